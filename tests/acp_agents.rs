@@ -7,10 +7,10 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
-use mainstay::actors::agent::{UpdateEvent, UpdateKind, UpdateSubscription};
 use mainstay::config::Config;
-use mainstay::runtime::journal::{Delivery, Record, Subscription};
+use mainstay::journal::{Delivery, Record};
 use mainstay::{Error, Mainstay, Reason, SendOptions};
+use mainstay::{Subscription, UpdateEvent, UpdateKind, UpdateSubscription};
 use serde_json::{Value, json};
 use support::{TEST_TIMEOUT, acp_agent_binary};
 use tokio::time::timeout;
@@ -48,8 +48,10 @@ impl ConversationFixture {
         let found = async {
             loop {
                 match self.events.next().await {
-                    Delivery::Event(record) if record.actor == "root/agents/x" && is_it(&record) => return,
-                    Delivery::Event(_) => {}
+                    Some(Delivery::Event(record)) if record.actor == "root/agents/x" && is_it(&record) => {
+                        return;
+                    }
+                    Some(Delivery::Event(_)) => {}
                     other => panic!("{other:?}"),
                 }
             }

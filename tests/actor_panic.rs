@@ -7,11 +7,11 @@
 mod support;
 
 use futures_util::future::join_all;
-use mainstay::actors::connection::status::ConnectionState;
+use mainstay::ConnectionState;
 use mainstay::backend::{Backend, BackendOptions, Fault};
 use mainstay::config::Config;
-use mainstay::runtime::journal::{Delivery, Record, Subscription};
-use mainstay::{Mainstay, Request};
+use mainstay::journal::{Delivery, Record};
+use mainstay::{Mainstay, Request, Subscription};
 use support::TEST_TIMEOUT;
 use tokio::time::timeout;
 
@@ -23,7 +23,7 @@ async fn start_against(backend: &Backend, more: &str) -> Mainstay {
 async fn wait_for(events: &mut Subscription, wanted: impl Fn(&Record) -> bool) -> Record {
     loop {
         let next = timeout(TEST_TIMEOUT, events.next()).await.expect("the event came");
-        let Delivery::Event(event) = next else { panic!("events are missing") };
+        let Some(Delivery::Event(event)) = next else { panic!("events are missing") };
         if wanted(&event) {
             return *event;
         }

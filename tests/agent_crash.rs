@@ -2,7 +2,7 @@
 
 mod support;
 
-use mainstay::runtime::clock::{Clock, SystemClock};
+use mainstay::supervision::{Clock, SystemClock};
 use serde_json::{Value, json};
 use support::{EventFollower, MainstayProcess, get_json, post_json, run_json as ask};
 
@@ -16,7 +16,7 @@ fn now() -> jiff::Timestamp {
 async fn wait_for_saved_state(data: &std::path::Path, at: jiff::Timestamp) {
     support::eventually("the planner's state is kept", async || {
         let agent = ask(data, &["agent", "show", "planner"]).await;
-        let kept = agent["state_kept_at"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok());
+        let kept = agent["state_saved_at"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok());
         kept.is_some_and(|kept| kept > at)
     })
     .await;

@@ -82,8 +82,8 @@ async fn cli_send_is_answered_and_invalid_messages_are_refused() {
     let mut fixture = AgentsFixture::start("planner,coder", TWO_AGENTS).await;
     fixture.events.wait_since(0, is_agent_health("planner", "healthy")).await;
     let first = fixture.send("planner", r#"{"text":"hello"}"#).await;
-    assert_eq!((&first["letter"], &first["answer"]["count"]), (&json!(1), &json!(1)), "{first}");
-    assert_eq!(fixture.send("coder", "[1, 2]").await["letter"], 1, "each agent counts its own");
+    assert_eq!((&first["message_id"], &first["answer"]["count"]), (&json!(1), &json!(1)), "{first}");
+    assert_eq!(fixture.send("coder", "[1, 2]").await["message_id"], 1, "each agent counts its own");
 
     let file = fixture.data.path().join("letter.json");
     std::fs::write(&file, r#"{"text":"from a file"}"#).unwrap();
@@ -93,7 +93,7 @@ async fn cli_send_is_answered_and_invalid_messages_are_refused() {
     assert_eq!(output.code, Some(0), "{output:?}");
     let answer: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(
-        (&answer["count"], output.stderr.contains("letter 2 was answered")),
+        (&answer["count"], output.stderr.contains("message 2 was answered")),
         (&json!(2), true),
         "{output:?}"
     );
@@ -103,7 +103,7 @@ async fn cli_send_is_answered_and_invalid_messages_are_refused() {
     let nobody = run(fixture.data.path(), &["agent", "send", "nobody", "1", "--json"]).await;
     let error: Value = serde_json::from_str(&nobody.stdout).unwrap();
     assert_eq!((nobody.code, &error["reason"]), (Some(1), &json!("agent_unknown")), "{nobody:?}");
-    for (message, said) in [("hello", "the letter is not JSON"), ("@absent.json", "cannot be read")] {
+    for (message, said) in [("hello", "the message is not JSON"), ("@absent.json", "cannot be read")] {
         let refused = run(fixture.data.path(), &["agent", "send", "planner", message]).await;
         assert_eq!((refused.code, refused.stderr.contains(said)), (Some(2), true), "{refused:?}");
     }
@@ -134,7 +134,7 @@ async fn crashed_and_hung_agents_show_error_and_next_step() {
         "0 so far, 5 of 5 left; each counts for 10 min, and all are earned back once it has been up for 60 s";
     assert_eq!(fact_line(&well, "restarts"), terms);
     assert_eq!((fact_line(&well, "driver"), fact_line(&well, "last error")), ("http", "none"));
-    assert_eq!(fact_line(&well, "letters"), "0 under way, 0 waiting");
+    assert_eq!(fact_line(&well, "messages"), "0 in flight, 0 waiting");
 
     fixture.fault(json!({"kind": "crash_agent", "agent": "planner"})).await;
     fixture.fault(json!({"kind": "hang_agent", "agent": "coder"})).await;
@@ -161,16 +161,16 @@ async fn crashed_and_hung_agents_show_error_and_next_step() {
         "restart_at",
         "last_error",
         "error",
-        "past_error",
+        "resolved_error",
         "misses",
         "fail_after",
         "last_check",
         "uptime_s",
         "error_count",
-        "state_kept_at",
+        "state_saved_at",
         "process",
-        "letters_waiting",
-        "letters_under_way",
+        "messages_waiting",
+        "messages_in_flight",
         "next_step",
     ];
     for agent in agents.as_array().unwrap() {
@@ -275,7 +275,7 @@ async fn agent_is_added_and_removed_at_run_time() {
         .map(|agent| agent["id"].clone())
         .collect();
     assert_eq!(ids, ["planner", "later"]);
-    assert_eq!(fixture.send("later", "1").await["letter"], 1);
+    assert_eq!(fixture.send("later", "1").await["message_id"], 1);
 
     let mut listener = MainstayProcess::start(fixture.data.path(), &["agent", "listen", "later"]);
     listener.line_containing("listening to later").await;
@@ -291,7 +291,7 @@ async fn agent_is_added_and_removed_at_run_time() {
     // Its state and events are removed with it.
     let added = run(fixture.data.path(), &["agent", "add", &path]).await;
     assert_eq!(added.code, Some(0), "{added:?}");
-    assert_eq!(fixture.send("later", "2").await["letter"], 1);
+    assert_eq!(fixture.send("later", "2").await["message_id"], 1);
 }
 
 #[tokio::test]
@@ -436,17 +436,17 @@ async fn killed_runtime_redelivers_only_repeatable_messages() {
     let failed = events.wait_since(mark, |event| event["kind"] == "message_failed").await;
     assert_eq!(failed["actor"], "root/agents/planner");
     assert_eq!(
-        (&failed["letter"], &failed["attempts"], &failed["reason"]),
+        (&failed["message_id"], &failed["attempts"], &failed["reason"]),
         (&json!(1), &json!(1), &json!("outcome_unknown"))
     );
     let repeated = events.wait_since(mark, |event| event["kind"] == "message_redelivered").await;
-    assert_eq!((&repeated["actor"], &repeated["letter"]), (&json!("root/agents/coder"), &json!(1)));
+    assert_eq!((&repeated["actor"], &repeated["message_id"]), (&json!("root/agents/coder"), &json!(1)));
     counter.wait_for_count("coder", 2).await;
     // Messages go in order, so a repeated one would come before these.
     let next = ask(data.path(), &["agent", "send", "planner", "\"next\""]).await;
-    assert_eq!((&next["letter"], &next["answer"]["count"]), (&json!(2), &json!(1)), "{next}");
+    assert_eq!((&next["message_id"], &next["answer"]["count"]), (&json!(2), &json!(1)), "{next}");
     let next = ask(data.path(), &["agent", "send", "coder", "\"next\""]).await;
-    assert_eq!((&next["letter"], &next["answer"]["count"]), (&json!(2), &json!(2)), "{next}");
+    assert_eq!((&next["message_id"], &next["answer"]["count"]), (&json!(2), &json!(2)), "{next}");
     let heard = async |agent: &str| {
         get_json(&format!("{}/api/agents/{agent}/state", backend.url)).await["messages"].take()
     };

@@ -9,15 +9,15 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use http::{HeaderMap, StatusCode};
-use mainstay::actors::connection::broadcast::Inbound;
-use mainstay::actors::connection::status::ConnectionState;
-use mainstay::actors::transport::{
-    FailureKind, FullResponse, ResponseBody, SendProgress, StreamingResponse, Transport, TransportError,
-};
+use mainstay::ConnectionState;
+use mainstay::Inbound;
 use mainstay::backend::{Backend, BackendOptions, Fault};
 use mainstay::config::Config;
-use mainstay::runtime::journal::{Delivery, Subscription};
-use mainstay::{Mainstay, MainstayBuilder, Request, Selection, WriteRule};
+use mainstay::journal::Delivery;
+use mainstay::transport::{
+    FailureKind, FullResponse, ResponseBody, SendProgress, StreamingResponse, Transport, TransportError,
+};
+use mainstay::{Mainstay, MainstayBuilder, Request, Selection, Subscription, WriteRule};
 use serde_json::{Map, Value};
 use support::TEST_TIMEOUT;
 use tokio::sync::{Mutex, Notify};
@@ -148,7 +148,7 @@ fn write(path: &str) -> Request {
 
 async fn wait_for_fields(events: &mut Subscription, kind: &str) -> Map<String, Value> {
     loop {
-        if let Delivery::Event(event) = timeout(TEST_TIMEOUT, events.next()).await.unwrap()
+        if let Some(Delivery::Event(event)) = timeout(TEST_TIMEOUT, events.next()).await.unwrap()
             && event.kind == kind
         {
             return event.fields;

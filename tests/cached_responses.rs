@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use mainstay::actors::cache::Pattern;
-use mainstay::actors::connection::status::ConnectionState;
-use mainstay::actors::request::RequestBuilder;
+use mainstay::ConnectionState;
+use mainstay::Pattern;
+use mainstay::RequestBuilder;
 use mainstay::config::Config;
 use mainstay::{Error, Mainstay, Request, Response};
 use support::TEST_TIMEOUT;

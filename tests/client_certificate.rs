@@ -5,8 +5,8 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay::actors::network::tls::TlsTrust;
 use mainstay::config::Config;
+use mainstay::transport::TlsTrust;
 use mainstay::{Error, Mainstay, Reason, Request};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};

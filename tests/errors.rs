@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use mainstay::config::Config;
 use mainstay::control::Control;
-use mainstay::runtime::journal::{Delivery, Record, Subscription};
-use mainstay::{Code, DataDir, Error, Mainstay, Reason, Request, bridge};
+use mainstay::journal::{Delivery, Record};
+use mainstay::{Code, DataDir, Error, Mainstay, Reason, Request, Subscription, bridge};
 use serde_json::{Value, json};
 use support::{MainstayProcess, TEST_TIMEOUT, run};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -72,7 +72,7 @@ fn refusing_backend() -> (tokio::net::TcpSocket, String) {
 async fn wait_for(events: &mut Subscription, wanted: impl Fn(&Record) -> bool) -> Record {
     loop {
         let next = timeout(TEST_TIMEOUT, events.next()).await.expect("the event came");
-        let Delivery::Event(event) = next else { panic!("events are missing") };
+        let Some(Delivery::Event(event)) = next else { panic!("events are missing") };
         if wanted(&event) {
             return *event;
         }
@@ -136,7 +136,7 @@ mod panics {
         let cache = mainstay.cache();
         let (crashed, behind) = tokio::join!(
             timeout(TEST_TIMEOUT, mainstay.inject_panic_into_call()),
-            cache.invalidate(&mainstay::actors::cache::Pattern::All)
+            cache.invalidate(&mainstay::Pattern::All)
         );
         let error = crashed.expect("it was told").unwrap_err();
         assert_eq!((error.code, error.reason, error.retryable), (Code::ServerError, Reason::Crashed, false));

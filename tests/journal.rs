@@ -6,7 +6,7 @@ use std::path::Path;
 
 use futures_util::{SinkExt, StreamExt};
 use mainstay::DataDir;
-use mainstay::runtime::journal::{Cursor, Entry, Event, Reader, Record, RunInterrupted};
+use mainstay::journal::{Cursor, Entry, Event, Reader, Record, RunInterrupted};
 use serde_json::{Value, json};
 use support::{EventFollower, MainstayProcess, TEST_TIMEOUT, post_json};
 use tokio::time::timeout;

@@ -2,7 +2,7 @@
 
 mod support;
 
-use mainstay::runtime::clock::{Clock, SystemClock};
+use mainstay::supervision::{Clock, SystemClock};
 use serde_json::{Value, json};
 use support::{
     BackendProcess, EventFollower, MainstayProcess, eventually, get_json, is_agent_health,
@@ -59,7 +59,7 @@ async fn outage_is_reported_and_recovers_without_help() {
     // The request may be the current probe.
     let count = |name: &str| held["queue"][name].as_u64().unwrap();
     assert_eq!(count("waiting") + count("running"), 1, "{held}");
-    assert!(held["queue"]["hold"].is_object(), "{held}");
+    assert!(held["queue"]["held"].is_object(), "{held}");
 
     let mark = events.mark();
     let backend = BackendProcess::start(port, "planner,coder").await;
@@ -111,7 +111,7 @@ async fn backend_restart_restores_agent_state() {
     let saved_from = SystemClock.now();
     // The agent must be old enough for a new uptime to show, and its state must be saved.
     let is_due = |agent: &Value| {
-        let kept = agent["state_kept_at"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok());
+        let kept = agent["state_saved_at"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok());
         kept.is_some_and(|kept| kept > saved_from)
             && agent["uptime_s"].as_f64().is_some_and(|uptime| uptime >= 4.0)
     };

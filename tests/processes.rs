@@ -108,7 +108,7 @@ async fn killed_agent_or_runtime_restores_agent_state() {
     // A state is saved with the answer after it, and is on disk soon afterwards.
     eventually("the state is kept", async || {
         let shown = ask(data.path(), &["agent", "show", "planner"]).await;
-        shown["state_kept_at"].as_str() > failed["at"].as_str()
+        shown["state_saved_at"].as_str() > failed["at"].as_str()
     })
     .await;
     runtime.signal("KILL").await;
@@ -169,7 +169,7 @@ async fn unsolicited_state_is_saved_at_once() {
     events.wait_since(0, is_agent_health("planner", "healthy")).await;
     assert_eq!(send_and_count(data.path(), "planner").await, 1);
     eventually("the state is kept", async || {
-        ask(data.path(), &["agent", "show", "planner"]).await["state_kept_at"].is_string()
+        ask(data.path(), &["agent", "show", "planner"]).await["state_saved_at"].is_string()
     })
     .await;
     runtime.signal("TERM").await;

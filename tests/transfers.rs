@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
-use mainstay::actors::transport::{FullResponse, ResponseBody, StreamingResponse, Transport, TransportError};
 use mainstay::backend::{Backend, BackendOptions};
 use mainstay::config::Config;
-use mainstay::runtime::journal::Delivery;
+use mainstay::journal::Delivery;
+use mainstay::transport::{FullResponse, ResponseBody, StreamingResponse, Transport, TransportError};
 use mainstay::{Mainstay, Request};
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
@@ -44,7 +44,9 @@ async fn file_upload_and_download_report_progress_and_one_event() {
     assert_eq!((last.received, last.to_receive), (1_000_000, Some(1_000_000)));
     let mut events = mainstay.events();
     let done = loop {
-        let Delivery::Event(event) = timeout(TEST_TIMEOUT, events.next()).await.unwrap() else { continue };
+        let Some(Delivery::Event(event)) = timeout(TEST_TIMEOUT, events.next()).await.unwrap() else {
+            continue;
+        };
         if event.kind == "request_done" {
             break event;
         }

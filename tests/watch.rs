@@ -5,8 +5,8 @@ mod support;
 use bytes::Bytes;
 use mainstay::backend::{Backend, BackendOptions};
 use mainstay::config::Config;
-use mainstay::runtime::journal::{Delivery, Subscription};
-use mainstay::{Cache, Error, Mainstay};
+use mainstay::journal::Delivery;
+use mainstay::{Cache, Error, Mainstay, Subscription};
 use support::TEST_TIMEOUT;
 use tokio::time::timeout;
 
@@ -15,7 +15,7 @@ async fn wait_for_fields(
     kind: &str,
 ) -> serde_json::Map<String, serde_json::Value> {
     loop {
-        if let Delivery::Event(event) = timeout(TEST_TIMEOUT, events.next()).await.unwrap()
+        if let Some(Delivery::Event(event)) = timeout(TEST_TIMEOUT, events.next()).await.unwrap()
             && event.kind == kind
         {
             return event.fields;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use expect_test::Expect;
 use mainstay::config::Config;
-use mainstay::runtime::journal::{Delivery, Record, Subscription};
-use mainstay::{AgentView, Mainstay, Reason, SendOptions};
+use mainstay::journal::{Delivery, Record};
+use mainstay::{AgentView, Mainstay, Reason, SendOptions, Subscription};
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -48,7 +48,7 @@ impl FaultyAgentFixture {
         loop {
             let next = timeout(TEST_TIMEOUT, self.subscription.next()).await;
             let next = next.unwrap_or_else(|_| panic!("it does not go on after\n{}", self.transcript()));
-            let Delivery::Event(record) = next else { panic!("events are missing") };
+            let Some(Delivery::Event(record)) = next else { panic!("events are missing") };
             if record.actor != "root/agents/x" {
                 continue;
             }

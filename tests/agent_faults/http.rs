@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use expect_test::expect;
+use mainstay::AgentStatus;
 use mainstay::Reason;
-use mainstay::actors::agent::AgentStatus;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};

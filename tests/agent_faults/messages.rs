@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainstay::actors::agent::AgentStatus;
+use mainstay::AgentStatus;
 use mainstay::{Error, Reason, SendOptions};
 use serde_json::json;
 use tokio::time::timeout;
@@ -44,7 +44,7 @@ async fn message_to_restarting_agent_expires() {
     fixture
         .wait_for(|record| {
             record.kind == "message_failed"
-                && record.fields["letter"] == json!(waits)
+                && record.fields["message_id"] == json!(waits)
                 && record.fields["reason"] == "expired"
                 && record.fields["attempts"] == 0
         })

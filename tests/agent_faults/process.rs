@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use expect_test::expect;
-use mainstay::actors::agent::AgentStatus;
+use mainstay::AgentStatus;
 use mainstay::{PendingReply, Reason, SendOptions};
 use serde_json::json;
 use tokio::time::timeout;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
-use mainstay::actors::request::RequestBuilder;
+use mainstay::RequestBuilder;
 use mainstay::{Download, Error, Request, RequestId, Response};
 use serde_json::json;
 

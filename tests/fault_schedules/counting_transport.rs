@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use mainstay::Request;
-use mainstay::actors::transport::{FullResponse, ResponseBody, StreamingResponse, Transport, TransportError};
+use mainstay::transport::{FullResponse, ResponseBody, StreamingResponse, Transport, TransportError};
 
 /// The header that marks the queue's requests: agents' checks bypass the queue.
 pub(crate) const TAG: &str = "x-tag";

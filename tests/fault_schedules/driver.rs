@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use mainstay::actors::agent::AgentStatus;
-use mainstay::actors::connection::broadcast::Inbound;
-use mainstay::actors::connection::outbound::SendOutcome;
-use mainstay::actors::connection::status::ConnectionState;
-use mainstay::actors::transport::{HttpSettings, HttpTransport};
+use mainstay::AgentStatus;
+use mainstay::ConnectionState;
+use mainstay::Inbound;
+use mainstay::SendOutcome;
 use mainstay::backend::Fault as BackendFault;
 use mainstay::config::Config;
-use mainstay::runtime::journal::{Delivery, Record};
-use mainstay::runtime::policy::ExitCause;
+use mainstay::journal::{Delivery, Record};
+use mainstay::supervision::ExitCause;
+use mainstay::transport::{HttpSettings, HttpTransport};
 use mainstay::{Error, Mainstay, Request, RequestId};
 use serde_json::json;
 use tokio::runtime::Handle;
@@ -156,7 +156,7 @@ fn listen(mainstay: &Mainstay, listeners: &mut JoinSet<()>) -> (Recorded<Record>
     let (records, noted_records) = watch::channel(Vec::new());
     let mut events = mainstay.events();
     listeners.spawn(async move {
-        while let Delivery::Event(record) = events.next().await {
+        while let Some(Delivery::Event(record)) = events.next().await {
             let is_last = record.kind == "runtime_stopped";
             records.send_modify(|records| records.push(*record));
             if is_last {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use mainstay::actors::connection::broadcast::Inbound;
-use mainstay::actors::connection::resumption::Gap;
+use mainstay::Gap;
+use mainstay::Inbound;
 use serde_json::Value;
 
 use crate::run_result::RunResult;

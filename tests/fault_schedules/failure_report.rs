@@ -1,6 +1,6 @@
 //! Renders the run of a failed schedule, line by line, for the person who looks for the cause.
 
-use mainstay::runtime::journal::Record;
+use mainstay::journal::Record;
 
 use crate::run_result::RunResult;
 use crate::schedule::Schedule;

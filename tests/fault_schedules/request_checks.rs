@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mainstay::actors::error::Reason;
-use mainstay::runtime::journal::Record;
+use mainstay::Reason;
+use mainstay::journal::Record;
 use serde_json::Value;
 
 use crate::calls::{SHARED, echo, key};

@@ -1,7 +1,7 @@
 //! Checks the result of a schedule against the promises. It is pure.
 
-use mainstay::runtime::journal::Record;
-use mainstay::runtime::replay;
+use mainstay::journal::Record;
+use mainstay::journal::replay;
 use serde_json::Value;
 
 use crate::run_result::RunResult;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use mainstay::actors::connection::broadcast::Inbound;
-use mainstay::actors::connection::outbound::SendOutcome;
-use mainstay::runtime::journal::Record;
+use mainstay::Inbound;
+use mainstay::SendOutcome;
+use mainstay::journal::Record;
 use mainstay::{Error, RequestId};
 
 use crate::backend_fixture::BackendRecord;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use mainstay::actors::connection::outbound::SendOutcome;
-use mainstay::actors::error::Reason;
+use mainstay::Reason;
+use mainstay::SendOutcome;
 
 use crate::run_checks::ensure;
 use crate::run_result::{RunResult, SendRecord};

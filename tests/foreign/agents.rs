@@ -1,7 +1,7 @@
 //! Tests agents behind FastAPI, in the shape that the runtime expects of a backend.
 
+use mainstay::AgentStatus;
 use mainstay::Request;
-use mainstay::actors::agent::AgentStatus;
 use mainstay::config::{AgentConfig, Config};
 use serde_json::{Value, json};
 
@@ -14,8 +14,8 @@ use crate::support::{eventually, is_agent_health};
 fn add_agents(config: &mut Config, ids: &[&str]) {
     for id in ids {
         let mut agent = AgentConfig { id: (*id).to_owned(), ..AgentConfig::default() };
-        agent.upkeep.health_interval = millis(100);
-        agent.upkeep.restart_delay = millis(100);
+        agent.supervision.health_interval = millis(100);
+        agent.supervision.restart_delay = millis(100);
         config.agent.push(agent);
     }
 }

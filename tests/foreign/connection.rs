@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use mainstay::Request;
-use mainstay::actors::connection::outbound::SendOutcome;
+use mainstay::SendOutcome;
 use serde_json::{Value, json};
 
 use crate::against;

@@ -1,7 +1,7 @@
 //! Tests temporary failures, killed servers and missing responses: what is repeated, and what must not be.
 
 use mainstay::Request;
-use mainstay::actors::error::{Code, Reason};
+use mainstay::{Code, Reason};
 use serde_json::json;
 
 use crate::against;

@@ -4,12 +4,12 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay::actors::connection::broadcast::{FrameSubscription, Inbound};
-use mainstay::actors::connection::outbound::SendOutcome;
-use mainstay::actors::request::RequestBuilder;
+use mainstay::RequestBuilder;
+use mainstay::SendOutcome;
 use mainstay::config::Config;
-use mainstay::runtime::journal::{Delivery, Subscription};
+use mainstay::journal::Delivery;
 use mainstay::{Error, Mainstay, Request, Response};
+use mainstay::{FrameSubscription, Inbound, Subscription};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -57,7 +57,7 @@ impl ForeignFixture {
     pub async fn wait_for(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let event = match timeout(TEST_TIMEOUT, self.events.next()).await {
-                Ok(Delivery::Event(record)) => serde_json::to_value(record).expect("a record is JSON"),
+                Ok(Some(Delivery::Event(record))) => serde_json::to_value(record).expect("a record is JSON"),
                 other => panic!("{what} never came: {other:?}; so far:\n{}", lines_of(&self.seen_events)),
             };
             self.seen_events.push(event.clone());

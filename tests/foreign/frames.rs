@@ -1,6 +1,6 @@
 //! Tests the content of messages: fragments, sizes, unrequested compression, bytes.
 
-use mainstay::actors::connection::outbound::SendOutcome;
+use mainstay::SendOutcome;
 use serde_json::json;
 
 use crate::against;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mainstay::actors::connection::outbound::SendOutcome;
+use mainstay::SendOutcome;
 use mainstay::config::Config;
 use serde_json::{Value, json};
 use tokio::time::Instant;

@@ -1,9 +1,9 @@
 //! Tests pooled connections, and servers that close them while they are idle.
 
 use futures_util::future::{join, join_all, join3};
+use mainstay::Reason;
 use mainstay::Request;
-use mainstay::actors::error::Reason;
-use mainstay::actors::request::RequestBuilder;
+use mainstay::RequestBuilder;
 use serde_json::json;
 
 use crate::against;

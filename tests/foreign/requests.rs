@@ -1,8 +1,8 @@
 //! Tests ordinary requests, and the refusals of each framework.
 
 use mainstay::Request;
-use mainstay::actors::error::{Code, Reason};
-use mainstay::actors::request::RequestBuilder;
+use mainstay::RequestBuilder;
+use mainstay::{Code, Reason};
 use reqwest::Method;
 use serde_json::{Value, json};
 

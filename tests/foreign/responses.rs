@@ -1,7 +1,7 @@
 //! Tests forms of responses: in chunks, compressed, slow but alive, too large.
 
 use mainstay::Request;
-use mainstay::actors::error::{Code, Reason};
+use mainstay::{Code, Reason};
 
 use crate::against;
 use crate::fixture::{ForeignFixture, millis};

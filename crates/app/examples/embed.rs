@@ -6,8 +6,8 @@ use std::error::Error;
 
 use mainstay::backend::{Backend, BackendOptions};
 use mainstay::config::Config;
-use mainstay::runtime::journal::Delivery;
-use mainstay::runtime::{Child, Context, Failure, Message, Reply, Worker};
+use mainstay::journal::Delivery;
+use mainstay::supervision::{Child, Context, Failure, Message, Reply, Worker};
 use mainstay::{Mainstay, Request};
 
 /// Counts what the user has opened. The count survives a panic, because it is handed out as a snapshot.
@@ -60,8 +60,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     counter.cast(Count::Opened("notes.md".to_owned())).await?;
     counter.cast(Count::Opened(String::new())).await?;
     counter.cast(Count::Opened("todo.md".to_owned())).await?;
-    loop {
-        let Delivery::Event(event) = events.next().await else { break };
+    while let Some(Delivery::Event(event)) = events.next().await {
         println!("journal: {} {}", event.actor, event.kind);
         if event.kind == "decision" {
             break;

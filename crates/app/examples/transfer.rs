@@ -9,7 +9,7 @@ use mainstay::backend::{Backend, BackendOptions};
 use mainstay::config::Config;
 use mainstay::{Mainstay, Request, TransferProgress};
 
-/// How far a transfer has come, as a person reads it.
+/// Returns a transfer's progress as text for a person.
 fn describe(progress: TransferProgress) -> String {
     let part = |done: u64, all: Option<u64>| match all {
         Some(all) => format!("{} of {} KiB", done / 1024, all / 1024),
@@ -30,7 +30,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (original, copy) = (folder.path().join("original"), folder.path().join("copy"));
     fs::write(&original, "all work and no play\n".repeat(40_000))?;
 
-    // The backend gives back what it gets. Nothing waits for whoever watches the progress: it sees the latest state.
+    // The backend returns the body that it gets. Nothing waits for the reader of the progress: it sees the latest
+    // state.
     let mut request = Request::post("/api/echo").file(&original).build()?;
     let mut progress = request.progress();
     let transfer = async { mainstay.open(request).await?.save_to(&copy).await };
@@ -43,7 +44,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("saved {} bytes", saved?);
     assert!(fs::read(&original)? == fs::read(&copy)?, "the copy differs from the original");
 
-    // What cannot be sent is told with its reason, and leaves nothing behind.
+    // A file that cannot be sent is an error with its reason, and leaves nothing behind.
     let missing = Request::post("/api/echo").file(folder.path().join("missing")).build()?;
     match mainstay.request(missing).await {
         Ok(_) => return Err("a file that is not there was sent".into()),

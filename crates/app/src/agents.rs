@@ -23,10 +23,10 @@ use crate::time_point::TimePoint;
 use crate::tree_builder::agents::AgentHandle;
 use view::view;
 
-/// How long the restart of an agent may take before its caller is told that it is not over yet.
+/// The longest wait for the restart of an agent before the caller gets a timeout.
 const RESTART_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How many agents an error names.
+/// An error names at most this many agents.
 const KNOWN_LISTED_MAX: usize = 20;
 
 /// A command has reset an agent's restart budget.
@@ -50,34 +50,34 @@ impl Event for AgentReset {
 pub struct Agents(pub(crate) Arc<Inner>);
 
 impl Agents {
-    /// All agents, in the order in which they were added.
+    /// Returns all agents, in the order in which they were added.
     #[must_use]
     pub fn list(&self) -> Vec<AgentView> {
-        let moment = self.0.time_point();
+        let time_point = self.0.time_point();
         let names = self.0.handles.agents.names();
-        names.iter().filter_map(|id| self.view(&self.handle(id).ok()?, id, moment)).collect()
+        names.iter().filter_map(|id| self.view(&self.handle(id).ok()?, id, time_point)).collect()
     }
 
-    /// The agent `id`. Looks at no other.
+    /// Returns the agent `id`, without a look at any other.
     ///
     /// # Errors
     /// `agent_unknown` when there is none of that id.
     pub fn get(&self, id: &str) -> Result<AgentView, Error> {
-        let line = self.handle(id)?;
-        self.view(&line, id, self.0.time_point()).ok_or_else(|| self.unknown_error(id))
+        let handle = self.handle(id)?;
+        self.view(&handle, id, self.0.time_point()).ok_or_else(|| self.unknown_error(id))
     }
 
-    /// Restarts the agent now, well or not, with the state that it has; its budget stays as it is. Returns when it has
-    /// been restarted.
+    /// Restarts the agent now, healthy or not, with the state that it has. Its budget stays as it is. Returns when the
+    /// restart is over.
     ///
     /// # Errors
     /// `agent_unknown`; `agent_failed` when the restart failed; `disconnected` when the backend is away: the agent is
     /// restarted as soon as it is back.
     pub async fn restart(&self, id: &str) -> Result<(), Error> {
-        let line = self.handle(id)?;
-        line.pending_recovery.request_restart();
+        let handle = self.handle(id)?;
+        handle.pending_recovery.request_restart();
         self.0.handles.agents.restart(id).await.map_err(|error| self.admin_error(&error))?;
-        match line.address.call_within(RESTART_TIMEOUT, AgentCommand::AwaitRecovery).await {
+        match handle.address.call_within(RESTART_TIMEOUT, AgentCommand::AwaitRecovery).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(DriverError::Unreachable(why))) => Err(Error {
                 status: why.status,
@@ -93,7 +93,7 @@ impl Agents {
         }
     }
 
-    /// Stops watching the agent. Idempotent.
+    /// Stops the agent and its health checks. Idempotent.
     ///
     /// # Errors
     /// `agent_unknown`.
@@ -101,7 +101,7 @@ impl Agents {
         self.0.handles.agents.stop(id).await.map_err(|error| self.admin_error(&error))
     }
 
-    /// Starts an agent that was stopped or has failed. One that runs is left alone.
+    /// Starts an agent that was stopped or has failed. Changes nothing for one that runs.
     ///
     /// # Errors
     /// `agent_unknown`, or `agent_failed` when it does not start.
@@ -112,7 +112,7 @@ impl Agents {
         }
     }
 
-    /// Gives the agent its whole budget back, and starts it if it had been given up.
+    /// Resets the agent's budget, and starts the agent if it had been given up.
     ///
     /// # Errors
     /// `agent_unknown`, or `agent_failed` when it does not start.
@@ -124,32 +124,32 @@ impl Agents {
         self.0.handles.agents.reset(id).await.map_err(|error| self.admin_error(&error))
     }
 
-    /// Takes in one more agent and starts it, beside those of the configuration. It is forgotten when the runtime ends:
-    /// whoever wants it again adds it again, and it goes on with what it is remembered by. [`AgentConfig::from_json`] with
-    /// [`usual`](Self::usual) reads one as in an `[[agent]]` block.
+    /// Adds an agent to those of the configuration, and starts it. The runtime forgets it at its end. An embedder that
+    /// adds it again gets it back with its saved state. [`AgentConfig::from_json`] with [`defaults`](Self::defaults)
+    /// reads one as in an `[[agent]]` block.
     ///
     /// # Errors
     /// `conflict` when there is an agent of that id; `invalid_config` when it cannot be as it is described; `stopped` when
     /// the runtime is stopping.
     pub async fn add(&self, config: &AgentConfig) -> Result<(), Error> {
-        let members = &self.0.handles;
-        if members.agent_handles.contains_key(&config.id) {
+        let handles = &self.0.handles;
+        if handles.agent_handles.contains_key(&config.id) {
             return Err(self.already_exists_error(&config.id));
         }
-        let draft = members.factory.make(config, 1).map_err(|error| Error::from(&error))?;
-        let (child, line) = draft.split();
-        let address = members.agents.add(child).await.map_err(|error| match error {
+        let agent = handles.factory.make(config, 1).map_err(|error| Error::from(&error))?;
+        let (child, to_handle) = agent.split();
+        let address = handles.agents.add(child).await.map_err(|error| match error {
             AdminError::AlreadyRunning { .. } | AdminError::AlreadyPresent { .. } => {
                 self.already_exists_error(&config.id)
             }
             AdminError::Spec(error) => Error::new(Reason::InvalidConfig).with_details(&error.to_string()),
             error => self.admin_error(&error),
         })?;
-        members.agent_handles.insert(config.id.clone(), line(address));
+        handles.agent_handles.insert(config.id.clone(), to_handle(address));
         Ok(())
     }
 
-    /// Stops an agent and forgets it, with its state.
+    /// Stops an agent, and deletes it with its state.
     ///
     /// # Errors
     /// `agent_unknown`.
@@ -160,7 +160,7 @@ impl Agents {
         Ok(())
     }
 
-    /// What the configuration says for an agent that does not say otherwise itself.
+    /// Returns the configuration's settings for agents that have none of their own.
     #[must_use]
     pub fn defaults(&self) -> &AgentsConfig {
         &self.0.handles.factory.defaults
@@ -173,21 +173,26 @@ impl Agents {
     }
 
     pub(crate) fn handle(&self, id: &str) -> Result<AgentHandle, Error> {
-        self.0.handles.agent_handles.get(id).map(|line| line.clone()).ok_or_else(|| self.unknown_error(id))
+        self.0
+            .handles
+            .agent_handles
+            .get(id)
+            .map(|handle| handle.clone())
+            .ok_or_else(|| self.unknown_error(id))
     }
 
-    fn view(&self, line: &AgentHandle, id: &str, moment: TimePoint) -> Option<AgentView> {
+    fn view(&self, handle: &AgentHandle, id: &str, time_point: TimePoint) -> Option<AgentView> {
         let mut report = self.0.handles.reports.get(id)?;
         // The actor does not see its end while it is down itself.
-        report.process = line.driver.process();
-        Some(view(report, &line.address.info(moment.now), &line.restart_limits, moment))
+        report.process = handle.driver.process();
+        Some(view(report, &handle.address.info(time_point.now), &handle.restart_limits, time_point))
     }
 
     fn unknown_error(&self, id: &str) -> Error {
         let mut known = self.0.handles.agents.names();
-        let untold = known.len().saturating_sub(KNOWN_LISTED_MAX);
+        let omitted = known.len().saturating_sub(KNOWN_LISTED_MAX);
         known.truncate(KNOWN_LISTED_MAX);
-        let more = if untold == 0 { String::new() } else { format!(" and {untold} more") };
+        let more = if omitted == 0 { String::new() } else { format!(" and {omitted} more") };
         let details = format!("there is no agent {id:?}; known are: {}{more}", known.join(", "));
         Error::new(Reason::AgentUnknown).with_details(&details)
     }
@@ -207,7 +212,7 @@ impl Agents {
                     )
                     .with_details(&error.to_string())
             }
-            // Whoever adds an agent has told these apart already.
+            // The caller that adds an agent has handled these three before.
             AdminError::AlreadyRunning { .. } | AdminError::AlreadyPresent { .. } | AdminError::Spec(_) => {
                 Error::new(Reason::Internal).with_details(&error.to_string())
             }

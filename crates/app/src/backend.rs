@@ -1,27 +1,27 @@
 //! The embedded backend: a real HTTP and WebSocket server on loopback, with faults on demand.
 //!
-//! It answers all that Mainstay expects of a backend (agents with health, restart, state and messages; files,
-//! search and echo; a WebSocket whose events can be resumed), keeps everything in memory, and breaks in nine
-//! ways when told to. Demos run against it and tests kill it.
+//! It has everything that Mainstay expects of a backend: agents with health, restart, state and messages; files,
+//! search and echo; a WebSocket whose events can be resumed. It keeps everything in memory, and has nine kinds of
+//! faults. Demos run against it and tests kill it.
 //!
-//! Code map, leaves first: `problem` is the form of every error; `agents`, `faults`, `events` and `documents`
-//! are books, plain data that is told the time; `world` holds the books together and lets requests wait for a
-//! hung agent; `routes` answers requests, `sockets` serves WebSockets, and `connections` accepts TCP
-//! connections and puts the armed faults in front of everything.
+//! Code map, leaves first: `problem` is the form of every error; `agents`, `faults`, `events` and `documents` are
+//! plain data, with time passed in; `state` holds them together and lets requests wait for a hung agent; `routes`
+//! answers requests, `sockets` serves WebSockets, and `connections` accepts TCP connections and puts the armed faults
+//! in front of everything.
 //!
-//! Never there: a file that is read, an address other than 127.0.0.1, a task that outlives
-//! [`Backend::stop`]. axum is used as a router only: its `serve` and its WebSocket upgrade spawn tasks that
-//! nobody can wait for, and neither gives the TCP stream back, which a real reset needs.
+//! It never reads a file, never listens on an address other than 127.0.0.1, and leaves no task behind after
+//! [`Backend::stop`]. axum is a router only: nothing can wait for the tasks of its `serve` and its WebSocket upgrade.
+//! Neither gives back the TCP stream, which a real reset needs.
 //!
 //! # Events
 //!
-//! A text frame `{"type":"event","seq":N,"kind":…,"agent":ID,…}` says what happened to an agent: `agent_crashed`,
-//! `agent_hung`, `agent_healed`, `agent_restarted`, `agent_message`, `agent_state_written`. The sequence starts
-//! at 1 with each [`Backend`]. After `{"type":"resume","after":N}` everything later than `N` is sent, in order;
-//! where the history does not hold it, `{"type":"gap","after":N,"next":M}` comes first. An `N` from an earlier
-//! backend, higher than anything sent so far, is such a gap too, and then `M` is not above `N`.
-//! A socket's first event waits until the client has been heard once, and the pong to the opening ping counts:
-//! so a client that resumes at once sees no newer event before the ones it missed.
+//! A text frame `{"type":"event","seq":N,"kind":…,"agent":ID,…}` reports an event of an agent: `agent_crashed`,
+//! `agent_hung`, `agent_healed`, `agent_restarted`, `agent_message`, `agent_state_written`. The sequence starts at 1
+//! with each [`Backend`]. After `{"type":"resume","after":N}` the client gets all events later than `N`, in order. If
+//! the history lacks some of them, `{"type":"gap","after":N,"next":M}` comes first. An `N` from an earlier backend,
+//! higher than every number so far, is such a gap too, and then `M` is not above `N`. A socket sends its first event
+//! after the first frame of the client, and the pong to the opening ping counts. So a client that resumes at once gets
+//! no newer event before the ones that it missed.
 
 use std::{
     collections::HashSet,
@@ -53,7 +53,7 @@ pub const AGENT_ID_BYTES_MAX: usize = 128;
 /// At most this many events are kept for clients that resume.
 pub const HISTORY_MAX: usize = 16_384;
 
-/// What a [`Backend`] is started with.
+/// The settings of a [`Backend`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackendOptions {
     /// The port on 127.0.0.1; 0 takes any free one.
@@ -61,7 +61,7 @@ pub struct BackendOptions {
     /// The ids of the agents: unique, each of 1 to [`AGENT_ID_BYTES_MAX`] ASCII letters, digits, `.`, `_` and
     /// `-`, and not of dots alone. At most [`AGENTS_MAX`].
     pub agents: Vec<String>,
-    /// How many of the last events a client can resume from: 1 to [`HISTORY_MAX`].
+    /// The number of events that a client can resume from: 1 to [`HISTORY_MAX`].
     pub history_max: usize,
 }
 
@@ -91,14 +91,14 @@ impl BackendOptions {
     }
 }
 
-/// Whether `id` can stand in a path as one segment, as it is.
+/// Returns whether `id` can be one segment of a path without escapes.
 fn is_agent_id(id: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     // URL parsers take segments of dots alone for steps within the path.
     id.len() <= AGENT_ID_BYTES_MAX && id.bytes().all(allowed) && id.bytes().any(|byte| byte != b'.')
 }
 
-/// Why a backend did not start.
+/// The reasons why a backend does not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackendError {
@@ -115,7 +115,7 @@ pub enum BackendError {
     Listen {
         /// The port that was asked for.
         port: u16,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// An agent's id is not one.
@@ -135,7 +135,7 @@ pub enum BackendError {
     /// There are too many agents.
     #[error("{given} agents are too many: at most {AGENTS_MAX}")]
     TooManyAgents {
-        /// How many were given.
+        /// The number given.
         given: usize,
     },
     /// The history has an impossible length.
@@ -184,7 +184,7 @@ impl Backend {
         Ok(Self { address, state: world, stop: Some(stop), tasks })
     }
 
-    /// Where it listens.
+    /// Returns the address on which it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -205,7 +205,7 @@ impl Backend {
         self.state.inject(fault, Instant::now())
     }
 
-    /// What the agent remembers, whatever its condition; nothing if there is no such agent.
+    /// Returns the agent's memory in any condition; `None` if there is no such agent.
     #[must_use]
     pub fn state_of(&self, agent: &str) -> Option<Value> {
         self.state.memory(agent)
@@ -219,7 +219,7 @@ impl Backend {
         while self.tasks.join_next().await.is_some() {}
     }
 
-    /// [`close`](Self::close), for whoever has no further question.
+    /// Closes the backend, as [`close`](Self::close) does, without its last state.
     pub async fn stop(mut self) {
         self.close().await;
     }

@@ -14,9 +14,9 @@ use crate::status::{CacheReport, WatchedFolder};
 
 /// The cache of a runtime. Cheap to clone.
 ///
-/// Keys begin with a namespace of the embedder's own, as in `notes:today`; `file:`, `search:` and `http:` are filled by the
-/// runtime. A lookup needs no message and no lock. Whoever asks after an invalidation has returned gets nothing from before
-/// it.
+/// Keys begin with a namespace of the embedder's own, as in `notes:today`. The runtime fills `file:`, `search:` and
+/// `http:`. A lookup needs no message and no lock. A lookup after an invalidation has returned finds nothing from
+/// before it.
 #[derive(Clone)]
 pub struct Cache(pub(crate) Arc<Inner>);
 
@@ -30,33 +30,33 @@ impl Cache {
         }
     }
 
-    /// How values are kept where the configuration says all of it; to be changed and given to [`put`](Self::put) or
+    /// Returns the configured options of an entry, to be changed and passed to [`put`](Self::put) or
     /// [`get_or_load`](Self::get_or_load).
     #[must_use]
     pub fn default_options(&self) -> EntryOptions {
         self.0.handles.cache.default_options()
     }
 
-    /// Keeps bytes under `key`. Those that are being loaded for it meanwhile are older, and are not kept.
+    /// Keeps bytes under `key`. A load of `key` that runs meanwhile is older, and is not kept.
     ///
-    /// Bytes that were read before an invalidation and are put after it are stale ones, and nobody can tell: where that
-    /// may be, use [`get_or_load`](Self::get_or_load).
+    /// Bytes that were read before an invalidation and are put after it are stale, and the cache cannot know. If that
+    /// may happen, use [`get_or_load`](Self::get_or_load).
     ///
     /// # Errors
-    /// When the key is none of the embedder's own.
+    /// `invalid_request` if the key has no namespace of the embedder's own.
     pub fn put(&self, key: &str, value: impl Into<Bytes>, keeping: EntryOptions) -> Result<(), Error> {
         key::validate_custom_key(key)?;
         self.0.handles.cache.put(key, CacheValue::Bytes(value.into()), keeping);
         Ok(())
     }
 
-    /// The bytes kept under `key`, or those that `load` brings. However many ask at the same time, one load runs; it goes
-    /// on as long as one of them waits, and what it brings is not kept if the key was invalidated meanwhile. Bytes that are
-    /// stale and still of use are returned at once, and loaded anew meanwhile.
+    /// Returns the bytes kept under `key`, or those that `load` returns. Callers at the same time share one load. It
+    /// runs as long as one of them waits, and its bytes are not kept if the key was invalidated meanwhile. Stale bytes
+    /// that may still be served are returned at once, and a load refreshes them.
     ///
     /// # Errors
-    /// When the key is none of the embedder's own; else what the load failed with, which is kept for as long as `keeping`
-    /// says. A load that panics is `crashed`.
+    /// `invalid_request` if the key has no namespace of the embedder's own; else the error of `load`, which is kept as
+    /// `keeping` says. A load that panics is `crashed`.
     pub async fn get_or_load<F>(
         &self,
         key: &str,
@@ -74,9 +74,8 @@ impl Cache {
         }
     }
 
-    /// The contents of a file, by its absolute path, at most 256 MiB. In the folders of `cache.watch` they are kept until
-    /// something tells that they have changed, for the cache's own time at most; see
-    /// [`Files`](mainstay_actors::cache::Files) for what is not kept.
+    /// Returns the contents of a file, by its absolute path, at most 256 MiB. In the folders of `cache.watch` they are
+    /// kept until the file changes, for the cache's own time at most. Other files are read each time.
     ///
     /// # Errors
     /// `not_found` when it is not there, which is kept for `negative_ttl` and dropped when it appears; `forbidden`;
@@ -85,11 +84,11 @@ impl Cache {
         self.0.handles.files.read_bytes(path.as_ref()).await
     }
 
-    /// What a search of a folder finds, by its absolute path: what is kept, or what `load` brings. In the folders of
-    /// `cache.watch` it is kept until anything in the folder, or in one in it, changes. `load` must read nothing else.
+    /// Returns the result of a search of a folder, by its absolute path: the kept one, or that of `load`. In the
+    /// folders of `cache.watch` it is kept until anything below the folder changes. `load` must read nothing else.
     ///
     /// # Errors
-    /// `invalid_request` when the path is not absolute; else what `load` failed with, which is kept for `negative_ttl`.
+    /// `invalid_request` if the path is not absolute; else the error of `load`, which is kept for `negative_ttl`.
     pub async fn search<F>(
         &self,
         folder: impl AsRef<Path>,
@@ -132,13 +131,13 @@ impl Cache {
         self.send_invalidation(Invalidation::from_predicate(name, holds)).await
     }
 
-    /// How it is doing. Looks at every entry; meant for people, not for each request.
+    /// Returns the counters. Visits every entry: meant for people, not for each request.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
         self.0.handles.cache.stats()
     }
 
-    /// How it is doing, and which folders are watched, in one view.
+    /// Returns the counters and the watched folders in one view.
     #[must_use]
     pub fn report(&self) -> CacheReport {
         let folders = self

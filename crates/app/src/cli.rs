@@ -1,11 +1,11 @@
 //! The `mainstay` binary.
 //!
-//! - `args`: what can be typed
-//! - `foreground`: `demo`, `run` and `backend`, which keep running
+//! - `args`: the commands and their options
+//! - `run`: `demo`, `run` and `backend`, which keep running
 //! - `client`: asks a running runtime, over its bridge; `report`: shows the answers
-//! - `agent`: what is asked of one agent; `agent_report`: how agents are shown
-//! - `journal`: `events`, `dead_letters`, `replay`: they need no running runtime; `account`: an event as a sentence
-//! - `failure`: why a command failed, and its exit code; `output`: where text goes, and in which colours
+//! - `agent`: commands about one agent; `agent_report`: shows agents
+//! - `journal`, `dead_letters`, `replay`: need no running runtime; `event_format`: an event as a sentence
+//! - `error`: why a command failed, and its exit code; `output`: standard output and its styles
 
 mod agent;
 mod agent_report;

@@ -20,22 +20,22 @@ use crate::status::ConnectionReport;
 pub struct Connection(pub(crate) Arc<Inner>);
 
 impl Connection {
-    /// How it stands now. Asks no actor.
+    /// Returns its current state. Asks no actor.
     #[must_use]
     pub fn report(&self) -> ConnectionReport {
-        let moment = self.0.time_point();
+        let time_point = self.0.time_point();
         let status = self.0.handles.connection_view.status.borrow().clone();
-        let wait = status.next_attempt_at.map(|at| at.saturating_sub(moment.now));
+        let wait = status.next_attempt_at.map(|at| at.saturating_sub(time_point.now));
         ConnectionReport {
             state: status.state,
-            since: moment.format_wall_time(status.since),
+            since: time_point.format_wall_time(status.since),
             attempt: status.attempt,
             max: status.max,
-            next_attempt_at: status.next_attempt_at.map(|at| moment.format_wall_time(at)),
+            next_attempt_at: status.next_attempt_at.map(|at| time_point.format_wall_time(at)),
             next_attempt_in_ms: wait.map(millis),
             error: status.last_error.as_ref().map(Error::from),
             last_error: status.last_error.map(|fault| fault.message),
-            last_error_at: status.last_error_at.map(|at| moment.format_wall_time(at)),
+            last_error_at: status.last_error_at.map(|at| time_point.format_wall_time(at)),
         }
     }
 
@@ -61,8 +61,8 @@ impl Connection {
         self.send_command(ConnectionMessage::Disconnect).await
     }
 
-    /// Sends a text frame, waiting at most `patience` for an open socket, and says what became of it. Whoever asks only
-    /// whether it was sent makes a result of that, by [`Fate::into_result`].
+    /// Sends a text frame, waiting at most `patience` for an open socket, and returns its outcome.
+    /// [`SendOutcome::into_result`] makes an error of every outcome but `sent`.
     ///
     /// # Errors
     /// `crashed` or `stopped` when the connection's actor could not see it through: then it may have been sent.

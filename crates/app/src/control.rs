@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use crate::data_dir::{ControlFile, DataDir, DataDirError};
 use crate::mainstay::Mainstay;
 
-/// Why the control server did not start.
+/// The reasons why the control server does not start.
 #[derive(Debug, Error)]
 pub enum ControlError {
     /// Something else listens on that port.
@@ -37,7 +37,7 @@ pub enum ControlError {
     Listen {
         /// The port.
         port: u16,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// No token could be drawn.
@@ -94,7 +94,7 @@ impl Control {
         Ok(Self { address, token, boot, data, stop, tasks })
     }
 
-    /// Where it listens.
+    /// Returns the address on which it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -109,7 +109,7 @@ impl Control {
     /// Cuts all clients, and takes `control.json` back.
     pub async fn stop(mut self) {
         self.data.clear_control(&self.boot);
-        // The server may have ended by itself; then there is nobody to tell.
+        // The server may have ended already, and its receiver is gone then.
         let _ = self.stop.send(());
         while self.tasks.join_next().await.is_some() {}
     }

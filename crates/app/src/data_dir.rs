@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// How a running runtime can be reached: the content of `control.json`.
+/// The address of a running runtime: the content of `control.json`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlFile {
     /// The process.
     pub pid: u32,
     /// The port of the control server on 127.0.0.1.
     pub port: u16,
-    /// What every request to it must carry.
+    /// The token that every request must carry.
     pub token: String,
     /// The id of the run.
     pub boot: String,
@@ -30,7 +30,7 @@ impl std::fmt::Debug for ControlFile {
     }
 }
 
-/// Why the data folder could not be used.
+/// The reasons why the data folder cannot be used.
 #[derive(Debug, Error)]
 pub enum DataDirError {
     /// The system refused.
@@ -38,7 +38,7 @@ pub enum DataDirError {
     Io {
         /// The folder or the file in it.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// `control.json` is there and makes no sense.
@@ -46,7 +46,7 @@ pub enum DataDirError {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
     },
 }
@@ -62,19 +62,19 @@ impl DataDir {
         Self(path.into())
     }
 
-    /// Where it is.
+    /// Returns the folder's path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Where the journal is.
+    /// Returns the journal's path.
     #[must_use]
     pub fn journal(&self) -> PathBuf {
         self.0.join("journal")
     }
 
-    /// Where the states are that outlive the process.
+    /// Returns the path of the states that outlive the process.
     #[must_use]
     pub fn states(&self) -> PathBuf {
         self.0.join("state.redb")
@@ -107,7 +107,7 @@ impl DataDir {
         written.map_err(|source| DataDirError::Io { path, source })
     }
 
-    /// How the runtime can be reached; `None` when none says so.
+    /// Returns the address of the runtime; `None` if the folder has none.
     ///
     /// # Errors
     /// When the file is there and cannot be read.
@@ -127,7 +127,7 @@ impl DataDir {
         if let Ok(Some(control)) = self.read_control()
             && control.boot == boot
         {
-            // One that stays behind is told from a live one by its port, where nobody answers.
+            // A file that stays behind names a port on which no server answers.
             let _ = fs::remove_file(self.control());
         }
     }

@@ -10,13 +10,13 @@ impl Mainstay {
     /// # Errors
     /// `agent_unknown` when there is no such actor, `stopped` when it is stopped, `queue_full` when its mailbox has no room.
     pub async fn inject_panic(&self, actor: &str) -> Result<(), Error> {
-        let members = &self.0.handles;
+        let handles = &self.0.handles;
         let accepted = match actor {
-            "connection" => members.connection.inject_panic(),
-            "queue" => members.queue_address.inject_panic(),
-            "cache" => members.cache_address.inject_panic(),
-            agent => match members.agent_handles.get(agent) {
-                Some(line) => line.address.inject_panic(),
+            "connection" => handles.connection.inject_panic(),
+            "queue" => handles.queue_address.inject_panic(),
+            "cache" => handles.cache_address.inject_panic(),
+            agent => match handles.agent_handles.get(agent) {
+                Some(handle) => handle.address.inject_panic(),
                 None => {
                     let details = format!(
                         "no actor is called {agent:?}: use connection, queue, cache or an agent's id"

@@ -1,4 +1,4 @@
-//! What every handle of one runtime shares.
+//! The part that all handles of one runtime share.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use mainstay_actors::process::ProcessManager;
 use mainstay_actors::queue::{QueueHandle, QueueMessage, QueueView};
 use mainstay_runtime::state::RedbStore;
 use mainstay_runtime::{Address, Runtime, SupervisorHandle};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::time_point::TimePoint;
@@ -44,7 +45,9 @@ pub(crate) struct Inner {
     pub(crate) handles: Handles,
     /// The store of states, where the embedder brought none.
     pub(crate) states: Option<Arc<RedbStore>>,
-    /// What runs beside the tree; never looked at.
+    /// Ends the subscriptions.
+    pub(crate) has_stopped: watch::Sender<bool>,
+    /// The tasks that run beside the tree. They end when this is dropped.
     pub(crate) _tasks: JoinSet<()>,
 }
 

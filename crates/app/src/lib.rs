@@ -2,16 +2,17 @@
 //!
 //! A shell embeds it with `default-features = false`, starts it, and talks to it through one handle:
 //!
-//! - [`Mainstay`]: the running tree; [`MainstayBuilder`]: what it is started with
-//! - [`Agents`], [`Connection`], [`Cache`]: its parts, as the embedder sees and steers them
-//! - [`Status`] and what is in it: everything in one view
+//! - [`Mainstay`]: the running tree; [`MainstayBuilder`]: its settings
+//! - [`Agents`], [`Connection`], [`Cache`]: the handles of its parts
+//! - [`StatusReport`]: everything in one view; [`Subscription`]: the events as a stream
 //! - [`config`]: the configuration file
 //! - [`bridge`]: the protocol for user interfaces, the same over every transport
-//! - [`DataDir`]: what it keeps on disk
+//! - [`journal`], [`supervision`], [`transport`]: the types of the layers below that an embedder meets
+//! - [`DataDir`]: the folder that it keeps on disk
 //! - `control` (feature): the local control server; `backend` (feature): the embedded backend; `cli` (feature): the
 //!   binary
 //!
-//! `assembly` is the one place where the configuration becomes a tree.
+//! `tree_builder` is the one place where the configuration becomes a tree.
 
 mod agent_meter;
 mod agents;
@@ -38,6 +39,7 @@ mod mainstay;
 mod process_events;
 mod start_error;
 mod status;
+mod subscription;
 mod time_point;
 mod tree_builder;
 mod witness;
@@ -49,17 +51,64 @@ pub use connection::Connection;
 pub use data_dir::{ControlFile, DataDir, DataDirError};
 pub use mainstay::{Mainstay, MainstayBuilder, StartError};
 pub use status::{
-    AgentBudget, AgentView, ConnectionReport, OutageReport, QueueReport, ResolvedError, RuntimeReport,
-    StatusReport,
+    AgentBudget, AgentView, CacheReport, ConnectionReport, OutageReport, QueueReport, ResolvedError,
+    RuntimeReport, StatusReport, WatchedFolder,
 };
-pub use tree_builder::BuildError;
+pub use subscription::Subscription;
+pub use tree_builder::error::BuildError;
 
-pub use mainstay_actors as actors;
-pub use mainstay_actors::cache::{Selection, WriteRequest, WriteRule};
+pub use mainstay_actors::agent::{
+    AgentStatus, AgentUpdate, MessageId, ProcessUsage, UpdateEvent, UpdateKind, UpdateSubscription,
+};
+pub use mainstay_actors::cache::{
+    CacheStats, EntryOptions, Pattern, PatternError, Selection, WriteRequest, WriteRule,
+};
+pub use mainstay_actors::connection::broadcast::{FrameSubscription, Inbound};
+pub use mainstay_actors::connection::outbound::SendOutcome;
+pub use mainstay_actors::connection::resumption::Gap;
+pub use mainstay_actors::connection::status::{ConnectionState, ConnectionStatus};
 pub use mainstay_actors::error::{Code, Error, Reason};
-pub use mainstay_actors::queue::Download;
-pub use mainstay_actors::request::{Priority, Request, RequestId, Response, TransferProgress};
-pub use mainstay_runtime as runtime;
+pub use mainstay_actors::queue::{Download, QueueStats, WaitingByPriority};
+pub use mainstay_actors::request::{
+    Body, BodyError, BodyReader, Priority, Request, RequestBuilder, RequestId, Response, TransferProgress,
+};
+
+/// The journal: its events, cursors and readers.
+pub mod journal {
+    pub use mainstay_runtime::journal::{
+        Cursor, Delivery, Entry, Event, Journal, JournalError, JournalLoss, Level, LineError,
+        ParseCursorError, Reader, Record, RunInterrupted,
+    };
+    pub use mainstay_runtime::replay;
+}
+
+/// The supervision tree, to which an embedder adds actors of its own.
+pub mod supervision {
+    pub use mainstay_runtime::clock::{Clock, SystemClock};
+    pub use mainstay_runtime::policy::{
+        AbandonedPolicy, AutoShutdown, Budget, ChildPolicy, Delay, ExitCause, OnBudgetExhausted, PolicyError,
+        RestartType, Shutdown, Strategy, SupervisorPolicy,
+    };
+    pub use mainstay_runtime::state::{
+        Durable, MemoryStore, PendingSnapshot, RedbConfig, RedbStore, StateStore, StoreError,
+    };
+    pub use mainstay_runtime::{
+        ActorInfo, ActorKind, ActorPath, ActorStatus, Address, AdminError, CallError, Child, ChildCounts,
+        Context, Declined, Failure, FinalizeContext, InvalidName, Message, Promise, Reply, RuntimeExit,
+        RuntimeStartError, SendError, SendErrorKind, SpecError, SupervisorHandle, SupervisorSpec, TaskHandle,
+        Timer, TreeNode, Worker,
+    };
+}
+
+/// The transport below the queue, which an embedder can replace.
+pub mod transport {
+    pub use mainstay_actors::network::proxy::{Proxy, ProxyChoice, ProxyUrlError, UnsupportedProxy};
+    pub use mainstay_actors::network::tls::{CaFileError, TlsTrust};
+    pub use mainstay_actors::transport::{
+        FailureKind, FullResponse, HttpSettings, HttpTransport, ResponseBody, SendProgress,
+        StreamingResponse, Transport, TransportError,
+    };
+}
 
 /// Compiles the Rust snippets of the README and of docs/ with the documentation's tests.
 #[cfg(doctest)]

@@ -1,6 +1,6 @@
-//! Accepting TCP connections, each served by one task that somebody owns.
+//! A TCP server whose every connection has a task that it can wait for.
 //!
-//! axum's `serve` and hyper's upgrades spawn tasks that nobody can wait for, so neither is used.
+//! axum's `serve` and hyper's upgrades spawn tasks without a handle, so neither is used.
 
 use std::future::Future;
 use std::io;
@@ -17,9 +17,9 @@ use tokio::time::sleep;
 const CONNECTIONS_MAX: usize = 1024;
 /// The head of a request has at most this many bytes.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// It arrives within this time after the answer before it; so an idle connection is closed, too.
+/// The longest wait for a head after the answer before it; so an idle connection is closed, too.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long to wait when the system cannot accept, as without free file handles.
+/// The delay when the system cannot accept, as without free file handles.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Serves each connection with `serve`, until `stop` fires or its sender is gone; then cuts all and returns when their

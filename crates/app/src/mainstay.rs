@@ -1,7 +1,8 @@
 //! The handle that an embedder holds, and what it is started with.
 
+use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use mainstay_actors::cache::WriteRule;
@@ -12,11 +13,12 @@ use mainstay_actors::queue::Download;
 use mainstay_actors::request::{Request, RequestId, Response};
 use mainstay_actors::transport::Transport;
 use mainstay_runtime::clock::{Clock, SystemClock};
-use mainstay_runtime::journal::{Cursor, Journal, JournalConfig, JournalError, Subscription, millis};
+use mainstay_runtime::journal::{self, Cursor, Journal, JournalConfig, JournalError, millis};
 use mainstay_runtime::rng::Rng;
 use mainstay_runtime::state::{RedbConfig, RedbStore, StateStore, StoreError};
 use mainstay_runtime::{Runtime, RuntimeExit, SupervisorHandle, TreeNode};
 use thiserror::Error as ThisError;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::agents::Agents;
@@ -28,9 +30,11 @@ use crate::environment::Environment;
 use crate::inner::Inner;
 use crate::process_events::{record_start_report, record_warnings};
 use crate::status::{OutageReport, QueueReport, RuntimeReport, StatusReport};
-use crate::tree_builder::{BuildError, Overrides, TreeSpec};
+use crate::subscription::Subscription;
+use crate::tree_builder::error::BuildError;
+use crate::tree_builder::{Overrides, TreeSpec};
 
-/// Why a runtime did not start.
+/// The reasons why a runtime does not start.
 #[derive(Debug, ThisError)]
 pub enum StartError {
     /// The configuration cannot be carried out.
@@ -39,12 +43,12 @@ pub enum StartError {
     /// The data folder cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
-    /// Another runtime is using the data folder.
+    /// A runtime in another process, or in this one, uses the data folder.
     #[error("the data folder {dir} is in use by another runtime{by}: stop that one, or choose another folder", dir = dir.display())]
     InUse {
         /// The folder.
         dir: PathBuf,
-        /// By whom, if that is known.
+        /// The owner of the folder, if it is known.
         by: String,
     },
     /// The journal cannot be opened.
@@ -61,7 +65,7 @@ pub enum StartError {
     Tree(#[from] mainstay_runtime::RuntimeStartError),
 }
 
-/// What a runtime is started with; see [`Mainstay::builder`].
+/// The settings of a runtime; see [`Mainstay::builder`].
 #[derive(Default)]
 pub struct MainstayBuilder {
     config: Config,
@@ -145,7 +149,7 @@ impl MainstayBuilder {
         self
     }
 
-    /// Whether the start and the end of every request is recorded as well.
+    /// Records the start and the end of every request as well.
     #[must_use]
     pub fn verbose(mut self, verbose: bool) -> Self {
         self.verbose = verbose;
@@ -159,7 +163,7 @@ impl MainstayBuilder {
     /// See [`StartError`].
     pub async fn start(self) -> Result<Mainstay, StartError> {
         let environment = Environment::read(&self.config, |name| std::env::var(name).ok())?;
-        let TreeSpec { root, handles: members, secrets } =
+        let TreeSpec { root, handles, secrets } =
             TreeSpec::build(&self.config, &environment, self.overrides)?;
         let data_dir = self.data_dir.map(DataDir::new);
         let journal = open_journal(
@@ -173,10 +177,10 @@ impl MainstayBuilder {
                 ..JournalConfig::default()
             },
         )?;
-        let warden = members.process_manager.clone();
         let mut tasks = JoinSet::new();
-        tasks.spawn(record_warnings(journal.clone(), warden.warnings()));
-        record_start_report(&journal, start_process_manager(&warden, data_dir.as_ref()).await?);
+        let process_manager = &handles.process_manager;
+        tasks.spawn(record_warnings(journal.clone(), process_manager.warnings()));
+        record_start_report(&journal, start_process_manager(process_manager, data_dir.as_ref()).await?);
         let mut builder = Runtime::builder().journal(journal);
         let mut states = None;
         if let Some(store) = self.state_store {
@@ -189,7 +193,11 @@ impl MainstayBuilder {
             builder = builder.seed(seed);
         }
         let runtime = builder.start(root).await?;
-        Ok(Mainstay(Arc::new(Inner { runtime, handles: members, states, _tasks: tasks })))
+        let ended = runtime.ended();
+        Ok(Mainstay(Arc::new_cyclic(|inner| {
+            tasks.spawn(end_subscriptions(Weak::clone(inner), ended));
+            Inner { runtime, handles, states, has_stopped: watch::Sender::new(false), _tasks: tasks }
+        })))
     }
 }
 
@@ -207,12 +215,21 @@ fn open_journal(
     })
 }
 
-/// Ends what processes an earlier run has left behind.
+/// Ends the subscriptions once the tree has ended, also if it ended by itself and no handle waits for that.
+async fn end_subscriptions(inner: Weak<Inner>, ended: impl Future<Output = ()>) {
+    ended.await;
+    if let Some(inner) = inner.upgrade() {
+        inner.runtime.finished().await;
+        inner.has_stopped.send_replace(true);
+    }
+}
+
+/// Ends the processes that an earlier run has left behind.
 async fn start_process_manager(
-    warden: &ProcessManager,
+    process_manager: &ProcessManager,
     data: Option<&DataDir>,
 ) -> Result<StartReport, StartError> {
-    warden.start(data.map(DataDir::path)).await.map_err(|error| match (error, data) {
+    process_manager.start(data.map(DataDir::path)).await.map_err(|error| match (error, data) {
         (OpenError::InUse { .. }, Some(data)) => in_use(data),
         (error, _) => StartError::Processes(error),
     })
@@ -232,13 +249,22 @@ fn in_use(data: &DataDir) -> StartError {
     StartError::InUse { dir: data.path().to_owned(), by }
 }
 
-/// A running runtime. Cheap to clone; dropping the last clone kills the tree, [`shutdown`](Self::shutdown) stops it in
-/// order.
+/// A running runtime. Cheap to clone. [`shutdown`](Self::shutdown) stops it in order; dropping the last clone kills it.
 #[derive(Clone)]
 pub struct Mainstay(pub(crate) Arc<Inner>);
 
+impl fmt::Debug for Mainstay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let journal = self.journal();
+        f.debug_struct("Mainstay")
+            .field("run", &journal.run())
+            .field("boot", &journal.boot())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Mainstay {
-    /// What a runtime is started with.
+    /// Returns a builder with the default settings.
     #[must_use]
     pub fn builder() -> MainstayBuilder {
         MainstayBuilder::default()
@@ -247,13 +273,13 @@ impl Mainstay {
     /// Sends a request through the queue, and waits for the response. Dropping the future cancels the request.
     ///
     /// # Errors
-    /// Whatever became of it instead: see [`Error`].
+    /// The reason why it failed or was not sent: see [`Error`].
     pub async fn request(&self, request: Request) -> Result<Response, Error> {
         self.0.handles.queue.request(request).await
     }
 
-    /// Like [`request`](Self::request), and says at once which id the request has, for [`cancel`](Self::cancel) and for
-    /// finding it in the journal. The request is on its way when this returns. Dropping the future cancels it.
+    /// Sends a request, as [`request`](Self::request) does, and returns its id at once, for [`cancel`](Self::cancel)
+    /// and the journal. The request is queued when this returns. Dropping the future cancels it.
     #[must_use = "dropping the future cancels the request"]
     pub fn submit(
         &self,
@@ -262,8 +288,8 @@ impl Mainstay {
         self.0.handles.queue.submit(request)
     }
 
-    /// Cancels a request: its caller gets the reason `cancelled`. `false` if it had ended already. One that was under
-    /// way may have reached the backend.
+    /// Cancels a request: its caller gets the reason `cancelled`. Returns `false` if it had ended already. A request
+    /// that was in flight may have reached the backend.
     ///
     /// # Errors
     /// `stopped` or `crashed` if the queue did not answer.
@@ -271,8 +297,9 @@ impl Mainstay {
         self.0.handles.queue.cancel(id).await
     }
 
-    /// Sends a request through the queue, and waits for a good answer to begin; its body is then read as it comes, of
-    /// any size and without being held in memory. Dropping the future, or the [`Download`], cancels the request.
+    /// Sends a request through the queue, and waits until a successful answer begins. The [`Download`] then reads the
+    /// body as it comes, of any size and without holding it in memory. Dropping the future, or the [`Download`],
+    /// cancels the request.
     ///
     /// ```no_run
     /// # async fn example(mainstay: mainstay::Mainstay) -> Result<(), mainstay::Error> {
@@ -287,12 +314,12 @@ impl Mainstay {
     /// ```
     ///
     /// # Errors
-    /// As [`request`](Self::request); what befalls the answer later is told by the [`Download`].
+    /// As [`request`](Self::request). Later errors come from the [`Download`].
     pub async fn open(&self, request: Request) -> Result<Download, Error> {
         self.0.handles.queue.open(request).await
     }
 
-    /// Like [`open`](Self::open), and says at once which id the request has, as [`submit`](Self::submit) does.
+    /// Sends a request, as [`open`](Self::open) does, and returns its id at once, as [`submit`](Self::submit) does.
     #[must_use = "dropping the future cancels the request"]
     pub fn submit_open(
         &self,
@@ -316,55 +343,57 @@ impl Mainstay {
         self.0.handles.responses.request(request, age_max, self.0.time_point().wall.into()).await
     }
 
-    /// The cache.
+    /// Returns the handle of the cache.
     #[must_use]
     pub fn cache(&self) -> Cache {
         Cache(Arc::clone(&self.0))
     }
 
-    /// The agents.
+    /// Returns the handle of the agents.
     #[must_use]
     pub fn agents(&self) -> Agents {
         Agents(Arc::clone(&self.0))
     }
 
-    /// The connection.
+    /// Returns the handle of the connection.
     #[must_use]
     pub fn connection(&self) -> Connection {
         Connection(Arc::clone(&self.0))
     }
 
-    /// The root supervisor, to add children of the embedder's own next to the built-in ones.
+    /// Returns the root supervisor, to which an embedder adds children of its own.
     #[must_use]
     pub fn supervisor(&self) -> &SupervisorHandle {
         self.0.runtime.root()
     }
 
-    /// The supervision tree as it stands now. Asks no actor.
+    /// Returns the current supervision tree. Asks no actor.
     #[must_use]
     pub fn tree(&self) -> TreeNode {
         self.0.runtime.tree()
     }
 
-    /// Follows the journal from the oldest event that is kept.
-    #[must_use]
+    /// Subscribes to the events from the oldest one that is kept. The stream ends when the runtime has stopped.
     pub fn events(&self) -> Subscription {
-        self.journal().subscribe()
+        self.subscription(self.journal().subscribe())
     }
 
-    /// Follows the journal from the event after `cursor` on, across runs: see [`Journal::subscribe_after`].
-    #[must_use]
+    /// Subscribes to the events after `cursor`, across runs: see [`Journal::subscribe_after`].
     pub fn events_after(&self, cursor: Cursor) -> Subscription {
-        self.journal().subscribe_after(cursor)
+        self.subscription(self.journal().subscribe_after(cursor))
     }
 
-    /// The journal.
+    fn subscription(&self, events: journal::Subscription) -> Subscription {
+        Subscription::new(events, self.0.has_stopped.subscribe())
+    }
+
+    /// Returns the journal.
     #[must_use]
     pub fn journal(&self) -> &Journal {
         self.0.runtime.journal()
     }
 
-    /// Everything that a person asks first, in one view.
+    /// Returns the state of everything in one view.
     pub async fn status(&self) -> StatusReport {
         let journal = self.journal();
         let Cursor { run, seq } = journal.cursor();
@@ -384,29 +413,47 @@ impl Mainstay {
     }
 
     fn queue_report(&self) -> QueueReport {
-        let (stats, moment) = (self.0.handles.queue_view.stats(), self.0.time_point());
-        let hold = stats.outage.map(|hold| OutageReport {
-            since: moment.format_wall_time(hold.since),
-            reason: hold.reason,
-            message: hold.reason.message().to_owned(),
-            failures: hold.failures,
-            next_probe_at: moment.format_wall_time(hold.next_probe_at),
-            next_probe_in_ms: millis(hold.next_probe_at.saturating_sub(moment.now)),
+        let (stats, time_point) = (self.0.handles.queue_view.stats(), self.0.time_point());
+        let held = stats.outage.map(|outage| OutageReport {
+            since: time_point.format_wall_time(outage.since),
+            reason: outage.reason,
+            message: outage.reason.message().to_owned(),
+            failures: outage.failures,
+            next_probe_at: time_point.format_wall_time(outage.next_probe_at),
+            next_probe_in_ms: millis(outage.next_probe_at.saturating_sub(time_point.now)),
         });
-        QueueReport { stats, held: hold }
+        QueueReport { stats, held }
     }
 
-    /// Stops everything in order. What waits is answered with `stopped`; the journal is on disk when this returns.
+    /// Stops everything in order. Callers that wait get `stopped`. The journal is on disk when this returns.
     pub async fn shutdown(&self) -> RuntimeExit {
-        let ending = self.0.runtime.shutdown().await;
+        let exit = self.0.runtime.shutdown().await;
         self.0.close().await;
-        ending
+        exit
     }
 
     /// Returns when the tree has ended, by [`shutdown`](Self::shutdown) or because it could not go on.
     pub async fn finished(&self) -> RuntimeExit {
-        let ending = self.0.runtime.finished().await;
+        let exit = self.0.runtime.finished().await;
         self.0.close().await;
-        ending
+        exit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn assert_handle<T: fmt::Debug + Clone + Send + Sync + 'static>() {}
+
+    /// A handle goes into the state of a shell and to its threads. This compiles, or not.
+    const _: () = assert_handle::<Mainstay>();
+
+    #[tokio::test]
+    async fn debug_output_names_the_run() {
+        let mainstay = Mainstay::builder().start().await.unwrap();
+        let text = format!("{mainstay:?}");
+        assert!(text.starts_with("Mainstay { run: 1, boot: "), "{text}");
+        mainstay.shutdown().await;
     }
 }

@@ -1,4 +1,4 @@
-//! What the journal says of child processes that no actor could say.
+//! Events about child processes that belong to no actor.
 
 use mainstay_actors::process::{ManagerWarning, Orphan, StartReport};
 use mainstay_runtime::ActorPath;
@@ -6,7 +6,7 @@ use mainstay_runtime::journal::{Event, Journal, Level, count};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
-/// A process of an earlier run was still there, or something that it had started, and has been ended.
+/// A process of an earlier run, or a descendant of it, was still there and has been ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessOrphaned {
     /// The orphan.
@@ -29,7 +29,7 @@ impl Event for ProcessOrphaned {
     }
 }
 
-/// The record of an earlier run's processes could not be read in full. A copy is set aside.
+/// The file with the process ids of an earlier run could not be read in full. A copy of it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PidFileDamaged {
     /// The number of damaged lines.
@@ -48,7 +48,7 @@ impl Event for PidFileDamaged {
     }
 }
 
-/// Something is wrong with what keeps processes from outliving the runtime.
+/// The protection against processes that outlive the runtime does not work in full.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessWarning {
     /// The warning.
@@ -65,26 +65,26 @@ impl Event for ProcessWarning {
     }
 }
 
-/// Under which the journal has them: they befall no actor.
+/// The path of these events in the journal: they belong to no actor.
 const PATH: &str = "processes";
 
-/// Records what was found at the start.
-pub(crate) fn record_start_report(journal: &Journal, opening: StartReport) {
-    let damaged_lines = opening.damaged_lines;
-    for leftover in opening.orphans {
-        record(journal, &ProcessOrphaned { orphan: leftover });
+/// Records the findings of the start.
+pub(crate) fn record_start_report(journal: &Journal, report: StartReport) {
+    let damaged_lines = report.damaged_lines;
+    for orphan in report.orphans {
+        record(journal, &ProcessOrphaned { orphan });
     }
     if damaged_lines > 0 {
         record(journal, &PidFileDamaged { damaged_lines });
     }
 }
 
-/// Records what goes wrong, for as long as there is a warden who tells it.
-pub(crate) async fn record_warnings(journal: Journal, mut troubles: Receiver<ManagerWarning>) {
+/// Records the warnings of the process manager until it is dropped.
+pub(crate) async fn record_warnings(journal: Journal, mut warnings: Receiver<ManagerWarning>) {
     loop {
-        match troubles.recv().await {
-            Ok(trouble) => record(&journal, &ProcessWarning { warning: trouble }),
-            // Those that follow say what there is to say.
+        match warnings.recv().await {
+            Ok(warning) => record(&journal, &ProcessWarning { warning }),
+            // Later warnings repeat what still matters.
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
         }

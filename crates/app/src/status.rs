@@ -32,7 +32,7 @@ pub struct RuntimeReport {
     pub boot: String,
     /// The process.
     pub pid: u32,
-    /// How long it has been running.
+    /// The time since the start, in milliseconds.
     pub uptime_ms: u64,
     /// The number of the newest event within the run. `RUN.SEQ` is its cursor.
     pub seq: u64,
@@ -49,17 +49,17 @@ impl RuntimeReport {
 /// The requests. All times are RFC 3339 in UTC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueReport {
-    /// How many wait and run.
+    /// The numbers of requests that wait and run.
     #[serde(flatten)]
     pub stats: QueueStats,
-    /// Why all of them wait, while the backend cannot be reached.
+    /// The outage for which all of them wait, while the backend cannot be reached.
     pub held: Option<OutageReport>,
 }
 
 /// The cache.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheReport {
-    /// How it is doing.
+    /// The counters.
     #[serde(flatten)]
     pub stats: CacheStats,
     /// The folders of `cache.watch`.
@@ -70,123 +70,123 @@ pub struct CacheReport {
 /// A folder of `cache.watch`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatchedFolder {
-    /// Its path, as it was named.
+    /// The path as configured.
     pub path: String,
-    /// Whether it is watched at the moment, and what is read in it is kept; the journal says why not.
+    /// Set while it is watched, and its files and searches are kept; else the journal has the reason.
     pub is_watched: bool,
 }
 
-/// Why requests are held: the backend cannot be reached.
+/// The outage for which requests are held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutageReport {
     /// Since when.
     pub since: String,
-    /// What keeps them.
+    /// The reason.
     pub reason: Reason,
     /// The same for a person.
     pub message: String,
-    /// How many trials have failed.
+    /// The number of failed probes.
     pub failures: u32,
-    /// When the next one may go out.
+    /// The time of the next probe.
     pub next_probe_at: String,
-    /// How long until then.
+    /// The time until then, in milliseconds.
     pub next_probe_in_ms: u64,
 }
 
 /// The WebSocket. All times are RFC 3339 in UTC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionReport {
-    /// Its state.
+    /// The state.
     pub state: ConnectionState,
     /// Since when.
     pub since: String,
     /// The attempt under way or next; connected: the one that succeeded.
     pub attempt: u32,
-    /// How many attempts may fail in a row.
+    /// The most failures in a row.
     pub max: u32,
-    /// When the next attempt begins, if one is planned.
+    /// The time of the next attempt, if one is planned.
     pub next_attempt_at: Option<String>,
-    /// How long until then.
+    /// The time until then, in milliseconds.
     pub next_attempt_in_ms: Option<u64>,
     /// The last thing that went wrong, for a person.
     pub last_error: Option<String>,
     /// The same as a whole error.
     #[serde(default)]
     pub error: Option<Error>,
-    /// When that was.
+    /// The time of that error.
     #[serde(default)]
     pub last_error_at: Option<String>,
 }
 
-/// One agent. All times are RFC 3339 in UTC.
+/// The view of one agent. All times are RFC 3339 in UTC.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentView {
-    /// Its id.
+    /// The id.
     pub id: String,
-    /// How it is reached.
+    /// The name of its driver.
     pub driver: String,
-    /// Its state.
+    /// The state.
     pub status: AgentStatus,
     /// Since when.
     pub since: String,
-    /// Whether its restarts are used up: it stays as it is until somebody resets it.
+    /// Set once its restarts are used up: it stays as it is until a reset.
     #[serde(default)]
     pub gave_up: bool,
     /// The incarnation of its actor.
     pub generation: u64,
-    /// How often it has been restarted.
+    /// The number of restarts.
     pub restarts: u64,
     /// Restarts that are left before it is given up; `None` where there is no limit.
     pub budget_left: Option<u32>,
-    /// How many there are in all, and how they are earned back; `None` where there is no limit.
+    /// The whole budget; `None` if there is no limit.
     #[serde(default)]
     pub budget: Option<AgentBudget>,
-    /// When it is restarted next, if that is planned.
+    /// The time of the next restart, if one is planned.
     pub restart_at: Option<String>,
-    /// What is wrong, while something is.
+    /// The current problem, if there is one.
     pub last_error: Option<String>,
     /// The same as a whole error.
     #[serde(default)]
     pub error: Option<Error>,
-    /// Why it was last restarted, once that is over.
+    /// The reason of the last restart, once it is resolved.
     #[serde(default)]
     pub resolved_error: Option<ResolvedError>,
     /// Checks missed in a row.
     pub misses: u32,
-    /// How many of them fail it, while it is not at work.
+    /// The number of misses in a row that fails it while it is idle.
     #[serde(default)]
     pub fail_after: u32,
-    /// When it was last checked.
+    /// The time of the last check.
     pub last_check: Option<String>,
     /// Seconds since it was started, as it says.
     pub uptime_s: Option<f64>,
-    /// Its errors so far, as it says.
+    /// The number of its errors so far, by its own report.
     pub error_count: Option<u64>,
-    /// When the state was read that it would be given back.
+    /// The time at which its state was saved; a restart restores that one.
     pub state_saved_at: Option<String>,
-    /// Its process, if it has one of its own here.
+    /// The agent's process, if it has one here.
     #[serde(default)]
     pub process: Option<ProcessUsage>,
-    /// How many letters wait to be handed to it.
+    /// The number of messages that wait for delivery.
     #[serde(default)]
     pub messages_waiting: usize,
-    /// How many letters it is at work on.
+    /// The number of messages that it works on.
     #[serde(default)]
     pub messages_in_flight: usize,
-    /// What happens next, in plain words.
+    /// The next step in plain words.
     pub next_step: String,
 }
 
-/// What was wrong with an agent, and is over.
+/// A problem of an agent that is resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResolvedError {
-    /// When it ended the agent, or had it ended.
+    /// The time at which it ended the agent.
     pub at: String,
-    /// What it was, for a log.
+    /// The problem, as a text for a log.
     pub message: String,
 }
 
-/// How often an agent may be restarted.
+/// The limits of an agent's restarts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentBudget {
     /// Restarts within `window_ms`.

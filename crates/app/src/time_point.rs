@@ -29,10 +29,10 @@ mod tests {
 
     #[test]
     fn wall_time_is_formatted_for_past_and_future() {
-        let moment = TimePoint { now: Duration::from_secs(10), wall: Timestamp::UNIX_EPOCH };
-        let told = [8, 10, 15].map(|s| moment.format_wall_time(Duration::from_secs(s)));
+        let time_point = TimePoint { now: Duration::from_secs(10), wall: Timestamp::UNIX_EPOCH };
+        let times = [8, 10, 15].map(|s| time_point.format_wall_time(Duration::from_secs(s)));
         assert_eq!(
-            told,
+            times,
             ["1969-12-31T23:59:58.000Z", "1970-01-01T00:00:00.000Z", "1970-01-01T00:00:05.000Z"]
         );
     }

@@ -209,6 +209,12 @@ impl Runtime {
         self.env.now()
     }
 
+    /// Returns a future that is ready when the root has ended. It keeps nothing alive but the root's slot.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let slot = Arc::clone(&self.slot);
+        async move { slot.ended().await }
+    }
+
     /// Returns when the tree has ended, by itself or by [`shutdown`](Self::shutdown).
     pub async fn finished(&self) -> RuntimeExit {
         self.slot.ended().await;

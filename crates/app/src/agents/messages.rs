@@ -1,4 +1,4 @@
-//! Letters to agents, as the embedder sends them.
+//! Messages to agents, as the embedder sends them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,51 +14,51 @@ use tokio::time::{Instant, sleep_until};
 use crate::agents::Agents;
 use crate::tree_builder::agents::AgentHandle;
 
-/// How long a letter waits to be handed to an agent, where its sender does not say it.
+/// The default of [`SendOptions::wait`].
 const REPLY_WAIT_DEFAULT: Duration = Duration::from_secs(60);
 
-/// How a letter is to be treated.
+/// The options of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendOptions {
-    /// Whether it may be handed to the agent again if the agent or the runtime ends over it. Else it ends as
-    /// `outcome_unknown` then. One over which its agent, or the backend before it, dies twice ends as `quarantined`.
+    /// Permits a second delivery if the agent or the runtime ends before the answer. Without it such a message ends as
+    /// `outcome_unknown`. A message over which its agent, or the backend, dies twice ends as `quarantined`.
     pub may_repeat: bool,
-    /// How long it may wait to be handed to the agent, counted from when it is sent. One that was not handed over by then
-    /// ends as `expired`, also while its agent is being restarted or its backend is away; one that was is waited for.
+    /// The longest wait for its delivery, counted from the call. A message that is not delivered by then ends as
+    /// `expired`, also while its agent restarts or its backend is away. A delivered message has no limit.
     pub wait: Duration,
 }
 
 impl Default for SendOptions {
-    /// Handed out once at most, within a minute.
+    /// At most one delivery, within a minute.
     fn default() -> Self {
         Self { may_repeat: false, wait: REPLY_WAIT_DEFAULT }
     }
 }
 
-/// A letter that was accepted. Dropping it calls the letter off; [`answer`](Self::answer) waits for what becomes of it.
+/// An accepted message. Dropping it cancels the message; [`answer`](Self::answer) waits for the outcome.
 #[must_use = "dropping it calls the letter off"]
 pub struct PendingReply {
     agents: Agents,
     address: Address<AgentCommand>,
     pending_replies: Arc<PendingReplies>,
     id: MessageId,
-    /// Until when it may wait; `None` where no clock can tell.
+    /// The end of its wait; `None` if the time is out of range.
     deadline: Option<Instant>,
     answer: Option<Promise<Result<Value, Error>>>,
 }
 
 impl PendingReply {
-    /// What it is known by, in the journal and for [`Agents::call_off`].
+    /// Returns its number, for the journal and for [`Agents::cancel`].
     #[must_use]
     pub fn id(&self) -> MessageId {
         self.id
     }
 
-    /// Waits for the agent's answer. Dropping the future calls the letter off.
+    /// Waits for the agent's answer. Dropping the future cancels the message.
     ///
     /// # Errors
-    /// Whatever became of it instead: `expired` and `stopped` where the agent did not get it, `outcome_unknown` where the
-    /// agent may have acted on it, `cancelled`, or what the agent itself says.
+    /// `expired` and `stopped` if the agent did not get it; `outcome_unknown` if the agent may have acted on it;
+    /// `cancelled`; or the agent's own error.
     pub async fn answer(mut self) -> Result<Value, Error> {
         let Some(answer) = &mut self.answer else { return Err(of_call(CallError::Unanswered)) };
         let in_time = async {
@@ -67,9 +67,9 @@ impl PendingReply {
                 None => std::future::pending().await,
             }
         };
-        let told = tokio::select! {
+        let outcome = tokio::select! {
             biased;
-            told = &mut *answer => told,
+            outcome = &mut *answer => outcome,
             () = in_time => {
                 // The agent's actor sees to it as well, unless there is none just now.
                 if let Some(error) = self.pending_replies.expire(self.id) {
@@ -79,11 +79,11 @@ impl PendingReply {
             }
         };
         self.answer = None;
-        match told {
+        match outcome {
             Ok(Err(error)) if error.reason == Reason::Stopped => {
                 Err(self.agents.not_running_error(&self.address, error))
             }
-            Ok(told) => told,
+            Ok(outcome) => outcome,
             Err(error) => Err(self.agents.call_error(&self.address, error)),
         }
     }
@@ -92,46 +92,46 @@ impl PendingReply {
 impl Drop for PendingReply {
     fn drop(&mut self) {
         if self.answer.is_some() {
-            // With a full mailbox the agent works on for nobody: that is no harm.
+            // With a full mailbox the agent finishes the message in vain, which does no harm.
             let _ = self.address.try_cast(AgentCommand::SenderGone(self.id));
         }
     }
 }
 
 impl Agents {
-    /// Hands the agent a letter, and returns once it has been accepted: from then on its fate is known whatever happens.
-    /// What a letter may say is a matter between sender and agent: for `http` it is the body of a POST to
+    /// Sends the agent a message, and returns once it is accepted. From then on the message has exactly one outcome.
+    /// The body's meaning is up to sender and agent: for `http` it is the body of a POST to
     /// `/api/agents/{id}/message`, for `process` a line of JSON, for `acp` a prompt.
     ///
     /// # Errors
     /// `agent_unknown`; `queue_full` when too many wait for this agent; `request_too_large`; `stopped` when the agent is
     /// stopped, or was given up; `expired` when it did not come to accept it in time, as while it is being restarted.
     pub async fn send(&self, id: &str, body: Value, options: SendOptions) -> Result<PendingReply, Error> {
-        let line = self.handle(id)?;
+        let handle = self.handle(id)?;
         let (reply, answer) = Reply::channel();
         let may_repeat = options.may_repeat;
         let deadline = Instant::now().checked_add(options.wait);
-        let post = |accepted| {
+        let to_command = |accepted| {
             AgentCommand::Send(Box::new(SendRequest { body, may_repeat, deadline, accepted, reply }))
         };
-        // One that is being restarted takes letters in when it is back, and that may take its time.
-        let accepted = line.address.call_within(options.wait, post).await;
-        let letter = accepted.map_err(|error| self.not_accepted_error(&line.address, error))??;
-        let AgentHandle { address, pending_replies: callers, .. } = line;
+        // An agent that restarts accepts messages when it is back.
+        let accepted = handle.address.call_within(options.wait, to_command).await;
+        let id = accepted.map_err(|error| self.not_accepted_error(&handle.address, error))??;
+        let AgentHandle { address, pending_replies, .. } = handle;
         Ok(PendingReply {
             agents: self.clone(),
             address,
-            pending_replies: callers,
-            id: letter,
+            pending_replies,
+            id,
             deadline,
             answer: Some(answer),
         })
     }
 
-    /// Why the letter was not taken in.
+    /// Returns the reason why a message was not accepted.
     fn not_accepted_error(&self, address: &Address<AgentCommand>, error: CallError) -> Error {
         match error {
-            // An actor takes a letter in only while its sender waits for that, so it has not and will not.
+            // The actor accepts a message only while its sender waits, so it has not and will not.
             CallError::TimedOut | CallError::Expired => {
                 not_delivered(Reason::Expired).with_details(&error.to_string())
             }
@@ -139,13 +139,13 @@ impl Agents {
         }
     }
 
-    /// What it means that the agent's actor gave no answer.
+    /// Returns the error for a call that the agent's actor did not answer.
     fn call_error(&self, address: &Address<AgentCommand>, error: CallError) -> Error {
         let error = of_call(error);
         if error.reason == Reason::Stopped { self.not_running_error(address, error) } else { error }
     }
 
-    /// The same error in words about an agent that does not run: why, and what starts it.
+    /// Explains a `stopped` error: why the agent does not run, and how to start it.
     fn not_running_error(&self, address: &Address<AgentCommand>, error: Error) -> Error {
         let id = address.path().map(ActorPath::name).unwrap_or_default();
         let (why, order) = match address.info(self.0.runtime.now()).status {
@@ -159,29 +159,29 @@ impl Agents {
         error.with_message(&words("")).with_message(&words(&format!(" {id}")))
     }
 
-    /// Records what became of a letter that never was handed out.
-    fn record_message_failed(&self, address: &Address<AgentCommand>, letter: MessageId, error: &Error) {
+    /// Records the end of a message that was never delivered.
+    fn record_message_failed(&self, address: &Address<AgentCommand>, message_id: MessageId, error: &Error) {
         let Some(path) = address.path() else { return };
         let generation = address.info(self.0.runtime.now()).generation;
-        let failed =
-            MessageFailed { message_id: letter, attempts: 0, code: error.code, reason: error.reason };
+        let failed = MessageFailed { message_id, attempts: 0, code: error.code, reason: error.reason };
         self.0.runtime.journal().record(path, generation, &failed);
     }
 
-    /// Calls a letter off. `false` if it had ended already.
+    /// Cancels a message. Returns `false` if it had ended already.
     ///
     /// # Errors
     /// `agent_unknown`; `stopped` or `crashed` when the agent's actor could not answer.
     pub async fn cancel(&self, agent: &str, id: MessageId) -> Result<bool, Error> {
-        let line = self.handle(agent)?;
-        let called_off = line.address.call(|reply| AgentCommand::Cancel { id, reply }).await;
-        called_off.map_err(|error| self.call_error(&line.address, error))
+        let handle = self.handle(agent)?;
+        let cancelled = handle.address.call(|reply| AgentCommand::Cancel { id, reply }).await;
+        cancelled.map_err(|error| self.call_error(&handle.address, error))
     }
 
-    /// Hands the agent what somebody answered to its question `ask`.
+    /// Answers the agent's question `ask`.
     ///
     /// # Errors
-    /// `agent_unknown`; `not_found` where it does not ask that any more; `invalid_request` where that is no answer to it.
+    /// `agent_unknown`; `not_found` if the agent does not ask this any more; `invalid_request` if the answer does not
+    /// fit the question.
     pub fn answer(&self, agent: &str, ask: &str, answer: Value) -> Result<(), Error> {
         self.handle(agent)?.driver.answer(ask, answer)
     }

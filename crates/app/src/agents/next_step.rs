@@ -1,17 +1,17 @@
-//! What happens to an agent next, in plain words: pure.
+//! Returns in plain words what happens to an agent next. Pure.
 
 use std::time::Duration;
 
 use mainstay_actors::agent::AgentStatus;
 
-/// What is known of an agent's near future.
+/// The facts that decide an agent's next step.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NextStepInput<'a> {
     pub(super) id: &'a str,
     pub(super) status: AgentStatus,
-    /// Whether its supervisor leaves it as it is until somebody resets it.
+    /// Set once the supervisor has given the agent up until a reset.
     pub(super) gave_up: bool,
-    /// How long until its restart, where that is planned.
+    /// The time until its restart, if one is planned.
     pub(super) restart_in: Option<Duration>,
     /// `None` where there is no limit.
     pub(super) budget_left: Option<u32>,

@@ -1,4 +1,4 @@
-//! One agent as it is shown: pure, from what its actor and its supervisor know.
+//! Makes the view of one agent from the facts of its actor and its supervisor. Pure.
 
 use std::time::Duration;
 
@@ -15,21 +15,21 @@ use crate::tree_builder::agents::RestartLimits;
 /// See the module.
 pub(super) fn view(
     report: AgentReport,
-    vitals: &ActorInfo,
+    info: &ActorInfo,
     terms: &RestartLimits,
-    moment: TimePoint,
+    time_point: TimePoint,
 ) -> AgentView {
-    let (status, since) = effective_status(vitals, &report);
-    let gave_up = vitals.status == ActorStatus::Failed;
-    let at = |at| moment.format_wall_time(at);
-    let (crash, past_error) = classify_crash(vitals, status, moment);
+    let (status, since) = effective_status(info, &report);
+    let gave_up = info.status == ActorStatus::Failed;
+    let at = |at| time_point.format_wall_time(at);
+    let (crash, resolved_error) = classify_crash(info, status, time_point);
     let last_error = report.last_error.as_ref().map(|error| error.message.clone());
     let next_step = next_step(NextStepInput {
         id: &report.id,
         status,
         gave_up,
-        restart_in: vitals.restart_due.map(|due| due.saturating_sub(moment.now)),
-        budget_left: vitals.budget_left,
+        restart_in: info.restart_due.map(|due| due.saturating_sub(time_point.now)),
+        budget_left: info.budget_left,
         misses: report.misses,
         fail_after: terms.fail_after,
     });
@@ -37,21 +37,21 @@ pub(super) fn view(
         status,
         since: at(since),
         gave_up,
-        generation: vitals.generation,
-        restarts: vitals.restarts,
-        budget_left: vitals.budget_left,
+        generation: info.generation,
+        restarts: info.restarts,
+        budget_left: info.budget_left,
         budget: terms.budget.map(|budget| AgentBudget {
             max: budget.restarts_max,
             window_ms: millis(budget.window),
             stable_after_ms: millis(terms.stable_after),
         }),
-        restart_at: vitals.restart_due.map(at),
+        restart_at: info.restart_due.map(at),
         last_error: last_error.or_else(|| crash.clone()),
         error: report
             .last_error
             .map(|error| *error)
             .or_else(|| crash.map(|said| Error::new(Reason::Crashed).with_details(&said))),
-        resolved_error: past_error,
+        resolved_error: resolved_error,
         misses: report.misses,
         fail_after: terms.fail_after,
         last_check: report.last_check.map(at),
@@ -67,16 +67,16 @@ pub(super) fn view(
     }
 }
 
-/// Why the last incarnation ended: as what is wrong, or, where the agent has been seen alive since, as what is over.
+/// Returns why the last incarnation ended: as the current error, or as a resolved one if the agent was healthy since.
 fn classify_crash(
-    vitals: &ActorInfo,
+    info: &ActorInfo,
     status: AgentStatus,
-    moment: TimePoint,
+    time_point: TimePoint,
 ) -> (Option<String>, Option<ResolvedError>) {
-    let Some(said) = vitals.last_error.clone() else { return (None, None) };
+    let Some(said) = info.last_error.clone() else { return (None, None) };
     match status {
         AgentStatus::Healthy | AgentStatus::Degraded | AgentStatus::Unknown => {
-            let at = vitals.last_error_at.map(|at| moment.format_wall_time(at));
+            let at = info.last_error_at.map(|at| time_point.format_wall_time(at));
             (None, at.map(|at| ResolvedError { at, message: said }))
         }
         AgentStatus::Starting | AgentStatus::Failed | AgentStatus::Restarting | AgentStatus::Stopped => {
@@ -85,7 +85,7 @@ fn classify_crash(
     }
 }
 
-/// Whether what the agent said of its uptime may still hold.
+/// Returns whether the agent's last report of its uptime may still hold.
 fn may_be_up(status: AgentStatus) -> bool {
     match status {
         AgentStatus::Starting | AgentStatus::Healthy | AgentStatus::Degraded | AgentStatus::Unknown => true,
@@ -93,14 +93,14 @@ fn may_be_up(status: AgentStatus) -> bool {
     }
 }
 
-/// While an agent's actor is down its supervisor knows how the agent is; else the actor does.
-fn effective_status(vitals: &ActorInfo, report: &AgentReport) -> (AgentStatus, Duration) {
-    match vitals.status {
+/// Returns the agent's state: the supervisor knows it while the actor is down, else the actor does.
+fn effective_status(info: &ActorInfo, report: &AgentReport) -> (AgentStatus, Duration) {
+    match info.status {
         ActorStatus::Running => (report.status, report.since),
-        ActorStatus::Starting if vitals.generation <= 1 => (AgentStatus::Starting, vitals.since),
-        ActorStatus::Starting | ActorStatus::Restarting => (AgentStatus::Restarting, vitals.since),
-        ActorStatus::Stopping | ActorStatus::Stopped => (AgentStatus::Stopped, vitals.since),
-        ActorStatus::Failed => (AgentStatus::Failed, vitals.since),
+        ActorStatus::Starting if info.generation <= 1 => (AgentStatus::Starting, info.since),
+        ActorStatus::Starting | ActorStatus::Restarting => (AgentStatus::Restarting, info.since),
+        ActorStatus::Stopping | ActorStatus::Stopped => (AgentStatus::Stopped, info.since),
+        ActorStatus::Failed => (AgentStatus::Failed, info.since),
     }
 }
 
@@ -137,7 +137,7 @@ mod tests {
         }
     }
 
-    fn vitals(status: ActorStatus) -> ActorInfo {
+    fn info(status: ActorStatus) -> ActorInfo {
         ActorInfo {
             status,
             since: s(70),
@@ -153,7 +153,7 @@ mod tests {
 
     fn view_of(actor: ActorStatus, status: AgentStatus) -> AgentView {
         let terms = RestartLimits { fail_after: 3, budget: None, stable_after: s(60) };
-        view(report(status), &vitals(actor), &terms, NOW)
+        view(report(status), &info(actor), &terms, NOW)
     }
 
     #[test]

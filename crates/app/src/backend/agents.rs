@@ -1,4 +1,4 @@
-//! The book of agents: who there is, in what condition, and what each remembers. Plain data; time is passed in.
+//! The agents with their condition and memory. Plain data; time is passed in.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,10 +13,10 @@ pub(super) const MESSAGE_BYTES_MAX: usize = 4 * 1024;
 /// An agent's memory takes at most this many bytes as compact JSON. It is less than a request's body may
 /// have, so what was read as a state can always be written back.
 pub(super) const MEMORY_BYTES_MAX: usize = 900 * 1024;
-/// How many ids an error lists.
+/// An error lists at most this many ids.
 const LISTED_MAX: usize = 20;
 
-/// All agents, by id.
+/// The agents by id.
 #[derive(Debug)]
 pub(super) struct AgentStore {
     agents: BTreeMap<String, AgentRecord>,
@@ -41,7 +41,7 @@ enum AgentCondition {
     Hung,
 }
 
-/// What `GET …/health` answers.
+/// The answer of `GET …/health`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct HealthBody {
@@ -52,19 +52,19 @@ pub(super) struct HealthBody {
     pub(super) error_count: u64,
 }
 
-/// Why an agent did not do what it was asked.
+/// The reasons why an agent did not carry out a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AgentError {
     /// There is no such agent.
     #[error("there is no agent {agent:?}; there is {known}")]
     Unknown { agent: String, known: Arc<str> },
-    /// It crashed and has not been restarted.
+    /// The agent crashed and has not been restarted.
     #[error("agent {agent:?} has crashed; restart it first")]
     Failed { agent: String },
-    /// It gives no answer: wait until its condition changes, and ask again.
+    /// The agent gives no answer: wait until its condition changes, and ask again.
     #[error("agent {agent:?} hangs")]
     Hung { agent: String },
-    /// It crashed or was restarted while the request waited.
+    /// The agent crashed or was restarted while the request waited.
     #[error("agent {agent:?} crashed or was restarted before it answered")]
     Lost { agent: String },
     /// A message or a state is too large.
@@ -73,7 +73,7 @@ pub(super) enum AgentError {
 }
 
 impl AgentStore {
-    /// All of them healthy from `now` on, with empty memories.
+    /// Creates the agents: all healthy from `now` on, with empty memories.
     pub(super) fn new(ids: &[String], now: Instant) -> Self {
         Self {
             agents: ids.iter().map(|id| (id.clone(), AgentRecord::new(now))).collect(),
@@ -81,7 +81,7 @@ impl AgentStore {
         }
     }
 
-    /// Which life the agent is in.
+    /// Returns the agent's generation.
     pub(super) fn generation(&self, id: &str) -> Result<u64, AgentError> {
         Ok(self.agent(id)?.generation)
     }
@@ -96,7 +96,7 @@ impl AgentStore {
         Ok(HealthBody { id: id.to_owned(), status, uptime, error_count: agent.error_count })
     }
 
-    /// What a healthy agent remembers.
+    /// Returns the memory of a healthy agent.
     pub(super) fn state(&self, id: &str) -> Result<Value, AgentError> {
         self.agent(id)?.ensure_healthy(id)?;
         Ok(self.agent(id)?.memory.clone())
@@ -121,7 +121,7 @@ impl AgentStore {
         Ok(count)
     }
 
-    /// What an agent remembers, whatever its condition.
+    /// Returns an agent's memory in any condition.
     pub(super) fn memory(&self, id: &str) -> Option<Value> {
         self.agents.get(id).map(|agent| agent.memory.clone())
     }
@@ -204,7 +204,7 @@ impl AgentRecord {
     }
 }
 
-/// What an agent remembers at first.
+/// Returns the initial memory of an agent.
 fn empty_memory() -> Value {
     json!({ "messages": [], "count": 0 })
 }
@@ -232,7 +232,7 @@ fn append_message(memory: &Value, message: &Value) -> Result<(Value, u64), Agent
     Ok((Value::Object(memory), count))
 }
 
-/// How many of the last lengths fit into `room`, at most [`MESSAGES_MAX`].
+/// Returns how many of the last lengths fit into `room`, at most [`MESSAGES_MAX`].
 fn count_fitting(lengths: &[usize], room: usize) -> usize {
     let sums = lengths.iter().rev().scan(0_usize, |sum, length| {
         *sum = sum.saturating_add(*length);

@@ -65,17 +65,17 @@ async fn serve(stream: TcpStream, world: Arc<BackendState>, router: TowerToHyper
         (Err(error), _) if error.source().is_some_and(|cause| cause.is::<ResetByFault>()) => {
             reset(io.into_inner())
         }
-        // Clients come and go; nobody else needs to know.
+        // Clients come and go, which concerns no other part.
         (served, _) => tracing::debug!(?served, "a connection ended"),
     }
 }
 
-/// Why a request gets no answer: a fault resets its connection.
+/// A request that gets no answer: a fault resets its connection.
 #[derive(Debug, thiserror::Error)]
 #[error("a fault resets this connection")]
 struct ResetByFault;
 
-/// Lets the armed faults strike a request, and carries it out if they let it.
+/// Applies the armed faults to a request, and carries it out if they permit it.
 async fn handle_request(
     request: Request<Incoming>,
     world: Arc<BackendState>,

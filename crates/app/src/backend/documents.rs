@@ -8,7 +8,7 @@ pub(super) const HITS_MAX: usize = 50;
 /// A search text has at most this many bytes.
 pub(super) const QUERY_BYTES_MAX: usize = 256;
 
-/// One built-in text.
+/// A built-in text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Document {
     pub(super) path: &'static str,
@@ -16,7 +16,7 @@ pub(super) struct Document {
     pub(super) text: &'static str,
 }
 
-/// One line that holds the search text.
+/// A line that holds the search text.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct SearchHit {
     pub(super) path: &'static str,
@@ -27,7 +27,7 @@ pub(super) struct SearchHit {
 
 const MARKDOWN: &str = "text/markdown; charset=utf-8";
 
-/// All documents, sorted by path.
+/// Returns all documents, sorted by path.
 pub(super) const DOCUMENTS: [Document; 5] = [
     Document {
         path: "README.md",

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-/// What happened to an agent.
+/// The kind of an agent's event.
 #[derive(Debug, Serialize)]
 #[serde(tag = "kind", rename_all_fields = "camelCase")]
 pub(super) enum AgentEvent<'a> {
@@ -40,7 +40,7 @@ impl<'a> AgentEvent<'a> {
     }
 }
 
-/// What a client's cache must not serve any more.
+/// The entries that a client's cache must drop.
 #[derive(Serialize)]
 struct InvalidateFrame {
     r#type: &'static str,
@@ -63,7 +63,7 @@ struct EventFrame<'a> {
     event: &'a AgentEvent<'a>,
 }
 
-/// What a client that has everything up to some event gets next.
+/// The next item for a client that has everything up to some event.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NextEvent {
     /// The event with this number.
@@ -77,7 +77,7 @@ pub(super) enum NextEvent {
 /// The text frames of one event, in the order in which they are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EventFrames {
-    /// What it makes untrue: whoever has the event and asks again must not get that from a cache.
+    /// The entries that the event makes stale: a client that has the event must not read them from its cache.
     pub(super) invalidate: Utf8Bytes,
     pub(super) event: Utf8Bytes,
 }
@@ -109,8 +109,8 @@ impl EventHistory {
         Ok(self.last)
     }
 
-    /// What comes after event number `after`. A number that was never given out, as from the history of an
-    /// earlier backend, is followed by a gap back to the oldest event that there is.
+    /// Returns the item after event number `after`. A number from the history of an earlier backend is followed by a
+    /// gap back to the oldest event.
     pub(super) fn next(&self, after: u64) -> NextEvent {
         if after == self.last {
             return NextEvent::Nothing;

@@ -1,4 +1,4 @@
-//! Faults: what can be broken on demand, and the book of those that are armed. Plain data; time is passed in.
+//! The faults that can be injected, and those that are armed. Plain data; time is passed in.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::agents::AgentError;
 
 /// No fault lasts or delays longer than this: one hour, in milliseconds.
 pub(super) const SPAN_MS_MAX: u64 = 3_600_000;
-/// A fault strikes at most this often.
+/// A fault hits at most this many requests.
 pub(super) const TIMES_MAX: u32 = 1_000_000;
 /// At most this many faults are armed at once.
 pub(super) const ARMED_MAX: usize = 256;
@@ -20,29 +20,29 @@ pub(super) const PATH_BYTES_MAX: usize = 1024;
 /// `Retry-After` is at most this many seconds: a hundred years, for clients that must not believe it.
 pub(super) const RETRY_AFTER_MAX: u64 = 3_155_760_000;
 
-/// Something that breaks: the body of `POST /_fault`, as JSON `{"kind":"crash_agent","agent":"planner"}`.
+/// A fault: the body of `POST /_fault`, as JSON `{"kind":"crash_agent","agent":"planner"}`.
 ///
-/// A `path` is compared, as it stands in the request and without its query, with the beginning of the path of
-/// each later request; `/_fault` itself is never struck. Where several faults fit one request, the oldest
-/// `slow` delays it and the oldest `status` or `reset` then ends it; each strikes `times` times.
+/// A `path` is compared, as it is in the request and without its query, with the beginning of the path of each later
+/// request. `/_fault` itself is never hit. If several faults fit one request, the oldest `slow` delays it, and the
+/// oldest `status` or `reset` then ends it. Each hits `times` requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Fault {
     /// The agent fails and loses its memory: its health says so, and it refuses messages until it is restarted
     /// or healed.
     CrashAgent {
-        /// Its id.
+        /// The agent's id.
         agent: String,
     },
     /// The agent gives no answer to anything but a restart: requests stay open until the client goes or the
     /// agent is healed.
     HangAgent {
-        /// Its id.
+        /// The agent's id.
         agent: String,
     },
     /// The agent is healthy again; its memory stays what it is.
     HealAgent {
-        /// Its id.
+        /// The agent's id.
         agent: String,
     },
     /// Every open WebSocket is cut without a close handshake.
@@ -63,7 +63,7 @@ pub enum Fault {
         path: String,
         /// The HTTP status, 400 to 599.
         status: u16,
-        /// How many requests: 1 to a million.
+        /// The number of requests: 1 to a million.
         times: u32,
         /// Seconds for a `Retry-After` header; none without it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,21 +73,21 @@ pub enum Fault {
     Slow {
         /// The beginning of their path.
         path: String,
-        /// How many milliseconds, up to an hour.
+        /// The delay in milliseconds, up to an hour.
         ms: u64,
-        /// How many requests: 1 to a million.
+        /// The number of requests: 1 to a million.
         times: u32,
     },
     /// The TCP connection of a request is reset, without an answer and without carrying it out.
     Reset {
         /// The beginning of their path.
         path: String,
-        /// How many requests: 1 to a million.
+        /// The number of requests: 1 to a million.
         times: u32,
     },
 }
 
-/// One valid fault of each kind, for errors.
+/// A valid fault of each kind, for errors.
 const EXAMPLES: [(&str, &str); 9] = [
     ("crash_agent", r#"{"kind":"crash_agent","agent":"planner"}"#),
     ("hang_agent", r#"{"kind":"hang_agent","agent":"planner"}"#),
@@ -100,22 +100,22 @@ const EXAMPLES: [(&str, &str); 9] = [
     ("reset", r#"{"kind":"reset","path":"/api/echo","times":1}"#),
 ];
 
-/// Why a fault was not injected.
+/// The reasons why a fault is not injected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FaultError {
     /// The JSON is not a fault.
     #[error("{reason}; valid would be {valid}")]
     Malformed {
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
-        /// One example, or one of each kind.
+        /// An example: of this kind, or of each kind.
         valid: String,
     },
     /// There is no such agent.
     #[error("{0}")]
     UnknownAgent(
-        /// Which agent, and which there are.
+        /// The agent's error, with the known ids.
         String,
     ),
     /// A field is out of range.
@@ -123,12 +123,12 @@ pub enum FaultError {
     OutOfRange {
         /// The field.
         field: &'static str,
-        /// What it was.
+        /// The value given.
         given: String,
-        /// What it may be.
+        /// The permitted values.
         valid: String,
     },
-    /// Too many faults wait to strike.
+    /// Too many faults are armed.
     #[error("{ARMED_MAX} faults are armed already: let requests use some up first")]
     TooMany,
 }
@@ -149,7 +149,7 @@ impl Fault {
         serde_json::from_value(value).map_err(|error| malformed(error, examples(kind.as_deref())))
     }
 
-    /// Whether every number and path is in range. Agents are looked up later.
+    /// Returns whether every number and path is in range. Agents are looked up later.
     pub(super) fn check(&self) -> Result<(), FaultError> {
         match self {
             Self::RefuseWs { for_ms } | Self::HalfOpenWs { for_ms } => check_span("for_ms", *for_ms),
@@ -203,19 +203,19 @@ fn check_path(path: &str) -> Result<(), FaultError> {
     Err(FaultError::OutOfRange { field: "path", given, valid: valid() })
 }
 
-/// How a request ends that a fault strikes.
+/// The end of a request that a fault hits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum InjectedFailure {
-    /// It is answered with this status and, in seconds, this `Retry-After`.
+    /// An answer with this status and, in seconds, this `Retry-After`.
     Status { status: StatusCode, retry_after: Option<u64> },
-    /// Its connection is reset.
+    /// A reset of its connection.
     Reset,
 }
 
-/// What the armed faults do to one request.
+/// The effect of the armed faults on one request.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct FaultHit {
-    /// It waits this long first.
+    /// The delay before anything else.
     pub(super) delay: Duration,
     /// Then it ends so, or is carried out.
     pub(super) failure: Option<InjectedFailure>,
@@ -271,7 +271,7 @@ impl FaultInjector {
         Ok(())
     }
 
-    /// What happens to a request for `path`; uses up what strikes it.
+    /// Returns the effect on a request for `path`, and uses up the faults that hit it.
     pub(super) fn take_hit(&mut self, path: &str) -> FaultHit {
         let delay = self.take_effect(path, |effect| match effect {
             FaultEffect::Delay(delay) => Some(delay),
@@ -300,7 +300,7 @@ impl FaultInjector {
         self.handshakes_refused_until = Some(until);
     }
 
-    /// Whether a WebSocket handshake is refused.
+    /// Returns whether a WebSocket handshake is refused.
     pub(super) fn refuses_handshakes(&self, now: Instant) -> bool {
         self.handshakes_refused_until.is_some_and(|until| now < until)
     }

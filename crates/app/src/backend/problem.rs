@@ -7,8 +7,8 @@ use axum::{
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
 
-/// One error as `application/problem+json`, of the type `about:blank`: the status names its class and the
-/// detail says what would be right.
+/// Makes an error as `application/problem+json`, of the type `about:blank`: the status names its class, and the detail
+/// says what would be right.
 #[derive(Debug)]
 pub(super) struct ProblemResponse {
     status: StatusCode,

@@ -1,4 +1,4 @@
-//! The HTTP routes: each reads its input within limits, asks the world, and answers with JSON or a problem.
+//! The HTTP routes: each reads its input within limits, asks the state, and answers with JSON or a problem.
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,10 +35,10 @@ pub(super) const BODY_BYTES_MAX: usize = 1024 * 1024;
 const BODY_BYTES_DRAINED_MAX: usize = 16 * BODY_BYTES_MAX;
 /// A body has to arrive within this time.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Where faults are injected; the one path that no fault strikes.
+/// The path on which faults are injected; no fault hits it.
 pub(super) const FAULT_PATH: &str = "/_fault";
 
-/// All routes.
+/// Returns all routes.
 pub(super) fn router(world: Arc<BackendState>) -> Router {
     Router::new()
         .route("/api/agents/{id}/health", get(health))

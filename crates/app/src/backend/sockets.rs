@@ -35,17 +35,17 @@ use super::{
 
 /// A frame or message from a client has at most this many bytes; a larger one closes the socket with 1009.
 pub(super) const FRAME_BYTES_MAX: usize = 64 * 1024;
-/// How often a client is pinged. One that has said nothing over two of these is cut.
+/// The interval of pings. A client that sends nothing over two of these is cut.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const UNANSWERED_PINGS_MAX: u32 = 2;
 /// A client that takes a frame this slowly is cut.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
-/// What the end of a refused socket may take, in time and in bytes thrown away.
+/// The limits for the end of a refused socket: the time, and the bytes that are thrown away.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 const DRAIN_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// What a handshake leaves to the socket that follows it. It is taken while the handshake is answered, so
-/// that the socket obeys and sends what comes after that.
+/// The values that a handshake passes to its socket. They are taken during the handshake, so that the socket sees
+/// every later order and event.
 #[derive(Debug, Clone)]
 pub(super) struct SocketSession {
     faults: watch::Receiver<SocketFaults>,
@@ -64,7 +64,7 @@ impl SocketSession {
     }
 }
 
-/// What clients may send.
+/// The messages that clients may send.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum ClientFrame {
@@ -132,21 +132,21 @@ struct BackendSocket<S> {
     last: watch::Receiver<u64>,
     /// The client has every event up to this one.
     after: u64,
-    /// Whether the client has sent anything. Until then it gets no event, so that its resume can come first.
+    /// Set once the client has sent anything. Before, it gets no event, so that its resume comes first.
     has_heard_client: bool,
     /// Pings since the client was last heard.
     unanswered_pings: u32,
     ping_timer: Interval,
 }
 
-/// What a socket does next.
+/// The next step of a socket.
 enum SocketAction {
     Receive(Option<Result<Message, tungstenite::Error>>),
     SendNext,
     Ping,
 }
 
-/// Whether a socket goes on, or is let go without another word.
+/// The decision to keep a socket or to drop it without a close frame.
 type SocketFlow = ControlFlow<()>;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> BackendSocket<S> {

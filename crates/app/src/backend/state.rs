@@ -1,4 +1,4 @@
-//! The world: the books, shared by every connection, and the orders that WebSockets obey.
+//! The state that every connection shares, and the socket faults that WebSockets follow.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::{
     faults::{Fault, FaultError, FaultHit, FaultInjector},
 };
 
-/// What every WebSocket has to obey at once.
+/// The socket faults that apply to every WebSocket at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SocketFaults {
     /// Rises whenever all sockets that are open are to be cut.
@@ -47,12 +47,12 @@ impl BackendState {
         }
     }
 
-    /// How the agent is; waits while it hangs.
+    /// Returns the agent's health; waits while it hangs.
     pub(super) async fn health(&self, id: &str) -> Result<HealthBody, AgentError> {
         self.query(id, |agents| agents.health(id, Instant::now())).await
     }
 
-    /// What the agent remembers; waits while it hangs.
+    /// Returns the agent's memory; waits while it hangs.
     pub(super) async fn state(&self, id: &str) -> Result<Value, AgentError> {
         self.query(id, |agents| agents.state(id)).await
     }
@@ -87,7 +87,7 @@ impl BackendState {
         })
     }
 
-    /// What the agent remembers, whatever its condition.
+    /// Returns the agent's memory in any condition.
     pub(super) fn memory(&self, id: &str) -> Option<Value> {
         self.agents().memory(id)
     }
@@ -124,12 +124,12 @@ impl BackendState {
         }
     }
 
-    /// What the armed faults do to a request for `path`.
+    /// Returns the effect of the armed faults on a request for `path`.
     pub(super) fn take_hit(&self, path: &str) -> FaultHit {
         self.faults().take_hit(path)
     }
 
-    /// Whether WebSocket handshakes are refused.
+    /// Returns whether WebSocket handshakes are refused.
     pub(super) fn refuses_handshakes(&self) -> bool {
         self.faults().refuses_handshakes(Instant::now())
     }
@@ -216,7 +216,7 @@ fn query_same_generation<T>(
     question(agents)
 }
 
-/// A world with one agent, `planner`, for the tests of what is built on it.
+/// Creates a state with one agent, `planner`.
 #[cfg(test)]
 pub(super) fn test_state(history_max: usize) -> std::sync::Arc<BackendState> {
     std::sync::Arc::new(BackendState::new(&["planner".to_owned()], history_max, Instant::now()))

@@ -11,10 +11,9 @@ use super::client::BridgeClient;
 use super::error::CliError;
 use super::output::{Output, Style};
 use super::report;
-use crate::Reason;
-use crate::actors::agent::{AgentUpdate, UpdateKind};
 use crate::bridge::{self, AgentAction, BridgeCommand};
 use crate::config;
+use crate::{AgentUpdate, Reason, UpdateKind};
 
 pub(super) async fn run(
     out: &mut Output,
@@ -28,8 +27,8 @@ pub(super) async fn run(
         AgentSubcommand::Stop { id } => steered(id, AgentAction::Stop {}),
         AgentSubcommand::Start { id } => steered(id, AgentAction::Start {}),
         AgentSubcommand::Reset { id } => steered(id, AgentAction::Reset {}),
-        AgentSubcommand::Send { id, message: letter, repeat, wait, output: shape } => {
-            let body = read_json(&letter, "the letter")?;
+        AgentSubcommand::Send { id, message, repeat, wait, output: shape } => {
+            let body = read_json(&message, "the message")?;
             let action = AgentAction::Send { body, may_repeat: repeat, wait_ms: wait.map(millis) };
             return send(out, client, id, action, &shape).await;
         }
@@ -67,7 +66,7 @@ async fn send(
     if shape.json {
         return out.json(&answer);
     }
-    eprintln!("letter {} was answered", answer["letter"]);
+    eprintln!("message {} was answered", answer["message_id"]);
     report::text_or_json(out, &answer["answer"])
 }
 
@@ -118,10 +117,10 @@ async fn listen(out: &mut Output, client: &mut BridgeClient, id: String, json: b
 
 /// An update as a line. What the agent says stays JSON, in which nothing can drive a terminal.
 fn format_update(id: &str, update: &AgentUpdate) -> (String, Style) {
-    let AgentUpdate { kind, message_id: letter, ask, is_replay, body } = update;
+    let AgentUpdate { kind, message_id, ask, is_replay, body } = update;
     let ask = ask.as_deref().unwrap_or("?").escape_debug();
     let again = if *is_replay { " (said before)" } else { "" };
-    let about = letter.map(|letter| format!(" (letter {letter})")).unwrap_or_default();
+    let about = message_id.map(|id| format!(" (message {id})")).unwrap_or_default();
     match kind {
         UpdateKind::Message => (format!("says{about}{again}: {body}"), Style::Plain),
         UpdateKind::Progress => (format!("progress{about}{again}: {body}"), Style::Dim),
@@ -142,7 +141,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::actors::agent::MessageId;
+    use crate::MessageId;
 
     #[test]
     fn update_is_one_line_and_question_shows_answer_command() {
@@ -161,11 +160,11 @@ mod tests {
         let told: Vec<String> = updates.iter().map(|update| format_update("planner", update).0).collect();
         expect![[r#"
             says: "two\nlines \u001b[2J"
-            progress (letter 7): {"step":3}
-            asks a1 (letter 7): {"step":3}
+            progress (message 7): {"step":3}
+            asks a1 (message 7): {"step":3}
               answer with: mainstay agent answer planner a1 JSON
-            needs no answer to a1 any more (letter 7): {"step":3}
-            says (letter 7) (said before): {"step":3}
+            needs no answer to a1 any more (message 7): {"step":3}
+            says (message 7) (said before): {"step":3}
             conversation: {"id":"s1"}"#]]
         .assert_eq(&told.join("\n"));
     }

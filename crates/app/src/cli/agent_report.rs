@@ -10,22 +10,22 @@ use super::error::{CliError, describe};
 use super::output::{Output, Style};
 use crate::status::AgentView;
 
-/// All agents.
+/// Prints all agents.
 pub(super) fn list(out: &mut Output, agents: &[AgentView]) -> Result<(), CliError> {
     if agents.is_empty() {
         return out.line("no agents: the configuration has no [[agent]], and none was added");
     }
     let now = SystemClock.now();
-    let header = ["agent", "driver", "status", "for", "restarts", "left", "letters", "next", "last error"];
+    let header = ["agent", "driver", "status", "for", "restarts", "left", "messages", "next", "last error"];
     let rows: Vec<_> = agents.iter().map(|agent| row(agent, now)).collect();
     out.table(&header, &rows)
 }
 
 fn row(agent: &AgentView, now: Timestamp) -> Vec<(String, Style)> {
     let plain = |text: String| (text, Style::Plain);
-    let letters = match (agent.messages_waiting, agent.messages_in_flight) {
+    let messages = match (agent.messages_waiting, agent.messages_in_flight) {
         (0, 0) => "none".to_owned(),
-        (waiting, under_way) => format!("{under_way} under way, {waiting} waiting"),
+        (waiting, in_flight) => format!("{in_flight} in flight, {waiting} waiting"),
     };
     let error = agent.error.as_ref().map(|error| format!("{}: {}", error.code, error.message));
     vec![
@@ -35,13 +35,13 @@ fn row(agent: &AgentView, now: Timestamp) -> Vec<(String, Style)> {
         plain(age(&agent.since, now).unwrap_or_default()),
         plain(agent.restarts.to_string()),
         plain(restarts_left(agent)),
-        plain(letters),
+        plain(messages),
         plain(agent.next_step.clone()),
         (error.or_else(|| agent.last_error.clone()).unwrap_or_default(), Style::Dim),
     ]
 }
 
-/// One agent, whole.
+/// Prints one agent with all its facts.
 pub(super) fn show(out: &mut Output, agent: &AgentView) -> Result<(), CliError> {
     let (name, tone) = status(agent);
     for (fact, value) in facts(agent, SystemClock.now()) {
@@ -80,7 +80,7 @@ fn facts(agent: &AgentView, now: Timestamp) -> Vec<(&'static str, String)> {
         ("misses", format!("{} in a row; {} fail it", agent.misses, agent.fail_after)),
         ("last check", agent.last_check.as_ref().map_or_else(none, ago)),
         ("last error", error.or_else(|| agent.last_error.clone()).or(past).unwrap_or_else(none)),
-        ("letters", format!("{} under way, {} waiting", agent.messages_in_flight, agent.messages_waiting)),
+        ("messages", format!("{} in flight, {} waiting", agent.messages_in_flight, agent.messages_waiting)),
         ("state kept", agent.state_saved_at.as_ref().map_or_else(none, |at| format!("read {}", ago(at)))),
         (
             "uptime",
@@ -123,7 +123,7 @@ fn status(agent: &AgentView) -> (String, Style) {
 
 // === times and sizes ===
 
-/// How long ago that was; `None` if it is no time.
+/// Returns the time since then; `None` if the text is no time.
 fn age(at: &str, now: Timestamp) -> Option<String> {
     let at: Timestamp = at.parse().ok()?;
     Some(format_seconds(now.duration_since(at).max(SignedDuration::ZERO).as_secs_f64()))
@@ -133,7 +133,7 @@ fn format_millis(ms: u64) -> String {
     format_seconds(Duration::from_millis(ms).as_secs_f64())
 }
 
-/// A time as one says it: no finer than it has to be, as nobody wants the seconds of an hour.
+/// Formats a time no finer than a person needs it: hours come without seconds.
 fn format_seconds(seconds: f64) -> String {
     let count = |unit_s: f64| (seconds / unit_s).floor();
     match seconds {
@@ -209,7 +209,7 @@ mod tests {
             misses      0 in a row; 3 fail it
             last check  12 s ago (2026-03-01T11:59:47.500Z)
             last error  none
-            letters     1 under way, 0 waiting
+            messages    1 in flight, 0 waiting
             state kept  read 12 s ago (2026-03-01T11:59:47.7Z)
             uptime      2 h, as it says
             errors      0, as it says"#]].assert_eq(&facts_text(&healthy()));
@@ -246,13 +246,13 @@ mod tests {
             misses      3 in a row; 3 fail it
             last check  none
             last error  SERVER_ERROR agent_unhealthy: The agent reports trouble of its own. Wait until it has recovered, or restart it. (the agent reports that it failed)
-            letters     1 under way, 0 waiting
+            messages    1 in flight, 0 waiting
             state kept  none
             uptime      none
             errors      none"#]].assert_eq(&facts_text(&agent));
         let row = row(&agent, "2026-03-01T12:00:00Z".parse().unwrap());
         let cells: Vec<String> = row.into_iter().map(|(text, _)| text).collect();
-        expect!["planner | http | failed (given up) | 3 min | 5 | 0 of 5 | 1 under way, 0 waiting | given up | SERVER_ERROR: The agent reports trouble of its own. Wait until it has recovered, or restart it."].assert_eq(&cells.join(" | "));
+        expect!["planner | http | failed (given up) | 3 min | 5 | 0 of 5 | 1 in flight, 0 waiting | given up | SERVER_ERROR: The agent reports trouble of its own. Wait until it has recovered, or restart it."].assert_eq(&cells.join(" | "));
     }
 
     #[test]

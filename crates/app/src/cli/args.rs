@@ -1,4 +1,4 @@
-//! What can be typed.
+//! The commands and options of the binary.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -117,7 +117,7 @@ pub(super) struct JsonFlag {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DemoArgs {
-    /// How many agents the backend has
+    /// The number of agents of the backend
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub(super) agents: u16,
     /// The port of the dashboard (0: any free one)
@@ -193,16 +193,16 @@ pub(super) struct RequestArgs {
     /// The body: JSON, or @FILE with JSON in it
     #[arg(long, value_name = "JSON or @FILE")]
     body: Option<String>,
-    /// Which lane of the queue it waits in
+    /// The priority in the queue
     #[arg(long, value_enum, default_value_t = PriorityArg::Normal)]
     priority: PriorityArg,
-    /// How long one attempt may stand still
+    /// The longest time that one attempt may make no progress
     #[arg(long, value_name = "DUR", value_parser = parse_duration)]
     timeout: Option<Duration>,
-    /// How long it may wait for its turn, and for the backend to be reachable
+    /// The longest wait in the queue and for the backend
     #[arg(long, value_name = "DUR", value_parser = parse_duration)]
     wait: Option<Duration>,
-    /// How often it may be repeated
+    /// The number of retries
     #[arg(long, value_name = "N")]
     retries: Option<u32>,
     /// Take a cached response that is at most this old, and keep the response
@@ -280,17 +280,17 @@ pub(super) enum AgentSubcommand {
         /// The agent
         id: String,
     },
-    /// Hand it a letter, and print its answer; Ctrl-C calls the letter off
+    /// Send it a message and print the answer; Ctrl-C cancels the message
     Send {
         /// The agent
         id: String,
-        /// What the letter says: JSON, or @FILE with JSON in it
+        /// The message: JSON, or @FILE with JSON in it
         #[arg(value_name = "JSON or @FILE")]
         message: String,
-        /// It may be handed over again if the agent or the runtime ends over it
+        /// Permit a second delivery if the agent or the runtime ends before the answer
         #[arg(long)]
         repeat: bool,
-        /// How long it may wait to be handed over [default: 60s]
+        /// The longest wait for the delivery [default: 60s]
         #[arg(long, value_name = "DUR", value_parser = parse_duration)]
         wait: Option<Duration>,
         #[command(flatten)]

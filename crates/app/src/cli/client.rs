@@ -13,7 +13,7 @@ use super::error::CliError;
 use crate::bridge::BridgeCommand;
 use crate::{DataDir, Error, Reason};
 
-/// One session with a running runtime.
+/// A session with a running runtime.
 pub(super) struct BridgeClient {
     socket: WebSocketStream<TcpStream>,
     next_id: u64,
@@ -72,7 +72,7 @@ impl BridgeClient {
     }
 }
 
-/// It may have done what it was asked.
+/// Makes the error for a runtime that ended before its reply. It may have carried out the command.
 fn disconnected() -> CliError {
     CliError::failed(Reason::Stopped, "the runtime ended before it answered")
 }

@@ -11,7 +11,7 @@ use super::journal;
 use super::output::{Output, Style};
 use crate::DataDir;
 
-/// How many are shown as a table; `--json` prints all.
+/// The table has at most this many rows; `--json` prints all.
 const SHOWN_MAX: usize = 1000;
 
 pub(super) fn dead_letters(out: &mut Output, json: bool, data: &DataDir) -> Result<(), CliError> {

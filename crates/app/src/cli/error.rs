@@ -1,4 +1,4 @@
-//! Why a command failed: one clear line on stderr, and the exit code of the contract.
+//! The reasons why a command failed: one line on stderr, and the exit code of the contract.
 
 use std::fmt::Display;
 use std::io;
@@ -11,20 +11,20 @@ use crate::data_dir::DataDirError;
 use crate::mainstay::StartError;
 use crate::{Error, Reason};
 
-/// Why a command failed.
+/// The reasons why a command failed.
 #[derive(Debug)]
 pub(super) enum CliError {
-    /// It failed (1), for this reason.
+    /// The command failed (1), for this reason.
     Failed(Reason, String),
-    /// What was looked for is amiss (1), and that is all there is to say.
+    /// The result is negative (1), and is already printed.
     CheckFailed(String),
     /// The runtime answered with an error (1).
     Remote(Box<Error>),
-    /// What was typed or configured is wrong (2).
+    /// The arguments or the configuration are wrong (2).
     Usage(String),
     /// No runtime is running in that data folder (3).
     NotRunning(String),
-    /// Nobody reads what is printed any more (0): `mainstay events | head` is no failure.
+    /// The reader of the output has gone (0), as in `mainstay events | head`.
     StdoutClosed,
 }
 
@@ -49,7 +49,7 @@ impl CliError {
         ))
     }
 
-    /// In the words of the log: whoever types commands knows their own folders and ports.
+    /// Returns the log's words: a person at a shell knows their own folders and ports.
     fn from_error(error: &Error) -> Self {
         Self::Failed(error.reason, error.log_text().to_owned())
     }

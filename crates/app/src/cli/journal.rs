@@ -15,12 +15,12 @@ use super::event_format;
 use super::output::Output;
 use crate::{DataDir, Reason};
 
-/// How often a follower looks for more.
+/// The interval at which a follower looks for more.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
 // What happens is to be seen within a second.
 const _: () = assert!(FOLLOW_INTERVAL.as_millis() <= 500);
 
-/// Which events are wanted.
+/// The filter for events.
 struct EventFilter {
     since: Option<Timestamp>,
     actor: Option<GlobMatcher>,

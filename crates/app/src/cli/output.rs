@@ -1,4 +1,4 @@
-//! Where text goes, and in which colours: none if it is no terminal, or NO_COLOR is set.
+//! Standard output and its styles. Colours are off if it is no terminal, or NO_COLOR is set.
 
 use std::io::{self, IsTerminal, Stdout, Write};
 
@@ -6,12 +6,12 @@ use serde_json::Value;
 
 use super::error::CliError;
 
-/// Whether what is written to `stream` may be coloured.
+/// Returns whether the output to `stream` may have colours.
 pub(super) fn has_colours(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
 }
 
-/// How a text is meant.
+/// The meaning of a text, which decides its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
     Plain,

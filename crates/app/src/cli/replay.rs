@@ -12,7 +12,7 @@ use super::error::CliError;
 use super::output::Output;
 use crate::DataDir;
 
-/// What is replayed.
+/// The journal to replay.
 enum ReplaySource {
     Folder(PathBuf),
     File(PathBuf),
@@ -103,7 +103,7 @@ fn first_difference(report: &Report) -> Option<String> {
     Some(format!("{first}{others}"))
 }
 
-/// One line that says what was read, and that all of it agrees.
+/// Prints a line with the number of events, if all of them agree.
 fn summary(report: &Report) -> String {
     let (Some(first), Some(last)) = (report.first, report.last) else {
         return "there are no events".to_owned();

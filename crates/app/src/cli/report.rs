@@ -56,7 +56,7 @@ fn requests(out: &mut Output, queue: &QueueReport) -> Result<(), CliError> {
     let Some(hold) = hold else { return Ok(()) };
     let next = Duration::from_millis(hold.next_probe_in_ms).as_secs_f64();
     out.line(&format!(
-        "            {} since {}, next trial at {} (in {next:.1} s)",
+        "            {} since {}, next probe at {} (in {next:.1} s)",
         out.paint("held", Style::Warning),
         hold.since,
         hold.next_probe_at

@@ -1,4 +1,4 @@
-//! `demo`, `run` and `backend`: what keeps running until it is told to stop.
+//! The commands that run until a signal: `demo`, `run` and `backend`.
 
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
@@ -23,9 +23,9 @@ use crate::{DataDir, Reason};
 /// The agents of the demo, before they are numbered.
 const DEMO_AGENTS: [&str; 3] = ["planner", "coder", "reviewer"];
 
-/// Events on their way to the terminal.
+/// The most events that wait for the printer.
 const PRINTER_QUEUE_MAX: usize = 1024;
-/// How long the end waits for what is still to be printed.
+/// The longest wait at the end for lines that are not printed yet.
 const PRINTER_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The whole tree against the embedded backend.
@@ -58,16 +58,16 @@ fn demo_agent(number: usize) -> String {
 /// The defaults, but with checks often enough to be watched.
 fn demo_config(agents: &[String]) -> Config {
     let mut config = Config::default();
-    let upkeep = AgentsConfig {
+    let supervision = AgentsConfig {
         health_interval: Duration::from_secs(1),
         health_timeout: Duration::from_secs(2),
         ..config.agents.clone()
     };
     config.agent = agents
         .iter()
-        .map(|id| AgentConfig { id: id.clone(), upkeep: upkeep.clone(), ..AgentConfig::default() })
+        .map(|id| AgentConfig { id: id.clone(), supervision: supervision.clone(), ..AgentConfig::default() })
         .collect();
-    config.agents = upkeep;
+    config.agents = supervision;
     config
 }
 
@@ -104,7 +104,7 @@ pub(super) async fn backend(out: &mut Output, args: BackendArgs) -> Result<(), C
     Ok(())
 }
 
-/// Starts the tree and its control server, tells of every event, and stops in order.
+/// Starts the tree and its control server, prints every event, and stops in order.
 async fn serve(
     out: &mut Output,
     config: Config,
@@ -129,19 +129,19 @@ async fn serve(
     } else {
         format!("backend {backend_url}")
     };
-    // The runtime does not depend on being listened to, so a stdout that is gone ends the telling and nothing else.
+    // The runtime does not need its printer, so a closed stdout ends the printing and nothing else.
     let _ = out.line(&greeting);
     if let Some(hint) = hint {
         let _ = out.line(&format!("to crash an agent: {hint}"));
     }
-    let ending = print_until_shutdown(&mainstay, &mut signals, lasting).await;
+    let exit = print_until_shutdown(&mainstay, &mut signals, lasting).await;
     control.stop().await;
-    if ending.is_some()
+    if exit.is_some()
         && let Err(loss) = mainstay.journal().close().await
     {
         eprintln!("mainstay: {loss}");
     }
-    match ending {
+    match exit {
         None => {
             Err(CliError::failed(Reason::Stopped, "stopped at once, before everything had ended in order"))
         }
@@ -156,14 +156,14 @@ async fn serve(
     }
 }
 
-/// Tells of every event until it is time to stop, then stops and tells of the rest. `None` where somebody would not wait
-/// for an orderly end.
+/// Prints every event until it is time to stop, then stops and prints the rest. Returns `None` after a second signal,
+/// which skips the orderly end.
 async fn print_until_shutdown(
     mainstay: &Mainstay,
     signals: &mut Signals,
     lasting: Option<Duration>,
 ) -> Option<RuntimeExit> {
-    let mut teller = EventPrinter::start();
+    let mut printer = EventPrinter::start();
     let mut events = mainstay.events_after(mainstay.journal().run_start());
     let time_is_over = async {
         match lasting {
@@ -174,7 +174,7 @@ async fn print_until_shutdown(
     tokio::pin!(time_is_over);
     loop {
         tokio::select! {
-            delivery = events.next() => teller.enqueue(delivery),
+            Some(delivery) = events.next() => printer.enqueue(delivery),
             () = signals.next() => break,
             () = &mut time_is_over => break,
             _ = mainstay.finished() => break,
@@ -182,21 +182,21 @@ async fn print_until_shutdown(
     }
     let stopping = mainstay.shutdown();
     tokio::pin!(stopping);
-    let ending = loop {
+    let exit = loop {
         tokio::select! {
-            delivery = events.next() => teller.enqueue(delivery),
-            ending = &mut stopping => break Some(ending),
+            Some(delivery) = events.next() => printer.enqueue(delivery),
+            exit = &mut stopping => break Some(exit),
             () = signals.next() => break None,
         }
     };
-    while let Some(delivery) = events.try_next_in_memory() {
-        teller.enqueue(delivery);
+    while let Some(delivery) = events.try_next() {
+        printer.enqueue(delivery);
     }
-    teller.finish().await;
-    ending
+    printer.finish().await;
+    exit
 }
 
-/// Prints events on a thread of its own: a terminal that is held, or a pipe that nobody reads, must not hold up the rest.
+/// Prints events on a thread of its own: a terminal that is held, or a pipe without a reader, must not stop the rest.
 struct EventPrinter {
     deliveries: SyncSender<Delivery>,
     done: oneshot::Receiver<()>,
@@ -215,7 +215,7 @@ impl EventPrinter {
                     break;
                 }
             }
-            // Nobody may be waiting.
+            // The receiver may be gone.
             let _ = finished.send(());
         });
         Self { deliveries, done, skipped: None }
@@ -240,7 +240,7 @@ impl EventPrinter {
         }
     }
 
-    /// Waits a moment for what is still to be printed.
+    /// Waits a moment for the lines that are not printed yet.
     async fn finish(self) {
         drop(self.deliveries);
         let _ = timeout(PRINTER_FLUSH_TIMEOUT, self.done).await;

@@ -1,4 +1,4 @@
-//! Who is let in: pure, over the head of a request.
+//! The access check, over the head of a request. Pure.
 
 use http::HeaderMap;
 use http::Uri;
@@ -16,7 +16,7 @@ impl AccessCheck {
         Self { hosts: [format!("127.0.0.1:{port}"), format!("localhost:{port}")], token }
     }
 
-    /// Whether the request was meant for this server, and does not come from somebody else's page.
+    /// Returns whether the request was meant for this server, and does not come from another site's page.
     pub(super) fn is_local(&self, headers: &HeaderMap) -> bool {
         let host = headers.get(HOST).and_then(|host| host.to_str().ok());
         let is_ours = host.is_some_and(|host| self.hosts.iter().any(|ours| ours == host));
@@ -28,8 +28,8 @@ impl AccessCheck {
         self.hosts.iter().any(|host| origin == format!("http://{host}").as_bytes())
     }
 
-    /// Whether the request carries the token: as a bearer, or, since browsers cannot add headers to a WebSocket, in
-    /// the query.
+    /// Returns whether the request carries the token: as a bearer, or in the query, since browsers cannot add headers
+    /// to a WebSocket.
     pub(super) fn has_token(&self, headers: &HeaderMap, uri: &Uri) -> bool {
         let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));

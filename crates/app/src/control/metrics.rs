@@ -1,7 +1,7 @@
-//! The status as Prometheus reads it: pure, from the status to the text format, version 0.0.4.
+//! The status in the text format of Prometheus, version 0.0.4. Pure.
 //!
-//! Names end with their unit, seconds and bytes, and counts that only grow with `_total`. What can be one of several is 1 for
-//! the one that it is and 0 for each other. Counts begin anew with each run of the runtime.
+//! Names end with their unit, seconds and bytes, and counts that only grow with `_total`. A state among several is 1
+//! for the current one and 0 for each other. Counts start at 0 with each run of the runtime.
 
 use std::fmt::{Display, Write};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::status::{
     AgentView, CacheReport, ConnectionReport, QueueReport, RuntimeReport, StatusReport, WatchedFolder,
 };
 
-/// What the text is, for whoever asked for it.
+/// The content type of the text.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 const CONNECTION_STATES: [ConnectionState; 5] = [
@@ -65,7 +65,7 @@ fn connection(page: &mut TextEncoder, report: &ConnectionReport) {
     );
     page.gauge(
         "mainstay_connection_attempt",
-        "The attempt to connect that is under way or next, or that succeeded.",
+        "The current or next attempt to connect, or the one that succeeded.",
         report.attempt,
     );
     page.gauge("mainstay_connection_max_attempts", "How many attempts may fail in a row.", report.max);
@@ -90,10 +90,10 @@ fn queue(page: &mut TextEncoder, report: &QueueReport) {
         "Those of them that wait for the end of a backoff.",
         stats.backing_off,
     );
-    page.gauge("mainstay_queue_running_requests", "Attempts under way.", stats.running);
+    page.gauge("mainstay_queue_running_requests", "Attempts in flight.", stats.running);
     page.gauge(
         "mainstay_queue_max_running_requests",
-        "How many attempts may be under way at once.",
+        "The most attempts that may be in flight at once.",
         stats.max_concurrent,
     );
     page.gauge(
@@ -118,7 +118,7 @@ fn cache(page: &mut TextEncoder, report: &CacheReport) {
         ("loads", "Loads that have begun.", stats.loads),
         ("load_failures", "Loads that ended with an error.", stats.load_failures),
         (
-            "loads_overtaken",
+            "loads_superseded",
             "Loads whose value was not kept, since something newer came.",
             stats.loads_superseded,
         ),
@@ -167,10 +167,10 @@ fn agents(page: &mut TextEncoder, agents: &[AgentView]) {
         ),
         ("gave_up", "Whether its restarts are used up.", |agent| Some(u64::from(agent.gave_up))),
         ("missed_checks", "Checks missed in a row.", |agent| Some(u64::from(agent.misses))),
-        ("waiting_letters", "Letters that wait to be handed to it.", |agent| {
+        ("messages_waiting", "Messages that wait to be sent to it.", |agent| {
             Some(agent.messages_waiting as u64)
         }),
-        ("open_letters", "Letters that it is at work on.", |agent| Some(agent.messages_in_flight as u64)),
+        ("messages_in_flight", "Messages that it works on.", |agent| Some(agent.messages_in_flight as u64)),
     ] {
         page.gauges(&format!("mainstay_agent_{name}"), help, &["agent"], &each(figure));
     }
@@ -215,7 +215,7 @@ impl TextEncoder {
         self.family(name, MetricKind::Gauge, help, labels, samples);
     }
 
-    /// All samples of one name; nothing where there is none.
+    /// Adds all samples of one name; nothing if there is none.
     fn family(
         &mut self,
         name: &str,
@@ -261,7 +261,7 @@ mod tests {
         json!({
             "id": id, "driver": "http", "status": status, "since": "", "generation": 3, "restarts": 2,
             "budget_left": budget_left, "restart_at": null, "last_error": null, "misses": 1, "last_check": null,
-            "uptime_s": null, "error_count": null, "state_kept_at": null, "letters_waiting": 4, "next_step": "",
+            "uptime_s": null, "error_count": null, "state_saved_at": null, "messages_waiting": 4, "next_step": "",
         })
     }
 
@@ -274,11 +274,11 @@ mod tests {
             },
             "queue": {
                 "waiting": 6, "backing_off": 1, "running": 5, "max_concurrent": 5,
-                "by_priority": {"high": 1, "normal": 2, "low": 3}, "hold": null,
+                "by_priority": {"high": 1, "normal": 2, "low": 3}, "held": null,
             },
             "cache": {
                 "entries": 7, "bytes": 4096, "bytes_max": 67_108_864, "hits": 100, "stale_hits": 2, "misses": 30,
-                "loads": 28, "load_failures": 3, "loads_overtaken": 1, "evictions": 4, "invalidated": 9,
+                "loads": 28, "load_failures": 3, "loads_superseded": 1, "evictions": 4, "invalidated": 9,
                 "oldest_ms": 12_000, "folders": [{"path": "/home/ada/notes", "is_watched": true}],
             },
             "agents": [agent("planner", "healthy", Some(5))],
@@ -311,7 +311,7 @@ mod tests {
                 mainstay_connection_state{state="connected"} 0
                 mainstay_connection_state{state="reconnecting"} 1
                 mainstay_connection_state{state="failed"} 0
-                # HELP mainstay_connection_attempt The attempt to connect that is under way or next, or that succeeded.
+                # HELP mainstay_connection_attempt The current or next attempt to connect, or the one that succeeded.
                 # TYPE mainstay_connection_attempt gauge
                 mainstay_connection_attempt 3
                 # HELP mainstay_connection_max_attempts How many attempts may fail in a row.
@@ -328,10 +328,10 @@ mod tests {
                 # HELP mainstay_queue_backing_off_requests Those of them that wait for the end of a backoff.
                 # TYPE mainstay_queue_backing_off_requests gauge
                 mainstay_queue_backing_off_requests 1
-                # HELP mainstay_queue_running_requests Attempts under way.
+                # HELP mainstay_queue_running_requests Attempts in flight.
                 # TYPE mainstay_queue_running_requests gauge
                 mainstay_queue_running_requests 5
-                # HELP mainstay_queue_max_running_requests How many attempts may be under way at once.
+                # HELP mainstay_queue_max_running_requests The most attempts that may be in flight at once.
                 # TYPE mainstay_queue_max_running_requests gauge
                 mainstay_queue_max_running_requests 5
                 # HELP mainstay_queue_held Whether all requests wait, since the backend cannot be reached.
@@ -364,9 +364,9 @@ mod tests {
                 # HELP mainstay_cache_load_failures_total Loads that ended with an error.
                 # TYPE mainstay_cache_load_failures_total counter
                 mainstay_cache_load_failures_total 3
-                # HELP mainstay_cache_loads_overtaken_total Loads whose value was not kept, since something newer came.
-                # TYPE mainstay_cache_loads_overtaken_total counter
-                mainstay_cache_loads_overtaken_total 1
+                # HELP mainstay_cache_loads_superseded_total Loads whose value was not kept, since something newer came.
+                # TYPE mainstay_cache_loads_superseded_total counter
+                mainstay_cache_loads_superseded_total 1
                 # HELP mainstay_cache_evictions_total Values that had to make room, or had none.
                 # TYPE mainstay_cache_evictions_total counter
                 mainstay_cache_evictions_total 4
@@ -397,12 +397,12 @@ mod tests {
                 # HELP mainstay_agent_missed_checks Checks missed in a row.
                 # TYPE mainstay_agent_missed_checks gauge
                 mainstay_agent_missed_checks{agent="planner"} 1
-                # HELP mainstay_agent_waiting_letters Letters that wait to be handed to it.
-                # TYPE mainstay_agent_waiting_letters gauge
-                mainstay_agent_waiting_letters{agent="planner"} 4
-                # HELP mainstay_agent_open_letters Letters that it is at work on.
-                # TYPE mainstay_agent_open_letters gauge
-                mainstay_agent_open_letters{agent="planner"} 0
+                # HELP mainstay_agent_messages_waiting Messages that wait to be sent to it.
+                # TYPE mainstay_agent_messages_waiting gauge
+                mainstay_agent_messages_waiting{agent="planner"} 4
+                # HELP mainstay_agent_messages_in_flight Messages that it works on.
+                # TYPE mainstay_agent_messages_in_flight gauge
+                mainstay_agent_messages_in_flight{agent="planner"} 0
             "##]],
         );
     }

@@ -78,7 +78,7 @@ async fn serve_connection(stream: TcpStream, mainstay: Mainstay, guard: AccessCh
     }
 }
 
-/// What is answered: at once, or once the runtime has been asked.
+/// The answer to a request: ready at once, or made by the runtime.
 enum ControlResponse {
     Ready(Response<String>),
     Metrics,
@@ -214,7 +214,7 @@ async fn serve_bridge(stream: TcpStream, read: &[u8], mainstay: Mainstay) {
     }
 }
 
-/// What a client is told whose command is too long to be read, and so to be answered.
+/// Makes the close frame for a client whose command is too long to be read, and so gets no reply.
 fn too_large_close() -> CloseFrame {
     let reason = format!("a command has at most {COMMAND_BYTES_MAX} bytes").into();
     CloseFrame { code: CloseCode::Size, reason }

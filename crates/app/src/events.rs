@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use mainstay::events::{self, ActorReady};
-//! use mainstay::runtime::journal::Record;
+//! use mainstay::journal::Record;
 //!
 //! fn print(record: &Record) {
 //!     if let Some(ActorReady { start_ms }) = record.event() {

@@ -1,21 +1,20 @@
-//! The agent actor: watches one agent, has it restarted with the state that it had, and hands it its letters.
+//! The agent actor checks one agent, restarts it with its last state, and delivers messages to it.
 //!
-//! - [`AgentActor`]: the actor; `actor/letters` is its part that deals with letters
-//! - [`Health`]: how checks add up, pure
-//! - `mail`: which letter is handed out next, and what becomes of one whose delivery broke off, pure
-//! - `callers`: who waits for the answers
-//! - [`ActivityMeter`]: what an agent is seen to do apart from answering checks
-//! - `memory`: what outlives incarnations, and the process
-//! - `revival`: how an agent is brought back, and what it is still owed
-//! - [`Driver`]: how an agent is reached; `http` reaches one behind the backend, `process` one that is a process of
-//!   its own, `acp` one of those that speaks the Agent Client Protocol
-//! - [`AgentFeed`]: what an agent says beside its answers
-//! - [`AgentBoard`]: what is known of the agents, for all to see
+//! - [`AgentActor`] is the actor; `actor/messages` is its part that delivers messages.
+//! - [`Health`] turns checks into a status; pure.
+//! - `message_queue` decides which message is delivered next, and what follows a failed delivery; pure.
+//! - `pending_replies` holds the senders that wait for answers.
+//! - [`ActivityMeter`] counts the agent's work apart from checks.
+//! - `snapshot` is the state that outlives incarnations and the process.
+//! - `recovery` brings an agent back after a failure.
+//! - [`Driver`] reaches an agent: `http` one behind the backend, `jsonl` a process with lines of JSON, `acp` a
+//!   process with the Agent Client Protocol.
+//! - [`UpdateBroadcast`] publishes what an agent says beside its answers.
+//! - [`AgentReports`] holds the latest report of each agent.
 //!
-//! It is an actor because its restarts are a supervisor's business: an agent that has failed ends the actor's
-//! incarnation with an error, the supervisor decides by its policy, and the next incarnation brings the agent back.
-//! It never restarts an agent for which no incarnation was spent, never has two checks in flight, and never sends
-//! an agent's health down the queue of people's requests.
+//! It is an actor because a supervisor decides its restarts. A failed agent ends the actor's incarnation with an
+//! error, and the next incarnation brings the agent back. Each restart of an agent takes one incarnation. At most one
+//! check is in flight, and checks never wait in the queue of people's requests.
 
 mod activity;
 mod actor;

@@ -1,19 +1,21 @@
-//! The cache: values with a time to live, never stale by mistake and never loaded twice.
+//! The cache keeps values with a time to live. It never serves a stale value by mistake and never loads a value
+//! twice.
 //!
-//! - [`CacheHandle`]: reading, keeping and loading, from the caller's own task
-//! - [`CacheActor`]: whoever invalidates; nothing is kept while it is not there
-//! - [`Pattern`], [`Selection`]: what an invalidation concerns
-//! - [`WriteRule`], [`invalidated_by`]: what a request that changes something makes of it
-//! - `key`: what a key may be; `value`: what can be kept, and what that takes
-//! - [`Keeping`]: how it is kept, as its caller says; `freshness`: how long it may be used; `clock`: by what time, which knows
-//!   of sleep
-//! - `ledger`: the one order of loads, values and invalidations; pure. `shelf`: moka with the ledger
-//! - `load`: one load for all who wait; `ticket`: what becomes of what it brings
-//! - [`Responses`]: responses of GETs, kept as their server allows; `http`: what that is; pure
-//! - [`Files`]: files and searches, kept until a change is told
-//! - [`watch`]: the actor that tells
+//! - [`CacheHandle`] reads, stores and loads from the caller's own task.
+//! - [`CacheActor`] invalidates; the cache stores nothing while the actor does not run.
+//! - [`Pattern`] and [`Selection`] say which entries an invalidation concerns.
+//! - [`WriteRule`] and [`invalidated_by`] say what a write invalidates.
+//! - `key` defines valid keys; `value` defines values and their weight.
+//! - [`EntryOptions`] holds the caller's terms; `freshness` says how long an entry may be used; `clock` counts
+//!   suspended time.
+//! - `index` orders loads, values and invalidations; pure. `store` joins moka and the index.
+//! - `load` runs one load for all callers; `load_guard` decides what happens to its result.
+//! - [`Responses`] caches responses to GET as their server allows; `http` is the pure policy.
+//! - [`Files`] caches files and searches until a change is reported.
+//! - [`watch`] is the actor that reports changes.
 //!
-//! The rule that everything serves: **whoever asks after an invalidation has returned gets nothing from before it.**
+//! All of it serves one rule: **a read that begins after an invalidation returned never gets a value from before
+//! it.**
 
 mod actor;
 mod backend_invalidation;

@@ -1,4 +1,4 @@
-//! Counts what an agent is seen to do.
+//! Counts an agent's work in flight.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use tokio::time::Instant;
 
 use super::driver::Activity;
 
-/// Counts the requests that an agent is working on, and notes its progress. Cheap to clone.
+/// Counts the requests that an agent is working on, and the time of its last progress. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct ActivityMeter(Arc<MeterState>);
 
 #[derive(Debug, Default)]
 struct MeterState {
     activity: Mutex<Activity>,
-    /// Told when the agent is given something to do that had nothing.
+    /// Notified when an idle agent gets work.
     work_started: Notify,
 }
 
@@ -28,7 +28,7 @@ impl ActivityMeter {
         self.0.activity.lock()
     }
 
-    /// The agent is given something to do.
+    /// Counts a request that the agent starts to work on.
     #[must_use = "it is at work for as long as this is kept"]
     pub fn begin(&self) -> ActivityGuard {
         let mut activity = self.lock();
@@ -39,23 +39,23 @@ impl ActivityMeter {
         ActivityGuard(self.clone())
     }
 
-    /// Waits until the agent has something to do.
+    /// Waits until the agent has work.
     pub async fn wait_for_work(&self) {
         let begun = self.0.work_started.notified();
         tokio::pin!(begun);
-        // What begins from here on is not missed.
+        // Enabled before the check, so that no work is missed.
         begun.as_mut().enable();
         if self.activity().in_flight == 0 {
             begun.await;
         }
     }
 
-    /// The agent shows that it is getting on.
+    /// Notes that the agent made progress.
     pub fn note_progress(&self) {
         self.lock().progressed_at = Some(Instant::now());
     }
 
-    /// What it is seen to do.
+    /// Returns the agent's activity.
     #[must_use]
     pub fn activity(&self) -> Activity {
         *self.lock()
@@ -63,7 +63,7 @@ impl ActivityMeter {
 }
 
 impl ActivityGuard {
-    /// The agent shows that it is getting on.
+    /// Notes that the agent made progress.
     pub fn note_progress(&self) {
         self.0.note_progress();
     }

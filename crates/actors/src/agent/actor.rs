@@ -1,4 +1,4 @@
-//! The actor: checks, restarts, state. Letters are in `letters`.
+//! The agent's actor: checks, restarts and state. `messages` is the part that delivers messages.
 
 mod messages;
 
@@ -24,28 +24,28 @@ use super::recovery::{PendingRecovery, Recovery, recover};
 use super::reports::{AgentReport, AgentReports};
 use super::snapshot::{AgentSnapshot, SavedState};
 
-/// How long after a state that an agent handed over of its own accord the next is kept, where nothing else is a reason
-/// to: one that says its state all the time does not have it written all the time.
+/// The least time between two saves of states that the agent reports. An agent that reports its state all the time is
+/// not written to disk all the time.
 const STATE_SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What every incarnation of an agent's actor is made from.
+/// Holds what each incarnation of an agent's actor is made from.
 pub struct AgentActor {
     /// The agent's id.
     pub id: String,
-    /// How it is reached.
+    /// The driver that reaches the agent.
     pub driver: Arc<dyn Driver>,
-    /// When it counts as ill or well.
+    /// The policy for its health.
     pub health: Arc<HealthPolicy>,
-    /// Within what time from the start, or from the backend's return, its first check begins: agents share it out among
-    /// them, so that many of them are not all checked at once.
+    /// The time within which the first check begins, from the start or from the backend's return. It spreads the
+    /// checks of many agents.
     pub first_check_within: Duration,
-    /// What the agent still has to get, whoever is there to see to it.
+    /// The recovery that the agent still needs; it outlives incarnations.
     pub pending_recovery: Arc<PendingRecovery>,
-    /// Who waits for answers to letters.
+    /// The senders that wait for answers.
     pub pending_replies: Arc<PendingReplies>,
-    /// Whether the backend seems to be away. An agent that does not answer meanwhile is `unknown`.
+    /// Whether the backend seems unavailable. An agent that misses checks meanwhile is `unknown`.
     pub is_backend_unavailable: watch::Receiver<bool>,
-    /// Where it publishes what it knows.
+    /// The place where its reports are published.
     pub reports: AgentReports,
 }
 
@@ -53,25 +53,26 @@ pub struct AgentActor {
 pub struct AgentRunState {
     health: Health,
     snapshot: AgentSnapshot,
-    /// Whether the memory differs from the last snapshot.
+    /// Whether the snapshot differs from the stored one.
     is_dirty: bool,
-    /// Read after the last check, and kept once the next check finds the same life of the agent well.
+    /// A state that was read after the last check. It is saved once the next check finds the same process of the
+    /// agent healthy.
     unconfirmed_state: Option<(SavedState, Option<u64>)>,
-    /// Whether the agent has still to be looked after before it is merely checked.
+    /// Whether the agent must be brought back before it is checked.
     is_recovering: bool,
     recovery_waiters: Vec<Reply<Result<(), DriverError>>>,
-    /// A check or an attempt to bring the agent back is in flight.
+    /// Whether a check or a recovery is in flight.
     is_check_in_flight: bool,
-    /// Something changed while a check was in flight, so another one follows at once.
+    /// Whether something changed while a check was in flight, so that another follows at once.
     is_recheck_due: bool,
-    /// Whether the backend seemed away when that was last looked at.
+    /// Whether the backend was unavailable at the last look.
     was_backend_unavailable: bool,
     next_check: Option<TaskHandle>,
-    /// When that begins, if nothing comes in between.
+    /// The time of the next check.
     next_check_at: Duration,
-    /// How many checks have been planned: the first two are spread over the period.
+    /// The number of checks scheduled so far: the first two are spread over the interval.
     checks_planned: u32,
-    /// The agent took no letter: none is handed out before it has been seen well again.
+    /// Whether deliveries wait until the agent is seen healthy again, since it refused a message.
     is_delivery_paused: bool,
     deliveries: BTreeMap<MessageId, TaskHandle>,
     mail_timer: Timer,
@@ -141,12 +142,12 @@ impl Worker for AgentActor {
             AgentCommand::RecoveryFinished(revival) => self.handle_recovery(ctx, watch, *revival)?,
             AgentCommand::StateRead(read) => {
                 self.handle_state(ctx, watch, *read);
-                // The first state is worth a check of its own; later ones wait for the next.
+                // The first state causes a check at once; later ones wait for the next.
                 if watch.snapshot.saved_state.is_none() && watch.unconfirmed_state.is_some() {
                     self.start_check(ctx, watch);
                 }
             }
-            // First what was under way is told, and noted; then it fails.
+            // The deliveries in flight are failed and saved first, then the incarnation fails.
             AgentCommand::Fail(reason) if self.fail_in_flight_messages(ctx, watch) => {
                 ctx.spawn(std::future::ready(AgentCommand::Fail(reason)));
             }
@@ -192,7 +193,7 @@ impl Worker for AgentActor {
 }
 
 impl AgentActor {
-    /// Starts a check, or an attempt to bring the agent back if that is still to be done, unless one is in flight.
+    /// Starts a check, or a recovery if the agent needs one, unless one is in flight.
     fn start_check(&self, ctx: &mut AgentContext, watch: &mut AgentRunState) {
         if std::mem::replace(&mut watch.is_check_in_flight, true) {
             return;
@@ -212,7 +213,7 @@ impl AgentActor {
         }
     }
 
-    /// Has a check begin at a moment of this agent's own within `first_check_within`.
+    /// Schedules a check at a random time within `first_check_within`.
     fn schedule_spread_check(&self, ctx: &mut AgentContext, watch: &mut AgentRunState) {
         if self.first_check_within.is_zero() {
             return self.start_check(ctx, watch);
@@ -220,7 +221,7 @@ impl AgentActor {
         self.schedule_check_in(ctx, watch, self.first_check_within.mul_f64(ctx.random_unit()));
     }
 
-    /// Plans a check after `delay`, or for when the backend seems to have gone or to be back, if that is sooner.
+    /// Schedules a check after `delay`, or sooner when the backend's availability changes.
     fn schedule_check_in(&self, ctx: &mut AgentContext, watch: &mut AgentRunState, delay: Duration) {
         let mut link = self.is_backend_unavailable.clone();
         let was_away = *link.borrow_and_update();
@@ -229,11 +230,11 @@ impl AgentActor {
             && minds_link
             && !delay.is_zero()
         {
-            // It changed while nobody was waiting for that.
+            // It changed while no task was waiting for that.
             return self.schedule_spread_check(ctx, watch);
         }
         let change = async move {
-            // The link's view outlives its actor; an error says that the whole tree is going.
+            // An error says that the runtime is stopping: the connection's status outlives its actor.
             if !minds_link || link.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -241,13 +242,13 @@ impl AgentActor {
         watch.next_check_at = ctx.now().saturating_add(delay);
         let limit = self.health.progress_timeout;
         let planned = if limit.is_zero() || delay <= limit {
-            // Not an async block around both, which would hold them twice: this is what each agent mostly does.
+            // An async block around both would hold them twice, and each agent mostly waits here.
             ctx.spawn(timeout(delay, change).map(|changed| match changed {
                 Ok(()) => AgentCommand::BackendAvailabilityChanged,
                 Err(_) => AgentCommand::Check,
             }))
         } else {
-            // What it is given to do meanwhile may make it hang before that.
+            // Work that starts meanwhile may become stuck before that.
             let driver = Arc::clone(&self.driver);
             let sooner = async move {
                 tokio::select! {
@@ -262,10 +263,10 @@ impl AgentActor {
         }
     }
 
-    /// Sees to it that an agent that has just been given something to do is looked at when it would hang.
+    /// Moves the next check to the time at which new work would count as stuck.
     fn schedule_stuck_check(&self, ctx: &mut AgentContext, watch: &mut AgentRunState) {
         if watch.is_check_in_flight {
-            // The check that is in flight plans the next.
+            // The check in flight schedules the next.
             return;
         }
         let now = ctx.now();
@@ -299,7 +300,7 @@ impl AgentActor {
             reply.send(Err(error.clone()));
         }
         match error {
-            // Nobody is given up because the backend is away: it is tried again with the next check.
+            // An unavailable backend uses up no restarts: the next check tries again.
             DriverError::Unreachable(why) if !self.driver.owns_agent() => {
                 self.apply_observation(ctx, watch, Observation::Unreachable { why });
                 self.schedule_next_check(ctx, watch);
@@ -333,7 +334,7 @@ impl AgentActor {
             }
         }
         self.apply_observation(ctx, watch, observation);
-        // The first check after a start says little: it has hardly looked at its state by then.
+        // The first check after a start comes before the agent has looked at its state.
         if watch.health.status() == AgentStatus::Healthy && watch.checks_planned > 0 {
             self.pending_recovery.confirm_state();
         }
@@ -347,14 +348,14 @@ impl AgentActor {
         self.schedule_next_check(ctx, watch);
     }
 
-    /// Takes in what a check or an incident brought, records a change, and has the incarnation fail where the agent is to
-    /// be restarted, once what is to be remembered has been noted.
+    /// Applies the result of a check or a failure and records a change. Fails the incarnation if the agent must
+    /// restart, once the snapshot is saved.
     fn apply_observation(&self, ctx: &mut AgentContext, watch: &mut AgentRunState, observation: Observation) {
         self.note_deaths(ctx, watch, &observation);
         let signs = self.activity_signs(ctx.now());
         let outcome = watch.health.observe(observation, signs, ctx.now());
         if let Some(quiet) = outcome.stuck_for {
-            // It may well answer the next incarnation's check.
+            // The agent may well answer the next incarnation's check.
             self.pending_recovery.request_restart();
             ctx.record(&AgentStuck {
                 quiet_ms: millis(quiet),
@@ -363,7 +364,7 @@ impl AgentActor {
             });
         }
         if let Some(StatusChange { from, to }) = outcome.change {
-            // Whoever reads the event and looks at the board then sees what it says.
+            // Published first, so that a reader of the event finds the same status in the reports.
             self.publish(watch);
             let error = watch.health.last_error().cloned();
             let reason = error.as_ref().map(|error| error.message.clone());
@@ -373,10 +374,10 @@ impl AgentActor {
             self.restore_state(watch);
         }
         if let Some(reason) = outcome.restart {
-            // What it said last may be more than was read after the last check.
+            // The last reported state may be newer than the one that was read after the last check.
             self.save_reported_state(ctx, watch);
             watch.is_check_in_flight = true;
-            // Letters wait for the next incarnation.
+            // Messages wait for the next incarnation.
             watch.is_delivery_paused = true;
             ctx.spawn(std::future::ready(AgentCommand::Fail(reason)));
         }
@@ -420,20 +421,20 @@ impl AgentActor {
             Ok(AgentState::Known(value)) => {
                 let kept = watch.share_memory(SavedState::new(&value, ctx.wall_time()));
                 if self.driver.owns_agent() {
-                    // It was handed over on purpose.
+                    // The agent reported it on purpose.
                     watch.save_state(kept);
                 } else {
                     watch.unconfirmed_state = Some((kept, watch.health.error_count()));
                 }
             }
             Ok(AgentState::Unsupported) => watch.snapshot.is_state_unsupported = true,
-            // The next check will tell what is wrong; the last state stays.
+            // The next check will report the problem; the last state stays.
             Ok(AgentState::None) | Err(_) => {}
         }
     }
 
-    /// The first check comes soon, the second at a moment of this agent's own in the second half of the period, and from
-    /// then on they keep the period: so the agents' checks are spread over it.
+    /// Schedules the next check. The first comes soon, the second at a random time in the second half of the
+    /// interval, and later ones keep the interval. This spreads the agents' checks.
     fn schedule_next_check(&self, ctx: &mut AgentContext, watch: &mut AgentRunState) {
         if std::mem::take(&mut watch.is_recheck_due) {
             return self.start_check(ctx, watch);
@@ -443,13 +444,13 @@ impl AgentActor {
         let usual = watch.health.next_check_in(signs, ctx.now());
         let is_spread = watch.checks_planned == 1 && !self.first_check_within.is_zero();
         let delay = if is_spread { usual.mul_f64(0.5 + ctx.random_unit() / 2.0) } else { usual };
-        // Sooner than the period is to the point.
+        // Whether no stuck check comes before the interval ends.
         let is_usual = usual == self.health.interval;
         let delay = if is_usual { self.health.align_to_step(delay, ctx.now()) } else { delay };
         self.schedule_check_in(ctx, watch, delay);
     }
 
-    /// A check that was missed while the backend seems away says nothing about an agent behind it.
+    /// Treats a check that was missed while the backend seems unavailable as unreachable.
     fn adjust_for_outage(&self, observation: Observation) -> Observation {
         match observation {
             Observation::Missed { why }
@@ -470,7 +471,7 @@ impl AgentActor {
         }
     }
 
-    /// Has a state that the agent hands over of its own accord kept, not before `pause` is over.
+    /// Waits for a state that the agent reports, for at least `pause`.
     fn watch_for_state(&self, ctx: &mut AgentContext, pause: Duration) {
         if self.driver.owns_agent() {
             let driver = Arc::clone(&self.driver);
@@ -482,8 +483,8 @@ impl AgentActor {
         }
     }
 
-    /// Keeps what an agent of the driver's own said of its state so far. What it says before it has its state back is not
-    /// worth as much as that.
+    /// Saves the state that an agent of the driver's own last reported. During recovery the saved state is worth more
+    /// than a new report.
     pub(super) fn save_reported_state(&self, ctx: &AgentContext, watch: &mut AgentRunState) {
         if self.driver.owns_agent()
             && !watch.is_recovering
@@ -522,8 +523,8 @@ impl AgentRunState {
         }
     }
 
-    /// A state that was read between two checks is kept only if both found the same life of the agent well: one
-    /// that had just crashed would give an empty state.
+    /// Saves a state that was read between two checks, if both found the same process healthy. A process that has
+    /// just crashed would return an empty state.
     fn confirm_state(&mut self, observation: &Observation) {
         let Some((candidate, errors_then)) = self.unconfirmed_state.take() else { return };
         let Observation::Answered { reported: ReportedHealth::Healthy, error_count, .. } = observation else {
@@ -534,7 +535,7 @@ impl AgentRunState {
         }
     }
 
-    /// The same state, in the memory of the one that is kept where the two are alike.
+    /// Returns the state in the memory of the saved one if the two are equal.
     fn share_memory(&self, state: SavedState) -> SavedState {
         match &self.snapshot.saved_state {
             Some(kept) if kept.is_same_as(&state) => kept.with_read_at(state.read_at),
@@ -546,7 +547,7 @@ impl AgentRunState {
         if let Some(kept) = &mut self.snapshot.saved_state
             && kept.is_same_as(&state)
         {
-            // The same as before need not be written again; it is shown as read later.
+            // An equal state is not written again, but has a later time.
             kept.read_at = state.read_at;
             return;
         }

@@ -1,4 +1,4 @@
-//! A message to an agent, and what it is known by.
+//! A message to an agent, and its id.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::Instant;
 
-/// What a letter is known by: counted up for each agent, over all runs of the runtime.
+/// Identifies a message to one agent. Ids count up over all runs of the runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MessageId(pub u64);
@@ -17,14 +17,14 @@ impl fmt::Display for MessageId {
     }
 }
 
-/// One message to an agent, which is answered.
+/// A message to an agent, which gets an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentMessage {
-    /// What it is known by.
+    /// The message's id.
     pub id: MessageId,
-    /// What it says; what that may be is a matter between the sender and the agent.
+    /// The body; sender and agent agree on its form.
     pub body: Value,
-    /// Until when it may be handed over, in this process alone; `None`: whenever that is.
+    /// The deadline for the delivery, in this process only; `None` for no limit.
     #[serde(skip)]
     pub deadline: Option<Instant>,
 }

@@ -1,4 +1,4 @@
-//! What an agent's actor is told.
+//! The commands of an agent's actor.
 
 use mainstay_runtime::{Message, Reply};
 use serde_json::Value;
@@ -11,67 +11,67 @@ use super::pending_replies::MessageReply;
 use super::recovery::Recovery;
 use crate::error::Error;
 
-/// A letter as its sender hands it in.
+/// A message as its sender submits it.
 #[derive(Debug)]
 pub struct SendRequest {
-    /// What it says.
+    /// The body.
     pub body: Value,
-    /// Whether it may be handed to the agent again if the agent, its actor or the runtime ends over it. Else it ends as
-    /// `outcome_unknown` then. One over which the agent, or the backend, died twice ends as `quarantined` all the same.
+    /// Whether it may be delivered again if the agent, its actor or the runtime ends during the delivery. Otherwise
+    /// it ends as `outcome_unknown` then. After two deaths of the agent or the backend it ends as `quarantined` in
+    /// any case.
     pub may_repeat: bool,
-    /// Until when it may wait to be handed to the agent; `None`: for ever.
+    /// The deadline for the delivery; `None` for no limit.
     pub deadline: Option<Instant>,
-    /// Told whether the letter was accepted, and what it is known by. Whoever does not wait for that any more has sent no
-    /// letter.
+    /// Receives the id if the message was accepted. If the receiver is dropped, the message is not sent.
     pub accepted: Reply<Result<MessageId, Error>>,
-    /// Told the answer.
+    /// Receives the answer.
     pub reply: MessageReply,
 }
 
-/// An agent actor's messages. Small, since each task that is to bring one lays out room for several.
+/// The messages of an agent's actor. They are small, since each task that sends one reserves room for several.
 #[derive(Debug)]
 pub enum AgentCommand {
-    /// It is time for a check.
+    /// Starts a check.
     Check,
-    /// A check has ended.
+    /// Reports the end of a check.
     CheckFinished(Box<Observation>),
-    /// Something befell the agent.
+    /// Reports a failure of the agent.
     FailureObserved(Box<Observation>),
-    /// The agent's state was read, or could not be.
+    /// Reports the agent's state, or why it was not read.
     StateRead(Box<Result<AgentState, DriverError>>),
-    /// The agent has handed over a state of its own accord.
+    /// Says that the agent has reported a state.
     StateReported,
-    /// The attempt to bring the agent back has ended.
+    /// Reports the end of a recovery.
     RecoveryFinished(Box<Recovery>),
-    /// The agent has failed for this reason. What is to be remembered has been noted.
+    /// Fails the incarnation for this reason, once the snapshot is saved.
     Fail(String),
-    /// The backend seems to have gone, or to be back.
+    /// Says that the backend became available or unavailable.
     BackendAvailabilityChanged,
-    /// The agent, which had nothing to do, has something to do.
+    /// Says that an idle agent got work.
     WorkStarted,
-    /// Say when the agent has been brought back, or why it has not been so far.
+    /// Replies once the agent has recovered, or with the error of the last attempt.
     AwaitRecovery(Reply<Result<(), DriverError>>),
-    /// Hand the agent a letter.
+    /// Submits a message.
     Send(Box<SendRequest>),
-    /// A letter counts as handed out, and that has been noted: now hand it out.
+    /// Sends a message that counts as delivered, now that this is saved.
     Deliver(MessageId),
-    /// The delivery of a letter has ended.
+    /// Reports the end of a delivery.
     DeliveryFinished {
-        /// Which letter.
+        /// The message's id.
         id: MessageId,
-        /// The agent's answer, or what became of the letter instead.
+        /// The agent's answer, or the error.
         answer: Box<Result<Value, Error>>,
     },
-    /// Call a letter off; `false` if it has ended already.
+    /// Cancels a message; replies `false` if it has ended already.
     Cancel {
-        /// Which letter.
+        /// The message's id.
         id: MessageId,
-        /// Told whether there was something to call off.
+        /// Receives whether there was a message to cancel.
         reply: Reply<bool>,
     },
-    /// The sender of a letter has gone.
+    /// Says that the sender of a message has gone.
     SenderGone(MessageId),
-    /// A letter has waited long enough.
+    /// Says that a message has reached its deadline.
     DeadlineReached,
 }
 

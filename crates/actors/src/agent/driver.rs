@@ -1,4 +1,4 @@
-//! How an agent is reached: its checks, its restart, its state, its letters.
+//! The interface of drivers, which reach agents: checks, restarts, states, messages.
 
 #[cfg(feature = "acp")]
 pub mod acp;
@@ -15,10 +15,10 @@ use super::agent_message::AgentMessage;
 use super::health::Observation;
 use crate::error::{Error, Reason};
 
-/// Why a driver could not do what it was asked.
+/// The error of a driver.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum DriverError {
-    /// The backend could not be reached.
+    /// The backend was unreachable.
     #[error("the backend cannot be reached: {0}")]
     Unreachable(Error),
     /// The agent or its backend refused, or did not answer.
@@ -27,134 +27,133 @@ pub enum DriverError {
 }
 
 impl DriverError {
-    /// One that has only words for a log.
+    /// Creates an error that only has a text for the log.
     pub fn failed(details: &str) -> Self {
         Self::Failed(Error::new(Reason::AgentFailed).with_details(details))
     }
 }
 
-/// What an agent's state is, as far as the driver can tell.
+/// The agent's state as the driver knows it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AgentState {
-    /// This.
+    /// The agent has this state.
     Known(Value),
-    /// It has given none yet.
+    /// The agent has reported no state yet.
     None,
-    /// The agent has none that could be read. That does not change.
+    /// The agent has no state that could be read. This does not change.
     Unsupported,
 }
 
-/// What an agent is seen to do, apart from answering checks.
+/// The agent's work, apart from answers to checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Activity {
-    /// How many requests it is working on.
+    /// The number of requests that it is working on.
     pub in_flight: usize,
-    /// When it last showed progress, or was last given something to do.
+    /// The time of its last progress, or of its last new request.
     pub progressed_at: Option<Instant>,
 }
 
-/// What is known of an agent's process.
+/// Describes an agent's process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessUsage {
-    /// Its id.
+    /// The process id.
     pub pid: u32,
-    /// The memory that it and what it started hold, in bytes, as last looked at.
+    /// The memory of the process and its descendants at the last measurement, in bytes.
     pub memory_bytes: Option<u64>,
 }
 
-/// Nobody is asked that, or not any more.
+/// Returns the error for a question that is not open.
 pub(super) fn unknown_ask(ask: &str) -> Error {
     Error::new(Reason::NotFound)
         .with_message("The agent does not ask this, or not any more. Refresh the view.")
         .with_details(&format!("the agent asks nothing named {ask:?}"))
 }
 
-/// Reaches one agent. Every call ends within the driver's own timeout, and dropping its future ends it.
+/// Reaches one agent. Every call ends within the driver's own timeout, and dropping its future cancels it.
 ///
-/// A driver outlives the incarnations of the agent's actor, so a crash of the actor does not touch the agent.
+/// A driver outlives the incarnations of the agent's actor, so a crash of the actor does not affect the agent.
 pub trait Driver: Send + Sync + 'static {
-    /// What kind of driver this is, as the configuration names it.
+    /// Returns the driver's kind, as the configuration names it.
     fn kind(&self) -> &'static str;
 
-    /// Whether the agent is the driver's own: it starts it, and what it started ends with it.
+    /// Returns whether the driver starts the agent itself, and ends it with everything that it started.
     fn owns_agent(&self) -> bool {
         false
     }
 
-    /// Asks the agent how it is.
+    /// Checks the agent's health.
     fn check(&self) -> BoxFuture<'_, Observation>;
 
-    /// Resolves when something befalls the agent that no check needs to find out, such as its exit.
+    /// Resolves when the agent fails in a way that needs no check, such as its exit.
     fn wait_for_failure(&self) -> BoxFuture<'_, Observation> {
         std::future::pending().boxed()
     }
 
-    /// Restarts the agent, or starts it. One that the driver does not own may still be coming up when this returns; one
-    /// that it owns is ready.
+    /// Restarts or starts the agent. An agent that the driver owns is ready when this returns; another may still be
+    /// starting.
     fn restart(&self) -> BoxFuture<'_, Result<(), DriverError>>;
 
-    /// Ends an agent that the driver owns, with all that it started. Idempotent. Gives the state that it last handed over
-    /// of its own accord, be it on its way out.
+    /// Stops an agent that the driver owns, with all that it started. Idempotent. Returns the last state that it
+    /// reported, also during the stop.
     fn stop(&self) -> BoxFuture<'_, Option<Value>> {
         std::future::ready(None).boxed()
     }
 
-    /// Ends at once, without waiting, what is left of an agent that the driver owns: nobody looks after it any more.
+    /// Kills what is left of an agent that the driver owns, without waiting. No incarnation follows.
     fn abandon(&self) {}
 
     /// Reads the agent's state.
     fn read_state(&self) -> BoxFuture<'_, Result<AgentState, DriverError>>;
 
-    /// Resolves when the agent has handed over a state of its own accord that was not read yet.
+    /// Resolves when the agent has reported a state that was not read yet.
     fn wait_for_state(&self) -> BoxFuture<'_, ()> {
         std::future::pending().boxed()
     }
 
-    /// Gives the agent a state back.
+    /// Gives the agent a state to restore.
     fn write_state(&self, state: Value) -> BoxFuture<'_, Result<(), DriverError>>;
 
-    /// The process of an agent that has one of its own here, while it runs.
+    /// Returns the agent's process here, while it runs.
     fn process(&self) -> Option<ProcessUsage> {
         None
     }
 
-    /// What the agent is seen to do.
+    /// Returns the agent's activity.
     fn activity(&self) -> Activity {
         Activity::default()
     }
 
-    /// Resolves when the agent is seen to have something to do.
+    /// Resolves when the agent has work.
     fn wait_for_work(&self) -> BoxFuture<'_, ()> {
         std::future::pending().boxed()
     }
 
-    /// How many letters may be under way at once.
+    /// Returns the most messages that may be in flight at once.
     fn messages_in_flight_max(&self) -> usize {
         1
     }
 
-    /// Hands the agent a letter, and waits for its answer. Dropping the future calls it off at the agent.
+    /// Delivers a message, and waits for the answer. Dropping the future cancels it at the agent.
     ///
     /// # Errors
-    /// Whatever became of it instead; `outcome_unknown` where the agent may have acted on it. `agent_failed` says that the
-    /// agent is not there, and `expired` that the letter's deadline came before the letter could be handed over: in either
-    /// case nobody has got it.
+    /// Fails with `outcome_unknown` if the agent may have acted on the message. `agent_failed` says that the agent is
+    /// not running, and `expired` that the deadline came first: then the agent did not get it.
     fn deliver(&self, letter: AgentMessage) -> BoxFuture<'_, Result<Value, Error>>;
 
-    /// Hands the agent what somebody answered to its question `ask`.
+    /// Answers the agent's question `ask`.
     ///
     /// # Errors
-    /// `not_found` where it does not ask that (any more), `invalid_request` where that is no answer to it.
+    /// Fails with `not_found` if the question is not open, and with `invalid_request` if the answer does not fit it.
     fn answer(&self, ask: &str, _answer: Value) -> Result<(), Error> {
         Err(unknown_ask(ask))
     }
 
-    /// What has to be known to take up the agent's conversation again after it was started anew; it outlives the process.
-    /// Where another one began in the place of one that was lost, it has a member `lost` with that one's `id` and `why`.
+    /// Returns the data with which the agent's session resumes after a restart; it outlives the process. If a new
+    /// session replaced a lost one, it has a member `lost` with the `id` and `why` of the lost one.
     fn session(&self) -> Option<Value> {
         None
     }
 
-    /// Hands in what [`session`](Self::session) was, before the agent's first start in this process.
+    /// Restores the data of [`session`](Self::session), before the agent's first start in this process.
     fn restore_session(&self, _session: Value) {}
 }

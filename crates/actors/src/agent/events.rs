@@ -1,4 +1,4 @@
-//! What an agent's actor writes into the journal.
+//! The events of an agent's actor.
 
 use mainstay_runtime::journal::{Event, Level, count, millis_text, word};
 use serde::{Deserialize, Serialize};
@@ -7,18 +7,18 @@ use super::agent_message::MessageId;
 use super::health::AgentStatus;
 use crate::error::{Code, Error, Reason};
 
-/// An agent's status has changed.
+/// An agent's status changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentHealth {
     /// The status before.
     pub from: AgentStatus,
     /// The status after.
     pub to: AgentStatus,
-    /// Checks missed in a row.
+    /// The checks missed in a row.
     pub misses: u32,
-    /// What is wrong, if something is, for a person.
+    /// The problem, for a person.
     pub reason: Option<String>,
-    /// The same as an error.
+    /// The problem as an error.
     #[serde(default)]
     pub error: Option<Error>,
 }
@@ -42,14 +42,14 @@ impl Event for AgentHealth {
     }
 }
 
-/// An agent that lives makes no progress with what it is at work on, and is restarted for that.
+/// A running agent made no progress with its work, and is restarted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentStuck {
-    /// For how long it has made none.
+    /// The time without progress, in milliseconds.
     pub quiet_ms: u64,
-    /// How long it may.
+    /// The limit for that, in milliseconds.
     pub progress_timeout_ms: u64,
-    /// On how many requests it is at work.
+    /// The number of requests that it is working on.
     pub in_flight: usize,
 }
 
@@ -67,13 +67,12 @@ impl Event for AgentStuck {
     }
 }
 
-/// The agent ended each time that it was given its state back, so it starts without it. The state is kept aside, in
-/// the store of states.
+/// The agent ended each time its state was restored, so it starts without the state. The state store keeps a copy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentStateQuarantined {
-    /// When it was read.
+    /// The time at which the state was read.
     pub read_at: String,
-    /// How large it is, as JSON.
+    /// The size of the state as JSON, in bytes.
     pub bytes: usize,
 }
 
@@ -90,12 +89,12 @@ impl Event for AgentStateQuarantined {
     }
 }
 
-/// The agent's conversation could not be taken up again, and another one has begun.
+/// The agent's session could not be resumed, and a new one started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentSessionLost {
-    /// What the agent knew it by.
+    /// The id of the lost session.
     pub id: String,
-    /// Why it could not.
+    /// The reason.
     pub why: String,
 }
 
@@ -108,12 +107,12 @@ impl Event for AgentSessionLost {
     }
 }
 
-/// A letter was handed to the agent.
+/// A message was delivered to the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageSent {
-    /// Which letter.
+    /// The message's id.
     pub message_id: MessageId,
-    /// How often that has been tried with this one.
+    /// The number of this attempt.
     pub attempt: u32,
 }
 
@@ -126,10 +125,10 @@ impl Event for MessageSent {
     }
 }
 
-/// The agent has answered a letter.
+/// The agent answered a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageAnswered {
-    /// Which letter.
+    /// The message's id.
     pub message_id: MessageId,
 }
 
@@ -142,16 +141,16 @@ impl Event for MessageAnswered {
     }
 }
 
-/// A letter has ended without an answer.
+/// A message ended without an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageFailed {
-    /// Which letter.
+    /// The message's id.
     pub message_id: MessageId,
-    /// How often it was handed to the agent.
+    /// The number of deliveries.
     pub attempts: u32,
     /// The error's code.
     pub code: Code,
-    /// Why; `outcome_unknown` where the agent may have acted on it.
+    /// The reason; `outcome_unknown` if the agent may have acted on it.
     pub reason: Reason,
 }
 
@@ -182,14 +181,14 @@ impl Event for MessageFailed {
     }
 }
 
-/// A letter waits again to be handed to the agent, as its sender allowed: its delivery broke off.
+/// A message waits for another delivery, as its sender allowed: the last one broke.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageRedelivered {
-    /// Which letter.
+    /// The message's id.
     pub message_id: MessageId,
-    /// How often it was handed to the agent so far.
+    /// The number of deliveries so far.
     pub attempts: u32,
-    /// How often it is at most.
+    /// The most deliveries.
     pub attempts_max: u32,
 }
 

@@ -1,7 +1,7 @@
-//! An agent's health, as its checks tell it: pure, with the time passed in.
+//! The health of an agent, derived from its checks: pure, with the time passed in.
 //!
 //! One miss degrades an agent, `fail_after` misses in a row fail it, `recover_after` good answers in a row heal it.
-//! A backend that cannot be reached says nothing about its agents: they become `unknown`, and nobody is restarted.
+//! An unreachable backend says nothing about its agents: they become `unknown`, and none is restarted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,57 +10,57 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Reason};
 
-/// The shortest time from one look at an agent to the next.
+/// The shortest time between two checks of an agent.
 const CHECK_DELAY_MIN: Duration = Duration::from_millis(10);
 
-/// How much an uptime may lag behind, in seconds, before it says that the agent was restarted: uptimes are often whole
-/// seconds, and clocks differ.
+/// The most by which an uptime may lag, in seconds, before it indicates a restart: uptimes are often whole seconds,
+/// and clocks differ.
 const UPTIME_SLACK_S: f64 = 2.0;
 
-/// The state of an agent.
+/// The status of an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentStatus {
-    /// It has not answered a check since it was started, and is within its grace.
+    /// It has not answered a check since its start, and is within its startup grace.
     Starting,
-    /// Its checks are answered.
+    /// It answers its checks.
     Healthy,
-    /// It reports trouble, or missed a check.
+    /// It reports problems, or missed a check.
     Degraded,
-    /// It reports that it failed, or missed too many checks; or its restarts are spent.
+    /// It reports a failure, or missed too many checks; or its restarts are used up.
     Failed,
-    /// It has failed and is about to be restarted.
+    /// It failed, and restarts soon.
     Restarting,
     /// It was stopped.
     Stopped,
-    /// The backend cannot be reached, so nobody can say.
+    /// The backend is unreachable, so its state is unknown.
     Unknown,
 }
 
-/// When an agent counts as ill or well.
+/// The policy for an agent's health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthPolicy {
     /// The time from one check to the next.
     pub interval: Duration,
-    /// How long one check may take.
+    /// The time limit of a check.
     pub timeout: Duration,
-    /// Misses in a row that fail the agent (at least 1).
+    /// The misses in a row that fail the agent (at least 1).
     pub fail_after: u32,
-    /// Good answers in a row that heal it (at least 1).
+    /// The good answers in a row that heal it (at least 1).
     pub recover_after: u32,
-    /// How long after its start an agent that was never well is not failed.
+    /// The time after a start within which an agent that was never healthy does not fail.
     pub startup_grace: Duration,
-    /// How long an agent that is at work may make no progress; zero: for ever.
+    /// The time for which an agent may work without progress; zero for no limit.
     pub progress_timeout: Duration,
 }
 
-/// The checks of many agents begin together in steps of this, or of a hundredth of their period where that is less. With
-/// longer ones more requests are under way at once, and take memory: benches/README.md has the figures.
+/// The grid on which the checks of many agents begin together, or a hundredth of the interval if that is less. A
+/// coarser grid sends more requests at once, which takes memory: benches/README.md has the figures.
 const CHECK_STEP_MAX: Duration = Duration::from_millis(10);
 
 impl HealthPolicy {
-    /// A delay from `now` that ends with a step which all agents of this period share, less than a step later: where there
-    /// are thousands, a thread wakes once for several checks, and not for each.
+    /// Lengthens a delay from `now` by less than a step, to end on the grid that all agents of this interval share.
+    /// With thousands of agents a thread then wakes once for several checks.
     #[must_use]
     pub fn align_to_step(&self, delay: Duration, now: Duration) -> Duration {
         let step = (self.interval / 100).min(CHECK_STEP_MAX).as_nanos();
@@ -71,52 +71,52 @@ impl HealthPolicy {
     }
 }
 
-/// What an agent is seen to do, apart from answering checks: busy is not dead.
+/// The agent's activity, apart from answers to checks: a busy agent is not dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ActivitySigns {
     /// Whether it is working on a request.
     pub is_working: bool,
-    /// When it last showed progress, or was last given something to do.
+    /// The time of its last progress, or of its last new request.
     pub progressed_at: Option<Duration>,
 }
 
-/// What an agent says of itself.
+/// The health that an agent reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReportedHealth {
-    /// All is well.
+    /// It works.
     Healthy,
-    /// It works, with trouble.
+    /// It works with problems.
     Degraded,
     /// It does not work.
     Failed,
 }
 
-/// What one check brought.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Observation {
     /// The agent answered.
     Answered {
-        /// What it says of itself.
+        /// The health that it reports.
         reported: ReportedHealth,
-        /// Seconds since it was started, as it says.
+        /// The seconds since its start, as it reports.
         uptime_s: Option<f64>,
-        /// Its errors so far, as it says.
+        /// The number of its errors, as it reports.
         error_count: Option<u64>,
     },
-    /// The agent did not answer, or not so that it could be understood.
+    /// The agent did not answer, or its answer was unreadable.
     Missed {
-        /// What happened instead.
+        /// The error.
         why: Error,
     },
-    /// The backend could not be reached.
+    /// The backend was unreachable.
     Unreachable {
-        /// What happened instead.
+        /// The error.
         why: Error,
     },
-    /// The agent is not there: it has ended, or has to be ended.
+    /// The agent has exited, or must be ended.
     Exited {
-        /// What happened.
+        /// The error.
         why: Error,
     },
 }
@@ -130,20 +130,20 @@ pub struct StatusChange {
     pub to: AgentStatus,
 }
 
-/// What an observation led to.
+/// The consequences of an observation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Outcome {
     /// The change of status, if there was one.
     pub change: Option<StatusChange>,
-    /// Why the agent is to be restarted, if it is.
+    /// The reason for a restart, if one is due.
     pub restart: Option<String>,
-    /// Whether the agent says by its uptime that somebody else restarted it since the last answer.
+    /// Whether the uptime shows that the agent was restarted from outside since the last answer.
     pub was_restarted_externally: bool,
-    /// For how long the agent has been at work without progress, if that is why it is restarted.
+    /// The time for which the agent has worked without progress, if that is why it restarts.
     pub stuck_for: Option<Duration>,
 }
 
-/// One incarnation's health.
+/// The health of an agent within one incarnation.
 #[derive(Debug, Clone)]
 pub struct Health {
     policy: Arc<HealthPolicy>,
@@ -154,16 +154,16 @@ pub struct Health {
     misses: u32,
     good_answers: u32,
     last_check: Option<Duration>,
-    /// Boxed: mostly there is none.
+    /// Boxed, since mostly there is none.
     last_error: Option<Box<Error>>,
     uptime_s: Option<f64>,
-    /// The last uptime, and when it was said.
+    /// The last uptime and the time of that report.
     last_uptime: Option<(f64, Duration)>,
     error_count: Option<u64>,
 }
 
 impl Health {
-    /// The health of an agent that was started at `now`.
+    /// Returns the health of an agent that started at `now`.
     #[must_use]
     pub fn new(policy: Arc<HealthPolicy>, now: Duration) -> Self {
         Self {
@@ -182,10 +182,10 @@ impl Health {
         }
     }
 
-    /// Takes in what a check brought, of an agent that is seen to do this.
+    /// Applies the result of a check, together with the agent's activity.
     ///
-    /// An agent that is at work, or that has made progress since the last check, is not failed for missing checks: it is
-    /// busy, and so degraded. One that is at work without progress for `progress_timeout` is failed whatever it answers.
+    /// An agent that is working, or made progress since the last check, does not fail for missed checks: it is busy,
+    /// and so degraded. An agent that works without progress for `progress_timeout` fails whatever it answers.
     pub fn observe(&mut self, observation: Observation, signs: ActivitySigns, now: Duration) -> Outcome {
         let is_busy = signs.is_working || signs.progressed_at.is_some_and(|at| Some(at) > self.last_check);
         self.last_check = Some(now);
@@ -214,7 +214,7 @@ impl Health {
                 AgentStatus::Failed
             }
         };
-        // One whose backend is out of reach cannot show its progress.
+        // An agent whose backend is unreachable cannot show progress.
         let Some(quiet) = stuck_for.filter(|_| to != AgentStatus::Unknown) else {
             return Outcome { was_restarted_externally: was_restarted_elsewhere, ..self.change_to(to, now) };
         };
@@ -225,15 +225,14 @@ impl Health {
         Outcome { stuck_for: Some(quiet), ..self.change_to(AgentStatus::Failed, now) }
     }
 
-    /// For how long the agent has been at work without progress, if that is too long.
+    /// Returns the time for which the agent has worked without progress, if it is over the limit.
     fn stuck_for(&self, signs: ActivitySigns, now: Duration) -> Option<Duration> {
         let is_limited = !self.policy.progress_timeout.is_zero();
         let quiet = now.saturating_sub(signs.progressed_at?);
         (is_limited && signs.is_working && quiet >= self.policy.progress_timeout).then_some(quiet)
     }
 
-    /// When the agent is to be looked at next, counted from `now`: after the interval, or when it has been at work without
-    /// progress for too long.
+    /// Returns the delay of the next check from `now`: the interval, or less if the agent would be stuck before.
     #[must_use]
     pub fn next_check_in(&self, signs: ActivitySigns, now: Duration) -> Duration {
         let Some(progressed_at) = signs.progressed_at.filter(|_| signs.is_working) else {
@@ -246,7 +245,7 @@ impl Health {
         self.policy.interval.min(limit.saturating_sub(now).max(CHECK_DELAY_MIN))
     }
 
-    /// Whether an uptime is less than what the last one has grown to since.
+    /// Returns whether an uptime is lower than the last one plus the time since.
     fn is_uptime_reset(&self, uptime_s: Option<f64>, now: Duration) -> bool {
         let (Some(uptime_s), Some((before_s, at))) = (uptime_s, self.last_uptime) else { return false };
         let expected_s = before_s + now.saturating_sub(at).as_secs_f64();
@@ -319,43 +318,43 @@ impl Health {
         Outcome { change: Some(StatusChange { from, to }), restart, ..Outcome::default() }
     }
 
-    /// The status.
+    /// Returns the status.
     #[must_use]
     pub fn status(&self) -> AgentStatus {
         self.status
     }
 
-    /// Since when the status holds.
+    /// Returns the time since which the status holds.
     #[must_use]
     pub fn since(&self) -> Duration {
         self.since
     }
 
-    /// Checks missed in a row.
+    /// Returns the checks missed in a row.
     #[must_use]
     pub fn misses(&self) -> u32 {
         self.misses
     }
 
-    /// When a check last ended.
+    /// Returns the time of the last check's end.
     #[must_use]
     pub fn last_check(&self) -> Option<Duration> {
         self.last_check
     }
 
-    /// What was last wrong, while something is.
+    /// Returns the current error.
     #[must_use]
     pub fn last_error(&self) -> Option<&Error> {
         self.last_error.as_deref()
     }
 
-    /// Seconds since the agent was started, as it last said.
+    /// Returns the seconds since the agent's start, as it last reported.
     #[must_use]
     pub fn uptime_s(&self) -> Option<f64> {
         self.uptime_s
     }
 
-    /// The agent's errors, as it last said.
+    /// Returns the agent's number of errors, as it last reported.
     #[must_use]
     pub fn error_count(&self) -> Option<u64> {
         self.error_count

@@ -1,9 +1,9 @@
-//! The letters to one agent that have no answer yet: pure, with the time passed in.
+//! The messages to one agent without an answer: pure, with the time passed in.
 //!
-//! Letters are handed to the agent in the order in which they came. One that is under way when the agent, its actor or the
-//! whole runtime goes may have been acted on, so it is not handed out again, unless its sender asked for that: then it
-//! goes back to its place, [`ATTEMPTS_MAX`] times at most. One over which the agent, or the backend before it, died twice
-//! is quarantined (`quarantine`): it leaves, whatever its sender asked for.
+//! Messages are delivered in order. If the agent, its actor or the runtime ends during a delivery, the agent may have
+//! acted on the message. So it is not delivered again, unless its sender allowed that: then it returns to its place,
+//! [`DELIVERY_ATTEMPTS_MAX`] times at most. A message over which the agent or its backend died twice is quarantined,
+//! whatever its sender allowed.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,29 +14,29 @@ use serde_json::Value;
 use super::agent_message::{AgentMessage, MessageId};
 use crate::quarantine::DeathRecord;
 
-/// How many letters may wait for one agent.
+/// The most messages that may wait for one agent.
 pub const MESSAGES_WAITING_MAX: usize = 64;
-/// How often a letter is handed out whose delivery breaks off each time, where its sender asked for that.
+/// The most deliveries of a message whose deliveries break, if its sender allowed repeats.
 pub const DELIVERY_ATTEMPTS_MAX: u32 = 3;
 
-/// A letter that has no answer yet.
+/// A message without an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct QueuedMessage {
-    /// The letter.
+    /// The message.
     pub(super) message: AgentMessage,
-    /// Whether it may be handed out more than once.
+    /// Whether it may be delivered more than once.
     pub(super) may_repeat: bool,
-    /// How often it has been handed out.
+    /// The number of its deliveries.
     pub(super) attempts: u32,
-    /// How often the agent, or the backend before it, died over it.
+    /// The deaths of the agent, or of its backend, during its delivery.
     #[serde(default)]
     pub(super) deaths: DeathRecord,
-    /// Until when it may wait; in this process alone.
+    /// The deadline for the delivery, in this process only.
     #[serde(skip)]
     pub(super) deadline: Option<Duration>,
 }
 
-/// See the module's documentation.
+/// The queue of one agent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct MessageQueue {
     last_id: u64,
@@ -44,17 +44,17 @@ pub(super) struct MessageQueue {
     in_flight: Vec<QueuedMessage>,
 }
 
-/// What becomes of a letter whose delivery broke off.
+/// The consequence of a failed delivery.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum DeliveryFailure {
-    /// It waits again.
+    /// The message waits again.
     Retry(QueuedMessage),
-    /// It may have been acted on, and is not handed out again.
+    /// The agent may have acted on it, and it is not delivered again.
     Unknown(QueuedMessage),
 }
 
 impl MessageQueue {
-    /// Takes a letter in, to be handed out before `deadline`. `None` if there is no room for it.
+    /// Adds a message, to be delivered before `deadline`. `None` if the queue is full.
     pub(super) fn enqueue(
         &mut self,
         body: Value,
@@ -76,9 +76,10 @@ impl MessageQueue {
         Some(id)
     }
 
-    /// The next letter to hand out, if fewer than `max` are under way. From now on it counts as handed out.
+    /// Starts the next delivery, if fewer than `max` are in flight. The message counts as delivered from now on.
     ///
-    /// One whose delivery broke off keeps its place, and the others behind it, until it is known whether its receiver died.
+    /// A message whose delivery broke keeps its place, and those behind it wait, until it is known whether the
+    /// receiver died.
     pub(super) fn start_next(&mut self, max: usize) -> Option<MessageId> {
         if self.in_flight.len() >= max.max(1) {
             return None;
@@ -93,13 +94,13 @@ impl MessageQueue {
         Some(id)
     }
 
-    /// A letter that is under way.
+    /// Returns a message in flight.
     #[must_use]
     pub(super) fn in_flight(&self, id: MessageId) -> Option<&QueuedMessage> {
         self.in_flight.iter().find(|pending| pending.message.id == id)
     }
 
-    /// Takes a letter out, wherever it is: it has its fate.
+    /// Removes a message, which has ended.
     pub(super) fn remove(&mut self, id: MessageId) -> Option<QueuedMessage> {
         if let Some(at) = self.in_flight.iter().position(|pending| pending.message.id == id) {
             return Some(self.in_flight.swap_remove(at));
@@ -108,8 +109,8 @@ impl MessageQueue {
         self.waiting.remove(at)
     }
 
-    /// Puts a letter that reached nobody back into its place, as if it had not been handed out; how often it has been
-    /// before.
+    /// Returns a message that reached no agent to its place, as if it had not been delivered. Returns its earlier
+    /// deliveries.
     pub(super) fn requeue(&mut self, id: MessageId) -> Option<u32> {
         let at = self.in_flight.iter().position(|pending| pending.message.id == id)?;
         let mut pending = self.in_flight.swap_remove(at);
@@ -125,14 +126,14 @@ impl MessageQueue {
         self.waiting.insert(place, pending);
     }
 
-    /// Notes that the connection broke, or the agent may have ended, while it had this letter.
+    /// Notes that the connection broke, or the agent may have ended, during this delivery.
     pub(super) fn note_break(&mut self, id: MessageId) {
         if let Some(pending) = self.in_flight.iter_mut().find(|pending| pending.message.id == id) {
             pending.deaths.note_break();
         }
     }
 
-    /// Notes the same of all that are under way.
+    /// Notes the same for all deliveries in flight.
     pub(super) fn note_break_of_all(&mut self) {
         self.in_flight.iter_mut().for_each(|pending| pending.deaths.note_break());
     }
@@ -143,8 +144,8 @@ impl MessageQueue {
         open.map(|pending| pending.deaths.note_alive()).count() > 0
     }
 
-    /// Notes that the agent, or the backend before it, is gone; returns whether that changed anything, and takes out the
-    /// letters that are to be quarantined.
+    /// Notes that the agent or its backend has ended. Returns whether that changed anything, and removes the messages
+    /// to quarantine.
     pub(super) fn note_gone(&mut self) -> (bool, Vec<QueuedMessage>) {
         let open = self.pending_mut().filter(|pending| pending.deaths.is_open());
         let exceeded: Vec<_> = open.map(|pending| (pending.message.id, pending.deaths.note_gone())).collect();
@@ -156,7 +157,7 @@ impl MessageQueue {
         self.in_flight.iter_mut().chain(&mut self.waiting)
     }
 
-    /// The delivery of a letter broke off, and nobody knows how far it had come.
+    /// Ends a broken delivery, of which the agent's progress is unknown.
     pub(super) fn fail_delivery(&mut self, id: MessageId) -> Option<DeliveryFailure> {
         let at = self.in_flight.iter().position(|pending| pending.message.id == id)?;
         let pending = self.in_flight.swap_remove(at);
@@ -167,33 +168,33 @@ impl MessageQueue {
         Some(DeliveryFailure::Retry(pending))
     }
 
-    /// The same for all that are under way, in the order in which they came.
+    /// Ends all deliveries in flight as broken, in order.
     pub(super) fn fail_all_deliveries(&mut self) -> Vec<DeliveryFailure> {
         let mut ids: Vec<_> = self.in_flight.iter().map(|pending| pending.message.id).collect();
         ids.sort_unstable();
         ids.into_iter().filter_map(|id| self.fail_delivery(id)).collect()
     }
 
-    /// Takes out those that wait and of whom `leaves` holds.
+    /// Removes the waiting messages for which `leaves` returns true.
     pub(super) fn extract_waiting(&mut self, leaves: impl Fn(&QueuedMessage) -> bool) -> Vec<QueuedMessage> {
         let (left, kept) = std::mem::take(&mut self.waiting).into_iter().partition(|pending| leaves(pending));
         self.waiting = kept;
         Vec::from_iter::<VecDeque<_>>(left)
     }
 
-    /// When the first of those that wait has waited long enough.
+    /// Returns the earliest deadline of the waiting messages.
     #[must_use]
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         self.waiting.iter().filter_map(|pending| pending.deadline).min()
     }
 
-    /// How many wait.
+    /// Returns the number of waiting messages.
     #[must_use]
     pub(super) fn waiting_count(&self) -> usize {
         self.waiting.len()
     }
 
-    /// How many are under way.
+    /// Returns the number of deliveries in flight.
     #[must_use]
     pub(super) fn in_flight_count(&self) -> usize {
         self.in_flight.len()

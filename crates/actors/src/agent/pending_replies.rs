@@ -1,4 +1,4 @@
-//! Who waits for the answers to letters. It outlives the incarnations of the agent's actor.
+//! The senders that wait for answers. They outlive the incarnations of the agent's actor.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeSet, HashMap};
@@ -9,18 +9,18 @@ use serde_json::Value;
 use super::agent_message::MessageId;
 use crate::error::{Error, Reason};
 
-/// What the sender of a letter waits for.
+/// The reply that the sender of a message waits for.
 pub type MessageReply = Reply<Result<Value, Error>>;
 
-/// See the module's documentation.
+/// Holds the waiting senders of one agent.
 #[derive(Debug, Default)]
 pub struct PendingReplies(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// With whether the letter has been handed out.
+    /// The reply, and whether the message has been delivered.
     replies: HashMap<MessageId, (MessageReply, bool)>,
-    /// Letters whose fate was told while no incarnation was there to strike them from its mail.
+    /// Messages that were answered while no incarnation could remove them from the queue.
     answered: BTreeSet<MessageId>,
 }
 
@@ -33,13 +33,13 @@ impl PendingReplies {
         self.lock().replies.insert(id, (reply, false));
     }
 
-    /// Nobody has sent the letter after all.
+    /// Removes a message that was not accepted after all.
     pub(super) fn remove(&self, id: MessageId) {
         self.lock().replies.remove(&id);
     }
 
-    /// From now on the agent may be acting on the letter. False where the letter has had its fate, and must not be
-    /// handed out.
+    /// Notes that the agent may act on the message from now on. Returns false if it has ended, and must not be
+    /// delivered.
     pub(super) fn mark_delivered(&self, id: MessageId) -> bool {
         let mut waiting = self.lock();
         if let Some((_, is_handed_out)) = waiting.replies.get_mut(&id) {
@@ -48,14 +48,14 @@ impl PendingReplies {
         !waiting.answered.remove(&id)
     }
 
-    /// The letter reached nobody, and waits as if it had never been handed out.
+    /// Notes that the message reached no agent, and waits as if it had never been delivered.
     pub(super) fn mark_requeued(&self, id: MessageId) {
         if let Some((_, is_handed_out)) = self.lock().replies.get_mut(&id) {
             *is_handed_out = false;
         }
     }
 
-    /// The right to tell what became of a letter; `None` where that has been told already.
+    /// Returns the right to answer a message; `None` if it has been answered already.
     pub(super) fn claim(&self, id: MessageId) -> Option<ReplyClaim> {
         let mut waiting = self.lock();
         if waiting.answered.remove(&id) {
@@ -64,9 +64,8 @@ impl PendingReplies {
         Some(ReplyClaim(waiting.replies.remove(&id).map(|(reply, _)| reply)))
     }
 
-    /// Ends a letter whose time is over, unless the agent may be acting on it or it has ended already; returns what its
-    /// sender is told. This needs no incarnation of the agent's actor, and so is to the point while there is none. Whoever
-    /// calls it records the fate.
+    /// Ends a message whose deadline has passed, unless it is being delivered or has ended. Returns the error that
+    /// its sender gets. This works while no incarnation of the actor runs. The caller records the end.
     #[must_use = "what became of the letter is to be recorded"]
     pub fn expire(&self, id: MessageId) -> Option<Error> {
         let mut waiting = self.lock();
@@ -81,8 +80,8 @@ impl PendingReplies {
         Some(error)
     }
 
-    /// Tells all who wait that their letters are not going to be answered, with the error for those that have been
-    /// handed out, or for those that have not; returns what was told, in the order of the letters.
+    /// Fails all waiting senders with the error for delivered messages (`true`) or others (`false`). Returns the
+    /// errors in the order of the messages.
     pub(super) fn fail_all(&self, error: impl Fn(bool) -> Error) -> Vec<(MessageId, Error)> {
         let replies = std::mem::take(&mut self.lock().replies);
         self.lock().answered.extend(replies.keys().copied());
@@ -96,18 +95,18 @@ impl PendingReplies {
         told
     }
 
-    /// The letters whose senders were told, with no incarnation to strike them from its mail, since this was last asked.
+    /// Takes the messages that were answered while no incarnation could remove them from its queue.
     pub(super) fn take_answered(&self) -> BTreeSet<MessageId> {
         std::mem::take(&mut self.lock().answered)
     }
 }
 
-/// The right to tell what became of one letter, which is done once.
+/// The right to answer one message, once.
 #[derive(Debug)]
 pub(super) struct ReplyClaim(Option<MessageReply>);
 
 impl ReplyClaim {
-    /// Tells the letter's sender, if one waits.
+    /// Answers the sender, if one waits.
     pub(super) fn send(self, answer: Result<Value, Error>) {
         if let Some(reply) = self.0 {
             reply.send(answer);
@@ -115,7 +114,7 @@ impl ReplyClaim {
     }
 }
 
-/// What becomes of a letter that did not come to its turn.
+/// Returns the error for a message that was never delivered.
 #[must_use]
 pub fn not_delivered(reason: Reason) -> Error {
     let message = match reason {
@@ -126,7 +125,7 @@ pub fn not_delivered(reason: Reason) -> Error {
 }
 
 impl Drop for PendingReplies {
-    /// The runtime is gone without having stopped anything.
+    /// The runtime ended without a stop.
     fn drop(&mut self) {
         self.fail_all(|_| Error::new(Reason::Stopped));
     }

@@ -1,4 +1,4 @@
-//! How an agent is brought back, and what it is still owed.
+//! Brings an agent back after a failure.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -6,36 +6,36 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use super::driver::{Driver, DriverError};
 use super::health::{Observation, ReportedHealth};
 
-/// How often an agent is given a state that it ends over, before that state is set aside.
+/// The number of restores of a state over which the agent ends, before the state is quarantined.
 const STATE_RESTORES_MAX: u32 = 3;
 
-/// What an agent still has to get. It outlives every incarnation of the agent's actor, so that an attempt that broke
-/// off in the middle is taken up where it was.
+/// The recovery that an agent still needs. It outlives the incarnations of the actor, so that an interrupted attempt
+/// continues.
 #[derive(Debug, Default)]
 pub struct PendingRecovery {
     is_restart_pending: AtomicBool,
     is_state_pending: AtomicBool,
-    /// How often it was given its state and has not been seen to live with it since.
+    /// The number of restores since the agent was last seen healthy with its state.
     unconfirmed_restores: AtomicU32,
 }
 
 impl PendingRecovery {
-    /// Somebody wants the agent restarted, well or not.
+    /// Requests a restart, even of a healthy agent.
     pub fn request_restart(&self) {
         self.is_restart_pending.store(true, Ordering::SeqCst);
     }
 
-    /// The agent may have lost its state.
+    /// Requests a restore, since the agent may have lost its state.
     pub(super) fn request_state_restore(&self) {
         self.is_state_pending.store(true, Ordering::SeqCst);
     }
 
-    /// The agent lives with the state that it was given.
+    /// Notes that the agent is healthy with its restored state.
     pub(super) fn confirm_state(&self) {
         self.unconfirmed_restores.store(0, Ordering::SeqCst);
     }
 
-    /// Whether the agent has ended each time that it was given its state.
+    /// Returns whether the agent has ended after each restore.
     pub(super) fn is_state_bad(&self) -> bool {
         self.unconfirmed_restores.load(Ordering::SeqCst) >= STATE_RESTORES_MAX
     }
@@ -53,17 +53,17 @@ impl PendingRecovery {
     }
 }
 
-/// How an attempt to bring an agent back ended.
+/// The result of a recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recovery {
-    /// The agent has everything that it was owed.
+    /// The recovery is complete.
     Done,
-    /// It has not; the rest is still owed.
+    /// The recovery failed; the rest is still pending.
     Failed(DriverError),
 }
 
-/// Looks how the agent is, unless its restart is owed anyway; restarts it if it is not well; and gives it `kept`, the
-/// state that it had, back. Nothing is owed any more only when that has been done.
+/// Checks the agent unless a restart is pending; restarts it if it is not healthy; and restores the saved state. The
+/// recovery stays pending until all of that has succeeded.
 pub(super) async fn recover(
     driver: &dyn Driver,
     debts: &PendingRecovery,
@@ -82,7 +82,7 @@ async fn run_recovery(
 ) -> Result<(), DriverError> {
     if !debts.should_restart() {
         match driver.check().await {
-            // It was the actor that had crashed, or somebody was faster.
+            // The actor had crashed, or something else restarted the agent.
             Observation::Answered {
                 reported: ReportedHealth::Healthy | ReportedHealth::Degraded, ..
             } => {}
@@ -93,7 +93,7 @@ async fn run_recovery(
         }
     }
     if debts.should_restart() {
-        // From here on the state may be lost at any moment, whatever becomes of the answer.
+        // From here on the agent may lose its state at any moment, whatever the restart returns.
         debts.request_state_restore();
         driver.restart().await?;
         debts.is_restart_pending.store(false, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! What is known of the agents, for all to see without asking an actor.
+//! The latest reports of the agents, readable without a message to an actor.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,36 +11,36 @@ use super::driver::ProcessUsage;
 use super::health::AgentStatus;
 use crate::error::Error;
 
-/// What an agent's actor last said of it. While the actor itself is down, its supervisor knows more.
+/// The last report of an agent's actor. While the actor itself is down, its supervisor knows more.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentReport {
     /// The agent's id.
     pub id: String,
-    /// How it is reached.
+    /// The kind of its driver.
     pub driver: String,
-    /// Its state.
+    /// The agent's status.
     pub status: AgentStatus,
-    /// Since when, counted from the start of the runtime.
+    /// The time since which it holds, from the start of the runtime.
     pub since: Duration,
-    /// Checks missed in a row.
+    /// The checks missed in a row.
     pub misses: u32,
-    /// When a check last ended.
+    /// The time of the last check's end.
     pub last_check: Option<Duration>,
-    /// What is wrong, while something is. Boxed: mostly there is nothing.
+    /// The current error. Boxed, since mostly there is none.
     pub last_error: Option<Box<Error>>,
-    /// Seconds since the agent was started, as it says.
+    /// The seconds since the agent's start, as it reports.
     pub uptime_s: Option<f64>,
-    /// The agent's errors so far, as it says.
+    /// The number of its errors, as it reports.
     pub error_count: Option<u64>,
-    /// When the state that would be given back was read; `None` while there is none.
+    /// The time at which the saved state was read; `None` without one.
     pub state_saved_at: Option<Timestamp>,
-    /// Its process, if it has one of its own here.
+    /// Its process here, if it has one.
     #[serde(default)]
     pub process: Option<ProcessUsage>,
-    /// How many letters wait to be handed to it.
+    /// The number of messages that wait for their delivery.
     #[serde(default)]
     pub messages_waiting: usize,
-    /// How many letters it is at work on.
+    /// The number of messages that it is working on.
     #[serde(default)]
     pub messages_in_flight: usize,
 }
@@ -58,12 +58,12 @@ impl AgentReports {
         }
     }
 
-    /// Forgets agent `id`.
+    /// Removes agent `id`.
     pub fn remove(&self, id: &str) {
         self.0.remove(id);
     }
 
-    /// The last report of agent `id`.
+    /// Returns the last report of agent `id`.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<AgentReport> {
         self.0.get(id).map(|report| AgentReport::clone(&report))

@@ -1,4 +1,4 @@
-//! What is remembered of an agent across the incarnations of its actor and the runs of the runtime.
+//! The state of an agent's actor that outlives its incarnations and the runtime's runs.
 
 use std::sync::Arc;
 
@@ -9,33 +9,33 @@ use serde_json::Value;
 
 use super::message_queue::MessageQueue;
 
-/// How far the start of an agent, reckoned from its uptime and the wall clock, may differ from one run of the runtime to
-/// the next, before it says that the agent was started anew: clocks are set.
+/// The most by which an agent's start time, computed from uptime and wall clock, may differ between two runs before
+/// it indicates a restart: clocks are adjusted.
 const START_TIME_SLACK: SignedDuration = SignedDuration::from_secs(60);
 
-/// See the module's documentation. Kept twice for each agent, so what is seldom there is boxed.
+/// The snapshot of one agent. Each agent holds it twice, so its rare parts are boxed.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct AgentSnapshot {
-    /// The state that the agent is given back.
+    /// The state to restore.
     pub(super) saved_state: Option<SavedState>,
-    /// One that the agent ended over, time and again.
+    /// A state over which the agent ended repeatedly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) quarantined: Option<Box<SavedState>>,
-    /// Found out anew by each process: another version of the backend may have states.
+    /// Determined by each process: another version of the backend may support states.
     #[serde(skip)]
     pub(super) is_state_unsupported: bool,
-    /// When the agent was started, as it says itself.
+    /// The agent's start time, as it reports.
     pub(super) started_at: Option<Timestamp>,
-    /// How its conversation is taken up again.
+    /// The data with which its session resumes.
     pub(super) session: Option<Box<Value>>,
-    /// The letters that have no answer yet.
+    /// The messages without an answer.
     pub(super) messages: MessageQueue,
 }
 
-/// A state that was read from the agent while it was well.
+/// A state that was read from a healthy agent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct SavedState {
-    /// As JSON: there may be many, and mostly they only lie there.
+    /// Kept as JSON, since many are stored and few are read.
     json: Arc<str>,
     pub(super) read_at: Timestamp,
 }
@@ -49,7 +49,7 @@ impl SavedState {
         &self.json
     }
 
-    /// The same state in the same memory, read once more.
+    /// Returns the same state in the same memory, with a new time.
     pub(super) fn with_read_at(&self, read_at: Timestamp) -> Self {
         Self { json: Arc::clone(&self.json), read_at }
     }
@@ -64,7 +64,7 @@ impl Durable for AgentSnapshot {
 }
 
 impl AgentSnapshot {
-    /// Takes in the agent's uptime, and says whether it is another start of the agent than the remembered one.
+    /// Records the agent's uptime. Returns whether the agent was restarted since the recorded start.
     pub(super) fn record_uptime(&mut self, uptime_s: Option<f64>, wall: Timestamp) -> bool {
         let Some(age) = uptime_s.and_then(|age| SignedDuration::try_from_secs_f64(age).ok()) else {
             return false;
@@ -95,7 +95,7 @@ mod tests {
         assert!(!memory.record_uptime(None, at(1000)));
         assert!(memory.record_uptime(Some(5.0), at(1000)));
         assert!(!memory.record_uptime(Some(15.0), at(1010)));
-        // Older than it was: a clock was set, and nothing is lost.
+        // A greater uptime than expected: a clock was adjusted, and nothing is lost.
         assert!(!memory.record_uptime(Some(9000.0), at(1020)));
         for odd in [f64::NAN, f64::INFINITY, -1e300, 1e300] {
             assert!(!memory.record_uptime(Some(odd), at(1030)), "{odd}");

@@ -1,4 +1,4 @@
-//! What an agent says beside its answers, for all who listen.
+//! Publishes what an agent says beside its answers.
 
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -11,61 +11,61 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::agent_message::MessageId;
 
-/// How many updates of one agent are kept for listeners that are slow. What one misses, it is told.
+/// The most updates of one agent that are kept for slow subscribers. A subscriber is notified of those it missed.
 pub const UPDATES_BUFFERED_MAX: usize = 1024;
 
-/// How much memory they may hold, all of one agent together, in bytes. A single update that is larger is kept all the
-/// same, alone: one who keeps up misses none, and how large one may be is bounded by who reads it.
+/// The most memory of one agent's updates, in bytes. A single larger update is kept alone, so that a fast subscriber
+/// misses none; its reader bounds its size.
 pub const UPDATE_BYTES_BUFFERED_MAX: usize = 4 << 20;
 
-/// What kind of update it is.
+/// The kind of an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UpdateKind {
-    /// The agent says something.
+    /// A message.
     Message,
-    /// It tells how far it has come.
+    /// Progress.
     Progress,
-    /// It asks something, which is answered by the name in [`ask`](AgentUpdate::ask).
+    /// A question, answered by the name in [`ask`](AgentUpdate::ask).
     Ask,
-    /// A question of its own is settled: it was answered, or nobody needs an answer any more.
+    /// A question that was answered, or needs no answer any more.
     Settled,
-    /// Its conversation began, was taken up again, or is another one.
+    /// A session that started, resumed, or replaced another.
     Session,
 }
 
-/// One thing that an agent said of its own accord.
+/// An update that an agent sent unasked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentUpdate {
-    /// What kind of update it is.
+    /// The kind of the update.
     pub kind: UpdateKind,
-    /// The letter that it is about.
+    /// The message that it concerns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_id: Option<MessageId>,
     /// The name of the question.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ask: Option<String>,
-    /// Whether it was said before already, and is repeated because a conversation is taken up again.
+    /// Whether it repeats an earlier update, since a session is being resumed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_replay: bool,
-    /// What it says.
+    /// The content.
     pub body: Value,
 }
 
 impl AgentUpdate {
-    /// An update of this kind about nothing in particular.
+    /// Creates an update that concerns no message.
     #[must_use]
     pub fn new(kind: UpdateKind, body: Value) -> Self {
         Self { kind, message_id: None, ask: None, is_replay: false, body }
     }
 
-    /// About how much memory it holds, in bytes.
+    /// Estimates its memory, in bytes.
     fn memory_bytes(&self) -> usize {
         size_of::<Self>() + self.ask.as_ref().map_or(0, String::len) + heap_bytes(&self.body)
     }
 }
 
-/// About how much memory a value holds beside itself, in bytes. A small value takes many times the bytes of its text.
+/// Estimates the memory of a value beyond itself, in bytes. A small value takes many times the bytes of its text.
 fn heap_bytes(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
@@ -81,68 +81,68 @@ fn heap_bytes(value: &Value) -> usize {
     }
 }
 
-/// What a member of an object takes beside its texts: name, value, and its places in the map.
+/// The memory of an object's member beside its texts: name, value, and its places in the map.
 const OBJECT_MEMBER_BYTES: usize = size_of::<String>() + size_of::<Value>() + 4 * size_of::<usize>();
 
-/// The updates of one agent: those who publish and those who listen. Cheap to clone, and small until somebody listens.
+/// Broadcasts one agent's updates to its subscribers. Cheap to clone, and small until the first subscription.
 #[derive(Debug, Clone, Default)]
 pub struct UpdateBroadcast(Arc<OnceLock<UpdateChannel>>);
 
 #[derive(Debug)]
 struct UpdateChannel {
     sender: broadcast::Sender<Arc<UpdateSlot>>,
-    /// Locked while an update is published, so that both know them in the same order.
+    /// Locked while an update is published, so that both have the same order.
     unread: Mutex<UnreadUpdates>,
 }
 
-/// An update on its way; `None` once it had to make room.
+/// A buffered update; `None` once it was evicted.
 type UpdateSlot = Mutex<Option<Arc<AgentUpdate>>>;
 
-/// What waits for a listener, and how much memory it holds.
+/// The updates that subscribers have not read, and their memory.
 #[derive(Debug, Default)]
 struct UnreadUpdates {
     waiting: VecDeque<(Weak<UpdateSlot>, usize)>,
     bytes: usize,
 }
 
-/// What a listener gets next.
+/// The next item of a subscription.
 #[derive(Debug, Clone, PartialEq)]
 pub enum UpdateEvent {
     /// An update.
     Update(Arc<AgentUpdate>),
-    /// So many updates were missed here, by a listener that was too slow.
+    /// The number of updates that this slow subscriber missed here.
     Missed(u64),
 }
 
-/// Listens to one agent.
+/// Subscribes to one agent's updates.
 #[derive(Debug)]
 pub struct UpdateSubscription {
     receiver: broadcast::Receiver<Arc<UpdateSlot>>,
-    /// What was missed and is to be told.
+    /// The missed updates that are not reported yet.
     missed: u64,
-    /// What comes behind that.
+    /// The update that follows them.
     next: Option<Arc<UpdateSlot>>,
 }
 
 impl UpdateBroadcast {
-    /// Publishes an update; one that nobody listens to is gone. Those that waited for a slow listener make room for it,
-    /// the oldest first.
+    /// Publishes an update, which is dropped without subscribers. Old updates of slow subscribers are evicted for it,
+    /// oldest first.
     pub fn publish(&self, update: AgentUpdate) {
         let Some(channel) = self.0.get() else { return };
         let bytes = update.memory_bytes();
         let slot = Arc::new(Mutex::new(Some(Arc::new(update))));
         let handle = Arc::downgrade(&slot);
         let mut ledger = channel.unread.lock();
-        // An error says that nobody listens any more: that is no failure.
+        // An error says that there are no subscribers, which is no failure.
         if channel.sender.send(slot).is_ok() {
             ledger.push(handle, bytes);
         }
     }
 
-    /// Listens to what is said from now on.
+    /// Subscribes to the updates from now on.
     #[must_use]
     pub fn subscribe(&self) -> UpdateSubscription {
-        // The channel lays out room for all that it keeps, and most agents are never listened to.
+        // The channel allocates its whole capacity, and most agents never have a subscriber.
         let channel = self.0.get_or_init(|| UpdateChannel {
             sender: broadcast::Sender::new(UPDATES_BUFFERED_MAX),
             unread: Mutex::default(),
@@ -153,13 +153,14 @@ impl UpdateBroadcast {
 
 impl UnreadUpdates {
     fn push(&mut self, slot: Weak<UpdateSlot>, bytes: usize) {
-        // Everybody hears them in their order, so those that nobody waits for any more come first.
+        // All subscribers read in order, so updates that none waits for any more come first.
         while self.waiting.front().is_some_and(|(slot, _)| slot.strong_count() == 0) {
             self.pop_oldest();
         }
         self.waiting.push_back((slot, bytes));
         self.bytes = self.bytes.saturating_add(bytes);
-        // One that was asked for and not given out yet is counted too, so there can be one more than the channel keeps.
+        // An update that was received but not returned yet counts too, so one more than the channel's capacity may be
+        // held.
         let is_too_much = |ledger: &Self| {
             ledger.waiting.len() > UPDATES_BUFFERED_MAX
                 || ledger.bytes > UPDATE_BYTES_BUFFERED_MAX && ledger.waiting.len() > 1
@@ -183,12 +184,12 @@ fn read_slot(slot: &UpdateSlot) -> Option<Arc<AgentUpdate>> {
 }
 
 impl UpdateSubscription {
-    /// The next update; `None` once the agent is gone for good. Dropping the future loses nothing.
+    /// Returns the next update; `None` once the agent is removed. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<UpdateEvent> {
         loop {
             let received = match self.next.take() {
                 Some(slot) => Ok(slot),
-                // What was missed is told as one, and at once where nothing comes behind it.
+                // Missed updates are reported as one count, and at once if nothing follows them.
                 None if self.missed > 0 => self.receiver.try_recv(),
                 None => self.receiver.recv().await.map_err(|error| match error {
                     RecvError::Closed => TryRecvError::Closed,
@@ -250,7 +251,7 @@ mod tests {
         }
     }
 
-    /// How many updates the feed still holds, and how much memory they hold.
+    /// Returns the number of updates that the broadcast holds, and their memory.
     fn buffered(feed: &UpdateBroadcast) -> (usize, usize) {
         let ledger = feed.0.get().unwrap().unread.lock();
         let held: Vec<usize> = ledger
@@ -271,7 +272,7 @@ mod tests {
             assert!(updates <= 3 && bytes <= UPDATE_BYTES_BUFFERED_MAX, "{number}: {updates} {bytes}");
         }
         assert_eq!(listener.next().await, Some(UpdateEvent::Missed(97)));
-        // Whatever it has not been given goes on making room.
+        // Updates that it has not read are still evicted.
         feed.publish(large_update(100));
         assert_eq!(listener.next().await, Some(UpdateEvent::Missed(1)));
         assert_eq!(number(listener.next().await), json!(98));

@@ -1,8 +1,8 @@
-//! The cache's actor: whoever invalidates.
+//! The cache's actor carries out invalidations.
 //!
-//! Values are read and kept without it. It is an actor so that invalidations have one order, so that one which has begun
-//! ends whether its caller waits or not, and so that a crash leaves a cold cache and never a stale one: nothing is kept
-//! while it is not there.
+//! Reads and writes do not need it. The actor gives invalidations one order, and finishes one that has begun even if
+//! its caller leaves. A crash leaves an empty cache, never a stale one: the cache stores nothing while its actor does
+//! not run.
 
 use mainstay_runtime::journal::{Event, millis, millis_text, word};
 use mainstay_runtime::{Context, Failure, Message, Reply, Worker};
@@ -13,14 +13,14 @@ use super::pattern::{Pattern, Selection};
 use super::store::Epoch;
 use crate::suspend::{SUSPEND_CHECK_INTERVAL, SuspendDetector};
 
-/// Entries were invalidated. Where nothing was kept of what has changed in a folder, it is not told.
+/// Entries were invalidated. A change in a folder is not recorded if it invalidated nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheInvalidated {
-    /// By what.
+    /// The source of the invalidation.
     pub by: InvalidatedBy,
-    /// What was meant, in words: a key, a beginning of keys, a pattern, a path, or how many of them.
+    /// The selected entries in words: a key, a prefix, a pattern, a path, or a count of them.
     pub pattern: String,
-    /// How many there were.
+    /// The number of invalidated entries.
     pub entries: u64,
 }
 
@@ -37,10 +37,10 @@ impl Event for CacheInvalidated {
     }
 }
 
-/// The machine slept, and what is kept has grown older meanwhile.
+/// The machine was suspended, and the entries have aged meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheAged {
-    /// For how long, in milliseconds.
+    /// The length of the suspension, in milliseconds.
     pub suspended_ms: u64,
 }
 
@@ -55,46 +55,46 @@ impl Event for CacheAged {
     }
 }
 
-/// By what entries were invalidated.
+/// The source of an invalidation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InvalidatedBy {
-    /// The embedder or a person: one key.
+    /// The embedder or a person, by one key.
     Key,
-    /// … the beginning of keys.
+    /// The embedder or a person, by a prefix of keys.
     Prefix,
-    /// … a pattern.
+    /// The embedder or a person, by a pattern.
     Glob,
-    /// … a function.
+    /// The embedder, by a function.
     Predicate,
-    /// … everything.
+    /// The embedder or a person, for all entries.
     All,
     /// A change of files.
     Files,
-    /// A request that changes what it is sent to.
+    /// A request that may change its target.
     Write,
-    /// The backend, over the link.
+    /// The backend, over the connection.
     Backend,
-    /// Something that the backend said over the link may have been missed.
+    /// A gap in the connection, in which the backend may have announced a change.
     Gap,
 }
 
-/// One order to invalidate.
+/// One invalidation.
 #[derive(Debug, Clone)]
 pub struct Invalidation {
-    /// By what.
+    /// The source of the invalidation.
     pub by: InvalidatedBy,
-    /// What is meant, for the journal.
+    /// The selected entries in words, for the journal.
     pub pattern: String,
-    /// What is dropped.
+    /// The entries to drop.
     pub selections: Vec<Selection>,
 }
 
 impl Invalidation {
-    /// What a pattern says.
+    /// Selects the entries that a pattern matches.
     ///
     /// # Errors
-    /// When the pattern cannot be used.
+    /// Fails if the pattern is invalid.
     pub fn from_pattern(pattern: &Pattern) -> Result<Self, super::PatternError> {
         let selections = vec![Selection::try_from(pattern)?];
         let (by, text) = match pattern {
@@ -106,7 +106,7 @@ impl Invalidation {
         Ok(Self { by, pattern: text.to_owned(), selections })
     }
 
-    /// Whatever a function chooses; `name` says in the journal what that is.
+    /// Selects the entries that a function chooses; the journal names it `name`.
     #[must_use]
     pub fn from_predicate(name: &str, holds: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         let selections = vec![Selection::predicate(holds)];
@@ -114,17 +114,17 @@ impl Invalidation {
     }
 }
 
-/// A cache actor's messages.
+/// The messages of a cache actor.
 #[derive(Debug)]
 pub enum CacheMessage {
-    /// Drop what is meant; answered with how many entries that were, when none of them is left.
+    /// Drops the selected entries. The reply is their number, sent once none of them is left.
     Invalidate {
-        /// What is meant.
+        /// The entries to drop.
         invalidation: Invalidation,
-        /// Where the count goes; `None` where nobody waits for it.
+        /// Receives the number of dropped entries; `None` if no caller waits.
         reply: Option<Reply<u64>>,
     },
-    /// Look whether the machine slept.
+    /// Checks whether the machine was suspended.
     CheckSuspend,
 }
 
@@ -137,14 +137,14 @@ impl Message for CacheMessage {
     }
 }
 
-/// What every incarnation of the cache's actor is made from.
+/// Holds what each incarnation of the cache's actor is made from.
 #[derive(Debug, Clone)]
 pub struct CacheActor {
-    /// The cache.
+    /// The cache that the actor invalidates.
     pub cache: CacheHandle,
 }
 
-/// The time of one incarnation. When it ends, in whatever way, everything is forgotten.
+/// Keeps the cache open for one incarnation, and empties it when dropped.
 #[derive(Debug)]
 pub struct OpenGuard {
     cache: CacheHandle,
@@ -158,8 +158,8 @@ impl Drop for OpenGuard {
     }
 }
 
-/// An order that is being carried out. Where that is cut off, everything is forgotten before its caller is told: this is to
-/// be dropped before the reply.
+/// Guards an invalidation that is being carried out. If it is cut short, the cache is emptied. Drop it before the
+/// reply is sent.
 struct InvalidationGuard<'a> {
     open_guard: &'a OpenGuard,
     is_finished: bool,
@@ -203,7 +203,8 @@ impl Worker for CacheActor {
                 let mut unfinished = InvalidationGuard { open_guard: tenure, is_finished: false };
                 let entries = tenure.cache.invalidate_all(selections).await;
                 unfinished.is_finished = true;
-                // A folder that a program writes to all day changes ten times a second, and mostly nothing is kept of it.
+                // A folder that a program writes to all day changes ten times a second, mostly without a cached
+                // entry.
                 if entries > 0 || by != InvalidatedBy::Files {
                     ctx.record(&CacheInvalidated { by, pattern, entries });
                 }

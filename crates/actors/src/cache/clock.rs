@@ -1,4 +1,4 @@
-//! The time by which values grow old: the runtime's, and what the machine slept.
+//! The clock by which entries age: the runtime's time plus the time for which the machine was suspended.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,13 +7,13 @@ use std::time::Duration;
 use mainstay_runtime::journal::millis;
 use tokio::time::Instant;
 
-/// What the clock shows when the cache begins: what is loaded may be older than the cache. It is the longest age that HTTP
-/// tells (RFC 9111, 1.2.2), 68 years.
+/// The clock's reading when the cache begins, since a loaded value may be older than the cache. It is the longest age
+/// in HTTP (RFC 9111, 1.2.2): 68 years.
 const START_OFFSET: Duration = Duration::from_secs(1 << 31);
 
-/// A clock that only goes on. Clones are the same clock.
+/// A clock that never goes back. Clones are the same clock.
 ///
-/// The runtime's time stands still while the machine sleeps, on most systems, and what is kept grows old all the same.
+/// On most systems the runtime's time stands still while the machine is suspended, but entries age all the same.
 #[derive(Debug, Clone)]
 pub(super) struct CacheClock {
     started_at: Instant,
@@ -32,7 +32,7 @@ impl CacheClock {
             + Duration::from_millis(self.suspended_ms.load(Ordering::Relaxed))
     }
 
-    /// The machine slept for so long, of which the runtime's time knows nothing.
+    /// Adds the length of a suspension, which the runtime's time does not include.
     pub(super) fn add_suspend(&self, slept: Duration) {
         self.suspended_ms.fetch_add(millis(slept), Ordering::Relaxed);
     }

@@ -1,16 +1,16 @@
-//! How what is loaded or put is kept, as its caller says.
+//! The options with which a caller stores or loads an entry.
 
 use std::time::Duration;
 
-/// How what is loaded or put is kept.
+/// Says how long an entry is kept and when it is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntryOptions {
-    /// How long it is fresh.
+    /// The time for which the entry is fresh.
     pub ttl: Duration,
-    /// How long it is of use after that, while it is loaded anew.
+    /// The time after that for which it is still served, while a refresh runs.
     pub stale_for: Duration,
-    /// How long a failure to load it is kept: until then whoever asks gets the error, and nothing is loaded.
+    /// The time for which a failed load is cached: until then callers get its error, and no load starts.
     pub negative_ttl: Duration,
-    /// Whether it is dropped when something that the backend said over the link may have been missed.
+    /// Whether the entry is dropped when a message of the backend may have been missed over the connection.
     pub depends_on_connection: bool,
 }

@@ -1,4 +1,4 @@
-//! Reading files and searching folders, with what was read kept until it changes.
+//! Reads files and searches folders, and caches the results until they change.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -15,23 +15,27 @@ use super::value::CacheValue;
 use super::watch::{Roots, WatchedPath};
 use crate::error::{Error, Reason};
 
-/// The largest file that is read.
+/// The largest file that is read, in bytes.
 pub const FILE_BYTES_MAX: u64 = 256 << 20;
 
-/// The user's files, kept while the folders that they are in are watched. Cheap to clone.
+/// Caches the user's files while their folders are watched. Cheap to clone.
 ///
-/// A change drops what was kept of it. Between the two there are the time in which changes are gathered and at most 50 ms
-/// more, on a machine that is not overloaded; so long it may be told as it was. Somebody who asks while another's read is
-/// under way shares it.
+/// A change drops the cached entries. It takes effect after the debounce time and at most 50 ms more, on a machine
+/// that is not overloaded. Until then a read may return the old contents. Concurrent reads of one file share one
+/// read.
 ///
-/// Nothing is kept of what no event would tell about: what is outside of the watched folders, or in one that is not watched
-/// at the moment; what a symlink below a watched folder leads to (it is read, never followed by the watch); a path with
-/// `..` or one that is no UTF-8; a file that has another name somewhere (a hard link). All of that is read plainly.
+/// Nothing is cached if no event would announce its change:
+/// - a path outside of the watched folders, or in one that is not watched at the moment;
+/// - the target of a symlink below a watched folder, which the watch does not follow;
+/// - a path with `..`, or one that is not UTF-8;
+/// - a file that has another name somewhere (a hard link).
 ///
-/// Of some changes no system tells: what another machine does on a network file system, what is mounted below a watched
-/// folder, what is written by another name that a file has been given since it was read, or has changed its capitals
-/// where those make no difference. So what is kept is kept for the cache's own time at most, and that something is not
-/// there for as long as failures are.
+/// Such files are read without the cache.
+///
+/// No system reports some changes: those of another machine on a network file system, and those below a mount point.
+/// The same holds for writes through a name that a file was given later, and for a changed case on a case-insensitive
+/// system. So contents are kept for the cache's own time to live at most, and a missing file for as long as failures
+/// are.
 #[derive(Debug, Clone)]
 pub struct FileCache {
     cache: CacheHandle,
@@ -39,30 +43,31 @@ pub struct FileCache {
 }
 
 impl FileCache {
-    /// Files kept in `cache` as far as `roots` are watched.
+    /// Caches files in `cache` as far as `roots` are watched.
     #[must_use]
     pub fn new(cache: CacheHandle, roots: Roots) -> Self {
         Self { cache, roots }
     }
 
-    /// The folders that are to be watched.
+    /// Returns the folders to watch.
     #[must_use]
     pub fn roots(&self) -> &Roots {
         &self.roots
     }
 
-    /// Whether the contents of a file, or that it is not there, are kept at the moment. Reads nothing.
+    /// Returns whether a file's contents, or its absence, are cached at the moment. Reads no file.
     #[must_use]
     pub fn is_cached(&self, path: &Path) -> bool {
         let key = self.roots.locate(path).and_then(|stand| stand.key.file_key());
         key.is_some_and(|key| self.cache.contains(&key))
     }
 
-    /// The contents of a file, by its absolute path; at most [`FILE_BYTES_MAX`].
+    /// Reads the file at an absolute path, of at most [`FILE_BYTES_MAX`].
     ///
     /// # Errors
-    /// `not_found` when it is not there, which is kept as failures are, and dropped when it appears; `forbidden`, or
-    /// `invalid_request` when it is no file, is too large, or cannot be read, or the path is not absolute.
+    /// Fails with `not_found` if the file does not exist. This is cached as a failure, and dropped when the file
+    /// appears. Fails with `forbidden` if access is denied. Fails with `invalid_request` if the path is relative, is
+    /// not a file, is too large, or cannot be read.
     pub async fn read_bytes(&self, path: &Path) -> Result<Bytes, Error> {
         check_absolute(path)?;
         let way = |stand: &WatchedPath| stand.key.file_key();
@@ -78,7 +83,7 @@ impl FileCache {
             let (bytes, is_kept) = run_blocking({
                 let path = stand.path.clone();
                 move || {
-                    // Before it is read: whatever comes in between is told.
+                    // Checked before the read, so the watch reports any later change.
                     let is_direct = is_canonical(&path);
                     let (bytes, is_alone) = read(&path)?;
                     Ok((bytes, is_direct && is_alone))
@@ -91,11 +96,12 @@ impl FileCache {
         self.get_or_load(&key, load).await
     }
 
-    /// What a search of a folder finds, by its absolute path: what is kept, or what `load` brings. It is dropped when
-    /// anything in the folder, or in a folder in it, changes. `load` must read nothing else.
+    /// Searches the folder at an absolute path: returns the cached result, or the result of `load`. Any change in the
+    /// folder or below it drops the result. `load` must read nothing else.
     ///
     /// # Errors
-    /// `invalid_request` when the path is not absolute; else what `load` failed with, which is kept as failures are.
+    /// Fails with `invalid_request` if the path is relative; else with the error of `load`, which is cached as
+    /// failures are.
     pub async fn search<F>(
         &self,
         folder: &Path,
@@ -120,7 +126,8 @@ impl FileCache {
         self.get_or_load(&key, load).await
     }
 
-    /// The stand and the key of what may be kept; `None` for what has to be read plainly.
+    /// Returns the watched path and the key of a result that can be cached; `None` if it must be read without the
+    /// cache.
     async fn find_cacheable(
         &self,
         path: &Path,
@@ -128,7 +135,7 @@ impl FileCache {
     ) -> Result<Option<(WatchedPath, String)>, Error> {
         let found = self.roots.locate(path).and_then(|stand| key(&stand).map(|key| (stand, key)));
         let Some((stand, key)) = found else { return Ok(None) };
-        // What is kept was direct when it was read, and events tell when it no longer is.
+        // A cached path was canonical when it was read, and events report when it no longer is.
         if self.cache.contains(&key) {
             return Ok(Some((stand, key)));
         }
@@ -176,13 +183,13 @@ async fn run_blocking<T: Send + 'static>(
     spawn_blocking(work).await.unwrap_or_else(broken_off)
 }
 
-/// Whether a path leads to what is there, or would be, without a symlink, and by its one spelling. Only then every change
-/// of that is told by this path.
+/// Returns whether a path reaches its file without a symlink and by its one spelling. Only then each change of the
+/// file is reported by this path.
 fn is_canonical(path: &Path) -> bool {
     match fs::canonicalize(path) {
         Ok(real) => real == path,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // A symlink that leads nowhere is there as well.
+            // A dangling symlink exists too.
             let is_nothing = fs::symlink_metadata(path).is_err();
             is_nothing && path.parent().is_some_and(is_canonical)
         }
@@ -190,10 +197,10 @@ fn is_canonical(path: &Path) -> bool {
     }
 }
 
-/// The contents of a file, and whether it has no other name.
+/// Returns the contents of a file, and whether it has no other name.
 fn read(path: &Path) -> Result<(Bytes, bool), Error> {
     let failed = |error: io::Error| read_error(path, &error);
-    // Whoever opens a pipe waits for somebody at its other end.
+    // Opening a pipe waits for its other end.
     if !fs::metadata(path).map_err(failed)?.is_file() {
         let message = "This is no file. Choose a file, then try again.";
         return Err(Error::invalid(message).with_details(&format!("no file: {}", path.display())));
@@ -209,7 +216,7 @@ fn read(path: &Path) -> Result<(Bytes, bool), Error> {
         return too_large();
     }
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
-    // It may grow meanwhile.
+    // The file may grow during the read.
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return too_large();
@@ -222,7 +229,7 @@ fn has_single_link(metadata: &fs::Metadata) -> bool {
     std::os::unix::fs::MetadataExt::nlink(metadata) <= 1
 }
 
-/// Nobody tells.
+/// This system does not report the number of links.
 #[cfg(not(unix))]
 const fn has_one_name(_: &fs::Metadata) -> bool {
     true

@@ -1,37 +1,37 @@
-//! How long what is kept may be used: pure, with the time passed in.
+//! How long an entry may be used: pure, with the time passed in.
 
 use std::time::Duration;
 
-/// The times of one entry, all by the clock of the cache.
+/// The times of one entry, by the cache's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lifetime {
-    /// When it was true: when it was put, or when its load began.
+    /// When the value was true: when it was stored, or when its load began.
     pub(super) as_of: Duration,
-    /// From then on it is no longer fresh.
+    /// The end of its freshness.
     pub(super) fresh_until: Duration,
-    /// From then on nobody gets it any more.
+    /// The end of its use, after which no caller gets it.
     pub(super) usable_until: Duration,
-    /// Whether it is kept beyond that, for whoever finds out that it still holds.
+    /// Whether it is kept beyond that for revalidation.
     pub(super) is_revalidatable: bool,
 }
 
-/// What may be done with an entry.
+/// Says how an entry may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Freshness {
     /// Use it.
     Fresh,
-    /// Use it, and see to it that there is a newer one.
+    /// Use it, and refresh it.
     Stale,
-    /// It is too old for whoever asks; another may still use it.
+    /// It is too old for this caller; another may still use it.
     TooOld,
-    /// Nobody may use it, before it is known that it still holds.
+    /// It may be used only after revalidation.
     NeedsRevalidation,
-    /// Nobody may use it.
+    /// It must not be used.
     Expired,
 }
 
 impl Lifetime {
-    /// From `true_at` on, fresh for `ttl` and of use for `stale_for` beyond that.
+    /// Returns a lifetime from `true_at` on: fresh for `ttl`, and stale but served for `stale_for` after that.
     pub(super) const fn new(true_at: Duration, ttl: Duration, stale_for: Duration) -> Self {
         let fresh_until = true_at.saturating_add(ttl);
         let usable_until = fresh_until.saturating_add(stale_for);
@@ -43,7 +43,7 @@ impl Lifetime {
         self
     }
 
-    /// For whoever wants nothing older than `age_max`.
+    /// Returns the freshness for a caller that accepts nothing older than `age_max`.
     pub(super) fn freshness(&self, age_max: Option<Duration>, now: Duration) -> Freshness {
         if now >= self.usable_until {
             if self.is_revalidatable { Freshness::NeedsRevalidation } else { Freshness::Expired }

@@ -1,4 +1,4 @@
-//! The cache, as others use it: reading from their own task, without a message.
+//! The cache's handle, which reads on the caller's task without a message.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use super::store::{CacheStore, EntryTerms, Epoch, LoadSlot, LoadTerms, LookupRes
 use super::value::{CacheValue, StoredValue};
 use crate::error::Error;
 
-/// A cache: the values, and how to get at them. Cheap to clone; all clones share the same values.
+/// Reads and writes a cache. Cheap to clone; all clones share the same values.
 ///
-/// It keeps nothing until a [`CacheActor`](super::CacheActor) has been started with it, and forgets everything when that
-/// ends, in whatever way.
+/// The cache stores nothing until a [`CacheActor`](super::CacheActor) has started with it, and is emptied when that
+/// actor ends.
 #[derive(Debug, Clone)]
 pub struct CacheHandle(Arc<Inner>);
 
@@ -30,11 +30,11 @@ struct Inner {
     store: Arc<CacheStore>,
     clock: CacheClock,
     default_options: EntryOptions,
-    /// Loads that nobody waits for: of values that are still of use meanwhile.
+    /// The loads that refresh values still being served, for which no caller waits.
     refreshes: Mutex<JoinSet<()>>,
 }
 
-/// When an invalidation lets other tasks at its thread: to look for what is not there takes less than that.
+/// Decides when an invalidation yields to other tasks on its thread. A look-up without a hit costs less than a drop.
 #[derive(Debug, Default)]
 struct YieldPolicy {
     dropped: u64,
@@ -42,9 +42,9 @@ struct YieldPolicy {
 }
 
 impl YieldPolicy {
-    /// How many values are dropped in one turn.
+    /// The number of values that are dropped before it yields.
     const DROPPED_MAX: u64 = 4;
-    /// How many selections are looked after in one turn where nothing is dropped.
+    /// The number of selections that are scanned before it yields if nothing is dropped.
     const VISITED_MAX: u32 = 64;
 
     fn should_yield(&mut self, dropped: u64, is_done: bool) -> bool {
@@ -58,17 +58,18 @@ impl YieldPolicy {
     }
 }
 
-/// A value, and where it came from.
+/// A value and where it came from.
 #[derive(Debug, Clone)]
 pub struct CacheLookup {
     /// The value.
     pub value: CacheValue,
-    /// Whether it had been kept; else it was loaded just now.
+    /// Whether the value was cached; else it was loaded for this call.
     pub is_cached: bool,
 }
 
 impl CacheHandle {
-    /// An empty cache that takes `bytes_max` with its keys, and keeps values as `keeping` says where nothing else is said.
+    /// Creates an empty cache of `bytes_max` bytes, keys included. `defaults` are the options of entries that name
+    /// none.
     #[must_use]
     pub fn new(bytes_max: u64, keeping: EntryOptions) -> Self {
         Self(Arc::new(Inner {
@@ -79,13 +80,13 @@ impl CacheHandle {
         }))
     }
 
-    /// How values are kept where nothing else is said.
+    /// Returns the options of entries that name none.
     #[must_use]
     pub fn default_options(&self) -> EntryOptions {
         self.0.default_options
     }
 
-    /// The value of `key`, while it is fresh and no older than `age_max`.
+    /// Returns the value of `key` if it is fresh and no older than `age_max`.
     #[must_use]
     pub fn get(&self, key: &str, age_max: Option<Duration>) -> Option<CacheValue> {
         match self.0.store.find(key, age_max, self.now())? {
@@ -94,29 +95,29 @@ impl CacheHandle {
         }
     }
 
-    /// Whether anything is kept under `key`: a value, be it stale, or a failure. No lookup, for the numbers.
+    /// Returns whether `key` has an entry: a value, even a stale one, or a failure. Does not count as a lookup.
     pub(super) fn contains(&self, key: &str) -> bool {
         self.0.store.contains(key)
     }
 
-    /// Keeps a value. What is being loaded for the same key meanwhile is older, and is not kept.
+    /// Stores a value. The result of a load of the same key that is in flight is older, and is not kept.
     ///
-    /// A value that was read before an invalidation and is put after it is a stale one, and nobody can tell: where that
-    /// may be, use [`get_or_load`](Self::get_or_load).
+    /// A value that was read before an invalidation and stored after it is stale, and the cache cannot notice. If
+    /// that can happen, use [`get_or_load`](Self::get_or_load).
     pub fn put(&self, key: &str, value: CacheValue, keeping: EntryOptions) {
         let lease = Lifetime::new(self.now(), keeping.ttl, keeping.stale_for);
         let terms = EntryTerms { lifetime: lease, depends_on_connection: keeping.depends_on_connection };
         self.0.store.put(&Arc::from(key), value, terms);
     }
 
-    /// The value of `key`, or what `load` brings. However many ask at the same time, one load runs; it goes on as long as
-    /// one of them waits. One that began before an invalidation is joined by nobody who asks after it, and what it brings
+    /// Returns the value of `key`, or the result of `load`. Concurrent callers share one load, which runs as long as
+    /// one of them waits. A caller that comes after an invalidation never joins a load from before it, whose result
     /// is not kept.
     ///
-    /// A value that is stale and still of use is returned at once, and loaded anew meanwhile.
+    /// A stale value that may still be served is returned at once, and a refresh starts.
     ///
     /// # Errors
-    /// What the load failed with; it is kept for as long as `keeping` says, unless it was called off.
+    /// Fails with the error of the load. It is cached for as long as the options say, unless the load was cancelled.
     pub async fn get_or_load<F>(
         &self,
         key: &str,
@@ -130,11 +131,11 @@ impl CacheHandle {
         self.get_or_revalidate(key, age_max, keeping, |_| load()).await
     }
 
-    /// As [`get_or_load`](Self::get_or_load); the load gets the value that stands there, however old it is, to find out
-    /// whether it still holds. It gets none from before an invalidation that had returned when it began.
+    /// Works as [`get_or_load`](Self::get_or_load); the load gets the stored value, however old it is, for
+    /// revalidation. It never gets a value from before an invalidation that had returned when the load began.
     ///
     /// # Errors
-    /// As [`get_or_load`](Self::get_or_load).
+    /// Fails as [`get_or_load`](Self::get_or_load) does.
     pub async fn get_or_revalidate<F>(
         &self,
         key: &str,
@@ -154,7 +155,7 @@ impl CacheHandle {
         };
         let key: Arc<str> = Arc::from(key);
         let (shelf, clock) = (&self.0.store, &self.0.clock);
-        // It begins when it is driven: nothing of the caller's runs under the shelf's lock.
+        // The load begins when it is polled: no caller's code runs under the store's lock.
         let load = {
             let (shelf, key) = (Arc::clone(shelf), Arc::clone(&key));
             async move { load(shelf.peek(&key)).await }
@@ -180,30 +181,30 @@ impl CacheHandle {
         Ok(CacheLookup { value, is_cached: false })
     }
 
-    /// Drives a load that nobody waits for.
+    /// Drives a load for which no caller waits.
     fn spawn_refresh(&self, line: SharedLoad) {
         let mut refreshes = self.refreshes();
         while refreshes.try_join_next().is_some() {}
         refreshes.spawn(async move {
-            // A failure is counted, and puts the next one off; the value that is there stays as long as it is of use.
+            // A failure is counted and delays the next refresh; the old value is served until its time ends.
             let _ = line.await;
         });
     }
 
-    /// How it is doing. Looks at every key, and lets nothing be kept meanwhile.
+    /// Returns the cache's figures. Visits every key, and blocks writes meanwhile.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
         self.0.store.stats(self.now())
     }
 
-    /// Whether one of these would drop something, or keep something out that is being loaded. It may say so needlessly.
+    /// Returns whether one of these would drop an entry or discard a load in flight. May return true needlessly.
     #[must_use]
     pub fn would_invalidate(&self, selections: &[Selection]) -> bool {
         self.0.store.would_invalidate(selections)
     }
 
-    /// Drops what is meant, and says how many entries that were. When it returns, none of them is found any more. It goes
-    /// on as long as it is polled, and lets other tasks at its thread.
+    /// Drops the selected entries and returns their number. When it returns, none of them can be found. It advances
+    /// only while polled, and yields to other tasks on its thread.
     pub(crate) async fn invalidate_all(&self, selections: Vec<Selection>) -> u64 {
         let (mut entries, mut turn) = (0, YieldPolicy::default());
         for mut sweep in self.begin_invalidations(selections) {
@@ -218,7 +219,7 @@ impl CacheHandle {
         entries
     }
 
-    /// Like `drop_all`, without a turn for anybody else: for those who cannot wait.
+    /// Works as `invalidate_all` without yielding, for callers that cannot wait.
     pub fn invalidate_now(&self, selections: Vec<Selection>) {
         for mut sweep in self.begin_invalidations(selections) {
             while !sweep.is_done() {
@@ -227,7 +228,7 @@ impl CacheHandle {
         }
     }
 
-    /// What is being loaded is kept out at once, of all of them.
+    /// Marks matching loads of all selections at once, so that their results are not kept.
     fn begin_invalidations(&self, selections: Vec<Selection>) -> Vec<InvalidationScan> {
         selections.into_iter().map(|selection| self.begin_invalidation(selection)).collect()
     }
@@ -255,12 +256,12 @@ impl CacheHandle {
         }
     }
 
-    /// The time by which values grow old.
+    /// Returns the time by which entries age.
     pub(super) fn now(&self) -> Duration {
         self.0.clock.now()
     }
 
-    /// The machine slept for so long: everything is older by that.
+    /// Ages all entries by the length of a suspension.
     pub(super) fn add_suspend(&self, slept: Duration) {
         self.0.clock.add_suspend(slept);
     }

@@ -1,11 +1,11 @@
-//! Responses of GETs, kept as their server allows (RFC 9111, for a private cache) and no older than their caller will
-//! have them.
+//! The policy for responses to GET, as their server allows (RFC 9111, for a private cache), no older than their
+//! caller accepts.
 //!
-//! - `directives`: what headers say of keeping a response; `terms`: what follows from it
-//! - `validators`: how what is held is asked about, and what a 304 changes
-//! - `held`: a response that is held, and whom it may be given to
+//! - `cache_control` reads the headers that concern caching; `lifetime` derives how long a response is fresh.
+//! - `validators` builds conditional requests and applies a 304.
+//! - `stored_response` is a stored response, and decides which requests it may answer.
 //!
-//! All of them are pure; `responses` obeys them.
+//! All of it is pure; `responses` carries it out.
 
 mod cache_control;
 mod lifetime;

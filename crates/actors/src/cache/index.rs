@@ -1,8 +1,8 @@
-//! Which keys there are, what is being loaded, and what an invalidation takes away: pure.
+//! The index of keys, of loads in flight and of invalidations: pure.
 //!
-//! Each change of a key has a stamp, and stamps only grow. A load is entered in the ledger when it begins; an invalidation
-//! strikes out the loads that it concerns, and so does a value that is put meanwhile. What was loaded is kept only while
-//! its load is still in the ledger. So nothing that began before an invalidation is kept after it.
+//! Each change of a key has a version, and versions only grow. A load is registered when it begins. An invalidation
+//! removes the loads that it matches, and so does a value that is stored meanwhile. A loaded value is kept only if
+//! its load is still registered. So nothing that began before an invalidation is kept after it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::pattern::{Candidate, Selection};
 
-/// The keys and the loads of one cache; `L` is how a load is joined.
+/// The keys and the loads of one cache; a caller joins a load through `L`.
 #[derive(Debug)]
 pub(super) struct CacheIndex<L> {
     entries: BTreeMap<Arc<str>, IndexEntry>,
@@ -19,21 +19,21 @@ pub(super) struct CacheIndex<L> {
     latest_version: Version,
 }
 
-/// When something was done, in the order of all changes.
+/// The position of a change in the order of all changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Version(u64);
 
-/// What is known of an entry beside its value.
+/// Describes an entry beside its value.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct IndexEntry {
     pub(super) version: Version,
     pub(super) as_of: Duration,
     pub(super) depends_on_connection: bool,
-    /// Before then it is not refreshed again: the last attempt failed.
+    /// No refresh starts before this time, since the last one failed.
     pub(super) refresh_after: Duration,
 }
 
-/// A load that is under way.
+/// A load in flight.
 #[derive(Debug)]
 pub(super) struct PendingLoad<L> {
     pub(super) version: Version,
@@ -42,11 +42,11 @@ pub(super) struct PendingLoad<L> {
     pub(super) shared: L,
 }
 
-/// An invalidation on its way through the keys.
+/// An invalidation that is scanning the keys.
 #[derive(Debug)]
 pub(super) struct InvalidationScan {
     selection: Selection,
-    /// What was kept after the invalidation had begun is none of its business.
+    /// Entries stored after the invalidation began are left alone.
     before_version: Version,
     cursor: Option<Arc<str>>,
     is_done: bool,
@@ -72,36 +72,36 @@ impl<L> CacheIndex<L> {
         self.entries.get(key)
     }
 
-    /// Whether the entry of that stamp is the one that stands under the key.
+    /// Returns whether the entry of that version is the current one of the key.
     pub(super) fn is_current(&self, key: &str, stamp: Version) -> bool {
         self.entries.get(key).is_some_and(|mark| mark.version == stamp)
     }
 
-    /// Something is kept under `key` from now on. A load of it that is under way is older.
+    /// Registers an entry under `key`. A load of the key in flight is older.
     pub(super) fn insert(&mut self, key: Arc<str>, mark: IndexEntry) {
         self.loads.remove(&key);
         self.entries.insert(key, mark);
     }
 
-    /// Something was to be kept under `key` and is not: what was there, or is being loaded, is older.
+    /// Removes `key`, whose new value was not stored: its entry and its load in flight are older.
     pub(super) fn evict(&mut self, key: &str) {
         self.loads.remove(key);
         self.entries.remove(key);
     }
 
-    /// The entry of that stamp is no longer there.
+    /// Removes the entry of that version.
     pub(super) fn remove_if(&mut self, key: &str, stamp: Version) -> bool {
         self.is_current(key, stamp) && self.entries.remove(key).is_some()
     }
 
-    /// Puts off the next refresh of the entry.
+    /// Delays the next refresh of the entry.
     pub(super) fn delay_refresh(&mut self, key: &str, until: Duration) {
         if let Some(mark) = self.entries.get_mut(key) {
             mark.refresh_after = until;
         }
     }
 
-    /// The load of `key` that is under way, if it will be young enough.
+    /// Returns the load of `key` in flight, if its value will be young enough.
     pub(super) fn find_load(
         &self,
         key: &str,
@@ -113,18 +113,18 @@ impl<L> CacheIndex<L> {
         self.loads.get(key).filter(is_young)
     }
 
-    /// A load begins. One that was under way goes on for those who wait for it, and its value is not kept.
+    /// Registers a load. One already in flight continues for its callers, and its value is not kept.
     pub(super) fn start_load(&mut self, key: Arc<str>, load: PendingLoad<L>) {
         self.loads.insert(key, load);
     }
 
-    /// A load has ended. Whether what it brought may be kept.
+    /// Finishes a load. Returns whether its value may be kept.
     pub(super) fn finish_load(&mut self, key: &str, stamp: Version) -> bool {
         let is_current = self.loads.get(key).is_some_and(|load| load.version == stamp);
         is_current && self.loads.remove(key).is_some()
     }
 
-    /// Whether something may be there, or is being loaded, that an invalidation would take away. It may say so needlessly.
+    /// Returns whether an entry or a load in flight may match an invalidation. May return true needlessly.
     pub(super) fn would_invalidate(&self, selection: &Selection) -> bool {
         if let Some(key) = selection.exact_key() {
             return self.entries.contains_key(key) || self.loads.contains_key(key);
@@ -135,7 +135,7 @@ impl<L> CacheIndex<L> {
             || self.loads.keys().any(|key| key.starts_with(beginning))
     }
 
-    /// Begins an invalidation: from now on nothing that is being loaded and matches is kept.
+    /// Begins an invalidation: matching loads in flight are no longer kept.
     pub(super) fn begin_invalidation(&mut self, selection: Selection) -> InvalidationScan {
         match selection.exact_key() {
             Some(key) => drop(self.loads.remove(key)),
@@ -146,7 +146,7 @@ impl<L> CacheIndex<L> {
         InvalidationScan { selection, before_version: self.next_version(), cursor: None, is_done: false }
     }
 
-    /// Goes on with an invalidation, by `visits` keys at most. Calls `removed` with each key that it takes away.
+    /// Advances an invalidation by at most `visits` keys. Calls `removed` with each removed key.
     pub(super) fn advance_scan(
         &mut self,
         sweep: &mut InvalidationScan,
@@ -186,7 +186,7 @@ impl<L> CacheIndex<L> {
         }
     }
 
-    /// Forgets everything, and strikes out every load. Calls `removed` with each key.
+    /// Removes everything, all loads included. Calls `removed` with each key.
     pub(super) fn clear(&mut self, mut removed: impl FnMut(&str)) {
         self.loads.clear();
         for key in std::mem::take(&mut self.entries).into_keys() {

@@ -1,33 +1,33 @@
-//! What a key may be: `namespace:rest`.
+//! Validates keys, which have the form `namespace:rest`.
 
 use thiserror::Error;
 
 use crate::error::{Error, Reason};
 
-/// The longest key.
+/// The longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 8 * 1024;
 
-/// Where the contents of files stand, by absolute path.
+/// The prefix of file contents, followed by the absolute path.
 pub const FILE_PREFIX: &str = "file:";
 
-/// Where the results of searches stand, by absolute folder and what was searched for.
+/// The prefix of search results, followed by the absolute folder and the query.
 pub const SEARCH_PREFIX: &str = "search:";
 
-/// Where the responses of GETs stand, by path and query.
+/// The prefix of responses to GET, followed by path and query.
 pub const RESPONSE_PREFIX: &str = "http:";
 
-/// Why a key cannot be used.
+/// Says why a key is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum KeyError {
-    /// It is too long.
+    /// The key is too long.
     #[error("a key has at most {KEY_BYTES_MAX} bytes")]
     TooLong,
-    /// It has no namespace.
+    /// The key has no namespace.
     #[error(
         "a key begins with a namespace of lower-case letters, digits, \"-\" and \"_\" and a colon, as in \"notes:today\""
     )]
     MissingNamespace,
-    /// Its namespace is one that the runtime fills itself.
+    /// The namespace is reserved for the runtime.
     #[error("\"file:\", \"search:\" and \"http:\" are filled by the runtime: use a namespace of your own")]
     Reserved,
 }
@@ -40,10 +40,10 @@ impl From<KeyError> for Error {
     }
 }
 
-/// Whether an embedder may keep something under `key`.
+/// Checks that an embedder may store an entry under `key`.
 ///
 /// # Errors
-/// Says what is wrong with it.
+/// Says what is wrong with the key.
 pub fn validate_custom_key(key: &str) -> Result<(), KeyError> {
     let namespace = key.split_once(':').map_or("", |(namespace, _)| namespace);
     let is_fit =

@@ -1,7 +1,7 @@
-//! Loading what is not there: once, however many ask for it, and not at all where nobody does any more.
+//! Loads a missing value once, however many callers ask, and stops when no caller waits.
 //!
-//! A load is one future that all who wait for it drive together. So it goes on when the first of them goes, and is dropped
-//! with the last.
+//! A load is one shared future that all its callers poll. So it continues when the first caller leaves, and is
+//! dropped with the last.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use futures_util::future::{BoxFuture, Shared, WeakShared};
 use super::value::CacheValue;
 use crate::error::{Error, Reason};
 
-/// How a load ended, for whoever waits for it.
+/// The result of a load, for its callers.
 pub(super) type Outcome = Result<CacheValue, Error>;
-/// A load, as it is waited for.
+/// A load in flight, for a caller that waits for it.
 pub(super) type SharedLoad = Shared<BoxFuture<'static, Outcome>>;
-/// A load, as it can be joined while somebody waits for it.
+/// A reference through which a load can be joined while a caller waits for it.
 pub(super) type WeakLoad = WeakShared<BoxFuture<'static, Outcome>>;
 
-/// What a load has brought.
+/// The result of a load, and what to do with it.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub(super) value: CacheValue,
@@ -30,18 +30,18 @@ pub struct Loaded {
     pub(super) stale_for: Option<Duration>,
 }
 
-/// What becomes of what was loaded.
+/// Says what happens to a loaded value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Disposition {
     Store,
-    /// It goes to those who wait for it, and what stands there stays.
+    /// It is returned to the callers, and the stored entry stays.
     Return,
-    /// It goes to those who wait for it, and what stands there is dropped.
+    /// It is returned to the callers, and the stored entry is dropped.
     Replace,
 }
 
 impl Loaded {
-    /// A value that is kept as its caller said.
+    /// Stores the value with the caller's options.
     #[must_use]
     pub const fn new(value: CacheValue) -> Self {
         Self {
@@ -54,43 +54,43 @@ impl Loaded {
         }
     }
 
-    /// It was so old already when its load began. Its time counts from then.
+    /// Sets the value's age at the start of its load. Its lifetime counts from then.
     #[must_use]
     pub const fn with_age(mut self, age: Duration) -> Self {
         self.age = age;
         self
     }
 
-    /// Keeps it beyond its time, until room is needed, for [`CacheHandle::get_or_renew`](super::CacheHandle::get_or_renew).
-    /// Nobody else gets it then.
+    /// Keeps it past its lifetime, until space is needed, for
+    /// [`CacheHandle::get_or_revalidate`](super::CacheHandle::get_or_revalidate). Other callers do not get it then.
     #[must_use]
     pub const fn with_revalidation(mut self) -> Self {
         self.is_revalidatable = true;
         self
     }
 
-    /// Keeps it fresh for so long since the load began, whatever its caller said.
+    /// Keeps it fresh for this long since the load began, and overrides the caller's options.
     #[must_use]
     pub const fn with_ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
     }
 
-    /// Lets it be of use for so long after that, while it is loaded anew, whatever its caller said.
+    /// Serves it stale for this long after that while a refresh runs, and overrides the caller's options.
     #[must_use]
     pub const fn with_stale_for(mut self, stale_for: Duration) -> Self {
         self.stale_for = Some(stale_for);
         self
     }
 
-    /// For those who wait for it alone.
+    /// Returns the value to the callers only.
     #[must_use]
     pub const fn uncached(mut self) -> Self {
         self.disposition = Disposition::Return;
         self
     }
 
-    /// For those who wait for it alone; what stands there is older, and is dropped.
+    /// Returns the value to the callers only, and drops the older stored entry.
     #[must_use]
     pub const fn replacing_stored(mut self) -> Self {
         self.disposition = Disposition::Replace;
@@ -98,7 +98,7 @@ impl Loaded {
     }
 }
 
-/// Runs a load. A panic in it is an error for those who wait.
+/// Runs a load. A panic in it becomes an error for its callers.
 pub(super) async fn catch_panic(
     load: impl Future<Output = Result<Loaded, Error>> + Send,
 ) -> Result<Loaded, Error> {

@@ -1,4 +1,4 @@
-//! A load that is under way, and what becomes of what it brings.
+//! A guard of a load in flight, which decides what happens to its result.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::load::{Disposition, Loaded, Outcome, SharedLoad, catch_panic};
 use super::store::{CacheStore, EntryTerms};
 use crate::error::{Error, Reason};
 
-/// A load that has been entered. It is struck out when this is dropped, however it ends.
+/// A registered load. Dropping this removes the registration, however the load ended.
 pub(super) struct LoadGuard {
     pub(super) store: Arc<CacheStore>,
     pub(super) key: Arc<str>,
@@ -22,7 +22,7 @@ pub(super) struct LoadGuard {
 }
 
 impl LoadGuard {
-    /// The load, with what becomes of its value.
+    /// Returns the shared load, which stores its value when it ends.
     pub(super) fn into_shared(
         self,
         load: impl Future<Output = Result<Loaded, Error>> + Send + 'static,
@@ -62,7 +62,8 @@ impl LoadGuard {
             }
             Err(error) => {
                 let is_kept = is_cacheable_error(&error) && !failures_for.is_zero();
-                // It counts from its end: a load may take longer to fail than its failure is kept.
+                // A failure's lifetime counts from its end: a load may take longer to fail than the failure is
+                // cached.
                 let lease = Lifetime::new(now, failures_for, Duration::ZERO);
                 let terms =
                     is_kept.then_some(EntryTerms { lifetime: lease, depends_on_connection: is_of_the_link });
@@ -79,7 +80,7 @@ impl Drop for LoadGuard {
     }
 }
 
-/// Whether an error says something of what was to be loaded, and not only of who wanted it and when.
+/// Returns whether an error concerns the loaded thing, and not only the caller and the moment.
 const fn is_cacheable_error(error: &Error) -> bool {
     !matches!(error.reason, Reason::Cancelled | Reason::Stopped)
 }

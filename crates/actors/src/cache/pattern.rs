@@ -1,4 +1,4 @@
-//! Which entries an invalidation concerns: pure.
+//! Selects the entries that an invalidation concerns: pure.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,46 +9,46 @@ use thiserror::Error;
 
 use super::key::KEY_BYTES_MAX;
 
-/// The most stars and choices, as in `{one,other}`, in a pattern. Choices may stand in each other, and what turns a pattern
-/// into a matcher goes down into each: where there were thousands, it would run out of stack. Of a pattern of thousands of
-/// stars, a single long key can be matched in many ways, and to follow them all takes seconds.
+/// The most wildcards in a pattern: stars and alternatives as in `{one,other}`. Alternatives can nest, and the
+/// compiler recurses into them: thousands would overflow the stack. With thousands of stars one long key matches in
+/// many ways, which takes seconds to try.
 const WILDCARDS_MAX: usize = 32;
 
-/// Which entries an invalidation concerns, in words.
+/// A pattern of keys, which selects the entries to invalidate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "by", content = "pattern", rename_all = "snake_case")]
 pub enum Pattern {
     /// The entry with this key.
     Key(String),
-    /// Every entry whose key begins so.
+    /// Every entry whose key has this prefix.
     Prefix(String),
-    /// Every entry whose key this matches from its first character to its last: `*` and `?` stand for what has no `/` in
-    /// it, `**` for anything, `[ab]` and `{one,other}` for one of those. Stars and braces are at most 32 together.
+    /// Every entry whose whole key matches. `*` and `?` match text without `/`, `**` matches any text, `[ab]` and
+    /// `{one,other}` match one of those. Stars and braces are at most 32 together.
     Glob(String),
     /// Every entry.
     All,
 }
 
-/// Why a pattern cannot be used.
+/// Says why a pattern is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PatternError {
-    /// It is longer than any key.
+    /// The pattern is longer than any key.
     #[error("a pattern for keys has at most {KEY_BYTES_MAX} bytes")]
     TooLong,
-    /// It has too many stars and choices.
+    /// The pattern has too many stars and alternatives.
     #[error("a pattern for keys has at most {WILDCARDS_MAX} stars and choices in braces")]
     TooManyWildcards,
-    /// It is no glob.
+    /// The pattern is not a glob.
     #[error("{pattern:?} is no pattern for keys: {reason}")]
     Glob {
         /// The pattern.
         pattern: String,
-        /// What is wrong with it.
+        /// The syntax error.
         reason: String,
     },
 }
 
-/// Which entries an invalidation concerns, ready to be asked. Cheap to clone.
+/// A compiled selection of entries. Cheap to clone.
 #[derive(Clone)]
 pub struct Selection(SelectionRule);
 
@@ -62,7 +62,7 @@ enum SelectionRule {
     All,
 }
 
-/// What an entry shows to a selection.
+/// The properties of an entry that a selection can test.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate<'a> {
     pub(super) key: &'a str,
@@ -70,29 +70,29 @@ pub(super) struct Candidate<'a> {
 }
 
 impl Selection {
-    /// The entry with this key.
+    /// Selects the entry with this key.
     #[must_use]
     pub fn key(key: &str) -> Self {
         Self(SelectionRule::Key(key.into()))
     }
 
-    /// Every entry whose key begins so.
+    /// Selects every entry whose key has this prefix.
     #[must_use]
     pub fn prefix(beginning: &str) -> Self {
         Self(SelectionRule::Prefix(beginning.into()))
     }
 
-    /// Every entry for whose key this holds. It is called for every key that there is, on the cache's actor: a panic in it
-    /// leaves a cold cache.
+    /// Selects every entry for whose key the function returns true. The cache's actor calls it for every key; a panic
+    /// in it empties the cache.
     #[must_use]
     pub fn predicate(holds: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         Self(SelectionRule::Predicate(Arc::new(holds)))
     }
 
-    /// Every entry whose key this pattern matches; see [`Pattern::Glob`].
+    /// Selects every entry whose key matches this pattern; see [`Pattern::Glob`].
     ///
     /// # Errors
-    /// When it is no pattern, is longer than any key, or has too many stars and choices.
+    /// Fails if the glob is invalid, longer than any key, or has too many stars and alternatives.
     pub fn glob(pattern: &str) -> Result<Self, PatternError> {
         if pattern.len() > KEY_BYTES_MAX {
             return Err(PatternError::TooLong);
@@ -103,13 +103,13 @@ impl Selection {
         glob(pattern).map(Self)
     }
 
-    /// Every entry.
+    /// Selects every entry.
     #[must_use]
     pub const fn all() -> Self {
         Self(SelectionRule::All)
     }
 
-    /// Every entry that was kept on the understanding that the backend says over the link when it changes.
+    /// Selects every entry that depends on the backend's announcements over the connection.
     #[must_use]
     pub fn depends_on_connection() -> Self {
         Self(SelectionRule::DependsOnConnection)
@@ -129,17 +129,17 @@ impl Selection {
         }
     }
 
-    /// Whether it matches a text that is no key of an entry.
+    /// Returns whether it matches a text that is not an entry's key.
     pub(super) fn matches_str(&self, text: &str) -> bool {
         self.matches(Candidate { key: text, depends_on_connection: false })
     }
 
-    /// The one key that this can match.
+    /// Returns the only key that this can match.
     pub(super) fn exact_key(&self) -> Option<&str> {
         if let SelectionRule::Key(key) = &self.0 { Some(key) } else { None }
     }
 
-    /// What every key that this matches begins with.
+    /// Returns the prefix that all matching keys share.
     pub(super) fn literal_prefix(&self) -> &str {
         match &self.0 {
             SelectionRule::Key(text)
@@ -180,7 +180,7 @@ fn glob(pattern: &str) -> Result<SelectionRule, PatternError> {
     Ok(SelectionRule::Glob { literal_prefix: literal.into(), matcher: Arc::new(glob.compile_matcher()) })
 }
 
-/// How many stars and choices it may have. What stands in a class is neither, and is counted all the same: this is a bound.
+/// Counts stars and alternatives. Those in a class are counted too, though they are neither: this is a bound.
 fn count_wildcards(pattern: &str) -> usize {
     let (mut count, mut before, mut chars) = (0, None, pattern.chars());
     while let Some(char) = chars.next() {
@@ -194,7 +194,8 @@ fn count_wildcards(pattern: &str) -> usize {
     count
 }
 
-/// globset takes `**` for anything only where it fills a segment; elsewhere it is one `*` for it, which ends at a `/`.
+/// Converts to globset's syntax. globset treats `**` as any text only if it fills a segment; elsewhere it is a `*`,
+/// which stops at a `/`.
 fn to_globset_syntax(pattern: &str) -> String {
     let mut words = String::with_capacity(pattern.len());
     let mut rest = pattern.char_indices().peekable();
@@ -213,7 +214,7 @@ fn to_globset_syntax(pattern: &str) -> String {
                 let (before, after) = (&pattern[..at], &pattern[at + run..]);
                 let is_segment = (before.is_empty() || before.ends_with('/'))
                     && (after.is_empty() || after.starts_with('/'));
-                // No slash, or at least one.
+                // Without a slash, or with at least one.
                 words.push_str(if is_segment { "**" } else { "{*,*/**/*}" });
             }
             _ => {
@@ -294,7 +295,7 @@ mod tests {
         let expected = "a pattern for keys has at most 32 stars and choices in braces";
         for depth in [WILDCARDS_MAX + 1, 300, 2000] {
             assert_eq!(refusal(&nested(depth)), expected, "{depth}");
-            // A brace in a class closes nothing, and a class is not closed by a brace.
+            // A brace in a class closes nothing, and a brace does not close a class.
             assert_eq!(refusal(&"{[}]".repeat(depth)), expected, "{depth}");
             assert_eq!(refusal(&format!("[\\]{}", nested(depth))), expected, "{depth}");
             assert_eq!(refusal(&"**a".repeat(depth)), expected, "{depth}");

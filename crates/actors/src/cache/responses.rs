@@ -1,4 +1,4 @@
-//! Responses of GETs, through the cache: asked for as the rules of `http` say, over the queue and the cache's one load.
+//! Caches responses to GET: requested by the rules of `http`, over the queue and one shared load.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use crate::error::{Error, Reason};
 use crate::queue::QueueHandle;
 use crate::request::{Request, Response};
 
-/// The responses of one backend, through the cache. Cheap to clone.
+/// Caches the responses of one backend. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ResponseCache {
     cache: CacheHandle,
@@ -25,20 +25,20 @@ pub struct ResponseCache {
 }
 
 impl ResponseCache {
-    /// Those that `queue` gets, in `cache`.
+    /// Sends requests through `queue`, and stores responses in `cache`.
     #[must_use]
     pub const fn new(cache: CacheHandle, queue: QueueHandle) -> Self {
         Self { cache, queue }
     }
 
-    /// The response to `request`, from the cache if what is held there is fresh for its server and no older than `age_max`;
-    /// else from the backend, which is asked whether what is held still holds. `wall` is the time on the wall, for dates.
+    /// Returns the cached response to `request` if its server considers it fresh and it is no older than `age_max`.
+    /// Otherwise asks the backend, with revalidation if possible. `wall` is the wall-clock time, for dates.
     ///
-    /// A request that is no plain GET goes to the backend, and so does one for whom what is held, or what others are being
-    /// answered with, is not meant.
+    /// A request that is not a plain GET goes to the backend. So does a request that the stored or shared response
+    /// does not match.
     ///
     /// # Errors
-    /// Whatever became of the request instead: see [`Error`].
+    /// Fails with the request's error: see [`Error`].
     pub async fn request(
         &self,
         request: Request,
@@ -49,7 +49,7 @@ impl ResponseCache {
             return self.queue.request(request).await;
         }
         let key = format!("{}{}", key::RESPONSE_PREFIX, request.path());
-        // Where the server sets no bound, each who asks sets his own: what is too old for one may not be for the next.
+        // If the server sets no bound, each caller sets its own: an entry too old for one may suit the next.
         let keeping = EntryOptions {
             ttl: Duration::MAX,
             negative_ttl: Duration::ZERO,
@@ -75,7 +75,7 @@ impl ResponseCache {
         if answer.is_cached && held.matches_request(&request) {
             return Ok(held.to_cached_response(self.cache.now()));
         }
-        // A refresh that runs meanwhile loads as well, but what it brings is not what was found.
+        // A refresh running meanwhile loads too, but its result is not the one found here.
         let is_own = !answer.is_cached && has_loaded.load(Ordering::Relaxed);
         if is_own || (!answer.is_cached && held.is_shareable() && held.matches_request(&request)) {
             return Ok(held.to_response());
@@ -84,7 +84,7 @@ impl ResponseCache {
     }
 }
 
-/// Asks the backend, under the condition that what is held holds no more if it can be asked so.
+/// Asks the backend, with a conditional request if possible.
 async fn fetch(
     queue: &QueueHandle,
     request: Request,
@@ -101,7 +101,7 @@ async fn fetch(
         if let Some(renewed) = held.freshened(response, &request, asked) {
             return Ok(to_loaded(renewed));
         }
-        // It speaks of something else than what is held: that is asked for without a condition.
+        // The 304 concerns another response, so the request is repeated without conditions.
     }
     let response = queue.request(request.clone()).await?;
     Ok(to_loaded(StoredResponse::new(&request, response, asked)))

@@ -1,39 +1,39 @@
-//! How the cache is doing, in numbers.
+//! The cache's figures.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-/// How a cache is doing. Counts are since the start of the runtime.
+/// The figures of a cache. Counters start with the runtime.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheStats {
-    /// Values kept, stale ones included until they are met.
+    /// The stored values, stale ones included until a read meets them.
     pub entries: u64,
-    /// What they take, keys included.
+    /// Their size in bytes, keys included.
     pub bytes: u64,
-    /// What they may take.
+    /// The most bytes that they may take.
     pub bytes_max: u64,
-    /// Lookups that found a fresh value, or a failure that is kept.
+    /// The lookups that found a fresh value or a cached failure.
     pub hits: u64,
-    /// Lookups that were answered with a value that was not fresh any more, while it was loaded anew.
+    /// The lookups that were answered with a stale value while a refresh ran.
     pub stale_hits: u64,
-    /// Lookups that found nothing.
+    /// The lookups that found nothing.
     pub misses: u64,
-    /// Loads that have begun.
+    /// The loads that began.
     pub loads: u64,
-    /// Loads that ended with an error.
+    /// The loads that failed.
     pub load_failures: u64,
-    /// Loads whose value was not kept, since it was invalidated or put while it was under way.
+    /// The loads whose value was not kept, since the key was invalidated or stored meanwhile.
     pub loads_superseded: u64,
-    /// Values that had to make room, or had none.
+    /// The values that were evicted, or did not fit.
     pub evictions: u64,
-    /// Values that were invalidated.
+    /// The values that were invalidated.
     pub invalidated: u64,
     /// The age of the oldest value, in milliseconds.
     pub oldest_ms: Option<u64>,
 }
 
-/// The counts.
+/// The counters.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) hits: AtomicCount,
@@ -46,7 +46,7 @@ pub(super) struct Counters {
     pub(super) invalidated: AtomicCount,
 }
 
-/// One count. Nothing is decided by it, so its order among other things is of no account.
+/// One counter. No decision depends on it, so relaxed ordering is enough.
 #[derive(Debug, Default)]
 pub(super) struct AtomicCount(AtomicU64);
 

@@ -1,8 +1,7 @@
-//! The values, and the one order of all changes to them.
+//! The stored values, and the one order of all their changes.
 //!
-//! moka holds the values and bounds their size. Whoever reads goes straight to it, from whatever task; whoever changes
-//! something does so under the lock of the ledger, so that the two agree: what is in moka is in the ledger too. Time is
-//! passed in.
+//! moka holds the values and bounds their size. Reads go to moka directly, from any task. Writes hold the index's
+//! lock, so that moka and the index agree: what is in moka is in the index too. Time is passed in.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
@@ -21,9 +20,9 @@ use super::stats::{CacheStats, Counters};
 use super::value::{CacheValue, StoredValue};
 use crate::error::Error;
 
-/// An invalidation looks at so many keys before it lets others at the ledger, and other tasks at its thread. moka takes
-/// four microseconds to drop one, and in one step of a hundred more than ten times that: of hits on the same thread, one in
-/// a hundred stopped for 8 ms with 256 at a time, for 1.3 ms with 32 and for 0.4 ms with 4. The whole took a tenth longer.
+/// The number of keys that an invalidation scans before it releases the index and its thread. moka takes four
+/// microseconds to drop one, and over ten times that in one drop of a hundred. Of hits on the same thread, one in a
+/// hundred stopped for 8 ms at 256 keys, 1.3 ms at 32, 0.4 ms at 4. The whole invalidation took a tenth longer.
 const SCAN_STEP_KEYS: usize = 4;
 
 /// The values of one cache.
@@ -35,17 +34,17 @@ pub(super) struct CacheStore {
     bytes_max: u64,
 }
 
-/// What moka has dropped and the ledger does not know of yet.
+/// The entries that moka has dropped and the index still holds.
 type PendingEvictions = Arc<Mutex<Vec<(Arc<str>, Version)>>>;
 
 struct Inner {
     index: CacheIndex<WeakLoad>,
     epoch: Epoch,
-    /// While nobody is there who invalidates, nothing is kept.
+    /// Whether values are stored; false while no actor invalidates.
     is_open: bool,
 }
 
-/// How often the shelf was opened.
+/// The number of times the store was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Epoch(u64);
 
@@ -56,39 +55,39 @@ struct CachedEntry {
     version: Version,
 }
 
-/// What a lookup found.
+/// The result of a lookup.
 #[derive(Debug)]
 pub(super) enum LookupResult {
     Fresh(CacheValue),
-    /// It has to be loaded anew.
+    /// The value is stale and needs a refresh.
     Stale(CacheValue),
-    /// It could not be had a moment ago.
+    /// A recent load failed.
     Failed(Arc<Error>),
 }
 
-/// How a value is kept.
+/// The terms under which a value is kept.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EntryTerms {
     pub(super) lifetime: Lifetime,
     pub(super) depends_on_connection: bool,
 }
 
-/// A load, as it is entered.
+/// A load as it is registered.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LoadTerms {
     pub(super) started_at: Duration,
     pub(super) depends_on_connection: bool,
 }
 
-/// What is to be done by one who found nothing fresh.
+/// Says what a caller does after a miss.
 pub(super) enum LoadSlot<T> {
-    /// Join the load that is under way.
+    /// Join the load in flight.
     Join(SharedLoad),
-    /// Begin this one: it has been entered.
+    /// Start this load, which is registered.
     Start(SharedLoad),
-    /// Nothing: it came while one was looking.
+    /// Use this value, which arrived meanwhile.
     Ready(StoredValue),
-    /// Load it, and keep nothing: there is nobody who invalidates.
+    /// Load without storing: no actor invalidates.
     Bypass(T),
 }
 
@@ -96,7 +95,7 @@ impl CacheStore {
     pub(super) fn new(bytes_max: u64) -> Self {
         let evicted = PendingEvictions::default();
         let told = Arc::clone(&evicted);
-        // moka calls this where it likes, also within an insertion, which holds the ledger.
+        // moka calls this at any time, also within an insertion that holds the index.
         let listener = move |key: Arc<Arc<str>>, entry: Arc<CachedEntry>, cause: RemovalCause| {
             if cause.was_evicted() {
                 lock(&told).push(((*key).clone(), entry.version));
@@ -113,9 +112,9 @@ impl CacheStore {
         Self { entries, index: inner, pending_evictions: evicted, counters: Counters::default(), bytes_max }
     }
 
-    // === reading ===
+    // === reads ===
 
-    /// What stands under `key`, if it is no older than `age_max`. Takes no lock, unless what it finds is spent.
+    /// Returns the entry of `key` if it is no older than `age_max`. Takes no lock, unless the entry has expired.
     pub(super) fn find(&self, key: &str, age_max: Option<Duration>, now: Duration) -> Option<LookupResult> {
         let entry = self.entries.get(key);
         let freshness = entry.as_ref().map(|entry| entry.lifetime.freshness(age_max, now));
@@ -143,13 +142,12 @@ impl CacheStore {
         found
     }
 
-    /// Whether anything stands under `key`, be it spent. Takes no lock.
+    /// Returns whether `key` has an entry, even an expired one. Takes no lock.
     pub(super) fn contains(&self, key: &str) -> bool {
         self.entries.contains_key(key)
     }
 
-    /// The value that stands under `key`, however old it is: for whoever asks whether it still holds. No lookup, for the
-    /// numbers.
+    /// Returns the value of `key`, however old it is, for revalidation. Does not count as a lookup.
     pub(super) fn peek(&self, key: &str) -> Option<CacheValue> {
         match &self.entries.get(key)?.value {
             StoredValue::Value(value) => Some(value.clone()),
@@ -164,9 +162,9 @@ impl CacheStore {
         }
     }
 
-    // === writing ===
+    // === writes ===
 
-    /// Keeps a value. A load of it that is under way is older.
+    /// Stores a value. A load of the key in flight is older.
     pub(super) fn put(&self, key: &Arc<str>, value: CacheValue, terms: EntryTerms) {
         let mut inner = self.lock_inner();
         if inner.is_open {
@@ -174,7 +172,8 @@ impl CacheStore {
         }
     }
 
-    /// Whose turn it is to load `key`: `line` makes one of `load` and its stamp, where it begins.
+    /// Decides whether the caller joins, starts or skips a load of `key`. `start` makes the shared load from `load`
+    /// and its version.
     pub(super) fn acquire_load<T>(
         &self,
         key: &Arc<str>,
@@ -189,11 +188,11 @@ impl CacheStore {
             return LoadSlot::Bypass(load);
         }
         let under_way = inner.index.find_load(key, age_max, begun_at);
-        // One that nobody waits for any more is being called off.
+        // A load without callers is being cancelled.
         if let Some(line) = under_way.and_then(|load| load.shared.upgrade()) {
             return LoadSlot::Join(line);
         }
-        // A load may have landed since one looked, and it is not made twice.
+        // A load may have finished since the lookup, and is not repeated.
         if let Some(kept) = self.find_fresh(&inner.index, key, age_max, begun_at) {
             return LoadSlot::Ready(kept);
         }
@@ -224,7 +223,8 @@ impl CacheStore {
         (entry.lifetime.freshness(age_max, now) == Freshness::Fresh).then(|| entry.value.clone())
     }
 
-    /// As [`turn`](Self::turn), for a value that is still of use. `None` where the last refresh failed a moment ago.
+    /// Works as [`acquire_load`](Self::acquire_load), for a value that is still served. `None` if the last refresh
+    /// failed recently.
     pub(super) fn acquire_refresh<T>(
         &self,
         key: &Arc<str>,
@@ -237,7 +237,7 @@ impl CacheStore {
         (!waits).then(|| self.acquire_load(key, None, terms, load, line))
     }
 
-    /// A load brought a value that may be kept, unless it was overtaken.
+    /// Stores a loaded value, unless the load was superseded.
     pub(super) fn complete(&self, key: &Arc<str>, stamp: Version, value: CacheValue, terms: EntryTerms) {
         let mut inner = self.lock_inner();
         if inner.index.finish_load(key, stamp) {
@@ -247,7 +247,7 @@ impl CacheStore {
         }
     }
 
-    /// A load brought what is for its callers alone, and what stands there is older.
+    /// Drops the stored entry, which is older than a load whose value is for its callers only.
     pub(super) fn replace(&self, key: &str, stamp: Version) {
         let mut inner = self.lock_inner();
         if inner.index.finish_load(key, stamp) {
@@ -256,7 +256,7 @@ impl CacheStore {
         }
     }
 
-    /// A load ended with an error that is kept as `terms` say. What stands there and is still of use stays.
+    /// Stores a load's error under `terms`. An entry that may still be served stays.
     pub(super) fn fail(
         &self,
         key: &Arc<str>,
@@ -284,7 +284,7 @@ impl CacheStore {
         }
     }
 
-    /// A load ended, and there is nothing to keep: it was called off, or what it brought is for its callers alone.
+    /// Ends a load that stores nothing: it was cancelled, or its value is for its callers only.
     pub(super) fn abandon(&self, key: &str, stamp: Version) {
         self.lock_inner().index.finish_load(key, stamp);
     }
@@ -294,14 +294,15 @@ impl CacheStore {
         self.apply_evictions(ledger);
         let stamp = ledger.next_version();
         if kept.weight(key) > self.bytes_max.min(u64::from(u32::MAX)) {
-            // It would be there until moka finds the time to refuse it.
+            // moka would keep it until it gets to rejecting it.
             self.counters.evictions.add(1);
             self.entries.invalidate(&**key);
             ledger.evict(key);
             return;
         }
-        // moka loses count of its weight where an entry is updated with one of another weight and dropped before it has
-        // tidied up: it never updates one, then. Who looks meanwhile finds nothing, and looks again under the lock.
+        // moka miscounts its weight if an entry is updated to another weight and dropped before its maintenance ran.
+        // So an entry is never updated in that case. A reader finds nothing meanwhile, and looks again under the
+        // lock.
         let is_of_another_weight = |old: &Arc<CachedEntry>| old.value.weight(key) != kept.weight(key);
         if ledger.entry(key).is_some() && self.entries.get(&**key).as_ref().is_some_and(is_of_another_weight)
         {
@@ -329,26 +330,26 @@ impl CacheStore {
         }
     }
 
-    // === invalidating ===
+    // === invalidations ===
 
-    /// Whether one of these would take something away. It may say so needlessly.
+    /// Returns whether one of these would remove an entry. May return true needlessly.
     pub(super) fn would_invalidate(&self, selections: &[Selection]) -> bool {
         let inner = self.lock_inner();
         selections.iter().any(|selection| inner.index.would_invalidate(selection))
     }
 
-    /// Begins an invalidation: what is being loaded and matches is not kept. What is there goes with
-    /// [`sweep`](Self::sweep).
+    /// Begins an invalidation: matching loads in flight are not kept. [`advance_scan`](Self::advance_scan) removes
+    /// the entries.
     pub(super) fn begin_invalidation(&self, selection: Selection) -> InvalidationScan {
         self.lock_inner().index.begin_invalidation(selection)
     }
 
-    /// Goes on with an invalidation for a moment. How many values it has dropped.
+    /// Advances an invalidation by one step. Returns the number of dropped values.
     pub(super) fn advance_scan(&self, sweep: &mut InvalidationScan) -> u64 {
         self.advance_scan_by(sweep, SCAN_STEP_KEYS)
     }
 
-    /// … by so many keys at most.
+    /// Advances an invalidation by at most this many keys.
     pub(super) fn advance_scan_by(&self, sweep: &mut InvalidationScan, visits: usize) -> u64 {
         let mut dropped = 0;
         self.lock_inner().index.advance_scan(sweep, visits, |key| {
@@ -359,7 +360,7 @@ impl CacheStore {
         dropped
     }
 
-    /// From now on values are kept, until this term is closed.
+    /// Opens the store: values are stored until this epoch is closed.
     pub(super) fn open(&self) -> Epoch {
         let mut inner = self.lock_inner();
         self.clear(&mut inner.index);
@@ -368,8 +369,8 @@ impl CacheStore {
         inner.epoch
     }
 
-    /// Forgets everything, and keeps nothing until it is opened again. Whether it was open in that term: who comes late
-    /// closes nothing that another has opened.
+    /// Empties the store, and stores nothing until it is opened again. Returns whether it was open in that epoch: a
+    /// late close does not affect a later epoch.
     pub(super) fn close(&self, term: Epoch) -> bool {
         let mut inner = self.lock_inner();
         let is_current = inner.is_open && inner.epoch == term;

@@ -1,4 +1,4 @@
-//! What can be kept, and what that takes.
+//! The values of the cache, and their weight.
 
 use std::sync::Arc;
 
@@ -7,20 +7,20 @@ use bytes::Bytes;
 use super::http::StoredResponse;
 use crate::error::Error;
 
-/// What an entry costs beside its key and its value: its places in the map and in the index.
+/// The cost of an entry beside its key and value, in bytes: its places in the map and in the index.
 const ENTRY_OVERHEAD_BYTES: u64 = 256;
 
-/// What can be kept. Cheap to clone.
+/// A value that can be cached. Cheap to clone.
 #[derive(Debug, Clone)]
 pub enum CacheValue {
     /// A response of the backend.
     Response(Arc<StoredResponse>),
-    /// Anything else.
+    /// Any other bytes.
     Bytes(Bytes),
 }
 
 impl CacheValue {
-    /// What it takes, in bytes.
+    /// Returns its size in bytes.
     fn size_bytes(&self) -> usize {
         match self {
             Self::Bytes(bytes) => bytes.len(),
@@ -29,16 +29,16 @@ impl CacheValue {
     }
 }
 
-/// What stands under a key.
+/// The entry of a key.
 #[derive(Debug, Clone)]
 pub(super) enum StoredValue {
     Value(CacheValue),
-    /// It could not be had.
+    /// A failed load.
     Failure(Arc<Error>),
 }
 
 impl StoredValue {
-    /// What it takes together with its key, in bytes.
+    /// Returns its weight together with its key, in bytes.
     pub(super) fn weight(&self, key: &str) -> u64 {
         let bytes = match self {
             Self::Value(value) => value.size_bytes(),

@@ -1,13 +1,13 @@
-//! Watching the user's folders, so that what was read in them is forgotten when it changes.
+//! Watches the user's folders, so that cached results of them are dropped when they change.
 //!
-//! - [`WatchActor`]: keeps every root watched, and says so in the journal where one is not
-//! - [`Roots`]: which folders are watched at the moment; nothing beneath another is kept
-//! - `place`: the keys of files and searches, and which of them a changed path concerns; pure
-//! - `batch`: what is gathered of the watcher's events; pure
-//! - `fault`: why a folder is not watched, and what can be done; pure
-//! - `eye`: the watcher of one root
+//! - [`WatchActor`] keeps every root watched, and records in the journal if one is not.
+//! - [`Roots`] says which folders are watched at the moment; nothing below another one is cached.
+//! - `path_key` holds the keys of files and searches, and which of them a changed path concerns; pure.
+//! - `batch` gathers the watcher's events; pure.
+//! - `error` says why a folder is not watched, and what to do; pure.
+//! - `watcher` watches one root.
 //!
-//! There is one watcher a root, so that what befalls one leaves the others alone.
+//! Each root has its own watcher, so that a failure of one does not affect the others.
 
 mod actor;
 mod batch;

@@ -1,9 +1,9 @@
-//! What a request that changes something makes of the cache: pure.
+//! The entries that a write invalidates: pure.
 //!
-//! The target of the request and what the embedder's rules name go, unless the backend cannot have received it: RFC 9111,
-//! section 4.4, which asks for that after an answer that is no error. Here it is done after every answer, and after none:
-//! an error may come late, a request without an answer may have been carried out, and a conflict shows that what is kept is
-//! old. What goes needlessly is loaded once more; what stays wrongly is stale.
+//! The request's target and the entries that the embedder's rules name are dropped, unless the backend cannot have
+//! received the request. RFC 9111 (4.4) asks for that after a successful answer. Here it happens after every answer
+//! and after none. An error may come late, an unanswered request may have been carried out, and a conflict shows a
+//! stale entry. A needless drop costs one more load; a missing drop serves stale data.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,17 +15,17 @@ use super::key;
 use super::pattern::{PatternError, Selection};
 use crate::request::Request;
 
-/// A request that may change what the backend has: any but GET, HEAD, OPTIONS and TRACE.
+/// A request that may change the backend's data: any method but GET, HEAD, OPTIONS and TRACE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WriteRequest<'a> {
-    /// Its method.
+    /// The method.
     pub method: &'a Method,
-    /// Its path, without the query.
+    /// The path, without the query.
     pub path: &'a str,
 }
 
 impl<'a> WriteRequest<'a> {
-    /// What of `request` counts as a write; `None` where it changes nothing.
+    /// Returns the write of `request`; `None` if it changes nothing.
     #[must_use]
     pub fn from_request(request: &'a Request) -> Option<Self> {
         let write = Self { method: request.method(), path: request.path_without_query() };
@@ -33,7 +33,7 @@ impl<'a> WriteRequest<'a> {
     }
 }
 
-/// A rule of the embedder's: what a write makes invalid beside what it is sent to.
+/// A rule of the embedder: further entries that a write invalidates.
 #[derive(Clone)]
 pub struct WriteRule(WriteEffect);
 
@@ -44,11 +44,11 @@ enum WriteEffect {
 }
 
 impl WriteRule {
-    /// After a write to a path that matches `paths`, all of `drops` go. In `paths`, `*` and `?` stand for what has no `/` in
-    /// it, `**` for anything, as in `/api/tasks/**`; the query is no part of it.
+    /// Drops `drops` after a write to a path that matches `paths`. In `paths`, `*` and `?` match text without `/`,
+    /// and `**` matches any text, as in `/api/tasks/**`. The query is not part of the path.
     ///
     /// # Errors
-    /// When `paths` is no pattern.
+    /// Fails if `paths` is not a valid pattern.
     pub fn after(paths: &str, drops: impl IntoIterator<Item = Selection>) -> Result<Self, PatternError> {
         Ok(Self(WriteEffect::Paths {
             paths: Selection::glob(paths)?,
@@ -56,8 +56,8 @@ impl WriteRule {
         }))
     }
 
-    /// After each write, what `drops` says goes. It is called before the request is sent; where it panics, everything
-    /// goes.
+    /// Drops what `drops` returns for each write. It is called before the request is sent; if it panics, the whole
+    /// cache is dropped.
     #[must_use]
     pub fn computed(drops: impl Fn(WriteRequest<'_>) -> Vec<Selection> + Send + Sync + 'static) -> Self {
         Self(WriteEffect::Computed(Arc::new(drops)))
@@ -85,7 +85,7 @@ impl fmt::Debug for WriteRule {
     }
 }
 
-/// What a write makes invalid: the responses of its path, whatever their query, and what the rules say.
+/// Returns the entries that a write invalidates: the responses of its path with any query, and those of the rules.
 #[must_use]
 pub fn invalidated_by(write: WriteRequest<'_>, rules: &[WriteRule]) -> Vec<Selection> {
     let target = format!("{}{}", key::RESPONSE_PREFIX, write.path);

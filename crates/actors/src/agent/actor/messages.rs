@@ -1,8 +1,8 @@
-//! Letters: taken in, handed out one after the other, answered.
+//! Messages: accepted, delivered one after the other, answered.
 //!
-//! A letter is handed out in two steps. First it counts as handed out, which the snapshot after that message says; then,
-//! once the store has that snapshot, it is. So whatever is killed in between, no letter is handed out twice whose sender
-//! did not allow it.
+//! A delivery has two steps. First the message counts as delivered, which the next snapshot says. Once that snapshot
+//! is stored, the message is sent. So a message is never sent twice without its sender's permission, whatever is
+//! killed in between.
 
 use std::sync::Arc;
 
@@ -26,11 +26,11 @@ use crate::agent::snapshot::AgentSnapshot;
 use crate::error::{Code, Error, Reason};
 use crate::quarantine::DEATHS_MAX;
 
-/// The largest body of a letter, in bytes of JSON.
+/// The largest body of a message, in bytes of JSON.
 const BODY_BYTES_MAX: usize = 1 << 20;
 
 impl AgentActor {
-    /// Settles what an earlier incarnation, or an earlier run, left of the mail.
+    /// Settles the messages that an earlier incarnation or run left in the queue.
     pub(super) fn resume_messages(&self, ctx: &AgentContext, memory: &mut AgentSnapshot, is_first: bool) {
         for id in self.pending_replies.take_answered() {
             memory.messages.remove(id);
@@ -39,15 +39,15 @@ impl AgentActor {
             self.handle_delivery_failure(ctx, broken, &outcome_unknown("its delivery broke off"));
         }
         if is_first {
-            // Their senders went with the earlier run.
+            // Their senders ended with the earlier run.
             for pending in memory.messages.extract_waiting(|pending| !pending.may_repeat) {
                 self.fail_message(ctx, &pending, not_delivered(Reason::Stopped));
             }
         }
     }
 
-    /// Settles what is under way with an agent that has failed: who waits for it need not wait for the restart. False where
-    /// there is nothing.
+    /// Fails the deliveries in flight of a failed agent, so that their senders need not wait for the restart. Returns
+    /// false if there are none.
     pub(super) fn fail_in_flight_messages(&self, ctx: &AgentContext, watch: &mut AgentRunState) -> bool {
         let broken = watch.snapshot.messages.fail_all_deliveries();
         if broken.is_empty() {
@@ -61,7 +61,7 @@ impl AgentActor {
         true
     }
 
-    /// Takes a letter in, or turns it away.
+    /// Accepts a message or rejects it.
     pub(super) fn accept_message(
         &self,
         ctx: &mut AgentContext,
@@ -70,7 +70,7 @@ impl AgentActor {
     ) {
         let SendRequest { body, may_repeat, deadline, accepted, reply } = post;
         if accepted.is_closed() {
-            // Its sender has gone, and was never told that it had been accepted.
+            // The sender has gone, and never learnt that the message was accepted.
             return;
         }
         let size = serde_json::to_vec(&body).map_or(usize::MAX, |bytes| bytes.len());
@@ -90,7 +90,7 @@ impl AgentActor {
                 }
                 watch.is_dirty = true;
                 if watch.health.status() == AgentStatus::Unknown {
-                    // It need not wait for the next check if the backend is back.
+                    // If the backend is back, the message need not wait for the next check.
                     self.start_check(ctx, watch);
                 }
             }
@@ -101,7 +101,7 @@ impl AgentActor {
         }
     }
 
-    /// What follows every message: what has waited too long leaves, and what can be handed out is.
+    /// Expires and delivers messages; called after every command.
     pub(super) fn dispatch_messages(&self, ctx: &mut AgentContext, watch: &mut AgentRunState) {
         let now = ctx.now();
         let mail = &mut watch.snapshot.messages;
@@ -110,7 +110,7 @@ impl AgentActor {
         }
         if mail.next_deadline().is_some_and(|at| at <= now) {
             for pending in mail.extract_waiting(|pending| pending.deadline.is_some_and(|at| at <= now)) {
-                // One that broke off and was to be handed out again may have been acted on.
+                // A message that waits for its redelivery may have been acted on.
                 let error = match pending.attempts {
                     0 => not_delivered(Reason::Expired),
                     _ => outcome_unknown("it waited too long to be handed out again"),
@@ -119,7 +119,7 @@ impl AgentActor {
             }
             watch.is_dirty = true;
         }
-        // What is handed to an agent behind a backend that is away would wait all the same, and be in doubt.
+        // With the backend unavailable a sent message would wait too, and its outcome would be unknown.
         let is_away = watch.health.status() == AgentStatus::Unknown;
         let may_hand_out = !watch.is_recovering && !watch.is_delivery_paused && !is_away;
         while may_hand_out
@@ -137,7 +137,7 @@ impl AgentActor {
         }
     }
 
-    /// Takes in what is seen of the agent, and quarantines the letters over which it, or the backend before it, has died too
+    /// Applies an observation to the messages, and quarantines those over which the agent or its backend died too
     /// often.
     pub(super) fn note_deaths(
         &self,
@@ -150,11 +150,11 @@ impl AgentActor {
             Observation::Answered { .. } | Observation::Missed { .. } => {
                 watch.is_dirty |= messages.note_alive()
             }
-            // Of an agent behind a backend it says only that it could not be restarted.
+            // For an agent behind a backend it only says that the restart failed.
             Observation::Exited { .. } if !self.driver.owns_agent() => {}
             Observation::Unreachable { .. } | Observation::Exited { .. } => {
                 if self.driver.owns_agent() {
-                    // It may be seen before their deliveries break off.
+                    // The exit may be seen before the deliveries break.
                     messages.note_break_of_all();
                 }
                 let (has_changed, poison) = messages.note_gone();
@@ -170,7 +170,7 @@ impl AgentActor {
         }
     }
 
-    /// Hands out a letter that counts as handed out.
+    /// Sends a message that counts as delivered.
     pub(super) fn deliver_message(&self, ctx: &mut AgentContext, watch: &mut AgentRunState, id: MessageId) {
         let Some(pending) = watch.snapshot.messages.in_flight(id) else { return };
         ctx.record(&MessageSent { message_id: id, attempt: pending.attempts });
@@ -179,7 +179,7 @@ impl AgentActor {
             pending.deadline.and_then(|at| Instant::now().checked_add(at.saturating_sub(ctx.now())));
         let letter = AgentMessage { deadline, ..pending.message.clone() };
         let delivery = ctx.spawn(async move {
-            // A disk that takes nothing is told of by the store, and is no reason to keep letters back.
+            // The store reports a failing disk itself; messages are delivered all the same.
             let _ = saved.await;
             let answer = Box::new(driver.deliver(letter).await);
             AgentCommand::DeliveryFinished { id, answer }
@@ -197,10 +197,10 @@ impl AgentActor {
         watch.deliveries.remove(&id);
         watch.is_dirty = true;
         self.save_session(ctx, watch);
-        // What it said before it answered is noted together with the answer.
+        // The state reported before the answer is saved together with the answer.
         self.save_reported_state(ctx, watch);
         match answer {
-            // It reached nobody: the agent is not there just now, and will be told to come back.
+            // The agent did not get the message, since it is not running.
             Err(error) if error.reason == Reason::AgentFailed => {
                 watch.is_delivery_paused = true;
                 if watch.snapshot.messages.requeue(id) == Some(0) {
@@ -208,7 +208,7 @@ impl AgentActor {
                 }
                 self.start_check(ctx, watch);
             }
-            // It reached nobody, and its time is over: as one that waited here.
+            // The agent did not get the message in time, as if it had expired in the queue.
             Err(error) if error.reason == Reason::Expired => {
                 if let Some(mut pending) = watch.snapshot.messages.remove(id) {
                     pending.attempts = pending.attempts.saturating_sub(1);
@@ -221,11 +221,11 @@ impl AgentActor {
             }
             Err(error) if error.reason == Reason::OutcomeUnknown => {
                 if self.driver.owns_agent() {
-                    // Mostly the agent has ended. Those behind it wait until it is known whether it has.
+                    // Mostly the agent has ended. The messages behind it wait until that is known.
                     watch.is_delivery_paused = true;
                 }
                 let has_broken = self.driver.owns_agent() || error.code == Code::NetworkError;
-                // Of one that is known to have failed, this end is no second death.
+                // If the agent is known to have failed, this break is not a second death.
                 if has_broken && watch.health.status() != AgentStatus::Failed {
                     watch.snapshot.messages.note_break(id);
                     self.start_check(ctx, watch);
@@ -240,7 +240,7 @@ impl AgentActor {
                 }
             }
             Ok(answer) => {
-                // One that was called off meanwhile has its fate.
+                // A message that was cancelled meanwhile has ended already.
                 if watch.snapshot.messages.remove(id).is_some()
                     && let Some(claim) = self.pending_replies.claim(id)
                 {
@@ -251,7 +251,7 @@ impl AgentActor {
         }
     }
 
-    /// Calls a letter off: it leaves the line, or its delivery is dropped, which calls it off at the agent.
+    /// Cancels a message: removes it from the queue, or drops its delivery, which cancels it at the agent.
     pub(super) fn cancel_message(
         &self,
         ctx: &AgentContext,
@@ -266,18 +266,18 @@ impl AgentActor {
         self.fail_message(ctx, &pending, Error::new(Reason::Cancelled))
     }
 
-    /// Nobody is left to hand letters out: tells all who wait.
+    /// Fails all messages, since no incarnation follows.
     pub(super) fn fail_all_messages(&self, ctx: &FinalizeContext<'_>) {
         let doubt = outcome_unknown("the agent was stopped meanwhile");
         let error =
             |is_handed_out| if is_handed_out { doubt.clone() } else { not_delivered(Reason::Stopped) };
         for (id, error) in self.pending_replies.fail_all(error) {
-            // How often it was handed out is known to the incarnation that has gone.
+            // The ended incarnation knew the number of attempts.
             ctx.record(&MessageFailed::new(id, u32::from(error.reason == Reason::OutcomeUnknown), &error));
         }
     }
 
-    /// Notes how the agent's conversation would be taken up again.
+    /// Saves the data with which the agent's session resumes.
     pub(super) fn save_session(&self, ctx: &AgentContext, watch: &mut AgentRunState) {
         let session = self.driver.session().map(Box::new);
         if session.is_some() && session != watch.snapshot.session {
@@ -305,7 +305,7 @@ impl AgentActor {
         }
     }
 
-    /// Records what became of a letter, and tells its sender; false where that has been done already.
+    /// Records that a message failed, and answers its sender; false if that has been done already.
     fn fail_message(&self, ctx: &AgentContext, pending: &QueuedMessage, error: Error) -> bool {
         let Some(claim) = self.pending_replies.claim(pending.message.id) else { return false };
         let error = error.with_attempts(pending.attempts);

@@ -1,16 +1,16 @@
-//! The Agent Client Protocol, version 1, spoken with an agent that is a process of the runtime's own.
+//! The driver for the Agent Client Protocol, version 1, with an agent that the runtime starts as a process.
 //!
-//! - [`AcpDriver`]: the driver; `life` is one life of the process
-//! - [`AcpClient`]: one connection, over any pair of pipes, with the one conversation (session) that it has
-//! - [`AcpFault`]: why something did not come to pass
-//! - `pipe`: the lines, with their limits; `verdict` judges one, pure
-//! - `desk`: what is under way: the turn, the questions, pure
-//! - `prompt`: what a letter's body may be, pure; `session`: how a conversation is taken up again, pure
-//! - `ears`: what the agent says and asks of its own accord
+//! - [`AcpDriver`] is the driver; `instance` is one process of the agent.
+//! - [`AcpClient`] is one connection, over any pair of pipes, with its one session.
+//! - [`AcpError`] is the error of all of them.
+//! - `stdio` reads and writes lines within limits; `line_check` classifies one line; pure.
+//! - `session_state` holds the turn and the open questions; pure.
+//! - `prompt` parses a message's body; pure. `session` says how a session resumes; pure.
+//! - `handler` handles what the agent sends and asks.
 //!
-//! The messages and their bookkeeping are the official crate's. What is ours: limits on all that an agent sends, one
-//! owner of every task, and a known end of everything that was asked, whatever happens in between. The agent is offered
-//! no files and no terminal; what it asks of that kind is refused as the protocol says.
+//! The official crate encodes the messages and matches answers to requests. This module adds limits on all that an
+//! agent sends, one owner for each task, and an end for each request in every case. The agent is offered no files and
+//! no terminal; such requests are refused as the protocol says.
 
 mod client;
 mod desk;

@@ -21,7 +21,7 @@ use crate::transport::{FailureKind, FullResponse, Transport, TransportError};
 
 /// Reaches an agent at `/api/agents/{id}/…`.
 ///
-/// Its calls go to the transport directly: an agent's health must not wait behind people's requests.
+/// Its calls go to the transport directly: health checks must not wait behind people's requests.
 pub struct HttpDriver {
     transport: Arc<dyn Transport>,
     id: String,
@@ -30,13 +30,13 @@ pub struct HttpDriver {
     meter: ActivityMeter,
 }
 
-/// How long an answer to a letter may stand still: agents think for a while.
+/// The time for which an answer to a message may stand still: agents think for a while.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(600);
-/// How many letters an agent behind the backend has at once: they are answered in their order.
+/// The most messages in flight to an agent behind the backend, which answers them in order.
 const MESSAGES_IN_FLIGHT_MAX: usize = 1;
 
-/// A health answer. Unknown members are ignored, and all but the status may be missing or unreadable: nobody is
-/// restarted over a figure.
+/// The answer to a health check. Unknown members are ignored, and only the status is required: a missing figure is no
+/// reason for a restart.
 #[derive(Deserialize)]
 struct HealthResponse {
     status: ReportedHealth,
@@ -47,13 +47,13 @@ struct HealthResponse {
 }
 
 impl HttpDriver {
-    /// Reaches agent `id`; each call may stand still for `timeout`.
+    /// Creates a driver for agent `id`; each call may stand still for `timeout`.
     #[must_use]
     pub fn new(transport: Arc<dyn Transport>, id: impl Into<String>, timeout: Duration) -> Self {
         Self { transport, id: id.into(), timeout, queue: None, meter: ActivityMeter::default() }
     }
 
-    /// With the queue that its letters go through, at `/api/agents/{id}/message`: they are people's requests, and wait
+    /// Sets the queue for its messages, which go to `/api/agents/{id}/message`. They are people's requests, and wait
     /// for their turn and for the backend like any other.
     #[must_use]
     pub fn with_queue(mut self, queue: QueueHandle) -> Self {
@@ -61,7 +61,7 @@ impl HttpDriver {
         self
     }
 
-    /// With what counts the requests that the agent is working on.
+    /// Sets the meter that counts the agent's work.
     #[must_use]
     pub fn with_meter(mut self, meter: ActivityMeter) -> Self {
         self.meter = meter;
@@ -73,7 +73,7 @@ impl HttpDriver {
             return Err(Error::new(Reason::NotImplemented).with_details("no queue is there for letters"));
         };
         let path = format!("/api/agents/{}/message", self.id);
-        // Whether it may be repeated is decided where letters are; the backend alone knows whether it did act.
+        // The message queue decides about repeats; only the backend knows whether it acted.
         let mut request = Request::post(path).json(&letter.body).retries(0).timeout(MESSAGE_TIMEOUT);
         if let Some(deadline) = letter.deadline {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -93,18 +93,18 @@ impl HttpDriver {
         body: Option<Value>,
     ) -> Result<FullResponse, DriverError> {
         let path = format!("/api/agents/{}/{what}", self.id);
-        // It is sent once: a check that gets no answer is a miss, and the next one comes in its time.
+        // It is sent once: a check without an answer is a miss, and the next one comes in its time.
         let mut builder = Request::builder(method, path).priority(Priority::High).retries(0);
         if let Some(body) = body {
             builder = builder.json(&body);
         }
         let request = builder.build().map_err(DriverError::Failed)?;
         let attempt = self.transport.send(&request, self.timeout);
-        // The transport minds a standstill; this minds an answer that drips for ever.
+        // The transport detects a standstill; this detects an answer that drips for ever.
         match tokio::time::timeout(self.timeout, attempt).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(failure)) if failure.kind != FailureKind::TimedOut => Err(self.driver_error(&failure)),
-            // Either may be first.
+            // Either timeout may be first.
             Ok(Err(_)) | Err(_) => {
                 Err(DriverError::Failed(Error::new(Reason::TimedOut).with_details("no answer in time")))
             }
@@ -124,7 +124,7 @@ impl HttpDriver {
         if answer.status.is_success() { Ok(()) } else { Err(self.status_failure("restart", &answer)) }
     }
 
-    /// A backend that keeps no state for its agents says so with 404 or 405, and then there is nothing to write.
+    /// Writes the state. A backend that keeps no states answers 404 or 405; then there is nothing to write.
     async fn put_state(&self, state: Value) -> Result<(), DriverError> {
         let answer = self.send(Method::PUT, "state", Some(state)).await?;
         match answer.status {
@@ -178,7 +178,7 @@ impl HttpDriver {
         self.redacted(error.with_details(&details))
     }
 
-    /// The cause is kept bounded and on one line: it quotes what the backend wrote.
+    /// Returns the error for an unreadable answer. The cause is bounded and on one line, since it quotes the backend.
     fn parse_error(&self, what: &str, status: StatusCode, cause: &serde_json::Error) -> Error {
         let details = format!("{what}: {}", body_excerpt(cause.to_string().as_bytes()));
         self.redacted(Error::new(Reason::BadResponse).with_status(status.as_u16()).with_details(&details))
@@ -200,13 +200,13 @@ impl HttpDriver {
         }
     }
 
-    /// Without what the transport sent along: a backend may have repeated it.
+    /// Removes the transport's secrets from an error, since a backend may have repeated them.
     fn redacted(&self, error: Error) -> Error {
         error.redacted(&self.transport.secrets())
     }
 }
 
-/// A request that waited in the queue for too long was not sent, whatever it waited for: it is tried once.
+/// Treats a request that waited in the queue for too long as expired: it was not sent.
 fn as_expired(error: Error) -> Error {
     match error.reason {
         Reason::Disconnected => {

@@ -1,12 +1,12 @@
-//! An agent that is a process of the runtime's own, spoken to over its input and output in lines of JSON.
+//! The driver for an agent that the runtime starts as a process and talks to in lines of JSON.
 //!
-//! - [`ProcessDriver`]: the driver
-//! - `life`: one life of the process, from its start to its end
-//! - `talk`: the conversation with it, pure
-//! - `lines`: what is said, as lines, pure
-//! - `memory`: when it takes too much of it; `words`: what is said of it when it is not there
+//! - [`ProcessDriver`] is the driver.
+//! - `instance` is one process, from its start to its end.
+//! - `conversation` matches answers to messages; pure.
+//! - `codec` encodes and parses lines; pure.
+//! - `memory` watches its memory; `errors` are the errors of a process that is not there.
 //!
-//! docs/agents.md says what an agent may say and is told.
+//! docs/agents.md describes the lines in both directions.
 
 mod life;
 mod lines;
@@ -37,15 +37,15 @@ use crate::agent::updates::UpdateBroadcast;
 use crate::error::{Error, Secrets};
 use crate::process::{Launch, ProcessManager};
 
-/// How often it is looked how much memory the process takes, where nothing else is said.
+/// The default interval of memory measurements.
 const MEMORY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long an agent may take to make room for what it is given back. It has to read it, not to do anything about it.
+/// The time within which an agent must have room for its restored state. It has to read the state, not to process it.
 const RESTORE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Starts an agent's process, speaks to it, and ends it.
+/// Starts an agent's process, talks to it, and ends it.
 ///
-/// When this is dropped, the process is killed with all that it started.
+/// When the driver is dropped, the process is killed with all that it started.
 pub struct ProcessDriver {
     launch: Launch,
     manager: ProcessManager,
@@ -54,13 +54,13 @@ pub struct ProcessDriver {
     secrets: Secrets,
     memory_bytes_max: Option<u64>,
     memory_interval: Duration,
-    /// One restart at a time.
+    /// Allows one restart at a time.
     restart_lock: tokio::sync::Mutex<()>,
     instance: Mutex<Option<Arc<JsonlInstance>>>,
 }
 
 impl ProcessDriver {
-    /// An agent that is started like this, and whose processes `warden` keeps from being left behind.
+    /// Creates a driver that starts agents by `launch`; `manager` cleans up processes that would be left behind.
     #[must_use]
     pub fn new(launch: Launch, warden: ProcessManager) -> Self {
         Self {
@@ -83,21 +83,22 @@ impl ProcessDriver {
         self
     }
 
-    /// Cuts these out of what it tells of the agent's words, beside what is secret in the agent's own environment.
+    /// Redacts these secrets from the agent's texts, beside those in the agent's own environment.
     #[must_use]
     pub fn with_secrets(mut self, secrets: Secrets) -> Self {
         self.secrets = secrets.with_environment(&self.launch.spec.env);
         self
     }
 
-    /// Has the agent restarted when it and what it started hold more memory than this, in bytes, three looks in a row.
+    /// Restarts the agent when it and its descendants hold more memory than this, in bytes, at three measurements in
+    /// a row.
     #[must_use]
     pub fn with_memory_ceiling(mut self, bytes_max: u64) -> Self {
         self.memory_bytes_max = Some(bytes_max);
         self
     }
 
-    /// Looks at the memory that often, in place of every 10 s.
+    /// Measures the memory at this interval, in place of every 10 s.
     #[must_use]
     pub fn with_memory_interval(mut self, interval: Duration) -> Self {
         self.memory_interval = interval;
@@ -119,11 +120,11 @@ impl ProcessDriver {
         }
     }
 
-    /// Resolves when the process has ended by itself, or takes too much memory.
+    /// Resolves when the process has exited, or takes too much memory.
     async fn wait_for_exit(&self) -> Observation {
         let Some(life) = self.instance() else { return self.observe().await };
         let over = life.ended();
-        // Whoever ends the agent for good must not find it held up by this.
+        // A weak reference, so that this does not keep the agent alive.
         let life = Arc::downgrade(&life);
         let memory = wait_until_over_ceiling(self.memory_bytes_max, self.memory_interval, || {
             let life = life.clone();
@@ -133,7 +134,7 @@ impl ProcessDriver {
             let why = memory.await;
             if let Some(life) = life.upgrade() {
                 life.mark_for_kill(&why);
-                // It is not to grow until its restart is due.
+                // It must not grow until its restart is due.
                 life.stop().await;
             }
             why
@@ -161,7 +162,7 @@ impl ProcessDriver {
         ready.map_err(|fault| DriverError::Failed(start_error(&fault).redacted(&self.secrets)))
     }
 
-    /// Gives the state that it said last.
+    /// Stops the current instance. Returns the last state that it reported.
     async fn stop_current(&self) -> Option<Value> {
         let life = self.instance()?;
         self.stop_instance(&life).await;
@@ -170,7 +171,7 @@ impl ProcessDriver {
 
     async fn stop_instance(&self, life: &Arc<JsonlInstance>) {
         life.stop().await;
-        // Another may have been started meanwhile.
+        // Another instance may have started meanwhile.
         self.lock_instance().take_if(|now| Arc::ptr_eq(now, life));
     }
 
@@ -185,7 +186,7 @@ impl ProcessDriver {
     }
 
     async fn deliver_message(&self, letter: AgentMessage) -> Result<Value, Error> {
-        // The whole time counts: one that does not read what it is given hangs.
+        // The whole time counts as work: an agent that does not read its input is stuck.
         let _at_work = self.meter.begin();
         let desk = self.instance().map(|life| life.conversation().clone());
         desk.ok_or_else(|| not_running_error("its process does not run"))?.deliver(letter).await
@@ -247,7 +248,7 @@ impl Driver for ProcessDriver {
         self.instance()?.usage()
     }
 
-    /// One that waits for a person's answer does not hang.
+    /// An agent that waits for a person's answer is not stuck.
     fn activity(&self) -> Activity {
         let activity = self.meter.activity();
         let asks = self.instance().is_some_and(|life| life.conversation().has_asks());
@@ -265,7 +266,7 @@ impl Driver for ProcessDriver {
     fn answer(&self, ask: &str, answer: Value) -> Result<(), Error> {
         let desk = self.instance().map(|life| life.conversation().clone());
         desk.ok_or_else(|| not_running_error("its process does not run"))?.answer(ask, &answer)?;
-        // From now on it is the agent again that is waited for.
+        // The agent is working again from now on.
         self.meter.note_progress();
         Ok(())
     }

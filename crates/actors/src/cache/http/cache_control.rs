@@ -1,18 +1,18 @@
-//! What a response's headers say of keeping it: `Cache-Control`, `Age`, `Expires`, `Vary`. Pure.
+//! Reads a response's caching headers: `Cache-Control`, `Age`, `Expires`, `Vary`. Pure.
 
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// The longest time that is told apart from a longer one, in seconds (RFC 9111, 1.2.2).
+/// The longest representable time, in seconds (RFC 9111, 1.2.2).
 const DELTA_SECONDS_MAX: u64 = 1 << 31;
 
 /// The directives of a response that concern a private cache (RFC 9111, 5.2.2, and RFC 5861, 3). `s-maxage` and
-/// `proxy-revalidate` are for shared ones.
+/// `proxy-revalidate` are for shared caches.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct CacheControl {
     pub(super) no_store: bool,
-    /// With or without field names: naming some is not looked into, and so is taken as naming all (5.2.2.4).
+    /// Set with or without field names: a list of names is treated as all fields (5.2.2.4).
     pub(super) no_cache: bool,
     pub(super) must_revalidate: bool,
     pub(super) max_age: Option<Duration>,
@@ -25,7 +25,7 @@ impl CacheControl {
         for line in headers.get_all(header::CACHE_CONTROL) {
             directives.parse_line(line.as_bytes());
         }
-        // What HTTP/1.0 had in its place (5.4).
+        // HTTP/1.0 used this header instead (5.4).
         if !headers.contains_key(header::CACHE_CONTROL) {
             let mut lines = headers.get_all(header::PRAGMA).iter();
             directives.no_cache = lines.any(|line| line.as_bytes().eq_ignore_ascii_case(b"no-cache"));
@@ -37,7 +37,7 @@ impl CacheControl {
         let mut rest = line;
         while !rest.is_empty() {
             let Some((member, after)) = split_member(rest) else {
-                // What stands behind an open quote cannot be told, and may be any directive.
+                // The text behind an open quote cannot be parsed, and may be any directive.
                 self.no_store = true;
                 return;
             };
@@ -65,7 +65,7 @@ impl CacheControl {
     }
 }
 
-/// The first member of a list and what follows it; `None` if a quote in it is not closed.
+/// Splits the first member from a list; `None` if a quote in it is not closed.
 fn split_member(list: &[u8]) -> Option<(&[u8], &[u8])> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     for (at, byte) in list.iter().enumerate() {
@@ -80,19 +80,19 @@ fn split_member(list: &[u8]) -> Option<(&[u8], &[u8])> {
     (!is_quoted).then_some((list, &[]))
 }
 
-/// A directive that is said twice and differently says nothing that could be relied on (RFC 9111, 4.2.1).
+/// Merges two values of one directive. If they differ, the response is stale (RFC 9111, 4.2.1).
 fn merge_duplicate(said: Option<Duration>, now: Duration) -> Duration {
     if said.is_none_or(|said| said == now) { now } else { Duration::ZERO }
 }
 
-/// An argument in seconds, quoted or not. One that cannot be read is as short as can be (RFC 9111, 4.2.1).
+/// Parses an argument in seconds, quoted or not. An invalid one counts as zero (RFC 9111, 4.2.1).
 fn parse_delta_seconds_or_zero(argument: Option<&[u8]>) -> Duration {
     let text = argument.unwrap_or_default().trim_ascii();
     let bare = text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or(text);
     parse_delta_seconds(bare).unwrap_or_default()
 }
 
-/// Whole seconds; more than can be told are as many as can be (RFC 9111, 1.2.2).
+/// Parses whole seconds, and caps them at the maximum (RFC 9111, 1.2.2).
 fn parse_delta_seconds(text: &[u8]) -> Option<Duration> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return None;
@@ -101,13 +101,14 @@ fn parse_delta_seconds(text: &[u8]) -> Option<Duration> {
     Some(Duration::from_secs(text.iter().fold(0, digit)))
 }
 
-/// How old the response was when it was sent, if that can be read (RFC 9111, 5.1). Of several values the first counts.
+/// Returns the response's age when it was sent, if it is readable (RFC 9111, 5.1). The first of several values
+/// counts.
 pub(super) fn age(headers: &HeaderMap) -> Option<Duration> {
     let Some(value) = headers.get(header::AGE) else { return Some(Duration::ZERO) };
     parse_delta_seconds(value.as_bytes().split(|byte| *byte == b',').next()?.trim_ascii())
 }
 
-/// Until when it is fresh. One that cannot be read, or is said twice and differently, is over (RFC 9111, 5.3 and 4.2.1).
+/// Returns the end of freshness. An unreadable value, or two that differ, is in the past (RFC 9111, 5.3 and 4.2.1).
 pub(super) fn expires(headers: &HeaderMap) -> Option<SystemTime> {
     let mut values = headers.get_all(header::EXPIRES).iter();
     let first = values.next()?;
@@ -115,13 +116,12 @@ pub(super) fn expires(headers: &HeaderMap) -> Option<SystemTime> {
     Some(date(first).filter(|_| is_clear).unwrap_or(SystemTime::UNIX_EPOCH))
 }
 
-/// A date, in any of the three forms (RFC 9110, 5.6.7).
+/// Parses a date in any of the three forms (RFC 9110, 5.6.7).
 pub(super) fn date(value: &HeaderValue) -> Option<SystemTime> {
     httpdate::parse_http_date(value.to_str().ok()?.trim()).ok()
 }
 
-/// Whether what it depends on is known to be in the headers of the request: it is not where `Vary` says `*`, or cannot be
-/// read (RFC 9111, 4.1).
+/// Returns whether `Vary` names only headers of the request: false for `*` or an unreadable value (RFC 9111, 4.1).
 pub(super) fn has_matchable_vary(headers: &HeaderMap) -> bool {
     let is_name = |name: &[u8]| {
         let name = name.trim_ascii();

@@ -1,4 +1,4 @@
-//! Whether a response may be kept, and how (RFC 9111, 3 and 4.2). Pure.
+//! Decides whether a response may be stored, and for how long (RFC 9111, 3 and 4.2). Pure.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,29 +7,30 @@ use http::{HeaderMap, StatusCode, header};
 use super::cache_control::{self, CacheControl};
 use super::validators;
 
-/// How a response is kept.
+/// The lifetime of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cache) struct ResponseLifetime {
-    /// How old it was when it was asked for: for so long caches on the way had held it.
+    /// Its age at the request: the time for which other caches had stored it.
     pub(in crate::cache) age: Duration,
-    /// Up to what age it is fresh; `None` where the server says nothing of it. There is no guessing (4.2.2): whoever
-    /// asked has said how old it may be.
+    /// The age up to which it is fresh; `None` if the server does not say. There is no heuristic (4.2.2): the caller
+    /// has said which age it accepts.
     pub(in crate::cache) freshness_lifetime: Option<Duration>,
-    /// How long it may be served after that while it is loaded anew; `None` where the server says nothing of it.
+    /// The time for which it may then be served while a refresh runs; `None` if the server does not say.
     pub(in crate::cache) stale_for: Option<Duration>,
-    /// Whether the server can be asked whether it still holds.
+    /// Whether the server can revalidate it.
     pub(in crate::cache) is_revalidatable: bool,
 }
 
 impl ResponseLifetime {
-    /// The terms of a response to a GET that was asked for at `asked_at`; `None` if it may not be kept, or need not be.
+    /// Returns the lifetime of a response to a GET that was sent at `asked_at`; `None` if it may not, or need not, be
+    /// stored.
     pub(in crate::cache) fn from_response(
         status: StatusCode,
         headers: &HeaderMap,
         asked_at: SystemTime,
     ) -> Option<Self> {
         let directives = CacheControl::from_headers(headers);
-        // 206 is a part, and what others mean is not known here (3: "the response status code is final and understood").
+        // 206 is a part, and other codes are unknown here (3: "the response status code is final and understood").
         let is_whole = matches!(status.as_u16(), 200 | 203 | 204);
         if !is_whole || directives.no_store || !cache_control::has_matchable_vary(headers) {
             return None;
@@ -53,14 +54,14 @@ impl ResponseLifetime {
         (is_renewable || terms.is_fresh() || stale_for != Some(Duration::ZERO)).then_some(terms)
     }
 
-    /// Whether it was fresh when it was asked for, as far as the server is concerned (4.2).
+    /// Returns whether the server considers it fresh at the time of the request (4.2).
     pub(in crate::cache) fn is_fresh(&self) -> bool {
         self.freshness_lifetime.is_none_or(|lifetime| lifetime > self.age)
     }
 }
 
-/// By the server's own clock, where it tells the time (4.2.1). Its clock is never compared with this machine's, which
-/// nobody has set by it: `Age` counts, and no age is made of `Date` (4.2.3).
+/// Returns the lifetime by the server's own clock, if it sends the time (4.2.1). The server's clock is never compared
+/// with this machine's, since the two may differ. So the age comes from `Age`, never from `Date` (4.2.3).
 fn freshness_from_expires(headers: &HeaderMap, asked_at: SystemTime) -> Option<Duration> {
     let expires = cache_control::expires(headers)?;
     let date = headers.get(header::DATE).and_then(cache_control::date).unwrap_or(asked_at);

@@ -1,4 +1,4 @@
-//! A response that is held, and whom it may be given to. Pure, with the time passed in.
+//! A stored response, and which requests it may answer. Pure, with the time passed in.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +9,7 @@ use super::validators;
 use crate::error::{Error, is_credential};
 use crate::request::{Request, Response};
 
-/// Headers of a request that say themselves what is wanted of a cache, or want a part alone.
+/// The request headers that control caching themselves, or ask for a part.
 const CACHE_BYPASS_HEADERS: [HeaderName; 8] = [
     header::CACHE_CONTROL,
     header::PRAGMA,
@@ -21,30 +21,30 @@ const CACHE_BYPASS_HEADERS: [HeaderName; 8] = [
     header::RANGE,
 ];
 
-/// What is held has at most so many headers: each confirmation may bring more.
+/// The most headers of a stored response, since each 304 may add some.
 const HEADERS_MAX: usize = 256;
 
-/// When something was asked for.
+/// The time of a request.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::cache) struct RequestTime {
-    /// By the cache's clock.
+    /// The time by the cache's clock.
     pub(in crate::cache) at: Duration,
-    /// By the clock on the wall, for dates.
+    /// The wall-clock time, for dates.
     pub(in crate::cache) wall: SystemTime,
 }
 
-/// A response that is held.
+/// A stored response.
 #[derive(Debug)]
 pub struct StoredResponse {
     response: Response,
-    /// The headers that the request had beside those that every request has.
+    /// The request's headers, without those that every request has.
     request_headers: HeaderMap,
     requested_at: RequestTime,
     lifetime: Option<ResponseLifetime>,
 }
 
-/// Whether the answer to a request may be one that is held: it is a GET without a body, an idempotency key or
-/// credentials of its own, and says nothing of caching itself.
+/// Returns whether a stored response may answer a request: a GET without body, idempotency key, own credentials or
+/// caching headers.
 pub(in crate::cache) fn is_cacheable(request: &Request) -> bool {
     let has_key = request.needs_generated_key() || request.idempotency_key().is_some();
     request.method() == Method::GET
@@ -53,50 +53,50 @@ pub(in crate::cache) fn is_cacheable(request: &Request) -> bool {
         && !request.headers().keys().any(|name| is_credential(name) || CACHE_BYPASS_HEADERS.contains(name))
 }
 
-/// Whether an error says that what is held is no longer what there is: the backend has answered, and that is its answer
-/// (RFC 9111, 4.3.3). One that speaks of the moment alone, or of itself, says nothing of that.
+/// Returns whether an error replaces the stored response: the backend has answered, and this is its answer (RFC 9111,
+/// 4.3.3). An error about the moment or about the backend itself does not.
 pub(in crate::cache) fn is_superseding_error(error: &Error) -> bool {
     let is_of_the_moment = |status| matches!(status, 407 | 408 | 425 | 429 | 500..);
     error.status.is_some_and(|status| !is_of_the_moment(status))
 }
 
 impl StoredResponse {
-    /// The response to `request`.
+    /// Stores the response to `request`.
     pub(in crate::cache) fn new(request: &Request, mut response: Response, asked: RequestTime) -> Self {
-        // How long the redirect itself holds is not told here.
+        // The lifetime of the redirect itself is not known here.
         let terms = ResponseLifetime::from_response(response.status, &response.headers, asked.wall)
             .filter(|_| !response.is_redirected);
-        // What the server does not say of when it was made is written down (RFC 9110, 6.6.1).
+        // A missing `Date` is added (RFC 9110, 6.6.1).
         if terms.is_some() && !response.headers.contains_key(header::DATE) {
             response.headers.extend(http_date(asked.wall).map(|date| (header::DATE, date)));
         }
         Self { response, request_headers: request.headers().clone(), requested_at: asked, lifetime: terms }
     }
 
-    /// How it is kept; `None` if it is not.
+    /// Returns the lifetime; `None` if the response is not stored.
     pub(in crate::cache) const fn lifetime(&self) -> Option<ResponseLifetime> {
         self.lifetime
     }
 
-    /// Whether it may be given to others who asked at the same time: to them as well it is fresh (RFC 9111, 4).
+    /// Returns whether callers that asked at the same time may share it: it is fresh for them as well (RFC 9111, 4).
     pub(in crate::cache) fn is_shareable(&self) -> bool {
         self.lifetime.is_some_and(|terms| terms.is_fresh())
     }
 
-    /// Whether it answers `request` (4.1). Stricter than what `Vary` asks for: also a header that the server does not name
-    /// has to be the same, since one that names too few is a common mistake, and what another sees for it is the worst
-    /// that a cache can do. Headers that every request has do not differ.
+    /// Returns whether it answers `request` (4.1). This is stricter than `Vary`: headers that the server does not
+    /// name must match too. Servers often name too few, and another caller's answer is the worst error of a cache.
+    /// Headers that every request has do not differ.
     pub(in crate::cache) fn matches_request(&self, request: &Request) -> bool {
         self.request_headers == *request.headers()
     }
 
-    /// How old it is.
+    /// Returns its age.
     pub(in crate::cache) fn age(&self, now: Duration) -> Duration {
         let when_asked_for = self.lifetime.map_or(Duration::ZERO, |terms| terms.age);
         when_asked_for.saturating_add(now.saturating_sub(self.requested_at.at))
     }
 
-    /// `request`, under the condition that it is not as it is held; `None` if it cannot be asked for so.
+    /// Returns `request` with the conditions for revalidation; `None` if it cannot be revalidated.
     pub(in crate::cache) fn to_conditional_request(&self, request: &Request) -> Option<Request> {
         let conditions = validators::conditional_headers(&self.response.headers, self.requested_at.wall);
         if conditions.is_empty() || !self.matches_request(request) {
@@ -105,8 +105,8 @@ impl StoredResponse {
         request.with_extra_headers(&conditions)
     }
 
-    /// What is held from now on, after a 304 to a [`conditional`](Self::conditional) request; `None` if that speaks of
-    /// something else.
+    /// Returns the stored response after a 304 to a [`conditional request`](Self::to_conditional_request); `None` if
+    /// the 304 concerns another response.
     pub(in crate::cache) fn freshened(
         &self,
         not_modified: Response,
@@ -128,19 +128,19 @@ impl StoredResponse {
         (response.headers.len() <= HEADERS_MAX).then(|| Self::new(request, response, asked))
     }
 
-    /// What it came as, for those who waited for it.
+    /// Returns the response as it was received, for the callers that waited for it.
     pub(in crate::cache) fn to_response(&self) -> Response {
         self.response.clone()
     }
 
-    /// What it is for one who gets it from the cache, with its age (RFC 9111, 5.1).
+    /// Returns the response as served from the cache, with its age (RFC 9111, 5.1).
     pub(in crate::cache) fn to_cached_response(&self, now: Duration) -> Response {
         let mut response = Response { cached: true, attempts: 0, ms: 0, ..self.response.clone() };
         response.headers.insert(header::AGE, HeaderValue::from(self.age(now).as_secs()));
         response
     }
 
-    /// What it takes, in bytes.
+    /// Returns its size in bytes.
     pub(in crate::cache) fn size_bytes(&self) -> usize {
         let of = |headers: &HeaderMap| {
             let header = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
@@ -150,7 +150,7 @@ impl StoredResponse {
     }
 }
 
-/// The time as a header has it; `None` before 1970, when there was none.
+/// Formats the time as a header value; `None` before 1970.
 fn http_date(wall: SystemTime) -> Option<HeaderValue> {
     wall.duration_since(SystemTime::UNIX_EPOCH).ok()?;
     HeaderValue::try_from(httpdate::fmt_http_date(wall)).ok()

@@ -1,4 +1,5 @@
-//! The policy, case by case, with the time passed in. Each case names its section of RFC 9111, or of the RFC that it says.
+//! The policy, case by case, with the time passed in. Each case names its section of RFC 9111, or of the RFC that it
+//! names.
 
 use std::time::{Duration, SystemTime};
 
@@ -54,11 +55,11 @@ fn conditions_of(lines: &[&str]) -> Vec<String> {
     lines
 }
 
-// === what may be kept (3) ===
+// === what may be stored (3) ===
 
 #[test]
 fn lifetime_without_cache_headers_is_unbounded() {
-    // 4.2.2: a heuristic is allowed and not wanted here.
+    // 4.2.2: a heuristic is allowed, and not used here.
     for lines in
         [&[][..], &[DATE], &["Last-Modified: Sun, 06 Nov 1994 07:00:00 GMT"], &["Cache-Control: public"]]
     {
@@ -83,7 +84,7 @@ fn lifetime_no_store_in_any_form_is_none() {
         &["Cache-Control: no-store=\"yes\""],
         &["Cache-Control: x=\"a,b\\\"c\", no-store"],
         &["Cache-Control: must-understand, no-store"],
-        // What stands behind an open quote may be anything.
+        // The text behind an open quote may be anything.
         &["Cache-Control: max-age=\"60, no-store"],
         &["Cache-Control: x=\"a\\\""],
     ] {
@@ -103,7 +104,7 @@ fn lifetime_no_store_lookalike_is_some() {
 
 #[test]
 fn lifetime_partial_or_unknown_status_is_none() {
-    // 3: "the response status code is final"; 3.3: a part is kept by whoever can put parts together.
+    // 3: "the response status code is final"; 3.3: only a cache that combines parts stores one.
     let kept = (200..600).filter(|status| lifetime_of(*status, &["Cache-Control: max-age=60"]).is_some());
     assert_eq!(kept.collect::<Vec<_>>(), [200, 203, 204]);
 }
@@ -136,11 +137,11 @@ fn lifetime_never_usable_is_none() {
     assert!(lifetime_of(200, &["Cache-Control: max-age=0, stale-while-revalidate=5"]).is_some());
 }
 
-// === how long it is fresh (4.2) ===
+// === the lifetime (4.2) ===
 
 #[test]
 fn max_age_all_forms_parse() {
-    // 5.2.2.1; 5.2: both forms of an argument; 1.2.2: what is too large is as large as can be.
+    // 5.2.2.1; 5.2: both forms of an argument; 1.2.2: values above the maximum are capped.
     for (line, seconds) in [
         ("Cache-Control: max-age=60", 60),
         ("Cache-Control: MAX-AGE=60", 60),
@@ -221,14 +222,14 @@ fn age_malformed_makes_response_stale() {
 
 #[test]
 fn age_wrong_server_clock_is_ignored() {
-    // 4.2.3: by dates alone where clocks are synchronised, of which nothing is known here.
+    // 4.2.3: by dates only if clocks are synchronised, which is unknown here.
     let terms = storable_lifetime(&["Date: Sat, 05 Nov 1994 08:49:37 GMT", "Cache-Control: max-age=60"]);
     assert_eq!((terms.age, terms.is_fresh()), (s(0), true));
 }
 
 #[test]
 fn no_cache_always_revalidates() {
-    // 5.2.2.4; 5.4 of what HTTP/1.0 had in its place.
+    // 5.2.2.4; 5.4 for the HTTP/1.0 header.
     for lines in [
         &["Cache-Control: no-cache, max-age=60"][..],
         &["Cache-Control: No-Cache=\"set-cookie, x\", max-age=60"],
@@ -244,7 +245,7 @@ fn no_cache_always_revalidates() {
     assert_eq!(freshness_lifetime_s(&["Pragma: no-cache", "Cache-Control: max-age=60"]), Some(60));
 }
 
-// === what is stale (4.2.4) ===
+// === stale responses (4.2.4) ===
 
 #[test]
 fn stale_while_revalidate_yields_to_must_revalidate() {
@@ -258,7 +259,7 @@ fn stale_while_revalidate_yields_to_must_revalidate() {
     assert_eq!(of("Cache-Control: no-cache, stale-while-revalidate=30"), Some(s(0)));
 }
 
-// === asking whether it still holds (4.3) ===
+// === revalidation (4.3) ===
 
 #[test]
 fn conditional_headers_use_etag_and_last_modified() {
@@ -349,7 +350,7 @@ fn freshened_headers_304_replaces_all_but_body_headers() {
     );
 }
 
-// === whom it may be given to (4, 4.1) ===
+// === which requests it may answer (4, 4.1) ===
 
 fn response(status: u16, lines: &[&str], body: &'static str) -> Response {
     Response {
@@ -485,7 +486,7 @@ fn conditional_request_without_match_or_validator_is_none() {
             .to_conditional_request(&request)
             .is_none()
     );
-    // A request with as many headers as it may have takes no more.
+    // A request with the maximum number of headers adds none.
     let full = get(|request| (0..64).fold(request, |request, n| request.header(&format!("x-{n}"), "")));
     assert!(
         StoredResponse::new(&full, response(200, &["ETag: \"a\""], ""), request_time())

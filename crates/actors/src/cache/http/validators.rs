@@ -1,4 +1,4 @@
-//! Asking whether what is held still holds (RFC 9111, 4.3). Pure.
+//! Revalidates stored responses (RFC 9111, 4.3). Pure.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,10 +6,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::cache_control;
 
-/// The longest entity tag that is sent back.
+/// The longest entity tag that is sent back, in bytes.
 const ETAG_BYTES_MAX: usize = 1024;
 
-/// What a 304 says nothing of: it belongs to the body that is held, or to the connection (RFC 9111, 3.2 and 3.1).
+/// The headers that a 304 does not update: they belong to the stored body or to the connection (RFC 9111, 3.2 and
+/// 3.1).
 const NOT_FRESHENED_HEADERS: [HeaderName; 8] = [
     header::CONTENT_ENCODING,
     header::CONTENT_LENGTH,
@@ -21,10 +22,10 @@ const NOT_FRESHENED_HEADERS: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 
-/// The conditions under which the server need not send what is held again (4.3.1); none if it has no validator.
+/// Returns the headers of a conditional request (4.3.1); none if the response has no validator.
 ///
-/// The time of modification is one only if it was over by a second when the response was made: else a second change in
-/// that second would go unseen (RFC 9110, 8.8.2.2).
+/// `Last-Modified` counts only if it was at least a second old when the response was made. Otherwise a second change
+/// within that second would go unseen (RFC 9110, 8.8.2.2).
 pub(super) fn conditional_headers(headers: &HeaderMap, asked_at: SystemTime) -> HeaderMap {
     let mut conditions = HeaderMap::new();
     if let Some(etag) = etag(headers) {
@@ -43,7 +44,7 @@ pub(super) fn conditional_headers(headers: &HeaderMap, asked_at: SystemTime) -> 
     conditions
 }
 
-/// The entity tag, if it is one (RFC 9110, 8.8.3).
+/// Returns the entity tag if it is valid (RFC 9110, 8.8.3).
 fn etag(headers: &HeaderMap) -> Option<&HeaderValue> {
     let value = headers.get(header::ETAG)?;
     let opaque = opaque_tag(value).strip_prefix(b"\"")?.strip_suffix(b"\"")?;
@@ -51,7 +52,7 @@ fn etag(headers: &HeaderMap) -> Option<&HeaderValue> {
     is_tag.then_some(value)
 }
 
-/// A tag without what says that it is weak.
+/// Returns a tag without its mark of weakness.
 fn opaque_tag(etag: &HeaderValue) -> &[u8] {
     etag.as_bytes().strip_prefix(b"W/").unwrap_or(etag.as_bytes())
 }
@@ -60,11 +61,12 @@ fn is_weak(etag: &HeaderValue) -> bool {
     etag.as_bytes().starts_with(b"W/")
 }
 
-/// Whether a 304 speaks of what is held (4.3.4). One that names nothing does: it was asked about that alone.
+/// Returns whether a 304 concerns the stored response (4.3.4). One without validators does: the request was about
+/// that response alone.
 pub(super) fn is_validated_by(held: &HeaderMap, not_modified: &HeaderMap) -> bool {
     if let Some(named) = not_modified.get(header::ETAG) {
         let is_same = |held: &HeaderValue| {
-            // A strong tag names the very bytes, which a weak one never promised.
+            // A strong tag names the exact bytes, which a weak one never promised.
             opaque_tag(held) == opaque_tag(named) && (is_weak(named) || !is_weak(held))
         };
         return held.get(header::ETAG).is_some_and(is_same);
@@ -73,17 +75,16 @@ pub(super) fn is_validated_by(held: &HeaderMap, not_modified: &HeaderMap) -> boo
     named.is_none_or(|named| held.get(header::LAST_MODIFIED) == Some(named))
 }
 
-/// The headers of what is held after a 304 has confirmed it (3.2): each that the 304 has takes the place of those of that
-/// name.
+/// Returns the stored headers after a 304 (3.2): each header of the 304 replaces those of its name.
 pub(super) fn freshened_headers(held: &HeaderMap, not_modified: &HeaderMap) -> HeaderMap {
     let mut headers = held.clone();
-    // They told when the old answer was made, and how long it had been on its way.
+    // These describe the age and date of the old response.
     headers.remove(header::AGE);
     headers.remove(header::DATE);
     for name in not_modified.keys().filter(|name| !NOT_FRESHENED_HEADERS.contains(name)) {
         headers.remove(name);
         for value in not_modified.get_all(name) {
-            // Only a map with tens of thousands refuses one.
+            // Only a map with tens of thousands of headers rejects one.
             let _ = headers.try_append(name.clone(), value.clone());
         }
     }

@@ -1,7 +1,7 @@
-//! The watching actor: keeps every root watched, and has what changed there forgotten.
+//! The watching actor keeps every root watched, and invalidates what changed there.
 //!
-//! It is an actor so that each root has one fate at a time, and so that a crash of whatever watches is seen: its end, in
-//! whatever way, is the end of keeping anything of its roots. It never reads a file.
+//! The actor gives each root one state at a time. If it ends in any way, a crash included, nothing of its roots is
+//! cached any more. It never reads a file.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,10 +21,10 @@ use crate::cache::{CacheHandle, CacheMessage, Invalidation};
 
 type WatchContext = Context<WatchMessage>;
 
-/// A root is watched for the first time. From now on what is read in it is kept.
+/// A root is watched for the first time. From now on files read in it are cached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatchStarted {
-    /// The folder, as it was named.
+    /// The folder, as configured.
     pub root: String,
 }
 
@@ -36,18 +36,18 @@ impl Event for WatchStarted {
     }
 }
 
-/// A root cannot be watched. What was kept of it is dropped, and nothing is kept until it is watched again.
+/// A root cannot be watched. Its entries are dropped, and nothing is cached until it is watched again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatchLost {
-    /// The folder, as it was named.
+    /// The folder, as configured.
     pub root: String,
-    /// Why.
+    /// The reason.
     pub reason: WatchErrorKind,
     /// More about the cause.
     pub details: Option<String>,
-    /// What can be done.
+    /// The remedy, for a person.
     pub next_step: String,
-    /// When it is tried again, in milliseconds; each wait after that is longer, up to a cap.
+    /// The time until the next attempt, in milliseconds; each delay is longer than the last, up to a cap.
     pub next_attempt_ms: u64,
 }
 
@@ -66,14 +66,14 @@ impl Event for WatchLost {
     }
 }
 
-/// A root is watched again. Before this, what might have been kept of it was dropped once more.
+/// A root is watched again. Entries that remained of it were dropped once more before this event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WatchRegained {
-    /// The folder, as it was named.
+    /// The folder, as configured.
     pub root: String,
-    /// For how long it was not watched, in milliseconds.
+    /// The time for which it was not watched, in milliseconds.
     pub lost_ms: u64,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: u32,
 }
 
@@ -86,24 +86,24 @@ impl Event for WatchRegained {
     }
 }
 
-/// A watching actor's messages; all but the faults of debug builds are its own.
+/// The messages of a watching actor. All but the faults of debug builds are internal.
 #[derive(Debug)]
 pub struct WatchMessage(pub(super) WatchCommand);
 
 #[derive(Debug)]
 pub(super) enum WatchCommand {
-    /// Try to watch a root.
+    /// Tries to watch a root.
     Open { root: usize },
-    /// A root is watched, or cannot be.
+    /// A root is watched, or the attempt failed.
     Opened { root: usize, watcher: Result<RootWatcher, WatchError> },
-    /// Something has changed in a root, or with its watcher, in that term.
+    /// Something changed in a root, or its watcher failed, in that epoch.
     Changed { root: usize, epoch: u64, batch: EventBatch },
     #[cfg(debug_assertions)]
     EndWatchers,
 }
 
 impl WatchMessage {
-    /// Let the thread of every watcher panic at its next event. Only in debug builds.
+    /// Makes the thread of every watcher panic at its next event. Only in debug builds.
     #[cfg(debug_assertions)]
     #[must_use]
     pub fn end_watchers() -> Self {
@@ -123,16 +123,16 @@ impl Message for WatchMessage {
     }
 }
 
-/// When what is done.
+/// The times of the watching actor.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct WatchPolicy {
-    /// How long changes are gathered, from the first one on, before they are carried out together.
+    /// The time for which changes are gathered, from the first one on, before they are applied together.
     pub debounce: Duration,
-    /// How long until a root that is not watched is tried again.
+    /// The delay before a root that is not watched is tried again.
     pub delay: Delay,
-    /// How often a root is looked at, to see whether it is still the same folder.
+    /// The interval at which each root is verified to be the same folder.
     pub verify_interval: Duration,
-    /// A watch that lasted this long sets the attempts back.
+    /// The duration of a watch after which the attempts count from zero again.
     pub stable_after: Duration,
 }
 
@@ -152,21 +152,20 @@ impl Default for WatchPolicy {
     }
 }
 
-/// What every incarnation of the watching actor is made from.
+/// Holds what each incarnation of the watching actor is made from.
 #[derive(Debug, Clone)]
 pub struct WatchActor {
-    /// What is dropped is dropped there.
+    /// The cache whose entries are dropped.
     pub cache: CacheHandle,
-    /// Whoever invalidates in that.
+    /// The actor that invalidates the cache.
     pub cache_address: Address<CacheMessage>,
-    /// What is to be watched.
+    /// The roots to watch.
     pub roots: Roots,
-    /// When what is done.
+    /// The times of the watching actor.
     pub policy: WatchPolicy,
 }
 
-/// What one incarnation watches. When it ends, in whatever way, none of the roots is watched any more, and what was kept
-/// of them is dropped.
+/// The state of one incarnation. When it is dropped, no root is watched any more and their entries are dropped.
 #[derive(Debug)]
 pub struct WatchedRoots {
     cache: CacheHandle,
@@ -177,7 +176,7 @@ pub struct WatchedRoots {
 #[derive(Debug, Default)]
 struct WatchedRoot {
     active: Option<ActiveWatch>,
-    /// Why it is not watched, as the journal was told last.
+    /// The reason that the journal recorded last.
     last_reported: Option<WatchErrorKind>,
     attempts: u32,
     lost_at: Option<Duration>,
@@ -201,7 +200,7 @@ impl Drop for WatchedRoots {
     }
 }
 
-/// Drops what was kept of a root without anybody's help.
+/// Drops the entries of a root without the cache's actor.
 fn invalidate_root(cache: &CacheHandle, root: &PathKey) {
     cache.invalidate_now(whole_root_invalidation(root).selections);
 }
@@ -213,7 +212,7 @@ impl Worker for WatchActor {
 
     async fn start(&self, ctx: &mut WatchContext, _: Option<()>) -> Result<WatchedRoots, Failure> {
         let watches = (0..self.roots.count()).map(|root| {
-            // The last incarnation may have been cut off, and may end at any time from now on.
+            // The previous incarnation may have been cut off, and may end at any time from now on.
             self.roots.deactivate(root);
             WatchedRoot { lost_at: (ctx.generation() > 1).then(|| ctx.now()), ..WatchedRoot::default() }
         });
@@ -259,7 +258,7 @@ impl Worker for WatchActor {
 }
 
 impl WatchActor {
-    /// Tries to watch a root, beside the handlers: a large folder takes its time.
+    /// Tries to watch a root beside the handlers, since a large folder takes time.
     fn spawn_open(&self, ctx: &mut WatchContext, root: usize) {
         let Some(named) = self.roots.configured_path(root).map(ToOwned::to_owned) else { return };
         ctx.spawn(async move {
@@ -271,7 +270,7 @@ impl WatchActor {
         });
     }
 
-    /// A root is watched. What may have been kept of it is older than that, so it goes before anything is kept.
+    /// Marks a root as watched. Entries that remain of it are older, so they are dropped before anything is cached.
     async fn activate(&self, ctx: &mut WatchContext, root: usize, watch: &mut WatchedRoot, eye: RootWatcher) {
         let eye = Arc::new(eye);
         self.invalidate(whole_root_invalidation(&eye.paths.key)).await;
@@ -315,12 +314,12 @@ impl WatchActor {
             return self.deactivate(ctx, root, watch, trouble).await;
         }
         let invalidation = batch.invalidation(&standing.watcher.paths);
-        // What changes meanwhile is gathered meanwhile.
+        // Changes during the invalidation are gathered.
         self.await_changes(ctx, root, watch);
         self.invalidate(invalidation).await;
     }
 
-    /// A root is no longer watched: nothing more is kept of it, and what was goes.
+    /// Marks a root as not watched, and drops its entries.
     async fn deactivate(
         &self,
         ctx: &mut WatchContext,
@@ -331,7 +330,7 @@ impl WatchActor {
         let Some(ActiveWatch { watcher: eye, epoch: term, since }) = watch.active.take() else { return };
         self.roots.end_epoch(root, term);
         self.invalidate(whole_root_invalidation(&eye.paths.key)).await;
-        // It may take a while, and its thread may be gone.
+        // The drop may take long, and the watcher's thread may be gone.
         ctx.spawn_maybe(async move {
             let _ = spawn_blocking(move || drop(eye)).await;
             None
@@ -343,7 +342,7 @@ impl WatchActor {
         self.schedule_retry(ctx, root, watch, trouble);
     }
 
-    /// Tries later. The journal hears of each cause once, and not of each attempt.
+    /// Schedules the next attempt. The journal records each cause once, not each attempt.
     fn schedule_retry(
         &self,
         ctx: &mut WatchContext,
@@ -367,10 +366,10 @@ impl WatchActor {
         ctx.send_after(delay, WatchMessage(WatchCommand::Open { root }));
     }
 
-    /// Returns when nothing of it is left.
+    /// Invalidates, and returns when none of the entries is left.
     async fn invalidate(&self, invalidation: Invalidation) {
         let message = |reply| CacheMessage::Invalidate { invalidation, reply: Some(reply) };
-        // A cache whose actor has crashed or stopped is cold.
+        // A cache whose actor crashed or stopped is empty.
         let _ = self.cache_address.call(message).await;
     }
 

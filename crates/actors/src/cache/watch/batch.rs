@@ -1,9 +1,8 @@
-//! What is gathered of a watcher's events until it is carried out: pure.
+//! Gathers a watcher's events until they are applied: pure.
 //!
-//! Neither debouncer of notify's own would do. notify-debouncer-mini drops an event without a path, and with it the news
-//! that events were lost. notify-debouncer-full tells what has changed on the whole: a file that is there and gone within
-//! its time, or has had two names, never was, for it; but somebody may have read it meanwhile. Here every path counts that
-//! was touched.
+//! Neither debouncer of notify fits. notify-debouncer-mini drops an event without a path, and so the report that
+//! events were lost. notify-debouncer-full merges events: it hides a file that was created and removed, or renamed
+//! twice, within its time. But a caller may have read that file meanwhile. Here each touched path counts.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,32 +13,32 @@ use super::error::{WatchError, WatchErrorKind};
 use super::path_key::{InvalidatedKeys, PathKey};
 use crate::cache::{InvalidatedBy, Invalidation};
 
-/// With more paths than this the whole root is dropped: it costs less.
+/// With more paths than this the whole root is dropped, which costs less.
 const PATHS_MAX: usize = 4096;
 
-/// With more that may be new folders than this the whole root is looked through.
+/// With more candidate folders than this the whole root is scanned.
 const NEW_FOLDERS_MAX: usize = 1024;
 
-/// Where a root is.
+/// The paths of a root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RootPaths {
-    /// As it was named.
+    /// The path as configured.
     pub(super) configured: PathBuf,
-    /// Where that leads: without a symlink. Events tell paths in it.
+    /// The path without symlinks. Events name paths below it.
     pub(super) canonical: PathBuf,
-    /// The same, as it stands in keys.
+    /// The canonical path as it stands in keys.
     pub(super) key: PathKey,
 }
 
-/// What has happened in a root, and to it.
+/// The changes in a root, and the state of its watcher.
 #[derive(Debug, Default)]
 pub(super) struct EventBatch {
     paths: BTreeSet<PathBuf>,
-    /// Too much has changed, or nobody knows what.
+    /// Too much has changed, or the changes are unknown.
     is_whole_root: bool,
-    /// What may be a folder that is not watched yet.
+    /// Paths that may be new folders without a watch.
     pub(super) new_folders: BTreeSet<PathBuf>,
-    /// What makes it impossible to go on with this watcher.
+    /// The error that ends this watcher.
     pub(super) error: Option<WatchError>,
 }
 
@@ -48,7 +47,7 @@ impl EventBatch {
         self.paths.is_empty() && !self.is_whole_root && self.error.is_none()
     }
 
-    /// Takes in what a watcher told. Whether there is anything to do about it.
+    /// Records an event of a watcher. Returns whether there is work to do.
     pub(super) fn record_event(&mut self, scope: &RootPaths, told: notify::Result<Event>) -> bool {
         let event = match told {
             Ok(event) => event,
@@ -93,18 +92,18 @@ impl EventBatch {
         }
     }
 
-    /// The watcher cannot be relied on any more; the first cause counts.
+    /// Records that the watcher failed; the first cause counts.
     pub(super) fn fail(&mut self, trouble: WatchError) -> bool {
         self.error.get_or_insert(trouble);
         true
     }
 
-    /// What is to be dropped.
+    /// Returns the entries to drop.
     pub(super) fn invalidation(&self, scope: &RootPaths) -> Invalidation {
         if self.is_whole_root {
             return whole_root_invalidation(&scope.key);
         }
-        // One whose name is no text is in no key, but what covers it is.
+        // A path that is not UTF-8 is in no key, but its ancestors are.
         let place = |path: &PathBuf| path.ancestors().find_map(PathKey::from_path);
         let places: BTreeSet<PathKey> = self.paths.iter().filter_map(place).collect();
         let drops: BTreeSet<InvalidatedKeys> = places.iter().flat_map(PathKey::invalidated_keys).collect();
@@ -117,7 +116,7 @@ impl EventBatch {
     }
 }
 
-/// Everything that was read in a root, and every search that covers it.
+/// Selects all entries of a root, and every search that covers it.
 pub(super) fn whole_root_invalidation(root: &PathKey) -> Invalidation {
     let drops: Vec<InvalidatedKeys> = root.invalidated_keys().collect();
     Invalidation {
@@ -127,13 +126,13 @@ pub(super) fn whole_root_invalidation(root: &PathKey) -> Invalidation {
     }
 }
 
-/// Whether a path is the root, or leads to it.
+/// Returns whether a path is the root or an ancestor of it.
 fn is_root_or_ancestor(scope: &RootPaths, path: &Path) -> bool {
     scope.canonical.starts_with(path) || scope.configured.starts_with(path)
 }
 
-/// Whether nothing has changed: ours are among those who read. What was open for writing counts when it is closed: it may
-/// have been written to through memory, of which there is no other event.
+/// Returns whether the event changes nothing: our own reads cause events too. A file open for writing counts when it
+/// is closed: writes through a memory map cause no other event.
 const fn is_read_only(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write))
@@ -146,12 +145,12 @@ const fn is_read_only(kind: EventKind) -> bool {
     }
 }
 
-/// Whether another file or folder may bear a name now.
+/// Returns whether a name may now refer to another file or folder.
 const fn changes_name(kind: EventKind) -> bool {
     matches!(kind, EventKind::Create(_) | EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)))
 }
 
-/// Whether there may be a folder now that could not be watched before: a new one, or one that had been closed to us.
+/// Returns whether a folder may have appeared that needs a watch: a new one, or one that was not readable before.
 const fn may_add_folder(kind: EventKind) -> bool {
     match kind {
         EventKind::Create(kind) => !matches!(kind, CreateKind::File),

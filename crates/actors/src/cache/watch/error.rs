@@ -1,36 +1,36 @@
-//! Why a folder is not watched, and what can be done about it: pure.
+//! The reasons why a folder is not watched, and their remedies: pure.
 
 use std::io;
 
 use notify::ErrorKind;
 use serde::{Deserialize, Serialize};
 
-/// Why a folder is not watched. While it is not, nothing that is read in it is kept.
+/// Says why a folder is not watched. Meanwhile nothing that is read in it is cached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WatchErrorKind {
-    /// It is not there.
+    /// The folder does not exist.
     Missing,
-    /// There is something of that name that is no folder.
+    /// The path is not a folder.
     NotAFolder,
-    /// It, or a folder in it or above it, may not be read.
+    /// The folder, or a folder in it or above it, is not readable.
     NotAllowed,
-    /// It was moved, removed, or mounted elsewhere, or another has taken its place.
+    /// The folder was moved, removed, mounted elsewhere, or replaced by another.
     Moved,
-    /// It has more folders than the system lets one user watch.
+    /// The folder has more subfolders than the system lets one user watch.
     TooManyFolders,
-    /// There are more watchers on this system than it lets one user have.
+    /// The system has no watcher left for this user.
     TooManyWatchers,
-    /// More changed at once than the system could tell.
+    /// More changed at once than the system could report.
     Overflow,
     /// The watcher ended.
     Ended,
-    /// The watcher failed for another cause.
+    /// The watcher failed for another reason.
     Failed,
 }
 
 impl WatchErrorKind {
-    /// What can be done, for a person.
+    /// Returns the remedy, for a person.
     #[must_use]
     pub const fn next_step(self) -> &'static str {
         match self {
@@ -55,7 +55,7 @@ impl WatchErrorKind {
     }
 }
 
-/// A fault, and more about its cause for a log.
+/// An error and its cause, for a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct WatchError {
     pub(super) kind: WatchErrorKind,
@@ -85,7 +85,7 @@ impl From<&notify::Error> for WatchError {
     fn from(error: &notify::Error) -> Self {
         let fault = match &error.kind {
             ErrorKind::MaxFilesWatch => WatchErrorKind::TooManyFolders,
-            // The folder itself was there a moment ago.
+            // The folder itself existed a moment ago.
             ErrorKind::PathNotFound | ErrorKind::WatchNotFound => WatchErrorKind::Moved,
             ErrorKind::Io(error) if error.kind() == io::ErrorKind::NotFound => WatchErrorKind::Moved,
             ErrorKind::Io(error) => Self::from(error).kind,
@@ -95,7 +95,7 @@ impl From<&notify::Error> for WatchError {
     }
 }
 
-/// `EMFILE` and `ENFILE`, which have no kind of their own.
+/// Returns whether the error is `EMFILE` or `ENFILE`, which have no `ErrorKind`.
 fn is_too_many_open(error: &io::Error) -> bool {
     cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24))
 }

@@ -1,19 +1,19 @@
 //! The keys of files and searches, and which of them a changed path concerns: pure.
 //!
-//! In a key a path stands with `/` between its parts, whatever the system writes. `//` cannot stand in one, so it ends the
-//! folder of a search.
+//! In a key a path has `/` between its parts on every system. A path cannot contain `//`, so that ends the folder of
+//! a search.
 
 use std::path::{Component, Path, Prefix};
 
 use crate::cache::key::{FILE_PREFIX, KEY_BYTES_MAX, SEARCH_PREFIX};
 use crate::cache::pattern::Selection;
 
-/// A path as it stands in a key: absolute, without `.` and `..`, and in UTF-8.
+/// A path as it stands in a key: absolute, without `.` and `..`, in UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PathKey(String);
 
 impl PathKey {
-    /// `None` where a path cannot stand in a key: what it holds is not kept.
+    /// Converts a path; `None` if it cannot stand in a key, and so cannot be cached.
     pub(crate) fn from_path(path: &Path) -> Option<Self> {
         if !path.is_absolute() {
             return None;
@@ -26,7 +26,7 @@ impl PathKey {
                         text.push(char::from(letter.to_ascii_uppercase()));
                         text.push(':');
                     }
-                    // A share of another machine: what changes there is not told here.
+                    // A share of another machine, whose changes are not reported here.
                     _ => return None,
                 },
                 Component::RootDir => text.push('/'),
@@ -42,22 +42,22 @@ impl PathKey {
         Some(Self(text))
     }
 
-    /// Its text.
+    /// Returns its text.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The key of the file's contents; `None` where that would be too long.
+    /// Returns the key of the file's contents; `None` if it would be too long.
     pub(crate) fn file_key(&self) -> Option<String> {
         within_key_limit(format!("{FILE_PREFIX}{}", self.0))
     }
 
-    /// The key of what a search of this folder found; `None` where that would be too long.
+    /// Returns the key of a search result in this folder; `None` if it would be too long.
     pub(crate) fn search_key(&self, query: &str) -> Option<String> {
         within_key_limit(format!("{SEARCH_PREFIX}{}//{query}", self.0))
     }
 
-    /// The folders that it is in, the nearest first.
+    /// Returns the folders above it, the nearest first.
     pub(super) fn ancestors(&self) -> impl Iterator<Item = &str> {
         let mut rest = self.0.as_str();
         std::iter::from_fn(move || {
@@ -66,7 +66,7 @@ impl PathKey {
             if name.is_empty() {
                 return None;
             }
-            // The slash of the file system's own root belongs to its text.
+            // The slash of the file system's root belongs to its text.
             let is_top = !rest[..slash].contains('/');
             let folder = if is_top { &rest[..=slash] } else { &rest[..slash] };
             rest = folder;
@@ -74,9 +74,9 @@ impl PathKey {
         })
     }
 
-    /// What is dropped when this has changed, in whatever way: whether it is or was a file or a folder, nobody knows.
+    /// Returns the keys to drop when this path changed. The path may be or have been a file or a folder.
     ///
-    /// It, everything in it, searches of it or of a folder in it, and searches of a folder that it is in.
+    /// They are: the path, everything in it, searches of it or of a folder in it, and searches of a folder above it.
     pub(super) fn invalidated_keys(&self) -> impl Iterator<Item = InvalidatedKeys> {
         let slash = if self.0.ends_with('/') { "" } else { "/" };
         let own = [
@@ -90,7 +90,7 @@ impl PathKey {
     }
 }
 
-/// What a change drops.
+/// The keys that a change drops.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum InvalidatedKeys {
     Key(String),
@@ -119,7 +119,7 @@ mod tests {
         PathKey::from_path(Path::new(path)).unwrap()
     }
 
-    /// Those of the keys that a change of `path` drops.
+    /// Filters the keys that a change of `path` drops.
     fn invalidated<'a>(path: &str, keys: &[&'a str]) -> Vec<&'a str> {
         let drops: Vec<_> = path_key(path).invalidated_keys().collect();
         let is_dropped = |key: &&&str| {

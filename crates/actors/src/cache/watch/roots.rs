@@ -1,7 +1,7 @@
-//! Which folders are watched at the moment.
+//! The folders that are watched at the moment.
 //!
-//! The watching actor says so, and whoever reads files asks. A root that is not watched has no stand: nothing is kept of
-//! what is read in it.
+//! The watching actor writes this state, and reads of files consult it. A root that is not watched has no state:
+//! nothing read in it is cached.
 
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::path::{Component, Path, PathBuf};
@@ -12,7 +12,8 @@ use thiserror::Error;
 use super::batch::RootPaths;
 use super::path_key::PathKey;
 
-/// Folders that are to be watched, and which of them are at the moment. Cheap to clone; all clones share the same.
+/// The folders to watch, and which of them are watched at the moment. Cheap to clone; all clones share the same
+/// state.
 #[derive(Debug, Clone)]
 pub struct Roots(Arc<[Root]>);
 
@@ -24,41 +25,41 @@ struct Root {
 
 #[derive(Debug, Default)]
 struct RootState {
-    /// How often it has changed.
+    /// The number of its changes.
     epoch: u64,
     paths: Option<Arc<RootPaths>>,
 }
 
-/// Why a folder cannot be watched.
+/// Says why a folder cannot be watched.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RootError {
-    /// Its path depends on where the program was started.
+    /// The path is relative.
     #[error("{0:?} cannot be watched: the path must be absolute, as in \"/home/me/notes\"")]
     NotAbsolute(PathBuf),
-    /// Its path has a `..`.
+    /// The path has a `..`.
     #[error("{0:?} cannot be watched: the path must have no \"..\"")]
     HasParentDir(PathBuf),
-    /// Its path cannot be a key.
+    /// The path cannot be a key.
     #[error("{0:?} cannot be watched: the path must be UTF-8, and on a disk of this machine")]
     NotRepresentable(PathBuf),
 }
 
-/// Where a path is: within a root, in the term in which that is watched.
+/// The location of a path within a root, in one epoch of its watch.
 #[derive(Debug, Clone)]
 pub(crate) struct WatchedPath {
     root: usize,
     epoch: u64,
-    /// The path, by the way that events tell it.
+    /// The path as events name it.
     pub(crate) path: PathBuf,
-    /// The same, as it stands in keys.
+    /// The same path as it stands in keys.
     pub(crate) key: PathKey,
 }
 
 impl Roots {
-    /// Folders that are to be watched; none of them is yet. What is named twice counts once.
+    /// Registers folders to watch; none is watched yet. Duplicates count once.
     ///
     /// # Errors
-    /// When one of them cannot be watched, wherever it may be.
+    /// Fails if one of them can never be watched.
     pub fn new(folders: impl IntoIterator<Item = PathBuf>) -> Result<Self, RootError> {
         let mut roots: Vec<Root> = Vec::new();
         for folder in folders {
@@ -79,13 +80,13 @@ impl Roots {
         Ok(Self(roots.into()))
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no roots.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The folders, as they were named, and whether each of them is watched now.
+    /// Returns each folder as configured, and whether it is watched now.
     pub fn statuses(&self) -> impl Iterator<Item = (&Path, bool)> {
         self.0.iter().map(|root| (root.configured.as_path(), root.read().paths.is_some()))
     }
@@ -98,17 +99,18 @@ impl Roots {
         self.0.get(root).map(|root| root.configured.as_path())
     }
 
-    /// From now on what is read in the root is kept. Returns the term.
+    /// Marks a root as watched: files read in it are cached from now on. Returns the epoch.
     pub(super) fn activate(&self, root: usize, scope: Arc<RootPaths>) -> u64 {
         self.set_state(root, Some(scope))
     }
 
-    /// From now on nothing that is read in the root is kept, whoever had it watched.
+    /// Marks a root as not watched, in any epoch.
     pub(super) fn deactivate(&self, root: usize) {
         self.set_state(root, None);
     }
 
-    /// The same, unless the term is over: who comes late ends nothing that another has begun. Whether it was not.
+    /// Marks a root as not watched, unless the epoch is over: a late end does not affect a later epoch. Returns
+    /// whether it ended the epoch.
     pub(super) fn end_epoch(&self, root: usize, term: u64) -> bool {
         let Some(root) = self.0.get(root) else { return false };
         let mut seat = root.write();
@@ -133,14 +135,14 @@ impl Roots {
         seat.paths.clone().map(|scope| (scope, seat.epoch))
     }
 
-    /// Where an absolute path is, if that is watched and can stand in a key.
+    /// Locates an absolute path, if it is watched and can stand in a key.
     pub(crate) fn locate(&self, path: &Path) -> Option<WatchedPath> {
         let within = |(index, root): (usize, &Root)| {
             let seat = root.read();
             let scope = seat.paths.as_ref()?;
             let rest =
                 path.strip_prefix(&root.configured).or_else(|_| path.strip_prefix(&scope.canonical)).ok()?;
-            // What is joined with nothing would end with a slash.
+            // Joining an empty path would add a trailing slash.
             let real = if rest.as_os_str().is_empty() {
                 scope.canonical.clone()
             } else {
@@ -157,7 +159,7 @@ impl Roots {
         stands.max_by_key(|(length, _)| *length).map(|(_, stand)| stand)
     }
 
-    /// Whether the root has been watched ever since.
+    /// Returns whether the root has been watched without a break since then.
     pub(crate) fn is_current(&self, stand: &WatchedPath) -> bool {
         self.0.get(stand.root).is_some_and(|root| {
             let seat = root.read();

@@ -1,4 +1,4 @@
-//! What only the inside can bring about: that the system loses events.
+//! Tests that need the inside of the watcher: the system loses events.
 
 use std::fs;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::watcher::RootWatcher;
 use super::{Roots, WatchActor, WatchErrorKind, WatchMessage, WatchPolicy};
 use crate::cache::{CacheActor, CacheHandle, EntryOptions, FileCache};
 
-/// More events than the system holds for one watcher; a file has four.
+/// Returns more files than the event queue of one watcher holds; each file causes four events.
 fn files_to_overflow() -> u32 {
     let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
     limit.trim().parse::<u32>().unwrap() / 2
@@ -27,13 +27,13 @@ async fn watcher_queue_overflow_reports_overflow() {
     let folder = tempfile::tempdir().unwrap();
     let eye = Arc::new(RootWatcher::open(folder.path()).unwrap());
     {
-        // The watcher's thread cannot tell what it reads, so what it does not read heaps up.
+        // The watcher's thread is blocked here, so its events pile up.
         let _held = eye.pending.batch();
         for n in 0..files_to_overflow() {
             fs::write(folder.path().join(n.to_string()), "x").unwrap();
         }
     }
-    // Those that it held come first.
+    // The events that it held come first.
     let fault = loop {
         let attended =
             RootWatcher::next_batch(Arc::clone(&eye), Duration::from_millis(1), Duration::from_secs(60));
@@ -87,7 +87,7 @@ async fn watch_overflow_invalidates_root_and_rewatches() {
     };
     assert_eq!(search("found before").await.unwrap(), "found before");
 
-    // As the watcher tells it when the system has lost events.
+    // The watcher sends this when the system has lost events.
     let (scope, term) = roots.active_paths(0).unwrap();
     let mut batch = EventBatch::default();
     assert!(batch.record_event(&scope, Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan))));

@@ -1,6 +1,6 @@
-//! The watcher of one root: notify's, and what it has told.
+//! The watcher of one root: notify's watcher, and the events that it reported.
 //!
-//! notify calls back from a thread of its own. What it tells is gathered under a lock, in bounded space; nobody there ever
+//! notify calls back on a thread of its own. Its events are gathered under a lock in bounded space; that thread never
 //! waits for the actor.
 
 use parking_lot::{Mutex, MutexGuard};
@@ -21,10 +21,10 @@ use super::batch::{EventBatch, RootPaths};
 use super::error::{WatchError, WatchErrorKind};
 use super::path_key::PathKey;
 
-/// How often a folder is tried that is gone and there again while it is looked at.
+/// The number of attempts for a folder that disappears and comes back during a scan.
 const WATCH_ATTEMPTS_MAX: u32 = 3;
 
-/// A root that is watched. Dropped, it no longer is.
+/// A watched root. Dropping this ends the watch.
 pub(super) struct RootWatcher {
     pub(super) paths: Arc<RootPaths>,
     pub(super) pending: Arc<PendingEvents>,
@@ -38,7 +38,7 @@ impl fmt::Debug for RootWatcher {
     }
 }
 
-/// What a watcher has told and nobody has carried out yet.
+/// The events of a watcher that are not applied yet.
 #[derive(Debug, Default)]
 pub(super) struct PendingEvents {
     batch: Mutex<EventBatch>,
@@ -51,14 +51,14 @@ impl PendingEvents {
         self.batch.lock()
     }
 
-    /// Lets the watcher's thread panic at its next event.
+    /// Makes the watcher's thread panic at its next event.
     #[cfg(debug_assertions)]
     pub(super) fn panic_at_next_event(&self) {
         self.should_panic.store(true, Ordering::Relaxed);
     }
 }
 
-/// notify's end of what is gathered. It is dropped with the watcher's thread, however that ends.
+/// Receives notify's events. It is dropped with the watcher's thread, however that ends.
 struct NotifyHandler {
     paths: Arc<RootPaths>,
     pending: Arc<PendingEvents>,
@@ -84,7 +84,7 @@ impl Drop for NotifyHandler {
 }
 
 impl RootWatcher {
-    /// Watches a folder. What changes in it after this has returned is told. Blocks.
+    /// Watches a folder. Changes after this has returned are reported. Blocks.
     pub(super) fn open(named: &Path) -> Result<Self, WatchError> {
         let (identity, real) = FolderIdentity::read(named)?;
         let place = PathKey::from_path(&real).ok_or_else(|| WatchError {
@@ -98,8 +98,8 @@ impl RootWatcher {
         let watcher = RecommendedWatcher::new(listener, config).map_err(|error| WatchError::from(&error))?;
         let eye = Self { paths: scope, pending: gathered, identity, watcher: Mutex::new(Some(watcher)) };
         if is_inotify() {
-            // Nothing is told of a folder that moves together with one above it. What is not allowed here is left to
-            // the look at the root that is taken now and then.
+            // No event reports that a folder moves together with one above it. A folder without permission is left to
+            // the periodic check of the root.
             let above =
                 eye.paths.configured.ancestors().skip(1).chain(eye.paths.canonical.ancestors().skip(1));
             for folder in above {
@@ -114,7 +114,7 @@ impl RootWatcher {
     fn watch(&self, folder: &Path, mode: RecursiveMode) -> Result<(), WatchError> {
         let mut watcher = self.watcher.lock();
         let Some(watcher) = watcher.as_mut() else { return Err(WatchErrorKind::Ended.into()) };
-        // notify takes it for granted that its thread is there.
+        // notify assumes that its thread runs, and panics otherwise.
         let watched = catch_unwind(AssertUnwindSafe(|| watcher.watch(folder, mode)));
         match watched {
             Ok(watched) => watched.map_err(|error| WatchError::from(&error)),
@@ -122,16 +122,15 @@ impl RootWatcher {
         }
     }
 
-    /// Whether the root is still the one that is watched.
+    /// Checks that the root is still the watched folder.
     fn verify_root(&self) -> Result<(), WatchError> {
         let (identity, real) = FolderIdentity::read(&self.paths.configured)?;
         let is_same = identity == self.identity && real == self.paths.canonical;
         if is_same { Ok(()) } else { Err(WatchErrorKind::Moved.into()) }
     }
 
-    /// Sees to it that new folders are watched. notify does so by itself, but not always: it gives up a tree in which
-    /// something vanishes while it looks through it, and says nothing. And when this returns, it has done so: what changed
-    /// in them unseen did so before.
+    /// Watches new folders. notify does so too, but silently gives up a tree in which something disappears during its
+    /// scan. When this returns, notify has scanned it, so unseen changes happened before.
     fn watch_new_folders(&self, batch: &EventBatch) -> Result<(), WatchError> {
         if is_inotify() {
             batch.new_folders.iter().try_for_each(|folder| self.watch_new_folder(folder))?;
@@ -156,7 +155,7 @@ impl RootWatcher {
         }
     }
 
-    /// Takes what was gathered, and sees to the watcher. Blocks.
+    /// Takes the gathered events, and maintains the watcher. Blocks.
     fn take_batch(&self) -> EventBatch {
         let mut batch = std::mem::take(&mut *self.pending.batch());
         if batch.error.is_none()
@@ -167,8 +166,8 @@ impl RootWatcher {
         batch
     }
 
-    /// Waits until something has happened, then for as long as it may go on, and brings it. Where nothing happens, it
-    /// looks at the root every `look_every`: of a mount there is no event.
+    /// Waits for a change, gathers further ones for the debounce time, and returns them. Without changes it checks
+    /// the root every `look_every`: a mount causes no event.
     pub(super) async fn next_batch(eye: Arc<Self>, debounce: Duration, look_every: Duration) -> EventBatch {
         loop {
             if timeout(look_every, eye.pending.has_events.notified()).await.is_ok() {
@@ -190,12 +189,12 @@ impl RootWatcher {
 impl Drop for RootWatcher {
     fn drop(&mut self) {
         let watcher = self.watcher.get_mut().take();
-        // notify takes it for granted that its thread is there.
+        // notify assumes that its thread runs, and panics otherwise.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(watcher)));
     }
 }
 
-/// What tells one folder from another that has its name.
+/// The identity of a folder, which tells it from another one of the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FolderIdentity {
     #[cfg(unix)]
@@ -222,7 +221,7 @@ impl FolderIdentity {
     }
 }
 
-/// Where each folder is watched by itself.
+/// Returns whether each folder has a watch of its own on this system.
 fn is_inotify() -> bool {
     RecommendedWatcher::kind() == WatcherKind::Inotify
 }

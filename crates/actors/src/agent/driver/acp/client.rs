@@ -32,16 +32,16 @@ use super::turn::{TurnEnd, TurnGuard};
 use crate::agent::{MessageId, UpdateBroadcast};
 use crate::error::excerpt;
 
-/// How long the bookkeeping may take to wind up once nothing comes in any more.
+/// The time that the protocol's bookkeeping may take after the input has ended.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The most of an answer that an error shows, in characters.
+/// The most characters of an answer that an error quotes.
 const QUOTE_CHARS_MAX: usize = 200;
 
-/// What an agent may be known by, in characters.
+/// The most characters of an agent's name.
 const NAME_CHARS_MAX: usize = 100;
 
-/// What an agent said of itself.
+/// The agent's answer to `initialize`.
 #[derive(Debug, Clone, Default)]
 struct InitializeInfo {
     name: Option<String>,
@@ -50,27 +50,30 @@ struct InitializeInfo {
     auth_methods: Vec<String>,
 }
 
-/// One connection to an agent, with at most one conversation.
+/// A connection to an agent, with at most one session.
 ///
-/// All that it does in the background is one task, which ends when this is dropped. Dropping it does not end the agent;
-/// it closes the pipe. What the agent says beside its answers goes to an [`AgentFeed`], which never makes it wait.
+/// Its background work is one task, which ends when this is dropped. Dropping it closes the pipe, but does not end
+/// the agent. What the agent says beside its answers goes to an [`UpdateBroadcast`], which never makes the agent
+/// wait.
 pub struct AcpClient {
     shared: Arc<SharedConnection>,
     connection: ConnectionTo<Agent>,
     end: watch::Receiver<Option<AcpError>>,
     initialize_info: InitializeInfo,
-    /// One turn at a time: the permit is held until the agent has ended it, even where nobody waits for that.
+    /// Allows one turn at a time: the permit is held until the agent has ended the turn, even if no caller waits for
+    /// it.
     turns: Arc<Semaphore>,
     options: AcpOptions,
     _task: JoinSet<()>,
 }
 
 impl AcpClient {
-    /// Connects to the agent at the other end of these pipes, and has it introduce itself.
+    /// Connects to the agent at the other end of these pipes, and initializes the protocol.
     ///
     /// # Errors
     ///
-    /// The agent does not answer within [`AcpOptions::setup_timeout`], speaks no version that we do, or no ACP at all.
+    /// Fails if the agent does not answer within [`AcpOptions::setup_timeout`], supports no common version, or does
+    /// not speak ACP.
     pub async fn open<R, W>(
         read: R,
         write: W,
@@ -129,38 +132,38 @@ impl AcpClient {
         })
     }
 
-    /// What the agent calls itself, with its version; bounded.
+    /// Returns the agent's name and version, cut to a maximum length.
     #[must_use]
     pub fn agent_name(&self) -> Option<&str> {
         self.initialize_info.name.as_deref()
     }
 
-    /// What the agent accepts beside text.
+    /// Returns the content that the agent accepts beside text.
     #[must_use]
     pub fn accepted_content(&self) -> AcceptedContent {
         self.initialize_info.accepted_content
     }
 
-    /// What the agent knows the conversation by, once there is one.
+    /// Returns the session's id, once there is a session.
     #[must_use]
     pub fn session(&self) -> Option<String> {
         self.shared.lock_state().session().map(str::to_owned)
     }
 
-    /// Whether the agent waits for a person's answer.
+    /// Returns whether the agent waits for a person's answer.
     #[must_use]
     pub fn has_asks(&self) -> bool {
         self.shared.lock_state().has_asks()
     }
 
-    /// Begins a conversation about the folder `cwd`, an absolute path; takes up the one known as `kept` again where the
-    /// agent offers that, and says so where it cannot. To be called once, before the first prompt.
+    /// Starts a session in the folder `cwd`, an absolute path. Resumes the session `saved` if the agent can, and
+    /// otherwise reports why not. Call it once, before the first prompt.
     ///
-    /// What the agent tells again on the way is published as replay.
+    /// Updates that the agent repeats meanwhile are published as replay.
     ///
     /// # Errors
     ///
-    /// No conversation has begun. [`AcpFault::LoginWanted`] where the agent wants that first.
+    /// Fails if no session started; with [`AcpError::AuthRequired`] if the agent requires a login first.
     pub async fn start_session(&self, cwd: &Path, kept: Option<&str>) -> Result<SessionStart, AcpError> {
         if !cwd.is_absolute() {
             return Err(AcpError::FolderNotAbsolute(cwd.to_owned()));
@@ -170,7 +173,7 @@ impl AcpClient {
         for way in resume_methods(self.initialize_info.resume_capabilities) {
             match self.resume_session(cwd, kept, way).await {
                 Ok(()) => return Ok(SessionStart { id: kept.to_owned(), origin: way, lost: None }),
-                // It does not know it any more, or cannot read it: another way may be open.
+                // The agent lost the session or cannot read it: another method may work.
                 Err(fault @ (AcpError::Refused { .. } | AcpError::InvalidResponse { .. })) => {
                     why = fault.to_string()
                 }
@@ -180,7 +183,7 @@ impl AcpClient {
         self.new_session(cwd, Some(LostSession { id: kept.to_owned(), why })).await
     }
 
-    /// Whether the agent takes conversations up again at all.
+    /// Returns whether the agent can resume sessions.
     pub(super) fn can_resume(&self) -> bool {
         resume_methods(self.initialize_info.resume_capabilities).next().is_some()
     }
@@ -219,14 +222,14 @@ impl AcpClient {
         }
     }
 
-    /// Tells the agent something, and waits for the end of its turn. One turn runs at a time; the next waits for it.
+    /// Sends a prompt, and waits for the end of its turn. One turn runs at a time; the next waits for it.
     ///
-    /// Dropping the future calls the turn off at the agent, and settles the questions that are open. The turn then goes
-    /// on until the agent confirms that; [`AcpOptions::turn_wait`] bounds how long another one waits for it.
+    /// Dropping the future cancels the turn at the agent, and closes its open questions. The turn then continues
+    /// until the agent confirms. [`AcpOptions::previous_turn_timeout`] bounds how long the next turn waits for that.
     ///
     /// # Errors
     ///
-    /// [`AcpFault::of_turn`] says which of them leave open whether the agent acted on it.
+    /// [`AcpError::to_turn_error`] says which errors leave open whether the agent acted on the prompt.
     pub async fn prompt(&self, letter: MessageId, prompt: AcpPrompt) -> Result<TurnEnd, AcpError> {
         prompt.check_accepted(self.initialize_info.accepted_content)?;
         let turns = Arc::clone(&self.turns).acquire_owned();
@@ -257,7 +260,7 @@ impl AcpClient {
         Ok(TurnEnd { stop_reason, text: said.text, is_text_cut: said.is_cut })
     }
 
-    /// Calls off the turn that runs, if there is one: its [`prompt`](Self::prompt) then returns with the stop reason
+    /// Cancels the running turn, if there is one. Its [`prompt`](Self::prompt) returns with the stop reason
     /// `cancelled`, once the agent says so.
     pub fn cancel(&self) {
         self.cancel_turn(None);
@@ -270,31 +273,31 @@ impl AcpClient {
             (open, desk.session().map(str::to_owned))
         };
         if let Some(session) = session {
-            // Where the connection has ended, so has the turn.
+            // If the connection has ended, so has the turn.
             let _ = self.connection.send_notification(CancelNotification::new(session));
         }
         self.shared.cancel_asks(open);
     }
 
-    /// Answers the agent's question `ask` with one of the options that it offers.
+    /// Answers the agent's question `ask` with one of its options.
     ///
     /// # Errors
     ///
-    /// [`AcpFault::NotAsked`] where it does not ask that (any more), [`AcpFault::NoSuchOption`] where that is no answer;
-    /// the question then stays open.
+    /// Fails with [`AcpError::UnknownAsk`] if the question is not open. Fails with [`AcpError::InvalidAnswer`] if it
+    /// has no such option; the question then stays open.
     pub fn answer(&self, ask: &str, option: &str) -> Result<(), AcpError> {
         let open = self.shared.lock_state().answer_ask(ask, option)?;
         self.shared.settle_ask(ask.to_owned(), open, AskOutcome::Selected(option.to_owned()));
         Ok(())
     }
 
-    /// Why the connection has ended, if it has.
+    /// Returns why the connection ended, if it has.
     #[must_use]
     pub fn end(&self) -> Option<AcpError> {
         self.end.borrow().clone()
     }
 
-    /// Waits for the end of the connection, and says why it ended.
+    /// Waits for the end of the connection, and returns its reason.
     pub fn ended(&self) -> impl Future<Output = AcpError> + Send + use<> {
         let mut end = self.end.clone();
         async move {
@@ -303,7 +306,7 @@ impl AcpClient {
         }
     }
 
-    /// Asks the agent, and hands its answer to `in_order` before anything that it sends later is looked at.
+    /// Sends a request. Calls `in_order` with the answer before any later message of the agent is handled.
     async fn request<Req: JsonRpcRequest>(
         &self,
         method: &'static str,
@@ -339,14 +342,14 @@ impl AcpClient {
         let logins = self.initialize_info.auth_methods.clone();
         let sent = self.connection.send_request(untyped).on_receiving_result(async move |answer| {
             let answer = match answer {
-                // Nobody answered: what ended the connection is what whoever waits is told.
+                // There was no answer: the caller gets the reason for which the connection ended.
                 Err(error) if is_incoming_transport_closed(&error) || is_connection_terminated(&error) => {
                     return Ok(());
                 }
                 Err(error) => Err(AcpError::from_rpc_error(method, &error, &logins)),
                 Ok(answer) => Ok(answer),
             };
-            // Nobody waits any more where the future was dropped.
+            // No caller waits if the future was dropped.
             let _ = told.send(in_order(answer));
             Ok(())
         });
@@ -369,7 +372,7 @@ impl std::fmt::Debug for AcpClient {
     }
 }
 
-/// Calls a turn off, unless it has ended.
+/// Cancels a turn, unless it has ended.
 struct CancelTurnOnDrop<'a> {
     client: &'a AcpClient,
     turn: u64,
@@ -381,7 +384,7 @@ impl Drop for CancelTurnOnDrop<'_> {
     }
 }
 
-/// The connection's one task.
+/// Runs the connection's one task.
 async fn run_connection(
     mut read: impl AsyncRead + Unpin,
     mut write: impl AsyncWrite + Unpin,
@@ -391,20 +394,20 @@ async fn run_connection(
     let (ours, theirs) = Channel::duplex();
     let ears = ClientHandler(Arc::clone(&ending.shared));
     let bookkeeping = Builder::new_with(Client, ears).connect_with(ours, async move |connection| {
-        // Nobody wants it where the client is gone, and then this task ends as well.
+        // If the client is gone, the send fails and this task ends as well.
         let _ = connected.send(connection.clone());
         connection.incoming_closed().await;
         Ok(())
     });
     let shared = &*ending.shared;
-    // The pipes stay open until the end is told: an agent that is cut off may end over a pipe that closes, and that would
-    // be taken for the cause.
+    // The pipes stay open until the end is published: an agent may exit over a closed pipe, and that exit would count
+    // as the cause.
     let carried = relay(&mut read, &mut write, theirs, &shared.limits, shared);
     let (mut bookkeeping, carried) = (std::pin::pin!(bookkeeping), std::pin::pin!(carried));
     let fault = tokio::select! {
         biased;
         fault = carried => {
-            // What came before the end is still dealt with.
+            // Messages from before the end are still handled.
             let _: Result<Result<(), RpcError>, _> = timeout(DRAIN_TIMEOUT, bookkeeping).await;
             fault
         }

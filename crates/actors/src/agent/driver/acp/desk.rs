@@ -1,4 +1,4 @@
-//! What is under way with one agent: the conversation, its turn, the questions that wait for a person. Pure.
+//! The state of one session: its turn, and the questions that wait for a person. Pure.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::fault::AcpError;
 use crate::agent::MessageId;
 
-/// What stands on the desk.
+/// The state of one session.
 #[derive(Debug, Default)]
 pub(super) struct SessionState {
     session: Option<String>,
@@ -18,7 +18,7 @@ pub(super) struct SessionState {
     asks: BTreeMap<String, PendingQuestion>,
 }
 
-/// A turn: from a prompt until the agent says that it is done with it.
+/// A turn: from a prompt until the agent ends it.
 #[derive(Debug)]
 struct ActiveTurn {
     number: u64,
@@ -27,14 +27,14 @@ struct ActiveTurn {
     text: TurnText,
 }
 
-/// What the agent said in a turn, as far as it is kept.
+/// The agent's text in a turn, up to a limit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct TurnText {
     pub(super) text: String,
     pub(super) is_cut: bool,
 }
 
-/// A question of the agent's that nobody has answered yet.
+/// A question of the agent that has no answer yet.
 #[derive(Debug)]
 pub(super) struct PendingQuestion {
     pub(super) message_id: Option<MessageId>,
@@ -42,27 +42,27 @@ pub(super) struct PendingQuestion {
     answer: oneshot::Sender<AskOutcome>,
 }
 
-/// What a question comes to.
+/// The outcome of a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum AskOutcome {
-    /// This option.
+    /// This option was selected.
     Selected(String),
-    /// Nobody answers any more.
+    /// The question was cancelled.
     Cancelled,
 }
 
-/// Why a question is not put to anybody.
+/// Says why a question is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AskRejection {
-    /// It is about another conversation.
+    /// The question belongs to another session.
     OtherSession,
-    /// As many as there may be are open already.
+    /// The maximum of questions is open already.
     TooMany,
-    /// The turn that it belongs to has been called off.
+    /// The turn of the question was cancelled.
     Cancelled,
 }
 
-/// Whose an update is.
+/// Says which turn or replay an update belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct UpdateOrigin {
     pub(super) message_id: Option<MessageId>,
@@ -74,25 +74,25 @@ impl SessionState {
         self.session.as_deref()
     }
 
-    /// The conversation is this one from now on.
+    /// Sets the session.
     pub(super) fn set_session(&mut self, session: &str) {
         self.session = Some(session.to_owned());
         self.is_replaying = false;
     }
 
-    /// The agent is asked to tell this conversation again.
+    /// Notes that the agent was asked to load this session and repeats its updates.
     pub(super) fn begin_replay(&mut self, session: &str) {
         self.session = Some(session.to_owned());
         self.is_replaying = true;
     }
 
-    /// No conversation is there.
+    /// Clears the session.
     pub(super) fn clear_session(&mut self) {
         self.session = None;
         self.is_replaying = false;
     }
 
-    /// A turn begins, and has the number that this returns.
+    /// Begins a turn, and returns its number.
     pub(super) fn begin_turn(&mut self, letter: MessageId) -> u64 {
         self.turns += 1;
         let number = self.turns;
@@ -101,13 +101,14 @@ impl SessionState {
         number
     }
 
-    /// The turn has ended: what was said in it, and the questions that nobody needs to answer any more.
+    /// Ends the turn. Returns its text, and its questions that are now obsolete.
     pub(super) fn end_turn(&mut self) -> (TurnText, Vec<(String, PendingQuestion)>) {
         let said = self.turn.take().map(|turn| turn.text).unwrap_or_default();
         (said, self.take_asks())
     }
 
-    /// The turn of this number, or whichever runs, is called off, if it has not been yet: its questions.
+    /// Cancels the turn of this number, or the running one for `None`, if it was not cancelled yet. Returns its
+    /// questions.
     pub(super) fn cancel_turn(&mut self, number: Option<u64>) -> Option<Vec<(String, PendingQuestion)>> {
         let is_meant = |turn: &&mut ActiveTurn| number.is_none_or(|number| turn.number == number);
         let turn = self.turn.as_mut().filter(is_meant).filter(|turn| !turn.is_cancelled)?;
@@ -115,7 +116,7 @@ impl SessionState {
         Some(self.take_asks())
     }
 
-    /// Everything that waits for an answer.
+    /// Removes all open questions.
     pub(super) fn take_asks(&mut self) -> Vec<(String, PendingQuestion)> {
         std::mem::take(&mut self.asks).into_iter().collect()
     }
@@ -124,7 +125,7 @@ impl SessionState {
         !self.asks.is_empty()
     }
 
-    /// Takes note of an update: whose it is. What the agent says is kept, up to `text_bytes_max`.
+    /// Records an update, and returns the turn that it belongs to. Keeps the agent's text up to `text_bytes_max`.
     pub(super) fn record_update(
         &mut self,
         session: &str,
@@ -148,7 +149,7 @@ impl SessionState {
         UpdateOrigin { message_id: Some(turn.message_id), is_replay: false }
     }
 
-    /// Puts a question, which is answered through what this returns.
+    /// Opens a question. The returned receiver gets its outcome.
     pub(super) fn open_ask(
         &mut self,
         name: &str,
@@ -171,7 +172,7 @@ impl SessionState {
         Ok((letter, answered))
     }
 
-    /// Takes a question off the desk whose answer is this.
+    /// Removes the question that this answers.
     pub(super) fn answer_ask(&mut self, name: &str, option: &str) -> Result<PendingQuestion, AcpError> {
         let ask = self.asks.get(name).ok_or_else(|| AcpError::UnknownAsk(name.to_owned()))?;
         if !ask.options.iter().any(|offered| offered == option) {
@@ -180,16 +181,16 @@ impl SessionState {
         self.remove_ask(name).ok_or_else(|| AcpError::UnknownAsk(name.to_owned()))
     }
 
-    /// Takes a question off the desk.
+    /// Removes a question.
     pub(super) fn remove_ask(&mut self, name: &str) -> Option<PendingQuestion> {
         self.asks.remove(name)
     }
 }
 
 impl PendingQuestion {
-    /// Tells the agent.
+    /// Sends the outcome to the agent.
     pub(super) fn settle(self, choice: AskOutcome) {
-        // Nobody listens where the agent itself has gone.
+        // The send fails if the agent itself has gone.
         let _ = self.answer.send(choice);
     }
 }

@@ -1,4 +1,4 @@
-//! Starts an agent that speaks the Agent Client Protocol, talks to it, and takes the conversation up again.
+//! The driver starts an agent that speaks the Agent Client Protocol, talks to it, and resumes its session.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::path::PathBuf;
@@ -29,27 +29,27 @@ use crate::agent::updates::{AgentUpdate, UpdateBroadcast, UpdateKind};
 use crate::error::{Error, Reason, Secrets};
 use crate::process::{Launch, ProcessManager, Readiness};
 
-/// How often it is looked how much memory the process takes.
+/// The interval of memory measurements.
 const MEMORY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// After so many starts in a row that ended when the agent was to take its conversation up again, it begins another one.
+/// The number of starts in a row that may end during a resumption; after that a new session starts.
 const RESUME_FAILURES_MAX: u32 = 3;
 
-/// What of a conversation outlives the process, and the runtime.
+/// The data of a session that outlives the process and the runtime.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct SavedSession {
     id: String,
-    /// What it is about: an agent takes a conversation up again only there.
+    /// The working directory: an agent resumes a session only there.
     cwd: PathBuf,
-    /// The one before, if this is another one in its place.
+    /// The previous session, if this one replaces it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lost: Option<LostSession>,
 }
 
-/// Starts an agent's process, and talks to it over its input and output. Its letters are prompts.
+/// Starts an agent's process, and talks to it over its standard input and output. Its messages are prompts.
 ///
-/// It is ready when it has introduced itself and begun a conversation. When this is dropped, the process is killed with
-/// all that it started.
+/// The agent is ready once it has initialized and started a session. When the driver is dropped, the process is
+/// killed with all that it started.
 pub struct AcpDriver {
     launch: Launch,
     manager: ProcessManager,
@@ -58,21 +58,22 @@ pub struct AcpDriver {
     secrets: Secrets,
     memory_bytes_max: Option<u64>,
     memory_interval: Duration,
-    /// One restart at a time.
+    /// Allows one restart at a time.
     restart_lock: tokio::sync::Mutex<()>,
     instance: Mutex<Option<Arc<AcpInstance>>>,
     session: Mutex<Option<SavedSession>>,
-    /// Starts in a row that ended when the agent was to take its conversation up again.
+    /// The number of starts in a row that ended during a resumption.
     failed_resumes: AtomicU32,
 }
 
 impl AcpDriver {
-    /// An agent that is started like this, and whose processes `warden` keeps from being left behind. Conversations are
-    /// about the folder in which it runs. It cannot be [`Readiness::Stdout`]: its output is the protocol.
+    /// Creates a driver that starts agents by `launch`; `manager` cleans up processes that would be left behind.
+    /// Sessions are about the process's working directory. `launch` cannot use [`Readiness::Stdout`], since the
+    /// output is the protocol.
     #[must_use]
     pub fn new(launch: Launch, warden: ProcessManager) -> Self {
         let options = AcpOptions {
-            // How long the whole start may take is said by the launch.
+            // The launch itself bounds the whole start.
             setup_timeout: launch.ready_timeout.saturating_mul(2),
             load_timeout: launch.ready_timeout.saturating_mul(2),
             ..AcpOptions::default()
@@ -99,28 +100,29 @@ impl AcpDriver {
         self
     }
 
-    /// Uses the connection like this.
+    /// Sets the options of the connection.
     #[must_use]
     pub fn with_options(mut self, options: AcpOptions) -> Self {
         self.options = options;
         self
     }
 
-    /// Cuts these out of what it tells of the agent's words, beside what is secret in the agent's own environment.
+    /// Redacts these secrets from the agent's texts, beside those in the agent's own environment.
     #[must_use]
     pub fn with_secrets(mut self, secrets: Secrets) -> Self {
         self.secrets = secrets.with_environment(&self.launch.spec.env);
         self
     }
 
-    /// Has the agent restarted when it and what it started hold more memory than this, in bytes, three looks in a row.
+    /// Restarts the agent when it and its descendants hold more memory than this, in bytes, at three measurements in
+    /// a row.
     #[must_use]
     pub fn with_memory_ceiling(mut self, bytes_max: u64) -> Self {
         self.memory_bytes_max = Some(bytes_max);
         self
     }
 
-    /// Looks at the memory that often, in place of every 10 s.
+    /// Measures the memory at this interval, in place of every 10 s.
     #[must_use]
     pub fn with_memory_interval(mut self, interval: Duration) -> Self {
         self.memory_interval = interval;
@@ -150,11 +152,11 @@ impl AcpDriver {
         }
     }
 
-    /// Resolves when the agent has ended by itself, cannot be talked to any more, or takes too much memory.
+    /// Resolves when the agent has exited, lost its connection, or takes too much memory.
     async fn wait_for_exit(&self) -> Observation {
         let Some(life) = self.instance() else { return self.observe().await };
         let over = life.ended();
-        // Whoever ends the agent for good must not find it held up by this.
+        // A weak reference, so that this does not keep the agent alive.
         let life = Arc::downgrade(&life);
         let memory = wait_until_over_ceiling(self.memory_bytes_max, self.memory_interval, || {
             let life = life.clone();
@@ -165,7 +167,7 @@ impl AcpDriver {
             why = memory => {
                 if let Some(life) = life.upgrade() {
                     life.mark_for_kill(&why);
-                    // It is not to grow until its restart is due.
+                    // It must not grow until its restart is due.
                     life.stop().await;
                 }
                 Observation::Exited { why }
@@ -235,7 +237,7 @@ impl AcpDriver {
 
     async fn stop_instance(&self, life: &Arc<AcpInstance>) {
         life.stop().await;
-        // Another may have been started meanwhile.
+        // Another instance may have started meanwhile.
         self.lock_instance().take_if(|now| Arc::ptr_eq(now, life));
     }
 
@@ -249,7 +251,7 @@ impl AcpDriver {
                 .map_err(|error| Error::new(Reason::BadResponse).with_details(&error.to_string())),
             Err(fault) => {
                 let error = match (life.exit_for(&fault).await, life.stop_reason()) {
-                    // Its input and output end with it, however it takes that.
+                    // The pipes end with the process, and its exit says more.
                     (_, Some(why)) if fault.is_pipe_end() => outcome_unknown_error(&why),
                     (Some(exit), _) => outcome_unknown_error(&exited_error(&exit)),
                     (None, _) => fault.to_turn_error(),
@@ -263,7 +265,7 @@ impl AcpDriver {
 fn connect_error(why: &AcpConnectError) -> Error {
     match why {
         AcpConnectError::Launch(fault) => start_error(fault),
-        // What a person has to do about it is another matter than a program that does not run.
+        // A login is a person's task, unlike a program that does not run.
         AcpConnectError::Protocol(fault @ (AcpError::AuthRequired(_) | AcpError::UnsupportedVersion(_))) => fault.to_error(),
         AcpConnectError::Protocol(fault) => Error::new(Reason::AgentFailed)
             .with_message("The agent was started, and does not talk to us. Check that it speaks the Agent Client Protocol.")
@@ -302,7 +304,7 @@ impl Driver for AcpDriver {
         }
     }
 
-    /// What it is about is its conversation, which it keeps itself.
+    /// The agent keeps its session itself, so there is no state to read.
     fn read_state(&self) -> BoxFuture<'_, Result<AgentState, DriverError>> {
         std::future::ready(Ok(AgentState::Unsupported)).boxed()
     }
@@ -315,7 +317,7 @@ impl Driver for AcpDriver {
         self.instance()?.usage()
     }
 
-    /// One that waits for a person's answer does not hang.
+    /// An agent that waits for a person's answer is not stuck.
     fn activity(&self) -> Activity {
         let activity = self.options.meter.activity();
         let asks = self.instance().is_some_and(|life| life.client().is_some_and(AcpClient::has_asks));
@@ -330,7 +332,7 @@ impl Driver for AcpDriver {
         self.deliver_message(letter).boxed()
     }
 
-    /// An answer is the id of one of the options, or an object that has it as `optionId`.
+    /// Accepts the id of an option, or an object that has it as `optionId`.
     fn answer(&self, ask: &str, answer: Value) -> Result<(), Error> {
         let option = answer.as_str().or_else(|| answer["optionId"].as_str()).ok_or_else(|| {
             let words = "an answer is the id of one of the options, as a text or in \"optionId\"";
@@ -341,7 +343,7 @@ impl Driver for AcpDriver {
         let life = self.instance().ok_or_else(|| not_running_error("its process does not run"))?;
         let client = life.client().ok_or_else(|| AcpError::UnknownAsk(ask.to_owned()).to_error())?;
         client.answer(ask, option).map_err(|fault| fault.to_error())?;
-        // From now on it is the agent again that is waited for.
+        // The agent is working again from now on.
         self.options.meter.note_progress();
         Ok(())
     }

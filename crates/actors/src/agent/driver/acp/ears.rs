@@ -1,4 +1,4 @@
-//! What an agent says and asks of its own accord.
+//! Handles the messages and questions that an agent sends.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use super::pipe::TransportObserver;
 use crate::agent::{ActivityMeter, AgentUpdate, MessageId, UpdateBroadcast, UpdateKind};
 use crate::error::excerpt;
 
-/// What a connection and those who use it share.
+/// The state that a connection and its users share.
 pub(super) struct SharedConnection {
     state: Mutex<SessionState>,
     pub(super) updates: UpdateBroadcast,
     pub(super) meter: ActivityMeter,
     pub(super) limits: AcpLimits,
-    /// Counts questions up, over all connections of one agent: an answer to an old one must not meet a new one.
+    /// Counts questions over all connections of one agent, so that a late answer never meets a newer question.
     pub(super) ask_counter: Arc<AtomicU64>,
 }
 
@@ -42,7 +42,7 @@ impl SharedConnection {
         self.state.lock()
     }
 
-    /// Settles questions that nobody answers any more, for all to see.
+    /// Cancels questions that are obsolete, and publishes that.
     pub(super) fn cancel_asks(&self, asks: Vec<(String, PendingQuestion)>) {
         for (name, ask) in asks {
             self.settle_ask(name, ask, AskOutcome::Cancelled);
@@ -81,7 +81,7 @@ impl SharedConnection {
         });
     }
 
-    /// Puts a question to whoever listens. What it comes to is told by `responder`, at once or later.
+    /// Opens a question and publishes it. `responder` sends its outcome, at once or later.
     fn open_ask(
         self: &Arc<Self>,
         params: &Value,
@@ -120,7 +120,7 @@ impl SharedConnection {
         Ok(())
     }
 
-    /// Waits for the answer to a question, or until the agent does not ask it any more.
+    /// Waits for the answer to a question, or until the agent withdraws it.
     async fn await_answer(
         self: Arc<Self>,
         name: String,
@@ -159,12 +159,12 @@ impl TransportObserver for SharedConnection {
     }
 
     fn on_stray_line(&self, line: &str) {
-        // What stands in it may be anything, and so a secret.
+        // The line may contain a secret, so it is not logged.
         tracing::warn!(bytes = line.len(), "an agent wrote a line that is no message, which is passed over");
     }
 }
 
-/// Hears what comes in, and never waits.
+/// Handles incoming messages, and never waits.
 pub(super) struct ClientHandler(pub(super) Arc<SharedConnection>);
 
 impl HandleDispatchFrom<Agent> for ClientHandler {
@@ -202,7 +202,7 @@ impl HandleDispatchFrom<Agent> for ClientHandler {
     }
 }
 
-/// Settles all that is open when the connection ends, however it ends.
+/// Settles everything open when the connection ends, however it ends.
 pub(super) struct CloseGuard {
     pub(super) shared: Arc<SharedConnection>,
     pub(super) end: tokio::sync::watch::Sender<Option<AcpError>>,

@@ -1,4 +1,4 @@
-//! Why something between us and an agent did not come to pass.
+//! The errors of connections to an agent.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,83 +8,83 @@ use thiserror::Error;
 
 use crate::error::{Error, Reason, excerpt};
 
-/// The most of an agent's own words that an error repeats, in characters.
+/// The most characters of an agent's text that an error repeats.
 const QUOTE_CHARS_MAX: usize = 300;
 
-/// Why something that an agent was asked for did not come to pass.
+/// Says why a request to an agent failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum AcpError {
-    /// The agent closed its side, or nobody holds the connection any more.
+    /// The agent closed its side, or the connection was dropped.
     #[error("the agent closed the connection")]
     Closed,
-    /// The connection had ended before, for this reason, and nothing was sent.
+    /// The connection had ended before for this reason, and nothing was sent.
     #[error("nothing was sent, for the connection had ended before: {0}")]
     AlreadyEnded(Box<Self>),
     /// The pipe cannot be read or written.
     #[error("the pipe to the agent broke: {0}")]
     Io(String),
-    /// What the agent sent is not the protocol, or breaks a limit. The connection has ended.
+    /// The agent sent something outside the protocol or its limits. The connection has ended.
     #[error("the agent broke the protocol: {what}{}", format_quote(.quote))]
     Violation {
-        /// What is wrong.
+        /// The violation.
         what: String,
-        /// The beginning of what it sent, bounded; empty where there is nothing to show.
+        /// The beginning of the line, bounded; empty if there is none to show.
         quote: String,
     },
     /// The agent speaks another version of the protocol.
     #[error("the agent speaks version {0} of the protocol; it has to speak version 1")]
     UnsupportedVersion(u16),
-    /// The agent wants somebody to log in first.
+    /// The agent requires a login first.
     #[error("the agent wants a login first{}: log in with the agent's own program, then start it again", format_logins(.0))]
     AuthRequired(Vec<String>),
-    /// The agent refused, with an error of its own.
+    /// The agent refused with an error of its own.
     #[error("the agent refused {method}: {words} (code {code})")]
     Refused {
-        /// What it was asked.
+        /// The requested method.
         method: &'static str,
-        /// The error's number.
+        /// The error's code.
         code: i32,
-        /// What it said, bounded.
+        /// The error's text, bounded.
         words: String,
     },
-    /// The agent's answer is not what the protocol says.
+    /// The agent's answer does not follow the protocol.
     #[error("the agent's answer to {method} cannot be understood: {quote:?}")]
     InvalidResponse {
-        /// What it was asked.
+        /// The requested method.
         method: &'static str,
-        /// The beginning of what it answered, bounded.
+        /// The beginning of the answer, bounded.
         quote: String,
     },
     /// The agent did not answer in time.
     #[error("the agent did not answer {method} within {after:?}")]
     TimedOut {
-        /// What it was asked.
+        /// The requested method.
         method: &'static str,
-        /// How long it had.
+        /// The time limit.
         after: Duration,
     },
-    /// What was to be said is nothing that this agent can be told. Nothing was sent.
+    /// The prompt is invalid for this agent. Nothing was sent.
     #[error("{0}")]
     InvalidPrompt(String),
-    /// The folder that a conversation is about has to be given from the root.
+    /// The working directory of a session is not an absolute path.
     #[error("the working directory {0:?} has to be an absolute path")]
     FolderNotAbsolute(PathBuf),
-    /// Nothing can be said before a conversation has begun.
+    /// A prompt came before the session.
     #[error("no conversation with the agent has begun")]
     NoSession,
-    /// The agent has not ended the turn before this one, which was called off. Nothing was sent.
+    /// The agent has not ended the previous turn, which was cancelled. Nothing was sent.
     #[error("the agent is still at work on what was called off before")]
     PreviousTurnActive,
-    /// The agent does not ask this, or not any more.
+    /// The question is not open.
     #[error("the agent asks nothing named {0:?}")]
     UnknownAsk(String),
-    /// The answer is not one of those that the agent offers.
+    /// The answer is not one of the agent's options.
     #[error("{given:?} is no answer to that; it may be one of {options:?}")]
     NoSuchOption {
-        /// What was given.
+        /// The given answer.
         given: String,
-        /// What may be given.
+        /// The valid answers.
         options: Vec<String>,
     },
 }
@@ -98,12 +98,12 @@ fn format_logins(logins: &[String]) -> String {
 }
 
 impl AcpError {
-    /// The agent sent something that is wrong, of which `line` is shown in part.
+    /// Returns the error for an invalid message, which shows a part of `line`.
     pub(super) fn violation(what: impl Into<String>, line: &str) -> Self {
         Self::Violation { what: what.into(), quote: excerpt(line, QUOTE_CHARS_MAX) }
     }
 
-    /// The agent answered with an error.
+    /// Returns the error for an agent's error response.
     pub(super) fn from_rpc_error(
         method: &'static str,
         error: &agent_client_protocol::Error,
@@ -120,19 +120,18 @@ impl AcpError {
         Self::Refused { method, code: error.code.into(), words: excerpt(&words, QUOTE_CHARS_MAX) }
     }
 
-    /// Whether the connection has ended, so that nothing more comes of it.
+    /// Returns whether the connection has ended.
     #[must_use]
     pub fn ends_connection(&self) -> bool {
         matches!(self, Self::Closed | Self::Io(_) | Self::Violation { .. })
     }
 
-    /// Whether a pipe between us has ended, which the end of the process explains better.
+    /// Returns whether a pipe has ended, for which the end of the process is the better explanation.
     pub(super) fn is_pipe_end(&self) -> bool {
         matches!(self, Self::Closed | Self::Io(_))
     }
 
-    /// The same for whoever sent the agent something. Where it may have acted on it all the same, the outcome is
-    /// unknown.
+    /// Converts to an error for the sender of a prompt. If the agent may have acted on it, the outcome is unknown.
     #[must_use]
     pub fn to_turn_error(&self) -> Error {
         let error = self.to_error();
@@ -144,12 +143,12 @@ impl AcpError {
         )
     }
 
-    /// The same as an error; what it says is for the log, since it repeats the agent's words.
+    /// Converts to an error whose details are for the log, since they repeat the agent's text.
     #[must_use]
     pub fn to_error(&self) -> Error {
         let reason = match self {
             Self::Closed | Self::Io(_) => Reason::ConnectionClosed,
-            // It reached nobody, and can be handed to whoever comes next.
+            // The agent did not get it, so it can be delivered to the next instance.
             Self::AlreadyEnded(_) => Reason::AgentFailed,
             Self::Violation { .. } | Self::InvalidResponse { .. } | Self::UnsupportedVersion(_) => {
                 Reason::BadResponse
@@ -167,11 +166,11 @@ impl AcpError {
             Some(words) => error.with_message(words),
             None => error,
         };
-        // Whatever an agent was told once, it may have acted on.
+        // The agent may have acted on a prompt that it received.
         Error { retryable: matches!(self, Self::PreviousTurnActive | Self::NoSession), ..error }
     }
 
-    /// What a person reads instead of the reason's own words, which speak of a backend.
+    /// Returns the message for a person, in place of the reason's own text, which is about a backend.
     fn user_message(&self) -> Option<&'static str> {
         Some(match self {
             Self::AlreadyEnded(_) => {

@@ -1,4 +1,4 @@
-//! One life of an agent's process, with the connection to it.
+//! One instance of an agent: its process and the connection to it.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::path::Path;
@@ -21,35 +21,35 @@ use crate::agent::updates::UpdateBroadcast;
 use crate::error::{Error, Reason};
 use crate::process::{Launch, LaunchError, Process, ProcessExit, ProcessManager};
 
-/// How long the end of a connection waits for the end of the process, which says more.
+/// The time for which the end of a connection waits for the end of the process, which says more.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Why an agent does not talk to us.
+/// Says why the connection to an agent failed.
 #[derive(Debug)]
 pub(super) enum AcpConnectError {
-    /// Its process did not come up.
+    /// The process did not start.
     Launch(LaunchError),
-    /// It did not introduce itself, or begin a conversation.
+    /// The agent did not initialize or start a session.
     Protocol(AcpError),
 }
 
-/// The process and the connection. When this is dropped, the process is killed with all that it started.
+/// A process and its connection. When this is dropped, the process is killed with all that it started.
 pub(super) struct AcpInstance {
     process: Process,
-    /// Once it has introduced itself and begun a conversation.
+    /// Set once the agent has initialized and started a session.
     client: OnceLock<AcpClient>,
-    /// It has introduced itself, and is to take a conversation up again.
+    /// Whether the agent has initialized, and is resuming a session.
     is_resuming: AtomicBool,
     started_at: Instant,
-    /// Why it is to be ended though it runs.
+    /// The reason for ending a process that still runs.
     kill_reason: Mutex<Option<Error>>,
-    /// Why it is being stopped, once it is: then however it ends, it ends for that.
+    /// The reason of a requested stop. Once set, it explains the end however the process exits.
     stop_reason: OnceLock<Error>,
     memory: MemoryGauge,
 }
 
 impl AcpInstance {
-    /// Starts the process. Nothing has been said yet: see [`talk`](Self::talk).
+    /// Starts the process. Nothing is sent before [`connect`](Self::connect).
     pub(super) async fn start(launch: &Launch, warden: &ProcessManager) -> Result<Self, LaunchError> {
         Ok(Self {
             process: launch.start(warden).await?,
@@ -62,7 +62,7 @@ impl AcpInstance {
         })
     }
 
-    /// Has the agent introduce itself, and begins a conversation with it or takes up the one known as `kept`.
+    /// Initializes the protocol, and starts or resumes a session.
     pub(super) async fn connect(
         &self,
         launch: &Launch,
@@ -96,7 +96,7 @@ impl AcpInstance {
         });
         match begun.map_err(AcpConnectError::Launch)? {
             Ok((client, start)) => {
-                // One life talks once.
+                // Each instance connects once.
                 let _ = self.client.set(client);
                 Ok(start)
             }
@@ -107,17 +107,17 @@ impl AcpInstance {
         }
     }
 
-    /// Whether it has introduced itself and got no further, since it was to take a conversation up again.
+    /// Returns whether it ended while it was resuming a session.
     pub(super) fn is_resuming(&self) -> bool {
         self.is_resuming.load(Ordering::Relaxed)
     }
 
-    /// The connection, where there is a conversation.
+    /// Returns the connection, once there is a session.
     pub(super) fn client(&self) -> Option<&AcpClient> {
         self.client.get()
     }
 
-    /// How it is.
+    /// Returns the agent's health.
     pub(super) async fn observe(&self) -> Observation {
         let over = self.client().and_then(AcpClient::end);
         let exit = match &over {
@@ -142,7 +142,7 @@ impl AcpInstance {
         }
     }
 
-    /// Waits until it has ended, or talks no more.
+    /// Waits until the process or the connection has ended.
     pub(super) fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
         let exited = self.process.exited().boxed();
         let ended = self.client().map(AcpClient::ended);
@@ -157,7 +157,7 @@ impl AcpInstance {
         }
     }
 
-    /// How the process ended, where that is why the connection did.
+    /// Returns the exit of the process, if that explains the end of the connection.
     pub(super) async fn exit_for(&self, fault: &AcpError) -> Option<ProcessExit> {
         if !fault.is_pipe_end() {
             return None;
@@ -165,36 +165,36 @@ impl AcpInstance {
         timeout(EXIT_TIMEOUT, self.process.exited()).await.ok()
     }
 
-    /// Why it is being stopped, or was, if that came before its end.
+    /// Returns the reason of a requested stop that came before the end.
     pub(super) fn stop_reason(&self) -> Option<Error> {
         self.stop_reason.get().cloned()
     }
 
-    /// Stops it, and returns when nothing is left of it.
+    /// Stops the process, and returns when nothing of it is left.
     pub(super) async fn stop(&self) {
-        // What happened before is told as what it was.
+        // An end before the stop keeps its own reason.
         if self.process.exit().is_none() && self.client().is_none_or(|client| client.end().is_none()) {
             let _ = self.stop_reason.set(self.lock_kill_reason().clone().unwrap_or_else(stopped_error));
         }
         self.process.stop().await;
     }
 
-    /// Kills it, and waits for nothing.
+    /// Kills the process without waiting.
     pub(super) fn kill(&self) {
         self.process.kill();
     }
 
-    /// It is to be ended, though it runs.
+    /// Marks a running process to be ended.
     pub(super) fn mark_for_kill(&self, why: &Error) {
         *self.lock_kill_reason() = Some(why.clone());
     }
 
-    /// Looks how much memory it takes, in bytes.
+    /// Measures its memory, in bytes.
     pub(super) async fn measure_memory(&self) -> Option<u64> {
         self.memory.measure(&self.process).await
     }
 
-    /// What is known of the process, while it runs.
+    /// Returns the process's usage, while it runs.
     pub(super) fn usage(&self) -> Option<ProcessUsage> {
         self.memory.usage_of(&self.process)
     }
@@ -204,7 +204,7 @@ impl AcpInstance {
     }
 }
 
-/// The agent runs, and cannot be talked to any more.
+/// Returns the error for a running agent whose connection has ended.
 fn disconnected_error(fault: &AcpError) -> Error {
     Error::new(Reason::AgentFailed)
         .with_message(

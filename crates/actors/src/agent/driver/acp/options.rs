@@ -1,4 +1,4 @@
-//! How a connection is used, and within what limits.
+//! The options and limits of a connection.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -9,15 +9,15 @@ use crate::agent::ActivityMeter;
 /// Limits on what an agent sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AcpLimits {
-    /// The bytes of one message, either way. Two or three times as much is held in memory for a moment.
+    /// The most bytes of one message, in either direction. Two or three times as much is held in memory for a moment.
     pub message_bytes_max: usize,
-    /// The lines in a row that may be no messages, and are passed over.
+    /// The most lines in a row that are skipped since they are not messages.
     pub stray_lines_max: usize,
-    /// The questions that may be open at once. More are refused.
+    /// The most questions that may be open at once. More are refused.
     pub asks_max: usize,
-    /// What the agent may have asked in all without having been sent an answer.
+    /// The most requests of the agent without an answer.
     pub unanswered_max: usize,
-    /// The bytes of what it says in a turn that are kept for [`TurnEnd::text`](super::TurnEnd::text).
+    /// The most bytes of a turn's text that are kept for [`TurnEnd::text`](super::TurnEnd::text).
     pub text_bytes_max: usize,
 }
 
@@ -33,20 +33,20 @@ impl Default for AcpLimits {
     }
 }
 
-/// How a connection is used.
+/// The options of a connection.
 #[derive(Debug, Clone)]
 pub struct AcpOptions {
-    /// Limits on what the agent sends.
+    /// The limits on what the agent sends.
     pub limits: AcpLimits,
-    /// Within what time the agent introduces itself, and begins or resumes a conversation.
+    /// The time limit for initialization, and for starting or resuming a session.
     pub setup_timeout: Duration,
-    /// Within what time it tells a whole conversation again.
+    /// The time limit for loading a whole session.
     pub load_timeout: Duration,
-    /// How long a turn waits for the end of the one before it, which was called off.
+    /// The time for which a turn waits for the end of a cancelled previous one.
     pub previous_turn_timeout: Duration,
-    /// Counts questions up. Share it among the connections to one agent: then no answer meets another question.
+    /// Counts questions. Share it among the connections to one agent, so that no answer meets another question.
     pub ask_counter: Arc<AtomicU64>,
-    /// Notes that the agent is at work, and its progress.
+    /// Counts the agent's work and notes its progress.
     pub meter: ActivityMeter,
 }
 

@@ -13,23 +13,23 @@ use super::options::AcpLimits;
 use super::verdict::{LineKind, classify_line};
 use crate::process::{LineSplitter, OutputLine};
 
-/// How long an agent that does not read any more is still listened to: one that has crashed has said its last words
-/// before, and they are in the pipe.
+/// The time for which an agent that reads no more is still heard: a crashed one may have left its last messages in
+/// the pipe.
 const FINAL_READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// So much is read at once.
+/// The size of one read.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 
-/// What is noticed on the way, apart from the messages themselves.
+/// Observes what passes, apart from the messages themselves.
 pub(super) trait TransportObserver {
-    /// The agent sent a message.
+    /// Called for each message of the agent.
     fn on_message(&self);
-    /// It wrote a line that is none.
+    /// Called for each line that is not a message.
     fn on_stray_line(&self, line: &str);
 }
 
-/// Carries messages both ways until the agent ends it or breaks a rule, and returns why. What came before that is in the
-/// channel by then.
+/// Carries messages both ways until the agent ends it or breaks a rule, and returns the reason. All messages from
+/// before the end are in the channel by then.
 pub(super) async fn relay(
     mut read: impl AsyncRead + Unpin,
     mut write: impl AsyncWrite + Unpin,
@@ -38,7 +38,7 @@ pub(super) async fn relay(
     notices: &impl TransportObserver,
 ) -> AcpError {
     let (mut rx, tx) = channel.into_parts();
-    // What the agent has asked and not been sent an answer to.
+    // Counts the agent's requests without an answer.
     let unanswered = AtomicUsize::new(0);
 
     let incoming = async {
@@ -76,8 +76,8 @@ pub(super) async fn relay(
                 if tx.unbounded_send(frame).is_err() {
                     return AcpError::Closed;
                 }
-                // The channel has no bound of its own, so the next message follows when this one has been taken. Whoever
-                // takes it is polled by the same task, and never waits for anything.
+                // The channel is unbounded, so the next message waits until this one was taken. The same task polls
+                // the receiver, which never waits.
                 while !tx.is_empty() && !tx.is_closed() {
                     tokio::task::yield_now().await;
                 }
@@ -118,14 +118,14 @@ async fn write_line(write: &mut (impl AsyncWrite + Unpin), line: String) -> io::
     write.flush().await
 }
 
-/// Applies the limits to what comes in.
+/// Applies the limits to incoming lines.
 struct LimitChecker<'a, N> {
     limits: &'a AcpLimits,
     observer: &'a N,
     unanswered: &'a AtomicUsize,
-    /// Lines in a row that were no messages.
+    /// The number of lines in a row that were not messages.
     stray_lines: usize,
-    /// The messages of one piece.
+    /// The messages of one buffer.
     frames: Vec<TransportFrame>,
 }
 

@@ -1,19 +1,19 @@
-//! What an agent can be told. Pure.
+//! The prompts that an agent can be sent. Pure.
 
 use agent_client_protocol::v1::schema::{ContentBlock, PromptCapabilities, TextContent};
 use serde_json::Value;
 
 use super::fault::AcpError;
 
-/// The blocks of one prompt, at most.
+/// The most blocks of one prompt.
 const BLOCKS_MAX: usize = 256;
 
-/// What one agent accepts beside text and links, which all of them do.
+/// The content that an agent accepts beside text and links, which all agents accept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AcceptedContent {
     /// Images.
     pub image: bool,
-    /// Sound.
+    /// Audio.
     pub audio: bool,
     /// Resources with their contents.
     pub resource: bool,
@@ -25,23 +25,23 @@ impl From<&PromptCapabilities> for AcceptedContent {
     }
 }
 
-/// What an agent is told in one turn.
+/// The content of one turn's prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcpPrompt(pub(super) Vec<ContentBlock>);
 
 impl AcpPrompt {
-    /// Plain words.
+    /// Creates a prompt of plain text.
     #[must_use]
     pub fn text(text: impl Into<String>) -> Self {
         Self(vec![ContentBlock::Text(TextContent::new(text))])
     }
 
-    /// What a letter's body says: a text; an object with a `text`; or the protocol's content blocks, as an array or in
+    /// Parses a message's body: a text, an object with a `text`, or the protocol's content blocks, as an array or in
     /// the member `prompt`.
     ///
     /// # Errors
     ///
-    /// [`AcpFault::Unfit`] says what is wrong, where, and what would be right.
+    /// Fails with [`AcpError::InvalidPrompt`], which says what is wrong, where, and what is valid.
     pub fn from_body(body: &Value) -> Result<Self, AcpError> {
         let blocks = match body {
             Value::String(text) => return Self::from_text(text),
@@ -78,7 +78,7 @@ impl AcpPrompt {
         Ok(Self::text(text))
     }
 
-    /// Whether an agent that accepts this can be told it.
+    /// Checks that an agent which accepts this content can be sent the prompt.
     pub(super) fn check_accepted(&self, accepts: AcceptedContent) -> Result<(), AcpError> {
         let refused = |(index, block): (usize, &ContentBlock)| {
             let (what, accepted) = match block {

@@ -1,41 +1,41 @@
-//! How a conversation begins, or is taken up again. Pure.
+//! The ways in which a session starts or resumes. Pure.
 
 use serde::{Deserialize, Serialize};
 
-/// How a conversation began.
+/// Says how a session started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionOrigin {
-    /// It is another one than before, or the first.
+    /// It is a new session.
     New,
-    /// The agent took it up where it was.
+    /// The agent resumed it.
     Resumed,
-    /// The agent read it back from where it keeps it, and told it again.
+    /// The agent loaded it from its storage, and repeated its updates.
     Loaded,
 }
 
-/// A conversation that could not be taken up again.
+/// A session that could not be resumed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LostSession {
-    /// What the agent knew it by.
+    /// The id of the lost session.
     pub id: String,
-    /// Why it could not.
+    /// The reason.
     pub why: String,
 }
 
-/// What became of the attempt to talk to an agent.
+/// The outcome of the attempt to start a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionStart {
-    /// What the agent knows the conversation by.
+    /// The session's id.
     pub id: String,
-    /// How it began.
+    /// The way in which it started.
     pub origin: SessionOrigin,
-    /// The one before, if this is another one in its place.
+    /// The previous session, if this one replaces it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<LostSession>,
 }
 
-/// What an agent offers for taking up a conversation again.
+/// The agent's capabilities for resumption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct ResumeCapabilities {
     /// `session/resume`
@@ -44,15 +44,14 @@ pub(super) struct ResumeCapabilities {
     pub(super) load: bool,
 }
 
-/// In which ways a conversation is taken up again, the best one first. Resuming is better than loading: nothing has to
-/// be told again.
+/// Returns the ways to resume a session, the best first. Resuming is better than loading: nothing has to be repeated.
 pub(super) fn resume_methods(offers: ResumeCapabilities) -> impl Iterator<Item = SessionOrigin> {
     let resume = offers.resume.then_some(SessionOrigin::Resumed);
     let load = offers.load.then_some(SessionOrigin::Loaded);
     resume.into_iter().chain(load)
 }
 
-/// Why a conversation is lost with an agent that offers no way back.
+/// The reason for a lost session with an agent that cannot resume any.
 pub(super) const NO_RESUME_METHOD: &str = "the agent offers neither session/resume nor session/load";
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! One turn: from a prompt until the agent says that it is done with it.
+//! A turn: from a prompt until the agent ends it.
 
 use std::sync::Arc;
 
@@ -9,20 +9,20 @@ use super::desk::TurnText;
 use super::ears::SharedConnection;
 use crate::agent::{ActivityGuard, MessageId};
 
-/// How a turn ended.
+/// The end of a turn.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TurnEnd {
-    /// Why the agent stopped, in the protocol's words: `end_turn`, `max_tokens`, `max_turn_requests`, `refusal`,
+    /// The agent's reason to stop, in the protocol's words: `end_turn`, `max_tokens`, `max_turn_requests`, `refusal`,
     /// `cancelled`.
     pub stop_reason: String,
-    /// What it said, as far as that is text.
+    /// The text of the turn.
     pub text: String,
-    /// Whether it said more than is kept.
+    /// Whether the text was cut at the limit.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_text_cut: bool,
 }
 
-/// A turn that runs, until the agent has ended it.
+/// A running turn, until the agent has ended it.
 pub(super) struct TurnGuard {
     shared: Arc<SharedConnection>,
     is_ended: bool,

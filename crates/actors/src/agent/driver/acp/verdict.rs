@@ -1,20 +1,20 @@
-//! What a line from an agent is. Pure.
+//! Classifies a line of an agent. Pure.
 
 use agent_client_protocol::{RawJsonRpcId, RawJsonRpcMessage, RawJsonRpcResponse, TransportFrame};
 use serde_json::Value;
 
-/// What a line is.
+/// The kind of a line.
 #[derive(Debug)]
 pub(super) enum LineKind {
-    /// A message. Whether it wants an answer is said beside it.
+    /// A message, and whether it requires an answer.
     Message { frame: TransportFrame, is_request: bool },
-    /// Nothing that was meant for us, such as a line of a log that went the wrong way. Nothing is lost with it.
+    /// A line outside the protocol, such as a line of a log. It can be skipped without loss.
     Stray,
-    /// A message that cannot be what the protocol says: what is wrong with it.
+    /// A message that breaks the protocol, with the violation.
     Violation(&'static str),
 }
 
-/// Judges one line, without its end.
+/// Classifies a line, without its end.
 pub(super) fn classify_line(line: &str) -> LineKind {
     let frame = TransportFrame::parse_json(line);
     let TransportFrame::Single(message) = &frame else { return classify_malformed(line) };
@@ -24,7 +24,7 @@ pub(super) fn classify_line(line: &str) -> LineKind {
         RawJsonRpcMessage::Response(
             RawJsonRpcResponse::Result { id, .. } | RawJsonRpcResponse::Error { id, .. },
         ) if *id == RawJsonRpcId::Null => {
-            // Nobody would ever learn what became of the one that it is about.
+            // Without an id the request that it answers would never end.
             return LineKind::Violation("it answers nothing that it was asked, or could not read a message");
         }
         RawJsonRpcMessage::Response(_) => false,
@@ -32,8 +32,8 @@ pub(super) fn classify_line(line: &str) -> LineKind {
     LineKind::Message { frame, is_request }
 }
 
-/// A line that only looks as if it had nothing to do with the protocol must not be passed over: somebody may wait for
-/// what it was.
+/// Classifies a line that does not parse. A line that resembles a message must not be skipped: a caller may wait for
+/// it.
 fn classify_malformed(line: &str) -> LineKind {
     match serde_json::from_str::<Value>(line) {
         Ok(Value::Object(members)) if is_message_like(&members) => {

@@ -14,7 +14,7 @@ use crate::queue::{QueueActor, QueuePolicy, QueueView};
 use crate::transport::{HttpSettings, HttpTransport, SendProgress};
 
 const LONG: Duration = Duration::from_secs(60);
-/// For calls that are meant to time out: the servers there never answer in full, so no speed is assumed.
+/// For calls that are meant to time out: those servers never answer in full, so no speed is assumed.
 const SHORT: Duration = Duration::from_millis(50);
 
 fn driver_of(url: &str, timeout: Duration) -> HttpDriver {
@@ -31,7 +31,7 @@ async fn listen() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// One request, head and body.
+/// Reads one request, head and body.
 async fn read_request(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\r\n\r\n") {
@@ -45,7 +45,8 @@ async fn read_request(stream: &mut TcpStream) -> String {
     head + std::str::from_utf8(&body).unwrap()
 }
 
-/// What the driver makes of this answer to its call, and the request that the backend got.
+/// Runs a call of the driver against a server with this answer. Returns its result, and the request that the server
+/// got.
 async fn respond_to<T>(
     status: &str,
     body: &str,
@@ -72,7 +73,7 @@ fn reports(reported: ReportedHealth, uptime_s: Option<f64>, error_count: Option<
     Observation::Answered { reported, uptime_s, error_count }
 }
 
-/// Why a check was missed. Neither the address nor a path stands in it: people read it.
+/// Returns the details of a missed check. They must show no address and no path, since people read them.
 fn missed_details(observation: Observation) -> String {
     let Observation::Missed { why } = observation else { panic!("no miss, but {observation:?}") };
     assert_message_helps(&why.message);
@@ -223,7 +224,7 @@ async fn read_state_failure_is_error_not_none() {
 
 #[tokio::test]
 async fn check_refused_or_unresolved_is_unreachable() {
-    // Bound, so that nobody else gets the port, but not listening.
+    // Bound so that no other socket gets the port, but not listening.
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     // Longer than a label may be, so no name server is asked.
@@ -238,7 +239,7 @@ async fn check_refused_or_unresolved_is_unreachable() {
 
 #[tokio::test]
 async fn check_hanging_agent_is_missed_at_timeout() {
-    // The connection is made, and nobody takes it up.
+    // The connection is made, and no one accepts it.
     let (_listener, address) = listen().await;
     missed_details(driver(address, SHORT).check().await);
 }
@@ -251,7 +252,7 @@ async fn check_dripping_answer_is_missed_at_timeout() {
         let (mut stream, _) = listener.accept().await.unwrap();
         read_request(&mut stream).await;
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n").await.unwrap();
-        // Much faster than the standstill that the transport minds.
+        // Much faster than the standstill that the transport detects.
         let mut pace = tokio::time::interval(SHORT / 50);
         while stream.write_all(b" ").await.is_ok() {
             pace.tick().await;
@@ -274,7 +275,7 @@ async fn check_closed_connection_is_missed() {
     missed_details(observed);
 }
 
-/// The kept connection breaks under the second check: that is a miss, and nothing is sent again for it.
+/// The kept connection breaks during the second check: that is a miss, and nothing is sent again for it.
 #[tokio::test]
 async fn a_check_whose_kept_connection_breaks_is_a_miss_and_sent_once() {
     let (listener, address) = listen().await;
@@ -294,7 +295,7 @@ async fn a_check_whose_kept_connection_breaks_is_a_miss_and_sent_once() {
         drop(kept);
     });
     missed_details(observed);
-    // Whatever had been sent again would be taken up first.
+    // A repeated request would be accepted first.
     let (observed, ()) = tokio::join!(driver.check(), async {
         let (mut stream, _) = listener.accept().await.unwrap();
         read_request(&mut stream).await;
@@ -303,9 +304,9 @@ async fn a_check_whose_kept_connection_breaks_is_a_miss_and_sent_once() {
     assert_eq!(observed, healthy);
 }
 
-// === letters ===
+// === messages ===
 
-/// A backend that nobody reaches.
+/// A transport whose backend is unreachable.
 struct UnreachableTransport;
 
 impl Transport for UnreachableTransport {
@@ -327,7 +328,7 @@ async fn deliver_unreachable_backend_expires_at_deadline() {
     let _runtime = Runtime::builder().start(root).await.unwrap();
     let driver = HttpDriver::new(Arc::new(UnreachableTransport), "planner", LONG)
         .with_queue(QueueHandle::new(address));
-    // Shorter and longer than the minute that a request waits of itself.
+    // Shorter and longer than the default wait of a request, a minute.
     for wait in [5, 300].map(Duration::from_secs) {
         let begun = Instant::now();
         let letter = AgentMessage { id: MessageId(7), body: json!("hello"), deadline: Some(begun + wait) };

@@ -1,4 +1,4 @@
-//! One life of an agent's process, from its start to its end.
+//! One instance of an agent: its process, from its start to its end.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::io;
@@ -27,45 +27,45 @@ use crate::process::{
     Launch, LaunchError, LineSplitter, OutputLine, Process, ProcessManager, ProcessStdin, ReadySignal,
 };
 
-/// So many lines wait for the agent to read them; who has more waits with them.
+/// The most lines that wait for the agent to read them; senders of more wait too.
 const LINES_WAITING_MAX: usize = 64;
 
-/// How long the end of an agent waits for the end of its output, where something else keeps that open. What the agent
-/// itself wrote is in the pipe by then, and takes no longer than this to be read.
+/// The time for which the end of an agent waits for the end of its output, if another process keeps that open. What
+/// the agent itself wrote is in the pipe by then.
 const LAST_LINES_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long the end of its input waits for the end of the process, which says more.
+/// The time for which the end of its input waits for the end of the process, which says more.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// So much of its output is read at once.
+/// The size of one read of its output.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 
-/// The process, and the conversation with it. When this is dropped, the process is killed with all that it started.
+/// A process and the conversation with it. When this is dropped, the process is killed with all that it started.
 pub(super) struct JsonlInstance {
     process: Process,
     conversation: ConversationHandle,
     ready_signal: Arc<ReadySignal>,
     started_at: Instant,
     is_ready: AtomicBool,
-    /// Why it is to be ended though it runs.
+    /// The reason for ending a process that still runs.
     kill_reason: Mutex<Option<Error>>,
     memory: MemoryGauge,
-    /// How many states it had said when its state was last read.
+    /// The number of reported states at the last read.
     states_read: Arc<AtomicU64>,
-    /// Whether it has ended, and all that it said has been taken in; or it can be told no letter any more.
+    /// Whether the process has ended and its output has been read; or its input has ended.
     is_ended: watch::Receiver<bool>,
-    /// Owns them; never looked at.
+    /// Owns the tasks.
     _tasks: JoinSet<()>,
 }
 
-/// Where lines for the agent are handed in, and answers come out. Does not keep the process alive.
+/// Sends lines to the agent and receives answers. Does not keep the process alive.
 #[derive(Clone)]
 pub(super) struct ConversationHandle {
     conversation: Arc<Mutex<Conversation>>,
     stdin_queue: mpsc::Sender<StdinItem>,
-    /// Why it is being stopped, once it is: then however it ends, it ends for that.
+    /// The reason of a requested stop. Once set, it explains the end however the process exits.
     stop_reason: Arc<OnceLock<Error>>,
-    /// How many states it has said.
+    /// The number of reported states.
     states_reported: watch::Sender<u64>,
     updates: UpdateBroadcast,
     secrets: Secrets,
@@ -73,7 +73,7 @@ pub(super) struct ConversationHandle {
 
 enum StdinItem {
     Line(String),
-    /// Not written if nobody waits for the answer by then.
+    /// Skipped if no caller waits for the answer by then.
     Message {
         id: MessageId,
         line: String,
@@ -81,7 +81,7 @@ enum StdinItem {
 }
 
 impl JsonlInstance {
-    /// Starts the process. It is not ready yet: see [`ready`](Self::ready).
+    /// Starts the process, which is not ready before [`wait_ready`](Self::wait_ready) returns.
     pub(super) async fn start(
         launch: &Launch,
         warden: &ProcessManager,
@@ -102,13 +102,13 @@ impl JsonlInstance {
         let (over, is_over) = watch::channel(false);
         let (is_read, read) = oneshot::channel();
         let (cue, mut tasks) = (Arc::new(launch.readiness.ready_signal()), JoinSet::new());
-        // Nobody else has taken them.
+        // No other code takes them.
         if let Some((stdin, stdout)) = process.take_stdio() {
             let (writer, exited, over) = (desk.clone(), process.exited(), over.clone());
             tasks.spawn(async move {
                 if write_stdin(stdin, to_write, &writer.conversation).await.is_err()
                     && timeout(EXIT_TIMEOUT, exited).await.is_err()
-                    // It was not the agent that closed it, and may still answer.
+                    // The stop closed it, and the agent may still answer.
                     && writer.stop_reason.get().is_none()
                 {
                     writer.close(&not_running_error("its process has closed its input, and runs on"));
@@ -141,16 +141,16 @@ impl JsonlInstance {
         })
     }
 
-    /// Waits until it is ready, or for why it does not become so.
+    /// Waits until it is ready, or returns why it failed.
     pub(super) async fn wait_ready(&self, launch: &Launch) -> Result<(), LaunchError> {
         launch.wait_until_ready(&self.process, &self.ready_signal).await?;
         self.is_ready.store(true, Ordering::SeqCst);
         Ok(())
     }
 
-    /// Stops it, and returns when nothing is left of it.
+    /// Stops the process, and returns when nothing of it is left.
     pub(super) async fn stop(&self) {
-        // What happened before is told as what it was.
+        // An end before the stop keeps its own reason.
         if self.process.exit().is_none() {
             let _ = self
                 .conversation
@@ -158,26 +158,26 @@ impl JsonlInstance {
                 .set(self.lock_kill_reason().clone().unwrap_or_else(stopped_error));
         }
         self.process.stop().await;
-        // What it said on its way out is being taken in.
+        // Its last output is read.
         self.ended().await;
         self.conversation.close(&stopped_error());
     }
 
-    /// Kills it, and waits for nothing.
+    /// Kills the process without waiting.
     pub(super) fn kill(&self) {
         self.process.kill();
         self.conversation.close(&stopped_error());
     }
 
-    /// Where it is spoken to.
+    /// Returns the conversation.
     pub(super) fn conversation(&self) -> &ConversationHandle {
         &self.conversation
     }
 
-    /// How it is.
+    /// Returns the agent's health.
     pub(super) async fn observe(&self) -> Observation {
         if self.process.exit().is_some() {
-            // What it said last is being taken in.
+            // Its last output is read.
             self.ended().await;
         }
         if let Some(why) =
@@ -196,45 +196,45 @@ impl JsonlInstance {
         }
     }
 
-    /// What it wants to be given back after its end.
+    /// Returns the state that it last reported.
     pub(super) fn state(&self) -> Option<Value> {
-        // One that is said in between is read twice.
+        // A state that is reported in between is read twice.
         self.states_read.store(*self.conversation.states_reported.borrow(), Ordering::SeqCst);
         self.conversation.lock().state().cloned()
     }
 
-    /// Waits until it has said a state that was not read yet. Keeps nothing of it alive.
+    /// Waits until it has reported a state that was not read yet. Keeps nothing of it alive.
     pub(super) fn wait_for_state(&self) -> impl Future<Output = ()> + Send + use<> {
         let (mut states, read) =
             (self.conversation.states_reported.subscribe(), Arc::clone(&self.states_read));
         async move {
             if states.wait_for(|said| *said > read.load(Ordering::SeqCst)).await.is_err() {
-                // It says nothing any more.
+                // It reports no more states.
                 std::future::pending().await
             }
         }
     }
 
-    /// Waits until it has ended, and all that it said has been taken in.
+    /// Waits until it has ended and its output has been read.
     pub(super) fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut is_over = self.is_ended.clone();
         async move {
-            // An error says that the task is gone that would tell, together with the process.
+            // An error says that the sending task is gone, together with the process.
             let _ = is_over.wait_for(|is_over| *is_over).await;
         }
     }
 
-    /// It is to be ended, though it runs.
+    /// Marks a running process to be ended.
     pub(super) fn mark_for_kill(&self, why: &Error) {
         *self.lock_kill_reason() = Some(why.clone());
     }
 
-    /// Looks how much memory it takes, in bytes.
+    /// Measures its memory, in bytes.
     pub(super) async fn measure_memory(&self) -> Option<u64> {
         self.memory.measure(&self.process).await
     }
 
-    /// What is known of the process, while it runs.
+    /// Returns the process's usage, while it runs.
     pub(super) fn usage(&self) -> Option<ProcessUsage> {
         self.memory.usage_of(&self.process)
     }
@@ -251,10 +251,10 @@ impl Drop for JsonlInstance {
 }
 
 impl ConversationHandle {
-    /// Hands the agent a letter, and waits for its answer. Dropping the future calls it off.
+    /// Sends the agent a message, and waits for its answer. Dropping the future cancels it.
     pub(super) async fn deliver(&self, letter: AgentMessage) -> MessageResult {
         let gone = || self.end_error();
-        // There has to be room to call it off as well, whatever waits by then.
+        // Room for its cancellation is reserved too, so that it never waits.
         let mut room = self.stdin_queue.reserve_many(2).await.map_err(|_| gone())?;
         let (Some(for_letter), for_cancel) = (room.next(), room.next()) else { return Err(gone()) };
         let answer = self.lock().register_reply(letter.id)?;
@@ -264,18 +264,18 @@ impl ConversationHandle {
         answer.map_err(|error| error.redacted(&self.secrets))
     }
 
-    /// Gives the agent back what it was about.
+    /// Sends the agent its state to restore.
     pub(super) async fn restore(&self, state: &Value) -> Result<(), Error> {
         let line = OutgoingLine::Restore { state }.to_line();
         self.stdin_queue.send(StdinItem::Line(line)).await.map_err(|_| self.end_error())
     }
 
-    /// Whether the agent waits for an answer to a question.
+    /// Returns whether the agent waits for an answer to a question.
     pub(super) fn has_asks(&self) -> bool {
         self.lock().has_open_asks()
     }
 
-    /// Hands the agent an answer to its question.
+    /// Answers a question of the agent.
     pub(super) fn answer(&self, ask: &str, body: &Value) -> Result<(), Error> {
         let mut talk = self.lock();
         if !talk.is_open(ask) {
@@ -296,13 +296,13 @@ impl ConversationHandle {
         Ok(())
     }
 
-    /// Why nobody is there any more.
+    /// Returns the error for a process that has ended.
     fn end_error(&self) -> Error {
         let over = self.lock().end_reason().or(self.stop_reason.get()).cloned();
         over.unwrap_or_else(|| not_running_error("its process reads no more"))
     }
 
-    /// Nobody is there any more: tells all who wait.
+    /// Ends the conversation and fails all callers.
     fn close(&self, why: &Error) {
         let why = self.stop_reason.get().unwrap_or(why).clone().redacted(&self.secrets);
         let updates = self.lock().end(&why);
@@ -318,7 +318,7 @@ impl ConversationHandle {
     }
 }
 
-/// Calls a letter off when it is dropped, if no answer has come by then.
+/// Cancels a message when dropped, if no answer has come by then.
 struct CancelMessageOnDrop<'a> {
     conversation: &'a ConversationHandle,
     id: MessageId,
@@ -335,8 +335,8 @@ impl Drop for CancelMessageOnDrop<'_> {
     }
 }
 
-/// Writes what is handed in, in its order. An error says that the agent cannot be told a letter any more; one that reads
-/// nothing may well do without all else.
+/// Writes queued lines in order. Returns an error if a message cannot be written any more; an agent that does not
+/// read may well need nothing else.
 async fn write_stdin(
     mut stdin: ProcessStdin,
     mut to_write: mpsc::Receiver<StdinItem>,
@@ -358,7 +358,7 @@ async fn write_stdin(
     Ok(())
 }
 
-/// Takes in what the agent says.
+/// Reads the agent's output.
 struct StdoutReader {
     name: String,
     conversation: ConversationHandle,
@@ -397,10 +397,10 @@ impl StdoutReader {
         }
     }
 
-    /// The line itself is not repeated: nobody knows what is in it.
+    /// The line may contain a secret, so it is not logged.
     fn drop_line(&self, why: CodecError) {
         let dropped = self.conversation.lock().count_dropped_line();
-        // A flood of them is told of now and then.
+        // Logs a flood of them only now and then.
         if dropped.is_power_of_two() {
             tracing::warn!(agent = self.name, %why, dropped, "an agent said a line that was dropped");
         }

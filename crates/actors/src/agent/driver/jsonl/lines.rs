@@ -1,4 +1,4 @@
-//! What is said to an agent's process and what it says, as lines of JSON. Pure.
+//! The lines of JSON in both directions. Pure.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -9,24 +9,24 @@ use crate::agent::health::ReportedHealth;
 /// The longest line that is read from an agent, in bytes.
 pub(super) const LINE_BYTES_MAX: usize = 1 << 20;
 
-/// What an agent says.
+/// A line of an agent.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum IncomingLine {
-    /// Its answer to a letter, or why it has none.
+    /// The answer to a message, or why there is none.
     Reply { id: MessageId, answer: Result<Value, String> },
-    /// It is getting on, perhaps with a letter.
+    /// Progress, perhaps on a message.
     Progress { id: Option<MessageId>, body: Value },
-    /// What it wants to be given back after its end.
+    /// A state to restore after its end.
     State(Value),
-    /// How it is.
+    /// The agent's health.
     Health(ReportedHealth),
-    /// It asks something, perhaps about a letter.
+    /// A question, perhaps about a message.
     Ask { ask: String, id: Option<MessageId>, body: Value },
-    /// Anything else.
+    /// Any other JSON.
     Message(Value),
 }
 
-/// Why a line is none that an agent says: for a log.
+/// Says why a line is invalid, for a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum CodecError {
     #[error("it is longer than {LINE_BYTES_MAX} bytes")]
@@ -47,7 +47,7 @@ pub(super) enum CodecError {
 const ASK_BYTES_MAX: usize = 128;
 
 impl IncomingLine {
-    /// Reads one line.
+    /// Parses one line.
     pub(super) fn parse(line: &[u8]) -> Result<Self, CodecError> {
         let value: Value = serde_json::from_slice(line).map_err(|_| CodecError::NotJson)?;
         let Value::Object(mut said) = value else { return Ok(Self::Message(value)) };
@@ -88,29 +88,29 @@ fn type_name(value: &Option<Value>) -> &str {
     value.as_ref().and_then(Value::as_str).unwrap_or_default()
 }
 
-/// A message as it was said, its type included.
+/// Returns the whole message, its type included.
 fn whole_message(line: &[u8], rest: Map<String, Value>) -> Value {
     serde_json::from_slice(line).unwrap_or(Value::Object(rest))
 }
 
-/// What is said to an agent. Its members are written in this order, whatever order a map of them would have.
+/// A line to an agent. Its members are written in this order.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(super) enum OutgoingLine<'a> {
-    /// A letter, which is to be answered.
+    /// A message, which gets an answer.
     Message(&'a AgentMessage),
-    /// A letter need not be answered any more.
+    /// Cancels a message.
     Cancel { id: MessageId },
-    /// What it was about when it ended.
+    /// The last state, to restore.
     Restore { state: &'a Value },
-    /// What somebody answers to its question.
+    /// The answer to a question.
     Answer { ask: &'a str, body: &'a Value },
 }
 
 impl OutgoingLine<'_> {
-    /// As one line, its end included.
+    /// Encodes it as one line with its end.
     pub(super) fn to_line(&self) -> String {
-        // What has text alone for the names of its members can be written.
+        // Serialization cannot fail, since all member names are text.
         let mut line = serde_json::to_string(self).unwrap_or_default();
         line.push('\n');
         line
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(IncomingLine::parse(b"\xff\xfe"), Err(CodecError::NotJson));
         let long = format!(r#"{{"type":"ask","ask":"{}"}}"#, "x".repeat(ASK_BYTES_MAX + 1));
         assert_eq!(parse(&long), Err(CodecError::Ask));
-        // As deep as to overflow a stack.
+        // Deep enough to overflow a stack.
         assert_eq!(parse(&"[".repeat(100_000)), Err(CodecError::NotJson));
     }
 

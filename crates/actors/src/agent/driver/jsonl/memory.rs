@@ -1,4 +1,4 @@
-//! How much memory an agent takes, and when that is more than it may.
+//! Watches the memory of an agent's process.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,19 +9,19 @@ use crate::agent::driver::ProcessUsage;
 use crate::error::{Error, Reason};
 use crate::process::{MemoryCeiling, Process};
 
-/// What a process takes, in bytes, as last looked at; 0 where that is not known.
+/// The memory at the last measurement, in bytes; 0 if unknown.
 #[derive(Debug, Default)]
 pub(in crate::agent) struct MemoryGauge(AtomicU64);
 
 impl MemoryGauge {
-    /// Looks how much it takes.
+    /// Measures the memory.
     pub(in crate::agent) async fn measure(&self, process: &Process) -> Option<u64> {
         let bytes = process.memory().await;
         self.0.store(bytes.unwrap_or(0), Ordering::Relaxed);
         bytes
     }
 
-    /// What is known of the process, while it runs.
+    /// Returns the process's usage, while it runs.
     pub(in crate::agent) fn usage_of(&self, process: &Process) -> Option<ProcessUsage> {
         if process.exit().is_some() {
             return None;
@@ -31,8 +31,8 @@ impl MemoryGauge {
     }
 }
 
-/// Looks at the memory that an agent takes, in bytes, every `interval`, and returns why it is to be restarted once that is
-/// too much. Never returns where it may take any, or once `look` says that it is gone.
+/// Calls `look` every `interval`, and returns the reason for a restart once the memory is too high. Never returns
+/// without a ceiling, or once `look` says that the process is gone.
 pub(in crate::agent) async fn wait_until_over_ceiling<Look: Future<Output = Option<Option<u64>>>>(
     bytes_max: Option<u64>,
     interval: Duration,

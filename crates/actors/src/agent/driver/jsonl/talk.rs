@@ -1,4 +1,4 @@
-//! The conversation with one life of an agent's process: who waits for what. Pure, but for the channels of those who wait.
+//! The conversation with one process of an agent: matches answers to callers. Pure, but for the callers' channels.
 
 use std::collections::BTreeMap;
 
@@ -12,13 +12,13 @@ use crate::agent::health::ReportedHealth;
 use crate::agent::updates::{AgentUpdate, UpdateKind};
 use crate::error::{Error, Reason};
 
-/// So many questions of an agent are open at once; with one more, the oldest is dropped.
+/// The most open questions of an agent; with one more, the oldest is dropped.
 const ASKS_MAX: usize = 64;
 
-/// What becomes of a letter.
+/// The result of a message.
 pub(super) type MessageResult = Result<Value, Error>;
 
-/// See the module's documentation.
+/// The state of a conversation.
 #[derive(Debug)]
 pub(super) struct Conversation {
     replies: BTreeMap<MessageId, ReplyWaiter>,
@@ -26,14 +26,14 @@ pub(super) struct Conversation {
     state: Option<Value>,
     reported: ReportedHealth,
     lines_dropped: u64,
-    /// Why there is nobody to talk to any more.
+    /// The reason of its end, once it has ended.
     end_reason: Option<Error>,
 }
 
 #[derive(Debug)]
 struct ReplyWaiter {
     reply: oneshot::Sender<MessageResult>,
-    /// Some of it may have reached the agent.
+    /// Whether a part of it may have reached the agent.
     is_sent: bool,
 }
 
@@ -55,9 +55,9 @@ impl Conversation {
         }
     }
 
-    // === letters ===
+    // === messages ===
 
-    /// Somebody is about to send a letter, and will wait for the answer.
+    /// Registers a caller that is about to send a message and waits for the answer.
     pub(super) fn register_reply(
         &mut self,
         id: MessageId,
@@ -70,23 +70,24 @@ impl Conversation {
         Ok(answer)
     }
 
-    /// The letter is being written; `false` if nobody waits for its answer any more, so that it need not be.
+    /// Notes that the message is being written; `false` if no caller waits for the answer any more, so that it is
+    /// skipped.
     pub(super) fn mark_sent(&mut self, id: MessageId) -> bool {
         self.replies.get_mut(&id).map(|waiting| waiting.is_sent = true).is_some()
     }
 
-    /// Nobody waits for the answer any more; whether the agent has to be told.
+    /// Removes a caller that no longer waits. Returns whether the agent needs a cancellation.
     pub(super) fn cancel(&mut self, id: MessageId) -> bool {
         self.replies.remove(&id).is_some_and(|waiting| waiting.is_sent)
     }
 
-    // === what the agent says ===
+    // === the agent's lines ===
 
-    /// Takes in what the agent said, and gives what others are to hear of it.
+    /// Handles a line of the agent, and returns the updates to publish.
     pub(super) fn handle(&mut self, said: IncomingLine) -> Vec<AgentUpdate> {
         match said {
             IncomingLine::Reply { id, answer } => {
-                // One that was called off may be answered all the same.
+                // A cancelled message may be answered all the same.
                 if let Some(waiting) = self.replies.remove(&id) {
                     let _ = waiting.reply.send(answer.map_err(|words| agent_error(&words)));
                 }
@@ -117,23 +118,23 @@ impl Conversation {
         }
     }
 
-    /// A line was dropped; how many that makes.
+    /// Counts a dropped line, and returns their number.
     pub(super) fn count_dropped_line(&mut self) -> u64 {
         self.lines_dropped = self.lines_dropped.saturating_add(1);
         self.lines_dropped
     }
 
-    /// A question was answered; `None` if it is not open.
+    /// Closes an answered question; `None` if it is not open.
     pub(super) fn close_ask(&mut self, ask: &str) -> Option<AgentUpdate> {
         self.settle_asks(|asked| asked.ask == ask).pop()
     }
 
-    /// Whether the question is open.
+    /// Returns whether the question is open.
     pub(super) fn is_open(&self, ask: &str) -> bool {
         self.asks.iter().any(|asked| asked.ask == ask)
     }
 
-    /// Whether any question is open.
+    /// Returns whether any question is open.
     pub(super) fn has_open_asks(&self) -> bool {
         !self.asks.is_empty()
     }
@@ -142,7 +143,7 @@ impl Conversation {
         self.asks.extract_if(.., |asked| is_settled(asked)).map(settled_update).collect()
     }
 
-    /// The agent is gone, as `why` says: tells all who wait.
+    /// Ends the conversation, and fails all callers with `why`.
     pub(super) fn end(&mut self, why: &Error) -> Vec<AgentUpdate> {
         if self.end_reason.is_none() {
             self.end_reason = Some(why.clone());
@@ -154,7 +155,7 @@ impl Conversation {
         self.settle_asks(|_| true)
     }
 
-    // === what is known ===
+    // === queries ===
 
     pub(super) fn state(&self) -> Option<&Value> {
         self.state.as_ref()
@@ -178,12 +179,12 @@ fn settled_update(asked: UnansweredAsk) -> AgentUpdate {
     AgentUpdate { message_id: asked.message_id, ask: Some(asked.ask), ..update }
 }
 
-/// What the agent itself says about a letter that it could not answer.
+/// Returns the error of a message that the agent itself refused.
 fn agent_error(words: &str) -> Error {
     let error = Error::new(Reason::ServerError)
         .with_message("The agent answered this with an error. Look into its log, then try again.")
         .with_message(words);
-    // Whether it did a part of it only the agent knows.
+    // Only the agent knows whether it did a part of it.
     Error { retryable: false, ..error }
 }
 

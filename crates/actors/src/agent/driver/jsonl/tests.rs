@@ -1,4 +1,4 @@
-//! The driver with real processes: scripts of the shell.
+//! The driver with real processes: shell scripts.
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -15,7 +15,7 @@ use crate::error::words::assert_message_helps;
 use crate::process::{HttpProbe, ProcessSpec, Readiness};
 use crate::transport::{HttpSettings, HttpTransport};
 
-/// Nothing that is waited for takes so long, however slow the machine.
+/// Longer than any wait, however slow the machine.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Answers every message with its own line.
@@ -81,7 +81,7 @@ impl JsonlFixture {
         exit_error(timeout(TIMEOUT, self.driver.wait_for_failure()).await.unwrap())
     }
 
-    /// Whether anything of it is known to run.
+    /// Returns whether the pid file names a process.
     fn is_recorded(&self) -> bool {
         !std::fs::read_to_string(self.folder.path().join("processes")).unwrap().is_empty()
     }
@@ -111,7 +111,7 @@ fn start_error(outcome: Result<(), DriverError>) -> Error {
     }
 }
 
-// === letters ===
+// === messages ===
 
 #[tokio::test]
 async fn deliver_returns_reply_with_its_id() {
@@ -312,7 +312,7 @@ async fn write_state_restores_reported_state() {
     start_error(bed.driver.write_state(json!(1)).await);
 }
 
-// === ends ===
+// === exits ===
 
 #[tokio::test]
 async fn exit_is_reported_at_once_with_stderr_tail() {
@@ -399,7 +399,7 @@ async fn memory_over_ceiling_reports_failure() {
     bed.restart().await.unwrap();
     let why = bed.wait_for_failure().await;
     assert!(why.log_text().contains("memory"), "{why:?}");
-    // It does not grow until its restart is due, and what it said on its way out is known.
+    // It must not grow until its restart is due, and its last state is known.
     assert!(bed.driver.process().is_none());
     assert_eq!(bed.driver.read_state().await, Ok(AgentState::Known(json!(7))));
     assert_eq!(exit_error(bed.driver.check().await), why);
@@ -415,7 +415,7 @@ async fn memory_within_ceiling_reports_nothing() {
     let bed = JsonlFixture::with("read -r _; exit 7", Readiness::None, settle).await;
     bed.restart().await.unwrap();
     let mut incident = bed.driver.wait_for_failure();
-    // Until it was looked at often enough.
+    // Until the memory was measured.
     while bed.driver.process().unwrap().memory_bytes.is_none() {
         assert!(timeout(Duration::from_millis(10), &mut incident).await.is_err());
     }
@@ -453,7 +453,7 @@ async fn stdout_readiness_waits_for_the_line() {
     assert!(std::process::Command::new("mkfifo").arg(&go).status().unwrap().success());
     bed.driver.launch.spec.cwd = Some(bed.folder.path().to_owned());
     let (restarted, ()) = tokio::join!(bed.restart(), async {
-        // Opening it waits for the other end.
+        // Opening a pipe waits for its other end.
         tokio::fs::write(&go, "\n").await.unwrap();
         assert_eq!(
             bed.driver.check().now_or_never().map(exit_error).map(|why| why.reason),
@@ -529,14 +529,14 @@ async fn start_ends_on_stop_or_drop() {
         tokio::task::yield_now().await;
     }
     drop(restart);
-    // It runs, and nobody waited until it was ready.
+    // The process runs, and no caller waited until it was ready.
     exit_error(bed.driver.check().await);
     bed.driver.abandon();
     bed.driver.manager.close().await;
     assert!(!bed.is_recorded());
 }
 
-/// An address that nobody answers at before it is listened to, and that nobody else gets.
+/// Reserves an address at which nothing listens yet, and that no other socket gets.
 fn reserve_address() -> (TcpSocket, Readiness) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();

@@ -1,30 +1,30 @@
-//! What is said of an agent's process when it is not there.
+//! The errors of an agent's process that is not running.
 
 use crate::error::{Error, Reason};
 use crate::process::{LaunchError, ProcessExit};
 
-/// The agent's process has ended by itself.
+/// Returns the error for a process that exited by itself.
 pub(in crate::agent) fn exited_error(exit: &ProcessExit) -> Error {
     let message =
         "The agent has ended by itself, and is to be restarted. Look into its last error if that repeats.";
     Error::new(Reason::AgentFailed).with_message(message).with_details(&format!("its process ended: {exit}"))
 }
 
-/// It was stopped.
+/// Returns the error for a process that was stopped.
 pub(in crate::agent) fn stopped_error() -> Error {
     Error::new(Reason::AgentFailed)
         .with_message("The agent was stopped. Start it, then try again.")
         .with_details("its process was stopped")
 }
 
-/// Nobody is there.
+/// Returns the error for a process that is not running.
 pub(in crate::agent) fn not_running_error(details: &str) -> Error {
     Error::new(Reason::AgentFailed)
         .with_message("The agent is not there at the moment. Wait until it has been started, then try again.")
         .with_details(details)
 }
 
-/// It could not be started, or did not come up.
+/// Returns the error for a process that could not be started or did not become ready.
 pub(in crate::agent) fn start_error(fault: &LaunchError) -> Error {
     let error = match fault {
         LaunchError::AddressInUse => Error::new(Reason::InUse),
@@ -35,7 +35,7 @@ pub(in crate::agent) fn start_error(fault: &LaunchError) -> Error {
     error.with_details(&fault.to_string())
 }
 
-/// It ended over what it was told, and may have acted on it.
+/// Returns the error for a process that ended during a message, and may have acted on it.
 pub(in crate::agent) fn outcome_unknown_error(why: &Error) -> Error {
     Error::outcome_unknown(why.clone()).with_message(
         "The agent ended while it was working on this, and may have done it. Look before sending it again.",

@@ -1,16 +1,19 @@
-//! An agent that speaks the Agent Client Protocol over its standard input and output, needs no model and no key, and
-//! does what its prompts say. For tests, and to try a client out:
+//! An agent that speaks the Agent Client Protocol over its standard input and output. It needs no model and no key,
+//! and follows its prompts. For tests, and to try out a client:
 //!
 //! ```sh
 //! cargo run -p mainstay-actors --example acp_agent -- --resume --load --sessions FOLDER
 //! ```
 //!
-//! `--resume` and `--load` offer to take a conversation up again; `--sessions FOLDER` keeps conversations there, so that
-//! it can; `--login` wants a login first; `--version N` speaks another version of the protocol; `--mute` never answers;
-//! `--fragile` ends when it is to take a conversation up again.
+//! - `--resume` and `--load` offer to resume a session.
+//! - `--sessions FOLDER` stores sessions there, which these need.
+//! - `--login` requires a login first.
+//! - `--version N` speaks another version of the protocol.
+//! - `--mute` never answers.
+//! - `--fragile` exits when it is asked to resume a session.
 //!
-//! A prompt's first word says what to do: `stream N`, `recall`, `ask N`, `withdraw`, `hang`, `deaf`, `files`, `fail`,
-//! `crash`, `exit N`, `stray N`, `broken`, `long N`, `pile N`. Whatever else it is, it is said again.
+//! A prompt's first word is a command: `stream N`, `recall`, `ask N`, `withdraw`, `hang`, `deaf`, `files`, `fail`,
+//! `crash`, `exit N`, `stray N`, `broken`, `long N`, `pile N`. Any other prompt is repeated.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
@@ -36,22 +39,22 @@ use futures_util::{sink, stream};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{mpsc, watch};
 
-/// What the agent offers, and how it behaves from the start.
+/// The agent's capabilities, and its behaviour from the start.
 #[derive(Debug, Clone, Default)]
 pub struct Switches {
-    /// It resumes conversations.
+    /// It resumes sessions.
     pub resume: bool,
-    /// It loads conversations.
+    /// It loads sessions.
     pub load: bool,
-    /// It wants a login first.
+    /// It requires a login first.
     pub login: bool,
     /// It answers nothing.
     pub mute: bool,
-    /// It ends when it is to take a conversation up again.
+    /// It exits when it is asked to resume a session.
     pub fragile: bool,
-    /// It speaks this version of the protocol, where it is not 1.
+    /// The version of the protocol that it speaks, if not 1.
     pub version: Option<u16>,
-    /// It keeps conversations here, one a file, a prompt a line.
+    /// The folder of its sessions: one file each, one prompt a line.
     pub sessions: Option<PathBuf>,
 }
 
@@ -85,13 +88,13 @@ async fn main() -> Result<(), String> {
 ///
 /// # Errors
 ///
-/// The pipe breaks.
+/// Fails if the pipe breaks.
 pub async fn serve(
     read: impl AsyncRead + Unpin + Send + 'static,
     mut write: impl AsyncWrite + Unpin,
     switches: Switches,
 ) -> Result<(), Error> {
-    // Everything is written through this, so that what is no message can be written as well.
+    // All output goes through this channel, so that lines that are not messages can be written too.
     let (lines, mut written) = mpsc::channel::<String>(64);
     let outgoing = sink::unfold(lines.clone(), |lines, line| async move {
         lines.send(line).await.map_err(io::Error::other)?;
@@ -134,7 +137,7 @@ impl ExampleAgent {
     async fn serve(self, transport: impl ConnectTo<Agent> + 'static) -> Result<(), Error> {
         let (starting, opening, resuming) = (self.clone(), self.clone(), self.clone());
         let (loading, working, cancelling) = (self.clone(), self.clone(), self);
-        // This builder leaves the version of the protocol to us.
+        // This builder leaves the protocol's version to the caller.
         Builder::new(Agent)
             .on_receive_request(
                 async move |request: InitializeRequest, responder, _| {
@@ -238,7 +241,7 @@ impl ExampleAgent {
         Ok(id)
     }
 
-    /// Takes a conversation up again, and says what was said in it.
+    /// Resumes a session, and returns its earlier prompts.
     fn resume(&self, id: &SessionId) -> Result<Vec<String>, Error> {
         if self.0.switches.fragile {
             std::process::exit(4);
@@ -365,7 +368,7 @@ impl ExampleTurn {
         self.agent.0.lines.send(line).await.map_err(Error::into_internal_error)
     }
 
-    /// Waits until what was said before has been written, as far as it can be told: a request has been answered.
+    /// Waits until earlier messages were written: a request has been answered.
     async fn wait_until_flushed(&self) {
         let _ = self
             .client

@@ -1,4 +1,4 @@
-//! The agent's actor under its supervisor, with a driver that follows a script, on a paused clock.
+//! The agent's actor under its supervisor, with a scripted driver, on a paused clock.
 
 mod checks;
 mod liveness;
@@ -28,19 +28,19 @@ const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// Answers as it was told to; the last answer goes on.
+/// Answers by a script, and repeats its last answer.
 #[derive(Default)]
 struct ScriptedDriver {
     answers: Mutex<VecDeque<Observation>>,
     restarts: Mutex<u32>,
     written: Mutex<Vec<Value>>,
-    /// What the next restarts end with; then they succeed.
+    /// The errors of the next restarts; later ones succeed.
     refused_restarts: Mutex<VecDeque<DriverError>>,
-    /// How the next letters end; then they are answered with what they say.
+    /// The ends of the next deliveries; later ones are answered with their own body.
     deliveries: Mutex<VecDeque<DeliveryScript>>,
     delivered: Mutex<Vec<Value>>,
     meter: ActivityMeter,
-    /// What the next writes end with; then they succeed.
+    /// The errors of the next state writes; later ones succeed.
     refused_writes: Mutex<VecDeque<DriverError>>,
 }
 
@@ -307,7 +307,7 @@ async fn failed_state_restore_is_retried_by_next_incarnation() {
     let script = ScriptedDriver::answering([healthy(), healthy(), failed()]);
     let mut scene = AgentActorFixture::new(&script).await;
     scene.next_event_of("decision").await;
-    // The restart succeeds, and then three times the state is not taken.
+    // The restart succeeds, and then the state is refused three times.
     let refusal = || DriverError::failed("503");
     script.refused_writes.lock().extend([refusal(), refusal(), refusal()]);
     for _ in 0..3 {

@@ -1,8 +1,8 @@
 //! The cache under its supervisor, on a paused clock; and random traces of it:
 //!
-//! - `draws`: what they are made of
-//! - `steps`: step by step, beside `oracle`, which says what the answers must be
-//! - `traffic`: through the actor, by tasks; `threads`: on several threads
+//! - `generator` makes their parts.
+//! - `interleavings` runs them step by step, beside `oracle`, which says what the answers must be.
+//! - `traffic` runs them through the actor, by tasks; `threads` on several threads.
 
 mod generator;
 mod interleavings;
@@ -77,7 +77,7 @@ impl CacheActorFixture {
         told.await.unwrap()
     }
 
-    /// What `key` is, by a load that says `text`; and whether the load ran.
+    /// Loads `key` with a load that returns `text`. Returns the value, and whether the load ran.
     async fn load(
         &self,
         key: &str,
@@ -94,7 +94,7 @@ impl CacheActorFixture {
         (answer.map(|answer| text(&answer.value)), ran.load(Ordering::Relaxed) == 1)
     }
 
-    /// A load of `key` that has begun, and ends with what it is sent.
+    /// Starts a load of `key` that ends with the result that it is sent.
     async fn begin_load(&self, key: &str, keeping: EntryOptions) -> ControlledLoad {
         let (end, told) = oneshot::channel::<Result<&'static str, Error>>();
         let (cache, key) = (self.cache.clone(), key.to_owned());
@@ -157,7 +157,7 @@ async fn entries_age_during_suspend() {
     loop {
         let Delivery::Event(event) = story.next().await else { panic!("events are missing") };
         if event.kind == CacheAged::KIND {
-            // Wall time has stood still but for the sleep, and the other clock has gone on by the wait for the look.
+            // Only the suspension moved the wall clock, and the wait for the check moved the other clock.
             let slept_ms = event.decode::<CacheAged>().unwrap().suspended_ms;
             assert!((3_597_000..=3_600_000).contains(&slept_ms), "{slept_ms}");
             break;
@@ -325,7 +325,7 @@ async fn actor_crash_empties_cache_and_discards_loads() {
     assert!(scene.get("n:a").is_some());
 }
 
-/// On threads of their own, the caller may go on before the actor's state is gone.
+/// On several threads the caller may continue before the actor's state is gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn actor_crash_reply_comes_after_cache_is_empty() {
     for _ in 0..20 {
@@ -422,7 +422,7 @@ async fn file_change_without_entries_records_no_event() {
     assert_eq!(scene.invalidate(Pattern::Key("n:none".to_owned())).await, 0);
     let mut events = scene.runtime.journal().subscribe();
     let mut told = Vec::new();
-    // The last is a person's, of which the journal has to say that there was nothing.
+    // The last is a person's, and the journal has to record it though it dropped nothing.
     while told.len() < 2 {
         if let Delivery::Event(record) = events.next().await
             && record.kind == CacheInvalidated::KIND
@@ -472,7 +472,7 @@ async fn load_with_age_counts_from_its_origin() {
     assert_eq!(scene.get("n:a"), None);
 }
 
-/// What a renewal of `n:a` is given.
+/// Returns the value that a revalidation of `n:a` gets.
 async fn value_for_revalidation(scene: &CacheActorFixture) -> Option<String> {
     let (tell, told) = oneshot::channel();
     let load = |held: Option<CacheValue>| async move {
@@ -537,7 +537,7 @@ async fn replacing_load_drops_entry_and_is_not_stored() {
     let told = scene.cache.get_or_load("n:a", Some(s(0)), OPTIONS, load("new")).await.unwrap();
     assert_eq!((text(&told.value), told.is_cached), ("new".to_owned(), false));
     assert_eq!((scene.get("n:a"), scene.cache.stats().entries), (None, 0));
-    // One that was overtaken drops nothing.
+    // A superseded load drops nothing.
     scene.put("n:a", "old");
     advance(s(1)).await;
     let (begun, has_begun) = oneshot::channel();

@@ -40,7 +40,7 @@ async fn start_driver(command: Vec<String>, settle: impl FnOnce(&mut Launch)) ->
     AcpDriverFixture { driver: Arc::new(driver), updates: listener, manager: warden, folder }
 }
 
-/// An agent that keeps its conversations in `sessions` and resumes them.
+/// Starts a driver whose agent stores its sessions in `sessions` and resumes them.
 async fn resuming_driver(sessions: &Path) -> AcpDriverFixture {
     let switches = Switches { resume: true, sessions: Some(sessions.to_owned()), ..Switches::default() };
     let command = [vec![example_path().display().to_string()], arguments(&switches)].concat();
@@ -77,7 +77,7 @@ impl AcpDriverFixture {
         }
     }
 
-    /// Whether anything of it is known to run.
+    /// Returns whether the pid file names a process.
     fn is_recorded(&self) -> bool {
         !std::fs::read_to_string(self.folder.path().join("processes")).unwrap().is_empty()
     }
@@ -113,7 +113,7 @@ async fn driver_start_prompt_stop_leaves_nothing_running() {
         let sessions = tempfile::tempdir().unwrap();
         let mut bed = resuming_driver(sessions.path()).await;
         let nobody = bed.prompt(1, "hello").await.unwrap_err();
-        // It reached nobody, so it can be handed out again.
+        // The agent did not get it, so it can be delivered again.
         assert_eq!(nobody.reason, Reason::AgentFailed);
         assert!(exit_details(bed.driver.check().await).contains("does not run"));
         assert_eq!(bed.driver.session(), None);
@@ -161,7 +161,7 @@ async fn crash_during_prompt_is_unknown_and_session_resumes() {
             bed.next_update_of(UpdateKind::Session).await.body,
             json!({ "id": "s1", "how": "resumed" })
         );
-        // Nothing was said twice.
+        // Nothing was repeated.
         assert_eq!(bed.prompt(4, "recall").await, Ok(turn_end("one | crash | recall")));
         bed.stop().await;
     })
@@ -186,7 +186,7 @@ async fn session_is_resumed_by_a_new_driver() {
         assert_eq!(bed.driver.session(), Some(kept.clone()));
         bed.stop().await;
 
-        // It is about that folder alone.
+        // A session belongs to its folder.
         let command = [example_path().display().to_string(), "--resume".to_owned()].to_vec();
         let mut bed = start_driver(command, |_| ()).await;
         bed.driver.restore_session(kept);

@@ -17,15 +17,15 @@ use tokio::task::JoinSet;
 
 use crate::agent::{Switches, serve};
 
-/// After this a scenario has failed.
+/// A scenario that takes longer has failed.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A scenario, which must not wait for ever.
+/// Runs a scenario with a time limit.
 pub(crate) async fn with_timeout<T>(scenario: impl Future<Output = T>) -> T {
     tokio::time::timeout(TIMEOUT, scenario).await.expect("nothing has happened for a minute")
 }
 
-/// How the agent is reached.
+/// The transport to the agent.
 #[derive(Clone, Copy)]
 pub(crate) enum AgentTransport {
     InProcess,
@@ -38,7 +38,7 @@ pub(crate) enum AgentHost {
     Subprocess(Child),
 }
 
-/// A client, and what it hears.
+/// A client and the updates that it receives.
 pub(crate) struct AcpClientFixture {
     pub(crate) client: Arc<AcpClient>,
     pub(crate) updates: UpdateSubscription,
@@ -46,7 +46,7 @@ pub(crate) struct AcpClientFixture {
     pub(crate) options: AcpOptions,
 }
 
-/// The example, as it was built together with this test.
+/// Returns the path of the example, which is built together with this test.
 pub(crate) fn example_path() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     let folder = test.parent().and_then(Path::parent).expect("tests are built into target/PROFILE/deps");
@@ -78,7 +78,7 @@ pub(crate) fn arguments(switches: &Switches) -> Vec<String> {
     arguments
 }
 
-/// A client of the process that `command` starts.
+/// Opens a client of the process that `command` starts.
 pub(crate) async fn spawn_client(
     mut command: Command,
     options: AcpOptions,
@@ -102,7 +102,7 @@ pub(crate) async fn spawn_client(
     })
 }
 
-/// A client of an agent with these switches.
+/// Opens a client of an agent with these switches.
 pub(crate) async fn open_client(
     way: AgentTransport,
     switches: Switches,
@@ -133,12 +133,12 @@ pub(crate) async fn open_client(
     }
 }
 
-/// A client that has begun a conversation with an agent that offers nothing special.
+/// Opens a client that has started a session with a plain agent.
 pub(crate) async fn connected(way: AgentTransport) -> AcpClientFixture {
     connected_with_limits(way, AcpLimits::default()).await
 }
 
-/// The same, within these limits.
+/// Opens the same with these limits.
 pub(crate) async fn connected_with_limits(way: AgentTransport, limits: AcpLimits) -> AcpClientFixture {
     let options = AcpOptions { limits, ..AcpOptions::default() };
     let scene = open_client(way, Switches::default(), options).await.unwrap();
@@ -155,7 +155,7 @@ impl AcpClientFixture {
         self.client.prompt(MessageId(letter), AcpPrompt::text(text)).await
     }
 
-    /// The same, in the background.
+    /// Sends a prompt in the background.
     pub(crate) fn spawn_prompt(&self, letter: u64, text: &str) -> JoinSet<Result<TurnEnd, AcpError>> {
         let (client, prompt) = (Arc::clone(&self.client), AcpPrompt::text(text));
         let mut task = JoinSet::new();
@@ -163,7 +163,7 @@ impl AcpClientFixture {
         task
     }
 
-    /// The next update.
+    /// Returns the next update.
     pub(crate) async fn next_update(&mut self) -> AgentUpdate {
         match self.updates.next().await {
             Some(UpdateEvent::Update(update)) => (*update).clone(),
@@ -171,7 +171,7 @@ impl AcpClientFixture {
         }
     }
 
-    /// The next update of this kind.
+    /// Returns the next update of this kind.
     pub(crate) async fn next_update_of(&mut self, kind: UpdateKind) -> AgentUpdate {
         loop {
             let update = self.next_update().await;
@@ -181,7 +181,7 @@ impl AcpClientFixture {
         }
     }
 
-    /// The next text that the agent says.
+    /// Returns the next text of the agent.
     pub(crate) async fn next_text(&mut self) -> (String, Option<MessageId>) {
         let update = self.next_update_of(UpdateKind::Message).await;
         (update.body["content"]["text"].as_str().unwrap().to_owned(), update.message_id)
@@ -193,7 +193,7 @@ pub(crate) async fn join_turn(mut turn: JoinSet<Result<TurnEnd, AcpError>>) -> R
     turn.join_next().await.unwrap().unwrap()
 }
 
-/// How a turn ends that ends well.
+/// Returns the expected end of a successful turn.
 pub(crate) fn turn_end(stop_reason: &str, text: &str) -> Result<TurnEnd, AcpError> {
     Ok(TurnEnd { stop_reason: stop_reason.to_owned(), text: text.to_owned(), is_text_cut: false })
 }

@@ -1,13 +1,13 @@
-//! The Agent Client Protocol with a real agent: examples/acp_agent.rs, which is built from the official crate's other
-//! side. Where a scenario allows it, it runs over a pipe within this process and with the agent as a process of its own.
+//! The Agent Client Protocol with a real agent: examples/acp_agent.rs, built from the official crate's agent side. If
+//! a scenario allows it, it runs over an in-process pipe and with the agent as a process.
 //!
-//! - [`scene`]: an agent and a client that talks to it
-//! - [`talks`]: turns, what is said in them, calling them off
-//! - [`questions`]: what an agent asks
-//! - [`returns`]: conversations that are taken up again, or cannot be
-//! - [`offences`]: agents that break the protocol, or speak none
-//! - [`driven`]: the driver, which owns the agent's process
-//! - [`foreign`]: an agent that nobody here wrote
+//! - [`fixture`]: an agent and a client that talks to it
+//! - [`turns`]: turns, their text, and cancellation
+//! - [`questions`]: an agent's questions
+//! - [`resumption`]: sessions that resume, or cannot
+//! - [`violations`]: agents that break the protocol, or do not speak it
+//! - [`driver`]: the driver, which owns the agent's process
+//! - [`node_agent`]: an agent of another project
 
 #![allow(
     clippy::unwrap_used,
@@ -28,7 +28,7 @@ mod resumption;
 mod turns;
 mod violations;
 
-/// Runs a scenario in both ways of reaching the agent, as two tests.
+/// Runs a scenario over both transports, as two tests.
 macro_rules! both {
     ($scenario:ident) => {
         mod $scenario {

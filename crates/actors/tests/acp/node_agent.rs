@@ -1,5 +1,5 @@
-//! An agent that nobody here wrote: the example of the protocol's own package for Node. `tests/foreign/run` installs it,
-//! and runs these.
+//! An agent of another project: the example of the protocol's own package for Node. `tests/foreign/run` installs it,
+//! and runs these tests.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ async fn connect(kept: Option<&str>) -> (AcpClientFixture, Option<LostSession>) 
     (scene, start.lost)
 }
 
-/// What kinds of updates come until the agent asks.
+/// Returns the kinds of updates until the agent asks.
 async fn updates_until_ask(scene: &mut AcpClientFixture) -> (Vec<String>, String, Value) {
     let mut heard = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! What an agent asks.
+//! The questions of an agent.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::fixture::{
     AcpClientFixture, AgentTransport, connected, connected_with_limits, join_turn, turn_end,
 };
 
-/// The name of the next question.
+/// Returns the name of the next question.
 async fn next_ask(scene: &mut AcpClientFixture) -> String {
     scene.next_update_of(UpdateKind::Ask).await.ask.unwrap()
 }
@@ -61,7 +61,7 @@ async fn cancelled_turn_cancels_its_asks(way: AgentTransport) {
         );
         assert!(open.remove(&settled.ask.unwrap()));
     }
-    // The agent was told so, and says it.
+    // The agent received the answer, and repeats it.
     for _ in 0..3 {
         assert_eq!(scene.next_text().await, ("cancelled ".to_owned(), Some(MessageId(5))));
     }

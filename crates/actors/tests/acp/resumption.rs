@@ -1,4 +1,4 @@
-//! Conversations that are taken up again, or cannot be.
+//! Sessions that resume, or cannot.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ fn switches_with(folder: &Path, resume: bool, load: bool) -> Switches {
     Switches { resume, load, sessions: Some(folder.to_owned()), ..Switches::default() }
 }
 
-/// An agent that has crashed in the middle of its third prompt: what is left of it is its folder.
+/// Crashes an agent in its third prompt, which leaves its folder behind.
 async fn crash_in_third_prompt(switches: &Switches) -> (String, AcpOptions) {
     let mut scene =
         open_client(AgentTransport::Subprocess, switches.clone(), AcpOptions::default()).await.unwrap();
@@ -24,7 +24,7 @@ async fn crash_in_third_prompt(switches: &Switches) -> (String, AcpOptions) {
     scene.next_text().await;
     let fault = scene.prompt(3, "crash").await.unwrap_err();
     assert_eq!(fault, AcpError::Closed);
-    // Whether it did anything before it crashed, nobody knows; so nobody may simply say it again.
+    // The agent may have acted before it crashed, so the prompt must not be repeated.
     let error = fault.to_turn_error();
     assert_eq!((error.reason, error.retryable), (Reason::OutcomeUnknown, false));
     assert_eq!(scene.next_text().await.0, "crashing");
@@ -50,7 +50,7 @@ async fn crashed_session_is_resumed_if_offered() {
         let (mut scene, start) = reconnect(switches, options, &kept).await;
         assert_eq!(start, SessionStart { id: kept.clone(), origin: SessionOrigin::Resumed, lost: None });
         assert_eq!(scene.client.session(), Some(kept));
-        // Nothing was told again, and no prompt was sent again.
+        // Nothing was repeated, and no prompt was sent again.
         assert_eq!(scene.prompt(5, "recall").await, turn_end("end_turn", "one | two | crash | recall"));
         assert_eq!(scene.next_text().await.0, "one | two | crash | recall");
     })

@@ -1,4 +1,4 @@
-//! Turns, what is said in them, calling them off.
+//! Turns, their text, and cancellation.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ async fn prompt_dropped_cancels_the_turn(way: AgentTransport) {
     assert_eq!(scene.next_text().await, ("hanging".to_owned(), Some(MessageId(1))));
     assert_eq!(scene.options.meter.activity().in_flight, 1);
     drop(turn);
-    // It waits for the end of the one before, which hangs until it is told.
+    // It waits for the end of the previous turn, which hangs until it is cancelled.
     assert_eq!(scene.prompt(2, "next").await, turn_end("end_turn", "you said: next"));
     assert_eq!(scene.options.meter.activity().in_flight, 0);
 }
@@ -136,7 +136,7 @@ async fn dropped_client_leaves_nothing_running(way: AgentTransport) {
     drop(turn);
     drop(scene.client);
     assert_eq!(ended.await, AcpError::Closed);
-    // The agent sees the end of its input, and ends by itself.
+    // The agent sees the end of its input, and exits.
     match scene.host {
         AgentHost::InProcess(mut agent) => agent.join_next().await.unwrap().unwrap(),
         AgentHost::Subprocess(mut agent) => assert!(agent.wait().await.unwrap().success()),

@@ -1,4 +1,4 @@
-//! Agents that break the protocol, or speak none.
+//! Agents that break the protocol, or do not speak it.
 
 use std::time::Duration;
 
@@ -86,7 +86,7 @@ async fn non_acp_program_is_rejected() {
     use tokio::process::Command;
 
     with_timeout(async {
-        // It repeats what it is told.
+        // `cat` repeats its input.
         let fault = spawn_client(Command::new("cat"), AcpOptions::default()).await.err().unwrap();
         assert_eq!(
             fault.to_string(),

@@ -1,4 +1,4 @@
-//! A cache, the actor that watches for it, and folders of the test's own.
+//! A cache, its watching actor, and temporary folders.
 
 use std::cell::Cell;
 use std::fs;
@@ -15,7 +15,7 @@ use mainstay_runtime::{Address, Child, Runtime, SupervisorSpec};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-/// Longer than any test: what goes, goes since it was told.
+/// Longer than any test: only an invalidation drops an entry.
 pub(crate) const OPTIONS: EntryOptions = EntryOptions {
     ttl: Duration::from_secs(3600),
     stale_for: Duration::ZERO,
@@ -23,7 +23,7 @@ pub(crate) const OPTIONS: EntryOptions = EntryOptions {
     depends_on_connection: false,
 };
 
-/// However busy the machine is, nothing takes that long.
+/// Longer than any wait, however busy the machine is.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) struct WatchFixture {
@@ -32,7 +32,7 @@ pub(crate) struct WatchFixture {
     pub(crate) watch: Address<WatchMessage>,
     pub(crate) runtime: Runtime,
     pub(crate) events: Subscription,
-    /// Where the root is, and what is beside it.
+    /// The folder that contains the root.
     pub(crate) base: PathBuf,
     pub(crate) root: PathBuf,
     marker_count: Cell<u32>,
@@ -40,7 +40,7 @@ pub(crate) struct WatchFixture {
 }
 
 impl WatchFixture {
-    /// A root with these files in it, watched.
+    /// Creates a watched root with these files.
     pub(crate) async fn with_files(files: &[&str]) -> Self {
         let mut scene = Self::with_root(|root| {
             for file in files {
@@ -52,7 +52,7 @@ impl WatchFixture {
         scene
     }
 
-    /// A root that `prepare` makes of what is an empty folder.
+    /// Creates a watched root that `prepare` makes of an empty folder.
     pub(crate) async fn with_root(prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let top = fs::canonicalize(folder.path()).unwrap();
@@ -88,7 +88,7 @@ impl WatchFixture {
         self.root.join(file)
     }
 
-    /// The contents of a file of the root, or why there are none.
+    /// Reads a file of the root, or returns the error.
     pub(crate) async fn read(&self, file: &str) -> Result<String, Reason> {
         self.read_at(&self.path(file)).await
     }
@@ -97,7 +97,7 @@ impl WatchFixture {
         text(self.files.read_bytes(path).await)
     }
 
-    /// Reads files, which are kept from then on.
+    /// Reads files, which are cached from then on.
     pub(crate) async fn read_and_cache(&self, files: &[&str]) {
         for file in files {
             let _ = self.read(file).await;
@@ -109,7 +109,7 @@ impl WatchFixture {
         self.files.is_cached(&self.path(file))
     }
 
-    /// What a search of a folder of the root finds that says `says` where it has to search.
+    /// Searches a folder of the root with a search that returns `says`.
     pub(crate) async fn search(&self, folder: &str, says: &'static str) -> String {
         self.search_at(&self.path(folder), says).await
     }
@@ -119,7 +119,7 @@ impl WatchFixture {
         text(self.files.search(folder, "words", load).await).unwrap()
     }
 
-    /// The next event of that kind.
+    /// Returns the next event of that kind.
     pub(crate) async fn next_event(&mut self, kind: &str) -> Record {
         self.next_event_within(TIMEOUT, kind).await
     }
@@ -138,14 +138,14 @@ impl WatchFixture {
         told.unwrap_or_else(|_| panic!("no {kind} came"))
     }
 
-    /// Waits until what is kept of a file is dropped.
+    /// Waits until a file's entry is dropped.
     pub(crate) async fn wait_until_dropped(&mut self, file: &str) {
         while self.is_cached(file) {
             self.next_event("cache_invalidated").await;
         }
     }
 
-    /// Waits until everything that has happened so far is carried out: one more thing happens, in one event, after it.
+    /// Waits until all earlier changes are applied, by one more change after them.
     pub(crate) async fn settle(&mut self) {
         let mark = format!("mark-{}", self.marker_count.replace(self.marker_count.get() + 1));
         assert_eq!(self.read(&mark).await, Err(Reason::NotFound));
@@ -159,7 +159,7 @@ fn text(read: Result<Bytes, Error>) -> Result<String, Reason> {
     read.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap()).map_err(|error| error.reason)
 }
 
-/// Writes a file, and the folders that it is in.
+/// Writes a file, and creates the folders above it.
 pub(crate) fn write(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();

@@ -1,4 +1,4 @@
-//! Folders that are renamed, moved in, and made anew.
+//! Folders that are renamed, moved in, and created again.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Roots that vanish and come back, watchers that end, and the end of the actor itself.
+//! Roots that disappear and come back, watchers that end, and the end of the actor itself.
 
 use std::fs;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use tokio::sync::oneshot;
 
 use crate::fixture::{WatchFixture, new_text, old_text, write};
 
-/// Whether something is found under the key of a file, past those who ask whether it is watched.
+/// Returns whether the key of a file has an entry, whether or not its root is watched.
 fn is_search_hit(scene: &WatchFixture, file: &str) -> bool {
     let key = format!("{FILE_PREFIX}{}", scene.path(file).display());
     scene.cache.get(&key, None).is_some()
 }
 
-/// After whatever ended the watch, and before it is taken up again.
+/// Checks the state after a watch ended, and before it resumes.
 async fn assert_watch_lost(scene: &mut WatchFixture, reason: &str) {
     let lost = scene.next_event("watch_lost").await.fields;
     assert_eq!(lost["reason"], reason);
@@ -26,7 +26,7 @@ async fn assert_watch_lost(scene: &mut WatchFixture, reason: &str) {
     assert!(!is_search_hit(scene, "a"), "what was kept is gone with the watch");
 }
 
-/// After it was taken up again.
+/// Checks the state after a watch resumed.
 async fn assert_watch_regained(scene: &mut WatchFixture) {
     scene.next_event("watch_regained").await;
     scene.read_and_cache(&["a"]).await;
@@ -108,7 +108,7 @@ async fn missing_root_retries_with_backoff_and_one_event() {
     assert!(!scene.is_cached("a"));
     write(&scene.path("a"), "new");
     let regained = scene.next_event_within(Duration::from_secs(3600), "watch_regained").await;
-    // Ten that double from 0.1 s on, then one a minute.
+    // Ten attempts whose delays double from 0.1 s on, then one a minute.
     let attempts = regained.fields["attempts"].as_u64().unwrap();
     assert!((17..=21).contains(&attempts), "{attempts}");
     let lost_ms = regained.fields["lost_ms"].as_u64().unwrap();
@@ -125,7 +125,7 @@ async fn watcher_thread_panic_invalidates_and_rewatches() {
     let mut scene = WatchFixture::with_files(&["a"]).await;
     scene.read_and_cache(&["a"]).await;
     scene.watch.cast(WatchMessage::end_watchers()).await.unwrap();
-    // It is obeyed with the next event, which is not told any more.
+    // The fault takes effect with the next event, which is not reported any more.
     while scene.is_cached("a") {
         fs::write(scene.path("b"), "x").unwrap();
         tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! Files that are kept while their folders are watched, on the real file system.
+//! Files that are cached while their folders are watched, on the real file system.
 
 #![allow(
     clippy::unwrap_used,

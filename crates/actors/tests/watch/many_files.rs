@@ -23,7 +23,7 @@ async fn ten_thousand_changed_files_are_all_invalidated() {
     for n in 0..10_000 {
         fs::write(scene.path(&file(n)), "new").unwrap();
     }
-    // Where so many events are lost on the way, the root is watched anew, and meanwhile nothing is kept.
+    // If so many events are lost, the root is watched again, and nothing is cached meanwhile.
     scene.wait_until_dropped(&file(9_999)).await;
     for n in 0..10_000 {
         assert_eq!(scene.read(&file(n)).await, new_text(), "{n}");

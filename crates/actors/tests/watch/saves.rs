@@ -8,7 +8,7 @@ use mainstay_actors::error::Reason;
 
 use crate::fixture::{WatchFixture, new_text, old_text, write};
 
-/// Saves a file in some way: it is read anew, and so is what covers it; the rest stays.
+/// Saves a file in some way: it and the searches over it are read again; other entries stay.
 async fn assert_save_invalidates(save: impl FnOnce(&Path)) {
     let mut scene = WatchFixture::with_files(&["notes/a", "notes/b", "other/c"]).await;
     scene.read_and_cache(&["notes/a", "notes/b", "other/c"]).await;
@@ -103,7 +103,7 @@ async fn cached_file_is_read_once_without_events() {
         assert_eq!(scene.read("a").await, old_text());
     }
     assert_eq!(scene.cache.stats().loads, loads);
-    // Reading is no change.
+    // A read is no change.
     fs::read(scene.path("a")).unwrap();
     scene.settle().await;
     assert!(scene.is_cached("a"));

@@ -1,4 +1,4 @@
-//! What no event would tell about is read, and not kept.
+//! Files whose changes no event would report are read, and not cached.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -45,7 +45,7 @@ async fn symlink_target_is_never_cached_or_watched() {
     for file in ["folder/x", "file", "alias/x", "dangling", "folder/missing"] {
         assert_eq!(scene.read(file).await, new_text(), "{file}");
     }
-    // Of all that, what is inside is told, and nothing else.
+    // Of all that, only changes inside of the root are reported.
     let mut events = scene.runtime.journal().subscribe_after(started.cursor());
     scene.settle().await;
     let shown = |path: &str| scene.path(path).display().to_string();

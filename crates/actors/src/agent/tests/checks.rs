@@ -1,4 +1,5 @@
-//! When checks happen: one at a time, once after a jump, spread over the period, and none from before a restart.
+//! The times of checks: one at a time, once after a clock jump, spread over the interval, and none from before a
+//! restart.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -6,7 +7,7 @@ use tokio::time::Instant;
 
 use super::*;
 
-/// Takes its time for a check, whose answer is settled when it begins.
+/// A driver whose checks take time; each answer is fixed when its check begins.
 #[derive(Default)]
 struct SlowDriver {
     check_duration: Duration,
@@ -27,7 +28,7 @@ impl SlowDriver {
         }
     }
 
-    /// How many checks have begun since `at`.
+    /// Returns the number of checks that began since `at`.
     fn checks_since(&self, at: Instant) -> usize {
         self.check_starts.lock().iter().filter(|begun| **begun >= at).count()
     }
@@ -37,7 +38,7 @@ impl SlowDriver {
     }
 }
 
-/// A check that is in flight, until this is dropped.
+/// Counts a check as in flight until dropped.
 struct InFlightCheck<'a>(&'a AtomicUsize);
 
 impl Drop for InFlightCheck<'_> {
@@ -86,7 +87,7 @@ impl Driver for SlowDriver {
     }
 }
 
-/// These agents under one supervisor.
+/// A group of agents under one supervisor.
 struct AgentGroup {
     runtime: Runtime,
     pending_recoveries: Vec<Arc<PendingRecovery>>,
@@ -127,7 +128,7 @@ impl AgentGroup {
         (Self::start(&[Arc::clone(&driver)], health, Duration::ZERO).await, driver)
     }
 
-    /// The statuses that the first agent has come to so far.
+    /// Returns the statuses of the first agent so far.
     fn statuses(&mut self) -> Vec<AgentStatus> {
         let mut statuses = Vec::new();
         while let Some(Delivery::Event(record)) = self.events.try_next_in_memory() {
@@ -149,7 +150,7 @@ async fn slow_check_never_overlaps_the_next() {
     let (_crowd, driver) =
         AgentGroup::start_one(SlowDriver::with_answers(s(100), &[healthy()]), policy()).await;
     wait(1000).await;
-    // Each takes 100 s, and the next begins 30 s after it.
+    // Each check takes 100 s, and the next begins 30 s after it.
     assert_eq!((driver.checks_since(start), driver.in_flight_max.load(Ordering::SeqCst)), (8, 1));
 }
 
@@ -182,7 +183,7 @@ async fn check_in_flight_at_restart_is_dropped() {
     let mut driver = SlowDriver::with_answers(s(20), &[healthy(), failed()]);
     driver.after_restart = vec![healthy()];
     let (mut crowd, driver) = AgentGroup::start_one(driver, policy()).await;
-    // The second check began at 50 s, and would say at 70 s that the agent has failed.
+    // The second check began at 50 s, and would report at 70 s that the agent failed.
     wait(60).await;
     assert_eq!(driver.in_flight.load(Ordering::SeqCst), 1);
     crowd.pending_recoveries[0].request_restart();
@@ -210,6 +211,6 @@ async fn checks_of_many_agents_are_spread_over_interval() {
     };
     assert_eq!(begun(s(300), s(330)), AGENTS, "each once in a period");
     let busiest = (300..330).map(|second| begun(s(second), s(second + 1))).max().unwrap();
-    // Even over half of the period it would be 20 a second.
+    // Even spread over half of the interval it would be 20 a second.
     assert!(busiest <= 40, "{busiest} in one second");
 }

@@ -1,8 +1,8 @@
-//! Busy is not dead, and hanging is not busy; and what happens when the clock or the link jumps.
+//! Tells busy agents from stuck ones, also when the clock or the backend's availability jumps.
 
 use super::*;
 
-/// The changes of health until now.
+/// Returns the changes of health so far.
 async fn wait(seconds: u64) {
     tokio::time::sleep(s(seconds)).await;
 }
@@ -16,7 +16,7 @@ async fn missed_checks_at_work_degrade_without_restart() {
     wait(600).await;
     assert_eq!((scene.status(), *script.restarts.lock()), (Degraded, 0));
     drop(at_work);
-    // Its end is progress; from then on it is measured like any other.
+    // The end of the question counts as progress; the limit applies again from then on.
     wait(120).await;
     assert_eq!(*script.restarts.lock(), 1);
 }
@@ -54,7 +54,7 @@ async fn stuck_agent_is_detected_between_checks() {
     let script = ScriptedDriver::answering([healthy()]);
     let policy = HealthPolicy { progress_timeout: s(7), ..policy() };
     let mut scene = AgentActorFixture::with(&script, policy, None).await;
-    // Work that is done in time is no reason, and moves no check.
+    // Work that ends in time causes no restart, and moves no check.
     wait(1).await;
     drop(script.meter.begin());
     wait(1).await;

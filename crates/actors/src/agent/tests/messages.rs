@@ -1,4 +1,4 @@
-//! Letters: handed out in order, answered once, and never handed out twice unasked.
+//! Messages: delivered in order, answered once, and never delivered twice without permission.
 
 use mainstay_runtime::state::MemoryStore;
 use mainstay_runtime::{ActorStatus, Promise, Reply};
@@ -28,15 +28,15 @@ impl AgentActorFixture {
         (self.planner.call(post).await.unwrap().unwrap(), answer)
     }
 
-    /// Returns while the actor waits for its restart. Never idle, so that the clock does not go on; and not by the journal,
-    /// of which one hears while it does.
+    /// Returns while the actor waits for its restart. It never idles, so that the clock stands still. The journal is
+    /// no help: it reports the wait too late.
     async fn wait_until_restarting(&self) {
         while self.planner.info(self.runtime.now()).status != ActorStatus::Restarting {
             tokio::task::yield_now().await;
         }
     }
 
-    /// Waits until so many letters were handed to the agent in all.
+    /// Waits until this many messages were delivered in all.
     async fn wait_for_sent(&mut self, letters: usize) {
         for _ in 0..letters {
             self.next_event_of("message_sent").await;
@@ -175,7 +175,7 @@ async fn outage_delivers_nothing_and_messages_expire_on_time() {
     assert_eq!((failed.message_id, failed.attempts, failed.reason), (id, 0, Reason::Expired));
     assert_eq!(*script.delivered.lock(), Vec::<Value>::new());
 
-    // The backend is back, and nobody has noticed yet: a letter is reason enough to look.
+    // The backend is back, and no check has noticed: a message causes one.
     script.set_answers([healthy()]);
     let before = scene.runtime.now();
     let (_, next) = scene.send_within("next", false, Some(s(1))).await;
@@ -227,7 +227,7 @@ async fn expire_ignores_delivered_message() {
     let (under_way, answer) = scene.send("under way", true).await;
     scene.wait_for_sent(1).await;
     assert_eq!(scene.pending_replies.expire(under_way), None);
-    // It broke off and waits to be handed out again: it may have been acted on.
+    // Its delivery broke and it waits for another: the agent may have acted on it.
     drop(scene.planner.inject_panic().unwrap());
     scene.wait_until_restarting().await;
     assert_eq!(scene.pending_replies.expire(under_way), None);
@@ -241,14 +241,14 @@ async fn expired_redelivery_is_unknown() {
     let mut scene = AgentActorFixture::new(&script).await;
     let (_, answer) = scene.send_within("again", true, Some(s(3))).await;
     scene.wait_for_sent(1).await;
-    // Its restart takes longer than the letter may wait.
+    // The restart takes longer than the message may wait.
     drop(scene.planner.inject_panic().unwrap());
     let error = answer.await.unwrap().unwrap_err();
     assert_eq!((error.reason, error.attempts), (Reason::OutcomeUnknown, 1));
     assert_eq!(*script.delivered.lock(), ["again"]);
 }
 
-/// The connection broke, and the agent may have acted.
+/// A broken connection, after which the agent may have acted.
 fn broken() -> DeliveryScript {
     DeliveryScript::Error(Error::outcome_unknown(Error::new(Reason::ConnectionReset)))
 }
@@ -292,7 +292,7 @@ async fn stopped_agent_fails_its_messages() {
     scene.runtime.root().stop("planner").await.unwrap();
     assert_eq!(reason(under_way.await.unwrap()), Reason::OutcomeUnknown);
     assert_eq!(reason(waiting.await.unwrap()), Reason::Stopped);
-    // What was told is not done after all.
+    // The next incarnation does not repeat what was already answered.
     scene.runtime.root().start("planner").await.unwrap();
     let (_, next) = scene.send("next", false).await;
     assert_eq!(next.await.unwrap(), Ok(json!("next")));
@@ -309,7 +309,7 @@ async fn runtime_restart_redelivers_only_repeatable_messages() {
     let (waiting, _) = scene.send("waiting", false).await;
     let (often, _) = scene.send("often", true).await;
     scene.wait_for_sent(1).await;
-    // The runtime goes without a word, as if it had been killed.
+    // The runtime ends without a stop, as if it had been killed.
     drop(scene);
 
     let script = ScriptedDriver::answering([healthy()]);

@@ -1,4 +1,4 @@
-//! What the random traces are made of: keys, orders to invalidate, and values that say when they were true.
+//! Generates the random traces' parts: keys, invalidations, and values that say when they were true.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub(super) const KEYS: [&str; 9] = [
     "n:2",
 ];
 
-/// A key, by its place in [`KEYS`].
+/// The index of a key in [`KEYS`].
 pub(super) type KeyIndex = usize;
 
 pub(super) fn key() -> impl Strategy<Value = KeyIndex> {
@@ -31,7 +31,7 @@ pub(super) const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// Times that meet the ends of what is kept exactly, and miss them by one.
+/// Generates pauses that end exactly at a lifetime's end, or one off.
 pub(super) fn pause() -> impl Strategy<Value = u64> {
     prop::sample::select(vec![1, 199, 200, 201, 499, 500, 999, 1_000, 1_001, 3_000])
 }
@@ -54,21 +54,21 @@ pub(super) fn entry_options() -> impl Strategy<Value = EntryOptions> {
     )
 }
 
-/// Something is to be invalidated.
+/// A generated invalidation.
 #[derive(Debug, Clone)]
 pub(super) enum InvalidationCase {
     Key(KeyIndex),
     Prefix(&'static str),
     Glob(GlobCase),
-    /// By a function: what ends so.
+    /// A function that selects keys with this last character.
     EndsWith(char),
     DependsOnConnection,
     All,
-    /// What a change of this file or folder takes away: its own contents, and every search over a folder that it is in.
+    /// The change of a file or folder: its contents, and every search over a folder above it.
     File(&'static str),
 }
 
-/// A pattern, and what it means.
+/// A pattern, and a function that matches as it should.
 #[derive(Clone, Copy)]
 pub(super) struct GlobCase(&'static str, fn(&str) -> bool);
 
@@ -86,10 +86,10 @@ const GLOBS: [GlobCase; 5] = [
     GlobCase("http:**", |key| key.starts_with("http:")),
 ];
 
-/// Whether something is meant: an entry, by its key and by whether it is of the link.
+/// Returns whether an entry matches, by its key and whether it depends on the connection.
 pub(super) type MatchFn = Box<dyn Fn(&str, bool) -> bool + Send + Sync>;
 
-/// One of the selections of an order, and what it means in plain words of the test's own.
+/// One selection of an invalidation, with a function of the test's own that matches as it should.
 pub(super) struct InvalidationPart {
     pub(super) selection: Selection,
     pub(super) matches: MatchFn,
@@ -150,26 +150,26 @@ impl InvalidationCase {
         Invalidation { by: InvalidatedBy::Predicate, pattern: format!("{self:?}"), selections }
     }
 
-    /// Whether it takes this away.
+    /// Returns whether it matches the entry.
     pub(super) fn matches(&self, key: &str, is_of_the_link: bool) -> bool {
         self.parts().iter().any(|part| (part.matches)(key, is_of_the_link))
     }
 }
 
-/// What stands in a value, or in the details of an error: where it comes from. Times are in milliseconds.
+/// The origin of a value or an error, stored in its text. Times are in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SourceToken {
-    /// Of the source, when this was read from it.
+    /// The version of the source that was read.
     pub(super) version: u64,
     pub(super) depends_on_connection: bool,
-    /// When whoever loaded or put it asked.
+    /// The time at which it was requested or stored.
     pub(super) as_of: u64,
-    /// From when on nobody may be given it.
+    /// The time from which no caller may get it.
     pub(super) expires_at: u64,
 }
 
 impl SourceToken {
-    /// A value that is put, or whose load begins, at `now`.
+    /// Returns the origin of a value that is stored or requested at `now`.
     pub(super) fn of(version: u64, now: u64, keeping: EntryOptions) -> Self {
         let until = ms(now).saturating_add(keeping.ttl).saturating_add(keeping.stale_for);
         let useless_from = u64::try_from(until.as_millis()).unwrap();
@@ -201,7 +201,7 @@ impl SourceToken {
         }
     }
 
-    /// A value that takes at least so many bytes.
+    /// Returns a value of at least this many bytes.
     pub(super) fn value(self, bytes: usize) -> CacheValue {
         let mut text = self.text();
         text.extend(std::iter::repeat_n(' ', bytes.saturating_sub(text.len())));
@@ -222,15 +222,15 @@ impl SourceToken {
     }
 }
 
-/// The oldest version that may still be told, for each key.
+/// The oldest version that may still be returned, for each key.
 #[derive(Debug, Clone, Default)]
 pub(super) struct VersionFloors {
-    /// … of what depends on the link, and of what does not.
+    /// The oldest versions of entries that depend on the connection, and of those that do not.
     floors: [[u64; 2]; KEYS.len()],
 }
 
 impl VersionFloors {
-    /// An invalidation has returned that was ordered when the source had reached `version`.
+    /// Records that an invalidation returned that began at `version`.
     pub(super) fn raise(&mut self, version: u64, concerns: impl Fn(&str, bool) -> bool) {
         for (key, floors) in KEYS.iter().zip(&mut self.floors) {
             for (is_of_the_link, floor) in [false, true].into_iter().zip(floors) {
@@ -241,7 +241,7 @@ impl VersionFloors {
         }
     }
 
-    /// Whether one who asked when this was promised may be told `token`.
+    /// Checks that a caller who asked under these promises may get `token`.
     pub(super) fn check(&self, key: KeyIndex, token: SourceToken) -> Result<(), String> {
         let floor = self.floors[key][usize::from(token.depends_on_connection)];
         if token.version < floor {
@@ -250,7 +250,7 @@ impl VersionFloors {
         Ok(())
     }
 
-    /// … at `now`, when it was found there.
+    /// Checks the same of a cached value at `now`.
     pub(super) fn check_cached(&self, key: KeyIndex, token: SourceToken, now: u64) -> Result<(), String> {
         if now >= token.expires_at {
             return Err(format!("{} at {now} ms: {token:?} is too old", KEYS[key]));

@@ -1,5 +1,6 @@
-//! Random traces step by step, each interleaving spelt out: an invalidation in pieces, with puts, loads and lookups between
-//! them; loads that have what they want and have not been driven to their end; no actor, and a clock that stands still.
+//! Random traces step by step, in explicit interleavings. Invalidations advance in pieces, with stores, loads and
+//! lookups between them. Loads have their result before they are polled to their end. There is no actor, and the
+//! clock stands still.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -22,7 +23,7 @@ use super::generator::{
 use super::oracle::{ObservedLookup, ObservedResult, Oracle, OracleEntry, OracleLoad};
 use crate::error::{Error, Reason};
 
-/// Room for everything, and room for three or four.
+/// Room for everything, and room for three or four entries.
 const BYTES_MAX: [u64; 2] = [64 * 1024, 1_400];
 
 #[derive(Debug, Clone)]
@@ -41,16 +42,16 @@ enum InterleavedStep {
         age_max: Option<Duration>,
         keeping: EntryOptions,
     },
-    /// A load has what it wants, and ends when it is driven next.
+    /// A load gets its result, and ends at its next poll.
     Complete {
         nth: usize,
         end: LoadEnd,
     },
-    /// One who waits drives what they wait for.
+    /// A caller polls its load.
     Poll {
         nth: usize,
     },
-    /// One who waits does so no longer.
+    /// A caller stops waiting.
     Drop {
         nth: usize,
     },
@@ -62,11 +63,11 @@ enum InterleavedStep {
     Advance {
         ms: u64,
     },
-    /// Loads that nobody waits for are driven.
+    /// The refreshes are polled.
     Yield,
-    /// The one who invalidates ends.
+    /// The store is closed.
     Close,
-    /// … and its successor comes before it knows.
+    /// The store is opened again before the earlier owner notices.
     Reopen,
     Open,
 }
@@ -106,10 +107,10 @@ fn step() -> impl Strategy<Value = InterleavedStep> {
     ]
 }
 
-/// What all loads see.
+/// The state that all loads see.
 #[derive(Debug, Default)]
 struct VersionedSource {
-    /// It changes with every step.
+    /// The version changes with every step.
     version: AtomicU64,
     now: AtomicU64,
 }
@@ -124,24 +125,24 @@ impl VersionedSource {
     }
 }
 
-/// A load of the trace's, whoever waits for it.
+/// A load of the trace, with or without callers.
 struct TrackedLoad {
     key: KeyIndex,
     keeping: EntryOptions,
     started_at: u64,
-    /// Of the source, when it was read.
+    /// The version of the source that was read.
     version: Arc<OnceLock<u64>>,
     end_sender: Option<oneshot::Sender<LoadEnd>>,
     end: Option<LoadEnd>,
-    /// What all who wait for it are given.
+    /// The result that all callers must get.
     settled: Option<Result<SourceToken, SourceToken>>,
-    /// Whether it is driven though nobody waits.
+    /// Whether it runs without a caller.
     is_refresh: bool,
-    /// Whether it ran past the cache, which was closed.
+    /// Whether it bypassed the closed cache.
     is_private: bool,
 }
 
-/// One who waits for a load, and what had been promised when they asked.
+/// A caller that waits for a load, and the promises at its request.
 struct LoadWaiter {
     key: KeyIndex,
     load: usize,
@@ -158,7 +159,7 @@ struct ActiveScan {
     version: u64,
 }
 
-/// A cache, and what is expected of it.
+/// A cache and the expectations of it.
 struct InterleavedTrace {
     cache: CacheHandle,
     epoch: Epoch,
@@ -234,7 +235,7 @@ impl InterleavedTrace {
                 let late = self.epoch;
                 self.close(late);
                 self.open();
-                // What a new incarnation has opened, its predecessor does not close.
+                // A late close does not affect what a new incarnation opened.
                 self.cache.close(late);
             }
             InterleavedStep::Open => self.open(),
@@ -279,7 +280,7 @@ impl InterleavedTrace {
         self.floors.raise(version, |other, _| other == KEYS[key]);
     }
 
-    // === loading ===
+    // === loads ===
 
     fn ask(&mut self, key: KeyIndex, age_max: Option<Duration>, keeping: EntryOptions) -> Result<(), String> {
         let now = self.source.now();
@@ -345,7 +346,7 @@ impl InterleavedTrace {
     ) -> impl FnOnce() -> BoxFuture<'static, Result<Loaded, Error>> + Send + use<> {
         let (source, version) = (Arc::clone(&self.source), Arc::clone(version));
         let (begun_at, giant) = (self.source.now(), self.size(true));
-        // Many are driven by hand within one poll of tokio's.
+        // Many are polled by hand within one poll of tokio's.
         let load = unconstrained(async move {
             let version = *version.get_or_init(|| source.version());
             let end = told.await.unwrap_or(LoadEnd::Cancelled);
@@ -372,7 +373,7 @@ impl InterleavedTrace {
         self.record_answer(asker, answer)
     }
 
-    /// One who waits has driven what they wait for.
+    /// Records that a caller has polled its load.
     fn record_answer(
         &mut self,
         asker: LoadWaiter,
@@ -397,7 +398,7 @@ impl InterleavedTrace {
         }
     }
 
-    /// A load was driven. If it had been told how it ends, it has ended.
+    /// Records that a load was polled. If it had its result, it has ended.
     fn settle_load(&mut self, id: usize) {
         let now = self.source.now();
         let TrackedLoad {
@@ -432,7 +433,7 @@ impl InterleavedTrace {
         self.loads[id].settled = Some(if is_failure { Err(token) } else { Ok(token) });
     }
 
-    /// One who waited for it has left.
+    /// Records that a caller stopped waiting.
     fn abandon_load(&mut self, load: usize) -> Result<(), String> {
         if self.is_waited_for(load) {
             return Ok(());
@@ -445,7 +446,7 @@ impl InterleavedTrace {
         Ok(())
     }
 
-    /// Loads that nobody waits for were driven.
+    /// Records that the refreshes were polled.
     fn settle_refreshes(&mut self) {
         for id in 0..self.loads.len() {
             if self.loads[id].is_refresh {
@@ -455,7 +456,7 @@ impl InterleavedTrace {
         }
     }
 
-    // === invalidating ===
+    // === invalidations ===
 
     fn invalidate(&mut self, order: &InvalidationCase) {
         for part in order.parts() {
@@ -493,9 +494,9 @@ impl InterleavedTrace {
         }
     }
 
-    // === at the end ===
+    // === the end ===
 
-    /// All that has begun ends, and nothing is found that should not be.
+    /// Ends everything that began, and checks that only valid entries are found.
     async fn end(mut self) -> Result<(), String> {
         for load in self.loads.iter_mut().filter(|load| load.end_sender.is_some()) {
             load.complete(LoadEnd::Value { is_giant: false });
@@ -522,7 +523,7 @@ impl TrackedLoad {
     fn complete(&mut self, end: LoadEnd) {
         if let Some(tell) = self.end_sender.take() {
             self.end = Some(end);
-            // Where nobody waits any more, nobody listens.
+            // Without callers the receiver is gone.
             let _ = tell.send(end);
         }
     }
@@ -533,14 +534,14 @@ impl LoadEnd {
         matches!(self, Self::Value { .. } | Self::FreshFor(_))
     }
 
-    /// What one who is told of this end at `now` is told.
+    /// Returns the origin that a caller must get for this end at `now`.
     fn token(self, version: u64, begun_at: u64, now: u64, keeping: EntryOptions) -> SourceToken {
         match self {
             Self::FreshFor(ttl) => {
                 SourceToken::of(version, begun_at, EntryOptions { ttl: ms(ttl), ..keeping })
             }
             Self::Value { .. } | Self::Uncached => SourceToken::of(version, begun_at, keeping),
-            // A failure counts from its end.
+            // A failure's lifetime counts from its end.
             Self::NotFound | Self::Cancelled => {
                 let keeping = EntryOptions { ttl: keeping.negative_ttl, stale_for: ms(0), ..keeping };
                 SourceToken::of(version, now, keeping)

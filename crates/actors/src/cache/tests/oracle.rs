@@ -1,20 +1,20 @@
-//! What a cache must answer: a simple model, without locks, stamps or steps.
+//! The answers that a cache must give: a simple model, without locks, versions or steps.
 //!
-//! Where the cache is free, as it is in when a sweep meets an entry and in what it evicts, the model holds each possibility,
-//! and each answer of the cache rules out those that it does not fit. An answer that fits none is a fault of the cache.
+//! The cache is free in when a scan meets an entry, and in what it evicts. There the model holds each possibility,
+//! and each answer rules out those that it contradicts. An answer that contradicts all of them is a bug of the cache.
 
 use std::time::Duration;
 
 use super::generator::{InvalidationPart, KEYS, KeyIndex, SourceToken};
 
-/// What an answer was.
+/// An answer of the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ObservedResult {
-    /// A value that was there.
+    /// A cached value.
     Cached(SourceToken),
-    /// A failure that was there.
+    /// A cached failure.
     Failed(SourceToken),
-    /// Nothing: whoever wants it waits for a load.
+    /// No entry: the caller waits for a load.
     Nothing,
 }
 
@@ -24,7 +24,7 @@ pub(super) struct OracleEntry {
     pub(super) is_failure: bool,
     pub(super) fresh_until: u64,
     pub(super) refresh_after: u64,
-    /// The sweeps that will take it away.
+    /// The scans that will remove it.
     pub(super) scans: Vec<usize>,
 }
 
@@ -42,7 +42,7 @@ impl OracleEntry {
     }
 }
 
-/// A load, as far as it matters for what is kept.
+/// A load, as far as it affects entries.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct OracleLoad {
     pub(super) id: usize,
@@ -52,22 +52,22 @@ pub(super) struct OracleLoad {
 
 #[derive(Debug, Clone, Default)]
 struct KeyState {
-    /// What may stand here.
+    /// The possible entries of the key.
     possible: Vec<Option<OracleEntry>>,
-    /// The load whose value will be kept, and that can be joined.
+    /// The load whose value will be kept, and which callers can join.
     load: Option<OracleLoad>,
 }
 
-/// See the module.
+/// The model of one cache.
 #[derive(Debug)]
 pub(super) struct Oracle {
     is_open: bool,
-    /// Whether anything can be evicted at any time.
+    /// Whether any entry may be evicted at any time.
     is_tight: bool,
     keys: Vec<KeyState>,
 }
 
-/// What one who asked to get or load has done.
+/// The outcome of a call of `get_or_load`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ObservedLookup {
     pub(super) seen: ObservedResult,
@@ -89,9 +89,9 @@ impl Oracle {
         self.is_open
     }
 
-    // === what changes it ===
+    // === changes ===
 
-    /// `None`: something that is too large to be kept.
+    /// Stores an entry; `None` for one that is too large.
     pub(super) fn store(&mut self, key: KeyIndex, entry: Option<OracleEntry>) {
         if self.is_open {
             self.keys[key] = KeyState { possible: vec![entry], load: None };
@@ -102,12 +102,12 @@ impl Oracle {
         self.keys[key].load = Some(load);
     }
 
-    /// Whether the load was still the one whose value is kept. It is so no more.
+    /// Ends a load. Returns whether its value is still to be kept.
     pub(super) fn end_load(&mut self, key: KeyIndex, id: usize) -> bool {
         self.keys[key].load.take_if(|load| load.id == id).is_some()
     }
 
-    /// A load has failed; `failure` is what is kept of it.
+    /// Fails a load; `failure` is the entry that it leaves.
     pub(super) fn fail_load(&mut self, key: KeyIndex, failure: &OracleEntry, now: u64) {
         for maybe in &mut self.keys[key].possible {
             match maybe {
@@ -127,7 +127,7 @@ impl Oracle {
                     entry.scans.push(id);
                 }
             }
-            // Each of its steps may be the one that meets it.
+            // Each step of the scan may be the one that meets it.
             if place.possible.iter().flatten().any(|entry| entry.scans.contains(&id)) {
                 place.possible.push(None);
             }
@@ -151,9 +151,9 @@ impl Oracle {
         self.is_open = true;
     }
 
-    // === what it answers ===
+    // === answers ===
 
-    /// One looked, and got a value or nothing.
+    /// Checks the answer of a lookup.
     pub(super) fn get(
         &mut self,
         key: KeyIndex,
@@ -169,7 +169,7 @@ impl Oracle {
         self.eliminate(key, now, &seen, |entry| entry.and_then(expected))
     }
 
-    /// One asked to get or load.
+    /// Checks the answer of `get_or_load`.
     pub(super) fn ask(
         &mut self,
         key: KeyIndex,
@@ -220,10 +220,10 @@ impl Oracle {
             return Err(format!("{} at {now} ms: {seen:?}, and not one of {wanted:?}: {unfit:?}", KEYS[key]));
         }
         for maybe in &mut place.possible {
-            // Whoever meets it takes it away.
+            // A read that meets it removes it.
             maybe.take_if(|entry| entry.is_expired(now));
         }
-        // What a sweep has yet to meet may go at any moment.
+        // An entry that a scan has yet to meet may be removed at any moment.
         if place.possible.iter().flatten().any(|entry| !entry.scans.is_empty())
             && !place.possible.contains(&None)
         {
@@ -233,9 +233,9 @@ impl Oracle {
         Ok(())
     }
 
-    // === how it is doing ===
+    // === figures ===
 
-    /// How many entries there are and when the oldest was true, where that is certain.
+    /// Returns the number of entries and the oldest one's time, if they are certain.
     pub(super) fn expected_stats(&self) -> Option<(u64, Option<u64>)> {
         let certain = |place: &KeyState| {
             let first =

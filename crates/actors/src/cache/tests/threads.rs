@@ -1,4 +1,4 @@
-//! The cache on several threads at once. What is checked holds at whatever speed and in whatever order they run.
+//! The cache on several threads at once. The checks hold at any speed and in any order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,11 +15,11 @@ const KEYS: [&str; 4] = ["n:a/1", "n:a/2", "n:b/1", "n:b/2"];
 const CHANGES: u64 = 3_000;
 const READERS: usize = 3;
 
-/// What is true: each change of a key makes a new version, which its writer alone does.
+/// The truth: each change of a key makes a new version, which only the key's writer does.
 #[derive(Default)]
 struct SharedSource {
     versions: [AtomicU64; KEYS.len()],
-    /// The cache has been told of these, and has said so.
+    /// The versions of which the cache has confirmed the invalidation.
     promised: [AtomicU64; KEYS.len()],
     is_over: AtomicBool,
 }
@@ -33,7 +33,7 @@ fn version(value: &CacheValue) -> u64 {
     u64::from_be_bytes(bytes[..].try_into().unwrap())
 }
 
-/// Changes every other key, and tells the cache in each way that there is.
+/// Changes every other key, and invalidates it in each possible way.
 async fn write(scene: Arc<CacheActorFixture>, source: Arc<SharedSource>, first: usize) {
     for change in 0..CHANGES {
         let key = first + 2 * usize::try_from(change / 5 % 2).unwrap();
@@ -44,7 +44,7 @@ async fn write(scene: Arc<CacheActorFixture>, source: Arc<SharedSource>, first: 
             2 => Pattern::Glob("n:*/*".to_owned()),
             3 => Pattern::All,
             _ => {
-                // Nobody else changes this key, so this is still what is true.
+                // Only this task changes this key, so the value is still true.
                 scene.cache.put(KEYS[key], value(version), OPTIONS);
                 source.promised[key].fetch_max(version, Ordering::SeqCst);
                 continue;
@@ -62,7 +62,7 @@ async fn write(scene: Arc<CacheActorFixture>, source: Arc<SharedSource>, first: 
     }
 }
 
-/// Asks until nothing changes any more. How often something was there.
+/// Reads until nothing changes any more. Returns the number of hits.
 async fn read(cache: CacheHandle, source: Arc<SharedSource>, first: usize) -> u64 {
     let mut kept = 0;
     let mut turn = first;

@@ -1,5 +1,5 @@
-//! Random traces through the handle and the actor: tasks that ask, load and leave, invalidations on their way while others
-//! ask, files that change, and an actor that crashes; on a paused clock.
+//! Random traces through the handle and the actor, on a paused clock. Tasks ask, load and leave, invalidations run
+//! meanwhile, files change, and the actor crashes.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::generator::{
 use crate::error::{Error, Reason};
 
 const BYTES_MAX: u64 = 2_000;
-/// Longer than all that a trace does, on a clock that skips what nobody does anything in.
+/// Longer than a whole trace, on a clock that skips idle times.
 const TIMEOUT: Duration = Duration::from_secs(3_600);
 
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ enum TrafficStep {
         takes_ms: u64,
         end: Result<(), Reason>,
     },
-    /// One who asked waits no longer.
+    /// A caller stops waiting.
     Cancel {
         nth: usize,
     },
@@ -72,26 +72,26 @@ fn step() -> impl Strategy<Value = TrafficStep> {
     ]
 }
 
-/// What is true, whatever the cache says.
+/// The truth, whatever the cache says.
 #[derive(Debug, Default)]
 struct GroundTruth {
-    /// Of the source: each change makes a new one.
+    /// The version of the source: each change makes a new one.
     version: u64,
     promises: VersionFloors,
     running: Vec<ActiveLoad>,
     runs: u64,
-    /// For each key: how many changes of it are on their way, each of which may let a second load begin.
+    /// The number of changes in progress for each key; each may let a second load begin.
     changing: [usize; KEYS.len()],
     faults: Vec<String>,
 }
 
-/// A load that runs.
+/// A running load.
 #[derive(Debug)]
 struct ActiveLoad {
     id: u64,
     key: KeyIndex,
     asked_at: u64,
-    /// Whether another may not run beside it.
+    /// Whether no other load may run beside it.
     must_be_alone: bool,
 }
 
@@ -116,7 +116,7 @@ impl TruthRecorder {
         }
     }
 
-    /// Something changes, and from the end of what tells the cache so nobody may be told what was before.
+    /// Begins a change. Once the cache has confirmed it, no caller may get an older version.
     fn begin_change(&self, concerns: impl Fn(&str, bool) -> bool + Send + Sync + 'static) -> PendingChange {
         let mut truth = self.truth();
         truth.version += 1;
@@ -136,7 +136,7 @@ impl TruthRecorder {
         }
     }
 
-    /// A load begins to read.
+    /// Records that a load begins to read.
     fn begin_run(&self, key: KeyIndex, asked_at: u64, age_max: Option<Duration>) -> LoadRun {
         let mut truth = self.truth();
         let is_young = |one: &ActiveLoad| age_max.is_none_or(|max| ms(asked_at - one.asked_at) <= max);
@@ -162,7 +162,7 @@ impl GroundTruth {
     }
 }
 
-/// While it is there, its load runs.
+/// Counts a load as running until dropped.
 struct LoadRun {
     recorder: TruthRecorder,
     id: u64,
@@ -175,7 +175,7 @@ impl Drop for LoadRun {
     }
 }
 
-/// While it is there, the cache may or may not have been told of a change.
+/// Counts a change as in progress until dropped: the cache may or may not know it.
 struct PendingChange {
     recorder: TruthRecorder,
     version: u64,
@@ -260,7 +260,7 @@ impl TrafficTrace {
                 }
             }
             TrafficStep::Crash => {
-                // The one that comes after it is answered by its successor, who begins with nothing.
+                // The next message is answered by the next incarnation, whose cache is empty.
                 let change = self.recorder.begin_change(|_, _| true);
                 drop(self.fixture.actor.inject_panic().unwrap());
                 let nothing =
@@ -276,12 +276,12 @@ impl TrafficTrace {
         }
     }
 
-    /// All that has begun ends, and what is dropped is gone.
+    /// Ends everything that began, and checks that dropped entries are gone.
     async fn end(mut self) {
         if timeout(TIMEOUT, async { while self.tasks.join_next().await.is_some() {} }).await.is_err() {
             self.recorder.record_fault(Err("one waits for ever".to_owned()));
         }
-        // What is loaded anew though nobody waits for it ends as well.
+        // Refreshes without callers end as well.
         sleep(TIMEOUT).await;
         send_change(
             self.fixture.actor.clone(),
@@ -299,7 +299,7 @@ impl TrafficTrace {
     }
 }
 
-/// Tells the cache of a change, which it has been told of when it says so.
+/// Sends the cache a change, and returns once it is confirmed.
 async fn send_change(actor: Address<CacheMessage>, invalidation: Invalidation, mut change: PendingChange) {
     let told = actor.call(|reply| CacheMessage::Invalidate { invalidation, reply: Some(reply) }).await;
     change.has_returned = told.is_ok();
@@ -343,7 +343,7 @@ impl LoadRequest {
             }
             Err(error) => {
                 let token = SourceToken::of_error(&error);
-                // One that is not kept at all ends as it is told.
+                // A value with a lifetime of zero has expired on arrival.
                 let is_kept = token.as_of < token.expires_at;
                 if asked_at > token.expires_at || is_kept && asked_at == token.expires_at {
                     return Err(format!("{} at {asked_at} ms: {token:?} is kept for too long", KEYS[key]));

@@ -13,21 +13,21 @@
 //! no terminal; such requests are refused as the protocol says.
 
 mod client;
-mod desk;
+mod session_state;
 mod driver;
-mod ears;
-mod fault;
-mod life;
+mod handler;
+mod error;
+mod instance;
 mod options;
-mod pipe;
+mod stdio;
 mod prompt;
 mod session;
 mod turn;
-mod verdict;
+mod line_check;
 
 pub use client::AcpClient;
 pub use driver::AcpDriver;
-pub use fault::AcpError;
+pub use error::AcpError;
 pub use options::{AcpLimits, AcpOptions};
 pub use prompt::{AcceptedContent, AcpPrompt};
 pub use session::{LostSession, SessionOrigin, SessionStart};

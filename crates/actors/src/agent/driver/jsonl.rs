@@ -8,14 +8,14 @@
 //!
 //! docs/agents.md describes the lines in both directions.
 
-mod life;
-mod lines;
+mod instance;
+mod codec;
 pub(in crate::agent) mod memory;
-mod talk;
+mod conversation;
 #[cfg(test)]
 #[cfg(unix)]
 mod tests;
-pub(in crate::agent) mod words;
+pub(in crate::agent) mod errors;
 
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
@@ -26,9 +26,9 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
-use self::life::JsonlInstance;
+use self::instance::JsonlInstance;
 use self::memory::wait_until_over_ceiling;
-use self::words::{not_running_error, start_error};
+use self::errors::{not_running_error, start_error};
 use crate::agent::activity::ActivityMeter;
 use crate::agent::agent_message::AgentMessage;
 use crate::agent::driver::{Activity, AgentState, Driver, DriverError, ProcessUsage};

@@ -19,11 +19,11 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::desk::AskOutcome;
-use super::ears::{ClientHandler, CloseGuard, SharedConnection};
-use super::fault::AcpError;
+use super::session_state::AskOutcome;
+use super::handler::{ClientHandler, CloseGuard, SharedConnection};
+use super::error::AcpError;
 use super::options::AcpOptions;
-use super::pipe::relay;
+use super::stdio::relay;
 use super::prompt::{AcceptedContent, AcpPrompt};
 use super::session::{
     LostSession, NO_RESUME_METHOD, ResumeCapabilities, SessionOrigin, SessionStart, resume_methods,

@@ -13,14 +13,14 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::client::AcpClient;
-use super::fault::AcpError;
-use super::life::{AcpConnectError, AcpInstance};
+use super::error::AcpError;
+use super::instance::{AcpConnectError, AcpInstance};
 use super::options::AcpOptions;
 use super::prompt::AcpPrompt;
 use super::session::{LostSession, SessionStart};
 use crate::agent::agent_message::AgentMessage;
 use crate::agent::driver::jsonl::memory::wait_until_over_ceiling;
-use crate::agent::driver::jsonl::words::{
+use crate::agent::driver::jsonl::errors::{
     exited_error, not_running_error, outcome_unknown_error, start_error,
 };
 use crate::agent::driver::{Activity, AgentState, Driver, DriverError, ProcessUsage};

@@ -3,7 +3,7 @@
 use agent_client_protocol::v1::schema::{ContentBlock, PromptCapabilities, TextContent};
 use serde_json::Value;
 
-use super::fault::AcpError;
+use super::error::AcpError;
 
 /// The most blocks of one prompt.
 const BLOCKS_MAX: usize = 256;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::desk::TurnText;
-use super::ears::SharedConnection;
+use super::session_state::TurnText;
+use super::handler::SharedConnection;
 use crate::agent::{ActivityGuard, MessageId};
 
 /// The end of a turn.

@@ -5,7 +5,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 
-use super::lines::OutgoingLine;
+use super::codec::OutgoingLine;
 use super::*;
 use crate::agent::agent_message::MessageId;
 use crate::agent::health::ReportedHealth;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::fault::AcpError;
+use super::error::AcpError;
 use crate::agent::MessageId;
 
 /// The state of one session.

@@ -8,9 +8,9 @@ use agent_client_protocol::{Channel, RawJsonRpcMessage, TransportFrame};
 use futures_util::StreamExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::fault::AcpError;
+use super::error::AcpError;
 use super::options::AcpLimits;
-use super::verdict::{LineKind, classify_line};
+use super::line_check::{LineKind, classify_line};
 use crate::process::{LineSplitter, OutputLine};
 
 /// The time for which an agent that reads no more is still heard: a crashed one may have left its last messages in

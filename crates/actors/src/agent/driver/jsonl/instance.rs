@@ -13,10 +13,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use super::lines::{CodecError, IncomingLine, LINE_BYTES_MAX, OutgoingLine};
+use super::codec::{CodecError, IncomingLine, LINE_BYTES_MAX, OutgoingLine};
 use super::memory::MemoryGauge;
-use super::talk::{Conversation, MessageResult};
-use super::words::{exited_error, not_running_error, stopped_error};
+use super::conversation::{Conversation, MessageResult};
+use super::errors::{exited_error, not_running_error, stopped_error};
 use crate::agent::activity::ActivityMeter;
 use crate::agent::agent_message::{AgentMessage, MessageId};
 use crate::agent::driver::{ProcessUsage, unknown_ask};

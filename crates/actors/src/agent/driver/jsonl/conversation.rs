@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::lines::IncomingLine;
-use super::words::outcome_unknown_error;
+use super::codec::IncomingLine;
+use super::errors::outcome_unknown_error;
 use crate::agent::agent_message::MessageId;
 use crate::agent::health::ReportedHealth;
 use crate::agent::updates::{AgentUpdate, UpdateKind};

@@ -11,10 +11,10 @@ use agent_client_protocol::{
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::desk::{AskOutcome, AskRejection, PendingQuestion, SessionState};
-use super::fault::AcpError;
+use super::session_state::{AskOutcome, AskRejection, PendingQuestion, SessionState};
+use super::error::AcpError;
 use super::options::AcpLimits;
-use super::pipe::TransportObserver;
+use super::stdio::TransportObserver;
 use crate::agent::{ActivityMeter, AgentUpdate, MessageId, UpdateBroadcast, UpdateKind};
 use crate::error::excerpt;
 

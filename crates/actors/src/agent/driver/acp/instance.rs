@@ -10,12 +10,12 @@ use futures_util::FutureExt;
 use tokio::time::{Instant, timeout};
 
 use super::client::AcpClient;
-use super::fault::AcpError;
+use super::error::AcpError;
 use super::options::AcpOptions;
 use super::session::SessionStart;
 use crate::agent::driver::ProcessUsage;
 use crate::agent::driver::jsonl::memory::MemoryGauge;
-use crate::agent::driver::jsonl::words::{exited_error, not_running_error, stopped_error};
+use crate::agent::driver::jsonl::errors::{exited_error, not_running_error, stopped_error};
 use crate::agent::health::{Observation, ReportedHealth};
 use crate::agent::updates::UpdateBroadcast;
 use crate::error::{Error, Reason};

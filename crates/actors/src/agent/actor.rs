@@ -43,7 +43,7 @@ pub struct AgentActor {
     pub pending_recovery: Arc<PendingRecovery>,
     /// The senders that wait for answers.
     pub pending_replies: Arc<PendingReplies>,
-    /// Whether the backend seems unavailable. An agent that misses checks meanwhile is `unknown`.
+    /// True if the backend seems unavailable. An agent that misses checks meanwhile is `unknown`.
     pub is_backend_unavailable: watch::Receiver<bool>,
     /// The place where its reports are published.
     pub reports: AgentReports,
@@ -53,29 +53,48 @@ pub struct AgentActor {
 pub struct AgentRunState {
     health: Health,
     snapshot: AgentSnapshot,
-    /// Whether the snapshot differs from the stored one.
+    /// True if the snapshot differs from the stored one.
     is_dirty: bool,
     /// A state that was read after the last check. It is saved once the next check finds the same process of the
     /// agent healthy.
     unconfirmed_state: Option<(SavedState, Option<u64>)>,
-    /// Whether the agent must be brought back before it is checked.
-    is_recovering: bool,
-    recovery_waiters: Vec<Reply<Result<(), DriverError>>>,
-    /// Whether a check or a recovery is in flight.
-    is_check_in_flight: bool,
-    /// Whether something changed while a check was in flight, so that another follows at once.
-    is_recheck_due: bool,
-    /// Whether the backend was unavailable at the last look.
+    phase: Phase,
+    check: CheckState,
+    /// True if the backend was unavailable at the last look.
     was_backend_unavailable: bool,
-    next_check: Option<TaskHandle>,
-    /// The time of the next check.
-    next_check_at: Duration,
     /// The number of checks scheduled so far: the first two are spread over the interval.
     checks_planned: u32,
-    /// Whether deliveries wait until the agent is seen healthy again, since it refused a message.
-    is_delivery_paused: bool,
     deliveries: BTreeMap<MessageId, TaskHandle>,
-    mail_timer: Timer,
+    message_timer: Timer,
+}
+
+/// Says what an incarnation does with its agent.
+enum Phase {
+    /// The actor brings the agent back, and holds its messages until then.
+    Recovering { waiters: Vec<Reply<Result<(), DriverError>>> },
+    /// The actor checks the agent and delivers messages to it.
+    Serving,
+    /// The actor checks the agent, and holds its messages until a check finds it healthy: the last delivery failed.
+    Paused,
+    /// The actor ends once the snapshot is saved, since the agent must restart.
+    Failing,
+}
+
+impl Phase {
+    const fn recovering() -> Self {
+        Self::Recovering { waiters: Vec::new() }
+    }
+
+    const fn is_recovering(&self) -> bool {
+        matches!(self, Self::Recovering { .. })
+    }
+}
+
+/// Says when the next check or attempt of recovery happens.
+enum CheckState {
+    Unscheduled,
+    Scheduled { task: TaskHandle, at: Duration },
+    InFlight,
 }
 
 type AgentContext = Context<AgentCommand>;
@@ -88,101 +107,99 @@ impl Worker for AgentActor {
     async fn start(
         &self,
         ctx: &mut AgentContext,
-        kept: Option<AgentSnapshot>,
+        saved: Option<AgentSnapshot>,
     ) -> Result<AgentRunState, Failure> {
         let is_first = ctx.generation() == 1;
         let owns = self.driver.owns_agent();
-        let mut memory = kept.unwrap_or_default();
-        if let Some(session) = memory.session.clone().filter(|_| is_first) {
+        let mut snapshot = saved.unwrap_or_default();
+        if let Some(session) = snapshot.session.clone().filter(|_| is_first) {
             self.driver.restore_session(*session);
         }
-        self.resume_messages(ctx, &mut memory, is_first);
-        self.quarantine_bad_state(ctx, &mut memory);
-        let mut watch = AgentRunState {
+        self.resume_messages(ctx, &mut snapshot, is_first);
+        self.quarantine_bad_state(ctx, &mut snapshot);
+        let needs_recovery = owns || !is_first || self.pending_recovery.is_pending();
+        let mut run = AgentRunState {
             health: Health::new(Arc::clone(&self.health), ctx.now()),
             is_dirty: true,
-            snapshot: memory,
+            snapshot,
             unconfirmed_state: None,
-            is_recovering: owns || !is_first || self.pending_recovery.is_pending(),
-            recovery_waiters: Vec::new(),
-            is_check_in_flight: false,
-            is_recheck_due: false,
+            phase: if needs_recovery { Phase::recovering() } else { Phase::Serving },
+            check: CheckState::Unscheduled,
             was_backend_unavailable: *self.is_backend_unavailable.borrow(),
-            next_check: None,
-            next_check_at: Duration::ZERO,
             checks_planned: 0,
-            is_delivery_paused: false,
             deliveries: BTreeMap::new(),
-            mail_timer: Timer::default(),
+            message_timer: Timer::default(),
         };
-        self.publish(&watch);
-        if watch.is_recovering {
-            self.start_check(ctx, &mut watch);
+        self.publish(&run);
+        if needs_recovery {
+            self.start_check(ctx, &mut run);
         } else {
-            self.schedule_spread_check(ctx, &mut watch);
+            self.schedule_spread_check(ctx, &mut run);
         }
-        Ok(watch)
+        Ok(run)
     }
 
     async fn handle(
         &self,
         ctx: &mut AgentContext,
         message: AgentCommand,
-        watch: &mut AgentRunState,
+        run: &mut AgentRunState,
     ) -> Result<(), Failure> {
-        watch.is_dirty = false;
+        run.is_dirty = false;
         match message {
-            AgentCommand::Check => self.start_check(ctx, watch),
-            AgentCommand::CheckFinished(observation) => self.handle_observation(ctx, watch, *observation),
-            AgentCommand::FailureObserved(observation) => self.apply_observation(ctx, watch, *observation),
+            AgentCommand::Check => self.start_check(ctx, run),
+            AgentCommand::CheckFinished(observation) => self.handle_observation(ctx, run, *observation),
+            AgentCommand::FailureObserved(observation) => self.apply_observation(ctx, run, *observation),
             AgentCommand::StateReported => {
-                self.save_reported_state(ctx, watch);
+                self.save_reported_state(ctx, run);
                 self.watch_for_state(ctx, STATE_SAVE_INTERVAL);
             }
-            AgentCommand::RecoveryFinished(revival) => self.handle_recovery(ctx, watch, *revival)?,
+            AgentCommand::RecoveryFinished(recovery) => self.handle_recovery(ctx, run, *recovery)?,
             AgentCommand::StateRead(read) => {
-                self.handle_state(ctx, watch, *read);
+                self.handle_state(ctx, run, *read);
                 // The first state causes a check at once; later ones wait for the next.
-                if watch.snapshot.saved_state.is_none() && watch.unconfirmed_state.is_some() {
-                    self.start_check(ctx, watch);
+                if run.snapshot.saved_state.is_none() && run.unconfirmed_state.is_some() {
+                    self.start_check(ctx, run);
                 }
             }
             // The deliveries in flight are failed and saved first, then the incarnation fails.
-            AgentCommand::Fail(reason) if self.fail_in_flight_messages(ctx, watch) => {
+            AgentCommand::Fail(reason) if self.fail_in_flight_messages(ctx, run) => {
                 ctx.spawn(std::future::ready(AgentCommand::Fail(reason)));
             }
             AgentCommand::Fail(reason) => {
-                self.publish(watch);
+                self.publish(run);
                 return Err(reason.into());
             }
-            AgentCommand::WorkStarted => self.schedule_stuck_check(ctx, watch),
-            AgentCommand::BackendAvailabilityChanged => self.schedule_spread_check(ctx, watch),
-            AgentCommand::AwaitRecovery(reply) if watch.is_recovering => watch.recovery_waiters.push(reply),
-            AgentCommand::AwaitRecovery(reply) => reply.send(Ok(())),
-            AgentCommand::Send(post) => self.accept_message(ctx, watch, *post),
-            AgentCommand::Deliver(id) => self.deliver_message(ctx, watch, id),
-            AgentCommand::DeliveryFinished { id, answer } => self.handle_answer(ctx, watch, id, *answer),
-            AgentCommand::Cancel { id, reply } => reply.send(self.cancel_message(ctx, watch, id)),
-            AgentCommand::SenderGone(id) => drop(self.cancel_message(ctx, watch, id)),
-            AgentCommand::DeadlineReached => watch.mail_timer.clear_due(ctx.now()),
+            AgentCommand::WorkStarted => self.schedule_stuck_check(ctx, run),
+            AgentCommand::BackendAvailabilityChanged => self.schedule_spread_check(ctx, run),
+            AgentCommand::AwaitRecovery(reply) => match &mut run.phase {
+                Phase::Recovering { waiters } => waiters.push(reply),
+                _ => reply.send(Ok(())),
+            },
+            AgentCommand::Send(request) => self.accept_message(ctx, run, *request),
+            AgentCommand::Deliver(id) => self.deliver_message(ctx, run, id),
+            AgentCommand::DeliveryFinished { id, answer } => self.handle_answer(ctx, run, id, *answer),
+            AgentCommand::Cancel { id, reply } => reply.send(self.cancel_message(ctx, run, id)),
+            AgentCommand::SenderGone(id) => drop(self.cancel_message(ctx, run, id)),
+            AgentCommand::DeadlineReached => run.message_timer.clear_due(ctx.now()),
         }
-        self.dispatch_messages(ctx, watch);
-        self.publish(watch);
+        self.dispatch_messages(ctx, run);
+        self.publish(run);
         Ok(())
     }
 
-    fn snapshot(&self, watch: &AgentRunState) -> Option<AgentSnapshot> {
-        watch.is_dirty.then(|| watch.snapshot.clone())
+    fn snapshot(&self, run: &AgentRunState) -> Option<AgentSnapshot> {
+        run.is_dirty.then(|| run.snapshot.clone())
     }
 
-    async fn stop(&self, ctx: &mut AgentContext, watch: &mut AgentRunState) {
-        watch.is_dirty = false;
-        watch.deliveries.values().for_each(TaskHandle::abort);
+    async fn stop(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
+        run.is_dirty = false;
+        run.deliveries.values().for_each(TaskHandle::abort);
         if let Some(state) = self.driver.stop().await
-            && !watch.is_recovering
+            && !run.phase.is_recovering()
         {
-            watch.save_state(SavedState::new(&state, ctx.wall_time()));
-            self.publish(watch);
+            run.save_state(SavedState::new(&state, ctx.wall_time()));
+            self.publish(run);
         }
     }
 
@@ -194,19 +211,19 @@ impl Worker for AgentActor {
 
 impl AgentActor {
     /// Starts a check, or a recovery if the agent needs one, unless one is in flight.
-    fn start_check(&self, ctx: &mut AgentContext, watch: &mut AgentRunState) {
-        if std::mem::replace(&mut watch.is_check_in_flight, true) {
+    fn start_check(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
+        if matches!((&run.phase, &run.check), (Phase::Failing, _) | (_, CheckState::InFlight)) {
             return;
         }
-        if let Some(planned) = watch.next_check.take() {
-            planned.abort();
+        if let CheckState::Scheduled { task, .. } = std::mem::replace(&mut run.check, CheckState::InFlight) {
+            task.abort();
         }
         let driver = Arc::clone(&self.driver);
-        if watch.is_recovering {
-            let debts = Arc::clone(&self.pending_recovery);
-            let kept = watch.snapshot.saved_state.as_ref().map(|kept| Arc::clone(kept.json()));
+        if run.phase.is_recovering() {
+            let pending_recovery = Arc::clone(&self.pending_recovery);
+            let saved = run.snapshot.saved_state.as_ref().map(|saved| Arc::clone(saved.json()));
             ctx.spawn(async move {
-                AgentCommand::RecoveryFinished(Box::new(recover(&*driver, &debts, kept).await))
+                AgentCommand::RecoveryFinished(Box::new(recover(&*driver, &pending_recovery, saved).await))
             });
         } else {
             ctx.spawn(async move { AgentCommand::CheckFinished(Box::new(driver.check().await)) });
@@ -214,34 +231,38 @@ impl AgentActor {
     }
 
     /// Schedules a check at a random time within `first_check_within`.
-    fn schedule_spread_check(&self, ctx: &mut AgentContext, watch: &mut AgentRunState) {
+    fn schedule_spread_check(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
         if self.first_check_within.is_zero() {
-            return self.start_check(ctx, watch);
+            return self.start_check(ctx, run);
         }
-        self.schedule_check_in(ctx, watch, self.first_check_within.mul_f64(ctx.random_unit()));
+        self.schedule_check_in(ctx, run, self.first_check_within.mul_f64(ctx.random_unit()));
     }
 
     /// Schedules a check after `delay`, or sooner when the backend's availability changes.
-    fn schedule_check_in(&self, ctx: &mut AgentContext, watch: &mut AgentRunState, delay: Duration) {
-        let mut link = self.is_backend_unavailable.clone();
-        let was_away = *link.borrow_and_update();
-        let minds_link = !self.driver.owns_agent();
-        if std::mem::replace(&mut watch.was_backend_unavailable, was_away) != was_away
-            && minds_link
+    fn schedule_check_in(&self, ctx: &mut AgentContext, run: &mut AgentRunState, delay: Duration) {
+        if matches!((&run.phase, &run.check), (Phase::Failing, _) | (_, CheckState::InFlight)) {
+            // The check in flight schedules the next.
+            return;
+        }
+        let mut availability = self.is_backend_unavailable.clone();
+        let was_away = *availability.borrow_and_update();
+        let depends_on_backend = !self.driver.owns_agent();
+        if std::mem::replace(&mut run.was_backend_unavailable, was_away) != was_away
+            && depends_on_backend
             && !delay.is_zero()
         {
             // It changed while no task was waiting for that.
-            return self.schedule_spread_check(ctx, watch);
+            return self.schedule_spread_check(ctx, run);
         }
         let change = async move {
             // An error says that the runtime is stopping: the connection's status outlives its actor.
-            if !minds_link || link.changed().await.is_err() {
+            if !depends_on_backend || availability.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
         };
-        watch.next_check_at = ctx.now().saturating_add(delay);
+        let at = ctx.now().saturating_add(delay);
         let limit = self.health.progress_timeout;
-        let planned = if limit.is_zero() || delay <= limit {
+        let task = if limit.is_zero() || delay <= limit {
             // An async block around both would hold them twice, and each agent mostly waits here.
             ctx.spawn(timeout(delay, change).map(|changed| match changed {
                 Ok(()) => AgentCommand::BackendAvailabilityChanged,
@@ -258,37 +279,36 @@ impl AgentActor {
             };
             ctx.spawn(timeout(delay, sooner).map(|sooner| sooner.unwrap_or(AgentCommand::Check)))
         };
-        if let Some(planned) = watch.next_check.replace(planned) {
-            planned.abort();
+        if let CheckState::Scheduled { task, .. } =
+            std::mem::replace(&mut run.check, CheckState::Scheduled { task, at })
+        {
+            task.abort();
         }
     }
 
     /// Moves the next check to the time at which new work would count as stuck.
-    fn schedule_stuck_check(&self, ctx: &mut AgentContext, watch: &mut AgentRunState) {
-        if watch.is_check_in_flight {
-            // The check in flight schedules the next.
-            return;
-        }
+    fn schedule_stuck_check(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
+        let CheckState::Scheduled { at, .. } = run.check else { return };
         let now = ctx.now();
-        let planned = watch.next_check_at.saturating_sub(now);
-        let limit = watch.health.next_check_in(self.activity_signs(now), now);
-        self.schedule_check_in(ctx, watch, planned.min(limit));
+        let planned = at.saturating_sub(now);
+        let limit = run.health.next_check_in(self.activity_signs(now), now);
+        self.schedule_check_in(ctx, run, planned.min(limit));
     }
 
     fn handle_recovery(
         &self,
         ctx: &mut AgentContext,
-        watch: &mut AgentRunState,
-        revival: Recovery,
+        run: &mut AgentRunState,
+        recovery: Recovery,
     ) -> Result<(), Failure> {
-        watch.is_check_in_flight = false;
-        let error = match revival {
+        run.check = CheckState::Unscheduled;
+        let error = match recovery {
             Recovery::Done => {
-                watch.finish_recovery(&Ok(()));
-                self.save_session(ctx, watch);
+                run.finish_recovery(&Ok(()));
+                self.save_session(ctx, run);
                 self.watch_for_failure(ctx);
                 self.watch_for_state(ctx, Duration::ZERO);
-                self.start_check(ctx, watch);
+                self.start_check(ctx, run);
                 return Ok(());
             }
             Recovery::Failed(DriverError::Failed(why)) if *self.is_backend_unavailable.borrow() => {
@@ -296,64 +316,63 @@ impl AgentActor {
             }
             Recovery::Failed(error) => error,
         };
-        for reply in watch.recovery_waiters.drain(..) {
-            reply.send(Err(error.clone()));
+        if let Phase::Recovering { waiters } = &mut run.phase {
+            waiters.drain(..).for_each(|reply| reply.send(Err(error.clone())));
         }
         match error {
             // An unavailable backend uses up no restarts: the next check tries again.
             DriverError::Unreachable(why) if !self.driver.owns_agent() => {
-                self.apply_observation(ctx, watch, Observation::Unreachable { why });
-                self.schedule_next_check(ctx, watch);
+                self.apply_observation(ctx, run, Observation::Unreachable { why });
+                self.schedule_next_check(ctx, run);
                 Ok(())
             }
             DriverError::Unreachable(why) | DriverError::Failed(why) => {
                 let reason = why.log_text().to_owned();
-                self.apply_observation(ctx, watch, Observation::Exited { why });
-                self.publish(watch);
+                self.apply_observation(ctx, run, Observation::Exited { why });
+                self.publish(run);
                 Err(reason.into())
             }
         }
     }
 
-    fn handle_observation(
-        &self,
-        ctx: &mut AgentContext,
-        watch: &mut AgentRunState,
-        observation: Observation,
-    ) {
-        watch.is_check_in_flight = false;
+    fn handle_observation(&self, ctx: &mut AgentContext, run: &mut AgentRunState, observation: Observation) {
+        run.check = CheckState::Unscheduled;
         let observation = self.adjust_for_outage(observation);
-        watch.confirm_state(&observation);
+        run.confirm_state(&observation);
         if let Observation::Answered { reported: ReportedHealth::Healthy, uptime_s, .. } = &observation {
-            watch.is_delivery_paused = false;
-            let is_first = watch.health.last_check().is_none() && ctx.generation() == 1;
-            let is_another = watch.snapshot.record_uptime(*uptime_s, ctx.wall_time());
-            watch.is_dirty |= is_another || is_first;
+            run.resume_deliveries();
+            let is_first = run.health.last_check().is_none() && ctx.generation() == 1;
+            let is_another = run.snapshot.record_uptime(*uptime_s, ctx.wall_time());
+            run.is_dirty |= is_another || is_first;
             if is_another && is_first && !self.driver.owns_agent() {
-                self.restore_state(watch);
+                self.restore_state(run);
             }
         }
-        self.apply_observation(ctx, watch, observation);
+        self.apply_observation(ctx, run, observation);
         // The first check after a start comes before the agent has looked at its state.
-        if watch.health.status() == AgentStatus::Healthy && watch.checks_planned > 0 {
+        if run.health.status() == AgentStatus::Healthy && run.checks_planned > 0 {
             self.pending_recovery.confirm_state();
         }
-        if watch.health.status() == AgentStatus::Healthy
-            && !watch.is_recovering
-            && !watch.snapshot.is_state_unsupported
+        if run.health.status() == AgentStatus::Healthy
+            && !run.phase.is_recovering()
+            && !run.snapshot.is_state_unsupported
         {
             let driver = Arc::clone(&self.driver);
             ctx.spawn(async move { AgentCommand::StateRead(Box::new(driver.read_state().await)) });
         }
-        self.schedule_next_check(ctx, watch);
+        if run.phase.is_recovering() {
+            self.start_check(ctx, run);
+        } else {
+            self.schedule_next_check(ctx, run);
+        }
     }
 
     /// Applies the result of a check or a failure and records a change. Fails the incarnation if the agent must
     /// restart, once the snapshot is saved.
-    fn apply_observation(&self, ctx: &mut AgentContext, watch: &mut AgentRunState, observation: Observation) {
-        self.note_deaths(ctx, watch, &observation);
-        let signs = self.activity_signs(ctx.now());
-        let outcome = watch.health.observe(observation, signs, ctx.now());
+    fn apply_observation(&self, ctx: &mut AgentContext, run: &mut AgentRunState, observation: Observation) {
+        self.note_deaths(ctx, run, &observation);
+        let activity = self.activity_signs(ctx.now());
+        let outcome = run.health.observe(observation, activity, ctx.now());
         if let Some(quiet) = outcome.stuck_for {
             // The agent may well answer the next incarnation's check.
             self.pending_recovery.request_restart();
@@ -365,42 +384,41 @@ impl AgentActor {
         }
         if let Some(StatusChange { from, to }) = outcome.change {
             // Published first, so that a reader of the event finds the same status in the reports.
-            self.publish(watch);
-            let error = watch.health.last_error().cloned();
+            self.publish(run);
+            let error = run.health.last_error().cloned();
             let reason = error.as_ref().map(|error| error.message.clone());
-            ctx.record(&AgentHealth { from, to, misses: watch.health.misses(), reason, error });
+            ctx.record(&AgentHealth { from, to, misses: run.health.misses(), reason, error });
         }
         if outcome.was_restarted_externally {
-            self.restore_state(watch);
+            self.restore_state(run);
         }
         if let Some(reason) = outcome.restart {
             // The last reported state may be newer than the one that was read after the last check.
-            self.save_reported_state(ctx, watch);
-            watch.is_check_in_flight = true;
-            // Messages wait for the next incarnation.
-            watch.is_delivery_paused = true;
+            self.save_reported_state(ctx, run);
+            run.phase = Phase::Failing;
             ctx.spawn(std::future::ready(AgentCommand::Fail(reason)));
         }
     }
 
-    fn restore_state(&self, watch: &mut AgentRunState) {
-        if watch.snapshot.saved_state.is_none() {
+    fn restore_state(&self, run: &mut AgentRunState) {
+        if run.snapshot.saved_state.is_none() {
             return;
         }
         self.pending_recovery.request_state_restore();
-        watch.unconfirmed_state = None;
-        watch.is_recovering = true;
-        watch.is_recheck_due = true;
+        run.unconfirmed_state = None;
+        if !run.phase.is_recovering() {
+            run.phase = Phase::recovering();
+        }
     }
 
-    fn quarantine_bad_state(&self, ctx: &AgentContext, memory: &mut AgentSnapshot) {
+    fn quarantine_bad_state(&self, ctx: &AgentContext, snapshot: &mut AgentSnapshot) {
         if !self.pending_recovery.is_state_bad() {
             return;
         }
-        if let Some(kept) = memory.saved_state.take() {
-            let (read_at, bytes) = (kept.read_at.to_string(), kept.json().len());
+        if let Some(saved) = snapshot.saved_state.take() {
+            let (read_at, bytes) = (saved.read_at.to_string(), saved.json().len());
             ctx.record(&AgentStateQuarantined { read_at, bytes });
-            memory.quarantined = Some(Box::new(kept));
+            snapshot.quarantined = Some(Box::new(saved));
         }
         self.pending_recovery.confirm_state();
     }
@@ -414,20 +432,20 @@ impl AgentActor {
     fn handle_state(
         &self,
         ctx: &AgentContext,
-        watch: &mut AgentRunState,
+        run: &mut AgentRunState,
         read: Result<AgentState, DriverError>,
     ) {
         match read {
             Ok(AgentState::Known(value)) => {
-                let kept = watch.share_memory(SavedState::new(&value, ctx.wall_time()));
+                let saved = run.share_memory(SavedState::new(&value, ctx.wall_time()));
                 if self.driver.owns_agent() {
                     // The agent reported it on purpose.
-                    watch.save_state(kept);
+                    run.save_state(saved);
                 } else {
-                    watch.unconfirmed_state = Some((kept, watch.health.error_count()));
+                    run.unconfirmed_state = Some((saved, run.health.error_count()));
                 }
             }
-            Ok(AgentState::Unsupported) => watch.snapshot.is_state_unsupported = true,
+            Ok(AgentState::Unsupported) => run.snapshot.is_state_unsupported = true,
             // The next check will report the problem; the last state stays.
             Ok(AgentState::None) | Err(_) => {}
         }
@@ -435,19 +453,16 @@ impl AgentActor {
 
     /// Schedules the next check. The first comes soon, the second at a random time in the second half of the
     /// interval, and later ones keep the interval. This spreads the agents' checks.
-    fn schedule_next_check(&self, ctx: &mut AgentContext, watch: &mut AgentRunState) {
-        if std::mem::take(&mut watch.is_recheck_due) {
-            return self.start_check(ctx, watch);
-        }
-        watch.checks_planned = watch.checks_planned.saturating_add(1);
-        let signs = self.activity_signs(ctx.now());
-        let usual = watch.health.next_check_in(signs, ctx.now());
-        let is_spread = watch.checks_planned == 1 && !self.first_check_within.is_zero();
+    fn schedule_next_check(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
+        run.checks_planned = run.checks_planned.saturating_add(1);
+        let activity = self.activity_signs(ctx.now());
+        let usual = run.health.next_check_in(activity, ctx.now());
+        let is_spread = run.checks_planned == 1 && !self.first_check_within.is_zero();
         let delay = if is_spread { usual.mul_f64(0.5 + ctx.random_unit() / 2.0) } else { usual };
         // Whether no stuck check comes before the interval ends.
         let is_usual = usual == self.health.interval;
         let delay = if is_usual { self.health.align_to_step(delay, ctx.now()) } else { delay };
-        self.schedule_check_in(ctx, watch, delay);
+        self.schedule_check_in(ctx, run, delay);
     }
 
     /// Treats a check that was missed while the backend seems unavailable as unreachable.
@@ -485,17 +500,17 @@ impl AgentActor {
 
     /// Saves the state that an agent of the driver's own last reported. During recovery the saved state is worth more
     /// than a new report.
-    pub(super) fn save_reported_state(&self, ctx: &AgentContext, watch: &mut AgentRunState) {
+    pub(super) fn save_reported_state(&self, ctx: &AgentContext, run: &mut AgentRunState) {
         if self.driver.owns_agent()
-            && !watch.is_recovering
+            && !run.phase.is_recovering()
             && let Some(Ok(AgentState::Known(value))) = self.driver.read_state().now_or_never()
         {
-            watch.save_state(SavedState::new(&value, ctx.wall_time()));
+            run.save_state(SavedState::new(&value, ctx.wall_time()));
         }
     }
 
-    fn publish(&self, watch: &AgentRunState) {
-        let health = &watch.health;
+    fn publish(&self, run: &AgentRunState) {
+        let health = &run.health;
         self.reports.publish(AgentReport {
             id: self.id.clone(),
             driver: self.driver.kind().to_owned(),
@@ -506,49 +521,60 @@ impl AgentActor {
             last_error: health.last_error().cloned().map(Box::new),
             uptime_s: health.uptime_s(),
             error_count: health.error_count(),
-            state_saved_at: watch.snapshot.saved_state.as_ref().map(|kept| kept.read_at),
+            state_saved_at: run.snapshot.saved_state.as_ref().map(|saved| saved.read_at),
             process: self.driver.process(),
-            messages_waiting: watch.snapshot.messages.waiting_count(),
-            messages_in_flight: watch.snapshot.messages.in_flight_count(),
+            messages_waiting: run.snapshot.messages.waiting_count(),
+            messages_in_flight: run.snapshot.messages.in_flight_count(),
         });
     }
 }
 
 impl AgentRunState {
     fn finish_recovery(&mut self, outcome: &Result<(), DriverError>) {
-        self.is_recovering = false;
-        self.is_delivery_paused = false;
-        for reply in self.recovery_waiters.drain(..) {
-            reply.send(outcome.clone());
+        if let Phase::Recovering { waiters } = std::mem::replace(&mut self.phase, Phase::Serving) {
+            waiters.into_iter().for_each(|reply| reply.send(outcome.clone()));
+        }
+    }
+
+    /// Holds messages until the agent is seen healthy again.
+    fn pause_deliveries(&mut self) {
+        if matches!(self.phase, Phase::Serving) {
+            self.phase = Phase::Paused;
+        }
+    }
+
+    fn resume_deliveries(&mut self) {
+        if matches!(self.phase, Phase::Paused) {
+            self.phase = Phase::Serving;
         }
     }
 
     /// Saves a state that was read between two checks, if both found the same process healthy. A process that has
     /// just crashed would return an empty state.
     fn confirm_state(&mut self, observation: &Observation) {
-        let Some((candidate, errors_then)) = self.unconfirmed_state.take() else { return };
+        let Some((unconfirmed, errors_then)) = self.unconfirmed_state.take() else { return };
         let Observation::Answered { reported: ReportedHealth::Healthy, error_count, .. } = observation else {
             return;
         };
         if *error_count == errors_then {
-            self.save_state(candidate);
+            self.save_state(unconfirmed);
         }
     }
 
     /// Returns the state in the memory of the saved one if the two are equal.
     fn share_memory(&self, state: SavedState) -> SavedState {
         match &self.snapshot.saved_state {
-            Some(kept) if kept.is_same_as(&state) => kept.with_read_at(state.read_at),
+            Some(saved) if saved.is_same_as(&state) => saved.with_read_at(state.read_at),
             _ => state,
         }
     }
 
     fn save_state(&mut self, state: SavedState) {
-        if let Some(kept) = &mut self.snapshot.saved_state
-            && kept.is_same_as(&state)
+        if let Some(saved) = &mut self.snapshot.saved_state
+            && saved.is_same_as(&state)
         {
             // An equal state is not written again, but has a later time.
-            kept.read_at = state.read_at;
+            saved.read_at = state.read_at;
             return;
         }
         self.snapshot.saved_state = Some(state);

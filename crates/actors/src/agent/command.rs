@@ -16,7 +16,7 @@ use crate::error::Error;
 pub struct SendRequest {
     /// The body.
     pub body: Value,
-    /// Whether it may be delivered again if the agent, its actor or the runtime ends during the delivery. Otherwise
+    /// True if it may be delivered again if the agent, its actor or the runtime ends during the delivery. Otherwise
     /// it ends as `outcome_unknown` then. After two deaths of the agent or the backend it ends as `quarantined` in
     /// any case.
     pub may_repeat: bool,
@@ -79,21 +79,21 @@ impl Message for AgentCommand {
     fn label(&self) -> &'static str {
         match self {
             Self::Check => "Check",
-            Self::CheckFinished(_) => "TakeObservation",
-            Self::FailureObserved(_) => "TakeIncident",
-            Self::WorkStarted => "MindWork",
-            Self::StateReported => "MindState",
-            Self::StateRead(_) => "TakeState",
-            Self::RecoveryFinished(_) => "TakeRevival",
+            Self::CheckFinished(_) => "CheckFinished",
+            Self::FailureObserved(_) => "FailureObserved",
+            Self::WorkStarted => "WorkStarted",
+            Self::StateReported => "StateReported",
+            Self::StateRead(_) => "StateRead",
+            Self::RecoveryFinished(_) => "RecoveryFinished",
             Self::Fail(_) => "Fail",
-            Self::BackendAvailabilityChanged => "MindLink",
-            Self::AwaitRecovery(_) => "AwaitRevival",
-            Self::Send(_) => "Post",
-            Self::Deliver(_) => "HandOut",
-            Self::DeliveryFinished { .. } => "TakeAnswer",
-            Self::Cancel { .. } => "CallOff",
-            Self::SenderGone(_) => "Abandon",
-            Self::DeadlineReached => "MindMail",
+            Self::BackendAvailabilityChanged => "BackendAvailabilityChanged",
+            Self::AwaitRecovery(_) => "AwaitRecovery",
+            Self::Send(_) => "Send",
+            Self::Deliver(_) => "Deliver",
+            Self::DeliveryFinished { .. } => "DeliveryFinished",
+            Self::Cancel { .. } => "Cancel",
+            Self::SenderGone(_) => "SenderGone",
+            Self::DeadlineReached => "DeadlineReached",
         }
     }
 }

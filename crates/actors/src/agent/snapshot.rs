@@ -60,7 +60,8 @@ impl SavedState {
 }
 
 impl Durable for AgentSnapshot {
-    const VERSION: u32 = 1;
+    /// Version 2 renames the fields of version 1, which no release has written. A store of version 1 starts empty.
+    const VERSION: u32 = 2;
 }
 
 impl AgentSnapshot {
@@ -69,12 +70,12 @@ impl AgentSnapshot {
         let Some(age) = uptime_s.and_then(|age| SignedDuration::try_from_secs_f64(age).ok()) else {
             return false;
         };
-        let Ok(born_at) = wall.checked_sub(age) else { return false };
+        let Ok(started_at_now) = wall.checked_sub(age) else { return false };
         match self.started_at {
-            Some(before) if born_at.duration_since(before).abs() <= START_TIME_SLACK => false,
+            Some(before) if started_at_now.duration_since(before).abs() <= START_TIME_SLACK => false,
             before => {
-                self.started_at = Some(born_at);
-                before.is_some_and(|before| born_at > before)
+                self.started_at = Some(started_at_now);
+                before.is_some_and(|before| started_at_now > before)
             }
         }
     }
@@ -88,17 +89,17 @@ mod tests {
     fn record_uptime_detects_restart_beyond_clock_slack() {
         let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let at = |seconds| start + SignedDuration::from_secs(seconds);
-        let mut memory = AgentSnapshot::default();
-        assert!(!memory.record_uptime(Some(10.0), at(10)), "nothing is known of an earlier start");
-        assert!(!memory.record_uptime(Some(100.0), at(100)));
-        assert!(!memory.record_uptime(Some(200.0), at(250)));
-        assert!(!memory.record_uptime(None, at(1000)));
-        assert!(memory.record_uptime(Some(5.0), at(1000)));
-        assert!(!memory.record_uptime(Some(15.0), at(1010)));
+        let mut snapshot = AgentSnapshot::default();
+        assert!(!snapshot.record_uptime(Some(10.0), at(10)), "nothing is known of an earlier start");
+        assert!(!snapshot.record_uptime(Some(100.0), at(100)));
+        assert!(!snapshot.record_uptime(Some(200.0), at(250)));
+        assert!(!snapshot.record_uptime(None, at(1000)));
+        assert!(snapshot.record_uptime(Some(5.0), at(1000)));
+        assert!(!snapshot.record_uptime(Some(15.0), at(1010)));
         // A greater uptime than expected: a clock was adjusted, and nothing is lost.
-        assert!(!memory.record_uptime(Some(9000.0), at(1020)));
+        assert!(!snapshot.record_uptime(Some(9000.0), at(1020)));
         for odd in [f64::NAN, f64::INFINITY, -1e300, 1e300] {
-            assert!(!memory.record_uptime(Some(odd), at(1030)), "{odd}");
+            assert!(!snapshot.record_uptime(Some(odd), at(1030)), "{odd}");
         }
     }
 }

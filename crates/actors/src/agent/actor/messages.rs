@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{AgentActor, AgentContext, AgentRunState};
+use super::{AgentActor, AgentContext, AgentRunState, Phase};
 use crate::agent::agent_message::{AgentMessage, MessageId};
 use crate::agent::command::{AgentCommand, SendRequest};
 use crate::agent::events::{
@@ -31,32 +31,32 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 
 impl AgentActor {
     /// Settles the messages that an earlier incarnation or run left in the queue.
-    pub(super) fn resume_messages(&self, ctx: &AgentContext, memory: &mut AgentSnapshot, is_first: bool) {
+    pub(super) fn resume_messages(&self, ctx: &AgentContext, snapshot: &mut AgentSnapshot, is_first: bool) {
         for id in self.pending_replies.take_answered() {
-            memory.messages.remove(id);
+            snapshot.messages.remove(id);
         }
-        for broken in memory.messages.fail_all_deliveries() {
-            self.handle_delivery_failure(ctx, broken, &outcome_unknown("its delivery broke off"));
+        for failure in snapshot.messages.fail_all_deliveries() {
+            self.handle_delivery_failure(ctx, failure, &outcome_unknown("its delivery broke off"));
         }
         if is_first {
             // Their senders ended with the earlier run.
-            for pending in memory.messages.extract_waiting(|pending| !pending.may_repeat) {
-                self.fail_message(ctx, &pending, not_delivered(Reason::Stopped));
+            for queued in snapshot.messages.extract_waiting(|queued| !queued.may_repeat) {
+                self.fail_message(ctx, &queued, not_delivered(Reason::Stopped));
             }
         }
     }
 
     /// Fails the deliveries in flight of a failed agent, so that their senders need not wait for the restart. Returns
     /// false if there are none.
-    pub(super) fn fail_in_flight_messages(&self, ctx: &AgentContext, watch: &mut AgentRunState) -> bool {
-        let broken = watch.snapshot.messages.fail_all_deliveries();
-        if broken.is_empty() {
+    pub(super) fn fail_in_flight_messages(&self, ctx: &AgentContext, run: &mut AgentRunState) -> bool {
+        let failure = run.snapshot.messages.fail_all_deliveries();
+        if failure.is_empty() {
             return false;
         }
-        watch.is_dirty = true;
-        std::mem::take(&mut watch.deliveries).values().for_each(TaskHandle::abort);
-        for broken in broken {
-            self.handle_delivery_failure(ctx, broken, &outcome_unknown("the agent failed meanwhile"));
+        run.is_dirty = true;
+        std::mem::take(&mut run.deliveries).values().for_each(TaskHandle::abort);
+        for failure in failure {
+            self.handle_delivery_failure(ctx, failure, &outcome_unknown("the agent failed meanwhile"));
         }
         true
     }
@@ -65,90 +65,85 @@ impl AgentActor {
     pub(super) fn accept_message(
         &self,
         ctx: &mut AgentContext,
-        watch: &mut AgentRunState,
-        post: SendRequest,
+        run: &mut AgentRunState,
+        request: SendRequest,
     ) {
-        let SendRequest { body, may_repeat, deadline, accepted, reply } = post;
+        let SendRequest { body, may_repeat, deadline, accepted, reply } = request;
         if accepted.is_closed() {
             // The sender has gone, and never learnt that the message was accepted.
             return;
         }
         let size = serde_json::to_vec(&body).map_or(usize::MAX, |bytes| bytes.len());
         if size > BODY_BYTES_MAX {
-            let details = format!("a letter has at most {BODY_BYTES_MAX} bytes, and this one {size}");
+            let details = format!("a message has at most {BODY_BYTES_MAX} bytes, and this one {size}");
             return accepted.send(Err(Error::new(Reason::RequestTooLarge).with_details(&details)));
         }
         let deadline =
             deadline.map(|at| ctx.now().saturating_add(at.saturating_duration_since(Instant::now())));
-        match watch.snapshot.messages.enqueue(body, may_repeat, deadline) {
+        match run.snapshot.messages.enqueue(body, may_repeat, deadline) {
             Some(id) => {
                 self.pending_replies.add(id, reply);
                 if !accepted.send_if_waiting(Ok(id)) {
                     self.pending_replies.remove(id);
-                    watch.snapshot.messages.remove(id);
+                    run.snapshot.messages.remove(id);
                     return;
                 }
-                watch.is_dirty = true;
-                if watch.health.status() == AgentStatus::Unknown {
+                run.is_dirty = true;
+                if run.health.status() == AgentStatus::Unknown {
                     // If the backend is back, the message need not wait for the next check.
-                    self.start_check(ctx, watch);
+                    self.start_check(ctx, run);
                 }
             }
             None => {
-                let details = format!("{MESSAGES_WAITING_MAX} letters are waiting for the agent already");
+                let details = format!("{MESSAGES_WAITING_MAX} messages are waiting for the agent already");
                 accepted.send(Err(Error::new(Reason::QueueFull).with_details(&details)));
             }
         }
     }
 
     /// Expires and delivers messages; called after every command.
-    pub(super) fn dispatch_messages(&self, ctx: &mut AgentContext, watch: &mut AgentRunState) {
+    pub(super) fn dispatch_messages(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
         let now = ctx.now();
-        let mail = &mut watch.snapshot.messages;
+        let queue = &mut run.snapshot.messages;
         for id in self.pending_replies.take_answered() {
-            watch.is_dirty |= mail.remove(id).is_some();
+            run.is_dirty |= queue.remove(id).is_some();
         }
-        if mail.next_deadline().is_some_and(|at| at <= now) {
-            for pending in mail.extract_waiting(|pending| pending.deadline.is_some_and(|at| at <= now)) {
+        if queue.next_deadline().is_some_and(|at| at <= now) {
+            for queued in queue.extract_waiting(|queued| queued.deadline.is_some_and(|at| at <= now)) {
                 // A message that waits for its redelivery may have been acted on.
-                let error = match pending.attempts {
+                let error = match queued.attempts {
                     0 => not_delivered(Reason::Expired),
-                    _ => outcome_unknown("it waited too long to be handed out again"),
+                    _ => outcome_unknown("it waited too long for its next delivery"),
                 };
-                self.fail_message(ctx, &pending, error);
+                self.fail_message(ctx, &queued, error);
             }
-            watch.is_dirty = true;
+            run.is_dirty = true;
         }
         // With the backend unavailable a sent message would wait too, and its outcome would be unknown.
-        let is_away = watch.health.status() == AgentStatus::Unknown;
-        let may_hand_out = !watch.is_recovering && !watch.is_delivery_paused && !is_away;
-        while may_hand_out
-            && let Some(id) = watch.snapshot.messages.start_next(self.driver.messages_in_flight_max())
+        let is_away = run.health.status() == AgentStatus::Unknown;
+        let may_deliver = matches!(run.phase, Phase::Serving) && !is_away;
+        while may_deliver
+            && let Some(id) = run.snapshot.messages.start_next(self.driver.messages_in_flight_max())
         {
-            watch.is_dirty = true;
+            run.is_dirty = true;
             if !self.pending_replies.mark_delivered(id) {
-                watch.snapshot.messages.remove(id);
+                run.snapshot.messages.remove(id);
                 continue;
             }
             ctx.spawn(std::future::ready(AgentCommand::Deliver(id)));
         }
-        if let Some(due) = watch.snapshot.messages.next_deadline() {
-            watch.mail_timer.wake_by(ctx, due, AgentCommand::DeadlineReached);
+        if let Some(due) = run.snapshot.messages.next_deadline() {
+            run.message_timer.wake_by(ctx, due, AgentCommand::DeadlineReached);
         }
     }
 
     /// Applies an observation to the messages, and quarantines those over which the agent or its backend died too
     /// often.
-    pub(super) fn note_deaths(
-        &self,
-        ctx: &AgentContext,
-        watch: &mut AgentRunState,
-        observation: &Observation,
-    ) {
-        let messages = &mut watch.snapshot.messages;
+    pub(super) fn note_deaths(&self, ctx: &AgentContext, run: &mut AgentRunState, observation: &Observation) {
+        let messages = &mut run.snapshot.messages;
         match observation {
             Observation::Answered { .. } | Observation::Missed { .. } => {
-                watch.is_dirty |= messages.note_alive()
+                run.is_dirty |= messages.note_alive()
             }
             // For an agent behind a backend it only says that the restart failed.
             Observation::Exited { .. } if !self.driver.owns_agent() => {}
@@ -158,90 +153,90 @@ impl AgentActor {
                     messages.note_break_of_all();
                 }
                 let (has_changed, poison) = messages.note_gone();
-                watch.is_dirty |= has_changed;
-                for pending in poison {
-                    if let Some(delivery) = watch.deliveries.remove(&pending.message.id) {
+                run.is_dirty |= has_changed;
+                for queued in poison {
+                    if let Some(delivery) = run.deliveries.remove(&queued.message.id) {
                         delivery.abort();
                     }
                     let details = format!("the agent died {DEATHS_MAX} times while it had this message");
-                    self.fail_message(ctx, &pending, Error::new(Reason::Quarantined).with_details(&details));
+                    self.fail_message(ctx, &queued, Error::new(Reason::Quarantined).with_details(&details));
                 }
             }
         }
     }
 
     /// Sends a message that counts as delivered.
-    pub(super) fn deliver_message(&self, ctx: &mut AgentContext, watch: &mut AgentRunState, id: MessageId) {
-        let Some(pending) = watch.snapshot.messages.in_flight(id) else { return };
-        ctx.record(&MessageSent { message_id: id, attempt: pending.attempts });
+    pub(super) fn deliver_message(&self, ctx: &mut AgentContext, run: &mut AgentRunState, id: MessageId) {
+        let Some(queued) = run.snapshot.messages.in_flight(id) else { return };
+        ctx.record(&MessageSent { message_id: id, attempt: queued.attempts });
         let (driver, saved) = (Arc::clone(&self.driver), ctx.flush_state());
         let deadline =
-            pending.deadline.and_then(|at| Instant::now().checked_add(at.saturating_sub(ctx.now())));
-        let letter = AgentMessage { deadline, ..pending.message.clone() };
+            queued.deadline.and_then(|at| Instant::now().checked_add(at.saturating_sub(ctx.now())));
+        let message = AgentMessage { deadline, ..queued.message.clone() };
         let delivery = ctx.spawn(async move {
             // The store reports a failing disk itself; messages are delivered all the same.
             let _ = saved.await;
-            let answer = Box::new(driver.deliver(letter).await);
+            let answer = Box::new(driver.deliver(message).await);
             AgentCommand::DeliveryFinished { id, answer }
         });
-        watch.deliveries.insert(id, delivery);
+        run.deliveries.insert(id, delivery);
     }
 
     pub(super) fn handle_answer(
         &self,
         ctx: &mut AgentContext,
-        watch: &mut AgentRunState,
+        run: &mut AgentRunState,
         id: MessageId,
         answer: Result<Value, Error>,
     ) {
-        watch.deliveries.remove(&id);
-        watch.is_dirty = true;
-        self.save_session(ctx, watch);
+        run.deliveries.remove(&id);
+        run.is_dirty = true;
+        self.save_session(ctx, run);
         // The state reported before the answer is saved together with the answer.
-        self.save_reported_state(ctx, watch);
+        self.save_reported_state(ctx, run);
         match answer {
             // The agent did not get the message, since it is not running.
             Err(error) if error.reason == Reason::AgentFailed => {
-                watch.is_delivery_paused = true;
-                if watch.snapshot.messages.requeue(id) == Some(0) {
+                run.pause_deliveries();
+                if run.snapshot.messages.requeue(id) == Some(0) {
                     self.pending_replies.mark_requeued(id);
                 }
-                self.start_check(ctx, watch);
+                self.start_check(ctx, run);
             }
             // The agent did not get the message in time, as if it had expired in the queue.
             Err(error) if error.reason == Reason::Expired => {
-                if let Some(mut pending) = watch.snapshot.messages.remove(id) {
-                    pending.attempts = pending.attempts.saturating_sub(1);
-                    let error = match pending.attempts {
+                if let Some(mut queued) = run.snapshot.messages.remove(id) {
+                    queued.attempts = queued.attempts.saturating_sub(1);
+                    let error = match queued.attempts {
                         0 => not_delivered(Reason::Expired).with_details(error.log_text()),
-                        _ => outcome_unknown("it waited too long to be handed out again"),
+                        _ => outcome_unknown("it waited too long for its next delivery"),
                     };
-                    self.fail_message(ctx, &pending, error);
+                    self.fail_message(ctx, &queued, error);
                 }
             }
             Err(error) if error.reason == Reason::OutcomeUnknown => {
                 if self.driver.owns_agent() {
                     // Mostly the agent has ended. The messages behind it wait until that is known.
-                    watch.is_delivery_paused = true;
+                    run.pause_deliveries();
                 }
                 let has_broken = self.driver.owns_agent() || error.code == Code::NetworkError;
                 // If the agent is known to have failed, this break is not a second death.
-                if has_broken && watch.health.status() != AgentStatus::Failed {
-                    watch.snapshot.messages.note_break(id);
-                    self.start_check(ctx, watch);
+                if has_broken && run.health.status() != AgentStatus::Failed {
+                    run.snapshot.messages.note_break(id);
+                    self.start_check(ctx, run);
                 }
-                if let Some(broken) = watch.snapshot.messages.fail_delivery(id) {
-                    self.handle_delivery_failure(ctx, broken, &error);
+                if let Some(failure) = run.snapshot.messages.fail_delivery(id) {
+                    self.handle_delivery_failure(ctx, failure, &error);
                 }
             }
             Err(error) => {
-                if let Some(pending) = watch.snapshot.messages.remove(id) {
-                    self.fail_message(ctx, &pending, error);
+                if let Some(queued) = run.snapshot.messages.remove(id) {
+                    self.fail_message(ctx, &queued, error);
                 }
             }
             Ok(answer) => {
                 // A message that was cancelled meanwhile has ended already.
-                if watch.snapshot.messages.remove(id).is_some()
+                if run.snapshot.messages.remove(id).is_some()
                     && let Some(claim) = self.pending_replies.claim(id)
                 {
                     ctx.record(&MessageAnswered { message_id: id });
@@ -252,18 +247,13 @@ impl AgentActor {
     }
 
     /// Cancels a message: removes it from the queue, or drops its delivery, which cancels it at the agent.
-    pub(super) fn cancel_message(
-        &self,
-        ctx: &AgentContext,
-        watch: &mut AgentRunState,
-        id: MessageId,
-    ) -> bool {
-        if let Some(delivery) = watch.deliveries.remove(&id) {
+    pub(super) fn cancel_message(&self, ctx: &AgentContext, run: &mut AgentRunState, id: MessageId) -> bool {
+        if let Some(delivery) = run.deliveries.remove(&id) {
             delivery.abort();
         }
-        let Some(pending) = watch.snapshot.messages.remove(id) else { return false };
-        watch.is_dirty = true;
-        self.fail_message(ctx, &pending, Error::new(Reason::Cancelled))
+        let Some(queued) = run.snapshot.messages.remove(id) else { return false };
+        run.is_dirty = true;
+        self.fail_message(ctx, &queued, Error::new(Reason::Cancelled))
     }
 
     /// Fails all messages, since no incarnation follows.
@@ -278,38 +268,38 @@ impl AgentActor {
     }
 
     /// Saves the data with which the agent's session resumes.
-    pub(super) fn save_session(&self, ctx: &AgentContext, watch: &mut AgentRunState) {
+    pub(super) fn save_session(&self, ctx: &AgentContext, run: &mut AgentRunState) {
         let session = self.driver.session().map(Box::new);
-        if session.is_some() && session != watch.snapshot.session {
+        if session.is_some() && session != run.snapshot.session {
             let lost = session.as_ref().and_then(|session| session.get("lost"));
             if let Some(lost) = lost.and_then(|lost| AgentSessionLost::deserialize(lost).ok()) {
                 ctx.record(&lost);
             }
-            watch.snapshot.session = session;
-            watch.is_dirty = true;
+            run.snapshot.session = session;
+            run.is_dirty = true;
         }
     }
 
-    fn handle_delivery_failure(&self, ctx: &AgentContext, broken: DeliveryFailure, error: &Error) {
-        match broken {
-            DeliveryFailure::Retry(QueuedMessage { message: letter, attempts, .. }) => {
+    fn handle_delivery_failure(&self, ctx: &AgentContext, failure: DeliveryFailure, error: &Error) {
+        match failure {
+            DeliveryFailure::Retry(QueuedMessage { message, attempts, .. }) => {
                 ctx.record(&MessageRedelivered {
-                    message_id: letter.id,
+                    message_id: message.id,
                     attempts,
                     attempts_max: DELIVERY_ATTEMPTS_MAX,
                 });
             }
-            DeliveryFailure::Unknown(pending) => {
-                self.fail_message(ctx, &pending, error.clone());
+            DeliveryFailure::Unknown(queued) => {
+                self.fail_message(ctx, &queued, error.clone());
             }
         }
     }
 
     /// Records that a message failed, and answers its sender; false if that has been done already.
-    fn fail_message(&self, ctx: &AgentContext, pending: &QueuedMessage, error: Error) -> bool {
-        let Some(claim) = self.pending_replies.claim(pending.message.id) else { return false };
-        let error = error.with_attempts(pending.attempts);
-        ctx.record(&MessageFailed::new(pending.message.id, pending.attempts, &error));
+    fn fail_message(&self, ctx: &AgentContext, queued: &QueuedMessage, error: Error) -> bool {
+        let Some(claim) = self.pending_replies.claim(queued.message.id) else { return false };
+        let error = error.with_attempts(queued.attempts);
+        ctx.record(&MessageFailed::new(queued.message.id, queued.attempts, &error));
         claim.send(Err(error));
         true
     }

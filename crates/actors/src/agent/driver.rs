@@ -4,6 +4,8 @@
 pub mod acp;
 pub(in crate::agent) mod http;
 pub(in crate::agent) mod jsonl;
+mod process;
+
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -138,7 +140,7 @@ pub trait Driver: Send + Sync + 'static {
     /// # Errors
     /// Fails with `outcome_unknown` if the agent may have acted on the message. `agent_failed` says that the agent is
     /// not running, and `expired` that the deadline came first: then the agent did not get it.
-    fn deliver(&self, letter: AgentMessage) -> BoxFuture<'_, Result<Value, Error>>;
+    fn deliver(&self, message: AgentMessage) -> BoxFuture<'_, Result<Value, Error>>;
 
     /// Answers the agent's question `ask`.
     ///

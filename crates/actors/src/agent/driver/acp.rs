@@ -13,17 +13,17 @@
 //! no terminal; such requests are refused as the protocol says.
 
 mod client;
-mod session_state;
 mod driver;
-mod handler;
 mod error;
+mod handler;
 mod instance;
+mod line_check;
 mod options;
-mod stdio;
 mod prompt;
 mod session;
+mod session_state;
+mod stdio;
 mod turn;
-mod line_check;
 
 pub use client::AcpClient;
 pub use driver::AcpDriver;

@@ -68,14 +68,14 @@ impl HttpDriver {
         self
     }
 
-    async fn post_message(&self, letter: AgentMessage) -> Result<Value, Error> {
+    async fn post_message(&self, message: AgentMessage) -> Result<Value, Error> {
         let Some(queue) = &self.queue else {
-            return Err(Error::new(Reason::NotImplemented).with_details("no queue is there for letters"));
+            return Err(Error::new(Reason::NotImplemented).with_details("there is no queue for messages"));
         };
         let path = format!("/api/agents/{}/message", self.id);
         // The message queue decides about repeats; only the backend knows whether it acted.
-        let mut request = Request::post(path).json(&letter.body).retries(0).timeout(MESSAGE_TIMEOUT);
-        if let Some(deadline) = letter.deadline {
+        let mut request = Request::post(path).json(&message.body).retries(0).timeout(MESSAGE_TIMEOUT);
+        if let Some(deadline) = message.deadline {
             let left = deadline.saturating_duration_since(Instant::now());
             request = request.wait_timeout(left.min(TIMEOUT_MAX));
         }
@@ -250,8 +250,8 @@ impl Driver for HttpDriver {
         self.meter.wait_for_work().boxed()
     }
 
-    fn deliver(&self, letter: AgentMessage) -> BoxFuture<'_, Result<Value, Error>> {
-        self.post_message(letter).boxed()
+    fn deliver(&self, message: AgentMessage) -> BoxFuture<'_, Result<Value, Error>> {
+        self.post_message(message).boxed()
     }
 }
 

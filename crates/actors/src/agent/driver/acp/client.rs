@@ -1,4 +1,4 @@
-//! One connection to an agent.
+//! A connection to an agent.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,15 +19,15 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::session_state::AskOutcome;
-use super::handler::{ClientHandler, CloseGuard, SharedConnection};
 use super::error::AcpError;
+use super::handler::{ClientHandler, CloseGuard, SharedConnection};
 use super::options::AcpOptions;
-use super::stdio::relay;
 use super::prompt::{AcceptedContent, AcpPrompt};
 use super::session::{
     LostSession, NO_RESUME_METHOD, ResumeCapabilities, SessionOrigin, SessionStart, resume_methods,
 };
+use super::session_state::AskOutcome;
+use super::stdio::relay;
 use super::turn::{TurnEnd, TurnGuard};
 use crate::agent::{MessageId, UpdateBroadcast};
 use crate::error::excerpt;
@@ -77,7 +77,7 @@ impl AcpClient {
     pub async fn open<R, W>(
         read: R,
         write: W,
-        feed: UpdateBroadcast,
+        updates: UpdateBroadcast,
         options: AcpOptions,
     ) -> Result<Self, AcpError>
     where
@@ -85,16 +85,16 @@ impl AcpClient {
         W: AsyncWrite + Unpin + Send + 'static,
     {
         let shared = Arc::new(SharedConnection::new(
-            feed,
+            updates,
             options.meter.clone(),
             options.limits,
             Arc::clone(&options.ask_counter),
         ));
         let (tell_end, end) = watch::channel(None);
-        let ending = CloseGuard { shared: Arc::clone(&shared), end: tell_end };
+        let guard = CloseGuard { shared: Arc::clone(&shared), end: tell_end };
         let (connected, connection) = oneshot::channel();
         let mut task = JoinSet::new();
-        task.spawn(run_connection(read, write, ending, connected));
+        task.spawn(run_connection(read, write, guard, connected));
         let connection = connection.await.map_err(|_| AcpError::Closed)?;
         let mut client = Self {
             shared,
@@ -164,23 +164,23 @@ impl AcpClient {
     /// # Errors
     ///
     /// Fails if no session started; with [`AcpError::AuthRequired`] if the agent requires a login first.
-    pub async fn start_session(&self, cwd: &Path, kept: Option<&str>) -> Result<SessionStart, AcpError> {
+    pub async fn start_session(&self, cwd: &Path, saved: Option<&str>) -> Result<SessionStart, AcpError> {
         if !cwd.is_absolute() {
             return Err(AcpError::FolderNotAbsolute(cwd.to_owned()));
         }
-        let Some(kept) = kept else { return self.new_session(cwd, None).await };
+        let Some(saved) = saved else { return self.new_session(cwd, None).await };
         let mut why = NO_RESUME_METHOD.to_owned();
         for way in resume_methods(self.initialize_info.resume_capabilities) {
-            match self.resume_session(cwd, kept, way).await {
-                Ok(()) => return Ok(SessionStart { id: kept.to_owned(), origin: way, lost: None }),
+            match self.resume_session(cwd, saved, way).await {
+                Ok(()) => return Ok(SessionStart { id: saved.to_owned(), origin: way, lost: None }),
                 // The agent lost the session or cannot read it: another method may work.
-                Err(fault @ (AcpError::Refused { .. } | AcpError::InvalidResponse { .. })) => {
-                    why = fault.to_string()
+                Err(error @ (AcpError::Refused { .. } | AcpError::InvalidResponse { .. })) => {
+                    why = error.to_string()
                 }
-                Err(fault) => return Err(fault),
+                Err(error) => return Err(error),
             }
         }
-        self.new_session(cwd, Some(LostSession { id: kept.to_owned(), why })).await
+        self.new_session(cwd, Some(LostSession { id: saved.to_owned(), why })).await
     }
 
     /// Returns whether the agent can resume sessions.
@@ -200,21 +200,21 @@ impl AcpClient {
         Ok(SessionStart { id: answer.session_id.0.to_string(), origin: SessionOrigin::New, lost })
     }
 
-    async fn resume_session(&self, cwd: &Path, kept: &str, way: SessionOrigin) -> Result<(), AcpError> {
-        let (shared, session) = (Arc::clone(&self.shared), kept.to_owned());
+    async fn resume_session(&self, cwd: &Path, saved: &str, way: SessionOrigin) -> Result<(), AcpError> {
+        let (shared, session) = (Arc::clone(&self.shared), saved.to_owned());
         let enter = move |is_back: bool| {
-            let mut desk = shared.lock_state();
-            if is_back { desk.set_session(&session) } else { desk.clear_session() }
+            let mut state = shared.lock_state();
+            if is_back { state.set_session(&session) } else { state.clear_session() }
         };
         if way == SessionOrigin::Loaded {
-            self.shared.lock_state().begin_replay(kept);
-            let request = LoadSessionRequest::new(kept.to_owned(), cwd);
+            self.shared.lock_state().begin_replay(saved);
+            let request = LoadSessionRequest::new(saved.to_owned(), cwd);
             let after = self.options.load_timeout;
             self.request("session/load", request, after, move |answer| enter(answer.is_ok()))
                 .await
                 .map(|_| ())
         } else {
-            let request = ResumeSessionRequest::new(kept.to_owned(), cwd);
+            let request = ResumeSessionRequest::new(saved.to_owned(), cwd);
             let after = self.options.setup_timeout;
             self.request("session/resume", request, after, move |answer| enter(answer.is_ok()))
                 .await
@@ -230,7 +230,7 @@ impl AcpClient {
     /// # Errors
     ///
     /// [`AcpError::to_turn_error`] says which errors leave open whether the agent acted on the prompt.
-    pub async fn prompt(&self, letter: MessageId, prompt: AcpPrompt) -> Result<TurnEnd, AcpError> {
+    pub async fn prompt(&self, message: MessageId, prompt: AcpPrompt) -> Result<TurnEnd, AcpError> {
         prompt.check_accepted(self.initialize_info.accepted_content)?;
         let turns = Arc::clone(&self.turns).acquire_owned();
         let permit = match timeout(self.options.previous_turn_timeout, turns).await {
@@ -247,17 +247,17 @@ impl AcpClient {
                 "a prompt has at most {max} bytes; this one has {bytes}"
             )));
         }
-        let (turn, number) = TurnGuard::begin(&self.shared, letter, permit);
+        let (turn, number) = TurnGuard::begin(&self.shared, message, permit);
         let _calling_off = CancelTurnOnDrop { client: self, turn: number };
-        let asked = self.send_request("session/prompt", &request, move |answer| (answer, turn.end()));
-        let (answer, said) = asked.await?;
+        let response = self.send_request("session/prompt", &request, move |answer| (answer, turn.end()));
+        let (answer, text) = response.await?;
         let answer = answer?;
         let stop_reason = answer["stopReason"].as_str().ok_or_else(|| AcpError::InvalidResponse {
             method: "session/prompt",
             quote: excerpt(&answer.to_string(), QUOTE_CHARS_MAX),
         })?;
         let stop_reason = excerpt(stop_reason, NAME_CHARS_MAX);
-        Ok(TurnEnd { stop_reason, text: said.text, is_text_cut: said.is_cut })
+        Ok(TurnEnd { stop_reason, text: text.text, is_text_cut: text.is_cut })
     }
 
     /// Cancels the running turn, if there is one. Its [`prompt`](Self::prompt) returns with the stop reason
@@ -268,9 +268,9 @@ impl AcpClient {
 
     fn cancel_turn(&self, turn: Option<u64>) {
         let (open, session) = {
-            let mut desk = self.shared.lock_state();
-            let Some(open) = desk.cancel_turn(turn) else { return };
-            (open, desk.session().map(str::to_owned))
+            let mut state = self.shared.lock_state();
+            let Some(open) = state.cancel_turn(turn) else { return };
+            (open, state.session().map(str::to_owned))
         };
         if let Some(session) = session {
             // If the connection has ended, so has the turn.
@@ -283,7 +283,7 @@ impl AcpClient {
     ///
     /// # Errors
     ///
-    /// Fails with [`AcpError::UnknownAsk`] if the question is not open. Fails with [`AcpError::InvalidAnswer`] if it
+    /// Fails with [`AcpError::UnknownAsk`] if the question is not open. Fails with [`AcpError::NoSuchOption`] if it
     /// has no such option; the question then stays open.
     pub fn answer(&self, ask: &str, option: &str) -> Result<(), AcpError> {
         let open = self.shared.lock_state().answer_ask(ask, option)?;
@@ -314,7 +314,7 @@ impl AcpClient {
         after: Duration,
         in_order: impl FnOnce(&Result<Req::Response, AcpError>) + Send + 'static,
     ) -> Result<Req::Response, AcpError> {
-        let asked = self.send_request(method, &request, move |answer: Result<Value, AcpError>| {
+        let response = self.send_request(method, &request, move |answer: Result<Value, AcpError>| {
             let answer = answer.and_then(|answer| {
                 let quote = excerpt(&answer.to_string(), QUOTE_CHARS_MAX);
                 Req::Response::from_json(method, answer)
@@ -323,7 +323,7 @@ impl AcpClient {
             in_order(&answer);
             answer
         });
-        timeout(after, asked).await.map_err(|_| AcpError::TimedOut { method, after })??
+        timeout(after, response).await.map_err(|_| AcpError::TimedOut { method, after })??
     }
 
     async fn send_request<T: Send + 'static>(
@@ -332,13 +332,13 @@ impl AcpClient {
         request: &impl JsonRpcRequest,
         in_order: impl FnOnce(Result<Value, AcpError>) -> T + Send + 'static,
     ) -> Result<T, AcpError> {
-        if let Some(fault) = self.end() {
-            return Err(AcpError::AlreadyEnded(Box::new(fault)));
+        if let Some(error) = self.end() {
+            return Err(AcpError::AlreadyEnded(Box::new(error)));
         }
         let untyped = request.to_untyped_message();
         let untyped =
             untyped.map_err(|error| AcpError::InvalidPrompt(excerpt(&error.to_string(), QUOTE_CHARS_MAX)))?;
-        let (told, answered) = oneshot::channel();
+        let (sender, answered) = oneshot::channel();
         let logins = self.initialize_info.auth_methods.clone();
         let sent = self.connection.send_request(untyped).on_receiving_result(async move |answer| {
             let answer = match answer {
@@ -350,7 +350,7 @@ impl AcpClient {
                 Ok(answer) => Ok(answer),
             };
             // No caller waits if the future was dropped.
-            let _ = told.send(in_order(answer));
+            let _ = sender.send(in_order(answer));
             Ok(())
         });
         match sent {
@@ -388,33 +388,33 @@ impl Drop for CancelTurnOnDrop<'_> {
 async fn run_connection(
     mut read: impl AsyncRead + Unpin,
     mut write: impl AsyncWrite + Unpin,
-    ending: CloseGuard,
+    guard: CloseGuard,
     connected: oneshot::Sender<ConnectionTo<Agent>>,
 ) {
     let (ours, theirs) = Channel::duplex();
-    let ears = ClientHandler(Arc::clone(&ending.shared));
+    let ears = ClientHandler(Arc::clone(&guard.shared));
     let bookkeeping = Builder::new_with(Client, ears).connect_with(ours, async move |connection| {
         // If the client is gone, the send fails and this task ends as well.
         let _ = connected.send(connection.clone());
         connection.incoming_closed().await;
         Ok(())
     });
-    let shared = &*ending.shared;
+    let shared = &*guard.shared;
     // The pipes stay open until the end is published: an agent may exit over a closed pipe, and that exit would count
     // as the cause.
     let carried = relay(&mut read, &mut write, theirs, &shared.limits, shared);
     let (mut bookkeeping, carried) = (std::pin::pin!(bookkeeping), std::pin::pin!(carried));
-    let fault = tokio::select! {
+    let error = tokio::select! {
         biased;
-        fault = carried => {
+        error = carried => {
             // Messages from before the end are still handled.
             let _: Result<Result<(), RpcError>, _> = timeout(DRAIN_TIMEOUT, bookkeeping).await;
-            fault
+            error
         }
         ended = &mut bookkeeping => match ended {
             Ok(()) => AcpError::Closed,
-            Err(error) => AcpError::violation("the conversation cannot go on", &error.to_string()),
+            Err(error) => AcpError::violation("the session cannot continue", &error.to_string()),
         },
     };
-    ending.set_end(fault);
+    guard.set_end(error);
 }

@@ -19,8 +19,8 @@ use super::options::AcpOptions;
 use super::prompt::AcpPrompt;
 use super::session::{LostSession, SessionStart};
 use crate::agent::agent_message::AgentMessage;
-use crate::agent::driver::jsonl::memory::wait_until_over_ceiling;
-use crate::agent::driver::jsonl::errors::{
+use crate::agent::driver::process::ProcessHost;
+use crate::agent::driver::process::errors::{
     exited_error, not_running_error, outcome_unknown_error, start_error,
 };
 use crate::agent::driver::{Activity, AgentState, Driver, DriverError, ProcessUsage};
@@ -28,9 +28,6 @@ use crate::agent::health::Observation;
 use crate::agent::updates::{AgentUpdate, UpdateBroadcast, UpdateKind};
 use crate::error::{Error, Reason, Secrets};
 use crate::process::{Launch, ProcessManager, Readiness};
-
-/// The interval of memory measurements.
-const MEMORY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The number of starts in a row that may end during a resumption; after that a new session starts.
 const RESUME_FAILURES_MAX: u32 = 3;
@@ -51,16 +48,8 @@ struct SavedSession {
 /// The agent is ready once it has initialized and started a session. When the driver is dropped, the process is
 /// killed with all that it started.
 pub struct AcpDriver {
-    launch: Launch,
-    manager: ProcessManager,
-    updates: UpdateBroadcast,
+    host: ProcessHost<AcpInstance>,
     options: AcpOptions,
-    secrets: Secrets,
-    memory_bytes_max: Option<u64>,
-    memory_interval: Duration,
-    /// Allows one restart at a time.
-    restart_lock: tokio::sync::Mutex<()>,
-    instance: Mutex<Option<Arc<AcpInstance>>>,
     session: Mutex<Option<SavedSession>>,
     /// The number of starts in a row that ended during a resumption.
     failed_resumes: AtomicU32,
@@ -71,7 +60,7 @@ impl AcpDriver {
     /// Sessions are about the process's working directory. `launch` cannot use [`Readiness::Stdout`], since the
     /// output is the protocol.
     #[must_use]
-    pub fn new(launch: Launch, warden: ProcessManager) -> Self {
+    pub fn new(launch: Launch, manager: ProcessManager) -> Self {
         let options = AcpOptions {
             // The launch itself bounds the whole start.
             setup_timeout: launch.ready_timeout.saturating_mul(2),
@@ -79,15 +68,8 @@ impl AcpDriver {
             ..AcpOptions::default()
         };
         Self {
-            secrets: Secrets::default().with_environment(&launch.spec.env),
-            launch,
-            manager: warden,
-            updates: UpdateBroadcast::default(),
+            host: ProcessHost::new(launch, manager),
             options,
-            memory_bytes_max: None,
-            memory_interval: MEMORY_INTERVAL,
-            restart_lock: tokio::sync::Mutex::default(),
-            instance: Mutex::default(),
             session: Mutex::default(),
             failed_resumes: AtomicU32::new(0),
         }
@@ -95,8 +77,8 @@ impl AcpDriver {
 
     /// Publishes there what the agent says beside its answers.
     #[must_use]
-    pub fn with_updates(mut self, feed: UpdateBroadcast) -> Self {
-        self.updates = feed;
+    pub fn with_updates(mut self, updates: UpdateBroadcast) -> Self {
+        self.host.updates = updates;
         self
     }
 
@@ -110,7 +92,7 @@ impl AcpDriver {
     /// Redacts these secrets from the agent's texts, beside those in the agent's own environment.
     #[must_use]
     pub fn with_secrets(mut self, secrets: Secrets) -> Self {
-        self.secrets = secrets.with_environment(&self.launch.spec.env);
+        self.host.set_secrets(secrets);
         self
     }
 
@@ -118,91 +100,57 @@ impl AcpDriver {
     /// a row.
     #[must_use]
     pub fn with_memory_ceiling(mut self, bytes_max: u64) -> Self {
-        self.memory_bytes_max = Some(bytes_max);
+        self.host.memory_bytes_max = Some(bytes_max);
         self
     }
 
     /// Measures the memory at this interval, in place of every 10 s.
     #[must_use]
     pub fn with_memory_interval(mut self, interval: Duration) -> Self {
-        self.memory_interval = interval;
+        self.host.memory_interval = interval;
         self
-    }
-
-    fn instance(&self) -> Option<Arc<AcpInstance>> {
-        self.lock_instance().clone()
-    }
-
-    fn lock_instance(&self) -> MutexGuard<'_, Option<Arc<AcpInstance>>> {
-        self.instance.lock()
     }
 
     fn lock_session(&self) -> MutexGuard<'_, Option<SavedSession>> {
         self.session.lock()
     }
 
-    async fn observe(&self) -> Observation {
-        let observation = match self.instance() {
-            Some(life) => life.observe().await,
-            None => Observation::Exited { why: not_running_error("its process does not run") },
-        };
+    /// Redacts the agent's texts in the reason of its end.
+    fn redact(&self, observation: Observation) -> Observation {
         match observation {
-            Observation::Exited { why } => Observation::Exited { why: why.redacted(&self.secrets) },
+            Observation::Exited { why } => Observation::Exited { why: why.redacted(&self.host.secrets) },
             other => other,
         }
     }
 
-    /// Resolves when the agent has exited, lost its connection, or takes too much memory.
-    async fn wait_for_exit(&self) -> Observation {
-        let Some(life) = self.instance() else { return self.observe().await };
-        let over = life.ended();
-        // A weak reference, so that this does not keep the agent alive.
-        let life = Arc::downgrade(&life);
-        let memory = wait_until_over_ceiling(self.memory_bytes_max, self.memory_interval, || {
-            let life = life.clone();
-            async move { Some(life.upgrade()?.measure_memory().await) }
-        });
-        tokio::select! {
-            () = over => self.observe().await,
-            why = memory => {
-                if let Some(life) = life.upgrade() {
-                    life.mark_for_kill(&why);
-                    // It must not grow until its restart is due.
-                    life.stop().await;
-                }
-                Observation::Exited { why }
-            }
-        }
-    }
-
     async fn start(&self) -> Result<(), DriverError> {
-        let _turn = self.restart_lock.lock().await;
-        self.stop_current().await;
+        let _restart = self.host.begin_restart().await;
         let begun = self.start_instance().await;
-        begun.map_err(|error| DriverError::Failed(error.redacted(&self.secrets)))
+        begun.map_err(|error| DriverError::Failed(error.redacted(&self.host.secrets)))
     }
 
     async fn start_instance(&self) -> Result<(), Error> {
-        if matches!(self.launch.readiness, Readiness::Stdout(_)) {
-            let words = "an agent that speaks ACP is ready when it has begun a conversation; it cannot say so on stdout";
+        if matches!(self.host.launch.readiness, Readiness::Stdout(_)) {
+            let words = "an agent that speaks ACP is ready once it has started a session; it cannot report that on stdout";
             return Err(Error::new(Reason::InvalidConfig).with_details(words));
         }
-        let cwd = self.launch.spec.cwd.clone().unwrap_or_default();
+        let cwd = self.host.launch.spec.cwd.clone().unwrap_or_default();
         let cwd = std::path::absolute(cwd.join("."))
             .map_err(|error| Error::new(Reason::AgentFailed).with_details(&error.to_string()))?;
         let before = self.lock_session().clone();
         let is_hopeless = self.failed_resumes.load(Ordering::Relaxed) >= RESUME_FAILURES_MAX;
-        let kept =
-            before.as_ref().filter(|kept| kept.cwd == cwd && !is_hopeless).map(|kept| kept.id.as_str());
-        let life = AcpInstance::start(&self.launch, &self.manager).await;
-        let life = Arc::new(life.map_err(|fault| start_error(&fault))?);
-        *self.lock_instance() = Some(Arc::clone(&life));
-        let started = life.connect(&self.launch, &cwd, kept, &self.updates, &self.options).await;
+        let saved =
+            before.as_ref().filter(|saved| saved.cwd == cwd && !is_hopeless).map(|saved| saved.id.as_str());
+        let instance = AcpInstance::start(&self.host.launch, &self.host.manager).await;
+        let instance = Arc::new(instance.map_err(|error| start_error(&error))?);
+        self.host.set_instance(&instance);
+        let started =
+            instance.connect(&self.host.launch, &cwd, saved, &self.host.updates, &self.options).await;
         if started.is_err() {
-            if life.is_resuming() {
+            if instance.is_resuming() {
                 self.failed_resumes.fetch_add(1, Ordering::Relaxed);
             }
-            self.stop_instance(&life).await;
+            self.host.stop_instance(&instance).await;
         }
         let mut start = started.map_err(|why| connect_error(&why))?;
         self.failed_resumes.store(0, Ordering::Relaxed);
@@ -222,41 +170,29 @@ impl AcpDriver {
 
     fn save_session(&self, mut start: SessionStart, cwd: PathBuf) {
         if let Some(lost) = &mut start.lost {
-            lost.why = self.secrets.redact(&lost.why).into_owned();
+            lost.why = self.host.secrets.redact(&lost.why).into_owned();
         }
         let body = serde_json::to_value(&start).unwrap_or_default();
         *self.lock_session() = Some(SavedSession { id: start.id, cwd, lost: start.lost });
-        self.updates.publish(AgentUpdate::new(UpdateKind::Session, body));
+        self.host.updates.publish(AgentUpdate::new(UpdateKind::Session, body));
     }
 
-    async fn stop_current(&self) {
-        if let Some(life) = self.instance() {
-            self.stop_instance(&life).await;
-        }
-    }
-
-    async fn stop_instance(&self, life: &Arc<AcpInstance>) {
-        life.stop().await;
-        // Another instance may have started meanwhile.
-        self.lock_instance().take_if(|now| Arc::ptr_eq(now, life));
-    }
-
-    async fn deliver_message(&self, letter: AgentMessage) -> Result<Value, Error> {
-        let prompt = AcpPrompt::from_body(&letter.body).map_err(|fault| fault.to_error())?;
-        let life = self.instance().ok_or_else(|| not_running_error("its process does not run"))?;
+    async fn deliver_message(&self, message: AgentMessage) -> Result<Value, Error> {
+        let prompt = AcpPrompt::from_body(&message.body).map_err(|error| error.to_error())?;
+        let instance = self.host.running_instance()?;
         let client =
-            life.client().ok_or_else(|| not_running_error("no conversation with it has begun yet"))?;
-        match client.prompt(letter.id, prompt).await {
+            instance.client().ok_or_else(|| not_running_error("it has not started a session yet"))?;
+        match client.prompt(message.id, prompt).await {
             Ok(end) => serde_json::to_value(&end)
                 .map_err(|error| Error::new(Reason::BadResponse).with_details(&error.to_string())),
-            Err(fault) => {
-                let error = match (life.exit_for(&fault).await, life.stop_reason()) {
+            Err(error) => {
+                let error = match (instance.exit_for(&error).await, instance.stop_reason()) {
                     // The pipes end with the process, and its exit says more.
-                    (_, Some(why)) if fault.is_pipe_end() => outcome_unknown_error(&why),
+                    (_, Some(why)) if error.is_pipe_end() => outcome_unknown_error(&why),
                     (Some(exit), _) => outcome_unknown_error(&exited_error(&exit)),
-                    (None, _) => fault.to_turn_error(),
+                    (None, _) => error.to_turn_error(),
                 };
-                Err(error.redacted(&self.secrets))
+                Err(error.redacted(&self.host.secrets))
             }
         }
     }
@@ -264,12 +200,12 @@ impl AcpDriver {
 
 fn connect_error(why: &AcpConnectError) -> Error {
     match why {
-        AcpConnectError::Launch(fault) => start_error(fault),
+        AcpConnectError::Launch(error) => start_error(error),
         // A login is a person's task, unlike a program that does not run.
-        AcpConnectError::Protocol(fault @ (AcpError::AuthRequired(_) | AcpError::UnsupportedVersion(_))) => fault.to_error(),
-        AcpConnectError::Protocol(fault) => Error::new(Reason::AgentFailed)
+        AcpConnectError::Protocol(error @ (AcpError::AuthRequired(_) | AcpError::UnsupportedVersion(_))) => error.to_error(),
+        AcpConnectError::Protocol(error) => Error::new(Reason::AgentFailed)
             .with_message("The agent was started, and does not talk to us. Check that it speaks the Agent Client Protocol.")
-            .with_details(&fault.to_string()),
+            .with_details(&error.to_string()),
     }
 }
 
@@ -283,11 +219,11 @@ impl Driver for AcpDriver {
     }
 
     fn check(&self) -> BoxFuture<'_, Observation> {
-        self.observe().boxed()
+        async { self.redact(self.host.observe().await) }.boxed()
     }
 
     fn wait_for_failure(&self) -> BoxFuture<'_, Observation> {
-        self.wait_for_exit().boxed()
+        async { self.redact(self.host.wait_for_failure().await) }.boxed()
     }
 
     fn restart(&self) -> BoxFuture<'_, Result<(), DriverError>> {
@@ -295,13 +231,11 @@ impl Driver for AcpDriver {
     }
 
     fn stop(&self) -> BoxFuture<'_, Option<Value>> {
-        self.stop_current().map(|()| None).boxed()
+        self.host.stop().map(|_| None).boxed()
     }
 
     fn abandon(&self) {
-        if let Some(life) = self.lock_instance().take() {
-            life.kill();
-        }
+        self.host.kill();
     }
 
     /// The agent keeps its session itself, so there is no state to read.
@@ -314,13 +248,14 @@ impl Driver for AcpDriver {
     }
 
     fn process(&self) -> Option<ProcessUsage> {
-        self.instance()?.usage()
+        self.host.usage()
     }
 
     /// An agent that waits for a person's answer is not stuck.
     fn activity(&self) -> Activity {
         let activity = self.options.meter.activity();
-        let asks = self.instance().is_some_and(|life| life.client().is_some_and(AcpClient::has_asks));
+        let asks =
+            self.host.instance().is_some_and(|instance| instance.client().is_some_and(AcpClient::has_asks));
         if asks { Activity { progressed_at: Some(Instant::now()), ..activity } } else { activity }
     }
 
@@ -328,8 +263,8 @@ impl Driver for AcpDriver {
         self.options.meter.wait_for_work().boxed()
     }
 
-    fn deliver(&self, letter: AgentMessage) -> BoxFuture<'_, Result<Value, Error>> {
-        self.deliver_message(letter).boxed()
+    fn deliver(&self, message: AgentMessage) -> BoxFuture<'_, Result<Value, Error>> {
+        self.deliver_message(message).boxed()
     }
 
     /// Accepts the id of an option, or an object that has it as `optionId`.
@@ -340,24 +275,22 @@ impl Driver for AcpDriver {
                 .with_message("That is no answer to what the agent asks. Use the id of one of its options.")
                 .with_details(words)
         })?;
-        let life = self.instance().ok_or_else(|| not_running_error("its process does not run"))?;
-        let client = life.client().ok_or_else(|| AcpError::UnknownAsk(ask.to_owned()).to_error())?;
-        client.answer(ask, option).map_err(|fault| fault.to_error())?;
+        let instance = self.host.running_instance()?;
+        let client = instance.client().ok_or_else(|| AcpError::UnknownAsk(ask.to_owned()).to_error())?;
+        client.answer(ask, option).map_err(|error| error.to_error())?;
         // The agent is working again from now on.
         self.options.meter.note_progress();
         Ok(())
     }
 
     fn session(&self) -> Option<Value> {
-        self.lock_session().as_ref().and_then(|kept| serde_json::to_value(kept).ok())
+        self.lock_session().as_ref().and_then(|saved| serde_json::to_value(saved).ok())
     }
 
     fn restore_session(&self, session: Value) {
         match serde_json::from_value(session) {
-            Ok(kept) => *self.lock_session() = Some(kept),
-            Err(_) => tracing::warn!(
-                "what was kept of an agent's conversation cannot be read, and another one begins"
-            ),
+            Ok(saved) => *self.lock_session() = Some(saved),
+            Err(_) => tracing::warn!("the saved session of an agent cannot be read, and a new one starts"),
         }
     }
 }

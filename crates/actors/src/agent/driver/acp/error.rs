@@ -71,10 +71,10 @@ pub enum AcpError {
     #[error("the working directory {0:?} has to be an absolute path")]
     FolderNotAbsolute(PathBuf),
     /// A prompt came before the session.
-    #[error("no conversation with the agent has begun")]
+    #[error("the agent has not started a session")]
     NoSession,
     /// The agent has not ended the previous turn, which was cancelled. Nothing was sent.
-    #[error("the agent is still at work on what was called off before")]
+    #[error("the agent is still working on the turn that was cancelled before")]
     PreviousTurnActive,
     /// The question is not open.
     #[error("the agent asks nothing named {0:?}")]
@@ -174,10 +174,10 @@ impl AcpError {
     fn user_message(&self) -> Option<&'static str> {
         Some(match self {
             Self::AlreadyEnded(_) => {
-                "The agent is not there at the moment. Wait until it has been started, then try again."
+                "The agent is not running at the moment. Wait until it has been started, then try again."
             }
             Self::Closed | Self::Io(_) => {
-                "The agent ended the conversation. Wait until it has been restarted."
+                "The agent closed the connection. Wait until it has been restarted."
             }
             Self::Violation { .. } | Self::InvalidResponse { .. } => {
                 "The agent's answer could not be understood. Check that its version is the right one."
@@ -191,7 +191,7 @@ impl AcpError {
             Self::Refused { .. } => "The agent refused, or met an error of its own. Look into the log.",
             Self::TimedOut { .. } => "The agent did not answer in time. Restart it if that goes on.",
             Self::PreviousTurnActive => {
-                "The agent is still at work on what was called off. Try again in a moment."
+                "The agent is still working on the cancelled turn. Try again in a moment."
             }
             Self::NoSession => "The agent is not ready yet. Try again in a moment.",
             Self::UnknownAsk(_) => "The agent does not ask this any more. Refresh the view.",
@@ -225,8 +225,8 @@ mod tests {
     #[test]
     fn to_error_auth_required_lists_auth_methods() {
         let error = agent_client_protocol::Error::auth_required();
-        let fault = AcpError::from_rpc_error("session/new", &error, &["Log in with Acme".to_owned()]);
-        let error = fault.to_error();
+        let error = AcpError::from_rpc_error("session/new", &error, &["Log in with Acme".to_owned()]);
+        let error = error.to_error();
         assert_eq!(error.reason, Reason::Unauthenticated);
         assert_eq!(
             error.message,
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn user_message_is_safe_to_show() {
-        for fault in [
+        for error in [
             AcpError::Closed,
             AcpError::AlreadyEnded(Box::new(AcpError::Closed)),
             AcpError::violation("", ""),
@@ -250,16 +250,16 @@ mod tests {
             AcpError::UnknownAsk(String::new()),
             AcpError::NoSuchOption { given: String::new(), options: Vec::new() },
         ] {
-            assert_eq!(Some(&*fault.to_error().message), fault.user_message(), "{fault:?}");
-            assert_message_helps(&fault.to_error().message);
+            assert_eq!(Some(&*error.to_error().message), error.user_message(), "{error:?}");
+            assert_message_helps(&error.to_error().message);
         }
     }
 
     #[test]
     fn to_error_agent_text_is_bounded_and_in_details_only() {
         let error = agent_client_protocol::Error::internal_error().data("x".repeat(100_000));
-        let fault = AcpError::from_rpc_error("session/new", &error, &[]);
-        assert!(fault.to_string().len() < 500);
-        assert!(!fault.to_error().message.contains("xxx"));
+        let error = AcpError::from_rpc_error("session/new", &error, &[]);
+        assert!(error.to_string().len() < 500);
+        assert!(!error.to_error().message.contains("xxx"));
     }
 }

@@ -11,9 +11,9 @@ use agent_client_protocol::{
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::session_state::{AskOutcome, AskRejection, PendingQuestion, SessionState};
 use super::error::AcpError;
 use super::options::AcpLimits;
+use super::session_state::{AskOutcome, AskRejection, PendingQuestion, SessionState};
 use super::stdio::TransportObserver;
 use crate::agent::{ActivityMeter, AgentUpdate, MessageId, UpdateBroadcast, UpdateKind};
 use crate::error::excerpt;
@@ -30,12 +30,12 @@ pub(super) struct SharedConnection {
 
 impl SharedConnection {
     pub(super) fn new(
-        feed: UpdateBroadcast,
+        updates: UpdateBroadcast,
         meter: ActivityMeter,
         limits: AcpLimits,
         asks: Arc<AtomicU64>,
     ) -> Self {
-        Self { state: Mutex::default(), updates: feed, meter, limits, ask_counter: asks }
+        Self { state: Mutex::default(), updates, meter, limits, ask_counter: asks }
     }
 
     pub(super) fn lock_state(&self) -> MutexGuard<'_, SessionState> {
@@ -54,10 +54,10 @@ impl SharedConnection {
             AskOutcome::Selected(option) => json!({ "outcome": "selected", "optionId": option }),
             AskOutcome::Cancelled => json!({ "outcome": "cancelled" }),
         };
-        let letter = ask.message_id;
+        let message = ask.message_id;
         ask.settle(choice);
         self.updates.publish(AgentUpdate {
-            message_id: letter,
+            message_id: message,
             ask: Some(name),
             ..AgentUpdate::new(UpdateKind::Settled, body)
         });
@@ -99,7 +99,7 @@ impl SharedConnection {
         };
         let name = format!("a{}", self.ask_counter.fetch_add(1, Ordering::Relaxed) + 1);
         let put = self.lock_state().open_ask(&name, session, options, self.limits.asks_max);
-        let (letter, answered) = match put {
+        let (message, answered) = match put {
             Ok(put) => put,
             Err(AskRejection::Cancelled) => return responder.respond(outcome_json(AskOutcome::Cancelled)),
             Err(AskRejection::OtherSession) => {
@@ -111,9 +111,9 @@ impl SharedConnection {
             }
         };
         let body = json!({ "toolCall": params["toolCall"], "options": params["options"] });
-        connection.spawn(Arc::clone(self).await_answer(name.clone(), letter, responder, answered))?;
+        connection.spawn(Arc::clone(self).await_answer(name.clone(), message, responder, answered))?;
         self.updates.publish(AgentUpdate {
-            message_id: letter,
+            message_id: message,
             ask: Some(name),
             ..AgentUpdate::new(UpdateKind::Ask, body)
         });
@@ -124,7 +124,7 @@ impl SharedConnection {
     async fn await_answer(
         self: Arc<Self>,
         name: String,
-        letter: Option<MessageId>,
+        message: Option<MessageId>,
         responder: Responder,
         answered: oneshot::Receiver<AskOutcome>,
     ) -> Result<(), RpcError> {
@@ -135,7 +135,7 @@ impl SharedConnection {
                 if self.lock_state().remove_ask(&name).is_some() {
                     let body = json!({ "outcome": "withdrawn" });
                     self.updates.publish(AgentUpdate {
-                        message_id: letter,
+                        message_id: message,
                         ask: Some(name),
                         ..AgentUpdate::new(UpdateKind::Settled, body)
                     });
@@ -209,8 +209,8 @@ pub(super) struct CloseGuard {
 }
 
 impl CloseGuard {
-    pub(super) fn set_end(&self, fault: AcpError) {
-        self.end.send_replace(Some(fault));
+    pub(super) fn set_end(&self, error: AcpError) {
+        self.end.send_replace(Some(error));
     }
 }
 

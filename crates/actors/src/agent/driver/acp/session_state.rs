@@ -93,18 +93,18 @@ impl SessionState {
     }
 
     /// Begins a turn, and returns its number.
-    pub(super) fn begin_turn(&mut self, letter: MessageId) -> u64 {
+    pub(super) fn begin_turn(&mut self, message: MessageId) -> u64 {
         self.turns += 1;
         let number = self.turns;
         self.turn =
-            Some(ActiveTurn { number, message_id: letter, is_cancelled: false, text: TurnText::default() });
+            Some(ActiveTurn { number, message_id: message, is_cancelled: false, text: TurnText::default() });
         number
     }
 
     /// Ends the turn. Returns its text, and its questions that are now obsolete.
     pub(super) fn end_turn(&mut self) -> (TurnText, Vec<(String, PendingQuestion)>) {
-        let said = self.turn.take().map(|turn| turn.text).unwrap_or_default();
-        (said, self.take_asks())
+        let text = self.turn.take().map(|turn| turn.text).unwrap_or_default();
+        (text, self.take_asks())
     }
 
     /// Cancels the turn of this number, or the running one for `None`, if it was not cancelled yet. Returns its
@@ -166,10 +166,10 @@ impl SessionState {
         if self.asks.len() >= asks_max {
             return Err(AskRejection::TooMany);
         }
-        let letter = self.turn.as_ref().map(|turn| turn.message_id);
+        let message = self.turn.as_ref().map(|turn| turn.message_id);
         let (answer, answered) = oneshot::channel();
-        self.asks.insert(name.to_owned(), PendingQuestion { message_id: letter, options, answer });
-        Ok((letter, answered))
+        self.asks.insert(name.to_owned(), PendingQuestion { message_id: message, options, answer });
+        Ok((message, answered))
     }
 
     /// Removes the question that this answers.
@@ -217,87 +217,87 @@ mod tests {
     use super::*;
 
     fn state_in_turn() -> SessionState {
-        let mut desk = SessionState::default();
-        desk.set_session("s1");
-        desk.begin_turn(MessageId(7));
-        desk
+        let mut state = SessionState::default();
+        state.set_session("s1");
+        state.begin_turn(MessageId(7));
+        state
     }
 
     fn chunk(text: &str) -> Value {
         json!({ "sessionUpdate": "agent_message_chunk", "content": { "type": "text", "text": text } })
     }
 
-    fn open_ask(desk: &mut SessionState, name: &str) -> Result<oneshot::Receiver<AskOutcome>, AskRejection> {
-        desk.open_ask(name, "s1", vec!["yes".to_owned(), "no".to_owned()], 2).map(|(_, answered)| answered)
+    fn open_ask(state: &mut SessionState, name: &str) -> Result<oneshot::Receiver<AskOutcome>, AskRejection> {
+        state.open_ask(name, "s1", vec!["yes".to_owned(), "no".to_owned()], 2).map(|(_, answered)| answered)
     }
 
     #[test]
     fn record_update_belongs_to_running_turn_of_its_session() {
-        let mut desk = state_in_turn();
-        let of = |letter| UpdateOrigin { message_id: letter, is_replay: false };
-        assert_eq!(desk.record_update("s1", &chunk("a"), 10), of(Some(MessageId(7))));
-        assert_eq!(desk.record_update("s2", &chunk("b"), 10), of(None));
-        assert_eq!(desk.end_turn().0, TurnText { text: "a".to_owned(), is_cut: false });
-        assert_eq!(desk.record_update("s1", &chunk("c"), 10), of(None));
+        let mut state = state_in_turn();
+        let of = |message| UpdateOrigin { message_id: message, is_replay: false };
+        assert_eq!(state.record_update("s1", &chunk("a"), 10), of(Some(MessageId(7))));
+        assert_eq!(state.record_update("s2", &chunk("b"), 10), of(None));
+        assert_eq!(state.end_turn().0, TurnText { text: "a".to_owned(), is_cut: false });
+        assert_eq!(state.record_update("s1", &chunk("c"), 10), of(None));
     }
 
     #[test]
     fn record_update_during_replay_is_marked() {
-        let mut desk = SessionState::default();
-        desk.begin_replay("s1");
+        let mut state = SessionState::default();
+        state.begin_replay("s1");
         assert_eq!(
-            desk.record_update("s1", &chunk("old"), 10),
+            state.record_update("s1", &chunk("old"), 10),
             UpdateOrigin { message_id: None, is_replay: true }
         );
-        desk.set_session("s1");
+        state.set_session("s1");
         assert_eq!(
-            desk.record_update("s1", &chunk("new"), 10),
+            state.record_update("s1", &chunk("new"), 10),
             UpdateOrigin { message_id: None, is_replay: false }
         );
     }
 
     #[test]
     fn turn_text_is_cut_at_a_character_boundary() {
-        let mut desk = state_in_turn();
+        let mut state = state_in_turn();
         for text in ["ab", "cé", "d"] {
-            desk.record_update("s1", &chunk(text), 4);
+            state.record_update("s1", &chunk(text), 4);
         }
-        assert_eq!(desk.end_turn().0, TurnText { text: "abc".to_owned(), is_cut: true });
+        assert_eq!(state.end_turn().0, TurnText { text: "abc".to_owned(), is_cut: true });
     }
 
     #[test]
     fn answer_ask_accepts_one_offered_option_once() {
-        let mut desk = state_in_turn();
-        let mut answered = open_ask(&mut desk, "a1").unwrap();
-        assert_eq!(desk.answer_ask("a2", "yes").unwrap_err(), AcpError::UnknownAsk("a2".to_owned()));
-        let wrong = desk.answer_ask("a1", "maybe").unwrap_err();
+        let mut state = state_in_turn();
+        let mut answered = open_ask(&mut state, "a1").unwrap();
+        assert_eq!(state.answer_ask("a2", "yes").unwrap_err(), AcpError::UnknownAsk("a2".to_owned()));
+        let wrong = state.answer_ask("a1", "maybe").unwrap_err();
         assert_eq!(wrong.to_string(), "\"maybe\" is no answer to that; it may be one of [\"yes\", \"no\"]");
-        desk.answer_ask("a1", "no").unwrap().settle(AskOutcome::Selected("no".to_owned()));
+        state.answer_ask("a1", "no").unwrap().settle(AskOutcome::Selected("no".to_owned()));
         assert_eq!(answered.try_recv(), Ok(AskOutcome::Selected("no".to_owned())));
-        assert_eq!(desk.answer_ask("a1", "no").unwrap_err(), AcpError::UnknownAsk("a1".to_owned()));
+        assert_eq!(state.answer_ask("a1", "no").unwrap_err(), AcpError::UnknownAsk("a1".to_owned()));
     }
 
     #[test]
     fn open_ask_above_limit_is_rejected() {
-        let mut desk = state_in_turn();
-        let _open = (open_ask(&mut desk, "a1").unwrap(), open_ask(&mut desk, "a2").unwrap());
-        assert_eq!(open_ask(&mut desk, "a3").unwrap_err(), AskRejection::TooMany);
-        assert_eq!(desk.open_ask("a4", "s2", Vec::new(), 9).unwrap_err(), AskRejection::OtherSession);
-        assert_eq!(desk.end_turn().1.len(), 2);
-        assert!(open_ask(&mut desk, "a5").is_ok());
+        let mut state = state_in_turn();
+        let _open = (open_ask(&mut state, "a1").unwrap(), open_ask(&mut state, "a2").unwrap());
+        assert_eq!(open_ask(&mut state, "a3").unwrap_err(), AskRejection::TooMany);
+        assert_eq!(state.open_ask("a4", "s2", Vec::new(), 9).unwrap_err(), AskRejection::OtherSession);
+        assert_eq!(state.end_turn().1.len(), 2);
+        assert!(open_ask(&mut state, "a5").is_ok());
     }
 
     #[test]
     fn cancel_turn_works_once_and_rejects_later_asks() {
-        let mut desk = state_in_turn();
-        let _open = open_ask(&mut desk, "a1").unwrap();
-        assert_eq!(desk.cancel_turn(Some(1)).unwrap().len(), 1);
-        assert!(desk.cancel_turn(None).is_none());
-        assert_eq!(open_ask(&mut desk, "a2").unwrap_err(), AskRejection::Cancelled);
-        desk.end_turn();
-        assert!(desk.cancel_turn(None).is_none());
-        assert_eq!(desk.begin_turn(MessageId(8)), 2);
-        assert!(desk.cancel_turn(Some(1)).is_none());
-        assert!(desk.cancel_turn(None).is_some());
+        let mut state = state_in_turn();
+        let _open = open_ask(&mut state, "a1").unwrap();
+        assert_eq!(state.cancel_turn(Some(1)).unwrap().len(), 1);
+        assert!(state.cancel_turn(None).is_none());
+        assert_eq!(open_ask(&mut state, "a2").unwrap_err(), AskRejection::Cancelled);
+        state.end_turn();
+        assert!(state.cancel_turn(None).is_none());
+        assert_eq!(state.begin_turn(MessageId(8)), 2);
+        assert!(state.cancel_turn(Some(1)).is_none());
+        assert!(state.cancel_turn(None).is_some());
     }
 }

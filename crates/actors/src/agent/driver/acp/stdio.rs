@@ -9,8 +9,8 @@ use futures_util::StreamExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::error::AcpError;
-use super::options::AcpLimits;
 use super::line_check::{LineKind, classify_line};
+use super::options::AcpLimits;
 use crate::process::{LineSplitter, OutputLine};
 
 /// The time for which an agent that reads no more is still heard: a crashed one may have left its last messages in
@@ -35,7 +35,7 @@ pub(super) async fn relay(
     mut write: impl AsyncWrite + Unpin,
     channel: Channel,
     limits: &AcpLimits,
-    notices: &impl TransportObserver,
+    observer: &impl TransportObserver,
 ) -> AcpError {
     let (mut rx, tx) = channel.into_parts();
     // Counts the agent's requests without an answer.
@@ -43,25 +43,20 @@ pub(super) async fn relay(
 
     let incoming = async {
         let mut lines = LineSplitter::new(limits.message_bytes_max);
-        let mut judging = LimitChecker {
-            limits,
-            observer: notices,
-            unanswered: &unanswered,
-            stray_lines: 0,
-            frames: Vec::new(),
-        };
-        let mut piece = vec![0; READ_BUFFER_BYTES];
+        let mut checker =
+            LimitChecker { limits, observer, unanswered: &unanswered, stray_lines: 0, frames: Vec::new() };
+        let mut buffer = vec![0; READ_BUFFER_BYTES];
         loop {
-            let count = read.read(&mut piece).await;
+            let count = read.read(&mut buffer).await;
             let mut end = None;
             let mut hear = |line: OutputLine<'_>| {
                 if end.is_none() {
-                    end = judging.check(&line).err();
+                    end = checker.check(&line).err();
                 }
             };
             match count {
                 Ok(count @ 1..) => {
-                    lines.push(&piece[..count], &mut hear);
+                    lines.push(&buffer[..count], &mut hear);
                     if lines.is_skipping() {
                         hear(OutputLine::TooLong);
                     }
@@ -72,7 +67,7 @@ pub(super) async fn relay(
                 }
                 Err(error) => end = Some(AcpError::Io(error.to_string())),
             }
-            for frame in judging.frames.drain(..) {
+            for frame in checker.frames.drain(..) {
                 if tx.unbounded_send(frame).is_err() {
                     return AcpError::Closed;
                 }
@@ -106,8 +101,8 @@ pub(super) async fn relay(
     let mut incoming = std::pin::pin!(incoming);
     tokio::select! {
         biased;
-        fault = &mut incoming => fault,
-        fault = outgoing => tokio::time::timeout(FINAL_READ_TIMEOUT, incoming).await.unwrap_or(fault),
+        error = &mut incoming => error,
+        error = outgoing => tokio::time::timeout(FINAL_READ_TIMEOUT, incoming).await.unwrap_or(error),
     }
 }
 

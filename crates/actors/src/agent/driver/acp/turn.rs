@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::session_state::TurnText;
 use super::handler::SharedConnection;
+use super::session_state::TurnText;
 use crate::agent::{ActivityGuard, MessageId};
 
 /// The end of a turn.
@@ -17,7 +17,7 @@ pub struct TurnEnd {
     pub stop_reason: String,
     /// The text of the turn.
     pub text: String,
-    /// Whether the text was cut at the limit.
+    /// True if the text was cut at the limit.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_text_cut: bool,
 }
@@ -33,10 +33,10 @@ pub(super) struct TurnGuard {
 impl TurnGuard {
     pub(super) fn begin(
         shared: &Arc<SharedConnection>,
-        letter: MessageId,
+        message: MessageId,
         permit: OwnedSemaphorePermit,
     ) -> (Self, u64) {
-        let number = shared.lock_state().begin_turn(letter);
+        let number = shared.lock_state().begin_turn(message);
         let turn = Self {
             shared: Arc::clone(shared),
             is_ended: false,
@@ -52,9 +52,9 @@ impl TurnGuard {
 
     fn close(&mut self) -> TurnText {
         self.is_ended = true;
-        let (said, open) = self.shared.lock_state().end_turn();
+        let (text, open) = self.shared.lock_state().end_turn();
         self.shared.cancel_asks(open);
-        said
+        text
     }
 }
 

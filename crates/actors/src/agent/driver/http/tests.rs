@@ -173,7 +173,7 @@ async fn restart_refused_errors_with_status() {
     for status in ["404 Not Found", "405 Method Not Allowed", "409 Conflict", "500 Internal Server Error"] {
         let (restarted, _) = respond_to(status, "", |driver| driver.restart()).await;
         let Err(DriverError::Failed(why)) = restarted else { panic!("{restarted:?}") };
-        assert_eq!(why.status.map(|told| told.to_string()).as_deref(), status.get(..3));
+        assert_eq!(why.status.map(|code| code.to_string()).as_deref(), status.get(..3));
         let why = why.log_text();
         assert!(why.contains(status) && why.contains("restart"), "{why}");
     }
@@ -283,7 +283,7 @@ async fn a_check_whose_kept_connection_breaks_is_a_miss_and_sent_once() {
     let body = r#"{"status":"healthy"}"#;
     let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     let healthy = reports(ReportedHealth::Healthy, None, None);
-    let (observed, mut kept) = tokio::join!(driver.check(), async {
+    let (observed, mut stream) = tokio::join!(driver.check(), async {
         let (mut stream, _) = listener.accept().await.unwrap();
         read_request(&mut stream).await;
         stream.write_all(answer.as_bytes()).await.unwrap();
@@ -291,8 +291,8 @@ async fn a_check_whose_kept_connection_breaks_is_a_miss_and_sent_once() {
     });
     assert_eq!(observed, healthy);
     let (observed, ()) = tokio::join!(driver.check(), async {
-        read_request(&mut kept).await;
-        drop(kept);
+        read_request(&mut stream).await;
+        drop(stream);
     });
     missed_details(observed);
     // A repeated request would be accepted first.
@@ -331,8 +331,8 @@ async fn deliver_unreachable_backend_expires_at_deadline() {
     // Shorter and longer than the default wait of a request, a minute.
     for wait in [5, 300].map(Duration::from_secs) {
         let begun = Instant::now();
-        let letter = AgentMessage { id: MessageId(7), body: json!("hello"), deadline: Some(begun + wait) };
-        let error = driver.deliver(letter).await.unwrap_err();
+        let message = AgentMessage { id: MessageId(7), body: json!("hello"), deadline: Some(begun + wait) };
+        let error = driver.deliver(message).await.unwrap_err();
         assert_eq!((error.reason, begun.elapsed()), (Reason::Expired, wait), "{error:?}");
         assert!(error.log_text().contains("disconnected"), "{error:?}");
     }

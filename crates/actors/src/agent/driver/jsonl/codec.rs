@@ -188,9 +188,9 @@ mod tests {
 
     #[test]
     fn to_line_is_always_one_line() {
-        let letter = AgentMessage { id: MessageId(7), body: json!("two\nlines\u{2028}"), deadline: None };
+        let message = AgentMessage { id: MessageId(7), body: json!("two\nlines\u{2028}"), deadline: None };
         let lines = [
-            OutgoingLine::Message(&letter).to_line(),
+            OutgoingLine::Message(&message).to_line(),
             OutgoingLine::Cancel { id: MessageId(7) }.to_line(),
             OutgoingLine::Restore { state: &json!({"n": 1}) }.to_line(),
             OutgoingLine::Answer { ask: "a1", body: &json!(true) }.to_line(),

@@ -6,8 +6,8 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::codec::IncomingLine;
-use super::errors::outcome_unknown_error;
 use crate::agent::agent_message::MessageId;
+use crate::agent::driver::process::errors::outcome_unknown_error;
 use crate::agent::health::ReportedHealth;
 use crate::agent::updates::{AgentUpdate, UpdateKind};
 use crate::error::{Error, Reason};
@@ -33,7 +33,7 @@ pub(super) struct Conversation {
 #[derive(Debug)]
 struct ReplyWaiter {
     reply: oneshot::Sender<MessageResult>,
-    /// Whether a part of it may have reached the agent.
+    /// True if a part of it may have reached the agent.
     is_sent: bool,
 }
 
@@ -84,14 +84,14 @@ impl Conversation {
     // === the agent's lines ===
 
     /// Handles a line of the agent, and returns the updates to publish.
-    pub(super) fn handle(&mut self, said: IncomingLine) -> Vec<AgentUpdate> {
-        match said {
+    pub(super) fn handle(&mut self, line: IncomingLine) -> Vec<AgentUpdate> {
+        match line {
             IncomingLine::Reply { id, answer } => {
                 // A cancelled message may be answered all the same.
                 if let Some(waiting) = self.replies.remove(&id) {
                     let _ = waiting.reply.send(answer.map_err(|words| agent_error(&words)));
                 }
-                self.settle_asks(|asked| asked.message_id == Some(id))
+                self.settle_asks(|ask| ask.message_id == Some(id))
             }
             IncomingLine::Progress { id, body } => {
                 vec![AgentUpdate { message_id: id, ..AgentUpdate::new(UpdateKind::Progress, body) }]
@@ -105,7 +105,7 @@ impl Conversation {
                 Vec::new()
             }
             IncomingLine::Ask { ask, id, body } => {
-                let mut updates = self.settle_asks(|asked| asked.ask == ask);
+                let mut updates = self.settle_asks(|open| open.ask == ask);
                 if self.asks.len() >= ASKS_MAX {
                     updates.push(settled_update(self.asks.remove(0)));
                 }
@@ -126,12 +126,12 @@ impl Conversation {
 
     /// Closes an answered question; `None` if it is not open.
     pub(super) fn close_ask(&mut self, ask: &str) -> Option<AgentUpdate> {
-        self.settle_asks(|asked| asked.ask == ask).pop()
+        self.settle_asks(|open| open.ask == ask).pop()
     }
 
     /// Returns whether the question is open.
     pub(super) fn is_open(&self, ask: &str) -> bool {
-        self.asks.iter().any(|asked| asked.ask == ask)
+        self.asks.iter().any(|open| open.ask == ask)
     }
 
     /// Returns whether any question is open.
@@ -140,7 +140,7 @@ impl Conversation {
     }
 
     fn settle_asks(&mut self, is_settled: impl Fn(&UnansweredAsk) -> bool) -> Vec<AgentUpdate> {
-        self.asks.extract_if(.., |asked| is_settled(asked)).map(settled_update).collect()
+        self.asks.extract_if(.., |ask| is_settled(ask)).map(settled_update).collect()
     }
 
     /// Ends the conversation, and fails all callers with `why`.
@@ -174,9 +174,9 @@ impl Conversation {
     }
 }
 
-fn settled_update(asked: UnansweredAsk) -> AgentUpdate {
+fn settled_update(ask: UnansweredAsk) -> AgentUpdate {
     let update = AgentUpdate::new(UpdateKind::Settled, Value::Null);
-    AgentUpdate { message_id: asked.message_id, ask: Some(asked.ask), ..update }
+    AgentUpdate { message_id: ask.message_id, ask: Some(ask.ask), ..update }
 }
 
 /// Returns the error of a message that the agent itself refused.
@@ -215,14 +215,14 @@ mod tests {
 
     #[test]
     fn reply_reaches_its_waiter_and_unknown_id_is_ignored() {
-        let mut talk = Conversation::new();
-        let mut answer = talk.register_reply(ID).unwrap();
-        assert!(talk.mark_sent(ID));
-        assert_eq!(talk.handle(reply(8, Ok(json!("other")))), []);
+        let mut conversation = Conversation::new();
+        let mut answer = conversation.register_reply(ID).unwrap();
+        assert!(conversation.mark_sent(ID));
+        assert_eq!(conversation.handle(reply(8, Ok(json!("other")))), []);
         assert!(answer.try_recv().is_err());
-        assert_eq!(talk.handle(reply(7, Ok(json!("done")))), []);
+        assert_eq!(conversation.handle(reply(7, Ok(json!("done")))), []);
         assert_eq!(answer.try_recv().unwrap(), Ok(json!("done")));
-        assert_eq!(talk.handle(reply(7, Ok(json!("again")))), []);
+        assert_eq!(conversation.handle(reply(7, Ok(json!("again")))), []);
     }
 
     #[test]
@@ -236,62 +236,68 @@ mod tests {
 
     #[test]
     fn end_unknown_for_sent_and_failed_for_unsent_messages() {
-        let mut talk = Conversation::new();
+        let mut conversation = Conversation::new();
         let (mut sent, mut unsent) =
-            (talk.register_reply(ID).unwrap(), talk.register_reply(MessageId(8)).unwrap());
-        assert!(talk.mark_sent(ID));
-        talk.end(&exited());
+            (conversation.register_reply(ID).unwrap(), conversation.register_reply(MessageId(8)).unwrap());
+        assert!(conversation.mark_sent(ID));
+        conversation.end(&exited());
         let error = sent.try_recv().unwrap().unwrap_err();
         assert_eq!(error.reason, Reason::OutcomeUnknown);
         assert_message_helps(&error.message);
         assert_eq!(unsent.try_recv().unwrap().unwrap_err().reason, Reason::AgentFailed);
-        assert_eq!(talk.register_reply(MessageId(9)).unwrap_err(), exited());
+        assert_eq!(conversation.register_reply(MessageId(9)).unwrap_err(), exited());
     }
 
     #[test]
     fn cancel_notifies_agent_only_if_message_was_sent() {
-        let mut talk = Conversation::new();
-        let _first = talk.register_reply(ID).unwrap();
-        assert!(!talk.cancel(ID) && !talk.mark_sent(ID));
-        let _second = talk.register_reply(ID).unwrap();
-        assert!(talk.mark_sent(ID) && talk.cancel(ID));
-        assert!(!talk.cancel(ID));
+        let mut conversation = Conversation::new();
+        let _first = conversation.register_reply(ID).unwrap();
+        assert!(!conversation.cancel(ID) && !conversation.mark_sent(ID));
+        let _second = conversation.register_reply(ID).unwrap();
+        assert!(conversation.mark_sent(ID) && conversation.cancel(ID));
+        assert!(!conversation.cancel(ID));
     }
 
     #[test]
     fn ask_is_open_until_answer_reply_or_end() {
-        let mut talk = Conversation::new();
-        assert_eq!(kinds(&talk.handle(ask("a", None))), [(UpdateKind::Ask, Some("a"))]);
-        talk.handle(ask("b", Some(ID)));
-        talk.handle(ask("c", None));
-        assert!(talk.is_open("a") && !talk.is_open("x"));
-        assert_eq!(talk.close_ask("a").map(|update| update.kind), Some(UpdateKind::Settled));
-        assert_eq!(talk.close_ask("a"), None);
-        assert_eq!(kinds(&talk.handle(reply(7, Ok(Value::Null)))), [(UpdateKind::Settled, Some("b"))]);
-        assert_eq!(kinds(&talk.end(&exited())), [(UpdateKind::Settled, Some("c"))]);
+        let mut conversation = Conversation::new();
+        assert_eq!(kinds(&conversation.handle(ask("a", None))), [(UpdateKind::Ask, Some("a"))]);
+        conversation.handle(ask("b", Some(ID)));
+        conversation.handle(ask("c", None));
+        assert!(conversation.is_open("a") && !conversation.is_open("x"));
+        assert_eq!(conversation.close_ask("a").map(|update| update.kind), Some(UpdateKind::Settled));
+        assert_eq!(conversation.close_ask("a"), None);
+        assert_eq!(
+            kinds(&conversation.handle(reply(7, Ok(Value::Null)))),
+            [(UpdateKind::Settled, Some("b"))]
+        );
+        assert_eq!(kinds(&conversation.end(&exited())), [(UpdateKind::Settled, Some("c"))]);
     }
 
     #[test]
     fn ask_repeat_replaces_and_too_many_drop_oldest() {
-        let mut talk = Conversation::new();
-        talk.handle(ask("0", None));
-        let again = talk.handle(ask("0", None));
+        let mut conversation = Conversation::new();
+        conversation.handle(ask("0", None));
+        let again = conversation.handle(ask("0", None));
         assert_eq!(kinds(&again), [(UpdateKind::Settled, Some("0")), (UpdateKind::Ask, Some("0"))]);
         for number in 1..ASKS_MAX {
-            assert_eq!(talk.handle(ask(&number.to_string(), None)).len(), 1);
+            assert_eq!(conversation.handle(ask(&number.to_string(), None)).len(), 1);
         }
-        let last = talk.handle(ask("last", None));
+        let last = conversation.handle(ask("last", None));
         assert_eq!(kinds(&last), [(UpdateKind::Settled, Some("0")), (UpdateKind::Ask, Some("last"))]);
     }
 
     #[test]
     fn end_keeps_last_state_and_health() {
-        let mut talk = Conversation::new();
-        assert_eq!((talk.state(), talk.reported()), (None, ReportedHealth::Healthy));
-        talk.handle(IncomingLine::State(json!(1)));
-        talk.handle(IncomingLine::State(json!(2)));
-        talk.handle(IncomingLine::Health(ReportedHealth::Degraded));
-        talk.end(&exited());
-        assert_eq!((talk.state(), talk.reported()), (Some(&json!(2)), ReportedHealth::Degraded));
+        let mut conversation = Conversation::new();
+        assert_eq!((conversation.state(), conversation.reported()), (None, ReportedHealth::Healthy));
+        conversation.handle(IncomingLine::State(json!(1)));
+        conversation.handle(IncomingLine::State(json!(2)));
+        conversation.handle(IncomingLine::Health(ReportedHealth::Degraded));
+        conversation.end(&exited());
+        assert_eq!(
+            (conversation.state(), conversation.reported()),
+            (Some(&json!(2)), ReportedHealth::Degraded)
+        );
     }
 }

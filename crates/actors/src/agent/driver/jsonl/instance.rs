@@ -1,4 +1,4 @@
-//! One instance of an agent: its process, from its start to its end.
+//! An instance of an agent: its process, from its start to its end.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::io;
@@ -6,25 +6,27 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::ChildStdout;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::codec::{CodecError, IncomingLine, LINE_BYTES_MAX, OutgoingLine};
-use super::memory::MemoryGauge;
 use super::conversation::{Conversation, MessageResult};
-use super::errors::{exited_error, not_running_error, stopped_error};
 use crate::agent::activity::ActivityMeter;
 use crate::agent::agent_message::{AgentMessage, MessageId};
-use crate::agent::driver::{ProcessUsage, unknown_ask};
+use crate::agent::driver::process::errors::{exited_error, not_running_error, stopped_error};
+use crate::agent::driver::process::{Instance, ManagedProcess};
+use crate::agent::driver::unknown_ask;
 use crate::agent::health::Observation;
 use crate::agent::updates::{AgentUpdate, UpdateBroadcast};
 use crate::error::{Error, Reason, Secrets};
 use crate::process::{
-    Launch, LaunchError, LineSplitter, OutputLine, Process, ProcessManager, ProcessStdin, ReadySignal,
+    Launch, LaunchError, LineSplitter, OutputLine, ProcessManager, ProcessStdin, ReadySignal,
 };
 
 /// The most lines that wait for the agent to read them; senders of more wait too.
@@ -42,17 +44,13 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 
 /// A process and the conversation with it. When this is dropped, the process is killed with all that it started.
 pub(super) struct JsonlInstance {
-    process: Process,
+    managed: ManagedProcess,
     conversation: ConversationHandle,
     ready_signal: Arc<ReadySignal>,
-    started_at: Instant,
     is_ready: AtomicBool,
-    /// The reason for ending a process that still runs.
-    kill_reason: Mutex<Option<Error>>,
-    memory: MemoryGauge,
     /// The number of reported states at the last read.
     states_read: Arc<AtomicU64>,
-    /// Whether the process has ended and its output has been read; or its input has ended.
+    /// True if the process has ended and its output has been read; or its input has ended.
     is_ended: watch::Receiver<bool>,
     /// Owns the tasks.
     _tasks: JoinSet<()>,
@@ -84,27 +82,28 @@ impl JsonlInstance {
     /// Starts the process, which is not ready before [`wait_ready`](Self::wait_ready) returns.
     pub(super) async fn start(
         launch: &Launch,
-        warden: &ProcessManager,
-        feed: &UpdateBroadcast,
+        manager: &ProcessManager,
+        updates: &UpdateBroadcast,
         meter: &ActivityMeter,
         secrets: &Secrets,
     ) -> Result<Self, LaunchError> {
-        let process = launch.start(warden).await?;
+        let managed = ManagedProcess::start(launch, manager).await?;
+        let process = managed.process();
         let (outgoing, to_write) = mpsc::channel(LINES_WAITING_MAX);
-        let desk = ConversationHandle {
+        let conversation = ConversationHandle {
             conversation: Arc::new(Mutex::new(Conversation::new())),
             stdin_queue: outgoing,
-            stop_reason: Arc::default(),
+            stop_reason: Arc::clone(managed.stop_reason()),
             states_reported: watch::Sender::default(),
-            updates: feed.clone(),
+            updates: updates.clone(),
             secrets: secrets.clone(),
         };
         let (over, is_over) = watch::channel(false);
         let (is_read, read) = oneshot::channel();
-        let (cue, mut tasks) = (Arc::new(launch.readiness.ready_signal()), JoinSet::new());
+        let (signal, mut tasks) = (Arc::new(launch.readiness.ready_signal()), JoinSet::new());
         // No other code takes them.
         if let Some((stdin, stdout)) = process.take_stdio() {
-            let (writer, exited, over) = (desk.clone(), process.exited(), over.clone());
+            let (writer, exited, over) = (conversation.clone(), process.exited(), over.clone());
             tasks.spawn(async move {
                 if write_stdin(stdin, to_write, &writer.conversation).await.is_err()
                     && timeout(EXIT_TIMEOUT, exited).await.is_err()
@@ -115,26 +114,27 @@ impl JsonlInstance {
                     over.send_replace(true);
                 }
             });
-            let (name, cue) = (launch.spec.name.clone(), Arc::clone(&cue));
-            let ear =
-                StdoutReader { name, conversation: desk.clone(), ready_signal: cue, meter: meter.clone() };
-            tasks.spawn(read_stdout(stdout, ear, is_read));
+            let (name, signal) = (launch.spec.name.clone(), Arc::clone(&signal));
+            let reader = StdoutReader {
+                name,
+                conversation: conversation.clone(),
+                ready_signal: signal,
+                meter: meter.clone(),
+            };
+            tasks.spawn(read_stdout(stdout, reader, is_read));
         }
-        let (exited, last_desk) = (process.exited(), desk.clone());
+        let (exited, last_conversation) = (process.exited(), conversation.clone());
         tasks.spawn(async move {
             let exit = exited.await;
             let _ = timeout(LAST_LINES_TIMEOUT, read).await;
-            last_desk.close(&exited_error(&exit));
+            last_conversation.close(&exited_error(&exit));
             over.send_replace(true);
         });
         Ok(Self {
-            process,
-            conversation: desk,
-            ready_signal: cue,
-            started_at: Instant::now(),
+            managed,
+            conversation,
+            ready_signal: signal,
             is_ready: AtomicBool::new(false),
-            kill_reason: Mutex::default(),
-            memory: MemoryGauge::default(),
             states_read: Arc::default(),
             is_ended: is_over,
             _tasks: tasks,
@@ -143,57 +143,14 @@ impl JsonlInstance {
 
     /// Waits until it is ready, or returns why it failed.
     pub(super) async fn wait_ready(&self, launch: &Launch) -> Result<(), LaunchError> {
-        launch.wait_until_ready(&self.process, &self.ready_signal).await?;
+        launch.wait_until_ready(self.managed.process(), &self.ready_signal).await?;
         self.is_ready.store(true, Ordering::SeqCst);
         Ok(())
-    }
-
-    /// Stops the process, and returns when nothing of it is left.
-    pub(super) async fn stop(&self) {
-        // An end before the stop keeps its own reason.
-        if self.process.exit().is_none() {
-            let _ = self
-                .conversation
-                .stop_reason
-                .set(self.lock_kill_reason().clone().unwrap_or_else(stopped_error));
-        }
-        self.process.stop().await;
-        // Its last output is read.
-        self.ended().await;
-        self.conversation.close(&stopped_error());
-    }
-
-    /// Kills the process without waiting.
-    pub(super) fn kill(&self) {
-        self.process.kill();
-        self.conversation.close(&stopped_error());
     }
 
     /// Returns the conversation.
     pub(super) fn conversation(&self) -> &ConversationHandle {
         &self.conversation
-    }
-
-    /// Returns the agent's health.
-    pub(super) async fn observe(&self) -> Observation {
-        if self.process.exit().is_some() {
-            // Its last output is read.
-            self.ended().await;
-        }
-        if let Some(why) =
-            self.lock_kill_reason().clone().or_else(|| self.conversation.lock().end_reason().cloned())
-        {
-            return Observation::Exited { why };
-        }
-        if !self.is_ready.load(Ordering::SeqCst) {
-            return Observation::Exited { why: not_running_error("its process has not been ready yet") };
-        }
-        let talk = self.conversation.lock();
-        Observation::Answered {
-            reported: talk.reported(),
-            uptime_s: Some(self.started_at.elapsed().as_secs_f64()),
-            error_count: Some(talk.lines_dropped()),
-        }
     }
 
     /// Returns the state that it last reported.
@@ -208,39 +165,63 @@ impl JsonlInstance {
         let (mut states, read) =
             (self.conversation.states_reported.subscribe(), Arc::clone(&self.states_read));
         async move {
-            if states.wait_for(|said| *said > read.load(Ordering::SeqCst)).await.is_err() {
+            if states.wait_for(|count| *count > read.load(Ordering::SeqCst)).await.is_err() {
                 // It reports no more states.
                 std::future::pending().await
             }
         }
     }
+}
 
-    /// Waits until it has ended and its output has been read.
-    pub(super) fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+impl Instance for JsonlInstance {
+    fn managed(&self) -> &ManagedProcess {
+        &self.managed
+    }
+
+    async fn observe(&self) -> Observation {
+        if self.managed.process().exit().is_some() {
+            // Its last output is read.
+            self.ended().await;
+        }
+        let kill_reason = self.managed.kill_reason();
+        if let Some(why) = kill_reason.or_else(|| self.conversation.lock().end_reason().cloned()) {
+            return Observation::Exited { why };
+        }
+        if !self.is_ready.load(Ordering::SeqCst) {
+            return Observation::Exited { why: not_running_error("its process has not been ready yet") };
+        }
+        let conversation = self.conversation.lock();
+        Observation::Answered {
+            reported: conversation.reported(),
+            uptime_s: Some(self.managed.uptime_s()),
+            error_count: Some(conversation.lines_dropped()),
+        }
+    }
+
+    /// Resolves when the process has ended and its output has been read.
+    fn ended(&self) -> BoxFuture<'static, ()> {
         let mut is_over = self.is_ended.clone();
         async move {
             // An error says that the sending task is gone, together with the process.
             let _ = is_over.wait_for(|is_over| *is_over).await;
         }
+        .boxed()
     }
 
-    /// Marks a running process to be ended.
-    pub(super) fn mark_for_kill(&self, why: &Error) {
-        *self.lock_kill_reason() = Some(why.clone());
+    async fn stop(&self) {
+        // An end before the stop keeps its own reason.
+        if self.managed.process().exit().is_none() {
+            self.managed.note_stop();
+        }
+        self.managed.process().stop().await;
+        // Its last output is read.
+        self.ended().await;
+        self.conversation.close(&stopped_error());
     }
 
-    /// Measures its memory, in bytes.
-    pub(super) async fn measure_memory(&self) -> Option<u64> {
-        self.memory.measure(&self.process).await
-    }
-
-    /// Returns the process's usage, while it runs.
-    pub(super) fn usage(&self) -> Option<ProcessUsage> {
-        self.memory.usage_of(&self.process)
-    }
-
-    fn lock_kill_reason(&self) -> MutexGuard<'_, Option<Error>> {
-        self.kill_reason.lock()
+    fn kill(&self) {
+        self.managed.process().kill();
+        self.conversation.close(&stopped_error());
     }
 }
 
@@ -252,14 +233,15 @@ impl Drop for JsonlInstance {
 
 impl ConversationHandle {
     /// Sends the agent a message, and waits for its answer. Dropping the future cancels it.
-    pub(super) async fn deliver(&self, letter: AgentMessage) -> MessageResult {
+    pub(super) async fn deliver(&self, message: AgentMessage) -> MessageResult {
         let gone = || self.end_error();
         // Room for its cancellation is reserved too, so that it never waits.
         let mut room = self.stdin_queue.reserve_many(2).await.map_err(|_| gone())?;
         let (Some(for_letter), for_cancel) = (room.next(), room.next()) else { return Err(gone()) };
-        let answer = self.lock().register_reply(letter.id)?;
-        for_letter.send(StdinItem::Message { id: letter.id, line: OutgoingLine::Message(&letter).to_line() });
-        let _called_off = CancelMessageOnDrop { conversation: self, id: letter.id, permit: for_cancel };
+        let answer = self.lock().register_reply(message.id)?;
+        for_letter
+            .send(StdinItem::Message { id: message.id, line: OutgoingLine::Message(&message).to_line() });
+        let _cancel_on_drop = CancelMessageOnDrop { conversation: self, id: message.id, permit: for_cancel };
         let answer = answer.await.unwrap_or_else(|_| Err(gone()));
         answer.map_err(|error| error.redacted(&self.secrets))
     }
@@ -277,21 +259,19 @@ impl ConversationHandle {
 
     /// Answers a question of the agent.
     pub(super) fn answer(&self, ask: &str, body: &Value) -> Result<(), Error> {
-        let mut talk = self.lock();
-        if !talk.is_open(ask) {
+        let mut conversation = self.lock();
+        if !conversation.is_open(ask) {
             return Err(unknown_ask(ask));
         }
         let line = OutgoingLine::Answer { ask, body }.to_line();
         self.stdin_queue.try_send(StdinItem::Line(line)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Error::new(Reason::QueueFull)
-                .with_message(
-                    "The agent does not read what it is told. Try again, or restart it if that goes on.",
-                )
+                .with_message("The agent does not read its input. Try again, or restart it if that persists.")
                 .with_details(&format!("the agent does not read: {LINES_WAITING_MAX} lines wait for it")),
             mpsc::error::TrySendError::Closed(_) => not_running_error("its process reads no more"),
         })?;
-        let update = talk.close_ask(ask);
-        drop(talk);
+        let update = conversation.close_ask(ask);
+        drop(conversation);
         self.publish(update);
         Ok(())
     }
@@ -340,12 +320,12 @@ impl Drop for CancelMessageOnDrop<'_> {
 async fn write_stdin(
     mut stdin: ProcessStdin,
     mut to_write: mpsc::Receiver<StdinItem>,
-    talk: &Mutex<Conversation>,
+    conversation: &Mutex<Conversation>,
 ) -> io::Result<()> {
     while let Some(outgoing) = to_write.recv().await {
         match outgoing {
             StdinItem::Message { id, line } => {
-                let is_wanted = talk.lock().mark_sent(id);
+                let is_wanted = conversation.lock().mark_sent(id);
                 if is_wanted {
                     stdin.write_all(line.as_bytes()).await?;
                 }
@@ -366,12 +346,12 @@ struct StdoutReader {
     meter: ActivityMeter,
 }
 
-async fn read_stdout(mut stdout: ChildStdout, ear: StdoutReader, _is_read: oneshot::Sender<()>) {
-    let (mut lines, mut piece) = (LineSplitter::new(LINE_BYTES_MAX), vec![0; READ_BUFFER_BYTES]);
-    while let Ok(count @ 1..) = stdout.read(&mut piece).await {
-        lines.push(&piece[..count], |line| ear.handle_line(&line));
+async fn read_stdout(mut stdout: ChildStdout, reader: StdoutReader, _is_read: oneshot::Sender<()>) {
+    let (mut lines, mut buffer) = (LineSplitter::new(LINE_BYTES_MAX), vec![0; READ_BUFFER_BYTES]);
+    while let Ok(count @ 1..) = stdout.read(&mut buffer).await {
+        lines.push(&buffer[..count], |line| reader.handle_line(&line));
     }
-    lines.finish(|line| ear.handle_line(&line));
+    lines.finish(|line| reader.handle_line(&line));
 }
 
 impl StdoutReader {
@@ -380,16 +360,16 @@ impl StdoutReader {
         if self.ready_signal.observe_line(line) {
             return;
         }
-        let said = match line {
+        let incoming = match line {
             OutputLine::Complete(line) => IncomingLine::parse(line),
             OutputLine::TooLong => Err(CodecError::TooLong),
         };
-        match said {
-            Ok(said) => {
-                let is_state = matches!(said, IncomingLine::State(_));
-                let updates = self.conversation.lock().handle(said);
+        match incoming {
+            Ok(incoming) => {
+                let is_state = matches!(incoming, IncomingLine::State(_));
+                let updates = self.conversation.lock().handle(incoming);
                 if is_state {
-                    self.conversation.states_reported.send_modify(|said| *said += 1);
+                    self.conversation.states_reported.send_modify(|count| *count += 1);
                 }
                 self.conversation.publish(updates);
             }

@@ -45,21 +45,21 @@ impl JsonlFixture {
         settle: impl FnOnce(ProcessDriver) -> ProcessDriver,
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let warden = ProcessManager::open(Some(folder.path())).await.unwrap().manager;
+        let manager = ProcessManager::open(Some(folder.path())).await.unwrap().manager;
         let mut spec = ProcessSpec::new("planner", ["sh", "-c", script]);
         // Ten times as long as any test waits, unless it says otherwise.
         spec.grace = TIMEOUT * 10;
-        let feed = UpdateBroadcast::default();
-        let listener = feed.subscribe();
+        let updates = UpdateBroadcast::default();
+        let listener = updates.subscribe();
         let launch = Launch { spec, readiness: ready, ready_timeout: TIMEOUT * 10 };
-        let driver = settle(ProcessDriver::new(launch, warden).with_updates(feed));
+        let driver = settle(ProcessDriver::new(launch, manager).with_updates(updates));
         Self { driver, updates: listener, folder }
     }
 
     async fn started(script: &str) -> Self {
-        let bed = Self::new(script).await;
-        bed.restart().await.unwrap();
-        bed
+        let fixture = Self::new(script).await;
+        fixture.restart().await.unwrap();
+        fixture
     }
 
     async fn restart(&self) -> Result<(), DriverError> {
@@ -115,53 +115,53 @@ fn start_error(outcome: Result<(), DriverError>) -> Error {
 
 #[tokio::test]
 async fn deliver_returns_reply_with_its_id() {
-    let bed = JsonlFixture::started(ECHO).await;
+    let fixture = JsonlFixture::started(ECHO).await;
     for body in [json!({"ask": ["two\nlines", 1.5, null]}), json!("ä"), json!(null)] {
-        let answer = bed.send(body.clone()).await.unwrap();
+        let answer = fixture.send(body.clone()).await.unwrap();
         assert_eq!(answer, json!({"type": "message", "id": 7, "body": body}));
     }
-    assert_eq!(bed.driver.activity().in_flight, 0);
+    assert_eq!(fixture.driver.activity().in_flight, 0);
 }
 
 #[tokio::test]
 async fn deliver_message_larger_than_a_pipe_succeeds() {
-    let bed = JsonlFixture::started(
+    let fixture = JsonlFixture::started(
         r#"n=$(head -n 1 | wc -c); echo "{\"type\":\"reply\",\"id\":7,\"body\":$n}"; read -r _"#,
     )
     .await;
     let body = json!("x".repeat(1 << 20));
     assert_eq!(
-        bed.send(body.clone()).await,
+        fixture.send(body.clone()).await,
         Ok(json!(OutgoingLine::Message(&message(body)).to_line().len()))
     );
 }
 
 #[tokio::test]
 async fn deliver_error_reply_shows_agent_text() {
-    let bed = JsonlFixture::started(
+    let fixture = JsonlFixture::started(
         r#"read -r _; echo '{"type":"reply","id":7,"error":"There is no model"}'; read -r _"#,
     )
     .await;
-    let error = bed.send(json!("hello")).await.unwrap_err();
+    let error = fixture.send(json!("hello")).await.unwrap_err();
     assert_eq!((error.reason, error.message.as_str()), (Reason::ServerError, "There is no model"));
 }
 
 #[tokio::test]
 async fn deliver_without_process_fails_undelivered() {
-    let bed = JsonlFixture::new("exit 0").await;
-    let error = bed.send(json!("hello")).await.unwrap_err();
+    let fixture = JsonlFixture::new("exit 0").await;
+    let error = fixture.send(json!("hello")).await.unwrap_err();
     assert_eq!(error.reason, Reason::AgentFailed);
-    bed.restart().await.unwrap();
-    bed.wait_for_failure().await;
-    let error = bed.send(json!("hello")).await.unwrap_err();
+    fixture.restart().await.unwrap();
+    fixture.wait_for_failure().await;
+    let error = fixture.send(json!("hello")).await.unwrap_err();
     assert_eq!(error.reason, Reason::AgentFailed);
     assert_message_helps(&error.message);
 }
 
 #[tokio::test]
 async fn deliver_process_exit_is_outcome_unknown() {
-    let bed = JsonlFixture::started("read -r _; echo no memory >&2; exit 3").await;
-    let error = bed.send(json!("hello")).await.unwrap_err();
+    let fixture = JsonlFixture::started("read -r _; echo no memory >&2; exit 3").await;
+    let error = fixture.send(json!("hello")).await.unwrap_err();
     assert_eq!(error.reason, Reason::OutcomeUnknown);
     assert!(error.log_text().contains("code 3") && error.log_text().contains("no memory"), "{error:?}");
     assert_message_helps(&error.message);
@@ -171,62 +171,62 @@ async fn deliver_process_exit_is_outcome_unknown() {
 async fn output_before_exit_is_read() {
     let words =
         r#"read -r _; echo '{"type":"state","state":9}'; echo '{"type":"reply","id":7,"body":1}'; exit 0"#;
-    let bed = JsonlFixture::new(words).await;
+    let fixture = JsonlFixture::new(words).await;
     for _ in 0..10 {
-        bed.restart().await.unwrap();
-        assert_eq!(bed.send(json!("hello")).await.unwrap(), json!(1));
-        bed.wait_for_failure().await;
-        assert_eq!(bed.driver.read_state().await, Ok(AgentState::Known(json!(9))));
+        fixture.restart().await.unwrap();
+        assert_eq!(fixture.send(json!("hello")).await.unwrap(), json!(1));
+        fixture.wait_for_failure().await;
+        assert_eq!(fixture.driver.read_state().await, Ok(AgentState::Known(json!(9))));
     }
 }
 
 #[tokio::test]
 async fn deliver_dropped_sends_cancel() {
-    let mut bed =
+    let mut fixture =
         JsonlFixture::started(r#"while read -r line; do echo "{\"type\":\"got\",\"line\":$line}"; done"#)
             .await;
-    let mut delivery = bed.driver.deliver(message(json!("long")));
+    let mut delivery = fixture.driver.deliver(message(json!("long")));
     let got = tokio::select! {
         answer = &mut delivery => panic!("{answer:?}"),
-        got = bed.updates.next() => got,
+        got = fixture.updates.next() => got,
     };
     assert!(matches!(got, Some(UpdateEvent::Update(update)) if update.body["line"]["type"] == "message"));
-    assert_eq!(bed.driver.activity().in_flight, 1);
+    assert_eq!(fixture.driver.activity().in_flight, 1);
     drop(delivery);
-    assert_eq!(bed.next_update().await.body["line"], json!({"type": "cancel", "id": 7}));
-    assert_eq!(bed.driver.activity().in_flight, 0);
+    assert_eq!(fixture.next_update().await.body["line"], json!({"type": "cancel", "id": 7}));
+    assert_eq!(fixture.driver.activity().in_flight, 0);
 }
 
 #[tokio::test]
 async fn any_output_is_progress() {
-    let mut bed =
+    let mut fixture =
         JsonlFixture::started(r#"read -r _; echo '{"type":"progress","id":7,"step":2}'; read -r _"#).await;
-    let mut delivery = bed.driver.deliver(message(json!("long")));
+    let mut delivery = fixture.driver.deliver(message(json!("long")));
     assert!((&mut delivery).now_or_never().is_none());
-    let begun = bed.driver.activity().progressed_at.unwrap();
-    let Some(UpdateEvent::Update(update)) = timeout(TIMEOUT, bed.updates.next()).await.unwrap() else {
+    let begun = fixture.driver.activity().progressed_at.unwrap();
+    let Some(UpdateEvent::Update(update)) = timeout(TIMEOUT, fixture.updates.next()).await.unwrap() else {
         panic!("lost")
     };
     assert_eq!((update.kind, update.message_id), (UpdateKind::Progress, Some(MessageId(7))));
     assert_eq!(update.body, json!({"step": 2}));
-    assert!(bed.driver.activity().progressed_at.unwrap() > begun);
+    assert!(fixture.driver.activity().progressed_at.unwrap() > begun);
 }
 
 #[tokio::test]
 async fn open_ask_counts_as_progress_until_answered() {
     let script =
         r#"read -r _; echo '{"type":"ask","ask":"a1","id":7,"body":"may I?"}'; read -r _; read -r _"#;
-    let mut bed = JsonlFixture::started(script).await;
-    let mut delivery = bed.driver.deliver(message(json!("long")));
+    let mut fixture = JsonlFixture::started(script).await;
+    let mut delivery = fixture.driver.deliver(message(json!("long")));
     assert!((&mut delivery).now_or_never().is_none());
-    let progressed_since = |at: Instant| bed.driver.activity().progressed_at.unwrap() >= at;
-    let Some(UpdateEvent::Update(update)) = timeout(TIMEOUT, bed.updates.next()).await.unwrap() else {
+    let progressed_since = |at: Instant| fixture.driver.activity().progressed_at.unwrap() >= at;
+    let Some(UpdateEvent::Update(update)) = timeout(TIMEOUT, fixture.updates.next()).await.unwrap() else {
         panic!("lost")
     };
     assert_eq!(update.kind, UpdateKind::Ask);
     assert!(progressed_since(Instant::now()), "it waits for a person");
     let before = Instant::now();
-    bed.driver.answer("a1", json!(true)).unwrap();
+    fixture.driver.answer("a1", json!(true)).unwrap();
     assert!(progressed_since(before), "the answer gives it its time again");
     let after = Instant::now();
     assert!(!progressed_since(after + Duration::from_nanos(1)), "and it is waited for");
@@ -237,22 +237,25 @@ async fn ask_is_answered_once_and_ends_with_the_agent() {
     let script = r#"echo '{"type":"ask","ask":"a1","id":7,"body":"may I?"}'
         read -r line; echo "{\"type\":\"got\",\"line\":$line}"
         echo '{"type":"ask","ask":"a2"}'; read -r _"#;
-    let mut bed = JsonlFixture::started(script).await;
-    let update = bed.next_update().await;
+    let mut fixture = JsonlFixture::started(script).await;
+    let update = fixture.next_update().await;
     assert_eq!(
         (update.kind, update.ask.as_deref(), &update.body),
         (UpdateKind::Ask, Some("a1"), &json!("may I?"))
     );
-    assert_eq!(bed.driver.answer("a0", json!(true)).unwrap_err().reason, Reason::NotFound);
-    bed.driver.answer("a1", json!(true)).unwrap();
-    assert_eq!(bed.driver.answer("a1", json!(true)).unwrap_err().reason, Reason::NotFound);
-    assert_eq!(bed.next_update().await.kind, UpdateKind::Settled);
-    assert_eq!(bed.next_update().await.body["line"], json!({"type": "answer", "ask": "a1", "body": true}));
-    assert_eq!(bed.next_update().await.ask.as_deref(), Some("a2"));
-    bed.driver.stop().await;
-    let update = bed.next_update().await;
+    assert_eq!(fixture.driver.answer("a0", json!(true)).unwrap_err().reason, Reason::NotFound);
+    fixture.driver.answer("a1", json!(true)).unwrap();
+    assert_eq!(fixture.driver.answer("a1", json!(true)).unwrap_err().reason, Reason::NotFound);
+    assert_eq!(fixture.next_update().await.kind, UpdateKind::Settled);
+    assert_eq!(
+        fixture.next_update().await.body["line"],
+        json!({"type": "answer", "ask": "a1", "body": true})
+    );
+    assert_eq!(fixture.next_update().await.ask.as_deref(), Some("a2"));
+    fixture.driver.stop().await;
+    let update = fixture.next_update().await;
     assert_eq!((update.kind, update.ask.as_deref()), (UpdateKind::Settled, Some("a2")));
-    assert_eq!(bed.driver.answer("a2", json!(true)).unwrap_err().reason, Reason::AgentFailed);
+    assert_eq!(fixture.driver.answer("a2", json!(true)).unwrap_err().reason, Reason::AgentFailed);
 }
 
 // === health and state ===
@@ -262,8 +265,8 @@ async fn check_returns_last_reported_health() {
     let script = r#"while read -r line; do
             echo '{"type":"health","status":"degraded"}'; echo '{"type":"reply","id":7,"body":0}'
         done"#;
-    let bed = JsonlFixture::started(script).await;
-    let reported = async || match bed.driver.check().await {
+    let fixture = JsonlFixture::started(script).await;
+    let reported = async || match fixture.driver.check().await {
         Observation::Answered { reported, uptime_s, .. } => {
             assert!(uptime_s.unwrap() < 600.0);
             reported
@@ -271,9 +274,9 @@ async fn check_returns_last_reported_health() {
         other => panic!("{other:?}"),
     };
     assert_eq!(reported().await, ReportedHealth::Healthy);
-    bed.send(json!(0)).await.unwrap();
+    fixture.send(json!(0)).await.unwrap();
     assert_eq!(reported().await, ReportedHealth::Degraded);
-    bed.restart().await.unwrap();
+    fixture.restart().await.unwrap();
     assert_eq!(reported().await, ReportedHealth::Healthy);
 }
 
@@ -281,9 +284,11 @@ async fn check_returns_last_reported_health() {
 async fn malformed_or_long_line_is_dropped_and_counted() {
     let script = r#"echo starting; head -c 2000000 /dev/zero | tr '\0' x; echo
         echo '{"type":"reply"}'; echo '{"type":"up"}'; read -r _"#;
-    let mut bed = JsonlFixture::started(script).await;
-    assert_eq!(bed.next_update().await.body, json!({"type": "up"}));
-    let Observation::Answered { error_count, .. } = bed.driver.check().await else { panic!("it is there") };
+    let mut fixture = JsonlFixture::started(script).await;
+    assert_eq!(fixture.next_update().await.body, json!({"type": "up"}));
+    let Observation::Answered { error_count, .. } = fixture.driver.check().await else {
+        panic!("it is there")
+    };
     assert_eq!(error_count, Some(3));
 }
 
@@ -293,23 +298,26 @@ async fn output_flood_does_not_block() {
             head -c 1000000 /dev/zero | tr '\0' '\n'; head -c 100000 /dev/zero | tr '\0' x; echo
             head -c 100000 /dev/zero | tr '\0' x >&2
         done; echo '{"type":"reply","id":7,"body":"done"}'; read -r _"#;
-    let bed = JsonlFixture::started(script).await;
-    assert_eq!(bed.send(json!(0)).await, Ok(json!("done")));
+    let fixture = JsonlFixture::started(script).await;
+    assert_eq!(fixture.send(json!(0)).await, Ok(json!("done")));
 }
 
 #[tokio::test]
 async fn write_state_restores_reported_state() {
-    let mut bed = JsonlFixture::started(&format!(
+    let mut fixture = JsonlFixture::started(&format!(
         "echo '{{\"type\":\"state\",\"state\":[1,2]}}'; echo '\"up\"'; {ECHO}"
     ))
     .await;
-    assert_eq!(bed.next_update().await.body, json!("up"));
-    assert_eq!(bed.driver.read_state().await, Ok(AgentState::Known(json!([1, 2]))));
-    bed.driver.write_state(json!([1, 2])).await.unwrap();
-    assert_eq!(bed.next_update().await.body["line"], json!({"type": "restore", "state": [1, 2]}));
-    assert_eq!(bed.driver.stop().await, Some(json!([1, 2])));
-    assert_eq!((bed.driver.read_state().await, bed.driver.stop().await), (Ok(AgentState::None), None));
-    start_error(bed.driver.write_state(json!(1)).await);
+    assert_eq!(fixture.next_update().await.body, json!("up"));
+    assert_eq!(fixture.driver.read_state().await, Ok(AgentState::Known(json!([1, 2]))));
+    fixture.driver.write_state(json!([1, 2])).await.unwrap();
+    assert_eq!(fixture.next_update().await.body["line"], json!({"type": "restore", "state": [1, 2]}));
+    assert_eq!(fixture.driver.stop().await, Some(json!([1, 2])));
+    assert_eq!(
+        (fixture.driver.read_state().await, fixture.driver.stop().await),
+        (Ok(AgentState::None), None)
+    );
+    start_error(fixture.driver.write_state(json!(1)).await);
 }
 
 // === exits ===
@@ -323,71 +331,73 @@ async fn exit_is_reported_at_once_with_stderr_tail() {
         ("(sleep 1000 &) ; exit 0", "it exited with code 0"),
         ("exec sleep-that-is-not-there 2>/dev/null", "it exited with code 127"),
     ] {
-        let bed = JsonlFixture::started(script).await;
-        let why = bed.wait_for_failure().await;
+        let fixture = JsonlFixture::started(script).await;
+        let why = fixture.wait_for_failure().await;
         assert!(why.log_text().contains(words), "{script}: {why:?}");
-        assert_eq!(exit_error(bed.driver.check().await), why);
-        bed.driver.stop().await;
-        assert!(!bed.is_recorded());
+        assert_eq!(exit_error(fixture.driver.check().await), why);
+        fixture.driver.stop().await;
+        assert!(!fixture.is_recorded());
     }
 }
 
 #[tokio::test]
 async fn restart_replaces_the_process() {
-    let bed =
+    let fixture =
         JsonlFixture::started("(trap '' TERM; exec sleep 1000) & trap 'kill -s KILL 0' TERM; wait").await;
-    let first = bed.driver.process().unwrap().pid;
-    bed.restart().await.unwrap();
-    let second = bed.driver.process().unwrap().pid;
+    let first = fixture.driver.process().unwrap().pid;
+    fixture.restart().await.unwrap();
+    let second = fixture.driver.process().unwrap().pid;
     assert_ne!(first, second);
-    assert!(matches!(bed.driver.check().await, Observation::Answered { .. }));
-    bed.driver.stop().await;
-    assert_eq!(bed.driver.process(), None);
-    assert!(!bed.is_recorded());
+    assert!(matches!(fixture.driver.check().await, Observation::Answered { .. }));
+    fixture.driver.stop().await;
+    assert_eq!(fixture.driver.process(), None);
+    assert!(!fixture.is_recorded());
     // Idempotent.
-    bed.driver.stop().await;
+    fixture.driver.stop().await;
 }
 
 #[tokio::test]
 async fn stop_ignored_kills_after_grace() {
-    let mut bed = JsonlFixture::new(r#"trap '' TERM; echo '"up"'; while :; do sleep 1000; done"#).await;
-    bed.driver.launch.spec.grace = Duration::from_millis(50);
-    bed.restart().await.unwrap();
-    bed.next_update().await;
-    timeout(TIMEOUT, bed.driver.stop()).await.unwrap();
-    assert!(!bed.is_recorded());
+    let mut fixture = JsonlFixture::new(r#"trap '' TERM; echo '"up"'; while :; do sleep 1000; done"#).await;
+    fixture.driver.host.launch.spec.grace = Duration::from_millis(50);
+    fixture.restart().await.unwrap();
+    fixture.next_update().await;
+    timeout(TIMEOUT, fixture.driver.stop()).await.unwrap();
+    assert!(!fixture.is_recorded());
 }
 
 #[tokio::test]
 async fn stop_exit_on_stdin_close_is_not_a_kill() {
     let script = r#"trap '' TERM; echo '"up"'; while read -r _; do echo '"got"'; done; echo bye > farewell"#;
-    let mut bed = JsonlFixture::new(script).await;
-    bed.driver.launch.spec.cwd = Some(bed.folder.path().to_owned());
-    bed.restart().await.unwrap();
-    assert_eq!(bed.next_update().await.body, json!("up"));
-    let mut delivery = bed.driver.deliver(message(json!(0)));
+    let mut fixture = JsonlFixture::new(script).await;
+    fixture.driver.host.launch.spec.cwd = Some(fixture.folder.path().to_owned());
+    fixture.restart().await.unwrap();
+    assert_eq!(fixture.next_update().await.body, json!("up"));
+    let mut delivery = fixture.driver.deliver(message(json!(0)));
     let got = tokio::select! {
         answer = &mut delivery => panic!("{answer:?}"),
-        got = timeout(TIMEOUT, bed.updates.next()) => got.unwrap(),
+        got = timeout(TIMEOUT, fixture.updates.next()) => got.unwrap(),
     };
     assert!(matches!(got, Some(UpdateEvent::Update(update)) if update.body == "got"));
-    let (answer, _) = tokio::join!(delivery, async { timeout(TIMEOUT, bed.driver.stop()).await.unwrap() });
+    let (answer, _) =
+        tokio::join!(delivery, async { timeout(TIMEOUT, fixture.driver.stop()).await.unwrap() });
     let error = answer.unwrap_err();
     assert_eq!(error.reason, Reason::OutcomeUnknown);
     assert!(error.log_text().contains("its process was stopped"), "{error:?}");
-    assert_eq!(std::fs::read_to_string(bed.folder.path().join("farewell")).unwrap(), "bye\n");
+    assert_eq!(std::fs::read_to_string(fixture.folder.path().join("farewell")).unwrap(), "bye\n");
 }
 
 #[tokio::test]
 async fn abandon_kills_the_process() {
-    let mut bed = JsonlFixture::started(r#"trap '' TERM; echo '"up"'; while :; do sleep 1000; done"#).await;
-    bed.next_update().await;
-    let mut delivery = bed.driver.deliver(message(json!(0)));
+    let mut fixture =
+        JsonlFixture::started(r#"trap '' TERM; echo '"up"'; while :; do sleep 1000; done"#).await;
+    fixture.next_update().await;
+    let mut delivery = fixture.driver.deliver(message(json!(0)));
     assert!((&mut delivery).now_or_never().is_none());
-    bed.driver.abandon();
+    fixture.driver.abandon();
     assert!(timeout(TIMEOUT, delivery).await.unwrap().is_err());
-    timeout(TIMEOUT, bed.driver.manager.close()).await.unwrap();
-    assert!(!bed.is_recorded());
+    timeout(TIMEOUT, fixture.driver.host.manager.close()).await.unwrap();
+    assert!(!fixture.is_recorded());
 }
 
 #[tokio::test]
@@ -395,16 +405,16 @@ async fn memory_over_ceiling_reports_failure() {
     let settle =
         |driver: ProcessDriver| driver.with_memory_ceiling(1).with_memory_interval(Duration::from_millis(1));
     let parting = format!("trap '' TERM; echo up; {ECHO}; echo '{{\"type\":\"state\",\"state\":7}}'");
-    let bed = JsonlFixture::with(&parting, Readiness::Stdout("up".to_owned()), settle).await;
-    bed.restart().await.unwrap();
-    let why = bed.wait_for_failure().await;
+    let fixture = JsonlFixture::with(&parting, Readiness::Stdout("up".to_owned()), settle).await;
+    fixture.restart().await.unwrap();
+    let why = fixture.wait_for_failure().await;
     assert!(why.log_text().contains("memory"), "{why:?}");
     // It must not grow until its restart is due, and its last state is known.
-    assert!(bed.driver.process().is_none());
-    assert_eq!(bed.driver.read_state().await, Ok(AgentState::Known(json!(7))));
-    assert_eq!(exit_error(bed.driver.check().await), why);
-    bed.restart().await.unwrap();
-    assert!(matches!(bed.driver.check().await, Observation::Answered { .. }));
+    assert!(fixture.driver.process().is_none());
+    assert_eq!(fixture.driver.read_state().await, Ok(AgentState::Known(json!(7))));
+    assert_eq!(exit_error(fixture.driver.check().await), why);
+    fixture.restart().await.unwrap();
+    assert!(matches!(fixture.driver.check().await, Observation::Answered { .. }));
 }
 
 #[tokio::test]
@@ -412,15 +422,15 @@ async fn memory_within_ceiling_reports_nothing() {
     let settle = |driver: ProcessDriver| {
         driver.with_memory_ceiling(1 << 40).with_memory_interval(Duration::from_millis(1))
     };
-    let bed = JsonlFixture::with("read -r _; exit 7", Readiness::None, settle).await;
-    bed.restart().await.unwrap();
-    let mut incident = bed.driver.wait_for_failure();
+    let fixture = JsonlFixture::with("read -r _; exit 7", Readiness::None, settle).await;
+    fixture.restart().await.unwrap();
+    let mut failure = fixture.driver.wait_for_failure();
     // Until the memory was measured.
-    while bed.driver.process().unwrap().memory_bytes.is_none() {
-        assert!(timeout(Duration::from_millis(10), &mut incident).await.is_err());
+    while fixture.driver.process().unwrap().memory_bytes.is_none() {
+        assert!(timeout(Duration::from_millis(10), &mut failure).await.is_err());
     }
-    let _ = bed.send(json!(0)).await;
-    assert!(exit_error(timeout(TIMEOUT, incident).await.unwrap()).log_text().contains("code 7"));
+    let _ = fixture.send(json!(0)).await;
+    assert!(exit_error(timeout(TIMEOUT, failure).await.unwrap()).log_text().contains("code 7"));
 }
 
 // === starts ===
@@ -435,45 +445,47 @@ async fn start_failure_explains_the_cause() {
         (vec![notes.to_str().unwrap()], None, "cannot be run"),
         (vec!["sh"], Some(folder.path().join("missing")), "does not exist"),
     ] {
-        let mut bed = JsonlFixture::new("").await;
-        bed.driver.launch.spec.command = command.into_iter().map(str::to_owned).collect();
-        bed.driver.launch.spec.cwd = cwd;
-        let why = start_error(bed.restart().await);
+        let mut fixture = JsonlFixture::new("").await;
+        fixture.driver.host.launch.spec.command = command.into_iter().map(str::to_owned).collect();
+        fixture.driver.host.launch.spec.cwd = cwd;
+        let why = start_error(fixture.restart().await);
         assert!(why.log_text().contains(words), "{why:?}");
-        exit_error(bed.driver.check().await);
+        exit_error(fixture.driver.check().await);
     }
 }
 
 #[tokio::test]
 async fn stdout_readiness_waits_for_the_line() {
     let script = r#"echo loading; read -r _ < go; echo "now listening on 1234"; echo '"up"'; read -r _"#;
-    let mut bed =
+    let mut fixture =
         JsonlFixture::with(script, Readiness::Stdout("listening on".to_owned()), |driver| driver).await;
-    let go = bed.folder.path().join("go");
+    let go = fixture.folder.path().join("go");
     assert!(std::process::Command::new("mkfifo").arg(&go).status().unwrap().success());
-    bed.driver.launch.spec.cwd = Some(bed.folder.path().to_owned());
-    let (restarted, ()) = tokio::join!(bed.restart(), async {
+    fixture.driver.host.launch.spec.cwd = Some(fixture.folder.path().to_owned());
+    let (restarted, ()) = tokio::join!(fixture.restart(), async {
         // Opening a pipe waits for its other end.
         tokio::fs::write(&go, "\n").await.unwrap();
         assert_eq!(
-            bed.driver.check().now_or_never().map(exit_error).map(|why| why.reason),
+            fixture.driver.check().now_or_never().map(exit_error).map(|why| why.reason),
             Some(Reason::AgentFailed)
         );
     });
     restarted.unwrap();
-    assert_eq!(bed.next_update().await.body, json!("up"));
-    let Observation::Answered { error_count, .. } = bed.driver.check().await else { panic!("it is there") };
+    assert_eq!(fixture.next_update().await.body, json!("up"));
+    let Observation::Answered { error_count, .. } = fixture.driver.check().await else {
+        panic!("it is there")
+    };
     assert_eq!(error_count, Some(1), "the line that says that it is ready is no mistake");
 }
 
 #[tokio::test]
 async fn exit_before_ready_fails_start_with_stderr_tail() {
     let script = "echo port 80 is taken >&2; exit 2";
-    let bed = JsonlFixture::with(script, Readiness::Stdout("up".to_owned()), |driver| driver).await;
-    let why = start_error(bed.restart().await);
+    let fixture = JsonlFixture::with(script, Readiness::Stdout("up".to_owned()), |driver| driver).await;
+    let why = start_error(fixture.restart().await);
     let words = "before it was ready, it exited with code 2; its last words on stderr: port 80 is taken";
     assert!(why.log_text().contains(words), "{why:?}");
-    assert!(!bed.is_recorded());
+    assert!(!fixture.is_recorded());
 }
 
 #[tokio::test]
@@ -484,56 +496,56 @@ async fn stderr_tail_hides_secrets_and_addresses() {
         let settle = |mut driver: ProcessDriver| {
             let variables = [("ACME_TOKEN", "sk-4711-x"), ("MODEL", "large-one")];
             let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-            driver.launch.spec.env = variables.into();
+            driver.host.launch.spec.env = variables.into();
             // As embedders make it, and as the runtime does.
-            ProcessDriver::new(driver.launch, driver.manager).with_secrets(Secrets::default())
+            ProcessDriver::new(driver.host.launch, driver.host.manager).with_secrets(Secrets::default())
         };
         JsonlFixture::with(words, ready, settle).await
     };
-    let bed = agent(Readiness::Stdout("up".to_owned())).await;
-    let why = start_error(bed.restart().await);
+    let fixture = agent(Readiness::Stdout("up".to_owned())).await;
+    let why = start_error(fixture.restart().await);
     assert!(why.log_text().contains(told), "{why:?}");
-    let bed = agent(Readiness::None).await;
-    bed.restart().await.unwrap();
-    let why = bed.wait_for_failure().await;
+    let fixture = agent(Readiness::None).await;
+    fixture.restart().await.unwrap();
+    let why = fixture.wait_for_failure().await;
     assert!(why.log_text().contains(told), "{why:?}");
 }
 
 #[tokio::test]
 async fn never_ready_process_is_stopped_at_timeout() {
     let script = "echo still loading >&2; echo down; read -r _";
-    let mut bed = JsonlFixture::with(script, Readiness::Stdout("up".to_owned()), |driver| driver).await;
-    bed.driver.launch.ready_timeout = Duration::from_millis(300);
-    let why = start_error(bed.restart().await);
+    let mut fixture = JsonlFixture::with(script, Readiness::Stdout("up".to_owned()), |driver| driver).await;
+    fixture.driver.host.launch.ready_timeout = Duration::from_millis(300);
+    let why = start_error(fixture.restart().await);
     assert!(why.log_text().contains("it was not ready within 300ms"), "{why:?}");
-    assert!(!bed.is_recorded());
-    assert_eq!(bed.driver.process(), None);
+    assert!(!fixture.is_recorded());
+    assert_eq!(fixture.driver.process(), None);
 }
 
 #[tokio::test]
 async fn start_ends_on_stop_or_drop() {
-    let bed = JsonlFixture::with("read -r _", Readiness::Stdout("up".to_owned()), |driver| driver).await;
+    let fixture = JsonlFixture::with("read -r _", Readiness::Stdout("up".to_owned()), |driver| driver).await;
     let stopped = async {
-        while bed.driver.process().is_none() {
+        while fixture.driver.process().is_none() {
             tokio::task::yield_now().await;
         }
-        bed.driver.stop().await;
+        fixture.driver.stop().await;
     };
-    let (restarted, ()) = tokio::join!(bed.restart(), stopped);
+    let (restarted, ()) = tokio::join!(fixture.restart(), stopped);
     assert!(start_error(restarted).log_text().contains("before it was ready"));
-    assert!(!bed.is_recorded());
+    assert!(!fixture.is_recorded());
 
-    let mut restart = bed.driver.restart();
-    while bed.driver.process().is_none() {
+    let mut restart = fixture.driver.restart();
+    while fixture.driver.process().is_none() {
         assert!((&mut restart).now_or_never().is_none());
         tokio::task::yield_now().await;
     }
     drop(restart);
     // The process runs, and no caller waited until it was ready.
-    exit_error(bed.driver.check().await);
-    bed.driver.abandon();
-    bed.driver.manager.close().await;
-    assert!(!bed.is_recorded());
+    exit_error(fixture.driver.check().await);
+    fixture.driver.abandon();
+    fixture.driver.host.manager.close().await;
+    assert!(!fixture.is_recorded());
 }
 
 /// Reserves an address at which nothing listens yet, and that no other socket gets.
@@ -559,8 +571,8 @@ async fn respond(listener: &tokio::net::TcpListener, status: &str) {
 #[tokio::test]
 async fn http_readiness_waits_for_success_status() {
     let (socket, ready) = reserve_address();
-    let mut bed = JsonlFixture::with(r#"echo '"started"'; read -r _"#, ready, |driver| driver).await;
-    let JsonlFixture { driver, updates: listener, .. } = &mut bed;
+    let mut fixture = JsonlFixture::with(r#"echo '"started"'; read -r _"#, ready, |driver| driver).await;
+    let JsonlFixture { driver, updates: listener, .. } = &mut fixture;
     let served = async {
         assert!(matches!(listener.next().await, Some(UpdateEvent::Update(_))));
         let listener = socket.listen(16).unwrap();
@@ -578,9 +590,10 @@ async fn http_readiness_occupied_address_is_in_use() {
         let (socket, ready) = reserve_address();
         let folder = tempfile::tempdir().unwrap();
         let marker = folder.path().join("it-ran");
-        let bed = JsonlFixture::with(&format!("touch {}", marker.display()), ready, |driver| driver).await;
+        let fixture =
+            JsonlFixture::with(&format!("touch {}", marker.display()), ready, |driver| driver).await;
         let listener = socket.listen(16).unwrap();
-        let (restarted, ()) = tokio::join!(bed.restart(), respond(&listener, status));
+        let (restarted, ()) = tokio::join!(fixture.restart(), respond(&listener, status));
         let why = start_error(restarted);
         assert_eq!(why.reason, Reason::InUse);
         assert!(!marker.exists());

@@ -11,18 +11,18 @@ use crate::process::{MemoryCeiling, Process};
 
 /// The memory at the last measurement, in bytes; 0 if unknown.
 #[derive(Debug, Default)]
-pub(in crate::agent) struct MemoryGauge(AtomicU64);
+pub(super) struct MemoryGauge(AtomicU64);
 
 impl MemoryGauge {
     /// Measures the memory.
-    pub(in crate::agent) async fn measure(&self, process: &Process) -> Option<u64> {
+    pub(super) async fn measure(&self, process: &Process) -> Option<u64> {
         let bytes = process.memory().await;
         self.0.store(bytes.unwrap_or(0), Ordering::Relaxed);
         bytes
     }
 
     /// Returns the process's usage, while it runs.
-    pub(in crate::agent) fn usage_of(&self, process: &Process) -> Option<ProcessUsage> {
+    pub(super) fn usage_of(&self, process: &Process) -> Option<ProcessUsage> {
         if process.exit().is_some() {
             return None;
         }
@@ -33,7 +33,7 @@ impl MemoryGauge {
 
 /// Calls `look` every `interval`, and returns the reason for a restart once the memory is too high. Never returns
 /// without a ceiling, or once `look` says that the process is gone.
-pub(in crate::agent) async fn wait_until_over_ceiling<Look: Future<Output = Option<Option<u64>>>>(
+pub(super) async fn wait_until_over_ceiling<Look: Future<Output = Option<Option<u64>>>>(
     bytes_max: Option<u64>,
     interval: Duration,
     look: impl Fn() -> Look,

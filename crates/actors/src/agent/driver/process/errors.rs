@@ -4,39 +4,41 @@ use crate::error::{Error, Reason};
 use crate::process::{LaunchError, ProcessExit};
 
 /// Returns the error for a process that exited by itself.
-pub(in crate::agent) fn exited_error(exit: &ProcessExit) -> Error {
+pub(in crate::agent::driver) fn exited_error(exit: &ProcessExit) -> Error {
     let message =
         "The agent has ended by itself, and is to be restarted. Look into its last error if that repeats.";
     Error::new(Reason::AgentFailed).with_message(message).with_details(&format!("its process ended: {exit}"))
 }
 
 /// Returns the error for a process that was stopped.
-pub(in crate::agent) fn stopped_error() -> Error {
+pub(in crate::agent::driver) fn stopped_error() -> Error {
     Error::new(Reason::AgentFailed)
         .with_message("The agent was stopped. Start it, then try again.")
         .with_details("its process was stopped")
 }
 
 /// Returns the error for a process that is not running.
-pub(in crate::agent) fn not_running_error(details: &str) -> Error {
+pub(in crate::agent::driver) fn not_running_error(details: &str) -> Error {
     Error::new(Reason::AgentFailed)
-        .with_message("The agent is not there at the moment. Wait until it has been started, then try again.")
+        .with_message(
+            "The agent is not running at the moment. Wait until it has been started, then try again.",
+        )
         .with_details(details)
 }
 
 /// Returns the error for a process that could not be started or did not become ready.
-pub(in crate::agent) fn start_error(fault: &LaunchError) -> Error {
-    let error = match fault {
+pub(in crate::agent::driver) fn start_error(error: &LaunchError) -> Error {
+    let described = match error {
         LaunchError::AddressInUse => Error::new(Reason::InUse),
         _ => Error::new(Reason::AgentFailed).with_message(
             "The agent could not be started. Look into its last error, and check how it is configured.",
         ),
     };
-    error.with_details(&fault.to_string())
+    described.with_details(&error.to_string())
 }
 
 /// Returns the error for a process that ended during a message, and may have acted on it.
-pub(in crate::agent) fn outcome_unknown_error(why: &Error) -> Error {
+pub(in crate::agent::driver) fn outcome_unknown_error(why: &Error) -> Error {
     Error::outcome_unknown(why.clone()).with_message(
         "The agent ended while it was working on this, and may have done it. Look before sending it again.",
     )

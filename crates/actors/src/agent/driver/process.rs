@@ -1,0 +1,199 @@
+//! The managed process below the `process` and `acp` drivers: its start, its memory, its stop, and why it ended.
+
+pub(super) mod errors;
+mod memory;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::sync::MutexGuard;
+use tokio::time::Instant;
+
+use self::errors::{not_running_error, stopped_error};
+use self::memory::{MemoryGauge, wait_until_over_ceiling};
+use crate::agent::driver::ProcessUsage;
+use crate::agent::health::Observation;
+use crate::agent::updates::UpdateBroadcast;
+use crate::error::{Error, Secrets};
+use crate::process::{Launch, LaunchError, Process, ProcessManager};
+
+/// The default interval of memory measurements.
+const MEMORY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A process of an agent. Dropping it kills the process with all that it started.
+pub(super) struct ManagedProcess {
+    process: Process,
+    started_at: Instant,
+    /// The reason for ending a process that still runs.
+    kill_reason: Mutex<Option<Error>>,
+    /// The reason of a requested stop. Once set, it explains the end however the process exits.
+    stop_reason: Arc<OnceLock<Error>>,
+    memory: MemoryGauge,
+}
+
+impl ManagedProcess {
+    pub(super) async fn start(launch: &Launch, manager: &ProcessManager) -> Result<Self, LaunchError> {
+        Ok(Self {
+            process: launch.start(manager).await?,
+            started_at: Instant::now(),
+            kill_reason: Mutex::default(),
+            stop_reason: Arc::default(),
+            memory: MemoryGauge::default(),
+        })
+    }
+
+    pub(super) fn process(&self) -> &Process {
+        &self.process
+    }
+
+    pub(super) fn uptime_s(&self) -> f64 {
+        self.started_at.elapsed().as_secs_f64()
+    }
+
+    /// Returns the reason for ending a process that still runs.
+    pub(super) fn kill_reason(&self) -> Option<Error> {
+        self.kill_reason.lock().clone()
+    }
+
+    /// Returns the cell of the reason of a requested stop.
+    pub(super) fn stop_reason(&self) -> &Arc<OnceLock<Error>> {
+        &self.stop_reason
+    }
+
+    /// Notes that a stop is requested. Call it only if nothing has ended before, which keeps its own reason.
+    pub(super) fn note_stop(&self) {
+        let _ = self.stop_reason.set(self.kill_reason().unwrap_or_else(stopped_error));
+    }
+}
+
+/// An instance of an agent: a process and the talk with it.
+pub(super) trait Instance: Send + Sync + 'static {
+    fn managed(&self) -> &ManagedProcess;
+
+    /// Returns the agent's health.
+    fn observe(&self) -> impl Future<Output = Observation> + Send;
+
+    /// Resolves when the instance has ended. Keeps nothing of it alive.
+    fn ended(&self) -> BoxFuture<'static, ()>;
+
+    /// Stops the process, and returns when nothing of it is left.
+    fn stop(&self) -> impl Future<Output = ()> + Send;
+
+    /// Kills the process without waiting.
+    fn kill(&self);
+}
+
+/// Starts an agent's process, watches it, and stops it: the base of a driver. It runs one instance at a time.
+pub(super) struct ProcessHost<I> {
+    pub(super) launch: Launch,
+    pub(super) manager: ProcessManager,
+    pub(super) updates: UpdateBroadcast,
+    pub(super) secrets: Secrets,
+    pub(super) memory_bytes_max: Option<u64>,
+    pub(super) memory_interval: Duration,
+    restart_lock: tokio::sync::Mutex<()>,
+    instance: Mutex<Option<Arc<I>>>,
+}
+
+impl<I: Instance> ProcessHost<I> {
+    pub(super) fn new(launch: Launch, manager: ProcessManager) -> Self {
+        Self {
+            secrets: Secrets::default().with_environment(&launch.spec.env),
+            launch,
+            manager,
+            updates: UpdateBroadcast::default(),
+            memory_bytes_max: None,
+            memory_interval: MEMORY_INTERVAL,
+            restart_lock: tokio::sync::Mutex::default(),
+            instance: Mutex::default(),
+        }
+    }
+
+    /// Redacts these secrets beside those in the agent's own environment.
+    pub(super) fn set_secrets(&mut self, secrets: Secrets) {
+        self.secrets = secrets.with_environment(&self.launch.spec.env);
+    }
+
+    /// Waits until no other restart runs, and stops the current instance.
+    pub(super) async fn begin_restart(&self) -> MutexGuard<'_, ()> {
+        let restart = self.restart_lock.lock().await;
+        self.stop().await;
+        restart
+    }
+
+    pub(super) fn instance(&self) -> Option<Arc<I>> {
+        self.instance.lock().clone()
+    }
+
+    /// Returns the current instance, or the error for a process that is not running.
+    pub(super) fn running_instance(&self) -> Result<Arc<I>, Error> {
+        self.instance().ok_or_else(|| not_running_error("its process does not run"))
+    }
+
+    pub(super) fn set_instance(&self, instance: &Arc<I>) {
+        *self.instance.lock() = Some(Arc::clone(instance));
+    }
+
+    pub(super) async fn observe(&self) -> Observation {
+        match self.running_instance() {
+            Ok(instance) => instance.observe().await,
+            Err(why) => Observation::Exited { why },
+        }
+    }
+
+    /// Resolves when the instance has ended, or takes too much memory.
+    pub(super) async fn wait_for_failure(&self) -> Observation {
+        let Some(instance) = self.instance() else { return self.observe().await };
+        let ended = instance.ended();
+        // A weak reference, so that this does not keep the agent alive.
+        let instance = Arc::downgrade(&instance);
+        let memory = wait_until_over_ceiling(self.memory_bytes_max, self.memory_interval, || {
+            let instance = instance.clone();
+            async move {
+                let instance = instance.upgrade()?;
+                let managed = instance.managed();
+                Some(managed.memory.measure(&managed.process).await)
+            }
+        });
+        tokio::select! {
+            () = ended => self.observe().await,
+            why = memory => {
+                if let Some(instance) = instance.upgrade() {
+                    *instance.managed().kill_reason.lock() = Some(why.clone());
+                    // It must not grow until its restart is due.
+                    instance.stop().await;
+                }
+                Observation::Exited { why }
+            }
+        }
+    }
+
+    /// Stops the current instance, and returns it.
+    pub(super) async fn stop(&self) -> Option<Arc<I>> {
+        let instance = self.instance()?;
+        self.stop_instance(&instance).await;
+        Some(instance)
+    }
+
+    pub(super) async fn stop_instance(&self, instance: &Arc<I>) {
+        instance.stop().await;
+        // Another instance may have started meanwhile.
+        self.instance.lock().take_if(|now| Arc::ptr_eq(now, instance));
+    }
+
+    /// Kills the current instance without waiting.
+    pub(super) fn kill(&self) {
+        if let Some(instance) = self.instance.lock().take() {
+            instance.kill();
+        }
+    }
+
+    /// Returns the process's usage, while it runs.
+    pub(super) fn usage(&self) -> Option<ProcessUsage> {
+        let instance = self.instance()?;
+        let managed = instance.managed();
+        managed.memory.usage_of(&managed.process)
+    }
+}

@@ -392,7 +392,7 @@ async fn failure_on_restored_state_quarantines_it() {
         starting -> failed
         exited: error: the agent reports that it failed
         decision: restart, 4 of 9
-        agent_state_set_aside
+        agent_state_quarantined
         restarted, restored
         starting -> healthy
     "#]]);

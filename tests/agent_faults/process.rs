@@ -295,7 +295,7 @@ done
         healthy -> failed
         exited: error: its process ended: it exited with code 1
         decision: restart, 4 of 9
-        agent_state_set_aside
+        agent_state_quarantined
         restarted, restored
         starting -> healthy
     "#]]);

@@ -42,15 +42,15 @@ use tokio::sync::{mpsc, watch};
 /// The agent's capabilities, and its behaviour from the start.
 #[derive(Debug, Clone, Default)]
 pub struct Switches {
-    /// It resumes sessions.
+    /// The agent resumes sessions.
     pub resume: bool,
-    /// It loads sessions.
+    /// The agent loads sessions.
     pub load: bool,
-    /// It requires a login first.
+    /// The agent requires a login first.
     pub login: bool,
-    /// It answers nothing.
+    /// The agent answers nothing.
     pub mute: bool,
-    /// It exits when it is asked to resume a session.
+    /// The agent exits when it is asked to resume a session.
     pub fragile: bool,
     /// The version of the protocol that it speaks, if not 1.
     pub version: Option<u16>,
@@ -111,9 +111,9 @@ pub async fn serve(
         }
         Ok::<(), io::Error>(())
     };
-    let house = ExampleAgent(Arc::new(ExampleState { switches, lines, sessions: Mutex::default() }));
+    let agent = ExampleAgent(Arc::new(ExampleState { switches, lines, sessions: Mutex::default() }));
     tokio::select! {
-        served = house.serve(Lines::new(Box::pin(outgoing), Box::pin(incoming))) => served,
+        served = agent.serve(Lines::new(Box::pin(outgoing), Box::pin(incoming))) => served,
         written = writing => written.map_err(Error::into_internal_error),
     }
 }

@@ -29,7 +29,7 @@ impl ActivityMeter {
     }
 
     /// Counts a request that the agent starts to work on.
-    #[must_use = "it is at work for as long as this is kept"]
+    #[must_use = "the agent counts as working while this is kept"]
     pub fn begin(&self) -> ActivityGuard {
         let mut activity = self.lock();
         activity.in_flight += 1;

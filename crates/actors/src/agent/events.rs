@@ -155,8 +155,8 @@ pub struct MessageFailed {
 }
 
 impl MessageFailed {
-    pub(super) fn new(letter: MessageId, attempts: u32, error: &Error) -> Self {
-        Self { message_id: letter, attempts, code: error.code, reason: error.reason }
+    pub(super) fn new(message_id: MessageId, attempts: u32, error: &Error) -> Self {
+        Self { message_id, attempts, code: error.code, reason: error.reason }
     }
 }
 

@@ -21,17 +21,17 @@ const UPTIME_SLACK_S: f64 = 2.0;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentStatus {
-    /// It has not answered a check since its start, and is within its startup grace.
+    /// The agent has not answered a check since its start, and is within its startup grace.
     Starting,
-    /// It answers its checks.
+    /// The agent answers its checks.
     Healthy,
-    /// It reports problems, or missed a check.
+    /// The agent reports problems, or missed a check.
     Degraded,
-    /// It reports a failure, or missed too many checks; or its restarts are used up.
+    /// The agent reports a failure, or missed too many checks; or its restarts are used up.
     Failed,
-    /// It failed, and restarts soon.
+    /// The agent failed, and restarts soon.
     Restarting,
-    /// It was stopped.
+    /// The agent was stopped.
     Stopped,
     /// The backend is unreachable, so its state is unknown.
     Unknown,
@@ -74,7 +74,7 @@ impl HealthPolicy {
 /// The agent's activity, apart from answers to checks: a busy agent is not dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ActivitySigns {
-    /// Whether it is working on a request.
+    /// True if it is working on a request.
     pub is_working: bool,
     /// The time of its last progress, or of its last new request.
     pub progressed_at: Option<Duration>,
@@ -84,11 +84,11 @@ pub struct ActivitySigns {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReportedHealth {
-    /// It works.
+    /// The agent works.
     Healthy,
-    /// It works with problems.
+    /// The agent works with problems.
     Degraded,
-    /// It does not work.
+    /// The agent does not work.
     Failed,
 }
 
@@ -137,7 +137,7 @@ pub struct Outcome {
     pub change: Option<StatusChange>,
     /// The reason for a restart, if one is due.
     pub restart: Option<String>,
-    /// Whether the uptime shows that the agent was restarted from outside since the last answer.
+    /// True if the uptime shows that the agent was restarted from outside since the last answer.
     pub was_restarted_externally: bool,
     /// The time for which the agent has worked without progress, if that is why it restarts.
     pub stuck_for: Option<Duration>,
@@ -186,12 +186,13 @@ impl Health {
     ///
     /// An agent that is working, or made progress since the last check, does not fail for missed checks: it is busy,
     /// and so degraded. An agent that works without progress for `progress_timeout` fails whatever it answers.
-    pub fn observe(&mut self, observation: Observation, signs: ActivitySigns, now: Duration) -> Outcome {
-        let is_busy = signs.is_working || signs.progressed_at.is_some_and(|at| Some(at) > self.last_check);
+    pub fn observe(&mut self, observation: Observation, activity: ActivitySigns, now: Duration) -> Outcome {
+        let is_busy =
+            activity.is_working || activity.progressed_at.is_some_and(|at| Some(at) > self.last_check);
         self.last_check = Some(now);
         let mut was_restarted_elsewhere = false;
         let stuck_for =
-            self.stuck_for(signs, now).filter(|_| !matches!(observation, Observation::Exited { .. }));
+            self.stuck_for(activity, now).filter(|_| !matches!(observation, Observation::Exited { .. }));
         let to = match observation {
             Observation::Answered { reported, uptime_s, error_count } => {
                 was_restarted_elsewhere =
@@ -219,23 +220,23 @@ impl Health {
             return Outcome { was_restarted_externally: was_restarted_elsewhere, ..self.change_to(to, now) };
         };
         let limit = self.policy.progress_timeout;
-        let details = format!("it has been at work without progress for longer than {limit:?}");
-        let words = "The agent hangs: it works on something without getting on. It is restarted.";
-        self.last_error = Some(unhealthy_error(&details, words));
+        let details = format!("it has worked without progress for longer than {limit:?}");
+        let message = "The agent is stuck: it works without progress. It is being restarted.";
+        self.last_error = Some(unhealthy_error(&details, message));
         Outcome { stuck_for: Some(quiet), ..self.change_to(AgentStatus::Failed, now) }
     }
 
     /// Returns the time for which the agent has worked without progress, if it is over the limit.
-    fn stuck_for(&self, signs: ActivitySigns, now: Duration) -> Option<Duration> {
+    fn stuck_for(&self, activity: ActivitySigns, now: Duration) -> Option<Duration> {
         let is_limited = !self.policy.progress_timeout.is_zero();
-        let quiet = now.saturating_sub(signs.progressed_at?);
-        (is_limited && signs.is_working && quiet >= self.policy.progress_timeout).then_some(quiet)
+        let quiet = now.saturating_sub(activity.progressed_at?);
+        (is_limited && activity.is_working && quiet >= self.policy.progress_timeout).then_some(quiet)
     }
 
     /// Returns the delay of the next check from `now`: the interval, or less if the agent would be stuck before.
     #[must_use]
-    pub fn next_check_in(&self, signs: ActivitySigns, now: Duration) -> Duration {
-        let Some(progressed_at) = signs.progressed_at.filter(|_| signs.is_working) else {
+    pub fn next_check_in(&self, activity: ActivitySigns, now: Duration) -> Duration {
+        let Some(progressed_at) = activity.progressed_at.filter(|_| activity.is_working) else {
             return self.policy.interval;
         };
         if self.policy.progress_timeout.is_zero() {
@@ -270,7 +271,7 @@ impl Health {
                 self.was_healthy = true;
                 self.last_error = Some(unhealthy_error(
                     "the agent reports that it is degraded",
-                    "The agent reports that it works with trouble. Look into its log if that stays so.",
+                    "The agent reports that it works with problems. Look into its log if that persists.",
                 ));
                 AgentStatus::Degraded
             }

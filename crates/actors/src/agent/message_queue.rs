@@ -24,7 +24,7 @@ pub const DELIVERY_ATTEMPTS_MAX: u32 = 3;
 pub(super) struct QueuedMessage {
     /// The message.
     pub(super) message: AgentMessage,
-    /// Whether it may be delivered more than once.
+    /// True if it may be delivered more than once.
     pub(super) may_repeat: bool,
     /// The number of its deliveries.
     pub(super) attempts: u32,
@@ -97,58 +97,58 @@ impl MessageQueue {
     /// Returns a message in flight.
     #[must_use]
     pub(super) fn in_flight(&self, id: MessageId) -> Option<&QueuedMessage> {
-        self.in_flight.iter().find(|pending| pending.message.id == id)
+        self.in_flight.iter().find(|queued| queued.message.id == id)
     }
 
     /// Removes a message, which has ended.
     pub(super) fn remove(&mut self, id: MessageId) -> Option<QueuedMessage> {
-        if let Some(at) = self.in_flight.iter().position(|pending| pending.message.id == id) {
+        if let Some(at) = self.in_flight.iter().position(|queued| queued.message.id == id) {
             return Some(self.in_flight.swap_remove(at));
         }
-        let at = self.waiting.iter().position(|pending| pending.message.id == id)?;
+        let at = self.waiting.iter().position(|queued| queued.message.id == id)?;
         self.waiting.remove(at)
     }
 
     /// Returns a message that reached no agent to its place, as if it had not been delivered. Returns its earlier
     /// deliveries.
     pub(super) fn requeue(&mut self, id: MessageId) -> Option<u32> {
-        let at = self.in_flight.iter().position(|pending| pending.message.id == id)?;
-        let mut pending = self.in_flight.swap_remove(at);
-        pending.attempts = pending.attempts.saturating_sub(1);
-        let attempts = pending.attempts;
-        self.insert_in_order(pending);
+        let at = self.in_flight.iter().position(|queued| queued.message.id == id)?;
+        let mut queued = self.in_flight.swap_remove(at);
+        queued.attempts = queued.attempts.saturating_sub(1);
+        let attempts = queued.attempts;
+        self.insert_in_order(queued);
         Some(attempts)
     }
 
-    fn insert_in_order(&mut self, pending: QueuedMessage) {
-        let id = pending.message.id;
-        let place = self.waiting.iter().position(|other| other.message.id > id).unwrap_or(self.waiting.len());
-        self.waiting.insert(place, pending);
+    fn insert_in_order(&mut self, queued: QueuedMessage) {
+        let id = queued.message.id;
+        let index = self.waiting.iter().position(|other| other.message.id > id).unwrap_or(self.waiting.len());
+        self.waiting.insert(index, queued);
     }
 
     /// Notes that the connection broke, or the agent may have ended, during this delivery.
     pub(super) fn note_break(&mut self, id: MessageId) {
-        if let Some(pending) = self.in_flight.iter_mut().find(|pending| pending.message.id == id) {
-            pending.deaths.note_break();
+        if let Some(queued) = self.in_flight.iter_mut().find(|queued| queued.message.id == id) {
+            queued.deaths.note_break();
         }
     }
 
     /// Notes the same for all deliveries in flight.
     pub(super) fn note_break_of_all(&mut self) {
-        self.in_flight.iter_mut().for_each(|pending| pending.deaths.note_break());
+        self.in_flight.iter_mut().for_each(|queued| queued.deaths.note_break());
     }
 
     /// Notes that the agent is alive; returns whether that changed anything.
     pub(super) fn note_alive(&mut self) -> bool {
-        let open = self.pending_mut().filter(|pending| pending.deaths.is_open());
-        open.map(|pending| pending.deaths.note_alive()).count() > 0
+        let open = self.pending_mut().filter(|queued| queued.deaths.is_open());
+        open.map(|queued| queued.deaths.note_alive()).count() > 0
     }
 
     /// Notes that the agent or its backend has ended. Returns whether that changed anything, and removes the messages
     /// to quarantine.
     pub(super) fn note_gone(&mut self) -> (bool, Vec<QueuedMessage>) {
-        let open = self.pending_mut().filter(|pending| pending.deaths.is_open());
-        let exceeded: Vec<_> = open.map(|pending| (pending.message.id, pending.deaths.note_gone())).collect();
+        let open = self.pending_mut().filter(|queued| queued.deaths.is_open());
+        let exceeded: Vec<_> = open.map(|queued| (queued.message.id, queued.deaths.note_gone())).collect();
         let poison = exceeded.iter().filter(|(_, is_poison)| *is_poison);
         (!exceeded.is_empty(), poison.filter_map(|(id, _)| self.remove(*id)).collect())
     }
@@ -159,33 +159,33 @@ impl MessageQueue {
 
     /// Ends a broken delivery, of which the agent's progress is unknown.
     pub(super) fn fail_delivery(&mut self, id: MessageId) -> Option<DeliveryFailure> {
-        let at = self.in_flight.iter().position(|pending| pending.message.id == id)?;
-        let pending = self.in_flight.swap_remove(at);
-        if !pending.may_repeat || pending.attempts >= DELIVERY_ATTEMPTS_MAX {
-            return Some(DeliveryFailure::Unknown(pending));
+        let at = self.in_flight.iter().position(|queued| queued.message.id == id)?;
+        let queued = self.in_flight.swap_remove(at);
+        if !queued.may_repeat || queued.attempts >= DELIVERY_ATTEMPTS_MAX {
+            return Some(DeliveryFailure::Unknown(queued));
         }
-        self.insert_in_order(pending.clone());
-        Some(DeliveryFailure::Retry(pending))
+        self.insert_in_order(queued.clone());
+        Some(DeliveryFailure::Retry(queued))
     }
 
     /// Ends all deliveries in flight as broken, in order.
     pub(super) fn fail_all_deliveries(&mut self) -> Vec<DeliveryFailure> {
-        let mut ids: Vec<_> = self.in_flight.iter().map(|pending| pending.message.id).collect();
+        let mut ids: Vec<_> = self.in_flight.iter().map(|queued| queued.message.id).collect();
         ids.sort_unstable();
         ids.into_iter().filter_map(|id| self.fail_delivery(id)).collect()
     }
 
     /// Removes the waiting messages for which `leaves` returns true.
     pub(super) fn extract_waiting(&mut self, leaves: impl Fn(&QueuedMessage) -> bool) -> Vec<QueuedMessage> {
-        let (left, kept) = std::mem::take(&mut self.waiting).into_iter().partition(|pending| leaves(pending));
-        self.waiting = kept;
+        let (left, rest) = std::mem::take(&mut self.waiting).into_iter().partition(|queued| leaves(queued));
+        self.waiting = rest;
         Vec::from_iter::<VecDeque<_>>(left)
     }
 
     /// Returns the earliest deadline of the waiting messages.
     #[must_use]
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        self.waiting.iter().filter_map(|pending| pending.deadline).min()
+        self.waiting.iter().filter_map(|queued| queued.deadline).min()
     }
 
     /// Returns the number of waiting messages.
@@ -209,40 +209,40 @@ mod tests {
 
     const NEVER: Option<Duration> = None;
 
-    fn enqueue(mail: &mut MessageQueue, may_repeat: bool) -> MessageId {
-        mail.enqueue(json!("x"), may_repeat, NEVER).unwrap()
+    fn enqueue(queue: &mut MessageQueue, may_repeat: bool) -> MessageId {
+        queue.enqueue(json!("x"), may_repeat, NEVER).unwrap()
     }
 
     #[test]
     fn start_next_keeps_order_and_in_flight_limit() {
-        let mut mail = MessageQueue::default();
-        let ids: Vec<_> = (0..3).map(|_| enqueue(&mut mail, false)).collect();
+        let mut queue = MessageQueue::default();
+        let ids: Vec<_> = (0..3).map(|_| enqueue(&mut queue, false)).collect();
         assert_eq!(
-            (mail.start_next(2), mail.start_next(2), mail.start_next(2)),
+            (queue.start_next(2), queue.start_next(2), queue.start_next(2)),
             (Some(ids[0]), Some(ids[1]), None)
         );
-        assert!(mail.remove(ids[0]).is_some());
-        assert_eq!(mail.start_next(2), Some(ids[2]));
-        assert!(mail.remove(ids[0]).is_none(), "a letter has one fate");
+        assert!(queue.remove(ids[0]).is_some());
+        assert_eq!(queue.start_next(2), Some(ids[2]));
+        assert!(queue.remove(ids[0]).is_none(), "a message ends once");
     }
 
     #[test]
     fn fail_delivery_is_unknown_unless_repeat_is_allowed() {
-        let mut mail = MessageQueue::default();
+        let mut queue = MessageQueue::default();
         let (once, often, behind) =
-            (enqueue(&mut mail, false), enqueue(&mut mail, true), enqueue(&mut mail, false));
-        assert_eq!((mail.start_next(2), mail.start_next(2)), (Some(once), Some(often)));
-        let broken: Vec<_> = mail
+            (enqueue(&mut queue, false), enqueue(&mut queue, true), enqueue(&mut queue, false));
+        assert_eq!((queue.start_next(2), queue.start_next(2)), (Some(once), Some(often)));
+        let failure: Vec<_> = queue
             .fail_all_deliveries()
             .into_iter()
-            .map(|broken| match broken {
-                DeliveryFailure::Retry(pending) => (pending.message.id, true),
-                DeliveryFailure::Unknown(pending) => (pending.message.id, false),
+            .map(|failure| match failure {
+                DeliveryFailure::Retry(queued) => (queued.message.id, true),
+                DeliveryFailure::Unknown(queued) => (queued.message.id, false),
             })
             .collect();
-        assert_eq!(broken, [(once, false), (often, true)]);
+        assert_eq!(failure, [(once, false), (often, true)]);
         assert_eq!(
-            (mail.start_next(2), mail.start_next(2)),
+            (queue.start_next(2), queue.start_next(2)),
             (Some(often), Some(behind)),
             "it goes before those behind it"
         );
@@ -250,45 +250,45 @@ mod tests {
 
     #[test]
     fn fail_delivery_at_attempts_max_is_unknown() {
-        let mut mail = MessageQueue::default();
-        let id = enqueue(&mut mail, true);
+        let mut queue = MessageQueue::default();
+        let id = enqueue(&mut queue, true);
         for _ in 1..DELIVERY_ATTEMPTS_MAX {
-            assert_eq!(mail.start_next(1), Some(id));
-            assert!(matches!(mail.fail_delivery(id), Some(DeliveryFailure::Retry(_))));
+            assert_eq!(queue.start_next(1), Some(id));
+            assert!(matches!(queue.fail_delivery(id), Some(DeliveryFailure::Retry(_))));
         }
-        assert_eq!(mail.start_next(1), Some(id));
-        assert!(matches!(mail.fail_delivery(id), Some(DeliveryFailure::Unknown(_))));
-        assert_eq!(mail.start_next(1), None);
+        assert_eq!(queue.start_next(1), Some(id));
+        assert!(matches!(queue.fail_delivery(id), Some(DeliveryFailure::Unknown(_))));
+        assert_eq!(queue.start_next(1), None);
     }
 
     #[test]
     fn enqueue_full_queue_is_none() {
-        let mut mail = MessageQueue::default();
+        let mut queue = MessageQueue::default();
         for _ in 0..MESSAGES_WAITING_MAX {
-            enqueue(&mut mail, false);
+            enqueue(&mut queue, false);
         }
-        assert_eq!(mail.enqueue(json!("x"), false, NEVER), None);
+        assert_eq!(queue.enqueue(json!("x"), false, NEVER), None);
     }
 
     #[test]
     fn extract_waiting_expired_keeps_order_of_the_rest() {
-        let mut mail = MessageQueue::default();
+        let mut queue = MessageQueue::default();
         let deadlines = [Some(5), None, Some(3), Some(9)].map(|s| s.map(Duration::from_secs));
-        let ids = deadlines.map(|deadline| mail.enqueue(json!("x"), false, deadline).unwrap());
-        assert_eq!(mail.next_deadline(), Some(Duration::from_secs(3)));
+        let ids = deadlines.map(|deadline| queue.enqueue(json!("x"), false, deadline).unwrap());
+        assert_eq!(queue.next_deadline(), Some(Duration::from_secs(3)));
         let left =
-            mail.extract_waiting(|pending| pending.deadline.is_some_and(|at| at <= Duration::from_secs(5)));
-        assert_eq!(left.iter().map(|pending| pending.message.id).collect::<Vec<_>>(), [ids[0], ids[2]]);
-        assert_eq!((mail.start_next(9), mail.start_next(9)), (Some(ids[1]), Some(ids[3])));
+            queue.extract_waiting(|queued| queued.deadline.is_some_and(|at| at <= Duration::from_secs(5)));
+        assert_eq!(left.iter().map(|queued| queued.message.id).collect::<Vec<_>>(), [ids[0], ids[2]]);
+        assert_eq!((queue.start_next(9), queue.start_next(9)), (Some(ids[1]), Some(ids[3])));
     }
 
     #[test]
     fn queue_json_round_trip_drops_deadlines() {
-        let mut mail = MessageQueue::default();
-        enqueue(&mut mail, true);
-        enqueue(&mut mail, false);
-        mail.start_next(1);
-        let read: MessageQueue = serde_json::from_str(&serde_json::to_string(&mail).unwrap()).unwrap();
-        assert_eq!(read, mail);
+        let mut queue = MessageQueue::default();
+        enqueue(&mut queue, true);
+        enqueue(&mut queue, false);
+        queue.start_next(1);
+        let read: MessageQueue = serde_json::from_str(&serde_json::to_string(&queue).unwrap()).unwrap();
+        assert_eq!(read, queue);
     }
 }

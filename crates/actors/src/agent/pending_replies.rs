@@ -66,7 +66,7 @@ impl PendingReplies {
 
     /// Ends a message whose deadline has passed, unless it is being delivered or has ended. Returns the error that
     /// its sender gets. This works while no incarnation of the actor runs. The caller records the end.
-    #[must_use = "what became of the letter is to be recorded"]
+    #[must_use = "record what became of the message"]
     pub fn expire(&self, id: MessageId) -> Option<Error> {
         let mut waiting = self.lock();
         if waiting.replies.get(&id).is_none_or(|(_, is_handed_out)| *is_handed_out) {
@@ -85,14 +85,14 @@ impl PendingReplies {
     pub(super) fn fail_all(&self, error: impl Fn(bool) -> Error) -> Vec<(MessageId, Error)> {
         let replies = std::mem::take(&mut self.lock().replies);
         self.lock().answered.extend(replies.keys().copied());
-        let mut told = Vec::with_capacity(replies.len());
+        let mut failed = Vec::with_capacity(replies.len());
         for (id, (reply, is_handed_out)) in replies {
             let error = error(is_handed_out);
-            told.push((id, error.clone()));
+            failed.push((id, error.clone()));
             reply.send(Err(error));
         }
-        told.sort_unstable_by_key(|(id, _)| *id);
-        told
+        failed.sort_unstable_by_key(|(id, _)| *id);
+        failed
     }
 
     /// Takes the messages that were answered while no incarnation could remove them from its queue.

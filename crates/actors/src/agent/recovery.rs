@@ -66,10 +66,10 @@ pub enum Recovery {
 /// recovery stays pending until all of that has succeeded.
 pub(super) async fn recover(
     driver: &dyn Driver,
-    debts: &PendingRecovery,
-    kept: Option<Arc<str>>,
+    pending: &PendingRecovery,
+    saved: Option<Arc<str>>,
 ) -> Recovery {
-    match run_recovery(driver, debts, kept).await {
+    match run_recovery(driver, pending, saved).await {
         Ok(()) => Recovery::Done,
         Err(error) => Recovery::Failed(error),
     }
@@ -77,10 +77,10 @@ pub(super) async fn recover(
 
 async fn run_recovery(
     driver: &dyn Driver,
-    debts: &PendingRecovery,
-    kept: Option<Arc<str>>,
+    pending: &PendingRecovery,
+    saved: Option<Arc<str>>,
 ) -> Result<(), DriverError> {
-    if !debts.should_restart() {
+    if !pending.should_restart() {
         match driver.check().await {
             // The actor had crashed, or something else restarted the agent.
             Observation::Answered {
@@ -88,24 +88,24 @@ async fn run_recovery(
             } => {}
             Observation::Unreachable { why } => return Err(DriverError::Unreachable(why)),
             Observation::Answered { .. } | Observation::Missed { .. } | Observation::Exited { .. } => {
-                debts.request_restart();
+                pending.request_restart();
             }
         }
     }
-    if debts.should_restart() {
+    if pending.should_restart() {
         // From here on the agent may lose its state at any moment, whatever the restart returns.
-        debts.request_state_restore();
+        pending.request_state_restore();
         driver.restart().await?;
-        debts.is_restart_pending.store(false, Ordering::SeqCst);
+        pending.is_restart_pending.store(false, Ordering::SeqCst);
     }
-    if debts.should_restore_state() {
-        if let Some(kept) = kept {
+    if pending.should_restore_state() {
+        if let Some(saved) = saved {
             let state =
-                serde_json::from_str(&kept).map_err(|error| DriverError::failed(&error.to_string()))?;
+                serde_json::from_str(&saved).map_err(|error| DriverError::failed(&error.to_string()))?;
             driver.write_state(state).await?;
-            debts.unconfirmed_restores.fetch_add(1, Ordering::SeqCst);
+            pending.unconfirmed_restores.fetch_add(1, Ordering::SeqCst);
         }
-        debts.is_state_pending.store(false, Ordering::SeqCst);
+        pending.is_state_pending.store(false, Ordering::SeqCst);
     }
     Ok(())
 }

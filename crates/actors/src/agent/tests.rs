@@ -83,11 +83,11 @@ impl Driver for ScriptedDriver {
         std::future::ready(Ok(AgentState::Known(json!({"memory": 7})))).boxed()
     }
 
-    fn deliver(&self, letter: AgentMessage) -> BoxFuture<'_, Result<Value, Error>> {
-        self.delivered.lock().push(letter.body.clone());
+    fn deliver(&self, message: AgentMessage) -> BoxFuture<'_, Result<Value, Error>> {
+        self.delivered.lock().push(message.body.clone());
         let ending = self.deliveries.lock().pop_front();
         match ending {
-            None => std::future::ready(Ok(letter.body)).boxed(),
+            None => std::future::ready(Ok(message.body)).boxed(),
             Some(DeliveryScript::Never) => std::future::pending().boxed(),
             Some(DeliveryScript::Error(error)) => std::future::ready(Err(error)).boxed(),
         }
@@ -148,30 +148,30 @@ struct AgentActorFixture {
 }
 
 impl AgentActorFixture {
-    async fn new(script: &Arc<ScriptedDriver>) -> Self {
-        Self::with(script, policy(), None).await
+    async fn new(driver: &Arc<ScriptedDriver>) -> Self {
+        Self::with(driver, policy(), None).await
     }
 
-    async fn with_store(script: &Arc<ScriptedDriver>, store: Option<&Arc<MemoryStore>>) -> Self {
-        Self::with(script, policy(), store).await
+    async fn with_store(driver: &Arc<ScriptedDriver>, store: Option<&Arc<MemoryStore>>) -> Self {
+        Self::with(driver, policy(), store).await
     }
 
     async fn with(
-        script: &Arc<ScriptedDriver>,
+        driver: &Arc<ScriptedDriver>,
         health: HealthPolicy,
         store: Option<&Arc<MemoryStore>>,
     ) -> Self {
         let away = watch::Sender::new(false);
-        let debts = Arc::<PendingRecovery>::default();
+        let pending_recovery = Arc::<PendingRecovery>::default();
         let callers = Arc::<PendingReplies>::default();
         let board = AgentReports::default();
         let actor = AgentActor {
             id: "planner".to_owned(),
-            driver: Arc::clone(script) as Arc<dyn Driver>,
+            driver: Arc::clone(driver) as Arc<dyn Driver>,
             health: Arc::new(health),
             first_check_within: Duration::ZERO,
             pending_replies: Arc::clone(&callers),
-            pending_recovery: Arc::clone(&debts),
+            pending_recovery: Arc::clone(&pending_recovery),
             is_backend_unavailable: away.subscribe(),
             reports: board.clone(),
         };
@@ -191,7 +191,7 @@ impl AgentActorFixture {
         Self {
             runtime,
             planner,
-            pending_recovery: debts,
+            pending_recovery,
             pending_replies: callers,
             reports: board,
             backend_unavailable: away,
@@ -229,107 +229,107 @@ use AgentStatus::{Degraded, Failed, Healthy, Starting, Unknown};
 
 #[tokio::test(start_paused = true)]
 async fn failed_agent_restarts_after_delay_with_its_state() {
-    let script = ScriptedDriver::answering([healthy(), healthy(), failed()]);
-    let mut scene = AgentActorFixture::new(&script).await;
-    assert_eq!(scene.next_status_change().await, (Starting, Healthy));
-    assert_eq!(scene.next_status_change().await, (Healthy, Failed));
-    let exited = scene.next_event_of("actor_exited").await;
+    let driver = ScriptedDriver::answering([healthy(), healthy(), failed()]);
+    let mut fixture = AgentActorFixture::new(&driver).await;
+    assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
+    assert_eq!(fixture.next_status_change().await, (Healthy, Failed));
+    let exited = fixture.next_event_of("actor_exited").await;
     assert_eq!(exited.fields["message"], "the agent reports that it failed");
-    assert_eq!(*script.restarts.lock(), 0);
-    let restarted = scene.next_event_of("actor_restarted").await;
+    assert_eq!(*driver.restarts.lock(), 0);
+    let restarted = fixture.next_event_of("actor_restarted").await;
     assert_eq!(restarted.mono_ms - exited.mono_ms, 5000);
-    assert_eq!(*script.restarts.lock(), 1);
-    assert_eq!(*script.written.lock(), [json!({"memory": 7})]);
-    assert_eq!(scene.next_status_change().await, (Starting, Healthy));
+    assert_eq!(*driver.restarts.lock(), 1);
+    assert_eq!(*driver.written.lock(), [json!({"memory": 7})]);
+    assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
 }
 
 #[tokio::test(start_paused = true)]
 async fn state_read_just_before_failure_is_not_saved() {
-    let script = ScriptedDriver::answering([healthy(), failed()]);
-    let mut scene = AgentActorFixture::new(&script).await;
-    scene.next_event_of("actor_restarted").await;
-    assert_eq!(*script.restarts.lock(), 1);
-    assert!(script.written.lock().is_empty());
+    let driver = ScriptedDriver::answering([healthy(), failed()]);
+    let mut fixture = AgentActorFixture::new(&driver).await;
+    fixture.next_event_of("actor_restarted").await;
+    assert_eq!(*driver.restarts.lock(), 1);
+    assert!(driver.written.lock().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn missed_check_during_outage_is_unknown() {
-    let script = ScriptedDriver::answering([healthy()]);
-    let mut scene = AgentActorFixture::new(&script).await;
-    assert_eq!(scene.next_status_change().await, (Starting, Healthy));
-    script.set_answers([missed()]);
-    scene.backend_unavailable.send_replace(true);
-    assert_eq!(scene.next_status_change().await, (Healthy, Unknown));
+    let driver = ScriptedDriver::answering([healthy()]);
+    let mut fixture = AgentActorFixture::new(&driver).await;
+    assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
+    driver.set_answers([missed()]);
+    fixture.backend_unavailable.send_replace(true);
+    assert_eq!(fixture.next_status_change().await, (Healthy, Unknown));
     tokio::time::sleep(s(600)).await;
-    assert_eq!(scene.status(), Unknown);
-    assert_eq!(*script.restarts.lock(), 0);
-    script.set_answers([healthy()]);
-    let before = scene.runtime.now();
-    scene.backend_unavailable.send_replace(false);
-    assert_eq!(scene.next_status_change().await, (Unknown, Healthy));
-    assert_eq!(scene.runtime.now(), before, "the agent is checked as soon as the link is back");
+    assert_eq!(fixture.status(), Unknown);
+    assert_eq!(*driver.restarts.lock(), 0);
+    driver.set_answers([healthy()]);
+    let before = fixture.runtime.now();
+    fixture.backend_unavailable.send_replace(false);
+    assert_eq!(fixture.next_status_change().await, (Unknown, Healthy));
+    assert_eq!(fixture.runtime.now(), before, "the agent is checked as soon as the link is back");
 }
 
 #[tokio::test(start_paused = true)]
 async fn actor_crash_does_not_restart_healthy_agent() {
-    let script = ScriptedDriver::answering([healthy()]);
-    let mut scene = AgentActorFixture::new(&script).await;
-    drop(scene.planner.inject_panic().unwrap());
-    scene.next_event_of("actor_restarted").await;
-    assert_eq!(*script.restarts.lock(), 0);
+    let driver = ScriptedDriver::answering([healthy()]);
+    let mut fixture = AgentActorFixture::new(&driver).await;
+    drop(fixture.planner.inject_panic().unwrap());
+    fixture.next_event_of("actor_restarted").await;
+    assert_eq!(*driver.restarts.lock(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn requested_restart_of_healthy_agent_keeps_its_state() {
-    let script = ScriptedDriver::answering([healthy()]);
-    let scene = AgentActorFixture::new(&script).await;
-    while scene.reports.get("planner").unwrap().state_saved_at.is_none() {
+    let driver = ScriptedDriver::answering([healthy()]);
+    let fixture = AgentActorFixture::new(&driver).await;
+    while fixture.reports.get("planner").unwrap().state_saved_at.is_none() {
         tokio::time::sleep(s(1)).await;
     }
-    scene.pending_recovery.request_restart();
-    scene.runtime.root().restart("planner").await.unwrap();
-    assert_eq!(scene.planner.call(AgentCommand::AwaitRecovery).await, Ok(Ok(())));
-    assert_eq!(*script.restarts.lock(), 1);
-    assert_eq!(*script.written.lock(), [json!({"memory": 7})]);
+    fixture.pending_recovery.request_restart();
+    fixture.runtime.root().restart("planner").await.unwrap();
+    assert_eq!(fixture.planner.call(AgentCommand::AwaitRecovery).await, Ok(Ok(())));
+    assert_eq!(*driver.restarts.lock(), 1);
+    assert_eq!(*driver.written.lock(), [json!({"memory": 7})]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn missed_checks_degrade_before_they_fail() {
-    let script = ScriptedDriver::answering([healthy(), missed()]);
-    let mut scene = AgentActorFixture::new(&script).await;
-    assert_eq!(scene.next_status_change().await, (Starting, Healthy));
-    assert_eq!(scene.next_status_change().await, (Healthy, Degraded));
-    assert_eq!(scene.next_status_change().await, (Degraded, Failed));
+    let driver = ScriptedDriver::answering([healthy(), missed()]);
+    let mut fixture = AgentActorFixture::new(&driver).await;
+    assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
+    assert_eq!(fixture.next_status_change().await, (Healthy, Degraded));
+    assert_eq!(fixture.next_status_change().await, (Degraded, Failed));
 }
 
 #[tokio::test(start_paused = true)]
 async fn failed_state_restore_is_retried_by_next_incarnation() {
-    let script = ScriptedDriver::answering([healthy(), healthy(), failed()]);
-    let mut scene = AgentActorFixture::new(&script).await;
-    scene.next_event_of("decision").await;
+    let driver = ScriptedDriver::answering([healthy(), healthy(), failed()]);
+    let mut fixture = AgentActorFixture::new(&driver).await;
+    fixture.next_event_of("decision").await;
     // The restart succeeds, and then the state is refused three times.
     let refusal = || DriverError::failed("503");
-    script.refused_writes.lock().extend([refusal(), refusal(), refusal()]);
+    driver.refused_writes.lock().extend([refusal(), refusal(), refusal()]);
     for _ in 0..3 {
-        scene.next_event_of("decision").await;
-        assert!(script.written.lock().is_empty());
+        fixture.next_event_of("decision").await;
+        assert!(driver.written.lock().is_empty());
     }
-    assert_eq!(scene.next_status_change().await, (Starting, Healthy));
-    assert_eq!(*script.written.lock(), [json!({"memory": 7})]);
-    assert_eq!(*script.restarts.lock(), 1, "the agent itself was restarted once");
+    assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
+    assert_eq!(*driver.written.lock(), [json!({"memory": 7})]);
+    assert_eq!(*driver.restarts.lock(), 1, "the agent itself was restarted once");
 }
 
 #[tokio::test(start_paused = true)]
 async fn outage_during_restart_costs_no_budget_and_retries() {
-    let script = ScriptedDriver::answering([healthy(), healthy(), failed()]);
-    let mut scene = AgentActorFixture::new(&script).await;
-    scene.next_event_of("decision").await;
+    let driver = ScriptedDriver::answering([healthy(), healthy(), failed()]);
+    let mut fixture = AgentActorFixture::new(&driver).await;
+    fixture.next_event_of("decision").await;
     let away = || DriverError::Unreachable(Error::new(Reason::ConnectionRefused));
-    script.refused_restarts.lock().extend([away(), away(), away()]);
-    assert_eq!(scene.next_status_change().await, (Starting, Unknown));
-    assert_eq!(scene.next_status_change().await, (Unknown, Healthy));
-    assert_eq!((*script.restarts.lock(), script.written.lock().len()), (1, 1));
-    assert_eq!(scene.runtime.tree().find("root/planner").unwrap().info.generation, 2);
+    driver.refused_restarts.lock().extend([away(), away(), away()]);
+    assert_eq!(fixture.next_status_change().await, (Starting, Unknown));
+    assert_eq!(fixture.next_status_change().await, (Unknown, Healthy));
+    assert_eq!((*driver.restarts.lock(), driver.written.lock().len()), (1, 1));
+    assert_eq!(fixture.runtime.tree().find("root/planner").unwrap().info.generation, 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -339,10 +339,10 @@ async fn external_restart_restores_state() {
         uptime_s: Some(uptime_s),
         error_count: Some(0),
     };
-    let script = ScriptedDriver::answering([says(100.0), says(100.0), says(5.0)]);
-    let mut scene = AgentActorFixture::new(&script).await;
-    assert_eq!(scene.next_status_change().await, (Starting, Healthy));
+    let driver = ScriptedDriver::answering([says(100.0), says(100.0), says(5.0)]);
+    let mut fixture = AgentActorFixture::new(&driver).await;
+    assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
     tokio::time::sleep(s(40)).await;
-    assert_eq!(*script.written.lock(), [json!({"memory": 7})]);
-    assert_eq!(*script.restarts.lock(), 0);
+    assert_eq!(*driver.written.lock(), [json!({"memory": 7})]);
+    assert_eq!(*driver.restarts.lock(), 0);
 }

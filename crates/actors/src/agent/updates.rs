@@ -45,7 +45,7 @@ pub struct AgentUpdate {
     /// The name of the question.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ask: Option<String>,
-    /// Whether it repeats an earlier update, since a session is being resumed.
+    /// True if it repeats an earlier update, since a session is being resumed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_replay: bool,
     /// The content.
@@ -132,10 +132,10 @@ impl UpdateBroadcast {
         let bytes = update.memory_bytes();
         let slot = Arc::new(Mutex::new(Some(Arc::new(update))));
         let handle = Arc::downgrade(&slot);
-        let mut ledger = channel.unread.lock();
+        let mut unread = channel.unread.lock();
         // An error says that there are no subscribers, which is no failure.
         if channel.sender.send(slot).is_ok() {
-            ledger.push(handle, bytes);
+            unread.push(handle, bytes);
         }
     }
 
@@ -161,9 +161,9 @@ impl UnreadUpdates {
         self.bytes = self.bytes.saturating_add(bytes);
         // An update that was received but not returned yet counts too, so one more than the channel's capacity may be
         // held.
-        let is_too_much = |ledger: &Self| {
-            ledger.waiting.len() > UPDATES_BUFFERED_MAX
-                || ledger.bytes > UPDATE_BYTES_BUFFERED_MAX && ledger.waiting.len() > 1
+        let is_too_much = |unread: &Self| {
+            unread.waiting.len() > UPDATES_BUFFERED_MAX
+                || unread.bytes > UPDATE_BYTES_BUFFERED_MAX && unread.waiting.len() > 1
         };
         while is_too_much(self) {
             if let Some(slot) = self.pop_oldest() {
@@ -226,19 +226,19 @@ mod tests {
 
     #[tokio::test]
     async fn slow_subscriber_gets_missed_count_then_the_rest() {
-        let feed = UpdateBroadcast::default();
-        let mut listener = feed.subscribe();
+        let updates = UpdateBroadcast::default();
+        let mut subscription = updates.subscribe();
         for number in 0..UPDATES_BUFFERED_MAX + 5 {
-            feed.publish(AgentUpdate::new(UpdateKind::Message, json!(number)));
+            updates.publish(AgentUpdate::new(UpdateKind::Message, json!(number)));
         }
-        assert_eq!(listener.next().await, Some(UpdateEvent::Missed(5)));
+        assert_eq!(subscription.next().await, Some(UpdateEvent::Missed(5)));
         let next = AgentUpdate::new(UpdateKind::Message, json!(5));
-        assert_eq!(listener.next().await, Some(UpdateEvent::Update(Arc::new(next))));
-        drop(feed);
+        assert_eq!(subscription.next().await, Some(UpdateEvent::Update(Arc::new(next))));
+        drop(updates);
         for _ in 6..UPDATES_BUFFERED_MAX + 5 {
-            assert!(matches!(listener.next().await, Some(UpdateEvent::Update(_))));
+            assert!(matches!(subscription.next().await, Some(UpdateEvent::Update(_))));
         }
-        assert_eq!(listener.next().await, None);
+        assert_eq!(subscription.next().await, None);
     }
     fn large_update(number: u8) -> AgentUpdate {
         AgentUpdate::new(UpdateKind::Message, json!([number, "x".repeat(1 << 20)]))
@@ -252,9 +252,9 @@ mod tests {
     }
 
     /// Returns the number of updates that the broadcast holds, and their memory.
-    fn buffered(feed: &UpdateBroadcast) -> (usize, usize) {
-        let ledger = feed.0.get().unwrap().unread.lock();
-        let held: Vec<usize> = ledger
+    fn buffered(updates: &UpdateBroadcast) -> (usize, usize) {
+        let unread = updates.0.get().unwrap().unread.lock();
+        let held: Vec<usize> = unread
             .waiting
             .iter()
             .filter_map(|(slot, _)| Some(slot.upgrade()?.lock().as_ref()?.memory_bytes()))
@@ -264,56 +264,56 @@ mod tests {
 
     #[tokio::test]
     async fn unread_updates_are_bounded_by_bytes_oldest_first() {
-        let feed = UpdateBroadcast::default();
-        let mut listener = feed.subscribe();
+        let updates = UpdateBroadcast::default();
+        let mut subscription = updates.subscribe();
         for number in 0..100 {
-            feed.publish(large_update(number));
-            let (updates, bytes) = buffered(&feed);
+            updates.publish(large_update(number));
+            let (updates, bytes) = buffered(&updates);
             assert!(updates <= 3 && bytes <= UPDATE_BYTES_BUFFERED_MAX, "{number}: {updates} {bytes}");
         }
-        assert_eq!(listener.next().await, Some(UpdateEvent::Missed(97)));
+        assert_eq!(subscription.next().await, Some(UpdateEvent::Missed(97)));
         // Updates that it has not read are still evicted.
-        feed.publish(large_update(100));
-        assert_eq!(listener.next().await, Some(UpdateEvent::Missed(1)));
-        assert_eq!(number(listener.next().await), json!(98));
-        assert_eq!(number(listener.next().await), json!(99));
-        drop(feed);
-        assert_eq!(number(listener.next().await), json!(100));
-        assert_eq!(listener.next().await, None);
+        updates.publish(large_update(100));
+        assert_eq!(subscription.next().await, Some(UpdateEvent::Missed(1)));
+        assert_eq!(number(subscription.next().await), json!(98));
+        assert_eq!(number(subscription.next().await), json!(99));
+        drop(updates);
+        assert_eq!(number(subscription.next().await), json!(100));
+        assert_eq!(subscription.next().await, None);
     }
 
     #[tokio::test]
     async fn fast_subscriber_misses_nothing_beside_a_slow_one() {
-        let feed = UpdateBroadcast::default();
-        let (mut quick, mut slow) = (feed.subscribe(), feed.subscribe());
-        for told in 0..10 {
-            feed.publish(large_update(told));
-            assert_eq!(number(quick.next().await), json!(told));
+        let updates = UpdateBroadcast::default();
+        let (mut quick, mut slow) = (updates.subscribe(), updates.subscribe());
+        for index in 0..10 {
+            updates.publish(large_update(index));
+            assert_eq!(number(quick.next().await), json!(index));
         }
         assert_eq!(slow.next().await, Some(UpdateEvent::Missed(7)));
         assert_eq!(number(slow.next().await), json!(7));
         drop(slow);
-        feed.publish(large_update(10));
-        assert_eq!(buffered(&feed).0, 1, "nobody waits for the others any more");
+        updates.publish(large_update(10));
+        assert_eq!(buffered(&updates).0, 1, "nobody waits for the others any more");
     }
 
     #[tokio::test]
     async fn oversized_update_is_buffered_alone() {
-        let feed = UpdateBroadcast::default();
-        let mut listener = feed.subscribe();
-        feed.publish(large_update(0));
+        let updates = UpdateBroadcast::default();
+        let mut subscription = updates.subscribe();
+        updates.publish(large_update(0));
         // A few bytes of text each, and together many times the bound.
         let many = json!([1, vec![json!(0); UPDATE_BYTES_BUFFERED_MAX / 8]]);
-        feed.publish(AgentUpdate::new(UpdateKind::Message, many));
-        assert_eq!(buffered(&feed).0, 1);
-        assert_eq!(listener.next().await, Some(UpdateEvent::Missed(1)));
-        assert_eq!(number(listener.next().await), json!(1));
-        feed.publish(AgentUpdate::new(
+        updates.publish(AgentUpdate::new(UpdateKind::Message, many));
+        assert_eq!(buffered(&updates).0, 1);
+        assert_eq!(subscription.next().await, Some(UpdateEvent::Missed(1)));
+        assert_eq!(number(subscription.next().await), json!(1));
+        updates.publish(AgentUpdate::new(
             UpdateKind::Message,
             json!([2, "x".repeat(UPDATE_BYTES_BUFFERED_MAX)]),
         ));
-        feed.publish(large_update(3));
-        assert_eq!(listener.next().await, Some(UpdateEvent::Missed(1)));
-        assert_eq!(number(listener.next().await), json!(3));
+        updates.publish(large_update(3));
+        assert_eq!(subscription.next().await, Some(UpdateEvent::Missed(1)));
+        assert_eq!(number(subscription.next().await), json!(3));
     }
 }

@@ -79,7 +79,7 @@ pub enum InvalidatedBy {
     Gap,
 }
 
-/// One invalidation.
+/// An invalidation.
 #[derive(Debug, Clone)]
 pub struct Invalidation {
     /// The source of the invalidation.
@@ -132,7 +132,7 @@ impl Message for CacheMessage {
     fn label(&self) -> &'static str {
         match self {
             Self::Invalidate { .. } => "Invalidate",
-            Self::CheckSuspend => "MindTime",
+            Self::CheckSuspend => "CheckSuspend",
         }
     }
 }
@@ -188,21 +188,21 @@ impl Worker for CacheActor {
         &self,
         ctx: &mut Context<CacheMessage>,
         message: CacheMessage,
-        tenure: &mut OpenGuard,
+        guard: &mut OpenGuard,
     ) -> Result<(), Failure> {
         match message {
             CacheMessage::CheckSuspend => {
                 ctx.send_after(SUSPEND_CHECK_INTERVAL, CacheMessage::CheckSuspend);
-                if let Some(slept) = tenure.suspend_detector.suspended_for(ctx.wall_time(), ctx.now()) {
-                    tenure.cache.add_suspend(slept);
-                    ctx.record(&CacheAged { suspended_ms: millis(slept) });
+                if let Some(suspended) = guard.suspend_detector.suspended_for(ctx.wall_time(), ctx.now()) {
+                    guard.cache.add_suspend(suspended);
+                    ctx.record(&CacheAged { suspended_ms: millis(suspended) });
                 }
             }
             CacheMessage::Invalidate { invalidation, reply } => {
                 let Invalidation { by, pattern, selections } = invalidation;
-                let mut unfinished = InvalidationGuard { open_guard: tenure, is_finished: false };
-                let entries = tenure.cache.invalidate_all(selections).await;
-                unfinished.is_finished = true;
+                let mut invalidation = InvalidationGuard { open_guard: guard, is_finished: false };
+                let entries = invalidation.open_guard.cache.invalidate_all(selections).await;
+                invalidation.is_finished = true;
                 // A folder that a program writes to all day changes ten times a second, mostly without a cached
                 // entry.
                 if entries > 0 || by != InvalidatedBy::Files {

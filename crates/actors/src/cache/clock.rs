@@ -33,7 +33,7 @@ impl CacheClock {
     }
 
     /// Adds the length of a suspension, which the runtime's time does not include.
-    pub(super) fn add_suspend(&self, slept: Duration) {
-        self.suspended_ms.fetch_add(millis(slept), Ordering::Relaxed);
+    pub(super) fn add_suspend(&self, suspended: Duration) {
+        self.suspended_ms.fetch_add(millis(suspended), Ordering::Relaxed);
     }
 }

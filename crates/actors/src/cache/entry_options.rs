@@ -11,6 +11,6 @@ pub struct EntryOptions {
     pub stale_for: Duration,
     /// The time for which a failed load is cached: until then callers get its error, and no load starts.
     pub negative_ttl: Duration,
-    /// Whether the entry is dropped when a message of the backend may have been missed over the connection.
+    /// True if the entry is dropped when a message of the backend may have been missed over the connection.
     pub depends_on_connection: bool,
 }

@@ -58,7 +58,7 @@ impl FileCache {
     /// Returns whether a file's contents, or its absence, are cached at the moment. Reads no file.
     #[must_use]
     pub fn is_cached(&self, path: &Path) -> bool {
-        let key = self.roots.locate(path).and_then(|stand| stand.key.file_key());
+        let key = self.roots.locate(path).and_then(|watched| watched.key.file_key());
         key.is_some_and(|key| self.cache.contains(&key))
     }
 
@@ -70,8 +70,8 @@ impl FileCache {
     /// not a file, is too large, or cannot be read.
     pub async fn read_bytes(&self, path: &Path) -> Result<Bytes, Error> {
         check_absolute(path)?;
-        let way = |stand: &WatchedPath| stand.key.file_key();
-        let Some((stand, key)) = self.find_cacheable(path, way).await? else {
+        let way = |watched: &WatchedPath| watched.key.file_key();
+        let Some((watched, key)) = self.find_cacheable(path, way).await? else {
             return run_blocking({
                 let path = path.to_owned();
                 move || Ok(read(&path)?.0)
@@ -81,7 +81,7 @@ impl FileCache {
         let roots = self.roots.clone();
         let load = || async move {
             let (bytes, is_kept) = run_blocking({
-                let path = stand.path.clone();
+                let path = watched.path.clone();
                 move || {
                     // Checked before the read, so the watch reports any later change.
                     let is_direct = is_canonical(&path);
@@ -91,7 +91,7 @@ impl FileCache {
             })
             .await?;
             let loaded = Loaded::new(CacheValue::Bytes(bytes));
-            Ok(if is_kept && roots.is_current(&stand) { loaded } else { loaded.uncached() })
+            Ok(if is_kept && roots.is_current(&watched) { loaded } else { loaded.uncached() })
         };
         self.get_or_load(&key, load).await
     }
@@ -112,16 +112,17 @@ impl FileCache {
         F: Future<Output = Result<Bytes, Error>> + Send + 'static,
     {
         check_absolute(folder)?;
-        let Some((stand, key)) = self.find_cacheable(folder, |stand| stand.key.search_key(query)).await?
+        let Some((watched, key)) =
+            self.find_cacheable(folder, |watched| watched.key.search_key(query)).await?
         else {
             return load().await;
         };
         let roots = self.roots.clone();
         let load = || async move {
-            let path = stand.path.clone();
+            let path = watched.path.clone();
             let is_direct = run_blocking(move || Ok(is_canonical(&path))).await?;
             let loaded = Loaded::new(CacheValue::Bytes(load().await?));
-            Ok(if is_direct && roots.is_current(&stand) { loaded } else { loaded.uncached() })
+            Ok(if is_direct && roots.is_current(&watched) { loaded } else { loaded.uncached() })
         };
         self.get_or_load(&key, load).await
     }
@@ -133,15 +134,15 @@ impl FileCache {
         path: &Path,
         key: impl Fn(&WatchedPath) -> Option<String>,
     ) -> Result<Option<(WatchedPath, String)>, Error> {
-        let found = self.roots.locate(path).and_then(|stand| key(&stand).map(|key| (stand, key)));
-        let Some((stand, key)) = found else { return Ok(None) };
+        let found = self.roots.locate(path).and_then(|watched| key(&watched).map(|key| (watched, key)));
+        let Some((watched, key)) = found else { return Ok(None) };
         // A cached path was canonical when it was read, and events report when it no longer is.
         if self.cache.contains(&key) {
-            return Ok(Some((stand, key)));
+            return Ok(Some((watched, key)));
         }
-        let path = stand.path.clone();
+        let path = watched.path.clone();
         let is_direct = run_blocking(move || Ok(is_canonical(&path))).await?;
-        Ok(is_direct.then_some((stand, key)))
+        Ok(is_direct.then_some((watched, key)))
     }
 
     async fn get_or_load<F>(
@@ -152,12 +153,12 @@ impl FileCache {
     where
         F: Future<Output = Result<Loaded, Error>> + Send + 'static,
     {
-        let keeping = EntryOptions {
+        let options = EntryOptions {
             stale_for: Duration::ZERO,
             depends_on_connection: false,
             ..self.cache.default_options()
         };
-        match self.cache.get_or_load(key, None, keeping, load).await?.value {
+        match self.cache.get_or_load(key, None, options, load).await?.value {
             CacheValue::Bytes(bytes) => Ok(bytes),
             CacheValue::Response(_) => Err(Error::new(Reason::Internal)),
         }

@@ -11,7 +11,7 @@ pub(super) struct Lifetime {
     pub(super) fresh_until: Duration,
     /// The end of its use, after which no caller gets it.
     pub(super) usable_until: Duration,
-    /// Whether it is kept beyond that for revalidation.
+    /// True if it is kept beyond that for revalidation.
     pub(super) is_revalidatable: bool,
 }
 
@@ -67,8 +67,8 @@ mod tests {
 
     #[test]
     fn freshness_at_ttl_end_is_stale_then_expired() {
-        let lease = Lifetime::new(s(5), s(10), s(3));
-        let at = |now| lease.freshness(None, s(now));
+        let lifetime = Lifetime::new(s(5), s(10), s(3));
+        let at = |now| lifetime.freshness(None, s(now));
         assert_eq!([5, 14].map(at), [Freshness::Fresh; 2]);
         assert_eq!([15, 17].map(at), [Freshness::Stale; 2]);
         assert_eq!([18, 99].map(at), [Freshness::Expired; 2]);
@@ -76,10 +76,10 @@ mod tests {
 
     #[test]
     fn freshness_too_old_depends_on_age_max() {
-        let lease = Lifetime::new(s(0), s(10), s(0));
-        assert_eq!(lease.freshness(Some(s(2)), s(3)), Freshness::TooOld);
-        assert_eq!(lease.freshness(Some(s(3)), s(3)), Freshness::Fresh);
-        assert_eq!(lease.freshness(None, s(3)), Freshness::Fresh);
+        let lifetime = Lifetime::new(s(0), s(10), s(0));
+        assert_eq!(lifetime.freshness(Some(s(2)), s(3)), Freshness::TooOld);
+        assert_eq!(lifetime.freshness(Some(s(3)), s(3)), Freshness::Fresh);
+        assert_eq!(lifetime.freshness(None, s(3)), Freshness::Fresh);
     }
 
     #[test]
@@ -90,8 +90,8 @@ mod tests {
 
     #[test]
     fn freshness_revalidatable_past_end_needs_revalidation() {
-        let lease = Lifetime::new(s(0), s(10), s(2)).with_revalidation(true);
-        let at = |now| lease.freshness(None, s(now));
+        let lifetime = Lifetime::new(s(0), s(10), s(2)).with_revalidation(true);
+        let at = |now| lifetime.freshness(None, s(now));
         assert_eq!([9, 11].map(at), [Freshness::Fresh, Freshness::Stale]);
         assert_eq!([12, 1_000_000].map(at), [Freshness::NeedsRevalidation; 2]);
     }

@@ -63,7 +63,7 @@ impl YieldPolicy {
 pub struct CacheLookup {
     /// The value.
     pub value: CacheValue,
-    /// Whether the value was cached; else it was loaded for this call.
+    /// True if the value was cached; else it was loaded for this call.
     pub is_cached: bool,
 }
 
@@ -71,11 +71,11 @@ impl CacheHandle {
     /// Creates an empty cache of `bytes_max` bytes, keys included. `defaults` are the options of entries that name
     /// none.
     #[must_use]
-    pub fn new(bytes_max: u64, keeping: EntryOptions) -> Self {
+    pub fn new(bytes_max: u64, options: EntryOptions) -> Self {
         Self(Arc::new(Inner {
             store: Arc::new(CacheStore::new(bytes_max)),
             clock: CacheClock::new(),
-            default_options: keeping,
+            default_options: options,
             refreshes: Mutex::default(),
         }))
     }
@@ -104,9 +104,9 @@ impl CacheHandle {
     ///
     /// A value that was read before an invalidation and stored after it is stale, and the cache cannot notice. If
     /// that can happen, use [`get_or_load`](Self::get_or_load).
-    pub fn put(&self, key: &str, value: CacheValue, keeping: EntryOptions) {
-        let lease = Lifetime::new(self.now(), keeping.ttl, keeping.stale_for);
-        let terms = EntryTerms { lifetime: lease, depends_on_connection: keeping.depends_on_connection };
+    pub fn put(&self, key: &str, value: CacheValue, options: EntryOptions) {
+        let lifetime = Lifetime::new(self.now(), options.ttl, options.stale_for);
+        let terms = EntryTerms { lifetime, depends_on_connection: options.depends_on_connection };
         self.0.store.put(&Arc::from(key), value, terms);
     }
 
@@ -122,13 +122,13 @@ impl CacheHandle {
         &self,
         key: &str,
         age_max: Option<Duration>,
-        keeping: EntryOptions,
+        options: EntryOptions,
         load: impl FnOnce() -> F + Send + 'static,
     ) -> Result<CacheLookup, Error>
     where
         F: Future<Output = Result<Loaded, Error>> + Send + 'static,
     {
-        self.get_or_revalidate(key, age_max, keeping, |_| load()).await
+        self.get_or_revalidate(key, age_max, options, |_| load()).await
     }
 
     /// Works as [`get_or_load`](Self::get_or_load); the load gets the stored value, however old it is, for
@@ -140,7 +140,7 @@ impl CacheHandle {
         &self,
         key: &str,
         age_max: Option<Duration>,
-        keeping: EntryOptions,
+        options: EntryOptions,
         load: impl FnOnce(Option<CacheValue>) -> F + Send + 'static,
     ) -> Result<CacheLookup, Error>
     where
@@ -154,26 +154,25 @@ impl CacheHandle {
             None => None,
         };
         let key: Arc<str> = Arc::from(key);
-        let (shelf, clock) = (&self.0.store, &self.0.clock);
+        let (store, clock) = (&self.0.store, &self.0.clock);
         // The load begins when it is polled: no caller's code runs under the store's lock.
         let load = {
-            let (shelf, key) = (Arc::clone(shelf), Arc::clone(&key));
-            async move { load(shelf.peek(&key)).await }
+            let (store, key) = (Arc::clone(store), Arc::clone(&key));
+            async move { load(store.peek(&key)).await }
         };
-        let line = |load, stamp| {
-            let (shelf, key, clock) = (Arc::clone(shelf), Arc::clone(&key), clock.clone());
-            LoadGuard { store: shelf, key, version: stamp, started_at: now, options: keeping }
-                .into_shared(load, move || clock.now())
+        let shared = |load, version| {
+            let (store, key, clock) = (Arc::clone(store), Arc::clone(&key), clock.clone());
+            LoadGuard { store, key, version, started_at: now, options }.into_shared(load, move || clock.now())
         };
-        let terms = LoadTerms { started_at: now, depends_on_connection: keeping.depends_on_connection };
+        let terms = LoadTerms { started_at: now, depends_on_connection: options.depends_on_connection };
         if let Some(value) = stale {
-            if let Some(LoadSlot::Start(line)) = shelf.acquire_refresh(&key, terms, load, line) {
-                self.spawn_refresh(line);
+            if let Some(LoadSlot::Start(shared)) = store.acquire_refresh(&key, terms, load, shared) {
+                self.spawn_refresh(shared);
             }
             return Ok(CacheLookup { value, is_cached: true });
         }
-        let value = match shelf.acquire_load(&key, age_max, terms, load, line) {
-            LoadSlot::Join(line) | LoadSlot::Start(line) => line.await?,
+        let value = match store.acquire_load(&key, age_max, terms, load, shared) {
+            LoadSlot::Join(shared) | LoadSlot::Start(shared) => shared.await?,
             LoadSlot::Ready(StoredValue::Value(value)) => return Ok(CacheLookup { value, is_cached: true }),
             LoadSlot::Ready(StoredValue::Failure(error)) => return Err((*error).clone()),
             LoadSlot::Bypass(load) => catch_panic(load).await?.value,
@@ -182,12 +181,12 @@ impl CacheHandle {
     }
 
     /// Drives a load for which no caller waits.
-    fn spawn_refresh(&self, line: SharedLoad) {
+    fn spawn_refresh(&self, shared: SharedLoad) {
         let mut refreshes = self.refreshes();
         while refreshes.try_join_next().is_some() {}
         refreshes.spawn(async move {
             // A failure is counted and delays the next refresh; the old value is served until its time ends.
-            let _ = line.await;
+            let _ = shared.await;
         });
     }
 
@@ -207,11 +206,11 @@ impl CacheHandle {
     /// only while polled, and yields to other tasks on its thread.
     pub(crate) async fn invalidate_all(&self, selections: Vec<Selection>) -> u64 {
         let (mut entries, mut turn) = (0, YieldPolicy::default());
-        for mut sweep in self.begin_invalidations(selections) {
-            while !sweep.is_done() {
-                let dropped = self.advance_scan(&mut sweep);
+        for mut scan in self.begin_invalidations(selections) {
+            while !scan.is_done() {
+                let dropped = self.advance_scan(&mut scan);
                 entries += dropped;
-                if turn.should_yield(dropped, sweep.is_done()) {
+                if turn.should_yield(dropped, scan.is_done()) {
                     yield_now().await;
                 }
             }
@@ -221,9 +220,9 @@ impl CacheHandle {
 
     /// Works as `invalidate_all` without yielding, for callers that cannot wait.
     pub fn invalidate_now(&self, selections: Vec<Selection>) {
-        for mut sweep in self.begin_invalidations(selections) {
-            while !sweep.is_done() {
-                self.advance_scan(&mut sweep);
+        for mut scan in self.begin_invalidations(selections) {
+            while !scan.is_done() {
+                self.advance_scan(&mut scan);
             }
         }
     }
@@ -237,21 +236,21 @@ impl CacheHandle {
         self.0.store.begin_invalidation(selection)
     }
 
-    pub(super) fn advance_scan(&self, sweep: &mut InvalidationScan) -> u64 {
-        self.0.store.advance_scan(sweep)
+    pub(super) fn advance_scan(&self, scan: &mut InvalidationScan) -> u64 {
+        self.0.store.advance_scan(scan)
     }
 
     #[cfg(test)]
-    pub(super) fn advance_scan_by(&self, sweep: &mut InvalidationScan, visits: usize) -> u64 {
-        self.0.store.advance_scan_by(sweep, visits)
+    pub(super) fn advance_scan_by(&self, scan: &mut InvalidationScan, visits: usize) -> u64 {
+        self.0.store.advance_scan_by(scan, visits)
     }
 
     pub(super) fn open(&self) -> Epoch {
         self.0.store.open()
     }
 
-    pub(super) fn close(&self, term: Epoch) {
-        if self.0.store.close(term) {
+    pub(super) fn close(&self, epoch: Epoch) {
+        if self.0.store.close(epoch) {
             self.refreshes().abort_all();
         }
     }
@@ -262,8 +261,8 @@ impl CacheHandle {
     }
 
     /// Ages all entries by the length of a suspension.
-    pub(super) fn add_suspend(&self, slept: Duration) {
-        self.0.clock.add_suspend(slept);
+    pub(super) fn add_suspend(&self, suspended: Duration) {
+        self.0.clock.add_suspend(suspended);
     }
 
     fn refreshes(&self) -> MutexGuard<'_, JoinSet<()>> {

@@ -73,14 +73,14 @@ impl<L> CacheIndex<L> {
     }
 
     /// Returns whether the entry of that version is the current one of the key.
-    pub(super) fn is_current(&self, key: &str, stamp: Version) -> bool {
-        self.entries.get(key).is_some_and(|mark| mark.version == stamp)
+    pub(super) fn is_current(&self, key: &str, version: Version) -> bool {
+        self.entries.get(key).is_some_and(|entry| entry.version == version)
     }
 
     /// Registers an entry under `key`. A load of the key in flight is older.
-    pub(super) fn insert(&mut self, key: Arc<str>, mark: IndexEntry) {
+    pub(super) fn insert(&mut self, key: Arc<str>, entry: IndexEntry) {
         self.loads.remove(&key);
-        self.entries.insert(key, mark);
+        self.entries.insert(key, entry);
     }
 
     /// Removes `key`, whose new value was not stored: its entry and its load in flight are older.
@@ -90,14 +90,14 @@ impl<L> CacheIndex<L> {
     }
 
     /// Removes the entry of that version.
-    pub(super) fn remove_if(&mut self, key: &str, stamp: Version) -> bool {
-        self.is_current(key, stamp) && self.entries.remove(key).is_some()
+    pub(super) fn remove_if(&mut self, key: &str, version: Version) -> bool {
+        self.is_current(key, version) && self.entries.remove(key).is_some()
     }
 
     /// Delays the next refresh of the entry.
     pub(super) fn delay_refresh(&mut self, key: &str, until: Duration) {
-        if let Some(mark) = self.entries.get_mut(key) {
-            mark.refresh_after = until;
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.refresh_after = until;
         }
     }
 
@@ -119,8 +119,8 @@ impl<L> CacheIndex<L> {
     }
 
     /// Finishes a load. Returns whether its value may be kept.
-    pub(super) fn finish_load(&mut self, key: &str, stamp: Version) -> bool {
-        let is_current = self.loads.get(key).is_some_and(|load| load.version == stamp);
+    pub(super) fn finish_load(&mut self, key: &str, version: Version) -> bool {
+        let is_current = self.loads.get(key).is_some_and(|load| load.version == version);
         is_current && self.loads.remove(key).is_some()
     }
 
@@ -149,13 +149,13 @@ impl<L> CacheIndex<L> {
     /// Advances an invalidation by at most `visits` keys. Calls `removed` with each removed key.
     pub(super) fn advance_scan(
         &mut self,
-        sweep: &mut InvalidationScan,
+        scan: &mut InvalidationScan,
         visits: usize,
         mut removed: impl FnMut(&str),
     ) {
-        let InvalidationScan { selection, before_version: up_to, cursor: from, is_done } = sweep;
+        let InvalidationScan { selection, before_version: up_to, cursor: from, is_done } = scan;
         if let Some(key) = selection.exact_key() {
-            if self.entries.get(key).is_some_and(|mark| mark.version < *up_to) {
+            if self.entries.get(key).is_some_and(|entry| entry.version < *up_to) {
                 self.entries.remove(key);
                 removed(key);
             }
@@ -165,22 +165,22 @@ impl<L> CacheIndex<L> {
         let beginning = selection.literal_prefix();
         let start = from.as_deref().map_or(Bound::Included(beginning), Bound::Excluded);
         let mut keys = self.entries.range::<str, _>((start, Bound::Unbounded));
-        let mut doomed = Vec::new();
+        let mut removed_keys = Vec::new();
         *is_done = true;
         for _ in 0..visits {
-            let Some((key, mark)) = keys.next().filter(|(key, _)| key.starts_with(beginning)) else { break };
+            let Some((key, entry)) = keys.next().filter(|(key, _)| key.starts_with(beginning)) else { break };
             *from = Some(Arc::clone(key));
             *is_done = false;
             let is_meant =
-                selection.matches(Candidate { key, depends_on_connection: mark.depends_on_connection });
-            if is_meant && mark.version < *up_to {
-                doomed.push(Arc::clone(key));
+                selection.matches(Candidate { key, depends_on_connection: entry.depends_on_connection });
+            if is_meant && entry.version < *up_to {
+                removed_keys.push(Arc::clone(key));
             }
         }
         if !*is_done {
             *is_done = keys.next().is_none_or(|(key, _)| !key.starts_with(beginning));
         }
-        for key in doomed {
+        for key in removed_keys {
             self.entries.remove(&key);
             removed(&key);
         }
@@ -195,7 +195,7 @@ impl<L> CacheIndex<L> {
     }
 
     pub(super) fn oldest_as_of(&self) -> Option<Duration> {
-        self.entries.values().map(|mark| mark.as_of).min()
+        self.entries.values().map(|entry| entry.as_of).min()
     }
 }
 
@@ -205,40 +205,36 @@ mod tests {
     use crate::cache::pattern::Pattern;
 
     fn index_with(keys: &[&str]) -> CacheIndex<()> {
-        let mut ledger = CacheIndex::new();
+        let mut index = CacheIndex::new();
         for key in keys {
-            insert_entry(&mut ledger, key);
+            insert_entry(&mut index, key);
         }
-        ledger
+        index
     }
 
-    fn insert_entry(ledger: &mut CacheIndex<()>, key: &str) -> Version {
-        let stamp = ledger.next_version();
+    fn insert_entry(index: &mut CacheIndex<()>, key: &str) -> Version {
+        let version = index.next_version();
         let zero = Duration::ZERO;
-        ledger.insert(
+        index.insert(
             key.into(),
-            IndexEntry { version: stamp, as_of: zero, depends_on_connection: false, refresh_after: zero },
+            IndexEntry { version, as_of: zero, depends_on_connection: false, refresh_after: zero },
         );
-        stamp
+        version
     }
 
-    fn start_load(ledger: &mut CacheIndex<()>, key: &str) -> Version {
-        let stamp = ledger.next_version();
-        let load = PendingLoad {
-            version: stamp,
-            started_at: Duration::ZERO,
-            depends_on_connection: false,
-            shared: (),
-        };
-        ledger.start_load(key.into(), load);
-        stamp
+    fn start_load(index: &mut CacheIndex<()>, key: &str) -> Version {
+        let version = index.next_version();
+        let load =
+            PendingLoad { version, started_at: Duration::ZERO, depends_on_connection: false, shared: () };
+        index.start_load(key.into(), load);
+        version
     }
 
-    fn scan_keys(ledger: &mut CacheIndex<()>, pattern: &Pattern, visits: usize) -> Vec<String> {
-        let mut sweep = ledger.begin_invalidation(Selection::try_from(pattern).unwrap());
+    fn scan_keys(index: &mut CacheIndex<()>, pattern: &Pattern, visits: usize) -> Vec<String> {
+        let mut scan = index.begin_invalidation(Selection::try_from(pattern).unwrap());
         let mut keys = Vec::new();
-        while !sweep.is_done() {
-            ledger.advance_scan(&mut sweep, visits, |key| keys.push(key.to_owned()));
+        while !scan.is_done() {
+            index.advance_scan(&mut scan, visits, |key| keys.push(key.to_owned()));
         }
         keys
     }
@@ -258,88 +254,88 @@ mod tests {
 
     #[test]
     fn would_invalidate_sees_entries_and_pending_loads() {
-        let mut ledger = index_with(&["a:1"]);
-        start_load(&mut ledger, "b:1");
+        let mut index = index_with(&["a:1"]);
+        start_load(&mut index, "b:1");
         for concerned in
             [Selection::key("a:1"), Selection::key("b:1"), Selection::prefix("b:"), Selection::all()]
         {
-            assert!(ledger.would_invalidate(&concerned), "{concerned:?}");
+            assert!(index.would_invalidate(&concerned), "{concerned:?}");
         }
         for other in [Selection::key("a:"), Selection::prefix("a:2"), Selection::glob("c:*").unwrap()] {
-            assert!(!ledger.would_invalidate(&other), "{other:?}");
+            assert!(!index.would_invalidate(&other), "{other:?}");
         }
     }
 
     #[test]
     fn scan_spares_entries_inserted_after_its_start() {
-        let mut ledger = index_with(&["a:1", "a:2", "a:3"]);
-        let mut sweep = ledger.begin_invalidation(Selection::prefix("a:"));
+        let mut index = index_with(&["a:1", "a:2", "a:3"]);
+        let mut scan = index.begin_invalidation(Selection::prefix("a:"));
         let mut keys = Vec::new();
-        ledger.advance_scan(&mut sweep, 1, |key| keys.push(key.to_owned()));
-        insert_entry(&mut ledger, "a:1");
-        insert_entry(&mut ledger, "a:3");
-        insert_entry(&mut ledger, "a:4");
-        while !sweep.is_done() {
-            ledger.advance_scan(&mut sweep, 1, |key| keys.push(key.to_owned()));
+        index.advance_scan(&mut scan, 1, |key| keys.push(key.to_owned()));
+        insert_entry(&mut index, "a:1");
+        insert_entry(&mut index, "a:3");
+        insert_entry(&mut index, "a:4");
+        while !scan.is_done() {
+            index.advance_scan(&mut scan, 1, |key| keys.push(key.to_owned()));
         }
         assert_eq!(keys, ["a:1", "a:2"]);
-        assert!(["a:1", "a:3", "a:4"].iter().all(|key| ledger.entry(key).is_some()));
+        assert!(["a:1", "a:3", "a:4"].iter().all(|key| index.entry(key).is_some()));
     }
 
     #[test]
     fn invalidation_pending_load_is_discarded() {
-        let mut ledger = index_with(&[]);
-        let (meant, other) = (start_load(&mut ledger, "a:1"), start_load(&mut ledger, "b:1"));
-        assert_eq!(scan_keys(&mut ledger, &Pattern::Prefix("a:".to_owned()), 9), [""; 0]);
-        assert!(ledger.find_load("a:1", None, Duration::ZERO).is_none(), "nobody joins it any more");
-        let later = start_load(&mut ledger, "a:1");
-        assert!(!ledger.finish_load("a:1", meant));
-        assert!(ledger.finish_load("a:1", later));
-        assert!(ledger.finish_load("b:1", other));
+        let mut index = index_with(&[]);
+        let (meant, other) = (start_load(&mut index, "a:1"), start_load(&mut index, "b:1"));
+        assert_eq!(scan_keys(&mut index, &Pattern::Prefix("a:".to_owned()), 9), [""; 0]);
+        assert!(index.find_load("a:1", None, Duration::ZERO).is_none(), "nobody joins it any more");
+        let later = start_load(&mut index, "a:1");
+        assert!(!index.finish_load("a:1", meant));
+        assert!(index.finish_load("a:1", later));
+        assert!(index.finish_load("b:1", other));
     }
 
     #[test]
     fn insert_during_load_supersedes_the_load() {
-        let mut ledger = index_with(&[]);
-        let load = start_load(&mut ledger, "a:1");
-        insert_entry(&mut ledger, "a:1");
-        assert!(!ledger.finish_load("a:1", load));
+        let mut index = index_with(&[]);
+        let load = start_load(&mut index, "a:1");
+        insert_entry(&mut index, "a:1");
+        assert!(!index.finish_load("a:1", load));
     }
 
     #[test]
     fn find_load_older_than_age_max_is_none() {
         let s = Duration::from_secs;
-        let mut ledger = index_with(&[]);
-        start_load(&mut ledger, "a:1");
-        assert!(ledger.find_load("a:1", Some(s(2)), s(2)).is_some());
-        assert!(ledger.find_load("a:1", Some(s(1)), s(2)).is_none());
+        let mut index = index_with(&[]);
+        start_load(&mut index, "a:1");
+        assert!(index.find_load("a:1", Some(s(2)), s(2)).is_some());
+        assert!(index.find_load("a:1", Some(s(1)), s(2)).is_none());
     }
 
     #[test]
     fn evict_removes_entry_and_pending_load() {
-        let mut ledger = index_with(&["a:1"]);
-        let load = start_load(&mut ledger, "a:1");
-        ledger.evict("a:1");
-        assert!(ledger.entry("a:1").is_none());
-        assert!(!ledger.finish_load("a:1", load));
+        let mut index = index_with(&["a:1"]);
+        let load = start_load(&mut index, "a:1");
+        index.evict("a:1");
+        assert!(index.entry("a:1").is_none());
+        assert!(!index.finish_load("a:1", load));
     }
 
     #[test]
     fn single_key_scan_spares_newer_entry() {
-        let mut ledger = index_with(&["a:1"]);
-        let mut sweep = ledger.begin_invalidation(Selection::key("a:1"));
-        insert_entry(&mut ledger, "a:1");
-        ledger.advance_scan(&mut sweep, 1, |key| panic!("{key}"));
-        assert!(sweep.is_done() && ledger.entry("a:1").is_some());
+        let mut index = index_with(&["a:1"]);
+        let mut scan = index.begin_invalidation(Selection::key("a:1"));
+        insert_entry(&mut index, "a:1");
+        index.advance_scan(&mut scan, 1, |key| panic!("{key}"));
+        assert!(scan.is_done() && index.entry("a:1").is_some());
     }
 
     #[test]
     fn remove_if_other_version_keeps_entry() {
-        let mut ledger = index_with(&[]);
-        let first = insert_entry(&mut ledger, "a:1");
-        let second = insert_entry(&mut ledger, "a:1");
-        assert!(!ledger.remove_if("a:1", first));
-        assert!(ledger.remove_if("a:1", second));
-        assert!(ledger.entry("a:1").is_none());
+        let mut index = index_with(&[]);
+        let first = insert_entry(&mut index, "a:1");
+        let second = insert_entry(&mut index, "a:1");
+        assert!(!index.remove_if("a:1", first));
+        assert!(index.remove_if("a:1", second));
+        assert!(index.entry("a:1").is_none());
     }
 }

@@ -37,22 +37,17 @@ impl LoadGuard {
     }
 
     fn finish(&self, outcome: Result<Loaded, Error>, now: Duration) -> Outcome {
-        let EntryOptions {
-            ttl,
-            stale_for,
-            negative_ttl: failures_for,
-            depends_on_connection: is_of_the_link,
-        } = self.options;
+        let EntryOptions { ttl, stale_for, negative_ttl, depends_on_connection } = self.options;
         match outcome {
             Ok(loaded) => {
                 match loaded.disposition {
                     Disposition::Store => {
-                        let true_at = self.started_at.saturating_sub(loaded.age);
+                        let as_of = self.started_at.saturating_sub(loaded.age);
                         let (ttl, stale_for) =
                             (loaded.ttl.unwrap_or(ttl), loaded.stale_for.unwrap_or(stale_for));
-                        let lease =
-                            Lifetime::new(true_at, ttl, stale_for).with_revalidation(loaded.is_revalidatable);
-                        let terms = EntryTerms { lifetime: lease, depends_on_connection: is_of_the_link };
+                        let lifetime =
+                            Lifetime::new(as_of, ttl, stale_for).with_revalidation(loaded.is_revalidatable);
+                        let terms = EntryTerms { lifetime, depends_on_connection };
                         self.store.complete(&self.key, self.version, loaded.value.clone(), terms);
                     }
                     Disposition::Replace => self.store.replace(&self.key, self.version),
@@ -61,12 +56,11 @@ impl LoadGuard {
                 Ok(loaded.value)
             }
             Err(error) => {
-                let is_kept = is_cacheable_error(&error) && !failures_for.is_zero();
+                let is_kept = is_cacheable_error(&error) && !negative_ttl.is_zero();
                 // A failure's lifetime counts from its end: a load may take longer to fail than the failure is
                 // cached.
-                let lease = Lifetime::new(now, failures_for, Duration::ZERO);
-                let terms =
-                    is_kept.then_some(EntryTerms { lifetime: lease, depends_on_connection: is_of_the_link });
+                let lifetime = Lifetime::new(now, negative_ttl, Duration::ZERO);
+                let terms = is_kept.then_some(EntryTerms { lifetime, depends_on_connection });
                 self.store.fail(&self.key, self.version, &error, terms, now);
                 Err(error)
             }

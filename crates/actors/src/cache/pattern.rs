@@ -115,16 +115,13 @@ impl Selection {
         Self(SelectionRule::DependsOnConnection)
     }
 
-    pub(super) fn matches(
-        &self,
-        Candidate { key, depends_on_connection: is_of_the_link }: Candidate<'_>,
-    ) -> bool {
+    pub(super) fn matches(&self, Candidate { key, depends_on_connection }: Candidate<'_>) -> bool {
         match &self.0 {
             SelectionRule::Key(wanted) => key == &**wanted,
             SelectionRule::Prefix(beginning) => key.starts_with(&**beginning),
             SelectionRule::Glob { matcher, .. } => matcher.is_match(key),
             SelectionRule::Predicate(holds) => holds(key),
-            SelectionRule::DependsOnConnection => is_of_the_link,
+            SelectionRule::DependsOnConnection => depends_on_connection,
             SelectionRule::All => true,
         }
     }

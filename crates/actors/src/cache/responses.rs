@@ -50,7 +50,7 @@ impl ResponseCache {
         }
         let key = format!("{}{}", key::RESPONSE_PREFIX, request.path());
         // If the server sets no bound, each caller sets its own: an entry too old for one may suit the next.
-        let keeping = EntryOptions {
+        let options = EntryOptions {
             ttl: Duration::MAX,
             negative_ttl: Duration::ZERO,
             depends_on_connection: true,
@@ -59,26 +59,26 @@ impl ResponseCache {
         let has_loaded = Arc::new(AtomicBool::new(false));
         let load = {
             let (queue, request, has_loaded) = (self.queue.clone(), request.clone(), Arc::clone(&has_loaded));
-            let asked = RequestTime { at: self.cache.now(), wall };
+            let requested_at = RequestTime { at: self.cache.now(), wall };
             let (cache, key) = (self.cache.clone(), Selection::key(&key));
-            move |held| async move {
+            move |stored| async move {
                 has_loaded.store(true, Ordering::Relaxed);
-                let loaded = fetch(&queue, request, held, asked).await;
+                let loaded = fetch(&queue, request, stored, requested_at).await;
                 if loaded.as_ref().is_err_and(is_superseding_error) {
                     cache.invalidate_now(vec![key]);
                 }
                 loaded
             }
         };
-        let answer = self.cache.get_or_revalidate(&key, Some(age_max), keeping, load).await?;
-        let CacheValue::Response(held) = answer.value else { return Err(Error::new(Reason::Internal)) };
-        if answer.is_cached && held.matches_request(&request) {
-            return Ok(held.to_cached_response(self.cache.now()));
+        let answer = self.cache.get_or_revalidate(&key, Some(age_max), options, load).await?;
+        let CacheValue::Response(stored) = answer.value else { return Err(Error::new(Reason::Internal)) };
+        if answer.is_cached && stored.matches_request(&request) {
+            return Ok(stored.to_cached_response(self.cache.now()));
         }
         // A refresh running meanwhile loads too, but its result is not the one found here.
         let is_own = !answer.is_cached && has_loaded.load(Ordering::Relaxed);
-        if is_own || (!answer.is_cached && held.is_shareable() && held.matches_request(&request)) {
-            return Ok(held.to_response());
+        if is_own || (!answer.is_cached && stored.is_shareable() && stored.matches_request(&request)) {
+            return Ok(stored.to_response());
         }
         self.queue.request(request).await
     }
@@ -88,35 +88,35 @@ impl ResponseCache {
 async fn fetch(
     queue: &QueueHandle,
     request: Request,
-    held: Option<CacheValue>,
-    asked: RequestTime,
+    stored: Option<CacheValue>,
+    requested_at: RequestTime,
 ) -> Result<Loaded, Error> {
-    if let Some(CacheValue::Response(held)) = held
-        && let Some(conditional) = held.to_conditional_request(&request)
+    if let Some(CacheValue::Response(stored)) = stored
+        && let Some(conditional) = stored.to_conditional_request(&request)
     {
         let response = queue.request(conditional).await?;
         if response.status != StatusCode::NOT_MODIFIED {
-            return Ok(to_loaded(StoredResponse::new(&request, response, asked)));
+            return Ok(to_loaded(StoredResponse::new(&request, response, requested_at)));
         }
-        if let Some(renewed) = held.freshened(response, &request, asked) {
+        if let Some(renewed) = stored.freshened(response, &request, requested_at) {
             return Ok(to_loaded(renewed));
         }
         // The 304 concerns another response, so the request is repeated without conditions.
     }
     let response = queue.request(request.clone()).await?;
-    Ok(to_loaded(StoredResponse::new(&request, response, asked)))
+    Ok(to_loaded(StoredResponse::new(&request, response, requested_at)))
 }
 
-fn to_loaded(held: StoredResponse) -> Loaded {
-    let terms = held.lifetime();
-    let mut loaded = Loaded::new(CacheValue::Response(Arc::new(held)));
-    let Some(terms) = terms else { return loaded.replacing_stored() };
-    loaded = loaded.with_age(terms.age);
-    if let Some(lifetime) = terms.freshness_lifetime {
+fn to_loaded(stored: StoredResponse) -> Loaded {
+    let lifetime = stored.lifetime();
+    let mut loaded = Loaded::new(CacheValue::Response(Arc::new(stored)));
+    let Some(lifetime) = lifetime else { return loaded.replacing_stored() };
+    loaded = loaded.with_age(lifetime.age);
+    if let Some(lifetime) = lifetime.freshness_lifetime {
         loaded = loaded.with_ttl(lifetime);
     }
-    if let Some(stale_for) = terms.stale_for {
+    if let Some(stale_for) = lifetime.stale_for {
         loaded = loaded.with_stale_for(stale_for);
     }
-    if terms.is_revalidatable { loaded.with_revalidation() } else { loaded }
+    if lifetime.is_revalidatable { loaded.with_revalidation() } else { loaded }
 }

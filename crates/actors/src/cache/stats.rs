@@ -46,7 +46,7 @@ pub(super) struct Counters {
     pub(super) invalidated: AtomicCount,
 }
 
-/// One counter. No decision depends on it, so relaxed ordering is enough.
+/// A counter. No decision depends on it, so relaxed ordering is enough.
 #[derive(Debug, Default)]
 pub(super) struct AtomicCount(AtomicU64);
 

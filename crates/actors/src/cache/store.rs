@@ -40,7 +40,7 @@ type PendingEvictions = Arc<Mutex<Vec<(Arc<str>, Version)>>>;
 struct Inner {
     index: CacheIndex<WeakLoad>,
     epoch: Epoch,
-    /// Whether values are stored; false while no actor invalidates.
+    /// True if values are stored; false while no actor invalidates.
     is_open: bool,
 }
 
@@ -94,11 +94,11 @@ pub(super) enum LoadSlot<T> {
 impl CacheStore {
     pub(super) fn new(bytes_max: u64) -> Self {
         let evicted = PendingEvictions::default();
-        let told = Arc::clone(&evicted);
+        let removed = Arc::clone(&evicted);
         // moka calls this at any time, also within an insertion that holds the index.
         let listener = move |key: Arc<Arc<str>>, entry: Arc<CachedEntry>, cause: RemovalCause| {
             if cause.was_evicted() {
-                lock(&told).push(((*key).clone(), entry.version));
+                lock(&removed).push(((*key).clone(), entry.version));
             }
         };
         let entries = Cache::builder()
@@ -155,9 +155,9 @@ impl CacheStore {
         }
     }
 
-    fn remove_if(&self, key: &str, stamp: Version) {
+    fn remove_if(&self, key: &str, version: Version) {
         let mut inner = self.lock_inner();
-        if inner.index.remove_if(key, stamp) {
+        if inner.index.remove_if(key, version) {
             self.entries.invalidate(key);
         }
     }
@@ -180,45 +180,40 @@ impl CacheStore {
         age_max: Option<Duration>,
         terms: LoadTerms,
         load: T,
-        line: impl FnOnce(T, Version) -> SharedLoad,
+        start: impl FnOnce(T, Version) -> SharedLoad,
     ) -> LoadSlot<T> {
-        let LoadTerms { started_at: begun_at, depends_on_connection: is_of_the_link } = terms;
+        let LoadTerms { started_at, depends_on_connection } = terms;
         let mut inner = self.lock_inner();
         if !inner.is_open {
             return LoadSlot::Bypass(load);
         }
-        let under_way = inner.index.find_load(key, age_max, begun_at);
+        let in_flight = inner.index.find_load(key, age_max, started_at);
         // A load without callers is being cancelled.
-        if let Some(line) = under_way.and_then(|load| load.shared.upgrade()) {
-            return LoadSlot::Join(line);
+        if let Some(shared) = in_flight.and_then(|load| load.shared.upgrade()) {
+            return LoadSlot::Join(shared);
         }
         // A load may have finished since the lookup, and is not repeated.
-        if let Some(kept) = self.find_fresh(&inner.index, key, age_max, begun_at) {
-            return LoadSlot::Ready(kept);
+        if let Some(value) = self.find_fresh(&inner.index, key, age_max, started_at) {
+            return LoadSlot::Ready(value);
         }
-        let stamp = inner.index.next_version();
-        let line = line(load, stamp);
-        if let Some(weak) = line.downgrade() {
-            let load = PendingLoad {
-                version: stamp,
-                started_at: begun_at,
-                depends_on_connection: is_of_the_link,
-                shared: weak,
-            };
+        let version = inner.index.next_version();
+        let shared = start(load, version);
+        if let Some(weak) = shared.downgrade() {
+            let load = PendingLoad { version, started_at, depends_on_connection, shared: weak };
             inner.index.start_load(Arc::clone(key), load);
         }
         self.counters.loads.add(1);
-        LoadSlot::Start(line)
+        LoadSlot::Start(shared)
     }
 
     fn find_fresh(
         &self,
-        ledger: &CacheIndex<WeakLoad>,
+        index: &CacheIndex<WeakLoad>,
         key: &str,
         age_max: Option<Duration>,
         now: Duration,
     ) -> Option<StoredValue> {
-        ledger.entry(key)?;
+        index.entry(key)?;
         let entry = self.entries.get(key)?;
         (entry.lifetime.freshness(age_max, now) == Freshness::Fresh).then(|| entry.value.clone())
     }
@@ -230,17 +225,17 @@ impl CacheStore {
         key: &Arc<str>,
         terms: LoadTerms,
         load: T,
-        line: impl FnOnce(T, Version) -> SharedLoad,
+        start: impl FnOnce(T, Version) -> SharedLoad,
     ) -> Option<LoadSlot<T>> {
         let waits =
-            self.lock_inner().index.entry(key).is_some_and(|mark| terms.started_at < mark.refresh_after);
-        (!waits).then(|| self.acquire_load(key, None, terms, load, line))
+            self.lock_inner().index.entry(key).is_some_and(|entry| terms.started_at < entry.refresh_after);
+        (!waits).then(|| self.acquire_load(key, None, terms, load, start))
     }
 
     /// Stores a loaded value, unless the load was superseded.
-    pub(super) fn complete(&self, key: &Arc<str>, stamp: Version, value: CacheValue, terms: EntryTerms) {
+    pub(super) fn complete(&self, key: &Arc<str>, version: Version, value: CacheValue, terms: EntryTerms) {
         let mut inner = self.lock_inner();
-        if inner.index.finish_load(key, stamp) {
+        if inner.index.finish_load(key, version) {
             self.store(&mut inner.index, key, StoredValue::Value(value), terms);
         } else {
             self.counters.loads_superseded.add(1);
@@ -248,9 +243,9 @@ impl CacheStore {
     }
 
     /// Drops the stored entry, which is older than a load whose value is for its callers only.
-    pub(super) fn replace(&self, key: &str, stamp: Version) {
+    pub(super) fn replace(&self, key: &str, version: Version) {
         let mut inner = self.lock_inner();
-        if inner.index.finish_load(key, stamp) {
+        if inner.index.finish_load(key, version) {
             inner.index.evict(key);
             self.entries.invalidate(key);
         }
@@ -260,15 +255,15 @@ impl CacheStore {
     pub(super) fn fail(
         &self,
         key: &Arc<str>,
-        stamp: Version,
+        version: Version,
         error: &Error,
         terms: Option<EntryTerms>,
         now: Duration,
     ) {
         self.counters.load_failures.add(1);
         let mut inner = self.lock_inner();
-        let ledger = &mut inner.index;
-        if !ledger.finish_load(key, stamp) {
+        let index = &mut inner.index;
+        if !index.finish_load(key, version) {
             return;
         }
         let Some(terms) = terms else { return };
@@ -278,55 +273,48 @@ impl CacheStore {
                 && matches!(freshness, Freshness::Fresh | Freshness::Stale)
         };
         if self.entries.get(&**key).as_ref().is_some_and(is_of_use) {
-            ledger.delay_refresh(key, terms.lifetime.fresh_until);
+            index.delay_refresh(key, terms.lifetime.fresh_until);
         } else {
-            self.store(ledger, key, StoredValue::Failure(Arc::new(error.clone())), terms);
+            self.store(index, key, StoredValue::Failure(Arc::new(error.clone())), terms);
         }
     }
 
     /// Ends a load that stores nothing: it was cancelled, or its value is for its callers only.
-    pub(super) fn abandon(&self, key: &str, stamp: Version) {
-        self.lock_inner().index.finish_load(key, stamp);
+    pub(super) fn abandon(&self, key: &str, version: Version) {
+        self.lock_inner().index.finish_load(key, version);
     }
 
-    fn store(&self, ledger: &mut CacheIndex<WeakLoad>, key: &Arc<str>, kept: StoredValue, terms: EntryTerms) {
-        let EntryTerms { lifetime: lease, depends_on_connection: is_of_the_link } = terms;
-        self.apply_evictions(ledger);
-        let stamp = ledger.next_version();
+    fn store(&self, index: &mut CacheIndex<WeakLoad>, key: &Arc<str>, kept: StoredValue, terms: EntryTerms) {
+        let EntryTerms { lifetime, depends_on_connection } = terms;
+        self.apply_evictions(index);
+        let version = index.next_version();
         if kept.weight(key) > self.bytes_max.min(u64::from(u32::MAX)) {
             // moka would keep it until it gets to rejecting it.
             self.counters.evictions.add(1);
             self.entries.invalidate(&**key);
-            ledger.evict(key);
+            index.evict(key);
             return;
         }
         // moka miscounts its weight if an entry is updated to another weight and dropped before its maintenance ran.
         // So an entry is never updated in that case. A reader finds nothing meanwhile, and looks again under the
         // lock.
         let is_of_another_weight = |old: &Arc<CachedEntry>| old.value.weight(key) != kept.weight(key);
-        if ledger.entry(key).is_some() && self.entries.get(&**key).as_ref().is_some_and(is_of_another_weight)
-        {
+        if index.entry(key).is_some() && self.entries.get(&**key).as_ref().is_some_and(is_of_another_weight) {
             self.entries.invalidate(&**key);
         }
         let refresh_after = Duration::ZERO;
-        ledger.insert(
+        index.insert(
             Arc::clone(key),
-            IndexEntry {
-                version: stamp,
-                as_of: lease.as_of,
-                depends_on_connection: is_of_the_link,
-                refresh_after,
-            },
+            IndexEntry { version, as_of: lifetime.as_of, depends_on_connection, refresh_after },
         );
-        self.entries
-            .insert(Arc::clone(key), Arc::new(CachedEntry { value: kept, lifetime: lease, version: stamp }));
+        self.entries.insert(Arc::clone(key), Arc::new(CachedEntry { value: kept, lifetime, version }));
     }
 
-    fn apply_evictions(&self, ledger: &mut CacheIndex<WeakLoad>) {
+    fn apply_evictions(&self, index: &mut CacheIndex<WeakLoad>) {
         let evicted = std::mem::take(&mut *lock(&self.pending_evictions));
         self.counters.evictions.add(evicted.len() as u64);
-        for (key, stamp) in evicted {
-            ledger.remove_if(&key, stamp);
+        for (key, version) in evicted {
+            index.remove_if(&key, version);
         }
     }
 
@@ -345,14 +333,14 @@ impl CacheStore {
     }
 
     /// Advances an invalidation by one step. Returns the number of dropped values.
-    pub(super) fn advance_scan(&self, sweep: &mut InvalidationScan) -> u64 {
-        self.advance_scan_by(sweep, SCAN_STEP_KEYS)
+    pub(super) fn advance_scan(&self, scan: &mut InvalidationScan) -> u64 {
+        self.advance_scan_by(scan, SCAN_STEP_KEYS)
     }
 
     /// Advances an invalidation by at most this many keys.
-    pub(super) fn advance_scan_by(&self, sweep: &mut InvalidationScan, visits: usize) -> u64 {
+    pub(super) fn advance_scan_by(&self, scan: &mut InvalidationScan, visits: usize) -> u64 {
         let mut dropped = 0;
-        self.lock_inner().index.advance_scan(sweep, visits, |key| {
+        self.lock_inner().index.advance_scan(scan, visits, |key| {
             self.entries.invalidate(key);
             dropped += 1;
         });
@@ -371,9 +359,9 @@ impl CacheStore {
 
     /// Empties the store, and stores nothing until it is opened again. Returns whether it was open in that epoch: a
     /// late close does not affect a later epoch.
-    pub(super) fn close(&self, term: Epoch) -> bool {
+    pub(super) fn close(&self, epoch: Epoch) -> bool {
         let mut inner = self.lock_inner();
-        let is_current = inner.is_open && inner.epoch == term;
+        let is_current = inner.is_open && inner.epoch == epoch;
         if is_current {
             inner.is_open = false;
             self.clear(&mut inner.index);
@@ -381,8 +369,8 @@ impl CacheStore {
         is_current
     }
 
-    fn clear(&self, ledger: &mut CacheIndex<WeakLoad>) {
-        ledger.clear(|key| self.entries.invalidate(key));
+    fn clear(&self, index: &mut CacheIndex<WeakLoad>) {
+        index.clear(|key| self.entries.invalidate(key));
     }
 
     pub(super) fn stats(&self, now: Duration) -> CacheStats {

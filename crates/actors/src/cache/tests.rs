@@ -73,15 +73,15 @@ impl CacheActorFixture {
     }
 
     async fn invalidate_by(&self, invalidation: Invalidation) -> u64 {
-        let told = self.actor.call(|reply| CacheMessage::Invalidate { invalidation, reply: Some(reply) });
-        told.await.unwrap()
+        let outcome = self.actor.call(|reply| CacheMessage::Invalidate { invalidation, reply: Some(reply) });
+        outcome.await.unwrap()
     }
 
     /// Loads `key` with a load that returns `text`. Returns the value, and whether the load ran.
     async fn load(
         &self,
         key: &str,
-        keeping: EntryOptions,
+        options: EntryOptions,
         says: &'static str,
     ) -> (Result<String, Error>, bool) {
         let ran = Arc::new(AtomicU32::new(0));
@@ -90,13 +90,13 @@ impl CacheActorFixture {
             count.fetch_add(1, Ordering::Relaxed);
             Ok(Loaded::new(value(says)))
         };
-        let answer = self.cache.get_or_load(key, None, keeping, load).await;
+        let answer = self.cache.get_or_load(key, None, options, load).await;
         (answer.map(|answer| text(&answer.value)), ran.load(Ordering::Relaxed) == 1)
     }
 
     /// Starts a load of `key` that ends with the result that it is sent.
-    async fn begin_load(&self, key: &str, keeping: EntryOptions) -> ControlledLoad {
-        let (end, told) = oneshot::channel::<Result<&'static str, Error>>();
+    async fn begin_load(&self, key: &str, options: EntryOptions) -> ControlledLoad {
+        let (end, outcome) = oneshot::channel::<Result<&'static str, Error>>();
         let (cache, key) = (self.cache.clone(), key.to_owned());
         let loads = cache.stats().loads;
         let mut waiting = JoinSet::new();
@@ -104,10 +104,10 @@ impl CacheActorFixture {
             let cache = cache.clone();
             async move {
                 let load = || async move {
-                    let told = told.await.unwrap_or_else(|_| Err(Error::new(Reason::Internal)));
-                    told.map(|text| Loaded::new(value(text)))
+                    let outcome = outcome.await.unwrap_or_else(|_| Err(Error::new(Reason::Internal)));
+                    outcome.map(|text| Loaded::new(value(text)))
                 };
-                cache.get_or_load(&key, None, keeping, load).await.map(|answer| text(&answer.value))
+                cache.get_or_load(&key, None, options, load).await.map(|answer| text(&answer.value))
             }
         });
         while cache.stats().loads == loads {
@@ -148,47 +148,47 @@ fn ok(text: &str) -> Result<String, Error> {
 async fn entries_age_during_suspend() {
     let clock = Arc::new(WallClock(Mutex::new("2026-01-01T00:00:00Z".parse().unwrap())));
     let journal = Journal::in_memory("boot", Arc::clone(&clock) as Arc<dyn Clock>, JournalConfig::default());
-    let mut story = journal.subscribe();
+    let mut events = journal.subscribe();
     let cache = CacheHandle::new(1 << 20, OPTIONS);
-    let scene = CacheActorFixture::with(cache, Runtime::builder().journal(journal)).await;
-    scene.put("n:a", "old");
-    scene.cache.put("n:b", value("long"), EntryOptions { ttl: s(7200), ..OPTIONS });
+    let fixture = CacheActorFixture::with(cache, Runtime::builder().journal(journal)).await;
+    fixture.put("n:a", "old");
+    fixture.cache.put("n:b", value("long"), EntryOptions { ttl: s(7200), ..OPTIONS });
     clock.advance(s(3600));
     loop {
-        let Delivery::Event(event) = story.next().await else { panic!("events are missing") };
+        let Delivery::Event(event) = events.next().await else { panic!("events are missing") };
         if event.kind == CacheAged::KIND {
             // Only the suspension moved the wall clock, and the wait for the check moved the other clock.
-            let slept_ms = event.decode::<CacheAged>().unwrap().suspended_ms;
-            assert!((3_597_000..=3_600_000).contains(&slept_ms), "{slept_ms}");
+            let suspended_ms = event.decode::<CacheAged>().unwrap().suspended_ms;
+            assert!((3_597_000..=3_600_000).contains(&suspended_ms), "{suspended_ms}");
             break;
         }
     }
-    assert_eq!((scene.get("n:a"), scene.get("n:b")), (None, Some("long".to_owned())));
+    assert_eq!((fixture.get("n:a"), fixture.get("n:b")), (None, Some("long".to_owned())));
     clock.advance(s(3700));
     sleep(s(5)).await;
-    assert_eq!(scene.get("n:b"), None);
-    scene.runtime.shutdown().await;
+    assert_eq!(fixture.get("n:b"), None);
+    fixture.runtime.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn invalidation_during_load_discards_its_value() {
-    let scene = CacheActorFixture::new().await;
-    let load = scene.begin_load("n:a", OPTIONS).await;
-    assert_eq!(scene.invalidate(Pattern::Key("n:a".to_owned())).await, 0);
-    let (newer, ran) = scene.load("n:a", OPTIONS, "new").await;
+    let fixture = CacheActorFixture::new().await;
+    let load = fixture.begin_load("n:a", OPTIONS).await;
+    assert_eq!(fixture.invalidate(Pattern::Key("n:a".to_owned())).await, 0);
+    let (newer, ran) = fixture.load("n:a", OPTIONS, "new").await;
     assert_eq!((newer, ran), (ok("new"), true), "the load from before is not joined");
     assert_eq!(load.finish(Ok("old")).await, ok("old"), "who asked before gets it");
-    assert_eq!(scene.get("n:a").as_deref(), Some("new"));
-    assert_eq!(scene.cache.stats().loads_superseded, 1);
+    assert_eq!(fixture.get("n:a").as_deref(), Some("new"));
+    assert_eq!(fixture.cache.stats().loads_superseded, 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn concurrent_misses_load_once() {
-    let scene = CacheActorFixture::new().await;
+    let fixture = CacheActorFixture::new().await;
     let ran = Arc::new(AtomicU32::new(0));
     let asks = (0..100).map(|_| {
         let ran = Arc::clone(&ran);
-        scene.cache.get_or_load("n:a", None, OPTIONS, move || async move {
+        fixture.cache.get_or_load("n:a", None, OPTIONS, move || async move {
             ran.fetch_add(1, Ordering::Relaxed);
             sleep(s(1)).await;
             Ok(Loaded::new(value("v")))
@@ -201,9 +201,9 @@ async fn concurrent_misses_load_once() {
 
 #[tokio::test(start_paused = true)]
 async fn load_continues_until_last_waiter_leaves() {
-    let scene = CacheActorFixture::new().await;
-    let mut load = scene.begin_load("n:a", OPTIONS).await;
-    let cache = scene.cache.clone();
+    let fixture = CacheActorFixture::new().await;
+    let mut load = fixture.begin_load("n:a", OPTIONS).await;
+    let cache = fixture.cache.clone();
     let mut second = JoinSet::new();
     second.spawn(async move {
         let never = || async { Err(Error::new(Reason::Internal)) };
@@ -214,189 +214,189 @@ async fn load_continues_until_last_waiter_leaves() {
     load.finish_sender.send(Ok("v")).unwrap();
     assert_eq!(second.join_next().await.unwrap().unwrap(), ok("v"));
 
-    let mut load = scene.begin_load("n:b", OPTIONS).await;
+    let mut load = fixture.begin_load("n:b", OPTIONS).await;
     load.waiting.shutdown().await;
     assert!(load.finish_sender.is_closed(), "nobody waits, and so nothing is loaded");
-    assert_eq!(scene.load("n:b", OPTIONS, "v").await, (ok("v"), true));
+    assert_eq!(fixture.load("n:b", OPTIONS, "v").await, (ok("v"), true));
 }
 
 #[tokio::test(start_paused = true)]
 async fn failure_is_cached_for_negative_ttl_and_cancel_is_not() {
-    let scene = CacheActorFixture::new().await;
+    let fixture = CacheActorFixture::new().await;
     let failed = |reason| Err(Error::new(reason));
-    let load = scene.begin_load("n:a", OPTIONS).await;
+    let load = fixture.begin_load("n:a", OPTIONS).await;
     assert_eq!(load.finish(failed(Reason::NotFound)).await.unwrap_err().reason, Reason::NotFound);
     advance(Duration::from_millis(999)).await;
-    let (told, ran) = scene.load("n:a", OPTIONS, "v").await;
-    assert_eq!((told.unwrap_err().reason, ran), (Reason::NotFound, false));
+    let (outcome, ran) = fixture.load("n:a", OPTIONS, "v").await;
+    assert_eq!((outcome.unwrap_err().reason, ran), (Reason::NotFound, false));
     advance(Duration::from_millis(1)).await;
-    assert_eq!(scene.load("n:a", OPTIONS, "v").await, (ok("v"), true));
+    assert_eq!(fixture.load("n:a", OPTIONS, "v").await, (ok("v"), true));
 
-    let load = scene.begin_load("n:b", OPTIONS).await;
+    let load = fixture.begin_load("n:b", OPTIONS).await;
     assert!(load.finish(failed(Reason::Cancelled)).await.is_err());
-    assert_eq!(scene.load("n:b", OPTIONS, "v").await, (ok("v"), true));
+    assert_eq!(fixture.load("n:b", OPTIONS, "v").await, (ok("v"), true));
 }
 
 #[tokio::test(start_paused = true)]
 async fn slow_failure_is_cached_from_its_end() {
-    let scene = CacheActorFixture::new().await;
-    let load = scene.begin_load("n:a", OPTIONS).await;
+    let fixture = CacheActorFixture::new().await;
+    let load = fixture.begin_load("n:a", OPTIONS).await;
     advance(s(30)).await;
     assert!(load.finish(Err(Error::new(Reason::TimedOut))).await.is_err());
-    assert!(!scene.load("n:a", OPTIONS, "v").await.1);
+    assert!(!fixture.load("n:a", OPTIONS, "v").await.1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn load_panic_is_error_for_all_waiters() {
-    let scene = CacheActorFixture::new().await;
+    let fixture = CacheActorFixture::new().await;
     let asks = (0..3).map(|_| {
-        scene.cache.get_or_load("n:a", None, OPTIONS, || async { panic!("a loader of the test's") })
+        fixture.cache.get_or_load("n:a", None, OPTIONS, || async { panic!("a loader of the test's") })
     });
     for answer in join_all(asks).await {
         assert_eq!(answer.unwrap_err().reason, Reason::Crashed);
     }
-    assert_eq!(scene.load("n:b", OPTIONS, "v").await, (ok("v"), true));
+    assert_eq!(fixture.load("n:b", OPTIONS, "v").await, (ok("v"), true));
 }
 
 #[tokio::test(start_paused = true)]
 async fn freshness_follows_the_runtime_clock() {
-    let scene = CacheActorFixture::new().await;
-    scene.put("n:a", "v");
+    let fixture = CacheActorFixture::new().await;
+    fixture.put("n:a", "v");
     advance(Duration::from_millis(59_999)).await;
-    assert!(scene.get("n:a").is_some());
+    assert!(fixture.get("n:a").is_some());
     advance(Duration::from_millis(1)).await;
-    assert!(scene.get("n:a").is_none());
+    assert!(fixture.get("n:a").is_none());
 }
 
 #[tokio::test(start_paused = true)]
 async fn stale_value_is_served_while_one_load_refreshes() {
-    let scene = CacheActorFixture::new().await;
-    let keeping = EntryOptions { stale_for: s(10), ..OPTIONS };
-    scene.cache.put("n:a", value("old"), keeping);
+    let fixture = CacheActorFixture::new().await;
+    let options = EntryOptions { stale_for: s(10), ..OPTIONS };
+    fixture.cache.put("n:a", value("old"), options);
     advance(s(60)).await;
-    assert_eq!(scene.get("n:a"), None, "who only looks gets nothing stale");
-    assert_eq!(scene.load("n:a", keeping, "new").await.0, ok("old"));
-    assert_eq!(scene.load("n:a", keeping, "newer").await.0, ok("old"), "the same load is under way");
+    assert_eq!(fixture.get("n:a"), None, "who only looks gets nothing stale");
+    assert_eq!(fixture.load("n:a", options, "new").await.0, ok("old"));
+    assert_eq!(fixture.load("n:a", options, "newer").await.0, ok("old"), "the same load is under way");
     tokio::task::yield_now().await;
-    assert_eq!(scene.get("n:a").as_deref(), Some("new"));
-    assert_eq!(scene.cache.stats().loads, 1);
+    assert_eq!(fixture.get("n:a").as_deref(), Some("new"));
+    assert_eq!(fixture.cache.stats().loads, 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn failed_refresh_keeps_stale_value_and_delays_retry() {
-    let scene = CacheActorFixture::new().await;
-    let keeping = EntryOptions { stale_for: s(10), ..OPTIONS };
-    scene.cache.put("n:a", value("old"), keeping);
+    let fixture = CacheActorFixture::new().await;
+    let options = EntryOptions { stale_for: s(10), ..OPTIONS };
+    fixture.cache.put("n:a", value("old"), options);
     advance(s(60)).await;
     let fails = || async { Err(Error::new(Reason::ServerError)) };
-    let ask = || scene.cache.get_or_load("n:a", None, keeping, fails);
+    let ask = || fixture.cache.get_or_load("n:a", None, options, fails);
     assert_eq!(text(&ask().await.unwrap().value), "old");
     tokio::task::yield_now().await;
     assert_eq!(text(&ask().await.unwrap().value), "old");
-    assert_eq!(scene.cache.stats().loads, 1);
+    assert_eq!(fixture.cache.stats().loads, 1);
     advance(s(1)).await;
     assert_eq!(text(&ask().await.unwrap().value), "old");
     tokio::task::yield_now().await;
-    assert_eq!(scene.cache.stats().loads, 2);
+    assert_eq!(fixture.cache.stats().loads, 2);
     advance(s(9)).await;
     assert_eq!(ask().await.unwrap_err().reason, Reason::ServerError);
 }
 
 #[tokio::test(start_paused = true)]
 async fn invalidated_stale_value_is_not_served() {
-    let scene = CacheActorFixture::new().await;
-    let keeping = EntryOptions { stale_for: s(10), ..OPTIONS };
-    scene.cache.put("n:a", value("old"), keeping);
+    let fixture = CacheActorFixture::new().await;
+    let options = EntryOptions { stale_for: s(10), ..OPTIONS };
+    fixture.cache.put("n:a", value("old"), options);
     advance(s(60)).await;
-    assert_eq!(scene.invalidate(Pattern::Prefix("n:".to_owned())).await, 1);
-    assert_eq!(scene.load("n:a", keeping, "new").await, (ok("new"), true));
+    assert_eq!(fixture.invalidate(Pattern::Prefix("n:".to_owned())).await, 1);
+    assert_eq!(fixture.load("n:a", options, "new").await, (ok("new"), true));
 }
 
 #[tokio::test(start_paused = true)]
 async fn actor_crash_empties_cache_and_discards_loads() {
-    let scene = CacheActorFixture::new().await;
-    scene.put("n:a", "v");
-    let load = scene.begin_load("n:b", OPTIONS).await;
-    drop(scene.actor.inject_panic().unwrap());
-    assert_eq!(scene.invalidate(Pattern::All).await, 0, "it is back, and there was nothing left");
+    let fixture = CacheActorFixture::new().await;
+    fixture.put("n:a", "v");
+    let load = fixture.begin_load("n:b", OPTIONS).await;
+    drop(fixture.actor.inject_panic().unwrap());
+    assert_eq!(fixture.invalidate(Pattern::All).await, 0, "it is back, and there was nothing left");
     assert_eq!(load.finish(Ok("old")).await, ok("old"));
-    assert_eq!((scene.get("n:a"), scene.get("n:b")), (None, None));
-    assert_eq!(scene.load("n:a", OPTIONS, "v").await, (ok("v"), true));
-    assert!(scene.get("n:a").is_some());
+    assert_eq!((fixture.get("n:a"), fixture.get("n:b")), (None, None));
+    assert_eq!(fixture.load("n:a", OPTIONS, "v").await, (ok("v"), true));
+    assert!(fixture.get("n:a").is_some());
 }
 
 /// On several threads the caller may continue before the actor's state is gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn actor_crash_reply_comes_after_cache_is_empty() {
     for _ in 0..20 {
-        let scene = CacheActorFixture::new().await;
+        let fixture = CacheActorFixture::new().await;
         let keys: Vec<String> = (0..1000).map(|n| format!("n:{n}")).collect();
-        keys.iter().for_each(|key| scene.put(key, "v"));
+        keys.iter().for_each(|key| fixture.put(key, "v"));
         let invalidation = Invalidation::from_predicate("one that cannot", |_| panic!("a rule that cannot"));
         let message = |reply| CacheMessage::Invalidate { invalidation, reply: Some(reply) };
-        assert!(scene.actor.call(message).await.is_err());
-        assert_eq!(keys.iter().filter(|key| scene.get(key).is_some()).count(), 0);
-        scene.runtime.shutdown().await;
+        assert!(fixture.actor.call(message).await.is_err());
+        assert_eq!(keys.iter().filter(|key| fixture.get(key).is_some()).count(), 0);
+        fixture.runtime.shutdown().await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn cache_without_actor_stores_nothing_and_still_loads() {
-    let scene = CacheActorFixture::new().await;
-    scene.put("n:a", "v");
-    scene.runtime.shutdown().await;
-    assert_eq!(scene.get("n:a"), None);
-    scene.put("n:a", "v");
-    assert_eq!(scene.get("n:a"), None);
-    assert_eq!(scene.load("n:a", OPTIONS, "v").await, (ok("v"), true));
-    assert_eq!(scene.load("n:a", OPTIONS, "v").await, (ok("v"), true));
+    let fixture = CacheActorFixture::new().await;
+    fixture.put("n:a", "v");
+    fixture.runtime.shutdown().await;
+    assert_eq!(fixture.get("n:a"), None);
+    fixture.put("n:a", "v");
+    assert_eq!(fixture.get("n:a"), None);
+    assert_eq!(fixture.load("n:a", OPTIONS, "v").await, (ok("v"), true));
+    assert_eq!(fixture.load("n:a", OPTIONS, "v").await, (ok("v"), true));
 }
 
 #[tokio::test(start_paused = true)]
 async fn size_is_bounded_and_oversized_value_evicts_nothing() {
-    let scene = CacheActorFixture::new().await;
+    let fixture = CacheActorFixture::new().await;
     let filler: &'static str = Box::leak("x".repeat(10_000).into_boxed_str());
     for n in 0..500 {
-        scene.put(&format!("n:{n}"), filler);
+        fixture.put(&format!("n:{n}"), filler);
     }
-    let before = scene.cache.stats();
+    let before = fixture.cache.stats();
     assert!(before.entries > 50 && before.bytes <= 1 << 20, "{before:?}");
     assert!(before.evictions >= 500 - before.entries, "{before:?}");
     for giant in [900_000, 1 << 20, 3 << 20] {
         let giant: &'static str = Box::leak("x".repeat(giant).into_boxed_str());
-        scene.put("n:giant", giant);
-        let after = scene.cache.stats();
+        fixture.put("n:giant", giant);
+        let after = fixture.cache.stats();
         assert!(after.entries >= before.entries && after.bytes <= 1 << 20, "{after:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn replace_with_other_size_then_drop_leaves_no_bytes() {
-    let scene = CacheActorFixture::new().await;
+    let fixture = CacheActorFixture::new().await;
     for (first, second) in [("v", "a longer one"), ("a longer one", "v")] {
-        scene.put("n:a", first);
-        assert_eq!(scene.cache.stats().entries, 1);
-        scene.put("n:a", second);
-        assert_eq!(scene.invalidate(Pattern::All).await, 1);
-        let stats = scene.cache.stats();
+        fixture.put("n:a", first);
+        assert_eq!(fixture.cache.stats().entries, 1);
+        fixture.put("n:a", second);
+        assert_eq!(fixture.invalidate(Pattern::All).await, 1);
+        let stats = fixture.cache.stats();
         assert_eq!((stats.entries, stats.bytes), (0, 0));
     }
-    scene.put("n:a", "v");
-    let of_one = scene.cache.stats().bytes;
+    fixture.put("n:a", "v");
+    let of_one = fixture.cache.stats().bytes;
     assert!(of_one > 256, "{of_one}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn predicate_invalidation_records_its_name() {
-    let scene = CacheActorFixture::new().await;
+    let fixture = CacheActorFixture::new().await;
     for key in ["n:1", "n:2", "n:11"] {
-        scene.put(key, "v");
+        fixture.put(key, "v");
     }
-    let mut events = scene.runtime.journal().subscribe();
+    let mut events = fixture.runtime.journal().subscribe();
     let by = Invalidation::from_predicate("those that end with 1", |key| key.ends_with('1'));
-    assert_eq!(scene.invalidate_by(by).await, 2);
-    assert_eq!(scene.get("n:2").as_deref(), Some("v"));
-    let told = loop {
+    assert_eq!(fixture.invalidate_by(by).await, 2);
+    assert_eq!(fixture.get("n:2").as_deref(), Some("v"));
+    let outcome = loop {
         if let Delivery::Event(record) = events.next().await
             && record.kind == "cache_invalidated"
         {
@@ -404,101 +404,108 @@ async fn predicate_invalidation_records_its_name() {
         }
     };
     let expected = serde_json::json!({"by": "predicate", "pattern": "those that end with 1", "entries": 2});
-    assert_eq!(serde_json::Value::Object(told), expected);
+    assert_eq!(serde_json::Value::Object(outcome), expected);
 }
 
 #[tokio::test(start_paused = true)]
 async fn file_change_without_entries_records_no_event() {
-    let scene = CacheActorFixture::new().await;
+    let fixture = CacheActorFixture::new().await;
     let changed = |path: &str| Invalidation {
         by: InvalidatedBy::Files,
         pattern: path.to_owned(),
         selections: vec![Selection::key(&format!("{}{path}", key::FILE_PREFIX))],
     };
-    scene.put("file:/kept", "v");
-    assert_eq!(scene.invalidate_by(changed("/other")).await, 0);
-    assert_eq!(scene.invalidate_by(changed("/kept")).await, 1);
-    assert_eq!(scene.invalidate_by(changed("/kept")).await, 0);
-    assert_eq!(scene.invalidate(Pattern::Key("n:none".to_owned())).await, 0);
-    let mut events = scene.runtime.journal().subscribe();
-    let mut told = Vec::new();
+    fixture.put("file:/kept", "v");
+    assert_eq!(fixture.invalidate_by(changed("/other")).await, 0);
+    assert_eq!(fixture.invalidate_by(changed("/kept")).await, 1);
+    assert_eq!(fixture.invalidate_by(changed("/kept")).await, 0);
+    assert_eq!(fixture.invalidate(Pattern::Key("n:none".to_owned())).await, 0);
+    let mut events = fixture.runtime.journal().subscribe();
+    let mut outcome = Vec::new();
     // The last is a person's, and the journal has to record it though it dropped nothing.
-    while told.len() < 2 {
+    while outcome.len() < 2 {
         if let Delivery::Event(record) = events.next().await
             && record.kind == CacheInvalidated::KIND
         {
-            told.push(record.decode::<CacheInvalidated>().unwrap().pattern);
+            outcome.push(record.decode::<CacheInvalidated>().unwrap().pattern);
         }
     }
-    assert_eq!(told, ["/kept", "n:none"]);
+    assert_eq!(outcome, ["/kept", "n:none"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn gap_invalidates_only_connection_dependent_entries() {
-    let scene = CacheActorFixture::new().await;
+    let fixture = CacheActorFixture::new().await;
     let of_the_link = EntryOptions { depends_on_connection: true, ..OPTIONS };
-    scene.cache.put("n:a", value("v"), of_the_link);
-    scene.put("n:b", "v");
-    let load = scene.begin_load("n:c", of_the_link).await;
+    fixture.cache.put("n:a", value("v"), of_the_link);
+    fixture.put("n:b", "v");
+    let load = fixture.begin_load("n:c", of_the_link).await;
     let selections = vec![Selection::depends_on_connection()];
     let pattern = String::new();
-    assert_eq!(scene.invalidate_by(Invalidation { by: InvalidatedBy::Gap, pattern, selections }).await, 1);
+    assert_eq!(fixture.invalidate_by(Invalidation { by: InvalidatedBy::Gap, pattern, selections }).await, 1);
     assert_eq!(load.finish(Ok("old")).await, ok("old"));
-    assert_eq!((scene.get("n:a"), scene.get("n:b").as_deref(), scene.get("n:c")), (None, Some("v"), None));
+    assert_eq!(
+        (fixture.get("n:a"), fixture.get("n:b").as_deref(), fixture.get("n:c")),
+        (None, Some("v"), None)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn uncached_load_is_not_stored() {
-    let scene = CacheActorFixture::new().await;
+    let fixture = CacheActorFixture::new().await;
     let load = || async { Ok(Loaded::new(value("v")).uncached()) };
-    scene.cache.get_or_load("n:a", None, OPTIONS, load).await.unwrap();
-    assert_eq!(scene.get("n:a"), None);
+    fixture.cache.get_or_load("n:a", None, OPTIONS, load).await.unwrap();
+    assert_eq!(fixture.get("n:a"), None);
     let briefly = || async { Ok(Loaded::new(value("v")).with_ttl(s(1))) };
-    scene.cache.get_or_load("n:a", None, OPTIONS, briefly).await.unwrap();
+    fixture.cache.get_or_load("n:a", None, OPTIONS, briefly).await.unwrap();
     advance(s(1)).await;
-    assert_eq!(scene.get("n:a"), None);
+    assert_eq!(fixture.get("n:a"), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn load_with_age_counts_from_its_origin() {
-    let scene = CacheActorFixture::new().await;
+    let fixture = CacheActorFixture::new().await;
     let load = || async { Ok(Loaded::new(value("v")).with_age(s(3600)).with_ttl(s(3610))) };
-    scene.cache.get_or_load("n:a", None, OPTIONS, load).await.unwrap();
-    assert_eq!(scene.cache.stats().oldest_ms, Some(3_600_000));
+    fixture.cache.get_or_load("n:a", None, OPTIONS, load).await.unwrap();
+    assert_eq!(fixture.cache.stats().oldest_ms, Some(3_600_000));
     advance(s(9)).await;
-    assert!(scene.cache.get("n:a", Some(s(3609))).is_some());
-    assert!(scene.cache.get("n:a", Some(s(3608))).is_none(), "it is older than that");
+    assert!(fixture.cache.get("n:a", Some(s(3609))).is_some());
+    assert!(fixture.cache.get("n:a", Some(s(3608))).is_none(), "it is older than that");
     advance(s(1)).await;
-    assert_eq!(scene.get("n:a"), None);
+    assert_eq!(fixture.get("n:a"), None);
 }
 
 /// Returns the value that a revalidation of `n:a` gets.
-async fn value_for_revalidation(scene: &CacheActorFixture) -> Option<String> {
-    let (tell, told) = oneshot::channel();
+async fn value_for_revalidation(fixture: &CacheActorFixture) -> Option<String> {
+    let (sender, outcome) = oneshot::channel();
     let load = |held: Option<CacheValue>| async move {
-        tell.send(held.as_ref().map(text)).unwrap();
+        sender.send(held.as_ref().map(text)).unwrap();
         Err(Error::new(Reason::ServerError))
     };
     let none_kept = EntryOptions { negative_ttl: s(0), ..OPTIONS };
-    scene.cache.get_or_revalidate("n:a", Some(s(0)), none_kept, load).await.unwrap_err();
-    told.await.unwrap()
+    fixture.cache.get_or_revalidate("n:a", Some(s(0)), none_kept, load).await.unwrap_err();
+    outcome.await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
 async fn revalidatable_value_outlives_ttl_for_revalidation_only() {
-    let scene = CacheActorFixture::new().await;
+    let fixture = CacheActorFixture::new().await;
     let load = || async { Ok(Loaded::new(value("v")).with_revalidation()) };
-    scene.cache.get_or_load("n:a", None, OPTIONS, load).await.unwrap();
+    fixture.cache.get_or_load("n:a", None, OPTIONS, load).await.unwrap();
     advance(s(100_000)).await;
-    assert_eq!(scene.get("n:a"), None);
-    assert_eq!(value_for_revalidation(&scene).await.as_deref(), Some("v"));
-    assert_eq!(value_for_revalidation(&scene).await.as_deref(), Some("v"), "a renewal that fails leaves it");
-    assert_eq!(scene.load("n:a", OPTIONS, "new").await, (ok("new"), true));
-    assert_eq!(scene.get("n:a").as_deref(), Some("new"));
-    advance(s(60)).await;
-    assert_eq!(scene.get("n:a"), None);
+    assert_eq!(fixture.get("n:a"), None);
+    assert_eq!(value_for_revalidation(&fixture).await.as_deref(), Some("v"));
     assert_eq!(
-        value_for_revalidation(&scene).await,
+        value_for_revalidation(&fixture).await.as_deref(),
+        Some("v"),
+        "a renewal that fails leaves it"
+    );
+    assert_eq!(fixture.load("n:a", OPTIONS, "new").await, (ok("new"), true));
+    assert_eq!(fixture.get("n:a").as_deref(), Some("new"));
+    advance(s(60)).await;
+    assert_eq!(fixture.get("n:a"), None);
+    assert_eq!(
+        value_for_revalidation(&fixture).await,
         None,
         "what cannot be renewed goes when its time is over"
     );
@@ -506,53 +513,53 @@ async fn revalidatable_value_outlives_ttl_for_revalidation_only() {
 
 #[tokio::test(start_paused = true)]
 async fn invalidation_ends_revalidation_of_the_entry() {
-    let scene = CacheActorFixture::new().await;
-    scene.put("n:a", "old");
+    let fixture = CacheActorFixture::new().await;
+    fixture.put("n:a", "old");
     advance(s(1)).await;
-    assert_eq!(value_for_revalidation(&scene).await.as_deref(), Some("old"));
+    assert_eq!(value_for_revalidation(&fixture).await.as_deref(), Some("old"));
     let (begun, has_begun) = oneshot::channel();
     let (end, ends) = oneshot::channel::<()>();
-    let renew = scene.cache.get_or_revalidate("n:a", Some(s(0)), OPTIONS, |held| async move {
+    let renew = fixture.cache.get_or_revalidate("n:a", Some(s(0)), OPTIONS, |held| async move {
         begun.send(()).unwrap();
         ends.await.unwrap();
         Ok(Loaded::new(held.unwrap()))
     });
     let invalidate = async {
         has_begun.await.unwrap();
-        assert_eq!(scene.invalidate(Pattern::All).await, 1);
+        assert_eq!(fixture.invalidate(Pattern::All).await, 1);
         end.send(()).unwrap();
     };
     let (renewed, ()) = tokio::join!(renew, invalidate);
     assert_eq!(text(&renewed.unwrap().value), "old", "it had asked before");
-    assert_eq!(scene.get("n:a"), None);
-    assert_eq!(value_for_revalidation(&scene).await, None);
+    assert_eq!(fixture.get("n:a"), None);
+    assert_eq!(value_for_revalidation(&fixture).await, None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn replacing_load_drops_entry_and_is_not_stored() {
-    let scene = CacheActorFixture::new().await;
-    scene.put("n:a", "old");
+    let fixture = CacheActorFixture::new().await;
+    fixture.put("n:a", "old");
     advance(s(1)).await;
     let load = |says: &'static str| move || async move { Ok(Loaded::new(value(says)).replacing_stored()) };
-    let told = scene.cache.get_or_load("n:a", Some(s(0)), OPTIONS, load("new")).await.unwrap();
-    assert_eq!((text(&told.value), told.is_cached), ("new".to_owned(), false));
-    assert_eq!((scene.get("n:a"), scene.cache.stats().entries), (None, 0));
+    let outcome = fixture.cache.get_or_load("n:a", Some(s(0)), OPTIONS, load("new")).await.unwrap();
+    assert_eq!((text(&outcome.value), outcome.is_cached), ("new".to_owned(), false));
+    assert_eq!((fixture.get("n:a"), fixture.cache.stats().entries), (None, 0));
     // A superseded load drops nothing.
-    scene.put("n:a", "old");
+    fixture.put("n:a", "old");
     advance(s(1)).await;
     let (begun, has_begun) = oneshot::channel();
     let (end, ends) = oneshot::channel::<()>();
-    let asks = scene.cache.get_or_load("n:a", Some(s(0)), OPTIONS, || async move {
+    let asks = fixture.cache.get_or_load("n:a", Some(s(0)), OPTIONS, || async move {
         begun.send(()).unwrap();
         ends.await.unwrap();
         Ok(Loaded::new(value("new")).replacing_stored())
     });
     let puts = async {
         has_begun.await.unwrap();
-        scene.put("n:a", "newest");
+        fixture.put("n:a", "newest");
         end.send(()).unwrap();
     };
-    let (told, ()) = tokio::join!(asks, puts);
-    assert_eq!(text(&told.unwrap().value), "new");
-    assert_eq!(scene.get("n:a").as_deref(), Some("newest"));
+    let (outcome, ()) = tokio::join!(asks, puts);
+    assert_eq!(text(&outcome.unwrap().value), "new");
+    assert_eq!(fixture.get("n:a").as_deref(), Some("newest"));
 }

@@ -24,7 +24,7 @@ impl CacheValue {
     fn size_bytes(&self) -> usize {
         match self {
             Self::Bytes(bytes) => bytes.len(),
-            Self::Response(held) => held.size_bytes(),
+            Self::Response(stored) => stored.size_bytes(),
         }
     }
 }

@@ -29,15 +29,15 @@ struct AcpDriverFixture {
 
 async fn start_driver(command: Vec<String>, settle: impl FnOnce(&mut Launch)) -> AcpDriverFixture {
     let folder = tempfile::tempdir().unwrap();
-    let warden = ProcessManager::open(Some(folder.path())).await.unwrap().manager;
+    let manager = ProcessManager::open(Some(folder.path())).await.unwrap().manager;
     let mut spec = ProcessSpec::new("planner", command);
     spec.cwd = Some(folder.path().to_owned());
     let mut launch = Launch { spec, readiness: Readiness::None, ready_timeout: TIMEOUT };
     settle(&mut launch);
-    let feed = UpdateBroadcast::default();
-    let listener = feed.subscribe();
-    let driver = AcpDriver::new(launch, warden.clone()).with_updates(feed);
-    AcpDriverFixture { driver: Arc::new(driver), updates: listener, manager: warden, folder }
+    let updates = UpdateBroadcast::default();
+    let listener = updates.subscribe();
+    let driver = AcpDriver::new(launch, manager.clone()).with_updates(updates);
+    AcpDriverFixture { driver: Arc::new(driver), updates: listener, manager, folder }
 }
 
 /// Starts a driver whose agent stores its sessions in `sessions` and resumes them.
@@ -62,8 +62,8 @@ impl AcpDriverFixture {
     }
 
     fn spawn_prompt(&self, id: u64, text: &str) -> JoinSet<Result<Value, Error>> {
-        let (driver, letter, mut task) = (Arc::clone(&self.driver), message(id, text), JoinSet::new());
-        task.spawn(async move { driver.deliver(letter).await });
+        let (driver, message, mut task) = (Arc::clone(&self.driver), message(id, text), JoinSet::new());
+        task.spawn(async move { driver.deliver(message).await });
         task
     }
 
@@ -111,31 +111,32 @@ fn turn_end(text: &str) -> Value {
 async fn driver_start_prompt_stop_leaves_nothing_running() {
     with_timeout(async {
         let sessions = tempfile::tempdir().unwrap();
-        let mut bed = resuming_driver(sessions.path()).await;
-        let nobody = bed.prompt(1, "hello").await.unwrap_err();
+        let mut fixture = resuming_driver(sessions.path()).await;
+        let nobody = fixture.prompt(1, "hello").await.unwrap_err();
         // The agent did not get it, so it can be delivered again.
         assert_eq!(nobody.reason, Reason::AgentFailed);
-        assert!(exit_details(bed.driver.check().await).contains("does not run"));
-        assert_eq!(bed.driver.session(), None);
+        assert!(exit_details(fixture.driver.check().await).contains("does not run"));
+        assert_eq!(fixture.driver.session(), None);
 
-        bed.driver.restart().await.unwrap();
-        let began = bed.next_update_of(UpdateKind::Session).await;
-        assert_eq!(began.body, json!({ "id": "s1", "how": "new" }));
-        let Observation::Answered { reported: ReportedHealth::Healthy, .. } = bed.driver.check().await else {
+        fixture.driver.restart().await.unwrap();
+        let began = fixture.next_update_of(UpdateKind::Session).await;
+        assert_eq!(began.body, json!({ "id": "s1", "origin": "new" }));
+        let Observation::Answered { reported: ReportedHealth::Healthy, .. } = fixture.driver.check().await
+        else {
             panic!()
         };
-        assert_eq!(bed.driver.read_state().await, Ok(AgentState::Unsupported));
-        assert_eq!(bed.prompt(2, "hello").await, Ok(turn_end("you said: hello")));
-        assert_eq!(bed.driver.activity().in_flight, 0);
+        assert_eq!(fixture.driver.read_state().await, Ok(AgentState::Unsupported));
+        assert_eq!(fixture.prompt(2, "hello").await, Ok(turn_end("you said: hello")));
+        assert_eq!(fixture.driver.activity().in_flight, 0);
 
-        let wrong = bed
+        let wrong = fixture
             .driver
             .deliver(AgentMessage { id: MessageId(3), body: json!(7), deadline: None })
             .await
             .unwrap_err();
         assert_eq!(wrong.reason, Reason::InvalidRequest);
-        assert!(bed.is_recorded() && bed.driver.process().unwrap().pid > 0);
-        bed.stop().await;
+        assert!(fixture.is_recorded() && fixture.driver.process().unwrap().pid > 0);
+        fixture.stop().await;
     })
     .await;
 }
@@ -144,26 +145,26 @@ async fn driver_start_prompt_stop_leaves_nothing_running() {
 async fn crash_during_prompt_is_unknown_and_session_resumes() {
     with_timeout(async {
         let sessions = tempfile::tempdir().unwrap();
-        let mut bed = resuming_driver(sessions.path()).await;
-        bed.driver.restart().await.unwrap();
-        bed.prompt(1, "one").await.unwrap();
-        let (incident, crash) = tokio::join!(bed.driver.wait_for_failure(), bed.prompt(2, "crash"));
+        let mut fixture = resuming_driver(sessions.path()).await;
+        fixture.driver.restart().await.unwrap();
+        fixture.prompt(1, "one").await.unwrap();
+        let (failure, crash) = tokio::join!(fixture.driver.wait_for_failure(), fixture.prompt(2, "crash"));
         let error = crash.unwrap_err();
         assert_eq!((error.reason, error.retryable), (Reason::OutcomeUnknown, false));
         assert!(error.log_text().contains("it exited with code 3"), "{error:?}");
-        assert!(exit_details(incident).contains("it exited with code 3"));
-        assert!(exit_details(bed.driver.check().await).contains("it exited with code 3"));
-        assert_eq!(bed.prompt(3, "anybody there?").await.unwrap_err().reason, Reason::AgentFailed);
+        assert!(exit_details(failure).contains("it exited with code 3"));
+        assert!(exit_details(fixture.driver.check().await).contains("it exited with code 3"));
+        assert_eq!(fixture.prompt(3, "anybody there?").await.unwrap_err().reason, Reason::AgentFailed);
 
-        bed.driver.restart().await.unwrap();
-        bed.next_update_of(UpdateKind::Session).await;
+        fixture.driver.restart().await.unwrap();
+        fixture.next_update_of(UpdateKind::Session).await;
         assert_eq!(
-            bed.next_update_of(UpdateKind::Session).await.body,
-            json!({ "id": "s1", "how": "resumed" })
+            fixture.next_update_of(UpdateKind::Session).await.body,
+            json!({ "id": "s1", "origin": "resumed" })
         );
         // Nothing was repeated.
-        assert_eq!(bed.prompt(4, "recall").await, Ok(turn_end("one | crash | recall")));
-        bed.stop().await;
+        assert_eq!(fixture.prompt(4, "recall").await, Ok(turn_end("one | crash | recall")));
+        fixture.stop().await;
     })
     .await;
 }
@@ -172,32 +173,32 @@ async fn crash_during_prompt_is_unknown_and_session_resumes() {
 async fn session_is_resumed_by_a_new_driver() {
     with_timeout(async {
         let sessions = tempfile::tempdir().unwrap();
-        let bed = resuming_driver(sessions.path()).await;
-        bed.driver.restart().await.unwrap();
-        bed.prompt(1, "one").await.unwrap();
-        let kept = bed.driver.session().unwrap();
-        bed.stop().await;
+        let fixture = resuming_driver(sessions.path()).await;
+        fixture.driver.restart().await.unwrap();
+        fixture.prompt(1, "one").await.unwrap();
+        let saved = fixture.driver.session().unwrap();
+        fixture.stop().await;
 
-        let mut bed = resuming_driver(sessions.path()).await;
-        bed.driver.restore_session(kept.clone());
-        bed.driver.restart().await.unwrap();
-        assert_eq!(bed.next_update_of(UpdateKind::Session).await.body["how"], "resumed");
-        assert_eq!(bed.prompt(2, "recall").await, Ok(turn_end("one | recall")));
-        assert_eq!(bed.driver.session(), Some(kept.clone()));
-        bed.stop().await;
+        let mut fixture = resuming_driver(sessions.path()).await;
+        fixture.driver.restore_session(saved.clone());
+        fixture.driver.restart().await.unwrap();
+        assert_eq!(fixture.next_update_of(UpdateKind::Session).await.body["origin"], "resumed");
+        assert_eq!(fixture.prompt(2, "recall").await, Ok(turn_end("one | recall")));
+        assert_eq!(fixture.driver.session(), Some(saved.clone()));
+        fixture.stop().await;
 
         // A session belongs to its folder.
         let command = [example_path().display().to_string(), "--resume".to_owned()].to_vec();
-        let mut bed = start_driver(command, |_| ()).await;
-        bed.driver.restore_session(kept);
-        bed.driver.restart().await.unwrap();
+        let mut fixture = start_driver(command, |_| ()).await;
+        fixture.driver.restore_session(saved);
+        fixture.driver.restart().await.unwrap();
         let lost = json!({ "id": "s1", "why": "it was about another folder" });
         assert_eq!(
-            bed.next_update_of(UpdateKind::Session).await.body,
-            json!({ "id": "s1", "how": "new", "lost": lost })
+            fixture.next_update_of(UpdateKind::Session).await.body,
+            json!({ "id": "s1", "origin": "new", "lost": lost })
         );
-        bed.driver.restore_session(json!("nonsense"));
-        bed.stop().await;
+        fixture.driver.restore_session(json!("nonsense"));
+        fixture.stop().await;
     })
     .await;
 }
@@ -206,26 +207,26 @@ async fn session_is_resumed_by_a_new_driver() {
 async fn answer_through_driver_ends_the_ask() {
     with_timeout(async {
         let sessions = tempfile::tempdir().unwrap();
-        let mut bed = resuming_driver(sessions.path()).await;
-        bed.driver.restart().await.unwrap();
-        let mut turn_of_two = bed.spawn_prompt(1, "ask 2");
-        let first = bed.next_update_of(UpdateKind::Ask).await.ask.clone().unwrap();
-        let second = bed.next_update_of(UpdateKind::Ask).await.ask.clone().unwrap();
-        let asked_at = bed.driver.activity().progressed_at.unwrap();
+        let mut fixture = resuming_driver(sessions.path()).await;
+        fixture.driver.restart().await.unwrap();
+        let mut turn_of_two = fixture.spawn_prompt(1, "ask 2");
+        let first = fixture.next_update_of(UpdateKind::Ask).await.ask.clone().unwrap();
+        let second = fixture.next_update_of(UpdateKind::Ask).await.ask.clone().unwrap();
+        let asked_at = fixture.driver.activity().progressed_at.unwrap();
         while tokio::time::Instant::now() <= asked_at {
             tokio::task::yield_now().await;
         }
-        assert!(bed.driver.activity().progressed_at.unwrap() > asked_at);
-        assert_eq!(bed.driver.activity().in_flight, 1);
+        assert!(fixture.driver.activity().progressed_at.unwrap() > asked_at);
+        assert_eq!(fixture.driver.activity().in_flight, 1);
 
-        assert_eq!(bed.driver.answer(&first, json!(true)).unwrap_err().reason, Reason::InvalidRequest);
-        assert_eq!(bed.driver.answer(&first, json!("maybe")).unwrap_err().reason, Reason::InvalidRequest);
-        assert_eq!(bed.driver.answer("a9", json!("allow")).unwrap_err().reason, Reason::NotFound);
-        bed.driver.answer(&first, json!("allow")).unwrap();
-        bed.driver.answer(&second, json!({ "optionId": "allow" })).unwrap();
+        assert_eq!(fixture.driver.answer(&first, json!(true)).unwrap_err().reason, Reason::InvalidRequest);
+        assert_eq!(fixture.driver.answer(&first, json!("maybe")).unwrap_err().reason, Reason::InvalidRequest);
+        assert_eq!(fixture.driver.answer("a9", json!("allow")).unwrap_err().reason, Reason::NotFound);
+        fixture.driver.answer(&first, json!("allow")).unwrap();
+        fixture.driver.answer(&second, json!({ "optionId": "allow" })).unwrap();
         let end = turn_of_two.join_next().await.unwrap().unwrap();
         assert_eq!(end, Ok(turn_end("allow allow ")));
-        bed.stop().await;
+        fixture.stop().await;
     })
     .await;
 }
@@ -234,13 +235,13 @@ async fn answer_through_driver_ends_the_ask() {
 async fn deliver_dropped_cancels_the_turn() {
     with_timeout(async {
         let sessions = tempfile::tempdir().unwrap();
-        let mut bed = resuming_driver(sessions.path()).await;
-        bed.driver.restart().await.unwrap();
-        let hanging = bed.spawn_prompt(1, "hang");
-        bed.next_update_of(UpdateKind::Message).await;
+        let mut fixture = resuming_driver(sessions.path()).await;
+        fixture.driver.restart().await.unwrap();
+        let hanging = fixture.spawn_prompt(1, "hang");
+        fixture.next_update_of(UpdateKind::Message).await;
         drop(hanging);
-        assert_eq!(bed.prompt(2, "next").await, Ok(turn_end("you said: next")));
-        bed.stop().await;
+        assert_eq!(fixture.prompt(2, "next").await, Ok(turn_end("you said: next")));
+        fixture.stop().await;
     })
     .await;
 }
@@ -251,16 +252,16 @@ async fn stop_exit_on_stdin_close_is_not_a_kill() {
     with_timeout(async {
         let script = r#"trap '' TERM; "$0"; echo "$?" > farewell"#;
         let command = [shell(script), vec![example_path().display().to_string()]].concat();
-        let mut bed = start_driver(command, |launch| launch.spec.grace = TIMEOUT * 10).await;
-        bed.driver.restart().await.unwrap();
-        let mut hanging = bed.spawn_prompt(1, "hang");
-        bed.next_update_of(UpdateKind::Message).await;
-        bed.driver.stop().await;
+        let mut fixture = start_driver(command, |launch| launch.spec.grace = TIMEOUT * 10).await;
+        fixture.driver.restart().await.unwrap();
+        let mut hanging = fixture.spawn_prompt(1, "hang");
+        fixture.next_update_of(UpdateKind::Message).await;
+        fixture.driver.stop().await;
         let error = hanging.join_next().await.unwrap().unwrap().unwrap_err();
         assert_eq!(error.reason, Reason::OutcomeUnknown);
         assert!(error.log_text().contains("its process was stopped"), "{error:?}");
-        assert_eq!(std::fs::read_to_string(bed.folder.path().join("farewell")).unwrap(), "0\n");
-        bed.stop().await;
+        assert_eq!(std::fs::read_to_string(fixture.folder.path().join("farewell")).unwrap(), "0\n");
+        fixture.stop().await;
     })
     .await;
 }
@@ -269,18 +270,18 @@ async fn stop_exit_on_stdin_close_is_not_a_kill() {
 async fn protocol_violation_is_exited_while_process_runs() {
     with_timeout(async {
         let sessions = tempfile::tempdir().unwrap();
-        let bed = resuming_driver(sessions.path()).await;
-        bed.driver.restart().await.unwrap();
-        let (incident, broken) = tokio::join!(bed.driver.wait_for_failure(), bed.prompt(2, "broken"));
+        let fixture = resuming_driver(sessions.path()).await;
+        fixture.driver.restart().await.unwrap();
+        let (failure, broken) = tokio::join!(fixture.driver.wait_for_failure(), fixture.prompt(2, "broken"));
         assert_eq!(broken.unwrap_err().reason, Reason::OutcomeUnknown);
         assert!(
-            exit_details(incident)
+            exit_details(failure)
                 .contains("the agent broke the protocol: it wrote a message that is not JSON")
         );
-        assert!(exit_details(bed.driver.check().await).contains("the agent broke the protocol"));
-        bed.driver.restart().await.unwrap();
-        assert_eq!(bed.prompt(3, "recall").await, Ok(turn_end("broken | recall")));
-        bed.stop().await;
+        assert!(exit_details(fixture.driver.check().await).contains("the agent broke the protocol"));
+        fixture.driver.restart().await.unwrap();
+        assert_eq!(fixture.prompt(3, "recall").await, Ok(turn_end("broken | recall")));
+        fixture.stop().await;
     })
     .await;
 }
@@ -291,10 +292,10 @@ async fn start_without_acp_fails_and_leaves_nothing_running() {
         let short = |launch: &mut Launch| launch.ready_timeout = Duration::from_millis(300);
         let long = |_: &mut Launch| ();
         let run = async |command: Vec<String>, settle: fn(&mut Launch)| {
-            let bed = start_driver(command, settle).await;
-            let why = start_error(bed.driver.restart().await);
-            exit_details(bed.driver.check().await);
-            bed.stop().await;
+            let fixture = start_driver(command, settle).await;
+            let why = start_error(fixture.driver.restart().await);
+            exit_details(fixture.driver.check().await);
+            fixture.stop().await;
             why
         };
         let why = run(shell("echo no key >&2; exit 4"), long).await;
@@ -334,10 +335,10 @@ async fn start_without_acp_fails_and_leaves_nothing_running() {
 async fn abandon_kills_and_memory_over_ceiling_fails() {
     with_timeout(async {
         let folder = tempfile::tempdir().unwrap();
-        let warden = ProcessManager::open(Some(folder.path())).await.unwrap().manager;
+        let manager = ProcessManager::open(Some(folder.path())).await.unwrap().manager;
         let spec = ProcessSpec::new("planner", [example_path().display().to_string()]);
         let launch = Launch { spec, readiness: Readiness::None, ready_timeout: TIMEOUT };
-        let driver = AcpDriver::new(launch, warden.clone())
+        let driver = AcpDriver::new(launch, manager.clone())
             .with_memory_ceiling(1)
             .with_memory_interval(Duration::from_millis(1));
         driver.restart().await.unwrap();
@@ -349,7 +350,7 @@ async fn abandon_kills_and_memory_over_ceiling_fails() {
         assert!(futures_util::FutureExt::now_or_never(&mut hanging).is_none());
         driver.abandon();
         assert!(hanging.await.is_err());
-        warden.close().await;
+        manager.close().await;
         assert_eq!(std::fs::read_to_string(folder.path().join("processes")).unwrap(), "");
     })
     .await;

@@ -83,8 +83,8 @@ pub(crate) async fn spawn_client(
     mut command: Command,
     options: AcpOptions,
 ) -> Result<AcpClientFixture, AcpError> {
-    let feed = UpdateBroadcast::default();
-    let listener = feed.subscribe();
+    let updates = UpdateBroadcast::default();
+    let listener = updates.subscribe();
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -93,7 +93,7 @@ pub(crate) async fn spawn_client(
         .spawn()
         .unwrap();
     let (write, read) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    let client = AcpClient::open(read, write, feed, options.clone()).await?;
+    let client = AcpClient::open(read, write, updates, options.clone()).await?;
     Ok(AcpClientFixture {
         client: Arc::new(client),
         updates: listener,
@@ -104,25 +104,25 @@ pub(crate) async fn spawn_client(
 
 /// Opens a client of an agent with these switches.
 pub(crate) async fn open_client(
-    way: AgentTransport,
+    transport: AgentTransport,
     switches: Switches,
     options: AcpOptions,
 ) -> Result<AcpClientFixture, AcpError> {
-    match way {
+    match transport {
         AgentTransport::Subprocess => {
             let mut command = Command::new(example_path());
             command.args(arguments(&switches));
             spawn_client(command, options).await
         }
         AgentTransport::InProcess => {
-            let feed = UpdateBroadcast::default();
-            let listener = feed.subscribe();
+            let updates = UpdateBroadcast::default();
+            let listener = updates.subscribe();
             let (ours, theirs) = tokio::io::duplex(4096);
             let (read, write) = tokio::io::split(theirs);
             let mut body = JoinSet::new();
             body.spawn(async move { serve(read, write, switches).await.unwrap_or_default() });
             let (read, write) = tokio::io::split(ours);
-            let client = AcpClient::open(read, write, feed, options.clone()).await?;
+            let client = AcpClient::open(read, write, updates, options.clone()).await?;
             Ok(AcpClientFixture {
                 client: Arc::new(client),
                 updates: listener,
@@ -134,32 +134,32 @@ pub(crate) async fn open_client(
 }
 
 /// Opens a client that has started a session with a plain agent.
-pub(crate) async fn connected(way: AgentTransport) -> AcpClientFixture {
-    connected_with_limits(way, AcpLimits::default()).await
+pub(crate) async fn connected(transport: AgentTransport) -> AcpClientFixture {
+    connected_with_limits(transport, AcpLimits::default()).await
 }
 
 /// Opens the same with these limits.
-pub(crate) async fn connected_with_limits(way: AgentTransport, limits: AcpLimits) -> AcpClientFixture {
+pub(crate) async fn connected_with_limits(transport: AgentTransport, limits: AcpLimits) -> AcpClientFixture {
     let options = AcpOptions { limits, ..AcpOptions::default() };
-    let scene = open_client(way, Switches::default(), options).await.unwrap();
-    scene.start_session(None).await.unwrap();
-    scene
+    let fixture = open_client(transport, Switches::default(), options).await.unwrap();
+    fixture.start_session(None).await.unwrap();
+    fixture
 }
 
 impl AcpClientFixture {
-    pub(crate) async fn start_session(&self, kept: Option<&str>) -> Result<SessionStart, AcpError> {
-        self.client.start_session(&std::env::temp_dir(), kept).await
+    pub(crate) async fn start_session(&self, saved: Option<&str>) -> Result<SessionStart, AcpError> {
+        self.client.start_session(&std::env::temp_dir(), saved).await
     }
 
-    pub(crate) async fn prompt(&self, letter: u64, text: &str) -> Result<TurnEnd, AcpError> {
-        self.client.prompt(MessageId(letter), AcpPrompt::text(text)).await
+    pub(crate) async fn prompt(&self, message: u64, text: &str) -> Result<TurnEnd, AcpError> {
+        self.client.prompt(MessageId(message), AcpPrompt::text(text)).await
     }
 
     /// Sends a prompt in the background.
-    pub(crate) fn spawn_prompt(&self, letter: u64, text: &str) -> JoinSet<Result<TurnEnd, AcpError>> {
+    pub(crate) fn spawn_prompt(&self, message: u64, text: &str) -> JoinSet<Result<TurnEnd, AcpError>> {
         let (client, prompt) = (Arc::clone(&self.client), AcpPrompt::text(text));
         let mut task = JoinSet::new();
-        task.spawn(async move { client.prompt(MessageId(letter), prompt).await });
+        task.spawn(async move { client.prompt(MessageId(message), prompt).await });
         task
     }
 

@@ -10,21 +10,21 @@ use tokio::process::Command;
 
 use crate::fixture::{AcpClientFixture, join_turn, spawn_client, with_timeout};
 
-async fn connect(kept: Option<&str>) -> (AcpClientFixture, Option<LostSession>) {
+async fn connect(saved: Option<&str>) -> (AcpClientFixture, Option<LostSession>) {
     let modules = std::env::var_os("MAINSTAY_FOREIGN_NODE_MODULES").expect("tests/foreign/run sets it");
     let mut command = Command::new("node");
     command.arg(Path::new(&modules).join("@agentclientprotocol/sdk/dist/examples/agent.js"));
-    let scene = spawn_client(command, AcpOptions::default()).await.unwrap();
-    let start = scene.start_session(kept).await.unwrap();
+    let fixture = spawn_client(command, AcpOptions::default()).await.unwrap();
+    let start = fixture.start_session(saved).await.unwrap();
     assert_eq!(start.origin, SessionOrigin::New);
-    (scene, start.lost)
+    (fixture, start.lost)
 }
 
 /// Returns the kinds of updates until the agent asks.
-async fn updates_until_ask(scene: &mut AcpClientFixture) -> (Vec<String>, String, Value) {
+async fn updates_until_ask(fixture: &mut AcpClientFixture) -> (Vec<String>, String, Value) {
     let mut heard = Vec::new();
     loop {
-        let update = scene.next_update().await;
+        let update = fixture.next_update().await;
         if let (UpdateKind::Ask, Some(ask)) = (update.kind, update.ask) {
             return (heard, ask, update.body);
         }
@@ -37,16 +37,16 @@ async fn updates_until_ask(scene: &mut AcpClientFixture) -> (Vec<String>, String
 #[ignore = "tests/foreign/run installs the agent"]
 async fn node_agent_turn_completes() {
     with_timeout(async {
-        let (mut scene, lost) = connect(Some("of-another-life")).await;
+        let (mut fixture, lost) = connect(Some("of-another-life")).await;
         assert_eq!(lost.unwrap().id, "of-another-life");
-        let turn = scene.spawn_prompt(1, "Set the host, please.");
-        let (heard, ask, body) = updates_until_ask(&mut scene).await;
+        let turn = fixture.spawn_prompt(1, "Set the host, please.");
+        let (heard, ask, body) = updates_until_ask(&mut fixture).await;
         let expected =
             ["agent_message_chunk", "tool_call", "tool_call_update", "agent_message_chunk", "tool_call"];
         assert_eq!(heard, expected);
         assert_eq!(body["toolCall"]["toolCallId"], "call_2");
-        assert!(scene.client.answer(&ask, "maybe").is_err());
-        scene.client.answer(&ask, "allow").unwrap();
+        assert!(fixture.client.answer(&ask, "maybe").is_err());
+        fixture.client.answer(&ask, "allow").unwrap();
         let end = join_turn(turn).await.unwrap();
         assert_eq!(end.stop_reason, "end_turn");
         assert!(end.text.ends_with("The changes have been applied."), "{}", end.text);
@@ -58,21 +58,21 @@ async fn node_agent_turn_completes() {
 #[ignore = "tests/foreign/run installs the agent"]
 async fn node_agent_cancelled_turn_allows_the_next() {
     with_timeout(async {
-        let (mut scene, lost) = connect(None).await;
+        let (mut fixture, lost) = connect(None).await;
         assert_eq!(lost, None);
-        let turn = scene.spawn_prompt(1, "Do something.");
-        scene.next_text().await;
-        scene.client.cancel();
+        let turn = fixture.spawn_prompt(1, "Do something.");
+        fixture.next_text().await;
+        fixture.client.cancel();
         assert_eq!(join_turn(turn).await.unwrap().stop_reason, "cancelled");
 
-        let turn = scene.spawn_prompt(1, "Do something else.");
-        let (_, ask, _) = updates_until_ask(&mut scene).await;
+        let turn = fixture.spawn_prompt(1, "Do something else.");
+        let (_, ask, _) = updates_until_ask(&mut fixture).await;
         drop(turn);
-        let settled = scene.next_update_of(UpdateKind::Settled).await;
+        let settled = fixture.next_update_of(UpdateKind::Settled).await;
         assert_eq!((settled.ask, &settled.body["outcome"]), (Some(ask), &"cancelled".into()));
-        let turn = scene.spawn_prompt(1, "And now?");
-        scene.next_text().await;
-        scene.client.cancel();
+        let turn = fixture.spawn_prompt(1, "And now?");
+        fixture.next_text().await;
+        fixture.client.cancel();
         assert_eq!(join_turn(turn).await.unwrap().stop_reason, "cancelled");
     })
     .await;

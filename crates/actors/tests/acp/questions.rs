@@ -12,49 +12,49 @@ use crate::fixture::{
 };
 
 /// Returns the name of the next question.
-async fn next_ask(scene: &mut AcpClientFixture) -> String {
-    scene.next_update_of(UpdateKind::Ask).await.ask.unwrap()
+async fn next_ask(fixture: &mut AcpClientFixture) -> String {
+    fixture.next_update_of(UpdateKind::Ask).await.ask.unwrap()
 }
 
 both!(ask_is_published_and_answered_later);
-async fn ask_is_published_and_answered_later(way: AgentTransport) {
-    let mut scene = connected(way).await;
-    let turn = scene.spawn_prompt(5, "ask");
-    let ask = scene.next_update().await;
+async fn ask_is_published_and_answered_later(transport: AgentTransport) {
+    let mut fixture = connected(transport).await;
+    let turn = fixture.spawn_prompt(5, "ask");
+    let ask = fixture.next_update().await;
     assert_eq!((ask.kind, ask.message_id), (UpdateKind::Ask, Some(MessageId(5))));
     assert_eq!(ask.body["toolCall"]["title"], "Delete everything");
     assert_eq!(
         ask.body["options"][1],
         json!({ "optionId": "reject", "name": "Reject", "kind": "reject_once" })
     );
-    assert!(scene.client.has_asks());
+    assert!(fixture.client.has_asks());
 
     let name = ask.ask.unwrap();
-    let wrong = scene.client.answer(&name, "perhaps").unwrap_err();
+    let wrong = fixture.client.answer(&name, "perhaps").unwrap_err();
     let words = "\"perhaps\" is no answer to that; it may be one of [\"allow\", \"reject\"]";
     assert_eq!(wrong.to_string(), words);
-    assert_eq!(scene.client.answer("a99", "allow"), Err(AcpError::UnknownAsk("a99".to_owned())));
+    assert_eq!(fixture.client.answer("a99", "allow"), Err(AcpError::UnknownAsk("a99".to_owned())));
 
-    scene.client.answer(&name, "reject").unwrap();
+    fixture.client.answer(&name, "reject").unwrap();
     assert_eq!(join_turn(turn).await, turn_end("end_turn", "reject "));
-    let settled = scene.next_update().await;
+    let settled = fixture.next_update().await;
     assert_eq!((settled.kind, settled.ask.as_deref()), (UpdateKind::Settled, Some(&*name)));
     assert_eq!(settled.body, json!({ "outcome": "selected", "optionId": "reject" }));
-    assert_eq!(scene.client.answer(&name, "allow"), Err(AcpError::UnknownAsk(name)));
-    assert!(!scene.client.has_asks());
+    assert_eq!(fixture.client.answer(&name, "allow"), Err(AcpError::UnknownAsk(name)));
+    assert!(!fixture.client.has_asks());
 }
 
 both!(cancelled_turn_cancels_its_asks);
-async fn cancelled_turn_cancels_its_asks(way: AgentTransport) {
-    let mut scene = connected(way).await;
-    let turn = scene.spawn_prompt(5, "ask 3");
+async fn cancelled_turn_cancels_its_asks(transport: AgentTransport) {
+    let mut fixture = connected(transport).await;
+    let turn = fixture.spawn_prompt(5, "ask 3");
     let mut open: BTreeSet<String> = BTreeSet::new();
     for _ in 0..3 {
-        open.insert(next_ask(&mut scene).await);
+        open.insert(next_ask(&mut fixture).await);
     }
     drop(turn);
     for _ in 0..3 {
-        let settled = scene.next_update_of(UpdateKind::Settled).await;
+        let settled = fixture.next_update_of(UpdateKind::Settled).await;
         assert_eq!(
             (settled.message_id, settled.body),
             (Some(MessageId(5)), json!({ "outcome": "cancelled" }))
@@ -63,44 +63,45 @@ async fn cancelled_turn_cancels_its_asks(way: AgentTransport) {
     }
     // The agent received the answer, and repeats it.
     for _ in 0..3 {
-        assert_eq!(scene.next_text().await, ("cancelled ".to_owned(), Some(MessageId(5))));
+        assert_eq!(fixture.next_text().await, ("cancelled ".to_owned(), Some(MessageId(5))));
     }
-    assert_eq!(scene.prompt(6, "next").await, turn_end("end_turn", "you said: next"));
+    assert_eq!(fixture.prompt(6, "next").await, turn_end("end_turn", "you said: next"));
 }
 
 both!(asks_over_limit_are_refused);
-async fn asks_over_limit_are_refused(way: AgentTransport) {
-    let mut scene = connected_with_limits(way, AcpLimits { asks_max: 2, ..AcpLimits::default() }).await;
-    let turn = scene.spawn_prompt(5, "ask 3");
-    let (first, second) = (next_ask(&mut scene).await, next_ask(&mut scene).await);
-    assert_eq!(scene.next_text().await.0, "refused (-32603) ");
-    scene.client.answer(&second, "reject").unwrap();
-    assert_eq!(scene.next_text().await.0, "reject ");
-    scene.client.answer(&first, "allow").unwrap();
+async fn asks_over_limit_are_refused(transport: AgentTransport) {
+    let mut fixture =
+        connected_with_limits(transport, AcpLimits { asks_max: 2, ..AcpLimits::default() }).await;
+    let turn = fixture.spawn_prompt(5, "ask 3");
+    let (first, second) = (next_ask(&mut fixture).await, next_ask(&mut fixture).await);
+    assert_eq!(fixture.next_text().await.0, "refused (-32603) ");
+    fixture.client.answer(&second, "reject").unwrap();
+    assert_eq!(fixture.next_text().await.0, "reject ");
+    fixture.client.answer(&first, "allow").unwrap();
     assert_eq!(join_turn(turn).await, turn_end("end_turn", "refused (-32603) reject allow "));
 }
 
 both!(withdrawn_ask_is_settled);
-async fn withdrawn_ask_is_settled(way: AgentTransport) {
-    let mut scene = connected(way).await;
-    let turn = scene.spawn_prompt(5, "withdraw");
-    let name = next_ask(&mut scene).await;
-    let settled = scene.next_update_of(UpdateKind::Settled).await;
+async fn withdrawn_ask_is_settled(transport: AgentTransport) {
+    let mut fixture = connected(transport).await;
+    let turn = fixture.spawn_prompt(5, "withdraw");
+    let name = next_ask(&mut fixture).await;
+    let settled = fixture.next_update_of(UpdateKind::Settled).await;
     assert_eq!((settled.ask, settled.body), (Some(name.clone()), json!({ "outcome": "withdrawn" })));
     assert_eq!(join_turn(turn).await, turn_end("end_turn", "withdrawn: true"));
-    assert_eq!(scene.client.answer(&name, "allow"), Err(AcpError::UnknownAsk(name)));
+    assert_eq!(fixture.client.answer(&name, "allow"), Err(AcpError::UnknownAsk(name)));
 }
 
 both!(agent_exit_settles_open_asks);
-async fn agent_exit_settles_open_asks(way: AgentTransport) {
-    let mut scene = connected(way).await;
-    let turn = scene.spawn_prompt(5, "ask");
-    let name = next_ask(&mut scene).await;
+async fn agent_exit_settles_open_asks(transport: AgentTransport) {
+    let mut fixture = connected(transport).await;
+    let turn = fixture.spawn_prompt(5, "ask");
+    let name = next_ask(&mut fixture).await;
     drop(std::mem::replace(
-        &mut scene.host,
+        &mut fixture.host,
         crate::fixture::AgentHost::InProcess(tokio::task::JoinSet::new()),
     ));
     assert_eq!(join_turn(turn).await, Err(AcpError::Closed));
-    let settled = scene.next_update_of(UpdateKind::Settled).await;
+    let settled = fixture.next_update_of(UpdateKind::Settled).await;
     assert_eq!((settled.ask, settled.body), (Some(name), json!({ "outcome": "cancelled" })));
 }

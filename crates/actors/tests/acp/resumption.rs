@@ -15,30 +15,30 @@ fn switches_with(folder: &Path, resume: bool, load: bool) -> Switches {
 
 /// Crashes an agent in its third prompt, which leaves its folder behind.
 async fn crash_in_third_prompt(switches: &Switches) -> (String, AcpOptions) {
-    let mut scene =
+    let mut fixture =
         open_client(AgentTransport::Subprocess, switches.clone(), AcpOptions::default()).await.unwrap();
-    let start = scene.start_session(None).await.unwrap();
-    scene.prompt(1, "one").await.unwrap();
-    scene.prompt(2, "two").await.unwrap();
-    scene.next_text().await;
-    scene.next_text().await;
-    let fault = scene.prompt(3, "crash").await.unwrap_err();
-    assert_eq!(fault, AcpError::Closed);
+    let start = fixture.start_session(None).await.unwrap();
+    fixture.prompt(1, "one").await.unwrap();
+    fixture.prompt(2, "two").await.unwrap();
+    fixture.next_text().await;
+    fixture.next_text().await;
+    let error = fixture.prompt(3, "crash").await.unwrap_err();
+    assert_eq!(error, AcpError::Closed);
     // The agent may have acted before it crashed, so the prompt must not be repeated.
-    let error = fault.to_turn_error();
+    let error = error.to_turn_error();
     assert_eq!((error.reason, error.retryable), (Reason::OutcomeUnknown, false));
-    assert_eq!(scene.next_text().await.0, "crashing");
-    assert_eq!(scene.client.end(), Some(AcpError::Closed));
-    let nobody = scene.prompt(4, "anybody there?").await.unwrap_err();
+    assert_eq!(fixture.next_text().await.0, "crashing");
+    assert_eq!(fixture.client.end(), Some(AcpError::Closed));
+    let nobody = fixture.prompt(4, "anybody there?").await.unwrap_err();
     assert_eq!(nobody, AcpError::AlreadyEnded(Box::new(AcpError::Closed)));
     assert_eq!(nobody.to_turn_error().reason, Reason::AgentFailed);
-    (start.id, scene.options)
+    (start.id, fixture.options)
 }
 
-async fn reconnect(switches: Switches, options: AcpOptions, kept: &str) -> (AcpClientFixture, SessionStart) {
-    let scene = open_client(AgentTransport::Subprocess, switches, options).await.unwrap();
-    let start = scene.start_session(Some(kept)).await.unwrap();
-    (scene, start)
+async fn reconnect(switches: Switches, options: AcpOptions, saved: &str) -> (AcpClientFixture, SessionStart) {
+    let fixture = open_client(AgentTransport::Subprocess, switches, options).await.unwrap();
+    let start = fixture.start_session(Some(saved)).await.unwrap();
+    (fixture, start)
 }
 
 #[tokio::test]
@@ -46,13 +46,13 @@ async fn crashed_session_is_resumed_if_offered() {
     with_timeout(async {
         let folder = tempfile::tempdir().unwrap();
         let switches = switches_with(folder.path(), true, true);
-        let (kept, options) = crash_in_third_prompt(&switches).await;
-        let (mut scene, start) = reconnect(switches, options, &kept).await;
-        assert_eq!(start, SessionStart { id: kept.clone(), origin: SessionOrigin::Resumed, lost: None });
-        assert_eq!(scene.client.session(), Some(kept));
+        let (saved, options) = crash_in_third_prompt(&switches).await;
+        let (mut fixture, start) = reconnect(switches, options, &saved).await;
+        assert_eq!(start, SessionStart { id: saved.clone(), origin: SessionOrigin::Resumed, lost: None });
+        assert_eq!(fixture.client.session(), Some(saved));
         // Nothing was repeated, and no prompt was sent again.
-        assert_eq!(scene.prompt(5, "recall").await, turn_end("end_turn", "one | two | crash | recall"));
-        assert_eq!(scene.next_text().await.0, "one | two | crash | recall");
+        assert_eq!(fixture.prompt(5, "recall").await, turn_end("end_turn", "one | two | crash | recall"));
+        assert_eq!(fixture.next_text().await.0, "one | two | crash | recall");
     })
     .await;
 }
@@ -62,19 +62,19 @@ async fn loaded_session_marks_updates_as_replay() {
     with_timeout(async {
         let folder = tempfile::tempdir().unwrap();
         let switches = switches_with(folder.path(), false, true);
-        let (kept, options) = crash_in_third_prompt(&switches).await;
-        let (mut scene, start) = reconnect(switches, options, &kept).await;
+        let (saved, options) = crash_in_third_prompt(&switches).await;
+        let (mut fixture, start) = reconnect(switches, options, &saved).await;
         assert_eq!((start.origin, start.lost), (SessionOrigin::Loaded, None));
         for text in ["one", "two", "crash"] {
-            let update = scene.next_update().await;
+            let update = fixture.next_update().await;
             assert!(update.is_replay && update.message_id.is_none(), "{update:?}");
             assert_eq!(
                 (update.kind, update.body["content"]["text"].as_str()),
                 (UpdateKind::Progress, Some(text))
             );
         }
-        assert_eq!(scene.prompt(5, "news").await, turn_end("end_turn", "you said: news"));
-        let update = scene.next_update().await;
+        assert_eq!(fixture.prompt(5, "news").await, turn_end("end_turn", "you said: news"));
+        let update = fixture.next_update().await;
         assert!(!update.is_replay && update.message_id.is_some(), "{update:?}");
     })
     .await;
@@ -85,12 +85,12 @@ async fn no_resume_method_starts_new_session() {
     with_timeout(async {
         let folder = tempfile::tempdir().unwrap();
         let switches = switches_with(folder.path(), false, false);
-        let (kept, options) = crash_in_third_prompt(&switches).await;
-        let (scene, start) = reconnect(switches, options, &kept).await;
+        let (saved, options) = crash_in_third_prompt(&switches).await;
+        let (fixture, start) = reconnect(switches, options, &saved).await;
         let why = "the agent offers neither session/resume nor session/load".to_owned();
-        let lost = Some(LostSession { id: kept, why });
+        let lost = Some(LostSession { id: saved, why });
         assert_eq!(start, SessionStart { id: "s2".to_owned(), origin: SessionOrigin::New, lost });
-        assert_eq!(scene.prompt(5, "recall").await, turn_end("end_turn", "recall"));
+        assert_eq!(fixture.prompt(5, "recall").await, turn_end("end_turn", "recall"));
     })
     .await;
 }
@@ -100,13 +100,13 @@ async fn unknown_session_is_lost_with_reason() {
     with_timeout(async {
         let folder = tempfile::tempdir().unwrap();
         let switches = switches_with(folder.path(), true, true);
-        let (kept, options) = crash_in_third_prompt(&switches).await;
-        std::fs::remove_file(folder.path().join(&kept)).unwrap();
-        let (scene, start) = reconnect(switches, options, &kept).await;
+        let (saved, options) = crash_in_third_prompt(&switches).await;
+        std::fs::remove_file(folder.path().join(&saved)).unwrap();
+        let (fixture, start) = reconnect(switches, options, &saved).await;
         let lost = start.lost.unwrap();
-        assert_eq!((start.origin, lost.id), (SessionOrigin::New, kept));
+        assert_eq!((start.origin, lost.id), (SessionOrigin::New, saved));
         assert!(lost.why.starts_with("the agent refused session/load: "), "{}", lost.why);
-        assert_eq!(scene.prompt(5, "recall").await, turn_end("end_turn", "recall"));
+        assert_eq!(fixture.prompt(5, "recall").await, turn_end("end_turn", "recall"));
     })
     .await;
 }
@@ -116,17 +116,17 @@ async fn answer_to_ask_before_crash_is_unknown_after_it() {
     with_timeout(async {
         let folder = tempfile::tempdir().unwrap();
         let switches = switches_with(folder.path(), true, false);
-        let mut scene =
+        let mut fixture =
             open_client(AgentTransport::Subprocess, switches.clone(), AcpOptions::default()).await.unwrap();
-        let start = scene.start_session(None).await.unwrap();
-        let turn = scene.spawn_prompt(1, "ask");
-        let old = scene.next_update_of(UpdateKind::Ask).await.ask.unwrap();
-        drop((turn, scene.client, scene.host));
-        let (mut scene, _) = reconnect(switches, scene.options, &start.id).await;
-        let _turn = scene.spawn_prompt(2, "ask");
-        let new = scene.next_update_of(UpdateKind::Ask).await.ask.unwrap();
+        let start = fixture.start_session(None).await.unwrap();
+        let turn = fixture.spawn_prompt(1, "ask");
+        let old = fixture.next_update_of(UpdateKind::Ask).await.ask.unwrap();
+        drop((turn, fixture.client, fixture.host));
+        let (mut fixture, _) = reconnect(switches, fixture.options, &start.id).await;
+        let _turn = fixture.spawn_prompt(2, "ask");
+        let new = fixture.next_update_of(UpdateKind::Ask).await.ask.unwrap();
         assert_ne!(old, new);
-        assert_eq!(scene.client.answer(&old, "allow"), Err(AcpError::UnknownAsk(old)));
+        assert_eq!(fixture.client.answer(&old, "allow"), Err(AcpError::UnknownAsk(old)));
     })
     .await;
 }
@@ -134,9 +134,9 @@ async fn answer_to_ask_before_crash_is_unknown_after_it() {
 #[tokio::test]
 async fn start_session_relative_folder_errors() {
     with_timeout(async {
-        let scene =
+        let fixture =
             open_client(AgentTransport::InProcess, Switches::default(), AcpOptions::default()).await.unwrap();
-        let refusal = scene.client.start_session(Path::new("here"), None).await.unwrap_err();
+        let refusal = fixture.client.start_session(Path::new("here"), None).await.unwrap_err();
         assert_eq!(refusal.to_string(), "the working directory \"here\" has to be an absolute path");
         assert_eq!(refusal.to_error().reason, Reason::InvalidConfig);
     })

@@ -42,14 +42,14 @@ pub(crate) struct WatchFixture {
 impl WatchFixture {
     /// Creates a watched root with these files.
     pub(crate) async fn with_files(files: &[&str]) -> Self {
-        let mut scene = Self::with_root(|root| {
+        let mut fixture = Self::with_root(|root| {
             for file in files {
                 write(&root.join(file), "old");
             }
         })
         .await;
-        scene.next_event("watch_started").await;
-        scene
+        fixture.next_event("watch_started").await;
+        fixture
     }
 
     /// Creates a watched root that `prepare` makes of an empty folder.

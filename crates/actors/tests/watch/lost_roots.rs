@@ -13,59 +13,59 @@ use tokio::sync::oneshot;
 use crate::fixture::{WatchFixture, new_text, old_text, write};
 
 /// Returns whether the key of a file has an entry, whether or not its root is watched.
-fn is_search_hit(scene: &WatchFixture, file: &str) -> bool {
-    let key = format!("{FILE_PREFIX}{}", scene.path(file).display());
-    scene.cache.get(&key, None).is_some()
+fn is_search_hit(fixture: &WatchFixture, file: &str) -> bool {
+    let key = format!("{FILE_PREFIX}{}", fixture.path(file).display());
+    fixture.cache.get(&key, None).is_some()
 }
 
 /// Checks the state after a watch ended, and before it resumes.
-async fn assert_watch_lost(scene: &mut WatchFixture, reason: &str) {
-    let lost = scene.next_event("watch_lost").await.fields;
+async fn assert_watch_lost(fixture: &mut WatchFixture, reason: &str) {
+    let lost = fixture.next_event("watch_lost").await.fields;
     assert_eq!(lost["reason"], reason);
     assert!(!lost["next_step"].as_str().unwrap().is_empty() && lost["next_attempt_ms"].as_u64().unwrap() > 0);
-    assert!(!is_search_hit(scene, "a"), "what was kept is gone with the watch");
+    assert!(!is_search_hit(fixture, "a"), "what was kept is gone with the watch");
 }
 
 /// Checks the state after a watch resumed.
-async fn assert_watch_regained(scene: &mut WatchFixture) {
-    scene.next_event("watch_regained").await;
-    scene.read_and_cache(&["a"]).await;
-    write(&scene.path("a"), "newer");
-    scene.wait_until_dropped("a").await;
-    assert_eq!(scene.read("a").await.as_deref(), Ok("newer"));
+async fn assert_watch_regained(fixture: &mut WatchFixture) {
+    fixture.next_event("watch_regained").await;
+    fixture.read_and_cache(&["a"]).await;
+    write(&fixture.path("a"), "newer");
+    fixture.wait_until_dropped("a").await;
+    assert_eq!(fixture.read("a").await.as_deref(), Ok("newer"));
 }
 
 #[tokio::test]
 async fn removed_root_is_lost_and_regained() {
-    let mut scene = WatchFixture::with_files(&["a"]).await;
-    scene.read_and_cache(&["a"]).await;
-    fs::remove_dir_all(&scene.root).unwrap();
-    assert_watch_lost(&mut scene, "moved").await;
-    assert_eq!(scene.read("a").await, Err(Reason::NotFound));
-    assert!(!scene.is_cached("a"), "not even that it is not there");
-    assert_watch_lost(&mut scene, "missing").await;
-    write(&scene.path("a"), "new");
-    assert_eq!(scene.read("a").await, new_text());
-    assert_watch_regained(&mut scene).await;
+    let mut fixture = WatchFixture::with_files(&["a"]).await;
+    fixture.read_and_cache(&["a"]).await;
+    fs::remove_dir_all(&fixture.root).unwrap();
+    assert_watch_lost(&mut fixture, "moved").await;
+    assert_eq!(fixture.read("a").await, Err(Reason::NotFound));
+    assert!(!fixture.is_cached("a"), "not even that it is not there");
+    assert_watch_lost(&mut fixture, "missing").await;
+    write(&fixture.path("a"), "new");
+    assert_eq!(fixture.read("a").await, new_text());
+    assert_watch_regained(&mut fixture).await;
 }
 
 #[tokio::test]
 async fn moved_ancestor_loses_root_and_replacement_is_new() {
-    let mut scene = WatchFixture::with_files(&["a"]).await;
-    scene.read_and_cache(&["a"]).await;
-    let above = scene.base.join("above");
-    write(&scene.base.join("next/root/a"), "new");
-    fs::rename(&above, scene.base.join("gone")).unwrap();
-    fs::rename(scene.base.join("next"), &above).unwrap();
-    assert_watch_lost(&mut scene, "moved").await;
-    assert_eq!(scene.read("a").await, new_text());
-    assert_watch_regained(&mut scene).await;
+    let mut fixture = WatchFixture::with_files(&["a"]).await;
+    fixture.read_and_cache(&["a"]).await;
+    let above = fixture.base.join("above");
+    write(&fixture.base.join("next/root/a"), "new");
+    fs::rename(&above, fixture.base.join("gone")).unwrap();
+    fs::rename(fixture.base.join("next"), &above).unwrap();
+    assert_watch_lost(&mut fixture, "moved").await;
+    assert_eq!(fixture.read("a").await, new_text());
+    assert_watch_regained(&mut fixture).await;
 }
 
 #[cfg(unix)]
 #[tokio::test]
 async fn symlinked_root_follows_a_changed_target() {
-    let mut scene = WatchFixture::with_root(|root| {
+    let mut fixture = WatchFixture::with_root(|root| {
         let top = root.parent().unwrap();
         write(&top.join("first/a"), "old");
         write(&top.join("second/a"), "new");
@@ -73,47 +73,47 @@ async fn symlinked_root_follows_a_changed_target() {
         std::os::unix::fs::symlink(top.join("first"), root).unwrap();
     })
     .await;
-    scene.next_event("watch_started").await;
-    scene.read_and_cache(&["a"]).await;
-    assert_eq!(scene.read("a").await, old_text());
-    let top = scene.root.parent().unwrap().to_owned();
-    assert!(scene.files.is_cached(&top.join("first/a")), "it is one file, by whichever of its two names");
+    fixture.next_event("watch_started").await;
+    fixture.read_and_cache(&["a"]).await;
+    assert_eq!(fixture.read("a").await, old_text());
+    let top = fixture.root.parent().unwrap().to_owned();
+    assert!(fixture.files.is_cached(&top.join("first/a")), "it is one file, by whichever of its two names");
     std::os::unix::fs::symlink(top.join("second"), top.join("link")).unwrap();
-    fs::rename(top.join("link"), &scene.root).unwrap();
-    assert_watch_lost(&mut scene, "moved").await;
-    assert_eq!(scene.read("a").await, new_text());
-    assert_watch_regained(&mut scene).await;
+    fs::rename(top.join("link"), &fixture.root).unwrap();
+    assert_watch_lost(&mut fixture, "moved").await;
+    assert_eq!(fixture.read("a").await, new_text());
+    assert_watch_regained(&mut fixture).await;
 }
 
 #[tokio::test]
 async fn root_that_becomes_a_folder_is_watched() {
-    let mut scene = WatchFixture::with_root(|root| {
+    let mut fixture = WatchFixture::with_root(|root| {
         fs::remove_dir(root).unwrap();
         fs::write(root, "").unwrap();
     })
     .await;
-    assert_eq!(scene.next_event("watch_lost").await.fields["reason"], "not_a_folder");
-    fs::remove_file(&scene.root).unwrap();
-    write(&scene.path("a"), "old");
-    assert_watch_regained(&mut scene).await;
+    assert_eq!(fixture.next_event("watch_lost").await.fields["reason"], "not_a_folder");
+    fs::remove_file(&fixture.root).unwrap();
+    write(&fixture.path("a"), "old");
+    assert_watch_regained(&mut fixture).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn missing_root_retries_with_backoff_and_one_event() {
-    let mut scene = WatchFixture::with_root(|root| fs::remove_dir(root).unwrap()).await;
-    let lost = scene.next_event("watch_lost").await;
+    let mut fixture = WatchFixture::with_root(|root| fs::remove_dir(root).unwrap()).await;
+    let lost = fixture.next_event("watch_lost").await;
     assert_eq!((&lost.fields["reason"], &lost.fields["next_attempt_ms"]), (&"missing".into(), &100.into()));
     tokio::time::sleep(Duration::from_secs(600)).await;
-    assert_eq!(scene.read("a").await, Err(Reason::NotFound));
-    assert!(!scene.is_cached("a"));
-    write(&scene.path("a"), "new");
-    let regained = scene.next_event_within(Duration::from_secs(3600), "watch_regained").await;
+    assert_eq!(fixture.read("a").await, Err(Reason::NotFound));
+    assert!(!fixture.is_cached("a"));
+    write(&fixture.path("a"), "new");
+    let regained = fixture.next_event_within(Duration::from_secs(3600), "watch_regained").await;
     // Ten attempts whose delays double from 0.1 s on, then one a minute.
     let attempts = regained.fields["attempts"].as_u64().unwrap();
     assert!((17..=21).contains(&attempts), "{attempts}");
     let lost_ms = regained.fields["lost_ms"].as_u64().unwrap();
     assert!((600_000..=662_000).contains(&lost_ms), "{lost_ms}");
-    let mut events = scene.runtime.journal().subscribe_after(lost.cursor());
+    let mut events = fixture.runtime.journal().subscribe_after(lost.cursor());
     while let Some(mainstay_runtime::journal::Delivery::Event(record)) = events.try_next().await {
         assert_ne!(record.kind, "watch_lost");
     }
@@ -122,26 +122,26 @@ async fn missing_root_retries_with_backoff_and_one_event() {
 #[cfg(debug_assertions)]
 #[tokio::test]
 async fn watcher_thread_panic_invalidates_and_rewatches() {
-    let mut scene = WatchFixture::with_files(&["a"]).await;
-    scene.read_and_cache(&["a"]).await;
-    scene.watch.cast(WatchMessage::end_watchers()).await.unwrap();
+    let mut fixture = WatchFixture::with_files(&["a"]).await;
+    fixture.read_and_cache(&["a"]).await;
+    fixture.watch.cast(WatchMessage::end_watchers()).await.unwrap();
     // The fault takes effect with the next event, which is not reported any more.
-    while scene.is_cached("a") {
-        fs::write(scene.path("b"), "x").unwrap();
+    while fixture.is_cached("a") {
+        fs::write(fixture.path("b"), "x").unwrap();
         tokio::task::yield_now().await;
     }
-    assert_watch_lost(&mut scene, "ended").await;
-    assert_watch_regained(&mut scene).await;
+    assert_watch_lost(&mut fixture, "ended").await;
+    assert_watch_regained(&mut fixture).await;
 }
 
 #[cfg(debug_assertions)]
 #[tokio::test]
 async fn actor_crash_stops_caching_until_roots_are_watched() {
-    let mut scene = WatchFixture::with_files(&["a"]).await;
-    scene.read_and_cache(&["a"]).await;
+    let mut fixture = WatchFixture::with_files(&["a"]).await;
+    fixture.read_and_cache(&["a"]).await;
     let (end, told) = oneshot::channel::<()>();
     let search = {
-        let (files, root) = (scene.files.clone(), scene.root.clone());
+        let (files, root) = (fixture.files.clone(), fixture.root.clone());
         async move {
             let load = || async move {
                 let _ = told.await;
@@ -151,19 +151,19 @@ async fn actor_crash_stops_caching_until_roots_are_watched() {
         }
     };
     let mut searching = tokio::task::JoinSet::new();
-    let loads = scene.cache.stats().loads;
+    let loads = fixture.cache.stats().loads;
     searching.spawn(search);
-    while scene.cache.stats().loads == loads {
+    while fixture.cache.stats().loads == loads {
         tokio::task::yield_now().await;
     }
-    drop(scene.watch.inject_panic().unwrap());
-    while scene.next_event("actor_exited").await.actor != "root/watch" {}
-    assert!(!is_search_hit(&scene, "a"));
-    scene.next_event("watch_regained").await;
+    drop(fixture.watch.inject_panic().unwrap());
+    while fixture.next_event("actor_exited").await.actor != "root/watch" {}
+    assert!(!is_search_hit(&fixture, "a"));
+    fixture.next_event("watch_regained").await;
     end.send(()).unwrap();
     assert_eq!(searching.join_next().await.unwrap().unwrap().unwrap(), "found before");
-    assert_eq!(scene.search("", "found after").await, "found after", "what was begun before is not kept");
-    scene.runtime.shutdown().await;
-    assert_eq!(scene.read("a").await, old_text());
-    assert!(!scene.is_cached("a") && !is_search_hit(&scene, "a"));
+    assert_eq!(fixture.search("", "found after").await, "found after", "what was begun before is not kept");
+    fixture.runtime.shutdown().await;
+    assert_eq!(fixture.read("a").await, old_text());
+    assert!(!fixture.is_cached("a") && !is_search_hit(&fixture, "a"));
 }

@@ -10,20 +10,20 @@ use crate::fixture::{WatchFixture, new_text, old_text, write};
 
 /// Saves a file in some way: it and the searches over it are read again; other entries stay.
 async fn assert_save_invalidates(save: impl FnOnce(&Path)) {
-    let mut scene = WatchFixture::with_files(&["notes/a", "notes/b", "other/c"]).await;
-    scene.read_and_cache(&["notes/a", "notes/b", "other/c"]).await;
+    let mut fixture = WatchFixture::with_files(&["notes/a", "notes/b", "other/c"]).await;
+    fixture.read_and_cache(&["notes/a", "notes/b", "other/c"]).await;
     for folder in ["", "notes", "other"] {
-        assert_eq!(scene.search(folder, "found before").await, "found before");
-        assert_eq!(scene.search(folder, "not asked").await, "found before");
+        assert_eq!(fixture.search(folder, "found before").await, "found before");
+        assert_eq!(fixture.search(folder, "not asked").await, "found before");
     }
-    save(&scene.path("notes/a"));
-    scene.settle().await;
-    assert_eq!(scene.read("notes/a").await, new_text());
-    assert_eq!(scene.search("notes", "found after").await, "found after");
-    assert_eq!(scene.search("", "found after").await, "found after");
-    assert!(scene.is_cached("notes/b") && scene.is_cached("other/c"), "what was not touched is kept");
-    assert_eq!(scene.search("other", "found after").await, "found before");
-    assert_eq!(scene.read("notes/b").await, old_text());
+    save(&fixture.path("notes/a"));
+    fixture.settle().await;
+    assert_eq!(fixture.read("notes/a").await, new_text());
+    assert_eq!(fixture.search("notes", "found after").await, "found after");
+    assert_eq!(fixture.search("", "found after").await, "found after");
+    assert!(fixture.is_cached("notes/b") && fixture.is_cached("other/c"), "what was not touched is kept");
+    assert_eq!(fixture.search("other", "found after").await, "found before");
+    assert_eq!(fixture.read("notes/b").await, old_text());
 }
 
 #[tokio::test]
@@ -63,53 +63,53 @@ async fn save_in_place_invalidates_path() {
 
 #[tokio::test]
 async fn new_file_invalidates_not_found_and_searches() {
-    let mut scene = WatchFixture::with_files(&["notes/deep/a", "other/c"]).await;
-    assert_eq!(scene.read("notes/deep/b").await, Err(Reason::NotFound));
-    assert!(scene.is_cached("notes/deep/b"), "that it is not there is kept");
+    let mut fixture = WatchFixture::with_files(&["notes/deep/a", "other/c"]).await;
+    assert_eq!(fixture.read("notes/deep/b").await, Err(Reason::NotFound));
+    assert!(fixture.is_cached("notes/deep/b"), "that it is not there is kept");
     for folder in ["", "notes", "notes/deep", "other"] {
-        scene.search(folder, "found before").await;
+        fixture.search(folder, "found before").await;
     }
-    fs::write(scene.path("notes/deep/b"), "new").unwrap();
-    scene.wait_until_dropped("notes/deep/b").await;
-    assert_eq!(scene.read("notes/deep/b").await, new_text());
+    fs::write(fixture.path("notes/deep/b"), "new").unwrap();
+    fixture.wait_until_dropped("notes/deep/b").await;
+    assert_eq!(fixture.read("notes/deep/b").await, new_text());
     for folder in ["", "notes", "notes/deep"] {
-        assert_eq!(scene.search(folder, "found after").await, "found after", "{folder}");
+        assert_eq!(fixture.search(folder, "found after").await, "found after", "{folder}");
     }
-    scene.settle().await;
-    assert_eq!(scene.search("other", "found after").await, "found before");
+    fixture.settle().await;
+    assert_eq!(fixture.search("other", "found after").await, "found before");
 }
 
 #[tokio::test]
 async fn short_lived_file_is_invalidated() {
-    let mut scene = WatchFixture::with_files(&["a"]).await;
-    fs::write(scene.path("b"), "brief").unwrap();
-    assert_eq!(scene.read("b").await, Ok("brief".to_owned()));
-    fs::remove_file(scene.path("b")).unwrap();
-    fs::rename(scene.path("a"), scene.path("c")).unwrap();
-    assert_eq!(scene.read("c").await, old_text());
-    fs::rename(scene.path("c"), scene.path("d")).unwrap();
-    scene.settle().await;
-    assert_eq!(scene.read("b").await, Err(Reason::NotFound));
-    assert_eq!(scene.read("c").await, Err(Reason::NotFound));
-    assert_eq!(scene.read("d").await, old_text());
+    let mut fixture = WatchFixture::with_files(&["a"]).await;
+    fs::write(fixture.path("b"), "brief").unwrap();
+    assert_eq!(fixture.read("b").await, Ok("brief".to_owned()));
+    fs::remove_file(fixture.path("b")).unwrap();
+    fs::rename(fixture.path("a"), fixture.path("c")).unwrap();
+    assert_eq!(fixture.read("c").await, old_text());
+    fs::rename(fixture.path("c"), fixture.path("d")).unwrap();
+    fixture.settle().await;
+    assert_eq!(fixture.read("b").await, Err(Reason::NotFound));
+    assert_eq!(fixture.read("c").await, Err(Reason::NotFound));
+    assert_eq!(fixture.read("d").await, old_text());
 }
 
 #[tokio::test]
 async fn cached_file_is_read_once_without_events() {
-    let mut scene = WatchFixture::with_files(&["a"]).await;
-    scene.read_and_cache(&["a"]).await;
-    let loads = scene.cache.stats().loads;
+    let mut fixture = WatchFixture::with_files(&["a"]).await;
+    fixture.read_and_cache(&["a"]).await;
+    let loads = fixture.cache.stats().loads;
     for _ in 0..10 {
-        assert_eq!(scene.read("a").await, old_text());
+        assert_eq!(fixture.read("a").await, old_text());
     }
-    assert_eq!(scene.cache.stats().loads, loads);
+    assert_eq!(fixture.cache.stats().loads, loads);
     // A read is no change.
-    fs::read(scene.path("a")).unwrap();
-    scene.settle().await;
-    assert!(scene.is_cached("a"));
-    write(&scene.path("a"), "new");
-    let told = scene.next_event("cache_invalidated").await;
+    fs::read(fixture.path("a")).unwrap();
+    fixture.settle().await;
+    assert!(fixture.is_cached("a"));
+    write(&fixture.path("a"), "new");
+    let told = fixture.next_event("cache_invalidated").await;
     assert_eq!(told.fields["by"], "files");
-    scene.wait_until_dropped("a").await;
-    assert_eq!(scene.read("a").await, new_text());
+    fixture.wait_until_dropped("a").await;
+    assert_eq!(fixture.read("a").await, new_text());
 }

@@ -14,7 +14,7 @@ use crate::fixture::{OPTIONS, WatchFixture, new_text, old_text, write};
 
 #[tokio::test]
 async fn symlink_target_is_never_cached_or_watched() {
-    let mut scene = WatchFixture::with_root(|root| {
+    let mut fixture = WatchFixture::with_root(|root| {
         let outside = root.parent().unwrap().join("outside");
         write(&outside.join("x"), "old");
         write(&root.join("inside/x"), "old");
@@ -25,31 +25,31 @@ async fn symlink_target_is_never_cached_or_watched() {
         symlink("loop", root.join("loop")).unwrap();
     })
     .await;
-    let started = scene.next_event("watch_started").await;
-    let outside = scene.root.parent().unwrap().join("outside");
+    let started = fixture.next_event("watch_started").await;
+    let outside = fixture.root.parent().unwrap().join("outside");
     for file in ["folder/x", "file", "alias/x"] {
-        assert_eq!(scene.read(file).await, old_text(), "{file}");
-        assert!(!scene.is_cached(file), "{file}");
+        assert_eq!(fixture.read(file).await, old_text(), "{file}");
+        assert!(!fixture.is_cached(file), "{file}");
     }
     for file in ["dangling", "folder/missing", "alias/missing"] {
-        assert_eq!(scene.read(file).await, Err(Reason::NotFound), "{file}");
-        assert!(!scene.is_cached(file), "{file}");
+        assert_eq!(fixture.read(file).await, Err(Reason::NotFound), "{file}");
+        assert!(!fixture.is_cached(file), "{file}");
     }
-    assert!(scene.read("loop").await.is_err());
-    assert_eq!(scene.search("folder", "first").await, "first");
-    assert_eq!(scene.search("folder", "second").await, "second");
+    assert!(fixture.read("loop").await.is_err());
+    assert_eq!(fixture.search("folder", "first").await, "first");
+    assert_eq!(fixture.search("folder", "second").await, "second");
 
     fs::write(outside.join("x"), "new").unwrap();
     fs::write(outside.join("missing"), "new").unwrap();
-    fs::write(scene.path("inside/x"), "new").unwrap();
+    fs::write(fixture.path("inside/x"), "new").unwrap();
     for file in ["folder/x", "file", "alias/x", "dangling", "folder/missing"] {
-        assert_eq!(scene.read(file).await, new_text(), "{file}");
+        assert_eq!(fixture.read(file).await, new_text(), "{file}");
     }
     // Of all that, only changes inside of the root are reported.
-    let mut events = scene.runtime.journal().subscribe_after(started.cursor());
-    scene.settle().await;
-    let shown = |path: &str| scene.path(path).display().to_string();
-    let both = format!("2 paths under {}", scene.root.display());
+    let mut events = fixture.runtime.journal().subscribe_after(started.cursor());
+    fixture.settle().await;
+    let shown = |path: &str| fixture.path(path).display().to_string();
+    let both = format!("2 paths under {}", fixture.root.display());
     let expected = [shown("inside/x"), shown("mark-0"), both];
     while let Some(Delivery::Event(record)) = events.try_next().await {
         let pattern = record.fields["pattern"].as_str().unwrap();
@@ -59,80 +59,80 @@ async fn symlink_target_is_never_cached_or_watched() {
 
 #[tokio::test]
 async fn file_replaced_by_symlink_is_no_longer_cached() {
-    let mut scene = WatchFixture::with_files(&["folder/a"]).await;
-    let outside = scene.base.join("outside");
+    let mut fixture = WatchFixture::with_files(&["folder/a"]).await;
+    let outside = fixture.base.join("outside");
     write(&outside.join("a"), "new");
-    scene.read_and_cache(&["folder/a"]).await;
-    fs::rename(scene.path("folder"), scene.base.join("gone")).unwrap();
-    symlink(&outside, scene.path("folder")).unwrap();
-    scene.settle().await;
-    assert_eq!(scene.read("folder/a").await, new_text());
-    assert!(!scene.is_cached("folder/a"));
+    fixture.read_and_cache(&["folder/a"]).await;
+    fs::rename(fixture.path("folder"), fixture.base.join("gone")).unwrap();
+    symlink(&outside, fixture.path("folder")).unwrap();
+    fixture.settle().await;
+    assert_eq!(fixture.read("folder/a").await, new_text());
+    assert!(!fixture.is_cached("folder/a"));
 }
 
 #[tokio::test]
 async fn hard_linked_file_is_not_cached() {
-    let scene = WatchFixture::with_root(|root| {
+    let fixture = WatchFixture::with_root(|root| {
         write(&root.join("a"), "old");
         fs::hard_link(root.join("a"), root.with_extension("twin")).unwrap();
     });
-    let mut scene = scene.await;
-    scene.next_event("watch_started").await;
-    assert_eq!(scene.read("a").await, old_text());
-    assert!(!scene.is_cached("a"));
-    fs::write(scene.root.with_extension("twin"), "new").unwrap();
-    assert_eq!(scene.read("a").await, new_text());
+    let mut fixture = fixture.await;
+    fixture.next_event("watch_started").await;
+    assert_eq!(fixture.read("a").await, old_text());
+    assert!(!fixture.is_cached("a"));
+    fs::write(fixture.root.with_extension("twin"), "new").unwrap();
+    assert_eq!(fixture.read("a").await, new_text());
 }
 
 #[tokio::test]
 async fn change_without_event_is_read_after_ttl() {
-    let scene = WatchFixture::with_files(&["a"]).await;
-    scene.read_and_cache(&["a"]).await;
-    fs::hard_link(scene.path("a"), scene.base.join("twin")).unwrap();
-    fs::write(scene.base.join("twin"), "new").unwrap();
+    let fixture = WatchFixture::with_files(&["a"]).await;
+    fixture.read_and_cache(&["a"]).await;
+    fs::hard_link(fixture.path("a"), fixture.base.join("twin")).unwrap();
+    fs::write(fixture.base.join("twin"), "new").unwrap();
     pause();
     advance(OPTIONS.ttl).await;
-    assert_eq!(scene.read("a").await, new_text());
-    assert!(!scene.is_cached("a"));
+    assert_eq!(fixture.read("a").await, new_text());
+    assert!(!fixture.is_cached("a"));
 }
 
 #[tokio::test]
 async fn path_outside_roots_or_unusable_is_not_cached() {
-    let scene = WatchFixture::with_files(&["a"]).await;
-    let no_text = scene.root.join(OsStr::from_bytes(b"\xff"));
-    let paths = [scene.base.join("b"), scene.root.join("../root/a"), no_text];
+    let fixture = WatchFixture::with_files(&["a"]).await;
+    let no_text = fixture.root.join(OsStr::from_bytes(b"\xff"));
+    let paths = [fixture.base.join("b"), fixture.root.join("../root/a"), no_text];
     for path in paths {
         for text in ["old", "new"] {
             fs::write(&path, text).unwrap();
-            assert_eq!(scene.read_at(&path).await.as_deref(), Ok(text), "{path:?}");
-            assert!(!scene.files.is_cached(&path), "{path:?}");
+            assert_eq!(fixture.read_at(&path).await.as_deref(), Ok(text), "{path:?}");
+            assert!(!fixture.files.is_cached(&path), "{path:?}");
         }
     }
-    assert_eq!(scene.read_at(&scene.base.join("missing")).await, Err(Reason::NotFound));
+    assert_eq!(fixture.read_at(&fixture.base.join("missing")).await, Err(Reason::NotFound));
 }
 
 #[tokio::test]
 async fn non_file_or_relative_path_errors_without_path_text() {
-    let scene = WatchFixture::with_files(&["folder/a"]).await;
-    let made = std::process::Command::new("mkfifo").arg(scene.path("pipe")).status().unwrap();
+    let fixture = WatchFixture::with_files(&["folder/a"]).await;
+    let made = std::process::Command::new("mkfifo").arg(fixture.path("pipe")).status().unwrap();
     assert!(made.success());
-    for path in [scene.root.clone(), scene.path("folder"), scene.path("pipe"), "folder/a".into()] {
-        let error = scene.files.read_bytes(&path).await.unwrap_err();
+    for path in [fixture.root.clone(), fixture.path("folder"), fixture.path("pipe"), "folder/a".into()] {
+        let error = fixture.files.read_bytes(&path).await.unwrap_err();
         assert_eq!(error.reason, Reason::InvalidRequest, "{path:?}");
         assert!(!error.message.contains('/') && !error.message.contains("folder/a"), "{}", error.message);
         assert!(error.details.is_some());
     }
-    let large = fs::File::create(scene.path("large")).unwrap();
+    let large = fs::File::create(fixture.path("large")).unwrap();
     large.set_len(mainstay_actors::cache::FILE_BYTES_MAX + 1).unwrap();
-    let error = scene.files.read_bytes(&scene.path("large")).await.unwrap_err();
+    let error = fixture.files.read_bytes(&fixture.path("large")).await.unwrap_err();
     assert!(error.message.contains("too large"), "{error:?}");
 }
 
 #[tokio::test]
 async fn oversized_file_is_read_and_not_cached() {
-    let scene = WatchFixture::with_files(&["a"]).await;
-    let large = fs::File::create(scene.path("large")).unwrap();
+    let fixture = WatchFixture::with_files(&["a"]).await;
+    let large = fs::File::create(fixture.path("large")).unwrap();
     large.set_len(65 << 20).unwrap();
-    assert_eq!(scene.files.read_bytes(&scene.path("large")).await.unwrap().len(), 65 << 20);
-    assert!(!scene.is_cached("large"));
+    assert_eq!(fixture.files.read_bytes(&fixture.path("large")).await.unwrap().len(), 65 << 20);
+    assert!(!fixture.is_cached("large"));
 }

@@ -82,8 +82,8 @@ impl Driver for SlowDriver {
         std::future::ready(Ok(())).boxed()
     }
 
-    fn deliver(&self, letter: AgentMessage) -> BoxFuture<'_, Result<Value, Error>> {
-        std::future::ready(Ok(letter.body)).boxed()
+    fn deliver(&self, message: AgentMessage) -> BoxFuture<'_, Result<Value, Error>> {
+        std::future::ready(Ok(message.body)).boxed()
     }
 }
 
@@ -102,8 +102,8 @@ impl AgentGroup {
         let mut root = SupervisorSpec::new("root");
         let (health, mut all_debts) = (Arc::new(health), Vec::new());
         for (number, driver) in drivers.iter().enumerate() {
-            let debts = Arc::<PendingRecovery>::default();
-            all_debts.push(Arc::clone(&debts));
+            let pending_recovery = Arc::<PendingRecovery>::default();
+            all_debts.push(Arc::clone(&pending_recovery));
             let id = format!("a{number}");
             let actor = AgentActor {
                 id: id.clone(),
@@ -111,7 +111,7 @@ impl AgentGroup {
                 health: Arc::clone(&health),
                 first_check_within,
                 pending_replies: Arc::default(),
-                pending_recovery: debts,
+                pending_recovery,
                 is_backend_unavailable: away.subscribe(),
                 reports: board.clone(),
             };

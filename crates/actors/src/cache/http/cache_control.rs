@@ -21,16 +21,16 @@ pub(super) struct CacheControl {
 
 impl CacheControl {
     pub(super) fn from_headers(headers: &HeaderMap) -> Self {
-        let mut directives = Self::default();
+        let mut cache_control = Self::default();
         for line in headers.get_all(header::CACHE_CONTROL) {
-            directives.parse_line(line.as_bytes());
+            cache_control.parse_line(line.as_bytes());
         }
         // HTTP/1.0 used this header instead (5.4).
         if !headers.contains_key(header::CACHE_CONTROL) {
             let mut lines = headers.get_all(header::PRAGMA).iter();
-            directives.no_cache = lines.any(|line| line.as_bytes().eq_ignore_ascii_case(b"no-cache"));
+            cache_control.no_cache = lines.any(|line| line.as_bytes().eq_ignore_ascii_case(b"no-cache"));
         }
-        directives
+        cache_control
     }
 
     fn parse_line(&mut self, line: &[u8]) {
@@ -81,8 +81,8 @@ fn split_member(list: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Merges two values of one directive. If they differ, the response is stale (RFC 9111, 4.2.1).
-fn merge_duplicate(said: Option<Duration>, now: Duration) -> Duration {
-    if said.is_none_or(|said| said == now) { now } else { Duration::ZERO }
+fn merge_duplicate(earlier: Option<Duration>, now: Duration) -> Duration {
+    if earlier.is_none_or(|earlier| earlier == now) { now } else { Duration::ZERO }
 }
 
 /// Parses an argument in seconds, quoted or not. An invalid one counts as zero (RFC 9111, 4.2.1).

@@ -17,7 +17,7 @@ pub(in crate::cache) struct ResponseLifetime {
     pub(in crate::cache) freshness_lifetime: Option<Duration>,
     /// The time for which it may then be served while a refresh runs; `None` if the server does not say.
     pub(in crate::cache) stale_for: Option<Duration>,
-    /// Whether the server can revalidate it.
+    /// True if the server can revalidate it.
     pub(in crate::cache) is_revalidatable: bool,
 }
 
@@ -29,29 +29,29 @@ impl ResponseLifetime {
         headers: &HeaderMap,
         asked_at: SystemTime,
     ) -> Option<Self> {
-        let directives = CacheControl::from_headers(headers);
+        let cache_control = CacheControl::from_headers(headers);
         // 206 is a part, and other codes are unknown here (3: "the response status code is final and understood").
         let is_whole = matches!(status.as_u16(), 200 | 203 | 204);
-        if !is_whole || directives.no_store || !cache_control::has_matchable_vary(headers) {
+        if !is_whole || cache_control.no_store || !cache_control::has_matchable_vary(headers) {
             return None;
         }
         let age = cache_control::age(headers);
-        let lifetime = if age.is_none() || directives.no_cache {
+        let lifetime = if age.is_none() || cache_control.no_cache {
             Some(Duration::ZERO)
         } else {
-            directives.max_age.or_else(|| freshness_from_expires(headers, asked_at))
+            cache_control.max_age.or_else(|| freshness_from_expires(headers, asked_at))
         };
-        let must_be_validated = age.is_none() || directives.no_cache || directives.must_revalidate;
+        let must_be_validated = age.is_none() || cache_control.no_cache || cache_control.must_revalidate;
         let stale_for =
-            if must_be_validated { Some(Duration::ZERO) } else { directives.stale_while_revalidate };
+            if must_be_validated { Some(Duration::ZERO) } else { cache_control.stale_while_revalidate };
         let is_renewable = !validators::conditional_headers(headers, asked_at).is_empty();
-        let terms = Self {
+        let lifetime = Self {
             age: age.unwrap_or_default(),
             freshness_lifetime: lifetime,
             stale_for,
             is_revalidatable: is_renewable,
         };
-        (is_renewable || terms.is_fresh() || stale_for != Some(Duration::ZERO)).then_some(terms)
+        (is_renewable || lifetime.is_fresh() || stale_for != Some(Duration::ZERO)).then_some(lifetime)
     }
 
     /// Returns whether the server considers it fresh at the time of the request (4.2).

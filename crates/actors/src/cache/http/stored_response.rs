@@ -62,15 +62,19 @@ pub(in crate::cache) fn is_superseding_error(error: &Error) -> bool {
 
 impl StoredResponse {
     /// Stores the response to `request`.
-    pub(in crate::cache) fn new(request: &Request, mut response: Response, asked: RequestTime) -> Self {
+    pub(in crate::cache) fn new(
+        request: &Request,
+        mut response: Response,
+        requested_at: RequestTime,
+    ) -> Self {
         // The lifetime of the redirect itself is not known here.
-        let terms = ResponseLifetime::from_response(response.status, &response.headers, asked.wall)
+        let lifetime = ResponseLifetime::from_response(response.status, &response.headers, requested_at.wall)
             .filter(|_| !response.is_redirected);
         // A missing `Date` is added (RFC 9110, 6.6.1).
-        if terms.is_some() && !response.headers.contains_key(header::DATE) {
-            response.headers.extend(http_date(asked.wall).map(|date| (header::DATE, date)));
+        if lifetime.is_some() && !response.headers.contains_key(header::DATE) {
+            response.headers.extend(http_date(requested_at.wall).map(|date| (header::DATE, date)));
         }
-        Self { response, request_headers: request.headers().clone(), requested_at: asked, lifetime: terms }
+        Self { response, request_headers: request.headers().clone(), requested_at, lifetime }
     }
 
     /// Returns the lifetime; `None` if the response is not stored.
@@ -80,7 +84,7 @@ impl StoredResponse {
 
     /// Returns whether callers that asked at the same time may share it: it is fresh for them as well (RFC 9111, 4).
     pub(in crate::cache) fn is_shareable(&self) -> bool {
-        self.lifetime.is_some_and(|terms| terms.is_fresh())
+        self.lifetime.is_some_and(|lifetime| lifetime.is_fresh())
     }
 
     /// Returns whether it answers `request` (4.1). This is stricter than `Vary`: headers that the server does not
@@ -92,7 +96,7 @@ impl StoredResponse {
 
     /// Returns its age.
     pub(in crate::cache) fn age(&self, now: Duration) -> Duration {
-        let when_asked_for = self.lifetime.map_or(Duration::ZERO, |terms| terms.age);
+        let when_asked_for = self.lifetime.map_or(Duration::ZERO, |lifetime| lifetime.age);
         when_asked_for.saturating_add(now.saturating_sub(self.requested_at.at))
     }
 
@@ -111,7 +115,7 @@ impl StoredResponse {
         &self,
         not_modified: Response,
         request: &Request,
-        asked: RequestTime,
+        requested_at: RequestTime,
     ) -> Option<Self> {
         if not_modified.status != StatusCode::NOT_MODIFIED
             || !validators::is_validated_by(&self.response.headers, &not_modified.headers)
@@ -125,7 +129,7 @@ impl StoredResponse {
             secrets: self.response.secrets.clone(),
             ..not_modified
         };
-        (response.headers.len() <= HEADERS_MAX).then(|| Self::new(request, response, asked))
+        (response.headers.len() <= HEADERS_MAX).then(|| Self::new(request, response, requested_at))
     }
 
     /// Returns the response as it was received, for the callers that waited for it.

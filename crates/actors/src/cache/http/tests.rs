@@ -63,9 +63,9 @@ fn lifetime_without_cache_headers_is_unbounded() {
     for lines in
         [&[][..], &[DATE], &["Last-Modified: Sun, 06 Nov 1994 07:00:00 GMT"], &["Cache-Control: public"]]
     {
-        let terms = storable_lifetime(lines);
+        let lifetime = storable_lifetime(lines);
         assert_eq!(
-            (terms.freshness_lifetime, terms.stale_for, terms.is_fresh()),
+            (lifetime.freshness_lifetime, lifetime.stale_for, lifetime.is_fresh()),
             (None, None, true),
             "{lines:?}"
         );
@@ -105,8 +105,8 @@ fn lifetime_no_store_lookalike_is_some() {
 #[test]
 fn lifetime_partial_or_unknown_status_is_none() {
     // 3: "the response status code is final"; 3.3: only a cache that combines parts stores one.
-    let kept = (200..600).filter(|status| lifetime_of(*status, &["Cache-Control: max-age=60"]).is_some());
-    assert_eq!(kept.collect::<Vec<_>>(), [200, 203, 204]);
+    let stored = (200..600).filter(|status| lifetime_of(*status, &["Cache-Control: max-age=60"]).is_some());
+    assert_eq!(stored.collect::<Vec<_>>(), [200, 203, 204]);
 }
 
 #[test]
@@ -200,8 +200,8 @@ fn expires_without_date_counts_from_request_time() {
 fn age_header_reduces_freshness() {
     // 4.2.3 and 5.1.
     let of = |lines: &[&str]| {
-        let terms = storable_lifetime(&[lines, &["Cache-Control: max-age=60", "ETag: \"a\""]].concat());
-        (terms.age.as_secs(), terms.is_fresh())
+        let lifetime = storable_lifetime(&[lines, &["Cache-Control: max-age=60", "ETag: \"a\""]].concat());
+        (lifetime.age.as_secs(), lifetime.is_fresh())
     };
     assert_eq!(of(&[]), (0, true));
     assert_eq!(of(&["Age: 59"]), (59, true));
@@ -215,16 +215,16 @@ fn age_header_reduces_freshness() {
 fn age_malformed_makes_response_stale() {
     // 5.1.
     for age in ["Age: -1", "Age: x", "Age: 1.5", "Age: ,5"] {
-        let terms = storable_lifetime(&[age, "ETag: \"a\""]);
-        assert_eq!((terms.freshness_lifetime, terms.stale_for), (Some(s(0)), Some(s(0))), "{age}");
+        let lifetime = storable_lifetime(&[age, "ETag: \"a\""]);
+        assert_eq!((lifetime.freshness_lifetime, lifetime.stale_for), (Some(s(0)), Some(s(0))), "{age}");
     }
 }
 
 #[test]
 fn age_wrong_server_clock_is_ignored() {
     // 4.2.3: by dates only if clocks are synchronised, which is unknown here.
-    let terms = storable_lifetime(&["Date: Sat, 05 Nov 1994 08:49:37 GMT", "Cache-Control: max-age=60"]);
-    assert_eq!((terms.age, terms.is_fresh()), (s(0), true));
+    let lifetime = storable_lifetime(&["Date: Sat, 05 Nov 1994 08:49:37 GMT", "Cache-Control: max-age=60"]);
+    assert_eq!((lifetime.age, lifetime.is_fresh()), (s(0), true));
 }
 
 #[test]
@@ -236,9 +236,9 @@ fn no_cache_always_revalidates() {
         &["Cache-Control: max-age=60", "Cache-Control: no-cache"],
         &["Pragma: No-Cache"],
     ] {
-        let terms = storable_lifetime(&[lines, &["ETag: \"a\""]].concat());
+        let lifetime = storable_lifetime(&[lines, &["ETag: \"a\""]].concat());
         assert_eq!(
-            (terms.freshness_lifetime, terms.stale_for, terms.is_revalidatable),
+            (lifetime.freshness_lifetime, lifetime.stale_for, lifetime.is_revalidatable),
             (Some(s(0)), Some(s(0)), true)
         );
     }
@@ -295,7 +295,7 @@ fn last_modified_within_response_second_is_no_validator() {
 fn is_validated_by_304_requires_matching_validator() {
     // 4.3.4.
     let time = "Last-Modified: Sun, 06 Nov 1994 07:00:00 GMT";
-    for (held, named, is_meant) in [
+    for (stored, named, is_meant) in [
         (&["ETag: \"a\""][..], &["ETag: \"a\""][..], true),
         (&["ETag: \"a\""], &["ETag: \"b\""], false),
         (&["ETag: \"a\""], &["ETag: W/\"a\""], true),
@@ -307,14 +307,14 @@ fn is_validated_by_304_requires_matching_validator() {
         (&["ETag: \"a\""], &[], true),
         (&[time], &[], true),
     ] {
-        assert_eq!(is_validated_by(&headers(held), &headers(named)), is_meant, "{held:?} {named:?}");
+        assert_eq!(is_validated_by(&headers(stored), &headers(named)), is_meant, "{stored:?} {named:?}");
     }
 }
 
 #[test]
 fn freshened_headers_304_replaces_all_but_body_headers() {
     // 3.2.
-    let held = headers(&[
+    let stored = headers(&[
         "Cache-Control: no-cache",
         "Cache-Control: max-age=5",
         "Content-Type: text/plain",
@@ -342,11 +342,11 @@ fn freshened_headers_304_replaces_all_but_body_headers() {
         "X-New: 1",
         DATE,
     ]);
-    assert_eq!(freshened_headers(&held, &brought), expected);
+    assert_eq!(freshened_headers(&stored, &brought), expected);
     assert_eq!(
-        freshened_headers(&held, &headers(&[])).get(header::AGE),
+        freshened_headers(&stored, &headers(&[])).get(header::AGE),
         None,
-        "it told of the old answer's way"
+        "it described the old answer"
     );
 }
 
@@ -396,12 +396,12 @@ fn matches_request_requires_identical_headers() {
     // 4.1, and stricter.
     let german = get(|request| request.header("accept-language", "de"));
     for vary in ["Vary: Accept-Language", "Vary: Origin"] {
-        let held = StoredResponse::new(&german, response(200, &[vary], ""), request_time());
-        assert!(held.matches_request(&get(|request| request.header("Accept-Language", "de"))));
-        assert!(!held.matches_request(&get(|request| request.header("accept-language", "en"))));
-        assert!(!held.matches_request(&get(|request| request)));
+        let stored = StoredResponse::new(&german, response(200, &[vary], ""), request_time());
+        assert!(stored.matches_request(&get(|request| request.header("Accept-Language", "de"))));
+        assert!(!stored.matches_request(&get(|request| request.header("accept-language", "en"))));
+        assert!(!stored.matches_request(&get(|request| request)));
         let twice = |request: RequestBuilder| request.header("accept-language", "de").header("x-a", "1");
-        assert!(!held.matches_request(&get(twice)));
+        assert!(!stored.matches_request(&get(twice)));
     }
 }
 
@@ -416,8 +416,8 @@ fn is_shareable_stale_on_arrival_is_false() {
         (&["Cache-Control: max-age=60", "Age: 60", "ETag: \"a\""], false),
         (&["Vary: *"], false),
     ] {
-        let held = StoredResponse::new(&get(|request| request), response(200, lines, ""), request_time());
-        assert_eq!(held.is_shareable(), is_for_all, "{lines:?}");
+        let stored = StoredResponse::new(&get(|request| request), response(200, lines, ""), request_time());
+        assert_eq!(stored.is_shareable(), is_for_all, "{lines:?}");
     }
 }
 
@@ -425,18 +425,19 @@ fn is_shareable_stale_on_arrival_is_false() {
 fn lifetime_redirected_response_is_none() {
     // RFC 9110, 15.4: a redirect is a response of its own, with a lifetime of its own.
     let led_to = Response { is_redirected: true, ..response(200, &["Cache-Control: max-age=60"], "") };
-    let held = StoredResponse::new(&get(|request| request), led_to, request_time());
-    assert_eq!((held.lifetime(), held.is_shareable()), (None, false));
+    let stored = StoredResponse::new(&get(|request| request), led_to, request_time());
+    assert_eq!((stored.lifetime(), stored.is_shareable()), (None, false));
 }
 
 #[test]
 fn to_cached_response_sets_age_and_cached() {
     // 5.1.
-    let asked = request_time();
-    let held = StoredResponse::new(&get(|request| request), response(200, &["Age: 5"], "body"), asked);
-    let told = held.to_cached_response(asked.at + s(10));
-    assert_eq!(told.headers[header::AGE], "15");
-    assert_eq!((told.cached, told.attempts, told.ms, &*told.body), (true, 0, 0, &b"body"[..]));
+    let requested_at = request_time();
+    let stored =
+        StoredResponse::new(&get(|request| request), response(200, &["Age: 5"], "body"), requested_at);
+    let served = stored.to_cached_response(requested_at.at + s(10));
+    assert_eq!(served.headers[header::AGE], "15");
+    assert_eq!((served.cached, served.attempts, served.ms, &*served.body), (true, 0, 0, &b"body"[..]));
 }
 
 #[test]
@@ -444,8 +445,8 @@ fn new_without_date_uses_request_time() {
     // RFC 9110, 6.6.1.
     let request = get(|request| request);
     let of = |lines: &[&str], wall| {
-        let held = StoredResponse::new(&request, response(200, lines, ""), RequestTime { at: s(0), wall });
-        held.to_response().headers.get(header::DATE).map(|date| date.to_str().unwrap().to_owned())
+        let stored = StoredResponse::new(&request, response(200, lines, ""), RequestTime { at: s(0), wall });
+        stored.to_response().headers.get(header::DATE).map(|date| date.to_str().unwrap().to_owned())
     };
     assert_eq!(of(&[], wall()).unwrap(), "Sun, 06 Nov 1994 08:49:37 GMT");
     assert_eq!(of(&["Date: noon"], wall()).unwrap(), "noon");
@@ -457,30 +458,33 @@ fn freshened_304_keeps_body_and_renews_lifetime() {
     // 4.3.4.
     let request = get(|request| request);
     let first = ["ETag: \"a\"", "Age: 70", "Cache-Control: max-age=60", DATE];
-    let held = StoredResponse::new(&request, response(200, &first, "body"), request_time());
-    assert_eq!(held.to_conditional_request(&request).unwrap().headers(), &headers(&["If-None-Match: \"a\""]));
-    let renewed = held.freshened(response(304, &["ETag: \"a\""], ""), &request, request_time()).unwrap();
-    let told = renewed.to_response();
-    assert_eq!((told.status, &*told.body, told.cached), (StatusCode::OK, &b"body"[..], false));
-    let terms = renewed.lifetime().unwrap();
-    assert_eq!((terms.age, terms.freshness_lifetime, terms.is_fresh()), (s(0), Some(s(60)), true));
+    let stored = StoredResponse::new(&request, response(200, &first, "body"), request_time());
+    assert_eq!(
+        stored.to_conditional_request(&request).unwrap().headers(),
+        &headers(&["If-None-Match: \"a\""])
+    );
+    let renewed = stored.freshened(response(304, &["ETag: \"a\""], ""), &request, request_time()).unwrap();
+    let served = renewed.to_response();
+    assert_eq!((served.status, &*served.body, served.cached), (StatusCode::OK, &b"body"[..], false));
+    let lifetime = renewed.lifetime().unwrap();
+    assert_eq!((lifetime.age, lifetime.freshness_lifetime, lifetime.is_fresh()), (s(0), Some(s(60)), true));
 }
 
 #[test]
 fn freshened_304_with_no_store_has_no_lifetime() {
     // 3.2 and 5.2.2.5.
     let request = get(|request| request);
-    let held = StoredResponse::new(&request, response(200, &["ETag: \"a\""], "body"), request_time());
+    let stored = StoredResponse::new(&request, response(200, &["ETag: \"a\""], "body"), request_time());
     let renewed =
-        held.freshened(response(304, &["Cache-Control: no-store"], ""), &request, request_time()).unwrap();
+        stored.freshened(response(304, &["Cache-Control: no-store"], ""), &request, request_time()).unwrap();
     assert_eq!((renewed.lifetime(), &*renewed.to_response().body), (None, &b"body"[..]));
 }
 
 #[test]
 fn conditional_request_without_match_or_validator_is_none() {
     let request = get(|request| request);
-    let held = StoredResponse::new(&request, response(200, &["ETag: \"a\""], ""), request_time());
-    assert!(held.to_conditional_request(&get(|request| request.header("x-a", "1"))).is_none());
+    let stored = StoredResponse::new(&request, response(200, &["ETag: \"a\""], ""), request_time());
+    assert!(stored.to_conditional_request(&get(|request| request.header("x-a", "1"))).is_none());
     assert!(
         StoredResponse::new(&request, response(200, &[], ""), request_time())
             .to_conditional_request(&request)
@@ -498,13 +502,13 @@ fn conditional_request_without_match_or_validator_is_none() {
 #[test]
 fn freshened_too_many_headers_is_none() {
     let request = get(|request| request);
-    let mut held = StoredResponse::new(&request, response(200, &["ETag: \"a\""], ""), request_time());
+    let mut stored = StoredResponse::new(&request, response(200, &["ETag: \"a\""], ""), request_time());
     let more = |from: usize| {
         let lines: Vec<String> = (from..from + 100).map(|n| format!("X-{n}: 1")).collect();
         response(304, &lines.iter().map(String::as_str).collect::<Vec<_>>(), "")
     };
     for from in [0, 100] {
-        held = held.freshened(more(from), &request, request_time()).unwrap();
+        stored = stored.freshened(more(from), &request, request_time()).unwrap();
     }
-    assert!(held.freshened(more(200), &request, request_time()).is_none());
+    assert!(stored.freshened(more(200), &request, request_time()).is_none());
 }

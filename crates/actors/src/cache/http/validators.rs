@@ -63,21 +63,21 @@ fn is_weak(etag: &HeaderValue) -> bool {
 
 /// Returns whether a 304 concerns the stored response (4.3.4). One without validators does: the request was about
 /// that response alone.
-pub(super) fn is_validated_by(held: &HeaderMap, not_modified: &HeaderMap) -> bool {
+pub(super) fn is_validated_by(stored: &HeaderMap, not_modified: &HeaderMap) -> bool {
     if let Some(named) = not_modified.get(header::ETAG) {
-        let is_same = |held: &HeaderValue| {
+        let is_same = |stored: &HeaderValue| {
             // A strong tag names the exact bytes, which a weak one never promised.
-            opaque_tag(held) == opaque_tag(named) && (is_weak(named) || !is_weak(held))
+            opaque_tag(stored) == opaque_tag(named) && (is_weak(named) || !is_weak(stored))
         };
-        return held.get(header::ETAG).is_some_and(is_same);
+        return stored.get(header::ETAG).is_some_and(is_same);
     }
     let named = not_modified.get(header::LAST_MODIFIED);
-    named.is_none_or(|named| held.get(header::LAST_MODIFIED) == Some(named))
+    named.is_none_or(|named| stored.get(header::LAST_MODIFIED) == Some(named))
 }
 
 /// Returns the stored headers after a 304 (3.2): each header of the 304 replaces those of its name.
-pub(super) fn freshened_headers(held: &HeaderMap, not_modified: &HeaderMap) -> HeaderMap {
-    let mut headers = held.clone();
+pub(super) fn freshened_headers(stored: &HeaderMap, not_modified: &HeaderMap) -> HeaderMap {
+    let mut headers = stored.clone();
     // These describe the age and date of the old response.
     headers.remove(header::AGE);
     headers.remove(header::DATE);

@@ -43,13 +43,13 @@ pub(super) fn age_max() -> impl Strategy<Value = Option<Duration>> {
 pub(super) fn entry_options() -> impl Strategy<Value = EntryOptions> {
     let ttl = prop::sample::select(vec![ms(0), ms(500), ms(1_000), ms(1_000), ms(5_000), ms(5_000)]);
     let stale_for = prop::sample::select(vec![ms(0), ms(1_000), ms(3_000)]);
-    let failures_for = prop::sample::select(vec![ms(0), ms(200), ms(1_000)]);
-    (ttl, stale_for, failures_for, any::<bool>()).prop_map(
-        |(ttl, stale_for, failures_for, is_of_the_link)| EntryOptions {
+    let negative_ttl = prop::sample::select(vec![ms(0), ms(200), ms(1_000)]);
+    (ttl, stale_for, negative_ttl, any::<bool>()).prop_map(
+        |(ttl, stale_for, negative_ttl, depends_on_connection)| EntryOptions {
             ttl,
             stale_for,
-            negative_ttl: failures_for,
-            depends_on_connection: is_of_the_link,
+            negative_ttl,
+            depends_on_connection,
         },
     )
 }
@@ -89,7 +89,7 @@ const GLOBS: [GlobCase; 5] = [
 /// Returns whether an entry matches, by its key and whether it depends on the connection.
 pub(super) type MatchFn = Box<dyn Fn(&str, bool) -> bool + Send + Sync>;
 
-/// One selection of an invalidation, with a function of the test's own that matches as it should.
+/// A selection of an invalidation, with a function of the test's own that matches as it should.
 pub(super) struct InvalidationPart {
     pub(super) selection: Selection,
     pub(super) matches: MatchFn,
@@ -127,7 +127,10 @@ impl InvalidationCase {
                 vec![part(selection, Box::new(move |key, _| key.ends_with(end)))]
             }
             Self::DependsOnConnection => {
-                vec![part(Selection::depends_on_connection(), Box::new(|_, is_of_the_link| is_of_the_link))]
+                vec![part(
+                    Selection::depends_on_connection(),
+                    Box::new(|_, depends_on_connection| depends_on_connection),
+                )]
             }
             Self::All => vec![part(of(Pattern::All), Box::new(|_, _| true))],
             Self::File(path) => {
@@ -151,8 +154,8 @@ impl InvalidationCase {
     }
 
     /// Returns whether it matches the entry.
-    pub(super) fn matches(&self, key: &str, is_of_the_link: bool) -> bool {
-        self.parts().iter().any(|part| (part.matches)(key, is_of_the_link))
+    pub(super) fn matches(&self, key: &str, depends_on_connection: bool) -> bool {
+        self.parts().iter().any(|part| (part.matches)(key, depends_on_connection))
     }
 }
 
@@ -170,34 +173,28 @@ pub(super) struct SourceToken {
 
 impl SourceToken {
     /// Returns the origin of a value that is stored or requested at `now`.
-    pub(super) fn of(version: u64, now: u64, keeping: EntryOptions) -> Self {
-        let until = ms(now).saturating_add(keeping.ttl).saturating_add(keeping.stale_for);
-        let useless_from = u64::try_from(until.as_millis()).unwrap();
-        Self {
-            version,
-            depends_on_connection: keeping.depends_on_connection,
-            as_of: now,
-            expires_at: useless_from,
-        }
+    pub(super) fn of(version: u64, now: u64, options: EntryOptions) -> Self {
+        let until = ms(now).saturating_add(options.ttl).saturating_add(options.stale_for);
+        let expires_at = u64::try_from(until.as_millis()).unwrap();
+        Self { version, depends_on_connection: options.depends_on_connection, as_of: now, expires_at }
     }
 
     fn text(self) -> String {
-        let Self { version, depends_on_connection: is_of_the_link, as_of: true_at, expires_at: useless_from } =
-            self;
-        format!("{version} {is_of_the_link} {true_at} {useless_from}")
+        let Self { version, depends_on_connection, as_of, expires_at } = self;
+        format!("{version} {depends_on_connection} {as_of} {expires_at}")
     }
 
     fn read(text: &str) -> Self {
         let parts: Vec<_> = text.split_whitespace().collect();
-        let [version, is_of_the_link, true_at, useless_from] = parts[..] else {
+        let [version, depends_on_connection, as_of, expires_at] = parts[..] else {
             panic!("no token: {text:?}")
         };
         let number = |text: &str| text.parse().unwrap();
         Self {
             version: number(version),
-            depends_on_connection: is_of_the_link == "true",
-            as_of: number(true_at),
-            expires_at: number(useless_from),
+            depends_on_connection: depends_on_connection == "true",
+            as_of: number(as_of),
+            expires_at: number(expires_at),
         }
     }
 
@@ -233,8 +230,8 @@ impl VersionFloors {
     /// Records that an invalidation returned that began at `version`.
     pub(super) fn raise(&mut self, version: u64, concerns: impl Fn(&str, bool) -> bool) {
         for (key, floors) in KEYS.iter().zip(&mut self.floors) {
-            for (is_of_the_link, floor) in [false, true].into_iter().zip(floors) {
-                if concerns(key, is_of_the_link) {
+            for (depends_on_connection, floor) in [false, true].into_iter().zip(floors) {
+                if concerns(key, depends_on_connection) {
                     *floor = version.max(*floor);
                 }
             }

@@ -34,13 +34,13 @@ enum InterleavedStep {
     },
     Put {
         key: KeyIndex,
-        keeping: EntryOptions,
+        options: EntryOptions,
         is_giant: bool,
     },
     Ask {
         key: KeyIndex,
         age_max: Option<Duration>,
-        keeping: EntryOptions,
+        options: EntryOptions,
     },
     /// A load gets its result, and ends at its next poll.
     Complete {
@@ -94,8 +94,8 @@ fn step() -> impl Strategy<Value = InterleavedStep> {
     prop_oneof![
         4 => (key(), age_max()).prop_map(|(key, age_max)| InterleavedStep::Get { key, age_max }),
         3 => (key(), entry_options(), prop::bool::weighted(0.1))
-            .prop_map(|(key, keeping, is_giant)| InterleavedStep::Put { key, keeping, is_giant }),
-        8 => (key(), age_max(), entry_options()).prop_map(|(key, age_max, keeping)| InterleavedStep::Ask { key, age_max, keeping }),
+            .prop_map(|(key, options, is_giant)| InterleavedStep::Put { key, options, is_giant }),
+        8 => (key(), age_max(), entry_options()).prop_map(|(key, age_max, options)| InterleavedStep::Ask { key, age_max, options }),
         6 => (nth(), end).prop_map(|(nth, end)| InterleavedStep::Complete { nth, end }),
         6 => nth().prop_map(|nth| InterleavedStep::Poll { nth }),
         1 => nth().prop_map(|nth| InterleavedStep::Drop { nth }),
@@ -128,7 +128,7 @@ impl VersionedSource {
 /// A load of the trace, with or without callers.
 struct TrackedLoad {
     key: KeyIndex,
-    keeping: EntryOptions,
+    options: EntryOptions,
     started_at: u64,
     /// The version of the source that was read.
     version: Arc<OnceLock<u64>>,
@@ -136,9 +136,9 @@ struct TrackedLoad {
     end: Option<LoadEnd>,
     /// The result that all callers must get.
     settled: Option<Result<SourceToken, SourceToken>>,
-    /// Whether it runs without a caller.
+    /// True if it runs without a caller.
     is_refresh: bool,
-    /// Whether it bypassed the closed cache.
+    /// True if it bypassed the closed cache.
     is_private: bool,
 }
 
@@ -176,10 +176,10 @@ struct InterleavedTrace {
 
 impl InterleavedTrace {
     fn new(is_tight: bool) -> Self {
-        let keeping =
+        let options =
             EntryOptions { ttl: ms(0), stale_for: ms(0), negative_ttl: ms(0), depends_on_connection: false };
         let bytes_max = BYTES_MAX[usize::from(is_tight)];
-        let cache = CacheHandle::new(bytes_max, keeping);
+        let cache = CacheHandle::new(bytes_max, options);
         Self {
             epoch: cache.open(),
             cache,
@@ -199,8 +199,8 @@ impl InterleavedTrace {
         self.source.version.fetch_add(1, Ordering::Relaxed);
         match *step {
             InterleavedStep::Get { key, age_max } => self.get(key, age_max)?,
-            InterleavedStep::Put { key, keeping, is_giant } => self.put(key, keeping, is_giant),
-            InterleavedStep::Ask { key, age_max, keeping } => self.ask(key, age_max, keeping)?,
+            InterleavedStep::Put { key, options, is_giant } => self.put(key, options, is_giant),
+            InterleavedStep::Ask { key, age_max, options } => self.ask(key, age_max, options)?,
             InterleavedStep::Complete { nth, end } => {
                 let mut open: Vec<_> =
                     self.loads.iter_mut().filter(|load| load.end_sender.is_some()).collect();
@@ -254,7 +254,7 @@ impl InterleavedTrace {
             }
         }
         if stats.loads_superseded != self.superseded {
-            return Err(format!("{} were overtaken and not {}", self.superseded, stats.loads_superseded));
+            return Err(format!("{} were superseded and not {}", self.superseded, stats.loads_superseded));
         }
         Ok(())
     }
@@ -272,24 +272,24 @@ impl InterleavedTrace {
         self.oracle.get(key, age_max, now, seen)
     }
 
-    fn put(&mut self, key: KeyIndex, keeping: EntryOptions, is_giant: bool) {
+    fn put(&mut self, key: KeyIndex, options: EntryOptions, is_giant: bool) {
         let (version, now) = (self.source.version(), self.source.now());
-        let token = SourceToken::of(version, now, keeping);
-        self.cache.put(KEYS[key], token.value(self.size(is_giant)), keeping);
-        self.oracle.store(key, (!is_giant).then(|| OracleEntry::new(token, false, after(now, keeping.ttl))));
+        let token = SourceToken::of(version, now, options);
+        self.cache.put(KEYS[key], token.value(self.size(is_giant)), options);
+        self.oracle.store(key, (!is_giant).then(|| OracleEntry::new(token, false, after(now, options.ttl))));
         self.floors.raise(version, |other, _| other == KEYS[key]);
     }
 
     // === loads ===
 
-    fn ask(&mut self, key: KeyIndex, age_max: Option<Duration>, keeping: EntryOptions) -> Result<(), String> {
+    fn ask(&mut self, key: KeyIndex, age_max: Option<Duration>, options: EntryOptions) -> Result<(), String> {
         let now = self.source.now();
-        let (tell, told) = oneshot::channel();
+        let (end_sender, end_receiver) = oneshot::channel();
         let version = Arc::new(OnceLock::new());
-        let load = self.loader(told, &version, keeping);
+        let load = self.loader(end_receiver, &version, options);
         let cache = self.cache.clone();
         let mut future: LookupFuture =
-            Box::pin(async move { cache.get_or_load(KEYS[key], age_max, keeping, load).await });
+            Box::pin(async move { cache.get_or_load(KEYS[key], age_max, options, load).await });
         let before = self.cache.stats();
         let answer = poll(&mut future);
         let after = self.cache.stats();
@@ -314,10 +314,10 @@ impl InterleavedTrace {
         if has_begun || is_private {
             self.loads.push(TrackedLoad {
                 key,
-                keeping,
+                options,
                 started_at: now,
                 version,
-                end_sender: Some(tell),
+                end_sender: Some(end_sender),
                 end: None,
                 settled: None,
                 is_refresh: was_there,
@@ -327,7 +327,7 @@ impl InterleavedTrace {
         if has_begun {
             self.oracle.begin_load(
                 key,
-                OracleLoad { id, started_at: now, depends_on_connection: keeping.depends_on_connection },
+                OracleLoad { id, started_at: now, depends_on_connection: options.depends_on_connection },
             );
         }
         if seen == ObservedResult::Nothing {
@@ -340,17 +340,17 @@ impl InterleavedTrace {
 
     fn loader(
         &self,
-        told: oneshot::Receiver<LoadEnd>,
+        end_receiver: oneshot::Receiver<LoadEnd>,
         version: &Arc<OnceLock<u64>>,
-        keeping: EntryOptions,
+        options: EntryOptions,
     ) -> impl FnOnce() -> BoxFuture<'static, Result<Loaded, Error>> + Send + use<> {
         let (source, version) = (Arc::clone(&self.source), Arc::clone(version));
-        let (begun_at, giant) = (self.source.now(), self.size(true));
+        let (started_at, giant) = (self.source.now(), self.size(true));
         // Many are polled by hand within one poll of tokio's.
         let load = unconstrained(async move {
             let version = *version.get_or_init(|| source.version());
-            let end = told.await.unwrap_or(LoadEnd::Cancelled);
-            let token = end.token(version, begun_at, source.now(), keeping);
+            let end = end_receiver.await.unwrap_or(LoadEnd::Cancelled);
+            let token = end.token(version, started_at, source.now(), options);
             let loaded = |bytes| Ok(Loaded::new(token.value(bytes)));
             match end {
                 LoadEnd::Value { is_giant } => loaded(if is_giant { giant } else { 0 }),
@@ -402,29 +402,22 @@ impl InterleavedTrace {
     fn settle_load(&mut self, id: usize) {
         let now = self.source.now();
         let TrackedLoad {
-            key,
-            keeping,
-            started_at: begun_at,
-            end: told,
-            settled,
-            is_private,
-            ref version,
-            ..
+            key, options, started_at, end: end_receiver, settled, is_private, ref version, ..
         } = self.loads[id];
-        let (Some(end), Some(&version), None) = (told, version.get(), settled) else { return };
-        let token = end.token(version, begun_at, now, keeping);
+        let (Some(end), Some(&version), None) = (end_receiver, version.get(), settled) else { return };
+        let token = end.token(version, started_at, now, options);
         let is_current = self.oracle.end_load(key, id);
         self.superseded += u64::from(!is_current && !is_private && end.should_be_stored());
-        let fresh_until = |ttl| after(begun_at, ttl);
+        let fresh_until = |ttl| after(started_at, ttl);
         match end {
             LoadEnd::Value { is_giant: true } if is_current => self.oracle.store(key, None),
             LoadEnd::Value { .. } if is_current => {
-                self.oracle.store(key, Some(OracleEntry::new(token, false, fresh_until(keeping.ttl))));
+                self.oracle.store(key, Some(OracleEntry::new(token, false, fresh_until(options.ttl))));
             }
             LoadEnd::FreshFor(ttl) if is_current => {
                 self.oracle.store(key, Some(OracleEntry::new(token, false, fresh_until(ms(ttl)))));
             }
-            LoadEnd::NotFound if is_current && !keeping.negative_ttl.is_zero() => {
+            LoadEnd::NotFound if is_current && !options.negative_ttl.is_zero() => {
                 self.oracle.fail_load(key, &OracleEntry::new(token, true, token.expires_at), now);
             }
             _ => {}
@@ -438,9 +431,9 @@ impl InterleavedTrace {
         if self.is_waited_for(load) {
             return Ok(());
         }
-        let TrackedLoad { key, end_sender: ref tell, .. } = self.loads[load];
+        let TrackedLoad { key, ref end_sender, .. } = self.loads[load];
         self.oracle.end_load(key, load);
-        if tell.as_ref().is_some_and(|tell| !tell.is_closed()) {
+        if end_sender.as_ref().is_some_and(|end_sender| !end_sender.is_closed()) {
             return Err(format!("{} is loaded for nobody", KEYS[key]));
         }
         Ok(())
@@ -462,24 +455,24 @@ impl InterleavedTrace {
         for part in order.parts() {
             let (id, version) = (self.scans_begun, self.source.version());
             self.oracle.begin_scan(id, &part);
-            let sweep = self.cache.begin_invalidation(part.selection.clone());
-            self.scans.push(ActiveScan { id, scan: sweep, part, version });
+            let scan = self.cache.begin_invalidation(part.selection.clone());
+            self.scans.push(ActiveScan { id, scan, part, version });
             self.scans_begun += 1;
         }
     }
 
     fn advance_scan(&mut self, nth: usize, visits: usize) {
-        let ActiveScan { scan: sweep, .. } = &mut self.scans[nth];
-        self.cache.advance_scan_by(sweep, visits);
-        if sweep.is_done() {
+        let ActiveScan { scan, .. } = &mut self.scans[nth];
+        self.cache.advance_scan_by(scan, visits);
+        if scan.is_done() {
             let ActiveScan { id, part, version, .. } = self.scans.swap_remove(nth);
             self.oracle.end_scan(id);
             self.floors.raise(version, part.matches);
         }
     }
 
-    fn close(&mut self, term: Epoch) {
-        self.cache.close(term);
+    fn close(&mut self, epoch: Epoch) {
+        self.cache.close(epoch);
         self.oracle.close();
         self.floors.raise(self.source.version(), |_, _| true);
         for load in &mut self.loads {
@@ -521,10 +514,10 @@ impl InterleavedTrace {
 
 impl TrackedLoad {
     fn complete(&mut self, end: LoadEnd) {
-        if let Some(tell) = self.end_sender.take() {
+        if let Some(end_sender) = self.end_sender.take() {
             self.end = Some(end);
             // Without callers the receiver is gone.
-            let _ = tell.send(end);
+            let _ = end_sender.send(end);
         }
     }
 }
@@ -535,16 +528,16 @@ impl LoadEnd {
     }
 
     /// Returns the origin that a caller must get for this end at `now`.
-    fn token(self, version: u64, begun_at: u64, now: u64, keeping: EntryOptions) -> SourceToken {
+    fn token(self, version: u64, started_at: u64, now: u64, options: EntryOptions) -> SourceToken {
         match self {
             Self::FreshFor(ttl) => {
-                SourceToken::of(version, begun_at, EntryOptions { ttl: ms(ttl), ..keeping })
+                SourceToken::of(version, started_at, EntryOptions { ttl: ms(ttl), ..options })
             }
-            Self::Value { .. } | Self::Uncached => SourceToken::of(version, begun_at, keeping),
+            Self::Value { .. } | Self::Uncached => SourceToken::of(version, started_at, options),
             // A failure's lifetime counts from its end.
             Self::NotFound | Self::Cancelled => {
-                let keeping = EntryOptions { ttl: keeping.negative_ttl, stale_for: ms(0), ..keeping };
-                SourceToken::of(version, now, keeping)
+                let options = EntryOptions { ttl: options.negative_ttl, stale_for: ms(0), ..options };
+                SourceToken::of(version, now, options)
             }
         }
     }

@@ -62,7 +62,7 @@ struct KeyState {
 #[derive(Debug)]
 pub(super) struct Oracle {
     is_open: bool,
-    /// Whether any entry may be evicted at any time.
+    /// True if any entry may be evicted at any time.
     is_tight: bool,
     keys: Vec<KeyState>,
 }
@@ -71,7 +71,7 @@ pub(super) struct Oracle {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ObservedLookup {
     pub(super) seen: ObservedResult,
-    /// Whether a load began for it.
+    /// True if a load began for it.
     pub(super) has_begun: bool,
 }
 

@@ -34,7 +34,7 @@ fn version(value: &CacheValue) -> u64 {
 }
 
 /// Changes every other key, and invalidates it in each possible way.
-async fn write(scene: Arc<CacheActorFixture>, source: Arc<SharedSource>, first: usize) {
+async fn write(fixture: Arc<CacheActorFixture>, source: Arc<SharedSource>, first: usize) {
     for change in 0..CHANGES {
         let key = first + 2 * usize::try_from(change / 5 % 2).unwrap();
         let version = source.versions[key].fetch_add(1, Ordering::SeqCst) + 1;
@@ -45,18 +45,18 @@ async fn write(scene: Arc<CacheActorFixture>, source: Arc<SharedSource>, first: 
             3 => Pattern::All,
             _ => {
                 // Only this task changes this key, so the value is still true.
-                scene.cache.put(KEYS[key], value(version), OPTIONS);
+                fixture.cache.put(KEYS[key], value(version), OPTIONS);
                 source.promised[key].fetch_max(version, Ordering::SeqCst);
                 continue;
             }
         };
         if change % 500 == 250 {
-            drop(scene.actor.inject_panic().unwrap());
+            drop(fixture.actor.inject_panic().unwrap());
         }
         let invalidation = Invalidation::from_pattern(&pattern).unwrap();
-        let told =
-            scene.actor.call(|reply| CacheMessage::Invalidate { invalidation, reply: Some(reply) }).await;
-        if told.is_ok() {
+        let reply =
+            fixture.actor.call(|reply| CacheMessage::Invalidate { invalidation, reply: Some(reply) }).await;
+        if reply.is_ok() {
             source.promised[key].fetch_max(version, Ordering::SeqCst);
         }
     }
@@ -64,7 +64,7 @@ async fn write(scene: Arc<CacheActorFixture>, source: Arc<SharedSource>, first: 
 
 /// Reads until nothing changes any more. Returns the number of hits.
 async fn read(cache: CacheHandle, source: Arc<SharedSource>, first: usize) -> u64 {
-    let mut kept = 0;
+    let mut hits = 0;
     let mut turn = first;
     while !source.is_over.load(Ordering::SeqCst) {
         turn += 1;
@@ -81,7 +81,7 @@ async fn read(cache: CacheHandle, source: Arc<SharedSource>, first: usize) -> u6
             };
             Some(cache.get_or_load(KEYS[key], None, OPTIONS, load).await.unwrap().value)
         } else {
-            cache.get(KEYS[key], None).inspect(|_| kept += 1)
+            cache.get(KEYS[key], None).inspect(|_| hits += 1)
         };
         if let Some(found) = found.as_ref().map(version) {
             assert!(found >= promised, "{}: {found} is from before {promised}", KEYS[key]);
@@ -90,20 +90,20 @@ async fn read(cache: CacheHandle, source: Arc<SharedSource>, first: usize) -> u6
             yield_now().await;
         }
     }
-    kept
+    hits
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn threads_never_serve_invalidated_values() {
-    let scene = Arc::new(CacheActorFixture::new().await);
+    let fixture = Arc::new(CacheActorFixture::new().await);
     let source = Arc::new(SharedSource::default());
     let mut writers = JoinSet::new();
     for first in 0..2 {
-        writers.spawn(write(Arc::clone(&scene), Arc::clone(&source), first));
+        writers.spawn(write(Arc::clone(&fixture), Arc::clone(&source), first));
     }
     let mut readers = JoinSet::new();
     for first in 0..READERS {
-        readers.spawn(read(scene.cache.clone(), Arc::clone(&source), first));
+        readers.spawn(read(fixture.cache.clone(), Arc::clone(&source), first));
     }
     let written = writers.join_all().await;
     source.is_over.store(true, Ordering::SeqCst);
@@ -115,7 +115,7 @@ async fn threads_never_serve_invalidated_values() {
 async fn threads_load_each_stored_key_once() {
     const LOADS: usize = 20_000;
     let cache = CacheHandle::new(64 << 20, OPTIONS);
-    let scene = CacheActorFixture::with_cache(cache.clone()).await;
+    let fixture = CacheActorFixture::with_cache(cache.clone()).await;
     let ran: Arc<Vec<AtomicU64>> = Arc::new((0..LOADS).map(|_| AtomicU64::new(0)).collect());
     let mut askers = JoinSet::new();
     for _ in 0..4 {
@@ -127,8 +127,8 @@ async fn threads_load_each_stored_key_once() {
                     ran[n].fetch_add(1, Ordering::SeqCst);
                     Ok(Loaded::new(value(n as u64)))
                 };
-                let keeping = EntryOptions { ttl: s(3_600), ..OPTIONS };
-                let answer = cache.get_or_load(&format!("n:{n}"), None, keeping, load).await.unwrap();
+                let options = EntryOptions { ttl: s(3_600), ..OPTIONS };
+                let answer = cache.get_or_load(&format!("n:{n}"), None, options, load).await.unwrap();
                 assert_eq!(version(&answer.value), n as u64);
             }
         });
@@ -136,5 +136,5 @@ async fn threads_load_each_stored_key_once() {
     askers.join_all().await;
     let twice = ran.iter().filter(|ran| ran.load(Ordering::SeqCst) != 1).count();
     assert_eq!(twice, 0, "of {LOADS}");
-    drop(scene);
+    drop(fixture);
 }

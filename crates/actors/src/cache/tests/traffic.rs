@@ -30,12 +30,12 @@ enum TrafficStep {
     },
     Put {
         key: KeyIndex,
-        keeping: EntryOptions,
+        options: EntryOptions,
     },
     Ask {
         key: KeyIndex,
         age_max: Option<Duration>,
-        keeping: EntryOptions,
+        options: EntryOptions,
         takes_ms: u64,
         end: Result<(), Reason>,
     },
@@ -60,9 +60,9 @@ fn step() -> impl Strategy<Value = TrafficStep> {
     let ask = (key(), age_max(), entry_options(), prop_oneof![Just(0), pause()], end);
     prop_oneof![
         6 => (key(), age_max()).prop_map(|(key, age_max)| TrafficStep::Get { key, age_max }),
-        3 => (key(), entry_options()).prop_map(|(key, keeping)| TrafficStep::Put { key, keeping }),
-        20 => ask.prop_map(|(key, age_max, keeping, takes_ms, end)| {
-            TrafficStep::Ask { key, age_max, keeping, takes_ms, end }
+        3 => (key(), entry_options()).prop_map(|(key, options)| TrafficStep::Put { key, options }),
+        20 => ask.prop_map(|(key, age_max, options, takes_ms, end)| {
+            TrafficStep::Ask { key, age_max, options, takes_ms, end }
         }),
         2 => any::<usize>().prop_map(|nth| TrafficStep::Cancel { nth }),
         8 => (invalidation_case(), any::<bool>()).prop_map(|(order, is_awaited)| TrafficStep::Invalidate { order, is_awaited }),
@@ -91,7 +91,7 @@ struct ActiveLoad {
     id: u64,
     key: KeyIndex,
     asked_at: u64,
-    /// Whether no other load may run beside it.
+    /// True if no other load may run beside it.
     must_be_alone: bool,
 }
 
@@ -206,13 +206,13 @@ struct TrafficTrace {
 
 impl TrafficTrace {
     async fn new() -> Self {
-        let keeping =
+        let options =
             EntryOptions { ttl: ms(0), stale_for: ms(0), negative_ttl: ms(0), depends_on_connection: false };
-        let cache = CacheHandle::new(BYTES_MAX, keeping);
-        let watch = TruthRecorder { truth: Arc::default(), started_at: Instant::now() };
+        let cache = CacheHandle::new(BYTES_MAX, options);
+        let recorder = TruthRecorder { truth: Arc::default(), started_at: Instant::now() };
         Self {
             fixture: CacheActorFixture::with_cache(cache).await,
-            recorder: watch,
+            recorder,
             tasks: JoinSet::new(),
             askers: Vec::new(),
         }
@@ -228,18 +228,18 @@ impl TrafficTrace {
                     self.recorder.record_fault(outcome.and_then(|()| check_age(token, age_max, now)));
                 }
             }
-            TrafficStep::Put { key, keeping } => {
+            TrafficStep::Put { key, options } => {
                 let mut change = self.recorder.begin_change(move |other, _| other == KEYS[key]);
-                let token = SourceToken::of(change.version, self.recorder.now(), keeping);
-                self.fixture.cache.put(KEYS[key], token.value(0), keeping);
+                let token = SourceToken::of(change.version, self.recorder.now(), options);
+                self.fixture.cache.put(KEYS[key], token.value(0), options);
                 change.has_returned = true;
             }
-            TrafficStep::Ask { key, age_max, keeping, takes_ms, end } => {
-                let asker = LoadRequest { key, age_max, keeping, takes_ms, end };
-                let (cache, watch) = (self.fixture.cache.clone(), self.recorder.clone());
+            TrafficStep::Ask { key, age_max, options, takes_ms, end } => {
+                let asker = LoadRequest { key, age_max, options, takes_ms, end };
+                let (cache, recorder) = (self.fixture.cache.clone(), self.recorder.clone());
                 self.askers.push(self.tasks.spawn(async move {
-                    let outcome = asker.run_trace(cache, &watch).await;
-                    watch.record_fault(outcome);
+                    let outcome = asker.run_trace(cache, &recorder).await;
+                    recorder.record_fault(outcome);
                 }));
             }
             TrafficStep::Cancel { nth } if !self.askers.is_empty() => {
@@ -249,9 +249,9 @@ impl TrafficTrace {
             TrafficStep::Cancel { .. } => {}
             TrafficStep::Invalidate { order, is_awaited } => {
                 let concerned = order.clone();
-                let change = self
-                    .recorder
-                    .begin_change(move |key, is_of_the_link| concerned.matches(key, is_of_the_link));
+                let change = self.recorder.begin_change(move |key, depends_on_connection| {
+                    concerned.matches(key, depends_on_connection)
+                });
                 let invalidated = send_change(self.fixture.actor.clone(), order.invalidation(), change);
                 if is_awaited {
                     invalidated.await;
@@ -301,8 +301,8 @@ impl TrafficTrace {
 
 /// Sends the cache a change, and returns once it is confirmed.
 async fn send_change(actor: Address<CacheMessage>, invalidation: Invalidation, mut change: PendingChange) {
-    let told = actor.call(|reply| CacheMessage::Invalidate { invalidation, reply: Some(reply) }).await;
-    change.has_returned = told.is_ok();
+    let reply = actor.call(|reply| CacheMessage::Invalidate { invalidation, reply: Some(reply) }).await;
+    change.has_returned = reply.is_ok();
 }
 
 fn check_age(token: SourceToken, age_max: Option<Duration>, now: u64) -> Result<(), String> {
@@ -318,20 +318,20 @@ fn check_age(token: SourceToken, age_max: Option<Duration>, now: u64) -> Result<
 struct LoadRequest {
     key: KeyIndex,
     age_max: Option<Duration>,
-    keeping: EntryOptions,
+    options: EntryOptions,
     takes_ms: u64,
     end: Result<(), Reason>,
 }
 
 impl LoadRequest {
-    async fn run_trace(self, cache: CacheHandle, watch: &TruthRecorder) -> Result<(), String> {
-        let Self { key, age_max, keeping, .. } = self;
-        let (promised, asked_at) = (watch.truth().promises.clone(), watch.now());
+    async fn run_trace(self, cache: CacheHandle, recorder: &TruthRecorder) -> Result<(), String> {
+        let Self { key, age_max, options, .. } = self;
+        let (promised, asked_at) = (recorder.truth().promises.clone(), recorder.now());
         let load = {
-            let watch = watch.clone();
-            move || self.load(watch, asked_at)
+            let recorder = recorder.clone();
+            move || self.load(recorder, asked_at)
         };
-        match cache.get_or_load(KEYS[key], age_max, keeping, load).await {
+        match cache.get_or_load(KEYS[key], age_max, options, load).await {
             Ok(answer) => {
                 let token = SourceToken::of_value(&answer.value);
                 check_age(token, age_max, asked_at)?;
@@ -353,15 +353,15 @@ impl LoadRequest {
         }
     }
 
-    async fn load(self, watch: TruthRecorder, asked_at: u64) -> Result<Loaded, Error> {
-        let Self { key, age_max, keeping, takes_ms, end } = self;
-        let run = watch.begin_run(key, asked_at, age_max);
+    async fn load(self, recorder: TruthRecorder, asked_at: u64) -> Result<Loaded, Error> {
+        let Self { key, age_max, options, takes_ms, end } = self;
+        let run = recorder.begin_run(key, asked_at, age_max);
         sleep(ms(takes_ms)).await;
         match end {
-            Ok(()) => Ok(Loaded::new(SourceToken::of(run.version, asked_at, keeping).value(0))),
+            Ok(()) => Ok(Loaded::new(SourceToken::of(run.version, asked_at, options).value(0))),
             Err(reason) => {
-                let keeping = EntryOptions { ttl: keeping.negative_ttl, stale_for: ms(0), ..keeping };
-                Err(SourceToken::of(run.version, watch.now(), keeping).error(reason))
+                let options = EntryOptions { ttl: options.negative_ttl, stale_for: ms(0), ..options };
+                Err(SourceToken::of(run.version, recorder.now(), options).error(reason))
             }
         }
     }
@@ -369,12 +369,12 @@ impl LoadRequest {
 
 async fn run(steps: Vec<TrafficStep>) -> Vec<String> {
     let mut trace = TrafficTrace::new().await;
-    let watch = trace.recorder.clone();
+    let recorder = trace.recorder.clone();
     for step in steps {
         trace.apply(step).await;
     }
     trace.end().await;
-    std::mem::take(&mut watch.truth().faults)
+    std::mem::take(&mut recorder.truth().faults)
 }
 
 proptest! {

@@ -116,7 +116,7 @@ impl Message for WatchMessage {
         match self.0 {
             WatchCommand::Open { .. } => "Open",
             WatchCommand::Opened { .. } => "Opened",
-            WatchCommand::Changed { .. } => "Gathered",
+            WatchCommand::Changed { .. } => "Changed",
             #[cfg(debug_assertions)]
             WatchCommand::EndWatchers => "EndWatchers",
         }
@@ -192,9 +192,9 @@ struct ActiveWatch {
 impl Drop for WatchedRoots {
     fn drop(&mut self) {
         for (root, watch) in self.watched.iter().enumerate() {
-            let Some(ActiveWatch { watcher: eye, epoch: term, .. }) = &watch.active else { continue };
-            if self.roots.end_epoch(root, *term) {
-                invalidate_root(&self.cache, &eye.paths.key);
+            let Some(ActiveWatch { watcher, epoch, .. }) = &watch.active else { continue };
+            if self.roots.end_epoch(root, *epoch) {
+                invalidate_root(&self.cache, &watcher.paths.key);
             }
         }
     }
@@ -231,25 +231,25 @@ impl Worker for WatchActor {
     ) -> Result<(), Failure> {
         match step {
             WatchCommand::Open { root } => self.spawn_open(ctx, root),
-            WatchCommand::Opened { root, watcher: eye } => {
+            WatchCommand::Opened { root, watcher } => {
                 let Some(watch) = state.watched.get_mut(root) else { return Ok(()) };
-                match eye {
-                    Ok(eye) => self.activate(ctx, root, watch, eye).await,
-                    Err(trouble) => self.schedule_retry(ctx, root, watch, trouble),
+                match watcher {
+                    Ok(watcher) => self.activate(ctx, root, watch, watcher).await,
+                    Err(error) => self.schedule_retry(ctx, root, watch, error),
                 }
             }
-            WatchCommand::Changed { root, epoch: term, batch } => {
+            WatchCommand::Changed { root, epoch, batch } => {
                 let watch = state.watched.get_mut(root);
                 let is_current =
-                    |watch: &&mut WatchedRoot| watch.active.as_ref().is_some_and(|it| it.epoch == term);
+                    |watch: &&mut WatchedRoot| watch.active.as_ref().is_some_and(|it| it.epoch == epoch);
                 if let Some(watch) = watch.filter(is_current) {
                     self.apply_batch(ctx, root, watch, batch).await;
                 }
             }
             #[cfg(debug_assertions)]
             WatchCommand::EndWatchers => {
-                state.watched.iter().flat_map(|watch| &watch.active).for_each(|standing| {
-                    standing.watcher.pending.panic_at_next_event();
+                state.watched.iter().flat_map(|watch| &watch.active).for_each(|active| {
+                    active.watcher.pending.panic_at_next_event();
                 });
             }
         }
@@ -263,19 +263,25 @@ impl WatchActor {
         let Some(named) = self.roots.configured_path(root).map(ToOwned::to_owned) else { return };
         ctx.spawn(async move {
             let opened = spawn_blocking(move || RootWatcher::open(&named)).await;
-            let eye = opened.unwrap_or_else(|error| {
+            let watcher = opened.unwrap_or_else(|error| {
                 Err(WatchError { kind: WatchErrorKind::Failed, details: Some(error.to_string()) })
             });
-            WatchMessage(WatchCommand::Opened { root, watcher: eye })
+            WatchMessage(WatchCommand::Opened { root, watcher })
         });
     }
 
     /// Marks a root as watched. Entries that remain of it are older, so they are dropped before anything is cached.
-    async fn activate(&self, ctx: &mut WatchContext, root: usize, watch: &mut WatchedRoot, eye: RootWatcher) {
-        let eye = Arc::new(eye);
-        self.invalidate(whole_root_invalidation(&eye.paths.key)).await;
-        let term = self.roots.activate(root, Arc::clone(&eye.paths));
-        watch.active = Some(ActiveWatch { watcher: eye, epoch: term, since: ctx.now() });
+    async fn activate(
+        &self,
+        ctx: &mut WatchContext,
+        root: usize,
+        watch: &mut WatchedRoot,
+        watcher: RootWatcher,
+    ) {
+        let watcher = Arc::new(watcher);
+        self.invalidate(whole_root_invalidation(&watcher.paths.key)).await;
+        let epoch = self.roots.activate(root, Arc::clone(&watcher.paths));
+        watch.active = Some(ActiveWatch { watcher, epoch, since: ctx.now() });
         watch.last_reported = None;
         let name = self.root_name(root);
         match watch.lost_at.take() {
@@ -290,16 +296,14 @@ impl WatchActor {
     }
 
     fn await_changes(&self, ctx: &mut WatchContext, root: usize, watch: &WatchedRoot) {
-        let Some(standing) = &watch.active else { return };
+        let Some(active) = &watch.active else { return };
         let attended = RootWatcher::next_batch(
-            Arc::clone(&standing.watcher),
+            Arc::clone(&active.watcher),
             self.policy.debounce,
             self.policy.verify_interval,
         );
-        let term = standing.epoch;
-        ctx.spawn(
-            async move { WatchMessage(WatchCommand::Changed { root, epoch: term, batch: attended.await }) },
-        );
+        let epoch = active.epoch;
+        ctx.spawn(async move { WatchMessage(WatchCommand::Changed { root, epoch, batch: attended.await }) });
     }
 
     async fn apply_batch(
@@ -309,11 +313,11 @@ impl WatchActor {
         watch: &mut WatchedRoot,
         mut batch: EventBatch,
     ) {
-        let Some(standing) = &watch.active else { return };
-        if let Some(trouble) = batch.error.take() {
-            return self.deactivate(ctx, root, watch, trouble).await;
+        let Some(active) = &watch.active else { return };
+        if let Some(error) = batch.error.take() {
+            return self.deactivate(ctx, root, watch, error).await;
         }
-        let invalidation = batch.invalidation(&standing.watcher.paths);
+        let invalidation = batch.invalidation(&active.watcher.paths);
         // Changes during the invalidation are gathered.
         self.await_changes(ctx, root, watch);
         self.invalidate(invalidation).await;
@@ -325,21 +329,21 @@ impl WatchActor {
         ctx: &mut WatchContext,
         root: usize,
         watch: &mut WatchedRoot,
-        trouble: WatchError,
+        error: WatchError,
     ) {
-        let Some(ActiveWatch { watcher: eye, epoch: term, since }) = watch.active.take() else { return };
-        self.roots.end_epoch(root, term);
-        self.invalidate(whole_root_invalidation(&eye.paths.key)).await;
+        let Some(ActiveWatch { watcher, epoch, since }) = watch.active.take() else { return };
+        self.roots.end_epoch(root, epoch);
+        self.invalidate(whole_root_invalidation(&watcher.paths.key)).await;
         // The drop may take long, and the watcher's thread may be gone.
         ctx.spawn_maybe(async move {
-            let _ = spawn_blocking(move || drop(eye)).await;
+            let _ = spawn_blocking(move || drop(watcher)).await;
             None
         });
         if ctx.now().saturating_sub(since) >= self.policy.stable_after {
             watch.attempts = 0;
         }
         watch.lost_at = Some(ctx.now());
-        self.schedule_retry(ctx, root, watch, trouble);
+        self.schedule_retry(ctx, root, watch, error);
     }
 
     /// Schedules the next attempt. The journal records each cause once, not each attempt.
@@ -348,18 +352,18 @@ impl WatchActor {
         ctx: &mut WatchContext,
         root: usize,
         watch: &mut WatchedRoot,
-        trouble: WatchError,
+        error: WatchError,
     ) {
         watch.attempts = watch.attempts.saturating_add(1);
         watch.lost_at.get_or_insert(ctx.now());
         let delay = self.policy.delay.before(watch.attempts, ctx.random_unit());
-        let WatchError { kind: fault, details } = trouble;
-        if watch.last_reported.replace(fault) != Some(fault) {
+        let WatchError { kind, details } = error;
+        if watch.last_reported.replace(kind) != Some(kind) {
             ctx.record(&WatchLost {
                 root: self.root_name(root),
-                reason: fault,
+                reason: kind,
                 details,
-                next_step: fault.next_step().to_owned(),
+                next_step: kind.next_step().to_owned(),
                 next_attempt_ms: millis(delay),
             });
         }

@@ -48,8 +48,8 @@ impl EventBatch {
     }
 
     /// Records an event of a watcher. Returns whether there is work to do.
-    pub(super) fn record_event(&mut self, scope: &RootPaths, told: notify::Result<Event>) -> bool {
-        let event = match told {
+    pub(super) fn record_event(&mut self, scope: &RootPaths, event: notify::Result<Event>) -> bool {
+        let event = match event {
             Ok(event) => event,
             Err(error) => return self.fail(WatchError::from(&error)),
         };
@@ -93,8 +93,8 @@ impl EventBatch {
     }
 
     /// Records that the watcher failed; the first cause counts.
-    pub(super) fn fail(&mut self, trouble: WatchError) -> bool {
-        self.error.get_or_insert(trouble);
+    pub(super) fn fail(&mut self, error: WatchError) -> bool {
+        self.error.get_or_insert(error);
         true
     }
 
@@ -104,25 +104,25 @@ impl EventBatch {
             return whole_root_invalidation(&scope.key);
         }
         // A path that is not UTF-8 is in no key, but its ancestors are.
-        let place = |path: &PathBuf| path.ancestors().find_map(PathKey::from_path);
-        let places: BTreeSet<PathKey> = self.paths.iter().filter_map(place).collect();
-        let drops: BTreeSet<InvalidatedKeys> = places.iter().flat_map(PathKey::invalidated_keys).collect();
+        let key = |path: &PathBuf| path.ancestors().find_map(PathKey::from_path);
+        let places: BTreeSet<PathKey> = self.paths.iter().filter_map(key).collect();
+        let keys: BTreeSet<InvalidatedKeys> = places.iter().flat_map(PathKey::invalidated_keys).collect();
         let pattern = match (places.first(), places.len()) {
-            (Some(place), 1) => place.as_str().to_owned(),
+            (Some(key), 1) => key.as_str().to_owned(),
             (_, count) => format!("{count} paths under {}", scope.key.as_str()),
         };
-        let selections = drops.iter().map(InvalidatedKeys::to_selection).collect();
+        let selections = keys.iter().map(InvalidatedKeys::to_selection).collect();
         Invalidation { by: InvalidatedBy::Files, pattern, selections }
     }
 }
 
 /// Selects all entries of a root, and every search that covers it.
 pub(super) fn whole_root_invalidation(root: &PathKey) -> Invalidation {
-    let drops: Vec<InvalidatedKeys> = root.invalidated_keys().collect();
+    let keys: Vec<InvalidatedKeys> = root.invalidated_keys().collect();
     Invalidation {
         by: InvalidatedBy::Files,
         pattern: format!("everything under {}", root.as_str()),
-        selections: drops.iter().map(InvalidatedKeys::to_selection).collect(),
+        selections: keys.iter().map(InvalidatedKeys::to_selection).collect(),
     }
 }
 
@@ -192,7 +192,7 @@ mod tests {
     }
 
     fn error_kind(events: Vec<Event>) -> Option<WatchErrorKind> {
-        batch(events).error.map(|trouble| trouble.kind)
+        batch(events).error.map(|error| error.kind)
     }
 
     fn describe(invalidation: &Invalidation) -> (String, Vec<String>) {

@@ -49,8 +49,8 @@ impl WatchErrorKind {
                 "raise the limit (on Linux: sysctl fs.inotify.max_user_instances, or the limit of open files), or watch \
                  fewer folders"
             }
-            Self::Overflow => "nothing: it is watched anew at once",
-            Self::Ended | Self::Failed => "nothing: it is watched anew; if this stays, see details",
+            Self::Overflow => "nothing: it is watched again at once",
+            Self::Ended | Self::Failed => "nothing: it is watched again; if this persists, see details",
         }
     }
 }
@@ -63,27 +63,27 @@ pub(super) struct WatchError {
 }
 
 impl From<WatchErrorKind> for WatchError {
-    fn from(fault: WatchErrorKind) -> Self {
-        Self { kind: fault, details: None }
+    fn from(kind: WatchErrorKind) -> Self {
+        Self { kind, details: None }
     }
 }
 
 impl From<&io::Error> for WatchError {
     fn from(error: &io::Error) -> Self {
-        let fault = match error.kind() {
+        let kind = match error.kind() {
             io::ErrorKind::NotFound => WatchErrorKind::Missing,
             io::ErrorKind::NotADirectory => WatchErrorKind::NotAFolder,
             io::ErrorKind::PermissionDenied => WatchErrorKind::NotAllowed,
             _ if is_too_many_open(error) => WatchErrorKind::TooManyWatchers,
             _ => WatchErrorKind::Failed,
         };
-        Self { kind: fault, details: Some(error.to_string()) }
+        Self { kind, details: Some(error.to_string()) }
     }
 }
 
 impl From<&notify::Error> for WatchError {
     fn from(error: &notify::Error) -> Self {
-        let fault = match &error.kind {
+        let kind = match &error.kind {
             ErrorKind::MaxFilesWatch => WatchErrorKind::TooManyFolders,
             // The folder itself existed a moment ago.
             ErrorKind::PathNotFound | ErrorKind::WatchNotFound => WatchErrorKind::Moved,
@@ -91,7 +91,7 @@ impl From<&notify::Error> for WatchError {
             ErrorKind::Io(error) => Self::from(error).kind,
             ErrorKind::Generic(_) | ErrorKind::InvalidConfig(_) => WatchErrorKind::Failed,
         };
-        Self { kind: fault, details: Some(error.to_string()) }
+        Self { kind, details: Some(error.to_string()) }
     }
 }
 

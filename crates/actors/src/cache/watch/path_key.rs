@@ -121,9 +121,9 @@ mod tests {
 
     /// Filters the keys that a change of `path` drops.
     fn invalidated<'a>(path: &str, keys: &[&'a str]) -> Vec<&'a str> {
-        let drops: Vec<_> = path_key(path).invalidated_keys().collect();
+        let invalidated: Vec<_> = path_key(path).invalidated_keys().collect();
         let is_dropped = |key: &&&str| {
-            drops.iter().any(|dropped| match dropped {
+            invalidated.iter().any(|dropped| match dropped {
                 InvalidatedKeys::Key(text) => text == **key,
                 InvalidatedKeys::Prefix(beginning) => key.starts_with(beginning.as_str()),
             })

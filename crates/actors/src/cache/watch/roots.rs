@@ -111,35 +111,35 @@ impl Roots {
 
     /// Marks a root as not watched, unless the epoch is over: a late end does not affect a later epoch. Returns
     /// whether it ended the epoch.
-    pub(super) fn end_epoch(&self, root: usize, term: u64) -> bool {
+    pub(super) fn end_epoch(&self, root: usize, epoch: u64) -> bool {
         let Some(root) = self.0.get(root) else { return false };
-        let mut seat = root.write();
-        let is_current = seat.epoch == term;
+        let mut state = root.write();
+        let is_current = state.epoch == epoch;
         if is_current {
-            *seat = RootState { epoch: term + 1, paths: None };
+            *state = RootState { epoch: epoch + 1, paths: None };
         }
         is_current
     }
 
     fn set_state(&self, root: usize, scope: Option<Arc<RootPaths>>) -> u64 {
         let Some(root) = self.0.get(root) else { return 0 };
-        let mut seat = root.write();
-        *seat = RootState { epoch: seat.epoch + 1, paths: scope };
-        seat.epoch
+        let mut state = root.write();
+        *state = RootState { epoch: state.epoch + 1, paths: scope };
+        state.epoch
     }
 
     #[cfg(test)]
     #[cfg(target_os = "linux")]
     pub(super) fn active_paths(&self, root: usize) -> Option<(Arc<RootPaths>, u64)> {
-        let seat = self.0.get(root)?.read();
-        seat.paths.clone().map(|scope| (scope, seat.epoch))
+        let state = self.0.get(root)?.read();
+        state.paths.clone().map(|scope| (scope, state.epoch))
     }
 
     /// Locates an absolute path, if it is watched and can stand in a key.
     pub(crate) fn locate(&self, path: &Path) -> Option<WatchedPath> {
         let within = |(index, root): (usize, &Root)| {
-            let seat = root.read();
-            let scope = seat.paths.as_ref()?;
+            let state = root.read();
+            let scope = state.paths.as_ref()?;
             let rest =
                 path.strip_prefix(&root.configured).or_else(|_| path.strip_prefix(&scope.canonical)).ok()?;
             // Joining an empty path would add a trailing slash.
@@ -149,21 +149,21 @@ impl Roots {
                 scope.canonical.join(rest)
             };
             let path: PathBuf = real.components().collect();
-            let place = PathKey::from_path(&path)?;
+            let key = PathKey::from_path(&path)?;
             Some((
                 root.configured.as_os_str().len(),
-                WatchedPath { root: index, epoch: seat.epoch, path, key: place },
+                WatchedPath { root: index, epoch: state.epoch, path, key },
             ))
         };
         let stands = self.0.iter().enumerate().filter_map(within);
-        stands.max_by_key(|(length, _)| *length).map(|(_, stand)| stand)
+        stands.max_by_key(|(length, _)| *length).map(|(_, watched)| watched)
     }
 
     /// Returns whether the root has been watched without a break since then.
-    pub(crate) fn is_current(&self, stand: &WatchedPath) -> bool {
-        self.0.get(stand.root).is_some_and(|root| {
-            let seat = root.read();
-            seat.epoch == stand.epoch && seat.paths.is_some()
+    pub(crate) fn is_current(&self, watched: &WatchedPath) -> bool {
+        self.0.get(watched.root).is_some_and(|root| {
+            let state = root.read();
+            state.epoch == watched.epoch && state.paths.is_some()
         })
     }
 }
@@ -188,12 +188,12 @@ mod tests {
     }
 
     fn root_paths(named: &str, real: &str) -> Arc<RootPaths> {
-        let place = PathKey::from_path(Path::new(real)).unwrap();
-        Arc::new(RootPaths { configured: named.into(), canonical: real.into(), key: place })
+        let key = PathKey::from_path(Path::new(real)).unwrap();
+        Arc::new(RootPaths { configured: named.into(), canonical: real.into(), key })
     }
 
     fn located_key(roots: &Roots, path: &str) -> Option<String> {
-        roots.locate(Path::new(path)).map(|stand| stand.key.as_str().to_owned())
+        roots.locate(Path::new(path)).map(|watched| watched.key.as_str().to_owned())
     }
 
     #[test]
@@ -215,12 +215,12 @@ mod tests {
     fn is_current_path_of_earlier_epoch_is_false() {
         let roots = roots(&["/r"]);
         let first = roots.activate(0, root_paths("/r", "/r"));
-        let stand = roots.locate(Path::new("/r/a")).unwrap();
-        assert!(roots.is_current(&stand));
+        let watched = roots.locate(Path::new("/r/a")).unwrap();
+        assert!(roots.is_current(&watched));
         assert!(roots.end_epoch(0, first));
-        assert!(!roots.is_current(&stand));
+        assert!(!roots.is_current(&watched));
         roots.activate(0, root_paths("/r", "/r"));
-        assert!(!roots.is_current(&stand));
+        assert!(!roots.is_current(&watched));
         assert!(!roots.end_epoch(0, first), "another has begun");
         assert!(roots.locate(Path::new("/r/a")).is_some());
     }

@@ -25,10 +25,10 @@ fn files_to_overflow() -> u32 {
 #[tokio::test]
 async fn watcher_queue_overflow_reports_overflow() {
     let folder = tempfile::tempdir().unwrap();
-    let eye = Arc::new(RootWatcher::open(folder.path()).unwrap());
+    let watcher = Arc::new(RootWatcher::open(folder.path()).unwrap());
     {
         // The watcher's thread is blocked here, so its events pile up.
-        let _held = eye.pending.batch();
+        let _held = watcher.pending.batch();
         for n in 0..files_to_overflow() {
             fs::write(folder.path().join(n.to_string()), "x").unwrap();
         }
@@ -36,9 +36,9 @@ async fn watcher_queue_overflow_reports_overflow() {
     // The events that it held come first.
     let fault = loop {
         let attended =
-            RootWatcher::next_batch(Arc::clone(&eye), Duration::from_millis(1), Duration::from_secs(60));
-        if let Some(trouble) = attended.await.error {
-            break trouble.kind;
+            RootWatcher::next_batch(Arc::clone(&watcher), Duration::from_millis(1), Duration::from_secs(60));
+        if let Some(error) = attended.await.error {
+            break error.kind;
         }
     };
     assert_eq!(fault, WatchErrorKind::Overflow);
@@ -64,13 +64,13 @@ async fn watch_overflow_invalidates_root_and_rewatches() {
     let file = root.join("folder/a");
     fs::create_dir(root.join("folder")).unwrap();
     fs::write(&file, "old").unwrap();
-    let keeping = EntryOptions {
+    let options = EntryOptions {
         ttl: Duration::from_secs(3600),
         stale_for: Duration::ZERO,
         negative_ttl: Duration::from_secs(3600),
         depends_on_connection: false,
     };
-    let cache = CacheHandle::new(1 << 20, keeping);
+    let cache = CacheHandle::new(1 << 20, options);
     let roots = Roots::new([root.clone()]).unwrap();
     let mut tree = SupervisorSpec::new("root");
     let cache_address = tree.child(Child::new("cache", CacheActor { cache: cache.clone() })).unwrap();
@@ -88,10 +88,10 @@ async fn watch_overflow_invalidates_root_and_rewatches() {
     assert_eq!(search("found before").await.unwrap(), "found before");
 
     // The watcher sends this when the system has lost events.
-    let (scope, term) = roots.active_paths(0).unwrap();
+    let (scope, epoch) = roots.active_paths(0).unwrap();
     let mut batch = EventBatch::default();
     assert!(batch.record_event(&scope, Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan))));
-    watch.cast(WatchMessage(WatchCommand::Changed { root: 0, epoch: term, batch })).await.unwrap();
+    watch.cast(WatchMessage(WatchCommand::Changed { root: 0, epoch, batch })).await.unwrap();
     let invalidated = next_event(&mut events, "cache_invalidated").await.fields;
     assert_eq!(invalidated["pattern"], format!("everything under {}", root.display()));
     assert_eq!(invalidated["entries"], 2);

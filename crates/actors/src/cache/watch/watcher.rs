@@ -66,11 +66,11 @@ struct NotifyHandler {
 
 impl EventHandler for NotifyHandler {
     #[allow(clippy::panic, reason = "this is the fault switch of debug builds")]
-    fn handle_event(&mut self, told: notify::Result<Event>) {
+    fn handle_event(&mut self, event: notify::Result<Event>) {
         if cfg!(debug_assertions) && self.pending.should_panic.load(Ordering::Relaxed) {
             panic!("asked to panic");
         }
-        if self.pending.batch().record_event(&self.paths, told) {
+        if self.pending.batch().record_event(&self.paths, event) {
             self.pending.has_events.notify_one();
         }
     }
@@ -93,22 +93,26 @@ impl RootWatcher {
         })?;
         let scope = Arc::new(RootPaths { configured: named.to_path_buf(), canonical: real, key: place });
         let gathered = Arc::<PendingEvents>::default();
-        let listener = NotifyHandler { paths: Arc::clone(&scope), pending: Arc::clone(&gathered) };
+        let handler = NotifyHandler { paths: Arc::clone(&scope), pending: Arc::clone(&gathered) };
         let config = Config::default().with_follow_symlinks(false);
-        let watcher = RecommendedWatcher::new(listener, config).map_err(|error| WatchError::from(&error))?;
-        let eye = Self { paths: scope, pending: gathered, identity, watcher: Mutex::new(Some(watcher)) };
+        let watcher = RecommendedWatcher::new(handler, config).map_err(|error| WatchError::from(&error))?;
+        let watcher = Self { paths: scope, pending: gathered, identity, watcher: Mutex::new(Some(watcher)) };
         if is_inotify() {
             // No event reports that a folder moves together with one above it. A folder without permission is left to
             // the periodic check of the root.
-            let above =
-                eye.paths.configured.ancestors().skip(1).chain(eye.paths.canonical.ancestors().skip(1));
+            let above = watcher
+                .paths
+                .configured
+                .ancestors()
+                .skip(1)
+                .chain(watcher.paths.canonical.ancestors().skip(1));
             for folder in above {
-                let _ = eye.watch(folder, RecursiveMode::NonRecursive);
+                let _ = watcher.watch(folder, RecursiveMode::NonRecursive);
             }
         }
-        eye.watch(&eye.paths.canonical, RecursiveMode::Recursive)?;
-        eye.verify_root()?;
-        Ok(eye)
+        watcher.watch(&watcher.paths.canonical, RecursiveMode::Recursive)?;
+        watcher.verify_root()?;
+        Ok(watcher)
     }
 
     fn watch(&self, folder: &Path, mode: RecursiveMode) -> Result<(), WatchError> {
@@ -146,10 +150,10 @@ impl RootWatcher {
                 return Ok(());
             }
             match self.watch(folder, RecursiveMode::Recursive) {
-                Err(trouble) if trouble.kind == WatchErrorKind::Moved && attempt < WATCH_ATTEMPTS_MAX => {
+                Err(error) if error.kind == WatchErrorKind::Moved && attempt < WATCH_ATTEMPTS_MAX => {
                     attempt += 1
                 }
-                Err(trouble) if trouble.kind == WatchErrorKind::Moved && !folder.exists() => return Ok(()),
+                Err(error) if error.kind == WatchErrorKind::Moved && !folder.exists() => return Ok(()),
                 watched => return watched,
             }
         }
@@ -159,22 +163,26 @@ impl RootWatcher {
     fn take_batch(&self) -> EventBatch {
         let mut batch = std::mem::take(&mut *self.pending.batch());
         if batch.error.is_none()
-            && let Err(trouble) = self.watch_new_folders(&batch).and_then(|()| self.verify_root())
+            && let Err(error) = self.watch_new_folders(&batch).and_then(|()| self.verify_root())
         {
-            batch.fail(trouble);
+            batch.fail(error);
         }
         batch
     }
 
     /// Waits for a change, gathers further ones for the debounce time, and returns them. Without changes it checks
     /// the root every `look_every`: a mount causes no event.
-    pub(super) async fn next_batch(eye: Arc<Self>, debounce: Duration, look_every: Duration) -> EventBatch {
+    pub(super) async fn next_batch(
+        watcher: Arc<Self>,
+        debounce: Duration,
+        look_every: Duration,
+    ) -> EventBatch {
         loop {
-            if timeout(look_every, eye.pending.has_events.notified()).await.is_ok() {
+            if timeout(look_every, watcher.pending.has_events.notified()).await.is_ok() {
                 sleep(debounce).await;
             }
-            let eye = Arc::clone(&eye);
-            let batch = spawn_blocking(move || eye.take_batch()).await.unwrap_or_else(|error| {
+            let watcher = Arc::clone(&watcher);
+            let batch = spawn_blocking(move || watcher.take_batch()).await.unwrap_or_else(|error| {
                 let mut batch = EventBatch::default();
                 batch.fail(WatchError { kind: WatchErrorKind::Failed, details: Some(error.to_string()) });
                 batch

@@ -254,7 +254,7 @@ fn broken() -> DeliveryScript {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_letter_over_which_the_backend_died_twice_is_quarantined_and_the_next_goes_on() {
+async fn backend_dying_twice_quarantines_the_message() {
     let driver = ScriptedDriver::answering([healthy()]);
     driver.deliveries.lock().extend([broken(), broken()]);
     let mut fixture = AgentActorFixture::new(&driver).await;
@@ -271,7 +271,7 @@ async fn a_letter_over_which_the_backend_died_twice_is_quarantined_and_the_next_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_letter_that_breaks_off_at_a_backend_that_lives_is_in_doubt_after_three_times() {
+async fn three_breaks_at_a_live_backend_are_outcome_unknown() {
     let driver = ScriptedDriver::answering([healthy()]);
     driver.deliveries.lock().extend([broken(), broken(), broken()]);
     let fixture = AgentActorFixture::new(&driver).await;

@@ -277,7 +277,7 @@ async fn check_closed_connection_is_missed() {
 
 /// The kept connection breaks during the second check: that is a miss, and nothing is sent again for it.
 #[tokio::test]
-async fn a_check_whose_kept_connection_breaks_is_a_miss_and_sent_once() {
+async fn check_over_a_broken_connection_is_one_miss() {
     let (listener, address) = listen().await;
     let driver = driver(address, LONG);
     let body = r#"{"status":"healthy"}"#;

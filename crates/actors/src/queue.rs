@@ -12,8 +12,7 @@
 //!
 //! - [`QueueActor`]: asks the policies and sends by a transport; [`QueuePolicy`] holds its settings
 //! - `state`: the state of one incarnation; `attempt`: one attempt, as a task; `body_pump`: forwards a streamed body
-//! - `request_table`: the requests that have not ended; it outlives a crash. `request_entry`: one of them, and its
-//!   waiters
+//! - `request_table`: the requests that have not ended; it outlives a crash
 //! - [`QueueHandle`]: makes, streams and cancels requests; [`Download`]: a response whose body is streamed
 //! - [`QueueView`]: the queue's current figures, readable without the actor
 //! - [`events`]: the journal's events about requests
@@ -29,7 +28,6 @@ mod message;
 pub mod permits;
 mod policy;
 pub mod priority_queue;
-mod request_entry;
 mod request_table;
 pub mod retry;
 pub mod retry_budget;

@@ -82,7 +82,7 @@ impl Event for Gap {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UnsentReason {
-    /// Their wait ended before their turn came.
+    /// The messages' wait ended before their turn came.
     Expired,
     /// The buffer was full.
     NoRoom,
@@ -100,9 +100,9 @@ pub enum UnsentReason {
 pub struct ConnectionUnsent {
     /// The reason.
     pub reason: UnsentReason,
-    /// Their number.
+    /// The number of messages.
     pub messages: u64,
-    /// Their size together, in bytes.
+    /// The total size in bytes.
     pub bytes: u64,
     /// The size of the largest, in bytes.
     pub largest_bytes: u64,
@@ -162,9 +162,9 @@ pub enum IgnoredReason {
 pub struct ConnectionIgnored {
     /// The reason.
     pub reason: IgnoredReason,
-    /// Their number.
+    /// The number of frames.
     pub frames: u64,
-    /// Their size together, in bytes.
+    /// The total size in bytes.
     pub bytes: u64,
 }
 

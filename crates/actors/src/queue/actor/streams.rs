@@ -9,7 +9,7 @@ use crate::{
         body_pump::{BodyPump, BodyTransfer, TransferEnd},
         download::Download,
         message::QueueMessage,
-        request_entry::{Responder, StreamStart},
+        request_table::{Responder, StreamStart},
         retry::interrupted_response_error,
         state::State,
     },

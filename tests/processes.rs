@@ -287,8 +287,8 @@ async fn backend_that_never_starts_is_given_up_with_stderr() {
     let told = events.events.iter().filter(|event| event["actor"] == "root/backend");
     let exits: Vec<&Value> =
         told.filter(|event| event["kind"] == "actor_exited").map(|event| &event["message"]).collect();
-    let words = "the backend's process did not come up: before it was ready, it exited with code 3; \
-                 its last words on stderr: no database";
+    let words = "the backend's process did not become ready: before it was ready, it exited with code 3; \
+                 its last lines on stderr: no database";
     assert_eq!(exits, [words; 3]);
     events.wait_since(0, is_agent_health("planner", "healthy")).await;
     assert_eq!(send_and_count(data.path(), "planner").await, 1);
@@ -347,12 +347,12 @@ async fn watchdog_of(runtime: u32) -> u64 {
     let listed =
         tokio::process::Command::new("ps").args(["-A", "-o", "pid=,ppid=,args="]).output().await.unwrap();
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-    let guardian = listed.lines().filter(|line| line.contains("mainstay-guardian")).find_map(|line| {
+    let watchdog = listed.lines().filter(|line| line.contains("mainstay-watchdog")).find_map(|line| {
         let mut fields = line.split_ascii_whitespace();
         let (pid, parent) = (fields.next()?.parse().ok()?, fields.next()?.parse::<u32>().ok()?);
         (parent == runtime).then_some(pid)
     });
-    guardian.expect("a runtime with processes has a guardian")
+    watchdog.expect("a runtime with processes has a watchdog")
 }
 
 /// The number of runtimes that are killed at a random moment.

@@ -52,7 +52,7 @@ async fn exit_1_reports_last_stderr() {
     fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
-        exited: error: its process ended: it exited with code 1; its last words on stderr: no more tokens
+        exited: error: its process ended: it exited with code 1; its last lines on stderr: no more tokens
         decision: restart, 1 of 5
         restarted, restored
         starting -> healthy

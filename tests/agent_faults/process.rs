@@ -61,7 +61,7 @@ async fn exit_1_reports_last_stderr() {
     fixture.assert_transcript(&expect![[r#"
         starting -> healthy
         healthy -> failed
-        exited: error: its process ended: it exited with code 1; its last words on stderr: no more tokens
+        exited: error: its process ended: it exited with code 1; its last lines on stderr: no more tokens
         decision: restart, 1 of 5
         restarted, restored
         starting -> healthy
@@ -239,11 +239,11 @@ async fn exit_before_ready_is_reported_at_once_with_stderr() {
     fixture.wait_for(|record| record.kind == "gave_up").await;
     fixture.assert_transcript(&expect![[r#"
         starting -> failed
-        exited: error: before it was ready, it exited with code 3; its last words on stderr: no such model
+        exited: error: before it was ready, it exited with code 3; its last lines on stderr: no such model
         decision: restart, 1 of 1
         restarted, fresh
         starting -> failed
-        exited: error: before it was ready, it exited with code 3; its last words on stderr: no such model
+        exited: error: before it was ready, it exited with code 3; its last lines on stderr: no such model
         decision: abandon, 1 of 1
         gave_up
     "#]]);

@@ -1,11 +1,11 @@
-//! The one error that callers and bridges see: a code, a reason, and words for a person.
+//! Defines the error that callers and bridges see: a code, a reason, and words for a person.
 //!
 //! - [`Reason`] is the table: each reason's code, whether a repeat may help, its message
-//! - [`Reason::of_status`] maps every HTTP status to a reason, [`Reason::of_close`] every close code of a WebSocket
-//! - [`of_call`] says what it means that an actor gave no answer
-//! - `problem` understands RFC 9457; `plain` decides which text from outside a person may see
-//! - `addresses` finds what is private in the addresses of a text
-//! - [`Secrets`]: what must not be told again, whoever repeats it
+//! - [`Reason::from_status`] maps HTTP statuses to reasons, [`Reason::from_close_code`] a WebSocket's close codes
+//! - `call` maps the failures of a call to an actor
+//! - `problem` reads RFC 9457; `safe_text` decides which text from outside a person may see
+//! - `url_redaction` finds the secrets in the addresses of a text
+//! - [`Secrets`] redacts what a request sends and a peer may repeat
 //!
 //! docs/errors.md lists every reason, docs/conformance/errors.md every cause; a test writes both.
 
@@ -43,16 +43,16 @@ pub(crate) use self::{
 };
 use crate::request::id::RequestId;
 
-/// The most of a body, or of a cause, that `details` keeps, in characters.
+/// The largest part of a body or cause that `details` keeps, in characters.
 const DETAILS_CHARS_MAX: usize = 1000;
 
-/// The most of a body that `details` shows, in characters.
+/// The largest part of a body that `details` shows, in characters.
 const BODY_CHARS_MAX: usize = 500;
 
-/// Why a call failed.
+/// Says why a call failed.
 ///
-/// `message` is for a person and never contains a URL, a token or a path; `details` is for a log and may say more,
-/// though never a secret that we know of. The defaults for a reason come from one table (see [`Reason`]).
+/// `message` is for a person and never contains a URL, a token or a path. `details` is for a log and may say more,
+/// though never a known secret. The defaults for a reason come from one table (see [`Reason`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
@@ -65,24 +65,24 @@ pub struct Error {
     pub status: Option<u16>,
     /// What happened and what can be done, for a person.
     pub message: String,
-    /// More about the cause, for a log; at most about a thousand characters.
+    /// More about the cause, for a log; at most about 1,000 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<String>,
-    /// Whether the same call may succeed if it is made again, and making it again is safe.
+    /// True if the same call may succeed when it is repeated, and repeating it is safe.
     pub retryable: bool,
-    /// How long the backend asked us to wait before the next try, in milliseconds; at most a day.
+    /// The time that the backend asked us to wait before the next try, in milliseconds; at most a day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
-    /// How many attempts were made; 0 if nothing was ever sent.
+    /// The number of attempts that were made; 0 if nothing was ever sent.
     #[serde(default)]
     pub attempts: u32,
-    /// The request that this is about, if there is one.
+    /// The request that failed, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<RequestId>,
 }
 
 impl Error {
-    /// An error with the table's defaults for `reason`.
+    /// Creates an error with the table's defaults for `reason`.
     #[must_use]
     pub fn new(reason: Reason) -> Self {
         Self {
@@ -98,12 +98,13 @@ impl Error {
         }
     }
 
-    /// A request that breaks a rule of its own: `message` says what, where, and what would be right.
+    /// Creates the error of a request that breaks a rule: `message` says what is wrong, where, and what would be
+    /// right.
     pub(crate) fn invalid(message: &str) -> Self {
         Self::new(Reason::InvalidRequest).with_message(message)
     }
 
-    /// What an answer with a failing status means; `None` if the status is no failure.
+    /// Returns the error of a response with a failing status; `None` if the status is no failure.
     ///
     /// Problem details (RFC 9457) are understood. Other bodies are kept, shortened, in `details`.
     #[must_use]
@@ -120,14 +121,14 @@ impl Error {
         Some(error.with_details(&details))
     }
 
-    /// What remains to be said when `cause` hides whether the server acted, and a repeat could act twice.
+    /// Returns the error of a call of which `cause` hides whether the server acted, and a repeat could act twice.
     ///
-    /// It keeps the code, the status and the details of what hid the outcome.
+    /// It keeps the cause's code, status and details.
     #[must_use]
     pub fn outcome_unknown(cause: Self) -> Self {
         let reason = Reason::OutcomeUnknown;
-        let said = cause.details.as_deref().unwrap_or_default();
-        let details = excerpt(&format!("{}: {said}", cause.reason), DETAILS_CHARS_MAX);
+        let text = cause.details.as_deref().unwrap_or_default();
+        let details = excerpt(&format!("{}: {text}", cause.reason), DETAILS_CHARS_MAX);
         Self {
             reason,
             message: reason.message().to_owned(),
@@ -137,8 +138,8 @@ impl Error {
         }
     }
 
-    /// Says `message` to the person if it is fit to be shown; otherwise it joins `details`, and the message of the
-    /// reason stays.
+    /// Sets the message for the person if `message` is safe to show. Otherwise it goes to `details`, and the reason's
+    /// own message stays.
     #[must_use]
     pub fn with_message(mut self, message: &str) -> Self {
         if safe_text::is_safe_prose(message) {
@@ -146,19 +147,19 @@ impl Error {
             return self;
         }
         let details =
-            self.details.take().map_or_else(|| message.to_owned(), |said| format!("{message}: {said}"));
+            self.details.take().map_or_else(|| message.to_owned(), |text| format!("{message}: {text}"));
         self.with_details(&details)
     }
 
-    /// Replaces what is kept for the log; it is cut to a bounded length and put on one line.
+    /// Replaces the details for the log. They are cut to a bounded length and put on one line.
     #[must_use]
     pub fn with_details(mut self, details: &str) -> Self {
         self.details = Some(excerpt(details, DETAILS_CHARS_MAX));
         self
     }
 
-    /// Without what must not be told: `details` has a mark in its place, and a message with some of it gives way to the
-    /// reason's own.
+    /// Removes secrets: `details` has a mark in their place. A message that contains one is replaced by the reason's
+    /// own.
     #[must_use]
     pub fn redacted(mut self, secrets: &Secrets) -> Self {
         if self.message != self.reason.message() && secrets.contains_secret(&self.message) {
@@ -170,20 +171,20 @@ impl Error {
         self
     }
 
-    /// What a log says of it: the details, or the message where there are none.
+    /// Returns the text for a log: the details, or the message if there are none.
     #[must_use]
     pub fn log_text(&self) -> &str {
         self.details.as_deref().unwrap_or(&self.message)
     }
 
-    /// With the HTTP status that the backend answered with.
+    /// Sets the HTTP status that the backend answered with.
     #[must_use]
     pub fn with_status(mut self, status: u16) -> Self {
         self.status = Some(status);
         self
     }
 
-    /// With the time that the backend asked us to wait, cut to [`RETRY_AFTER_LIMIT`].
+    /// Sets the time that the backend asked us to wait, cut to [`RETRY_AFTER_LIMIT`].
     #[must_use]
     pub fn with_retry_after(mut self, after: Option<Duration>) -> Self {
         let whole_ms = |after: Duration| u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
@@ -191,14 +192,14 @@ impl Error {
         self
     }
 
-    /// With the number of attempts that were made.
+    /// Sets the number of attempts that were made.
     #[must_use]
     pub fn with_attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
         self
     }
 
-    /// With the request that this is about.
+    /// Sets the request that failed.
     #[must_use]
     pub fn with_request_id(mut self, id: RequestId) -> Self {
         self.request_id = Some(id);
@@ -206,9 +207,9 @@ impl Error {
     }
 }
 
-/// The start of a body, for a log.
+/// Returns the start of a body, for a log.
 pub(crate) fn body_excerpt(body: &[u8]) -> String {
-    // Four bytes are the longest character, so the cut below never falls into what is shown.
+    // A character has at most four bytes, so the cut below never falls into what is shown.
     let part = &body[..body.len().min(BODY_CHARS_MAX * 4 + 4)];
     excerpt(&String::from_utf8_lossy(part), BODY_CHARS_MAX)
 }

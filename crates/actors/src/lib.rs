@@ -1,19 +1,18 @@
-//! Mainstay's actors, and the rules that they obey.
+//! Implements Mainstay's actors, and the policies that they follow.
 //!
-//! - [`connection`]: the WebSocket to the backend, kept alive
-//! - [`queue`]: requests, in order of their priority, each with a known fate
-//! - [`cache`]: answers that are kept, and until when
-//! - [`agent`]: one actor an agent, which has it restarted with the state that it had
-//! - [`process`]: child processes that never outlive the runtime
-//! - [`sidecar`]: the backend's own process, where the runtime is to start it
-//! - [`error`]: the one error that callers see, and the table of its reasons
+//! Modules, lowest first; each may import from those before it:
+//!
+//! - [`error`]: the error that callers see, and the table of its reasons
+//! - [`network`]: TLS trust and proxies, for HTTP and the WebSocket alike
 //! - [`request`]: requests and responses
-//! - [`reach`]: how the backend is reached: TLS, private authorities and proxies, for HTTP and the WebSocket alike
-//! - `sleep`: how long the machine was asleep
-//! - [`transport`]: one attempt at one request, over HTTP or in a simulation
-//!
-//! Calls point down only: an agent may use the queue or a transport, the connection the cache, the cache the queue, the queue a
-//! transport; none calls back.
+//! - [`transport`]: single attempts at requests, over HTTP or in a simulation
+//! - [`process`]: child processes that never outlive the runtime
+//! - `suspend`: detects how long the machine was suspended
+//! - [`sidecar`]: the backend's own process, if the runtime starts it
+//! - [`connection`]: the WebSocket to the backend, kept alive
+//! - [`queue`]: requests in order of priority, each with exactly one outcome
+//! - [`cache`]: stored responses and values, and when they expire
+//! - [`agent`]: one actor for each agent, restarted with its state
 
 pub mod agent;
 pub mod cache;

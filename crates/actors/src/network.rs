@@ -1,11 +1,11 @@
-//! How the backend is reached: whom TLS trusts, and through which proxy one goes.
+//! Holds the TLS trust and the proxy with which the backend is reached.
 //!
-//! - [`trust`]: the platform's roots and private authorities, as the one TLS configuration of HTTP and WebSocket
-//! - [`proxy`]: which proxy is used, decided once for a backend from the settings and the system
-//! - `refusal`: what went wrong with the proxy, and not with the backend
+//! - [`tls`]: the platform's roots and private authorities, as the one TLS configuration of HTTP and WebSocket
+//! - [`proxy`]: chooses the proxy of a backend from the settings and the system
+//! - `proxy_error`: tells the proxy's failures from the backend's
 //!
-//! A [`Route`] holds what was decided. The HTTP transport and the WebSocket are given the same one, so that both take
-//! the same way. Nothing here connects.
+//! A [`Route`] holds the result. The HTTP transport and the WebSocket share one route, so both take the same path.
+//! Nothing here connects.
 
 pub mod proxy;
 pub(crate) mod proxy_error;
@@ -28,15 +28,15 @@ pub enum BackendAvailability {
     Unknown,
 }
 
-/// The way to one backend. The default goes straight there and trusts what the platform trusts.
+/// The route to one backend. The default connects directly and trusts what the platform trusts.
 #[derive(Debug, Clone)]
 pub struct Route {
-    /// Whom TLS trusts, for the backend and for a proxy that is spoken to over TLS.
+    /// The authorities that TLS trusts, for the backend and for a proxy over TLS.
     pub trust: TlsTrust,
-    /// The proxy in between; `None` goes straight to the backend.
+    /// The proxy in between; `None` connects directly.
     pub proxy: Option<Proxy>,
-    /// How long the WebSocket's dial may take to reach the proxy itself: its name, TCP and its own TLS. Less than the
-    /// time for the whole dial, so that a proxy which never answers is told from a backend which never does.
+    /// The time for the WebSocket's dial to reach the proxy itself: its name, TCP and its own TLS. It is shorter than
+    /// the limit of the whole dial, so a silent proxy can be told from a silent backend.
     pub proxy_timeout: Duration,
 }
 
@@ -47,8 +47,8 @@ impl Default for Route {
 }
 
 impl Route {
-    /// The TLS configuration for HTTP to a backend that is spoken to over TLS or not. Where there is no TLS on the whole
-    /// way it trusts nobody, and the platform's roots are not read.
+    /// Returns the TLS configuration for HTTP to a backend with or without TLS. On a route without TLS it trusts no
+    /// certificate, and the platform's roots are not read.
     pub(crate) fn tls_config(&self, is_secure: bool) -> Result<Arc<ClientConfig>, rustls::Error> {
         let is_needed = is_secure || self.proxy.as_ref().is_some_and(Proxy::is_secure);
         if is_needed { self.trust.client_config() } else { tls::without_roots() }

@@ -1,15 +1,16 @@
-//! Child processes that never outlive the runtime, however it ends.
+//! Runs child processes that never outlive the runtime, however it ends.
 //!
-//! - [`ProcessSpec`]: what is to be started; [`StartFault`]: why it was not
-//! - [`Process`]: one that runs, with all that it starts: its [`Input`] and output, its [`Exit`], its end
-//! - [`Launch`]: starts one and waits until it is ready ([`Readiness`]), or says why it is not ([`LaunchFault`])
-//! - [`Warden`]: sees to it that none is left behind, by a guardian, by a record on disk, and at the next start
-//! - [`MemoryCeiling`]: when one takes more memory than it may
+//! - [`ProcessSpec`]: the program to start; [`SpawnError`]: why it did not start
+//! - [`Process`]: a running program and its descendants: its [`Stdin`], output, [`Exit`] and shutdown
+//! - [`Launch`]: starts one and waits until it is ready ([`Readiness`]), or returns a [`LaunchError`]
+//! - [`ProcessManager`]: ends every process with the runtime, by a watchdog, a PID file, and at the next start
+//! - [`MemoryCeiling`]: detects that a process uses too much memory
 //!
-//! It knows no agent, and restarts nothing. On unix a process is the leader of a group of its own; a small shell, the
-//! guardian, waits for the runtime to go away, and then ends every group. On Linux, what left its group is found by a
-//! mark in its environment or by its ancestors; elsewhere by its ancestors alone. What has left its
-//! group and has neither a mark nor a living ancestor is not found; docs/agents.md says what can be done about that. On Windows a job object does all of this.
+//! This module knows no agent, and restarts nothing. On Unix each process leads a group of its own. A small shell,
+//! the watchdog, waits for the end of the runtime and then ends every group. On Linux, a process that left its group
+//! is found by a marker in its environment or by its ancestors; elsewhere by its ancestors alone. A process without
+//! group, marker and living ancestor is not found; docs/agents.md says what can be done about that. On Windows a job
+//! object does all of this.
 
 mod child;
 mod exit;

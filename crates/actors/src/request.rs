@@ -1,11 +1,11 @@
-//! A request to the backend, and the response to it.
+//! Defines a request to the backend, and the response to it.
 //!
-//! A [`Request`] is checked when it is built: one that exists is valid and within the limits below.
+//! A [`Request`] is checked when it is built: every one that exists is valid and within the limits below.
 //!
-//! - `builder`: from what a caller says to a request; `path`: what a path may be
-//! - `body`: in memory, a file or a stream; opened anew for each attempt
-//! - `progress`: how far a request has come
-//! - `response`: what comes back, where it is wanted whole
+//! - `builder`: builds a request from a caller's arguments; `path`: checks its path
+//! - `body`: in memory, a file or a stream; opened again for each attempt
+//! - `progress`: reports how far a request has come
+//! - `response`: a response as a whole
 
 mod body;
 mod builder;
@@ -34,37 +34,37 @@ use crate::error::Secrets;
 /// The largest body that a request may carry in memory. Files and streams have no limit.
 pub const REQUEST_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// The most headers that a request may carry.
+/// The largest number of headers of a request.
 pub const REQUEST_HEADERS_MAX: usize = 64;
 
-/// The most that a request's headers may amount to, names and values together.
+/// The largest total size of a request's headers, names and values together, in bytes.
 pub const REQUEST_HEADERS_BYTES_MAX: usize = 16 * 1024;
 
-/// The longest path of a request, with its query.
+/// The longest path of a request, with its query, in bytes.
 pub const REQUEST_PATH_BYTES_MAX: usize = 8 * 1024;
 
-/// The longest idempotency key.
+/// The longest idempotency key, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
-/// The most retries that a request may ask for.
+/// The largest number of retries of a request.
 pub const RETRIES_MAX: u32 = 100;
 
-/// The longest timeout that a request may ask for: a day.
+/// The longest timeout of a request: a day.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The header that carries the idempotency key.
 pub static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// Which lane of the queue a request waits in.
+/// The lane of the queue in which a request waits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
-    /// First: somebody is waiting in front of the screen.
+    /// First: a person waits for the response.
     High,
-    /// As usual.
+    /// The default.
     #[default]
     Normal,
-    /// When nothing else is to be done.
+    /// Last: only when no other request waits.
     Low,
 }
 
@@ -73,7 +73,7 @@ impl Priority {
     pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
 }
 
-/// One request to the backend. It is valid by construction; see [`Request::builder`].
+/// A request to the backend. It is valid by construction; see [`Request::builder`].
 #[derive(Clone)]
 pub struct Request {
     method: Method,
@@ -92,17 +92,17 @@ pub struct Request {
 /// The idempotency key of a request.
 #[derive(Clone, PartialEq, Eq)]
 enum IdempotencyKey {
-    /// None: a repeat of a request that is not idempotent by its method could act twice.
+    /// No key: a repeat of a request that is not idempotent by its method could act twice.
     None,
-    /// One is to be made when the request is accepted.
+    /// The queue makes a key when it accepts the request.
     Requested,
-    /// This one, on every attempt.
+    /// This key, on every attempt.
     Given(HeaderValue),
 }
 
 impl Request {
-    /// Starts a request with `method` to `path`, which is relative to the backend's base address, starts with `/`
-    /// and may carry a query.
+    /// Starts a request with `method` to `path`. The path is relative to the backend's base address, starts with `/`
+    /// and may have a query.
     pub fn builder(method: Method, path: impl Into<String>) -> RequestBuilder {
         RequestBuilder::new(Self {
             method,
@@ -139,61 +139,61 @@ impl Request {
         Self::builder(Method::DELETE, path)
     }
 
-    /// The method.
+    /// Returns the method.
     #[must_use]
     pub fn method(&self) -> &Method {
         &self.method
     }
 
-    /// The path with its query, relative to the backend's base address.
+    /// Returns the path with its query, relative to the backend's base address.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The path without its query, which may hold what does not belong into a log.
+    /// Returns the path without its query, which may hold secrets and stays out of logs.
     #[must_use]
     pub fn path_without_query(&self) -> &str {
         self.path.split('?').next().unwrap_or_default()
     }
 
-    /// The caller's headers, without the idempotency key.
+    /// Returns the caller's headers, without the idempotency key.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
     }
 
-    /// The body, if there is one.
+    /// Returns the body, if there is one.
     #[must_use]
     pub fn body(&self) -> Option<&Body> {
         self.body.as_ref()
     }
 
-    /// Which lane of the queue it waits in.
+    /// Returns the lane of the queue in which it waits.
     #[must_use]
     pub fn priority(&self) -> Priority {
         self.priority
     }
 
-    /// How long one attempt may stand still; `None` for the queue's default.
+    /// Returns the longest silence within one attempt; `None` for the queue's default.
     #[must_use]
     pub fn timeout(&self) -> Option<Duration> {
         self.timeout
     }
 
-    /// How long it may wait in the queue; `None` for the queue's default.
+    /// Returns the longest wait in the queue; `None` for the queue's default.
     #[must_use]
     pub fn wait_timeout(&self) -> Option<Duration> {
         self.wait_timeout
     }
 
-    /// How often it may be repeated; `None` for the queue's default.
+    /// Returns the number of retries; `None` for the queue's default.
     #[must_use]
     pub fn retries(&self) -> Option<u32> {
         self.retries
     }
 
-    /// The idempotency key, sent as `Idempotency-Key` with every attempt.
+    /// Returns the idempotency key, sent as `Idempotency-Key` with every attempt.
     #[must_use]
     pub fn idempotency_key(&self) -> Option<&HeaderValue> {
         match &self.key {
@@ -202,13 +202,13 @@ impl Request {
         }
     }
 
-    /// Whether it may wait for another that is the same; see [`RequestBuilder::shared`].
+    /// Returns whether it may share the attempts of an equal request; see [`RequestBuilder::shared`].
     #[must_use]
     pub fn is_shared(&self) -> bool {
         self.is_shared
     }
 
-    /// Whether the answer to the one is the answer to the other, asked as patiently and as often.
+    /// Returns whether both requests get the same response under the same timeouts and retries.
     pub(crate) fn is_equivalent_to(&self, other: &Self) -> bool {
         let manner = |request: &Self| (request.timeout, request.wait_timeout, request.retries);
         self.path == other.path
@@ -217,32 +217,36 @@ impl Request {
             && manner(self) == manner(other)
     }
 
-    /// Follows how far the request comes: to be called before it is made, as often as one likes. What is followed is
-    /// this request and the clones made of it from now on; the watch closes when the last of them is gone.
+    /// Watches the request's progress. Call it before sending, as often as needed.
+    ///
+    /// The watch follows this request and the clones made of it from now on, and closes when the last of them is
+    /// dropped.
     #[must_use]
     pub fn progress(&mut self) -> watch::Receiver<TransferProgress> {
         self.progress_sender.subscribe()
     }
 
-    /// Where whoever carries it out notes how far it has come.
+    /// Returns the sender with which the transport reports progress.
     #[must_use]
     pub fn progress_sender(&self) -> &ProgressSender {
         &self.progress_sender
     }
 
-    /// Whether an idempotency key is still to be made: see [`settle_key`](Self::settle_key).
+    /// Returns whether an idempotency key is still to be made: see [`settle_key`](Self::settle_key).
     #[must_use]
     pub fn needs_generated_key(&self) -> bool {
         self.key == IdempotencyKey::Requested
     }
 
-    /// Sets how often it may be repeated where it does not say so itself. To be called once, when the request is accepted.
+    /// Sets the number of retries if the request sets none. Called once, when the request is accepted.
     pub fn settle_retries(&mut self, retries: u32) {
         self.retries.get_or_insert(retries);
     }
 
-    /// Makes the idempotency key that the caller asked for, from 128 random bits; changes nothing if none was asked
-    /// for or there is one already. To be called once, when the request is accepted, so that all attempts share it.
+    /// Makes the idempotency key that the caller asked for, from 128 random bits.
+    ///
+    /// Changes nothing if none was asked for or one exists. Called once, when the request is accepted, so that all
+    /// attempts share the key.
     pub fn generate_key(&mut self, random: u128) {
         if self.needs_generated_key()
             && let Ok(key) = HeaderValue::from_str(&uuid_v4(random))
@@ -251,8 +255,8 @@ impl Request {
         }
     }
 
-    /// `beside`, and what the request itself sends and must not be told again: its headers' values, its idempotency key,
-    /// its query, and what a body in memory holds as JSON under names that say that it is secret.
+    /// Returns `beside` and the request's own secrets: its headers' values, its key, its query, and sensitive members
+    /// of a JSON body in memory.
     #[must_use]
     pub fn secrets(&self, beside: Secrets) -> Secrets {
         let query = self.path.split_once('?').map(|(_, query)| query);
@@ -264,8 +268,8 @@ impl Request {
         }
     }
 
-    /// Whether it may be sent twice: its method is idempotent (RFC 9110, 9.2.2), or it carries a key. Whether it still
-    /// can be is another question: see [`Body::is_spent`].
+    /// Returns whether it may be sent twice: its method is idempotent (RFC 9110, 9.2.2), or it has a key. Its body
+    /// may still be spent; see [`Body::is_spent`].
     #[must_use]
     pub fn is_repeatable(&self) -> bool {
         self.method.is_idempotent() || self.key != IdempotencyKey::None
@@ -273,7 +277,7 @@ impl Request {
 }
 
 impl fmt::Debug for Request {
-    /// Leaves out the query, the headers' values and what is in the body: they may hold secrets.
+    /// Leaves out the query, the headers' values and the body: they may hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
             .field("method", &self.method)
@@ -288,7 +292,7 @@ impl fmt::Debug for Request {
     }
 }
 
-/// 128 random bits in the form of a version 4 UUID (RFC 9562).
+/// Formats 128 random bits as a version 4 UUID (RFC 9562).
 fn uuid_v4(random: u128) -> String {
     let bits = (random & !(0xf << 76 | 0x3 << 62)) | 0x4 << 76 | 0x2 << 62;
     let hex = format!("{bits:032x}");

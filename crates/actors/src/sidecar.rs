@@ -1,11 +1,11 @@
-//! The sidecar actor: the backend's own process, where the runtime is to start it.
+//! Implements the sidecar actor: the backend's own process, if the runtime starts it.
 //!
 //! - [`SidecarActor`]: the actor
-//! - [`SidecarStarted`]: what it writes into the journal
+//! - [`SidecarStarted`]: its event in the journal
 //!
-//! It is an actor because its restarts are a supervisor's business: when the process ends, the incarnation ends with an
-//! error, the supervisor decides by its policy, and the next incarnation starts the process again. It never speaks to the
-//! backend: whether that does its work is seen by those who do.
+//! It is an actor so that a supervisor decides its restarts. When the process ends, the incarnation ends with an
+//! error, and the next incarnation starts the process again. It never speaks to the backend, whose health other
+//! actors observe.
 
 use std::sync::Arc;
 
@@ -19,35 +19,35 @@ use tokio::time::Instant;
 use crate::error::{Error, Reason, Secrets};
 use crate::process::{Launch, LineSplitter, OutputLine, Process, ProcessManager, ProcessStdin, ReadySignal};
 
-/// The longest line of its output in which the text is looked for that says that it is ready, in bytes.
+/// The longest line of output that is searched for the ready text, in bytes.
 const LINE_BYTES_MAX: usize = 64 * 1024;
 
-/// So much of its output is read at once.
+/// The size of one read of the output, in bytes.
 const PIECE_BYTES: usize = 16 * 1024;
 
-/// What every incarnation is made from.
+/// The settings of every incarnation.
 pub struct SidecarActor {
-    /// How it is started.
+    /// The program, and the sign that it is ready.
     pub launch: Launch,
-    /// Who sees to it that it does not outlive the runtime.
-    pub warden: ProcessManager,
-    /// What is cut out of its words before they are told.
+    /// The manager that ends the process with the runtime.
+    pub manager: ProcessManager,
+    /// The secrets that are removed from its texts.
     pub secrets: Secrets,
-    /// Called each time that it has become ready again.
+    /// Called each time that the process has become ready again.
     pub when_back: Box<dyn Fn() + Send + Sync>,
 }
 
 /// One incarnation: the process, until this is dropped.
 pub struct Sidecar {
     process: Option<Process>,
-    /// One that reads its input to the end learns by that end that it is stopped, or that the runtime is gone.
+    /// Kept open: a program that reads its stdin to the end learns from that end that it is to stop.
     _stdin: Option<ProcessStdin>,
 }
 
-/// What the sidecar's actor is told, by its own tasks alone.
+/// The messages of the sidecar's actor, which its own tasks send.
 #[derive(Debug)]
 pub enum SidecarMessage {
-    /// The process has ended, or did not come up.
+    /// The process has exited, or did not become ready.
     Fail(Box<Error>),
 }
 
@@ -59,12 +59,12 @@ impl Message for SidecarMessage {
     }
 }
 
-/// The backend's process runs, and is ready.
+/// Reports that the backend's process runs and is ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SidecarStarted {
-    /// Its id.
+    /// The process's id.
     pub pid: u32,
-    /// How long it took.
+    /// The time that the start took, in milliseconds.
     pub ready_ms: u64,
 }
 
@@ -84,12 +84,12 @@ impl Worker for SidecarActor {
     type State = Sidecar;
     type Snapshot = ();
 
-    /// Returns once it is ready.
+    /// Returns once the process is ready.
     ///
-    /// The first start does not fail with the process: the tree comes up without the backend, and the supervisor decides
-    /// right after that.
+    /// The first start does not fail with the process. The tree starts without the backend, and the supervisor
+    /// decides right after that.
     async fn start(&self, ctx: &mut Ctx, _: Option<()>) -> Result<Sidecar, Failure> {
-        match self.bring_up(ctx).await {
+        match self.launch_process(ctx).await {
             Ok(sidecar) => {
                 if ctx.generation() > 1 {
                     (self.when_back)();
@@ -118,45 +118,48 @@ impl Worker for SidecarActor {
 }
 
 impl SidecarActor {
-    async fn bring_up(&self, ctx: &mut Ctx) -> Result<Sidecar, Error> {
-        let begun = Instant::now();
-        let failed = |why: &dyn std::fmt::Display| {
-            self.fault(&format!("the backend's process did not come up: {why}"))
+    async fn launch_process(&self, ctx: &mut Ctx) -> Result<Sidecar, Error> {
+        let started_at = Instant::now();
+        let failed = |cause: &dyn std::fmt::Display| {
+            self.unavailable(&format!("the backend's process did not become ready: {cause}"))
         };
-        let process = self.launch.start(&self.warden).await.map_err(|fault| failed(&fault))?;
-        let cue = Arc::new(self.launch.readiness.ready_signal());
+        let process = self.launch.start(&self.manager).await.map_err(|error| failed(&error))?;
+        let ready_signal = Arc::new(self.launch.readiness.ready_signal());
         let stdin = process.take_stdio().map(|(stdin, stdout)| {
-            ctx.spawn_maybe(drain(stdout, Arc::clone(&cue)));
+            ctx.spawn_maybe(drain(stdout, Arc::clone(&ready_signal)));
             stdin
         });
-        if let Err(fault) = self.launch.wait_until_ready(&process, &cue).await {
+        if let Err(error) = self.launch.wait_until_ready(&process, &ready_signal).await {
             process.stop().await;
-            return Err(failed(&fault));
+            return Err(failed(&error));
         }
-        ctx.record(&SidecarStarted { pid: process.pid(), ready_ms: millis(begun.elapsed()) });
+        ctx.record(&SidecarStarted { pid: process.pid(), ready_ms: millis(started_at.elapsed()) });
         let (exited, secrets) = (process.exited(), self.secrets.clone());
         ctx.spawn(async move {
             let exit = exited.await;
-            SidecarMessage::Fail(Box::new(fault(&format!("the backend's process ended: {exit}"), &secrets)))
+            SidecarMessage::Fail(Box::new(unavailable(
+                &format!("the backend's process ended: {exit}"),
+                &secrets,
+            )))
         });
         Ok(Sidecar { process: Some(process), _stdin: stdin })
     }
 
-    fn fault(&self, details: &str) -> Error {
-        fault(details, &self.secrets)
+    fn unavailable(&self, details: &str) -> Error {
+        unavailable(details, &self.secrets)
     }
 }
 
-fn fault(details: &str, secrets: &Secrets) -> Error {
+fn unavailable(details: &str, secrets: &Secrets) -> Error {
     Error::new(Reason::Unavailable).with_details(details).redacted(secrets)
 }
 
-/// Reads its output to the end, and keeps nothing of it.
-async fn drain(mut stdout: ChildStdout, cue: Arc<ReadySignal>) -> Option<SidecarMessage> {
+/// Reads the output to its end, and keeps nothing of it.
+async fn drain(mut stdout: ChildStdout, ready_signal: Arc<ReadySignal>) -> Option<SidecarMessage> {
     let (mut lines, mut piece) = (LineSplitter::new(LINE_BYTES_MAX), vec![0; PIECE_BYTES]);
     while let Ok(count @ 1..) = stdout.read(&mut piece).await {
         lines.push(&piece[..count], |line: OutputLine<'_>| {
-            cue.observe_line(&line);
+            ready_signal.observe_line(&line);
         });
     }
     None

@@ -1,19 +1,18 @@
-//! How long the machine was asleep: monotonic time stands still meanwhile, wall time does not. Pure.
+//! Detects how long the machine was suspended: monotonic time stands still meanwhile, wall time does not.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// A jump between wall and monotonic time that only sleep explains.
+/// The smallest jump between wall and monotonic time that counts as a suspension.
 const SUSPEND_MIN: Duration = Duration::from_secs(5);
-/// How often such a jump is looked for: a person who opens a laptop does not
-/// wait for the next ping.
+/// The interval between checks for such a jump. A person who opens a laptop does not wait for the next ping.
 pub(crate) const SUSPEND_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Compares the two clocks.
 #[derive(Debug)]
 pub(crate) struct SuspendDetector {
-    /// Both when they were last compared.
+    /// The readings of both at the last comparison.
     last_wall: Timestamp,
     last_monotonic: Duration,
 }
@@ -23,17 +22,17 @@ impl SuspendDetector {
         Self { last_wall: wall, last_monotonic: now }
     }
 
-    /// For how long the machine slept since this was last asked; `None` where it did not.
+    /// Returns how long the machine was suspended since the last call; `None` if it was not.
     pub(crate) fn suspended_for(&mut self, wall: Timestamp, now: Duration) -> Option<Duration> {
         let before = std::mem::replace(self, Self { last_wall: wall, last_monotonic: now });
-        // A wall clock that was set back is no sleep.
+        // A wall clock that was set back is no suspension.
         let passed = Duration::try_from(wall.duration_since(before.last_wall)).unwrap_or_default();
         Some(passed.saturating_sub(now.saturating_sub(before.last_monotonic)))
             .filter(|slept| *slept >= SUSPEND_MIN)
     }
 }
 
-/// Wall time that stands still until it is set forward.
+/// A wall clock that stands still until it is advanced.
 #[cfg(test)]
 pub(crate) struct WallClock(pub(crate) parking_lot::Mutex<Timestamp>);
 
@@ -56,7 +55,7 @@ impl mainstay_runtime::clock::Clock for WallClock {
 mod tests {
     use super::*;
 
-    /// Whether these seconds that pass on the wall clock, and these on the monotonic one, are a sleep.
+    /// Returns whether these seconds on the wall clock and on the monotonic one count as a suspension.
     fn is_suspend(wall_s: i64, now_s: u64) -> bool {
         let start = Timestamp::UNIX_EPOCH;
         let mut watch = SuspendDetector::new(start, Duration::from_secs(100));

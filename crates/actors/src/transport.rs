@@ -1,6 +1,6 @@
-//! One attempt at one request, behind a trait so that a simulation can stand in for the network.
+//! Makes single attempts at requests, behind a trait so that a simulation can replace the network.
 //!
-//! - [`Transport`] makes one attempt and never decides about another; the queue does that (`queue::retry`)
+//! - [`Transport`] makes one attempt and never decides about another; `queue::retry` does
 //! - [`TransportError`] says what failed *and* whether the server may have acted
 //! - [`HttpTransport`] is the real one, over reqwest
 
@@ -25,7 +25,7 @@ use crate::{
 
 /// Makes single attempts at requests.
 ///
-/// It notes in the request's [`Meter`](crate::request::Meter) what it sends.
+/// It reports the sent bytes to the request's progress.
 pub trait Transport: Send + Sync + 'static {
     /// Makes one attempt at `request`.
     ///
@@ -63,55 +63,56 @@ pub trait Transport: Send + Sync + 'static {
     }
 }
 
-/// How far an attempt came before it failed.
+/// The progress of an attempt when it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SendProgress {
     /// The server cannot have received the request: sending it again is always safe.
     NotSent,
-    /// The server may have received it, and may have acted.
+    /// The server may have received the request, and may have acted.
     MaybeSent,
-    /// The server has begun to answer, so it did receive it.
+    /// The server has begun to answer, so it received the request.
     Answered,
 }
 
-/// What failed.
+/// The kind of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureKind {
-    /// Nothing listens there.
+    /// No server listens at the address.
     Refused,
     /// The host name does not resolve.
     HostNotFound,
-    /// The proxy cannot be reached, or what answers there is none.
+    /// The proxy cannot be reached, or the server at its address is no proxy.
     ProxyUnreachable,
-    /// The proxy wants a user and a password, or others than it was given.
+    /// The proxy wants a user and a password, or rejects the given ones.
     ProxyUnauthenticated,
-    /// The proxy does not get through to the backend. Why is not known of a tunnel of HTTP: it may not, or it cannot.
+    /// The proxy does not reach the backend. An HTTP tunnel does not say why: the proxy may not, or cannot.
     ProxyRefused,
     /// The proxy says that it may not connect to the backend, or cannot connect to such an address.
     ProxyDenied,
-    /// The connection, proxy and TLS included, was not made in time.
+    /// The connection, proxy and TLS included, took longer than its limit.
     ConnectTimedOut,
     /// TLS could not be set up.
     Tls,
     /// The connection could not be made, for another cause.
     Connect,
-    /// The answer did not begin in time.
+    /// The response did not begin in time.
     TimedOut,
-    /// The answer began and then stood still.
+    /// The response began, and then no part of it came in time.
     BodyTimedOut,
-    /// The connection broke before the answer had begun.
+    /// The connection broke before the response began.
     Reset,
-    /// The connection broke within the answer.
+    /// The connection broke within the response.
     BodyReset,
-    /// The answer is larger than the limit.
+    /// The response is larger than the limit.
     TooLarge,
-    /// What came back is not HTTP.
+    /// The response is not HTTP.
     BadResponse,
     /// The request could not be made into HTTP.
     BadRequest,
-    /// The request's body could not be read to its end; what had been sent of it was broken off.
+    /// The request's body could not be read to its end; the send was aborted.
     UploadUnreadable,
-    /// The request's body changed while it was sent, or was not as long as announced; it was broken off.
+    /// The request's body changed while it was sent, or its length differs from the announced one; the send was
+    /// aborted.
     UploadChanged,
 }
 
@@ -138,7 +139,7 @@ impl FailureKind {
         Self::UploadChanged,
     ];
 
-    /// The reason that callers see.
+    /// Returns the reason that callers see.
     #[must_use]
     pub const fn reason(self) -> Reason {
         match self {
@@ -161,7 +162,7 @@ impl FailureKind {
     }
 }
 
-/// How an answer began whose rest was lost.
+/// The head of a response whose rest was lost.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ResponseHead {
     /// The status.
@@ -173,11 +174,11 @@ pub struct ResponseHead {
 impl fmt::Debug for ResponseHead {
     /// Leaves out the headers' values.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug_head(f, "AnswerHead", self.status, &self.headers).finish()
+        debug_head(f, "ResponseHead", self.status, &self.headers).finish()
     }
 }
 
-/// The beginning of how an answer is shown: its headers without their values.
+/// Begins the debug output of a response: its headers without their values.
 fn debug_head<'a, 'f>(
     f: &'a mut fmt::Formatter<'f>,
     name: &str,
@@ -190,31 +191,31 @@ fn debug_head<'a, 'f>(
     shown
 }
 
-/// Why an attempt gave no answer.
+/// Says why an attempt got no response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind:?} ({progress:?}): {details}")]
 pub struct TransportError {
-    /// What failed.
+    /// The kind of failure.
     pub kind: FailureKind,
-    /// Whether the server may have acted.
+    /// The progress of the attempt, which says whether the server may have acted.
     pub progress: SendProgress,
-    /// How the answer began, if it did.
+    /// The head of the response, if it began.
     pub head: Option<Box<ResponseHead>>,
-    /// Whether the connection was probably kept from an earlier request: then the server may have closed it for being
-    /// idle, and a repeat need not wait.
+    /// True if the connection was probably kept from an earlier request. The server may have closed it for being
+    /// idle, so a repeat need not wait.
     pub is_on_kept_connection: bool,
     /// The cause, for a log; without a URL.
     pub details: String,
 }
 
 impl TransportError {
-    /// A failure before any answer had begun.
+    /// Creates a failure before any response began.
     #[must_use]
     pub fn new(kind: FailureKind, reach: SendProgress, details: impl Into<String>) -> Self {
         Self { kind, progress: reach, head: None, is_on_kept_connection: false, details: details.into() }
     }
 
-    /// A failure within an answer that had begun with `head`.
+    /// Creates a failure within a response that began with `head`.
     #[must_use]
     pub fn in_body(kind: FailureKind, head: ResponseHead, details: impl Into<String>) -> Self {
         Self {
@@ -226,7 +227,7 @@ impl TransportError {
         }
     }
 
-    /// The status, if the answer had begun.
+    /// Returns the status, if the response began.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         self.head.as_ref().map(|head| head.status.as_u16())
@@ -243,7 +244,7 @@ impl From<&BodyError> for FailureKind {
 }
 
 impl From<&TransportError> for Error {
-    /// The error as callers see it. A failing status tells more than the loss of the body that came with it.
+    /// Converts the failure to the error that callers see. A failing status says more than the loss of its body.
     fn from(failure: &TransportError) -> Self {
         let details = format!("{:?}: {}", failure.kind, failure.details);
         let kind = Self::new(failure.kind.reason()).with_details(&details);

@@ -1,4 +1,4 @@
-//! The pages that name tests name ones that exist, and leave no case out.
+//! Checks that the pages which name tests name existing ones, and leave no case out.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot read its sources has failed")]
 
@@ -11,10 +11,10 @@ const REQUESTS: &str = include_str!("../../../docs/conformance/requests.md");
 const CACHE: &str = include_str!("../../../docs/conformance/cache.md");
 const AGENTS: &str = include_str!("../../../docs/conformance/agents.md");
 
-/// Where tests are that the pages name, from this crate's folder.
+/// The places of the tests that the pages name, from this crate's folder.
 const FOLDERS: [&str; 4] = ["src", "tests", "../app/src", "../../tests"];
 
-/// Every test below `folder` that runs by itself. A helper proves nothing, nor does a test that is ignored.
+/// Lists every test below `folder` that runs by itself. Helpers and ignored tests prove nothing.
 fn tests(folder: &Path, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -27,7 +27,7 @@ fn tests(folder: &Path, found: &mut BTreeSet<String>) {
     }
 }
 
-/// The functions right below an attribute that makes them a test, with others between at most.
+/// Lists the functions right below a test attribute, perhaps with other attributes in between.
 fn tests_of(source: &str) -> Vec<String> {
     let (mut attributes, mut names) = (Vec::new(), Vec::new());
     for line in source.lines().map(str::trim) {
@@ -49,7 +49,7 @@ fn tests_of(source: &str) -> Vec<String> {
     names
 }
 
-/// What stands in backticks and reads like a test's name.
+/// Lists the words in backticks that read like a test's name.
 fn named(page: &str) -> impl Iterator<Item = &str> {
     let is_name = |text: &&str| {
         text.matches('_').count() > 2 && text.bytes().all(|b| b == b'_' || b.is_ascii_lowercase())

@@ -1,10 +1,10 @@
-//! What it means for a caller that an actor gave no answer.
+//! Maps the failures of a call to an actor to errors.
 
 use mainstay_runtime::CallError;
 
 use super::{Error, Reason};
 
-/// The error of a call that an actor did not answer.
+/// Returns the error of a call that an actor did not answer.
 #[must_use]
 pub fn of_call(error: CallError) -> Error {
     let reason = match error {

@@ -1,12 +1,12 @@
-//! Which reason a WebSocket's close code stands for (RFC 6455, 7.4, and IANA's registry).
+//! Maps a WebSocket's close codes to reasons (RFC 6455, 7.4, and IANA's registry).
 
 use super::Reason;
 
 impl Reason {
-    /// The reason that a close frame of the peer stands for; `None` is a frame without a code.
+    /// Returns the reason for the peer's close code; `None` is a close frame without a code.
     ///
-    /// Codes from 4000 on are the backend's own. Of them, 4401 and 4403 are read as the HTTP status that they imitate,
-    /// since that is what most backends mean by them.
+    /// Codes from 4000 on are the backend's own. Of them, 4401 and 4403 are read as the HTTP statuses that they
+    /// imitate, which is what most backends mean.
     #[must_use]
     pub const fn from_close_code(code: Option<u16>) -> Self {
         match code {

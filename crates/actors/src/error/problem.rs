@@ -1,35 +1,35 @@
-//! Problem details (RFC 9457): what a backend says about its own failure.
+//! Reads problem details (RFC 9457), a backend's description of its failure.
 
 use serde_json::{Map, Value};
 
 use super::safe_text::{excerpt, is_safe_prose};
 
-/// The most of a problem's own text that is kept for the log, in characters.
+/// The largest part of a problem's text that is kept for the log, in characters.
 const DETAILS_CHARS_MAX: usize = 1000;
 
-/// What was taken from a problem document.
+/// The parts of a problem document that an error shows.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ProblemDetails {
-    /// For a person, if the backend said it in a way that can be shown.
+    /// The text for a person, if the document has one that is safe to show.
     pub(crate) message: Option<String>,
-    /// Everything it said, for the log.
+    /// All of its texts, for the log.
     pub(crate) details: String,
 }
 
 impl ProblemDetails {
-    /// Reads `body` as a problem document; `None` if it is none, by its content type or by its content.
+    /// Parses `body` as a problem document; `None` if its content type or its content is another.
     pub(crate) fn parse(content_type: &str, body: &[u8]) -> Option<Self> {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         if !essence.eq_ignore_ascii_case("application/problem+json") {
             return None;
         }
         let document: Map<String, Value> = serde_json::from_slice(body).ok()?;
-        // A member of the wrong type is to be ignored (RFC 9457, 3.1).
+        // RFC 9457, 3.1: a member of the wrong type is ignored.
         let [title, detail, kind] = ["title", "detail", "type"].map(|name| document.get(name)?.as_str());
         let message =
             [detail, title].into_iter().flatten().find(|text| is_safe_prose(text)).map(str::to_owned);
-        let said: Vec<&str> = [title, detail, kind].into_iter().flatten().collect();
-        Some(Self { message, details: excerpt(&said.join(": "), DETAILS_CHARS_MAX) })
+        let texts: Vec<&str> = [title, detail, kind].into_iter().flatten().collect();
+        Some(Self { message, details: excerpt(&texts.join(": "), DETAILS_CHARS_MAX) })
     }
 }
 

@@ -1,29 +1,29 @@
-//! The table of reasons: for each its code, whether a repeat may help, and what a person is told.
+//! Holds the table of reasons: each one's code, whether a repeat may help, and its message for a person.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What kind of failure it is, in the six words that a caller can switch on.
+/// The kind of failure: six codes that a caller can switch on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
     /// The backend could not be reached, or the connection to it broke.
     NetworkError,
-    /// Something took longer than it may.
+    /// Something took longer than its limit.
     Timeout,
-    /// What was asked for does not exist.
+    /// The thing that was asked for does not exist.
     NotFound,
-    /// The caller may not do that.
+    /// The caller lacks the permission.
     PermissionDenied,
     /// The call itself is wrong; repeating it unchanged fails again.
     InvalidInput,
-    /// The backend, or the runtime, failed to do what was asked.
+    /// The backend or the runtime failed to do its work.
     ServerError,
 }
 
 impl Code {
-    /// The stable name, as it stands in JSON.
+    /// Returns the stable name, as it stands in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -56,7 +56,7 @@ const FINAL: bool = false;
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $reason:ident $name:literal $code:ident $retryable:ident $message:literal)+) => {
-        /// Why something failed, finer than [`Code`]. Names are stable; new ones may be added.
+        /// The cause of a failure, finer than [`Code`]. Names are stable; new ones may be added.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(from = "String", into = "&'static str")]
         #[non_exhaustive]
@@ -91,13 +91,13 @@ reasons! {
     /// The backend's host name does not resolve.
     HostNotFound "host_not_found" NetworkError RETRYABLE
         "The backend's address could not be found. Check the network and the configured address."
-    /// The proxy cannot be reached, or what answers there is none.
+    /// The proxy cannot be reached, or the server at its address is no proxy.
     ProxyUnreachable "proxy_unreachable" NetworkError RETRYABLE
         "The proxy on the way to the backend cannot be reached. Check the network and the proxy settings."
     /// The proxy does not connect to the backend: it may not, or it cannot.
     ProxyRefused "proxy_refused" NetworkError RETRYABLE
         "The proxy does not get through to the backend. Check the address, or ask somebody who runs the proxy."
-    /// The handshake of the connection took longer than it may; nothing was sent.
+    /// The connection's handshake took longer than its limit; nothing was sent.
     ConnectTimedOut "connect_timed_out" Timeout RETRYABLE
         "The backend did not take the connection in time. Check the network, then try again."
     /// TLS could not be set up.
@@ -112,10 +112,10 @@ reasons! {
     /// The backend closed the connection in order.
     ConnectionClosed "connection_closed" NetworkError RETRYABLE
         "The backend closed the connection. Wait for the next attempt, or reconnect."
-    /// The link to the backend is down at the moment.
+    /// The connection to the backend is down at the moment.
     Disconnected "disconnected" NetworkError RETRYABLE
         "There is no connection to the backend. Reconnect, then try again."
-    /// The network wants a login of its own first (HTTP 511).
+    /// The network requires a login first (HTTP 511).
     NetworkLoginRequired "network_login_required" NetworkError FINAL
         "This network asks for a login of its own. Log in to it in a browser, then try again."
 
@@ -127,17 +127,17 @@ reasons! {
     /// The backend did not receive the request in time (HTTP 408).
     RequestTimeout "request_timeout" Timeout RETRYABLE
         "The backend did not receive the whole request in time. Check the network, then try again."
-    /// Something behind the backend did not answer in time (HTTP 504).
+    /// A service behind the backend did not answer in time (HTTP 504).
     GatewayTimedOut "gateway_timed_out" Timeout RETRYABLE
         "A service behind the backend did not answer in time. Try again later."
-    /// It waited in the queue for longer than it may, and was never sent.
+    /// The request waited in the queue longer than its limit, and was never sent.
     Expired "expired" Timeout RETRYABLE
         "The request waited too long for its turn and was not sent. Try again when the backend is less busy."
-    /// The caller called it off.
+    /// The caller cancelled it.
     Cancelled "cancelled" Timeout FINAL
         "The request was cancelled. Send it again if it is still wanted."
 
-    // What was asked for does not exist.
+    // The thing that was asked for does not exist.
 
     /// HTTP 404.
     NotFound "not_found" NotFound FINAL
@@ -160,32 +160,32 @@ reasons! {
     /// HTTP 402.
     PaymentRequired "payment_required" PermissionDenied FINAL
         "The backend asks for payment before it does this. Check the account."
-    /// HTTP 407, or a SOCKS proxy that does not accept whom it is told.
+    /// HTTP 407, or a SOCKS proxy that rejects the credentials.
     ProxyUnauthenticated "proxy_unauthenticated" PermissionDenied FINAL
         "The proxy on the way to the backend asks for a login. Check the proxy settings."
 
     // The call is wrong.
 
-    /// Refused before it was sent: the request breaks a rule of its own.
+    /// The request breaks a rule and was rejected before it was sent.
     InvalidRequest "invalid_request" InvalidInput FINAL
         "The request is not valid and was not sent. Correct it, then try again."
-    /// What was to be sent cannot be read: the file is missing or closed to us, or the stream failed.
+    /// The body cannot be read: its file is missing or inaccessible, or its stream failed.
     BodyUnreadable "body_unreadable" InvalidInput FINAL
         "What was to be sent could not be read, and was not sent whole. Check that it is there and may be read."
-    /// What was being sent changed meanwhile, or is not as long as was announced. It was broken off, so the backend has
-    /// a part of it at most.
+    /// The body changed while it was sent, or its length differs from the announced one. The send was aborted, so the
+    /// backend has a part of it at most.
     BodyChanged "body_changed" InvalidInput FINAL
         "What was being sent changed meanwhile, so it was broken off. Check what the backend has, then send it again."
-    /// What came back could not be written to where it was to go.
+    /// The response could not be written to its target.
     NotSaved "not_saved" InvalidInput FINAL
         "What the backend sent could not be saved. Check the folder and the free space, then try again."
-    /// The configuration, or what was started with it, cannot be as it is.
+    /// The configuration, or an argument of the start, is not valid.
     InvalidConfig "invalid_config" InvalidInput FINAL
         "The configuration cannot be used as it is. Correct it, then start again."
-    /// Another runtime has the same data folder, or another program the same port.
+    /// Another runtime uses the same data folder, or another program the same port.
     InUse "in_use" InvalidInput FINAL
         "Another program is using the same data or port already. Close it, or choose another."
-    /// HTTP 400, and any 4xx that has no reason of its own.
+    /// HTTP 400, and every other 4xx without a reason of its own.
     BadRequest "bad_request" InvalidInput FINAL
         "The backend did not understand the request. Correct it, then try again."
     /// HTTP 405.
@@ -209,7 +209,7 @@ reasons! {
 
     // The backend failed.
 
-    /// HTTP 500, and any 5xx that has no reason of its own.
+    /// HTTP 500, and every other 5xx without a reason of its own.
     ServerError "server_error" ServerError RETRYABLE
         "The backend met an error of its own. Try again; if it stays, look into the backend's log."
     /// HTTP 502.
@@ -227,83 +227,82 @@ reasons! {
     /// HTTP 501, 505, 508 and 510.
     NotImplemented "not_implemented" ServerError FINAL
         "The backend cannot do this. Check that its version is the right one."
-    /// HTTP 3xx that leads elsewhere, or nowhere.
+    /// HTTP 3xx to another origin, or without a target.
     Redirected "redirected" ServerError FINAL
         "The backend pointed to another place, which is not followed. Check the configured address."
-    /// What came back is not HTTP, or not what was announced (bad JSON).
+    /// The response is not HTTP, or not what it announces (bad JSON).
     BadResponse "bad_response" ServerError FINAL
         "The backend's answer could not be read. Check that its version is the right one."
-    /// What answered is no WebSocket: HTTP 2xx, or no HTTP at all.
+    /// The server does not speak WebSocket: it answered with HTTP 2xx, or not with HTTP.
     NotWebsocket "not_websocket" ServerError RETRYABLE
         "What answered does not offer the live connection. Check for a proxy or a sign-in page in between."
-    /// The answer is larger than the limit.
+    /// The response is larger than the limit.
     ResponseTooLarge "response_too_large" ServerError FINAL
         "The backend's answer is larger than the limit. Ask for less at once."
-    /// The server may have acted, and a repeat could act twice. Its code is that of what hid the outcome.
+    /// The server may have acted, and a repeat could act twice. The code is that of the failure that hid the outcome.
     OutcomeUnknown "outcome_unknown" NetworkError FINAL
         "It is not known whether the backend carried this out. Check before doing it again."
 
     // The runtime.
 
-    /// The queue had no room for it.
+    /// The queue had no room for the request.
     QueueFull "queue_full" ServerError RETRYABLE
         "Too many requests are waiting already. Wait a moment, then try again."
-    /// It waited in the queue and had to make room for another.
+    /// The request waited in the queue and was evicted for another.
     Evicted "evicted" ServerError RETRYABLE
         "The request had to make room for another and was not sent. Try again in a moment."
-    /// The actor that was handling it crashed.
+    /// The actor crashed while it handled the message.
     Crashed "crashed" ServerError FINAL
         "The part that handled this crashed and is being restarted. Check what was done, then try again."
-    /// The actor gave no answer in time, and may have acted.
+    /// The actor did not reply in time, and may have acted.
     NoAnswer "no_answer" Timeout FINAL
         "The part that handles this gave no answer in time. Check what was done, then try again."
-    /// The actor has stopped and takes no more.
+    /// The actor has stopped and accepts no more messages.
     Stopped "stopped" ServerError FINAL
         "The part that handles this has stopped. Start it again, or restart the application."
-    /// It crashed its handler again and again, and was set aside.
+    /// The message crashed its handler several times and was quarantined.
     Poisoned "poisoned" ServerError FINAL
         "This crashed the part that handles it several times and was set aside. Change it before sending it again."
-    /// The backend, or the agent, died each time that it worked on this. It is not sent again.
+    /// The backend or agent died each time that it worked on this. It is not sent again.
     Quarantined "quarantined" ServerError FINAL
         "The backend or agent died each time it worked on this, so it is not sent again. Look into its log first."
-    /// The agent has failed and is not restarted any more.
+    /// The agent has failed and is no longer restarted.
     AgentFailed "agent_failed" ServerError FINAL
         "The agent has failed and is not being restarted. Look into its last error, then reset it."
-    /// The agent says itself that it has trouble, or that it failed.
+    /// The agent itself reports a problem or a failure.
     AgentUnhealthy "agent_unhealthy" ServerError RETRYABLE
         "The agent reports trouble of its own. Wait until it has recovered, or restart it."
     /// The data folder cannot be read or written.
     DataUnusable "data_unusable" ServerError FINAL
         "The application cannot use its data folder. Check that there is room, and that it may write there."
-    /// A fault of the runtime itself.
+    /// The runtime itself has a fault.
     Internal "internal" ServerError FINAL
         "Something went wrong inside the application. Try again; if it stays, restart the application."
-    /// A reason that this version does not know: it was written by a newer one.
+    /// This version does not know the reason: a newer one wrote it.
     Other "other" ServerError FINAL
         "Something went wrong that this version has no words for. Update the application, then try again."
 }
 
 impl Reason {
-    /// The stable name in snake case, as it stands in JSON and in the journal.
+    /// Returns the stable name in snake case, as it stands in JSON and in the journal.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         self.row().name
     }
 
-    /// The code that callers see beside this reason.
+    /// Returns the code that callers see beside this reason.
     #[must_use]
     pub const fn code(self) -> Code {
         self.row().code
     }
 
-    /// Whether the same call may succeed later. Whether a repeat is *safe* is another question, and no reason
-    /// that says "retryable" answers it.
+    /// Returns whether the same call may succeed later. A reason cannot say whether a repeat is *safe*.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
         self.row().retryable
     }
 
-    /// What a person is told: what happened, and what can be done.
+    /// Returns the message for a person: what happened, and what can be done.
     #[must_use]
     pub const fn message(self) -> &'static str {
         self.row().message
@@ -323,7 +322,7 @@ impl From<Reason> for &'static str {
 }
 
 impl From<String> for Reason {
-    /// The reason of that name; [`Reason::Other`] for a name that this version does not know.
+    /// Returns the reason of that name; [`Reason::Other`] for a name that this version does not know.
     fn from(name: String) -> Self {
         Self::ALL.iter().copied().find(|reason| reason.as_str() == name).unwrap_or(Self::Other)
     }

@@ -1,7 +1,7 @@
 //! Generates docs/errors.md (every reason) and docs/conformance/errors.md (every cause, row by row).
 //!
-//! The rows are made here, from the code. That the causes really lead there is shown where they can be brought about:
-//! by the tests called `errors` of the queue and the connection, and of `call`, which look their rows up here.
+//! The rows are made here, from the code. The tests called `errors` of the queue and the connection, and those of
+//! `call`, bring each cause about and look up its row here.
 
 use std::{collections::BTreeSet, fs, sync::LazyLock};
 
@@ -22,22 +22,22 @@ use crate::{
     transport::{FailureKind, FullResponse, ResponseHead, SendProgress, TransportError},
 };
 
-/// Where a cause belongs.
+/// The part of the page to which a cause belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum CauseGroup {
-    /// An attempt at a request that gave no answer, or none that could be read.
+    /// An attempt at a request that got no response, or an unreadable one.
     Transport,
-    /// An answer with a failing status.
+    /// A response with a failing status.
     Status,
-    /// What becomes of a request in the queue.
+    /// The outcome of a request in the queue.
     Queue,
     /// A dial or a socket of the connection.
     Connection,
-    /// A handshake that was answered with a status.
+    /// A WebSocket handshake that was answered with a status.
     Handshake,
     /// A close frame.
     Close,
-    /// A message to be sent over the connection.
+    /// A message to send over the connection.
     Send,
     /// A call that an actor did not answer.
     Call,
@@ -45,16 +45,16 @@ pub(crate) enum CauseGroup {
     Other,
 }
 
-/// One row.
+/// A row of the page.
 #[derive(Debug, Clone)]
 pub(crate) struct Cause {
     pub(crate) group: CauseGroup,
-    /// What happened; no two causes of a part say the same.
+    /// The event that causes the error; each of a part is unique.
     pub(crate) description: String,
     pub(crate) error: Error,
-    /// Whether the other side may have acted; `None` where there is nothing to act on.
+    /// True if the other side may have acted; `None` if there is nothing to act on.
     pub(crate) acted: Option<&'static str>,
-    /// What the message is about, where it is not always the same.
+    /// The subject of the message, if it varies.
     message_topic: Option<&'static str>,
 }
 
@@ -72,7 +72,7 @@ impl Cause {
     }
 }
 
-/// Checks that a cause that was really brought about gave the error that its row has.
+/// Checks that a cause that a test brought about gave the error in its row.
 pub(crate) fn assert_row(part: CauseGroup, what: &str, error: &Error) {
     let row = find_row(part, what);
     let facts = |error: &Error| (error.code, error.reason, error.retryable);
@@ -83,20 +83,20 @@ pub(crate) fn assert_row(part: CauseGroup, what: &str, error: &Error) {
     assert_message_helps(&error.message);
 }
 
-/// The row of a cause.
+/// Returns the row of a cause.
 pub(crate) fn find_row(part: CauseGroup, what: &str) -> &'static Cause {
     let own = |cause: &Cause| cause.group == part && cause.description == what;
     CAUSES.iter().find(|cause| own(cause)).unwrap_or_else(|| panic!("no row of {part:?} says {what:?}"))
 }
 
-/// Checks that these are all the causes of a part.
+/// Checks that `seen` holds all causes of a part.
 pub(crate) fn assert_all_seen(part: CauseGroup, seen: &BTreeSet<&str>) {
     let all: BTreeSet<&str> =
         CAUSES.iter().filter(|cause| cause.group == part).map(|cause| &*cause.description).collect();
     assert_eq!(*seen, all);
 }
 
-/// Every cause.
+/// Returns every cause.
 static CAUSES: LazyLock<Vec<Cause>> = LazyLock::new(|| {
     let mut causes: Vec<Cause> = FailureKind::ALL.iter().map(|kind| transport_cause(*kind)).collect();
     causes.extend(group_by_status(CauseGroup::Status, status_error));
@@ -171,7 +171,7 @@ fn transport_cause(kind: FailureKind) -> Cause {
         acted => acted_text(acted),
     };
     let error = match ReachabilityEvidence::from_outcome(AttemptOutcome::Failed(&failure)) {
-        // It is held, and this is what it ends with if nothing changes.
+        // The request is held. It ends with this if nothing changes.
         ReachabilityEvidence::Unreachable(reason) => {
             Error::new(Reason::Disconnected).with_message(reason.message())
         }
@@ -201,7 +201,7 @@ fn status_error(status: u16) -> Option<(Error, Option<&'static str>)> {
     Some((Error { status: None, details: None, ..error }, Some(told)))
 }
 
-/// The statuses from 200 to 599, those that come to the same in one row.
+/// Returns the statuses from 200 to 599; those with equal results share a row.
 fn group_by_status(
     part: CauseGroup,
     of: impl Fn(u16) -> Option<(Error, Option<&'static str>)>,
@@ -240,7 +240,7 @@ fn status_ranges(statuses: &[u16]) -> String {
     format!("HTTP {}", spans.collect::<Vec<_>>().join(", "))
 }
 
-/// What the row of a status says.
+/// Returns the row of a status.
 pub(crate) fn status_row_text(part: CauseGroup, status: u16) -> &'static str {
     let own =
         |cause: &&Cause| cause.group == part && parse_status_ranges(&cause.description).contains(&status);
@@ -452,7 +452,7 @@ fn cause_table(part: CauseGroup) -> String {
     table
 }
 
-/// The page with what stands between the marks of `name` replaced.
+/// Returns the page with the text between the marks of `name` replaced.
 fn replace_section(page: &str, name: &str, table: &str) -> String {
     let (begin, end) = (format!("<!-- {name}: written by a test -->\n"), format!("<!-- end of {name} -->\n"));
     let (before, rest) = page.split_once(&begin).unwrap_or_else(|| panic!("{name} has no place"));

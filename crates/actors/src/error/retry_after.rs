@@ -1,21 +1,22 @@
-//! How long an answer asks to stay away: `Retry-After` (RFC 9110, 10.2.3).
+//! Reads `Retry-After` (RFC 9110, 10.2.3): the time that a response asks clients to wait.
 
 use std::time::{Duration, SystemTime};
 
 use http::header::{DATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName};
 
-/// The longest wait that is taken from a `Retry-After`.
+/// The longest wait that is accepted from a `Retry-After`.
 pub const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long the answer with these headers asks to wait: as seconds, or until a date. A date is read against the answer's
-/// own `Date`, so that neither clock needs to be right, or else against `wall`. An absurd wait is cut to
-/// [`RETRY_AFTER_LIMIT`]. `None` if it asks for nothing that can be read, or for a moment that has passed.
+/// Returns the time that a response with these headers asks to wait, given as seconds or as a date.
+///
+/// A date is compared with the response's own `Date`, so that neither clock needs to be right, or else with `wall`. A
+/// longer wait is cut to [`RETRY_AFTER_LIMIT`]. Returns `None` if the header is missing, unreadable or in the past.
 pub(crate) fn retry_after(headers: &HeaderMap, wall: Option<SystemTime>) -> Option<Duration> {
     let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
     let asked = text(RETRY_AFTER)?;
     let wait = if !asked.is_empty() && asked.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Digits that are no number are too many digits.
+        // Digits that do not parse are too many digits.
         asked.parse().map_or(Duration::MAX, Duration::from_secs)
     } else {
         let until = httpdate::parse_http_date(asked).ok()?;

@@ -1,18 +1,18 @@
-//! Whether a text from outside is fit to be shown to a person.
+//! Decides whether a text from outside is safe to show to a person.
 
 /// The longest text that is shown, in characters.
 pub(crate) const SAFE_PROSE_CHARS_MAX: usize = 200;
 
-/// A longer word is more likely a token, a digest or an id.
+/// The longest word, in characters. A longer one is more likely a token, a digest or an id.
 const WORD_CHARS_MAX: usize = 30;
 
-/// A word of letters and digits that is as long as this is more likely a secret than a word.
+/// The longest word of letters and digits. A longer one is more likely a secret.
 const MIXED_WORD_CHARS_MAX: usize = 7;
 
-/// Whether `text` can stand in a message for a person: one short line of prose, without anything that looks like
-/// a URL, a host name, a path, markup or a token.
+/// Returns whether `text` can stand in a message for a person.
 ///
-/// It errs on the side of no: what is refused here is kept for the log.
+/// Such a text is one short line of prose without anything like a URL, a host name, a path, markup or a token. In
+/// doubt the answer is no: a refused text is kept for the log.
 pub(crate) fn is_safe_prose(text: &str) -> bool {
     !text.trim().is_empty()
         && text.chars().count() <= SAFE_PROSE_CHARS_MAX
@@ -20,8 +20,8 @@ pub(crate) fn is_safe_prose(text: &str) -> bool {
         && text.split(' ').all(is_safe_word)
 }
 
-/// Letters, digits and the marks of prose. Everything that a URL, a path, markup or an assignment needs is left
-/// out, and so are control and direction-changing characters.
+/// Returns whether prose needs the character. Excluded are the marks of URLs, paths, markup and assignments, and
+/// control and direction-changing characters.
 fn is_prose_char(c: char) -> bool {
     c.is_alphanumeric() || " .,;:!?'\"()-_%’‘“”«»–—…。、".contains(c)
 }
@@ -35,17 +35,18 @@ fn is_safe_word(word: &str) -> bool {
     (decimal || !marked) && !looks_like_secret(bare)
 }
 
-/// Whether a word could be a token, a digest or an id. Those are ASCII; a script without spaces is not judged by
-/// the length of its words.
+/// Returns whether a word could be a token, a digest or an id.
+///
+/// Those are ASCII; a script without spaces is not judged by the length of its words.
 fn looks_like_secret(word: &str) -> bool {
     let mixed = word.contains(|c: char| c.is_ascii_digit()) && word.contains(char::is_alphabetic);
     word.is_ascii() && (word.len() > WORD_CHARS_MAX || mixed && word.len() > MIXED_WORD_CHARS_MAX)
 }
 
-/// The mark where a text was cut.
+/// The mark at which a text was cut.
 pub(crate) const ELLIPSIS: char = '…';
 
-/// The first `chars_max` characters of `text` on one line, with an ellipsis where something was left out. For logs.
+/// Returns the first `chars_max` characters of `text` on one line, with an ellipsis where the rest was cut. For logs.
 pub(crate) fn excerpt(text: &str, chars_max: usize) -> String {
     let mut chars = text.chars();
     let mut short: String = chars.by_ref().take(chars_max).map(printable).collect();
@@ -55,7 +56,7 @@ pub(crate) fn excerpt(text: &str, chars_max: usize) -> String {
     short
 }
 
-/// The character itself, or a space in place of one that could drive a terminal or turn the direction of a text.
+/// Returns the character itself, or a space for one that could drive a terminal or turn the direction of a text.
 pub(crate) fn printable(c: char) -> char {
     let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     if c.is_control() || turns { ' ' } else { c }

@@ -1,8 +1,8 @@
-//! What we send and must not be told again: tokens, the values of headers, queries, those of a program's environment.
+//! Redacts what we send: tokens, values of headers, queries, and secrets of a program's environment.
 //!
-//! A backend may repeat any of it in a body, a problem document, a header or a close reason, a program on its stderr, and
-//! both may name addresses with secrets of their own. Whoever makes an error of
-//! such words takes the secrets out ([`Error::without`](super::Error::without)), before anybody sees it.
+//! A backend may repeat them in a body, a problem document, a header or a close reason, and a program on its stderr.
+//! Both may also name addresses with secrets of their own. Code that makes an error from such text redacts it first
+//! ([`Error::redacted`](super::Error::redacted)).
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, ops::Range, sync::Arc};
 
@@ -17,29 +17,29 @@ use super::{
     url_redaction::secret_ranges,
 };
 
-/// A shorter value is no secret worth the name, and taking it out would leave holes everywhere.
+/// The shortest value that is redacted. Shorter ones are no secrets, and would be found in every text.
 const VALUE_CHARS_MIN: usize = 4;
 
-/// The same in an environment, where many a short value under a telling name is a switch: `true`, `none`.
+/// The same for an environment, where many a short value under a sensitive name is a switch: `true`, `none`.
 const VARIABLE_CHARS_MIN: usize = 6;
 
-/// So much of the beginning of a secret gives nothing away.
+/// The longest beginning of a secret that may be shown.
 const PREFIX_CHARS_MAX: usize = 3;
 
-/// A larger body is not looked through, and of a smaller one no more values than this count.
+/// The largest body that is searched for secrets, and the most values that are taken from it.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 const BODY_VALUES_MAX: usize = 64;
 
-/// Whether what goes by this name, a header's, a variable's or that of a value in JSON, is a secret by what it is.
+/// Returns whether this name, of a header, a variable or a member in JSON, marks its value as a secret.
 #[must_use]
 pub fn is_sensitive_name(name: &str) -> bool {
-    const TELLING: [&str; 10] =
+    const SENSITIVE: [&str; 10] =
         ["auth", "cookie", "key", "token", "secret", "password", "passphrase", "passwd", "pwd", "credential"];
     let name = name.to_ascii_lowercase();
-    TELLING.iter().any(|telling| name.contains(telling))
+    SENSITIVE.iter().any(|part| name.contains(part))
 }
 
-/// What one request, or one socket, sends and must not be told. Cheap to clone where nothing is in it.
+/// The secrets that one request or one socket sends. Cheap to clone if there are none.
 #[derive(Clone, Default)]
 pub struct Secrets {
     known: Arc<[String]>,
@@ -49,13 +49,13 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// These texts, whatever they are; an empty one is ignored.
+    /// Creates the set of these texts; an empty one is ignored.
     #[must_use]
     pub fn from_texts(texts: impl IntoIterator<Item = String>) -> Self {
         Self { known: texts.into_iter().collect(), ..Self::default() }
     }
 
-    /// With the values of `headers`; of credentials and cookies, their parts as well. Values of fewer than four
+    /// Adds the values of `headers`, and for credentials and cookies their parts as well. Values of fewer than four
     /// characters are left out.
     #[must_use]
     pub fn with_headers(mut self, headers: &HeaderMap) -> Self {
@@ -66,34 +66,34 @@ impl Secrets {
         headers.iter().fold(self, |secrets, (name, value)| secrets.with_header(name, value))
     }
 
-    /// With one header's value, as [`with_headers`](Self::with_headers).
+    /// Adds one header's value, as [`with_headers`](Self::with_headers).
     #[must_use]
     pub fn with_header(mut self, name: &HeaderName, value: &HeaderValue) -> Self {
-        // A map that is full is one that no request can have.
+        // Appending fails only for a map that is larger than any request's.
         let _ = self.headers.try_append(name, value.clone());
         self
     }
 
-    /// With a query: the whole, each of its pairs and each of their values, written as it is or decoded. Values of fewer
-    /// than four characters count with their name alone.
+    /// Adds a query: the whole, each of its pairs and each of their values, as written or decoded. Values of fewer
+    /// than four characters count only together with their name.
     #[must_use]
     pub fn with_query(mut self, query: Option<&str>) -> Self {
         self.query = query.map(Box::from);
         self
     }
 
-    /// With what a body in JSON holds under names that say that it is secret ([`names_a_secret`]). Other values are left
-    /// alone: a backend that says which one it does not like helps. So are values of fewer than four characters, those
-    /// behind the first 64, and bodies of more than 64 KiB.
+    /// Adds the values of a JSON body that stand under sensitive names ([`is_sensitive_name`]).
+    ///
+    /// Other values stay, because a backend that names the one it rejects helps. Left out are values of fewer than
+    /// four characters, those after the first 64, and bodies of more than 64 KiB.
     #[must_use]
     pub fn with_body(mut self, body: Option<&Bytes>) -> Self {
         self.body = body.filter(|body| body.len() <= BODY_BYTES_MAX).cloned();
         self
     }
 
-    /// With the values of an environment whose names say that they are secret ([`names_a_secret`]), each of their lines as
-    /// well, and with the passwords and queries of the addresses that stand in any of it. Values of fewer than six
-    /// characters are left out.
+    /// Adds the values of an environment under sensitive names ([`is_sensitive_name`]), whole and by line. Passwords
+    /// and queries of addresses in any variable count as well. Values of fewer than six characters are left out.
     #[must_use]
     pub fn with_environment(mut self, variables: &BTreeMap<String, String>) -> Self {
         let is_long_enough = |text: &String| text.chars().count() >= VARIABLE_CHARS_MIN;
@@ -105,29 +105,30 @@ impl Secrets {
         self
     }
 
-    /// The same, at hand: cheap to clone, however many there are.
+    /// Computes the texts once, so that many clones are cheap.
     #[must_use]
     pub(crate) fn materialize(self) -> Self {
         Self::from_texts(self.values())
     }
 
-    /// The text with each place where a secret stands replaced, however JSON or an address escapes it, and with the
-    /// beginning of one that was cut off in the middle. So are the users, passwords and queries of all addresses in it,
-    /// known or not.
+    /// Returns the text with each secret replaced, however JSON or an address escapes it.
+    ///
+    /// The beginning of a secret that was cut off is replaced as well, and so are the users, passwords and queries of
+    /// all addresses.
     #[must_use]
     pub(crate) fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let secrets = self.values();
         let redaction = Redaction::new(&secrets);
-        let places_of = |reading: Unescaped| {
-            let mut places = redaction.secret_ranges(&reading.text);
-            places.extend(truncated_secret_ranges(&reading, &secrets));
-            places.extend(secret_ranges(&reading.text));
-            places.iter().map(|place| reading.source_range(place)).collect::<Vec<_>>()
+        let ranges_of = |unescaped: Unescaped| {
+            let mut ranges = redaction.secret_ranges(&unescaped.text);
+            ranges.extend(truncated_secret_ranges(&unescaped, &secrets));
+            ranges.extend(secret_ranges(&unescaped.text));
+            ranges.iter().map(|range| unescaped.source_range(range)).collect::<Vec<_>>()
         };
-        Redaction::redact_ranges(text, Unescaped::variants(text).into_iter().flat_map(places_of).collect())
+        Redaction::redact_ranges(text, Unescaped::variants(text).into_iter().flat_map(ranges_of).collect())
     }
 
-    /// Whether a secret stands in the text.
+    /// Returns whether the text contains a secret.
     #[must_use]
     pub(crate) fn contains_secret(&self, text: &str) -> bool {
         matches!(self.redact(text), Cow::Owned(_))
@@ -150,9 +151,10 @@ impl Secrets {
             collect_sensitive(&body, false, &mut found);
             texts.extend(found);
         }
-        // As they would stand in a text that is shown: a backend may have read them as what they look like.
-        let readings = texts.iter().flat_map(|text| Unescaped::variants(text)).map(|reading| reading.text);
-        let mut texts: Vec<String> = readings.map(|text| text.chars().map(printable).collect()).collect();
+        // These forms match a text that is shown: a backend may have decoded what it read.
+        let variants =
+            texts.iter().flat_map(|text| Unescaped::variants(text)).map(|unescaped| unescaped.text);
+        let mut texts: Vec<String> = variants.map(|text| text.chars().map(printable).collect()).collect();
         texts.sort();
         texts.dedup();
         texts
@@ -169,12 +171,12 @@ fn is_long_enough(value: &&str) -> bool {
     value.chars().count() >= VALUE_CHARS_MIN
 }
 
-/// Whether the header's value consists of parts that are secrets by themselves.
+/// Returns whether the header's value consists of parts that are secrets by themselves.
 pub(crate) fn is_credential(name: &HeaderName) -> bool {
     [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE].contains(name)
 }
 
-/// What stands in the JSON under names that say that it is secret.
+/// Collects the JSON values that stand under sensitive names.
 fn collect_sensitive(value: &Value, is_secret: bool, found: &mut Vec<String>) {
     let text = match value {
         Value::Object(members) => {
@@ -195,19 +197,19 @@ fn collect_sensitive(value: &Value, is_secret: bool, found: &mut Vec<String>) {
     }
 }
 
-/// The parts of credentials behind their scheme, or of cookies behind their names.
+/// Returns the credentials without their scheme, and the cookies without their names.
 fn credential_parts(value: &str) -> impl Iterator<Item = &str> {
     let without_scheme = value.split_once(' ').map_or(value, |(_, rest)| rest);
     let cookies = value.split("; ").filter_map(|cookie| Some(cookie.split_once('=')?.1));
     std::iter::once(without_scheme).chain(cookies)
 }
 
-/// What is secret of a variable of an environment.
+/// Returns the secrets in a variable of an environment.
 fn variable_secrets(name: &str, value: &str) -> Vec<String> {
     let mut texts: Vec<String> = secret_ranges(value)
         .into_iter()
-        .flat_map(|place| {
-            let part = &value[place];
+        .flat_map(|range| {
+            let part = &value[range];
             let password = part.split_once(':').map(|(_, password)| password);
             query_secrets(part).chain(password).collect::<Vec<_>>()
         })
@@ -220,10 +222,10 @@ fn variable_secrets(name: &str, value: &str) -> Vec<String> {
     texts
 }
 
-/// The query, its pairs and their values.
+/// Returns the query, its pairs and their values.
 fn query_secrets(query: &str) -> impl Iterator<Item = &str> {
     let of_pair = |pair| match str::split_once(pair, '=') {
-        // A name alone says little, and so does a short value; the two together do.
+        // A name alone or a short value gives little away; the two together do.
         Some((_, "")) => [None, None],
         Some((_, value)) => [Some(value), Some(pair)],
         None => [Some(pair), None],
@@ -232,21 +234,21 @@ fn query_secrets(query: &str) -> impl Iterator<Item = &str> {
     texts.filter(|text| text.contains('=') || is_long_enough(text))
 }
 
-/// Where a secret begins and the text was cut before its end: by us, which leaves a mark, or by whoever wrote it, which
-/// can be anywhere but shows at the end alone.
-fn truncated_secret_ranges(reading: &Unescaped, secrets: &[String]) -> Vec<Range<usize>> {
-    let marks = reading.text.match_indices(ELLIPSIS).map(|(at, _)| at);
-    let mut beginnings = Vec::new();
-    for cut in marks.chain([reading.text.len()]) {
-        let whole = &reading.text[..cut];
-        let before = &whole[..reading.torn_escape_start(whole)];
+/// Finds secrets that were cut in the middle. Our own cut leaves a mark; a cut by the text's author is recognised
+/// only at the end.
+fn truncated_secret_ranges(unescaped: &Unescaped, secrets: &[String]) -> Vec<Range<usize>> {
+    let marks = unescaped.text.match_indices(ELLIPSIS).map(|(at, _)| at);
+    let mut ranges = Vec::new();
+    for cut in marks.chain([unescaped.text.len()]) {
+        let whole = &unescaped.text[..cut];
+        let before = &whole[..unescaped.torn_escape_start(whole)];
         for secret in secrets {
             let ends = secret.char_indices().map(|(at, _)| at).skip(PREFIX_CHARS_MAX + 1);
             let shown = ends.filter(|end| before.ends_with(&secret[..*end])).last();
-            beginnings.extend(shown.map(|end| before.len() - end..cut));
+            ranges.extend(shown.map(|end| before.len() - end..cut));
         }
     }
-    beginnings
+    ranges
 }
 
 #[cfg(test)]
@@ -298,8 +300,8 @@ mod tests {
         let body =
             br#"{"name":"project","login":{"Password":"hunter22","pin_token":[4711,"a\"b/c"],"auth":"abc"}}"#;
         let secrets = Secrets::default().with_body(Some(&Bytes::from_static(body)));
-        let said = r#"project hunter22 4711 abc {"input":"a\"b\/c"}"#;
-        assert_eq!(secrets.redact(said), r#"project [redacted] [redacted] abc {"input":"[redacted]"}"#);
+        let text = r#"project hunter22 4711 abc {"input":"a\"b\/c"}"#;
+        assert_eq!(secrets.redact(text), r#"project [redacted] [redacted] abc {"input":"[redacted]"}"#);
         for other in ["hunter22", "[\"hunter22\"]", "{\"password\":"] {
             let secrets = Secrets::default().with_body(Some(&Bytes::from(other.to_owned())));
             assert_eq!(secrets.redact("hunter22"), "hunter22", "{other}");
@@ -332,7 +334,7 @@ mod tests {
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let secrets = Secrets::from_texts(["known".to_owned()]).with_environment(&variables.into());
-        for (said, shown) in [
+        for (text, shown) in [
             ("large-one known true", "large-one [redacted] true"),
             ("bad key 'sk-4711-x'", "bad key '[redacted]'"),
             ("bad key sk-471…", "bad key [redacted]…"),
@@ -340,19 +342,19 @@ mod tests {
             ("read abc/def+ghi | next", "read [redacted] | next"),
             ("s3same is wrong for me, a-long-one is old", "[redacted] is wrong for me, [redacted] is old"),
         ] {
-            assert_eq!(secrets.redact(said), shown);
+            assert_eq!(secrets.redact(text), shown);
         }
     }
 
     #[test]
     fn unknown_url_credentials_and_queries_are_redacted() {
-        for (said, shown) in [
+        for (text, shown) in [
             ("get https://me:pass@host/a?b=c failed", "get https://[redacted]@host/a?[redacted] failed"),
             (r#"{"u":"https:\/\/me:pass@host"}"#, r#"{"u":"https:\/\/[redacted]@host"}"#),
             ("next=https%3A%2F%2Fme%3Apass%40host", "next=https%3A%2F%2F[redacted]%40host"),
             ("get http://localhost:8000/a failed", "get http://localhost:8000/a failed"),
         ] {
-            assert_eq!(Secrets::default().redact(said), shown);
+            assert_eq!(Secrets::default().redact(text), shown);
         }
     }
 

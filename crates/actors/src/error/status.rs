@@ -1,10 +1,11 @@
-//! Which reason an HTTP status stands for.
+//! Maps HTTP statuses to reasons.
 
 use super::Reason;
 
 impl Reason {
-    /// The reason that an HTTP status stands for; `None` where the status is no failure (2xx, and 304, which
-    /// only a request that asked for it receives).
+    /// Returns the reason for an HTTP status.
+    ///
+    /// Returns `None` if the status is no failure: 2xx, or 304, which only a conditional request receives.
     #[must_use]
     pub const fn from_status(status: u16) -> Option<Self> {
         Some(match status {
@@ -32,7 +33,7 @@ impl Reason {
             504 => Self::GatewayTimedOut,
             511 => Self::NetworkLoginRequired,
             500..=599 => Self::ServerError,
-            // Neither an interim status nor one outside HTTP's range can be a final answer.
+            // A final response has no interim status and none outside HTTP's range.
             _ => Self::BadResponse,
         })
     }

@@ -1,73 +1,77 @@
-//! A text as it reads once the escapes in it are resolved, and where each part of it came from.
+//! Decodes the escapes of a text, and records where each part came from.
 //!
-//! Whoever looks for something in what a peer wrote cannot know how the peer wrote it: as it is, in JSON, in an address, or
-//! as JSON with an address in it. A text may also have been cut in the middle of an escape.
+//! A peer may write a secret as it is, in JSON, in an address, or in JSON with an address in it. A text may also have
+//! been cut in the middle of an escape.
 
 use std::ops::Range;
 
 /// The length of `\uXXXX`.
 const UNICODE_ESCAPE_BYTES: usize = 6;
 
-/// The most bytes that one character has in UTF-8.
+/// The most bytes of a character in UTF-8.
 const CHAR_BYTES_MAX: usize = 4;
 
-/// One way to read a text.
+/// A text as decoded in one way.
 pub(super) struct Unescaped {
     pub(super) text: String,
-    /// Where in the text each byte of it came from, and where the text ends.
+    /// The offset in the source of each byte of the text, and of its end.
     source_offsets: Vec<usize>,
-    /// What the end of this reading can be of an escape that was cut off.
+    /// Finds where an escape begins that the end of this text cut off.
     find_torn_escape: fn(&str) -> usize,
 }
 
 impl Unescaped {
-    /// Every way to read the text; the first is as it is.
+    /// Returns the text in every decoding; the first is the text itself.
     pub(super) fn variants(text: &str) -> Vec<Self> {
-        let mut readings = vec![Self::decode(text, |_| None, str::len)];
+        let mut variants = vec![Self::decode(text, |_| None, str::len)];
         if text.contains('\\') {
-            readings.push(Self::decode(text, json_escape, torn_json_escape_start));
+            variants.push(Self::decode(text, json_escape, torn_json_escape_start));
         }
-        let encoded = |reading: &&Self| reading.text.contains(['%', '+']);
-        let decoded: Vec<Self> = readings.iter().filter(encoded).map(Self::percent_decoded).collect();
-        readings.extend(decoded);
-        readings
+        let encoded = |unescaped: &&Self| unescaped.text.contains(['%', '+']);
+        let decoded: Vec<Self> = variants.iter().filter(encoded).map(Self::percent_decoded).collect();
+        variants.extend(decoded);
+        variants
     }
 
-    fn decode(text: &str, escape: impl Fn(&str) -> Option<(char, usize)>, torn: fn(&str) -> usize) -> Self {
+    fn decode(
+        text: &str,
+        escape: impl Fn(&str) -> Option<(char, usize)>,
+        find_torn: fn(&str) -> usize,
+    ) -> Self {
         let mut plain = String::with_capacity(text.len());
-        let mut origins = Vec::with_capacity(text.len() + 1);
+        let mut offsets = Vec::with_capacity(text.len() + 1);
         let mut at = 0;
         while let Some(next) = text[at..].chars().next() {
             let (character, bytes) = escape(&text[at..]).unwrap_or((next, next.len_utf8()));
             plain.push(character);
-            origins.resize(plain.len(), at);
+            offsets.resize(plain.len(), at);
             at += bytes;
         }
-        origins.push(at);
-        Self { text: plain, source_offsets: origins, find_torn_escape: torn }
+        offsets.push(at);
+        Self { text: plain, source_offsets: offsets, find_torn_escape: find_torn }
     }
 
-    /// This reading, with the percent codes of addresses and the plus signs of forms resolved as well.
+    /// Decodes the percent codes of addresses and the plus signs of forms as well.
     fn percent_decoded(&self) -> Self {
         let mut decoded = Self::decode(&self.text, percent_escape, torn_percent_escape_start);
-        for origin in &mut decoded.source_offsets {
-            *origin = self.source_offsets[*origin];
+        for offset in &mut decoded.source_offsets {
+            *offset = self.source_offsets[*offset];
         }
         decoded
     }
 
-    /// Where in the text a place of the reading lies.
-    pub(super) fn source_range(&self, place: &Range<usize>) -> Range<usize> {
-        self.source_offsets[place.start]..self.source_offsets[place.end]
+    /// Returns the range of the source from which a range of the text came.
+    pub(super) fn source_range(&self, range: &Range<usize>) -> Range<usize> {
+        self.source_offsets[range.start]..self.source_offsets[range.end]
     }
 
-    /// Where an escape begins that the end of `before`, a part of the reading, cuts off; its end if there is none.
+    /// Returns where an escape begins that the end of `before` cuts off; its end if there is none.
     pub(super) fn torn_escape_start(&self, before: &str) -> usize {
         (self.find_torn_escape)(before)
     }
 }
 
-/// The character that an escape of JSON at the beginning of `text` stands for, and the escape's length in bytes.
+/// Returns the character of the JSON escape at the beginning of `text`, and the escape's length in bytes.
 fn json_escape(text: &str) -> Option<(char, usize)> {
     let kind = text.strip_prefix('\\')?.chars().next()?;
     Some(match kind {
@@ -91,13 +95,13 @@ fn json_escape(text: &str) -> Option<(char, usize)> {
     })
 }
 
-/// The code unit that a `\uXXXX` at the beginning of `text` stands for.
+/// Returns the code unit of a `\uXXXX` at the beginning of `text`.
 fn code_unit(text: &str) -> Option<u16> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then(|| u16::from_str_radix(digits, 16).ok())?
 }
 
-/// The same for percent codes, of which a character may need several, and for a plus.
+/// Returns the same for percent codes, of which a character may need several, and for a plus.
 fn percent_escape(text: &str) -> Option<(char, usize)> {
     if text.starts_with('+') {
         return Some((' ', 1));
@@ -119,7 +123,7 @@ fn percent_code(text: &str) -> Option<u8> {
 
 fn torn_json_escape_start(text: &str) -> usize {
     let is_torn = |tail: &str| match tail.strip_prefix("\\u") {
-        // The first half of a pair is whole, and still no character.
+        // The first half of a surrogate pair is a whole escape, but no character.
         Some(digits) => {
             digits.len() < UNICODE_ESCAPE_BYTES + 4
                 && digits.bytes().all(|byte| b"\\u".contains(&byte) || byte.is_ascii_hexdigit())
@@ -133,7 +137,7 @@ fn torn_json_escape_start(text: &str) -> usize {
         .unwrap_or(text.len())
 }
 
-/// Percent codes at the end of a reading are none that could be resolved.
+/// Returns where percent codes at the end begin that do not decode.
 fn torn_percent_escape_start(text: &str) -> usize {
     let is_torn = |tail: &str| {
         tail.split('%')
@@ -152,7 +156,7 @@ mod tests {
     use super::*;
 
     fn unescaped_variants(text: &str) -> Vec<String> {
-        Unescaped::variants(text).into_iter().map(|reading| reading.text).collect()
+        Unescaped::variants(text).into_iter().map(|unescaped| unescaped.text).collect()
     }
 
     #[test]
@@ -190,16 +194,16 @@ mod tests {
     #[test]
     fn source_range_maps_back_to_the_original() {
         let text = r"x\u0041%42%C3%A9z";
-        let reading = Unescaped::variants(text).pop().unwrap();
-        assert_eq!(reading.text, "xABéz");
-        let at = reading.text.find("ABé").unwrap();
-        assert_eq!(&text[reading.source_range(&(at..at + "ABé".len()))], r"\u0041%42%C3%A9");
-        assert_eq!(reading.source_range(&(0..reading.text.len())), 0..text.len());
+        let unescaped = Unescaped::variants(text).pop().unwrap();
+        assert_eq!(unescaped.text, "xABéz");
+        let at = unescaped.text.find("ABé").unwrap();
+        assert_eq!(&text[unescaped.source_range(&(at..at + "ABé".len()))], r"\u0041%42%C3%A9");
+        assert_eq!(unescaped.source_range(&(0..unescaped.text.len())), 0..text.len());
     }
 
     #[test]
     fn torn_escape_at_the_end_is_found() {
-        for (text, torn) in [
+        for (text, find_torn) in [
             ("abc", ""),
             (r"abc\", r"\"),
             (r"abc\u00", r"\u00"),
@@ -207,12 +211,12 @@ mod tests {
             (r"abc\ud83d\udd", r"\ud83d\udd"),
             (r"\abc", ""),
         ] {
-            assert_eq!(&text[torn_json_escape_start(text)..], torn, "{text}");
+            assert_eq!(&text[torn_json_escape_start(text)..], find_torn, "{text}");
         }
-        for (text, torn) in
+        for (text, find_torn) in
             [("abc", ""), ("abc%", "%"), ("abc%C", "%C"), ("ab%F0%9F%9", "%F0%9F%9"), ("a%zz", "")]
         {
-            assert_eq!(&text[torn_percent_escape_start(text)..], torn, "{text}");
+            assert_eq!(&text[torn_percent_escape_start(text)..], find_torn, "{text}");
         }
     }
 }

@@ -1,23 +1,23 @@
-//! What an address holds that must not be told: who asks, and what is asked for. Pure.
+//! Finds users, passwords and queries in the addresses of a text.
 
 use std::ops::Range;
 
 use super::safe_text::ELLIPSIS;
 
-/// What stands between the scheme of an address and the rest.
+/// The separator between an address's scheme and the rest.
 const SCHEME_SEPARATOR: &str = "://";
 
-/// Where users, passwords and queries stand in the addresses of a text, fragments included.
+/// Returns the ranges of users, passwords and queries in the addresses of a text, fragments included.
 ///
-/// An address may have been cut in the middle, and a password may be written without the escapes that it needs. What
-/// cannot be told from a password is taken for one.
+/// An address may have been cut in the middle, and a password may lack the escapes that it needs. In doubt, a part
+/// counts as a password.
 pub(super) fn secret_ranges(text: &str) -> Vec<Range<usize>> {
-    let begins = text.match_indices(SCHEME_SEPARATOR).map(|(at, begin)| at + begin.len());
-    begins.flat_map(|begin| secret_ranges_after(text, begin)).collect()
+    let starts = text.match_indices(SCHEME_SEPARATOR).map(|(at, start)| at + start.len());
+    starts.flat_map(|start| secret_ranges_after(text, start)).collect()
 }
 
-fn secret_ranges_after(text: &str, begin: usize) -> impl Iterator<Item = Range<usize>> {
-    let rest = &text[begin..];
+fn secret_ranges_after(text: &str, start: usize) -> impl Iterator<Item = Range<usize>> {
+    let rest = &text[start..];
     let run = &rest[..rest.find(is_url_end).unwrap_or(rest.len())];
     let authority = &run[..run.find(['/', '?', '#', '\\']).unwrap_or(run.len())];
     let is_cut = rest[run.len()..].starts_with(ELLIPSIS);
@@ -26,28 +26,28 @@ fn secret_ranges_after(text: &str, begin: usize) -> impl Iterator<Item = Range<u
     } else if has_password(authority) && (run.contains('@') || is_cut || run.len() == rest.len()) {
         run.rfind('@').unwrap_or(run.len())
     } else if is_cut && authority.len() == run.len() {
-        // Nobody can say whether that is a host or who asks it.
+        // A cut authority may be a host or a user.
         run.len()
     } else {
         0
     };
     let query = run[user..].find('?').map_or(run.len(), |mark| user + mark + 1);
-    let places = [0..user, query..run.len()];
-    places
+    let ranges = [0..user, query..run.len()];
+    ranges
         .into_iter()
-        .filter(|place| !place.is_empty())
-        .map(move |place| begin + place.start..begin + place.end)
+        .filter(|range| !range.is_empty())
+        .map(move |range| start + range.start..start + range.end)
 }
 
 fn is_url_end(c: char) -> bool {
     c.is_whitespace() || c.is_control() || ['"', '<', '>', '`', ELLIPSIS].contains(&c)
 }
 
-/// Whether what follows the first colon is no port.
+/// Returns whether the first colon is followed by something else than a port.
 fn has_password(authority: &str) -> bool {
     let is_literal = authority.starts_with('[');
     let behind = authority.split_once(if is_literal { "]:" } else { ":" }).map_or("", |(_, behind)| behind);
-    // An address in prose has marks behind it.
+    // An address in prose may be followed by punctuation.
     !behind.trim_end_matches(|c: char| c.is_ascii_punctuation()).bytes().all(|byte| byte.is_ascii_digit())
 }
 
@@ -57,8 +57,8 @@ mod tests {
 
     fn mask_secrets(text: &str) -> String {
         let mut cut = text.to_owned();
-        for place in secret_ranges(text).into_iter().rev() {
-            cut.replace_range(place, "-");
+        for range in secret_ranges(text).into_iter().rev() {
+            cut.replace_range(range, "-");
         }
         cut
     }

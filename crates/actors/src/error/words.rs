@@ -1,8 +1,8 @@
-//! What words for a person must be like.
+//! Checks the style of messages for people.
 
 use super::safe_text::is_safe_prose;
 
-/// How a sentence begins that says what can be done.
+/// The verbs that begin a sentence of advice.
 const ADVICE: [&str; 20] = [
     "Ask",
     "Change",
@@ -26,8 +26,8 @@ const ADVICE: [&str; 20] = [
     "Wait",
 ];
 
-/// One or two sentences, plain, without anything like a URL, a path or a token: what happened, and at the end what can be
-/// done about it. A rule that was broken says in one what would be right.
+/// Checks that a message is one or two safe sentences: what happened, then what to do. The message of a broken rule
+/// may say in one sentence what would be right.
 pub(crate) fn assert_message_helps(message: &str) {
     assert!(is_safe_prose(message), "not plain: {message}");
     let sentences: Vec<&str> = message.split_inclusive(". ").collect();

@@ -1,4 +1,4 @@
-//! Which proxy is used. Decided once for a backend, from plain data; nothing here connects.
+//! Chooses the proxy for a backend, once, from plain data. Nothing here connects.
 
 use std::{fmt, net::IpAddr};
 
@@ -7,32 +7,32 @@ use http::{HeaderValue, Uri, uri::Authority};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use thiserror::Error;
 
-/// How one speaks to a proxy.
+/// The protocol of a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyScheme {
-    /// HTTP in the clear.
+    /// HTTP without TLS.
     Http,
     /// HTTP over TLS.
     Https,
-    /// SOCKS5; the backend's name is resolved here.
+    /// SOCKS5; this computer resolves the backend's name.
     Socks5,
-    /// SOCKS5; the backend's name is resolved by the proxy.
+    /// SOCKS5; the proxy resolves the backend's name.
     Socks5h,
 }
 
-/// Why an address is none of a proxy. Repeats nothing of it: it may hold a password.
+/// Says why a text is no address of a proxy. It repeats nothing of the text, which may hold a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ProxyUrlError {
-    /// Another scheme, or none.
+    /// The scheme is missing or not supported.
     #[error("must start with \"http://\", \"https://\", \"socks5://\" or \"socks5h://\"")]
     Scheme,
-    /// No host, or one that cannot be, or such a port.
+    /// The host or the port is missing or not valid.
     #[error("must have a valid host, and a port from 1 to 65535 if any, as in \"http://proxy.example:3128\"")]
     HostOrPort,
-    /// Something stands behind the port.
+    /// The address has a path, a query or a fragment.
     #[error("must end behind its host and port: a proxy has no path")]
     Path,
-    /// A user or password that cannot be read.
+    /// The user or the password cannot be read.
     #[error("must have every special character of its user and password percent-encoded, as in %40 for @")]
     Credentials,
 }
@@ -42,20 +42,22 @@ pub enum ProxyUrlError {
 #[error("the environment or the system names a SOCKS4 proxy, and only HTTP and SOCKS5 proxies can be used")]
 pub struct UnsupportedProxy;
 
-/// What was configured.
+/// The configured choice of a proxy.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum ProxyChoice {
-    /// What the environment and the system say; none for a backend on this computer, which no proxy could reach.
+    /// The proxy that the environment and the system name; none for a backend on this computer, which no proxy could
+    /// reach.
     #[default]
     System,
-    /// None, whatever they say.
+    /// No proxy, whatever the environment and the system say.
     Direct,
-    /// This one for every backend, whatever they say: who names a proxy means it, on this computer as well.
+    /// This proxy for every backend, also for one on this computer.
     Explicit(Proxy),
 }
 
 impl ProxyChoice {
-    /// The proxy for a backend; `None` goes straight to it. `system` is asked only where that matters.
+    /// Returns the proxy for a backend; `None` connects directly. `system` is called only for
+    /// [`ProxyChoice::System`].
     ///
     /// # Errors
     /// The system names a proxy for this backend that cannot be used.
@@ -77,27 +79,27 @@ impl ProxyChoice {
 /// The proxies that the environment and the system name, by the rules of reqwest and curl.
 pub struct SystemProxies(Matcher);
 
-/// Their variables as data: each is empty where it is not set.
+/// The environment's variables as data; each is empty if it is not set.
 #[derive(Clone, Default)]
 pub struct ProxyVariables {
     /// `HTTP_PROXY`: for `http` and `ws`.
     pub http: String,
     /// `HTTPS_PROXY`: for `https` and `wss`.
     pub https: String,
-    /// `ALL_PROXY`: for whatever has none of its own.
+    /// `ALL_PROXY`: for a scheme without a variable of its own.
     pub all: String,
-    /// `NO_PROXY`: names, domains, addresses and networks that are reached without, separated by commas.
+    /// `NO_PROXY`: names, domains, addresses and networks to reach directly, separated by commas.
     pub no_proxy: String,
 }
 
 impl SystemProxies {
-    /// Reads the environment of this process, and where it has nothing, the settings of macOS or Windows.
+    /// Reads the environment of this process, or else the settings of macOS or Windows.
     #[must_use]
     pub fn from_system() -> Self {
         Self(Matcher::from_system())
     }
 
-    /// Those of these variables alone.
+    /// Uses only these variables.
     #[must_use]
     pub fn from_variables(variables: ProxyVariables) -> Self {
         let ProxyVariables { http, https, all, no_proxy: no } = variables;
@@ -105,22 +107,22 @@ impl SystemProxies {
     }
 }
 
-/// One proxy. `Debug` shows neither user nor password.
+/// A proxy. `Debug` shows neither user nor password.
 #[derive(Clone)]
 pub struct Proxy {
     scheme: ProxyScheme,
-    /// As it stands in a URL: an IPv6 address is in brackets.
+    /// The host as it stands in a URL: an IPv6 address is in brackets.
     host: String,
     port: u16,
     /// The address without credentials, and the credentials.
     intercept: Intercept,
-    /// What must never be written.
+    /// The texts that must never be written.
     secrets: Vec<String>,
 }
 
 impl Proxy {
-    /// Reads the address of a proxy, perhaps with a user and a password, both percent-encoded. A port that is not there
-    /// is 80, 443 or 1080.
+    /// Parses a proxy's address, with or without a percent-encoded user and password. The default port is 80, 443 or
+    /// 1080.
     ///
     /// # Errors
     /// See [`ProxyUrlError`].
@@ -131,9 +133,9 @@ impl Proxy {
         if !matches!(path, "" | "/") {
             return Err(ProxyUrlError::Path);
         }
-        let (credentials, place) =
-            authority.rsplit_once('@').map_or((None, authority), |(user, place)| (Some(user), place));
-        let (host, port) = host_and_port(place, scheme).ok_or(ProxyUrlError::HostOrPort)?;
+        let (credentials, host_port) =
+            authority.rsplit_once('@').map_or((None, authority), |(user, host_port)| (Some(user), host_port));
+        let (host, port) = host_and_port(host_port, scheme).ok_or(ProxyUrlError::HostOrPort)?;
         if credentials.is_some_and(|credentials| credentials.contains('@')) {
             return Err(ProxyUrlError::Credentials);
         }
@@ -171,50 +173,50 @@ impl Proxy {
         Ok(Self { scheme, host, port, intercept, secrets })
     }
 
-    /// How one speaks to it.
+    /// Returns the proxy's protocol.
     #[must_use]
     pub fn scheme(&self) -> ProxyScheme {
         self.scheme
     }
 
-    /// Whether it asks for a user or a password.
+    /// Returns whether the address has a user or a password.
     #[must_use]
     pub fn has_credentials(&self) -> bool {
         self.intercept.basic_auth().is_some() || self.intercept.raw_auth().is_some()
     }
 
-    /// What must never be written: the password, in each form in which it might turn up.
+    /// Returns the texts that must never be written: the password, in each form that it can take.
     #[must_use]
     pub fn secrets(&self) -> &[String] {
         &self.secrets
     }
 
-    /// Host (an IPv6 address without its brackets) and port.
+    /// Returns the host (an IPv6 address without its brackets) and the port.
     pub(crate) fn host_and_port(&self) -> (&str, u16) {
         (without_brackets(&self.host), self.port)
     }
 
-    /// Whether one speaks TLS to the proxy itself.
+    /// Returns whether the connection to the proxy itself uses TLS.
     pub(crate) fn is_secure(&self) -> bool {
         self.scheme == ProxyScheme::Https
     }
 
-    /// Whether requests in the clear are handed to the proxy itself, rather than to the backend through a tunnel.
+    /// Returns whether the proxy itself forwards requests, instead of opening a tunnel to the backend.
     pub(crate) fn should_forward(&self, is_backend_secure: bool) -> bool {
         !is_backend_secure && matches!(self.scheme, ProxyScheme::Http | ProxyScheme::Https)
     }
 
-    /// The value of `Proxy-Authorization`, for HTTP proxies.
+    /// Returns the value of `Proxy-Authorization`, for HTTP proxies.
     pub(crate) fn authorization(&self) -> Option<&HeaderValue> {
         self.intercept.basic_auth()
     }
 
-    /// User and password, for SOCKS proxies.
+    /// Returns user and password, for SOCKS proxies.
     pub(crate) fn user_and_password(&self) -> Option<(&str, &str)> {
         self.intercept.raw_auth()
     }
 
-    /// The same proxy for reqwest, which uses it for everything.
+    /// Returns the same proxy for reqwest, which uses it for every request.
     pub(crate) fn to_reqwest(&self) -> Result<reqwest::Proxy, reqwest::Error> {
         let credentials = self.user_and_password().map_or_else(String::new, |(user, password)| {
             format!("{}:{}@", percent_encode(user), percent_encode(password))
@@ -276,7 +278,7 @@ impl ProxyScheme {
     }
 }
 
-/// Whether a host as it stands in a URL is this computer, by its name or address.
+/// Returns whether a URL's host is this computer, by its name or address.
 pub(crate) fn is_loopback(host: &str) -> bool {
     let name = host.trim_end_matches('.').to_ascii_lowercase();
     let address = without_brackets(host).parse::<IpAddr>();
@@ -289,10 +291,10 @@ fn without_brackets(host: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
-fn host_and_port(place: &str, scheme: ProxyScheme) -> Option<(&str, u16)> {
-    let (host, port) = match place.rsplit_once(':') {
+fn host_and_port(host_port: &str, scheme: ProxyScheme) -> Option<(&str, u16)> {
+    let (host, port) = match host_port.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (place, None),
+        _ => (host_port, None),
     };
     let port = match port {
         Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => port.parse().ok()?,
@@ -303,9 +305,9 @@ fn host_and_port(place: &str, scheme: ProxyScheme) -> Option<(&str, u16)> {
     (port > 0 && host.parse().is_ok_and(|authority| is_whole(&authority))).then_some((host, port))
 }
 
-/// The password of `user:password` as it is written and as it is meant; what stands alone may be a token.
+/// Returns the password of `user:password` as written and as decoded. A user alone may be a token.
 fn credential_secrets(credentials: &str) -> Vec<String> {
-    // For SOCKS they are decoded and kept as text, for HTTP they become a header.
+    // SOCKS credentials are decoded and kept as text; HTTP credentials become a header.
     let read = parse_intercept(&format!("socks5://{credentials}@proxy.invalid"));
     let (user, password) = read.as_ref().and_then(Intercept::raw_auth).unwrap_or_default();
     match credentials.split_once(':') {
@@ -314,17 +316,17 @@ fn credential_secrets(credentials: &str) -> Vec<String> {
     }
 }
 
-/// What stands in a Basic header.
+/// Decodes the value of a Basic header.
 fn decode_basic(encoded: &str) -> Option<String> {
     String::from_utf8(BASE64_STANDARD.decode(encoded).ok()?).ok()
 }
 
-/// What hyper-util, and so reqwest, makes of a proxy's address.
+/// Parses a proxy's address as hyper-util does, and so reqwest.
 fn parse_intercept(url: &str) -> Option<Intercept> {
     Matcher::builder().all(url).build().intercept(&Uri::from_static("http://backend.invalid"))
 }
 
-/// The rules of proxies know `http` and `https` alone; a WebSocket goes the way of the one below it.
+/// Maps `ws` to `http` and `wss` to `https`, since the rules of proxies know no other schemes.
 fn to_http_scheme(backend: &Uri) -> Uri {
     let scheme = match backend.scheme_str() {
         Some("ws") => "http",

@@ -1,22 +1,23 @@
-//! What went wrong with the proxy, and not with the backend behind it.
+//! Tells a proxy's failures from those of the backend behind it.
 
-/// What went wrong with the proxy.
+/// The failure of a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ProxyError {
-    /// It cannot be reached, or what answers there is no proxy of that kind.
+    /// The proxy cannot be reached, or the server at its address is no such proxy.
     Unreachable,
-    /// It wants a user and a password, or others than it was given.
+    /// The proxy wants a user and a password, or rejects the given ones.
     Unauthenticated,
-    /// It does not get through to the backend. A tunnel of HTTP ends here whatever the proxy's status is, since that is
-    /// not told; one of SOCKS only where the backend seems to be away.
+    /// The proxy does not reach the backend. An HTTP tunnel fails in this way whatever the proxy's status, since
+    /// hyper-util does not expose it. SOCKS does only if the backend seems to be down.
     Refused,
-    /// It may not connect to the backend, or cannot connect to such an address.
+    /// The proxy may not connect to the backend, or cannot connect to such an address.
     Denied,
 }
 
 impl ProxyError {
-    /// Reads the words of hyper-util's tunnels, which HTTP (inside reqwest) and the WebSocket's SOCKS both go through:
-    /// it exports no type that would say the same. `None` where the words are not those of a tunnel.
+    /// Parses the error texts of hyper-util's tunnels, which HTTP (inside reqwest) and the WebSocket's SOCKS share.
+    ///
+    /// hyper-util exports no type with the same information. Returns `None` for any other text.
     pub(crate) fn from_error_text(words: &str) -> Option<Self> {
         let (_, words) = words.split_once("tunnel error: ").or_else(|| words.split_once("SOCKS error: "))?;
         let starts = |beginnings: &[&str]| beginnings.iter().any(|beginning| words.starts_with(beginning));

@@ -1,4 +1,4 @@
-//! Whom TLS trusts, and the one TLS configuration that follows from it.
+//! Holds the authorities that TLS trusts, and builds its configuration from them.
 
 use std::{
     fmt,
@@ -16,76 +16,77 @@ use rustls::{
 use rustls_platform_verifier::Verifier;
 use thiserror::Error;
 
-/// The largest file of certificates that is read, in bytes. The bundles that systems ship have less than a tenth of it.
+/// The largest file of certificates that is read, in bytes. The bundles that systems ship have less than a tenth of
+/// it.
 pub const CA_FILE_BYTES_MAX: usize = 4 << 20;
 
-/// A file of certificates that cannot be used: which one, what is wrong, and what would be right.
+/// An unusable file of certificates: which one, what is wrong, and what would be right.
 #[derive(Debug, Error)]
 #[error("{}: {kind}", file.display())]
 pub struct CaFileError {
     /// The file.
     pub file: PathBuf,
-    /// What is wrong with it.
+    /// The defect.
     #[source]
     pub kind: CaErrorKind,
 }
 
-/// What is wrong with certificates. Repeats nothing of them: a private key may have been given by mistake.
+/// A defect of certificates. It repeats nothing of the file, which may be a private key given by mistake.
 #[derive(Debug, Error)]
 pub enum CaErrorKind {
     /// The file cannot be read.
     #[error("cannot be read: {0}; it should be a file with the certificates of your authorities, in PEM")]
     Unreadable(io::Error),
-    /// There is nothing in it.
+    /// The file is empty.
     #[error("is empty; it should hold the certificates of your authorities, in PEM")]
     Empty,
-    /// More than [`CA_FILE_BYTES_MAX`].
+    /// The file is larger than [`CA_FILE_BYTES_MAX`].
     #[error("is larger than {} MiB; it should hold the certificates of your authorities alone", CA_FILE_BYTES_MAX >> 20)]
     TooLarge,
-    /// It is no PEM, or has no certificate in it.
+    /// The file is no PEM, or has no certificate in it.
     #[error(
         "holds no certificate in PEM, which begins with -----BEGIN CERTIFICATE-----; \
          convert one in DER by: openssl x509 -inform der -in FILE -out FILE.pem"
     )]
     NoCertificate,
-    /// A section of it is cut off or garbled.
+    /// A section of the file is truncated or garbled.
     #[error("is broken PEM at certificate {number}; copy the file again, with its BEGIN and END lines")]
     BrokenPem {
-        /// Which one, counted from 1.
+        /// The certificate's number, from 1.
         number: usize,
     },
-    /// A section of it is well-formed PEM, but what it holds is none.
+    /// A section of the file is well-formed PEM, but holds no certificate.
     #[error("holds something that is no X.509 certificate, at certificate {number}; copy that one again")]
     NotACertificate {
-        /// Which one, counted from 1.
+        /// The certificate's number, from 1.
         number: usize,
     },
 }
 
-/// Whom TLS trusts: whatever the platform trusts, and the authorities that were added to that. Cheap to clone; clones
-/// share the configuration that was built.
+/// The authorities that TLS trusts: the platform's, and those that were added. Cheap to clone; clones share the built
+/// configuration.
 #[derive(Clone, Default)]
 pub struct TlsTrust {
     authorities: Vec<CertificateDer<'static>>,
-    /// Built when it is first needed: reading the platform's roots takes a moment.
+    /// Built on first use, because reading the platform's roots takes a moment.
     cached_config: Arc<OnceLock<Arc<ClientConfig>>>,
 }
 
 impl TlsTrust {
-    /// What the platform trusts, and the authorities of a file of PEM certificates. Reads the file, and blocks while it
-    /// does; a later change of it does not count.
+    /// Trusts the platform's roots and the authorities of a file of PEM certificates. Reads the file once, and blocks
+    /// meanwhile.
     ///
     /// # Errors
-    /// The file cannot be read or holds something else; see [`CaFault`].
+    /// The file cannot be read or holds something else; see [`CaErrorKind`].
     pub fn with_ca_file(file: &Path) -> Result<Self, CaFileError> {
         let read = read_bounded(file).and_then(|pem| Self::with_authorities(&pem));
-        read.map_err(|fault| CaFileError { file: file.to_owned(), kind: fault })
+        read.map_err(|kind| CaFileError { file: file.to_owned(), kind })
     }
 
-    /// What the platform trusts, and the authorities in a PEM text.
+    /// Trusts the platform's roots and the authorities in a PEM text.
     ///
     /// # Errors
-    /// See [`CaFault`].
+    /// See [`CaErrorKind`].
     pub fn with_authorities(pem: &[u8]) -> Result<Self, CaErrorKind> {
         if pem.trim_ascii().is_empty() {
             return Err(CaErrorKind::Empty);
@@ -94,7 +95,7 @@ impl TlsTrust {
         for (index, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
             let number = index + 1;
             let certificate = certificate.map_err(|_| CaErrorKind::BrokenPem { number })?;
-            // Only to see whether it is one: the verifier keeps a store of its own.
+            // This only checks the certificate: the verifier keeps a store of its own.
             let mut store = RootCertStore::empty();
             store.add(certificate.clone()).map_err(|_| CaErrorKind::NotACertificate { number })?;
             authorities.push(certificate);
@@ -105,13 +106,13 @@ impl TlsTrust {
         Ok(Self { authorities, cached_config: Arc::default() })
     }
 
-    /// Exactly what `config` says, for embedders with a verifier or a client certificate of their own.
+    /// Uses exactly `config`, for embedders with a verifier or a client certificate of their own.
     #[must_use]
     pub fn preconfigured(config: Arc<ClientConfig>) -> Self {
         Self { authorities: Vec::new(), cached_config: Arc::new(OnceLock::from(config)) }
     }
 
-    /// The configuration. The first call reads the platform's roots, and blocks while it does.
+    /// Returns the configuration. The first call reads the platform's roots, and blocks meanwhile.
     ///
     /// # Errors
     /// The platform has no roots, or an authority is not accepted.
@@ -130,7 +131,7 @@ impl TlsTrust {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
-        // Neither client speaks anything else, and a server that offers HTTP/2 too must know.
+        // Both clients speak HTTP/1.1 only, and a server that also offers HTTP/2 must know.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::clone(self.cached_config.get_or_init(|| Arc::new(config))))
     }
@@ -138,11 +139,11 @@ impl TlsTrust {
 
 impl fmt::Debug for TlsTrust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Trust").field("authorities", &self.authorities.len()).finish_non_exhaustive()
+        f.debug_struct("TlsTrust").field("authorities", &self.authorities.len()).finish_non_exhaustive()
     }
 }
 
-/// A configuration that no server satisfies, for ways on which there is no TLS.
+/// Returns a configuration that no server satisfies, for routes without TLS.
 pub(super) fn without_roots() -> Result<Arc<ClientConfig>, rustls::Error> {
     let config = ClientConfig::builder_with_provider(crypto_provider())
         .with_safe_default_protocol_versions()?
@@ -151,14 +152,14 @@ pub(super) fn without_roots() -> Result<Arc<ClientConfig>, rustls::Error> {
     Ok(Arc::new(config))
 }
 
-/// Named outright, since `ClientConfig::builder` panics in a process whose dependencies enable two of them.
+/// The provider is explicit, since `ClientConfig::builder` panics in a process whose dependencies enable two of them.
 fn crypto_provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
 fn read_bounded(file: &Path) -> Result<Vec<u8>, CaErrorKind> {
     let mut bytes = Vec::new();
-    // One byte more than is allowed shows that there is more, however much that is.
+    // One byte over the limit shows that the file is too large.
     let limit = CA_FILE_BYTES_MAX as u64 + 1;
     File::open(file)
         .and_then(|opened| opened.take(limit).read_to_end(&mut bytes))
@@ -172,7 +173,7 @@ mod tests {
 
     use super::*;
 
-    /// A private authority that nobody trusts.
+    /// A private authority that no platform trusts.
     fn authority_pem() -> String {
         let key = rcgen::KeyPair::generate().unwrap();
         rcgen::CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap().pem()
@@ -207,8 +208,8 @@ mod tests {
     fn unusable_ca_file_is_named_without_its_content() {
         let folder = tempfile::tempdir().unwrap();
         let absent = folder.path().join("absent.pem");
-        let said = TlsTrust::with_ca_file(&absent).unwrap_err().to_string();
-        assert!(said.starts_with(&format!("{}: cannot be read: ", absent.display())), "{said}");
+        let text = TlsTrust::with_ca_file(&absent).unwrap_err().to_string();
+        assert!(text.starts_with(&format!("{}: cannot be read: ", absent.display())), "{text}");
         assert!(TlsTrust::with_ca_file(folder.path()).unwrap_err().to_string().contains("cannot be read"));
         let secret = folder.path().join("key.pem");
         fs::write(&secret, "-----BEGIN PRIVATE KEY-----\nhush\n-----END PRIVATE KEY-----\n").unwrap();

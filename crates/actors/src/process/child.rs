@@ -1,4 +1,4 @@
-//! One process that runs, with all that it starts.
+//! Runs one process and its descendants.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -17,23 +17,23 @@ use super::spec::{ProcessSpec, SpawnError};
 use super::stdin::{ProcessStdin, StdinCloser};
 use super::system::{self, ProcessGroup, ProcessRegistry};
 
-/// How long an exit waits for the end of stderr, where something else keeps it open. What the process itself wrote is in
-/// the pipe by then, and takes no longer than this to be read.
+/// The time that an exit waits for the end of stderr while another process keeps it open. The process's own output is
+/// in the pipe by then, and takes no longer to read.
 const STDERR_DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Names one process for good: its id alone is given to others later.
+/// Identifies one process for good, while its id alone may be reused later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ProcessIdentity {
-    /// Its id, and that of its group.
+    /// The id of the process and of its group.
     pub pid: u32,
-    /// When it was started, as the system writes it; empty where it does not say.
+    /// The time of its start, as the system writes it; empty if the system does not say.
     pub started: String,
-    /// The mark in its environment, and in that of all that it starts.
+    /// The marker in its environment, which its descendants inherit.
     pub marker: String,
 }
 
-/// A process that runs, or ran. When this is dropped, it and all that it started are killed at once.
+/// A process that runs, or ran. Dropping it kills the process and its descendants at once.
 #[derive(Debug)]
 pub struct Process {
     identity: ProcessIdentity,
@@ -41,16 +41,16 @@ pub struct Process {
     phase: watch::Receiver<ProcessPhase>,
     stop_request: watch::Sender<StopRequest>,
     stderr_tail: Arc<Mutex<OutputTail>>,
-    /// Dropped after the order, so that the order is seen.
+    /// Dropped after the stop request, so that the task sees the request first.
     _manager: ProcessManager,
 }
 
 #[derive(Debug, Clone)]
 enum ProcessPhase {
     Running,
-    /// It has ended. What it started is being ended.
+    /// The process has exited. Its descendants are being ended.
     Exited(ProcessExit),
-    /// Nothing is left of it.
+    /// The process and its descendants have exited.
     AllExited(ProcessExit),
 }
 
@@ -61,7 +61,7 @@ enum StopRequest {
     Kill,
 }
 
-/// What a process is reached by.
+/// The pipes of a process.
 #[derive(Debug)]
 pub(super) struct StdioPipes {
     pub(super) stdin: ChildStdin,
@@ -69,14 +69,14 @@ pub(super) struct StdioPipes {
     pub(super) stderr: ChildStderr,
 }
 
-/// How a process ended, as the system says.
+/// The exit of a process, as the system reports it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct WaitStatus {
     pub(super) code: Option<i32>,
     pub(super) signal: Option<i32>,
 }
 
-/// Whether time is given to end in order.
+/// The time that a process gets to end before it is killed.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Grace {
     Configured,
@@ -84,96 +84,98 @@ pub(super) enum Grace {
 }
 
 impl Process {
-    /// Starts it. Not before it is guarded and recorded does any of it run. Dropping the future ends it.
+    /// Starts the process. Nothing of it runs before it is watched and recorded. Dropping the future ends it.
     ///
-    /// Its stderr is read all the time, and its end is kept. Its output is for whoever takes it, and has to be read.
+    /// Its stderr is always read, and its last lines are kept. The caller has to read its stdout.
     ///
     /// # Errors
     ///
-    /// Why it was not started. A program that turns out to be unfit only when it is run, for example for want of its
-    /// interpreter, is told by its [`Exit`], with code 126 or 127.
-    pub async fn start(spec: &ProcessSpec, warden: &ProcessManager) -> Result<Self, SpawnError> {
+    /// The process was not started. A program that fails only when it is run, for example because its interpreter is
+    /// missing, shows this by its [`Exit`](ProcessExit), with code 126 or 127.
+    pub async fn start(spec: &ProcessSpec, manager: &ProcessManager) -> Result<Self, SpawnError> {
         spec.check()?;
-        let custody = warden.registry()?;
-        let (body, StdioPipes { stdin, stdout, stderr }) = ProcessGroup::spawn(spec, custody)?;
-        let identity = body.identity();
-        let (order, ordered) = watch::channel(StopRequest::None);
-        let (told, phase) = watch::channel(ProcessPhase::Running);
-        let (gate, opened) = oneshot::channel();
-        let tail = Arc::<Mutex<OutputTail>>::default();
-        let life = ProcessTask {
-            group: body,
-            registry: Arc::clone(custody),
-            stop_signals: StopSignals { stop_request: ordered, closing: warden.closing() },
-            phase: told,
-            stderr_tail: Arc::clone(&tail),
+        let registry = manager.registry()?;
+        let (group, StdioPipes { stdin, stdout, stderr }) = ProcessGroup::spawn(spec, registry)?;
+        let identity = group.identity();
+        let (request, requested) = watch::channel(StopRequest::None);
+        let (phase_sender, phase) = watch::channel(ProcessPhase::Running);
+        let (gate, gate_opened) = oneshot::channel();
+        let stderr_tail = Arc::<Mutex<OutputTail>>::default();
+        let task = ProcessTask {
+            group,
+            registry: Arc::clone(registry),
+            stop_signals: StopSignals { stop_request: requested, closing: manager.closing() },
+            phase: phase_sender,
+            stderr_tail: Arc::clone(&stderr_tail),
         };
-        warden.track(life.run(stdin, stderr, gate))?;
-        let stdin = opened.await.unwrap_or(Err(SpawnError::Stopping))?;
+        manager.track(task.run(stdin, stderr, gate))?;
+        let stdin = gate_opened.await.unwrap_or(Err(SpawnError::Stopping))?;
         let stdio = Mutex::new(Some((stdin, stdout)));
-        Ok(Self { identity, stdio, phase, stop_request: order, stderr_tail: tail, _manager: warden.clone() })
+        Ok(Self { identity, stdio, phase, stop_request: request, stderr_tail, _manager: manager.clone() })
     }
 
-    /// Its input and output, once.
+    /// Returns its stdin and stdout, once.
     pub fn take_stdio(&self) -> Option<(ProcessStdin, ChildStdout)> {
         self.stdio.lock().take()
     }
 
-    /// Its id, and that of its group.
+    /// Returns the id of the process and of its group.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.identity.pid
     }
 
-    /// What names it for good.
+    /// Returns the identity of the process.
     #[must_use]
     pub fn identity(&self) -> &ProcessIdentity {
         &self.identity
     }
 
-    /// Waits until it has ended, by itself or not. What it started may still be there; see [`stop`](Self::stop).
+    /// Waits until the process has exited, for any cause. Its descendants may still run; see [`stop`](Self::stop).
     pub fn exited(&self) -> impl Future<Output = ProcessExit> + Send + 'static {
         wait_for_phase(self.phase.clone(), |phase| phase.exit().is_some())
     }
 
-    /// How it ended, if it has.
+    /// Returns its exit, if it has exited.
     #[must_use]
     pub fn exit(&self) -> Option<ProcessExit> {
         self.phase.borrow().exit().cloned()
     }
 
-    /// Stops it, and returns when nothing is left of it: its input is closed, all that it started is asked to end, has
-    /// the grace that was agreed, and is then killed. If it has ended already, waits until the rest has as well. Dropping the future changes
-    /// nothing.
+    /// Stops the process, and returns when neither it nor a descendant is left.
+    ///
+    /// Its stdin is closed, all are asked to end, get the configured grace, and are then killed. If the process has
+    /// exited already, this waits for its descendants. Dropping the future changes nothing.
     pub async fn stop(&self) -> ProcessExit {
-        // A kill is not taken back.
-        self.stop_request.send_if_modified(|order| {
-            let is_new = *order == StopRequest::None;
+        // A kill is never withdrawn.
+        self.stop_request.send_if_modified(|request| {
+            let is_new = *request == StopRequest::None;
             if is_new {
-                *order = StopRequest::Stop;
+                *request = StopRequest::Stop;
             }
             is_new
         });
         wait_for_phase(self.phase.clone(), |phase| matches!(phase, ProcessPhase::AllExited(_))).await
     }
 
-    /// Kills it and all that it started. Waits for nothing; see [`stop`](Self::stop).
+    /// Kills the process and its descendants. Waits for nothing; see [`stop`](Self::stop).
     pub fn kill(&self) {
         self.stop_request.send_replace(StopRequest::Kill);
         if self.exit().is_none() {
-            // Not waited for yet, so its id is still its own. The rest is seen to by its task.
+            // It is not reaped yet, so its id is still its own. Its task ends the descendants.
             system::kill_group(self.pid());
         }
     }
 
-    /// The last lines of its stderr so far, as [`Exit::stderr`].
+    /// Returns the last lines of its stderr so far, as in [`Exit::stderr`](ProcessExit::stderr).
     #[must_use]
     pub fn stderr(&self) -> Vec<String> {
         self.stderr_tail.lock().lines()
     }
 
-    /// The resident memory of it and all that it started, in bytes; memory that they share counts for each. `None` once
-    /// it has ended, and where the system does not say.
+    /// Returns the resident memory of the process and its descendants, in bytes; shared memory counts for each.
+    ///
+    /// Returns `None` once the process has exited, and if the system does not say.
     pub async fn memory(&self) -> Option<u64> {
         if self.exit().is_some() {
             return None;
@@ -197,7 +199,7 @@ impl ProcessPhase {
     }
 }
 
-/// What is ordered: by the owner, or because everything is being stopped.
+/// The requests to stop a process: from its owner, or from the manager that closes.
 #[derive(Debug, Clone)]
 struct StopSignals {
     stop_request: watch::Receiver<StopRequest>,
@@ -205,21 +207,21 @@ struct StopSignals {
 }
 
 impl StopSignals {
-    /// Waits until it is to end.
+    /// Waits for a request to stop.
     async fn wait_for_stop(&mut self) -> Grace {
         tokio::select! {
-            ordered = self.stop_request.wait_for(|order| *order != StopRequest::None) => match ordered.as_deref() {
+            requested = self.stop_request.wait_for(|request| *request != StopRequest::None) => match requested.as_deref() {
                 Ok(StopRequest::Stop) => Grace::Configured,
                 Ok(_) | Err(_) => Grace::None,
             },
-            // The warden outlives every owner.
+            // The manager outlives every owner.
             _ = self.closing.wait_for(|closing| *closing) => Grace::Configured,
         }
     }
 
-    /// Waits until nobody wants to wait for it any more: it is to be killed, or its owner is gone.
+    /// Waits for the end of all waiting: a kill, or the drop of the owner.
     async fn wait_for_kill(mut self) {
-        let _ = self.stop_request.wait_for(|order| *order == StopRequest::Kill).await;
+        let _ = self.stop_request.wait_for(|request| *request == StopRequest::Kill).await;
     }
 }
 
@@ -241,25 +243,25 @@ impl ProcessTask {
     ) {
         let registered = self.group.register(&self.registry).await;
         if registered.is_err() || gate.is_closed() {
-            let left = self.group.shut_down(Grace::None, std::future::pending()).await;
-            self.group.reap(&self.registry, &left).await;
+            let survivors = self.group.shut_down(Grace::None, std::future::pending()).await;
+            self.group.reap(&self.registry, &survivors).await;
             let _ = gate.send(registered.map(|()| ProcessStdin::new(stdin)));
             return;
         }
         self.group.open_gate(&mut stdin).await;
-        let input = ProcessStdin::new(stdin);
-        let pipe = input.closer();
-        // Whoever does not take it has dropped the order as well.
-        let _ = gate.send(Ok(input));
-        let Self { group: body, registry: custody, stop_signals: orders, phase: told, stderr_tail: tail } =
-            self;
+        let stdin = ProcessStdin::new(stdin);
+        let closer = stdin.closer();
+        // A caller that does not take it has dropped the stop request as well.
+        let _ = gate.send(Ok(stdin));
+        let Self { group, registry, stop_signals, phase, stderr_tail } = self;
         let (is_drained, drained) = oneshot::channel();
         let drain = async {
-            read_stderr(stderr, &tail).await;
+            read_stderr(stderr, &stderr_tail).await;
             drop(is_drained);
             std::future::pending().await
         };
-        let live = Box::pin(run_until_exit(body, &custody, orders, &pipe, &told, &tail, drained));
+        let live =
+            Box::pin(run_until_exit(group, &registry, stop_signals, &closer, &phase, &stderr_tail, drained));
         tokio::select! {
             () = live => {}
             () = drain => {}
@@ -268,45 +270,45 @@ impl ProcessTask {
 }
 
 async fn run_until_exit(
-    mut body: ProcessGroup,
-    custody: &ProcessRegistry,
-    mut orders: StopSignals,
-    input: &StdinCloser,
-    told: &watch::Sender<ProcessPhase>,
-    tail: &Mutex<OutputTail>,
+    mut group: ProcessGroup,
+    registry: &ProcessRegistry,
+    mut signals: StopSignals,
+    stdin: &StdinCloser,
+    phase: &watch::Sender<ProcessPhase>,
+    stderr_tail: &Mutex<OutputTail>,
     drained: oneshot::Receiver<()>,
 ) {
-    let tell = async |status: WaitStatus| {
+    let report = async |status: WaitStatus| {
         let _ = timeout(STDERR_DRAIN_TIMEOUT, drained).await;
-        let stderr = tail.lock().lines();
+        let stderr = stderr_tail.lock().lines();
         let exit = ProcessExit { code: status.code, signal: status.signal, stderr, survivors: Vec::new() };
-        told.send_replace(ProcessPhase::Exited(exit.clone()));
+        phase.send_replace(ProcessPhase::Exited(exit.clone()));
         exit
     };
-    let (mut exit, left) = tokio::select! {
-        status = body.wait_for_exit() => {
-            let rest = body.shut_down(Grace::Configured, orders.wait_for_kill());
-            tokio::join!(tell(status), rest)
+    let (mut exit, survivors) = tokio::select! {
+        status = group.wait_for_exit() => {
+            let rest = group.shut_down(Grace::Configured, signals.wait_for_kill());
+            tokio::join!(report(status), rest)
         }
-        grace = orders.wait_for_stop() => {
-            // Some end when their input does, and whatever else is to happen to them; on Windows nothing else asks them to.
-            input.close();
-            let left = body.shut_down(grace, orders.clone().wait_for_kill()).await;
-            // One that the kernel holds up may end much later.
-            let status = if left.is_empty() { body.wait_for_exit().await } else { WaitStatus::default() };
-            (tell(status).await, left)
+        grace = signals.wait_for_stop() => {
+            // Some programs end when their stdin does. On Windows nothing else asks them to.
+            stdin.close();
+            let survivors = group.shut_down(grace, signals.clone().wait_for_kill()).await;
+            // The kernel may delay a process's end for much longer.
+            let status = if survivors.is_empty() { group.wait_for_exit().await } else { WaitStatus::default() };
+            (report(status).await, survivors)
         }
     };
-    exit.survivors.clone_from(&left);
-    body.reap(custody, &left).await;
-    told.send_replace(ProcessPhase::AllExited(exit));
+    exit.survivors.clone_from(&survivors);
+    group.reap(registry, &survivors).await;
+    phase.send_replace(ProcessPhase::AllExited(exit));
 }
 
-/// Reads it to its end.
-async fn read_stderr(mut stderr: ChildStderr, tail: &Mutex<OutputTail>) {
+/// Reads the stream to its end.
+async fn read_stderr(mut stderr: ChildStderr, stderr_tail: &Mutex<OutputTail>) {
     let mut piece = [0; 4096];
     while let Ok(count @ 1..) = stderr.read(&mut piece).await {
-        tail.lock().push(&piece[..count]);
+        stderr_tail.lock().push(&piece[..count]);
     }
 }
 
@@ -315,7 +317,7 @@ async fn wait_for_phase(
     is_reached: impl Fn(&ProcessPhase) -> bool,
 ) -> ProcessExit {
     let reached = phase.wait_for(is_reached).await.map(|phase| phase.exit().cloned());
-    // Its task is gone only with the runtime that it runs in; what is known until then has to do.
+    // The task ends early only with its tokio runtime. Then the last known phase has to do.
     let last = match reached {
         Ok(exit) => exit,
         Err(_) => phase.borrow().exit().cloned(),

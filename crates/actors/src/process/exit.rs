@@ -1,4 +1,4 @@
-//! How a process ended.
+//! Describes how a process ended.
 
 use std::fmt;
 
@@ -6,38 +6,39 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::excerpt;
 
-/// So many of the last lines of stderr stand in the words for a log.
+/// The number of stderr's last lines that a log text shows.
 const SUMMARY_LINES: usize = 5;
 
-/// So much of each of them, in characters.
+/// The length to which each of them is cut, in characters.
 const SUMMARY_LINE_CHARS: usize = 160;
 
-/// How a process ended, and what it last said about it.
+/// The end of a process, with its last lines on stderr.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessExit {
-    /// The exit code, if it ended by itself.
+    /// The exit code, if the process exited by itself.
     pub code: Option<i32>,
-    /// The number of the signal that ended it, if one did. Neither is there where somebody else took the status away.
+    /// The number of the signal that ended it, if any. Both are absent if another part of the program reaped the
+    /// process.
     pub signal: Option<i32>,
-    /// The last lines of its stderr, oldest first: at most 64, and 16 KiB. They may contain anything that the process
-    /// knows: whoever shows them takes secrets out before.
+    /// The last lines of its stderr, oldest first: at most 64, and 16 KiB. They may contain any secret that the
+    /// process knows; redact them before they are shown.
     pub stderr: Vec<String>,
-    /// The ids of processes that it started and that could not be ended. Empty but where the kernel holds one up.
+    /// The ids of descendants that could not be ended. Not empty only if the kernel holds one up.
     pub survivors: Vec<u32>,
 }
 
 impl ProcessExit {
-    /// Whether it ended by itself and says that all went well.
+    /// Returns whether the process exited by itself with code 0.
     #[must_use]
     pub fn is_success(&self) -> bool {
         self.code == Some(0)
     }
 
-    /// How it ended, in words: `it exited with code 1`.
+    /// Returns the end in words: `it exited with code 1`.
     #[must_use]
     pub fn describe(&self) -> String {
         match (self.code, self.signal) {
-            // What a shell says for one that it could not become; a program may use the same numbers.
+            // A shell uses these codes if `exec` fails; a program may use the same numbers.
             (Some(code @ 126), _) => format!("it exited with code {code} (often: it may not be run)"),
             (Some(code @ 127), _) => format!("it exited with code {code} (often: a program was not found)"),
             (Some(code), _) => format!("it exited with code {code}"),
@@ -51,7 +52,7 @@ impl ProcessExit {
 }
 
 impl fmt::Display for ProcessExit {
-    /// For a log: how it ended, and the last lines of stderr.
+    /// Returns the end and the last lines of stderr, for a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.describe())?;
         let words = stderr_summary(&self.stderr);
@@ -59,7 +60,7 @@ impl fmt::Display for ProcessExit {
     }
 }
 
-/// The last lines of stderr, for a log; empty where there are none.
+/// Returns the last lines of stderr, for a log; empty if there are none.
 pub(super) fn stderr_summary(stderr: &[String]) -> String {
     let mut last: Vec<String> = stderr
         .iter()
@@ -73,7 +74,7 @@ pub(super) fn stderr_summary(stderr: &[String]) -> String {
         return String::new();
     }
     last.reverse();
-    format!("its last words on stderr: {}", last.join(" | "))
+    format!("its last lines on stderr: {}", last.join(" | "))
 }
 
 #[cfg(unix)]
@@ -132,7 +133,7 @@ mod tests {
         let lines = ["zero", "one", "", "two", "three ", "four", "five", ""];
         assert_eq!(
             displayed(Some(1), None, &lines),
-            "it exited with code 1; its last words on stderr: one | two | three | four | five"
+            "it exited with code 1; its last lines on stderr: one | two | three | four | five"
         );
     }
 }

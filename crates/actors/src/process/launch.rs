@@ -11,40 +11,40 @@ use super::manager::ProcessManager;
 use super::readiness::{Readiness, ReadySignal};
 use super::spec::{ProcessSpec, SpawnError};
 
-/// What is to be started, and when it is ready.
+/// The program to start, and the sign that it is ready.
 #[derive(Clone)]
 pub struct Launch {
-    /// What is to be started.
+    /// The program to start.
     pub spec: ProcessSpec,
-    /// How one sees that it is ready.
+    /// The sign that the process is ready.
     pub readiness: Readiness,
-    /// How long it may take until then.
+    /// The time that it may take until it is ready.
     pub ready_timeout: Duration,
 }
 
-/// Why a process did not come up.
+/// Says why a process did not become ready.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum LaunchError {
-    /// It was not started.
+    /// The process was not started.
     #[error(transparent)]
     NotStarted(#[from] SpawnError),
-    /// Somebody answers already where it would answer once it is ready, so that could not be told from its own answer.
-    /// Nothing was started.
+    /// Another server answers at the address that is to show readiness, so its answer could be taken for the
+    /// process's. Nothing was started.
     #[error(
-        "before it was started, somebody else answered at the address where it is to answer once it is ready; \
-         end that, or have both use another address"
+        "another server answers at the address that is to show when the process is ready; \
+         stop that server, or configure another address"
     )]
     AddressInUse,
-    /// It ended before it was ready.
+    /// The process exited before it was ready.
     #[error("before it was ready, {0}")]
     Exited(ProcessExit),
-    /// It was not ready in time. It may still run.
+    /// The process was not ready in time. It may still run.
     #[error("it was not ready within {within:?}{}", stderr_suffix(stderr))]
     ReadyTimeout {
-        /// How long it had.
+        /// The time that it had.
         within: Duration,
-        /// The last lines of its stderr, as [`Exit::stderr`].
+        /// The last lines of its stderr, as in [`Exit::stderr`](ProcessExit::stderr).
         stderr: Vec<String>,
     },
 }
@@ -57,29 +57,33 @@ fn stderr_suffix(stderr: &[String]) -> String {
 }
 
 impl Launch {
-    /// Starts it, if nobody is there already who could be taken for it.
+    /// Starts the process, unless another server answers at the address that is to show readiness.
     ///
     /// # Errors
-    /// [`LaunchFault::InUse`] and [`LaunchFault::NotStarted`].
-    pub async fn start(&self, warden: &ProcessManager) -> Result<Process, LaunchError> {
+    /// [`LaunchError::AddressInUse`] and [`LaunchError::NotStarted`].
+    pub async fn start(&self, manager: &ProcessManager) -> Result<Process, LaunchError> {
         if let Readiness::Http(probe) = &self.readiness
             && probe.is_address_in_use().await
         {
             return Err(LaunchError::AddressInUse);
         }
-        Ok(Process::start(&self.spec, warden).await?)
+        Ok(Process::start(&self.spec, manager).await?)
     }
 
-    /// Waits until it is ready. `cue` is shown all lines of its output by whoever reads that.
+    /// Waits until the process is ready. The reader of its output shows each line to `ready_signal`.
     ///
     /// # Errors
-    /// [`LaunchFault::Exited`] and [`LaunchFault::Late`].
-    pub async fn wait_until_ready(&self, process: &Process, cue: &ReadySignal) -> Result<(), LaunchError> {
+    /// [`LaunchError::Exited`] and [`LaunchError::ReadyTimeout`].
+    pub async fn wait_until_ready(
+        &self,
+        process: &Process,
+        ready_signal: &ReadySignal,
+    ) -> Result<(), LaunchError> {
         tokio::select! {
             biased;
-            // One that says that it is ready and ends has ended.
+            // A process that reports readiness and exits counts as exited.
             exit = process.exited() => Err(LaunchError::Exited(exit)),
-            () = self.readiness.wait_until_ready(cue) => Ok(()),
+            () = self.readiness.wait_until_ready(ready_signal) => Ok(()),
             () = sleep(self.ready_timeout) => {
                 Err(LaunchError::ReadyTimeout { within: self.ready_timeout, stderr: process.stderr() })
             }

@@ -1,31 +1,31 @@
-//! Lines out of an output that comes in pieces, in bounded space. Pure.
+//! Splits an output that comes in pieces into lines, in bounded space.
 
-/// One line, without its end.
+/// A line, without its end.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum OutputLine<'a> {
-    /// This.
+    /// The whole line.
     Complete(&'a [u8]),
-    /// One that is longer than a line may be. It was skipped.
+    /// A line longer than the limit. It was skipped.
     TooLong,
 }
 
-/// Takes an output in pieces and gives its lines.
+/// Splits an output into lines.
 #[derive(Debug)]
 pub(crate) struct LineSplitter {
     bytes_max: usize,
-    /// The line that has not ended yet.
+    /// The beginning of the line that has not ended yet.
     partial_line: Vec<u8>,
-    /// That line is longer than it may be: the rest of it is skipped.
+    /// True if that line is over the limit; its rest is skipped.
     is_skipping: bool,
 }
 
 impl LineSplitter {
-    /// With lines of at most so many bytes.
+    /// Creates a splitter for lines of at most `line_bytes_max` bytes.
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self { bytes_max, partial_line: Vec::new(), is_skipping: false }
     }
 
-    /// Takes the next piece, and hands on each line that ends in it. Empty lines are left out.
+    /// Takes the next piece, and passes on each line that ends in it. Empty lines are left out.
     pub(crate) fn push(&mut self, mut piece: &[u8], mut each: impl FnMut(OutputLine<'_>)) {
         while let Some(end) = piece.iter().position(|byte| *byte == b'\n') {
             self.end_line(&piece[..end], &mut each);
@@ -40,13 +40,13 @@ impl LineSplitter {
         }
     }
 
-    /// Whether the line that has not ended yet is longer already than it may be.
+    /// Returns whether the line that has not ended yet is over the limit already.
     #[cfg(any(feature = "acp", test))]
     pub(crate) fn is_skipping(&self) -> bool {
         self.is_skipping
     }
 
-    /// The output has ended: hands on the last line, if it did not end by itself.
+    /// Ends the output: passes on the last line if it has no end.
     pub(crate) fn finish(mut self, mut each: impl FnMut(OutputLine<'_>)) {
         self.end_line(&[], &mut each);
     }
@@ -58,7 +58,7 @@ impl LineSplitter {
             self.partial_line = Vec::new();
             return each(OutputLine::TooLong);
         }
-        // Most lines come in one piece, and need not be copied.
+        // Most lines come in one piece, and need no copy.
         let line = if self.partial_line.is_empty() {
             rest
         } else {
@@ -78,10 +78,10 @@ mod tests {
     use super::*;
 
     fn lines(bytes_max: usize, pieces: &[&str]) -> Vec<Option<String>> {
-        let mut told = Vec::new();
+        let mut found = Vec::new();
         let mut each = |line: OutputLine<'_>| match line {
-            OutputLine::Complete(line) => told.push(Some(String::from_utf8(line.to_vec()).unwrap())),
-            OutputLine::TooLong => told.push(None),
+            OutputLine::Complete(line) => found.push(Some(String::from_utf8(line.to_vec()).unwrap())),
+            OutputLine::TooLong => found.push(None),
         };
         let mut lines = LineSplitter::new(bytes_max);
         for piece in pieces {
@@ -89,7 +89,7 @@ mod tests {
             assert!(lines.partial_line.len() <= bytes_max);
         }
         lines.finish(&mut each);
-        told
+        found
     }
 
     fn whole(lines: &[&str]) -> Vec<Option<String>> {
@@ -120,8 +120,8 @@ mod tests {
             assert_eq!(lines.is_skipping(), lines.partial_line.is_empty());
             assert!(lines.partial_line.capacity() <= 2000);
         }
-        let mut told = 0;
-        lines.finish(|line| told += usize::from(line == OutputLine::TooLong));
-        assert_eq!(told, 1);
+        let mut skipped = 0;
+        lines.finish(|line| skipped += usize::from(line == OutputLine::TooLong));
+        assert_eq!(skipped, 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Who sees to it that no process outlives the runtime.
+//! Makes sure that no process outlives the runtime.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::path::{Path, PathBuf};
@@ -13,107 +13,111 @@ use tokio::task::JoinSet;
 use super::spec::SpawnError;
 use super::system::{ProcessRegistry, RecoveredOrphans};
 
-/// So many troubles are kept for one who does not listen.
+/// The number of warnings that are kept for a slow receiver.
 const WARNINGS_MAX: usize = 16;
 
-/// Keeps what must not outlive the runtime. One a runtime; cheap to clone.
+/// Manages the processes of one runtime. Cheap to clone.
 ///
-/// When the last clone and the last [`Process`](super::Process) are dropped, or the runtime dies in any other way,
-/// everything that still runs is ended.
+/// All processes are ended when the last clone and the last [`Process`](super::Process) are dropped, and when the
+/// runtime dies in any other way.
 #[derive(Debug, Clone)]
 pub struct ProcessManager(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// Once it has begun.
+    /// Set when the manager has started.
     registry: OnceLock<Arc<ProcessRegistry>>,
-    /// One task a process.
+    /// The tasks, one for each process.
     tasks: Mutex<JoinSet<()>>,
     closing: watch::Sender<bool>,
     warnings: broadcast::Sender<ManagerWarning>,
 }
 
-/// A warden, and what it found.
+/// A started manager, and what it found.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct StartReport {
-    /// The warden.
+    /// The manager.
     pub manager: ProcessManager,
-    /// What a run before had left behind. It has been ended.
+    /// The processes that an earlier run had left. They have been ended.
     pub orphans: Vec<Orphan>,
-    /// How many lines of the record could not be read: what they told of is not known. A copy is set aside as
+    /// The number of unreadable lines in the PID file; the processes in them are not known. A copy is kept as
     /// `processes.damaged`.
     pub damaged_lines: usize,
 }
 
-/// A process of a run before that was still there, or something that it had started.
+/// A process of an earlier run that was still there, or a descendant of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Orphan {
-    /// What it was called.
+    /// The name of the process.
     pub name: String,
-    /// Its id, as recorded.
+    /// The id of the process, as recorded.
     pub pid: u32,
-    /// How many processes were found to be left of it.
+    /// The number of its processes that were found.
     pub processes: usize,
     /// The ids of those that could not be ended.
     pub survivors: Vec<u32>,
 }
 
-/// Something is wrong with the precautions. Processes run on.
+/// A failure of the safeguards. The processes run on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "trouble", rename_all = "snake_case")]
+#[serde(tag = "warning", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ManagerWarning {
-    /// The guardian has ended or does not answer; another is started, and told of everything.
+    /// The watchdog has exited or does not answer. Another is started, with everything to watch.
     WatchdogLost {
-        /// What is known of its end.
-        why: String,
+        /// The reason, as far as it is known.
+        reason: String,
     },
-    /// No guardian can be started. Until one can, nothing new is started, and if the program is killed, what runs is
-    /// ended only at its next start.
+    /// No watchdog can be started. Until one can, nothing new is started. If the program is killed, the processes end
+    /// only at its next start.
     WatchdogUnavailable {
-        /// Why not.
-        why: String,
+        /// The reason.
+        reason: String,
     },
-    /// The record on disk cannot be written. Leftovers of a run that ends now would not be found.
+    /// The PID file cannot be written. Orphans of this run would not be found.
     PidFileFailed {
-        /// Why not.
-        why: String,
+        /// The reason.
+        reason: String,
     },
 }
 
 impl fmt::Display for ManagerWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::WatchdogLost { why } => {
-                write!(f, "the guardian of processes was lost ({why}); another is started")
+            Self::WatchdogLost { reason } => {
+                write!(f, "the watchdog of processes was lost ({reason}); another is started")
             }
-            Self::WatchdogUnavailable { why } => write!(f, "no guardian of processes can be started: {why}"),
-            Self::PidFileFailed { why } => write!(f, "the record of processes cannot be written: {why}"),
+            Self::WatchdogUnavailable { reason } => {
+                write!(f, "no watchdog of processes can be started: {reason}")
+            }
+            Self::PidFileFailed { reason } => {
+                write!(f, "the PID file of processes cannot be written: {reason}")
+            }
         }
     }
 }
 
-/// Why there is no warden.
+/// Says why there is no manager.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Another runtime has the same data folder.
-    #[error("another runtime uses the record of processes already ({})", file.display())]
+    /// Another runtime uses the same data folder.
+    #[error("another runtime uses the PID file of processes already ({})", file.display())]
     InUse {
         /// The lock.
         file: PathBuf,
     },
-    /// The record, or its lock, can be neither read nor made.
-    #[error("the record of processes cannot be used ({}): {source}", file.display())]
+    /// The PID file or its lock cannot be read or created.
+    #[error("the PID file of processes cannot be used ({}): {source}", file.display())]
     Unreadable {
         /// The file.
         file: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// The warden has begun already.
-    #[error("the warden of processes has begun already")]
+    /// The manager has started already.
+    #[error("the process manager has started already")]
     AlreadyStarted,
     /// The system gives no random number.
     #[error("the system gives no random number: {0}")]
@@ -127,20 +131,15 @@ impl Default for ProcessManager {
 }
 
 impl ProcessManager {
-    /// One that has not begun yet: nothing can be started until it has.
+    /// Creates a manager that has not started: until then no process can be started.
     #[must_use]
     pub fn new() -> Self {
-        let troubles = broadcast::Sender::new(WARNINGS_MAX);
-        let (custody, lives) = (OnceLock::new(), Mutex::default());
-        Self(Arc::new(Inner {
-            registry: custody,
-            tasks: lives,
-            closing: watch::Sender::new(false),
-            warnings: troubles,
-        }))
+        let warnings = broadcast::Sender::new(WARNINGS_MAX);
+        let (registry, tasks) = (OnceLock::new(), Mutex::default());
+        Self(Arc::new(Inner { registry, tasks, closing: watch::Sender::new(false), warnings }))
     }
 
-    /// One that has begun; see [`begin`](Self::begin).
+    /// Creates a manager and starts it; see [`start`](Self::start).
     ///
     /// # Errors
     ///
@@ -149,38 +148,39 @@ impl ProcessManager {
         Self::new().start(data_dir).await
     }
 
-    /// Ends what a run before has left behind, as far as the record in the folder tells of it, and begins a record of its
-    /// own. That takes a few seconds where something does not want to end. Without a folder nothing is recorded.
+    /// Ends the orphans that the folder's PID file names, and begins a new PID file.
+    ///
+    /// This takes a few seconds if a process is slow to end. Without a folder nothing is recorded.
     ///
     /// # Errors
     ///
-    /// If another runtime has the record, or it can be neither read nor made; or if this has begun already.
+    /// Another runtime uses the PID file, the file cannot be read or created, or the manager has started already.
     pub async fn start(&self, data_dir: Option<&Path>) -> Result<StartReport, OpenError> {
-        let (custody, found) = ProcessRegistry::open(data_dir, self.0.warnings.clone()).await?;
-        self.0.registry.set(Arc::new(custody)).map_err(|_| OpenError::AlreadyStarted)?;
-        let RecoveredOrphans { orphans: leftovers, damaged_lines } = found;
-        Ok(StartReport { manager: self.clone(), orphans: leftovers, damaged_lines })
+        let (registry, found) = ProcessRegistry::open(data_dir, self.0.warnings.clone()).await?;
+        self.0.registry.set(Arc::new(registry)).map_err(|_| OpenError::AlreadyStarted)?;
+        let RecoveredOrphans { orphans, damaged_lines } = found;
+        Ok(StartReport { manager: self.clone(), orphans, damaged_lines })
     }
 
-    /// What goes wrong with the precautions from now on; at most the last 16 are kept for a reader that is late.
+    /// Subscribes to the failures of the safeguards; at most the last 16 are kept for a slow receiver.
     #[must_use]
     pub fn warnings(&self) -> broadcast::Receiver<ManagerWarning> {
         self.0.warnings.subscribe()
     }
 
-    /// Stops everything that still runs, each process with the grace that it has, and returns when nothing is left.
-    /// Nothing can be started after that.
+    /// Stops every process that still runs, each with its grace, and returns when nothing is left. Nothing can be
+    /// started after that.
     pub async fn close(&self) {
         self.0.closing.send_replace(true);
-        let mut lives = std::mem::take(&mut *self.tasks());
-        while lives.join_next().await.is_some() {}
-        if let Some(custody) = self.0.registry.get() {
-            custody.close().await;
+        let mut tasks = std::mem::take(&mut *self.tasks());
+        while tasks.join_next().await.is_some() {}
+        if let Some(registry) = self.0.registry.get() {
+            registry.close().await;
         }
     }
 
     pub(super) fn registry(&self) -> Result<&Arc<ProcessRegistry>, SpawnError> {
-        let absent = || SpawnError::NoWatchdog("the warden of processes has not begun".to_owned());
+        let absent = || SpawnError::NoWatchdog("the process manager has not started".to_owned());
         self.0.registry.get().ok_or_else(absent)
     }
 
@@ -188,14 +188,14 @@ impl ProcessManager {
         self.0.closing.subscribe()
     }
 
-    /// Has a process's task run until its end.
-    pub(super) fn track(&self, life: impl Future<Output = ()> + Send + 'static) -> Result<(), SpawnError> {
-        let mut lives = self.tasks();
+    /// Runs a process's task to its end.
+    pub(super) fn track(&self, task: impl Future<Output = ()> + Send + 'static) -> Result<(), SpawnError> {
+        let mut tasks = self.tasks();
         if *self.0.closing.borrow() {
             return Err(SpawnError::Stopping);
         }
-        while lives.try_join_next().is_some() {}
-        lives.spawn(life);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
         Ok(())
     }
 

@@ -1,9 +1,9 @@
-//! When a process takes more memory than it may. Pure.
+//! Detects that a process uses too much memory.
 
-/// So many readings in a row have to be above the ceiling: a peak that passes is no reason to restart anything.
+/// The number of consecutive readings above the ceiling: a short peak is no reason for a restart.
 const READINGS_ABOVE_MAX: u32 = 3;
 
-/// A ceiling on the memory of a process and all that it started, read now and then.
+/// A ceiling on the memory of a process and its descendants.
 #[derive(Debug, Clone)]
 pub struct MemoryCeiling {
     bytes_max: u64,
@@ -11,20 +11,20 @@ pub struct MemoryCeiling {
 }
 
 impl MemoryCeiling {
-    /// A ceiling of so many resident bytes.
+    /// Creates a ceiling of `bytes` resident bytes.
     #[must_use]
     pub fn new(bytes_max: u64) -> Self {
         Self { bytes_max, readings_above: 0 }
     }
 
-    /// The ceiling, in bytes.
+    /// Returns the ceiling, in bytes.
     #[must_use]
     pub fn bytes_max(&self) -> u64 {
         self.bytes_max
     }
 
-    /// Takes the next reading, and says whether it is time to do something: it is the third in a row above the ceiling.
-    /// One that could not be had (`None`) says nothing.
+    /// Takes the next reading, and returns true at the third in a row above the ceiling. A failed reading (`None`)
+    /// changes nothing.
     pub fn record_reading(&mut self, resident_bytes: Option<u64>) -> bool {
         let Some(bytes) = resident_bytes else { return false };
         self.readings_above = if bytes > self.bytes_max { self.readings_above + 1 } else { 0 };

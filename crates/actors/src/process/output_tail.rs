@@ -1,26 +1,26 @@
-//! The last lines of an output, in bounded space.
+//! Keeps the last lines of an output, in bounded space.
 
 use std::collections::VecDeque;
 
 use crate::error::printable;
 
-/// So many lines are kept.
+/// The number of lines that are kept.
 const LINES_MAX: usize = 64;
 
-/// So many bytes are kept, in all lines together.
+/// The bytes that are kept, in all lines together.
 const BYTES_MAX: usize = 16 * 1024;
 
-/// What is kept of one line, in bytes. A line that never ends is told of all the same.
+/// The part of a line that is kept, in bytes. A line that never ends counts as well.
 const LINE_BYTES_MAX: usize = 2 * 1024;
 
-/// Takes an output in pieces and keeps its end.
+/// Takes an output in pieces and keeps its last lines.
 #[derive(Debug, Default)]
 pub(super) struct OutputTail {
     lines: VecDeque<String>,
     bytes: usize,
-    /// The line that has not ended yet, up to what is kept of one.
+    /// The line that has not ended yet, up to the limit of a line.
     partial_line: Vec<u8>,
-    /// Something of the open line was left out.
+    /// True if a part of the open line was left out.
     is_partial_cut: bool,
 }
 
@@ -35,7 +35,8 @@ impl OutputTail {
         self.extend(piece);
     }
 
-    /// The last lines, oldest first, the one that has not ended yet included. What could drive a terminal is left out.
+    /// Returns the last lines, oldest first, with the one that has not ended yet. Characters that could drive a
+    /// terminal are left out.
     pub(super) fn lines(&self) -> Vec<String> {
         let open = Some(self.partial_text()).filter(|line| !line.is_empty());
         self.lines.iter().cloned().chain(open).collect()

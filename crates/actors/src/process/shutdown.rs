@@ -1,19 +1,19 @@
-//! How processes are ended: asked to, given time, then killed. Pure.
+//! Plans the end of a group of processes: ask, wait, then kill.
 
 use std::time::Duration;
 
-/// A kill works at once, unless the kernel itself holds a process up. So long each is given.
+/// The time that a killed process gets. A kill works at once, unless the kernel itself holds the process up.
 const KILL_WAIT: Duration = Duration::from_millis(500);
 
-/// So often the rest is looked for and killed: something may have been forked while the last look was on its way.
+/// The interval between kills of the remaining processes: one may have been forked during the last look.
 const KILLS_MAX: u32 = 10;
 
-/// What is to be done next.
+/// The next step of a shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ShutdownStep {
     /// Ask all that are left to end.
     Terminate,
-    /// Wait until none is left, though no longer than until then; then look again.
+    /// Wait until none is left, until this time at most; then look again.
     Wait(Duration),
     /// Kill all that are left.
     Kill,
@@ -23,7 +23,7 @@ pub(super) enum ShutdownStep {
     GiveUp,
 }
 
-/// The course of one ending.
+/// The course of one shutdown.
 #[derive(Debug)]
 pub(super) struct ShutdownSequence {
     grace: Duration,
@@ -36,7 +36,7 @@ enum ShutdownStage {
     Terminating {
         until: Duration,
     },
-    /// `until` is there while there is still something to wait for.
+    /// `until` is set while there is time left to wait.
     Killing {
         times: u32,
         until: Option<Duration>,
@@ -44,13 +44,13 @@ enum ShutdownStage {
 }
 
 impl ShutdownSequence {
-    /// With so long between asking and killing; with none, nothing is asked.
+    /// Creates a shutdown with this time between asking and killing. With none, no process is asked.
     pub(super) fn new(grace: Duration) -> Self {
         Self { grace, stage: ShutdownStage::New }
     }
 
-    /// The next step, where so many are `left` at the time `now`, counted from anywhere. In a hurry there is no grace, or
-    /// no more of it.
+    /// Returns the next step, given the number of processes `left` and the time `now`, from any origin. In a hurry
+    /// there is no grace, or no more of it.
     pub(super) fn next(&mut self, now: Duration, left: usize, in_a_hurry: bool) -> ShutdownStep {
         if left == 0 {
             return ShutdownStep::Done;
@@ -92,36 +92,36 @@ mod tests {
 
     #[test]
     fn process_that_exits_in_grace_is_not_killed() {
-        let mut ending = ShutdownSequence::new(ms(500));
-        assert_eq!(ending.next(ms(1000), 3, false), ShutdownStep::Terminate);
-        assert_eq!(ending.next(ms(1001), 2, false), ShutdownStep::Wait(ms(1500)));
-        assert_eq!(ending.next(ms(1499), 1, false), ShutdownStep::Wait(ms(1500)));
-        assert_eq!(ending.next(ms(1499), 0, false), ShutdownStep::Done);
+        let mut sequence = ShutdownSequence::new(ms(500));
+        assert_eq!(sequence.next(ms(1000), 3, false), ShutdownStep::Terminate);
+        assert_eq!(sequence.next(ms(1001), 2, false), ShutdownStep::Wait(ms(1500)));
+        assert_eq!(sequence.next(ms(1499), 1, false), ShutdownStep::Wait(ms(1500)));
+        assert_eq!(sequence.next(ms(1499), 0, false), ShutdownStep::Done);
     }
 
     #[test]
     fn stubborn_process_is_killed_after_its_grace() {
-        let mut ending = ShutdownSequence::new(ms(500));
-        assert_eq!(ending.next(ms(0), 1, false), ShutdownStep::Terminate);
-        assert_eq!(ending.next(ms(499), 1, false), ShutdownStep::Wait(ms(500)));
-        assert_eq!(ending.next(ms(500), 1, false), ShutdownStep::Kill);
-        assert_eq!(ending.next(ms(500), 1, false), ShutdownStep::Wait(ms(1000)));
-        assert_eq!(ending.next(ms(600), 0, false), ShutdownStep::Done);
+        let mut sequence = ShutdownSequence::new(ms(500));
+        assert_eq!(sequence.next(ms(0), 1, false), ShutdownStep::Terminate);
+        assert_eq!(sequence.next(ms(499), 1, false), ShutdownStep::Wait(ms(500)));
+        assert_eq!(sequence.next(ms(500), 1, false), ShutdownStep::Kill);
+        assert_eq!(sequence.next(ms(500), 1, false), ShutdownStep::Wait(ms(1000)));
+        assert_eq!(sequence.next(ms(600), 0, false), ShutdownStep::Done);
     }
 
     #[test]
     fn hurry_skips_or_ends_the_grace() {
         assert_eq!(ShutdownSequence::new(ms(500)).next(ms(0), 1, true), ShutdownStep::Kill);
         assert_eq!(ShutdownSequence::new(ms(0)).next(ms(0), 1, false), ShutdownStep::Kill);
-        let mut ending = ShutdownSequence::new(ms(500));
-        assert_eq!(ending.next(ms(0), 1, false), ShutdownStep::Terminate);
-        assert_eq!(ending.next(ms(1), 1, true), ShutdownStep::Kill);
+        let mut sequence = ShutdownSequence::new(ms(500));
+        assert_eq!(sequence.next(ms(0), 1, false), ShutdownStep::Terminate);
+        assert_eq!(sequence.next(ms(1), 1, true), ShutdownStep::Kill);
     }
 
     #[test]
     fn unkillable_process_is_given_up_after_kills_max() {
-        let mut ending = ShutdownSequence::new(ms(0));
-        let steps: Vec<ShutdownStep> = (0..100).map(|now| ending.next(ms(now), 1, false)).collect();
+        let mut sequence = ShutdownSequence::new(ms(0));
+        let steps: Vec<ShutdownStep> = (0..100).map(|now| sequence.next(ms(now), 1, false)).collect();
         let kills = steps.iter().filter(|step| **step == ShutdownStep::Kill).count();
         assert_eq!(u32::try_from(kills), Ok(KILLS_MAX));
         assert_eq!(steps.last(), Some(&ShutdownStep::GiveUp));
@@ -129,8 +129,8 @@ mod tests {
 
     #[test]
     fn longest_grace_does_not_overflow() {
-        let mut ending = ShutdownSequence::new(Duration::MAX);
-        assert_eq!(ending.next(ms(1), 1, false), ShutdownStep::Terminate);
-        assert_eq!(ending.next(ms(2), 1, false), ShutdownStep::Wait(Duration::MAX));
+        let mut sequence = ShutdownSequence::new(Duration::MAX);
+        assert_eq!(sequence.next(ms(1), 1, false), ShutdownStep::Terminate);
+        assert_eq!(sequence.next(ms(2), 1, false), ShutdownStep::Wait(Duration::MAX));
     }
 }

@@ -1,4 +1,4 @@
-//! What is to be started.
+//! Describes the process to start.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,27 +7,27 @@ use std::{fmt, io};
 
 use thiserror::Error;
 
-/// The variable in a process's environment that says to whom it belongs, whatever becomes of its group.
+/// The variable in a process's environment that names its owner, even when the process leaves its group.
 pub(super) const MARKER_VARIABLE: &str = "MAINSTAY_PROCESS";
 
-/// What is to be started, and how it is ended.
+/// A process to start, and the way to end it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ProcessSpec {
-    /// What it is called in the record of processes and in logs.
+    /// The name in the PID file and in logs.
     pub name: String,
-    /// The program, then its arguments. A program without a slash is looked for in `PATH`; one with a slash that is
-    /// relative is found from `cwd`.
+    /// The program, then its arguments. A program without a slash is searched in `PATH`; a relative one with a slash
+    /// is found from `cwd`.
     pub command: Vec<String>,
     /// The folder in which it runs; the runtime's own if there is none.
     pub cwd: Option<PathBuf>,
-    /// What is put into its environment, beside the runtime's own.
+    /// Variables that are added to the runtime's environment.
     pub env: BTreeMap<String, String>,
-    /// How long it has between being asked to end and being killed. Zero: it is killed at once.
+    /// The time between the request to end and the kill. Zero kills at once.
     pub grace: Duration,
 }
 
 impl ProcessSpec {
-    /// A command in the runtime's own folder and environment, with 5 s to end in.
+    /// Creates a spec for a command in the runtime's own folder and environment, with a grace of 5 s.
     pub fn new(name: impl Into<String>, command: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self {
             name: name.into(),
@@ -38,7 +38,7 @@ impl ProcessSpec {
         }
     }
 
-    /// Whether it can be started at all: what is found wrong is told before anything runs.
+    /// Checks that the process can start, so that a defect is reported before anything runs.
     pub(super) fn check(&self) -> Result<(), SpawnError> {
         let Some(program) = self.command.first().filter(|program| !program.is_empty()) else {
             return Err(SpawnError::NoCommand);
@@ -58,7 +58,7 @@ impl ProcessSpec {
 
     #[cfg(not(unix))]
     fn find(&self, _: &str) -> Result<(), SpawnError> {
-        // Spawning it tells.
+        // Spawning reports the rest.
         Ok(())
     }
 
@@ -71,7 +71,7 @@ impl ProcessSpec {
             vec![PathBuf::from(program)]
         } else {
             let path = self.env.get("PATH").map(Into::into).or_else(|| std::env::var_os("PATH"));
-            // What a shell looks through where it is not told.
+            // A shell's default if `PATH` is not set.
             let path = path.unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
             let folders = path.as_bytes().split(|byte| *byte == b':');
             folders.map(|folder| Path::new(std::ffi::OsStr::from_bytes(folder)).join(program)).collect()
@@ -111,13 +111,13 @@ fn is_runnable(file: &std::fs::Metadata) -> bool {
     file.is_file() && file.permissions().mode() & 0o111 != 0
 }
 
-/// Whether a shell hands a variable of this name on.
+/// Returns whether a shell passes a variable of this name on.
 fn is_variable_name(name: &str) -> bool {
     let begins = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
     begins && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && name != MARKER_VARIABLE
 }
 
-/// Why a process was not started. Nothing runs after it.
+/// Says why a process was not started. Nothing of it runs.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SpawnError {
@@ -127,13 +127,13 @@ pub enum SpawnError {
     /// There is no such program.
     #[error("there is no program `{program}`: check its name, its place and PATH")]
     NoProgram {
-        /// As the command names it.
+        /// The program, as in the command.
         program: String,
     },
-    /// There is such a file, and it is none that can be run.
+    /// The file exists, but cannot be executed.
     #[error("`{program}` cannot be run: it is no program, or its permission to be run is missing")]
     NotRunnable {
-        /// As the command names it.
+        /// The program, as in the command.
         program: String,
     },
     /// The folder in which it was to run does not exist.
@@ -142,7 +142,7 @@ pub enum SpawnError {
         /// The folder.
         cwd: PathBuf,
     },
-    /// A name in the environment that cannot be handed on.
+    /// A name in the environment cannot be passed on.
     #[error(
         "the environment cannot have `{name}`: a name is letters, digits and `_`, does not begin with a digit, \
          and is not `{MARKER_VARIABLE}`"
@@ -157,10 +157,10 @@ pub enum SpawnError {
     /// The system did not start it.
     #[error("the system did not start it: {0}")]
     Io(#[source] io::Error),
-    /// Nobody is there who would end it if the runtime were killed, so it was not let go.
+    /// No watchdog would end the process if the runtime were killed, so it was not started.
     #[error("it was not started, for nothing would end it if this program were killed: {0}")]
     NoWatchdog(String),
-    /// The runtime is about to end.
+    /// The runtime is stopping.
     #[error("it was not started, for everything is being stopped")]
     Stopping,
 }

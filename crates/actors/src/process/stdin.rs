@@ -1,4 +1,4 @@
-//! The input of a process, which its stop closes whoever holds it.
+//! Implements the stdin of a process, which a stop closes for every holder.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::io;
@@ -9,20 +9,20 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::AsyncWrite;
 use tokio::process::ChildStdin;
 
-/// What a process reads. It ends when this is dropped, and when the process is stopped; to write to it fails after that
-/// as it does where nobody reads any more.
+/// The stdin of a process. It ends when this is dropped and when the process is stopped. Writes then fail as on a
+/// pipe without a reader.
 #[derive(Debug)]
 pub struct ProcessStdin(StdinCloser);
 
-/// The same, for whoever stops the process.
+/// The handle with which a stop closes the stdin.
 #[derive(Debug, Clone)]
 pub(super) struct StdinCloser(Arc<Mutex<PipeState>>);
 
 #[derive(Debug)]
 struct PipeState {
-    /// Until it is closed.
+    /// The pipe, until it is closed.
     stdin: Option<ChildStdin>,
-    /// Whoever waits until more can be written.
+    /// The waker of the task that waits for room in the pipe.
     writer: Option<Waker>,
 }
 
@@ -55,7 +55,7 @@ impl Drop for ProcessStdin {
 }
 
 impl StdinCloser {
-    /// Closes it: whoever reads it comes to its end.
+    /// Closes the pipe, so that its reader gets its end.
     pub(super) fn close(&self) {
         let (stdin, writer) = {
             let mut end = self.state();

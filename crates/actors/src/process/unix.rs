@@ -1,4 +1,4 @@
-//! Processes on unix: groups, signals, a guardian, a record of what runs.
+//! Implements processes on Unix: groups, signals, a watchdog, and a PID file.
 
 mod orphans;
 mod pid_file;
@@ -17,50 +17,49 @@ pub(super) use self::process_group::{ProcessGroup, kill_group, resident_bytes};
 use self::watchdog::Watchdog;
 use super::manager::{ManagerWarning, OpenError, Orphan};
 
-/// What sees to it that nothing outlives the runtime.
+/// The safeguards against processes that outlive the runtime.
 #[derive(Debug)]
 pub(super) struct ProcessRegistry {
     watchdog: Watchdog,
     pid_file: Mutex<PidFile>,
-    /// Says that the system was not restarted since a process was recorded.
+    /// Identifies the boot of the system, in which recorded ids are valid.
     boot_id: String,
-    /// How the marks of all processes of this runtime begin.
+    /// The prefix of the markers of all processes of this runtime.
     marker_prefix: String,
     spawn_count: AtomicU64,
     warnings: broadcast::Sender<ManagerWarning>,
 }
 
-/// What was left by a run before.
+/// The orphans of an earlier run.
 pub(super) struct RecoveredOrphans {
     pub(super) orphans: Vec<Orphan>,
     pub(super) damaged_lines: usize,
 }
 
 impl ProcessRegistry {
-    /// Ends what the record in the folder tells of, and begins a new one.
+    /// Ends the orphans in the folder's PID file, and begins a new one.
     pub(super) async fn open(
         data_dir: Option<&Path>,
-        troubles: broadcast::Sender<ManagerWarning>,
+        warnings: broadcast::Sender<ManagerWarning>,
     ) -> Result<(Self, RecoveredOrphans), OpenError> {
-        let boot = process_table::boot_id();
-        let (record, read) = PidFile::open(data_dir)?;
-        let leftovers = orphans::end_orphans(&read.entries, &boot).await;
-        let prefix = format!("{:032x}-", random_u128()?);
-        let guardian = Watchdog::new(&prefix, troubles.clone());
-        let (record, started) = (Mutex::new(record), AtomicU64::new(0));
-        let custody = Self {
-            watchdog: guardian,
-            pid_file: record,
-            boot_id: boot,
-            marker_prefix: prefix,
-            spawn_count: started,
-            warnings: troubles,
+        let boot_id = process_table::boot_id();
+        let (pid_file, parsed) = PidFile::open(data_dir)?;
+        let orphans = orphans::end_orphans(&parsed.entries, &boot_id).await;
+        let marker_prefix = format!("{:032x}-", random_u128()?);
+        let watchdog = Watchdog::new(&marker_prefix, warnings.clone());
+        let registry = Self {
+            watchdog,
+            pid_file: Mutex::new(pid_file),
+            boot_id,
+            marker_prefix,
+            spawn_count: AtomicU64::new(0),
+            warnings,
         };
-        custody.update_pid_file(|_| {}).await;
-        Ok((custody, RecoveredOrphans { orphans: leftovers, damaged_lines: read.damaged_lines }))
+        registry.update_pid_file(|_| {}).await;
+        Ok((registry, RecoveredOrphans { orphans, damaged_lines: parsed.damaged_lines }))
     }
 
-    /// Lets the guardian go, once nothing is left that it guards, and leaves the record to the next run.
+    /// Ends the watchdog once it has nothing left to watch, and leaves the PID file to the next run.
     pub(super) async fn close(&self) {
         self.watchdog.close().await;
         self.pid_file.lock().await.close();
@@ -72,8 +71,8 @@ impl ProcessRegistry {
 
     async fn update_pid_file(&self, change: impl FnOnce(&mut Vec<PidFileEntry>)) {
         if let Err(error) = self.pid_file.lock().await.update(change).await {
-            // The guardian is there all the same, so nothing is stopped for this.
-            let _ = self.warnings.send(ManagerWarning::PidFileFailed { why: error.to_string() });
+            // The watchdog still works, so this stops nothing.
+            let _ = self.warnings.send(ManagerWarning::PidFileFailed { reason: error.to_string() });
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Processes on Windows: each in a job object, which the system ends when the runtime is gone.
+//! Implements processes on Windows, each in a job object, which the system ends when the runtime is gone.
 //!
-//! So there is no guardian and no record here. There is no request to end either: a process that is to be stopped has
-//! until the end of its grace to see that its input, which was closed, has ended, and is then killed.
+//! So there is no watchdog and no PID file. There is no request to end either. A process that is stopped has until
+//! the end of its grace to notice that its stdin was closed, and is then killed.
 
 use parking_lot::Mutex;
 use std::path::Path;
@@ -15,41 +15,41 @@ use tokio::process::{ChildStdin, Command};
 use tokio::sync::broadcast;
 use tokio::time::sleep;
 
-use super::child::{Grace, Identity, Pipes, Status};
-use super::spec::{MARKER, ProcessSpec, StartFault};
-use super::warden::{Leftover, OpenFault, Trouble};
+use super::child::{Grace, ProcessIdentity, StdioPipes, WaitStatus};
+use super::manager::{ManagerWarning, OpenError, Orphan};
+use super::spec::{MARKER_VARIABLE, ProcessSpec, SpawnError};
 
-/// What sees to it that nothing outlives the runtime: here, the system does.
+/// The safeguards against processes that outlive the runtime: here, the system itself.
 #[derive(Debug)]
-pub(super) struct Custody {
-    prefix: String,
-    started: AtomicU64,
+pub(super) struct ProcessRegistry {
+    marker_prefix: String,
+    spawn_count: AtomicU64,
 }
 
-/// What was left by a run before: nothing.
-pub(super) struct Found {
-    pub(super) leftovers: Vec<Leftover>,
+/// The orphans of an earlier run: none.
+pub(super) struct RecoveredOrphans {
+    pub(super) orphans: Vec<Orphan>,
     pub(super) damaged_lines: usize,
 }
 
-impl Custody {
+impl ProcessRegistry {
     pub(super) async fn open(
         _: Option<&Path>,
-        _: broadcast::Sender<Trouble>,
-    ) -> Result<(Self, Found), OpenFault> {
+        _: broadcast::Sender<ManagerWarning>,
+    ) -> Result<(Self, RecoveredOrphans), OpenError> {
         let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).map_err(|error| OpenFault::Random(error.to_string()))?;
-        let prefix = format!("{:032x}-", u128::from_ne_bytes(bytes));
-        let custody = Self { prefix, started: AtomicU64::new(0) };
-        Ok((custody, Found { leftovers: Vec::new(), damaged_lines: 0 }))
+        getrandom::fill(&mut bytes).map_err(|error| OpenError::Random(error.to_string()))?;
+        let marker_prefix = format!("{:032x}-", u128::from_ne_bytes(bytes));
+        let registry = Self { marker_prefix, spawn_count: AtomicU64::new(0) };
+        Ok((registry, RecoveredOrphans { orphans: Vec::new(), damaged_lines: 0 }))
     }
 
     pub(super) async fn close(&self) {}
 }
 
-/// A process and all that it starts.
+/// A process and its descendants.
 #[derive(Debug)]
-pub(super) struct Body {
+pub(super) struct ProcessGroup {
     /// Locked for moments only.
     job: Mutex<Box<dyn ChildWrapper>>,
     pid: u32,
@@ -57,12 +57,16 @@ pub(super) struct Body {
     grace: Duration,
 }
 
-impl Body {
-    pub(super) fn spawn(spec: &ProcessSpec, custody: &Custody) -> Result<(Self, Pipes), StartFault> {
-        let (program, arguments) = spec.command.split_first().ok_or(StartFault::NoCommand)?;
-        let marker = format!("{}{}", custody.prefix, custody.started.fetch_add(1, Ordering::Relaxed));
+impl ProcessGroup {
+    pub(super) fn spawn(
+        spec: &ProcessSpec,
+        registry: &ProcessRegistry,
+    ) -> Result<(Self, StdioPipes), SpawnError> {
+        let (program, arguments) = spec.command.split_first().ok_or(SpawnError::NoCommand)?;
+        let marker =
+            format!("{}{}", registry.marker_prefix, registry.spawn_count.fetch_add(1, Ordering::Relaxed));
         let mut command = Command::new(program);
-        command.args(arguments).envs(&spec.env).env(MARKER, &marker);
+        command.args(arguments).envs(&spec.env).env(MARKER_VARIABLE, &marker);
         if let Some(cwd) = &spec.cwd {
             command.current_dir(cwd);
         }
@@ -70,11 +74,11 @@ impl Body {
         let mut command = CommandWrap::from(command);
         let mut job =
             command.wrap(KillOnDrop).wrap(JobObject).spawn().map_err(|error| match error.kind() {
-                std::io::ErrorKind::NotFound => StartFault::NoProgram { program: program.clone() },
-                _ => StartFault::Refused(error),
+                std::io::ErrorKind::NotFound => SpawnError::NoProgram { program: program.clone() },
+                _ => SpawnError::Io(error),
             })?;
-        let broken = || StartFault::Refused(std::io::Error::other("it has no id or no pipes"));
-        let pipes = Pipes {
+        let broken = || SpawnError::Io(std::io::Error::other("it has no id or no pipes"));
+        let pipes = StdioPipes {
             stdin: job.stdin().take().ok_or_else(broken)?,
             stdout: job.stdout().take().ok_or_else(broken)?,
             stderr: job.stderr().take().ok_or_else(broken)?,
@@ -83,32 +87,32 @@ impl Body {
         Ok((Self { job: Mutex::new(job), pid, marker, grace: spec.grace }, pipes))
     }
 
-    pub(super) fn identity(&self) -> Identity {
-        Identity { pid: self.pid, started: String::new(), marker: self.marker.clone() }
+    pub(super) fn identity(&self) -> ProcessIdentity {
+        ProcessIdentity { pid: self.pid, started: String::new(), marker: self.marker.clone() }
     }
 
-    pub(super) async fn register(&self, _: &Custody) -> Result<(), StartFault> {
+    pub(super) async fn register(&self, _: &ProcessRegistry) -> Result<(), SpawnError> {
         Ok(())
     }
 
     pub(super) async fn open_gate(&self, _: &mut ChildStdin) {}
 
-    /// Ends when the process itself has.
-    pub(super) async fn ended(&mut self) -> Status {
+    /// Waits for the exit of the process itself.
+    pub(super) async fn wait_for_exit(&mut self) -> WaitStatus {
         let job = self.job.get_mut();
         match job.inner_mut().wait().await {
-            Ok(status) => Status { code: status.code(), signal: None },
-            Err(_) => Status::default(),
+            Ok(status) => WaitStatus { code: status.code(), signal: None },
+            Err(_) => WaitStatus::default(),
         }
     }
 
-    /// Ends the process and all that it started: waits for the grace, then kills.
-    pub(super) async fn end(&self, grace: Grace, in_a_hurry: impl Future<Output = ()>) -> Vec<u32> {
-        if let Grace::AsAgreed = grace {
+    /// Ends the process and its descendants: waits for the grace, then kills.
+    pub(super) async fn shut_down(&self, grace: Grace, in_a_hurry: impl Future<Output = ()>) -> Vec<u32> {
+        if let Grace::Configured = grace {
             let mut in_a_hurry = pin!(in_a_hurry);
             let ended = async {
                 while !self.has_ended() {
-                    sleep(LOOK_INTERVAL).await;
+                    sleep(POLL_INTERVAL).await;
                 }
             };
             tokio::select! {
@@ -117,7 +121,7 @@ impl Body {
                 () = &mut in_a_hurry => {}
             }
         }
-        // A job that is empty needs none.
+        // An empty job needs no kill.
         let _ = self.job.lock().start_kill();
         Vec::new()
     }
@@ -127,16 +131,16 @@ impl Body {
         !matches!(job.inner_mut().try_wait(), Ok(None))
     }
 
-    pub(super) async fn bury(self, _: &Custody, _: &[u32]) {}
+    pub(super) async fn reap(self, _: &ProcessRegistry, _: &[u32]) {}
 }
 
-/// How often a process is looked at that is to end by itself.
-const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// The polling interval for a process's exit.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Its task kills the job as its owner is dropped; nothing can be done from here.
+/// The task kills the job when its owner is dropped; nothing is left to do here.
 pub(super) fn kill_group(_: u32) {}
 
-/// The system does not say without unsafe code.
-pub(super) async fn resident_bytes(_: &Identity) -> Option<u64> {
+/// The system reports it only to unsafe code.
+pub(super) async fn resident_bytes(_: &ProcessIdentity) -> Option<u64> {
     None
 }

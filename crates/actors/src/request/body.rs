@@ -1,4 +1,4 @@
-//! The body of a request: in memory, in a file, or a stream. It is opened anew for each attempt.
+//! Defines the body of a request: in memory, in a file, or a stream. Each attempt opens it again.
 
 mod file;
 mod reader;
@@ -11,7 +11,7 @@ use futures_util::{Stream, StreamExt, stream::BoxStream};
 
 pub use self::reader::{BODY_PART_BYTES_MAX, BodyReader};
 
-/// The body of a request. Cheap to clone; clones of one that can be sent only once share it.
+/// The body of a request. Cheap to clone; clones of a single-use body share it.
 #[derive(Clone)]
 pub struct Body(BodySource);
 
@@ -23,19 +23,19 @@ enum BodySource {
     SingleUse { length: Option<u64>, parts: SingleUse },
 }
 
-/// The parts of a body, as long as they are as it is.
+/// The parts of a body.
 type BodyParts = BoxStream<'static, Result<Bytes, BodyError>>;
 
-/// Parts that are there once; `None` once the connection has asked for the first.
+/// Single-use parts; `None` once the connection has asked for the first.
 type SingleUse = Arc<Mutex<Option<BodyParts>>>;
 
-/// Why a body could not be sent whole. What it says is for a log and may name the file.
+/// Says why a body could not be sent whole. The text is for a log and may name the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
-    /// It cannot be opened, or reading it failed.
+    /// The body cannot be opened, or reading it failed.
     #[error("{0}")]
     Unreadable(String),
-    /// It is longer or shorter than it was to be, or the file was written to meanwhile.
+    /// The length differs from the announced one, or the file was written to meanwhile.
     #[error("{0}")]
     Changed(String),
 }
@@ -47,12 +47,12 @@ impl BodyError {
 }
 
 impl Body {
-    /// The file at `path`, whose length is what it is when an attempt opens it.
+    /// Creates a body from the file at `path`. Each attempt uses the length at its opening.
     pub(super) fn from_file(path: &Path) -> Self {
         Self(BodySource::File(path.into()))
     }
 
-    /// What `open` gives, which is asked anew at each attempt.
+    /// Creates a body from `open`, which is called for each attempt.
     pub(super) fn from_factory<S>(length: Option<u64>, open: impl Fn() -> S + Send + Sync + 'static) -> Self
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
@@ -60,7 +60,7 @@ impl Body {
         Self(BodySource::Factory { length, open: Arc::new(move || to_parts(open())) })
     }
 
-    /// What `stream` gives, which is there once.
+    /// Creates a body from a single-use `stream`.
     pub(super) fn from_stream(
         length: Option<u64>,
         stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
@@ -68,7 +68,7 @@ impl Body {
         Self(BodySource::SingleUse { length, parts: Arc::new(Mutex::new(Some(to_parts(stream)))) })
     }
 
-    /// The whole of it, if it is in memory.
+    /// Returns the whole body, if it is in memory.
     #[must_use]
     pub fn bytes(&self) -> Option<&Bytes> {
         match &self.0 {
@@ -77,7 +77,7 @@ impl Body {
         }
     }
 
-    /// Whether it can be sent only once, and was begun: nothing of it is left for another attempt.
+    /// Returns whether the body is single-use and was begun, so that no other attempt can send it.
     #[must_use]
     pub fn is_spent(&self) -> bool {
         match &self.0 {
@@ -86,16 +86,16 @@ impl Body {
         }
     }
 
-    /// Opens it for one attempt.
+    /// Opens the body for one attempt.
     ///
     /// # Errors
     ///
-    /// [`BodyError`] if there is no such file, if it is no file, or if it cannot be opened.
+    /// [`BodyError`] if the file is missing, is no regular file, or cannot be opened.
     pub async fn open(&self) -> Result<BodyReader, BodyError> {
         match &self.0 {
             BodySource::Bytes(bytes) => Ok(BodyReader::from_bytes(bytes.clone())),
             BodySource::File(path) => {
-                // Boxed, so that requests without a file need not make room for it.
+                // Boxed, so that requests without a file need no room for it.
                 let (length, parts) = Box::pin(file::open(path)).await?;
                 BodyReader::from_parts(Some(length), parts).check_empty().await
             }
@@ -120,7 +120,7 @@ impl From<Bytes> for Body {
 }
 
 impl fmt::Debug for Body {
-    /// Shows what kind of body it is, and nothing of it.
+    /// Shows the kind of body, and nothing of it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             BodySource::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),

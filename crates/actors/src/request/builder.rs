@@ -1,4 +1,4 @@
-//! From what a caller says to a request that is valid and within the limits.
+//! Builds a valid request within the limits from a caller's arguments.
 
 use std::{io, path::Path, sync::LazyLock, time::Duration};
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::error::{Error, Reason, is_credential};
 
-/// Headers that belong to the transport: a caller that set them could break the framing of the connection.
+/// The headers that belong to the transport: a caller that set them could break the connection's framing.
 static FRAMING_HEADERS: LazyLock<[HeaderName; 9]> = LazyLock::new(|| {
     [
         header::HOST,
@@ -28,7 +28,7 @@ static FRAMING_HEADERS: LazyLock<[HeaderName; 9]> = LazyLock::new(|| {
     ]
 });
 
-/// Builds a [`Request`]. The first mistake is kept and told by [`build`](Self::build).
+/// Builds a [`Request`]. It keeps the first mistake, and [`build`](Self::build) returns it.
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct RequestBuilder {
@@ -46,7 +46,7 @@ impl RequestBuilder {
         match parse_header(name, value) {
             Ok((name, value)) if name == IDEMPOTENCY_KEY => self.request.key = IdempotencyKey::Given(value),
             Ok((name, value)) => {
-                // Appending to a map that is full panics inside the map.
+                // Appending to a full map panics inside the map.
                 if self.request.headers.try_append(name, value).is_err() {
                     self.set_error(too_many_headers());
                 }
@@ -56,30 +56,30 @@ impl RequestBuilder {
         self
     }
 
-    /// The body as it is, at most [`REQUEST_BODY_BYTES_MAX`]. The content type is for the caller to set.
+    /// Sets the body, at most [`REQUEST_BODY_BYTES_MAX`]. The caller sets the content type.
     pub fn body(self, body: impl Into<Bytes>) -> Self {
         self.with_body(Body::from(body.into()))
     }
 
-    /// The file at `path` as the body, of any size: each attempt opens it anew and reads it as it is sent, off the
-    /// async threads. The content type is for the caller to set.
+    /// Sets the file at `path` as the body, of any size. Each attempt opens it again and reads it while sending, off
+    /// the async threads. The caller sets the content type.
     ///
-    /// The request ends with [`Reason::BodyUnreadable`] if the file is missing, cannot be read, or is no file; and with
-    /// [`Reason::BodyChanged`] if it is written to while it is sent. In that case the backend sees that the request was
-    /// broken off. A change that leaves length and time of modification as they were is not noticed.
+    /// The request fails with [`Reason::BodyUnreadable`] if the file is missing, cannot be read, or is no regular
+    /// file. It fails with [`Reason::BodyChanged`] if the file is written to while it is sent; the backend then sees
+    /// an aborted request. A change that keeps length and modification time is not noticed.
     pub fn file(self, path: impl AsRef<Path>) -> Self {
         self.with_body(Body::from_file(path.as_ref()))
     }
 
-    /// A stream as the body, of any size: `open` makes a fresh one for each attempt, and each time the same bytes
-    /// must come out. Without a `length` it is sent in chunks.
+    /// Sets a stream as the body, of any size. Each attempt calls `open`, which must yield the same bytes each time.
+    /// Without a `length` it is sent in chunks.
     ///
-    /// What the stream brings is sent in parts of at most [`BODY_PART_BYTES_MAX`](super::BODY_PART_BYTES_MAX), and it
-    /// is asked for no more than the connection takes. The time that it takes to bring a part counts as standing still.
+    /// It is sent in parts of at most [`BODY_PART_BYTES_MAX`](super::BODY_PART_BYTES_MAX), and polled only as fast as
+    /// the connection takes them. Its own delays count as silence.
     ///
-    /// The request ends with [`Reason::BodyUnreadable`] if the stream fails or panics, and with
-    /// [`Reason::BodyChanged`] if it is longer or shorter than `length`; the backend then sees that the request was
-    /// broken off.
+    /// The request fails with [`Reason::BodyUnreadable`] if the stream fails or panics. It fails with
+    /// [`Reason::BodyChanged`] if the stream is longer or shorter than `length`. In both cases the backend sees an
+    /// aborted request.
     pub fn body_stream<S>(self, length: Option<u64>, open: impl Fn() -> S + Send + Sync + 'static) -> Self
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
@@ -87,9 +87,10 @@ impl RequestBuilder {
         self.with_body(Body::from_factory(length, open))
     }
 
-    /// Like [`body_stream`](Self::body_stream), with a stream that is there only once. Once the connection has asked
-    /// for its first part the request cannot be repeated, whatever its method; and a redirect that would need the body
-    /// again is not followed.
+    /// Sets a single-use stream as the body; see [`body_stream`](Self::body_stream).
+    ///
+    /// Once the connection has asked for its first part, the request cannot be repeated, whatever its method. A
+    /// redirect that would need the body again is not followed.
     pub fn body_stream_once(
         self,
         length: Option<u64>,
@@ -103,7 +104,7 @@ impl RequestBuilder {
         self
     }
 
-    /// `value` as a JSON body, with its content type.
+    /// Sets `value` as a JSON body, with its content type.
     pub fn json<T: Serialize + ?Sized>(mut self, value: &T) -> Self {
         match serde_json::to_vec(value) {
             Ok(json) => {
@@ -119,56 +120,56 @@ impl RequestBuilder {
         }
     }
 
-    /// Which lane of the queue it waits in.
+    /// Sets the lane of the queue in which it waits.
     pub fn priority(mut self, priority: Priority) -> Self {
         self.request.priority = priority;
         self
     }
 
-    /// How long one attempt may stand still, instead of the queue's default: until the answer begins, and then
-    /// between any two parts of it. More than zero, at most [`TIMEOUT_MAX`].
+    /// Sets the longest silence within one attempt, instead of the queue's default. It applies until the response
+    /// begins, and then between any two of its parts. More than zero, at most [`TIMEOUT_MAX`].
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.request.timeout = Some(timeout);
         self
     }
 
-    /// How long it may wait in the queue, instead of the queue's default. At most [`TIMEOUT_MAX`].
+    /// Sets the longest wait in the queue, instead of the queue's default. At most [`TIMEOUT_MAX`].
     pub fn wait_timeout(mut self, timeout: Duration) -> Self {
         self.request.wait_timeout = Some(timeout);
         self
     }
 
-    /// How often it may be repeated, instead of the queue's default. At most [`RETRIES_MAX`].
+    /// Sets the number of retries, instead of the queue's default. At most [`RETRIES_MAX`].
     pub fn retries(mut self, retries: u32) -> Self {
         self.request.retries = Some(retries);
         self
     }
 
-    /// The key by which the backend recognises a repeat: visible ASCII, at most [`IDEMPOTENCY_KEY_BYTES_MAX`].
+    /// Sets the key by which the backend recognises a repeat: visible ASCII, at most [`IDEMPOTENCY_KEY_BYTES_MAX`].
     pub fn idempotency_key(self, key: &str) -> Self {
         self.header(IDEMPOTENCY_KEY.as_str(), key)
     }
 
-    /// Asks for a key to be made when the queue accepts the request. Only a backend that honours the key is safe
-    /// from acting twice, so this is never done unasked.
+    /// Has the queue make a key when it accepts the request. Only a backend that honours the key never acts twice, so
+    /// a key is never made unasked.
     pub fn generated_idempotency_key(mut self) -> Self {
         self.request.key = IdempotencyKey::Requested;
         self
     }
 
-    /// Lets it share the attempts and the answer of a request that is the same and that is waiting or under way, if
-    /// that one is shared as well: same path, headers, timeouts and retries. For a GET without a body alone.
+    /// Shares the attempts and the response of an equal request that waits or is under way, if that one is shared as
+    /// well.
     ///
-    /// Each caller keeps an id, a wait and a fate of its own; the request is called off when the last one leaves. The
-    /// answer may have begun before this caller asked: whoever has just changed something should not share. An answer
-    /// that is read as it comes is never shared. Nor is the progress: that of a request which shares another's attempts stays
-    /// where it was.
+    /// Equal requests have the same path, headers, timeouts and retries. Only a GET without a body can be shared.
+    /// Each caller keeps an id, a wait and an outcome of its own; the request is cancelled when the last one leaves.
+    /// The response may have begun before this caller asked, so do not share after a change. A streamed response is
+    /// never shared, and progress is not either.
     pub fn shared(mut self) -> Self {
         self.request.is_shared = true;
         self
     }
 
-    /// The request, if it is valid and within the limits.
+    /// Builds the request, if it is valid and within the limits.
     ///
     /// # Errors
     ///
@@ -187,7 +188,7 @@ impl RequestBuilder {
 }
 
 impl Request {
-    /// The same request with these headers on top; `None` if they are more than a request may carry.
+    /// Returns the same request with these headers added; `None` if they exceed a request's limit.
     pub(crate) fn with_extra_headers(&self, headers: &HeaderMap) -> Option<Self> {
         let mut request = self.clone();
         for (name, value) in headers {

@@ -1,4 +1,4 @@
-//! The name of a request.
+//! Defines the id of a request.
 
 use std::{
     collections::HashMap,
@@ -22,8 +22,8 @@ impl fmt::Display for RequestId {
 /// A map by id.
 pub(crate) type IdMap<T> = HashMap<RequestId, T, BuildHasherDefault<IdHasher>>;
 
-/// Hashes ids. They are counted up here and nobody else chooses them, so they need no protection against collisions that
-/// somebody looks for: to spread them is enough, and several times faster.
+/// Hashes ids. The runtime counts them up, so no one can choose colliding ones, and spreading them suffices. This is
+/// several times faster.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct IdHasher(u64);
 

@@ -1,10 +1,9 @@
-//! Which paths a request may go to.
+//! Checks the path of a request.
 
 use super::REQUEST_PATH_BYTES_MAX;
 use crate::error::{Error, Reason};
 
-/// Refuses a path that could lead anywhere but below the backend's base address, or that a URL parser would read
-/// otherwise than it is written.
+/// Rejects a path that could leave the backend's base address, or that a URL parser would change.
 pub(super) fn check(path: &str) -> Result<(), Error> {
     if path.len() > REQUEST_PATH_BYTES_MAX {
         return Err(Error::new(Reason::RequestTooLarge)
@@ -25,8 +24,8 @@ pub(super) fn check(path: &str) -> Result<(), Error> {
     check_segments(&decoded).map_err(|message| invalid(message, path))
 }
 
-/// The part before the query with its percent codes resolved, as some server may do; `None` where one is broken.
-/// The codes in the query are looked at too.
+/// Returns the part before the query with its percent codes decoded, as some servers do; `None` if a code is broken.
+/// The query's codes are checked too.
 fn decode(path: &str) -> Option<Vec<u8>> {
     let mut bytes = path.bytes();
     let mut decoded = Vec::with_capacity(path.len());

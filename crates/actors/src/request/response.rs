@@ -1,4 +1,4 @@
-//! What the backend answered, for the caller that asked.
+//! Defines the backend's response, as the caller gets it.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::RequestId;
 use crate::error::{Error, Reason, Secrets, body_excerpt};
 
-/// What the backend answered, for the caller that asked.
+/// The backend's response to a request.
 #[derive(Clone)]
 pub struct Response {
     /// The status: 2xx, or 304 to a conditional request.
@@ -18,27 +18,27 @@ pub struct Response {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
-    /// From the moment that the request was accepted to the last byte of the answer, in milliseconds.
+    /// The time from the request's acceptance to the response's last byte, in milliseconds.
     pub ms: u64,
-    /// Whether it came from the cache.
+    /// True if the response came from the cache.
     pub cached: bool,
-    /// How many attempts it took; 0 if it came from the cache.
+    /// The number of attempts; 0 if the response came from the cache.
     pub attempts: u32,
-    /// Whether a redirect led to it: then it is the response of another path than the one that was asked for.
+    /// True if redirects led to it: it is then the response of another path than the requested one.
     pub is_redirected: bool,
     /// The request that it answers.
     pub request_id: RequestId,
-    /// What the request sent and must not be told in an error about its answer.
+    /// The request's secrets, for errors about its response.
     pub secrets: Secrets,
 }
 
 impl Response {
-    /// The body as JSON.
+    /// Parses the body as JSON.
     ///
     /// # Errors
     ///
-    /// [`Reason::BadResponse`] (`SERVER_ERROR`) with the start of the body in `details`, if it is not JSON or not of
-    /// the shape of `T`.
+    /// [`Reason::BadResponse`] (`SERVER_ERROR`) with the start of the body in `details`, if the body is not JSON or
+    /// does not fit `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
         serde_json::from_slice(&self.body).map_err(|cause| {
             Error::new(Reason::BadResponse)
@@ -52,7 +52,7 @@ impl Response {
 }
 
 impl fmt::Debug for Response {
-    /// Leaves out the headers' values and the body: a backend may repeat there what is secret, or say what is.
+    /// Leaves out the headers' values and the body: a backend may put secrets there.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Response")
             .field("status", &self.status)

@@ -7,7 +7,7 @@ fn build_error(builder: RequestBuilder) -> Error {
     let error = builder.build().unwrap_err();
     assert_eq!(error.code, Code::InvalidInput);
     assert!(!error.retryable);
-    // A rule's own words, not the fallback of the table.
+    // The rule's own message, not the table's fallback.
     assert_ne!(error.message, error.reason.message());
     assert_message_helps(&error.message);
     error

@@ -1,13 +1,13 @@
-//! The real transport: HTTP/1.1 over reqwest.
+//! Implements the real transport: HTTP/1.1 over reqwest.
 //!
-//! - `outgoing` sends a request and waits for the answer to begin, `incoming` reads the answer
-//! - `upload` knows whether a request has left
-//! - `failure` reads reqwest's errors, `redirect` decides where a redirect leads
-//! - `doubt` knows whether a kept connection may be one that is about to be closed
+//! - `send` sends a request and waits for the response to begin, `receive` reads the response
+//! - `upload` tracks whether a request has left
+//! - `error` maps reqwest's errors, `redirect` decides about redirects
+//! - `stale_pool` tracks whether kept connections may be about to be closed
 //!
-//! One attempt sends the request once. It goes on to another address of the backend's own origin only where an answer
-//! redirects it there. It never sends again what failed, not even over a kept connection that the server had closed
-//! meanwhile: the failure says so (`is_on_kept_connection`), and `queue::retry` decides.
+//! One attempt sends the request once. Only a redirect within the backend's own origin makes it send again. It never
+//! repeats a failed send, not even over a kept connection that the server had closed meanwhile. The failure says so
+//! (`is_on_kept_connection`), and `queue::retry` decides.
 
 mod error;
 mod receive;
@@ -46,36 +46,36 @@ use crate::{
     request::{Body, Request},
 };
 
-/// How long an unused connection is kept. Common servers (uvicorn, Node) close theirs after 5 s: letting go before
-/// they do keeps a request from being written into a connection that is just being closed.
+/// The time for which an unused connection is kept. Common servers (uvicorn, Node) close theirs after 5 s. Closing
+/// earlier avoids a request on a connection that the server is about to close.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The most unused connections that are kept, if nothing else is said.
+/// The default number of unused connections that are kept.
 const POOL_IDLE_MAX: usize = 8;
 
-/// What an [`HttpTransport`] is made from.
+/// The settings of an [`HttpTransport`].
 #[derive(Clone)]
 pub struct HttpSettings {
     /// The backend's base address: `http` or `https`, without credentials, query or fragment.
     pub base_url: String,
     /// Headers for every request; those of the request itself win.
     pub headers: HeaderMap,
-    /// A token that goes along as `Authorization: Bearer …`, unless the request brings its own.
+    /// A token that is sent as `Authorization: Bearer …`, unless the request has its own.
     pub bearer_token: Option<String>,
-    /// How long a connection may take to be made, proxy and TLS included.
+    /// The time limit for making a connection, proxy and TLS included.
     pub connect_timeout: Duration,
-    /// The way to the backend.
+    /// The route to the backend.
     pub route: Route,
-    /// The most unused connections that are kept, each for 4 s. At least as many as requests may be under way at once:
-    /// with fewer, every burst closes some that the next one has to make again.
+    /// The number of unused connections that are kept, each for 4 s. It should be at least the number of concurrent
+    /// requests: with fewer, every burst closes connections that the next one has to make again.
     pub idle_connections_max: usize,
-    /// The largest answer that is read as a whole. One that is read as it comes has no limit.
+    /// The largest response that is collected, in bytes. A streamed response has no limit.
     pub response_bytes_max: usize,
 }
 
 impl HttpSettings {
-    /// Settings for the backend at `base_url`: straight there, 10 s to connect, 8 connections kept, answers of at most
-    /// 16 MiB.
+    /// Returns settings for the backend at `base_url`: direct, 10 s to connect, 8 connections kept, responses of at
+    /// most 16 MiB.
     #[must_use]
     pub fn new(base_url: impl Into<String>) -> Self {
         Self {
@@ -105,7 +105,7 @@ impl fmt::Debug for HttpSettings {
     }
 }
 
-/// How many answers came over connections that may still be kept: at most so many kept ones can be stale.
+/// Counts responses over connections that may still be kept: at most that many kept ones can be stale.
 #[derive(Debug, Clone)]
 struct PoolUse {
     count: Arc<AtomicUsize>,
@@ -117,7 +117,7 @@ impl PoolUse {
         Self { count: Arc::default(), max }
     }
 
-    /// An answer came to its end.
+    /// Counts a response that came to its end.
     fn record_return(&self) {
         let add = |kept: usize| Some((kept + 1).min(self.max));
         // The closure never declines.
@@ -131,35 +131,35 @@ impl PoolUse {
     }
 }
 
-/// [`Transport`] over HTTP/1.1.
+/// Implements [`Transport`] over HTTP/1.1.
 ///
 /// Headers that hold credentials never leave the origin of the base address.
 pub struct HttpTransport {
     base: Url,
-    /// The base's own path, without a slash at its end: what paths go behind.
+    /// The base's own path, without a slash at its end: the prefix of all paths.
     path_prefix: String,
     /// Keeps connections for the next request.
     pooled_client: Client,
     /// Makes a connection for each request, and keeps none.
     unpooled_client: Client,
     pool_use: PoolUse,
-    /// Kept connections may be closed after a server's failure.
+    /// Tracks kept connections that may be closed after a server's failure.
     after_failure: StaleConnectionGuard,
-    /// Kept connections were closed without a word.
+    /// Tracks kept connections that were closed without notice.
     after_break: StaleConnectionGuard,
     response_bytes_max: usize,
-    /// Whether it is a proxy that the connections are made to, which hands the requests on.
+    /// True if connections are made to a proxy that forwards requests.
     is_proxy_forwarding: bool,
     secrets: Secrets,
 }
 
 impl HttpTransport {
-    /// A transport to one backend. Connects to nothing yet.
+    /// Creates a transport to one backend. It connects to nothing yet.
     ///
     /// # Errors
     ///
-    /// [`Reason::InvalidConfig`] if the address or the token cannot be used, [`Reason::Internal`] if TLS cannot be
-    /// set up on this computer.
+    /// [`Reason::InvalidConfig`] if the address or the token is not valid, [`Reason::Internal`] if TLS cannot be set
+    /// up on this computer.
     pub fn new(settings: &HttpSettings) -> Result<Self, Error> {
         let base = parse_base_url(&settings.base_url)?;
         let headers = default_headers(settings)?;
@@ -184,10 +184,10 @@ impl HttpTransport {
         })
     }
 
-    /// Sends the request, to where it is redirected too, and waits for the final answer to begin.
+    /// Sends the request, follows its redirects, and waits for the final response to begin.
     async fn exchange(&self, request: &Request, idle: Duration) -> Result<ResponseReader, TransportError> {
         let exchanged = self.follow_redirects(request, idle).await;
-        if exchanged.as_ref().is_ok_and(|incoming| incoming.status().is_server_error()) {
+        if exchanged.as_ref().is_ok_and(|response| response.status().is_server_error()) {
             self.after_failure.mark(Instant::now());
         }
         if self.is_proxy_forwarding { error::attribute_to_proxy(exchanged) } else { exchanged }
@@ -198,22 +198,27 @@ impl HttpTransport {
         request: &Request,
         idle: Duration,
     ) -> Result<ResponseReader, TransportError> {
-        let mut hop = self.first_request(request);
+        let mut outbound = self.first_request(request);
         for redirects in 0..=REDIRECTS_MAX {
-            let incoming = self
-                .begin(request, &hop, redirects, idle)
+            let response = self
+                .begin(request, &outbound, redirects, idle)
                 .await
                 .map_err(|failure| after(redirects, failure))?;
-            let next = redirect::next_request(&hop.method, &hop.url, incoming.status(), incoming.headers());
+            let next = redirect::next_request(
+                &outbound.method,
+                &outbound.url,
+                response.status(),
+                response.headers(),
+            );
             match next {
                 Some(next) if redirects < REDIRECTS_MAX => {
-                    let keeps_body = hop.keeps_body && next.keeps_body;
+                    let keeps_body = outbound.keeps_body && next.keeps_body;
                     if keeps_body && is_spent(request) {
-                        return Ok(incoming.with_redirects(redirects));
+                        return Ok(response.with_redirects(redirects));
                     }
-                    hop = OutboundRequest { keeps_body, ..next };
+                    outbound = OutboundRequest { keeps_body, ..next };
                 }
-                _ => return Ok(incoming.with_redirects(redirects)),
+                _ => return Ok(response.with_redirects(redirects)),
             }
         }
         // The last round above always returns.
@@ -232,37 +237,37 @@ impl HttpTransport {
         OutboundRequest { method: request.method().clone(), url, keeps_body: true }
     }
 
-    /// Sends the request once and waits for the answer to begin.
+    /// Sends the request once and waits for the response to begin.
     async fn begin(
         &self,
         request: &Request,
-        hop: &OutboundRequest,
+        outbound: &OutboundRequest,
         redirects: usize,
         idle: Duration,
     ) -> Result<ResponseReader, TransportError> {
-        if self.needs_fresh_connection(request, hop, redirects, Instant::now()) {
+        if self.needs_fresh_connection(request, outbound, redirects, Instant::now()) {
             // Boxed, so that every other attempt need not make room for it.
-            return Box::pin(send(&self.unpooled_client, request, hop, idle)).await;
+            return Box::pin(send(&self.unpooled_client, request, outbound, idle)).await;
         }
-        match send(&self.pooled_client, request, hop, idle).await {
-            Ok(incoming) => Ok(incoming.leaving(self.pool_use.clone())),
+        match send(&self.pooled_client, request, outbound, idle).await {
+            Ok(response) => Ok(response.leaving(self.pool_use.clone())),
             Err(failure) => Err(self.blame_connection(failure)),
         }
     }
 
-    /// Returns whether a kept connection is not good enough.
+    /// Returns whether the request needs a new connection.
     ///
-    /// After one broke, the others of that time may be closed as well, and a repeat must not meet them one by one.
-    /// After a server's failure, what has no second chance (an unsafe method, no retries) avoids them. So does what
-    /// follows a redirect of a request that must not be repeated: it cannot be brought about again.
+    /// After one kept connection broke, others of that time may be closed as well, and a repeat must not meet them
+    /// one by one. After a server's failure, a request without a second chance (an unsafe method, no retries) avoids
+    /// them. So does a request after a redirect if it must not be repeated.
     fn needs_fresh_connection(
         &self,
         request: &Request,
-        hop: &OutboundRequest,
+        outbound: &OutboundRequest,
         redirects: usize,
         now: Instant,
     ) -> bool {
-        let has_one_chance = !hop.method.is_safe() || request.retries() == Some(0);
+        let has_one_chance = !outbound.method.is_safe() || request.retries() == Some(0);
         self.after_break.is_active(now)
             || (has_one_chance && self.after_failure.is_active(now))
             || (redirects > 0 && !request.is_repeatable())
@@ -270,8 +275,8 @@ impl HttpTransport {
 
     /// Marks a failure that may be due to a kept connection which the server had closed.
     ///
-    /// Each answer that left a connection behind explains one failure, so a backend that breaks every connection is not
-    /// excused.
+    /// Each response that left a connection behind explains one failure, so a backend that breaks every connection is
+    /// not excused.
     fn blame_connection(&self, failure: TransportError) -> TransportError {
         let is_on_kept_connection = failure.kind == FailureKind::Reset && self.pool_use.take_one();
         if is_on_kept_connection {
@@ -288,8 +293,8 @@ impl Transport for HttpTransport {
         timeout: Duration,
     ) -> BoxFuture<'a, Result<FullResponse, TransportError>> {
         Box::pin(async move {
-            let mut incoming = self.exchange(request, timeout).await?;
-            incoming.whole(self.response_bytes_max, request.progress_sender()).await
+            let mut response = self.exchange(request, timeout).await?;
+            response.whole(self.response_bytes_max, request.progress_sender()).await
         })
     }
 
@@ -312,12 +317,12 @@ impl fmt::Debug for HttpTransport {
     }
 }
 
-/// Whether the request has a body of which nothing is left, so that it cannot be sent again.
+/// Returns whether the request has a spent body, so that it cannot be sent again.
 fn is_spent(request: &Request) -> bool {
     request.body().is_some_and(Body::is_spent)
 }
 
-/// A failure after `redirects` answers that pointed elsewhere: the server did receive the request by then.
+/// Marks a failure after `redirects` redirects: the server received the request by then.
 fn after(redirects: usize, mut failure: TransportError) -> TransportError {
     if redirects > 0 {
         failure.progress = failure.progress.max(SendProgress::MaybeSent);
@@ -359,7 +364,7 @@ fn default_headers(settings: &HttpSettings) -> Result<HeaderMap, Error> {
     Ok(headers)
 }
 
-/// What goes out with every request and must not be told: the token, the headers, and what the proxy is told.
+/// Returns the secrets that every request sends: the token, the headers, and the proxy's credentials.
 fn configured_secrets(settings: &HttpSettings, headers: &HeaderMap) -> Secrets {
     let of_proxy = settings.route.proxy.iter().flat_map(Proxy::secrets).cloned();
     Secrets::from_texts(settings.bearer_token.clone().into_iter().chain(of_proxy))
@@ -380,14 +385,14 @@ fn build_client(
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .pool_max_idle_per_host(idle_max)
         .tls_backend_preconfigured(tls.clone())
-        // Both are decided here instead, where it is known what may be sent twice.
+        // The transport decides both itself, since it knows what may be sent twice.
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never());
     let builder = match &settings.route.proxy {
         Some(proxy) => {
             builder.proxy(proxy.to_reqwest().map_err(|error| setup_error(error::describe(error)))?)
         }
-        // The route has been decided already.
+        // The route's proxy was chosen already.
         None => builder.no_proxy(),
     };
     builder.build().map_err(|error| setup_error(error::describe(error)))

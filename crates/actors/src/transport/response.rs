@@ -1,4 +1,4 @@
-//! What came back over the wire: whole, or as it comes.
+//! Defines the transport's response: whole, or as a stream.
 
 use std::{
     fmt,
@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::{TransportError, debug_head};
 
-/// What came back over the wire.
+/// A whole response of the transport.
 #[derive(Clone, PartialEq, Eq)]
 pub struct FullResponse {
     /// The final status, whatever it is.
@@ -21,42 +21,44 @@ pub struct FullResponse {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
-    /// Whether a redirect led to it: then it is the answer of another path than the one that was asked for.
+    /// True if redirects led to it: it is then the response of another path than the requested one.
     pub is_redirected: bool,
 }
 
-/// An answer that has begun. Dropping it ends the attempt and closes its connection.
+/// A response that has begun. Dropping it ends the attempt and closes its connection.
 pub struct StreamingResponse {
     /// The final status, whatever it is.
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
-    /// How long the body will be, in bytes, if the backend says so.
+    /// The length of the body in bytes, if the backend announces it.
     pub length: Option<u64>,
-    /// Whether the body says where it ends, by its length or in chunks. Where it does not, it ends with the connection.
+    /// True if the body announces its end, by its length or in chunks. Otherwise it ends with the connection.
     pub is_end_marked: bool,
-    /// The body, as it comes.
+    /// The body, as a stream.
     pub body: ResponseBody,
 }
 
 impl fmt::Debug for FullResponse {
     /// Leaves out the headers' values and the body.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug_head(f, "Answer", self.status, &self.headers).field("body_bytes", &self.body.len()).finish()
+        debug_head(f, "FullResponse", self.status, &self.headers)
+            .field("body_bytes", &self.body.len())
+            .finish()
     }
 }
 
 impl fmt::Debug for StreamingResponse {
     /// Leaves out the headers' values and the body.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = debug_head(f, "OpenAnswer", self.status, &self.headers);
-        shown.field("length", &self.length).field("body", &self.body).finish()
+        let mut debug = debug_head(f, "StreamingResponse", self.status, &self.headers);
+        debug.field("length", &self.length).field("body", &self.body).finish()
     }
 }
 
 impl From<FullResponse> for StreamingResponse {
-    fn from(answer: FullResponse) -> Self {
-        let FullResponse { status, headers, body, .. } = answer;
+    fn from(response: FullResponse) -> Self {
+        let FullResponse { status, headers, body, .. } = response;
         Self {
             status,
             headers,
@@ -67,8 +69,9 @@ impl From<FullResponse> for StreamingResponse {
     }
 }
 
-/// The body of an answer, as it comes: a stream of parts. It ends after the last part, or with an error. One that was
-/// cut off never looks whole, but where nothing marks the end ([`OpenAnswer::is_end_marked`]).
+/// The body of a response: a stream of parts. It ends after the last part, or with an error.
+///
+/// A truncated body never looks whole, unless nothing marks its end ([`StreamingResponse::is_end_marked`]).
 pub struct ResponseBody(ResponseParts);
 
 enum ResponseParts {
@@ -78,14 +81,14 @@ enum ResponseParts {
 }
 
 impl ResponseBody {
-    /// A body that comes in these parts. What comes after an error is not asked for.
+    /// Creates a body from these parts. It is not polled after an error.
     pub fn new(parts: impl Stream<Item = Result<Bytes, TransportError>> + Send + 'static) -> Self {
         Self(ResponseParts::Streaming(parts.boxed()))
     }
 }
 
 impl From<Bytes> for ResponseBody {
-    /// A body that is there already.
+    /// Creates a body from bytes in memory.
     fn from(body: Bytes) -> Self {
         Self(ResponseParts::Whole(body))
     }
@@ -110,12 +113,12 @@ impl Stream for ResponseBody {
 impl fmt::Debug for ResponseBody {
     /// Shows nothing of the body.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let said = match &self.0 {
+        let state = match &self.0 {
             ResponseParts::Whole(body) => return write!(f, "{} bytes", body.len()),
             ResponseParts::Streaming(_) => "coming",
             ResponseParts::Ended => "ended",
         };
-        f.write_str(said)
+        f.write_str(state)
     }
 }
 
@@ -141,7 +144,10 @@ mod tests {
     #[test]
     fn body_ends_after_an_error() {
         let broken = TransportError::new(FailureKind::BodyReset, SendProgress::Answered, "gone");
-        let coming = stream::iter([Err(broken), Ok(Bytes::from_static(b"late"))]);
-        assert_eq!(parts(ResponseBody::new(coming)), [Some(Err(FailureKind::BodyReset)), None, None]);
+        let parts_after_error = stream::iter([Err(broken), Ok(Bytes::from_static(b"late"))]);
+        assert_eq!(
+            parts(ResponseBody::new(parts_after_error)),
+            [Some(Err(FailureKind::BodyReset)), None, None]
+        );
     }
 }

@@ -300,7 +300,7 @@ async fn start_without_acp_fails_and_leaves_nothing_running() {
         };
         let why = run(shell("echo no key >&2; exit 4"), long).await;
         assert!(
-            why.log_text().contains("it exited with code 4; its last words on stderr: no key"),
+            why.log_text().contains("it exited with code 4; its last lines on stderr: no key"),
             "{why:?}"
         );
         let words = "echo refused: $KEY at https://me:pass@host/a?b=c >&2; exit 4";
@@ -316,7 +316,7 @@ async fn start_without_acp_fails_and_leaves_nothing_running() {
         );
         assert_eq!(why.reason, Reason::AgentFailed);
         let why = run(shell("echo thinking >&2; sleep 1000"), short).await;
-        assert!(why.log_text().contains("within 300ms; its last words on stderr: thinking"), "{why:?}");
+        assert!(why.log_text().contains("within 300ms; its last lines on stderr: thinking"), "{why:?}");
         let why = run(vec!["mainstay-has-no-such-program".to_owned()], long).await;
         assert!(why.log_text().contains("there is no program"), "{why:?}");
         let why =

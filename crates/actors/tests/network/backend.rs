@@ -1,4 +1,4 @@
-//! A backend that answers requests and opens WebSockets, and keeps the heads that it was sent.
+//! Runs a backend that answers requests and opens WebSockets, and keeps the heads that it received.
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::{io::AsyncWriteExt, sync::mpsc};
@@ -16,12 +16,12 @@ pub(crate) struct TestBackend {
 }
 
 impl TestBackend {
-    /// Over TLS where there is an acceptor.
+    /// Starts the backend, over TLS if there is an acceptor.
     pub(crate) async fn start(tls: Option<TlsAcceptor>) -> Self {
         Self::with_status(tls, None).await
     }
 
-    /// With this status for whatever is asked, where there is one.
+    /// Starts the backend; it answers everything with this status, if there is one.
     pub(crate) async fn with_status(tls: Option<TlsAcceptor>, status: Option<u16>) -> Self {
         let (sender, heads) = mpsc::channel(64);
         let server = TestServer::start(tls, move |stream| serve(stream, sender.clone(), status)).await;
@@ -32,7 +32,7 @@ impl TestBackend {
         self.server.address.port()
     }
 
-    /// The head of the next request or handshake.
+    /// Returns the head of the next request or handshake.
     pub(crate) async fn next_head(&mut self) -> String {
         self.heads.recv().await.unwrap()
     }

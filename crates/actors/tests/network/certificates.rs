@@ -1,4 +1,4 @@
-//! A private authority that nobody trusts by nature, and what it signs.
+//! Creates a private authority that no platform trusts, and certificates of it.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ impl TestAuthority {
         self.0.pem()
     }
 
-    /// A server that shows a certificate of this authority for `name`.
+    /// Returns an acceptor with a certificate of this authority for `name`.
     pub(crate) fn acceptor(&self, name: &str) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let certificate =

@@ -1,4 +1,4 @@
-//! The two clients, on one route.
+//! Runs the two clients on one route.
 
 use std::time::Duration;
 
@@ -19,11 +19,11 @@ use mainstay_actors::{
 
 use crate::certificates::TestAuthority;
 
-/// Against hanging alone.
+/// A guard against hanging, never reached.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 const LIMITS: SocketLimits = SocketLimits { message_max_bytes: 1024 };
 
-/// One way to one backend, for both clients.
+/// One route to one backend, for both clients.
 #[derive(Clone)]
 pub(crate) struct TestRoute {
     pub(crate) base: String,
@@ -32,7 +32,7 @@ pub(crate) struct TestRoute {
 }
 
 impl TestRoute {
-    /// Straight to the backend at `base`; only the platform is trusted, and whoever was given.
+    /// Connects directly to the backend at `base`, and trusts the platform and the given authorities.
     pub(crate) fn new(base: impl Into<String>) -> Self {
         let route = Route { proxy_timeout: LONG, ..Route::default() };
         Self { base: base.into(), route, connect_timeout: LONG }
@@ -64,7 +64,7 @@ impl TestRoute {
         HttpTransport::new(&settings).unwrap()
     }
 
-    /// One request.
+    /// Sends one request.
     pub(crate) async fn send_request(&self) -> Result<FullResponse, TransportError> {
         self.transport().send(&Request::get("/thing").build().unwrap(), LONG).await
     }
@@ -74,14 +74,14 @@ impl TestRoute {
         target.with_bearer("sesame").unwrap().with_header("x-api-key", "open").unwrap()
     }
 
-    /// One WebSocket.
+    /// Opens one WebSocket.
     pub(crate) async fn dial(
         &self,
     ) -> Result<(SocketWriter<BoxedStream>, SocketReader<BoxedStream>), ConnectionError> {
         dial(&self.target(), LIMITS).await
     }
 
-    /// Both clients get through to a backend that says hello.
+    /// Checks that both clients reach the backend.
     pub(crate) async fn assert_connects(&self) {
         let answer = self.send_request().await.unwrap();
         assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"hello"[..]), "{}", self.base);
@@ -89,7 +89,7 @@ impl TestRoute {
         assert_eq!(reader.read().await, Ok(SocketFrame::Text("hello".into())), "{}", self.base);
     }
 
-    /// Both clients fail, and neither says what must not be said.
+    /// Checks that both clients fail, and that neither error shows a secret.
     pub(crate) async fn assert_fails(&self) -> (TransportError, ConnectionError) {
         let (failure, fault) = (self.send_request().await.unwrap_err(), self.dial().await.unwrap_err());
         for shown in [format!("{failure:?}"), format!("{fault:?}")] {

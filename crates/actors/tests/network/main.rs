@@ -1,5 +1,5 @@
-//! How the backend is reached, over HTTP and WebSocket alike: against servers with certificates of a private authority,
-//! and through HTTP and SOCKS5 proxies, all on the loopback.
+//! Reaches the backend over HTTP and WebSocket: with certificates of a private authority, and through HTTP and SOCKS5
+//! proxies, all on the loopback.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Proxies that lead to one backend, whatever name they are asked for.
+//! Runs proxies that lead to one backend, whatever name they are asked for.
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
@@ -14,14 +14,14 @@ pub(crate) struct TestProxy {
     requests: mpsc::Receiver<String>,
 }
 
-/// What a proxy does with whoever is welcome.
+/// The proxy's treatment of an accepted client.
 #[derive(Clone)]
 pub(crate) enum ProxyBehaviour {
     /// It leads to the backend at this port of the loopback.
     ForwardTo(u16),
-    /// HTTP: it answers with this. SOCKS: with this, once it has been told where to.
+    /// HTTP: it answers with this. SOCKS: it replies with this to the target.
     Respond(Vec<u8>),
-    /// It says nothing, ever.
+    /// It never answers.
     Hold,
 }
 
@@ -36,7 +36,7 @@ impl ProxyBehaviour {
 }
 
 impl TestProxy {
-    /// Speaks HTTP. Who does not bring `authorization`, where there is one, gets a 407.
+    /// Starts an HTTP proxy. It answers 407 to clients without the `authorization`, if one is set.
     pub(crate) async fn serve_http(
         tls: Option<TlsAcceptor>,
         authorization: Option<&'static str>,
@@ -47,7 +47,7 @@ impl TestProxy {
         Self { server: TestServer::start(tls, serve).await, requests: asked }
     }
 
-    /// Speaks SOCKS5. Takes this user and password alone, where there are any.
+    /// Starts a SOCKS5 proxy. It accepts only this user and password, if they are set.
     pub(crate) async fn serve_socks(
         user: Option<(&'static str, &'static str)>,
         conduct: ProxyBehaviour,
@@ -61,12 +61,12 @@ impl TestProxy {
         self.server.address.port()
     }
 
-    /// What it was asked next: HTTP's head, or the place that SOCKS named.
+    /// Returns the next target that a client asked for: HTTP's head, or the address that SOCKS named.
     pub(crate) async fn next_request(&mut self) -> String {
         self.requests.recv().await.unwrap()
     }
 
-    /// Whether it was asked for nothing that was not yet taken.
+    /// Returns whether no client asked for another target.
     pub(crate) fn is_idle(&mut self) -> bool {
         self.requests.try_recv().is_err()
     }
@@ -91,7 +91,7 @@ async fn http(
     };
     let mut backend = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
     if head.starts_with("CONNECT ") {
-        // As old proxies say it.
+        // As old proxies write it.
         stream.write_all(b"HTTP/1.0 200 Connection established\r\n\r\n").await.ok()?;
     } else {
         backend.write_all(to_origin_form(&head).as_bytes()).await.ok()?;
@@ -99,7 +99,7 @@ async fn http(
     copy_bidirectional(&mut stream, &mut backend).await.ok().map(drop)
 }
 
-/// The head as a backend gets it: a path in place of the whole address, and nothing that was for the proxy.
+/// Returns the head as a backend gets it: with a path instead of the whole address, and without the proxy's headers.
 fn to_origin_form(head: &str) -> String {
     let (method, rest) = head.split_once(" http://").unwrap();
     let path = &rest[rest.find('/').unwrap()..];

@@ -1,4 +1,4 @@
-//! What the servers of these tests have in common: each connection is a task, and dropping the server ends them all.
+//! Shares the base of these tests' servers: each connection is a task, and dropping the server ends them all.
 
 use std::{future::Future, net::SocketAddr};
 
@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// A connection, over TLS or not.
+/// A connection, with TLS or without.
 pub(crate) trait IoStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> IoStream for S {}
@@ -21,7 +21,7 @@ pub(crate) struct TestServer {
 }
 
 impl TestServer {
-    /// Hands every connection to `serve`, over TLS where `tls` says so.
+    /// Passes every connection to `serve`, over TLS if there is an acceptor.
     pub(crate) async fn start<F>(
         tls: Option<TlsAcceptor>,
         serve: impl Fn(Box<dyn IoStream>) -> F + Clone + Send + 'static,
@@ -56,7 +56,7 @@ async fn accept_stream(socket: TcpStream, tls: Option<TlsAcceptor>) -> Option<Bo
     }
 }
 
-/// Reads a head; `None` where the peer hangs up before its end.
+/// Reads a head; `None` if the peer hangs up before its end.
 pub(crate) async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -65,7 +65,7 @@ pub(crate) async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> Option<S
     String::from_utf8(head).ok()
 }
 
-/// The value of a header of a head.
+/// Returns the value of a header in a head.
 pub(crate) fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
     let lines = head.lines().filter_map(|line| line.split_once(": "));
     lines.into_iter().find_map(|(key, value)| key.eq_ignore_ascii_case(name).then_some(value))

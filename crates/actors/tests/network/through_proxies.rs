@@ -1,4 +1,4 @@
-//! Through proxies. The backend's name resolves nowhere but at a proxy, so what arrives has come through it.
+//! Tests routes through proxies. Only the proxies resolve the backend's name, so what arrives came through them.
 
 use std::{pin::pin, time::Duration};
 
@@ -21,20 +21,20 @@ use crate::{
 const NAME: &str = "backend.test";
 /// `user:hush`.
 const BASIC_CREDENTIALS: &str = "Basic dXNlcjpodXNo";
-/// Not even asked of a resolver: a label may have 63 characters.
+/// No resolver is asked for it: a label may have 63 characters.
 const UNRESOLVABLE: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx.test";
-/// Where the servers never answer, so that no speed is assumed.
+/// For servers that never answer, so that no speed is assumed.
 const SHORT: Duration = Duration::from_millis(50);
 
-/// A backend in the clear and one over TLS, and the ways to them but for the proxy.
+/// A backend without TLS and one over TLS, and the routes to them except for the proxy.
 async fn backends(authority: &TestAuthority) -> [(TestBackend, TestRoute); 2] {
     let plain = TestBackend::start(None).await;
     let secure = TestBackend::start(Some(authority.acceptor(NAME))).await;
-    let way = |scheme| TestRoute::new(format!("{scheme}://{NAME}:7777")).with_authority(authority);
-    [(plain, way("http")), (secure, way("https"))]
+    let route = |scheme| TestRoute::new(format!("{scheme}://{NAME}:7777")).with_authority(authority);
+    [(plain, route("http")), (secure, route("https"))]
 }
 
-/// The ways to a backend in the clear and to one over TLS, neither of which is ever reached.
+/// Returns the routes to a backend without TLS and to one over TLS, neither of which is ever reached.
 fn routes() -> [TestRoute; 2] {
     ["http", "https"].map(|scheme| TestRoute::new(format!("{scheme}://{NAME}:7777")))
 }
@@ -49,10 +49,10 @@ fn proxy_kinds(kind: ConnectionErrorKind) -> (FailureKind, ConnectionErrorKind) 
     (failure, kind)
 }
 
-/// Both clients find this fault, which is the proxy's, and nothing reached a backend.
-async fn assert_proxy_fails(way: &TestRoute, kind: ConnectionErrorKind) {
-    let (failure, fault) = way.assert_fails().await;
-    assert_eq!((failure.kind, fault.kind), proxy_kinds(kind), "{}: {failure} {fault:?}", way.base);
+/// Checks that both clients report this fault of the proxy, and that nothing reached a backend.
+async fn assert_proxy_fails(route: &TestRoute, kind: ConnectionErrorKind) {
+    let (failure, fault) = route.assert_fails().await;
+    assert_eq!((failure.kind, fault.kind), proxy_kinds(kind), "{}: {failure} {fault:?}", route.base);
     assert_eq!(failure.progress, SendProgress::NotSent);
     assert!(Error::from(&failure).message.to_lowercase().contains("proxy"));
     assert!(fault.message.to_lowercase().contains("proxy"));
@@ -63,12 +63,12 @@ async fn assert_proxy_fails(way: &TestRoute, kind: ConnectionErrorKind) {
 #[tokio::test]
 async fn http_proxy_reaches_plain_and_tls_backends() {
     let authority = TestAuthority::new();
-    for (mut backend, way) in backends(&authority).await {
+    for (mut backend, route) in backends(&authority).await {
         let mut proxy = TestProxy::serve_http(None, None, ProxyBehaviour::ForwardTo(backend.port())).await;
-        let way = way.with_proxy(&format!("http://127.0.0.1:{}", proxy.port()));
-        way.assert_connects().await;
+        let route = route.with_proxy(&format!("http://127.0.0.1:{}", proxy.port()));
+        route.assert_connects().await;
         let (request, handshake) = (proxy.next_request().await, proxy.next_request().await);
-        let asks = if way.base.starts_with("https") {
+        let asks = if route.base.starts_with("https") {
             format!("CONNECT {NAME}:7777 HTTP/1.1\r\n")
         } else {
             format!("GET http://{NAME}:7777/thing HTTP/1.1\r\n")
@@ -87,11 +87,11 @@ async fn http_proxy_reaches_plain_and_tls_backends() {
 #[tokio::test]
 async fn http_proxy_login_does_not_reach_the_backend() {
     let authority = TestAuthority::new();
-    for (mut backend, way) in backends(&authority).await {
+    for (mut backend, route) in backends(&authority).await {
         let proxy =
             TestProxy::serve_http(None, Some(BASIC_CREDENTIALS), ProxyBehaviour::ForwardTo(backend.port()))
                 .await;
-        way.with_proxy(&format!("http://user:hush@127.0.0.1:{}", proxy.port())).assert_connects().await;
+        route.with_proxy(&format!("http://user:hush@127.0.0.1:{}", proxy.port())).assert_connects().await;
         for _ in 0..2 {
             assert_eq!(header(&backend.next_head().await, "proxy-authorization"), None);
         }
@@ -101,7 +101,7 @@ async fn http_proxy_login_does_not_reach_the_backend() {
 #[tokio::test]
 async fn https_proxy_must_be_trusted() {
     let authority = TestAuthority::new();
-    for (backend, way) in backends(&authority).await {
+    for (backend, route) in backends(&authority).await {
         let tls = authority.acceptor("localhost");
         let proxy = TestProxy::serve_http(
             Some(tls),
@@ -110,9 +110,12 @@ async fn https_proxy_must_be_trusted() {
         )
         .await;
         let address = format!("https://user:hush@localhost:{}", proxy.port());
-        way.clone().with_proxy(&address).assert_connects().await;
-        assert_proxy_fails(&way.with_authority(&TestAuthority::new()).with_proxy(&address), ProxyUnreachable)
-            .await;
+        route.clone().with_proxy(&address).assert_connects().await;
+        assert_proxy_fails(
+            &route.with_authority(&TestAuthority::new()).with_proxy(&address),
+            ProxyUnreachable,
+        )
+        .await;
     }
 }
 
@@ -120,9 +123,9 @@ async fn https_proxy_must_be_trusted() {
 async fn socks5_proxy_reaches_backends_with_and_without_login() {
     let authority = TestAuthority::new();
     for (login, user) in [("", None), ("user:h%75sh@", Some(("user", "hush")))] {
-        for (backend, way) in backends(&authority).await {
+        for (backend, route) in backends(&authority).await {
             let mut proxy = TestProxy::serve_socks(user, ProxyBehaviour::ForwardTo(backend.port())).await;
-            way.with_proxy(&format!("socks5h://{login}127.0.0.1:{}", proxy.port())).assert_connects().await;
+            route.with_proxy(&format!("socks5h://{login}127.0.0.1:{}", proxy.port())).assert_connects().await;
             for _ in 0..2 {
                 assert_eq!(
                     proxy.next_request().await,
@@ -152,9 +155,9 @@ async fn socks5_resolves_the_name_locally() {
 #[tokio::test]
 async fn tunnel_hides_headers_and_token_from_the_proxy() {
     let authority = TestAuthority::new();
-    let [_, (mut backend, way)] = backends(&authority).await;
+    let [_, (mut backend, route)] = backends(&authority).await;
     let mut proxy = TestProxy::serve_http(None, None, ProxyBehaviour::ForwardTo(backend.port())).await;
-    way.with_proxy(&format!("http://127.0.0.1:{}", proxy.port())).assert_connects().await;
+    route.with_proxy(&format!("http://127.0.0.1:{}", proxy.port())).assert_connects().await;
     for _ in 0..2 {
         let head = backend.next_head().await;
         assert_eq!(header(&head, "authorization"), Some("Bearer sesame"), "{head}");
@@ -170,13 +173,13 @@ async fn tunnel_hides_headers_and_token_from_the_proxy() {
 async fn no_proxy_is_honoured() {
     let backend = TestBackend::start(None).await;
     let mut proxy = TestProxy::serve_http(None, None, ProxyBehaviour::ForwardTo(backend.port())).await;
-    let way = |no: &str| {
+    let route = |no: &str| {
         let all = format!("http://127.0.0.1:{}", proxy.port());
         let variables = ProxyVariables { all, no_proxy: no.to_owned(), ..ProxyVariables::default() };
         TestRoute::new(format!("http://{UNRESOLVABLE}:7777"))
             .with_proxy_choice(&ProxyChoice::System, variables)
     };
-    let (spared, used) = (way("elsewhere.test,.test"), way("elsewhere.test"));
+    let (spared, used) = (route("elsewhere.test,.test"), route("elsewhere.test"));
     let (failure, fault) = spared.assert_fails().await;
     assert_eq!((failure.kind, fault.kind), (FailureKind::HostNotFound, ConnectionErrorKind::Unresolved));
     assert!(proxy.is_idle());
@@ -189,13 +192,13 @@ async fn loopback_backend_uses_only_an_explicit_proxy() {
     let backend = TestBackend::start(None).await;
     let mut proxy = TestProxy::serve_http(None, None, ProxyBehaviour::ForwardTo(backend.port())).await;
     let all = format!("http://127.0.0.1:{}", proxy.port());
-    let way = |choice: &ProxyChoice| {
+    let route = |choice: &ProxyChoice| {
         let variables = ProxyVariables { all: all.clone(), ..ProxyVariables::default() };
         TestRoute::new(format!("http://127.0.0.1:{}", backend.port())).with_proxy_choice(choice, variables)
     };
-    way(&ProxyChoice::System).assert_connects().await;
+    route(&ProxyChoice::System).assert_connects().await;
     assert!(proxy.is_idle());
-    way(&ProxyChoice::Explicit(ProxySettings::parse(&all).unwrap())).assert_connects().await;
+    route(&ProxyChoice::Explicit(ProxySettings::parse(&all).unwrap())).assert_connects().await;
     assert!(!proxy.is_idle());
 }
 
@@ -203,43 +206,43 @@ async fn loopback_backend_uses_only_an_explicit_proxy() {
 
 #[tokio::test]
 async fn proxy_407_differs_from_a_backend_401() {
-    for way in routes() {
+    for route in routes() {
         let proxy = TestProxy::serve_http(None, Some(BASIC_CREDENTIALS), ProxyBehaviour::Hold).await;
         for login in ["", "user:hush2@"] {
-            let way = way.clone().with_proxy(&format!("http://{login}127.0.0.1:{}", proxy.port()));
-            assert_proxy_fails(&way, ProxyUnauthenticated).await;
+            let route = route.clone().with_proxy(&format!("http://{login}127.0.0.1:{}", proxy.port()));
+            assert_proxy_fails(&route, ProxyUnauthenticated).await;
         }
         let proxy = TestProxy::serve_socks(Some(("user", "hush")), ProxyBehaviour::Hold).await;
         for login in ["", "user:hush2@"] {
-            let way = way.clone().with_proxy(&format!("socks5h://{login}127.0.0.1:{}", proxy.port()));
-            assert_proxy_fails(&way, ProxyUnauthenticated).await;
+            let route = route.clone().with_proxy(&format!("socks5h://{login}127.0.0.1:{}", proxy.port()));
+            assert_proxy_fails(&route, ProxyUnauthenticated).await;
         }
     }
     let backend = TestBackend::with_status(None, Some(401)).await;
     let proxy = TestProxy::serve_http(None, None, ProxyBehaviour::ForwardTo(backend.port())).await;
-    let way =
+    let route =
         TestRoute::new(format!("http://{NAME}")).with_proxy(&format!("http://127.0.0.1:{}", proxy.port()));
-    assert_eq!(way.dial().await.unwrap_err().kind, ConnectionErrorKind::Unauthenticated);
+    assert_eq!(route.dial().await.unwrap_err().kind, ConnectionErrorKind::Unauthenticated);
     assert_eq!(
-        Reason::from_status(way.send_request().await.unwrap().status.as_u16()),
+        Reason::from_status(route.send_request().await.unwrap().status.as_u16()),
         Some(Reason::Unauthenticated)
     );
 }
 
 #[tokio::test]
 async fn unreachable_proxy_is_proxy_unreachable() {
-    // Bound and not listening: nobody else gets the port, and whoever connects to it is refused.
+    // Bound and not listening: no other program gets the port, and connections to it are refused.
     let silent = TcpSocket::new_v4().unwrap();
     silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let dead = silent.local_addr().unwrap();
-    for way in routes() {
+    for route in routes() {
         for scheme in ["http", "https", "socks5h"] {
-            assert_proxy_fails(&way.clone().with_proxy(&format!("{scheme}://{dead}")), ProxyUnreachable)
+            assert_proxy_fails(&route.clone().with_proxy(&format!("{scheme}://{dead}")), ProxyUnreachable)
                 .await;
         }
         for scheme in ["http", "socks5h"] {
             assert_proxy_fails(
-                &way.clone().with_proxy(&format!("{scheme}://{UNRESOLVABLE}")),
+                &route.clone().with_proxy(&format!("{scheme}://{UNRESOLVABLE}")),
                 ProxyUnreachable,
             )
             .await;
@@ -252,11 +255,11 @@ async fn refusing_proxy_is_proxy_refused() {
     for status in [403, 502] {
         let proxy = TestProxy::serve_http(None, None, ProxyBehaviour::respond_status(status)).await;
         let address = format!("http://127.0.0.1:{}", proxy.port());
-        let [plain, secure] = routes().map(|way| way.with_proxy(&address));
+        let [plain, secure] = routes().map(|route| route.with_proxy(&address));
         assert_proxy_fails(&secure, ProxyRefused).await;
         let fault = plain.dial().await.unwrap_err();
         assert_eq!((fault.kind, fault.status), (ProxyRefused, Some(status)));
-        // Without a tunnel nothing tells a proxy's answer from the backend's.
+        // Without a tunnel nothing tells a proxy's response from the backend's.
         assert_eq!(plain.send_request().await.unwrap().status.as_u16(), status);
     }
     // Not allowed; host unreachable; connection refused.
@@ -264,9 +267,9 @@ async fn refusing_proxy_is_proxy_refused() {
         let proxy =
             TestProxy::serve_socks(None, ProxyBehaviour::Respond(vec![5, code, 0, 1, 0, 0, 0, 0, 0, 0]))
                 .await;
-        for way in routes() {
-            let way = way.with_proxy(&format!("socks5h://127.0.0.1:{}", proxy.port()));
-            let (failure, fault) = way.assert_fails().await;
+        for route in routes() {
+            let route = route.with_proxy(&format!("socks5h://127.0.0.1:{}", proxy.port()));
+            let (failure, fault) = route.assert_fails().await;
             let kind = if code == 2 { FailureKind::ProxyDenied } else { FailureKind::ProxyRefused };
             assert_eq!((failure.kind, fault.kind), (kind, ProxyRefused), "{code}");
         }
@@ -277,23 +280,23 @@ async fn refusing_proxy_is_proxy_refused() {
 async fn non_proxy_is_proxy_unreachable() {
     let hangs_up = TestProxy::serve_http(None, None, ProxyBehaviour::Respond(Vec::new())).await;
     let [plain, secure] =
-        routes().map(|way| way.with_proxy(&format!("http://127.0.0.1:{}", hangs_up.port())));
+        routes().map(|route| route.with_proxy(&format!("http://127.0.0.1:{}", hangs_up.port())));
     assert_proxy_fails(&secure, ProxyUnreachable).await;
     assert_eq!(plain.dial().await.unwrap_err().kind, ProxyUnreachable);
     for answer in ["SSH-2.0-OpenSSH_9.9\r\n", "HTTP/1.1 200 OK\r\n\r\nand more"] {
         let other = TestProxy::serve_http(None, None, ProxyBehaviour::Respond(answer.into())).await;
-        for way in routes() {
+        for route in routes() {
             let fault =
-                way.with_proxy(&format!("http://127.0.0.1:{}", other.port())).dial().await.unwrap_err();
+                route.with_proxy(&format!("http://127.0.0.1:{}", other.port())).dial().await.unwrap_err();
             assert_eq!(fault.kind, ProxyUnreachable, "{answer}");
         }
     }
     let other =
         TestProxy::serve_socks(None, ProxyBehaviour::Respond(b"HTTP/1.1 400 Bad Request\r\n\r\n".into()))
             .await;
-    for way in routes() {
+    for route in routes() {
         assert_proxy_fails(
-            &way.with_proxy(&format!("socks5h://127.0.0.1:{}", other.port())),
+            &route.with_proxy(&format!("socks5h://127.0.0.1:{}", other.port())),
             ProxyUnreachable,
         )
         .await;
@@ -306,25 +309,25 @@ async fn non_proxy_is_proxy_unreachable() {
 async fn silent_proxy_is_proxy_unreachable() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("https://{}", silent.local_addr().unwrap());
-    for mut way in routes().map(|way| way.with_proxy(&address)) {
-        way.route.proxy_timeout = SHORT;
-        assert_eq!(way.dial().await.unwrap_err().kind, ProxyUnreachable);
-        way.connect_timeout = SHORT;
-        let kind = way.send_request().await.unwrap_err().kind;
-        // Of a tunnel it is not known which of its two ends did not answer.
-        let is_tunnel = way.base.starts_with("https");
+    for mut route in routes().map(|route| route.with_proxy(&address)) {
+        route.route.proxy_timeout = SHORT;
+        assert_eq!(route.dial().await.unwrap_err().kind, ProxyUnreachable);
+        route.connect_timeout = SHORT;
+        let kind = route.send_request().await.unwrap_err().kind;
+        // A tunnel does not show which of its two ends did not answer.
+        let is_tunnel = route.base.starts_with("https");
         let expected = if is_tunnel { FailureKind::ConnectTimedOut } else { FailureKind::ProxyUnreachable };
-        assert_eq!(kind, expected, "{}", way.base);
+        assert_eq!(kind, expected, "{}", route.base);
     }
 }
 
 #[tokio::test]
 async fn connect_timeout_covers_the_proxy() {
-    for way in routes() {
+    for route in routes() {
         let proxy = TestProxy::serve_socks(None, ProxyBehaviour::Hold).await;
-        let mut way = way.with_proxy(&format!("socks5h://127.0.0.1:{}", proxy.port()));
-        way.connect_timeout = SHORT;
-        let failure = way.send_request().await.unwrap_err();
+        let mut route = route.with_proxy(&format!("socks5h://127.0.0.1:{}", proxy.port()));
+        route.connect_timeout = SHORT;
+        let failure = route.send_request().await.unwrap_err();
         assert_eq!((failure.kind, failure.progress), (FailureKind::ConnectTimedOut, SendProgress::NotSent));
     }
 }
@@ -334,9 +337,9 @@ async fn dropped_dial_leaves_its_proxy() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     for scheme in ["http", "socks5h"] {
-        let way = TestRoute::new(format!("http://{NAME}")).with_proxy(&format!("{scheme}://{address}"));
+        let route = TestRoute::new(format!("http://{NAME}")).with_proxy(&format!("{scheme}://{address}"));
         let mut proxy = {
-            let mut dialling = pin!(way.dial());
+            let mut dialling = pin!(route.dial());
             tokio::select! {
                 _ = &mut dialling => panic!("nobody answered"),
                 accepted = listener.accept() => accepted.unwrap().0,

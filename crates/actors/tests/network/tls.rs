@@ -1,4 +1,4 @@
-//! TLS with a private authority.
+//! Tests TLS with a private authority.
 
 use mainstay_actors::{
     connection::error::ConnectionErrorKind, network::tls::TlsTrust, transport::FailureKind,
@@ -18,9 +18,9 @@ async fn backend(authority: &TestAuthority, name: &str) -> TestBackend {
 async fn private_authority_is_refused_by_default() {
     let authority = TestAuthority::new();
     let backend = backend(&authority, "localhost").await;
-    let way = TestRoute::new(format!("https://localhost:{}", backend.port()));
-    for way in [way.clone(), way.with_authority(&TestAuthority::new())] {
-        let (failure, fault) = way.assert_fails().await;
+    let route = TestRoute::new(format!("https://localhost:{}", backend.port()));
+    for route in [route.clone(), route.with_authority(&TestAuthority::new())] {
+        let (failure, fault) = route.assert_fails().await;
         assert_eq!((failure.kind, fault.kind), (FailureKind::Tls, ConnectionErrorKind::Tls));
     }
 }
@@ -32,12 +32,12 @@ async fn private_authority_is_trusted_with_its_ca_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ca.pem");
     std::fs::write(&file, format!("{}{}", TestAuthority::new().pem(), authority.pem())).unwrap();
-    let mut way = TestRoute::new(format!("https://localhost:{}", backend.port()));
-    way.route.trust = TlsTrust::with_ca_file(&file).unwrap();
-    way.assert_connects().await;
+    let mut route = TestRoute::new(format!("https://localhost:{}", backend.port()));
+    route.route.trust = TlsTrust::with_ca_file(&file).unwrap();
+    route.assert_connects().await;
 }
 
-/// Where the roots of the platform are files, which one they are can be said to another process, and to it alone.
+/// Where the platform's roots are files, a variable can set them for another process alone.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn platform_roots_stay_trusted_beside_the_ca_file() {
@@ -68,9 +68,9 @@ const PORT: &str = "MAINSTAY_TEST_PORT";
 #[ignore = "started by platform_roots_stay_trusted_beside_the_ca_file, as another process"]
 async fn both_clients_connect_in_another_process() {
     let (Some(file), Ok(port)) = (std::env::var_os(CA_FILE), std::env::var(PORT)) else { return };
-    let mut way = TestRoute::new(format!("https://localhost:{port}"));
-    way.route.trust = TlsTrust::with_ca_file(file.as_ref()).unwrap();
-    way.assert_connects().await;
+    let mut route = TestRoute::new(format!("https://localhost:{port}"));
+    route.route.trust = TlsTrust::with_ca_file(file.as_ref()).unwrap();
+    route.assert_connects().await;
 }
 
 #[tokio::test]
@@ -87,8 +87,8 @@ async fn certificate_for_an_ip_address_is_accepted() {
 async fn certificate_for_another_name_is_refused() {
     let authority = TestAuthority::new();
     let backend = backend(&authority, "elsewhere.test").await;
-    let way = TestRoute::new(format!("https://localhost:{}", backend.port())).with_authority(&authority);
-    let (failure, fault) = way.assert_fails().await;
+    let route = TestRoute::new(format!("https://localhost:{}", backend.port())).with_authority(&authority);
+    let (failure, fault) = route.assert_fails().await;
     assert_eq!((failure.kind, fault.kind), (FailureKind::Tls, ConnectionErrorKind::Tls));
     assert!(fault.details.contains("not valid for name"), "{fault:?}");
 }

@@ -1,4 +1,4 @@
-//! How exits are told.
+//! Tests the reports of exits.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -9,8 +9,8 @@ use crate::fixture::{LIMIT, ProcessFixture, script};
 
 #[tokio::test]
 async fn exit_code_zero_is_success() {
-    let scene = ProcessFixture::new().await;
-    let it = scene.start(&script("exit 0")).await;
+    let fixture = ProcessFixture::new().await;
+    let it = fixture.start(&script("exit 0")).await;
     let exit = timeout(LIMIT, it.process.exited()).await.unwrap();
     assert!(exit.is_success());
     assert_eq!(exit.to_string(), "it exited with code 0");
@@ -18,25 +18,25 @@ async fn exit_code_zero_is_success() {
 
 #[tokio::test]
 async fn failed_process_reports_code_and_stderr() {
-    let scene = ProcessFixture::new().await;
-    let it = scene.start(&script("echo no model >&2; printf 'giving up' >&2; exit 1")).await;
+    let fixture = ProcessFixture::new().await;
+    let it = fixture.start(&script("echo no model >&2; printf 'giving up' >&2; exit 1")).await;
     let exit = timeout(LIMIT, it.process.exited()).await.unwrap();
     assert_eq!((exit.code, exit.signal), (Some(1), None));
-    assert_eq!(exit.to_string(), "it exited with code 1; its last words on stderr: no model | giving up");
+    assert_eq!(exit.to_string(), "it exited with code 1; its last lines on stderr: no model | giving up");
 }
 
 #[tokio::test]
 async fn killed_process_reports_its_signal() {
-    let scene = ProcessFixture::new().await;
-    let it = scene.start(&script("kill -s KILL $$")).await;
+    let fixture = ProcessFixture::new().await;
+    let it = fixture.start(&script("kill -s KILL $$")).await;
     let exit = timeout(LIMIT, it.process.exited()).await.unwrap();
     assert_eq!((exit.code, exit.signal), (None, Some(9)));
 }
 
 #[tokio::test]
 async fn exit_reaches_current_and_later_waiters() {
-    let scene = ProcessFixture::new().await;
-    let mut it = scene.start(&script("read -r _; exit 7")).await;
+    let fixture = ProcessFixture::new().await;
+    let mut it = fixture.start(&script("read -r _; exit 7")).await;
     let waiters = [it.process.exited(), it.process.exited()];
     assert_eq!(it.process.exit(), None);
     it.pipes.stdin = None;
@@ -50,26 +50,26 @@ async fn exit_reaches_current_and_later_waiters() {
 
 #[tokio::test]
 async fn unstartable_command_fails_before_it_runs() {
-    let scene = ProcessFixture::new().await;
-    let notes = scene.folder.path().join("notes");
+    let fixture = ProcessFixture::new().await;
+    let notes = fixture.folder.path().join("notes");
     std::fs::write(&notes, "text").unwrap();
-    let start = async |spec: ProcessSpec| Process::start(&spec, &scene.manager).await.unwrap_err();
+    let start = async |spec: ProcessSpec| Process::start(&spec, &fixture.manager).await.unwrap_err();
     let fault = start(ProcessSpec::new("it", ["mainstay-has-no-such-program"])).await;
     assert!(matches!(fault, SpawnError::NoProgram { .. }), "{fault}");
     let fault = start(ProcessSpec::new("it", [notes.to_str().unwrap()])).await;
     assert!(matches!(fault, SpawnError::NotRunnable { .. }), "{fault}");
     let fault = start(ProcessSpec { cwd: Some(notes.join("missing")), ..script("exit 0") }).await;
     assert!(matches!(fault, SpawnError::NoWorkingDir { .. }), "{fault}");
-    assert_eq!(scene.pid_file_text(), "");
+    assert_eq!(fixture.pid_file_text(), "");
 }
 
 #[tokio::test]
 async fn missing_interpreter_shows_in_the_exit() {
-    let scene = ProcessFixture::new().await;
-    let file = scene.folder.path().join("tool");
+    let fixture = ProcessFixture::new().await;
+    let file = fixture.folder.path().join("tool");
     std::fs::write(&file, "#!/mainstay/has/no/such/interpreter\n").unwrap();
     std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
-    let it = scene.start(&ProcessSpec::new("tool", [file.to_str().unwrap()])).await;
+    let it = fixture.start(&ProcessSpec::new("tool", [file.to_str().unwrap()])).await;
     let exit = timeout(LIMIT, it.process.exited()).await.unwrap();
     assert!([Some(126), Some(127)].contains(&exit.code), "{exit}");
     assert!(!exit.stderr.is_empty());
@@ -77,12 +77,12 @@ async fn missing_interpreter_shows_in_the_exit() {
 
 #[tokio::test]
 async fn process_gets_its_env_cwd_arguments_and_pid() {
-    let scene = ProcessFixture::new().await;
+    let fixture = ProcessFixture::new().await;
     let mut spec = script(r#"echo "$$ $WORD $(pwd -P) $MAINSTAY_PROCESS"; echo "$#: $1,$2""#);
     spec.env.insert("WORD".to_owned(), "two words".to_owned());
-    spec.cwd = Some(scene.folder.path().canonicalize().unwrap());
+    spec.cwd = Some(fixture.folder.path().canonicalize().unwrap());
     spec.command.extend(["a  b".to_owned(), "$HOME".to_owned()]);
-    let mut it = scene.start(&spec).await;
+    let mut it = fixture.start(&spec).await;
     let (pid, folder) = (it.process.pid(), spec.cwd.as_ref().unwrap().display());
     let marker = it.process.identity().marker.clone();
     assert_eq!(it.read_line().await, format!("{pid} two words {folder} {marker}"));
@@ -91,11 +91,11 @@ async fn process_gets_its_env_cwd_arguments_and_pid() {
 
 #[tokio::test]
 async fn output_flood_does_not_block_and_keeps_the_tail() {
-    let scene = ProcessFixture::new().await;
+    let fixture = ProcessFixture::new().await;
     let flood = "i=0; while [ $i -lt 20 ]; do i=$((i+1)); \
                  head -c 1000000 /dev/zero | tr '\\0' x >&2; head -c 1000000 /dev/zero; \
                  j=0; while [ $j -lt 100 ]; do j=$((j+1)); echo \"line $i $j\" >&2; done; done";
-    let mut it = scene.start(&script(flood)).await;
+    let mut it = fixture.start(&script(flood)).await;
     assert_eq!(it.wait_gone().await.len(), 20_000_000);
     let exit = timeout(LIMIT, it.process.exited()).await.unwrap();
     assert!(exit.is_success(), "{exit}");
@@ -104,9 +104,9 @@ async fn output_flood_does_not_block_and_keeps_the_tail() {
 
 #[tokio::test]
 async fn stderr_is_reported_though_a_child_holds_it_open() {
-    let scene = ProcessFixture::new().await;
-    // It does not end when it is asked to, so it is there while the exit is told.
-    let it = scene.start(&script("(trap '' TERM; exec sleep 1000) & echo alas >&2; exit 4")).await;
+    let fixture = ProcessFixture::new().await;
+    // The process does not end when it is asked to, so it is there while its exit is reported.
+    let it = fixture.start(&script("(trap '' TERM; exec sleep 1000) & echo alas >&2; exit 4")).await;
     let exit = timeout(LIMIT, it.process.exited()).await.unwrap();
     assert_eq!((exit.code, exit.stderr.as_slice()), (Some(4), &["alas".to_owned()][..]));
 }

@@ -1,4 +1,4 @@
-//! Scripts that run as processes, and what is seen of them.
+//! Runs scripts as processes, and reads their output.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::ChildStdout;
 use tokio::time::timeout;
 
-/// Nothing that is waited for takes so long, however slow the machine.
+/// Longer than any wait, however slow the machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
-/// A script of the shell, which has ten times as long to end as any test waits, unless it says otherwise.
+/// A shell script. It has ten times as long to end as any test waits, unless it says otherwise.
 pub(crate) fn script(text: &str) -> ProcessSpec {
     ProcessSpec { grace: LIMIT * 10, ..ProcessSpec::new("script", ["sh", "-c", text, "script"]) }
 }
@@ -25,8 +25,8 @@ pub(crate) struct ProcessFixture {
 impl ProcessFixture {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let warden = ProcessManager::open(Some(folder.path())).await.unwrap().manager;
-        Self { manager: warden, folder }
+        let manager = ProcessManager::open(Some(folder.path())).await.unwrap().manager;
+        Self { manager, folder }
     }
 
     pub(crate) async fn start(&self, spec: &ProcessSpec) -> RunningProcess {
@@ -35,14 +35,14 @@ impl ProcessFixture {
         RunningProcess { process, pipes: ProcessPipes { stdin: Some(stdin), stdout: BufReader::new(stdout) } }
     }
 
-    /// Starts the script, and waits until it has said something.
+    /// Starts the script, and waits for its first line.
     pub(crate) async fn start_ready(&self, spec: &ProcessSpec) -> RunningProcess {
         let mut running = self.start(spec).await;
         running.read_line().await;
         running
     }
 
-    /// What stands in the record of processes.
+    /// Returns the content of the PID file.
     pub(crate) fn pid_file_text(&self) -> String {
         std::fs::read_to_string(self.pid_file()).unwrap()
     }
@@ -57,7 +57,7 @@ pub(crate) struct RunningProcess {
     pub(crate) pipes: ProcessPipes,
 }
 
-/// A process may take the end of its input for an order to end, so this is kept with its output.
+/// A process may take the end of its stdin for a request to end, so this is kept with its output.
 pub(crate) struct ProcessPipes {
     pub(crate) stdin: Option<ProcessStdin>,
     stdout: BufReader<ChildStdout>,
@@ -77,7 +77,7 @@ impl RunningProcess {
 }
 
 impl ProcessPipes {
-    /// Waits until the process and all that inherited its output are gone, and returns what it still said.
+    /// Waits until the process and all that inherited its output are gone, and returns the rest of the output.
     pub(crate) async fn wait_gone(&mut self) -> String {
         let mut rest = Vec::new();
         timeout(LIMIT, self.stdout.read_to_end(&mut rest))
@@ -88,7 +88,7 @@ impl ProcessPipes {
     }
 }
 
-/// Whether the program is there.
+/// Returns whether the program is there.
 pub(crate) fn has_program(program: &str) -> bool {
     std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|folder| folder.join(program).is_file())
 }

@@ -1,4 +1,4 @@
-//! The runtime is killed, and leaves nothing behind.
+//! Kills the runtime, which must leave nothing behind.
 
 use std::time::{Duration, Instant};
 use std::{process, thread};
@@ -13,7 +13,7 @@ use crate::tier;
 const QUICK_KILLS: u32 = 5;
 const KILLS: u32 = 50;
 
-/// What processes do that are hard to get rid of.
+/// Scripts that are hard to end.
 const SCRIPTS: [&str; 5] = [
     "echo up; sleep 1000; sleep 1000",
     "trap '' TERM HUP INT; echo up; while :; do sleep 1000; done",
@@ -32,16 +32,16 @@ fn supported_scripts() -> impl Iterator<Item = &'static str> {
 #[ignore = "run by another test, in a process of its own"]
 async fn runtime_with_processes_of_every_kind() {
     let Some(_) = data_dir() else { return };
-    let scene = ProcessFixture::new().await;
+    let fixture = ProcessFixture::new().await;
     println!("\nbegun");
     let mut all = Vec::new();
     for kind in supported_scripts() {
-        all.push(scene.start_ready(&script(kind)).await);
+        all.push(fixture.start_ready(&script(kind)).await);
     }
     println!("\nall up {}", process::id());
     loop {
         // Some are always just being started, and some just being stopped.
-        let fresh = Process::start(&script("sleep 1000 & wait"), &scene.manager).await.unwrap();
+        let fresh = Process::start(&script("sleep 1000 & wait"), &fixture.manager).await.unwrap();
         fresh.stop().await;
     }
 }
@@ -67,7 +67,7 @@ fn runtime_killed_at_any_time_leaves_no_process() {
     for kill in 0..kills {
         let (mut runtime, _folder) = start_runtime();
         runtime.wait_for_line("begun");
-        // Spread over what it does from its first process on; the golden ratio leaves no gaps.
+        // Spread over the runtime's work from its first process on; the golden ratio leaves no gaps.
         let moment = Duration::from_micros(kill.wrapping_mul(61_803) % 100_000);
         #[allow(clippy::disallowed_methods, reason = "it is to be killed at a moment of no meaning")]
         thread::sleep(moment);

@@ -1,8 +1,8 @@
-//! Child processes, started and ended for real: what becomes of them however they, the guardian or the runtime end.
+//! Tests child processes, started and ended for real, however they, the watchdog or the runtime end.
 //!
-//! That a process is gone shows by the end of a pipe that it held open. Some tests run this same binary again as another
-//! process, a runtime that can be killed; what that does is a test of its own, which does nothing unless it is told
-//! which folder to use.
+//! The end of a pipe that a process held open shows that it is gone. Some tests run this same binary again as another
+//! process, a runtime that can be killed. Its work is a test of its own, which does nothing unless a variable names
+//! its folder.
 
 #![cfg(unix)]
 #![allow(

@@ -1,4 +1,4 @@
-//! The runtime is killed together with its guardian; the next run finds what they left.
+//! Kills the runtime together with its watchdog; the next run finds the orphans.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -16,11 +16,11 @@ use crate::runtime_process::{RuntimeProcess, data_dir, signal, watchdog_pid};
 #[ignore = "run by another test, in a process of its own"]
 async fn runtime_to_kill_with_its_watchdog() {
     let Some(folder) = data_dir() else { return };
-    let warden = ProcessManager::open(Some(&folder)).await.unwrap().manager;
-    let scene = ProcessFixture { manager: warden, folder: tempfile::tempdir().unwrap() };
+    let manager = ProcessManager::open(Some(&folder)).await.unwrap().manager;
+    let fixture = ProcessFixture { manager, folder: tempfile::tempdir().unwrap() };
     let spec = script("sleep 1000 & (trap '' TERM; exec sleep 1000) & echo up; wait");
-    let _first = scene.start_ready(&spec).await;
-    let _second = scene.start_ready(&script("echo up; sleep 1000")).await;
+    let _first = fixture.start_ready(&spec).await;
+    let _second = fixture.start_ready(&script("echo up; sleep 1000")).await;
     println!("\nup {}", process::id());
     std::future::pending::<()>().await;
 }
@@ -30,25 +30,25 @@ async fn orphans_of_a_run_are_ended_by_the_next() {
     let folder = tempfile::tempdir().unwrap();
     let mut runtime = RuntimeProcess::start("leftovers::runtime_to_kill_with_its_watchdog", folder.path());
     runtime.wait_for_line("up ");
-    let guardian = watchdog_pid(runtime.pid(), "-").unwrap();
-    // A runtime that stands still puts no other in its place.
+    let watchdog = watchdog_pid(runtime.pid(), "-").unwrap();
+    // A stopped runtime starts no other watchdog.
     signal(runtime.pid(), Signal::STOP);
-    signal(guardian, Signal::KILL);
+    signal(watchdog, Signal::KILL);
     runtime.kill();
     let remains = runtime.into_descendants();
     assert!(remains.are_running());
-    let opening = timeout(LIMIT, ProcessManager::open(Some(folder.path()))).await.unwrap().unwrap();
+    let report = timeout(LIMIT, ProcessManager::open(Some(folder.path()))).await.unwrap().unwrap();
     let told: Vec<_> =
-        opening.orphans.iter().map(|it| (it.name.as_str(), it.processes, it.survivors.len())).collect();
+        report.orphans.iter().map(|it| (it.name.as_str(), it.processes, it.survivors.len())).collect();
     assert_eq!(told, [("script", 3, 0), ("script", 2, 0)]);
     tokio::task::spawn_blocking(|| remains.wait_gone()).await.unwrap();
-    // They are told of once.
-    drop(opening);
+    // Orphans are reported once.
+    drop(report);
     let again = ProcessManager::open(Some(folder.path())).await.unwrap();
     assert_eq!(again.orphans, []);
 }
 
-/// A process with a group of its own that is none of ours.
+/// A process with a group of its own that is unrelated to ours.
 struct UnrelatedProcess(Child);
 
 impl UnrelatedProcess {
@@ -69,14 +69,14 @@ impl Drop for UnrelatedProcess {
     }
 }
 
-/// A line of the record, as the runtime writes it of a process.
+/// Returns a line of the PID file, as the runtime writes it for a process.
 async fn pid_file_line() -> Value {
-    let scene = ProcessFixture::new().await;
-    let _it = scene.start_ready(&script("echo up; read -r _")).await;
-    serde_json::from_str(&scene.pid_file_text()).unwrap()
+    let fixture = ProcessFixture::new().await;
+    let _it = fixture.start_ready(&script("echo up; read -r _")).await;
+    serde_json::from_str(&fixture.pid_file_text()).unwrap()
 }
 
-/// When a process was started, as the runtime would record it.
+/// Returns a process's start time, as the runtime would record it.
 #[cfg(target_os = "linux")]
 fn start_time(pid: u32) -> String {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
@@ -95,16 +95,16 @@ async fn process_with_a_reused_pid_is_spared() {
     line["pid"] = json!(stranger.0.id());
     line["started"] = json!(earlier);
     fs::write(folder.path().join("processes"), format!("{line}\n")).unwrap();
-    let opening = ProcessManager::open(Some(folder.path())).await.unwrap();
-    assert_eq!((opening.orphans, opening.damaged_lines), (Vec::new(), 0));
+    let report = ProcessManager::open(Some(folder.path())).await.unwrap();
+    assert_eq!((report.orphans, report.damaged_lines), (Vec::new(), 0));
     assert!(stranger.is_running());
-    drop(opening.manager);
+    drop(report.manager);
 
-    // Had it been started when the record says, it would have been the one.
+    // With the recorded start time, it would have been the same process.
     line["started"] = json!(started);
     fs::write(folder.path().join("processes"), format!("{line}\n")).unwrap();
-    let opening = ProcessManager::open(Some(folder.path())).await.unwrap();
-    assert_eq!(opening.orphans.len(), 1);
+    let report = ProcessManager::open(Some(folder.path())).await.unwrap();
+    assert_eq!(report.orphans.len(), 1);
     assert!(!stranger.is_running());
 }
 
@@ -118,17 +118,17 @@ async fn damaged_pid_file_loses_only_the_damaged_lines() {
     line["started"] = json!(start_time(stranger.0.id()));
     let text = format!("{{\"name\":\"scr\u{0}\n{line}\n\u{1}\u{2}");
     fs::write(folder.path().join("processes"), &text).unwrap();
-    let opening = ProcessManager::open(Some(folder.path())).await.unwrap();
-    assert_eq!((opening.damaged_lines, opening.orphans.len()), (2, 1));
+    let report = ProcessManager::open(Some(folder.path())).await.unwrap();
+    assert_eq!((report.damaged_lines, report.orphans.len()), (2, 1));
     assert!(!stranger.is_running());
     assert_eq!(fs::read_to_string(folder.path().join("processes.damaged")).unwrap(), text);
 }
 
 #[tokio::test]
 async fn second_runtime_on_one_pid_file_is_refused() {
-    let scene = ProcessFixture::new().await;
-    let it = scene.start_ready(&script("echo up; read -r _")).await;
-    let fault = ProcessManager::open(Some(scene.folder.path())).await.unwrap_err();
+    let fixture = ProcessFixture::new().await;
+    let it = fixture.start_ready(&script("echo up; read -r _")).await;
+    let fault = ProcessManager::open(Some(fixture.folder.path())).await.unwrap_err();
     assert!(matches!(fault, OpenError::InUse { .. }), "{fault}");
     assert_eq!(it.process.exit(), None);
 }

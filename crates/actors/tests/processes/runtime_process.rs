@@ -1,4 +1,4 @@
-//! This test binary once more, as a runtime in another process that can be killed.
+//! Runs this test binary again, as a runtime in another process that can be killed.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::fixture::LIMIT;
 
 const FOLDER: &str = "MAINSTAY_TEST_PROCESSES_FOLDER";
 
-/// The folder to use, in the other process; `None` in this one.
+/// Returns the folder to use, in the other process; `None` in this one.
 pub(crate) fn data_dir() -> Option<PathBuf> {
     std::env::var_os(FOLDER).map(PathBuf::from)
 }
@@ -24,8 +24,8 @@ pub(crate) struct RuntimeProcess {
 }
 
 impl RuntimeProcess {
-    /// Starts the test `name`. Its output is descriptor 3 as well, which all inherit that it starts: the output ends when
-    /// none of them is left, the guardian included.
+    /// Starts the test `name`. Its output is descriptor 3 as well, which all its descendants inherit. The output ends
+    /// when none of them is left, the watchdog included.
     pub(crate) fn start(name: &str, folder: &Path) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", r#"exec "$@" 3>&1"#, "sh"]).arg(std::env::current_exe().unwrap());
@@ -39,7 +39,7 @@ impl RuntimeProcess {
         self.child.id()
     }
 
-    /// Waits for a line that begins like this, and returns the rest of it.
+    /// Waits for a line with this beginning, and returns the rest of it.
     pub(crate) fn wait_for_line(&mut self, begin: &str) -> String {
         loop {
             let mut line = String::new();
@@ -55,7 +55,7 @@ impl RuntimeProcess {
         self.child.wait().unwrap();
     }
 
-    /// What is left of it, to be waited for.
+    /// Returns its remains, to wait for.
     pub(crate) fn into_descendants(self) -> Descendants {
         let (ended, remains) = mpsc::sync_channel(1);
         let mut said = self.output;
@@ -67,7 +67,7 @@ impl RuntimeProcess {
     }
 }
 
-/// Whatever it had started.
+/// The descendants of the process.
 pub(crate) struct Descendants(mpsc::Receiver<()>);
 
 impl Descendants {
@@ -76,17 +76,17 @@ impl Descendants {
         self.0.recv_timeout(LIMIT).expect("something of the killed runtime still runs");
     }
 
-    /// Whether something is there still.
+    /// Returns whether something is still there.
     pub(crate) fn are_running(&self) -> bool {
         self.0.try_recv().is_err()
     }
 }
 
-/// The guardian among the children of a process, if it is there.
+/// Returns the watchdog among the children of a process, if it is there.
 pub(crate) fn watchdog_pid(parent: u32, prefix: &str) -> Option<u32> {
     let output = Command::new("ps").args(["-A", "-o", "pid=,ppid=,args="]).output().unwrap();
     let listed = String::from_utf8_lossy(&output.stdout).into_owned();
-    listed.lines().filter(|line| line.contains("mainstay-guardian")).find_map(|line| {
+    listed.lines().filter(|line| line.contains("mainstay-watchdog")).find_map(|line| {
         let mut fields = line.split_ascii_whitespace();
         let (pid, ppid) = (fields.next()?.parse().ok()?, fields.next()?.parse::<u32>().ok()?);
         (ppid == parent && line.trim_end().ends_with(prefix)).then_some(pid)

@@ -1,4 +1,4 @@
-//! How processes are ended, with all that they started.
+//! Tests the end of processes with all their descendants.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use tokio::time::timeout;
 
 use crate::fixture::{LIMIT, ProcessFixture, RunningProcess, has_program, script};
 
-/// Does not end when it is asked to.
+/// The process does not end when it is asked to.
 const STUBBORN: &str = "trap '' TERM; echo up; while :; do sleep 1000; done";
 
 #[tokio::test]
 async fn obedient_process_exits_by_itself() {
-    let scene = ProcessFixture::new().await;
-    let mut it = scene
+    let fixture = ProcessFixture::new().await;
+    let mut it = fixture
         .start_ready(&script("trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.1; done"))
         .await;
     let exit = timeout(LIMIT, it.process.stop()).await.unwrap();
@@ -25,9 +25,9 @@ async fn obedient_process_exits_by_itself() {
 
 #[tokio::test]
 async fn stubborn_process_is_killed_after_its_grace() {
-    let scene = ProcessFixture::new().await;
+    let fixture = ProcessFixture::new().await;
     let mut it =
-        scene.start_ready(&ProcessSpec { grace: Duration::from_millis(100), ..script(STUBBORN) }).await;
+        fixture.start_ready(&ProcessSpec { grace: Duration::from_millis(100), ..script(STUBBORN) }).await;
     let exit = timeout(LIMIT, it.process.stop()).await.unwrap();
     assert_eq!((exit.code, exit.signal, exit.survivors.len()), (None, Some(9), 0));
     it.wait_gone().await;
@@ -36,12 +36,12 @@ async fn stubborn_process_is_killed_after_its_grace() {
 #[tokio::test]
 async fn process_that_exits_on_stdin_eof_is_not_killed() {
     let until_its_end = script("trap '' TERM; echo up; echo up >&2; while read -r _; do :; done; exit 7");
-    let scene = ProcessFixture::new().await;
-    // Whether somebody holds its input, or nobody has taken that.
-    let it = scene.start_ready(&until_its_end).await;
+    let fixture = ProcessFixture::new().await;
+    // Either a caller holds the stdin, or no caller has taken it.
+    let it = fixture.start_ready(&until_its_end).await;
     let exit = timeout(LIMIT, it.process.stop()).await.unwrap();
     assert_eq!((exit.code, exit.signal), (Some(7), None));
-    let untaken = Process::start(&until_its_end, &scene.manager).await.unwrap();
+    let untaken = Process::start(&until_its_end, &fixture.manager).await.unwrap();
     let is_up = async {
         while untaken.stderr().is_empty() {
             tokio::task::yield_now().await;
@@ -49,16 +49,16 @@ async fn process_that_exits_on_stdin_eof_is_not_killed() {
     };
     timeout(LIMIT, is_up).await.unwrap();
     assert_eq!(timeout(LIMIT, untaken.stop()).await.unwrap().code, Some(7));
-    // And when everything is stopped.
-    let it = scene.start_ready(&until_its_end).await;
-    timeout(LIMIT, scene.manager.close()).await.unwrap();
+    // The same holds when everything is stopped.
+    let it = fixture.start_ready(&until_its_end).await;
+    timeout(LIMIT, fixture.manager.close()).await.unwrap();
     assert_eq!(it.process.exit().unwrap().code, Some(7));
 }
 
 #[tokio::test]
 async fn stop_unblocks_a_pending_stdin_write() {
-    let scene = ProcessFixture::new().await;
-    let mut it = scene.start_ready(&script(STUBBORN)).await;
+    let fixture = ProcessFixture::new().await;
+    let mut it = fixture.start_ready(&script(STUBBORN)).await;
     let mut stdin = it.pipes.stdin.take().unwrap();
     let mut write = Box::pin(timeout(LIMIT, stdin.write_all(&[b'x'; 1 << 20])));
     assert!((&mut write).now_or_never().is_none(), "it fits into no pipe");
@@ -73,32 +73,33 @@ async fn stop_unblocks_a_pending_stdin_write() {
 
 #[tokio::test]
 async fn process_without_grace_is_killed_at_once() {
-    let scene = ProcessFixture::new().await;
-    let it = scene.start_ready(&ProcessSpec { grace: Duration::ZERO, ..script("echo up; sleep 1000") }).await;
+    let fixture = ProcessFixture::new().await;
+    let it =
+        fixture.start_ready(&ProcessSpec { grace: Duration::ZERO, ..script("echo up; sleep 1000") }).await;
     assert_eq!(timeout(LIMIT, it.process.stop()).await.unwrap().signal, Some(9));
 }
 
 #[tokio::test]
 async fn stop_ends_all_descendants() {
-    let scene = ProcessFixture::new().await;
-    let mut it = scene.start_ready(&script("sleep 1000 & (sleep 1000 & sleep 1000) & echo up; wait")).await;
+    let fixture = ProcessFixture::new().await;
+    let mut it = fixture.start_ready(&script("sleep 1000 & (sleep 1000 & sleep 1000) & echo up; wait")).await;
     timeout(LIMIT, it.process.stop()).await.unwrap();
     it.wait_gone().await;
 }
 
 #[tokio::test]
 async fn exit_ends_all_descendants() {
-    let scene = ProcessFixture::new().await;
-    let mut it = scene.start_ready(&script("sleep 1000 & echo up; exit 0")).await;
+    let fixture = ProcessFixture::new().await;
+    let mut it = fixture.start_ready(&script("sleep 1000 & echo up; exit 0")).await;
     it.wait_gone().await;
     assert!(timeout(LIMIT, it.process.stop()).await.unwrap().is_success());
 }
 
 #[tokio::test]
 async fn stubborn_descendant_is_killed() {
-    let scene = ProcessFixture::new().await;
+    let fixture = ProcessFixture::new().await;
     let spec = script("(trap '' TERM; echo up; exec sleep 1000) & read -r _; exit 5");
-    let mut it = scene.start_ready(&ProcessSpec { grace: Duration::from_millis(100), ..spec }).await;
+    let mut it = fixture.start_ready(&ProcessSpec { grace: Duration::from_millis(100), ..spec }).await;
     assert_eq!(timeout(LIMIT, it.process.stop()).await.unwrap().survivors.len(), 0);
     it.wait_gone().await;
 }
@@ -107,16 +108,16 @@ async fn stubborn_descendant_is_killed() {
 #[tokio::test]
 async fn daemonized_descendant_is_ended() {
     assert!(has_program("setsid"), "util-linux is on every Linux");
-    let scene = ProcessFixture::new().await;
+    let fixture = ProcessFixture::new().await;
     // Its parents are gone, and it has a session and a group of its own.
     let daemon = "(setsid sh -c '(trap \"\" TERM; echo up; exec sleep 1000) &' &); sleep 1000 & wait";
     let mut it =
-        scene.start_ready(&ProcessSpec { grace: Duration::from_millis(100), ..script(daemon) }).await;
+        fixture.start_ready(&ProcessSpec { grace: Duration::from_millis(100), ..script(daemon) }).await;
     timeout(LIMIT, it.process.stop()).await.unwrap();
     it.wait_gone().await;
-    // The same where the process itself is gone first.
+    // The same holds if the process itself is gone first.
     let daemon = "(setsid sh -c '(echo up; exec sleep 1000) &' &); read -r _; exit 0";
-    let mut it = scene.start_ready(&script(daemon)).await;
+    let mut it = fixture.start_ready(&script(daemon)).await;
     it.pipes.stdin = None;
     it.wait_gone().await;
 }
@@ -126,8 +127,8 @@ async fn unmarked_descendant_is_found_by_its_ancestors() {
     if !has_program("setsid") {
         return;
     }
-    let scene = ProcessFixture::new().await;
-    let mut it = scene
+    let fixture = ProcessFixture::new().await;
+    let mut it = fixture
         .start_ready(&script("env -i $(command -v setsid) /bin/sh -c 'echo up; exec sleep 1000'; exit 0"))
         .await;
     timeout(LIMIT, it.process.stop()).await.unwrap();
@@ -136,20 +137,20 @@ async fn unmarked_descendant_is_found_by_its_ancestors() {
 
 #[tokio::test]
 async fn dropped_process_is_killed_with_descendants() {
-    let scene = ProcessFixture::new().await;
+    let fixture = ProcessFixture::new().await;
     let stubborn = format!("({STUBBORN}) & {STUBBORN}");
-    let it = scene.start_ready(&script(&stubborn)).await;
+    let it = fixture.start_ready(&script(&stubborn)).await;
     let RunningProcess { process, mut pipes } = it;
     drop(process);
     pipes.wait_gone().await;
-    scene.manager.close().await;
-    assert_eq!(scene.pid_file_text(), "");
+    fixture.manager.close().await;
+    assert_eq!(fixture.pid_file_text(), "");
 }
 
 #[tokio::test]
 async fn drop_cuts_a_pending_stop_short() {
-    let scene = ProcessFixture::new().await;
-    let it = scene.start_ready(&script(STUBBORN)).await;
+    let fixture = ProcessFixture::new().await;
+    let it = fixture.start_ready(&script(STUBBORN)).await;
     assert!(it.process.stop().now_or_never().is_none());
     let RunningProcess { process, mut pipes } = it;
     drop(process);
@@ -158,21 +159,21 @@ async fn drop_cuts_a_pending_stop_short() {
 
 #[tokio::test]
 async fn cancelled_start_leaves_nothing() {
-    let scene = ProcessFixture::new().await;
-    let marker = scene.folder.path().join("it-ran");
+    let fixture = ProcessFixture::new().await;
+    let marker = fixture.folder.path().join("it-ran");
     let spec = script(&format!("touch {}", marker.display()));
     for _ in 0..10 {
-        assert!(Process::start(&spec, &scene.manager).now_or_never().is_none());
+        assert!(Process::start(&spec, &fixture.manager).now_or_never().is_none());
     }
-    scene.manager.close().await;
-    assert_eq!(scene.pid_file_text(), "");
+    fixture.manager.close().await;
+    assert_eq!(fixture.pid_file_text(), "");
     assert!(!marker.exists());
 }
 
 #[tokio::test]
 async fn stopping_twice_equals_once() {
-    let scene = ProcessFixture::new().await;
-    let it = scene.start_ready(&script("trap 'exit 3' TERM; echo up; while :; do sleep 0.1; done")).await;
+    let fixture = ProcessFixture::new().await;
+    let it = fixture.start_ready(&script("trap 'exit 3' TERM; echo up; while :; do sleep 0.1; done")).await;
     let (first, second) = tokio::join!(it.process.stop(), it.process.stop());
     assert_eq!((first.code, &first), (Some(3), &second));
     assert_eq!(it.process.stop().await, first);
@@ -180,12 +181,12 @@ async fn stopping_twice_equals_once() {
 
 #[tokio::test]
 async fn stopped_process_leaves_the_pid_file() {
-    let scene = ProcessFixture::new().await;
+    let fixture = ProcessFixture::new().await;
     let (first, second) = (
-        scene.start_ready(&script("echo up; read -r _")).await,
-        scene.start_ready(&script("echo up; read -r _")).await,
+        fixture.start_ready(&script("echo up; read -r _")).await,
+        fixture.start_ready(&script("echo up; read -r _")).await,
     );
-    let has = |it: &Process| scene.pid_file_text().contains(&it.identity().marker);
+    let has = |it: &Process| fixture.pid_file_text().contains(&it.identity().marker);
     assert!(has(&first.process) && has(&second.process));
     first.process.stop().await;
     assert!(!has(&first.process) && has(&second.process));
@@ -193,36 +194,36 @@ async fn stopped_process_leaves_the_pid_file() {
 
 #[tokio::test]
 async fn close_stops_everything_and_refuses_new_starts() {
-    let scene = ProcessFixture::new().await;
+    let fixture = ProcessFixture::new().await;
     let mut all = Vec::new();
     for _ in 0..5 {
         all.push(
-            scene.start_ready(&script("trap 'exit 3' TERM; echo up; while :; do sleep 0.1; done")).await,
+            fixture.start_ready(&script("trap 'exit 3' TERM; echo up; while :; do sleep 0.1; done")).await,
         );
     }
-    timeout(LIMIT, scene.manager.close()).await.unwrap();
+    timeout(LIMIT, fixture.manager.close()).await.unwrap();
     for it in &mut all {
         it.wait_gone().await;
         assert_eq!(it.process.exit().unwrap().code, Some(3));
     }
-    let fault = Process::start(&script("exit 0"), &scene.manager).await.unwrap_err();
+    let fault = Process::start(&script("exit 0"), &fixture.manager).await.unwrap_err();
     assert!(matches!(fault, SpawnError::Stopping), "{fault}");
-    assert_eq!(scene.pid_file_text(), "");
+    assert_eq!(fixture.pid_file_text(), "");
 }
 
 #[tokio::test]
 async fn processes_run_without_a_data_dir() {
-    let warden = ProcessManager::open(None).await.unwrap().manager;
-    let process = Process::start(&script("exec sleep 1000"), &warden).await.unwrap();
+    let manager = ProcessManager::open(None).await.unwrap().manager;
+    let process = Process::start(&script("exec sleep 1000"), &manager).await.unwrap();
     assert_eq!(timeout(LIMIT, process.stop()).await.unwrap().signal, Some(15));
 }
 
 #[tokio::test]
 async fn memory_includes_all_descendants() {
-    let scene = ProcessFixture::new().await;
-    let alone = scene.start_ready(&script("echo up; read -r _")).await;
+    let fixture = ProcessFixture::new().await;
+    let alone = fixture.start_ready(&script("echo up; read -r _")).await;
     let with_others =
-        scene.start_ready(&script("for i in 1 2 3 4; do sleep 1000 & done; echo up; read -r _")).await;
+        fixture.start_ready(&script("for i in 1 2 3 4; do sleep 1000 & done; echo up; read -r _")).await;
     let (one, five) = (alone.process.memory().await.unwrap(), with_others.process.memory().await.unwrap());
     assert!(one > 100_000 && five > one * 2, "{one} {five}");
     alone.process.stop().await;

@@ -34,7 +34,7 @@ fn every_call_error_maps_to_code_reason_and_retryable() {
     .assert_eq(&table);
 }
 
-/// Every way not to answer.
+/// The ways in which a worker gives no reply.
 enum ReplyMode {
     Answer(Reply<()>),
     Panic(Reply<()>),
@@ -42,7 +42,7 @@ enum ReplyMode {
     DropReply(Reply<()>),
     /// Keeps the caller waiting.
     KeepReply(Reply<()>),
-    /// Is at work for so long.
+    /// Works for this long.
     ReplyAfter(Duration, Reply<()>),
 }
 
@@ -62,15 +62,15 @@ impl Worker for ReplyWorker {
     async fn handle(
         &self,
         _: &mut Context<ReplyMode>,
-        ask: ReplyMode,
-        kept: &mut Vec<Reply<()>>,
+        call: ReplyMode,
+        replies: &mut Vec<Reply<()>>,
     ) -> Result<(), Failure> {
-        match ask {
+        match call {
             ReplyMode::Answer(reply) => reply.send(()),
             ReplyMode::Panic(_reply) => panic!("on purpose"),
             ReplyMode::Fail(_reply) => return Err("on purpose".into()),
             ReplyMode::DropReply(reply) => drop(reply),
-            ReplyMode::KeepReply(reply) => kept.push(reply),
+            ReplyMode::KeepReply(reply) => replies.push(reply),
             ReplyMode::ReplyAfter(time, reply) => {
                 tokio::time::sleep(time).await;
                 reply.send(());
@@ -82,13 +82,13 @@ impl Worker for ReplyWorker {
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Restarted after an hour, so that an answer that comes before owes nothing to a restart.
+/// Restarts after an hour, so no reply in the test can come from a restarted worker.
 async fn start_worker() -> (Runtime, Address<ReplyMode>) {
     let mut root = SupervisorSpec::new("root");
     let policy =
         ChildPolicy { delay: Delay::Fixed { delay: Duration::from_secs(3600) }, ..ChildPolicy::default() };
-    let mule = root.child(Child::new("mule", ReplyWorker).policy(policy).mailbox_capacity(1)).unwrap();
-    (Runtime::builder().start(root).await.unwrap(), mule)
+    let worker = root.child(Child::new("mule", ReplyWorker).policy(policy).mailbox_capacity(1)).unwrap();
+    (Runtime::builder().start(root).await.unwrap(), worker)
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,48 +99,48 @@ async fn every_missing_reply_gives_the_error_of_its_row() {
         seen.insert(what);
     };
     let crashed = "its handler panicked or failed on the message, or before it answered";
-    let (runtime, mule) = start_worker().await;
+    let (runtime, worker) = start_worker().await;
     let began = runtime.now();
-    check(crashed, mule.call(ReplyMode::Panic).await);
+    check(crashed, worker.call(ReplyMode::Panic).await);
     runtime.root().restart("mule").await.unwrap();
-    check(crashed, mule.call(ReplyMode::Fail).await);
+    check(crashed, worker.call(ReplyMode::Fail).await);
     runtime.root().restart("mule").await.unwrap();
-    // One that waits for an answer when the handler panics on another message.
-    let mut kept = Box::pin(mule.call(ReplyMode::KeepReply));
-    assert!(poll!(&mut kept).is_pending());
-    let (panicked, kept) = tokio::join!(mule.call(ReplyMode::Panic), kept);
+    // This call waits for its reply when the handler panics on another message.
+    let mut replies = Box::pin(worker.call(ReplyMode::KeepReply));
+    assert!(poll!(&mut replies).is_pending());
+    let (panicked, replies) = tokio::join!(worker.call(ReplyMode::Panic), replies);
     check(crashed, panicked);
-    check(crashed, kept);
+    check(crashed, replies);
     assert_eq!(runtime.now(), began, "they were told at once");
     runtime.root().restart("mule").await.unwrap();
 
-    check("its handler let the caller go without an answer", mule.call(ReplyMode::DropReply).await);
-    let late = mule.call_within(SECOND, |reply| ReplyMode::ReplyAfter(2 * SECOND, reply)).await;
+    check("its handler let the caller go without an answer", worker.call(ReplyMode::DropReply).await);
+    let late = worker.call_within(SECOND, |reply| ReplyMode::ReplyAfter(2 * SECOND, reply)).await;
     check("it gave no answer within the caller's patience", late);
-    assert_eq!(mule.call(ReplyMode::Answer).await, Ok(()));
+    assert_eq!(worker.call(ReplyMode::Answer).await, Ok(()));
 
-    // Nobody looks at the answer of the one that expires until it has.
-    let mut work = Box::pin(mule.call(|reply| ReplyMode::ReplyAfter(2 * SECOND, reply)));
+    // The expired call is polled only after its expiry.
+    let mut work = Box::pin(worker.call(|reply| ReplyMode::ReplyAfter(2 * SECOND, reply)));
     assert!(poll!(&mut work).is_pending());
     tokio::time::sleep(SECOND / 2).await;
-    let mut hasty = Box::pin(mule.call_within(SECOND, ReplyMode::Answer));
+    let mut hasty = Box::pin(worker.call_within(SECOND, ReplyMode::Answer));
     assert!(poll!(&mut hasty).is_pending());
-    // There is room for one that waits, and this is one more.
+    // The mailbox has room for one message; this is the second.
     let (reply, answer) = Reply::channel();
-    let mut casting = Box::pin(mule.cast(ReplyMode::Answer(reply)));
+    let mut casting = Box::pin(worker.cast(ReplyMode::Answer(reply)));
     assert!(poll!(&mut casting).is_pending());
     drop(casting);
     check("its mailbox has no room", answer.await);
     assert_eq!(work.await, Ok(()));
-    assert_eq!(mule.call(ReplyMode::Answer).await, Ok(()));
+    assert_eq!(worker.call(ReplyMode::Answer).await, Ok(()));
     check("the message waited in the mailbox for longer than it may", hasty.await);
 
-    let mut kept = Box::pin(mule.call(ReplyMode::KeepReply));
-    assert!(poll!(&mut kept).is_pending());
+    let mut replies = Box::pin(worker.call(ReplyMode::KeepReply));
+    assert!(poll!(&mut replies).is_pending());
     let stopped = "it is stopped, or was given up";
-    let (stopping, kept) = tokio::join!(runtime.root().stop("mule"), kept);
+    let (stopping, replies) = tokio::join!(runtime.root().stop("mule"), replies);
     stopping.unwrap();
-    check(stopped, kept);
-    check(stopped, mule.call(ReplyMode::Answer).await);
+    check(stopped, replies);
+    check(stopped, worker.call(ReplyMode::Answer).await);
     assert_all_seen(CauseGroup::Call, &seen);
 }

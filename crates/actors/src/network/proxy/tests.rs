@@ -4,7 +4,7 @@ fn variables(http: &str, https: &str, all: &str, no: &str) -> ProxyVariables {
     ProxyVariables { http: http.into(), https: https.into(), all: all.into(), no_proxy: no.into() }
 }
 
-/// The host of the proxy that is used for a backend, where the environment has these variables.
+/// Returns the host of the proxy for a backend, given these variables.
 fn proxy_host(backend: &str, choice: &ProxyChoice, variables: &ProxyVariables) -> Option<String> {
     let backend: Uri = backend.parse().unwrap();
     let proxy = choice.resolve(&backend, || SystemProxies::from_variables(variables.clone())).unwrap();
@@ -144,7 +144,7 @@ fn password_with_special_characters_reaches_reqwest() {
     let url = format!("socks5h://user:{}@proxy.example", percent_encode(&password));
     let proxy = Proxy::parse(&url).unwrap();
     assert_eq!(proxy.user_and_password(), Some(("user", password.as_str())));
-    // What reqwest does with the address that it is given.
+    // reqwest changes the address that it gets.
     let given = format!("{}:{}", percent_encode("user"), percent_encode(&password));
     let read = reqwest::Url::parse(&format!("socks5h://{given}@proxy.example:1080")).unwrap();
     assert_eq!(parse_intercept(read.as_str()).unwrap().raw_auth(), Some(("user", password.as_str())));

@@ -1,4 +1,4 @@
-//! What a run before has left behind: found by what was recorded of it, and ended.
+//! Finds and ends the orphans of an earlier run, from its PID file.
 
 use std::time::Duration;
 
@@ -9,53 +9,58 @@ use super::pid_file::PidFileEntry;
 use super::process_group::{ProcessSet, list_processes, shut_down as end_target};
 use super::process_table::{ProcessInfo, group_members};
 
-/// What is left is given so long to end by itself.
+/// The time that orphans get to end by themselves.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// What of a recorded process still runs.
+/// The remains of a recorded process.
 #[derive(Debug, PartialEq, Eq)]
 struct OrphanMatch<'a> {
     entry: &'a PidFileEntry,
-    /// The recorded process itself is there, so the group of its id is its own. Where it has gone, the group may be
-    /// another's, and only what bears the mark is known to be left of it.
+    /// True if the recorded process itself is there, so that the group of its id is its own. Otherwise the group may
+    /// be another's, and only processes with the marker are known to be its own.
     has_leader: bool,
     processes: usize,
 }
 
-/// Which of the recorded processes, or of what they started, are among those that were `seen`. Whoever merely has the id
-/// of one, and another time of start, is not.
-fn find_orphans<'a>(entries: &'a [PidFileEntry], boot: &str, seen: &[ProcessInfo]) -> Vec<OrphanMatch<'a>> {
-    // Before the system was restarted, ids and times of start meant other processes.
+/// Returns the recorded processes, and their descendants, that are among `processes`. A process with the same id and
+/// another start time is a different one.
+fn find_orphans<'a>(
+    entries: &'a [PidFileEntry],
+    boot: &str,
+    processes: &[ProcessInfo],
+) -> Vec<OrphanMatch<'a>> {
+    // Before the system was restarted, ids and start times meant other processes.
     let entries = entries.iter().filter(|entry| entry.boot == boot);
     let matched = entries.map(|entry| {
-        let is_leader = |seen: &&ProcessInfo| seen.pid == entry.pid && seen.started == entry.started;
-        // Whatever runs under its id and was not started then is another's, and so is that one's group.
-        let has_leader = !entry.started.is_empty() && seen.iter().any(|seen| is_leader(&seen));
+        let is_leader =
+            |processes: &&ProcessInfo| processes.pid == entry.pid && processes.started == entry.started;
+        // A process under this id with another start time is unrelated, and so is its group.
+        let has_leader = !entry.started.is_empty() && processes.iter().any(|processes| is_leader(&processes));
         let group = has_leader.then_some(entry.pid);
-        OrphanMatch { entry, has_leader, processes: group_members(seen, group, &entry.marker).len() }
+        OrphanMatch { entry, has_leader, processes: group_members(processes, group, &entry.marker).len() }
     });
     matched.filter(|found| found.processes > 0).collect()
 }
 
-/// Ends what is left of the recorded processes, and says what that was.
+/// Ends the remains of the recorded processes, and returns them.
 pub(super) async fn end_orphans(entries: &[PidFileEntry], boot: &str) -> Vec<Orphan> {
     if entries.is_empty() {
         return Vec::new();
     }
-    // Where processes are not shown, none can be told from another that has got its id, so none is touched.
-    let Ok(seen) = list_processes(String::new()).await else { return Vec::new() };
-    let endings = find_orphans(entries, boot, &seen).into_iter().map(async |found| {
+    // On a system that shows no processes, none can be identified, so none is touched.
+    let Ok(processes) = list_processes(String::new()).await else { return Vec::new() };
+    let shutdowns = find_orphans(entries, boot, &processes).into_iter().map(async |found| {
         let target = ProcessSet {
             group: found.has_leader.then_some(found.entry.pid),
             marker: found.entry.marker.clone(),
-            // Leaders come before what they start; where one has gone, all are looked at.
+            // Leaders come before their descendants. If a leader is gone, all are looked at.
             started_since: String::new(),
         };
-        let left = end_target(&target, GRACE, std::future::pending()).await;
+        let survivors = end_target(&target, GRACE, std::future::pending()).await;
         let PidFileEntry { name, pid, .. } = found.entry.clone();
-        Orphan { name, pid, processes: found.processes, survivors: left }
+        Orphan { name, pid, processes: found.processes, survivors }
     });
-    join_all(endings).await
+    join_all(shutdowns).await
 }
 
 #[cfg(test)]

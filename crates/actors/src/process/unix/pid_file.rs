@@ -1,4 +1,4 @@
-//! The record on disk of what runs, for the run after one that was killed together with its guardian.
+//! Records the running processes on disk, for the run after one that was killed with its watchdog.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use super::super::manager::OpenError;
 
-/// Its name in the data folder.
+/// The file's name in the data folder.
 const FILE: &str = "processes";
 
-/// A record that is larger was not written by us.
+/// The largest file that is read. We write no larger one.
 const BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// One process. A line of the record is one of these, as JSON.
+/// A process. Each line of the file is one, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PidFileEntry {
     pub(super) name: String,
@@ -25,63 +25,63 @@ pub(super) struct PidFileEntry {
     pub(super) marker: String,
 }
 
-/// What a record says.
+/// The content of a PID file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ParsedPidFile {
     pub(super) entries: Vec<PidFileEntry>,
-    /// Lines that are none of ours.
+    /// The number of lines that we did not write.
     pub(super) damaged_lines: usize,
 }
 
 impl ParsedPidFile {
     fn parse(bytes: &[u8]) -> Self {
-        let mut read = Self::default();
+        let mut parsed = Self::default();
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             match serde_json::from_slice(line) {
-                Ok(entry) => read.entries.push(entry),
-                Err(_) => read.damaged_lines += 1,
+                Ok(entry) => parsed.entries.push(entry),
+                Err(_) => parsed.damaged_lines += 1,
             }
         }
-        read
+        parsed
     }
 }
 
-/// The record of this run.
+/// The PID file of this run.
 #[derive(Debug)]
 pub(super) struct PidFile {
     file: Option<PathBuf>,
     entries: Vec<PidFileEntry>,
-    /// One runtime a record: the lock goes with the process, however that ends.
+    /// Held so that one runtime uses the file. The system releases it with this process, however that ends.
     lock: Option<File>,
 }
 
 impl PidFile {
-    /// Takes the record in the folder over, and says what it says. Without a folder nothing is recorded.
+    /// Takes the folder's PID file over, and returns its content. Without a folder nothing is recorded.
     pub(super) fn open(folder: Option<&Path>) -> Result<(Self, ParsedPidFile), OpenError> {
         let Some(folder) = folder else {
             return Ok((Self { file: None, entries: Vec::new(), lock: None }, ParsedPidFile::default()));
         };
         let file = folder.join(FILE);
         let lock = lock_file(&file.with_extension("lock"))?;
-        let read = match read_file(&file) {
+        let parsed = match read_file(&file) {
             Ok(bytes) => ParsedPidFile::parse(&bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => ParsedPidFile::default(),
             Err(source) => return Err(OpenError::Unreadable { file, source }),
         };
-        if read.damaged_lines > 0 {
-            // For whoever wants to know what it was; one is enough.
+        if parsed.damaged_lines > 0 {
+            // One copy is enough to examine the damage.
             let _ = fs::copy(&file, file.with_extension("damaged"));
         }
-        Ok((Self { file: Some(file), entries: Vec::new(), lock: Some(lock) }, read))
+        Ok((Self { file: Some(file), entries: Vec::new(), lock: Some(lock) }, parsed))
     }
 
-    /// Leaves the record to the next run. What changes from now on is not recorded.
+    /// Leaves the file to the next run. Later changes are not recorded.
     pub(super) fn close(&mut self) {
         self.file = None;
         self.lock = None;
     }
 
-    /// Changes it, and writes it in one step.
+    /// Changes the records, and writes the file in one step.
     pub(super) async fn update(&mut self, change: impl FnOnce(&mut Vec<PidFileEntry>)) -> io::Result<()> {
         change(&mut self.entries);
         let Some(file) = self.file.clone() else { return Ok(()) };
@@ -101,7 +101,7 @@ fn read_file(file: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Nothing is synced: what the system's own end takes away, no process outlives.
+/// Nothing is synced: no process outlives a crash of the system.
 fn replace_file(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = file.with_extension("new");
     private_file_options().truncate(true).open(&beside)?.write_all(bytes)?;
@@ -109,12 +109,12 @@ fn replace_file(file: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn lock_file(file: &Path) -> Result<File, OpenError> {
-    let fault = |source| OpenError::Unreadable { file: file.to_owned(), source };
-    let lock = private_file_options().open(file).map_err(fault)?;
+    let error = |source| OpenError::Unreadable { file: file.to_owned(), source };
+    let lock = private_file_options().open(file).map_err(error)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { file: file.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(fault(source)),
+        Err(TryLockError::Error(source)) => Err(error(source)),
     }
 }
 
@@ -139,13 +139,13 @@ mod tests {
     #[tokio::test]
     async fn pid_file_is_read_by_the_next_run_and_private() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut record, read) = PidFile::open(Some(folder.path())).unwrap();
-        assert_eq!(read, ParsedPidFile::default());
-        record.update(|entries| entries.extend([entry(7), entry(8)])).await.unwrap();
-        record.update(|entries| entries.retain(|entry| entry.pid != 7)).await.unwrap();
-        drop(record);
-        let (_, read) = PidFile::open(Some(folder.path())).unwrap();
-        assert_eq!(read, ParsedPidFile { entries: vec![entry(8)], damaged_lines: 0 });
+        let (mut pid_file, parsed) = PidFile::open(Some(folder.path())).unwrap();
+        assert_eq!(parsed, ParsedPidFile::default());
+        pid_file.update(|entries| entries.extend([entry(7), entry(8)])).await.unwrap();
+        pid_file.update(|entries| entries.retain(|entry| entry.pid != 7)).await.unwrap();
+        drop(pid_file);
+        let (_, parsed) = PidFile::open(Some(folder.path())).unwrap();
+        assert_eq!(parsed, ParsedPidFile { entries: vec![entry(8)], damaged_lines: 0 });
         let mode = folder.path().join(FILE).metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
@@ -154,8 +154,8 @@ mod tests {
     fn pid_file_in_use_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let _first = PidFile::open(Some(folder.path())).unwrap();
-        let fault = PidFile::open(Some(folder.path())).unwrap_err();
-        assert!(matches!(fault, OpenError::InUse { .. }), "{fault}");
+        let error = PidFile::open(Some(folder.path())).unwrap_err();
+        assert!(matches!(error, OpenError::InUse { .. }), "{error}");
     }
 
     #[test]
@@ -164,20 +164,20 @@ mod tests {
         let good = serde_json::to_string(&entry(7)).unwrap();
         let text = format!("{{\"name\":\"pl\n\u{0}\u{1}\n{good}\n{{}}\n[1]\n{}", &good[..20]);
         fs::write(folder.path().join(FILE), &text).unwrap();
-        let (_, read) = PidFile::open(Some(folder.path())).unwrap();
-        assert_eq!(read, ParsedPidFile { entries: vec![entry(7)], damaged_lines: 5 });
+        let (_, parsed) = PidFile::open(Some(folder.path())).unwrap();
+        assert_eq!(parsed, ParsedPidFile { entries: vec![entry(7)], damaged_lines: 5 });
         assert_eq!(fs::read_to_string(folder.path().join("processes.damaged")).unwrap(), text);
     }
 
     #[tokio::test]
     async fn failed_write_is_an_error_and_keeps_its_entries() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut record, _) = PidFile::open(Some(folder.path())).unwrap();
+        let (mut pid_file, _) = PidFile::open(Some(folder.path())).unwrap();
         fs::create_dir(folder.path().join("processes.new")).unwrap();
-        record.update(|entries| entries.push(entry(7))).await.unwrap_err();
+        pid_file.update(|entries| entries.push(entry(7))).await.unwrap_err();
         fs::remove_dir(folder.path().join("processes.new")).unwrap();
-        record.update(|entries| entries.push(entry(8))).await.unwrap();
-        drop(record);
+        pid_file.update(|entries| entries.push(entry(8))).await.unwrap();
+        drop(pid_file);
         assert_eq!(PidFile::open(Some(folder.path())).unwrap().1.entries, [entry(7), entry(8)]);
     }
 }

@@ -1,4 +1,4 @@
-//! A process and all that it starts: begun behind a gate, watched, ended.
+//! Starts a process behind a gate, watches it, and ends it with its descendants.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -19,15 +19,15 @@ use super::pid_file::PidFileEntry;
 use super::process_table::{self, ProcessInfo, group_members};
 use super::signals::{is_group_alive, signal_group, signal_process, wait_all_exited};
 
-/// Nothing runs before the gate opens: a newline on its input. If the runtime is gone by then, the input ends and so
-/// does this. `exec` keeps the id, so what was recorded of the gate is true of the program.
+/// The gate: nothing runs before a newline on its stdin. If the runtime is gone by then, the stdin ends and so does
+/// the gate. `exec` keeps the id, so the gate's identity is the program's.
 const GATE_SCRIPT: &str = r#"IFS= read -r _ || exit 0; exec "$@""#;
 
-/// A process that is becoming another program has no environment for a moment, and one may be forked behind the back of
-/// a look. So nothing is believed to be gone before it was not there twice.
+/// The number of looks that must find nothing. During `exec` a process has no environment for a moment, and one look
+/// can miss a fork.
 const RECHECK_DELAY: Duration = Duration::from_millis(10);
 
-/// A process that is the leader of a group of its own.
+/// A process that leads a group of its own.
 #[derive(Debug)]
 pub(in crate::process) struct ProcessGroup {
     child: Child,
@@ -42,9 +42,9 @@ impl ProcessGroup {
     /// Starts the gate, behind which the process waits.
     pub(in crate::process) fn spawn(
         spec: &ProcessSpec,
-        custody: &ProcessRegistry,
+        registry: &ProcessRegistry,
     ) -> Result<(Self, StdioPipes), SpawnError> {
-        let marker = custody.next_marker();
+        let marker = registry.next_marker();
         let mut command = Command::new("/bin/sh");
         command.args(["-c", GATE_SCRIPT, &spec.name]).args(&spec.command);
         command.envs(&spec.env).env(MARKER_VARIABLE, &marker).env_remove(super::watchdog::WATCHDOG_VARIABLE);
@@ -61,7 +61,7 @@ impl ProcessGroup {
             stdout: child.stdout.take().ok_or_else(broken)?,
             stderr: child.stderr.take().ok_or_else(broken)?,
         };
-        let started = process_table::find(pid).map(|seen| seen.started).unwrap_or_default();
+        let started = process_table::find(pid).map(|process| process.started).unwrap_or_default();
         let (name, grace) = (spec.name.clone(), spec.grace);
         Ok((Self { child, name, pid, started, marker, grace }, pipes))
     }
@@ -70,28 +70,28 @@ impl ProcessGroup {
         ProcessIdentity { pid: self.pid, started: self.started.clone(), marker: self.marker.clone() }
     }
 
-    /// Makes the process known, so that it will not outlive the runtime.
-    pub(in crate::process) async fn register(&self, custody: &ProcessRegistry) -> Result<(), SpawnError> {
-        custody.watchdog.watch(self.pid).await.map_err(SpawnError::NoWatchdog)?;
+    /// Registers the process, so that it will not outlive the runtime.
+    pub(in crate::process) async fn register(&self, registry: &ProcessRegistry) -> Result<(), SpawnError> {
+        registry.watchdog.watch(self.pid).await.map_err(SpawnError::NoWatchdog)?;
         let entry = PidFileEntry {
             name: self.name.clone(),
             pid: self.pid,
             started: self.started.clone(),
-            boot: custody.boot_id.clone(),
+            boot: registry.boot_id.clone(),
             marker: self.marker.clone(),
         };
-        custody.update_pid_file(|entries| entries.push(entry)).await;
+        registry.update_pid_file(|entries| entries.push(entry)).await;
         Ok(())
     }
 
-    /// Lets it go.
+    /// Opens the gate.
     pub(in crate::process) async fn open_gate(&self, stdin: &mut ChildStdin) {
-        // One that is dead by now will be seen to be.
+        // If the process is dead by now, its exit will show it.
         let _ = stdin.write_all(b"\n").await;
     }
 
-    /// Ends when the process itself has. Until [`bury`](Self::bury) its id remains its own, where the system lets us see
-    /// an end without taking note of it.
+    /// Waits for the exit of the process itself. Until [`reap`](Self::reap) its id remains its own, if the system can
+    /// report an exit without reaping.
     pub(in crate::process) async fn wait_for_exit(&mut self) -> WaitStatus {
         #[cfg(target_os = "linux")]
         if super::signals::wait_pidfd(self.pid, || true).await.is_ok()
@@ -101,13 +101,13 @@ impl ProcessGroup {
         }
         match self.child.wait().await {
             Ok(status) => WaitStatus { code: status.code(), signal: status.signal() },
-            // Somebody else in this program has waited for it.
+            // Another part of this program has reaped it.
             Err(_) => WaitStatus::default(),
         }
     }
 
-    /// Ends the process and all that it started: asks, waits for the grace, kills. In a hurry it only kills. Returns the
-    /// ids of what is left all the same.
+    /// Ends the process and its descendants: asks, waits for the grace, kills. In a hurry it only kills. Returns the
+    /// ids of those that remain.
     pub(in crate::process) async fn shut_down(
         &self,
         grace: Grace,
@@ -120,14 +120,14 @@ impl ProcessGroup {
         shut_down(&self.process_set(), grace, in_a_hurry).await
     }
 
-    /// Has the process forgotten, once it has ended. What is left of it remains guarded and recorded.
-    pub(in crate::process) async fn reap(mut self, custody: &ProcessRegistry, left: &[u32]) {
-        if left.is_empty() {
-            custody.watchdog.unwatch(self.pid).await;
-            custody.update_pid_file(|entries| entries.retain(|entry| entry.marker != self.marker)).await;
+    /// Reaps the process after its exit. Its remains stay watched and recorded.
+    pub(in crate::process) async fn reap(mut self, registry: &ProcessRegistry, survivors: &[u32]) {
+        if survivors.is_empty() {
+            registry.watchdog.unwatch(self.pid).await;
+            registry.update_pid_file(|entries| entries.retain(|entry| entry.marker != self.marker)).await;
         }
-        // If it is among what is left, the runtime that we run in waits for it when it can.
-        if !left.contains(&self.pid) {
+        // If it is among the remains, tokio reaps it later.
+        if !survivors.contains(&self.pid) {
             let _ = self.child.wait().await;
         }
     }
@@ -143,11 +143,11 @@ pub(in crate::process) fn kill_group(pid: u32) {
     signal_group(pid, Signal::KILL);
 }
 
-/// The resident memory of a process and all that it started, in bytes. What they share counts for each.
+/// Returns the resident memory of a process and its descendants, in bytes. Shared memory counts for each.
 pub(in crate::process) async fn resident_bytes(identity: &ProcessIdentity) -> Option<u64> {
     let ProcessIdentity { pid, started, marker } = identity.clone();
     let target = ProcessSet { group: Some(pid), marker, started_since: started };
-    Some(target.list_live().await.iter().map(|seen| seen.resident_bytes).sum())
+    Some(target.list_live().await.iter().map(|process| process.resident_bytes).sum())
 }
 
 #[cfg(target_os = "linux")]
@@ -159,21 +159,21 @@ fn peek_wait_status(pid: u32) -> Option<WaitStatus> {
     Some(WaitStatus { code: status.exit_status(), signal: status.terminating_signal() })
 }
 
-/// Processes that belong together.
+/// A set of processes that belong together.
 #[derive(Debug, Clone)]
 pub(super) struct ProcessSet {
-    /// The group that is theirs for certain, if there is one.
+    /// The group that is certainly theirs, if there is one.
     pub(super) group: Option<u32>,
     pub(super) marker: String,
-    /// None of them is older.
+    /// The earliest start time among them.
     pub(super) started_since: String,
 }
 
 impl ProcessSet {
     async fn list_live(&self) -> Vec<ProcessInfo> {
         match list_processes(self.started_since.clone()).await {
-            Ok(seen) => group_members(&seen, self.group, &self.marker).into_iter().cloned().collect(),
-            // Where the system shows no processes, it still says whether the group has any.
+            Ok(process) => group_members(&process, self.group, &self.marker).into_iter().cloned().collect(),
+            // On a system that shows no processes, it still says whether the group has any.
             Err(_) => {
                 let group = self.group.filter(|group| is_group_alive(*group));
                 group
@@ -184,47 +184,47 @@ impl ProcessSet {
         }
     }
 
-    fn send_signal(&self, living: &[ProcessInfo], signal: Signal) {
-        let is_in_group = |seen: &&ProcessInfo| Some(seen.group) == self.group;
-        if let Some(seen) = living.iter().find(is_in_group) {
-            signal_group(seen.group, signal);
+    fn send_signal(&self, live: &[ProcessInfo], signal: Signal) {
+        let is_in_group = |process: &&ProcessInfo| Some(process.group) == self.group;
+        if let Some(process) = live.iter().find(is_in_group) {
+            signal_group(process.group, signal);
         }
-        for seen in living.iter().filter(|seen| !is_in_group(seen)) {
-            signal_process(seen, signal);
+        for process in live.iter().filter(|process| !is_in_group(process)) {
+            signal_process(process, signal);
         }
     }
 }
 
-/// All processes, looked at where it holds nobody up.
+/// Lists all processes, without blocking the runtime.
 pub(super) async fn list_processes(since: String) -> io::Result<Vec<ProcessInfo>> {
     let looked = tokio::task::spawn_blocking(move || process_table::list(&since));
     looked.await.unwrap_or_else(|stopped| Err(io::Error::other(stopped)))
 }
 
-/// Ends them all, as [`Body::end`].
+/// Ends them all, as [`ProcessGroup::shut_down`].
 pub(super) async fn shut_down(
     target: &ProcessSet,
     grace: Duration,
     in_a_hurry: impl Future<Output = ()>,
 ) -> Vec<u32> {
-    let begun = Instant::now();
-    let (mut ending, mut is_sure) = (ShutdownSequence::new(grace), false);
+    let started_at = Instant::now();
+    let (mut sequence, mut is_sure) = (ShutdownSequence::new(grace), false);
     let (mut in_a_hurry, mut is_hurried) = (pin!(in_a_hurry), false);
     loop {
-        let living = target.list_live().await;
-        let step = ending.next(begun.elapsed(), living.len(), is_hurried);
+        let live = target.list_live().await;
+        let step = sequence.next(started_at.elapsed(), live.len(), is_hurried);
         let was_sure = std::mem::replace(&mut is_sure, step == ShutdownStep::Done);
         match step {
-            ShutdownStep::Terminate => target.send_signal(&living, Signal::TERM),
-            ShutdownStep::Kill => target.send_signal(&living, Signal::KILL),
+            ShutdownStep::Terminate => target.send_signal(&live, Signal::TERM),
+            ShutdownStep::Kill => target.send_signal(&live, Signal::KILL),
             ShutdownStep::Wait(until) => tokio::select! {
-                () = wait_all_exited(&living) => {}
-                () = sleep(until.saturating_sub(begun.elapsed())) => {}
+                () = wait_all_exited(&live) => {}
+                () = sleep(until.saturating_sub(started_at.elapsed())) => {}
                 () = &mut in_a_hurry, if !is_hurried => is_hurried = true,
             },
             ShutdownStep::Done if was_sure => return Vec::new(),
             ShutdownStep::Done => sleep(RECHECK_DELAY).await,
-            ShutdownStep::GiveUp => return living.iter().map(|seen| seen.pid).collect(),
+            ShutdownStep::GiveUp => return live.iter().map(|process| process.pid).collect(),
         }
     }
 }

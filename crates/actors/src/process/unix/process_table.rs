@@ -1,4 +1,4 @@
-//! What the system says of its processes: `/proc` on Linux, `ps` elsewhere.
+//! Reads the system's processes: `/proc` on Linux, `ps` elsewhere.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -6,60 +6,63 @@ use std::io;
 #[cfg(any(target_os = "linux", test))]
 use super::{super::spec::MARKER_VARIABLE, watchdog::WATCHDOG_VARIABLE};
 
-/// A process, as it was seen at one moment.
+/// A process as seen at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ProcessInfo {
     pub(super) pid: u32,
     pub(super) parent: u32,
     pub(super) group: u32,
-    /// When it was started, as the system writes it. Together with the id it names one process for good.
+    /// The start time, as the system writes it. Together with the id it identifies one process for good.
     pub(super) started: String,
-    /// It has ended, and its parent has not been told yet.
+    /// True if it has exited and was not reaped yet.
     pub(super) is_zombie: bool,
     pub(super) resident_bytes: u64,
     pub(super) marker: OwnerMarker,
 }
 
-/// What its environment says of it. Only Linux shows that.
+/// The owner that its environment names. Only Linux shows it.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "nothing is known to bear a mark there"))]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) enum OwnerMarker {
     #[default]
     None,
-    /// A runtime started it, or an ancestor of it, under this name.
+    /// A runtime started the process, or an ancestor of it, under this marker.
     Process(String),
-    /// It guards the processes of a runtime, and is no business of anybody else.
+    /// The process is the watchdog of a runtime.
     Watchdog,
 }
 
-/// The living processes among `all` that belong together: of the group, if one is named, those that bear the mark, and all
-/// that descend from them. Guardians are left out, with their descendants.
+/// Returns the living processes among `all` that belong together.
+///
+/// These are the members of the group, if one is named, the bearers of the marker, and the descendants of both.
+/// Watchdogs and their descendants are left out.
 pub(super) fn group_members<'a>(
     all: &'a [ProcessInfo],
     group: Option<u32>,
     marker: &str,
 ) -> Vec<&'a ProcessInfo> {
     let mut children: HashMap<u32, Vec<&ProcessInfo>> = HashMap::new();
-    for seen in all.iter().filter(|seen| seen.marker != OwnerMarker::Watchdog) {
-        children.entry(seen.parent).or_default().push(seen);
+    for process in all.iter().filter(|process| process.marker != OwnerMarker::Watchdog) {
+        children.entry(process.parent).or_default().push(process);
     }
-    let is_marked = |seen: &ProcessInfo| matches!(&seen.marker, OwnerMarker::Process(mark) if mark == marker);
-    let is_root = |seen: &&ProcessInfo| {
-        seen.marker != OwnerMarker::Watchdog && (Some(seen.group) == group || is_marked(seen))
+    let is_marked =
+        |process: &ProcessInfo| matches!(&process.marker, OwnerMarker::Process(mark) if mark == marker);
+    let is_root = |process: &&ProcessInfo| {
+        process.marker != OwnerMarker::Watchdog && (Some(process.group) == group || is_marked(process))
     };
     let mut waiting: Vec<&ProcessInfo> = all.iter().filter(is_root).collect();
     let (mut known, mut members) = (HashSet::new(), Vec::new());
-    while let Some(seen) = waiting.pop() {
-        if known.insert(seen.pid) {
-            waiting.extend(children.get(&seen.pid).into_iter().flatten());
-            members.extend(Some(seen).filter(|seen| !seen.is_zombie));
+    while let Some(process) = waiting.pop() {
+        if known.insert(process.pid) {
+            waiting.extend(children.get(&process.pid).into_iter().flatten());
+            members.extend(Some(process).filter(|process| !process.is_zombie));
         }
     }
     members
 }
 
-/// All processes that can be seen. Their marks are looked up for those alone that were started at `since` or later:
-/// whatever a process has started is younger than it.
+/// Lists all visible processes. Markers are read only for those that started at `since` or later: descendants are
+/// younger than their ancestors.
 pub(super) fn list(since: &str) -> io::Result<Vec<ProcessInfo>> {
     #[cfg(target_os = "linux")]
     return proc::list(since);
@@ -70,15 +73,15 @@ pub(super) fn list(since: &str) -> io::Result<Vec<ProcessInfo>> {
     }
 }
 
-/// One process, without its mark.
+/// Reads one process, without its marker.
 pub(super) fn find(pid: u32) -> Option<ProcessInfo> {
     #[cfg(target_os = "linux")]
     return proc::find(pid);
     #[cfg(not(target_os = "linux"))]
-    ps::list().ok()?.into_iter().find(|seen| seen.pid == pid)
+    ps::list().ok()?.into_iter().find(|process| process.pid == pid)
 }
 
-/// Names the time since the system was started: times of start count from there on Linux.
+/// Identifies the boot of the system: start times on Linux count from there.
 pub(super) fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
@@ -103,7 +106,7 @@ mod proc {
 
     use super::{OwnerMarker, ProcessInfo, parse_marker};
 
-    /// So much of an environment is read.
+    /// The part of an environment that is read, in bytes.
     const ENVIRONMENT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
     pub(super) fn list(since: &str) -> io::Result<Vec<ProcessInfo>> {
@@ -113,12 +116,12 @@ mod proc {
             let Some(pid) = entry.ok().and_then(|entry| entry.file_name().to_str()?.parse().ok()) else {
                 continue;
             };
-            // One that ends meanwhile is seen no more.
-            let Some(mut seen) = find(pid) else { continue };
-            if !seen.is_zombie && seen.started.parse().is_ok_and(|started: u64| started >= since) {
-                seen.marker = read_marker(pid);
+            // A process that exits meanwhile is left out.
+            let Some(mut process) = find(pid) else { continue };
+            if !process.is_zombie && process.started.parse().is_ok_and(|started: u64| started >= since) {
+                process.marker = read_marker(pid);
             }
-            all.push(seen);
+            all.push(process);
         }
         Ok(all)
     }
@@ -130,13 +133,13 @@ mod proc {
 
     fn read_marker(pid: u32) -> OwnerMarker {
         let mut environment = Vec::new();
-        // Somebody else's cannot be read, and is none of ours.
+        // The environment of another user's process cannot be read; it is not ours.
         let read = fs::File::open(format!("/proc/{pid}/environ"))
             .and_then(|file| file.take(ENVIRONMENT_BYTES_MAX).read_to_end(&mut environment));
         read.map_or(OwnerMarker::None, |_| parse_marker(&environment))
     }
 
-    /// See proc_pid_stat(5). The name, in parentheses, may contain anything.
+    /// Parses proc_pid_stat(5). The name, in parentheses, may contain any character.
     pub(super) fn parse_stat(stat: &str, page_bytes: u64) -> Option<ProcessInfo> {
         let (pid, _) = stat.split_once(' ')?;
         let (_, rest) = stat.rsplit_once(") ")?;
@@ -148,7 +151,7 @@ mod proc {
             pid: pid.parse().ok()?,
             parent: id(4)?,
             group: id(5)?,
-            // One whose first thread has ended looks like this as well, while the others go on.
+            // A process whose first thread has exited looks like this as well, while its other threads run.
             is_zombie: is_zombie && number(20)? <= 1,
             started: number(22)?.to_string(),
             resident_bytes: number(24)?.saturating_mul(page_bytes),
@@ -164,11 +167,11 @@ mod ps {
 
     use super::{OwnerMarker, ProcessInfo};
 
-    // Linux has a better source, and only the tests look here.
+    // Linux has a better source; only tests use this one there.
     pub(super) fn list() -> io::Result<Vec<ProcessInfo>> {
         let mut ps = Command::new("ps");
         ps.args(["-A", "-o", "pid=,ppid=,pgid=,stat=,rss=,lstart="]);
-        // Times of start have to read the same whenever they are asked for.
+        // Start times have to read the same at every look.
         ps.env("LC_ALL", "C").env("TZ", "UTC0").stdin(Stdio::null()).stderr(Stdio::null());
         let output = ps.output()?;
         Ok(String::from_utf8_lossy(&output.stdout).lines().filter_map(parse_line).collect())
@@ -202,14 +205,15 @@ mod tests {
     }
 
     fn ids(all: &[ProcessInfo], group: Option<u32>) -> Vec<u32> {
-        let mut ids: Vec<u32> = group_members(all, group, "ours-1").iter().map(|seen| seen.pid).collect();
+        let mut ids: Vec<u32> =
+            group_members(all, group, "ours-1").iter().map(|process| process.pid).collect();
         ids.sort_unstable();
         ids
     }
 
     #[test]
     fn group_members_include_detached_descendants() {
-        // 12 has a session of its own, 13 is its child; 20 and 21 are strangers.
+        // 12 has a session of its own, 13 is its child; 20 and 21 are unrelated.
         let all = [seen(10, 1, 10), seen(11, 10, 10), seen(12, 10, 12), seen(13, 12, 12), seen(20, 1, 20)];
         assert_eq!(ids(&all, Some(10)), [10, 11, 12, 13]);
         assert_eq!(ids(&all, None), [0_u32; 0]);
@@ -233,8 +237,8 @@ mod tests {
 
     #[test]
     fn nested_watchdog_and_its_children_are_no_members() {
-        let guardian = ProcessInfo { marker: OwnerMarker::Watchdog, ..seen(11, 10, 11) };
-        let all = [seen(10, 1, 10), guardian, seen(12, 11, 11), seen(13, 10, 13)];
+        let watchdog = ProcessInfo { marker: OwnerMarker::Watchdog, ..seen(11, 10, 11) };
+        let all = [seen(10, 1, 10), watchdog, seen(12, 11, 11), seen(13, 10, 13)];
         assert_eq!(ids(&all, Some(10)), [10, 13]);
     }
 
@@ -249,7 +253,7 @@ mod tests {
             parse_marker(b"A=1\0MAINSTAY_PROCESS=ours-1\0B=2\0"),
             OwnerMarker::Process("ours-1".to_owned())
         );
-        assert_eq!(parse_marker(b"MAINSTAY_GUARDIAN=1\0"), OwnerMarker::Watchdog);
+        assert_eq!(parse_marker(b"MAINSTAY_WATCHDOG=1\0"), OwnerMarker::Watchdog);
         assert_eq!(parse_marker(b"MAINSTAY_PROCESS_X=1\0A=MAINSTAY_PROCESS=1\0"), OwnerMarker::None);
         assert_eq!(parse_marker(b""), OwnerMarker::None);
     }
@@ -286,11 +290,11 @@ mod tests {
     #[test]
     fn own_process_is_listed_by_proc_and_ps() {
         let (own, parent) = (std::process::id(), std::os::unix::process::parent_id());
-        let by_look = list("0").unwrap().into_iter().find(|seen| seen.pid == own).unwrap();
+        let by_look = list("0").unwrap().into_iter().find(|process| process.pid == own).unwrap();
         assert_eq!((by_look.parent, by_look.is_zombie), (parent, false));
         assert!(by_look.resident_bytes > 100_000);
         assert_eq!(find(own).unwrap().started, by_look.started);
-        let by_ps = ps::list().unwrap().into_iter().find(|seen| seen.pid == own).unwrap();
+        let by_ps = ps::list().unwrap().into_iter().find(|process| process.pid == own).unwrap();
         assert_eq!((by_ps.parent, by_ps.group, by_ps.is_zombie), (parent, by_look.group, false));
         assert_eq!(by_ps.started.split(' ').count(), 5, "{}", by_ps.started);
     }

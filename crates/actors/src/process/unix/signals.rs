@@ -1,4 +1,4 @@
-//! Signals, and the end of processes that are not ours to wait for.
+//! Sends signals, and waits for processes that are no children of ours.
 
 use std::time::Duration;
 
@@ -7,57 +7,57 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_p
 
 use super::process_table::{ProcessInfo, find};
 
-/// Where no event tells that a process has ended, it is looked at this often.
+/// The polling interval for the exit of a process that no event reports.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Sends a signal to a group, if it is one that can be a child's.
+/// Sends a signal to a group, if its id can be a child's.
 pub(super) fn signal_group(group: u32, signal: Signal) {
     if let Some(group) = child_pid(group) {
-        // One that is gone needs none.
+        // A group that is gone needs none.
         let _ = kill_process_group(group, signal);
     }
 }
 
-/// Sends a signal to the process that was seen, and not to one that has got its id since.
-pub(super) fn signal_process(seen: &ProcessInfo, signal: Signal) {
-    let Some(pid) = child_pid(seen.pid) else { return };
+/// Sends a signal to the process that was seen, and not to a new one under its id.
+pub(super) fn signal_process(process: &ProcessInfo, signal: Signal) {
+    let Some(pid) = child_pid(process.pid) else { return };
     #[cfg(target_os = "linux")]
     if let Ok(handle) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
-        if is_same_process(seen) {
+        if is_same_process(process) {
             let _ = rustix::process::pidfd_send_signal(handle, signal);
         }
         return;
     }
-    if is_same_process(seen) {
+    if is_same_process(process) {
         let _ = kill_process(pid, signal);
     }
 }
 
-/// Whether the group has any process, be it one that has ended and was not waited for.
+/// Returns whether the group has any process, zombies included.
 pub(super) fn is_group_alive(group: u32) -> bool {
     child_pid(group).is_some_and(|group| test_kill_process_group(group).is_ok())
 }
 
-/// Ends when all of them have ended.
-pub(super) async fn wait_all_exited(seen: &[ProcessInfo]) {
-    join_all(seen.iter().map(wait_exited)).await;
+/// Returns when all of the processes have exited.
+pub(super) async fn wait_all_exited(process: &[ProcessInfo]) {
+    join_all(process.iter().map(wait_exited)).await;
 }
 
-async fn wait_exited(seen: &ProcessInfo) {
-    if seen.started.is_empty() {
-        // Nothing more can be known of it.
+async fn wait_exited(process: &ProcessInfo) {
+    if process.started.is_empty() {
+        // The system can report no more of it.
         return tokio::time::sleep(POLL_INTERVAL).await;
     }
     #[cfg(target_os = "linux")]
-    if wait_pidfd(seen.pid, || is_same_process(seen)).await.is_ok() {
+    if wait_pidfd(process.pid, || is_same_process(process)).await.is_ok() {
         return;
     }
-    while find(seen.pid).is_some_and(|now| now.started == seen.started && !now.is_zombie) {
+    while find(process.pid).is_some_and(|now| now.started == process.started && !now.is_zombie) {
         tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-/// Ends when the process has, reaped or not; at once where the id turns out to be another's.
+/// Returns when the process has exited, reaped or not; at once if its id is another's by now.
 #[cfg(target_os = "linux")]
 pub(super) async fn wait_pidfd(pid: u32, is_the_one: impl FnOnce() -> bool) -> std::io::Result<()> {
     use rustix::io::Errno;
@@ -82,11 +82,11 @@ pub(super) async fn wait_pidfd(pid: u32, is_the_one: impl FnOnce() -> bool) -> s
     Ok(())
 }
 
-fn is_same_process(seen: &ProcessInfo) -> bool {
-    find(seen.pid).is_some_and(|now| now.started == seen.started)
+fn is_same_process(process: &ProcessInfo) -> bool {
+    find(process.pid).is_some_and(|now| now.started == process.started)
 }
 
-/// An id that can be a child's. Signals to 0 and 1 would go to ourselves, and to everybody.
+/// Returns an id that can be a child's. Signals to 0 and 1 would reach ourselves, or every process.
 pub(super) fn child_pid(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().filter(|pid| *pid > 1).and_then(Pid::from_raw)
 }

@@ -1,22 +1,22 @@
-# Ends all processes of a runtime when that is gone, however it went: then nobody holds the other end of stdin any more.
-# $1 is how the marks of these processes begin.
+# Ends all processes of a runtime when it is gone, for any cause: stdin ends with its last holder.
+# $1 is the prefix of these processes' markers.
 trap '' HUP INT QUIT TERM PIPE
 groups=
 while IFS= read -r line; do
   case $line in
     +*) groups="$groups ${line#+}" ;;
     -*)
-      kept=
+      others=
       for group in $groups; do
-        [ "$group" = "${line#-}" ] || kept="$kept $group"
+        [ "$group" = "${line#-}" ] || others="$others $group"
       done
-      groups=$kept
+      groups=$others
       ;;
   esac
   echo "$line"
 done
 
-# What left its group bears the mark in its environment. Only Linux shows that.
+# Processes that left their group have the marker in their environment. Only Linux shows it.
 marked() {
   [ -r /proc/self/environ ] || return 0
   grep -lsF "MAINSTAY_PROCESS=$1" /proc/[0-9]*/environ | while IFS=/ read -r _ _ pid _; do echo "$pid"; done
@@ -34,7 +34,7 @@ any_left() {
   [ -n "$(marked "$1")" ]
 }
 
-# Sleeps a tenth of a second, or a whole one where there are no tenths.
+# Sleeps 0.1 s, or 1 s if the shell has no fractions.
 tick() {
   sleep 0.1 || { sleep 1; ticks=$((ticks + 9)); }
 }
@@ -42,7 +42,7 @@ tick() {
 signal "$1" TERM
 ticks=0
 while any_left "$1" && [ "$ticks" -lt 10 ]; do tick; ticks=$((ticks + 1)); done
-# What is becoming another program bears no mark for a moment: nothing is believed to be gone before it was not there twice.
+# During exec a process has no marker for a moment, so two looks must find nothing.
 ticks=0
 misses=0
 while [ "$ticks" -lt 50 ]; do

@@ -1,4 +1,4 @@
-//! A file as the body of a request, read in parts off the async threads.
+//! Reads a file as the body of a request, in parts off the async threads.
 
 use std::{io, path::Path, time::SystemTime};
 
@@ -11,12 +11,12 @@ use tokio::{
 
 use super::{BODY_PART_BYTES_MAX, BodyError, BodyParts};
 
-/// What a file looked like when it was opened. One that looks otherwise at its end was written to meanwhile, and what
-/// was read of it may be neither the old nor the new.
+/// The metadata of a file at its opening. If they differ at the end, the file was written to meanwhile, and its bytes
+/// may be neither the old nor the new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct FileFingerprint {
     length: u64,
-    /// `None` where the file system does not tell.
+    /// `None` if the file system does not report it.
     modified: Option<SystemTime>,
 }
 
@@ -27,11 +27,11 @@ impl FileFingerprint {
     }
 }
 
-/// Opens the file at `path`: how long it is, and its parts.
+/// Opens the file at `path`, and returns its length and its parts.
 pub(super) async fn open(path: &Path) -> Result<(u64, BodyParts), BodyError> {
     let refuse = |why: &str| BodyError::Unreadable(format!("{}: {why}", path.display()));
     let failed = |error: io::Error| refuse(&error.to_string());
-    // Opening what is no file can wait for ever (a pipe), so it is looked at first.
+    // Opening a pipe can wait for ever, so the kind of file is checked first.
     let found = fs::metadata(path).await.map_err(failed)?;
     if found.is_dir() {
         return Err(refuse("it is a folder"));
@@ -48,7 +48,7 @@ pub(super) async fn open(path: &Path) -> Result<(u64, BodyParts), BodyError> {
     Ok((look.length, parts.boxed()))
 }
 
-/// The next part; `None` at the end of a file that is still as it was.
+/// Returns the next part; `None` at the end of an unchanged file.
 async fn next_part(file: &mut File, look: FileFingerprint) -> Result<Option<Bytes>, BodyError> {
     let mut part = BytesMut::with_capacity(BODY_PART_BYTES_MAX);
     if file.read_buf(&mut part).await.map_err(|error| BodyError::unreadable(&error))? > 0 {

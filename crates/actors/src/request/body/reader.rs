@@ -1,4 +1,4 @@
-//! A body on its way: parts of bounded size, and exactly as many bytes as were announced.
+//! Reads a body in parts of bounded size, and exactly as many bytes as were announced.
 
 use std::{
     fmt,
@@ -12,29 +12,28 @@ use futures_util::{Stream, StreamExt};
 
 use super::{BodyError, BodyParts, SingleUse};
 
-/// The largest part of a body that is handed on at once.
+/// The largest part of a body that is sent at once, in bytes.
 pub const BODY_PART_BYTES_MAX: usize = 64 * 1024;
 
-/// How many empty parts in a row are passed over before others have their turn.
+/// The number of empty parts that are skipped in a row before other tasks get their turn.
 const EMPTY_PARTS_MAX: usize = 32;
 
 /// A body that was opened for one attempt: a stream of parts of 1 to [`BODY_PART_BYTES_MAX`] bytes.
 ///
-/// If its length was announced, it gives exactly that many bytes or fails before it has given the last part. So
-/// whoever frames it by its length never takes a body that is too long, or was cut, for a whole one. One part is in
-/// hand at a time.
+/// If its length was announced, it yields exactly that many bytes or fails before the last part. So a receiver never
+/// takes a body that is too long or truncated for a whole one. It holds one part at a time.
 pub struct BodyReader {
     length: Option<u64>,
     source: ReaderSource,
-    /// How much has come out of the source.
+    /// The bytes that the source has yielded.
     read: u64,
-    /// What of that has not been handed on.
+    /// The bytes of the source's last part that were not passed on yet.
     buffered: Bytes,
 }
 
 enum ReaderSource {
     Parts(BodyParts),
-    /// Not taken before it is needed: a body that was not begun can still be sent.
+    /// Taken on first use: a single-use body that was not begun can still be sent.
     SingleUse(SingleUse),
     Ended,
 }
@@ -53,7 +52,7 @@ impl BodyReader {
         Self { length, source: ReaderSource::SingleUse(parts), read: 0, buffered: Bytes::new() }
     }
 
-    /// Sees to it that a body of no length is empty: nobody would ask it for a part.
+    /// Checks that a body of length 0 is empty, since no connection would ask for its parts.
     pub(super) async fn check_empty(mut self) -> Result<Self, BodyError> {
         if self.length == Some(0)
             && let Some(Err(error)) = self.next().await
@@ -63,19 +62,19 @@ impl BodyReader {
         Ok(self)
     }
 
-    /// How many bytes it has, if that is known before its end.
+    /// Returns the length in bytes, if it is known before the end.
     #[must_use]
     pub fn length(&self) -> Option<u64> {
         self.length
     }
 
-    /// Whether nothing is left, as far as can be told without asking for it.
+    /// Returns whether nothing is left, as far as this is known without polling.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.buffered.is_empty() && matches!(self.source, ReaderSource::Ended)
     }
 
-    /// Whether what is in hand may go: the last part may not before it is known to be the last.
+    /// Returns whether the held part may go: the last part may not before the source has ended.
     fn can_emit(&self) -> bool {
         !self.buffered.is_empty()
             && (self.length != Some(self.read) || matches!(self.source, ReaderSource::Ended))
@@ -123,7 +122,7 @@ impl ReaderSource {
             *self = Self::Parts(parts);
         }
         let Self::Parts(parts) = self else { return Poll::Ready(None) };
-        // The source is the caller's own; its panic must not end the task that writes to the connection.
+        // The caller supplies the source; its panic must not end the task that writes to the connection.
         let polled = catch_unwind(AssertUnwindSafe(|| parts.poll_next_unpin(cx)));
         polled.unwrap_or_else(|_panic| {
             Poll::Ready(Some(Err(BodyError::Unreadable("what gives its parts panicked".to_owned()))))
@@ -162,6 +161,6 @@ impl fmt::Debug for BodyReader {
     /// Shows nothing of the body.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { length, read, .. } = self;
-        f.debug_struct("OpenBody").field("length", length).field("read", read).finish_non_exhaustive()
+        f.debug_struct("BodyReader").field("length", length).field("read", read).finish_non_exhaustive()
     }
 }

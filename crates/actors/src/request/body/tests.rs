@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// Everything that a body gives, or why it broke off; and how much it gave.
+/// Reads a whole body: its bytes or its error, and the number of bytes.
 async fn read(body: &Body) -> (usize, Result<(), BodyError>) {
     let mut open = match body.open().await {
         Ok(open) => open,

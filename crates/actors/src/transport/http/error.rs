@@ -1,4 +1,4 @@
-//! What a failure of reqwest means.
+//! Maps the failures of reqwest.
 
 use std::{error::Error as StdError, io};
 
@@ -10,7 +10,7 @@ use crate::{
     transport::{FailureKind, SendProgress, TransportError},
 };
 
-/// What `error` means if it came before the answer had begun.
+/// Returns the failure for an `error` before the response began.
 pub(super) fn kind_before_response(error: &reqwest::Error) -> FailureKind {
     if error.is_builder() {
         return FailureKind::BadRequest;
@@ -24,7 +24,7 @@ pub(super) fn kind_before_response(error: &reqwest::Error) -> FailureKind {
     if is_malformed_response(error) { FailureKind::BadResponse } else { FailureKind::Reset }
 }
 
-/// What `error` means if it came within the answer.
+/// Returns the failure for an `error` within the response.
 pub(super) fn kind_in_body(error: &reqwest::Error) -> FailureKind {
     if error.is_timeout() {
         FailureKind::BodyTimedOut
@@ -39,8 +39,8 @@ fn connect_failure_kind(error: &reqwest::Error) -> FailureKind {
     if error.is_timeout() {
         return FailureKind::ConnectTimedOut;
     }
-    if let Some(refusal) = causes(error).find_map(|cause| ProxyError::from_error_text(&cause.to_string())) {
-        return match refusal {
+    if let Some(error) = causes(error).find_map(|cause| ProxyError::from_error_text(&cause.to_string())) {
+        return match error {
             ProxyError::Unreachable => FailureKind::ProxyUnreachable,
             ProxyError::Unauthenticated => FailureKind::ProxyUnauthenticated,
             ProxyError::Refused => FailureKind::ProxyRefused,
@@ -61,8 +61,8 @@ fn connect_failure_kind(error: &reqwest::Error) -> FailureKind {
     }
 }
 
-/// The same outcome where the connection was made to a proxy that hands requests on: whatever kept it from being made is
-/// the proxy's, and so is an answer that asks for a login to the proxy.
+/// Returns the same failure for a connection to a proxy that forwards requests. Its failures to connect are the
+/// proxy's, and so is a response that asks for a login to the proxy.
 pub(super) fn attribute_to_proxy(
     outcome: Result<ResponseReader, TransportError>,
 ) -> Result<ResponseReader, TransportError> {
@@ -82,32 +82,32 @@ pub(super) fn attribute_to_proxy(
     }
 }
 
-/// Whether the request was never begun on its connection, so that the server cannot have seen it.
+/// Returns whether the request was never begun on its connection, so that the server cannot have seen it.
 pub(super) fn is_unsent(error: &reqwest::Error) -> bool {
     let canceled = |error: &hyper::Error| error.is_canceled();
     error.is_builder() || error.is_connect() || hyper_causes(error).any(canceled)
 }
 
-/// Whether the bytes came but are not HTTP: a broken head, or a broken chunk within the body.
+/// Returns whether the bytes came but are not HTTP: a broken head, or a broken chunk within the body.
 fn is_malformed_response(error: &reqwest::Error) -> bool {
     let unreadable =
         |cause: &io::Error| matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput);
     hyper_causes(error).any(hyper::Error::is_parse) || io_causes(error).any(unreadable)
 }
 
-/// The cause in words, for a log; without the URL, whose query may hold secrets.
+/// Returns the cause in words, for a log; without the URL, whose query may hold secrets.
 pub(super) fn describe(error: reqwest::Error) -> String {
     let error = error.without_url();
-    let mut said = error.to_string();
+    let mut text = error.to_string();
     for cause in causes(&error) {
-        let words = cause.to_string();
-        // Some layers repeat the words of the layer below.
-        if !said.ends_with(&words) {
-            said.push_str(": ");
-            said.push_str(&words);
+        let cause = cause.to_string();
+        // Some layers repeat the text of the layer below.
+        if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
         }
     }
-    said
+    text
 }
 
 fn hyper_causes(error: &reqwest::Error) -> impl Iterator<Item = &hyper::Error> {
@@ -122,7 +122,8 @@ fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 'stat
     std::iter::successors(error.source(), |&cause| next_cause(cause))
 }
 
-/// The next cause. An I/O error that wraps another error names as its source what is below that one, and so hides it.
+/// Returns the next cause. An I/O error that wraps another error returns that error's source as its own, and so hides
+/// the error.
 fn next_cause<'a>(cause: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
     match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(wrapped) => Some(wrapped),

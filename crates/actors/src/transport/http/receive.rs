@@ -1,4 +1,4 @@
-//! An answer on its way in.
+//! Reads a response.
 
 use std::time::Duration;
 
@@ -13,33 +13,33 @@ use crate::{
     transport::{FailureKind, FullResponse, ResponseBody, ResponseHead, StreamingResponse, TransportError},
 };
 
-/// An answer that has begun, maybe before the request was sent whole. Dropping it closes the connection, unless both
-/// have come to their end.
+/// A response that has begun, perhaps before the request was sent whole. Dropping it closes the connection, unless
+/// both have come to their end.
 pub(super) struct ResponseReader {
     response: Response,
     upload: UploadGuard,
     idle: Duration,
     is_redirected: bool,
-    /// Where it is counted if its connection is kept.
-    kept: Option<PoolUse>,
+    /// Counts the connection if it is kept.
+    pool_use: Option<PoolUse>,
 }
 
 type ReadFailure = (FailureKind, String);
 
 impl ResponseReader {
-    /// An answer of which each part must come within `idle`, counted from when it is asked for or from the last part
-    /// of the request that left.
+    /// Creates a reader that limits each part to `idle`, from when it is asked for or from the request's last part
+    /// that left.
     pub(super) fn new(response: Response, upload: UploadGuard, idle: Duration) -> Self {
-        Self { response, upload, idle, is_redirected: false, kept: None }
+        Self { response, upload, idle, is_redirected: false, pool_use: None }
     }
 
-    /// As one whose connection is kept after its end, and counted there.
-    pub(super) fn leaving(mut self, kept: PoolUse) -> Self {
-        self.kept = Some(kept);
+    /// Counts the connection after the end, if it is kept.
+    pub(super) fn leaving(mut self, pool_use: PoolUse) -> Self {
+        self.pool_use = Some(pool_use);
         self
     }
 
-    /// As what redirects led to, if there were any.
+    /// Marks the response as the result of redirects, if there were any.
     pub(super) fn with_redirects(mut self, redirects: usize) -> Self {
         self.is_redirected = redirects > 0;
         self
@@ -53,14 +53,14 @@ impl ResponseReader {
         self.response.headers()
     }
 
-    /// Reads it to its end, as long as it has no more than `bytes_max`.
+    /// Reads the response to its end, with at most `bytes_max` bytes.
     pub(super) async fn whole(
         &mut self,
         bytes_max: usize,
-        meter: &ProgressSender,
+        progress: &ProgressSender,
     ) -> Result<FullResponse, TransportError> {
         let (status, headers) = self.take_head();
-        match self.read_body(bytes_max, meter).await {
+        match self.read_body(bytes_max, progress).await {
             Ok(body) => {
                 self.record_end();
                 Ok(FullResponse { status, headers, body, is_redirected: self.is_redirected })
@@ -71,17 +71,17 @@ impl ResponseReader {
         }
     }
 
-    /// Its head, with the body as it comes.
+    /// Returns the head, with the body as a stream.
     pub(super) fn into_streaming(mut self) -> StreamingResponse {
         let (status, headers) = self.take_head();
         let length = self.response.content_length();
         let is_end_marked = length.is_some() || headers.contains_key(header::TRANSFER_ENCODING);
         let head = ResponseHead { status, headers: headers.clone() };
-        let parts = stream::try_unfold((self, head), |(mut incoming, head)| async move {
-            match incoming.next_part().await {
-                Ok(Some(part)) => Ok(Some((part, (incoming, head)))),
+        let parts = stream::try_unfold((self, head), |(mut reader, head)| async move {
+            match reader.next_part().await {
+                Ok(Some(part)) => Ok(Some((part, (reader, head)))),
                 Ok(None) => {
-                    incoming.record_end();
+                    reader.record_end();
                     Ok(None)
                 }
                 Err((kind, details)) => Err(TransportError::in_body(kind, head, details)),
@@ -96,27 +96,27 @@ impl ResponseReader {
 
     /// A connection that still has to send is not kept.
     fn record_end(&self) {
-        if let Some(kept) = &self.kept
+        if let Some(pool_use) = &self.pool_use
             && self.upload.has_ended()
         {
-            kept.record_return();
+            pool_use.record_return();
         }
     }
 
-    async fn read_body(&mut self, bytes_max: usize, meter: &ProgressSender) -> Result<Bytes, ReadFailure> {
+    async fn read_body(&mut self, bytes_max: usize, progress: &ProgressSender) -> Result<Bytes, ReadFailure> {
         let too_large = || (FailureKind::TooLarge, format!("more than {bytes_max} bytes"));
         let announced = self.response.content_length();
         if announced.is_some_and(|length| length > bytes_max as u64) {
             return Err(too_large());
         }
         let mut body = BytesMut::new();
-        meter.set_received(0, announced);
+        progress.set_received(0, announced);
         while let Some(part) = self.next_part().await? {
             if body.len() + part.len() > bytes_max {
                 return Err(too_large());
             }
             body.extend_from_slice(&part);
-            meter.set_received(body.len() as u64, announced);
+            progress.set_received(body.len() as u64, announced);
         }
         Ok(body.freeze())
     }
@@ -128,7 +128,7 @@ impl ResponseReader {
                 Some(failure) => (failure.kind, failure.details),
                 None => (error::kind_in_body(&error), error::describe(error)),
             }),
-            None => Err((FailureKind::BodyTimedOut, "the answer stood still".to_owned())),
+            None => Err((FailureKind::BodyTimedOut, "no part of the response came in time".to_owned())),
         }
     }
 }
@@ -141,7 +141,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    /// An answer whose parts come `gap` apart.
+    /// Creates a response whose parts come `gap` apart.
     fn slow_response(parts: usize, gap: Duration) -> ResponseReader {
         let part = move |left: usize| async move {
             sleep(gap).await;

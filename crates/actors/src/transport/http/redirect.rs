@@ -1,4 +1,4 @@
-//! Where a redirect leads, and whether it is followed.
+//! Decides whether a redirect is followed, and to where.
 
 use http::{HeaderMap, Method, StatusCode, header};
 use reqwest::Url;
@@ -6,16 +6,16 @@ use reqwest::Url;
 /// The most redirects that one attempt follows.
 pub(super) const REDIRECTS_MAX: usize = 5;
 
-/// The next request of a redirected one.
+/// The next request after a redirect.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct OutboundRequest {
     pub(super) method: Method,
     pub(super) url: Url,
-    /// Whether the body goes along.
+    /// True if the body is sent again.
     pub(super) keeps_body: bool,
 }
 
-/// Whether `to` has another origin than `from`.
+/// Returns whether `to` has another origin than `from`.
 pub(super) fn is_cross_origin(from: &Url, to: &Url) -> bool {
     let is_same = from.scheme() == to.scheme()
         && from.host_str() == to.host_str()
@@ -23,9 +23,9 @@ pub(super) fn is_cross_origin(from: &Url, to: &Url) -> bool {
     !is_same
 }
 
-/// Where to go next; `None` if the answer is to be taken as it is.
+/// Returns the next request; `None` if the response is final.
 ///
-/// Redirects are followed within the origin of `url` alone: headers hold credentials, and a page of another origin is
+/// Only redirects within the origin of `url` are followed: headers hold credentials, and a page of another origin is
 /// not the backend. The method changes as RFC 9110, 15.4 has it.
 pub(super) fn next_request(
     method: &Method,
@@ -73,9 +73,9 @@ mod tests {
             (Method::PUT, 303, Method::GET, false),
             (Method::HEAD, 303, Method::HEAD, true),
         ] {
-            let hop = follow(method, status, "/items/").unwrap();
-            assert_eq!(hop.url.as_str(), "http://base.test:8000/items/");
-            assert_eq!((hop.method, hop.keeps_body), (expected, keeps_body), "{status}");
+            let next = follow(method, status, "/items/").unwrap();
+            assert_eq!(next.url.as_str(), "http://base.test:8000/items/");
+            assert_eq!((next.method, next.keeps_body), (expected, keeps_body), "{status}");
         }
     }
 

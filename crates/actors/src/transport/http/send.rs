@@ -1,4 +1,4 @@
-//! A request on its way out, over one connection, until the answer begins.
+//! Sends a request over one connection, and waits for the response to begin.
 
 use std::time::Duration;
 
@@ -17,28 +17,28 @@ use crate::{
     transport::{FailureKind, SendProgress, TransportError},
 };
 
-/// Sends the request and waits for the answer to begin.
+/// Sends the request and waits for the response to begin.
 pub(super) async fn send(
     client: &Client,
     request: &Request,
-    hop: &OutboundRequest,
+    outbound: &OutboundRequest,
     idle: Duration,
 ) -> Result<ResponseReader, TransportError> {
-    let body = match request.body().filter(|_| hop.keeps_body) {
-        // Boxed, so that requests without a body need not make room for its opening.
+    let body = match request.body().filter(|_| outbound.keeps_body) {
+        // Boxed, so that requests without a body need no room for its opening.
         Some(body) => Some(Box::pin(open_body(body, idle)).await?),
         None => None,
     };
-    let (wire, upload) = build_request(request, hop, body);
-    match with_idle_timeout(client.execute(wire), &upload, idle).await {
+    let (sent, upload) = build_request(request, outbound, body);
+    match with_idle_timeout(client.execute(sent), &upload, idle).await {
         Some(Ok(response)) => Ok(ResponseReader::new(response, upload, idle)),
         Some(Err(error)) => {
             if let Some(failure) = upload.failure() {
                 return Err(failure);
             }
             let unsent = error::is_unsent(&error) || upload.try_cancel();
-            let reach = if unsent { SendProgress::NotSent } else { SendProgress::MaybeSent };
-            Err(TransportError::new(error::kind_before_response(&error), reach, error::describe(error)))
+            let progress = if unsent { SendProgress::NotSent } else { SendProgress::MaybeSent };
+            Err(TransportError::new(error::kind_before_response(&error), progress, error::describe(error)))
         }
         None => {
             let unsent = upload.try_cancel();
@@ -50,47 +50,50 @@ pub(super) async fn send(
                     details,
                 ));
             }
-            let reach = if unsent { SendProgress::NotSent } else { SendProgress::MaybeSent };
-            Err(TransportError::new(FailureKind::TimedOut, reach, "no answer began in time"))
+            let progress = if unsent { SendProgress::NotSent } else { SendProgress::MaybeSent };
+            Err(TransportError::new(FailureKind::TimedOut, progress, "the response did not begin in time"))
         }
     }
 }
 
 fn build_request(
     request: &Request,
-    hop: &OutboundRequest,
+    outbound: &OutboundRequest,
     body: Option<BodyReader>,
 ) -> (reqwest::Request, UploadGuard) {
-    let mut wire = reqwest::Request::new(hop.method.clone(), hop.url.clone());
-    *wire.headers_mut() = request.headers().clone();
+    let mut outgoing = reqwest::Request::new(outbound.method.clone(), outbound.url.clone());
+    *outgoing.headers_mut() = request.headers().clone();
     if let Some(key) = request.idempotency_key() {
-        wire.headers_mut().insert(&IDEMPOTENCY_KEY, key.clone());
+        outgoing.headers_mut().insert(&IDEMPOTENCY_KEY, key.clone());
     }
     let Some(body) = body else {
-        wire.headers_mut().remove(header::CONTENT_TYPE);
+        outgoing.headers_mut().remove(header::CONTENT_TYPE);
         request.progress_sender().start_sending(Some(0));
-        // For these a server may insist on hearing that there is none (RFC 9110, 8.6), and some answer 411 otherwise.
-        return with_empty_body(wire, [Method::POST, Method::PUT, Method::PATCH].contains(&hop.method));
+        // Some servers require the length 0 for these methods (RFC 9110, 8.6), and answer 411 without it.
+        return with_empty_body(
+            outgoing,
+            [Method::POST, Method::PUT, Method::PATCH].contains(&outbound.method),
+        );
     };
     request.progress_sender().start_sending(body.length());
     match body.length() {
-        Some(0) => return with_empty_body(wire, true),
-        // Said outright, since a stream has no length of its own and would be sent in chunks.
+        Some(0) => return with_empty_body(outgoing, true),
+        // Set explicitly, since a stream has no length of its own and would be sent in chunks.
         Some(length) => {
-            wire.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            outgoing.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
         None => {}
     }
-    let (upload, watch) = Upload::new(body, request.progress_sender().clone());
-    *wire.body_mut() = Some(reqwest::Body::wrap_stream(upload));
-    (wire, watch)
+    let (upload, guard) = Upload::new(body, request.progress_sender().clone());
+    *outgoing.body_mut() = Some(reqwest::Body::wrap_stream(upload));
+    (outgoing, guard)
 }
 
-/// With nothing behind the head, which says so where `is_announced`.
-fn with_empty_body(mut wire: reqwest::Request, is_announced: bool) -> (reqwest::Request, UploadGuard) {
-    let (body, watch) = EmptyBody::new(is_announced);
-    *wire.body_mut() = Some(reqwest::Body::wrap(body));
-    (wire, watch)
+/// Sends the head without a body, and announces that if `is_announced`.
+fn with_empty_body(mut outgoing: reqwest::Request, is_announced: bool) -> (reqwest::Request, UploadGuard) {
+    let (body, guard) = EmptyBody::new(is_announced);
+    *outgoing.body_mut() = Some(reqwest::Body::wrap(body));
+    (outgoing, guard)
 }
 
 async fn open_body(body: &Body, idle: Duration) -> Result<BodyReader, TransportError> {
@@ -102,18 +105,18 @@ async fn open_body(body: &Body, idle: Duration) -> Result<BodyReader, TransportE
     }
 }
 
-/// Waits for `answer`, but no longer than `idle` from the start or from the last part of the body that left. What leaves
-/// wakes nobody: it is asked about when the time is up.
+/// Waits for the response, at most `idle` from the start or from the last part of the body that left. Leaving parts
+/// wake nothing: the timer checks for them when it fires.
 pub(super) async fn with_idle_timeout<T>(
-    answer: impl Future<Output = T>,
+    response: impl Future<Output = T>,
     upload: &UploadGuard,
     idle: Duration,
 ) -> Option<T> {
-    let mut answer = std::pin::pin!(answer);
+    let mut response = std::pin::pin!(response);
     let mut deadline = Instant::now() + idle;
     loop {
-        if let Ok(answer) = timeout_at(deadline, &mut answer).await {
-            return Some(answer);
+        if let Ok(response) = timeout_at(deadline, &mut response).await {
+            return Some(response);
         }
         deadline = upload.last_sent_at().map(|at| at + idle).filter(|later| *later > deadline)?;
     }

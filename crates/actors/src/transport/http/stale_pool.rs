@@ -1,9 +1,9 @@
-//! Whether a kept connection may be one that the server is about to close.
+//! Tracks whether the server may be about to close a kept connection.
 //!
-//! Some servers close a connection after a fault of the application, without having said so in their answer (uvicorn
-//! does). What has only one chance would run into that close, and its outcome would be unknown. And where one kept
-//! connection was closed, the others may be as well: a repeat would meet them one after the other. So for as long as such
-//! a connection can be in the pool, a request gets one of its own.
+//! Some servers close a connection after a fault of the application without announcing it in their response (uvicorn
+//! does). A request with one chance would run into that close, and its outcome would be unknown. If one kept
+//! connection was closed, the others may be as well, and a repeat would meet them one by one. So while such a
+//! connection can be in the pool, these requests get a new one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,15 +23,15 @@ impl StaleConnectionGuard {
         Self { created: Instant::now(), until_ms: AtomicU64::new(0) }
     }
 
-    /// Returns whether one of the kept connections may be such a one.
+    /// Returns whether a kept connection may be stale.
     pub(super) fn is_active(&self, now: Instant) -> bool {
         self.elapsed_ms(now) < self.until_ms.load(Ordering::Relaxed)
     }
 
-    /// Notes the sign of it: a server's failure over a connection that may be kept, or a kept one that broke.
+    /// Marks the kept connections as doubtful: a server failed over one, or one broke.
     pub(super) fn mark(&self, now: Instant) {
-        // A connection that is kept for longer has been used again since, or is let go. That counts from the end of the
-        // answer, and this from its beginning.
+        // Connections that are kept for longer have been used since, or were closed. Their time counts from the end
+        // of a response, and this mark from its beginning.
         self.until_ms.fetch_max(self.elapsed_ms(now + POOL_IDLE_TIMEOUT * 2), Ordering::Relaxed);
     }
 
@@ -46,10 +46,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn stale_guard_ends_with_the_pool_idle_timeout() {
-        let (doubt, now) = (StaleConnectionGuard::new(), Instant::now());
-        assert!(!doubt.is_active(now));
-        doubt.mark(now);
-        assert!(doubt.is_active(now) && doubt.is_active(now + POOL_IDLE_TIMEOUT));
-        assert!(!doubt.is_active(now + POOL_IDLE_TIMEOUT * 2));
+        let (guard, now) = (StaleConnectionGuard::new(), Instant::now());
+        assert!(!guard.is_active(now));
+        guard.mark(now);
+        assert!(guard.is_active(now) && guard.is_active(now + POOL_IDLE_TIMEOUT));
+        assert!(!guard.is_active(now + POOL_IDLE_TIMEOUT * 2));
     }
 }

@@ -1,4 +1,4 @@
-//! The transport against real servers on the loopback, each of which follows a script of its own.
+//! Tests the transport against real servers on the loopback, each with a script of its own.
 
 pub(crate) mod raw_server;
 pub(crate) mod scripted_server;
@@ -22,7 +22,7 @@ use crate::{
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// Short, for attempts that are meant to time out: the servers there never answer, so no speed is assumed.
+/// Short, for attempts that are to time out: the servers there never answer, so no speed is assumed.
 const SHORT: Duration = Duration::from_millis(50);
 
 fn transport(server: &ScriptedServer) -> HttpTransport {
@@ -250,7 +250,7 @@ async fn connection_lost_in_body_is_body_reset() {
             ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Send(start.into()), end]]).await;
         let failure = send_failure(&transport(&server), &post(), LONG).await;
         assert_eq!(Error::from(&failure).code, Code::NetworkError);
-        // A reset may discard what the client had not read yet, the head included.
+        // A reset may discard bytes that the client had not read yet, the head included.
         if resets && failure.head.is_none() {
             assert_eq!((failure.kind, failure.progress), (FailureKind::Reset, SendProgress::MaybeSent));
         } else {
@@ -344,7 +344,7 @@ async fn a_request_on_a_kept_connection_that_breaks_is_sent_once() {
         assert_eq!((failure.kind, failure.progress), (FailureKind::Reset, SendProgress::MaybeSent));
         assert!(failure.is_on_kept_connection);
         assert_eq!(server.connections(), 1);
-        // A repeat is for others to decide. It does not meet another connection of that time.
+        // The transport does not decide about a repeat. A repeat gets no other connection of that time.
         assert_eq!(transport.send(&request, LONG).await.unwrap().body, "2");
         for _ in 0..3 {
             server.next_request().await;

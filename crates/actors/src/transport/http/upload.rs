@@ -1,4 +1,4 @@
-//! The body of a request on its way out: it knows whether its first byte has left, and can still be withdrawn.
+//! Tracks whether the first byte of a request's body has left, and withdraws the body before that.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::{
@@ -25,21 +25,21 @@ const STARTED: u8 = 1;
 const ENDED: u8 = 2;
 const CANCELLED: u8 = 3;
 
-/// Watches an upload, and ends it: dropped before the body was sent whole, it breaks the connection off.
+/// Watches an upload. Dropped before the body was sent whole, it aborts the connection.
 ///
-/// The connection takes the first part of the body only when it writes the request's head. A request whose body was
-/// withdrawn before can therefore not have reached the server whole, and a server cannot act on it.
+/// The connection takes the first part of the body only when it writes the request's head. So a request whose body
+/// was withdrawn before cannot have reached the server whole, and the server cannot act on it.
 #[derive(Debug)]
 pub(super) struct UploadGuard(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
     phase: AtomicU8,
-    /// Whether a connection has asked for the body, though there may have been nothing of it to give yet.
+    /// True if a connection has asked for the body, even if no part was ready yet.
     was_polled: AtomicBool,
-    /// When the last part left.
+    /// The time at which the last part left.
     last_sent_at: Mutex<Option<Instant>>,
-    /// Whoever writes to the connection, while it waits for the next part.
+    /// The waker of the connection's task while it waits for the next part.
     waker: AtomicWaker,
     failure: Mutex<Option<BodyError>>,
 }
@@ -59,27 +59,27 @@ impl Inner {
 }
 
 impl UploadGuard {
-    /// Takes the body back; `false` if some of it may have left already.
+    /// Withdraws the body; `false` if some of it may have left already.
     pub(super) fn try_cancel(&self) -> bool {
         self.0.transition(WAITING, CANCELLED) || self.0.is_in_phase(CANCELLED)
     }
 
-    /// Whether there was a connection to send the request over.
+    /// Returns whether the request had a connection.
     pub(super) fn was_polled(&self) -> bool {
         self.0.was_polled.load(Ordering::Acquire)
     }
 
-    /// When the last part left, if one has.
+    /// Returns when the last part left, if one has.
     pub(super) fn last_sent_at(&self) -> Option<Instant> {
         *self.0.last_sent_at()
     }
 
-    /// Whether the whole of it has left.
+    /// Returns whether the whole body has left.
     pub(super) fn has_ended(&self) -> bool {
         self.0.is_in_phase(ENDED)
     }
 
-    /// Why the body could not be sent whole, if it was the body that failed.
+    /// Returns the body's failure, if the body was what failed.
     pub(super) fn failure(&self) -> Option<TransportError> {
         let error = self.0.failure.lock().clone()?;
         let reach = if self.0.is_in_phase(WAITING) { SendProgress::NotSent } else { SendProgress::MaybeSent };
@@ -88,7 +88,7 @@ impl UploadGuard {
 }
 
 impl Drop for UploadGuard {
-    /// Nobody waits for what the rest would lead to.
+    /// The result would be read by no one.
     fn drop(&mut self) {
         if self.0.transition(WAITING, CANCELLED) || self.0.transition(STARTED, CANCELLED) {
             self.0.waker.wake();
@@ -96,7 +96,7 @@ impl Drop for UploadGuard {
     }
 }
 
-/// The body as a stream of parts, as the connection takes them.
+/// Streams the body to the connection, in parts.
 #[derive(Debug)]
 pub(super) struct Upload {
     body: BodyReader,
@@ -110,13 +110,13 @@ impl Upload {
         (Self { body, progress_sender: meter, inner: Arc::clone(&shared) }, UploadGuard(shared))
     }
 
-    /// Notes that something leaves; `false` if the body was withdrawn before.
+    /// Marks that a part leaves; `false` if the body was withdrawn before.
     fn mark_started(&self) -> bool {
         self.inner.transition(WAITING, STARTED) || !self.inner.is_in_phase(CANCELLED)
     }
 }
 
-/// Why a body broke off.
+/// Says why a body was aborted.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AbortReason {
     #[error("the request was withdrawn before it was sent whole")]
@@ -147,7 +147,7 @@ impl Stream for Upload {
         }
         let is_last = self.body.length().is_some() && self.body.has_ended();
         if part.is_none() || is_last {
-            // Stopped just now, it is whole all the same.
+            // A body that was stopped after its last part is whole.
             self.inner.transition(STARTED, ENDED);
         }
         let part = part.and_then(Result::ok);
@@ -159,14 +159,13 @@ impl Stream for Upload {
     }
 }
 
-/// The body of a request that has none: nothing of it can be asked for, but whether it is there, and a connection asks
-/// that when it writes the request's head.
+/// The body of a request without one. A connection asks whether there is a body when it writes the request's head.
 ///
-/// Withdrawn before, it passes for a body of unknown length that breaks off at once, so the server never gets the
-/// request whole. A GET or HEAD has no such form and goes out, but that does no harm.
+/// Withdrawn before that, it claims an unknown length and aborts at once, so the server never gets the request whole.
+/// A GET or HEAD has no such form and is sent, which does no harm.
 #[derive(Debug)]
 pub(super) struct EmptyBody {
-    /// Whether the head says that there is nothing to come.
+    /// True if the head announces the empty body.
     is_announced: bool,
     inner: Arc<Inner>,
 }
@@ -177,7 +176,7 @@ impl EmptyBody {
         (Self { is_announced, inner: Arc::clone(&shared) }, UploadGuard(shared))
     }
 
-    /// Notes that the head leaves; `false` if the request was withdrawn before.
+    /// Marks that the head leaves; `false` if the request was withdrawn before.
     fn mark_started(&self) -> bool {
         self.inner.was_polled.store(true, Ordering::Release);
         self.inner.transition(WAITING, ENDED) || self.inner.is_in_phase(ENDED)
@@ -200,7 +199,7 @@ impl HttpBody for EmptyBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // This is asked in other places as well, before there is a connection.
+        // hyper also asks this in other places, before there is a connection.
         if self.inner.is_in_phase(ENDED) { SizeHint::with_exact(0) } else { SizeHint::default() }
     }
 }

@@ -326,7 +326,7 @@ async fn write_state_restores_reported_state() {
 async fn exit_is_reported_at_once_with_stderr_tail() {
     for (script, words) in [
         ("exit 0", "it exited with code 0"),
-        ("echo no model >&2; exit 1", "it exited with code 1; its last words on stderr: no model"),
+        ("echo no model >&2; exit 1", "it exited with code 1; its last lines on stderr: no model"),
         ("kill -s KILL $$", "it was ended by signal 9 (KILL)"),
         ("(sleep 1000 &) ; exit 0", "it exited with code 0"),
         ("exec sleep-that-is-not-there 2>/dev/null", "it exited with code 127"),
@@ -483,7 +483,7 @@ async fn exit_before_ready_fails_start_with_stderr_tail() {
     let script = "echo port 80 is taken >&2; exit 2";
     let fixture = JsonlFixture::with(script, Readiness::Stdout("up".to_owned()), |driver| driver).await;
     let why = start_error(fixture.restart().await);
-    let words = "before it was ready, it exited with code 2; its last words on stderr: port 80 is taken";
+    let words = "before it was ready, it exited with code 2; its last lines on stderr: port 80 is taken";
     assert!(why.log_text().contains(words), "{why:?}");
     assert!(!fixture.is_recorded());
 }
@@ -491,7 +491,7 @@ async fn exit_before_ready_fails_start_with_stderr_tail() {
 #[tokio::test]
 async fn stderr_tail_hides_secrets_and_addresses() {
     let words = "echo refused: $ACME_TOKEN at https://me:pass@host/a?b=c, $MODEL >&2; exit 2";
-    let told = "last words on stderr: refused: [redacted] at https://[redacted]@host/a?[redacted] large-one";
+    let told = "last lines on stderr: refused: [redacted] at https://[redacted]@host/a?[redacted] large-one";
     let agent = |ready| async {
         let settle = |mut driver: ProcessDriver| {
             let variables = [("ACME_TOKEN", "sk-4711-x"), ("MODEL", "large-one")];

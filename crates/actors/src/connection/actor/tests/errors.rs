@@ -128,7 +128,7 @@ fn close_frame(code: u16, reason: &str) -> Vec<u8> {
 fn server_actions() -> Vec<(&'static str, ServerAction)> {
     let refused = |status: u16| answer(&format!("HTTP/1.1 {status} Status\r\ncontent-length: 0"));
     let lost = "the connection broke without a close frame";
-    let no_handshake = "the answer is no handshake: a page, a wrong Sec-WebSocket-Accept, or no HTTP";
+    let no_handshake = "the response is no handshake: a page, a wrong Sec-WebSocket-Accept, or no HTTP";
     let violation = "the peer broke the WebSocket protocol";
     let large = "the peer sent a frame or message above the limit";
     let upgrade = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade";
@@ -196,7 +196,7 @@ async fn connection_failure_gives_the_documented_error() {
     let plain = ServerAction::WriteUnasked("HTTP/1.1 400 Bad Request\r\n\r\n");
     assert_row(CauseGroup::Connection, tls, &error_after(&server, secure, slow_retry_policy(), plain).await);
 
-    let refused = "nobody listens there";
+    let refused = "no server listens at the address";
     let down = WsServer::refusing();
     assert_row(
         CauseGroup::Connection,
@@ -218,13 +218,13 @@ async fn connection_failure_gives_the_documented_error() {
         &ConnectionFixture::start(linkless, slow_retry_policy()).await.next_error().await,
     );
 
-    let no_proxy = "the proxy cannot be reached, or what answers there is none";
+    let no_proxy = "the proxy cannot be reached, or the server at its address is no proxy";
     assert_row(
         CauseGroup::Connection,
         no_proxy,
         &ConnectionFixture::start(target_behind_proxy(&down), slow_retry_policy()).await.next_error().await,
     );
-    let no_login = "the proxy wants a login, or another one";
+    let no_login = "the proxy wants a login, or rejects the given one";
     let denied = answer("HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0");
     assert_row(
         CauseGroup::Connection,
@@ -242,7 +242,7 @@ async fn connection_failure_gives_the_documented_error() {
     }
     seen.extend([no_proxy, no_login, no_way]);
 
-    let silent = "a ping stayed without an answer for ping_timeout";
+    let silent = "a ping was not answered within ping_timeout";
     let (mut fixture, _peer) = ConnectionFixture::connected(&server, slow_retry_policy()).await;
     tokio::time::pause();
     assert_row(CauseGroup::Connection, silent, &fixture.next_error().await);
@@ -269,9 +269,9 @@ async fn close_code_gives_the_documented_error() {
     let server = WsServer::listening().await;
     let rows: [(&[u16], &str); 8] = [
         (&[1000, 1001, 3000, 4000, 4400, 4404, 4999], "1000, 1001 and any code that is not named here"),
-        (&[1002, 1003, 1007, 1010], "1002, 1003, 1007, 1010: what we sent was not understood"),
+        (&[1002, 1003, 1007, 1010], "1002, 1003, 1007, 1010: our message was not understood"),
         (&[1008], "1008: against its policy"),
-        (&[1009], "1009: what we sent is too large"),
+        (&[1009], "1009: our message is too large"),
         (&[1011], "1011: an error of the backend's own"),
         (&[1012, 1013], "1012, 1013: it restarts, or is overloaded"),
         (&[4401], "4401"),
@@ -329,11 +329,11 @@ async fn send_outcome_gives_the_documented_error() {
     let mut fixture = ConnectionFixture::start(down.target(), narrow).await;
     fixture.wait_for_change(Reconnecting).await;
     let hasty = fixture.send_text("hasty", Duration::ZERO).await.await;
-    check("`expired`: its patience was over before a socket was open", hasty);
+    check("`expired`: its deadline passed before a socket was open", hasty);
     let kept = fixture.send_text("kept", NEVER).await;
     let rejected = fixture.send_text("too much", NEVER).await.await;
-    check("`rejected`: outbound_max messages, or as many bytes as may, wait already", rejected);
+    check("`rejected`: outbound_max messages, or the largest number of bytes, wait already", rejected);
     fixture.runtime.shutdown().await;
-    check("`dropped`: the connection's owner stopped before its turn came", kept.await);
+    check("`dropped`: the connection's actor stopped before it was sent", kept.await);
     assert_all_seen(CauseGroup::Send, &seen);
 }

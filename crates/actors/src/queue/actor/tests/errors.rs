@@ -110,10 +110,10 @@ fn failure_cases() -> Vec<FailureCase> {
     const CHUNKS: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
     let late = "the connection, proxy and TLS included, was not made in time";
     let tls = "TLS failed: a certificate that is not trusted, or no TLS there";
-    let reset = "the connection broke before an answer had begun";
-    let cut = "the connection broke within the answer";
-    let large = "the answer is larger than the limit";
-    let garbage = "what came back is not HTTP, or breaks its rules";
+    let reset = "the connection broke before the response began";
+    let cut = "the connection broke within the response";
+    let large = "the response is larger than the limit";
+    let garbage = "the response is not HTTP, or breaks its rules";
     let answers = |text: &str| [ServerStep::Receive, bytes(text), ServerStep::Hold];
     let breaks_off = |text: &str, end| [ServerStep::Receive, bytes(text), end];
     vec![
@@ -122,10 +122,10 @@ fn failure_cases() -> Vec<FailureCase> {
         FailureCase::new(tls, [bytes("HTTP/1.1 400 Bad Request\r\n\r\n"), ServerStep::Hold]).over_tls(),
         FailureCase::new("the connection could not be made, for another cause", [ServerStep::Close])
             .over_tls(),
-        FailureCase::new("no answer began within the timeout", [ServerStep::Receive, ServerStep::Hold])
+        FailureCase::new("the response did not begin within the timeout", [ServerStep::Receive, ServerStep::Hold])
             .with_timeout(SHORT),
         FailureCase::new(
-            "the answer began, then stood still for the timeout",
+            "the response began, then no part of it came within the timeout",
             answers(&format!("{HEAD}half")),
         )
         .with_timeout(SHORT),
@@ -182,7 +182,7 @@ async fn attempt_failure_gives_the_documented_error() {
     server.stop().await;
     // The label is too long, so no name server is asked.
     let nowhere = HttpSettings::new(format!("http://{}.invalid", "x".repeat(64)));
-    let no_proxy = "the proxy cannot be reached, or what answers there is none";
+    let no_proxy = "the proxy cannot be reached, or the server at its address is no proxy";
     for (what, settings, reason) in [
         (refused, HttpSettings::new(&down), Reason::ConnectionRefused),
         (unresolved, nowhere, Reason::HostNotFound),
@@ -197,8 +197,8 @@ async fn attempt_failure_gives_the_documented_error() {
         }
         seen.insert(what);
     }
-    let no_login = "the proxy wants a login, or another one";
-    let no_way = "the proxy does not get through to the backend";
+    let no_login = "the proxy wants a login, or rejects the given one";
+    let no_way = "the proxy does not reach the backend";
     for (what, status) in [(no_login, 407), (no_way, 403), (no_way, 502)] {
         for request in [get("/thing"), post("/thing").body("payload")] {
             let answer = bytes(&format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n"));
@@ -225,7 +225,7 @@ async fn attempt_failure_gives_the_documented_error() {
     assert_row(CauseGroup::Transport, denied, &error);
     seen.insert(denied);
     let unreadable = "the request's body could not be read to its end";
-    let changed = "the request's body changed while it was sent, or is not as long as was announced";
+    let changed = "the request's body changed while it was sent, or its length differs from the announced one";
     let missing = tempfile::tempdir().unwrap().path().join("missing");
     let breaks = || stream::iter([Ok(Bytes::from_static(b"half")), Err(io::Error::other("gone"))]);
     let short = || stream::iter([Ok(Bytes::from_static(b"half"))]);
@@ -435,7 +435,7 @@ async fn queue_outcome_gives_the_documented_error() {
     check("it waited longer than wait_timeout for its turn", waiting.await);
     let (id, cancelled) = fixture.submit(get("/unwanted"));
     assert_eq!(fixture.queue.cancel(id).await, Ok(true));
-    check("its caller called it off, or went away", cancelled.await);
+    check("its caller cancelled it, or dropped it", cancelled.await);
     let stopped = fixture.request(get("/stopped"));
     run_until_idle().await;
     fixture.runtime.shutdown().await;
@@ -444,7 +444,7 @@ async fn queue_outcome_gives_the_documented_error() {
     let (fixture, running) = busy_queue(Overflow::DropOldest).await;
     let old = fixture.request(get("/old"));
     let _new = fixture.request(get("/new"));
-    check("it had to make room for another (`drop-oldest`, `drop-lowest`)", old.await);
+    check("it was evicted for another (`drop-oldest`, `drop-lowest`)", old.await);
     check(
         "the server may have acted, and a repeat could act twice: a POST or PATCH without an idempotency key",
         running.await,
@@ -452,7 +452,7 @@ async fn queue_outcome_gives_the_documented_error() {
 
     let fixture = QueueFixture::start(policy()).await;
     fixture.transport.on("/panics", [ScriptedResponse::Panic]);
-    let what = "the queue's actor, or the transport, crashed under its last attempt";
+    let what = "the queue's actor or the transport crashed during its last attempt";
     check(what, fixture.request(get("/panics").retries(0)).await);
     fixture.transport.on("/crashes", [ScriptedResponse::Hang]);
     let crashed = fixture.request(get("/crashes").retries(0));
@@ -473,7 +473,7 @@ async fn queue_outcome_gives_the_documented_error() {
     let _first = fixture.request(get("/first"));
     run_until_idle().await;
     let held = fixture.request(get("/held").wait_timeout(s(2))).await;
-    check("it waited longer than wait_timeout for a backend that is away, or for the link to be up", held);
+    check("it waited longer than wait_timeout for an unreachable backend, or for the connection", held);
 
     let fixture = QueueFixture::start(policy()).await;
     fixture.transport.on(

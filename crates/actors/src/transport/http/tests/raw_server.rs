@@ -1,4 +1,4 @@
-//! A server on the loopback whose connections are played by the test itself, byte by byte.
+//! Runs a server on the loopback whose connections the test itself plays, byte by byte.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -9,8 +9,8 @@ use tokio::{
     task::JoinSet,
 };
 
-/// What the system may hold of a connection on the server's side, asked for small so that a sender soon feels it when
-/// nobody reads.
+/// The system's buffer for a connection on the server's side. It is small, so that a sender soon blocks without a
+/// reader.
 const SOCKET_BYTES: u32 = 64 * 1024;
 
 /// The server. Dropping it ends everything.
@@ -20,7 +20,7 @@ pub(crate) struct RawServer {
 }
 
 impl RawServer {
-    /// Has every connection played by `play`, which is told its number; the first is 0.
+    /// Plays every connection by `play`, which gets its number, from 0.
     pub(crate) async fn start<F>(play: impl Fn(usize, RawConnection) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
@@ -51,14 +51,14 @@ impl RawServer {
     }
 }
 
-/// One connection.
+/// A connection.
 pub(crate) struct RawConnection {
     socket: TcpStream,
     buffer: BytesMut,
 }
 
 impl RawConnection {
-    /// The head of the next request, in lower case; empty if there is none.
+    /// Returns the head of the next request, in lower case; empty if there is none.
     pub(crate) async fn read_head(&mut self) -> String {
         loop {
             if let Some(end) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -71,7 +71,7 @@ impl RawConnection {
         }
     }
 
-    /// What comes next, at most a buffer of it; nothing once the client has ended the connection.
+    /// Returns the next bytes, at most a buffer of them; nothing once the client has ended the connection.
     pub(crate) async fn read_some(&mut self) -> BytesMut {
         if self.buffer.is_empty() {
             self.fill_buffer().await;
@@ -79,7 +79,7 @@ impl RawConnection {
         self.buffer.split()
     }
 
-    /// How many bytes come until the client ends the connection, or until there are `bytes_max` of them.
+    /// Counts the bytes until the client ends the connection, or until there are `bytes_max` of them.
     pub(crate) async fn count_bytes(&mut self, bytes_max: u64) -> u64 {
         let mut bytes = 0;
         while bytes < bytes_max {
@@ -91,7 +91,7 @@ impl RawConnection {
         bytes
     }
 
-    /// Everything that comes until the client ends the connection.
+    /// Reads until the client ends the connection.
     pub(crate) async fn read_to_end(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         loop {
@@ -108,7 +108,7 @@ impl RawConnection {
         self.socket.write_all(bytes.as_ref()).await.is_ok()
     }
 
-    /// Sends the head of a good answer whose body has this length.
+    /// Sends the head of a good response whose body has this length.
     pub(crate) async fn send_ok_head(&mut self, length: u64) {
         self.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n")).await;
     }
@@ -120,12 +120,12 @@ impl RawConnection {
 
     async fn fill_buffer(&mut self) -> usize {
         self.buffer.reserve(SOCKET_BYTES as usize);
-        // A client that breaks off has ended the connection as well.
+        // A client that aborts has ended the connection as well.
         self.socket.read_buf(&mut self.buffer).await.unwrap_or(0)
     }
 }
 
-/// How long the body is that this head announces.
+/// Returns the length of the body that this head announces.
 pub(crate) fn content_length(head: &str) -> Option<u64> {
     head.lines().find_map(|line| line.strip_prefix("content-length: ")).map(|length| length.parse().unwrap())
 }

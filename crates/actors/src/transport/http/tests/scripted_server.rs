@@ -1,4 +1,4 @@
-//! A server on the loopback that follows a script, connection by connection.
+//! Runs a server on the loopback that follows a script for each connection.
 
 use parking_lot::Mutex;
 use std::{
@@ -16,7 +16,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// What the server does next on one connection.
+/// A step of the server on one connection.
 #[derive(Debug, Clone)]
 pub(crate) enum ServerStep {
     /// Reads one whole request and reports it.
@@ -37,7 +37,7 @@ pub(crate) enum ServerStep {
     StopListening,
 }
 
-/// An answer with this body.
+/// Returns a response with this body.
 pub(crate) fn ok_response(body: &str) -> ServerStep {
     ServerStep::Send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into())
 }
@@ -59,7 +59,7 @@ struct Inner {
 }
 
 impl ScriptedServer {
-    /// Serves the first connection by the first script, and so on; then takes no more.
+    /// Serves the first connection by the first script, and so on; then accepts no more.
     pub(crate) async fn start(scripts: impl Into<VecDeque<Vec<ServerStep>>>) -> Self {
         let mut scripts = scripts.into();
         let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
@@ -93,17 +93,17 @@ impl ScriptedServer {
         format!("http://{}", self.address)
     }
 
-    /// The next request that was received, head and body.
+    /// Returns the next request that was received, head and body.
     pub(crate) async fn next_request(&mut self) -> String {
         self.requests.recv().await.unwrap()
     }
 
-    /// How many connections were made so far.
+    /// Returns the number of connections so far.
     pub(crate) fn connections(&self) -> usize {
         self.inner.connections.load(Ordering::SeqCst)
     }
 
-    /// Waits until the script of the connection of that number has ended, and with it the connection.
+    /// Waits for the end of the script of the connection with that number.
     pub(crate) async fn wait_closed(&self, number: usize) {
         self.inner.closed.subscribe().wait_for(|closed| closed.contains(&number)).await.unwrap();
     }
@@ -139,7 +139,7 @@ async fn run_script(number: usize, mut socket: TcpStream, script: Vec<ServerStep
     shared.closed.send_modify(|closed| closed.push(number));
 }
 
-/// One request with its body; `None` if the client ends the connection instead.
+/// Reads one request with its body; `None` if the client ends the connection instead.
 async fn read_request(socket: &mut TcpStream) -> Option<String> {
     let mut bytes = Vec::new();
     let mut length = None;

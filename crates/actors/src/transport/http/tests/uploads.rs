@@ -1,4 +1,4 @@
-//! Bodies from files and streams, as a server sees them.
+//! Tests bodies from files and streams, as a server sees them.
 
 use std::{
     fs, io,
@@ -20,14 +20,14 @@ use crate::request::{BODY_PART_BYTES_MAX, TransferProgress};
 
 const MIB: u64 = 1024 * 1024;
 
-/// More than any connection holds back by itself: hyper, and the system on both sides.
+/// More than any connection buffers: hyper, and the system on both sides.
 const LARGE: u64 = 64 * MIB;
 
 fn transport_to(peer: &RawServer) -> HttpTransport {
     HttpTransport::new(&HttpSettings::new(peer.url())).unwrap()
 }
 
-/// A file of that many zeros, which take no room on the disk.
+/// Creates a file of that many zeros, which take no room on the disk.
 fn sparse_file(bytes: u64) -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
@@ -43,7 +43,7 @@ fn part_stream<const N: usize>(parts: [&'static str; N]) -> impl Stream<Item = i
     stream::iter(parts.map(|part| Ok(Bytes::from_static(part.as_bytes()))))
 }
 
-/// A server that keeps everything that it is sent until the client ends the connection.
+/// Starts a server that keeps everything until the client ends the connection.
 async fn capture_server() -> (RawServer, mpsc::Receiver<String>) {
     let (sender, kept) = mpsc::channel(8);
     let peer = RawServer::start(move |_, mut wire| {
@@ -148,8 +148,8 @@ async fn failed_body_aborts_and_never_looks_complete() {
     }
 }
 
-/// Sends a large file, and changes it once the server has its beginning: what became of the attempt, and how much of
-/// the file the server got.
+/// Sends a large file and changes it once the server has its beginning. Returns the attempt's result, and the
+/// server's bytes.
 async fn change_during_upload(change: impl FnOnce(&fs::File) + Send) -> (TransportError, u64) {
     let (begun, mut has_begun) = mpsc::channel(1);
     let (go_on, may_go_on) = mpsc::channel::<()>(1);
@@ -232,7 +232,7 @@ async fn redirect_needing_a_spent_body_is_not_followed() {
     assert_eq!(answer.status.as_u16(), 308);
 }
 
-/// A body without end, and how much was taken of it.
+/// Returns a body without end, and a counter of its bytes.
 fn endless_body() -> (Request, Arc<AtomicU64>) {
     let taken = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&taken);
@@ -300,7 +300,7 @@ async fn stalled_server_applies_backpressure_then_times_out() {
 
 #[tokio::test]
 async fn a_body_may_be_sent_while_its_answer_is_read() {
-    // Each part that comes is answered with its length; none is sent before the last was answered.
+    // The server answers each part with its length; the client sends the next part only after that.
     let peer = RawServer::start(|_, mut wire| async move {
         wire.read_head().await;
         wire.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;

@@ -93,13 +93,13 @@ reasons! {
         "The backend's address could not be found. Check the network and the configured address."
     /// The proxy cannot be reached, or the server at its address is no proxy.
     ProxyUnreachable "proxy_unreachable" NetworkError RETRYABLE
-        "The proxy on the way to the backend cannot be reached. Check the network and the proxy settings."
+        "The proxy in front of the backend cannot be reached. Check the network and the proxy settings."
     /// The proxy does not connect to the backend: it may not, or it cannot.
     ProxyRefused "proxy_refused" NetworkError RETRYABLE
-        "The proxy does not get through to the backend. Check the address, or ask somebody who runs the proxy."
+        "The proxy cannot reach the backend. Check the address, or ask the proxy's administrator."
     /// The connection's handshake took longer than its limit; nothing was sent.
     ConnectTimedOut "connect_timed_out" Timeout RETRYABLE
-        "The backend did not take the connection in time. Check the network, then try again."
+        "The backend did not accept the connection in time. Check the network, then try again."
     /// TLS could not be set up.
     TlsFailed "tls_failed" NetworkError FINAL
         "A secure connection to the backend could not be set up. Check its certificate and this computer's clock."
@@ -117,7 +117,7 @@ reasons! {
         "There is no connection to the backend. Reconnect, then try again."
     /// The network requires a login first (HTTP 511).
     NetworkLoginRequired "network_login_required" NetworkError FINAL
-        "This network asks for a login of its own. Log in to it in a browser, then try again."
+        "This network requires a login. Log in to it in a browser, then try again."
 
     // Too slow.
 
@@ -156,13 +156,13 @@ reasons! {
         "The backend does not know who is asking. Sign in, or check the configured credentials."
     /// HTTP 403 and 451.
     Forbidden "forbidden" PermissionDenied FINAL
-        "The backend does not allow this. Ask somebody who manages it for access."
+        "The backend does not allow this. Ask its administrator for access."
     /// HTTP 402.
     PaymentRequired "payment_required" PermissionDenied FINAL
         "The backend asks for payment before it does this. Check the account."
     /// HTTP 407, or a SOCKS proxy that rejects the credentials.
     ProxyUnauthenticated "proxy_unauthenticated" PermissionDenied FINAL
-        "The proxy on the way to the backend asks for a login. Check the proxy settings."
+        "The proxy in front of the backend asks for a login. Check the proxy settings."
 
     // The call is wrong.
 
@@ -171,17 +171,17 @@ reasons! {
         "The request is not valid and was not sent. Correct it, then try again."
     /// The body cannot be read: its file is missing or inaccessible, or its stream failed.
     BodyUnreadable "body_unreadable" InvalidInput FINAL
-        "What was to be sent could not be read, and was not sent whole. Check that it is there and may be read."
+        "The data to send could not be read, and was not sent whole. Check that it exists and is readable."
     /// The body changed while it was sent, or its length differs from the announced one. The send was aborted, so the
     /// backend has a part of it at most.
     BodyChanged "body_changed" InvalidInput FINAL
-        "What was being sent changed meanwhile, so it was broken off. Check what the backend has, then send it again."
+        "The data changed while it was sent, so the send was aborted. Check what the backend has, then send it again."
     /// The response could not be written to its target.
     NotSaved "not_saved" InvalidInput FINAL
-        "What the backend sent could not be saved. Check the folder and the free space, then try again."
+        "The backend's response could not be saved. Check the folder and the free space, then try again."
     /// The configuration, or an argument of the start, is not valid.
     InvalidConfig "invalid_config" InvalidInput FINAL
-        "The configuration cannot be used as it is. Correct it, then start again."
+        "The configuration is not valid. Correct it, then start again."
     /// Another runtime uses the same data folder, or another program the same port.
     InUse "in_use" InvalidInput FINAL
         "Another program is using the same data or port already. Close it, or choose another."
@@ -211,7 +211,7 @@ reasons! {
 
     /// HTTP 500, and every other 5xx without a reason of its own.
     ServerError "server_error" ServerError RETRYABLE
-        "The backend met an error of its own. Try again; if it stays, look into the backend's log."
+        "The backend had an internal error. Try again; if it stays, look into the backend's log."
     /// HTTP 502.
     BadGateway "bad_gateway" ServerError RETRYABLE
         "A service behind the backend is not answering properly. Try again later."
@@ -235,7 +235,7 @@ reasons! {
         "The backend's answer could not be read. Check that its version is the right one."
     /// The server does not speak WebSocket: it answered with HTTP 2xx, or not with HTTP.
     NotWebsocket "not_websocket" ServerError RETRYABLE
-        "What answered does not offer the live connection. Check for a proxy or a sign-in page in between."
+        "The server does not offer the live connection. Check for a proxy or a sign-in page in between."
     /// The response is larger than the limit.
     ResponseTooLarge "response_too_large" ServerError FINAL
         "The backend's answer is larger than the limit. Ask for less at once."
@@ -262,7 +262,7 @@ reasons! {
         "The part that handles this has stopped. Start it again, or restart the application."
     /// The message crashed its handler several times and was quarantined.
     Poisoned "poisoned" ServerError FINAL
-        "This crashed the part that handles it several times and was set aside. Change it before sending it again."
+        "This crashed the part that handles it several times and was quarantined. Change it before sending it again."
     /// The backend or agent died each time that it worked on this. It is not sent again.
     Quarantined "quarantined" ServerError FINAL
         "The backend or agent died each time it worked on this, so it is not sent again. Look into its log first."
@@ -280,7 +280,7 @@ reasons! {
         "Something went wrong inside the application. Try again; if it stays, restart the application."
     /// This version does not know the reason: a newer one wrote it.
     Other "other" ServerError FINAL
-        "Something went wrong that this version has no words for. Update the application, then try again."
+        "Something went wrong that this version does not know. Update the application, then try again."
 }
 
 impl Reason {

@@ -107,7 +107,7 @@ static CAUSES: LazyLock<Vec<Cause>> = LazyLock::new(|| {
         Some((Error { status: None, details: None, ..error }, None))
     }));
     causes.extend(close_causes());
-    causes.extend(SendOutcome::ALL.iter().filter_map(|fate| send_cause(*fate)));
+    causes.extend(SendOutcome::ALL.iter().filter_map(|outcome| send_cause(*outcome)));
     causes.extend(call_causes());
     causes.extend(other_causes());
     causes
@@ -116,16 +116,16 @@ static CAUSES: LazyLock<Vec<Cause>> = LazyLock::new(|| {
 // === requests ===
 
 fn transport_cause(kind: FailureKind) -> Cause {
-    let (what, reach) = match kind {
+    let (what, progress) = match kind {
         FailureKind::Refused => ("nothing listens at the backend's address", SendProgress::NotSent),
         FailureKind::HostNotFound => ("the backend's host name does not resolve", SendProgress::NotSent),
         FailureKind::ProxyUnreachable => {
-            ("the proxy cannot be reached, or what answers there is none", SendProgress::NotSent)
+            ("the proxy cannot be reached, or the server at its address is no proxy", SendProgress::NotSent)
         }
         FailureKind::ProxyUnauthenticated => {
-            ("the proxy wants a login, or another one", SendProgress::NotSent)
+            ("the proxy wants a login, or rejects the given one", SendProgress::NotSent)
         }
-        FailureKind::ProxyRefused => ("the proxy does not get through to the backend", SendProgress::NotSent),
+        FailureKind::ProxyRefused => ("the proxy does not reach the backend", SendProgress::NotSent),
         FailureKind::ProxyDenied => (
             "the proxy says that it may not connect to the backend, or not to such an address",
             SendProgress::NotSent,
@@ -139,35 +139,37 @@ fn transport_cause(kind: FailureKind) -> Cause {
         FailureKind::Connect => {
             ("the connection could not be made, for another cause", SendProgress::NotSent)
         }
-        FailureKind::TimedOut => ("no answer began within the timeout", SendProgress::MaybeSent),
+        FailureKind::TimedOut => ("the response did not begin within the timeout", SendProgress::MaybeSent),
         FailureKind::BodyTimedOut => {
-            ("the answer began, then stood still for the timeout", SendProgress::Answered)
+            ("the response began, then no part of it came within the timeout", SendProgress::Answered)
         }
-        FailureKind::Reset => ("the connection broke before an answer had begun", SendProgress::MaybeSent),
-        FailureKind::BodyReset => ("the connection broke within the answer", SendProgress::Answered),
-        FailureKind::TooLarge => ("the answer is larger than the limit", SendProgress::Answered),
+        FailureKind::Reset => ("the connection broke before the response began", SendProgress::MaybeSent),
+        FailureKind::BodyReset => ("the connection broke within the response", SendProgress::Answered),
+        FailureKind::TooLarge => ("the response is larger than the limit", SendProgress::Answered),
         FailureKind::BadResponse => {
-            ("what came back is not HTTP, or breaks its rules", SendProgress::MaybeSent)
+            ("the response is not HTTP, or breaks its rules", SendProgress::MaybeSent)
         }
         FailureKind::BadRequest => ("the request could not be made into HTTP", SendProgress::NotSent),
         FailureKind::UploadUnreadable => {
             ("the request's body could not be read to its end", SendProgress::MaybeSent)
         }
         FailureKind::UploadChanged => (
-            "the request's body changed while it was sent, or is not as long as was announced",
+            "the request's body changed while it was sent, or its length differs from the announced one",
             SendProgress::MaybeSent,
         ),
     };
-    let failure = match reach {
+    let failure = match progress {
         SendProgress::Answered => {
             let head = ResponseHead { status: StatusCode::OK, headers: HeaderMap::new() };
             TransportError::in_body(kind, head, "")
         }
-        reach => TransportError::new(kind, reach, ""),
+        progress => TransportError::new(kind, progress, ""),
     };
-    let told = match side_effect(AttemptOutcome::Failed(&failure)) {
+    let acted = match side_effect(AttemptOutcome::Failed(&failure)) {
         // The body, if there was one, may not have left even then; the attempt knows.
-        Some(SideEffect::Possible) if reach == SendProgress::MaybeSent => "yes, unless its body had not left",
+        Some(SideEffect::Possible) if progress == SendProgress::MaybeSent => {
+            "yes, unless its body had not left"
+        }
         acted => acted_text(acted),
     };
     let error = match ReachabilityEvidence::from_outcome(AttemptOutcome::Failed(&failure)) {
@@ -177,7 +179,7 @@ fn transport_cause(kind: FailureKind) -> Cause {
         }
         _ => Error::from(&failure),
     };
-    Cause::new(CauseGroup::Transport, what, error).with_acted(told)
+    Cause::new(CauseGroup::Transport, what, error).with_acted(acted)
 }
 
 fn acted_text(acted: Option<SideEffect>) -> &'static str {
@@ -197,8 +199,8 @@ fn status_error(status: u16) -> Option<(Error, Option<&'static str>)> {
         is_redirected: false,
     };
     let error = Error::from_response(answer.status, &answer.headers, &answer.body)?;
-    let told = acted_text(side_effect(AttemptOutcome::Answered(&answer)));
-    Some((Error { status: None, details: None, ..error }, Some(told)))
+    let acted = acted_text(side_effect(AttemptOutcome::Answered(&answer)));
+    Some((Error { status: None, details: None, ..error }, Some(acted)))
 }
 
 /// Returns the statuses from 200 to 599; those with equal results share a row.
@@ -263,7 +265,7 @@ fn queue_causes() -> Vec<Cause> {
     let late = "The request waited too long for another attempt. Try again in a moment.";
     vec![
         cause("the queue is full, and overflow is `reject`", new(Reason::QueueFull)).with_acted("no"),
-        cause("it had to make room for another (`drop-oldest`, `drop-lowest`)", new(Reason::Evicted)).with_acted("no"),
+        cause("it was evicted for another (`drop-oldest`, `drop-lowest`)", new(Reason::Evicted)).with_acted("no"),
         cause("it waited longer than wait_timeout for its turn", new(Reason::Expired)).with_acted("no"),
         cause(
             "it waited longer than wait_timeout for its next attempt",
@@ -271,23 +273,23 @@ fn queue_causes() -> Vec<Cause> {
         )
         .with_acted("yes, if an earlier attempt may have"),
         cause(
-            "it waited longer than wait_timeout for a backend that is away, or for the link to be up",
+            "it waited longer than wait_timeout for an unreachable backend, or for the connection",
             new(Reason::Disconnected),
         )
         .with_acted("yes, if an earlier attempt may have")
-        .with_message_topic("what keeps it waiting, in the words of that reason"),
+        .with_message_topic("the cause of the wait, with that reason's message"),
         cause(
             "the backend died twice while it had the request: the connection broke, then connections were refused",
             new(Reason::Quarantined),
         )
         .with_acted("yes"),
-        cause("its caller called it off, or went away", new(Reason::Cancelled)).with_acted("yes, if it was running"),
+        cause("its caller cancelled it, or dropped it", new(Reason::Cancelled)).with_acted("yes, if it was running"),
         cause(
             "the server may have acted, and a repeat could act twice: a POST or PATCH without an idempotency key",
             unknown,
         )
         .with_acted("yes"),
-        cause("the queue's actor, or the transport, crashed under its last attempt", new(Reason::Crashed))
+        cause("the queue's actor or the transport crashed during its last attempt", new(Reason::Crashed))
             .with_acted("yes"),
         cause("the queue's actor was stopped before it was sent", new(Reason::Stopped)).with_acted("no"),
         cause(
@@ -311,12 +313,14 @@ fn connection_cause(kind: ConnectionErrorKind) -> Cause {
     let what = match kind {
         ConnectionErrorKind::InvalidTarget => "the address cannot be asked for a WebSocket",
         ConnectionErrorKind::Unresolved => "the host's name has no address",
-        ConnectionErrorKind::Refused => "nobody listens there",
+        ConnectionErrorKind::Refused => "no server listens at the address",
         ConnectionErrorKind::Unreachable => "no route, or another failure below TCP",
         ConnectionErrorKind::ConnectTimedOut => "the handshake did not end within connect_timeout",
         ConnectionErrorKind::Tls => "TLS failed: a certificate that is not trusted, or no TLS there",
-        ConnectionErrorKind::ProxyUnreachable => "the proxy cannot be reached, or what answers there is none",
-        ConnectionErrorKind::ProxyUnauthenticated => "the proxy wants a login, or another one",
+        ConnectionErrorKind::ProxyUnreachable => {
+            "the proxy cannot be reached, or the server at its address is no proxy"
+        }
+        ConnectionErrorKind::ProxyUnauthenticated => "the proxy wants a login, or rejects the given one",
         ConnectionErrorKind::ProxyRefused => {
             "the proxy does not connect to the backend: it may not, or it cannot"
         }
@@ -329,12 +333,12 @@ fn connection_cause(kind: ConnectionErrorKind) -> Cause {
         ConnectionErrorKind::Unavailable => "the backend is not available (see the handshake)",
         ConnectionErrorKind::Rejected => "the handshake was refused (see there)",
         ConnectionErrorKind::NotWebsocket => {
-            "the answer is no handshake: a page, a wrong Sec-WebSocket-Accept, or no HTTP"
+            "the response is no handshake: a page, a wrong Sec-WebSocket-Accept, or no HTTP"
         }
         ConnectionErrorKind::Closed => "the peer closed in order (see the close codes)",
         ConnectionErrorKind::PolicyViolation => "the peer closed with 1008 (see the close codes)",
         ConnectionErrorKind::Lost => "the connection broke without a close frame",
-        ConnectionErrorKind::Unanswered => "a ping stayed without an answer for ping_timeout",
+        ConnectionErrorKind::Unanswered => "a ping was not answered within ping_timeout",
         ConnectionErrorKind::MessageTooLarge => "the peer sent a frame or message above the limit",
         ConnectionErrorKind::ProtocolViolation => "the peer broke the WebSocket protocol",
     };
@@ -345,9 +349,9 @@ fn close_causes() -> Vec<Cause> {
     let codes = [
         (None, "no code"),
         (Some(1000), "1000, 1001 and any code that is not named here"),
-        (Some(1002), "1002, 1003, 1007, 1010: what we sent was not understood"),
+        (Some(1002), "1002, 1003, 1007, 1010: our message was not understood"),
         (Some(1008), "1008: against its policy"),
-        (Some(1009), "1009: what we sent is too large"),
+        (Some(1009), "1009: our message is too large"),
         (Some(1011), "1011: an error of the backend's own"),
         (Some(1012), "1012, 1013: it restarts, or is overloaded"),
         (Some(4401), "4401"),
@@ -360,18 +364,18 @@ fn close_causes() -> Vec<Cause> {
         .into()
 }
 
-fn send_cause(fate: SendOutcome) -> Option<Cause> {
-    let (what, acted) = match fate {
+fn send_cause(outcome: SendOutcome) -> Option<Cause> {
+    let (what, acted) = match outcome {
         SendOutcome::Sent => return None,
-        SendOutcome::Expired => ("`expired`: its patience was over before a socket was open", "no"),
+        SendOutcome::Expired => ("`expired`: its deadline passed before a socket was open", "no"),
         SendOutcome::Rejected => {
-            ("`rejected`: outbound_max messages, or as many bytes as may, wait already", "no")
+            ("`rejected`: outbound_max messages, or the largest number of bytes, wait already", "no")
         }
         SendOutcome::TooLarge => ("`too_large`: it is larger than a message may be", "no"),
-        SendOutcome::Dropped => ("`dropped`: the connection's owner stopped before its turn came", "no"),
+        SendOutcome::Dropped => ("`dropped`: the connection's actor stopped before it was sent", "no"),
         SendOutcome::Unknown => ("`unknown`: the socket failed while it was being written", "yes"),
     };
-    Some(Cause::new(CauseGroup::Send, what, fate.error()?).with_acted(acted))
+    Some(Cause::new(CauseGroup::Send, what, outcome.error()?).with_acted(acted))
 }
 
 // === actors ===
@@ -380,12 +384,12 @@ fn call_causes() -> Vec<Cause> {
     use CallError::{Crashed, Expired, Full, Stopped, TimedOut, Unanswered};
     let cause = |call| {
         let (what, acted) = match call {
-            Crashed => ("its handler panicked or failed on the message, or before it answered", "yes"),
+            Crashed => ("its handler panicked or failed before it replied", "yes"),
             Stopped => ("it is stopped, or was given up", "no, if it was stopped before"),
             Expired => ("the message waited in the mailbox for longer than it may", "no"),
             Full => ("its mailbox has no room", "no"),
-            TimedOut => ("it gave no answer within the caller's patience", "yes"),
-            Unanswered => ("its handler let the caller go without an answer", "yes"),
+            TimedOut => ("it did not reply within the caller's timeout", "yes"),
+            Unanswered => ("its handler dropped the reply", "yes"),
         };
         Cause::new(CauseGroup::Call, what, of_call(call)).with_acted(acted)
     };
@@ -397,25 +401,21 @@ fn other_causes() -> Vec<Cause> {
         |what: &str, reason, acted| Cause::new(CauseGroup::Other, what, Error::new(reason)).with_acted(acted);
     vec![
         cause("no agent has this id", Reason::AgentUnknown, "no"),
-        cause(
-            "an agent says itself that it is degraded or failed (its `error`)",
-            Reason::AgentUnhealthy,
-            "no",
-        ),
+        cause("an agent reports itself as degraded or failed (its `error`)", Reason::AgentUnhealthy, "no"),
         cause("an agent did not start, or could not be restarted", Reason::AgentFailed, "yes"),
         cause(
-            "an agent is to be restarted and the backend is away; it is restarted later",
+            "an agent needs a restart and the backend is unreachable; it is restarted later",
             Reason::Disconnected,
             "no",
         ),
-        cause("an order to an agent that is being started or stopped just now", Reason::Conflict, "no"),
-        cause("the configuration cannot be carried out", Reason::InvalidConfig, "no"),
-        cause("another runtime has the data folder, or another program the port", Reason::InUse, "no"),
+        cause("a command to an agent that is starting or stopping", Reason::Conflict, "no"),
+        cause("the configuration is not valid", Reason::InvalidConfig, "no"),
+        cause("another runtime uses the data folder, or another program the port", Reason::InUse, "no"),
         cause("the data folder or the journal cannot be opened", Reason::DataUnusable, "no"),
-        cause("a command of the bridge that is none, or is incomplete", Reason::InvalidRequest, "no"),
-        cause("a fault of the runtime's own", Reason::Internal, "yes"),
+        cause("a command of the bridge that is unknown or incomplete", Reason::InvalidRequest, "no"),
+        cause("a fault of the runtime itself", Reason::Internal, "yes"),
         cause(
-            "set aside after crashing its handler; for embedders' own actors, the built-in ones never say so",
+            "quarantined after it crashed its handler; only for embedders' own actors",
             Reason::Poisoned,
             "yes",
         ),
@@ -467,15 +467,15 @@ fn page_lists_every_reason_and_cause() {
     expect_file!["../../../../docs/errors.md"].assert_eq(&replace_section(&page, "reasons", &reason_table()));
     let mut page = fs::read_to_string(format!("{docs}/conformance/errors.md")).unwrap();
     for (name, part) in [
-        ("failures", CauseGroup::Transport),
+        ("transport", CauseGroup::Transport),
         ("statuses", CauseGroup::Status),
         ("queue", CauseGroup::Queue),
-        ("faults", CauseGroup::Connection),
+        ("connection", CauseGroup::Connection),
         ("handshakes", CauseGroup::Handshake),
         ("closes", CauseGroup::Close),
-        ("fates", CauseGroup::Send),
+        ("sends", CauseGroup::Send),
         ("calls", CauseGroup::Call),
-        ("rest", CauseGroup::Other),
+        ("other", CauseGroup::Other),
     ] {
         page = replace_section(&page, name, &cause_table(part));
     }

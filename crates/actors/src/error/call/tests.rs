@@ -98,7 +98,7 @@ async fn every_missing_reply_gives_the_error_of_its_row() {
         assert_row(CauseGroup::Call, what, &of_call(answer.unwrap_err()));
         seen.insert(what);
     };
-    let crashed = "its handler panicked or failed on the message, or before it answered";
+    let crashed = "its handler panicked or failed before it replied";
     let (runtime, worker) = start_worker().await;
     let began = runtime.now();
     check(crashed, worker.call(ReplyMode::Panic).await);
@@ -114,9 +114,9 @@ async fn every_missing_reply_gives_the_error_of_its_row() {
     assert_eq!(runtime.now(), began, "they were told at once");
     runtime.root().restart("mule").await.unwrap();
 
-    check("its handler let the caller go without an answer", worker.call(ReplyMode::DropReply).await);
+    check("its handler dropped the reply", worker.call(ReplyMode::DropReply).await);
     let late = worker.call_within(SECOND, |reply| ReplyMode::ReplyAfter(2 * SECOND, reply)).await;
-    check("it gave no answer within the caller's patience", late);
+    check("it did not reply within the caller's timeout", late);
     assert_eq!(worker.call(ReplyMode::Answer).await, Ok(()));
 
     // The expired call is polled only after its expiry.

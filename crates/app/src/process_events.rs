@@ -42,7 +42,7 @@ impl Event for PidFileDamaged {
 
     fn describe(&self) -> String {
         format!(
-            "the record of processes has {}, and a copy is kept",
+            "the PID file of processes has {}, and a copy is kept",
             count(self.damaged_lines, "damaged line")
         )
     }

@@ -275,7 +275,7 @@ fn sidecar(
         programs.launch(&ProcessConfig { name: "backend", command, cwd, env, ready, startup_grace })?;
     Ok(SidecarActor {
         launch,
-        warden: programs.process_manager.clone(),
+        manager: programs.process_manager.clone(),
         secrets: programs.transport.secrets().with_environment(env),
         when_back: Box::new(move || {
             if let Some(connection) = connection.get() {

@@ -124,7 +124,7 @@ fn examples() -> Vec<(&'static str, Value)> {
             "process_warning",
             serde_json::to_value(ProcessWarning {
                 warning: mainstay_actors::process::ManagerWarning::PidFileFailed {
-                    why: "no space left".to_owned(),
+                    reason: "no space left".to_owned(),
                 },
             })
             .unwrap(),

@@ -122,8 +122,11 @@ fn failure_cases() -> Vec<FailureCase> {
         FailureCase::new(tls, [bytes("HTTP/1.1 400 Bad Request\r\n\r\n"), ServerStep::Hold]).over_tls(),
         FailureCase::new("the connection could not be made, for another cause", [ServerStep::Close])
             .over_tls(),
-        FailureCase::new("the response did not begin within the timeout", [ServerStep::Receive, ServerStep::Hold])
-            .with_timeout(SHORT),
+        FailureCase::new(
+            "the response did not begin within the timeout",
+            [ServerStep::Receive, ServerStep::Hold],
+        )
+        .with_timeout(SHORT),
         FailureCase::new(
             "the response began, then no part of it came within the timeout",
             answers(&format!("{HEAD}half")),
@@ -225,7 +228,8 @@ async fn attempt_failure_gives_the_documented_error() {
     assert_row(CauseGroup::Transport, denied, &error);
     seen.insert(denied);
     let unreadable = "the request's body could not be read to its end";
-    let changed = "the request's body changed while it was sent, or its length differs from the announced one";
+    let changed =
+        "the request's body changed while it was sent, or its length differs from the announced one";
     let missing = tempfile::tempdir().unwrap().path().join("missing");
     let breaks = || stream::iter([Ok(Bytes::from_static(b"half")), Err(io::Error::other("gone"))]);
     let short = || stream::iter([Ok(Bytes::from_static(b"half"))]);

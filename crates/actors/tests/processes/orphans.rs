@@ -28,7 +28,7 @@ async fn runtime_to_kill_with_its_watchdog() {
 #[tokio::test]
 async fn orphans_of_a_run_are_ended_by_the_next() {
     let folder = tempfile::tempdir().unwrap();
-    let mut runtime = RuntimeProcess::start("leftovers::runtime_to_kill_with_its_watchdog", folder.path());
+    let mut runtime = RuntimeProcess::start("orphans::runtime_to_kill_with_its_watchdog", folder.path());
     runtime.wait_for_line("up ");
     let watchdog = watchdog_pid(runtime.pid(), "-").unwrap();
     // A stopped runtime starts no other watchdog.

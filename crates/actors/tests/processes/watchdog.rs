@@ -66,7 +66,7 @@ async fn runtime_with_a_killed_watchdog() {
 #[test]
 fn new_watchdog_ends_old_and_new_processes() {
     let folder = tempfile::tempdir().unwrap();
-    let mut runtime = RuntimeProcess::start("guardians::runtime_with_a_killed_watchdog", folder.path());
+    let mut runtime = RuntimeProcess::start("watchdog::runtime_with_a_killed_watchdog", folder.path());
     runtime.wait_for_line("up ");
     runtime.kill();
     runtime.into_descendants().wait_gone();

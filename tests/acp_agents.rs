@@ -96,7 +96,7 @@ async fn conversation_survives_restarts_without_repeated_prompts() {
     fixture.wait_for(|record| record.kind == "actor_restarted").await;
     assert_eq!(
         next_update(&mut listener, UpdateKind::Session).await.1,
-        json!({ "id": "s1", "how": "resumed" })
+        json!({ "id": "s1", "origin": "resumed" })
     );
     assert_eq!(fixture.send("recall").await.unwrap(), turn("one | crash | recall"));
     fixture.stop().await;

@@ -311,7 +311,7 @@ async fn backend_with_taken_port_is_not_started() {
     let (mut runtime, mut events) = start(data.path(), &config);
     events.wait_since(0, |event| event["kind"] == "gave_up").await;
     let exit = events.events.iter().find(|event| event["kind"] == "actor_exited").unwrap();
-    assert!(exit["message"].as_str().unwrap().contains("somebody else answered"), "{exit}");
+    assert!(exit["message"].as_str().unwrap().contains("another server answers"), "{exit}");
     assert!(!data.path().join("it-ran").exists());
     runtime.signal("TERM").await;
     runtime.wait().await;
@@ -336,7 +336,7 @@ async fn next_runtime_kills_and_reports_orphans() {
         (&told["name"], &told["pid"], &told["processes"]),
         (&json!("planner"), &json!(left), &json!(1))
     );
-    assert_eq!(told["left"], json!([]));
+    assert_eq!(told["survivors"], json!([]));
     runtime.wait().await;
     events.wait_for_agent("planner", "healthy").await;
     next.signal("TERM").await;

@@ -252,7 +252,7 @@ async fn hang_on_message_restarts_despite_healthy_checks() {
         starting -> healthy
         agent_stuck
         healthy -> failed
-        exited: error: it has been at work without progress for longer than 300ms
+        exited: error: it has worked without progress for longer than 300ms
         decision: restart, 1 of 5
         restarted, restored
         starting -> healthy

@@ -51,7 +51,7 @@ pub(super) fn view(
             .last_error
             .map(|error| *error)
             .or_else(|| crash.map(|said| Error::new(Reason::Crashed).with_details(&said))),
-        resolved_error: resolved_error,
+        resolved_error,
         misses: report.misses,
         fail_after: terms.fail_after,
         last_check: report.last_check.map(at),

@@ -143,6 +143,14 @@ impl JournalFiles {
     }
 }
 
+impl Drop for JournalFiles {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a process that is being started holds a copy of it until it executes its
+        // program, and the lock with it. Where unlocking fails, closing has to do.
+        let _ = self.lock.unlock();
+    }
+}
+
 impl Disk for JournalFiles {
     fn append(&mut self, first_seq: u64, lines: &[Arc<str>]) -> WriteOutcome {
         self.write_buffer.clear();

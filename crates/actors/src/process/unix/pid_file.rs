@@ -78,7 +78,11 @@ impl PidFile {
     /// Leaves the file to the next run. Later changes are not recorded.
     pub(super) fn close(&mut self) {
         self.file = None;
-        self.lock = None;
+        if let Some(lock) = self.lock.take() {
+            // Closing the file is not enough: a process that is being started holds a copy of it until it executes its
+            // program, and the lock with it. Where unlocking fails, closing has to do.
+            let _ = lock.unlock();
+        }
     }
 
     /// Changes the records, and writes the file in one step.
@@ -92,6 +96,12 @@ impl PidFile {
         }
         let written = tokio::task::spawn_blocking(move || replace_file(&file, &bytes));
         written.await.unwrap_or_else(|stopped| Err(io::Error::other(stopped)))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

@@ -99,7 +99,7 @@ pub(super) struct StateFile {
     db: Option<Arc<Database>>,
     /// The number of the next record.
     next_record_number: u64,
-    _lock: File,
+    lock: File,
 }
 
 impl StateFile {
@@ -107,7 +107,7 @@ impl StateFile {
     /// then its error is returned as well, and the first write opens the file again.
     pub(super) fn open(path: &Path) -> Result<(Self, LoadedStates, Option<io::Error>), StateFileError> {
         let lock = lock_file(path)?;
-        let mut file = Self { path: path.to_owned(), db: None, next_record_number: 1, _lock: lock };
+        let mut file = Self { path: path.to_owned(), db: None, next_record_number: 1, lock };
         match file.open_and_read() {
             Ok(found) => Ok((file, found, None)),
             Err(StateFileError::Io(error)) => {
@@ -124,7 +124,7 @@ impl StateFile {
     /// returns that name.
     pub(super) fn open_recreated(path: &Path) -> Result<(Self, PathBuf), StateFileError> {
         let lock = lock_file(path)?;
-        let mut file = Self { path: path.to_owned(), db: None, next_record_number: 1, _lock: lock };
+        let mut file = Self { path: path.to_owned(), db: None, next_record_number: 1, lock };
         let kept_as = file.recreate()?;
         Ok((file, kept_as))
     }
@@ -176,6 +176,15 @@ impl StateFile {
     /// Returns the database, unless the disk has just refused.
     pub(super) fn database(&self) -> Option<Arc<Database>> {
         self.db.clone()
+    }
+}
+
+impl Drop for StateFile {
+    fn drop(&mut self) {
+        self.db = None;
+        // Closing the file is not enough: a process that is being started holds a copy of it until it executes its
+        // program, and the lock with it. Where unlocking fails, closing has to do.
+        let _ = self.lock.unlock();
     }
 }
 

@@ -33,7 +33,7 @@ impl AgentsFixture {
         let config = quick_config(data.path(), &backend.url, more);
         let runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
         let events = EventFollower::follow(data.path());
-        Self { data, backend, _runtime: runtime, events: events }
+        Self { data, backend, _runtime: runtime, events }
     }
 
     async fn fault(&self, fault: Value) {
@@ -347,7 +347,7 @@ impl CountingProxy {
                 connections.spawn(forward(client, port, Arc::clone(&seen)));
             }
         });
-        Self { url, messages: messages, _tasks: passing }
+        Self { url, messages, _tasks: passing }
     }
 
     /// Waits until so many messages to `agent` have passed.

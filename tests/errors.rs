@@ -311,7 +311,7 @@ async fn start_errors_have_code_and_reason() {
         builder.start().await
     };
     let refusal = async |config: &str, data: Option<&std::path::Path>| {
-        let error = Error::from(&start(config, data).await.err().expect("it does not start"));
+        let error = Error::from(&start(config, data).await.expect_err("it does not start"));
         assert_plain(&error.message);
         assert!(!error.retryable && error.details.is_some());
         (error.code, error.reason)

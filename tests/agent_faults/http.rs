@@ -109,8 +109,7 @@ impl FakeBackend {
     async fn start(behaviour: AgentBehaviour) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let agent =
-            FakeAgent { behaviour: behaviour, state: json!({ "step": 7 }), checks: 0, has_failed: false };
+        let agent = FakeAgent { behaviour, state: json!({ "step": 7 }), checks: 0, has_failed: false };
         let agent = Arc::new(Mutex::new(agent));
         let mut serving = JoinSet::new();
         serving.spawn({

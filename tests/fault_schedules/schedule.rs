@@ -220,7 +220,7 @@ impl Schedule {
             settings,
             history_max: generator.pick(&[1024, 1024, 64, 6]),
             begins_healthy: !generator.one_in(4),
-            faults: faults,
+            faults,
             calls,
             sends,
             chatter: (0..CALLS_MS / pace_ms).map(|round| round * pace_ms).collect(),

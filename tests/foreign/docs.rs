@@ -7,6 +7,7 @@ use std::process::Stdio;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::server::installed;
@@ -16,7 +17,7 @@ use crate::support::{
 };
 
 /// Starts the page's backend on a free port and returns its address.
-async fn start_backend(folder: &Path) -> (Child, String) {
+async fn start_backend(folder: &Path) -> ((Child, JoinSet<()>), String) {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/getting-started.md");
     let page = fs::read_to_string(page).unwrap();
     let (_, rest) = page.split_once("```python\n").expect("the page has a backend");
@@ -35,8 +36,9 @@ async fn start_backend(folder: &Path) -> (Child, String) {
     };
     let url = timeout(TEST_TIMEOUT, address).await.expect("uvicorn starts");
     // The pipe must not fill up.
-    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    (child, url)
+    let mut reader = JoinSet::new();
+    reader.spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    ((child, reader), url)
 }
 
 #[tokio::test]

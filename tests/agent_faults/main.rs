@@ -20,6 +20,7 @@
 mod support;
 
 mod acp;
+mod contract;
 mod fixture;
 mod http;
 mod messages;

@@ -15,7 +15,7 @@ const SHORT_WAIT: Duration = Duration::from_millis(300);
 
 /// A process that exits over its first message.
 async fn start_fragile(more: &str) -> FaultyAgentFixture {
-    let script = "echo ready\nIFS= read -r letter\nexit 1\n";
+    let script = "echo ready\nIFS= read -r message\nexit 1\n";
     let more = format!("driver = \"process\"\nready = \"stdout:ready\"\n{more}");
     let mut fixture = FaultyAgentFixture::with_script(script, &more).await;
     fixture.wait_for_status("healthy").await;

@@ -1,0 +1,360 @@
+//! Holds all drivers to one contract: whatever the driver, a fault leads to the same events.
+
+use futures_util::future::join_all;
+use mainstay::Reason;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::acp::{start_acp, turn};
+use crate::fixture::{FaultyAgentFixture, TEST_TIMEOUT, wait_until_gone};
+use crate::http::{AgentBehaviour, FakeBackend, start_http, start_then_set};
+use crate::process::{on_message, start_process};
+use crate::support::{acp_agent_binary, send_signal};
+
+#[derive(Debug, Clone)]
+enum Driver {
+    /// The script of a process that speaks lines of JSON.
+    Process(String),
+    /// The commands before the agent of the Agent Client Protocol, and its options.
+    Acp(&'static str, &'static str),
+    /// The behaviour of an agent in the backend.
+    Http(AgentBehaviour),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Trigger {
+    Message(&'static str),
+    Kill,
+    /// The next check shows the fault.
+    None,
+}
+
+/// A fault from which the agent returns with its state.
+#[derive(Debug, Clone)]
+struct Crash {
+    driver: Driver,
+    config: &'static str,
+    trigger: Trigger,
+    /// The events before the exit.
+    symptoms: &'static str,
+    /// The reason of the exit.
+    reason: &'static str,
+    /// The number of processes that the agent started, and of those that must end with the first incarnation.
+    processes: (usize, usize),
+    /// A message to the next incarnation, and its reply.
+    afterwards: Option<(&'static str, Value)>,
+}
+
+impl Crash {
+    fn new(driver: Driver, trigger: Trigger, reason: &'static str) -> Self {
+        Self {
+            driver,
+            config: "",
+            trigger,
+            symptoms: "healthy -> failed\n",
+            reason,
+            processes: (0, 0),
+            afterwards: None,
+        }
+    }
+
+    fn process(fault: &str, reason: &'static str) -> Self {
+        Self::new(Driver::Process(on_message(fault)), Trigger::Message("now"), reason)
+    }
+
+    fn acp(first: &'static str, message: &'static str, reason: &'static str) -> Self {
+        Self::new(Driver::Acp(first, "--resume"), Trigger::Message(message), reason)
+    }
+
+    fn http(behaviour: AgentBehaviour, trigger: Trigger, reason: &'static str) -> Self {
+        Self::new(Driver::Http(behaviour), trigger, reason)
+    }
+
+    fn with_hang(self) -> Self {
+        Self { config: "progress_timeout = \"300ms\"", symptoms: "agent_stuck\nhealthy -> failed\n", ..self }
+    }
+
+    fn with_reply(self, message: &'static str, reply: Value) -> Self {
+        Self { afterwards: Some((message, reply)), ..self }
+    }
+
+    async fn check(self) {
+        let mut backend = None;
+        let mut fixture = match &self.driver {
+            Driver::Http(behaviour) => {
+                let (started, fixture) = start_then_set(*behaviour, self.config).await;
+                backend = Some(started);
+                fixture
+            }
+            driver => {
+                let mut fixture = start_local(driver, self.config).await;
+                fixture.wait_for_status("healthy").await;
+                fixture
+            }
+        };
+        trigger(&fixture, self.trigger).await;
+        fixture.wait_for_status("healthy").await;
+        let pids = fixture.recorded_pids();
+        assert_eq!(pids.len(), self.processes.0, "{self:?}");
+        wait_until_gone(&pids[..self.processes.1]).await;
+        let expected = format!(
+            "starting -> healthy\n{}exited: error: {}\ndecision: restart, 1 of 5\nrestarted, restored\n\
+             starting -> healthy\n",
+            self.symptoms, self.reason
+        );
+        assert_eq!(fixture.transcript(), expected, "{self:?}");
+        if let Some(backend) = &backend {
+            assert_eq!(backend.state(), json!({ "step": 7 }), "{self:?}");
+        }
+        if let Some((message, reply)) = &self.afterwards {
+            assert_eq!(fixture.send(json!(message)).await.as_ref(), Ok(reply), "{self:?}");
+        }
+        fixture.stop().await;
+        wait_until_gone(&pids).await;
+    }
+}
+
+async fn start_local(driver: &Driver, config: &str) -> FaultyAgentFixture {
+    match driver {
+        Driver::Process(script) => start_process(script, config).await,
+        Driver::Acp(first, options) => {
+            let agent = acp_agent_binary();
+            let script = format!("{first}\nexec {} --sessions \"$1\" {options}\n", agent.display());
+            start_acp(&script, config).await
+        }
+        Driver::Http(_) => panic!("it is in the backend"),
+    }
+}
+
+async fn trigger(fixture: &FaultyAgentFixture, trigger: Trigger) {
+    match trigger {
+        Trigger::Message(message) => {
+            assert_eq!(fixture.send(json!(message)).await, Err(Reason::OutcomeUnknown), "{message}");
+        }
+        Trigger::Kill => send_signal(fixture.view().process.unwrap().pid.into(), "KILL").await,
+        Trigger::None => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn process_crash_restarts_with_state() {
+    let forks = "sleep 3600 & echo $! > \"$1/pids\"\nsleep 3600 & echo $! >> \"$1/pids\"\nexit 1";
+    let mut crashes = vec![
+        Crash::process("exit 0", "its process ended: it exited with code 0"),
+        Crash::process(
+            "echo 'no more tokens' >&2\nexit 1",
+            "its process ended: it exited with code 1; its last lines on stderr: no more tokens",
+        ),
+        Crash::process("kill -9 $$", "its process ended: it was ended by signal 9 (KILL)"),
+        Crash { processes: (2, 2), ..Crash::process(forks, "its process ended: it exited with code 1") },
+        Crash::process("exec sleep 3600", "it has worked without progress for longer than 300ms").with_hang(),
+        Crash::new(
+            Driver::Process("exec 0<&-\necho ready\nexec sleep 3600\n".to_owned()),
+            Trigger::Message("now"),
+            "its process has closed its input, and runs on",
+        ),
+    ];
+    if cfg!(target_os = "linux") {
+        let daemon = "(setsid sh -c 'echo $$ > \"$0/pids\"; : > \"$0/there\"; exec sleep 3600' \"$1\" &)\n\
+                      while [ ! -e \"$1/there\" ]; do sleep 0.01; done\nexit 0";
+        let reason = "its process ended: it exited with code 0";
+        crashes.push(Crash { processes: (1, 1), ..Crash::process(daemon, reason) });
+    }
+    join_all(crashes.into_iter().map(Crash::check)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acp_crash_restarts_in_the_same_session() {
+    let mut crashes = vec![
+        Crash::acp("", "exit 0", "its process ended: it exited with code 0")
+            .with_reply("recall", turn("exit 0 | recall")),
+        Crash::acp(
+            "echo 'no more tokens' >&2",
+            "exit 1",
+            "its process ended: it exited with code 1; its last lines on stderr: no more tokens",
+        ),
+        Crash::new(
+            Driver::Acp("", "--resume"),
+            Trigger::Kill,
+            "its process ended: it was ended by signal 9 (KILL)",
+        ),
+        Crash::acp("", "deaf", "it has worked without progress for longer than 300ms").with_hang(),
+        Crash::acp(
+            "",
+            "stray 1000",
+            "the agent broke the protocol: it wrote more than 100 lines that are no messages: \"loading model, part 100\"",
+        ),
+        Crash::acp(
+            "",
+            "long 20000000",
+            "the agent broke the protocol: it wrote a line of more than 16777216 bytes",
+        ),
+    ];
+    if cfg!(target_os = "linux") {
+        let first = "sleep 3600 & echo $! >> \"$1/pids\"\n\
+                     rm -f \"$1/there\"\n\
+                     (setsid sh -c 'echo $$ >> \"$0/pids\"; : > \"$0/there\"; exec sleep 3600' \"$1\" &)\n\
+                     while [ ! -e \"$1/there\" ]; do sleep 0.01; done\n";
+        let reason = "its process ended: it exited with code 0";
+        crashes.push(Crash { processes: (4, 2), ..Crash::acp(first, "exit 0", reason) });
+    }
+    join_all(crashes.into_iter().map(Crash::check)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_failure_restarts_with_state() {
+    let degraded = "healthy -> degraded\ndegraded -> failed\n";
+    let crashes = [
+        Crash::http(AgentBehaviour::ReportsFailure, Trigger::None, "the agent reports that it failed"),
+        Crash {
+            config: "health_timeout = \"1s\"",
+            symptoms: degraded,
+            ..Crash::http(AgentBehaviour::HangsOnChecks, Trigger::None, "no answer in time")
+        },
+        Crash {
+            symptoms: degraded,
+            ..Crash::http(
+                AgentBehaviour::FloodsHealthReport,
+                Trigger::None,
+                "TooLarge: more than 16777216 bytes",
+            )
+        },
+        Crash::http(
+            AgentBehaviour::HangsOnMessages,
+            Trigger::Message("now"),
+            "it has worked without progress for longer than 300ms",
+        )
+        .with_hang()
+        .with_reply("now", json!("done")),
+        Crash::http(
+            AgentBehaviour::FailsOnMessages,
+            Trigger::Message("now"),
+            "the agent reports that it failed",
+        )
+        .with_reply("now", json!("done")),
+    ];
+    join_all(crashes.map(Crash::check)).await;
+}
+
+/// An agent that fails until its restarts are used up.
+#[derive(Debug)]
+struct HopelessAgent {
+    driver: Driver,
+    config: &'static str,
+    /// Ends the agent each time that it is healthy; `None` if it never is.
+    trigger: Option<Trigger>,
+    restarts_max: u32,
+    reason: &'static str,
+}
+
+impl HopelessAgent {
+    async fn check(self) {
+        let config = format!("{}\nmax_restarts = {}", self.config, self.restarts_max);
+        let mut backend = None;
+        let mut fixture = match &self.driver {
+            Driver::Http(behaviour) => {
+                let started = backend.insert(FakeBackend::start(*behaviour).await);
+                start_http(started, &config).await
+            }
+            driver => start_local(driver, &config).await,
+        };
+        if let Some(each_time) = self.trigger {
+            for _ in 0..=self.restarts_max {
+                fixture.wait_for_status("healthy").await;
+                trigger(&fixture, each_time).await;
+            }
+        }
+        fixture.wait_for(|record| record.kind == "gave_up").await;
+        let failure = match self.trigger {
+            Some(_) => "starting -> healthy\nhealthy -> failed\n",
+            None => "starting -> failed\n",
+        };
+        let state = if self.trigger.is_some() { "restored" } else { "fresh" };
+        let mut expected = String::new();
+        for restart in 1..=self.restarts_max + 1 {
+            expected += &format!("{failure}exited: error: {}\n", self.reason);
+            expected += &if restart <= self.restarts_max {
+                format!("decision: restart, {restart} of {}\nrestarted, {state}\n", self.restarts_max)
+            } else {
+                format!("decision: abandon, {0} of {0}\ngave_up\n", self.restarts_max)
+            };
+        }
+        assert_eq!(fixture.transcript(), expected, "{self:?}");
+        let next_step = fixture.view().next_step;
+        assert!(next_step.contains("mainstay agent reset x"), "{self:?}: {next_step}");
+        fixture.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agent_that_is_never_ready_is_given_up() {
+    let never =
+        |driver, config, reason| HopelessAgent { driver, config, trigger: None, restarts_max: 1, reason };
+    let agents = [
+        never(
+            Driver::Process("exec sleep 3600".to_owned()),
+            "startup_grace = \"200ms\"",
+            "it was not ready within 1s",
+        ),
+        never(
+            Driver::Process("echo 'no such model' >&2\nexit 3".to_owned()),
+            "startup_grace = \"1h\"",
+            "before it was ready, it exited with code 3; its last lines on stderr: no such model",
+        ),
+        never(Driver::Acp("", "--mute"), "startup_grace = \"1s\"", "it was not ready within 1s"),
+        never(
+            Driver::Http(AgentBehaviour::NeverHealthy),
+            "",
+            "the backend answered 503 Service Unavailable to health: HTTP 503: warming up",
+        ),
+    ];
+    join_all(agents.map(HopelessAgent::check)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agent_that_fails_after_each_restart_is_given_up() {
+    let fails = |driver, trigger, reason| HopelessAgent {
+        driver,
+        config: "",
+        trigger: Some(trigger),
+        restarts_max: 2,
+        reason,
+    };
+    let agents = [
+        fails(
+            Driver::Process(on_message("exit 1")),
+            Trigger::Message("now"),
+            "its process ended: it exited with code 1",
+        ),
+        fails(
+            Driver::Acp("", "--resume"),
+            Trigger::Kill,
+            "its process ended: it was ended by signal 9 (KILL)",
+        ),
+        fails(
+            Driver::Http(AgentBehaviour::FailsWhenReady),
+            Trigger::None,
+            "the agent reports that it failed",
+        ),
+    ];
+    join_all(agents.map(HopelessAgent::check)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ignored_sigterm_is_killed_after_grace() {
+    let process = start_process("trap '' TERM\necho ready\nwhile :; do sleep 3600; done\n", "").await;
+    let agent = acp_agent_binary();
+    let stays =
+        format!("trap '' TERM\n{} --sessions \"$1\"\nwhile :; do sleep 3600; done\n", agent.display());
+    let acp = start_acp(&stays, "").await;
+    join_all([process, acp].map(async |mut fixture| {
+        fixture.wait_for_status("healthy").await;
+        let pid = fixture.view().process.unwrap().pid;
+        timeout(TEST_TIMEOUT, fixture.mainstay.agents().stop("x")).await.unwrap().unwrap();
+        wait_until_gone(&[pid]).await;
+        fixture.wait_for(|record| record.kind == "actor_exited").await;
+        assert_eq!(fixture.transcript(), "starting -> healthy\nexited: normal: \n");
+        fixture.stop().await;
+    }))
+    .await;
+}

@@ -87,7 +87,7 @@ fn assert_plain(message: &str) {
     }
 }
 
-// === a panic reaches whoever waits ===
+// === a panic reaches every waiting caller ===
 
 #[cfg(debug_assertions)]
 mod panics {

@@ -115,7 +115,7 @@ struct DirectionPipe<'a> {
     /// The number of requests that had begun when the current response did.
     requests: u64,
     random: fastrand::Rng,
-    /// The reader of the client's bytes, on the way from the client only.
+    /// The reader of the client's bytes; only the pipe from the client has one.
     open_client: Option<OpenClientGuard>,
 }
 

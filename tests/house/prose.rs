@@ -1,6 +1,6 @@
 //! Plain English: no word of the ban list, doc comments that begin with a sentence, short pages where promised.
 
-use crate::source::{Comment, files, lex, root};
+use crate::source::{Comment, files, lex};
 
 /// Words and phrases that stay out of docs and comments, in lower case. They are metaphors, inversions or riddles; the
 /// vocabulary stands in docs/glossary.md.
@@ -45,13 +45,13 @@ const POOR_OPENERS: &[&str] = &[
 ];
 
 /// The largest share of doc comments that may begin so, in percent. This number only goes down.
-const POOR_OPENERS_MAX: usize = 37;
+const POOR_OPENERS_MAX: usize = 2;
 
 /// Places that still hold a word of the ban list. This number only goes down.
-const BANNED_MAX: usize = 720;
+const BANNED_MAX: usize = 6;
 
 /// The bounds of docs/architecture.md and docs/glossary.md.
-const ARCHITECTURE_LINES_MAX: usize = 207;
+const ARCHITECTURE_LINES_MAX: usize = 199;
 const GLOSSARY_WORDS_MAX: usize = 20;
 
 fn banned_in(text: &str) -> Option<&'static str> {
@@ -153,9 +153,9 @@ fn doc_comments_begin_with_a_sentence() {
 
 #[test]
 fn glossary_has_at_most_twenty_words() {
-    let glossary = std::fs::read_to_string(root().join("docs/glossary.md")).unwrap_or_default();
+    let glossary = &files(&["docs/glossary.md"], "md")[0].text;
     let words = glossary.lines().filter(|line| line.starts_with("**")).count();
-    assert!(words <= GLOSSARY_WORDS_MAX, "docs/glossary.md explains {words} words");
+    assert!((1..=GLOSSARY_WORDS_MAX).contains(&words), "docs/glossary.md explains {words} words");
 }
 
 #[test]

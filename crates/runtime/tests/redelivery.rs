@@ -496,7 +496,7 @@ async fn tree_never_started_answers_callers_when_dropped() {
     assert_eq!(call.await, Err(CallError::Stopped));
 }
 
-// === replies that nobody answers ===
+// === dropped replies ===
 
 #[tokio::test(start_paused = true)]
 async fn reply_in_task_tells_stop_from_abort() {

@@ -10,8 +10,8 @@
 //!   suspended time.
 //! - `index` orders loads, values and invalidations; pure. `store` joins moka and the index.
 //! - `load` runs one load for all callers; `load_guard` decides what happens to its result.
-//! - [`Responses`] caches responses to GET as their server allows; `http` is the pure policy.
-//! - [`Files`] caches files and searches until a change is reported.
+//! - [`ResponseCache`] caches responses to GET as their server allows; `http` is the pure policy.
+//! - [`FileCache`] caches files and searches until a change is reported.
 //! - [`watch`] is the actor that reports changes.
 //!
 //! All of it serves one rule: **a read that begins after an invalidation returned never gets a value from before

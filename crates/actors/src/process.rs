@@ -1,7 +1,7 @@
 //! Runs child processes that never outlive the runtime, however it ends.
 //!
 //! - [`ProcessSpec`]: the program to start; [`SpawnError`]: why it did not start
-//! - [`Process`]: a running program and its descendants: its [`Stdin`], output, [`Exit`] and shutdown
+//! - [`Process`]: a running program and its descendants: its [`ProcessStdin`], output, [`ProcessExit`] and shutdown
 //! - [`Launch`]: starts one and waits until it is ready ([`Readiness`]), or returns a [`LaunchError`]
 //! - [`ProcessManager`]: ends every process with the runtime, by a watchdog, a PID file, and at the next start
 //! - [`MemoryCeiling`]: detects that a process uses too much memory

@@ -232,7 +232,7 @@ impl Request {
         &self.progress_sender
     }
 
-    /// Returns whether an idempotency key is still to be made: see [`settle_key`](Self::settle_key).
+    /// Returns whether an idempotency key is still to be made: see [`generate_key`](Self::generate_key).
     #[must_use]
     pub fn needs_generated_key(&self) -> bool {
         self.key == IdempotencyKey::Requested

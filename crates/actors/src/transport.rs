@@ -27,27 +27,29 @@ use crate::{
 ///
 /// It reports the sent bytes to the request's progress.
 pub trait Transport: Send + Sync + 'static {
-    /// Makes one attempt at `request`.
+    /// Sends `request` once, and returns its response as a whole.
     ///
-    /// It fails when it stands still for `timeout`: until the answer begins, and then between any two parts of it.
-    /// An answer that keeps coming may take longer. Dropping the future ends the attempt and frees what it held.
+    /// It fails when nothing moves for `timeout`: until the response begins, and then between any two parts of it. A
+    /// response that keeps coming may take longer. Dropping the future ends the attempt and frees its resources.
     ///
-    /// It sends the request once. Only where an answer redirects within the backend's own origin does it send a request
-    /// again, to where that answer points; a hop is a part of the attempt. It never repeats a send that failed.
+    /// It never repeats a send that failed. A redirect within the backend's own origin is followed, as a part of the
+    /// attempt.
     ///
-    /// Any HTTP status is an answer; an `Err` means that there was none, or none that could be read.
+    /// # Errors
+    ///
+    /// When there was no response, or none that could be read. Any HTTP status is a response.
     fn send<'a>(
         &'a self,
         request: &'a Request,
         timeout: Duration,
     ) -> BoxFuture<'a, Result<FullResponse, TransportError>>;
 
-    /// Like [`attempt`](Self::attempt), but comes back as soon as the answer has begun. Its body is bounded by nothing
-    /// but what is read of it; `timeout` applies to each part from when it is asked for, so the time in which nobody
-    /// asks does not count.
+    /// Sends `request` like [`send`](Self::send), and returns as soon as its response has begun.
     ///
-    /// Unless a transport says otherwise, the answer is waited for as a whole. One that wraps another has to say
-    /// otherwise, and pass this on.
+    /// The size of the body has no limit. `timeout` applies to each part from when it is asked for, so the time in which
+    /// the caller asks for none does not count.
+    ///
+    /// The default waits for the whole response. A transport that wraps another one has to pass this call on.
     fn send_streaming<'a>(
         &'a self,
         request: &'a Request,

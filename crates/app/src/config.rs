@@ -3,7 +3,7 @@
 //! - `schema` declares every section and key, once: meaning, type, default, rule. `section` has the macro.
 //! - `rule` says what a value must be; `choice`, [`parse_duration`] and [`parse_size`] are the forms of values.
 //! - `table` reads a table by those rules; `agents` adds what must hold among agents, `backend` between its keys.
-//! - `fault` is one thing that is wrong while reading, [`Problem`] the same with line and column for people.
+//! - `fault` is one thing that is wrong while reading, [`ConfigProblem`] the same with line and column for people.
 //!
 //! Reading goes on after a fault, so a [`ConfigError`] has all of them. No message repeats a text of the file
 //! other than a key: the text may be a secret in the wrong place.

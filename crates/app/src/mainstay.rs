@@ -106,9 +106,10 @@ impl MainstayBuilder {
         self
     }
 
-    /// Sets whom TLS trusts and what it shows, for HTTP and the WebSocket, in place of the platform's trust and
-    /// `backend.ca_file`: with [`Trust::preconfigured`] a client certificate of the embedder's own, for one. A transport of
-    /// the embedder's own does as it likes.
+    /// Sets the certificates that TLS trusts, for HTTP and the WebSocket.
+    ///
+    /// They replace the platform's and those of `backend.ca_file`. With [`TlsTrust::preconfigured`] an embedder also
+    /// presents a client certificate. A transport set with [`transport`](Self::transport) does not use them.
     #[must_use]
     pub fn trust(mut self, trust: TlsTrust) -> Self {
         self.overrides.trust = Some(trust);

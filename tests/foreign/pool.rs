@@ -36,7 +36,8 @@ async fn requests_around_the_close_of_an_idle_connection_are_safe(foreign: Serve
 
         for get in gets {
             let get = get.unwrap_or_else(|error| panic!("after {ms} ms: {error:?}"));
-            assert_eq!(get.attempts, 1, "after {ms} ms");
+            // One broken connection at most: after it, requests use new ones for a while.
+            assert!((1..=2).contains(&get.attempts), "after {ms} ms: {} attempts", get.attempts);
         }
         for (n, answer) in plain.into_iter().enumerate() {
             let seen = fixture.requests_seen(&format!("plain-{ms}-{n}")).await.len();
@@ -62,9 +63,10 @@ async fn requests_around_the_close_of_an_idle_connection_are_safe(foreign: Serve
     );
     fixture.mainstay.shutdown().await;
     fixture.wait_for_event("runtime_stopped").await;
-    // The transport repeats GETs by itself; these are the repeats of POSTs with a key.
-    let retried = |event: &&serde_json::Value| event["kind"] == "request_retry";
-    assert!(fixture.seen_events.iter().filter(retried).all(|event| event["method"] == "POST"));
+    // A GET is repeated only after a kept connection broke, and then at once.
+    let repeated_get =
+        |event: &&serde_json::Value| event["kind"] == "request_retry" && event["method"] == "GET";
+    assert!(fixture.seen_events.iter().filter(repeated_get).all(|event| event["delay_ms"] == 0));
 }
 
 against!(a_connection_is_used_again_while_the_server_keeps_it: uvicorn, h11, node);

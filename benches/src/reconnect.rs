@@ -13,7 +13,7 @@ use mainstay_actors::connection::socket::{SocketLimits, dial};
 use mainstay_actors::connection::status::{ConnectionState, ConnectionStatus};
 use mainstay_actors::connection::target::SocketTarget;
 use mainstay_actors::connection::{ConnectionActor, ConnectionChanged, ConnectionView};
-use mainstay_runtime::journal::{Delivery, Event, Journal, Subscription};
+use mainstay_runtime::journal::{Delivery, Event, Journal, JournalSubscription};
 use mainstay_runtime::policy::Delay;
 use mainstay_runtime::{Child, Runtime, SupervisorSpec};
 use tokio::net::{TcpListener, TcpStream};
@@ -128,7 +128,7 @@ struct ConnectionRuntime {
     runtime: Runtime,
     journal: Journal,
     status: watch::Receiver<ConnectionStatus>,
-    events: Subscription,
+    events: JournalSubscription,
 }
 
 /// A `connection_state` event and its time since the runtime's start.

@@ -11,7 +11,7 @@ const ALLOWED_TWICE: &[&str] = &["Error", "State", "Inner", "Context", "Outcome"
 const PLATFORMS: [&str; 2] = ["crates/actors/src/process/unix", "crates/actors/src/process/windows"];
 
 /// Names that still stand for several types. This number only goes down.
-const DUPLICATES_MAX: usize = 4;
+const DUPLICATES_MAX: usize = 0;
 
 fn is_one_per_platform(files: &[String]) -> bool {
     let on = |platform: &str| files.iter().filter(|file| file.starts_with(platform)).count() == 1;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mainstay_runtime::clock::SystemClock;
-use mainstay_runtime::journal::{Journal, JournalConfig};
+use mainstay_runtime::journal::{Journal, JournalOptions};
 use mainstay_runtime::policy::{ChildPolicy, Delay, Shutdown};
 use mainstay_runtime::{
     Address, Child, Context, Failure, Message, Reply, Runtime, SupervisorHandle, SupervisorSpec, Worker,
@@ -69,7 +69,7 @@ fn policy() -> ChildPolicy {
 }
 
 pub(crate) fn journal(dir: &Path) -> Result<Journal, BenchError> {
-    Ok(Journal::open(dir, "bench", Arc::new(SystemClock), JournalConfig::default())?)
+    Ok(Journal::open(dir, "bench", Arc::new(SystemClock), JournalOptions::default())?)
 }
 
 pub(crate) struct Mainstay {

@@ -36,7 +36,7 @@ pub struct Route {
     /// The proxy in between; `None` connects directly.
     pub proxy: Option<Proxy>,
     /// The time for the WebSocket's dial to reach the proxy itself: its name, TCP and its own TLS. It is shorter than
-    /// the limit of the whole dial, so a silent proxy can be told from a silent backend.
+    /// the limit of the whole dial, so that a silent proxy differs from a silent backend.
     pub proxy_timeout: Duration,
 }
 

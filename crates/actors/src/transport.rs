@@ -58,8 +58,8 @@ pub trait Transport: Send + Sync + 'static {
         self.send(request, timeout).map(|answered| answered.map(StreamingResponse::from)).boxed()
     }
 
-    /// What it adds to requests and must not be told again, such as a token. One that passes attempts on to another
-    /// passes this on as well.
+    /// Returns the secrets that it adds to requests, such as a token. No error repeats them. A layer returns those of
+    /// the transport below it as well.
     fn secrets(&self) -> Secrets {
         Secrets::default()
     }

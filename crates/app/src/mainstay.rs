@@ -13,7 +13,7 @@ use mainstay_actors::queue::Download;
 use mainstay_actors::request::{Request, RequestId, Response};
 use mainstay_actors::transport::Transport;
 use mainstay_runtime::clock::{Clock, SystemClock};
-use mainstay_runtime::journal::{self, Cursor, Journal, JournalConfig, JournalError, millis};
+use mainstay_runtime::journal::{self, Cursor, Journal, JournalError, JournalOptions, millis};
 use mainstay_runtime::rng::Rng;
 use mainstay_runtime::state::{RedbConfig, RedbStore, StateStore, StoreError};
 use mainstay_runtime::{Runtime, RuntimeExit, SupervisorHandle, TreeNode};
@@ -170,12 +170,12 @@ impl MainstayBuilder {
         let journal = open_journal(
             data_dir.as_ref(),
             self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
-            JournalConfig {
+            JournalOptions {
                 segment_bytes_max: self.config.journal.segment_bytes,
                 segments_max: self.config.journal.segments as usize,
                 verbose: self.verbose,
                 secrets,
-                ..JournalConfig::default()
+                ..JournalOptions::default()
             },
         )?;
         let mut tasks = JoinSet::new();
@@ -205,12 +205,12 @@ impl MainstayBuilder {
 fn open_journal(
     data: Option<&DataDir>,
     clock: Arc<dyn Clock>,
-    config: JournalConfig,
+    options: JournalOptions,
 ) -> Result<Journal, StartError> {
     let boot = format!("{:016x}", Rng::from_entropy().bits());
-    let Some(data) = data else { return Ok(Journal::in_memory(boot, clock, config)) };
+    let Some(data) = data else { return Ok(Journal::in_memory(boot, clock, options)) };
     data.create()?;
-    Journal::open(&data.journal(), boot, clock, config).map_err(|error| match error {
+    Journal::open(&data.journal(), boot, clock, options).map_err(|error| match error {
         JournalError::InUse { .. } => in_use(data),
         error => StartError::Journal(error),
     })
@@ -384,7 +384,7 @@ impl Mainstay {
         self.subscription(self.journal().subscribe_after(cursor))
     }
 
-    fn subscription(&self, events: journal::Subscription) -> Subscription {
+    fn subscription(&self, events: journal::JournalSubscription) -> Subscription {
         Subscription::new(events, self.0.has_stopped.subscribe())
     }
 

@@ -19,7 +19,7 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    pub(crate) fn new(events: journal::Subscription, has_stopped: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(events: journal::JournalSubscription, has_stopped: watch::Receiver<bool>) -> Self {
         let cursor = events.cursor();
         let deliveries = stream::unfold((events, has_stopped), |(mut events, mut has_stopped)| async move {
             let delivery = tokio::select! {

@@ -7,7 +7,7 @@
 //! - `segment`: the files on disk; `files`: the folder that holds them
 //! - `writer`: the thread that writes lines to disk
 //! - [`Reader`]: reads the files while this process or another one writes them; [`Lines`]: reads one stream
-//! - [`Subscription`]: follows the journal from a cursor, from memory where it can and from disk where it must
+//! - [`JournalSubscription`]: follows the journal from a cursor, from memory or else from disk
 //!
 //! Recording never blocks. A line is numbered and kept in memory under a short lock, and the writer takes it from
 //! there. When the disk cannot follow, the event `journal_degraded` says so and names the lines that are lost.
@@ -25,7 +25,6 @@
 //! disk. If the disk refuses even that line, events become visible all the same, and `journal_degraded` warns that
 //! the number may be used again.
 
-mod config;
 mod cursor;
 mod degraded;
 mod error;
@@ -36,6 +35,7 @@ mod interrupted;
 mod line;
 mod lines;
 mod log;
+mod options;
 pub(crate) mod permissions;
 mod reader;
 mod recent_lines;
@@ -56,7 +56,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-pub use config::JournalConfig;
 pub use cursor::{Cursor, ParseCursorError};
 pub use degraded::JournalDegraded;
 pub use error::{JournalError, JournalLoss};
@@ -65,11 +64,12 @@ pub use event_type::EventType;
 pub use interrupted::RunInterrupted;
 pub use line::LineError;
 pub use lines::Lines;
+pub use options::JournalOptions;
 pub use reader::{Entry, Reader};
 pub(crate) use record::RUN_END_KIND;
 pub use record::Record;
 pub use redaction::Redaction;
-pub use subscription::{Delivery, Subscription};
+pub use subscription::{Delivery, JournalSubscription};
 pub use wording::{count, escape_controls, millis_text, word};
 
 use crate::clock::Clock;
@@ -99,8 +99,8 @@ struct Inner {
 impl Journal {
     /// Makes a journal that lives in memory only. It has one run, number 1.
     #[must_use]
-    pub fn in_memory(boot: impl Into<String>, clock: Arc<dyn Clock>, config: JournalConfig) -> Self {
-        Self::new(boot.into(), clock, &config, None, 1, None)
+    pub fn in_memory(boot: impl Into<String>, clock: Arc<dyn Clock>, options: JournalOptions) -> Self {
+        Self::new(boot.into(), clock, &options, None, 1, None)
     }
 
     /// Opens or creates the journal in `dir`, and begins the next run.
@@ -115,11 +115,11 @@ impl Journal {
         dir: &Path,
         boot: impl Into<String>,
         clock: Arc<dyn Clock>,
-        config: JournalConfig,
+        options: JournalOptions,
     ) -> Result<Self, JournalError> {
-        let (files, recovered) = JournalFiles::open(dir, &config)?;
+        let (files, recovered) = JournalFiles::open(dir, &options)?;
         let place = Some(dir.to_owned());
-        Self::on_disk(place, boot.into(), clock, &config, (files, recovered), writer::RETRY_DELAY)
+        Self::on_disk(place, boot.into(), clock, &options, (files, recovered), writer::RETRY_DELAY)
             .map_err(|source| JournalError::Io { dir: dir.to_owned(), source })
     }
 
@@ -127,11 +127,11 @@ impl Journal {
         dir: Option<PathBuf>,
         boot: String,
         clock: Arc<dyn Clock>,
-        config: &JournalConfig,
+        options: &JournalOptions,
         (disk, recovered): (impl Disk, RecoveredState),
         retry_after: Duration,
     ) -> std::io::Result<Self> {
-        let journal = Self::new(boot, clock, config, dir, recovered.run, Some(DiskBacklog::empty()));
+        let journal = Self::new(boot, clock, options, dir, recovered.run, Some(DiskBacklog::empty()));
         let log = &journal.0.log;
         if let Some(last_event) = recovered.interrupted_after {
             log.record_internal(&RunInterrupted { last_event });
@@ -143,14 +143,14 @@ impl Journal {
     fn new(
         boot: String,
         clock: Arc<dyn Clock>,
-        config: &JournalConfig,
+        options: &JournalOptions,
         dir: Option<PathBuf>,
         run: u64,
         backlog: Option<DiskBacklog>,
     ) -> Self {
-        let log = Log::new(run, config.memory_lines_max, backlog);
-        let log = Arc::new(SharedLog::new(log, clock, Redaction::new(&config.secrets)));
-        Self(Arc::new(Inner { boot, is_verbose: config.verbose, dir, log }))
+        let log = Log::new(run, options.memory_lines_max, backlog);
+        let log = Arc::new(SharedLog::new(log, clock, Redaction::new(&options.secrets)));
+        Self(Arc::new(Inner { boot, is_verbose: options.verbose, dir, log }))
     }
 
     /// Records `event` of `actor`'s incarnation `generation` (0 if there is none). Never blocks and never fails. An
@@ -184,7 +184,7 @@ impl Journal {
 
     /// Follows the journal from the oldest event that is kept.
     #[must_use]
-    pub fn subscribe(&self) -> Subscription {
+    pub fn subscribe(&self) -> JournalSubscription {
         self.subscribe_after(Cursor::START)
     }
 
@@ -193,10 +193,10 @@ impl Journal {
     /// A cursor beyond the last event of an earlier run continues with the first event of the next run. A cursor
     /// beyond this run, as one of another folder may be, counts as the newest.
     #[must_use]
-    pub fn subscribe_after(&self, cursor: Cursor) -> Subscription {
+    pub fn subscribe_after(&self, cursor: Cursor) -> JournalSubscription {
         let has_earlier_runs = self.0.dir.is_some() && self.run() > 1;
         let oldest = if has_earlier_runs { Cursor::START } else { self.run_start() };
-        Subscription::new(self.clone(), cursor.min(self.cursor()).max(oldest))
+        JournalSubscription::new(self.clone(), cursor.min(self.cursor()).max(oldest))
     }
 
     /// Returns the newest place that a subscriber can have reached.

@@ -14,7 +14,7 @@ use crate::clock::SystemClock;
 use crate::env::Env;
 use crate::events::{ActorStarted, RuntimeStarted, RuntimeStopped, RuntimeStopping};
 use crate::identity::ActorStatus;
-use crate::journal::{Journal, JournalConfig};
+use crate::journal::{Journal, JournalOptions};
 use crate::messaging::panics;
 use crate::messaging::wake::Wake;
 use crate::path::ActorPath;
@@ -90,7 +90,7 @@ impl RuntimeBuilder {
         let entropy = Arc::new(self.seed.map_or_else(Rng::from_entropy, Rng::seeded));
         let journal = self.journal.unwrap_or_else(|| {
             let boot = format!("{:016x}", entropy.bits());
-            Journal::in_memory(boot, Arc::new(SystemClock), JournalConfig::default())
+            Journal::in_memory(boot, Arc::new(SystemClock), JournalOptions::default())
         });
         if let Some(store) = &self.state_store {
             store.attach_journal(&journal);

@@ -1,6 +1,6 @@
 //! Tests actors that never start: their callers get `Stopped`, and their messages are dead found.
 
-use mainstay_runtime::journal::{Journal, JournalConfig};
+use mainstay_runtime::journal::{Journal, JournalOptions};
 use mainstay_runtime::policy::SupervisorPolicy;
 use mainstay_runtime::{Promise, SendError, SendErrorKind, clock::SystemClock};
 
@@ -133,7 +133,7 @@ async fn running() -> Runtime {
 async fn a_runtime_whose_first_child_fails_stops_all_below() {
     let Family { mid, kin } = Family::that_fails();
     let early = kin.send_early().await;
-    let journal = Journal::in_memory("never", std::sync::Arc::new(SystemClock), JournalConfig::default());
+    let journal = Journal::in_memory("never", std::sync::Arc::new(SystemClock), JournalOptions::default());
     assert!(Runtime::builder().journal(journal.clone()).start(mid).await.is_err());
     kin.check_stopped_and_recorded(early, &journal, "mid").await;
 }
@@ -144,7 +144,7 @@ async fn a_runtime_whose_nested_child_fails_stops_all_below() {
     let mut root = SupervisorSpec::new("root");
     let handle = root.supervisor(mid).unwrap();
     let early = kin.send_early().await;
-    let journal = Journal::in_memory("never", std::sync::Arc::new(SystemClock), JournalConfig::default());
+    let journal = Journal::in_memory("never", std::sync::Arc::new(SystemClock), JournalOptions::default());
     assert!(Runtime::builder().journal(journal.clone()).start(root).await.is_err());
     kin.check_stopped_and_recorded(early, &journal, "root/mid").await;
     drop(handle);
@@ -157,7 +157,7 @@ async fn a_runtime_whose_sibling_fails_stops_a_supervisor_that_never_started() {
     root.child(Child::new("broken", Probe::failing_start()).policy(immediate_policy())).unwrap();
     let handle = root.supervisor(mid).unwrap();
     let early = kin.send_early().await;
-    let journal = Journal::in_memory("never", std::sync::Arc::new(SystemClock), JournalConfig::default());
+    let journal = Journal::in_memory("never", std::sync::Arc::new(SystemClock), JournalOptions::default());
     assert!(Runtime::builder().journal(journal.clone()).start(root).await.is_err());
     kin.check_stopped_and_recorded(early, &journal, "root/mid").await;
     assert_eq!(handle.stop("first").await, Err(AdminError::Unavailable(CallError::Stopped)));
@@ -167,7 +167,7 @@ async fn a_runtime_whose_sibling_fails_stops_a_supervisor_that_never_started() {
 async fn a_start_of_a_runtime_that_is_given_up_stops_all_below() {
     let Family { mid, kin } = Family::that_hangs(immediate_policy());
     let early = kin.send_early().await;
-    let journal = Journal::in_memory("never", std::sync::Arc::new(SystemClock), JournalConfig::default());
+    let journal = Journal::in_memory("never", std::sync::Arc::new(SystemClock), JournalOptions::default());
     let starting = Runtime::builder().journal(journal.clone()).start(mid);
     assert!(tokio::time::timeout(s(5), starting).await.is_err(), "it came up");
     kin.check_stopped_and_recorded(early, &journal, "mid").await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mainstay_runtime::journal::{Delivery, Record, Subscription};
+use mainstay_runtime::journal::{Delivery, JournalSubscription, Record};
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, Shutdown};
 use mainstay_runtime::{
     Address, CallError, Child, Context, Failure, Message, Reply, Runtime, SupervisorSpec, Worker,
@@ -225,7 +225,7 @@ pub(crate) async fn settle() {
 }
 
 /// Subscribes to the journal's events from now on.
-pub(crate) struct JournalFollower(Subscription);
+pub(crate) struct JournalFollower(JournalSubscription);
 
 impl JournalFollower {
     pub(crate) fn from_now(runtime: &Runtime) -> Self {

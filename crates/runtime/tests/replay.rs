@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use mainstay_runtime::clock::SystemClock;
-use mainstay_runtime::journal::{Cursor, Delivery, Entry, Journal, JournalConfig, Reader, Record};
+use mainstay_runtime::journal::{Cursor, Delivery, Entry, Journal, JournalOptions, Reader, Record};
 use mainstay_runtime::policy::{
     AutoShutdown, Budget, ChildPolicy, Delay, OnBudgetExhausted, RestartType, Shutdown, Strategy,
     SupervisorPolicy,
@@ -129,7 +129,7 @@ fn probe() -> Probe {
 }
 
 fn memory_journal(seed: u64) -> Journal {
-    let config = JournalConfig { memory_lines_max: 1_000_000, ..JournalConfig::default() };
+    let config = JournalOptions { memory_lines_max: 1_000_000, ..JournalOptions::default() };
     Journal::in_memory(seed.to_string(), Arc::new(SystemClock), config)
 }
 
@@ -172,7 +172,7 @@ async fn replay_of_random_trees_matches_the_policy() {
 #[tokio::test(start_paused = true)]
 async fn replay_from_disk_spans_runs_and_missing_segments() {
     let dir = tempfile::tempdir().unwrap();
-    let config = JournalConfig { segment_bytes_max: 60_000, segments_max: 3, ..JournalConfig::default() };
+    let config = JournalOptions { segment_bytes_max: 60_000, segments_max: 3, ..JournalOptions::default() };
     for seed in 0..4 {
         let journal =
             Journal::open(dir.path(), seed.to_string(), Arc::new(SystemClock), config.clone()).unwrap();

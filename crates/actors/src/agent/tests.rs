@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use mainstay_runtime::journal::{Delivery, Event, Subscription};
+use mainstay_runtime::journal::{Delivery, Event, JournalSubscription};
 use mainstay_runtime::policy::{ChildPolicy, Delay};
 use mainstay_runtime::state::{MemoryStore, StateStore};
 use mainstay_runtime::{Address, Child, Runtime, SupervisorSpec};
@@ -144,7 +144,7 @@ struct AgentActorFixture {
     pending_replies: Arc<PendingReplies>,
     reports: AgentReports,
     backend_unavailable: watch::Sender<bool>,
-    events: Subscription,
+    events: JournalSubscription,
 }
 
 impl AgentActorFixture {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use mainstay_runtime::clock::Clock;
-use mainstay_runtime::journal::{Delivery, Event, Journal, JournalConfig};
+use mainstay_runtime::journal::{Delivery, Event, Journal, JournalOptions};
 use mainstay_runtime::policy::{ChildPolicy, Delay};
 use mainstay_runtime::{Address, Child, Runtime, RuntimeBuilder, SupervisorSpec};
 use tokio::sync::oneshot;
@@ -147,7 +147,7 @@ fn ok(text: &str) -> Result<String, Error> {
 #[tokio::test(start_paused = true)]
 async fn entries_age_during_suspend() {
     let clock = Arc::new(WallClock(Mutex::new("2026-01-01T00:00:00Z".parse().unwrap())));
-    let journal = Journal::in_memory("boot", Arc::clone(&clock) as Arc<dyn Clock>, JournalConfig::default());
+    let journal = Journal::in_memory("boot", Arc::clone(&clock) as Arc<dyn Clock>, JournalOptions::default());
     let mut events = journal.subscribe();
     let cache = CacheHandle::new(1 << 20, OPTIONS);
     let fixture = CacheActorFixture::with(cache, Runtime::builder().journal(journal)).await;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use mainstay_actors::cache::watch::{Roots, WatchActor, WatchMessage, WatchPolicy};
 use mainstay_actors::cache::{CacheActor, CacheHandle, EntryOptions, FileCache};
 use mainstay_actors::error::{Error, Reason};
-use mainstay_runtime::journal::{Delivery, Record, Subscription};
+use mainstay_runtime::journal::{Delivery, JournalSubscription, Record};
 use mainstay_runtime::policy::{ChildPolicy, Delay};
 use mainstay_runtime::{Address, Child, Runtime, SupervisorSpec};
 use tempfile::TempDir;
@@ -31,7 +31,7 @@ pub(crate) struct WatchFixture {
     pub(crate) cache: CacheHandle,
     pub(crate) watch: Address<WatchMessage>,
     pub(crate) runtime: Runtime,
-    pub(crate) events: Subscription,
+    pub(crate) events: JournalSubscription,
     /// The folder that contains the root.
     pub(crate) base: PathBuf,
     pub(crate) root: PathBuf,

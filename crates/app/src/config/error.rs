@@ -46,18 +46,18 @@ impl ConfigProblem {
 
     /// A problem at a byte of the text that concerns no key.
     pub(crate) fn at(text: &str, offset: usize, message: impl Into<String>) -> Self {
-        let (line, column) = Cursor::new(text).advance(offset);
+        let (line, column) = TextPosition::new(text).advance(offset);
         Self { line, column, key: String::new(), message: message.into() }
     }
 
     /// Puts faults into the order of the file and finds their lines, in one pass over the text however many.
     pub(crate) fn locate(text: &str, mut faults: Vec<ConfigFault>) -> Vec<Self> {
         faults.sort_by_key(ConfigFault::offset);
-        let mut cursor = Cursor::new(text);
+        let mut position = TextPosition::new(text);
         faults
             .into_iter()
             .map(|fault| {
-                let (line, column) = cursor.advance(fault.offset());
+                let (line, column) = position.advance(fault.offset());
                 Self { line, column, key: fault.key(), message: fault.message() }
             })
             .collect()
@@ -73,16 +73,16 @@ impl fmt::Display for ConfigProblem {
     }
 }
 
-// === impl Cursor ===
+// === impl TextPosition ===
 
 /// A place in a text that only moves forward.
-struct Cursor<'t> {
+struct TextPosition<'t> {
     ahead: Peekable<CharIndices<'t>>,
     line: usize,
     column: usize,
 }
 
-impl<'t> Cursor<'t> {
+impl<'t> TextPosition<'t> {
     fn new(text: &'t str) -> Self {
         Self { ahead: text.char_indices().peekable(), line: 1, column: 1 }
     }

@@ -27,7 +27,7 @@ use crate::events::DeadLetterReason;
 use crate::identity::ActorIdentity;
 use crate::messaging::address::Address;
 use crate::messaging::call_error::CallError;
-use crate::messaging::mailbox::{Entry, Mailbox};
+use crate::messaging::mailbox::{Mailbox, MailboxEntry};
 use crate::messaging::panics;
 use crate::messaging::progress::ActorProgress;
 use crate::policy::{Exit, ExitCause};
@@ -164,7 +164,7 @@ impl<B: Behaviour> AnySlot for Slot<B> {
 
     fn close(&self) -> Vec<&'static str> {
         let drained = self.mailbox.close();
-        let labels = drained.iter().map(Entry::label).collect();
+        let labels = drained.iter().map(MailboxEntry::label).collect();
         for entry in drained {
             panics::drop_quietly(CallError::Stopped, entry);
         }

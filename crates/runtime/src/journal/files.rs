@@ -5,11 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::config::JournalConfig;
 use super::cursor::{Cursor, NUMBER_MAX};
 use super::degraded::JournalDegraded;
 use super::error::JournalError;
 use super::event::Event;
+use super::options::JournalOptions;
 use super::permissions;
 use super::record::{RUN_END_KIND, Record};
 use super::segment::{self, Segment, Tail};
@@ -69,7 +69,7 @@ pub(super) struct RecoveredState {
 
 impl JournalFiles {
     /// Locks `dir`, continues its last segment, and finds the number of the run that begins.
-    pub(super) fn open(dir: &Path, config: &JournalConfig) -> Result<(Self, RecoveredState), JournalError> {
+    pub(super) fn open(dir: &Path, options: &JournalOptions) -> Result<(Self, RecoveredState), JournalError> {
         let io = |source| JournalError::Io { dir: dir.to_owned(), source };
         permissions::create_private_dir(dir).map_err(io)?;
         let lock = lock_dir(dir)?;
@@ -81,8 +81,8 @@ impl JournalFiles {
             tail: Some(tail),
             tail_first_seq: 1,
             is_tail_full: false,
-            segment_bytes_max: config.segment_bytes_max.max(1),
-            segments_max: config.segments_max.max(1),
+            segment_bytes_max: options.segment_bytes_max.max(1),
+            segments_max: options.segments_max.max(1),
             write_buffer: Vec::new(),
             lock,
         };

@@ -29,7 +29,7 @@ pub enum Delivery {
 
 /// A subscriber's place in the journal. It delivers each event after its start once, in order, or reports what is
 /// missing.
-pub struct Subscription {
+pub struct JournalSubscription {
     journal: Journal,
     run: u64,
     visible_changed: watch::Receiver<()>,
@@ -39,7 +39,7 @@ pub struct Subscription {
     disk_reader: Option<Reader>,
 }
 
-impl Subscription {
+impl JournalSubscription {
     pub(super) fn new(journal: Journal, after: Cursor) -> Self {
         let (visible_changed, run) = (journal.0.log.visible_changed(), journal.run());
         Self { journal, run, visible_changed, last: after, fetched: VecDeque::new(), disk_reader: None }

@@ -52,11 +52,11 @@ fn actor() -> ActorPath {
     ActorPath::root("root").unwrap()
 }
 
-fn open(dir: &Path, config: JournalConfig) -> Journal {
+fn open(dir: &Path, config: JournalOptions) -> Journal {
     Journal::open(dir, "boot", Arc::new(SystemClock), config).unwrap()
 }
 
-fn in_memory(config: JournalConfig) -> Journal {
+fn in_memory(config: JournalOptions) -> Journal {
     Journal::in_memory("boot", Arc::new(SystemClock), config)
 }
 

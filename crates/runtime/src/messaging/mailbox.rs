@@ -67,7 +67,7 @@ impl<M: Message> Envelope<M> {
 
 /// An entry of a mailbox.
 #[derive(Debug)]
-pub(crate) enum Entry<M> {
+pub(crate) enum MailboxEntry<M> {
     Message(Envelope<M>),
     /// Makes the incarnation panic when it comes to this; see [`Address::inject_panic`](crate::Address::inject_panic).
     #[cfg(debug_assertions)]
@@ -78,7 +78,7 @@ pub(crate) enum Entry<M> {
 #[cfg(debug_assertions)]
 pub(crate) const INJECTED_PANIC: &str = "InjectedPanic";
 
-impl<M: Message> Entry<M> {
+impl<M: Message> MailboxEntry<M> {
     /// Returns the label for the journal; see [`Envelope::label`].
     pub(crate) fn label(&self) -> &'static str {
         match self {
@@ -162,7 +162,7 @@ struct ReadSide<M> {
     /// The incarnation that reads.
     reader: Option<u64>,
     /// The messages that it has taken. They come before those in [`WriteSide`].
-    queue: VecDeque<Entry<M>>,
+    queue: VecDeque<MailboxEntry<M>>,
     /// The label of the message from outside that is being handled.
     current_label: Option<&'static str>,
     /// The number of entries taken so far, and whether the last one is still being handled.
@@ -173,7 +173,7 @@ struct ReadSide<M> {
 }
 
 struct WriteSide<M> {
-    queue: VecDeque<Entry<M>>,
+    queue: VecDeque<MailboxEntry<M>>,
     /// The results of the incarnation's own tasks. Bounded by the number of those tasks.
     task_results: VecDeque<TaskResult<M>>,
     /// The incarnation whose task results are accepted: from its launch, so before it reads, to its end.
@@ -217,7 +217,7 @@ impl<M> ReadSide<M> {
 }
 
 impl<M> WriteSide<M> {
-    fn accept(&mut self, entry: Entry<M>) {
+    fn accept(&mut self, entry: MailboxEntry<M>) {
         self.queue.push_back(entry);
         if let Some(reader) = &mut self.reader {
             reader.wake();
@@ -281,7 +281,7 @@ impl<M: Message> Mailbox<M> {
         if let Err(kind) = self.check_room(&write) {
             return Err((envelope, kind));
         }
-        write.accept(Entry::Message(envelope));
+        write.accept(MailboxEntry::Message(envelope));
         Ok(())
     }
 
@@ -316,7 +316,7 @@ impl<M: Message> Mailbox<M> {
     pub(crate) fn push_injected_panic(&self, caller: Reply<Infallible>) -> Result<(), SendErrorKind> {
         let mut write = self.lock_write_side();
         self.check_room(&write)?;
-        write.accept(Entry::InjectedPanic(caller));
+        write.accept(MailboxEntry::InjectedPanic(caller));
         Ok(())
     }
 
@@ -395,13 +395,13 @@ impl<M: Message> Mailbox<M> {
         let Some(entry) = read.queue.pop_front() else { return ReadOutcome::Empty };
         self.buffered.store(read.queue.len(), Release);
         let next = match entry {
-            Entry::Message(envelope) => {
+            MailboxEntry::Message(envelope) => {
                 let label = panics::catch_nested(|| envelope.message.label()).ok();
                 read.mark_busy(Some(label.unwrap_or_else(type_label::<M>)));
                 ReadOutcome::Message(envelope, label)
             }
             #[cfg(debug_assertions)]
-            Entry::InjectedPanic(caller) => {
+            MailboxEntry::InjectedPanic(caller) => {
                 read.mark_busy(Some(INJECTED_PANIC));
                 ReadOutcome::InjectedPanic(caller)
             }
@@ -498,7 +498,7 @@ impl<M: Message> Mailbox<M> {
             return Err(envelope);
         }
         write.last_refill_len = read.queue.len() + 1;
-        read.queue.push_front(Entry::Message(envelope));
+        read.queue.push_front(MailboxEntry::Message(envelope));
         self.buffered.store(read.queue.len(), Release);
         Ok(())
     }
@@ -511,14 +511,14 @@ impl<M: Message> Mailbox<M> {
     /// mailbox that was closed meanwhile has already recorded it as a dead letter.
     pub(crate) fn count_redelivery_crash(&self) -> Option<Envelope<M>> {
         let mut read = self.lock_read_side();
-        let returned = read.queue.front_mut().and_then(Entry::returned)?;
+        let returned = read.queue.front_mut().and_then(MailboxEntry::returned)?;
         returned.crashes = returned.crashes.saturating_add(1);
         if returned.crashes < returned.crashes_max {
             return None;
         }
         let poison = read.queue.pop_front();
         self.buffered.store(read.queue.len(), Release);
-        poison.and_then(Entry::into_envelope)
+        poison.and_then(MailboxEntry::into_envelope)
     }
 
     /// Stops the reader from taking another message from outside.
@@ -538,7 +538,7 @@ impl<M: Message> Mailbox<M> {
     }
 
     /// Refuses messages from now on, and returns those that wait.
-    pub(crate) fn close(&self) -> VecDeque<Entry<M>> {
+    pub(crate) fn close(&self) -> VecDeque<MailboxEntry<M>> {
         let drained = {
             let mut read = self.lock_read_side();
             let mut write = self.lock_write_side();
@@ -631,7 +631,7 @@ mod tests {
         mailbox.push(envelope(2)).unwrap();
         mailbox.push_front(redelivered_envelope(1, 2)).unwrap();
         assert!(matches!(mailbox.push(envelope(3)), Err((_, SendErrorKind::Full))));
-        let waiting = mailbox.close().into_iter().filter_map(Entry::into_envelope);
+        let waiting = mailbox.close().into_iter().filter_map(MailboxEntry::into_envelope);
         let order: Vec<u32> = waiting.map(|envelope| envelope.message).collect();
         assert_eq!(order, [1, 2]);
         assert!(mailbox.push_front(redelivered_envelope(4, 2)).is_err());

@@ -98,7 +98,7 @@ impl Worker for LeakingWorker {
 #[tokio::test(start_paused = true)]
 async fn last_error_is_redacted_in_tree_and_start_error() {
     const REDACTED: &str = "the token [redacted] was refused";
-    let config = JournalConfig { secrets: vec!["s3cret".to_owned()], ..JournalConfig::default() };
+    let config = JournalOptions { secrets: vec!["s3cret".to_owned()], ..JournalOptions::default() };
     let journal = Journal::in_memory("boot", Arc::new(SystemClock), config);
     let runtime = Runtime::builder().journal(journal).start(SupervisorSpec::new("root")).await.unwrap();
     let refused =

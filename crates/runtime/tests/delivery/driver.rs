@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::poll;
 use mainstay_runtime::clock::SystemClock;
-use mainstay_runtime::journal::{Delivery as Told, Journal, JournalConfig, Record};
+use mainstay_runtime::journal::{Delivery as Told, Journal, JournalOptions, Record};
 use mainstay_runtime::policy::ChildPolicy;
 use mainstay_runtime::{Address, CallError, Child, Reply, Runtime, SupervisorHandle, SupervisorSpec};
 use parking_lot::Mutex;
@@ -90,7 +90,7 @@ struct TraceRunner {
 
 impl TraceRunner {
     async fn run(trace: &RandomTrace) -> TraceResult {
-        let journal = Journal::in_memory("fates", Arc::new(SystemClock), JournalConfig::default());
+        let journal = Journal::in_memory("fates", Arc::new(SystemClock), JournalOptions::default());
         let log = DeliveryLog::new(trace.messages.len());
         let (root, handles) = tree(trace, &log);
         let handles = Arc::new(Mutex::new(handles));

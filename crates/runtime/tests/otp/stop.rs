@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use mainstay_runtime::journal::{Delivery, Subscription};
+use mainstay_runtime::journal::{Delivery, JournalSubscription};
 use mainstay_runtime::policy::{AbandonedPolicy, ChildPolicy, RestartType, Shutdown, SupervisorPolicy};
 use mainstay_runtime::{
     ActorStatus, CallError, Child, Context, Failure, Message, Reply, Runtime, SupervisorSpec, Worker,
@@ -286,7 +286,7 @@ fn replace_abandoned() -> ChildPolicy {
     ChildPolicy { stuck_after, abandoned: AbandonedPolicy::Replace, ..short_timeouts() }
 }
 
-async fn wait_for_event(events: &mut Subscription, kind: &str, generation: u64) {
+async fn wait_for_event(events: &mut JournalSubscription, kind: &str, generation: u64) {
     loop {
         let Delivery::Event(record) = events.next().await else { panic!("events are missing") };
         if (record.kind.as_str(), record.generation) == (kind, generation) {

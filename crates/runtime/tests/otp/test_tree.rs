@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use mainstay_runtime::journal::{Delivery, Record, Subscription};
+use mainstay_runtime::journal::{Delivery, JournalSubscription, Record};
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, ExitCause, Shutdown, SupervisorPolicy};
 use mainstay_runtime::{
     ActorStatus, Address, Child, Context, Declined, Failure, Message, Reply, Runtime, SupervisorSpec, Worker,
@@ -171,7 +171,7 @@ pub(crate) fn intensity(restarts_max: u32) -> Option<Budget> {
 pub(crate) struct TestTree {
     pub(crate) runtime: Runtime,
     pub(crate) log: LifecycleLog,
-    pub(crate) journal: Subscription,
+    pub(crate) journal: JournalSubscription,
 }
 
 impl TestTree {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 
-use mainstay_runtime::journal::{Delivery, Subscription};
+use mainstay_runtime::journal::{Delivery, JournalSubscription};
 use mainstay_runtime::state::{Durable, RedbConfig, RedbStore, StateStore};
 use mainstay_runtime::{Child, Context, Failure, Message, Reply, Runtime, SupervisorSpec, Worker};
 use serde::{Deserialize, Serialize};
@@ -70,7 +70,7 @@ fn run_with_file_limit(bytes_max: u64, name: &str, file: &Path) -> (ExitStatus, 
     (output.status, String::from_utf8_lossy(&said).into_owned())
 }
 
-async fn next_degraded_reason(story: &mut Subscription) -> String {
+async fn next_degraded_reason(story: &mut JournalSubscription) -> String {
     loop {
         let Delivery::Event(record) = story.next().await else { panic!("events are missing") };
         if record.kind == "state_degraded" {

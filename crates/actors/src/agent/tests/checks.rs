@@ -92,7 +92,7 @@ struct AgentGroup {
     runtime: Runtime,
     pending_recoveries: Vec<Arc<PendingRecovery>>,
     reports: AgentReports,
-    events: Subscription,
+    events: JournalSubscription,
     _backend_unavailable: watch::Sender<bool>,
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mainstay_runtime::journal::{Delivery, Record, Subscription};
+use mainstay_runtime::journal::{Delivery, JournalSubscription, Record};
 use mainstay_runtime::{Child, Runtime, SupervisorSpec};
 use notify::event::{Event, EventKind, Flag};
 use tokio::time::timeout;
@@ -44,7 +44,7 @@ async fn watcher_queue_overflow_reports_overflow() {
     assert_eq!(fault, WatchErrorKind::Overflow);
 }
 
-async fn next_event(events: &mut Subscription, kind: &str) -> Record {
+async fn next_event(events: &mut JournalSubscription, kind: &str) -> Record {
     let next = async {
         loop {
             if let Delivery::Event(record) = events.next().await

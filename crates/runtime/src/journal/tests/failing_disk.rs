@@ -5,7 +5,7 @@ use super::*;
 use crate::journal::recent_lines::UNWRITTEN_LINES_MAX;
 
 /// Returns the journal's next event about itself.
-async fn next_degradation(subscription: &mut Subscription) -> JournalDegraded {
+async fn next_degradation(subscription: &mut JournalSubscription) -> JournalDegraded {
     loop {
         if let Delivery::Event(record) = subscription.next().await
             && record.kind == JournalDegraded::KIND
@@ -19,7 +19,7 @@ async fn next_degradation(subscription: &mut Subscription) -> JournalDegraded {
 async fn disk_failure_and_recovery_are_reported_without_loss() {
     let disk = FakeDisk::new();
     disk.set_room(0);
-    let journal = disk.journal(JournalConfig::default());
+    let journal = disk.journal(JournalOptions::default());
     let mut subscription = journal.subscribe();
     record_numbers(&journal, 0..10);
     let refused = next_degradation(&mut subscription).await;
@@ -36,7 +36,7 @@ async fn disk_failure_and_recovery_are_reported_without_loss() {
 async fn partial_write_resumes_without_duplicates() {
     for room in 0..10 {
         let disk = FakeDisk::new();
-        let journal = disk.journal(JournalConfig::default());
+        let journal = disk.journal(JournalOptions::default());
         let mut subscription = journal.subscribe();
         disk.block_writes();
         disk.set_room(room);
@@ -54,7 +54,7 @@ async fn partial_write_resumes_without_duplicates() {
 async fn failing_disk_is_not_retried_before_its_delay() {
     let disk = FakeDisk::new();
     disk.set_room(0);
-    let journal = disk.journal_with_retry(NEVER, JournalConfig::default());
+    let journal = disk.journal_with_retry(NEVER, JournalOptions::default());
     for n in 0..100 {
         // The first call waits for the disk to refuse, later ones return at once.
         record_and_flush(&journal, [n]).await;
@@ -74,7 +74,7 @@ async fn failing_disk_is_not_retried_before_its_delay() {
 async fn failing_disk_reports_the_exact_lost_range() {
     let disk = FakeDisk::new();
     disk.set_room(0);
-    let config = JournalConfig { memory_lines_max: 16, ..JournalConfig::default() };
+    let config = JournalOptions { memory_lines_max: 16, ..JournalOptions::default() };
     let journal = disk.journal(config);
     let mut subscription = journal.subscribe();
     record_and_flush(&journal, [0]).await;
@@ -98,7 +98,7 @@ async fn failing_disk_reports_the_exact_lost_range() {
 #[tokio::test]
 async fn slow_disk_reports_the_exact_lost_range() {
     let disk = FakeDisk::new();
-    let journal = disk.journal(JournalConfig::default());
+    let journal = disk.journal(JournalOptions::default());
     disk.block_writes();
     record_numbers(&journal, [0]);
     disk.wait_until_blocked();
@@ -115,7 +115,7 @@ async fn slow_disk_reports_the_exact_lost_range() {
 #[tokio::test]
 async fn close_returns_the_lines_that_the_disk_refused() {
     let disk = FakeDisk::new();
-    let journal = disk.journal_with_retry(NEVER, JournalConfig::default());
+    let journal = disk.journal_with_retry(NEVER, JournalOptions::default());
     record_and_flush(&journal, 0..5).await;
     disk.set_room(0);
     record_numbers(&journal, 5..10);
@@ -130,7 +130,7 @@ async fn close_returns_the_lines_that_the_disk_refused() {
 #[tokio::test]
 async fn close_writes_as_much_as_the_disk_takes() {
     let disk = FakeDisk::new();
-    let journal = disk.journal_with_retry(NEVER, JournalConfig::default());
+    let journal = disk.journal_with_retry(NEVER, JournalOptions::default());
     disk.set_room(7);
     record_numbers(&journal, 0..20);
     let loss = journal.close().await.unwrap_err();

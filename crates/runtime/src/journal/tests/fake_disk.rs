@@ -32,11 +32,11 @@ impl FakeDisk {
     }
 
     /// Returns a journal that writes to this disk, and tries it again `SOON` after it has refused.
-    pub(super) fn journal(&self, config: JournalConfig) -> Journal {
+    pub(super) fn journal(&self, config: JournalOptions) -> Journal {
         self.journal_with_retry(SOON, config)
     }
 
-    pub(super) fn journal_with_retry(&self, retry_after: Duration, config: JournalConfig) -> Journal {
+    pub(super) fn journal_with_retry(&self, retry_after: Duration, config: JournalOptions) -> Journal {
         let recovered = RecoveredState { run: 1, interrupted_after: None };
         let disk = OpenDisk(self.clone());
         let clock = Arc::new(SystemClock);

@@ -49,7 +49,7 @@ async fn readers_in_two_processes_see_each_line_once() {
         .spawn()
         .unwrap();
     let mut follower = FollowerProcess(follower);
-    let config = JournalConfig { segment_bytes_max: 2000, segments_max: 1000, ..JournalConfig::default() };
+    let config = JournalOptions { segment_bytes_max: 2000, segments_max: 1000, ..JournalOptions::default() };
     let journal = open(dir.path(), config);
     let (mut eager, mut lazy) =
         (Reader::after(dir.path(), Cursor::START), Reader::after(dir.path(), Cursor::START));

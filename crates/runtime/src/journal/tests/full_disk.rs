@@ -34,7 +34,7 @@ fn run_limited(test: &str, blocks: u32, dir: &Path) {
 
 /// Opens the journal as [`open`] does, with another retry delay.
 fn open_with_retry(dir: &Path, retry_after: Duration) -> Journal {
-    let config = JournalConfig { segments_max: 1000, ..JournalConfig::default() };
+    let config = JournalOptions { segments_max: 1000, ..JournalOptions::default() };
     let opened = JournalFiles::open(dir, &config).unwrap();
     let clock = Arc::new(SystemClock);
     Journal::on_disk(Some(dir.to_owned()), "boot".to_owned(), clock, &config, opened, retry_after).unwrap()
@@ -65,7 +65,7 @@ async fn full_file_is_reported_and_next_segment_takes_the_rest() {
     let seqs = seqs(&entries);
     assert_eq!(seqs, seq_range(1..=seqs.len() as u64));
     assert!(segments(dir.path()).len() > 3);
-    assert_eq!(open(dir.path(), JournalConfig::default()).run(), 2);
+    assert_eq!(open(dir.path(), JournalOptions::default()).run(), 2);
 }
 
 async fn fill_files(dir: &Path) {
@@ -103,13 +103,13 @@ async fn refusing_disk_stops_nothing_and_leaves_no_hole() {
         return record_on_a_full_disk(&dir).await;
     }
     let dir = tempfile::tempdir().unwrap();
-    let journal = open(dir.path(), JournalConfig::default());
+    let journal = open(dir.path(), JournalOptions::default());
     record_numbers(&journal, 0..2);
     stop(&journal).await;
     run_limited("refusing_disk_stops_nothing_and_leaves_no_hole", 4, dir.path());
 
     // Nothing of run 2 is on disk, as that run has warned, so its number is used again.
-    let journal = open(dir.path(), JournalConfig::default());
+    let journal = open(dir.path(), JournalOptions::default());
     assert_eq!(journal.run(), 2);
     record_and_flush(&journal, [3]).await;
     assert_eq!(degraded_events(&journal, Cursor::START).await, []);
@@ -152,5 +152,5 @@ async fn journal_opens_on_a_full_disk() {
     }
     let dir = tempfile::tempdir().unwrap();
     run_limited("journal_opens_on_a_full_disk", 0, dir.path());
-    assert_eq!(open(dir.path(), JournalConfig::default()).run(), 1);
+    assert_eq!(open(dir.path(), JournalOptions::default()).run(), 1);
 }

@@ -16,7 +16,7 @@ async fn deleted_segment_is_reported_with_its_lines_at_next_write() {
     ];
     for (harm, strike) in harms {
         let dir = tempfile::tempdir().unwrap();
-        let journal = open(dir.path(), JournalConfig::default());
+        let journal = open(dir.path(), JournalOptions::default());
         record_and_flush(&journal, 0..5).await;
         strike(&only_segment(dir.path()));
         record_and_flush(&journal, 5..8).await;
@@ -35,7 +35,7 @@ async fn deleted_segment_is_reported_with_its_lines_at_next_write() {
                 "{harm}"
             );
         }
-        let next = open(dir.path(), JournalConfig::default());
+        let next = open(dir.path(), JournalOptions::default());
         assert_eq!(next.run(), 2, "{harm}");
     }
 }
@@ -44,7 +44,7 @@ async fn deleted_segment_is_reported_with_its_lines_at_next_write() {
 async fn deleted_folder_is_created_and_locked_again() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("journal");
-    let config = JournalConfig { segment_bytes_max: 500, ..JournalConfig::default() };
+    let config = JournalOptions { segment_bytes_max: 500, ..JournalOptions::default() };
     let journal = open(&dir, config);
     for n in 0..10 {
         record_and_flush(&journal, [n]).await;
@@ -57,7 +57,7 @@ async fn deleted_folder_is_created_and_locked_again() {
         reports.iter().map(|reports| (reports.lost_from, reports.lost_to)).collect::<Vec<_>>(),
         [(Some(1), Some(10))]
     );
-    let second = Journal::open(&dir, "b", Arc::new(SystemClock), JournalConfig::default());
+    let second = Journal::open(&dir, "b", Arc::new(SystemClock), JournalOptions::default());
     assert!(matches!(second, Err(JournalError::InUse { .. })));
     stop(&journal).await;
     assert_eq!(seqs(&all_entries(&dir)), seq_range(11..=13));
@@ -67,10 +67,10 @@ async fn deleted_folder_is_created_and_locked_again() {
 async fn folder_taken_by_another_runtime_is_not_written() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("journal");
-    let first = open(&dir, JournalConfig::default());
+    let first = open(&dir, JournalOptions::default());
     record_and_flush(&first, 0..3).await;
     fs::remove_dir_all(&dir).unwrap();
-    let second = open(&dir, JournalConfig::default());
+    let second = open(&dir, JournalOptions::default());
     record_and_flush(&second, 0..2).await;
     record_and_flush(&first, 3..5).await;
     let reports = degraded_events(&first, Cursor::START).await;

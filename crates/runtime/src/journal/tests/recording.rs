@@ -42,7 +42,7 @@ impl Event for ReservedFieldEvent {
 #[tokio::test]
 async fn verbose_events_are_recorded_only_when_enabled() {
     for (verbose, seq) in [(false, 0), (true, 1)] {
-        let journal = in_memory(JournalConfig { verbose, ..JournalConfig::default() });
+        let journal = in_memory(JournalOptions { verbose, ..JournalOptions::default() });
         journal.record(&actor(), 1, &VerboseEvent {});
         assert_eq!(journal.cursor(), at(1, seq));
     }
@@ -61,7 +61,7 @@ async fn unwritable_event_is_replaced_by_a_degraded_event() {
             Self::KIND.to_owned()
         }
     }
-    let journal = in_memory(JournalConfig::default());
+    let journal = in_memory(JournalOptions::default());
     journal.record(&actor(), 1, &NonObjectEvent("text".to_owned()));
     journal.record(&actor(), 1, &Long { text: "x".repeat(EVENT_BYTES_MAX) });
     let reasons: Vec<_> =
@@ -72,7 +72,7 @@ async fn unwritable_event_is_replaced_by_a_degraded_event() {
 
 #[tokio::test]
 async fn event_with_reserved_field_names_is_skipped() {
-    let journal = in_memory(JournalConfig::default());
+    let journal = in_memory(JournalOptions::default());
     journal.record(&actor(), 1, &ReservedFieldEvent { seq: 5 });
     record_numbers(&journal, [0]);
     let mut subscription = journal.subscribe();
@@ -83,7 +83,7 @@ async fn event_with_reserved_field_names_is_skipped() {
 #[tokio::test]
 async fn lines_recorded_during_a_write_form_one_batch() {
     let disk = FakeDisk::new();
-    let journal = disk.journal(JournalConfig::default());
+    let journal = disk.journal(JournalOptions::default());
     disk.block_writes();
     record_numbers(&journal, [0]);
     disk.wait_until_blocked();
@@ -108,7 +108,7 @@ async fn batch_of_long_lines_is_bounded_by_bytes() {
         }
     }
     let disk = FakeDisk::new();
-    let journal = disk.journal(JournalConfig::default());
+    let journal = disk.journal(JournalOptions::default());
     disk.block_writes();
     record_numbers(&journal, [0]);
     disk.wait_until_blocked();
@@ -123,7 +123,7 @@ async fn batch_of_long_lines_is_bounded_by_bytes() {
 #[tokio::test]
 async fn closed_journal_records_nothing_and_still_serves_lines() {
     let dir = tempfile::tempdir().unwrap();
-    let journal = open(dir.path(), JournalConfig::default());
+    let journal = open(dir.path(), JournalOptions::default());
     record_numbers(&journal, 0..3);
     journal.close().await.unwrap();
     record_numbers(&journal, 3..5);
@@ -138,7 +138,7 @@ async fn closed_journal_records_nothing_and_still_serves_lines() {
 #[tokio::test]
 async fn dropped_journal_writes_its_lines_and_finishes() {
     let disk = FakeDisk::new();
-    let journal = disk.journal(JournalConfig::default());
+    let journal = disk.journal(JournalOptions::default());
     record_numbers(&journal, 0..100);
     drop(journal);
     disk.wait_until_closed();

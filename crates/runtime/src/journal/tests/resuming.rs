@@ -41,7 +41,7 @@ impl Disk for DoomedFiles {
     }
 }
 
-fn open_doomed(dir: &Path, config: &JournalConfig) -> (Journal, DiskFate) {
+fn open_doomed(dir: &Path, config: &JournalOptions) -> (Journal, DiskFate) {
     let (files, recovered) = JournalFiles::open(dir, config).unwrap();
     let fate = DiskFate::default();
     let disk = DoomedFiles(files, fate.clone());
@@ -74,7 +74,7 @@ async fn crash(dir: &Path, journal: Journal, fate: &DiskFate, rng: &mut Rng) {
 }
 
 /// Takes up to `most` deliveries that exist already.
-async fn take(subscription: &mut Subscription, most: usize, seen: &mut Vec<Cursor>) {
+async fn take(subscription: &mut JournalSubscription, most: usize, seen: &mut Vec<Cursor>) {
     for _ in 0..most {
         match subscription.try_next().await {
             Some(Delivery::Event(record)) => {
@@ -91,11 +91,11 @@ async fn take(subscription: &mut Subscription, most: usize, seen: &mut Vec<Curso
 async fn resume_through_crashes(seed: u64) -> usize {
     let mut rng = Rng::with_seed(seed);
     let dir = tempfile::tempdir().unwrap();
-    let config = JournalConfig {
+    let config = JournalOptions {
         segment_bytes_max: rng.u64(300..4000),
         segments_max: 100_000,
         memory_lines_max: rng.usize(1..50),
-        ..JournalConfig::default()
+        ..JournalOptions::default()
     };
     let mut seen = Vec::new();
     for _ in 0..rng.usize(2..8) {
@@ -148,7 +148,7 @@ async fn subscriber_gets_each_durable_event_once_across_crashes() {
 #[tokio::test]
 async fn cursor_beyond_a_runs_end_continues_with_next_run() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, fate) = open_doomed(dir.path(), &JournalConfig::default());
+    let (journal, fate) = open_doomed(dir.path(), &JournalOptions::default());
     record_and_flush(&journal, 0..3).await;
     fate.set(FateState::Held);
     record_numbers(&journal, 3..6);
@@ -159,7 +159,7 @@ async fn cursor_beyond_a_runs_end_continues_with_next_run() {
     fate.set(FateState::Dead);
     journal.close().await.unwrap_err();
 
-    let journal = open(dir.path(), JournalConfig::default());
+    let journal = open(dir.path(), JournalOptions::default());
     record_and_flush(&journal, 0..2).await;
     for after in [at(1, 3), at(1, 6), at(1, u64::MAX), at(2, 0)] {
         let read = entries(dir.path(), after);
@@ -178,7 +178,7 @@ async fn cursor_beyond_a_runs_end_continues_with_next_run() {
 #[tokio::test]
 async fn run_is_hidden_until_a_line_is_on_disk() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, fate) = open_doomed(dir.path(), &JournalConfig::default());
+    let (journal, fate) = open_doomed(dir.path(), &JournalOptions::default());
     fate.set(FateState::Held);
     let mut subscription = journal.subscribe();
     record_numbers(&journal, 0..10);
@@ -197,7 +197,7 @@ async fn file_reader_sees_each_run_once_in_order() {
     let mut rng = Rng::with_seed(7);
     let mut follower = Reader::after(dir.path(), Cursor::START);
     let mut followed = Vec::new();
-    let config = JournalConfig { segment_bytes_max: 700, segments_max: 1000, ..JournalConfig::default() };
+    let config = JournalOptions { segment_bytes_max: 700, segments_max: 1000, ..JournalOptions::default() };
     for _ in 0..20 {
         let (journal, fate) = open_doomed(dir.path(), &config);
         for _ in 0..rng.u8(1..4) {

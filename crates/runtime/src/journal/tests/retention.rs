@@ -3,8 +3,8 @@
 use super::*;
 
 /// Returns a configuration with about six lines a segment.
-fn small(segments_max: usize) -> JournalConfig {
-    JournalConfig { segment_bytes_max: 1000, segments_max, ..JournalConfig::default() }
+fn small(segments_max: usize) -> JournalOptions {
+    JournalOptions { segment_bytes_max: 1000, segments_max, ..JournalOptions::default() }
 }
 
 #[tokio::test]

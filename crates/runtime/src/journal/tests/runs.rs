@@ -17,7 +17,7 @@ fn interruptions(dir: &Path) -> Vec<(Cursor, RunInterrupted)> {
 async fn run_numbers_from_one_and_orderly_stop_is_not_reported() {
     let dir = tempfile::tempdir().unwrap();
     for run in 1..=3 {
-        let journal = open(dir.path(), JournalConfig::default());
+        let journal = open(dir.path(), JournalOptions::default());
         assert_eq!((journal.run(), journal.run_start()), (run, at(run, 0)));
         record_and_flush(&journal, [0]).await;
         assert_eq!(journal.cursor(), at(run, 1));
@@ -31,14 +31,14 @@ async fn run_numbers_from_one_and_orderly_stop_is_not_reported() {
 async fn interrupted_run_is_reported_once_with_its_last_event() {
     let dir = tempfile::tempdir().unwrap();
     for notes in [3, 2] {
-        let journal = open(dir.path(), JournalConfig::default());
+        let journal = open(dir.path(), JournalOptions::default());
         record_numbers(&journal, 0..notes);
         journal.close().await.unwrap();
     }
-    let journal = open(dir.path(), JournalConfig::default());
+    let journal = open(dir.path(), JournalOptions::default());
     assert_eq!(degraded_events(&journal, Cursor::START).await, [], "it is no alarm");
     stop(&journal).await;
-    open(dir.path(), JournalConfig::default()).close().await.unwrap();
+    open(dir.path(), JournalOptions::default()).close().await.unwrap();
     let reports = [(at(2, 1), at(1, 3)), (at(3, 1), at(2, 3))];
     assert_eq!(
         interruptions(dir.path()),
@@ -49,11 +49,11 @@ async fn interrupted_run_is_reported_once_with_its_last_event() {
 #[tokio::test]
 async fn journal_events_after_run_end_do_not_interrupt_it() {
     let dir = tempfile::tempdir().unwrap();
-    let journal = open(dir.path(), JournalConfig::default());
+    let journal = open(dir.path(), JournalOptions::default());
     journal.record(&actor(), 0, &Stopped {});
     journal.record(&actor(), 0, &JournalDegraded::new("the disk takes lines again", None));
     journal.close().await.unwrap();
-    open(dir.path(), JournalConfig::default()).close().await.unwrap();
+    open(dir.path(), JournalOptions::default()).close().await.unwrap();
     assert_eq!(interruptions(dir.path()), []);
 }
 
@@ -61,7 +61,7 @@ async fn journal_events_after_run_end_do_not_interrupt_it() {
 async fn empty_run_leaves_its_number_to_the_next() {
     let dir = tempfile::tempdir().unwrap();
     for _ in 0..2 {
-        let journal = open(dir.path(), JournalConfig::default());
+        let journal = open(dir.path(), JournalOptions::default());
         assert_eq!(journal.run(), 1);
         journal.close().await.unwrap();
     }
@@ -71,11 +71,11 @@ async fn empty_run_leaves_its_number_to_the_next() {
 #[tokio::test]
 async fn folder_without_segments_begins_with_run_one() {
     let dir = tempfile::tempdir().unwrap();
-    let journal = open(dir.path(), JournalConfig::default());
+    let journal = open(dir.path(), JournalOptions::default());
     record_numbers(&journal, 0..3);
     journal.close().await.unwrap();
     fs::remove_file(only_segment(dir.path())).unwrap();
-    let journal = open(dir.path(), JournalConfig::default());
+    let journal = open(dir.path(), JournalOptions::default());
     record_and_flush(&journal, [0]).await;
     assert_eq!(seqs(&all_entries(dir.path())), [1]);
 }
@@ -83,26 +83,26 @@ async fn folder_without_segments_begins_with_run_one() {
 #[tokio::test]
 async fn empty_segment_name_reserves_its_run() {
     let dir = tempfile::tempdir().unwrap();
-    let journal = open(dir.path(), JournalConfig::default());
+    let journal = open(dir.path(), JournalOptions::default());
     record_numbers(&journal, 0..3);
     journal.close().await.unwrap();
     // The run had just begun the segment when it was killed.
     fs::write(segment::Segment::new(dir.path(), at(1, 4)).path, "").unwrap();
-    let journal = open(dir.path(), JournalConfig::default());
+    let journal = open(dir.path(), JournalOptions::default());
     journal.flush().await;
     assert_eq!(journal.run(), 2);
     assert_eq!(interruptions(dir.path()), [(at(2, 1), RunInterrupted { last_event: at(1, 3) })]);
     drop(journal);
     let alone = tempfile::tempdir().unwrap();
     fs::write(segment::Segment::new(alone.path(), at(7, 4)).path, "").unwrap();
-    assert_eq!(open(alone.path(), JournalConfig::default()).run(), 8);
+    assert_eq!(open(alone.path(), JournalOptions::default()).run(), 8);
 }
 
 #[tokio::test]
 async fn damaged_end_skips_a_run_number() {
     let dir = tempfile::tempdir().unwrap();
     for _ in 0..2 {
-        let journal = open(dir.path(), JournalConfig::default());
+        let journal = open(dir.path(), JournalOptions::default());
         record_numbers(&journal, [5]);
         stop(&journal).await;
     }
@@ -111,7 +111,7 @@ async fn damaged_end_skips_a_run_number() {
     let damaged: Vec<String> =
         text.lines().map(|line| line.replace(r#"{"run":2,"#, r#"{"run":3,"#)).collect();
     fs::write(&path, damaged.join("\n") + "\n").unwrap();
-    assert_eq!(open(dir.path(), JournalConfig::default()).run(), 3);
+    assert_eq!(open(dir.path(), JournalOptions::default()).run(), 3);
 }
 
 #[tokio::test]
@@ -141,7 +141,7 @@ async fn largest_run_is_refused_and_larger_numbers_are_damage() {
         9007199254740991.9007199254740991"]]
     .assert_eq(&reports.collect::<Vec<_>>().join("\n"));
     assert_eq!(self::entries(dir.path(), at(u64::MAX, u64::MAX)).len(), 2, "what is damaged is named");
-    let refused = Journal::open(dir.path(), "b", Arc::new(SystemClock), JournalConfig::default());
+    let refused = Journal::open(dir.path(), "b", Arc::new(SystemClock), JournalOptions::default());
     let Err(error) = refused else { panic!("it was opened") };
     assert!(error.to_string().contains("it has reached run 9007199254740992"), "{error}");
 }
@@ -151,7 +151,7 @@ async fn earlier_format_file_is_named_once_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let older = dir.path().join("journal-00000000000000000001.jsonl");
     fs::write(&older, "{\"seq\":1,\"boot\":\"b\"}\n{\"seq\":2,\"boot\":\"b\"}\n").unwrap();
-    let journal = open(dir.path(), JournalConfig { segments_max: 1, ..JournalConfig::default() });
+    let journal = open(dir.path(), JournalOptions { segments_max: 1, ..JournalOptions::default() });
     assert_eq!(journal.run(), 1);
     record_and_flush(&journal, 0..2).await;
     let entries = all_entries(dir.path());

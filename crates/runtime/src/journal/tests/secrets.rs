@@ -23,9 +23,9 @@ impl Event for TextEvent {
     }
 }
 
-fn config(secrets: &[&str]) -> JournalConfig {
+fn config(secrets: &[&str]) -> JournalOptions {
     let secrets = secrets.iter().map(|secret| (*secret).to_owned()).collect();
-    JournalConfig { secrets, ..JournalConfig::default() }
+    JournalOptions { secrets, ..JournalOptions::default() }
 }
 
 /// A subscriber that keeps what `tracing` receives.

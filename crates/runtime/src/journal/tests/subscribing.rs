@@ -2,12 +2,12 @@
 
 use super::*;
 
-fn tiny_memory(segments_max: usize) -> JournalConfig {
-    JournalConfig { memory_lines_max: 4, segment_bytes_max: 5000, segments_max, ..JournalConfig::default() }
+fn tiny_memory(segments_max: usize) -> JournalOptions {
+    JournalOptions { memory_lines_max: 4, segment_bytes_max: 5000, segments_max, ..JournalOptions::default() }
 }
 
 /// Collects the deliveries up to number `last`.
-async fn collect_lags(last: u64, subscription: &mut Subscription, mut next: u64) -> Vec<(u64, u64)> {
+async fn collect_lags(last: u64, subscription: &mut JournalSubscription, mut next: u64) -> Vec<(u64, u64)> {
     let mut lagged = Vec::new();
     while next <= last {
         match subscription.next().await {
@@ -66,7 +66,7 @@ async fn subscription_switches_between_disk_and_memory() {
 
 #[tokio::test]
 async fn memory_only_subscription_reports_missed_events() {
-    let journal = in_memory(JournalConfig { memory_lines_max: 10, ..JournalConfig::default() });
+    let journal = in_memory(JournalOptions { memory_lines_max: 10, ..JournalOptions::default() });
     record_numbers(&journal, 0..30);
     let mut subscription = journal.subscribe();
     assert_eq!(subscription.next().await, Delivery::Lagged { after: at(1, 0), before: at(1, 21) });
@@ -75,7 +75,7 @@ async fn memory_only_subscription_reports_missed_events() {
 
 #[tokio::test]
 async fn future_seq_counts_as_the_newest() {
-    let journal = in_memory(JournalConfig::default());
+    let journal = in_memory(JournalOptions::default());
     record_numbers(&journal, 0..3);
     let mut subscription = journal.subscribe_after(at(1, 1000));
     record_numbers(&journal, [3]);

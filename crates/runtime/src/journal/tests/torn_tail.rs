@@ -12,7 +12,7 @@ fn next_entries(reader: &mut Reader) -> Vec<Entry> {
 #[tokio::test]
 async fn torn_tail_costs_at_most_the_last_line() {
     let whole = tempfile::tempdir().unwrap();
-    let journal = open(whole.path(), JournalConfig::default());
+    let journal = open(whole.path(), JournalOptions::default());
     record_numbers(&journal, 0..3);
     journal.close().await.unwrap();
     let content = fs::read(only_segment(whole.path())).unwrap();
@@ -26,7 +26,7 @@ async fn torn_tail_costs_at_most_the_last_line() {
         let mut follower = Reader::after(dir.path(), Cursor::START);
         assert_eq!(seqs(&next_entries(&mut follower)), seq_range(1..=left), "cut at {cut}");
 
-        let journal = open(dir.path(), JournalConfig::default());
+        let journal = open(dir.path(), JournalOptions::default());
         record_and_flush(&journal, [3]).await;
         let rest = next_entries(&mut follower);
         assert_eq!(cursors(&rest), [at(2, 1), at(2, 2)], "cut at {cut}");
@@ -41,7 +41,7 @@ async fn torn_tail_costs_at_most_the_last_line() {
 #[tokio::test]
 async fn reader_waits_for_the_end_of_a_line() {
     let whole = tempfile::tempdir().unwrap();
-    let journal = open(whole.path(), JournalConfig::default());
+    let journal = open(whole.path(), JournalOptions::default());
     record_numbers(&journal, 0..2);
     journal.close().await.unwrap();
     let content = fs::read(only_segment(whole.path())).unwrap();

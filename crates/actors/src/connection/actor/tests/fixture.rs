@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use mainstay_runtime::clock::Clock;
-use mainstay_runtime::journal::{Delivery, Journal, JournalConfig, Record, Subscription};
+use mainstay_runtime::journal::{Delivery, Journal, JournalOptions, JournalSubscription, Record};
 use mainstay_runtime::policy::ChildPolicy;
 use mainstay_runtime::{Address, CallError, Child, Runtime, SupervisorSpec};
 
@@ -20,9 +20,9 @@ pub(super) struct ConnectionFixture {
     pub(super) view: ConnectionView,
     pub(super) frames: FrameSubscription,
     pub(super) clock: Arc<WallClock>,
-    pub(super) journal: Subscription,
+    pub(super) journal: JournalSubscription,
     /// A second subscription to the journal: unsent messages may be recorded before or after a change of state.
-    pub(super) unsent_journal: Subscription,
+    pub(super) unsent_journal: JournalSubscription,
 }
 
 impl ConnectionFixture {
@@ -53,7 +53,7 @@ impl ConnectionFixture {
         let connection = root.child(Child::new("connection", actor).policy(child)).unwrap();
         let clock = Arc::new(WallClock(Mutex::new("2026-01-01T00:00:00Z".parse().unwrap())));
         let journal =
-            Journal::in_memory("boot", Arc::clone(&clock) as Arc<dyn Clock>, JournalConfig::default());
+            Journal::in_memory("boot", Arc::clone(&clock) as Arc<dyn Clock>, JournalOptions::default());
         let (records, sums) = (journal.subscribe(), journal.subscribe());
         let runtime = Runtime::builder().journal(journal).seed(seed).start(root).await.unwrap();
         Self { runtime, connection, view, frames, clock, journal: records, unsent_journal: sums }
@@ -147,7 +147,7 @@ impl ConnectionFixture {
 }
 
 /// Returns the next event of this kind.
-pub(super) async fn next_of_kind(records: &mut Subscription, kind: &str) -> Record {
+pub(super) async fn next_of_kind(records: &mut JournalSubscription, kind: &str) -> Record {
     loop {
         let Delivery::Event(record) = records.next().await else { panic!("events are missing") };
         if record.kind == kind {

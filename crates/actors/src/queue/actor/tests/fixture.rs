@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use mainstay_runtime::{
     Address, Child, Runtime, SupervisorSpec,
     clock::{Clock, SystemClock},
-    journal::{Delivery, Event, Journal, JournalConfig, Record},
+    journal::{Delivery, Event, Journal, JournalOptions, Record},
     policy::{ChildPolicy, Delay},
 };
 
@@ -154,7 +154,7 @@ impl QueueFixture {
 }
 
 pub(super) fn verbose_journal(clock: Arc<dyn Clock>) -> Journal {
-    let config = JournalConfig { verbose: true, memory_lines_max: 100_000, ..JournalConfig::default() };
+    let config = JournalOptions { verbose: true, memory_lines_max: 100_000, ..JournalOptions::default() };
     Journal::in_memory("boot", clock, config)
 }
 

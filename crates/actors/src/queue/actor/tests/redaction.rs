@@ -6,7 +6,7 @@ use http::Method;
 use mainstay_runtime::{
     Child, Runtime, SupervisorSpec,
     clock::SystemClock,
-    journal::{Delivery, Journal, JournalConfig},
+    journal::{Delivery, Journal, JournalOptions},
 };
 use proptest::prelude::*;
 
@@ -229,7 +229,7 @@ async fn outcomes(sent: &SentSecrets, echoes: &[Echo]) -> (Vec<Option<Error>>, V
     settings.bearer_token = Some(sent.token.clone());
     settings.headers.insert("x-configured", sent.configured.parse().unwrap());
     assert_redacted(sent, &format!("{settings:?}"));
-    let config = JournalConfig { verbose: true, ..JournalConfig::default() };
+    let config = JournalOptions { verbose: true, ..JournalOptions::default() };
     let journal = Journal::in_memory("boot", Arc::new(SystemClock), config);
     let mut records = journal.subscribe();
     let transport = Arc::new(HttpTransport::new(&settings).unwrap());

@@ -19,7 +19,7 @@ use http::Method;
 use mainstay_runtime::{
     Child, Runtime, SupervisorSpec,
     clock::SystemClock,
-    journal::{Cursor, Delivery, Record, Subscription},
+    journal::{Cursor, Delivery, JournalSubscription, Record},
     policy::Delay,
 };
 use proptest::prelude::*;
@@ -289,7 +289,7 @@ async fn start(server: &MortalServer) -> (Runtime, QueueHandle) {
     (runtime, QueueHandle::new(address))
 }
 
-async fn next(subscription: &mut Subscription) -> Record {
+async fn next(subscription: &mut JournalSubscription) -> Record {
     match subscription.next().await {
         Delivery::Event(record) => *record,
         other => panic!("events are missing: {other:?}"),
@@ -300,7 +300,7 @@ async fn next(subscription: &mut Subscription) -> Record {
 async fn ask(
     server: &Arc<MortalServer>,
     queue: &QueueHandle,
-    subscription: &mut Subscription,
+    subscription: &mut JournalSubscription,
     path: &str,
     asked: &RequestPlan,
 ) -> Vec<Record> {

@@ -2,7 +2,7 @@
 
 /// The settings of a journal.
 #[derive(Clone)]
-pub struct JournalConfig {
+pub struct JournalOptions {
     /// The size in bytes at which a segment is closed and the next one begins.
     pub segment_bytes_max: u64,
     /// The number of segments that are kept; older ones are deleted.
@@ -17,7 +17,7 @@ pub struct JournalConfig {
     pub secrets: Vec<String>,
 }
 
-impl Default for JournalConfig {
+impl Default for JournalOptions {
     fn default() -> Self {
         Self {
             segment_bytes_max: 16 * 1024 * 1024,

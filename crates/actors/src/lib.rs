@@ -27,6 +27,8 @@ pub mod request;
 pub mod sidecar;
 mod suspend;
 #[cfg(test)]
+mod tests;
+#[cfg(test)]
 #[path = "../../../tests/tier.rs"]
 mod tier;
 pub mod transport;

@@ -410,11 +410,8 @@ mod tests {
     #[test]
     fn error_is_retryable_where_the_policy_retries() {
         for kind in ConnectionErrorKind::ALL {
-            assert_eq!(
-                Error::from(&ConnectionError::new(*kind, "")).retryable,
-                kind.is_retryable(),
-                "{kind:?}"
-            );
+            let expected = kind.is_retryable();
+            assert_eq!(Error::from(&ConnectionError::new(*kind, "")).retryable, expected, "{kind:?}");
         }
     }
 

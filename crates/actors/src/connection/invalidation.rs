@@ -46,10 +46,8 @@ mod tests {
     #[test]
     fn frame_names_its_keys() {
         let read = |text| BackendInvalidation::from_frame(text);
-        assert_eq!(
-            read(r#"{"type":"invalidate","keys":["a:1","/b?c"],"more":true}"#),
-            BackendInvalidation::Keys(vec!["a:1".to_owned(), "/b?c".to_owned()])
-        );
+        let expected = BackendInvalidation::Keys(vec!["a:1".to_owned(), "/b?c".to_owned()]);
+        assert_eq!(read(r#"{"type":"invalidate","keys":["a:1","/b?c"],"more":true}"#), expected);
         assert_eq!(read(r#"{"type":"invalidate","keys":[]}"#), BackendInvalidation::Keys(Vec::new()));
     }
 

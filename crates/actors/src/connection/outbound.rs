@@ -263,42 +263,13 @@ mod tests {
     }
 
     #[test]
-    fn messages_leave_in_the_order_in_which_they_came() {
-        let mut buffer = buffer(3);
-        for ticket in 0..3 {
-            buffer.push(ticket.to_string(), ticket, LATER, at(0)).unwrap();
-        }
-        for ticket in 0..3 {
-            assert_eq!(buffer.take(at(1)), Some(ticket.to_string()));
-            assert_eq!(
-                buffer.finish_in_flight(true),
-                Some(FinishedSend { ticket, outcome: SendOutcome::Sent, bytes: 1 })
-            );
-        }
-        assert_eq!(buffer.take(at(1)), None);
-    }
-
-    #[test]
-    fn a_full_buffer_rejects_the_newcomer_and_says_so() {
-        let mut buffer = buffer(1);
-        buffer.push("first".into(), 1, LATER, at(0)).unwrap();
-        assert_eq!(
-            buffer.push("second".into(), 2, LATER, at(0)),
-            Err(FinishedSend { ticket: 2, outcome: SendOutcome::Rejected, bytes: 6 })
-        );
-        assert_eq!(buffer.take(at(0)).as_deref(), Some("first"));
-    }
-
-    #[test]
     fn bytes_are_bounded_and_freed() {
         let mut buffer = buffer(10);
         buffer.push("x".repeat(60), 1, LATER, at(0)).unwrap();
         assert!(buffer.push("x".repeat(41), 2, LATER, at(0)).is_err());
         buffer.push("x".repeat(40), 3, at(1), at(0)).unwrap();
-        assert_eq!(
-            buffer.expire(at(1)),
-            [FinishedSend { ticket: 3, outcome: SendOutcome::Expired, bytes: 40 }]
-        );
+        let expected = [FinishedSend { ticket: 3, outcome: SendOutcome::Expired, bytes: 40 }];
+        assert_eq!(buffer.expire(at(1)), expected);
         assert_eq!(buffer.waiting_bytes(), 60);
         buffer.take(at(1)).unwrap();
         assert_eq!(buffer.waiting_bytes(), 0);
@@ -312,14 +283,10 @@ mod tests {
         assert_eq!(buffer.next_expiry(), Some(at(5)));
         assert_eq!(buffer.expire(at(4)), []);
         assert_eq!(buffer.take(at(5)).as_deref(), Some("long"));
-        assert_eq!(
-            buffer.expire(at(5)),
-            [FinishedSend { ticket: 1, outcome: SendOutcome::Expired, bytes: 5 }]
-        );
-        assert_eq!(
-            buffer.push("late".into(), 3, at(5), at(5)),
-            Err(FinishedSend { ticket: 3, outcome: SendOutcome::Expired, bytes: 4 })
-        );
+        let expected = [FinishedSend { ticket: 1, outcome: SendOutcome::Expired, bytes: 5 }];
+        assert_eq!(buffer.expire(at(5)), expected);
+        let expected = Err(FinishedSend { ticket: 3, outcome: SendOutcome::Expired, bytes: 4 });
+        assert_eq!(buffer.push("late".into(), 3, at(5), at(5)), expected);
     }
 
     #[test]
@@ -329,10 +296,8 @@ mod tests {
         buffer.push("next".into(), 2, LATER, at(0)).unwrap();
         assert_eq!(buffer.take(at(0)).as_deref(), Some("half"));
         assert_eq!(buffer.take(at(0)), None, "one at a time");
-        assert_eq!(
-            buffer.finish_in_flight(false),
-            Some(FinishedSend { ticket: 1, outcome: SendOutcome::Unknown, bytes: 4 })
-        );
+        let expected = Some(FinishedSend { ticket: 1, outcome: SendOutcome::Unknown, bytes: 4 });
+        assert_eq!(buffer.finish_in_flight(false), expected);
         assert_eq!(buffer.take(at(0)).as_deref(), Some("next"));
     }
 
@@ -345,10 +310,8 @@ mod tests {
         buffer.take(at(0)).unwrap();
         let outcomes: Vec<_> =
             buffer.shut_down().into_iter().map(|ended| (ended.ticket, ended.outcome)).collect();
-        assert_eq!(
-            outcomes,
-            [(1, SendOutcome::Unknown), (2, SendOutcome::Dropped), (3, SendOutcome::Dropped)]
-        );
+        let expected = [(1, SendOutcome::Unknown), (2, SendOutcome::Dropped), (3, SendOutcome::Dropped)];
+        assert_eq!(outcomes, expected);
     }
 
     #[derive(Debug, Clone)]

@@ -15,40 +15,40 @@ mod redaction;
 mod server;
 mod stop;
 
-use parking_lot::Mutex;
-use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
-use futures_util::poll;
-use mainstay_runtime::CallError;
-use mainstay_runtime::journal::Event as _;
-use mainstay_runtime::policy::Delay;
-use tokio::io::AsyncReadExt;
-use tokio_tungstenite::tungstenite::Message as Wire;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
-
-use self::fixture::ConnectionFixture;
-use self::network::{LinkProfile, Network, NetworkState};
-use self::server::{WsPeer, WsServer, event, read_head, wait_for_end};
-use super::*;
-use crate::connection::error::ConnectionErrorKind;
-use crate::connection::events::{ConnectionIgnored, ConnectionUnsent, UnsentReason};
-use crate::connection::outbound::SendOutcome;
-use crate::connection::status::{ConnectionState, ConnectionStatus, StatusReason};
-use crate::suspend::SUSPEND_CHECK_INTERVAL;
 use ConnectionState::{Connected, Connecting, Disconnected, Failed, Reconnecting};
+use futures_util::poll;
+use mainstay_runtime::{CallError, journal::Event as _, policy::Delay};
+use parking_lot::Mutex;
+use tokio::io::AsyncReadExt;
+use tokio_tungstenite::tungstenite::{
+    Message as Wire,
+    protocol::{CloseFrame, frame::coding::CloseCode},
+};
+
+use self::{
+    fixture::ConnectionFixture,
+    network::{LinkProfile, Network, NetworkState},
+    server::{WsPeer, WsServer, event, wait_for_end},
+};
+use super::*;
+use crate::{
+    connection::{
+        error::ConnectionErrorKind as Kind,
+        events::{ConnectionIgnored, ConnectionUnsent, UnsentReason},
+        outbound::SendOutcome,
+        status::{ConnectionState, ConnectionStatus, StatusReason},
+    },
+    suspend::SUSPEND_CHECK_INTERVAL,
+    tests::{block_on, next_event, next_record, read_head, s, unresolvable_url},
+};
 
 /// Longer than any test takes, so it never elapses by itself.
 const NEVER: Duration = Duration::from_secs(3600);
 /// The tolerance for a few timers in a row: each is rounded up to whole milliseconds.
 const ROUNDING: Duration = Duration::from_millis(5);
 const LARGE_BYTES: usize = 32 << 20;
-
-const fn s(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 /// Returns a policy whose retries never come by themselves.
 fn slow_retry_policy() -> ConnectionPolicy {
@@ -60,10 +60,9 @@ fn immediate_retry_policy(max_retries: u32) -> ConnectionPolicy {
     ConnectionPolicy { delay: Delay::NONE, max_retries, ..ConnectionPolicy::default() }
 }
 
-/// Returns an address to which every dial fails without the network, so that the clock may be paused. The label is
-/// too long for a name server to be asked.
+/// Returns an address to which every dial fails without the network, so that the clock may be paused.
 fn unresolvable_target() -> SocketTarget {
-    SocketTarget::new(&format!("http://{}.invalid", "a".repeat(64)), "/ws").unwrap()
+    SocketTarget::new(&unresolvable_url(), "/ws").unwrap()
 }
 
 fn normal_close() -> Wire {

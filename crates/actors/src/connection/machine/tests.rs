@@ -10,7 +10,17 @@ mod status;
 use mainstay_runtime::policy::Delay;
 
 use super::*;
-use crate::connection::status::{ConnectionState, Transition};
+use crate::{
+    connection::{
+        error::ConnectionErrorKind as Kind,
+        status::{
+            ConnectionState::{self, *},
+            Transition,
+        },
+    },
+    tests::s,
+};
+use MachineEvent::{BackendSeen, Connect, Disconnect, SystemResumed, Tick};
 
 /// A machine, its clock and its random number.
 struct TestMachine {
@@ -19,14 +29,10 @@ struct TestMachine {
     jitter: f64,
 }
 
-fn secs(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
-
 /// Returns the default policy with exact delays of 1, 2, 4 … 30 s.
 fn policy() -> ConnectionPolicy {
     ConnectionPolicy {
-        delay: Delay::Exponential { min: secs(1), max: secs(30), factor: 2.0, jitter: false },
+        delay: Delay::Exponential { min: s(1), max: s(30), factor: 2.0, jitter: false },
         ..ConnectionPolicy::default()
     }
 }
@@ -35,16 +41,24 @@ fn probing_policy() -> ConnectionPolicy {
     ConnectionPolicy { after_failed: AfterFailed::Probe, ..policy() }
 }
 
-fn error(kind: ConnectionErrorKind) -> ConnectionError {
+fn error(kind: Kind) -> ConnectionError {
     ConnectionError::new(kind, "")
 }
 
+fn dial_failed(generation: u64, error: ConnectionError) -> MachineEvent {
+    MachineEvent::DialFailed { generation, error }
+}
+
+fn closed(generation: u64, error: ConnectionError) -> MachineEvent {
+    MachineEvent::Closed { generation, error }
+}
+
 fn refused(generation: u64) -> MachineEvent {
-    MachineEvent::DialFailed { generation, error: error(ConnectionErrorKind::Refused) }
+    dial_failed(generation, error(Kind::Refused))
 }
 
 fn lost(generation: u64) -> MachineEvent {
-    MachineEvent::Closed { generation, error: error(ConnectionErrorKind::Lost) }
+    closed(generation, error(Kind::Lost))
 }
 
 fn opened(generation: u64) -> MachineEvent {
@@ -69,21 +83,26 @@ fn ping(generation: u64, number: u64) -> MachineAction {
 
 impl TestMachine {
     fn new(policy: ConnectionPolicy) -> Self {
-        Self { machine: Machine::new(policy), now: secs(100), jitter: 0.5 }
+        Self { machine: Machine::new(policy), now: s(100), jitter: 0.5 }
+    }
+
+    /// Returns a machine at dial 1.
+    fn connecting(policy: ConnectionPolicy) -> Self {
+        let mut fixture = Self::new(policy);
+        fixture.apply(Connect);
+        fixture
     }
 
     /// Returns a machine connected with socket 1.
     fn connected(policy: ConnectionPolicy) -> Self {
-        let mut fixture = Self::new(policy);
-        fixture.apply(MachineEvent::Connect);
+        let mut fixture = Self::connecting(policy);
         fixture.apply(opened(1));
         fixture
     }
 
     /// Returns a machine that waits for attempt 2 after dial 1 was refused.
     fn waiting(policy: ConnectionPolicy) -> Self {
-        let mut fixture = Self::new(policy);
-        fixture.apply(MachineEvent::Connect);
+        let mut fixture = Self::connecting(policy);
         fixture.apply(refused(1));
         fixture
     }
@@ -91,7 +110,7 @@ impl TestMachine {
     /// Returns a machine that failed after every attempt was refused, with its last generation.
     fn failed(policy: ConnectionPolicy) -> (Self, u64) {
         let mut fixture = Self::waiting(policy);
-        while fixture.state() == ConnectionState::Reconnecting {
+        while fixture.state() == Reconnecting {
             fixture.tick_when_due();
             fixture.apply(refused(fixture.machine.generation));
         }
@@ -126,7 +145,7 @@ impl TestMachine {
     /// Advances the time to the machine's next wake-up and sends a tick.
     fn tick_when_due(&mut self) -> Vec<MachineAction> {
         self.now = self.machine.next_wake().expect("the machine waits for no timer");
-        self.apply(MachineEvent::Tick)
+        self.apply(Tick)
     }
 
     fn state(&self) -> ConnectionState {
@@ -136,6 +155,11 @@ impl TestMachine {
     /// Returns the delay until the next attempt.
     fn time_to_next_attempt(&self) -> Duration {
         self.machine.status().next_attempt_at.expect("no attempt is planned") - self.now
+    }
+
+    /// Returns the state, the attempt and the delay until it.
+    fn wait(&self) -> (ConnectionState, u32, Duration) {
+        (self.state(), self.attempt(), self.time_to_next_attempt())
     }
 
     fn attempt(&self) -> u32 {

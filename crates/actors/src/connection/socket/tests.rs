@@ -1,6 +1,6 @@
 //! Tests dials and sockets against real servers on the loopback.
 
-use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::pin, sync::Arc};
 
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
@@ -9,14 +9,17 @@ use rustls::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, duplex},
-    net::{TcpListener, TcpSocket, TcpStream},
+    net::TcpStream,
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::accept_async;
 
 use super::*;
-use crate::network::{Route, tls::TlsTrust};
+use crate::{
+    network::{Route, tls::TlsTrust},
+    tests::{listen, read_head, reserve_address, unresolvable_url},
+};
 
 /// Self-signed for `localhost`, until 2126: openssl req -x509 -newkey ec -pkeyopt
 /// ec_paramgen_curve:prime256v1 -days 36500 -subj /CN=localhost -addext subjectAltName=DNS:localhost
@@ -28,12 +31,6 @@ const LIMITS: SocketLimits = SocketLimits { message_max_bytes: 1024 };
 const TOKEN: &str = "s3cret-t0ken";
 
 type ServerSocket = WebSocketStream<TcpStream>;
-
-async fn listen() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    (listener, address)
-}
 
 fn target(address: SocketAddr) -> SocketTarget {
     SocketTarget::new(&format!("http://{address}"), "/ws").unwrap().with_bearer(TOKEN).unwrap()
@@ -51,29 +48,19 @@ async fn connected(
     (writer, reader, server)
 }
 
-/// Reads a request's head.
-async fn read_head(stream: &mut TcpStream) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.unwrap());
-    }
-    String::from_utf8(head).unwrap()
-}
-
-/// Dials a server that answers with these bytes and closes. Returns the error and the request's head.
-async fn answered_with(answer: &str) -> (ConnectionError, String) {
+/// Dials a server that answers with these bytes and closes.
+async fn error_after(answer: &str) -> ConnectionError {
     let (listener, address) = listen().await;
     let target = target(address);
     let server = async {
         let (mut stream, _) = listener.accept().await.unwrap();
-        let head = read_head(&mut stream).await;
+        read_head(&mut stream).await;
         stream.write_all(answer.as_bytes()).await.unwrap();
-        head
     };
-    let (dialled, head) = tokio::join!(dial(&target, LIMITS), server);
+    let (dialled, ()) = tokio::join!(dial(&target, LIMITS), server);
     let error = dialled.unwrap_err();
     assert_redacted(&error);
-    (error, head)
+    error
 }
 
 /// Asserts that an error's message and details name neither the address nor the token.
@@ -99,26 +86,20 @@ async fn the_handshake_carries_the_path_the_headers_and_the_token() {
 }
 
 #[tokio::test]
-async fn http_status_instead_of_handshake_keeps_retry_after() {
-    let (error, _) = answered_with("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").await;
-    assert_eq!((error.kind, error.status), (ConnectionErrorKind::Unauthenticated, Some(401)));
-    let (error, _) = answered_with("HTTP/1.1 503 Busy\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n").await;
-    assert_eq!(
-        (error.kind, error.retry_after),
-        (ConnectionErrorKind::Unavailable, Some(Duration::from_secs(7)))
-    );
-    let (error, _) = answered_with("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await;
-    assert_eq!((error.kind, error.status), (ConnectionErrorKind::NotWebsocket, Some(200)));
-}
-
-#[tokio::test]
-async fn non_handshake_response_differs_from_a_hang_up() {
-    let (error, _) = answered_with("SSH-2.0-OpenSSH_9.9\r\n").await;
-    assert_eq!(error.kind, ConnectionErrorKind::NotWebsocket);
-    let (error, _) = answered_with("HTTP/1.1 101 Switching Protocols\r\n\r\n").await;
-    assert_eq!(error.kind, ConnectionErrorKind::NotWebsocket);
-    let (error, _) = answered_with("").await;
-    assert_eq!(error.kind, ConnectionErrorKind::Lost);
+async fn response_that_is_no_handshake_keeps_its_status_and_retry_after() {
+    use ConnectionErrorKind::*;
+    for (answer, kind, status, retry_after_s) in [
+        ("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n", Unauthenticated, Some(401), None),
+        ("HTTP/1.1 503 Busy\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n", Unavailable, Some(503), Some(7)),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi", NotWebsocket, Some(200), None),
+        ("SSH-2.0-OpenSSH_9.9\r\n", NotWebsocket, None, None),
+        ("HTTP/1.1 101 Switching Protocols\r\n\r\n", NotWebsocket, None, None),
+        ("", Lost, None, None),
+    ] {
+        let error = error_after(answer).await;
+        let shown = (error.kind, error.status, error.retry_after.map(|delay| delay.as_secs()));
+        assert_eq!(shown, (kind, status, retry_after_s), "{answer:?}");
+    }
 }
 
 #[tokio::test]
@@ -139,18 +120,15 @@ async fn a_handshake_of_excessive_size_is_cut_off() {
 
 #[tokio::test]
 async fn a_port_where_nobody_listens_refuses() {
-    // Bound, so that no other process gets the port, but not listening.
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let error = dial(&target(socket.local_addr().unwrap()), LIMITS).await.unwrap_err();
+    let (_socket, down) = reserve_address();
+    let error = dial(&target(down), LIMITS).await.unwrap_err();
     assert_eq!(error.kind, ConnectionErrorKind::Refused);
     assert_redacted(&error);
 }
 
 #[tokio::test]
 async fn a_name_without_an_address_is_unresolved() {
-    // The label is too long, so no name server is asked.
-    let target = SocketTarget::new(&format!("http://{}.invalid", "a".repeat(64)), "/ws").unwrap();
+    let target = SocketTarget::new(&unresolvable_url(), "/ws").unwrap();
     let error = dial(&target, LIMITS).await.unwrap_err();
     assert_eq!(error.kind, ConnectionErrorKind::Unresolved);
 }
@@ -291,25 +269,25 @@ async fn a_message_above_the_limit_ends_the_socket_with_that_reason() {
     assert!(error.details.contains("1024"), "{error:?}");
 }
 
+/// Returns the error after the server wrote these bytes on an open socket.
+async fn error_on_bytes(bytes: &[u8]) -> ConnectionErrorKind {
+    let (_writer, mut reader, mut server) = connected(LIMITS).await;
+    server.get_mut().write_all(bytes).await.unwrap();
+    reader.read().await.unwrap_err().kind
+}
+
 #[tokio::test]
 async fn a_frame_above_the_limit_is_refused_by_its_header_alone() {
-    let (_writer, mut reader, mut server) = connected(LIMITS).await;
-    let mut header = vec![0x81, 127];
-    header.extend(1_000_000u64.to_be_bytes());
-    server.get_mut().write_all(&header).await.unwrap();
-    assert_eq!(reader.read().await.unwrap_err().kind, ConnectionErrorKind::MessageTooLarge);
+    let header = [&[0x81, 127][..], &1_000_000u64.to_be_bytes()].concat();
+    assert_eq!(error_on_bytes(&header).await, ConnectionErrorKind::MessageTooLarge);
 }
 
 #[tokio::test]
 async fn a_message_in_fragments_is_measured_as_a_whole() {
-    let (_writer, mut reader, mut server) = connected(LIMITS).await;
     // Text without FIN, then a continuation: 700 bytes each.
-    for first_byte in [0x01, 0x80] {
-        let mut frame = vec![first_byte, 126, 0x02, 0xbc];
-        frame.resize(4 + 700, b'x');
-        server.get_mut().write_all(&frame).await.unwrap();
-    }
-    assert_eq!(reader.read().await.unwrap_err().kind, ConnectionErrorKind::MessageTooLarge);
+    let fragment = |first_byte| [&[first_byte, 126, 0x02, 0xbc][..], &[b'x'; 700]].concat();
+    let message = [fragment(0x01), fragment(0x80)].concat();
+    assert_eq!(error_on_bytes(&message).await, ConnectionErrorKind::MessageTooLarge);
 }
 
 #[tokio::test]
@@ -355,8 +333,6 @@ async fn a_peer_that_goes_without_a_close_frame_is_lost() {
 async fn garbage_on_an_open_socket_is_a_protocol_violation() {
     // A text frame that is not UTF-8; one with a reserved bit.
     for rubbish in [[0x81, 0x01, 0xff], [0xc1, 0x01, b'x']] {
-        let (_writer, mut reader, mut server) = connected(LIMITS).await;
-        server.get_mut().write_all(&rubbish).await.unwrap();
-        assert_eq!(reader.read().await.unwrap_err().kind, ConnectionErrorKind::ProtocolViolation);
+        assert_eq!(error_on_bytes(&rubbish).await, ConnectionErrorKind::ProtocolViolation, "{rubbish:?}");
     }
 }

@@ -26,22 +26,20 @@ async fn restarted_server_is_reconnected_on_its_port() {
         delay: Delay::Fixed { delay: Duration::from_millis(5) },
         ..immediate_retry_policy(100_000)
     };
-    let (mut fixture, peer) = ConnectionFixture::connected(&server, policy).await;
+    let (mut fixture, peer) = ConnectionFixture::connected_to(&server, policy).await;
     let server = server.stop_listening();
     drop(peer);
     let waiting = fixture.next_change().await;
     assert_eq!((waiting.from, waiting.to), (Connected, Reconnecting));
     assert_eq!((waiting.attempt, waiting.max), (2, 100_000));
-    assert_eq!(waiting.error.unwrap().kind, ConnectionErrorKind::Lost);
+    assert_eq!(waiting.error.unwrap().kind, Kind::Lost);
     let dialling = fixture.next_change().await;
     assert_eq!((dialling.from, dialling.to), (Reconnecting, Reconnecting));
-    assert_eq!(
-        (dialling.attempt, dialling.next_attempt_at, dialling.reason),
-        (2, None, StatusReason::RetryDue)
-    );
+    let expected = (2, None, StatusReason::RetryDue);
+    assert_eq!((dialling.attempt, dialling.next_attempt_at, dialling.reason), expected);
     let refused = fixture.next_change().await;
     assert_eq!((refused.to, refused.attempt), (Reconnecting, 3));
-    assert_eq!(refused.reason, StatusReason::Failed(ConnectionErrorKind::Refused));
+    assert_eq!(refused.reason, StatusReason::Failed(Kind::Refused));
     assert_ne!(fixture.view.status.borrow().state, Connected);
 
     let server = server.listen_again();
@@ -50,7 +48,7 @@ async fn restarted_server_is_reconnected_on_its_port() {
     assert_eq!(connected.from, Reconnecting);
     assert!(connected.attempt >= 3, "{connected:?}");
     let status = fixture.wait_for_state(Connected).await;
-    assert_eq!(status.last_error.unwrap().kind, ConnectionErrorKind::Refused, "the last error is kept");
+    assert_eq!(status.last_error.unwrap().kind, Kind::Refused, "the last error is kept");
     assert_eq!(fixture.view.status.borrow().state, Connected);
 }
 
@@ -70,7 +68,7 @@ async fn refusing_server_ends_in_failed_until_connect_is_asked() {
     let expected = [&[(Connecting, 1)][..], &waited_and_dialled(2), &waited_and_dialled(3)].concat();
     assert_eq!(attempts, expected);
     assert_eq!((failed.attempt, failed.max, failed.reason), (3, 3, StatusReason::RetriesExhausted));
-    assert_eq!(failed.error.unwrap().kind, ConnectionErrorKind::Refused);
+    assert_eq!(failed.error.unwrap().kind, Kind::Refused);
     let status = fixture.wait_for_state(Failed).await;
     assert_eq!(status.next_attempt_at, None);
 
@@ -101,10 +99,7 @@ async fn final_close_code_ends_in_failed() {
     let mut fixture = ConnectionFixture::start(server.target(), immediate_retry_policy(5)).await;
     server.respond("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").await;
     let (failed, _) = fixture.wait_for_change(Failed).await;
-    assert_eq!(
-        (failed.attempt, failed.reason),
-        (1, StatusReason::Failed(ConnectionErrorKind::Unauthenticated))
-    );
+    assert_eq!((failed.attempt, failed.reason), (1, StatusReason::Failed(Kind::Unauthenticated)));
     assert_eq!(failed.error.unwrap().status, Some(401));
 
     fixture.send(ConnectionMessage::Connect).await;
@@ -123,7 +118,7 @@ async fn silent_handshake_fails_the_attempt_and_closes_the_socket() {
     let mut stream = server.accept_raw().await;
     let (failed, _) = fixture.wait_for_change(Failed).await;
     assert_eq!((failed.attempt, failed.reason), (1, StatusReason::RetriesExhausted));
-    assert_eq!(failed.error.unwrap().kind, ConnectionErrorKind::ConnectTimedOut);
+    assert_eq!(failed.error.unwrap().kind, Kind::ConnectTimedOut);
     wait_for_end(&mut stream).await;
 }
 

@@ -17,8 +17,7 @@ async fn connect_during_a_backoff_dials_now() {
 
 #[tokio::test]
 async fn disconnect_closes_gracefully_for_good() {
-    let server = WsServer::listening().await;
-    let (mut fixture, peer) = ConnectionFixture::connected(&server, immediate_retry_policy(5)).await;
+    let (server, mut fixture, peer) = ConnectionFixture::connected(immediate_retry_policy(5)).await;
     fixture.send(ConnectionMessage::Disconnect).await;
     assert_eq!(peer.read_to_end().await, [normal_close()]);
     let change = fixture.next_change().await;
@@ -48,9 +47,8 @@ async fn disconnect_during_a_handshake_closes_the_connection() {
 
 #[tokio::test]
 async fn unanswered_close_is_dropped_after_close_timeout() {
-    let server = WsServer::listening().await;
     let policy = ConnectionPolicy { close_timeout: Duration::from_millis(50), ..immediate_retry_policy(5) };
-    let (fixture, mut peer) = ConnectionFixture::connected(&server, policy).await;
+    let (server, fixture, mut peer) = ConnectionFixture::connected(policy).await;
     fixture.send(ConnectionMessage::Disconnect).await;
     wait_for_end(peer.raw()).await;
     fixture.assert_stays_disconnected(Some(&server)).await;

@@ -20,9 +20,8 @@ async fn view_is_disconnected_while_the_actor_is_down() {
 
 #[tokio::test]
 async fn crash_drops_the_socket_and_next_incarnation_resumes() {
-    let server = WsServer::listening().await;
     let policy = ConnectionPolicy { message_max_bytes: LARGE_BYTES, ..slow_retry_policy() };
-    let (mut fixture, mut peer) = ConnectionFixture::connected(&server, policy).await;
+    let (server, mut fixture, mut peer) = ConnectionFixture::connected(policy).await;
     peer.send_event(41).await;
     peer.send_event(42).await;
     assert_eq!(fixture.next_text().await, event(41));
@@ -67,8 +66,7 @@ async fn a_crash_during_a_handshake_hangs_up_before_the_next_one() {
 
 #[tokio::test]
 async fn a_crash_does_not_undo_a_disconnect() {
-    let server = WsServer::listening().await;
-    let (mut fixture, peer) = ConnectionFixture::connected(&server, immediate_retry_policy(5)).await;
+    let (server, mut fixture, peer) = ConnectionFixture::connected(immediate_retry_policy(5)).await;
     fixture.send(ConnectionMessage::Disconnect).await;
     peer.read_to_end().await;
     fixture.wait_for_change(Disconnected).await;
@@ -81,8 +79,7 @@ async fn a_crash_does_not_undo_a_disconnect() {
 
 #[tokio::test]
 async fn status_is_disconnected_after_the_actor_gave_up() {
-    let server = WsServer::listening().await;
-    let (mut fixture, _peer) = ConnectionFixture::connected(&server, slow_retry_policy()).await;
+    let (_server, mut fixture, _peer) = ConnectionFixture::connected(slow_retry_policy()).await;
     // One crash more than the budget of five restarts allows.
     for _ in 0..6 {
         fixture.crash();
@@ -96,8 +93,7 @@ async fn status_is_disconnected_after_the_actor_gave_up() {
 
 #[tokio::test]
 async fn a_restart_in_order_closes_in_order_and_connects_again() {
-    let server = WsServer::listening().await;
-    let (mut fixture, peer) = ConnectionFixture::connected(&server, slow_retry_policy()).await;
+    let (server, mut fixture, peer) = ConnectionFixture::connected(slow_retry_policy()).await;
     fixture.runtime.root().restart("connection").await.unwrap();
     assert_eq!(peer.read_to_end().await, [normal_close()]);
     let _peer = server.accept().await;
@@ -110,9 +106,8 @@ async fn a_restart_in_order_closes_in_order_and_connects_again() {
 
 #[tokio::test]
 async fn next_incarnation_records_messages_unsent_by_a_crash() {
-    let server = WsServer::listening().await;
     let policy = ConnectionPolicy { message_max_bytes: LARGE_BYTES, ..slow_retry_policy() };
-    let (mut fixture, mut peer) = ConnectionFixture::connected(&server, policy).await;
+    let (_server, mut fixture, mut peer) = ConnectionFixture::connected(policy).await;
     let broken = fixture.send_text("x".repeat(LARGE_BYTES), NEVER).await;
     let waiting = fixture.send_text("waiting", NEVER).await;
     drop(fixture.send_text("no one waits", NEVER).await);

@@ -3,13 +3,16 @@
 
 use std::collections::BTreeSet;
 
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::*;
-use crate::error::Error;
-use crate::error::reference::{CauseGroup, assert_all_seen, assert_row, status_row_text};
-use crate::network::{Route, proxy::Proxy};
+use crate::{
+    error::{
+        Error,
+        reference::{CauseGroup, assert_all_seen, assert_row, status_row_text},
+    },
+    network::{Route, proxy::Proxy},
+};
 
 const SHORT: Duration = Duration::from_millis(50);
 
@@ -177,77 +180,47 @@ fn server_actions() -> Vec<(&'static str, ServerAction)> {
 async fn connection_failure_gives_the_documented_error() {
     let server = WsServer::listening().await;
     let mut seen = BTreeSet::new();
-    let small = || ConnectionPolicy { message_max_bytes: 200, ..slow_retry_policy() };
-    for (what, deed) in server_actions() {
-        let error = error_after(&server, server.target(), small(), deed).await;
+    let mut check = |what: &'static str, error: Error| {
         assert_row(CauseGroup::Connection, what, &error);
         seen.insert(what);
+    };
+    let small = || ConnectionPolicy { message_max_bytes: 200, ..slow_retry_policy() };
+    for (what, deed) in server_actions() {
+        check(what, error_after(&server, server.target(), small(), deed).await);
     }
 
     let hurried = ConnectionPolicy { connect_timeout: SHORT, ..slow_retry_policy() };
     let late = "the handshake did not end within connect_timeout";
-    assert_row(
-        CauseGroup::Connection,
-        late,
-        &error_after(&server, server.target(), hurried, ServerAction::Hold).await,
-    );
+    check(late, error_after(&server, server.target(), hurried, ServerAction::Hold).await);
     let tls = "TLS failed: a certificate that is not trusted, or no TLS there";
     let secure = SocketTarget::new(&server.url().replace("http:", "https:"), "/ws").unwrap();
     let plain = ServerAction::WriteUnasked("HTTP/1.1 400 Bad Request\r\n\r\n");
-    assert_row(CauseGroup::Connection, tls, &error_after(&server, secure, slow_retry_policy(), plain).await);
+    check(tls, error_after(&server, secure, slow_retry_policy(), plain).await);
 
-    let refused = "no server listens at the address";
     let down = WsServer::refusing();
-    assert_row(
-        CauseGroup::Connection,
-        refused,
-        &ConnectionFixture::start(down.target(), slow_retry_policy()).await.next_error().await,
-    );
-    let unresolved = "the host's name has no address";
-    assert_row(
-        CauseGroup::Connection,
-        unresolved,
-        &ConnectionFixture::start(unresolvable_target(), slow_retry_policy()).await.next_error().await,
-    );
-    // A link-local address without a scope: the system refuses it before anything is sent.
-    let unreachable = "no route, or another failure below TCP";
-    let linkless = SocketTarget::new("http://[fe80::1]:9", "/ws").unwrap();
-    assert_row(
-        CauseGroup::Connection,
-        unreachable,
-        &ConnectionFixture::start(linkless, slow_retry_policy()).await.next_error().await,
-    );
-
     let no_proxy = "the proxy cannot be reached, or the server at its address is no proxy";
-    assert_row(
-        CauseGroup::Connection,
-        no_proxy,
-        &ConnectionFixture::start(target_behind_proxy(&down), slow_retry_policy()).await.next_error().await,
-    );
-    let no_login = "the proxy wants a login, or rejects the given one";
-    let denied = answer("HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0");
-    assert_row(
-        CauseGroup::Connection,
-        no_login,
-        &error_after(&server, target_behind_proxy(&server), slow_retry_policy(), denied).await,
-    );
-    let no_way = "the proxy does not connect to the backend: it may not, or it cannot";
-    for status in [403, 502, 503] {
-        let refusal = answer(&format!("HTTP/1.1 {status} No\r\ncontent-length: 0"));
-        assert_row(
-            CauseGroup::Connection,
-            no_way,
-            &error_after(&server, target_behind_proxy(&server), slow_retry_policy(), refusal).await,
-        );
+    // A link-local address without a scope: the system refuses it before anything is sent.
+    let linkless = SocketTarget::new("http://[fe80::1]:9", "/ws").unwrap();
+    for (what, target) in [
+        ("no server listens at the address", down.target()),
+        ("the host's name has no address", unresolvable_target()),
+        ("no route, or another failure below TCP", linkless),
+        (no_proxy, target_behind_proxy(&down)),
+    ] {
+        check(what, ConnectionFixture::start(target, slow_retry_policy()).await.next_error().await);
     }
-    seen.extend([no_proxy, no_login, no_way]);
 
-    let silent = "a ping was not answered within ping_timeout";
-    let (mut fixture, _peer) = ConnectionFixture::connected(&server, slow_retry_policy()).await;
+    let no_login = "the proxy wants a login, or rejects the given one";
+    let no_way = "the proxy does not connect to the backend: it may not, or it cannot";
+    for (what, status) in [(no_login, 407), (no_way, 403), (no_way, 502), (no_way, 503)] {
+        let refusal = answer(&format!("HTTP/1.1 {status} No\r\ncontent-length: 0"));
+        check(what, error_after(&server, target_behind_proxy(&server), slow_retry_policy(), refusal).await);
+    }
+
+    let (mut fixture, _peer) = ConnectionFixture::connected_to(&server, slow_retry_policy()).await;
     tokio::time::pause();
-    assert_row(CauseGroup::Connection, silent, &fixture.next_error().await);
+    check("a ping was not answered within ping_timeout", fixture.next_error().await);
 
-    seen.extend([late, tls, refused, unresolved, unreachable, silent]);
     // No valid target leads there, so this tests the socket's own check.
     seen.insert("the address cannot be asked for a WebSocket");
     assert_all_seen(CauseGroup::Connection, &seen);
@@ -287,11 +260,8 @@ async fn close_code_gives_the_documented_error() {
         }
         seen.insert(what);
     }
-    assert_row(
-        CauseGroup::Close,
-        "no code",
-        &error_after(&server, server.target(), slow_retry_policy(), write([0x88, 0])).await,
-    );
+    let error = error_after(&server, server.target(), slow_retry_policy(), write([0x88, 0])).await;
+    assert_row(CauseGroup::Close, "no code", &error);
     seen.insert("no code");
     assert_all_seen(CauseGroup::Close, &seen);
 }
@@ -300,8 +270,8 @@ async fn close_code_gives_the_documented_error() {
 async fn a_close_code_that_must_not_be_sent_breaks_the_protocol() {
     let server = WsServer::listening().await;
     for code in [0, 999, 1004, 1005, 1006, 1014, 1015, 1016, 2999, 5000, 65535] {
-        let error =
-            error_after(&server, server.target(), slow_retry_policy(), write(close_frame(code, "x"))).await;
+        let frame = write(close_frame(code, "x"));
+        let error = error_after(&server, server.target(), slow_retry_policy(), frame).await;
         assert_row(CauseGroup::Connection, "the peer broke the WebSocket protocol", &error);
     }
 }
@@ -313,9 +283,8 @@ async fn send_outcome_gives_the_documented_error() {
         assert_row(CauseGroup::Send, what, &answer.unwrap().into_result().unwrap_err());
         seen.insert(what);
     };
-    let server = WsServer::listening().await;
     let policy = ConnectionPolicy { message_max_bytes: LARGE_BYTES, ..slow_retry_policy() };
-    let (fixture, mut peer) = ConnectionFixture::connected(&server, policy).await;
+    let (_server, fixture, mut peer) = ConnectionFixture::connected(policy).await;
     let large = "x".repeat(LARGE_BYTES + 1);
     check("`too_large`: it is larger than a message may be", fixture.send_text(large, NEVER).await.await);
     // No socket buffer takes this much, so the write is still in progress when its first byte arrives.

@@ -2,14 +2,15 @@
 
 use std::pin::Pin;
 
-use mainstay_runtime::clock::Clock;
-use mainstay_runtime::journal::{Delivery, Journal, JournalOptions, JournalSubscription, Record};
-use mainstay_runtime::policy::ChildPolicy;
-use mainstay_runtime::{Address, CallError, Child, Runtime, SupervisorSpec};
+use mainstay_runtime::{
+    Address, CallError, Child, Runtime, SupervisorSpec,
+    clock::Clock,
+    journal::{Journal, JournalOptions, JournalSubscription, Record},
+    policy::ChildPolicy,
+};
 
 use super::*;
-use crate::connection::broadcast::FrameSubscription;
-use crate::suspend::WallClock;
+use crate::{connection::broadcast::FrameSubscription, suspend::WallClock};
 
 pub(super) type PendingOutcome = Pin<Box<dyn Future<Output = Result<SendOutcome, CallError>>>>;
 
@@ -59,8 +60,15 @@ impl ConnectionFixture {
         Self { runtime, connection, view, frames, clock, journal: records, unsent_journal: sums }
     }
 
+    /// Starts a server and a connection to it; returns them with the server's end.
+    pub(super) async fn connected(policy: ConnectionPolicy) -> (WsServer, Self, WsPeer) {
+        let server = WsServer::listening().await;
+        let (fixture, peer) = Self::connected_to(&server, policy).await;
+        (server, fixture, peer)
+    }
+
     /// Starts a connection and returns it with the server's end.
-    pub(super) async fn connected(server: &WsServer, policy: ConnectionPolicy) -> (Self, WsPeer) {
+    pub(super) async fn connected_to(server: &WsServer, policy: ConnectionPolicy) -> (Self, WsPeer) {
         let mut fixture = Self::start(server.target(), policy).await;
         let peer = server.accept().await;
         fixture.wait_for_change(Connected).await;
@@ -69,7 +77,7 @@ impl ConnectionFixture {
     }
 
     pub(super) async fn next_record(&mut self, kind: &str) -> Record {
-        next_of_kind(&mut self.journal, kind).await
+        next_record(&mut self.journal, kind).await
     }
 
     /// Returns the next item for subscribers.
@@ -142,16 +150,6 @@ impl ConnectionFixture {
         assert_eq!(self.view.status.borrow().state, Disconnected);
         if let Some(server) = server {
             assert!(poll!(pin!(server.accept_raw())).is_pending(), "it came back");
-        }
-    }
-}
-
-/// Returns the next event of this kind.
-pub(super) async fn next_of_kind(records: &mut JournalSubscription, kind: &str) -> Record {
-    loop {
-        let Delivery::Event(record) = records.next().await else { panic!("events are missing") };
-        if record.kind == kind {
-            return *record;
         }
     }
 }

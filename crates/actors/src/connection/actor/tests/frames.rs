@@ -4,8 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn each_frame_is_handed_on_once() {
-    let server = WsServer::listening().await;
-    let (mut fixture, mut peer) = ConnectionFixture::connected(&server, slow_retry_policy()).await;
+    let (_server, mut fixture, mut peer) = ConnectionFixture::connected(slow_retry_policy()).await;
     let texts = [event(1), event(1), r#"{"type":"note"}"#.into(), r#"{"type":"note"}"#.into(), event(2)];
     for text in &texts {
         peer.send_text(text).await;
@@ -18,8 +17,7 @@ async fn each_frame_is_handed_on_once() {
 
 #[tokio::test]
 async fn reconnect_resumes_first_and_reports_the_gap() {
-    let server = WsServer::listening().await;
-    let (mut fixture, mut peer) = ConnectionFixture::connected(&server, slow_retry_policy()).await;
+    let (server, mut fixture, mut peer) = ConnectionFixture::connected(slow_retry_policy()).await;
     peer.send_event(1).await;
     peer.send_event(2).await;
     assert_eq!(fixture.next_text().await, event(1));
@@ -45,13 +43,12 @@ async fn reconnect_resumes_first_and_reports_the_gap() {
 
 #[tokio::test]
 async fn a_message_above_the_limit_ends_the_socket_and_says_why() {
-    let server = WsServer::listening().await;
     let policy = ConnectionPolicy { message_max_bytes: 64, ..slow_retry_policy() };
-    let (mut fixture, mut peer) = ConnectionFixture::connected(&server, policy).await;
+    let (_server, mut fixture, mut peer) = ConnectionFixture::connected(policy).await;
     peer.send_text(&"x".repeat(65)).await;
     let change = fixture.next_change().await;
     assert_eq!((change.from, change.to), (Connected, Reconnecting));
-    assert_eq!(change.reason, StatusReason::Failed(ConnectionErrorKind::MessageTooLarge));
+    assert_eq!(change.reason, StatusReason::Failed(Kind::MessageTooLarge));
     let details = change.error.unwrap().details;
     assert!(details.contains("65") && details.contains("64"), "size and limit: {details}");
     let Wire::Close(Some(CloseFrame { code: CloseCode::Size, .. })) = peer.read().await.unwrap() else {
@@ -63,8 +60,7 @@ async fn a_message_above_the_limit_ends_the_socket_and_says_why() {
 
 #[tokio::test]
 async fn reconnect_without_numbers_reports_a_gap() {
-    let server = WsServer::listening().await;
-    let (mut fixture, mut peer) = ConnectionFixture::connected(&server, slow_retry_policy()).await;
+    let (server, mut fixture, mut peer) = ConnectionFixture::connected(slow_retry_policy()).await;
     peer.send_text("without a number").await;
     assert_eq!(fixture.next_text().await, "without a number");
     drop(peer);
@@ -80,8 +76,7 @@ async fn reconnect_without_numbers_reports_a_gap() {
 
 #[tokio::test]
 async fn ignored_frames_are_recorded_together() {
-    let server = WsServer::listening().await;
-    let (mut fixture, mut peer) = ConnectionFixture::connected(&server, slow_retry_policy()).await;
+    let (_server, mut fixture, mut peer) = ConnectionFixture::connected(slow_retry_policy()).await;
     peer.send_event(1).await;
     assert_eq!(fixture.next_text().await, event(1));
     for _ in 0..3 {
@@ -104,9 +99,8 @@ async fn ignored_frames_are_recorded_together() {
 
 #[tokio::test]
 async fn slow_listener_blocks_nothing_and_learns_what_it_missed() {
-    let server = WsServer::listening().await;
     let policy = ConnectionPolicy { inbound_max: 2, ..slow_retry_policy() };
-    let (fixture, mut peer) = ConnectionFixture::connected(&server, policy).await;
+    let (_server, fixture, mut peer) = ConnectionFixture::connected(policy).await;
     let mut quick = fixture.view.frames.subscribe();
     let mut slow = fixture.frames;
     for seq in 1..=9 {
@@ -119,8 +113,7 @@ async fn slow_listener_blocks_nothing_and_learns_what_it_missed() {
 
 #[tokio::test]
 async fn resume_request_precedes_every_other_frame() {
-    let server = WsServer::listening().await;
-    let (mut fixture, mut peer) = ConnectionFixture::connected(&server, immediate_retry_policy(9)).await;
+    let (server, mut fixture, mut peer) = ConnectionFixture::connected(immediate_retry_policy(9)).await;
     peer.send_event(1).await;
     assert_eq!(fixture.next_text().await, event(1));
     drop(peer);

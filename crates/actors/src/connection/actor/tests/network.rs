@@ -1,24 +1,23 @@
 //! Simulates a network that the test controls completely. The system is not involved, so the clock may be paused from
 //! the start.
 
-use parking_lot::Mutex;
-use std::future::pending;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{future::pending, sync::Arc, time::Duration};
 
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
-use tokio::io::{
-    AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, copy_bidirectional, duplex, split,
+use futures_util::{FutureExt, future::BoxFuture};
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, copy_bidirectional, duplex, split},
+    sync::mpsc,
+    task::JoinSet,
+    time::sleep,
 };
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio::time::sleep;
 
 use super::server::WsPeer;
-use crate::connection::error::{ConnectionError, ConnectionErrorKind};
-use crate::connection::socket::{BoxedStream, StreamConnector};
-use crate::connection::target::SocketTarget;
+use crate::connection::{
+    error::{ConnectionError, ConnectionErrorKind as Kind},
+    socket::{BoxedStream, StreamConnector},
+    target::SocketTarget,
+};
 
 /// The bytes in flight on one line at a time.
 pub(super) const CHUNK_BYTES: usize = 16 << 10;
@@ -118,7 +117,7 @@ impl StreamConnector for Network {
         async move {
             match weather {
                 NetworkState::Up => Ok(Box::new(self.connect()) as BoxedStream),
-                NetworkState::Refusing => Err(ConnectionError::new(ConnectionErrorKind::Refused, "")),
+                NetworkState::Refusing => Err(ConnectionError::new(Kind::Refused, "")),
                 NetworkState::Blackholing => pending().await,
             }
         }

@@ -48,9 +48,8 @@ async fn message_without_room_is_rejected_at_once() {
 
 #[tokio::test]
 async fn oversized_message_is_rejected_and_the_socket_stays() {
-    let server = WsServer::listening().await;
     let policy = ConnectionPolicy { message_max_bytes: 64, ..slow_retry_policy() };
-    let (fixture, mut peer) = ConnectionFixture::connected(&server, policy).await;
+    let (_server, fixture, mut peer) = ConnectionFixture::connected(policy).await;
     assert_eq!(fixture.send_text("x".repeat(65), NEVER).await.await, Ok(SendOutcome::TooLarge));
     assert_eq!(fixture.send_text("x".repeat(64), NEVER).await.await, Ok(SendOutcome::Sent));
     assert_eq!(peer.next_text().await, "x".repeat(64));
@@ -59,9 +58,8 @@ async fn oversized_message_is_rejected_and_the_socket_stays() {
 
 #[tokio::test]
 async fn message_interrupted_by_a_broken_socket_is_not_resent() {
-    let server = WsServer::listening().await;
     let policy = ConnectionPolicy { message_max_bytes: LARGE_BYTES, ..slow_retry_policy() };
-    let (mut fixture, mut peer) = ConnectionFixture::connected(&server, policy).await;
+    let (server, mut fixture, mut peer) = ConnectionFixture::connected(policy).await;
     // No socket buffer takes this much, so the write is still in progress when its first byte arrives.
     let broken = fixture.send_text("x".repeat(LARGE_BYTES), NEVER).await;
     let behind = fixture.send_text("behind", NEVER).await;
@@ -77,7 +75,7 @@ async fn message_interrupted_by_a_broken_socket_is_not_resent() {
 
 impl ConnectionFixture {
     async fn next_unsent(&mut self) -> ConnectionUnsent {
-        fixture::next_of_kind(&mut self.unsent_journal, ConnectionUnsent::KIND).await.decode().unwrap()
+        next_event(&mut self.unsent_journal).await
     }
 }
 
@@ -124,9 +122,8 @@ async fn oversized_message_is_recorded_with_size_and_limit() {
 
 #[tokio::test]
 async fn pending_messages_outlive_a_final_close() {
-    let server = WsServer::listening().await;
     let policy = ConnectionPolicy { message_max_bytes: LARGE_BYTES, ..slow_retry_policy() };
-    let (mut fixture, mut peer) = ConnectionFixture::connected(&server, policy).await;
+    let (server, mut fixture, mut peer) = ConnectionFixture::connected(policy).await;
     // No socket buffer takes this much, so the messages behind it wait.
     let broken = fixture.send_text("x".repeat(LARGE_BYTES), NEVER).await;
     let kept = fixture.send_text("kept", NEVER).await;
@@ -135,7 +132,7 @@ async fn pending_messages_outlive_a_final_close() {
     let code = CloseCode::Library(4401);
     peer.send(Wire::Close(Some(CloseFrame { code, reason: "the token has expired".into() }))).await;
     let (failed, _) = fixture.wait_for_change(Failed).await;
-    assert_eq!(failed.reason, StatusReason::Failed(ConnectionErrorKind::Unauthenticated));
+    assert_eq!(failed.reason, StatusReason::Failed(Kind::Unauthenticated));
     assert_eq!(broken.await, Ok(SendOutcome::Unknown));
     assert_eq!(short.await, Ok(SendOutcome::Expired));
 

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::network::NetworkListener;
-use super::*;
+use super::{network::NetworkListener, *};
 use crate::connection::policy::AfterFailed;
 
 /// The round trip that an upgrade takes. TCP takes another one before it, and TLS another.

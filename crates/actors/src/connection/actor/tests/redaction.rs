@@ -105,8 +105,7 @@ proptest! {
         ]),
     ) {
         let secrets = [token, header, key];
-        let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let lines = executor.block_on(async {
+        let lines = block_on(async {
             let server = WsServer::listening().await;
             let target = SocketTarget::new(&server.url(), &format!("/ws?key={}", secrets[2])).unwrap();
             let target = target.with_bearer(&secrets[0]).unwrap().with_header("x-own", &secrets[1]).unwrap();

@@ -16,7 +16,7 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::connection::target::SocketTarget;
+use crate::{connection::target::SocketTarget, tests::read_head};
 
 /// A server that listens or refuses, always on the same port.
 pub(super) struct WsServer {
@@ -103,15 +103,6 @@ fn bound_socket(address: SocketAddr) -> TcpSocket {
     socket.set_reuseaddr(true).unwrap();
     socket.bind(address).unwrap();
     socket
-}
-
-/// Reads a request's head.
-pub(super) async fn read_head(stream: &mut TcpStream) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.unwrap());
-    }
-    String::from_utf8(head).unwrap()
 }
 
 /// Waits until the other end is closed, in order or with a reset.

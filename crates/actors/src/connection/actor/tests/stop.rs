@@ -4,8 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn stop_closes_the_socket_gracefully() {
-    let server = WsServer::listening().await;
-    let (mut fixture, peer) = ConnectionFixture::connected(&server, immediate_retry_policy(5)).await;
+    let (_server, mut fixture, peer) = ConnectionFixture::connected(immediate_retry_policy(5)).await;
     fixture.runtime.shutdown().await;
     assert_eq!(peer.read_to_end().await, [normal_close()]);
     let change = fixture.next_change().await;

@@ -5,36 +5,27 @@ use super::*;
 #[test]
 fn failed_first_attempt_backs_off_until_retries_are_exhausted() {
     let mut fixture = TestMachine::new(policy());
-    assert_eq!(fixture.apply(MachineEvent::Connect), [dial(1)]);
-    assert_eq!((fixture.state(), fixture.attempt()), (ConnectionState::Connecting, 1));
+    assert_eq!(fixture.apply(Connect), [dial(1)]);
+    assert_eq!((fixture.state(), fixture.attempt()), (Connecting, 1));
     for (generation, wait) in [(1, 1), (2, 2), (3, 4), (4, 8)] {
         assert_eq!(fixture.apply(refused(generation)), [drop_socket(generation)]);
-        assert_eq!(
-            (fixture.state(), fixture.attempt()),
-            (ConnectionState::Reconnecting, generation as u32 + 1)
-        );
-        assert_eq!(fixture.time_to_next_attempt(), secs(wait));
+        assert_eq!((fixture.state(), fixture.attempt()), (Reconnecting, generation as u32 + 1));
+        assert_eq!(fixture.time_to_next_attempt(), s(wait));
         assert_eq!(fixture.tick_when_due(), [dial(generation + 1)]);
-        assert_eq!(fixture.state(), ConnectionState::Reconnecting);
+        assert_eq!(fixture.state(), Reconnecting);
     }
     let last = fixture.transition_on(refused(5));
-    assert_eq!(
-        (last.to, last.attempt, last.reason),
-        (ConnectionState::Failed, 5, StatusReason::RetriesExhausted)
-    );
-    assert_eq!(last.error, Some(error(ConnectionErrorKind::Refused)));
+    assert_eq!((last.to, last.attempt, last.reason), (Failed, 5, StatusReason::RetriesExhausted));
+    assert_eq!(last.error, Some(error(Kind::Refused)));
     assert_eq!(fixture.machine.next_wake(), None);
 }
 
 #[test]
 fn a_lost_connection_is_dialled_again_after_the_first_delay() {
     let mut fixture = TestMachine::connected(policy());
-    fixture.advance(secs(60)).apply(received(1));
+    fixture.advance(s(60)).apply(received(1));
     assert_eq!(fixture.apply(lost(1)), [drop_socket(1)]);
-    assert_eq!(
-        (fixture.state(), fixture.attempt(), fixture.time_to_next_attempt()),
-        (ConnectionState::Reconnecting, 1, secs(1))
-    );
+    assert_eq!(fixture.wait(), (Reconnecting, 1, s(1)));
     assert_eq!(fixture.tick_when_due(), [dial(2)]);
     let flushed = [MachineAction::Resume { generation: 2 }, MachineAction::FlushOutbound { generation: 2 }];
     assert_eq!(fixture.apply(opened(2)), flushed);
@@ -44,57 +35,35 @@ fn a_lost_connection_is_dialled_again_after_the_first_delay() {
 #[test]
 fn after_a_loss_the_waits_grow_from_the_first_delay_on() {
     let mut fixture = TestMachine::connected(policy());
-    fixture.advance(secs(60)).apply(received(1));
+    fixture.advance(s(60)).apply(received(1));
     fixture.apply(lost(1));
     for (generation, wait) in [(2, 1), (3, 2), (4, 4), (5, 8), (6, 16)] {
-        assert_eq!(fixture.time_to_next_attempt(), secs(wait));
+        assert_eq!(fixture.time_to_next_attempt(), s(wait));
         fixture.tick_when_due();
         fixture.apply(refused(generation));
     }
-    assert_eq!(fixture.state(), ConnectionState::Failed);
-}
-
-#[test]
-fn without_retries_the_first_failure_is_final() {
-    let mut fixture = TestMachine::connected(ConnectionPolicy { max_retries: 0, ..policy() });
-    fixture.advance(secs(60)).apply(received(1));
-    fixture.apply(lost(1));
-    assert_eq!(fixture.state(), ConnectionState::Failed);
+    assert_eq!(fixture.state(), Failed);
 }
 
 #[test]
 fn failed_connection_is_probed_every_interval_until_it_opens() {
     let (mut fixture, last) = TestMachine::failed(probing_policy());
     for probe in [last + 1, last + 2] {
-        assert_eq!((fixture.state(), fixture.time_to_next_attempt()), (ConnectionState::Failed, secs(60)));
+        assert_eq!((fixture.state(), fixture.time_to_next_attempt()), (Failed, s(60)));
         assert_eq!(fixture.tick_when_due(), [dial(probe)]);
-        assert_eq!(fixture.state(), ConnectionState::Failed);
+        assert_eq!(fixture.state(), Failed);
         fixture.apply(refused(probe));
     }
     fixture.tick_when_due();
     fixture.apply(opened(last + 3));
-    assert_eq!(fixture.state(), ConnectionState::Connected);
+    assert_eq!(fixture.state(), Connected);
     fixture.apply(lost(last + 3));
-    assert_eq!(fixture.state(), ConnectionState::Failed, "it opened, but did not prove stable");
-}
-
-#[test]
-fn failed_probe_is_followed_by_a_probe() {
-    let mut fixture = TestMachine::new(probing_policy());
-    fixture.apply(MachineEvent::Connect);
-    fixture.apply(MachineEvent::DialFailed { generation: 1, error: ConnectionError::from_status(401, None) });
-    fixture.tick_when_due();
-    let change = fixture.transition_on(refused(2));
-    assert_eq!(
-        (change.to, change.reason),
-        (ConnectionState::Failed, StatusReason::Failed(ConnectionErrorKind::Refused))
-    );
-    assert_eq!(fixture.time_to_next_attempt(), secs(60));
+    assert_eq!(fixture.state(), Failed, "it opened, but did not prove stable");
 }
 
 #[test]
 fn hundredth_delay_is_jittered_and_within_the_cap() {
-    let delay = Delay::Exponential { min: secs(1), max: secs(30), factor: 2.0, jitter: true };
+    let delay = Delay::Exponential { min: s(1), max: s(30), factor: 2.0, jitter: true };
     let mut fixture = TestMachine::waiting(ConnectionPolicy { max_retries: 1000, delay, ..policy() });
     for generation in 2..=101 {
         fixture.tick_when_due();
@@ -104,7 +73,7 @@ fn hundredth_delay_is_jittered_and_within_the_cap() {
         unlucky.apply(refused(generation));
         assert!(
             fixture.time_to_next_attempt() < unlucky.time_to_next_attempt()
-                && unlucky.time_to_next_attempt() <= secs(30),
+                && unlucky.time_to_next_attempt() <= s(30),
             "attempt {generation}"
         );
     }
@@ -112,17 +81,16 @@ fn hundredth_delay_is_jittered_and_within_the_cap() {
 
 #[test]
 fn backoff_continues_when_server_accepts_and_drops() {
-    let mut fixture = TestMachine::new(policy());
-    fixture.apply(MachineEvent::Connect);
+    let mut fixture = TestMachine::connecting(policy());
     for (generation, wait) in [(1, 1), (2, 2), (3, 4), (4, 8)] {
         fixture.apply(opened(generation));
-        fixture.advance(secs(9)).apply(lost(generation));
-        assert_eq!((fixture.attempt(), fixture.time_to_next_attempt()), (generation as u32 + 1, secs(wait)));
+        fixture.advance(s(9)).apply(lost(generation));
+        assert_eq!((fixture.attempt(), fixture.time_to_next_attempt()), (generation as u32 + 1, s(wait)));
         fixture.tick_when_due();
     }
     fixture.apply(opened(5));
     fixture.apply(lost(5));
-    assert_eq!(fixture.state(), ConnectionState::Failed);
+    assert_eq!(fixture.state(), Failed);
 }
 
 #[test]
@@ -130,8 +98,8 @@ fn a_connection_that_lasted_for_stable_after_resets_the_backoff() {
     let mut fixture = TestMachine::waiting(policy());
     fixture.tick_when_due();
     fixture.apply(opened(2));
-    fixture.advance(secs(10)).apply(lost(2));
-    assert_eq!((fixture.attempt(), fixture.time_to_next_attempt()), (1, secs(1)));
+    fixture.advance(s(10)).apply(lost(2));
+    assert_eq!((fixture.attempt(), fixture.time_to_next_attempt()), (1, s(1)));
 }
 
 #[test]
@@ -139,7 +107,7 @@ fn backoff_continues_when_server_accepts_and_stays_silent() {
     let mut fixture = TestMachine::connected(policy());
     fixture.tick_when_due();
     fixture.tick_when_due();
-    assert_eq!((fixture.state(), fixture.attempt()), (ConnectionState::Reconnecting, 2));
+    assert_eq!((fixture.state(), fixture.attempt()), (Reconnecting, 2));
 }
 
 #[test]
@@ -147,27 +115,17 @@ fn backoff_continues_after_a_system_timeout() {
     let mut fixture = TestMachine::waiting(policy());
     fixture.tick_when_due();
     fixture.apply(opened(2));
-    fixture
-        .advance(secs(14))
-        .apply(MachineEvent::Closed { generation: 2, error: error(ConnectionErrorKind::Unanswered) });
+    fixture.advance(s(14)).apply(closed(2, error(Kind::Unanswered)));
     assert_eq!(fixture.attempt(), 3);
 }
 
 #[test]
 fn silent_handshake_times_out_and_counts_as_an_attempt() {
-    let mut fixture = TestMachine::new(policy());
-    fixture.apply(MachineEvent::Connect);
+    let mut fixture = TestMachine::connecting(policy());
     fixture.advance(Duration::from_millis(9_999));
-    assert_eq!(fixture.apply(MachineEvent::Tick), []);
+    assert_eq!(fixture.apply(Tick), []);
     fixture.advance(Duration::from_millis(1));
-    let change = fixture.transition_on(MachineEvent::Tick);
-    assert_eq!((change.to, change.attempt), (ConnectionState::Reconnecting, 2));
-    assert_eq!(change.reason, StatusReason::Failed(ConnectionErrorKind::ConnectTimedOut));
-}
-
-#[test]
-fn a_timed_out_dial_is_dropped() {
-    let mut fixture = TestMachine::new(policy());
-    fixture.apply(MachineEvent::Connect);
-    assert_eq!(fixture.tick_when_due(), [drop_socket(1)]);
+    let change = fixture.transition_on(Tick);
+    assert_eq!((change.to, change.attempt), (Reconnecting, 2));
+    assert_eq!(change.reason, StatusReason::Failed(Kind::ConnectTimedOut));
 }

@@ -5,16 +5,14 @@ use super::*;
 #[test]
 fn error_and_close_of_one_socket_cause_one_attempt() {
     let mut fixture = TestMachine::connected(policy());
-    assert_eq!(
-        fixture.apply(MachineEvent::SendFailed { generation: 1, error: error(ConnectionErrorKind::Lost) }),
-        [drop_socket(1)]
-    );
+    let expected = [drop_socket(1)];
+    assert_eq!(fixture.apply(MachineEvent::SendFailed { generation: 1, error: error(Kind::Lost) }), expected);
     let planned = fixture.machine.status();
     assert_eq!(fixture.apply_all(lost(1)), []);
     assert_eq!(fixture.apply_all(lost(1)), []);
     assert_eq!(fixture.machine.status(), planned);
     assert_eq!(fixture.tick_when_due(), [dial(2)]);
-    assert_eq!(fixture.apply(MachineEvent::Tick), []);
+    assert_eq!(fixture.apply(Tick), []);
 }
 
 #[test]
@@ -24,20 +22,11 @@ fn a_late_event_from_an_old_socket_changes_nothing() {
     fixture.tick_when_due();
     fixture.apply(opened(2));
     let before = fixture.machine.status();
-    fixture.advance(secs(1));
+    fixture.advance(s(1));
     assert_eq!(fixture.apply_all(lost(1)), []);
     assert_eq!(fixture.apply_all(refused(1)), []);
     assert_eq!(fixture.apply_all(received(1)), []);
     assert_eq!(fixture.machine.status(), before);
-}
-
-#[test]
-fn a_dial_that_opens_after_it_was_given_up_is_dropped() {
-    let mut fixture = TestMachine::new(policy());
-    fixture.apply(MachineEvent::Connect);
-    fixture.tick_when_due();
-    assert_eq!(fixture.apply_all(opened(1)), [drop_socket(1)]);
-    assert_eq!(fixture.state(), ConnectionState::Reconnecting);
 }
 
 #[test]

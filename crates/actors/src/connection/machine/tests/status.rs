@@ -19,51 +19,49 @@ fn status_of_every_state_is_complete() {
             error,
         )
     };
-    use ConnectionState::*;
-    let refusal = Some((ConnectionErrorKind::Refused, 102));
+    let refusal = Some((Kind::Refused, 102));
     assert_eq!(status(&fixture), (Disconnected, 0, 0, None, None));
-    fixture.apply(MachineEvent::Connect);
+    fixture.apply(Connect);
     assert_eq!(status(&fixture), (Connecting, 100, 1, None, None));
-    fixture.advance(secs(2)).apply(refused(1));
+    fixture.advance(s(2)).apply(refused(1));
     assert_eq!(status(&fixture), (Reconnecting, 102, 2, Some(103), refusal));
     fixture.tick_when_due();
     assert_eq!(status(&fixture), (Reconnecting, 102, 2, None, refusal));
     fixture.apply(opened(2));
     assert_eq!(status(&fixture), (Connected, 103, 2, None, refusal));
-    fixture.apply(MachineEvent::Closed { generation: 2, error: ConnectionError::from_close(Some(4401), "") });
-    let expiry = Some((ConnectionErrorKind::Unauthenticated, 103));
+    fixture.apply(closed(2, ConnectionError::from_close(Some(4401), "")));
+    let expiry = Some((Kind::Unauthenticated, 103));
     assert_eq!(status(&fixture), (Failed, 103, 2, None, expiry));
-    fixture.advance(secs(1)).apply(MachineEvent::Disconnect);
+    fixture.advance(s(1)).apply(Disconnect);
     assert_eq!(status(&fixture), (Disconnected, 104, 0, None, expiry));
 }
 
 #[test]
 fn status_after_actor_exit_is_kept_by_the_next_machine() {
     let (fixture, _) = TestMachine::failed(policy());
-    let left = fixture.machine.status().after_actor_exit(secs(500));
-    assert_eq!((left.state, left.since, left.attempt), (ConnectionState::Disconnected, secs(500), 0));
+    let left = fixture.machine.status().after_actor_exit(s(500));
+    assert_eq!((left.state, left.since, left.attempt), (Disconnected, s(500), 0));
     assert_eq!((left.reason, left.next_attempt_at), (StatusReason::ActorEnded, None));
-    assert_eq!(left.last_error.as_ref().map(|error| error.kind), Some(ConnectionErrorKind::Refused));
+    assert_eq!(left.last_error.as_ref().map(|error| error.kind), Some(Kind::Refused));
     assert_eq!(left.last_error_at, Some(fixture.now));
     assert_eq!(Machine::from_previous(policy(), &left).status(), left);
 
     let mut fixture = TestMachine::connected(policy());
-    fixture.apply(MachineEvent::Disconnect);
+    fixture.apply(Disconnect);
     let left = fixture.machine.status();
-    assert_eq!(left.clone().after_actor_exit(secs(500)), left, "there was nothing to lose");
+    assert_eq!(left.clone().after_actor_exit(s(500)), left, "there was nothing to lose");
 }
 
 #[test]
 fn transition_in_the_journal_is_complete() {
-    let mut fixture = TestMachine::new(policy());
-    fixture.apply(MachineEvent::Connect);
+    let mut fixture = TestMachine::connecting(policy());
     let change = serde_json::to_value(fixture.transition_on(refused(1))).unwrap();
     assert_eq!(change["from"], "connecting");
     assert_eq!(change["to"], "reconnecting");
     assert_eq!((&change["attempt"], &change["max"]), (&2.into(), &5.into()));
     assert_eq!(change["reason"], "refused");
     let back: Transition = serde_json::from_value(change).unwrap();
-    assert_eq!(back.reason, StatusReason::Failed(ConnectionErrorKind::Refused));
+    assert_eq!(back.reason, StatusReason::Failed(Kind::Refused));
     assert_eq!(serde_json::to_value(StatusReason::RetriesExhausted).unwrap(), "retries_exhausted");
 }
 
@@ -73,16 +71,13 @@ fn probing_status_shows_attempts_next_probe_and_last_error() {
     let failed_at = fixture.now;
     fixture.tick_when_due();
     let status = fixture.machine.status();
-    assert_eq!((status.state, status.attempt, status.next_attempt_at), (ConnectionState::Failed, 5, None));
+    assert_eq!((status.state, status.attempt, status.next_attempt_at), (Failed, 5, None));
     assert_eq!((status.since, status.last_error_at), (failed_at, Some(failed_at)));
-    fixture.advance(secs(1)).apply(MachineEvent::DialFailed {
-        generation: last + 1,
-        error: error(ConnectionErrorKind::Unreachable),
-    });
+    fixture.advance(s(1)).apply(dial_failed(last + 1, error(Kind::Unreachable)));
     let status = fixture.machine.status();
-    assert_eq!((status.attempt, status.next_attempt_at), (5, Some(fixture.now + secs(60))));
+    assert_eq!((status.attempt, status.next_attempt_at), (5, Some(fixture.now + s(60))));
     assert_eq!((status.since, status.last_error_at), (failed_at, Some(fixture.now)));
-    assert_eq!(status.last_error.unwrap().kind, ConnectionErrorKind::Unreachable);
+    assert_eq!(status.last_error.unwrap().kind, Kind::Unreachable);
 }
 
 #[test]
@@ -92,12 +87,12 @@ fn backend_seems_unreachable_until_it_refuses() {
     fixture.tick_when_due();
     assert!(fixture.machine.status().seems_unreachable(), "a probe in flight is no evidence");
     let error = ConnectionError::from_status(403, None);
-    fixture.apply(MachineEvent::DialFailed { generation: last + 1, error });
+    fixture.apply(dial_failed(last + 1, error));
     assert!(!fixture.machine.status().seems_unreachable());
     fixture.tick_when_due();
     fixture.apply(opened(last + 2));
     assert!(!fixture.machine.status().seems_unreachable());
-    fixture.apply(MachineEvent::Disconnect);
+    fixture.apply(Disconnect);
     assert!(!fixture.machine.status().seems_unreachable());
 }
 
@@ -106,7 +101,7 @@ fn availability_follows_the_state_and_the_last_error() {
     let (mut fixture, last) = TestMachine::failed(probing_policy());
     let first_dial = {
         let mut machine = Machine::new(ConnectionPolicy::default());
-        machine.on_event(secs(1), MachineEvent::Connect, 0.5);
+        machine.on_event(s(1), Connect, 0.5);
         machine.status().availability()
     };
     assert_eq!(first_dial, BackendAvailability::Unknown, "nothing has failed yet");
@@ -114,17 +109,11 @@ fn availability_follows_the_state_and_the_last_error() {
     fixture.tick_when_due();
     fixture.apply(opened(last + 1));
     assert_eq!(fixture.machine.status().availability(), BackendAvailability::Up);
-    fixture.apply(MachineEvent::Closed {
-        generation: last + 1,
-        error: ConnectionError::new(ConnectionErrorKind::Lost, ""),
-    });
+    fixture.apply(closed(last + 1, error(Kind::Lost)));
     assert_eq!(fixture.machine.status().availability(), BackendAvailability::Down);
-    fixture.apply(MachineEvent::Disconnect);
+    fixture.apply(Disconnect);
     assert_eq!(fixture.machine.status().availability(), BackendAvailability::Unknown);
-    fixture.apply(MachineEvent::Connect);
-    assert_eq!(
-        fixture.machine.status().availability(),
-        BackendAvailability::Down,
-        "a dial after an error is no first dial"
-    );
+    fixture.apply(Connect);
+    let expected = BackendAvailability::Down;
+    assert_eq!(fixture.machine.status().availability(), expected, "a dial after an error is no first dial");
 }

@@ -490,10 +490,7 @@ impl Responder {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const fn s(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
+    use crate::tests::s;
 
     fn absent_caller() -> Responder {
         Responder::Response(Reply::channel().0)

@@ -26,3 +26,42 @@ mod shared;
 mod single_outcome;
 mod streams;
 mod transfers;
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{FutureExt, StreamExt, future::join_all};
+use mainstay_runtime::{
+    Address, Child, Reply, Runtime,
+    policy::{Budget, ChildPolicy, Delay},
+};
+
+use self::{
+    fixture::*,
+    scripted_transport::{
+        ScriptedEnd,
+        ScriptedResponse::{self, *},
+        ScriptedTransport,
+    },
+};
+use crate::{
+    error::{Code, Error, Reason},
+    network::BackendAvailability,
+    queue::{
+        Download, Overflow, PriorityQueuePolicy, QueueActor, QueueHandle, QueueMessage, QueuePolicy,
+        QueueView, RetryPolicy, WaitingByPriority,
+        events::{
+            QueueHeld, QueueOverflow, QueueReleased, RequestDone, RequestFailed, RequestJoined, RequestRetry,
+            RequestStarted, RequestTimedOut,
+        },
+    },
+    request::{Priority, Request, RequestBuilder, RequestId, Response, TransferProgress},
+    tests::{block_on, block_on_paused, s, try_read_head, unresolvable_url},
+    transport::{
+        HttpSettings,
+        scripted_server::{
+            ScriptedServer,
+            ServerStep::{self, AwaitClose, Close, Hold, Receive},
+            ok_response,
+        },
+    },
+};

@@ -3,16 +3,20 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     queue::attempt::AttemptOutcome,
-    transport::{FailureKind, SendProgress, TransportError},
+    tests::s,
+    transport::{
+        FailureKind,
+        SendProgress::{self, MaybeSent, NotSent},
+        TransportError,
+    },
 };
+use BackendAvailability::{Down, Unknown, Up};
+use GateChange::{Held, Released};
+use ReachabilityEvidence::{Answered, Unanswered, Unreachable};
 
 const DELAY: Delay = Delay::Exponential { min: s(1), max: s(30), factor: 2.0, jitter: false };
-const REFUSED: ReachabilityEvidence = ReachabilityEvidence::Unreachable(Reason::ConnectionRefused);
-const TIMED_OUT: ReachabilityEvidence = ReachabilityEvidence::Unanswered(Reason::TimedOut);
-
-const fn s(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
+const REFUSED: ReachabilityEvidence = Unreachable(Reason::ConnectionRefused);
+const TIMED_OUT: ReachabilityEvidence = Unanswered(Reason::TimedOut);
 
 fn gate(availability: BackendAvailability) -> Gate {
     Gate::new(DELAY, availability, s(0))
@@ -35,119 +39,81 @@ fn probe(gate: &mut Gate, evidence: ReachabilityEvidence, now: Duration) -> Opti
 
 #[test]
 fn gate_stays_open_while_the_backend_answers() {
-    let mut gate = gate(BackendAvailability::Up);
-    for evidence in [ReachabilityEvidence::Answered, TIMED_OUT, ReachabilityEvidence::None] {
+    let mut gate = gate(Up);
+    for evidence in [Answered, TIMED_OUT, ReachabilityEvidence::None] {
         assert_eq!(probe(&mut gate, evidence, s(1)), None);
     }
     assert!(gate.admits(s(1)));
 }
 
 #[test]
-fn unreachable_backend_closes_the_gate_for_the_first_delay() {
-    let gate = closed_gate(BackendAvailability::Unknown);
-    let outage = Outage { since: s(0), reason: Reason::ConnectionRefused, failures: 1, next_probe_at: s(1) };
-    assert_eq!(gate.outage(), Some(outage));
-    assert!(!gate.admits(Duration::from_millis(999)) && gate.admits(s(1)));
-}
-
-#[test]
 fn failed_probe_doubles_the_wait_up_to_the_cap() {
-    let mut gate = closed_gate(BackendAvailability::Unknown);
+    let mut gate = closed_gate(Unknown);
     let mut now = s(1);
     for wait in [2, 4, 8, 16, 30, 30] {
-        let Some(GateChange::Held(outage)) = probe(&mut gate, REFUSED, now) else { panic!("at {now:?}") };
+        let Some(Held(outage)) = probe(&mut gate, REFUSED, now) else { panic!("at {now:?}") };
         assert_eq!((outage.since, outage.next_probe_at), (s(0), now + s(wait)));
         now = outage.next_probe_at;
     }
 }
 
 #[test]
-fn any_answer_opens_the_gate_and_tells_the_outage() {
-    let mut gate = closed_gate(BackendAvailability::Unknown);
-    let outage = gate.outage().unwrap();
-    let Some(GateChange::Released(recorded)) = probe(&mut gate, ReachabilityEvidence::Answered, s(1)) else {
-        panic!()
-    };
-    assert_eq!((recorded.since, recorded.failures), (outage.since, 1));
-    assert!(gate.admits(s(1)) && gate.outage().is_none());
-}
-
-#[test]
 fn earlier_attempt_neither_extends_nor_is_needed_to_open() {
-    let mut gate = gate(BackendAvailability::Unknown);
+    let mut gate = gate(Unknown);
     (1..=3).for_each(|id| gate.on_start(RequestId(id), s(0), 0.0));
     assert!(gate.on_end(RequestId(1), REFUSED, s(0), 0.0).is_some());
     let outage = gate.outage();
     assert_eq!(gate.on_end(RequestId(2), REFUSED, s(0), 0.0), None);
     assert_eq!(gate.on_end(RequestId(2), TIMED_OUT, s(0), 0.0), None);
     assert_eq!(gate.outage(), outage);
-    assert!(matches!(
-        gate.on_end(RequestId(3), ReachabilityEvidence::Answered, s(0), 0.0),
-        Some(GateChange::Released(_))
-    ));
+    assert!(matches!(gate.on_end(RequestId(3), Answered, s(0), 0.0), Some(Released(_))));
 }
 
 #[test]
 fn lost_connection_lets_one_request_probe_and_holds_the_others() {
-    let mut gate = gate(BackendAvailability::Up);
-    let Some(GateChange::Held(outage)) = gate.on_availability(BackendAvailability::Down, s(5)) else {
-        panic!()
-    };
+    let mut gate = gate(Up);
+    let Some(Held(outage)) = gate.on_availability(Down, s(5)) else { panic!() };
     assert_eq!((outage.reason, outage.failures), (Reason::Disconnected, 0));
     assert!(gate.admits(s(5)));
     gate.on_start(RequestId(1), s(5), 0.0);
     assert!(!gate.admits(s(5)));
-    assert!(matches!(
-        gate.on_end(RequestId(1), ReachabilityEvidence::Answered, s(5), 0.0),
-        Some(GateChange::Released(_))
-    ));
-    assert_eq!(
-        gate.on_availability(BackendAvailability::Down, s(6)),
-        None,
-        "only the connection is down, as before"
-    );
+    assert!(matches!(gate.on_end(RequestId(1), Answered, s(5), 0.0), Some(Released(_))));
+    assert_eq!(gate.on_availability(Down, s(6)), None, "only the connection is down, as before");
     assert!(gate.admits(s(6)));
 }
 
 #[test]
 fn restored_backend_opens_the_gate_and_unknown_does_not() {
-    let mut gate = closed_gate(BackendAvailability::Down);
-    assert_eq!(gate.on_availability(BackendAvailability::Unknown, s(0)), None);
+    let mut gate = closed_gate(Down);
+    assert_eq!(gate.on_availability(Unknown, s(0)), None);
     assert!(!gate.admits(s(0)));
-    assert!(matches!(gate.on_availability(BackendAvailability::Up, s(0)), Some(GateChange::Released(_))));
+    assert!(matches!(gate.on_availability(Up, s(0)), Some(Released(_))));
     assert!(gate.admits(s(0)));
-    assert_eq!(gate.on_availability(BackendAvailability::Unknown, s(0)), None);
+    assert_eq!(gate.on_availability(Unknown, s(0)), None);
     assert!(gate.admits(s(0)));
-}
-
-#[test]
-fn backend_seen_opens_the_gate() {
-    let mut gate = closed_gate(BackendAvailability::Down);
-    assert!(matches!(gate.on_backend_seen(), Some(GateChange::Released(_))));
-    assert_eq!(gate.on_backend_seen(), None);
 }
 
 #[test]
 fn timeout_closes_the_gate_only_if_backend_is_down() {
-    let mut with_availability = gate(BackendAvailability::Up);
+    let mut with_availability = gate(Up);
     assert_eq!(probe(&mut with_availability, TIMED_OUT, s(0)), None);
-    let mut without = gate(BackendAvailability::Down);
-    assert!(matches!(probe(&mut without, TIMED_OUT, s(0)), Some(GateChange::Held(_))));
-    let mut refused_before = closed_gate(BackendAvailability::Unknown);
+    let mut without = gate(Down);
+    assert!(matches!(probe(&mut without, TIMED_OUT, s(0)), Some(Held(_))));
+    let mut refused_before = closed_gate(Unknown);
     let change = probe(&mut refused_before, TIMED_OUT, s(1));
-    assert!(matches!(change, Some(GateChange::Released(_))), "something took the request");
+    assert!(matches!(change, Some(Released(_))), "something took the request");
 }
 
 #[test]
 fn slow_probe_lets_another_go_out() {
-    let mut gate = closed_gate(BackendAvailability::Unknown);
+    let mut gate = closed_gate(Unknown);
     gate.on_start(RequestId(2), s(1), 0.0);
     assert!(!gate.admits(Duration::from_millis(1999)) && gate.admits(s(2)));
 }
 
 #[test]
 fn cancelled_probe_lets_the_next_go_at_once() {
-    let mut gate = closed_gate(BackendAvailability::Unknown);
+    let mut gate = closed_gate(Unknown);
     assert_eq!(probe(&mut gate, ReachabilityEvidence::None, s(1)), None);
     assert!(gate.admits(s(1)));
 }
@@ -160,17 +126,17 @@ fn only_failures_to_connect_count_as_unreachable() {
         ReachabilityEvidence::from_outcome(AttemptOutcome::Failed(&failure))
     };
     for kind in [Refused, HostNotFound, ConnectTimedOut, Connect, ProxyUnreachable, ProxyRefused] {
-        for reach in [SendProgress::NotSent, SendProgress::MaybeSent] {
-            assert_eq!(of(kind, reach), ReachabilityEvidence::Unreachable(kind.reason()));
+        for reach in [NotSent, MaybeSent] {
+            assert_eq!(of(kind, reach), Unreachable(kind.reason()));
         }
     }
     for kind in [Tls, BadRequest, TimedOut, ProxyDenied, ProxyUnauthenticated] {
-        assert_eq!(of(kind, SendProgress::NotSent), ReachabilityEvidence::None, "{kind:?}");
+        assert_eq!(of(kind, NotSent), ReachabilityEvidence::None, "{kind:?}");
     }
     for kind in [Reset, TimedOut] {
-        assert_eq!(of(kind, SendProgress::MaybeSent), ReachabilityEvidence::Unanswered(kind.reason()));
+        assert_eq!(of(kind, MaybeSent), Unanswered(kind.reason()));
     }
-    assert_eq!(of(BodyReset, SendProgress::Answered), ReachabilityEvidence::Answered);
+    assert_eq!(of(BodyReset, SendProgress::Answered), Answered);
     assert_eq!(ReachabilityEvidence::from_outcome(AttemptOutcome::Lost), ReachabilityEvidence::None);
 }
 
@@ -183,17 +149,8 @@ enum GateStep {
 }
 
 fn step() -> impl Strategy<Value = GateStep> {
-    let evidence = prop::sample::select(vec![
-        ReachabilityEvidence::Answered,
-        REFUSED,
-        TIMED_OUT,
-        ReachabilityEvidence::None,
-    ]);
-    let availability = prop::sample::select(vec![
-        BackendAvailability::Up,
-        BackendAvailability::Down,
-        BackendAvailability::Unknown,
-    ]);
+    let evidence = prop::sample::select(vec![Answered, REFUSED, TIMED_OUT, ReachabilityEvidence::None]);
+    let availability = prop::sample::select(vec![Up, Down, Unknown]);
     prop_oneof![
         6 => Just(GateStep::Start),
         6 => (0..5_usize, evidence).prop_map(|(which, evidence)| GateStep::End(which, evidence)),
@@ -209,7 +166,7 @@ proptest! {
     fn probes_keep_their_delay_and_the_next_one_is_bounded(
         steps in prop::collection::vec((step(), 0..5_000_u64, 0.0..1.0_f64), 1..200),
     ) {
-        let mut gate = gate(BackendAvailability::Unknown);
+        let mut gate = gate(Unknown);
         let (mut now, mut next_id, mut running) = (s(0), 0, Vec::new());
         let mut held = false;
         let mut last_trial: Option<Duration> = None;
@@ -241,8 +198,8 @@ proptest! {
                 GateStep::Seen => gate.on_backend_seen(),
             };
             match change {
-                Some(GateChange::Held(_)) => held = true,
-                Some(GateChange::Released(_)) => (held, last_trial) = (false, None),
+                Some(Held(_)) => held = true,
+                Some(Released(_)) => (held, last_trial) = (false, None),
                 None => {}
             }
             prop_assert_eq!(gate.outage().is_some(), held, "a change was not reported");

@@ -1,9 +1,12 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::tests::s;
+use Priority::{High, Low, Normal};
 
-const SECOND: Duration = Duration::from_secs(1);
-const AGE: Duration = Duration::from_secs(5);
+const ZERO: Duration = Duration::ZERO;
+const SECOND: Duration = s(1);
+const AGE: Duration = s(5);
 
 fn item(id: u64, priority: Priority, queued_at: Duration) -> QueueItem<()> {
     QueueItem { id: RequestId(id), priority, queued_at, deadline: None, payload: () }
@@ -11,6 +14,10 @@ fn item(id: u64, priority: Priority, queued_at: Duration) -> QueueItem<()> {
 
 fn priority_queue(queue_max: usize, overflow: Overflow) -> PriorityQueue<()> {
     PriorityQueue::new(PriorityQueuePolicy { queue_max, overflow, age_after: AGE })
+}
+
+fn enqueue(lanes: &mut PriorityQueue<()>, item: QueueItem<()>, now: Duration) {
+    assert_eq!(lanes.push(item, now), PushOutcome::Queued);
 }
 
 /// Pops everything that may run at `now`, and returns the ids.
@@ -23,43 +30,31 @@ fn run_all(lanes: &mut PriorityQueue<()>, now: Duration) -> Vec<u64> {
 }
 
 #[test]
-fn items_pop_by_priority_then_by_arrival() {
-    let mut lanes = priority_queue(10, Overflow::Reject);
-    let order =
-        [Priority::Low, Priority::Normal, Priority::High, Priority::Low, Priority::Normal, Priority::High];
-    for (id, priority) in (1..).zip(order) {
-        assert_eq!(lanes.push(item(id, priority, Duration::ZERO), Duration::ZERO), PushOutcome::Queued);
-    }
-    assert_eq!([2; 3], Priority::ALL.map(|priority| lanes.count(priority)));
-    assert_eq!(run_all(&mut lanes, SECOND), [3, 6, 2, 5, 1, 4]);
-    assert!(lanes.is_empty());
-}
-
-#[test]
 fn item_moves_up_one_lane_per_age_after() {
-    let first_at = |waited: Duration| {
-        let mut lanes = priority_queue(10, Overflow::Reject);
-        let now = Duration::from_secs(100);
-        assert_eq!(lanes.push(item(1, Priority::Low, now - waited), now), PushOutcome::Queued);
-        assert_eq!(lanes.push(item(2, Priority::Normal, now), now), PushOutcome::Queued);
-        assert_eq!(lanes.push(item(3, Priority::High, now), now), PushOutcome::Queued);
-        run_all(&mut lanes, now)
-    };
     let just_before = |time: Duration| time.saturating_sub(Duration::from_nanos(1));
-    assert_eq!(first_at(just_before(AGE)), [3, 2, 1]);
-    assert_eq!(first_at(AGE), [3, 1, 2]);
-    assert_eq!(first_at(just_before(AGE * 2)), [3, 1, 2]);
-    assert_eq!(first_at(AGE * 2), [1, 3, 2]);
+    for (waited, order) in [
+        (just_before(AGE), [3, 2, 1]),
+        (AGE, [3, 1, 2]),
+        (just_before(AGE * 2), [3, 1, 2]),
+        (AGE * 2, [1, 3, 2]),
+    ] {
+        let mut lanes = priority_queue(10, Overflow::Reject);
+        let now = s(100);
+        enqueue(&mut lanes, item(1, Low, now - waited), now);
+        enqueue(&mut lanes, item(2, Normal, now), now);
+        enqueue(&mut lanes, item(3, High, now), now);
+        assert_eq!(run_all(&mut lanes, now), order, "after {waited:?}");
+    }
 }
 
 #[test]
 fn ageing_can_be_turned_off_and_absurd_spans_do_not_overflow() {
-    for age_after in [Duration::ZERO, Duration::MAX] {
+    for age_after in [ZERO, Duration::MAX] {
         let mut lanes =
             PriorityQueue::new(PriorityQueuePolicy { age_after, ..PriorityQueuePolicy::default() });
-        assert_eq!(lanes.push(item(1, Priority::Low, Duration::ZERO), Duration::ZERO), PushOutcome::Queued);
+        enqueue(&mut lanes, item(1, Low, ZERO), ZERO);
         let late = Duration::from_secs(1 << 40);
-        assert_eq!(lanes.push(item(2, Priority::High, late), late), PushOutcome::Queued);
+        enqueue(&mut lanes, item(2, High, late), late);
         assert_eq!(run_all(&mut lanes, late), [2, 1]);
     }
 }
@@ -70,126 +65,51 @@ fn ageing_can_be_turned_off_and_absurd_spans_do_not_overflow() {
 fn low_item_starts_within_the_bound_under_high_load() {
     let queue_max = 50;
     let mut lanes = priority_queue(queue_max, Overflow::Reject);
-    let mut arrive = {
-        let mut ids = 1..;
-        move |lanes: &mut PriorityQueue<()>, priority, now| {
-            assert_eq!(lanes.push(item(ids.next().unwrap(), priority, now), now), PushOutcome::Queued);
-        }
+    let mut ids = 1..;
+    let mut arrive = |lanes: &mut PriorityQueue<()>, priority, now| {
+        enqueue(lanes, item(ids.next().unwrap(), priority, now), now);
     };
     for _ in 1..queue_max {
-        arrive(&mut lanes, Priority::High, Duration::ZERO);
+        arrive(&mut lanes, High, ZERO);
     }
-    arrive(&mut lanes, Priority::Low, Duration::ZERO);
+    arrive(&mut lanes, Low, ZERO);
 
     let bound = AGE * 2 + SECOND * u32::try_from(queue_max).unwrap();
-    let mut now = Duration::ZERO;
+    let mut now = ZERO;
     while let Some(PopOutcome::Ready(next)) = lanes.pop(now)
-        && next.priority == Priority::High
+        && next.priority == High
     {
         now += SECOND;
         assert!(now <= bound, "not started within {bound:?}");
-        arrive(&mut lanes, Priority::High, now);
+        arrive(&mut lanes, High, now);
     }
     // Every older one went first, so the bound was tight.
     assert_eq!(now, SECOND * u32::try_from(queue_max - 1).unwrap());
 }
 
 #[test]
-fn full_queue_rejects_the_newcomer() {
-    let mut lanes = priority_queue(1, Overflow::Reject);
-    assert_eq!(lanes.push(item(1, Priority::Low, Duration::ZERO), SECOND), PushOutcome::Queued);
-    let newcomer = item(2, Priority::High, SECOND);
-    assert_eq!(lanes.push(newcomer.clone(), SECOND), PushOutcome::Rejected(newcomer));
-    assert_eq!(run_all(&mut lanes, SECOND), [1]);
-}
-
-#[test]
-fn full_queue_can_drop_the_oldest() {
-    let mut lanes = priority_queue(2, Overflow::DropOldest);
-    assert_eq!(lanes.push(item(1, Priority::High, Duration::ZERO), SECOND), PushOutcome::Queued);
-    assert_eq!(lanes.push(item(2, Priority::Low, SECOND), SECOND), PushOutcome::Queued);
-    let pushed = lanes.push(item(3, Priority::Low, SECOND), SECOND);
-    assert_eq!(pushed, PushOutcome::Displaced(item(1, Priority::High, Duration::ZERO)));
-    assert_eq!(run_all(&mut lanes, SECOND), [2, 3]);
-}
-
-#[test]
-fn full_queue_can_drop_the_newest_of_the_lowest_lane() {
-    let mut lanes = priority_queue(3, Overflow::DropLowest);
-    for (id, priority) in [(1, Priority::Low), (2, Priority::Low), (3, Priority::High)] {
-        assert_eq!(lanes.push(item(id, priority, SECOND), SECOND), PushOutcome::Queued);
-    }
-    let newcomer = item(4, Priority::Low, SECOND);
-    assert_eq!(lanes.push(newcomer.clone(), SECOND), PushOutcome::Rejected(newcomer));
-    let pushed = lanes.push(item(5, Priority::Normal, SECOND), SECOND);
-    assert_eq!(pushed, PushOutcome::Displaced(item(2, Priority::Low, SECOND)));
-    assert_eq!(run_all(&mut lanes, SECOND), [3, 5, 1]);
-}
-
-#[test]
-fn aged_low_item_is_not_the_lowest() {
-    let mut lanes = priority_queue(2, Overflow::DropLowest);
-    assert_eq!(lanes.push(item(1, Priority::Low, Duration::ZERO), Duration::ZERO), PushOutcome::Queued);
-    assert_eq!(lanes.push(item(2, Priority::Normal, AGE), AGE), PushOutcome::Queued);
-    let pushed = lanes.push(item(3, Priority::High, AGE), AGE);
-    assert_eq!(pushed, PushOutcome::Displaced(item(2, Priority::Normal, AGE)));
-    assert_eq!(run_all(&mut lanes, AGE), [3, 1]);
-}
-
-#[test]
-fn expired_item_pops_as_expired() {
-    let mut lanes = priority_queue(10, Overflow::Reject);
-    let mut short = item(1, Priority::High, Duration::ZERO);
-    short.deadline = Some(SECOND);
-    assert_eq!(lanes.push(short.clone(), Duration::ZERO), PushOutcome::Queued);
-    assert_eq!(lanes.push(item(2, Priority::Low, Duration::ZERO), Duration::ZERO), PushOutcome::Queued);
-    assert_eq!(lanes.next_deadline(), Some(SECOND));
-    assert_eq!(lanes.expire(SECOND - Duration::from_nanos(1)), []);
-    assert_eq!(lanes.pop(SECOND), Some(PopOutcome::Expired(short)));
-    assert_eq!(lanes.next_deadline(), None);
-    assert_eq!(run_all(&mut lanes, SECOND), [2]);
-}
-
-#[test]
-fn delayed_item_returns_to_its_old_place() {
-    let mut lanes = priority_queue(10, Overflow::Reject);
-    assert_eq!(lanes.push(item(1, Priority::Normal, Duration::ZERO), Duration::ZERO), PushOutcome::Queued);
-    assert_eq!(lanes.push(item(2, Priority::Normal, Duration::ZERO), Duration::ZERO), PushOutcome::Queued);
-    let Some(PopOutcome::Ready(first)) = lanes.pop(Duration::ZERO) else { panic!("nothing to run") };
-    assert_eq!(lanes.requeue(first, SECOND * 2), None);
-    assert_eq!((lanes.delayed(), lanes.len(), lanes.next_due()), (1, 2, Some(SECOND * 2)));
-    assert_eq!(run_all(&mut lanes, SECOND), [2]);
-    assert_eq!(lanes.pop(SECOND), None);
-    assert_eq!(lanes.push(item(3, Priority::Normal, SECOND), SECOND), PushOutcome::Queued);
-    assert_eq!(run_all(&mut lanes, SECOND * 2), [1, 3]);
-    assert_eq!(lanes.next_due(), None);
-}
-
-#[test]
 fn delayed_item_counts_expires_cancels_and_is_not_evicted() {
     for overflow in [Overflow::Reject, Overflow::DropOldest, Overflow::DropLowest] {
         let mut lanes = priority_queue(1, overflow);
-        let mut parked = item(1, Priority::Low, Duration::ZERO);
+        let mut parked = item(1, Low, ZERO);
         parked.deadline = Some(SECOND);
         assert_eq!(lanes.requeue(parked.clone(), AGE), None);
-        let newcomer = item(2, Priority::High, Duration::ZERO);
-        assert_eq!(lanes.push(newcomer.clone(), Duration::ZERO), PushOutcome::Rejected(newcomer));
+        let newcomer = item(2, High, ZERO);
+        assert_eq!(lanes.push(newcomer.clone(), ZERO), PushOutcome::Rejected(newcomer));
         assert_eq!(lanes.expire(SECOND), [parked.clone()]);
         assert_eq!(lanes.requeue(parked.clone(), AGE), None);
         assert_eq!(lanes.cancel(RequestId(1)), Some(parked));
-        assert_eq!(
-            (lanes.len(), lanes.delayed(), lanes.next_due(), lanes.next_deadline()),
-            (0, 0, None, None)
-        );
+        let expected = (0, 0, None, None);
+        assert_eq!((lanes.len(), lanes.delayed(), lanes.next_due(), lanes.next_deadline()), expected);
     }
 }
 
 #[test]
 fn an_id_waits_only_once() {
     let mut lanes = priority_queue(10, Overflow::Reject);
-    let one = item(1, Priority::Low, Duration::ZERO);
-    assert_eq!(lanes.push(one.clone(), Duration::ZERO), PushOutcome::Queued);
-    assert_eq!(lanes.push(one.clone(), Duration::ZERO), PushOutcome::Duplicate(one.clone()));
+    let one = item(1, Low, ZERO);
+    enqueue(&mut lanes, one.clone(), ZERO);
+    assert_eq!(lanes.push(one.clone(), ZERO), PushOutcome::Duplicate(one.clone()));
     assert_eq!(lanes.requeue(one.clone(), SECOND), Some(one));
     assert_eq!(lanes.len(), 1);
 }
@@ -207,14 +127,14 @@ fn a_hundred_thousand_wait_and_come_out_each_once_in_order() {
     let mut lanes = priority_queue(count as usize, Overflow::Reject);
     for id in 0..count {
         let priority = Priority::ALL[usize::try_from(id % 3).unwrap()];
-        assert_eq!(lanes.push(item(id, priority, Duration::ZERO), Duration::ZERO), PushOutcome::Queued);
+        enqueue(&mut lanes, item(id, priority, ZERO), ZERO);
     }
-    let more = item(count, Priority::High, Duration::ZERO);
-    assert!(matches!(lanes.push(more, Duration::ZERO), PushOutcome::Rejected(_)));
+    let more = item(count, High, ZERO);
+    assert!(matches!(lanes.push(more, ZERO), PushOutcome::Rejected(_)));
     for id in (0..count).step_by(10) {
         assert_eq!(lanes.cancel(RequestId(id)).unwrap().id.0, id);
     }
-    let out = run_all(&mut lanes, Duration::ZERO);
+    let out = run_all(&mut lanes, ZERO);
     let expected: Vec<u64> =
         (0..3).flat_map(|lane| (lane..count).step_by(3).filter(|id| id % 10 != 0)).collect();
     assert_eq!(out, expected);
@@ -312,14 +232,14 @@ proptest! {
         overflow in prop::sample::select(vec![Overflow::Reject, Overflow::DropOldest, Overflow::DropLowest]),
         acts in prop::collection::vec(queue_op(), 0..120),
     ) {
-        let policy = PriorityQueuePolicy { queue_max, overflow, age_after: Duration::from_secs(3) };
+        let policy = PriorityQueuePolicy { queue_max, overflow, age_after: s(3) };
         let (mut lanes, mut model) = (PriorityQueue::new(policy), NaiveModel { policy, entries: Vec::new() });
-        let (mut now, mut running, mut ids) = (Duration::ZERO, Vec::new(), 0..);
+        let (mut now, mut running, mut ids) = (ZERO, Vec::new(), 0..);
         for act in acts {
             match act {
                 QueueOp::Push { priority, wait } => {
                     let mut entry = item(ids.next().unwrap(), priority, now);
-                    entry.deadline = wait.map(|wait| now + Duration::from_secs(wait));
+                    entry.deadline = wait.map(|wait| now + s(wait));
                     prop_assert_eq!(lanes.push(entry.clone(), now), model.push(entry, now));
                 }
                 QueueOp::Pop => {
@@ -331,7 +251,7 @@ proptest! {
                 }
                 QueueOp::PutBack { after } => {
                     if let Some(entry) = running.pop() {
-                        let due = now + Duration::from_secs(after);
+                        let due = now + s(after);
                         prop_assert_eq!(lanes.requeue(entry.clone(), due), None);
                         model.entries.push((entry, Some(due)));
                     }
@@ -343,7 +263,7 @@ proptest! {
                     let expired: Vec<_> = std::iter::from_fn(|| model.expire_one(now)).collect();
                     prop_assert_eq!(lanes.expire(now), expired);
                 }
-                QueueOp::Pass { seconds } => now += Duration::from_secs(seconds),
+                QueueOp::Pass { seconds } => now += s(seconds),
             }
             prop_assert_eq!(lanes.len(), model.entries.len());
             let deadline = model.entries.iter().filter_map(|(entry, _)| entry.deadline).min();

@@ -3,6 +3,10 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use proptest::prelude::*;
 
 use super::*;
+use FailureKind::*;
+use RetryDecision::{Done, Fail, Requeue, RetryIn};
+use SendProgress::{MaybeSent, NotSent};
+
 use crate::{error::Code, queue::retry_budget::BudgetPolicy, transport::ResponseHead};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -19,24 +23,24 @@ const IDEMPOTENT: RequestFacts =
 const ONCE_ONLY: RequestFacts = RequestFacts { is_repeatable: false, ..IDEMPOTENT };
 
 const KINDS: [FailureKind; 18] = [
-    FailureKind::Refused,
-    FailureKind::HostNotFound,
-    FailureKind::ProxyUnreachable,
-    FailureKind::ProxyUnauthenticated,
-    FailureKind::ProxyRefused,
-    FailureKind::ProxyDenied,
-    FailureKind::ConnectTimedOut,
-    FailureKind::Tls,
-    FailureKind::Connect,
-    FailureKind::TimedOut,
-    FailureKind::BodyTimedOut,
-    FailureKind::Reset,
-    FailureKind::BodyReset,
-    FailureKind::TooLarge,
-    FailureKind::BadResponse,
-    FailureKind::BadRequest,
-    FailureKind::UploadUnreadable,
-    FailureKind::UploadChanged,
+    Refused,
+    HostNotFound,
+    ProxyUnreachable,
+    ProxyUnauthenticated,
+    ProxyRefused,
+    ProxyDenied,
+    ConnectTimedOut,
+    Tls,
+    Connect,
+    TimedOut,
+    BodyTimedOut,
+    Reset,
+    BodyReset,
+    TooLarge,
+    BadResponse,
+    BadRequest,
+    UploadUnreadable,
+    UploadChanged,
 ];
 
 /// A wall-clock time at a whole second, as HTTP dates are.
@@ -54,6 +58,24 @@ fn ample_budget() -> RetryBudget {
 
 fn decide(facts: RequestFacts, attempt: u32, outcome: AttemptOutcome<'_>) -> RetryDecision {
     decide_after_attempt(&POLICY, &facts, attempt, outcome, &mut ample_budget(), retry_context())
+}
+
+fn decide_with(
+    budget: &mut RetryBudget,
+    facts: RequestFacts,
+    attempt: u32,
+    failure: &TransportError,
+) -> RetryDecision {
+    decide_after_attempt(&POLICY, &facts, attempt, AttemptOutcome::Failed(failure), budget, retry_context())
+}
+
+fn after_failure(facts: RequestFacts, attempt: u32, failure: &TransportError) -> RetryDecision {
+    decide_with(&mut ample_budget(), facts, attempt, failure)
+}
+
+/// Returns the decision after the first attempt was answered with this status.
+fn after_status(facts: RequestFacts, status: u16) -> RetryDecision {
+    decide(facts, 1, AttemptOutcome::Answered(&answer(status)))
 }
 
 fn answer(status: u16) -> FullResponse {
@@ -83,14 +105,14 @@ fn failure_within_answer(kind: FailureKind, status: u16) -> TransportError {
 
 fn error_of(failure: RetryDecision) -> Error {
     match failure {
-        RetryDecision::Fail(error) => error,
+        Fail(error) => error,
         other => panic!("not failed: {other:?}"),
     }
 }
 
 fn delay_of(failure: &RetryDecision) -> Duration {
     match failure {
-        RetryDecision::RetryIn { delay, .. } => *delay,
+        RetryIn { delay, .. } => *delay,
         other => panic!("not repeated: {other:?}"),
     }
 }
@@ -100,106 +122,86 @@ fn a_good_answer_is_done_and_costs_no_budget() {
     let mut budget = RetryBudget::new(BudgetPolicy { reserve: 1, ..BudgetPolicy::default() });
     for status in [200, 201, 204, 304] {
         let answer = answer(status);
-        let failure = decide_after_attempt(
-            &POLICY,
-            &IDEMPOTENT,
-            1,
-            AttemptOutcome::Answered(&answer),
-            &mut budget,
-            retry_context(),
-        );
-        assert_eq!(failure, RetryDecision::Done);
+        let outcome = AttemptOutcome::Answered(&answer);
+        let decision = decide_after_attempt(&POLICY, &IDEMPOTENT, 1, outcome, &mut budget, retry_context());
+        assert_eq!(decision, Done, "{status}");
     }
     assert_eq!(budget.remaining(Duration::ZERO), 1);
 }
 
 #[test]
 fn delays_grow_until_retries_end_and_error_has_attempts() {
-    let reset = failed(FailureKind::Reset, SendProgress::MaybeSent);
+    let reset = failed(Reset, MaybeSent);
     for (attempt, seconds) in [(1, 1), (2, 2), (3, 4)] {
-        let failure = decide(IDEMPOTENT, attempt, AttemptOutcome::Failed(&reset));
+        let failure = after_failure(IDEMPOTENT, attempt, &reset);
         let (delay, reason) = (SECOND * seconds, Reason::ConnectionReset);
-        assert_eq!(failure, RetryDecision::RetryIn { delay, reason });
+        assert_eq!(failure, RetryIn { delay, reason });
     }
-    let error = error_of(decide(IDEMPOTENT, 4, AttemptOutcome::Failed(&reset)));
+    let error = error_of(after_failure(IDEMPOTENT, 4, &reset));
     assert_eq!((error.reason, error.attempts, error.retryable), (Reason::ConnectionReset, 4, true));
 }
 
 #[test]
 fn a_request_can_ask_for_fewer_or_more_retries() {
-    let reset = failed(FailureKind::Reset, SendProgress::MaybeSent);
+    let reset = failed(Reset, MaybeSent);
     let with = |retries, attempt| {
         let facts = RequestFacts { retries: Some(retries), ..IDEMPOTENT };
-        decide(facts, attempt, AttemptOutcome::Failed(&reset))
+        after_failure(facts, attempt, &reset)
     };
-    assert!(matches!(with(0, 1), RetryDecision::Fail(_)));
-    assert!(matches!(with(5, 5), RetryDecision::RetryIn { .. }));
-    assert!(matches!(with(5, 6), RetryDecision::Fail(_)));
+    assert!(matches!(with(0, 1), Fail(_)));
+    assert!(matches!(with(5, 5), RetryIn { .. }));
+    assert!(matches!(with(5, 6), Fail(_)));
 }
 
 #[test]
 fn unreachable_backend_requeues_without_cost() {
     let mut budget = RetryBudget::new(BudgetPolicy { reserve: 0, ..BudgetPolicy::default() });
-    for kind in
-        [FailureKind::Refused, FailureKind::HostNotFound, FailureKind::ConnectTimedOut, FailureKind::Connect]
-    {
-        let absent = failed(kind, SendProgress::NotSent);
+    for kind in [Refused, HostNotFound, ConnectTimedOut, Connect] {
+        let absent = failed(kind, NotSent);
         for (facts, attempt) in [(IDEMPOTENT, 1), (ONCE_ONLY, 1), (IDEMPOTENT, 1000)] {
             let facts = RequestFacts { retries: Some(0), ..facts };
-            let outcome = AttemptOutcome::Failed(&absent);
-            let failure =
-                decide_after_attempt(&POLICY, &facts, attempt, outcome, &mut budget, retry_context());
-            assert_eq!(failure, RetryDecision::Requeue { reason: kind.reason() });
+            let decision = decide_with(&mut budget, facts, attempt, &absent);
+            assert_eq!(decision, Requeue { reason: kind.reason() }, "{kind:?}, {attempt}");
         }
     }
 }
 
 #[test]
 fn a_send_counts_though_nobody_was_there_afterwards() {
-    let absent = failed(FailureKind::Refused, SendProgress::MaybeSent);
-    let failure = |facts| decide(facts, 1, AttemptOutcome::Failed(&absent));
+    let absent = failed(Refused, MaybeSent);
+    let failure = |facts| after_failure(facts, 1, &absent);
     assert_eq!(delay_of(&failure(IDEMPOTENT)), SECOND);
-    assert!(matches!(failure(RequestFacts { retries: Some(0), ..IDEMPOTENT }), RetryDecision::Fail(_)));
+    assert!(matches!(failure(RequestFacts { retries: Some(0), ..IDEMPOTENT }), Fail(_)));
     assert_eq!(error_of(failure(ONCE_ONLY)).reason, Reason::OutcomeUnknown);
 }
 
 #[test]
 fn a_refusal_does_not_hide_an_earlier_send() {
-    let absent = failed(FailureKind::Refused, SendProgress::NotSent);
+    let absent = failed(Refused, NotSent);
     let failure =
         |facts| decide(RequestFacts { may_have_acted: true, ..facts }, 2, AttemptOutcome::Failed(&absent));
-    assert_eq!(failure(IDEMPOTENT), RetryDecision::Requeue { reason: Reason::ConnectionRefused });
+    assert_eq!(failure(IDEMPOTENT), Requeue { reason: Reason::ConnectionRefused });
     assert_eq!(error_of(failure(ONCE_ONLY)).reason, Reason::OutcomeUnknown);
 }
 
 #[test]
 fn after_a_kept_connection_a_retry_is_due_at_once_and_free_of_the_budget() {
     let mut budget = RetryBudget::new(BudgetPolicy { percent: 0, reserve: 0, ..BudgetPolicy::default() });
-    let stale =
-        TransportError { is_on_kept_connection: true, ..failed(FailureKind::Reset, SendProgress::MaybeSent) };
-    let mut decide = |facts, attempt| {
-        decide_after_attempt(
-            &POLICY,
-            &facts,
-            attempt,
-            AttemptOutcome::Failed(&stale),
-            &mut budget,
-            retry_context(),
-        )
-    };
+    let stale = TransportError { is_on_kept_connection: true, ..failed(Reset, MaybeSent) };
+    let mut decide = |facts, attempt| decide_with(&mut budget, facts, attempt, &stale);
     for attempt in 1..=3 {
         assert_eq!(delay_of(&decide(IDEMPOTENT, attempt)), Duration::ZERO);
     }
     assert_eq!(error_of(decide(IDEMPOTENT, 4)).attempts, 4);
-    assert!(matches!(decide(RequestFacts { retries: Some(0), ..IDEMPOTENT }, 1), RetryDecision::Fail(_)));
+    assert!(matches!(decide(RequestFacts { retries: Some(0), ..IDEMPOTENT }, 1), Fail(_)));
     assert_eq!(error_of(decide(ONCE_ONLY, 1)).reason, Reason::OutcomeUnknown);
 }
 
 #[test]
 fn spent_body_is_not_requeued() {
     let facts = RequestFacts { is_spent: true, ..ONCE_ONLY };
-    let absent = failed(FailureKind::Refused, SendProgress::NotSent);
-    let error = error_of(decide(facts, 1, AttemptOutcome::Failed(&absent)));
+    let absent = failed(Refused, NotSent);
+    let error = error_of(after_failure(facts, 1, &absent));
     assert_eq!(error.reason, Reason::ConnectionRefused);
 }
 
@@ -222,19 +224,18 @@ fn spent_body_leaves_no_retries() {
     let _ = futures_util::FutureExt::now_or_never(futures_util::StreamExt::next(&mut body)).unwrap();
     let spent = RequestFacts { retries: Some(7), is_spent: true, ..IDEMPOTENT };
     assert_eq!(RequestFacts::from(&request), spent);
-    let reset = failed(FailureKind::Reset, SendProgress::MaybeSent);
-    assert!(matches!(decide(spent, 1, AttemptOutcome::Failed(&reset)), RetryDecision::Fail(_)));
+    let reset = failed(Reset, MaybeSent);
+    assert!(matches!(after_failure(spent, 1, &reset), Fail(_)));
 }
 
 #[test]
 fn failed_upload_keeps_its_reason_and_is_not_retried() {
     for facts in [IDEMPOTENT, ONCE_ONLY] {
-        for reach in [SendProgress::NotSent, SendProgress::MaybeSent] {
-            for (kind, reason) in [
-                (FailureKind::UploadUnreadable, Reason::BodyUnreadable),
-                (FailureKind::UploadChanged, Reason::BodyChanged),
-            ] {
-                let error = error_of(decide(facts, 1, AttemptOutcome::Failed(&failed(kind, reach))));
+        for reach in [NotSent, MaybeSent] {
+            for (kind, reason) in
+                [(UploadUnreadable, Reason::BodyUnreadable), (UploadChanged, Reason::BodyChanged)]
+            {
+                let error = error_of(after_failure(facts, 1, &failed(kind, reach)));
                 assert_eq!((error.code, error.reason, error.retryable), (Code::InvalidInput, reason, false));
             }
         }
@@ -244,8 +245,8 @@ fn failed_upload_keeps_its_reason_and_is_not_retried() {
 #[test]
 fn interrupted_response_is_uncertain_only_if_not_repeatable() {
     for (kind, code, reason) in [
-        (FailureKind::BodyReset, Code::NetworkError, Reason::ConnectionReset),
-        (FailureKind::BodyTimedOut, Code::Timeout, Reason::TimedOut),
+        (BodyReset, Code::NetworkError, Reason::ConnectionReset),
+        (BodyTimedOut, Code::Timeout, Reason::TimedOut),
     ] {
         let error = interrupted_response_error(&IDEMPOTENT, &failure_within_answer(kind, 200));
         assert_eq!((error.code, error.reason, error.status), (code, reason, Some(200)));
@@ -256,25 +257,25 @@ fn interrupted_response_is_uncertain_only_if_not_repeatable() {
 
 #[test]
 fn a_post_that_may_have_been_acted_on_ends_as_outcome_unknown() {
-    let timed_out = failed(FailureKind::TimedOut, SendProgress::MaybeSent);
-    let error = error_of(decide(ONCE_ONLY, 1, AttemptOutcome::Failed(&timed_out)));
+    let timed_out = failed(TimedOut, MaybeSent);
+    let error = error_of(after_failure(ONCE_ONLY, 1, &timed_out));
     assert_eq!((error.code, error.reason), (Code::Timeout, Reason::OutcomeUnknown));
     assert!(!error.retryable);
 
     for status in [408, 500, 502, 503, 504, 507, 520] {
-        let error = error_of(decide(ONCE_ONLY, 1, AttemptOutcome::Answered(&answer(status))));
+        let error = error_of(after_status(ONCE_ONLY, status));
         assert_eq!((error.reason, error.status), (Reason::OutcomeUnknown, Some(status)));
         assert!(error.details.unwrap().contains("said so"));
     }
     for lost in [
-        failed(FailureKind::Reset, SendProgress::MaybeSent),
-        failed(FailureKind::BadResponse, SendProgress::MaybeSent),
-        failure_within_answer(FailureKind::BodyReset, 200),
-        failure_within_answer(FailureKind::BodyTimedOut, 200),
-        failure_within_answer(FailureKind::BadResponse, 200),
-        failure_within_answer(FailureKind::BodyReset, 500),
+        failed(Reset, MaybeSent),
+        failed(BadResponse, MaybeSent),
+        failure_within_answer(BodyReset, 200),
+        failure_within_answer(BodyTimedOut, 200),
+        failure_within_answer(BadResponse, 200),
+        failure_within_answer(BodyReset, 500),
     ] {
-        let error = error_of(decide(ONCE_ONLY, 1, AttemptOutcome::Failed(&lost)));
+        let error = error_of(after_failure(ONCE_ONLY, 1, &lost));
         assert_eq!(error.reason, Reason::OutcomeUnknown, "{lost}");
     }
     assert_eq!(error_of(decide(ONCE_ONLY, 1, AttemptOutcome::Lost)).reason, Reason::OutcomeUnknown);
@@ -282,22 +283,15 @@ fn a_post_that_may_have_been_acted_on_ends_as_outcome_unknown() {
 
 #[test]
 fn a_post_that_never_left_or_was_turned_away_is_repeated() {
-    for kind in [FailureKind::TimedOut, FailureKind::Reset] {
-        let failure = decide(ONCE_ONLY, 1, AttemptOutcome::Failed(&failed(kind, SendProgress::NotSent)));
+    for kind in [TimedOut, Reset] {
+        let failure = after_failure(ONCE_ONLY, 1, &failed(kind, NotSent));
         assert_eq!(delay_of(&failure), SECOND);
     }
     for status in [425, 429] {
-        assert_eq!(delay_of(&decide(ONCE_ONLY, 1, AttemptOutcome::Answered(&answer(status)))), SECOND);
+        assert_eq!(delay_of(&after_status(ONCE_ONLY, status)), SECOND);
     }
     // Only the text of a refusal was lost.
-    assert_eq!(
-        delay_of(&decide(
-            ONCE_ONLY,
-            1,
-            AttemptOutcome::Failed(&failure_within_answer(FailureKind::BodyReset, 429))
-        )),
-        SECOND
-    );
+    assert_eq!(delay_of(&after_failure(ONCE_ONLY, 1, &failure_within_answer(BodyReset, 429))), SECOND);
 }
 
 #[test]
@@ -305,29 +299,25 @@ fn a_post_whose_outcome_is_known_says_so() {
     for (status, reason) in
         [(400, Reason::BadRequest), (404, Reason::NotFound), (501, Reason::NotImplemented)]
     {
-        let error = error_of(decide(ONCE_ONLY, 1, AttemptOutcome::Answered(&answer(status))));
+        let error = error_of(after_status(ONCE_ONLY, status));
         assert_eq!((error.reason, error.status), (reason, Some(status)));
     }
-    let error = error_of(decide(
-        ONCE_ONLY,
-        1,
-        AttemptOutcome::Failed(&failure_within_answer(FailureKind::TooLarge, 201)),
-    ));
+    let error = error_of(after_failure(ONCE_ONLY, 1, &failure_within_answer(TooLarge, 201)));
     assert_eq!((error.reason, error.status), (Reason::ResponseTooLarge, Some(201)));
 }
 
 #[test]
 fn repeatable_request_retries_after_every_transient_failure() {
     for status in [408, 425, 429, 500, 502, 503, 504] {
-        assert_eq!(delay_of(&decide(IDEMPOTENT, 1, AttemptOutcome::Answered(&answer(status)))), SECOND);
+        assert_eq!(delay_of(&after_status(IDEMPOTENT, status)), SECOND);
     }
     for lost in [
-        failed(FailureKind::TimedOut, SendProgress::MaybeSent),
-        failed(FailureKind::Reset, SendProgress::MaybeSent),
-        failure_within_answer(FailureKind::BodyReset, 200),
-        failure_within_answer(FailureKind::BodyTimedOut, 200),
+        failed(TimedOut, MaybeSent),
+        failed(Reset, MaybeSent),
+        failure_within_answer(BodyReset, 200),
+        failure_within_answer(BodyTimedOut, 200),
     ] {
-        assert_eq!(delay_of(&decide(IDEMPOTENT, 1, AttemptOutcome::Failed(&lost))), SECOND);
+        assert_eq!(delay_of(&after_failure(IDEMPOTENT, 1, &lost)), SECOND);
     }
     assert_eq!(delay_of(&decide(IDEMPOTENT, 1, AttemptOutcome::Lost)), SECOND);
 }
@@ -335,11 +325,11 @@ fn repeatable_request_retries_after_every_transient_failure() {
 #[test]
 fn permanent_failure_is_not_retried() {
     for status in (400..500).filter(|status| ![408, 425, 429].contains(status)).chain([302, 501, 505, 511]) {
-        let error = error_of(decide(IDEMPOTENT, 1, AttemptOutcome::Answered(&answer(status))));
+        let error = error_of(after_status(IDEMPOTENT, status));
         assert_eq!(Some(error.reason), Reason::from_status(status));
     }
-    for kind in [FailureKind::Tls, FailureKind::TooLarge, FailureKind::BadResponse, FailureKind::BadRequest] {
-        error_of(decide(IDEMPOTENT, 1, AttemptOutcome::Failed(&failed(kind, SendProgress::MaybeSent))));
+    for kind in [Tls, TooLarge, BadResponse, BadRequest] {
+        error_of(after_failure(IDEMPOTENT, 1, &failed(kind, MaybeSent)));
     }
 }
 
@@ -389,9 +379,9 @@ fn the_error_tells_what_the_backend_asked_for() {
 
 #[test]
 fn a_retry_after_counts_even_if_the_rest_of_the_answer_was_lost() {
-    let mut lost = failure_within_answer(FailureKind::BodyReset, 503);
+    let mut lost = failure_within_answer(BodyReset, 503);
     lost.head.as_mut().unwrap().headers.insert(header::RETRY_AFTER, HeaderValue::from_static("9"));
-    assert_eq!(delay_of(&decide(IDEMPOTENT, 1, AttemptOutcome::Failed(&lost))), SECOND * 9);
+    assert_eq!(delay_of(&after_failure(IDEMPOTENT, 1, &lost)), SECOND * 9);
 }
 
 // === The budget ===
@@ -399,16 +389,8 @@ fn a_retry_after_counts_even_if_the_rest_of_the_answer_was_lost() {
 #[test]
 fn a_spent_budget_fails_with_the_cause_and_says_why_in_the_log() {
     let mut budget = RetryBudget::new(BudgetPolicy { reserve: 0, ..BudgetPolicy::default() });
-    let reset = failed(FailureKind::Reset, SendProgress::MaybeSent);
-    let failure = decide_after_attempt(
-        &POLICY,
-        &IDEMPOTENT,
-        1,
-        AttemptOutcome::Failed(&reset),
-        &mut budget,
-        retry_context(),
-    );
-    let error = error_of(failure);
+    let reset = failed(Reset, MaybeSent);
+    let error = error_of(decide_with(&mut budget, IDEMPOTENT, 1, &reset));
     assert_eq!((error.reason, error.attempts), (Reason::ConnectionReset, 1));
     assert!(error.details.unwrap().contains("not repeated"));
 }
@@ -417,25 +399,17 @@ fn a_spent_budget_fails_with_the_cause_and_says_why_in_the_log() {
 fn granted_retries_stay_within_the_budget_during_an_outage() {
     let policy = BudgetPolicy { percent: 20, reserve: 10, window: Duration::from_secs(60) };
     let mut budget = RetryBudget::new(policy);
-    let reset = failed(FailureKind::Reset, SendProgress::MaybeSent);
+    let reset = failed(Reset, MaybeSent);
     let mut repeated = 0;
     for request in 0..1000 {
         let context = RetryContext { now: Duration::from_millis(request * 10), ..retry_context() };
         budget.deposit(context.now);
         for attempt in 1.. {
-            match decide_after_attempt(
-                &POLICY,
-                &IDEMPOTENT,
-                attempt,
-                AttemptOutcome::Failed(&reset),
-                &mut budget,
-                context,
-            ) {
-                RetryDecision::RetryIn { .. } => repeated += 1,
-                RetryDecision::Fail(_) => break,
-                RetryDecision::Done | RetryDecision::Requeue { .. } => {
-                    panic!("a reset is no answer and no absence")
-                }
+            let outcome = AttemptOutcome::Failed(&reset);
+            match decide_after_attempt(&POLICY, &IDEMPOTENT, attempt, outcome, &mut budget, context) {
+                RetryIn { .. } => repeated += 1,
+                Fail(_) => break,
+                other => panic!("a reset is no answer and no absence: {other:?}"),
             }
         }
     }
@@ -445,7 +419,7 @@ fn granted_retries_stay_within_the_budget_during_an_outage() {
 // === Any outcome ===
 
 fn outcome() -> impl Strategy<Value = Result<FullResponse, Option<TransportError>>> {
-    let reach = prop::sample::select(vec![SendProgress::NotSent, SendProgress::MaybeSent]);
+    let reach = prop::sample::select(vec![NotSent, MaybeSent]);
     let kind = || prop::sample::select(KINDS.to_vec());
     prop_oneof![
         (100..1000_u16, "[0-9]{0,25}")
@@ -475,23 +449,23 @@ proptest! {
         };
         let failure = decide_after_attempt(&policy, &facts, attempt, view, &mut ample_budget(), RetryContext { jitter, ..retry_context() });
         match failure {
-            RetryDecision::Done => prop_assert!(outcome.is_ok_and(|answer| Reason::from_status(answer.status.as_u16()).is_none())),
-            RetryDecision::RetryIn { delay, .. } => {
+            Done => prop_assert!(outcome.is_ok_and(|answer| Reason::from_status(answer.status.as_u16()).is_none())),
+            RetryIn { delay, .. } => {
                 prop_assert!(attempt <= retries.unwrap_or(policy.retries));
                 prop_assert!(delay >= SECOND && delay <= policy.retry_after_max);
                 let turned_away = |status: Option<u16>| matches!(status, Some(425 | 429));
                 let harmless = match &outcome {
                     Ok(answer) => turned_away(Some(answer.status.as_u16())),
-                    Err(Some(failure)) => failure.progress == SendProgress::NotSent || turned_away(failure.status()),
+                    Err(Some(failure)) => failure.progress == NotSent || turned_away(failure.status()),
                     Err(None) => false,
                 };
                 prop_assert!(repeatable || (harmless && !may_have_acted), "{outcome:?}");
             }
-            RetryDecision::Requeue { .. } => {
-                let was_sent = outcome.map_or_else(|failed| failed.is_none_or(|it| it.progress > SendProgress::NotSent), |_| true);
+            Requeue { .. } => {
+                let was_sent = outcome.map_or_else(|failed| failed.is_none_or(|it| it.progress > NotSent), |_| true);
                 prop_assert!(!was_sent && (repeatable || !may_have_acted));
             }
-            RetryDecision::Fail(error) => {
+            Fail(error) => {
                 prop_assert_eq!(error.attempts, attempt);
                 prop_assert!(!error.message.is_empty());
                 prop_assert!(repeatable || error.reason != Reason::TimedOut || error.status.is_none());

@@ -1,21 +1,10 @@
 //! Tests cancelled requests and callers that are gone.
 
-use std::sync::Arc;
-
-use super::{
-    fixture::{QueueFixture, advance_time, failure_reason, get, policy, run_until_idle, s, status},
-    scripted_transport::ScriptedResponse,
-};
-use crate::{
-    error::Reason,
-    queue::{QueueMessage, QueuePolicy, events::RequestFailed},
-    request::RequestId,
-};
+use super::*;
 
 /// Returns a fixture with one request that holds the only permit for a minute.
 async fn occupied_queue() -> (QueueFixture, impl Future) {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/long", [ScriptedResponse::RespondAfter(s(60), 200)]);
+    let fixture = with_plan("/long", [After(s(60))]).await;
     let long = fixture.request(get("/long").timeout(s(100)));
     run_until_idle().await;
     (fixture, long)
@@ -37,8 +26,7 @@ async fn request_cancelled_in_the_queue_is_not_sent() {
 
 #[tokio::test(start_paused = true)]
 async fn request_cancelled_in_its_attempt_frees_its_permit() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/hang", [ScriptedResponse::Hang]);
+    let fixture = with_plan("/hang", [Hang]).await;
     let (id, hang) = fixture.submit(get("/hang"));
     let next = fixture.request(get("/next"));
     run_until_idle().await;
@@ -56,8 +44,7 @@ async fn request_cancelled_in_its_attempt_frees_its_permit() {
 
 #[tokio::test(start_paused = true)]
 async fn request_cancelled_in_a_backoff_is_not_retried() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/down", [ScriptedResponse::RetryAfter(10)]);
+    let fixture = with_plan("/down", [RetryAfter(10)]).await;
     let (id, down) = fixture.submit(get("/down"));
     advance_time(s(5)).await;
     assert_eq!(fixture.queue.cancel(id).await, Ok(true));
@@ -70,7 +57,7 @@ async fn request_cancelled_in_a_backoff_is_not_retried() {
 #[tokio::test(start_paused = true)]
 async fn simultaneous_answer_and_cancel_end_the_request_once() {
     let fixture = QueueFixture::start(QueuePolicy { max_concurrent: 2, ..policy() }).await;
-    fixture.transport.on("/x", [ScriptedResponse::RespondAfter(s(1), 200)]);
+    fixture.on("/x", [After(s(1))]);
     for _ in 0..20 {
         let (id, answer) = fixture.submit(get("/x"));
         let cancel = async {

@@ -1,25 +1,10 @@
 //! Tests crashes, restarts, stops and the end of the restart budget, for the callers that wait.
 
-use futures_util::FutureExt;
-use mainstay_runtime::policy::{Budget, ChildPolicy, Delay};
-
-use super::{
-    fixture::{
-        QueueFixture, advance_time, failure_reason, get, policy, post, restart_policy, run_until_idle, s,
-        status,
-    },
-    scripted_transport::ScriptedResponse,
-};
-use crate::{
-    error::{Code, Reason},
-    queue::{QueuePolicy, events::RequestFailed},
-    request::Priority,
-};
+use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn crash_keeps_waiting_requests_in_order() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/long", [ScriptedResponse::RespondAfter(s(5), 200)]);
+    let fixture = with_plan("/long", [After(s(5))]).await;
     let long = fixture.request(get("/long"));
     let low = fixture.request(get("/low").priority(Priority::Low));
     let normal = fixture.request(post("/normal"));
@@ -41,7 +26,7 @@ async fn crash_keeps_waiting_requests_in_order() {
 async fn crash_repeats_safe_attempts_and_reports_others_unknown() {
     let fixture = QueueFixture::start(QueuePolicy { max_concurrent: 3, ..policy() }).await;
     for path in ["/get", "/post", "/keyed"] {
-        fixture.transport.on(path, [ScriptedResponse::Hang, ScriptedResponse::Respond(200)]);
+        fixture.on(path, [Hang, Respond(200)]);
     }
     let get = fixture.request(get("/get"));
     let (id, post_) = fixture.submit(post("/post"));
@@ -59,8 +44,7 @@ async fn crash_repeats_safe_attempts_and_reports_others_unknown() {
 
 #[tokio::test(start_paused = true)]
 async fn repeated_crashes_do_not_exceed_the_retries() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/hang", [ScriptedResponse::Hang]);
+    let fixture = with_plan("/hang", [Hang]).await;
     let hang = fixture.request(get("/hang").retries(2).timeout(s(1000)));
     for _ in 0..3 {
         advance_time(s(10)).await;
@@ -72,9 +56,8 @@ async fn repeated_crashes_do_not_exceed_the_retries() {
 
 #[tokio::test(start_paused = true)]
 async fn crash_keeps_backoffs_and_deadlines() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/down", [ScriptedResponse::RetryAfter(20), ScriptedResponse::Respond(200)]);
-    fixture.transport.on("/long", [ScriptedResponse::RespondAfter(s(30), 200)]);
+    let fixture = with_plan("/down", [RetryAfter(20), Respond(200)]).await;
+    fixture.on("/long", [After(s(30))]);
     let down = fixture.request(get("/down"));
     advance_time(s(5)).await;
     fixture.crash().await;
@@ -90,11 +73,17 @@ async fn crash_keeps_backoffs_and_deadlines() {
     assert!(fixture.runtime.now() - asked_at < s(3));
 }
 
+/// Returns a queue that is down for this long after a crash, whose backend takes a minute at `/long`.
+async fn restarted_after(delay: Duration) -> QueueFixture {
+    let child_policy = ChildPolicy { delay: Delay::Fixed { delay }, ..restart_policy() };
+    let fixture = QueueFixture::start_with(child_policy, policy()).await;
+    fixture.on("/long", [After(s(60))]);
+    fixture
+}
+
 #[tokio::test(start_paused = true)]
 async fn request_expired_while_the_actor_is_down_is_not_sent() {
-    let delay = Delay::Fixed { delay: s(30) };
-    let fixture = QueueFixture::start_with(ChildPolicy { delay, ..restart_policy() }, policy()).await;
-    fixture.transport.on("/long", [ScriptedResponse::RespondAfter(s(60), 200)]);
+    let fixture = restarted_after(s(30)).await;
     let _long = fixture.request(get("/long").timeout(s(100)));
     let (id, late) = fixture.submit(get("/late").wait_timeout(s(10)));
     let patient = fixture.request(get("/patient"));
@@ -108,9 +97,7 @@ async fn request_expired_while_the_actor_is_down_is_not_sent() {
 
 #[tokio::test(start_paused = true)]
 async fn request_cancelled_while_the_actor_is_down_is_cancelled() {
-    let delay = Delay::Fixed { delay: s(30) };
-    let fixture = QueueFixture::start_with(ChildPolicy { delay, ..restart_policy() }, policy()).await;
-    fixture.transport.on("/long", [ScriptedResponse::RespondAfter(s(60), 200)]);
+    let fixture = restarted_after(s(30)).await;
     let _long = fixture.request(get("/long"));
     let (id, cancelled) = fixture.submit(get("/x"));
     run_until_idle().await;
@@ -121,8 +108,7 @@ async fn request_cancelled_while_the_actor_is_down_is_cancelled() {
 
 #[tokio::test(start_paused = true)]
 async fn a_restart_by_hand_loses_nothing_that_waits() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/long", [ScriptedResponse::RespondAfter(s(5), 200)]);
+    let fixture = with_plan("/long", [After(s(5))]).await;
     let (long, next) = (fixture.request(get("/long")), fixture.request(post("/next")));
     run_until_idle().await;
     fixture.runtime.root().restart("queue").await.unwrap();
@@ -133,8 +119,8 @@ async fn a_restart_by_hand_loses_nothing_that_waits() {
 #[tokio::test(start_paused = true)]
 async fn stop_answers_and_records_all_waiting_requests() {
     let fixture = QueueFixture::start(QueuePolicy { max_concurrent: 2, ..policy() }).await;
-    fixture.transport.on("/get", [ScriptedResponse::Hang]);
-    fixture.transport.on("/post", [ScriptedResponse::Hang]);
+    fixture.on("/get", [Hang]);
+    fixture.on("/post", [Hang]);
     let (running, in_doubt, waiting) =
         (fixture.request(get("/get")), fixture.request(post("/post")), fixture.request(post("/waiting")));
     run_until_idle().await;
@@ -143,7 +129,7 @@ async fn stop_answers_and_records_all_waiting_requests() {
     assert_eq!(failure_reason(in_doubt.await), (Reason::OutcomeUnknown, 1));
     assert_eq!(failure_reason(waiting.await), (Reason::Stopped, 0));
     assert_eq!(failure_reason(fixture.request(get("/late")).await), (Reason::Stopped, 0));
-    assert_eq!(fixture.queue.cancel(crate::request::RequestId(1)).await.unwrap_err().reason, Reason::Stopped);
+    assert_eq!(fixture.queue.cancel(RequestId(1)).await.unwrap_err().reason, Reason::Stopped);
     let recorded: Vec<_> = fixture.events::<RequestFailed>().await.iter().map(|event| event.reason).collect();
     assert_eq!(recorded, [Reason::Stopped, Reason::OutcomeUnknown, Reason::Stopped]);
     assert_eq!((fixture.view.stats().waiting, fixture.transport.running()), (0, 0));
@@ -153,70 +139,60 @@ async fn stop_answers_and_records_all_waiting_requests() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn shutdown_answers_all_waiting_requests() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/long", [ScriptedResponse::Hang]);
-    let (running, waiting) = (fixture.request(get("/long")), fixture.request(get("/waiting")));
-    run_until_idle().await;
-    fixture.runtime.shutdown().await;
-    assert_eq!(
-        (failure_reason(running.await), failure_reason(waiting.await)),
-        ((Reason::Stopped, 1), (Reason::Stopped, 0))
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn dropped_runtime_answers_all_waiting_requests() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/long", [ScriptedResponse::Hang]);
-    let (running, waiting) = (fixture.request(post("/long")), fixture.request(get("/waiting")));
-    run_until_idle().await;
-    drop(fixture.runtime);
-    run_until_idle().await;
-    assert_eq!(failure_reason(running.now_or_never().unwrap()), (Reason::OutcomeUnknown, 1));
-    assert_eq!(failure_reason(waiting.now_or_never().unwrap()), (Reason::Stopped, 0));
+async fn end_of_the_runtime_answers_all_waiting_requests() {
+    for is_dropped in [false, true] {
+        let fixture = QueueFixture::start(QueuePolicy { max_concurrent: 2, ..policy() }).await;
+        fixture.on("/get", [Hang]);
+        fixture.on("/post", [Hang]);
+        let requests = [get("/get"), post("/post"), get("/waiting")];
+        let answers = requests.map(|request| fixture.request(request));
+        run_until_idle().await;
+        if is_dropped {
+            drop(fixture.runtime);
+        } else {
+            fixture.runtime.shutdown().await;
+        }
+        run_until_idle().await;
+        let reasons = answers.map(|answer| failure_reason(answer.now_or_never().unwrap()));
+        let expected = [(Reason::Stopped, 1), (Reason::OutcomeUnknown, 1), (Reason::Stopped, 0)];
+        assert_eq!(reasons, expected, "dropped: {is_dropped}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn give_up_answers_all_waiting_requests_and_reset_recovers() {
     let budget = Some(Budget { restarts_max: 1, window: s(600) });
     let fixture = QueueFixture::start_with(ChildPolicy { budget, ..restart_policy() }, policy()).await;
-    fixture.transport.on("/long", [ScriptedResponse::Hang]);
-    fixture.transport.on("/waiting", [ScriptedResponse::Hang]);
+    fixture.on("/long", [Hang]);
+    fixture.on("/waiting", [Hang]);
     let (running, waiting) = (fixture.request(get("/long")), fixture.request(get("/waiting")));
     run_until_idle().await;
     fixture.crash().await;
     fixture.crash().await;
-    assert_eq!(
-        (failure_reason(running.await).0, failure_reason(waiting.await).0),
-        (Reason::Stopped, Reason::Stopped)
-    );
+    let expected = (Reason::Stopped, Reason::Stopped);
+    assert_eq!((failure_reason(running.await).0, failure_reason(waiting.await).0), expected);
     fixture.runtime.root().reset("queue").await.unwrap();
     assert_eq!(status(fixture.request(get("/again")).await), 200);
 }
 
 #[tokio::test(start_paused = true)]
 async fn poison_request_is_failed_after_repeated_crashes() {
-    let fixture =
-        QueueFixture::start_with(ChildPolicy { checkpoint_crashes_max: 1, ..restart_policy() }, policy())
-            .await;
-    fixture.transport.on("/long", [ScriptedResponse::Hang]);
+    let once = ChildPolicy { checkpoint_crashes_max: 1, ..restart_policy() };
+    let fixture = QueueFixture::start_with(once, policy()).await;
+    fixture.on("/long", [Hang]);
     let (running, in_doubt) = (fixture.request(get("/long")), fixture.request(post("/waiting")));
     run_until_idle().await;
     // The second incarnation crashes before it has handled anything, so its snapshot is the cause.
     drop(fixture.address.inject_panic().unwrap());
     drop(fixture.address.inject_panic().unwrap());
-    assert_eq!(
-        (failure_reason(running.await).0, failure_reason(in_doubt.await).0),
-        (Reason::Crashed, Reason::OutcomeUnknown)
-    );
+    let expected = (Reason::Crashed, Reason::OutcomeUnknown);
+    assert_eq!((failure_reason(running.await).0, failure_reason(in_doubt.await).0), expected);
     assert_eq!((fixture.generation(), status(fixture.request(get("/again")).await)), (3, 200));
 }
 
 #[tokio::test(start_paused = true)]
 async fn requests_sent_while_the_actor_is_down_are_handled_later() {
-    let delay = Delay::Fixed { delay: s(5) };
-    let fixture = QueueFixture::start_with(ChildPolicy { delay, ..restart_policy() }, policy()).await;
+    let fixture = restarted_after(s(5)).await;
     fixture.crash().await;
     let answer = fixture.request(post("/x"));
     assert_eq!(status(answer.await), 200);

@@ -1,33 +1,13 @@
 //! Tests requests over which the backend dies.
 
-use futures_util::future::join_all;
+use super::*;
 
-use super::{
-    fixture::{QueueFixture, advance_time, failure_reason, get, policy, post, run_until_idle, s, status},
-    scripted_transport::ScriptedResponse,
-};
-use crate::{
-    error::Reason,
-    queue::{
-        QueuePolicy,
-        events::{RequestFailed, RequestRetry},
-    },
-};
+/// The backend breaks the connection and is down, twice.
+const TWO_DEATHS: [ScriptedResponse; 4] = [Reset, Refuse, Reset, Refuse];
 
 #[tokio::test(start_paused = true)]
 async fn a_request_over_which_the_backend_died_twice_is_quarantined() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on(
-        "/kill",
-        [
-            ScriptedResponse::Reset,
-            ScriptedResponse::Refuse,
-            ScriptedResponse::Refuse,
-            ScriptedResponse::Reset,
-            ScriptedResponse::Refuse,
-            ScriptedResponse::Respond(200),
-        ],
-    );
+    let fixture = with_plan("/kill", [Reset, Refuse, Refuse, Reset, Refuse, Respond(200)]).await;
     let (id, answer) = fixture.submit(get("/kill").retries(9));
     assert_eq!(failure_reason(answer.await), (Reason::Quarantined, 2));
     assert_eq!(fixture.event_kinds_of(id).await, ["request_retry", "request_retry", "request_failed"]);
@@ -40,28 +20,12 @@ async fn a_request_over_which_the_backend_died_twice_is_quarantined() {
 #[tokio::test(start_paused = true)]
 async fn a_backend_that_answers_between_a_break_and_a_refusal_has_not_died() {
     let fixture = QueueFixture::start(policy()).await;
-    let plays = [
-        ScriptedResponse::Reset,
-        ScriptedResponse::Respond(503),
-        ScriptedResponse::Refuse,
-        ScriptedResponse::Reset,
-        ScriptedResponse::Respond(503),
-        ScriptedResponse::Refuse,
-    ];
-    fixture.transport.on("/a", plays.into_iter().chain([ScriptedResponse::Respond(200)]));
+    let plays = [Reset, Respond(503), Refuse, Reset, Respond(503), Refuse];
+    fixture.on("/a", plays.into_iter().chain([Respond(200)]));
     assert_eq!(status(fixture.request(get("/a").retries(9)).await), 200);
 
     // The response to another request shows the same.
-    fixture.transport.on(
-        "/b",
-        [
-            ScriptedResponse::Reset,
-            ScriptedResponse::Refuse,
-            ScriptedResponse::Reset,
-            ScriptedResponse::Refuse,
-            ScriptedResponse::Respond(200),
-        ],
-    );
+    fixture.on("/b", [Reset, Refuse, Reset, Refuse, Respond(200)]);
     let answer = fixture.request(get("/b").retries(9));
     run_until_idle().await;
     assert_eq!(status(fixture.request(get("/other")).await), 200);
@@ -70,24 +34,14 @@ async fn a_backend_that_answers_between_a_break_and_a_refusal_has_not_died() {
 
 #[tokio::test(start_paused = true)]
 async fn a_backend_that_only_breaks_connections_costs_retries_and_no_more() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/a", [ScriptedResponse::Reset]);
+    let fixture = with_plan("/a", [Reset]).await;
     assert_eq!(failure_reason(fixture.request(get("/a")).await), (Reason::ConnectionReset, 4));
-}
-
-#[tokio::test(start_paused = true)]
-async fn without_retries_a_request_that_kills_is_sent_once() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/kill", [ScriptedResponse::Reset, ScriptedResponse::Refuse]);
-    assert_eq!(failure_reason(fixture.request(get("/kill").retries(0)).await), (Reason::ConnectionReset, 1));
-    advance_time(s(600)).await;
-    assert_eq!(fixture.transport.paths(), ["/kill"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_hides_neither_that_nor_why_an_earlier_attempt_failed() {
     let fixture = QueueFixture::start(QueuePolicy { wait_timeout: s(5), ..policy() }).await;
-    fixture.transport.on("/a", [ScriptedResponse::Reset, ScriptedResponse::Refuse]);
+    fixture.on("/a", [Reset, Refuse]);
     let error = fixture.request(get("/a")).await.unwrap_err();
     assert_eq!((error.reason, error.attempts), (Reason::Disconnected, 1));
     assert_eq!(error.details.as_deref(), Some("the last attempt failed: connection_reset"));
@@ -99,19 +53,10 @@ async fn a_refusal_hides_neither_that_nor_why_an_earlier_attempt_failed() {
 #[tokio::test(start_paused = true)]
 async fn requests_that_were_there_when_the_backend_died_are_not_blamed() {
     let fixture = QueueFixture::start(QueuePolicy { max_concurrent: 5, ..policy() }).await;
-    let innocent =
-        || [ScriptedResponse::Reset, ScriptedResponse::Refuse, ScriptedResponse::RespondAfter(s(5), 200)];
-    fixture.transport.on("/a", innocent());
-    fixture.transport.on("/b", innocent());
-    fixture.transport.on(
-        "/kill",
-        [
-            ScriptedResponse::Reset,
-            ScriptedResponse::Refuse,
-            ScriptedResponse::Reset,
-            ScriptedResponse::Refuse,
-        ],
-    );
+    let innocent = || [Reset, Refuse, After(s(5))];
+    fixture.on("/a", innocent());
+    fixture.on("/b", innocent());
+    fixture.on("/kill", TWO_DEATHS);
     let answers: Vec<_> = ["/a", "/b", "/kill"].map(|path| fixture.request(get(path).retries(9))).into();
     run_until_idle().await;
     // The backend has died once, and those three run one at a time from now on. Others run beside them.
@@ -126,16 +71,7 @@ async fn requests_that_were_there_when_the_backend_died_are_not_blamed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_crash_of_the_queue_does_not_forget_what_the_backend_died_over() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on(
-        "/kill",
-        [
-            ScriptedResponse::Reset,
-            ScriptedResponse::Refuse,
-            ScriptedResponse::Reset,
-            ScriptedResponse::Refuse,
-        ],
-    );
+    let fixture = with_plan("/kill", TWO_DEATHS).await;
     let answer = fixture.request(get("/kill").retries(9));
     advance_time(s(1)).await;
     run_until_idle().await;

@@ -4,32 +4,20 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     io,
-    sync::Arc,
-    time::Duration,
 };
 
 use bytes::Bytes;
 use futures_util::stream;
-use mainstay_runtime::{Child, Runtime, SupervisorSpec, policy::Delay};
 
-use super::{
-    fixture::{QueueFixture, advance_time, get, policy, post, restart_policy, run_until_idle, s},
-    scripted_transport::ScriptedResponse,
-};
+use super::*;
 use crate::{
     error::{
-        Error, Reason,
         reference::{CauseGroup, assert_all_seen, assert_row, find_row, status_row_text},
         words::assert_message_helps,
     },
     network::{Route, proxy::Proxy},
-    queue::{Overflow, PriorityQueuePolicy, QueueActor, QueueHandle, QueuePolicy, QueueView, RetryPolicy},
-    request::{REQUEST_BODY_BYTES_MAX, Request, Response},
-    transport::{
-        HttpSettings, HttpTransport,
-        raw_server::RawServer,
-        scripted_server::{ScriptedServer, ServerStep, ok_response},
-    },
+    request::REQUEST_BODY_BYTES_MAX,
+    transport::raw_server::RawServer,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -37,21 +25,21 @@ const LONG: Duration = Duration::from_secs(60);
 /// The timeout of attempts that are meant to time out: their servers never answer, so no speed is assumed.
 const SHORT: Duration = Duration::from_millis(50);
 
-/// Returns a queue with this transport and its runtime.
+/// Returns a queue for this backend. A held request is not retried before its wait ends.
 async fn queue(settings: &HttpSettings) -> (Runtime, QueueHandle) {
-    let transport = Arc::new(HttpTransport::new(settings).unwrap());
-    // A held request is not retried before its wait ends.
-    let retry = RetryPolicy { delay: Delay::Fixed { delay: LONG }, ..RetryPolicy::default() };
-    let actor = QueueActor::new(transport, QueuePolicy { retry, ..policy() }, QueueView::default());
-    let mut root = SupervisorSpec::new("root");
-    let address = root.child(Child::new("queue", actor).policy(restart_policy())).unwrap();
-    let runtime = Runtime::builder().start(root).await.unwrap();
-    (runtime, QueueHandle::new(address))
+    let (runtime, queue, _) = start_over_http(settings, Delay::Fixed { delay: LONG }).await;
+    (runtime, queue)
 }
 
-async fn failure(settings: &HttpSettings, request: Request) -> Error {
+async fn failure(settings: &HttpSettings, request: RequestBuilder) -> Error {
     let (_runtime, queue) = queue(settings).await;
-    queue.request(request).await.unwrap_err()
+    queue.request(request.build().unwrap()).await.unwrap_err()
+}
+
+/// Returns the error of a request to a server that behaves like this on its first connection.
+async fn failure_at(steps: Vec<ServerStep>, request: RequestBuilder) -> Error {
+    let server = ScriptedServer::start([steps]).await;
+    failure(&HttpSettings::new(server.url()), request).await
 }
 
 /// Returns a transport to a backend over TLS through this proxy.
@@ -69,36 +57,22 @@ fn bytes(text: &str) -> ServerStep {
 /// A server's behaviour, once for each request, and the way to reach it.
 struct FailureCase {
     row: &'static str,
-    transport: Vec<ServerStep>,
+    steps: Vec<ServerStep>,
     timeout: Duration,
-    tls: bool,
+    scheme: &'static str,
     connect_timeout: Duration,
-    bytes_max: usize,
+    response_bytes_max: usize,
 }
 
 impl FailureCase {
-    fn new(what: &'static str, transport: impl Into<Vec<ServerStep>>) -> Self {
-        let transport = transport.into();
-        Self { row: what, transport, timeout: LONG, tls: false, connect_timeout: LONG, bytes_max: 1000 }
-    }
-
-    fn with_timeout(self, timeout: Duration) -> Self {
-        Self { timeout, ..self }
-    }
-
-    fn over_tls(self) -> Self {
-        Self { tls: true, ..self }
-    }
-
-    async fn run(&self, request: crate::request::RequestBuilder) -> Error {
-        let mut server = ScriptedServer::start([self.transport.clone()]).await;
-        let url = if self.tls { server.url().replace("http:", "https:") } else { server.url() };
-        let connect_timeout = self.connect_timeout;
-        let settings =
-            HttpSettings { connect_timeout, response_bytes_max: self.bytes_max, ..HttpSettings::new(url) };
+    async fn run(&self, request: RequestBuilder) -> Error {
+        let mut server = ScriptedServer::start([self.steps.clone()]).await;
+        let Self { connect_timeout, response_bytes_max, .. } = *self;
+        let url = server.url().replace("http:", self.scheme);
+        let settings = HttpSettings { connect_timeout, response_bytes_max, ..HttpSettings::new(url) };
         let request = request.retries(0).timeout(self.timeout).wait_timeout(Duration::ZERO);
-        let error = failure(&settings, request.build().unwrap()).await;
-        if matches!(self.transport[0], ServerStep::Receive) {
+        let error = failure(&settings, request).await;
+        if matches!(self.steps[0], Receive) {
             server.next_request().await;
         }
         error
@@ -114,41 +88,44 @@ fn failure_cases() -> Vec<FailureCase> {
     let cut = "the connection broke within the response";
     let large = "the response is larger than the limit";
     let garbage = "the response is not HTTP, or breaks its rules";
-    let answers = |text: &str| [ServerStep::Receive, bytes(text), ServerStep::Hold];
-    let breaks_off = |text: &str, end| [ServerStep::Receive, bytes(text), end];
+    let silent = "the response did not begin within the timeout";
+    let stalled = "the response began, then no part of it came within the timeout";
+    let other = "the connection could not be made, for another cause";
+    let case = |row, steps: &[ServerStep]| FailureCase {
+        row,
+        steps: steps.to_vec(),
+        timeout: LONG,
+        scheme: "http:",
+        connect_timeout: LONG,
+        response_bytes_max: 1000,
+    };
+    let over_tls = |row, steps: &[ServerStep]| FailureCase { scheme: "https:", ..case(row, steps) };
+    let hurried = |case| FailureCase { timeout: SHORT, ..case };
+    let small = |case| FailureCase { response_bytes_max: 9, ..case };
+    let answers = |row, text: &str| case(row, &[Receive, bytes(text), Hold]);
+    let breaks_off = |row, text: &str, end| case(row, &[Receive, bytes(text), end]);
+    let begun = format!("{HEAD}half");
     vec![
-        FailureCase { connect_timeout: SHORT, ..FailureCase::new(late, [ServerStep::Hold]).over_tls() },
-        FailureCase::new(late, [ServerStep::Hold]).over_tls().with_timeout(SHORT),
-        FailureCase::new(tls, [bytes("HTTP/1.1 400 Bad Request\r\n\r\n"), ServerStep::Hold]).over_tls(),
-        FailureCase::new("the connection could not be made, for another cause", [ServerStep::Close])
-            .over_tls(),
-        FailureCase::new(
-            "the response did not begin within the timeout",
-            [ServerStep::Receive, ServerStep::Hold],
-        )
-        .with_timeout(SHORT),
-        FailureCase::new(
-            "the response began, then no part of it came within the timeout",
-            answers(&format!("{HEAD}half")),
-        )
-        .with_timeout(SHORT),
-        FailureCase::new(reset, [ServerStep::Receive, ServerStep::Reset]),
-        FailureCase::new(reset, [ServerStep::Receive, ServerStep::Close]),
-        FailureCase::new(reset, breaks_off("HTTP/1.1 200 OK\r\ncontent-le", ServerStep::Reset)),
-        FailureCase::new(reset, breaks_off("HTTP/1.1 200 OK\r\ncontent-le", ServerStep::Close)),
-        FailureCase::new(cut, breaks_off(&format!("{HEAD}half"), ServerStep::Close)),
-        FailureCase::new(cut, breaks_off(&format!("{CHUNKS}4\r\nhalf\r\n"), ServerStep::Close)),
+        FailureCase { connect_timeout: SHORT, ..over_tls(late, &[Hold]) },
+        hurried(over_tls(late, &[Hold])),
+        over_tls(tls, &[bytes("HTTP/1.1 400 Bad Request\r\n\r\n"), Hold]),
+        over_tls(other, &[Close]),
+        hurried(case(silent, &[Receive, Hold])),
+        hurried(answers(stalled, &begun)),
+        case(reset, &[Receive, ServerStep::Reset]),
+        case(reset, &[Receive, Close]),
+        breaks_off(reset, "HTTP/1.1 200 OK\r\ncontent-le", ServerStep::Reset),
+        breaks_off(reset, "HTTP/1.1 200 OK\r\ncontent-le", Close),
+        breaks_off(cut, &begun, Close),
+        breaks_off(cut, &format!("{CHUNKS}4\r\nhalf\r\n"), Close),
         // A caller cannot tell it from an end before the response, which a reset may cause as well.
-        FailureCase::new(cut, breaks_off(&format!("{HEAD}half"), ServerStep::Reset)),
-        FailureCase { bytes_max: 9, ..FailureCase::new(large, answers(HEAD)) },
-        FailureCase {
-            bytes_max: 9,
-            ..FailureCase::new(large, answers(&format!("{CHUNKS}6\r\nabcdef\r\n5\r\nghijk\r\n")))
-        },
-        FailureCase::new(garbage, answers("\u{1}\u{2}garbage\r\n\r\n")),
-        FailureCase::new(garbage, answers("SSH-2.0-OpenSSH_9.9\r\n")),
-        FailureCase::new(garbage, answers("HTTP/1.1 200 OK\r\ncontent-length: ten\r\n\r\n")),
-        FailureCase::new(garbage, answers(&format!("{CHUNKS}zz\r\n"))),
+        breaks_off(cut, &begun, ServerStep::Reset),
+        small(answers(large, HEAD)),
+        small(answers(large, &format!("{CHUNKS}6\r\nabcdef\r\n5\r\nghijk\r\n"))),
+        answers(garbage, "\u{1}\u{2}garbage\r\n\r\n"),
+        answers(garbage, "SSH-2.0-OpenSSH_9.9\r\n"),
+        answers(garbage, "HTTP/1.1 200 OK\r\ncontent-length: ten\r\n\r\n"),
+        answers(garbage, &format!("{CHUNKS}zz\r\n")),
     ]
 }
 
@@ -183,8 +160,7 @@ async fn attempt_failure_gives_the_documented_error() {
     let server = ScriptedServer::start([]).await;
     let down = server.url();
     server.stop().await;
-    // The label is too long, so no name server is asked.
-    let nowhere = HttpSettings::new(format!("http://{}.invalid", "x".repeat(64)));
+    let nowhere = HttpSettings::new(unresolvable_url());
     let no_proxy = "the proxy cannot be reached, or the server at its address is no proxy";
     for (what, settings, reason) in [
         (refused, HttpSettings::new(&down), Reason::ConnectionRefused),
@@ -192,8 +168,7 @@ async fn attempt_failure_gives_the_documented_error() {
         (no_proxy, settings_behind_proxy(&down), Reason::ProxyUnreachable),
     ] {
         for request in [get("/thing"), post("/thing").body("payload")] {
-            let request = request.wait_timeout(Duration::ZERO).build().unwrap();
-            let error = failure(&settings, request).await;
+            let error = failure(&settings, request.wait_timeout(Duration::ZERO)).await;
             assert_row(CauseGroup::Transport, what, &error);
             assert_eq!(error.attempts, 0);
             assert_eq!(error.details.unwrap(), format!("the last attempt failed: {reason}"));
@@ -205,13 +180,10 @@ async fn attempt_failure_gives_the_documented_error() {
     for (what, status) in [(no_login, 407), (no_way, 403), (no_way, 502)] {
         for request in [get("/thing"), post("/thing").body("payload")] {
             let answer = bytes(&format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n"));
-            let proxy = ScriptedServer::start([vec![ServerStep::Receive, answer]]).await;
-            let request = request.retries(0).wait_timeout(Duration::ZERO).build().unwrap();
-            assert_row(
-                CauseGroup::Transport,
-                what,
-                &failure(&settings_behind_proxy(&proxy.url()), request).await,
-            );
+            let proxy = ScriptedServer::start([vec![Receive, answer]]).await;
+            let request = request.retries(0).wait_timeout(Duration::ZERO);
+            let error = failure(&settings_behind_proxy(&proxy.url()), request).await;
+            assert_row(CauseGroup::Transport, what, &error);
         }
         seen.insert(what);
     }
@@ -224,7 +196,7 @@ async fn attempt_failure_gives_the_documented_error() {
     })
     .await;
     let way = settings_behind_proxy(&proxy.url().replace("http", "socks5h"));
-    let error = failure(&way, get("/thing").retries(0).build().unwrap()).await;
+    let error = failure(&way, get("/thing").retries(0)).await;
     assert_row(CauseGroup::Transport, denied, &error);
     seen.insert(denied);
     let unreadable = "the request's body could not be read to its end";
@@ -238,8 +210,7 @@ async fn attempt_failure_gives_the_documented_error() {
         (unreadable, post("/thing").body_stream(None, breaks)),
         (changed, post("/thing").body_stream(Some(8), short)),
     ] {
-        let server = ScriptedServer::start([vec![ServerStep::Hold]]).await;
-        let error = failure(&HttpSettings::new(server.url()), request.build().unwrap()).await;
+        let error = failure_at(vec![Hold], request).await;
         assert_row(CauseGroup::Transport, what, &error);
         seen.insert(what);
     }
@@ -251,8 +222,7 @@ async fn attempt_failure_gives_the_documented_error() {
 #[tokio::test]
 async fn lost_error_response_gives_the_error_of_its_status() {
     let start = "HTTP/1.1 403 Forbidden\r\ncontent-length: 10\r\n\r\nhalf";
-    let server = ScriptedServer::start([vec![ServerStep::Receive, bytes(start), ServerStep::Close]]).await;
-    let error = failure(&HttpSettings::new(server.url()), post("/x").build().unwrap()).await;
+    let error = failure_at(vec![Receive, bytes(start), Close], post("/x")).await;
     assert_row(CauseGroup::Status, status_row_text(CauseGroup::Status, 403), &error);
     assert_eq!(error.status, Some(403));
 }
@@ -264,7 +234,7 @@ async fn status_gives_the_documented_error() {
     let failing: Vec<u16> = (300..=599).filter(|status| *status != 304).collect();
     let answer = |status: &u16| {
         let head = format!("HTTP/1.1 {status} Status\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
-        vec![ServerStep::Receive, bytes(&head)]
+        vec![Receive, bytes(&head)]
     };
     for method in [http::Method::GET, http::Method::POST] {
         let mut server = ScriptedServer::start(failing.iter().map(answer).collect::<VecDeque<_>>()).await;
@@ -291,8 +261,7 @@ async fn conflict(content_type: &str, body: &str) -> Error {
     let head =
         format!("HTTP/1.1 409 Conflict\r\ncontent-type: {content_type}\r\ncontent-length: {}", body.len());
     let answer = bytes(&format!("{head}\r\n\r\n{body}"));
-    let server = ScriptedServer::start([vec![ServerStep::Receive, answer]]).await;
-    let error = failure(&HttpSettings::new(server.url()), get("/thing").build().unwrap()).await;
+    let error = failure_at(vec![Receive, answer], get("/thing")).await;
     assert_eq!((error.reason, error.status, error.retryable), (Reason::Conflict, Some(409), false));
     let details = error.details.as_deref().unwrap();
     assert!(details.chars().count() <= 1001 && !details.contains(char::is_control), "{details}");
@@ -301,25 +270,14 @@ async fn conflict(content_type: &str, body: &str) -> Error {
 
 #[tokio::test]
 async fn plain_problem_document_becomes_the_message() {
+    const KIND: &str = "application/problem+json";
     for (kind, body, message) in [
-        (
-            "application/problem+json",
-            r#"{"title":"Busy","detail":"The agent is busy. Wait."}"#,
-            "The agent is busy. Wait.",
-        ),
-        (
-            "Application/Problem+JSON; charset=utf-8",
-            r#"{"title":"The agent is busy."}"#,
-            "The agent is busy.",
-        ),
-        (
-            "application/problem+json",
-            r#"{"title":"It is locked.","detail":"see /var/lock"}"#,
-            "It is locked.",
-        ),
-        ("application/problem+json", r#"{"title":"It is locked.","detail":{"deep":1}}"#, "It is locked."),
+        (KIND, r#"{"title":"Busy","detail":"The agent is busy. Wait."}"#, "The agent is busy. Wait."),
+        ("Application/Problem+JSON; charset=utf-8", r#"{"title":"It is busy."}"#, "It is busy."),
+        (KIND, r#"{"title":"It is locked.","detail":"see /var/lock"}"#, "It is locked."),
+        (KIND, r#"{"title":"It is locked.","detail":{"deep":1}}"#, "It is locked."),
     ] {
-        assert_eq!(conflict(kind, body).await.message, message);
+        assert_eq!(conflict(kind, body).await.message, message, "{kind} {body}");
     }
 }
 
@@ -350,10 +308,9 @@ async fn hostile_problem_document_is_hidden_and_cut_in_the_log() {
 
 #[tokio::test]
 async fn cross_origin_redirect_is_an_error() {
-    let other = ScriptedServer::start([vec![ServerStep::Receive, ok_response("stolen")]]).await;
+    let other = ScriptedServer::start([vec![Receive, ok_response("stolen")]]).await;
     let moved = format!("HTTP/1.1 302 Found\r\nlocation: {}/x\r\ncontent-length: 0\r\n\r\n", other.url());
-    let server = ScriptedServer::start([vec![ServerStep::Receive, bytes(&moved)]]).await;
-    let error = failure(&HttpSettings::new(server.url()), get("/thing").build().unwrap()).await;
+    let error = failure_at(vec![Receive, bytes(&moved)], get("/thing")).await;
     assert_row(CauseGroup::Status, status_row_text(CauseGroup::Status, 302), &error);
     assert_eq!(other.connections(), 0);
 }
@@ -361,7 +318,7 @@ async fn cross_origin_redirect_is_an_error() {
 // === the queue itself ===
 
 async fn answered(transport: &str) -> Response {
-    let server = ScriptedServer::start([vec![ServerStep::Receive, ok_response(transport)]]).await;
+    let server = ScriptedServer::start([vec![Receive, ok_response(transport)]]).await;
     let (_runtime, queue) = queue(&HttpSettings::new(server.url())).await;
     queue.request(get("/thing").build().unwrap()).await.unwrap()
 }
@@ -380,7 +337,7 @@ async fn unexpected_body_gives_its_error_with_an_excerpt() {
 
 #[tokio::test]
 async fn failed_save_gives_the_documented_error() {
-    let server = ScriptedServer::start([vec![ServerStep::Receive, ok_response("answer")]]).await;
+    let server = ScriptedServer::start([vec![Receive, ok_response("answer")]]).await;
     let (_runtime, queue) = queue(&HttpSettings::new(server.url())).await;
     let download = queue.open(get("/thing").build().unwrap()).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -410,7 +367,7 @@ fn invalid_request_fails_with_the_documented_error() {
 async fn busy_queue(overflow: Overflow) -> (QueueFixture, impl Future<Output = Result<Response, Error>>) {
     let lanes = PriorityQueuePolicy { queue_max: 1, overflow, age_after: s(1000) };
     let fixture = QueueFixture::start(QueuePolicy { queue: lanes, ..policy() }).await;
-    fixture.transport.on("/hang", [ScriptedResponse::Hang]);
+    fixture.on("/hang", [Hang]);
     let running = fixture.request(post("/hang").timeout(s(3600)).retries(0));
     run_until_idle().await;
     (fixture, running)
@@ -449,23 +406,21 @@ async fn queue_outcome_gives_the_documented_error() {
     let old = fixture.request(get("/old"));
     let _new = fixture.request(get("/new"));
     check("it was evicted for another (`drop-oldest`, `drop-lowest`)", old.await);
-    check(
-        "the server may have acted, and a repeat could act twice: a POST or PATCH without an idempotency key",
-        running.await,
-    );
+    let twice =
+        "the server may have acted, and a repeat could act twice: a POST or PATCH without an idempotency key";
+    check(twice, running.await);
 
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/panics", [ScriptedResponse::Panic]);
+    let fixture = with_plan("/panics", [Panic]).await;
     let what = "the queue's actor or the transport crashed during its last attempt";
     check(what, fixture.request(get("/panics").retries(0)).await);
-    fixture.transport.on("/crashes", [ScriptedResponse::Hang]);
+    fixture.on("/crashes", [Hang]);
     let crashed = fixture.request(get("/crashes").retries(0));
     run_until_idle().await;
     fixture.crash().await;
     check(what, crashed.await);
 
-    fixture.transport.on("/hang", [ScriptedResponse::Hang]);
-    fixture.transport.on("/busy", [ScriptedResponse::Respond(503)]);
+    fixture.on("/hang", [Hang]);
+    fixture.on("/busy", [Respond(503)]);
     let put_off = fixture.request(get("/busy").wait_timeout(s(2)));
     run_until_idle().await;
     let _running = fixture.request(post("/hang").timeout(s(3600)));
@@ -479,16 +434,7 @@ async fn queue_outcome_gives_the_documented_error() {
     let held = fixture.request(get("/held").wait_timeout(s(2))).await;
     check("it waited longer than wait_timeout for an unreachable backend, or for the connection", held);
 
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on(
-        "/kill",
-        [
-            ScriptedResponse::Reset,
-            ScriptedResponse::Refuse,
-            ScriptedResponse::Reset,
-            ScriptedResponse::Refuse,
-        ],
-    );
+    let fixture = with_plan("/kill", [Reset, Refuse, Reset, Refuse]).await;
     check(
         "the backend died twice while it had the request: the connection broke, then connections were refused",
         fixture.request(get("/kill")).await,
@@ -497,24 +443,25 @@ async fn queue_outcome_gives_the_documented_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn unknown_outcome_has_a_helpful_message_for_every_cause() {
-    for response in [
-        ScriptedResponse::Hang,
-        ScriptedResponse::Reset,
-        ScriptedResponse::Respond(500),
-        ScriptedResponse::Respond(504),
-        ScriptedResponse::Respond(408),
-        ScriptedResponse::Panic,
+async fn post_that_may_have_arrived_ends_as_unknown_for_every_cause() {
+    for (response, code) in [
+        (Hang, Code::Timeout),
+        (Reset, Code::NetworkError),
+        (Respond(500), Code::ServerError),
+        (Respond(504), Code::Timeout),
+        (Respond(408), Code::Timeout),
+        (Panic, Code::ServerError),
     ] {
-        let fixture = QueueFixture::start(policy()).await;
-        fixture.transport.on("/pay", [response.clone()]);
-        let error = fixture.request(post("/pay")).await.unwrap_err();
-        assert_eq!(
-            (error.reason, error.retryable, error.attempts),
-            (Reason::OutcomeUnknown, false, 1),
-            "{response:?}"
-        );
+        let fixture = with_plan("/pay", [response.clone()]).await;
+        let (id, answer) = fixture.submit(post("/pay"));
+        let error = answer.await.unwrap_err();
+        assert_eq!((error.code, error.reason), (code, Reason::OutcomeUnknown), "{response:?}");
+        let shown = (error.retryable, error.attempts, error.request_id);
+        assert_eq!(shown, (false, 1, Some(id)), "{response:?}");
         assert_message_helps(&error.message);
-        assert!(fixture.transport.violations().is_empty());
+        advance_time(s(600)).await;
+        assert_eq!(fixture.transport.paths(), ["/pay"], "{response:?}");
+        assert_eq!(fixture.event_kinds_of(id).await.len(), 1, "{response:?}");
+        assert!(fixture.transport.violations().is_empty(), "{response:?}");
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use mainstay_runtime::{
-    Address, Child, Runtime, SupervisorSpec,
+    Address, Child, Runtime, RuntimeBuilder, SupervisorSpec,
     clock::{Clock, SystemClock},
     journal::{Delivery, Event, Journal, JournalOptions, Record},
     policy::{ChildPolicy, Delay},
@@ -19,18 +19,18 @@ use mainstay_runtime::{
 
 use tokio::sync::watch;
 
-use super::scripted_transport::ScriptedTransport;
+use super::scripted_transport::{ScriptedResponse, ScriptedTransport};
 use crate::{
     error::{Error, Reason},
     network::BackendAvailability,
-    queue::{Download, QueueActor, QueueHandle, QueueMessage, QueuePolicy, QueueView, RetryPolicy},
+    queue::{
+        Download, Overflow, PriorityQueuePolicy, QueueActor, QueueHandle, QueueMessage, QueuePolicy,
+        QueueView, RetryPolicy,
+    },
     request::{Request, RequestBuilder, RequestId, Response},
-    transport::Transport,
+    tests::s,
+    transport::{HttpSettings, HttpTransport, Transport},
 };
-
-pub(super) const fn s(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 /// Returns a policy with one attempt at a time and retries after 1, 2, 4 s.
 pub(super) fn policy() -> QueuePolicy {
@@ -40,6 +40,12 @@ pub(super) fn policy() -> QueuePolicy {
         retry: RetryPolicy { delay, ..RetryPolicy::default() },
         ..QueuePolicy::default()
     }
+}
+
+/// Returns the policy with room for this many requests.
+pub(super) fn limited_policy(queue_max: usize, overflow: Overflow) -> QueuePolicy {
+    let queue = PriorityQueuePolicy { queue_max, overflow, ..PriorityQueuePolicy::default() };
+    QueuePolicy { queue, ..policy() }
 }
 
 /// Returns a policy that restarts at once, without limit.
@@ -85,11 +91,13 @@ impl QueueFixture {
         let availability = watch::Sender::new(BackendAvailability::Unknown);
         let actor = QueueActor::new(Arc::clone(&transport) as Arc<dyn Transport>, policy, view.clone())
             .with_availability(availability.subscribe());
-        let mut root = SupervisorSpec::new("root");
-        let address = root.child(Child::new("queue", actor).policy(child_policy)).unwrap();
-        let runtime = Runtime::builder().seed(1).journal(journal).start(root).await.unwrap();
-        let queue = QueueHandle::new(address.clone());
+        let child = Child::new("queue", actor).policy(child_policy);
+        let (runtime, queue, address) = start_queue(child, Runtime::builder().seed(1).journal(journal)).await;
         Self { runtime, address, queue, view, transport, clock, availability }
+    }
+
+    pub(super) fn on(&self, path: &str, plays: impl IntoIterator<Item = ScriptedResponse>) {
+        self.transport.on(path, plays);
     }
 
     pub(super) fn set_availability(&self, availability: BackendAvailability) {
@@ -153,6 +161,35 @@ impl QueueFixture {
     }
 }
 
+/// Returns a fixture with the usual policy whose backend answers at `path` as planned.
+pub(super) async fn with_plan(path: &str, plays: impl IntoIterator<Item = ScriptedResponse>) -> QueueFixture {
+    let fixture = QueueFixture::start(policy()).await;
+    fixture.on(path, plays);
+    fixture
+}
+
+/// Starts a runtime with this queue.
+pub(super) async fn start_queue(
+    queue: Child<QueueActor>,
+    runtime: RuntimeBuilder,
+) -> (Runtime, QueueHandle, Address<QueueMessage>) {
+    let mut root = SupervisorSpec::new("root");
+    let address = root.child(queue).unwrap();
+    (runtime.start(root).await.unwrap(), QueueHandle::new(address.clone()), address)
+}
+
+/// Starts a queue over HTTP, with one permit, this delay between attempts and a verbose journal.
+pub(super) async fn start_over_http(
+    settings: &HttpSettings,
+    delay: Delay,
+) -> (Runtime, QueueHandle, Address<QueueMessage>) {
+    let transport = Arc::new(HttpTransport::new(settings).unwrap());
+    let retry = RetryPolicy { delay, ..RetryPolicy::default() };
+    let actor = QueueActor::new(transport, QueuePolicy { retry, ..policy() }, QueueView::default());
+    let runtime = Runtime::builder().journal(verbose_journal(Arc::new(SystemClock)));
+    start_queue(Child::new("queue", actor).policy(restart_policy()), runtime).await
+}
+
 pub(super) fn verbose_journal(clock: Arc<dyn Clock>) -> Journal {
     let config = JournalOptions { verbose: true, memory_lines_max: 100_000, ..JournalOptions::default() };
     Journal::in_memory("boot", clock, config)
@@ -178,10 +215,8 @@ pub(super) async fn advance_time(duration: Duration) {
 /// Returns the reason of a failure, and its number of attempts.
 pub(super) fn failure_reason(answer: Result<Response, Error>) -> (Reason, u32) {
     let error = answer.unwrap_err();
-    assert_eq!(
-        error.code,
-        if error.reason == Reason::OutcomeUnknown { error.code } else { error.reason.code() }
-    );
+    let expected = if error.reason == Reason::OutcomeUnknown { error.code } else { error.reason.code() };
+    assert_eq!(error.code, expected);
     (error.reason, error.attempts)
 }
 

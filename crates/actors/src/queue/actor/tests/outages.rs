@@ -1,20 +1,6 @@
 //! Tests that requests wait while the backend cannot be reached.
 
-use futures_util::future::join_all;
-
-use super::{
-    fixture::{QueueFixture, advance_time, failure_reason, get, policy, post, run_until_idle, s, status},
-    scripted_transport::ScriptedResponse,
-};
-use crate::{
-    error::{Code, Reason},
-    network::BackendAvailability,
-    queue::{
-        QueueMessage, QueuePolicy,
-        events::{QueueHeld, QueueReleased},
-    },
-    request::Priority,
-};
+use super::*;
 
 fn concurrent_policy() -> QueuePolicy {
     QueuePolicy { max_concurrent: 5, ..policy() }
@@ -64,46 +50,40 @@ async fn request_expiring_in_an_outage_learns_its_cause() {
 async fn request_without_wait_timeout_fails_at_once_in_an_outage() {
     let fixture = QueueFixture::start(concurrent_policy()).await;
     fixture.transport.refuse_all(true);
-    assert_eq!(
-        failure_reason(fixture.request(get("/x").wait_timeout(s(0))).await),
-        (Reason::Disconnected, 0)
-    );
-    assert_eq!(
-        failure_reason(fixture.request(get("/y").wait_timeout(s(0))).await),
-        (Reason::Disconnected, 0)
-    );
+    // The first one meets the outage, and the second one is held by it.
+    for path in ["/x", "/y"] {
+        let answer = fixture.request(get(path).wait_timeout(s(0))).await;
+        assert_eq!(failure_reason(answer), (Reason::Disconnected, 0), "{path}");
+    }
     assert_eq!(fixture.runtime.now().as_secs(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn outage_uses_up_no_retries() {
     let fixture = QueueFixture::start(concurrent_policy()).await;
-    fixture.transport.on(
-        "/a",
-        [
-            ScriptedResponse::Refuse,
-            ScriptedResponse::Refuse,
-            ScriptedResponse::Refuse,
-            ScriptedResponse::Respond(503),
-            ScriptedResponse::Respond(503),
-        ],
-    );
+    fixture.on("/a", [Refuse, Refuse, Refuse, Respond(503), Respond(503)]);
     let error = fixture.request(get("/a")).await.unwrap_err();
     assert_eq!((error.reason, error.attempts), (Reason::Unavailable, 4));
 }
 
 #[tokio::test(start_paused = true)]
-async fn restored_backend_releases_all_held_requests() {
-    let fixture = QueueFixture::start(concurrent_policy()).await;
-    fixture.transport.refuse_all(true);
-    let answers: Vec<_> = (0..7).map(|_| fixture.request(get("/x"))).collect();
-    advance_time(s(10)).await;
-    fixture.transport.refuse_all(false);
-    fixture.set_availability(BackendAvailability::Up);
-    for answer in join_all(answers).await {
-        assert_eq!(status(answer), 200);
+async fn restored_or_seen_backend_releases_all_held_requests() {
+    for is_seen in [false, true] {
+        let fixture = QueueFixture::start(concurrent_policy()).await;
+        fixture.transport.refuse_all(true);
+        let answers: Vec<_> = (0..7).map(|_| fixture.request(get("/x"))).collect();
+        advance_time(s(10)).await;
+        fixture.transport.refuse_all(false);
+        if is_seen {
+            fixture.address.cast(QueueMessage::BackendSeen).await.unwrap();
+        } else {
+            fixture.set_availability(BackendAvailability::Up);
+        }
+        for answer in join_all(answers).await {
+            assert_eq!(status(answer), 200, "seen: {is_seen}");
+        }
+        assert_eq!(fixture.runtime.now().as_secs(), 10, "seen: {is_seen}");
     }
-    assert_eq!(fixture.runtime.now().as_secs(), 10);
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,7 +92,7 @@ async fn lost_connection_holds_requests_until_one_answer() {
     fixture.set_availability(BackendAvailability::Down);
     run_until_idle().await;
     let asked = fixture.runtime.now();
-    fixture.transport.on("/slow", [ScriptedResponse::RespondAfter(s(20), 200)]);
+    fixture.on("/slow", [After(s(20))]);
     let slow = fixture.request(get("/slow").priority(Priority::High));
     assert_eq!(status(fixture.request(get("/x")).await), 200);
     // The slow one was the probe; the next went out beside it after the first delay, and its response released the
@@ -124,21 +104,13 @@ async fn lost_connection_holds_requests_until_one_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn unknown_availability_holds_nothing() {
+async fn lost_connection_holds_requests_and_an_unknown_one_does_not() {
     let fixture = QueueFixture::start(concurrent_policy()).await;
     fixture.set_availability(BackendAvailability::Unknown);
     run_until_idle().await;
-    assert!(
-        join_all((0..5).map(|_| fixture.request(get("/x")))).await.into_iter().all(|answer| answer.is_ok())
-    );
+    let answers = join_all((0..5).map(|_| fixture.request(get("/x")))).await;
+    assert!(answers.into_iter().all(|answer| answer.is_ok()));
     assert_eq!(fixture.events::<QueueHeld>().await, []);
-}
-
-#[tokio::test(start_paused = true)]
-async fn lost_connection_holds_requests() {
-    let fixture = QueueFixture::start(concurrent_policy()).await;
-    fixture.set_availability(BackendAvailability::Unknown);
-    run_until_idle().await;
     assert_eq!(fixture.view.stats().outage, None);
     fixture.set_availability(BackendAvailability::Down);
     run_until_idle().await;
@@ -148,7 +120,7 @@ async fn lost_connection_holds_requests() {
 #[tokio::test(start_paused = true)]
 async fn outage_ended_by_a_crash_is_recorded_as_released() {
     let fixture = QueueFixture::start(concurrent_policy()).await;
-    fixture.transport.on("/x", [ScriptedResponse::Refuse, ScriptedResponse::Respond(200)]);
+    fixture.on("/x", [Refuse, Respond(200)]);
     let answer = fixture.request(get("/x"));
     run_until_idle().await;
     assert!(fixture.view.stats().outage.is_some());
@@ -157,18 +129,6 @@ async fn outage_ended_by_a_crash_is_recorded_as_released() {
     let kinds = fixture.journal_records().await.into_iter().map(|record| record.kind);
     let kinds: Vec<_> = kinds.filter(|kind| kind.starts_with("queue_")).collect();
     assert_eq!(kinds, ["queue_held", "queue_released"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn backend_seen_releases_all_held_requests() {
-    let fixture = QueueFixture::start(concurrent_policy()).await;
-    fixture.transport.refuse_all(true);
-    let answer = fixture.request(get("/x"));
-    advance_time(s(5)).await;
-    fixture.transport.refuse_all(false);
-    fixture.address.cast(QueueMessage::BackendSeen).await.unwrap();
-    assert_eq!(status(answer.await), 200);
-    assert_eq!(fixture.runtime.now().as_secs(), 5);
 }
 
 #[tokio::test(start_paused = true)]
@@ -203,9 +163,7 @@ async fn incarnation_starting_in_an_outage_records_it() {
 #[tokio::test(start_paused = true)]
 async fn journal_and_view_tell_the_outage_and_the_next_probe() {
     let fixture = QueueFixture::start(concurrent_policy()).await;
-    fixture
-        .transport
-        .on("/x", [ScriptedResponse::Refuse, ScriptedResponse::Refuse, ScriptedResponse::Respond(200)]);
+    fixture.on("/x", [Refuse, Refuse, Respond(200)]);
     let answer = fixture.request(get("/x"));
     run_until_idle().await;
     let outage = fixture.view.stats().outage.unwrap();
@@ -214,14 +172,9 @@ async fn journal_and_view_tell_the_outage_and_the_next_probe() {
     assert_eq!(fixture.view.stats().waiting, 1);
     assert_eq!(status(answer.await), 200);
     assert_eq!(fixture.view.stats().outage, None);
-    let held = |failures, next_probe_in_ms| QueueHeld {
-        reason: Reason::ConnectionRefused,
-        failures,
-        next_probe_in_ms,
-        waiting: 1,
-    };
-    assert_eq!(fixture.events::<QueueHeld>().await, [held(1, 1000), held(2, 2000)]);
     let reason = Reason::ConnectionRefused;
+    let held = |failures, next_probe_in_ms| QueueHeld { reason, failures, next_probe_in_ms, waiting: 1 };
+    assert_eq!(fixture.events::<QueueHeld>().await, [held(1, 1000), held(2, 2000)]);
     let released = QueueReleased { reason, failures: 2, held_ms: 3000, waiting: 0 };
     assert_eq!(fixture.events::<QueueReleased>().await, [released]);
 }

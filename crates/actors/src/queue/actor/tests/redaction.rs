@@ -1,25 +1,11 @@
 //! Tests a backend that repeats what it was sent, in any form and place: none of it comes back in an error.
 
-use std::sync::Arc;
-
 use http::Method;
-use mainstay_runtime::{
-    Child, Runtime, SupervisorSpec,
-    clock::SystemClock,
-    journal::{Delivery, Journal, JournalOptions},
-};
+use mainstay_runtime::journal::{Cursor, Delivery};
 use proptest::prelude::*;
 
-use super::fixture::{policy, restart_policy};
-use crate::{
-    error::{Error, words::assert_message_helps},
-    queue::{QueueActor, QueueHandle, QueueView},
-    request::Request,
-    transport::{
-        HttpSettings, HttpTransport,
-        scripted_server::{ScriptedServer, ServerStep},
-    },
-};
+use super::*;
+use crate::error::words::assert_message_helps;
 
 /// The shortest part of a secret that counts as leaked.
 const WINDOW_CHARS: usize = 8;
@@ -65,17 +51,16 @@ fn sent() -> impl Strategy<Value = SentSecrets> {
     let token = "[A-Wa-w0-9+/._~-]{10,40}={0,2}";
     let visible = r#"[A-Wa-w0-9!-/:-@\[-`{-~]{10,40}"#;
     let text = "[A-Wa-w0-9 /&?+%\"äö🗝]{10,30}";
-    (token, visible, visible, visible, "[A-Wa-w0-9/+]{10,40}", text, text).prop_map(
-        |(token, configured, header, key, cookie, asked, password)| SentSecrets {
-            token,
-            configured,
-            header,
-            key,
-            cookie,
-            asked,
-            password,
-        },
-    )
+    let drawn = (token, visible, visible, visible, "[A-Wa-w0-9/+]{10,40}", text, text);
+    drawn.prop_map(|(token, configured, header, key, cookie, asked, password)| SentSecrets {
+        token,
+        configured,
+        header,
+        key,
+        cookie,
+        asked,
+        password,
+    })
 }
 
 fn junk() -> impl Strategy<Value = String> {
@@ -131,21 +116,24 @@ enum EchoLocation {
     NoHttp,
 }
 
-const PLACES: [EchoLocation; 13] = [
-    EchoLocation::Text,
-    EchoLocation::Html,
-    EchoLocation::Json,
-    EchoLocation::ProblemDetail,
-    EchoLocation::ProblemTitle,
-    EchoLocation::ProblemType,
-    EchoLocation::Header,
-    EchoLocation::Location,
-    EchoLocation::RetryAfter,
-    EchoLocation::StatusLine,
-    EchoLocation::CutBody,
-    EchoLocation::BrokenChunk,
-    EchoLocation::NoHttp,
-];
+const PLACES: [EchoLocation; 13] = {
+    use EchoLocation::*;
+    [
+        Text,
+        Html,
+        Json,
+        ProblemDetail,
+        ProblemTitle,
+        ProblemType,
+        Header,
+        Location,
+        RetryAfter,
+        StatusLine,
+        CutBody,
+        BrokenChunk,
+        NoHttp,
+    ]
+};
 
 /// Returns the response that repeats `echo` there.
 fn answer(place: EchoLocation, status: u16, echo: &str) -> String {
@@ -190,12 +178,8 @@ struct Echo {
 }
 
 fn echo() -> impl Strategy<Value = Echo> {
-    let form = prop::sample::select(vec![
-        EchoEncoding::Plain,
-        EchoEncoding::Json,
-        EchoEncoding::Escaped,
-        EchoEncoding::Slashed,
-    ]);
+    use EchoEncoding::*;
+    let form = prop::sample::select(vec![Plain, Json, Escaped, Slashed]);
     let status = prop::sample::select(vec![200, 302, 400, 401, 403, 404, 409, 422, 429, 500, 503]);
     let place = prop::sample::select(PLACES.to_vec());
     (0..9_usize, form, place, status, junk(), any::<bool>()).prop_map(
@@ -206,14 +190,8 @@ fn echo() -> impl Strategy<Value = Echo> {
 impl Echo {
     fn bytes(&self, sent: &SentSecrets) -> Vec<u8> {
         let secret = &sent.secrets()[self.which].concat();
-        let in_head = matches!(
-            self.place,
-            EchoLocation::Header
-                | EchoLocation::Location
-                | EchoLocation::RetryAfter
-                | EchoLocation::StatusLine
-                | EchoLocation::NoHttp
-        );
+        use EchoLocation::*;
+        let in_head = matches!(self.place, Header | Location | RetryAfter | StatusLine | NoHttp);
         let form =
             if in_head && !self.form.is_header_safe(secret) { EchoEncoding::Escaped } else { self.form };
         answer(self.place, self.status, &format!("{0}{1}{0}", self.junk, form.encode(secret))).into()
@@ -222,21 +200,14 @@ impl Echo {
 
 /// Returns the callers' errors and every line of the journal.
 async fn outcomes(sent: &SentSecrets, echoes: &[Echo]) -> (Vec<Option<Error>>, Vec<String>) {
-    let transport =
-        |echo: &Echo| vec![ServerStep::Receive, ServerStep::Send(echo.bytes(sent)), ServerStep::Close];
+    let transport = |echo: &Echo| vec![Receive, ServerStep::Send(echo.bytes(sent)), Close];
     let server = ScriptedServer::start(echoes.iter().map(transport).collect::<Vec<_>>()).await;
     let mut settings = HttpSettings::new(server.url());
     settings.bearer_token = Some(sent.token.clone());
     settings.headers.insert("x-configured", sent.configured.parse().unwrap());
     assert_redacted(sent, &format!("{settings:?}"));
-    let config = JournalOptions { verbose: true, ..JournalOptions::default() };
-    let journal = Journal::in_memory("boot", Arc::new(SystemClock), config);
-    let mut records = journal.subscribe();
-    let transport = Arc::new(HttpTransport::new(&settings).unwrap());
-    let mut root = SupervisorSpec::new("root");
-    let child = Child::new("queue", QueueActor::new(transport, policy(), QueueView::default()));
-    let queue = QueueHandle::new(root.child(child.policy(restart_policy())).unwrap());
-    let runtime = Runtime::builder().journal(journal).start(root).await.unwrap();
+    let (runtime, queue, _) = start_over_http(&settings, policy().retry.delay).await;
+    let mut records = runtime.journal().subscribe_after(Cursor::START);
 
     let mut errors = Vec::new();
     for echo in echoes {
@@ -284,8 +255,7 @@ proptest! {
         sent in sent(),
         echoes in prop::collection::vec(echo(), 1..24),
     ) {
-        let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let (errors, lines) = executor.block_on(outcomes(&sent, &echoes));
+        let (errors, lines) = block_on(outcomes(&sent, &echoes));
         for queue in &lines {
             assert_redacted(&sent, queue);
         }
@@ -314,8 +284,7 @@ proptest! {
         };
         let alone = answers.iter().map(|(junk, _)| junk.clone());
         let answers: Vec<_> = answers.iter().map(with_head).chain(alone).collect();
-        let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        for error in executor.block_on(failures(answers)) {
+        for error in block_on(failures(answers)) {
             // A plain text of the backend is shown as it is; the rest is ours.
             if error.message == error.reason.message() {
                 assert_message_helps(&error.message);
@@ -334,13 +303,9 @@ fn junk_bytes() -> impl Strategy<Value = Vec<u8>> {
 /// Returns the result of one request for each of these responses.
 async fn failures(answers: Vec<Vec<u8>>) -> Vec<Error> {
     let count = answers.len();
-    let transport = |answer| vec![ServerStep::Receive, ServerStep::Send(answer), ServerStep::Close];
+    let transport = |answer| vec![Receive, ServerStep::Send(answer), Close];
     let server = ScriptedServer::start(answers.into_iter().map(transport).collect::<Vec<_>>()).await;
-    let transport = Arc::new(HttpTransport::new(&HttpSettings::new(server.url())).unwrap());
-    let mut root = SupervisorSpec::new("root");
-    let queue = QueueActor::new(transport, policy(), QueueView::default());
-    let queue = QueueHandle::new(root.child(Child::new("queue", queue)).unwrap());
-    let _runtime = Runtime::builder().start(root).await.unwrap();
+    let (_runtime, queue, _) = start_over_http(&HttpSettings::new(server.url()), policy().retry.delay).await;
     let mut errors = Vec::new();
     for _ in 0..count {
         // With its key the request may be repeated, but not by the transport itself.

@@ -1,22 +1,10 @@
 //! Tests retries: which, and when.
 
-use futures_util::future::join_all;
-
-use super::{
-    fixture::{QueueFixture, advance_time, failure_reason, get, policy, post, run_until_idle, s, status},
-    scripted_transport::ScriptedResponse,
-};
-use crate::{
-    error::{Code, Reason},
-    queue::{QueuePolicy, events::RequestRetry},
-};
+use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn attempts_share_one_key_and_follow_the_policy_delays() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture
-        .transport
-        .on("/a", [ScriptedResponse::Respond(503), ScriptedResponse::Reset, ScriptedResponse::Respond(200)]);
+    let fixture = with_plan("/a", [Respond(503), Reset, Respond(200)]).await;
     let answer = fixture.request(post("/a").generated_idempotency_key()).await.unwrap();
     assert_eq!((answer.status.as_u16(), answer.attempts), (200, 3));
     assert_eq!(fixture.transport.times("/a"), [0, 1, 3]);
@@ -38,65 +26,17 @@ async fn two_requests_never_share_a_generated_key() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keyless_post_that_may_have_arrived_is_not_retried() {
-    for (response, code) in [
-        (ScriptedResponse::Hang, Code::Timeout),
-        (ScriptedResponse::Reset, Code::NetworkError),
-        (ScriptedResponse::Respond(500), Code::ServerError),
-        (ScriptedResponse::Panic, Code::ServerError),
-    ] {
-        let fixture = QueueFixture::start(policy()).await;
-        fixture.transport.on("/pay", [response]);
-        let (id, answer) = fixture.submit(post("/pay"));
-        let error = answer.await.unwrap_err();
-        assert_eq!((error.code, error.reason), (code, Reason::OutcomeUnknown));
-        assert_eq!((error.retryable, error.attempts, error.request_id), (false, 1, Some(id)));
-        advance_time(s(600)).await;
-        assert_eq!(fixture.transport.paths(), ["/pay"]);
-        assert_eq!(fixture.event_kinds_of(id).await.len(), 1);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_post_that_cannot_have_arrived_is_repeated() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/pay", [ScriptedResponse::Refuse, ScriptedResponse::Respond(201)]);
-    assert_eq!(status(fixture.request(post("/pay")).await), 201);
-    assert_eq!(fixture.transport.times("/pay"), [0, 1]);
-}
-
-#[tokio::test(start_paused = true)]
 async fn exhausted_retries_return_the_last_failure() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on(
-        "/a",
-        [
-            ScriptedResponse::Reset,
-            ScriptedResponse::Reset,
-            ScriptedResponse::Hang,
-            ScriptedResponse::Respond(502),
-        ],
-    );
+    let fixture = with_plan("/a", [Reset, Reset, Hang, Respond(502)]).await;
     let error = fixture.request(get("/a")).await.unwrap_err();
     assert_eq!((error.reason, error.attempts, error.status), (Reason::BadGateway, 4, Some(502)));
     assert_eq!(fixture.transport.times("/a"), [0, 1, 3, 37]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn client_error_status_is_final_at_once() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/a", [ScriptedResponse::Respond(404)]);
-    assert_eq!(failure_reason(fixture.request(get("/a")).await), (Reason::NotFound, 1));
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_wall_clock_that_jumps_within_a_backoff_changes_nothing() {
     for jump_s in [-86_400 * 365, -10, 10, 86_400 * 365] {
-        let fixture = QueueFixture::start(policy()).await;
-        fixture.transport.on(
-            "/a",
-            [ScriptedResponse::RetryAfter(20), ScriptedResponse::Reset, ScriptedResponse::Respond(200)],
-        );
+        let fixture = with_plan("/a", [RetryAfter(20), Reset, Respond(200)]).await;
         let answer = fixture.request(get("/a"));
         advance_time(s(5)).await;
         fixture.clock.jump(jump_s);
@@ -107,8 +47,7 @@ async fn a_wall_clock_that_jumps_within_a_backoff_changes_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn backoff_holds_no_permit() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/down", [ScriptedResponse::RetryAfter(10), ScriptedResponse::Respond(200)]);
+    let fixture = with_plan("/down", [RetryAfter(10), Respond(200)]).await;
     let (down, other) = (fixture.request(get("/down")), fixture.request(get("/other")));
     assert_eq!(status(other.await), 200);
     assert_eq!(fixture.transport.times("/other"), [0]);
@@ -119,9 +58,7 @@ async fn backoff_holds_no_permit() {
 #[tokio::test(start_paused = true)]
 async fn backoff_and_attempt_do_not_count_as_queue_time() {
     let fixture = QueueFixture::start(QueuePolicy { wait_timeout: s(2), timeout: s(30), ..policy() }).await;
-    fixture
-        .transport
-        .on("/a", [ScriptedResponse::Hang, ScriptedResponse::RetryAfter(10), ScriptedResponse::Respond(200)]);
+    fixture.on("/a", [Hang, RetryAfter(10), Respond(200)]);
     assert_eq!(status(fixture.request(get("/a")).await), 200);
     assert_eq!(fixture.transport.times("/a"), [0, 31, 41]);
 }
@@ -129,8 +66,8 @@ async fn backoff_and_attempt_do_not_count_as_queue_time() {
 #[tokio::test(start_paused = true)]
 async fn request_expiring_before_a_retry_says_so() {
     let fixture = QueueFixture::start(QueuePolicy { wait_timeout: s(5), ..policy() }).await;
-    fixture.transport.on("/down", [ScriptedResponse::Reset, ScriptedResponse::Respond(200)]);
-    fixture.transport.on("/long", [ScriptedResponse::RespondAfter(s(20), 200)]);
+    fixture.on("/down", [Reset, Respond(200)]);
+    fixture.on("/long", [After(s(20))]);
     let (down, _long) = (fixture.request(get("/down")), fixture.request(get("/long")));
     let error = down.await.unwrap_err();
     assert_eq!((error.code, error.reason, error.attempts), (Code::Timeout, Reason::Expired, 1));
@@ -144,7 +81,7 @@ async fn request_expiring_before_a_retry_says_so() {
 #[tokio::test(start_paused = true)]
 async fn retries_of_a_failing_backend_stay_within_the_budget() {
     let fixture = QueueFixture::start(QueuePolicy { max_concurrent: 5, ..policy() }).await;
-    fixture.transport.on("/x", [ScriptedResponse::Respond(503)]);
+    fixture.on("/x", [Respond(503)]);
     let answers: Vec<_> = (0..100).map(|_| fixture.request(get("/x"))).collect();
     for answer in join_all(answers).await {
         assert_eq!(failure_reason(answer).0, Reason::Unavailable);
@@ -171,8 +108,8 @@ async fn unreachable_backend_gets_probes_and_no_retries() {
 #[tokio::test(start_paused = true)]
 async fn a_transport_that_panics_fails_its_own_request_alone() {
     let fixture = QueueFixture::start(QueuePolicy { max_concurrent: 2, ..policy() }).await;
-    fixture.transport.on("/bad", [ScriptedResponse::Panic]);
-    fixture.transport.on("/good", [ScriptedResponse::RespondAfter(s(20), 200)]);
+    fixture.on("/bad", [Panic]);
+    fixture.on("/good", [After(s(20))]);
     let (good, bad) = (fixture.request(post("/good")), fixture.request(get("/bad")));
     assert_eq!(failure_reason(bad.await), (Reason::Crashed, 4));
     assert_eq!(status(good.await), 200);

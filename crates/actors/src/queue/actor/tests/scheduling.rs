@@ -1,35 +1,10 @@
 //! Tests the order of requests and their timeouts.
 
-use std::{sync::Arc, time::Duration};
-
-use futures_util::future::join_all;
-use mainstay_runtime::{Child, Runtime, SupervisorSpec};
-
-use super::{
-    fixture::{QueueFixture, advance_time, failure_reason, get, policy, post, run_until_idle, s, status},
-    scripted_transport::{ScriptedResponse, ScriptedTransport},
-};
-use crate::{
-    error::{Code, Reason},
-    queue::{
-        Overflow, PriorityQueuePolicy, QueueHandle, QueueMessage, QueuePolicy, QueueView, WaitingByPriority,
-        actor::QueueActor,
-        events::{QueueOverflow, RequestDone, RequestStarted, RequestTimedOut},
-    },
-    request::{Priority, Request, RequestId},
-};
-
-/// Returns a runtime with this queue, and a journal that is not verbose.
-async fn start_queue(queue: Child<QueueActor>) -> (Runtime, QueueHandle) {
-    let mut root = SupervisorSpec::new("root");
-    let queue = QueueHandle::new(root.child(queue).unwrap());
-    (Runtime::builder().start(root).await.unwrap(), queue)
-}
+use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn requests_run_by_priority_then_by_arrival() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/first", [ScriptedResponse::RespondAfter(s(1), 200)]);
+    let fixture = with_plan("/first", [After(s(1))]).await;
     let asked = [
         ("/first", Priority::Low),
         ("/low/1", Priority::Low),
@@ -49,7 +24,7 @@ async fn requests_run_by_priority_then_by_arrival() {
 async fn low_request_runs_within_the_bound_under_high_load() {
     let lanes = PriorityQueuePolicy { queue_max: 4, age_after: s(5), ..PriorityQueuePolicy::default() };
     let fixture = QueueFixture::start(QueuePolicy { queue: lanes, ..policy() }).await;
-    fixture.transport.on("/high", [ScriptedResponse::RespondAfter(s(1), 200)]);
+    fixture.on("/high", [After(s(1))]);
     let high = || fixture.request(get("/high").priority(Priority::High));
     let mut others = vec![high(), high()];
     let low = tokio::time::timeout(s(60), fixture.request(get("/low").priority(Priority::Low)));
@@ -73,7 +48,7 @@ async fn running_attempts_never_exceed_max_concurrent() {
     let fixture = QueueFixture::start(QueuePolicy { max_concurrent: 3, ..policy() }).await;
     let paths: Vec<_> = (0..20).map(|n| format!("/{n}")).collect();
     for path in &paths {
-        fixture.transport.on(path, [ScriptedResponse::RespondAfter(s(2), 200)]);
+        fixture.on(path, [After(s(2))]);
     }
     let answers: Vec<_> = paths.iter().map(|path| fixture.request(get(path))).collect();
     run_until_idle().await;
@@ -86,8 +61,7 @@ async fn running_attempts_never_exceed_max_concurrent() {
 
 #[tokio::test(start_paused = true)]
 async fn id_order_counts_when_callers_overtake_each_other() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/first", [ScriptedResponse::RespondAfter(s(1), 200)]);
+    let fixture = with_plan("/first", [After(s(1))]).await;
     let enqueue = |id, path: &str| {
         let request = Arc::new(get(path).build().unwrap());
         fixture.address.call(move |reply| QueueMessage::Enqueue { id: RequestId(id), request, reply })
@@ -100,8 +74,7 @@ async fn id_order_counts_when_callers_overtake_each_other() {
 
 #[tokio::test(start_paused = true)]
 async fn two_requests_of_one_id_are_not_confused() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/one", [ScriptedResponse::RespondAfter(s(1), 200)]);
+    let fixture = with_plan("/one", [After(s(1))]).await;
     let enqueue = |path: &str| {
         let request = Arc::new(get(path).build().unwrap());
         fixture.address.call(move |reply| QueueMessage::Enqueue { id: RequestId(7), request, reply })
@@ -114,13 +87,12 @@ async fn two_requests_of_one_id_are_not_confused() {
 
 #[tokio::test(start_paused = true)]
 async fn response_has_duration_attempts_and_request_id() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/a", [ScriptedResponse::Reset, ScriptedResponse::RespondAfter(s(2), 200)]);
+    let fixture = with_plan("/a", [Reset, After(s(2))]).await;
     let (id, answer) = fixture.submit(get("/a"));
     let answer = answer.await.unwrap();
     assert_eq!((answer.ms, answer.attempts, answer.request_id, answer.cached), (3000, 2, id, false));
     let error = fixture.queue.request(post("/b?x=1").timeout(s(1)).build().unwrap());
-    fixture.transport.on("/b", [ScriptedResponse::Hang]);
+    fixture.on("/b", [Hang]);
     let error = error.await.unwrap_err();
     assert_eq!((error.attempts, error.request_id), (1, Some(RequestId(2))));
 }
@@ -129,8 +101,7 @@ async fn response_has_duration_attempts_and_request_id() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_expires_in_the_queue_is_never_sent() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/slow", [ScriptedResponse::RespondAfter(s(20), 200)]);
+    let fixture = with_plan("/slow", [After(s(20))]).await;
     let slow = fixture.request(get("/slow"));
     let (id, late) = fixture.submit(get("/late").wait_timeout(s(5)));
     let error = late.await.unwrap_err();
@@ -147,7 +118,7 @@ async fn a_request_that_expires_in_the_queue_is_never_sent() {
 #[tokio::test(start_paused = true)]
 async fn the_queues_own_limit_holds_for_a_request_that_names_none() {
     let fixture = QueueFixture::start(QueuePolicy { wait_timeout: s(3), ..policy() }).await;
-    fixture.transport.on("/slow", [ScriptedResponse::RespondAfter(s(20), 200)]);
+    fixture.on("/slow", [After(s(20))]);
     let (_slow, late) = (fixture.request(get("/slow")), fixture.request(get("/late")));
     assert_eq!(failure_reason(late.await), (Reason::Expired, 0));
     assert_eq!(fixture.runtime.now().as_secs(), 3);
@@ -156,8 +127,8 @@ async fn the_queues_own_limit_holds_for_a_request_that_names_none() {
 #[tokio::test(start_paused = true)]
 async fn queue_time_and_attempt_time_are_separate() {
     let fixture = QueueFixture::start(QueuePolicy { timeout: s(30), wait_timeout: s(60), ..policy() }).await;
-    fixture.transport.on("/long", [ScriptedResponse::RespondAfter(s(50), 200)]);
-    fixture.transport.on("/next", [ScriptedResponse::RespondAfter(s(25), 200)]);
+    fixture.on("/long", [After(s(50))]);
+    fixture.on("/next", [After(s(25))]);
     let (long, next) = (fixture.request(get("/long").timeout(s(100))), fixture.request(get("/next")));
     assert_eq!(status(long.await), 200);
     assert_eq!(next.await.unwrap().ms, 75_000);
@@ -165,8 +136,7 @@ async fn queue_time_and_attempt_time_are_separate() {
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_times_out_gives_its_place_to_the_next() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/hang", [ScriptedResponse::Hang]);
+    let fixture = with_plan("/hang", [Hang]).await;
     let hang = fixture.request(get("/hang").timeout(s(2)).retries(0));
     let next = fixture.request(get("/next"));
     assert_eq!(failure_reason(hang.await), (Reason::TimedOut, 1));
@@ -177,8 +147,7 @@ async fn an_attempt_that_times_out_gives_its_place_to_the_next() {
 
 #[tokio::test(start_paused = true)]
 async fn request_without_wait_runs_at_once_or_fails() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/first", [ScriptedResponse::RespondAfter(s(5), 200)]);
+    let fixture = with_plan("/first", [After(s(5))]).await;
     let impatient = |path| fixture.request(get(path).wait_timeout(s(0)));
     let (first, second) = (impatient("/first"), impatient("/second"));
     assert_eq!(failure_reason(second.await), (Reason::Expired, 0));
@@ -189,7 +158,7 @@ async fn request_without_wait_runs_at_once_or_fails() {
 #[tokio::test(start_paused = true)]
 async fn maximal_timeouts_mean_no_limit() {
     let fixture = QueueFixture::start(QueuePolicy { wait_timeout: Duration::MAX, ..policy() }).await;
-    fixture.transport.on("/long", [ScriptedResponse::RespondAfter(s(80_000), 200)]);
+    fixture.on("/long", [After(s(80_000))]);
     let (long, next) = (fixture.request(get("/long").timeout(s(86_400))), fixture.request(get("/next")));
     assert_eq!((status(long.await), status(next.await)), (200, 200));
 }
@@ -198,9 +167,8 @@ async fn maximal_timeouts_mean_no_limit() {
 
 /// Returns the results of three waiting requests, oldest first, and of one more, with room for three.
 async fn overflow_outcomes(overflow: Overflow) -> (Vec<Result<u16, Reason>>, Vec<QueueOverflow>) {
-    let lanes = PriorityQueuePolicy { queue_max: 3, overflow, ..PriorityQueuePolicy::default() };
-    let fixture = QueueFixture::start(QueuePolicy { queue: lanes, ..policy() }).await;
-    fixture.transport.on("/first", [ScriptedResponse::RespondAfter(s(1), 200)]);
+    let fixture = QueueFixture::start(limited_policy(3, overflow)).await;
+    fixture.on("/first", [After(s(1))]);
     let _first = fixture.request(get("/first"));
     run_until_idle().await;
     let priorities = [Priority::Normal, Priority::Low, Priority::Low, Priority::Normal];
@@ -237,14 +205,9 @@ async fn overflow_policy_answers_the_evicted_request() {
 
 #[tokio::test(start_paused = true)]
 async fn evicted_request_that_was_attempted_says_so() {
-    let lanes = PriorityQueuePolicy {
-        queue_max: 2,
-        overflow: Overflow::DropOldest,
-        ..PriorityQueuePolicy::default()
-    };
-    let fixture = QueueFixture::start(QueuePolicy { queue: lanes, ..policy() }).await;
-    fixture.transport.on("/broken", [ScriptedResponse::Reset]);
-    fixture.transport.on("/long", [ScriptedResponse::RespondAfter(s(60), 200)]);
+    let fixture = QueueFixture::start(limited_policy(2, Overflow::DropOldest)).await;
+    fixture.on("/broken", [Reset]);
+    fixture.on("/long", [After(s(60))]);
     let broken = fixture.request(get("/broken"));
     run_until_idle().await;
     // It takes the permit while the other one waits for its second attempt, which then is due.
@@ -261,9 +224,8 @@ async fn evicted_request_that_was_attempted_says_so() {
 
 #[tokio::test(start_paused = true)]
 async fn expired_requests_take_no_room() {
-    let lanes = PriorityQueuePolicy { queue_max: 1, ..PriorityQueuePolicy::default() };
-    let fixture = QueueFixture::start(QueuePolicy { queue: lanes, ..policy() }).await;
-    fixture.transport.on("/first", [ScriptedResponse::RespondAfter(s(10), 200)]);
+    let fixture = QueueFixture::start(limited_policy(1, Overflow::Reject)).await;
+    fixture.on("/first", [After(s(10))]);
     let (_first, late) = (fixture.request(get("/first")), fixture.request(get("/late").wait_timeout(s(2))));
     run_until_idle().await;
     assert_eq!(failure_reason(fixture.request(get("/none")).await), (Reason::QueueFull, 0));
@@ -275,12 +237,12 @@ async fn expired_requests_take_no_room() {
 #[tokio::test(start_paused = true)]
 async fn hundred_thousand_waiting_requests_are_all_answered() {
     const MANY: usize = 100_000;
-    let lanes = PriorityQueuePolicy { queue_max: MANY, ..PriorityQueuePolicy::default() };
-    let policy = QueuePolicy { queue: lanes, max_concurrent: 50, wait_timeout: s(3600), ..policy() };
+    let limits = limited_policy(MANY, Overflow::Reject);
+    let policy = QueuePolicy { max_concurrent: 50, wait_timeout: s(3600), ..limits };
     let (transport, view) = (ScriptedTransport::new(), QueueView::default());
     let child = Child::new("queue", QueueActor::new(Arc::clone(&transport) as _, policy, view.clone()));
-    let (_runtime, queue) = start_queue(child.mailbox_capacity(MANY)).await;
-    transport.on("/x", [ScriptedResponse::RespondAfter(s(1), 200)]);
+    let (_runtime, queue, _) = start_queue(child.mailbox_capacity(MANY), Runtime::builder()).await;
+    transport.on("/x", [After(s(1))]);
     let request = Request::get("/x").build().unwrap();
     let answers = (0..MANY).map(|_| queue.submit(request.clone()).1).collect::<Vec<_>>();
     run_until_idle().await;
@@ -294,7 +256,8 @@ async fn hundred_thousand_waiting_requests_are_all_answered() {
 #[tokio::test(start_paused = true)]
 async fn full_mailbox_delays_callers_until_there_is_room() {
     let actor = QueueActor::new(ScriptedTransport::new(), policy(), QueueView::default());
-    let (_runtime, queue) = start_queue(Child::new("queue", actor).mailbox_capacity(2)).await;
+    let child = Child::new("queue", actor).mailbox_capacity(2);
+    let (_runtime, queue, _) = start_queue(child, Runtime::builder()).await;
     let request = Request::get("/x").build().unwrap();
     let answers = (0..10).map(|_| queue.submit(request.clone()).1);
     assert!(join_all(answers).await.into_iter().all(|answer| answer.is_ok()));
@@ -306,8 +269,8 @@ async fn full_mailbox_delays_callers_until_there_is_room() {
 async fn view_tells_waiting_and_running_without_the_actor() {
     let fixture = QueueFixture::start(policy()).await;
     assert_eq!(fixture.view.stats().max_concurrent, 1);
-    fixture.transport.on("/down", [ScriptedResponse::Reset]);
-    fixture.transport.on("/slow", [ScriptedResponse::RespondAfter(s(60), 200)]);
+    fixture.on("/down", [Reset]);
+    fixture.on("/slow", [After(s(60))]);
     let _down = fixture.request(get("/down").priority(Priority::High));
     let _slow = fixture.request(get("/slow"));
     let _rest =
@@ -322,8 +285,7 @@ async fn view_tells_waiting_and_running_without_the_actor() {
 
 #[tokio::test(start_paused = true)]
 async fn journal_omits_query_headers_and_body() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/a", [ScriptedResponse::Respond(429)]);
+    let fixture = with_plan("/a", [Respond(429)]).await;
     let request = post("/a?token=sesame").header("Authorization", "sesame").body("sesame").retries(1);
     let (id, answer) = fixture.submit(request);
     assert_eq!(failure_reason(answer.await), (Reason::RateLimited, 2));
@@ -344,7 +306,7 @@ async fn journal_omits_query_headers_and_body() {
 async fn success_is_recorded_only_in_a_verbose_journal() {
     let child =
         Child::new("queue", QueueActor::new(ScriptedTransport::new(), policy(), QueueView::default()));
-    let (runtime, queue) = start_queue(child).await;
+    let (runtime, queue, _) = start_queue(child, Runtime::builder()).await;
     let before = runtime.journal().cursor();
     assert_eq!(status(queue.request(Request::get("/x").build().unwrap()).await), 200);
     assert_eq!(runtime.journal().cursor(), before);

@@ -28,8 +28,8 @@ use crate::{
 pub(super) enum ScriptedResponse {
     /// The backend answers with this status.
     Respond(u16),
-    /// The backend answers with this status after a delay.
-    RespondAfter(Duration, u16),
+    /// The backend answers 200 after a delay.
+    After(Duration),
     /// The backend answers 503 with this `Retry-After` in seconds.
     RetryAfter(u64),
     /// The connection is refused.
@@ -290,9 +290,9 @@ impl ScriptedStream {
 async fn respond_whole(response: ScriptedResponse) -> Result<FullResponse, TransportError> {
     match response {
         ScriptedResponse::Respond(status) => Ok(answer(status, HeaderMap::new())),
-        ScriptedResponse::RespondAfter(delay, status) => {
+        ScriptedResponse::After(delay) => {
             sleep(delay).await;
-            Ok(answer(status, HeaderMap::new()))
+            Ok(answer(200, HeaderMap::new()))
         }
         ScriptedResponse::RetryAfter(seconds) => {
             Ok(answer(503, HeaderMap::from_iter([(header::RETRY_AFTER, HeaderValue::from(seconds))])))

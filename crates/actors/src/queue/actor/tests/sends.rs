@@ -8,39 +8,28 @@
 //! The server counts the heads of requests. A hop of a redirect is no attempt: the server asked for it, once for each
 //! redirect that it sent.
 
-use parking_lot::Mutex;
 use std::{
     collections::{HashMap, VecDeque},
     net::SocketAddr,
-    sync::Arc,
 };
 
 use http::Method;
-use mainstay_runtime::{
-    Child, Runtime, SupervisorSpec,
-    clock::SystemClock,
-    journal::{Cursor, Delivery, JournalSubscription, Record},
-    policy::Delay,
-};
+use mainstay_runtime::journal::{Cursor, Delivery, JournalSubscription, Record};
+use parking_lot::Mutex;
 use proptest::prelude::*;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
     task::JoinSet,
 };
 
-use super::{
-    fixture::{policy, restart_policy, verbose_journal},
-    single_outcome::END_EVENTS,
+use self::{
+    BreakPoint::*,
+    ServerAct::{Answer, AnswerAndEnd, Die, End, Fail, Redirect, Reset},
 };
-use crate::{
-    error::Reason,
-    quarantine::DEATHS_MAX,
-    queue::{QueueActor, QueueHandle, QueuePolicy, QueueView, RetryPolicy},
-    request::Request,
-    transport::{HttpSettings, HttpTransport},
-};
+use super::{single_outcome::END_EVENTS, *};
+use crate::quarantine::DEATHS_MAX;
 
 const QUICK_CASES: u32 = 40;
 const CASES: u32 = 300;
@@ -80,7 +69,7 @@ enum ServerAct {
 }
 
 #[derive(Debug, Clone)]
-struct RequestPlan {
+struct SendPlan {
     method: Method,
     has_key: bool,
     retries: u32,
@@ -198,10 +187,10 @@ impl MortalServer {
         loop {
             let path = receive(&mut socket).await?;
             self.note(&path, |seen| seen.arrived += 1);
-            let act = self.acts.lock().pop_front().unwrap_or(ServerAct::Answer);
+            let act = self.acts.lock().pop_front().unwrap_or(Answer);
             match act {
-                ServerAct::Answer => socket.write_all(ANSWER.as_bytes()).await?,
-                ServerAct::AnswerAndEnd => {
+                Answer => socket.write_all(ANSWER.as_bytes()).await?,
+                AnswerAndEnd => {
                     socket.write_all(ANSWER.as_bytes()).await?;
                     socket.shutdown().await?;
                     // Bytes in flight arrive all the same.
@@ -210,21 +199,19 @@ impl MortalServer {
                     }
                     return Ok(());
                 }
-                ServerAct::Fail => {
-                    socket.write_all(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n").await?
-                }
-                ServerAct::Redirect => {
+                Fail => socket.write_all(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n").await?,
+                Redirect => {
                     self.note(&path, |seen| seen.redirected += 1);
                     let head =
                         format!("HTTP/1.1 307 Moved\r\nlocation: {path}+\r\ncontent-length: 0\r\n\r\n");
                     socket.write_all(head.as_bytes()).await?;
                 }
-                ServerAct::End(point) => return socket.write_all(point.bytes()).await,
-                ServerAct::Reset(point) => {
+                End(point) => return socket.write_all(point.bytes()).await,
+                Reset(point) => {
                     socket.write_all(point.bytes()).await?;
                     return socket.set_zero_linger();
                 }
-                ServerAct::Die(point) => {
+                Die(point) => {
                     self.note(&path, |seen| seen.deaths += 1);
                     socket.write_all(point.bytes()).await?;
                     self.die().await;
@@ -237,56 +224,43 @@ impl MortalServer {
 
 /// Returns the path of the next request, once its head is complete. No request has a body.
 async fn receive(socket: &mut TcpStream) -> std::io::Result<String> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(socket.read_u8().await?);
-    }
-    Ok(String::from_utf8(head).unwrap().split(' ').nth(1).unwrap().to_owned())
+    Ok(try_read_head(socket).await?.split(' ').nth(1).unwrap().to_owned())
 }
 
 fn act() -> impl Strategy<Value = ServerAct> {
-    let point = || {
-        prop::sample::select(vec![BreakPoint::BeforeAnswer, BreakPoint::WithinHead, BreakPoint::WithinBody])
-    };
+    let point = || prop::sample::select(vec![BeforeAnswer, WithinHead, WithinBody]);
     prop_oneof![
-        3 => Just(ServerAct::Answer),
-        2 => Just(ServerAct::AnswerAndEnd),
-        1 => Just(ServerAct::Fail),
-        1 => Just(ServerAct::Redirect),
-        2 => point().prop_map(ServerAct::End),
-        2 => point().prop_map(ServerAct::Reset),
-        4 => point().prop_map(ServerAct::Die),
+        3 => Just(Answer),
+        2 => Just(AnswerAndEnd),
+        1 => Just(Fail),
+        1 => Just(Redirect),
+        2 => point().prop_map(End),
+        2 => point().prop_map(Reset),
+        4 => point().prop_map(Die),
     ]
 }
 
-fn asked() -> impl Strategy<Value = RequestPlan> {
+fn asked() -> impl Strategy<Value = SendPlan> {
     let methods =
         vec![(Method::GET, false), (Method::PUT, false), (Method::POST, false), (Method::POST, true)];
     let acts = prop::collection::vec(act(), 0..6);
-    (prop::sample::select(methods), 0..5_u32, prop::bool::weighted(0.2), acts, 1..4_u64).prop_map(
-        |((method, has_key), retries, meets_nobody, acts, probes)| RequestPlan {
-            method,
-            has_key,
-            retries,
-            meets_nobody,
-            acts,
-            probes,
-        },
-    )
+    let drawn = (prop::sample::select(methods), 0..5_u32, prop::bool::weighted(0.2), acts, 1..4_u64);
+    drawn.prop_map(|((method, has_key), retries, meets_nobody, acts, probes)| SendPlan {
+        method,
+        has_key,
+        retries,
+        meets_nobody,
+        acts,
+        probes,
+    })
 }
 
 async fn start(server: &MortalServer) -> (Runtime, QueueHandle) {
     let settings = HttpSettings::new(format!("http://{}", server.address));
-    let transport = Arc::new(HttpTransport::new(&settings).unwrap());
-    let ms = std::time::Duration::from_millis;
+    let ms = Duration::from_millis;
     let delay = Delay::Exponential { min: ms(1), max: ms(2), factor: 2.0, jitter: false };
-    let policy = QueuePolicy { retry: RetryPolicy { delay, ..RetryPolicy::default() }, ..policy() };
-    let mut root = SupervisorSpec::new("root");
-    let actor = QueueActor::new(transport, policy, QueueView::default());
-    let address = root.child(Child::new("queue", actor).policy(restart_policy())).unwrap();
-    let journal = verbose_journal(Arc::new(SystemClock));
-    let runtime = Runtime::builder().journal(journal).start(root).await.unwrap();
-    (runtime, QueueHandle::new(address))
+    let (runtime, queue, _) = start_over_http(&settings, delay).await;
+    (runtime, queue)
 }
 
 async fn next(subscription: &mut JournalSubscription) -> Record {
@@ -302,7 +276,7 @@ async fn ask(
     queue: &QueueHandle,
     subscription: &mut JournalSubscription,
     path: &str,
-    asked: &RequestPlan,
+    asked: &SendPlan,
 ) -> Vec<Record> {
     if asked.meets_nobody && !server.is_down() {
         server.die().await;
@@ -342,7 +316,7 @@ async fn ask(
 }
 
 /// Checks the result of one request against its records and the server's count.
-fn check(asked: &RequestPlan, recorded: &[Record], seen: PathRecord) {
+fn check(asked: &SendPlan, recorded: &[Record], seen: PathRecord) {
     let (end, before) = recorded.split_last().unwrap();
     let attempts = u32::try_from(end.fields["attempts"].as_u64().unwrap()).unwrap();
     assert_eq!(attempts, seen.arrived, "as many attempts as sends");
@@ -354,15 +328,12 @@ fn check(asked: &RequestPlan, recorded: &[Record], seen: PathRecord) {
     assert!(seen.deaths <= DEATHS_MAX, "it killed too often");
     let has_retries = attempts <= asked.retries;
     let is_repeatable = asked.method != Method::POST || asked.has_key;
-    assert_eq!(
-        is_quarantined,
-        seen.deaths == DEATHS_MAX && has_retries,
-        "what kills is quarantined, and nothing else"
-    );
+    let expected = seen.deaths == DEATHS_MAX && has_retries;
+    assert_eq!(is_quarantined, expected, "what kills is quarantined, and nothing else");
     assert!(is_repeatable || attempts <= 1, "it was sent twice");
 }
 
-async fn live(plan: Vec<RequestPlan>) {
+async fn live(plan: Vec<SendPlan>) {
     let server = MortalServer::start();
     let (runtime, queue) = start(&server).await;
     let mut subscription = runtime.journal().subscribe_after(Cursor::START);
@@ -382,10 +353,6 @@ async fn live(plan: Vec<RequestPlan>) {
     runtime.shutdown().await;
 }
 
-fn block_on(test: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(crate::tier::cases(QUICK_CASES, CASES)))]
 
@@ -399,7 +366,7 @@ proptest! {
 #[test]
 fn a_get_that_kills_the_backend_is_sent_once_without_retries() {
     block_on(async {
-        let asked = |acts| RequestPlan {
+        let asked = |acts| SendPlan {
             method: Method::GET,
             has_key: false,
             retries: 0,
@@ -410,8 +377,8 @@ fn a_get_that_kills_the_backend_is_sent_once_without_retries() {
         let server = MortalServer::start();
         let (runtime, queue) = start(&server).await;
         let mut subscription = runtime.journal().subscribe_after(Cursor::START);
-        ask(&server, &queue, &mut subscription, "/good", &asked(vec![ServerAct::Answer])).await;
-        let killer = asked(vec![ServerAct::Die(BreakPoint::BeforeAnswer)]);
+        ask(&server, &queue, &mut subscription, "/good", &asked(vec![Answer])).await;
+        let killer = asked(vec![Die(BeforeAnswer)]);
         let recorded = ask(&server, &queue, &mut subscription, "/kill", &killer).await;
         assert_eq!(recorded.last().unwrap().fields["reason"], Reason::ConnectionReset.as_str());
         server.rise();

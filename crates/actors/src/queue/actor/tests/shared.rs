@@ -1,21 +1,10 @@
 //! Tests that callers share one request, if they allow it.
 
-use futures_util::{FutureExt, future::join_all};
-
-use super::{
-    fixture::{QueueFixture, advance_time, failure_reason, get, policy, post, run_until_idle, s, status},
-    scripted_transport::ScriptedResponse,
-};
-use crate::{
-    error::Reason,
-    queue::{PriorityQueuePolicy, QueuePolicy, events::RequestJoined},
-    request::{Priority, RequestId},
-};
+use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn shared_get_makes_one_attempt_and_answers_each_caller() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/a", [ScriptedResponse::RespondAfter(s(1), 200)]);
+    let fixture = with_plan("/a", [After(s(1))]).await;
     let asked: Vec<_> = (0..100).map(|_| fixture.submit(get("/a?x=1").shared())).collect();
     let (ids, answers): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
     for (id, answer) in ids.iter().zip(join_all(answers).await) {
@@ -38,8 +27,7 @@ async fn request_after_the_answer_makes_a_new_attempt() {
 
 #[tokio::test(start_paused = true)]
 async fn different_or_unshared_requests_are_not_joined() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/a", [ScriptedResponse::RespondAfter(s(1), 200)]);
+    let fixture = with_plan("/a", [After(s(1))]).await;
     let asked = [
         get("/a").shared(),
         get("/a?x=1").shared(),
@@ -59,8 +47,7 @@ async fn different_or_unshared_requests_are_not_joined() {
 
 #[tokio::test(start_paused = true)]
 async fn first_caller_leaving_keeps_the_shared_request() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/a", [ScriptedResponse::RespondAfter(s(5), 200)]);
+    let fixture = with_plan("/a", [After(s(5))]).await;
     let (first, first_answer) = fixture.submit(get("/a").shared());
     let (_, second) = fixture.submit(get("/a").shared());
     let (third, third_answer) = fixture.submit(get("/a").shared());
@@ -76,8 +63,7 @@ async fn first_caller_leaving_keeps_the_shared_request() {
 
 #[tokio::test(start_paused = true)]
 async fn last_caller_leaving_cancels_the_shared_request() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/a", [ScriptedResponse::Hang]);
+    let fixture = with_plan("/a", [Hang]).await;
     let answers = [fixture.request(get("/a").shared()), fixture.request(get("/a").shared())];
     run_until_idle().await;
     assert_eq!(fixture.transport.running(), 1);
@@ -89,7 +75,7 @@ async fn last_caller_leaving_cancels_the_shared_request() {
 #[tokio::test(start_paused = true)]
 async fn each_caller_keeps_its_own_wait_timeout() {
     let fixture = QueueFixture::start(QueuePolicy { wait_timeout: s(10), ..policy() }).await;
-    fixture.transport.on("/long", [ScriptedResponse::RespondAfter(s(15), 200)]);
+    fixture.on("/long", [After(s(15))]);
     let _long = fixture.request(get("/long"));
     let early = fixture.request(get("/a").shared());
     advance_time(s(8)).await;
@@ -103,8 +89,7 @@ async fn each_caller_keeps_its_own_wait_timeout() {
 
 #[tokio::test(start_paused = true)]
 async fn shared_request_takes_the_highest_priority() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/long", [ScriptedResponse::RespondAfter(s(1), 200)]);
+    let fixture = with_plan("/long", [After(s(1))]).await;
     let _long = fixture.request(get("/long"));
     let shared = fixture.request(get("/a").shared().priority(Priority::Low));
     let other = fixture.request(get("/b"));
@@ -115,8 +100,7 @@ async fn shared_request_takes_the_highest_priority() {
 
 #[tokio::test(start_paused = true)]
 async fn shared_failure_carries_each_callers_own_id() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/a", [ScriptedResponse::Respond(404)]);
+    let fixture = with_plan("/a", [Respond(404)]).await;
     let asked = [fixture.submit(get("/a").shared()), fixture.submit(get("/a").shared())];
     for (id, answer) in asked {
         let error = answer.await.unwrap_err();
@@ -128,8 +112,7 @@ async fn shared_failure_carries_each_callers_own_id() {
 
 #[tokio::test(start_paused = true)]
 async fn crash_keeps_all_callers_of_a_shared_request() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/a", [ScriptedResponse::Hang, ScriptedResponse::Respond(200)]);
+    let fixture = with_plan("/a", [Hang, Respond(200)]).await;
     let answers: Vec<_> = (0..3).map(|_| fixture.request(get("/a").shared())).collect();
     run_until_idle().await;
     fixture.crash().await;
@@ -141,9 +124,8 @@ async fn crash_keeps_all_callers_of_a_shared_request() {
 
 #[tokio::test(start_paused = true)]
 async fn joined_callers_are_limited_by_queue_max() {
-    let lanes = PriorityQueuePolicy { queue_max: 3, ..PriorityQueuePolicy::default() };
-    let fixture = QueueFixture::start(QueuePolicy { queue: lanes, ..policy() }).await;
-    fixture.transport.on("/a", [ScriptedResponse::RespondAfter(s(1), 200)]);
+    let fixture = QueueFixture::start(limited_policy(3, Overflow::Reject)).await;
+    fixture.on("/a", [After(s(1))]);
     let answers: Vec<_> = (0..5).map(|_| fixture.request(get("/a").shared())).collect();
     run_until_idle().await;
     let mut answers = answers.into_iter();

@@ -1,23 +1,11 @@
 //! Tests that each request ends exactly once, whatever happens.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
-use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
-use mainstay_runtime::policy::{ChildPolicy, Delay};
+use futures_util::{TryFutureExt, future::BoxFuture};
 use proptest::prelude::*;
 
-use super::{
-    fixture::{
-        QueueFixture, advance_time, get, policy, post, read_to_end, restart_policy, run_until_idle, s,
-    },
-    scripted_transport::{ScriptedEnd, ScriptedResponse},
-};
-use crate::{
-    error::{Error, Reason},
-    network::BackendAvailability,
-    queue::{Overflow, PriorityQueuePolicy, QueueMessage, QueuePolicy, RetryPolicy},
-    request::{Priority, RequestBuilder, RequestId},
-};
+use super::*;
 
 /// The events that end a request.
 pub(super) const END_EVENTS: [&str; 4] =
@@ -25,26 +13,23 @@ pub(super) const END_EVENTS: [&str; 4] =
 
 #[derive(Debug, Clone)]
 enum QueueStep {
-    Submit {
-        method: Method,
-        priority: Priority,
-        wait_ms: Option<u64>,
-        plays: Vec<ScriptedResponse>,
-        in_parts: bool,
-    },
-    Cancel {
-        nth: usize,
-    },
-    DropCaller {
-        nth: usize,
-    },
+    Submit(RequestPlan),
+    Cancel(usize),
+    DropCaller(usize),
     Crash,
     Restart,
     Availability(BackendAvailability),
     BackendSeen,
-    AdvanceTime {
-        ms: u64,
-    },
+    AdvanceTime(Duration),
+}
+
+#[derive(Debug, Clone)]
+struct RequestPlan {
+    method: Method,
+    priority: Priority,
+    wait_ms: Option<u64>,
+    plays: Vec<ScriptedResponse>,
+    in_parts: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -58,53 +43,45 @@ enum Method {
 
 fn scripted_response() -> impl Strategy<Value = ScriptedResponse> {
     prop_oneof![
-        4 => Just(ScriptedResponse::Respond(200)),
-        4 => (0..4_000_u64).prop_map(|ms| ScriptedResponse::RespondAfter(Duration::from_millis(ms), 200)),
-        1 => Just(ScriptedResponse::Respond(404)),
-        2 => Just(ScriptedResponse::Respond(500)),
-        1 => (0..5_u64).prop_map(ScriptedResponse::RetryAfter),
-        2 => Just(ScriptedResponse::Refuse),
-        2 => Just(ScriptedResponse::Reset),
-        1 => Just(ScriptedResponse::Hang),
-        1 => Just(ScriptedResponse::Panic),
+        4 => Just(Respond(200)),
+        4 => (0..4_000_u64).prop_map(|ms| After(Duration::from_millis(ms))),
+        1 => Just(Respond(404)),
+        2 => Just(Respond(500)),
+        1 => (0..5_u64).prop_map(RetryAfter),
+        2 => Just(Refuse),
+        2 => Just(Reset),
+        1 => Just(Hang),
+        1 => Just(Panic),
         4 => scripted_stream(),
     ]
 }
 
 /// Few enough parts that the body ends although it is not read.
 fn scripted_stream() -> impl Strategy<Value = ScriptedResponse> {
-    let then = prop::sample::select(vec![
-        ScriptedEnd::Complete,
-        ScriptedEnd::Complete,
-        ScriptedEnd::Break,
-        ScriptedEnd::Hang,
-        ScriptedEnd::Panic,
-    ]);
+    use ScriptedEnd::{Break, Complete, Hang, Panic};
+    let then = prop::sample::select(vec![Complete, Complete, Break, Hang, Panic]);
     let parts = (0..4_usize, 0..2_000_u64, then);
-    parts.prop_map(|(parts, ms, then)| ScriptedResponse::Stream(parts, Duration::from_millis(ms), then))
+    parts.prop_map(|(parts, ms, then)| Stream(parts, Duration::from_millis(ms), then))
 }
 
 fn step() -> impl Strategy<Value = QueueStep> {
     let method = prop::sample::select(vec![Method::Get, Method::Post, Method::KeyedPost, Method::SharedGet]);
     let priority = prop::sample::select(Priority::ALL.to_vec());
-    let availability = prop::sample::select(vec![
-        BackendAvailability::Up,
-        BackendAvailability::Down,
-        BackendAvailability::Unknown,
-    ]);
+    use BackendAvailability::{Down, Unknown, Up};
+    let availability = prop::sample::select(vec![Up, Down, Unknown]);
     let wait_ms = prop::option::of(0..3_000_u64);
     let submit = (method, priority, wait_ms, prop::collection::vec(scripted_response(), 1..4), any::<bool>());
     prop_oneof![
         10 => submit.prop_map(|(method, priority, wait_ms, plays, in_parts)| {
-            QueueStep::Submit { method, priority, wait_ms, plays, in_parts }
+            QueueStep::Submit(RequestPlan { method, priority, wait_ms, plays, in_parts })
         }),
-        2 => any::<usize>().prop_map(|nth| QueueStep::Cancel { nth }),
-        2 => any::<usize>().prop_map(|nth| QueueStep::DropCaller { nth }),
+        2 => any::<usize>().prop_map(QueueStep::Cancel),
+        2 => any::<usize>().prop_map(QueueStep::DropCaller),
         1 => Just(QueueStep::Crash),
         1 => Just(QueueStep::Restart),
         1 => availability.prop_map(QueueStep::Availability),
         1 => Just(QueueStep::BackendSeen),
-        6 => (0..2_000_u64).prop_map(|ms| QueueStep::AdvanceTime { ms }),
+        6 => (0..2_000_u64).prop_map(|ms| QueueStep::AdvanceTime(Duration::from_millis(ms))),
     ]
 }
 
@@ -128,12 +105,12 @@ impl RequestTrace {
 
     async fn apply(&mut self, step: QueueStep) {
         match step {
-            QueueStep::Submit { method, priority, wait_ms, plays, in_parts } => {
+            QueueStep::Submit(RequestPlan { method, priority, wait_ms, plays, in_parts }) => {
                 let path = match method {
                     Method::SharedGet => format!("/shared-{}", self.open.len() % 2),
                     _ => format!("/{}", self.open.len()),
                 };
-                self.fixture.transport.on(&path, plays);
+                self.fixture.on(&path, plays);
                 let request = match method {
                     Method::Get => get(&path),
                     Method::SharedGet => get(&path).shared(),
@@ -148,20 +125,20 @@ impl RequestTrace {
                 let (id, answer) = self.request(request, in_parts);
                 self.open.push((id, Some(answer)));
             }
-            QueueStep::Cancel { nth } if !self.open.is_empty() => {
+            QueueStep::Cancel(nth) if !self.open.is_empty() => {
                 let (id, _) = self.open[nth % self.open.len()];
                 self.fixture.queue.cancel(id).await.unwrap();
             }
-            QueueStep::DropCaller { nth } if !self.open.is_empty() => {
+            QueueStep::DropCaller(nth) if !self.open.is_empty() => {
                 let nth = nth % self.open.len();
                 self.open[nth].1 = None;
             }
-            QueueStep::Cancel { .. } | QueueStep::DropCaller { .. } => {}
+            QueueStep::Cancel(_) | QueueStep::DropCaller(_) => {}
             QueueStep::Crash => drop(self.fixture.address.inject_panic().unwrap()),
             QueueStep::Restart => self.fixture.runtime.root().restart("queue").await.unwrap(),
             QueueStep::Availability(availability) => self.fixture.set_availability(availability),
             QueueStep::BackendSeen => self.fixture.address.cast(QueueMessage::BackendSeen).await.unwrap(),
-            QueueStep::AdvanceTime { ms } => advance_time(Duration::from_millis(ms)).await,
+            QueueStep::AdvanceTime(time) => advance_time(time).await,
         }
     }
 
@@ -180,10 +157,9 @@ impl RequestTrace {
 async fn run_steps(steps: Vec<QueueStep>, overflow: Overflow, is_stopped: bool) -> Result<(), TestCaseError> {
     let lanes = PriorityQueuePolicy { queue_max: 4, overflow, age_after: s(1) };
     let policy = QueuePolicy { max_concurrent: 2, queue: lanes, ..policy() };
-    let child_policy =
-        ChildPolicy { delay: Delay::Fixed { delay: Duration::from_millis(100) }, ..restart_policy() };
-    let mut trace =
-        RequestTrace { fixture: QueueFixture::start_with(child_policy, policy).await, open: Vec::new() };
+    let delay = Delay::Fixed { delay: Duration::from_millis(100) };
+    let fixture = QueueFixture::start_with(ChildPolicy { delay, ..restart_policy() }, policy).await;
+    let mut trace = RequestTrace { fixture, open: Vec::new() };
     for step in steps {
         trace.apply(step).await;
     }
@@ -200,23 +176,17 @@ async fn run_steps(steps: Vec<QueueStep>, overflow: Overflow, is_stopped: bool) 
         let was_never_accepted =
             is_stopped && matches!(&answer, Some(Some(Err(error))) if error.reason == Reason::Stopped);
         let has_gone_early = is_stopped && answer.is_none();
-        prop_assert!(
-            ended == 1 || ended == 0 && (was_never_accepted || has_gone_early),
-            "{id}: {ended} ends"
-        );
+        let has_ended = ended == 1 || ended == 0 && (was_never_accepted || has_gone_early);
+        prop_assert!(has_ended, "{id}: {ended} ends");
         prop_assert!(!matches!(answer, Some(None)), "{id} waits for ever");
         if let Some(Some(Err(error))) = answer {
             prop_assert_eq!(error.request_id, Some(*id));
         }
     }
-    prop_assert!(
-        trace.fixture.transport.violations().is_empty(),
-        "{:?}",
-        trace.fixture.transport.violations()
-    );
-    prop_assert!(trace.fixture.transport.peak() <= 2);
-    let stats = trace.fixture.view.stats();
-    prop_assert_eq!((trace.fixture.transport.running(), stats.running, stats.waiting), (0, 0, 0));
+    let (transport, stats) = (&trace.fixture.transport, trace.fixture.view.stats());
+    prop_assert_eq!(transport.violations(), Vec::<String>::new());
+    prop_assert!(transport.peak() <= 2);
+    prop_assert_eq!((transport.running(), stats.running, stats.waiting), (0, 0, 0));
     Ok(())
 }
 
@@ -229,8 +199,7 @@ proptest! {
         overflow in prop::sample::select(vec![Overflow::Reject, Overflow::DropOldest, Overflow::DropLowest]),
         is_stopped in any::<bool>(),
     ) {
-        let clock = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-        clock.unwrap().block_on(run_steps(steps, overflow, is_stopped))?;
+        block_on_paused(run_steps(steps, overflow, is_stopped))?;
     }
 }
 
@@ -242,9 +211,7 @@ async fn request_ends_exactly_once_on_several_threads() {
     let fixture = QueueFixture::start(QueuePolicy { max_concurrent: 3, retry, ..policy() }).await;
     let answers = (0..400).map(|n| {
         let path = format!("/{n}");
-        fixture
-            .transport
-            .on(&path, [ScriptedResponse::RespondAfter(Duration::from_micros(n % 7 * 100), 200)]);
+        fixture.on(&path, [After(Duration::from_micros(n % 7 * 100))]);
         let (id, answer) = fixture.submit(post(&path).idempotency_key("k").retries(100));
         let (queue, address) = (fixture.queue.clone(), fixture.address.clone());
         async move {

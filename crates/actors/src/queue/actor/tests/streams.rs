@@ -1,31 +1,10 @@
 //! Tests streamed responses.
 
-use futures_util::{FutureExt, StreamExt};
-use mainstay_runtime::{
-    Reply,
-    policy::{ChildPolicy, Delay},
-};
-
-use super::{
-    fixture::{
-        QueueFixture, advance_time, get, policy, post, read_to_end, restart_policy, run_until_idle, s, status,
-    },
-    scripted_transport::{ScriptedEnd, ScriptedResponse},
-};
-use crate::{
-    error::{Code, Error, Reason},
-    queue::{
-        Download, QueueMessage, QueuePolicy,
-        events::{RequestDone, RequestFailed},
-    },
-    request::{RequestBuilder, RequestId, TransferProgress},
-};
+use super::*;
 
 /// Returns a fixture whose response at `/stream` has this many parts, one a second, and this end.
 async fn streaming(parts: usize, then: ScriptedEnd) -> QueueFixture {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/stream", [ScriptedResponse::Stream(parts, s(1), then)]);
-    fixture
+    with_plan("/stream", [Stream(parts, s(1), then)]).await
 }
 
 /// Returns the response at `/stream` after one part was read.
@@ -100,11 +79,8 @@ async fn chunk_future_dropped_loses_no_part() {
 #[tokio::test(start_paused = true)]
 async fn request_is_retried_until_its_response_starts() {
     let fixture = QueueFixture::start(policy()).await;
-    let good = ScriptedResponse::Stream(1, s(1), ScriptedEnd::Complete);
-    fixture.transport.on(
-        "/stream",
-        [ScriptedResponse::Respond(503), ScriptedResponse::RetryAfter(5), ScriptedResponse::Reset, good],
-    );
+    let good = Stream(1, s(1), ScriptedEnd::Complete);
+    fixture.on("/stream", [Respond(503), RetryAfter(5), Reset, good]);
     let mut request = stream().build().unwrap();
     let mut progress = request.progress();
     let mut download = fixture.queue.open(request).await.unwrap();
@@ -120,8 +96,7 @@ async fn request_is_retried_until_its_response_starts() {
 
 #[tokio::test(start_paused = true)]
 async fn error_status_gives_an_error_with_its_body() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/stream", [ScriptedResponse::Respond(404)]);
+    let fixture = with_plan("/stream", [Respond(404)]).await;
     let error = fixture.open(stream()).await.unwrap_err();
     assert_eq!((error.reason, error.status, error.attempts), (Reason::NotFound, Some(404), 1));
     assert!(error.details.unwrap().contains("{}"));
@@ -132,8 +107,7 @@ async fn error_status_gives_an_error_with_its_body() {
 
 #[tokio::test(start_paused = true)]
 async fn moving_response_may_exceed_the_timeout() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/stream", [ScriptedResponse::Stream(20, s(9), ScriptedEnd::Complete)]);
+    let fixture = with_plan("/stream", [Stream(20, s(9), ScriptedEnd::Complete)]).await;
     let mut download = fixture.open(stream().timeout(s(10))).await.unwrap();
     assert_eq!(read_to_end(&mut download).await, (80, Ok(())));
     assert_eq!(fixture.runtime.now().as_secs(), 189);
@@ -236,9 +210,8 @@ async fn dropped_download_is_cancelled_and_frees_its_permit() {
 
 #[tokio::test(start_paused = true)]
 async fn caller_dropped_before_the_response_leaves_nothing() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture.transport.on("/slow", [ScriptedResponse::RespondAfter(s(5), 200)]);
-    fixture.transport.on("/stream", [ScriptedResponse::Stream(9, s(1), ScriptedEnd::Complete)]);
+    let fixture = with_plan("/slow", [After(s(5))]).await;
+    fixture.on("/stream", [Stream(9, s(1), ScriptedEnd::Complete)]);
     let waits = fixture.open(get("/slow"));
     advance_time(s(1)).await;
     drop(waits);
@@ -272,7 +245,7 @@ async fn crash_fails_the_reader_at_once_and_is_recorded_later() {
     let delay = Delay::Fixed { delay: s(30) };
     for (request, reason) in [(stream(), Reason::Crashed), (post("/stream"), Reason::OutcomeUnknown)] {
         let fixture = QueueFixture::start_with(ChildPolicy { delay, ..restart_policy() }, policy()).await;
-        fixture.transport.on("/stream", [ScriptedResponse::Stream(100, s(1), ScriptedEnd::Complete)]);
+        fixture.on("/stream", [Stream(100, s(1), ScriptedEnd::Complete)]);
         let mut download = started_download(&fixture, request).await;
         let waits = async { end_error(&mut download).await };
         let (error, ()) = tokio::join!(waits, fixture.crash());
@@ -281,10 +254,8 @@ async fn crash_fails_the_reader_at_once_and_is_recorded_later() {
         assert!(fixture.event_kinds_of(RequestId(1)).await.is_empty(), "no incarnation has recorded it yet");
         assert_eq!(fixture.transport.running(), 0);
         advance_time(s(31)).await;
-        assert_eq!(
-            (fixture.generation(), fixture.event_kinds_of(RequestId(1)).await),
-            (2, vec!["request_failed".into()])
-        );
+        let expected = (2, vec!["request_failed".into()]);
+        assert_eq!((fixture.generation(), fixture.event_kinds_of(RequestId(1)).await), expected);
         assert_eq!(fixture.events::<RequestFailed>().await[0].reason, reason);
         assert_idle(&fixture).await;
         assert_eq!(fixture.transport.paths(), ["/stream", "/next"]);
@@ -303,20 +274,15 @@ async fn cancel_before_a_crash_gives_the_reader_the_recorded_error() {
     assert_eq!(cancelled.await, Ok(true));
     assert_eq!((error.reason, error.attempts, error.request_id), (Reason::Cancelled, 1, Some(RequestId(1))));
     run_until_idle().await;
-    assert_eq!(
-        (fixture.generation(), fixture.event_kinds_of(RequestId(1)).await),
-        (2, vec!["request_failed".into()])
-    );
+    let expected = (2, vec!["request_failed".into()]);
+    assert_eq!((fixture.generation(), fixture.event_kinds_of(RequestId(1)).await), expected);
     assert_eq!(fixture.events::<RequestFailed>().await[0].reason, Reason::Cancelled);
     assert_idle(&fixture).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn crash_before_the_response_costs_one_attempt() {
-    let fixture = QueueFixture::start(policy()).await;
-    fixture
-        .transport
-        .on("/stream", [ScriptedResponse::Hang, ScriptedResponse::Stream(2, s(1), ScriptedEnd::Complete)]);
+    let fixture = with_plan("/stream", [Hang, Stream(2, s(1), ScriptedEnd::Complete)]).await;
     let opens = fixture.open(stream());
     run_until_idle().await;
     fixture.crash().await;
@@ -328,7 +294,7 @@ async fn crash_before_the_response_costs_one_attempt() {
 #[tokio::test(start_paused = true)]
 async fn stop_fails_all_readers() {
     let fixture = QueueFixture::start(QueuePolicy { max_concurrent: 2, ..policy() }).await;
-    fixture.transport.on("/stream", [ScriptedResponse::Stream(100, s(1), ScriptedEnd::Complete)]);
+    fixture.on("/stream", [Stream(100, s(1), ScriptedEnd::Complete)]);
     let mut reader = started_download(&fixture, stream()).await;
     let mut in_doubt = started_download(&fixture, post("/stream")).await;
     fixture.runtime.root().stop("queue").await.unwrap();
@@ -358,7 +324,7 @@ async fn permit_is_never_given_twice_whatever_the_end() {
     let mut readers = tokio::task::JoinSet::new();
     for (number, then) in ends.into_iter().cycle().take(40).enumerate() {
         let path = format!("/{number}");
-        fixture.transport.on(&path, [ScriptedResponse::Stream(number % 7, s(1), then)]);
+        fixture.on(&path, [Stream(number % 7, s(1), then)]);
         let opens = fixture.open(get(&path).timeout(s(5)));
         let reads = async move { drop(read_to_end(&mut opens.await.unwrap()).await) };
         let leaves = number % 5 == 0;

@@ -2,30 +2,17 @@
 
 use std::{
     fs, io,
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-    time::Duration,
+    path::Path,
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, stream};
-use mainstay_runtime::{Runtime, journal::Delivery};
-use tempfile::TempDir;
+use futures_util::{Stream, stream};
+use mainstay_runtime::journal::Delivery;
 use tokio::sync::{mpsc, watch};
 
-use super::{fixture::read_to_end, over_http::queue_over_http, single_outcome::END_EVENTS};
-use crate::{
-    error::{Code, Reason},
-    queue::{Download, QueueHandle},
-    request::{Request, RequestId, TransferProgress},
-    transport::{
-        raw_server::{RawConnection, RawServer, content_length},
-        scripted_server::{ScriptedServer, ServerStep},
-    },
-};
+use super::{over_http::queue_over_http, single_outcome::END_EVENTS, *};
+use crate::transport::raw_server::{RawConnection, RawServer, content_length};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -39,13 +26,6 @@ const IN_FLIGHT_MAX: u64 = 32 * MIB;
 const SHORT: Duration = Duration::from_millis(50);
 
 const PART: &[u8] = &[7; 64 * 1024];
-
-fn sparse_file(bytes: u64) -> (TempDir, PathBuf) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("file");
-    fs::File::create(&path).unwrap().set_len(bytes).unwrap();
-    (dir, path)
-}
 
 fn get() -> Request {
     Request::get("/files/x").build().unwrap()
@@ -111,23 +91,6 @@ async fn large_upload_keeps_few_bytes_in_flight() {
     assert_eq!((progress.attempt, progress.sent, progress.to_send), (1, LARGE, Some(LARGE)));
     assert_eq!(given.load(Ordering::SeqCst), LARGE);
     assert!(peak.load(Ordering::SeqCst) < IN_FLIGHT_MAX, "{peak:?} bytes were on the way");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn large_file_is_uploaded_whole() {
-    let peer = RawServer::start(|_, mut wire| async move {
-        let length = content_length(&wire.read_head().await).unwrap();
-        assert_eq!(wire.count_bytes(length).await, length);
-        wire.send_ok_head(0).await;
-    });
-    let peer = peer.await;
-    let (_runtime, queue, _) = queue_over_http(&peer.url()).await;
-    let (_dir, path) = sparse_file(LARGE);
-    let mut request = Request::put("/files/x").file(path).build().unwrap();
-    let progress = follow_progress(request.progress());
-    let (answer, progress) = tokio::join!(queue.request(request), progress);
-    assert_eq!(answer.unwrap().attempts, 1);
-    assert_eq!((progress.sent, progress.to_send), (LARGE, Some(LARGE)));
 }
 
 /// Starts a server that answers with a body of this size; returns it with a counter of written bytes.
@@ -207,27 +170,21 @@ async fn a_reader_that_goes_away_closes_the_connection() {
 }
 
 #[tokio::test]
-async fn cancel_during_a_download_closes_the_connection() {
-    let (peer, _, mut news) = large_response_server(LARGE).await;
-    let (runtime, queue, _) = queue_over_http(&peer.url()).await;
-    let mut download = started_download(&queue, get()).await;
-    assert_eq!(queue.cancel(download.request_id).await, Ok(true));
-    assert_eq!(news.recv().await, Some("broken off"));
-    assert_eq!(read_to_end(&mut download).await.1.unwrap_err().reason, Reason::Cancelled);
-    assert_eq!(recorded_kinds(&runtime, download.request_id).await, ["request_failed"]);
-    drop(started_download(&queue, get()).await);
-}
-
-#[tokio::test]
-async fn crash_closes_the_connection_and_fails_the_reader() {
-    let (peer, _, mut news) = large_response_server(LARGE).await;
-    let (runtime, queue, address) = queue_over_http(&peer.url()).await;
-    let mut download = started_download(&queue, get()).await;
-    drop(address.inject_panic().unwrap());
-    assert_eq!(read_to_end(&mut download).await.1.unwrap_err().reason, Reason::Crashed);
-    assert_eq!(news.recv().await, Some("broken off"));
-    drop(started_download(&queue, get()).await);
-    assert_eq!(recorded_kinds(&runtime, download.request_id).await, ["request_failed"]);
+async fn cancel_or_crash_closes_the_connection_and_fails_the_reader() {
+    for reason in [Reason::Cancelled, Reason::Crashed] {
+        let (peer, _, mut news) = large_response_server(LARGE).await;
+        let (runtime, queue, address) = queue_over_http(&peer.url()).await;
+        let mut download = started_download(&queue, get()).await;
+        if reason == Reason::Cancelled {
+            assert_eq!(queue.cancel(download.request_id).await, Ok(true));
+        } else {
+            drop(address.inject_panic().unwrap());
+        }
+        assert_eq!(read_to_end(&mut download).await.1.unwrap_err().reason, reason);
+        assert_eq!(news.recv().await, Some("broken off"), "{reason}");
+        drop(started_download(&queue, get()).await);
+        assert_eq!(recorded_kinds(&runtime, download.request_id).await, ["request_failed"], "{reason}");
+    }
 }
 
 /// Starts a server that begins a response of ten bytes, and ends it as `end` says once its beginning has been read.
@@ -298,11 +255,7 @@ fn ok() -> ServerStep {
 
 #[tokio::test]
 async fn an_attempt_that_is_made_again_sends_a_fresh_body() {
-    let mut server = ScriptedServer::start([
-        vec![ServerStep::Receive, ServerStep::Reset],
-        vec![ServerStep::Receive, ok()],
-    ])
-    .await;
+    let mut server = ScriptedServer::start([vec![Receive, ServerStep::Reset], vec![Receive, ok()]]).await;
     let (_runtime, queue, _) = queue_over_http(&server.url()).await;
     let (opened, open) = counted_body();
     let request = Request::post("/x").generated_idempotency_key().body_stream(Some(8), open);
@@ -356,49 +309,6 @@ async fn single_use_body_is_not_resent_for_any_method() {
     assert_eq!(queue.request(request).await.unwrap_err().attempts, 2);
 }
 
-#[tokio::test]
-async fn missing_file_or_folder_fails_without_a_retry() {
-    let server = ScriptedServer::start([vec![ServerStep::Receive, ok()]]).await;
-    let (runtime, queue, _) = queue_over_http(&server.url()).await;
-    let dir = tempfile::tempdir().unwrap();
-    for (id, path) in [(1, dir.path().join("missing")), (2, dir.path().to_owned())] {
-        let request = Request::post("/x").file(&path).build().unwrap();
-        let error = queue.request(request).await.unwrap_err();
-        assert_eq!((error.code, error.reason), (Code::InvalidInput, Reason::BodyUnreadable));
-        assert_eq!((error.retryable, error.attempts, error.request_id), (false, 1, Some(RequestId(id))));
-        assert_eq!(recorded_kinds(&runtime, RequestId(id)).await, ["request_failed"]);
-    }
-    assert_eq!(server.connections(), 0);
-}
-
-#[tokio::test]
-async fn file_changed_during_upload_fails_with_its_reason() {
-    let (begun, mut has_begun) = mpsc::channel(1);
-    let peer = RawServer::start(move |_, mut wire: RawConnection| {
-        let begun = begun.clone();
-        async move {
-            wire.read_head().await;
-            wire.count_bytes(1).await;
-            let (go_on, changed) = tokio::sync::oneshot::channel::<()>();
-            begun.send(go_on).await.unwrap();
-            changed.await.unwrap();
-            wire.count_bytes(u64::MAX).await;
-        }
-    });
-    let peer = peer.await;
-    let (_runtime, queue, _) = queue_over_http(&peer.url()).await;
-    let (_dir, path) = sparse_file(LARGE);
-    let request = Request::post("/x").file(&path).build().unwrap();
-    let changes = async {
-        let go_on = has_begun.recv().await.unwrap();
-        fs::File::options().append(true).open(&path).unwrap().set_len(MIB).unwrap();
-        go_on.send(()).unwrap();
-    };
-    let (answer, ()) = tokio::join!(queue.request(request), changes);
-    let error = answer.unwrap_err();
-    assert_eq!((error.code, error.reason, error.attempts), (Code::InvalidInput, Reason::BodyChanged, 1));
-}
-
 // === files ===
 
 /// Returns the names in a folder.
@@ -440,10 +350,8 @@ async fn interrupted_save_keeps_the_old_file_and_no_other() {
     let download = queue.open(get()).await.unwrap();
     go_on.send(()).await.unwrap();
     assert_eq!(download.save_to(&path).await.unwrap_err().reason, Reason::ConnectionReset);
-    assert_eq!(
-        (file_names(dir.path()), fs::read_to_string(&path).unwrap()),
-        (vec!["file".into()], "old".into())
-    );
+    let expected = (vec!["file".into()], "old".into());
+    assert_eq!((file_names(dir.path()), fs::read_to_string(&path).unwrap()), expected);
 }
 
 #[tokio::test]

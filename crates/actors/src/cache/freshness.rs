@@ -60,10 +60,7 @@ impl Lifetime {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const fn s(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
+    use crate::tests::s;
 
     #[test]
     fn freshness_at_ttl_end_is_stale_then_expired() {

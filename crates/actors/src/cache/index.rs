@@ -202,7 +202,6 @@ impl<L> CacheIndex<L> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::pattern::Pattern;
 
     fn index_with(keys: &[&str]) -> CacheIndex<()> {
         let mut index = CacheIndex::new();
@@ -230,28 +229,6 @@ mod tests {
         version
     }
 
-    fn scan_keys(index: &mut CacheIndex<()>, pattern: &Pattern, visits: usize) -> Vec<String> {
-        let mut scan = index.begin_invalidation(Selection::try_from(pattern).unwrap());
-        let mut keys = Vec::new();
-        while !scan.is_done() {
-            index.advance_scan(&mut scan, visits, |key| keys.push(key.to_owned()));
-        }
-        keys
-    }
-
-    #[test]
-    fn scan_any_step_size_removes_exactly_the_matches() {
-        let keys = ["a:1", "b:1", "b:2", "b:3", "c:1"];
-        for visits in 1..=6 {
-            let by = |pattern: Pattern| scan_keys(&mut index_with(&keys), &pattern, visits);
-            assert_eq!(by(Pattern::Prefix("b:".to_owned())), ["b:1", "b:2", "b:3"]);
-            assert_eq!(by(Pattern::Glob("*:1".to_owned())), ["a:1", "b:1", "c:1"]);
-            assert_eq!(by(Pattern::Key("b:2".to_owned())), ["b:2"]);
-            assert_eq!(by(Pattern::Prefix("d:".to_owned())), [""; 0]);
-            assert_eq!(by(Pattern::All), keys);
-        }
-    }
-
     #[test]
     fn would_invalidate_sees_entries_and_pending_loads() {
         let mut index = index_with(&["a:1"]);
@@ -267,48 +244,11 @@ mod tests {
     }
 
     #[test]
-    fn scan_spares_entries_inserted_after_its_start() {
-        let mut index = index_with(&["a:1", "a:2", "a:3"]);
-        let mut scan = index.begin_invalidation(Selection::prefix("a:"));
-        let mut keys = Vec::new();
-        index.advance_scan(&mut scan, 1, |key| keys.push(key.to_owned()));
-        insert_entry(&mut index, "a:1");
-        insert_entry(&mut index, "a:3");
-        insert_entry(&mut index, "a:4");
-        while !scan.is_done() {
-            index.advance_scan(&mut scan, 1, |key| keys.push(key.to_owned()));
-        }
-        assert_eq!(keys, ["a:1", "a:2"]);
-        assert!(["a:1", "a:3", "a:4"].iter().all(|key| index.entry(key).is_some()));
-    }
-
-    #[test]
-    fn invalidation_pending_load_is_discarded() {
-        let mut index = index_with(&[]);
-        let (meant, other) = (start_load(&mut index, "a:1"), start_load(&mut index, "b:1"));
-        assert_eq!(scan_keys(&mut index, &Pattern::Prefix("a:".to_owned()), 9), [""; 0]);
-        assert!(index.find_load("a:1", None, Duration::ZERO).is_none(), "nobody joins it any more");
-        let later = start_load(&mut index, "a:1");
-        assert!(!index.finish_load("a:1", meant));
-        assert!(index.finish_load("a:1", later));
-        assert!(index.finish_load("b:1", other));
-    }
-
-    #[test]
     fn insert_during_load_supersedes_the_load() {
         let mut index = index_with(&[]);
         let load = start_load(&mut index, "a:1");
         insert_entry(&mut index, "a:1");
         assert!(!index.finish_load("a:1", load));
-    }
-
-    #[test]
-    fn find_load_older_than_age_max_is_none() {
-        let s = Duration::from_secs;
-        let mut index = index_with(&[]);
-        start_load(&mut index, "a:1");
-        assert!(index.find_load("a:1", Some(s(2)), s(2)).is_some());
-        assert!(index.find_load("a:1", Some(s(1)), s(2)).is_none());
     }
 
     #[test]
@@ -318,15 +258,6 @@ mod tests {
         index.evict("a:1");
         assert!(index.entry("a:1").is_none());
         assert!(!index.finish_load("a:1", load));
-    }
-
-    #[test]
-    fn single_key_scan_spares_newer_entry() {
-        let mut index = index_with(&["a:1"]);
-        let mut scan = index.begin_invalidation(Selection::key("a:1"));
-        insert_entry(&mut index, "a:1");
-        index.advance_scan(&mut scan, 1, |key| panic!("{key}"));
-        assert!(scan.is_done() && index.entry("a:1").is_some());
     }
 
     #[test]

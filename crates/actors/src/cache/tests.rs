@@ -10,31 +10,49 @@ mod oracle;
 mod threads;
 mod traffic;
 
-use parking_lot::Mutex;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use mainstay_runtime::clock::Clock;
-use mainstay_runtime::journal::{Delivery, Event, Journal, JournalOptions};
-use mainstay_runtime::policy::{ChildPolicy, Delay};
-use mainstay_runtime::{Address, Child, Runtime, RuntimeBuilder, SupervisorSpec};
-use tokio::sync::oneshot;
-use tokio::task::JoinSet;
-use tokio::time::{advance, sleep};
+use mainstay_runtime::{
+    Address, Child, Runtime, RuntimeBuilder, SupervisorSpec,
+    clock::Clock,
+    journal::{Journal, JournalOptions},
+    policy::{ChildPolicy, Delay},
+};
+use parking_lot::Mutex;
+use proptest::prelude::*;
+use tokio::{
+    sync::oneshot,
+    task::{JoinSet, yield_now},
+    time::{advance, sleep},
+};
 
+use self::{
+    generator::{
+        InvalidationCase, InvalidationPart, KEYS, KeyIndex, MatchFn, SourceToken, VersionFloors, age_max,
+        entry_options, invalidation_case, key, ms, pause,
+    },
+    oracle::{ObservedLookup, ObservedResult, Oracle, OracleEntry, OracleLoad},
+};
 use super::*;
-use crate::error::{Error, Reason};
-use crate::suspend::WallClock;
-
-const fn s(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
+use crate::{
+    error::{Error, Reason},
+    suspend::WallClock,
+    tests::{block_on_paused, next_event, next_record, s},
+};
 
 const OPTIONS: EntryOptions =
     EntryOptions { ttl: s(60), stale_for: s(0), negative_ttl: s(1), depends_on_connection: false };
+
+/// Options that keep nothing.
+const NO_OPTIONS: EntryOptions = EntryOptions { ttl: s(0), negative_ttl: s(0), ..OPTIONS };
 
 struct CacheActorFixture {
     cache: CacheHandle,
@@ -45,6 +63,11 @@ struct CacheActorFixture {
 impl CacheActorFixture {
     async fn new() -> Self {
         Self::with_cache(CacheHandle::new(1 << 20, OPTIONS)).await
+    }
+
+    /// Returns a cache without defaults of its own.
+    async fn bounded(bytes_max: u64) -> Self {
+        Self::with_cache(CacheHandle::new(bytes_max, NO_OPTIONS)).await
     }
 
     async fn with_cache(cache: CacheHandle) -> Self {
@@ -111,7 +134,7 @@ impl CacheActorFixture {
             }
         });
         while cache.stats().loads == loads {
-            tokio::task::yield_now().await;
+            yield_now().await;
         }
         ControlledLoad { finish_sender: end, waiting }
     }
@@ -154,15 +177,9 @@ async fn entries_age_during_suspend() {
     fixture.put("n:a", "old");
     fixture.cache.put("n:b", value("long"), EntryOptions { ttl: s(7200), ..OPTIONS });
     clock.advance(s(3600));
-    loop {
-        let Delivery::Event(event) = events.next().await else { panic!("events are missing") };
-        if event.kind == CacheAged::KIND {
-            // Only the suspension moved the wall clock, and the wait for the check moved the other clock.
-            let suspended_ms = event.decode::<CacheAged>().unwrap().suspended_ms;
-            assert!((3_597_000..=3_600_000).contains(&suspended_ms), "{suspended_ms}");
-            break;
-        }
-    }
+    // Only the suspension moved the wall clock, and the wait for the check moved the other clock.
+    let CacheAged { suspended_ms, .. } = next_event(&mut events).await;
+    assert!((3_597_000..=3_600_000).contains(&suspended_ms), "{suspended_ms}");
     assert_eq!((fixture.get("n:a"), fixture.get("n:b")), (None, Some("long".to_owned())));
     clock.advance(s(3700));
     sleep(s(5)).await;
@@ -209,7 +226,7 @@ async fn load_continues_until_last_waiter_leaves() {
         let never = || async { Err(Error::new(Reason::Internal)) };
         cache.get_or_load("n:a", None, OPTIONS, never).await.map(|answer| text(&answer.value))
     });
-    tokio::task::yield_now().await;
+    yield_now().await;
     load.waiting.shutdown().await;
     load.finish_sender.send(Ok("v")).unwrap();
     assert_eq!(second.join_next().await.unwrap().unwrap(), ok("v"));
@@ -235,15 +252,6 @@ async fn failure_is_cached_for_negative_ttl_and_cancel_is_not() {
     let load = fixture.begin_load("n:b", OPTIONS).await;
     assert!(load.finish(failed(Reason::Cancelled)).await.is_err());
     assert_eq!(fixture.load("n:b", OPTIONS, "v").await, (ok("v"), true));
-}
-
-#[tokio::test(start_paused = true)]
-async fn slow_failure_is_cached_from_its_end() {
-    let fixture = CacheActorFixture::new().await;
-    let load = fixture.begin_load("n:a", OPTIONS).await;
-    advance(s(30)).await;
-    assert!(load.finish(Err(Error::new(Reason::TimedOut))).await.is_err());
-    assert!(!fixture.load("n:a", OPTIONS, "v").await.1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -277,29 +285,9 @@ async fn stale_value_is_served_while_one_load_refreshes() {
     assert_eq!(fixture.get("n:a"), None, "who only looks gets nothing stale");
     assert_eq!(fixture.load("n:a", options, "new").await.0, ok("old"));
     assert_eq!(fixture.load("n:a", options, "newer").await.0, ok("old"), "the same load is under way");
-    tokio::task::yield_now().await;
+    yield_now().await;
     assert_eq!(fixture.get("n:a").as_deref(), Some("new"));
     assert_eq!(fixture.cache.stats().loads, 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn failed_refresh_keeps_stale_value_and_delays_retry() {
-    let fixture = CacheActorFixture::new().await;
-    let options = EntryOptions { stale_for: s(10), ..OPTIONS };
-    fixture.cache.put("n:a", value("old"), options);
-    advance(s(60)).await;
-    let fails = || async { Err(Error::new(Reason::ServerError)) };
-    let ask = || fixture.cache.get_or_load("n:a", None, options, fails);
-    assert_eq!(text(&ask().await.unwrap().value), "old");
-    tokio::task::yield_now().await;
-    assert_eq!(text(&ask().await.unwrap().value), "old");
-    assert_eq!(fixture.cache.stats().loads, 1);
-    advance(s(1)).await;
-    assert_eq!(text(&ask().await.unwrap().value), "old");
-    tokio::task::yield_now().await;
-    assert_eq!(fixture.cache.stats().loads, 2);
-    advance(s(9)).await;
-    assert_eq!(ask().await.unwrap_err().reason, Reason::ServerError);
 }
 
 #[tokio::test(start_paused = true)]
@@ -396,13 +384,7 @@ async fn predicate_invalidation_records_its_name() {
     let by = Invalidation::from_predicate("those that end with 1", |key| key.ends_with('1'));
     assert_eq!(fixture.invalidate_by(by).await, 2);
     assert_eq!(fixture.get("n:2").as_deref(), Some("v"));
-    let outcome = loop {
-        if let Delivery::Event(record) = events.next().await
-            && record.kind == "cache_invalidated"
-        {
-            break record.fields;
-        }
-    };
+    let outcome = next_record(&mut events, "cache_invalidated").await.fields;
     let expected = serde_json::json!({"by": "predicate", "pattern": "those that end with 1", "entries": 2});
     assert_eq!(serde_json::Value::Object(outcome), expected);
 }
@@ -421,45 +403,10 @@ async fn file_change_without_entries_records_no_event() {
     assert_eq!(fixture.invalidate_by(changed("/kept")).await, 0);
     assert_eq!(fixture.invalidate(Pattern::Key("n:none".to_owned())).await, 0);
     let mut events = fixture.runtime.journal().subscribe();
-    let mut outcome = Vec::new();
     // The last is a person's, and the journal has to record it though it dropped nothing.
-    while outcome.len() < 2 {
-        if let Delivery::Event(record) = events.next().await
-            && record.kind == CacheInvalidated::KIND
-        {
-            outcome.push(record.decode::<CacheInvalidated>().unwrap().pattern);
-        }
+    for pattern in ["/kept", "n:none"] {
+        assert_eq!(next_event::<CacheInvalidated>(&mut events).await.pattern, pattern);
     }
-    assert_eq!(outcome, ["/kept", "n:none"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn gap_invalidates_only_connection_dependent_entries() {
-    let fixture = CacheActorFixture::new().await;
-    let of_the_link = EntryOptions { depends_on_connection: true, ..OPTIONS };
-    fixture.cache.put("n:a", value("v"), of_the_link);
-    fixture.put("n:b", "v");
-    let load = fixture.begin_load("n:c", of_the_link).await;
-    let selections = vec![Selection::depends_on_connection()];
-    let pattern = String::new();
-    assert_eq!(fixture.invalidate_by(Invalidation { by: InvalidatedBy::Gap, pattern, selections }).await, 1);
-    assert_eq!(load.finish(Ok("old")).await, ok("old"));
-    assert_eq!(
-        (fixture.get("n:a"), fixture.get("n:b").as_deref(), fixture.get("n:c")),
-        (None, Some("v"), None)
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn uncached_load_is_not_stored() {
-    let fixture = CacheActorFixture::new().await;
-    let load = || async { Ok(Loaded::new(value("v")).uncached()) };
-    fixture.cache.get_or_load("n:a", None, OPTIONS, load).await.unwrap();
-    assert_eq!(fixture.get("n:a"), None);
-    let briefly = || async { Ok(Loaded::new(value("v")).with_ttl(s(1))) };
-    fixture.cache.get_or_load("n:a", None, OPTIONS, briefly).await.unwrap();
-    advance(s(1)).await;
-    assert_eq!(fixture.get("n:a"), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -495,11 +442,8 @@ async fn revalidatable_value_outlives_ttl_for_revalidation_only() {
     advance(s(100_000)).await;
     assert_eq!(fixture.get("n:a"), None);
     assert_eq!(value_for_revalidation(&fixture).await.as_deref(), Some("v"));
-    assert_eq!(
-        value_for_revalidation(&fixture).await.as_deref(),
-        Some("v"),
-        "a renewal that fails leaves it"
-    );
+    let expected = Some("v");
+    assert_eq!(value_for_revalidation(&fixture).await.as_deref(), expected, "a renewal that fails leaves it");
     assert_eq!(fixture.load("n:a", OPTIONS, "new").await, (ok("new"), true));
     assert_eq!(fixture.get("n:a").as_deref(), Some("new"));
     advance(s(60)).await;

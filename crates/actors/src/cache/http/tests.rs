@@ -6,11 +6,16 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::lifetime::ResponseLifetime;
-use super::stored_response::{RequestTime, StoredResponse, is_cacheable};
-use super::validators::{conditional_headers, freshened_headers, is_validated_by};
-use crate::error::Secrets;
-use crate::request::{Request, RequestBuilder, RequestId, Response};
+use super::{
+    lifetime::ResponseLifetime,
+    stored_response::{RequestTime, StoredResponse, is_cacheable},
+    validators::{conditional_headers, freshened_headers, is_validated_by},
+};
+use crate::{
+    error::Secrets,
+    request::{Request, RequestBuilder, RequestId, Response},
+    tests::s,
+};
 
 /// Sun, 06 Nov 1994 08:49:37 GMT.
 const NOW: Duration = Duration::from_secs(784_111_777);
@@ -18,10 +23,6 @@ const DATE: &str = "Date: Sun, 06 Nov 1994 08:49:37 GMT";
 
 fn wall() -> SystemTime {
     SystemTime::UNIX_EPOCH + NOW
-}
-
-const fn s(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
 }
 
 fn headers(lines: &[&str]) -> HeaderMap {
@@ -237,10 +238,8 @@ fn no_cache_always_revalidates() {
         &["Pragma: No-Cache"],
     ] {
         let lifetime = storable_lifetime(&[lines, &["ETag: \"a\""]].concat());
-        assert_eq!(
-            (lifetime.freshness_lifetime, lifetime.stale_for, lifetime.is_revalidatable),
-            (Some(s(0)), Some(s(0)), true)
-        );
+        let expected = (Some(s(0)), Some(s(0)), true);
+        assert_eq!((lifetime.freshness_lifetime, lifetime.stale_for, lifetime.is_revalidatable), expected);
     }
     assert_eq!(freshness_lifetime_s(&["Pragma: no-cache", "Cache-Control: max-age=60"]), Some(60));
 }
@@ -374,6 +373,11 @@ fn request_time() -> RequestTime {
     RequestTime { at: s(0), wall: wall() }
 }
 
+/// Returns a stored response to a plain GET.
+fn stored_response(lines: &[&str], body: &'static str) -> StoredResponse {
+    StoredResponse::new(&get(|request| request), response(200, lines, body), request_time())
+}
+
 #[test]
 fn is_cacheable_only_for_plain_get() {
     assert!(is_cacheable(&get(|request| request)));
@@ -416,7 +420,7 @@ fn is_shareable_stale_on_arrival_is_false() {
         (&["Cache-Control: max-age=60", "Age: 60", "ETag: \"a\""], false),
         (&["Vary: *"], false),
     ] {
-        let stored = StoredResponse::new(&get(|request| request), response(200, lines, ""), request_time());
+        let stored = stored_response(lines, "");
         assert_eq!(stored.is_shareable(), is_for_all, "{lines:?}");
     }
 }
@@ -458,11 +462,9 @@ fn freshened_304_keeps_body_and_renews_lifetime() {
     // 4.3.4.
     let request = get(|request| request);
     let first = ["ETag: \"a\"", "Age: 70", "Cache-Control: max-age=60", DATE];
-    let stored = StoredResponse::new(&request, response(200, &first, "body"), request_time());
-    assert_eq!(
-        stored.to_conditional_request(&request).unwrap().headers(),
-        &headers(&["If-None-Match: \"a\""])
-    );
+    let stored = stored_response(&first, "body");
+    let expected = &headers(&["If-None-Match: \"a\""]);
+    assert_eq!(stored.to_conditional_request(&request).unwrap().headers(), expected);
     let renewed = stored.freshened(response(304, &["ETag: \"a\""], ""), &request, request_time()).unwrap();
     let served = renewed.to_response();
     assert_eq!((served.status, &*served.body, served.cached), (StatusCode::OK, &b"body"[..], false));
@@ -474,7 +476,7 @@ fn freshened_304_keeps_body_and_renews_lifetime() {
 fn freshened_304_with_no_store_has_no_lifetime() {
     // 3.2 and 5.2.2.5.
     let request = get(|request| request);
-    let stored = StoredResponse::new(&request, response(200, &["ETag: \"a\""], "body"), request_time());
+    let stored = stored_response(&["ETag: \"a\""], "body");
     let renewed =
         stored.freshened(response(304, &["Cache-Control: no-store"], ""), &request, request_time()).unwrap();
     assert_eq!((renewed.lifetime(), &*renewed.to_response().body), (None, &b"body"[..]));
@@ -483,13 +485,9 @@ fn freshened_304_with_no_store_has_no_lifetime() {
 #[test]
 fn conditional_request_without_match_or_validator_is_none() {
     let request = get(|request| request);
-    let stored = StoredResponse::new(&request, response(200, &["ETag: \"a\""], ""), request_time());
+    let stored = stored_response(&["ETag: \"a\""], "");
     assert!(stored.to_conditional_request(&get(|request| request.header("x-a", "1"))).is_none());
-    assert!(
-        StoredResponse::new(&request, response(200, &[], ""), request_time())
-            .to_conditional_request(&request)
-            .is_none()
-    );
+    assert!(stored_response(&[], "").to_conditional_request(&request).is_none());
     // A request with the maximum number of headers adds none.
     let full = get(|request| (0..64).fold(request, |request, n| request.header(&format!("x-{n}"), "")));
     assert!(
@@ -502,7 +500,7 @@ fn conditional_request_without_match_or_validator_is_none() {
 #[test]
 fn freshened_too_many_headers_is_none() {
     let request = get(|request| request);
-    let mut stored = StoredResponse::new(&request, response(200, &["ETag: \"a\""], ""), request_time());
+    let mut stored = stored_response(&["ETag: \"a\""], "");
     let more = |from: usize| {
         let lines: Vec<String> = (from..from + 100).map(|n| format!("X-{n}: 1")).collect();
         response(304, &lines.iter().map(String::as_str).collect::<Vec<_>>(), "")

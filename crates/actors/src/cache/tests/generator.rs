@@ -1,12 +1,6 @@
 //! Generates the random traces' parts: keys, invalidations, and values that say when they were true.
 
-use std::time::Duration;
-
-use bytes::Bytes;
-use proptest::prelude::*;
-
-use super::super::{CacheValue, EntryOptions, InvalidatedBy, Invalidation, Pattern, Selection};
-use crate::error::{Error, Reason};
+use super::*;
 
 pub(super) const KEYS: [&str; 9] = [
     "file:/a/b",

@@ -2,67 +2,37 @@
 //! lookups between them. Loads have their result before they are polled to their end. There is no actor, and the
 //! clock stands still.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::{
+    sync::OnceLock,
+    task::{Context, Poll, Waker},
+};
 
 use futures_util::future::BoxFuture;
-use proptest::prelude::*;
-use tokio::sync::oneshot;
-use tokio::task::{coop::unconstrained, yield_now};
-use tokio::time::advance;
+use tokio::task::coop::unconstrained;
 
-use super::super::index::InvalidationScan;
-use super::super::store::Epoch;
-use super::super::{CacheHandle, CacheLookup, EntryOptions, Loaded};
-use super::generator::{
-    InvalidationCase, InvalidationPart, KEYS, KeyIndex, SourceToken, VersionFloors, age_max, entry_options,
-    invalidation_case, key, ms, pause,
-};
-use super::oracle::{ObservedLookup, ObservedResult, Oracle, OracleEntry, OracleLoad};
-use crate::error::{Error, Reason};
+use super::{index::InvalidationScan, store::Epoch, *};
 
 /// Room for everything, and room for three or four entries.
 const BYTES_MAX: [u64; 2] = [64 * 1024, 1_400];
 
 #[derive(Debug, Clone)]
 enum InterleavedStep {
-    Get {
-        key: KeyIndex,
-        age_max: Option<Duration>,
-    },
-    Put {
-        key: KeyIndex,
-        options: EntryOptions,
-        is_giant: bool,
-    },
-    Ask {
-        key: KeyIndex,
-        age_max: Option<Duration>,
-        options: EntryOptions,
-    },
-    /// A load gets its result, and ends at its next poll.
-    Complete {
-        nth: usize,
-        end: LoadEnd,
-    },
-    /// A caller polls its load.
-    Poll {
-        nth: usize,
-    },
-    /// A caller stops waiting.
-    Drop {
-        nth: usize,
-    },
+    /// Looks a key up, with the greatest age of the value.
+    Get(KeyIndex, Option<Duration>),
+    /// Stores a value, which is too large for the cache if the flag is set.
+    Put(KeyIndex, EntryOptions, bool),
+    Ask(KeyIndex, Option<Duration>, EntryOptions),
+    /// The n-th load gets its result, and ends at its next poll.
+    Complete(usize, LoadEnd),
+    /// The n-th caller polls its load.
+    Poll(usize),
+    /// The n-th caller stops waiting.
+    Drop(usize),
     Invalidate(InvalidationCase),
-    Scan {
-        nth: usize,
-        visits: usize,
-    },
-    Advance {
-        ms: u64,
-    },
+    /// The n-th scan visits this many entries.
+    Scan(usize, usize),
+    /// This many milliseconds pass.
+    Advance(u64),
     /// The refreshes are polled.
     Yield,
     /// The store is closed.
@@ -82,6 +52,7 @@ enum LoadEnd {
 }
 
 fn step() -> impl Strategy<Value = InterleavedStep> {
+    use InterleavedStep::*;
     let nth = || any::<usize>();
     let end = prop_oneof![
         8 => Just(LoadEnd::Value { is_giant: false }),
@@ -92,18 +63,17 @@ fn step() -> impl Strategy<Value = InterleavedStep> {
         1 => Just(LoadEnd::Cancelled),
     ];
     prop_oneof![
-        4 => (key(), age_max()).prop_map(|(key, age_max)| InterleavedStep::Get { key, age_max }),
-        3 => (key(), entry_options(), prop::bool::weighted(0.1))
-            .prop_map(|(key, options, is_giant)| InterleavedStep::Put { key, options, is_giant }),
-        8 => (key(), age_max(), entry_options()).prop_map(|(key, age_max, options)| InterleavedStep::Ask { key, age_max, options }),
-        6 => (nth(), end).prop_map(|(nth, end)| InterleavedStep::Complete { nth, end }),
-        6 => nth().prop_map(|nth| InterleavedStep::Poll { nth }),
-        1 => nth().prop_map(|nth| InterleavedStep::Drop { nth }),
-        4 => invalidation_case().prop_map(InterleavedStep::Invalidate),
-        6 => (nth(), 1..4_usize).prop_map(|(nth, visits)| InterleavedStep::Scan { nth, visits }),
-        4 => pause().prop_map(|ms| InterleavedStep::Advance { ms }),
-        3 => Just(InterleavedStep::Yield),
-        1 => prop::sample::select(vec![InterleavedStep::Close, InterleavedStep::Reopen, InterleavedStep::Open, InterleavedStep::Open]),
+        4 => (key(), age_max()).prop_map(|(key, age_max)| Get(key, age_max)),
+        3 => (key(), entry_options(), prop::bool::weighted(0.1)).prop_map(|(key, options, giant)| Put(key, options, giant)),
+        8 => (key(), age_max(), entry_options()).prop_map(|(key, age_max, options)| Ask(key, age_max, options)),
+        6 => (nth(), end).prop_map(|(nth, end)| Complete(nth, end)),
+        6 => nth().prop_map(Poll),
+        1 => nth().prop_map(Drop),
+        4 => invalidation_case().prop_map(Invalidate),
+        6 => (nth(), 1..4_usize).prop_map(|(nth, visits)| Scan(nth, visits)),
+        4 => pause().prop_map(Advance),
+        3 => Just(Yield),
+        1 => prop::sample::select(vec![Close, Reopen, Open, Open]),
     ]
 }
 
@@ -176,10 +146,8 @@ struct InterleavedTrace {
 
 impl InterleavedTrace {
     fn new(is_tight: bool) -> Self {
-        let options =
-            EntryOptions { ttl: ms(0), stale_for: ms(0), negative_ttl: ms(0), depends_on_connection: false };
         let bytes_max = BYTES_MAX[usize::from(is_tight)];
-        let cache = CacheHandle::new(bytes_max, options);
+        let cache = CacheHandle::new(bytes_max, NO_OPTIONS);
         Self {
             epoch: cache.open(),
             cache,
@@ -198,30 +166,30 @@ impl InterleavedTrace {
     async fn apply(&mut self, step: &InterleavedStep) -> Result<(), String> {
         self.source.version.fetch_add(1, Ordering::Relaxed);
         match *step {
-            InterleavedStep::Get { key, age_max } => self.get(key, age_max)?,
-            InterleavedStep::Put { key, options, is_giant } => self.put(key, options, is_giant),
-            InterleavedStep::Ask { key, age_max, options } => self.ask(key, age_max, options)?,
-            InterleavedStep::Complete { nth, end } => {
+            InterleavedStep::Get(key, age_max) => self.get(key, age_max)?,
+            InterleavedStep::Put(key, options, is_giant) => self.put(key, options, is_giant),
+            InterleavedStep::Ask(key, age_max, options) => self.ask(key, age_max, options)?,
+            InterleavedStep::Complete(nth, end) => {
                 let mut open: Vec<_> =
                     self.loads.iter_mut().filter(|load| load.end_sender.is_some()).collect();
                 if let Some(load) = pick(&mut open, nth) {
                     load.complete(end);
                 }
             }
-            InterleavedStep::Poll { nth } if !self.waiters.is_empty() => {
+            InterleavedStep::Poll(nth) if !self.waiters.is_empty() => {
                 self.poll_waiter(nth % self.waiters.len())?
             }
-            InterleavedStep::Drop { nth } if !self.waiters.is_empty() => {
+            InterleavedStep::Drop(nth) if !self.waiters.is_empty() => {
                 let LoadWaiter { load, future, .. } = self.waiters.swap_remove(nth % self.waiters.len());
                 drop(future);
                 self.abandon_load(load)?;
             }
             InterleavedStep::Invalidate(ref order) => self.invalidate(order),
-            InterleavedStep::Scan { nth, visits } if !self.scans.is_empty() => {
+            InterleavedStep::Scan(nth, visits) if !self.scans.is_empty() => {
                 self.advance_scan(nth % self.scans.len(), visits);
             }
-            InterleavedStep::Poll { .. } | InterleavedStep::Drop { .. } | InterleavedStep::Scan { .. } => {}
-            InterleavedStep::Advance { ms: more } => {
+            InterleavedStep::Poll(_) | InterleavedStep::Drop(_) | InterleavedStep::Scan(..) => {}
+            InterleavedStep::Advance(more) => {
                 self.source.now.fetch_add(more, Ordering::Relaxed);
                 advance(ms(more)).await;
                 self.settle_refreshes();
@@ -506,7 +474,7 @@ impl InterleavedTrace {
             self.advance_scan(0, 2);
         }
         for key in 0..KEYS.len() {
-            self.apply(&InterleavedStep::Get { key, age_max: None }).await?;
+            self.apply(&InterleavedStep::Get(key, None)).await?;
         }
         Ok(())
     }
@@ -572,8 +540,7 @@ proptest! {
         steps in prop::collection::vec(step(), 1..40),
         is_tight in prop::bool::weighted(0.2),
     ) {
-        let clock = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-        let outcome = clock.unwrap().block_on(run_trace(&steps, is_tight));
+        let outcome = block_on_paused(run_trace(&steps, is_tight));
         prop_assert!(outcome.is_ok(), "{}", outcome.unwrap_err());
     }
 }

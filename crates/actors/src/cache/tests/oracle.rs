@@ -3,9 +3,7 @@
 //! The cache is free in when a scan meets an entry, and in what it evicts. There the model holds each possibility,
 //! and each answer rules out those that it contradicts. An answer that contradicts all of them is a bug of the cache.
 
-use std::time::Duration;
-
-use super::generator::{InvalidationPart, KEYS, KeyIndex, SourceToken};
+use super::*;
 
 /// An answer of the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,14 +1,8 @@
 //! The cache on several threads at once. The checks hold at any speed and in any order.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use bytes::Bytes;
-use tokio::task::{JoinSet, yield_now};
-
-use super::{
-    CacheActorFixture, CacheHandle, CacheMessage, CacheValue, EntryOptions, Loaded, OPTIONS, Pattern, s,
-};
+use super::*;
 use crate::cache::Invalidation;
 
 const KEYS: [&str; 4] = ["n:a/1", "n:a/2", "n:b/1", "n:b/2"];

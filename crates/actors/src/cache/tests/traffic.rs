@@ -1,22 +1,13 @@
 //! Random traces through the handle and the actor, on a paused clock. Tasks ask, load and leave, invalidations run
 //! meanwhile, files change, and the actor crashes.
 
-use parking_lot::{Mutex, MutexGuard};
-use std::sync::Arc;
-use std::time::Duration;
-
-use mainstay_runtime::Address;
-use proptest::prelude::*;
-use tokio::task::{AbortHandle, JoinSet, yield_now};
-use tokio::time::{Instant, sleep, timeout};
-
-use super::super::{CacheHandle, CacheMessage, EntryOptions, InvalidatedBy, Invalidation, Loaded};
-use super::CacheActorFixture;
-use super::generator::{
-    InvalidationCase, KEYS, KeyIndex, MatchFn, SourceToken, VersionFloors, age_max, entry_options,
-    invalidation_case, key, ms, pause,
+use parking_lot::MutexGuard;
+use tokio::{
+    task::AbortHandle,
+    time::{Instant, timeout},
 };
-use crate::error::{Error, Reason};
+
+use super::*;
 
 const BYTES_MAX: u64 = 2_000;
 /// Longer than a whole trace, on a clock that skips idle times.
@@ -24,33 +15,19 @@ const TIMEOUT: Duration = Duration::from_secs(3_600);
 
 #[derive(Debug, Clone)]
 enum TrafficStep {
-    Get {
-        key: KeyIndex,
-        age_max: Option<Duration>,
-    },
-    Put {
-        key: KeyIndex,
-        options: EntryOptions,
-    },
-    Ask {
-        key: KeyIndex,
-        age_max: Option<Duration>,
-        options: EntryOptions,
-        takes_ms: u64,
-        end: Result<(), Reason>,
-    },
-    /// A caller stops waiting.
-    Cancel {
-        nth: usize,
-    },
+    /// Looks a key up, with the greatest age of the value.
+    Get(KeyIndex, Option<Duration>),
+    Put(KeyIndex, EntryOptions),
+    Ask(LoadRequest),
+    /// The n-th caller stops waiting.
+    Cancel(usize),
     Invalidate {
         order: InvalidationCase,
         is_awaited: bool,
     },
     Crash,
-    Advance {
-        ms: u64,
-    },
+    /// This many milliseconds pass.
+    Advance(u64),
     Yield,
 }
 
@@ -59,15 +36,15 @@ fn step() -> impl Strategy<Value = TrafficStep> {
         prop_oneof![4 => Just(Ok(())), 2 => Just(Err(Reason::NotFound)), 1 => Just(Err(Reason::Cancelled))];
     let ask = (key(), age_max(), entry_options(), prop_oneof![Just(0), pause()], end);
     prop_oneof![
-        6 => (key(), age_max()).prop_map(|(key, age_max)| TrafficStep::Get { key, age_max }),
-        3 => (key(), entry_options()).prop_map(|(key, options)| TrafficStep::Put { key, options }),
+        6 => (key(), age_max()).prop_map(|(key, age_max)| TrafficStep::Get(key, age_max)),
+        3 => (key(), entry_options()).prop_map(|(key, options)| TrafficStep::Put(key, options)),
         20 => ask.prop_map(|(key, age_max, options, takes_ms, end)| {
-            TrafficStep::Ask { key, age_max, options, takes_ms, end }
+            TrafficStep::Ask(LoadRequest { key, age_max, options, takes_ms, end })
         }),
-        2 => any::<usize>().prop_map(|nth| TrafficStep::Cancel { nth }),
+        2 => any::<usize>().prop_map(TrafficStep::Cancel),
         8 => (invalidation_case(), any::<bool>()).prop_map(|(order, is_awaited)| TrafficStep::Invalidate { order, is_awaited }),
         1 => Just(TrafficStep::Crash),
-        8 => pause().prop_map(|ms| TrafficStep::Advance { ms }),
+        8 => pause().prop_map(TrafficStep::Advance),
         8 => Just(TrafficStep::Yield),
     ]
 }
@@ -206,12 +183,9 @@ struct TrafficTrace {
 
 impl TrafficTrace {
     async fn new() -> Self {
-        let options =
-            EntryOptions { ttl: ms(0), stale_for: ms(0), negative_ttl: ms(0), depends_on_connection: false };
-        let cache = CacheHandle::new(BYTES_MAX, options);
         let recorder = TruthRecorder { truth: Arc::default(), started_at: Instant::now() };
         Self {
-            fixture: CacheActorFixture::with_cache(cache).await,
+            fixture: CacheActorFixture::bounded(BYTES_MAX).await,
             recorder,
             tasks: JoinSet::new(),
             askers: Vec::new(),
@@ -220,7 +194,7 @@ impl TrafficTrace {
 
     async fn apply(&mut self, step: TrafficStep) {
         match step {
-            TrafficStep::Get { key, age_max } => {
+            TrafficStep::Get(key, age_max) => {
                 let now = self.recorder.now();
                 if let Some(value) = self.fixture.cache.get(KEYS[key], age_max) {
                     let token = SourceToken::of_value(&value);
@@ -228,25 +202,24 @@ impl TrafficTrace {
                     self.recorder.record_fault(outcome.and_then(|()| check_age(token, age_max, now)));
                 }
             }
-            TrafficStep::Put { key, options } => {
+            TrafficStep::Put(key, options) => {
                 let mut change = self.recorder.begin_change(move |other, _| other == KEYS[key]);
                 let token = SourceToken::of(change.version, self.recorder.now(), options);
                 self.fixture.cache.put(KEYS[key], token.value(0), options);
                 change.has_returned = true;
             }
-            TrafficStep::Ask { key, age_max, options, takes_ms, end } => {
-                let asker = LoadRequest { key, age_max, options, takes_ms, end };
+            TrafficStep::Ask(asker) => {
                 let (cache, recorder) = (self.fixture.cache.clone(), self.recorder.clone());
                 self.askers.push(self.tasks.spawn(async move {
                     let outcome = asker.run_trace(cache, &recorder).await;
                     recorder.record_fault(outcome);
                 }));
             }
-            TrafficStep::Cancel { nth } if !self.askers.is_empty() => {
+            TrafficStep::Cancel(nth) if !self.askers.is_empty() => {
                 let nth = nth % self.askers.len();
                 self.askers.swap_remove(nth).abort();
             }
-            TrafficStep::Cancel { .. } => {}
+            TrafficStep::Cancel(_) => {}
             TrafficStep::Invalidate { order, is_awaited } => {
                 let concerned = order.clone();
                 let change = self.recorder.begin_change(move |key, depends_on_connection| {
@@ -267,7 +240,7 @@ impl TrafficTrace {
                     Invalidation { by: InvalidatedBy::Key, pattern: String::new(), selections: Vec::new() };
                 self.tasks.spawn(send_change(self.fixture.actor.clone(), nothing, change));
             }
-            TrafficStep::Advance { ms: more } => sleep(ms(more)).await,
+            TrafficStep::Advance(more) => sleep(ms(more)).await,
             TrafficStep::Yield => yield_now().await,
         }
         let bytes = self.fixture.cache.stats().bytes;
@@ -384,8 +357,7 @@ proptest! {
     fn random_traffic_never_serves_invalidated_values(
         steps in prop::collection::vec(step(), 1..50),
     ) {
-        let clock = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-        let faults = clock.unwrap().block_on(run(steps));
+        let faults = block_on_paused(run(steps));
         prop_assert!(faults.is_empty(), "{faults:#?}");
     }
 }

@@ -1,20 +1,23 @@
 //! Tests that need the inside of the watcher: the system loses events.
 
-use std::fs;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{fs, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use mainstay_runtime::journal::{Delivery, JournalSubscription, Record};
-use mainstay_runtime::{Child, Runtime, SupervisorSpec};
+use mainstay_runtime::{
+    Child, Runtime, SupervisorSpec,
+    journal::{JournalSubscription, Record},
+};
 use notify::event::{Event, EventKind, Flag};
 use tokio::time::timeout;
 
-use super::actor::WatchCommand;
-use super::batch::EventBatch;
-use super::watcher::RootWatcher;
-use super::{Roots, WatchActor, WatchErrorKind, WatchMessage, WatchPolicy};
-use crate::cache::{CacheActor, CacheHandle, EntryOptions, FileCache};
+use super::{
+    Roots, WatchActor, WatchErrorKind, WatchMessage, WatchPolicy, actor::WatchCommand, batch::EventBatch,
+    watcher::RootWatcher,
+};
+use crate::{
+    cache::{CacheActor, CacheHandle, EntryOptions, FileCache},
+    tests::next_record,
+};
 
 /// Returns more files than the event queue of one watcher holds; each file causes four events.
 fn files_to_overflow() -> u32 {
@@ -45,16 +48,7 @@ async fn watcher_queue_overflow_reports_overflow() {
 }
 
 async fn next_event(events: &mut JournalSubscription, kind: &str) -> Record {
-    let next = async {
-        loop {
-            if let Delivery::Event(record) = events.next().await
-                && record.kind == kind
-            {
-                return *record;
-            }
-        }
-    };
-    timeout(Duration::from_secs(60), next).await.unwrap()
+    timeout(Duration::from_secs(60), next_record(events, kind)).await.unwrap()
 }
 
 #[tokio::test]

@@ -370,10 +370,7 @@ fn unhealthy_error(details: &str, message: &str) -> Box<Error> {
 mod tests {
     use super::*;
     use crate::error::words::assert_message_helps;
-
-    const fn s(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
+    use crate::tests::s;
 
     const IDLE: ActivitySigns = ActivitySigns { is_working: false, progressed_at: None };
 
@@ -423,10 +420,8 @@ mod tests {
     fn align_to_step_is_a_hundredth_of_a_short_interval() {
         let ms = Duration::from_millis;
         let of = |interval| HealthPolicy { interval, ..*health().policy };
-        assert_eq!(
-            of(ms(100)).align_to_step(ms(100), Duration::from_micros(10_300)),
-            Duration::from_micros(100_700)
-        );
+        let expected = Duration::from_micros(100_700);
+        assert_eq!(of(ms(100)).align_to_step(ms(100), Duration::from_micros(10_300)), expected);
         assert_eq!(of(Duration::ZERO).align_to_step(ms(3), ms(1)), ms(3));
         assert_eq!(of(s(30)).align_to_step(Duration::MAX, ms(1)), Duration::MAX);
     }

@@ -4,29 +4,32 @@ mod checks;
 mod liveness;
 mod messages;
 
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use AgentStatus::{Degraded, Failed, Healthy, Starting, Unknown};
+use futures_util::{FutureExt, future::BoxFuture};
+use mainstay_runtime::{
+    Address, Child, Runtime, SupervisorSpec,
+    journal::{Delivery, Event, JournalSubscription, Record},
+    policy::{ChildPolicy, Delay},
+    state::{MemoryStore, StateStore},
+};
 use parking_lot::Mutex;
-use std::collections::VecDeque;
-
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
-use mainstay_runtime::journal::{Delivery, Event, JournalSubscription};
-use mainstay_runtime::policy::{ChildPolicy, Delay};
-use mainstay_runtime::state::{MemoryStore, StateStore};
-use mainstay_runtime::{Address, Child, Runtime, SupervisorSpec};
-use serde_json::json;
-
-use std::sync::Arc;
-use std::time::Duration;
-
-use serde_json::Value;
-use tokio::sync::watch;
+use serde_json::{Value, json};
+use tokio::{sync::watch, time::Instant};
 
 use super::*;
-use crate::error::{Error, Reason};
-
-const fn s(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
+use crate::{
+    error::{Error, Reason},
+    tests::{next_event, next_record, s},
+};
 
 /// Answers by a script, and repeats its last answer.
 #[derive(Default)]
@@ -42,6 +45,24 @@ struct ScriptedDriver {
     meter: ActivityMeter,
     /// The errors of the next state writes; later ones succeed.
     refused_writes: Mutex<VecDeque<DriverError>>,
+    /// The time that a check takes. Its answer is fixed when it begins.
+    check_duration: Duration,
+    /// The answers after a restart; none stand for healthy ones.
+    after_restart: Vec<Observation>,
+    /// Whether the agent has no state, whose reading would cause further checks.
+    is_stateless: bool,
+    check_starts: Mutex<Vec<Instant>>,
+    in_flight: AtomicUsize,
+    in_flight_max: AtomicUsize,
+}
+
+/// Counts a check as in flight until dropped.
+struct InFlightCheck<'a>(&'a AtomicUsize);
+
+impl Drop for InFlightCheck<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 enum DeliveryScript {
@@ -65,9 +86,21 @@ impl Driver for ScriptedDriver {
     }
 
     fn check(&self) -> BoxFuture<'_, Observation> {
-        let mut answers = self.answers.lock();
-        let next = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
-        std::future::ready(next.unwrap()).boxed()
+        async move {
+            self.check_starts.lock().push(Instant::now());
+            let in_flight = self.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
+            let _in_flight = InFlightCheck(&self.in_flight);
+            self.in_flight_max.fetch_max(in_flight, Ordering::SeqCst);
+            let answer = {
+                let mut answers = self.answers.lock();
+                if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() }
+            };
+            if !self.check_duration.is_zero() {
+                tokio::time::sleep(self.check_duration).await;
+            }
+            answer.unwrap()
+        }
+        .boxed()
     }
 
     fn restart(&self) -> BoxFuture<'_, Result<(), DriverError>> {
@@ -75,12 +108,15 @@ impl Driver for ScriptedDriver {
             return std::future::ready(Err(refusal)).boxed();
         }
         *self.restarts.lock() += 1;
-        self.set_answers([healthy()]);
+        let answers =
+            if self.after_restart.is_empty() { vec![healthy()] } else { self.after_restart.clone() };
+        self.set_answers(answers);
         std::future::ready(Ok(())).boxed()
     }
 
     fn read_state(&self) -> BoxFuture<'_, Result<AgentState, DriverError>> {
-        std::future::ready(Ok(AgentState::Known(json!({"memory": 7})))).boxed()
+        let known = AgentState::Known(json!({"memory": 7}));
+        std::future::ready(Ok(if self.is_stateless { AgentState::Unsupported } else { known })).boxed()
     }
 
     fn deliver(&self, message: AgentMessage) -> BoxFuture<'_, Result<Value, Error>> {
@@ -137,6 +173,26 @@ fn policy() -> HealthPolicy {
     }
 }
 
+/// Returns an agent's actor whose first check is due at once.
+fn agent_actor(
+    id: &str,
+    driver: &Arc<ScriptedDriver>,
+    health: HealthPolicy,
+    away: &watch::Sender<bool>,
+    reports: &AgentReports,
+) -> AgentActor {
+    AgentActor {
+        id: id.to_owned(),
+        driver: Arc::clone(driver) as Arc<dyn Driver>,
+        health: Arc::new(health),
+        first_check_within: Duration::ZERO,
+        pending_replies: Arc::default(),
+        pending_recovery: Arc::default(),
+        is_backend_unavailable: away.subscribe(),
+        reports: reports.clone(),
+    }
+}
+
 struct AgentActorFixture {
     runtime: Runtime,
     planner: Address<AgentCommand>,
@@ -161,20 +217,10 @@ impl AgentActorFixture {
         health: HealthPolicy,
         store: Option<&Arc<MemoryStore>>,
     ) -> Self {
-        let away = watch::Sender::new(false);
-        let pending_recovery = Arc::<PendingRecovery>::default();
-        let callers = Arc::<PendingReplies>::default();
-        let board = AgentReports::default();
-        let actor = AgentActor {
-            id: "planner".to_owned(),
-            driver: Arc::clone(driver) as Arc<dyn Driver>,
-            health: Arc::new(health),
-            first_check_within: Duration::ZERO,
-            pending_replies: Arc::clone(&callers),
-            pending_recovery: Arc::clone(&pending_recovery),
-            is_backend_unavailable: away.subscribe(),
-            reports: board.clone(),
-        };
+        let (backend_unavailable, reports) = (watch::Sender::new(false), AgentReports::default());
+        let actor = agent_actor("planner", driver, health, &backend_unavailable, &reports);
+        let pending_recovery = Arc::clone(&actor.pending_recovery);
+        let pending_replies = Arc::clone(&actor.pending_replies);
         let policy = ChildPolicy {
             delay: Delay::Fixed { delay: s(5) },
             checkpoint_crashes_max: u32::MAX,
@@ -188,36 +234,17 @@ impl AgentActorFixture {
         }
         let runtime = builder.start(root).await.unwrap();
         let events = runtime.journal().subscribe();
-        Self {
-            runtime,
-            planner,
-            pending_recovery,
-            pending_replies: callers,
-            reports: board,
-            backend_unavailable: away,
-            events,
-        }
-    }
-
-    async fn next_event(&mut self) -> mainstay_runtime::journal::Record {
-        let Delivery::Event(record) = self.events.next().await else { panic!("events are missing") };
-        *record
+        Self { runtime, planner, pending_recovery, pending_replies, reports, backend_unavailable, events }
     }
 
     /// Waits for the next change of the agent's health.
     async fn next_status_change(&mut self) -> (AgentStatus, AgentStatus) {
-        let record = self.next_event_of(AgentHealth::KIND).await;
-        let AgentHealth { from, to, .. } = record.decode().unwrap();
+        let AgentHealth { from, to, .. } = next_event(&mut self.events).await;
         (from, to)
     }
 
-    async fn next_event_of(&mut self, kind: &str) -> mainstay_runtime::journal::Record {
-        loop {
-            let record = self.next_event().await;
-            if record.kind == kind {
-                return record;
-            }
-        }
+    async fn next_event_of(&mut self, kind: &str) -> Record {
+        next_record(&mut self.events, kind).await
     }
 
     fn status(&self) -> AgentStatus {
@@ -225,12 +252,26 @@ impl AgentActorFixture {
     }
 }
 
-use AgentStatus::{Degraded, Failed, Healthy, Starting, Unknown};
+/// Starts an agent with these answers to its checks.
+async fn agent(answers: impl IntoIterator<Item = Observation>) -> (Arc<ScriptedDriver>, AgentActorFixture) {
+    let driver = ScriptedDriver::answering(answers);
+    let fixture = AgentActorFixture::new(&driver).await;
+    (driver, fixture)
+}
+
+/// Starts a healthy agent whose first deliveries end so.
+async fn agent_delivering(
+    ends: impl IntoIterator<Item = DeliveryScript>,
+) -> (Arc<ScriptedDriver>, AgentActorFixture) {
+    let driver = ScriptedDriver::answering([healthy()]);
+    driver.deliveries.lock().extend(ends);
+    let fixture = AgentActorFixture::new(&driver).await;
+    (driver, fixture)
+}
 
 #[tokio::test(start_paused = true)]
 async fn failed_agent_restarts_after_delay_with_its_state() {
-    let driver = ScriptedDriver::answering([healthy(), healthy(), failed()]);
-    let mut fixture = AgentActorFixture::new(&driver).await;
+    let (driver, mut fixture) = agent([healthy(), healthy(), failed()]).await;
     assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
     assert_eq!(fixture.next_status_change().await, (Healthy, Failed));
     let exited = fixture.next_event_of("actor_exited").await;
@@ -245,8 +286,7 @@ async fn failed_agent_restarts_after_delay_with_its_state() {
 
 #[tokio::test(start_paused = true)]
 async fn state_read_just_before_failure_is_not_saved() {
-    let driver = ScriptedDriver::answering([healthy(), failed()]);
-    let mut fixture = AgentActorFixture::new(&driver).await;
+    let (driver, mut fixture) = agent([healthy(), failed()]).await;
     fixture.next_event_of("actor_restarted").await;
     assert_eq!(*driver.restarts.lock(), 1);
     assert!(driver.written.lock().is_empty());
@@ -254,8 +294,7 @@ async fn state_read_just_before_failure_is_not_saved() {
 
 #[tokio::test(start_paused = true)]
 async fn missed_check_during_outage_is_unknown() {
-    let driver = ScriptedDriver::answering([healthy()]);
-    let mut fixture = AgentActorFixture::new(&driver).await;
+    let (driver, mut fixture) = agent([healthy()]).await;
     assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
     driver.set_answers([missed()]);
     fixture.backend_unavailable.send_replace(true);
@@ -272,8 +311,7 @@ async fn missed_check_during_outage_is_unknown() {
 
 #[tokio::test(start_paused = true)]
 async fn actor_crash_does_not_restart_healthy_agent() {
-    let driver = ScriptedDriver::answering([healthy()]);
-    let mut fixture = AgentActorFixture::new(&driver).await;
+    let (driver, mut fixture) = agent([healthy()]).await;
     drop(fixture.planner.inject_panic().unwrap());
     fixture.next_event_of("actor_restarted").await;
     assert_eq!(*driver.restarts.lock(), 0);
@@ -281,8 +319,7 @@ async fn actor_crash_does_not_restart_healthy_agent() {
 
 #[tokio::test(start_paused = true)]
 async fn requested_restart_of_healthy_agent_keeps_its_state() {
-    let driver = ScriptedDriver::answering([healthy()]);
-    let fixture = AgentActorFixture::new(&driver).await;
+    let (driver, fixture) = agent([healthy()]).await;
     while fixture.reports.get("planner").unwrap().state_saved_at.is_none() {
         tokio::time::sleep(s(1)).await;
     }
@@ -295,8 +332,7 @@ async fn requested_restart_of_healthy_agent_keeps_its_state() {
 
 #[tokio::test(start_paused = true)]
 async fn missed_checks_degrade_before_they_fail() {
-    let driver = ScriptedDriver::answering([healthy(), missed()]);
-    let mut fixture = AgentActorFixture::new(&driver).await;
+    let (_driver, mut fixture) = agent([healthy(), missed()]).await;
     assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
     assert_eq!(fixture.next_status_change().await, (Healthy, Degraded));
     assert_eq!(fixture.next_status_change().await, (Degraded, Failed));
@@ -304,8 +340,7 @@ async fn missed_checks_degrade_before_they_fail() {
 
 #[tokio::test(start_paused = true)]
 async fn failed_state_restore_is_retried_by_next_incarnation() {
-    let driver = ScriptedDriver::answering([healthy(), healthy(), failed()]);
-    let mut fixture = AgentActorFixture::new(&driver).await;
+    let (driver, mut fixture) = agent([healthy(), healthy(), failed()]).await;
     fixture.next_event_of("decision").await;
     // The restart succeeds, and then the state is refused three times.
     let refusal = || DriverError::failed("503");
@@ -321,8 +356,7 @@ async fn failed_state_restore_is_retried_by_next_incarnation() {
 
 #[tokio::test(start_paused = true)]
 async fn outage_during_restart_costs_no_budget_and_retries() {
-    let driver = ScriptedDriver::answering([healthy(), healthy(), failed()]);
-    let mut fixture = AgentActorFixture::new(&driver).await;
+    let (driver, mut fixture) = agent([healthy(), healthy(), failed()]).await;
     fixture.next_event_of("decision").await;
     let away = || DriverError::Unreachable(Error::new(Reason::ConnectionRefused));
     driver.refused_restarts.lock().extend([away(), away(), away()]);
@@ -339,8 +373,7 @@ async fn external_restart_restores_state() {
         uptime_s: Some(uptime_s),
         error_count: Some(0),
     };
-    let driver = ScriptedDriver::answering([says(100.0), says(100.0), says(5.0)]);
-    let mut fixture = AgentActorFixture::new(&driver).await;
+    let (driver, mut fixture) = agent([says(100.0), says(100.0), says(5.0)]).await;
     assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
     tokio::time::sleep(s(40)).await;
     assert_eq!(*driver.written.lock(), [json!({"memory": 7})]);

@@ -1,31 +1,12 @@
 //! The times of checks: one at a time, once after a clock jump, spread over the interval, and none from before a
 //! restart.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use tokio::time::Instant;
-
 use super::*;
 
-/// A driver whose checks take time; each answer is fixed when its check begins.
-#[derive(Default)]
-struct SlowDriver {
-    check_duration: Duration,
-    answers: Mutex<VecDeque<Observation>>,
-    after_restart: Vec<Observation>,
-    restarts: AtomicUsize,
-    check_starts: Mutex<Vec<Instant>>,
-    in_flight: AtomicUsize,
-    in_flight_max: AtomicUsize,
-}
-
-impl SlowDriver {
-    fn with_answers(takes: Duration, answers: &[Observation]) -> Self {
-        Self {
-            check_duration: takes,
-            answers: Mutex::new(answers.iter().cloned().collect()),
-            ..Self::default()
-        }
+impl ScriptedDriver {
+    fn with_answers(check_duration: Duration, answers: &[Observation]) -> Self {
+        let answers = Mutex::new(answers.iter().cloned().collect());
+        Self { check_duration, answers, is_stateless: true, ..Self::default() }
     }
 
     /// Returns the number of checks that began since `at`.
@@ -33,57 +14,8 @@ impl SlowDriver {
         self.check_starts.lock().iter().filter(|begun| **begun >= at).count()
     }
 
-    fn restarts(&self) -> usize {
-        self.restarts.load(Ordering::SeqCst)
-    }
-}
-
-/// Counts a check as in flight until dropped.
-struct InFlightCheck<'a>(&'a AtomicUsize);
-
-impl Drop for InFlightCheck<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-impl Driver for SlowDriver {
-    fn kind(&self) -> &'static str {
-        "slow"
-    }
-
-    fn check(&self) -> BoxFuture<'_, Observation> {
-        async move {
-            self.check_starts.lock().push(Instant::now());
-            let in_flight = self.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
-            let _in_flight = InFlightCheck(&self.in_flight);
-            self.in_flight_max.fetch_max(in_flight, Ordering::SeqCst);
-            let answer = {
-                let mut answers = self.answers.lock();
-                if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() }
-            };
-            tokio::time::sleep(self.check_duration).await;
-            answer.unwrap()
-        }
-        .boxed()
-    }
-
-    fn restart(&self) -> BoxFuture<'_, Result<(), DriverError>> {
-        self.restarts.fetch_add(1, Ordering::SeqCst);
-        *self.answers.lock() = self.after_restart.iter().cloned().collect();
-        std::future::ready(Ok(())).boxed()
-    }
-
-    fn read_state(&self) -> BoxFuture<'_, Result<AgentState, DriverError>> {
-        std::future::ready(Ok(AgentState::Unsupported)).boxed()
-    }
-
-    fn write_state(&self, _: Value) -> BoxFuture<'_, Result<(), DriverError>> {
-        std::future::ready(Ok(())).boxed()
-    }
-
-    fn deliver(&self, message: AgentMessage) -> BoxFuture<'_, Result<Value, Error>> {
-        std::future::ready(Ok(message.body)).boxed()
+    fn restarts(&self) -> u32 {
+        *self.restarts.lock()
     }
 }
 
@@ -97,33 +29,28 @@ struct AgentGroup {
 }
 
 impl AgentGroup {
-    async fn start(drivers: &[Arc<SlowDriver>], health: HealthPolicy, first_check_within: Duration) -> Self {
-        let (away, board) = (watch::Sender::new(false), AgentReports::default());
+    async fn start(
+        drivers: &[Arc<ScriptedDriver>],
+        health: HealthPolicy,
+        first_check_within: Duration,
+    ) -> Self {
+        let (backend_unavailable, reports) = (watch::Sender::new(false), AgentReports::default());
         let mut root = SupervisorSpec::new("root");
-        let (health, mut all_debts) = (Arc::new(health), Vec::new());
+        let mut pending_recoveries = Vec::new();
         for (number, driver) in drivers.iter().enumerate() {
-            let pending_recovery = Arc::<PendingRecovery>::default();
-            all_debts.push(Arc::clone(&pending_recovery));
             let id = format!("a{number}");
-            let actor = AgentActor {
-                id: id.clone(),
-                driver: Arc::clone(driver) as Arc<dyn Driver>,
-                health: Arc::clone(&health),
-                first_check_within,
-                pending_replies: Arc::default(),
-                pending_recovery,
-                is_backend_unavailable: away.subscribe(),
-                reports: board.clone(),
-            };
+            let actor = agent_actor(&id, driver, health, &backend_unavailable, &reports);
+            pending_recoveries.push(Arc::clone(&actor.pending_recovery));
             let policy = ChildPolicy { delay: Delay::Fixed { delay: s(5) }, ..ChildPolicy::default() };
+            let actor = AgentActor { first_check_within, ..actor };
             root.child(Child::new(id, actor).policy(policy)).unwrap();
         }
         let runtime = Runtime::builder().seed(50).start(root).await.unwrap();
         let events = runtime.journal().subscribe();
-        Self { runtime, pending_recoveries: all_debts, reports: board, events, _backend_unavailable: away }
+        Self { runtime, pending_recoveries, reports, events, _backend_unavailable: backend_unavailable }
     }
 
-    async fn start_one(driver: SlowDriver, health: HealthPolicy) -> (Self, Arc<SlowDriver>) {
+    async fn start_one(driver: ScriptedDriver, health: HealthPolicy) -> (Self, Arc<ScriptedDriver>) {
         let driver = Arc::new(driver);
         (Self::start(&[Arc::clone(&driver)], health, Duration::ZERO).await, driver)
     }
@@ -148,7 +75,7 @@ async fn wait(seconds: u64) {
 async fn slow_check_never_overlaps_the_next() {
     let start = Instant::now();
     let (_crowd, driver) =
-        AgentGroup::start_one(SlowDriver::with_answers(s(100), &[healthy()]), policy()).await;
+        AgentGroup::start_one(ScriptedDriver::with_answers(s(100), &[healthy()]), policy()).await;
     wait(1000).await;
     // Each check takes 100 s, and the next begins 30 s after it.
     assert_eq!((driver.checks_since(start), driver.in_flight_max.load(Ordering::SeqCst)), (8, 1));
@@ -157,7 +84,7 @@ async fn slow_check_never_overlaps_the_next() {
 #[tokio::test(start_paused = true)]
 async fn clock_jump_runs_one_check() {
     let (_crowd, driver) =
-        AgentGroup::start_one(SlowDriver::with_answers(Duration::ZERO, &[healthy()]), policy()).await;
+        AgentGroup::start_one(ScriptedDriver::with_answers(Duration::ZERO, &[healthy()]), policy()).await;
     wait(100).await;
     tokio::time::advance(s(8 * 3600)).await;
     let awake = Instant::now();
@@ -169,7 +96,7 @@ async fn clock_jump_runs_one_check() {
 
 #[tokio::test(start_paused = true)]
 async fn slow_start_after_restart_stays_within_grace() {
-    let mut driver = SlowDriver::with_answers(Duration::ZERO, &[healthy(), failed()]);
+    let mut driver = ScriptedDriver::with_answers(Duration::ZERO, &[healthy(), failed()]);
     driver.after_restart = vec![missed(), failed(), missed(), missed(), healthy()];
     let policy = HealthPolicy { interval: s(5), ..policy() };
     let (mut crowd, driver) = AgentGroup::start_one(driver, policy).await;
@@ -180,7 +107,7 @@ async fn slow_start_after_restart_stays_within_grace() {
 
 #[tokio::test(start_paused = true)]
 async fn check_in_flight_at_restart_is_dropped() {
-    let mut driver = SlowDriver::with_answers(s(20), &[healthy(), failed()]);
+    let mut driver = ScriptedDriver::with_answers(s(20), &[healthy(), failed()]);
     driver.after_restart = vec![healthy()];
     let (mut crowd, driver) = AgentGroup::start_one(driver, policy()).await;
     // The second check began at 50 s, and would report at 70 s that the agent failed.
@@ -198,7 +125,7 @@ async fn check_in_flight_at_restart_is_dropped() {
 async fn checks_of_many_agents_are_spread_over_interval() {
     const AGENTS: usize = 300;
     let drivers: Vec<_> =
-        (0..AGENTS).map(|_| Arc::new(SlowDriver::with_answers(Duration::ZERO, &[healthy()]))).collect();
+        (0..AGENTS).map(|_| Arc::new(ScriptedDriver::with_answers(Duration::ZERO, &[healthy()]))).collect();
     let start = Instant::now();
     let _crowd = AgentGroup::start(&drivers, policy(), s(3)).await;
     wait(360).await;

@@ -2,15 +2,21 @@
 
 use super::*;
 
-/// Returns the changes of health so far.
 async fn wait(seconds: u64) {
     tokio::time::sleep(s(seconds)).await;
 }
 
+/// Starts a healthy agent that counts as stuck after this time without progress.
+async fn agent_with_progress_timeout(progress_timeout: Duration) -> (Arc<ScriptedDriver>, AgentActorFixture) {
+    let driver = ScriptedDriver::answering([healthy()]);
+    let policy = HealthPolicy { progress_timeout, ..policy() };
+    let fixture = AgentActorFixture::with(&driver, policy, None).await;
+    (driver, fixture)
+}
+
 #[tokio::test(start_paused = true)]
 async fn missed_checks_at_work_degrade_without_restart() {
-    let driver = ScriptedDriver::answering([healthy(), missed()]);
-    let mut fixture = AgentActorFixture::new(&driver).await;
+    let (driver, mut fixture) = agent([healthy(), missed()]).await;
     let at_work = driver.meter.begin();
     assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
     wait(600).await;
@@ -23,8 +29,7 @@ async fn missed_checks_at_work_degrade_without_restart() {
 
 #[tokio::test(start_paused = true)]
 async fn missed_checks_with_progress_do_not_restart() {
-    let driver = ScriptedDriver::answering([healthy(), missed()]);
-    let fixture = AgentActorFixture::new(&driver).await;
+    let (driver, fixture) = agent([healthy(), missed()]).await;
     for _ in 0..40 {
         driver.meter.note_progress();
         wait(20).await;
@@ -34,9 +39,7 @@ async fn missed_checks_with_progress_do_not_restart() {
 
 #[tokio::test(start_paused = true)]
 async fn stuck_agent_restarts_although_checks_pass() {
-    let driver = ScriptedDriver::answering([healthy()]);
-    let policy = HealthPolicy { progress_timeout: s(100), ..policy() };
-    let mut fixture = AgentActorFixture::with(&driver, policy, None).await;
+    let (driver, mut fixture) = agent_with_progress_timeout(s(100)).await;
     let _at_work = driver.meter.begin();
     wait(60).await;
     driver.meter.note_progress();
@@ -51,9 +54,7 @@ async fn stuck_agent_restarts_although_checks_pass() {
 
 #[tokio::test(start_paused = true)]
 async fn stuck_agent_is_detected_between_checks() {
-    let driver = ScriptedDriver::answering([healthy()]);
-    let policy = HealthPolicy { progress_timeout: s(7), ..policy() };
-    let mut fixture = AgentActorFixture::with(&driver, policy, None).await;
+    let (driver, mut fixture) = agent_with_progress_timeout(s(7)).await;
     // Work that ends in time causes no restart, and moves no check.
     wait(1).await;
     drop(driver.meter.begin());
@@ -67,9 +68,7 @@ async fn stuck_agent_is_detected_between_checks() {
 
 #[tokio::test(start_paused = true)]
 async fn idle_agent_is_never_stuck() {
-    let driver = ScriptedDriver::answering([healthy()]);
-    let policy = HealthPolicy { progress_timeout: s(10), ..policy() };
-    let fixture = AgentActorFixture::with(&driver, policy, None).await;
+    let (driver, fixture) = agent_with_progress_timeout(s(10)).await;
     driver.meter.note_progress();
     wait(6000).await;
     assert_eq!((fixture.status(), *driver.restarts.lock()), (Healthy, 0));
@@ -77,8 +76,7 @@ async fn idle_agent_is_never_stuck() {
 
 #[tokio::test(start_paused = true)]
 async fn crashing_state_is_quarantined() {
-    let driver = ScriptedDriver::answering([healthy(), healthy(), failed()]);
-    let mut fixture = AgentActorFixture::new(&driver).await;
+    let (driver, mut fixture) = agent([healthy(), healthy(), failed()]).await;
     for round in 1..=3 {
         fixture.next_event_of("actor_restarted").await;
         assert_eq!(driver.written.lock().len(), round);
@@ -91,13 +89,12 @@ async fn crashing_state_is_quarantined() {
 
 #[tokio::test(start_paused = true)]
 async fn flapping_agent_exhausts_its_budget() {
-    let driver = ScriptedDriver::answering([healthy()]);
-    let mut fixture = AgentActorFixture::new(&driver).await;
+    let (driver, mut fixture) = agent([healthy()]).await;
     assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
     let mut exits = 0;
     loop {
         driver.set_answers([failed()]);
-        let record = fixture.next_event().await;
+        let Delivery::Event(record) = fixture.events.next().await else { panic!("events are missing") };
         exits += u32::from(record.kind == "actor_exited");
         if record.kind == "gave_up" {
             break;

@@ -1,8 +1,6 @@
 //! Messages: delivered in order, answered once, and never delivered twice without permission.
 
-use mainstay_runtime::state::MemoryStore;
 use mainstay_runtime::{ActorStatus, Promise, Reply};
-use tokio::time::Instant;
 
 use super::*;
 
@@ -50,8 +48,7 @@ fn reason(answer: Result<Value, Error>) -> Reason {
 
 #[tokio::test(start_paused = true)]
 async fn messages_are_answered_in_order_one_at_a_time() {
-    let driver = ScriptedDriver::answering([healthy()]);
-    let fixture = AgentActorFixture::new(&driver).await;
+    let (driver, fixture) = agent([healthy()]).await;
     let (first, one) = fixture.send("one", false).await;
     let (second, two) = fixture.send("two", false).await;
     assert!(first < second);
@@ -61,9 +58,7 @@ async fn messages_are_answered_in_order_one_at_a_time() {
 
 #[tokio::test(start_paused = true)]
 async fn actor_crash_makes_in_flight_message_unknown() {
-    let driver = ScriptedDriver::answering([healthy()]);
-    driver.deliveries.lock().push_back(DeliveryScript::Never);
-    let mut fixture = AgentActorFixture::new(&driver).await;
+    let (driver, mut fixture) = agent_delivering([DeliveryScript::Never]).await;
     let (_, broken) = fixture.send("broken", false).await;
     let (_, behind) = fixture.send("behind", false).await;
     fixture.wait_for_sent(1).await;
@@ -93,9 +88,7 @@ async fn agent_failure_makes_in_flight_message_unknown_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn repeatable_message_is_redelivered_before_later_ones() {
-    let driver = ScriptedDriver::answering([healthy()]);
-    driver.deliveries.lock().push_back(DeliveryScript::Never);
-    let mut fixture = AgentActorFixture::new(&driver).await;
+    let (driver, mut fixture) = agent_delivering([DeliveryScript::Never]).await;
     let (_, again) = fixture.send("again", true).await;
     let (_, behind) = fixture.send("behind", false).await;
     fixture.wait_for_sent(1).await;
@@ -117,9 +110,7 @@ async fn undelivered_message_waits_for_agent_without_attempt() {
 
 #[tokio::test(start_paused = true)]
 async fn cancelled_message_ends_waiting_or_in_flight() {
-    let driver = ScriptedDriver::answering([healthy()]);
-    driver.deliveries.lock().push_back(DeliveryScript::Never);
-    let mut fixture = AgentActorFixture::new(&driver).await;
+    let (_driver, mut fixture) = agent_delivering([DeliveryScript::Never]).await;
     let (in_flight, first) = fixture.send("first", false).await;
     let (waiting, second) = fixture.send("second", false).await;
     fixture.wait_for_sent(1).await;
@@ -135,8 +126,7 @@ async fn cancelled_message_ends_waiting_or_in_flight() {
 
 #[tokio::test(start_paused = true)]
 async fn message_of_gone_sender_is_not_delivered() {
-    let driver = ScriptedDriver::answering([healthy()]);
-    let fixture = AgentActorFixture::new(&driver).await;
+    let (driver, fixture) = agent([healthy()]).await;
     let (accepted, _) = Reply::channel();
     let (reply, _) = Reply::channel();
     let (body, may_repeat, deadline) = (json!("given up"), false, None);
@@ -148,9 +138,7 @@ async fn message_of_gone_sender_is_not_delivered() {
 
 #[tokio::test(start_paused = true)]
 async fn waiting_message_expires_exactly_at_its_deadline() {
-    let driver = ScriptedDriver::answering([healthy()]);
-    driver.deliveries.lock().push_back(DeliveryScript::Never);
-    let fixture = AgentActorFixture::new(&driver).await;
+    let (driver, fixture) = agent_delivering([DeliveryScript::Never]).await;
     let (_, _busy) = fixture.send("busy", false).await;
     let before = fixture.runtime.now();
     let (_, late) = fixture.send_within("late", false, Some(s(7))).await;
@@ -161,8 +149,7 @@ async fn waiting_message_expires_exactly_at_its_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn outage_delivers_nothing_and_messages_expire_on_time() {
-    let driver = ScriptedDriver::answering([unreachable()]);
-    let mut fixture = AgentActorFixture::new(&driver).await;
+    let (driver, mut fixture) = agent([unreachable()]).await;
     assert_eq!(fixture.next_status_change().await, (Starting, Unknown));
     let before = fixture.runtime.now();
     let (id, late) = fixture.send_within("late", false, Some(s(7))).await;
@@ -171,7 +158,7 @@ async fn outage_delivers_nothing_and_messages_expire_on_time() {
     assert_eq!((late.reason, late.retryable, late.attempts), (Reason::Expired, true, 0));
     assert!(late.message.contains("It was not handed to it"), "{}", late.message);
     assert_eq!(fixture.runtime.now(), before + s(7));
-    let failed: MessageFailed = fixture.next_event_of(MessageFailed::KIND).await.decode().unwrap();
+    let failed: MessageFailed = next_event(&mut fixture.events).await;
     assert_eq!((failed.message_id, failed.attempts, failed.reason), (id, 0, Reason::Expired));
     assert_eq!(*driver.delivered.lock(), Vec::<Value>::new());
 
@@ -185,24 +172,20 @@ async fn outage_delivers_nothing_and_messages_expire_on_time() {
 
 #[tokio::test(start_paused = true)]
 async fn driver_expiry_counts_as_not_delivered() {
-    let driver = ScriptedDriver::answering([healthy()]);
     let not_sent = Error::new(Reason::Expired).with_details("the backend is away");
-    driver.deliveries.lock().push_back(DeliveryScript::Error(not_sent));
-    let mut fixture = AgentActorFixture::new(&driver).await;
+    let (_driver, mut fixture) = agent_delivering([DeliveryScript::Error(not_sent)]).await;
     let (_, answer) = fixture.send("late", false).await;
     let error = answer.await.unwrap().unwrap_err();
     assert_eq!((error.reason, error.retryable, error.attempts), (Reason::Expired, true, 0));
     assert!(error.message.contains("It was not handed to it"), "{}", error.message);
-    let failed: MessageFailed = fixture.next_event_of(MessageFailed::KIND).await.decode().unwrap();
+    let failed: MessageFailed = next_event(&mut fixture.events).await;
     assert_eq!((failed.attempts, failed.reason), (0, Reason::Expired));
 }
 
 #[tokio::test(start_paused = true)]
 async fn message_expires_once_while_agent_awaits_restart() {
-    let driver = ScriptedDriver::answering([healthy()]);
     let not_there = Error::new(Reason::AgentFailed).with_details("it is not there");
-    driver.deliveries.lock().push_back(DeliveryScript::Error(not_there));
-    let mut fixture = AgentActorFixture::new(&driver).await;
+    let (driver, mut fixture) = agent_delivering([DeliveryScript::Error(not_there)]).await;
     assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
     driver.set_answers([failed()]);
     let (id, first) = fixture.send_within("first", false, Some(s(40))).await;
@@ -221,9 +204,7 @@ async fn message_expires_once_while_agent_awaits_restart() {
 
 #[tokio::test(start_paused = true)]
 async fn expire_ignores_delivered_message() {
-    let driver = ScriptedDriver::answering([healthy()]);
-    driver.deliveries.lock().push_back(DeliveryScript::Never);
-    let mut fixture = AgentActorFixture::new(&driver).await;
+    let (_driver, mut fixture) = agent_delivering([DeliveryScript::Never]).await;
     let (in_flight, answer) = fixture.send("under way", true).await;
     fixture.wait_for_sent(1).await;
     assert_eq!(fixture.pending_replies.expire(in_flight), None);
@@ -236,9 +217,7 @@ async fn expire_ignores_delivered_message() {
 
 #[tokio::test(start_paused = true)]
 async fn expired_redelivery_is_unknown() {
-    let driver = ScriptedDriver::answering([healthy()]);
-    driver.deliveries.lock().push_back(DeliveryScript::Never);
-    let mut fixture = AgentActorFixture::new(&driver).await;
+    let (driver, mut fixture) = agent_delivering([DeliveryScript::Never]).await;
     let (_, answer) = fixture.send_within("again", true, Some(s(3))).await;
     fixture.wait_for_sent(1).await;
     // The restart takes longer than the message may wait.
@@ -255,16 +234,14 @@ fn broken() -> DeliveryScript {
 
 #[tokio::test(start_paused = true)]
 async fn backend_dying_twice_quarantines_the_message() {
-    let driver = ScriptedDriver::answering([healthy()]);
-    driver.deliveries.lock().extend([broken(), broken()]);
-    let mut fixture = AgentActorFixture::new(&driver).await;
+    let (driver, mut fixture) = agent_delivering([broken(), broken()]).await;
     assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
     driver.set_answers([unreachable(), healthy(), unreachable(), healthy()]);
     let (id, poison) = fixture.send("poison", true).await;
     let (_, behind) = fixture.send("behind", false).await;
     let error = poison.await.unwrap().unwrap_err();
     assert_eq!((error.reason, error.retryable, error.attempts), (Reason::Quarantined, false, 2));
-    let failed: MessageFailed = fixture.next_event_of(MessageFailed::KIND).await.decode().unwrap();
+    let failed: MessageFailed = next_event(&mut fixture.events).await;
     assert_eq!((failed.message_id, failed.attempts, failed.reason), (id, 2, Reason::Quarantined));
     assert_eq!(behind.await.unwrap(), Ok(json!("behind")));
     assert_eq!(*driver.delivered.lock(), ["poison", "poison", "behind"]);
@@ -272,9 +249,7 @@ async fn backend_dying_twice_quarantines_the_message() {
 
 #[tokio::test(start_paused = true)]
 async fn three_breaks_at_a_live_backend_are_outcome_unknown() {
-    let driver = ScriptedDriver::answering([healthy()]);
-    driver.deliveries.lock().extend([broken(), broken(), broken()]);
-    let fixture = AgentActorFixture::new(&driver).await;
+    let (driver, fixture) = agent_delivering([broken(), broken(), broken()]).await;
     let (_, answer) = fixture.send("again", true).await;
     let error = answer.await.unwrap().unwrap_err();
     assert_eq!((error.reason, error.attempts), (Reason::OutcomeUnknown, DELIVERY_ATTEMPTS_MAX));
@@ -283,9 +258,7 @@ async fn three_breaks_at_a_live_backend_are_outcome_unknown() {
 
 #[tokio::test(start_paused = true)]
 async fn stopped_agent_fails_its_messages() {
-    let driver = ScriptedDriver::answering([healthy()]);
-    driver.deliveries.lock().push_back(DeliveryScript::Never);
-    let mut fixture = AgentActorFixture::new(&driver).await;
+    let (driver, mut fixture) = agent_delivering([DeliveryScript::Never]).await;
     let (_, in_flight) = fixture.send("under way", true).await;
     let (_, waiting) = fixture.send("waiting", true).await;
     fixture.wait_for_sent(1).await;
@@ -316,8 +289,7 @@ async fn runtime_restart_redelivers_only_repeatable_messages() {
     let mut fixture = AgentActorFixture::with_store(&driver, Some(&store)).await;
     let mut failed = Vec::new();
     for _ in 0..2 {
-        let record = fixture.next_event_of(MessageFailed::KIND).await;
-        let MessageFailed { message_id: message, reason, .. } = record.decode().unwrap();
+        let MessageFailed { message_id: message, reason, .. } = next_event(&mut fixture.events).await;
         failed.push((message, reason));
     }
     assert_eq!(failed, [(once, Reason::OutcomeUnknown), (waiting, Reason::Stopped)]);
@@ -330,9 +302,7 @@ async fn runtime_restart_redelivers_only_repeatable_messages() {
 
 #[tokio::test(start_paused = true)]
 async fn send_too_many_or_too_large_errors_with_limit() {
-    let driver = ScriptedDriver::answering([healthy()]);
-    driver.deliveries.lock().push_back(DeliveryScript::Never);
-    let mut fixture = AgentActorFixture::new(&driver).await;
+    let (_driver, mut fixture) = agent_delivering([DeliveryScript::Never]).await;
     let _under_way = fixture.send("under way", false).await;
     fixture.wait_for_sent(1).await;
     let mut sent = Vec::new();
@@ -342,14 +312,8 @@ async fn send_too_many_or_too_large_errors_with_limit() {
     let refused = |body: String| {
         let (reply, _answer) = Reply::channel();
         let request = move |accepted| {
-            let body = json!(body);
-            AgentCommand::Send(Box::new(SendRequest {
-                body,
-                may_repeat: false,
-                deadline: None,
-                accepted,
-                reply,
-            }))
+            let (body, may_repeat, deadline) = (json!(body), false, None);
+            AgentCommand::Send(Box::new(SendRequest { body, may_repeat, deadline, accepted, reply }))
         };
         let planner = fixture.planner.clone();
         async move { planner.call(request).await.unwrap().unwrap_err() }

@@ -228,10 +228,8 @@ mod tests {
         let error = AcpError::from_rpc_error("session/new", &error, &["Log in with Acme".to_owned()]);
         let error = error.to_error();
         assert_eq!(error.reason, Reason::Unauthenticated);
-        assert_eq!(
-            error.message,
-            "The agent wants a login first. Log in with its own program, then start it again."
-        );
+        let expected = "The agent wants a login first. Log in with its own program, then start it again.";
+        assert_eq!(error.message, expected);
         assert!(error.details.unwrap().contains("(it offers Log in with Acme)"));
     }
 

@@ -67,10 +67,8 @@ mod tests {
 
     #[test]
     fn classify_line_distinguishes_messages_from_requests() {
-        assert_eq!(
-            kind_of(r#"{"jsonrpc":"2.0","id":0,"method":"fs/read_text_file","params":{}}"#),
-            "request"
-        );
+        let expected = "request";
+        assert_eq!(kind_of(r#"{"jsonrpc":"2.0","id":0,"method":"fs/read_text_file","params":{}}"#), expected);
         assert_eq!(kind_of(r#"{"jsonrpc":"2.0","method":"session/update","params":{}}"#), "message");
         assert_eq!(kind_of(r#"{"jsonrpc":"2.0","id":"7","result":{}}"#), "message");
         assert_eq!(kind_of(r#"{"jsonrpc":"2.0","id":"7","error":{"code":-1,"message":"no"}}"#), "message");

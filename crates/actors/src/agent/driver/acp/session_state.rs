@@ -245,15 +245,11 @@ mod tests {
     fn record_update_during_replay_is_marked() {
         let mut state = SessionState::default();
         state.begin_replay("s1");
-        assert_eq!(
-            state.record_update("s1", &chunk("old"), 10),
-            UpdateOrigin { message_id: None, is_replay: true }
-        );
+        let expected = UpdateOrigin { message_id: None, is_replay: true };
+        assert_eq!(state.record_update("s1", &chunk("old"), 10), expected);
         state.set_session("s1");
-        assert_eq!(
-            state.record_update("s1", &chunk("new"), 10),
-            UpdateOrigin { message_id: None, is_replay: false }
-        );
+        let expected = UpdateOrigin { message_id: None, is_replay: false };
+        assert_eq!(state.record_update("s1", &chunk("new"), 10), expected);
     }
 
     #[test]

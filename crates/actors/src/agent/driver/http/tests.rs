@@ -4,14 +4,19 @@ use std::net::SocketAddr;
 
 use mainstay_runtime::{Child, Runtime, SupervisorSpec};
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 use super::*;
-use crate::agent::MessageId;
-use crate::error::words::assert_message_helps;
-use crate::queue::{QueueActor, QueuePolicy, QueueView};
-use crate::transport::{HttpSettings, HttpTransport, SendProgress};
+use crate::{
+    agent::MessageId,
+    error::words::assert_message_helps,
+    queue::{QueueActor, QueuePolicy, QueueView},
+    tests::{listen, read_head, reserve_address, unresolvable_url},
+    transport::{HttpSettings, HttpTransport, SendProgress},
+};
 
 const LONG: Duration = Duration::from_secs(60);
 /// For calls that are meant to time out: those servers never answer in full, so no speed is assumed.
@@ -25,19 +30,9 @@ fn driver(address: SocketAddr, timeout: Duration) -> HttpDriver {
     driver_of(&format!("http://{address}"), timeout)
 }
 
-async fn listen() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    (listener, address)
-}
-
 /// Reads one request, head and body.
 async fn read_request(stream: &mut TcpStream) -> String {
-    let mut bytes = Vec::new();
-    while !bytes.ends_with(b"\r\n\r\n") {
-        bytes.push(stream.read_u8().await.unwrap());
-    }
-    let head = String::from_utf8(bytes).unwrap();
+    let head = read_head(stream).await;
     let length =
         head.to_lowercase().lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
@@ -56,13 +51,16 @@ async fn respond_to<T>(
     let driver = driver(address, LONG);
     let length = body.len();
     let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
-    let backend = async {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let request = read_request(&mut stream).await;
-        stream.write_all(answer.as_bytes()).await.unwrap();
-        request
-    };
-    tokio::join!(call(&driver), backend)
+    let (result, (request, _)) = tokio::join!(call(&driver), answer_next(&listener, &answer));
+    (result, request)
+}
+
+/// Accepts a connection and answers its first request, which it returns with the connection.
+async fn answer_next(listener: &TcpListener, answer: &str) -> (String, TcpStream) {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let request = read_request(&mut stream).await;
+    stream.write_all(answer.as_bytes()).await.unwrap();
+    (request, stream)
 }
 
 async fn check_with(status: &str, body: &str) -> Observation {
@@ -138,11 +136,8 @@ async fn check_error_omits_transport_secrets() {
         settings.bearer_token = Some("s3cret-t0ken".to_owned());
         let driver = HttpDriver::new(Arc::new(HttpTransport::new(&settings).unwrap()), "planner", LONG);
         let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-        let (observed, ()) = tokio::join!(driver.check(), async {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            assert!(read_request(&mut stream).await.contains("s3cret-t0ken"));
-            stream.write_all(answer.as_bytes()).await.unwrap();
-        });
+        let (observed, (request, _)) = tokio::join!(driver.check(), answer_next(&listener, &answer));
+        assert!(request.contains("s3cret-t0ken"));
         let shown = format!("{observed:?}");
         assert!(!shown.contains("s3cret") && shown.contains("[redacted]"), "{shown}");
     }
@@ -215,8 +210,8 @@ async fn read_state_failure_is_error_not_none() {
         let Err(DriverError::Failed(why)) = read else { panic!("{read:?}") };
         assert!(why.log_text().contains(expected), "{why:?}");
     }
-    let (written, _) =
-        respond_to("507 Insufficient Storage", "", |driver| driver.write_state(json!({}))).await;
+    let full = "507 Insufficient Storage";
+    let (written, _) = respond_to(full, "", |driver| driver.write_state(json!({}))).await;
     assert!(matches!(written, Err(DriverError::Failed(why)) if why.status == Some(507)));
 }
 
@@ -224,12 +219,8 @@ async fn read_state_failure_is_error_not_none() {
 
 #[tokio::test]
 async fn check_refused_or_unresolved_is_unreachable() {
-    // Bound so that no other socket gets the port, but not listening.
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    // Longer than a label may be, so no name server is asked.
-    let nowhere = format!("http://{}.invalid", "a".repeat(64));
-    for driver in [driver(socket.local_addr().unwrap(), LONG), driver_of(&nowhere, LONG)] {
+    let (_socket, down) = reserve_address();
+    for driver in [driver(down, LONG), driver_of(&unresolvable_url(), LONG)] {
         assert!(matches!(driver.check().await, Observation::Unreachable { .. }));
         assert!(matches!(driver.restart().await, Err(DriverError::Unreachable(_))));
         assert!(matches!(driver.read_state().await, Err(DriverError::Unreachable(_))));
@@ -283,12 +274,7 @@ async fn check_over_a_broken_connection_is_one_miss() {
     let body = r#"{"status":"healthy"}"#;
     let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     let healthy = reports(ReportedHealth::Healthy, None, None);
-    let (observed, mut stream) = tokio::join!(driver.check(), async {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        read_request(&mut stream).await;
-        stream.write_all(answer.as_bytes()).await.unwrap();
-        stream
-    });
+    let (observed, (_, mut stream)) = tokio::join!(driver.check(), answer_next(&listener, &answer));
     assert_eq!(observed, healthy);
     let (observed, ()) = tokio::join!(driver.check(), async {
         read_request(&mut stream).await;
@@ -296,11 +282,7 @@ async fn check_over_a_broken_connection_is_one_miss() {
     });
     missed_details(observed);
     // A repeated request would be accepted first.
-    let (observed, ()) = tokio::join!(driver.check(), async {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        read_request(&mut stream).await;
-        stream.write_all(answer.as_bytes()).await.unwrap();
-    });
+    let (observed, _) = tokio::join!(driver.check(), answer_next(&listener, &answer));
     assert_eq!(observed, healthy);
 }
 

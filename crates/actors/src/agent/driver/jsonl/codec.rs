@@ -133,10 +133,8 @@ mod tests {
         assert_eq!(parse(r#"{"type":"reply","id":7,"body":{"a":1}}"#), reply(Ok(json!({"a": 1}))));
         assert_eq!(parse(r#"{"type":"reply","id":7,"body":null}"#), reply(Ok(Value::Null)));
         assert_eq!(parse(r#"{"type":"reply","id":7,"error":"no model"}"#), reply(Err("no model".to_owned())));
-        assert_eq!(
-            parse(r#"{"type":"reply","id":7,"error":{"code":3}}"#),
-            reply(Err("{\"code\":3}".to_owned()))
-        );
+        let expected = reply(Err("{\"code\":3}".to_owned()));
+        assert_eq!(parse(r#"{"type":"reply","id":7,"error":{"code":3}}"#), expected);
         for line in [r#"{"type":"reply","body":1}"#, r#"{"type":"reply","id":-1,"body":1}"#] {
             assert_eq!(parse(line), Err(CodecError::Reply), "{line}");
         }
@@ -151,10 +149,8 @@ mod tests {
             Ok(IncomingLine::Progress { id: Some(MessageId(7)), body: json!({"step": 2, "of": 3}) })
         );
         assert_eq!(parse(r#"{"type":"state","state":[1]}"#), Ok(IncomingLine::State(json!([1]))));
-        assert_eq!(
-            parse(r#"{"type":"health","status":"degraded"}"#),
-            Ok(IncomingLine::Health(ReportedHealth::Degraded))
-        );
+        let expected = Ok(IncomingLine::Health(ReportedHealth::Degraded));
+        assert_eq!(parse(r#"{"type":"health","status":"degraded"}"#), expected);
         let ask = IncomingLine::Ask { ask: "a1".to_owned(), id: Some(MessageId(7)), body: json!("may I?") };
         assert_eq!(parse(r#"{"type":"ask","ask":"a1","id":7,"body":"may I?"}"#), Ok(ask));
     }

@@ -267,10 +267,8 @@ mod tests {
         assert!(conversation.is_open("a") && !conversation.is_open("x"));
         assert_eq!(conversation.close_ask("a").map(|update| update.kind), Some(UpdateKind::Settled));
         assert_eq!(conversation.close_ask("a"), None);
-        assert_eq!(
-            kinds(&conversation.handle(reply(7, Ok(Value::Null)))),
-            [(UpdateKind::Settled, Some("b"))]
-        );
+        let expected = [(UpdateKind::Settled, Some("b"))];
+        assert_eq!(kinds(&conversation.handle(reply(7, Ok(Value::Null)))), expected);
         assert_eq!(kinds(&conversation.end(&exited())), [(UpdateKind::Settled, Some("c"))]);
     }
 
@@ -295,9 +293,7 @@ mod tests {
         conversation.handle(IncomingLine::State(json!(2)));
         conversation.handle(IncomingLine::Health(ReportedHealth::Degraded));
         conversation.end(&exited());
-        assert_eq!(
-            (conversation.state(), conversation.reported()),
-            (Some(&json!(2)), ReportedHealth::Degraded)
-        );
+        let expected = (Some(&json!(2)), ReportedHealth::Degraded);
+        assert_eq!((conversation.state(), conversation.reported()), expected);
     }
 }

@@ -2,21 +2,26 @@
 
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpSocket;
+use tokio::{io::AsyncWriteExt, net::TcpSocket};
 
-use super::codec::OutgoingLine;
-use super::*;
-use crate::agent::agent_message::MessageId;
-use crate::agent::health::ReportedHealth;
-use crate::agent::updates::{AgentUpdate, UpdateEvent, UpdateKind, UpdateSubscription};
-use crate::error::Reason;
-use crate::error::words::assert_message_helps;
-use crate::process::{HttpProbe, ProcessSpec, Readiness};
-use crate::transport::{HttpSettings, HttpTransport};
+use super::{codec::OutgoingLine, *};
+use crate::{
+    agent::{
+        agent_message::MessageId,
+        health::ReportedHealth,
+        updates::{AgentUpdate, UpdateEvent, UpdateKind, UpdateSubscription},
+    },
+    error::{Reason, words::assert_message_helps},
+    process::{HttpProbe, ProcessSpec, Readiness},
+    tests::{read_head, reserve_address},
+    transport::{HttpSettings, HttpTransport},
+};
 
 /// Longer than any wait, however slow the machine.
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// For processes that never get ready, so no speed is assumed.
+const SHORT: Duration = Duration::from_millis(300);
 
 /// Answers every message with its own line.
 const ECHO: &str = r#"
@@ -70,11 +75,13 @@ impl JsonlFixture {
         timeout(TIMEOUT, self.driver.deliver(message(body))).await.unwrap()
     }
 
+    /// Starts a process that is ready once it wrote `words` to stdout.
+    async fn ready_on(script: &str, words: &str) -> Self {
+        Self::with(script, Readiness::Stdout(words.to_owned()), |driver| driver).await
+    }
+
     async fn next_update(&mut self) -> Arc<AgentUpdate> {
-        match timeout(TIMEOUT, self.updates.next()).await.unwrap() {
-            Some(UpdateEvent::Update(update)) => update,
-            other => panic!("{other:?}"),
-        }
+        next_update(&mut self.updates).await
     }
 
     async fn wait_for_failure(&self) -> Error {
@@ -84,6 +91,13 @@ impl JsonlFixture {
     /// Returns whether the pid file names a process.
     fn is_recorded(&self) -> bool {
         !std::fs::read_to_string(self.folder.path().join("processes")).unwrap().is_empty()
+    }
+}
+
+async fn next_update(updates: &mut UpdateSubscription) -> Arc<AgentUpdate> {
+    match timeout(TIMEOUT, updates.next()).await.unwrap() {
+        Some(UpdateEvent::Update(update)) => update,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -125,23 +139,17 @@ async fn deliver_returns_reply_with_its_id() {
 
 #[tokio::test]
 async fn deliver_message_larger_than_a_pipe_succeeds() {
-    let fixture = JsonlFixture::started(
-        r#"n=$(head -n 1 | wc -c); echo "{\"type\":\"reply\",\"id\":7,\"body\":$n}"; read -r _"#,
-    )
-    .await;
+    let script = r#"n=$(head -n 1 | wc -c); echo "{\"type\":\"reply\",\"id\":7,\"body\":$n}"; read -r _"#;
+    let fixture = JsonlFixture::started(script).await;
     let body = json!("x".repeat(1 << 20));
-    assert_eq!(
-        fixture.send(body.clone()).await,
-        Ok(json!(OutgoingLine::Message(&message(body)).to_line().len()))
-    );
+    let length = OutgoingLine::Message(&message(body.clone())).to_line().len();
+    assert_eq!(fixture.send(body).await, Ok(json!(length)));
 }
 
 #[tokio::test]
 async fn deliver_error_reply_shows_agent_text() {
-    let fixture = JsonlFixture::started(
-        r#"read -r _; echo '{"type":"reply","id":7,"error":"There is no model"}'; read -r _"#,
-    )
-    .await;
+    let script = r#"read -r _; echo '{"type":"reply","id":7,"error":"There is no model"}'; read -r _"#;
+    let fixture = JsonlFixture::started(script).await;
     let error = fixture.send(json!("hello")).await.unwrap_err();
     assert_eq!((error.reason, error.message.as_str()), (Reason::ServerError, "There is no model"));
 }
@@ -182,15 +190,14 @@ async fn output_before_exit_is_read() {
 
 #[tokio::test]
 async fn deliver_dropped_sends_cancel() {
-    let mut fixture =
-        JsonlFixture::started(r#"while read -r line; do echo "{\"type\":\"got\",\"line\":$line}"; done"#)
-            .await;
+    let script = r#"while read -r line; do echo "{\"type\":\"got\",\"line\":$line}"; done"#;
+    let mut fixture = JsonlFixture::started(script).await;
     let mut delivery = fixture.driver.deliver(message(json!("long")));
     let got = tokio::select! {
         answer = &mut delivery => panic!("{answer:?}"),
-        got = fixture.updates.next() => got,
+        got = next_update(&mut fixture.updates) => got,
     };
-    assert!(matches!(got, Some(UpdateEvent::Update(update)) if update.body["line"]["type"] == "message"));
+    assert_eq!(got.body["line"]["type"], "message");
     assert_eq!(fixture.driver.activity().in_flight, 1);
     drop(delivery);
     assert_eq!(fixture.next_update().await.body["line"], json!({"type": "cancel", "id": 7}));
@@ -204,9 +211,7 @@ async fn any_output_is_progress() {
     let mut delivery = fixture.driver.deliver(message(json!("long")));
     assert!((&mut delivery).now_or_never().is_none());
     let begun = fixture.driver.activity().progressed_at.unwrap();
-    let Some(UpdateEvent::Update(update)) = timeout(TIMEOUT, fixture.updates.next()).await.unwrap() else {
-        panic!("lost")
-    };
+    let update = next_update(&mut fixture.updates).await;
     assert_eq!((update.kind, update.message_id), (UpdateKind::Progress, Some(MessageId(7))));
     assert_eq!(update.body, json!({"step": 2}));
     assert!(fixture.driver.activity().progressed_at.unwrap() > begun);
@@ -220,9 +225,7 @@ async fn open_ask_counts_as_progress_until_answered() {
     let mut delivery = fixture.driver.deliver(message(json!("long")));
     assert!((&mut delivery).now_or_never().is_none());
     let progressed_since = |at: Instant| fixture.driver.activity().progressed_at.unwrap() >= at;
-    let Some(UpdateEvent::Update(update)) = timeout(TIMEOUT, fixture.updates.next()).await.unwrap() else {
-        panic!("lost")
-    };
+    let update = next_update(&mut fixture.updates).await;
     assert_eq!(update.kind, UpdateKind::Ask);
     assert!(progressed_since(Instant::now()), "it waits for a person");
     let before = Instant::now();
@@ -239,18 +242,14 @@ async fn ask_is_answered_once_and_ends_with_the_agent() {
         echo '{"type":"ask","ask":"a2"}'; read -r _"#;
     let mut fixture = JsonlFixture::started(script).await;
     let update = fixture.next_update().await;
-    assert_eq!(
-        (update.kind, update.ask.as_deref(), &update.body),
-        (UpdateKind::Ask, Some("a1"), &json!("may I?"))
-    );
+    let shown = (update.kind, update.ask.as_deref(), &update.body);
+    assert_eq!(shown, (UpdateKind::Ask, Some("a1"), &json!("may I?")));
     assert_eq!(fixture.driver.answer("a0", json!(true)).unwrap_err().reason, Reason::NotFound);
     fixture.driver.answer("a1", json!(true)).unwrap();
     assert_eq!(fixture.driver.answer("a1", json!(true)).unwrap_err().reason, Reason::NotFound);
     assert_eq!(fixture.next_update().await.kind, UpdateKind::Settled);
-    assert_eq!(
-        fixture.next_update().await.body["line"],
-        json!({"type": "answer", "ask": "a1", "body": true})
-    );
+    let answer = json!({"type": "answer", "ask": "a1", "body": true});
+    assert_eq!(fixture.next_update().await.body["line"], answer);
     assert_eq!(fixture.next_update().await.ask.as_deref(), Some("a2"));
     fixture.driver.stop().await;
     let update = fixture.next_update().await;
@@ -304,19 +303,15 @@ async fn output_flood_does_not_block() {
 
 #[tokio::test]
 async fn write_state_restores_reported_state() {
-    let mut fixture = JsonlFixture::started(&format!(
-        "echo '{{\"type\":\"state\",\"state\":[1,2]}}'; echo '\"up\"'; {ECHO}"
-    ))
-    .await;
+    let script = format!("echo '{{\"type\":\"state\",\"state\":[1,2]}}'; echo '\"up\"'; {ECHO}");
+    let mut fixture = JsonlFixture::started(&script).await;
     assert_eq!(fixture.next_update().await.body, json!("up"));
     assert_eq!(fixture.driver.read_state().await, Ok(AgentState::Known(json!([1, 2]))));
     fixture.driver.write_state(json!([1, 2])).await.unwrap();
     assert_eq!(fixture.next_update().await.body["line"], json!({"type": "restore", "state": [1, 2]}));
     assert_eq!(fixture.driver.stop().await, Some(json!([1, 2])));
-    assert_eq!(
-        (fixture.driver.read_state().await, fixture.driver.stop().await),
-        (Ok(AgentState::None), None)
-    );
+    assert_eq!(fixture.driver.read_state().await, Ok(AgentState::None));
+    assert_eq!(fixture.driver.stop().await, None);
     start_error(fixture.driver.write_state(json!(1)).await);
 }
 
@@ -357,16 +352,6 @@ async fn restart_replaces_the_process() {
 }
 
 #[tokio::test]
-async fn stop_ignored_kills_after_grace() {
-    let mut fixture = JsonlFixture::new(r#"trap '' TERM; echo '"up"'; while :; do sleep 1000; done"#).await;
-    fixture.driver.host.launch.spec.grace = Duration::from_millis(50);
-    fixture.restart().await.unwrap();
-    fixture.next_update().await;
-    timeout(TIMEOUT, fixture.driver.stop()).await.unwrap();
-    assert!(!fixture.is_recorded());
-}
-
-#[tokio::test]
 async fn stop_exit_on_stdin_close_is_not_a_kill() {
     let script = r#"trap '' TERM; echo '"up"'; while read -r _; do echo '"got"'; done; echo bye > farewell"#;
     let mut fixture = JsonlFixture::new(script).await;
@@ -376,9 +361,9 @@ async fn stop_exit_on_stdin_close_is_not_a_kill() {
     let mut delivery = fixture.driver.deliver(message(json!(0)));
     let got = tokio::select! {
         answer = &mut delivery => panic!("{answer:?}"),
-        got = timeout(TIMEOUT, fixture.updates.next()) => got.unwrap(),
+        got = next_update(&mut fixture.updates) => got,
     };
-    assert!(matches!(got, Some(UpdateEvent::Update(update)) if update.body == "got"));
+    assert_eq!(got.body, "got");
     let (answer, _) =
         tokio::join!(delivery, async { timeout(TIMEOUT, fixture.driver.stop()).await.unwrap() });
     let error = answer.unwrap_err();
@@ -457,18 +442,15 @@ async fn start_failure_explains_the_cause() {
 #[tokio::test]
 async fn stdout_readiness_waits_for_the_line() {
     let script = r#"echo loading; read -r _ < go; echo "now listening on 1234"; echo '"up"'; read -r _"#;
-    let mut fixture =
-        JsonlFixture::with(script, Readiness::Stdout("listening on".to_owned()), |driver| driver).await;
+    let mut fixture = JsonlFixture::ready_on(script, "listening on").await;
     let go = fixture.folder.path().join("go");
     assert!(std::process::Command::new("mkfifo").arg(&go).status().unwrap().success());
     fixture.driver.host.launch.spec.cwd = Some(fixture.folder.path().to_owned());
     let (restarted, ()) = tokio::join!(fixture.restart(), async {
         // Opening a pipe waits for its other end.
         tokio::fs::write(&go, "\n").await.unwrap();
-        assert_eq!(
-            fixture.driver.check().now_or_never().map(exit_error).map(|why| why.reason),
-            Some(Reason::AgentFailed)
-        );
+        let checked = fixture.driver.check().now_or_never().map(exit_error);
+        assert_eq!(checked.map(|why| why.reason), Some(Reason::AgentFailed));
     });
     restarted.unwrap();
     assert_eq!(fixture.next_update().await.body, json!("up"));
@@ -476,16 +458,6 @@ async fn stdout_readiness_waits_for_the_line() {
         panic!("it is there")
     };
     assert_eq!(error_count, Some(1), "the line that says that it is ready is no mistake");
-}
-
-#[tokio::test]
-async fn exit_before_ready_fails_start_with_stderr_tail() {
-    let script = "echo port 80 is taken >&2; exit 2";
-    let fixture = JsonlFixture::with(script, Readiness::Stdout("up".to_owned()), |driver| driver).await;
-    let why = start_error(fixture.restart().await);
-    let words = "before it was ready, it exited with code 2; its last lines on stderr: port 80 is taken";
-    assert!(why.log_text().contains(words), "{why:?}");
-    assert!(!fixture.is_recorded());
 }
 
 #[tokio::test]
@@ -512,19 +484,24 @@ async fn stderr_tail_hides_secrets_and_addresses() {
 }
 
 #[tokio::test]
-async fn never_ready_process_is_stopped_at_timeout() {
-    let script = "echo still loading >&2; echo down; read -r _";
-    let mut fixture = JsonlFixture::with(script, Readiness::Stdout("up".to_owned()), |driver| driver).await;
-    fixture.driver.host.launch.ready_timeout = Duration::from_millis(300);
-    let why = start_error(fixture.restart().await);
-    assert!(why.log_text().contains("it was not ready within 300ms"), "{why:?}");
-    assert!(!fixture.is_recorded());
-    assert_eq!(fixture.driver.process(), None);
+async fn process_that_is_not_ready_fails_its_start_and_is_gone() {
+    let taken = "before it was ready, it exited with code 2; its last lines on stderr: port 80 is taken";
+    for (script, ready_timeout, words) in [
+        ("echo port 80 is taken >&2; exit 2", TIMEOUT * 10, taken),
+        ("echo still loading >&2; echo down; read -r _", SHORT, "it was not ready within 300ms"),
+    ] {
+        let mut fixture = JsonlFixture::ready_on(script, "up").await;
+        fixture.driver.host.launch.ready_timeout = ready_timeout;
+        let why = start_error(fixture.restart().await);
+        assert!(why.log_text().contains(words), "{script}: {why:?}");
+        assert!(!fixture.is_recorded(), "{script}");
+        assert_eq!(fixture.driver.process(), None, "{script}");
+    }
 }
 
 #[tokio::test]
 async fn start_ends_on_stop_or_drop() {
-    let fixture = JsonlFixture::with("read -r _", Readiness::Stdout("up".to_owned()), |driver| driver).await;
+    let fixture = JsonlFixture::ready_on("read -r _", "up").await;
     let stopped = async {
         while fixture.driver.process().is_none() {
             tokio::task::yield_now().await;
@@ -548,29 +525,23 @@ async fn start_ends_on_stop_or_drop() {
     assert!(!fixture.is_recorded());
 }
 
-/// Reserves an address at which nothing listens yet, and that no other socket gets.
-fn reserve_address() -> (TcpSocket, Readiness) {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let base = format!("http://{}", socket.local_addr().unwrap());
-    let transport = HttpTransport::new(&HttpSettings::new(base)).unwrap();
+/// Reserves an address, and returns its probe.
+fn reserve_probed_address() -> (TcpSocket, Readiness) {
+    let (socket, address) = reserve_address();
+    let transport = HttpTransport::new(&HttpSettings::new(format!("http://{address}"))).unwrap();
     (socket, Readiness::Http(HttpProbe::new(Arc::new(transport), "/ready")))
 }
 
 async fn respond(listener: &tokio::net::TcpListener, status: &str) {
     let (mut stream, _) = listener.accept().await.unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.unwrap());
-    }
-    assert!(head.starts_with(b"GET /ready "));
+    assert!(read_head(&mut stream).await.starts_with("GET /ready "));
     let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
     stream.write_all(answer.as_bytes()).await.unwrap();
 }
 
 #[tokio::test]
 async fn http_readiness_waits_for_success_status() {
-    let (socket, ready) = reserve_address();
+    let (socket, ready) = reserve_probed_address();
     let mut fixture = JsonlFixture::with(r#"echo '"started"'; read -r _"#, ready, |driver| driver).await;
     let JsonlFixture { driver, updates: listener, .. } = &mut fixture;
     let served = async {
@@ -587,7 +558,7 @@ async fn http_readiness_waits_for_success_status() {
 #[tokio::test]
 async fn http_readiness_occupied_address_is_in_use() {
     for status in ["200 OK", "500 Internal Server Error"] {
-        let (socket, ready) = reserve_address();
+        let (socket, ready) = reserve_probed_address();
         let folder = tempfile::tempdir().unwrap();
         let marker = folder.path().join("it-ran");
         let fixture =

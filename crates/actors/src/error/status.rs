@@ -44,7 +44,6 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::error::Code;
 
     #[test]
     fn each_status_has_its_reason() {
@@ -106,21 +105,5 @@ mod tests {
             600 bad_response
         "#]]
         .assert_eq(&table);
-    }
-
-    #[test]
-    fn only_408_425_and_429_are_retryable_4xx() {
-        let repeated: Vec<u16> = (400..500)
-            .filter(|status| Reason::from_status(*status).is_some_and(Reason::is_retryable))
-            .collect();
-        assert_eq!(repeated, [408, 425, 429]);
-    }
-
-    #[test]
-    fn status_5xx_never_blames_the_caller() {
-        for status in 500..600 {
-            let code = Reason::from_status(status).unwrap().code();
-            assert!(matches!(code, Code::ServerError | Code::Timeout | Code::NetworkError), "{status}");
-        }
     }
 }

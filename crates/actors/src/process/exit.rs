@@ -119,10 +119,8 @@ mod tests {
     fn exit_displays_its_cause() {
         assert_eq!(displayed(Some(0), None, &[]), "it exited with code 0");
         assert_eq!(displayed(None, None, &[]), "it ended, and how is not known");
-        assert_eq!(
-            displayed(Some(127), None, &[]),
-            "it exited with code 127 (often: a program was not found)"
-        );
+        let expected = "it exited with code 127 (often: a program was not found)";
+        assert_eq!(displayed(Some(127), None, &[]), expected);
         #[cfg(unix)]
         assert_eq!(displayed(None, Some(9), &[]), "it was ended by signal 9 (KILL)");
         assert_eq!(displayed(None, Some(99), &[]), "it was ended by signal 99");
@@ -131,9 +129,7 @@ mod tests {
     #[test]
     fn exit_displays_the_last_nonempty_stderr_lines() {
         let lines = ["zero", "one", "", "two", "three ", "four", "five", ""];
-        assert_eq!(
-            displayed(Some(1), None, &lines),
-            "it exited with code 1; its last lines on stderr: one | two | three | four | five"
-        );
+        let expected = "it exited with code 1; its last lines on stderr: one | two | three | four | five";
+        assert_eq!(displayed(Some(1), None, &lines), expected);
     }
 }

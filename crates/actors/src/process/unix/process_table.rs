@@ -249,10 +249,8 @@ mod tests {
 
     #[test]
     fn marker_is_parsed_only_from_its_own_variable() {
-        assert_eq!(
-            parse_marker(b"A=1\0MAINSTAY_PROCESS=ours-1\0B=2\0"),
-            OwnerMarker::Process("ours-1".to_owned())
-        );
+        let expected = OwnerMarker::Process("ours-1".to_owned());
+        assert_eq!(parse_marker(b"A=1\0MAINSTAY_PROCESS=ours-1\0B=2\0"), expected);
         assert_eq!(parse_marker(b"MAINSTAY_WATCHDOG=1\0"), OwnerMarker::Watchdog);
         assert_eq!(parse_marker(b"MAINSTAY_PROCESS_X=1\0A=MAINSTAY_PROCESS=1\0"), OwnerMarker::None);
         assert_eq!(parse_marker(b""), OwnerMarker::None);

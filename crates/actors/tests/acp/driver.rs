@@ -1,22 +1,14 @@
 //! The driver, which owns the agent's process.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
-
-use mainstay_actors::agent::acp::AcpDriver;
-use mainstay_actors::agent::{
-    AgentMessage, AgentState, AgentUpdate, Driver, DriverError, MessageId, Observation, ReportedHealth,
-    UpdateBroadcast, UpdateEvent, UpdateKind, UpdateSubscription,
+use mainstay_actors::{
+    agent::{AgentMessage, AgentState, Driver, DriverError, Observation, ReportedHealth, acp::AcpDriver},
+    error::Error,
+    process::{Launch, ProcessManager, ProcessSpec, Readiness},
 };
-use mainstay_actors::error::{Error, Reason};
-use mainstay_actors::process::{Launch, ProcessManager, ProcessSpec, Readiness};
-use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::task::JoinSet;
 
-use crate::agent::Switches;
-use crate::fixture::{arguments, example_path, with_timeout};
+use super::*;
+use crate::fixture::{arguments, example_path};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -46,6 +38,14 @@ async fn resuming_driver(sessions: &Path) -> AcpDriverFixture {
     let command = [vec![example_path().display().to_string()], arguments(&switches)].concat();
     let home = sessions.to_owned();
     start_driver(command, move |launch| launch.spec.cwd = Some(home)).await
+}
+
+/// Starts the same with its agent, and a folder of its own.
+async fn started_driver() -> (AcpDriverFixture, TempDir) {
+    let sessions = tempfile::tempdir().unwrap();
+    let fixture = resuming_driver(sessions.path()).await;
+    fixture.driver.restart().await.unwrap();
+    (fixture, sessions)
 }
 
 fn shell(script: &str) -> Vec<String> {
@@ -129,11 +129,8 @@ async fn driver_start_prompt_stop_leaves_nothing_running() {
         assert_eq!(fixture.prompt(2, "hello").await, Ok(turn_end("you said: hello")));
         assert_eq!(fixture.driver.activity().in_flight, 0);
 
-        let wrong = fixture
-            .driver
-            .deliver(AgentMessage { id: MessageId(3), body: json!(7), deadline: None })
-            .await
-            .unwrap_err();
+        let wrong = AgentMessage { body: json!(7), ..message(3, "") };
+        let wrong = fixture.driver.deliver(wrong).await.unwrap_err();
         assert_eq!(wrong.reason, Reason::InvalidRequest);
         assert!(fixture.is_recorded() && fixture.driver.process().unwrap().pid > 0);
         fixture.stop().await;
@@ -144,9 +141,7 @@ async fn driver_start_prompt_stop_leaves_nothing_running() {
 #[tokio::test]
 async fn crash_during_prompt_is_unknown_and_session_resumes() {
     with_timeout(async {
-        let sessions = tempfile::tempdir().unwrap();
-        let mut fixture = resuming_driver(sessions.path()).await;
-        fixture.driver.restart().await.unwrap();
+        let (mut fixture, _sessions) = started_driver().await;
         fixture.prompt(1, "one").await.unwrap();
         let (failure, crash) = tokio::join!(fixture.driver.wait_for_failure(), fixture.prompt(2, "crash"));
         let error = crash.unwrap_err();
@@ -158,10 +153,8 @@ async fn crash_during_prompt_is_unknown_and_session_resumes() {
 
         fixture.driver.restart().await.unwrap();
         fixture.next_update_of(UpdateKind::Session).await;
-        assert_eq!(
-            fixture.next_update_of(UpdateKind::Session).await.body,
-            json!({ "id": "s1", "origin": "resumed" })
-        );
+        let expected = json!({ "id": "s1", "origin": "resumed" });
+        assert_eq!(fixture.next_update_of(UpdateKind::Session).await.body, expected);
         // Nothing was repeated.
         assert_eq!(fixture.prompt(4, "recall").await, Ok(turn_end("one | crash | recall")));
         fixture.stop().await;
@@ -172,9 +165,7 @@ async fn crash_during_prompt_is_unknown_and_session_resumes() {
 #[tokio::test]
 async fn session_is_resumed_by_a_new_driver() {
     with_timeout(async {
-        let sessions = tempfile::tempdir().unwrap();
-        let fixture = resuming_driver(sessions.path()).await;
-        fixture.driver.restart().await.unwrap();
+        let (fixture, sessions) = started_driver().await;
         fixture.prompt(1, "one").await.unwrap();
         let saved = fixture.driver.session().unwrap();
         fixture.stop().await;
@@ -193,10 +184,8 @@ async fn session_is_resumed_by_a_new_driver() {
         fixture.driver.restore_session(saved);
         fixture.driver.restart().await.unwrap();
         let lost = json!({ "id": "s1", "why": "it was about another folder" });
-        assert_eq!(
-            fixture.next_update_of(UpdateKind::Session).await.body,
-            json!({ "id": "s1", "origin": "new", "lost": lost })
-        );
+        let expected = json!({ "id": "s1", "origin": "new", "lost": lost });
+        assert_eq!(fixture.next_update_of(UpdateKind::Session).await.body, expected);
         fixture.driver.restore_session(json!("nonsense"));
         fixture.stop().await;
     })
@@ -206,9 +195,7 @@ async fn session_is_resumed_by_a_new_driver() {
 #[tokio::test]
 async fn answer_through_driver_ends_the_ask() {
     with_timeout(async {
-        let sessions = tempfile::tempdir().unwrap();
-        let mut fixture = resuming_driver(sessions.path()).await;
-        fixture.driver.restart().await.unwrap();
+        let (mut fixture, _sessions) = started_driver().await;
         let mut turn_of_two = fixture.spawn_prompt(1, "ask 2");
         let first = fixture.next_update_of(UpdateKind::Ask).await.ask.clone().unwrap();
         let second = fixture.next_update_of(UpdateKind::Ask).await.ask.clone().unwrap();
@@ -234,9 +221,7 @@ async fn answer_through_driver_ends_the_ask() {
 #[tokio::test]
 async fn deliver_dropped_cancels_the_turn() {
     with_timeout(async {
-        let sessions = tempfile::tempdir().unwrap();
-        let mut fixture = resuming_driver(sessions.path()).await;
-        fixture.driver.restart().await.unwrap();
+        let (mut fixture, _sessions) = started_driver().await;
         let hanging = fixture.spawn_prompt(1, "hang");
         fixture.next_update_of(UpdateKind::Message).await;
         drop(hanging);
@@ -269,9 +254,7 @@ async fn stop_exit_on_stdin_close_is_not_a_kill() {
 #[tokio::test]
 async fn protocol_violation_is_exited_while_process_runs() {
     with_timeout(async {
-        let sessions = tempfile::tempdir().unwrap();
-        let fixture = resuming_driver(sessions.path()).await;
-        fixture.driver.restart().await.unwrap();
+        let (fixture, _sessions) = started_driver().await;
         let (failure, broken) = tokio::join!(fixture.driver.wait_for_failure(), fixture.prompt(2, "broken"));
         assert_eq!(broken.unwrap_err().reason, Reason::OutcomeUnknown);
         assert!(
@@ -299,10 +282,8 @@ async fn start_without_acp_fails_and_leaves_nothing_running() {
             why
         };
         let why = run(shell("echo no key >&2; exit 4"), long).await;
-        assert!(
-            why.log_text().contains("it exited with code 4; its last lines on stderr: no key"),
-            "{why:?}"
-        );
+        let words = "it exited with code 4; its last lines on stderr: no key";
+        assert!(why.log_text().contains(words), "{why:?}");
         let words = "echo refused: $KEY at https://me:pass@host/a?b=c >&2; exit 4";
         let secret =
             |launch: &mut Launch| drop(launch.spec.env.insert("KEY".to_owned(), "sk-4711-x".to_owned()));
@@ -310,22 +291,22 @@ async fn start_without_acp_fails_and_leaves_nothing_running() {
         let told = "refused: [redacted] at https://[redacted]@host/a?[redacted]";
         assert!(why.log_text().ends_with(told), "{why:?}");
         let why = run(shell("exec cat"), long).await;
-        assert_eq!(
-            why.log_text(),
-            "the agent refused initialize: Method not found: initialize (code -32601)"
-        );
-        assert_eq!(why.reason, Reason::AgentFailed);
+        let words = "the agent refused initialize: Method not found: initialize (code -32601)";
+        assert_eq!((why.reason, why.log_text()), (Reason::AgentFailed, words));
         let why = run(shell("echo thinking >&2; sleep 1000"), short).await;
         assert!(why.log_text().contains("within 300ms; its last lines on stderr: thinking"), "{why:?}");
         let why = run(vec!["mainstay-has-no-such-program".to_owned()], long).await;
         assert!(why.log_text().contains("there is no program"), "{why:?}");
-        let why =
-            run(shell("read -r _"), |launch| launch.readiness = Readiness::Stdout("up".to_owned())).await;
+        let on_stdout = |launch: &mut Launch| launch.readiness = Readiness::Stdout("up".to_owned());
+        let why = run(shell("read -r _"), on_stdout).await;
         assert_eq!(why.reason, Reason::InvalidConfig);
-        let why = run(vec![example_path().display().to_string(), "--login".to_owned()], long).await;
+        let example = |options: &[&str]| {
+            let options = options.iter().map(|option| (*option).to_owned());
+            std::iter::once(example_path().display().to_string()).chain(options).collect()
+        };
+        let why = run(example(&["--login"]), long).await;
         assert_eq!(why.reason, Reason::Unauthenticated);
-        let why =
-            run([example_path().display().to_string(), "--version".into(), "2".into()].to_vec(), long).await;
+        let why = run(example(&["--version", "2"]), long).await;
         assert!(why.log_text().contains("version 2"), "{why:?}");
     })
     .await;

@@ -1,21 +1,12 @@
 //! An agent and a client that talks to it.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::{fs, path::PathBuf, process::Stdio, time::SystemTime};
 
-use mainstay_actors::agent::acp::{
-    AcpClient, AcpError, AcpLimits, AcpOptions, AcpPrompt, SessionStart, TurnEnd,
-};
-use mainstay_actors::agent::{
-    AgentUpdate, MessageId, UpdateBroadcast, UpdateEvent, UpdateKind, UpdateSubscription,
-};
-use tokio::process::{Child, Command};
-use tokio::task::JoinSet;
+use mainstay_actors::agent::acp::{AcpClient, TurnEnd};
+use tokio::process::Child;
 
-use crate::agent::{Switches, serve};
+use super::*;
+use crate::agent::serve;
 
 /// A scenario that takes longer has failed.
 const TIMEOUT: Duration = Duration::from_secs(60);

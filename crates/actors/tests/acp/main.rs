@@ -28,6 +28,26 @@ mod resumption;
 mod turns;
 mod violations;
 
+use std::{path::Path, sync::Arc, time::Duration};
+
+use mainstay_actors::{
+    agent::{
+        AgentUpdate, MessageId, UpdateBroadcast, UpdateEvent, UpdateKind, UpdateSubscription,
+        acp::{AcpError, AcpLimits, AcpOptions, AcpPrompt, LostSession, SessionOrigin, SessionStart},
+    },
+    error::Reason,
+};
+use serde_json::{Value, json};
+use tokio::{process::Command, task::JoinSet};
+
+use crate::{
+    agent::Switches,
+    fixture::{
+        AcpClientFixture, AgentTransport, connected, connected_with_limits, join_turn, open_client, turn_end,
+        with_timeout,
+    },
+};
+
 /// Runs a scenario over both transports, as two tests.
 macro_rules! both {
     ($scenario:ident) => {

@@ -1,14 +1,8 @@
 //! An agent of another project: the example of the protocol's own package for Node. `tests/foreign/run` installs it,
 //! and runs these tests.
 
-use std::path::Path;
-
-use mainstay_actors::agent::acp::{AcpOptions, LostSession, SessionOrigin};
-use mainstay_actors::agent::{MessageId, UpdateKind};
-use serde_json::Value;
-use tokio::process::Command;
-
-use crate::fixture::{AcpClientFixture, join_turn, spawn_client, with_timeout};
+use super::*;
+use crate::fixture::spawn_client;
 
 async fn connect(saved: Option<&str>) -> (AcpClientFixture, Option<LostSession>) {
     let modules = std::env::var_os("MAINSTAY_FOREIGN_NODE_MODULES").expect("tests/foreign/run sets it");

@@ -2,14 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use mainstay_actors::agent::acp::{AcpError, AcpLimits};
-use mainstay_actors::agent::{MessageId, UpdateKind};
-use serde_json::json;
-
-use crate::both;
-use crate::fixture::{
-    AcpClientFixture, AgentTransport, connected, connected_with_limits, join_turn, turn_end,
-};
+use super::*;
+use crate::fixture::AgentHost;
 
 /// Returns the name of the next question.
 async fn next_ask(fixture: &mut AcpClientFixture) -> String {
@@ -23,10 +17,8 @@ async fn ask_is_published_and_answered_later(transport: AgentTransport) {
     let ask = fixture.next_update().await;
     assert_eq!((ask.kind, ask.message_id), (UpdateKind::Ask, Some(MessageId(5))));
     assert_eq!(ask.body["toolCall"]["title"], "Delete everything");
-    assert_eq!(
-        ask.body["options"][1],
-        json!({ "optionId": "reject", "name": "Reject", "kind": "reject_once" })
-    );
+    let expected = json!({ "optionId": "reject", "name": "Reject", "kind": "reject_once" });
+    assert_eq!(ask.body["options"][1], expected);
     assert!(fixture.client.has_asks());
 
     let name = ask.ask.unwrap();
@@ -55,10 +47,8 @@ async fn cancelled_turn_cancels_its_asks(transport: AgentTransport) {
     drop(turn);
     for _ in 0..3 {
         let settled = fixture.next_update_of(UpdateKind::Settled).await;
-        assert_eq!(
-            (settled.message_id, settled.body),
-            (Some(MessageId(5)), json!({ "outcome": "cancelled" }))
-        );
+        let expected = (Some(MessageId(5)), json!({ "outcome": "cancelled" }));
+        assert_eq!((settled.message_id, settled.body), expected);
         assert!(open.remove(&settled.ask.unwrap()));
     }
     // The agent received the answer, and repeats it.
@@ -97,10 +87,7 @@ async fn agent_exit_settles_open_asks(transport: AgentTransport) {
     let mut fixture = connected(transport).await;
     let turn = fixture.spawn_prompt(5, "ask");
     let name = next_ask(&mut fixture).await;
-    drop(std::mem::replace(
-        &mut fixture.host,
-        crate::fixture::AgentHost::InProcess(tokio::task::JoinSet::new()),
-    ));
+    drop(std::mem::replace(&mut fixture.host, AgentHost::InProcess(JoinSet::new())));
     assert_eq!(join_turn(turn).await, Err(AcpError::Closed));
     let settled = fixture.next_update_of(UpdateKind::Settled).await;
     assert_eq!((settled.ask, settled.body), (Some(name), json!({ "outcome": "cancelled" })));

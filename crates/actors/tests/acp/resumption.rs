@@ -1,13 +1,8 @@
 //! Sessions that resume, or cannot.
 
-use std::path::Path;
+use tempfile::TempDir;
 
-use mainstay_actors::agent::UpdateKind;
-use mainstay_actors::agent::acp::{AcpError, AcpOptions, LostSession, SessionOrigin, SessionStart};
-use mainstay_actors::error::Reason;
-
-use crate::agent::Switches;
-use crate::fixture::{AcpClientFixture, AgentTransport, open_client, turn_end, with_timeout};
+use super::*;
 
 fn switches_with(folder: &Path, resume: bool, load: bool) -> Switches {
     Switches { resume, load, sessions: Some(folder.to_owned()), ..Switches::default() }
@@ -41,13 +36,22 @@ async fn reconnect(switches: Switches, options: AcpOptions, saved: &str) -> (Acp
     (fixture, start)
 }
 
+/// Crashes an agent, and asks its next process, which resumes or loads sessions, for the session.
+async fn reconnect_after_crash(
+    resume: bool,
+    load: bool,
+) -> (AcpClientFixture, SessionStart, String, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let switches = switches_with(folder.path(), resume, load);
+    let (saved, options) = crash_in_third_prompt(&switches).await;
+    let (fixture, start) = reconnect(switches, options, &saved).await;
+    (fixture, start, saved, folder)
+}
+
 #[tokio::test]
 async fn crashed_session_is_resumed_if_offered() {
     with_timeout(async {
-        let folder = tempfile::tempdir().unwrap();
-        let switches = switches_with(folder.path(), true, true);
-        let (saved, options) = crash_in_third_prompt(&switches).await;
-        let (mut fixture, start) = reconnect(switches, options, &saved).await;
+        let (mut fixture, start, saved, _folder) = reconnect_after_crash(true, true).await;
         assert_eq!(start, SessionStart { id: saved.clone(), origin: SessionOrigin::Resumed, lost: None });
         assert_eq!(fixture.client.session(), Some(saved));
         // Nothing was repeated, and no prompt was sent again.
@@ -60,18 +64,13 @@ async fn crashed_session_is_resumed_if_offered() {
 #[tokio::test]
 async fn loaded_session_marks_updates_as_replay() {
     with_timeout(async {
-        let folder = tempfile::tempdir().unwrap();
-        let switches = switches_with(folder.path(), false, true);
-        let (saved, options) = crash_in_third_prompt(&switches).await;
-        let (mut fixture, start) = reconnect(switches, options, &saved).await;
+        let (mut fixture, start, _saved, _folder) = reconnect_after_crash(false, true).await;
         assert_eq!((start.origin, start.lost), (SessionOrigin::Loaded, None));
         for text in ["one", "two", "crash"] {
             let update = fixture.next_update().await;
             assert!(update.is_replay && update.message_id.is_none(), "{update:?}");
-            assert_eq!(
-                (update.kind, update.body["content"]["text"].as_str()),
-                (UpdateKind::Progress, Some(text))
-            );
+            let expected = (UpdateKind::Progress, Some(text));
+            assert_eq!((update.kind, update.body["content"]["text"].as_str()), expected);
         }
         assert_eq!(fixture.prompt(5, "news").await, turn_end("end_turn", "you said: news"));
         let update = fixture.next_update().await;
@@ -83,10 +82,7 @@ async fn loaded_session_marks_updates_as_replay() {
 #[tokio::test]
 async fn no_resume_method_starts_new_session() {
     with_timeout(async {
-        let folder = tempfile::tempdir().unwrap();
-        let switches = switches_with(folder.path(), false, false);
-        let (saved, options) = crash_in_third_prompt(&switches).await;
-        let (fixture, start) = reconnect(switches, options, &saved).await;
+        let (fixture, start, saved, _folder) = reconnect_after_crash(false, false).await;
         let why = "the agent offers neither session/resume nor session/load".to_owned();
         let lost = Some(LostSession { id: saved, why });
         assert_eq!(start, SessionStart { id: "s2".to_owned(), origin: SessionOrigin::New, lost });

@@ -1,18 +1,9 @@
 //! Turns, their text, and cancellation.
 
-use std::time::Duration;
+use mainstay_actors::agent::UPDATES_BUFFERED_MAX;
 
-use mainstay_actors::agent::acp::{AcpError, AcpLimits, AcpOptions, AcpPrompt, SessionOrigin};
-use mainstay_actors::agent::{MessageId, UPDATES_BUFFERED_MAX, UpdateEvent};
-use mainstay_actors::error::Reason;
-use serde_json::json;
-
-use crate::agent::Switches;
-use crate::both;
-use crate::fixture::{
-    AgentHost, AgentTransport, connected, connected_with_limits, join_turn, open_client, turn_end,
-    with_timeout,
-};
+use super::*;
+use crate::fixture::AgentHost;
 
 both!(prompt_updates_carry_its_message_id);
 async fn prompt_updates_carry_its_message_id(transport: AgentTransport) {
@@ -28,10 +19,8 @@ async fn prompt_updates_carry_its_message_id(transport: AgentTransport) {
     let blocks =
         json!({ "prompt": [{ "type": "text", "text": "two" }, { "type": "text", "text": "blocks" }] });
     let prompt = AcpPrompt::from_body(&blocks).unwrap();
-    assert_eq!(
-        fixture.client.prompt(MessageId(8), prompt).await,
-        turn_end("end_turn", "you said: two blocks")
-    );
+    let expected = turn_end("end_turn", "you said: two blocks");
+    assert_eq!(fixture.client.prompt(MessageId(8), prompt).await, expected);
     assert_eq!(fixture.next_text().await, ("you said: two blocks".to_owned(), Some(MessageId(8))));
 }
 

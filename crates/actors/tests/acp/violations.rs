@@ -1,13 +1,6 @@
 //! Agents that break the protocol, or do not speak it.
 
-use std::time::Duration;
-
-use mainstay_actors::agent::acp::{AcpError, AcpLimits, AcpOptions};
-use mainstay_actors::error::Reason;
-
-use crate::agent::Switches;
-use crate::both;
-use crate::fixture::{AgentTransport, connected, connected_with_limits, open_client, turn_end, with_timeout};
+use super::*;
 
 both!(stray_lines_within_limit_are_ignored);
 async fn stray_lines_within_limit_are_ignored(transport: AgentTransport) {
@@ -88,10 +81,8 @@ async fn non_acp_program_is_rejected() {
     with_timeout(async {
         // `cat` repeats its input.
         let error = spawn_client(Command::new("cat"), AcpOptions::default()).await.err().unwrap();
-        assert_eq!(
-            error.to_string(),
-            "the agent refused initialize: Method not found: initialize (code -32601)"
-        );
+        let expected = "the agent refused initialize: Method not found: initialize (code -32601)";
+        assert_eq!(error.to_string(), expected);
         let mut short = Command::new("sh");
         short.args(["-c", "echo hello"]);
         assert_eq!(spawn_client(short, AcpOptions::default()).await.err().unwrap(), AcpError::Closed);

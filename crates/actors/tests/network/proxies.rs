@@ -26,12 +26,18 @@ pub(crate) enum ProxyBehaviour {
 }
 
 impl ProxyBehaviour {
-    fn respond_text(text: &str) -> Self {
-        Self::Respond(text.into())
+    pub(crate) fn respond_status(status: u16) -> Self {
+        Self::Respond(format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n").into())
     }
 
-    pub(crate) fn respond_status(status: u16) -> Self {
-        Self::respond_text(&format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n"))
+    /// Returns the way to the backend, or does what the proxy does instead.
+    async fn reach_backend(self, stream: &mut Box<dyn IoStream>) -> Option<TcpStream> {
+        match self {
+            Self::ForwardTo(port) => return TcpStream::connect(("127.0.0.1", port)).await.ok(),
+            Self::Respond(answer) => stream.write_all(&answer).await.ok()?,
+            Self::Hold => drop(stream.read_u8().await.ok()?),
+        }
+        None
     }
 }
 
@@ -57,8 +63,10 @@ impl TestProxy {
         Self { server: TestServer::start(None, serve).await, requests: asked }
     }
 
-    pub(crate) fn port(&self) -> u16 {
-        self.server.address.port()
+    /// Returns the proxy's URL, with this scheme and login: `http://`, or `socks5h://user:password@`.
+    pub(crate) fn url(&self, scheme: &str) -> String {
+        let host = if scheme.starts_with("https:") { "localhost" } else { "127.0.0.1" };
+        format!("{scheme}{host}:{}", self.server.address.port())
     }
 
     /// Returns the next target that a client asked for: HTTP's head, or the address that SOCKS named.
@@ -84,12 +92,7 @@ async fn http(
         let answer = "HTTP/1.1 407 Who are you\r\nproxy-authenticate: Basic\r\ncontent-length: 0\r\n\r\n";
         return stream.write_all(answer.as_bytes()).await.ok();
     }
-    let port = match conduct {
-        ProxyBehaviour::ForwardTo(port) => port,
-        ProxyBehaviour::Respond(answer) => return stream.write_all(&answer).await.ok(),
-        ProxyBehaviour::Hold => return stream.read_u8().await.ok().map(drop),
-    };
-    let mut backend = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+    let mut backend = conduct.reach_backend(&mut stream).await?;
     if head.starts_with("CONNECT ") {
         // As old proxies write it.
         stream.write_all(b"HTTP/1.0 200 Connection established\r\n\r\n").await.ok()?;
@@ -141,12 +144,7 @@ async fn socks(
     };
     let port = stream.read_u16().await.ok()?;
     asked.send(format!("{host}:{port}")).await.ok()?;
-    let port = match conduct {
-        ProxyBehaviour::ForwardTo(port) => port,
-        ProxyBehaviour::Respond(answer) => return stream.write_all(&answer).await.ok(),
-        ProxyBehaviour::Hold => return stream.read_u8().await.ok().map(drop),
-    };
-    let mut backend = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+    let mut backend = conduct.reach_backend(&mut stream).await?;
     stream.write_all(&[5, 0, 0, 1, 127, 0, 0, 1, 0, 80]).await.ok()?;
     copy_bidirectional(&mut stream, &mut backend).await.ok().map(drop)
 }

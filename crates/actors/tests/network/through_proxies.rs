@@ -14,7 +14,10 @@ use crate::{
     backend::TestBackend,
     certificates::TestAuthority,
     clients::TestRoute,
-    proxies::{ProxyBehaviour, TestProxy},
+    proxies::{
+        ProxyBehaviour::{self, ForwardTo, Hold, Respond},
+        TestProxy,
+    },
     server::header,
 };
 
@@ -64,8 +67,8 @@ async fn assert_proxy_fails(route: &TestRoute, kind: ConnectionErrorKind) {
 async fn http_proxy_reaches_plain_and_tls_backends() {
     let authority = TestAuthority::new();
     for (mut backend, route) in backends(&authority).await {
-        let mut proxy = TestProxy::serve_http(None, None, ProxyBehaviour::ForwardTo(backend.port())).await;
-        let route = route.with_proxy(&format!("http://127.0.0.1:{}", proxy.port()));
+        let mut proxy = TestProxy::serve_http(None, None, ForwardTo(backend.port())).await;
+        let route = route.with_proxy(&proxy.url("http://"));
         route.assert_connects().await;
         let (request, handshake) = (proxy.next_request().await, proxy.next_request().await);
         let asks = if route.base.starts_with("https") {
@@ -88,10 +91,8 @@ async fn http_proxy_reaches_plain_and_tls_backends() {
 async fn http_proxy_login_does_not_reach_the_backend() {
     let authority = TestAuthority::new();
     for (mut backend, route) in backends(&authority).await {
-        let proxy =
-            TestProxy::serve_http(None, Some(BASIC_CREDENTIALS), ProxyBehaviour::ForwardTo(backend.port()))
-                .await;
-        route.with_proxy(&format!("http://user:hush@127.0.0.1:{}", proxy.port())).assert_connects().await;
+        let proxy = TestProxy::serve_http(None, Some(BASIC_CREDENTIALS), ForwardTo(backend.port())).await;
+        route.with_proxy(&proxy.url("http://user:hush@")).assert_connects().await;
         for _ in 0..2 {
             assert_eq!(header(&backend.next_head().await, "proxy-authorization"), None);
         }
@@ -103,19 +104,12 @@ async fn https_proxy_must_be_trusted() {
     let authority = TestAuthority::new();
     for (backend, route) in backends(&authority).await {
         let tls = authority.acceptor("localhost");
-        let proxy = TestProxy::serve_http(
-            Some(tls),
-            Some(BASIC_CREDENTIALS),
-            ProxyBehaviour::ForwardTo(backend.port()),
-        )
-        .await;
-        let address = format!("https://user:hush@localhost:{}", proxy.port());
+        let proxy =
+            TestProxy::serve_http(Some(tls), Some(BASIC_CREDENTIALS), ForwardTo(backend.port())).await;
+        let address = proxy.url("https://user:hush@");
         route.clone().with_proxy(&address).assert_connects().await;
-        assert_proxy_fails(
-            &route.with_authority(&TestAuthority::new()).with_proxy(&address),
-            ProxyUnreachable,
-        )
-        .await;
+        let untrusting = route.with_authority(&TestAuthority::new()).with_proxy(&address);
+        assert_proxy_fails(&untrusting, ProxyUnreachable).await;
     }
 }
 
@@ -124,14 +118,11 @@ async fn socks5_proxy_reaches_backends_with_and_without_login() {
     let authority = TestAuthority::new();
     for (login, user) in [("", None), ("user:h%75sh@", Some(("user", "hush")))] {
         for (backend, route) in backends(&authority).await {
-            let mut proxy = TestProxy::serve_socks(user, ProxyBehaviour::ForwardTo(backend.port())).await;
-            route.with_proxy(&format!("socks5h://{login}127.0.0.1:{}", proxy.port())).assert_connects().await;
+            let mut proxy = TestProxy::serve_socks(user, ForwardTo(backend.port())).await;
+            route.with_proxy(&proxy.url(&format!("socks5h://{login}"))).assert_connects().await;
             for _ in 0..2 {
-                assert_eq!(
-                    proxy.next_request().await,
-                    format!("{NAME}:7777"),
-                    "the name is the proxy's to resolve"
-                );
+                let asked = proxy.next_request().await;
+                assert_eq!(asked, format!("{NAME}:7777"), "the name is the proxy's to resolve");
             }
         }
     }
@@ -140,15 +131,15 @@ async fn socks5_proxy_reaches_backends_with_and_without_login() {
 #[tokio::test]
 async fn socks5_resolves_the_name_locally() {
     let backend = TestBackend::start(None).await;
-    let mut proxy = TestProxy::serve_socks(None, ProxyBehaviour::ForwardTo(backend.port())).await;
-    let address = format!("socks5://127.0.0.1:{}", proxy.port());
+    let mut proxy = TestProxy::serve_socks(None, ForwardTo(backend.port())).await;
+    let address = proxy.url("socks5://");
     TestRoute::new("http://localhost:7777").with_proxy(&address).assert_connects().await;
     for _ in 0..2 {
         let asked = proxy.next_request().await;
         assert!(asked == "127.0.0.1:7777" || asked == "[::1]:7777", "{asked}");
     }
-    let fault =
-        TestRoute::new(format!("http://{UNRESOLVABLE}")).with_proxy(&address).dial().await.unwrap_err();
+    let unresolvable = TestRoute::new(format!("http://{UNRESOLVABLE}")).with_proxy(&address);
+    let fault = unresolvable.dial().await.unwrap_err();
     assert_eq!(fault.kind, ConnectionErrorKind::Unresolved, "which is no fault of the proxy's");
 }
 
@@ -156,8 +147,8 @@ async fn socks5_resolves_the_name_locally() {
 async fn tunnel_hides_headers_and_token_from_the_proxy() {
     let authority = TestAuthority::new();
     let [_, (mut backend, route)] = backends(&authority).await;
-    let mut proxy = TestProxy::serve_http(None, None, ProxyBehaviour::ForwardTo(backend.port())).await;
-    route.with_proxy(&format!("http://127.0.0.1:{}", proxy.port())).assert_connects().await;
+    let mut proxy = TestProxy::serve_http(None, None, ForwardTo(backend.port())).await;
+    route.with_proxy(&proxy.url("http://")).assert_connects().await;
     for _ in 0..2 {
         let head = backend.next_head().await;
         assert_eq!(header(&head, "authorization"), Some("Bearer sesame"), "{head}");
@@ -172,9 +163,9 @@ async fn tunnel_hides_headers_and_token_from_the_proxy() {
 #[tokio::test]
 async fn no_proxy_is_honoured() {
     let backend = TestBackend::start(None).await;
-    let mut proxy = TestProxy::serve_http(None, None, ProxyBehaviour::ForwardTo(backend.port())).await;
+    let mut proxy = TestProxy::serve_http(None, None, ForwardTo(backend.port())).await;
     let route = |no: &str| {
-        let all = format!("http://127.0.0.1:{}", proxy.port());
+        let all = proxy.url("http://");
         let variables = ProxyVariables { all, no_proxy: no.to_owned(), ..ProxyVariables::default() };
         TestRoute::new(format!("http://{UNRESOLVABLE}:7777"))
             .with_proxy_choice(&ProxyChoice::System, variables)
@@ -190,8 +181,8 @@ async fn no_proxy_is_honoured() {
 #[tokio::test]
 async fn loopback_backend_uses_only_an_explicit_proxy() {
     let backend = TestBackend::start(None).await;
-    let mut proxy = TestProxy::serve_http(None, None, ProxyBehaviour::ForwardTo(backend.port())).await;
-    let all = format!("http://127.0.0.1:{}", proxy.port());
+    let mut proxy = TestProxy::serve_http(None, None, ForwardTo(backend.port())).await;
+    let all = proxy.url("http://");
     let route = |choice: &ProxyChoice| {
         let variables = ProxyVariables { all: all.clone(), ..ProxyVariables::default() };
         TestRoute::new(format!("http://127.0.0.1:{}", backend.port())).with_proxy_choice(choice, variables)
@@ -207,26 +198,23 @@ async fn loopback_backend_uses_only_an_explicit_proxy() {
 #[tokio::test]
 async fn proxy_407_differs_from_a_backend_401() {
     for route in routes() {
-        let proxy = TestProxy::serve_http(None, Some(BASIC_CREDENTIALS), ProxyBehaviour::Hold).await;
+        let proxy = TestProxy::serve_http(None, Some(BASIC_CREDENTIALS), Hold).await;
         for login in ["", "user:hush2@"] {
-            let route = route.clone().with_proxy(&format!("http://{login}127.0.0.1:{}", proxy.port()));
+            let route = route.clone().with_proxy(&proxy.url(&format!("http://{login}")));
             assert_proxy_fails(&route, ProxyUnauthenticated).await;
         }
-        let proxy = TestProxy::serve_socks(Some(("user", "hush")), ProxyBehaviour::Hold).await;
+        let proxy = TestProxy::serve_socks(Some(("user", "hush")), Hold).await;
         for login in ["", "user:hush2@"] {
-            let route = route.clone().with_proxy(&format!("socks5h://{login}127.0.0.1:{}", proxy.port()));
+            let route = route.clone().with_proxy(&proxy.url(&format!("socks5h://{login}")));
             assert_proxy_fails(&route, ProxyUnauthenticated).await;
         }
     }
     let backend = TestBackend::with_status(None, Some(401)).await;
-    let proxy = TestProxy::serve_http(None, None, ProxyBehaviour::ForwardTo(backend.port())).await;
-    let route =
-        TestRoute::new(format!("http://{NAME}")).with_proxy(&format!("http://127.0.0.1:{}", proxy.port()));
+    let proxy = TestProxy::serve_http(None, None, ForwardTo(backend.port())).await;
+    let route = TestRoute::new(format!("http://{NAME}")).with_proxy(&proxy.url("http://"));
     assert_eq!(route.dial().await.unwrap_err().kind, ConnectionErrorKind::Unauthenticated);
-    assert_eq!(
-        Reason::from_status(route.send_request().await.unwrap().status.as_u16()),
-        Some(Reason::Unauthenticated)
-    );
+    let status = route.send_request().await.unwrap().status.as_u16();
+    assert_eq!(Reason::from_status(status), Some(Reason::Unauthenticated));
 }
 
 #[tokio::test]
@@ -236,16 +224,10 @@ async fn unreachable_proxy_is_proxy_unreachable() {
     silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let dead = silent.local_addr().unwrap();
     for route in routes() {
-        for scheme in ["http", "https", "socks5h"] {
-            assert_proxy_fails(&route.clone().with_proxy(&format!("{scheme}://{dead}")), ProxyUnreachable)
-                .await;
-        }
-        for scheme in ["http", "socks5h"] {
-            assert_proxy_fails(
-                &route.clone().with_proxy(&format!("{scheme}://{UNRESOLVABLE}")),
-                ProxyUnreachable,
-            )
-            .await;
+        let unreachable = ["http", "https", "socks5h"].map(|scheme| format!("{scheme}://{dead}"));
+        let unresolvable = ["http", "socks5h"].map(|scheme| format!("{scheme}://{UNRESOLVABLE}"));
+        for address in unreachable.iter().chain(&unresolvable) {
+            assert_proxy_fails(&route.clone().with_proxy(address), ProxyUnreachable).await;
         }
     }
 }
@@ -254,7 +236,7 @@ async fn unreachable_proxy_is_proxy_unreachable() {
 async fn refusing_proxy_is_proxy_refused() {
     for status in [403, 502] {
         let proxy = TestProxy::serve_http(None, None, ProxyBehaviour::respond_status(status)).await;
-        let address = format!("http://127.0.0.1:{}", proxy.port());
+        let address = proxy.url("http://");
         let [plain, secure] = routes().map(|route| route.with_proxy(&address));
         assert_proxy_fails(&secure, ProxyRefused).await;
         let fault = plain.dial().await.unwrap_err();
@@ -264,11 +246,9 @@ async fn refusing_proxy_is_proxy_refused() {
     }
     // Not allowed; host unreachable; connection refused.
     for code in [2, 4, 5] {
-        let proxy =
-            TestProxy::serve_socks(None, ProxyBehaviour::Respond(vec![5, code, 0, 1, 0, 0, 0, 0, 0, 0]))
-                .await;
+        let proxy = TestProxy::serve_socks(None, Respond(vec![5, code, 0, 1, 0, 0, 0, 0, 0, 0])).await;
         for route in routes() {
-            let route = route.with_proxy(&format!("socks5h://127.0.0.1:{}", proxy.port()));
+            let route = route.with_proxy(&proxy.url("socks5h://"));
             let (failure, fault) = route.assert_fails().await;
             let kind = if code == 2 { FailureKind::ProxyDenied } else { FailureKind::ProxyRefused };
             assert_eq!((failure.kind, fault.kind), (kind, ProxyRefused), "{code}");
@@ -278,28 +258,20 @@ async fn refusing_proxy_is_proxy_refused() {
 
 #[tokio::test]
 async fn non_proxy_is_proxy_unreachable() {
-    let hangs_up = TestProxy::serve_http(None, None, ProxyBehaviour::Respond(Vec::new())).await;
-    let [plain, secure] =
-        routes().map(|route| route.with_proxy(&format!("http://127.0.0.1:{}", hangs_up.port())));
+    let hangs_up = TestProxy::serve_http(None, None, Respond(Vec::new())).await;
+    let [plain, secure] = routes().map(|route| route.with_proxy(&hangs_up.url("http://")));
     assert_proxy_fails(&secure, ProxyUnreachable).await;
     assert_eq!(plain.dial().await.unwrap_err().kind, ProxyUnreachable);
     for answer in ["SSH-2.0-OpenSSH_9.9\r\n", "HTTP/1.1 200 OK\r\n\r\nand more"] {
-        let other = TestProxy::serve_http(None, None, ProxyBehaviour::Respond(answer.into())).await;
+        let other = TestProxy::serve_http(None, None, Respond(answer.into())).await;
         for route in routes() {
-            let fault =
-                route.with_proxy(&format!("http://127.0.0.1:{}", other.port())).dial().await.unwrap_err();
+            let fault = route.with_proxy(&other.url("http://")).dial().await.unwrap_err();
             assert_eq!(fault.kind, ProxyUnreachable, "{answer}");
         }
     }
-    let other =
-        TestProxy::serve_socks(None, ProxyBehaviour::Respond(b"HTTP/1.1 400 Bad Request\r\n\r\n".into()))
-            .await;
+    let other = TestProxy::serve_socks(None, Respond(b"HTTP/1.1 400 Bad Request\r\n\r\n".into())).await;
     for route in routes() {
-        assert_proxy_fails(
-            &route.with_proxy(&format!("socks5h://127.0.0.1:{}", other.port())),
-            ProxyUnreachable,
-        )
-        .await;
+        assert_proxy_fails(&route.with_proxy(&other.url("socks5h://")), ProxyUnreachable).await;
     }
 }
 
@@ -324,8 +296,8 @@ async fn silent_proxy_is_proxy_unreachable() {
 #[tokio::test]
 async fn connect_timeout_covers_the_proxy() {
     for route in routes() {
-        let proxy = TestProxy::serve_socks(None, ProxyBehaviour::Hold).await;
-        let mut route = route.with_proxy(&format!("socks5h://127.0.0.1:{}", proxy.port()));
+        let proxy = TestProxy::serve_socks(None, Hold).await;
+        let mut route = route.with_proxy(&proxy.url("socks5h://"));
         route.connect_timeout = SHORT;
         let failure = route.send_request().await.unwrap_err();
         assert_eq!((failure.kind, failure.progress), (FailureKind::ConnectTimedOut, SendProgress::NotSent));

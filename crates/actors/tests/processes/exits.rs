@@ -2,35 +2,22 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use mainstay_actors::process::{Process, ProcessSpec, SpawnError};
-use tokio::time::timeout;
-
-use crate::fixture::{LIMIT, ProcessFixture, script};
+use super::*;
 
 #[tokio::test]
-async fn exit_code_zero_is_success() {
+async fn exit_reports_code_signal_and_stderr() {
     let fixture = ProcessFixture::new().await;
-    let it = fixture.start(&script("exit 0")).await;
-    let exit = timeout(LIMIT, it.process.exited()).await.unwrap();
-    assert!(exit.is_success());
-    assert_eq!(exit.to_string(), "it exited with code 0");
-}
-
-#[tokio::test]
-async fn failed_process_reports_code_and_stderr() {
-    let fixture = ProcessFixture::new().await;
-    let it = fixture.start(&script("echo no model >&2; printf 'giving up' >&2; exit 1")).await;
-    let exit = timeout(LIMIT, it.process.exited()).await.unwrap();
-    assert_eq!((exit.code, exit.signal), (Some(1), None));
-    assert_eq!(exit.to_string(), "it exited with code 1; its last lines on stderr: no model | giving up");
-}
-
-#[tokio::test]
-async fn killed_process_reports_its_signal() {
-    let fixture = ProcessFixture::new().await;
-    let it = fixture.start(&script("kill -s KILL $$")).await;
-    let exit = timeout(LIMIT, it.process.exited()).await.unwrap();
-    assert_eq!((exit.code, exit.signal), (None, Some(9)));
+    let failed = "it exited with code 1; its last lines on stderr: no model | giving up";
+    for (text, code, signal, report) in [
+        ("exit 0", Some(0), None, "it exited with code 0"),
+        ("echo no model >&2; printf 'giving up' >&2; exit 1", Some(1), None, failed),
+        ("kill -s KILL $$", None, Some(9), "it was ended by signal 9 (KILL)"),
+    ] {
+        let it = fixture.start(&script(text)).await;
+        let exit = timeout(LIMIT, it.process.exited()).await.unwrap();
+        assert_eq!((exit.code, exit.signal, exit.is_success()), (code, signal, code == Some(0)), "{text}");
+        assert_eq!(exit.to_string(), report, "{text}");
+    }
 }
 
 #[tokio::test]

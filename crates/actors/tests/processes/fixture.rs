@@ -1,13 +1,13 @@
 //! Runs scripts as processes, and reads their output.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
-use mainstay_actors::process::{Process, ProcessManager, ProcessSpec, ProcessStdin};
+use mainstay_actors::process::ProcessStdin;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::process::ChildStdout;
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+    process::ChildStdout,
+};
+
+use super::*;
 
 /// Longer than any wait, however slow the machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);

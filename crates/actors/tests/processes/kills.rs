@@ -1,12 +1,8 @@
 //! Kills the runtime, which must leave nothing behind.
 
-use std::time::{Duration, Instant};
-use std::{process, thread};
+use std::time::Instant;
 
-use mainstay_actors::process::Process;
-
-use crate::fixture::{ProcessFixture, has_program, script};
-use crate::runtime_process::{RuntimeProcess, data_dir};
+use super::*;
 use crate::tier;
 
 /// The number of runtimes that are killed at a random moment.

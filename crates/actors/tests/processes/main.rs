@@ -21,3 +21,19 @@ mod shutdown;
 #[path = "../../../../tests/tier.rs"]
 mod tier;
 mod watchdog;
+
+use std::{
+    path::PathBuf,
+    process::{self, Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use mainstay_actors::process::{Process, ProcessManager, ProcessSpec, SpawnError};
+use rustix::process::Signal;
+use tokio::time::timeout;
+
+use crate::{
+    fixture::{LIMIT, ProcessFixture, has_program, script},
+    runtime_process::{RuntimeProcess, data_dir, signal, watchdog_pid},
+};

@@ -1,16 +1,11 @@
 //! Kills the runtime together with its watchdog; the next run finds the orphans.
 
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
-use std::{fs, process};
+use std::{fs, os::unix::process::CommandExt};
 
-use mainstay_actors::process::{OpenError, ProcessManager};
-use rustix::process::Signal;
+use mainstay_actors::process::OpenError;
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
-use crate::fixture::{LIMIT, ProcessFixture, script};
-use crate::runtime_process::{RuntimeProcess, data_dir, signal, watchdog_pid};
+use super::*;
 
 #[tokio::test]
 #[ignore = "run by another test, in a process of its own"]

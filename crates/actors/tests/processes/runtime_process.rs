@@ -1,14 +1,15 @@
 //! Runs this test binary again, as a runtime in another process that can be killed.
 
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::mpsc;
-use std::thread;
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::Path,
+    process::ChildStdout,
+    sync::mpsc,
+};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, kill_process};
 
-use crate::fixture::LIMIT;
+use super::*;
 
 const FOLDER: &str = "MAINSTAY_TEST_PROCESSES_FOLDER";
 

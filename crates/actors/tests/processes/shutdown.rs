@@ -1,36 +1,40 @@
 //! Tests the end of processes with all their descendants.
 
-use std::time::Duration;
-
-use futures_util::FutureExt;
-use mainstay_actors::process::{Process, ProcessManager, ProcessSpec, SpawnError};
+use futures_util::{FutureExt, future::join};
 use tokio::io::AsyncWriteExt;
-use tokio::time::timeout;
 
-use crate::fixture::{LIMIT, ProcessFixture, RunningProcess, has_program, script};
+use super::*;
+use crate::fixture::RunningProcess;
 
 /// The process does not end when it is asked to.
 const STUBBORN: &str = "trap '' TERM; echo up; while :; do sleep 1000; done";
 
+/// The process ends when it is asked to.
+const OBEDIENT: &str = "trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.1; done";
+
+const SHORT_GRACE: Duration = Duration::from_millis(100);
+
+/// Two requests to stop are one.
 #[tokio::test]
-async fn obedient_process_exits_by_itself() {
+async fn obedient_process_exits_by_itself_once() {
     let fixture = ProcessFixture::new().await;
-    let mut it = fixture
-        .start_ready(&script("trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.1; done"))
-        .await;
-    let exit = timeout(LIMIT, it.process.stop()).await.unwrap();
-    assert_eq!((exit.code, exit.signal), (Some(3), None));
+    let mut it = fixture.start_ready(&script(OBEDIENT)).await;
+    let (first, second) = timeout(LIMIT, join(it.process.stop(), it.process.stop())).await.unwrap();
+    assert_eq!((first.code, first.signal, &first), (Some(3), None, &second));
+    assert_eq!(it.process.stop().await, first);
     assert_eq!(it.wait_gone().await, "bye\n");
 }
 
 #[tokio::test]
 async fn stubborn_process_is_killed_after_its_grace() {
     let fixture = ProcessFixture::new().await;
-    let mut it =
-        fixture.start_ready(&ProcessSpec { grace: Duration::from_millis(100), ..script(STUBBORN) }).await;
-    let exit = timeout(LIMIT, it.process.stop()).await.unwrap();
-    assert_eq!((exit.code, exit.signal, exit.survivors.len()), (None, Some(9), 0));
-    it.wait_gone().await;
+    // Without grace, a process that would obey is killed at once.
+    for (text, grace) in [(STUBBORN, SHORT_GRACE), ("echo up; sleep 1000", Duration::ZERO)] {
+        let mut it = fixture.start_ready(&ProcessSpec { grace, ..script(text) }).await;
+        let exit = timeout(LIMIT, it.process.stop()).await.unwrap();
+        assert_eq!((exit.code, exit.signal, exit.survivors.len()), (None, Some(9), 0), "{text}");
+        it.wait_gone().await;
+    }
 }
 
 #[tokio::test]
@@ -72,14 +76,6 @@ async fn stop_unblocks_a_pending_stdin_write() {
 }
 
 #[tokio::test]
-async fn process_without_grace_is_killed_at_once() {
-    let fixture = ProcessFixture::new().await;
-    let it =
-        fixture.start_ready(&ProcessSpec { grace: Duration::ZERO, ..script("echo up; sleep 1000") }).await;
-    assert_eq!(timeout(LIMIT, it.process.stop()).await.unwrap().signal, Some(9));
-}
-
-#[tokio::test]
 async fn stop_ends_all_descendants() {
     let fixture = ProcessFixture::new().await;
     let mut it = fixture.start_ready(&script("sleep 1000 & (sleep 1000 & sleep 1000) & echo up; wait")).await;
@@ -99,7 +95,7 @@ async fn exit_ends_all_descendants() {
 async fn stubborn_descendant_is_killed() {
     let fixture = ProcessFixture::new().await;
     let spec = script("(trap '' TERM; echo up; exec sleep 1000) & read -r _; exit 5");
-    let mut it = fixture.start_ready(&ProcessSpec { grace: Duration::from_millis(100), ..spec }).await;
+    let mut it = fixture.start_ready(&ProcessSpec { grace: SHORT_GRACE, ..spec }).await;
     assert_eq!(timeout(LIMIT, it.process.stop()).await.unwrap().survivors.len(), 0);
     it.wait_gone().await;
 }
@@ -111,8 +107,7 @@ async fn daemonized_descendant_is_ended() {
     let fixture = ProcessFixture::new().await;
     // Its parents are gone, and it has a session and a group of its own.
     let daemon = "(setsid sh -c '(trap \"\" TERM; echo up; exec sleep 1000) &' &); sleep 1000 & wait";
-    let mut it =
-        fixture.start_ready(&ProcessSpec { grace: Duration::from_millis(100), ..script(daemon) }).await;
+    let mut it = fixture.start_ready(&ProcessSpec { grace: SHORT_GRACE, ..script(daemon) }).await;
     timeout(LIMIT, it.process.stop()).await.unwrap();
     it.wait_gone().await;
     // The same holds if the process itself is gone first.
@@ -128,9 +123,8 @@ async fn unmarked_descendant_is_found_by_its_ancestors() {
         return;
     }
     let fixture = ProcessFixture::new().await;
-    let mut it = fixture
-        .start_ready(&script("env -i $(command -v setsid) /bin/sh -c 'echo up; exec sleep 1000'; exit 0"))
-        .await;
+    let unmarked = "env -i $(command -v setsid) /bin/sh -c 'echo up; exec sleep 1000'; exit 0";
+    let mut it = fixture.start_ready(&script(unmarked)).await;
     timeout(LIMIT, it.process.stop()).await.unwrap();
     it.wait_gone().await;
 }
@@ -171,21 +165,10 @@ async fn cancelled_start_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn stopping_twice_equals_once() {
-    let fixture = ProcessFixture::new().await;
-    let it = fixture.start_ready(&script("trap 'exit 3' TERM; echo up; while :; do sleep 0.1; done")).await;
-    let (first, second) = tokio::join!(it.process.stop(), it.process.stop());
-    assert_eq!((first.code, &first), (Some(3), &second));
-    assert_eq!(it.process.stop().await, first);
-}
-
-#[tokio::test]
 async fn stopped_process_leaves_the_pid_file() {
     let fixture = ProcessFixture::new().await;
-    let (first, second) = (
-        fixture.start_ready(&script("echo up; read -r _")).await,
-        fixture.start_ready(&script("echo up; read -r _")).await,
-    );
+    let first = fixture.start_ready(&script("echo up; read -r _")).await;
+    let second = fixture.start_ready(&script("echo up; read -r _")).await;
     let has = |it: &Process| fixture.pid_file_text().contains(&it.identity().marker);
     assert!(has(&first.process) && has(&second.process));
     first.process.stop().await;
@@ -197,9 +180,7 @@ async fn close_stops_everything_and_refuses_new_starts() {
     let fixture = ProcessFixture::new().await;
     let mut all = Vec::new();
     for _ in 0..5 {
-        all.push(
-            fixture.start_ready(&script("trap 'exit 3' TERM; echo up; while :; do sleep 0.1; done")).await,
-        );
+        all.push(fixture.start_ready(&script(OBEDIENT)).await);
     }
     timeout(LIMIT, fixture.manager.close()).await.unwrap();
     for it in &mut all {
@@ -222,8 +203,8 @@ async fn processes_run_without_a_data_dir() {
 async fn memory_includes_all_descendants() {
     let fixture = ProcessFixture::new().await;
     let alone = fixture.start_ready(&script("echo up; read -r _")).await;
-    let with_others =
-        fixture.start_ready(&script("for i in 1 2 3 4; do sleep 1000 & done; echo up; read -r _")).await;
+    let four_more = "for i in 1 2 3 4; do sleep 1000 & done; echo up; read -r _";
+    let with_others = fixture.start_ready(&script(four_more)).await;
     let (one, five) = (alone.process.memory().await.unwrap(), with_others.process.memory().await.unwrap());
     assert!(one > 100_000 && five > one * 2, "{one} {five}");
     alone.process.stop().await;

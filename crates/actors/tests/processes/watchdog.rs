@@ -1,13 +1,8 @@
 //! Kills the watchdog, which must be replaced.
 
-use std::process;
+use mainstay_actors::process::ManagerWarning;
 
-use mainstay_actors::process::{ManagerWarning, Process};
-use rustix::process::Signal;
-use tokio::time::timeout;
-
-use crate::fixture::{LIMIT, ProcessFixture, script};
-use crate::runtime_process::{RuntimeProcess, data_dir, signal, watchdog_pid};
+use super::*;
 
 /// The prefix of the markers of the runtime that runs in this process.
 fn marker_prefix(process: &Process) -> String {

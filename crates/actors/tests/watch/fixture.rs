@@ -1,19 +1,23 @@
 //! A cache, its watching actor, and temporary folders.
 
-use std::cell::Cell;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::{cell::Cell, path::PathBuf};
 
-use bytes::Bytes;
-use mainstay_actors::cache::watch::{Roots, WatchActor, WatchMessage, WatchPolicy};
-use mainstay_actors::cache::{CacheActor, CacheHandle, EntryOptions, FileCache};
-use mainstay_actors::error::{Error, Reason};
-use mainstay_runtime::journal::{Delivery, JournalSubscription, Record};
-use mainstay_runtime::policy::{ChildPolicy, Delay};
-use mainstay_runtime::{Address, Child, Runtime, SupervisorSpec};
+use mainstay_actors::{
+    cache::{
+        CacheActor, CacheHandle, EntryOptions, FileCache,
+        watch::{Roots, WatchActor, WatchMessage, WatchPolicy},
+    },
+    error::Error,
+};
+use mainstay_runtime::{
+    Address, Child, Runtime, SupervisorSpec,
+    journal::{JournalSubscription, Record},
+    policy::{ChildPolicy, Delay},
+};
 use tempfile::TempDir;
 use tokio::time::timeout;
+
+use super::*;
 
 /// Longer than any test: only an invalidation drops an entry.
 pub(crate) const OPTIONS: EntryOptions = EntryOptions {

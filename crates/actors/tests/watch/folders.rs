@@ -1,10 +1,6 @@
 //! Folders that are renamed, moved in, and created again.
 
-use std::fs;
-
-use mainstay_actors::error::Reason;
-
-use crate::fixture::{WatchFixture, new_text, old_text, write};
+use super::*;
 
 #[tokio::test]
 async fn renamed_folder_invalidates_both_names_and_is_watched() {

@@ -1,16 +1,12 @@
 //! Roots that disappear and come back, watchers that end, and the end of the actor itself.
 
-use std::fs;
-use std::time::Duration;
-
-use bytes::Bytes;
 use mainstay_actors::cache::key::FILE_PREFIX;
-#[cfg(debug_assertions)]
-use mainstay_actors::cache::watch::WatchMessage;
-use mainstay_actors::error::Reason;
 use tokio::sync::oneshot;
 
-use crate::fixture::{WatchFixture, new_text, old_text, write};
+use super::*;
+
+#[cfg(debug_assertions)]
+use mainstay_actors::cache::watch::WatchMessage;
 
 /// Returns whether the key of a file has an entry, whether or not its root is watched.
 fn is_search_hit(fixture: &WatchFixture, file: &str) -> bool {
@@ -114,7 +110,7 @@ async fn missing_root_retries_with_backoff_and_one_event() {
     let lost_ms = regained.fields["lost_ms"].as_u64().unwrap();
     assert!((600_000..=662_000).contains(&lost_ms), "{lost_ms}");
     let mut events = fixture.runtime.journal().subscribe_after(lost.cursor());
-    while let Some(mainstay_runtime::journal::Delivery::Event(record)) = events.try_next().await {
+    while let Some(Delivery::Event(record)) = events.try_next().await {
         assert_ne!(record.kind, "watch_lost");
     }
 }

@@ -13,3 +13,11 @@ mod many_files;
 mod saves;
 #[cfg(unix)]
 mod uncached;
+
+use std::{fs, path::Path, time::Duration};
+
+use bytes::Bytes;
+use mainstay_actors::error::Reason;
+use mainstay_runtime::journal::Delivery;
+
+use crate::fixture::{WatchFixture, new_text, old_text, write};

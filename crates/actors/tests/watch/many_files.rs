@@ -1,8 +1,6 @@
 //! Many files at once.
 
-use std::fs;
-
-use crate::fixture::{WatchFixture, new_text, write};
+use super::*;
 
 #[tokio::test]
 async fn ten_thousand_changed_files_are_all_invalidated() {

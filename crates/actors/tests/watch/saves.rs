@@ -1,12 +1,11 @@
 //! The ways in which editors save, and files that appear.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::Path;
+use std::{
+    fs::{self, File},
+    io::Write,
+};
 
-use mainstay_actors::error::Reason;
-
-use crate::fixture::{WatchFixture, new_text, old_text, write};
+use super::*;
 
 /// Saves a file in some way: it and the searches over it are read again; other entries stay.
 async fn assert_save_invalidates(save: impl FnOnce(&Path)) {

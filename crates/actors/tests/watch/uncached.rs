@@ -1,16 +1,14 @@
 //! Files whose changes no event would report are read, and not cached.
 
-use std::ffi::OsStr;
-use std::fs;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
-
-use mainstay_actors::error::Reason;
-use mainstay_runtime::journal::Delivery;
+use std::{
+    ffi::OsStr,
+    os::unix::{ffi::OsStrExt, fs::symlink},
+};
 
 use tokio::time::{advance, pause};
 
-use crate::fixture::{OPTIONS, WatchFixture, new_text, old_text, write};
+use super::*;
+use crate::fixture::OPTIONS;
 
 #[tokio::test]
 async fn symlink_target_is_never_cached_or_watched() {

@@ -73,11 +73,6 @@ fn after_failure(facts: RequestFacts, attempt: u32, failure: &TransportError) ->
     decide_with(&mut ample_budget(), facts, attempt, failure)
 }
 
-/// Returns the decision after the first attempt was answered with this status.
-fn after_status(facts: RequestFacts, status: u16) -> RetryDecision {
-    decide(facts, 1, AttemptOutcome::Answered(&answer(status)))
-}
-
 fn answer(status: u16) -> FullResponse {
     let status = StatusCode::from_u16(status).unwrap();
     FullResponse {
@@ -255,81 +250,81 @@ fn interrupted_response_is_uncertain_only_if_not_repeatable() {
     }
 }
 
-#[test]
-fn a_post_that_may_have_been_acted_on_ends_as_outcome_unknown() {
-    let timed_out = failed(TimedOut, MaybeSent);
-    let error = error_of(after_failure(ONCE_ONLY, 1, &timed_out));
-    assert_eq!((error.code, error.reason), (Code::Timeout, Reason::OutcomeUnknown));
-    assert!(!error.retryable);
-
-    for status in [408, 500, 502, 503, 504, 507, 520] {
-        let error = error_of(after_status(ONCE_ONLY, status));
-        assert_eq!((error.reason, error.status), (Reason::OutcomeUnknown, Some(status)));
-        assert!(error.details.unwrap().contains("said so"));
-    }
-    for lost in [
-        failed(Reset, MaybeSent),
-        failed(BadResponse, MaybeSent),
-        failure_within_answer(BodyReset, 200),
-        failure_within_answer(BodyTimedOut, 200),
-        failure_within_answer(BadResponse, 200),
-        failure_within_answer(BodyReset, 500),
-    ] {
-        let error = error_of(after_failure(ONCE_ONLY, 1, &lost));
-        assert_eq!(error.reason, Reason::OutcomeUnknown, "{lost}");
-    }
-    assert_eq!(error_of(decide(ONCE_ONLY, 1, AttemptOutcome::Lost)).reason, Reason::OutcomeUnknown);
+/// The decision that the table expects after a first attempt.
+#[derive(Debug, Clone, Copy)]
+enum Expected {
+    Retry,
+    Unknown,
+    Known(Reason),
 }
 
 #[test]
-fn a_post_that_never_left_or_was_turned_away_is_repeated() {
-    for kind in [TimedOut, Reset] {
-        let failure = after_failure(ONCE_ONLY, 1, &failed(kind, NotSent));
-        assert_eq!(delay_of(&failure), SECOND);
+fn decision_follows_the_outcome_and_whether_a_repeat_is_harmless() {
+    use Expected::*;
+    let kind = |kind: FailureKind| Some(Known(kind.reason()));
+    let status = |status| Known(Reason::from_status(status).unwrap());
+    let is_final = |status: &u16| ![400, 404, 408, 425, 429].contains(status);
+    // A repeatable request, and one that is not; none where the other column says it all.
+    let answers = [425, 429].map(|status| (status, Some(Retry), Some(Retry))).into_iter();
+    let answers = answers
+        .chain([408, 500, 502, 503, 504, 507, 520].map(|status| (status, Some(Retry), Some(Unknown))))
+        .chain([400, 404, 501].map(|it| (it, Some(status(it)), Some(status(it)))))
+        .chain((400..500).filter(is_final).chain([302, 505, 511]).map(|it| (it, Some(status(it)), None)))
+        .map(|(status, repeatable, once)| (Ok(answer(status)), repeatable, once));
+    let failures = [
+        (failed(TimedOut, MaybeSent), Some(Retry), Some(Unknown)),
+        (failed(Reset, MaybeSent), Some(Retry), Some(Unknown)),
+        (failed(TimedOut, NotSent), None, Some(Retry)),
+        (failed(Reset, NotSent), None, Some(Retry)),
+        (failed(BadResponse, MaybeSent), kind(BadResponse), Some(Unknown)),
+        (failed(Tls, MaybeSent), kind(Tls), None),
+        (failed(TooLarge, MaybeSent), kind(TooLarge), None),
+        (failed(BadRequest, MaybeSent), kind(BadRequest), None),
+        (failure_within_answer(BodyReset, 200), Some(Retry), Some(Unknown)),
+        (failure_within_answer(BodyTimedOut, 200), Some(Retry), Some(Unknown)),
+        (failure_within_answer(BadResponse, 200), None, Some(Unknown)),
+        (failure_within_answer(BodyReset, 500), None, Some(Unknown)),
+        // Only the text of a refusal was lost.
+        (failure_within_answer(BodyReset, 429), None, Some(Retry)),
+        (failure_within_answer(TooLarge, 201), None, kind(TooLarge)),
+    ];
+    let failures =
+        failures.into_iter().map(|(failure, repeatable, once)| (Err(Some(failure)), repeatable, once));
+    let lost = (Err(None), Some(Retry), Some(Unknown));
+    for (outcome, repeatable, once) in answers.chain(failures).chain([lost]) {
+        for (facts, expected) in [(IDEMPOTENT, repeatable), (ONCE_ONLY, once)] {
+            let Some(expected) = expected else { continue };
+            let what = format!("{outcome:?}, {facts:?}, {expected:?}");
+            match (expected, decide(facts, 1, view(&outcome))) {
+                (Retry, RetryIn { delay, .. }) => assert_eq!(delay, SECOND, "{what}"),
+                (Unknown, Fail(error)) => {
+                    assert_eq!((error.reason, error.retryable), (Reason::OutcomeUnknown, false), "{what}");
+                    if let Ok(answer) = &outcome {
+                        assert_eq!(error.status, Some(answer.status.as_u16()), "{what}");
+                        assert!(error.details.unwrap().contains("said so"), "{what}");
+                    }
+                }
+                (Known(reason), Fail(error)) => {
+                    let status = outcome.as_ref().map_or_else(
+                        |failure| failure.as_ref().and_then(TransportError::status),
+                        |answer| Some(answer.status.as_u16()),
+                    );
+                    assert_eq!((error.reason, error.status), (reason, status), "{what}");
+                }
+                (_, other) => panic!("{what}: {other:?}"),
+            }
+        }
     }
-    for status in [425, 429] {
-        assert_eq!(delay_of(&after_status(ONCE_ONLY, status)), SECOND);
-    }
-    // Only the text of a refusal was lost.
-    assert_eq!(delay_of(&after_failure(ONCE_ONLY, 1, &failure_within_answer(BodyReset, 429))), SECOND);
 }
 
-#[test]
-fn a_post_whose_outcome_is_known_says_so() {
-    for (status, reason) in
-        [(400, Reason::BadRequest), (404, Reason::NotFound), (501, Reason::NotImplemented)]
-    {
-        let error = error_of(after_status(ONCE_ONLY, status));
-        assert_eq!((error.reason, error.status), (reason, Some(status)));
-    }
-    let error = error_of(after_failure(ONCE_ONLY, 1, &failure_within_answer(TooLarge, 201)));
-    assert_eq!((error.reason, error.status), (Reason::ResponseTooLarge, Some(201)));
-}
+/// The outcome of an attempt; none if it was lost.
+type OwnedOutcome = Result<FullResponse, Option<TransportError>>;
 
-#[test]
-fn repeatable_request_retries_after_every_transient_failure() {
-    for status in [408, 425, 429, 500, 502, 503, 504] {
-        assert_eq!(delay_of(&after_status(IDEMPOTENT, status)), SECOND);
-    }
-    for lost in [
-        failed(TimedOut, MaybeSent),
-        failed(Reset, MaybeSent),
-        failure_within_answer(BodyReset, 200),
-        failure_within_answer(BodyTimedOut, 200),
-    ] {
-        assert_eq!(delay_of(&after_failure(IDEMPOTENT, 1, &lost)), SECOND);
-    }
-    assert_eq!(delay_of(&decide(IDEMPOTENT, 1, AttemptOutcome::Lost)), SECOND);
-}
-
-#[test]
-fn permanent_failure_is_not_retried() {
-    for status in (400..500).filter(|status| ![408, 425, 429].contains(status)).chain([302, 501, 505, 511]) {
-        let error = error_of(after_status(IDEMPOTENT, status));
-        assert_eq!(Some(error.reason), Reason::from_status(status));
-    }
-    for kind in [Tls, TooLarge, BadResponse, BadRequest] {
-        error_of(after_failure(IDEMPOTENT, 1, &failed(kind, MaybeSent)));
+fn view(outcome: &OwnedOutcome) -> AttemptOutcome<'_> {
+    match outcome {
+        Ok(answer) => AttemptOutcome::Answered(answer),
+        Err(Some(failure)) => AttemptOutcome::Failed(failure),
+        Err(None) => AttemptOutcome::Lost,
     }
 }
 
@@ -345,22 +340,14 @@ fn date(offset: i64) -> String {
 }
 
 #[test]
-fn retry_after_is_honoured_as_seconds_and_as_a_date() {
-    assert_eq!(waits("7"), SECOND * 7);
-    assert_eq!(waits(" 7 "), SECOND * 7);
-    assert_eq!(waits(&date(7)), SECOND * 7);
-}
-
-#[test]
-fn retry_after_never_shortens_the_delay() {
+fn retry_after_is_honoured_up_to_its_cap() {
+    for value in ["7", " 7 ", &date(7)] {
+        assert_eq!(waits(value), SECOND * 7, "{value}");
+    }
     for value in ["0", &date(-3600), &date(0), "-5", "+5", "1.5", "soon", "", "Thu, 99 Foo 2099 00:00:00 GMT"]
     {
-        assert_eq!(waits(value), SECOND, "{value}");
+        assert_eq!(waits(value), SECOND, "{value}: it never shortens the delay");
     }
-}
-
-#[test]
-fn excessive_retry_after_is_clamped() {
     for value in ["3600", "18446744073709551615", "99999999999999999999999999", &date(100_000_000)] {
         assert_eq!(waits(value), POLICY.retry_after_max, "{value}");
     }
@@ -418,7 +405,7 @@ fn granted_retries_stay_within_the_budget_during_an_outage() {
 
 // === Any outcome ===
 
-fn outcome() -> impl Strategy<Value = Result<FullResponse, Option<TransportError>>> {
+fn outcome() -> impl Strategy<Value = OwnedOutcome> {
     let reach = prop::sample::select(vec![NotSent, MaybeSent]);
     let kind = || prop::sample::select(KINDS.to_vec());
     prop_oneof![
@@ -442,12 +429,7 @@ proptest! {
     ) {
         let policy = RetryPolicy::default();
         let facts = RequestFacts { is_repeatable: repeatable, retries, is_spent: false, may_have_acted };
-        let view = match &outcome {
-            Ok(answer) => AttemptOutcome::Answered(answer),
-            Err(Some(failure)) => AttemptOutcome::Failed(failure),
-            Err(None) => AttemptOutcome::Lost,
-        };
-        let failure = decide_after_attempt(&policy, &facts, attempt, view, &mut ample_budget(), RetryContext { jitter, ..retry_context() });
+        let failure = decide_after_attempt(&policy, &facts, attempt, view(&outcome), &mut ample_budget(), RetryContext { jitter, ..retry_context() });
         match failure {
             Done => prop_assert!(outcome.is_ok_and(|answer| Reason::from_status(answer.status.as_u16()).is_none())),
             RetryIn { delay, .. } => {

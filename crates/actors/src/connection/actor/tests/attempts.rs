@@ -4,8 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn connection_opens_by_itself_and_records_it() {
-    let server = WsServer::listening().await;
-    let mut fixture = ConnectionFixture::start(server.target(), slow_retry_policy()).await;
+    let (server, mut fixture) = ConnectionFixture::dialling(slow_retry_policy()).await;
     let _peer = server.accept().await;
     let connecting = fixture.next_change().await;
     assert_eq!((connecting.from, connecting.to), (Disconnected, Connecting));
@@ -95,8 +94,7 @@ async fn backoff_tells_its_end_on_both_clocks() {
 
 #[tokio::test]
 async fn final_close_code_ends_in_failed() {
-    let server = WsServer::listening().await;
-    let mut fixture = ConnectionFixture::start(server.target(), immediate_retry_policy(5)).await;
+    let (server, mut fixture) = ConnectionFixture::dialling(immediate_retry_policy(5)).await;
     server.respond("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").await;
     let (failed, _) = fixture.wait_for_change(Failed).await;
     assert_eq!((failed.attempt, failed.reason), (1, StatusReason::Failed(Kind::Unauthenticated)));
@@ -112,9 +110,8 @@ async fn final_close_code_ends_in_failed() {
 
 #[tokio::test]
 async fn silent_handshake_fails_the_attempt_and_closes_the_socket() {
-    let server = WsServer::listening().await;
     let policy = ConnectionPolicy { connect_timeout: Duration::from_millis(50), ..immediate_retry_policy(1) };
-    let mut fixture = ConnectionFixture::start(server.target(), policy).await;
+    let (server, mut fixture) = ConnectionFixture::dialling(policy).await;
     let mut stream = server.accept_raw().await;
     let (failed, _) = fixture.wait_for_change(Failed).await;
     assert_eq!((failed.attempt, failed.reason), (1, StatusReason::RetriesExhausted));
@@ -124,8 +121,7 @@ async fn silent_handshake_fails_the_attempt_and_closes_the_socket() {
 
 #[tokio::test]
 async fn late_socket_is_dropped_and_the_next_dial_goes_on() {
-    let server = WsServer::listening().await;
-    let mut fixture = ConnectionFixture::start(server.target(), slow_retry_policy()).await;
+    let (server, mut fixture) = ConnectionFixture::dialling(slow_retry_policy()).await;
     let mut first = server.accept_raw().await;
     fixture.send(ConnectionMessage::Disconnect).await;
     wait_for_end(&mut first).await;

@@ -4,9 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn connect_during_a_backoff_dials_now() {
-    let server = WsServer::refusing();
-    let mut fixture = ConnectionFixture::start(server.target(), slow_retry_policy()).await;
-    fixture.wait_for_change(Reconnecting).await;
+    let (server, mut fixture) = ConnectionFixture::refused(slow_retry_policy()).await;
     let server = server.listen_again();
     fixture.send(ConnectionMessage::Connect).await;
     let dialling = fixture.next_change().await;
@@ -36,8 +34,7 @@ async fn disconnect_during_a_backoff_is_permanent() {
 
 #[tokio::test]
 async fn disconnect_during_a_handshake_closes_the_connection() {
-    let server = WsServer::listening().await;
-    let fixture = ConnectionFixture::start(server.target(), immediate_retry_policy(5)).await;
+    let (server, fixture) = ConnectionFixture::dialling(immediate_retry_policy(5)).await;
     let mut stream = server.accept_raw().await;
     read_head(&mut stream).await;
     fixture.send(ConnectionMessage::Disconnect).await;

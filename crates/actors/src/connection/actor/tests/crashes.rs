@@ -51,8 +51,7 @@ async fn crash_drops_the_socket_and_next_incarnation_resumes() {
 
 #[tokio::test]
 async fn a_crash_during_a_handshake_hangs_up_before_the_next_one() {
-    let server = WsServer::listening().await;
-    let mut fixture = ConnectionFixture::start(server.target(), slow_retry_policy()).await;
+    let (server, mut fixture) = ConnectionFixture::dialling(slow_retry_policy()).await;
     let mut stream = server.accept_raw().await;
     read_head(&mut stream).await;
     fixture.crash();

@@ -60,6 +60,21 @@ impl ConnectionFixture {
         Self { runtime, connection, view, frames, clock, journal: records, unsent_journal: sums }
     }
 
+    /// Starts a server that listens, and a connection that dials it.
+    pub(super) async fn dialling(policy: ConnectionPolicy) -> (WsServer, Self) {
+        let server = WsServer::listening().await;
+        let fixture = Self::start(server.target(), policy).await;
+        (server, fixture)
+    }
+
+    /// Starts a server that refuses, and a connection that has met the refusal.
+    pub(super) async fn refused(policy: ConnectionPolicy) -> (WsServer, Self) {
+        let server = WsServer::refusing();
+        let mut fixture = Self::start(server.target(), policy).await;
+        fixture.wait_for_change(Reconnecting).await;
+        (server, fixture)
+    }
+
     /// Starts a server and a connection to it; returns them with the server's end.
     pub(super) async fn connected(policy: ConnectionPolicy) -> (WsServer, Self, WsPeer) {
         let server = WsServer::listening().await;

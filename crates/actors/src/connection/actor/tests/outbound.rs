@@ -4,9 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn messages_sent_offline_leave_in_order() {
-    let server = WsServer::refusing();
-    let mut fixture = ConnectionFixture::start(server.target(), slow_retry_policy()).await;
-    fixture.wait_for_change(Reconnecting).await;
+    let (server, fixture) = ConnectionFixture::refused(slow_retry_policy()).await;
     let answers = [
         fixture.send_text("a", NEVER).await,
         fixture.send_text("b", NEVER).await,

@@ -67,3 +67,16 @@ macro_rules! both {
     };
 }
 pub(crate) use both;
+
+/// Runs a scenario with a time limit, as a test.
+macro_rules! timed {
+    ($scenario:ident) => {
+        mod $scenario {
+            #[tokio::test]
+            async fn in_time() {
+                crate::fixture::with_timeout(super::$scenario()).await;
+            }
+        }
+    };
+}
+pub(crate) use timed;

@@ -48,93 +48,75 @@ async fn reconnect_after_crash(
     (fixture, start, saved, folder)
 }
 
-#[tokio::test]
+timed!(crashed_session_is_resumed_if_offered);
 async fn crashed_session_is_resumed_if_offered() {
-    with_timeout(async {
-        let (mut fixture, start, saved, _folder) = reconnect_after_crash(true, true).await;
-        assert_eq!(start, SessionStart { id: saved.clone(), origin: SessionOrigin::Resumed, lost: None });
-        assert_eq!(fixture.client.session(), Some(saved));
-        // Nothing was repeated, and no prompt was sent again.
-        assert_eq!(fixture.prompt(5, "recall").await, turn_end("end_turn", "one | two | crash | recall"));
-        assert_eq!(fixture.next_text().await.0, "one | two | crash | recall");
-    })
-    .await;
+    let (mut fixture, start, saved, _folder) = reconnect_after_crash(true, true).await;
+    assert_eq!(start, SessionStart { id: saved.clone(), origin: SessionOrigin::Resumed, lost: None });
+    assert_eq!(fixture.client.session(), Some(saved));
+    // Nothing was repeated, and no prompt was sent again.
+    assert_eq!(fixture.prompt(5, "recall").await, turn_end("end_turn", "one | two | crash | recall"));
+    assert_eq!(fixture.next_text().await.0, "one | two | crash | recall");
 }
 
-#[tokio::test]
+timed!(loaded_session_marks_updates_as_replay);
 async fn loaded_session_marks_updates_as_replay() {
-    with_timeout(async {
-        let (mut fixture, start, _saved, _folder) = reconnect_after_crash(false, true).await;
-        assert_eq!((start.origin, start.lost), (SessionOrigin::Loaded, None));
-        for text in ["one", "two", "crash"] {
-            let update = fixture.next_update().await;
-            assert!(update.is_replay && update.message_id.is_none(), "{update:?}");
-            let expected = (UpdateKind::Progress, Some(text));
-            assert_eq!((update.kind, update.body["content"]["text"].as_str()), expected);
-        }
-        assert_eq!(fixture.prompt(5, "news").await, turn_end("end_turn", "you said: news"));
+    let (mut fixture, start, _saved, _folder) = reconnect_after_crash(false, true).await;
+    assert_eq!((start.origin, start.lost), (SessionOrigin::Loaded, None));
+    for text in ["one", "two", "crash"] {
         let update = fixture.next_update().await;
-        assert!(!update.is_replay && update.message_id.is_some(), "{update:?}");
-    })
-    .await;
+        assert!(update.is_replay && update.message_id.is_none(), "{update:?}");
+        let expected = (UpdateKind::Progress, Some(text));
+        assert_eq!((update.kind, update.body["content"]["text"].as_str()), expected);
+    }
+    assert_eq!(fixture.prompt(5, "news").await, turn_end("end_turn", "you said: news"));
+    let update = fixture.next_update().await;
+    assert!(!update.is_replay && update.message_id.is_some(), "{update:?}");
 }
 
-#[tokio::test]
+timed!(no_resume_method_starts_new_session);
 async fn no_resume_method_starts_new_session() {
-    with_timeout(async {
-        let (fixture, start, saved, _folder) = reconnect_after_crash(false, false).await;
-        let why = "the agent offers neither session/resume nor session/load".to_owned();
-        let lost = Some(LostSession { id: saved, why });
-        assert_eq!(start, SessionStart { id: "s2".to_owned(), origin: SessionOrigin::New, lost });
-        assert_eq!(fixture.prompt(5, "recall").await, turn_end("end_turn", "recall"));
-    })
-    .await;
+    let (fixture, start, saved, _folder) = reconnect_after_crash(false, false).await;
+    let why = "the agent offers neither session/resume nor session/load".to_owned();
+    let lost = Some(LostSession { id: saved, why });
+    assert_eq!(start, SessionStart { id: "s2".to_owned(), origin: SessionOrigin::New, lost });
+    assert_eq!(fixture.prompt(5, "recall").await, turn_end("end_turn", "recall"));
 }
 
-#[tokio::test]
+timed!(unknown_session_is_lost_with_reason);
 async fn unknown_session_is_lost_with_reason() {
-    with_timeout(async {
-        let folder = tempfile::tempdir().unwrap();
-        let switches = switches_with(folder.path(), true, true);
-        let (saved, options) = crash_in_third_prompt(&switches).await;
-        std::fs::remove_file(folder.path().join(&saved)).unwrap();
-        let (fixture, start) = reconnect(switches, options, &saved).await;
-        let lost = start.lost.unwrap();
-        assert_eq!((start.origin, lost.id), (SessionOrigin::New, saved));
-        assert!(lost.why.starts_with("the agent refused session/load: "), "{}", lost.why);
-        assert_eq!(fixture.prompt(5, "recall").await, turn_end("end_turn", "recall"));
-    })
-    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let switches = switches_with(folder.path(), true, true);
+    let (saved, options) = crash_in_third_prompt(&switches).await;
+    std::fs::remove_file(folder.path().join(&saved)).unwrap();
+    let (fixture, start) = reconnect(switches, options, &saved).await;
+    let lost = start.lost.unwrap();
+    assert_eq!((start.origin, lost.id), (SessionOrigin::New, saved));
+    assert!(lost.why.starts_with("the agent refused session/load: "), "{}", lost.why);
+    assert_eq!(fixture.prompt(5, "recall").await, turn_end("end_turn", "recall"));
 }
 
-#[tokio::test]
+timed!(answer_to_ask_before_crash_is_unknown_after_it);
 async fn answer_to_ask_before_crash_is_unknown_after_it() {
-    with_timeout(async {
-        let folder = tempfile::tempdir().unwrap();
-        let switches = switches_with(folder.path(), true, false);
-        let mut fixture =
-            open_client(AgentTransport::Subprocess, switches.clone(), AcpOptions::default()).await.unwrap();
-        let start = fixture.start_session(None).await.unwrap();
-        let turn = fixture.spawn_prompt(1, "ask");
-        let old = fixture.next_update_of(UpdateKind::Ask).await.ask.unwrap();
-        drop((turn, fixture.client, fixture.host));
-        let (mut fixture, _) = reconnect(switches, fixture.options, &start.id).await;
-        let _turn = fixture.spawn_prompt(2, "ask");
-        let new = fixture.next_update_of(UpdateKind::Ask).await.ask.unwrap();
-        assert_ne!(old, new);
-        assert_eq!(fixture.client.answer(&old, "allow"), Err(AcpError::UnknownAsk(old)));
-    })
-    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let switches = switches_with(folder.path(), true, false);
+    let mut fixture =
+        open_client(AgentTransport::Subprocess, switches.clone(), AcpOptions::default()).await.unwrap();
+    let start = fixture.start_session(None).await.unwrap();
+    let turn = fixture.spawn_prompt(1, "ask");
+    let old = fixture.next_update_of(UpdateKind::Ask).await.ask.unwrap();
+    drop((turn, fixture.client, fixture.host));
+    let (mut fixture, _) = reconnect(switches, fixture.options, &start.id).await;
+    let _turn = fixture.spawn_prompt(2, "ask");
+    let new = fixture.next_update_of(UpdateKind::Ask).await.ask.unwrap();
+    assert_ne!(old, new);
+    assert_eq!(fixture.client.answer(&old, "allow"), Err(AcpError::UnknownAsk(old)));
 }
 
-#[tokio::test]
+timed!(start_session_relative_folder_errors);
 async fn start_session_relative_folder_errors() {
-    with_timeout(async {
-        let fixture =
-            open_client(AgentTransport::InProcess, Switches::default(), AcpOptions::default()).await.unwrap();
-        let refusal = fixture.client.start_session(Path::new("here"), None).await.unwrap_err();
-        assert_eq!(refusal.to_string(), "the working directory \"here\" has to be an absolute path");
-        assert_eq!(refusal.to_error().reason, Reason::InvalidConfig);
-    })
-    .await;
+    let fixture =
+        open_client(AgentTransport::InProcess, Switches::default(), AcpOptions::default()).await.unwrap();
+    let refusal = fixture.client.start_session(Path::new("here"), None).await.unwrap_err();
+    assert_eq!(refusal.to_string(), "the working directory \"here\" has to be an absolute path");
+    assert_eq!(refusal.to_error().reason, Reason::InvalidConfig);
 }

@@ -100,24 +100,17 @@ async fn refused_prompt_errors_and_session_continues(transport: AgentTransport) 
     assert_eq!(fixture.prompt(2, "next").await, turn_end("end_turn", "you said: next"));
 }
 
-#[tokio::test]
+timed!(unaccepted_or_oversized_prompt_is_not_sent);
 async fn unaccepted_or_oversized_prompt_is_not_sent() {
-    with_timeout(async {
-        let limits = AcpLimits { message_bytes_max: 10_000, ..AcpLimits::default() };
-        let fixture = connected_with_limits(AgentTransport::InProcess, limits).await;
-        let image = json!([{ "type": "image", "data": "AA==", "mimeType": "image/png" }]);
-        let image =
-            fixture.client.prompt(MessageId(1), AcpPrompt::from_body(&image).unwrap()).await.unwrap_err();
-        assert_eq!(image.to_string(), "block 0 is an image, which this agent does not accept");
-        let large = fixture.prompt(2, &"x".repeat(10_000)).await.unwrap_err();
-        assert!(
-            large.to_string().starts_with("a prompt has at most 10000 bytes; this one has 10"),
-            "{large}"
-        );
-        assert_eq!(large.to_turn_error().reason, Reason::InvalidRequest);
-        assert_eq!(fixture.prompt(3, "recall").await, turn_end("end_turn", "recall"));
-    })
-    .await;
+    let limits = AcpLimits { message_bytes_max: 10_000, ..AcpLimits::default() };
+    let fixture = connected_with_limits(AgentTransport::InProcess, limits).await;
+    let image = json!([{ "type": "image", "data": "AA==", "mimeType": "image/png" }]);
+    let image = fixture.client.prompt(MessageId(1), AcpPrompt::from_body(&image).unwrap()).await.unwrap_err();
+    assert_eq!(image.to_string(), "block 0 is an image, which this agent does not accept");
+    let large = fixture.prompt(2, &"x".repeat(10_000)).await.unwrap_err();
+    assert!(large.to_string().starts_with("a prompt has at most 10000 bytes; this one has 10"), "{large}");
+    assert_eq!(large.to_turn_error().reason, Reason::InvalidRequest);
+    assert_eq!(fixture.prompt(3, "recall").await, turn_end("end_turn", "recall"));
 }
 
 both!(dropped_client_leaves_nothing_running);

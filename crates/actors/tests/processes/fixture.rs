@@ -52,6 +52,13 @@ impl ProcessFixture {
     }
 }
 
+/// Starts the script below a manager of its own, and waits for its first line.
+pub(crate) async fn start_ready(text: &str) -> (ProcessFixture, RunningProcess) {
+    let fixture = ProcessFixture::new().await;
+    let running = fixture.start_ready(&script(text)).await;
+    (fixture, running)
+}
+
 pub(crate) struct RunningProcess {
     pub(crate) process: Process,
     pub(crate) pipes: ProcessPipes,

@@ -34,6 +34,6 @@ use rustix::process::Signal;
 use tokio::time::timeout;
 
 use crate::{
-    fixture::{LIMIT, ProcessFixture, has_program, script},
+    fixture::{LIMIT, ProcessFixture, has_program, script, start_ready},
     runtime_process::{RuntimeProcess, data_dir, signal, watchdog_pid},
 };

@@ -121,8 +121,7 @@ async fn damaged_pid_file_loses_only_the_damaged_lines() {
 
 #[tokio::test]
 async fn second_runtime_on_one_pid_file_is_refused() {
-    let fixture = ProcessFixture::new().await;
-    let it = fixture.start_ready(&script("echo up; read -r _")).await;
+    let (fixture, it) = start_ready("echo up; read -r _").await;
     let fault = ProcessManager::open(Some(fixture.folder.path())).await.unwrap_err();
     assert!(matches!(fault, OpenError::InUse { .. }), "{fault}");
     assert_eq!(it.process.exit(), None);

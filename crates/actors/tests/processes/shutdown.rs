@@ -17,8 +17,7 @@ const SHORT_GRACE: Duration = Duration::from_millis(100);
 /// Two requests to stop are one.
 #[tokio::test]
 async fn obedient_process_exits_by_itself_once() {
-    let fixture = ProcessFixture::new().await;
-    let mut it = fixture.start_ready(&script(OBEDIENT)).await;
+    let (_fixture, mut it) = start_ready(OBEDIENT).await;
     let (first, second) = timeout(LIMIT, join(it.process.stop(), it.process.stop())).await.unwrap();
     assert_eq!((first.code, first.signal, &first), (Some(3), None, &second));
     assert_eq!(it.process.stop().await, first);
@@ -61,8 +60,7 @@ async fn process_that_exits_on_stdin_eof_is_not_killed() {
 
 #[tokio::test]
 async fn stop_unblocks_a_pending_stdin_write() {
-    let fixture = ProcessFixture::new().await;
-    let mut it = fixture.start_ready(&script(STUBBORN)).await;
+    let (_fixture, mut it) = start_ready(STUBBORN).await;
     let mut stdin = it.pipes.stdin.take().unwrap();
     let mut write = Box::pin(timeout(LIMIT, stdin.write_all(&[b'x'; 1 << 20])));
     assert!((&mut write).now_or_never().is_none(), "it fits into no pipe");
@@ -77,16 +75,14 @@ async fn stop_unblocks_a_pending_stdin_write() {
 
 #[tokio::test]
 async fn stop_ends_all_descendants() {
-    let fixture = ProcessFixture::new().await;
-    let mut it = fixture.start_ready(&script("sleep 1000 & (sleep 1000 & sleep 1000) & echo up; wait")).await;
+    let (_fixture, mut it) = start_ready("sleep 1000 & (sleep 1000 & sleep 1000) & echo up; wait").await;
     timeout(LIMIT, it.process.stop()).await.unwrap();
     it.wait_gone().await;
 }
 
 #[tokio::test]
 async fn exit_ends_all_descendants() {
-    let fixture = ProcessFixture::new().await;
-    let mut it = fixture.start_ready(&script("sleep 1000 & echo up; exit 0")).await;
+    let (_fixture, mut it) = start_ready("sleep 1000 & echo up; exit 0").await;
     it.wait_gone().await;
     assert!(timeout(LIMIT, it.process.stop()).await.unwrap().is_success());
 }
@@ -143,8 +139,7 @@ async fn dropped_process_is_killed_with_descendants() {
 
 #[tokio::test]
 async fn drop_cuts_a_pending_stop_short() {
-    let fixture = ProcessFixture::new().await;
-    let it = fixture.start_ready(&script(STUBBORN)).await;
+    let (_fixture, it) = start_ready(STUBBORN).await;
     assert!(it.process.stop().now_or_never().is_none());
     let RunningProcess { process, mut pipes } = it;
     drop(process);

@@ -22,8 +22,7 @@ async fn kill_watchdog(fixture: &ProcessFixture, process: &Process, by: Signal) 
 
 #[tokio::test]
 async fn watchdog_ignores_termination_signals() {
-    let fixture = ProcessFixture::new().await;
-    let it = fixture.start_ready(&script("echo up; read -r _")).await;
+    let (fixture, it) = start_ready("echo up; read -r _").await;
     let before = watchdog_pid(process::id(), &marker_prefix(&it.process));
     for by in [Signal::TERM, Signal::INT, Signal::HUP] {
         kill_watchdog(&fixture, &it.process, by).await;
@@ -35,8 +34,7 @@ async fn watchdog_ignores_termination_signals() {
 
 #[tokio::test]
 async fn killed_watchdog_is_reported_and_processes_go_on() {
-    let fixture = ProcessFixture::new().await;
-    let it = fixture.start_ready(&script("echo up; read -r _; echo still here")).await;
+    let (fixture, it) = start_ready("echo up; read -r _; echo still here").await;
     kill_watchdog(&fixture, &it.process, Signal::KILL).await;
     let mut other = fixture.start_ready(&script("echo up; read -r _; echo so am I")).await;
     let mut it = it;

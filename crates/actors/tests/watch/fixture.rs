@@ -138,8 +138,7 @@ impl WatchFixture {
                 }
             }
         };
-        let told = timeout(patience, next).await;
-        told.unwrap_or_else(|_| panic!("no {kind} came"))
+        timeout(patience, next).await.unwrap_or_else(|_| panic!("no {kind} came"))
     }
 
     /// Waits until a file's entry is dropped.
@@ -147,6 +146,14 @@ impl WatchFixture {
         while self.is_cached(file) {
             self.next_event("cache_invalidated").await;
         }
+    }
+
+    /// Checks that a change of the file is seen.
+    pub(crate) async fn assert_watched(&mut self, file: &str) {
+        self.read_and_cache(&[file]).await;
+        fs::write(self.path(file), "new").unwrap();
+        self.wait_until_dropped(file).await;
+        assert_eq!(self.read(file).await, new_text(), "{file}");
     }
 
     /// Waits until all earlier changes are applied, by one more change after them.

@@ -20,10 +20,7 @@ async fn renamed_folder_invalidates_both_names_and_is_watched() {
     }
     assert_eq!(fixture.search("beside", "found after").await, "found before");
 
-    fixture.read_and_cache(&["after/deep/a"]).await;
-    fs::write(fixture.path("after/deep/a"), "new").unwrap();
-    fixture.wait_until_dropped("after/deep/a").await;
-    assert_eq!(fixture.read("after/deep/a").await, new_text());
+    fixture.assert_watched("after/deep/a").await;
 }
 
 #[tokio::test]
@@ -37,12 +34,8 @@ async fn new_or_moved_in_folder_is_watched() {
     fs::create_dir_all(fixture.path("made/1/2/3/4")).unwrap();
     write(&fixture.path("made/1/2/3/4/x"), "old");
     fixture.settle().await;
-    let files = ["moved/0/deep/x", "moved/19/deep/x", "made/1/2/3/4/x"];
-    for file in files {
-        fixture.read_and_cache(&[file]).await;
-        fs::write(fixture.path(file), "new").unwrap();
-        fixture.wait_until_dropped(file).await;
-        assert_eq!(fixture.read(file).await, new_text(), "{file}");
+    for file in ["moved/0/deep/x", "moved/19/deep/x", "made/1/2/3/4/x"] {
+        fixture.assert_watched(file).await;
     }
 }
 
@@ -55,8 +48,5 @@ async fn recreated_folder_is_watched() {
     assert_eq!(fixture.read("folder/a").await, Err(Reason::NotFound));
     write(&fixture.path("folder/a"), "old");
     fixture.settle().await;
-    fixture.read_and_cache(&["folder/a"]).await;
-    fs::write(fixture.path("folder/a"), "new").unwrap();
-    fixture.wait_until_dropped("folder/a").await;
-    assert_eq!(fixture.read("folder/a").await, new_text());
+    fixture.assert_watched("folder/a").await;
 }

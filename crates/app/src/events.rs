@@ -27,8 +27,9 @@ pub use mainstay_actors::events::{
 };
 pub use mainstay_runtime::events::{
     AbandonedEnded, ActorExited, ActorReady, ActorRestarted, ActorStarted, AutoShutDown, BudgetReset,
-    BudgetUse, CheckpointDiscarded, DeadLetter, DeadLetterReason, Decided, DecisionInputs, Escalated, GaveUp,
-    Redelivered, RuntimeStarted, RuntimeStopped, RuntimeStopping, StartOrder, StartOrdered, StateOrigin,
+    BudgetUse, CheckpointDiscarded, DeadLetter, DeadLetterReason, Decided, DecisionInputs, DecisionKind,
+    Escalated, GaveUp, Redelivered, RuntimeStarted, RuntimeStopped, RuntimeStopping, StartOrder,
+    StartOrdered, StateOrigin,
 };
 pub use mainstay_runtime::journal::{Event, EventType, JournalDegraded, Level, Record, RunInterrupted};
 pub use mainstay_runtime::state::{StateDegraded, StateLoaded, StateMigrated, StateRefused};

@@ -105,10 +105,10 @@ pub struct ActorExited {
     /// The backtrace of a panic, if backtraces are enabled (`RUST_BACKTRACE`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backtrace: Option<String>,
-    /// Whether a permanent child ended by itself while its supervisor stopped.
+    /// True if a permanent child ended by itself while its supervisor stopped.
     #[serde(default, skip_serializing_if = "is_false")]
     pub unexpected: bool,
-    /// Whether the incarnation was killed, did not end, and was abandoned. It may still be at work.
+    /// True if the incarnation was killed, did not end, and was abandoned. It may still be at work.
     #[serde(default, skip_serializing_if = "is_false")]
     pub abandoned: bool,
 }
@@ -206,11 +206,27 @@ pub struct BudgetUse {
     pub window_ms: u64,
 }
 
+/// The kind of a decision; see [`Decision`](crate::policy::Decision).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecisionKind {
+    /// Restart the child, and others as the strategy says.
+    Restart,
+    /// Leave the child ended.
+    Leave,
+    /// Give the child up: its budget is spent.
+    Abandon,
+    /// End the supervisor, so that its parent decides.
+    Escalate,
+    /// End the supervisor, because its significant children have ended.
+    ShutDown,
+}
+
 /// A supervisor has decided what follows an exit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decided {
-    /// The decision: `restart`, `leave`, `abandon`, `escalate` or `shut_down`.
-    pub decision: String,
+    /// The decision.
+    pub decision: DecisionKind,
     /// The delay before the restart.
     pub delay_ms: Option<u64>,
     /// The number of this restart since the child was last stable.
@@ -229,10 +245,10 @@ impl Event for Decided {
     const KIND: &'static str = "decision";
 
     fn level(&self) -> Level {
-        match self.decision.as_str() {
-            "restart" => Level::Warn,
-            "abandon" | "escalate" => Level::Error,
-            _ => Self::LEVEL,
+        match self.decision {
+            DecisionKind::Restart => Level::Warn,
+            DecisionKind::Abandon | DecisionKind::Escalate => Level::Error,
+            DecisionKind::Leave | DecisionKind::ShutDown => Self::LEVEL,
         }
     }
 
@@ -241,14 +257,16 @@ impl Event for Decided {
             Some(BudgetUse { used, max, .. }) => format!(" ({used} of {max} restarts used)"),
             None => String::new(),
         };
-        match (self.decision.as_str(), self.delay_ms, self.attempt) {
-            ("restart", Some(delay_ms), Some(attempt)) => {
-                format!("decided: restart in {}, attempt {attempt}{budget}", millis_text(delay_ms))
+        match self.decision {
+            DecisionKind::Restart => {
+                let delay = self.delay_ms.map(|ms| format!(" in {}", millis_text(ms))).unwrap_or_default();
+                let attempt = self.attempt.map(|attempt| format!(", attempt {attempt}")).unwrap_or_default();
+                format!("decided: restart{delay}{attempt}{budget}")
             }
-            ("abandon", ..) => format!("decided: give up{budget}"),
-            ("escalate", ..) => format!("decided: the parent supervisor decides{budget}"),
-            ("shut_down", ..) => "decided: the supervisor ends itself".to_owned(),
-            _ => "decided: leave it stopped".to_owned(),
+            DecisionKind::Abandon => format!("decided: give up{budget}"),
+            DecisionKind::Escalate => format!("decided: the parent supervisor decides{budget}"),
+            DecisionKind::ShutDown => "decided: the supervisor ends itself".to_owned(),
+            DecisionKind::Leave => "decided: leave it stopped".to_owned(),
         }
     }
 }
@@ -287,25 +305,18 @@ impl Decided {
             window_ms: millis(window),
         };
         let budget = inputs.child.budget.map(used);
-        let base = |decision: &str| Self {
-            decision: decision.to_owned(),
-            delay_ms: None,
-            attempt: None,
-            state: None,
-            budget,
-            scope,
-            inputs,
-        };
+        let base =
+            |decision| Self { decision, delay_ms: None, attempt: None, state: None, budget, scope, inputs };
         match decision {
-            Decision::Leave => base("leave"),
-            Decision::Abandon => base("abandon"),
-            Decision::Escalate => base("escalate"),
-            Decision::ShutDown => base("shut_down"),
+            Decision::Leave => base(DecisionKind::Leave),
+            Decision::Abandon => base(DecisionKind::Abandon),
+            Decision::Escalate => base(DecisionKind::Escalate),
+            Decision::ShutDown => base(DecisionKind::ShutDown),
             Decision::Restart { scope: _, delay, attempt, state } => Self {
                 delay_ms: Some(millis(delay)),
                 attempt: Some(attempt),
                 state: Some(state),
-                ..base("restart")
+                ..base(DecisionKind::Restart)
             },
         }
     }

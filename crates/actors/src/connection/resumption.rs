@@ -16,7 +16,7 @@ use std::hash::{DefaultHasher, Hasher};
 
 use serde::{Deserialize, Serialize};
 
-/// A gap of missing or possibly missing events, for the journal's `connection_gap`.
+/// Events of the backend are missing, or may be missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// The last number seen before the gap; `None` if the backend's frames have no numbers.

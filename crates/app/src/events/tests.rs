@@ -146,7 +146,7 @@ fn decision() -> Value {
         supervisor: SupervisorPolicy::default(),
     };
     let decided = Decided {
-        decision: "restart".to_owned(),
+        decision: DecisionKind::Restart,
         delay_ms: Some(5000),
         attempt: Some(1),
         state: Some(StateSource::Checkpoint),
@@ -223,10 +223,13 @@ impl Sources {
             },
             Item::Enum(found) => {
                 let tag = serde_value(&found.attrs, "tag").unwrap();
-                let variants = found.variants.iter().map(|variant| {
-                    format!("`{}`: {}", snake_case(&variant.ident.to_string()), doc_of(&variant.attrs))
-                });
-                let mut fields = vec![(tag, "string".to_owned(), variants.collect::<Vec<_>>().join(" "))];
+                let variants = found
+                    .variants
+                    .iter()
+                    .map(|variant| format!("`{}`: {}", word_of(found, variant), doc_of(&variant.attrs)));
+                let variants = variants.collect::<Vec<_>>().join(" ");
+                let words: Vec<_> = found.variants.iter().map(|variant| word_of(found, variant)).collect();
+                let mut fields = vec![(tag, format!("one of {}", code_list(&words)), variants)];
                 for field in found.variants.iter().flat_map(|variant| &variant.fields) {
                     let field = self.field(field);
                     let is_new = !fields.iter().any(|(name, ..)| *name == field[0].0);
@@ -292,8 +295,7 @@ fn name_of(ty: &Type) -> String {
     path.path.segments.last().unwrap().ident.to_string()
 }
 
-/// Returns the word for a type in the table. Structs and enums of one name in several folders count as strings or objects
-/// by the type that was found first.
+/// Returns the word for a type in the table; for an enum, the values that it may have.
 fn json_type(ty: &Type, types: &BTreeMap<String, Item>) -> String {
     let Type::Path(path) = ty else { return "value".to_owned() };
     let last = path.path.segments.last().unwrap();
@@ -312,11 +314,48 @@ fn json_type(ty: &Type, types: &BTreeMap<String, Item>) -> String {
         ("Vec", Some(inner)) => format!("list of {}s", json_type(inner, types)),
         ("u16" | "u32" | "u64" | "usize" | "f64" | "MessageId" | "RequestId", _) => "number".to_owned(),
         ("bool", _) => "boolean".to_owned(),
-        ("String" | "ActorPath" | "Cursor" | "Code" | "Reason", _) => "string".to_owned(),
-        (name, _) => match types.get(name) {
-            Some(Item::Enum(_)) => "string".to_owned(),
-            _ => "object".to_owned(),
+        ("String" | "ActorPath" | "Cursor", _) => "string".to_owned(),
+        // A macro defines it, and its page is generated from that.
+        ("Reason", _) => "a reason of [errors.md](errors.md#every-reason)".to_owned(),
+        (name, _) => match words_of(name, types) {
+            Some(words) => format!("one of {}", code_list(&words)),
+            None => "object".to_owned(),
         },
+    }
+}
+
+fn code_list(words: &[String]) -> String {
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// Returns the strings that an enum without data may be in JSON; `None` for any other type.
+fn words_of(name: &str, types: &BTreeMap<String, Item>) -> Option<Vec<String>> {
+    let Some(Item::Enum(found)) = types.get(name) else { return None };
+    let mut words = Vec::new();
+    for variant in &found.variants {
+        match variant.fields.iter().next() {
+            None => words.push(word_of(found, variant)),
+            Some(inner) if has_serde_word(&variant.attrs, "untagged") => {
+                words.extend(words_of(&name_of(&inner.ty), types)?);
+            }
+            Some(_) => return None,
+        }
+    }
+    Some(words)
+}
+
+/// Returns a variant's name in JSON, as serde derives it.
+fn word_of(of: &syn::ItemEnum, variant: &syn::Variant) -> String {
+    let name = variant.ident.to_string();
+    let snake = snake_case(&name);
+    match (serde_value(&variant.attrs, "rename"), serde_value(&of.attrs, "rename_all").as_deref()) {
+        (Some(renamed), _) => renamed,
+        (None, None) => name,
+        (None, Some("snake_case")) => snake,
+        (None, Some("kebab-case")) => snake.replace('_', "-"),
+        (None, Some("lowercase")) => name.to_lowercase(),
+        (None, Some("SCREAMING_SNAKE_CASE")) => snake.to_uppercase(),
+        (None, Some(other)) => panic!("{}: rename_all = {other:?} is not known here", of.ident),
     }
 }
 
@@ -374,7 +413,7 @@ Each event is one line of JSON in the journal ([journal.md](journal.md)). Every 
 `Record` as its type with `record.event::<ActorReady>()`, and get its sentence with `events::summary(&record)`.
 
 The level is that of the kind's `tracing` event; a few kinds choose another level by their content. A *verbose* kind is
-recorded only if `[journal] verbose` is on.
+recorded only with `--log debug`, or with `MainstayBuilder::verbose`.
 ";
 
 #[test]
@@ -400,7 +439,7 @@ fn events_page_lists_every_kind_with_fields_and_example() {
         writeln!(page, "\n## `{kind}`\n\n{when} (`{type_name}`, {level}{verbose})\n").unwrap();
         writeln!(page, "> {sentence}").unwrap();
         let fields_of = sources.fields_of(type_name);
-        assert_example_is_complete(kind, fields.as_object().unwrap(), &fields_of);
+        assert_example_fits(kind, fields.as_object().unwrap(), &fields_of);
         if !fields_of.is_empty() {
             writeln!(page, "\n| Field | Type | Meaning |\n|---|---|---|").unwrap();
         }
@@ -413,10 +452,14 @@ fn events_page_lists_every_kind_with_fields_and_example() {
     expect_test::expect_file!["../../../../docs/events.md"].assert_eq(&page);
 }
 
-/// Checks that an example has no field that the table lacks.
-fn assert_example_is_complete(kind: &str, example: &Map<String, Value>, fields: &[(String, String, String)]) {
-    for name in example.keys() {
-        assert!(fields.iter().any(|(field, ..)| field == name), "{kind} has no field {name}: {fields:?}");
+/// Checks that the table has each field of an example, and its value where it lists the values.
+fn assert_example_fits(kind: &str, example: &Map<String, Value>, fields: &[(String, String, String)]) {
+    for (name, value) in example {
+        let field = fields.iter().find(|(field, ..)| field == name);
+        let (_, ty, _) = field.unwrap_or_else(|| panic!("{kind} has no field {name}: {fields:?}"));
+        if let (true, Some(word)) = (ty.starts_with("one of"), value.as_str()) {
+            assert!(ty.contains(&format!("`{word}`")), "{kind}: {name} may not be {word}: {ty}");
+        }
     }
 }
 

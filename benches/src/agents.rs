@@ -3,15 +3,18 @@
 //! The embedded backend runs in one process, the whole tree in another, with its journal and its states on disk. The
 //! figures are those of the second process, once every agent has been healthy.
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use mainstay::Mainstay;
 use mainstay::backend::{Backend, BackendOptions};
 use mainstay::config::{AgentConfig, Config};
-use mainstay_actors::agent::AgentStatus;
+use mainstay::events::AgentHealth;
+use mainstay::journal::Delivery;
+use mainstay::{AgentStatus, Mainstay, Subscription};
+use tokio::time::{sleep, timeout};
 
 use crate::contender::BenchError;
 use crate::machine;
@@ -57,22 +60,32 @@ pub(crate) async fn watch(
     config.backend.url = url.to_owned();
     config.agent = ids(agents).into_iter().map(|id| AgentConfig { id, ..AgentConfig::default() }).collect();
     let mainstay = Mainstay::builder().config(config).data_dir(dir).start().await?;
-    let begun = Instant::now();
-    while count_healthy(&mainstay) < agents {
-        if begun.elapsed() > STARTUP_TIMEOUT {
-            return Err(format!("{} of {agents} agents are healthy", count_healthy(&mainstay)).into());
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+    if timeout(STARTUP_TIMEOUT, wait_until_healthy(mainstay.events(), agents)).await.is_err() {
+        return Err(format!("{} of {agents} agents are healthy", count_healthy(&mainstay)).into());
     }
-    // After two periods, first states are saved and checks are spread over the period.
-    tokio::time::sleep(measured).await;
+    // The window before the measured one: in it, first states are saved and checks are spread over the period.
+    sleep(measured).await;
     let (before, begun) = (cpu_seconds()?, Instant::now());
-    tokio::time::sleep(measured).await;
+    sleep(measured).await;
     let percent = (cpu_seconds()? - before) / begun.elapsed().as_secs_f64() * 100.0;
     let resident = machine::resident_bytes()? as f64 / MIB;
     println!("{percent} {resident} {}", count_healthy(&mainstay));
     mainstay.shutdown().await;
     Ok(())
+}
+
+/// Waits until that many agents are healthy at once. It follows the events, because a list of all agents costs too much
+/// for each of them.
+async fn wait_until_healthy(mut events: Subscription, agents: usize) {
+    let mut healthy = HashSet::new();
+    while healthy.len() < agents {
+        let Some(Delivery::Event(record)) = events.next().await else { continue };
+        match record.event::<AgentHealth>() {
+            Some(AgentHealth { to: AgentStatus::Healthy, .. }) => drop(healthy.insert(record.actor)),
+            Some(_) => drop(healthy.remove(&record.actor)),
+            None => {}
+        }
+    }
 }
 
 fn count_healthy(mainstay: &Mainstay) -> usize {

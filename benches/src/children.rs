@@ -5,6 +5,8 @@
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::contender::kameo::KameoSpawner;
@@ -92,7 +94,7 @@ async fn measure_children_of<N: ChildSpawner>(
     if LiveGuard::count() != children {
         return Err(format!("{} of {children} children are alive", LiveGuard::count()).into());
     }
-    // Memory that only the start needs is free by then.
+    // No event says when the allocator has returned the memory that only the start needed.
     tokio::time::sleep(Duration::from_millis(300)).await;
     let resident_after = resident_bytes()?;
     let begun = Instant::now();
@@ -143,22 +145,25 @@ fn run_subprocess(
         .stdout(Stdio::piped())
         .spawn()
         .map_err(text_of)?;
-    let begun = Instant::now();
-    let ended = loop {
-        if let Some(status) = process.try_wait().map_err(text_of)? {
-            break status;
+    let stdout = process.stdout.take();
+    let text = thread::scope(|scope| {
+        let (sender, receiver) = mpsc::channel();
+        // The read ends with the process, whose stdout closes then.
+        scope.spawn(move || {
+            let mut text = String::new();
+            let read = stdout.map_or(Ok(0), |mut stdout| stdout.read_to_string(&mut text));
+            let _ = sender.send(read.map(|_| text));
+        });
+        match receiver.recv_timeout(settings.limit) {
+            Ok(text) => text.map_err(text_of),
+            Err(_) => {
+                process.kill().map_err(text_of)?;
+                Err(format!("did not end within {} s", settings.limit.as_secs()))
+            }
         }
-        if begun.elapsed() > settings.limit {
-            process.kill().map_err(text_of)?;
-            process.wait().map_err(text_of)?;
-            return Err(format!("did not end within {} s", settings.limit.as_secs()));
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    let mut text = String::new();
-    if let Some(mut stdout) = process.stdout.take() {
-        stdout.read_to_string(&mut text).map_err(text_of)?;
-    }
+    });
+    let ended = process.wait().map_err(text_of)?;
+    let text = text?;
     let figures: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
     match figures[..] {
         [start_each, stop_each, bytes_each] => Ok(Measurement { start_each, stop_each, bytes_each }),

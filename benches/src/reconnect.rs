@@ -31,7 +31,7 @@ const PEERS: &[&str] = &["round trip"];
 const PATH: &str = "/ws";
 const DELAY_MIN: Duration = Duration::from_millis(50);
 const DELAY_MAX: Duration = Duration::from_millis(400);
-/// The longest time that the server stays away.
+/// The longest outage of the server.
 const OUTAGE_MAX: Duration = Duration::from_millis(900);
 /// The limit of each wait; nothing here takes that long.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -283,7 +283,7 @@ fn lines(reconnects: &[Reconnection]) -> Vec<ScoreLine> {
     let count = reconnects.len();
     for (what, figures, target) in [
         ("backend back to connected, beyond the delay in force", sample(|one| one.took - one.delay), true),
-        ("backend back to connected, beyond the moment announced", sample(|one| one.late), false),
+        ("backend back to connected, beyond the announced time", sample(|one| one.late), false),
     ] {
         let mut largest = ScoreLine::against(PEERS, format!("{what}, largest of {count}"), "ms");
         largest.record([figures.largest(), round_trip.largest()]);

@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 
 use mainstay_actors::cache::watch::{Roots, WatchActor, WatchPolicy};
 use mainstay_actors::cache::{CacheActor, CacheHandle, FileCache};
+use mainstay_actors::events::WatchStarted;
+use mainstay_runtime::journal::{Delivery, Event, JournalSubscription};
 use mainstay_runtime::{Child, Runtime, SupervisorSpec};
 use tempfile::TempDir;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{BYTES_MAX, ENTRY_OPTIONS};
 use crate::contender::BenchError;
+use crate::contender::mainstay::journal;
 use crate::scoreboard::{ScoreLine, ScoreTarget};
 use crate::settings::BenchSettings;
 
@@ -75,11 +78,10 @@ impl WatchRuntime {
             policy: WatchPolicy { debounce: DEBOUNCE, ..WatchPolicy::default() },
         };
         root.child(Child::new("watch", actor))?;
-        let runtime = Runtime::builder().start(root).await?;
-        let begun = Instant::now();
-        while !roots.statuses().all(|(_, is_watched)| is_watched) {
-            poll_wait(begun, "the folder is not watched").await?;
-        }
+        let journal = journal(&dir.join("files"))?;
+        let mut events = journal.subscribe();
+        let runtime = Runtime::builder().journal(journal).start(root).await?;
+        timeout(WAIT_TIMEOUT, wait_for_watch(&mut events)).await.map_err(|_| "the folder is not watched")?;
         Ok(Self { folder, files: FileCache::new(cache, roots), runtime })
     }
 
@@ -90,8 +92,7 @@ impl WatchRuntime {
         if round == 0 {
             paths.iter().try_for_each(|path| fs::write(path, "at first"))?;
         }
-        // Notifications of the last round keep arriving for a while.
-        sleep(3 * DEBOUNCE).await;
+        let_watcher_idle().await;
         for path in &paths {
             self.files.read_bytes(path).await?;
             if !self.files.is_cached(path) {
@@ -102,7 +103,7 @@ impl WatchRuntime {
         for path in &beside {
             fs::write(path, &text)?;
         }
-        sleep(3 * DEBOUNCE).await;
+        let_watcher_idle().await;
         // A file changes by its rename alone, apart from searches. A thousand renames take a file system some time.
         for (new, path) in beside.iter().zip(&paths) {
             fs::rename(new, path)?;
@@ -115,6 +116,22 @@ impl WatchRuntime {
         }
         Ok(begun.elapsed())
     }
+}
+
+async fn wait_for_watch(events: &mut JournalSubscription) {
+    loop {
+        if let Delivery::Event(record) = events.next().await
+            && record.kind == WatchStarted::KIND
+        {
+            return;
+        }
+    }
+}
+
+/// Lets a period without changes pass. A late notification of an earlier change would start the debounce time before
+/// the measured change does, and nothing reports that none is left.
+async fn let_watcher_idle() {
+    sleep(3 * DEBOUNCE).await;
 }
 
 async fn poll_wait(begun: Instant, why: &str) -> Result<(), BenchError> {

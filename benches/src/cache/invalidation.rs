@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use mainstay_actors::cache::{CacheHandle, CacheMessage, Invalidation, Pattern};
 use tokio::runtime::{Builder, Runtime};
-use tokio::task::yield_now;
+use tokio::task::{JoinSet, yield_now};
 
 use super::{CacheRuntime, XorShift};
 use crate::contender::BenchError;
@@ -69,15 +69,13 @@ async fn round() -> Result<(SampleSet, SampleSet, Duration), BenchError> {
     // Asking for the count makes moka finish its pending work, which would disturb the measurement.
     let entries = cache_runtime.cache.stats().entries;
     if entries != (INVALIDATED_ENTRIES + KEPT_ENTRIES) as u64 {
-        return Err(format!("{entries} were cache_runtime").into());
+        return Err(format!("{entries} entries are cached").into());
     }
     let invalidation = Invalidation::from_pattern(&Pattern::Prefix("http:".to_owned()))?;
     let is_over = Arc::new(AtomicBool::new(false));
-    let during = tokio::spawn(hits(
-        cache_runtime.cache.clone(),
-        Arc::clone(&hot),
-        StopWhen::Flag(Arc::clone(&is_over)),
-    ));
+    let mut tasks = JoinSet::new();
+    let until = StopWhen::Flag(Arc::clone(&is_over));
+    tasks.spawn(hits(cache_runtime.cache.clone(), Arc::clone(&hot), until));
     let begun = Instant::now();
     let dropped = cache_runtime
         .actor
@@ -85,12 +83,12 @@ async fn round() -> Result<(SampleSet, SampleSet, Duration), BenchError> {
         .await?;
     let duration = begun.elapsed();
     is_over.store(true, Ordering::Release);
-    let during = during.await??;
+    let during = tasks.join_next().await.ok_or("the hits have ended")???;
     if dropped != INVALIDATED_ENTRIES as u64 {
         return Err(format!("{dropped} were dropped").into());
     }
-    let undisturbed =
-        tokio::spawn(hits(cache_runtime.cache.clone(), hot, StopWhen::Time(duration))).await??;
+    tasks.spawn(hits(cache_runtime.cache.clone(), hot, StopWhen::Time(duration)));
+    let undisturbed = tasks.join_next().await.ok_or("the hits have ended")???;
     cache_runtime.runtime.shutdown().await;
     Ok((during, undisturbed, duration))
 }

@@ -1,6 +1,6 @@
 //! Messages to actors, and the answers to them.
 //!
-//! - [`Address`](address::Address): sends messages; `mailbox`: keeps them until they are handled
+//! - [`Address`](address::Address): sends messages; `mailbox`: keeps each in its `envelope` until it is handled
 //! - [`Reply`](reply::Reply): the answer to a call; `drop_reason`: the reason for which one is dropped unanswered
 //! - `panics`: catching panics with text and location; `backtrace`: their trimmed backtraces
 //! - `wake`, `progress`: the signals between a mailbox and its incarnation
@@ -11,6 +11,7 @@ pub(crate) mod address;
 mod backtrace;
 pub(crate) mod call_error;
 pub(crate) mod drop_reason;
+pub(crate) mod envelope;
 pub(crate) mod mailbox;
 pub(crate) mod message;
 pub(crate) mod panics;

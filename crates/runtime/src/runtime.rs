@@ -21,7 +21,8 @@ use crate::path::ActorPath;
 use crate::policy::{ExitCause, Shutdown};
 use crate::rng::Rng;
 use crate::state::{StateDegraded, StateStore};
-use crate::supervisor::{SpecError, Supervisor, SupervisorHandle, SupervisorSpec, finalize, place_at};
+use crate::supervisor::placement::place_at;
+use crate::supervisor::{SpecError, Supervisor, SupervisorHandle, SupervisorSpec, finalize};
 use crate::tree::TreeNode;
 
 /// The reason for which a tree did not start.

@@ -3,6 +3,7 @@
 //! - `machine`: the pure state machine that says what to do next
 //! - `command`: the messages of a supervisor and its commands; [`SupervisorHandle`] sends them
 //! - `finalize`: recording exits, and ending slots
+//! - `placement`: the paths of slots, and the check of a child against its supervisor's policy
 //! - [`SupervisorSpec`], [`Child`]: the description of a tree; [`SpecError`]: its faults
 //!
 //! A handler never sleeps and never awaits a child. A delay is a due time and one timer. A stop is a request and a
@@ -16,6 +17,7 @@ mod counts;
 pub(crate) mod finalize;
 mod handle;
 mod machine;
+pub(crate) mod placement;
 mod spec;
 mod spec_error;
 
@@ -52,9 +54,10 @@ use crate::messaging::panics;
 use crate::messaging::reply::Reply;
 use crate::messaging::wake::Wake;
 use crate::path::ActorPath;
-use crate::policy::{AbandonedPolicy, AutoShutdown, Exit, ExitCause, SupervisorPolicy};
+use crate::policy::{AbandonedPolicy, Exit, ExitCause, SupervisorPolicy};
 use command::{AdminCommand, AdminResult, SupervisorMessage};
 use machine::{ChildId, ChildOutcome, DecisionRecord, KillReason, Machine, ShutdownReason, SupervisorAction};
+use placement::assign_path;
 
 /// The behaviour of a supervisor: it holds everything that each incarnation is made from.
 pub(crate) struct Supervisor {
@@ -81,7 +84,7 @@ impl Behaviour for Supervisor {
         let mut actions = Vec::new();
         let mut listed = Vec::new();
         for slot in to_start {
-            let path = assign_path(ctx, slot.as_ref())?;
+            let path = assign_path(ctx.path(), slot.as_ref())?;
             let policy = Arc::clone(slot.identity().policy());
             // An incarnation of it may still be running.
             let is_abandoned = slot.identity().state().abandoned > 0;
@@ -265,7 +268,7 @@ pub(crate) struct Children {
     timer: Timer,
 }
 
-/// One child.
+/// A child.
 struct ChildEntry {
     slot: Arc<dyn AnySlot>,
     path: ActorPath,
@@ -569,39 +572,6 @@ fn record_shutdown(ctx: &Ctx, children: &Children, ending: ShutdownReason) -> Sh
     };
     ctx.record(&Escalated { reason: reason.clone() });
     ShutdownExit(reason)
-}
-
-/// Refuses a significant child below a supervisor without automatic shutdown.
-fn check_significance(policy: &SupervisorPolicy, child: &dyn AnySlot) -> Result<(), SpecError> {
-    let identity = child.identity();
-    if identity.policy().significant && policy.auto_shutdown == AutoShutdown::Never {
-        return Err(SpecError::NoAutoShutdown { name: identity.name().to_owned() });
-    }
-    Ok(())
-}
-
-/// Assigns a slot its path below this supervisor.
-fn assign_path(ctx: &Ctx, slot: &dyn AnySlot) -> Result<ActorPath, AdminError> {
-    let identity = slot.identity();
-    let path = ctx.path().child(identity.name()).map_err(SpecError::from)?;
-    if !place_at(slot, path.clone()) && identity.path() != Some(&path) {
-        return Err(AdminError::AlreadyPresent { path });
-    }
-    Ok(path)
-}
-
-/// Assigns a slot and its descendants their paths; false if it has one.
-pub(crate) fn place_at(slot: &dyn AnySlot, path: ActorPath) -> bool {
-    if !slot.identity().assign_path(path.clone()) {
-        return false;
-    }
-    for child in slot.children() {
-        // Names are checked when they are given, so there is no other case.
-        if let Ok(path) = path.child(child.identity().name()) {
-            place_at(child.as_ref(), path);
-        }
-    }
-    true
 }
 
 /// Returns an address that identifies a slot for as long as it is kept.

@@ -11,7 +11,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::identity::{ActorIdentity, ActorInfo};
 use crate::messaging::call_error::CallError;
-use crate::messaging::mailbox::{Envelope, Mailbox, SendErrorKind};
+use crate::messaging::envelope::Envelope;
+use crate::messaging::mailbox::{Mailbox, SendErrorKind};
 use crate::messaging::message::Message;
 #[cfg(debug_assertions)]
 use crate::messaging::reply::Promise;

@@ -123,7 +123,7 @@ impl<R: Fn() -> CallError, F: Future> Future for WithDropReason<R, F> {
     }
 }
 
-/// One step of a handler. At its end, it sends the reason to the callers whose replies it dropped.
+/// Guards a step of a handler. At its end, it sends the reason to the callers whose replies the step dropped.
 pub(crate) struct PollGuard {
     pub(crate) reason: CallError,
     /// The callers of the enclosing step, where a handler runs another executor.

@@ -10,10 +10,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use parking_lot::{Mutex, MutexGuard};
 use ractor::ActorRef;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use crate::messaging::call_error::CallError;
 use crate::messaging::drop_reason;
+#[cfg(debug_assertions)]
+use crate::messaging::envelope::INJECTED_PANIC;
+use crate::messaging::envelope::{Envelope, MailboxEntry};
 use crate::messaging::message::{Message, type_label};
 use crate::messaging::panics::{self, Panic};
 use crate::messaging::progress::ActorProgress;
@@ -33,76 +35,6 @@ pub enum SendErrorKind {
     Full,
     /// The actor is stopped, or has failed for good.
     Stopped,
-}
-
-/// A message with its deadline and its redelivery state.
-#[derive(Debug)]
-pub(crate) struct Envelope<M> {
-    pub(crate) message: M,
-    /// The time after which it is not handled any more.
-    pub(crate) expires_at: Option<Instant>,
-    /// Present if an incarnation has begun to handle it before.
-    pub(crate) redelivery: Option<RedeliveryState>,
-}
-
-/// The state of a redelivered message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RedeliveryState {
-    /// Crashes on it so far.
-    pub(crate) crashes: u32,
-    /// The number of crashes that makes it poison.
-    pub(crate) crashes_max: u32,
-}
-
-impl<M: Message> Envelope<M> {
-    pub(crate) fn new(message: M, expires_at: Option<Instant>) -> Self {
-        Self { message, expires_at, redelivery: None }
-    }
-
-    /// Returns the label for the journal, even if the message's own method panics.
-    pub(crate) fn label(&self) -> &'static str {
-        panics::catch(|| self.message.label()).unwrap_or_else(|_| type_label::<M>())
-    }
-}
-
-/// An entry of a mailbox.
-#[derive(Debug)]
-pub(crate) enum MailboxEntry<M> {
-    Message(Envelope<M>),
-    /// Makes the incarnation panic when it comes to this; see [`Address::inject_panic`](crate::Address::inject_panic).
-    #[cfg(debug_assertions)]
-    InjectedPanic(Reply<Infallible>),
-}
-
-/// The label of an injected panic in the journal.
-#[cfg(debug_assertions)]
-pub(crate) const INJECTED_PANIC: &str = "InjectedPanic";
-
-impl<M: Message> MailboxEntry<M> {
-    /// Returns the label for the journal; see [`Envelope::label`].
-    pub(crate) fn label(&self) -> &'static str {
-        match self {
-            Self::Message(envelope) => envelope.label(),
-            #[cfg(debug_assertions)]
-            Self::InjectedPanic(_) => INJECTED_PANIC,
-        }
-    }
-
-    fn returned(&mut self) -> Option<&mut RedeliveryState> {
-        match self {
-            Self::Message(envelope) => envelope.redelivery.as_mut(),
-            #[cfg(debug_assertions)]
-            Self::InjectedPanic(_) => None,
-        }
-    }
-
-    fn into_envelope(self) -> Option<Envelope<M>> {
-        match self {
-            Self::Message(envelope) => Some(envelope),
-            #[cfg(debug_assertions)]
-            Self::InjectedPanic(_) => None,
-        }
-    }
 }
 
 /// The result of reading a mailbox.
@@ -586,6 +518,7 @@ impl<M: Message> Drop for SendWaiter<'_, M> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::messaging::envelope::RedeliveryState;
     use crate::messaging::reply::Reply;
 
     impl Message for u32 {}

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::admin_error::AdminError;
 use super::machine::{ChildId, ChildOutcome, CommandRejection, SupervisorAction};
-use super::{ChildEntry, Children, Ctx, Supervisor, assign_path, check_significance, finalize};
+use super::placement::{assign_path, check_significance};
+use super::{ChildEntry, Children, Ctx, Supervisor, finalize};
 use crate::actor::slot::any_slot::AnySlot;
 use crate::events::{BudgetReset, StartOrder, StartOrdered};
 use crate::journal::Event;
@@ -96,7 +97,7 @@ impl Supervisor {
         let identity = slot.identity();
         children.check_absent(ctx, identity.name())?;
         check_significance(&self.policy, slot.as_ref())?;
-        let path = assign_path(ctx, slot.as_ref())?;
+        let path = assign_path(ctx.path(), slot.as_ref())?;
         let added = children.machine.add(Arc::clone(identity.policy()), ctx.now());
         let (id, actions) =
             added.map_err(|rejection| AdminError::from_rejection(rejection, identity.name().to_owned()))?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::placement::place_at;
 use crate::actor::context::FinalizeContext;
 use crate::actor::slot::any_slot::AnySlot;
 use crate::actor::slot::exit_record::{ExitRecord, InterruptedMessage};
@@ -78,7 +79,7 @@ pub(crate) fn finalize_slot(env: &Env, slot: &dyn AnySlot, path: &ActorPath, sta
 /// Finalizes a slot that its supervisor refused, under the path that it would have had.
 pub(super) fn finalize_refused(env: &Env, above: &ActorPath, slot: &dyn AnySlot) {
     let Ok(path) = above.child(slot.identity().name()) else { return };
-    super::place_at(slot, path.clone());
+    place_at(slot, path.clone());
     finalize_slot(env, slot, &path, ActorStatus::Stopped);
 }
 

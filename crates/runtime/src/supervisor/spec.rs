@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::Supervisor;
 use super::child_list::ChildList;
 use super::handle::SupervisorHandle;
+use super::placement::check_significance;
 use super::spec_error::SpecError;
-use super::{Supervisor, check_significance};
 use crate::actor::slot::Slot;
 use crate::actor::slot::any_slot::AnySlot;
 use crate::actor::worker::{Worker, WorkerBehaviour};

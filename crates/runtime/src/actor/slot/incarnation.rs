@@ -1,4 +1,4 @@
-//! One incarnation of an actor: a ractor actor that works on a slot.
+//! Runs one incarnation of an actor: a ractor actor that works on a slot.
 //!
 //! Its ractor mailbox carries wake-ups alone; the messages lie in the slot. One wake-up handles a bounded batch and
 //! then yields to ractor, so that stop, kill and supervision events are seen. On every exit, the state is torn down
@@ -22,8 +22,9 @@ use crate::events::{AbandonedEnded, DeadLetter, DeadLetterReason, Redelivered};
 use crate::messaging::call_error::CallError;
 use crate::messaging::drop_reason;
 #[cfg(debug_assertions)]
-use crate::messaging::mailbox::INJECTED_PANIC;
-use crate::messaging::mailbox::{Envelope, ReadOutcome, RedeliveryState, TaskResult};
+use crate::messaging::envelope::INJECTED_PANIC;
+use crate::messaging::envelope::{Envelope, RedeliveryState};
+use crate::messaging::mailbox::{ReadOutcome, TaskResult};
 use crate::messaging::message::{Message, type_label};
 use crate::messaging::panics::{self, Panic};
 use crate::messaging::wake::Wake;

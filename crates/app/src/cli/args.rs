@@ -13,7 +13,7 @@ use crate::bridge::RequestCommand;
 use crate::config::parse_duration;
 use crate::{DataDir, Priority};
 
-/// Keeps a desktop shell tied to its backend, and the backend's agents alive.
+/// Keeps a desktop shell connected to its backend, and the backend's agents alive.
 #[derive(Debug, Parser)]
 #[command(name = "mainstay", version, arg_required_else_help = true)]
 pub(super) struct Args {
@@ -84,20 +84,20 @@ pub(super) enum CliCommand {
     Events(EventsArgs),
     /// Show the messages that were not handled, and why; needs no running runtime
     DeadLetters(JsonFlag),
-    /// Decide the journal's decisions again: exit code 1 and the first difference if one differs
+    /// Recompute each decision of a journal: exit code 1 and the first difference if one differs
     Replay(ReplayArgs),
     /// Send one request through the queue of a running runtime
     Request(RequestArgs),
     /// List the agents
     Agents(JsonFlag),
-    /// Show or steer one agent
+    /// Show or control one agent
     #[command(subcommand)]
     Agent(AgentSubcommand),
-    /// Show the WebSocket
+    /// Show the WebSocket's state
     Connection(JsonFlag),
     /// Connect the WebSocket now
     Reconnect,
-    /// Close the WebSocket and stay away
+    /// Close the WebSocket, and keep it closed until `reconnect`
     Disconnect,
     /// Print or check a configuration
     #[command(subcommand)]
@@ -147,13 +147,13 @@ pub(super) struct BackendArgs {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct EventsArgs {
-    /// Go on with each event as it happens
+    /// Print each further event as it happens
     #[arg(long, short)]
     pub(super) follow: bool,
     /// Only events after this one, such as 3.17: event 17 of run 3
     #[arg(long, value_name = "RUN.SEQ", default_value_t = Cursor::START, hide_default_value = true)]
     pub(super) after: Cursor,
-    /// Only events of this last while, such as 5m
+    /// Only events of the last while, such as 5m
     #[arg(long, value_name = "DUR", value_parser = parse_duration)]
     pub(super) since: Option<Duration>,
     /// Only events of this actor: a path, or a pattern such as 'root/agents/*'
@@ -205,10 +205,10 @@ pub(super) struct RequestArgs {
     /// The number of retries
     #[arg(long, value_name = "N")]
     retries: Option<u32>,
-    /// Take a cached response that is at most this old, and keep the response
+    /// Accept a cached response that is at most this old, and cache the response
     #[arg(long, value_name = "DUR", value_parser = parse_duration)]
     cache: Option<Duration>,
-    /// Sent with every attempt, so that the backend acts once
+    /// The key that every attempt carries, so that the backend acts once
     #[arg(long, value_name = "K")]
     idempotency_key: Option<String>,
     /// Print one JSON value and nothing else
@@ -253,34 +253,34 @@ pub(super) fn read_json(text: &str, name: &str) -> Result<serde_json::Value, Cli
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AgentSubcommand {
-    /// Show it
+    /// Show the agent
     Show {
         /// The agent
         id: String,
         #[command(flatten)]
         output: JsonFlag,
     },
-    /// Restart it now; its budget stays as it is
+    /// Restart the agent now; this uses no budget
     Restart {
         /// The agent
         id: String,
     },
-    /// Stop it until it is started again: end its process if it has one, and stop watching it
+    /// Stop the agent and its health checks until it is started again; end its process if it has one
     Stop {
         /// The agent
         id: String,
     },
-    /// Start it again
+    /// Start the agent after a stop
     Start {
         /// The agent
         id: String,
     },
-    /// Give its spent budget back, and start it if it had been given up
+    /// Restore the agent's restart budget, and start the agent if it was given up
     Reset {
         /// The agent
         id: String,
     },
-    /// Send it a message and print the answer; Ctrl-C cancels the message
+    /// Send the agent a message and print the answer; Ctrl-C cancels the message
     Send {
         /// The agent
         id: String,
@@ -296,7 +296,7 @@ pub(super) enum AgentSubcommand {
         #[command(flatten)]
         output: JsonFlag,
     },
-    /// Follow what it says beside its answers, until Ctrl-C
+    /// Follow the agent's updates, until Ctrl-C
     Listen {
         /// The agent
         id: String,
@@ -304,7 +304,7 @@ pub(super) enum AgentSubcommand {
         #[arg(long)]
         json: bool,
     },
-    /// Answer a question of its own
+    /// Answer a question of the agent
     Answer {
         /// The agent
         id: String,
@@ -314,12 +314,12 @@ pub(super) enum AgentSubcommand {
         #[arg(value_name = "JSON or @FILE")]
         answer: String,
     },
-    /// Take one more agent in, until the runtime ends
+    /// Add an agent, until the runtime ends
     Add {
         /// A file with one [[agent]] block
         file: PathBuf,
     },
-    /// Stop it and forget it, with its state
+    /// Stop the agent, and delete it with its state
     Remove {
         /// The agent
         id: String,

@@ -79,18 +79,49 @@ fn bridge_page_has_valid_commands() {
     }
 }
 
+/// Returns the targets of a page's links within the repository.
+fn links(page: &str) -> impl Iterator<Item = &str> {
+    let targets = page.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    targets.filter(|target| !target.contains("://"))
+}
+
+/// Returns whether a page has the heading of an anchor, as GitHub derives it.
+fn has_anchor(page: &str, anchor: &str) -> bool {
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    let mut anchors = headings.map(|line| {
+        let kept = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect::<String>()
+    });
+    anchors.any(|found| found == anchor)
+}
+
 #[test]
-fn links_lead_to_files() {
+fn links_lead_to_files_and_headings() {
     let mut broken = Vec::new();
     for (path, page) in pages() {
-        let targets = page.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
-        for target in targets.filter(|target| !target.is_empty() && !target.contains("://")) {
-            if !path.parent().unwrap().join(target).exists() {
+        for target in links(&page) {
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let to = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+            let is_sound =
+                to.exists() && (anchor.is_empty() || has_anchor(&fs::read_to_string(&to).unwrap(), anchor));
+            if !is_sound {
                 broken.push(format!("{}: {target}", path.display()));
             }
         }
     }
-    assert!(broken.is_empty(), "links without a file:\n{}", broken.join("\n"));
+    assert!(broken.is_empty(), "links without a target:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn index_lists_each_page_of_docs() {
+    let index = fs::read_to_string(repository().join("docs/README.md")).unwrap();
+    let listed: BTreeSet<_> = links(&index).map(|target| repository().join("docs").join(target)).collect();
+    let pages = pages().into_iter().map(|(path, _)| path);
+    let docs = pages.filter(|path| path.starts_with(repository().join("docs")));
+    let missing: Vec<_> =
+        docs.filter(|path| !path.ends_with("docs/README.md") && !listed.contains(path)).collect();
+    assert!(missing.is_empty(), "docs/README.md does not list {missing:?}");
 }
 
 /// Returns the paths in backticks, with `a/{b,c}.rs` as two.

@@ -325,7 +325,7 @@ async fn health_checks_run_while_the_queue_is_full() {
     assert_eq!((&queue["running"], &queue["waiting"]), (&json!(1), &json!(1)), "{queue}");
 }
 
-// === killed with a letter under way ===
+// === killed with a message in flight ===
 
 /// Forwards traffic to the backend, and counts the messages in it.
 struct CountingProxy {

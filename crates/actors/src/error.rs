@@ -63,7 +63,7 @@ pub struct Error {
     /// The HTTP status, if the backend answered with one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// What happened and what can be done, for a person.
+    /// A text for a person: what happened and what to do.
     pub message: String,
     /// More about the cause, for a log; at most about 1,000 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,23 +1,23 @@
 //! Decides when a request, or a message to an agent, is quarantined as poison: when its receiver keeps dying over it.
 //!
-//! A receiver has **died over** a request if the connection broke while the request was in its hands, and the next thing
-//! known of the receiver is that it is gone: it refuses connections, or its process has ended. A receiver that answers
-//! anything in between has only broken a connection; that is a failed attempt and no death.
+//! A receiver has **died over** a request if the connection broke while it had the request, and the next evidence about
+//! the receiver is that it has ended: it refuses connections, or its process has ended. A receiver that answers in
+//! between has only broken a connection; that is a failed attempt and no death.
 //!
-//! The definition errs on one side. A receiver that is back before anybody found it gone counts as alive, so a request
+//! The definition errs on one side. A receiver that is back before its end was noticed counts as alive, so a request
 //! is quarantined too late rather than wrongly; its number of attempts is bounded in any case.
 
 use serde::{Deserialize, Serialize};
 
-/// How many deaths of its receiver quarantine a request.
+/// The number of its receiver's deaths that quarantine a request.
 pub(crate) const DEATHS_MAX: u32 = 2;
 
 /// Counts the deaths of the receiver over one request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DeathRecord {
-    /// How often the receiver died over it.
+    /// The number of times that the receiver died over it.
     deaths: u32,
-    /// Whether its connection broke, and nothing has been heard of the receiver since.
+    /// True if its connection broke, and the receiver has shown no sign of life since.
     is_open: bool,
 }
 

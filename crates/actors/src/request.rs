@@ -96,7 +96,7 @@ enum IdempotencyKey {
     None,
     /// The queue makes a key when it accepts the request.
     Requested,
-    /// This key, on every attempt.
+    /// Every attempt carries this key.
     Given(HeaderValue),
 }
 

@@ -37,7 +37,7 @@ pub struct SidecarActor {
     pub when_back: Box<dyn Fn() + Send + Sync>,
 }
 
-/// One incarnation: the process, until this is dropped.
+/// A running backend process, which ends when this is dropped.
 pub struct Sidecar {
     process: Option<Process>,
     /// Kept open: a program that reads its stdin to the end learns from that end that it is to stop.

@@ -11,15 +11,15 @@ use mainstay_actors::error::Secrets;
 use mainstay_actors::request::Request;
 use mainstay_actors::transport::{FullResponse, ResponseBody, StreamingResponse, Transport, TransportError};
 
-/// Where the backend has its agents.
+/// The path under which the backend has its agents.
 const AGENTS_PATH: &str = "/api/agents/";
 
-/// What counts the requests that each agent is working on, by its id. Cheap to clone.
+/// Counts the requests that each agent is working on, by its id. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct ActivityMeters(Arc<DashMap<String, ActivityMeter>>);
 
 impl ActivityMeters {
-    /// The meter of agent `id`, which is counted for from now on.
+    /// Returns the meter of agent `id`, and creates it if needed.
     pub(crate) fn get_or_create(&self, id: &str) -> ActivityMeter {
         self.0.entry(id.to_owned()).or_default().clone()
     }

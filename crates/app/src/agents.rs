@@ -1,7 +1,7 @@
-//! The agents, as the embedder sees and steers them.
+//! The agents, as the embedder sees and controls them.
 //!
-//! - `view`: one agent as it is shown, from what its actor and its supervisor know
-//! - `next_step`: what happens to it next, in plain words
+//! - `view`: the view of one agent, from the reports of its actor and its supervisor
+//! - `next_step`: an agent's next step as a sentence
 
 pub(crate) mod messages;
 mod next_step;
@@ -67,12 +67,12 @@ impl Agents {
         self.view(&handle, id, self.0.time_point()).ok_or_else(|| self.unknown_error(id))
     }
 
-    /// Restarts the agent now, healthy or not, with the state that it has. Its budget stays as it is. Returns when the
-    /// restart is over.
+    /// Restarts the agent now, healthy or not, with its saved state, and returns when the restart is complete. It uses
+    /// no budget.
     ///
     /// # Errors
-    /// `agent_unknown`; `agent_failed` when the restart failed; `disconnected` when the backend is away: the agent is
-    /// restarted as soon as it is back.
+    /// `agent_unknown`; `agent_failed` if the restart failed; `disconnected` if the backend is away: the restart goes on
+    /// when the backend is back.
     pub async fn restart(&self, id: &str) -> Result<(), Error> {
         let handle = self.handle(id)?;
         handle.pending_recovery.request_restart();
@@ -124,13 +124,13 @@ impl Agents {
         self.0.handles.agents.reset(id).await.map_err(|error| self.admin_error(&error))
     }
 
-    /// Adds an agent to those of the configuration, and starts it. The runtime forgets it at its end. An embedder that
-    /// adds it again gets it back with its saved state. [`AgentConfig::from_json`] with [`defaults`](Self::defaults)
-    /// reads one as in an `[[agent]]` block.
+    /// Adds an agent to those of the configuration, and starts it. The next run of the runtime does not know it. If the
+    /// embedder adds it again, it begins from its saved state. [`AgentConfig::from_json`] with
+    /// [`defaults`](Self::defaults) reads one as in an `[[agent]]` block.
     ///
     /// # Errors
-    /// `conflict` when there is an agent of that id; `invalid_config` when it cannot be as it is described; `stopped` when
-    /// the runtime is stopping.
+    /// `conflict` if there is an agent of that id; `invalid_config` if its configuration is wrong; `stopped` if the runtime
+    /// is stopping.
     pub async fn add(&self, config: &AgentConfig) -> Result<(), Error> {
         let handles = &self.0.handles;
         if handles.agent_handles.contains_key(&config.id) {
@@ -183,7 +183,7 @@ impl Agents {
 
     fn view(&self, handle: &AgentHandle, id: &str, time_point: TimePoint) -> Option<AgentView> {
         let mut report = self.0.handles.reports.get(id)?;
-        // The actor does not see its end while it is down itself.
+        // While the agent's actor is down, it does not notice that the process has ended.
         report.process = handle.driver.process();
         Some(view(report, &handle.address.info(time_point.now), &handle.restart_limits, time_point))
     }

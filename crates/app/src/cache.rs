@@ -21,7 +21,7 @@ use crate::status::{CacheReport, WatchedFolder};
 pub struct Cache(pub(crate) Arc<Inner>);
 
 impl Cache {
-    /// The bytes kept under `key`, while they are fresh.
+    /// Returns the bytes kept under `key`, while they are fresh.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<Bytes> {
         match self.0.handles.cache.get(key, None)? {
@@ -44,9 +44,9 @@ impl Cache {
     ///
     /// # Errors
     /// `invalid_request` if the key has no namespace of the embedder's own.
-    pub fn put(&self, key: &str, value: impl Into<Bytes>, keeping: EntryOptions) -> Result<(), Error> {
+    pub fn put(&self, key: &str, value: impl Into<Bytes>, options: EntryOptions) -> Result<(), Error> {
         key::validate_custom_key(key)?;
-        self.0.handles.cache.put(key, CacheValue::Bytes(value.into()), keeping);
+        self.0.handles.cache.put(key, CacheValue::Bytes(value.into()), options);
         Ok(())
     }
 
@@ -56,11 +56,11 @@ impl Cache {
     ///
     /// # Errors
     /// `invalid_request` if the key has no namespace of the embedder's own; else the error of `load`, which is kept as
-    /// `keeping` says. A load that panics is `crashed`.
+    /// `options` says. A load that panics is `crashed`.
     pub async fn get_or_load<F>(
         &self,
         key: &str,
-        keeping: EntryOptions,
+        options: EntryOptions,
         load: impl FnOnce() -> F + Send + 'static,
     ) -> Result<Bytes, Error>
     where
@@ -68,7 +68,7 @@ impl Cache {
     {
         key::validate_custom_key(key)?;
         let load = || async { load().await.map(|bytes| Loaded::new(CacheValue::Bytes(bytes))) };
-        match self.0.handles.cache.get_or_load(key, None, keeping, load).await?.value {
+        match self.0.handles.cache.get_or_load(key, None, options, load).await?.value {
             CacheValue::Bytes(bytes) => Ok(bytes),
             CacheValue::Response(_) => Err(Error::new(Reason::Internal)),
         }
@@ -78,8 +78,8 @@ impl Cache {
     /// kept until the file changes, for the cache's own time at most. Other files are read each time.
     ///
     /// # Errors
-    /// `not_found` when it is not there, which is kept for `negative_ttl` and dropped when it appears; `forbidden`;
-    /// `invalid_request` when the path is not absolute, or what is there is no file, is too large or cannot be read.
+    /// `not_found` if it does not exist, which is kept for `negative_ttl` and dropped when the file appears; `forbidden`;
+    /// `invalid_request` if the path is not absolute, or is no file, or the file is too large or cannot be read.
     pub async fn file(&self, path: impl AsRef<Path>) -> Result<Bytes, Error> {
         self.0.handles.files.read_bytes(path.as_ref()).await
     }
@@ -101,25 +101,25 @@ impl Cache {
         self.0.handles.files.search(folder.as_ref(), query, load).await
     }
 
-    /// The folders of `cache.watch`, and whether each of them is watched at the moment; the journal says why not.
+    /// Returns the folders of `cache.watch`, each with true if it is watched now. The journal says why one is not.
     #[must_use]
     pub fn watched(&self) -> Vec<(PathBuf, bool)> {
         let standing = self.0.handles.files.roots().statuses();
         standing.map(|(root, is_watched)| (root.to_owned(), is_watched)).collect()
     }
 
-    /// Drops what matches, and says how many entries that were. When this returns, none of them is found any more, and
-    /// nothing that was being loaded meanwhile is kept. It runs to its end also if the future is dropped.
+    /// Drops the entries that match, and returns their number. Afterwards no lookup finds them, and no load that ran
+    /// meanwhile is kept. The invalidation runs to its end even if the future is dropped.
     ///
     /// # Errors
-    /// `invalid_request` when the pattern is none; `crashed` or `stopped` when the cache's actor could not answer: after a
-    /// crash the cache is cold.
+    /// `invalid_request` if the pattern is invalid; `crashed` or `stopped` if the cache's actor could not answer. After a
+    /// crash the cache is empty.
     pub async fn invalidate(&self, pattern: &Pattern) -> Result<u64, Error> {
         self.send_invalidation(Invalidation::from_pattern(pattern).map_err(invalid_pattern)?).await
     }
 
-    /// Drops every entry for whose key `holds` says so; `name` says in the journal which those are. It is called for every
-    /// key.
+    /// Drops every entry whose key satisfies `holds`, which is called for every key. The journal records `name` as the
+    /// pattern.
     ///
     /// # Errors
     /// As [`invalidate`](Self::invalidate).

@@ -1,4 +1,4 @@
-//! The connection, as the embedder sees and steers it.
+//! The connection, as the embedder sees and controls it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,13 +39,14 @@ impl Connection {
         }
     }
 
-    /// Follows its status. A slow reader sees the newest one, not each.
+    /// Follows its status. A slow reader sees the newest status, not each one.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<ConnectionStatus> {
         self.0.handles.connection_view.status.subscribe()
     }
 
-    /// Tries now during a wait, starts over after `failed` or `disconnected`, and changes nothing during an attempt.
+    /// Dials at once. During a delay it ends the delay, in `failed` or `disconnected` it starts over, and during an
+    /// attempt it changes nothing.
     ///
     /// # Errors
     /// `stopped` when the runtime is stopping.
@@ -53,7 +54,7 @@ impl Connection {
         self.send_command(ConnectionMessage::Connect).await
     }
 
-    /// Closes it and stays away until [`reconnect`](Self::reconnect).
+    /// Closes it, and keeps it closed until [`reconnect`](Self::reconnect).
     ///
     /// # Errors
     /// `stopped` when the runtime is stopping.
@@ -61,28 +62,25 @@ impl Connection {
         self.send_command(ConnectionMessage::Disconnect).await
     }
 
-    /// Sends a text frame, waiting at most `patience` for an open socket, and returns its outcome.
+    /// Sends a text frame, waiting at most `wait_timeout` for an open socket, and returns its outcome.
     /// [`SendOutcome::into_result`] makes an error of every outcome but `sent`.
     ///
     /// # Errors
-    /// `crashed` or `stopped` when the connection's actor could not see it through: then it may have been sent.
-    pub async fn send(&self, text: impl Into<String>, patience: Duration) -> Result<SendOutcome, Error> {
+    /// `crashed` or `stopped` when the connection's actor ended before the outcome was known: it may have been sent.
+    pub async fn send(&self, text: impl Into<String>, wait_timeout: Duration) -> Result<SendOutcome, Error> {
         let text = text.into();
-        let sent = self.0.handles.connection.call(|reply| ConnectionMessage::Send {
-            text,
-            wait_timeout: patience,
-            reply,
-        });
+        let sent =
+            self.0.handles.connection.call(|reply| ConnectionMessage::Send { text, wait_timeout, reply });
         sent.await.map_err(of_call)
     }
 
-    /// The backend's text frames from now on, each once, and a marker wherever some are or may be missing.
+    /// Returns the backend's text frames from now on, each once, and a marker wherever some are or may be missing.
     #[must_use]
     pub fn frames(&self) -> FrameSubscription {
         self.0.handles.connection_view.frames.subscribe()
     }
 
-    /// Sends an order, and returns when the report shows what came of it at first.
+    /// Sends a command, and returns when the report shows its first effect.
     async fn send_command(&self, message: ConnectionMessage) -> Result<(), Error> {
         self.0.handles.connection.cast(message).await.map_err(|_| of_call(CallError::Stopped))?;
         self.0.handles.connection.call(ConnectionMessage::Barrier).await.map_err(of_call)

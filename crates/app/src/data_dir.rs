@@ -1,4 +1,4 @@
-//! The folder that a runtime keeps: its journal, and how to reach it while it runs.
+//! The data folder of a runtime: its journal, its states, and its address while it runs.
 
 use std::fs;
 use std::io::{self, Write};
@@ -21,7 +21,7 @@ pub struct ControlFile {
 }
 
 impl std::fmt::Debug for ControlFile {
-    /// Leaves the token out.
+    /// Omits the token.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ControlFile")
             .field("pid", &self.pid)
@@ -41,7 +41,7 @@ pub enum DataDirError {
         /// The system's error.
         source: io::Error,
     },
-    /// `control.json` is there and makes no sense.
+    /// `control.json` exists and cannot be read.
     #[error("{path} cannot be read as a control file: {reason}", path = path.display())]
     Malformed {
         /// The file.
@@ -51,12 +51,12 @@ pub enum DataDirError {
     },
 }
 
-/// The folder that a runtime keeps. Only one runtime at a time writes to it.
+/// The data folder of a runtime. Only one runtime at a time writes to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataDir(PathBuf);
 
 impl DataDir {
-    /// The folder at `path`, which need not exist yet.
+    /// Returns the data folder at `path`, which need not exist yet.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
@@ -96,7 +96,7 @@ impl DataDir {
         builder.create(&self.0).map_err(|source| DataDirError::Io { path: self.0.clone(), source })
     }
 
-    /// Says how the runtime can be reached: whole or not at all, and for this user alone.
+    /// Writes the address of the runtime: atomically, and readable for this user only.
     ///
     /// # Errors
     /// When the system refuses.
@@ -122,7 +122,7 @@ impl DataDir {
         }
     }
 
-    /// Takes back what `control.json` says, if it speaks of the run `boot`.
+    /// Deletes `control.json`, if it is that of the run `boot`.
     pub fn clear_control(&self, boot: &str) {
         if let Ok(Some(control)) = self.read_control()
             && control.boot == boot

@@ -70,7 +70,7 @@ impl Environment {
         self.proxy.clone().map_or_else(|| configured.clone(), ProxyChoice::Explicit)
     }
 
-    /// A folder of the file, where it may begin with `~`; `None` where that is not known.
+    /// Replaces a leading `~` of a folder; `None` if the home folder is unknown.
     pub(crate) fn expand_home(&self, folder: &Path) -> Option<PathBuf> {
         match folder.strip_prefix("~") {
             Ok(rest) => self.home.as_ref().map(|home| home.join(rest)),
@@ -173,8 +173,8 @@ mod tests {
             for value in [None, Some("")] {
                 let others = all.iter().filter(|(name, _)| *name != missing).copied();
                 let variables: Vec<_> = others.chain(value.map(|value| (missing, value))).collect();
-                let said = read(&variables).unwrap_err();
-                assert!(said.starts_with(key) && said.contains(&format!("{missing:?}")), "{said}");
+                let message = read(&variables).unwrap_err();
+                assert!(message.starts_with(key) && message.contains(&format!("{missing:?}")), "{message}");
             }
         }
     }
@@ -182,11 +182,14 @@ mod tests {
     #[test]
     fn invalid_variable_is_named_without_its_value() {
         let broken_key = [("TOKEN", "t"), ("KEY", "hush\n"), ("PROXY", "http://127.0.0.1:1")];
-        let said = read(&broken_key).unwrap_err();
-        assert!(said.contains("x-api-key") && said.contains("\"KEY\"") && !said.contains("hush"), "{said}");
+        let message = read(&broken_key).unwrap_err();
+        assert!(
+            message.contains("x-api-key") && message.contains("\"KEY\"") && !message.contains("hush"),
+            "{message}"
+        );
         let broken_proxy = [("TOKEN", "t"), ("KEY", "k"), ("PROXY", "user:hush@proxy")];
-        let said = read(&broken_proxy).unwrap_err();
-        assert!(said.contains("\"PROXY\"") && said.contains("must start with"), "{said}");
-        assert!(!said.contains("hush"), "{said}");
+        let message = read(&broken_proxy).unwrap_err();
+        assert!(message.contains("\"PROXY\"") && message.contains("must start with"), "{message}");
+        assert!(!message.contains("hush"), "{message}");
     }
 }

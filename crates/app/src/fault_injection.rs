@@ -1,14 +1,14 @@
-//! Makes an actor panic on purpose, to show and to test what its supervisor does about it. Only in debug builds.
+//! Makes an actor panic on purpose, to test and demonstrate its supervision. Only in debug builds.
 
 use mainstay_actors::error::{Error, Reason, of_call};
 
 use crate::mainstay::Mainstay;
 
 impl Mainstay {
-    /// Makes an actor panic in its turn: `connection`, `queue`, `cache`, or an agent's id. Returns when that is accepted.
+    /// Sends an actor a message that makes it panic: `connection`, `queue`, `cache`, or an agent's id.
     ///
     /// # Errors
-    /// `agent_unknown` when there is no such actor, `stopped` when it is stopped, `queue_full` when its mailbox has no room.
+    /// `agent_unknown` if there is no such actor, `stopped` if it is stopped, `queue_full` if its mailbox is full.
     pub async fn inject_panic(&self, actor: &str) -> Result<(), Error> {
         let handles = &self.0.handles;
         let accepted = match actor {

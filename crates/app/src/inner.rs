@@ -1,4 +1,4 @@
-//! The part that all handles of one runtime share.
+//! The state that all handles of one runtime share.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use crate::time_point::TimePoint;
 use crate::tree_builder::agents::{AgentFactory, AgentHandle};
 
-/// The actors of a runtime: how they are spoken to, and what they show.
+/// The actors of a runtime: their addresses and their views.
 pub(crate) struct Handles {
     pub(crate) connection: Address<ConnectionMessage>,
     pub(crate) connection_view: ConnectionView,
@@ -33,17 +33,17 @@ pub(crate) struct Handles {
     pub(crate) responses: ResponseCache,
     pub(crate) agents: SupervisorHandle,
     pub(crate) reports: AgentReports,
-    /// Clone out of it: a guard must not be held over an await.
+    /// Clone entries: a guard must not be held across an await.
     pub(crate) agent_handles: DashMap<String, AgentHandle>,
     pub(crate) factory: AgentFactory,
     pub(crate) process_manager: ProcessManager,
 }
 
-/// Everything behind a handle.
+/// The shared state of a runtime.
 pub(crate) struct Inner {
     pub(crate) runtime: Runtime,
     pub(crate) handles: Handles,
-    /// The store of states, where the embedder brought none.
+    /// The store of states, unless the embedder supplied one.
     pub(crate) states: Option<Arc<RedbStore>>,
     /// Ends the subscriptions.
     pub(crate) has_stopped: watch::Sender<bool>,
@@ -52,7 +52,7 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    /// Leaves the data folder to the next runtime, when the tree has ended.
+    /// Closes the files of the data folder after the tree has ended, so that another runtime may open it.
     pub(crate) async fn close(&self) {
         self.handles.process_manager.close().await;
         if let Some(states) = &self.states {

@@ -1,4 +1,4 @@
-//! A transport that drops from the cache what a write makes invalid, before anybody has the answer.
+//! A transport that invalidates cached responses after a write, before the caller gets the answer.
 //!
 //! It stands below the queue and the agents, so it sees every attempt, in whatever way that ends.
 
@@ -22,7 +22,7 @@ use mainstay_runtime::Address;
 pub(crate) struct InvalidationLayer {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) cache: CacheHandle,
-    /// It is set before anything runs.
+    /// The cache's actor, set before anything runs.
     pub(crate) actor: Arc<OnceLock<Address<CacheMessage>>>,
     pub(crate) rules: Arc<[WriteRule]>,
 }
@@ -52,7 +52,7 @@ impl Transport for InvalidationLayer {
             let mut aftermath = self.pending(write);
             let ended = self.transport.send(request, timeout).await;
             if ended.as_ref().is_ok_and(|answer| answer.is_redirected) {
-                // It was carried out elsewhere, and nobody tells where.
+                // The write took effect at another path, which is unknown.
                 aftermath.selections.push(Selection::prefix(key::RESPONSE_PREFIX));
             }
             aftermath.finish(may_have_taken_effect(&ended)).await;
@@ -98,7 +98,7 @@ fn may_have_taken_effect<T>(ended: &Result<T, TransportError>) -> bool {
     !matches!(ended, Err(TransportError { progress: SendProgress::NotSent, .. }))
 }
 
-/// What is due once a write has ended. It is carried out also where that is cut off.
+/// Invalidates what a write concerns once it has ended, also where the write was aborted.
 struct PendingInvalidation {
     cache: CacheHandle,
     actor: Arc<OnceLock<Address<CacheMessage>>>,

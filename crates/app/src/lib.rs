@@ -7,12 +7,12 @@
 //! - [`StatusReport`]: everything in one view; [`Subscription`]: the events as a stream
 //! - [`config`]: the configuration file
 //! - [`bridge`]: the protocol for user interfaces, the same over every transport
-//! - [`journal`], [`supervision`], [`transport`]: the types of the layers below that an embedder meets
-//! - [`DataDir`]: the folder that it keeps on disk
+//! - [`journal`], [`supervision`], [`transport`]: the types of the layers below that an embedder uses
+//! - [`DataDir`]: its folder on disk
 //! - `control` (feature): the local control server; `backend` (feature): the embedded backend; `cli` (feature): the
 //!   binary
 //!
-//! `tree_builder` is the one place where the configuration becomes a tree.
+//! `tree_builder` alone makes a tree of the configuration.
 
 mod agent_meter;
 mod agents;

@@ -48,14 +48,14 @@ where
     connections.shutdown().await;
 }
 
-/// HTTP/1 with limits on heads and idle time.
+/// Builds an HTTP/1 server with limits on heads and idle time.
 pub(crate) fn http_builder() -> http1::Builder {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_header_size(HEAD_BYTES_MAX);
     http
 }
 
-/// A connection that is already gone is its client's affair; anything else may last, and is not retried at once.
+/// Waits before the next accept, unless only one client is gone: any other error may last.
 async fn back_off(error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {

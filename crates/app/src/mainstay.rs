@@ -1,4 +1,4 @@
-//! The handle that an embedder holds, and what it is started with.
+//! The handle that an embedder holds, and its builder.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -37,7 +37,7 @@ use crate::tree_builder::{Overrides, TreeSpec};
 /// The reasons why a runtime does not start.
 #[derive(Debug, ThisError)]
 pub enum StartError {
-    /// The configuration cannot be carried out.
+    /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] BuildError),
     /// The data folder cannot be used.
@@ -54,10 +54,10 @@ pub enum StartError {
     /// The journal cannot be opened.
     #[error(transparent)]
     Journal(JournalError),
-    /// The states that outlive the process cannot be opened.
+    /// The stored states cannot be opened.
     #[error(transparent)]
     States(StoreError),
-    /// The record of child processes cannot be used.
+    /// The pid file of child processes cannot be used.
     #[error(transparent)]
     Processes(OpenError),
     /// The tree did not come up.
@@ -85,21 +85,21 @@ impl MainstayBuilder {
         self
     }
 
-    /// Sets where the actors' states are kept that outlive the process, in place of a file in the data folder.
+    /// Sets the store of the actors' durable states, in place of a file in the data folder.
     #[must_use]
     pub fn state_store(mut self, store: Arc<dyn StateStore>) -> Self {
         self.state_store = Some(store);
         self
     }
 
-    /// Sets the folder for the journal and for what is known of the agents; without one, both are kept in memory alone.
+    /// Sets the folder for the journal and the agents' states. Without one, both are in memory only.
     #[must_use]
     pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.data_dir = Some(path.into());
         self
     }
 
-    /// Sets what makes the attempts at requests, in place of HTTP.
+    /// Sets the transport that sends requests, in place of HTTP.
     #[must_use]
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.overrides.transport = Some(transport);
@@ -116,9 +116,9 @@ impl MainstayBuilder {
         self
     }
 
-    /// Adds a rule for what a write makes invalid in the cache, beside the responses of the path that it is sent to: what a
-    /// POST to `/api/tasks/7/notes` makes of the list of tasks, the backend alone knows. It is obeyed before the caller has
-    /// the answer, for every request through the runtime.
+    /// Adds a rule that says which cached responses a write makes invalid, beside those of its own path. For example, a
+    /// POST to `/api/tasks/7/notes` may change the list of tasks. The rule holds for every request through the runtime.
+    /// The responses are dropped before the caller gets the answer.
     ///
     /// ```
     /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -136,7 +136,7 @@ impl MainstayBuilder {
         self
     }
 
-    /// Sets where wall time comes from, in place of the machine's clock.
+    /// Sets the source of wall time, in place of the machine's clock.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
@@ -157,8 +157,8 @@ impl MainstayBuilder {
         self
     }
 
-    /// Starts the tree, and returns once every actor in it is ready. The backend need not be there; one that the
-    /// configuration has the runtime start is waited for until it is ready, has ended, or its startup grace is over.
+    /// Starts the tree, and returns once every actor in it is ready. The backend need not run. If the runtime starts
+    /// the backend itself, this waits until that is ready, has ended, or its startup grace is over.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -225,7 +225,7 @@ async fn end_subscriptions(inner: Weak<Inner>, ended: impl Future<Output = ()>) 
     }
 }
 
-/// Ends the processes that an earlier run has left behind.
+/// Ends the orphans of an earlier run.
 async fn start_process_manager(
     process_manager: &ProcessManager,
     data: Option<&DataDir>,
@@ -329,14 +329,16 @@ impl Mainstay {
         self.0.handles.queue.submit_open(request)
     }
 
-    /// Like [`request`](Self::request), but a GET is answered from the cache if the response there is no older than
-    /// `age_max`, and the backend's `Cache-Control` and `Expires` let it be used (RFC 9111, as a private cache). Where they
-    /// say nothing of how long, `age_max` alone decides. What may not be used any more and has an `ETag` or
-    /// `Last-Modified` is asked for under a condition; a 304 is never seen here.
+    /// Sends a request like [`request`](Self::request), but answers a GET from the cache if possible.
     ///
-    /// A response is used only for requests with the same headers of their own. Other methods, and requests with a body, an
-    /// idempotency key, credentials of their own, or headers that themselves say something of caching or of a range, go to
-    /// the backend, and nothing is kept of them.
+    /// A stored response is used if it is no older than `age_max`, and the backend's `Cache-Control` and `Expires`
+    /// permit it (RFC 9111, as a private cache). If they state no lifetime, `age_max` alone decides. An older response
+    /// with an
+    /// `ETag` or `Last-Modified` is revalidated; the caller never sees a 304.
+    ///
+    /// A stored response serves only requests with the same headers. These go to the backend, and their responses are
+    /// not stored: other methods, and requests with a body, an idempotency key, credentials, or headers about caching
+    /// or ranges.
     ///
     /// # Errors
     /// As [`request`](Self::request).
@@ -426,14 +428,14 @@ impl Mainstay {
         QueueReport { stats, held }
     }
 
-    /// Stops everything in order. Callers that wait get `stopped`. The journal is on disk when this returns.
+    /// Stops everything in order, and returns once the journal is on disk. Callers that wait get `stopped`.
     pub async fn shutdown(&self) -> RuntimeExit {
         let exit = self.0.runtime.shutdown().await;
         self.0.close().await;
         exit
     }
 
-    /// Returns when the tree has ended, by [`shutdown`](Self::shutdown) or because it could not go on.
+    /// Waits until the tree has ended, by [`shutdown`](Self::shutdown) or because its root gave up.
     pub async fn finished(&self) -> RuntimeExit {
         let exit = self.0.runtime.finished().await;
         self.0.close().await;
@@ -447,7 +449,7 @@ mod tests {
 
     const fn assert_handle<T: fmt::Debug + Clone + Send + Sync + 'static>() {}
 
-    /// A handle goes into the state of a shell and to its threads. This compiles, or not.
+    /// A shell keeps the handle in its state and sends it to its threads.
     const _: () = assert_handle::<Mainstay>();
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use mainstay_runtime::journal::{Event, Journal, Level, count};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
-/// A process of an earlier run, or a descendant of it, was still there and has been ended.
+/// An orphan of an earlier run, a process or its descendant, was ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessOrphaned {
     /// The orphan.
@@ -48,7 +48,7 @@ impl Event for PidFileDamaged {
     }
 }
 
-/// The protection against processes that outlive the runtime does not work in full.
+/// The protection against processes that outlive the runtime is incomplete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessWarning {
     /// The warning.
@@ -84,7 +84,7 @@ pub(crate) async fn record_warnings(journal: Journal, mut warnings: Receiver<Man
     loop {
         match warnings.recv().await {
             Ok(warning) => record(&journal, &ProcessWarning { warning }),
-            // Later warnings repeat what still matters.
+            // Missed warnings are repeated while they still hold.
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
         }

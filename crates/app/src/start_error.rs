@@ -1,4 +1,4 @@
-//! Turns the errors of a start into the errors of everything else.
+//! Converts the errors of a start into the errors of the other calls.
 //!
 //! Their texts name folders, ports and keys of the configuration, so they go into the details. A person gets the
 //! message of the reason.
@@ -39,7 +39,7 @@ impl From<&BuildError> for Error {
     }
 }
 
-/// Makes the error for a configuration that comes in while the runtime runs.
+/// Makes the error for a wrong configuration that arrives while the runtime runs.
 impl From<&ConfigError> for Error {
     fn from(error: &ConfigError) -> Self {
         let problems: Vec<&str> = error.problems.iter().map(|problem| problem.message.as_str()).collect();

@@ -52,7 +52,7 @@ pub struct QueueReport {
     /// The numbers of requests that wait and run.
     #[serde(flatten)]
     pub stats: QueueStats,
-    /// The outage for which all of them wait, while the backend cannot be reached.
+    /// The outage for which all requests wait, while the backend cannot be reached.
     pub held: Option<OutageReport>,
 }
 
@@ -72,7 +72,7 @@ pub struct CacheReport {
 pub struct WatchedFolder {
     /// The path as configured.
     pub path: String,
-    /// Set while it is watched, and its files and searches are kept; else the journal has the reason.
+    /// True while it is watched, and its files and searches are kept; else the journal has the reason.
     pub is_watched: bool,
 }
 
@@ -100,7 +100,7 @@ pub struct ConnectionReport {
     pub state: ConnectionState,
     /// Since when.
     pub since: String,
-    /// The attempt under way or next; connected: the one that succeeded.
+    /// The running or next attempt; if connected, the one that succeeded.
     pub attempt: u32,
     /// The most failures in a row.
     pub max: u32,
@@ -108,7 +108,7 @@ pub struct ConnectionReport {
     pub next_attempt_at: Option<String>,
     /// The time until then, in milliseconds.
     pub next_attempt_in_ms: Option<u64>,
-    /// The last thing that went wrong, for a person.
+    /// The message of the last error, for a person.
     pub last_error: Option<String>,
     /// The same as a whole error.
     #[serde(default)]
@@ -129,7 +129,7 @@ pub struct AgentView {
     pub status: AgentStatus,
     /// Since when.
     pub since: String,
-    /// Set once its restarts are used up: it stays as it is until a reset.
+    /// True once its restarts are used up: it stays failed until a reset.
     #[serde(default)]
     pub gave_up: bool,
     /// The incarnation of its actor.
@@ -158,11 +158,11 @@ pub struct AgentView {
     pub fail_after: u32,
     /// The time of the last check.
     pub last_check: Option<String>,
-    /// Seconds since it was started, as it says.
+    /// The seconds since its start, by its own report.
     pub uptime_s: Option<f64>,
     /// The number of its errors so far, by its own report.
     pub error_count: Option<u64>,
-    /// The time at which its state was saved; a restart restores that one.
+    /// The time at which its state was read; a restart restores that state.
     pub state_saved_at: Option<String>,
     /// The agent's process, if it has one here.
     #[serde(default)]
@@ -170,7 +170,7 @@ pub struct AgentView {
     /// The number of messages that wait for delivery.
     #[serde(default)]
     pub messages_waiting: usize,
-    /// The number of messages that it works on.
+    /// The number of messages in flight.
     #[serde(default)]
     pub messages_in_flight: usize,
     /// The next step in plain words.
@@ -191,8 +191,8 @@ pub struct ResolvedError {
 pub struct AgentBudget {
     /// Restarts within `window_ms`.
     pub max: u32,
-    /// For how long a restart counts.
+    /// The time for which a restart counts, in milliseconds.
     pub window_ms: u64,
-    /// An agent that has been up for this long has all of them back.
+    /// The time of health after which the budget is full again, in milliseconds.
     pub stable_after_ms: u64,
 }

@@ -1,4 +1,4 @@
-//! Times as the outside sees them: RFC 3339 in UTC, from durations since the runtime's start.
+//! Converts durations since the runtime's start into wall time: RFC 3339 in UTC.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub(crate) struct TimePoint {
 }
 
 impl TimePoint {
-    /// The wall time of what happened, or will happen, at `at` since the runtime's start.
+    /// Returns the wall time of `at`, a time since the runtime's start.
     pub(crate) fn format_wall_time(self, at: Duration) -> String {
         let (at, now) = (SignedDuration::try_from(at), SignedDuration::try_from(self.now));
         let wall = match (at, now) {

@@ -263,7 +263,7 @@ fn secrets(config: &Config, environment: &Environment, route: &Route) -> Vec<Str
     secrets
 }
 
-/// The backend's own process. When it is back after a restart, the connection tries at once.
+/// Builds the child of the backend's own process. When that is back after a restart, the connection dials at once.
 fn sidecar(
     config: &Config,
     programs: &ProcessFactory,
@@ -286,14 +286,14 @@ fn sidecar(
     })
 }
 
-/// The values of the headers in the file whose names say that they are secret: they must reach no line of the journal.
-/// What is cut out of errors is more than that, but there a hole does no harm.
+/// Returns the values of the file's headers with sensitive names: the journal must never contain them. Errors are
+/// redacted more widely, because there a needless gap does no harm.
 fn secret_headers(config: &Config) -> impl Iterator<Item = String> {
     let headers = config.backend.headers.iter().filter(|(name, _)| is_sensitive_name(name));
     headers.map(|(_, value)| value.clone())
 }
 
-/// The folders to watch.
+/// Returns the folders to watch.
 fn watch_roots(config: &Config, environment: &Environment) -> Result<Roots, BuildError> {
     let mut folders = Vec::new();
     for folder in &config.cache.watch {
@@ -307,7 +307,7 @@ fn watch_roots(config: &Config, environment: &Environment) -> Result<Roots, Buil
     Ok(Roots::new(folders)?)
 }
 
-/// The one way to the backend, for HTTP and the WebSocket.
+/// Builds the route to the backend, for HTTP and the WebSocket.
 fn route(config: &Config, environment: &Environment, trust: Option<TlsTrust>) -> Result<Route, BuildError> {
     let backend = &config.backend;
     let trust = match trust {
@@ -379,7 +379,7 @@ const fn entry_options(config: &config::CacheConfig) -> EntryOptions {
     }
 }
 
-/// The connection, the queue and the cache come back fast: people wait for them.
+/// Returns the policy of connection, queue and cache. They restart fast, because people wait for them.
 fn core_policy() -> ChildPolicy {
     ChildPolicy {
         delay: Delay::Exponential {

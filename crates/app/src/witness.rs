@@ -1,7 +1,7 @@
-//! A transport that tells the connection, and the queue, when the backend answers.
+//! A transport that notifies the connection and the queue when the backend answers.
 //!
-//! The WebSocket may have spent all its attempts while the backend was away, and requests may be held. When requests or
-//! checks are answered again, nobody should have to press a button, nor to wait for the next trial.
+//! The WebSocket may have spent all its attempts while the backend was away, and requests may be held. Both go on when
+//! a request or a check is answered again, without a command and without waiting for the next probe.
 
 use std::sync::Arc;
 use std::time::Duration;

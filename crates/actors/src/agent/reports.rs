@@ -34,7 +34,7 @@ pub struct AgentReport {
     pub error_count: Option<u64>,
     /// The time at which the saved state was read; `None` without one.
     pub state_saved_at: Option<Timestamp>,
-    /// Its process here, if it has one.
+    /// The agent's process here, if it has one.
     #[serde(default)]
     pub process: Option<ProcessUsage>,
     /// The number of messages that wait for their delivery.

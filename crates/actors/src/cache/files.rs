@@ -230,7 +230,7 @@ fn has_single_link(metadata: &fs::Metadata) -> bool {
     std::os::unix::fs::MetadataExt::nlink(metadata) <= 1
 }
 
-/// This system does not report the number of links.
+/// Returns true, because this system does not report the number of links.
 #[cfg(not(unix))]
 const fn has_one_name(_: &fs::Metadata) -> bool {
     true

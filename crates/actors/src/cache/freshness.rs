@@ -1,11 +1,11 @@
-//! How long an entry may be used: pure, with the time passed in.
+//! Decides how long an entry may be used: pure, with the time passed in.
 
 use std::time::Duration;
 
 /// The times of one entry, by the cache's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lifetime {
-    /// When the value was true: when it was stored, or when its load began.
+    /// The time at which the value was true: that of its insert, or of the start of its load.
     pub(super) as_of: Duration,
     /// The end of its freshness.
     pub(super) fresh_until: Duration,
@@ -22,11 +22,11 @@ pub(super) enum Freshness {
     Fresh,
     /// Use it, and refresh it.
     Stale,
-    /// It is too old for this caller; another may still use it.
+    /// Too old for this caller; another may still use it.
     TooOld,
-    /// It may be used only after revalidation.
+    /// Usable only after revalidation.
     NeedsRevalidation,
-    /// It must not be used.
+    /// Not usable.
     Expired,
 }
 

@@ -34,9 +34,9 @@ pub struct Loaded {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Disposition {
     Store,
-    /// It is returned to the callers, and the stored entry stays.
+    /// Return it to the callers, and keep the stored entry.
     Return,
-    /// It is returned to the callers, and the stored entry is dropped.
+    /// Return it to the callers, and drop the stored entry.
     Replace,
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct CacheStats {
     /// The stored values, stale ones included until a read meets them.
     pub entries: u64,
-    /// Their size in bytes, keys included.
+    /// The size of these values in bytes, keys included.
     pub bytes: u64,
     /// The most bytes that they may take.
     pub bytes_max: u64,

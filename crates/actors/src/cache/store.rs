@@ -407,6 +407,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl fmt::Debug for CacheStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shelf").field("entries", &self.entries.entry_count()).finish_non_exhaustive()
+        f.debug_struct("CacheStore").field("entries", &self.entries.entry_count()).finish_non_exhaustive()
     }
 }

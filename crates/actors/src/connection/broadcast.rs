@@ -18,7 +18,7 @@ pub enum Inbound {
     Text(Arc<str>),
     /// Events are or may be missing at this position. State derived from earlier frames should be fetched again.
     Gap(Gap),
-    /// This subscriber was too slow and lost this many frames and gaps. Gaps after this are complete.
+    /// The subscriber was too slow and lost this many frames and gaps. Gaps after this are complete.
     Lagged(u64),
 }
 

@@ -44,7 +44,7 @@ pub enum ConnectionErrorKind {
     RateLimited,
     /// HTTP 408, 425 or 5xx.
     Unavailable,
-    /// Another HTTP 4xx.
+    /// Any other HTTP 4xx.
     Rejected,
     /// An answer that is no WebSocket handshake: HTTP 2xx or 3xx, or no HTTP at all.
     NotWebsocket,

@@ -153,7 +153,7 @@ impl ConnectionUnsent {
 pub enum IgnoredReason {
     /// Binary frames have no meaning here.
     Binary,
-    /// Its number was seen before.
+    /// The frame's number was seen before.
     SeenBefore,
 }
 

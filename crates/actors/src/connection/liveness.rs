@@ -25,7 +25,7 @@ struct PendingPing {
     number: u64,
     sent_at: Duration,
     deadline: Duration,
-    /// Whether the ping verifies the socket after a suspend.
+    /// True if the ping verifies the socket after a suspend.
     is_verification: bool,
 }
 

@@ -196,7 +196,7 @@ impl Machine {
         self.dial(DialPurpose::First, StatusReason::BackendSeen, now)
     }
 
-    // === what becomes of sockets ===
+    // === sockets ===
 
     fn opened(&mut self, generation: u64, now: Duration) -> Vec<MachineAction> {
         if self.live_generation() != Some(generation) {

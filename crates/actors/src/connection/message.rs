@@ -55,7 +55,7 @@ pub enum ConnectionMessage {
         writer: Box<BackendWriter>,
         /// The result.
         outcome: Result<(), WriteError>,
-        /// Whether it was a sender's message.
+        /// True if it was a sender's message.
         is_message: bool,
     },
     /// Reply once all earlier messages have been handled.

@@ -16,11 +16,11 @@ use crate::error::{Error, Reason};
 pub enum SendOutcome {
     /// Written to the socket completely. Whether the peer read it is unknown.
     Sent,
-    /// Its deadline passed before its turn came.
+    /// The deadline passed before the message's turn came.
     Expired,
     /// The buffer was full.
     Rejected,
-    /// It is larger than the limit.
+    /// The message is larger than the limit.
     TooLarge,
     /// The connection's owner stopped before its turn came.
     Dropped,
@@ -76,7 +76,7 @@ impl SendOutcome {
 pub struct FinishedSend<T> {
     /// The sender's ticket.
     pub ticket: T,
-    /// What became of it.
+    /// The message's outcome.
     pub outcome: SendOutcome,
     /// The message's size in bytes.
     pub bytes: usize,

@@ -81,7 +81,7 @@ impl SocketFrame {
 /// The reason why a message was not written.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum WriteError {
-    /// It is larger than the limit. Nothing was written, and the socket is still usable.
+    /// The message is larger than the limit. Nothing was written, and the socket is still usable.
     #[error("the message has {size_bytes} bytes, and {max_bytes} is the limit")]
     TooLarge {
         /// The message's size.

@@ -43,7 +43,7 @@ pub enum StatusReason {
     SystemResumed,
     /// A handshake succeeded.
     Opened,
-    /// All attempts in a row failed; see the last error.
+    /// Each attempt in a row failed; see the last error.
     RetriesExhausted,
     /// The connection's actor crashed and lost its socket. Its supervisor knows more.
     ActorEnded,

@@ -18,7 +18,7 @@ use crate::network::BackendAvailability;
 pub struct ConnectionView {
     /// The current status.
     pub status: watch::Sender<ConnectionStatus>,
-    /// Whether the backend seems unreachable.
+    /// True if the backend seems unreachable.
     pub seems_unreachable: watch::Sender<bool>,
     /// The backend's availability, as the connection shows it.
     pub availability: watch::Sender<BackendAvailability>,

@@ -12,7 +12,7 @@ const DETAILS_CHARS_MAX: usize = 1000;
 pub(crate) struct ProblemDetails {
     /// The text for a person, if the document has one that is safe to show.
     pub(crate) message: Option<String>,
-    /// All of its texts, for the log.
+    /// The document's texts, for the log.
     pub(crate) details: String,
 }
 

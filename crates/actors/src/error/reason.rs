@@ -43,7 +43,7 @@ impl fmt::Display for Code {
     }
 }
 
-/// One row of the table.
+/// A row of the table.
 struct ReasonRow {
     name: &'static str,
     code: Code,
@@ -121,7 +121,7 @@ reasons! {
 
     // Too slow.
 
-    /// One attempt took longer than its timeout.
+    /// An attempt took longer than its timeout.
     TimedOut "timed_out" Timeout RETRYABLE
         "The backend did not answer in time. Try again, or wait until it is less busy."
     /// The backend did not receive the request in time (HTTP 408).
@@ -182,7 +182,7 @@ reasons! {
     /// The configuration, or an argument of the start, is not valid.
     InvalidConfig "invalid_config" InvalidInput FINAL
         "The configuration is not valid. Correct it, then start again."
-    /// Another runtime uses the same data folder, or another program the same port.
+    /// The data folder or the port is in use by another runtime or program.
     InUse "in_use" InvalidInput FINAL
         "Another program is using the same data or port already. Close it, or choose another."
     /// HTTP 400, and every other 4xx without a reason of its own.
@@ -278,7 +278,7 @@ reasons! {
     /// The runtime itself has a fault.
     Internal "internal" ServerError FINAL
         "Something went wrong inside the application. Try again; if it stays, restart the application."
-    /// This version does not know the reason: a newer one wrote it.
+    /// The reason is from a newer version, which this one does not know.
     Other "other" ServerError FINAL
         "Something went wrong that this version does not know. Update the application, then try again."
 }

@@ -51,7 +51,7 @@ pub enum ProxyChoice {
     System,
     /// No proxy, whatever the environment and the system say.
     Direct,
-    /// This proxy for every backend, also for one on this computer.
+    /// Use this proxy for every backend, also for one on this computer.
     Explicit(Proxy),
 }
 

@@ -29,7 +29,7 @@ pub enum LaunchError {
     /// The process was not started.
     #[error(transparent)]
     NotStarted(#[from] SpawnError),
-    /// Another server answers at the address that is to show readiness, so its answer could be taken for the
+    /// A foreign server answers at the address that is to show readiness, so its answer could be taken for the
     /// process's. Nothing was started.
     #[error(
         "another server answers at the address that is to show when the process is ready; \

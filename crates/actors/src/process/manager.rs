@@ -102,7 +102,7 @@ impl fmt::Display for ManagerWarning {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Another runtime uses the same data folder.
+    /// The data folder is in use by another runtime.
     #[error("another runtime uses the PID file of processes already ({})", file.display())]
     InUse {
         /// The lock.

@@ -17,9 +17,9 @@ pub(super) enum ShutdownStep {
     Wait(Duration),
     /// Kill all that are left.
     Kill,
-    /// None is left.
+    /// No process is left.
     Done,
-    /// Some are left that cannot be ended.
+    /// Processes are left that cannot be ended.
     GiveUp,
 }
 

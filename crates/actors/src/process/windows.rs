@@ -137,10 +137,10 @@ impl ProcessGroup {
 /// The polling interval for a process's exit.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The task kills the job when its owner is dropped; nothing is left to do here.
+/// Does nothing: the task kills the job when its owner is dropped.
 pub(super) fn kill_group(_: u32) {}
 
-/// The system reports it only to unsafe code.
+/// Returns nothing, because the system reports it only to unsafe code.
 pub(super) async fn resident_bytes(_: &ProcessIdentity) -> Option<u64> {
     None
 }

@@ -45,7 +45,7 @@ pub struct Download {
     pub headers: HeaderMap,
     /// The body's length in bytes, if the backend states it.
     pub length: Option<u64>,
-    /// Whether the body states its end, by a length or in chunks. Otherwise a body that was cut off may look
+    /// True if the body states its end, by a length or in chunks. Otherwise a body that was cut off may look
     /// complete.
     pub is_end_marked: bool,
     /// The number of attempts made.

@@ -122,7 +122,7 @@ pub struct RequestDone {
     pub status: u16,
     /// The time from acceptance to response, in milliseconds.
     pub ms: u64,
-    /// Whether the response came from the cache.
+    /// True if the response came from the cache.
     pub cached: bool,
     /// The number of attempts made.
     pub attempts: u32,

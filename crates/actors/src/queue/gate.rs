@@ -47,7 +47,7 @@ pub struct Outage {
 pub enum GateChange {
     /// An outage has started, or goes on after a failed probe.
     Held(Outage),
-    /// This outage is over.
+    /// The outage is over.
     Released(Outage),
 }
 

@@ -6,8 +6,8 @@
 //! of attempts, and whether one is in flight. Everything derived from that (queue, permits, tasks, timer) belongs to
 //! the incarnation and is rebuilt from the entries.
 //!
-//! Most requests have one waiter. A shared request (see `RequestBuilder::shared`) has several: each with its own id, its
-//! own `wait_timeout` and its own result.
+//! Most requests have one waiter. A shared request (see `RequestBuilder::shared`) has several: each with its own id,
+//! its own `wait_timeout` and its own result.
 //!
 //! A reply leaves the table only with its entry, so each request is answered once.
 
@@ -366,7 +366,7 @@ pub(super) struct RequestEntry {
     pub(super) queued_at: Duration,
     /// The number of attempts made. An attempt that could not connect is subtracted again.
     pub(super) attempts: u32,
-    /// Whether the backend may have acted on an attempt that has ended.
+    /// True if the backend may have acted on an attempt that has ended.
     pub(super) may_have_acted: bool,
     /// The reason of the last failure: of the attempts that the backend may have acted on, or of all if there is
     /// none.
@@ -379,7 +379,7 @@ pub(super) struct RequestEntry {
 /// The phase of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RequestPhase {
-    /// It waits in the queue.
+    /// The request waits in the queue.
     Waiting {
         /// The earliest time of the next attempt.
         not_before: Duration,
@@ -397,10 +397,10 @@ pub(super) struct Attempt {
     pub(super) lead_id: RequestId,
     /// The attempt's number; the first is 1.
     pub(super) number: u32,
-    /// Whether no attempt has ended before, not even one that could not connect.
+    /// True if no attempt has ended before, not even one that could not connect.
     pub(super) is_first: bool,
     pub(super) queued_at: Duration,
-    /// Whether the response is streamed.
+    /// True if the response is streamed.
     pub(super) is_streaming: bool,
 }
 

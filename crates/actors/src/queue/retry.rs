@@ -54,13 +54,13 @@ impl Default for RetryPolicy {
 /// The facts about a request that decide about a retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestFacts {
-    /// Whether the request may reach the server twice; see [`Request::is_repeatable`].
+    /// True if the request may reach the server twice; see [`Request::is_repeatable`].
     pub is_repeatable: bool,
     /// The request's own number of retries.
     pub retries: Option<u32>,
-    /// Whether its body can be sent only once, and was started.
+    /// True if its body can be sent only once, and was started.
     pub is_spent: bool,
-    /// Whether the server may have acted on an earlier attempt.
+    /// True if the server may have acted on an earlier attempt.
     pub may_have_acted: bool,
 }
 

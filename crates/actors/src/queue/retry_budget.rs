@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// The number of buckets in the window. More buckets forget more smoothly.
 const BUCKETS: u64 = 12;
 
-/// One bucket more than the window has, so that the window is always covered.
+/// The window's buckets and one more, so that the window is always covered.
 const BUCKETS_KEPT: usize = BUCKETS as usize + 1;
 
 /// The size of the retry budget.

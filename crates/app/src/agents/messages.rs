@@ -29,14 +29,14 @@ pub struct SendOptions {
 }
 
 impl Default for SendOptions {
-    /// At most one delivery, within a minute.
+    /// Returns the options of at most one delivery, within a minute.
     fn default() -> Self {
         Self { may_repeat: false, wait: REPLY_WAIT_DEFAULT }
     }
 }
 
 /// An accepted message. Dropping it cancels the message; [`answer`](Self::answer) waits for the outcome.
-#[must_use = "dropping it calls the letter off"]
+#[must_use = "dropping it cancels the message"]
 pub struct PendingReply {
     agents: Agents,
     address: Address<AgentCommand>,
@@ -71,7 +71,7 @@ impl PendingReply {
             biased;
             outcome = &mut *answer => outcome,
             () = in_time => {
-                // The agent's actor sees to it as well, unless there is none just now.
+                // The agent's actor does the same, unless it is down.
                 if let Some(error) = self.pending_replies.expire(self.id) {
                     self.agents.record_message_failed(&self.address, self.id, &error);
                 }
@@ -104,8 +104,8 @@ impl Agents {
     /// `/api/agents/{id}/message`, for `process` a line of JSON, for `acp` a prompt.
     ///
     /// # Errors
-    /// `agent_unknown`; `queue_full` when too many wait for this agent; `request_too_large`; `stopped` when the agent is
-    /// stopped, or was given up; `expired` when it did not come to accept it in time, as while it is being restarted.
+    /// `agent_unknown`; `queue_full` if too many wait for this agent; `request_too_large`; `stopped` if the agent is
+    /// stopped or given up; `expired` if it did not accept the message in time, for example during a restart.
     pub async fn send(&self, id: &str, body: Value, options: SendOptions) -> Result<PendingReply, Error> {
         let handle = self.handle(id)?;
         let (reply, answer) = Reply::channel();
@@ -186,7 +186,7 @@ impl Agents {
         self.handle(agent)?.driver.answer(ask, answer)
     }
 
-    /// Listens to what the agent says beside its answers, from now on.
+    /// Subscribes to the agent's updates, from now on: everything that it sends beside its answers.
     ///
     /// # Errors
     /// `agent_unknown`.

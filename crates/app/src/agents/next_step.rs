@@ -42,7 +42,7 @@ pub(super) fn next_step(prospect: NextStepInput<'_>) -> String {
         },
         AgentStatus::Stopped => format!("stopped; `mainstay agent start {id}` starts it"),
         AgentStatus::Unknown => {
-            "checked again when the backend can be reached; nobody is restarted until then".to_owned()
+            "checked again when the backend can be reached; it is not restarted until then".to_owned()
         }
         AgentStatus::Degraded if misses > 0 => {
             let more = match fail_after.saturating_sub(misses) {
@@ -95,7 +95,7 @@ mod tests {
             NextStepInput { status: AgentStatus::Stopped, ..INPUT },
             NextStepInput { status: AgentStatus::Unknown, ..INPUT },
         ];
-        let told: Vec<String> = prospects.into_iter().map(next_step).collect();
+        let steps: Vec<String> = prospects.into_iter().map(next_step).collect();
         expect![[r#"
             checked until it is well, or its startup grace is over (4 restarts left)
             checked regularly
@@ -109,7 +109,7 @@ mod tests {
             is restarted in 5 s (4 restarts left)
             is being restarted (no limit to restarts)
             stopped; `mainstay agent start planner` starts it
-            checked again when the backend can be reached; nobody is restarted until then"#]]
-        .assert_eq(&told.join("\n"));
+            checked again when the backend can be reached; it is not restarted until then"#]]
+        .assert_eq(&steps.join("\n"));
     }
 }

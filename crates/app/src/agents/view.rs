@@ -50,7 +50,7 @@ pub(super) fn view(
         error: report
             .last_error
             .map(|error| *error)
-            .or_else(|| crash.map(|said| Error::new(Reason::Crashed).with_details(&said))),
+            .or_else(|| crash.map(|error| Error::new(Reason::Crashed).with_details(&error))),
         resolved_error,
         misses: report.misses,
         fail_after: terms.fail_after,
@@ -73,14 +73,14 @@ fn classify_crash(
     status: AgentStatus,
     time_point: TimePoint,
 ) -> (Option<String>, Option<ResolvedError>) {
-    let Some(said) = info.last_error.clone() else { return (None, None) };
+    let Some(error) = info.last_error.clone() else { return (None, None) };
     match status {
         AgentStatus::Healthy | AgentStatus::Degraded | AgentStatus::Unknown => {
             let at = info.last_error_at.map(|at| time_point.format_wall_time(at));
-            (None, at.map(|at| ResolvedError { at, message: said }))
+            (None, at.map(|at| ResolvedError { at, message: error }))
         }
         AgentStatus::Starting | AgentStatus::Failed | AgentStatus::Restarting | AgentStatus::Stopped => {
-            (Some(said), None)
+            (Some(error), None)
         }
     }
 }

@@ -134,7 +134,7 @@ struct BackendSocket<S> {
     after: u64,
     /// Set once the client has sent anything. Before, it gets no event, so that its resume comes first.
     has_heard_client: bool,
-    /// Pings since the client was last heard.
+    /// Pings since the client's last frame.
     unanswered_pings: u32,
     ping_timer: Interval,
 }

@@ -72,7 +72,7 @@ pub enum ConnectionAction {
     Show,
     /// Try now, or start over.
     Reconnect,
-    /// Close it and stay away.
+    /// Close it, and keep it closed.
     Disconnect,
 }
 
@@ -234,7 +234,7 @@ impl RequestCommand {
     }
 }
 
-/// A response as `mainstay request --json` prints it: the body as JSON if it is JSON, else as a string.
+/// Formats a response as `mainstay request --json` prints it: the body as JSON if it is JSON, else as a string.
 fn response_json(response: &Response) -> Value {
     let headers: BTreeMap<&str, String> = response
         .headers

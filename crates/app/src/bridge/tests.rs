@@ -109,9 +109,9 @@ impl TestSession {
     /// Sends a message, and returns its number.
     async fn send_message(&mut self, id: u64) -> Value {
         self.send_command(id, "send", json!({"body": {"text": id}})).await;
-        let mut told = self.receive().await;
-        assert_eq!((&told["agent"], &told["accepted"]["id"]), (&json!("planner"), &json!(id)), "{told}");
-        told["accepted"]["message_id"].take()
+        let mut push = self.receive().await;
+        assert_eq!((&push["agent"], &push["accepted"]["id"]), (&json!("planner"), &json!(id)), "{push}");
+        push["accepted"]["message_id"].take()
     }
 }
 
@@ -217,25 +217,25 @@ async fn slow_listener_gets_missed_count_and_bounded_buffer() {
     let scene = BridgeFixture::start().await;
     let mut session = TestSession::open(&scene);
     assert_eq!(session.request("listen", json!({})).await, json!({"id": 1, "ok": null}));
-    let said = 4 * UPDATES_BUFFERED_MAX;
-    for number in 0..said {
+    let sent = 4 * UPDATES_BUFFERED_MAX;
+    for number in 0..sent {
         scene.publish_update(json!(number));
     }
     let (mut next, mut missed) = (0, 0);
-    while next < said {
-        let told = session.receive().await;
-        match told["missed"].as_u64() {
+    while next < sent {
+        let push = session.receive().await;
+        match push["missed"].as_u64() {
             Some(count) => {
                 missed += count;
                 next += usize::try_from(count).unwrap();
             }
             None => {
-                assert_eq!(told["update"]["body"], json!(next), "in order, and with no gap that is not told");
+                assert_eq!(push["update"]["body"], json!(next), "in order, and each gap is reported");
                 next += 1;
             }
         }
     }
-    assert!(missed >= (said - UPDATES_BUFFERED_MAX - 2) as u64, "{missed}");
+    assert!(missed >= (sent - UPDATES_BUFFERED_MAX - 2) as u64, "{missed}");
     scene.stop().await;
 }
 

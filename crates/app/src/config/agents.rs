@@ -71,7 +71,7 @@ fn path_to_null(value: &Value) -> Option<String> {
     }
 }
 
-/// The one `[[agent]]` block of a file, as [`AgentConfig::from_json`] takes it. What its keys hold is not looked at.
+/// Returns the single `[[agent]]` block of a file, as [`AgentConfig::from_json`] takes it. Values are not checked.
 #[cfg(feature = "cli")]
 pub(crate) fn parse_agent_block(text: &str) -> Result<Value, ConfigError> {
     let table: toml::Table = toml::from_str(text).map_err(|error| syntax_error(text, &error))?;
@@ -89,7 +89,7 @@ pub(crate) fn parse_agent_block(text: &str) -> Result<Value, ConfigError> {
     block.ok_or_else(|| ConfigError::new(vec![wrong()]))
 }
 
-/// A problem of an agent that stands in no file.
+/// Removes the array's name from a problem of a single agent.
 fn without_agent_key(problem: ConfigProblem) -> ConfigProblem {
     let key = problem.key.strip_prefix(SINGLE_AGENT_KEY).map(|key| key.trim_start_matches('.'));
     let message =
@@ -97,8 +97,8 @@ fn without_agent_key(problem: ConfigProblem) -> ConfigProblem {
     ConfigProblem { key: key.unwrap_or_default().to_owned(), ..ConfigProblem::whole(message) }
 }
 
-/// Agents without an id, with the id of another, without the program that their driver starts, with a
-/// readiness that their driver does not see, or with a program that their driver does not start.
+/// Returns the faults of agents: a missing or repeated id, a missing program, a program that the driver does not start,
+/// or a readiness that the driver does not know.
 pub(crate) fn find_faults(text: &str, document: &DeTable<'_>) -> Vec<ConfigFault> {
     let agents = document.get("agent").and_then(|agents| agents.get_ref().as_array());
     let lines = LineIndex::new(text);
@@ -128,13 +128,13 @@ impl LineIndex {
         Self(text.match_indices('\n').map(|(at, _)| at).collect())
     }
 
-    /// The line of a byte, counted from 1.
+    /// Returns the line of a byte, counted from 1.
     fn line(&self, at: usize) -> usize {
         1 + self.0.partition_point(|end| *end < at)
     }
 }
 
-/// `owners` has the line of each id so far.
+/// Returns the fault of an agent's id, if it has one. `owners` has the line of each id so far.
 fn id_fault(
     lines: &LineIndex,
     agent: &DeTable<'_>,

@@ -39,12 +39,12 @@ pub struct ConfigProblem {
 // === impl Problem ===
 
 impl ConfigProblem {
-    /// A problem of the file as a whole.
+    /// Makes a problem of the file as a whole.
     pub(crate) fn whole(message: impl Into<String>) -> Self {
         Self { line: 0, column: 0, key: String::new(), message: message.into() }
     }
 
-    /// A problem at a byte of the text that concerns no key.
+    /// Makes a problem at a byte of the text that concerns no key.
     pub(crate) fn at(text: &str, offset: usize, message: impl Into<String>) -> Self {
         let (line, column) = TextPosition::new(text).advance(offset);
         Self { line, column, key: String::new(), message: message.into() }

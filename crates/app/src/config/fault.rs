@@ -22,18 +22,18 @@ pub(crate) struct ConfigFault {
 }
 
 impl ConfigFault {
-    /// A value that cannot stay. `predicate` follows the key: `must be …`.
+    /// Makes the fault of a wrong value. `predicate` follows the key: `must be …`.
     pub(crate) fn new(predicate: impl AsRef<str>) -> Self {
         Self { prefix: "", path: String::new(), predicate: format!(" {}", predicate.as_ref()), at: None }
     }
 
-    /// A key that the table does not have, among those that it has.
+    /// Makes the fault of an unknown key. `known` are the keys that the table may have.
     pub(crate) fn unknown(key: &str, known: &[&str], at: usize) -> Self {
         let rest = format!("; {}", hint(key, known));
         Self { prefix: "unknown key ", path: key_step(key), predicate: rest, at: Some(at) }
     }
 
-    /// The same fault as seen from the table or list above, where `step` (see [`member`] and [`item`]) stands
+    /// Returns the same fault as seen from the table or list above, where `step` (see [`member`] and [`item`]) stands
     /// at byte `at`. The innermost place wins.
     pub(crate) fn within(mut self, step: &str, at: usize) -> Self {
         self.path.insert_str(0, step);
@@ -41,30 +41,30 @@ impl ConfigFault {
         self
     }
 
-    /// The byte of the text at which it is reported.
+    /// Returns the byte of the text at which it is reported.
     pub(crate) fn offset(&self) -> usize {
         self.at.unwrap_or(0)
     }
 
-    /// The path of the key, such as `connection.delay_min`.
+    /// Returns the path of the key, such as `connection.delay_min`.
     pub(crate) fn key(&self) -> String {
         self.path.strip_prefix('.').unwrap_or(&self.path).to_owned()
     }
 
-    /// The whole message, on one line.
+    /// Returns the whole message, on one line.
     pub(crate) fn message(&self) -> String {
         format!("{}\"{}\"{}", self.prefix, self.key(), self.predicate)
     }
 }
 
-/// The step to a table's key. Whatever the key holds, the step stays short and on one line.
+/// Returns the step to a table's key: short and on one line, whatever the key holds.
 pub(crate) fn key_step(key: &str) -> String {
     let shown: String = key.chars().take(STEP_CHARACTERS_MAX).flat_map(char::escape_debug).collect();
     let cut = if key.chars().nth(STEP_CHARACTERS_MAX).is_some() { "…" } else { "" };
     format!(".{shown}{cut}")
 }
 
-/// The step to a list's item, counted from 0.
+/// Returns the step to a list's item, counted from 0.
 pub(crate) fn index_step(index: usize) -> String {
     format!("[{index}]")
 }

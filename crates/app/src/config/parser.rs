@@ -21,12 +21,12 @@ pub(crate) fn invalid<T>(predicate: impl AsRef<str>) -> ParseResult<T> {
     Err(vec![ConfigFault::new(predicate)])
 }
 
-/// The value has another type than `expected`, which says the right one with an example.
+/// Refuses a value of the wrong type. `expected` names the right one with an example.
 pub(crate) fn mismatch<T>(expected: &str, value: &TomlValue<'_>) -> ParseResult<T> {
     Err(vec![wrong_type(expected, value)])
 }
 
-/// The fault that [`mismatch`] reports.
+/// Returns the fault that [`mismatch`] reports.
 pub(crate) fn wrong_type(expected: &str, value: &TomlValue<'_>) -> ConfigFault {
     ConfigFault::new(format!("must be {expected}, not {}", kind(value.get_ref())))
 }
@@ -57,7 +57,7 @@ pub(crate) mod tests {
         })
     }
 
-    /// The one-line refusals of several values.
+    /// Returns the one-line refusals of several values.
     pub(crate) fn errors_of<T: std::fmt::Debug>(
         tomls: &[&str],
         rule: impl Fn(&TomlValue<'_>) -> ParseResult<T>,

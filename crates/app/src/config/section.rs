@@ -5,7 +5,7 @@ use toml::de::DeTable;
 
 use super::table::{ConfigSection, TableReader};
 
-/// The defaults of a section: its `KEYS`, read by the very rules that read a file. That each of them passes
+/// Returns the defaults of a section: its `KEYS`, read by the rules that read a file. That each of them passes
 /// its rule, and means what the documentation says, is shown by the tests of the default file.
 pub(crate) fn defaults<S: ConfigSection>() -> S {
     let keys = DeTable::parse(S::KEYS).map(Spanned::into_inner);

@@ -41,7 +41,7 @@ impl<'t, 'i> TableReader<'t, 'i> {
         Self { table, known_keys: Vec::new(), invalid_keys: Vec::new(), faults: Vec::new() }
     }
 
-    /// The value of a key by its rule; what `base` has where the key is absent or wrong.
+    /// Reads the value of a key by its rule; returns that of `base` if the key is absent or wrong.
     pub(crate) fn read<T: Clone + Default>(
         &mut self,
         key: &'static str,
@@ -59,7 +59,7 @@ impl<'t, 'i> TableReader<'t, 'i> {
         })
     }
 
-    /// The section of this table that goes by its header's name.
+    /// Reads the section of this table that has its header's name.
     pub(crate) fn section<S: ConfigSection>(&mut self) -> S {
         let base = S::default();
         match self.value(S::key()) {
@@ -68,7 +68,7 @@ impl<'t, 'i> TableReader<'t, 'i> {
         }
     }
 
-    /// A list of sections, at most `sections_max`, each with `base` for what it does not set itself.
+    /// Reads a list of at most `sections_max` sections, each with `base` for the keys that it does not set.
     pub(crate) fn sections<S: ConfigSection>(&mut self, base: &S, sections_max: usize) -> Vec<S> {
         let step = key_step(S::key());
         let Some(value) = self.value(S::key()) else {
@@ -89,7 +89,7 @@ impl<'t, 'i> TableReader<'t, 'i> {
             .collect()
     }
 
-    /// Two keys that must not cross. The fault stands at the one that this table sets.
+    /// Checks that the first of two keys is not above the second. The fault stands at the key that this table sets.
     pub(crate) fn ordered(&mut self, low: (&'static str, Duration), high: (&'static str, Duration)) {
         let sound = |key: &str| !self.invalid_keys.contains(&key);
         if low.1 <= high.1 || !sound(low.0) || !sound(high.0) {

@@ -120,7 +120,7 @@ fn the_default_is_what_the_documentation_promises() {
         let lines = text.lines().map(str::trim);
         lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
     };
-    assert_eq!(settings(&default_with_agent()), settings(promised), "the same lines, letter by letter");
+    assert_eq!(settings(&default_with_agent()), settings(promised), "the same lines, character by character");
 }
 
 #[test]
@@ -507,7 +507,7 @@ fn an_agent_by_itself_is_read_by_the_rules_of_the_file() {
 
 #[test]
 fn agent_json_errors_name_the_key_and_no_value() {
-    let told = [
+    let messages = [
         json!("planner"),
         json!({}),
         json!({ "id": null }),
@@ -530,7 +530,7 @@ fn agent_json_errors_name_the_key_and_no_value() {
         "env.SECRET" must not be null; leave it out for its default
         "fail_after" must be from 1 to 1000
         "env.A" must be a string, not a list"#]]
-    .assert_eq(&told.join("\n"));
+    .assert_eq(&messages.join("\n"));
 }
 
 #[test]

@@ -84,7 +84,7 @@ pub(crate) struct AgentChild {
 }
 
 impl AgentChild {
-    /// The actor's child for the tree, and what makes its line once it has an address.
+    /// Splits it into the child for the tree, and a function that makes its handle once it has an address.
     pub(crate) fn split(self) -> (Child<AgentActor>, impl FnOnce(Address<AgentCommand>) -> AgentHandle) {
         let Self { child, pending_recovery, driver, updates, pending_replies, restart_limits } = self;
         (child, move |address| AgentHandle {
@@ -99,7 +99,7 @@ impl AgentChild {
 }
 
 impl AgentFactory {
-    /// The actor of an agent, one of `agents` in all.
+    /// Makes the child of an agent, one of `agents` in all.
     pub(crate) fn make(&self, config: &AgentConfig, agents: usize) -> Result<AgentChild, BuildError> {
         let (pending_recovery, updates) = (Arc::<PendingRecovery>::default(), UpdateBroadcast::default());
         let pending_replies = Arc::<PendingReplies>::default();

@@ -76,7 +76,7 @@ pub enum BuildError {
 }
 
 impl BuildError {
-    /// The key of the file that has to change, where it is a single one and not the environment.
+    /// Returns the configuration key that has to change, if it is a single one.
     #[cfg(feature = "cli")]
     pub(crate) fn key(&self) -> Option<&'static str> {
         match self {

@@ -1,4 +1,4 @@
-//! From the configuration to what is started: the agents' programs, and the backend's.
+//! Builds the launch of each program that the configuration names: of the agents and of the backend.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,14 +12,14 @@ use mainstay_actors::transport::{HttpSettings, HttpTransport, Transport};
 use crate::config::ReadyWhen;
 use crate::tree_builder::error::BuildError;
 
-/// The grace of a program between the request to end and the kill.
+/// The time between a program's request to end and its kill.
 pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
-/// A program that is to show that it is ready has at least so long for that.
+/// The shortest limit for a program to become ready, where the configuration gives it less.
 const READY_WITHIN_MIN: Duration = Duration::from_secs(1);
 
 /// A program as the configuration describes it.
 pub(crate) struct ProcessConfig<'a> {
-    /// The name in the record of processes.
+    /// The name in the pid file.
     pub(crate) name: &'a str,
     pub(crate) command: &'a [String],
     pub(crate) cwd: &'a Path,
@@ -32,7 +32,7 @@ pub(crate) struct ProcessConfig<'a> {
 #[derive(Clone)]
 pub(crate) struct ProcessFactory {
     pub(crate) process_manager: ProcessManager,
-    /// The transport to the backend without observers: a backend that is not ready yet is no event.
+    /// The transport to the backend without layers: a failed probe of a backend that is not ready yet is no outage.
     pub(crate) transport: Arc<dyn Transport>,
 }
 

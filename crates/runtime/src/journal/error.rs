@@ -9,7 +9,7 @@ use super::cursor::Cursor;
 /// A journal could not be opened.
 #[derive(Debug, Error)]
 pub enum JournalError {
-    /// Another process writes to this folder.
+    /// A different process writes to this folder.
     #[error("another runtime is using {dir}", dir = dir.display())]
     InUse {
         /// The folder.

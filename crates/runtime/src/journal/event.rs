@@ -26,7 +26,7 @@ pub trait Event: Serialize {
     const KIND: &'static str;
     /// The attention that events of the kind deserve.
     const LEVEL: Level = Level::Info;
-    /// Whether the kind is recorded only when the journal is verbose.
+    /// True if the kind is recorded only when the journal is verbose.
     const VERBOSE: bool = false;
 
     /// Returns the attention that this event deserves.
@@ -34,8 +34,8 @@ pub trait Event: Serialize {
         Self::LEVEL
     }
 
-    /// Returns what happened, as one plain sentence about the actor, without a full stop. Texts of others stand in it as
-    /// they are: [`summary`](Self::summary) is the sentence to show.
+    /// Returns what happened, as one plain sentence about the actor, without a full stop. Texts of others stand in it
+    /// as they are: [`summary`](Self::summary) is the sentence to show.
     fn describe(&self) -> String;
 
     /// Returns what happened, as one plain sentence that is safe to show: control characters are escaped.

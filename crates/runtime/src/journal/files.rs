@@ -209,8 +209,8 @@ fn recover(dir: &Path) -> io::Result<(RecoveredState, Tail)> {
     // A damaged line may belong to a run that has no other lines.
     let run = end.last.map_or(1, |last| last.run + 1).max(named) + u64::from(end.is_damaged);
     if run > NUMBER_MAX {
-        let said = format!("it has reached run {run}, and no run may exceed {NUMBER_MAX}");
-        return Err(io::Error::new(io::ErrorKind::InvalidData, said));
+        let reason = format!("it has reached run {run}, and no run may exceed {NUMBER_MAX}");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
     }
     let interrupted_after = end.last.filter(|_| !end.is_in_order);
     Ok((RecoveredState { run, interrupted_after }, tail))
@@ -218,7 +218,7 @@ fn recover(dir: &Path) -> io::Result<(RecoveredState, Tail)> {
 
 /// The end of the last run among some lines.
 struct RunEnd {
-    /// Its last event.
+    /// The run's last event.
     last: Option<Cursor>,
     /// The run recorded that it stopped.
     is_in_order: bool,

@@ -1,4 +1,4 @@
-//! One event as one line: a JSON object whose last member is a checksum of all the others.
+//! Encodes an event as one line: a JSON object whose last member is a checksum of all the others.
 //!
 //! The checksum is CRC-32C (Castagnoli; RFC 3720, appendix B.4) over the line's bytes with the member
 //! `,"crc":"…"` taken out, as eight lower-case hex digits.

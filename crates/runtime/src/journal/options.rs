@@ -10,7 +10,7 @@ pub struct JournalOptions {
     /// The number of lines that memory keeps for subscribers. Lines that are not on disk yet are kept beyond it, up
     /// to 8192.
     pub memory_lines_max: usize,
-    /// Whether verbose events are recorded.
+    /// True if verbose events are recorded.
     pub verbose: bool,
     /// Texts that must never reach a file. Each occurrence is replaced before a line is made. An empty text is
     /// ignored.

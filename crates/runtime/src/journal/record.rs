@@ -11,7 +11,7 @@ use super::line::{self, LineError};
 /// The kind of the event that ends a run in order. A run without it ended without notice.
 pub(crate) const RUN_END_KIND: &str = "runtime_stopped";
 
-/// One event as the journal holds it.
+/// An event as the journal holds it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// The run that the event belongs to: 1, 2, 3 … per data folder.

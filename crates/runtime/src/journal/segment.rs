@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::cursor::{Cursor, NUMBER_MAX};
 use super::permissions;
 
-/// One file of a journal, named after the first event that it may hold.
+/// A file of a journal, named after the first event that it may hold.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Segment {
     pub(super) first: Cursor,

@@ -120,16 +120,16 @@ impl SharedLog {
         self.visible_changed.subscribe()
     }
 
-    /// Waits for work, for at most `patience` if it is given. Only the writer calls this.
+    /// Waits for work, for at most `limit` if there is one. Only the writer calls this.
     pub(super) fn wait_for_work<'a>(
         &'a self,
         mut log: MutexGuard<'a, Log>,
-        patience: Option<Duration>,
+        limit: Option<Duration>,
     ) -> MutexGuard<'a, Log> {
         set_writer(&mut log, WriterState::Asleep);
-        match patience {
+        match limit {
             None => self.writer_wakeup.wait(&mut log),
-            Some(patience) => drop(self.writer_wakeup.wait_for(&mut log, patience)),
+            Some(limit) => drop(self.writer_wakeup.wait_for(&mut log, limit)),
         }
         set_writer(&mut log, WriterState::Working);
         log
@@ -139,10 +139,10 @@ impl SharedLog {
     pub(super) fn wait_for_batch<'a>(
         &'a self,
         mut log: MutexGuard<'a, Log>,
-        patience: Duration,
+        limit: Duration,
     ) -> MutexGuard<'a, Log> {
         set_writer(&mut log, WriterState::Gathering);
-        self.writer_wakeup.wait_for(&mut log, patience);
+        self.writer_wakeup.wait_for(&mut log, limit);
         set_writer(&mut log, WriterState::Working);
         log
     }

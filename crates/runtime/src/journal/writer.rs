@@ -42,7 +42,7 @@ struct JournalWriter<D> {
 
 /// The writer's next step.
 struct WriteBatch {
-    /// Whether there are lines to write.
+    /// True if there are lines to write.
     has_lines: bool,
     /// The first and the last line that found no room.
     lost_range: Option<(u64, u64)>,
@@ -78,8 +78,8 @@ impl<D: Disk> JournalWriter<D> {
             let may_write = is_closing || self.retry_at.is_none_or(|at| at <= now());
             let has_lines = may_write && log.is_behind();
             if !is_closing && !has_lines {
-                let patience = self.retry_at.map(|at| at.saturating_duration_since(now()));
-                log = shared.wait_for_work(log, patience);
+                let limit = self.retry_at.map(|at| at.saturating_duration_since(now()));
+                log = shared.wait_for_work(log, limit);
                 continue;
             }
             if has_lines && !has_gathered && !log.must_flush() {

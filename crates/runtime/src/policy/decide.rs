@@ -13,7 +13,7 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExitCause {
-    /// It ended by itself, in order.
+    /// The incarnation ended by itself, in order.
     Normal,
     /// The supervisor ended itself: its children failed too often, or its significant children ended.
     Shutdown,
@@ -29,22 +29,22 @@ pub enum ExitCause {
     StartFailed,
 }
 
-/// One exit, as the policy sees it.
+/// An exit, as the policy sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
     /// The cause of the end.
     pub cause: ExitCause,
     /// The time when the incarnation became ready, if it ever did.
     pub ready_since: Option<Duration>,
-    /// Whether it began from a checkpoint.
+    /// True if it began from a checkpoint.
     pub restored: bool,
-    /// Whether it handled at least one message to the end.
+    /// True if it handled at least one message to the end.
     pub progressed: bool,
-    /// Whether it ended on a message that an earlier incarnation had crashed on. Such an exit says nothing new about
+    /// True if it ended on a message that an earlier incarnation had crashed on. Such an exit says nothing new about
     /// the checkpoint, so it does not count for or against it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub on_suspect: bool,
-    /// Whether it was killed, did not end, and was abandoned.
+    /// True if it was killed, did not end, and was abandoned.
     #[serde(default, skip_serializing_if = "is_false")]
     pub abandoned: bool,
 }
@@ -86,7 +86,7 @@ pub struct DecisionContext {
 pub enum RestartScope {
     /// The child that exited.
     One,
-    /// All children.
+    /// Every child.
     All,
     /// The child that exited and those that come after it.
     Rest,

@@ -26,7 +26,7 @@ pub enum Delay {
         max: Duration,
         /// The factor by which each attempt multiplies the delay. Values below 1 count as 1.
         factor: f64,
-        /// Whether delays are spread at random over the span that the attempt has reached.
+        /// True if delays are spread at random over the span that the attempt has reached.
         jitter: bool,
     },
 }

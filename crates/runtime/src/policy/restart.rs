@@ -89,7 +89,7 @@ pub struct ChildPolicy {
     pub kill_timeout: Duration,
     /// The consequence of an abandoned incarnation.
     pub abandoned: AbandonedPolicy,
-    /// Whether the child's end can end its supervisor; see [`AutoShutdown`].
+    /// True if the child's end can end its supervisor; see [`AutoShutdown`].
     pub significant: bool,
 }
 
@@ -102,8 +102,8 @@ impl ChildPolicy {
 }
 
 impl Default for ChildPolicy {
-    /// Permanent, five restarts in ten minutes with delays from 5 s to 60 s, stable after a minute. It has five
-    /// seconds to stop, five more to end when killed, and no limit on a handler's time.
+    /// Returns the policy of a permanent child: five restarts in ten minutes with delays from 5 s to 60 s, stable after
+    /// a minute. It has five seconds to stop, five more to end when killed, and no limit on a handler's time.
     fn default() -> Self {
         Self {
             restart: RestartType::Permanent,
@@ -133,7 +133,7 @@ pub enum Strategy {
     /// The child alone.
     #[default]
     OneForOne,
-    /// All children: the others are stopped in reverse order, then all start in order.
+    /// Every child: the others are stopped in reverse order, then all start in order.
     OneForAll,
     /// The child and those that come after it. These are stopped in reverse order, then all of them start in order.
     RestForOne,
@@ -166,7 +166,7 @@ pub struct SupervisorPolicy {
     pub intensity: Option<Budget>,
     /// The rule by which the supervisor ends when its significant children have ended.
     pub auto_shutdown: AutoShutdown,
-    /// Whether its children are all added while it runs, in an order without meaning. They are then stopped all at
+    /// True if its children are all added while it runs, in an order without meaning. They are then stopped all at
     /// once, and the strategy is one-for-one.
     pub dynamic: bool,
 }

@@ -1,4 +1,4 @@
-//! One run of a runtime: what is known of its actors, and whether the next event is possible.
+//! Replays one run of a runtime: the known state of its actors, and whether the next event is possible.
 //!
 //! Only a supervisor's own records are certain: it records its children's events in the order in which it acted. An
 //! actor's own records count only with its current generation, because an abandoned incarnation may still be at work.
@@ -24,7 +24,7 @@ use crate::policy::{ChildHistory, Decision, StateSource};
 #[derive(Debug, Default)]
 pub(super) struct Replayer {
     number: Option<u64>,
-    /// Whether the runtime has recorded its start. Events of the journal itself may come before.
+    /// True if the runtime has recorded its start. Events of the journal itself may come before.
     pub(super) has_started: bool,
     mono_ms: u64,
     timelines: BTreeMap<String, ActorTimeline>,

@@ -50,11 +50,11 @@ pub(super) struct IncarnationTimeline {
     /// The time when it started; everything since has been read.
     pub(super) started_ms: Option<u64>,
     pub(super) ready_ms: Option<u64>,
-    /// Whether it began from a checkpoint.
+    /// True if it began from a checkpoint.
     pub(super) restored: Option<bool>,
     /// The decision by which it was to begin without a state.
     pub(super) fresh_start_decision: Option<Cursor>,
-    /// Its recorded end.
+    /// The incarnation's recorded end.
     pub(super) exit: Option<RecordedExit>,
     /// The decision about its end.
     pub(super) exit_decision: Option<Cursor>,
@@ -89,6 +89,6 @@ pub(super) struct ExpectedStart {
     pub(super) by: Cursor,
     /// The earliest time of the start; `None` if it may not start.
     pub(super) due: Option<Duration>,
-    /// Whether it begins without a state.
+    /// True if it begins without a state.
     pub(super) is_fresh: bool,
 }

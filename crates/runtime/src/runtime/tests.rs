@@ -49,7 +49,7 @@ fn call_succeeds_while_journal_and_supervisor_are_locked() {
     let mut root = SupervisorSpec::new("root");
     let counter = root.child(Child::new("counter", Counter)).unwrap();
     let runtime = executor.block_on(Runtime::builder().start(root)).unwrap();
-    // The supervisor hears of the child's readiness after the child is ready.
+    // The supervisor learns of the child's readiness after the child is ready.
     while runtime.tree().find("root/counter").is_none_or(|node| node.info.status != ActorStatus::Running) {
         thread::yield_now();
     }

@@ -45,7 +45,7 @@ pub struct RedbConfig {
 }
 
 impl Default for RedbConfig {
-    /// 8 MiB a state, 128 MiB in all, ten writes a second.
+    /// Returns limits of 8 MiB a state, 128 MiB in all and ten writes a second.
     fn default() -> Self {
         Self {
             state_bytes_max: 8 * 1024 * 1024,
@@ -58,7 +58,7 @@ impl Default for RedbConfig {
 /// A store could not be opened.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// Another process, or another store in this one, has the file.
+    /// A different process, or a different store in this one, has the file.
     #[error("another runtime is using {file}", file = file.display())]
     InUse {
         /// The file.
@@ -69,7 +69,7 @@ pub enum StoreError {
     TooLarge {
         /// The file.
         file: PathBuf,
-        /// Their size, in bytes.
+        /// The size of the states, in bytes.
         bytes: usize,
         /// The allowed size: [`RedbConfig::total_bytes_max`].
         max: usize,

@@ -48,7 +48,7 @@ pub enum AdminError {
         /// The error of the child.
         message: String,
     },
-    /// Another command stopped the child before it was ready.
+    /// A command stopped the child before it was ready.
     #[error("{name:?} was stopped by another command before it was ready")]
     Superseded {
         /// The child.

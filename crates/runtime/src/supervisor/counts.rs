@@ -8,7 +8,7 @@ use crate::identity::{ActorKind, ActorStatus};
 /// The numbers of a supervisor's children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ChildCounts {
-    /// All registered children, running or not.
+    /// The registered children, running or not.
     pub specs: usize,
     /// Children with an incarnation. A restarting child has none.
     pub active: usize,

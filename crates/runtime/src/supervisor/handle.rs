@@ -27,7 +27,7 @@ impl SupervisorHandle {
         &self.child_list
     }
 
-    /// The supervisor's path; `None` until it or a supervisor above it is in a tree.
+    /// Returns the supervisor's path; `None` until it or a supervisor above it is in a tree.
     #[must_use]
     pub fn path(&self) -> Option<&ActorPath> {
         self.address.path()

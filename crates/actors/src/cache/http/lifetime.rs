@@ -10,10 +10,10 @@ use super::validators;
 /// The lifetime of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cache) struct ResponseLifetime {
-    /// Its age at the request: the time for which other caches had stored it.
+    /// The age at the request: the time for which other caches had stored it.
     pub(in crate::cache) age: Duration,
-    /// The age up to which it is fresh; `None` if the server does not say. There is no heuristic (4.2.2): the caller
-    /// has said which age it accepts.
+    /// The age up to which it is fresh; `None` if the server does not say. There is no heuristic (4.2.2): the
+    /// caller's own limit decides instead.
     pub(in crate::cache) freshness_lifetime: Option<Duration>,
     /// The time for which it may then be served while a refresh runs; `None` if the server does not say.
     pub(in crate::cache) stale_for: Option<Duration>,

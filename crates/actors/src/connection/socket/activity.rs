@@ -64,7 +64,7 @@ impl IoActivity {
 pub(super) struct ActivityStream<S> {
     stream: S,
     activity: Arc<IoActivity>,
-    /// Whether the last write found no room.
+    /// True if the last write found no room.
     is_blocked: bool,
 }
 

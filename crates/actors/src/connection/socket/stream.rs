@@ -108,7 +108,7 @@ async fn open_http_tunnel(
     let parts = parts.map_err(broken)?;
     if !parts.read_buf.is_empty() {
         // A backend waits for the client to speak first, so these bytes are not the backend's.
-        return Err(proxy_unreachable("it said more than its answer"));
+        return Err(proxy_unreachable("it sent more than its answer"));
     }
     Ok(parts.io.into_inner())
 }

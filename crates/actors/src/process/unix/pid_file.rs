@@ -111,7 +111,7 @@ fn read_file(file: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Nothing is synced: no process outlives a crash of the system.
+/// Writes without a sync, because no process outlives a crash of the system.
 fn replace_file(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = file.with_extension("new");
     private_file_options().truncate(true).open(&beside)?.write_all(bytes)?;

@@ -90,7 +90,10 @@ async fn stream_is_not_polled_ahead() {
 async fn stream_of_wrong_length_fails_before_its_last_part() {
     for (length, parts) in [(7, &[&b"four"[..], b"four"][..]), (4, &[b"four", b"", b"more"]), (0, &[b"x"])] {
         let (bytes, ended) = read(&stream_of(Some(length), parts)).await;
-        assert!(bytes < length.max(1) as usize, "{length}: whoever frames by the length has it whole");
+        assert!(
+            bytes < length.max(1) as usize,
+            "{length}: a receiver that frames by the length has it whole"
+        );
         assert!(is_changed(&ended.unwrap_err()), "{length}");
     }
     let (bytes, ended) = read(&stream_of(Some(9), &[b"four", b"four"])).await;
@@ -119,7 +122,7 @@ async fn factory_stream_reopens_and_single_use_is_spent() {
 
     let once = Body::from_stream(None, stream::iter([Ok(Bytes::from_static(b"four"))]));
     drop(once.open().await.unwrap());
-    assert!(!once.is_spent(), "it was opened, but nobody asked for anything");
+    assert!(!once.is_spent(), "it was opened, but nothing was read");
     assert_eq!(read(&once).await, (4, Ok(())));
     assert!(once.is_spent() && once.clone().is_spent());
     assert!(is_unreadable(&read(&once).await.1.unwrap_err()));

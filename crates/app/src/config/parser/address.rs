@@ -7,7 +7,7 @@ use mainstay_actors::network::proxy::{Proxy, ProxyChoice};
 use super::text::string;
 use super::{ParseResult, TomlValue, invalid};
 
-/// An `http` or `https` URL with a host, and neither credentials nor a query: no secret stands in a file.
+/// Parses an `http` or `https` URL with a host, and neither credentials nor a query: no secret stands in a file.
 pub(crate) fn base_url(value: &TomlValue<'_>) -> ParseResult<String> {
     let text = string(value, "a string with a URL, as in \"http://localhost:8000\"")?;
     match find_url_fault(text) {
@@ -30,7 +30,7 @@ pub(crate) fn proxy(value: &TomlValue<'_>) -> ParseResult<ProxyChoice> {
     }
 }
 
-/// The first thing that is wrong, secrets first. The text is never repeated.
+/// Returns the first fault, secrets first. The text is never repeated.
 fn find_url_fault(text: &str) -> Option<&'static str> {
     let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
@@ -60,7 +60,7 @@ fn is_host_and_port(authority: &str) -> bool {
     }
 }
 
-/// A name, an IPv4 address, or an IPv6 address in brackets.
+/// Checks for a name, an IPv4 address, or an IPv6 address in brackets.
 fn is_host(host: &str) -> bool {
     match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(address) => address.parse::<Ipv6Addr>().is_ok(),

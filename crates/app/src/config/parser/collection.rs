@@ -31,7 +31,7 @@ pub(crate) fn folders(value: &TomlValue<'_>) -> ParseResult<Vec<PathBuf>> {
     })
 }
 
-/// A program and its arguments, or nothing.
+/// Parses a program and its arguments, or nothing.
 pub(crate) fn command(value: &TomlValue<'_>) -> ParseResult<Vec<String>> {
     let words =
         list(value, "a list with a program and its arguments, as in [\"planner\", \"--stdio\"]", any_string)?;
@@ -41,7 +41,7 @@ pub(crate) fn command(value: &TomlValue<'_>) -> ParseResult<Vec<String>> {
     }
 }
 
-/// Environment variables.
+/// Parses environment variables.
 pub(crate) fn environment(value: &TomlValue<'_>) -> ParseResult<StringMap> {
     table(value, "a table of variables, as in { LEVEL = \"debug\" }", |name, value| {
         if !is_variable(name) {
@@ -51,7 +51,7 @@ pub(crate) fn environment(value: &TomlValue<'_>) -> ParseResult<StringMap> {
     })
 }
 
-/// HTTP headers, their names in lower case; none that carries a credential.
+/// Parses HTTP headers, with names in lower case; refuses those that carry a credential.
 pub(crate) fn headers(value: &TomlValue<'_>) -> ParseResult<StringMap> {
     table(value, "a table of headers, as in { x-client = \"desktop\" }", |name, value| {
         let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
@@ -68,7 +68,7 @@ pub(crate) fn headers(value: &TomlValue<'_>) -> ParseResult<StringMap> {
     })
 }
 
-/// HTTP headers, their names in lower case, and for each the name of the environment variable that holds its value.
+/// Parses HTTP headers, with names in lower case, and for each the environment variable that holds its value.
 pub(crate) fn headers_env(value: &TomlValue<'_>) -> ParseResult<StringMap> {
     let expected =
         "a table of headers and names of environment variables, as in { x-api-key = \"BACKEND_KEY\" }";
@@ -99,7 +99,7 @@ fn secret_advice(header: &str) -> &'static str {
     }
 }
 
-/// Every item by one rule, or every fault.
+/// Parses every item by one rule, or returns every fault.
 fn list<T>(
     value: &TomlValue<'_>,
     expected: &str,
@@ -122,7 +122,7 @@ fn list<T>(
     if faults.is_empty() { Ok(read) } else { Err(faults) }
 }
 
-/// Every pair by one rule, which says how the key is stored, or every fault.
+/// Parses every pair by one rule, which says how the key is stored, or returns every fault.
 fn table(
     value: &TomlValue<'_>,
     expected: &str,

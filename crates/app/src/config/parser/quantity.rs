@@ -12,7 +12,7 @@ use crate::config::duration::{ParseDurationError, format_duration, parse_duratio
 use crate::config::size::{ParseSizeError, format_size, parse_size};
 use crate::config::suggestion::join_quoted;
 
-/// `true` or `false`.
+/// Parses `true` or `false`.
 pub(crate) fn flag(value: &TomlValue<'_>) -> ParseResult<bool> {
     value.get_ref().as_bool().map_or_else(|| mismatch("true or false", value), Ok)
 }
@@ -28,7 +28,7 @@ pub(crate) fn choice<C: NamedChoice>(value: &TomlValue<'_>) -> ParseResult<C> {
     found.map_or_else(|| invalid(format!("must be {expected}")), |(_, choice)| Ok(*choice))
 }
 
-/// A whole number within `bounds`.
+/// Parses a whole number within `bounds`.
 pub(crate) fn count<T>(bounds: RangeInclusive<T>) -> impl Fn(&TomlValue<'_>) -> ParseResult<T>
 where
     T: PartialOrd + Display + TryFrom<i64>,
@@ -42,7 +42,7 @@ where
     }
 }
 
-/// A number within `bounds`, whole or not.
+/// Parses a number within `bounds`, whole or not.
 pub(crate) fn ratio(bounds: RangeInclusive<f64>) -> impl Fn(&TomlValue<'_>) -> ParseResult<f64> {
     move |value| {
         let number = match value.get_ref() {
@@ -57,7 +57,7 @@ pub(crate) fn ratio(bounds: RangeInclusive<f64>) -> impl Fn(&TomlValue<'_>) -> P
     }
 }
 
-/// A duration within `bounds`.
+/// Parses a duration within `bounds`.
 pub(crate) fn duration(bounds: RangeInclusive<Duration>) -> impl Fn(&TomlValue<'_>) -> ParseResult<Duration> {
     move |value| {
         let Some(text) = value.get_ref().as_str() else {
@@ -72,7 +72,7 @@ pub(crate) fn duration(bounds: RangeInclusive<Duration>) -> impl Fn(&TomlValue<'
     }
 }
 
-/// A size in bytes within `bounds`: a string such as `"64MiB"`, or a whole number.
+/// Parses a size in bytes within `bounds`: a string such as `"64MiB"`, or a whole number.
 pub(crate) fn size(bounds: RangeInclusive<u64>) -> impl Fn(&TomlValue<'_>) -> ParseResult<u64> {
     move |value| {
         let bytes = match value.get_ref() {
@@ -91,7 +91,7 @@ pub(crate) fn size(bounds: RangeInclusive<u64>) -> impl Fn(&TomlValue<'_>) -> Pa
     }
 }
 
-/// `number` if it is there and within `bounds`.
+/// Returns `number` if there is one within `bounds`.
 fn check_bounds<T: PartialOrd>(
     number: Option<T>,
     bounds: &RangeInclusive<T>,

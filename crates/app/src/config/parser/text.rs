@@ -10,7 +10,7 @@ pub(crate) const TEXT_BYTES_MAX: usize = 4_096;
 /// The longest agent id, in bytes.
 const ID_BYTES_MAX: usize = 64;
 
-/// A text without NUL, of a sane length. `expected` names it with an example: `a string such as "/ws"`.
+/// Parses a text of limited length without NUL. `expected` names it with an example: `a string such as "/ws"`.
 pub(crate) fn string<'v>(value: &'v TomlValue<'_>, expected: &str) -> ParseResult<&'v str> {
     let Some(text) = value.get_ref().as_str() else {
         return mismatch(expected, value);
@@ -24,12 +24,12 @@ pub(crate) fn string<'v>(value: &'v TomlValue<'_>, expected: &str) -> ParseResul
     Ok(text)
 }
 
-/// Any text.
+/// Parses any text.
 pub(crate) fn any_string(value: &TomlValue<'_>) -> ParseResult<String> {
     string(value, "a string").map(str::to_owned)
 }
 
-/// A path on an HTTP server: it starts with one `/` and has no query, which could hold a secret.
+/// Parses a path on an HTTP server: it starts with one `/` and has no query, which could hold a secret.
 pub(crate) fn url_path(value: &TomlValue<'_>) -> ParseResult<String> {
     let text = string(value, "a string with a path, as in \"/ws\"")?;
     server_path(text).map(str::to_owned).or_else(invalid)
@@ -54,7 +54,7 @@ pub(crate) fn ready(value: &TomlValue<'_>) -> ParseResult<ReadyWhen> {
     }
 }
 
-/// The id of an agent; it becomes part of URLs and of the actor's path.
+/// Parses the id of an agent; it becomes part of URLs and of the actor's path.
 pub(crate) fn agent_id(value: &TomlValue<'_>) -> ParseResult<String> {
     let text = string(value, "a string such as \"planner\"")?;
     let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
@@ -65,7 +65,7 @@ pub(crate) fn agent_id(value: &TomlValue<'_>) -> ParseResult<String> {
     }
 }
 
-/// The name of an environment variable, or empty for none.
+/// Parses the name of an environment variable, or empty for none.
 pub(crate) fn variable_or_empty(value: &TomlValue<'_>) -> ParseResult<String> {
     let text = string(value, "a string with the name of an environment variable")?;
     if text.is_empty() || is_variable(text) {
@@ -83,17 +83,17 @@ pub(crate) fn is_variable(name: &str) -> bool {
     name.bytes().all(valid) && !name.starts_with(|first: char| first.is_ascii_digit()) && !name.is_empty()
 }
 
-/// A folder; empty for none.
+/// Parses a folder; empty for none.
 pub(crate) fn folder_or_empty(value: &TomlValue<'_>) -> ParseResult<PathBuf> {
     string(value, "a string with a folder").map(PathBuf::from)
 }
 
-/// A file; empty for none.
+/// Parses a file; empty for none.
 pub(crate) fn file_or_empty(value: &TomlValue<'_>) -> ParseResult<PathBuf> {
     string(value, "a string with a file").map(PathBuf::from)
 }
 
-/// A folder.
+/// Parses a folder.
 pub(crate) fn folder(value: &TomlValue<'_>) -> ParseResult<PathBuf> {
     match string(value, "a string with a folder")? {
         "" => invalid("must not be empty"),

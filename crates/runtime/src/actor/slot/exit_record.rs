@@ -16,7 +16,7 @@ pub(crate) struct ExitRecord {
     pub(crate) declined: bool,
     /// The message that it was handling.
     pub(crate) in_flight: Option<InterruptedMessage>,
-    /// Its own tasks that have not ended yet.
+    /// The incarnation's own tasks that have not ended yet.
     pub(crate) tasks: JoinSet<()>,
 }
 

@@ -28,7 +28,7 @@ pub(crate) enum SupervisorAction {
     ResolveWaiters { id: ChildId, outcome: ChildOutcome },
     /// Remove the child.
     Deregister { id: ChildId },
-    /// All initial children are ready.
+    /// The initial children are ready.
     Ready,
     /// The supervisor has to exit.
     Exit(ShutdownReason),
@@ -46,7 +46,7 @@ pub(crate) enum KillReason {
 /// The reason for which a supervisor exits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ShutdownReason {
-    /// Its own supervisor or the runtime stops it.
+    /// The parent supervisor or the runtime stops it.
     Requested,
     /// An initial child did not start.
     ChildStartFailed(ChildId),

@@ -45,7 +45,7 @@ pub(super) struct PendingQuestion {
 /// The outcome of a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum AskOutcome {
-    /// This option was selected.
+    /// The person selected this option.
     Selected(String),
     /// The question was cancelled.
     Cancelled,

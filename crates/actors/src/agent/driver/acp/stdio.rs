@@ -13,7 +13,7 @@ use super::line_check::{LineKind, classify_line};
 use super::options::AcpLimits;
 use crate::process::{LineSplitter, OutputLine};
 
-/// The time for which an agent that reads no more is still heard: a crashed one may have left its last messages in
+/// The time for which the output of an agent that reads no more is still read: a crashed one may have left its last messages in
 /// the pipe.
 const FINAL_READ_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -22,9 +22,9 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Observes what passes, apart from the messages themselves.
 pub(super) trait TransportObserver {
-    /// Called for each message of the agent.
+    /// Handles a message of the agent.
     fn on_message(&self);
-    /// Called for each line that is not a message.
+    /// Handles a line that is not a message.
     fn on_stray_line(&self, line: &str);
 }
 

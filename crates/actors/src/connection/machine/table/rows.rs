@@ -46,7 +46,7 @@ fn text(action: &MachineAction, latest: u64) -> String {
     }
 }
 
-/// One line of the table.
+/// A line of the table.
 #[derive(Debug)]
 pub(super) struct TransitionRow {
     pub(super) state: &'static str,
@@ -108,7 +108,7 @@ fn conditions(those: &[&MachineCase], all: &[MachineCase], split: usize) -> Vec<
     let column = |cases: &[&MachineCase], index: usize| {
         cases.iter().map(|case| case.conditions[index]).collect::<BTreeSet<_>>()
     };
-    let everyone: Vec<_> = all.iter().collect();
+    let all_cases: Vec<_> = all.iter().collect();
     let here: Vec<_> = (0..all[0].conditions.len()).map(|index| column(those, index)).collect();
     if here.iter().map(BTreeSet::len).product::<usize>() != those.len() {
         let part = |condition: &CaseCondition| {
@@ -117,7 +117,7 @@ fn conditions(those: &[&MachineCase], all: &[MachineCase], split: usize) -> Vec<
         };
         return here[split].iter().flat_map(part).collect();
     }
-    let differing = here.into_iter().enumerate().filter(|(index, here)| *here != column(&everyone, *index));
+    let differing = here.into_iter().enumerate().filter(|(index, here)| *here != column(&all_cases, *index));
     let texts: Vec<_> = differing.flat_map(|(_, here)| here).map(CaseCondition::text).collect();
     vec![texts.join(", ")]
 }

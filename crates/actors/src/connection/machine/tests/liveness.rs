@@ -104,7 +104,7 @@ fn bytes_without_a_complete_frame_count_as_activity() {
     let mut fixture = TestMachine::connected(policy());
     let moved_at = fixture.advance(s(14)).now;
     fixture.advance(s(1)).apply(MachineEvent::BytesMoved { generation: 1, at: moved_at });
-    assert_eq!(fixture.apply(Tick), [], "heard a second ago");
+    assert_eq!(fixture.apply(Tick), [], "active a second ago");
     assert_eq!(fixture.machine.next_wake(), Some(moved_at + s(15)));
     assert_eq!(fixture.tick_when_due(), [ping(1, 1)]);
     let moved_at = fixture.advance(s(9)).now;

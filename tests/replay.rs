@@ -1,4 +1,4 @@
-//! Tests that a journal from the field is a test case: every decision is decided again, and a changed one is found.
+//! Tests that a journal from the field is a test case: every decision is recomputed, and a changed one is found.
 //!
 //! Fault injection exists in debug builds only.
 
@@ -71,7 +71,7 @@ async fn replay_of_a_run_agrees_from_every_source() {
     let elsewhere = tempfile::tempdir().unwrap();
     let from_data = run(data.path(), &["replay"]).await;
     assert_eq!((from_data.code, from_data.stderr.as_str()), (Some(0), ""), "{from_data:?}");
-    assert!(from_data.stdout.contains("2 decisions, decided again, come out the same"), "{from_data:?}");
+    assert!(from_data.stdout.contains("2 decisions, each recomputed with the same result"), "{from_data:?}");
     for source in [data.path().to_str().unwrap(), folder, file.to_str().unwrap()] {
         let ended = run(elsewhere.path(), &["replay", source]).await;
         assert_eq!((ended.code, &ended.stdout), (Some(0), &from_data.stdout), "{source}: {ended:?}");

@@ -1,13 +1,12 @@
-// Adds jobs that do nothing to a p-queue and waits until it is idle, once for each line that it is told:
-// `equal JOBS` or `lanes JOBS SEED`. Answers each with the nanoseconds that it took.
-// Its argument is the package to measure.
+// Measures a p-queue with jobs that do nothing, once for each line on stdin: `equal JOBS` or `mixed JOBS SEED`. Prints
+// the nanoseconds until the queue is idle. The argument is the package to measure.
 
 import { createInterface } from "node:readline";
 
 const CONCURRENCY = 5;
 const { default: PQueue } = await import(process.argv[2]);
 
-// The same numbers as on the other side: mulberry32.
+// The same numbers as in jobs.rs: mulberry32.
 function random(seed) {
   let state = seed >>> 0;
   return () => {
@@ -21,10 +20,10 @@ function random(seed) {
 async function work() {}
 
 async function round(way, jobs, seed) {
-  // Made before the clock starts, as the other side makes its requests.
+  // Made before the clock starts, as jobs.rs makes its requests.
   const next = random(seed);
-  const lanes = [2, 1, 0].map((priority) => ({ priority }));
-  const options = Array.from({ length: jobs }, () => (way === "lanes" ? lanes[next() % 3] : undefined));
+  const priorities = [2, 1, 0].map((priority) => ({ priority }));
+  const options = Array.from({ length: jobs }, () => (way === "mixed" ? priorities[next() % 3] : undefined));
   const queue = new PQueue({ concurrency: CONCURRENCY });
   let done = 0;
   const count = () => {
@@ -32,14 +31,14 @@ async function round(way, jobs, seed) {
   };
   const begun = process.hrtime.bigint();
   for (let job = 0; job < jobs; job += 1) {
-    // Somebody learns of the end of each, as of each request.
+    // The end of each job is observed, as that of each request.
     queue.add(work, options[job]).then(count);
   }
   const waiting = queue.size;
   await queue.onIdle();
   const took = process.hrtime.bigint() - begun;
   if (waiting !== jobs - CONCURRENCY) throw new Error(`${waiting} waited`);
-  // The last of them are told in the turns that follow.
+  // The last callbacks run in later turns of the event loop.
   while (done < jobs) await new Promise((resolve) => setImmediate(resolve));
   return took;
 }

@@ -141,7 +141,7 @@ impl QueueRuntime {
         let order: Vec<_> = (0..jobs).map(|_| random.next() as usize % requests.len()).collect();
         let begun = Instant::now();
         let responses: Vec<_> =
-            order.into_iter().map(|lane| self.handle.submit(requests[lane].clone()).1).collect();
+            order.into_iter().map(|priority| self.handle.submit(requests[priority].clone()).1).collect();
         // No request has this id. Messages are handled in order, so all requests wait when this call returns.
         self.handle.cancel(RequestId(u64::MAX)).await?;
         let waiting = self.view.stats().waiting;

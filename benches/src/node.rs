@@ -61,9 +61,9 @@ impl PQueue {
     }
 
     /// Returns the nanoseconds of a job.
-    pub(crate) fn round(&mut self, in_lanes: bool, jobs: usize, seed: u32) -> Result<f64, BenchError> {
+    pub(crate) fn round(&mut self, is_mixed: bool, jobs: usize, seed: u32) -> Result<f64, BenchError> {
         let input = self.input.as_mut().ok_or("there is no input")?;
-        let way = if in_lanes { "lanes" } else { "equal" };
+        let way = if is_mixed { "mixed" } else { "equal" };
         writeln!(input, "{way} {jobs} {seed}")?;
         let mut line = String::new();
         self.output.read_line(&mut line)?;

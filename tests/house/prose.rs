@@ -70,6 +70,10 @@ const POOR_OPENERS: &[&str] = &[
     "those", "that", "this", "they", "some", "none", "all", "another", "its", "their",
 ];
 
+/// The functions whose documentation may begin otherwise, such as those of a trait that state a reason. This number only
+/// goes down.
+const DOCS_WITHOUT_VERB_MAX: usize = 58;
+
 /// The bounds of docs/architecture.md and docs/glossary.md.
 const ARCHITECTURE_LINES_MAX: usize = 199;
 const GLOSSARY_WORDS_MAX: usize = 20;
@@ -161,6 +165,39 @@ fn doc_comments_begin_with_a_sentence() {
         poor.is_empty(),
         "doc comments that begin with a question word or a pronoun:\n{}",
         poor.join("\n")
+    );
+}
+
+/// Returns the line number and the first line of each function's documentation.
+fn function_docs(text: &str) -> Vec<(usize, &str)> {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let is_doc = |index: usize| lines.get(index).is_some_and(|line| line.starts_with("///"));
+    let starts = (0..lines.len()).filter(|&index| is_doc(index) && (index == 0 || !is_doc(index - 1)));
+    let documents_function = |start: &usize| {
+        let item = lines[*start..].iter().find(|line| !line.starts_with("///") && !line.starts_with('#'));
+        let words = item.into_iter().flat_map(|line| line.split_whitespace());
+        words.take_while(|word| !word.contains('=')).take(5).any(|word| word == "fn")
+    };
+    starts.filter(documents_function).map(|start| (start + 1, lines[start][3..].trim())).collect()
+}
+
+#[test]
+fn docs_of_functions_begin_with_a_verb() {
+    let mut found = Vec::new();
+    for file in files(&["crates"], "rs").into_iter().filter(|file| !file.is_test()) {
+        for (line, text) in function_docs(&file.text) {
+            let opener = text.split(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
+            // The third person of the present tense: "Returns", "Makes".
+            if !(opener.ends_with('s') && opener.starts_with(char::is_uppercase)) {
+                found.push(format!("{}:{line}: {text}", file.path));
+            }
+        }
+    }
+    assert!(
+        found.len() <= DOCS_WITHOUT_VERB_MAX,
+        "{} functions have documentation that does not begin with a verb, at most {DOCS_WITHOUT_VERB_MAX} may:\n{}",
+        found.len(),
+        found.join("\n")
     );
 }
 

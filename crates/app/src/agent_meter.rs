@@ -1,4 +1,4 @@
-//! A transport that notes which agent is working on a request: one that is busy is not dead.
+//! A transport that counts the requests each agent is working on, because a busy agent is not failed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ impl ActivityMeters {
     }
 }
 
-/// See the module. For people's requests: a check is no work.
+/// Counts the requests of people. Health checks do not pass through it, because a check is no work.
 pub(crate) struct ActivityLayer {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) meters: ActivityMeters,
@@ -69,7 +69,7 @@ impl Transport for ActivityLayer {
         let attempt = self.transport.send_streaming(request, timeout);
         async move {
             let answer = attempt.await?;
-            // An answer that goes on is work that goes on.
+            // The agent works as long as its response goes on.
             let body = answer.body.inspect(move |_| at_work.note_progress());
             Ok(StreamingResponse { body: ResponseBody::new(body), ..answer })
         }

@@ -1,12 +1,12 @@
 //! The configuration: a TOML file in which every key is optional.
 //!
 //! - `schema` declares every section and key, once: meaning, type, default, rule. `section` has the macro.
-//! - `rule` says what a value must be; `choice`, [`parse_duration`] and [`parse_size`] are the forms of values.
-//! - `table` reads a table by those rules; `agents` adds what must hold among agents, `backend` between its keys.
-//! - `fault` is one thing that is wrong while reading, [`ConfigProblem`] the same with line and column for people.
+//! - `parser` has the rules of values; `choice`, [`parse_duration`] and [`parse_size`] are their forms.
+//! - `table` reads a table by these rules; `agents` adds the rules among agents, `backend` those between its keys.
+//! - `fault` is a fault found while reading; [`ConfigProblem`] is the same with line and column, for people.
 //!
-//! Reading goes on after a fault, so a [`ConfigError`] has all of them. No message repeats a text of the file
-//! other than a key: the text may be a secret in the wrong place.
+//! Reading continues after a fault, so a [`ConfigError`] has all of them. A message repeats keys of the file, but no
+//! other text, which may be a secret in the wrong place.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -49,25 +49,25 @@ use table::{ConfigSection, TableReader};
 /// The largest file that is read, in bytes.
 pub const FILE_BYTES_MAX: usize = 4 << 20;
 
-/// Everything that can be set. The default has no agent; all else is as [`DEFAULT_TOML`] says.
+/// The settings. The default has no agent, and otherwise the values of [`DEFAULT_TOML`].
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Config {
-    /// The backend that all else belongs to.
+    /// The backend.
     pub backend: BackendConfig,
-    /// The WebSocket to it.
+    /// The WebSocket to the backend.
     pub connection: ConnectionConfig,
-    /// Requests to it.
+    /// The requests to the backend.
     pub requests: RequestsConfig,
-    /// Answers that are kept.
+    /// The cache.
     pub cache: CacheConfig,
-    /// The settings for agents that have none of their own. Reading has put them into each agent's `supervision`
-    /// already; a later change here does not reach them.
+    /// The defaults of agents. Reading copies them into each agent's `supervision`, so a later change here does not
+    /// reach the agents.
     pub agents: AgentsConfig,
     /// The agents, in the order of the file, at most [`AGENTS_MAX`].
     pub agent: Vec<AgentConfig>,
-    /// The record of what happened.
+    /// The journal.
     pub journal: JournalConfig,
-    /// The local server.
+    /// The control server.
     pub control: ControlConfig,
 }
 
@@ -76,8 +76,8 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// The text is larger than [`FILE_BYTES_MAX`]; or it is no TOML, which gives one problem; or it has unknown
-    /// keys or values that cannot be used, which gives a problem for each.
+    /// The text is larger than [`FILE_BYTES_MAX`]; or it is no TOML, which is one problem; or it has unknown keys or
+    /// invalid values, each of which is a problem.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
         if text.len() > FILE_BYTES_MAX {
             return Err(ConfigError::new(vec![too_large()]));
@@ -96,7 +96,7 @@ impl Config {
         }
     }
 
-    /// Reads a file; see [`Config::from_toml`]. Blocks while it does.
+    /// Reads a file; see [`Config::from_toml`]. Blocks the thread.
     ///
     /// # Errors
     ///
@@ -157,15 +157,15 @@ pub static DEFAULT_TOML: LazyLock<String> = LazyLock::new(|| {
         section_toml::<JournalConfig>(),
         section_toml::<ControlConfig>(),
     ];
-    // The comments are written for rustdoc; what is code there stands in quotes here.
+    // The comments are written for rustdoc; here, quotes replace the backticks of code.
     format!("{ABOUT}{}", blocks.concat()).replace('`', "\"")
 });
 
 const ABOUT: &str = "\
-# The configuration of mainstay. Every key may be left out; each stands here with its default.
-# Durations are a whole number and ms, s, m or h. Sizes are bytes, or a whole number and KiB, MiB or GiB.
-# No secret belongs into this file: token_env, headers_env and proxy_env name environment variables that hold one.
-# Lines that begin with # and no space are an example: take the # away to use them.
+# The configuration of mainstay. Every key is optional, and stands here with its default.
+# Durations are a whole number with ms, s, m or h. Sizes are a whole number of bytes, or one with KiB, MiB or GiB.
+# No secret belongs in this file: token_env, headers_env and proxy_env name environment variables that hold one.
+# Lines that begin with # and no space are an example: remove the # to use them.
 ";
 
 fn section_toml<S: ConfigSection>() -> String {
@@ -174,7 +174,7 @@ fn section_toml<S: ConfigSection>() -> String {
 
 pub(crate) fn read_text(file: &Path) -> Result<String, ConfigError> {
     let mut bytes = Vec::new();
-    // One byte more than is allowed shows that there is more, however much that is.
+    // One byte above the limit suffices to notice that the file is too large.
     let limit = FILE_BYTES_MAX as u64 + 1;
     File::open(file)
         .and_then(|opened| opened.take(limit).read_to_end(&mut bytes))
@@ -197,7 +197,7 @@ fn too_large() -> ConfigProblem {
     ConfigProblem::whole(format!("is too large: a config has at most {}", format_size(FILE_BYTES_MAX as u64)))
 }
 
-/// Takes toml's message alone: its `Display` repeats the line of the file, in which a secret may stand.
+/// Takes only toml's message: its `Display` repeats the line of the file, which may hold a secret.
 fn syntax_error(text: &str, error: &toml::de::Error) -> ConfigError {
     let at = error.span().map_or(0, |span| span.start);
     let message = error.message().replace('\n', " ");

@@ -21,7 +21,7 @@ pub(crate) struct Environment {
     /// The home folder of the user.
     home: Option<PathBuf>,
     proxy: Option<Proxy>,
-    /// Set if the system's proxies count.
+    /// True if the system's proxies count.
     is_known: bool,
 }
 
@@ -59,7 +59,7 @@ impl Environment {
         })
     }
 
-    /// Returns the environment of another place or time, of which nothing is known.
+    /// Returns an unknown environment: that of another machine or time.
     #[cfg(feature = "cli")]
     pub(crate) fn unknown() -> Self {
         Self { token: None, headers: BTreeMap::new(), home: None, proxy: None, is_known: false }
@@ -91,7 +91,7 @@ impl Environment {
         }
     }
 
-    /// Returns the texts that must never be written, without those of the proxy, which knows its own.
+    /// Returns the texts that must never be written. The proxy reports its own.
     pub(crate) fn secrets(&self) -> Vec<String> {
         self.token.iter().chain(self.headers.values()).cloned().collect()
     }
@@ -103,7 +103,7 @@ fn home(variable: &impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
 }
 
 impl fmt::Debug for Environment {
-    /// Names alone.
+    /// Shows names only.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Environment")
             .field("token", &self.token.is_some())

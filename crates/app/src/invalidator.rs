@@ -1,6 +1,6 @@
 //! A transport that invalidates cached responses after a write, before the caller gets the answer.
 //!
-//! It stands below the queue and the agents, so it sees every attempt, in whatever way that ends.
+//! It stands below the queue and the agents, so it sees every attempt and every outcome.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -80,7 +80,7 @@ impl Transport for InvalidationLayer {
                 }
                 Ok(answer) => {
                     aftermath.apply().await;
-                    // The backend may go on changing things for as long as it answers.
+                    // The backend may change data as long as its response goes on.
                     let end = stream::once(aftermath.finish(true)).filter_map(|()| async { None });
                     Ok(StreamingResponse { body: ResponseBody::new(answer.body.chain(end)), ..answer })
                 }

@@ -1,4 +1,4 @@
-//! A TCP server whose every connection has a task that it can wait for.
+//! A TCP server that owns the task of each of its connections.
 //!
 //! axum's `serve` and hyper's upgrades spawn tasks without a handle, so neither is used.
 

@@ -1,4 +1,4 @@
-//! From the configuration to the tree: which actors there are, and by which policies they live.
+//! Builds the tree from the configuration: its actors and their policies.
 
 pub(crate) mod agents;
 pub(crate) mod error;
@@ -41,7 +41,7 @@ use crate::tree_builder::error::BuildError;
 use crate::tree_builder::processes::{ProcessConfig, ProcessFactory};
 use crate::witness::ReachabilityLayer;
 
-/// The longest time in which the whole tree may stop.
+/// The longest time that the stop of the whole tree may take.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(15);
 /// The queue's mailbox holds at least this many messages.
 const QUEUE_MAILBOX_MIN: usize = 1024;
@@ -54,7 +54,7 @@ pub(crate) struct Overrides {
     pub(crate) write_rules: Vec<WriteRule>,
 }
 
-/// The tree before it runs, and who is in it.
+/// The tree before it runs, with the handles of its actors.
 pub(crate) struct TreeSpec {
     pub(crate) root: SupervisorSpec,
     pub(crate) handles: Handles,
@@ -62,8 +62,8 @@ pub(crate) struct TreeSpec {
     pub(crate) secrets: Vec<String>,
 }
 
-/// Checks that the configuration can be carried out. Reads the files that it names, and not the environment, which
-/// depends on the machine.
+/// Checks that a tree can be built from the configuration. Reads the files that it names, but not the environment,
+/// which depends on the machine.
 #[cfg(feature = "cli")]
 pub(crate) fn check_config(config: &Config) -> Result<(), BuildError> {
     TreeSpec::build(config, &Environment::unknown(), Overrides::default()).map(|_| ())
@@ -190,7 +190,7 @@ struct QueueStage {
     meters: ActivityMeters,
 }
 
-/// Adds the queue. It sees for itself whether the backend answers, so its transport reports to the connection alone.
+/// Adds the queue. It notices by itself whether the backend answers, so its transport reports only to the connection.
 fn add_queue(
     root: &mut SupervisorSpec,
     config: &Config,
@@ -253,7 +253,7 @@ fn add_agents(
     Ok((root.supervisor(supervisor)?, handles))
 }
 
-// === from the configuration to settings ===
+// === settings from the configuration ===
 
 /// Returns the texts that the journal must never hold.
 fn secrets(config: &Config, environment: &Environment, route: &Route) -> Vec<String> {
@@ -279,7 +279,7 @@ fn sidecar(
         secrets: programs.transport.secrets().with_environment(env),
         when_back: Box::new(move || {
             if let Some(connection) = connection.get() {
-                // With a full mailbox it has enough to do, and tries in its time.
+                // With a full mailbox the connection is busy, and dials when its delay ends.
                 let _ = connection.try_cast(ConnectionMessage::Connect);
             }
         }),
@@ -300,7 +300,7 @@ fn watch_roots(config: &Config, environment: &Environment) -> Result<Roots, Buil
         match environment.expand_home(folder) {
             Some(folder) => folders.push(folder),
             None if environment.is_known() => return Err(BuildError::NoHome(folder.clone())),
-            // Where it will run there may be a home.
+            // The machine on which it will run may have a home folder.
             None => {}
         }
     }
@@ -315,7 +315,7 @@ fn route(config: &Config, environment: &Environment, trust: Option<TlsTrust>) ->
         None if backend.ca_file.as_os_str().is_empty() => TlsTrust::default(),
         None => TlsTrust::with_ca_file(&backend.ca_file)?,
     };
-    // The connection and the transport report an address that cannot be read.
+    // An invalid address is reported by the connection and the transport.
     let proxy = match backend.url.parse::<Uri>() {
         Ok(url) => environment.proxy(&backend.proxy).resolve(&url, || environment.system_proxies())?,
         Err(_) => None,
@@ -334,7 +334,7 @@ fn http_transport(
         bearer_token: environment.token.clone(),
         connect_timeout: config.connection.connect_timeout,
         route: route.clone(),
-        // The agents have theirs checked beside the requests.
+        // Checks of agents do not pass through the queue.
         idle_connections_max: usual.idle_connections_max.max(config.requests.max_concurrent),
         ..usual
     };

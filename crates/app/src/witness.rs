@@ -21,13 +21,13 @@ pub(crate) struct ReachabilityLayer {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) connection: Address<ConnectionMessage>,
     pub(crate) view: ConnectionView,
-    /// `None` for the queue's own transport: it sees for itself.
+    /// `None` for the queue's own transport: the queue notices answers by itself.
     pub(crate) queue: Option<(Address<QueueMessage>, QueueView)>,
 }
 
 impl ReachabilityLayer {
     fn notify(&self) {
-        // With a full mailbox the news is not worth waiting for: the next answer brings it again.
+        // A full mailbox is not waited for: the next answer notifies again.
         if self.view.status.borrow().state == ConnectionState::Failed {
             let _ = self.connection.try_cast(ConnectionMessage::BackendSeen);
         }

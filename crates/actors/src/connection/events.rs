@@ -51,7 +51,11 @@ impl Event for ConnectionChanged {
 
     fn describe(&self) -> String {
         let Self { from, to, attempt, max, next_attempt_at, next_attempt_in_ms, error, .. } = self;
-        let mut text = format!("the connection changes from {} to {}", word(from), word(to));
+        let mut text = if from == to {
+            format!("the connection is still {}", word(to))
+        } else {
+            format!("the connection changes from {} to {}", word(from), word(to))
+        };
         if !matches!(to, ConnectionState::Connected | ConnectionState::Disconnected) {
             text.push_str(&format!(", attempt {attempt} of {max}"));
         }

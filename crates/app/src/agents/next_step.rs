@@ -1,4 +1,4 @@
-//! Returns in plain words what happens to an agent next. Pure.
+//! Describes an agent's next step in one sentence. Pure.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use mainstay_actors::agent::AgentStatus;
 pub(super) struct NextStepInput<'a> {
     pub(super) id: &'a str,
     pub(super) status: AgentStatus,
-    /// Set once the supervisor has given the agent up until a reset.
+    /// True once the supervisor has given the agent up until a reset.
     pub(super) gave_up: bool,
     /// The time until its restart, if one is planned.
     pub(super) restart_in: Option<Duration>,
-    /// `None` where there is no limit.
+    /// `None` if there is no limit.
     pub(super) budget_left: Option<u32>,
     pub(super) misses: u32,
     pub(super) fail_after: u32,
 }
 
-/// See the module.
+/// Returns the agent's next step as a sentence.
 pub(super) fn next_step(prospect: NextStepInput<'_>) -> String {
     let NextStepInput { id, status, gave_up, restart_in, budget_left, misses, fail_after } = prospect;
     let left = match budget_left {
@@ -52,7 +52,9 @@ pub(super) fn next_step(prospect: NextStepInput<'_>) -> String {
             format!("restarted if it misses {more} while it is not at work ({left})")
         }
         AgentStatus::Degraded => "checked regularly; it answers, and reports trouble".to_owned(),
-        AgentStatus::Starting => format!("checked until it is well, or its startup grace is over ({left})"),
+        AgentStatus::Starting => {
+            format!("checked until it is healthy, or its startup grace is over ({left})")
+        }
         AgentStatus::Healthy => "checked regularly".to_owned(),
     }
 }
@@ -81,7 +83,7 @@ mod tests {
             NextStepInput { status: AgentStatus::Degraded, ..INPUT },
             NextStepInput { status: AgentStatus::Degraded, misses: 1, ..INPUT },
             NextStepInput { status: AgentStatus::Degraded, misses: 2, ..INPUT },
-            // It is at work, and so it may miss as many as it likes.
+            // A busy agent may miss any number of checks.
             NextStepInput { status: AgentStatus::Degraded, misses: 7, budget_left: Some(1), ..INPUT },
             NextStepInput { status: AgentStatus::Failed, misses: 3, ..INPUT },
             NextStepInput { status: AgentStatus::Failed, misses: 3, budget_left: Some(0), ..INPUT },
@@ -97,7 +99,7 @@ mod tests {
         ];
         let steps: Vec<String> = prospects.into_iter().map(next_step).collect();
         expect![[r#"
-            checked until it is well, or its startup grace is over (4 restarts left)
+            checked until it is healthy, or its startup grace is over (4 restarts left)
             checked regularly
             checked regularly; it answers, and reports trouble
             restarted if it misses 2 more checks in a row while it is not at work (4 restarts left)

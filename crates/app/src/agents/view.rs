@@ -12,7 +12,7 @@ use crate::status::{AgentBudget, AgentView, ResolvedError};
 use crate::time_point::TimePoint;
 use crate::tree_builder::agents::RestartLimits;
 
-/// See the module.
+/// Makes the view of one agent.
 pub(super) fn view(
     report: AgentReport,
     info: &ActorInfo,

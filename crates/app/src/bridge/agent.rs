@@ -27,19 +27,19 @@ pub struct BridgeAgentCommand {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
 pub enum AgentAction {
-    /// Show it.
+    /// Show the agent.
     Show {},
     /// Restart it now.
     Restart {},
     /// Stop it.
     Stop {},
-    /// Start it again.
+    /// Start it after a stop.
     Start {},
-    /// Give its budget back.
+    /// Restore its restart budget, and start it if it was given up.
     Reset {},
-    /// Send it a message. The reply holds the agent's answer, `{"message_id":N,"answer":…}`, or the error. Before it, the
-    /// client gets the number of the accepted message, `{"agent":ID,"accepted":{"id":…,"message_id":N}}`, with the id of
-    /// this command. A session that ends cancels its messages.
+    /// Send it a message. The reply holds the agent's answer, `{"message_id":N,"answer":…}`, or the error. Before it,
+    /// the client gets the number of the accepted message, `{"agent":ID,"accepted":{"id":…,"message_id":N}}`, with the
+    /// id of this command. A session that ends cancels its messages.
     Send {
         /// The message.
         body: Value,
@@ -55,7 +55,7 @@ pub enum AgentAction {
         /// The message's number.
         message_id: MessageId,
     },
-    /// Answer a question that it asked.
+    /// Answer a question of the agent.
     Answer {
         /// The question's name.
         ask: String,
@@ -96,7 +96,7 @@ pub(super) fn send_options(may_repeat: bool, wait_ms: Option<u64>) -> SendOption
     SendOptions { may_repeat, wait }
 }
 
-/// Carries out a command; see [`execute`](super::execute).
+/// Executes a command; see [`execute`](super::execute).
 pub(super) async fn execute(agents: &Agents, command: BridgeAgentCommand) -> Result<Value, Error> {
     let BridgeAgentCommand { agent, action } = command;
     match action {

@@ -1,4 +1,4 @@
-//! The part of one session that concerns agents: messages in flight, and the updates it listens to. Both end with it.
+//! The part of a session about agents: messages in flight, and subscriptions to updates. Both end with the session.
 
 use std::collections::HashMap;
 
@@ -128,7 +128,7 @@ impl UpdateStreams {
     }
 }
 
-/// Turns a subscription into a stream that ends with `None`.
+/// Converts a subscription into a stream that ends with `None`.
 fn updates_of(
     subscription: UpdateSubscription,
     agent: String,

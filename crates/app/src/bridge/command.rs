@@ -45,7 +45,7 @@ pub enum BridgeCommand {
     },
     /// Send a request through the queue.
     Request(Box<RequestCommand>),
-    /// Calls a request of this session off.
+    /// Cancels a request of this session.
     Cancel {
         /// The id of the command that made it.
         request: u64,
@@ -56,7 +56,7 @@ pub enum BridgeCommand {
         #[serde(default)]
         after: Option<Cursor>,
     },
-    /// Makes an actor panic, to show what its supervisor does about it. Only in debug builds.
+    /// Makes an actor panic, to demonstrate its supervision. Only in debug builds.
     #[cfg(debug_assertions)]
     Panic {
         /// `connection`, `queue`, `cache`, or an agent's id.
@@ -68,9 +68,9 @@ pub enum BridgeCommand {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConnectionAction {
-    /// Show it.
+    /// Show its state.
     Show,
-    /// Try now, or start over.
+    /// Dial now, or start over.
     Reconnect,
     /// Close it, and keep it closed.
     Disconnect,
@@ -80,9 +80,9 @@ pub enum ConnectionAction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CacheAction {
-    /// Show how it is doing.
+    /// Show the statistics.
     Show,
-    /// Drop what matches.
+    /// Drop the entries that match.
     Invalidate,
 }
 
@@ -126,7 +126,7 @@ pub struct RequestCommand {
     /// The number of retries.
     #[serde(default)]
     pub retries: Option<u32>,
-    /// Permits sharing the answer of an equal GET that is in flight.
+    /// Permits to share the response of an equal GET that is in flight.
     #[serde(default)]
     pub shared: bool,
     /// The highest age in milliseconds of a cached response; the cache is not used if absent.
@@ -137,7 +137,7 @@ pub struct RequestCommand {
     pub idempotency_key: Option<String>,
 }
 
-/// Reads one text of a client: its id, and its command or what is wrong with it.
+/// Reads one text of a client: its id, and its command or its fault.
 pub(super) fn parse(text: &str) -> (Option<u64>, Result<BridgeCommand, Error>) {
     let mut value: Value = match serde_json::from_str(text) {
         Ok(value) => value,
@@ -151,7 +151,7 @@ pub(super) fn parse(text: &str) -> (Option<u64>, Result<BridgeCommand, Error>) {
     (Some(id), command)
 }
 
-/// Carries out a command. `subscribe`, `cancel`, `listen` and `unlisten` belong to the session, and reply `null` here.
+/// Executes a command. `subscribe`, `cancel`, `listen` and `unlisten` belong to the session, and reply `null` here.
 ///
 /// # Errors
 /// The error of the command.

@@ -15,7 +15,7 @@ use crate::status::StatusReport;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum ServerMessage {
-    /// The reply to a command that was carried out: `{"id":1,"ok":…}`.
+    /// The reply to a command that succeeded: `{"id":1,"ok":…}`.
     Reply {
         /// The command's id; `None` if the text had none.
         id: Option<u64>,
@@ -57,7 +57,7 @@ pub enum ServerMessage {
         /// The message.
         accepted: AcceptedMessage,
     },
-    /// An agent says something beside its answers: `{"agent":ID,"update":{…}}`.
+    /// An agent sends an update, beside its answers: `{"agent":ID,"update":{…}}`.
     Update {
         /// The agent's id.
         agent: String,

@@ -84,9 +84,11 @@ fn facts(agent: &AgentView, now: Timestamp) -> Vec<(&'static str, String)> {
         ("state kept", agent.state_saved_at.as_ref().map_or_else(none, |at| format!("read {}", ago(at)))),
         (
             "uptime",
-            agent.uptime_s.map_or_else(none, |seconds| format!("{}, as it says", format_seconds(seconds))),
+            agent
+                .uptime_s
+                .map_or_else(none, |seconds| format!("{}, by its own report", format_seconds(seconds))),
         ),
-        ("errors", agent.error_count.map_or_else(none, |errors| format!("{errors}, as it says"))),
+        ("errors", agent.error_count.map_or_else(none, |errors| format!("{errors}, by its own report"))),
     ]);
     facts
 }
@@ -211,8 +213,8 @@ mod tests {
             last error  none
             messages    1 in flight, 0 waiting
             state kept  read 12 s ago (2026-03-01T11:59:47.7Z)
-            uptime      2 h, as it says
-            errors      0, as it says"#]].assert_eq(&facts_text(&healthy()));
+            uptime      2 h, by its own report
+            errors      0, by its own report"#]].assert_eq(&facts_text(&healthy()));
     }
 
     #[test]

@@ -112,13 +112,15 @@ fn summary(report: &Report) -> String {
     let events = count(report.events, "event", "events");
     let runs = count(report.runs, "run", "runs");
     let mut line = match report.replayed {
-        0 => format!("{events} ({first} to {last}, {runs}): nothing was decided"),
-        1 => format!("{events} ({first} to {last}, {runs}): 1 decision, decided again, comes out the same"),
-        n => format!("{events} ({first} to {last}, {runs}): {n} decisions, decided again, come out the same"),
+        0 => format!("{events} ({first} to {last}, {runs}): no decisions"),
+        1 => format!("{events} ({first} to {last}, {runs}): 1 decision, recomputed with the same result"),
+        n => format!(
+            "{events} ({first} to {last}, {runs}): {n} decisions, each recomputed with the same result"
+        ),
     };
     if report.not_replayable > 0 {
         let decisions = count(report.not_replayable, "decision is", "decisions are");
-        line.push_str(&format!("; {decisions} of an older format and cannot be decided again"));
+        line.push_str(&format!("; {decisions} of an older format and cannot be recomputed"));
     }
     if report.missing > 0 {
         let numbers = count(report.missing, "number is", "numbers are");
@@ -144,9 +146,9 @@ mod tests {
         let told: Vec<String> = told.iter().map(summary).collect();
         expect_test::expect![[r"
             there are no events
-            240 events (1.1 to 2.120, 2 runs): nothing was decided
-            240 events (1.1 to 2.120, 2 runs): 1 decision, decided again, comes out the same
-            240 events (1.1 to 2.120, 2 runs): 6 decisions, decided again, come out the same; 1 decision is of an older format and cannot be decided again; 3 numbers are missing in between"]]
+            240 events (1.1 to 2.120, 2 runs): no decisions
+            240 events (1.1 to 2.120, 2 runs): 1 decision, recomputed with the same result
+            240 events (1.1 to 2.120, 2 runs): 6 decisions, each recomputed with the same result; 1 decision is of an older format and cannot be recomputed; 3 numbers are missing in between"]]
         .assert_eq(&told.join("\n"));
     }
 }

@@ -1,6 +1,7 @@
 //! Shows a runtime's answers to a person.
 
 use mainstay_actors::connection::status::ConnectionState;
+use mainstay_runtime::journal::count;
 use mainstay_runtime::{ActorStatus, TreeNode};
 use serde_json::Value;
 
@@ -143,10 +144,8 @@ pub(super) fn response(
         return out.json(&response);
     }
     let cached = if response["cached"] == true { ", from the cache" } else { "" };
-    eprintln!(
-        "HTTP {} in {} ms, {} attempts{cached}",
-        response["status"], response["ms"], response["attempts"]
-    );
+    let attempts = count(response["attempts"].as_u64().unwrap_or_default(), "attempt");
+    eprintln!("HTTP {} in {} ms, {attempts}{cached}", response["status"], response["ms"]);
     text_or_json(out, &response["body"])
 }
 

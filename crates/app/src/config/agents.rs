@@ -1,4 +1,4 @@
-//! The rules among the agents of a file and between the keys of one; and reading one agent by itself.
+//! Checks the rules among the agents of a file and between the keys of one, and reads one agent by itself.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -22,10 +22,10 @@ pub const AGENTS_MAX: usize = 10_000;
 const SINGLE_AGENT_KEY: &str = "agent[0]";
 
 impl AgentConfig {
-    /// Reads one agent, an object with the keys of an `[[agent]]` block, with `usual` for what it does not set itself.
+    /// Reads one agent, an object with the keys of an `[[agent]]` block. Keys that it does not set come from `usual`.
     ///
     /// # Errors
-    /// Everything that is wrong with it, by key; a place in a text it has not.
+    /// Each problem of it, with its key and without a line.
     pub fn from_json(block: &Value, usual: &AgentsConfig) -> Result<Self, ConfigError> {
         let whole = |message: &str| ConfigError::new(vec![ConfigProblem::whole(message)]);
         if !block.is_object() {
@@ -120,7 +120,7 @@ pub(crate) fn find_faults(text: &str, document: &DeTable<'_>) -> Vec<ConfigFault
     faults
 }
 
-/// The lines of a text, each found without counting those before it.
+/// The lines of a text, found by binary search.
 struct LineIndex(Vec<usize>);
 
 impl LineIndex {
@@ -172,7 +172,7 @@ fn command_fault(agent: &DeTable<'_>) -> Option<ConfigFault> {
     Some(ConfigFault::new(predicate).within(&key_step("command"), command.unwrap_or(driver).span().start))
 }
 
-/// Reports a program that no driver starts: most likely the driver is missing.
+/// Returns the fault of a program that no driver starts: most likely the driver is missing.
 fn program_fault(agent: &DeTable<'_>) -> Option<ConfigFault> {
     let driver =
         agent.get("driver").map_or(Some(DriverKind::Http), |driver| choice::<DriverKind>(driver).ok())?;
@@ -186,7 +186,7 @@ fn program_fault(agent: &DeTable<'_>) -> Option<ConfigFault> {
     Some(ConfigFault::new(predicate).within(&key_step("command"), command.span().start))
 }
 
-/// Reports `stdout:` for ACP: its standard output is the protocol.
+/// Returns the fault of `stdout:` for ACP, whose standard output is the protocol.
 fn ready_fault(agent: &DeTable<'_>) -> Option<ConfigFault> {
     let ready = agent.get("ready")?;
     let is_on_stdout = ready.get_ref().as_str().is_some_and(|ready| ready.starts_with("stdout:"));

@@ -5,7 +5,7 @@ use toml::de::DeTable;
 use super::fault::{ConfigFault, key_step};
 use super::parser::TomlValue;
 
-/// Headers that are given twice, and a proxy that is.
+/// Returns the faults of headers and of a proxy that are set twice.
 pub(crate) fn find_faults(document: &DeTable<'_>) -> Vec<ConfigFault> {
     let Some(backend) = document.get("backend").and_then(|backend| backend.get_ref().as_table()) else {
         return Vec::new();

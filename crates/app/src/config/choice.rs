@@ -1,11 +1,11 @@
-//! Settings that are one of a few names.
+//! Settings with a fixed set of names.
 
 use mainstay_actors::connection::policy::AfterFailed;
 use mainstay_actors::queue::Overflow;
 
-/// A setting that is one of a few names.
+/// A setting with a fixed set of names.
 pub(crate) trait NamedChoice: Copy + 'static {
-    /// Every name with what it means.
+    /// Every name with its meaning.
     const NAMES: &'static [(&'static str, Self)];
 }
 
@@ -38,13 +38,13 @@ impl NamedChoice for DriverKind {
 /// The sign that a started process is ready.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum ReadyWhen {
-    /// The start is enough.
+    /// The start itself.
     #[default]
     None,
     /// A line that contains this text, which is never empty.
     Stdout(String),
     /// The backend answers 2xx on this path, which starts with `/`.
     Http(String),
-    /// Something on this machine answers 2xx at this `http` URL, which has a path and no query.
+    /// A server on this machine answers 2xx at this `http` URL, which has a path and no query.
     HttpAt(String),
 }

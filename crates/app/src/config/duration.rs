@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-/// The longest duration that is read: 365 days. It keeps every sum of a clock and a duration far from overflow.
+/// The longest duration that is read: 365 days. No sum of a clock and such a duration can overflow.
 pub const DURATION_MAX: Duration = Duration::from_millis(365 * 24 * HOUR_MS);
 
 const HOUR_MS: u64 = 3_600_000;
@@ -52,8 +52,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, ParseDurationError> {
         .ok_or(ParseDurationError::TooLong)
 }
 
-/// Writes a duration with the longest unit that fits without remainder, so that [`parse_duration`] gives it
-/// back exactly. What is finer than a millisecond is cut off: no text can hold it.
+/// Writes a duration with the longest unit that fits without remainder, so that [`parse_duration`] returns the
+/// same duration. Fractions of a millisecond are cut off.
 #[must_use]
 pub fn format_duration(duration: Duration) -> String {
     let total_ms = duration.as_millis();

@@ -1,4 +1,4 @@
-//! The problems of a file: the place, the key, and what would be right.
+//! The problems of a file, each with its place, its key and its correction.
 
 use std::fmt;
 use std::iter::Peekable;
@@ -9,13 +9,13 @@ use thiserror::Error;
 
 use super::fault::ConfigFault;
 
-/// A config that cannot be used, with everything that is wrong with it.
+/// The error for an invalid configuration, with all its problems.
 ///
 /// `Display` gives one line per problem: `FILE:LINE:COLUMN: MESSAGE`.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{}", self.lines())]
 pub struct ConfigError {
-    /// The file, where the config came from one.
+    /// The file, if the configuration came from one.
     pub file: Option<PathBuf>,
     /// Every problem, in the order of the file; never empty.
     pub problems: Vec<ConfigProblem>,
@@ -23,20 +23,20 @@ pub struct ConfigError {
 
 /// A problem of a file. `Display` gives one line: `LINE:COLUMN: MESSAGE`.
 ///
-/// Keys are repeated in it, but never the text of a value: that may be a secret in the wrong place.
+/// It repeats keys, but never the text of a value, which may be a secret in the wrong place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigProblem {
-    /// The line, counted from 1; 0 where the problem is the file as a whole.
+    /// The line, counted from 1; 0 if the problem is the file as a whole.
     pub line: usize,
-    /// The column in characters, counted from 1; 0 where the problem is the file as a whole.
+    /// The column in characters, counted from 1; 0 if the problem is the file as a whole.
     pub column: usize,
-    /// The path of the key, such as `connection.delay_min` or `agent[0].id`; empty where no key is concerned.
+    /// The path of the key, such as `connection.delay_min` or `agent[0].id`; empty if it concerns no key.
     pub key: String,
     /// The problem and its correction on one line, the key included.
     pub message: String,
 }
 
-// === impl Problem ===
+// === impl ConfigProblem ===
 
 impl ConfigProblem {
     /// Makes a problem of the file as a whole.
@@ -50,7 +50,7 @@ impl ConfigProblem {
         Self { line, column, key: String::new(), message: message.into() }
     }
 
-    /// Puts faults into the order of the file and finds their lines, in one pass over the text however many.
+    /// Sorts faults by their place in the file and finds their lines, in one pass over the text.
     pub(crate) fn locate(text: &str, mut faults: Vec<ConfigFault>) -> Vec<Self> {
         faults.sort_by_key(ConfigFault::offset);
         let mut position = TextPosition::new(text);
@@ -87,7 +87,7 @@ impl<'t> TextPosition<'t> {
         Self { ahead: text.char_indices().peekable(), line: 1, column: 1 }
     }
 
-    /// Moves on to a byte of the text and says its line and column.
+    /// Moves on to a byte of the text, and returns its line and column.
     fn advance(&mut self, offset: usize) -> (usize, usize) {
         while let Some((_, character)) = self.ahead.next_if(|(at, _)| *at < offset) {
             (self.line, self.column) =

@@ -26,50 +26,49 @@ const KIB: u64 = 1 << 10;
 const GIB: u64 = 1 << 30;
 
 section! {
-    /// The backend that all requests, the WebSocket and the agents belong to.
+    /// The backend that requests, the WebSocket and the agents use.
     pub struct BackendConfig in [backend] {
-        /// The base URL: `http` or `https`, a host, perhaps a port and a base path; never a user, password or query.
+        /// The base URL: `http` or `https`, a host, and optionally a port and a base path; no user, password or query.
         url: String = "http://localhost:8000", base_url;
-        /// Headers that every request and the WebSocket carry; never one that holds a secret, such as `x-api-key`.
+        /// Headers of every request and of the WebSocket; none that holds a secret, such as `x-api-key`.
         headers: BTreeMap<String, String> = {}, headers;
-        /// Headers that hold a secret: of each, the name of an environment variable that holds its value.
+        /// Headers that hold a secret: for each, the environment variable that holds its value.
         headers_env: BTreeMap<String, String> = {}, headers_env;
-        /// The name of an environment variable that holds a bearer token; empty for none.
+        /// The environment variable that holds a bearer token; empty for none.
         token_env: String = "", variable_or_empty;
-        /// A file of PEM certificates of private authorities, trusted beside those of the system; empty for none.
+        /// A PEM file of private authorities, trusted beside those of the system; empty for none.
         ca_file: PathBuf = "", file_or_empty;
-        /// The proxy in between: `system` (what the environment and the system say; none for a backend on this
-        /// machine), `none`, or the `http`, `https`, `socks5` or `socks5h` URL of one, without user and password.
+        /// The proxy: `system` (that of the environment or the system; none for a backend on this machine), `none`, or
+        /// an `http`, `https`, `socks5` or `socks5h` URL without user and password.
         proxy: ProxyChoice = "system", proxy;
-        /// The name of an environment variable that holds the URL of the proxy, with user and password; empty for none.
+        /// The environment variable that holds the URL of the proxy, with user and password; empty for none.
         proxy_env: String = "", variable_or_empty;
-        /// The backend's program and its arguments, for a backend that the runtime starts, restarts and ends; empty
-        /// for one that is started elsewhere.
+        /// The backend's program and its arguments, if the runtime starts, restarts and ends the backend; else empty.
         command: Vec<String> = [], command;
         /// The folder that the program starts in; empty for the runtime's own.
         cwd: PathBuf = "", folder_or_empty;
-        /// Environment variables of the program, beside those of the runtime.
+        /// Environment variables of the program, in addition to those of the runtime.
         env: BTreeMap<String, String> = {}, environment;
         /// The sign that the started program is ready: `none` (at once), `stdout:TEXT` (a line with this text), or
-        /// `http:PATH` (an answer at this path of its url).
+        /// `http:PATH` (a 2xx answer at this path of `url`).
         ready: ReadyWhen = "none", ready;
     }
 }
 
 section! {
-    /// The WebSocket to the backend: when it is tried again, and when it counts as dead.
+    /// The WebSocket to the backend: its dials, its limits, and how a dead one is noticed.
     pub struct ConnectionConfig in [connection] {
         /// The WebSocket's path on the backend.
         path: String = "/ws", url_path;
-        /// Attempts in a row after which the connection has failed.
+        /// The number of failed attempts in a row after which the connection has failed.
         max_retries: u32 = 5, count(0..=1_000_000);
-        /// The shortest wait before a new attempt.
+        /// The shortest delay before a new attempt.
         delay_min: Duration = "1s", duration(MILLISECOND..=DAY);
-        /// The longest wait before a new attempt.
+        /// The longest delay before a new attempt.
         delay_max: Duration = "30s", duration(MILLISECOND..=DAY);
-        /// The factor by which each attempt multiplies the wait, from 1 to 100.
+        /// The factor by which each attempt multiplies the delay, from 1 to 100.
         factor: f64 = 2, ratio(1.0..=100.0);
-        /// Spreads waits at random, so that many clients do not come back at once.
+        /// Spreads delays at random, so that many clients do not return at once.
         jitter: bool = true, flag;
         /// The longest duration of one attempt, the handshake included.
         connect_timeout: Duration = "10s", duration(MILLISECOND..=HOUR);
@@ -77,69 +76,70 @@ section! {
         ping_interval: Duration = "15s", duration(MILLISECOND..=HOUR);
         /// The longest wait for the answer to a ping; after it the connection is dead.
         ping_timeout: Duration = "10s", duration(MILLISECOND..=HOUR);
-        /// Only a connection that lasted this long sets the attempts and the wait back.
+        /// A connection that lasted this long resets the attempts and the delay.
         stable_after: Duration = "10s", duration(ZERO..=DAY);
-        /// The behaviour after the last attempt: `wait` for a command to reconnect, or `probe`, which tries on.
+        /// The behaviour after the last attempt: `wait` for a command, or `probe` at an interval.
         after_failed: AfterFailed = "wait", choice;
-        /// The interval of attempts with `probe`.
+        /// The interval of dials with `probe`.
         probe_interval: Duration = "60s", duration(MILLISECOND..=DAY);
-        /// Messages that are kept while there is no connection; further ones are refused.
+        /// The most messages that wait for a connection; further ones are rejected.
         outbound_max: usize = 1024, count(1..=1_000_000);
     }
     ordered delay_min <= delay_max;
 }
 
 section! {
-    /// Requests to the backend: how many at once, in which order, how long, how often again.
+    /// Requests to the backend: limits, order, timeouts and retries.
     pub struct RequestsConfig in [requests] {
-        /// Requests that run at the same time.
+        /// The most requests that run at the same time.
         max_concurrent: usize = 5, count(1..=10_000);
-        /// Requests that may wait.
+        /// The most requests that wait.
         queue_max: usize = 1000, count(1..=1_000_000);
         /// The behaviour of a full queue: `reject` the new request, `drop-oldest` or `drop-lowest` (of the lowest
         /// priority).
         overflow: Overflow = "reject", choice;
         /// A request that waited this long moves up one priority.
         age_after: Duration = "5s", duration(MILLISECOND..=DAY);
-        /// The longest time without progress in one attempt: until the answer begins, and between any two parts of it.
+        /// The longest time without progress in one attempt: until the response begins, and then between two parts of
+        /// it.
         timeout: Duration = "30s", duration(MILLISECOND..=DAY);
         /// The longest wait in the queue; an expired request is never sent.
         wait_timeout: Duration = "60s", duration(MILLISECOND..=DAY);
-        /// Attempts after the first, for requests that may be repeated.
+        /// The number of retries, for requests that may be repeated.
         retries: u32 = 3, count(0..=100);
-        /// The shortest wait before a new attempt.
+        /// The shortest delay before a retry.
         retry_delay_min: Duration = "1s", duration(MILLISECOND..=DAY);
-        /// The longest wait before a new attempt.
+        /// The longest delay before a retry.
         retry_delay_max: Duration = "30s", duration(MILLISECOND..=DAY);
-        /// The factor by which each attempt multiplies the wait, from 1 to 100.
+        /// The factor by which each retry multiplies the delay, from 1 to 100.
         retry_factor: f64 = 2, ratio(1.0..=100.0);
-        /// The highest share of retries among recent requests, in percent; a small reserve comes on top.
+        /// The largest share of retries among recent requests, in percent; a small reserve comes on top.
         retry_budget: u8 = 20, count(0..=100);
     }
     ordered retry_delay_min <= retry_delay_max;
 }
 
 section! {
-    /// Answers that are kept.
+    /// The cache of values and responses.
     pub struct CacheConfig in [cache] {
-        /// The time for which an answer is fresh.
+        /// The time for which a value is fresh.
         ttl: Duration = "60s", duration(ZERO..=MONTH);
-        /// The size of the cache, in bytes or as `64MiB`.
+        /// The most bytes that it keeps, as a number or as `64MiB`.
         max_bytes: u64 = "64MiB", size(KIB..=64 * GIB);
-        /// The time after that in which a stale answer is served while it is refreshed.
+        /// The time after that in which a stale value is served while it is refreshed.
         stale_for: Duration = "0s", duration(ZERO..=MONTH);
         /// The time for which a failure is kept.
         negative_ttl: Duration = "1s", duration(ZERO..=DAY);
-        /// Folders whose files and searches are kept until something in them changes: absolute, or from the home folder
-        /// as in `~/notes`.
+        /// Folders whose files and searches are cached until they change: absolute, or from the home folder, as in
+        /// `~/notes`.
         watch: Vec<PathBuf> = [], folders;
-        /// The time in which changes are gathered before the entries that they concern are dropped.
+        /// The time in which changes are collected before entries are dropped.
         debounce: Duration = "100ms", duration(MILLISECOND..=MINUTE);
     }
 }
 
 section! {
-    /// The supervision of agents. Each of these keys may stand in an `[[agent]]` too, for it alone.
+    /// The supervision of agents. An `[[agent]]` may set each of these keys for itself.
     pub struct AgentsConfig in [agents] {
         /// The interval of health checks.
         health_interval: Duration = "30s", duration(MILLISECOND..=DAY);
@@ -153,15 +153,15 @@ section! {
         startup_grace: Duration = "30s", duration(ZERO..=DAY);
         /// The longest time without progress of a busy agent before it counts as stuck; `0s` for no limit.
         progress_timeout: Duration = "0s", duration(ZERO..=DAY);
-        /// Restarts within `window` after which the runtime gives up.
+        /// The most restarts within `window`; after them the agent is given up.
         max_restarts: u32 = 5, count(0..=1_000);
-        /// The wait before the first restart.
+        /// The delay before the first restart.
         restart_delay: Duration = "5s", duration(ZERO..=DAY);
-        /// The longest wait before a restart.
+        /// The longest delay before a restart.
         restart_delay_max: Duration = "60s", duration(ZERO..=DAY);
-        /// The span over which restarts are counted.
+        /// The time for which a restart counts.
         window: Duration = "10m", duration(MILLISECOND..=MONTH);
-        /// An agent that stayed healthy this long gets its restarts back.
+        /// An agent that stayed healthy this long has its whole budget again.
         stable_after: Duration = "60s", duration(ZERO..=DAY);
     }
     ordered restart_delay <= restart_delay_max;
@@ -179,10 +179,10 @@ section! {
         command: Vec<String> = [], command;
         /// The folder that the program starts in; empty for the runtime's own.
         cwd: PathBuf = "", folder_or_empty;
-        /// Environment variables of the program, beside those of the runtime.
+        /// Environment variables of the program, in addition to those of the runtime.
         env: BTreeMap<String, String> = {}, environment;
         /// The sign that the started program is ready: `none` (at once), `stdout:TEXT` (a line with this text),
-        /// `http:PATH` (an answer of the backend), or a URL of the program on this machine, as in
+        /// `http:PATH` (a 2xx answer of the backend), or a URL of the program on this machine, as in
         /// `http://127.0.0.1:9000/health`.
         ready: ReadyWhen = "none", ready;
         /// The most memory that the program and its children may use before a restart, in bytes or as `512MiB`; 0 for
@@ -194,9 +194,9 @@ section! {
 }
 
 section! {
-    /// The record of everything that happened and was decided.
+    /// The journal: the record of all events.
     pub struct JournalConfig in [journal] {
-        /// The size at which a new file is begun, in bytes or as `16MiB`.
+        /// The size at which a new file begins, in bytes or as `16MiB`.
         segment_bytes: u64 = "16MiB", size(4 * KIB..=4 * GIB);
         /// The number of files that are kept.
         segments: u32 = 8, count(1..=10_000);
@@ -204,7 +204,7 @@ section! {
 }
 
 section! {
-    /// The server for tools and the dashboard, on this machine alone.
+    /// The control server for tools and the dashboard, on this machine only.
     pub struct ControlConfig in [control] {
         /// The server's port; 0 for any free one.
         port: u16 = 0, count(0..=65_535);

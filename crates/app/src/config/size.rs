@@ -41,8 +41,8 @@ pub fn parse_size(text: &str) -> Result<u64, ParseSizeError> {
         .ok_or(ParseSizeError::TooLarge)
 }
 
-/// Writes a number of bytes with the largest unit that fits without remainder, so that [`parse_size`] gives
-/// it back exactly.
+/// Writes a number of bytes with the largest unit that fits without remainder, so that [`parse_size`] returns
+/// the same number.
 #[must_use]
 pub fn format_size(bytes: u64) -> String {
     let largest = UNITS.iter().find(|(_, unit_bytes)| bytes.is_multiple_of(*unit_bytes));

@@ -1,9 +1,9 @@
 //! Suggestions for unknown keys.
 
-/// A longer key is no slip of the pen, and comparing it would only cost time.
+/// The length above which a key is not compared: it is no typing error.
 const KEY_BYTES_MAX: usize = 64;
 
-/// Names the nearest of the known keys, or all of them where none is near.
+/// Names the nearest of the known keys, or all of them if none is near.
 pub(crate) fn hint(key: &str, known: &[&str]) -> String {
     match nearest(key, known) {
         Some(near) => format!("did you mean \"{near}\"?"),
@@ -20,7 +20,7 @@ pub(crate) fn join_quoted(names: &[&str], conjunction: &str) -> String {
     }
 }
 
-/// Returns the known key with the fewest slips: at most one in three characters, and `-` or capitals are none.
+/// Returns the known key with the fewest typing errors: at most one in three characters. `-` and capitals do not count.
 fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
     if key.len() > KEY_BYTES_MAX {
         return None;

@@ -8,16 +8,16 @@ use super::duration::format_duration;
 use super::fault::{ConfigFault, index_step, key_step};
 use super::parser::{ParseResult, TomlValue, wrong_type};
 
-/// A section of the file. Implemented by the macro `section` alone.
+/// A section of the file. Only the macro `section` implements it.
 pub(crate) trait ConfigSection: Clone + Default {
-    /// The line that begins it: `[name]`, or `[[name]]` where it repeats.
+    /// The line that begins it: `[name]`, or `[[name]]` if it repeats.
     const HEADER: &'static str;
     /// The section's purpose, as lines of comment.
     const ABOUT: &'static str;
     /// The section's keys with their defaults, as lines of TOML, each below its meaning as lines of comment.
     const KEYS: &'static str;
 
-    /// Reads it; what is absent or wrong comes from `base`.
+    /// Reads it; keys that are absent or wrong have the value of `base`.
     fn read(table: &mut TableReader<'_, '_>, base: Option<&Self>) -> Self;
 
     /// Returns the section's key in the table above.
@@ -27,11 +27,11 @@ pub(crate) trait ConfigSection: Clone + Default {
 }
 
 /// A table while it is read. Reading a key makes it known, so the keys that are read and the valid ones cannot differ.
-/// Faults are collected: a wrong value counts as absent, and reading goes on.
+/// Faults are collected: a wrong value counts as absent, and reading continues.
 pub(crate) struct TableReader<'t, 'i> {
     table: &'t DeTable<'i>,
     known_keys: Vec<&'static str>,
-    /// Keys whose own value is wrong, so that no second fault is built upon it.
+    /// Keys whose own value is wrong, so that it causes no second fault.
     invalid_keys: Vec<&'static str>,
     faults: Vec<ConfigFault>,
 }

@@ -1,4 +1,4 @@
-//! From an agent's configuration to its actor, at the start and while the runtime runs.
+//! Makes an agent's actor from its configuration, at the start and while the runtime runs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::config::{AgentConfig, AgentsConfig, DriverKind};
 use crate::tree_builder::error::BuildError;
 use crate::tree_builder::processes::{ProcessConfig, ProcessFactory, SHUTDOWN_GRACE};
 
-/// Each agent adds so much to the time in which the first checks of all begin.
+/// The time by which each agent lengthens the period over which first checks are spread.
 const FIRST_CHECK_SPACING: Duration = Duration::from_millis(10);
 
 /// The handle of one agent's actor. Cheap to clone.
@@ -53,11 +53,11 @@ pub(crate) struct AgentFactory {
     pub(crate) processes: ProcessFactory,
     /// The settings for agents that have none of their own.
     pub(crate) defaults: AgentsConfig,
-    /// The same, as the actors of agents behind the backend take it: they are many, and share it.
+    /// The same as policies, which the actors of agents behind the backend share, because they are many.
     pub(crate) default_policies: AgentPolicies,
 }
 
-/// The rules by which an agent is checked, and its actor restarted.
+/// The policies of an agent's checks and of its actor's restarts.
 #[derive(Clone)]
 pub(crate) struct AgentPolicies {
     health: Arc<HealthPolicy>,
@@ -183,7 +183,7 @@ impl AgentFactory {
         })
     }
 
-    /// Forgets what was kept for an agent that has been removed.
+    /// Deletes the state kept for a removed agent.
     pub(crate) fn remove(&self, id: &str) {
         self.meters.remove(id);
         self.reports.remove(id);
@@ -191,7 +191,7 @@ impl AgentFactory {
 }
 
 pub(crate) fn agent_policy(agents: &AgentsConfig, owns_agent: bool) -> ChildPolicy {
-    // One that starts its agent counts as ready before the agent is, which may take up to the startup grace.
+    // An actor that starts its agent is ready before the agent, which may take up to the startup grace.
     let stable_after =
         if owns_agent { agents.stable_after + agents.startup_grace } else { agents.stable_after };
     let shutdown =
@@ -207,7 +207,7 @@ pub(crate) fn agent_policy(agents: &AgentsConfig, owns_agent: bool) -> ChildPoli
         stable_after,
         shutdown,
         exhausted: OnBudgetExhausted::Abandon,
-        // A restart that fails is the agent's fault or the backend's, never that of the state we keep for it.
+        // A failed restart is the fault of the agent or the backend, never of the kept state.
         checkpoint_crashes_max: u32::MAX,
         ..ChildPolicy::default()
     }

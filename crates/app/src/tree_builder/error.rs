@@ -1,4 +1,4 @@
-//! The reasons why a configuration cannot be carried out.
+//! The reasons why no tree can be built from a configuration.
 
 use std::path::PathBuf;
 
@@ -10,10 +10,10 @@ use mainstay_actors::network::tls::CaFileError;
 use mainstay_runtime::SpecError;
 use thiserror::Error as ThisError;
 
-/// The reasons why a configuration cannot be carried out.
+/// The reasons why no tree can be built from a configuration.
 #[derive(Debug, ThisError)]
 pub enum BuildError {
-    /// An environment variable that is to hold a secret does not.
+    /// An environment variable that must hold a secret is unset or empty.
     #[error(
         "{key} names the environment variable {name:?}, which is not set or is empty: set it, or take the key out"
     )]
@@ -23,7 +23,7 @@ pub enum BuildError {
         /// The variable.
         name: String,
     },
-    /// An environment variable holds what its header cannot.
+    /// An environment variable holds a value that no header can have.
     #[error(
         "backend.headers_env.{header} names the environment variable {name:?}, which holds characters that a header \
          cannot hold, such as the end of a line"
@@ -34,7 +34,7 @@ pub enum BuildError {
         /// The variable.
         name: String,
     },
-    /// An environment variable holds no address of a proxy.
+    /// An environment variable holds no valid address of a proxy.
     #[error("backend.proxy_env names the environment variable {name:?}, whose value {fault}")]
     ProxyAddress {
         /// The variable.
@@ -48,7 +48,7 @@ pub enum BuildError {
     /// The file of certificates cannot be used.
     #[error("backend.ca_file: {0}")]
     CaFile(#[from] CaFileError),
-    /// The agent's driver is one that this library was built without.
+    /// The library was built without the agent's driver.
     #[error(
         "agent {id:?} has the driver {driver:?}, which this program was built without: use \"http\" or \"process\""
     )]
@@ -67,10 +67,10 @@ pub enum BuildError {
     /// A folder to watch begins with `~`, and there is no home folder.
     #[error("cache.watch: {0:?} begins at the home folder, and HOME names none: give the whole path")]
     NoHome(PathBuf),
-    /// A folder cannot be watched, wherever it may be.
+    /// The path of a folder to watch is invalid.
     #[error("cache.watch: {0}")]
     Root(#[from] RootError),
-    /// The tree cannot be as it was described.
+    /// The description of the tree is invalid.
     #[error(transparent)]
     Spec(#[from] SpecError),
 }

@@ -18,6 +18,9 @@ mod tests;
 use mainstay_runtime::journal::escape_controls;
 use serde_json::Value;
 
+pub use mainstay_actors::cache::InvalidatedBy;
+pub use mainstay_actors::cache::watch::WatchErrorKind;
+pub use mainstay_actors::connection::{IgnoredReason, UnsentReason};
 pub use mainstay_actors::events::{
     AgentHealth, AgentSessionLost, AgentStateQuarantined, AgentStuck, CacheAged, CacheInvalidated,
     ConnectionChanged, ConnectionIgnored, ConnectionUnsent, Gap, MessageAnswered, MessageFailed,
@@ -25,6 +28,8 @@ pub use mainstay_actors::events::{
     RequestJoined, RequestRetry, RequestStarted, RequestTimedOut, SidecarStarted, WatchLost, WatchRegained,
     WatchStarted,
 };
+pub use mainstay_actors::process::{ManagerWarning, Orphan};
+pub use mainstay_actors::queue::events::RequestRef;
 pub use mainstay_runtime::events::{
     AbandonedEnded, ActorExited, ActorReady, ActorRestarted, ActorStarted, AutoShutDown, BudgetReset,
     BudgetUse, CheckpointDiscarded, DeadLetter, DeadLetterReason, Decided, DecisionInputs, DecisionKind,
@@ -32,6 +37,7 @@ pub use mainstay_runtime::events::{
     StartOrdered, StateOrigin,
 };
 pub use mainstay_runtime::journal::{Event, EventType, JournalDegraded, Level, Record, RunInterrupted};
+pub use mainstay_runtime::policy::{ChildHistory, Exit, StateSource, SupervisorHistory};
 pub use mainstay_runtime::state::{StateDegraded, StateLoaded, StateMigrated, StateRefused};
 
 pub use crate::agents::AgentReset;

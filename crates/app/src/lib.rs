@@ -60,24 +60,32 @@ pub use tree_builder::error::BuildError;
 pub use mainstay_actors::agent::{
     AgentStatus, AgentUpdate, MessageId, ProcessUsage, UpdateEvent, UpdateKind, UpdateSubscription,
 };
+pub use mainstay_actors::cache::key::KeyError;
+pub use mainstay_actors::cache::watch::RootError;
 pub use mainstay_actors::cache::{
     CacheStats, EntryOptions, Pattern, PatternError, Selection, WriteRequest, WriteRule,
 };
 pub use mainstay_actors::connection::broadcast::{FrameSubscription, Inbound};
+pub use mainstay_actors::connection::error::{ConnectionError, ConnectionErrorKind};
 pub use mainstay_actors::connection::outbound::SendOutcome;
 pub use mainstay_actors::connection::resumption::Gap;
-pub use mainstay_actors::connection::status::{ConnectionState, ConnectionStatus};
+pub use mainstay_actors::connection::status::{ConnectionState, ConnectionStatus, StatusReason};
+pub use mainstay_actors::connection::target::TargetError;
 pub use mainstay_actors::error::{Code, Error, Reason};
+pub use mainstay_actors::network::BackendAvailability;
+pub use mainstay_actors::process::OpenError;
+pub use mainstay_actors::queue::gate::Outage;
 pub use mainstay_actors::queue::{Download, QueueStats, WaitingByPriority};
 pub use mainstay_actors::request::{
-    Body, BodyError, BodyReader, Priority, Request, RequestBuilder, RequestId, Response, TransferProgress,
+    Body, BodyError, BodyReader, Priority, ProgressSender, Request, RequestBuilder, RequestId, Response,
+    TransferProgress,
 };
 
 /// The journal: its events, cursors and readers.
 pub mod journal {
     pub use mainstay_runtime::journal::{
-        Cursor, Delivery, Entry, Event, Journal, JournalError, JournalLoss, Level, LineError,
-        ParseCursorError, Reader, Record, RunInterrupted,
+        Cursor, Delivery, Entry, Event, Journal, JournalError, JournalLoss, JournalOptions,
+        JournalSubscription, Level, LineError, ParseCursorError, Reader, Record, RunInterrupted,
     };
     pub use mainstay_runtime::replay;
 }
@@ -90,7 +98,8 @@ pub mod supervision {
         RestartType, Shutdown, Strategy, SupervisorPolicy,
     };
     pub use mainstay_runtime::state::{
-        Durable, MemoryStore, PendingSnapshot, RedbConfig, RedbStore, StateStore, StoreError,
+        DamagedState, Durable, FlushError, FlushFuture, MemoryStore, PendingSnapshot, QuarantinedState,
+        RedbConfig, RedbStore, StateStore, StoreError, StoredState,
     };
     pub use mainstay_runtime::{
         ActorInfo, ActorKind, ActorPath, ActorStatus, Address, AdminError, CallError, Child, ChildCounts,
@@ -102,10 +111,14 @@ pub mod supervision {
 
 /// The transport below the queue, which an embedder can replace.
 pub mod transport {
-    pub use mainstay_actors::network::proxy::{Proxy, ProxyChoice, ProxyUrlError, UnsupportedProxy};
-    pub use mainstay_actors::network::tls::{CaFileError, TlsTrust};
+    pub use mainstay_actors::error::Secrets;
+    pub use mainstay_actors::network::Route;
+    pub use mainstay_actors::network::proxy::{
+        Proxy, ProxyChoice, ProxyScheme, ProxyUrlError, ProxyVariables, SystemProxies, UnsupportedProxy,
+    };
+    pub use mainstay_actors::network::tls::{CaErrorKind, CaFileError, TlsTrust};
     pub use mainstay_actors::transport::{
-        FailureKind, FullResponse, HttpSettings, HttpTransport, ResponseBody, SendProgress,
+        FailureKind, FullResponse, HttpSettings, HttpTransport, ResponseBody, ResponseHead, SendProgress,
         StreamingResponse, Transport, TransportError,
     };
 }

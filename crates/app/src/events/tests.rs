@@ -123,9 +123,7 @@ fn examples() -> Vec<(&'static str, Value)> {
         (
             "process_warning",
             serde_json::to_value(ProcessWarning {
-                warning: mainstay_actors::process::ManagerWarning::PidFileFailed {
-                    reason: "no space left".to_owned(),
-                },
+                warning: ManagerWarning::PidFileFailed { reason: "no space left".to_owned() },
             })
             .unwrap(),
         ),

@@ -206,7 +206,7 @@ pub struct BudgetUse {
     pub window_ms: u64,
 }
 
-/// The kind of a decision; see [`Decision`](crate::policy::Decision).
+/// The kind of a decision; see [`Decision`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DecisionKind {

@@ -29,6 +29,7 @@ const LONG: Duration = Duration::from_secs(3600);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WriteEnd {
     Status(u16),
+    Streaming,
     Failure(SendProgress),
     Never,
 }
@@ -58,10 +59,10 @@ impl CounterTransport {
         })
     }
 
-    fn answer(&self, status: u16) -> FullResponse {
+    fn answer(&self, status: u16) -> StreamingResponse {
         let (status, headers) = (StatusCode::from_u16(status).unwrap(), HeaderMap::new());
         let body = self.value.load(Ordering::SeqCst).to_string().into();
-        FullResponse { status, headers, body, is_redirected: false }
+        FullResponse { status, headers, body, is_redirected: false }.into()
     }
 }
 
@@ -70,7 +71,7 @@ impl Transport for CounterTransport {
         &'a self,
         request: &'a Request,
         _: Duration,
-    ) -> BoxFuture<'a, Result<FullResponse, TransportError>> {
+    ) -> BoxFuture<'a, Result<StreamingResponse, TransportError>> {
         async move {
             if request.method().is_safe() {
                 self.reads.fetch_add(1, Ordering::SeqCst);
@@ -86,34 +87,24 @@ impl Transport for CounterTransport {
             self.began.notify_one();
             match end {
                 WriteEnd::Status(status) => Ok(self.answer(status)),
+                WriteEnd::Streaming => {
+                    let response = self.answer(200);
+                    let last_part = Arc::clone(&self.last_part);
+                    let rest = stream::once(async move {
+                        last_part.notified().await;
+                        Ok("the last".into())
+                    });
+                    Ok(StreamingResponse {
+                        body: ResponseBody::new(response.body.chain(rest)),
+                        length: None,
+                        ..response
+                    })
+                }
                 WriteEnd::Failure(reach) => {
                     Err(TransportError::new(FailureKind::Reset, reach, "as the test says"))
                 }
                 WriteEnd::Never => std::future::pending().await,
             }
-        }
-        .boxed()
-    }
-
-    fn send_streaming<'a>(
-        &'a self,
-        request: &'a Request,
-        timeout: Duration,
-    ) -> BoxFuture<'a, Result<StreamingResponse, TransportError>> {
-        async move {
-            let FullResponse { status, headers, body, .. } = self.send(request, timeout).await?;
-            let last = Arc::clone(&self.last_part);
-            let parts = stream::iter([Ok(body)]).chain(stream::once(async move {
-                last.notified().await;
-                Ok("the last".into())
-            }));
-            Ok(StreamingResponse {
-                status,
-                headers,
-                length: None,
-                is_end_marked: true,
-                body: ResponseBody::new(parts),
-            })
         }
         .boxed()
     }
@@ -242,6 +233,7 @@ async fn a_write_drops_what_the_embedders_rules_name() {
 async fn streaming_write_invalidates_again_at_its_end() {
     let counter = CounterTransport::new();
     let mainstay = start(&counter, |builder| builder).await;
+    *counter.end.lock().await = WriteEnd::Streaming;
     assert_eq!(read(&mainstay, "/n").await, "0");
     let mut answer = mainstay.open(write("/n")).await.unwrap();
     assert_eq!(read(&mainstay, "/n").await, "1");

@@ -10,7 +10,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use mainstay::backend::{Backend, BackendOptions};
 use mainstay::config::Config;
 use mainstay::journal::Delivery;
-use mainstay::transport::{FullResponse, ResponseBody, StreamingResponse, Transport, TransportError};
+use mainstay::transport::{ResponseBody, StreamingResponse, Transport, TransportError};
 use mainstay::{Mainstay, Request};
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
@@ -64,14 +64,6 @@ impl Transport for EndlessTransport {
         &'a self,
         _: &'a Request,
         _: Duration,
-    ) -> BoxFuture<'a, Result<FullResponse, TransportError>> {
-        std::future::pending().boxed()
-    }
-
-    fn send_streaming<'a>(
-        &'a self,
-        _: &'a Request,
-        _: Duration,
     ) -> BoxFuture<'a, Result<StreamingResponse, TransportError>> {
         let body = ResponseBody::new(stream::iter([Ok("part".into())]).chain(stream::pending()));
         let answer = StreamingResponse {
@@ -79,6 +71,7 @@ impl Transport for EndlessTransport {
             headers: HeaderMap::new(),
             length: None,
             is_end_marked: true,
+            is_redirected: false,
             body,
         };
         std::future::ready(Ok(answer)).boxed()

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use mainstay_actors::queue::{PriorityQueuePolicy, QueueActor, QueueHandle, QueuePolicy, QueueView};
 use mainstay_actors::request::{Priority, Request, RequestId};
-use mainstay_actors::transport::{FullResponse, Transport, TransportError};
+use mainstay_actors::transport::{FullResponse, StreamingResponse, Transport, TransportError};
 use mainstay_runtime::{Child, Runtime, SupervisorSpec};
 use tokio::sync::Notify;
 
@@ -100,15 +100,15 @@ impl Transport for GatedTransport {
         &'a self,
         _: &'a Request,
         _: Duration,
-    ) -> BoxFuture<'a, Result<FullResponse, TransportError>> {
+    ) -> BoxFuture<'a, Result<StreamingResponse, TransportError>> {
         Box::pin(async {
             self.wait().await;
-            Ok(FullResponse {
+            Ok(StreamingResponse::from(FullResponse {
                 status: hyper::StatusCode::OK,
                 headers: hyper::HeaderMap::new(),
                 body: hyper::body::Bytes::new(),
                 is_redirected: false,
-            })
+            }))
         })
     }
 }

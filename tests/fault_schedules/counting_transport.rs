@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use mainstay::Request;
-use mainstay::transport::{FullResponse, ResponseBody, StreamingResponse, Transport, TransportError};
+use mainstay::transport::{ResponseBody, StreamingResponse, Transport, TransportError};
 
 /// The header that marks the queue's requests: agents' checks bypass the queue.
 pub(crate) const TAG: &str = "x-tag";
@@ -56,24 +56,11 @@ impl<T: Transport> Transport for CountingTransport<T> {
         &'a self,
         request: &'a Request,
         timeout: Duration,
-    ) -> BoxFuture<'a, Result<FullResponse, TransportError>> {
-        let attempt = self.transport.send(request, timeout);
-        if !request.headers().contains_key(TAG) {
-            return attempt;
-        }
-        async move {
-            let _under_way = InFlightGuard::begin(&self.count);
-            attempt.await
-        }
-        .boxed()
-    }
-
-    fn send_streaming<'a>(
-        &'a self,
-        request: &'a Request,
-        timeout: Duration,
     ) -> BoxFuture<'a, Result<StreamingResponse, TransportError>> {
-        let opening = self.transport.send_streaming(request, timeout);
+        let opening = self.transport.send(request, timeout);
+        if !request.headers().contains_key(TAG) {
+            return opening;
+        }
         async move {
             let under_way = InFlightGuard::begin(&self.count);
             let answer = opening.await?;

@@ -30,7 +30,7 @@ mod reports;
 mod snapshot;
 mod updates;
 
-pub use activity::{ActivityGuard, ActivityMeter};
+pub use activity::{ActivityGuard, ActivityMeter, ActivityMeters};
 pub use actor::{AgentActor, AgentRunState};
 pub use agent_message::{AgentMessage, MessageId};
 pub use command::{AgentCommand, SendRequest};

@@ -4,7 +4,7 @@
 //! - [`CacheHandle`] reads, stores and loads from the caller's own task.
 //! - [`CacheActor`] invalidates; the cache stores nothing while the actor does not run.
 //! - [`Pattern`] and [`Selection`] say which entries an invalidation concerns.
-//! - [`WriteRule`] and [`invalidated_by`] say what a write invalidates.
+//! - [`WriteRule`] says what a write invalidates; [`WriteInvalidator`] drops that.
 //! - `key` defines valid keys; `value` defines values and their weight.
 //! - [`EntryOptions`] holds the caller's terms; `freshness` says how long an entry may be used; `clock` counts
 //!   suspended time.
@@ -29,6 +29,7 @@ mod index;
 pub mod key;
 mod load;
 mod load_guard;
+mod outdated_entries;
 mod pattern;
 mod responses;
 mod stats;
@@ -47,8 +48,9 @@ pub use entry_options::EntryOptions;
 pub use files::{FILE_BYTES_MAX, FileCache};
 pub use handle::{CacheHandle, CacheLookup};
 pub use load::Loaded;
+pub use outdated_entries::{OutdatedEntries, WriteInvalidator};
 pub use pattern::{Pattern, PatternError, Selection};
 pub use responses::ResponseCache;
 pub use stats::CacheStats;
 pub use value::CacheValue;
-pub use write_invalidation::{WriteRequest, WriteRule, invalidated_by};
+pub use write_invalidation::{WriteRequest, WriteRule};

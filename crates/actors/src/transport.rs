@@ -3,34 +3,48 @@
 //! - [`Transport`] makes one attempt and never decides about another; `queue::retry` does
 //! - [`TransportError`] says what failed *and* whether the server may have acted
 //! - [`HttpTransport`] is the real one, over reqwest
+//! - [`layers`] wrap a transport: they see every attempt of the queue and of the agents
 
+mod error;
 mod http;
-mod response;
+pub mod layers;
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
-use ::http::{HeaderMap, HeaderName, StatusCode};
-use futures_util::{FutureExt, future::BoxFuture};
+use ::http::{HeaderMap, StatusCode};
+use bytes::{Bytes, BytesMut};
+use futures_util::{FutureExt, Stream, StreamExt, TryFutureExt, future::BoxFuture, stream::BoxStream};
+
+use self::error::debug_head;
 
 #[cfg(test)]
 pub(crate) use self::http::tests::{raw_server, scripted_server};
 pub use self::{
+    error::{FailureKind, ResponseHead, SendProgress, TransportError},
     http::{HttpSettings, HttpTransport},
-    response::{FullResponse, ResponseBody, StreamingResponse},
 };
 use crate::{
-    error::{Error, Reason, Secrets},
-    request::{BodyError, Request},
+    error::Secrets,
+    request::{ProgressSender, Request},
 };
+
+/// The most bytes that [`Transport::collect`] takes of a response's body.
+pub const COLLECTED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Makes single attempts at requests.
 ///
 /// It reports the sent bytes to the request's progress.
 pub trait Transport: Send + Sync + 'static {
-    /// Sends `request` once, and returns its response as a whole.
+    /// Sends `request` once, and returns as soon as its response has begun.
     ///
     /// It fails when nothing moves for `timeout`: until the response begins, and then between any two parts of it. A
-    /// response that keeps coming may take longer. Dropping the future ends the attempt and frees its resources.
+    /// response that keeps coming may take longer. The time in which the caller asks for no part does not count.
+    /// Dropping the future or the response ends the attempt and frees its resources. The body may be of any size.
     ///
     /// It never repeats a send that failed. A redirect within the backend's own origin is followed, as a part of the
     /// attempt.
@@ -42,20 +56,24 @@ pub trait Transport: Send + Sync + 'static {
         &'a self,
         request: &'a Request,
         timeout: Duration,
-    ) -> BoxFuture<'a, Result<FullResponse, TransportError>>;
+    ) -> BoxFuture<'a, Result<StreamingResponse, TransportError>>;
 
-    /// Sends `request` like [`send`](Self::send), and returns as soon as its response has begun.
+    /// Sends `request` like [`send`](Self::send), and returns its whole response.
     ///
-    /// The size of the body has no limit. `timeout` applies to each part from when it is asked for, so the time in which
-    /// the caller asks for none does not count.
+    /// It reports the received bytes to the request's progress.
     ///
-    /// The default waits for the whole response. A transport that wraps another one has to pass this call on.
-    fn send_streaming<'a>(
+    /// # Errors
+    ///
+    /// The errors of [`send`](Self::send) and of the body, and [`FailureKind::TooLarge`] if the body has more than
+    /// 16 MiB ([`COLLECTED_BYTES_MAX`]).
+    fn collect<'a>(
         &'a self,
         request: &'a Request,
         timeout: Duration,
-    ) -> BoxFuture<'a, Result<StreamingResponse, TransportError>> {
-        self.send(request, timeout).map(|answered| answered.map(StreamingResponse::from)).boxed()
+    ) -> BoxFuture<'a, Result<FullResponse, TransportError>> {
+        self.send(request, timeout)
+            .and_then(|response| response.collect(COLLECTED_BYTES_MAX, request.progress_sender()))
+            .boxed()
     }
 
     /// Returns the secrets that it adds to requests, such as a token. No error repeats them. A layer returns those of
@@ -65,220 +83,187 @@ pub trait Transport: Send + Sync + 'static {
     }
 }
 
-/// The progress of an attempt when it failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum SendProgress {
-    /// The server cannot have received the request: sending it again is always safe.
-    NotSent,
-    /// The server may have received the request, and may have acted.
-    MaybeSent,
-    /// The server has begun to answer, so it received the request.
-    Answered,
-}
-
-/// The kind of failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum FailureKind {
-    /// No server listens at the address.
-    Refused,
-    /// The host name does not resolve.
-    HostNotFound,
-    /// The proxy cannot be reached, or the server at its address is no proxy.
-    ProxyUnreachable,
-    /// The proxy wants a user and a password, or rejects the given ones.
-    ProxyUnauthenticated,
-    /// The proxy does not reach the backend. An HTTP tunnel does not say why: the proxy may not, or cannot.
-    ProxyRefused,
-    /// The proxy says that it may not connect to the backend, or cannot connect to such an address.
-    ProxyDenied,
-    /// The connection, proxy and TLS included, took longer than its limit.
-    ConnectTimedOut,
-    /// TLS could not be set up.
-    Tls,
-    /// The connection could not be made, for another cause.
-    Connect,
-    /// The response did not begin in time.
-    TimedOut,
-    /// The response began, and then no part of it came in time.
-    BodyTimedOut,
-    /// The connection broke before the response began.
-    Reset,
-    /// The connection broke within the response.
-    BodyReset,
-    /// The response is larger than the limit.
-    TooLarge,
-    /// The response is not HTTP.
-    BadResponse,
-    /// The request could not be made into HTTP.
-    BadRequest,
-    /// The request's body could not be read to its end; the send was aborted.
-    UploadUnreadable,
-    /// The request's body changed while it was sent, or its length differs from the announced one; the send was
-    /// aborted.
-    UploadChanged,
-}
-
-impl FailureKind {
-    /// Every kind.
-    pub const ALL: &[Self] = &[
-        Self::Refused,
-        Self::HostNotFound,
-        Self::ProxyUnreachable,
-        Self::ProxyUnauthenticated,
-        Self::ProxyRefused,
-        Self::ProxyDenied,
-        Self::ConnectTimedOut,
-        Self::Tls,
-        Self::Connect,
-        Self::TimedOut,
-        Self::BodyTimedOut,
-        Self::Reset,
-        Self::BodyReset,
-        Self::TooLarge,
-        Self::BadResponse,
-        Self::BadRequest,
-        Self::UploadUnreadable,
-        Self::UploadChanged,
-    ];
-
-    /// Returns the reason that callers see.
-    #[must_use]
-    pub const fn reason(self) -> Reason {
-        match self {
-            Self::Refused => Reason::ConnectionRefused,
-            Self::HostNotFound => Reason::HostNotFound,
-            Self::ProxyUnreachable => Reason::ProxyUnreachable,
-            Self::ProxyUnauthenticated => Reason::ProxyUnauthenticated,
-            Self::ProxyRefused | Self::ProxyDenied => Reason::ProxyRefused,
-            Self::ConnectTimedOut => Reason::ConnectTimedOut,
-            Self::Tls => Reason::TlsFailed,
-            Self::Connect => Reason::ConnectionFailed,
-            Self::TimedOut | Self::BodyTimedOut => Reason::TimedOut,
-            Self::Reset | Self::BodyReset => Reason::ConnectionReset,
-            Self::TooLarge => Reason::ResponseTooLarge,
-            Self::BadResponse => Reason::BadResponse,
-            Self::BadRequest => Reason::InvalidRequest,
-            Self::UploadUnreadable => Reason::BodyUnreadable,
-            Self::UploadChanged => Reason::BodyChanged,
-        }
-    }
-}
-
-/// The head of a response whose rest was lost.
+/// A whole response of the transport.
 #[derive(Clone, PartialEq, Eq)]
-pub struct ResponseHead {
-    /// The status.
+pub struct FullResponse {
+    /// The final status, whatever it is.
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+    /// True if redirects led to it: it is then the response of another path than the requested one.
+    pub is_redirected: bool,
 }
 
-impl fmt::Debug for ResponseHead {
-    /// Leaves out the headers' values.
+/// A response that has begun. Dropping it ends the attempt and closes its connection.
+pub struct StreamingResponse {
+    /// The final status, whatever it is.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The length of the body in bytes, if the backend announces it.
+    pub length: Option<u64>,
+    /// True if the body announces its end, by its length or in chunks. Otherwise it ends with the connection.
+    pub is_end_marked: bool,
+    /// True if redirects led to it: it is then the response of another path than the requested one.
+    pub is_redirected: bool,
+    /// The body, as a stream.
+    pub body: ResponseBody,
+}
+
+impl fmt::Debug for FullResponse {
+    /// Leaves out the headers' values and the body.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug_head(f, "ResponseHead", self.status, &self.headers).finish()
+        debug_head(f, "FullResponse", self.status, &self.headers)
+            .field("body_bytes", &self.body.len())
+            .finish()
     }
 }
 
-/// Begins the debug output of a response: its headers without their values.
-fn debug_head<'a, 'f>(
-    f: &'a mut fmt::Formatter<'f>,
-    name: &str,
-    status: StatusCode,
-    headers: &HeaderMap,
-) -> fmt::DebugStruct<'a, 'f> {
-    let mut shown = f.debug_struct(name);
-    let names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
-    shown.field("status", &status).field("headers", &names);
-    shown
-}
-
-/// Says why an attempt got no response.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{kind:?} ({progress:?}): {details}")]
-pub struct TransportError {
-    /// The kind of failure.
-    pub kind: FailureKind,
-    /// The progress of the attempt, which says whether the server may have acted.
-    pub progress: SendProgress,
-    /// The head of the response, if it began.
-    pub head: Option<Box<ResponseHead>>,
-    /// True if the connection was probably kept from an earlier request. The server may have closed it for being
-    /// idle, so a repeat need not wait.
-    pub is_on_kept_connection: bool,
-    /// The cause, for a log; without a URL.
-    pub details: String,
-}
-
-impl TransportError {
-    /// Creates a failure before any response began.
-    #[must_use]
-    pub fn new(kind: FailureKind, reach: SendProgress, details: impl Into<String>) -> Self {
-        Self { kind, progress: reach, head: None, is_on_kept_connection: false, details: details.into() }
+impl fmt::Debug for StreamingResponse {
+    /// Leaves out the headers' values and the body.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = debug_head(f, "StreamingResponse", self.status, &self.headers);
+        debug.field("length", &self.length).field("body", &self.body).finish()
     }
+}
 
-    /// Creates a failure within a response that began with `head`.
-    #[must_use]
-    pub fn in_body(kind: FailureKind, head: ResponseHead, details: impl Into<String>) -> Self {
+impl From<FullResponse> for StreamingResponse {
+    fn from(response: FullResponse) -> Self {
+        let FullResponse { status, headers, body, is_redirected } = response;
         Self {
-            kind,
-            progress: SendProgress::Answered,
-            head: Some(Box::new(head)),
-            is_on_kept_connection: false,
-            details: details.into(),
-        }
-    }
-
-    /// Returns the status, if the response began.
-    #[must_use]
-    pub fn status(&self) -> Option<u16> {
-        self.head.as_ref().map(|head| head.status.as_u16())
-    }
-}
-
-impl From<&BodyError> for FailureKind {
-    fn from(error: &BodyError) -> Self {
-        match error {
-            BodyError::Unreadable(_) => Self::UploadUnreadable,
-            BodyError::Changed(_) => Self::UploadChanged,
+            status,
+            headers,
+            length: Some(body.len() as u64),
+            is_end_marked: true,
+            is_redirected,
+            body: ResponseBody::from(body),
         }
     }
 }
 
-impl From<&TransportError> for Error {
-    /// Converts the failure to the error that callers see. A failing status says more than the loss of its body.
-    fn from(failure: &TransportError) -> Self {
-        let details = format!("{:?}: {}", failure.kind, failure.details);
-        let kind = Self::new(failure.kind.reason()).with_details(&details);
-        let Some(status) = failure.status() else { return kind };
-        let error =
-            Reason::from_status(status).map_or(kind, |reason| Self::new(reason).with_details(&details));
-        error.with_status(status)
+impl StreamingResponse {
+    /// Reads the body to its end, with at most `bytes_max` bytes.
+    async fn collect(
+        self,
+        bytes_max: usize,
+        progress: &ProgressSender,
+    ) -> Result<FullResponse, TransportError> {
+        let Self { status, headers, length, is_redirected, body: mut parts, .. } = self;
+        let mut body = BytesMut::new();
+        let mut is_too_large = length.is_some_and(|length| length > bytes_max as u64);
+        while !is_too_large {
+            progress.set_received(body.len() as u64, length);
+            let Some(part) = parts.next().await.transpose()? else {
+                return Ok(FullResponse { status, headers, body: body.freeze(), is_redirected });
+            };
+            is_too_large = body.len() + part.len() > bytes_max;
+            body.extend_from_slice(&part);
+        }
+        let head = ResponseHead { status, headers };
+        Err(TransportError::in_body(FailureKind::TooLarge, head, format!("more than {bytes_max} bytes")))
+    }
+}
+
+/// The body of a response: a stream of parts. It ends after the last part, or with an error.
+///
+/// A truncated body never looks whole, unless nothing marks its end ([`StreamingResponse::is_end_marked`]).
+pub struct ResponseBody(ResponseParts);
+
+enum ResponseParts {
+    Whole(Bytes),
+    Streaming(BoxStream<'static, Result<Bytes, TransportError>>),
+    Ended,
+}
+
+impl ResponseBody {
+    /// Creates a body from these parts. It is not polled after an error.
+    pub fn new(parts: impl Stream<Item = Result<Bytes, TransportError>> + Send + 'static) -> Self {
+        Self(ResponseParts::Streaming(parts.boxed()))
+    }
+}
+
+impl From<Bytes> for ResponseBody {
+    /// Creates a body from bytes in memory.
+    fn from(body: Bytes) -> Self {
+        Self(ResponseParts::Whole(body))
+    }
+}
+
+impl Stream for ResponseBody {
+    type Item = Result<Bytes, TransportError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let part = match &mut self.0 {
+            ResponseParts::Whole(body) => Some(std::mem::take(body)).filter(|body| !body.is_empty()).map(Ok),
+            ResponseParts::Streaming(parts) => ready!(parts.poll_next_unpin(cx)),
+            ResponseParts::Ended => None,
+        };
+        if !matches!(part, Some(Ok(_))) {
+            self.0 = ResponseParts::Ended;
+        }
+        Poll::Ready(part)
+    }
+}
+
+impl fmt::Debug for ResponseBody {
+    /// Shows nothing of the body.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.0 {
+            ResponseParts::Whole(body) => return write!(f, "{} bytes", body.len()),
+            ResponseParts::Streaming(_) => "coming",
+            ResponseParts::Ended => "ended",
+        };
+        f.write_str(state)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::error::Code;
+    use futures_util::{FutureExt, stream};
 
-    #[test]
-    fn body_reset_is_network_error_and_stall_is_timeout() {
-        let code = |kind| {
-            let head = ResponseHead { status: StatusCode::OK, headers: HeaderMap::new() };
-            Error::from(&TransportError::in_body(kind, head, "")).code
-        };
-        assert_eq!(code(FailureKind::BodyReset), Code::NetworkError);
-        assert_eq!(code(FailureKind::BodyTimedOut), Code::Timeout);
-        assert_eq!(code(FailureKind::TooLarge), Code::ServerError);
+    use super::*;
+
+    fn parts(mut body: ResponseBody) -> Vec<Option<Result<Bytes, FailureKind>>> {
+        let mut next = || body.next().now_or_never().unwrap().map(|part| part.map_err(|error| error.kind));
+        std::iter::repeat_with(&mut next).take(3).collect()
     }
 
     #[test]
-    fn failing_status_wins_over_a_lost_body() {
-        let head = ResponseHead { status: StatusCode::FORBIDDEN, headers: HeaderMap::new() };
-        let failure = TransportError::in_body(FailureKind::BodyReset, head, "gone");
-        let error = Error::from(&failure);
-        assert_eq!((error.reason, error.status), (Reason::Forbidden, Some(403)));
-        assert!(error.details.unwrap().contains("gone"));
+    fn buffered_body_is_one_part_and_empty_body_none() {
+        let body = Bytes::from_static(b"body");
+        assert_eq!(parts(body.clone().into()), [Some(Ok(body)), None, None]);
+        assert_eq!(parts(Bytes::new().into()), [None, None, None]);
+    }
+
+    #[tokio::test]
+    async fn response_over_the_limit_is_too_large_and_reported_with_its_head() {
+        let in_parts = || stream::iter(["four", "more"].map(|part| Ok(Bytes::from_static(part.as_bytes()))));
+        let response = |length| StreamingResponse {
+            status: StatusCode::ACCEPTED,
+            headers: HeaderMap::new(),
+            length,
+            is_end_marked: true,
+            is_redirected: true,
+            body: ResponseBody::new(in_parts()),
+        };
+        let progress = ProgressSender::default();
+        for length in [None, Some(8)] {
+            let full = response(length).collect(8, &progress).await.unwrap();
+            assert_eq!((full.body, full.is_redirected), (Bytes::from_static(b"fourmore"), true));
+            let failure = response(length).collect(7, &progress).await.unwrap_err();
+            assert_eq!((failure.kind, failure.status()), (FailureKind::TooLarge, Some(202)));
+        }
+    }
+
+    #[test]
+    fn body_ends_after_an_error() {
+        let broken = TransportError::new(FailureKind::BodyReset, SendProgress::Answered, "gone");
+        let parts_after_error = stream::iter([Err(broken), Ok(Bytes::from_static(b"late"))]);
+        assert_eq!(
+            parts(ResponseBody::new(parts_after_error)),
+            [Some(Err(FailureKind::BodyReset)), None, None]
+        );
     }
 }

@@ -14,7 +14,6 @@
 //!
 //! `tree_builder` alone makes a tree of the configuration.
 
-mod agent_meter;
 mod agents;
 #[cfg(feature = "backend")]
 pub mod backend;
@@ -32,7 +31,6 @@ pub mod events;
 #[cfg(debug_assertions)]
 mod fault_injection;
 mod inner;
-mod invalidator;
 #[cfg(any(feature = "backend", feature = "control"))]
 mod listener;
 mod mainstay;
@@ -42,7 +40,6 @@ mod status;
 mod subscription;
 mod time_point;
 mod tree_builder;
-mod witness;
 
 pub use agents::Agents;
 pub use agents::messages::{PendingReply, SendOptions};

@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
-use mainstay_actors::agent::AgentReports;
+use mainstay_actors::agent::{ActivityMeters, AgentReports};
 use mainstay_actors::cache::watch::{Roots, WatchActor, WatchPolicy};
 use mainstay_actors::cache::{
-    CacheActor, CacheHandle, CacheMessage, EntryOptions, FileCache, ResponseCache, WriteRule,
+    CacheActor, CacheHandle, CacheMessage, EntryOptions, FileCache, ResponseCache, WriteInvalidator,
+    WriteRule,
 };
 use mainstay_actors::connection::policy::ConnectionPolicy;
+use mainstay_actors::connection::status::ConnectionState;
 use mainstay_actors::connection::target::SocketTarget;
 use mainstay_actors::connection::{ConnectionActor, ConnectionMessage, ConnectionView};
 use mainstay_actors::error::is_sensitive_name;
@@ -27,19 +29,17 @@ use mainstay_actors::queue::{
     RetryPolicy,
 };
 use mainstay_actors::sidecar::SidecarActor;
+use mainstay_actors::transport::layers::{ActivityLayer, InvalidationLayer, ReachabilityLayer};
 use mainstay_actors::transport::{HttpSettings, HttpTransport, Transport};
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, Shutdown};
 use mainstay_runtime::{Address, Child, SupervisorHandle, SupervisorSpec};
 
-use crate::agent_meter::{ActivityLayer, ActivityMeters};
 use crate::config::{self, BackendConfig, Config};
 use crate::environment::Environment;
 use crate::inner::Handles;
-use crate::invalidator::InvalidationLayer;
 use crate::tree_builder::agents::{AgentFactory, AgentHandle, AgentPolicies, agent_policy};
 use crate::tree_builder::error::BuildError;
 use crate::tree_builder::processes::{ProcessConfig, ProcessFactory};
-use crate::witness::ReachabilityLayer;
 
 /// The longest time that the stop of the whole tree may take.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(15);
@@ -85,12 +85,13 @@ impl TreeSpec {
         };
         let cache = CacheHandle::new(config.cache.max_bytes, entry_options(&config.cache));
         let cache_slot = Arc::<OnceLock<Address<CacheMessage>>>::default();
-        let transport: Arc<dyn Transport> = Arc::new(InvalidationLayer {
-            transport,
+        let invalidator = WriteInvalidator {
             cache: cache.clone(),
             actor: Arc::clone(&cache_slot),
             rules: write_rules.into(),
-        });
+        };
+        let transport: Arc<dyn Transport> =
+            Arc::new(InvalidationLayer::new(transport, move |write| invalidator.outdated_by(write)));
         let processes =
             ProcessFactory { process_manager: ProcessManager::new(), transport: Arc::clone(&transport) };
 
@@ -149,12 +150,18 @@ impl ConnectionStage {
         transport: &Arc<dyn Transport>,
         queue: Option<(Address<QueueMessage>, QueueView)>,
     ) -> Arc<dyn Transport> {
-        Arc::new(ReachabilityLayer {
-            transport: Arc::clone(transport),
-            connection: self.address.clone(),
-            view: self.view.clone(),
-            queue,
-        })
+        let (connection, view) = (self.address.clone(), self.view.clone());
+        // A full mailbox need not be waited for: the next response brings the news again.
+        Arc::new(ReachabilityLayer::new(Arc::clone(transport), move || {
+            if view.status.borrow().state == ConnectionState::Failed {
+                let _ = connection.try_cast(ConnectionMessage::BackendSeen);
+            }
+            if let Some((queue, view)) = &queue
+                && view.stats().outage.is_some()
+            {
+                let _ = queue.try_cast(QueueMessage::BackendSeen);
+            }
+        }))
     }
 }
 
@@ -198,8 +205,11 @@ fn add_queue(
     connection: &ConnectionStage,
 ) -> Result<QueueStage, BuildError> {
     let (view, meters) = (QueueView::default(), ActivityMeters::default());
-    let transport =
-        Arc::new(ActivityLayer { transport: connection.observe(transport, None), meters: meters.clone() });
+    let counted = meters.clone();
+    let transport = Arc::new(ActivityLayer::new(connection.observe(transport, None), move |agent| {
+        let work = counted.get(agent)?.begin();
+        Some(Box::new(move || work.note_progress()))
+    }));
     let actor = QueueActor::new(transport, queue_policy(&config.requests), view.clone())
         .with_availability(connection.view.availability.subscribe());
     let capacity = config.requests.queue_max.max(QUEUE_MAILBOX_MIN);

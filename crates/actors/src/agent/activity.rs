@@ -3,6 +3,7 @@
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 
+use dashmap::DashMap;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -66,6 +67,29 @@ impl ActivityGuard {
     /// Notes that the agent made progress.
     pub fn note_progress(&self) {
         self.0.note_progress();
+    }
+}
+
+/// The meters of all agents whose requests are counted, by their ids. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct ActivityMeters(Arc<DashMap<String, ActivityMeter>>);
+
+impl ActivityMeters {
+    /// Returns the meter of agent `id`, whose requests are counted from now on.
+    #[must_use]
+    pub fn get_or_create(&self, id: &str) -> ActivityMeter {
+        self.0.entry(id.to_owned()).or_default().clone()
+    }
+
+    /// Returns the meter of agent `id`, if its requests are counted.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<ActivityMeter> {
+        self.0.get(id).map(|meter| meter.clone())
+    }
+
+    /// Removes the meter of agent `id`.
+    pub fn remove(&self, id: &str) {
+        self.0.remove(id);
     }
 }
 

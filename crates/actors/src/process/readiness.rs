@@ -54,7 +54,7 @@ impl HttpProbe {
 
     async fn probe(&self) -> ProbeResult {
         let Ok(request) = Request::get(&self.path).build() else { return ProbeResult::NoListener };
-        match timeout(PROBE_TIMEOUT, self.transport.send(&request, PROBE_TIMEOUT)).await {
+        match timeout(PROBE_TIMEOUT, self.transport.collect(&request, PROBE_TIMEOUT)).await {
             Ok(Ok(response)) if response.status.is_success() => ProbeResult::Ready,
             Ok(Err(failure)) if is_unreachable(failure.kind) => ProbeResult::NoListener,
             // A server that accepts a connection is there, whatever its answer.

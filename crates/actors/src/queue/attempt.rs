@@ -98,7 +98,7 @@ pub(super) async fn run(
     timeout: Duration,
     cancelled: oneshot::Receiver<()>,
 ) -> AttemptResult {
-    let attempt = async { transport.send(request, timeout).await };
+    let attempt = async { transport.collect(request, timeout).await };
     match unless_cancelled(attempt, cancelled).await {
         Ok(response) => {
             let length = response.body.len() as u64;
@@ -118,7 +118,7 @@ pub(super) async fn open_stream(
     cancelled: oneshot::Receiver<()>,
 ) -> Result<StreamingResponse, AttemptResult> {
     let attempt = async {
-        let response = transport.send_streaming(request, timeout).await?;
+        let response = transport.send(request, timeout).await?;
         match Reason::from_status(response.status.as_u16()) {
             None => Ok(Ok(response)),
             Some(_) => read_error_body(response).await.map(Err),
@@ -142,7 +142,7 @@ async fn unless_cancelled<T>(
 }
 
 async fn read_error_body(response: StreamingResponse) -> Result<FullResponse, TransportError> {
-    let StreamingResponse { status, headers, body: mut parts, .. } = response;
+    let StreamingResponse { status, headers, is_redirected, body: mut parts, .. } = response;
     let mut body = BytesMut::new();
     while body.len() < FAILING_BODY_BYTES_MAX
         && let Some(part) = parts.next().await
@@ -150,5 +150,5 @@ async fn read_error_body(response: StreamingResponse) -> Result<FullResponse, Tr
         let part = part?;
         body.extend_from_slice(&part[..part.len().min(FAILING_BODY_BYTES_MAX - body.len())]);
     }
-    Ok(FullResponse { status, headers, body: body.freeze(), is_redirected: false })
+    Ok(FullResponse { status, headers, body: body.freeze(), is_redirected })
 }

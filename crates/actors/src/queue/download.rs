@@ -72,7 +72,7 @@ impl Download {
         end: Promise<Result<(), Error>>,
         failure: StreamFailure,
     ) -> (Self, ResponseBody, mpsc::Sender<Bytes>) {
-        let StreamingResponse { status, headers, length, is_end_marked, body } = response;
+        let StreamingResponse { status, headers, length, is_end_marked, body, .. } = response;
         let (sender, parts) = mpsc::channel(PARTS_WAITING_MAX);
         let ended = None;
         let download = Self {

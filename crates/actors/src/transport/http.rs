@@ -39,7 +39,7 @@ use self::{
     send::send,
     stale_pool::StaleConnectionGuard,
 };
-use super::{FailureKind, FullResponse, SendProgress, StreamingResponse, Transport, TransportError};
+use super::{FailureKind, SendProgress, StreamingResponse, Transport, TransportError};
 use crate::{
     error::{Error, Reason, Secrets},
     network::{Route, proxy::Proxy},
@@ -69,13 +69,10 @@ pub struct HttpSettings {
     /// The number of unused connections that are kept, each for 4 s. It should be at least the number of concurrent
     /// requests: with fewer, every burst closes connections that the next one has to make again.
     pub idle_connections_max: usize,
-    /// The largest response that is collected, in bytes. A streamed response has no limit.
-    pub response_bytes_max: usize,
 }
 
 impl HttpSettings {
-    /// Returns settings for the backend at `base_url`: direct, 10 s to connect, 8 connections kept, responses of at
-    /// most 16 MiB.
+    /// Returns settings for the backend at `base_url`: direct, 10 s to connect, 8 connections kept.
     #[must_use]
     pub fn new(base_url: impl Into<String>) -> Self {
         Self {
@@ -85,7 +82,6 @@ impl HttpSettings {
             connect_timeout: Duration::from_secs(10),
             route: Route::default(),
             idle_connections_max: POOL_IDLE_MAX,
-            response_bytes_max: 16 * 1024 * 1024,
         }
     }
 }
@@ -100,7 +96,6 @@ impl fmt::Debug for HttpSettings {
             .field("connect_timeout", &self.connect_timeout)
             .field("route", &self.route)
             .field("idle_connections_max", &self.idle_connections_max)
-            .field("response_bytes_max", &self.response_bytes_max)
             .finish()
     }
 }
@@ -147,7 +142,6 @@ pub struct HttpTransport {
     after_failure: StaleConnectionGuard,
     /// Tracks kept connections that were closed without notice.
     after_break: StaleConnectionGuard,
-    response_bytes_max: usize,
     /// True if connections are made to a proxy that forwards requests.
     is_proxy_forwarding: bool,
     secrets: Secrets,
@@ -174,7 +168,6 @@ impl HttpTransport {
             pool_use: PoolUse::new(settings.idle_connections_max),
             after_failure: StaleConnectionGuard::new(),
             after_break: StaleConnectionGuard::new(),
-            response_bytes_max: settings.response_bytes_max,
             is_proxy_forwarding: settings
                 .route
                 .proxy
@@ -288,17 +281,6 @@ impl HttpTransport {
 
 impl Transport for HttpTransport {
     fn send<'a>(
-        &'a self,
-        request: &'a Request,
-        timeout: Duration,
-    ) -> BoxFuture<'a, Result<FullResponse, TransportError>> {
-        Box::pin(async move {
-            let mut response = self.exchange(request, timeout).await?;
-            response.whole(self.response_bytes_max, request.progress_sender()).await
-        })
-    }
-
-    fn send_streaming<'a>(
         &'a self,
         request: &'a Request,
         timeout: Duration,

@@ -66,7 +66,7 @@ impl TestRoute {
 
     /// Sends one request.
     pub(crate) async fn send_request(&self) -> Result<FullResponse, TransportError> {
-        self.transport().send(&Request::get("/thing").build().unwrap(), LONG).await
+        self.transport().collect(&Request::get("/thing").build().unwrap(), LONG).await
     }
 
     pub(crate) fn target(&self) -> SocketTarget {

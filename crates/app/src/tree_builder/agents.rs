@@ -6,8 +6,8 @@ use std::time::Duration;
 #[cfg(feature = "acp")]
 use mainstay_actors::agent::acp::AcpDriver;
 use mainstay_actors::agent::{
-    AgentActor, AgentCommand, AgentReports, Driver as AgentDriver, HealthPolicy, HttpDriver, PendingRecovery,
-    PendingReplies, ProcessDriver, UpdateBroadcast,
+    ActivityMeters, AgentActor, AgentCommand, AgentReports, Driver as AgentDriver, HealthPolicy, HttpDriver,
+    PendingRecovery, PendingReplies, ProcessDriver, UpdateBroadcast,
 };
 use mainstay_actors::connection::ConnectionView;
 use mainstay_actors::process::Launch;
@@ -16,7 +16,6 @@ use mainstay_actors::transport::Transport;
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, OnBudgetExhausted, Shutdown};
 use mainstay_runtime::{Address, Child};
 
-use crate::agent_meter::ActivityMeters;
 use crate::config::{AgentConfig, AgentsConfig, DriverKind};
 use crate::tree_builder::error::BuildError;
 use crate::tree_builder::processes::{ProcessConfig, ProcessFactory, SHUTDOWN_GRACE};

@@ -99,7 +99,7 @@ impl HttpDriver {
             builder = builder.json(&body);
         }
         let request = builder.build().map_err(DriverError::Failed)?;
-        let attempt = self.transport.send(&request, self.timeout);
+        let attempt = self.transport.collect(&request, self.timeout);
         // The transport detects a standstill; this detects an answer that drips for ever.
         match tokio::time::timeout(self.timeout, attempt).await {
             Ok(Ok(answer)) => Ok(answer),

@@ -2,16 +2,13 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, StatusCode, header};
 use reqwest::Response;
 
 use super::{PoolUse, error, send::with_idle_timeout, upload::UploadGuard};
-use crate::{
-    request::ProgressSender,
-    transport::{FailureKind, FullResponse, ResponseBody, ResponseHead, StreamingResponse, TransportError},
-};
+use crate::transport::{FailureKind, ResponseBody, ResponseHead, StreamingResponse, TransportError};
 
 /// A response that has begun, perhaps before the request was sent whole. Dropping it closes the connection, unless
 /// both have come to their end.
@@ -53,28 +50,10 @@ impl ResponseReader {
         self.response.headers()
     }
 
-    /// Reads the response to its end, with at most `bytes_max` bytes.
-    pub(super) async fn whole(
-        &mut self,
-        bytes_max: usize,
-        progress: &ProgressSender,
-    ) -> Result<FullResponse, TransportError> {
-        let (status, headers) = self.take_head();
-        match self.read_body(bytes_max, progress).await {
-            Ok(body) => {
-                self.record_end();
-                Ok(FullResponse { status, headers, body, is_redirected: self.is_redirected })
-            }
-            Err((kind, details)) => {
-                Err(TransportError::in_body(kind, ResponseHead { status, headers }, details))
-            }
-        }
-    }
-
     /// Returns the head, with the body as a stream.
     pub(super) fn into_streaming(mut self) -> StreamingResponse {
-        let (status, headers) = self.take_head();
-        let length = self.response.content_length();
+        let (status, headers) = (self.response.status(), std::mem::take(self.response.headers_mut()));
+        let (length, is_redirected) = (self.response.content_length(), self.is_redirected);
         let is_end_marked = length.is_some() || headers.contains_key(header::TRANSFER_ENCODING);
         let head = ResponseHead { status, headers: headers.clone() };
         let parts = stream::try_unfold((self, head), |(mut reader, head)| async move {
@@ -87,11 +66,8 @@ impl ResponseReader {
                 Err((kind, details)) => Err(TransportError::in_body(kind, head, details)),
             }
         });
-        StreamingResponse { status, headers, length, is_end_marked, body: ResponseBody::new(parts) }
-    }
-
-    fn take_head(&mut self) -> (StatusCode, HeaderMap) {
-        (self.response.status(), std::mem::take(self.response.headers_mut()))
+        let body = ResponseBody::new(parts);
+        StreamingResponse { status, headers, length, is_end_marked, is_redirected, body }
     }
 
     /// A connection that still has to send is not kept.
@@ -101,24 +77,6 @@ impl ResponseReader {
         {
             pool_use.record_return();
         }
-    }
-
-    async fn read_body(&mut self, bytes_max: usize, progress: &ProgressSender) -> Result<Bytes, ReadFailure> {
-        let too_large = || (FailureKind::TooLarge, format!("more than {bytes_max} bytes"));
-        let announced = self.response.content_length();
-        if announced.is_some_and(|length| length > bytes_max as u64) {
-            return Err(too_large());
-        }
-        let mut body = BytesMut::new();
-        progress.set_received(0, announced);
-        while let Some(part) = self.next_part().await? {
-            if body.len() + part.len() > bytes_max {
-                return Err(too_large());
-            }
-            body.extend_from_slice(&part);
-            progress.set_received(body.len() as u64, announced);
-        }
-        Ok(body.freeze())
     }
 
     async fn next_part(&mut self) -> Result<Option<Bytes>, ReadFailure> {
@@ -135,6 +93,7 @@ impl ResponseReader {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::{StreamExt, TryStreamExt};
     use tokio::time::{Instant, sleep};
 
     use super::{super::upload::EmptyBody, *};
@@ -142,36 +101,35 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     /// Creates a response whose parts come `gap` apart.
-    fn slow_response(parts: usize, gap: Duration) -> ResponseReader {
+    fn slow_response(parts: usize, gap: Duration) -> ResponseBody {
         let part = move |left: usize| async move {
             sleep(gap).await;
             let part = Ok::<_, std::convert::Infallible>(Bytes::from_static(b"part"));
             (left > 0).then(|| (part, left - 1))
         };
         let body = reqwest::Body::wrap_stream(stream::unfold(parts, part));
-        ResponseReader::new(Response::from(http::Response::new(body)), EmptyBody::new(false).1, LONG)
+        let response = Response::from(http::Response::new(body));
+        ResponseReader::new(response, EmptyBody::new(false).1, LONG).into_streaming().body
     }
 
     #[tokio::test(start_paused = true)]
     async fn moving_response_may_exceed_the_timeout() {
         let started = Instant::now();
-        let body = slow_response(10, LONG / 2).read_body(1000, &ProgressSender::default()).await.unwrap();
-        assert_eq!(body, "part".repeat(10));
+        let parts: Vec<_> = slow_response(10, LONG / 2).try_collect().await.unwrap();
+        assert_eq!(parts.concat(), "part".repeat(10).into_bytes());
         assert!(started.elapsed() > LONG * 5);
     }
 
     #[tokio::test(start_paused = true)]
     async fn stalled_response_times_out() {
         let started = Instant::now();
-        let (kind, _) =
-            slow_response(10, LONG * 2).read_body(1000, &ProgressSender::default()).await.unwrap_err();
-        assert_eq!((kind, started.elapsed()), (FailureKind::BodyTimedOut, LONG));
+        let failure = slow_response(10, LONG * 2).try_collect::<Vec<_>>().await.unwrap_err();
+        assert_eq!((failure.kind, started.elapsed()), (FailureKind::BodyTimedOut, LONG));
     }
 
     #[tokio::test(start_paused = true)]
     async fn time_between_reads_does_not_count_as_idle() {
-        use futures_util::StreamExt;
-        let mut body = slow_response(3, LONG / 2).into_streaming().body;
+        let mut body = slow_response(3, LONG / 2);
         for _ in 0..3 {
             assert_eq!(body.next().await.unwrap().unwrap(), "part");
             sleep(LONG * 10).await;

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     error::{Code, words::assert_message_helps},
     request::ProgressSender,
+    transport::COLLECTED_BYTES_MAX,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -38,13 +39,13 @@ fn post() -> Request {
 }
 
 async fn send_failure(transport: &HttpTransport, request: &Request, timeout: Duration) -> TransportError {
-    transport.send(request, timeout).await.unwrap_err()
+    transport.collect(request, timeout).await.unwrap_err()
 }
 
 #[tokio::test]
 async fn an_answer_comes_back_with_status_headers_and_body() {
     let mut server = ScriptedServer::start([vec![ServerStep::Receive, ok_response("hello")]]).await;
-    let answer = transport(&server).send(&get(), LONG).await.unwrap();
+    let answer = transport(&server).collect(&get(), LONG).await.unwrap();
     assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"hello"[..]));
     assert_eq!(answer.headers["content-length"], "5");
     let received = server.next_request().await;
@@ -55,7 +56,7 @@ async fn an_answer_comes_back_with_status_headers_and_body() {
 async fn a_failing_status_is_an_answer_too() {
     let reply = "HTTP/1.1 503 Busy\r\nretry-after: 2\r\ncontent-length: 4\r\n\r\nbusy";
     let server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Send(reply.into())]]).await;
-    let answer = transport(&server).send(&get(), LONG).await.unwrap();
+    let answer = transport(&server).collect(&get(), LONG).await.unwrap();
     assert_eq!((answer.status.as_u16(), &answer.body[..]), (503, &b"busy"[..]));
     assert_eq!(answer.headers["retry-after"], "2");
 }
@@ -75,7 +76,7 @@ async fn headers_token_key_and_body_arrive_as_they_were_given() {
 
     let request =
         Request::post("/a").body("payload").header("X-App", "own").idempotency_key("k-1").build().unwrap();
-    transport.send(&request, LONG).await.unwrap();
+    transport.collect(&request, LONG).await.unwrap();
     let received = server.next_request().await.to_lowercase();
     for line in ["authorization: bearer sesame", "x-app: own", "idempotency-key: k-1", "content-length: 7"] {
         assert!(received.contains(&format!("\r\n{line}\r\n")), "{line} is missing in {received}");
@@ -93,7 +94,7 @@ async fn a_request_that_could_have_a_body_and_has_none_says_so() {
     let mut server = ScriptedServer::start([exchanges.cloned().collect()]).await;
     let transport = transport(&server);
     for (request, is_said) in requests.map(|it| (it, true)).into_iter().chain(others.map(|it| (it, false))) {
-        transport.send(&request.build().unwrap(), LONG).await.unwrap();
+        transport.collect(&request.build().unwrap(), LONG).await.unwrap();
         let received = server.next_request().await.to_lowercase();
         assert_eq!(received.contains("\r\ncontent-length: 0\r\n"), is_said, "{received}");
     }
@@ -104,7 +105,7 @@ async fn a_large_body_arrives_whole() {
     let mut server = ScriptedServer::start([vec![ServerStep::Receive, ok_response("")]]).await;
     let body = "0123456789abcdef".repeat(40_000);
     let request = Request::put("/a").body(body.clone()).build().unwrap();
-    transport(&server).send(&request, LONG).await.unwrap();
+    transport(&server).collect(&request, LONG).await.unwrap();
     assert!(server.next_request().await.ends_with(&body));
 }
 
@@ -112,7 +113,7 @@ async fn a_large_body_arrives_whole() {
 async fn the_path_goes_below_the_path_of_the_base() {
     let mut server = ScriptedServer::start([vec![ServerStep::Receive, ok_response("")]]).await;
     let settings = HttpSettings::new(format!("{}/prefix/", server.url()));
-    HttpTransport::new(&settings).unwrap().send(&get(), LONG).await.unwrap();
+    HttpTransport::new(&settings).unwrap().collect(&get(), LONG).await.unwrap();
     assert!(server.next_request().await.starts_with("GET /prefix/thing?x=1 "));
 }
 
@@ -273,8 +274,10 @@ async fn a_body_that_stands_still_is_a_timeout_after_an_answer() {
 
 #[tokio::test]
 async fn response_over_the_limit_is_too_large() {
-    let announced = "HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\n";
-    let in_chunks = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n6\r\nabcdef\r\n5\r\nghijk\r\n";
+    let bytes = COLLECTED_BYTES_MAX + 1;
+    let announced = format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n");
+    let body = "x".repeat(bytes);
+    let in_chunks = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{bytes:x}\r\n{body}\r\n");
     for start in [announced, in_chunks] {
         let server = ScriptedServer::start([vec![
             ServerStep::Receive,
@@ -282,9 +285,7 @@ async fn response_over_the_limit_is_too_large() {
             ServerStep::Hold,
         ]])
         .await;
-        let mut settings = HttpSettings::new(server.url());
-        settings.response_bytes_max = 10;
-        let failure = send_failure(&HttpTransport::new(&settings).unwrap(), &get(), LONG).await;
+        let failure = send_failure(&transport(&server), &get(), LONG).await;
         assert_eq!((failure.kind, failure.progress), (FailureKind::TooLarge, SendProgress::Answered));
     }
 }
@@ -317,7 +318,7 @@ async fn connections_are_kept_and_used_again() {
     .await;
     let transport = transport(&server);
     for expected in ["1", "2"] {
-        assert_eq!(transport.send(&post(), LONG).await.unwrap().body, expected);
+        assert_eq!(transport.collect(&post(), LONG).await.unwrap().body, expected);
         server.next_request().await;
     }
 }
@@ -327,9 +328,9 @@ async fn stale_idle_connection_fails_no_request() {
     let first = vec![ServerStep::Receive, ok_response("1"), ServerStep::Close];
     let server = ScriptedServer::start([first, vec![ServerStep::Receive, ok_response("2")]]).await;
     let transport = transport(&server);
-    assert_eq!(transport.send(&get(), LONG).await.unwrap().body, "1");
+    assert_eq!(transport.collect(&get(), LONG).await.unwrap().body, "1");
     server.wait_closed(0).await;
-    assert_eq!(transport.send(&get(), LONG).await.unwrap().body, "2");
+    assert_eq!(transport.collect(&get(), LONG).await.unwrap().body, "2");
 }
 
 #[tokio::test]
@@ -339,13 +340,13 @@ async fn a_request_on_a_kept_connection_that_breaks_is_sent_once() {
         let first = vec![ServerStep::Receive, ok_response("1"), ServerStep::Receive, ServerStep::Reset];
         let mut server = ScriptedServer::start([first, vec![ServerStep::Receive, ok_response("2")]]).await;
         let transport = transport(&server);
-        assert_eq!(transport.send(&get(), LONG).await.unwrap().body, "1");
+        assert_eq!(transport.collect(&get(), LONG).await.unwrap().body, "1");
         let failure = send_failure(&transport, &request, LONG).await;
         assert_eq!((failure.kind, failure.progress), (FailureKind::Reset, SendProgress::MaybeSent));
         assert!(failure.is_on_kept_connection);
         assert_eq!(server.connections(), 1);
         // The transport does not decide about a repeat. A repeat gets no other connection of that time.
-        assert_eq!(transport.send(&request, LONG).await.unwrap().body, "2");
+        assert_eq!(transport.collect(&request, LONG).await.unwrap().body, "2");
         for _ in 0..3 {
             server.next_request().await;
         }
@@ -366,11 +367,11 @@ async fn after_one_stale_connection_the_others_are_not_used() {
     let server = ScriptedServer::start([stale(), stale(), vec![ServerStep::Receive, ok_response("2")]]).await;
     let transport = transport(&server);
     let (request, other) = (get(), get());
-    let both = futures_util::future::join(transport.send(&request, LONG), transport.send(&other, LONG));
+    let both = futures_util::future::join(transport.collect(&request, LONG), transport.collect(&other, LONG));
     let (one, two) = both.await;
     assert!(one.is_ok() && two.is_ok());
     assert!(send_failure(&transport, &request, LONG).await.is_on_kept_connection);
-    assert_eq!(transport.send(&request, LONG).await.unwrap().body, "2");
+    assert_eq!(transport.collect(&request, LONG).await.unwrap().body, "2");
 }
 
 #[tokio::test]
@@ -380,10 +381,10 @@ async fn what_follows_a_redirect_of_a_post_goes_out_on_a_connection_of_its_own()
         vec![ServerStep::Receive, ServerStep::Send(moved.into()), ServerStep::Receive, ok_response("kept")]
     };
     let server = ScriptedServer::start([kept(), vec![ServerStep::Receive, ok_response("new")]]).await;
-    let moved = transport(&server).send(&post(), LONG).await.unwrap();
+    let moved = transport(&server).collect(&post(), LONG).await.unwrap();
     assert_eq!((&moved.body[..], moved.is_redirected), (&b"new"[..], true));
     let server = ScriptedServer::start([kept()]).await;
-    assert_eq!(transport(&server).send(&get(), LONG).await.unwrap().body, "kept");
+    assert_eq!(transport(&server).collect(&get(), LONG).await.unwrap().body, "kept");
 }
 
 #[tokio::test]
@@ -393,12 +394,12 @@ async fn after_a_servers_failure_what_has_one_chance_goes_out_on_a_connection_of
     let new = || vec![ServerStep::Receive, ok_response("new")];
     let server = ScriptedServer::start([kept, new(), new(), new()]).await;
     let transport = transport(&server);
-    assert_eq!(transport.send(&get(), LONG).await.unwrap().status.as_u16(), 500);
+    assert_eq!(transport.collect(&get(), LONG).await.unwrap().status.as_u16(), 500);
     let once = Request::get("/a").retries(0).build().unwrap();
     for request in [post(), Request::put("/a").build().unwrap(), once] {
-        assert_eq!(transport.send(&request, LONG).await.unwrap().body, "new");
+        assert_eq!(transport.collect(&request, LONG).await.unwrap().body, "new");
     }
-    assert_eq!(transport.send(&get(), LONG).await.unwrap().body, "kept");
+    assert_eq!(transport.collect(&get(), LONG).await.unwrap().body, "kept");
 }
 
 #[tokio::test]
@@ -423,7 +424,7 @@ async fn same_origin_redirect_keeps_method_body_and_token() {
     .await;
     let mut settings = HttpSettings::new(server.url());
     settings.bearer_token = Some("sesame".to_owned());
-    let answer = HttpTransport::new(&settings).unwrap().send(&post(), LONG).await.unwrap();
+    let answer = HttpTransport::new(&settings).unwrap().collect(&post(), LONG).await.unwrap();
     assert_eq!(answer.body, "there");
     server.next_request().await;
     let second = server.next_request().await;
@@ -436,7 +437,7 @@ async fn a_redirect_to_another_origin_is_not_followed() {
     let other = ScriptedServer::start([vec![ServerStep::Receive, ok_response("stolen")]]).await;
     let moved = format!("HTTP/1.1 302 Found\r\nlocation: {}/x\r\ncontent-length: 0\r\n\r\n", other.url());
     let server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Send(moved.into())]]).await;
-    let answer = transport(&server).send(&get(), LONG).await.unwrap();
+    let answer = transport(&server).collect(&get(), LONG).await.unwrap();
     assert_eq!(answer.status.as_u16(), 302);
     assert_eq!(other.connections(), 0);
 }
@@ -447,7 +448,7 @@ async fn redirect_loop_ends() {
     let hop = [ServerStep::Receive, ServerStep::Send(moved.into())];
     let server =
         ScriptedServer::start([hop.iter().cycle().take(2 * (REDIRECTS_MAX + 1)).cloned().collect()]).await;
-    let answer = transport(&server).send(&get(), LONG).await.unwrap();
+    let answer = transport(&server).collect(&get(), LONG).await.unwrap();
     assert_eq!(answer.status.as_u16(), 302);
 }
 
@@ -475,18 +476,18 @@ async fn dropped_attempt_closes_only_its_connection() {
     let request = post();
     tokio::select! {
         biased;
-        outcome = transport.send(&request, LONG) => panic!("answered: {outcome:?}"),
+        outcome = transport.collect(&request, LONG) => panic!("answered: {outcome:?}"),
         _ = server.next_request() => (),
     }
     server.wait_closed(0).await;
-    assert_eq!(transport.send(&request, LONG).await.unwrap().body, "2");
+    assert_eq!(transport.collect(&request, LONG).await.unwrap().body, "2");
 }
 
 #[tokio::test]
 async fn the_transport_can_be_used_as_an_object() {
     let server = ScriptedServer::start([vec![ServerStep::Receive, ok_response("hello")]]).await;
     let transport: Box<dyn Transport> = Box::new(transport(&server));
-    assert_eq!(transport.send(&get(), LONG).await.unwrap().body, Bytes::from_static(b"hello"));
+    assert_eq!(transport.collect(&get(), LONG).await.unwrap().body, Bytes::from_static(b"hello"));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::{
     error::words::assert_message_helps,
     queue::{QueueActor, QueuePolicy, QueueView},
     tests::{listen, read_head, reserve_address, unresolvable_url},
-    transport::{HttpSettings, HttpTransport, SendProgress},
+    transport::{HttpSettings, HttpTransport, SendProgress, StreamingResponse},
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -296,7 +296,7 @@ impl Transport for UnreachableTransport {
         &'a self,
         _: &'a Request,
         _: Duration,
-    ) -> BoxFuture<'a, Result<FullResponse, TransportError>> {
+    ) -> BoxFuture<'a, Result<StreamingResponse, TransportError>> {
         let refused = TransportError::new(FailureKind::Refused, SendProgress::NotSent, "nobody listens");
         std::future::ready(Err(refused)).boxed()
     }

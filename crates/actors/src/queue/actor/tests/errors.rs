@@ -17,7 +17,7 @@ use crate::{
     },
     network::{Route, proxy::Proxy},
     request::REQUEST_BODY_BYTES_MAX,
-    transport::raw_server::RawServer,
+    transport::{COLLECTED_BYTES_MAX, raw_server::RawServer},
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -61,15 +61,14 @@ struct FailureCase {
     timeout: Duration,
     scheme: &'static str,
     connect_timeout: Duration,
-    response_bytes_max: usize,
 }
 
 impl FailureCase {
     async fn run(&self, request: RequestBuilder) -> Error {
         let mut server = ScriptedServer::start([self.steps.clone()]).await;
-        let Self { connect_timeout, response_bytes_max, .. } = *self;
+        let connect_timeout = self.connect_timeout;
         let url = server.url().replace("http:", self.scheme);
-        let settings = HttpSettings { connect_timeout, response_bytes_max, ..HttpSettings::new(url) };
+        let settings = HttpSettings { connect_timeout, ..HttpSettings::new(url) };
         let request = request.retries(0).timeout(self.timeout).wait_timeout(Duration::ZERO);
         let error = failure(&settings, request).await;
         if matches!(self.steps[0], Receive) {
@@ -97,11 +96,10 @@ fn failure_cases() -> Vec<FailureCase> {
         timeout: LONG,
         scheme: "http:",
         connect_timeout: LONG,
-        response_bytes_max: 1000,
     };
     let over_tls = |row, steps: &[ServerStep]| FailureCase { scheme: "https:", ..case(row, steps) };
     let hurried = |case| FailureCase { timeout: SHORT, ..case };
-    let small = |case| FailureCase { response_bytes_max: 9, ..case };
+    let too_many = COLLECTED_BYTES_MAX + 1;
     let answers = |row, text: &str| case(row, &[Receive, bytes(text), Hold]);
     let breaks_off = |row, text: &str, end| case(row, &[Receive, bytes(text), end]);
     let begun = format!("{HEAD}half");
@@ -120,8 +118,8 @@ fn failure_cases() -> Vec<FailureCase> {
         breaks_off(cut, &format!("{CHUNKS}4\r\nhalf\r\n"), Close),
         // A caller cannot tell it from an end before the response, which a reset may cause as well.
         breaks_off(cut, &begun, ServerStep::Reset),
-        small(answers(large, HEAD)),
-        small(answers(large, &format!("{CHUNKS}6\r\nabcdef\r\n5\r\nghijk\r\n"))),
+        answers(large, &HEAD.replace("10", &too_many.to_string())),
+        answers(large, &format!("{CHUNKS}{too_many:x}\r\n{}\r\n", "x".repeat(too_many))),
         answers(garbage, "\u{1}\u{2}garbage\r\n\r\n"),
         answers(garbage, "SSH-2.0-OpenSSH_9.9\r\n"),
         answers(garbage, "HTTP/1.1 200 OK\r\ncontent-length: ten\r\n\r\n"),

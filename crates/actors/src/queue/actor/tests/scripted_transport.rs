@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
-use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
+use bytes::Bytes;
+use futures_util::{FutureExt, future::BoxFuture, stream};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -197,23 +197,6 @@ impl Transport for ScriptedTransport {
         &'a self,
         request: &'a Request,
         wait_timeout: Duration,
-    ) -> BoxFuture<'a, Result<FullResponse, TransportError>> {
-        async move {
-            let StreamingResponse { status, headers, mut body, .. } =
-                self.send_streaming(request, wait_timeout).await?;
-            let mut whole = BytesMut::new();
-            while let Some(part) = body.next().await {
-                whole.extend_from_slice(&part?);
-            }
-            Ok(FullResponse { status, headers, body: whole.freeze(), is_redirected: false })
-        }
-        .boxed()
-    }
-
-    fn send_streaming<'a>(
-        &'a self,
-        request: &'a Request,
-        wait_timeout: Duration,
     ) -> BoxFuture<'a, Result<StreamingResponse, TransportError>> {
         async move {
             let mut attempt = self.start(request);
@@ -258,6 +241,7 @@ impl ScriptedStream {
             headers,
             length: Some(length),
             is_end_marked: true,
+            is_redirected: false,
             body: ResponseBody::new(body),
         }
     }

@@ -72,7 +72,7 @@ async fn file_arrives_with_its_length_even_when_empty() {
         fs::write(&path, &content).unwrap();
         let mut request = put_file(&path);
         let progress = request.progress();
-        transport.send(&request, LONG).await.unwrap();
+        transport.collect(&request, LONG).await.unwrap();
         let received = server.next_request().await;
         assert!(received.contains(&format!("\r\ncontent-length: {}\r\n", content.len())), "{received}");
         assert!(received.ends_with(&format!("\r\n\r\n{content}")) && !received.contains("chunked"));
@@ -87,7 +87,7 @@ async fn a_stream_of_known_length_is_sent_with_that_length() {
     let mut server = ScriptedServer::start([vec![ServerStep::Receive, ok_response("")]]).await;
     let request =
         Request::post("/x").body_stream(Some(8), || part_stream(["four", "", "more"])).build().unwrap();
-    transport(&server).send(&request, LONG).await.unwrap();
+    transport(&server).collect(&request, LONG).await.unwrap();
     let received = server.next_request().await;
     assert!(received.contains("\r\ncontent-length: 8\r\n") && received.ends_with("\r\n\r\nfourmore"));
 }
@@ -106,7 +106,7 @@ async fn a_stream_of_unknown_length_is_sent_in_chunks() {
     let peer = peer.await;
     let request =
         Request::post("/x").body_stream(None, || part_stream(["four", "", "more"])).build().unwrap();
-    assert_eq!(transport_to(&peer).send(&request, LONG).await.unwrap().status.as_u16(), 200);
+    assert_eq!(transport_to(&peer).collect(&request, LONG).await.unwrap().status.as_u16(), 200);
 }
 
 #[tokio::test]
@@ -210,7 +210,7 @@ async fn a_redirect_that_keeps_the_body_opens_it_again() {
     };
     let mut request = Request::put("/here").body_stream(Some(4), open).build().unwrap();
     let progress = request.progress();
-    transport(&server).send(&request, LONG).await.unwrap();
+    transport(&server).collect(&request, LONG).await.unwrap();
     assert!(server.next_request().await.ends_with("\r\n\r\nfour"));
     let again = server.next_request().await;
     assert!(again.starts_with("PUT /there ") && again.ends_with("\r\n\r\nfour"), "{again}");
@@ -228,7 +228,7 @@ async fn redirect_needing_a_spent_body_is_not_followed() {
     ]])
     .await;
     let request = Request::put("/here").body_stream_once(Some(4), part_stream(["four"])).build().unwrap();
-    let answer = transport(&server).send(&request, LONG).await.unwrap();
+    let answer = transport(&server).collect(&request, LONG).await.unwrap();
     assert_eq!(answer.status.as_u16(), 308);
 }
 
@@ -259,7 +259,7 @@ async fn early_response_is_returned_and_ends_the_upload() {
         }
     });
     let (peer, (request, _)) = (peer.await, endless_body());
-    let answer = transport_to(&peer).send(&request, LONG).await.unwrap();
+    let answer = transport_to(&peer).collect(&request, LONG).await.unwrap();
     assert_eq!((answer.status.as_u16(), &answer.body[..]), (403, &b"no"[..]));
     has_closed.recv().await.unwrap();
 }
@@ -280,7 +280,7 @@ async fn dropped_upload_closes_its_connection() {
     let (peer, (request, _)) = (peer.await, endless_body());
     let transport = transport_to(&peer);
     tokio::select! {
-        outcome = transport.send(&request, LONG) => panic!("it ended: {outcome:?}"),
+        outcome = transport.collect(&request, LONG) => panic!("it ended: {outcome:?}"),
         news = heard.recv() => assert_eq!(news, Some("begun")),
     }
     assert_eq!(heard.recv().await, Some("closed"));
@@ -317,7 +317,7 @@ async fn a_body_may_be_sent_while_its_answer_is_read() {
     });
     let (peer, request) = (peer.await, Request::post("/x").body_stream_once(None, source).build().unwrap());
     next.send(()).await.unwrap();
-    let mut answer = transport_to(&peer).send_streaming(&request, LONG).await.unwrap();
+    let mut answer = transport_to(&peer).send(&request, LONG).await.unwrap();
     for _ in 0..2 {
         assert_eq!(answer.body.next().await.unwrap().unwrap(), ".");
         next.send(()).await.unwrap();

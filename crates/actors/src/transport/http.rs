@@ -1,19 +1,16 @@
 //! Implements the real transport: HTTP/1.1 over reqwest.
 //!
-//! - `send` sends a request and waits for the response to begin, `receive` reads the response
+//! - `exchange` sends a request over one connection and reads the response
 //! - `upload` tracks whether a request has left
 //! - `error` maps reqwest's errors, `redirect` decides about redirects
-//! - `stale_pool` tracks whether kept connections may be about to be closed
 //!
 //! One attempt sends the request once. Only a redirect within the backend's own origin makes it send again. It never
 //! repeats a failed send, not even over a kept connection that the server had closed meanwhile. The failure says so
 //! (`is_on_kept_connection`), and `queue::retry` decides.
 
 mod error;
-mod receive;
+mod exchange;
 mod redirect;
-mod send;
-mod stale_pool;
 #[cfg(test)]
 pub(super) mod tests;
 mod upload;
@@ -22,22 +19,20 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use reqwest::{Client, Url};
 use rustls::ClientConfig;
 use tokio::time::Instant;
 
 use self::{
-    receive::ResponseReader,
+    exchange::{ResponseReader, send},
     redirect::{OutboundRequest, REDIRECTS_MAX},
-    send::send,
-    stale_pool::StaleConnectionGuard,
 };
 use super::{FailureKind, SendProgress, StreamingResponse, Transport, TransportError};
 use crate::{
@@ -126,6 +121,41 @@ impl PoolUse {
     }
 }
 
+/// Tracks whether the server may be about to close a kept connection.
+///
+/// Some servers close a connection after a fault of the application without announcing it in their response (uvicorn
+/// does). A request with one chance would run into that close, and its outcome would be unknown. If one kept
+/// connection was closed, the others may be as well, and a repeat would meet them one by one. So while such a
+/// connection can be in the pool, these requests get a new one.
+#[derive(Debug)]
+struct StaleConnectionGuard {
+    created: Instant,
+    /// In milliseconds since `created`.
+    until_ms: AtomicU64,
+}
+
+impl StaleConnectionGuard {
+    fn new() -> Self {
+        Self { created: Instant::now(), until_ms: AtomicU64::new(0) }
+    }
+
+    /// Returns whether a kept connection may be stale.
+    fn is_active(&self, now: Instant) -> bool {
+        self.elapsed_ms(now) < self.until_ms.load(Ordering::Relaxed)
+    }
+
+    /// Marks the kept connections as doubtful: a server failed over one, or one broke.
+    fn mark(&self, now: Instant) {
+        // Connections that are kept for longer have been used since, or were closed. Their time counts from the end
+        // of a response, and this mark from its beginning.
+        self.until_ms.fetch_max(self.elapsed_ms(now + POOL_IDLE_TIMEOUT * 2), Ordering::Relaxed);
+    }
+
+    fn elapsed_ms(&self, at: Instant) -> u64 {
+        u64::try_from(at.duration_since(self.created).as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
 /// Implements [`Transport`] over HTTP/1.1.
 ///
 /// Headers that hold credentials never leave the origin of the base address.
@@ -183,7 +213,16 @@ impl HttpTransport {
         if exchanged.as_ref().is_ok_and(|response| response.status().is_server_error()) {
             self.after_failure.mark(Instant::now());
         }
-        if self.is_proxy_forwarding { error::attribute_to_proxy(exchanged) } else { exchanged }
+        if !self.is_proxy_forwarding {
+            return exchanged;
+        }
+        match exchanged {
+            Ok(response) if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                Err(error::proxy_unauthenticated())
+            }
+            Ok(response) => Ok(response),
+            Err(failure) => Err(error::attribute_to_proxy(failure)),
+        }
     }
 
     async fn follow_redirects(
@@ -197,22 +236,17 @@ impl HttpTransport {
                 .begin(request, &outbound, redirects, idle)
                 .await
                 .map_err(|failure| after(redirects, failure))?;
-            let next = redirect::next_request(
-                &outbound.method,
-                &outbound.url,
-                response.status(),
-                response.headers(),
-            );
-            match next {
-                Some(next) if redirects < REDIRECTS_MAX => {
-                    let keeps_body = outbound.keeps_body && next.keeps_body;
-                    if keeps_body && is_spent(request) {
-                        return Ok(response.with_redirects(redirects));
-                    }
-                    outbound = OutboundRequest { keeps_body, ..next };
-                }
-                _ => return Ok(response.with_redirects(redirects)),
+            let (status, headers) = (response.status(), response.headers());
+            let is_final = redirects == REDIRECTS_MAX || !status.is_redirection();
+            let next = (!is_final)
+                .then(|| redirect::next_request(&outbound.method, &outbound.url, status, headers))
+                .flatten();
+            let Some(next) = next else { return Ok(response.with_redirects(redirects)) };
+            let keeps_body = outbound.keeps_body && next.keeps_body;
+            if keeps_body && is_spent(request) {
+                return Ok(response.with_redirects(redirects));
             }
+            outbound = OutboundRequest { keeps_body, ..next };
         }
         // The last round above always returns.
         Err(TransportError::new(FailureKind::BadResponse, SendProgress::MaybeSent, "too many redirects"))

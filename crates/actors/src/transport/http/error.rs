@@ -2,9 +2,6 @@
 
 use std::{error::Error as StdError, io};
 
-use http::StatusCode;
-
-use super::receive::ResponseReader;
 use crate::{
     network::proxy_error::ProxyError,
     transport::{FailureKind, SendProgress, TransportError},
@@ -61,25 +58,21 @@ fn connect_failure_kind(error: &reqwest::Error) -> FailureKind {
     }
 }
 
-/// Returns the same failure for a connection to a proxy that forwards requests. Its failures to connect are the
-/// proxy's, and so is a response that asks for a login to the proxy.
-pub(super) fn attribute_to_proxy(
-    outcome: Result<ResponseReader, TransportError>,
-) -> Result<ResponseReader, TransportError> {
-    use FailureKind::{
-        Connect, ConnectTimedOut, HostNotFound, ProxyUnauthenticated, ProxyUnreachable, Refused, Tls,
-    };
-    match outcome {
-        Ok(answer) if answer.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-            let details = "the proxy answered with HTTP 407";
-            Err(TransportError::new(ProxyUnauthenticated, SendProgress::NotSent, details))
-        }
-        Err(failure) if matches!(failure.kind, Connect | ConnectTimedOut | HostNotFound | Refused | Tls) => {
-            let details = format!("{:?}: {}", failure.kind, failure.details);
-            Err(TransportError { kind: ProxyUnreachable, details, ..failure })
-        }
-        outcome => outcome,
+/// Returns the same failure for a connection to a proxy that forwards requests: its failures to connect are the
+/// proxy's.
+pub(super) fn attribute_to_proxy(failure: TransportError) -> TransportError {
+    use FailureKind::{Connect, ConnectTimedOut, HostNotFound, ProxyUnreachable, Refused, Tls};
+    if !matches!(failure.kind, Connect | ConnectTimedOut | HostNotFound | Refused | Tls) {
+        return failure;
     }
+    let details = format!("{:?}: {}", failure.kind, failure.details);
+    TransportError { kind: ProxyUnreachable, details, ..failure }
+}
+
+/// Returns the failure for a forwarding proxy that asks for a login in place of the backend's response.
+pub(super) fn proxy_unauthenticated() -> TransportError {
+    let details = "the proxy answered with HTTP 407";
+    TransportError::new(FailureKind::ProxyUnauthenticated, SendProgress::NotSent, details)
 }
 
 /// Returns whether the request was never begun on its connection, so that the server cannot have seen it.

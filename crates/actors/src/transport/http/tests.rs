@@ -11,7 +11,6 @@ use http::Method;
 
 use self::scripted_server::{ScriptedServer, ServerStep, ok_response};
 use super::{
-    send::with_idle_timeout,
     upload::{EmptyBody, Upload},
     *,
 };
@@ -518,7 +517,7 @@ fn an_address_that_cannot_be_a_backend_is_refused_with_the_rule() {
 async fn an_answer_that_does_not_come_is_given_up_after_the_timeout() {
     let (_body, watch) = EmptyBody::new(false);
     let started = Instant::now();
-    assert_eq!(with_idle_timeout(std::future::pending::<()>(), &watch, LONG).await, None);
+    assert_eq!(watch.with_idle_timeout(std::future::pending::<()>(), LONG).await, None);
     assert_eq!(started.elapsed(), LONG);
 }
 
@@ -533,7 +532,7 @@ async fn an_upload_that_keeps_moving_may_take_longer_than_the_timeout() {
             tokio::time::sleep(LONG / 2).await;
         }
     };
-    assert_eq!(with_idle_timeout(slow, &watch, LONG).await, Some(()));
+    assert_eq!(watch.with_idle_timeout(slow, LONG).await, Some(()));
     assert_eq!(started.elapsed(), LONG / 2 * 10);
 }
 
@@ -547,7 +546,7 @@ async fn an_upload_that_stops_moving_is_given_up() {
         futures_util::StreamExt::next(&mut upload).await;
         std::future::pending::<()>().await;
     };
-    assert_eq!(with_idle_timeout(stuck, &watch, LONG).await, None);
+    assert_eq!(watch.with_idle_timeout(stuck, LONG).await, None);
     assert_eq!(started.elapsed(), LONG / 2 + LONG);
     assert!(!watch.try_cancel());
 }
@@ -564,4 +563,13 @@ fn one_answer_explains_one_stale_connection() {
     assert!(!blames(FailureKind::TimedOut));
     assert!(blames(FailureKind::Reset));
     assert!(!blames(FailureKind::Reset), "one answer excused two failures");
+}
+
+#[tokio::test(start_paused = true)]
+async fn stale_guard_ends_with_the_pool_idle_timeout() {
+    let (guard, now) = (StaleConnectionGuard::new(), Instant::now());
+    assert!(!guard.is_active(now));
+    guard.mark(now);
+    assert!(guard.is_active(now) && guard.is_active(now + POOL_IDLE_TIMEOUT));
+    assert!(!guard.is_active(now + POOL_IDLE_TIMEOUT * 2));
 }

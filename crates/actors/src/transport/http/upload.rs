@@ -8,12 +8,13 @@ use std::{
         atomic::{AtomicBool, AtomicU8, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, task::AtomicWaker};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     request::{BodyError, BodyReader, ProgressSender},
@@ -70,8 +71,25 @@ impl UploadGuard {
     }
 
     /// Returns when the last part left, if one has.
-    pub(super) fn last_sent_at(&self) -> Option<Instant> {
+    fn last_sent_at(&self) -> Option<Instant> {
         *self.0.last_sent_at()
+    }
+
+    /// Waits for `response`, at most `idle` from the start or from the last part of the body that left. Leaving parts
+    /// wake nothing: the timer checks for them when it fires.
+    pub(super) async fn with_idle_timeout<T>(
+        &self,
+        response: impl Future<Output = T>,
+        idle: Duration,
+    ) -> Option<T> {
+        let mut response = std::pin::pin!(response);
+        let mut deadline = Instant::now() + idle;
+        loop {
+            if let Ok(response) = timeout_at(deadline, &mut response).await {
+                return Some(response);
+            }
+            deadline = self.last_sent_at().map(|at| at + idle).filter(|later| *later > deadline)?;
+        }
     }
 
     /// Returns whether the whole body has left.
@@ -227,7 +245,7 @@ mod tests {
             given.extend_from_slice(&part.unwrap());
             left_at = Some(Instant::now());
             assert_eq!(watch.last_sent_at(), left_at);
-            tokio::time::advance(std::time::Duration::from_secs(1)).await;
+            tokio::time::advance(Duration::from_secs(1)).await;
         }
         assert_eq!(given, body);
         assert!(watch.last_sent_at() == left_at && watch.has_ended());

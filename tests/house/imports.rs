@@ -14,9 +14,10 @@ const ACTORS_ORDER: &[&str] = &[
     "suspend",
     "sidecar",
     "connection",
+    "cache",
     "quarantine",
     "queue",
-    "cache",
+    "response_cache",
     "agent",
     "events",
 ];

@@ -10,7 +10,8 @@
 //!   suspended time.
 //! - `index` orders loads, values and invalidations; pure. `store` joins moka and the index.
 //! - `load` runs one load for all callers; `load_guard` decides what happens to its result.
-//! - [`ResponseCache`] caches responses to GET as their server allows; `http` is the pure policy.
+//! - `http` is the pure policy for responses to GET. [`ResponseCache`](crate::response_cache::ResponseCache) carries
+//!   it out, above this module and the queue.
 //! - [`FileCache`] caches files and searches until a change is reported.
 //! - [`watch`] is the actor that reports changes.
 //!
@@ -24,14 +25,13 @@ mod entry_options;
 mod files;
 mod freshness;
 mod handle;
-mod http;
+pub(crate) mod http;
 mod index;
 pub mod key;
 mod load;
 mod load_guard;
 mod outdated_entries;
 mod pattern;
-mod responses;
 mod stats;
 mod store;
 #[cfg(test)]
@@ -50,7 +50,6 @@ pub use handle::{CacheHandle, CacheLookup};
 pub use load::Loaded;
 pub use outdated_entries::{OutdatedEntries, WriteInvalidator};
 pub use pattern::{Pattern, PatternError, Selection};
-pub use responses::ResponseCache;
 pub use stats::CacheStats;
 pub use value::CacheValue;
 pub use write_invalidation::{WriteRequest, WriteRule};

@@ -10,8 +10,9 @@
 //! - `suspend`: detects how long the machine was suspended
 //! - [`sidecar`]: the backend's own process, if the runtime starts it
 //! - [`connection`]: the WebSocket to the backend, kept alive
-//! - [`queue`]: requests in order of priority, each with exactly one outcome
 //! - [`cache`]: stored responses and values, and when they expire
+//! - [`queue`]: requests in order of priority, each with exactly one outcome
+//! - [`response_cache`]: requests answered from the cache, or else by the queue
 //! - [`agent`]: one actor for each agent, restarted with its state
 
 pub mod agent;
@@ -24,6 +25,7 @@ pub mod process;
 mod quarantine;
 pub mod queue;
 pub mod request;
+pub mod response_cache;
 pub mod sidecar;
 mod suspend;
 #[cfg(test)]

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 use mainstay_actors::agent::AgentReports;
-use mainstay_actors::cache::{CacheHandle, CacheMessage, FileCache, ResponseCache};
+use mainstay_actors::cache::{CacheHandle, CacheMessage, FileCache};
 use mainstay_actors::connection::{ConnectionMessage, ConnectionView};
 use mainstay_actors::process::ProcessManager;
 use mainstay_actors::queue::{QueueHandle, QueueMessage, QueueView};
+use mainstay_actors::response_cache::ResponseCache;
 use mainstay_runtime::state::RedbStore;
 use mainstay_runtime::{Address, Runtime, SupervisorHandle};
 use tokio::sync::watch;

@@ -12,8 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use mainstay_actors::agent::{ActivityMeters, AgentReports};
 use mainstay_actors::cache::watch::{Roots, WatchActor, WatchPolicy};
 use mainstay_actors::cache::{
-    CacheActor, CacheHandle, CacheMessage, EntryOptions, FileCache, ResponseCache, WriteInvalidator,
-    WriteRule,
+    CacheActor, CacheHandle, CacheMessage, EntryOptions, FileCache, WriteInvalidator, WriteRule,
 };
 use mainstay_actors::connection::policy::ConnectionPolicy;
 use mainstay_actors::connection::status::ConnectionState;
@@ -28,6 +27,7 @@ use mainstay_actors::queue::{
     BudgetPolicy, PriorityQueuePolicy, QueueActor, QueueHandle, QueueMessage, QueuePolicy, QueueView,
     RetryPolicy,
 };
+use mainstay_actors::response_cache::ResponseCache;
 use mainstay_actors::sidecar::SidecarActor;
 use mainstay_actors::transport::layers::{ActivityLayer, InvalidationLayer, ReachabilityLayer};
 use mainstay_actors::transport::{HttpSettings, HttpTransport, Transport};

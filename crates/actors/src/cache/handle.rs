@@ -256,7 +256,7 @@ impl CacheHandle {
     }
 
     /// Returns the time by which entries age.
-    pub(super) fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         self.0.clock.now()
     }
 

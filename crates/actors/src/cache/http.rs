@@ -5,7 +5,7 @@
 //! - `validators` builds conditional requests and applies a 304.
 //! - `stored_response` is a stored response, and decides which requests it may answer.
 //!
-//! All of it is pure; `responses` carries it out.
+//! All of it is pure; [`ResponseCache`](crate::response_cache::ResponseCache) carries it out.
 
 mod cache_control;
 mod lifetime;
@@ -15,4 +15,4 @@ mod tests;
 mod validators;
 
 pub use self::stored_response::StoredResponse;
-pub(super) use self::stored_response::{RequestTime, is_cacheable, is_superseding_error};
+pub(crate) use self::stored_response::{RequestTime, is_cacheable, is_superseding_error};

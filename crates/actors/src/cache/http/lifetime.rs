@@ -9,22 +9,22 @@ use super::validators;
 
 /// The lifetime of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::cache) struct ResponseLifetime {
+pub(crate) struct ResponseLifetime {
     /// The age at the request: the time for which other caches had stored it.
-    pub(in crate::cache) age: Duration,
+    pub(crate) age: Duration,
     /// The age up to which it is fresh; `None` if the server does not say. There is no heuristic (4.2.2): the
     /// caller's own limit decides instead.
-    pub(in crate::cache) freshness_lifetime: Option<Duration>,
+    pub(crate) freshness_lifetime: Option<Duration>,
     /// The time for which it may then be served while a refresh runs; `None` if the server does not say.
-    pub(in crate::cache) stale_for: Option<Duration>,
+    pub(crate) stale_for: Option<Duration>,
     /// True if the server can revalidate it.
-    pub(in crate::cache) is_revalidatable: bool,
+    pub(crate) is_revalidatable: bool,
 }
 
 impl ResponseLifetime {
     /// Returns the lifetime of a response to a GET that was sent at `asked_at`; `None` if it may not, or need not, be
     /// stored.
-    pub(in crate::cache) fn from_response(
+    pub(crate) fn from_response(
         status: StatusCode,
         headers: &HeaderMap,
         asked_at: SystemTime,
@@ -55,7 +55,7 @@ impl ResponseLifetime {
     }
 
     /// Returns whether the server considers it fresh at the time of the request (4.2).
-    pub(in crate::cache) fn is_fresh(&self) -> bool {
+    pub(crate) fn is_fresh(&self) -> bool {
         self.freshness_lifetime.is_none_or(|lifetime| lifetime > self.age)
     }
 }

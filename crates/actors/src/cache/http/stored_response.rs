@@ -26,11 +26,11 @@ const HEADERS_MAX: usize = 256;
 
 /// The time of a request.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::cache) struct RequestTime {
+pub(crate) struct RequestTime {
     /// The time by the cache's clock.
-    pub(in crate::cache) at: Duration,
+    pub(crate) at: Duration,
     /// The wall-clock time, for dates.
-    pub(in crate::cache) wall: SystemTime,
+    pub(crate) wall: SystemTime,
 }
 
 /// A stored response.
@@ -45,7 +45,7 @@ pub struct StoredResponse {
 
 /// Returns whether a stored response may answer a request: a GET without body, idempotency key, own credentials or
 /// caching headers.
-pub(in crate::cache) fn is_cacheable(request: &Request) -> bool {
+pub(crate) fn is_cacheable(request: &Request) -> bool {
     let has_key = request.needs_generated_key() || request.idempotency_key().is_some();
     request.method() == Method::GET
         && request.body().is_none()
@@ -55,18 +55,14 @@ pub(in crate::cache) fn is_cacheable(request: &Request) -> bool {
 
 /// Returns whether an error replaces the stored response: the backend has answered, and this is its answer (RFC 9111,
 /// 4.3.3). An error about the moment or about the backend itself does not.
-pub(in crate::cache) fn is_superseding_error(error: &Error) -> bool {
+pub(crate) fn is_superseding_error(error: &Error) -> bool {
     let is_of_the_moment = |status| matches!(status, 407 | 408 | 425 | 429 | 500..);
     error.status.is_some_and(|status| !is_of_the_moment(status))
 }
 
 impl StoredResponse {
     /// Stores the response to `request`.
-    pub(in crate::cache) fn new(
-        request: &Request,
-        mut response: Response,
-        requested_at: RequestTime,
-    ) -> Self {
+    pub(crate) fn new(request: &Request, mut response: Response, requested_at: RequestTime) -> Self {
         // The lifetime of the redirect itself is not known here.
         let lifetime = ResponseLifetime::from_response(response.status, &response.headers, requested_at.wall)
             .filter(|_| !response.is_redirected);
@@ -78,30 +74,30 @@ impl StoredResponse {
     }
 
     /// Returns the lifetime; `None` if the response is not stored.
-    pub(in crate::cache) const fn lifetime(&self) -> Option<ResponseLifetime> {
+    pub(crate) const fn lifetime(&self) -> Option<ResponseLifetime> {
         self.lifetime
     }
 
     /// Returns whether callers that asked at the same time may share it: it is fresh for them as well (RFC 9111, 4).
-    pub(in crate::cache) fn is_shareable(&self) -> bool {
+    pub(crate) fn is_shareable(&self) -> bool {
         self.lifetime.is_some_and(|lifetime| lifetime.is_fresh())
     }
 
     /// Returns whether it answers `request` (4.1). This is stricter than `Vary`: headers that the server does not
     /// name must match too. Servers often name too few, and another caller's answer is the worst error of a cache.
     /// Headers that every request has do not differ.
-    pub(in crate::cache) fn matches_request(&self, request: &Request) -> bool {
+    pub(crate) fn matches_request(&self, request: &Request) -> bool {
         self.request_headers == *request.headers()
     }
 
     /// Returns its age.
-    pub(in crate::cache) fn age(&self, now: Duration) -> Duration {
+    pub(crate) fn age(&self, now: Duration) -> Duration {
         let when_asked_for = self.lifetime.map_or(Duration::ZERO, |lifetime| lifetime.age);
         when_asked_for.saturating_add(now.saturating_sub(self.requested_at.at))
     }
 
     /// Returns `request` with the conditions for revalidation; `None` if it cannot be revalidated.
-    pub(in crate::cache) fn to_conditional_request(&self, request: &Request) -> Option<Request> {
+    pub(crate) fn to_conditional_request(&self, request: &Request) -> Option<Request> {
         let conditions = validators::conditional_headers(&self.response.headers, self.requested_at.wall);
         if conditions.is_empty() || !self.matches_request(request) {
             return None;
@@ -111,7 +107,7 @@ impl StoredResponse {
 
     /// Returns the stored response after a 304 to a [`conditional request`](Self::to_conditional_request); `None` if
     /// the 304 concerns another response.
-    pub(in crate::cache) fn freshened(
+    pub(crate) fn freshened(
         &self,
         not_modified: Response,
         request: &Request,
@@ -133,19 +129,19 @@ impl StoredResponse {
     }
 
     /// Returns the response as it was received, for the callers that waited for it.
-    pub(in crate::cache) fn to_response(&self) -> Response {
+    pub(crate) fn to_response(&self) -> Response {
         self.response.clone()
     }
 
     /// Returns the response as served from the cache, with its age (RFC 9111, 5.1).
-    pub(in crate::cache) fn to_cached_response(&self, now: Duration) -> Response {
+    pub(crate) fn to_cached_response(&self, now: Duration) -> Response {
         let mut response = Response { cached: true, attempts: 0, ms: 0, ..self.response.clone() };
         response.headers.insert(header::AGE, HeaderValue::from(self.age(now).as_secs()));
         response
     }
 
     /// Returns its size in bytes.
-    pub(in crate::cache) fn size_bytes(&self) -> usize {
+    pub(crate) fn size_bytes(&self) -> usize {
         let of = |headers: &HeaderMap| {
             let header = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
             headers.iter().map(header).sum::<usize>()

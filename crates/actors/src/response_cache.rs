@@ -1,4 +1,6 @@
-//! Caches responses to GET: requested by the rules of `http`, over the queue and one shared load.
+//! Answers requests from the cache as their server allows, and otherwise by the queue, with one load for all callers.
+//!
+//! The rules are those of [`cache::http`](crate::cache::http); here is what joins the cache and the queue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,13 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 
-use super::entry_options::EntryOptions;
-use super::handle::CacheHandle;
-use super::http::{RequestTime, StoredResponse, is_cacheable, is_superseding_error};
-use super::key;
-use super::load::Loaded;
-use super::pattern::Selection;
-use super::value::CacheValue;
+use crate::cache::http::{RequestTime, is_cacheable, is_superseding_error};
+use crate::cache::{CacheHandle, CacheValue, EntryOptions, Loaded, Selection, StoredResponse, key};
 use crate::error::{Error, Reason};
 use crate::queue::QueueHandle;
 use crate::request::{Request, Response};

@@ -3,7 +3,6 @@
 //! These modules decide. They hold plain data and synchronous functions; time and randomness are arguments:
 //!
 //! - [`priority_queue`]: the bounded queue with ageing; expiry and overflow
-//! - [`permits`]: the limit of concurrent attempts
 //! - [`gate`]: whether attempts may start while the backend cannot be reached
 //! - [`retry`]: what follows an attempt: done, a retry after a delay, back into the queue, or failed
 //! - [`retry_budget`]: the limit of all retries together, as a fraction of all requests
@@ -11,7 +10,7 @@
 //! These modules act:
 //!
 //! - [`QueueActor`]: asks the policies and sends by a transport; [`QueuePolicy`] holds its settings
-//! - `state`: the state of one incarnation; `attempt`: one attempt, as a task; `body_pump`: forwards a streamed body
+//! - `state`: the state of one incarnation, with the limit of concurrent attempts; `attempt`: one attempt, as a task; `body_pump`: forwards a streamed body
 //! - `request_table`: the requests that have not ended; it outlives a crash
 //! - [`QueueHandle`]: makes, streams and cancels requests; [`Download`]: a response whose body is streamed
 //! - [`QueueView`]: the queue's current figures, readable without the actor
@@ -25,14 +24,12 @@ pub mod events;
 pub mod gate;
 mod handle;
 mod message;
-pub mod permits;
 mod policy;
 pub mod priority_queue;
 mod request_table;
 pub mod retry;
 pub mod retry_budget;
 mod state;
-mod stats;
 
 pub use actor::{QueueActor, QueueSnapshot};
 pub use attempt::{AttemptOutcome, AttemptResult, ReachabilityEvidence};
@@ -44,4 +41,4 @@ pub use policy::QueuePolicy;
 pub use priority_queue::{Overflow, PriorityQueuePolicy};
 pub use retry::RetryPolicy;
 pub use retry_budget::BudgetPolicy;
-pub use stats::{QueueStats, QueueView, WaitingByPriority};
+pub use state::{QueueStats, QueueView, WaitingByPriority};

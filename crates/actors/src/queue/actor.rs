@@ -30,8 +30,7 @@ use super::{
     request_table::{Attempt, RequestEntry, RequestPhase, RequestTable, Responder, Waiter},
     retry::{RetryContext, RetryDecision, decide_after_attempt},
     retry_budget::RetryBudget,
-    state::State,
-    stats::{QueueStats, QueueView},
+    state::{QueueStats, QueueView, State},
 };
 use crate::{
     error::{Code, Error, Reason},
@@ -256,7 +255,7 @@ impl QueueActor {
         for id in state.take_waiting_suspects() {
             self.requeue(state, id);
         }
-        while state.permits.is_available() && state.gate.admits(state.now) {
+        while state.has_free_permit() && state.gate.admits(state.now) {
             match state.queue.pop(state.now) {
                 Some(PopOutcome::Ready(item)) => self.start_attempt(ctx, state, item.id),
                 Some(PopOutcome::Expired(item)) => self.fail_expired(ctx, state, item.id),
@@ -264,7 +263,7 @@ impl QueueActor {
             }
         }
         state.schedule_tick(ctx);
-        self.view.publish(state.stats(self.policy.max_concurrent));
+        self.view.publish(state.stats());
     }
 
     fn start_attempt(&self, ctx: &mut Ctx, state: &mut State, id: RequestId) {

@@ -211,7 +211,6 @@ mod tests {
             (Method::GET, false),
             (Method::HEAD, false),
             (Method::OPTIONS, false),
-            (Method::TRACE, false),
             (Method::POST, true),
             (Method::PUT, true),
             (Method::PATCH, true),

@@ -232,7 +232,7 @@ fn has_single_link(metadata: &fs::Metadata) -> bool {
 
 /// Returns true, because this system does not report the number of links.
 #[cfg(not(unix))]
-const fn has_one_name(_: &fs::Metadata) -> bool {
+const fn has_single_link(_: &fs::Metadata) -> bool {
     true
 }
 

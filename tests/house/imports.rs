@@ -8,11 +8,10 @@ use crate::source::{SourceFile, files, lex, without_tests};
 const ACTORS_ORDER: &[&str] = &[
     "error",
     "network",
+    "process",
     "request",
     "transport",
-    "process",
     "suspend",
-    "sidecar",
     "connection",
     "cache",
     "quarantine",

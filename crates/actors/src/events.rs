@@ -10,11 +10,11 @@ pub use crate::cache::watch::{WatchLost, WatchRegained, WatchStarted};
 pub use crate::cache::{CacheAged, CacheInvalidated};
 pub use crate::connection::resumption::Gap;
 pub use crate::connection::{ConnectionChanged, ConnectionIgnored, ConnectionUnsent};
+pub use crate::process::SidecarStarted;
 pub use crate::queue::events::{
     QueueHeld, QueueOverflow, QueueReleased, RequestDone, RequestFailed, RequestJoined, RequestRetry,
     RequestStarted, RequestTimedOut,
 };
-pub use crate::sidecar::SidecarStarted;
 
 /// The types of all events that this crate records.
 pub const EVENT_TYPES: &[EventType] = &[

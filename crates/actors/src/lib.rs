@@ -4,11 +4,10 @@
 //!
 //! - [`error`]: the error that callers see, and the table of its reasons
 //! - [`network`]: TLS trust and proxies, for HTTP and the WebSocket alike
+//! - [`process`]: child processes that never outlive the runtime, the backend's own among them
 //! - [`request`]: requests and responses
 //! - [`transport`]: single attempts at requests, over HTTP or in a simulation
-//! - [`process`]: child processes that never outlive the runtime
 //! - `suspend`: detects how long the machine was suspended
-//! - [`sidecar`]: the backend's own process, if the runtime starts it
 //! - [`connection`]: the WebSocket to the backend, kept alive
 //! - [`cache`]: stored responses and values, and when they expire
 //! - [`queue`]: requests in order of priority, each with exactly one outcome
@@ -26,7 +25,6 @@ mod quarantine;
 pub mod queue;
 pub mod request;
 pub mod response_cache;
-pub mod sidecar;
 mod suspend;
 #[cfg(test)]
 mod tests;

@@ -5,8 +5,9 @@
 //! - [`Launch`]: starts one and waits until it is ready ([`Readiness`]), or returns a [`LaunchError`]
 //! - [`ProcessManager`]: ends every process with the runtime, by a watchdog, a PID file, and at the next start
 //! - [`MemoryCeiling`]: detects that a process uses too much memory
+//! - [`SidecarActor`]: the actor of the backend's own process, if the runtime starts it
 //!
-//! This module knows no agent, and restarts nothing. On Unix each process leads a group of its own. A small shell,
+//! This module knows no agent, no network, and restarts nothing. On Unix each process leads a group of its own. A small shell,
 //! the watchdog, waits for the end of the runtime and then ends every group. On Linux, a process that left its group
 //! is found by a marker in its environment or by its ancestors; elsewhere by its ancestors alone. A process without
 //! group, marker and living ancestor is not found; docs/agents.md says what can be done about that. On Windows a job
@@ -22,6 +23,7 @@ mod output_tail;
 mod readiness;
 #[cfg(any(unix, test))]
 mod shutdown;
+mod sidecar;
 mod spec;
 mod stdin;
 #[cfg(unix)]
@@ -35,7 +37,8 @@ pub use launch::{Launch, LaunchError};
 pub(crate) use lines::{LineSplitter, OutputLine};
 pub use manager::{ManagerWarning, OpenError, Orphan, ProcessManager, StartReport};
 pub use memory::MemoryCeiling;
-pub use readiness::{HttpProbe, Readiness, ReadySignal};
+pub use readiness::{Probe, ProbeResult, Readiness, ReadySignal};
+pub use sidecar::{SidecarActor, SidecarStarted};
 pub use spec::{ProcessSpec, SpawnError};
 pub use stdin::ProcessStdin;
 

@@ -22,13 +22,12 @@ use mainstay_actors::error::is_sensitive_name;
 use mainstay_actors::network::Route;
 use mainstay_actors::network::proxy::Proxy;
 use mainstay_actors::network::tls::TlsTrust;
-use mainstay_actors::process::ProcessManager;
+use mainstay_actors::process::{ProcessManager, SidecarActor};
 use mainstay_actors::queue::{
     BudgetPolicy, PriorityQueuePolicy, QueueActor, QueueHandle, QueueMessage, QueuePolicy, QueueView,
     RetryPolicy,
 };
 use mainstay_actors::response_cache::ResponseCache;
-use mainstay_actors::sidecar::SidecarActor;
 use mainstay_actors::transport::layers::{ActivityLayer, InvalidationLayer, ReachabilityLayer};
 use mainstay_actors::transport::{HttpSettings, HttpTransport, Transport};
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, Shutdown};

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use super::child::Process;
 use super::exit::{ProcessExit, stderr_summary};
 use super::manager::ProcessManager;
-use super::readiness::{Readiness, ReadySignal};
+use super::readiness::{ProbeResult, Readiness, ReadySignal, run_probe};
 use super::spec::{ProcessSpec, SpawnError};
 
 /// The program to start, and the sign that it is ready.
@@ -62,8 +62,8 @@ impl Launch {
     /// # Errors
     /// [`LaunchError::AddressInUse`] and [`LaunchError::NotStarted`].
     pub async fn start(&self, manager: &ProcessManager) -> Result<Process, LaunchError> {
-        if let Readiness::Http(probe) = &self.readiness
-            && probe.is_address_in_use().await
+        if let Readiness::Probe(probe) = &self.readiness
+            && run_probe(probe).await != ProbeResult::NoListener
         {
             return Err(LaunchError::AddressInUse);
         }

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::lines::OutputLine;
-use crate::request::Request;
-use crate::transport::{FailureKind, Transport};
 
-/// The limit of one probe.
+/// The time limit of one probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The pause between a probe that found nothing and the next.
@@ -24,69 +23,27 @@ pub enum Readiness {
     None,
     /// The process prints a line that contains this text.
     Stdout(String),
-    /// The process answers 2xx at this address.
-    Http(HttpProbe),
+    /// The process answers a probe of its address. Before the start, the probe finds no server there.
+    Probe(Probe),
 }
 
-/// Probes an address at which a process answers once it is ready.
-#[derive(Clone)]
-pub struct HttpProbe {
-    transport: Arc<dyn Transport>,
-    path: String,
-}
+/// Probes the address of a process once, within a time limit.
+pub type Probe = Arc<dyn Fn(Duration) -> BoxFuture<'static, ProbeResult> + Send + Sync>;
 
 /// The result of one probe of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ProbeResult {
+pub enum ProbeResult {
     /// No server accepts connections.
     NoListener,
     /// A server is there, but does not report that it is ready.
     NotReady,
-    /// A server answered 2xx.
+    /// A server reports that it is ready.
     Ready,
 }
 
-impl HttpProbe {
-    /// Creates a probe of `path`, over a transport that reaches the process.
-    pub fn new(transport: Arc<dyn Transport>, path: impl Into<String>) -> Self {
-        Self { transport, path: path.into() }
-    }
-
-    async fn probe(&self) -> ProbeResult {
-        let Ok(request) = Request::get(&self.path).build() else { return ProbeResult::NoListener };
-        match timeout(PROBE_TIMEOUT, self.transport.collect(&request, PROBE_TIMEOUT)).await {
-            Ok(Ok(response)) if response.status.is_success() => ProbeResult::Ready,
-            Ok(Err(failure)) if is_unreachable(failure.kind) => ProbeResult::NoListener,
-            // A server that accepts a connection is there, whatever its answer.
-            Ok(_) | Err(_) => ProbeResult::NotReady,
-        }
-    }
-
-    /// Returns whether any server is there.
-    pub(super) async fn is_address_in_use(&self) -> bool {
-        self.probe().await != ProbeResult::NoListener
-    }
-
-    /// Returns once the address answers 2xx.
-    async fn wait_until_healthy(&self) {
-        while self.probe().await != ProbeResult::Ready {
-            sleep(PROBE_INTERVAL).await;
-        }
-    }
-}
-
-fn is_unreachable(kind: FailureKind) -> bool {
-    matches!(
-        kind,
-        FailureKind::Refused
-            | FailureKind::HostNotFound
-            | FailureKind::Connect
-            | FailureKind::ConnectTimedOut
-            | FailureKind::ProxyUnreachable
-            | FailureKind::ProxyUnauthenticated
-            | FailureKind::ProxyRefused
-            | FailureKind::BadRequest
-    )
+/// Probes once. A server that accepts a connection and does not answer in time is there, but not ready.
+pub(super) async fn run_probe(probe: &Probe) -> ProbeResult {
+    timeout(PROBE_TIMEOUT, probe(PROBE_TIMEOUT)).await.unwrap_or(ProbeResult::NotReady)
 }
 
 /// Recognises the line of a process's output that says that it is ready. The reader of the output shows it each line.
@@ -129,7 +86,11 @@ impl Readiness {
         match self {
             Self::None => {}
             Self::Stdout(_) => signal.wait().await,
-            Self::Http(probe) => probe.wait_until_healthy().await,
+            Self::Probe(probe) => {
+                while run_probe(probe).await != ProbeResult::Ready {
+                    sleep(PROBE_INTERVAL).await;
+                }
+            }
         }
     }
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
-use mainstay_actors::process::{HttpProbe, Launch, ProcessManager, ProcessSpec, Readiness};
-use mainstay_actors::transport::{HttpSettings, HttpTransport, Transport};
+use mainstay_actors::process::{Launch, ProbeResult, ProcessManager, ProcessSpec, Readiness};
+use mainstay_actors::request::Request;
+use mainstay_actors::transport::{FailureKind, HttpSettings, HttpTransport, Transport};
 
 use crate::config::ReadyWhen;
 use crate::tree_builder::error::BuildError;
@@ -50,14 +51,44 @@ impl ProcessFactory {
         Ok(match ready {
             ReadyWhen::None => Readiness::None,
             ReadyWhen::Stdout(text) => Readiness::Stdout(text.clone()),
-            ReadyWhen::Http(path) => Readiness::Http(HttpProbe::new(Arc::clone(&self.transport), path)),
+            ReadyWhen::Http(path) => http_readiness(Arc::clone(&self.transport), path.clone()),
             ReadyWhen::HttpAt(url) => {
                 let path = url.parse::<Uri>().map_or_else(|_| "/".to_owned(), |url| url.path().to_owned());
                 let base = url.strip_suffix(&path).unwrap_or(url);
                 let transport = HttpTransport::new(&HttpSettings::new(base))
                     .map_err(|error| BuildError::Transport(Box::new(error)))?;
-                Readiness::Http(HttpProbe::new(Arc::new(transport), path))
+                http_readiness(Arc::new(transport), path)
             }
         })
     }
+}
+
+/// A process is ready once it answers 2xx at `path`.
+fn http_readiness(transport: Arc<dyn Transport>, path: String) -> Readiness {
+    Readiness::Probe(Arc::new(move |time_limit| {
+        let (transport, path) = (Arc::clone(&transport), path.clone());
+        Box::pin(async move {
+            let Ok(request) = Request::get(path).build() else { return ProbeResult::NoListener };
+            match transport.collect(&request, time_limit).await {
+                Ok(response) if response.status.is_success() => ProbeResult::Ready,
+                Err(failure) if is_unreachable(failure.kind) => ProbeResult::NoListener,
+                // A server that accepts a connection is there, whatever its answer.
+                Ok(_) | Err(_) => ProbeResult::NotReady,
+            }
+        })
+    }))
+}
+
+const fn is_unreachable(kind: FailureKind) -> bool {
+    matches!(
+        kind,
+        FailureKind::Refused
+            | FailureKind::HostNotFound
+            | FailureKind::Connect
+            | FailureKind::ConnectTimedOut
+            | FailureKind::ProxyUnreachable
+            | FailureKind::ProxyUnauthenticated
+            | FailureKind::ProxyRefused
+            | FailureKind::BadRequest
+    )
 }

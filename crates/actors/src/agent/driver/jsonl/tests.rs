@@ -12,9 +12,10 @@ use crate::{
         updates::{AgentUpdate, UpdateEvent, UpdateKind, UpdateSubscription},
     },
     error::{Reason, words::assert_message_helps},
-    process::{HttpProbe, ProcessSpec, Readiness},
+    process::{ProbeResult, ProcessSpec, Readiness},
+    request::Request,
     tests::{read_head, reserve_address},
-    transport::{HttpSettings, HttpTransport},
+    transport::{FailureKind, HttpSettings, HttpTransport, Transport},
 };
 
 /// Longer than any wait, however slow the machine.
@@ -528,8 +529,20 @@ async fn start_ends_on_stop_or_drop() {
 /// Reserves an address, and returns its probe.
 fn reserve_probed_address() -> (TcpSocket, Readiness) {
     let (socket, address) = reserve_address();
-    let transport = HttpTransport::new(&HttpSettings::new(format!("http://{address}"))).unwrap();
-    (socket, Readiness::Http(HttpProbe::new(Arc::new(transport), "/ready")))
+    let transport = Arc::new(HttpTransport::new(&HttpSettings::new(format!("http://{address}"))).unwrap());
+    let probe = move |time_limit| {
+        let transport = Arc::clone(&transport);
+        async move {
+            let request = Request::get("/ready").build().unwrap();
+            match transport.collect(&request, time_limit).await {
+                Ok(response) if response.status.is_success() => ProbeResult::Ready,
+                Err(failure) if failure.kind == FailureKind::Refused => ProbeResult::NoListener,
+                _ => ProbeResult::NotReady,
+            }
+        }
+        .boxed()
+    };
+    (socket, Readiness::Probe(Arc::new(probe)))
 }
 
 async fn respond(listener: &tokio::net::TcpListener, status: &str) {

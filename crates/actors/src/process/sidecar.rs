@@ -16,8 +16,13 @@ use tokio::io::AsyncReadExt;
 use tokio::process::ChildStdout;
 use tokio::time::Instant;
 
+use super::child::Process;
+use super::launch::Launch;
+use super::lines::{LineSplitter, OutputLine};
+use super::manager::ProcessManager;
+use super::readiness::ReadySignal;
+use super::stdin::ProcessStdin;
 use crate::error::{Error, Reason, Secrets};
-use crate::process::{Launch, LineSplitter, OutputLine, Process, ProcessManager, ProcessStdin, ReadySignal};
 
 /// The longest line of output that is searched for the ready text, in bytes.
 const LINE_BYTES_MAX: usize = 64 * 1024;

@@ -3,6 +3,7 @@
 //! - [`tls`]: the platform's roots and private authorities, as the one TLS configuration of HTTP and WebSocket
 //! - [`proxy`]: chooses the proxy of a backend from the settings and the system
 //! - `proxy_error`: tells the proxy's failures from the backend's
+//! - [`urls`]: parses the addresses of backends and proxies, for every other place
 //!
 //! A [`Route`] holds the result. The HTTP transport and the WebSocket share one route, so both take the same path.
 //! Nothing here connects.
@@ -10,6 +11,7 @@
 pub mod proxy;
 pub(crate) mod proxy_error;
 pub mod tls;
+pub mod urls;
 
 use std::{sync::Arc, time::Duration};
 

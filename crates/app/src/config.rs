@@ -34,6 +34,7 @@ pub(crate) use agents::parse_agent_block;
 pub use choice::{DriverKind, ReadyWhen};
 pub use mainstay_actors::connection::policy::AfterFailed;
 pub use mainstay_actors::network::proxy::{Proxy, ProxyChoice};
+pub use mainstay_actors::network::urls::{BaseUrl, BaseUrlError};
 pub use mainstay_actors::queue::Overflow;
 
 pub use duration::{DURATION_MAX, ParseDurationError, format_duration, parse_duration};

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use mainstay_actors::agent::{ActivityMeters, AgentReports};
 use mainstay_actors::cache::watch::{Roots, WatchActor, WatchPolicy};
 use mainstay_actors::cache::{
@@ -16,12 +16,13 @@ use mainstay_actors::cache::{
 };
 use mainstay_actors::connection::policy::ConnectionPolicy;
 use mainstay_actors::connection::status::ConnectionState;
-use mainstay_actors::connection::target::SocketTarget;
+use mainstay_actors::connection::target::{SocketTarget, TargetError};
 use mainstay_actors::connection::{ConnectionActor, ConnectionMessage, ConnectionView};
 use mainstay_actors::error::is_sensitive_name;
 use mainstay_actors::network::Route;
 use mainstay_actors::network::proxy::Proxy;
 use mainstay_actors::network::tls::TlsTrust;
+use mainstay_actors::network::urls::BaseUrl;
 use mainstay_actors::process::{ProcessManager, SidecarActor};
 use mainstay_actors::queue::{
     BudgetPolicy, PriorityQueuePolicy, QueueActor, QueueHandle, QueueMessage, QueuePolicy, QueueView,
@@ -324,11 +325,8 @@ fn route(config: &Config, environment: &Environment, trust: Option<TlsTrust>) ->
         None if backend.ca_file.as_os_str().is_empty() => TlsTrust::default(),
         None => TlsTrust::with_ca_file(&backend.ca_file)?,
     };
-    // An invalid address is reported by the connection and the transport.
-    let proxy = match backend.url.parse::<Uri>() {
-        Ok(url) => environment.proxy(&backend.proxy).resolve(&url, || environment.system_proxies())?,
-        Err(_) => None,
-    };
+    let url = BaseUrl::parse(&backend.url).map_err(TargetError::Base)?;
+    let proxy = environment.proxy(&backend.proxy).resolve(&url, || environment.system_proxies())?;
     Ok(Route { trust, proxy, proxy_timeout: config.connection.connect_timeout / 2 })
 }
 

@@ -5,13 +5,18 @@
 
 use std::{fmt, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header::AUTHORIZATION, uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, header::AUTHORIZATION};
 use thiserror::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use url::Url;
 
 use super::socket::{Resolver, StreamConnector};
 use crate::error::Secrets;
-use crate::network::{Route, proxy::Proxy};
+use crate::network::{
+    Route,
+    proxy::Proxy,
+    urls::{BaseUrl, BaseUrlError, Endpoint},
+};
 
 /// The most custom headers.
 pub const HEADERS_MAX: usize = 64;
@@ -30,18 +35,9 @@ const RESERVED_HEADERS: [&str; 7] = [
 /// The reason why an address or a header cannot be used, and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TargetError {
-    /// The base is not an absolute URL with a host.
-    #[error("backend.url: not a URL; it should read like http://localhost:8000")]
-    InvalidUrl,
-    /// The base has another scheme.
-    #[error("backend.url: the scheme should be http or https")]
-    Scheme,
-    /// The base names a user or a password.
-    #[error("backend.url: it should hold no user and no password; name a token by backend.token_env")]
-    Credentials,
-    /// The base has a query.
-    #[error("backend.url: it should hold no query")]
-    Query,
+    /// The base is not the address of a backend.
+    #[error("backend.url {0}")]
+    Base(#[from] BaseUrlError),
     /// The path cannot stand in a URL.
     #[error("connection.path: not a path; it should read like /ws")]
     Path,
@@ -80,7 +76,8 @@ pub enum TargetError {
 /// A backend's WebSocket: its address, its headers, and the route to it.
 #[derive(Clone)]
 pub struct SocketTarget {
-    url: Uri,
+    url: Url,
+    endpoint: Endpoint,
     headers: HeaderMap,
     route: Route,
     resolver: Resolver,
@@ -94,25 +91,10 @@ impl SocketTarget {
     /// # Errors
     /// Returns which of the two is unusable and what would be right.
     pub fn new(base: &str, path: &str) -> Result<Self, TargetError> {
-        let base: Uri = base.trim().parse().map_err(|_| TargetError::InvalidUrl)?;
-        let authority =
-            base.authority().filter(|host| !host.host().is_empty()).ok_or(TargetError::InvalidUrl)?;
-        if authority.as_str().contains('@') {
-            return Err(TargetError::Credentials);
-        }
-        if base.query().is_some() {
-            return Err(TargetError::Query);
-        }
-        let scheme = match base.scheme_str() {
-            Some("http" | "ws") => "ws",
-            Some("https" | "wss") => "wss",
-            _ => return Err(TargetError::Scheme),
-        };
-        let path = format!("{}/{}", base.path().trim_end_matches('/'), path.trim().trim_start_matches('/'));
-        let url = uri::Builder::new().scheme(scheme).authority(authority.clone()).path_and_query(path);
-        let url = url.build().map_err(|_| TargetError::Path)?;
+        let url = BaseUrl::parse(base)?.join_websocket(path.trim()).ok_or(TargetError::Path)?;
+        let endpoint = Endpoint::from_url(&url, 80).ok_or(BaseUrlError::HostOrPort)?;
         let (resolver, connector) = (Resolver::new(), None);
-        Ok(Self { url, headers: HeaderMap::new(), route: Route::default(), resolver, connector })
+        Ok(Self { url, endpoint, headers: HeaderMap::new(), route: Route::default(), resolver, connector })
     }
 
     /// Sends this header with every handshake.
@@ -153,7 +135,7 @@ impl SocketTarget {
 
     /// Returns the address. Do not show it: its query may hold secrets.
     #[must_use]
-    pub fn url(&self) -> &Uri {
+    pub fn url(&self) -> &Url {
         &self.url
     }
 
@@ -176,11 +158,8 @@ impl SocketTarget {
         Ok(self)
     }
 
-    /// Returns host (an IPv6 address without brackets) and port.
-    pub(super) fn host_and_port(&self) -> (&str, u16) {
-        let host = self.url.host().unwrap_or_default();
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        (host, self.url.port_u16().unwrap_or(if self.is_secure() { 443 } else { 80 }))
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     pub(super) fn resolver(&self) -> &Resolver {
@@ -192,12 +171,12 @@ impl SocketTarget {
     }
 
     pub(super) fn is_secure(&self) -> bool {
-        self.url.scheme_str() == Some("wss")
+        self.url.scheme() == "wss"
     }
 
     /// Returns a handshake request with a new key; `None` if the address cannot be requested.
     pub(super) fn handshake_request(&self) -> Option<Request<()>> {
-        let mut request = (&self.url).into_client_request().ok()?;
+        let mut request = self.url.as_str().into_client_request().ok()?;
         request.headers_mut().extend(self.headers.clone());
         Some(request)
     }
@@ -210,8 +189,8 @@ impl SocketTarget {
 impl fmt::Debug for SocketTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SocketTarget")
-            .field("scheme", &self.url.scheme_str())
-            .field("host_and_port", &self.host_and_port())
+            .field("scheme", &self.url.scheme())
+            .field("endpoint", &self.endpoint)
             .field("path", &self.url.path())
             .field("headers", &self.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>())
             .field("route", &self.route)
@@ -235,23 +214,19 @@ mod tests {
     }
 
     #[test]
-    fn port_defaults_by_scheme_and_host_has_no_brackets() {
-        assert_eq!(
-            SocketTarget::new("https://a.example", "/ws").unwrap().host_and_port(),
-            ("a.example", 443)
-        );
-        assert_eq!(SocketTarget::new("http://[::1]", "/ws").unwrap().host_and_port(), ("::1", 80));
+    fn port_defaults_by_scheme() {
+        let endpoint = |base| SocketTarget::new(base, "/ws").unwrap().endpoint().to_string();
+        assert_eq!(endpoint("https://a.example"), "a.example:443");
+        assert_eq!(endpoint("http://[::1]"), "[::1]:80");
     }
 
     #[test]
     fn an_unusable_address_says_what_is_wrong() {
         let error = |base, path| SocketTarget::new(base, path).unwrap_err();
-        assert_eq!(error("", "/ws"), TargetError::InvalidUrl);
-        assert_eq!(error("localhost", "/ws"), TargetError::Scheme);
-        assert_eq!(error("/only/a/path", "/ws"), TargetError::InvalidUrl);
-        assert_eq!(error("ftp://localhost", "/ws"), TargetError::Scheme);
-        assert_eq!(error("http://localhost?token=s3cret", "/ws"), TargetError::Query);
+        assert_eq!(error("ftp://localhost", "/ws"), TargetError::Base(BaseUrlError::Scheme));
+        assert_eq!(error("http://localhost?token=s3cret", "/ws"), TargetError::Base(BaseUrlError::Query));
         assert_eq!(error("http://localhost", "/w s"), TargetError::Path);
+        assert_eq!(error("http://localhost/base", "/../ws"), TargetError::Path);
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! Chooses the proxy for a backend, once, from plain data. Nothing here connects.
 
-use std::{fmt, net::IpAddr};
+use std::fmt;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use http::{HeaderValue, Uri, uri::Authority};
+use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use thiserror::Error;
+use url::{ParseError, Position};
+
+use super::urls::{BaseUrl, Endpoint, ParsedUrl};
 
 /// The protocol of a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +42,10 @@ pub enum ProxyUrlError {
 
 /// The system names a proxy that cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the environment or the system names a SOCKS4 proxy, and only HTTP and SOCKS5 proxies can be used")]
+#[error(
+    "the environment or the system names a proxy that cannot be used, such as one of SOCKS4: only HTTP and SOCKS5 \
+     proxies with a valid host can"
+)]
 pub struct UnsupportedProxy;
 
 /// The configured choice of a proxy.
@@ -63,13 +69,14 @@ impl ProxyChoice {
     /// The system names a proxy for this backend that cannot be used.
     pub fn resolve(
         &self,
-        backend: &Uri,
+        backend: &BaseUrl,
         system: impl FnOnce() -> SystemProxies,
     ) -> Result<Option<Proxy>, UnsupportedProxy> {
         match self {
             Self::Explicit(proxy) => Ok(Some(proxy.clone())),
-            Self::System if !backend.host().is_some_and(is_loopback) => {
-                system().0.intercept(&to_http_scheme(backend)).map(Proxy::from_intercept).transpose()
+            Self::System if !backend.is_loopback() => {
+                let intercept = backend.to_uri().and_then(|uri| system().0.intercept(&uri));
+                intercept.map(Proxy::from_intercept).transpose()
             }
             Self::System | Self::Direct => Ok(None),
         }
@@ -111,9 +118,7 @@ impl SystemProxies {
 #[derive(Clone)]
 pub struct Proxy {
     scheme: ProxyScheme,
-    /// The host as it stands in a URL: an IPv6 address is in brackets.
-    host: String,
-    port: u16,
+    endpoint: Endpoint,
     /// The address without credentials, and the credentials.
     intercept: Intercept,
     /// The texts that must never be written.
@@ -126,24 +131,28 @@ impl Proxy {
     ///
     /// # Errors
     /// See [`ProxyUrlError`].
-    pub fn parse(url: &str) -> Result<Self, ProxyUrlError> {
-        let (name, rest) = url.trim().split_once("://").ok_or(ProxyUrlError::Scheme)?;
-        let scheme = ProxyScheme::from_name(name).ok_or(ProxyUrlError::Scheme)?;
-        let (authority, path) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
-        if !matches!(path, "" | "/") {
+    pub fn parse(text: &str) -> Result<Self, ProxyUrlError> {
+        let ParsedUrl { url, has_credentials, violation } =
+            ParsedUrl::parse(text).map_err(|error| match error {
+                ParseError::RelativeUrlWithoutBase => ProxyUrlError::Scheme,
+                _ => ProxyUrlError::HostOrPort,
+            })?;
+        let scheme = ProxyScheme::from_name(url.scheme()).ok_or(ProxyUrlError::Scheme)?;
+        if url.cannot_be_a_base() {
+            return Err(ProxyUrlError::Scheme);
+        }
+        if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
             return Err(ProxyUrlError::Path);
         }
-        let (credentials, host_port) =
-            authority.rsplit_once('@').map_or((None, authority), |(user, host_port)| (Some(user), host_port));
-        let (host, port) = host_and_port(host_port, scheme).ok_or(ProxyUrlError::HostOrPort)?;
-        if credentials.is_some_and(|credentials| credentials.contains('@')) {
-            return Err(ProxyUrlError::Credentials);
+        let endpoint = Endpoint::from_url(&url, scheme.default_port()).ok_or(ProxyUrlError::HostOrPort)?;
+        if violation.is_some() {
+            return Err(if has_credentials { ProxyUrlError::Credentials } else { ProxyUrlError::HostOrPort });
         }
-        let at = credentials.map_or_else(String::new, |credentials| format!("{credentials}@"));
-        let found = parse_intercept(&format!("{}://{at}{host}:{port}", scheme.name()));
+        let userinfo = &url[Position::BeforeUsername..Position::BeforeHost];
+        let found = parse_intercept(&format!("{}://{userinfo}{endpoint}", scheme.name()));
         let mut proxy =
             found.and_then(|found| Self::from_intercept(found).ok()).ok_or(ProxyUrlError::Credentials)?;
-        proxy.secrets.extend(credentials.into_iter().flat_map(credential_secrets));
+        proxy.secrets.extend(written_credentials(text).into_iter().flat_map(credential_secrets));
         proxy.secrets.retain(|secret| !secret.is_empty());
         proxy.secrets.sort_unstable();
         proxy.secrets.dedup();
@@ -153,8 +162,8 @@ impl Proxy {
     fn from_intercept(intercept: Intercept) -> Result<Self, UnsupportedProxy> {
         let uri = intercept.uri();
         let scheme = uri.scheme_str().and_then(ProxyScheme::from_name).ok_or(UnsupportedProxy)?;
-        let host = uri.host().unwrap_or_default().to_owned();
         let port = uri.port_u16().unwrap_or(scheme.default_port());
+        let endpoint = Endpoint::new(uri.host().unwrap_or_default(), port).ok_or(UnsupportedProxy)?;
         let header = intercept.basic_auth().and_then(|header| header.to_str().ok());
         let encoded = header.and_then(|header| header.strip_prefix("Basic ")).map(str::to_owned);
         // A user without a password may be a token.
@@ -170,7 +179,7 @@ impl Proxy {
             .chain(password)
             .filter(|secret| !secret.is_empty())
             .collect();
-        Ok(Self { scheme, host, port, intercept, secrets })
+        Ok(Self { scheme, endpoint, intercept, secrets })
     }
 
     /// Returns the proxy's protocol.
@@ -191,9 +200,9 @@ impl Proxy {
         &self.secrets
     }
 
-    /// Returns the host (an IPv6 address without its brackets) and the port.
-    pub(crate) fn host_and_port(&self) -> (&str, u16) {
-        (without_brackets(&self.host), self.port)
+    /// Returns where the proxy listens.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// Returns whether the connection to the proxy itself uses TLS.
@@ -221,7 +230,7 @@ impl Proxy {
         let credentials = self.user_and_password().map_or_else(String::new, |(user, password)| {
             format!("{}:{}@", percent_encode(user), percent_encode(password))
         });
-        let url = format!("{}://{credentials}{}:{}", self.scheme.name(), self.host, self.port);
+        let url = format!("{}://{credentials}{}", self.scheme.name(), self.endpoint);
         let proxy = reqwest::Proxy::all(url)?;
         Ok(match self.authorization() {
             Some(header) => proxy.custom_http_auth(header.clone()),
@@ -232,9 +241,8 @@ impl Proxy {
 
 impl PartialEq for Proxy {
     fn eq(&self, other: &Self) -> bool {
-        let parts = |proxy: &Self| (proxy.scheme, proxy.port);
-        parts(self) == parts(other)
-            && self.host == other.host
+        self.scheme == other.scheme
+            && self.endpoint == other.endpoint
             && self.authorization() == other.authorization()
             && self.user_and_password() == other.user_and_password()
     }
@@ -246,8 +254,7 @@ impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Proxy")
             .field("scheme", &self.scheme)
-            .field("host", &self.host)
-            .field("port", &self.port)
+            .field("endpoint", &self.endpoint)
             .field("has_credentials", &self.has_credentials())
             .finish()
     }
@@ -278,31 +285,9 @@ impl ProxyScheme {
     }
 }
 
-/// Returns whether a URL's host is this computer, by its name or address.
-pub(crate) fn is_loopback(host: &str) -> bool {
-    let name = host.trim_end_matches('.').to_ascii_lowercase();
-    let address = without_brackets(host).parse::<IpAddr>();
-    name == "localhost"
-        || name.ends_with(".localhost")
-        || address.is_ok_and(|address| address.to_canonical().is_loopback())
-}
-
-fn without_brackets(host: &str) -> &str {
-    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
-}
-
-fn host_and_port(host_port: &str, scheme: ProxyScheme) -> Option<(&str, u16)> {
-    let (host, port) = match host_port.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (host_port, None),
-    };
-    let port = match port {
-        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => port.parse().ok()?,
-        Some(_) => return None,
-        None => scheme.default_port(),
-    };
-    let is_whole = |authority: &Authority| authority.host() == host && !host.is_empty();
-    (port > 0 && host.parse().is_ok_and(|authority| is_whole(&authority))).then_some((host, port))
+/// Returns the user and the password of a valid address as they are written.
+fn written_credentials(text: &str) -> Option<&str> {
+    Some(text.split_once("://")?.1.rsplit_once('@')?.0)
 }
 
 /// Returns the password of `user:password` as written and as decoded. A user alone may be a token.
@@ -324,18 +309,6 @@ fn decode_basic(encoded: &str) -> Option<String> {
 /// Parses a proxy's address as hyper-util does, and so reqwest.
 fn parse_intercept(url: &str) -> Option<Intercept> {
     Matcher::builder().all(url).build().intercept(&Uri::from_static("http://backend.invalid"))
-}
-
-/// Maps `ws` to `http` and `wss` to `https`, since the rules of proxies know no other schemes.
-fn to_http_scheme(backend: &Uri) -> Uri {
-    let scheme = match backend.scheme_str() {
-        Some("ws") => "http",
-        Some("wss") => "https",
-        _ => return backend.clone(),
-    };
-    let mut parts = backend.clone().into_parts();
-    parts.scheme = scheme.parse().ok();
-    Uri::from_parts(parts).unwrap_or_else(|_| backend.clone())
 }
 
 fn percent_encode(text: &str) -> String {

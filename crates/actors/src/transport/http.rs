@@ -26,7 +26,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use reqwest::{Client, Url};
+use reqwest::Client;
 use rustls::ClientConfig;
 use tokio::time::Instant;
 
@@ -37,7 +37,7 @@ use self::{
 use super::{FailureKind, SendProgress, StreamingResponse, Transport, TransportError};
 use crate::{
     error::{Error, Reason, Secrets},
-    network::{Route, proxy::Proxy},
+    network::{Route, proxy::Proxy, urls::BaseUrl},
     request::{Body, Request},
 };
 
@@ -160,9 +160,7 @@ impl StaleConnectionGuard {
 ///
 /// Headers that hold credentials never leave the origin of the base address.
 pub struct HttpTransport {
-    base: Url,
-    /// The base's own path, without a slash at its end: the prefix of all paths.
-    path_prefix: String,
+    base: BaseUrl,
     /// Keeps connections for the next request.
     pooled_client: Client,
     /// Makes a connection for each request, and keeps none.
@@ -185,15 +183,18 @@ impl HttpTransport {
     /// [`Reason::InvalidConfig`] if the address or the token is not valid, [`Reason::Internal`] if TLS cannot be set
     /// up on this computer.
     pub fn new(settings: &HttpSettings) -> Result<Self, Error> {
-        let base = parse_base_url(&settings.base_url)?;
+        let base = BaseUrl::parse(&settings.base_url).map_err(|error| {
+            Error::new(Reason::InvalidConfig)
+                .with_message("The backend's address must be a valid one. Correct the configuration.")
+                .with_details(&format!("it {error}"))
+        })?;
         let headers = default_headers(settings)?;
-        let is_secure = base.scheme() == "https";
+        let is_secure = base.is_secure();
         let tls = settings.route.tls_config(is_secure).map_err(setup_error)?;
         let client = |idle_max| build_client(settings, &tls, &headers, idle_max);
         Ok(Self {
             pooled_client: client(settings.idle_connections_max)?,
             unpooled_client: client(0)?,
-            path_prefix: base.path().trim_end_matches('/').to_owned(),
             base,
             pool_use: PoolUse::new(settings.idle_connections_max),
             after_failure: StaleConnectionGuard::new(),
@@ -230,7 +231,7 @@ impl HttpTransport {
         request: &Request,
         idle: Duration,
     ) -> Result<ResponseReader, TransportError> {
-        let mut outbound = self.first_request(request);
+        let mut outbound = self.first_request(request)?;
         for redirects in 0..=REDIRECTS_MAX {
             let response = self
                 .begin(request, &outbound, redirects, idle)
@@ -252,16 +253,11 @@ impl HttpTransport {
         Err(TransportError::new(FailureKind::BadResponse, SendProgress::MaybeSent, "too many redirects"))
     }
 
-    fn first_request(&self, request: &Request) -> OutboundRequest {
-        let (path, query) = match request.path().split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (request.path(), None),
-        };
-        // Only the path is parsed, so it cannot lead away from the backend.
-        let mut url = self.base.clone();
-        url.set_path(&[self.path_prefix.as_str(), path].concat());
-        url.set_query(query);
-        OutboundRequest { method: request.method().clone(), url, keeps_body: true }
+    fn first_request(&self, request: &Request) -> Result<OutboundRequest, TransportError> {
+        let unreadable =
+            || TransportError::new(FailureKind::BadRequest, SendProgress::NotSent, "the path is not plain");
+        let url = self.base.join(request.path()).ok_or_else(unreadable)?;
+        Ok(OutboundRequest { method: request.method().clone(), url, keeps_body: true })
     }
 
     /// Sends the request once and waits for the response to begin.
@@ -329,7 +325,7 @@ impl Transport for HttpTransport {
 
 impl fmt::Debug for HttpTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpTransport").field("base", &self.base.as_str()).finish_non_exhaustive()
+        f.debug_struct("HttpTransport").field("base", &self.base).finish_non_exhaustive()
     }
 }
 
@@ -344,27 +340,6 @@ fn after(redirects: usize, mut failure: TransportError) -> TransportError {
         failure.progress = failure.progress.max(SendProgress::MaybeSent);
     }
     failure
-}
-
-fn parse_base_url(text: &str) -> Result<Url, Error> {
-    let refuse = |message: &str| Err(Error::new(Reason::InvalidConfig).with_message(message));
-    let Ok(url) = Url::parse(text) else {
-        return refuse(
-            "The backend's address cannot be read. It must be like that of a web page, with http or https.",
-        );
-    };
-    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return refuse("The backend's address must begin with http or https and name a host.");
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return refuse(
-            "The backend's address must not hold a name or password. Put a token into the environment.",
-        );
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return refuse("The backend's address must end with its path, without a query or fragment.");
-    }
-    Ok(url)
 }
 
 fn default_headers(settings: &HttpSettings) -> Result<HeaderMap, Error> {

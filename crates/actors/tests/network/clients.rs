@@ -12,6 +12,7 @@ use mainstay_actors::{
         Route,
         proxy::{Proxy, ProxyChoice, ProxyVariables, SystemProxies},
         tls::TlsTrust,
+        urls::BaseUrl,
     },
     request::Request,
     transport::{FullResponse, HttpSettings, HttpTransport, Transport, TransportError},
@@ -49,7 +50,7 @@ impl TestRoute {
     }
 
     pub(crate) fn with_proxy_choice(mut self, choice: &ProxyChoice, system: ProxyVariables) -> Self {
-        let backend = self.base.parse().unwrap();
+        let backend = BaseUrl::parse(&self.base).unwrap();
         let system = || SystemProxies::from_variables(system);
         self.route.proxy = choice.resolve(&backend, system).unwrap();
         self

@@ -1,6 +1,7 @@
 //! Settings with a fixed set of names.
 
 use mainstay_actors::connection::policy::AfterFailed;
+use mainstay_actors::network::urls::BaseUrl;
 use mainstay_actors::queue::Overflow;
 
 /// A setting with a fixed set of names.
@@ -45,6 +46,6 @@ pub enum ReadyWhen {
     Stdout(String),
     /// The backend answers 2xx on this path, which starts with `/`.
     Http(String),
-    /// A server on this machine answers 2xx at this `http` URL, which has a path and no query.
-    HttpAt(String),
+    /// A server on this machine answers 2xx at this `http` URL.
+    HttpAt(BaseUrl),
 }

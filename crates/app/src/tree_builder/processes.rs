@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Uri;
 use mainstay_actors::process::{Launch, ProbeResult, ProcessManager, ProcessSpec, Readiness};
 use mainstay_actors::request::Request;
 use mainstay_actors::transport::{FailureKind, HttpSettings, HttpTransport, Transport};
@@ -53,11 +52,10 @@ impl ProcessFactory {
             ReadyWhen::Stdout(text) => Readiness::Stdout(text.clone()),
             ReadyWhen::Http(path) => http_readiness(Arc::clone(&self.transport), path.clone()),
             ReadyWhen::HttpAt(url) => {
-                let path = url.parse::<Uri>().map_or_else(|_| "/".to_owned(), |url| url.path().to_owned());
-                let base = url.strip_suffix(&path).unwrap_or(url);
-                let transport = HttpTransport::new(&HttpSettings::new(base))
+                let (origin, path) = url.split_path();
+                let transport = HttpTransport::new(&HttpSettings::new(origin.to_string()))
                     .map_err(|error| BuildError::Transport(Box::new(error)))?;
-                http_readiness(Arc::new(transport), path)
+                http_readiness(Arc::new(transport), path.to_owned())
             }
         })
     }

@@ -2,6 +2,7 @@
 
 use std::{
     future::{Ready, ready},
+    net::SocketAddr,
     task::{Context, Poll},
 };
 
@@ -34,25 +35,25 @@ const CONNECT_RESPONSE_BYTES_MAX: usize = 16 << 10;
 
 /// Opens a stream that ends at the backend.
 pub(super) async fn open_stream(target: &SocketTarget) -> Result<TcpOrTlsStream, ConnectionError> {
-    let (host, port) = target.host_and_port();
+    let endpoint = target.endpoint();
     let (route, resolver) = (target.route(), target.resolver());
     let Some(proxy) = &route.proxy else {
-        return Ok(MaybeTlsStream::Plain(tcp::connect(resolver, host, port).await?));
+        return Ok(MaybeTlsStream::Plain(tcp::connect(resolver, endpoint).await?));
     };
-    let host = match proxy.scheme() {
+    let authority = match proxy.scheme() {
         // With `socks5` the client resolves the name, with `socks5h` the proxy does.
         ProxyScheme::Socks5 => {
-            let found = resolver.resolve(host, port).await.map_err(|error| io_error::from_lookup(&error))?;
+            let found = resolver.resolve(endpoint).await.map_err(|error| io_error::from_lookup(&error))?;
             let no_address =
                 || ConnectionError::new(ConnectionErrorKind::Unresolved, "the name has no address");
-            found.first().ok_or_else(no_address)?.ip().to_string()
+            let address = found.first().ok_or_else(no_address)?;
+            SocketAddr::new(address.ip(), address.port()).to_string()
         }
-        _ => host.to_owned(),
+        _ => endpoint.to_string(),
     };
     let stream = timeout(route.proxy_timeout, connect_to_proxy(resolver, route, proxy))
         .await
         .map_err(|_| proxy_unreachable("it did not take the connection in time"))??;
-    let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     match proxy.scheme() {
         ProxyScheme::Http | ProxyScheme::Https => {
             open_http_tunnel(stream, &authority, proxy.authorization()).await
@@ -67,9 +68,8 @@ async fn connect_to_proxy(
     route: &Route,
     proxy: &Proxy,
 ) -> Result<TcpOrTlsStream, ConnectionError> {
-    let (host, port) = proxy.host_and_port();
-    let stream =
-        tcp::connect(resolver, host, port).await.map_err(|error| proxy_unreachable(&error.details))?;
+    let endpoint = proxy.endpoint();
+    let stream = tcp::connect(resolver, endpoint).await.map_err(|error| proxy_unreachable(&error.details))?;
     if !proxy.is_secure() {
         return Ok(MaybeTlsStream::Plain(stream));
     }
@@ -78,7 +78,7 @@ async fn connect_to_proxy(
     let mut config = rustls::ClientConfig::clone(&config);
     // As reqwest does it: ALPN concerns the backend, not the proxy.
     config.alpn_protocols.clear();
-    let name = ServerName::try_from(host.to_owned()).map_err(|error| without_tls(&error))?;
+    let name = ServerName::try_from(endpoint.host_name()).map_err(|error| without_tls(&error))?;
     let connector = TlsConnector::from(std::sync::Arc::new(config));
     connector.connect(name, stream).await.map(MaybeTlsStream::Rustls).map_err(|error| without_tls(&error))
 }

@@ -1,7 +1,7 @@
 //! Connects to a host by TCP: resolves the name and races its addresses.
 
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +12,11 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
+use url::Host;
 
 use super::io_error;
 use crate::connection::error::ConnectionError;
+use crate::network::urls::Endpoint;
 
 /// The most lookups at a time. A lookup that hangs cannot be cancelled and holds a thread until the system gives up,
 /// so repeated dials must not start one each. More than one, since only a new lookup succeeds after a change of
@@ -32,13 +34,9 @@ pub(in crate::connection) struct Resolver {
     permits: Arc<Semaphore>,
 }
 
-/// Opens a TCP connection to `host`.
-pub(super) async fn connect(
-    resolver: &Resolver,
-    host: &str,
-    port: u16,
-) -> Result<TcpStream, ConnectionError> {
-    let addresses = resolver.resolve(host, port).await.map_err(|error| io_error::from_lookup(&error))?;
+/// Opens a TCP connection.
+pub(super) async fn connect(resolver: &Resolver, endpoint: &Endpoint) -> Result<TcpStream, ConnectionError> {
+    let addresses = resolver.resolve(endpoint).await.map_err(|error| io_error::from_lookup(&error))?;
     let connected = race(interleave_families(addresses), TcpStream::connect).await;
     let stream = connected.map_err(|error| io_error::from_connect(&error))?;
     // Frames are small and written completely: waiting for more data would only add latency.
@@ -51,12 +49,15 @@ impl Resolver {
         Self { permits: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
     }
 
-    pub(super) async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        if let Ok(address) = host.parse::<IpAddr>() {
-            return Ok(vec![SocketAddr::new(address, port)]);
+    pub(super) async fn resolve(&self, endpoint: &Endpoint) -> io::Result<Vec<SocketAddr>> {
+        let port = endpoint.port;
+        match endpoint.host.clone() {
+            Host::Ipv4(address) => Ok(vec![(address, port).into()]),
+            Host::Ipv6(address) => Ok(vec![(address, port).into()]),
+            Host::Domain(name) => {
+                self.run(move || (name.as_str(), port).to_socket_addrs().map(Iterator::collect)).await
+            }
         }
-        let host = host.to_owned();
-        self.run(move || (host.as_str(), port).to_socket_addrs().map(Iterator::collect)).await
     }
 
     /// Waits for a permit, which `lookup` then holds until it returns, even if its caller is gone.
@@ -166,7 +167,10 @@ mod tests {
     #[tokio::test]
     async fn an_address_needs_no_lookup() {
         let resolver = Resolver { permits: Arc::new(Semaphore::new(0)) };
-        assert_eq!(resolver.resolve("::1", 80).await.unwrap(), addresses(&["[::1]:80"]));
+        for address in ["[::1]:80", "127.0.0.1:80"] {
+            let endpoint = Endpoint::new(address.trim_end_matches(":80"), 80).unwrap();
+            assert_eq!(resolver.resolve(&endpoint).await.unwrap(), addresses(&[address]));
+        }
     }
 
     #[test]
@@ -179,14 +183,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silent_address_costs_one_connection_attempt_delay() {
-        let start = Instant::now();
-        let given = addresses(&["[::1]:1", "10.0.0.1:1"]);
-        let connected = race(given.clone(), |address| async move {
-            if address.is_ipv6() { pending().await } else { Ok(address) }
-        });
-        assert_eq!(connected.await.unwrap(), given[1]);
-        assert_eq!(start.elapsed(), CONNECTION_ATTEMPT_DELAY);
+    async fn each_silent_address_costs_one_connection_attempt_delay() {
+        for given in
+            [&["[::1]:1", "10.0.0.1:1"][..], &["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1", "10.0.0.4:1"]]
+        {
+            let (start, given) = (Instant::now(), addresses(given));
+            let last = given[given.len() - 1];
+            let connected = race(given.clone(), |address| async move {
+                if address == last { Ok(address) } else { pending().await }
+            });
+            assert_eq!(connected.await.unwrap(), last);
+            assert_eq!(start.elapsed(), CONNECTION_ATTEMPT_DELAY * (u32::try_from(given.len()).unwrap() - 1));
+        }
     }
 
     #[tokio::test(start_paused = true)]

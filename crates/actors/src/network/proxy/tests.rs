@@ -6,9 +6,9 @@ fn variables(http: &str, https: &str, all: &str, no: &str) -> ProxyVariables {
 
 /// Returns the host of the proxy for a backend, given these variables.
 fn proxy_host(backend: &str, choice: &ProxyChoice, variables: &ProxyVariables) -> Option<String> {
-    let backend: Uri = backend.parse().unwrap();
+    let backend = BaseUrl::parse(backend).unwrap();
     let proxy = choice.resolve(&backend, || SystemProxies::from_variables(variables.clone())).unwrap();
-    proxy.map(|proxy| proxy.host_and_port().0.to_owned())
+    proxy.map(|proxy| proxy.endpoint().host_name())
 }
 
 #[test]
@@ -16,11 +16,11 @@ fn environment_proxy_is_chosen_by_scheme() {
     let both = variables("http://plain.example", "http://tls.example", "http://all.example", "");
     let rest = variables("", "http://tls.example", "http://all.example", "");
     let used = |backend, variables| proxy_host(backend, &ProxyChoice::System, variables);
-    for backend in ["http://b.example", "ws://b.example:8000/ws"] {
+    for backend in ["http://b.example", "http://b.example:8000/base"] {
         assert_eq!(used(backend, &both).as_deref(), Some("plain.example"));
         assert_eq!(used(backend, &rest).as_deref(), Some("all.example"));
     }
-    for backend in ["https://b.example", "wss://b.example/ws"] {
+    for backend in ["https://b.example", "https://b.example/base"] {
         assert_eq!(used(backend, &both).as_deref(), Some("tls.example"));
     }
     assert_eq!(used("http://b.example", &ProxyVariables::default()), None);
@@ -30,7 +30,7 @@ fn environment_proxy_is_chosen_by_scheme() {
 fn no_proxy_excludes_names_domains_and_networks() {
     let spared = variables("", "", "http://all.example", "b.example, 10.0.0.0/8,192.0.2.7");
     for backend in
-        ["http://b.example", "wss://sub.b.example:8443", "http://10.1.2.3:8000", "http://192.0.2.7"]
+        ["http://b.example", "https://sub.B.example:8443", "http://10.1.2.3:8000", "http://192.0.2.7"]
     {
         assert_eq!(proxy_host(backend, &ProxyChoice::System, &spared), None, "{backend}");
     }
@@ -45,7 +45,7 @@ fn no_proxy_excludes_names_domains_and_networks() {
 fn loopback_backend_uses_only_an_explicit_proxy() {
     let system = variables("", "", "http://all.example", "");
     let named = ProxyChoice::Explicit(Proxy::parse("http://named.example").unwrap());
-    for host in ["localhost", "LOCALHOST", "app.localhost", "localhost.", "127.3.2.1", "[::1]"] {
+    for host in ["localhost", "LOCALHOST", "app.localhost", "localhost.", "127.3.2.1", "127.1", "[::1]"] {
         let backend = format!("http://{host}:8000");
         assert_eq!(proxy_host(&backend, &ProxyChoice::System, &system), None, "{host}");
         assert_eq!(proxy_host(&backend, &named, &system).as_deref(), Some("named.example"), "{host}");
@@ -66,7 +66,7 @@ fn explicit_and_direct_override_the_system() {
 
 #[test]
 fn system_socks4_proxy_is_an_error() {
-    let backend = Uri::from_static("http://b.example");
+    let backend = BaseUrl::parse("http://b.example").unwrap();
     for url in ["socks4://old.example", "socks4a://old.example:1080"] {
         let system = || SystemProxies::from_variables(variables("", "", url, ""));
         assert_eq!(ProxyChoice::System.resolve(&backend, system), Err(UnsupportedProxy));
@@ -77,13 +77,14 @@ fn system_socks4_proxy_is_an_error() {
 fn proxy_url_gets_the_default_port_of_its_scheme() {
     let read = |url| {
         let proxy = Proxy::parse(url).unwrap();
-        (proxy.scheme(), proxy.host_and_port().0.to_owned(), proxy.host_and_port().1)
+        (proxy.scheme(), proxy.endpoint().host_name(), proxy.endpoint().port)
     };
     use ProxyScheme::*;
     assert_eq!(read("http://proxy.example"), (Http, "proxy.example".into(), 80));
     assert_eq!(read("HTTPS://proxy.example/"), (Https, "proxy.example".into(), 443));
     assert_eq!(read("socks5://[::1]"), (Socks5, "::1".into(), 1080));
-    assert_eq!(read("socks5h://127.0.0.1:9050"), (Socks5h, "127.0.0.1".into(), 9050));
+    assert_eq!(read("socks5://proxy.example:80"), (Socks5, "proxy.example".into(), 80));
+    assert_eq!(read("socks5h://127.1:9050"), (Socks5h, "127.0.0.1".into(), 9050));
     assert_eq!(read("http://user:pass@proxy.example:3128"), (Http, "proxy.example".into(), 3128));
 }
 
@@ -103,6 +104,9 @@ fn invalid_proxy_url_gives_its_rule() {
         ("http://proxy.example:+80", HostOrPort),
         ("http://pro xy", HostOrPort),
         ("http://[::1", HostOrPort),
+        ("http:/proxy.example", HostOrPort),
+        ("socks5://pro xy", HostOrPort),
+        ("socks5:proxy.example", Scheme),
         ("http://proxy.example/path", Path),
         ("http://proxy.example?x", Path),
         ("http://user:p@ss@proxy.example", Credentials),
@@ -124,7 +128,7 @@ fn credentials_are_decoded_and_every_form_is_secret() {
     assert_eq!(token.secrets(), ["dC9rZW46", "t%2Fken", "t/ken"]);
     let system = variables("", "", "http://user:p%40ss@proxy.example", "");
     let found = ProxyChoice::System
-        .resolve(&Uri::from_static("http://b.example"), || SystemProxies::from_variables(system));
+        .resolve(&BaseUrl::parse("http://b.example").unwrap(), || SystemProxies::from_variables(system));
     assert_eq!(found.unwrap().unwrap().secrets(), ["dXNlcjpwQHNz", "p@ss"]);
 }
 
@@ -146,7 +150,7 @@ fn password_with_special_characters_reaches_reqwest() {
     assert_eq!(proxy.user_and_password(), Some(("user", password.as_str())));
     // reqwest changes the address that it gets.
     let given = format!("{}:{}", percent_encode("user"), percent_encode(&password));
-    let read = reqwest::Url::parse(&format!("socks5h://{given}@proxy.example:1080")).unwrap();
+    let read = url::Url::parse(&format!("socks5h://{given}@proxy.example:1080")).unwrap();
     assert_eq!(parse_intercept(read.as_str()).unwrap().raw_auth(), Some(("user", password.as_str())));
     proxy.to_reqwest().unwrap();
 }

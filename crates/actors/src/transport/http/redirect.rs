@@ -1,7 +1,7 @@
 //! Decides whether a redirect is followed, and to where.
 
 use http::{HeaderMap, Method, StatusCode, header};
-use reqwest::Url;
+use url::Url;
 
 /// The most redirects that one attempt follows.
 pub(super) const REDIRECTS_MAX: usize = 5;
@@ -17,10 +17,7 @@ pub(super) struct OutboundRequest {
 
 /// Returns whether `to` has another origin than `from`.
 pub(super) fn is_cross_origin(from: &Url, to: &Url) -> bool {
-    let is_same = from.scheme() == to.scheme()
-        && from.host_str() == to.host_str()
-        && from.port_or_known_default() == to.port_or_known_default();
-    !is_same
+    from.origin() != to.origin()
 }
 
 /// Returns the next request; `None` if the response is final.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use mainstay_actors::network::urls::{BaseUrl, is_plain_path};
+
 use super::{ParseResult, TomlValue, invalid, mismatch};
 use crate::config::choice::ReadyWhen;
 
@@ -39,8 +41,8 @@ pub(crate) fn url_path(value: &TomlValue<'_>) -> ParseResult<String> {
 pub(crate) fn ready(value: &TomlValue<'_>) -> ParseResult<ReadyWhen> {
     let expected = "\"none\", \"stdout:TEXT\" or \"http:PATH\"";
     let text = string(value, expected)?;
-    if let Some(rest) = text.strip_prefix("http://") {
-        return local_url(rest).map(|()| ReadyWhen::HttpAt(text.to_owned())).or_else(invalid);
+    if text.starts_with("http://") {
+        return local_url(text).map(ReadyWhen::HttpAt).or_else(invalid);
     }
     match text.split_once(':') {
         None if text == "none" => Ok(ReadyWhen::None),
@@ -101,19 +103,13 @@ pub(crate) fn folder(value: &TomlValue<'_>) -> ParseResult<PathBuf> {
     }
 }
 
-/// Reads the rest of the URL of a program on this machine, after `http://`.
-fn local_url(rest: &str) -> Result<(), String> {
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let (host, port) = authority.rsplit_once(':').unwrap_or((authority, ""));
-    let is_local = host == "localhost"
-        || host == "[::1]"
-        || host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback());
-    if !is_local || port.parse::<u16>().is_ok_and(|port| port == 0) || port.parse::<u16>().is_err() {
-        return Err(
-            "must be a URL on this machine with a port, as in \"http://127.0.0.1:9000/health\"".to_owned()
-        );
+/// Reads the URL of a program on this machine.
+fn local_url(text: &str) -> Result<BaseUrl, String> {
+    match BaseUrl::parse(text) {
+        Ok(url) if url.is_loopback() => Ok(url),
+        Ok(_) => Err("must be a URL on this machine, as in \"http://127.0.0.1:9000/health\"".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
-    server_path(path).map(|_| ()).map_err(|predicate| format!("has a path that {predicate}"))
 }
 
 fn server_path(text: &str) -> Result<&str, &'static str> {
@@ -121,10 +117,8 @@ fn server_path(text: &str) -> Result<&str, &'static str> {
         Err("must start with one \"/\"")
     } else if text.contains(['?', '#']) {
         Err("must not have a query or fragment: a file is no place for a secret")
-    } else if !text.bytes().all(|byte| byte.is_ascii_graphic())
-        || text.parse::<http::uri::PathAndQuery>().is_err()
-    {
-        Err("must be a path of an URL, with everything special percent-encoded")
+    } else if !is_plain_path(text) {
+        Err("must be a path of a URL, with everything special percent-encoded and without \".\" and \"..\"")
     } else {
         Ok(text)
     }
@@ -147,9 +141,10 @@ mod tests {
             "ws"                     "k" must start with one "/"
             "//other.host/ws"        "k" must start with one "/"
             "/ws?token=hush"         "k" must not have a query or fragment: a file is no place for a secret
-            "/w s"                   "k" must be a path of an URL, with everything special percent-encoded
-            "/\n"                    "k" must be a path of an URL, with everything special percent-encoded
-            "/é"                     "k" must be a path of an URL, with everything special percent-encoded
+            "/w s"                   "k" must be a path of a URL, with everything special percent-encoded and without "." and ".."
+            "/\n"                    "k" must be a path of a URL, with everything special percent-encoded and without "." and ".."
+            "/a/../b"                "k" must be a path of a URL, with everything special percent-encoded and without "." and ".."
+            "/é"                     "k" must be a path of a URL, with everything special percent-encoded and without "." and ".."
             "/\u0000"                "k" must not contain a NUL character
             8000                     "k" must be a string with a path, as in "/ws", not an integer
         "#]]
@@ -161,6 +156,7 @@ mod tests {
                 "\"/ws?token=hush\"",
                 "\"/w s\"",
                 "\"/\\n\"",
+                "\"/a/../b\"",
                 "\"/é\"",
                 "\"/\\u0000\"",
                 "8000",
@@ -174,8 +170,11 @@ mod tests {
         assert_eq!(read("\"none\"", ready), Ok(ReadyWhen::None));
         assert_eq!(read("\"stdout:up: \"", ready), Ok(ReadyWhen::Stdout("up: ".to_owned())));
         assert_eq!(read("\"http:/health\"", ready), Ok(ReadyWhen::Http("/health".to_owned())));
-        for url in ["http://127.0.0.1:9000/health", "http://localhost:1/", "http://[::1]:65535/a/b"] {
-            assert_eq!(read(&format!("\"{url}\""), ready), Ok(ReadyWhen::HttpAt(url.to_owned())));
+        for url in
+            ["http://127.0.0.1:9000/health", "http://localhost:1/", "http://[::1]:65535/a/b", "http://127.1"]
+        {
+            let read = read(&format!("\"{url}\""), ready);
+            assert_eq!(read, Ok(ReadyWhen::HttpAt(BaseUrl::parse(url).unwrap())));
         }
         expect![[r#"
             ""                       "k" must be "none", "stdout:TEXT" or "http:PATH"
@@ -184,11 +183,9 @@ mod tests {
             "stdout"                 "k" must be "none", "stdout:TEXT" or "http:PATH"
             "stdout:"                "k" needs a text to wait for, as in "stdout:listening"
             "http:health"            "k" has a path that must start with one "/"
-            "http://host:80/health"  "k" must be a URL on this machine with a port, as in "http://127.0.0.1:9000/health"
-            "http://127.0.0.1/"      "k" must be a URL on this machine with a port, as in "http://127.0.0.1:9000/health"
-            "http://[::1]:0/"        "k" must be a URL on this machine with a port, as in "http://127.0.0.1:9000/health"
-            "http://localhost:80"    "k" has a path that must start with one "/"
-            "http://localhost:8/?a"  "k" has a path that must not have a query or fragment: a file is no place for a secret
+            "http://host:80/health"  "k" must be a URL on this machine, as in "http://127.0.0.1:9000/health"
+            "http://[::1]:0/"        "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
+            "http://localhost:8/?a"  "k" must not have a query or fragment: put a token in an environment variable and name that in "token_env"
             false                    "k" must be "none", "stdout:TEXT" or "http:PATH", not a boolean
         "#]]
         .assert_eq(&errors_of(
@@ -200,9 +197,7 @@ mod tests {
                 "\"stdout:\"",
                 "\"http:health\"",
                 "\"http://host:80/health\"",
-                "\"http://127.0.0.1/\"",
                 "\"http://[::1]:0/\"",
-                "\"http://localhost:80\"",
                 "\"http://localhost:8/?a\"",
                 "false",
             ],

@@ -19,7 +19,8 @@ pub(super) fn secret_ranges(text: &str) -> Vec<Range<usize>> {
 fn secret_ranges_after(text: &str, start: usize) -> impl Iterator<Item = Range<usize>> {
     let rest = &text[start..];
     let run = &rest[..rest.find(is_url_end).unwrap_or(rest.len())];
-    let authority = &run[..run.find(['/', '?', '#', '\\']).unwrap_or(run.len())];
+    // A backslash ends the authority of `http` and its like only; elsewhere it may be part of a user.
+    let authority = &run[..run.find(['/', '?', '#']).unwrap_or(run.len())];
     let is_cut = rest[run.len()..].starts_with(ELLIPSIS);
     let user = if let Some(at) = authority.rfind('@') {
         at
@@ -53,6 +54,9 @@ fn has_password(authority: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection, prelude::*, sample};
+    use url::Url;
+
     use super::*;
 
     fn mask_secrets(text: &str) -> String {
@@ -73,6 +77,7 @@ mod tests {
             (r#"{"url":"https://host?key=abc","n":1}"#, r#"{"url":"https://host?-","n":1}"#),
             ("a://b@c d://e/?f", "a://-@c d://e/?-"),
             ("https://me:ä@host/ö?ü", "https://-@host/ö?-"),
+            (r"db://office\me:pass@host", "db://-@host"),
         ] {
             assert_eq!(mask_secrets(text), expected);
         }
@@ -115,6 +120,24 @@ mod tests {
             ("at https://host:80/pa?q=…", "at https://host:80/pa?-…"),
         ] {
             assert_eq!(mask_secrets(text), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_parser_takes_for_a_secret_is_found(
+            scheme in sample::select(&["http", "wss", "db"][..]),
+            parts in collection::vec(
+                sample::select(&["me", "1", "@", ":", "/", "?", "#", "\\", "[::1]", "%40", "ä", ".", ","][..]),
+                0..12,
+            ),
+        ) {
+            let text = format!("{scheme}://{}", parts.concat());
+            if let (Ok(_), Ok(masked)) = (Url::parse(&text), Url::parse(&mask_secrets(&text))) {
+                prop_assert!(["", "-"].contains(&masked.username()), "{} {}", text, masked);
+                prop_assert_eq!(masked.password(), None, "{}", text);
+                prop_assert!(["", "-"].contains(&masked.query().unwrap_or_default()), "{} {}", text, masked);
+            }
         }
     }
 }

@@ -114,6 +114,7 @@ pub mod transport {
         Proxy, ProxyChoice, ProxyScheme, ProxyUrlError, ProxyVariables, SystemProxies, UnsupportedProxy,
     };
     pub use mainstay_actors::network::tls::{CaErrorKind, CaFileError, TlsTrust};
+    pub use mainstay_actors::network::urls::{BaseUrl, BaseUrlError};
     pub use mainstay_actors::transport::{
         FailureKind, FullResponse, HttpSettings, HttpTransport, ResponseBody, ResponseHead, SendProgress,
         StreamingResponse, Transport, TransportError,

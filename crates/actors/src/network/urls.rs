@@ -16,12 +16,12 @@ const HOST_BYTES_MAX: usize = 253;
 /// Says why a text is no base URL, as the rest of a sentence. It repeats nothing of the text, which may hold a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum BaseUrlError {
-    /// It names a user or a password.
+    /// The text names a user or a password.
     #[error(
         "must not hold a user or password: put a token in an environment variable and name that in \"token_env\""
     )]
     Credentials,
-    /// It has a query or a fragment.
+    /// The text has a query or a fragment.
     #[error(
         "must not have a query or fragment: put a token in an environment variable and name that in \"token_env\""
     )]

@@ -61,7 +61,7 @@ impl ProcessFactory {
     }
 }
 
-/// A process is ready once it answers 2xx at `path`.
+/// Returns the readiness of a process that answers 2xx at `path`.
 fn http_readiness(transport: Arc<dyn Transport>, path: String) -> Readiness {
     Readiness::Probe(Arc::new(move |time_limit| {
         let (transport, path) = (Arc::clone(&transport), path.clone());

@@ -54,10 +54,18 @@ async fn foreign_origin_or_missing_token_is_refused() {
 async fn the_dashboards_page_needs_no_token_and_holds_none() {
     let data = tempfile::tempdir().unwrap();
     let (_demo, port, token) = start_demo(data.path()).await;
-    let page = reqwest::get(format!("http://127.0.0.1:{port}/")).await.unwrap();
+    let url = format!("http://127.0.0.1:{port}/");
+    let page = reqwest::get(&url).await.unwrap();
     assert_eq!(page.status(), StatusCode::OK);
+    assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
+    assert!(page.headers()["content-security-policy"].to_str().unwrap().starts_with("default-src 'none';"));
     let text = page.text().await.unwrap();
     assert!(text.contains("<title>Mainstay</title>") && !text.contains(&token));
+    assert_eq!(status_of(&format!("{url}elsewhere"), &[]).await, StatusCode::FORBIDDEN);
+    let wrong = reqwest::Client::new().post(&url).send().await.unwrap();
+    assert_eq!(wrong.status(), StatusCode::METHOD_NOT_ALLOWED);
+    let problem: Value = serde_json::from_slice(&wrong.bytes().await.unwrap()).unwrap();
+    assert_eq!((&problem["status"], &problem["reason"]), (&json!(405), &json!("method_not_allowed")));
 }
 
 #[tokio::test]

@@ -6,12 +6,10 @@
 //!
 //! Code map, leaves first: `problem` is the form of every error; `agents`, `faults`, `events` and `documents` are
 //! plain data, with time passed in; `state` holds them together and lets requests wait for a hung agent; `routes`
-//! answers requests, `sockets` serves WebSockets, and `connections` accepts TCP connections and puts the armed faults
-//! in front of everything.
+//! answers requests, with the armed faults in front, and `sockets` serves WebSockets.
 //!
 //! It never reads a file, never listens on an address other than 127.0.0.1, and leaves no task behind after
-//! [`Backend::stop`]. axum is a router only: nothing can wait for the tasks of its `serve` and its WebSocket upgrade.
-//! Neither gives back the TCP stream, which a real reset needs.
+//! [`Backend::stop`].
 //!
 //! # Events
 //!
@@ -31,10 +29,11 @@ use std::{
 };
 
 use serde_json::Value;
-use tokio::{net::TcpListener, sync::oneshot, task::JoinSet, time::Instant};
+use tokio::{net::TcpListener, time::Instant};
+
+use crate::http_server::HttpServer;
 
 mod agents;
-mod connections;
 mod documents;
 mod events;
 mod faults;
@@ -160,9 +159,7 @@ impl BackendError {
 pub struct Backend {
     address: SocketAddr,
     state: Arc<BackendState>,
-    /// `None` once it was closed.
-    stop: Option<oneshot::Sender<()>>,
-    tasks: JoinSet<()>,
+    server: HttpServer,
 }
 
 impl Backend {
@@ -177,11 +174,9 @@ impl Backend {
         // On Unix tokio sets SO_REUSEADDR here, so a backend can follow another on the same port at once.
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, config.port)).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let world = Arc::new(BackendState::new(&config.agents, config.history_max, Instant::now()));
-        let (stop, stopped) = oneshot::channel();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(connections::accept(listener, world.clone(), stopped));
-        Ok(Self { address, state: world, stop: Some(stop), tasks })
+        let state = Arc::new(BackendState::new(&config.agents, config.history_max, Instant::now()));
+        let server = HttpServer::start(listener, routes::router(state.clone()));
+        Ok(Self { address, state, server })
     }
 
     /// Returns the address on which it listens.
@@ -215,8 +210,7 @@ impl Backend {
     /// port is free. Nothing that was sent is carried out after that, and what the agents remember at the end
     /// can still be asked for.
     pub async fn close(&mut self) {
-        self.stop = None;
-        while self.tasks.join_next().await.is_some() {}
+        self.server.close().await;
     }
 
     /// Closes the backend, as [`close`](Self::close) does, without its last state.

@@ -4,23 +4,22 @@
 //! carry the token; a foreign `Host` or `Origin` gets 403 whatever it carries, so that no web page can reach in, not
 //! even by rebinding a name. `control.json` in the data folder says where the server is.
 //!
-//! - `guard`: who is let in, pure
+//! - `auth`: the access check, pure
 //! - `metrics`: the text of `/metrics`, pure
-//! - `server`: the routes, and the WebSocket behind `/bridge`
+//! - `routes`: the routes, and the WebSocket behind `/bridge`
 
 mod auth;
 mod metrics;
-mod server;
+mod routes;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio::task::JoinSet;
 
 use crate::data_dir::{ControlFile, DataDir, DataDirError};
+use crate::http_server::HttpServer;
 use crate::mainstay::Mainstay;
 
 /// The reasons why the control server does not start.
@@ -55,8 +54,7 @@ pub struct Control {
     token: String,
     boot: String,
     data: DataDir,
-    stop: oneshot::Sender<()>,
-    tasks: JoinSet<()>,
+    server: HttpServer,
 }
 
 impl Control {
@@ -87,11 +85,9 @@ impl Control {
         };
         data.create()?;
         data.write_control(&control)?;
-        let (stop, stopped) = oneshot::channel();
-        let guard = auth::AccessCheck::new(address.port(), token.clone());
-        let mut tasks = JoinSet::new();
-        tasks.spawn(server::serve(listener, stopped, mainstay.clone(), guard, has_dashboard));
-        Ok(Self { address, token, boot, data, stop, tasks })
+        let access = auth::AccessCheck::new(address.port(), token.clone());
+        let server = HttpServer::start(listener, routes::router(mainstay.clone(), access, has_dashboard));
+        Ok(Self { address, token, boot, data, server })
     }
 
     /// Returns the address on which it listens.
@@ -107,11 +103,9 @@ impl Control {
     }
 
     /// Cuts all clients, and takes `control.json` back.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
         self.data.clear_control(&self.boot);
-        // The server may have ended already, and its receiver is gone then.
-        let _ = self.stop.send(());
-        while self.tasks.join_next().await.is_some() {}
+        self.server.close().await;
     }
 }
 

@@ -30,9 +30,9 @@ mod environment;
 pub mod events;
 #[cfg(debug_assertions)]
 mod fault_injection;
-mod inner;
 #[cfg(any(feature = "backend", feature = "control"))]
-mod listener;
+mod http_server;
+mod inner;
 mod mainstay;
 mod process_events;
 mod start_error;

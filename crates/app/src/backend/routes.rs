@@ -1,14 +1,16 @@
-//! The HTTP routes: each reads its input within limits, asks the state, and answers with JSON or a problem.
+//! The HTTP routes: each reads its input within limits, asks the state, and answers with JSON or a problem. The armed
+//! faults stand in front of them.
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     body::Body,
     extract::{
         FromRequest, FromRequestParts, Path, Query, Request, State,
         rejection::{PathRejection, QueryRejection},
     },
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -17,12 +19,14 @@ use futures_util::StreamExt;
 use http::{HeaderMap, Method, StatusCode, Uri, header, request::Parts};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::http_server::HttpConnection;
 
 use super::{
     agents::{AgentError, HealthBody},
     documents,
-    faults::{Fault, FaultError},
+    faults::{Fault, FaultError, FaultHit, InjectedFailure},
     problem::ProblemResponse,
     sockets,
     state::BackendState,
@@ -36,14 +40,14 @@ const BODY_BYTES_DRAINED_MAX: usize = 16 * BODY_BYTES_MAX;
 /// A body has to arrive within this time.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The path on which faults are injected; no fault hits it.
-pub(super) const FAULT_PATH: &str = "/_fault";
+const FAULT_PATH: &str = "/_fault";
 
 /// Returns all routes.
-pub(super) fn router(world: Arc<BackendState>) -> Router {
+pub(super) fn router(state: Arc<BackendState>) -> Router {
     Router::new()
         .route("/api/agents/{id}/health", get(health))
         .route("/api/agents/{id}/restart", post(restart))
-        .route("/api/agents/{id}/state", get(state).put(write_state))
+        .route("/api/agents/{id}/state", get(read_state).put(write_state))
         .route("/api/agents/{id}/message", post(message))
         .route("/api/files/{*path}", get(file))
         .route("/api/search", get(search))
@@ -52,45 +56,74 @@ pub(super) fn router(world: Arc<BackendState>) -> Router {
         .route(FAULT_PATH, post(fault))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .with_state(world)
+        .layer(middleware::from_fn_with_state(state.clone(), apply_faults))
+        .with_state(state)
+}
+
+/// Applies the armed faults to a request, and carries it out if they permit it.
+async fn apply_faults(
+    State(state): State<Arc<BackendState>>,
+    Extension(connection): Extension<HttpConnection>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let FaultHit { delay, failure } = match request.uri().path() {
+        FAULT_PATH => FaultHit::default(),
+        path => state.take_hit(path),
+    };
+    if !delay.is_zero() {
+        sleep(delay).await;
+    }
+    match failure {
+        Some(InjectedFailure::Reset) => match connection.reset().await {},
+        Some(InjectedFailure::Status { status, retry_after }) => {
+            let problem = ProblemResponse::new(status, "a fault was injected for this request");
+            match retry_after {
+                Some(seconds) => problem.with_header(header::RETRY_AFTER, seconds),
+                None => problem,
+            }
+            .into_response()
+        }
+        None => next.run(request).await,
+    }
 }
 
 async fn health(
-    State(world): State<Arc<BackendState>>,
+    State(state): State<Arc<BackendState>>,
     PathParam(id): PathParam,
 ) -> Result<Json<HealthBody>, ProblemResponse> {
-    Ok(Json(world.health(&id).await?))
+    Ok(Json(state.health(&id).await?))
 }
 
 async fn restart(
-    State(world): State<Arc<BackendState>>,
+    State(state): State<Arc<BackendState>>,
     PathParam(id): PathParam,
 ) -> Result<Json<HealthBody>, ProblemResponse> {
-    Ok(Json(world.restart(&id)?))
+    Ok(Json(state.restart(&id)?))
 }
 
-async fn state(
-    State(world): State<Arc<BackendState>>,
+async fn read_state(
+    State(state): State<Arc<BackendState>>,
     PathParam(id): PathParam,
 ) -> Result<Json<Value>, ProblemResponse> {
-    Ok(Json(world.state(&id).await?))
+    Ok(Json(state.state(&id).await?))
 }
 
 async fn write_state(
-    State(world): State<Arc<BackendState>>,
+    State(state): State<Arc<BackendState>>,
     PathParam(id): PathParam,
     BodyBytes(body): BodyBytes,
 ) -> Result<StatusCode, ProblemResponse> {
-    world.write_state(&id, parse_json(&body)?).await?;
+    state.write_state(&id, parse_json(&body)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn message(
-    State(world): State<Arc<BackendState>>,
+    State(state): State<Arc<BackendState>>,
     PathParam(id): PathParam,
     BodyBytes(body): BodyBytes,
 ) -> Result<Json<Value>, ProblemResponse> {
-    let count = world.message(&id, &parse_json(&body)?).await?;
+    let count = state.message(&id, &parse_json(&body)?).await?;
     let reply = format!("{id} has heard {count} message{}", if count == 1 { "" } else { "s" });
     Ok(Json(json!({ "id": id, "count": count, "reply": reply })))
 }
@@ -131,12 +164,12 @@ async fn echo(headers: HeaderMap, BodyBytes(body): BodyBytes) -> (HeaderMap, Byt
 }
 
 async fn fault(
-    State(world): State<Arc<BackendState>>,
+    State(state): State<Arc<BackendState>>,
     BodyBytes(body): BodyBytes,
 ) -> Result<Json<Value>, ProblemResponse> {
     let fault = Fault::from_json(&body)?;
     let injected = json!({ "injected": fault });
-    world.inject(fault, Instant::now())?;
+    state.inject(fault, Instant::now())?;
     Ok(Json(injected))
 }
 

@@ -4,7 +4,7 @@
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use axum::{
-    body::Body,
+    Extension,
     extract::{Request, State},
     response::Response,
 };
@@ -13,7 +13,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncWrite},
     sync::watch,
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout},
 };
@@ -22,10 +22,11 @@ use tokio_tungstenite::{
     tungstenite::{
         self, Message,
         error::ProtocolError,
-        handshake::server::create_response_with_body,
-        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
+        protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
     },
 };
+
+use crate::http_server::{self, HttpConnection};
 
 use super::{
     events::{EventFrames, NextEvent},
@@ -40,16 +41,13 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 const UNANSWERED_PINGS_MAX: u32 = 2;
 /// A client that takes a frame this slowly is cut.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
-/// The limits for the end of a refused socket: the time, and the bytes that are thrown away.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-const DRAIN_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// The values that a handshake passes to its socket. They are taken during the handshake, so that the socket sees
-/// every later order and event.
-#[derive(Debug, Clone)]
-pub(super) struct SocketSession {
+/// every later fault and event.
+#[derive(Debug)]
+struct SocketSession {
     faults: watch::Receiver<SocketFaults>,
-    /// The count of cuts before this socket.
+    /// The count of drops before this socket.
     drops_seen: u64,
     last: watch::Receiver<u64>,
     /// The last event before this socket.
@@ -57,10 +55,10 @@ pub(super) struct SocketSession {
 }
 
 impl SocketSession {
-    fn new(world: &BackendState) -> Self {
-        let (orders, last) = (world.socket_faults(), world.events.subscribe_last());
-        let (cuts, after) = (orders.borrow().drop_count, *last.borrow());
-        Self { faults: orders, drops_seen: cuts, last, after }
+    fn new(state: &BackendState) -> Self {
+        let (faults, last) = (state.socket_faults(), state.events.subscribe_last());
+        let (drops_seen, after) = (faults.borrow().drop_count, *last.borrow());
+        Self { faults, drops_seen, last, after }
     }
 }
 
@@ -74,18 +72,26 @@ enum ClientFrame {
 
 /// `GET /ws`: answers the opening handshake.
 pub(super) async fn handshake(
-    State(world): State<Arc<BackendState>>,
+    State(state): State<Arc<BackendState>>,
+    Extension(connection): Extension<HttpConnection>,
     request: Request,
 ) -> Result<Response, ProblemResponse> {
-    if world.refuses_handshakes() {
+    if state.refuses_handshakes() {
         return Err(ProblemResponse::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "a fault refuses WebSockets for a while",
         ));
     }
-    let mut response = create_response_with_body(&request, Body::empty).map_err(handshake_problem)?;
-    response.extensions_mut().insert(SocketSession::new(&world));
-    Ok(response)
+    let session = SocketSession::new(&state);
+    let serve = |stream| serve_socket(stream, session, state);
+    connection.upgrade(request, socket_config(), serve).map_err(handshake_problem)
+}
+
+fn socket_config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .max_message_size(Some(FRAME_BYTES_MAX))
+        .max_frame_size(Some(FRAME_BYTES_MAX))
+        .read_buffer_size(4 * 1024)
 }
 
 fn handshake_problem(error: tungstenite::Error) -> ProblemResponse {
@@ -100,35 +106,29 @@ fn handshake_problem(error: tungstenite::Error) -> ProblemResponse {
     }
 }
 
-/// Serves a socket to its end. `read` is what its client has sent already.
-pub(super) async fn serve_socket<S>(stream: S, read: &[u8], visit: SocketSession, world: Arc<BackendState>)
+/// Serves a socket to its end.
+async fn serve_socket<S>(stream: WebSocketStream<S>, session: SocketSession, state: Arc<BackendState>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(FRAME_BYTES_MAX))
-        .max_frame_size(Some(FRAME_BYTES_MAX))
-        .read_buffer_size(4 * 1024);
-    let stream =
-        WebSocketStream::from_partially_read(stream, read.to_vec(), Role::Server, Some(config)).await;
-    let mut pulse = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
-    pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let SocketSession { faults: orders, drops_seen: cuts, last, after } = visit;
+    let mut ping_timer = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
+    ping_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let SocketSession { faults, drops_seen, last, after } = session;
     let socket = BackendSocket {
         stream,
-        world,
+        state,
         last,
         after,
         has_heard_client: false,
         unanswered_pings: 0,
-        ping_timer: pulse,
+        ping_timer,
     };
-    socket.run(orders, cuts).await;
+    socket.run(faults, drops_seen).await;
 }
 
 struct BackendSocket<S> {
     stream: WebSocketStream<S>,
-    world: Arc<BackendState>,
+    state: Arc<BackendState>,
     last: watch::Receiver<u64>,
     /// The client has every event up to this one.
     after: u64,
@@ -150,24 +150,24 @@ enum SocketAction {
 type SocketFlow = ControlFlow<()>;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> BackendSocket<S> {
-    async fn run(mut self, mut orders: watch::Receiver<SocketFaults>, cuts: u64) {
+    async fn run(mut self, mut faults: watch::Receiver<SocketFaults>, drops_seen: u64) {
         loop {
-            let order = *orders.borrow_and_update();
-            if order.drop_count != cuts {
+            let current = *faults.borrow_and_update();
+            if current.drop_count != drops_seen {
                 return;
             }
-            let silent = Instant::now() < order.silent_until;
-            let turn = tokio::select! {
+            let is_silent = Instant::now() < current.silent_until;
+            let action = tokio::select! {
                 biased;
-                _ = orders.changed() => continue,
-                () = sleep_until(order.silent_until), if silent => continue,
-                turn = self.next_action(), if !silent => turn,
+                _ = faults.changed() => continue,
+                () = sleep_until(current.silent_until), if is_silent => continue,
+                action = self.next_action(), if !is_silent => action,
             };
-            // A turn is not broken off halfway but by a cut, since half a frame could not be taken back.
+            // Only a drop stops an action halfway, since half a frame cannot be taken back.
             let flow = tokio::select! {
                 biased;
-                _ = orders.wait_for(|order| order.drop_count != cuts) => SocketFlow::Break(()),
-                flow = self.perform(turn) => flow,
+                _ = faults.wait_for(|faults| faults.drop_count != drops_seen) => SocketFlow::Break(()),
+                flow = self.perform(action) => flow,
             };
             if flow.is_break() {
                 return;
@@ -193,8 +193,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> BackendSocket<S> {
         }
     }
 
-    async fn perform(&mut self, turn: SocketAction) -> SocketFlow {
-        match turn {
+    async fn perform(&mut self, action: SocketAction) -> SocketFlow {
+        match action {
             SocketAction::Receive(None) => SocketFlow::Break(()),
             SocketAction::Receive(Some(Err(error))) => self.close_with_error(&error).await,
             SocketAction::Receive(Some(Ok(message))) => self.receive(message).await,
@@ -227,13 +227,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> BackendSocket<S> {
         }
     }
 
-    async fn send_error(&mut self, wrong: &str) -> SocketFlow {
-        let detail = format!(r#"{wrong}; valid is {{"type":"resume","after":N}} or {{"type":"ping"}}"#);
+    async fn send_error(&mut self, problem: &str) -> SocketFlow {
+        let detail = format!(r#"{problem}; valid is {{"type":"resume","after":N}} or {{"type":"ping"}}"#);
         self.send(json!({ "type": "error", "detail": detail }).to_string().into()).await
     }
 
     async fn send_next(&mut self) -> SocketFlow {
-        match self.world.events.next(self.after) {
+        match self.state.events.next(self.after) {
             NextEvent::Nothing => SocketFlow::Continue(()),
             NextEvent::Event(seq, EventFrames { invalidate, event }) => {
                 self.after = seq;
@@ -276,31 +276,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> BackendSocket<S> {
         };
         let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
         if self.send(close).await.is_continue() {
-            // To close with bytes unread would reset the connection, and the client would never read the reason.
-            let _ = timeout(DRAIN_TIMEOUT, drain(self.stream.get_mut())).await;
+            http_server::drain(self.stream.get_mut()).await;
         }
         SocketFlow::Break(())
     }
-}
-
-/// Says that nothing more is sent, and throws away what still arrives.
-async fn drain<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> std::io::Result<()> {
-    stream.shutdown().await?;
-    let mut buffer = [0; 8 * 1024];
-    let mut drained = 0;
-    while drained < DRAIN_BYTES_MAX {
-        match stream.read(&mut buffer).await? {
-            0 => break,
-            bytes => drained += bytes,
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
     use tokio::{io::DuplexStream, task::JoinSet, time::sleep};
+    use tokio_tungstenite::tungstenite::protocol::Role;
 
     use super::{
         super::{faults::Fault, state::test_state},
@@ -309,17 +295,22 @@ mod tests {
 
     type TestClient = WebSocketStream<DuplexStream>;
 
+    async fn serve_test_socket(stream: DuplexStream, session: SocketSession, state: Arc<BackendState>) {
+        let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(socket_config())).await;
+        serve_socket(socket, session, state).await;
+    }
+
     /// A client and the task that serves it, over a pipe that holds `room` bytes.
-    async fn connect(world: &Arc<BackendState>, room: usize) -> (TestClient, JoinSet<()>) {
+    async fn connect(state: &Arc<BackendState>, room: usize) -> (TestClient, JoinSet<()>) {
         let (near, far) = tokio::io::duplex(room);
         let mut tasks = JoinSet::new();
-        let (visit, world) = (SocketSession::new(world), world.clone());
-        tasks.spawn(async move { serve_socket(far, &[], visit, world).await });
+        let (session, state) = (SocketSession::new(state), state.clone());
+        tasks.spawn(serve_test_socket(far, session, state));
         (WebSocketStream::from_raw_socket(near, Role::Client, None).await, tasks)
     }
 
-    fn publish_message(world: &BackendState, message: &Value) {
-        let said = futures_util::FutureExt::now_or_never(world.message("planner", message));
+    fn publish_message(state: &BackendState, message: &Value) {
+        let said = futures_util::FutureExt::now_or_never(state.message("planner", message));
         said.expect("the agent does not hang").expect("the agent accepts it");
     }
 
@@ -337,15 +328,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn slow_client_is_cut_without_delaying_others() {
-        let world = test_state(4);
-        let (mut deaf, mut deaf_task) = connect(&world, 64).await;
-        let (mut keen, _keen_task) = connect(&world, 64 * 1024).await;
+        let state = test_state(4);
+        let (mut deaf, mut deaf_task) = connect(&state, 64).await;
+        let (mut keen, _keen_task) = connect(&state, 64 * 1024).await;
         for client in [&mut deaf, &mut keen] {
             client.send(Message::text(r#"{"type":"resume","after":0}"#)).await.unwrap();
         }
         let start = Instant::now();
         for count in 1..=100 {
-            publish_message(&world, &json!("x".repeat(1000)));
+            publish_message(&state, &json!("x".repeat(1000)));
             assert_eq!(next_frame(&mut keen).await["count"], count);
         }
         assert_eq!(start.elapsed(), Duration::ZERO);
@@ -355,13 +346,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_reads_late_gets_a_gap_and_then_the_rest() {
-        let world = test_state(4);
-        let (mut client, _task) = connect(&world, 64 * 1024).await;
+        let state = test_state(4);
+        let (mut client, _task) = connect(&state, 64 * 1024).await;
         client.send(Message::text(r#"{"type":"resume","after":0}"#)).await.unwrap();
         client.send(Message::text(r#"{"type":"ping"}"#)).await.unwrap();
         // On this one-threaded runtime the socket's task runs only while this test waits.
         for n in 1..=10 {
-            publish_message(&world, &json!(n));
+            publish_message(&state, &json!(n));
         }
         let mut frames = Vec::new();
         while frames.last().is_none_or(|frame: &Value| frame["seq"] != 10) {
@@ -377,8 +368,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_answers_pings_is_kept() {
-        let world = test_state(4);
-        let (mut client, mut task) = connect(&world, 1024).await;
+        let state = test_state(4);
+        let (mut client, mut task) = connect(&state, 1024).await;
         let reader = async { while client.next().await.is_some() {} };
         assert!(timeout(10 * PING_INTERVAL, reader).await.is_err());
         assert!(task.try_join_next().is_none());
@@ -386,8 +377,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_answers_no_ping_is_cut() {
-        let world = test_state(4);
-        let (_client, mut task) = connect(&world, 1024).await;
+        let state = test_state(4);
+        let (_client, mut task) = connect(&state, 1024).await;
         let start = Instant::now();
         task.join_next().await.unwrap().unwrap();
         assert_eq!(start.elapsed(), 2 * PING_INTERVAL);
@@ -395,13 +386,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_half_open_socket_is_silent_for_its_time_and_then_answers() {
-        let world = test_state(4);
-        let (mut client, _task) = connect(&world, 1024).await;
+        let state = test_state(4);
+        let (mut client, _task) = connect(&state, 1024).await;
         assert!(client.next().await.unwrap().unwrap().is_ping());
         let start = Instant::now();
-        world.inject(Fault::HalfOpenWs { for_ms: 300_000 }, start).unwrap();
+        state.inject(Fault::HalfOpenWs { for_ms: 300_000 }, start).unwrap();
         client.send(Message::Ping("there?".into())).await.unwrap();
-        publish_message(&world, &json!("hi"));
+        publish_message(&state, &json!("hi"));
         let (mut answered, mut told) = (false, false);
         while !(answered && told) {
             let message = client.next().await.unwrap().unwrap();
@@ -413,12 +404,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_half_open_socket_is_cut_by_a_drop() {
-        let world = test_state(4);
-        let (mut client, mut task) = connect(&world, 1024).await;
+        let state = test_state(4);
+        let (mut client, mut task) = connect(&state, 1024).await;
         let start = Instant::now();
-        world.inject(Fault::HalfOpenWs { for_ms: 300_000 }, start).unwrap();
+        state.inject(Fault::HalfOpenWs { for_ms: 300_000 }, start).unwrap();
         sleep(Duration::from_secs(1)).await;
-        world.inject(Fault::DropWs, Instant::now()).unwrap();
+        state.inject(Fault::DropWs, Instant::now()).unwrap();
         task.join_next().await.unwrap().unwrap();
         assert_eq!(start.elapsed(), Duration::from_secs(1));
         assert!(matches!(client.next().await, Some(Err(_))));
@@ -426,23 +417,23 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn drop_between_handshake_and_socket_cuts_it() {
-        let world = test_state(4);
-        let early = SocketSession::new(&world);
-        world.inject(Fault::DropWs, Instant::now()).unwrap();
+        let state = test_state(4);
+        let early = SocketSession::new(&state);
+        state.inject(Fault::DropWs, Instant::now()).unwrap();
         let (_near, far) = tokio::io::duplex(1024);
         let start = Instant::now();
-        serve_socket(far, &[], early, world).await;
+        serve_test_socket(far, early, state).await;
         assert_eq!(start.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_event_between_handshake_and_socket_is_still_sent() {
-        let world = test_state(4);
-        let early = SocketSession::new(&world);
-        publish_message(&world, &json!("hi"));
+        let state = test_state(4);
+        let early = SocketSession::new(&state);
+        publish_message(&state, &json!("hi"));
         let (near, far) = tokio::io::duplex(1024);
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move { serve_socket(far, &[], early, world).await });
+        tasks.spawn(serve_test_socket(far, early, state));
         let mut client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
         assert_eq!(next_frame(&mut client).await["seq"], 1);
     }

@@ -24,8 +24,8 @@ pub(super) struct SocketFaults {
 
 /// Everything that connections share.
 ///
-/// The mutexes are std's, held for one synchronous step and never over an await. Events are published while
-/// the agents are locked, so they stand in the order in which things happened.
+/// A mutex is held for one synchronous step and never over an await. Events are published while the agents are locked,
+/// so they are in the order in which things happened.
 #[derive(Debug)]
 pub(super) struct BackendState {
     agents: Mutex<AgentStore>,
@@ -102,7 +102,7 @@ impl BackendState {
             Fault::HangAgent { agent } => Ok(self.hang(&agent)?),
             Fault::HealAgent { agent } => Ok(self.heal(&agent)?),
             Fault::DropWs => {
-                self.socket_faults.send_modify(|orders| orders.drop_count += 1);
+                self.socket_faults.send_modify(|faults| faults.drop_count += 1);
                 Ok(())
             }
             Fault::RefuseWs { for_ms } => {
@@ -110,7 +110,7 @@ impl BackendState {
                 Ok(())
             }
             Fault::HalfOpenWs { for_ms } => {
-                self.socket_faults.send_modify(|orders| orders.silent_until = after(for_ms));
+                self.socket_faults.send_modify(|faults| faults.silent_until = after(for_ms));
                 Ok(())
             }
             Fault::Status { path, status, times, retry_after } => {
@@ -134,7 +134,7 @@ impl BackendState {
         self.faults().refuses_handshakes(Instant::now())
     }
 
-    /// The orders, as they are and as they change.
+    /// Returns the socket faults, as they are and as they change.
     pub(super) fn socket_faults(&self) -> watch::Receiver<SocketFaults> {
         self.socket_faults.subscribe()
     }
@@ -163,7 +163,7 @@ impl BackendState {
         })
     }
 
-    /// Changes an agent's condition and wakes who waits for that.
+    /// Changes an agent's condition and wakes the requests that wait for it.
     fn update<T>(
         &self,
         change: impl FnOnce(&mut AgentStore) -> Result<T, AgentError>,
@@ -173,22 +173,22 @@ impl BackendState {
         changed
     }
 
-    /// Puts a question to an agent, and again whenever a condition has changed, until it does not hang. What
-    /// was asked in one life is not answered by the next.
+    /// Asks an agent, and again whenever a condition has changed, until it does not hang. A generation does not answer
+    /// the questions to an earlier one.
     async fn query<T>(
         &self,
         id: &str,
         question: impl Fn(&mut AgentStore) -> Result<T, AgentError>,
     ) -> Result<T, AgentError> {
         // Subscribed before the first look, so that no change falls between a look and the wait.
-        let mut turns = self.changes.subscribe();
-        let life = self.agents().generation(id)?;
+        let mut changes = self.changes.subscribe();
+        let generation = self.agents().generation(id)?;
         loop {
-            match query_same_generation(&mut self.agents(), id, life, &question) {
+            match query_same_generation(&mut self.agents(), id, generation, &question) {
                 Err(AgentError::Hung { .. }) => {}
                 answer => return answer,
             }
-            if turns.changed().await.is_err() {
+            if changes.changed().await.is_err() {
                 return Err(AgentError::Lost { agent: id.to_owned() });
             }
         }
@@ -203,14 +203,14 @@ impl BackendState {
     }
 }
 
-/// Puts the question if the agent is still in that life.
+/// Asks the agent if it is still in that generation.
 fn query_same_generation<T>(
     agents: &mut AgentStore,
     id: &str,
-    life: u64,
+    generation: u64,
     question: impl Fn(&mut AgentStore) -> Result<T, AgentError>,
 ) -> Result<T, AgentError> {
-    if agents.generation(id)? != life {
+    if agents.generation(id)? != generation {
         return Err(AgentError::Lost { agent: id.to_owned() });
     }
     question(agents)
@@ -247,52 +247,52 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_to_a_hung_agent_waits_until_it_is_healed() {
-        let world = test_state(8);
-        world.inject(hang(), Instant::now()).unwrap();
+        let state = test_state(8);
+        state.inject(hang(), Instant::now()).unwrap();
         let message = json!("hi");
-        let mut waiting = Box::pin(world.message("planner", &message));
+        let mut waiting = Box::pin(state.message("planner", &message));
         assert_eq!(waiting.as_mut().now_or_never(), None);
-        world.inject(heal(), Instant::now()).unwrap();
+        state.inject(heal(), Instant::now()).unwrap();
         assert_eq!(waiting.await, Ok(1));
     }
 
     #[tokio::test]
     async fn a_request_to_a_hung_agent_is_lost_with_a_restart_or_a_crash() {
         for restarted in [true, false] {
-            let world = test_state(8);
-            world.inject(hang(), Instant::now()).unwrap();
+            let state = test_state(8);
+            state.inject(hang(), Instant::now()).unwrap();
             let message = json!("hi");
-            let mut waiting = Box::pin(world.message("planner", &message));
+            let mut waiting = Box::pin(state.message("planner", &message));
             assert_eq!(waiting.as_mut().now_or_never(), None);
             if restarted {
-                assert_eq!(world.restart("planner").unwrap().status, "healthy");
+                assert_eq!(state.restart("planner").unwrap().status, "healthy");
             } else {
-                world.inject(crash(), Instant::now()).unwrap();
+                state.inject(crash(), Instant::now()).unwrap();
             }
             assert_eq!(waiting.await, Err(AgentError::Lost { agent: "planner".to_owned() }));
-            assert_eq!(world.memory("planner").unwrap()["count"], 0);
+            assert_eq!(state.memory("planner").unwrap()["count"], 0);
         }
     }
 
     #[tokio::test]
     async fn a_hung_agent_can_be_told_to_hang_again_and_still_waits() {
-        let world = test_state(8);
-        world.inject(hang(), Instant::now()).unwrap();
-        let mut waiting = Box::pin(world.health("planner"));
+        let state = test_state(8);
+        state.inject(hang(), Instant::now()).unwrap();
+        let mut waiting = Box::pin(state.health("planner"));
         assert!(waiting.as_mut().now_or_never().is_none());
-        world.inject(hang(), Instant::now()).unwrap();
+        state.inject(hang(), Instant::now()).unwrap();
         assert!(waiting.as_mut().now_or_never().is_none());
     }
 
     #[test]
     fn a_fault_that_is_refused_changes_nothing() {
-        let world = test_state(8);
+        let state = test_state(8);
         let unknown = Fault::CrashAgent { agent: "nobody".to_owned() };
-        let error = world.inject(unknown, Instant::now()).unwrap_err();
+        let error = state.inject(unknown, Instant::now()).unwrap_err();
         assert_eq!(error.to_string(), "there is no agent \"nobody\"; there is planner");
         let wrong = Fault::Reset { path: "/".to_owned(), times: 0 };
-        assert!(world.inject(wrong, Instant::now()).is_err());
-        assert_eq!(world.take_hit("/"), FaultHit::default());
-        assert_eq!(*world.events.subscribe_last().borrow(), 0);
+        assert!(state.inject(wrong, Instant::now()).is_err());
+        assert_eq!(state.take_hit("/"), FaultHit::default());
+        assert_eq!(*state.events.subscribe_last().borrow(), 0);
     }
 }

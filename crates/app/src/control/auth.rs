@@ -5,7 +5,6 @@ use http::Uri;
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 
 /// Lets in requests that were meant for this server and that carry its token.
-#[derive(Clone)]
 pub(super) struct AccessCheck {
     hosts: [String; 2],
     token: String,

@@ -1,7 +1,7 @@
 //! The data folder of a runtime: its journal, its states, and its address while it runs.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -97,14 +97,16 @@ impl DataDir {
     }
 
     /// Writes the address of the runtime: atomically, and readable for this user only.
-    ///
-    /// # Errors
-    /// When the system refuses.
-    pub fn write_control(&self, control: &ControlFile) -> Result<(), DataDirError> {
-        let path = self.control();
-        let beside = self.0.join(format!("control.json.{}", control.pid));
-        let written = write_private(&beside, control).and_then(|()| fs::rename(&beside, &path));
-        written.map_err(|source| DataDirError::Io { path, source })
+    #[cfg(feature = "control")]
+    pub(crate) fn write_control(&self, control: &ControlFile) -> Result<(), DataDirError> {
+        let write = || -> io::Result<()> {
+            let mut file = tempfile::Builder::new().prefix("control.json.").tempfile_in(&self.0)?;
+            serde_json::to_writer_pretty(&mut file, control)?;
+            file.as_file().sync_all()?;
+            file.persist(self.control())?;
+            Ok(())
+        };
+        write().map_err(|source| DataDirError::Io { path: self.control(), source })
     }
 
     /// Returns the address of the runtime; `None` if the folder has none.
@@ -123,7 +125,8 @@ impl DataDir {
     }
 
     /// Deletes `control.json`, if it is that of the run `boot`.
-    pub fn clear_control(&self, boot: &str) {
+    #[cfg(feature = "control")]
+    pub(crate) fn clear_control(&self, boot: &str) {
         if let Ok(Some(control)) = self.read_control()
             && control.boot == boot
         {
@@ -131,21 +134,6 @@ impl DataDir {
             let _ = fs::remove_file(self.control());
         }
     }
-}
-
-fn write_private(path: &Path, control: &ControlFile) -> io::Result<()> {
-    // A file of that name is left from a run that died at this very point; its mode may be anything.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    file.write_all(&serde_json::to_vec_pretty(control)?)?;
-    file.sync_all()
 }
 
 #[cfg(test)]
@@ -156,6 +144,7 @@ mod tests {
         ControlFile { pid: 7, port: 8, token: "secret".to_owned(), boot: boot.to_owned() }
     }
 
+    #[cfg(feature = "control")]
     #[test]
     fn control_file_round_trips_and_only_its_run_clears_it() {
         let dir = tempfile::tempdir().unwrap();
@@ -170,7 +159,7 @@ mod tests {
         assert_eq!(data.read_control().unwrap(), None);
     }
 
-    #[cfg(unix)]
+    #[cfg(all(feature = "control", unix))]
     #[test]
     fn folder_and_control_file_are_for_their_owner_alone() {
         use std::os::unix::fs::PermissionsExt;

@@ -1,22 +1,17 @@
 //! Saves a response body: writes a temporary file beside the target, and renames it once it is complete.
 
-use std::{
-    ffi::OsString,
-    fs::Metadata,
-    io,
-    path::{Path, PathBuf},
-};
+use std::ffi::OsString;
+use std::fs::{self, Metadata};
+use std::io;
+use std::path::Path;
 
-use tokio::{
-    fs::{self, File},
-    io::AsyncWriteExt,
-};
+use tempfile::{NamedTempFile, TempPath};
+use tokio::fs::File;
+use tokio::io::AsyncWriteExt;
+use tokio::task::spawn_blocking;
 
 use super::Download;
 use crate::error::{Error, Reason};
-
-/// The most temporary names tried. An earlier process may have left some of them behind.
-const NAMES_MAX: u32 = 100;
 
 impl Download {
     /// Saves the whole body at `path` and returns its size in bytes. Replaces an existing file; on Unix the new file
@@ -40,7 +35,7 @@ impl Download {
             let details = format!("{}: {error}", path.display());
             Error::new(Reason::NotSaved).with_details(&details).with_request_id(id).with_attempts(attempts)
         };
-        let mut draft = PartialFile::create_beside(path, &id.to_string()).await.map_err(failed)?;
+        let mut draft = PartialFile::create_beside(path).await.map_err(failed)?;
         let mut bytes = 0;
         while let Some(part) = self.chunk().await? {
             draft.file.write_all(&part).await.map_err(failed)?;
@@ -51,59 +46,57 @@ impl Download {
     }
 }
 
-/// A temporary file. Dropping it removes it.
+/// A temporary file. Dropping it removes it, after the file is closed, which some systems require.
 struct PartialFile {
     file: File,
-    path: RemoveOnDrop,
+    path: TempPath,
 }
 
-/// The path to remove. Dropped after the file is closed, which some systems require.
-struct RemoveOnDrop(PathBuf);
-
 impl PartialFile {
-    async fn create_beside(path: &Path, mark: &str) -> io::Result<Self> {
-        let Some(name) = path.file_name() else {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it does not name a file"));
-        };
-        let old = fs::metadata(path).await.ok();
-        if old.as_ref().is_some_and(Metadata::is_dir) {
-            return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder"));
-        }
-        for number in 0..NAMES_MAX {
-            let mut draft = OsString::from(".");
-            draft.push(name);
-            draft.push(format!(".{mark}-{number}.part"));
-            let place = path.with_file_name(draft);
-            match File::create_new(&place).await {
-                Ok(file) => {
-                    let draft = Self { file, path: RemoveOnDrop(place) };
-                    if let Some(old) = old.filter(|_| cfg!(unix)) {
-                        // A private file must not be readable by others while it is rewritten.
-                        draft.file.set_permissions(old.permissions()).await?;
-                    }
-                    return Ok(draft);
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(io::Error::new(io::ErrorKind::AlreadyExists, "every name beside it is taken"))
+    async fn create_beside(path: &Path) -> io::Result<Self> {
+        let path = path.to_owned();
+        // If this future is dropped meanwhile, so is the file, and that removes it.
+        let created = spawn_blocking(move || create_beside(&path)).await.map_err(io::Error::other)?;
+        let (file, path) = created?.into_parts();
+        Ok(Self { file: File::from_std(file), path })
     }
 
     /// Syncs the file to disk and renames it to `path`.
     async fn persist(self, path: &Path) -> io::Result<()> {
-        let Self { mut file, path: place } = self;
+        let Self { mut file, path: draft } = self;
         file.flush().await?;
         file.sync_all().await?;
         drop(file);
-        // After the rename, dropping the path finds nothing to remove.
-        fs::rename(&place.0, path).await
+        let path = path.to_owned();
+        Ok(spawn_blocking(move || draft.persist(path)).await.map_err(io::Error::other)??)
     }
 }
 
-impl Drop for RemoveOnDrop {
-    fn drop(&mut self) {
-        // After a rename the file is gone; a failed removal cannot be handled here.
-        let _ = std::fs::remove_file(&self.0);
+fn create_beside(path: &Path) -> io::Result<NamedTempFile> {
+    let Some(name) = path.file_name() else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it does not name a file"));
+    };
+    let old = fs::metadata(path).ok();
+    if old.as_ref().is_some_and(Metadata::is_dir) {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder"));
     }
+    let mut prefix = OsString::from(".");
+    prefix.push(name);
+    prefix.push(".");
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix).suffix(".part");
+    // A new file gets the usual permissions, not those of a temporary one.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    #[cfg(unix)]
+    if old.is_some() {
+        // A private file must not be readable by others while it is rewritten.
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600));
+    }
+    let draft = builder.tempfile_in(path.parent().unwrap_or_else(|| Path::new("")))?;
+    #[cfg(unix)]
+    if let Some(old) = old {
+        draft.as_file().set_permissions(old.permissions())?;
+    }
+    Ok(draft)
 }

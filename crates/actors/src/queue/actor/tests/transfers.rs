@@ -326,18 +326,21 @@ async fn save_replaces_the_existing_file_when_complete() {
     fs::write(&path, "old").unwrap();
     #[cfg(unix)]
     fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    // A file left by a killed process does not interfere.
-    fs::write(dir.path().join(".file.1-0.part"), "left").unwrap();
     assert_eq!(queue.open(get()).await.unwrap().save_to(&path).await, Ok(8 * MIB));
     assert_eq!(fs::metadata(&path).unwrap().len(), 8 * MIB);
+    assert_eq!(file_names(dir.path()), ["file"]);
     #[cfg(unix)]
-    assert_eq!(
-        std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions()) & 0o777,
-        0o600
-    );
-    let mut names = file_names(dir.path());
-    names.sort();
-    assert_eq!(names, [".file.1-0.part", "file"]);
+    {
+        let mode = |name: &str| {
+            let permissions = fs::metadata(dir.path().join(name)).unwrap().permissions();
+            std::os::unix::fs::PermissionsExt::mode(&permissions) & 0o777
+        };
+        assert_eq!(mode("file"), 0o600);
+        // A new file gets the same permissions as any other.
+        queue.open(get()).await.unwrap().save_to(dir.path().join("new")).await.unwrap();
+        fs::write(dir.path().join("usual"), "").unwrap();
+        assert_eq!(mode("new"), mode("usual"));
+    }
 }
 
 #[tokio::test]

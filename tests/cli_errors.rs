@@ -84,6 +84,14 @@ async fn commands_without_runtime_say_not_running() {
 }
 
 #[tokio::test]
+async fn colours_can_be_forced() {
+    let data = tempfile::tempdir().unwrap();
+    let forced = [("NO_COLOR", ""), ("CLICOLOR_FORCE", "1")];
+    let mut demo = MainstayProcess::start_with(data.path(), &["demo"], &forced);
+    demo.line_containing("\x1b[2m").await;
+}
+
+#[tokio::test]
 async fn killed_runtime_counts_as_not_running() {
     let data = tempfile::tempdir().unwrap();
     let mut demo = MainstayProcess::start(data.path(), &["demo"]);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anstyle::Style;
 use mainstay_runtime::journal::millis;
 use serde_json::Value;
 
@@ -9,7 +10,7 @@ use super::agent_report;
 use super::args::{AgentSubcommand, JsonFlag, read_json};
 use super::client::BridgeClient;
 use super::error::CliError;
-use super::output::{Output, Style};
+use super::output::{self, Output};
 use super::report;
 use crate::bridge::{self, AgentAction, BridgeCommand};
 use crate::config;
@@ -91,7 +92,7 @@ async fn add(client: &mut BridgeClient, file: &Path) -> Result<Value, CliError> 
 async fn listen(out: &mut Output, client: &mut BridgeClient, id: String, json: bool) -> Result<(), CliError> {
     client.request(agent_command(id.clone(), AgentAction::Listen {})).await?;
     if !json {
-        out.line(&out.paint(&format!("listening to {id}; Ctrl-C ends that"), Style::Dim))?;
+        out.line(&out.paint(&format!("listening to {id}; Ctrl-C ends that"), output::DIM))?;
     }
     loop {
         let mut heard = client.receive().await?;
@@ -105,12 +106,12 @@ async fn listen(out: &mut Output, client: &mut BridgeClient, id: String, json: b
             continue;
         }
         if let Some(missed) = heard["missed"].as_u64() {
-            let told = format!("{missed} updates were missed here");
-            out.line(&out.paint(&told, Style::Warning))?;
+            let text = format!("{missed} updates were missed here");
+            out.line(&out.paint(&text, output::WARNING))?;
         } else if let Some(update) = heard.get_mut("update") {
             let update = client.parse(update.take())?;
-            let (told, tone) = format_update(&id, &update);
-            out.line(&out.paint(&told, tone))?;
+            let (text, style) = format_update(&id, &update);
+            out.line(&out.paint(&text, style))?;
         }
     }
 }
@@ -122,16 +123,16 @@ fn format_update(id: &str, update: &AgentUpdate) -> (String, Style) {
     let again = if *is_replay { " (said before)" } else { "" };
     let about = message_id.map(|id| format!(" (message {id})")).unwrap_or_default();
     match kind {
-        UpdateKind::Message => (format!("says{about}{again}: {body}"), Style::Plain),
-        UpdateKind::Progress => (format!("progress{about}{again}: {body}"), Style::Dim),
+        UpdateKind::Message => (format!("says{about}{again}: {body}"), output::PLAIN),
+        UpdateKind::Progress => (format!("progress{about}{again}: {body}"), output::DIM),
         UpdateKind::Ask => (
             format!("asks {ask}{about}{again}: {body}\n  answer with: mainstay agent answer {id} {ask} JSON"),
-            Style::Warning,
+            output::WARNING,
         ),
         UpdateKind::Settled => {
-            (format!("needs no answer to {ask} any more{about}{again}: {body}"), Style::Dim)
+            (format!("needs no answer to {ask} any more{about}{again}: {body}"), output::DIM)
         }
-        UpdateKind::Session => (format!("conversation{again}: {body}"), Style::Dim),
+        UpdateKind::Session => (format!("conversation{again}: {body}"), output::DIM),
     }
 }
 
@@ -157,7 +158,7 @@ mod tests {
             AgentUpdate { is_replay: true, ..of(UpdateKind::Message) },
             AgentUpdate::new(UpdateKind::Session, json!({"id": "s1"})),
         ];
-        let told: Vec<String> = updates.iter().map(|update| format_update("planner", update).0).collect();
+        let text: Vec<String> = updates.iter().map(|update| format_update("planner", update).0).collect();
         expect![[r#"
             says: "two\nlines \u001b[2J"
             progress (message 7): {"step":3}
@@ -166,6 +167,6 @@ mod tests {
             needs no answer to a1 any more (message 7): {"step":3}
             says (message 7) (said before): {"step":3}
             conversation: {"id":"s1"}"#]]
-        .assert_eq(&told.join("\n"));
+        .assert_eq(&text.join("\n"));
     }
 }

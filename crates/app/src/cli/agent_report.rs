@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use anstyle::Style;
 use jiff::{SignedDuration, Timestamp};
 use mainstay_actors::agent::AgentStatus;
 use mainstay_runtime::clock::{Clock, SystemClock};
 
 use super::error::{CliError, describe};
-use super::output::{Output, Style};
+use super::output::{self, Output};
 use crate::status::AgentView;
 
 /// Prints all agents.
@@ -22,7 +23,7 @@ pub(super) fn list(out: &mut Output, agents: &[AgentView]) -> Result<(), CliErro
 }
 
 fn row(agent: &AgentView, now: Timestamp) -> Vec<(String, Style)> {
-    let plain = |text: String| (text, Style::Plain);
+    let plain = |text: String| (text, output::PLAIN);
     let messages = match (agent.messages_waiting, agent.messages_in_flight) {
         (0, 0) => "none".to_owned(),
         (waiting, in_flight) => format!("{in_flight} in flight, {waiting} waiting"),
@@ -37,16 +38,16 @@ fn row(agent: &AgentView, now: Timestamp) -> Vec<(String, Style)> {
         plain(restarts_left(agent)),
         plain(messages),
         plain(agent.next_step.clone()),
-        (error.or_else(|| agent.last_error.clone()).unwrap_or_default(), Style::Dim),
+        (error.or_else(|| agent.last_error.clone()).unwrap_or_default(), output::DIM),
     ]
 }
 
 /// Prints one agent with all its facts.
 pub(super) fn show(out: &mut Output, agent: &AgentView) -> Result<(), CliError> {
-    let (name, tone) = status(agent);
+    let (name, style) = status(agent);
     for (fact, value) in facts(agent, SystemClock.now()) {
         let value = match fact {
-            "status" => value.replacen(&name, &out.paint(&name, tone), 1),
+            "status" => value.replacen(&name, &out.paint(&name, style), 1),
             _ => value,
         };
         out.line(&format!("{fact:<12}{value}"))?;
@@ -110,17 +111,17 @@ fn restarts_left(agent: &AgentView) -> String {
 }
 
 fn status(agent: &AgentView) -> (String, Style) {
-    let (name, tone) = match agent.status {
-        AgentStatus::Starting => ("starting", Style::Warning),
-        AgentStatus::Healthy => ("healthy", Style::Success),
-        AgentStatus::Degraded => ("degraded", Style::Warning),
-        AgentStatus::Failed if agent.gave_up => ("failed (given up)", Style::Error),
-        AgentStatus::Failed => ("failed", Style::Error),
-        AgentStatus::Restarting => ("restarting", Style::Warning),
-        AgentStatus::Stopped => ("stopped", Style::Dim),
-        AgentStatus::Unknown => ("unknown", Style::Warning),
+    let (name, style) = match agent.status {
+        AgentStatus::Starting => ("starting", output::WARNING),
+        AgentStatus::Healthy => ("healthy", output::SUCCESS),
+        AgentStatus::Degraded => ("degraded", output::WARNING),
+        AgentStatus::Failed if agent.gave_up => ("failed (given up)", output::ERROR),
+        AgentStatus::Failed => ("failed", output::ERROR),
+        AgentStatus::Restarting => ("restarting", output::WARNING),
+        AgentStatus::Stopped => ("stopped", output::DIM),
+        AgentStatus::Unknown => ("unknown", output::WARNING),
     };
-    (name.to_owned(), tone)
+    (name.to_owned(), style)
 }
 
 // === times and sizes ===

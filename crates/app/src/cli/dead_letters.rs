@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 
+use anstyle::Style;
 use mainstay_runtime::events::DeadLetter;
 use mainstay_runtime::journal::{Cursor, Entry, Event, Reader, Record};
 use serde_json::Value;
 
 use super::error::CliError;
 use super::journal;
-use super::output::{Output, Style};
+use super::output::{self, Output};
 use crate::DataDir;
 
 /// The table has at most this many rows; `--json` prints all.
@@ -54,11 +55,11 @@ fn row(record: &Record) -> Vec<(String, Style)> {
     let more: String = more.map(|(name, value)| format!(", {name} {value}")).collect();
     let meaning = format!("{}{more}", meaning(&reason));
     vec![
-        (record.at.clone(), Style::Dim),
-        (record.actor.clone(), Style::Plain),
-        (text("label"), Style::Plain),
-        (reason, Style::Warning),
-        (meaning, Style::Dim),
+        (record.at.clone(), output::DIM),
+        (record.actor.clone(), output::PLAIN),
+        (text("label"), output::PLAIN),
+        (reason, output::WARNING),
+        (meaning, output::DIM),
     ]
 }
 

@@ -1,23 +1,23 @@
 //! Prints an event as a line.
 
 use super::error::CliError;
-use super::output::{Output, Style};
+use super::output::{self, Output};
 use crate::events::{self, Level, Record};
 
 /// Prints one event: the time, the actor with its incarnation from the second on, and what happened.
 pub(super) fn print(out: &mut Output, record: &Record) -> Result<(), CliError> {
     let (level, sentence) = events::read(record);
     let style = match level {
-        Level::Debug => Style::Dim,
-        Level::Info => Style::Plain,
-        Level::Warn => Style::Warning,
-        Level::Error => Style::Error,
+        Level::Debug => output::DIM,
+        Level::Info => output::PLAIN,
+        Level::Warn => output::WARNING,
+        Level::Error => output::ERROR,
     };
     let time = record.at.get(11..23).unwrap_or(&record.at);
     let actor = match record.generation {
         0 | 1 => record.actor.clone(),
         generation => format!("{} #{generation}", record.actor),
     };
-    let line = format!("{} {actor:<24} {}", out.paint(time, Style::Dim), out.paint(&sentence, style));
+    let line = format!("{} {actor:<24} {}", out.paint(time, output::DIM), out.paint(&sentence, style));
     out.line(line.trim_end())
 }

@@ -1,71 +1,56 @@
-//! Standard output and its styles. Colours are off if it is no terminal, or NO_COLOR is set.
+//! Standard output and its styles.
+//!
+//! Colours are off if it is no terminal, `NO_COLOR` is set, or `TERM` is `dumb`. `CLICOLOR_FORCE` forces them.
 
-use std::io::{self, IsTerminal, Stdout, Write};
+use std::io::{self, Stdout, Write};
 
+use anstream::stream::RawStream;
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Effects, Style};
 use serde_json::Value;
 
 use super::error::CliError;
 
+pub(super) const PLAIN: Style = Style::new();
+pub(super) const DIM: Style = Style::new().effects(Effects::DIMMED);
+pub(super) const SUCCESS: Style = AnsiColor::Green.on_default();
+pub(super) const WARNING: Style = AnsiColor::Yellow.on_default();
+pub(super) const ERROR: Style = AnsiColor::Red.on_default();
+
 /// Returns whether the output to `stream` may have colours.
-pub(super) fn has_colours(stream: &impl IsTerminal) -> bool {
-    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
-}
-
-/// The meaning of a text, which decides its colour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Style {
-    Plain,
-    Dim,
-    Success,
-    Warning,
-    Error,
-}
-
-impl Style {
-    fn code(self) -> &'static str {
-        match self {
-            Self::Plain => "",
-            Self::Dim => "2",
-            Self::Success => "32",
-            Self::Warning => "33",
-            Self::Error => "31",
-        }
-    }
+pub(super) fn has_colours(stream: &impl RawStream) -> bool {
+    AutoStream::choice(stream) != ColorChoice::Never
 }
 
 /// Standard output.
 pub(super) struct Output {
-    stdout: Stdout,
+    /// Passes text on as it is, since a response may have escape codes of its own, and translates colours for consoles
+    /// that do not know them.
+    stdout: AutoStream<Stdout>,
     has_colours: bool,
 }
 
 impl Output {
     pub(super) fn stdout() -> Self {
         let stdout = io::stdout();
-        Self { has_colours: has_colours(&stdout), stdout }
+        Self { has_colours: has_colours(&stdout), stdout: AutoStream::always(stdout) }
     }
 
-    /// `text` in the colour of its tone.
-    pub(super) fn paint(&self, text: &str, tone: Style) -> String {
-        if self.has_colours && tone != Style::Plain {
-            format!("\x1b[{}m{text}\x1b[0m", tone.code())
-        } else {
-            text.to_owned()
-        }
+    /// Returns `text` in a style.
+    pub(super) fn paint(&self, text: &str, style: Style) -> String {
+        if self.has_colours { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }
 
     /// Writes a line, at once.
     pub(super) fn line(&mut self, line: &str) -> Result<(), CliError> {
-        let mut stdout = self.stdout.lock();
-        writeln!(stdout, "{line}")?;
-        Ok(stdout.flush()?)
+        writeln!(self.stdout, "{line}")?;
+        Ok(self.stdout.flush()?)
     }
 
     /// Writes a text as it is.
     pub(super) fn text(&mut self, text: &str) -> Result<(), CliError> {
-        let mut stdout = self.stdout.lock();
-        write!(stdout, "{text}")?;
-        Ok(stdout.flush()?)
+        write!(self.stdout, "{text}")?;
+        Ok(self.stdout.flush()?)
     }
 
     /// Writes one JSON value.
@@ -81,11 +66,11 @@ impl Output {
                 *width = (*width).max(text.chars().count());
             }
         }
-        let titles = header.iter().map(|title| ((*title).to_owned(), Style::Dim)).collect();
+        let titles = header.iter().map(|title| ((*title).to_owned(), DIM)).collect();
         for row in std::iter::once(&titles).chain(rows) {
-            let cells = row.iter().zip(&widths).map(|((text, tone), width)| {
+            let cells = row.iter().zip(&widths).map(|((text, style), width)| {
                 let gap = " ".repeat(width - text.chars().count());
-                format!("{}{gap}", self.paint(text, *tone))
+                format!("{}{gap}", self.paint(text, *style))
             });
             let line = cells.collect::<Vec<_>>().join("  ");
             self.line(line.trim_end())?;

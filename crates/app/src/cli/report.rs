@@ -1,5 +1,6 @@
 //! Shows a runtime's answers to a person.
 
+use anstyle::Style;
 use mainstay_actors::connection::status::ConnectionState;
 use mainstay_runtime::journal::count;
 use mainstay_runtime::{ActorStatus, TreeNode};
@@ -7,7 +8,7 @@ use serde_json::Value;
 
 use super::agent_report;
 use super::error::CliError;
-use super::output::{Output, Style};
+use super::output::{self, Output};
 use crate::config::format_duration;
 use crate::status::{CacheReport, ConnectionReport, QueueReport, StatusReport};
 use std::time::Duration;
@@ -39,8 +40,8 @@ fn print_cache(out: &mut Output, cache: &CacheReport) -> Result<(), CliError> {
     ))?;
     for folder in folders {
         let state = match folder.is_watched {
-            true => out.paint("watched", Style::Success),
-            false => out.paint("not watched", Style::Warning),
+            true => out.paint("watched", output::SUCCESS),
+            false => out.paint("not watched", output::WARNING),
         };
         let why = if folder.is_watched { "" } else { ": see watch_lost in the events" };
         out.line(&format!("            {} {state}{why}", folder.path))?;
@@ -58,7 +59,7 @@ fn requests(out: &mut Output, queue: &QueueReport) -> Result<(), CliError> {
     let next = Duration::from_millis(hold.next_probe_in_ms).as_secs_f64();
     out.line(&format!(
         "            {} since {}, next probe at {} (in {next:.1} s)",
-        out.paint("held", Style::Warning),
+        out.paint("held", output::WARNING),
         hold.since,
         hold.next_probe_at
     ))?;
@@ -67,14 +68,14 @@ fn requests(out: &mut Output, queue: &QueueReport) -> Result<(), CliError> {
 
 /// The WebSocket.
 pub(super) fn connection(out: &mut Output, link: &ConnectionReport) -> Result<(), CliError> {
-    let (name, tone) = match link.state {
-        ConnectionState::Disconnected => ("disconnected", Style::Warning),
-        ConnectionState::Connecting => ("connecting", Style::Warning),
-        ConnectionState::Connected => ("connected", Style::Success),
-        ConnectionState::Reconnecting => ("reconnecting", Style::Warning),
-        ConnectionState::Failed => ("failed", Style::Error),
+    let (name, style) = match link.state {
+        ConnectionState::Disconnected => ("disconnected", output::WARNING),
+        ConnectionState::Connecting => ("connecting", output::WARNING),
+        ConnectionState::Connected => ("connected", output::SUCCESS),
+        ConnectionState::Reconnecting => ("reconnecting", output::WARNING),
+        ConnectionState::Failed => ("failed", output::ERROR),
     };
-    let mut line = format!("connection  {} since {}", out.paint(name, tone), link.since);
+    let mut line = format!("connection  {} since {}", out.paint(name, style), link.since);
     if matches!(link.state, ConnectionState::Connecting | ConnectionState::Reconnecting) {
         line.push_str(&format!(", attempt {} of {}", link.attempt, link.max));
     }
@@ -103,17 +104,17 @@ pub(super) fn tree(out: &mut Output, root: &TreeNode) -> Result<(), CliError> {
 
 fn add_rows(rows: &mut Vec<Vec<(String, Style)>>, node: &TreeNode, here: &str, below: &str) {
     let vitals = &node.info;
-    let (status, tone) = actor_status(vitals.status);
+    let (status, style) = actor_status(vitals.status);
     let name = node.path.rsplit('/').next().unwrap_or(&node.path);
-    let plain = |text: String| (text, Style::Plain);
+    let plain = |text: String| (text, output::PLAIN);
     rows.push(vec![
         plain(format!("{here}{name}")),
-        (status.to_owned(), tone),
+        (status.to_owned(), style),
         plain(vitals.generation.to_string()),
         plain(vitals.restarts.to_string()),
         plain(vitals.budget_left.map_or_else(|| "no limit".to_owned(), |left| left.to_string())),
         plain(node.mailbox.to_string()),
-        (vitals.last_error.clone().unwrap_or_default(), Style::Dim),
+        (vitals.last_error.clone().unwrap_or_default(), output::DIM),
     ]);
     for (at, child) in node.children.iter().enumerate() {
         let is_last = at + 1 == node.children.len();
@@ -124,12 +125,12 @@ fn add_rows(rows: &mut Vec<Vec<(String, Style)>>, node: &TreeNode, here: &str, b
 
 fn actor_status(status: ActorStatus) -> (&'static str, Style) {
     match status {
-        ActorStatus::Starting => ("starting", Style::Warning),
-        ActorStatus::Running => ("running", Style::Success),
-        ActorStatus::Stopping => ("stopping", Style::Warning),
-        ActorStatus::Restarting => ("restarting", Style::Warning),
-        ActorStatus::Stopped => ("stopped", Style::Dim),
-        ActorStatus::Failed => ("failed", Style::Error),
+        ActorStatus::Starting => ("starting", output::WARNING),
+        ActorStatus::Running => ("running", output::SUCCESS),
+        ActorStatus::Stopping => ("stopping", output::WARNING),
+        ActorStatus::Restarting => ("restarting", output::WARNING),
+        ActorStatus::Stopped => ("stopped", output::DIM),
+        ActorStatus::Failed => ("failed", output::ERROR),
     }
 }
 

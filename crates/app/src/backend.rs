@@ -119,14 +119,14 @@ pub enum BackendError {
     },
     /// An agent's id is not one.
     #[error(
-        "{id:?} is no agent id: use 1 to {AGENT_ID_BYTES_MAX} ASCII letters, digits, '.', '_' and '-', and not dots alone"
+        "{id:?} is not a valid agent id: use 1 to {AGENT_ID_BYTES_MAX} ASCII letters, digits, '.', '_' and '-', and not dots alone"
     )]
     AgentId {
         /// The id, cut to the permitted length.
         id: String,
     },
     /// Two agents have the same id.
-    #[error("the agent id {id:?} stands twice: ids must be unique")]
+    #[error("the agent id {id:?} is given twice: ids must be unique")]
     DuplicateAgent {
         /// The id.
         id: String,
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_duplicate_id_is_refused_by_name() {
-        assert!(error_text(&config(&["a", "b", "a"])).contains("\"a\" stands twice"));
+        assert!(error_text(&config(&["a", "b", "a"])).contains("\"a\" is given twice"));
     }
 
     #[test]

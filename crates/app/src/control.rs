@@ -58,8 +58,8 @@ pub struct Control {
 }
 
 impl Control {
-    /// Serves `mainstay` on `port` of 127.0.0.1 (0: any free one), with or without the dashboard's page, and says so in
-    /// the data folder.
+    /// Serves `mainstay` on `port` of 127.0.0.1 (0: any free one), with or without the dashboard's page, and writes
+    /// `control.json`.
     ///
     /// # Errors
     /// When the port cannot be opened, or the data folder not written to.
@@ -102,7 +102,7 @@ impl Control {
         format!("http://{}/#token={}", self.address, self.token)
     }
 
-    /// Cuts all clients, and takes `control.json` back.
+    /// Removes `control.json`, cuts all clients, and returns when every task has ended.
     pub async fn stop(self) {
         self.data.clear_control(&self.boot);
         self.server.close().await;

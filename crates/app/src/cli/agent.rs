@@ -1,4 +1,4 @@
-//! `mainstay agent`: one agent is shown, steered, written to and listened to.
+//! `mainstay agent`: shows one agent, controls it, and exchanges messages with it.
 
 use std::path::Path;
 
@@ -21,13 +21,13 @@ pub(super) async fn run(
     client: &mut BridgeClient,
     command: AgentSubcommand,
 ) -> Result<(), CliError> {
-    let steered = |id, action| (id, action, false);
+    let control = |id, action| (id, action, false);
     let (id, action, json) = match command {
         AgentSubcommand::Show { id, output: shape } => (id, AgentAction::Show {}, shape.json),
-        AgentSubcommand::Restart { id } => steered(id, AgentAction::Restart {}),
-        AgentSubcommand::Stop { id } => steered(id, AgentAction::Stop {}),
-        AgentSubcommand::Start { id } => steered(id, AgentAction::Start {}),
-        AgentSubcommand::Reset { id } => steered(id, AgentAction::Reset {}),
+        AgentSubcommand::Restart { id } => control(id, AgentAction::Restart {}),
+        AgentSubcommand::Stop { id } => control(id, AgentAction::Stop {}),
+        AgentSubcommand::Start { id } => control(id, AgentAction::Start {}),
+        AgentSubcommand::Reset { id } => control(id, AgentAction::Reset {}),
         AgentSubcommand::Send { id, message, repeat, wait, output: shape } => {
             let body = read_json(&message, "the message")?;
             let action = AgentAction::Send { body, may_repeat: repeat, wait_ms: wait.map(millis) };

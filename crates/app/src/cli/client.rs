@@ -24,7 +24,7 @@ impl BridgeClient {
     pub(super) async fn connect(data: DataDir) -> Result<Self, CliError> {
         let not_running = || CliError::not_running(data.path());
         let control = data.read_control()?.ok_or_else(not_running)?;
-        // Whatever does not let this token in is not the runtime that wrote the file.
+        // A server that refuses this token is not the runtime that wrote the file.
         let stream = TcpStream::connect(("127.0.0.1", control.port)).await.map_err(|_| not_running())?;
         let mut request = format!("ws://127.0.0.1:{}/bridge", control.port)
             .into_client_request()
@@ -54,7 +54,7 @@ impl BridgeClient {
         }
     }
 
-    /// The next text of the runtime, whatever it is about.
+    /// Returns the next text of the runtime.
     pub(super) async fn receive(&mut self) -> Result<Value, CliError> {
         loop {
             let Some(Ok(message)) = self.socket.next().await else { return Err(disconnected()) };
@@ -67,7 +67,7 @@ impl BridgeClient {
     /// Reads a reply as what it should be.
     pub(super) fn parse<T: DeserializeOwned>(&self, value: Value) -> Result<T, CliError> {
         serde_json::from_value(value).map_err(|error| {
-            CliError::failed(Reason::BadResponse, format!("the runtime speaks another version: {error}"))
+            CliError::failed(Reason::BadResponse, format!("the runtime is of another version: {error}"))
         })
     }
 }

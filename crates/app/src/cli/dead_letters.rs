@@ -45,7 +45,7 @@ fn show(out: &mut Output, newest: VecDeque<Vec<(String, Style)>>, earlier: usize
     if earlier > 0 {
         out.line(&format!("{earlier} earlier ones are left out; --json prints all"))?;
     }
-    out.table(&["time", "actor", "message", "reason", "that is"], &Vec::from(newest))
+    out.table(&["time", "actor", "message", "reason", "meaning"], &Vec::from(newest))
 }
 
 fn row(record: &Record) -> Vec<(String, Style)> {
@@ -68,7 +68,7 @@ fn meaning(reason: &str) -> &'static str {
         "crashed" => "the actor crashed on it",
         "stopped" => "the actor was stopped, or given up, before it was done",
         "expired" => "it waited beyond its deadline",
-        "poison" => "the actor crashed on it again and again",
+        "poison" => "the actor crashed on it repeatedly",
         _ => "it was not handled",
     }
 }

@@ -142,14 +142,15 @@ async fn serve(
         eprintln!("mainstay: {loss}");
     }
     match exit {
-        None => {
-            Err(CliError::failed(Reason::Stopped, "stopped at once, before everything had ended in order"))
-        }
+        None => Err(CliError::failed(
+            Reason::Stopped,
+            "a second signal stopped it before everything had ended in order",
+        )),
         Some(RuntimeExit { cause: ExitCause::Normal, .. }) => Ok(()),
         Some(RuntimeExit { message, .. }) => Err(CliError::failed(
             Reason::Internal,
             format!(
-                "the tree could not go on: {}",
+                "the supervision tree failed: {}",
                 message.unwrap_or_else(|| "its root was killed".to_owned())
             ),
         )),

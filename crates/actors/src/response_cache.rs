@@ -1,6 +1,6 @@
 //! Answers requests from the cache as their server allows, and otherwise by the queue, with one load for all callers.
 //!
-//! The rules are those of [`cache::http`](crate::cache::http); here is what joins the cache and the queue.
+//! The rules are those of `cache::http`; here is what joins the cache and the queue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

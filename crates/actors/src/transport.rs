@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// The most bytes that [`Transport::collect`] takes of a response's body.
-pub const COLLECTED_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(crate) const COLLECTED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Makes single attempts at requests.
 ///
@@ -65,7 +65,7 @@ pub trait Transport: Send + Sync + 'static {
     /// # Errors
     ///
     /// The errors of [`send`](Self::send) and of the body, and [`FailureKind::TooLarge`] if the body has more than
-    /// 16 MiB ([`COLLECTED_BYTES_MAX`]).
+    /// 16 MiB.
     fn collect<'a>(
         &'a self,
         request: &'a Request,

@@ -1,6 +1,6 @@
 //! One word, one meaning: no type name stands for two things.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::{files, lex, without_tests};
 
@@ -9,6 +9,33 @@ const ALLOWED_TWICE: &[&str] = &["Error", "State", "Inner", "Context", "Outcome"
 
 /// The files that hold one thing for each platform. A name may stand in both: one of the two is compiled.
 const PLATFORMS: [&str; 2] = ["crates/actors/src/process/unix", "crates/actors/src/process/windows"];
+
+/// Words that no name in code has, because they are metaphors with a plain term of the field.
+const BANNED_WORDS: &[&str] = &[
+    "aftermath",
+    "anew",
+    "custody",
+    "deed",
+    "errand",
+    "farewell",
+    "heard",
+    "luck",
+    "mishap",
+    "mule",
+    "nobody",
+    "patience",
+    "roster",
+    "said",
+    "scribe",
+    "tenancy",
+    "told",
+    "ward",
+    "warden",
+    "witness",
+];
+
+/// Names that still have such a word, counted once a file. This number only goes down.
+const BANNED_NAMES_MAX: usize = 85;
 
 fn is_one_per_platform(files: &[String]) -> bool {
     let on = |platform: &str| files.iter().filter(|file| file.starts_with(platform)).count() == 1;
@@ -38,6 +65,45 @@ fn type_names_are_defined_once() {
         .map(|(name, files)| format!("{name}: {}", files.join(", ")))
         .collect();
     assert!(twice.is_empty(), "names that stand for several types:\n{}", twice.join("\n"));
+}
+
+/// Splits a name in snake case or camel case into lower-case words.
+fn words(name: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut was_lower = false;
+    for c in name.chars() {
+        if c == '_' || c.is_uppercase() && was_lower {
+            words.push(String::new());
+        }
+        if let (true, Some(word)) = (c != '_', words.last_mut()) {
+            word.extend(c.to_lowercase());
+        }
+        was_lower = c.is_lowercase();
+    }
+    words
+}
+
+#[test]
+fn names_have_no_banned_word() {
+    let mut found = Vec::new();
+    for file in files(&["crates", "tests", "benches/src"], "rs") {
+        let names: BTreeSet<String> = lex(&file.text).0.into_iter().collect();
+        let is_banned = |name: &&String| words(name).iter().any(|word| BANNED_WORDS.contains(&word.as_str()));
+        found.extend(names.iter().filter(is_banned).map(|name| format!("{}: {name}", file.path)));
+    }
+    assert!(
+        found.len() <= BANNED_NAMES_MAX,
+        "{} names have a banned word, at most {BANNED_NAMES_MAX} may:\n{}",
+        found.len(),
+        found.join("\n")
+    );
+}
+
+#[test]
+fn names_are_split_into_words() {
+    assert_eq!(words("PidFile"), ["pid", "file"]);
+    assert_eq!(words("is_told_SOON"), ["is", "told", "soon"]);
+    assert!(words("withheld").iter().all(|word| word != "held"));
 }
 
 #[test]

@@ -205,8 +205,8 @@ fn lexer_literals_and_comments_are_set_apart() {
     let (tokens, comments) =
         lex("use a::b; // said \"so\"\nlet x = r#\"use c::d\"#; 'l: 'x' /// doc\n\"//\"");
     assert_eq!(tokens.join(" "), "use a :: b ; let x = \"\" ; l : \"\"");
-    let said: Vec<_> = comments.iter().map(|it| (it.line, it.is_doc, it.text.as_str())).collect();
-    assert_eq!(said, [(1, false, "said \"so\""), (2, true, "doc")]);
+    let read: Vec<_> = comments.iter().map(|it| (it.line, it.is_doc, it.text.as_str())).collect();
+    assert_eq!(read, [(1, false, "said \"so\""), (2, true, "doc")]);
 }
 
 #[test]

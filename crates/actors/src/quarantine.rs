@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_break_counts_as_a_death_only_if_gone_is_heard_next() {
+    fn break_counts_as_a_death_only_if_the_receiver_is_gone_next() {
         let mut record = DeathRecord::default();
         assert!(!record.note_gone() && !record.is_suspect(), "no connection broke");
         record.note_break();

@@ -437,7 +437,7 @@ ready = "none"
 }
 
 #[test]
-fn a_section_of_the_wrong_shape_is_told_its_header() {
+fn section_of_the_wrong_shape_names_its_header() {
     check(
         "cache = 5\ncontrol = [1]\nagent = { id = \"a\" }",
         &expect![[r#"

@@ -537,18 +537,6 @@ mod tests {
     }
 
     #[test]
-    fn attempt_counts_at_start_and_is_uncertain_while_running() {
-        let (table, id) = (request_table(&[1]), RequestId(1));
-        let loss = || table.with_entry(id, |entry| entry.abort_error(Reason::Stopped).reason).unwrap();
-        assert_eq!(loss(), Reason::Stopped);
-        assert_eq!(table.begin_attempt(id).unwrap().number, 1);
-        assert_eq!((loss(), table.queue_item(id)), (Reason::OutcomeUnknown, None));
-        table.schedule_retry(id, Reason::ConnectionRefused, s(2), s(9));
-        assert_eq!((loss(), table.queue_item(id).unwrap().deadline), (Reason::Stopped, Some(s(9))));
-        assert_eq!(table.begin_attempt(id).unwrap().number, 2);
-    }
-
-    #[test]
     fn response_start_goes_to_a_stream_and_is_uncertain_until_end() {
         let (table, id) = (request_table(&[1]), RequestId(1));
         table.begin_attempt(id).unwrap();
@@ -564,16 +552,5 @@ mod tests {
         assert!(table.set_stream_end_reply(RequestId(2), Reply::channel().0).is_ok());
         drop(table.remove(RequestId(2)));
         assert!(table.set_stream_end_reply(RequestId(2), Reply::channel().0).is_err());
-    }
-
-    #[tokio::test]
-    async fn dropped_table_answers_its_callers() {
-        let (table, id) = (RequestTable::default(), RequestId(7));
-        let (responder, response) = Reply::channel();
-        let responder = Responder::Response(responder);
-        insert(&table, id, Request::get("/").build().unwrap(), responder, s(1), s(2));
-        drop(table);
-        let error = response.await.unwrap().unwrap_err();
-        assert_eq!((error.reason, error.request_id), (Reason::Stopped, Some(id)));
     }
 }

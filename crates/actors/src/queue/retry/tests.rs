@@ -22,27 +22,6 @@ const IDEMPOTENT: RequestFacts =
     RequestFacts { is_repeatable: true, retries: None, is_spent: false, may_have_acted: false };
 const ONCE_ONLY: RequestFacts = RequestFacts { is_repeatable: false, ..IDEMPOTENT };
 
-const KINDS: [FailureKind; 18] = [
-    Refused,
-    HostNotFound,
-    ProxyUnreachable,
-    ProxyUnauthenticated,
-    ProxyRefused,
-    ProxyDenied,
-    ConnectTimedOut,
-    Tls,
-    Connect,
-    TimedOut,
-    BodyTimedOut,
-    Reset,
-    BodyReset,
-    TooLarge,
-    BadResponse,
-    BadRequest,
-    UploadUnreadable,
-    UploadChanged,
-];
-
 /// A wall-clock time at a whole second, as HTTP dates are.
 fn wall() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
@@ -407,7 +386,7 @@ fn granted_retries_stay_within_the_budget_during_an_outage() {
 
 fn outcome() -> impl Strategy<Value = OwnedOutcome> {
     let reach = prop::sample::select(vec![NotSent, MaybeSent]);
-    let kind = || prop::sample::select(KINDS.to_vec());
+    let kind = || prop::sample::select(FailureKind::ALL);
     prop_oneof![
         (100..1000_u16, "[0-9]{0,25}")
             .prop_map(|(status, after)| Ok(answer_with_retry_after(status, &after))),

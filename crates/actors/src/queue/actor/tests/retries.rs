@@ -95,17 +95,6 @@ async fn retries_of_a_failing_backend_stay_within_the_budget() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn unreachable_backend_gets_probes_and_no_retries() {
-    let fixture = QueueFixture::start(QueuePolicy { max_concurrent: 5, ..policy() }).await;
-    fixture.transport.refuse_all(true);
-    let answers: Vec<_> = (0..100).map(|_| fixture.request(get("/x"))).collect();
-    for answer in join_all(answers).await {
-        assert_eq!(failure_reason(answer), (Reason::Disconnected, 0));
-    }
-    assert_eq!(fixture.transport.paths().len(), 5 + 5);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_transport_that_panics_fails_its_own_request_alone() {
     let fixture = QueueFixture::start(QueuePolicy { max_concurrent: 2, ..policy() }).await;
     fixture.on("/bad", [Panic]);

@@ -3,10 +3,7 @@
 use parking_lot::Mutex;
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -64,47 +61,41 @@ pub(super) struct SeenAttempt {
 
 /// The transport. A path without a plan gets 200 at once; the last response of a plan repeats.
 pub(super) struct ScriptedTransport {
-    responses: Mutex<HashMap<String, VecDeque<ScriptedResponse>>>,
-    seen: Mutex<Vec<SeenAttempt>>,
-    keys: Mutex<HashMap<String, Option<String>>>,
-    /// Paths whose last attempt may have reached the backend.
-    in_doubt: Arc<Mutex<HashMap<String, bool>>>,
-    running: Arc<AtomicUsize>,
-    peak: AtomicUsize,
-    parts: Arc<AtomicUsize>,
-    violations: Mutex<Vec<String>>,
-    refuses_all: AtomicBool,
+    state: Arc<Mutex<ScriptedState>>,
     started_at: Instant,
+}
+
+#[derive(Default)]
+struct ScriptedState {
+    responses: HashMap<String, VecDeque<ScriptedResponse>>,
+    refuses_all: bool,
+    seen: Vec<SeenAttempt>,
+    keys: HashMap<String, Option<String>>,
+    /// Whether the last attempt at a path may have reached the backend.
+    in_doubt: HashMap<String, bool>,
+    running: usize,
+    peak: usize,
+    parts: usize,
+    violations: Vec<String>,
 }
 
 impl ScriptedTransport {
     #[allow(clippy::disallowed_methods, reason = "tokio's clock is the paused one")]
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self {
-            responses: Mutex::default(),
-            seen: Mutex::default(),
-            keys: Mutex::default(),
-            in_doubt: Arc::default(),
-            running: Arc::default(),
-            peak: AtomicUsize::new(0),
-            parts: Arc::default(),
-            violations: Mutex::default(),
-            refuses_all: AtomicBool::new(false),
-            started_at: Instant::now(),
-        })
+        Arc::new(Self { state: Arc::default(), started_at: Instant::now() })
     }
 
     pub(super) fn on(&self, path: &str, plays: impl IntoIterator<Item = ScriptedResponse>) {
-        self.responses.lock().insert(path.to_owned(), plays.into_iter().collect());
+        self.state.lock().responses.insert(path.to_owned(), plays.into_iter().collect());
     }
 
     /// Whether every connection is refused.
     pub(super) fn refuse_all(&self, refuses: bool) {
-        self.refuses_all.store(refuses, Ordering::SeqCst);
+        self.state.lock().refuses_all = refuses;
     }
 
     pub(super) fn seen(&self) -> Vec<SeenAttempt> {
-        self.seen.lock().clone()
+        self.state.lock().seen.clone()
     }
 
     /// Returns the requested paths, in order.
@@ -118,77 +109,66 @@ impl ScriptedTransport {
     }
 
     pub(super) fn running(&self) -> usize {
-        self.running.load(Ordering::SeqCst)
+        self.state.lock().running
     }
 
     /// Returns the most attempts that were ever in flight at once.
     pub(super) fn peak(&self) -> usize {
-        self.peak.load(Ordering::SeqCst)
+        self.state.lock().peak
     }
 
     /// Returns the number of parts read from responses.
     pub(super) fn parts(&self) -> usize {
-        self.parts.load(Ordering::SeqCst)
+        self.state.lock().parts
     }
 
     /// Returns the violations of the promises.
     pub(super) fn violations(&self) -> Vec<String> {
-        self.violations.lock().clone()
+        self.state.lock().violations.clone()
     }
 
     fn next(&self, path: &str) -> ScriptedResponse {
-        if self.refuses_all.load(Ordering::SeqCst) {
+        let mut state = self.state.lock();
+        if state.refuses_all {
             return ScriptedResponse::Refuse;
         }
-        let mut plays = self.responses.lock();
-        match plays.get_mut(path) {
+        match state.responses.get_mut(path) {
             Some(plays) if plays.len() > 1 => plays.pop_front().unwrap(),
             Some(plays) => plays.front().cloned().unwrap(),
             None => ScriptedResponse::Respond(200),
         }
     }
 
-    fn check_request(&self, request: &Request) {
+    /// Checks and counts an attempt.
+    fn start(&self, request: &Request) -> RunningAttempt {
         let path = request.path_without_query().to_owned();
         let key = request.idempotency_key().map(|key| key.to_str().unwrap().to_owned());
-        let mut wrongs = self.violations.lock();
-        let is_doubtful = self.in_doubt.lock().get(&path) == Some(&true);
-        if is_doubtful && !request.is_repeatable() {
-            wrongs.push(format!("{path} was sent again though it may have arrived"));
+        let mut state = self.state.lock();
+        if state.in_doubt.get(&path) == Some(&true) && !request.is_repeatable() {
+            state.violations.push(format!("{path} was sent again though it may have arrived"));
         }
-        if *self.keys.lock().entry(path.clone()).or_insert_with(|| key.clone()) != key {
-            wrongs.push(format!("{path} changed its key"));
+        if *state.keys.entry(path.clone()).or_insert_with(|| key.clone()) != key {
+            state.violations.push(format!("{path} changed its key"));
         }
-        self.seen.lock().push(SeenAttempt { path, key, at: self.started_at.elapsed() });
-    }
-
-    /// Counts an attempt.
-    fn start(&self, request: &Request) -> RunningAttempt {
-        self.check_request(request);
-        let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
-        self.peak.fetch_max(running, Ordering::SeqCst);
-        RunningAttempt {
-            running: Arc::clone(&self.running),
-            in_doubt: Arc::clone(&self.in_doubt),
-            path: request.path_without_query().to_owned(),
-            may_have_arrived: true,
-        }
+        state.seen.push(SeenAttempt { path: path.clone(), key, at: self.started_at.elapsed() });
+        state.running += 1;
+        state.peak = state.peak.max(state.running);
+        RunningAttempt { state: Arc::clone(&self.state), path, may_have_arrived: true }
     }
 }
 
 /// Counts an attempt while it is in flight, and knows whether it may have reached the backend.
 struct RunningAttempt {
-    running: Arc<AtomicUsize>,
-    in_doubt: Arc<Mutex<HashMap<String, bool>>>,
+    state: Arc<Mutex<ScriptedState>>,
     path: String,
     may_have_arrived: bool,
 }
 
 impl Drop for RunningAttempt {
     fn drop(&mut self) {
-        self.running.fetch_sub(1, Ordering::SeqCst);
-        let path = std::mem::take(&mut self.path);
-        self.in_doubt.lock().insert(path, self.may_have_arrived);
+        let mut state = self.state.lock();
+        state.running -= 1;
+        state.in_doubt.insert(std::mem::take(&mut self.path), self.may_have_arrived);
     }
 }
 
@@ -203,7 +183,7 @@ impl Transport for ScriptedTransport {
             let response = self.next(&attempt.path);
             if let ScriptedResponse::Stream(parts, gap, then) = response {
                 let trickle =
-                    ScriptedStream { left: parts, gap, then, wait_timeout, taken: Arc::clone(&self.parts) };
+                    ScriptedStream { left: parts, gap, then, wait_timeout, state: Arc::clone(&self.state) };
                 return Ok(trickle.open(attempt));
             }
             let ended = timeout(wait_timeout, respond_whole(response)).await.unwrap_or_else(|_| {
@@ -225,7 +205,7 @@ struct ScriptedStream {
     gap: Duration,
     then: ScriptedEnd,
     wait_timeout: Duration,
-    taken: Arc<AtomicUsize>,
+    state: Arc<Mutex<ScriptedState>>,
 }
 
 impl ScriptedStream {
@@ -260,7 +240,7 @@ impl ScriptedStream {
         }
         if self.left > 0 {
             self.left -= 1;
-            self.taken.fetch_add(1, Ordering::SeqCst);
+            self.state.lock().parts += 1;
             return Ok(Some(Bytes::from_static(b"part")));
         }
         match self.then {

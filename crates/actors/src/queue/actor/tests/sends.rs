@@ -363,29 +363,27 @@ proptest! {
 }
 
 /// Tests a server that dies over a request on a kept connection, without retries.
-#[test]
-fn a_get_that_kills_the_backend_is_sent_once_without_retries() {
-    block_on(async {
-        let asked = |acts| SendPlan {
-            method: Method::GET,
-            has_key: false,
-            retries: 0,
-            meets_nobody: false,
-            acts,
-            probes: 1,
-        };
-        let server = MortalServer::start();
-        let (runtime, queue) = start(&server).await;
-        let mut subscription = runtime.journal().subscribe_after(Cursor::START);
-        ask(&server, &queue, &mut subscription, "/good", &asked(vec![Answer])).await;
-        let killer = asked(vec![Die(BeforeAnswer)]);
-        let recorded = ask(&server, &queue, &mut subscription, "/kill", &killer).await;
-        assert_eq!(recorded.last().unwrap().fields["reason"], Reason::ConnectionReset.as_str());
-        server.rise();
-        // A held request would go before this one.
-        ask(&server, &queue, &mut subscription, "/good", &asked(vec![])).await;
-        let seen = server.seen.lock().clone();
-        assert_eq!((seen["/kill"].arrived, seen["/good"].arrived), (1, 2));
-        runtime.shutdown().await;
-    });
+#[tokio::test]
+async fn a_get_that_kills_the_backend_is_sent_once_without_retries() {
+    let asked = |acts| SendPlan {
+        method: Method::GET,
+        has_key: false,
+        retries: 0,
+        meets_nobody: false,
+        acts,
+        probes: 1,
+    };
+    let server = MortalServer::start();
+    let (runtime, queue) = start(&server).await;
+    let mut subscription = runtime.journal().subscribe_after(Cursor::START);
+    ask(&server, &queue, &mut subscription, "/good", &asked(vec![Answer])).await;
+    let killer = asked(vec![Die(BeforeAnswer)]);
+    let recorded = ask(&server, &queue, &mut subscription, "/kill", &killer).await;
+    assert_eq!(recorded.last().unwrap().fields["reason"], Reason::ConnectionReset.as_str());
+    server.rise();
+    // A held request would go before this one.
+    ask(&server, &queue, &mut subscription, "/good", &asked(vec![])).await;
+    let seen = server.seen.lock().clone();
+    assert_eq!((seen["/kill"].arrived, seen["/good"].arrived), (1, 2));
+    runtime.shutdown().await;
 }

@@ -93,22 +93,6 @@ async fn backoff_tells_its_end_on_both_clocks() {
 }
 
 #[tokio::test]
-async fn final_close_code_ends_in_failed() {
-    let (server, mut fixture) = ConnectionFixture::dialling(immediate_retry_policy(5)).await;
-    server.respond("HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").await;
-    let (failed, _) = fixture.wait_for_change(Failed).await;
-    assert_eq!((failed.attempt, failed.reason), (1, StatusReason::Failed(Kind::Unauthenticated)));
-    assert_eq!(failed.error.unwrap().status, Some(401));
-
-    fixture.send(ConnectionMessage::Connect).await;
-    let mut peer = server.accept().await;
-    let code = CloseCode::Library(4401);
-    peer.close(CloseFrame { code, reason: "the token has expired".into() }).await;
-    let (failed, _) = fixture.wait_for_change(Failed).await;
-    assert_eq!((failed.from, failed.error.unwrap().close_code), (Connected, Some(4401)));
-}
-
-#[tokio::test]
 async fn silent_handshake_fails_the_attempt_and_closes_the_socket() {
     let policy = ConnectionPolicy { connect_timeout: Duration::from_millis(50), ..immediate_retry_policy(1) };
     let (server, mut fixture) = ConnectionFixture::dialling(policy).await;

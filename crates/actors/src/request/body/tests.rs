@@ -1,6 +1,5 @@
 use std::{
     fs,
-    io::Write,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
@@ -152,27 +151,6 @@ async fn non_file_is_unreadable_with_the_cause() {
     {
         let device = why("/dev/zero".into()).await;
         assert!(device.to_string().ends_with(": it is not a regular file"), "{device}");
-    }
-}
-
-#[tokio::test]
-async fn resized_file_fails_before_its_last_part() {
-    let length = BODY_PART_BYTES_MAX * 4;
-    let grow = |file: fs::File| (&file).write_all(b"more").unwrap();
-    let shrink = |file: fs::File| file.set_len(10).unwrap();
-    for change in [&grow as &dyn Fn(fs::File), &shrink] {
-        let (_dir, path) = file_of(length);
-        let mut open = Body::from_file(&path).open().await.unwrap();
-        let mut bytes = open.next().await.unwrap().unwrap().len();
-        change(fs::File::options().append(true).open(&path).unwrap());
-        let error = loop {
-            match open.next().await.unwrap() {
-                Ok(part) => bytes += part.len(),
-                Err(error) => break error,
-            }
-        };
-        assert!(is_changed(&error) && bytes < length, "{error} after {bytes}");
-        assert!(open.next().await.is_none());
     }
 }
 

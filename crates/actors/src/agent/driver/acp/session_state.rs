@@ -242,35 +242,12 @@ mod tests {
     }
 
     #[test]
-    fn record_update_during_replay_is_marked() {
-        let mut state = SessionState::default();
-        state.begin_replay("s1");
-        let expected = UpdateOrigin { message_id: None, is_replay: true };
-        assert_eq!(state.record_update("s1", &chunk("old"), 10), expected);
-        state.set_session("s1");
-        let expected = UpdateOrigin { message_id: None, is_replay: false };
-        assert_eq!(state.record_update("s1", &chunk("new"), 10), expected);
-    }
-
-    #[test]
     fn turn_text_is_cut_at_a_character_boundary() {
         let mut state = state_in_turn();
         for text in ["ab", "cé", "d"] {
             state.record_update("s1", &chunk(text), 4);
         }
         assert_eq!(state.end_turn().0, TurnText { text: "abc".to_owned(), is_cut: true });
-    }
-
-    #[test]
-    fn answer_ask_accepts_one_offered_option_once() {
-        let mut state = state_in_turn();
-        let mut answered = open_ask(&mut state, "a1").unwrap();
-        assert_eq!(state.answer_ask("a2", "yes").unwrap_err(), AcpError::UnknownAsk("a2".to_owned()));
-        let wrong = state.answer_ask("a1", "maybe").unwrap_err();
-        assert_eq!(wrong.to_string(), "\"maybe\" is no answer to that; it may be one of [\"yes\", \"no\"]");
-        state.answer_ask("a1", "no").unwrap().settle(AskOutcome::Selected("no".to_owned()));
-        assert_eq!(answered.try_recv(), Ok(AskOutcome::Selected("no".to_owned())));
-        assert_eq!(state.answer_ask("a1", "no").unwrap_err(), AcpError::UnknownAsk("a1".to_owned()));
     }
 
     #[test]

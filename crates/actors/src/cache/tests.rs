@@ -291,6 +291,26 @@ async fn stale_value_is_served_while_one_load_refreshes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn failed_refresh_keeps_stale_value_and_delays_retry() {
+    let fixture = CacheActorFixture::new().await;
+    let options = EntryOptions { stale_for: s(10), ..OPTIONS };
+    fixture.cache.put("n:a", value("old"), options);
+    advance(s(60)).await;
+    let fails = || async { Err(Error::new(Reason::ServerError)) };
+    let ask = || fixture.cache.get_or_load("n:a", None, options, fails);
+    assert_eq!(text(&ask().await.unwrap().value), "old");
+    yield_now().await;
+    assert_eq!(text(&ask().await.unwrap().value), "old");
+    assert_eq!(fixture.cache.stats().loads, 1);
+    advance(s(1)).await;
+    assert_eq!(text(&ask().await.unwrap().value), "old");
+    yield_now().await;
+    assert_eq!(fixture.cache.stats().loads, 2);
+    advance(s(9)).await;
+    assert_eq!(ask().await.unwrap_err().reason, Reason::ServerError);
+}
+
+#[tokio::test(start_paused = true)]
 async fn invalidated_stale_value_is_not_served() {
     let fixture = CacheActorFixture::new().await;
     let options = EntryOptions { stale_for: s(10), ..OPTIONS };

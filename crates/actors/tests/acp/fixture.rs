@@ -3,7 +3,10 @@
 use std::{fs, path::PathBuf, process::Stdio, time::SystemTime};
 
 use mainstay_actors::agent::acp::{AcpClient, TurnEnd};
-use tokio::process::Child;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    process::Child,
+};
 
 use super::*;
 use crate::agent::serve;
@@ -69,28 +72,28 @@ pub(crate) fn arguments(switches: &Switches) -> Vec<String> {
     arguments
 }
 
+/// Opens a client of the agent at the other end of these pipes.
+async fn connect(
+    read: impl AsyncRead + Unpin + Send + 'static,
+    write: impl AsyncWrite + Unpin + Send + 'static,
+    host: AgentHost,
+    options: AcpOptions,
+) -> Result<AcpClientFixture, AcpError> {
+    let broadcast = UpdateBroadcast::default();
+    let updates = broadcast.subscribe();
+    let client = Arc::new(AcpClient::open(read, write, broadcast, options.clone()).await?);
+    Ok(AcpClientFixture { client, updates, host, options })
+}
+
 /// Opens a client of the process that `command` starts.
 pub(crate) async fn spawn_client(
     mut command: Command,
     options: AcpOptions,
 ) -> Result<AcpClientFixture, AcpError> {
-    let updates = UpdateBroadcast::default();
-    let listener = updates.subscribe();
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    let mut child = command.spawn().unwrap();
     let (write, read) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    let client = AcpClient::open(read, write, updates, options.clone()).await?;
-    Ok(AcpClientFixture {
-        client: Arc::new(client),
-        updates: listener,
-        host: AgentHost::Subprocess(child),
-        options,
-    })
+    connect(read, write, AgentHost::Subprocess(child), options).await
 }
 
 /// Opens a client of an agent with these switches.
@@ -106,20 +109,12 @@ pub(crate) async fn open_client(
             spawn_client(command, options).await
         }
         AgentTransport::InProcess => {
-            let updates = UpdateBroadcast::default();
-            let listener = updates.subscribe();
             let (ours, theirs) = tokio::io::duplex(4096);
             let (read, write) = tokio::io::split(theirs);
             let mut body = JoinSet::new();
             body.spawn(async move { serve(read, write, switches).await.unwrap_or_default() });
             let (read, write) = tokio::io::split(ours);
-            let client = AcpClient::open(read, write, updates, options.clone()).await?;
-            Ok(AcpClientFixture {
-                client: Arc::new(client),
-                updates: listener,
-                host: AgentHost::InProcess(body),
-                options,
-            })
+            connect(read, write, AgentHost::InProcess(body), options).await
         }
     }
 }

@@ -10,7 +10,11 @@ use bytes::Bytes;
 use http::Method;
 use url::Url;
 
-use self::scripted_server::{ScriptedServer, ServerStep, ok_response};
+use self::scripted_server::{
+    ScriptedServer,
+    ServerStep::{self, AwaitClose, Close, Hold, Receive, Rendezvous, StopListening},
+    ok_response,
+};
 use super::{
     upload::{EmptyBody, Upload},
     *,
@@ -18,8 +22,10 @@ use super::{
 use crate::{
     error::{Code, words::assert_message_helps},
     request::ProgressSender,
+    tests::unresolvable_url,
     transport::COLLECTED_BYTES_MAX,
 };
+use SendProgress::{Answered, MaybeSent, NotSent};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -44,7 +50,7 @@ async fn send_failure(transport: &HttpTransport, request: &Request, timeout: Dur
 
 #[tokio::test]
 async fn an_answer_comes_back_with_status_headers_and_body() {
-    let mut server = ScriptedServer::start([vec![ServerStep::Receive, ok_response("hello")]]).await;
+    let mut server = ScriptedServer::start([vec![Receive, ok_response("hello")]]).await;
     let answer = transport(&server).collect(&get(), LONG).await.unwrap();
     assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"hello"[..]));
     assert_eq!(answer.headers["content-length"], "5");
@@ -55,7 +61,7 @@ async fn an_answer_comes_back_with_status_headers_and_body() {
 #[tokio::test]
 async fn a_failing_status_is_an_answer_too() {
     let reply = "HTTP/1.1 503 Busy\r\nretry-after: 2\r\ncontent-length: 4\r\n\r\nbusy";
-    let server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Send(reply.into())]]).await;
+    let server = ScriptedServer::start([vec![Receive, ServerStep::Send(reply.into())]]).await;
     let answer = transport(&server).collect(&get(), LONG).await.unwrap();
     assert_eq!((answer.status.as_u16(), &answer.body[..]), (503, &b"busy"[..]));
     assert_eq!(answer.headers["retry-after"], "2");
@@ -63,11 +69,8 @@ async fn a_failing_status_is_an_answer_too() {
 
 #[tokio::test]
 async fn headers_token_key_and_body_arrive_as_they_were_given() {
-    let mut server = ScriptedServer::start([
-        vec![ServerStep::Receive, ok_response("")],
-        vec![ServerStep::Receive, ok_response("")],
-    ])
-    .await;
+    let mut server =
+        ScriptedServer::start([vec![Receive, ok_response("")], vec![Receive, ok_response("")]]).await;
     let mut settings = HttpSettings::new(server.url());
     settings.bearer_token = Some("sesame".to_owned());
     settings.headers.insert("x-app", HeaderValue::from_static("default"));
@@ -89,7 +92,7 @@ async fn headers_token_key_and_body_arrive_as_they_were_given() {
 async fn a_request_that_could_have_a_body_and_has_none_says_so() {
     let requests = [Request::post("/a"), Request::put("/a"), Request::builder(Method::PATCH, "/a")];
     let others = [Request::get("/a"), Request::delete("/a"), Request::builder(Method::OPTIONS, "/a")];
-    let exchange = [ServerStep::Receive, ok_response("")];
+    let exchange = [Receive, ok_response("")];
     let exchanges = exchange.iter().cycle().take(2 * (requests.len() + others.len()));
     let mut server = ScriptedServer::start([exchanges.cloned().collect()]).await;
     let transport = transport(&server);
@@ -102,7 +105,7 @@ async fn a_request_that_could_have_a_body_and_has_none_says_so() {
 
 #[tokio::test]
 async fn a_large_body_arrives_whole() {
-    let mut server = ScriptedServer::start([vec![ServerStep::Receive, ok_response("")]]).await;
+    let mut server = ScriptedServer::start([vec![Receive, ok_response("")]]).await;
     let body = "0123456789abcdef".repeat(40_000);
     let request = Request::put("/a").body(body.clone()).build().unwrap();
     transport(&server).collect(&request, LONG).await.unwrap();
@@ -111,7 +114,7 @@ async fn a_large_body_arrives_whole() {
 
 #[tokio::test]
 async fn the_path_goes_below_the_path_of_the_base() {
-    let mut server = ScriptedServer::start([vec![ServerStep::Receive, ok_response("")]]).await;
+    let mut server = ScriptedServer::start([vec![Receive, ok_response("")]]).await;
     let settings = HttpSettings::new(format!("{}/prefix/", server.url()));
     HttpTransport::new(&settings).unwrap().collect(&get(), LONG).await.unwrap();
     assert!(server.next_request().await.starts_with("GET /prefix/thing?x=1 "));
@@ -138,138 +141,92 @@ async fn a_refused_connection_sent_nothing() {
     server.stop().await;
     for request in [get(), post()] {
         let failure = send_failure(&transport, &request, LONG).await;
-        assert_eq!((failure.kind, failure.progress), (FailureKind::Refused, SendProgress::NotSent));
+        assert_eq!((failure.kind, failure.progress), (FailureKind::Refused, NotSent));
         assert_eq!(Error::from(&failure).code, Code::NetworkError);
     }
 }
 
 #[tokio::test]
 async fn a_host_that_does_not_resolve_sent_nothing() {
-    // No resolver asks the network for a label that is longer than a name may have.
-    let url = format!("http://{}.test", "x".repeat(64));
-    let transport = HttpTransport::new(&HttpSettings::new(url)).unwrap();
+    let transport = HttpTransport::new(&HttpSettings::new(unresolvable_url())).unwrap();
     let failure = send_failure(&transport, &post(), LONG).await;
-    assert_eq!((failure.kind, failure.progress), (FailureKind::HostNotFound, SendProgress::NotSent));
+    assert_eq!((failure.kind, failure.progress), (FailureKind::HostNotFound, NotSent));
 }
 
 #[tokio::test]
 async fn endless_handshake_is_connect_timeout_not_sent() {
-    let server = ScriptedServer::start([vec![ServerStep::Hold]]).await;
+    let server = ScriptedServer::start([vec![Hold]]).await;
     let mut settings = HttpSettings::new(server.url().replace("http:", "https:"));
     settings.connect_timeout = SHORT;
     let failure = send_failure(&HttpTransport::new(&settings).unwrap(), &post(), LONG).await;
-    assert_eq!((failure.kind, failure.progress), (FailureKind::ConnectTimedOut, SendProgress::NotSent));
+    assert_eq!((failure.kind, failure.progress), (FailureKind::ConnectTimedOut, NotSent));
     assert_eq!(Error::from(&failure).code, Code::Timeout);
 }
 
 #[tokio::test]
-async fn timeout_before_connection_is_not_sent() {
-    for request in
-        [post(), get(), Request::post("/a").build().unwrap(), Request::delete("/a").build().unwrap()]
-    {
-        let server = ScriptedServer::start([vec![ServerStep::Hold]]).await;
-        let settings = HttpSettings::new(server.url().replace("http:", "https:"));
-        let failure = send_failure(&HttpTransport::new(&settings).unwrap(), &request, SHORT).await;
-        assert_eq!(
-            (failure.kind, failure.progress),
-            (FailureKind::ConnectTimedOut, SendProgress::NotSent),
-            "{request:?}"
-        );
-    }
-}
-
-#[tokio::test]
-async fn timeout_after_the_head_is_maybe_sent() {
-    for request in [get(), Request::post("/a").build().unwrap(), Request::delete("/a").build().unwrap()] {
-        let server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Hold]]).await;
-        let failure = send_failure(&transport(&server), &request, SHORT).await;
-        assert_eq!(
-            (failure.kind, failure.progress),
-            (FailureKind::TimedOut, SendProgress::MaybeSent),
-            "{request:?}"
-        );
-    }
-}
-
-#[tokio::test]
-async fn stalled_request_body_is_no_connect_timeout() {
-    let server = ScriptedServer::start([vec![ServerStep::Hold]]).await;
-    let source = || futures_util::stream::pending::<std::io::Result<Bytes>>();
-    let request = Request::put("/a").body_stream(Some(1), source).build().unwrap();
-    let failure = send_failure(&transport(&server), &request, SHORT).await;
-    assert_eq!((failure.kind, failure.progress), (FailureKind::TimedOut, SendProgress::NotSent));
-}
-
-#[tokio::test]
-async fn plain_server_is_a_tls_failure_not_sent() {
-    let server = ScriptedServer::start([vec![
-        ServerStep::Send("HTTP/1.1 400 Bad Request\r\n\r\n".into()),
-        ServerStep::Hold,
-    ]])
-    .await;
-    let settings = HttpSettings::new(server.url().replace("http:", "https:"));
-    let failure = send_failure(&HttpTransport::new(&settings).unwrap(), &post(), LONG).await;
-    assert_eq!((failure.kind, failure.progress), (FailureKind::Tls, SendProgress::NotSent), "{failure}");
-}
-
-#[tokio::test]
-async fn a_request_without_an_answer_may_have_been_acted_on() {
-    for request in [get(), post(), Request::post("/bare").build().unwrap()] {
-        let server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Hold]]).await;
-        let failure = send_failure(&transport(&server), &request, SHORT).await;
-        assert_eq!((failure.kind, failure.progress), (FailureKind::TimedOut, SendProgress::MaybeSent));
-        assert_eq!(Error::from(&failure).code, Code::Timeout);
-    }
-}
-
-#[tokio::test]
-async fn a_reset_before_or_within_the_head_may_have_been_acted_on() {
-    for start in ["", "HTTP/1.1 200 OK\r\ncontent-le"] {
-        let server = ScriptedServer::start([vec![
-            ServerStep::Receive,
-            ServerStep::Send(start.into()),
-            ServerStep::Reset,
-        ]])
-        .await;
-        let failure = send_failure(&transport(&server), &post(), LONG).await;
-        assert_eq!(
-            (failure.kind, failure.progress),
-            (FailureKind::Reset, SendProgress::MaybeSent),
-            "{failure}"
-        );
-        assert_eq!(Error::from(&failure).code, Code::NetworkError);
-        assert!(!failure.details.contains("127.0.0.1"), "{failure}");
-    }
-}
-
-#[tokio::test]
-async fn connection_lost_in_body_is_body_reset() {
-    let start = "HTTP/1.1 201 Created\r\ncontent-length: 10\r\n\r\nhalf";
-    for end in [ServerStep::Close, ServerStep::Reset] {
-        let resets = matches!(end, ServerStep::Reset);
-        let server =
-            ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Send(start.into()), end]]).await;
-        let failure = send_failure(&transport(&server), &post(), LONG).await;
-        assert_eq!(Error::from(&failure).code, Code::NetworkError);
-        // A reset may discard bytes that the client had not read yet, the head included.
-        if resets && failure.head.is_none() {
-            assert_eq!((failure.kind, failure.progress), (FailureKind::Reset, SendProgress::MaybeSent));
-        } else {
-            assert_eq!((failure.kind, failure.progress), (FailureKind::BodyReset, SendProgress::Answered));
-            assert_eq!(failure.status(), Some(201));
+async fn failed_attempt_tells_its_kind_and_progress() {
+    use FailureKind::*;
+    let send = |text: &str| ServerStep::Send(text.into());
+    let no_tls = "HTTP/1.1 400 Bad Request\r\n\r\n";
+    let begun = "HTTP/1.1 200 OK\r\ncontent-le";
+    let half = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf";
+    let chunk = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n";
+    let rows = [
+        ("https:", SHORT, vec![Hold], ConnectTimedOut, NotSent, Code::Timeout),
+        ("https:", LONG, vec![send(no_tls), Hold], Tls, NotSent, Code::NetworkError),
+        ("http:", SHORT, vec![Receive, Hold], TimedOut, MaybeSent, Code::Timeout),
+        ("http:", LONG, vec![Receive, ServerStep::Reset], Reset, MaybeSent, Code::NetworkError),
+        ("http:", LONG, vec![Receive, send(begun), ServerStep::Reset], Reset, MaybeSent, Code::NetworkError),
+        ("http:", SHORT, vec![Receive, send(half), Hold], BodyTimedOut, Answered, Code::Timeout),
+        (
+            "http:",
+            LONG,
+            vec![Receive, send("\u{1}garbage\r\n\r\n"), Hold],
+            BadResponse,
+            MaybeSent,
+            Code::ServerError,
+        ),
+        ("http:", LONG, vec![Receive, send(chunk), Hold], BadResponse, Answered, Code::ServerError),
+    ];
+    for (scheme, timeout, steps, kind, progress, code) in rows {
+        let bare = [Request::post("/a"), Request::delete("/a")].map(|request| request.build().unwrap());
+        for request in [get(), post()].into_iter().chain(bare) {
+            let server = ScriptedServer::start([steps.clone()]).await;
+            let settings = HttpSettings::new(server.url().replace("http:", scheme));
+            let failure = send_failure(&HttpTransport::new(&settings).unwrap(), &request, timeout).await;
+            let what = format!("{steps:?} for {request:?}: {failure}");
+            assert_eq!((failure.kind, failure.progress), (kind, progress), "{what}");
+            assert_eq!(Error::from(&failure).code, code, "{what}");
+            assert!(!failure.details.contains("127.0.0.1"), "{what}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_body_that_stands_still_is_a_timeout_after_an_answer() {
-    let start = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf";
-    let server =
-        ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Send(start.into()), ServerStep::Hold]])
-            .await;
-    let failure = send_failure(&transport(&server), &post(), SHORT).await;
-    assert_eq!((failure.kind, failure.progress), (FailureKind::BodyTimedOut, SendProgress::Answered));
-    assert_eq!(Error::from(&failure).code, Code::Timeout);
+async fn stalled_request_body_is_no_connect_timeout() {
+    let server = ScriptedServer::start([vec![Hold]]).await;
+    let source = || futures_util::stream::pending::<std::io::Result<Bytes>>();
+    let request = Request::put("/a").body_stream(Some(1), source).build().unwrap();
+    let failure = send_failure(&transport(&server), &request, SHORT).await;
+    assert_eq!((failure.kind, failure.progress), (FailureKind::TimedOut, NotSent));
+}
+
+#[tokio::test]
+async fn connection_lost_in_body_is_body_reset() {
+    let start = "HTTP/1.1 201 Created\r\ncontent-length: 10\r\n\r\nhalf";
+    for end in [Close, ServerStep::Reset] {
+        let resets = matches!(end, ServerStep::Reset);
+        let server = ScriptedServer::start([vec![Receive, ServerStep::Send(start.into()), end]]).await;
+        let failure = send_failure(&transport(&server), &post(), LONG).await;
+        assert_eq!(Error::from(&failure).code, Code::NetworkError);
+        // A reset may discard bytes that the client had not read yet, the head included.
+        if resets && failure.head.is_none() {
+            assert_eq!((failure.kind, failure.progress), (FailureKind::Reset, MaybeSent));
+        } else {
+            assert_eq!((failure.kind, failure.progress), (FailureKind::BodyReset, Answered));
+            assert_eq!(failure.status(), Some(201));
+        }
+    }
 }
 
 #[tokio::test]
@@ -279,43 +236,16 @@ async fn response_over_the_limit_is_too_large() {
     let body = "x".repeat(bytes);
     let in_chunks = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{bytes:x}\r\n{body}\r\n");
     for start in [announced, in_chunks] {
-        let server = ScriptedServer::start([vec![
-            ServerStep::Receive,
-            ServerStep::Send(start.into()),
-            ServerStep::Hold,
-        ]])
-        .await;
+        let server = ScriptedServer::start([vec![Receive, ServerStep::Send(start.into()), Hold]]).await;
         let failure = send_failure(&transport(&server), &get(), LONG).await;
-        assert_eq!((failure.kind, failure.progress), (FailureKind::TooLarge, SendProgress::Answered));
-    }
-}
-
-#[tokio::test]
-async fn what_is_not_http_is_a_bad_response() {
-    let garbage = "\u{1}\u{2}garbage\r\n\r\n";
-    let broken_chunk = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n";
-    for (start, reach) in [(garbage, SendProgress::MaybeSent), (broken_chunk, SendProgress::Answered)] {
-        let server = ScriptedServer::start([vec![
-            ServerStep::Receive,
-            ServerStep::Send(start.into()),
-            ServerStep::Hold,
-        ]])
-        .await;
-        let failure = send_failure(&transport(&server), &get(), LONG).await;
-        assert_eq!((failure.kind, failure.progress), (FailureKind::BadResponse, reach), "{failure}");
-        assert_eq!(Error::from(&failure).code, Code::ServerError);
+        assert_eq!((failure.kind, failure.progress), (FailureKind::TooLarge, Answered));
     }
 }
 
 #[tokio::test]
 async fn connections_are_kept_and_used_again() {
-    let mut server = ScriptedServer::start([vec![
-        ServerStep::Receive,
-        ok_response("1"),
-        ServerStep::Receive,
-        ok_response("2"),
-    ]])
-    .await;
+    let mut server =
+        ScriptedServer::start([vec![Receive, ok_response("1"), Receive, ok_response("2")]]).await;
     let transport = transport(&server);
     for expected in ["1", "2"] {
         assert_eq!(transport.collect(&post(), LONG).await.unwrap().body, expected);
@@ -325,8 +255,8 @@ async fn connections_are_kept_and_used_again() {
 
 #[tokio::test]
 async fn stale_idle_connection_fails_no_request() {
-    let first = vec![ServerStep::Receive, ok_response("1"), ServerStep::Close];
-    let server = ScriptedServer::start([first, vec![ServerStep::Receive, ok_response("2")]]).await;
+    let first = vec![Receive, ok_response("1"), Close];
+    let server = ScriptedServer::start([first, vec![Receive, ok_response("2")]]).await;
     let transport = transport(&server);
     assert_eq!(transport.collect(&get(), LONG).await.unwrap().body, "1");
     server.wait_closed(0).await;
@@ -337,12 +267,12 @@ async fn stale_idle_connection_fails_no_request() {
 async fn a_request_on_a_kept_connection_that_breaks_is_sent_once() {
     // The server takes the second request and closes: to the client this is the lost race with an idle timeout.
     for request in [get(), post()] {
-        let first = vec![ServerStep::Receive, ok_response("1"), ServerStep::Receive, ServerStep::Reset];
-        let mut server = ScriptedServer::start([first, vec![ServerStep::Receive, ok_response("2")]]).await;
+        let first = vec![Receive, ok_response("1"), Receive, ServerStep::Reset];
+        let mut server = ScriptedServer::start([first, vec![Receive, ok_response("2")]]).await;
         let transport = transport(&server);
         assert_eq!(transport.collect(&get(), LONG).await.unwrap().body, "1");
         let failure = send_failure(&transport, &request, LONG).await;
-        assert_eq!((failure.kind, failure.progress), (FailureKind::Reset, SendProgress::MaybeSent));
+        assert_eq!((failure.kind, failure.progress), (FailureKind::Reset, MaybeSent));
         assert!(failure.is_on_kept_connection);
         assert_eq!(server.connections(), 1);
         // The transport does not decide about a repeat. A repeat gets no other connection of that time.
@@ -355,16 +285,8 @@ async fn a_request_on_a_kept_connection_that_breaks_is_sent_once() {
 
 #[tokio::test]
 async fn after_one_stale_connection_the_others_are_not_used() {
-    let stale = || {
-        vec![
-            ServerStep::Receive,
-            ServerStep::Rendezvous,
-            ok_response("1"),
-            ServerStep::Receive,
-            ServerStep::Close,
-        ]
-    };
-    let server = ScriptedServer::start([stale(), stale(), vec![ServerStep::Receive, ok_response("2")]]).await;
+    let stale = || vec![Receive, Rendezvous, ok_response("1"), Receive, Close];
+    let server = ScriptedServer::start([stale(), stale(), vec![Receive, ok_response("2")]]).await;
     let transport = transport(&server);
     let (request, other) = (get(), get());
     let both = futures_util::future::join(transport.collect(&request, LONG), transport.collect(&other, LONG));
@@ -377,10 +299,8 @@ async fn after_one_stale_connection_the_others_are_not_used() {
 #[tokio::test]
 async fn what_follows_a_redirect_of_a_post_goes_out_on_a_connection_of_its_own() {
     let moved = "HTTP/1.1 303 See Other\r\nlocation: /done\r\ncontent-length: 0\r\n\r\n";
-    let kept = || {
-        vec![ServerStep::Receive, ServerStep::Send(moved.into()), ServerStep::Receive, ok_response("kept")]
-    };
-    let server = ScriptedServer::start([kept(), vec![ServerStep::Receive, ok_response("new")]]).await;
+    let kept = || vec![Receive, ServerStep::Send(moved.into()), Receive, ok_response("kept")];
+    let server = ScriptedServer::start([kept(), vec![Receive, ok_response("new")]]).await;
     let moved = transport(&server).collect(&post(), LONG).await.unwrap();
     assert_eq!((&moved.body[..], moved.is_redirected), (&b"new"[..], true));
     let server = ScriptedServer::start([kept()]).await;
@@ -390,8 +310,8 @@ async fn what_follows_a_redirect_of_a_post_goes_out_on_a_connection_of_its_own()
 #[tokio::test]
 async fn after_a_servers_failure_what_has_one_chance_goes_out_on_a_connection_of_its_own() {
     let failed = || ServerStep::Send("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n".into());
-    let kept = vec![ServerStep::Receive, failed(), ServerStep::Receive, ok_response("kept")];
-    let new = || vec![ServerStep::Receive, ok_response("new")];
+    let kept = vec![Receive, failed(), Receive, ok_response("kept")];
+    let new = || vec![Receive, ok_response("new")];
     let server = ScriptedServer::start([kept, new(), new(), new()]).await;
     let transport = transport(&server);
     assert_eq!(transport.collect(&get(), LONG).await.unwrap().status.as_u16(), 500);
@@ -404,7 +324,7 @@ async fn after_a_servers_failure_what_has_one_chance_goes_out_on_a_connection_of
 
 #[tokio::test]
 async fn a_backend_that_breaks_every_connection_is_not_excused() {
-    let breaks = || vec![ServerStep::Receive, ServerStep::Close];
+    let breaks = || vec![Receive, Close];
     let server = ScriptedServer::start([breaks(), breaks(), breaks()]).await;
     let transport = transport(&server);
     for connections in [1, 2, 3] {
@@ -418,8 +338,8 @@ async fn a_backend_that_breaks_every_connection_is_not_excused() {
 async fn same_origin_redirect_keeps_method_body_and_token() {
     let moved = "HTTP/1.1 307 Temporary Redirect\r\nlocation: /thing/\r\ncontent-length: 0\r\n\r\n";
     let mut server = ScriptedServer::start([
-        vec![ServerStep::Receive, ServerStep::Send(moved.into())],
-        vec![ServerStep::Receive, ok_response("there")],
+        vec![Receive, ServerStep::Send(moved.into())],
+        vec![Receive, ok_response("there")],
     ])
     .await;
     let mut settings = HttpSettings::new(server.url());
@@ -434,9 +354,9 @@ async fn same_origin_redirect_keeps_method_body_and_token() {
 
 #[tokio::test]
 async fn a_redirect_to_another_origin_is_not_followed() {
-    let other = ScriptedServer::start([vec![ServerStep::Receive, ok_response("stolen")]]).await;
+    let other = ScriptedServer::start([vec![Receive, ok_response("stolen")]]).await;
     let moved = format!("HTTP/1.1 302 Found\r\nlocation: {}/x\r\ncontent-length: 0\r\n\r\n", other.url());
-    let server = ScriptedServer::start([vec![ServerStep::Receive, ServerStep::Send(moved.into())]]).await;
+    let server = ScriptedServer::start([vec![Receive, ServerStep::Send(moved.into())]]).await;
     let answer = transport(&server).collect(&get(), LONG).await.unwrap();
     assert_eq!(answer.status.as_u16(), 302);
     assert_eq!(other.connections(), 0);
@@ -445,7 +365,7 @@ async fn a_redirect_to_another_origin_is_not_followed() {
 #[tokio::test]
 async fn redirect_loop_ends() {
     let moved = "HTTP/1.1 302 Found\r\nlocation: /thing\r\ncontent-length: 0\r\n\r\n";
-    let hop = [ServerStep::Receive, ServerStep::Send(moved.into())];
+    let hop = [Receive, ServerStep::Send(moved.into())];
     let server =
         ScriptedServer::start([hop.iter().cycle().take(2 * (REDIRECTS_MAX + 1)).cloned().collect()]).await;
     let answer = transport(&server).collect(&get(), LONG).await.unwrap();
@@ -455,23 +375,15 @@ async fn redirect_loop_ends() {
 #[tokio::test]
 async fn a_failure_after_a_redirect_may_have_been_acted_on() {
     let moved = "HTTP/1.1 303 See Other\r\nlocation: /done\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-    let server = ScriptedServer::start([vec![
-        ServerStep::Receive,
-        ServerStep::Send(moved.into()),
-        ServerStep::StopListening,
-    ]])
-    .await;
+    let server = ScriptedServer::start([vec![Receive, ServerStep::Send(moved.into()), StopListening]]).await;
     let failure = send_failure(&transport(&server), &post(), LONG).await;
-    assert_eq!(failure.progress, SendProgress::MaybeSent, "{failure}");
+    assert_eq!(failure.progress, MaybeSent, "{failure}");
 }
 
 #[tokio::test]
 async fn dropped_attempt_closes_only_its_connection() {
-    let mut server = ScriptedServer::start([
-        vec![ServerStep::Receive, ServerStep::AwaitClose],
-        vec![ServerStep::Receive, ok_response("2")],
-    ])
-    .await;
+    let mut server =
+        ScriptedServer::start([vec![Receive, AwaitClose], vec![Receive, ok_response("2")]]).await;
     let transport = transport(&server);
     let request = post();
     tokio::select! {
@@ -485,7 +397,7 @@ async fn dropped_attempt_closes_only_its_connection() {
 
 #[tokio::test]
 async fn the_transport_can_be_used_as_an_object() {
-    let server = ScriptedServer::start([vec![ServerStep::Receive, ok_response("hello")]]).await;
+    let server = ScriptedServer::start([vec![Receive, ok_response("hello")]]).await;
     let transport: Box<dyn Transport> = Box::new(transport(&server));
     assert_eq!(transport.collect(&get(), LONG).await.unwrap().body, Bytes::from_static(b"hello"));
 }
@@ -556,11 +468,8 @@ async fn an_upload_that_stops_moving_is_given_up() {
 fn one_answer_explains_one_stale_connection() {
     let transport = HttpTransport::new(&HttpSettings::new("http://localhost:1")).unwrap();
     transport.pool_use.record_return();
-    let blames = |kind| {
-        transport
-            .blame_connection(TransportError::new(kind, SendProgress::MaybeSent, ""))
-            .is_on_kept_connection
-    };
+    let blames =
+        |kind| transport.blame_connection(TransportError::new(kind, MaybeSent, "")).is_on_kept_connection;
     assert!(!blames(FailureKind::TimedOut));
     assert!(blames(FailureKind::Reset));
     assert!(!blames(FailureKind::Reset), "one answer excused two failures");

@@ -13,7 +13,6 @@ use tokio::sync::mpsc;
 
 use super::{
     raw_server::{RawConnection, RawServer, content_length},
-    scripted_server::{ScriptedServer, ServerStep, ok_response},
     *,
 };
 use crate::request::{BODY_PART_BYTES_MAX, TransferProgress};
@@ -58,13 +57,8 @@ async fn capture_server() -> (RawServer, mpsc::Receiver<String>) {
 
 #[tokio::test]
 async fn file_arrives_with_its_length_even_when_empty() {
-    let mut server = ScriptedServer::start([vec![
-        ServerStep::Receive,
-        ok_response("1"),
-        ServerStep::Receive,
-        ok_response("2"),
-    ]])
-    .await;
+    let mut server =
+        ScriptedServer::start([vec![Receive, ok_response("1"), Receive, ok_response("2")]]).await;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
     let transport = transport(&server);
@@ -84,7 +78,7 @@ async fn file_arrives_with_its_length_even_when_empty() {
 
 #[tokio::test]
 async fn a_stream_of_known_length_is_sent_with_that_length() {
-    let mut server = ScriptedServer::start([vec![ServerStep::Receive, ok_response("")]]).await;
+    let mut server = ScriptedServer::start([vec![Receive, ok_response("")]]).await;
     let request =
         Request::post("/x").body_stream(Some(8), || part_stream(["four", "", "more"])).build().unwrap();
     transport(&server).collect(&request, LONG).await.unwrap();
@@ -111,11 +105,11 @@ async fn a_stream_of_unknown_length_is_sent_in_chunks() {
 
 #[tokio::test]
 async fn a_file_that_cannot_be_opened_makes_no_connection() {
-    let server = ScriptedServer::start([vec![ServerStep::Receive, ok_response("")]]).await;
+    let server = ScriptedServer::start([vec![Receive, ok_response("")]]).await;
     let dir = tempfile::tempdir().unwrap();
     for path in [dir.path().join("missing"), dir.path().to_owned()] {
         let failure = send_failure(&transport(&server), &put_file(&path), LONG).await;
-        assert_eq!((failure.kind, failure.progress), (FailureKind::UploadUnreadable, SendProgress::NotSent));
+        assert_eq!((failure.kind, failure.progress), (FailureKind::UploadUnreadable, NotSent));
         let error = Error::from(&failure);
         assert_eq!((error.code, error.reason), (Code::InvalidInput, Reason::BodyUnreadable));
         assert!(!error.message.contains(path.to_str().unwrap()));
@@ -137,7 +131,7 @@ async fn failed_body_aborts_and_never_looks_complete() {
     let (peer, mut kept) = capture_server().await;
     for (request, kind) in cases {
         let failure = send_failure(&transport_to(&peer), &request.build().unwrap(), LONG).await;
-        assert_eq!((failure.kind, failure.progress), (kind, SendProgress::MaybeSent), "{failure}");
+        assert_eq!((failure.kind, failure.progress), (kind, MaybeSent), "{failure}");
         let received = kept.recv().await.unwrap();
         let body = received.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         if received.contains("chunked") {
@@ -182,11 +176,7 @@ async fn resized_file_aborts_before_the_server_has_it_all() {
     let grow = |file: &fs::File| file.set_len(LARGE + 1).unwrap();
     for change in [&shrink as &(dyn Fn(&fs::File) + Send + Sync), &grow] {
         let (failure, received) = change_during_upload(change).await;
-        assert_eq!(
-            (failure.kind, failure.progress),
-            (FailureKind::UploadChanged, SendProgress::MaybeSent),
-            "{failure}"
-        );
+        assert_eq!((failure.kind, failure.progress), (FailureKind::UploadChanged, MaybeSent), "{failure}");
         assert_eq!(Error::from(&failure).reason, Reason::BodyChanged);
         assert!(received < LARGE);
     }
@@ -195,13 +185,9 @@ async fn resized_file_aborts_before_the_server_has_it_all() {
 #[tokio::test]
 async fn a_redirect_that_keeps_the_body_opens_it_again() {
     let moved = "HTTP/1.1 307 Temporary Redirect\r\nlocation: /there\r\ncontent-length: 0\r\n\r\n";
-    let mut server = ScriptedServer::start([vec![
-        ServerStep::Receive,
-        ServerStep::Send(moved.into()),
-        ServerStep::Receive,
-        ok_response(""),
-    ]])
-    .await;
+    let mut server =
+        ScriptedServer::start([vec![Receive, ServerStep::Send(moved.into()), Receive, ok_response("")]])
+            .await;
     let opened = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&opened);
     let open = move || {
@@ -220,13 +206,9 @@ async fn a_redirect_that_keeps_the_body_opens_it_again() {
 #[tokio::test]
 async fn redirect_needing_a_spent_body_is_not_followed() {
     let moved = "HTTP/1.1 308 Permanent Redirect\r\nlocation: /there\r\ncontent-length: 0\r\n\r\n";
-    let server = ScriptedServer::start([vec![
-        ServerStep::Receive,
-        ServerStep::Send(moved.into()),
-        ServerStep::Receive,
-        ok_response(""),
-    ]])
-    .await;
+    let server =
+        ScriptedServer::start([vec![Receive, ServerStep::Send(moved.into()), Receive, ok_response("")]])
+            .await;
     let request = Request::put("/here").body_stream_once(Some(4), part_stream(["four"])).build().unwrap();
     let answer = transport(&server).collect(&request, LONG).await.unwrap();
     assert_eq!(answer.status.as_u16(), 308);
@@ -294,7 +276,7 @@ async fn stalled_server_applies_backpressure_then_times_out() {
     });
     let (peer, (request, taken)) = (peer.await, endless_body());
     let failure = send_failure(&transport_to(&peer), &request, SHORT).await;
-    assert_eq!((failure.kind, failure.progress), (FailureKind::TimedOut, SendProgress::MaybeSent));
+    assert_eq!((failure.kind, failure.progress), (FailureKind::TimedOut, MaybeSent));
     assert!(taken.load(Ordering::SeqCst) < LARGE);
 }
 

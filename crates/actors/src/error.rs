@@ -19,12 +19,11 @@ mod retry_after;
 mod safe_text;
 mod secrets;
 mod status;
-mod unescape;
 mod url_redaction;
 #[cfg(test)]
 pub(crate) mod words;
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -38,16 +37,17 @@ pub use self::{
 };
 pub(crate) use self::{
     retry_after::retry_after,
-    safe_text::{excerpt, printable},
+    safe_text::{ELLIPSIS, excerpt, printable},
     secrets::is_credential,
 };
 use crate::request::id::RequestId;
 
-/// The largest part of a body or cause that `details` keeps, in characters.
+/// The longest `details` that are shown, in characters.
 const DETAILS_CHARS_MAX: usize = 1000;
 
-/// The largest part of a body that `details` shows, in characters.
-const BODY_CHARS_MAX: usize = 500;
+/// The longest text from outside that is kept until it is redacted, in characters. It exceeds what is shown, so that a
+/// secret is whole when it is searched.
+const RAW_CHARS_MAX: usize = 4 * DETAILS_CHARS_MAX;
 
 /// Says why a call failed.
 ///
@@ -65,7 +65,7 @@ pub struct Error {
     pub status: Option<u16>,
     /// A text for a person: what happened and what to do.
     pub message: String,
-    /// More about the cause, for a log; at most about 1,000 characters.
+    /// More about the cause, for a log; at most about 1,000 characters once it is redacted, and 4,000 before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<String>,
     /// True if the same call may succeed when it is repeated, and repeating it is safe.
@@ -106,7 +106,7 @@ impl Error {
 
     /// Returns the error of a response with a failing status; `None` if the status is no failure.
     ///
-    /// Problem details (RFC 9457) are understood. Other bodies are kept, shortened, in `details`.
+    /// Problem details (RFC 9457) are understood. Of other bodies, `details` has the beginning.
     #[must_use]
     pub fn from_response(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
         let mut error = Self::new(Reason::from_status(status.as_u16())?);
@@ -117,7 +117,7 @@ impl Error {
             let message = problem.message.unwrap_or_else(|| error.message.clone());
             return Some(error.with_message(&message).with_details(&details));
         }
-        let details = format!("HTTP {}: {}", status.as_u16(), body_excerpt(body));
+        let details = format!("HTTP {}: {}", status.as_u16(), body_start(body));
         Some(error.with_details(&details))
     }
 
@@ -128,14 +128,9 @@ impl Error {
     pub fn outcome_unknown(cause: Self) -> Self {
         let reason = Reason::OutcomeUnknown;
         let text = cause.details.as_deref().unwrap_or_default();
-        let details = excerpt(&format!("{}: {text}", cause.reason), DETAILS_CHARS_MAX);
-        Self {
-            reason,
-            message: reason.message().to_owned(),
-            details: Some(details),
-            retryable: reason.is_retryable(),
-            ..cause
-        }
+        let details = format!("{}: {text}", cause.reason);
+        let message = reason.message().to_owned();
+        Self { reason, message, retryable: reason.is_retryable(), ..cause }.with_details(&details)
     }
 
     /// Sets the message for the person if `message` is safe to show. Otherwise it goes to `details`, and the reason's
@@ -151,22 +146,23 @@ impl Error {
         self.with_details(&details)
     }
 
-    /// Replaces the details for the log. They are cut to a bounded length and put on one line.
+    /// Replaces the details for the log. They are put on one line, and bounded: [`redacted`](Self::redacted) cuts them
+    /// to the length that is shown.
     #[must_use]
     pub fn with_details(mut self, details: &str) -> Self {
-        self.details = Some(excerpt(details, DETAILS_CHARS_MAX));
+        self.details = Some(raw_excerpt(details));
         self
     }
 
-    /// Removes secrets: `details` has a mark in their place. A message that contains one is replaced by the reason's
-    /// own.
+    /// Removes secrets, and then cuts `details`, which have a mark in their place. A message that contains a secret is
+    /// replaced by the reason's own.
     #[must_use]
     pub fn redacted(mut self, secrets: &Secrets) -> Self {
         if self.message != self.reason.message() && secrets.contains_secret(&self.message) {
             self.reason.message().clone_into(&mut self.message);
         }
         if let Some(details) = &self.details {
-            self.details = Some(secrets.redact(details).into_owned());
+            self.details = Some(excerpt(&secrets.redact(details), DETAILS_CHARS_MAX));
         }
         self
     }
@@ -207,11 +203,15 @@ impl Error {
     }
 }
 
-/// Returns the start of a body, for a log.
-pub(crate) fn body_excerpt(body: &[u8]) -> String {
-    // A character has at most four bytes, so the cut below never falls into what is shown.
-    let part = &body[..body.len().min(BODY_CHARS_MAX * 4 + 4)];
-    excerpt(&String::from_utf8_lossy(part), BODY_CHARS_MAX)
+/// Returns as much of a text from outside as is kept until it is redacted, on one line.
+pub(crate) fn raw_excerpt(text: &str) -> String {
+    excerpt(text, RAW_CHARS_MAX)
+}
+
+/// Returns the start of a body. It is longer than what is shown of it, which [`Error::redacted`] cuts.
+pub(crate) fn body_start(body: &[u8]) -> Cow<'_, str> {
+    // A character has at most four bytes.
+    String::from_utf8_lossy(&body[..body.len().min(RAW_CHARS_MAX * 4)])
 }
 
 #[cfg(test)]
@@ -273,9 +273,32 @@ mod tests {
 
     #[test]
     fn details_are_bounded() {
-        let error = error_for(500, "text/plain", &"ä\n".repeat(100_000)).unwrap();
-        assert!(error.details.unwrap().chars().count() < 600);
-        assert!(Error::new(Reason::Internal).with_details(&"x".repeat(9000)).details.unwrap().len() < 1010);
+        let response = error_for(500, "text/plain", &"ä\n".repeat(100_000)).unwrap();
+        let own = Error::new(Reason::Internal).with_details(&"x".repeat(90_000));
+        for error in [response, own.clone(), Error::outcome_unknown(own)] {
+            let length = |error: &Error| error.details.as_ref().unwrap().chars().count();
+            assert!(length(&error) <= RAW_CHARS_MAX + 1, "{}", length(&error));
+            let redacted = error.redacted(&Secrets::default());
+            assert!(length(&redacted) <= DETAILS_CHARS_MAX + 1, "{}", length(&redacted));
+        }
+    }
+
+    #[test]
+    fn secret_across_the_cut_of_details_is_redacted() {
+        let secrets = Secrets::from_texts(["s3cret-t0ken".to_owned()]);
+        for before in DETAILS_CHARS_MAX - 30..DETAILS_CHARS_MAX + 10 {
+            let text = format!("{}s3cret-t0ken{}", "x".repeat(before), "y".repeat(5000));
+            let problem = format!(r#"{{"detail":"{text}"}}"#);
+            for error in [
+                error_for(500, "text/plain", &text).unwrap(),
+                error_for(500, "application/problem+json", &problem).unwrap(),
+                Error::new(Reason::Internal).with_details(&text),
+                Error::outcome_unknown(Error::new(Reason::Internal).with_details(&text)),
+            ] {
+                let details = error.redacted(&secrets).details.unwrap();
+                assert!(!details.contains("s3c"), "{before}: {details}");
+            }
+        }
     }
 
     #[test]

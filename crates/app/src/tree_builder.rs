@@ -286,7 +286,6 @@ fn sidecar(
     Ok(SidecarActor {
         launch,
         manager: programs.process_manager.clone(),
-        secrets: programs.transport.secrets().with_environment(env),
         when_back: Box::new(move || {
             if let Some(connection) = connection.get() {
                 // With a full mailbox the connection is busy, and dials when its delay ends.

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::error::{Code, Error, Reason, Secrets, printable};
+use crate::error::{Code, Error, Reason, Secrets, excerpt, raw_excerpt};
 
-/// The longest `details`, in bytes; longer ones are cut.
-pub const DETAILS_MAX_BYTES: usize = 512;
+/// The longest `details` that are shown, in characters.
+const DETAILS_CHARS_MAX: usize = 500;
 
 /// The kind of a failure. The names are stable: they are the journal's reasons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -183,7 +183,7 @@ pub struct ConnectionError {
     pub kind: ConnectionErrorKind,
     /// A message for a person, without URL, token or path.
     pub message: String,
-    /// Details for a log: at most [`DETAILS_MAX_BYTES`], without control characters. May hold text from the peer.
+    /// Details for a log: one line of at most about 500 characters. May hold text from the peer.
     pub details: String,
     /// The HTTP status of the handshake or of the proxy, if there was one.
     pub status: Option<u16>,
@@ -200,7 +200,7 @@ impl ConnectionError {
         Self {
             kind,
             message: kind.message(kind.reason()).to_owned(),
-            details: sanitize(details),
+            details: raw_excerpt(details),
             status: None,
             close_code: None,
             retry_after: None,
@@ -262,10 +262,10 @@ impl ConnectionError {
         self.kind.is_retryable()
     }
 
-    /// Returns the error without secrets.
+    /// Returns the error without secrets. Only now are its details cut.
     #[must_use]
     pub fn redacted(self, secrets: &Secrets) -> Self {
-        Self { details: sanitize(&secrets.redact(&self.details)), ..self }
+        Self { details: excerpt(&secrets.redact(&self.details), DETAILS_CHARS_MAX), ..self }
     }
 }
 
@@ -315,18 +315,6 @@ impl Serialize for ConnectionError {
         }
         .serialize(serializer)
     }
-}
-
-/// Returns `text` without control characters, cut to the limit. A peer's escape sequences must not reach a terminal.
-fn sanitize(text: &str) -> String {
-    let mut kept = String::with_capacity(text.len().min(DETAILS_MAX_BYTES));
-    for character in text.chars() {
-        if kept.len() + character.len_utf8() > DETAILS_MAX_BYTES {
-            break;
-        }
-        kept.push(printable(character));
-    }
-    kept
 }
 
 #[cfg(test)]
@@ -447,9 +435,13 @@ mod tests {
 
     #[test]
     fn details_are_cut_and_free_of_control_characters() {
-        let error =
-            ConnectionError::from_close(Some(1000), &format!("\u{1b}[2J{}", "ä".repeat(DETAILS_MAX_BYTES)));
-        assert!(error.details.len() <= DETAILS_MAX_BYTES);
-        assert!(!error.details.contains(char::is_control));
+        let secrets = Secrets::from_texts(["s3cret-t0ken".to_owned()]);
+        for before in DETAILS_CHARS_MAX - 60..DETAILS_CHARS_MAX {
+            let text = format!("\u{1b}[2J{}s3cret-t0ken{}", "ä".repeat(before), "y".repeat(9000));
+            let details = ConnectionError::from_close(Some(1000), &text).redacted(&secrets).details;
+            assert!(details.chars().count() <= DETAILS_CHARS_MAX + 1);
+            assert!(!details.contains(char::is_control));
+            assert!(!details.contains("s3c"), "{before}: {details}");
+        }
     }
 }

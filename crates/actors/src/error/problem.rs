@@ -2,10 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::safe_text::{excerpt, is_safe_prose};
-
-/// The largest part of a problem's text that is kept for the log, in characters.
-const DETAILS_CHARS_MAX: usize = 1000;
+use super::safe_text::is_safe_prose;
 
 /// The parts of a problem document that an error shows.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,7 +26,7 @@ impl ProblemDetails {
         let message =
             [detail, title].into_iter().flatten().find(|text| is_safe_prose(text)).map(str::to_owned);
         let texts: Vec<&str> = [title, detail, kind].into_iter().flatten().collect();
-        Some(Self { message, details: excerpt(&texts.join(": "), DETAILS_CHARS_MAX) })
+        Some(Self { message, details: texts.join(": ") })
     }
 }
 

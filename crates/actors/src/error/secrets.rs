@@ -4,27 +4,26 @@
 //! Both may also name addresses with secrets of their own. Code that makes an error from such text redacts it first
 //! ([`Error::redacted`](super::Error::redacted)).
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, ops::Range, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use mainstay_runtime::journal::Redaction;
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-use super::{
-    safe_text::{ELLIPSIS, printable},
-    unescape::Unescaped,
-    url_redaction::secret_ranges,
-};
+use super::{safe_text::printable, url_redaction::secret_ranges};
 
 /// The shortest value that is redacted. Shorter ones are no secrets, and would be found in every text.
 const VALUE_CHARS_MIN: usize = 4;
 
 /// The same for an environment, where many a short value under a sensitive name is a switch: `true`, `none`.
 const VARIABLE_CHARS_MIN: usize = 6;
-
-/// The longest beginning of a secret that may be shown.
-const PREFIX_CHARS_MAX: usize = 3;
 
 /// The largest body that is searched for secrets, and the most values that are taken from it.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -39,13 +38,15 @@ pub fn is_sensitive_name(name: &str) -> bool {
     SENSITIVE.iter().any(|part| name.contains(part))
 }
 
-/// The secrets that one request or one socket sends. Cheap to clone if there are none.
+/// The secrets that one request, socket or process knows. Cheap to clone if there are none.
 #[derive(Clone, Default)]
 pub struct Secrets {
     known: Arc<[String]>,
     headers: HeaderMap,
     query: Option<Box<str>>,
     body: Option<Bytes>,
+    /// Built when it is first needed, as most requests need none. Every addition makes it invalid.
+    redaction: OnceLock<Redaction>,
 }
 
 impl Secrets {
@@ -59,6 +60,7 @@ impl Secrets {
     /// characters are left out.
     #[must_use]
     pub fn with_headers(mut self, headers: &HeaderMap) -> Self {
+        self.redaction.take();
         if self.headers.is_empty() {
             headers.clone_into(&mut self.headers);
             return self;
@@ -69,6 +71,7 @@ impl Secrets {
     /// Adds one header's value, as [`with_headers`](Self::with_headers).
     #[must_use]
     pub fn with_header(mut self, name: &HeaderName, value: &HeaderValue) -> Self {
+        self.redaction.take();
         // Appending fails only for a map that is larger than any request's.
         let _ = self.headers.try_append(name, value.clone());
         self
@@ -78,6 +81,7 @@ impl Secrets {
     /// than four characters count only together with their name.
     #[must_use]
     pub fn with_query(mut self, query: Option<&str>) -> Self {
+        self.redaction.take();
         self.query = query.map(Box::from);
         self
     }
@@ -88,6 +92,7 @@ impl Secrets {
     /// four characters, those after the first 64, and bodies of more than 64 KiB.
     #[must_use]
     pub fn with_body(mut self, body: Option<&Bytes>) -> Self {
+        self.redaction.take();
         self.body = body.filter(|body| body.len() <= BODY_BYTES_MAX).cloned();
         self
     }
@@ -100,32 +105,35 @@ impl Secrets {
         let found = variables.iter().flat_map(|(name, value)| variable_secrets(name, value));
         let known: Vec<String> = found.filter(is_long_enough).collect();
         if !known.is_empty() {
+            self.redaction.take();
             self.known = self.known.iter().cloned().chain(known).collect();
         }
         self
     }
 
-    /// Computes the texts once, so that many clones are cheap.
+    /// Collects the texts and builds their redaction once, so that many clones are cheap.
     #[must_use]
     pub(crate) fn materialize(self) -> Self {
-        Self::from_texts(self.values())
+        let built = Self::from_texts(self.values());
+        built.redaction();
+        built
     }
 
-    /// Returns the text with each secret replaced, however JSON or an address escapes it.
+    /// Returns the text with each secret replaced, in each of the forms that [`Redaction`] knows.
     ///
     /// The beginning of a secret that was cut off is replaced as well, and so are the users, passwords and queries of
     /// all addresses.
     #[must_use]
     pub(crate) fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let secrets = self.values();
-        let redaction = Redaction::new(&secrets);
-        let ranges_of = |unescaped: Unescaped| {
-            let mut ranges = redaction.secret_ranges(&unescaped.text);
-            ranges.extend(truncated_secret_ranges(&unescaped, &secrets));
-            ranges.extend(secret_ranges(&unescaped.text));
-            ranges.iter().map(|range| unescaped.source_range(range)).collect::<Vec<_>>()
-        };
-        Redaction::redact_ranges(text, Unescaped::variants(text).into_iter().flat_map(ranges_of).collect())
+        let redaction = self.redaction();
+        let mut ranges = redaction.secret_ranges(text);
+        ranges.extend(redaction.cut_off_ranges(text));
+        ranges.extend(secret_ranges(text));
+        Redaction::redact_ranges(text, ranges)
+    }
+
+    fn redaction(&self) -> &Redaction {
+        self.redaction.get_or_init(|| Redaction::new(&self.values()))
     }
 
     /// Returns whether the text contains a secret.
@@ -151,14 +159,23 @@ impl Secrets {
             collect_sensitive(&body, false, &mut found);
             texts.extend(found);
         }
-        // These forms match a text that is shown: a backend may have decoded what it read.
-        let variants =
-            texts.iter().flat_map(|text| Unescaped::variants(text)).map(|unescaped| unescaped.text);
-        let mut texts: Vec<String> = variants.map(|text| text.chars().map(printable).collect()).collect();
-        texts.sort();
-        texts.dedup();
-        texts
+        // A backend may have decoded what it read, and a text that is shown has no control characters.
+        let decoded: Vec<String> = texts.iter().flat_map(|text| percent_decoded(text)).collect();
+        let mut texts: BTreeSet<String> = texts.into_iter().chain(decoded).collect();
+        let shown: Vec<String> = texts.iter().map(|text| text.chars().map(printable).collect()).collect();
+        texts.extend(shown);
+        texts.into_iter().collect()
     }
+}
+
+/// Returns the texts for which this one may stand in an address; none without codes.
+fn percent_decoded(text: &str) -> impl Iterator<Item = String> {
+    let spaced = text.contains('+').then(|| text.replace('+', " "));
+    let texts = [text.contains('%').then(|| text.to_owned()), spaced];
+    texts
+        .into_iter()
+        .flatten()
+        .filter_map(|text| Some(percent_decode_str(&text).decode_utf8().ok()?.into_owned()))
 }
 
 impl fmt::Debug for Secrets {
@@ -234,23 +251,6 @@ fn query_secrets(query: &str) -> impl Iterator<Item = &str> {
     texts.filter(|text| text.contains('=') || is_long_enough(text))
 }
 
-/// Finds secrets that were cut in the middle. Our own cut leaves a mark; a cut by the text's author is recognised
-/// only at the end.
-fn truncated_secret_ranges(unescaped: &Unescaped, secrets: &[String]) -> Vec<Range<usize>> {
-    let marks = unescaped.text.match_indices(ELLIPSIS).map(|(at, _)| at);
-    let mut ranges = Vec::new();
-    for cut in marks.chain([unescaped.text.len()]) {
-        let whole = &unescaped.text[..cut];
-        let before = &whole[..unescaped.torn_escape_start(whole)];
-        for secret in secrets {
-            let ends = secret.char_indices().map(|(at, _)| at).skip(PREFIX_CHARS_MAX + 1);
-            let shown = ends.filter(|end| before.ends_with(&secret[..*end])).last();
-            ranges.extend(shown.map(|end| before.len() - end..cut));
-        }
-    }
-    ranges
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,7 +265,8 @@ mod tests {
         let secrets = headers(&[(header::AUTHORIZATION, "Bearer s3cr/t==")]);
         assert_eq!(secrets.redact("got 'Bearer s3cr/t=='"), "got '[redacted]'");
         assert_eq!(secrets.redact("bearer s3cr/t== is old"), "bearer [redacted] is old");
-        assert_eq!(secrets.redact(r#"{"t":"s3cr\/t\u003d="}"#), r#"{"t":"[redacted]"}"#);
+        assert_eq!(secrets.redact(r#"{"t":"s3cr\/t=="}"#), r#"{"t":"[redacted]"}"#);
+        assert_eq!(secrets.redact(r#"{"t":"s3cr/t\u003d\u003d"}"#), r#"{"t":"[redacted]"}"#);
         assert_eq!(secrets.redact("a bearer is missing"), "a bearer is missing");
     }
 
@@ -318,9 +319,6 @@ mod tests {
         assert_eq!(secrets.redact("it was s3c…"), "it was s3c…", "that gives nothing away");
         assert_eq!(secrets.redact("it was s3cret-t"), "it was [redacted]", "its author cut it");
         assert_eq!(secrets.redact("it was s3cret-t, or not"), "it was s3cret-t, or not", "that is no cut");
-        assert_eq!(secrets.redact(r#"{"t":"s3cret\u002Dt0…"#), r#"{"t":"[redacted]…"#);
-        assert_eq!(secrets.redact(r#"{"t":"s3cret\u00…"#), r#"{"t":"[redacted]…"#);
-        assert_eq!(secrets.redact("t=s3cret%2Dt0%6…"), "t=[redacted]…");
     }
 
     #[test]
@@ -338,12 +336,32 @@ mod tests {
             ("large-one known true", "large-one [redacted] true"),
             ("bad key 'sk-4711-x'", "bad key '[redacted]'"),
             ("bad key sk-471…", "bad key [redacted]…"),
-            (r#"{"key":"sk\u002d4711-x"}"#, r#"{"key":"[redacted]"}"#),
+            (r#"{"key":"abc\/def+ghi"}"#, r#"{"key":"[redacted]"}"#),
             ("read abc/def+ghi | next", "read [redacted] | next"),
             ("s3same is wrong for me, a-long-one is old", "[redacted] is wrong for me, [redacted] is old"),
         ] {
             assert_eq!(secrets.redact(text), shown);
         }
+    }
+
+    #[test]
+    fn secret_added_later_is_redacted() {
+        let first = Secrets::from_texts(["first-one".to_owned()]);
+        assert_eq!(first.redact("first-one s3cond"), "[redacted] s3cond");
+        let name = HeaderName::from_static("x-own");
+        let value = HeaderValue::from_static("s3cond");
+        let variables = BTreeMap::from([("TOKEN".to_owned(), "s3cond".to_owned())]);
+        let body = Bytes::from_static(br#"{"token":"s3cond"}"#);
+        for both in [
+            first.clone().with_header(&name, &value),
+            first.clone().with_headers(&HeaderMap::from_iter([(name, value)])),
+            first.clone().with_query(Some("s3cond")),
+            first.clone().with_body(Some(&body)),
+            first.clone().with_environment(&variables),
+        ] {
+            assert_eq!(both.redact("first-one s3cond"), "[redacted] [redacted]");
+        }
+        assert_eq!(first.redact("s3cond"), "s3cond");
     }
 
     #[test]

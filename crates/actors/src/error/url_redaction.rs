@@ -4,52 +4,100 @@ use std::ops::Range;
 
 use super::safe_text::ELLIPSIS;
 
-/// The separator between an address's scheme and the rest.
-const SCHEME_SEPARATOR: &str = "://";
+/// The delimiters of an address, as written in one form.
+struct Delimiters {
+    /// Stands between the scheme and the rest.
+    scheme_end: &'static str,
+    user_end: &'static str,
+    password_start: &'static str,
+    query_start: &'static str,
+    authority_ends: &'static [&'static str],
+}
+
+const FORMS: [Delimiters; 4] = [
+    PLAIN,
+    // JSON, as PHP writes it.
+    Delimiters { scheme_end: r":\/\/", ..PLAIN },
+    // The value of a query.
+    Delimiters {
+        scheme_end: "%3A%2F%2F",
+        user_end: "%40",
+        password_start: "%3A",
+        query_start: "%3F",
+        authority_ends: &["%2F", "%3F", "%23", "&"],
+    },
+    Delimiters {
+        scheme_end: "%3a%2f%2f",
+        user_end: "%40",
+        password_start: "%3a",
+        query_start: "%3f",
+        authority_ends: &["%2f", "%3f", "%23", "&"],
+    },
+];
+
+const PLAIN: Delimiters = Delimiters {
+    scheme_end: "://",
+    user_end: "@",
+    password_start: ":",
+    query_start: "?",
+    // A backslash ends the authority of `http` and its like only; elsewhere it may be part of a user.
+    authority_ends: &["/", "?", "#"],
+};
 
 /// Returns the ranges of users, passwords and queries in the addresses of a text, fragments included.
 ///
 /// An address may have been cut in the middle, and a password may lack the escapes that it needs. In doubt, a part
 /// counts as a password.
 pub(super) fn secret_ranges(text: &str) -> Vec<Range<usize>> {
-    let starts = text.match_indices(SCHEME_SEPARATOR).map(|(at, start)| at + start.len());
-    starts.flat_map(|start| secret_ranges_after(text, start)).collect()
+    let of_form = |form: &'static Delimiters| {
+        let starts = text.match_indices(form.scheme_end).map(|(at, start)| at + start.len());
+        starts.flat_map(|start| form.secret_ranges_after(text, start))
+    };
+    FORMS.iter().flat_map(of_form).collect()
 }
 
-fn secret_ranges_after(text: &str, start: usize) -> impl Iterator<Item = Range<usize>> {
-    let rest = &text[start..];
-    let run = &rest[..rest.find(is_url_end).unwrap_or(rest.len())];
-    // A backslash ends the authority of `http` and its like only; elsewhere it may be part of a user.
-    let authority = &run[..run.find(['/', '?', '#']).unwrap_or(run.len())];
-    let is_cut = rest[run.len()..].starts_with(ELLIPSIS);
-    let user = if let Some(at) = authority.rfind('@') {
-        at
-    } else if has_password(authority) && (run.contains('@') || is_cut || run.len() == rest.len()) {
-        run.rfind('@').unwrap_or(run.len())
-    } else if is_cut && authority.len() == run.len() {
-        // A cut authority may be a host or a user.
-        run.len()
-    } else {
-        0
-    };
-    let query = run[user..].find('?').map_or(run.len(), |mark| user + mark + 1);
-    let ranges = [0..user, query..run.len()];
-    ranges
-        .into_iter()
-        .filter(|range| !range.is_empty())
-        .map(move |range| start + range.start..start + range.end)
+impl Delimiters {
+    fn secret_ranges_after(&self, text: &str, start: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let rest = &text[start..];
+        let run = &rest[..rest.find(is_url_end).unwrap_or(rest.len())];
+        let ends = self.authority_ends.iter().filter_map(|end| run.find(end));
+        let authority = &run[..ends.min().unwrap_or(run.len())];
+        let is_cut = rest[run.len()..].starts_with(ELLIPSIS);
+        let last_user_end = run.rfind(self.user_end);
+        let user = if let Some(at) = authority.rfind(self.user_end) {
+            at
+        } else if self.has_password(authority)
+            && (last_user_end.is_some() || is_cut || run.len() == rest.len())
+        {
+            last_user_end.unwrap_or(run.len())
+        } else if is_cut && authority.len() == run.len() {
+            // A cut authority may be a host or a user.
+            run.len()
+        } else {
+            0
+        };
+        let query = run[user..].find(self.query_start);
+        let query = query.map_or(run.len(), |mark| user + mark + self.query_start.len());
+        let ranges = [0..user, query..run.len()];
+        ranges
+            .into_iter()
+            .filter(|range| !range.is_empty())
+            .map(move |range| start + range.start..start + range.end)
+    }
+
+    /// Returns whether the first colon is followed by something else than a port.
+    fn has_password(&self, authority: &str) -> bool {
+        // Colons before the bracket belong to an IPv6 address.
+        let host = if authority.starts_with('[') { authority.split_once(']') } else { Some(("", authority)) };
+        let behind =
+            host.and_then(|(_, rest)| rest.split_once(self.password_start)).map_or("", |(_, behind)| behind);
+        // An address in prose may be followed by punctuation.
+        !behind.trim_end_matches(|c: char| c.is_ascii_punctuation()).bytes().all(|byte| byte.is_ascii_digit())
+    }
 }
 
 fn is_url_end(c: char) -> bool {
     c.is_whitespace() || c.is_control() || ['"', '<', '>', '`', ELLIPSIS].contains(&c)
-}
-
-/// Returns whether the first colon is followed by something else than a port.
-fn has_password(authority: &str) -> bool {
-    let is_literal = authority.starts_with('[');
-    let behind = authority.split_once(if is_literal { "]:" } else { ":" }).map_or("", |(_, behind)| behind);
-    // An address in prose may be followed by punctuation.
-    !behind.trim_end_matches(|c: char| c.is_ascii_punctuation()).bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -78,6 +126,19 @@ mod tests {
             ("a://b@c d://e/?f", "a://-@c d://e/?-"),
             ("https://me:ä@host/ö?ü", "https://-@host/ö?-"),
             (r"db://office\me:pass@host", "db://-@host"),
+        ] {
+            assert_eq!(mask_secrets(text), expected);
+        }
+    }
+
+    #[test]
+    fn escaped_address_is_found() {
+        for (text, expected) in [
+            (r#"{"u":"https:\/\/me:pass@host\/a?b=c"}"#, r#"{"u":"https:\/\/-@host\/a?-"}"#),
+            ("next=https%3A%2F%2Fme%3Apass%40host%2Fa", "next=https%3A%2F%2F-%40host%2Fa"),
+            ("next=https%3a%2f%2fhost%2fa%3fb%3dc", "next=https%3a%2f%2fhost%2fa%3f-"),
+            ("next=https%3A%2F%2Fhost%2Fa&n=1", "next=https%3A%2F%2Fhost%2Fa&n=1"),
+            ("next=https%3A%2F%2Fme%3Apa…", "next=https%3A%2F%2F-…"),
         ] {
             assert_eq!(mask_secrets(text), expected);
         }

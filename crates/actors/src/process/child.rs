@@ -100,7 +100,7 @@ impl Process {
         let (request, requested) = watch::channel(StopRequest::None);
         let (phase_sender, phase) = watch::channel(ProcessPhase::Running);
         let (gate, gate_opened) = oneshot::channel();
-        let stderr_tail = Arc::<Mutex<OutputTail>>::default();
+        let stderr_tail = Arc::new(Mutex::new(OutputTail::new(spec.known_secrets())));
         let task = ProcessTask {
             group,
             registry: Arc::clone(registry),

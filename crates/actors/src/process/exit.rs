@@ -20,8 +20,8 @@ pub struct ProcessExit {
     /// The number of the signal that ended it, if any. Both are absent if another part of the program reaped the
     /// process.
     pub signal: Option<i32>,
-    /// The last lines of its stderr, oldest first: at most 64, and 16 KiB. They may contain any secret that the
-    /// process knows; redact them before they are shown.
+    /// The last lines of its stderr, oldest first: at most 64, and 16 KiB. The secrets in its environment and in
+    /// [`ProcessSpec::secrets`](super::ProcessSpec::secrets) are redacted.
     pub stderr: Vec<String>,
     /// The ids of descendants that could not be ended. Not empty only if the kernel holds one up.
     pub survivors: Vec<u32>,

@@ -1,8 +1,8 @@
-//! Keeps the last lines of an output, in bounded space.
+//! Keeps the last lines of an output, without secrets and in bounded space.
 
 use std::collections::VecDeque;
 
-use crate::error::printable;
+use crate::error::{ELLIPSIS, Secrets, printable};
 
 /// The number of lines that are kept.
 const LINES_MAX: usize = 64;
@@ -13,18 +13,28 @@ const BYTES_MAX: usize = 16 * 1024;
 /// The part of a line that is kept, in bytes. A line that never ends counts as well.
 const LINE_BYTES_MAX: usize = 2 * 1024;
 
+/// The part of a line that is kept until it is redacted, in bytes. It exceeds the other, so that a secret is whole when
+/// it is searched.
+const RAW_LINE_BYTES_MAX: usize = 4 * LINE_BYTES_MAX;
+
 /// Takes an output in pieces and keeps its last lines.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct OutputTail {
+    secrets: Secrets,
     lines: VecDeque<String>,
     bytes: usize,
-    /// The line that has not ended yet, up to the limit of a line.
+    /// The line that has not ended yet, up to the limit of a raw line.
     partial_line: Vec<u8>,
     /// True if a part of the open line was left out.
     is_partial_cut: bool,
 }
 
 impl OutputTail {
+    /// Makes a tail in which these secrets are redacted.
+    pub(super) fn new(secrets: Secrets) -> Self {
+        Self { secrets, lines: VecDeque::new(), bytes: 0, partial_line: Vec::new(), is_partial_cut: false }
+    }
+
     /// Takes the next piece.
     pub(super) fn push(&mut self, mut piece: &[u8]) {
         while let Some(end) = piece.iter().position(|byte| *byte == b'\n') {
@@ -43,15 +53,22 @@ impl OutputTail {
     }
 
     fn extend(&mut self, part: &[u8]) {
-        let room = LINE_BYTES_MAX - self.partial_line.len();
+        let room = RAW_LINE_BYTES_MAX - self.partial_line.len();
         self.is_partial_cut |= part.len() > room;
         self.partial_line.extend_from_slice(&part[..part.len().min(room)]);
     }
 
     fn partial_text(&self) -> String {
         let text = String::from_utf8_lossy(&self.partial_line);
-        let cut = self.is_partial_cut.then_some('…');
-        text.trim_end_matches('\r').chars().map(printable).chain(cut).collect()
+        let text = self.secrets.redact(text.trim_end_matches('\r'));
+        let mut line: String = text.chars().map(printable).collect();
+        let end =
+            (0..=LINE_BYTES_MAX.min(line.len())).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
+        if self.is_partial_cut || end < line.len() {
+            line.truncate(end);
+            line.push(ELLIPSIS);
+        }
+        line
     }
 
     fn end_line(&mut self) {
@@ -72,7 +89,7 @@ mod tests {
     use super::*;
 
     fn tail_of(pieces: &[&str]) -> Vec<String> {
-        let mut tail = OutputTail::default();
+        let mut tail = OutputTail::new(Secrets::default());
         for piece in pieces {
             tail.push(piece.as_bytes());
         }
@@ -86,6 +103,27 @@ mod tests {
     }
 
     #[test]
+    fn secret_across_pieces_and_across_the_cut_is_redacted() {
+        let secrets = Secrets::from_texts(["s3cret-t0ken".to_owned()]);
+        let lines_of = |pieces: &[&str]| {
+            let mut tail = OutputTail::new(secrets.clone());
+            pieces.iter().for_each(|piece| tail.push(piece.as_bytes()));
+            tail.lines()
+        };
+        assert_eq!(lines_of(&["it is s3cr", "et-t0ken!\n"]), ["it is [redacted]!"]);
+        for before in [LINE_BYTES_MAX, RAW_LINE_BYTES_MAX].into_iter().flat_map(|cut| cut - 20..cut + 2) {
+            let line = lines_of(&[&"x".repeat(before), "s3cret-t0ken", &"y".repeat(9000)]).concat();
+            assert!(!line.contains("s3c") && line.len() <= LINE_BYTES_MAX + 3, "{before}: {line}");
+        }
+        // So many secrets that little of the raw line is left.
+        let long = "s3cret-t0ken".repeat(5);
+        let mut tail = OutputTail::new(Secrets::from_texts([long.clone()]));
+        tail.push(long.repeat(RAW_LINE_BYTES_MAX).as_bytes());
+        let flood = tail.lines().concat();
+        assert_eq!(flood.replace("[redacted]", ""), "…");
+    }
+
+    #[test]
     fn only_the_last_lines_are_kept() {
         let text: String = (0..1000).map(|n| format!("{n}\n")).collect();
         let lines = tail_of(&[&text]);
@@ -94,7 +132,7 @@ mod tests {
 
     #[test]
     fn flood_stays_within_the_byte_limit() {
-        let mut tail = OutputTail::default();
+        let mut tail = OutputTail::new(Secrets::default());
         for _ in 0..10_000 {
             tail.push("ä".repeat(500).as_bytes());
         }
@@ -109,7 +147,7 @@ mod tests {
 
     #[test]
     fn invalid_text_and_control_characters_are_replaced() {
-        let mut tail = OutputTail::default();
+        let mut tail = OutputTail::new(Secrets::default());
         tail.push(b"\x1b[2Jred \xff\n");
         assert_eq!(tail.lines(), [" [2Jred \u{fffd}"]);
     }

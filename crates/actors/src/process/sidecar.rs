@@ -22,7 +22,7 @@ use super::lines::{LineSplitter, OutputLine};
 use super::manager::ProcessManager;
 use super::readiness::ReadySignal;
 use super::stdin::ProcessStdin;
-use crate::error::{Error, Reason, Secrets};
+use crate::error::{Error, Reason};
 
 /// The longest line of output that is searched for the ready text, in bytes.
 const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -36,8 +36,6 @@ pub struct SidecarActor {
     pub launch: Launch,
     /// The manager that ends the process with the runtime.
     pub manager: ProcessManager,
-    /// The secrets that are removed from its texts.
-    pub secrets: Secrets,
     /// Called each time that the process has become ready again.
     pub when_back: Box<dyn Fn() + Send + Sync>,
 }
@@ -126,7 +124,7 @@ impl SidecarActor {
     async fn launch_process(&self, ctx: &mut Ctx) -> Result<Sidecar, Error> {
         let started_at = Instant::now();
         let failed = |cause: &dyn std::fmt::Display| {
-            self.unavailable(&format!("the backend's process did not become ready: {cause}"))
+            unavailable(&format!("the backend's process did not become ready: {cause}"))
         };
         let process = self.launch.start(&self.manager).await.map_err(|error| failed(&error))?;
         let ready_signal = Arc::new(self.launch.readiness.ready_signal());
@@ -139,24 +137,17 @@ impl SidecarActor {
             return Err(failed(&error));
         }
         ctx.record(&SidecarStarted { pid: process.pid(), ready_ms: millis(started_at.elapsed()) });
-        let (exited, secrets) = (process.exited(), self.secrets.clone());
+        let exited = process.exited();
         ctx.spawn(async move {
-            let exit = exited.await;
-            SidecarMessage::Fail(Box::new(unavailable(
-                &format!("the backend's process ended: {exit}"),
-                &secrets,
-            )))
+            let details = format!("the backend's process ended: {}", exited.await);
+            SidecarMessage::Fail(Box::new(unavailable(&details)))
         });
         Ok(Sidecar { process: Some(process), _stdin: stdin })
     }
-
-    fn unavailable(&self, details: &str) -> Error {
-        unavailable(details, &self.secrets)
-    }
 }
 
-fn unavailable(details: &str, secrets: &Secrets) -> Error {
-    Error::new(Reason::Unavailable).with_details(details).redacted(secrets)
+fn unavailable(details: &str) -> Error {
+    Error::new(Reason::Unavailable).with_details(details)
 }
 
 /// Reads the output to its end, and keeps nothing of it.

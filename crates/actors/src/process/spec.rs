@@ -7,11 +7,13 @@ use std::{fmt, io};
 
 use thiserror::Error;
 
+use crate::error::Secrets;
+
 /// The variable in a process's environment that names its owner, even when the process leaves its group.
 pub(super) const MARKER_VARIABLE: &str = "MAINSTAY_PROCESS";
 
 /// A process to start, and the way to end it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct ProcessSpec {
     /// The name in the PID file and in logs.
     pub name: String,
@@ -24,6 +26,8 @@ pub struct ProcessSpec {
     pub env: BTreeMap<String, String>,
     /// The time between the request to end and the kill. Zero kills at once.
     pub grace: Duration,
+    /// The secrets that its output may repeat, beside those in `env`.
+    pub secrets: Secrets,
 }
 
 impl ProcessSpec {
@@ -35,7 +39,13 @@ impl ProcessSpec {
             cwd: None,
             env: BTreeMap::new(),
             grace: Duration::from_secs(5),
+            secrets: Secrets::default(),
         }
+    }
+
+    /// Returns all secrets that its output may repeat.
+    pub(crate) fn known_secrets(&self) -> Secrets {
+        self.secrets.clone().with_environment(&self.env).materialize()
     }
 
     /// Checks that the process can start, so that a defect is reported before anything runs.

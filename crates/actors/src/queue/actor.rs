@@ -205,7 +205,7 @@ impl QueueActor {
 
     /// Lets a caller share a request that is pending already.
     fn join(&self, ctx: &Ctx, state: &mut State, entry_id: RequestId, request: &Request, waiter: Waiter) {
-        let (id, subject) = (waiter.id, RequestRef::new(waiter.id, request));
+        let (id, subject) = (waiter.id, self.request_ref(waiter.id, request));
         if self.requests.joined_count() >= self.policy.queue.queue_max {
             return self.respond_error(ctx, state.now, request, 0, waiter, Error::new(Reason::QueueFull));
         }
@@ -285,7 +285,7 @@ impl QueueActor {
         }
         if ctx.should_record::<RequestStarted>() {
             ctx.record(&RequestStarted {
-                request: RequestRef::new(attempt.lead_id, &attempt.request),
+                request: self.request_ref(attempt.lead_id, &attempt.request),
                 attempt: attempt.number,
                 waited_ms: millis(state.now.saturating_sub(attempt.queued_at)),
             });
@@ -336,7 +336,7 @@ impl QueueActor {
     fn schedule_retry(&self, ctx: &Ctx, state: &mut State, id: RequestId, delay: Duration, reason: Reason) {
         let seen = |entry: &RequestEntry| {
             (
-                RequestRef::new(entry.lead_id(id), &entry.request),
+                self.request_ref(entry.lead_id(id), &entry.request),
                 entry.attempts,
                 self.wait_timeout(&entry.request),
             )
@@ -435,7 +435,7 @@ impl QueueActor {
         let told = if ctx.should_record::<RequestDone>() { &entry.waiters[..] } else { &[] };
         for Waiter { id, queued_at, .. } in told {
             let ms = millis(now.saturating_sub(*queued_at));
-            let subject = RequestRef::new(*id, &entry.request);
+            let subject = self.request_ref(*id, &entry.request);
             let (status, attempts) = (status.as_u16(), entry.attempts);
             ctx.record(&RequestDone { request: subject, status, ms, cached: false, attempts, bytes });
         }
@@ -532,6 +532,10 @@ impl QueueActor {
         }
     }
 
+    fn request_ref(&self, id: RequestId, request: &Request) -> RequestRef {
+        RequestRef::new(id, request, || self.transport.secrets())
+    }
+
     /// Records a failure and answers the waiter with it.
     fn respond_error(
         &self,
@@ -545,7 +549,7 @@ impl QueueActor {
         // Every error passes here, so no secret of the request is repeated to a caller or the journal.
         let secrets = request.secrets(self.transport.secrets());
         let error = error.redacted(&secrets).with_attempts(attempts).with_request_id(id);
-        let subject = RequestRef::new(id, request);
+        let subject = self.request_ref(id, request);
         let lasted = now.saturating_sub(queued_at);
         match (error.reason, error.code) {
             (reason @ (Reason::QueueFull | Reason::Evicted), _) => sink.write(&QueueOverflow {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{gate::Outage, priority_queue::Overflow};
 use crate::{
-    error::{Code, Error, Reason, excerpt},
+    error::{Code, Error, Reason, Secrets, excerpt},
     request::{Priority, Request, RequestId},
 };
 
@@ -40,8 +40,13 @@ impl fmt::Display for RequestRef {
 }
 
 impl RequestRef {
-    pub(super) fn new(request_id: RequestId, request: &Request) -> Self {
-        let path = excerpt(request.path_without_query(), PATH_CHARS_MAX);
+    /// Creates the reference. `secrets` are redacted from a path that is cut, since the journal finds only whole ones.
+    pub(super) fn new(request_id: RequestId, request: &Request, secrets: impl FnOnce() -> Secrets) -> Self {
+        let path = request.path_without_query();
+        let path = match path.chars().nth(PATH_CHARS_MAX) {
+            Some(_) => excerpt(&secrets().redact(path), PATH_CHARS_MAX),
+            None => path.to_owned(),
+        };
         Self { request_id, method: request.method().to_string(), path }
     }
 }

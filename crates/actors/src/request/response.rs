@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::RequestId;
-use crate::error::{Error, Reason, Secrets, body_excerpt};
+use crate::error::{Error, Reason, Secrets, body_start};
 
 /// The backend's response to a request.
 #[derive(Clone)]
@@ -43,7 +43,7 @@ impl Response {
         serde_json::from_slice(&self.body).map_err(|cause| {
             Error::new(Reason::BadResponse)
                 .with_status(self.status.as_u16())
-                .with_details(&format!("{cause}; the body starts with: {}", body_excerpt(&self.body)))
+                .with_details(&format!("{cause}; the body starts with: {}", body_start(&self.body)))
                 .with_attempts(self.attempts)
                 .with_request_id(self.request_id)
                 .redacted(&self.secrets)

@@ -147,8 +147,7 @@ impl AgentFactory {
             DriverKind::Process => {
                 let launch = self.launch(config)?;
                 let driver = ProcessDriver::new(launch, self.processes.process_manager.clone())
-                    .with_updates(updates.clone())
-                    .with_secrets(self.transport.secrets());
+                    .with_updates(updates.clone());
                 Ok(Arc::new(match config.memory_max {
                     0 => driver,
                     bytes_max => driver.with_memory_ceiling(bytes_max),
@@ -158,8 +157,7 @@ impl AgentFactory {
             DriverKind::Acp => {
                 let launch = self.launch(config)?;
                 let driver = AcpDriver::new(launch, self.processes.process_manager.clone())
-                    .with_updates(updates.clone())
-                    .with_secrets(self.transport.secrets());
+                    .with_updates(updates.clone());
                 Ok(Arc::new(match config.memory_max {
                     0 => driver,
                     bytes_max => driver.with_memory_ceiling(bytes_max),

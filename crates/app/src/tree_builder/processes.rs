@@ -42,6 +42,7 @@ impl ProcessFactory {
         spec.cwd = Some(program.cwd).filter(|cwd| !cwd.as_os_str().is_empty()).map(Path::to_owned);
         spec.env.clone_from(program.env);
         spec.grace = SHUTDOWN_GRACE;
+        spec.secrets = self.transport.secrets();
         let ready_within = program.startup_grace.max(READY_WITHIN_MIN);
         Ok(Launch { spec, readiness: self.readiness(program.ready)?, ready_timeout: ready_within })
     }

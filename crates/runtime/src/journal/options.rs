@@ -12,8 +12,8 @@ pub struct JournalOptions {
     pub memory_lines_max: usize,
     /// True if verbose events are recorded.
     pub verbose: bool,
-    /// Texts that must never reach a file. Each occurrence is replaced before a line is made. An empty text is
-    /// ignored.
+    /// Texts that must never reach a file. Each occurrence is replaced before a line is made, also as JSON or an
+    /// address writes it. An empty text is ignored; any other counts, so leave out what every text contains.
     pub secrets: Vec<String>,
 }
 

@@ -1,26 +1,71 @@
-//! Removes secrets from an event before it becomes a line.
+//! Removes secrets from texts, and from an event before it becomes a line.
 //!
-//! The search looks at the text that a JSON string stands for, so it finds a secret behind any escape. A number that
-//! holds a secret is replaced as a whole.
+//! One automaton searches all secrets in all their forms (see `encodings`): plain, escaped as in JSON, encoded as in an
+//! address, and the latter in JSON. A form in which an encoder escapes some characters at random is not found.
+//!
+//! Redact a text before it is cut, since half a secret matches nothing. Where a text arrives cut, see
+//! [`Redaction::cut_off_ranges`].
+//!
+//! An event is searched in the texts that its JSON strings stand for, so that what is left is still JSON. A number
+//! that holds a secret is replaced as a whole.
+
+mod encodings;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::Arc;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
 use super::line::push_json_string;
 
 const REPLACEMENT: &str = "[redacted]";
 
-/// The texts that must stay secret, and the means to remove them from other texts.
+/// The mark at which a text was cut.
+const ELLIPSIS: char = '…';
+
+/// The longest beginning of a secret that a cut may leave, in characters.
+const PREFIX_CHARS_MAX: usize = 3;
+
+/// The texts that must stay secret, and the means to remove them from other texts. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Redaction {
-    secrets: Vec<String>,
+    /// Every form of every secret.
+    forms: Arc<[String]>,
+    matcher: Matcher,
+}
+
+/// Finds the forms in a text.
+#[derive(Clone, Default)]
+enum Matcher {
+    #[default]
+    Nothing,
+    Forms(AhoCorasick),
+    /// The secrets are too large for an automaton, so every text counts as one.
+    Everything,
 }
 
 impl Redaction {
-    /// Returns a redaction of these texts. An empty text is ignored.
+    /// Returns a redaction of these texts. An empty text is ignored. Any other counts, however short: leave out what
+    /// would be found in every text.
     #[must_use]
     pub fn new(secrets: &[String]) -> Self {
-        Self { secrets: secrets.iter().filter(|secret| !secret.is_empty()).cloned().collect() }
+        let forms: BTreeSet<String> = secrets
+            .iter()
+            .filter(|secret| !secret.is_empty())
+            .flat_map(|secret| encodings::encoded_forms(secret))
+            .collect();
+        let forms: Arc<[String]> = forms.into_iter().collect();
+        // The automaton reports overlapping matches: with the leftmost-longest alone, a secret that begins within
+        // another would show its end. This kind is built quickly, which counts for the secrets of one request.
+        let built = AhoCorasick::builder().kind(Some(AhoCorasickKind::ContiguousNFA)).build(&*forms);
+        let matcher = match built {
+            _ if forms.is_empty() => Matcher::Nothing,
+            Ok(automaton) => Matcher::Forms(automaton),
+            Err(_) => Matcher::Everything,
+        };
+        Self { forms, matcher }
     }
 
     /// Returns plain text without the secrets: `[redacted]` stands in the place of each.
@@ -40,10 +85,40 @@ impl Redaction {
         }
     }
 
+    /// Returns the places of the secrets, from left to right. Places that overlap are merged, so that nothing of
+    /// either secret is left.
+    #[must_use]
+    pub fn secret_ranges(&self, text: &str) -> Vec<Range<usize>> {
+        match &self.matcher {
+            Matcher::Forms(automaton) if automaton.is_match(text) => {
+                merge_ranges(automaton.find_overlapping_iter(text).map(|found| found.range()).collect())
+            }
+            Matcher::Everything if !text.is_empty() => Vec::from([0..text.len()]),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Returns the places where a secret begins and the text was cut before its end: at an ellipsis, or at the text's
+    /// own end. A beginning of up to three characters stays.
+    ///
+    /// For texts that come from outside. Text that only ends like the beginning of a secret is found as well.
+    #[must_use]
+    pub fn cut_off_ranges(&self, text: &str) -> Vec<Range<usize>> {
+        let marks = text.match_indices(ELLIPSIS).map(|(at, _)| at);
+        marks
+            .chain([text.len()])
+            .filter_map(|cut| {
+                let before = &text[..cut];
+                let shown = self.forms.iter().filter_map(|form| cut_off_length(before, form)).max()?;
+                Some(cut - shown..cut)
+            })
+            .collect()
+    }
+
     /// Returns a JSON text whose keys, strings and numbers are without the secrets.
     pub(super) fn redact_json<'a>(&self, json: &'a str) -> Cow<'a, str> {
         // JSON without an escape has every string as it is, so a plain search finds every secret.
-        if self.secrets.is_empty() || !json.contains('\\') && !self.contains_secret(json) {
+        if self.forms.is_empty() || !json.contains('\\') && !self.contains_secret(json) {
             return Cow::Borrowed(json);
         }
         let mut clean = String::with_capacity(json.len());
@@ -63,7 +138,7 @@ impl Redaction {
     }
 
     fn contains_secret(&self, text: &str) -> bool {
-        self.secrets.iter().any(|secret| text.contains(secret))
+        !self.secret_ranges(text).is_empty()
     }
 
     fn redact_string(&self, token: &str, clean: &mut String) {
@@ -76,13 +151,6 @@ impl Redaction {
             Cow::Borrowed(_) => clean.push_str(token),
             Cow::Owned(redacted) => push_json_string(&redacted, clean),
         }
-    }
-
-    /// Returns the places of the secrets, from left to right. Places that overlap are merged, so that nothing of
-    /// either secret is left.
-    #[must_use]
-    pub fn secret_ranges(&self, text: &str) -> Vec<Range<usize>> {
-        merge_ranges(self.secrets.iter().flat_map(|secret| find_all(text, secret)).collect())
     }
 }
 
@@ -111,15 +179,10 @@ fn replace_ranges(text: &str, places: Vec<Range<usize>>) -> String {
     clean
 }
 
-/// Finds all places of `secret`, also those that overlap each other.
-fn find_all<'a>(text: &'a str, secret: &'a str) -> impl Iterator<Item = Range<usize>> + 'a {
-    let step = secret.chars().next().map_or(1, char::len_utf8);
-    let mut from = 0;
-    std::iter::from_fn(move || {
-        let at = from + text.get(from..)?.find(secret)?;
-        from = at + step;
-        Some(at..at + secret.len())
-    })
+/// Returns the length of the longest beginning of `form` with which `before` ends, if it is long enough to matter.
+fn cut_off_length(before: &str, form: &str) -> Option<usize> {
+    let ends = form.char_indices().map(|(at, _)| at).skip(PREFIX_CHARS_MAX + 1);
+    ends.filter(|end| before.ends_with(&form[..*end])).last()
 }
 
 /// Returns the length of the string, the number or the other token that `json` begins with.

@@ -18,12 +18,16 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
+use crate::journal::Journal;
 use crate::messaging::backtrace;
 use crate::messaging::call_error::CallError;
 use crate::messaging::drop_reason;
 
 /// The size limit of the recorded text of a panic or an error.
-pub(crate) const MESSAGE_BYTES_MAX: usize = 8 * 1024;
+const MESSAGE_BYTES_MAX: usize = 8 * 1024;
+
+/// The size limit of a text until it is redacted. It exceeds the other, so that a secret is whole when it is searched.
+const RAW_MESSAGE_BYTES_MAX: usize = 8 * MESSAGE_BYTES_MAX;
 
 thread_local! {
     /// The number of scopes on this thread that would catch a panic now.
@@ -188,7 +192,7 @@ pub(crate) fn run_quietly(reason: CallError, work: impl FnOnce()) {
 fn into_panic(payload: Box<dyn Any + Send>) -> Panic {
     let captured =
         LAST_CAPTURED.take().filter(|captured| captured.text.as_deref() == panic_text(payload.as_ref()));
-    let message = truncate(payload_text(payload.as_ref()));
+    let message = truncate(payload_text(payload.as_ref()), RAW_MESSAGE_BYTES_MAX);
     // The payload's own destructor may panic as well.
     let _ = panic::catch_unwind(AssertUnwindSafe(|| drop_reason::drop_with(CallError::Crashed, payload)));
     let Some(CapturedPanic { location, backtrace, .. }) = captured else {
@@ -230,15 +234,19 @@ fn numeric_payload_text<N: Any + Display>(payload: &(dyn Any + Send)) -> Option<
 /// Returns the text of an error, even if its `Display` panics.
 pub(crate) fn error_text(error: &(dyn Error + Send + Sync)) -> String {
     let text = catch(|| error.to_string());
-    truncate(
-        text.unwrap_or_else(|panic| format!("an error that could not say what it is: {}", panic.message)),
-    )
+    let text =
+        text.unwrap_or_else(|panic| format!("an error that could not say what it is: {}", panic.message));
+    truncate(text, RAW_MESSAGE_BYTES_MAX)
 }
 
-/// Cuts `text` to the size limit.
-fn truncate(mut text: String) -> String {
-    if text.len() > MESSAGE_BYTES_MAX {
-        let end = (0..=MESSAGE_BYTES_MAX).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+/// Returns the text of a panic or an error as it is recorded: without secrets, then cut to the size limit.
+pub(crate) fn recorded_text(journal: &Journal, text: &str) -> String {
+    truncate(journal.redact(text).into_owned(), MESSAGE_BYTES_MAX)
+}
+
+fn truncate(mut text: String, bytes_max: usize) -> String {
+    if text.len() > bytes_max {
+        let end = (0..=bytes_max).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
         text.truncate(end);
         text.push('…');
     }
@@ -247,7 +255,11 @@ fn truncate(mut text: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::clock::SystemClock;
+    use crate::journal::JournalConfig;
 
     async fn panics_with<P: Any + Send>(payload: P) -> Panic {
         catch_future(async { panic::panic_any(payload) }).await.unwrap_err()
@@ -274,9 +286,26 @@ mod tests {
 
     #[tokio::test]
     async fn panic_message_is_truncated_at_a_char_boundary() {
-        let panic = panics_with("ß".repeat(MESSAGE_BYTES_MAX)).await;
-        assert_eq!(panic.message.len(), MESSAGE_BYTES_MAX + '…'.len_utf8());
+        let panic = panics_with("ß".repeat(RAW_MESSAGE_BYTES_MAX)).await;
+        assert_eq!(panic.message.len(), RAW_MESSAGE_BYTES_MAX + '…'.len_utf8());
         assert!(panic.message.ends_with("ß…"));
+        let recorded = recorded_text(&journal(), &panic.message);
+        assert_eq!(recorded.len(), MESSAGE_BYTES_MAX + '…'.len_utf8());
+        assert!(recorded.ends_with("ß…"));
+    }
+
+    #[tokio::test]
+    async fn secret_across_the_cut_of_a_message_is_redacted() {
+        for before in MESSAGE_BYTES_MAX - 10..MESSAGE_BYTES_MAX + 2 {
+            let text = format!("{}s3cret{}", "x".repeat(before), "y".repeat(MESSAGE_BYTES_MAX));
+            let recorded = recorded_text(&journal(), &panics_with(text).await.message);
+            assert!(!recorded.contains("s3"), "{before}");
+        }
+    }
+
+    fn journal() -> Journal {
+        let config = JournalConfig { secrets: vec!["s3cret".to_owned()], ..JournalConfig::default() };
+        Journal::in_memory("boot", Arc::new(SystemClock), config)
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use crate::agent::activity::ActivityMeter;
 use crate::agent::agent_message::AgentMessage;
 use crate::agent::driver::{Activity, AgentState, Driver, DriverError};
 use crate::agent::health::{Observation, ReportedHealth};
-use crate::error::{Error, Reason, body_excerpt};
+use crate::error::{Error, Reason};
 use crate::queue::QueueHandle;
 use crate::request::{Priority, Request, TIMEOUT_MAX};
 use crate::transport::{FailureKind, FullResponse, Transport, TransportError};
@@ -178,9 +178,9 @@ impl HttpDriver {
         self.redacted(error.with_details(&details))
     }
 
-    /// Returns the error for an unreadable answer. The cause is bounded and on one line, since it quotes the backend.
+    /// Returns the error for an unreadable answer.
     fn parse_error(&self, what: &str, status: StatusCode, cause: &serde_json::Error) -> Error {
-        let details = format!("{what}: {}", body_excerpt(cause.to_string().as_bytes()));
+        let details = format!("{what}: {cause}");
         self.redacted(Error::new(Reason::BadResponse).with_status(status.as_u16()).with_details(&details))
     }
 

@@ -30,7 +30,7 @@ use crate::agent::driver::process::errors::{not_running_error, start_error};
 use crate::agent::driver::{Activity, AgentState, Driver, DriverError, ProcessUsage};
 use crate::agent::health::Observation;
 use crate::agent::updates::UpdateBroadcast;
-use crate::error::{Error, Secrets};
+use crate::error::Error;
 use crate::process::{Launch, LaunchError, ProcessManager};
 
 /// The time within which an agent must have room for its restored state. It has to read the state, not to process it.
@@ -55,13 +55,6 @@ impl ProcessDriver {
     #[must_use]
     pub fn with_updates(mut self, updates: UpdateBroadcast) -> Self {
         self.host.updates = updates;
-        self
-    }
-
-    /// Redacts these secrets from the agent's texts, beside those in the agent's own environment.
-    #[must_use]
-    pub fn with_secrets(mut self, secrets: Secrets) -> Self {
-        self.host.set_secrets(secrets);
         self
     }
 

@@ -90,6 +90,7 @@ pub(super) struct ProcessHost<I> {
     pub(super) launch: Launch,
     pub(super) manager: ProcessManager,
     pub(super) updates: UpdateBroadcast,
+    /// The secrets that the agent may repeat.
     pub(super) secrets: Secrets,
     pub(super) memory_bytes_max: Option<u64>,
     pub(super) memory_interval: Duration,
@@ -100,7 +101,7 @@ pub(super) struct ProcessHost<I> {
 impl<I: Instance> ProcessHost<I> {
     pub(super) fn new(launch: Launch, manager: ProcessManager) -> Self {
         Self {
-            secrets: Secrets::default().with_environment(&launch.spec.env),
+            secrets: launch.spec.known_secrets(),
             launch,
             manager,
             updates: UpdateBroadcast::default(),
@@ -109,11 +110,6 @@ impl<I: Instance> ProcessHost<I> {
             restart_lock: tokio::sync::Mutex::default(),
             instance: Mutex::default(),
         }
-    }
-
-    /// Redacts these secrets beside those in the agent's own environment.
-    pub(super) fn set_secrets(&mut self, secrets: Secrets) {
-        self.secrets = secrets.with_environment(&self.launch.spec.env);
     }
 
     /// Waits until no other restart runs, and stops the current instance.

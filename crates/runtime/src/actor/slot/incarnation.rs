@@ -268,7 +268,7 @@ impl<B: Behaviour> IncarnationState<B> {
             // The tree and the caller of a start show the message without the journal in between, so it is redacted
             // here.
             Some(Panic { message, location, backtrace }) => {
-                (Some(self.ctx.env.journal.redact(&message).into_owned()), location, backtrace)
+                (Some(panics::recorded_text(&self.ctx.env.journal, &message)), location, backtrace)
             }
             None => (None, None, None),
         };

@@ -88,6 +88,63 @@ fn overlapping_secrets_are_fully_redacted() {
 }
 
 #[test]
+fn adjacent_secrets_are_each_redacted() {
+    assert_eq!(redaction(&["abcd", "efgh"]).redact("abcdefgh"), "[redacted][redacted]");
+}
+
+#[test]
+fn longest_form_that_holds_the_others_is_redacted_whole() {
+    // The plain form is a part of the escaped one.
+    assert_eq!(redaction(&["\\"]).redact(r"x \\ y \ z"), "x [redacted] y [redacted] z");
+    assert_eq!(redaction(&["%2F%2F"]).redact("x %252F%252F y"), "x [redacted] y");
+}
+
+#[test]
+fn encoded_secret_is_redacted() {
+    let redaction = redaction(&["tök n/1+\"=="]);
+    for form in [
+        "tök n/1+\"==",
+        r#"tök n/1+\"=="#,
+        r#"t\u00f6k n\/1+\"=="#,
+        r"t\u00F6k n/1\u002B\u0022==",
+        r#"tök n/1+\"\u003d\u003d"#,
+        "t%C3%B6k%20n%2F1%2B%22%3D%3D",
+        "t%c3%b6k%20n%2f1%2b%22%3d%3d",
+        "t%C3%B6k+n%2F1%2B%22%3D%3D",
+        "t%C3%B6k%20n/1+%22==",
+        r"t%C3%B6k%20n\/1+%22==",
+    ] {
+        assert_eq!(redaction.redact(&format!("<{form}>")), "<[redacted]>", "{form}");
+    }
+}
+
+#[test]
+fn cut_off_secret_is_found_in_any_form() {
+    let redaction = redaction(&["s3cret/t0ken"]);
+    let cut = |text: &str| Redaction::redact_ranges(text, redaction.cut_off_ranges(text)).into_owned();
+    for (text, shown) in [
+        ("it was s3cret/t…", "it was [redacted]…"),
+        ("it was s3cret/t…: more", "it was [redacted]…: more"),
+        ("it was s3cret/t", "it was [redacted]"),
+        (r"it was s3cret\…", "it was [redacted]…"),
+        ("it was s3cret%2…", "it was [redacted]…"),
+        ("it was s3c…", "it was s3c…"),
+        ("it was s3cret/t, or not", "it was s3cret/t, or not"),
+    ] {
+        assert_eq!(cut(text), shown);
+    }
+}
+
+#[test]
+fn many_long_secrets_are_searched_in_one_pass() {
+    let secrets: Vec<String> = (0..100).map(|n| format!("{n:03}/{}", "k+y".repeat(20))).collect();
+    let redaction = Redaction::new(&secrets);
+    let text = secrets.iter().map(|secret| format!("{secret} then ")).collect::<String>().repeat(10);
+    let clean = redaction.redact(&text).into_owned();
+    assert_eq!(clean, "[redacted] then ".repeat(1000));
+}
+
+#[test]
 fn replacement_text_is_not_redacted_again() {
     assert_eq!(redaction(&["act", "pass"]).redact("pass"), "[redacted]");
 }
@@ -131,7 +188,51 @@ fn collect_texts(value: &Value, found: &mut Vec<String>) {
     }
 }
 
+/// Generates secrets of every kind of character that an encoder treats differently. None has a character of
+/// [`other_text`].
+fn secret() -> impl Strategy<Value = String> {
+    let char = prop::sample::select(
+        " !\"#$%&'*+,-./19:;<=>?@AZ[\\]^_`az{|}~\n\u{1}\u{7f}öä🗝".chars().collect::<Vec<_>>(),
+    );
+    prop::collection::vec(char, 4..24).prop_map(|chars| chars.into_iter().collect())
+}
+
+fn other_text() -> impl Strategy<Value = String> {
+    "[QRSqrsßé()]{0,30}"
+}
+
 proptest! {
+    #[test]
+    fn no_form_of_a_secret_remains(
+        secrets in prop::collection::vec(secret(), 1..5),
+        parts in prop::collection::vec((other_text(), any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..6),
+        rest in other_text(),
+    ) {
+        let redaction = Redaction::new(&secrets);
+        let mut text = String::new();
+        let mut others = String::new();
+        for (other, which, form) in &parts {
+            let forms: Vec<String> = encodings::encoded_forms(&secrets[which.index(secrets.len())]).into_iter().collect();
+            text.push_str(other);
+            text.push_str(&forms[form.index(forms.len())]);
+            others.push_str(other);
+        }
+        let clean = redaction.redact(&format!("{text}{rest}")).into_owned();
+        let left = clean.replace(REPLACEMENT, "");
+        prop_assert_eq!(left, format!("{others}{rest}"), "of {:?}", text);
+        prop_assert_eq!(redaction.redact(&others), &*others);
+    }
+
+    #[test]
+    fn text_without_secrets_is_unchanged(
+        secrets in prop::collection::vec(secret(), 0..5),
+        text in other_text(),
+    ) {
+        let redaction = Redaction::new(&secrets);
+        prop_assert!(matches!(redaction.redact(&text), Cow::Borrowed(same) if same == text));
+        prop_assert!(redaction.cut_off_ranges(&text).is_empty());
+    }
+
     #[test]
     fn redacted_json_has_no_secret_and_still_parses(
         value in value(),

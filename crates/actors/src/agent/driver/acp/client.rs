@@ -30,13 +30,10 @@ use super::session_state::AskOutcome;
 use super::stdio::relay;
 use super::turn::{TurnEnd, TurnGuard};
 use crate::agent::{MessageId, UpdateBroadcast};
-use crate::error::excerpt;
+use crate::error::{excerpt, raw_excerpt};
 
 /// The time that the protocol's bookkeeping may take after the input has ended.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The most characters of an answer that an error quotes.
-const QUOTE_CHARS_MAX: usize = 200;
 
 /// The most characters of an agent's name.
 const NAME_CHARS_MAX: usize = 100;
@@ -254,7 +251,7 @@ impl AcpClient {
         let answer = answer?;
         let stop_reason = answer["stopReason"].as_str().ok_or_else(|| AcpError::InvalidResponse {
             method: "session/prompt",
-            quote: excerpt(&answer.to_string(), QUOTE_CHARS_MAX),
+            quote: raw_excerpt(&answer.to_string()),
         })?;
         let stop_reason = excerpt(stop_reason, NAME_CHARS_MAX);
         Ok(TurnEnd { stop_reason, text: text.text, is_text_cut: text.is_cut })
@@ -316,7 +313,7 @@ impl AcpClient {
     ) -> Result<Req::Response, AcpError> {
         let response = self.send_request(method, &request, move |answer: Result<Value, AcpError>| {
             let answer = answer.and_then(|answer| {
-                let quote = excerpt(&answer.to_string(), QUOTE_CHARS_MAX);
+                let quote = raw_excerpt(&answer.to_string());
                 Req::Response::from_json(method, answer)
                     .map_err(|_| AcpError::InvalidResponse { method, quote })
             });
@@ -336,8 +333,7 @@ impl AcpClient {
             return Err(AcpError::AlreadyEnded(Box::new(error)));
         }
         let untyped = request.to_untyped_message();
-        let untyped =
-            untyped.map_err(|error| AcpError::InvalidPrompt(excerpt(&error.to_string(), QUOTE_CHARS_MAX)))?;
+        let untyped = untyped.map_err(|error| AcpError::InvalidPrompt(error.to_string()))?;
         let (sender, answered) = oneshot::channel();
         let logins = self.initialize_info.auth_methods.clone();
         let sent = self.connection.send_request(untyped).on_receiving_result(async move |answer| {

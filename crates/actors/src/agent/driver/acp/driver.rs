@@ -26,11 +26,14 @@ use crate::agent::driver::process::errors::{
 use crate::agent::driver::{Activity, AgentState, Driver, DriverError, ProcessUsage};
 use crate::agent::health::Observation;
 use crate::agent::updates::{AgentUpdate, UpdateBroadcast, UpdateKind};
-use crate::error::{Error, Reason, Secrets};
+use crate::error::{Error, Reason, excerpt};
 use crate::process::{Launch, ProcessManager, Readiness};
 
 /// The number of starts in a row that may end during a resumption; after that a new session starts.
 const RESUME_FAILURES_MAX: u32 = 3;
+
+/// The longest reason for which a session was lost, in characters.
+const LOST_WHY_CHARS_MAX: usize = 500;
 
 /// The data of a session that outlives the process and the runtime.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,13 +89,6 @@ impl AcpDriver {
     #[must_use]
     pub fn with_options(mut self, options: AcpOptions) -> Self {
         self.options = options;
-        self
-    }
-
-    /// Redacts these secrets from the agent's texts, beside those in the agent's own environment.
-    #[must_use]
-    pub fn with_secrets(mut self, secrets: Secrets) -> Self {
-        self.host.set_secrets(secrets);
         self
     }
 
@@ -170,7 +166,7 @@ impl AcpDriver {
 
     fn save_session(&self, mut start: SessionStart, cwd: PathBuf) {
         if let Some(lost) = &mut start.lost {
-            lost.why = self.host.secrets.redact(&lost.why).into_owned();
+            lost.why = excerpt(&self.host.secrets.redact(&lost.why), LOST_WHY_CHARS_MAX);
         }
         let body = serde_json::to_value(&start).unwrap_or_default();
         *self.lock_session() = Some(SavedSession { id: start.id, cwd, lost: start.lost });

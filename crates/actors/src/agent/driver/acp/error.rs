@@ -6,10 +6,7 @@ use std::time::Duration;
 use agent_client_protocol::ErrorCode;
 use thiserror::Error;
 
-use crate::error::{Error, Reason, excerpt};
-
-/// The most characters of an agent's text that an error repeats.
-const QUOTE_CHARS_MAX: usize = 300;
+use crate::error::{Error, Reason, raw_excerpt};
 
 /// Says why a request to an agent failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -100,7 +97,7 @@ fn format_logins(logins: &[String]) -> String {
 impl AcpError {
     /// Returns the error for an invalid message, which shows a part of `line`.
     pub(super) fn violation(what: impl Into<String>, line: &str) -> Self {
-        Self::Violation { what: what.into(), quote: excerpt(line, QUOTE_CHARS_MAX) }
+        Self::Violation { what: what.into(), quote: raw_excerpt(line) }
     }
 
     /// Returns the error for an agent's error response.
@@ -117,7 +114,7 @@ impl AcpError {
             Some(data) => format!("{}: {data}", error.message),
             None => error.message.clone(),
         };
-        Self::Refused { method, code: error.code.into(), words: excerpt(&words, QUOTE_CHARS_MAX) }
+        Self::Refused { method, code: error.code.into(), words: raw_excerpt(&words) }
     }
 
     /// Returns whether the connection has ended.
@@ -206,8 +203,8 @@ impl AcpError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Code;
     use crate::error::words::assert_message_helps;
+    use crate::error::{Code, Secrets};
 
     #[test]
     fn to_turn_error_unknown_if_connection_ended() {
@@ -254,10 +251,22 @@ mod tests {
     }
 
     #[test]
+    fn secret_across_the_cut_of_a_quote_is_redacted() {
+        let secrets = Secrets::from_texts(["s3cret-\"t0ken".to_owned()]);
+        for before in 880..1010 {
+            let line = format!(r#"{}{{"key":"s3cret-\"t0ken"}}{}"#, "x".repeat(before), "y".repeat(9000));
+            let details = AcpError::violation("", &line).to_error().redacted(&secrets).details.unwrap();
+            assert!(!details.contains("s3c"), "{before}: {details}");
+        }
+    }
+
+    #[test]
     fn to_error_agent_text_is_bounded_and_in_details_only() {
         let error = agent_client_protocol::Error::internal_error().data("x".repeat(100_000));
         let error = AcpError::from_rpc_error("session/new", &error, &[]);
-        assert!(error.to_string().len() < 500);
-        assert!(!error.to_error().message.contains("xxx"));
+        assert!(error.to_string().len() < 5000);
+        let error = error.to_error().redacted(&Secrets::default());
+        assert!(error.details.unwrap().chars().count() < 1010);
+        assert!(!error.message.contains("xxx"));
     }
 }

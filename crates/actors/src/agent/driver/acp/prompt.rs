@@ -63,8 +63,7 @@ impl AcpPrompt {
             serde_json::from_value(block.clone()).map_err(|error| {
                 let words = "no content block of the protocol, which is an object such as";
                 AcpError::InvalidPrompt(format!(
-                    "block {index} is {words} {{\"type\": \"text\", \"text\": \"…\"}}: {}",
-                    crate::error::excerpt(&error.to_string(), 100)
+                    "block {index} is {words} {{\"type\": \"text\", \"text\": \"…\"}}: {error}"
                 ))
             })
         };

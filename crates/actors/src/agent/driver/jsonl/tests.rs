@@ -470,8 +470,7 @@ async fn stderr_tail_hides_secrets_and_addresses() {
             let variables = [("ACME_TOKEN", "sk-4711-x"), ("MODEL", "large-one")];
             let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
             driver.host.launch.spec.env = variables.into();
-            // As embedders make it, and as the runtime does.
-            ProcessDriver::new(driver.host.launch, driver.host.manager).with_secrets(Secrets::default())
+            ProcessDriver::new(driver.host.launch, driver.host.manager)
         };
         JsonlFixture::with(words, ready, settle).await
     };

@@ -31,8 +31,6 @@
 
 mod actor;
 pub mod broadcast;
-#[cfg(test)]
-mod documentation;
 pub mod error;
 mod event_counter;
 mod events;
@@ -55,3 +53,8 @@ pub use events::{ConnectionChanged, ConnectionIgnored, ConnectionUnsent, Ignored
 pub use invalidation::{BackendInvalidation, InvalidationSink};
 pub use message::ConnectionMessage;
 pub use view::ConnectionView;
+
+#[cfg(test)]
+mod tests {
+    mod documentation;
+}

@@ -13,15 +13,11 @@ mod call;
 mod close;
 mod problem;
 mod reason;
-#[cfg(test)]
-pub(crate) mod reference;
 mod retry_after;
-mod safe_text;
+pub(crate) mod safe_text;
 mod secrets;
 mod status;
 mod url_redaction;
-#[cfg(test)]
-pub(crate) mod words;
 
 use std::{borrow::Cow, time::Duration};
 
@@ -40,7 +36,7 @@ pub(crate) use self::{
     safe_text::{ELLIPSIS, excerpt, printable},
     secrets::is_credential,
 };
-use crate::request::id::RequestId;
+use crate::request_id::RequestId;
 
 /// The longest `details` that are shown, in characters.
 const DETAILS_CHARS_MAX: usize = 1000;
@@ -215,7 +211,9 @@ pub(crate) fn body_start(body: &[u8]) -> Cow<'_, str> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    pub(crate) mod words;
+
     use http::HeaderValue;
 
     use super::*;

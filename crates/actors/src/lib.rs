@@ -2,6 +2,7 @@
 //!
 //! Modules, lowest first; each may import from those before it:
 //!
+//! - `request_id`: the id of a request
 //! - [`error`]: the error that callers see, and the table of its reasons
 //! - [`network`]: TLS trust and proxies, for HTTP and the WebSocket alike
 //! - [`process`]: child processes that never outlive the runtime, the backend's own among them
@@ -25,6 +26,7 @@ mod quarantine;
 pub mod queue;
 pub mod request;
 pub mod response_cache;
+mod request_id;
 mod suspend;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,6 @@
 
 mod body;
 mod builder;
-pub(crate) mod id;
 mod path;
 mod progress;
 mod response;
@@ -25,11 +24,11 @@ use tokio::sync::watch;
 pub use self::{
     body::{BODY_PART_BYTES_MAX, Body, BodyError, BodyReader},
     builder::RequestBuilder,
-    id::RequestId,
     progress::{ProgressSender, TransferProgress},
     response::Response,
 };
 use crate::error::Secrets;
+pub use crate::request_id::RequestId;
 
 /// The largest body that a request may carry in memory. Files and streams have no limit.
 pub const REQUEST_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -1,4 +1,6 @@
-//! Helpers that the tests of several folders share.
+//! Helpers that the tests of several folders share, and the tables of errors.
+
+pub(crate) mod error_table;
 
 use std::{io, net::SocketAddr, time::Duration};
 

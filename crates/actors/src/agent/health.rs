@@ -369,7 +369,7 @@ fn unhealthy_error(details: &str, message: &str) -> Box<Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::words::assert_message_helps;
+    use crate::error::tests::words::assert_message_helps;
     use crate::tests::s;
 
     const IDLE: ActivitySigns = ActivitySigns { is_working: false, progressed_at: None };

@@ -320,7 +320,7 @@ impl Serialize for ConnectionError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::words::assert_message_helps;
+    use crate::error::tests::words::assert_message_helps;
 
     #[test]
     fn status_determines_the_error_kind() {

@@ -408,8 +408,4 @@ impl Machine {
 }
 
 #[cfg(test)]
-mod sequences;
-#[cfg(test)]
-mod table;
-#[cfg(test)]
 mod tests;

@@ -225,7 +225,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::error::words::assert_message_helps;
+    use crate::error::tests::words::assert_message_helps;
 
     type Buffer = OutboundBuffer<String, u32>;
 

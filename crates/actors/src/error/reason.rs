@@ -335,7 +335,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::error::words::assert_message_helps;
+    use crate::error::tests::words::assert_message_helps;
 
     #[test]
     fn reason_table_is_stable() {

@@ -20,10 +20,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::request::{
-    Priority,
-    id::{IdMap, RequestId},
-};
+use crate::request::Priority;
+use crate::request_id::{IdMap, RequestId};
 
 /// The policy for a new item when the queue is full.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -27,13 +27,11 @@ use super::{
     priority_queue::QueueItem,
     retry::{RequestFacts, SideEffect, has_broken, side_effect},
 };
+use crate::request_id::{IdMap, RequestId};
 use crate::{
     error::{Error, Reason},
     quarantine::DeathRecord,
-    request::{
-        Priority, Request, Response,
-        id::{IdMap, RequestId},
-    },
+    request::{Priority, Request, Response},
 };
 
 /// The table; see the module's documentation.

@@ -65,7 +65,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::error::words::assert_message_helps;
+    use crate::error::tests::words::assert_message_helps;
 
     #[test]
     fn ordinary_paths_pass() {

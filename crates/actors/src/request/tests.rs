@@ -1,7 +1,7 @@
 use http::header;
 
 use super::*;
-use crate::error::{Code, Error, words::assert_message_helps};
+use crate::error::{Code, Error, tests::words::assert_message_helps};
 
 fn build_error(builder: RequestBuilder) -> Error {
     let error = builder.build().unwrap_err();

@@ -93,7 +93,7 @@ impl Redaction {
             Matcher::Forms(automaton) if automaton.is_match(text) => {
                 merge_ranges(automaton.find_overlapping_iter(text).map(|found| found.range()).collect())
             }
-            Matcher::Everything if !text.is_empty() => Vec::from([0..text.len()]),
+            Matcher::Everything => std::iter::once(0..text.len()).filter(|all| !all.is_empty()).collect(),
             _ => Vec::new(),
         }
     }

@@ -5,7 +5,9 @@ mod commands;
 mod generations;
 mod liveness;
 mod refusals;
+mod sequences;
 mod status;
+mod table;
 
 use mainstay_runtime::policy::Delay;
 

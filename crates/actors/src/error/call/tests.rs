@@ -8,10 +8,8 @@ use mainstay_runtime::{
 };
 
 use super::*;
-use crate::error::{
-    reference::{CauseGroup, assert_all_seen, assert_row},
-    words::assert_message_helps,
-};
+use crate::error::tests::words::assert_message_helps;
+use crate::tests::error_table::{CauseGroup, assert_all_seen, assert_row};
 
 #[test]
 fn every_call_error_maps_to_code_reason_and_retryable() {

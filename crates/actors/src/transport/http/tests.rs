@@ -20,7 +20,7 @@ use super::{
     *,
 };
 use crate::{
-    error::{Code, words::assert_message_helps},
+    error::{Code, tests::words::assert_message_helps},
     request::ProgressSender,
     tests::unresolvable_url,
     transport::COLLECTED_BYTES_MAX,

@@ -203,7 +203,7 @@ impl AcpError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::words::assert_message_helps;
+    use crate::error::tests::words::assert_message_helps;
     use crate::error::{Code, Secrets};
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::{
 use super::*;
 use crate::{
     agent::MessageId,
-    error::words::assert_message_helps,
+    error::tests::words::assert_message_helps,
     queue::{QueueActor, QueuePolicy, QueueView},
     tests::{listen, read_head, reserve_address, unresolvable_url},
     transport::{HttpSettings, HttpTransport, SendProgress, StreamingResponse},

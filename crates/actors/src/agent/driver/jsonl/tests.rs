@@ -11,7 +11,7 @@ use crate::{
         health::ReportedHealth,
         updates::{AgentUpdate, UpdateEvent, UpdateKind, UpdateSubscription},
     },
-    error::{Reason, words::assert_message_helps},
+    error::{Reason, tests::words::assert_message_helps},
     process::{ProbeResult, ProcessSpec, Readiness},
     request::Request,
     tests::{read_head, reserve_address},

@@ -7,11 +7,9 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use super::*;
 use crate::{
-    error::{
-        Error,
-        reference::{CauseGroup, assert_all_seen, assert_row, status_row_text},
-    },
+    error::Error,
     network::{Route, proxy::Proxy},
+    tests::error_table::{CauseGroup, assert_all_seen, assert_row, status_row_text},
 };
 
 const SHORT: Duration = Duration::from_millis(50);

@@ -11,12 +11,10 @@ use futures_util::stream;
 
 use super::*;
 use crate::{
-    error::{
-        reference::{CauseGroup, assert_all_seen, assert_row, find_row, status_row_text},
-        words::assert_message_helps,
-    },
+    error::tests::words::assert_message_helps,
     network::{Route, proxy::Proxy},
     request::REQUEST_BODY_BYTES_MAX,
+    tests::error_table::{CauseGroup, assert_all_seen, assert_row, find_row, status_row_text},
     transport::{COLLECTED_BYTES_MAX, raw_server::RawServer},
 };
 

@@ -13,13 +13,13 @@ use std::fmt::Write as _;
 use expect_test::expect_file;
 
 use self::rows::{Outcome, StateSection, TransitionRow, section};
-use super::*;
+use crate::connection::machine::*;
 
 const HEAD: &str = "\
 # The connection's transitions
 
 A test generates this page: it puts every event to machines in every state and writes down the result. After a change,
-`UPDATE_EXPECT=1 cargo test -p mainstay-actors --lib connection::machine::table` updates it. [The
+`UPDATE_EXPECT=1 cargo test -p mainstay-actors --lib connection::machine::tests::table` updates it. [The
 connection](../connection.md) explains the words.
 
 - **Attempts** counts the dials since a command or since the last stable connection; probes are not counted.
@@ -99,7 +99,7 @@ fn document() -> String {
 
 #[test]
 fn docs_table_and_diagram_match_the_machine() {
-    expect_file!["../../../../../docs/conformance/connection-table.md"].assert_eq(&document());
+    expect_file!["../../../../../../docs/conformance/connection-table.md"].assert_eq(&document());
 }
 
 #[test]

@@ -9,12 +9,12 @@ use expect_test::expect_file;
 use http::{HeaderMap, StatusCode, header};
 use mainstay_runtime::CallError;
 
-use super::{Error, Reason, of_call, words::assert_message_helps};
 use crate::{
     connection::{
         error::{ConnectionError, ConnectionErrorKind},
         outbound::SendOutcome,
     },
+    error::{Error, Reason, of_call, tests::words::assert_message_helps},
     queue::{
         AttemptOutcome, ReachabilityEvidence,
         retry::{SideEffect, side_effect},

@@ -2,11 +2,11 @@
 
 use expect_test::expect_file;
 
-use super::error::ConnectionError;
-use super::outbound::SendOutcome;
-use super::policy::ConnectionPolicy;
+use crate::connection::error::ConnectionError;
+use crate::connection::outbound::SendOutcome;
+use crate::connection::policy::ConnectionPolicy;
 
-const PAGE: &str = include_str!("../../../../docs/connection.md");
+const PAGE: &str = include_str!("../../../../../docs/connection.md");
 
 /// Returns the cells of the table rows under this heading, without the table's head.
 fn rows(heading: &str) -> Vec<Vec<&'static str>> {
@@ -75,5 +75,5 @@ fn docs_list_every_send_outcome() {
     };
     let table: String = SendOutcome::ALL.iter().map(row).collect();
     let page = format!("{before}{begin}| outcome | meaning |\n|---|---|\n{table}\n{end}{after}");
-    expect_file!["../../../../docs/connection.md"].assert_eq(&page);
+    expect_file!["../../../../../docs/connection.md"].assert_eq(&page);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::*;
+use crate::connection::machine::*;
 use crate::connection::status::ConnectionState;
 
 const KINDS: [ConnectionErrorKind; 7] = [

@@ -1,6 +1,6 @@
 //! Checks the style of messages for people.
 
-use super::safe_text::is_safe_prose;
+use crate::error::safe_text::is_safe_prose;
 
 /// The verbs that begin a sentence of advice.
 const ADVICE: [&str; 20] = [

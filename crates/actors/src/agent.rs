@@ -38,6 +38,7 @@ pub use command::{AgentCommand, SendRequest};
 pub use driver::acp;
 pub use driver::http::HttpDriver;
 pub use driver::jsonl::ProcessDriver;
+pub use driver::process::ProcessSetup;
 pub use driver::{Activity, AgentState, Driver, DriverError, ProcessUsage};
 pub use events::{
     AgentHealth, AgentSessionLost, AgentStateQuarantined, AgentStuck, MessageAnswered, MessageFailed,

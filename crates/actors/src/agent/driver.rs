@@ -4,7 +4,7 @@
 pub mod acp;
 pub(in crate::agent) mod http;
 pub(in crate::agent) mod jsonl;
-mod process;
+pub(in crate::agent) mod process;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -53,6 +53,13 @@ pub struct Activity {
     pub in_flight: usize,
     /// The time of its last progress, or of its last new request.
     pub progressed_at: Option<Instant>,
+}
+
+impl Activity {
+    /// Returns the activity of an agent that may wait for a person's answer, and is not stuck while it `is_asking`.
+    fn while_asking(self, is_asking: bool) -> Self {
+        if is_asking { Self { progressed_at: Some(Instant::now()), ..self } } else { self }
+    }
 }
 
 /// Describes an agent's process.

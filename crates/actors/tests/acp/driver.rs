@@ -1,7 +1,10 @@
 //! The driver, which owns the agent's process.
 
 use mainstay_actors::{
-    agent::{AgentMessage, AgentState, Driver, DriverError, Observation, ReportedHealth, acp::AcpDriver},
+    agent::{
+        AgentMessage, AgentState, Driver, DriverError, Observation, ProcessSetup, ReportedHealth,
+        acp::AcpDriver,
+    },
     error::Error,
     process::{Launch, ProcessManager, ProcessSpec, Readiness},
 };
@@ -28,7 +31,7 @@ async fn start_driver(command: Vec<String>, settle: impl FnOnce(&mut Launch)) ->
     settle(&mut launch);
     let updates = UpdateBroadcast::default();
     let listener = updates.subscribe();
-    let driver = AcpDriver::new(launch, manager.clone()).with_updates(updates);
+    let driver = AcpDriver::new(ProcessSetup { updates, ..ProcessSetup::new(launch, manager.clone()) });
     AcpDriverFixture { driver: Arc::new(driver), updates: listener, manager, folder }
 }
 
@@ -319,9 +322,11 @@ async fn abandon_kills_and_memory_over_ceiling_fails() {
         let manager = ProcessManager::open(Some(folder.path())).await.unwrap().manager;
         let spec = ProcessSpec::new("planner", [example_path().display().to_string()]);
         let launch = Launch { spec, readiness: Readiness::None, ready_timeout: TIMEOUT };
-        let driver = AcpDriver::new(launch, manager.clone())
-            .with_memory_ceiling(1)
-            .with_memory_interval(Duration::from_millis(1));
+        let driver = AcpDriver::new(ProcessSetup {
+            memory_bytes_max: Some(1),
+            memory_interval: Duration::from_millis(1),
+            ..ProcessSetup::new(launch, manager.clone())
+        });
         driver.restart().await.unwrap();
         assert!(exit_details(driver.wait_for_failure().await).contains("memory"));
         assert!(exit_details(driver.check().await).contains("memory"));

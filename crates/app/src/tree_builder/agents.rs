@@ -6,11 +6,10 @@ use std::time::Duration;
 #[cfg(feature = "acp")]
 use mainstay_actors::agent::acp::AcpDriver;
 use mainstay_actors::agent::{
-    ActivityMeters, AgentActor, AgentCommand, AgentReports, Driver as AgentDriver, HealthPolicy, HttpDriver,
-    PendingRecovery, PendingReplies, ProcessDriver, UpdateBroadcast,
+    ActivityMeters, AgentActor, AgentCommand, AgentReports, Driver as AgentDriver, HealthPolicy, HttpDriver, PendingRecovery,
+    PendingReplies, ProcessDriver, ProcessSetup, UpdateBroadcast,
 };
 use mainstay_actors::connection::ConnectionView;
-use mainstay_actors::process::Launch;
 use mainstay_actors::queue::QueueHandle;
 use mainstay_actors::transport::Transport;
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, OnBudgetExhausted, Shutdown};
@@ -144,39 +143,33 @@ impl AgentFactory {
                 );
                 Ok(Arc::new(driver.with_queue(self.queue.clone()).with_meter(meter)))
             }
-            DriverKind::Process => {
-                let launch = self.launch(config)?;
-                let driver = ProcessDriver::new(launch, self.processes.process_manager.clone())
-                    .with_updates(updates.clone());
-                Ok(Arc::new(match config.memory_max {
-                    0 => driver,
-                    bytes_max => driver.with_memory_ceiling(bytes_max),
-                }))
-            }
+            DriverKind::Process => Ok(Arc::new(ProcessDriver::new(self.process_setup(config, updates)?))),
             #[cfg(feature = "acp")]
-            DriverKind::Acp => {
-                let launch = self.launch(config)?;
-                let driver = AcpDriver::new(launch, self.processes.process_manager.clone())
-                    .with_updates(updates.clone());
-                Ok(Arc::new(match config.memory_max {
-                    0 => driver,
-                    bytes_max => driver.with_memory_ceiling(bytes_max),
-                }))
-            }
+            DriverKind::Acp => Ok(Arc::new(AcpDriver::new(self.process_setup(config, updates)?))),
             #[cfg(not(feature = "acp"))]
             DriverKind::Acp => Err(BuildError::DriverMissing { id: config.id.clone(), driver: "acp" }),
         }
     }
 
-    /// Returns how to start an agent's program.
-    fn launch(&self, config: &AgentConfig) -> Result<Launch, BuildError> {
-        self.processes.launch(&ProcessConfig {
+    /// Returns how an agent's program is started and watched.
+    fn process_setup(
+        &self,
+        config: &AgentConfig,
+        updates: &UpdateBroadcast,
+    ) -> Result<ProcessSetup, BuildError> {
+        let launch = self.processes.launch(&ProcessConfig {
             name: &config.id,
             command: &config.command,
             cwd: &config.cwd,
             env: &config.env,
             ready: &config.ready,
             startup_grace: config.supervision.startup_grace,
+        })?;
+        Ok(ProcessSetup {
+            updates: updates.clone(),
+            secrets: self.transport.secrets(),
+            memory_bytes_max: (config.memory_max > 0).then_some(config.memory_max),
+            ..ProcessSetup::new(launch, self.processes.process_manager.clone())
         })
     }
 

@@ -20,18 +20,16 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use self::instance::JsonlInstance;
 use crate::agent::activity::ActivityMeter;
 use crate::agent::agent_message::AgentMessage;
-use crate::agent::driver::process::ProcessHost;
 use crate::agent::driver::process::errors::{not_running_error, start_error};
+use crate::agent::driver::process::{ProcessHost, ProcessSetup};
 use crate::agent::driver::{Activity, AgentState, Driver, DriverError, ProcessUsage};
 use crate::agent::health::Observation;
-use crate::agent::updates::UpdateBroadcast;
 use crate::error::Error;
-use crate::process::{Launch, LaunchError, ProcessManager};
 
 /// The time within which an agent must have room for its restored state. It has to read the state, not to process it.
 const RESTORE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,48 +43,18 @@ pub struct ProcessDriver {
 }
 
 impl ProcessDriver {
-    /// Creates a driver that starts agents by `launch`; `manager` cleans up processes that would be left behind.
+    /// Creates a driver that starts agents as `setup` says.
     #[must_use]
-    pub fn new(launch: Launch, manager: ProcessManager) -> Self {
-        Self { host: ProcessHost::new(launch, manager), meter: ActivityMeter::default() }
-    }
-
-    /// Publishes there what the agent says beside its answers.
-    #[must_use]
-    pub fn with_updates(mut self, updates: UpdateBroadcast) -> Self {
-        self.host.updates = updates;
-        self
-    }
-
-    /// Restarts the agent when it and its descendants hold more memory than this, in bytes, at three measurements in
-    /// a row.
-    #[must_use]
-    pub fn with_memory_ceiling(mut self, bytes_max: u64) -> Self {
-        self.host.memory_bytes_max = Some(bytes_max);
-        self
-    }
-
-    /// Measures the memory at this interval, in place of every 10 s.
-    #[must_use]
-    pub fn with_memory_interval(mut self, interval: Duration) -> Self {
-        self.host.memory_interval = interval;
-        self
+    pub fn new(setup: ProcessSetup) -> Self {
+        Self { host: ProcessHost::new(setup), meter: ActivityMeter::default() }
     }
 
     async fn start(&self) -> Result<(), DriverError> {
-        let host = &self.host;
-        let _restart = host.begin_restart().await;
-        let failed = |error: LaunchError| DriverError::Failed(start_error(&error).redacted(&host.secrets));
-        let started =
-            JsonlInstance::start(&host.launch, &host.manager, &host.updates, &self.meter, &host.secrets)
-                .await;
-        let instance = Arc::new(started.map_err(failed)?);
-        host.set_instance(&instance);
-        let ready = instance.wait_ready(&host.launch).await;
-        if ready.is_err() {
-            host.stop_instance(&instance).await;
-        }
-        ready.map_err(failed)
+        let setup = &self.host.setup;
+        let ready = |instance: Arc<JsonlInstance>| async move {
+            instance.wait_ready(&setup.launch).await.map_err(|error| start_error(&error))
+        };
+        self.host.restart(JsonlInstance::start(setup, &self.meter), ready).await
     }
 
     async fn restore(&self, state: Value) -> Result<(), DriverError> {
@@ -159,11 +127,9 @@ impl Driver for ProcessDriver {
         self.host.usage()
     }
 
-    /// An agent that waits for a person's answer is not stuck.
     fn activity(&self) -> Activity {
-        let activity = self.meter.activity();
-        let asks = self.host.instance().is_some_and(|instance| instance.conversation().has_asks());
-        if asks { Activity { progressed_at: Some(Instant::now()), ..activity } } else { activity }
+        let is_asking = self.host.instance().is_some_and(|instance| instance.conversation().has_asks());
+        self.meter.activity().while_asking(is_asking)
     }
 
     fn wait_for_work(&self) -> BoxFuture<'_, ()> {

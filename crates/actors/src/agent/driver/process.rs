@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 
-use self::errors::{not_running_error, stopped_error};
+use self::errors::{not_running_error, start_error, stopped_error};
 use self::memory::{MemoryGauge, wait_until_over_ceiling};
-use crate::agent::driver::ProcessUsage;
+use crate::agent::driver::{DriverError, ProcessUsage};
 use crate::agent::health::Observation;
 use crate::agent::updates::UpdateBroadcast;
 use crate::error::{Error, Secrets};
@@ -21,6 +20,41 @@ use crate::process::{Launch, LaunchError, Process, ProcessManager};
 
 /// The default interval of memory measurements.
 const MEMORY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The time for which the end of a conversation waits for the end of the process, which says more.
+pub(super) const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Describes how a driver starts and watches the process of its agent.
+pub struct ProcessSetup {
+    /// Starts the process.
+    pub launch: Launch,
+    /// Cleans up processes that would be left behind.
+    pub manager: ProcessManager,
+    /// Receives what the agent says beside its answers.
+    pub updates: UpdateBroadcast,
+    /// The secrets to redact from the agent's texts, beside those in the agent's own environment.
+    pub secrets: Secrets,
+    /// The memory of the process and its descendants, in bytes, above which the agent is restarted. Three measurements
+    /// in a row must be above it. `None` for no limit.
+    pub memory_bytes_max: Option<u64>,
+    /// The interval of measurements; 10 s unless set.
+    pub memory_interval: Duration,
+}
+
+impl ProcessSetup {
+    /// Creates a setup without subscribers, further secrets and a limit of memory.
+    #[must_use]
+    pub fn new(launch: Launch, manager: ProcessManager) -> Self {
+        Self {
+            launch,
+            manager,
+            updates: UpdateBroadcast::default(),
+            secrets: Secrets::default(),
+            memory_bytes_max: None,
+            memory_interval: MEMORY_INTERVAL,
+        }
+    }
+}
 
 /// A process of an agent. Dropping it kills the process with all that it started.
 pub(super) struct ManagedProcess {
@@ -34,9 +68,9 @@ pub(super) struct ManagedProcess {
 }
 
 impl ManagedProcess {
-    pub(super) async fn start(launch: &Launch, manager: &ProcessManager) -> Result<Self, LaunchError> {
+    pub(super) async fn start(setup: &ProcessSetup) -> Result<Self, LaunchError> {
         Ok(Self {
-            process: launch.start(manager).await?,
+            process: setup.launch.start(&setup.manager).await?,
             started_at: Instant::now(),
             kill_reason: Mutex::default(),
             stop_reason: Arc::default(),
@@ -87,36 +121,36 @@ pub(super) trait Instance: Send + Sync + 'static {
 
 /// Starts an agent's process, watches it, and stops it: the base of a driver. It runs one instance at a time.
 pub(super) struct ProcessHost<I> {
-    pub(super) launch: Launch,
-    pub(super) manager: ProcessManager,
-    pub(super) updates: UpdateBroadcast,
-    /// The secrets that the agent may repeat.
-    pub(super) secrets: Secrets,
-    pub(super) memory_bytes_max: Option<u64>,
-    pub(super) memory_interval: Duration,
+    pub(super) setup: ProcessSetup,
     restart_lock: tokio::sync::Mutex<()>,
     instance: Mutex<Option<Arc<I>>>,
 }
 
 impl<I: Instance> ProcessHost<I> {
-    pub(super) fn new(launch: Launch, manager: ProcessManager) -> Self {
-        Self {
-            secrets: launch.spec.known_secrets(),
-            launch,
-            manager,
-            updates: UpdateBroadcast::default(),
-            memory_bytes_max: None,
-            memory_interval: MEMORY_INTERVAL,
-            restart_lock: tokio::sync::Mutex::default(),
-            instance: Mutex::default(),
-        }
+    pub(super) fn new(mut setup: ProcessSetup) -> Self {
+        setup.secrets = setup.launch.spec.known_secrets();
+        Self { setup, restart_lock: tokio::sync::Mutex::default(), instance: Mutex::default() }
     }
 
-    /// Waits until no other restart runs, and stops the current instance.
-    pub(super) async fn begin_restart(&self) -> MutexGuard<'_, ()> {
-        let restart = self.restart_lock.lock().await;
+    /// Replaces the current instance by the one that `start` makes, and stops that again unless `ready` accepts it.
+    /// Waits until no other restart runs.
+    pub(super) async fn restart<T, Ready: Future<Output = Result<T, Error>>>(
+        &self,
+        start: impl Future<Output = Result<I, LaunchError>>,
+        ready: impl FnOnce(Arc<I>) -> Ready,
+    ) -> Result<T, DriverError> {
+        let _restart = self.restart_lock.lock().await;
         self.stop().await;
-        restart
+        let started = async {
+            let instance = Arc::new(start.await.map_err(|error| start_error(&error))?);
+            *self.instance.lock() = Some(Arc::clone(&instance));
+            let ready = ready(Arc::clone(&instance)).await;
+            if ready.is_err() {
+                self.stop_instance(&instance).await;
+            }
+            ready
+        };
+        started.await.map_err(|error| DriverError::Failed(error.redacted(&self.setup.secrets)))
     }
 
     pub(super) fn instance(&self) -> Option<Arc<I>> {
@@ -128,14 +162,15 @@ impl<I: Instance> ProcessHost<I> {
         self.instance().ok_or_else(|| not_running_error("its process does not run"))
     }
 
-    pub(super) fn set_instance(&self, instance: &Arc<I>) {
-        *self.instance.lock() = Some(Arc::clone(instance));
-    }
-
+    /// Returns the agent's health.
     pub(super) async fn observe(&self) -> Observation {
-        match self.running_instance() {
+        let observation = match self.running_instance() {
             Ok(instance) => instance.observe().await,
             Err(why) => Observation::Exited { why },
+        };
+        match observation {
+            Observation::Exited { why } => Observation::Exited { why: why.redacted(&self.setup.secrets) },
+            other => other,
         }
     }
 
@@ -145,7 +180,7 @@ impl<I: Instance> ProcessHost<I> {
         let ended = instance.ended();
         // A weak reference, so that this does not keep the agent alive.
         let instance = Arc::downgrade(&instance);
-        let memory = wait_until_over_ceiling(self.memory_bytes_max, self.memory_interval, || {
+        let memory = wait_until_over_ceiling(self.setup.memory_bytes_max, self.setup.memory_interval, || {
             let instance = instance.clone();
             async move {
                 let instance = instance.upgrade()?;
@@ -173,7 +208,7 @@ impl<I: Instance> ProcessHost<I> {
         Some(instance)
     }
 
-    pub(super) async fn stop_instance(&self, instance: &Arc<I>) {
+    async fn stop_instance(&self, instance: &Arc<I>) {
         instance.stop().await;
         // Another instance may have started meanwhile.
         self.instance.lock().take_if(|now| Arc::ptr_eq(now, instance));

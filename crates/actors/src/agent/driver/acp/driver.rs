@@ -4,13 +4,11 @@ use parking_lot::{Mutex, MutexGuard};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::time::Instant;
 
 use super::client::AcpClient;
 use super::error::AcpError;
@@ -19,15 +17,15 @@ use super::options::AcpOptions;
 use super::prompt::AcpPrompt;
 use super::session::{LostSession, SessionStart};
 use crate::agent::agent_message::AgentMessage;
-use crate::agent::driver::process::ProcessHost;
 use crate::agent::driver::process::errors::{
     exited_error, not_running_error, outcome_unknown_error, start_error,
 };
+use crate::agent::driver::process::{ProcessHost, ProcessSetup};
 use crate::agent::driver::{Activity, AgentState, Driver, DriverError, ProcessUsage};
 use crate::agent::health::Observation;
-use crate::agent::updates::{AgentUpdate, UpdateBroadcast, UpdateKind};
+use crate::agent::updates::{AgentUpdate, UpdateKind};
 use crate::error::{Error, Reason, excerpt};
-use crate::process::{Launch, ProcessManager, Readiness};
+use crate::process::Readiness;
 
 /// The number of starts in a row that may end during a resumption; after that a new session starts.
 const RESUME_FAILURES_MAX: u32 = 3;
@@ -59,30 +57,22 @@ pub struct AcpDriver {
 }
 
 impl AcpDriver {
-    /// Creates a driver that starts agents by `launch`; `manager` cleans up processes that would be left behind.
-    /// Sessions are about the process's working directory. `launch` cannot use [`Readiness::Stdout`], since the
-    /// output is the protocol.
+    /// Creates a driver that starts agents as `setup` says. Sessions are about the process's working directory. The
+    /// launch cannot use [`Readiness::Stdout`], since the output is the protocol.
     #[must_use]
-    pub fn new(launch: Launch, manager: ProcessManager) -> Self {
+    pub fn new(setup: ProcessSetup) -> Self {
         let options = AcpOptions {
             // The launch itself bounds the whole start.
-            setup_timeout: launch.ready_timeout.saturating_mul(2),
-            load_timeout: launch.ready_timeout.saturating_mul(2),
+            setup_timeout: setup.launch.ready_timeout.saturating_mul(2),
+            load_timeout: setup.launch.ready_timeout.saturating_mul(2),
             ..AcpOptions::default()
         };
         Self {
-            host: ProcessHost::new(launch, manager),
+            host: ProcessHost::new(setup),
             options,
             session: Mutex::default(),
             failed_resumes: AtomicU32::new(0),
         }
-    }
-
-    /// Publishes there what the agent says beside its answers.
-    #[must_use]
-    pub fn with_updates(mut self, updates: UpdateBroadcast) -> Self {
-        self.host.updates = updates;
-        self
     }
 
     /// Sets the options of the connection.
@@ -92,63 +82,27 @@ impl AcpDriver {
         self
     }
 
-    /// Restarts the agent when it and its descendants hold more memory than this, in bytes, at three measurements in
-    /// a row.
-    #[must_use]
-    pub fn with_memory_ceiling(mut self, bytes_max: u64) -> Self {
-        self.host.memory_bytes_max = Some(bytes_max);
-        self
-    }
-
-    /// Measures the memory at this interval, in place of every 10 s.
-    #[must_use]
-    pub fn with_memory_interval(mut self, interval: Duration) -> Self {
-        self.host.memory_interval = interval;
-        self
-    }
-
     fn lock_session(&self) -> MutexGuard<'_, Option<SavedSession>> {
         self.session.lock()
     }
 
-    /// Redacts the agent's texts in the reason of its end.
-    fn redact(&self, observation: Observation) -> Observation {
-        match observation {
-            Observation::Exited { why } => Observation::Exited { why: why.redacted(&self.host.secrets) },
-            other => other,
-        }
-    }
-
     async fn start(&self) -> Result<(), DriverError> {
-        let _restart = self.host.begin_restart().await;
-        let begun = self.start_instance().await;
-        begun.map_err(|error| DriverError::Failed(error.redacted(&self.host.secrets)))
+        let cwd = self.session_dir().map_err(DriverError::Failed)?;
+        let start = AcpInstance::start(&self.host.setup);
+        self.host.restart(start, |instance| self.connect(instance, cwd)).await
     }
 
-    async fn start_instance(&self) -> Result<(), Error> {
-        if matches!(self.host.launch.readiness, Readiness::Stdout(_)) {
-            let words = "an agent that speaks ACP is ready once it has started a session; it cannot report that on stdout";
-            return Err(Error::new(Reason::InvalidConfig).with_details(words));
-        }
-        let cwd = self.host.launch.spec.cwd.clone().unwrap_or_default();
-        let cwd = std::path::absolute(cwd.join("."))
-            .map_err(|error| Error::new(Reason::AgentFailed).with_details(&error.to_string()))?;
+    /// Connects to the agent, and starts or resumes its session.
+    async fn connect(&self, instance: Arc<AcpInstance>, cwd: PathBuf) -> Result<(), Error> {
         let before = self.lock_session().clone();
         let is_hopeless = self.failed_resumes.load(Ordering::Relaxed) >= RESUME_FAILURES_MAX;
         let saved =
             before.as_ref().filter(|saved| saved.cwd == cwd && !is_hopeless).map(|saved| saved.id.as_str());
-        let instance = AcpInstance::start(&self.host.launch, &self.host.manager).await;
-        let instance = Arc::new(instance.map_err(|error| start_error(&error))?);
-        self.host.set_instance(&instance);
-        let started =
-            instance.connect(&self.host.launch, &cwd, saved, &self.host.updates, &self.options).await;
-        if started.is_err() {
-            if instance.is_resuming() {
-                self.failed_resumes.fetch_add(1, Ordering::Relaxed);
-            }
-            self.host.stop_instance(&instance).await;
+        let connected = instance.connect(&self.host.setup, &cwd, saved, &self.options).await;
+        if connected.is_err() && instance.is_resuming() {
+            self.failed_resumes.fetch_add(1, Ordering::Relaxed);
         }
-        let mut start = started.map_err(|why| connect_error(&why))?;
+        let mut start = connected.map_err(|why| connect_error(&why))?;
         self.failed_resumes.store(0, Ordering::Relaxed);
         if let Some(before) = before {
             let why = if before.cwd != cwd {
@@ -164,13 +118,25 @@ impl AcpDriver {
         Ok(())
     }
 
+    /// Returns the folder that the session is about.
+    fn session_dir(&self) -> Result<PathBuf, Error> {
+        let launch = &self.host.setup.launch;
+        if matches!(launch.readiness, Readiness::Stdout(_)) {
+            let words = "an agent that speaks ACP is ready once it has started a session; it cannot report that on stdout";
+            return Err(Error::new(Reason::InvalidConfig).with_details(words));
+        }
+        let cwd = launch.spec.cwd.clone().unwrap_or_default();
+        std::path::absolute(cwd.join("."))
+            .map_err(|error| Error::new(Reason::AgentFailed).with_details(&error.to_string()))
+    }
+
     fn save_session(&self, mut start: SessionStart, cwd: PathBuf) {
         if let Some(lost) = &mut start.lost {
-            lost.why = excerpt(&self.host.secrets.redact(&lost.why), LOST_WHY_CHARS_MAX);
+            lost.why = excerpt(&self.host.setup.secrets.redact(&lost.why), LOST_WHY_CHARS_MAX);
         }
         let body = serde_json::to_value(&start).unwrap_or_default();
         *self.lock_session() = Some(SavedSession { id: start.id, cwd, lost: start.lost });
-        self.host.updates.publish(AgentUpdate::new(UpdateKind::Session, body));
+        self.host.setup.updates.publish(AgentUpdate::new(UpdateKind::Session, body));
     }
 
     async fn deliver_message(&self, message: AgentMessage) -> Result<Value, Error> {
@@ -188,7 +154,7 @@ impl AcpDriver {
                     (Some(exit), _) => outcome_unknown_error(&exited_error(&exit)),
                     (None, _) => error.to_turn_error(),
                 };
-                Err(error.redacted(&self.host.secrets))
+                Err(error.redacted(&self.host.setup.secrets))
             }
         }
     }
@@ -215,11 +181,11 @@ impl Driver for AcpDriver {
     }
 
     fn check(&self) -> BoxFuture<'_, Observation> {
-        async { self.redact(self.host.observe().await) }.boxed()
+        self.host.observe().boxed()
     }
 
     fn wait_for_failure(&self) -> BoxFuture<'_, Observation> {
-        async { self.redact(self.host.wait_for_failure().await) }.boxed()
+        self.host.wait_for_failure().boxed()
     }
 
     fn restart(&self) -> BoxFuture<'_, Result<(), DriverError>> {
@@ -247,12 +213,10 @@ impl Driver for AcpDriver {
         self.host.usage()
     }
 
-    /// An agent that waits for a person's answer is not stuck.
     fn activity(&self) -> Activity {
-        let activity = self.options.meter.activity();
-        let asks =
-            self.host.instance().is_some_and(|instance| instance.client().is_some_and(AcpClient::has_asks));
-        if asks { Activity { progressed_at: Some(Instant::now()), ..activity } } else { activity }
+        let instance = self.host.instance();
+        let is_asking = instance.is_some_and(|instance| instance.client().is_some_and(AcpClient::has_asks));
+        self.options.meter.activity().while_asking(is_asking)
     }
 
     fn wait_for_work(&self) -> BoxFuture<'_, ()> {

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -14,14 +13,10 @@ use super::error::AcpError;
 use super::options::AcpOptions;
 use super::session::SessionStart;
 use crate::agent::driver::process::errors::{exited_error, not_running_error};
-use crate::agent::driver::process::{Instance, ManagedProcess};
+use crate::agent::driver::process::{EXIT_TIMEOUT, Instance, ManagedProcess, ProcessSetup};
 use crate::agent::health::{Observation, ReportedHealth};
-use crate::agent::updates::UpdateBroadcast;
 use crate::error::{Error, Reason};
-use crate::process::{Launch, LaunchError, ProcessExit, ProcessManager};
-
-/// The time for which the end of a connection waits for the end of the process, which says more.
-const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
+use crate::process::{LaunchError, ProcessExit};
 
 /// Says why the connection to an agent failed.
 #[derive(Debug)]
@@ -43,9 +38,9 @@ pub(super) struct AcpInstance {
 
 impl AcpInstance {
     /// Starts the process. Nothing is sent before [`connect`](Self::connect).
-    pub(super) async fn start(launch: &Launch, manager: &ProcessManager) -> Result<Self, LaunchError> {
+    pub(super) async fn start(setup: &ProcessSetup) -> Result<Self, LaunchError> {
         Ok(Self {
-            managed: ManagedProcess::start(launch, manager).await?,
+            managed: ManagedProcess::start(setup).await?,
             client: OnceLock::new(),
             is_resuming: AtomicBool::new(false),
         })
@@ -54,12 +49,12 @@ impl AcpInstance {
     /// Initializes the protocol, and starts or resumes a session.
     pub(super) async fn connect(
         &self,
-        launch: &Launch,
+        setup: &ProcessSetup,
         cwd: &Path,
         saved: Option<&str>,
-        updates: &UpdateBroadcast,
         options: &AcpOptions,
     ) -> Result<SessionStart, AcpConnectError> {
+        let ProcessSetup { launch, updates, .. } = setup;
         launch
             .wait_until_ready(self.managed.process(), &launch.readiness.ready_signal())
             .await

@@ -20,14 +20,12 @@ use super::conversation::{Conversation, MessageResult};
 use crate::agent::activity::ActivityMeter;
 use crate::agent::agent_message::{AgentMessage, MessageId};
 use crate::agent::driver::process::errors::{exited_error, not_running_error, stopped_error};
-use crate::agent::driver::process::{Instance, ManagedProcess};
+use crate::agent::driver::process::{EXIT_TIMEOUT, Instance, ManagedProcess, ProcessSetup};
 use crate::agent::driver::unknown_ask;
 use crate::agent::health::Observation;
 use crate::agent::updates::{AgentUpdate, UpdateBroadcast};
 use crate::error::{Error, Reason, Secrets};
-use crate::process::{
-    Launch, LaunchError, LineSplitter, OutputLine, ProcessManager, ProcessStdin, ReadySignal,
-};
+use crate::process::{Launch, LaunchError, LineSplitter, OutputLine, ProcessStdin, ReadySignal};
 
 /// The most lines that wait for the agent to read them; senders of more wait too.
 const LINES_WAITING_MAX: usize = 64;
@@ -35,9 +33,6 @@ const LINES_WAITING_MAX: usize = 64;
 /// The time for which the end of an agent waits for the end of its output, if another process keeps that open. What
 /// the agent itself wrote is in the pipe by then.
 const LAST_LINES_TIMEOUT: Duration = Duration::from_millis(500);
-
-/// The time for which the end of its input waits for the end of the process, which says more.
-const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The size of one read of its output.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -80,14 +75,9 @@ enum StdinItem {
 
 impl JsonlInstance {
     /// Starts the process, which is not ready before [`wait_ready`](Self::wait_ready) returns.
-    pub(super) async fn start(
-        launch: &Launch,
-        manager: &ProcessManager,
-        updates: &UpdateBroadcast,
-        meter: &ActivityMeter,
-        secrets: &Secrets,
-    ) -> Result<Self, LaunchError> {
-        let managed = ManagedProcess::start(launch, manager).await?;
+    pub(super) async fn start(setup: &ProcessSetup, meter: &ActivityMeter) -> Result<Self, LaunchError> {
+        let ProcessSetup { launch, updates, secrets, .. } = setup;
+        let managed = ManagedProcess::start(setup).await?;
         let process = managed.process();
         let (outgoing, to_write) = mpsc::channel(LINES_WAITING_MAX);
         let conversation = ConversationHandle {
@@ -237,9 +227,9 @@ impl ConversationHandle {
         let gone = || self.end_error();
         // Room for its cancellation is reserved too, so that it never waits.
         let mut room = self.stdin_queue.reserve_many(2).await.map_err(|_| gone())?;
-        let (Some(for_letter), for_cancel) = (room.next(), room.next()) else { return Err(gone()) };
+        let (Some(for_message), for_cancel) = (room.next(), room.next()) else { return Err(gone()) };
         let answer = self.lock().register_reply(message.id)?;
-        for_letter
+        for_message
             .send(StdinItem::Message { id: message.id, line: OutgoingLine::Message(&message).to_line() });
         let _cancel_on_drop = CancelMessageOnDrop { conversation: self, id: message.id, permit: for_cancel };
         let answer = answer.await.unwrap_or_else(|_| Err(gone()));

@@ -2,17 +2,17 @@
 
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::{io::AsyncWriteExt, net::TcpSocket};
+use tokio::{io::AsyncWriteExt, net::TcpSocket, time::Instant};
 
 use super::{codec::OutgoingLine, *};
 use crate::{
     agent::{
         agent_message::MessageId,
         health::ReportedHealth,
-        updates::{AgentUpdate, UpdateEvent, UpdateKind, UpdateSubscription},
+        updates::{AgentUpdate, UpdateBroadcast, UpdateEvent, UpdateKind, UpdateSubscription},
     },
     error::{Reason, tests::words::assert_message_helps},
-    process::{ProbeResult, ProcessSpec, Readiness},
+    process::{Launch, ProbeResult, ProcessManager, ProcessSpec, Readiness},
     request::Request,
     tests::{read_head, reserve_address},
     transport::{FailureKind, HttpSettings, HttpTransport, Transport},
@@ -42,13 +42,13 @@ struct JsonlFixture {
 
 impl JsonlFixture {
     async fn new(script: &str) -> Self {
-        Self::with(script, Readiness::None, |driver| driver).await
+        Self::with(script, Readiness::None, |_| ()).await
     }
 
     async fn with(
         script: &str,
         ready: Readiness,
-        settle: impl FnOnce(ProcessDriver) -> ProcessDriver,
+        settle: impl FnOnce(&mut ProcessSetup),
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let manager = ProcessManager::open(Some(folder.path())).await.unwrap().manager;
@@ -58,8 +58,9 @@ impl JsonlFixture {
         let updates = UpdateBroadcast::default();
         let listener = updates.subscribe();
         let launch = Launch { spec, readiness: ready, ready_timeout: TIMEOUT * 10 };
-        let driver = settle(ProcessDriver::new(launch, manager).with_updates(updates));
-        Self { driver, updates: listener, folder }
+        let mut setup = ProcessSetup { updates, ..ProcessSetup::new(launch, manager) };
+        settle(&mut setup);
+        Self { driver: ProcessDriver::new(setup), updates: listener, folder }
     }
 
     async fn started(script: &str) -> Self {
@@ -78,7 +79,7 @@ impl JsonlFixture {
 
     /// Starts a process that is ready once it wrote `words` to stdout.
     async fn ready_on(script: &str, words: &str) -> Self {
-        Self::with(script, Readiness::Stdout(words.to_owned()), |driver| driver).await
+        Self::with(script, Readiness::Stdout(words.to_owned()), |_| ()).await
     }
 
     async fn next_update(&mut self) -> Arc<AgentUpdate> {
@@ -356,7 +357,7 @@ async fn restart_replaces_the_process() {
 async fn stop_exit_on_stdin_close_is_not_a_kill() {
     let script = r#"trap '' TERM; echo '"up"'; while read -r _; do echo '"got"'; done; echo bye > farewell"#;
     let mut fixture = JsonlFixture::new(script).await;
-    fixture.driver.host.launch.spec.cwd = Some(fixture.folder.path().to_owned());
+    fixture.driver.host.setup.launch.spec.cwd = Some(fixture.folder.path().to_owned());
     fixture.restart().await.unwrap();
     assert_eq!(fixture.next_update().await.body, json!("up"));
     let mut delivery = fixture.driver.deliver(message(json!(0)));
@@ -382,14 +383,17 @@ async fn abandon_kills_the_process() {
     assert!((&mut delivery).now_or_never().is_none());
     fixture.driver.abandon();
     assert!(timeout(TIMEOUT, delivery).await.unwrap().is_err());
-    timeout(TIMEOUT, fixture.driver.host.manager.close()).await.unwrap();
+    timeout(TIMEOUT, fixture.driver.host.setup.manager.close()).await.unwrap();
     assert!(!fixture.is_recorded());
+}
+
+fn limit_memory(setup: &mut ProcessSetup, bytes_max: u64) {
+    (setup.memory_bytes_max, setup.memory_interval) = (Some(bytes_max), Duration::from_millis(1));
 }
 
 #[tokio::test]
 async fn memory_over_ceiling_reports_failure() {
-    let settle =
-        |driver: ProcessDriver| driver.with_memory_ceiling(1).with_memory_interval(Duration::from_millis(1));
+    let settle = |setup: &mut ProcessSetup| limit_memory(setup, 1);
     let parting = format!("trap '' TERM; echo up; {ECHO}; echo '{{\"type\":\"state\",\"state\":7}}'");
     let fixture = JsonlFixture::with(&parting, Readiness::Stdout("up".to_owned()), settle).await;
     fixture.restart().await.unwrap();
@@ -405,9 +409,7 @@ async fn memory_over_ceiling_reports_failure() {
 
 #[tokio::test]
 async fn memory_within_ceiling_reports_nothing() {
-    let settle = |driver: ProcessDriver| {
-        driver.with_memory_ceiling(1 << 40).with_memory_interval(Duration::from_millis(1))
-    };
+    let settle = |setup: &mut ProcessSetup| limit_memory(setup, 1 << 40);
     let fixture = JsonlFixture::with("read -r _; exit 7", Readiness::None, settle).await;
     fixture.restart().await.unwrap();
     let mut failure = fixture.driver.wait_for_failure();
@@ -432,8 +434,8 @@ async fn start_failure_explains_the_cause() {
         (vec!["sh"], Some(folder.path().join("missing")), "does not exist"),
     ] {
         let mut fixture = JsonlFixture::new("").await;
-        fixture.driver.host.launch.spec.command = command.into_iter().map(str::to_owned).collect();
-        fixture.driver.host.launch.spec.cwd = cwd;
+        fixture.driver.host.setup.launch.spec.command = command.into_iter().map(str::to_owned).collect();
+        fixture.driver.host.setup.launch.spec.cwd = cwd;
         let why = start_error(fixture.restart().await);
         assert!(why.log_text().contains(words), "{why:?}");
         exit_error(fixture.driver.check().await);
@@ -446,7 +448,7 @@ async fn stdout_readiness_waits_for_the_line() {
     let mut fixture = JsonlFixture::ready_on(script, "listening on").await;
     let go = fixture.folder.path().join("go");
     assert!(std::process::Command::new("mkfifo").arg(&go).status().unwrap().success());
-    fixture.driver.host.launch.spec.cwd = Some(fixture.folder.path().to_owned());
+    fixture.driver.host.setup.launch.spec.cwd = Some(fixture.folder.path().to_owned());
     let (restarted, ()) = tokio::join!(fixture.restart(), async {
         // Opening a pipe waits for its other end.
         tokio::fs::write(&go, "\n").await.unwrap();
@@ -466,11 +468,10 @@ async fn stderr_tail_hides_secrets_and_addresses() {
     let words = "echo refused: $ACME_TOKEN at https://me:pass@host/a?b=c, $MODEL >&2; exit 2";
     let told = "last lines on stderr: refused: [redacted] at https://[redacted]@host/a?[redacted] large-one";
     let agent = |ready| async {
-        let settle = |mut driver: ProcessDriver| {
+        let settle = |setup: &mut ProcessSetup| {
             let variables = [("ACME_TOKEN", "sk-4711-x"), ("MODEL", "large-one")];
             let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-            driver.host.launch.spec.env = variables.into();
-            ProcessDriver::new(driver.host.launch, driver.host.manager)
+            setup.launch.spec.env = variables.into();
         };
         JsonlFixture::with(words, ready, settle).await
     };
@@ -491,7 +492,7 @@ async fn process_that_is_not_ready_fails_its_start_and_is_gone() {
         ("echo still loading >&2; echo down; read -r _", SHORT, "it was not ready within 300ms"),
     ] {
         let mut fixture = JsonlFixture::ready_on(script, "up").await;
-        fixture.driver.host.launch.ready_timeout = ready_timeout;
+        fixture.driver.host.setup.launch.ready_timeout = ready_timeout;
         let why = start_error(fixture.restart().await);
         assert!(why.log_text().contains(words), "{script}: {why:?}");
         assert!(!fixture.is_recorded(), "{script}");
@@ -521,7 +522,7 @@ async fn start_ends_on_stop_or_drop() {
     // The process runs, and no caller waited until it was ready.
     exit_error(fixture.driver.check().await);
     fixture.driver.abandon();
-    fixture.driver.host.manager.close().await;
+    fixture.driver.host.setup.manager.close().await;
     assert!(!fixture.is_recorded());
 }
 
@@ -554,7 +555,7 @@ async fn respond(listener: &tokio::net::TcpListener, status: &str) {
 #[tokio::test]
 async fn http_readiness_waits_for_success_status() {
     let (socket, ready) = reserve_probed_address();
-    let mut fixture = JsonlFixture::with(r#"echo '"started"'; read -r _"#, ready, |driver| driver).await;
+    let mut fixture = JsonlFixture::with(r#"echo '"started"'; read -r _"#, ready, |_| ()).await;
     let JsonlFixture { driver, updates: listener, .. } = &mut fixture;
     let served = async {
         assert!(matches!(listener.next().await, Some(UpdateEvent::Update(_))));
@@ -574,7 +575,7 @@ async fn http_readiness_occupied_address_is_in_use() {
         let folder = tempfile::tempdir().unwrap();
         let marker = folder.path().join("it-ran");
         let fixture =
-            JsonlFixture::with(&format!("touch {}", marker.display()), ready, |driver| driver).await;
+            JsonlFixture::with(&format!("touch {}", marker.display()), ready, |_| ()).await;
         let listener = socket.listen(16).unwrap();
         let (restarted, ()) = tokio::join!(fixture.restart(), respond(&listener, status));
         let why = start_error(restarted);

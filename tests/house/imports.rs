@@ -12,6 +12,7 @@ const ACTORS_ORDER: &[&str] = &[
     "process",
     "request",
     "transport",
+    "broadcast",
     "suspend",
     "connection",
     "cache",

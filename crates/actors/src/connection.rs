@@ -18,7 +18,7 @@
 //! - [`socket`]: the dial, and the two halves of an open socket; `socket_tasks`: the tasks that read and write it
 //! - [`ConnectionActor`]: carries out the machine's actions with real sockets; [`ConnectionMessage`] is its message,
 //!   `state` the state of one incarnation
-//! - [`ConnectionView`]: the status for others; [`broadcast`]: the frames for subscribers; `events`: the journal's
+//! - [`ConnectionView`]: the status for others; [`inbound`]: the frames for subscribers; `events`: the journal's
 //!   events
 //!
 //! docs/connection.md explains the connection to embedders; docs/conformance/connection-table.md lists the machine's transitions.
@@ -30,10 +30,10 @@
 //! reported and never sent twice.
 
 mod actor;
-pub mod broadcast;
 pub mod error;
 mod event_counter;
 mod events;
+pub mod inbound;
 mod invalidation;
 mod liveness;
 pub mod machine;

@@ -8,6 +8,7 @@
 //! - [`process`]: child processes that never outlive the runtime, the backend's own among them
 //! - [`request`]: requests and responses
 //! - [`transport`]: single attempts at requests, over HTTP or in a simulation
+//! - [`broadcast`]: items for many subscribers, within limits of count and memory
 //! - `suspend`: detects how long the machine was suspended
 //! - [`connection`]: the WebSocket to the backend, kept alive
 //! - [`cache`]: stored responses and values, and when they expire
@@ -16,6 +17,7 @@
 //! - [`agent`]: one actor for each agent, restarted with its state
 
 pub mod agent;
+pub mod broadcast;
 pub mod cache;
 pub mod connection;
 pub mod error;

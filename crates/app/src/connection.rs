@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_actors::connection::ConnectionMessage;
-use mainstay_actors::connection::broadcast::FrameSubscription;
+use mainstay_actors::connection::inbound::FrameSubscription;
 use mainstay_actors::connection::outbound::SendOutcome;
 use mainstay_actors::connection::status::ConnectionStatus;
 use mainstay_actors::error::{Error, of_call};

@@ -62,8 +62,8 @@ pub use mainstay_actors::cache::watch::RootError;
 pub use mainstay_actors::cache::{
     CacheStats, EntryOptions, Pattern, PatternError, Selection, WriteRequest, WriteRule,
 };
-pub use mainstay_actors::connection::broadcast::{FrameSubscription, Inbound};
 pub use mainstay_actors::connection::error::{ConnectionError, ConnectionErrorKind};
+pub use mainstay_actors::connection::inbound::{FrameSubscription, Inbound};
 pub use mainstay_actors::connection::outbound::SendOutcome;
 pub use mainstay_actors::connection::resumption::Gap;
 pub use mainstay_actors::connection::status::{ConnectionState, ConnectionStatus, StatusReason};

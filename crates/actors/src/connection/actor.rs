@@ -9,9 +9,9 @@ use std::sync::Arc;
 use mainstay_runtime::{Context, Failure, FinalizeContext, Worker};
 use tokio::time::timeout;
 
-use super::broadcast::Inbound;
 use super::error::ConnectionError;
 use super::events::{ConnectionChanged, IgnoredReason};
+use super::inbound::Inbound;
 use super::invalidation::{BackendInvalidation, InvalidationSink};
 use super::machine::{Machine, MachineAction, MachineEvent};
 use super::message::{BackendReader, BackendWriter, ConnectionMessage};

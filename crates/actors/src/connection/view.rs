@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::broadcast::{BroadcastLimits, FrameBroadcast};
 use super::events::{ConnectionChanged, ConnectionUnsent};
+use super::inbound::FrameBroadcast;
 use super::machine::Machine;
 use super::policy::ConnectionPolicy;
 use super::status::ConnectionStatus;
+use crate::broadcast::BroadcastLimits;
 use crate::network::BackendAvailability;
 
 /// The connection as others see it.
@@ -39,7 +40,7 @@ impl ConnectionView {
     #[must_use]
     pub fn new(policy: &ConnectionPolicy) -> Self {
         let limits =
-            BroadcastLimits { entries_max: policy.inbound_max.max(1), bytes_max: policy.inbound_bytes_max };
+            BroadcastLimits { items_max: policy.inbound_max.max(1), bytes_max: policy.inbound_bytes_max };
         Self {
             status: watch::Sender::new(Machine::new(policy.clone()).status()),
             seems_unreachable: watch::Sender::new(false),

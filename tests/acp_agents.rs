@@ -119,7 +119,7 @@ async fn hung_agent_is_restarted_but_not_while_a_question_waits() {
         let mut last = None;
         let mut seen = 0;
         while seen < 12 {
-            let now = fixture.mainstay.agents().get("x").unwrap().last_check;
+            let now = fixture.mainstay.agents().get("x").unwrap().report.last_check;
             seen += usize::from(now != last);
             last = now;
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -283,7 +283,7 @@ async fn the_connection_and_the_agents_show_their_last_error_whole() {
     );
     assert_eq!(status.connection.last_error.as_deref(), Some(error.message.as_str()));
     assert_plain(&error.message);
-    let error = status.agents[0].error.clone().unwrap();
+    let error = status.agents[0].report.error.clone().unwrap();
     assert_eq!(
         (error.code, error.reason, error.retryable),
         (Code::NetworkError, Reason::ConnectionRefused, true)

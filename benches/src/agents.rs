@@ -89,7 +89,7 @@ async fn wait_until_healthy(mut events: Subscription, agents: usize) {
 }
 
 fn count_healthy(mainstay: &Mainstay) -> usize {
-    mainstay.agents().list().iter().filter(|agent| agent.status == AgentStatus::Healthy).count()
+    mainstay.agents().list().iter().filter(|agent| agent.report.status == AgentStatus::Healthy).count()
 }
 
 /// Returns the processor time of this process. Only Linux provides it.

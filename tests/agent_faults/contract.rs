@@ -131,7 +131,7 @@ async fn trigger(fixture: &FaultyAgentFixture, trigger: Trigger) {
         Trigger::Message(message) => {
             assert_eq!(fixture.send(json!(message)).await, Err(Reason::OutcomeUnknown), "{message}");
         }
-        Trigger::Kill => send_signal(fixture.view().process.unwrap().pid.into(), "KILL").await,
+        Trigger::Kill => send_signal(fixture.view().report.process.unwrap().pid.into(), "KILL").await,
         Trigger::None => {}
     }
 }
@@ -349,7 +349,7 @@ async fn ignored_sigterm_is_killed_after_grace() {
     let acp = start_acp(&stays, "").await;
     join_all([process, acp].map(async |mut fixture| {
         fixture.wait_for_status("healthy").await;
-        let pid = fixture.view().process.unwrap().pid;
+        let pid = fixture.view().report.process.unwrap().pid;
         timeout(TEST_TIMEOUT, fixture.mainstay.agents().stop("x")).await.unwrap().unwrap();
         wait_until_gone(&[pid]).await;
         fixture.wait_for(|record| record.kind == "actor_exited").await;

@@ -203,7 +203,7 @@ pub(crate) async fn start_then_set(
 
 async fn wait_for_saved_state(fixture: &FaultyAgentFixture) {
     let kept = async {
-        while fixture.view().state_saved_at.is_none() {
+        while fixture.view().report.state_saved_at.is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -214,7 +214,7 @@ async fn wait_for_saved_state(fixture: &FaultyAgentFixture) {
 async fn reply_flood_fails_the_message_and_not_the_agent() {
     let (_backend, fixture) = start_then_set(AgentBehaviour::FloodsReplies, "").await;
     assert_eq!(fixture.send(json!("now")).await, Err(Reason::ResponseTooLarge));
-    assert_eq!(fixture.view().status, AgentStatus::Healthy);
+    assert_eq!(fixture.view().report.status, AgentStatus::Healthy);
     fixture.assert_transcript(&expect![[r#"
         starting -> healthy
     "#]]);
@@ -287,7 +287,7 @@ async fn killed_backend_makes_agent_unknown_without_restart() {
     eventually("the agent is three seconds old", async || uptime().await >= 3).await;
     backend.kill().await;
     fixture.wait_for_status("unknown").await;
-    assert_eq!(fixture.view().status, AgentStatus::Unknown);
+    assert_eq!(fixture.view().report.status, AgentStatus::Unknown);
     let _backend = BackendProcess::start(port, "x").await;
     fixture.wait_for_status("healthy").await;
     let state = async || get_json(&format!("{url}/api/agents/x/state")).await;

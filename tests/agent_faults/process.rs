@@ -40,7 +40,7 @@ async fn output_flood_is_bounded() {
         start_process(&REPLYING_AGENT.replace("  case $line", &format!("{flood}  case $line")), "").await;
     fixture.wait_for_status("healthy").await;
     assert_eq!(fixture.send(json!("now")).await, Ok(json!("done")));
-    assert_eq!(fixture.view().status, AgentStatus::Healthy);
+    assert_eq!(fixture.view().report.status, AgentStatus::Healthy);
     fixture.assert_transcript(&expect![[r#"
         starting -> healthy
     "#]]);
@@ -87,7 +87,7 @@ done
 "#;
     let mut fixture = start_process(script, "max_restarts = 9").await;
     fixture.wait_for_status("healthy").await;
-    while fixture.view().state_saved_at.is_none() {
+    while fixture.view().report.state_saved_at.is_none() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(fixture.send(json!("now")).await, Err(Reason::OutcomeUnknown));

@@ -355,7 +355,7 @@ impl ScheduleRun {
             && status.connection.state == ConnectionState::Connected
             && status.queue.stats.waiting + status.queue.stats.running == 0
             && status.queue.held.is_none()
-            && status.agents.iter().all(|agent| agent.status == AgentStatus::Healthy)
+            && status.agents.iter().all(|agent| agent.report.status == AgentStatus::Healthy)
     }
 
     async fn state(&self) -> String {

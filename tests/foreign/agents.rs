@@ -29,11 +29,11 @@ async fn documented_health_reports_are_healthy_with_extra_fields(foreign: Server
         if !fixture.seen_events.iter().any(is_agent_health(agent, "healthy")) {
             fixture.wait_for(agent, is_agent_health(agent, "healthy")).await;
         }
-        assert_eq!(fixture.mainstay.agents().get(agent).unwrap().status, AgentStatus::Healthy);
+        assert_eq!(fixture.mainstay.agents().get(agent).unwrap().report.status, AgentStatus::Healthy);
     }
     let figures = |id: &str| {
         let agent = fixture.mainstay.agents().get(id).unwrap();
-        (agent.uptime_s, agent.error_count)
+        (agent.report.uptime_s, agent.report.error_count)
     };
     assert_eq!(figures("planner"), (Some(12.0), Some(0)));
     assert_eq!((figures("sparse"), figures("odd")), ((None, None), (None, None)));
@@ -50,7 +50,7 @@ async fn an_agent_that_fails_is_restarted_with_the_state_that_it_had(foreign: Se
     fixture.wait_for("healthy", is_agent_health("planner", "healthy")).await;
     eventually("its state is kept", async || {
         tokio::task::yield_now().await;
-        fixture.mainstay.agents().get("planner").unwrap().state_saved_at.is_some()
+        fixture.mainstay.agents().get("planner").unwrap().report.state_saved_at.is_some()
     })
     .await;
     fixture.request(Request::post("/api/agents/planner/fail").body("")).await.unwrap();

@@ -27,8 +27,8 @@ pub mod process;
 mod quarantine;
 pub mod queue;
 pub mod request;
-pub mod response_cache;
 mod request_id;
+pub mod response_cache;
 mod suspend;
 #[cfg(test)]
 mod tests;

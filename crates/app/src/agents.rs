@@ -119,7 +119,11 @@ impl Agents {
     pub async fn reset(&self, id: &str) -> Result<(), Error> {
         let before = self.get(id)?;
         if let Some(path) = self.0.handles.agents.path().and_then(|path| path.child(id).ok()) {
-            self.0.runtime.journal().record(&path, before.generation, &AgentReset { from: before.status });
+            self.0.runtime.journal().record(
+                &path,
+                before.generation,
+                &AgentReset { from: before.report.status },
+            );
         }
         self.0.handles.agents.reset(id).await.map_err(|error| self.admin_error(&error))
     }

@@ -28,14 +28,14 @@ impl Connection {
         let wait = status.next_attempt_at.map(|at| at.saturating_sub(time_point.now));
         ConnectionReport {
             state: status.state,
-            since: time_point.format_wall_time(status.since),
+            since: time_point.wall_time(status.since),
             attempt: status.attempt,
             max: status.max,
-            next_attempt_at: status.next_attempt_at.map(|at| time_point.format_wall_time(at)),
+            next_attempt_at: status.next_attempt_at.map(|at| time_point.wall_time(at)),
             next_attempt_in_ms: wait.map(millis),
             error: status.last_error.as_ref().map(Error::from),
             last_error: status.last_error.map(|fault| fault.message),
-            last_error_at: status.last_error_at.map(|at| time_point.format_wall_time(at)),
+            last_error_at: status.last_error_at.map(|at| time_point.wall_time(at)),
         }
     }
 

@@ -55,7 +55,8 @@ pub use subscription::Subscription;
 pub use tree_builder::error::BuildError;
 
 pub use mainstay_actors::agent::{
-    AgentStatus, AgentUpdate, MessageId, ProcessUsage, UpdateEvent, UpdateKind, UpdateSubscription,
+    AgentReport, AgentStatus, AgentUpdate, MessageId, ProcessUsage, UpdateEvent, UpdateKind,
+    UpdateSubscription,
 };
 pub use mainstay_actors::cache::key::KeyError;
 pub use mainstay_actors::cache::watch::RootError;
@@ -77,6 +78,8 @@ pub use mainstay_actors::request::{
     Body, BodyError, BodyReader, Priority, ProgressSender, Request, RequestBuilder, RequestId, Response,
     TransferProgress,
 };
+
+pub use mainstay_runtime::clock::WallTime;
 
 /// The journal: its events, cursors and readers.
 pub mod journal {

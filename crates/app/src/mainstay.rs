@@ -418,11 +418,11 @@ impl Mainstay {
     fn queue_report(&self) -> QueueReport {
         let (stats, time_point) = (self.0.handles.queue_view.stats(), self.0.time_point());
         let held = stats.outage.map(|outage| OutageReport {
-            since: time_point.format_wall_time(outage.since),
+            since: time_point.wall_time(outage.since),
             reason: outage.reason,
             message: outage.reason.message().to_owned(),
             failures: outage.failures,
-            next_probe_at: time_point.format_wall_time(outage.next_probe_at),
+            next_probe_at: time_point.wall_time(outage.next_probe_at),
             next_probe_in_ms: millis(outage.next_probe_at.saturating_sub(time_point.now)),
         });
         QueueReport { stats, held }

@@ -1,10 +1,13 @@
 //! The state of a runtime in one view, as `mainstay status --json` prints it.
 
-use mainstay_actors::agent::{AgentStatus, ProcessUsage};
+use mainstay_actors::agent::AgentReport;
+#[cfg(test)]
+use mainstay_actors::agent::AgentStatus;
 use mainstay_actors::cache::CacheStats;
 use mainstay_actors::connection::status::ConnectionState;
 use mainstay_actors::error::{Error, Reason};
 use mainstay_actors::queue::QueueStats;
+use mainstay_runtime::clock::WallTime;
 use mainstay_runtime::journal::Cursor;
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +49,7 @@ impl RuntimeReport {
     }
 }
 
-/// The requests. All times are RFC 3339 in UTC.
+/// The requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueReport {
     /// The numbers of requests that wait and run.
@@ -80,7 +83,7 @@ pub struct WatchedFolder {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutageReport {
     /// Since when.
-    pub since: String,
+    pub since: WallTime,
     /// The reason.
     pub reason: Reason,
     /// The same for a person.
@@ -88,24 +91,24 @@ pub struct OutageReport {
     /// The number of failed probes.
     pub failures: u32,
     /// The time of the next probe.
-    pub next_probe_at: String,
+    pub next_probe_at: WallTime,
     /// The time until then, in milliseconds.
     pub next_probe_in_ms: u64,
 }
 
-/// The WebSocket. All times are RFC 3339 in UTC.
+/// The WebSocket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionReport {
     /// The state.
     pub state: ConnectionState,
     /// Since when.
-    pub since: String,
+    pub since: WallTime,
     /// The running or next attempt; if connected, the one that succeeded.
     pub attempt: u32,
     /// The most failures in a row.
     pub max: u32,
     /// The time of the next attempt, if one is planned.
-    pub next_attempt_at: Option<String>,
+    pub next_attempt_at: Option<WallTime>,
     /// The time until then, in milliseconds.
     pub next_attempt_in_ms: Option<u64>,
     /// The message of the last error, for a person.
@@ -115,20 +118,15 @@ pub struct ConnectionReport {
     pub error: Option<Error>,
     /// The time of that error.
     #[serde(default)]
-    pub last_error_at: Option<String>,
+    pub last_error_at: Option<WallTime>,
 }
 
-/// The view of one agent. All times are RFC 3339 in UTC.
+/// The view of one agent: its own report, and what its supervisor knows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentView {
-    /// The id.
-    pub id: String,
-    /// The name of its driver.
-    pub driver: String,
-    /// The state.
-    pub status: AgentStatus,
-    /// Since when.
-    pub since: String,
+    /// The report. While the agent's actor is down, the supervisor gives its status.
+    #[serde(flatten)]
+    pub report: AgentReport,
     /// True once its restarts are used up: it stays failed until a reset.
     #[serde(default)]
     pub gave_up: bool,
@@ -142,46 +140,59 @@ pub struct AgentView {
     #[serde(default)]
     pub budget: Option<AgentBudget>,
     /// The time of the next restart, if one is planned.
-    pub restart_at: Option<String>,
-    /// The current problem, if there is one.
+    pub restart_at: Option<WallTime>,
+    /// The current problem for a person, if there is one.
     pub last_error: Option<String>,
-    /// The same as a whole error.
-    #[serde(default)]
-    pub error: Option<Error>,
     /// The reason of the last restart, once it is resolved.
     #[serde(default)]
     pub resolved_error: Option<ResolvedError>,
-    /// Checks missed in a row.
-    pub misses: u32,
     /// The number of misses in a row that fails it while it is idle.
     #[serde(default)]
     pub fail_after: u32,
-    /// The time of the last check.
-    pub last_check: Option<String>,
-    /// The seconds since its start, by its own report.
-    pub uptime_s: Option<f64>,
-    /// The number of its errors so far, by its own report.
-    pub error_count: Option<u64>,
-    /// The time at which its state was read; a restart restores that state.
-    pub state_saved_at: Option<String>,
-    /// The agent's process, if it has one here.
-    #[serde(default)]
-    pub process: Option<ProcessUsage>,
-    /// The number of messages that wait for delivery.
-    #[serde(default)]
-    pub messages_waiting: usize,
-    /// The number of messages in flight.
-    #[serde(default)]
-    pub messages_in_flight: usize,
     /// The next step in plain words.
     pub next_step: String,
+}
+
+#[cfg(test)]
+impl AgentView {
+    /// Returns a healthy agent that is working on a message.
+    pub(crate) fn example() -> Self {
+        let time = |text: &str| WallTime(text.parse().unwrap());
+        Self {
+            report: AgentReport {
+                id: "planner".to_owned(),
+                driver: "http".to_owned(),
+                status: AgentStatus::Healthy,
+                since: time("2026-03-01T11:57:00Z"),
+                misses: 0,
+                last_check: Some(time("2026-03-01T11:59:47.5Z")),
+                error: None,
+                uptime_s: Some(7300.0),
+                error_count: Some(0),
+                state_saved_at: Some(time("2026-03-01T11:59:47.7Z")),
+                process: None,
+                messages_waiting: 0,
+                messages_in_flight: 1,
+            },
+            gave_up: false,
+            generation: 1,
+            restarts: 0,
+            budget_left: Some(5),
+            budget: Some(AgentBudget { max: 5, window_ms: 600_000, stable_after_ms: 60_000 }),
+            restart_at: None,
+            last_error: None,
+            resolved_error: None,
+            fail_after: 3,
+            next_step: "checked regularly".to_owned(),
+        }
+    }
 }
 
 /// A problem of an agent that is resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResolvedError {
     /// The time at which it ended the agent.
-    pub at: String,
+    pub at: WallTime,
     /// The problem, as a text for a log.
     pub message: String,
 }
@@ -195,4 +206,49 @@ pub struct AgentBudget {
     pub window_ms: u64,
     /// The time of health after which the budget is full again, in milliseconds.
     pub stable_after_ms: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    #[test]
+    fn agent_view_json_is_one_flat_object() {
+        let view = AgentView::example();
+        let json = serde_json::to_string_pretty(&view).unwrap();
+        expect![[r#"
+            {
+              "id": "planner",
+              "driver": "http",
+              "status": "healthy",
+              "since": "2026-03-01T11:57:00.000Z",
+              "misses": 0,
+              "last_check": "2026-03-01T11:59:47.500Z",
+              "error": null,
+              "uptime_s": 7300.0,
+              "error_count": 0,
+              "state_saved_at": "2026-03-01T11:59:47.700Z",
+              "process": null,
+              "messages_waiting": 0,
+              "messages_in_flight": 1,
+              "gave_up": false,
+              "generation": 1,
+              "restarts": 0,
+              "budget_left": 5,
+              "budget": {
+                "max": 5,
+                "window_ms": 600000,
+                "stable_after_ms": 60000
+              },
+              "restart_at": null,
+              "last_error": null,
+              "resolved_error": null,
+              "fail_after": 3,
+              "next_step": "checked regularly"
+            }"#]]
+        .assert_eq(&json);
+        assert_eq!(serde_json::from_str::<AgentView>(&json).unwrap(), view);
+    }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use mainstay_runtime::clock::WallTime;
 use mainstay_runtime::journal::millis;
 use mainstay_runtime::{Context, Failure, FinalizeContext, Reply, TaskHandle, Timer, Worker};
 use tokio::sync::watch;
@@ -52,6 +53,10 @@ pub struct AgentActor {
 /// The state of one incarnation.
 pub struct AgentRunState {
     health: Health,
+    /// The time since which it has its status.
+    since: WallTime,
+    /// The time of the last check's end.
+    last_check: Option<WallTime>,
     snapshot: AgentSnapshot,
     /// True if the snapshot differs from the stored one.
     is_dirty: bool,
@@ -120,6 +125,8 @@ impl Worker for AgentActor {
         let needs_recovery = owns || !is_first || self.pending_recovery.is_pending();
         let mut run = AgentRunState {
             health: Health::new(Arc::clone(&self.health), ctx.now()),
+            since: WallTime(ctx.wall_time()),
+            last_check: None,
             is_dirty: true,
             snapshot,
             unconfirmed_state: None,
@@ -373,6 +380,8 @@ impl AgentActor {
         self.note_deaths(ctx, run, &observation);
         let activity = self.activity_signs(ctx.now());
         let outcome = run.health.observe(observation, activity, ctx.now());
+        let wall_time = WallTime(ctx.wall_time());
+        run.last_check = Some(wall_time);
         if let Some(quiet) = outcome.stuck_for {
             // The agent may well answer the next incarnation's check.
             self.pending_recovery.request_restart();
@@ -383,6 +392,7 @@ impl AgentActor {
             });
         }
         if let Some(StatusChange { from, to }) = outcome.change {
+            run.since = wall_time;
             // Published first, so that a reader of the event finds the same status in the reports.
             self.publish(run);
             let error = run.health.last_error().cloned();
@@ -515,13 +525,13 @@ impl AgentActor {
             id: self.id.clone(),
             driver: self.driver.kind().to_owned(),
             status: health.status(),
-            since: health.since(),
+            since: run.since,
             misses: health.misses(),
-            last_check: health.last_check(),
-            last_error: health.last_error().cloned().map(Box::new),
+            last_check: run.last_check,
+            error: health.last_error().cloned().map(Box::new),
             uptime_s: health.uptime_s(),
             error_count: health.error_count(),
-            state_saved_at: run.snapshot.saved_state.as_ref().map(|saved| saved.read_at),
+            state_saved_at: run.snapshot.saved_state.as_ref().map(|saved| WallTime(saved.read_at)),
             process: self.driver.process(),
             messages_waiting: run.snapshot.messages.waiting_count(),
             messages_in_flight: run.snapshot.messages.in_flight_count(),

@@ -148,7 +148,6 @@ pub struct Outcome {
 pub struct Health {
     policy: Arc<HealthPolicy>,
     status: AgentStatus,
-    since: Duration,
     started_at: Duration,
     was_healthy: bool,
     misses: u32,
@@ -169,7 +168,6 @@ impl Health {
         Self {
             policy,
             status: AgentStatus::Starting,
-            since: now,
             started_at: now,
             was_healthy: false,
             misses: 0,
@@ -217,13 +215,13 @@ impl Health {
         };
         // An agent whose backend is unreachable cannot show progress.
         let Some(quiet) = stuck_for.filter(|_| to != AgentStatus::Unknown) else {
-            return Outcome { was_restarted_externally: was_restarted_elsewhere, ..self.change_to(to, now) };
+            return Outcome { was_restarted_externally: was_restarted_elsewhere, ..self.change_to(to) };
         };
         let limit = self.policy.progress_timeout;
         let details = format!("it has worked without progress for longer than {limit:?}");
         let message = "The agent is stuck: it works without progress. It is being restarted.";
         self.last_error = Some(unhealthy_error(&details, message));
-        Outcome { stuck_for: Some(quiet), ..self.change_to(AgentStatus::Failed, now) }
+        Outcome { stuck_for: Some(quiet), ..self.change_to(AgentStatus::Failed) }
     }
 
     /// Returns the time for which the agent has worked without progress, if it is over the limit.
@@ -307,12 +305,11 @@ impl Health {
         !self.was_healthy && now.saturating_sub(self.started_at) < self.policy.startup_grace
     }
 
-    fn change_to(&mut self, to: AgentStatus, now: Duration) -> Outcome {
+    fn change_to(&mut self, to: AgentStatus) -> Outcome {
         let from = std::mem::replace(&mut self.status, to);
         if from == to {
             return Outcome::default();
         }
-        self.since = now;
         let restart = (to == AgentStatus::Failed).then(|| {
             self.last_error.as_ref().map_or("the agent failed", |error| error.log_text()).to_owned()
         });
@@ -323,12 +320,6 @@ impl Health {
     #[must_use]
     pub fn status(&self) -> AgentStatus {
         self.status
-    }
-
-    /// Returns the time since which the status holds.
-    #[must_use]
-    pub fn since(&self) -> Duration {
-        self.since
     }
 
     /// Returns the checks missed in a row.

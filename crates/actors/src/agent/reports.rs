@@ -1,39 +1,39 @@
 //! The latest reports of the agents, readable without a message to an actor.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use dashmap::DashMap;
-use jiff::Timestamp;
+use mainstay_runtime::clock::WallTime;
 use serde::{Deserialize, Serialize};
 
 use super::driver::ProcessUsage;
 use super::health::AgentStatus;
 use crate::error::Error;
 
-/// The last report of an agent's actor. While the actor itself is down, its supervisor knows more.
+/// The report of an agent, as its actor last published it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentReport {
     /// The agent's id.
     pub id: String,
-    /// The kind of its driver.
+    /// The name of its driver.
     pub driver: String,
     /// The agent's status.
     pub status: AgentStatus,
-    /// The time since which it holds, from the start of the runtime.
-    pub since: Duration,
+    /// The time since which it has that status.
+    pub since: WallTime,
     /// The checks missed in a row.
     pub misses: u32,
     /// The time of the last check's end.
-    pub last_check: Option<Duration>,
+    pub last_check: Option<WallTime>,
     /// The current error. Boxed, since mostly there is none.
-    pub last_error: Option<Box<Error>>,
+    #[serde(default)]
+    pub error: Option<Box<Error>>,
     /// The seconds since the agent's start, as it reports.
     pub uptime_s: Option<f64>,
     /// The number of its errors, as it reports.
     pub error_count: Option<u64>,
-    /// The time at which the saved state was read; `None` without one.
-    pub state_saved_at: Option<Timestamp>,
+    /// The time at which the saved state was read, which a restart restores; `None` without one.
+    pub state_saved_at: Option<WallTime>,
     /// The agent's process here, if it has one.
     #[serde(default)]
     pub process: Option<ProcessUsage>,

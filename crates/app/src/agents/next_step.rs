@@ -2,37 +2,24 @@
 
 use std::time::Duration;
 
-use mainstay_actors::agent::AgentStatus;
+use mainstay_actors::agent::{AgentReport, AgentStatus};
 
-/// The facts that decide an agent's next step.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct NextStepInput<'a> {
-    pub(super) id: &'a str,
-    pub(super) status: AgentStatus,
-    /// True once the supervisor has given the agent up until a reset.
-    pub(super) gave_up: bool,
-    /// The time until its restart, if one is planned.
-    pub(super) restart_in: Option<Duration>,
-    /// `None` if there is no limit.
-    pub(super) budget_left: Option<u32>,
-    pub(super) misses: u32,
-    pub(super) fail_after: u32,
-}
+use crate::status::AgentView;
 
-/// Returns the agent's next step as a sentence.
-pub(super) fn next_step(prospect: NextStepInput<'_>) -> String {
-    let NextStepInput { id, status, gave_up, restart_in, budget_left, misses, fail_after } = prospect;
+/// Returns the next step of an agent whose restart is due in `restart_in`, if one is planned.
+pub(super) fn next_step(agent: &AgentView, restart_in: Option<Duration>) -> String {
+    let AgentView { report: AgentReport { id, status, misses, .. }, budget_left, fail_after, .. } = agent;
     let left = match budget_left {
         Some(1) => "1 restart left".to_owned(),
         Some(left) => format!("{left} restarts left"),
         None => "no limit to restarts".to_owned(),
     };
     match status {
-        AgentStatus::Failed if gave_up => format!(
+        AgentStatus::Failed if agent.gave_up => format!(
             "given up: its restarts are used up, so it stays as it is until `mainstay agent reset {id}` gives them \
              back and starts it"
         ),
-        AgentStatus::Failed if budget_left == Some(0) => {
+        AgentStatus::Failed if *budget_left == Some(0) => {
             "is about to be given up (0 restarts left)".to_owned()
         }
         AgentStatus::Failed => format!("is about to be restarted ({left})"),
@@ -44,8 +31,8 @@ pub(super) fn next_step(prospect: NextStepInput<'_>) -> String {
         AgentStatus::Unknown => {
             "checked again when the backend can be reached; it is not restarted until then".to_owned()
         }
-        AgentStatus::Degraded if misses > 0 => {
-            let more = match fail_after.saturating_sub(misses) {
+        AgentStatus::Degraded if *misses > 0 => {
+            let more = match fail_after.saturating_sub(*misses) {
                 0 | 1 => "the next check".to_owned(),
                 more => format!("{more} more checks in a row"),
             };
@@ -65,39 +52,32 @@ mod tests {
 
     use super::*;
 
-    const INPUT: NextStepInput<'_> = NextStepInput {
-        id: "planner",
-        status: AgentStatus::Healthy,
-        gave_up: false,
-        restart_in: None,
-        budget_left: Some(4),
-        misses: 0,
-        fail_after: 3,
-    };
+    fn agent(status: AgentStatus, misses: u32, budget_left: Option<u32>) -> AgentView {
+        let example = AgentView::example();
+        AgentView { report: AgentReport { status, misses, ..example.report }, budget_left, ..example }
+    }
 
     #[test]
     fn next_step_each_status_names_command_if_needed() {
-        let prospects = [
-            NextStepInput { status: AgentStatus::Starting, ..INPUT },
-            INPUT,
-            NextStepInput { status: AgentStatus::Degraded, ..INPUT },
-            NextStepInput { status: AgentStatus::Degraded, misses: 1, ..INPUT },
-            NextStepInput { status: AgentStatus::Degraded, misses: 2, ..INPUT },
+        use AgentStatus::{Degraded, Failed, Healthy, Restarting, Starting, Stopped, Unknown};
+        let given_up = AgentView { gave_up: true, ..agent(Failed, 0, Some(0)) };
+        let steps = [
+            (agent(Starting, 0, Some(4)), None),
+            (agent(Healthy, 0, Some(4)), None),
+            (agent(Degraded, 0, Some(4)), None),
+            (agent(Degraded, 1, Some(4)), None),
+            (agent(Degraded, 2, Some(4)), None),
             // A busy agent may miss any number of checks.
-            NextStepInput { status: AgentStatus::Degraded, misses: 7, budget_left: Some(1), ..INPUT },
-            NextStepInput { status: AgentStatus::Failed, misses: 3, ..INPUT },
-            NextStepInput { status: AgentStatus::Failed, misses: 3, budget_left: Some(0), ..INPUT },
-            NextStepInput { status: AgentStatus::Failed, gave_up: true, budget_left: Some(0), ..INPUT },
-            NextStepInput {
-                status: AgentStatus::Restarting,
-                restart_in: Some(Duration::from_millis(4_600)),
-                ..INPUT
-            },
-            NextStepInput { status: AgentStatus::Restarting, budget_left: None, ..INPUT },
-            NextStepInput { status: AgentStatus::Stopped, ..INPUT },
-            NextStepInput { status: AgentStatus::Unknown, ..INPUT },
+            (agent(Degraded, 7, Some(1)), None),
+            (agent(Failed, 3, Some(4)), None),
+            (agent(Failed, 3, Some(0)), None),
+            (given_up, None),
+            (agent(Restarting, 0, Some(4)), Some(Duration::from_millis(4_600))),
+            (agent(Restarting, 0, None), None),
+            (agent(Stopped, 0, Some(4)), None),
+            (agent(Unknown, 0, Some(4)), None),
         ];
-        let steps: Vec<String> = prospects.into_iter().map(next_step).collect();
+        let texts: Vec<String> = steps.iter().map(|(agent, due)| next_step(agent, *due)).collect();
         expect![[r#"
             checked until it is healthy, or its startup grace is over (4 restarts left)
             checked regularly
@@ -112,6 +92,6 @@ mod tests {
             is being restarted (no limit to restarts)
             stopped; `mainstay agent start planner` starts it
             checked again when the backend can be reached; it is not restarted until then"#]]
-        .assert_eq(&steps.join("\n"));
+        .assert_eq(&texts.join("\n"));
     }
 }

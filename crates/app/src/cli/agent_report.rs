@@ -5,7 +5,7 @@ use std::time::Duration;
 use anstyle::Style;
 use jiff::{SignedDuration, Timestamp};
 use mainstay_actors::agent::AgentStatus;
-use mainstay_runtime::clock::{Clock, SystemClock};
+use mainstay_runtime::clock::{Clock, SystemClock, WallTime};
 
 use super::error::{CliError, describe};
 use super::output::{self, Output};
@@ -23,17 +23,18 @@ pub(super) fn list(out: &mut Output, agents: &[AgentView]) -> Result<(), CliErro
 }
 
 fn row(agent: &AgentView, now: Timestamp) -> Vec<(String, Style)> {
+    let report = &agent.report;
     let plain = |text: String| (text, output::PLAIN);
-    let messages = match (agent.messages_waiting, agent.messages_in_flight) {
+    let messages = match (report.messages_waiting, report.messages_in_flight) {
         (0, 0) => "none".to_owned(),
         (waiting, in_flight) => format!("{in_flight} in flight, {waiting} waiting"),
     };
-    let error = agent.error.as_ref().map(|error| format!("{}: {}", error.code, error.message));
+    let error = report.error.as_ref().map(|error| format!("{}: {}", error.code, error.message));
     vec![
-        plain(agent.id.clone()),
-        plain(agent.driver.clone()),
+        plain(report.id.clone()),
+        plain(report.driver.clone()),
         status(agent),
-        plain(age(&agent.since, now).unwrap_or_default()),
+        plain(age(report.since, now)),
         plain(agent.restarts.to_string()),
         plain(restarts_left(agent)),
         plain(messages),
@@ -56,40 +57,38 @@ pub(super) fn show(out: &mut Output, agent: &AgentView) -> Result<(), CliError> 
 }
 
 fn facts(agent: &AgentView, now: Timestamp) -> Vec<(&'static str, String)> {
+    let report = &agent.report;
     let none = || "none".to_owned();
-    let ago = |at: &String| match age(at, now) {
-        Some(age) => format!("{age} ago ({at})"),
-        None => at.clone(),
-    };
-    let lasting = age(&agent.since, now).map(|age| format!(" for {age}")).unwrap_or_default();
+    let ago = |at: WallTime| format!("{} ago ({at})", age(at, now));
     let mut facts = vec![
-        ("agent", agent.id.clone()),
-        ("driver", agent.driver.clone()),
-        ("status", format!("{}{lasting}, since {}", status(agent).0, agent.since)),
+        ("agent", report.id.clone()),
+        ("driver", report.driver.clone()),
+        ("status", format!("{} for {}, since {}", status(agent).0, age(report.since, now), report.since)),
         ("next", agent.next_step.clone()),
     ];
-    if let Some(process) = agent.process {
+    if let Some(process) = report.process {
         let memory = process.memory_bytes.map(|bytes| format!(", {} of memory", format_bytes(bytes)));
         facts.push(("process", format!("{}{}", process.pid, memory.unwrap_or_default())));
     }
-    let error = agent.error.as_ref().map(describe);
+    let error = report.error.as_deref().map(describe);
     let past = agent.resolved_error.as_ref();
-    let past = past.map(|past| format!("none now; {} it was: {}", ago(&past.at), past.message));
+    let past = past.map(|past| format!("none now; {} it was: {}", ago(past.at), past.message));
     facts.extend([
         ("generation", agent.generation.to_string()),
         ("restarts", restarts(agent)),
-        ("misses", format!("{} in a row; {} fail it", agent.misses, agent.fail_after)),
-        ("last check", agent.last_check.as_ref().map_or_else(none, ago)),
+        ("misses", format!("{} in a row; {} fail it", report.misses, agent.fail_after)),
+        ("last check", report.last_check.map_or_else(none, ago)),
         ("last error", error.or_else(|| agent.last_error.clone()).or(past).unwrap_or_else(none)),
-        ("messages", format!("{} in flight, {} waiting", agent.messages_in_flight, agent.messages_waiting)),
-        ("state kept", agent.state_saved_at.as_ref().map_or_else(none, |at| format!("read {}", ago(at)))),
+        ("messages", format!("{} in flight, {} waiting", report.messages_in_flight, report.messages_waiting)),
+        ("state kept", report.state_saved_at.map_or_else(none, |at| format!("read {}", ago(at)))),
         (
             "uptime",
             agent
+                .report
                 .uptime_s
                 .map_or_else(none, |seconds| format!("{}, by its own report", format_seconds(seconds))),
         ),
-        ("errors", agent.error_count.map_or_else(none, |errors| format!("{errors}, by its own report"))),
+        ("errors", report.error_count.map_or_else(none, |errors| format!("{errors}, by its own report"))),
     ]);
     facts
 }
@@ -111,7 +110,7 @@ fn restarts_left(agent: &AgentView) -> String {
 }
 
 fn status(agent: &AgentView) -> (String, Style) {
-    let (name, style) = match agent.status {
+    let (name, style) = match agent.report.status {
         AgentStatus::Starting => ("starting", output::WARNING),
         AgentStatus::Healthy => ("healthy", output::SUCCESS),
         AgentStatus::Degraded => ("degraded", output::WARNING),
@@ -126,10 +125,9 @@ fn status(agent: &AgentView) -> (String, Style) {
 
 // === times and sizes ===
 
-/// Returns the time since then; `None` if the text is no time.
-fn age(at: &str, now: Timestamp) -> Option<String> {
-    let at: Timestamp = at.parse().ok()?;
-    Some(format_seconds(now.duration_since(at).max(SignedDuration::ZERO).as_secs_f64()))
+/// Formats the time since then.
+fn age(at: WallTime, now: Timestamp) -> String {
+    format_seconds(now.duration_since(at.0).max(SignedDuration::ZERO).as_secs_f64())
 }
 
 fn format_millis(ms: u64) -> String {
@@ -160,39 +158,11 @@ fn format_bytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
-    use mainstay_actors::agent::ProcessUsage;
+    use mainstay_actors::agent::{AgentReport, ProcessUsage};
 
     use super::*;
-    use crate::status::{AgentBudget, ResolvedError};
+    use crate::status::ResolvedError;
     use crate::{Error, Reason};
-
-    fn healthy() -> AgentView {
-        AgentView {
-            id: "planner".to_owned(),
-            driver: "http".to_owned(),
-            status: AgentStatus::Healthy,
-            since: "2026-03-01T11:57:00.000Z".to_owned(),
-            gave_up: false,
-            generation: 1,
-            restarts: 0,
-            budget_left: Some(5),
-            budget: Some(AgentBudget { max: 5, window_ms: 600_000, stable_after_ms: 60_000 }),
-            restart_at: None,
-            last_error: None,
-            error: None,
-            resolved_error: None,
-            misses: 0,
-            fail_after: 3,
-            last_check: Some("2026-03-01T11:59:47.500Z".to_owned()),
-            uptime_s: Some(7300.0),
-            error_count: Some(0),
-            state_saved_at: Some("2026-03-01T11:59:47.7Z".to_owned()),
-            process: None,
-            messages_waiting: 0,
-            messages_in_flight: 1,
-            next_step: "checked regularly".to_owned(),
-        }
-    }
 
     fn facts_text(agent: &AgentView) -> String {
         let now = "2026-03-01T12:00:00Z".parse().unwrap();
@@ -213,30 +183,34 @@ mod tests {
             last check  12 s ago (2026-03-01T11:59:47.500Z)
             last error  none
             messages    1 in flight, 0 waiting
-            state kept  read 12 s ago (2026-03-01T11:59:47.7Z)
+            state kept  read 12 s ago (2026-03-01T11:59:47.700Z)
             uptime      2 h, by its own report
-            errors      0, by its own report"#]].assert_eq(&facts_text(&healthy()));
+            errors      0, by its own report"#]].assert_eq(&facts_text(&AgentView::example()));
     }
 
     #[test]
     fn given_up_agent_shows_its_error() {
         let error = Error::new(Reason::AgentUnhealthy).with_details("the agent reports that it failed");
+        let healthy = AgentView::example();
         let agent = AgentView {
-            status: AgentStatus::Failed,
             gave_up: true,
             generation: 6,
             restarts: 5,
             budget_left: Some(0),
             last_error: Some(error.message.clone()),
-            error: Some(error),
-            misses: 3,
-            last_check: None,
-            uptime_s: None,
-            error_count: None,
-            state_saved_at: None,
             next_step: "given up".to_owned(),
-            process: Some(ProcessUsage { pid: 4711, memory_bytes: Some(35 << 20) }),
-            ..healthy()
+            report: AgentReport {
+                status: AgentStatus::Failed,
+                error: Some(Box::new(error)),
+                misses: 3,
+                last_check: None,
+                uptime_s: None,
+                error_count: None,
+                state_saved_at: None,
+                process: Some(ProcessUsage { pid: 4711, memory_bytes: Some(35 << 20) }),
+                ..healthy.report
+            },
+            ..healthy
         };
         expect![[r#"
             agent       planner
@@ -261,10 +235,10 @@ mod tests {
     #[test]
     fn resolved_error_is_shown_with_time_but_not_listed() {
         let past = ResolvedError {
-            at: "2026-03-01T11:55:00.000Z".to_owned(),
+            at: WallTime("2026-03-01T11:55:00Z".parse().unwrap()),
             message: "its process ended: it exited with code 1".to_owned(),
         };
-        let agent = AgentView { resolved_error: Some(past), ..healthy() };
+        let agent = AgentView { resolved_error: Some(past), ..AgentView::example() };
         let told = facts_text(&agent);
         let line = told.lines().find(|line| line.starts_with("last error")).unwrap();
         assert_eq!(
@@ -280,7 +254,7 @@ mod tests {
         let spans = [0.0, 0.25, 1.0, 119.9, 120.0, 7199.0, 7200.0, 172_799.0, 172_800.0].map(format_seconds);
         assert_eq!(spans, ["0 ms", "250 ms", "1 s", "119 s", "2 min", "119 min", "2 h", "47 h", "2 days"]);
         let now = "2026-03-01T12:00:00Z".parse().unwrap();
-        assert_eq!(age("2026-03-01T12:00:05Z", now).as_deref(), Some("0 ms"), "clocks differ a little");
-        assert_eq!(age("then", now), None);
+        let later = WallTime("2026-03-01T12:00:05Z".parse().unwrap());
+        assert_eq!(age(later, now), "0 ms", "clocks differ a little");
     }
 }

@@ -88,7 +88,7 @@ pub(super) fn connection(out: &mut Output, link: &ConnectionReport) -> Result<()
     out.line(&line)?;
     match &link.last_error {
         Some(error) if link.state != ConnectionState::Connected => {
-            let at = link.last_error_at.as_deref().map(|at| format!(" ({at})")).unwrap_or_default();
+            let at = link.last_error_at.map(|at| format!(" ({at})")).unwrap_or_default();
             out.line(&format!("            {error}{at}"))
         }
         _ => Ok(()),

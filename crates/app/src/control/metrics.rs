@@ -143,13 +143,16 @@ fn agents(page: &mut TextEncoder, agents: &[AgentView]) {
         .iter()
         .flat_map(|agent| {
             AGENT_STATUSES.map(|status| {
-                (vec![agent.id.clone(), label_value(status)], u8::from(status == agent.status).to_string())
+                (
+                    vec![agent.report.id.clone(), label_value(status)],
+                    u8::from(status == agent.report.status).to_string(),
+                )
             })
         })
         .collect();
     page.gauges("mainstay_agent_status", "Which state each agent is in.", &["agent", "status"], &statuses);
     let each = |figure: fn(&AgentView) -> Option<u64>| {
-        let of_one = |agent: &AgentView| Some(labelled_sample((agent.id.clone(), figure(agent)?)));
+        let of_one = |agent: &AgentView| Some(labelled_sample((agent.report.id.clone(), figure(agent)?)));
         agents.iter().filter_map(of_one).collect::<Vec<_>>()
     };
     page.family(
@@ -166,11 +169,13 @@ fn agents(page: &mut TextEncoder, agents: &[AgentView]) {
             (|agent| agent.budget_left.map(u64::from)) as fn(&AgentView) -> Option<u64>,
         ),
         ("gave_up", "Whether its restarts are used up.", |agent| Some(u64::from(agent.gave_up))),
-        ("missed_checks", "Checks missed in a row.", |agent| Some(u64::from(agent.misses))),
+        ("missed_checks", "Checks missed in a row.", |agent| Some(u64::from(agent.report.misses))),
         ("messages_waiting", "Messages that wait to be sent to it.", |agent| {
-            Some(agent.messages_waiting as u64)
+            Some(agent.report.messages_waiting as u64)
         }),
-        ("messages_in_flight", "Messages that it works on.", |agent| Some(agent.messages_in_flight as u64)),
+        ("messages_in_flight", "Messages that it works on.", |agent| {
+            Some(agent.report.messages_in_flight as u64)
+        }),
     ] {
         page.gauges(&format!("mainstay_agent_{name}"), help, &["agent"], &each(figure));
     }
@@ -257,9 +262,11 @@ mod tests {
 
     use super::*;
 
+    const TIME: &str = "2026-03-01T11:57:00Z";
+
     fn agent(id: &str, status: &str, budget_left: Option<u32>) -> serde_json::Value {
         json!({
-            "id": id, "driver": "http", "status": status, "since": "", "generation": 3, "restarts": 2,
+            "id": id, "driver": "http", "status": status, "since": TIME, "generation": 3, "restarts": 2,
             "budget_left": budget_left, "restart_at": null, "last_error": null, "misses": 1, "last_check": null,
             "uptime_s": null, "error_count": null, "state_saved_at": null, "messages_waiting": 4, "next_step": "",
         })
@@ -269,7 +276,7 @@ mod tests {
         json!({
             "runtime": {"run": 3, "boot": "b", "pid": 1, "uptime_ms": 61_500, "seq": 1234},
             "connection": {
-                "state": "reconnecting", "since": "", "attempt": 3, "max": 10, "next_attempt_at": "",
+                "state": "reconnecting", "since": TIME, "attempt": 3, "max": 10, "next_attempt_at": TIME,
                 "next_attempt_in_ms": 250, "last_error": null,
             },
             "queue": {

@@ -12,10 +12,12 @@ use mainstay_actors::agent::{
 use mainstay_actors::connection::ConnectionView;
 use mainstay_actors::queue::QueueHandle;
 use mainstay_actors::transport::Transport;
+use mainstay_runtime::journal::millis;
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, OnBudgetExhausted, Shutdown};
 use mainstay_runtime::{Address, Child};
 
 use crate::config::{AgentConfig, AgentsConfig, DriverKind};
+use crate::status::AgentBudget;
 use crate::tree_builder::error::BuildError;
 use crate::tree_builder::processes::{ProcessConfig, ProcessFactory, SHUTDOWN_GRACE};
 
@@ -37,8 +39,7 @@ pub(crate) struct AgentHandle {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RestartLimits {
     pub(crate) fail_after: u32,
-    pub(crate) budget: Option<Budget>,
-    pub(crate) stable_after: Duration,
+    pub(crate) budget: Option<AgentBudget>,
 }
 
 /// See the module's documentation.
@@ -121,8 +122,11 @@ impl AgentFactory {
         };
         let restart_limits = RestartLimits {
             fail_after: config.supervision.fail_after,
-            budget: policy.budget,
-            stable_after: policy.stable_after,
+            budget: policy.budget.map(|budget| AgentBudget {
+                max: budget.restarts_max,
+                window_ms: millis(budget.window),
+                stable_after_ms: millis(policy.stable_after),
+            }),
         };
         let child = Child::new(&config.id, actor).policy(policy).durable();
         Ok(AgentChild { child, pending_recovery, driver, updates, pending_replies, restart_limits })

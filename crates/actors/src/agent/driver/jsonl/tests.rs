@@ -45,11 +45,7 @@ impl JsonlFixture {
         Self::with(script, Readiness::None, |_| ()).await
     }
 
-    async fn with(
-        script: &str,
-        ready: Readiness,
-        settle: impl FnOnce(&mut ProcessSetup),
-    ) -> Self {
+    async fn with(script: &str, ready: Readiness, settle: impl FnOnce(&mut ProcessSetup)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let manager = ProcessManager::open(Some(folder.path())).await.unwrap().manager;
         let mut spec = ProcessSpec::new("planner", ["sh", "-c", script]);
@@ -574,8 +570,7 @@ async fn http_readiness_occupied_address_is_in_use() {
         let (socket, ready) = reserve_probed_address();
         let folder = tempfile::tempdir().unwrap();
         let marker = folder.path().join("it-ran");
-        let fixture =
-            JsonlFixture::with(&format!("touch {}", marker.display()), ready, |_| ()).await;
+        let fixture = JsonlFixture::with(&format!("touch {}", marker.display()), ready, |_| ()).await;
         let listener = socket.listen(16).unwrap();
         let (restarted, ()) = tokio::join!(fixture.restart(), respond(&listener, status));
         let why = start_error(restarted);

@@ -9,8 +9,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The number of its receiver's deaths that quarantine a request.
-pub(crate) const DEATHS_MAX: u32 = 2;
+/// The deaths of its receiver that quarantine a request, unless the settings say otherwise.
+pub(crate) const QUARANTINE_AFTER: u32 = 2;
 
 /// Counts the deaths of the receiver over one request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,12 +32,13 @@ impl DeathRecord {
         self.is_open = false;
     }
 
-    /// Notes that the receiver is gone; returns whether the request is to be quarantined for that.
+    /// Notes that the receiver is gone. Returns whether that is the death that quarantines the request, the
+    /// `quarantine_after`th.
     #[must_use]
-    pub(crate) fn note_gone(&mut self) -> bool {
+    pub(crate) fn note_gone(&mut self, quarantine_after: u32) -> bool {
         let has_died = std::mem::take(&mut self.is_open);
         self.deaths = self.deaths.saturating_add(u32::from(has_died));
-        has_died && self.deaths >= DEATHS_MAX
+        has_died && self.deaths >= quarantine_after
     }
 
     /// Returns whether it is still open if the receiver died over the request.
@@ -60,22 +61,24 @@ mod tests {
     #[test]
     fn break_counts_as_a_death_only_if_the_receiver_is_gone_next() {
         let mut record = DeathRecord::default();
-        assert!(!record.note_gone() && !record.is_suspect(), "no connection broke");
+        assert!(!record.note_gone(1) && !record.is_suspect(), "no connection broke");
         record.note_break();
         record.note_alive();
-        assert!(!record.note_gone() && !record.is_suspect(), "it answered in between");
+        assert!(!record.note_gone(1) && !record.is_suspect(), "it answered in between");
         record.note_break();
         record.note_break();
-        assert!(record.is_open() && !record.note_gone() && record.is_suspect());
-        assert!(!record.note_gone() && !record.is_open(), "one break is one death at most");
+        assert!(record.is_open() && !record.note_gone(2) && record.is_suspect());
+        assert!(!record.note_gone(2) && !record.is_open(), "one break is one death at most");
     }
 
     #[test]
     fn the_death_that_reaches_the_limit_quarantines() {
-        let mut record = DeathRecord::default();
-        for death in 1..=DEATHS_MAX {
-            record.note_break();
-            assert_eq!(record.note_gone(), death == DEATHS_MAX);
+        for limit in 1..=3 {
+            let mut record = DeathRecord::default();
+            for death in 1..=limit {
+                record.note_break();
+                assert_eq!(record.note_gone(limit), death == limit, "{death} of {limit}");
+            }
         }
     }
 }

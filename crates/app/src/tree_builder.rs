@@ -441,5 +441,6 @@ fn queue_policy(config: &config::RequestsConfig) -> QueuePolicy {
             ..RetryPolicy::default()
         },
         budget: BudgetPolicy { percent: config.retry_budget.into(), ..BudgetPolicy::default() },
+        quarantine_after: config.quarantine_after,
     }
 }

@@ -17,8 +17,8 @@ pub struct SendRequest {
     /// The body.
     pub body: Value,
     /// True if it may be delivered again if the agent, its actor or the runtime ends during the delivery. Otherwise
-    /// it ends as `outcome_unknown` then. After two deaths of the agent or the backend it ends as `quarantined` in
-    /// any case.
+    /// it ends as `outcome_unknown` then. After [`HealthPolicy::quarantine_after`](super::HealthPolicy) deaths of the
+    /// agent or the backend it ends as `quarantined` in any case.
     pub may_repeat: bool,
     /// The deadline for the delivery; `None` for no limit.
     pub deadline: Option<Instant>,

@@ -52,6 +52,8 @@ pub struct HealthPolicy {
     pub startup_grace: Duration,
     /// The time for which an agent may work without progress; zero for no limit.
     pub progress_timeout: Duration,
+    /// The deaths of the agent or its backend over one message after which that is quarantined (at least 1).
+    pub quarantine_after: u32,
 }
 
 /// The grid on which the checks of many agents begin together, or a hundredth of the interval if that is less. A
@@ -373,6 +375,7 @@ mod tests {
             recover_after: 2,
             startup_grace: s(30),
             progress_timeout: Duration::ZERO,
+            quarantine_after: 2,
         };
         Health::new(Arc::new(policy), s(0))
     }

@@ -2,8 +2,8 @@
 //!
 //! Messages are delivered in order. If the agent, its actor or the runtime ends during a delivery, the agent may have
 //! acted on the message. So it is not delivered again, unless its sender allowed that: then it returns to its place,
-//! [`DELIVERY_ATTEMPTS_MAX`] times at most. A message over which the agent or its backend died twice is quarantined,
-//! whatever its sender allowed.
+//! [`DELIVERY_ATTEMPTS_MAX`] times at most. A message over which the agent or its backend died too often is
+//! quarantined, whatever its sender allowed.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -146,9 +146,10 @@ impl MessageQueue {
 
     /// Notes that the agent or its backend has ended. Returns whether that changed anything, and removes the messages
     /// to quarantine.
-    pub(super) fn note_gone(&mut self) -> (bool, Vec<QueuedMessage>) {
+    pub(super) fn note_gone(&mut self, quarantine_after: u32) -> (bool, Vec<QueuedMessage>) {
         let open = self.pending_mut().filter(|queued| queued.deaths.is_open());
-        let exceeded: Vec<_> = open.map(|queued| (queued.message.id, queued.deaths.note_gone())).collect();
+        let exceeded: Vec<_> =
+            open.map(|queued| (queued.message.id, queued.deaths.note_gone(quarantine_after))).collect();
         let poison = exceeded.iter().filter(|(_, is_poison)| *is_poison);
         (!exceeded.is_empty(), poison.filter_map(|(id, _)| self.remove(*id)).collect())
     }

@@ -35,7 +35,6 @@ use super::{
 use crate::{
     error::{Code, Error, Reason},
     network::BackendAvailability,
-    quarantine::DEATHS_MAX,
     request::{Request, RequestId, Response},
     transport::{FullResponse, Transport},
 };
@@ -106,7 +105,7 @@ impl Worker for QueueActor {
                 state.end_attempt(id);
                 let evidence = ReachabilityEvidence::from_outcome(result.outcome());
                 let change = state.gate.on_end(id, evidence, state.now, ctx.random_unit());
-                let poison = self.requests.note_evidence(evidence);
+                let poison = self.requests.note_evidence(evidence, self.policy.quarantine_after);
                 self.finish_attempt(ctx, state, id, *result);
                 self.quarantine(ctx, state, poison);
                 self.record_gate_change(ctx, state, change);
@@ -353,7 +352,8 @@ impl QueueActor {
     fn quarantine(&self, ctx: &Ctx, state: &mut State, poison: Vec<RequestId>) {
         for id in poison {
             state.cancel(id);
-            let details = format!("the backend died {DEATHS_MAX} times while it had this request");
+            let deaths = self.policy.quarantine_after;
+            let details = format!("the backend died {deaths} times while it had this request");
             self.fail(ctx, state.now, id, Error::new(Reason::Quarantined).with_details(&details));
         }
     }

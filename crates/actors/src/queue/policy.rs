@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{priority_queue::PriorityQueuePolicy, retry::RetryPolicy, retry_budget::BudgetPolicy};
+use crate::quarantine::QUARANTINE_AFTER;
 
 /// The settings of a queue. A request may override its timeouts and retries.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -22,6 +23,8 @@ pub struct QueuePolicy {
     pub retry: RetryPolicy,
     /// The limit of all requests' retries together.
     pub budget: BudgetPolicy,
+    /// The deaths of the backend over one request after which it is quarantined (at least 1).
+    pub quarantine_after: u32,
 }
 
 impl Default for QueuePolicy {
@@ -33,6 +36,7 @@ impl Default for QueuePolicy {
             wait_timeout: Duration::from_secs(60),
             retry: RetryPolicy::default(),
             budget: BudgetPolicy::default(),
+            quarantine_after: QUARANTINE_AFTER,
         }
     }
 }

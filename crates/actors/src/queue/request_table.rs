@@ -263,14 +263,19 @@ impl RequestTable {
 
     /// Notes what the end of an attempt shows about the backend, for all requests whose connection broke before.
     /// Returns the requests to quarantine.
-    pub(super) fn note_evidence(&self, evidence: ReachabilityEvidence) -> Vec<RequestId> {
+    pub(super) fn note_evidence(
+        &self,
+        evidence: ReachabilityEvidence,
+        quarantine_after: u32,
+    ) -> Vec<RequestId> {
         match evidence {
             ReachabilityEvidence::Answered => self.note_alive(),
             ReachabilityEvidence::Unreachable(_) => {
                 let mut inner = self.lock();
                 let Inner { by_id, open, .. } = &mut *inner;
-                let is_poison =
-                    |id: &RequestId| by_id.get_mut(id).is_some_and(|entry| entry.deaths.note_gone());
+                let is_poison = |id: &RequestId| {
+                    by_id.get_mut(id).is_some_and(|entry| entry.deaths.note_gone(quarantine_after))
+                };
                 return open.drain(..).filter(is_poison).collect();
             }
             ReachabilityEvidence::Unanswered(_) | ReachabilityEvidence::None => {}

@@ -73,6 +73,7 @@ fn the_default_is_what_the_documentation_promises() {
         retry_delay_max = "30s"
         retry_factor = 2
         retry_budget = 20
+        quarantine_after = 2
 
         [cache]
         ttl = "60s"
@@ -89,6 +90,7 @@ fn the_default_is_what_the_documentation_promises() {
         recover_after = 1
         startup_grace = "30s"
         progress_timeout = "0s"
+        quarantine_after = 2
         max_restarts = 5
         restart_delay = "5s"
         restart_delay_max = "60s"
@@ -297,9 +299,9 @@ max_restart = 5
             2:1: unknown key "conection"; did you mean "connection"?
             4:1: unknown key "journal.segment-bytes"; did you mean "segment_bytes"?
             5:1: unknown key "journal.folder"; valid keys are "segment_bytes" and "segments"
-            7:1: unknown key "agents.id"; valid keys are "health_interval", "health_timeout", "fail_after", "recover_after", "startup_grace", "progress_timeout", "max_restarts", "restart_delay", "restart_delay_max", "window" and "stable_after"
+            7:1: unknown key "agents.id"; valid keys are "health_interval", "health_timeout", "fail_after", "recover_after", "startup_grace", "progress_timeout", "quarantine_after", "max_restarts", "restart_delay", "restart_delay_max", "window" and "stable_after"
             10:1: unknown key "agent[0].max_restart"; did you mean "max_restarts"?
-            11:8: unknown key "agent[0].environment"; valid keys are "id", "driver", "command", "cwd", "env", "ready", "memory_max", "health_interval", "health_timeout", "fail_after", "recover_after", "startup_grace", "progress_timeout", "max_restarts", "restart_delay", "restart_delay_max", "window" and "stable_after""#]],
+            11:8: unknown key "agent[0].environment"; valid keys are "id", "driver", "command", "cwd", "env", "ready", "memory_max", "health_interval", "health_timeout", "fail_after", "recover_after", "startup_grace", "progress_timeout", "quarantine_after", "max_restarts", "restart_delay", "restart_delay_max", "window" and "stable_after""#]],
     );
 }
 

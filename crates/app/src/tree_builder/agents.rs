@@ -215,5 +215,6 @@ fn health_policy(agents: &AgentsConfig) -> HealthPolicy {
         recover_after: agents.recover_after,
         startup_grace: agents.startup_grace,
         progress_timeout: agents.progress_timeout,
+        quarantine_after: agents.quarantine_after,
     }
 }

@@ -24,7 +24,6 @@ use crate::agent::message_queue::{
 use crate::agent::pending_replies::not_delivered;
 use crate::agent::snapshot::AgentSnapshot;
 use crate::error::{Code, Error, Reason};
-use crate::quarantine::DEATHS_MAX;
 
 /// The largest body of a message, in bytes of JSON.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -140,7 +139,7 @@ impl AgentActor {
     /// Applies an observation to the messages, and quarantines those over which the agent or its backend died too
     /// often.
     pub(super) fn note_deaths(&self, ctx: &AgentContext, run: &mut AgentRunState, observation: &Observation) {
-        let messages = &mut run.snapshot.messages;
+        let (messages, deaths) = (&mut run.snapshot.messages, self.health.quarantine_after);
         match observation {
             Observation::Answered { .. } | Observation::Missed { .. } => {
                 run.is_dirty |= messages.note_alive()
@@ -152,13 +151,13 @@ impl AgentActor {
                     // The exit may be seen before the deliveries break.
                     messages.note_break_of_all();
                 }
-                let (has_changed, poison) = messages.note_gone();
+                let (has_changed, poison) = messages.note_gone(deaths);
                 run.is_dirty |= has_changed;
                 for queued in poison {
                     if let Some(delivery) = run.deliveries.remove(&queued.message.id) {
                         delivery.abort();
                     }
-                    let details = format!("the agent died {DEATHS_MAX} times while it had this message");
+                    let details = format!("the agent died {deaths} times while it had this message");
                     self.fail_message(ctx, &queued, Error::new(Reason::Quarantined).with_details(&details));
                 }
             }

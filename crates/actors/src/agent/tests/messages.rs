@@ -233,18 +233,24 @@ fn broken() -> DeliveryScript {
 }
 
 #[tokio::test(start_paused = true)]
-async fn backend_dying_twice_quarantines_the_message() {
-    let (driver, mut fixture) = agent_delivering([broken(), broken()]).await;
-    assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
-    driver.set_answers([unreachable(), healthy(), unreachable(), healthy()]);
-    let (id, poison) = fixture.send("poison", true).await;
-    let (_, behind) = fixture.send("behind", false).await;
-    let error = poison.await.unwrap().unwrap_err();
-    assert_eq!((error.reason, error.retryable, error.attempts), (Reason::Quarantined, false, 2));
-    let failed: MessageFailed = next_event(&mut fixture.events).await;
-    assert_eq!((failed.message_id, failed.attempts, failed.reason), (id, 2, Reason::Quarantined));
-    assert_eq!(behind.await.unwrap(), Ok(json!("behind")));
-    assert_eq!(*driver.delivered.lock(), ["poison", "poison", "behind"]);
+async fn backend_dying_too_often_quarantines_the_message() {
+    for deaths in [1, 2] {
+        let driver = ScriptedDriver::answering([healthy()]);
+        driver.deliveries.lock().extend((0..deaths).map(|_| broken()));
+        let policy = HealthPolicy { quarantine_after: deaths, ..policy() };
+        let mut fixture = AgentActorFixture::with(&driver, policy, None).await;
+        assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
+        driver.set_answers((0..deaths).flat_map(|_| [unreachable(), healthy()]));
+        let (id, poison) = fixture.send("poison", true).await;
+        let (_, behind) = fixture.send("behind", false).await;
+        let error = poison.await.unwrap().unwrap_err();
+        assert_eq!((error.reason, error.retryable, error.attempts), (Reason::Quarantined, false, deaths));
+        let failed: MessageFailed = next_event(&mut fixture.events).await;
+        assert_eq!((failed.message_id, failed.attempts, failed.reason), (id, deaths, Reason::Quarantined));
+        assert_eq!(behind.await.unwrap(), Ok(json!("behind")));
+        let deliveries = [vec!["poison"; deaths as usize], vec!["behind"]].concat();
+        assert_eq!(*driver.delivered.lock(), deliveries);
+    }
 }
 
 #[tokio::test(start_paused = true)]

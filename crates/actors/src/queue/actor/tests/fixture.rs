@@ -183,9 +183,16 @@ pub(super) async fn start_over_http(
     settings: &HttpSettings,
     delay: Delay,
 ) -> (Runtime, QueueHandle, Address<QueueMessage>) {
-    let transport = Arc::new(HttpTransport::new(settings).unwrap());
     let retry = RetryPolicy { delay, ..RetryPolicy::default() };
-    let actor = QueueActor::new(transport, QueuePolicy { retry, ..policy() }, QueueView::default());
+    start_over_http_with(settings, QueuePolicy { retry, ..policy() }).await
+}
+
+pub(super) async fn start_over_http_with(
+    settings: &HttpSettings,
+    policy: QueuePolicy,
+) -> (Runtime, QueueHandle, Address<QueueMessage>) {
+    let transport = Arc::new(HttpTransport::new(settings).unwrap());
+    let actor = QueueActor::new(transport, policy, QueueView::default());
     let runtime = Runtime::builder().journal(verbose_journal(Arc::new(SystemClock)));
     start_queue(Child::new("queue", actor).policy(restart_policy()), runtime).await
 }

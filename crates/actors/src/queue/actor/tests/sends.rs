@@ -29,7 +29,6 @@ use self::{
     ServerAct::{Answer, AnswerAndEnd, Die, End, Fail, Redirect, Reset},
 };
 use super::{single_outcome::END_EVENTS, *};
-use crate::quarantine::DEATHS_MAX;
 
 const QUICK_CASES: u32 = 40;
 const CASES: u32 = 300;
@@ -255,11 +254,13 @@ fn asked() -> impl Strategy<Value = SendPlan> {
     })
 }
 
-async fn start(server: &MortalServer) -> (Runtime, QueueHandle) {
+async fn start(server: &MortalServer, quarantine_after: u32) -> (Runtime, QueueHandle) {
     let settings = HttpSettings::new(format!("http://{}", server.address));
     let ms = Duration::from_millis;
     let delay = Delay::Exponential { min: ms(1), max: ms(2), factor: 2.0, jitter: false };
-    let (runtime, queue, _) = start_over_http(&settings, delay).await;
+    let retry = RetryPolicy { delay, ..RetryPolicy::default() };
+    let policy = QueuePolicy { retry, quarantine_after, ..policy() };
+    let (runtime, queue, _) = start_over_http_with(&settings, policy).await;
     (runtime, queue)
 }
 
@@ -316,7 +317,7 @@ async fn ask(
 }
 
 /// Checks the result of one request against its records and the server's count.
-fn check(asked: &SendPlan, recorded: &[Record], seen: PathRecord) {
+fn check(asked: &SendPlan, recorded: &[Record], seen: PathRecord, quarantine_after: u32) {
     let (end, before) = recorded.split_last().unwrap();
     let attempts = u32::try_from(end.fields["attempts"].as_u64().unwrap()).unwrap();
     assert_eq!(attempts, seen.arrived, "as many attempts as sends");
@@ -325,17 +326,17 @@ fn check(asked: &SendPlan, recorded: &[Record], seen: PathRecord) {
     let is_quarantined = end.fields.get("reason") == Some(&Reason::Quarantined.as_str().into());
     // A quarantined request had its next attempt announced.
     assert_eq!(retries, (attempts - u32::from(!is_quarantined)) as usize, "each repeat has its event");
-    assert!(seen.deaths <= DEATHS_MAX, "it killed too often");
+    assert!(seen.deaths <= quarantine_after, "it killed too often");
     let has_retries = attempts <= asked.retries;
     let is_repeatable = asked.method != Method::POST || asked.has_key;
-    let expected = seen.deaths == DEATHS_MAX && has_retries;
+    let expected = seen.deaths == quarantine_after && has_retries && is_repeatable;
     assert_eq!(is_quarantined, expected, "what kills is quarantined, and nothing else");
     assert!(is_repeatable || attempts <= 1, "it was sent twice");
 }
 
-async fn live(plan: Vec<SendPlan>) {
+async fn live(plan: Vec<SendPlan>, quarantine_after: u32) {
     let server = MortalServer::start();
-    let (runtime, queue) = start(&server).await;
+    let (runtime, queue) = start(&server, quarantine_after).await;
     let mut subscription = runtime.journal().subscribe_after(Cursor::START);
     for (number, asked) in plan.iter().enumerate() {
         let path = format!("/{number}");
@@ -343,7 +344,8 @@ async fn live(plan: Vec<SendPlan>) {
         let seen = server.seen.lock().clone();
         let hops = seen.iter().filter(|(other, _)| other.trim_end_matches('+') == path);
         let deaths = hops.map(|(_, hop)| hop.deaths).sum();
-        check(asked, &recorded, PathRecord { deaths, ..seen.get(&path).copied().unwrap_or_default() });
+        let record = PathRecord { deaths, ..seen.get(&path).copied().unwrap_or_default() };
+        check(asked, &recorded, record, quarantine_after);
         // The server asked for each hop.
         for (path, of_path) in &seen {
             let hops = seen.get(&format!("{path}+")).copied().unwrap_or_default();
@@ -357,8 +359,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(crate::tier::cases(QUICK_CASES, CASES)))]
 
     #[test]
-    fn every_send_is_an_attempt_and_never_above_the_limit(plan in prop::collection::vec(asked(), 1..4)) {
-        block_on(live(plan));
+    fn every_send_is_an_attempt_and_never_above_the_limit(
+        plan in prop::collection::vec(asked(), 1..4),
+        quarantine_after in 1..4_u32,
+    ) {
+        block_on(live(plan, quarantine_after));
     }
 }
 
@@ -374,7 +379,7 @@ async fn a_get_that_kills_the_backend_is_sent_once_without_retries() {
         probes: 1,
     };
     let server = MortalServer::start();
-    let (runtime, queue) = start(&server).await;
+    let (runtime, queue) = start(&server, QueuePolicy::default().quarantine_after).await;
     let mut subscription = runtime.journal().subscribe_after(Cursor::START);
     ask(&server, &queue, &mut subscription, "/good", &asked(vec![Answer])).await;
     let killer = asked(vec![Die(BeforeAnswer)]);

@@ -41,8 +41,8 @@ pub use driver::jsonl::ProcessDriver;
 pub use driver::process::ProcessSetup;
 pub use driver::{Activity, AgentState, Driver, DriverError, ProcessUsage};
 pub use events::{
-    AgentHealth, AgentSessionLost, AgentStateQuarantined, AgentStuck, MessageAnswered, MessageFailed,
-    MessageRedelivered, MessageSent,
+    AgentChecksQuarantined, AgentHealth, AgentSessionLost, AgentStateQuarantined, AgentStuck,
+    MessageAnswered, MessageFailed, MessageRedelivered, MessageSent,
 };
 pub use health::{
     ActivitySigns, AgentStatus, Health, HealthPolicy, Observation, Outcome, ReportedHealth, StatusChange,

@@ -3,8 +3,8 @@
 use mainstay_runtime::journal::EventType;
 
 pub use crate::agent::{
-    AgentHealth, AgentSessionLost, AgentStateQuarantined, AgentStuck, MessageAnswered, MessageFailed,
-    MessageRedelivered, MessageSent,
+    AgentChecksQuarantined, AgentHealth, AgentSessionLost, AgentStateQuarantined, AgentStuck,
+    MessageAnswered, MessageFailed, MessageRedelivered, MessageSent,
 };
 pub use crate::cache::watch::{WatchLost, WatchRegained, WatchStarted};
 pub use crate::cache::{CacheAged, CacheInvalidated};
@@ -40,6 +40,7 @@ pub const EVENT_TYPES: &[EventType] = &[
     EventType::of::<AgentHealth>(),
     EventType::of::<AgentStuck>(),
     EventType::of::<AgentStateQuarantined>(),
+    EventType::of::<AgentChecksQuarantined>(),
     EventType::of::<AgentSessionLost>(),
     EventType::of::<MessageSent>(),
     EventType::of::<MessageAnswered>(),

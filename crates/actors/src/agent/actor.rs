@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::agent_message::MessageId;
 use super::command::AgentCommand;
 use super::driver::{AgentState, Driver, DriverError};
-use super::events::{AgentHealth, AgentStateQuarantined, AgentStuck};
+use super::events::{AgentChecksQuarantined, AgentHealth, AgentStateQuarantined, AgentStuck};
 use super::health::{
     ActivitySigns, AgentStatus, Health, HealthPolicy, Observation, ReportedHealth, StatusChange,
 };
@@ -24,6 +24,7 @@ use super::pending_replies::PendingReplies;
 use super::recovery::{PendingRecovery, Recovery, recover};
 use super::reports::{AgentReport, AgentReports};
 use super::snapshot::{AgentSnapshot, SavedState};
+use crate::error::{Error, Reason};
 
 /// The least time between two saves of states that the agent reports. An agent that reports its state all the time is
 /// not written to disk all the time.
@@ -178,7 +179,14 @@ impl Worker for AgentActor {
                 return Err(reason.into());
             }
             AgentCommand::WorkStarted => self.schedule_stuck_check(ctx, run),
-            AgentCommand::BackendAvailabilityChanged => self.schedule_spread_check(ctx, run),
+            AgentCommand::BackendAvailabilityChanged => {
+                if *self.is_backend_unavailable.borrow() && run.health.is_check_open() {
+                    // It died over the last check. No other is sent to find that out.
+                    let why = Error::new(Reason::Disconnected);
+                    self.apply_observation(ctx, run, Observation::Unreachable { why });
+                }
+                self.schedule_spread_check(ctx, run);
+            }
             AgentCommand::AwaitRecovery(reply) => match &mut run.phase {
                 Phase::Recovering { waiters } => waiters.push(reply),
                 _ => reply.send(Ok(())),
@@ -219,7 +227,9 @@ impl Worker for AgentActor {
 impl AgentActor {
     /// Starts a check, or a recovery if the agent needs one, unless one is in flight.
     fn start_check(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
-        if matches!((&run.phase, &run.check), (Phase::Failing, _) | (_, CheckState::InFlight)) {
+        if matches!((&run.phase, &run.check), (Phase::Failing, _) | (_, CheckState::InFlight))
+            || run.health.are_checks_quarantined()
+        {
             return;
         }
         if let CheckState::Scheduled { task, .. } = std::mem::replace(&mut run.check, CheckState::InFlight) {
@@ -237,8 +247,12 @@ impl AgentActor {
         }
     }
 
-    /// Schedules a check at a random time within `first_check_within`.
+    /// Schedules a check at a random time within `first_check_within`; after a whole interval if the backend died over
+    /// the last check.
     fn schedule_spread_check(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
+        if run.health.is_check_suspect() {
+            return self.schedule_check_in(ctx, run, self.health.interval);
+        }
         if self.first_check_within.is_zero() {
             return self.start_check(ctx, run);
         }
@@ -247,8 +261,10 @@ impl AgentActor {
 
     /// Schedules a check after `delay`, or sooner when the backend's availability changes.
     fn schedule_check_in(&self, ctx: &mut AgentContext, run: &mut AgentRunState, delay: Duration) {
-        if matches!((&run.phase, &run.check), (Phase::Failing, _) | (_, CheckState::InFlight)) {
-            // The check in flight schedules the next.
+        if matches!((&run.phase, &run.check), (Phase::Failing, _) | (_, CheckState::InFlight))
+            || run.health.are_checks_quarantined()
+        {
+            // The check in flight schedules the next, and a quarantine lasts until the next incarnation.
             return;
         }
         let mut availability = self.is_backend_unavailable.clone();
@@ -344,6 +360,9 @@ impl AgentActor {
 
     fn handle_observation(&self, ctx: &mut AgentContext, run: &mut AgentRunState, observation: Observation) {
         run.check = CheckState::Unscheduled;
+        if observation.is_break() {
+            run.health.note_break();
+        }
         let observation = self.adjust_for_outage(observation);
         run.confirm_state(&observation);
         if let Observation::Answered { reported: ReportedHealth::Healthy, uptime_s, .. } = &observation {
@@ -390,6 +409,12 @@ impl AgentActor {
                 progress_timeout_ms: millis(self.health.progress_timeout),
                 in_flight: self.driver.activity().in_flight,
             });
+        }
+        if let Some(deaths) = outcome.check_deaths {
+            // No check will say that the agent is well again.
+            run.resume_deliveries();
+            self.publish(run);
+            ctx.record(&AgentChecksQuarantined { deaths });
         }
         if let Some(StatusChange { from, to }) = outcome.change {
             run.since = wall_time;

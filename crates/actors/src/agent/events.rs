@@ -89,6 +89,23 @@ impl Event for AgentStateQuarantined {
     }
 }
 
+/// The backend died over checks of the agent, so it is not checked any more. Its next incarnation checks it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentChecksQuarantined {
+    /// The checks in a row over which the backend died.
+    pub deaths: u32,
+}
+
+impl Event for AgentChecksQuarantined {
+    const KIND: &'static str = "agent_checks_quarantined";
+    const LEVEL: Level = Level::Error;
+
+    fn describe(&self) -> String {
+        let checks = count(self.deaths, "check");
+        format!("the backend died over {checks} of the agent in a row, so the agent is not checked any more")
+    }
+}
+
 /// The agent's session could not be resumed, and a new one started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentSessionLost {

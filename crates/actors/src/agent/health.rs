@@ -2,13 +2,17 @@
 //!
 //! One miss degrades an agent, `fail_after` misses in a row fail it, `recover_after` good answers in a row heal it.
 //! An unreachable backend says nothing about its agents: they become `unknown`, and none is restarted.
+//!
+//! A backend that dies over each check of one agent gets no more of them: after `quarantine_after` deaths in a row the
+//! agent is degraded, and checked again only by its next incarnation.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Reason};
+use crate::error::{Code, Error, Reason};
+use crate::quarantine::DeathRecord;
 
 /// The shortest time between two checks of an agent.
 const CHECK_DELAY_MIN: Duration = Duration::from_millis(10);
@@ -52,7 +56,8 @@ pub struct HealthPolicy {
     pub startup_grace: Duration,
     /// The time for which an agent may work without progress; zero for no limit.
     pub progress_timeout: Duration,
-    /// The deaths of the agent or its backend over one message after which that is quarantined (at least 1).
+    /// The deaths of the agent or its backend over one message, or over checks in a row, after which the message or the
+    /// checks are quarantined (at least 1).
     pub quarantine_after: u32,
 }
 
@@ -123,6 +128,13 @@ pub enum Observation {
     },
 }
 
+impl Observation {
+    /// Returns whether the connection broke while the backend had the check.
+    pub(super) fn is_break(&self) -> bool {
+        matches!(self, Self::Missed { why } if why.code == Code::NetworkError)
+    }
+}
+
 /// A change of status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatusChange {
@@ -143,6 +155,8 @@ pub struct Outcome {
     pub was_restarted_externally: bool,
     /// The time for which the agent has worked without progress, if that is why it restarts.
     pub stuck_for: Option<Duration>,
+    /// The deaths of the backend over checks in a row, if no more checks are sent for them.
+    pub check_deaths: Option<u32>,
 }
 
 /// The health of an agent within one incarnation.
@@ -161,6 +175,9 @@ pub struct Health {
     /// The last uptime and the time of that report.
     last_uptime: Option<(f64, Duration)>,
     error_count: Option<u64>,
+    /// The deaths of the backend over checks, since one was answered.
+    deaths: DeathRecord,
+    are_checks_quarantined: bool,
 }
 
 impl Health {
@@ -179,6 +196,8 @@ impl Health {
             uptime_s: None,
             last_uptime: None,
             error_count: None,
+            deaths: DeathRecord::default(),
+            are_checks_quarantined: false,
         }
     }
 
@@ -190,11 +209,12 @@ impl Health {
         let is_busy =
             activity.is_working || activity.progressed_at.is_some_and(|at| Some(at) > self.last_check);
         self.last_check = Some(now);
-        let mut was_restarted_elsewhere = false;
+        let (mut was_restarted_elsewhere, mut check_deaths) = (false, None);
         let stuck_for =
             self.stuck_for(activity, now).filter(|_| !matches!(observation, Observation::Exited { .. }));
         let to = match observation {
             Observation::Answered { reported, uptime_s, error_count } => {
+                self.deaths = DeathRecord::default();
                 was_restarted_elsewhere =
                     reported != ReportedHealth::Failed && self.is_uptime_reset(uptime_s, now);
                 self.last_uptime = uptime_s.map(|uptime_s| (uptime_s, now));
@@ -206,8 +226,16 @@ impl Health {
             Observation::Unreachable { why } => {
                 self.misses = 0;
                 self.good_answers = 0;
-                self.last_error = Some(Box::new(why));
-                AgentStatus::Unknown
+                let deaths = self.policy.quarantine_after;
+                if self.deaths.note_gone(deaths) {
+                    check_deaths = Some(deaths);
+                    self.are_checks_quarantined = true;
+                    self.last_error = Some(quarantined_error(deaths));
+                    AgentStatus::Degraded
+                } else {
+                    self.last_error = Some(Box::new(why));
+                    AgentStatus::Unknown
+                }
             }
             Observation::Exited { why } => {
                 self.good_answers = 0;
@@ -217,13 +245,35 @@ impl Health {
         };
         // An agent whose backend is unreachable cannot show progress.
         let Some(quiet) = stuck_for.filter(|_| to != AgentStatus::Unknown) else {
-            return Outcome { was_restarted_externally: was_restarted_elsewhere, ..self.change_to(to) };
+            let was_restarted_externally = was_restarted_elsewhere;
+            return Outcome { was_restarted_externally, check_deaths, ..self.change_to(to) };
         };
         let limit = self.policy.progress_timeout;
         let details = format!("it has worked without progress for longer than {limit:?}");
         let message = "The agent is stuck: it works without progress. It is being restarted.";
         self.last_error = Some(unhealthy_error(&details, message));
         Outcome { stuck_for: Some(quiet), ..self.change_to(AgentStatus::Failed) }
+    }
+
+    /// Notes that the connection broke while the backend had a check. If it is found gone next, it died over the check.
+    pub(super) fn note_break(&mut self) {
+        self.deaths.note_break();
+    }
+
+    /// Returns whether a check broke, and nothing is known of the backend since.
+    pub(super) fn is_check_open(&self) -> bool {
+        self.deaths.is_open()
+    }
+
+    /// Returns whether the backend died over the last check. The next one waits until the backend has been up for a
+    /// whole interval, so that another cause of a second death is unlikely.
+    pub(super) fn is_check_suspect(&self) -> bool {
+        self.deaths.is_suspect()
+    }
+
+    /// Returns whether no more checks are sent, since the backend died over too many of them.
+    pub(super) fn are_checks_quarantined(&self) -> bool {
+        self.are_checks_quarantined
     }
 
     /// Returns the time for which the agent has worked without progress, if it is over the limit.
@@ -355,6 +405,11 @@ impl Health {
     }
 }
 
+fn quarantined_error(deaths: u32) -> Box<Error> {
+    let details = format!("the backend died over {deaths} checks of this agent in a row");
+    Box::new(Error::new(Reason::Quarantined).with_details(&details))
+}
+
 fn unhealthy_error(details: &str, message: &str) -> Box<Error> {
     Box::new(Error::new(Reason::AgentUnhealthy).with_details(details).with_message(message))
 }
@@ -432,6 +487,55 @@ mod tests {
         let outcomes: Vec<_> =
             [70, 80, 90].map(|at| health.observe(missed_check(), IDLE, s(at)).restart).into_iter().collect();
         assert_eq!(outcomes, [None, None, Some("no answer in time".to_owned())]);
+    }
+
+    fn broken_check() -> Observation {
+        Observation::Missed { why: Error::new(Reason::ConnectionReset) }
+    }
+
+    fn refused_check() -> Observation {
+        Observation::Unreachable { why: Error::new(Reason::ConnectionRefused) }
+    }
+
+    /// Has the backend die over a check at `at`, and returns the status after that.
+    fn die(health: &mut Health, at: u64) -> AgentStatus {
+        assert!(broken_check().is_break());
+        health.note_break();
+        health.observe(broken_check(), IDLE, s(at));
+        health.observe(refused_check(), IDLE, s(at + 1));
+        health.status()
+    }
+
+    #[test]
+    fn checks_that_kill_the_backend_are_quarantined_at_the_limit() {
+        for limit in 1..=3 {
+            let mut health = healthy();
+            health.policy = Arc::new(HealthPolicy { quarantine_after: limit, ..*health.policy });
+            for death in 1..limit {
+                assert_eq!(die(&mut health, 10 * u64::from(death)), AgentStatus::Unknown);
+                assert!(health.is_check_suspect() && !health.are_checks_quarantined());
+            }
+            assert_eq!(die(&mut health, 100), AgentStatus::Degraded);
+            assert!(health.are_checks_quarantined());
+            let error = health.last_error().unwrap();
+            assert_eq!(error.reason, Reason::Quarantined);
+            assert_message_helps(&error.message);
+        }
+    }
+
+    #[test]
+    fn checks_are_not_quarantined_once_one_is_answered_or_none_broke() {
+        let mut health = healthy();
+        for round in 1..10 {
+            assert_eq!(die(&mut health, 100 * round), AgentStatus::Unknown);
+            health.observe(answered_with(ReportedHealth::Failed), IDLE, s(100 * round + 50));
+            assert!(!health.is_check_suspect() && !health.are_checks_quarantined());
+        }
+        assert!(!missed_check().is_break() && !refused_check().is_break());
+        for at in 2000..2010 {
+            health.observe(refused_check(), IDLE, s(at));
+            assert_eq!(health.status(), AgentStatus::Unknown);
+        }
     }
 
     #[test]

@@ -402,6 +402,7 @@ fn other_causes() -> Vec<Cause> {
     vec![
         cause("no agent has this id", Reason::AgentUnknown, "no"),
         cause("an agent reports itself as degraded or failed (its `error`)", Reason::AgentUnhealthy, "no"),
+        cause("the backend died over several checks of the agent in a row", Reason::Quarantined, "yes"),
         cause("an agent did not start, or could not be restarted", Reason::AgentFailed, "yes"),
         cause(
             "an agent needs a restart and the backend is unreachable; it is restarted later",

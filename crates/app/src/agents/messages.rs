@@ -21,7 +21,8 @@ const REPLY_WAIT_DEFAULT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendOptions {
     /// Permits a second delivery if the agent or the runtime ends before the answer. Without it such a message ends as
-    /// `outcome_unknown`. A message over which its agent, or the backend, dies `quarantine_after` times ends as `quarantined`.
+    /// `outcome_unknown`. A message over which its agent, or the backend, dies `quarantine_after` times ends as
+    /// `quarantined`.
     pub may_repeat: bool,
     /// The longest wait for its delivery, counted from the call. A message that is not delivered by then ends as
     /// `expired`, also while its agent restarts or its backend is away. A delivered message has no limit.

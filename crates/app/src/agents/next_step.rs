@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use mainstay_actors::agent::{AgentReport, AgentStatus};
+use mainstay_actors::error::Reason;
 
 use crate::status::AgentView;
 
 /// Returns the next step of an agent whose restart is due in `restart_in`, if one is planned.
 pub(super) fn next_step(agent: &AgentView, restart_in: Option<Duration>) -> String {
-    let AgentView { report: AgentReport { id, status, misses, .. }, budget_left, fail_after, .. } = agent;
+    let AgentView { report: AgentReport { id, status, misses, error, .. }, budget_left, fail_after, .. } =
+        agent;
+    let is_quarantined = error.as_ref().is_some_and(|error| error.reason == Reason::Quarantined);
     let left = match budget_left {
         Some(1) => "1 restart left".to_owned(),
         Some(left) => format!("{left} restarts left"),
@@ -31,6 +34,10 @@ pub(super) fn next_step(agent: &AgentView, restart_in: Option<Duration>) -> Stri
         AgentStatus::Unknown => {
             "checked again when the backend can be reached; it is not restarted until then".to_owned()
         }
+        AgentStatus::Degraded if is_quarantined => format!(
+            "not checked any more, since the backend died over its checks; `mainstay agent restart {id}` restarts it \
+             and checks it again"
+        ),
         AgentStatus::Degraded if *misses > 0 => {
             let more = match fail_after.saturating_sub(*misses) {
                 0 | 1 => "the next check".to_owned(),
@@ -49,6 +56,7 @@ pub(super) fn next_step(agent: &AgentView, restart_in: Option<Duration>) -> Stri
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
+    use mainstay_actors::error::Error;
 
     use super::*;
 
@@ -60,6 +68,8 @@ mod tests {
     #[test]
     fn next_step_each_status_names_command_if_needed() {
         use AgentStatus::{Degraded, Failed, Healthy, Restarting, Starting, Stopped, Unknown};
+        let mut unchecked = agent(Degraded, 0, Some(4));
+        unchecked.report.error = Some(Box::new(Error::new(Reason::Quarantined)));
         let given_up = AgentView { gave_up: true, ..agent(Failed, 0, Some(0)) };
         let steps = [
             (agent(Starting, 0, Some(4)), None),
@@ -69,6 +79,7 @@ mod tests {
             (agent(Degraded, 2, Some(4)), None),
             // A busy agent may miss any number of checks.
             (agent(Degraded, 7, Some(1)), None),
+            (unchecked, None),
             (agent(Failed, 3, Some(4)), None),
             (agent(Failed, 3, Some(0)), None),
             (given_up, None),
@@ -85,6 +96,7 @@ mod tests {
             restarted if it misses 2 more checks in a row while it is not at work (4 restarts left)
             restarted if it misses the next check while it is not at work (4 restarts left)
             restarted if it misses the next check while it is not at work (1 restart left)
+            not checked any more, since the backend died over its checks; `mainstay agent restart planner` restarts it and checks it again
             is about to be restarted (4 restarts left)
             is about to be given up (0 restarts left)
             given up: its restarts are used up, so it stays as it is until `mainstay agent reset planner` gives them back and starts it

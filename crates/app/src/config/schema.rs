@@ -115,7 +115,7 @@ section! {
         retry_factor: f64 = 2, ratio(1.0..=100.0);
         /// The largest share of retries among recent requests, in percent; a small reserve comes on top.
         retry_budget: u8 = 20, count(0..=100);
-        /// A request is quarantined when the backend has died this often while it had it, whatever `retries` it has left.
+        /// The deaths of the backend over one request after which that is quarantined, whatever retries are left.
         quarantine_after: u32 = 2, count(1..=10);
     }
     ordered retry_delay_min <= retry_delay_max;
@@ -155,7 +155,8 @@ section! {
         startup_grace: Duration = "30s", duration(ZERO..=DAY);
         /// The longest time without progress of a busy agent before it counts as stuck; `0s` for no limit.
         progress_timeout: Duration = "0s", duration(ZERO..=DAY);
-        /// A message is quarantined when the agent or the backend has died this often while it had it.
+        /// The deaths of the agent or the backend over one message after which that is quarantined. After as many deaths
+        /// of the backend over checks in a row, the agent is not checked any more.
         quarantine_after: u32 = 2, count(1..=10);
         /// The most restarts within `window`; after them the agent is given up.
         max_restarts: u32 = 5, count(0..=1_000);

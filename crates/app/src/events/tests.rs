@@ -108,6 +108,7 @@ fn examples() -> Vec<(&'static str, Value)> {
         ),
         ("agent_stuck", json!({"quiet_ms": 100_000, "progress_timeout_ms": 90_000, "in_flight": 1})),
         ("agent_state_quarantined", json!({"read_at": "2026-03-01T11:00:00Z", "bytes": 1234})),
+        ("agent_checks_quarantined", json!({"deaths": 2})),
         ("agent_session_lost", json!({"id": "s1", "why": "it was about another folder"})),
         ("agent_reset", json!({"from": "failed"})),
         ("message_sent", json!({"message_id": 7, "attempt": 1})),

@@ -219,8 +219,11 @@ impl AgentActor {
                     run.pause_deliveries();
                 }
                 let has_broken = self.driver.owns_agent() || error.code == Code::NetworkError;
-                // If the agent is known to have failed, this break is not a second death.
-                if has_broken && run.health.status() != AgentStatus::Failed {
+                // If the agent is known to have failed, this break is not a second death. Without checks no death is seen.
+                if has_broken
+                    && run.health.status() != AgentStatus::Failed
+                    && !run.health.are_checks_quarantined()
+                {
                     run.snapshot.messages.note_break(id);
                     self.start_check(ctx, run);
                 }

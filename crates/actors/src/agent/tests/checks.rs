@@ -19,6 +19,42 @@ impl ScriptedDriver {
     }
 }
 
+/// Tests a backend that dies over each check of its agent, and is back 10 s later.
+#[tokio::test(start_paused = true)]
+async fn checks_that_kill_the_backend_end_at_the_limit() {
+    for limit in [1, 2, 3] {
+        let driver = ScriptedDriver::answering([healthy()]);
+        let policy = HealthPolicy { quarantine_after: limit, ..policy() };
+        let mut fixture = AgentActorFixture::with(&driver, policy, None).await;
+        assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
+        driver.set_answers([Observation::Missed { why: Error::new(Reason::ConnectionReset) }]);
+        assert_eq!(fixture.next_status_change().await, (Healthy, Degraded));
+        for _ in 1..limit {
+            fixture.backend_unavailable.send_replace(true);
+            assert_eq!(fixture.next_status_change().await, (Degraded, Unknown));
+            tokio::time::sleep(s(10)).await;
+            let up_at = fixture.runtime.now();
+            fixture.backend_unavailable.send_replace(false);
+            assert_eq!(fixture.next_status_change().await, (Unknown, Degraded));
+            assert!(fixture.runtime.now() - up_at >= policy.interval, "it was up for a whole interval");
+        }
+        fixture.backend_unavailable.send_replace(true);
+        let quarantined = fixture.next_event_of(AgentChecksQuarantined::KIND).await;
+        assert_eq!(quarantined.fields["deaths"], limit);
+        let report = fixture.reports.get("planner").unwrap();
+        assert_eq!(report.error.map(|error| error.reason), Some(Reason::Quarantined));
+        driver.set_answers([healthy()]);
+        fixture.backend_unavailable.send_replace(false);
+        tokio::time::sleep(s(600)).await;
+        let later = fixture.reports.get("planner").unwrap();
+        assert_eq!((later.status, later.last_check), (Degraded, report.last_check), "no check follows");
+        let (_, answer) = fixture.send("still answered", false).await;
+        assert_eq!(answer.await.unwrap(), Ok(json!("still answered")));
+        fixture.runtime.root().restart("planner").await.unwrap();
+        assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
+    }
+}
+
 /// A group of agents under one supervisor.
 struct AgentGroup {
     runtime: Runtime,

@@ -7,7 +7,7 @@ use super::*;
 type AnswerPromise = Promise<Result<Value, Error>>;
 
 impl AgentActorFixture {
-    async fn send(&self, body: &str, may_repeat: bool) -> (MessageId, AnswerPromise) {
+    pub(super) async fn send(&self, body: &str, may_repeat: bool) -> (MessageId, AnswerPromise) {
         self.send_within(body, may_repeat, None).await
     }
 

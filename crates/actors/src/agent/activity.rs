@@ -42,12 +42,12 @@ impl ActivityMeter {
 
     /// Waits until the agent has work.
     pub async fn wait_for_work(&self) {
-        let begun = self.0.work_started.notified();
-        tokio::pin!(begun);
+        let started = self.0.work_started.notified();
+        tokio::pin!(started);
         // Enabled before the check, so that no work is missed.
-        begun.as_mut().enable();
+        started.as_mut().enable();
         if self.activity().in_flight == 0 {
-            begun.await;
+            started.await;
         }
     }
 

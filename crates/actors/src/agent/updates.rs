@@ -155,8 +155,8 @@ mod tests {
         AgentUpdate::new(UpdateKind::Message, json!([number, "x".repeat(1 << 20)]))
     }
 
-    fn number(heard: Option<UpdateEvent>) -> Value {
-        match heard {
+    fn number(event: Option<UpdateEvent>) -> Value {
+        match event {
             Some(UpdateEvent::Update(update)) => update.body[0].clone(),
             other => panic!("{other:?}"),
         }

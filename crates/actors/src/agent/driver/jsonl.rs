@@ -109,10 +109,10 @@ impl Driver for ProcessDriver {
     }
 
     fn wait_for_state(&self) -> BoxFuture<'_, ()> {
-        let said = self.host.instance().map(|instance| instance.wait_for_state());
+        let reported = self.host.instance().map(|instance| instance.wait_for_state());
         async move {
-            match said {
-                Some(said) => said.await,
+            match reported {
+                Some(reported) => reported.await,
                 None => std::future::pending().await,
             }
         }

@@ -102,7 +102,7 @@ impl ManagedProcess {
     }
 }
 
-/// An instance of an agent: a process and the talk with it.
+/// An instance of an agent: a process and the conversation with it.
 pub(super) trait Instance: Send + Sync + 'static {
     fn managed(&self) -> &ManagedProcess;
 

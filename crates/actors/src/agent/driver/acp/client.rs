@@ -32,7 +32,7 @@ use super::turn::{TurnEnd, TurnGuard};
 use crate::agent::{MessageId, UpdateBroadcast};
 use crate::error::{excerpt, raw_excerpt};
 
-/// The time that the protocol's bookkeeping may take after the input has ended.
+/// The time that the protocol's task may take after the input has ended.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The most characters of an agent's name.
@@ -362,7 +362,7 @@ impl AcpClient {
 impl std::fmt::Debug for AcpClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AcpClient")
-            .field("introduction", &self.initialize_info)
+            .field("initialize_info", &self.initialize_info)
             .field("end", &*self.end.borrow())
             .finish_non_exhaustive()
     }
@@ -388,8 +388,8 @@ async fn run_connection(
     connected: oneshot::Sender<ConnectionTo<Agent>>,
 ) {
     let (ours, theirs) = Channel::duplex();
-    let ears = ClientHandler(Arc::clone(&guard.shared));
-    let bookkeeping = Builder::new_with(Client, ears).connect_with(ours, async move |connection| {
+    let handler = ClientHandler(Arc::clone(&guard.shared));
+    let protocol = Builder::new_with(Client, handler).connect_with(ours, async move |connection| {
         // If the client is gone, the send fails and this task ends as well.
         let _ = connected.send(connection.clone());
         connection.incoming_closed().await;
@@ -398,16 +398,16 @@ async fn run_connection(
     let shared = &*guard.shared;
     // The pipes stay open until the end is published: an agent may exit over a closed pipe, and that exit would count
     // as the cause.
-    let carried = relay(&mut read, &mut write, theirs, &shared.limits, shared);
-    let (mut bookkeeping, carried) = (std::pin::pin!(bookkeeping), std::pin::pin!(carried));
+    let relay = relay(&mut read, &mut write, theirs, &shared.limits, shared);
+    let (mut protocol, relay) = (std::pin::pin!(protocol), std::pin::pin!(relay));
     let error = tokio::select! {
         biased;
-        error = carried => {
+        error = relay => {
             // Messages from before the end are still handled.
-            let _: Result<Result<(), RpcError>, _> = timeout(DRAIN_TIMEOUT, bookkeeping).await;
+            let _: Result<Result<(), RpcError>, _> = timeout(DRAIN_TIMEOUT, protocol).await;
             error
         }
-        ended = &mut bookkeeping => match ended {
+        ended = &mut protocol => match ended {
             Ok(()) => AcpError::Closed,
             Err(error) => AcpError::violation("the session cannot continue", &error.to_string()),
         },

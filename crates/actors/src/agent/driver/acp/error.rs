@@ -136,7 +136,7 @@ impl AcpError {
             return error;
         }
         Error::outcome_unknown(error).with_message(
-            "The talk with the agent broke off over this, and it may have done it. Look before sending it again.",
+            "The connection to the agent broke off during this, and it may have done it. Look before sending it again.",
         )
     }
 

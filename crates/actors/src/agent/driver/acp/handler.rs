@@ -198,7 +198,7 @@ impl HandleDispatchFrom<Agent> for ClientHandler {
     }
 
     fn describe_chain(&self) -> impl std::fmt::Debug {
-        "Ears"
+        "ClientHandler"
     }
 }
 

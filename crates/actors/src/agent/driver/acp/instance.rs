@@ -62,23 +62,23 @@ impl AcpInstance {
         let Some((write, read)) = self.managed.process().take_stdio() else {
             return Err(AcpConnectError::Protocol(AcpError::Closed));
         };
-        let begun = async {
+        let connected = async {
             let client = AcpClient::open(read, write, updates.clone(), options.clone()).await?;
             self.is_resuming.store(saved.is_some() && client.can_resume(), Ordering::Relaxed);
             let start = client.start_session(cwd, saved).await?;
             self.is_resuming.store(false, Ordering::Relaxed);
             Ok((client, start))
         };
-        let begun = tokio::select! {
+        let connected = tokio::select! {
             biased;
             exit = self.managed.process().exited() => return Err(AcpConnectError::Launch(LaunchError::Exited(exit))),
-            begun = timeout(launch.ready_timeout, begun) => begun,
+            connected = timeout(launch.ready_timeout, connected) => connected,
         };
-        let begun = begun.map_err(|_| LaunchError::ReadyTimeout {
+        let connected = connected.map_err(|_| LaunchError::ReadyTimeout {
             within: launch.ready_timeout,
             stderr: self.managed.process().stderr(),
         });
-        match begun.map_err(AcpConnectError::Launch)? {
+        match connected.map_err(AcpConnectError::Launch)? {
             Ok((client, start)) => {
                 // Each instance connects once.
                 let _ = self.client.set(client);
@@ -121,15 +121,15 @@ impl Instance for AcpInstance {
     }
 
     async fn observe(&self) -> Observation {
-        let over = self.client().and_then(AcpClient::end);
-        let exit = match &over {
+        let end = self.client().and_then(AcpClient::end);
+        let exit = match &end {
             Some(error) => self.exit_for(error).await,
             None => self.managed.process().exit(),
         };
         if let Some(exit) = exit {
             return Observation::Exited { why: self.stop_reason().unwrap_or_else(|| exited_error(&exit)) };
         }
-        if let Some(why) = self.managed.kill_reason().or_else(|| over.as_ref().map(disconnected_error)) {
+        if let Some(why) = self.managed.kill_reason().or_else(|| end.as_ref().map(disconnected_error)) {
             return Observation::Exited { why };
         }
         if self.client().is_none() {

@@ -1,4 +1,4 @@
-//! Carries messages between the pipes and the protocol's bookkeeping, line by line and within limits.
+//! Carries messages between the pipes and the protocol's task, line by line and within limits.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -50,9 +50,9 @@ impl IncomingLine {
     /// Parses one line.
     pub(super) fn parse(line: &[u8]) -> Result<Self, CodecError> {
         let value: Value = serde_json::from_slice(line).map_err(|_| CodecError::NotJson)?;
-        let Value::Object(mut said) = value else { return Ok(Self::Message(value)) };
-        let id = said.get("id").and_then(Value::as_u64).map(MessageId);
-        let mut take = |name: &str| said.remove(name);
+        let Value::Object(mut members) = value else { return Ok(Self::Message(value)) };
+        let id = members.get("id").and_then(Value::as_u64).map(MessageId);
+        let mut take = |name: &str| members.remove(name);
         match type_name(&take("type")) {
             "reply" => {
                 let id = id.ok_or(CodecError::Reply)?;
@@ -66,7 +66,7 @@ impl IncomingLine {
             }
             "progress" => {
                 take("id");
-                Ok(Self::Progress { id, body: Value::Object(said) })
+                Ok(Self::Progress { id, body: Value::Object(members) })
             }
             "state" => take("state").map(Self::State).ok_or(CodecError::State),
             "health" => {
@@ -79,7 +79,7 @@ impl IncomingLine {
                 }
                 _ => Err(CodecError::Ask),
             },
-            _ => Ok(Self::Message(whole_message(line, said))),
+            _ => Ok(Self::Message(whole_message(line, members))),
         }
     }
 }

@@ -88,12 +88,12 @@ impl JsonlInstance {
             updates: updates.clone(),
             secrets: secrets.clone(),
         };
-        let (over, is_over) = watch::channel(false);
+        let (ended, is_ended) = watch::channel(false);
         let (is_read, read) = oneshot::channel();
         let (signal, mut tasks) = (Arc::new(launch.readiness.ready_signal()), JoinSet::new());
         // No other code takes them.
         if let Some((stdin, stdout)) = process.take_stdio() {
-            let (writer, exited, over) = (conversation.clone(), process.exited(), over.clone());
+            let (writer, exited, ended) = (conversation.clone(), process.exited(), ended.clone());
             tasks.spawn(async move {
                 if write_stdin(stdin, to_write, &writer.conversation).await.is_err()
                     && timeout(EXIT_TIMEOUT, exited).await.is_err()
@@ -101,7 +101,7 @@ impl JsonlInstance {
                     && writer.stop_reason.get().is_none()
                 {
                     writer.close(&not_running_error("its process has closed its input, and runs on"));
-                    over.send_replace(true);
+                    ended.send_replace(true);
                 }
             });
             let (name, signal) = (launch.spec.name.clone(), Arc::clone(&signal));
@@ -118,7 +118,7 @@ impl JsonlInstance {
             let exit = exited.await;
             let _ = timeout(LAST_LINES_TIMEOUT, read).await;
             last_conversation.close(&exited_error(&exit));
-            over.send_replace(true);
+            ended.send_replace(true);
         });
         Ok(Self {
             managed,
@@ -126,7 +126,7 @@ impl JsonlInstance {
             ready_signal: signal,
             is_ready: AtomicBool::new(false),
             states_read: Arc::default(),
-            is_ended: is_over,
+            is_ended,
             _tasks: tasks,
         })
     }
@@ -190,10 +190,10 @@ impl Instance for JsonlInstance {
 
     /// Resolves when the process has ended and its output has been read.
     fn ended(&self) -> BoxFuture<'static, ()> {
-        let mut is_over = self.is_ended.clone();
+        let mut is_ended = self.is_ended.clone();
         async move {
             // An error says that the sending task is gone, together with the process.
-            let _ = is_over.wait_for(|is_over| *is_over).await;
+            let _ = is_ended.wait_for(|is_ended| *is_ended).await;
         }
         .boxed()
     }
@@ -224,15 +224,15 @@ impl Drop for JsonlInstance {
 impl ConversationHandle {
     /// Sends the agent a message, and waits for its answer. Dropping the future cancels it.
     pub(super) async fn deliver(&self, message: AgentMessage) -> MessageResult {
-        let gone = || self.end_error();
+        let end_error = || self.end_error();
         // Room for its cancellation is reserved too, so that it never waits.
-        let mut room = self.stdin_queue.reserve_many(2).await.map_err(|_| gone())?;
-        let (Some(for_message), for_cancel) = (room.next(), room.next()) else { return Err(gone()) };
+        let mut room = self.stdin_queue.reserve_many(2).await.map_err(|_| end_error())?;
+        let (Some(for_message), for_cancel) = (room.next(), room.next()) else { return Err(end_error()) };
         let answer = self.lock().register_reply(message.id)?;
         for_message
             .send(StdinItem::Message { id: message.id, line: OutgoingLine::Message(&message).to_line() });
         let _cancel_on_drop = CancelMessageOnDrop { conversation: self, id: message.id, permit: for_cancel };
-        let answer = answer.await.unwrap_or_else(|_| Err(gone()));
+        let answer = answer.await.unwrap_or_else(|_| Err(end_error()));
         answer.map_err(|error| error.redacted(&self.secrets))
     }
 
@@ -268,8 +268,8 @@ impl ConversationHandle {
 
     /// Returns the error for a process that has ended.
     fn end_error(&self) -> Error {
-        let over = self.lock().end_reason().or(self.stop_reason.get()).cloned();
-        over.unwrap_or_else(|| not_running_error("its process reads no more"))
+        let end_reason = self.lock().end_reason().or(self.stop_reason.get()).cloned();
+        end_reason.unwrap_or_else(|| not_running_error("its process reads no more"))
     }
 
     /// Ends the conversation and fails all callers.

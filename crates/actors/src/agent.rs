@@ -1,6 +1,7 @@
 //! The agent actor checks one agent, restarts it with its last state, and delivers messages to it.
 //!
-//! - [`AgentActor`] is the actor; `actor/messages` is its part that delivers messages.
+//! - [`AgentActor`] is the actor; `actor/checks` is its part that checks the agent, `actor/messages` the one that delivers
+//!   messages.
 //! - [`Health`] turns checks into a status; pure.
 //! - `message_queue` decides which message is delivered next, and what follows a failed delivery; pure.
 //! - `pending_replies` holds the senders that wait for answers.

@@ -1,0 +1,280 @@
+//! The checks of an agent: when they are due, and what follows from them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use mainstay_runtime::Failure;
+use mainstay_runtime::clock::WallTime;
+use mainstay_runtime::journal::millis;
+use tokio::time::{Instant, timeout};
+
+use super::{AgentActor, AgentContext, AgentRunState, CheckState, Phase};
+use crate::agent::command::AgentCommand;
+use crate::agent::driver::DriverError;
+use crate::agent::events::{AgentChecksQuarantined, AgentHealth, AgentStuck};
+use crate::agent::health::{ActivitySigns, AgentStatus, Observation, ReportedHealth, StatusChange};
+use crate::agent::recovery::{Recovery, recover};
+
+impl AgentActor {
+    /// Starts a check, or a recovery if the agent needs one, unless one is in flight.
+    pub(super) fn start_check(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
+        if matches!((&run.phase, &run.check), (Phase::Failing, _) | (_, CheckState::InFlight))
+            || run.health.are_checks_quarantined()
+        {
+            return;
+        }
+        if let CheckState::Scheduled { task, .. } = std::mem::replace(&mut run.check, CheckState::InFlight) {
+            task.abort();
+        }
+        let driver = Arc::clone(&self.driver);
+        if run.phase.is_recovering() {
+            let pending_recovery = Arc::clone(&self.pending_recovery);
+            let saved = run.snapshot.saved_state.as_ref().map(|saved| Arc::clone(saved.json()));
+            ctx.spawn(async move {
+                AgentCommand::RecoveryFinished(Box::new(recover(&*driver, &pending_recovery, saved).await))
+            });
+        } else {
+            ctx.spawn(async move { AgentCommand::CheckFinished(Box::new(driver.check().await)) });
+        }
+    }
+
+    /// Schedules a check at a random time within `first_check_within`; after a whole interval if the backend died over
+    /// the last check.
+    pub(super) fn schedule_spread_check(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
+        if run.health.is_check_suspect() {
+            return self.schedule_check_in(ctx, run, self.health.interval);
+        }
+        if self.first_check_within.is_zero() {
+            return self.start_check(ctx, run);
+        }
+        self.schedule_check_in(ctx, run, self.first_check_within.mul_f64(ctx.random_unit()));
+    }
+
+    /// Schedules a check after `delay`, or sooner when the backend's availability changes.
+    fn schedule_check_in(&self, ctx: &mut AgentContext, run: &mut AgentRunState, delay: Duration) {
+        if matches!((&run.phase, &run.check), (Phase::Failing, _) | (_, CheckState::InFlight))
+            || run.health.are_checks_quarantined()
+        {
+            // The check in flight schedules the next, and a quarantine lasts until the next incarnation.
+            return;
+        }
+        let mut availability = self.is_backend_unavailable.clone();
+        let was_away = *availability.borrow_and_update();
+        let depends_on_backend = !self.driver.owns_agent();
+        if std::mem::replace(&mut run.was_backend_unavailable, was_away) != was_away
+            && depends_on_backend
+            && !delay.is_zero()
+        {
+            // It changed while no task was waiting for that.
+            return self.schedule_spread_check(ctx, run);
+        }
+        let change = async move {
+            // An error says that the runtime is stopping: the connection's status outlives its actor.
+            if !depends_on_backend || availability.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let at = ctx.now().saturating_add(delay);
+        let limit = self.health.progress_timeout;
+        let task = if limit.is_zero() || delay <= limit {
+            // An async block around both would hold them twice, and each agent mostly waits here.
+            ctx.spawn(timeout(delay, change).map(|changed| match changed {
+                Ok(()) => AgentCommand::BackendAvailabilityChanged,
+                Err(_) => AgentCommand::Check,
+            }))
+        } else {
+            // Work that starts meanwhile may become stuck before that.
+            let driver = Arc::clone(&self.driver);
+            let sooner = async move {
+                tokio::select! {
+                    () = change => AgentCommand::BackendAvailabilityChanged,
+                    () = driver.wait_for_work() => AgentCommand::WorkStarted,
+                }
+            };
+            ctx.spawn(timeout(delay, sooner).map(|sooner| sooner.unwrap_or(AgentCommand::Check)))
+        };
+        if let CheckState::Scheduled { task, .. } =
+            std::mem::replace(&mut run.check, CheckState::Scheduled { task, at })
+        {
+            task.abort();
+        }
+    }
+
+    /// Moves the next check to the time at which new work would count as stuck.
+    pub(super) fn schedule_stuck_check(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
+        let CheckState::Scheduled { at, .. } = run.check else { return };
+        let now = ctx.now();
+        let planned = at.saturating_sub(now);
+        let limit = run.health.next_check_in(self.activity_signs(now), now);
+        self.schedule_check_in(ctx, run, planned.min(limit));
+    }
+
+    /// Schedules the next check. The first comes soon, the second at a random time in the second half of the
+    /// interval, and later ones keep the interval. This spreads the agents' checks.
+    fn schedule_next_check(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
+        run.checks_planned = run.checks_planned.saturating_add(1);
+        let activity = self.activity_signs(ctx.now());
+        let usual = run.health.next_check_in(activity, ctx.now());
+        let is_spread = run.checks_planned == 1 && !self.first_check_within.is_zero();
+        let delay = if is_spread { usual.mul_f64(0.5 + ctx.random_unit() / 2.0) } else { usual };
+        // Whether no stuck check comes before the interval ends.
+        let is_usual = usual == self.health.interval;
+        let delay = if is_usual { self.health.align_to_step(delay, ctx.now()) } else { delay };
+        self.schedule_check_in(ctx, run, delay);
+    }
+
+    fn watch_for_failure(&self, ctx: &mut AgentContext) {
+        if self.driver.owns_agent() {
+            let driver = Arc::clone(&self.driver);
+            ctx.spawn(
+                async move { AgentCommand::FailureObserved(Box::new(driver.wait_for_failure().await)) },
+            );
+        }
+    }
+
+    pub(super) fn handle_observation(
+        &self,
+        ctx: &mut AgentContext,
+        run: &mut AgentRunState,
+        observation: Observation,
+    ) {
+        run.check = CheckState::Unscheduled;
+        if observation.is_break() {
+            run.health.note_break();
+        }
+        let observation = self.adjust_for_outage(observation);
+        run.confirm_state(&observation);
+        if let Observation::Answered { reported: ReportedHealth::Healthy, uptime_s, .. } = &observation {
+            run.resume_deliveries();
+            let is_first = run.health.last_check().is_none() && ctx.generation() == 1;
+            let is_another = run.snapshot.record_uptime(*uptime_s, ctx.wall_time());
+            run.is_dirty |= is_another || is_first;
+            if is_another && is_first && !self.driver.owns_agent() {
+                self.restore_state(run);
+            }
+        }
+        self.apply_observation(ctx, run, observation);
+        // The first check after a start comes before the agent has looked at its state.
+        if run.health.status() == AgentStatus::Healthy && run.checks_planned > 0 {
+            self.pending_recovery.confirm_state();
+        }
+        if run.health.status() == AgentStatus::Healthy
+            && !run.phase.is_recovering()
+            && !run.snapshot.is_state_unsupported
+        {
+            let driver = Arc::clone(&self.driver);
+            ctx.spawn(async move { AgentCommand::StateRead(Box::new(driver.read_state().await)) });
+        }
+        if run.phase.is_recovering() {
+            self.start_check(ctx, run);
+        } else {
+            self.schedule_next_check(ctx, run);
+        }
+    }
+
+    /// Treats a check that was missed while the backend seems unavailable as unreachable.
+    fn adjust_for_outage(&self, observation: Observation) -> Observation {
+        match observation {
+            Observation::Missed { why }
+                if *self.is_backend_unavailable.borrow() && !self.driver.owns_agent() =>
+            {
+                Observation::Unreachable { why }
+            }
+            other => other,
+        }
+    }
+
+    /// Applies the result of a check or a failure and records a change. Fails the incarnation if the agent must
+    /// restart, once the snapshot is saved.
+    pub(super) fn apply_observation(
+        &self,
+        ctx: &mut AgentContext,
+        run: &mut AgentRunState,
+        observation: Observation,
+    ) {
+        self.note_deaths(ctx, run, &observation);
+        let activity = self.activity_signs(ctx.now());
+        let outcome = run.health.observe(observation, activity, ctx.now());
+        let wall_time = WallTime(ctx.wall_time());
+        run.last_check = Some(wall_time);
+        if let Some(quiet) = outcome.stuck_for {
+            // The agent may well answer the next incarnation's check.
+            self.pending_recovery.request_restart();
+            ctx.record(&AgentStuck {
+                quiet_ms: millis(quiet),
+                progress_timeout_ms: millis(self.health.progress_timeout),
+                in_flight: self.driver.activity().in_flight,
+            });
+        }
+        if let Some(deaths) = outcome.check_deaths {
+            // No check will say that the agent is well again.
+            run.resume_deliveries();
+            self.publish(run);
+            ctx.record(&AgentChecksQuarantined { deaths });
+        }
+        if let Some(StatusChange { from, to }) = outcome.change {
+            run.since = wall_time;
+            // Published first, so that a reader of the event finds the same status in the reports.
+            self.publish(run);
+            let error = run.health.last_error().cloned();
+            let reason = error.as_ref().map(|error| error.message.clone());
+            ctx.record(&AgentHealth { from, to, misses: run.health.misses(), reason, error });
+        }
+        if outcome.was_restarted_externally {
+            self.restore_state(run);
+        }
+        if let Some(reason) = outcome.restart {
+            // The last reported state may be newer than the one that was read after the last check.
+            self.save_reported_state(ctx, run);
+            run.phase = Phase::Failing;
+            ctx.spawn(std::future::ready(AgentCommand::Fail(reason)));
+        }
+    }
+
+    pub(super) fn handle_recovery(
+        &self,
+        ctx: &mut AgentContext,
+        run: &mut AgentRunState,
+        recovery: Recovery,
+    ) -> Result<(), Failure> {
+        run.check = CheckState::Unscheduled;
+        let error = match recovery {
+            Recovery::Done => {
+                run.finish_recovery(&Ok(()));
+                self.save_session(ctx, run);
+                self.watch_for_failure(ctx);
+                self.watch_for_state(ctx, Duration::ZERO);
+                self.start_check(ctx, run);
+                return Ok(());
+            }
+            Recovery::Failed(DriverError::Failed(why)) if *self.is_backend_unavailable.borrow() => {
+                DriverError::Unreachable(why)
+            }
+            Recovery::Failed(error) => error,
+        };
+        if let Phase::Recovering { waiters } = &mut run.phase {
+            waiters.drain(..).for_each(|reply| reply.send(Err(error.clone())));
+        }
+        match error {
+            // An unavailable backend uses up no restarts: the next check tries again.
+            DriverError::Unreachable(why) if !self.driver.owns_agent() => {
+                self.apply_observation(ctx, run, Observation::Unreachable { why });
+                self.schedule_next_check(ctx, run);
+                Ok(())
+            }
+            DriverError::Unreachable(why) | DriverError::Failed(why) => {
+                let reason = why.log_text().to_owned();
+                self.apply_observation(ctx, run, Observation::Exited { why });
+                self.publish(run);
+                Err(reason.into())
+            }
+        }
+    }
+
+    fn activity_signs(&self, now: Duration) -> ActivitySigns {
+        let activity = self.driver.activity();
+        let since = |at: Instant| now.saturating_sub(Instant::now().saturating_duration_since(at));
+        ActivitySigns { is_working: activity.in_flight > 0, progressed_at: activity.progressed_at.map(since) }
+    }
+}

@@ -58,7 +58,7 @@ impl Agents {
         names.iter().filter_map(|id| self.view(&self.handle(id).ok()?, id, time_point)).collect()
     }
 
-    /// Returns the agent `id`, without a look at any other.
+    /// Returns the view of agent `id`.
     ///
     /// # Errors
     /// `agent_unknown` when there is none of that id.
@@ -140,8 +140,7 @@ impl Agents {
         if handles.agent_handles.contains_key(&config.id) {
             return Err(self.already_exists_error(&config.id));
         }
-        let agent = handles.factory.make(config, 1).map_err(|error| Error::from(&error))?;
-        let (child, to_handle) = agent.split();
+        let (child, to_handle) = handles.factory.make(config, 1).map_err(|error| Error::from(&error))?;
         let address = handles.agents.add(child).await.map_err(|error| match error {
             AdminError::AlreadyRunning { .. } | AdminError::AlreadyPresent { .. } => {
                 self.already_exists_error(&config.id)

@@ -256,7 +256,7 @@ fn add_agents(
         .as_child(ChildPolicy { shutdown: Shutdown::Graceful(SHUTDOWN_MAX), ..core_policy() });
     let handles = DashMap::new();
     for agent in &config.agent {
-        let (child, to_handle) = factory.make(agent, config.agent.len())?.split();
+        let (child, to_handle) = factory.make(agent, config.agent.len())?;
         let address = supervisor.child(child)?;
         handles.insert(agent.id.clone(), to_handle(address));
     }

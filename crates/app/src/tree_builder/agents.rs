@@ -42,7 +42,7 @@ pub(crate) struct RestartLimits {
     pub(crate) budget: Option<AgentBudget>,
 }
 
-/// See the module's documentation.
+/// Makes agents' actors from their configuration.
 pub(crate) struct AgentFactory {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) connection: ConnectionView,
@@ -72,34 +72,17 @@ impl AgentPolicies {
     }
 }
 
-/// An agent's actor that is not in the tree yet.
-pub(crate) struct AgentChild {
-    pub(crate) child: Child<AgentActor>,
-    pending_recovery: Arc<PendingRecovery>,
-    driver: Arc<dyn AgentDriver>,
-    updates: UpdateBroadcast,
-    pending_replies: Arc<PendingReplies>,
-    restart_limits: RestartLimits,
-}
-
-impl AgentChild {
-    /// Splits it into the child for the tree, and a function that makes its handle once it has an address.
-    pub(crate) fn split(self) -> (Child<AgentActor>, impl FnOnce(Address<AgentCommand>) -> AgentHandle) {
-        let Self { child, pending_recovery, driver, updates, pending_replies, restart_limits } = self;
-        (child, move |address| AgentHandle {
-            address,
-            pending_recovery,
-            driver,
-            updates,
-            pending_replies,
-            restart_limits,
-        })
-    }
-}
+/// Makes an agent's handle once its actor has an address.
+type ToHandle = Box<dyn FnOnce(Address<AgentCommand>) -> AgentHandle + Send>;
 
 impl AgentFactory {
-    /// Makes the child of an agent, one of `agents` in all.
-    pub(crate) fn make(&self, config: &AgentConfig, agents: usize) -> Result<AgentChild, BuildError> {
+    /// Makes the child for an agent's actor, one of `agents` in all, and the function that makes its handle once it has an
+    /// address.
+    pub(crate) fn make(
+        &self,
+        config: &AgentConfig,
+        agents: usize,
+    ) -> Result<(Child<AgentActor>, ToHandle), BuildError> {
         let (pending_recovery, updates) = (Arc::<PendingRecovery>::default(), UpdateBroadcast::default());
         let pending_replies = Arc::<PendingReplies>::default();
         let driver = self.driver(config, &updates)?;
@@ -129,7 +112,15 @@ impl AgentFactory {
             }),
         };
         let child = Child::new(&config.id, actor).policy(policy).durable();
-        Ok(AgentChild { child, pending_recovery, driver, updates, pending_replies, restart_limits })
+        let to_handle = move |address| AgentHandle {
+            address,
+            pending_recovery,
+            driver,
+            updates,
+            pending_replies,
+            restart_limits,
+        };
+        Ok((child, Box::new(to_handle)))
     }
 
     fn driver(

@@ -7,13 +7,16 @@
     reason = "a test that meets the unexpected should say so at once"
 )]
 
+#[allow(dead_code, reason = "shared with other tests, which use other parts of it")]
+mod probe;
+
 use std::panic;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use mainstay_runtime::journal::{Delivery, Record};
-use mainstay_runtime::policy::{ChildPolicy, Delay};
-use mainstay_runtime::{Child, Context, Failure, Message, Runtime, SupervisorSpec, Worker};
+use mainstay_runtime::journal::Record;
+use mainstay_runtime::{Address, Child, Context, Failure, Message, Runtime, Worker};
+use probe::{JournalFollower, immediate_policy, start_child};
 
 /// Marks the process that a test starts.
 const INSIDE: &str = "MAINSTAY_TEST_INSIDE";
@@ -61,23 +64,17 @@ impl Worker for PanickingWorker {
     }
 }
 
-async fn start_tree() -> (Runtime, mainstay_runtime::Address<PanicNow>) {
-    let mut root = SupervisorSpec::new("root");
-    let policy = ChildPolicy { delay: Delay::NONE, ..ChildPolicy::default() };
-    let worker = root.child(Child::new("worker", PanickingWorker).policy(policy)).unwrap();
-    (Runtime::builder().start(root).await.unwrap(), worker)
+type Tree = (Runtime, Address<PanicNow>);
+
+async fn start_tree() -> Tree {
+    start_child(Child::new("worker", PanickingWorker).policy(immediate_policy())).await
 }
 
 /// Makes the worker panic once, and returns its exit.
-async fn next_exit((runtime, worker): &(Runtime, mainstay_runtime::Address<PanicNow>)) -> Record {
-    let mut story = runtime.journal().subscribe_after(runtime.journal().cursor());
+async fn next_exit((runtime, worker): &Tree) -> Record {
+    let mut events = JournalFollower::from_now(runtime);
     worker.cast(PanicNow).await.unwrap();
-    loop {
-        let Delivery::Event(record) = story.next().await else { panic!("events are missing") };
-        if record.kind == "actor_exited" {
-            return *record;
-        }
-    }
+    events.next("actor_exited").await
 }
 
 #[test]

@@ -11,6 +11,10 @@ use mainstay_runtime::{
 };
 use tokio::sync::Semaphore;
 
+pub(crate) const fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
 pub(crate) enum ProbeMessage {
     Add(i64),
     AddCall(i64, Reply<()>),
@@ -19,7 +23,6 @@ pub(crate) enum ProbeMessage {
     Double,
     Get(Reply<i64>),
     Hold(Reply<i64>),
-    Ignore(Reply<i64>),
     Panic,
     PanicCall(Reply<i64>),
     PanicInTask,
@@ -34,7 +37,7 @@ impl Message for ProbeMessage {
             Self::Add(_) | Self::AddCall(..) | Self::AddLater(..) | Self::AddAt(..) => "Add",
             Self::Double => "Double",
             Self::Get(_) => "Get",
-            Self::Hold(_) | Self::Ignore(_) => "Hold",
+            Self::Hold(_) => "Hold",
             Self::Panic | Self::PanicCall(_) | Self::PanicInTask => "Panic",
             Self::Block | Self::BlockCall(_) => "Block",
             Self::Stop => "End",
@@ -58,6 +61,8 @@ enum InjectedStartFault {
     FromSum(i64),
     /// Hangs in a start, once, when it is armed.
     HangOnce(HangSwitch),
+    /// Starts a task that ends while the start goes on.
+    TaskOfOne,
 }
 
 /// Makes the next start hang.
@@ -85,10 +90,15 @@ impl Probe {
         Self { start_fault: InjectedStartFault::FromSum(sum), ..Self::default() }
     }
 
-    /// A probe whose next start hangs once its fuse is armed.
+    /// A probe whose next start hangs once its switch is armed.
     pub(crate) fn hanging_start() -> (Self, HangSwitch) {
-        let fuse = HangSwitch::default();
-        (Self { start_fault: InjectedStartFault::HangOnce(fuse.clone()), ..Self::default() }, fuse)
+        let switch = HangSwitch::default();
+        (Self { start_fault: InjectedStartFault::HangOnce(switch.clone()), ..Self::default() }, switch)
+    }
+
+    /// A probe whose start has a task of its own, which adds one.
+    pub(crate) fn task_in_start() -> Self {
+        Self { start_fault: InjectedStartFault::TaskOfOne, ..Self::default() }
     }
 
     pub(crate) fn stop_flag(&self) -> StopFlag {
@@ -135,12 +145,18 @@ impl Worker for Probe {
     type State = ProbeState;
     type Snapshot = i64;
 
-    async fn start(&self, _: &mut Context<ProbeMessage>, kept: Option<i64>) -> Result<ProbeState, Failure> {
+    async fn start(&self, ctx: &mut Context<ProbeMessage>, kept: Option<i64>) -> Result<ProbeState, Failure> {
         match &self.start_fault {
             InjectedStartFault::Always => return Err("no luck today".into()),
             InjectedStartFault::FromSum(sum) if kept == Some(*sum) => return Err("not with this".into()),
-            InjectedStartFault::HangOnce(fuse) if fuse.0.swap(false, Ordering::SeqCst) => {
+            InjectedStartFault::HangOnce(switch) if switch.0.swap(false, Ordering::SeqCst) => {
                 std::future::pending().await
+            }
+            InjectedStartFault::TaskOfOne => {
+                ctx.spawn(async { ProbeMessage::Add(1) });
+                for _ in 0..10 {
+                    tokio::task::yield_now().await;
+                }
             }
             _ => {}
         }
@@ -164,7 +180,6 @@ impl Worker for Probe {
             ProbeMessage::Double => held.sum *= 2,
             ProbeMessage::Get(reply) => reply.send(held.sum),
             ProbeMessage::Hold(reply) => held.replies.push(reply),
-            ProbeMessage::Ignore(reply) => drop(reply),
             ProbeMessage::Panic => panic!("on purpose"),
             ProbeMessage::PanicCall(_reply) => panic!("on purpose"),
             ProbeMessage::PanicInTask => drop(ctx.spawn(async { panic!("on purpose, later") })),
@@ -204,9 +219,34 @@ pub(crate) fn immediate_policy() -> ChildPolicy {
 
 /// Starts a tree with this probe alone.
 pub(crate) async fn start_tree(probe: Probe, policy: ChildPolicy) -> (Runtime, Address<ProbeMessage>) {
+    start_child(Child::new("probe", probe).policy(policy)).await
+}
+
+/// Starts a tree with this child alone.
+pub(crate) async fn start_child<W: Worker>(child: Child<W>) -> (Runtime, Address<W::Message>) {
     let mut root = SupervisorSpec::new("root");
-    let address = root.child(Child::new("probe", probe).policy(policy)).unwrap();
+    let address = root.child(child).unwrap();
     (Runtime::builder().seed(1).start(root).await.unwrap(), address)
+}
+
+/// Starts a tree with a probe alone, whose handler waits until the gate opens.
+pub(crate) async fn start_blocked(
+    mailbox_capacity: usize,
+    policy: ChildPolicy,
+) -> (Runtime, Address<ProbeMessage>, BlockGate) {
+    let (probe, gate) = Probe::gated();
+    let child = Child::new("probe", probe).mailbox_capacity(mailbox_capacity).policy(policy);
+    let (runtime, address) = start_child(child).await;
+    address.cast(ProbeMessage::Block).await.unwrap();
+    gate.entered().await;
+    (runtime, address, gate)
+}
+
+/// Waits until a message waits for the actor.
+pub(crate) async fn wait_for_backlog(address: &Address<ProbeMessage>) {
+    while address.backlog() == 0 {
+        tokio::task::yield_now().await;
+    }
 }
 
 pub(crate) async fn sum(probe: &Address<ProbeMessage>) -> Result<i64, CallError> {
@@ -237,15 +277,20 @@ impl JournalFollower {
         Self(runtime.journal().subscribe())
     }
 
+    /// Returns the next event of this kind.
+    pub(crate) async fn next(&mut self, kind: &str) -> Record {
+        self.read_until(kind).await.pop().unwrap()
+    }
+
     /// Returns everything up to and with the next event of this kind.
     pub(crate) async fn read_until(&mut self, kind: &str) -> Vec<Record> {
-        let mut told = Vec::new();
+        let mut records = Vec::new();
         loop {
             let Delivery::Event(record) = self.0.next().await else { panic!("events are missing") };
             let is_last = record.kind == kind;
-            told.push(*record);
+            records.push(*record);
             if is_last {
-                return told;
+                return records;
             }
         }
     }

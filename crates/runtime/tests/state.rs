@@ -8,19 +8,21 @@
 
 #[path = "state/counter.rs"]
 mod counter;
+#[allow(dead_code, reason = "shared with other tests, which use other parts of it")]
+mod probe;
 
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use counter::{DurableCounter, DurableCounterMessage, records_of, restart_often, start, start_with, total};
-use mainstay_runtime::journal::Delivery;
+use counter::{
+    DurableCounter, DurableCounterMessage, durable_child, records_of, restart_often, start, start_with, total,
+};
 use mainstay_runtime::policy::{Budget, ChildPolicy, Shutdown, SupervisorPolicy};
 use mainstay_runtime::state::{MemoryStore, PendingSnapshot, StateStore};
-use mainstay_runtime::{
-    ActorPath, AdminError, Child, Context, Failure, Runtime, RuntimeStartError, SupervisorSpec, Worker,
-};
+use mainstay_runtime::{ActorPath, AdminError, Child, Runtime, RuntimeStartError, SupervisorSpec};
 use parking_lot::Mutex;
+use probe::{JournalFollower, start_child};
 
 fn store() -> Arc<MemoryStore> {
     Arc::new(MemoryStore::new())
@@ -28,6 +30,15 @@ fn store() -> Arc<MemoryStore> {
 
 fn path() -> ActorPath {
     ActorPath::root("root").unwrap().child("counter").unwrap()
+}
+
+/// Returns the path of a counter in a pool.
+fn pool_path() -> ActorPath {
+    ActorPath::root("root").unwrap().child("pool").unwrap().child("counter").unwrap()
+}
+
+async fn start_empty(store: &Arc<MemoryStore>) -> Runtime {
+    Runtime::builder().state_store(store.clone()).start(SupervisorSpec::new("root")).await.unwrap()
 }
 
 /// Returns the stored content as text.
@@ -56,44 +67,10 @@ async fn state_survives_the_runtime_and_its_load_is_recorded() {
     assert_eq!(loaded[0].fields["version"], 1);
 }
 
-/// Adds ten when it stops.
-struct AddsOnStop;
-
-impl Worker for AddsOnStop {
-    type Message = DurableCounterMessage;
-    type State = u64;
-    type Snapshot = u64;
-
-    async fn start(&self, _: &mut Context<DurableCounterMessage>, kept: Option<u64>) -> Result<u64, Failure> {
-        Ok(kept.unwrap_or(0))
-    }
-
-    async fn handle(
-        &self,
-        _: &mut Context<DurableCounterMessage>,
-        message: DurableCounterMessage,
-        count: &mut u64,
-    ) -> Result<(), Failure> {
-        if let DurableCounterMessage::Get(reply) = message {
-            reply.send(*count);
-        }
-        Ok(())
-    }
-
-    fn snapshot(&self, count: &u64) -> Option<u64> {
-        Some(*count)
-    }
-
-    async fn stop(&self, _: &mut Context<DurableCounterMessage>, count: &mut u64) {
-        *count += 10;
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn state_changed_in_stop_is_kept() {
-    let mut root = SupervisorSpec::new("root");
-    let closing = root.child(Child::new("closing", AddsOnStop)).unwrap();
-    let runtime = Runtime::builder().start(root).await.unwrap();
+    let counter = DurableCounter::<1> { added_on_stop: 10, ..DurableCounter::default() };
+    let (runtime, closing) = start_child(Child::new("closing", counter)).await;
     for stops in 0..3 {
         assert_eq!(total(&closing).await, 10 * stops);
         runtime.root().stop("closing").await.unwrap();
@@ -134,10 +111,7 @@ async fn state_needs_a_durable_child_and_a_store() {
     plain.cast(DurableCounterMessage::Up).await.unwrap();
     runtime.shutdown().await;
     assert_eq!(stored(&store), None);
-    let mut root = SupervisorSpec::new("root");
-    let durable = Child::new("counter", DurableCounter::<1>::default()).policy(restart_often()).durable();
-    let counter = root.child(durable).unwrap();
-    let _runtime = Runtime::builder().start(root).await.unwrap();
+    let (_runtime, counter) = start_child(durable_child()).await;
     counter.cast(DurableCounterMessage::Up).await.unwrap();
     counter.cast(DurableCounterMessage::Panic).await.unwrap();
     assert_eq!(total(&counter).await, 1);
@@ -146,7 +120,7 @@ async fn state_needs_a_durable_child_and_a_store() {
 #[tokio::test(start_paused = true)]
 async fn checkpoint_discarded_is_quarantined_in_the_store() {
     let store = store();
-    let counter = DurableCounter::<1> { rejected_total: Some(2) };
+    let counter = DurableCounter::rejecting(2);
     let (runtime, counter) = start_with(store.clone(), counter).await.unwrap();
     counter.cast(DurableCounterMessage::Up).await.unwrap();
     counter.cast(DurableCounterMessage::Up).await.unwrap();
@@ -154,13 +128,12 @@ async fn checkpoint_discarded_is_quarantined_in_the_store() {
     assert_eq!(total(&counter).await, 0);
     assert_eq!(records_of(&runtime, "checkpoint_discarded").await.len(), 1);
     runtime.shutdown().await;
-    let asides = store.quarantined();
-    assert_eq!(asides.len(), 1);
-    assert_eq!(asides[0].reason, "it crashed every incarnation that began from it");
-    assert_eq!(&*asides[0].content.as_ref().unwrap().content, br#"{"total":2,"migrated":false}"#);
-    let (runtime, counter) = start::<1>(store).await;
+    let quarantined = store.quarantined();
+    assert_eq!(quarantined.len(), 1);
+    assert_eq!(quarantined[0].reason, "it crashed every incarnation that began from it");
+    assert_eq!(&*quarantined[0].content.as_ref().unwrap().content, br#"{"total":2,"migrated":false}"#);
+    let (_runtime, counter) = start::<1>(store).await;
     assert_eq!(total(&counter).await, 0);
-    drop(runtime);
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,14 +141,14 @@ async fn stored_state_that_fails_starts_is_quarantined() {
     let store = store();
     count_to(&store, 3).await;
     for _ in 0..3 {
-        let counter = DurableCounter::<1> { rejected_total: Some(3) };
+        let counter = DurableCounter::rejecting(3);
         let Err(RuntimeStartError::ChildFailed { message, .. }) = start_with(store.clone(), counter).await
         else {
             panic!("it started");
         };
         assert_eq!(message, "not from this");
     }
-    let counter = DurableCounter::<1> { rejected_total: Some(3) };
+    let counter = DurableCounter::rejecting(3);
     let (runtime, counter) = start_with(store.clone(), counter).await.unwrap();
     assert_eq!(total(&counter).await, 0);
     let refused = records_of(&runtime, "state_refused").await;
@@ -189,7 +162,7 @@ async fn start_success_clears_failed_start_count() {
     count_to(&store, 3).await;
     for _ in 0..4 {
         for _ in 0..2 {
-            let counter = DurableCounter::<1> { rejected_total: Some(3) };
+            let counter = DurableCounter::rejecting(3);
             assert!(start_with(store.clone(), counter).await.is_err());
         }
         let (runtime, _) = start::<1>(store.clone()).await;
@@ -221,17 +194,17 @@ async fn refusal_reason<const W: u32, const V: u32>() -> String {
     assert_eq!(total(&counter).await, 0);
     let refused = records_of(&runtime, "state_refused").await.pop().unwrap();
     assert_eq!((&refused.fields["version"], &refused.fields["expected"]), (&W.into(), &V.into()));
-    let aside = store.quarantined().pop().unwrap();
-    let content = aside.content.unwrap().content.to_vec();
+    let quarantined = store.quarantined().pop().unwrap();
+    let content = quarantined.content.unwrap().content.to_vec();
     assert_eq!(Some(String::from_utf8(content).unwrap()), before);
     let reason = refused.fields["reason"].as_str().unwrap().to_owned();
-    assert_eq!(aside.reason, reason);
+    assert_eq!(quarantined.reason, reason);
     reason
 }
 
 #[tokio::test(start_paused = true)]
 async fn state_of_unknown_version_is_quarantined() {
-    assert_eq!(refusal_reason::<1, 3>().await, "nobody wrote a way from 1 to 3");
+    assert_eq!(refusal_reason::<1, 3>().await, "there is no migration from 1 to 3");
     assert_eq!(refusal_reason::<3, 1>().await, "version 3 is newer than 1, the newest one known");
     assert_eq!(refusal_reason::<1, 4>().await, "reading it panicked: on purpose");
 }
@@ -254,12 +227,11 @@ async fn abandoned_incarnation_stores_no_state() {
     let mut root = SupervisorSpec::new("root");
     let kill_timeout = Duration::from_millis(10);
     let policy = ChildPolicy { shutdown: Shutdown::Kill, kill_timeout, ..restart_often() };
-    let child = Child::new("counter", DurableCounter::<1>::default()).policy(policy).durable();
-    let counter = root.child(child).unwrap();
+    let counter = root.child(durable_child().policy(policy)).unwrap();
     let runtime = Runtime::builder().state_store(store.clone()).start(root).await.unwrap();
     counter.cast(DurableCounterMessage::Up).await.unwrap();
     assert_eq!(total(&counter).await, 1);
-    let mut story = runtime.journal().subscribe_after(runtime.journal().cursor());
+    let mut events = JournalFollower::from_now(&runtime);
     let (release, gate) = sync_channel(1);
     counter.cast(DurableCounterMessage::BlockThread(Mutex::new(gate))).await.unwrap();
     while counter.backlog() > 0 {
@@ -267,12 +239,7 @@ async fn abandoned_incarnation_stores_no_state() {
     }
     let _ = runtime.root().stop("counter").await;
     drop(release);
-    loop {
-        let Delivery::Event(record) = story.next().await else { panic!("events are missing") };
-        if record.kind == "abandoned_ended" {
-            break;
-        }
-    }
+    events.next("abandoned_ended").await;
     assert_eq!(stored(&store).as_deref(), Some(r#"{"total":1,"migrated":false}"#));
 }
 
@@ -311,37 +278,32 @@ async fn stop_keeps_state_and_remove_drops_it() {
     assert_eq!(total(&counter).await, 1);
     runtime.root().remove("counter").await.unwrap();
     assert_eq!(stored(&store), None);
-    let again = Child::new("counter", DurableCounter::<1>::default()).durable();
-    let counter = runtime.root().add(again).await.unwrap();
+    let counter = runtime.root().add(durable_child()).await.unwrap();
     assert_eq!(total(&counter).await, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn remove_supervisor_drops_descendant_states() {
     let store = store();
-    let runtime =
-        Runtime::builder().state_store(store.clone()).start(SupervisorSpec::new("root")).await.unwrap();
+    let runtime = start_empty(&store).await;
     let pool = runtime.root().add_supervisor(SupervisorSpec::new("pool")).await.unwrap();
-    let counter = pool.add(Child::new("counter", DurableCounter::<1>::default()).durable()).await.unwrap();
+    let counter = pool.add(durable_child()).await.unwrap();
     counter.cast(DurableCounterMessage::Up).await.unwrap();
     assert_eq!(total(&counter).await, 1);
-    let below = ActorPath::root("root").unwrap().child("pool").unwrap().child("counter").unwrap();
-    assert!(store.load(&below).unwrap().is_some());
+    assert!(store.load(&pool_path()).unwrap().is_some());
     runtime.root().remove("pool").await.unwrap();
-    assert_eq!(store.load(&below), Ok(None));
+    assert_eq!(store.load(&pool_path()), Ok(None));
 }
 
 #[tokio::test(start_paused = true)]
 async fn add_failure_keeps_the_stored_state() {
     let store = store();
     count_to(&store, 3).await;
-    let runtime =
-        Runtime::builder().state_store(store.clone()).start(SupervisorSpec::new("root")).await.unwrap();
-    let refusing = Child::new("counter", DurableCounter::<1> { rejected_total: Some(3) }).durable();
+    let runtime = start_empty(&store).await;
+    let refusing = Child::new("counter", DurableCounter::rejecting(3)).durable();
     let refused = runtime.root().add(refusing).await.unwrap_err();
     assert!(matches!(refused, AdminError::StartFailed { message, .. } if message == "not from this"));
-    let counter =
-        runtime.root().add(Child::new("counter", DurableCounter::<1>::default()).durable()).await.unwrap();
+    let counter = runtime.root().add(durable_child()).await.unwrap();
     assert_eq!(total(&counter).await, 3);
 }
 
@@ -354,33 +316,19 @@ async fn removed_child_restored_by_supervisor_starts_fresh() {
     };
     let mut root = SupervisorSpec::new("root");
     let mut pool = SupervisorSpec::new("pool").policy(strict).as_child(restart_often());
-    let counter = pool
-        .child(
-            Child::new("counter", DurableCounter::<1> { rejected_total: None })
-                .policy(restart_often())
-                .durable(),
-        )
-        .unwrap();
-    let other = pool
-        .child(Child::new("other", DurableCounter::<1> { rejected_total: None }).policy(restart_often()))
-        .unwrap();
+    let counter = pool.child(durable_child()).unwrap();
+    let other =
+        pool.child(Child::new("other", DurableCounter::<1>::default()).policy(restart_often())).unwrap();
     let pool = root.supervisor(pool).unwrap();
     let runtime = Runtime::builder().state_store(store.clone()).start(root).await.unwrap();
     counter.cast(DurableCounterMessage::Up).await.unwrap();
     assert_eq!(total(&counter).await, 1);
     pool.remove("counter").await.unwrap();
-    let mut story = runtime.journal().subscribe_after(runtime.journal().cursor());
+    let mut events = JournalFollower::from_now(&runtime);
     other.cast(DurableCounterMessage::Panic).await.unwrap();
-    loop {
-        let Delivery::Event(record) = story.next().await else { panic!("events are missing") };
-        if record.kind == "actor_ready" && record.actor == "root/pool" {
-            break;
-        }
-    }
+    while events.next("actor_ready").await.actor != "root/pool" {}
     counter.cast(DurableCounterMessage::Up).await.unwrap();
     assert_eq!(total(&counter).await, 1);
     runtime.shutdown().await;
-    let path =
-        ActorPath::root("root").and_then(|root| root.child("pool")).and_then(|pool| pool.child("counter"));
-    assert!(store.load(&path.unwrap()).unwrap().is_some());
+    assert!(store.load(&pool_path()).unwrap().is_some());
 }

@@ -11,6 +11,7 @@
 
 #[path = "state/another_process.rs"]
 mod another_process;
+#[allow(dead_code, reason = "shared with other tests, which use other parts of it")]
 #[path = "state/counter.rs"]
 mod counter;
 #[cfg(unix)]
@@ -18,6 +19,10 @@ mod counter;
 mod full_disk;
 #[path = "state/kill.rs"]
 mod kill;
+#[path = "state/numbers.rs"]
+mod numbers;
+#[allow(dead_code, reason = "shared with other tests, which use other parts of it")]
+mod probe;
 #[path = "../../../tests/tier.rs"]
 mod tier;
 

@@ -40,15 +40,24 @@ impl<const V: u32> Durable for CounterSnapshot<V> {
         match (V, version) {
             (2, 1) => Ok(Self { migrated: true, ..serde_json::from_value(old)? }),
             (4, _) => panic!("on purpose"),
-            _ => Err(format!("nobody wrote a way from {version} to {V}").into()),
+            _ => Err(format!("there is no migration from {version} to {V}").into()),
         }
     }
 }
 
-/// A counter of version `V` that may refuse to start from one total.
+/// A counter of version `V`.
 #[derive(Default)]
 pub(crate) struct DurableCounter<const V: u32> {
+    /// The total that it refuses to start from.
     pub(crate) rejected_total: Option<u64>,
+    /// The number that it adds when it stops.
+    pub(crate) added_on_stop: u64,
+}
+
+impl DurableCounter<1> {
+    pub(crate) fn rejecting(total: u64) -> Self {
+        Self { rejected_total: Some(total), ..Self::default() }
+    }
 }
 
 impl<const V: u32> Worker for DurableCounter<V> {
@@ -62,8 +71,8 @@ impl<const V: u32> Worker for DurableCounter<V> {
         kept: Option<CounterSnapshot<V>>,
     ) -> Result<u64, Failure> {
         match kept {
-            Some(tally) if Some(tally.total) == self.rejected_total => Err("not from this".into()),
-            Some(tally) => Ok(tally.total),
+            Some(snapshot) if Some(snapshot.total) == self.rejected_total => Err("not from this".into()),
+            Some(snapshot) => Ok(snapshot.total),
             None => Ok(0),
         }
     }
@@ -71,10 +80,10 @@ impl<const V: u32> Worker for DurableCounter<V> {
     async fn handle(
         &self,
         _: &mut Context<DurableCounterMessage>,
-        count: DurableCounterMessage,
+        message: DurableCounterMessage,
         total: &mut u64,
     ) -> Result<(), Failure> {
-        match count {
+        match message {
             DurableCounterMessage::Up => *total += 1,
             DurableCounterMessage::Get(reply) => reply.send(*total),
             DurableCounterMessage::Panic => panic!("on purpose"),
@@ -89,6 +98,15 @@ impl<const V: u32> Worker for DurableCounter<V> {
     fn snapshot(&self, total: &u64) -> Option<CounterSnapshot<V>> {
         Some(CounterSnapshot { total: *total, migrated: false })
     }
+
+    async fn stop(&self, _: &mut Context<DurableCounterMessage>, total: &mut u64) {
+        *total += self.added_on_stop;
+    }
+}
+
+/// Returns a child that keeps its count on disk.
+pub(crate) fn durable_child() -> Child<DurableCounter<1>> {
+    Child::new("counter", DurableCounter::default()).policy(restart_often()).durable()
 }
 
 /// Returns a policy of restarts at once and without a limit.
@@ -118,10 +136,10 @@ pub(crate) async fn start<const V: u32>(
 /// Returns the journal's events of `kind`, from the beginning.
 pub(crate) async fn records_of(runtime: &Runtime, kind: &str) -> Vec<Record> {
     let newest = runtime.journal().cursor();
-    let mut story = runtime.journal().subscribe();
+    let mut events = runtime.journal().subscribe();
     let mut records = Vec::new();
-    while story.cursor() < newest {
-        let Delivery::Event(record) = story.next().await else { panic!("events are missing") };
+    while events.cursor() < newest {
+        let Delivery::Event(record) = events.next().await else { panic!("events are missing") };
         if record.kind == kind {
             records.push(*record);
         }

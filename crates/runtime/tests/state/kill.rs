@@ -4,82 +4,26 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child as Process, ChildStdout, Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_runtime::policy::{ChildPolicy, Shutdown};
-use mainstay_runtime::state::{Durable, RedbConfig, RedbStore, StateStore};
-use mainstay_runtime::{
-    ActorPath, Address, Child, Context, Failure, Message, Reply, Runtime, SupervisorSpec, Worker,
-};
-use serde::{Deserialize, Serialize};
+use mainstay_runtime::state::{RedbConfig, RedbStore, StateStore};
+use mainstay_runtime::{ActorPath, Address};
 
+use crate::numbers::{NumberMessage, NumberSnapshot, start_numbers};
 use crate::{another_process, tier};
 
 const QUICK_KILLS: u32 = 40;
 const KILLS: u32 = 300;
 const NAMES: [&str; 3] = ["small", "middle", "large"];
 
-/// A number, and a text that follows from it: a mixture of two states is noticed.
-#[derive(Clone, Serialize, Deserialize)]
-struct SequenceSnapshot {
-    number: u64,
-    text: String,
-}
-
-impl Durable for SequenceSnapshot {
-    const VERSION: u32 = 1;
-}
-
-impl SequenceSnapshot {
-    fn new(number: u64, name: &str) -> Self {
-        let times = match name {
-            "small" => 1,
-            "middle" => 100 + number % 100,
-            _ => 4000 + number % 1000,
-        };
-        Self { number, text: format!("{number} ").repeat(usize::try_from(times).unwrap()) }
-    }
-}
-
-enum SequenceMessage {
-    Advance,
-    Get(Reply<u64>),
-}
-
-impl Message for SequenceMessage {}
-
-struct Sequence(&'static str);
-
-impl Worker for Sequence {
-    type Message = SequenceMessage;
-    type State = u64;
-    type Snapshot = SequenceSnapshot;
-
-    async fn start(
-        &self,
-        _: &mut Context<SequenceMessage>,
-        kept: Option<SequenceSnapshot>,
-    ) -> Result<u64, Failure> {
-        Ok(kept.map_or(0, |snapshot| snapshot.number))
-    }
-
-    async fn handle(
-        &self,
-        _: &mut Context<SequenceMessage>,
-        turn: SequenceMessage,
-        number: &mut u64,
-    ) -> Result<(), Failure> {
-        match turn {
-            SequenceMessage::Advance => *number += 1,
-            SequenceMessage::Get(reply) => reply.send(*number),
-        }
-        Ok(())
-    }
-
-    fn snapshot(&self, number: &u64) -> Option<SequenceSnapshot> {
-        Some(SequenceSnapshot::new(*number, self.0))
-    }
+fn text_of(name: &str, number: u64) -> String {
+    let times = match name {
+        "small" => 1,
+        "middle" => 100 + number % 100,
+        _ => 4000 + number % 1000,
+    };
+    format!("{number} ").repeat(usize::try_from(times).unwrap())
 }
 
 fn path(name: &str) -> ActorPath {
@@ -91,12 +35,8 @@ fn path(name: &str) -> ActorPath {
 async fn process_advances_until_killed() {
     let Some(file) = another_process::state_file() else { return };
     let config = RedbConfig { commit_interval: Duration::from_millis(1), ..RedbConfig::default() };
-    let store = Arc::new(RedbStore::open(&file, config).unwrap());
-    let mut root = SupervisorSpec::new("root");
     let policy = ChildPolicy { shutdown: Shutdown::Kill, ..ChildPolicy::default() };
-    let workers =
-        NAMES.map(|name| root.child(Child::new(name, Sequence(name)).policy(policy).durable()).unwrap());
-    let _runtime = Runtime::builder().state_store(store.clone()).start(root).await.unwrap();
+    let (store, _runtime, workers) = start_numbers(&file, config, policy, NAMES, text_of).await;
     loop {
         let numbers = advance_all(&workers).await;
         store.flush().await.unwrap();
@@ -105,14 +45,14 @@ async fn process_advances_until_killed() {
 }
 
 /// Advances every sequence a few times, and returns their numbers once those snapshots are with the store.
-async fn advance_all(workers: &[Address<SequenceMessage>; 3]) -> Vec<u64> {
+async fn advance_all(workers: &[Address<NumberMessage>; 3]) -> Vec<u64> {
     let mut numbers = Vec::new();
     for worker in workers {
         for _ in 0..5 {
-            worker.cast(SequenceMessage::Advance).await.unwrap();
+            worker.cast(NumberMessage::Increase).await.unwrap();
         }
         // The snapshots of the five messages before it were saved before this one is handled.
-        numbers.push(worker.call(SequenceMessage::Get).await.unwrap());
+        numbers.push(worker.call(NumberMessage::Get).await.unwrap());
     }
     numbers
 }
@@ -164,11 +104,11 @@ async fn kills_lose_no_acknowledged_snapshot() {
         let (mut process, mut output) = spawn(&file);
         // Every fourth run reads no line: then the process is killed while it opens the file and starts.
         let lines = if rng.u8(..4) == 0 { 0 } else { rng.u32(1..12) };
-        let mut heard = 0;
-        while heard < lines {
+        let mut received = 0;
+        while received < lines {
             let mut line = String::new();
             assert!(output.read_line(&mut line).unwrap() > 0, "seed {seed}, kill {kill}: it ended by itself");
-            heard += u32::from(parse_saved_line(line.trim_end(), &mut known));
+            received += u32::from(parse_saved_line(line.trim_end(), &mut known));
         }
         spin_randomly(&mut rng);
         process.kill().unwrap();
@@ -193,12 +133,8 @@ async fn check_file(file: &Path, known: &BTreeMap<&str, u64>, when: &str) -> u32
             assert_eq!(least, 0, "{when}: {name} is lost");
             continue;
         };
-        let snapshot: SequenceSnapshot = serde_json::from_slice(&state.content).unwrap();
-        assert_eq!(
-            snapshot.text,
-            SequenceSnapshot::new(snapshot.number, name).text,
-            "{when}: {name} is torn"
-        );
+        let snapshot: NumberSnapshot = serde_json::from_slice(&state.content).unwrap();
+        assert_eq!(snapshot.text, text_of(name, snapshot.number), "{when}: {name} is torn");
         assert!(
             snapshot.number >= least,
             "{when}: {name} is at {}, {least} was acknowledged",

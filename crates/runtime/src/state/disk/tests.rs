@@ -21,6 +21,18 @@ impl StoreDir {
         self.0.path().join("below").join("state.redb")
     }
 
+    fn with_store() -> (Self, RedbStore) {
+        let place = Self::new();
+        let store = place.open();
+        (place, store)
+    }
+
+    async fn reopen(&self, store: RedbStore) -> RedbStore {
+        store.close().await;
+        drop(store);
+        self.open()
+    }
+
     fn open(&self) -> RedbStore {
         self.open_with(RedbConfig::default())
     }
@@ -81,22 +93,8 @@ fn blocked_snapshot(
 }
 
 #[tokio::test]
-async fn flushed_state_is_loaded_after_reopen() {
-    let place = StoreDir::new();
-    let store = place.open();
-    store.save(&path("one"), snapshot("1"));
-    store.save(&path("two"), snapshot("2"));
-    store.flush().await.unwrap();
-    store.remove(&path("two"));
-    store.close().await;
-    let store = place.open();
-    assert_eq!((load_text(&store, "one"), load_text(&store, "two")), (Some("1".to_owned()), None));
-}
-
-#[tokio::test]
 async fn states_saved_during_a_write_form_one_batch() {
-    let place = StoreDir::new();
-    let store = place.open();
+    let (place, store) = StoreDir::with_store();
     let (first, release, has_begun) = blocked_snapshot("first");
     store.save(&path("one"), first);
     has_begun.recv().unwrap();
@@ -114,22 +112,19 @@ async fn states_saved_during_a_write_form_one_batch() {
     drop(release);
     store.flush().await.unwrap();
     assert_eq!((store.commits(), encoded.load(Ordering::SeqCst)), (2, 3));
-    store.close().await;
-    let store = place.open();
+    let store = place.reopen(store).await;
     assert_eq!(load_text(&store, "three").as_deref(), Some("three 9999"));
 }
 
 #[tokio::test]
 async fn unchanged_state_is_not_written_again() {
-    let place = StoreDir::new();
-    let store = place.open();
+    let (place, store) = StoreDir::with_store();
     for _ in 0..3 {
         store.save(&path("one"), snapshot("1"));
         store.flush().await.unwrap();
     }
     assert_eq!(store.commits(), 1);
-    store.close().await;
-    let store = place.open();
+    let store = place.reopen(store).await;
     store.save(&path("one"), snapshot("1"));
     store.flush().await.unwrap();
     assert_eq!(store.commits(), 0);
@@ -137,8 +132,7 @@ async fn unchanged_state_is_not_written_again() {
 
 #[tokio::test]
 async fn saved_state_is_loaded_before_it_is_written() {
-    let place = StoreDir::new();
-    let store = place.open();
+    let (_place, store) = StoreDir::with_store();
     for name in ["replaced", "removed", "aside"] {
         store.save(&path(name), snapshot("old"));
     }
@@ -159,8 +153,7 @@ async fn saved_state_is_loaded_before_it_is_written() {
 
 #[tokio::test]
 async fn four_quarantined_states_are_kept_on_disk_per_path() {
-    let place = StoreDir::new();
-    let store = place.open();
+    let (place, store) = StoreDir::with_store();
     store.save(&path("two"), snapshot("of two"));
     store.flush().await.unwrap();
     store.quarantine(&path("two"), "stored");
@@ -173,21 +166,15 @@ async fn four_quarantined_states_are_kept_on_disk_per_path() {
     }
     store.quarantine(&path("none"), "there is nothing");
     store.save(&path("one"), snapshot("after"));
-    store.close().await;
-    let store = place.open();
+    let store = place.reopen(store).await;
     assert_eq!((load_text(&store, "one").as_deref(), load_text(&store, "two")), (Some("after"), None));
-    let asides: Vec<(String, String, String)> = store
-        .quarantined()
-        .unwrap()
-        .into_iter()
-        .map(|QuarantinedState { path, reason: why, content: remains }| {
-            let content = remains.unwrap().content.to_vec();
-            (path, why, String::from_utf8(content).unwrap())
-        })
-        .collect();
+    let read = |state: QuarantinedState| {
+        (state.path, state.reason, String::from_utf8(state.content.unwrap().content.to_vec()).unwrap())
+    };
+    let quarantined: Vec<_> = store.quarantined().unwrap().into_iter().map(read).collect();
     let of_one = |n| ("one".to_owned(), format!("reason {n}"), format!("state {n}"));
     let of_two = ("two".to_owned(), "stored".to_owned(), "of two".to_owned());
-    assert_eq!(asides, [of_one(3), of_one(4), of_one(5), of_one(6), of_two]);
+    assert_eq!(quarantined, [of_one(3), of_one(4), of_one(5), of_one(6), of_two]);
 }
 
 #[tokio::test]
@@ -211,8 +198,8 @@ async fn damaged_record_is_quarantined_and_others_load() {
         assert_eq!(store.load(&ailing), Ok(None), "byte {at}");
         assert_eq!(load_text(&store, "whole").as_deref(), Some("12"));
         store.flush().await.unwrap();
-        let aside = store.quarantined().unwrap().pop().unwrap();
-        assert_eq!(aside.content.unwrap_err().len(), original.len());
+        let quarantined = store.quarantined().unwrap().pop().unwrap();
+        assert_eq!(quarantined.content.unwrap_err().len(), original.len());
         store.save(&ailing, snapshot("new"));
         store.close().await;
     }
@@ -294,8 +281,7 @@ async fn non_database_file_is_kept_aside_and_recreated() {
         let store = place.open();
         assert_eq!(load_text(&store, "one"), None);
         store.save(&path("one"), snapshot("begun again"));
-        store.close().await;
-        let store = place.open();
+        let store = place.reopen(store).await;
         assert_eq!(load_text(&store, "one").as_deref(), Some("begun again"));
         store.close().await;
         let kept = place.file().with_file_name(format!("state.redb.damaged-{}", n + 1));
@@ -316,8 +302,7 @@ async fn unfinished_new_file_does_not_block_open() {
 
 #[tokio::test]
 async fn second_store_on_one_file_is_refused() {
-    let place = StoreDir::new();
-    let store = place.open();
+    let (place, store) = StoreDir::with_store();
     let second = RedbStore::open(&place.file(), RedbConfig::default());
     assert!(matches!(second.err(), Some(StoreError::InUse { .. })));
     store.close().await;
@@ -328,8 +313,7 @@ async fn second_store_on_one_file_is_refused() {
 #[tokio::test]
 async fn files_are_readable_by_their_owner_alone() {
     use std::os::unix::fs::PermissionsExt;
-    let place = StoreDir::new();
-    let _store = place.open();
+    let (place, _store) = StoreDir::with_store();
     for name in place.file_names() {
         let mode = std::fs::metadata(place.file().with_file_name(&name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
@@ -374,8 +358,7 @@ async fn file_over_total_limit_is_not_opened() {
 
 #[tokio::test]
 async fn flush_of_a_closed_store_is_an_error() {
-    let place = StoreDir::new();
-    let store = place.open();
+    let (place, store) = StoreDir::with_store();
     store.close().await;
     assert_eq!(store.flush().await, Ok(()));
     store.save(&path("one"), snapshot("late"));
@@ -406,14 +389,14 @@ enum StoreAction {
 }
 
 fn store_actions() -> impl Strategy<Value = Vec<(bool, StoreAction)>> {
-    let ask = prop_oneof![
+    let action = prop_oneof![
         4 => any::<u8>().prop_map(StoreAction::Save),
         1 => Just(StoreAction::Quarantine),
         1 => Just(StoreAction::Remove),
         2 => Just(StoreAction::Flush),
         1 => Just(StoreAction::Reopen),
     ];
-    proptest::collection::vec((any::<bool>(), ask), 1..30)
+    proptest::collection::vec((any::<bool>(), action), 1..30)
 }
 
 proptest! {
@@ -422,15 +405,15 @@ proptest! {
     /// Compares the store with a map: it loads what was saved last, whether that waits, is being written or is on
     /// disk.
     #[test]
-    fn random_operations_load_the_last_saved_state(asks in store_actions()) {
+    fn random_operations_load_the_last_saved_state(actions in store_actions()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let place = StoreDir::new();
             let mut store = place.open();
             let mut model: HashMap<&str, u8> = HashMap::new();
-            for (is_first, ask) in asks {
+            for (is_first, action) in actions {
                 let name = if is_first { "one" } else { "two" };
-                match ask {
+                match action {
                     StoreAction::Save(value) => {
                         store.save(&path(name), snapshot(vec![value]));
                         model.insert(name, value);

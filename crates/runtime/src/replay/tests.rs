@@ -1,18 +1,19 @@
 //! Correct journals, and journals in which something was changed.
 
+mod changes;
 mod journal_builder;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::*;
 use crate::events::*;
 use crate::journal::{Lines, Record};
 use crate::policy::{Strategy, *};
-use journal_builder::{JournalBuilder, POOL, SimulatedPool};
+use changes::{change_value, dotted_path, leaf_paths};
+use journal_builder::{JournalBuilder, POOL};
 
 const A: &str = "root/pool/a";
 const B: &str = "root/pool/b";
@@ -44,130 +45,7 @@ fn is_decision(record: &Record) -> bool {
     record.kind == Decided::KIND
 }
 
-// === correct journals ===
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
-
-    #[test]
-    fn correct_random_journal_replays_without_difference(seed: u64) {
-        let records = SimulatedPool::new(seed).run(60);
-        let decisions = records.iter().filter(|record| is_decision(record)).count() as u64;
-        let report = check(records.iter().cloned());
-        prop_assert_eq!(&report.differences, &[]);
-        prop_assert_eq!((report.events, report.decisions), (records.len() as u64, decisions));
-        prop_assert_eq!((report.replayed, report.not_replayable, report.missing), (decisions, 0, 0));
-    }
-
-    #[test]
-    fn missing_events_are_counted_without_differences(seed: u64, share in 1_usize..10) {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let records = SimulatedPool::new(seed).run(60);
-        let left: Vec<Record> = records.into_iter().filter(|_| rng.usize(0..10) >= share).collect();
-        let ends = left.first().zip(left.last()).map(|(first, last)| last.seq - first.seq + 1);
-        let missing = ends.map_or(0, |numbers| numbers - left.len() as u64);
-        let report = check(left);
-        prop_assert_eq!(&report.differences, &[]);
-        prop_assert_eq!(report.missing, missing);
-    }
-
-    #[test]
-    fn any_changed_value_of_a_decision_is_found(seed: u64) {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let mut records = SimulatedPool::new(seed).run(30);
-        let decisions: Vec<usize> = (0..records.len()).filter(|at| is_decision(&records[*at])).collect();
-        let Some(at) = rng.choice(decisions) else { return Ok(()) };
-        let outcome = ["decision", "delay_ms", "attempt", "state", "budget", "scope"];
-        let paths: Vec<String> = leaf_paths(&records[at].fields)
-            .into_iter()
-            .filter(|path| outcome.iter().any(|name| path.trim_start_matches('/').starts_with(name)))
-            .collect();
-        let path = rng.choice(paths).unwrap();
-        change_value(&mut records[at].fields, &path);
-        let seq = records[at].seq;
-        let report = check(records);
-        let what = dotted_path(&path);
-        prop_assert!(
-            report.differences.iter().any(|found| found.event == Some(Cursor::new(1, seq)) && what.starts_with(&found.what)),
-            "{} at {}: {:?}", path, seq, report.differences
-        );
-    }
-}
-
 // === changed journals ===
-
-/// Returns the paths of all values that have no members of their own.
-fn leaf_paths(fields: &Map<String, Value>) -> Vec<String> {
-    fn collect(value: &Value, path: &str, leaves: &mut Vec<String>) {
-        match value {
-            Value::Object(members) if !members.is_empty() => {
-                for (name, value) in members {
-                    collect(value, &format!("{path}/{name}"), leaves);
-                }
-            }
-            Value::Array(items) if !items.is_empty() => {
-                for (at, value) in items.iter().enumerate() {
-                    collect(value, &format!("{path}/{at}"), leaves);
-                }
-            }
-            _ => leaves.push(path.to_owned()),
-        }
-    }
-    let mut found = Vec::new();
-    collect(&Value::Object(fields.clone()), "", &mut found);
-    found
-}
-
-/// Changes one value, to one of the same type if possible.
-fn change_value(fields: &mut Map<String, Value>, path: &str) {
-    let mut value = Value::Object(std::mem::take(fields));
-    let leaf = value.pointer_mut(path).unwrap();
-    *leaf = match leaf.take() {
-        Value::Number(n) if n.is_f64() => {
-            json!((n.as_f64().unwrap() + 0.5) % 1.0 + n.as_f64().unwrap().floor())
-        }
-        Value::Number(n) => json!(n.as_u64().unwrap() ^ 1),
-        Value::Bool(b) => json!(!b),
-        Value::String(text) => json!(alternative_value(&text)),
-        Value::Array(_) => json!([{"secs": 1, "nanos": 0}]),
-        _ => json!(7),
-    };
-    let Value::Object(edited) = value else { unreachable!() };
-    *fields = edited;
-}
-
-/// Returns another word that may stand in the same place.
-fn alternative_value(word: &str) -> &str {
-    let alternatives = [
-        ["restart", "leave"],
-        ["panic", "error"],
-        ["fresh", "checkpoint"],
-        ["permanent", "transient"],
-        ["abandon", "escalate"],
-        ["one_for_all", "rest_for_one"],
-        ["never", "any_significant"],
-        ["fail", "replace"],
-    ];
-    let other = alternatives.iter().find_map(|[one, other]| match word {
-        _ if word == *one => Some(*other),
-        _ if word == *other => Some(*one),
-        _ => None,
-    });
-    other.unwrap_or("root/elsewhere/nobody")
-}
-
-/// Returns `/inputs/history/spending/at/0` in the form `inputs.history.spending.at[0]`.
-fn dotted_path(path: &str) -> String {
-    let mut what = String::new();
-    for part in path.split('/').skip(1) {
-        match part.parse::<usize>() {
-            Ok(at) => what.push_str(&format!("[{at}]")),
-            Err(_) if what.is_empty() => what.push_str(part),
-            Err(_) => what.push_str(&format!(".{part}")),
-        }
-    }
-    what
-}
 
 /// A pool whose decisions hold everything that a decision can hold: two crashes of each child from a checkpoint that
 /// is to blame, with a budget, an intensity, a delay with jitter, and a group.
@@ -199,7 +77,7 @@ impl DecisionFixture {
             intensity: Some(Budget { restarts_max: 10, window: Duration::from_secs(500) }),
             ..SupervisorPolicy::default()
         };
-        let mut story = Self {
+        let mut pool = Self {
             journal: JournalBuilder::new(),
             child: Arc::new(child),
             supervisor,
@@ -208,13 +86,13 @@ impl DecisionFixture {
             generations: [1, 1],
             starts_ms: [0, 0],
         };
-        story.journal.record(POOL, 1, &ActorStarted {});
-        story.journal.now_ms = 1;
+        pool.journal.record(POOL, 1, &ActorStarted {});
+        pool.journal.now_ms = 1;
         for actor in [A, B] {
-            story.journal.record_start(actor, 1, None);
+            pool.journal.record_start(actor, 1, None);
         }
-        story.starts_ms = [1, 1];
-        story
+        pool.starts_ms = [1, 1];
+        pool
     }
 
     fn crash(&mut self, index: usize) -> Decision {
@@ -249,11 +127,11 @@ impl DecisionFixture {
 
     /// Returns the records of two crashes of each child, and one more of each.
     fn records() -> Vec<Record> {
-        let mut story = Self::new();
+        let mut pool = Self::new();
         for index in [0, 1, 0, 1, 0, 1] {
-            story.crash(index);
+            pool.crash(index);
         }
-        story.journal.records
+        pool.journal.records
     }
 }
 
@@ -364,15 +242,15 @@ fn start_before_its_delay_is_found_unless_ordered() {
 #[test]
 fn abandoned_child_starts_only_by_order() {
     let abandoned = |order: bool| {
-        let mut story = DecisionFixture::new();
+        let mut pool = DecisionFixture::new();
         let budget = Some(Budget { restarts_max: 0, window: Duration::from_secs(9) });
-        story.child = Arc::new(ChildPolicy { budget, ..*story.child });
-        assert_eq!(story.crash(0), Decision::Abandon);
+        pool.child = Arc::new(ChildPolicy { budget, ..*pool.child });
+        assert_eq!(pool.crash(0), Decision::Abandon);
         if order {
-            story.journal.record(A, 1, &BudgetReset {});
+            pool.journal.record(A, 1, &BudgetReset {});
         }
-        story.journal.record(A, 2, &ActorStarted {});
-        check(story.journal.records)
+        pool.journal.record(A, 2, &ActorStarted {});
+        check(pool.journal.records)
     };
     let report = abandoned(false);
     assert_eq!(found_differences(&report), [(Some(8), "start")]);
@@ -472,36 +350,36 @@ fn start_from_discarded_checkpoint_is_found() {
 
 #[test]
 fn restarted_supervisor_and_readded_child_have_no_history() {
-    let mut story = DecisionFixture::new();
-    story.crash(0);
-    story.journal.record_exit(POOL, 1, Exit::of(ExitCause::Panic));
-    story.journal.record(POOL, 2, &ActorStarted {});
-    story.histories = Default::default();
-    story.siblings = SupervisorHistory::default();
-    story.generations[0] += 1;
-    story.starts_ms[0] = story.journal.now_ms;
-    story.journal.record_start(A, story.generations[0], Some(true));
-    story.crash(0);
-    story.generations[0] = 1;
-    story.histories[0] = ChildHistory::default();
-    story.starts_ms[0] = story.journal.now_ms;
-    story.journal.record_start(A, 1, None);
-    story.crash(0);
-    let report = check(story.journal.records);
+    let mut pool = DecisionFixture::new();
+    pool.crash(0);
+    pool.journal.record_exit(POOL, 1, Exit::of(ExitCause::Panic));
+    pool.journal.record(POOL, 2, &ActorStarted {});
+    pool.histories = Default::default();
+    pool.siblings = SupervisorHistory::default();
+    pool.generations[0] += 1;
+    pool.starts_ms[0] = pool.journal.now_ms;
+    pool.journal.record_start(A, pool.generations[0], Some(true));
+    pool.crash(0);
+    pool.generations[0] = 1;
+    pool.histories[0] = ChildHistory::default();
+    pool.starts_ms[0] = pool.journal.now_ms;
+    pool.journal.record_start(A, 1, None);
+    pool.crash(0);
+    let report = check(pool.journal.records);
     assert_eq!((found_differences(&report), report.replayed), (vec![], 3));
 }
 
 #[test]
 fn budget_reset_without_event_is_found() {
     let resets = |told_of: bool| {
-        let mut story = DecisionFixture::new();
-        story.crash(0);
-        story.histories[0].reset();
+        let mut pool = DecisionFixture::new();
+        pool.crash(0);
+        pool.histories[0].reset();
         if told_of {
-            story.journal.record(A, 2, &BudgetReset {});
+            pool.journal.record(A, 2, &BudgetReset {});
         }
-        story.crash(0);
-        check(story.journal.records)
+        pool.crash(0);
+        check(pool.journal.records)
     };
     assert!(resets(true).agrees());
     let report = resets(false);

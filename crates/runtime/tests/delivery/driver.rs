@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::poll;
 use mainstay_runtime::clock::SystemClock;
-use mainstay_runtime::journal::{Delivery as Told, Journal, JournalOptions, Record};
+use mainstay_runtime::journal::{Delivery, Journal, JournalOptions, Record};
 use mainstay_runtime::policy::ChildPolicy;
 use mainstay_runtime::{Address, CallError, Child, Reply, Runtime, SupervisorHandle, SupervisorSpec};
 use parking_lot::Mutex;
@@ -48,17 +48,21 @@ impl TraceResult {
     /// Returns the names of the outcomes of each message.
     pub(crate) fn outcomes(&self) -> Vec<String> {
         let handled = self.entries.iter().filter(|entry| entry.ended > 0).map(|_| "handled".to_owned());
-        let events = self.records.iter().filter_map(|record| match record.kind.as_str() {
-            "dead_letter" if record.generation == 0 => Some("never_started".to_owned()),
-            "dead_letter" => record.fields["reason"].as_str().map(str::to_owned),
-            "redelivered" | "checkpoint_discarded" | "gave_up" | "escalated" | "auto_shutdown" => {
-                Some(record.kind.clone())
+        let events = self.records.iter().flat_map(|record| {
+            let text = |field: &str| record.fields[field].as_str().unwrap_or_default().to_owned();
+            match record.kind.as_str() {
+                "dead_letter" if record.generation == 0 => vec!["never_started".to_owned()],
+                "dead_letter" => vec![text("reason")],
+                "redelivered" | "checkpoint_discarded" | "gave_up" | "auto_shutdown" => {
+                    vec![record.kind.clone()]
+                }
+                "decision" if record.fields["scope"].as_array().is_some_and(|scope| scope.len() > 1) => {
+                    vec![text("decision"), "group".to_owned()]
+                }
+                "decision" => vec![text("decision")],
+                "actor_exited" if record.fields["cause"] == "stuck" => vec!["stuck".to_owned()],
+                _ => Vec::new(),
             }
-            "decision" if record.fields["scope"].as_array().is_some_and(|scope| scope.len() > 1) => {
-                Some("group".to_owned())
-            }
-            "actor_exited" if record.fields["cause"] == "stuck" => Some("stuck".to_owned()),
-            _ => None,
         });
         handled.chain(events).collect()
     }
@@ -90,7 +94,7 @@ struct TraceRunner {
 
 impl TraceRunner {
     async fn run(trace: &RandomTrace) -> TraceResult {
-        let journal = Journal::in_memory("fates", Arc::new(SystemClock), JournalOptions::default());
+        let journal = Journal::in_memory("traces", Arc::new(SystemClock), JournalOptions::default());
         let log = DeliveryLog::new(trace.messages.len());
         let (root, handles) = tree(trace, &log);
         let handles = Arc::new(Mutex::new(handles));
@@ -135,7 +139,7 @@ impl TraceRunner {
     async fn execute(&mut self, trace: &RandomTrace, step: TraceStep) {
         match step {
             TraceStep::Send { message, to } => self.send(trace, message, to).await,
-            TraceStep::Command { command: order, to } => self.order(order, to).await,
+            TraceStep::Command { command, to } => self.command(command, to).await,
             TraceStep::Add => self.add(trace).await,
             TraceStep::AddPool { takes_name } => self.add_pool(trace, takes_name).await,
             TraceStep::Yield => tokio::task::yield_now().await,
@@ -215,7 +219,7 @@ impl TraceRunner {
         }
     }
 
-    async fn order(&mut self, order: TraceCommand, to: CommandTarget) {
+    async fn command(&mut self, command: TraceCommand, to: CommandTarget) {
         let (supervisor, name) = match to {
             CommandTarget::Pool => (None, "pool".to_owned()),
             CommandTarget::Worker(number) => {
@@ -227,7 +231,7 @@ impl TraceRunner {
         let Some(supervisor) = supervisor.or_else(|| self.root.clone()) else { return };
         // Its success depends on what else happens; its answer does not.
         self.poll_then_spawn(async move {
-            let _ = match order {
+            let _ = match command {
                 TraceCommand::Stop => supervisor.stop(&name).await,
                 TraceCommand::Start => supervisor.start(&name).await,
                 TraceCommand::Restart => supervisor.restart(&name).await,
@@ -332,11 +336,11 @@ fn fill(
 
 /// Returns all records of the journal.
 async fn records(journal: &Journal) -> Vec<Record> {
-    let mut story = journal.subscribe();
+    let mut events = journal.subscribe();
     let mut records = Vec::new();
-    while story.cursor() < journal.cursor() {
-        match story.next().await {
-            Told::Event(record) => records.push(*record),
+    while events.cursor() < journal.cursor() {
+        match events.next().await {
+            Delivery::Event(record) => records.push(*record),
             other => panic!("events are missing: {other:?}"),
         }
     }

@@ -2,19 +2,24 @@
 
 use std::collections::BTreeMap;
 
+use fastrand::Rng;
 use mainstay_runtime::CallError;
 use mainstay_runtime::journal::Record;
 use mainstay_runtime::replay;
 
+use crate::changes::{change_value, dotted_path, leaf_paths};
 use crate::driver::TraceResult;
-use crate::trace::{HandlerAction, LABELS, RandomTrace, SendMode, TestMessage};
+use crate::trace::HandlerAction::{
+    self, AnswerAfter, AnswerThenPanic, Fail, Hang, Panic, PanicAfter, PanicInSnapshot,
+};
+use crate::trace::{LABELS, RandomTrace, SendMode, TestMessage};
 use crate::worker::{Acceptance, DeliveryRecord};
 
 /// Returns all violations.
 pub(crate) fn violations(trace: &RandomTrace, result: &TraceResult) -> Vec<String> {
     let mut violations = Vec::new();
     if result.unanswered > 0 {
-        violations.push(format!("{} callers or orders never got an answer", result.unanswered));
+        violations.push(format!("{} callers or commands never got an answer", result.unanswered));
     }
     for (id, (message, entry)) in trace.messages.iter().zip(&result.entries).enumerate() {
         let message_records = MessageRecords::collect(LABELS[id], &result.records);
@@ -28,9 +33,7 @@ pub(crate) fn violations(trace: &RandomTrace, result: &TraceResult) -> Vec<Strin
     }
     violations.extend(check_sequence(&result.records));
     violations.extend(check_incarnations(&result.records));
-    // Each decision must follow from the journal's events.
-    let replayed = replay::check(result.records.iter().cloned());
-    violations.extend(replayed.differences.iter().map(ToString::to_string));
+    violations.extend(check_replay(trace.seed, &result.records));
     violations
 }
 
@@ -53,6 +56,43 @@ fn check_incarnations(records: &[Record]) -> Vec<String> {
     }
     let unbalanced = balance.into_iter().filter(|(_, balance)| *balance != 0);
     unbalanced.map(|(who, balance)| format!("{who:?}: {balance} more starts than exits")).collect()
+}
+
+/// Checks that each decision follows from the journal's events, that missing events are counted and nothing else, and
+/// that a changed decision is found.
+fn check_replay(seed: u64, records: &[Record]) -> Vec<String> {
+    let report = replay::check(records.iter().cloned());
+    let mut violations: Vec<_> = report.differences.iter().map(ToString::to_string).collect();
+    if (report.replayed, report.missing) != (report.decisions, 0) {
+        violations.push(format!("not every decision was decided again: {report:?}"));
+    }
+    let mut rng = Rng::with_seed(seed);
+    let share = rng.usize(1..10);
+    let left: Vec<Record> = records.iter().filter(|_| rng.usize(0..10) >= share).cloned().collect();
+    let ends = left.first().zip(left.last()).map(|(first, last)| last.seq - first.seq + 1);
+    let missing = ends.map_or(0, |numbers| numbers - left.len() as u64);
+    let report = replay::check(left);
+    if !report.agrees() || report.missing != missing {
+        violations.push(format!("{missing} events are missing, and it reports {report:?}"));
+    }
+    violations.extend(check_changed_decision(&mut rng, records.to_vec()));
+    violations
+}
+
+/// Changes one value of the outcome of one decision, which the replay must find.
+fn check_changed_decision(rng: &mut Rng, mut records: Vec<Record>) -> Option<String> {
+    let decisions: Vec<usize> = (0..records.len()).filter(|at| records[*at].kind == "decision").collect();
+    let at = rng.choice(decisions)?;
+    let outcome = ["decision", "delay_ms", "attempt", "state", "budget", "scope"];
+    let is_outcome = |path: &String| outcome.iter().any(|name| path[1..].starts_with(name));
+    let path =
+        rng.choice(leaf_paths(&records[at].fields).into_iter().filter(is_outcome).collect::<Vec<_>>())?;
+    change_value(&mut records[at].fields, &path);
+    let (cursor, what) = (records[at].cursor(), dotted_path(&path));
+    let report = replay::check(records);
+    let is_it = |found: &replay::Difference| found.event == Some(cursor) && what.starts_with(&found.what);
+    let is_found = report.differences.iter().any(is_it);
+    (!is_found).then(|| format!("the changed {what} at {cursor} is not found: {:?}", report.differences))
 }
 
 /// The journal's events about one message.
@@ -97,10 +137,10 @@ impl MessageCheck<'_> {
         if !self.was_accepted() || self.entry.is_outside {
             return self.check_refused();
         }
-        ensure(self.entry.ended + self.records.dead_letters.len() == 1, "it has not exactly one fate")?;
+        ensure(self.entry.ended + self.records.dead_letters.len() == 1, "it has not exactly one outcome")?;
         ensure(
             self.records.redelivered == self.entry.deliveries.len().saturating_sub(1),
-            "the journal does not tell each delivery but the first",
+            "the journal does not record each delivery but the first",
         )?;
         ensure(self.message.is_redeliverable || self.entry.deliveries.len() <= 1, "it was handled twice")?;
         ensure(!self.must_be_poison() || self.is_dead("poison"), "it was not quarantined")?;
@@ -131,9 +171,9 @@ impl MessageCheck<'_> {
             SendMode::Cast | SendMode::TryCast => false,
         };
         match self.entry.answers[..] {
-            [] => ensure(!calls, "its caller was not told"),
-            [Err(CallError::Stopped)] => ensure(calls, "nobody asked"),
-            [Err(CallError::TimedOut)] => ensure(self.has_patience(), "nobody said how long"),
+            [] => ensure(!calls, "its caller has no answer"),
+            [Err(CallError::Stopped)] => ensure(calls, "it was no call"),
+            [Err(CallError::TimedOut)] => ensure(self.has_patience(), "it had no time limit"),
             _ => Err("it was refused, and answered otherwise".to_owned()),
         }
     }
@@ -158,7 +198,10 @@ impl MessageCheck<'_> {
     fn check_reason(&self, reason: &str, crashes: Option<u64>) -> Result<(), String> {
         let max = u64::from(self.message.crashes_max);
         let crashed = self.deliveries_with(may_crash) as u64;
-        ensure((reason == "poison") == crashes.is_some(), "crashes are told of poison, and of nothing else")?;
+        ensure(
+            (reason == "poison") == crashes.is_some(),
+            "crashes are recorded of poison, and of nothing else",
+        )?;
         match reason {
             "poison" => {
                 ensure(self.message.is_redeliverable && crashes == Some(max), "it is no poison")?;
@@ -176,15 +219,14 @@ impl MessageCheck<'_> {
 
     fn check_answer(&self) -> Result<(), String> {
         if matches!(self.message.send_mode, SendMode::Cast | SendMode::TryCast) {
-            return ensure(self.entry.answers.is_empty(), "nobody asked");
+            return ensure(self.entry.answers.is_empty(), "it was no call");
         }
         let [answer] = self.entry.answers[..] else {
             return Err(format!("its caller got {} answers", self.entry.answers.len()));
         };
         // An earlier delivery may have answered before it crashed.
-        let answered_early = self.deliveries_with(|action| {
-            matches!(action, HandlerAction::AnswerThenPanic | HandlerAction::PanicInSnapshot)
-        }) > 0;
+        let answered_early =
+            self.deliveries_with(|action| matches!(action, AnswerThenPanic | PanicInSnapshot)) > 0;
         let fits = match answer {
             Ok(id) => id == self.id && (answered_early || self.ends_with(may_answer)),
             Err(CallError::TimedOut) => self.has_patience(),
@@ -213,26 +255,16 @@ fn ensure(holds: bool, violation: &str) -> Result<(), String> {
 
 /// Returns whether the action crashes before its handler can be killed.
 fn crashes_at_once(action: HandlerAction) -> bool {
-    matches!(
-        action,
-        HandlerAction::Panic
-            | HandlerAction::Fail
-            | HandlerAction::AnswerThenPanic
-            | HandlerAction::PanicInSnapshot
-    )
+    matches!(action, Panic | Fail | AnswerThenPanic | PanicInSnapshot)
 }
 
 /// Returns whether the action crashes, or may take longer than its worker may take.
 fn may_crash(action: HandlerAction) -> bool {
-    crashes_at_once(action)
-        || matches!(
-            action,
-            HandlerAction::PanicAfter(_) | HandlerAction::AnswerAfter(_) | HandlerAction::Hang
-        )
+    crashes_at_once(action) || matches!(action, PanicAfter(_) | AnswerAfter(_) | Hang)
 }
 
 fn may_be_killed(action: HandlerAction) -> bool {
-    matches!(action, HandlerAction::AnswerAfter(_) | HandlerAction::PanicAfter(_) | HandlerAction::Hang)
+    matches!(action, AnswerAfter(_) | PanicAfter(_) | Hang)
 }
 
 fn may_answer(action: HandlerAction) -> bool {

@@ -13,6 +13,8 @@
     reason = "a test that meets the unexpected should say so at once"
 )]
 
+#[path = "../../src/replay/tests/changes.rs"]
+mod changes;
 mod driver;
 mod invariants;
 #[path = "../../../../tests/tier.rs"]
@@ -87,6 +89,11 @@ fn accepted_message_has_exactly_one_outcome() {
             "stuck",
             "auto_shutdown",
             "never_started",
+            "abandon",
+            "escalate",
+            "leave",
+            "restart",
+            "shut_down",
         ] {
             assert!(
                 seen.get(outcome).is_some_and(|times| *times >= traces / 100),

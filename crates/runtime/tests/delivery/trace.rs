@@ -196,6 +196,15 @@ impl TraceGenerator {
         if self.one_in(4) { Shutdown::Kill } else { Shutdown::Graceful(self.duration()) }
     }
 
+    fn delay(&mut self) -> Delay {
+        let min = self.duration();
+        match self.0.u32(0..4) {
+            0 | 1 => Delay::NONE,
+            2 => Delay::Fixed { delay: min },
+            _ => Delay::Exponential { min, max: min * 10, factor: 1.5, jitter: self.one_in(2) },
+        }
+    }
+
     fn supervisor(&mut self) -> SupervisorPolicy {
         let intensity =
             self.one_in(4).then_some(Budget { restarts_max: 3, window: Duration::from_millis(50) });
@@ -222,7 +231,7 @@ impl TraceGenerator {
             restart,
             significant: may_be_significant && self.one_in(2),
             stuck_after: self.one_in(4).then(|| self.duration()),
-            delay: if self.one_in(2) { Delay::NONE } else { Delay::Fixed { delay: self.duration() } },
+            delay: self.delay(),
             budget: self.one_in(2).then(|| Budget { restarts_max: self.0.u32(0..4), window }),
             stable_after: self.duration(),
             exhausted: if self.one_in(4) { OnBudgetExhausted::Escalate } else { OnBudgetExhausted::Abandon },

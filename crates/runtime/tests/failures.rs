@@ -1,15 +1,10 @@
 //! Tests panics in unusual places: each ends in a recorded exit, and harms no other actor.
 
 use std::fmt;
-use std::time::Duration;
 
 use mainstay_runtime::journal::Record;
-use mainstay_runtime::policy::{ChildPolicy, ExitCause};
-use mainstay_runtime::{
-    Address, CallError, Child, Context, Failure, Message, Reply, Runtime, SupervisorSpec, Worker,
-};
 
-use crate::probe::{JournalFollower, immediate_policy};
+use crate::*;
 
 /// Panics when it is dropped.
 struct PanicsOnDrop;
@@ -47,17 +42,11 @@ enum FaultyMessage {
     Panic,
     Fail,
     Block,
-    /// Starts a task that panics, or panics when it is cancelled.
-    Task(TaskPanic),
+    /// Starts a task that panics when it is cancelled.
+    StartPanicOnAbort,
     Stop,
     /// Panics when it is dropped, handled or not.
     PanicInDrop(PanicsOnDrop, Reply<()>),
-}
-
-#[derive(Clone, Copy)]
-enum TaskPanic {
-    AtOnce,
-    OnAbort,
 }
 
 impl Message for FaultyMessage {
@@ -98,10 +87,10 @@ impl Worker for FaultyWorker {
     async fn handle(
         &self,
         ctx: &mut Context<FaultyMessage>,
-        act: FaultyMessage,
+        message: FaultyMessage,
         state: &mut State,
     ) -> Result<(), Failure> {
-        match act {
+        match message {
             FaultyMessage::Ping(reply)
             | FaultyMessage::PanicInLabel(reply)
             | FaultyMessage::PanicInClone(reply) => reply.send(()),
@@ -111,11 +100,8 @@ impl Worker for FaultyWorker {
             FaultyMessage::Panic => panic!("on purpose"),
             FaultyMessage::Fail => return Err(PanicsOnDisplay.into()),
             FaultyMessage::Block => std::future::pending().await,
-            FaultyMessage::Task(mishap) => drop(ctx.spawn_maybe(async move {
-                let _held = matches!(mishap, TaskPanic::OnAbort).then(|| PanicsOnDrop);
-                if matches!(mishap, TaskPanic::AtOnce) {
-                    panic!("on purpose, later");
-                }
+            FaultyMessage::StartPanicOnAbort => drop(ctx.spawn_maybe(async {
+                let _held = PanicsOnDrop;
                 std::future::pending().await
             })),
             FaultyMessage::Stop => ctx.stop(),
@@ -137,23 +123,8 @@ impl Worker for FaultyWorker {
     }
 }
 
-async fn start_tree(worker: FaultyWorker) -> (Runtime, Address<FaultyMessage>) {
-    let mut root = SupervisorSpec::new("root");
-    let policy = ChildPolicy { budget: None, ..immediate_policy() };
-    let address = root.child(Child::new("worker", worker).policy(policy)).unwrap();
-    (Runtime::builder().seed(1).start(root).await.unwrap(), address)
-}
-
-/// Returns the next exit, once its successor has handled the next message.
-async fn exit_after(act: FaultyMessage) -> Record {
-    let (runtime, worker) = start_tree(FaultyWorker::default()).await;
-    let mut events = JournalFollower::from_now(&runtime);
-    worker.cast(act).await.unwrap();
-    assert_eq!(worker.call(FaultyMessage::Ping).await, Ok(()), "the mailbox was lost");
-    let exited = events.read_until("actor_exited").await.pop().unwrap();
-    assert_eq!(exited.actor, "root/worker");
-    assert_eq!(runtime.shutdown().await.cause, ExitCause::Normal);
-    exited
+async fn start_worker(worker: FaultyWorker) -> (Runtime, Address<FaultyMessage>) {
+    start_child(Child::new("worker", worker).policy(ChildPolicy { budget: None, ..immediate_policy() })).await
 }
 
 fn cause_and_message(exited: &Record) -> (&str, &str) {
@@ -164,12 +135,13 @@ fn cause_and_message(exited: &Record) -> (&str, &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn message_panic_in_label_or_clone_is_a_dead_letter() {
+async fn message_panic_is_a_crash_and_a_dead_letter() {
     for (make, message, label) in [
         (FaultyMessage::PanicInLabel as fn(Reply<()>) -> FaultyMessage, "no name", "FaultyMessage"),
         (FaultyMessage::PanicInClone as fn(Reply<()>) -> FaultyMessage, "no copy", "FaultyMessage"),
+        (FaultyMessage::PanicInSnapshot as fn(Reply<()>) -> FaultyMessage, "smudged", "FaultyMessage"),
     ] {
-        let (runtime, worker) = start_tree(FaultyWorker::default()).await;
+        let (runtime, worker) = start_worker(FaultyWorker::default()).await;
         let mut events = JournalFollower::from_now(&runtime);
         let answers = tokio::join!(worker.call(make), worker.call(FaultyMessage::Ping));
         assert_eq!(answers, (Err(CallError::Crashed), Ok(())));
@@ -184,7 +156,7 @@ async fn message_panic_in_label_or_clone_is_a_dead_letter() {
 
 #[tokio::test(start_paused = true)]
 async fn message_panic_during_stop_spares_the_supervisor() {
-    let (runtime, worker) = start_tree(FaultyWorker::default()).await;
+    let (runtime, worker) = start_worker(FaultyWorker::default()).await;
     let mut events = JournalFollower::from_now(&runtime);
     worker.cast(FaultyMessage::Block).await.unwrap();
     let waiting = async {
@@ -206,7 +178,7 @@ async fn message_panic_during_stop_spares_the_supervisor() {
 
 #[tokio::test(start_paused = true)]
 async fn message_panic_on_expiry_crashes_only_its_actor() {
-    let (runtime, worker) = start_tree(FaultyWorker::default()).await;
+    let (runtime, worker) = start_worker(FaultyWorker::default()).await;
     let mut events = JournalFollower::from_now(&runtime);
     let patience = Duration::from_secs(1);
     let (late, restarted) = tokio::join!(
@@ -228,23 +200,13 @@ async fn message_panic_on_expiry_crashes_only_its_actor() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn snapshot_panic_is_a_crash_on_its_message() {
-    let (runtime, worker) = start_tree(FaultyWorker::default()).await;
-    let mut events = JournalFollower::from_now(&runtime);
-    let answers = tokio::join!(worker.call(FaultyMessage::PanicInSnapshot), worker.call(FaultyMessage::Ping));
-    assert_eq!(answers, (Err(CallError::Crashed), Ok(())));
-    let records = events.read_until("dead_letter").await;
-    assert_eq!(cause_and_message(&records[0]), ("panic", "smudged"));
-}
-
-#[tokio::test(start_paused = true)]
 async fn state_drop_panic_is_recorded_without_hiding_the_cause() {
     for (last, expected) in [
         (FaultyMessage::Panic, ("panic", "on purpose")),
         (FaultyMessage::Stop, ("normal", "broken")),
         (FaultyMessage::Block, ("killed", "broken")),
     ] {
-        let (runtime, worker) = start_tree(FaultyWorker::default()).await;
+        let (runtime, worker) = start_worker(FaultyWorker::default()).await;
         let mut events = JournalFollower::from_now(&runtime);
         let is_blocked = matches!(last, FaultyMessage::Block);
         worker.cast(FaultyMessage::HoldPanicsOnDrop).await.unwrap();
@@ -254,7 +216,7 @@ async fn state_drop_panic_is_recorded_without_hiding_the_cause() {
             runtime.root().restart("worker").await.unwrap();
         }
         assert_eq!(worker.call(FaultyMessage::Ping).await, Ok(()));
-        assert_eq!(cause_and_message(events.read_until("actor_exited").await.last().unwrap()), expected);
+        assert_eq!(cause_and_message(&events.next("actor_exited").await), expected);
         assert_eq!(runtime.shutdown().await.cause, ExitCause::Normal);
     }
 }
@@ -276,7 +238,7 @@ async fn worker_drop_panic_spares_the_supervisor() {
 async fn stop_panic_is_recorded_for_every_stop() {
     for by_itself in [true, false] {
         let (runtime, worker) =
-            start_tree(FaultyWorker { panics_in_stop: true, ..FaultyWorker::default() }).await;
+            start_worker(FaultyWorker { panics_in_stop: true, ..FaultyWorker::default() }).await;
         let mut events = JournalFollower::from_now(&runtime);
         if by_itself {
             worker.cast(FaultyMessage::Stop).await.unwrap();
@@ -284,52 +246,36 @@ async fn stop_panic_is_recorded_for_every_stop() {
             runtime.root().restart("worker").await.unwrap();
         }
         assert_eq!(worker.call(FaultyMessage::Ping).await, Ok(()));
-        assert_eq!(
-            cause_and_message(events.read_until("actor_exited").await.last().unwrap()),
-            ("panic", "stopped badly")
-        );
+        assert_eq!(cause_and_message(&events.next("actor_exited").await), ("panic", "stopped badly"));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn reply_value_drop_panic_is_a_crash() {
+async fn panic_behind_a_handler_is_recorded_and_loses_no_message() {
     let (reply, promise) = Reply::channel();
     drop(promise);
-    assert_eq!(
-        cause_and_message(&exit_after(FaultyMessage::ReplyPanicsOnDrop(reply)).await),
-        ("panic", "broken")
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn error_display_panic_is_recorded() {
-    let exited = exit_after(FaultyMessage::Fail).await;
-    assert_eq!(cause_and_message(&exited), ("error", "an error that could not say what it is: no words"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn task_panic_is_a_crash() {
-    let (runtime, worker) = start_tree(FaultyWorker::default()).await;
-    let mut events = JournalFollower::from_now(&runtime);
-    worker.cast(FaultyMessage::Task(TaskPanic::AtOnce)).await.unwrap();
-    assert_eq!(
-        cause_and_message(events.read_until("actor_exited").await.last().unwrap()),
-        ("panic", "on purpose, later")
-    );
-    assert_eq!(worker.call(FaultyMessage::Ping).await, Ok(()));
+    for (message, expected) in [
+        (FaultyMessage::ReplyPanicsOnDrop(reply), ("panic", "broken")),
+        (FaultyMessage::Fail, ("error", "an error that could not say what it is: no words")),
+    ] {
+        let (runtime, worker) = start_worker(FaultyWorker::default()).await;
+        let mut events = JournalFollower::from_now(&runtime);
+        worker.cast(message).await.unwrap();
+        assert_eq!(worker.call(FaultyMessage::Ping).await, Ok(()), "{expected:?}: the mailbox was lost");
+        let exited = events.next("actor_exited").await;
+        assert_eq!((exited.actor.as_str(), cause_and_message(&exited)), ("root/worker", expected));
+        assert_eq!(runtime.shutdown().await.cause, ExitCause::Normal, "{expected:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn task_panic_on_abort_delays_no_restart() {
-    let (runtime, worker) = start_tree(FaultyWorker::default()).await;
+    let (runtime, worker) = start_worker(FaultyWorker::default()).await;
     let mut events = JournalFollower::from_now(&runtime);
-    worker.cast(FaultyMessage::Task(TaskPanic::OnAbort)).await.unwrap();
+    worker.cast(FaultyMessage::StartPanicOnAbort).await.unwrap();
     worker.call(FaultyMessage::Ping).await.unwrap();
     worker.cast(FaultyMessage::Panic).await.unwrap();
     assert_eq!(worker.call(FaultyMessage::Ping).await, Ok(()));
-    assert_eq!(
-        cause_and_message(events.read_until("actor_exited").await.last().unwrap()),
-        ("panic", "on purpose")
-    );
+    assert_eq!(cause_and_message(&events.next("actor_exited").await), ("panic", "on purpose"));
     assert_eq!(runtime.shutdown().await.cause, ExitCause::Normal);
 }

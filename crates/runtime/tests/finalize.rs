@@ -1,15 +1,11 @@
 //! Tests what a worker can promise to callers that wait across incarnations.
 
+use mainstay_runtime::FinalizeContext;
 use mainstay_runtime::journal::Event;
-use mainstay_runtime::policy::ChildPolicy;
-use mainstay_runtime::{
-    Address, CallError, Child, Context, Failure, FinalizeContext, Message, Reply, Runtime, SupervisorSpec,
-    Worker,
-};
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use crate::probe::{JournalFollower, delayed_policy, immediate_policy};
+use crate::*;
 
 enum ReplyHolderMessage {
     Hold(Reply<&'static str>),
@@ -69,9 +65,7 @@ impl Worker for ReplyHolder {
 }
 
 async fn start_reply_holder(policy: ChildPolicy) -> (Runtime, Address<ReplyHolderMessage>) {
-    let mut root = SupervisorSpec::new("root");
-    let address = root.child(Child::new("worker", ReplyHolder::default()).policy(policy)).unwrap();
-    (Runtime::builder().start(root).await.unwrap(), address)
+    start_child(Child::new("worker", ReplyHolder::default()).policy(policy)).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -92,7 +86,7 @@ async fn finalize_on_stop_answers_held_replies_and_records() {
     let (promised, stopped) =
         tokio::join!(worker.call(ReplyHolderMessage::Hold), runtime.root().stop("worker"));
     assert_eq!((promised, stopped), (Err(CallError::Stopped), Ok(())));
-    let broken = events.read_until("promise_broken").await.pop().unwrap();
+    let broken = events.next("promise_broken").await;
     assert_eq!((broken.actor.as_str(), broken.generation), ("root/worker", 1));
 }
 

@@ -5,19 +5,19 @@ use crate::*;
 #[tokio::test(start_paused = true)]
 async fn an_injected_panic_takes_its_turn_and_crashes_the_actor() {
     let (runtime, probe) = start_tree(Probe::default(), immediate_policy()).await;
-    let mut story = JournalFollower::from_now(&runtime);
+    let mut events = JournalFollower::from_now(&runtime);
     probe.cast(ProbeMessage::Add(3)).await.unwrap();
     let panicked = probe.inject_panic().unwrap();
     probe.cast(ProbeMessage::Add(4)).await.unwrap();
     assert_eq!(panicked.await, Err(CallError::Crashed));
     assert_eq!(sum(&probe).await, Ok(7), "a message before or behind it was lost");
-    let told = story.read_until("dead_letter").await;
-    let exited = told.iter().find(|record| record.kind == "actor_exited").unwrap();
+    let records = events.read_until("dead_letter").await;
+    let exited = records.iter().find(|record| record.kind == "actor_exited").unwrap();
     assert_eq!(
         (&exited.fields["cause"], &exited.fields["message"]),
         (&"panic".into(), &"injected panic".into())
     );
-    let lost = told.last().unwrap();
+    let lost = records.last().unwrap();
     assert_eq!((&lost.fields["label"], &lost.fields["reason"]), (&"InjectedPanic".into(), &"crashed".into()));
     assert_eq!(probe.info(runtime.now()).generation, 2);
 }
@@ -36,20 +36,14 @@ async fn injected_panics_are_counted_one_by_one() {
 
 #[tokio::test(start_paused = true)]
 async fn an_injected_panic_that_finds_no_room_or_no_actor_is_refused() {
-    let (probe, gate) = Probe::gated();
-    let mut root = SupervisorSpec::new("root");
-    let probe =
-        root.child(Child::new("probe", probe).policy(immediate_policy()).mailbox_capacity(1)).unwrap();
-    let runtime = Runtime::builder().seed(1).start(root).await.unwrap();
-    probe.cast(ProbeMessage::Block).await.unwrap();
-    gate.entered().await;
+    let (runtime, probe, gate) = start_blocked(1, immediate_policy()).await;
     let waiting = probe.inject_panic().unwrap();
     assert!(matches!(probe.inject_panic(), Err(CallError::Full)));
-    let mut story = JournalFollower::from_now(&runtime);
+    let mut events = JournalFollower::from_now(&runtime);
     let (ending, ()) = tokio::join!(runtime.shutdown(), async { gate.open() });
     assert_eq!(ending.cause, ExitCause::Normal);
     assert_eq!(waiting.await, Err(CallError::Stopped));
-    let lost = story.read_until("dead_letter").await.pop().unwrap();
+    let lost = events.next("dead_letter").await;
     assert_eq!(lost.fields["reason"], "stopped");
     assert!(matches!(probe.inject_panic(), Err(CallError::Stopped)));
 }

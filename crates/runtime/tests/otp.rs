@@ -6,6 +6,9 @@
     reason = "a test that meets the unexpected should say so at once"
 )]
 
+#[allow(dead_code, reason = "shared with other tests, which use other parts of it")]
+mod probe;
+
 #[path = "otp/administration.rs"]
 mod administration;
 #[path = "otp/delayed_restart.rs"]
@@ -28,3 +31,19 @@ mod stop;
 mod strategies;
 #[path = "otp/test_tree.rs"]
 mod test_tree;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::time::Duration;
+
+use mainstay_runtime::policy::{
+    AbandonedPolicy, AutoShutdown, Budget, ChildPolicy, Delay, ExitCause, PolicyError, RestartType, Shutdown,
+    Strategy, SupervisorPolicy,
+};
+use mainstay_runtime::{
+    ActorStatus, Address, AdminError, CallError, Child, ChildCounts, Reply, Runtime, RuntimeStartError,
+    SpecError, SupervisorSpec,
+};
+use probe::{advance, s, settle};
+use test_tree::*;
+use tokio::sync::Semaphore;

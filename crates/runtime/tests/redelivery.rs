@@ -2,22 +2,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use mainstay_runtime::journal::Record;
-use mainstay_runtime::policy::{ChildPolicy, Delay, RestartType, Shutdown};
-use mainstay_runtime::{
-    Address, CallError, Child, Context, Failure, Message, Reply, Runtime, SendErrorKind, SupervisorSpec,
-    Worker,
-};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use crate::probe::{JournalFollower, advance, delayed_policy, immediate_policy};
-
-const fn s(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
+use crate::*;
 
 /// The behaviours of a handler.
 #[derive(Clone, Copy)]
@@ -78,9 +68,9 @@ struct FlakyWorker {
 }
 
 impl FlakyWorker {
-    fn new(mishaps: impl IntoIterator<Item = InjectedFault>) -> Self {
-        let mishaps = Arc::new(Mutex::new(mishaps.into_iter().collect()));
-        Self { faults: mishaps, entered: Arc::new(Semaphore::new(0)) }
+    fn new(faults: impl IntoIterator<Item = InjectedFault>) -> Self {
+        let faults = Arc::new(Mutex::new(faults.into_iter().collect()));
+        Self { faults, entered: Arc::new(Semaphore::new(0)) }
     }
 
     /// Waits until a handler hangs.
@@ -118,8 +108,8 @@ impl Worker for FlakyWorker {
             WorkRequest::Redeliverable(id, reply)
             | WorkRequest::ThreeAttempts(id, reply)
             | WorkRequest::Once(id, reply) => {
-                let mishap = self.faults.lock().pop_front().unwrap_or(InjectedFault::None);
-                match mishap {
+                let fault = self.faults.lock().pop_front().unwrap_or(InjectedFault::None);
+                match fault {
                     InjectedFault::None => reply.send(id),
                     Panic => panic!("on purpose"),
                     Error => return Err("on purpose".into()),
@@ -153,10 +143,13 @@ impl Worker for FlakyWorker {
     }
 }
 
-async fn start_tree(worker: &FlakyWorker, policy: ChildPolicy) -> (Runtime, Address<WorkRequest>) {
-    let mut root = SupervisorSpec::new("root");
-    let address = root.child(Child::new("worker", worker.clone()).policy(policy)).unwrap();
-    (Runtime::builder().seed(1).start(root).await.unwrap(), address)
+async fn start_worker(worker: &FlakyWorker, policy: ChildPolicy) -> (Runtime, Address<WorkRequest>) {
+    start_child(Child::new("worker", worker.clone()).policy(policy)).await
+}
+
+/// Sends a message that is redelivered.
+async fn work(worker: &Address<WorkRequest>, id: u64) -> Result<u64, CallError> {
+    worker.call(|reply| WorkRequest::Redeliverable(id, reply)).await
 }
 
 async fn done(worker: &Address<WorkRequest>) -> Vec<u64> {
@@ -179,6 +172,109 @@ fn dead_letter(reason: &str, label: &str) -> (String, String, Option<u64>) {
     (reason.to_owned(), label.to_owned(), None)
 }
 
+/// A command that comes while a handler hangs.
+#[derive(Clone, Copy)]
+enum Command {
+    Restart,
+    Stop,
+    Remove,
+}
+
+/// One message, the faults of its handlers, and its only outcome.
+struct Scene {
+    name: &'static str,
+    faults: Vec<InjectedFault>,
+    policy: ChildPolicy,
+    deadline: Duration,
+    request: fn(u64, Reply<u64>) -> WorkRequest,
+    /// One for each handler that hangs.
+    commands: Vec<Command>,
+    answer: Result<u64, CallError>,
+    lost: Option<(String, String, Option<u64>)>,
+    /// The crashes that each redelivery records.
+    redelivered: Vec<u64>,
+    /// False if no worker is left in the end.
+    ends_running: bool,
+}
+
+impl Scene {
+    fn new(
+        name: &'static str,
+        faults: impl Into<Vec<InjectedFault>>,
+        request: fn(u64, Reply<u64>) -> WorkRequest,
+        answer: Result<u64, CallError>,
+    ) -> Self {
+        let policy = ChildPolicy { budget: None, ..immediate_policy() };
+        Self {
+            name,
+            faults: faults.into(),
+            policy,
+            deadline: s(60),
+            request,
+            commands: Vec::new(),
+            answer,
+            lost: None,
+            redelivered: Vec::new(),
+            ends_running: true,
+        }
+    }
+
+    fn with_commands(self, commands: impl Into<Vec<Command>>) -> Self {
+        Self { commands: commands.into(), ..self }
+    }
+
+    fn with_policy(self, policy: ChildPolicy) -> Self {
+        Self { policy, ..self }
+    }
+
+    fn with_deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
+    fn lost(self, reason: &str, label: &str, crashes: Option<u64>) -> Self {
+        Self { lost: Some((reason.to_owned(), label.to_owned(), crashes)), ..self }
+    }
+
+    fn redelivered(self, crashes: impl Into<Vec<u64>>) -> Self {
+        Self { redelivered: crashes.into(), ..self }
+    }
+
+    fn ends_stopped(self) -> Self {
+        Self { ends_running: false, ..self }
+    }
+
+    async fn check(self) {
+        let name = self.name;
+        let worker = FlakyWorker::new(self.faults);
+        let (runtime, address) = start_worker(&worker, self.policy).await;
+        let root = runtime.root();
+        let commands = async {
+            for command in self.commands {
+                worker.wait_hanging().await;
+                match command {
+                    Command::Restart => root.restart("worker").await.unwrap(),
+                    Command::Stop => root.stop("worker").await.unwrap(),
+                    Command::Remove => root.remove("worker").await.unwrap(),
+                }
+            }
+        };
+        let call = address.call_within(self.deadline, |reply| (self.request)(1, reply));
+        assert_eq!(tokio::join!(call, commands).0, self.answer, "{name}");
+        if self.ends_running {
+            assert_eq!(done(&address).await, if self.answer.is_ok() { vec![1] } else { vec![] }, "{name}");
+        }
+        let records = all_records(&runtime).await;
+        assert_eq!(dead_letters(&records), Vec::from_iter(self.lost), "{name}");
+        assert_eq!(redelivered_crashes(&records), self.redelivered, "{name}");
+    }
+}
+
+/// Returns the number of crashes that each redelivery records.
+fn redelivered_crashes(records: &[Record]) -> Vec<u64> {
+    let redelivered = records.iter().filter(|record| record.kind == "redelivered");
+    redelivered.map(|record| record.fields["crashes"].as_u64().unwrap()).collect()
+}
+
 /// Returns everything that the journal holds at the end of the runtime.
 async fn all_records(runtime: &Runtime) -> Vec<Record> {
     let mut events = JournalFollower::from_start(runtime);
@@ -187,20 +283,53 @@ async fn all_records(runtime: &Runtime) -> Vec<Record> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn redelivery_after_crash_is_invisible_to_the_caller() {
-    for mishap in [Panic, Error] {
-        let worker = FlakyWorker::new([mishap]);
-        let (runtime, address) = start_tree(&worker, immediate_policy()).await;
-        assert_eq!(address.call(|reply| WorkRequest::Redeliverable(7, reply)).await, Ok(7));
-        assert_eq!(done(&address).await, [7]);
-        assert_eq!(dead_letters(&all_records(&runtime).await), []);
+async fn message_has_one_outcome_whatever_its_handler_does() {
+    use WorkRequest::{Once, Redeliverable, ThreeAttempts};
+    let (crashed, stopped) = (Err(CallError::Crashed), Err(CallError::Stopped));
+    let temporary = ChildPolicy { restart: RestartType::Temporary, ..immediate_policy() };
+    for scene in [
+        Scene::new("a panic", [Panic], Redeliverable, Ok(1)).redelivered([1]),
+        Scene::new("an error", [Error], Redeliverable, Ok(1)).redelivered([1]),
+        Scene::new("answer before panic", [AnswerThenPanic], Redeliverable, Ok(101)).redelivered([1]),
+        Scene::new("two of three attempts", [Panic; 2], ThreeAttempts, Ok(1)).redelivered([1, 2]),
+        Scene::new("three attempts", [Panic; 3], ThreeAttempts, crashed).redelivered([1, 2]).lost(
+            "poison",
+            "Insist",
+            Some(3),
+        ),
+        Scene::new("panic, once", [Panic], Once, crashed).lost("crashed", "Once", None),
+        Scene::new("error, once", [Error], Once, crashed).lost("crashed", "Once", None),
+        Scene::new("a restart is no crash", [Hang; 3], Redeliverable, Ok(1))
+            .with_commands([Command::Restart; 3])
+            .redelivered([0; 3]),
+        Scene::new("restart, once", [Hang], Once, stopped)
+            .with_commands([Command::Restart])
+            .lost("stopped", "Once", None),
+        Scene::new("stop", [Hang], Redeliverable, stopped)
+            .with_commands([Command::Stop])
+            .lost("stopped", "Do", None)
+            .ends_stopped(),
+        Scene::new("removal", [Hang], Redeliverable, stopped)
+            .with_commands([Command::Remove])
+            .lost("stopped", "Do", None)
+            .ends_stopped(),
+        Scene::new("temporary worker", [Panic], Redeliverable, stopped)
+            .with_policy(temporary)
+            .lost("stopped", "Do", None)
+            .ends_stopped(),
+        Scene::new("past the deadline", [Panic], Redeliverable, Err(CallError::TimedOut))
+            .with_policy(delayed_policy())
+            .with_deadline(s(2))
+            .lost("expired", "Do", None),
+    ] {
+        scene.check().await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn redelivery_is_recorded_with_label_and_crashes() {
     let worker = FlakyWorker::new([Panic]);
-    let (runtime, address) = start_tree(&worker, delayed_policy()).await;
+    let (runtime, address) = start_worker(&worker, delayed_policy()).await;
     let mut events = JournalFollower::from_now(&runtime);
     assert_eq!(address.call(|reply| WorkRequest::ThreeAttempts(7, reply)).await, Ok(7));
     let records = events.read_until("redelivered").await;
@@ -221,11 +350,11 @@ async fn redelivery_is_recorded_with_label_and_crashes() {
 #[tokio::test(start_paused = true)]
 async fn redelivery_comes_first_and_keeps_order() {
     let worker = FlakyWorker::new([Panic]);
-    let (_runtime, address) = start_tree(&worker, immediate_policy()).await;
+    let (_runtime, address) = start_worker(&worker, immediate_policy()).await;
     let answers = tokio::join!(
-        address.call(|reply| WorkRequest::Redeliverable(1, reply)),
+        work(&address, 1),
         address.call(|reply| WorkRequest::Once(2, reply)),
-        address.call(|reply| WorkRequest::Redeliverable(3, reply)),
+        work(&address, 3),
     );
     assert_eq!(answers, (Ok(1), Ok(2), Ok(3)));
     assert_eq!(done(&address).await, [1, 2, 3]);
@@ -234,10 +363,8 @@ async fn redelivery_comes_first_and_keeps_order() {
 #[tokio::test(start_paused = true)]
 async fn redelivery_fits_into_a_full_mailbox() {
     let worker = FlakyWorker::new([Hang]);
-    let mut root = SupervisorSpec::new("root");
     let child = Child::new("worker", worker.clone()).mailbox_capacity(1).policy(immediate_policy());
-    let address = root.child(child).unwrap();
-    let runtime = Runtime::builder().start(root).await.unwrap();
+    let (runtime, address) = start_child(child).await;
     let filling = async {
         worker.wait_hanging().await;
         let (reply, second) = Reply::channel();
@@ -247,21 +374,15 @@ async fn redelivery_fits_into_a_full_mailbox() {
         runtime.root().restart("worker").await.unwrap();
         second.await
     };
-    assert_eq!(
-        tokio::join!(address.call(|reply| WorkRequest::Redeliverable(1, reply)), filling),
-        (Ok(1), Ok(2))
-    );
+    assert_eq!(tokio::join!(work(&address, 1), filling), (Ok(1), Ok(2)));
     assert_eq!(done(&address).await, [1, 2]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn redelivery_past_limit_is_poison() {
     let worker = FlakyWorker::new([Panic, Error]);
-    let (runtime, address) = start_tree(&worker, immediate_policy()).await;
-    let answers = tokio::join!(
-        address.call(|reply| WorkRequest::Redeliverable(1, reply)),
-        address.call(|reply| WorkRequest::Redeliverable(2, reply))
-    );
+    let (runtime, address) = start_worker(&worker, immediate_policy()).await;
+    let answers = tokio::join!(work(&address, 1), work(&address, 2));
     assert_eq!(answers, (Err(CallError::Crashed), Ok(2)));
     assert_eq!(done(&address).await, [2]);
     let records = all_records(&runtime).await;
@@ -269,111 +390,11 @@ async fn redelivery_past_limit_is_poison() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn poison_limit_is_set_by_the_message_type() {
-    for (mishaps, expected) in [(vec![Panic; 2], Ok(1)), (vec![Panic; 3], Err(CallError::Crashed))] {
-        let worker = FlakyWorker::new(mishaps);
-        let (_runtime, address) =
-            start_tree(&worker, ChildPolicy { budget: None, ..immediate_policy() }).await;
-        assert_eq!(address.call(|reply| WorkRequest::ThreeAttempts(1, reply)).await, expected);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn message_without_redelivery_is_handled_once() {
-    for mishap in [Panic, Error] {
-        let worker = FlakyWorker::new([mishap]);
-        let (runtime, address) = start_tree(&worker, immediate_policy()).await;
-        assert_eq!(address.call(|reply| WorkRequest::Once(1, reply)).await, Err(CallError::Crashed));
-        assert_eq!(done(&address).await, [0; 0]);
-        assert_eq!(dead_letters(&all_records(&runtime).await), [dead_letter("crashed", "Once")]);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn reply_before_crash_counts_over_redelivery() {
-    let worker = FlakyWorker::new([AnswerThenPanic]);
-    let (_runtime, address) = start_tree(&worker, immediate_policy()).await;
-    assert_eq!(address.call(|reply| WorkRequest::Redeliverable(1, reply)).await, Ok(101));
-    assert_eq!(done(&address).await, [1]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn restart_kill_is_no_crash_of_the_message() {
-    let worker = FlakyWorker::new([Hang, Hang, Hang]);
-    let (runtime, address) = start_tree(&worker, immediate_policy()).await;
-    let restarting = async {
-        for _ in 0..3 {
-            worker.wait_hanging().await;
-            runtime.root().restart("worker").await.unwrap();
-        }
-    };
-    assert_eq!(tokio::join!(address.call(|reply| WorkRequest::Redeliverable(1, reply)), restarting).0, Ok(1));
-    let records = all_records(&runtime).await;
-    let crashes: Vec<_> = records
-        .iter()
-        .filter(|record| record.kind == "redelivered")
-        .map(|r| r.fields["crashes"].clone())
-        .collect();
-    assert_eq!((crashes, dead_letters(&records)), (vec![0.into(); 3], vec![]));
-}
-
-#[tokio::test(start_paused = true)]
-async fn restart_kill_answers_stopped_without_redelivery() {
-    let worker = FlakyWorker::new([Hang]);
-    let (runtime, address) = start_tree(&worker, immediate_policy()).await;
-    let restarting = async {
-        worker.wait_hanging().await;
-        runtime.root().restart("worker").await.unwrap();
-    };
-    let answer = tokio::join!(address.call(|reply| WorkRequest::Once(1, reply)), restarting).0;
-    assert_eq!(answer, Err(CallError::Stopped));
-    assert_eq!(dead_letters(&all_records(&runtime).await), [dead_letter("stopped", "Once")]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn stop_before_redelivery_makes_a_dead_letter() {
-    for removes in [false, true] {
-        let worker = FlakyWorker::new([Hang]);
-        let (runtime, address) = start_tree(&worker, immediate_policy()).await;
-        let stopping = async {
-            worker.wait_hanging().await;
-            if removes {
-                runtime.root().remove("worker").await.unwrap();
-            } else {
-                runtime.root().stop("worker").await.unwrap();
-            }
-        };
-        let answer = tokio::join!(address.call(|reply| WorkRequest::Redeliverable(1, reply)), stopping).0;
-        assert_eq!(answer, Err(CallError::Stopped));
-        assert_eq!(dead_letters(&all_records(&runtime).await), [dead_letter("stopped", "Do")]);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn failed_actor_makes_its_redelivery_a_dead_letter() {
-    let worker = FlakyWorker::new([Panic]);
-    let temporary = ChildPolicy { restart: RestartType::Temporary, ..immediate_policy() };
-    let (runtime, address) = start_tree(&worker, temporary).await;
-    assert_eq!(address.call(|reply| WorkRequest::Redeliverable(1, reply)).await, Err(CallError::Stopped));
-    assert_eq!(dead_letters(&all_records(&runtime).await), [dead_letter("stopped", "Do")]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn redelivery_keeps_the_deadline() {
-    let worker = FlakyWorker::new([Panic]);
-    let (runtime, address) = start_tree(&worker, delayed_policy()).await;
-    let answer = address.call_within(s(2), |reply| WorkRequest::Redeliverable(1, reply)).await;
-    assert_eq!(answer, Err(CallError::TimedOut));
-    assert_eq!(done(&address).await, [0; 0]);
-    assert_eq!(dead_letters(&all_records(&runtime).await), [dead_letter("expired", "Do")]);
-}
-
-#[tokio::test(start_paused = true)]
 async fn checkpoint_is_kept_when_one_message_crashes() {
     let worker = FlakyWorker::new([InjectedFault::None, Panic, Panic, Panic]);
     let policy = ChildPolicy { budget: None, checkpoint_crashes_max: 2, ..immediate_policy() };
-    let (runtime, address) = start_tree(&worker, policy).await;
-    assert_eq!(address.call(|reply| WorkRequest::Redeliverable(1, reply)).await, Ok(1));
+    let (runtime, address) = start_worker(&worker, policy).await;
+    assert_eq!(work(&address, 1).await, Ok(1));
     assert_eq!(address.call(|reply| WorkRequest::ThreeAttempts(2, reply)).await, Err(CallError::Crashed));
     assert_eq!(done(&address).await, [1]);
     assert!(all_records(&runtime).await.iter().all(|record| record.kind != "checkpoint_discarded"));
@@ -383,10 +404,10 @@ async fn checkpoint_is_kept_when_one_message_crashes() {
 async fn redelivery_answers_every_caller_on_many_threads() {
     let worker =
         FlakyWorker::new((0..1000).map(|task| if task % 2 == 0 { Panic } else { InjectedFault::None }));
-    let (runtime, address) = start_tree(&worker, ChildPolicy { budget: None, ..immediate_policy() }).await;
+    let (runtime, address) = start_worker(&worker, ChildPolicy { budget: None, ..immediate_policy() }).await;
     let calls = (0..500).map(|id| {
         let address = address.clone();
-        async move { address.call(|reply| WorkRequest::Redeliverable(id, reply)).await }
+        async move { work(&address, id).await }
     });
     let callers: tokio::task::JoinSet<_> = calls.collect();
     let mut answers = callers.join_all().await;
@@ -444,7 +465,7 @@ async fn supervisor_kill_redelivers_after_its_restart() {
         worker.wait_hanging().await;
         runtime.root().restart("pool").await.unwrap();
     };
-    assert_eq!(tokio::join!(address.call(|reply| WorkRequest::Redeliverable(1, reply)), restarting).0, Ok(1));
+    assert_eq!(tokio::join!(work(&address, 1), restarting).0, Ok(1));
     let records = all_records(&runtime).await;
     assert_eq!(dead_letters(&records), []);
     assert_eq!(exits(&records)[..2], ["root/pool", "root/pool/worker"]);
@@ -469,18 +490,17 @@ async fn root_kill_records_in_flight_before_runtime_stopped() {
 #[tokio::test(start_paused = true)]
 async fn runtime_drop_records_messages_in_flight() {
     let worker = FlakyWorker::new([Hang]);
-    let (runtime, address) = start_tree(&worker, immediate_policy()).await;
+    let (runtime, address) = start_worker(&worker, immediate_policy()).await;
     let mut events = JournalFollower::from_now(&runtime);
     let dropping = async {
         worker.wait_hanging().await;
         drop(runtime);
     };
-    let calls = (
-        address.call(|reply| WorkRequest::Redeliverable(1, reply)),
-        address.call(|reply| WorkRequest::Once(2, reply)),
-    );
+    let calls = (work(&address, 1), address.call(|reply| WorkRequest::Once(2, reply)));
     let answers = tokio::join!(calls.0, calls.1, dropping);
     assert_eq!((answers.0, answers.1), (Err(CallError::Stopped), Err(CallError::Stopped)));
+    let refused = address.try_cast(WorkRequest::AbortTask).unwrap_err();
+    assert_eq!(refused.kind, SendErrorKind::Stopped);
     let mut records = events.read_until("dead_letter").await;
     records.extend(events.read_until("dead_letter").await);
     assert_eq!(dead_letters(&records), [dead_letter("stopped", "Once"), dead_letter("stopped", "Do")]);
@@ -490,7 +510,7 @@ async fn runtime_drop_records_messages_in_flight() {
 async fn tree_never_started_answers_callers_when_dropped() {
     let mut root = SupervisorSpec::new("root");
     let address = root.child(Child::new("worker", FlakyWorker::new([]))).unwrap();
-    let mut call = Box::pin(address.call(|reply| WorkRequest::Redeliverable(1, reply)));
+    let mut call = Box::pin(work(&address, 1));
     assert!(futures_util::poll!(&mut call).is_pending());
     drop(root);
     assert_eq!(call.await, Err(CallError::Stopped));
@@ -501,7 +521,7 @@ async fn tree_never_started_answers_callers_when_dropped() {
 #[tokio::test(start_paused = true)]
 async fn reply_in_task_tells_stop_from_abort() {
     let worker = FlakyWorker::new([]);
-    let (runtime, address) = start_tree(&worker, immediate_policy()).await;
+    let (runtime, address) = start_worker(&worker, immediate_policy()).await;
     let ending = async { address.cast(WorkRequest::AbortTask).await.unwrap() };
     assert_eq!(tokio::join!(address.call(WorkRequest::AnswerFromTask), ending).0, Err(CallError::Unanswered));
     let stopping = async {
@@ -514,7 +534,7 @@ async fn reply_in_task_tells_stop_from_abort() {
 
 #[tokio::test(start_paused = true)]
 async fn call_within_beyond_clock_range_waits_without_limit() {
-    let (_runtime, address) = start_tree(&FlakyWorker::new([]), immediate_policy()).await;
+    let (_runtime, address) = start_worker(&FlakyWorker::new([]), immediate_policy()).await;
     assert_eq!(address.call_within(Duration::MAX, |reply| WorkRequest::Redeliverable(1, reply)).await, Ok(1));
     assert_eq!(address.call(WorkRequest::Ignore).await, Err(CallError::Unanswered));
 }
@@ -522,14 +542,11 @@ async fn call_within_beyond_clock_range_waits_without_limit() {
 #[tokio::test(start_paused = true)]
 async fn redelivery_after_delay_comes_first() {
     let worker = FlakyWorker::new([Panic]);
-    let (_runtime, address) = start_tree(&worker, delayed_policy()).await;
+    let (_runtime, address) = start_worker(&worker, delayed_policy()).await;
     let late = async {
         advance(s(1)).await;
-        address.call(|reply| WorkRequest::Redeliverable(2, reply)).await
+        work(&address, 2).await
     };
-    assert_eq!(
-        tokio::join!(address.call(|reply| WorkRequest::Redeliverable(1, reply)), late),
-        (Ok(1), Ok(2))
-    );
+    assert_eq!(tokio::join!(work(&address, 1), late), (Ok(1), Ok(2)));
     assert_eq!(done(&address).await, [1, 2]);
 }

@@ -1,11 +1,6 @@
 //! Tests handlers that make no progress within their limit.
 
-use std::time::Duration;
-
-use mainstay_runtime::policy::ChildPolicy;
-use mainstay_runtime::{CallError, Child, Runtime, SupervisorSpec};
-
-use crate::probe::{JournalFollower, Probe, ProbeMessage, advance, immediate_policy, start_tree, sum};
+use crate::*;
 
 const LIMIT: Duration = Duration::from_secs(8);
 
@@ -28,15 +23,15 @@ async fn stuck_handler_is_killed_and_successor_continues() {
     assert_eq!(tokio::join!(hung, after), (Err(CallError::Crashed), Ok(3)));
     let took = runtime.now() - began;
     assert!((LIMIT..=LIMIT + LIMIT / 4).contains(&took), "it took {took:?}");
-    let exited = events.read_until("actor_exited").await.pop().unwrap();
+    let exited = events.next("actor_exited").await;
     assert_eq!(exited.fields["cause"], "stuck");
     assert_eq!(exited.fields["message"], "it made no progress within its limit");
-    let dead_letter = events.read_until("dead_letter").await.pop().unwrap();
+    let dead_letter = events.next("dead_letter").await;
     assert_eq!(
         (&dead_letter.fields["label"], &dead_letter.fields["reason"]),
         (&"Block".into(), &"crashed".into())
     );
-    assert_eq!(events.read_until("decision").await.pop().unwrap().fields["decision"], "restart");
+    assert_eq!(events.next("decision").await.fields["decision"], "restart");
 }
 
 #[tokio::test(start_paused = true)]
@@ -65,25 +60,20 @@ async fn an_actor_that_has_nothing_to_do_is_not_stuck() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_limit_a_handler_may_take_for_ever() {
-    let (probe, gate) = Probe::gated();
-    let (runtime, address) = start_tree(probe, immediate_policy()).await;
-    address.cast(ProbeMessage::Block).await.unwrap();
-    gate.entered().await;
+    let (runtime, ..) = start_blocked(8, immediate_policy()).await;
     advance(Duration::from_secs(1_000_000)).await;
     assert_eq!(runtime.tree().find("root/probe").unwrap().info.generation, 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn start_that_hangs_is_killed_as_stuck() {
-    let (probe, fuse) = Probe::hanging_start();
-    let mut root = SupervisorSpec::new("root");
-    let address = root.child(Child::new("probe", probe).policy(stuck_limit_policy())).unwrap();
-    let runtime = Runtime::builder().start(root).await.unwrap();
-    fuse.arm();
+    let (probe, switch) = Probe::hanging_start();
+    let (runtime, address) = start_tree(probe, stuck_limit_policy()).await;
+    switch.arm();
     let mut events = JournalFollower::from_now(&runtime);
     address.cast(ProbeMessage::Panic).await.unwrap();
     assert_eq!(sum(&address).await, Ok(0));
     events.read_until("actor_exited").await;
-    assert_eq!(events.read_until("actor_exited").await.pop().unwrap().fields["cause"], "stuck");
+    assert_eq!(events.next("actor_exited").await.fields["cause"], "stuck");
     assert_eq!(runtime.tree().find("root/probe").unwrap().info.generation, 3);
 }

@@ -7,12 +7,12 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 
-mod abandoned;
 mod failures;
 mod finalize;
 #[cfg(debug_assertions)]
 mod injected_panics;
 mod never_started;
+#[allow(dead_code, reason = "shared with other tests, which use other parts of it")]
 mod probe;
 mod redelivery;
 mod stuck;
@@ -23,15 +23,12 @@ use std::time::Duration;
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, ExitCause, RestartType, Shutdown};
 use mainstay_runtime::{
     ActorStatus, Address, AdminError, CallError, Child, Context, Failure, Message, Reply, Runtime,
-    RuntimeStartError, SendErrorKind, SupervisorHandle, SupervisorSpec, Worker,
+    SendErrorKind, SupervisorHandle, SupervisorSpec, Worker,
 };
 use probe::{
-    JournalFollower, Probe, ProbeMessage, advance, delayed_policy, immediate_policy, start_tree, sum,
+    JournalFollower, Probe, ProbeMessage, advance, delayed_policy, immediate_policy, s, start_blocked,
+    start_child, start_tree, sum, wait_for_backlog,
 };
-
-const fn s(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 #[tokio::test(start_paused = true)]
 async fn panic_keeps_state_and_waiting_messages() {
@@ -64,25 +61,19 @@ async fn call_sent_by_try_cast_is_answered_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn reply_dropped_by_handler_is_unanswered() {
-    let (_runtime, probe) = start_tree(Probe::default(), immediate_policy()).await;
-    assert_eq!(probe.call(ProbeMessage::Ignore).await, Err(CallError::Unanswered));
-}
-
-#[tokio::test(start_paused = true)]
 async fn journal_records_a_crash_in_order_with_details() {
     let (runtime, probe) = start_tree(Probe::default(), delayed_policy()).await;
     let mut events = JournalFollower::from_now(&runtime);
     probe.cast(ProbeMessage::Add(1)).await.unwrap();
     probe.cast(ProbeMessage::Panic).await.unwrap();
     probe.cast(ProbeMessage::Add(1)).await.unwrap();
-    let told = events.read_until("actor_restarted").await;
-    let kinds: Vec<&str> = told.iter().map(|record| record.kind.as_str()).collect();
+    let records = events.read_until("actor_restarted").await;
+    let kinds: Vec<&str> = records.iter().map(|record| record.kind.as_str()).collect();
     assert_eq!(
         kinds,
         ["actor_exited", "dead_letter", "decision", "actor_started", "actor_ready", "actor_restarted"]
     );
-    let [exited, dead_letter, decision, _, _, restarted] = &told[..] else { unreachable!() };
+    let [exited, dead_letter, decision, _, _, restarted] = &records[..] else { unreachable!() };
     assert_eq!(exited.fields["cause"], "panic");
     assert_eq!(exited.fields["message"], "on purpose");
     assert!(exited.fields["location"].as_str().unwrap().contains("probe.rs:"));
@@ -98,26 +89,6 @@ async fn journal_records_a_crash_in_order_with_details() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn restart_pending_is_shown_and_siblings_keep_running() {
-    let mut root = SupervisorSpec::new("root");
-    let probe = root.child(Child::new("probe", Probe::default()).policy(delayed_policy())).unwrap();
-    let sibling = root.child(Child::new("sibling", Probe::default()).policy(delayed_policy())).unwrap();
-    let runtime = Runtime::builder().start(root).await.unwrap();
-    let mut events = JournalFollower::from_now(&runtime);
-    probe.cast(ProbeMessage::Panic).await.unwrap();
-    events.read_until("decision").await;
-    assert_eq!(sum(&sibling).await, Ok(0));
-    let tree = runtime.tree();
-    let vitals = &tree.find("root/probe").unwrap().info;
-    assert_eq!((vitals.status, vitals.budget_left), (ActorStatus::Restarting, Some(1)));
-    assert_eq!(vitals.restart_due, Some(vitals.since + s(5)));
-    assert_eq!(sum(&probe).await, Ok(0));
-    let tree = runtime.tree();
-    assert_eq!(tree.find("root/probe").unwrap().info.generation, 2);
-    assert_eq!(tree.find("root/sibling").unwrap().info.generation, 1);
-}
-
-#[tokio::test(start_paused = true)]
 async fn budget_spent_fails_child_until_reset() {
     let (runtime, probe) = start_tree(Probe::default(), delayed_policy()).await;
     let mut events = JournalFollower::from_now(&runtime);
@@ -126,7 +97,7 @@ async fn budget_spent_fails_child_until_reset() {
         events.read_until("decision").await;
         advance(s(6)).await;
     }
-    let gave_up = events.read_until("gave_up").await.pop().unwrap();
+    let gave_up = events.next("gave_up").await;
     assert_eq!(gave_up.fields["next_step"], "it stays failed until root/probe is reset");
     assert_eq!(sum(&probe).await, Err(CallError::Stopped));
     let refused = probe.try_cast(ProbeMessage::Add(1)).unwrap_err();
@@ -141,9 +112,11 @@ async fn stable_child_has_its_budget_restored() {
     let (runtime, probe) = start_tree(Probe::default(), delayed_policy()).await;
     let mut events = JournalFollower::from_now(&runtime);
     probe.cast(ProbeMessage::Panic).await.unwrap();
-    events.read_until("actor_restarted").await;
     let left = || runtime.tree().find("root/probe").unwrap().info.budget_left;
-    assert_eq!(left(), Some(1));
+    for kind in ["decision", "actor_restarted"] {
+        events.read_until(kind).await;
+        assert_eq!(left(), Some(1), "{kind}");
+    }
     advance(s(60)).await;
     assert_eq!(left(), Some(2));
 }
@@ -155,24 +128,21 @@ async fn stop_is_orderly_and_answers_waiting_callers() {
     let (runtime, address) = start_tree(probe, immediate_policy()).await;
     address.cast(ProbeMessage::Block).await.unwrap();
     gate.entered().await;
-    let waiting = tokio::spawn({
-        let address = address.clone();
-        async move { sum(&address).await }
-    });
-    while address.backlog() == 0 {
-        tokio::task::yield_now().await;
-    }
     let mut events = JournalFollower::from_now(&runtime);
-    let root = runtime.root().clone();
-    let stopping = tokio::spawn(async move { root.stop("probe").await });
-    while runtime.tree().find("root/probe").unwrap().info.status != ActorStatus::Stopping {
-        tokio::task::yield_now().await;
-    }
-    gate.open();
-    assert_eq!(stopping.await.unwrap(), Ok(()));
-    assert_eq!(waiting.await.unwrap(), Err(CallError::Stopped));
+    let stopping = async {
+        wait_for_backlog(&address).await;
+        runtime.root().stop("probe").await
+    };
+    let opening = async {
+        while runtime.tree().find("root/probe").unwrap().info.status != ActorStatus::Stopping {
+            tokio::task::yield_now().await;
+        }
+        gate.open();
+    };
+    let answers = tokio::join!(sum(&address), stopping, opening);
+    assert_eq!(answers, (Err(CallError::Stopped), Ok(()), ()));
     assert!(ended.is_set());
-    let dead_letter = events.read_until("dead_letter").await.pop().unwrap();
+    let dead_letter = events.next("dead_letter").await;
     assert_eq!(dead_letter.fields["reason"], "stopped");
     assert_eq!(dead_letter.fields["label"], "Get");
     runtime.root().stop("probe").await.unwrap();
@@ -181,59 +151,28 @@ async fn stop_is_orderly_and_answers_waiting_callers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stop_past_timeout_kills_with_cause_killed() {
-    let (probe, gate) = Probe::gated();
-    let (runtime, address) = start_tree(probe, immediate_policy()).await;
-    let blocked = address.call(ProbeMessage::BlockCall);
-    let stopped = async {
-        gate.entered().await;
-        let mut events = JournalFollower::from_now(&runtime);
-        let began = runtime.now();
-        runtime.root().stop("probe").await.unwrap();
-        assert_eq!(runtime.now() - began, s(3));
-        events.read_until("actor_exited").await.pop().unwrap()
-    };
-    let (answer, exited) = tokio::join!(blocked, stopped);
-    assert_eq!(answer, Err(CallError::Stopped));
-    assert_eq!(exited.fields["cause"], "killed");
-}
-
-#[tokio::test(start_paused = true)]
 async fn call_within_times_out_and_is_never_handled() {
-    let (probe, gate) = Probe::gated();
-    let (runtime, address) = start_tree(probe, immediate_policy()).await;
-    address.cast(ProbeMessage::Block).await.unwrap();
-    gate.entered().await;
+    let (runtime, address, gate) = start_blocked(8, immediate_policy()).await;
     let answer = address.call_within(s(1), |reply| ProbeMessage::AddCall(5, reply)).await;
     assert_eq!(answer, Err(CallError::TimedOut));
     let mut events = JournalFollower::from_now(&runtime);
     gate.open();
-    let dead_letter = events.read_until("dead_letter").await.pop().unwrap();
+    let dead_letter = events.next("dead_letter").await;
     assert_eq!(dead_letter.fields["reason"], "expired");
     assert_eq!(sum(&address).await, Ok(0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn full_mailbox_makes_senders_wait_in_order() {
-    let (probe, gate) = Probe::gated();
-    let mut root = SupervisorSpec::new("root");
-    let child = Child::new("probe", probe).mailbox_capacity(1).policy(immediate_policy());
-    let address = root.child(child).unwrap();
-    let _runtime = Runtime::builder().start(root).await.unwrap();
-    address.cast(ProbeMessage::Block).await.unwrap();
-    gate.entered().await;
+    let (_runtime, address, gate) = start_blocked(1, immediate_policy()).await;
     address.try_cast(ProbeMessage::Add(1)).unwrap();
     assert_eq!(address.try_cast(ProbeMessage::Add(9)).unwrap_err().kind, SendErrorKind::Full);
-    let sender = tokio::spawn({
-        let address = address.clone();
-        async move {
-            address.cast(ProbeMessage::Double).await.unwrap();
-            address.cast(ProbeMessage::Add(1)).await.unwrap();
-            sum(&address).await
-        }
-    });
-    gate.open();
-    assert_eq!(sender.await.unwrap(), Ok(3));
+    let sender = async {
+        address.cast(ProbeMessage::Double).await.unwrap();
+        address.cast(ProbeMessage::Add(1)).await.unwrap();
+        sum(&address).await
+    };
+    assert_eq!(tokio::join!(sender, async { gate.open() }).0, Ok(3));
 }
 
 #[tokio::test(start_paused = true)]
@@ -244,8 +183,11 @@ async fn task_result_is_handled_and_task_panic_crashes() {
     assert_eq!(sum(&probe).await, Ok(8));
     let mut events = JournalFollower::from_now(&runtime);
     probe.cast(ProbeMessage::PanicInTask).await.unwrap();
-    let exited = events.read_until("actor_exited").await.pop().unwrap();
-    assert_eq!(exited.fields["message"], "on purpose, later");
+    let exited = events.next("actor_exited").await;
+    assert_eq!(
+        (&exited.fields["cause"], &exited.fields["message"]),
+        (&"panic".into(), &"on purpose, later".into())
+    );
     assert_eq!(sum(&probe).await, Ok(8));
 }
 
@@ -280,39 +222,9 @@ async fn checkpoint_that_always_crashes_is_discarded() {
     let mut events = JournalFollower::from_now(&runtime);
     probe.cast(ProbeMessage::Panic).await.unwrap();
     events.read_until("checkpoint_discarded").await;
-    let restarted = events.read_until("actor_restarted").await.pop().unwrap();
+    let restarted = events.next("actor_restarted").await;
     assert_eq!(restarted.fields["state"], "fresh");
     assert_eq!(sum(&probe).await, Ok(0));
-}
-
-#[tokio::test(start_paused = true)]
-async fn start_failure_names_the_child_and_stops_the_others() {
-    let mut root = SupervisorSpec::new("root");
-    let first = Probe::default();
-    let ended = first.stop_flag();
-    root.child(Child::new("first", first).policy(immediate_policy())).unwrap();
-    root.child(Child::new("second", Probe::failing_start()).policy(immediate_policy())).unwrap();
-    let Err(RuntimeStartError::ChildFailed { path, message }) = Runtime::builder().start(root).await else {
-        panic!("the tree came up");
-    };
-    assert_eq!((path.as_str(), message.as_str()), ("root/second", "no luck today"));
-    assert!(ended.is_set());
-}
-
-#[tokio::test(start_paused = true)]
-async fn children_are_added_stopped_and_removed_while_the_tree_runs() {
-    let runtime = Runtime::builder().start(SupervisorSpec::new("root")).await.unwrap();
-    let root = runtime.root();
-    let probe = root.add(Child::new("probe", Probe::default()).policy(immediate_policy())).await.unwrap();
-    assert_eq!(sum(&probe).await, Ok(0));
-    let again = root.add(Child::new("probe", Probe::default())).await.unwrap_err();
-    assert!(matches!(again, AdminError::AlreadyRunning { path } if path.as_str() == "root/probe"));
-    let refused = root.add(Child::new("other", Probe::failing_start())).await.unwrap_err();
-    assert!(matches!(refused, AdminError::StartFailed { message, .. } if message == "no luck today"));
-    assert_eq!(root.names(), ["probe"]);
-    root.remove("probe").await.unwrap();
-    assert_eq!(root.stop("probe").await, Err(AdminError::NotFound { name: "probe".to_owned() }));
-    assert_eq!(sum(&probe).await, Err(CallError::Stopped));
 }
 
 #[tokio::test(start_paused = true)]
@@ -339,53 +251,19 @@ async fn nested_supervisor_starts_and_stops_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn worker_that_stops_itself_restarts_only_if_permanent() {
-    for (restart, expected) in
-        [(RestartType::Permanent, Ok(1)), (RestartType::Transient, Err(CallError::Stopped))]
-    {
-        let (runtime, probe) =
-            start_tree(Probe::default(), ChildPolicy { restart, ..immediate_policy() }).await;
-        let mut events = JournalFollower::from_now(&runtime);
-        probe.cast(ProbeMessage::Add(1)).await.unwrap();
-        probe.cast(ProbeMessage::Stop).await.unwrap();
-        let decision = events.read_until("decision").await.pop().unwrap();
-        assert_eq!(decision.fields["inputs"]["exit"]["cause"], "normal");
-        assert_eq!(sum(&probe).await, expected);
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn shutdown_kills_at_its_deadline_and_records_the_exit() {
-    let (probe, gate) = Probe::gated();
-    let (runtime, address) = start_tree(probe, immediate_policy()).await;
-    address.cast(ProbeMessage::Block).await.unwrap();
-    gate.entered().await;
+    let (runtime, ..) = start_blocked(8, immediate_policy()).await;
     let mut events = JournalFollower::from_now(&runtime);
     runtime.shutdown().await;
-    let told = events.read_until("runtime_stopped").await;
-    assert_eq!(told.first().map(|record| record.kind.as_str()), Some("runtime_stopping"));
-    assert!(told.iter().any(|record| record.fields.get("cause") == Some(&"killed".into())));
-}
-
-#[tokio::test(start_paused = true)]
-async fn two_runtimes_in_one_process_do_not_see_each_other() {
-    let (one, probe_one) = start_tree(Probe::default(), immediate_policy()).await;
-    let (_two, probe_two) = start_tree(Probe::default(), immediate_policy()).await;
-    probe_one.cast(ProbeMessage::Add(1)).await.unwrap();
-    assert_eq!((sum(&probe_one).await, sum(&probe_two).await), (Ok(1), Ok(0)));
-    one.shutdown().await;
-    assert_eq!(sum(&probe_two).await, Ok(0));
+    let records = events.read_until("runtime_stopped").await;
+    assert_eq!(records.first().map(|record| record.kind.as_str()), Some("runtime_stopping"));
+    assert!(records.iter().any(|record| record.fields.get("cause") == Some(&"killed".into())));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn thousand_crashes_on_many_threads_lose_no_message() {
-    let policy = ChildPolicy {
-        budget: None,
-        delay: Delay::NONE,
-        shutdown: Shutdown::Graceful(s(3)),
-        ..ChildPolicy::default()
-    };
-    let (_runtime, probe) = start_tree(Probe::default(), policy).await;
+    let (_runtime, probe) =
+        start_tree(Probe::default(), ChildPolicy { budget: None, ..immediate_policy() }).await;
     for _ in 0..1000 {
         probe.cast(ProbeMessage::Add(1)).await.unwrap();
         probe.cast(ProbeMessage::Panic).await.unwrap();
@@ -394,62 +272,11 @@ async fn thousand_crashes_on_many_threads_lose_no_message() {
     assert_eq!(sum(&probe).await, Ok(2000));
 }
 
-/// Starts a task while it starts, and answers its callers once that task has ended.
-struct TaskInStart;
-
-enum TaskInStartMessage {
-    TaskDone,
-    Ask(Reply<()>),
-}
-
-impl Message for TaskInStartMessage {}
-
-impl Worker for TaskInStart {
-    type Message = TaskInStartMessage;
-    type State = (bool, Option<Reply<()>>);
-    type Snapshot = ();
-
-    async fn start(
-        &self,
-        ctx: &mut Context<TaskInStartMessage>,
-        _: Option<()>,
-    ) -> Result<Self::State, Failure> {
-        ctx.spawn(async { TaskInStartMessage::TaskDone });
-        for _ in 0..10 {
-            tokio::task::yield_now().await;
-        }
-        Ok((false, None))
-    }
-
-    async fn handle(
-        &self,
-        _: &mut Context<TaskInStartMessage>,
-        step: TaskInStartMessage,
-        state: &mut Self::State,
-    ) -> Result<(), Failure> {
-        match step {
-            TaskInStartMessage::TaskDone => state.0 = true,
-            TaskInStartMessage::Ask(reply) => state.1 = Some(reply),
-        }
-        if let Some(reply) = state.1.take_if(|_| state.0) {
-            reply.send(());
-        }
-        Ok(())
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn task_result_during_start_is_handled() {
-    let mut root = SupervisorSpec::new("root");
-    let errand = root.child(Child::new("errand", TaskInStart)).unwrap();
-    let _runtime = Runtime::builder().start(root).await.unwrap();
-    assert_eq!(errand.call_within(s(60), TaskInStartMessage::Ask).await, Ok(()));
-}
-
-#[test]
-fn a_budget_is_plain_data() {
-    let budget = Budget { restarts_max: 1, window: s(1) };
-    assert_eq!(serde_json::to_value(budget).unwrap()["restarts_max"], 1);
+    let (_runtime, probe) = start_tree(Probe::task_in_start(), immediate_policy()).await;
+    advance(s(1)).await;
+    assert_eq!(sum(&probe).await, Ok(1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -479,28 +306,10 @@ async fn killed_supervisor_finalizes_its_descendants() {
     gate.entered().await;
     let waiting = sum(&inner);
     let stopping = async {
-        while inner.backlog() == 0 {
-            tokio::task::yield_now().await;
-        }
+        wait_for_backlog(&inner).await;
         runtime.root().stop("pool").await
     };
     assert_eq!(tokio::join!(waiting, stopping), (Err(CallError::Stopped), Ok(())));
     assert_eq!(inner.try_cast(ProbeMessage::Add(1)).unwrap_err().kind, SendErrorKind::Stopped);
     assert_eq!(runtime.tree().find("root/pool/inner").unwrap().info.status, ActorStatus::Stopped);
-}
-
-#[tokio::test(start_paused = true)]
-async fn runtime_drop_answers_waiting_callers() {
-    let (probe, gate) = Probe::gated();
-    let (runtime, address) = start_tree(probe, immediate_policy()).await;
-    address.cast(ProbeMessage::Block).await.unwrap();
-    gate.entered().await;
-    let dropping = async {
-        while address.backlog() == 0 {
-            tokio::task::yield_now().await;
-        }
-        drop(runtime);
-    };
-    assert_eq!(tokio::join!(sum(&address), dropping).0, Err(CallError::Stopped));
-    assert_eq!(address.try_cast(ProbeMessage::Add(1)).unwrap_err().kind, SendErrorKind::Stopped);
 }

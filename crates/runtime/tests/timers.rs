@@ -57,9 +57,7 @@ impl Worker for Sleeper {
 }
 
 async fn sleeper() -> (Runtime, Address<Ask>) {
-    let mut root = SupervisorSpec::new("root");
-    let sleeper = root.child(Child::new("sleeper", Sleeper).policy(immediate_policy())).unwrap();
-    (Runtime::builder().seed(1).start(root).await.unwrap(), sleeper)
+    start_child(Child::new("sleeper", Sleeper).policy(immediate_policy())).await
 }
 
 #[tokio::test(start_paused = true)]

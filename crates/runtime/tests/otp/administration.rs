@@ -1,9 +1,6 @@
 //! Tests lines 13 to 15: administration.
 
-use mainstay_runtime::policy::SupervisorPolicy;
-use mainstay_runtime::{ActorStatus, AdminError};
-
-use crate::test_tree::{ChildMessage, TestChild, TestTree, delayed_policy, immediate_policy, settle};
+use crate::*;
 
 fn running() -> AdminError {
     AdminError::Running { name: "a".to_owned() }
@@ -56,10 +53,10 @@ async fn start_or_delete_of_active_child_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn command_displaced_by_another_is_superseded() {
-    let (tree, _, [direction]) =
+    let (tree, _, [controls]) =
         TestTree::with_children(SupervisorPolicy::default(), immediate_policy(), ["a"]).await;
     let root = tree.runtime.root();
-    let _never = direction.hold_starts();
+    let _never = controls.hold_starts();
     let stop = async {
         settle().await;
         root.stop("a").await

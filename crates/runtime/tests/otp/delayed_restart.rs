@@ -1,13 +1,6 @@
 //! Tests lines 31 to 35: delayed restarts.
 
-use std::sync::atomic::Ordering::SeqCst;
-
-use mainstay_runtime::ActorStatus;
-use mainstay_runtime::policy::{ExitCause, Strategy, SupervisorPolicy};
-
-use crate::test_tree::{
-    ChildMessage, TestChild, TestTree, advance, delayed_policy, immediate_policy, s, settle,
-};
+use crate::*;
 
 fn rest_for_one() -> SupervisorPolicy {
     SupervisorPolicy { strategy: Strategy::RestForOne, ..SupervisorPolicy::default() }
@@ -15,9 +8,9 @@ fn rest_for_one() -> SupervisorPolicy {
 
 #[tokio::test(start_paused = true)]
 async fn the_supervisor_answers_while_a_restart_is_pending_or_failing() {
-    let (tree, [a], [direction]) =
+    let (tree, [a], [controls]) =
         TestTree::with_children(SupervisorPolicy::default(), delayed_policy(), ["a"]).await;
-    direction.failures_left.store(3, SeqCst);
+    controls.failures_left.store(3, SeqCst);
     a.cast(ChildMessage::Panic).await.unwrap();
     for name in ["b", "c", "d", "e"] {
         let began = tree.runtime.now();
@@ -58,9 +51,9 @@ async fn stop_during_restart_keeps_the_child_stopped() {
 
 #[tokio::test(start_paused = true)]
 async fn rest_for_one_later_siblings_wait_for_earlier_retry() {
-    let (tree, [_, b, _], [_, direction, _]) =
+    let (tree, [_, b, _], [_, controls, _]) =
         TestTree::with_children(rest_for_one(), delayed_policy(), ["a", "b", "c"]).await;
-    direction.failures_left.store(2, SeqCst);
+    controls.failures_left.store(2, SeqCst);
     b.cast(ChildMessage::Panic).await.unwrap();
     for _ in 0..3 {
         settle().await;
@@ -76,8 +69,8 @@ async fn rest_for_one_later_siblings_wait_for_earlier_retry() {
 #[tokio::test(start_paused = true)]
 async fn the_supervisor_can_be_stopped_during_a_restart_loop() {
     for child in [immediate_policy(), delayed_policy()] {
-        let (tree, [a, _], [direction, _]) = TestTree::with_children(rest_for_one(), child, ["a", "b"]).await;
-        direction.failures_left.store(u32::MAX, SeqCst);
+        let (tree, [a, _], [controls, _]) = TestTree::with_children(rest_for_one(), child, ["a", "b"]).await;
+        controls.failures_left.store(u32::MAX, SeqCst);
         a.cast(ChildMessage::Panic).await.unwrap();
         tokio::task::yield_now().await;
         assert_eq!(tree.runtime.shutdown().await.cause, ExitCause::Normal);

@@ -1,11 +1,6 @@
 //! Tests lines 20 to 23: intensity.
 
-use mainstay_runtime::policy::{ChildPolicy, Delay, ExitCause, RestartType, SupervisorPolicy};
-use mainstay_runtime::{ActorStatus, CallError, SupervisorSpec};
-
-use crate::test_tree::{
-    ChildMessage, LifecycleLog, TestChild, TestTree, advance, immediate_policy, intensity, s, settle,
-};
+use crate::*;
 
 fn intensity_of_two() -> SupervisorPolicy {
     SupervisorPolicy { intensity: intensity(2), ..SupervisorPolicy::default() }
@@ -41,9 +36,7 @@ async fn intensity_exit_restarts_permanent_supervisor_only() {
     {
         let log = LifecycleLog::default();
         let mut root = SupervisorSpec::new("root");
-        let none = SupervisorPolicy { intensity: intensity(0), ..SupervisorPolicy::default() };
-        let mut pool =
-            SupervisorSpec::new("pool").policy(none).as_child(ChildPolicy { restart, ..immediate_policy() });
+        let mut pool = strict_pool().as_child(ChildPolicy { restart, ..immediate_policy() });
         let a = pool.child(TestChild::new("a", &log).with_policy(immediate_policy())).unwrap();
         root.supervisor(pool).unwrap();
         let mut tree = TestTree::start(root, &log).await;
@@ -58,16 +51,14 @@ async fn intensity_exit_restarts_permanent_supervisor_only() {
 
 #[tokio::test(start_paused = true)]
 async fn every_failed_attempt_to_start_during_a_restart_counts_too() {
-    let log = LifecycleLog::default();
-    let mut root = SupervisorSpec::new("root").policy(intensity_of_two());
-    let player = TestChild::new("a", &log);
-    let direction = player.controls.clone();
-    let second = Delay::Fixed { delay: s(1) };
-    let a = root.child(player.with_policy(ChildPolicy { delay: second, ..immediate_policy() })).unwrap();
-    let tree = TestTree::start(root, &log).await;
-    log.take();
-    direction.failures_left.store(9, std::sync::atomic::Ordering::SeqCst);
+    let policy = ChildPolicy { delay: Delay::Fixed { delay: s(1) }, ..immediate_policy() };
+    let (tree, [a], [controls]) = TestTree::with_children(intensity_of_two(), policy, ["a"]).await;
+    controls.failures_left.store(9, SeqCst);
     a.cast(ChildMessage::Panic).await.unwrap();
     assert_eq!(tree.exit_cause().await, ExitCause::Shutdown);
-    assert_eq!(log.take(), ["start a", "start a"], "the crash and one failed start were granted a restart");
+    assert_eq!(
+        tree.log.take(),
+        ["start a", "start a"],
+        "the crash and one failed start were granted a restart"
+    );
 }

@@ -1,9 +1,6 @@
 //! Tests lines 16 to 19: restart types.
 
-use mainstay_runtime::policy::{ChildPolicy, RestartType, Strategy, SupervisorPolicy};
-use mainstay_runtime::{ActorStatus, SupervisorSpec};
-
-use crate::test_tree::{ChildMessage, LifecycleLog, TestChild, TestTree, immediate_policy, s, settle};
+use crate::*;
 
 fn restart_policy(restart: RestartType) -> ChildPolicy {
     ChildPolicy { restart, stuck_after: Some(s(60)), ..immediate_policy() }
@@ -12,11 +9,18 @@ fn restart_policy(restart: RestartType) -> ChildPolicy {
 /// Returns the generations of a child of this type after an exit of each kind: normal, panic, error, killed.
 async fn generations(restart: RestartType) -> Vec<Option<u64>> {
     let mut generations = Vec::new();
-    for cue in [ChildMessage::Stop, ChildMessage::Panic, ChildMessage::Fail, ChildMessage::Hang] {
-        let (stage, [a], _) =
+    for (message, cause) in [
+        (ChildMessage::Stop, "normal"),
+        (ChildMessage::Panic, "panic"),
+        (ChildMessage::Fail, "error"),
+        (ChildMessage::Hang, "stuck"),
+    ] {
+        let (mut stage, [a], _) =
             TestTree::with_children(SupervisorPolicy::default(), restart_policy(restart), ["a"]).await;
-        a.cast(cue).await.unwrap();
-        crate::test_tree::advance(s(100)).await;
+        a.cast(message).await.unwrap();
+        advance(s(100)).await;
+        let decision = stage.next_event("decision", "root/a").await;
+        assert_eq!(decision.fields["inputs"]["exit"]["cause"], cause, "{restart:?}");
         let tree = stage.runtime.tree();
         generations.push(tree.find("root/a").map(|node| node.info.generation));
     }

@@ -1,13 +1,6 @@
 //! Tests lines 36 to 40: significant children.
 
-use mainstay_runtime::policy::{
-    AutoShutdown, ChildPolicy, ExitCause, PolicyError, RestartType, Strategy, SupervisorPolicy,
-};
-use mainstay_runtime::{ActorStatus, AdminError, SpecError, SupervisorSpec};
-
-use crate::test_tree::{
-    ChildMessage, LifecycleLog, TestChild, TestTree, delayed_policy, immediate_policy, settle,
-};
+use crate::*;
 
 fn significant(restart: RestartType) -> ChildPolicy {
     ChildPolicy { restart, significant: true, ..immediate_policy() }
@@ -22,7 +15,7 @@ async fn start_tree<const N: usize>(
     auto_shutdown: AutoShutdown,
     child: ChildPolicy,
     names: [&'static str; N],
-) -> (TestTree, [mainstay_runtime::Address<ChildMessage>; N]) {
+) -> (TestTree, [Address<ChildMessage>; N]) {
     let (tree, addresses, _) =
         TestTree::with_children(auto_shutdown_policy(auto_shutdown), child, names).await;
     (tree, addresses)
@@ -31,17 +24,17 @@ async fn start_tree<const N: usize>(
 #[tokio::test(start_paused = true)]
 async fn significant_needs_auto_shutdown_and_no_permanent() {
     let log = LifecycleLog::default();
-    let player = || TestChild::new("a", &log);
+    let child = || TestChild::new("a", &log);
     let mut root = SupervisorSpec::new("root").policy(auto_shutdown_policy(AutoShutdown::AnySignificant));
     let fault = PolicyError::SignificantPermanent;
-    let refused = root.child(player().with_policy(significant(RestartType::Permanent))).unwrap_err();
+    let refused = root.child(child().with_policy(significant(RestartType::Permanent))).unwrap_err();
     assert_eq!(refused, SpecError::Policy { name: "a".to_owned(), fault });
     let off = SpecError::NoAutoShutdown { name: "a".to_owned() };
     let mut never = SupervisorSpec::new("never");
-    never.child(player().with_policy(significant(RestartType::Transient))).unwrap();
+    never.child(child().with_policy(significant(RestartType::Transient))).unwrap();
     assert_eq!(root.supervisor(never).err(), Some(off.clone()));
     let tree = TestTree::start(SupervisorSpec::new("root"), &log).await;
-    let refused = tree.runtime.root().add(player().with_policy(significant(RestartType::Transient))).await;
+    let refused = tree.runtime.root().add(child().with_policy(significant(RestartType::Transient))).await;
     assert_eq!(refused.unwrap_err(), AdminError::Spec(off));
 }
 
@@ -58,10 +51,10 @@ async fn any_significant_fires_on_normal_exit_of_transient_child() {
 
 #[tokio::test(start_paused = true)]
 async fn any_significant_fires_for_a_temporary_child_on_any_exit() {
-    for cue in [ChildMessage::Stop, ChildMessage::Panic, ChildMessage::Fail] {
+    for message in [ChildMessage::Stop, ChildMessage::Panic, ChildMessage::Fail] {
         let (mut tree, [a, _]) =
             start_tree(AutoShutdown::AnySignificant, significant(RestartType::Temporary), ["a", "b"]).await;
-        a.cast(cue).await.unwrap();
+        a.cast(message).await.unwrap();
         assert_eq!(tree.exit_cause().await, ExitCause::Shutdown);
         assert_eq!(tree.next_event("decision", "root/a").await.fields["decision"], "shut_down");
         assert_eq!(tree.next_event("auto_shutdown", "root").await.fields["by"], "root/a");

@@ -1,11 +1,6 @@
 //! Tests lines 1 to 5: starting.
 
-use mainstay_runtime::policy::{ChildPolicy, PolicyError, RestartType, SupervisorPolicy};
-use mainstay_runtime::{
-    ActorStatus, AdminError, CallError, Child, Runtime, RuntimeStartError, SpecError, SupervisorSpec,
-};
-
-use crate::test_tree::{ChildMessage, LifecycleLog, TestChild, TestTree, immediate_policy, settle};
+use crate::*;
 
 #[tokio::test(start_paused = true)]
 async fn children_start_in_order_before_supervisor_is_ready() {
@@ -33,16 +28,16 @@ async fn declined_child_keeps_its_spec_without_incarnation() {
     let log = LifecycleLog::default();
     let mut root = SupervisorSpec::new("root");
     let shy = TestChild::new("shy", &log).declining();
-    let direction = shy.controls.clone();
+    let controls = shy.controls.clone();
     let address = root.child(shy.with_policy(immediate_policy())).unwrap();
     root.child(TestChild::new("next", &log).with_policy(immediate_policy())).unwrap();
     let tree = TestTree::start(root, &log).await;
     assert_eq!(tree.statuses(["root/shy", "root/next"]), [ActorStatus::Stopped, ActorStatus::Running]);
     assert_eq!(tree.runtime.root().counts().active, 1);
     assert_eq!(address.call(ChildMessage::Ask).await, Err(CallError::Stopped));
-    direction.declines.store(false, std::sync::atomic::Ordering::SeqCst);
+    controls.declines.store(false, SeqCst);
     tree.runtime.root().start("shy").await.unwrap();
-    assert_eq!(address.call(ChildMessage::Ask).await, Ok(()));
+    assert_eq!(address.call(ChildMessage::Ask).await, Ok(2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,11 +82,11 @@ async fn adding_a_child_whose_start_fails_keeps_no_spec() {
 
 #[tokio::test(start_paused = true)]
 async fn starting_a_stopped_child_whose_start_fails_keeps_its_spec() {
-    let (tree, _, [direction]) =
+    let (tree, _, [controls]) =
         TestTree::with_children(SupervisorPolicy::default(), immediate_policy(), ["a"]).await;
     let root = tree.runtime.root();
     root.stop("a").await.unwrap();
-    direction.hold_starts().close();
+    controls.hold_starts().close();
     let refused = root.start("a").await.unwrap_err();
     assert!(matches!(refused, AdminError::StartFailed { .. }), "{refused}");
     assert_eq!(root.names(), ["a"]);
@@ -100,18 +95,18 @@ async fn starting_a_stopped_child_whose_start_fails_keeps_its_spec() {
 #[tokio::test(start_paused = true)]
 async fn invalid_specs_are_refused_and_say_what_is_wrong() {
     let log = LifecycleLog::default();
-    let player = |name| TestChild::new(name, &log);
+    let child = |name| TestChild::new(name, &log);
     let mut root = SupervisorSpec::new("root");
-    let invalid_name = root.child(Child::new("a/b", player("a"))).unwrap_err();
+    let invalid_name = root.child(Child::new("a/b", child("a"))).unwrap_err();
     assert!(matches!(invalid_name, SpecError::InvalidName(_)), "{invalid_name}");
-    let no_room = root.child(player("a").with_policy(immediate_policy()).mailbox_capacity(0)).unwrap_err();
+    let no_room = root.child(child("a").with_policy(immediate_policy()).mailbox_capacity(0)).unwrap_err();
     assert_eq!(no_room, SpecError::ZeroMailboxCapacity { name: "a".to_owned() });
     let never = ChildPolicy { checkpoint_crashes_max: 0, ..immediate_policy() };
     let fault = PolicyError::ZeroCheckpointCrashes;
-    let refused = root.child(player("a").with_policy(never)).unwrap_err();
+    let refused = root.child(child("a").with_policy(never)).unwrap_err();
     assert_eq!(refused, SpecError::Policy { name: "a".to_owned(), fault });
     let mut pool = SupervisorSpec::dynamic("pool");
-    pool.child(player("a").with_policy(immediate_policy())).unwrap();
+    pool.child(child("a").with_policy(immediate_policy())).unwrap();
     let refused = root.supervisor(pool).err();
     assert_eq!(refused, Some(SpecError::InitialChildOfDynamic { name: "a".to_owned() }));
 }

@@ -1,20 +1,12 @@
 //! Provides children that follow a test's commands and record their starts and stops.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use mainstay_runtime::journal::{Delivery, JournalSubscription, Record};
-use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, ExitCause, Shutdown, SupervisorPolicy};
-use mainstay_runtime::{
-    ActorStatus, Address, Child, Context, Declined, Failure, Message, Reply, Runtime, SupervisorSpec, Worker,
-};
+use mainstay_runtime::{ActorInfo, Context, Declined, Failure, Message, Worker};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 
-pub(crate) const fn s(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
+use crate::*;
 
 pub(crate) enum ChildMessage {
     Panic,
@@ -22,10 +14,61 @@ pub(crate) enum ChildMessage {
     Stop,
     /// Waits for ever, at an await point.
     Hang,
-    Ask(Reply<()>),
+    /// Adds a permit to the first one, and waits for one of the second.
+    Wait(Arc<Semaphore>, Arc<Semaphore>),
+    /// Returns the generation.
+    Ask(Reply<u64>),
+    Block(ThreadGate, #[allow(dead_code, reason = "held, never answered")] Reply<()>),
+    /// Blocks, and ends the incarnation.
+    BlockThenStop(ThreadGate),
+    /// Leaves a task behind that never yields.
+    BlockInTask(ThreadGate),
 }
 
-impl Message for ChildMessage {}
+impl Message for ChildMessage {
+    fn label(&self) -> &'static str {
+        if matches!(self, Self::Block(..)) { "Block" } else { "ChildMessage" }
+    }
+}
+
+/// Blocks a thread, at no await point, until the test drops the other half.
+pub(crate) struct ThreadGate {
+    entered: Arc<Semaphore>,
+    released: Receiver<()>,
+}
+
+/// Keeps a thread blocked until it is dropped.
+pub(crate) struct BlockedThread {
+    entered: Arc<Semaphore>,
+    _release: SyncSender<()>,
+}
+
+pub(crate) fn thread_gate() -> (ThreadGate, BlockedThread) {
+    let (release, released) = sync_channel(0);
+    let entered = Arc::new(Semaphore::new(0));
+    (ThreadGate { entered: Arc::clone(&entered), released }, BlockedThread { entered, _release: release })
+}
+
+/// Makes the child's handler block its thread, and waits until it does.
+pub(crate) async fn block_thread(child: &Address<ChildMessage>) -> BlockedThread {
+    let (gate, blocked) = thread_gate();
+    child.try_cast(ChildMessage::Block(gate, Reply::channel().0)).unwrap();
+    blocked.entered().await;
+    blocked
+}
+
+impl ThreadGate {
+    fn block(&self) {
+        self.entered.add_permits(1);
+        let _ = self.released.recv();
+    }
+}
+
+impl BlockedThread {
+    pub(crate) async fn entered(&self) {
+        self.entered.acquire().await.unwrap().forget();
+    }
+}
 
 /// The record of one test's children, in order.
 #[derive(Clone, Default)]
@@ -51,6 +94,8 @@ pub(crate) struct ChildControls {
     pub(crate) hangs_on_stop: AtomicBool,
     /// The permits for its next starts, which hang until there are enough.
     pub(crate) start_gate: Mutex<Option<Arc<Semaphore>>>,
+    /// Blocks the thread of its next start.
+    pub(crate) next_start: Mutex<Option<ThreadGate>>,
 }
 
 /// A child.
@@ -67,17 +112,17 @@ impl TestChild {
     }
 
     pub(crate) fn failing(self, times: u32) -> Self {
-        self.controls.failures_left.store(times, Ordering::SeqCst);
+        self.controls.failures_left.store(times, SeqCst);
         self
     }
 
     pub(crate) fn declining(self) -> Self {
-        self.controls.declines.store(true, Ordering::SeqCst);
+        self.controls.declines.store(true, SeqCst);
         self
     }
 
     pub(crate) fn hanging_on_stop(self) -> Self {
-        self.controls.hangs_on_stop.store(true, Ordering::SeqCst);
+        self.controls.hangs_on_stop.store(true, SeqCst);
         self
     }
 
@@ -106,11 +151,15 @@ impl Worker for TestChild {
         if let Some(gate) = gate {
             gate.acquire().await?.forget();
         }
-        if self.controls.declines.load(Ordering::SeqCst) {
+        let blocking = self.controls.next_start.lock().take();
+        if let Some(gate) = blocking {
+            gate.block();
+        }
+        if self.controls.declines.load(SeqCst) {
             return Err(Declined.into());
         }
         let failures = &self.controls.failures_left;
-        if failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+        if failures.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok() {
             return Err("not now".into());
         }
         self.log.write(format!("ready {}", self.name));
@@ -120,27 +169,35 @@ impl Worker for TestChild {
     async fn handle(
         &self,
         ctx: &mut Context<ChildMessage>,
-        cue: ChildMessage,
+        message: ChildMessage,
         _: &mut (),
     ) -> Result<(), Failure> {
-        match cue {
+        match message {
             ChildMessage::Panic => panic!("on cue"),
-            ChildMessage::Fail => Err("on cue".into()),
-            ChildMessage::Stop => {
-                ctx.stop();
-                Ok(())
-            }
+            ChildMessage::Fail => return Err("on cue".into()),
+            ChildMessage::Stop => ctx.stop(),
             ChildMessage::Hang => std::future::pending().await,
-            ChildMessage::Ask(reply) => {
-                reply.send(());
-                Ok(())
+            ChildMessage::Wait(entered, resume) => {
+                entered.add_permits(1);
+                resume.acquire().await?.forget();
             }
+            ChildMessage::Ask(reply) => reply.send(ctx.generation()),
+            ChildMessage::Block(gate, _reply) => gate.block(),
+            ChildMessage::BlockThenStop(gate) => {
+                gate.block();
+                ctx.stop();
+            }
+            ChildMessage::BlockInTask(gate) => drop(ctx.spawn_maybe(async move {
+                gate.block();
+                None
+            })),
         }
+        Ok(())
     }
 
     async fn stop(&self, _: &mut Context<ChildMessage>, (): &mut ()) {
         self.log.write(format!("stop {}", self.name));
-        if self.controls.hangs_on_stop.load(Ordering::SeqCst) {
+        if self.controls.hangs_on_stop.load(SeqCst) {
             std::future::pending().await
         }
     }
@@ -160,6 +217,12 @@ pub(crate) fn immediate_policy() -> ChildPolicy {
 /// Returns the same policy with a delay of five seconds.
 pub(crate) fn delayed_policy() -> ChildPolicy {
     ChildPolicy { delay: Delay::Fixed { delay: s(5) }, ..immediate_policy() }
+}
+
+/// Returns a supervisor that the first restart of a child ends, and that is itself restarted.
+pub(crate) fn strict_pool() -> SupervisorSpec {
+    let strict = SupervisorPolicy { intensity: intensity(0), ..SupervisorPolicy::default() };
+    SupervisorSpec::new("pool").policy(strict).as_child(immediate_policy())
 }
 
 /// Returns a budget of so many restarts in ten seconds.
@@ -190,22 +253,22 @@ impl TestTree {
         let log = LifecycleLog::default();
         let mut root = SupervisorSpec::new("root").policy(policy);
         let children = names.map(|name| TestChild::new(name, &log));
-        let directions = children.each_ref().map(|player| Arc::clone(&player.controls));
-        let addresses = children.map(|player| root.child(player.with_policy(child)).unwrap());
+        let controls = children.each_ref().map(|one| Arc::clone(&one.controls));
+        let addresses = children.map(|one| root.child(one.with_policy(child)).unwrap());
         let tree = Self::start(root, &log).await;
         log.take();
-        (tree, addresses, directions)
+        (tree, addresses, controls)
     }
 
     /// Returns the journal's records up to and with the next event of this kind about this actor.
     pub(crate) async fn read_until(&mut self, kind: &str, actor: &str) -> Vec<Record> {
-        let mut told = Vec::new();
+        let mut records = Vec::new();
         loop {
             let Delivery::Event(record) = self.journal.next().await else { panic!("events are missing") };
             let is_last = record.kind == kind && record.actor == actor;
-            told.push(*record);
+            records.push(*record);
             if is_last {
-                return told;
+                return records;
             }
         }
     }
@@ -224,12 +287,16 @@ impl TestTree {
         count
     }
 
+    pub(crate) fn info(&self, path: &str) -> ActorInfo {
+        self.runtime.tree().find(path).unwrap().info.clone()
+    }
+
     pub(crate) fn status(&self, path: &str) -> ActorStatus {
-        self.runtime.tree().find(path).map(|node| node.info.status).unwrap()
+        self.info(path).status
     }
 
     pub(crate) fn generation(&self, path: &str) -> u64 {
-        self.runtime.tree().find(path).map(|node| node.info.generation).unwrap()
+        self.info(path).generation
     }
 
     pub(crate) fn statuses<const N: usize>(&self, paths: [&str; N]) -> [ActorStatus; N] {
@@ -244,15 +311,4 @@ impl TestTree {
     pub(crate) async fn exit_cause(&self) -> ExitCause {
         self.runtime.finished().await.cause
     }
-}
-
-/// Advances the paused clock, and runs everything that is due by then.
-pub(crate) async fn advance(duration: Duration) {
-    // The clock advances only when no task is ready.
-    let _ = tokio::time::timeout(duration, std::future::pending::<()>()).await;
-}
-
-/// Runs everything that is ready now.
-pub(crate) async fn settle() {
-    advance(Duration::from_millis(1)).await;
 }

@@ -19,34 +19,43 @@ mod torn_tail;
 use std::fs;
 
 use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 
 use super::*;
 use crate::clock::SystemClock;
+
+/// Makes a type an event of this kind.
+macro_rules! test_event {
+    ($event:ty, $kind:expr $(, VERBOSE = $verbose:expr)?) => {
+        impl Event for $event {
+            const KIND: &'static str = $kind;
+            $(const VERBOSE: bool = $verbose;)?
+
+            fn describe(&self) -> String {
+                Self::KIND.to_owned()
+            }
+        }
+    };
+}
+use test_event;
 
 #[derive(Serialize, Deserialize)]
 struct NumberedEvent {
     n: u64,
 }
 
-impl Event for NumberedEvent {
-    const KIND: &'static str = "noted";
-
-    fn describe(&self) -> String {
-        Self::KIND.to_owned()
-    }
-}
-
 /// The last event of a runtime.
 #[derive(Serialize)]
 struct Stopped {}
 
-impl Event for Stopped {
-    const KIND: &'static str = RUN_END_KIND;
-
-    fn describe(&self) -> String {
-        Self::KIND.to_owned()
-    }
+#[derive(Serialize)]
+struct TextEvent {
+    text: String,
 }
+
+test_event!(NumberedEvent, "noted");
+test_event!(Stopped, RUN_END_KIND);
+test_event!(TextEvent, "said");
 
 fn actor() -> ActorPath {
     ActorPath::root("root").unwrap()
@@ -54,6 +63,13 @@ fn actor() -> ActorPath {
 
 fn open(dir: &Path, config: JournalOptions) -> Journal {
     Journal::open(dir, "boot", Arc::new(SystemClock), config).unwrap()
+}
+
+/// Opens a journal in a folder of its own.
+fn open_temp(options: JournalOptions) -> (TempDir, Journal) {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path(), options);
+    (dir, journal)
 }
 
 fn in_memory(config: JournalOptions) -> Journal {
@@ -100,6 +116,14 @@ fn cursors(entries: &[Entry]) -> Vec<Cursor> {
     entries.iter().map(cursor).collect()
 }
 
+/// Returns the cursor of the next delivery, which must be an event.
+async fn next_cursor(subscription: &mut JournalSubscription) -> Cursor {
+    match subscription.next().await {
+        Delivery::Event(record) => record.cursor(),
+        lagged => panic!("events are missing: {lagged:?}"),
+    }
+}
+
 /// Returns the numbers of events that are all of run 1.
 fn seqs(entries: &[Entry]) -> Vec<u64> {
     let cursors = cursors(entries);
@@ -124,13 +148,13 @@ fn only_segment(dir: &Path) -> PathBuf {
 /// Returns the journal's events about itself, from the event after `after` on.
 async fn degraded_events(journal: &Journal, after: Cursor) -> Vec<JournalDegraded> {
     let mut subscription = journal.subscribe_after(after);
-    let mut accounts = Vec::new();
+    let mut events = Vec::new();
     while let Some(delivery) = subscription.try_next().await {
         if let Delivery::Event(record) = delivery
             && record.kind == JournalDegraded::KIND
         {
-            accounts.push(record.decode().unwrap());
+            events.push(record.decode().unwrap());
         }
     }
-    accounts
+    events
 }

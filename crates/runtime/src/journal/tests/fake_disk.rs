@@ -36,6 +36,15 @@ impl FakeDisk {
         self.journal_with_retry(SOON, config)
     }
 
+    /// Returns a journal whose first line the disk does not finish to write until it is unblocked.
+    pub(super) fn blocked_journal(&self) -> Journal {
+        let journal = self.journal(JournalOptions::default());
+        self.block_writes();
+        record_numbers(&journal, [0]);
+        self.wait_until_blocked();
+        journal
+    }
+
     pub(super) fn journal_with_retry(&self, retry_after: Duration, config: JournalOptions) -> Journal {
         let recovered = RecoveredState { run: 1, interrupted_after: None };
         let disk = OpenDisk(self.clone());

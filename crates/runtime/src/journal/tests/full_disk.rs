@@ -40,19 +40,6 @@ fn open_with_retry(dir: &Path, retry_after: Duration) -> Journal {
     Journal::on_disk(Some(dir.to_owned()), "boot".to_owned(), clock, &config, opened, retry_after).unwrap()
 }
 
-#[derive(Serialize)]
-struct LongEvent {
-    text: String,
-}
-
-impl Event for LongEvent {
-    const KIND: &'static str = "long";
-
-    fn describe(&self) -> String {
-        Self::KIND.to_owned()
-    }
-}
-
 #[tokio::test]
 async fn full_file_is_reported_and_next_segment_takes_the_rest() {
     if let Some(dir) = limited_dir() {
@@ -102,8 +89,7 @@ async fn refusing_disk_stops_nothing_and_leaves_no_hole() {
     if let Some(dir) = limited_dir() {
         return record_on_a_full_disk(&dir).await;
     }
-    let dir = tempfile::tempdir().unwrap();
-    let journal = open(dir.path(), JournalOptions::default());
+    let (dir, journal) = open_temp(JournalOptions::default());
     record_numbers(&journal, 0..2);
     stop(&journal).await;
     run_limited("refusing_disk_stops_nothing_and_leaves_no_hole", 4, dir.path());
@@ -121,20 +107,18 @@ async fn record_on_a_full_disk(dir: &Path) {
     let journal = open_with_retry(dir, RETRY_DELAY);
     let mut subscription = journal.subscribe_after(at(1, 3));
     for n in 0..2000 {
-        journal.record(&actor(), n, &LongEvent { text: "x".repeat(5000) });
+        journal.record(&actor(), n, &TextEvent { text: "x".repeat(5000) });
     }
     journal.flush().await;
-    let accounts = degraded_events(&journal, at(1, 3)).await;
-    assert_eq!(accounts.len(), 1, "{accounts:?}");
-    assert!(accounts[0].reason.contains("refuses lines, they wait in memory"), "{accounts:?}");
-    assert!(accounts[0].reason.contains("a later run has this run's number"), "{accounts:?}");
+    let reports = degraded_events(&journal, at(1, 3)).await;
+    assert_eq!(reports.len(), 1, "{reports:?}");
+    assert!(reports[0].reason.contains("refuses lines, they wait in memory"), "{reports:?}");
+    assert!(reports[0].reason.contains("a later run has this run's number"), "{reports:?}");
     let loss = journal.close().await.unwrap_err();
     assert_eq!((loss.from, loss.to), (at(2, 1), at(2, 2001)), "{loss}");
     // A subscriber in this process misses none of it.
     for seq in 1..=2001 {
-        assert!(
-            matches!(subscription.next().await, Delivery::Event(record) if record.cursor() == at(2, seq))
-        );
+        assert_eq!(next_cursor(&mut subscription).await, at(2, seq));
     }
 }
 

@@ -4,8 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn recorded_events_are_read_back_in_order() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = open(dir.path(), JournalOptions::default());
+    let (dir, journal) = open_temp(JournalOptions::default());
     record_and_flush(&journal, 0..5).await;
     let entries = all_entries(dir.path());
     assert_eq!(seqs(&entries), [1, 2, 3, 4, 5]);
@@ -16,8 +15,7 @@ async fn recorded_events_are_read_back_in_order() {
 
 #[tokio::test]
 async fn reader_reports_a_damaged_line_and_continues() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = open(dir.path(), JournalOptions::default());
+    let (dir, journal) = open_temp(JournalOptions::default());
     record_and_flush(&journal, 0..3).await;
     let path = only_segment(dir.path());
     let damaged = fs::read_to_string(&path).unwrap().replace("\"n\":1", "\"n\":7");
@@ -30,8 +28,7 @@ async fn reader_reports_a_damaged_line_and_continues() {
 
 #[tokio::test]
 async fn second_writer_is_refused_until_the_first_closes() {
-    let dir = tempfile::tempdir().unwrap();
-    let first = open(dir.path(), JournalOptions::default());
+    let (dir, first) = open_temp(JournalOptions::default());
     let second = Journal::open(dir.path(), "b", Arc::new(SystemClock), JournalOptions::default());
     assert!(matches!(second, Err(JournalError::InUse { .. })));
     first.close().await.unwrap();

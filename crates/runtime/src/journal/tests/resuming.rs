@@ -10,41 +10,41 @@ use crate::journal::files::WriteOutcome;
 
 /// Journal files that stop and fail on command, as they do when the process is killed.
 #[derive(Clone, Default)]
-struct DiskFate(Arc<(Mutex<FateState>, Condvar)>);
+struct DiskSwitch(Arc<(Mutex<SwitchState>, Condvar)>);
 
 #[derive(Default, Clone, Copy, PartialEq)]
-enum FateState {
+enum SwitchState {
     #[default]
     Works,
     Held,
     Dead,
 }
 
-impl DiskFate {
-    fn set(&self, state: FateState) {
+impl DiskSwitch {
+    fn set(&self, state: SwitchState) {
         *self.0.0.lock() = state;
         self.0.1.notify_all();
     }
 }
 
-struct DoomedFiles(JournalFiles, DiskFate);
+struct SwitchedFiles(JournalFiles, DiskSwitch);
 
-impl Disk for DoomedFiles {
+impl Disk for SwitchedFiles {
     fn append(&mut self, first_seq: u64, lines: &[Arc<str>]) -> WriteOutcome {
         let (state, changed) = &*self.1.0;
         let mut state = state.lock();
-        changed.wait_while(&mut state, |state| *state == FateState::Held);
-        if *state == FateState::Dead {
+        changed.wait_while(&mut state, |state| *state == SwitchState::Held);
+        if *state == SwitchState::Dead {
             return WriteOutcome { written: 0, lost: None, result: Err(io::ErrorKind::BrokenPipe.into()) };
         }
         self.0.append(first_seq, lines)
     }
 }
 
-fn open_doomed(dir: &Path, config: &JournalOptions) -> (Journal, DiskFate) {
+fn open_switched(dir: &Path, config: &JournalOptions) -> (Journal, DiskSwitch) {
     let (files, recovered) = JournalFiles::open(dir, config).unwrap();
-    let fate = DiskFate::default();
-    let disk = DoomedFiles(files, fate.clone());
+    let switch = DiskSwitch::default();
+    let disk = SwitchedFiles(files, switch.clone());
     let opened = (disk, recovered);
     let clock = Arc::new(SystemClock);
     let journal = Journal::on_disk(
@@ -55,12 +55,12 @@ fn open_doomed(dir: &Path, config: &JournalOptions) -> (Journal, DiskFate) {
         opened,
         Duration::from_secs(3600),
     );
-    (journal.unwrap(), fate)
+    (journal.unwrap(), switch)
 }
 
 /// Simulates a kill of the process: what the disk lacks is lost, and a line may be torn.
-async fn crash(dir: &Path, journal: Journal, fate: &DiskFate, rng: &mut Rng) {
-    fate.set(FateState::Dead);
+async fn crash(dir: &Path, journal: Journal, switch: &DiskSwitch, rng: &mut Rng) {
+    switch.set(SwitchState::Dead);
     // Closing fails if something was lost.
     let _ = journal.close().await;
     drop(journal);
@@ -99,7 +99,7 @@ async fn resume_through_crashes(seed: u64) -> usize {
     };
     let mut seen = Vec::new();
     for _ in 0..rng.usize(2..8) {
-        let (journal, fate) = open_doomed(dir.path(), &config);
+        let (journal, switch) = open_switched(dir.path(), &config);
         let cursor = seen.last().copied().unwrap_or(Cursor::START);
         let mut subscription = journal.subscribe_after(cursor);
         let mut is_held = false;
@@ -108,17 +108,17 @@ async fn resume_through_crashes(seed: u64) -> usize {
                 0 | 1 => record_numbers(&journal, 0..rng.u64(0..40)),
                 2 if !is_held => journal.flush().await,
                 3 if !is_held => {
-                    fate.set(FateState::Held);
+                    switch.set(SwitchState::Held);
                     is_held = true;
                 }
                 _ => take(&mut subscription, rng.usize(0..60), &mut seen).await,
             }
         }
         if rng.u8(0..4) == 0 {
-            fate.set(FateState::Works);
+            switch.set(SwitchState::Works);
             stop(&journal).await;
         } else {
-            crash(dir.path(), journal, &fate, &mut rng).await;
+            crash(dir.path(), journal, &switch, &mut rng).await;
         }
     }
     let journal = open(dir.path(), config);
@@ -148,15 +148,15 @@ async fn subscriber_gets_each_durable_event_once_across_crashes() {
 #[tokio::test]
 async fn cursor_beyond_a_runs_end_continues_with_next_run() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, fate) = open_doomed(dir.path(), &JournalOptions::default());
+    let (journal, switch) = open_switched(dir.path(), &JournalOptions::default());
     record_and_flush(&journal, 0..3).await;
-    fate.set(FateState::Held);
+    switch.set(SwitchState::Held);
     record_numbers(&journal, 3..6);
     let mut subscription = journal.subscribe();
     let mut seen = Vec::new();
     take(&mut subscription, 100, &mut seen).await;
     assert_eq!(subscription.cursor(), at(1, 6), "three of them never reach the disk");
-    fate.set(FateState::Dead);
+    switch.set(SwitchState::Dead);
     journal.close().await.unwrap_err();
 
     let journal = open(dir.path(), JournalOptions::default());
@@ -178,16 +178,14 @@ async fn cursor_beyond_a_runs_end_continues_with_next_run() {
 #[tokio::test]
 async fn run_is_hidden_until_a_line_is_on_disk() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, fate) = open_doomed(dir.path(), &JournalOptions::default());
-    fate.set(FateState::Held);
+    let (journal, switch) = open_switched(dir.path(), &JournalOptions::default());
+    switch.set(SwitchState::Held);
     let mut subscription = journal.subscribe();
     record_numbers(&journal, 0..10);
     assert_eq!((journal.cursor(), subscription.try_next().await), (at(1, 0), None));
-    fate.set(FateState::Works);
+    switch.set(SwitchState::Works);
     for seq in 1..=10 {
-        assert!(
-            matches!(subscription.next().await, Delivery::Event(record) if record.cursor() == at(1, seq))
-        );
+        assert_eq!(next_cursor(&mut subscription).await, at(1, seq));
     }
 }
 
@@ -199,13 +197,13 @@ async fn file_reader_sees_each_run_once_in_order() {
     let mut followed = Vec::new();
     let config = JournalOptions { segment_bytes_max: 700, segments_max: 1000, ..JournalOptions::default() };
     for _ in 0..20 {
-        let (journal, fate) = open_doomed(dir.path(), &config);
+        let (journal, switch) = open_switched(dir.path(), &config);
         for _ in 0..rng.u8(1..4) {
             record_and_flush(&journal, 0..rng.u64(0..9)).await;
             followed.extend(std::iter::from_fn(|| follower.next_entry().unwrap()));
         }
         record_numbers(&journal, 0..rng.u64(0..3));
-        crash(dir.path(), journal, &fate, &mut rng).await;
+        crash(dir.path(), journal, &switch, &mut rng).await;
         followed.extend(std::iter::from_fn(|| follower.next_entry().unwrap()));
     }
     let all = cursors(&all_entries(dir.path()));

@@ -10,19 +10,6 @@ use super::*;
 
 const SECRET: &str = "to\"ken\\ä\n";
 
-#[derive(Serialize)]
-struct TextEvent {
-    text: String,
-}
-
-impl Event for TextEvent {
-    const KIND: &'static str = "said";
-
-    fn describe(&self) -> String {
-        Self::KIND.to_owned()
-    }
-}
-
 fn config(secrets: &[&str]) -> JournalOptions {
     let secrets = secrets.iter().map(|secret| (*secret).to_owned()).collect();
     JournalOptions { secrets, ..JournalOptions::default() }
@@ -58,8 +45,7 @@ impl tracing::Subscriber for CapturedTrace {
 
 #[tokio::test]
 async fn secret_reaches_no_file_and_line_stays_valid() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = open(dir.path(), config(&[SECRET]));
+    let (dir, journal) = open_temp(config(&[SECRET]));
     journal.record(&actor(), 1, &TextEvent { text: format!("bearer {SECRET}!") });
     journal.flush().await;
     let text = fs::read_to_string(only_segment(dir.path())).unwrap();
@@ -77,18 +63,18 @@ async fn secret_reaches_no_subscriber() {
 
 #[test]
 fn secret_reaches_no_tracing_subscriber() {
-    let heard = CapturedTrace::default();
+    let trace = CapturedTrace::default();
     let journal = in_memory(config(&["s3cret", SECRET]));
     let path = ActorPath::root("root").and_then(|root| root.child("agent-s3cret")).unwrap();
     // With a single listener, tracing asks only the first thread whether it listens, and that may be another test's.
     let _second = tracing::Dispatch::new(CapturedTrace::default());
-    tracing::subscriber::with_default(heard.clone(), || {
+    tracing::subscriber::with_default(trace.clone(), || {
         journal.record(&path, 1, &TextEvent { text: format!("{SECRET} and s3cret") });
     });
-    let heard = heard.0.lock();
-    assert!(heard.contains("actor=root/agent-[redacted]"), "{heard}");
-    assert!(heard.contains(r#"{"text":"[redacted] and [redacted]"}"#), "{heard}");
-    assert!(!heard.contains("s3cret") && !heard.contains("ken"), "{heard}");
+    let trace = trace.0.lock();
+    assert!(trace.contains("actor=root/agent-[redacted]"), "{trace}");
+    assert!(trace.contains(r#"{"text":"[redacted] and [redacted]"}"#), "{trace}");
+    assert!(!trace.contains("s3cret") && !trace.contains("ken"), "{trace}");
 }
 
 #[tokio::test]

@@ -27,8 +27,7 @@ async fn collect_lags(last: u64, subscription: &mut JournalSubscription, mut nex
 
 #[tokio::test]
 async fn subscription_reads_disk_then_memory_from_any_seq() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = open(dir.path(), tiny_memory(1000));
+    let (_dir, journal) = open_temp(tiny_memory(1000));
     record_and_flush(&journal, 0..600).await;
     for after in 0..=600 {
         let mut subscription = journal.subscribe_after(at(1, after));
@@ -42,13 +41,12 @@ async fn subscription_reads_disk_then_memory_from_any_seq() {
     }
     let mut subscription = journal.subscribe_after(at(1, 600));
     record_numbers(&journal, [600]);
-    assert!(matches!(subscription.next().await, Delivery::Event(record) if record.seq == 601));
+    assert_eq!(next_cursor(&mut subscription).await, at(1, 601));
 }
 
 #[tokio::test]
 async fn subscription_switches_between_disk_and_memory() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = open(dir.path(), tiny_memory(1000));
+    let (_dir, journal) = open_temp(tiny_memory(1000));
     let mut subscription = journal.subscribe();
     let mut last = 0;
     for _ in 0..3 {
@@ -70,7 +68,7 @@ async fn memory_only_subscription_reports_missed_events() {
     record_numbers(&journal, 0..30);
     let mut subscription = journal.subscribe();
     assert_eq!(subscription.next().await, Delivery::Lagged { after: at(1, 0), before: at(1, 21) });
-    assert!(matches!(subscription.next().await, Delivery::Event(record) if record.seq == 21));
+    assert_eq!(next_cursor(&mut subscription).await, at(1, 21));
 }
 
 #[tokio::test]
@@ -79,14 +77,13 @@ async fn future_seq_counts_as_the_newest() {
     record_numbers(&journal, 0..3);
     let mut subscription = journal.subscribe_after(at(1, 1000));
     record_numbers(&journal, [3]);
-    assert!(matches!(subscription.next().await, Delivery::Event(record) if record.seq == 4));
+    assert_eq!(next_cursor(&mut subscription).await, at(1, 4));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_subscribers_miss_nothing() {
     const LAST: u64 = 6000;
-    let dir = tempfile::tempdir().unwrap();
-    let journal = open(dir.path(), tiny_memory(1000));
+    let (_dir, journal) = open_temp(tiny_memory(1000));
     let recorders: Vec<_> = (0..3)
         .map(|_| {
             let journal = journal.clone();
@@ -110,8 +107,7 @@ async fn concurrent_subscribers_miss_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn subscription_lags_exactly_by_deleted_events() {
     const LAST: u64 = 3000;
-    let dir = tempfile::tempdir().unwrap();
-    let journal = open(dir.path(), tiny_memory(2));
+    let (dir, journal) = open_temp(tiny_memory(2));
     let recorder = {
         let journal = journal.clone();
         std::thread::spawn(move || record_numbers(&journal, 0..LAST))
@@ -129,7 +125,7 @@ async fn subscription_lags_exactly_by_deleted_events() {
                 let kept = segment::list_segments(dir.path()).unwrap()[0].first;
                 assert!(
                     before <= kept,
-                    "events before {before} are said to be gone, and the disk has all from {kept} on"
+                    "events before {before} are reported as gone, and the disk has all from {kept} on"
                 );
                 next = before.seq;
             }
@@ -145,8 +141,7 @@ async fn subscription_lags_exactly_by_deleted_events() {
 
 #[tokio::test]
 async fn cancelled_next_loses_no_event() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = open(dir.path(), tiny_memory(1000));
+    let (_dir, journal) = open_temp(tiny_memory(1000));
     record_and_flush(&journal, 0..50).await;
     let mut subscription = journal.subscribe();
     let mut got = Vec::new();

@@ -247,7 +247,6 @@ mod tests {
         supervisor: SupervisorPolicy,
         history: ChildHistory,
         siblings: SupervisorHistory,
-        significant_others: u32,
     }
 
     impl DecisionCase {
@@ -257,12 +256,11 @@ mod tests {
                 supervisor: SupervisorPolicy::default(),
                 history: ChildHistory::default(),
                 siblings: SupervisorHistory::default(),
-                significant_others: 0,
             }
         }
 
         fn at(&mut self, now: Duration, exit: Exit) -> Decision {
-            let context = DecisionContext { now, jitter: 0.5, significant_others: self.significant_others };
+            let context = DecisionContext { now, jitter: 0.5, significant_others: 0 };
             decide((&self.child, &self.supervisor), (&mut self.history, &mut self.siblings), exit, context)
         }
     }
@@ -273,6 +271,18 @@ mod tests {
             _ => None,
         }
     }
+
+    /// Returns the sources of the restarts after these exits, a second apart.
+    fn sources(exits: impl IntoIterator<Item = Exit>) -> Vec<StateSource> {
+        let mut case = DecisionCase::new(ChildPolicy { budget: None, ..policy() });
+        let source = |(exit, second)| match case.at(s(second), exit) {
+            Decision::Restart { state, .. } => state,
+            other => panic!("{other:?}"),
+        };
+        exits.into_iter().zip(1..).map(source).collect()
+    }
+
+    const BLAMED: Exit = Exit { restored: true, progressed: false, ..CRASH };
 
     #[test]
     fn restart_type_decides_each_cause_as_documented() {
@@ -319,50 +329,17 @@ mod tests {
     }
 
     #[test]
-    fn checkpoint_with_three_crashes_in_a_row_is_discarded() {
-        let mut case = DecisionCase::new(ChildPolicy { budget: None, ..policy() });
-        let from_checkpoint = Exit { restored: true, progressed: false, ..CRASH };
-        let mut sources = Vec::new();
-        for second in 1..=4 {
-            if let Decision::Restart { state, .. } = case.at(s(second), from_checkpoint) {
-                sources.push(state);
-            }
+    fn checkpoint_is_discarded_after_three_crashes_in_a_row() {
+        use StateSource::{Checkpoint, Fresh};
+        let progress = [false, false, true, false, false].map(|progressed| Exit { progressed, ..BLAMED });
+        let suspect = [false, true, false, true, true, false].map(|on_suspect| Exit { on_suspect, ..BLAMED });
+        for (name, exits, expected) in [
+            ("in a row", vec![BLAMED; 4], vec![Checkpoint, Checkpoint, Fresh, Checkpoint]),
+            ("a handled message clears the count", progress.into(), vec![Checkpoint; 5]),
+            ("a redelivery keeps the count", suspect.into(), [vec![Checkpoint; 5], vec![Fresh]].concat()),
+        ] {
+            assert_eq!(sources(exits), expected, "{name}");
         }
-        use StateSource::*;
-        assert_eq!(sources, [Checkpoint, Checkpoint, Fresh, Checkpoint]);
-    }
-
-    #[test]
-    fn handled_message_clears_checkpoint_crashes() {
-        let mut case = DecisionCase::new(ChildPolicy { budget: None, ..policy() });
-        let blamed = Exit { restored: true, progressed: false, ..CRASH };
-        for (second, progressed) in [(1, false), (2, false), (3, true), (4, false), (5, false)] {
-            let decision = case.at(s(second), Exit { progressed, ..blamed });
-            assert!(matches!(decision, Decision::Restart { state: StateSource::Checkpoint, .. }));
-        }
-    }
-
-    #[test]
-    fn crash_on_redelivery_keeps_checkpoint_crash_count() {
-        let mut case = DecisionCase::new(ChildPolicy { budget: None, ..policy() });
-        let blamed = Exit { restored: true, progressed: false, ..CRASH };
-        let mut sources = Vec::new();
-        for (second, on_suspect) in [(1, false), (2, true), (3, false), (4, true), (5, true), (6, false)] {
-            if let Decision::Restart { state, .. } = case.at(s(second), Exit { on_suspect, ..blamed }) {
-                sources.push(state);
-            }
-        }
-        use StateSource::*;
-        assert_eq!(sources, [Checkpoint, Checkpoint, Checkpoint, Checkpoint, Checkpoint, Fresh]);
-    }
-
-    #[test]
-    fn restart_beyond_intensity_escalates() {
-        let mut case = DecisionCase::new(ChildPolicy { budget: None, ..policy() });
-        case.supervisor.intensity = Some(Budget { restarts_max: 2, window: s(5) });
-        assert!(attempt(case.at(s(1), CRASH)).is_some());
-        assert!(attempt(case.at(s(2), CRASH)).is_some());
-        assert_eq!(case.at(s(3), CRASH), Decision::Escalate);
     }
 
     #[test]
@@ -379,33 +356,5 @@ mod tests {
         assert_eq!(scope(Strategy::OneForAll, false), RestartScope::All);
         assert_eq!(scope(Strategy::RestForOne, false), RestartScope::Rest);
         assert_eq!(scope(Strategy::OneForAll, true), RestartScope::One);
-    }
-
-    #[test]
-    fn significant_exit_ends_supervisor_as_configured() {
-        let ends = |auto_shutdown, restart, cause, significant_others| {
-            let mut case = DecisionCase::new(ChildPolicy { restart, significant: true, ..policy() });
-            case.supervisor.auto_shutdown = auto_shutdown;
-            case.significant_others = significant_others;
-            case.at(s(1), Exit { cause, ..CRASH }) == Decision::ShutDown
-        };
-        use AutoShutdown::*;
-        use ExitCause::{Normal, Panic};
-        use RestartType::{Temporary, Transient};
-        assert!(!ends(Never, Temporary, Panic, 0));
-        assert!(ends(AnySignificant, Transient, Normal, 3));
-        assert!(!ends(AnySignificant, Transient, Panic, 3));
-        assert!(ends(AnySignificant, Temporary, Panic, 3));
-        assert!(!ends(AllSignificant, Temporary, Panic, 1));
-        assert!(ends(AllSignificant, Temporary, Panic, 0));
-    }
-
-    #[test]
-    fn abandoned_child_is_replaced_only_if_configured() {
-        let mut case = DecisionCase::new(policy());
-        let abandoned = Exit { cause: ExitCause::Stuck, abandoned: true, ..CRASH };
-        assert_eq!(case.at(s(1), abandoned), Decision::Abandon);
-        case.child.abandoned = AbandonedPolicy::Replace;
-        assert_eq!(attempt(case.at(s(1), abandoned)), Some(1));
     }
 }

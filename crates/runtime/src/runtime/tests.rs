@@ -17,27 +17,33 @@ enum Count {
 
 impl Message for Count {}
 
-struct Counter;
+/// Counts, unless it fails with a secret in its error, at its start or at the first message.
+#[derive(Default)]
+struct Counter {
+    leaks_in_start: bool,
+    leaks_in_handler: bool,
+}
+
+fn leak_error() -> Failure {
+    "the token s3cret was refused".into()
+}
 
 impl Worker for Counter {
     type Message = Count;
     type State = u64;
-    type Snapshot = u64;
+    type Snapshot = ();
 
-    async fn start(&self, _: &mut Context<Count>, kept: Option<u64>) -> Result<u64, Failure> {
-        Ok(kept.unwrap_or(0))
+    async fn start(&self, _: &mut Context<Count>, _: Option<()>) -> Result<u64, Failure> {
+        if self.leaks_in_start { Err(leak_error()) } else { Ok(0) }
     }
 
     async fn handle(&self, _: &mut Context<Count>, message: Count, count: &mut u64) -> Result<(), Failure> {
         match message {
+            _ if self.leaks_in_handler => return Err(leak_error()),
             Count::Up => *count += 1,
             Count::Get(reply) => reply.send(*count),
         }
         Ok(())
-    }
-
-    fn snapshot(&self, count: &u64) -> Option<u64> {
-        Some(*count)
     }
 }
 
@@ -47,7 +53,7 @@ fn call_succeeds_while_journal_and_supervisor_are_locked() {
     let executor =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
     let mut root = SupervisorSpec::new("root");
-    let counter = root.child(Child::new("counter", Counter)).unwrap();
+    let counter = root.child(Child::new("counter", Counter::default())).unwrap();
     let runtime = executor.block_on(Runtime::builder().start(root)).unwrap();
     // The supervisor learns of the child's readiness after the child is ready.
     while runtime.tree().find("root/counter").is_none_or(|node| node.info.status != ActorStatus::Running) {
@@ -70,47 +76,22 @@ fn call_succeeds_while_journal_and_supervisor_are_locked() {
     executor.block_on(runtime.shutdown());
 }
 
-/// Fails with a secret in its error, at its start or at the first message.
-struct LeakingWorker {
-    start_succeeds: bool,
-}
-
-impl LeakingWorker {
-    fn leak_error(&self) -> Result<(), Failure> {
-        Err("the token s3cret was refused".into())
-    }
-}
-
-impl Worker for LeakingWorker {
-    type Message = Count;
-    type State = ();
-    type Snapshot = ();
-
-    async fn start(&self, _: &mut Context<Count>, _: Option<()>) -> Result<(), Failure> {
-        if self.start_succeeds { Ok(()) } else { self.leak_error() }
-    }
-
-    async fn handle(&self, _: &mut Context<Count>, _: Count, (): &mut ()) -> Result<(), Failure> {
-        self.leak_error()
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn last_error_is_redacted_in_tree_and_start_error() {
     const REDACTED: &str = "the token [redacted] was refused";
     let config = JournalOptions { secrets: vec!["s3cret".to_owned()], ..JournalOptions::default() };
     let journal = Journal::in_memory("boot", Arc::new(SystemClock), config);
     let runtime = Runtime::builder().journal(journal).start(SupervisorSpec::new("root")).await.unwrap();
-    let refused =
-        runtime.root().add(Child::new("mute", LeakingWorker { start_succeeds: false })).await.unwrap_err();
+    let mute = Counter { leaks_in_start: true, ..Counter::default() };
+    let refused = runtime.root().add(Child::new("mute", mute)).await.unwrap_err();
     assert!(refused.to_string().contains(REDACTED), "{refused}");
 
-    let blabber =
-        runtime.root().add(Child::new("blabber", LeakingWorker { start_succeeds: true })).await.unwrap();
-    assert_eq!(blabber.call(Count::Get).await, Err(crate::CallError::Crashed));
+    let leaking = Counter { leaks_in_handler: true, ..Counter::default() };
+    let leaking = runtime.root().add(Child::new("leaking", leaking)).await.unwrap();
+    assert_eq!(leaking.call(Count::Get).await, Err(crate::CallError::Crashed));
     // The supervisor runs once no other task is ready.
     tokio::time::sleep(Duration::from_millis(1)).await;
     let tree = runtime.tree();
-    let shown = tree.find("root/blabber").and_then(|node| node.info.last_error.as_deref());
+    let shown = tree.find("root/leaking").and_then(|node| node.info.last_error.as_deref());
     assert_eq!(shown, Some(REDACTED));
 }

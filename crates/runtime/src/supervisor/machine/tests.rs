@@ -13,6 +13,10 @@ fn crash() -> Exit {
     Exit { ready_since: Some(s(0)), progressed: true, ..Exit::of(ExitCause::Panic) }
 }
 
+fn normal() -> Exit {
+    Exit { cause: ExitCause::Normal, ..crash() }
+}
+
 fn policy() -> ChildPolicy {
     ChildPolicy {
         delay: Delay::Fixed { delay: s(5) },
@@ -50,15 +54,6 @@ fn outcomes(actions: &[SupervisorAction]) -> Vec<(ChildId, ChildOutcome)> {
 }
 
 #[test]
-fn start_each_child_waits_for_the_one_before() {
-    let mut machine = Machine::new(SupervisorPolicy::default());
-    let (first, second) = (machine.register(policy().into()), machine.register(policy().into()));
-    assert_eq!(machine.start_all(s(0)), [SupervisorAction::Launch { id: first }]);
-    assert!(machine.ready(first, s(0)).contains(&SupervisorAction::Launch { id: second }));
-    assert!(machine.ready(second, s(0)).contains(&SupervisorAction::Ready));
-}
-
-#[test]
 fn crash_is_decided_recorded_and_restarted_after_delay() {
     let mut machine = running(2, policy());
     let actions = machine.exited(0, crash(), s(10), 0.5);
@@ -71,27 +66,6 @@ fn crash_is_decided_recorded_and_restarted_after_delay() {
 }
 
 #[test]
-fn budget_spent_fails_child_alone_until_reset() {
-    let mut machine = running(2, policy());
-    for now in [s(1), s(10)] {
-        machine.exited(0, crash(), now, 0.0);
-        machine.tick(now + s(5));
-        machine.ready(0, s(0));
-    }
-    assert_eq!(outcomes(&machine.exited(0, crash(), s(20), 0.0)), [(0, ChildOutcome::Failed)]);
-    assert_eq!(machine.next_wake(), None);
-    assert_eq!(machine.reset(0, s(0)), Ok(vec![SupervisorAction::Launch { id: 0 }]));
-}
-
-#[test]
-fn stop_during_restart_delay_cancels_restart() {
-    let mut machine = running(1, policy());
-    machine.exited(0, crash(), s(1), 0.0);
-    assert_eq!(outcomes(&machine.stop(0, s(2))), [(0, ChildOutcome::Stopped)]);
-    assert_eq!(machine.tick(s(60)), []);
-}
-
-#[test]
 fn stop_past_deadline_kills_once() {
     let mut machine = running(1, policy());
     assert_eq!(machine.stop(0, s(1)), [SupervisorAction::RequestStop { id: 0 }]);
@@ -99,17 +73,6 @@ fn stop_past_deadline_kills_once() {
     assert_eq!(machine.tick(s(4)), [SupervisorAction::Kill { id: 0, reason: KillReason::Requested }]);
     assert_eq!(machine.tick(s(5)), []);
     assert_eq!(outcomes(&machine.exited(0, crash(), s(5), 0.0)), [(0, ChildOutcome::Stopped)]);
-}
-
-#[test]
-fn shutdown_stops_children_in_reverse_order() {
-    let mut machine = running(3, policy());
-    let mut actions = machine.shut_down(ShutdownReason::Requested, s(1));
-    for id in [2, 1, 0] {
-        assert!(actions.contains(&SupervisorAction::RequestStop { id }), "{id}: {actions:?}");
-        actions = machine.exited(id, Exit { cause: ExitCause::Normal, ..crash() }, s(2), 0.0);
-    }
-    assert_eq!(actions.last(), Some(&SupervisorAction::Exit(ShutdownReason::Requested)));
 }
 
 #[test]
@@ -127,40 +90,10 @@ fn a_crash_during_shutdown_is_not_restarted() {
 }
 
 #[test]
-fn start_failure_of_initial_child_stops_supervisor() {
-    let mut machine = Machine::new(SupervisorPolicy::default());
-    machine.register(policy().into());
-    machine.register(policy().into());
-    machine.start_all(s(0));
-    machine.ready(0, s(0));
-    let failed = Exit { cause: ExitCause::StartFailed, ready_since: None, ..crash() };
-    let actions = machine.exited(1, failed, s(1), 0.0);
-    assert_eq!(actions.last(), Some(&SupervisorAction::RequestStop { id: 0 }));
-    let actions = machine.exited(0, Exit { cause: ExitCause::Normal, ..crash() }, s(2), 0.0);
-    assert!(matches!(actions.last(), Some(SupervisorAction::Exit(_))));
-}
-
-#[test]
-fn add_with_failed_start_keeps_nothing() {
-    let mut machine = running(0, policy());
-    let (id, actions) = machine.add(policy().into(), s(0)).unwrap();
-    assert_eq!(actions, [SupervisorAction::Launch { id }]);
-    let failed = Exit { cause: ExitCause::StartFailed, ready_since: None, ..crash() };
-    let actions = machine.exited(id, failed, s(1), 0.0);
-    assert_eq!(
-        actions,
-        [
-            SupervisorAction::ResolveWaiters { id, outcome: ChildOutcome::AddFailed },
-            SupervisorAction::Deregister { id }
-        ]
-    );
-}
-
-#[test]
 fn restart_by_hand_skips_delay_and_spends_no_budget() {
     let mut machine = running(1, policy());
     assert_eq!(machine.restart(0, s(1)), Ok(vec![SupervisorAction::RequestStop { id: 0 }]));
-    let actions = machine.exited(0, Exit { cause: ExitCause::Normal, ..crash() }, s(2), 0.0);
+    let actions = machine.exited(0, normal(), s(2), 0.0);
     assert_eq!(actions, [SupervisorAction::Launch { id: 0 }]);
     machine.ready(0, s(0));
     assert_eq!(machine.history(0).map(ChildHistory::attempts), Some(0));
@@ -178,15 +111,14 @@ fn escalation_stops_siblings_and_exits_with_reason() {
     let mut machine = running(2, strict);
     let actions = machine.exited(1, crash(), s(1), 0.0);
     assert_eq!(actions.last(), Some(&SupervisorAction::RequestStop { id: 0 }));
-    let actions = machine.exited(0, Exit { cause: ExitCause::Normal, ..crash() }, s(2), 0.0);
+    let actions = machine.exited(0, normal(), s(2), 0.0);
     assert!(matches!(actions.last(), Some(SupervisorAction::Exit(_))));
 }
 
 #[test]
 fn exit_without_restart_leaves_child_startable() {
     let mut machine = running(1, ChildPolicy { restart: RestartType::Transient, ..policy() });
-    let normal = Exit { cause: ExitCause::Normal, ..crash() };
-    assert_eq!(outcomes(&machine.exited(0, normal, s(1), 0.0)), [(0, ChildOutcome::Stopped)]);
+    assert_eq!(outcomes(&machine.exited(0, normal(), s(1), 0.0)), [(0, ChildOutcome::Stopped)]);
     assert_eq!(machine.start(0, s(0)), Ok(vec![SupervisorAction::Launch { id: 0 }]));
     assert_eq!(machine.start(0, s(0)), Err(CommandRejection::Running));
 }
@@ -207,7 +139,7 @@ fn stop_of_starting_child_lets_the_next_start() {
     machine.register(policy().into());
     machine.start_all(s(0));
     assert_eq!(machine.stop(0, s(1)), [SupervisorAction::RequestStop { id: 0 }]);
-    let actions = machine.exited(0, Exit { cause: ExitCause::Normal, ..crash() }, s(1), 0.0);
+    let actions = machine.exited(0, normal(), s(1), 0.0);
     assert!(actions.contains(&SupervisorAction::Launch { id: 1 }), "{actions:?}");
 }
 
@@ -217,7 +149,7 @@ fn remove_wins_over_later_commands() {
     machine.remove(0, s(1));
     machine.stop(0, s(1));
     assert_eq!(machine.restart(0, s(1)), Err(CommandRejection::Restarting));
-    let actions = machine.exited(0, Exit { cause: ExitCause::Normal, ..crash() }, s(2), 0.0);
+    let actions = machine.exited(0, normal(), s(2), 0.0);
     assert!(actions.contains(&SupervisorAction::Deregister { id: 0 }), "{actions:?}");
 }
 
@@ -278,8 +210,7 @@ fn machine_with_many_children_scans_no_siblings() {
         }
         let mut asked = machine.shut_down(ShutdownReason::Requested, s(7)).len();
         for id in (0..CHILDREN).rev() {
-            let normal = Exit { cause: ExitCause::Normal, ..crash() };
-            let actions = machine.exited(id, normal, s(8), 0.0);
+            let actions = machine.exited(id, normal(), s(8), 0.0);
             asked += actions
                 .iter()
                 .filter(|action| matches!(action, SupervisorAction::RequestStop { .. }))

@@ -57,11 +57,16 @@ pub(crate) mod tests {
         })
     }
 
-    /// Returns the one-line refusals of several values.
-    pub(crate) fn errors_of<T: std::fmt::Debug>(
-        tomls: &[&str],
+    /// Checks the one-line refusals of several values: each line of `expected` begins with one.
+    pub(crate) fn check_errors<T: std::fmt::Debug>(
+        expected: &expect_test::Expect,
         rule: impl Fn(&TomlValue<'_>) -> ParseResult<T>,
-    ) -> String {
-        tomls.iter().map(|toml| format!("{toml:24} {}\n", read(toml, &rule).unwrap_err())).collect()
+    ) {
+        let tomls = expected.data().lines().filter_map(|line| line.split_once(" \"k"));
+        let refusals: String = tomls
+            .map(|(toml, _)| format!("{:24} {}\n", toml.trim(), read(toml.trim(), &rule).unwrap_err()))
+            .collect();
+        assert!(!refusals.is_empty());
+        expected.assert_eq(&refusals);
     }
 }

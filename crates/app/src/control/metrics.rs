@@ -257,7 +257,7 @@ fn escape_label(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use expect_test::{Expect, expect};
+    use expect_test::expect_file;
     use serde_json::json;
 
     use super::*;
@@ -296,122 +296,9 @@ mod tests {
         encode(&serde_json::from_value(status).unwrap())
     }
 
-    fn check(status: serde_json::Value, expected: &Expect) {
-        expected.assert_eq(&text_of(status));
-    }
-
     #[test]
     fn metrics_cover_whole_status_in_text_format() {
-        check(
-            status(),
-            &expect![[r##"
-                # HELP mainstay_uptime_seconds How long the runtime has been running.
-                # TYPE mainstay_uptime_seconds gauge
-                mainstay_uptime_seconds 61.5
-                # HELP mainstay_journal_events_total Events that this run has recorded.
-                # TYPE mainstay_journal_events_total counter
-                mainstay_journal_events_total 1234
-                # HELP mainstay_connection_state Which state the WebSocket is in.
-                # TYPE mainstay_connection_state gauge
-                mainstay_connection_state{state="disconnected"} 0
-                mainstay_connection_state{state="connecting"} 0
-                mainstay_connection_state{state="connected"} 0
-                mainstay_connection_state{state="reconnecting"} 1
-                mainstay_connection_state{state="failed"} 0
-                # HELP mainstay_connection_attempt The current or next attempt to connect, or the one that succeeded.
-                # TYPE mainstay_connection_attempt gauge
-                mainstay_connection_attempt 3
-                # HELP mainstay_connection_max_attempts How many attempts may fail in a row.
-                # TYPE mainstay_connection_max_attempts gauge
-                mainstay_connection_max_attempts 10
-                # HELP mainstay_connection_next_attempt_seconds Until the next attempt.
-                # TYPE mainstay_connection_next_attempt_seconds gauge
-                mainstay_connection_next_attempt_seconds 0.25
-                # HELP mainstay_queue_waiting_requests Requests that wait, by their priority.
-                # TYPE mainstay_queue_waiting_requests gauge
-                mainstay_queue_waiting_requests{priority="high"} 1
-                mainstay_queue_waiting_requests{priority="normal"} 2
-                mainstay_queue_waiting_requests{priority="low"} 3
-                # HELP mainstay_queue_backing_off_requests Those of them that wait for the end of a backoff.
-                # TYPE mainstay_queue_backing_off_requests gauge
-                mainstay_queue_backing_off_requests 1
-                # HELP mainstay_queue_running_requests Attempts in flight.
-                # TYPE mainstay_queue_running_requests gauge
-                mainstay_queue_running_requests 5
-                # HELP mainstay_queue_max_running_requests The most attempts that may be in flight at once.
-                # TYPE mainstay_queue_max_running_requests gauge
-                mainstay_queue_max_running_requests 5
-                # HELP mainstay_queue_held Whether all requests wait, since the backend cannot be reached.
-                # TYPE mainstay_queue_held gauge
-                mainstay_queue_held 0
-                # HELP mainstay_cache_entries Values that are kept.
-                # TYPE mainstay_cache_entries gauge
-                mainstay_cache_entries 7
-                # HELP mainstay_cache_bytes What they take, with their keys.
-                # TYPE mainstay_cache_bytes gauge
-                mainstay_cache_bytes 4096
-                # HELP mainstay_cache_max_bytes What they may take.
-                # TYPE mainstay_cache_max_bytes gauge
-                mainstay_cache_max_bytes 67108864
-                # HELP mainstay_cache_oldest_age_seconds The age of the oldest value.
-                # TYPE mainstay_cache_oldest_age_seconds gauge
-                mainstay_cache_oldest_age_seconds 12
-                # HELP mainstay_cache_hits_total Lookups that found a fresh value, or a failure that is kept.
-                # TYPE mainstay_cache_hits_total counter
-                mainstay_cache_hits_total 100
-                # HELP mainstay_cache_stale_hits_total Lookups answered with a stale value, while it was loaded anew.
-                # TYPE mainstay_cache_stale_hits_total counter
-                mainstay_cache_stale_hits_total 2
-                # HELP mainstay_cache_misses_total Lookups that found nothing.
-                # TYPE mainstay_cache_misses_total counter
-                mainstay_cache_misses_total 30
-                # HELP mainstay_cache_loads_total Loads that have begun.
-                # TYPE mainstay_cache_loads_total counter
-                mainstay_cache_loads_total 28
-                # HELP mainstay_cache_load_failures_total Loads that ended with an error.
-                # TYPE mainstay_cache_load_failures_total counter
-                mainstay_cache_load_failures_total 3
-                # HELP mainstay_cache_loads_superseded_total Loads whose value was not kept, since something newer came.
-                # TYPE mainstay_cache_loads_superseded_total counter
-                mainstay_cache_loads_superseded_total 1
-                # HELP mainstay_cache_evictions_total Values that had to make room, or had none.
-                # TYPE mainstay_cache_evictions_total counter
-                mainstay_cache_evictions_total 4
-                # HELP mainstay_cache_invalidated_entries_total Values that were invalidated.
-                # TYPE mainstay_cache_invalidated_entries_total counter
-                mainstay_cache_invalidated_entries_total 9
-                # HELP mainstay_cache_folder_watched Whether a folder is watched, and what is read in it is kept.
-                # TYPE mainstay_cache_folder_watched gauge
-                mainstay_cache_folder_watched{folder="/home/ada/notes"} 1
-                # HELP mainstay_agent_status Which state each agent is in.
-                # TYPE mainstay_agent_status gauge
-                mainstay_agent_status{agent="planner",status="starting"} 0
-                mainstay_agent_status{agent="planner",status="healthy"} 1
-                mainstay_agent_status{agent="planner",status="degraded"} 0
-                mainstay_agent_status{agent="planner",status="failed"} 0
-                mainstay_agent_status{agent="planner",status="restarting"} 0
-                mainstay_agent_status{agent="planner",status="stopped"} 0
-                mainstay_agent_status{agent="planner",status="unknown"} 0
-                # HELP mainstay_agent_restarts_total How often it has been restarted, since it was last reset.
-                # TYPE mainstay_agent_restarts_total counter
-                mainstay_agent_restarts_total{agent="planner"} 2
-                # HELP mainstay_agent_restarts_left Restarts before it is given up; not there where there is no limit.
-                # TYPE mainstay_agent_restarts_left gauge
-                mainstay_agent_restarts_left{agent="planner"} 5
-                # HELP mainstay_agent_gave_up Whether its restarts are used up.
-                # TYPE mainstay_agent_gave_up gauge
-                mainstay_agent_gave_up{agent="planner"} 0
-                # HELP mainstay_agent_missed_checks Checks missed in a row.
-                # TYPE mainstay_agent_missed_checks gauge
-                mainstay_agent_missed_checks{agent="planner"} 1
-                # HELP mainstay_agent_messages_waiting Messages that wait to be sent to it.
-                # TYPE mainstay_agent_messages_waiting gauge
-                mainstay_agent_messages_waiting{agent="planner"} 4
-                # HELP mainstay_agent_messages_in_flight Messages that it works on.
-                # TYPE mainstay_agent_messages_in_flight gauge
-                mainstay_agent_messages_in_flight{agent="planner"} 0
-            "##]],
-        );
+        expect_file!["metrics.txt"].assert_eq(&text_of(status()));
     }
 
     #[test]

@@ -10,150 +10,14 @@ use syn::{Attribute, Expr, Field, Fields, ImplItem, Item, Lit, Meta, Type};
 
 use super::*;
 
-/// The fields of one example of each kind.
-fn examples() -> Vec<(&'static str, Value)> {
-    let request = |fields: Value| {
-        let mut all = json!({"request_id": 17, "method": "POST", "path": "/items"});
-        all.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-        all
+/// Returns the fields of one example of each kind.
+fn examples() -> BTreeMap<String, Value> {
+    let parse = |line| {
+        let mut fields: Map<String, Value> = serde_json::from_str(line).unwrap();
+        let kind = fields.remove("kind").unwrap();
+        (kind.as_str().unwrap().to_owned(), fields.into())
     };
-    vec![
-        ("runtime_started", json!({"pid": 4711, "version": "0.1.0", "boot": "3f1c9a52d07be846"})),
-        ("run_interrupted", json!({"last_event": "3.17"})),
-        ("runtime_stopping", json!({})),
-        ("runtime_stopped", json!({"cause": "normal", "message": null})),
-        (
-            "journal_degraded",
-            json!({"reason": "the disk refuses lines, they wait in memory: no space left",
-            "lost_from": null, "lost_to": null}),
-        ),
-        ("actor_started", json!({})),
-        ("actor_ready", json!({"start_ms": 12})),
-        (
-            "actor_exited",
-            json!({"cause": "panic", "message": "index out of bounds", "location": "src/pool.rs:31:9"}),
-        ),
-        ("abandoned_ended", json!({})),
-        ("decision", decision()),
-        ("actor_restarted", json!({"downtime_ms": 5003, "state": "restored", "backlog": 2})),
-        ("budget_reset", json!({})),
-        ("start_ordered", json!({"order": "restart"})),
-        ("gave_up", json!({"restarts": 5, "last_error": "exit code 1", "next_step": "reset the agent"})),
-        ("escalated", json!({"reason": "5 restarts within 600 s are too many"})),
-        ("auto_shutdown", json!({"by": "root/pool/main"})),
-        ("checkpoint_discarded", json!({"crashes": 3})),
-        ("dead_letter", json!({"reason": "poison", "label": "Import", "crashes": 2})),
-        ("redelivered", json!({"label": "Import", "crashes": 1, "crashes_max": 2})),
-        ("state_loaded", json!({"version": 2, "bytes": 418})),
-        ("state_migrated", json!({"from": 1, "to": 2})),
-        (
-            "state_refused",
-            json!({"version": 3, "expected": 2,
-            "reason": "version 3 is newer than 2, the newest one known"}),
-        ),
-        ("state_degraded", json!({"reason": "the disk takes states again"})),
-        ("backend_started", json!({"pid": 4712, "ready_ms": 840})),
-        (
-            "connection_state",
-            json!({"from": "connected", "to": "reconnecting", "attempt": 1, "max": 10,
-            "next_attempt_at": "2026-03-01T12:00:01.250Z", "next_attempt_in_ms": 500, "reason": "closed",
-            "error": null}),
-        ),
-        ("connection_gap", json!({"after": 41, "next": 57})),
-        (
-            "connection_unsent",
-            json!({"reason": "no_room", "messages": 3, "bytes": 912, "largest_bytes": 400,
-            "abandoned": 0, "messages_max": 256, "bytes_max": 1_048_576}),
-        ),
-        ("connection_ignored", json!({"reason": "binary", "frames": 1, "bytes": 64})),
-        ("request_started", request(json!({"attempt": 1, "waited_ms": 3}))),
-        ("request_joined", request(json!({"with": 16}))),
-        ("request_retry", request(json!({"attempt": 2, "delay_ms": 250, "reason": "disconnected"}))),
-        (
-            "request_done",
-            request(json!({"status": 200, "ms": 41, "cached": false, "attempts": 1, "bytes": 1024})),
-        ),
-        (
-            "request_failed",
-            request(json!({"code": "SERVER_ERROR", "reason": "bad_response", "status": 200, "ms": 41,
-            "attempts": 1})),
-        ),
-        (
-            "request_timed_out",
-            request(json!({"code": "TIMEOUT", "reason": "expired", "status": null, "ms": 30_000,
-            "attempts": 0})),
-        ),
-        (
-            "queue_held",
-            json!({"reason": "disconnected", "failures": 0, "next_probe_in_ms": 1000, "waiting": 3}),
-        ),
-        ("queue_released", json!({"reason": "disconnected", "failures": 2, "held_ms": 7200, "waiting": 3})),
-        (
-            "queue_overflow",
-            request(json!({"reason": "queue_full", "priority": "normal", "overflow": "reject",
-            "queue_max": 1000})),
-        ),
-        ("cache_invalidated", json!({"by": "prefix", "pattern": "items/", "entries": 4})),
-        ("cache_aged", json!({"suspended_ms": 3_600_000})),
-        ("watch_started", json!({"root": "/projects/demo"})),
-        (
-            "watch_lost",
-            json!({"root": "/projects/demo", "reason": "missing", "details": null,
-            "next_step": "create the folder", "next_attempt_ms": 1000}),
-        ),
-        ("watch_regained", json!({"root": "/projects/demo", "lost_ms": 5000, "attempts": 3})),
-        (
-            "agent_health",
-            json!({"from": "healthy", "to": "degraded", "misses": 1, "reason": "a check was missed"}),
-        ),
-        ("agent_stuck", json!({"quiet_ms": 100_000, "progress_timeout_ms": 90_000, "in_flight": 1})),
-        ("agent_state_quarantined", json!({"read_at": "2026-03-01T11:00:00Z", "bytes": 1234})),
-        ("agent_checks_quarantined", json!({"deaths": 2})),
-        ("agent_session_lost", json!({"id": "s1", "why": "it was about another folder"})),
-        ("agent_reset", json!({"from": "failed"})),
-        ("message_sent", json!({"message_id": 7, "attempt": 1})),
-        ("message_answered", json!({"message_id": 7})),
-        (
-            "message_failed",
-            json!({"message_id": 7, "attempts": 1, "code": "SERVER_ERROR",
-            "reason": "outcome_unknown"}),
-        ),
-        ("message_redelivered", json!({"message_id": 7, "attempts": 1, "attempts_max": 3})),
-        ("process_orphan", json!({"name": "backend", "pid": 4712, "processes": 2, "survivors": []})),
-        ("pid_file_damaged", json!({"damaged_lines": 1})),
-        (
-            "process_warning",
-            serde_json::to_value(ProcessWarning {
-                warning: ManagerWarning::PidFileFailed { reason: "no space left".to_owned() },
-            })
-            .unwrap(),
-        ),
-    ]
-}
-
-/// Returns the fields of a decision to restart, as a supervisor records it.
-fn decision() -> Value {
-    use mainstay_runtime::policy::{ChildPolicy, Exit, ExitCause, StateSource, SupervisorPolicy};
-    let inputs = DecisionInputs {
-        now_ms: 10_000,
-        jitter: 0.0,
-        significant_others: 0,
-        exit: Exit::of(ExitCause::Panic),
-        history: Default::default(),
-        siblings: Default::default(),
-        child: ChildPolicy::default().into(),
-        supervisor: SupervisorPolicy::default(),
-    };
-    let decided = Decided {
-        decision: DecisionKind::Restart,
-        delay_ms: Some(5000),
-        attempt: Some(1),
-        state: Some(StateSource::Checkpoint),
-        budget: Some(BudgetUse { used: 1, max: 5, window_ms: 600_000 }),
-        scope: Vec::new(),
-        inputs,
-    };
-    serde_json::to_value(decided).unwrap()
+    include_str!("examples.jsonl").lines().map(parse).collect()
 }
 
 fn record(kind: &str, fields: &Value) -> Record {
@@ -418,7 +282,7 @@ recorded only with `--log debug`, or with `MainstayBuilder::verbose`.
 #[test]
 fn events_page_lists_every_kind_with_fields_and_example() {
     let sources = Sources::read();
-    let examples: BTreeMap<_, _> = examples().into_iter().collect();
+    let examples = examples();
     let mut page = HEAD.to_owned();
     let mut listed = BTreeSet::new();
     for event_type in types() {

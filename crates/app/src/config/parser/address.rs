@@ -31,7 +31,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::config::parser::tests::{errors_of, read};
+    use crate::config::parser::tests::{check_errors, read};
 
     #[test]
     fn an_address_is_http_or_https_with_a_host() {
@@ -52,7 +52,8 @@ mod tests {
 
     #[test]
     fn invalid_url_error_says_what_is_valid() {
-        expect![[r#"
+        check_errors(
+            &expect![[r#"
             ""                       "k" must start with "http://" or "https://"
             "localhost:8000"         "k" must start with "http://" or "https://"
             "ws://localhost"         "k" must start with "http://" or "https://"
@@ -71,30 +72,9 @@ mod tests {
             "http://host/a b"        "k" must be a URL, with everything special in its path percent-encoded
             'http://host\path'       "k" must be a URL, with everything special in its path percent-encoded
             8000                     "k" must be a string with a URL, as in "http://localhost:8000", not an integer
-        "#]]
-        .assert_eq(&errors_of(
-            &[
-                "\"\"",
-                "\"localhost:8000\"",
-                "\"ws://localhost\"",
-                "\"http://\"",
-                "\"http:///path\"",
-                "\"http://:8000\"",
-                "\"http://host:\"",
-                "\"http://host:0\"",
-                "\"http://host:65536\"",
-                "\"http://host:+80\"",
-                "\"http://a..b\"",
-                "\"http://a b\"",
-                "\"http://[::1\"",
-                "\"http://[1.2.3.4]\"",
-                "\"http:/localhost\"",
-                "\"http://host/a b\"",
-                "'http://host\\path'",
-                "8000",
-            ],
+        "#]],
             base_url,
-        ));
+        );
     }
 
     #[test]
@@ -123,25 +103,17 @@ mod tests {
             let named = ProxyChoice::Explicit(Proxy::parse(url).unwrap());
             assert_eq!(read(&format!("\"{url}\""), proxy), Ok(named));
         }
-        expect![[r#"
+        check_errors(
+            &expect![[r#"
             ""                       "k" must be "system", "none" or the URL of a proxy, which must start with "http://", "https://", "socks5://" or "socks5h://"
             "direct"                 "k" must be "system", "none" or the URL of a proxy, which must start with "http://", "https://", "socks5://" or "socks5h://"
             "socks4://proxy"         "k" must be "system", "none" or the URL of a proxy, which must start with "http://", "https://", "socks5://" or "socks5h://"
             "http://proxy:0"         "k" must be "system", "none" or the URL of a proxy, which must have a valid host, and a port from 1 to 65535 if any, as in "http://proxy.example:3128"
             "http://proxy/pac"       "k" must be "system", "none" or the URL of a proxy, which must end behind its host and port: a proxy has no path
             false                    "k" must be "system", "none" or a string with the URL of a proxy, not a boolean
-        "#]]
-        .assert_eq(&errors_of(
-            &[
-                "\"\"",
-                "\"direct\"",
-                "\"socks4://proxy\"",
-                "\"http://proxy:0\"",
-                "\"http://proxy/pac\"",
-                "false",
-            ],
+        "#]],
             proxy,
-        ));
+        );
     }
 
     #[test]

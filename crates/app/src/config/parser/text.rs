@@ -129,14 +129,15 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::config::parser::tests::{errors_of, read};
+    use crate::config::parser::tests::{check_errors, read};
 
     #[test]
     fn a_path_starts_with_one_slash_and_has_no_query() {
         for toml in ["\"/\"", "\"/ws\"", "\"/a/b-c_d~/%20\""] {
             assert!(read(toml, url_path).is_ok(), "{toml}");
         }
-        expect![[r#"
+        check_errors(
+            &expect![[r#"
             ""                       "k" must start with one "/"
             "ws"                     "k" must start with one "/"
             "//other.host/ws"        "k" must start with one "/"
@@ -147,22 +148,9 @@ mod tests {
             "/é"                     "k" must be a path of a URL, with everything special percent-encoded and without "." and ".."
             "/\u0000"                "k" must not contain a NUL character
             8000                     "k" must be a string with a path, as in "/ws", not an integer
-        "#]]
-        .assert_eq(&errors_of(
-            &[
-                "\"\"",
-                "\"ws\"",
-                "\"//other.host/ws\"",
-                "\"/ws?token=hush\"",
-                "\"/w s\"",
-                "\"/\\n\"",
-                "\"/a/../b\"",
-                "\"/é\"",
-                "\"/\\u0000\"",
-                "8000",
-            ],
+        "#]],
             url_path,
-        ));
+        );
     }
 
     #[test]
@@ -176,7 +164,8 @@ mod tests {
             let read = read(&format!("\"{url}\""), ready);
             assert_eq!(read, Ok(ReadyWhen::HttpAt(BaseUrl::parse(url).unwrap())));
         }
-        expect![[r#"
+        check_errors(
+            &expect![[r#"
             ""                       "k" must be "none", "stdout:TEXT" or "http:PATH"
             "stderr:up"              "k" must be "none", "stdout:TEXT" or "http:PATH"
             "none:"                  "k" must be "none", "stdout:TEXT" or "http:PATH"
@@ -187,22 +176,9 @@ mod tests {
             "http://[::1]:0/"        "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
             "http://localhost:8/?a"  "k" must not have a query or fragment: put a token in an environment variable and name that in "token_env"
             false                    "k" must be "none", "stdout:TEXT" or "http:PATH", not a boolean
-        "#]]
-        .assert_eq(&errors_of(
-            &[
-                "\"\"",
-                "\"stderr:up\"",
-                "\"none:\"",
-                "\"stdout\"",
-                "\"stdout:\"",
-                "\"http:health\"",
-                "\"http://host:80/health\"",
-                "\"http://[::1]:0/\"",
-                "\"http://localhost:8/?a\"",
-                "false",
-            ],
+        "#]],
             ready,
-        ));
+        );
     }
 
     #[test]

@@ -173,8 +173,8 @@ mod tests {
             for value in [None, Some("")] {
                 let others = all.iter().filter(|(name, _)| *name != missing).copied();
                 let variables: Vec<_> = others.chain(value.map(|value| (missing, value))).collect();
-                let message = read(&variables).unwrap_err();
-                assert!(message.starts_with(key) && message.contains(&format!("{missing:?}")), "{message}");
+                let error = read(&variables).unwrap_err();
+                assert!(error.starts_with(key) && error.contains(&format!("{missing:?}")), "{error}");
             }
         }
     }
@@ -182,14 +182,14 @@ mod tests {
     #[test]
     fn invalid_variable_is_named_without_its_value() {
         let broken_key = [("TOKEN", "t"), ("KEY", "hush\n"), ("PROXY", "http://127.0.0.1:1")];
-        let message = read(&broken_key).unwrap_err();
+        let error = read(&broken_key).unwrap_err();
         assert!(
-            message.contains("x-api-key") && message.contains("\"KEY\"") && !message.contains("hush"),
-            "{message}"
+            error.contains("x-api-key") && error.contains("\"KEY\"") && !error.contains("hush"),
+            "{error}"
         );
         let broken_proxy = [("TOKEN", "t"), ("KEY", "k"), ("PROXY", "user:hush@proxy")];
-        let message = read(&broken_proxy).unwrap_err();
-        assert!(message.contains("\"PROXY\"") && message.contains("must start with"), "{message}");
-        assert!(!message.contains("hush"), "{message}");
+        let error = read(&broken_proxy).unwrap_err();
+        assert!(error.contains("\"PROXY\"") && error.contains("must start with"), "{error}");
+        assert!(!error.contains("hush"), "{error}");
     }
 }

@@ -226,19 +226,4 @@ mod tests {
         assert_eq!(history(3, 2).next(50), NextEvent::Gap(1));
         assert_eq!(history(3, 10).next(u64::MAX), NextEvent::Gap(8));
     }
-
-    #[test]
-    fn after_a_gap_the_named_event_comes_next() {
-        let history = history(3, 10);
-        let NextEvent::Gap(next) = history.next(2) else { panic!() };
-        assert_eq!(seq(&history.next(next - 1)), next);
-    }
-
-    #[tokio::test]
-    async fn publish_wakes_waiters() {
-        let log = EventLog::new(4);
-        let mut last = log.subscribe_last();
-        log.publish(&AgentEvent::Hung { agent: "planner" });
-        assert_eq!(*last.wait_for(|last| *last > 0).await.unwrap(), 1);
-    }
 }

@@ -40,6 +40,12 @@ impl BridgeFixture {
         Self { backend, mainstay, events }
     }
 
+    async fn with_session() -> (Self, TestSession) {
+        let fixture = Self::start().await;
+        let session = TestSession::open(&fixture);
+        (fixture, session)
+    }
+
     async fn fault(&self, fault: Value) {
         let url = format!("{}/_fault", self.backend.url());
         let sent = reqwest::Client::new().post(url).body(fault.to_string()).send().await.unwrap();
@@ -82,11 +88,11 @@ struct TestSession {
 }
 
 impl TestSession {
-    fn open(scene: &BridgeFixture) -> Self {
+    fn open(fixture: &BridgeFixture) -> Self {
         let (commands, incoming) = mpsc::channel(1);
         let (outgoing, texts) = mpsc::channel(1);
         let mut session = JoinSet::new();
-        session.spawn(serve(scene.mainstay.clone(), incoming, outgoing));
+        session.spawn(serve(fixture.mainstay.clone(), incoming, outgoing));
         Self { commands, texts, _session: session }
     }
 
@@ -106,33 +112,44 @@ impl TestSession {
         self.receive().await
     }
 
+    /// Makes a request that is answered without a result.
+    async fn acknowledge(&mut self, action: &str) {
+        assert_eq!(self.request(action, json!({})).await, json!({"id": 1, "ok": null}), "{action}");
+    }
+
+    /// Returns the next two replies, the one with the lower id first.
+    async fn two_replies(&mut self) -> [Value; 2] {
+        let mut replies = [self.receive().await, self.receive().await];
+        replies.sort_by_key(|reply| reply["id"].as_u64());
+        replies
+    }
+
     /// Sends a message, and returns its number.
     async fn send_message(&mut self, id: u64) -> Value {
         self.send_command(id, "send", json!({"body": {"text": id}})).await;
-        let mut push = self.receive().await;
-        assert_eq!((&push["agent"], &push["accepted"]["id"]), (&json!("planner"), &json!(id)), "{push}");
-        push["accepted"]["message_id"].take()
+        let mut frame = self.receive().await;
+        assert_eq!((&frame["agent"], &frame["accepted"]["id"]), (&json!("planner"), &json!(id)), "{frame}");
+        frame["accepted"]["message_id"].take()
     }
 }
 
 #[tokio::test]
 async fn message_is_acknowledged_then_answered_once() {
-    let scene = BridgeFixture::start().await;
-    let mut session = TestSession::open(&scene);
+    let (fixture, mut session) = BridgeFixture::with_session().await;
     assert_eq!(session.send_message(1).await, 1);
     let reply = session.receive().await;
     assert_eq!((&reply["id"], &reply["ok"]["message_id"]), (&json!(1), &json!(1)), "{reply}");
     assert_eq!(reply["ok"]["answer"]["count"], 1, "{reply}");
     assert_eq!(session.send_message(2).await, 2);
     assert_eq!(session.receive().await["ok"]["answer"]["count"], 2);
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test]
 async fn message_is_cancelled_once_and_its_sender_is_notified() {
-    let scene = BridgeFixture::start().await;
-    scene.delay_messages().await;
-    let (mut session, mut other) = (TestSession::open(&scene), TestSession::open(&scene));
+    let fixture = BridgeFixture::start().await;
+    fixture.delay_messages().await;
+    let (mut session, mut other) = (TestSession::open(&fixture), TestSession::open(&fixture));
     let message_id = session.send_message(7).await;
     assert_eq!(
         other.request("cancel", json!({"message_id": message_id})).await["ok"],
@@ -144,20 +161,20 @@ async fn message_is_cancelled_once_and_its_sender_is_notified() {
         other.request("cancel", json!({"message_id": message_id})).await["ok"],
         json!({"cancelled": false})
     );
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test]
 async fn session_end_cancels_its_own_messages_only() {
-    let mut scene = BridgeFixture::start().await;
-    scene.delay_messages().await;
-    let (mut leaving, mut staying) = (TestSession::open(&scene), TestSession::open(&scene));
+    let mut fixture = BridgeFixture::start().await;
+    fixture.delay_messages().await;
+    let (mut leaving, mut staying) = (TestSession::open(&fixture), TestSession::open(&fixture));
     let kept = staying.send_message(1).await;
     let left = [leaving.send_message(1).await, leaving.send_message(2).await];
     drop(leaving);
     let mut failed = Vec::new();
     for _ in left.iter() {
-        let record = scene.wait_for_event("message_failed").await;
+        let record = fixture.wait_for_event("message_failed").await;
         assert_eq!(record.fields["reason"], "cancelled");
         failed.push(record.fields["message_id"].clone());
     }
@@ -165,18 +182,17 @@ async fn session_end_cancels_its_own_messages_only() {
     assert_eq!(failed, left);
     staying.send_command(2, "cancel", json!({"message_id": kept})).await;
     // The reply about the message itself may come first.
-    let mut replies = [staying.receive().await, staying.receive().await];
-    replies.sort_by_key(|reply| reply["id"].as_u64());
+    let replies = staying.two_replies().await;
     assert_eq!(replies[0]["error"]["reason"], "cancelled");
     assert_eq!(replies[1]["ok"], json!({"cancelled": true}));
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test]
 async fn commands_are_answered_while_many_messages_wait() {
-    let scene = BridgeFixture::start().await;
-    scene.delay_messages().await;
-    let mut session = TestSession::open(&scene);
+    let fixture = BridgeFixture::start().await;
+    fixture.delay_messages().await;
+    let mut session = TestSession::open(&fixture);
     // One, and 64 that wait: more than commands may be.
     let mut messages = BTreeSet::new();
     for id in 1..=65 {
@@ -191,58 +207,59 @@ async fn commands_are_answered_while_many_messages_wait() {
         (&json!(1), &json!(64)),
         "{shown}"
     );
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test]
 async fn updates_are_pushed_until_unlisten_or_removal() {
-    let scene = BridgeFixture::start().await;
-    let mut session = TestSession::open(&scene);
-    scene.publish_update(json!("before"));
-    assert_eq!(session.request("listen", json!({})).await, json!({"id": 1, "ok": null}));
-    assert_eq!(session.request("listen", json!({})).await, json!({"id": 1, "ok": null}), "once is enough");
-    scene.publish_update(json!("now"));
+    let (fixture, mut session) = BridgeFixture::with_session().await;
+    fixture.publish_update(json!("before"));
+    session.acknowledge("listen").await;
+    session.acknowledge("listen").await;
+    fixture.publish_update(json!("now"));
     let update = json!({"kind": "message", "body": "now"});
     assert_eq!(session.receive().await, json!({"agent": "planner", "update": update}));
-    assert_eq!(session.request("unlisten", json!({})).await, json!({"id": 1, "ok": null}));
-    scene.publish_update(json!("after"));
-    assert_eq!(session.request("listen", json!({})).await, json!({"id": 1, "ok": null}));
-    scene.mainstay.agents().remove("planner").await.unwrap();
+    session.acknowledge("unlisten").await;
+    fixture.publish_update(json!("after"));
+    session.acknowledge("listen").await;
+    fixture.mainstay.agents().remove("planner").await.unwrap();
     assert_eq!(session.receive().await, json!({"agent": "planner", "ended": true}));
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test]
 async fn slow_listener_gets_missed_count_and_bounded_buffer() {
-    let scene = BridgeFixture::start().await;
-    let mut session = TestSession::open(&scene);
-    assert_eq!(session.request("listen", json!({})).await, json!({"id": 1, "ok": null}));
+    let (fixture, mut session) = BridgeFixture::with_session().await;
+    session.acknowledge("listen").await;
     let sent = 4 * UPDATES_BUFFERED_MAX;
     for number in 0..sent {
-        scene.publish_update(json!(number));
+        fixture.publish_update(json!(number));
     }
     let (mut next, mut missed) = (0, 0);
     while next < sent {
-        let push = session.receive().await;
-        match push["missed"].as_u64() {
+        let frame = session.receive().await;
+        match frame["missed"].as_u64() {
             Some(count) => {
                 missed += count;
                 next += usize::try_from(count).unwrap();
             }
             None => {
-                assert_eq!(push["update"]["body"], json!(next), "in order, and each gap is reported");
+                assert_eq!(
+                    frame["update"]["body"],
+                    json!(next),
+                    "in order, and with no gap that is not counted"
+                );
                 next += 1;
             }
         }
     }
     assert!(missed >= (sent - UPDATES_BUFFERED_MAX - 2) as u64, "{missed}");
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test]
 async fn agents_are_added_and_removed_with_errors_by_key() {
-    let mut scene = BridgeFixture::start().await;
-    let mut session = TestSession::open(&scene);
+    let (mut fixture, mut session) = BridgeFixture::with_session().await;
     let ask = async |session: &mut TestSession, agent: &str, action: &str, members: Value| {
         let mut members = members;
         members["agent"] = json!(agent);
@@ -254,7 +271,7 @@ async fn agents_are_added_and_removed_with_errors_by_key() {
         (&shown["id"], &shown["fail_after"], &shown["budget"]["max"]),
         (&json!("later"), &json!(7), &json!(9))
     );
-    while scene.wait_for_event("agent_health").await.actor != "root/agents/later" {}
+    while fixture.wait_for_event("agent_health").await.actor != "root/agents/later" {}
     for (agent, config, reason, named) in [
         ("later", json!({}), "conflict", "later"),
         ("planner", json!({}), "conflict", "planner"),
@@ -284,13 +301,12 @@ async fn agents_are_added_and_removed_with_errors_by_key() {
     }
     let again = ask(&mut session, "later", "add", json!({"config": {}})).await;
     assert_eq!(again["ok"]["fail_after"], 3, "nothing of the first one is left");
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test]
 async fn malformed_command_names_the_wrong_member() {
-    let scene = BridgeFixture::start().await;
-    let mut session = TestSession::open(&scene);
+    let (fixture, mut session) = BridgeFixture::with_session().await;
     for (action, members, named) in [
         ("send", json!({}), "`body`"),
         ("send", json!({"body": 1, "may_repeat": "yes"}), "a boolean"),
@@ -316,14 +332,14 @@ async fn malformed_command_names_the_wrong_member() {
     }
     let asks_nothing = session.request("answer", json!({"ask": "a1", "body": 1})).await;
     assert_eq!(asks_nothing["error"]["reason"], "not_found", "{asks_nothing}");
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 // === requests ===
 
 /// Sends a request that gets no answer.
-async fn hold_request(scene: &BridgeFixture) -> Value {
-    scene.fault(json!({"kind": "slow", "path": "/api/files", "ms": 3_600_000, "times": 1000})).await;
+async fn hold_request(fixture: &BridgeFixture) -> Value {
+    fixture.fault(json!({"kind": "slow", "path": "/api/files", "ms": 3_600_000, "times": 1000})).await;
     json!({"type": "request", "method": "GET", "path": "/api/files"})
 }
 
@@ -335,37 +351,35 @@ fn with_id(id: u64, command: &Value) -> String {
 
 #[tokio::test]
 async fn request_is_cancelled_once_by_its_command_id() {
-    let mut scene = BridgeFixture::start().await;
-    let request = hold_request(&scene).await;
-    let mut session = TestSession::open(&scene);
+    let mut fixture = BridgeFixture::start().await;
+    let request = hold_request(&fixture).await;
+    let mut session = TestSession::open(&fixture);
     session.commands.send(with_id(8, &request)).await.unwrap();
-    scene.wait_for_event("request_started").await;
+    fixture.wait_for_event("request_started").await;
     session.commands.send(with_id(9, &json!({"type": "cancel", "request": 8}))).await.unwrap();
-    let mut replies = [session.receive().await, session.receive().await];
-    replies.sort_by_key(|reply| reply["id"].as_u64());
-    let [cancelled, cancel] = replies;
+    let [cancelled, cancel] = session.two_replies().await;
     assert_eq!((&cancelled["id"], &cancelled["error"]["reason"]), (&json!(8), &json!("cancelled")));
     assert_eq!((&cancel["id"], &cancel["ok"]), (&json!(9), &json!({"cancelled": true})));
     assert_eq!(
-        scene.wait_for_event("request_failed").await.fields["reason"],
+        fixture.wait_for_event("request_failed").await.fields["reason"],
         "cancelled",
         "and at the queue as well"
     );
     session.commands.send(with_id(10, &json!({"type": "cancel", "request": 8}))).await.unwrap();
     assert_eq!(session.receive().await["ok"], json!({"cancelled": false}));
-    scene.stop().await;
+    fixture.stop().await;
 }
 
 #[tokio::test]
 async fn waiting_requests_do_not_block_other_commands() {
-    let scene = BridgeFixture::start().await;
-    let request = hold_request(&scene).await;
-    let mut session = TestSession::open(&scene);
+    let fixture = BridgeFixture::start().await;
+    let request = hold_request(&fixture).await;
+    let mut session = TestSession::open(&fixture);
     for id in 1..=200 {
         session.commands.send(with_id(id, &request)).await.unwrap();
     }
     let reconnect = json!({"type": "connection", "action": "reconnect"});
     session.commands.send(with_id(201, &reconnect)).await.unwrap();
     assert_eq!(session.receive().await["id"], 201);
-    scene.stop().await;
+    fixture.stop().await;
 }

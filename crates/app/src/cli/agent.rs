@@ -158,7 +158,7 @@ mod tests {
             AgentUpdate { is_replay: true, ..of(UpdateKind::Message) },
             AgentUpdate::new(UpdateKind::Session, json!({"id": "s1"})),
         ];
-        let text: Vec<String> = updates.iter().map(|update| format_update("planner", update).0).collect();
+        let lines: Vec<String> = updates.iter().map(|update| format_update("planner", update).0).collect();
         expect![[r#"
             says: "two\nlines \u001b[2J"
             progress (message 7): {"step":3}
@@ -167,6 +167,6 @@ mod tests {
             needs no answer to a1 any more (message 7): {"step":3}
             says (message 7) (said before): {"step":3}
             conversation: {"id":"s1"}"#]]
-        .assert_eq(&text.join("\n"));
+        .assert_eq(&lines.join("\n"));
     }
 }

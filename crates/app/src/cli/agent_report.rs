@@ -239,8 +239,8 @@ mod tests {
             message: "its process ended: it exited with code 1".to_owned(),
         };
         let agent = AgentView { resolved_error: Some(past), ..AgentView::example() };
-        let told = facts_text(&agent);
-        let line = told.lines().find(|line| line.starts_with("last error")).unwrap();
+        let text = facts_text(&agent);
+        let line = text.lines().find(|line| line.starts_with("last error")).unwrap();
         assert_eq!(
             line,
             "last error  none now; 5 min ago (2026-03-01T11:55:00.000Z) it was: its process ended: it exited with code 1"

@@ -137,18 +137,18 @@ mod tests {
     fn the_totals_read_as_a_sentence_whatever_was_found() {
         let (first, last) = (Some(Cursor::new(1, 1)), Some(Cursor::new(2, 120)));
         let report = Report { events: 240, first, last, runs: 2, ..Report::default() };
-        let told = [
+        let lines = [
             Report::default(),
             report.clone(),
             Report { decisions: 1, replayed: 1, ..report.clone() },
             Report { decisions: 7, replayed: 6, not_replayable: 1, missing: 3, ..report },
         ];
-        let told: Vec<String> = told.iter().map(summary).collect();
+        let lines: Vec<String> = lines.iter().map(summary).collect();
         expect_test::expect![[r"
             there are no events
             240 events (1.1 to 2.120, 2 runs): no decisions
             240 events (1.1 to 2.120, 2 runs): 1 decision, recomputed with the same result
             240 events (1.1 to 2.120, 2 runs): 6 decisions, each recomputed with the same result; 1 decision is of an older format and cannot be recomputed; 3 numbers are missing in between"]]
-        .assert_eq(&told.join("\n"));
+        .assert_eq(&lines.join("\n"));
     }
 }

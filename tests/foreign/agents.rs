@@ -1,8 +1,7 @@
 //! Tests agents behind FastAPI, in the shape that the runtime expects of a backend.
 
-use mainstay::AgentStatus;
-use mainstay::Request;
 use mainstay::config::{AgentConfig, Config};
+use mainstay::{AgentStatus, Request};
 use serde_json::{Value, json};
 
 use crate::against;

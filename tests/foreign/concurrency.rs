@@ -6,12 +6,12 @@ use serde_json::json;
 
 use crate::against;
 use crate::fixture::{ForeignFixture, retries_for_restart};
-use crate::server::ServerSpec;
+use crate::server::{RunningServer, ServerSpec};
 
-against!(the_server_never_sees_more_requests_at_once_than_the_limit: uvicorn, h11, node);
-async fn the_server_never_sees_more_requests_at_once_than_the_limit(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let fixture = ForeignFixture::start(&server, |_| ()).await;
+against!(the_server_never_sees_more_requests_at_once_than_the_limit(started): uvicorn, h11, node);
+async fn the_server_never_sees_more_requests_at_once_than_the_limit(
+    (_server, fixture): (RunningServer, ForeignFixture),
+) {
     // The server releases them in groups of five, so fewer than five at once would never end.
     let requests = (0..150).map(|_| fixture.request(Request::get("/crowd?group=5")));
     for answer in join_all(requests).await {
@@ -23,10 +23,8 @@ async fn the_server_never_sees_more_requests_at_once_than_the_limit(foreign: Ser
     );
 }
 
-against!(cancelled_requests_free_their_slots: uvicorn, h11, node);
-async fn cancelled_requests_free_their_slots(foreign: ServerSpec) {
-    let mut server = foreign.start().await;
-    let fixture = ForeignFixture::start(&server, |_| ()).await;
+against!(cancelled_requests_free_their_slots(started): uvicorn, h11, node);
+async fn cancelled_requests_free_their_slots((mut server, fixture): (RunningServer, ForeignFixture)) {
     let held = join_all((0..5).map(|_| fixture.request(Request::post("/hold/off").body("{}"))));
     tokio::select! {
         answers = held => panic!("{answers:?}"),

@@ -1,28 +1,25 @@
 //! Tests a WebSocket that is lost and restored: each event arrives once, whatever ends the socket.
 
 use futures_util::future::join_all;
-use mainstay::Request;
-use mainstay::SendOutcome;
+use mainstay::{Request, SendOutcome};
 use serde_json::{Value, json};
 
 use crate::against;
 use crate::fixture::{ForeignFixture, millis};
-use crate::server::ServerSpec;
-use crate::support::TEST_TIMEOUT;
+use crate::server::{RunningServer, ServerSpec};
+use crate::support::{TEST_TIMEOUT, assert_members};
 
-against!(events_come_once_and_in_order: websockets, uvicorn, h11, node);
-async fn events_come_once_and_in_order(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
+against!(events_come_once_and_in_order(connected): websockets, uvicorn, h11, node);
+async fn events_come_once_and_in_order((_server, mut fixture): (RunningServer, ForeignFixture)) {
     fixture.send_command(json!({ "do": "emit", "count": 500 })).await;
     assert_eq!(fixture.seqs().await, (1..=500).collect::<Vec<u64>>());
     assert_eq!(fixture.count("connection_gap"), 0);
 }
 
-against!(events_missed_while_disconnected_are_resumed: websockets, uvicorn, h11, node);
-async fn events_missed_while_disconnected_are_resumed(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
+against!(events_missed_while_disconnected_are_resumed(connected): websockets, uvicorn, h11, node);
+async fn events_missed_while_disconnected_are_resumed(
+    (_server, mut fixture): (RunningServer, ForeignFixture),
+) {
     fixture.send_command(json!({ "do": "emit", "count": 3 })).await;
     assert_eq!(fixture.seqs().await, [1, 2, 3]);
     fixture.send_command(json!({ "do": "drop", "count": 2 })).await;
@@ -33,10 +30,8 @@ async fn events_missed_while_disconnected_are_resumed(foreign: ServerSpec) {
     assert_eq!(fixture.count("connection_gap"), 0);
 }
 
-against!(live_and_resumed_events_are_delivered_once: websockets, uvicorn, h11, node);
-async fn live_and_resumed_events_are_delivered_once(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
+against!(live_and_resumed_events_are_delivered_once(connected): websockets, uvicorn, h11, node);
+async fn live_and_resumed_events_are_delivered_once((_server, mut fixture): (RunningServer, ForeignFixture)) {
     fixture.send_command(json!({ "do": "emit", "count": 3 })).await;
     assert_eq!(fixture.seqs().await, [1, 2, 3]);
     // Two events come meanwhile, and two more with the handshake, before the server reads the request to resume.
@@ -46,10 +41,10 @@ async fn live_and_resumed_events_are_delivered_once(foreign: ServerSpec) {
     assert_eq!(fixture.seqs().await, [6, 7, 4, 5]);
 }
 
-against!(a_server_that_was_killed_and_comes_back_is_resumed: websockets, uvicorn, h11, node);
-async fn a_server_that_was_killed_and_comes_back_is_resumed(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
+against!(a_server_that_was_killed_and_comes_back_is_resumed(connected): websockets, uvicorn, h11, node);
+async fn a_server_that_was_killed_and_comes_back_is_resumed(
+    (server, mut fixture): (RunningServer, ForeignFixture),
+) {
     fixture.send_command(json!({ "do": "emit", "count": 3 })).await;
     assert_eq!(fixture.seqs().await, [1, 2, 3]);
     let gone = server.kill().await;
@@ -62,17 +57,17 @@ async fn a_server_that_was_killed_and_comes_back_is_resumed(foreign: ServerSpec)
     assert_eq!(fixture.count("connection_gap"), 0);
 }
 
-against!(messages_sent_while_disconnected_are_sent_once: websockets, uvicorn, h11, node);
-async fn messages_sent_while_disconnected_are_sent_once(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
+against!(messages_sent_while_disconnected_are_sent_once(connected): websockets, uvicorn, h11, node);
+async fn messages_sent_while_disconnected_are_sent_once(
+    (server, mut fixture): (RunningServer, ForeignFixture),
+) {
     let gone = server.kill().await;
     fixture.wait_for_connection("reconnecting").await;
     let connection = fixture.mainstay.connection();
     let emit = json!({ "do": "emit", "count": 1 }).to_string();
     let sent = join_all((0..10).map(|_| connection.send(emit.clone(), TEST_TIMEOUT)));
-    let (fates, _server) = tokio::join!(sent, gone.restart_with([]));
-    assert!(fates.iter().all(|fate| *fate.as_ref().unwrap() == SendOutcome::Sent), "{fates:?}");
+    let (outcomes, _server) = tokio::join!(sent, gone.restart_with([]));
+    assert!(outcomes.iter().all(|outcome| *outcome.as_ref().unwrap() == SendOutcome::Sent), "{outcomes:?}");
     assert_eq!(fixture.seqs().await, (1..=10).collect::<Vec<u64>>());
 }
 
@@ -97,18 +92,14 @@ async fn dropped_or_restarted_sequence_is_a_gap(foreign: ServerSpec) {
     assert_eq!(fixture.seqs().await, [1, 2]);
 }
 
-against!(a_close_that_invites_back_is_followed_by_a_reconnect: websockets, uvicorn, h11, node);
-async fn a_close_that_invites_back_is_followed_by_a_reconnect(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
+against!(a_close_that_invites_back_is_followed_by_a_reconnect(connected): websockets, uvicorn, h11, node);
+async fn a_close_that_invites_back_is_followed_by_a_reconnect(
+    (_server, mut fixture): (RunningServer, ForeignFixture),
+) {
     for code in [1000, 1001, 1011, 1012, 1013, 4000] {
         fixture.send_command(json!({ "do": "close", "code": code, "reason": "see you" })).await;
         let lost = fixture.wait_for_connection("reconnecting").await;
-        assert_eq!(
-            (&lost["from"], &lost["reason"]),
-            (&json!("connected"), &json!("closed")),
-            "{code}: {lost}"
-        );
+        assert_members(&lost, &json!({ "from": "connected", "reason": "closed" }));
         assert_eq!(lost["error"]["close_code"], code, "{lost}");
         assert!(lost["error"]["details"].as_str().unwrap().contains("see you"), "{lost}");
         fixture.wait_for_connection("connected").await;
@@ -117,18 +108,15 @@ async fn a_close_that_invites_back_is_followed_by_a_reconnect(foreign: ServerSpe
     assert_eq!(fixture.seqs().await, [1]);
 }
 
-against!(a_close_that_forbids_to_come_back_is_final_and_says_why: websockets, uvicorn, h11, node);
-async fn a_close_that_forbids_to_come_back_is_final_and_says_why(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
+against!(a_close_that_forbids_to_come_back_is_final_and_says_why(connected): websockets, uvicorn, h11, node);
+async fn a_close_that_forbids_to_come_back_is_final_and_says_why(
+    (_server, mut fixture): (RunningServer, ForeignFixture),
+) {
     for (code, reason) in [(1008, "policy_violation"), (4401, "unauthenticated"), (4403, "forbidden")] {
         fixture.send_command(json!({ "do": "close", "code": code, "reason": "no" })).await;
         let failed = fixture.wait_for_connection("failed").await;
         assert_eq!((&failed["from"], &failed["reason"]), (&json!("connected"), &json!(reason)), "{failed}");
-        assert_eq!(
-            (&failed["error"]["close_code"], &failed["next_attempt_at"]),
-            (&json!(code), &json!(null))
-        );
+        assert_members(&failed, &json!({ "error": { "close_code": code }, "next_attempt_at": null }));
         // Only a person can reconnect it.
         fixture.mainstay.connection().reconnect().await.unwrap();
         fixture.wait_for_connection("connected").await;
@@ -159,10 +147,10 @@ async fn localhost_connects_over_ipv4_or_ipv6(foreign: ServerSpec) {
     assert_eq!(fixture.request_json(Request::get("/echo")).await["method"], "GET");
 }
 
-against!(a_server_that_ends_in_order_is_followed_by_a_reconnect: uvicorn, h11);
-async fn a_server_that_ends_in_order_is_followed_by_a_reconnect(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
+against!(a_server_that_ends_in_order_is_followed_by_a_reconnect(connected): uvicorn, h11);
+async fn a_server_that_ends_in_order_is_followed_by_a_reconnect(
+    (server, mut fixture): (RunningServer, ForeignFixture),
+) {
     server.terminate().await;
     let lost = fixture.wait_for_connection("reconnecting").await;
     assert_eq!((&lost["reason"], &lost["error"]["close_code"]), (&json!("closed"), &json!(1012)), "{lost}");
@@ -171,23 +159,13 @@ async fn a_server_that_ends_in_order_is_followed_by_a_reconnect(foreign: ServerS
     fixture.wait_for_connection("connected").await;
 }
 
-against!(an_endpoint_that_raises_is_a_lost_connection: uvicorn, h11);
-async fn an_endpoint_that_raises_is_a_lost_connection(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
-    fixture.send_command(json!({ "do": "raise" })).await;
+// The endpoint raises, or the socket is reset.
+against!(broken_socket_is_a_lost_connection(connected): uvicorn, h11, node);
+async fn broken_socket_is_a_lost_connection((server, mut fixture): (RunningServer, ForeignFixture)) {
+    let fault = if server.spec.is_node() { "reset" } else { "raise" };
+    fixture.send_command(json!({ "do": fault })).await;
     let lost = fixture.wait_for_connection("reconnecting").await;
-    assert_eq!(lost["reason"], "lost", "{lost}");
-    fixture.wait_for_connection("connected").await;
-}
-
-against!(a_socket_that_is_reset_is_a_lost_connection: node);
-async fn a_socket_that_is_reset_is_a_lost_connection(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
-    fixture.send_command(json!({ "do": "reset" })).await;
-    let lost = fixture.wait_for_connection("reconnecting").await;
-    assert_eq!(lost["reason"], "lost", "{lost}");
+    assert_eq!(lost["reason"], "lost", "{fault}: {lost}");
     fixture.wait_for_connection("connected").await;
 }
 
@@ -209,10 +187,10 @@ async fn a_disconnect_closes_in_order_and_stays_away(foreign: ServerSpec) {
     assert_eq!(fixture.count("connection_state"), changes + 1);
 }
 
-against!(the_server_sees_each_close_done_in_order: websockets, node);
-async fn the_server_sees_each_close_done_in_order(foreign: ServerSpec) {
-    let mut server = foreign.start().await;
-    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
+against!(the_server_sees_each_close_done_in_order(connected): websockets, node);
+async fn the_server_sees_each_close_done_in_order(
+    (mut server, mut fixture): (RunningServer, ForeignFixture),
+) {
     // The runtime answers a close with the same code.
     for code in [1000, 1001, 4000] {
         fixture.send_command(json!({ "do": "close", "code": code })).await;

@@ -1,17 +1,21 @@
 //! Tests temporary failures, killed servers and missing responses: what is repeated, and what must not be.
 
 use mainstay::Request;
-use mainstay::{Code, Reason};
+use mainstay::{Code, Error, Reason};
 use serde_json::json;
 
 use crate::against;
 use crate::fixture::{ForeignFixture, millis, retries_for_restart, send_request};
-use crate::server::ServerSpec;
+use crate::server::{RunningServer, ServerSpec};
 
-against!(a_failure_that_passes_is_not_seen_by_the_caller: uvicorn, h11, node);
-async fn a_failure_that_passes_is_not_seen_by_the_caller(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let mut fixture = ForeignFixture::start(&server, |_| ()).await;
+fn outcome(error: &Error) -> (Reason, Option<u16>, u32) {
+    (error.reason, error.status, error.attempts)
+}
+
+against!(a_failure_that_passes_is_not_seen_by_the_caller(started): uvicorn, h11, node);
+async fn a_failure_that_passes_is_not_seen_by_the_caller(
+    (_server, mut fixture): (RunningServer, ForeignFixture),
+) {
     for status in [408, 425, 429, 500, 502, 503, 504] {
         let response =
             fixture.request(Request::get(format!("/flaky/get{status}?failures=2&status={status}"))).await;
@@ -30,10 +34,10 @@ async fn a_failure_that_passes_is_not_seen_by_the_caller(foreign: ServerSpec) {
     assert_eq!(fixture.count("request_retry"), 7 * 2 + 1 + 2);
 }
 
-against!(a_server_that_says_when_to_come_back_is_not_asked_before: uvicorn, h11, node);
-async fn a_server_that_says_when_to_come_back_is_not_asked_before(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let mut fixture = ForeignFixture::start(&server, |_| ()).await;
+against!(a_server_that_says_when_to_come_back_is_not_asked_before(started): uvicorn, h11, node);
+async fn a_server_that_says_when_to_come_back_is_not_asked_before(
+    (_server, mut fixture): (RunningServer, ForeignFixture),
+) {
     let response = fixture.request(Request::get("/flaky/later?failures=1&retry_after=1")).await.unwrap();
     assert_eq!(response.attempts, 2);
     let retry = fixture.wait_for_event("request_retry").await;
@@ -49,31 +53,19 @@ async fn a_server_that_says_when_to_come_back_is_not_asked_before(foreign: Serve
     assert_eq!((error.reason, error.retry_after_ms), (Reason::Unavailable, Some(7_000)));
 }
 
-against!(server_exception_leaves_post_outcome_unknown: uvicorn, h11, node);
-async fn server_exception_leaves_post_outcome_unknown(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let fixture = ForeignFixture::start(&server, |_| ()).await;
+against!(server_exception_leaves_post_outcome_unknown(started): uvicorn, h11, node);
+async fn server_exception_leaves_post_outcome_unknown((_server, fixture): (RunningServer, ForeignFixture)) {
     let error = fixture.request(Request::get("/raise")).await.unwrap_err();
     assert_eq!((error.code, error.reason, error.attempts), (Code::ServerError, Reason::ServerError, 3));
     let error = fixture.request(Request::post("/raise")).await.unwrap_err();
-    assert_eq!(
-        (error.reason, error.status, error.attempts),
-        (Reason::OutcomeUnknown, Some(500), 1),
-        "{error:?}"
-    );
+    assert_eq!(outcome(&error), (Reason::OutcomeUnknown, Some(500), 1), "{error:?}");
     let error = fixture.request(Request::post("/flaky/post?failures=1")).await.unwrap_err();
-    assert_eq!(
-        (error.reason, error.status, error.attempts),
-        (Reason::OutcomeUnknown, Some(503), 1),
-        "{error:?}"
-    );
+    assert_eq!(outcome(&error), (Reason::OutcomeUnknown, Some(503), 1), "{error:?}");
     assert_eq!(fixture.requests_seen("post").await.len(), 1);
 }
 
-against!(every_attempt_carries_the_same_key: uvicorn, h11, node);
-async fn every_attempt_carries_the_same_key(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let fixture = ForeignFixture::start(&server, |_| ()).await;
+against!(every_attempt_carries_the_same_key(started): uvicorn, h11, node);
+async fn every_attempt_carries_the_same_key((_server, fixture): (RunningServer, ForeignFixture)) {
     let given = Request::post("/flaky/given?failures=2").idempotency_key("order-17").body("{}");
     assert_eq!(fixture.request(given).await.unwrap().attempts, 3);
     let keys: Vec<_> = fixture.requests_seen("given").await.iter().map(|seen| seen["key"].clone()).collect();
@@ -85,10 +77,10 @@ async fn every_attempt_carries_the_same_key(foreign: ServerSpec) {
     assert_eq!(seen[0]["key"].as_str().unwrap().len(), 36);
 }
 
-against!(an_answer_that_does_not_come_in_time_is_a_timeout: uvicorn, h11, node);
-async fn an_answer_that_does_not_come_in_time_is_a_timeout(foreign: ServerSpec) {
-    let mut server = foreign.start().await;
-    let fixture = ForeignFixture::start(&server, |_| ()).await;
+against!(an_answer_that_does_not_come_in_time_is_a_timeout(started): uvicorn, h11, node);
+async fn an_answer_that_does_not_come_in_time_is_a_timeout(
+    (mut server, fixture): (RunningServer, ForeignFixture),
+) {
     let request = Request::get("/slow?ms=60000").timeout(millis(200)).retries(1);
     let error = fixture.request(request).await.unwrap_err();
     assert_eq!((error.code, error.reason, error.attempts), (Code::Timeout, Reason::TimedOut, 2));
@@ -143,10 +135,10 @@ async fn truncated_response_is_retried_once_server_is_back(foreign: ServerSpec) 
     assert!(answer.body == expected && answer.attempts > 1, "{answer:?}");
 }
 
-against!(server_killed_during_post_leaves_outcome_unknown: uvicorn, h11, node);
-async fn server_killed_during_post_leaves_outcome_unknown(foreign: ServerSpec) {
-    let mut server = foreign.start().await;
-    let mut fixture = ForeignFixture::start(&server, |_| ()).await;
+against!(server_killed_during_post_leaves_outcome_unknown(started): uvicorn, h11, node);
+async fn server_killed_during_post_leaves_outcome_unknown(
+    (mut server, mut fixture): (RunningServer, ForeignFixture),
+) {
     let request = Request::post("/hold/it").json(&json!({ "pay": 100 }));
     let (error, gone) = tokio::join!(fixture.request(request), async {
         server.expect_line("holding it").await;

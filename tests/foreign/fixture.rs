@@ -4,16 +4,15 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay::RequestBuilder;
-use mainstay::SendOutcome;
 use mainstay::config::Config;
 use mainstay::journal::Delivery;
-use mainstay::{Error, Mainstay, Request, Response};
-use mainstay::{FrameSubscription, Inbound, Subscription};
+use mainstay::{
+    Error, FrameSubscription, Inbound, Mainstay, Request, RequestBuilder, Response, SendOutcome, Subscription,
+};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::server::RunningServer;
+use crate::server::{RunningServer, ServerSpec};
 use crate::support::TEST_TIMEOUT;
 
 /// A runtime that lives as long as this does.
@@ -148,6 +147,25 @@ impl ForeignFixture {
         let mut seen = self.request_json(Request::get(format!("/seen?name={name}"))).await;
         serde_json::from_value(seen[name].take()).expect("it is a list")
     }
+}
+
+/// Leaves a server to be started.
+pub async fn to_start(spec: ServerSpec) -> ServerSpec {
+    spec
+}
+
+/// Starts a server, and a runtime against it.
+pub async fn started(spec: ServerSpec) -> (RunningServer, ForeignFixture) {
+    let server = spec.start().await;
+    let fixture = ForeignFixture::start(&server, |_| ()).await;
+    (server, fixture)
+}
+
+/// Starts a server, and a runtime that is connected to it.
+pub async fn connected(spec: ServerSpec) -> (RunningServer, ForeignFixture) {
+    let (server, mut fixture) = started(spec).await;
+    fixture.wait_for_connection("connected").await;
+    (server, fixture)
 }
 
 /// The retries last long enough for a server to start again on a loaded machine.

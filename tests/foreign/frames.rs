@@ -5,15 +5,15 @@ use serde_json::json;
 
 use crate::against;
 use crate::fixture::ForeignFixture;
-use crate::server::ServerSpec;
+use crate::server::{RunningServer, ServerSpec};
 
 /// The largest message that the runtime receives or sends.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
-against!(characters_that_are_split_between_fragments_arrive_whole: websockets, node);
-async fn characters_that_are_split_between_fragments_arrive_whole(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
+against!(characters_that_are_split_between_fragments_arrive_whole(connected): websockets, node);
+async fn characters_that_are_split_between_fragments_arrive_whole(
+    (_server, mut fixture): (RunningServer, ForeignFixture),
+) {
     let text = json!({ "type": "note", "text": "ä 你 😀 👩\u{200d}💻" });
     fixture.send_command(json!({ "do": "fragments", "text": text.to_string() })).await;
     assert_eq!(fixture.frame().await, text);
@@ -21,20 +21,20 @@ async fn characters_that_are_split_between_fragments_arrive_whole(foreign: Serve
     assert_eq!(fixture.seqs().await, [1]);
 }
 
-against!(a_binary_frame_is_passed_over_and_harms_nothing: websockets, uvicorn, h11, node);
-async fn a_binary_frame_is_passed_over_and_harms_nothing(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
+against!(a_binary_frame_is_passed_over_and_harms_nothing(connected): websockets, uvicorn, h11, node);
+async fn a_binary_frame_is_passed_over_and_harms_nothing(
+    (_server, mut fixture): (RunningServer, ForeignFixture),
+) {
     fixture.send_command(json!({ "do": "binary", "bytes": 100_000 })).await;
     fixture.send_command(json!({ "do": "binary", "bytes": 0 })).await;
     fixture.send_command(json!({ "do": "emit", "count": 2 })).await;
     assert_eq!(fixture.seqs().await, [1, 2]);
 }
 
-against!(compression_is_not_asked_for_and_so_not_used: websockets, uvicorn, h11, node);
-async fn compression_is_not_asked_for_and_so_not_used(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
+against!(compression_is_not_asked_for_and_so_not_used(connected): websockets, uvicorn, h11, node);
+async fn compression_is_not_asked_for_and_so_not_used(
+    (_server, mut fixture): (RunningServer, ForeignFixture),
+) {
     fixture.send_command(json!({ "do": "headers" })).await;
     let hello = fixture.frame().await;
     assert!(hello["headers"]["sec-websocket-extensions"].is_null(), "{hello}");
@@ -44,10 +44,10 @@ async fn compression_is_not_asked_for_and_so_not_used(foreign: ServerSpec) {
     assert_eq!(fixture.text().await.len(), 100_000);
 }
 
-against!(inbound_message_over_limit_ends_the_connection: websockets, uvicorn, h11, node);
-async fn inbound_message_over_limit_ends_the_connection(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
+against!(inbound_message_over_limit_ends_the_connection(connected): websockets, uvicorn, h11, node);
+async fn inbound_message_over_limit_ends_the_connection(
+    (_server, mut fixture): (RunningServer, ForeignFixture),
+) {
     fixture.send_command(json!({ "do": "emit", "count": 1 })).await;
     fixture.send_command(json!({ "do": "large", "bytes": MESSAGE_BYTES_MAX })).await;
     assert_eq!(fixture.frame().await["seq"], 1);
@@ -60,10 +60,10 @@ async fn inbound_message_over_limit_ends_the_connection(foreign: ServerSpec) {
     assert_eq!(fixture.seqs().await, [2]);
 }
 
-against!(outbound_message_over_limit_is_refused_locally: uvicorn, h11, node);
-async fn outbound_message_over_limit_is_refused_locally(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
+against!(outbound_message_over_limit_is_refused_locally(connected): uvicorn, h11, node);
+async fn outbound_message_over_limit_is_refused_locally(
+    (_server, mut fixture): (RunningServer, ForeignFixture),
+) {
     let bare = json!({ "do": "measure", "text": "" }).to_string().len();
     let of_size = |size: usize| json!({ "do": "measure", "text": "x".repeat(size - bare) }).to_string();
     assert_eq!(fixture.send(of_size(MESSAGE_BYTES_MAX)).await, SendOutcome::Sent);
@@ -78,8 +78,8 @@ async fn message_too_large_for_server_costs_one_connection(foreign: ServerSpec) 
     let server = foreign.with(["--max-size", "10000"]).start().await;
     let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
     let text = json!({ "do": "measure", "text": "x".repeat(20_000) }).to_string();
-    let fate = fixture.send(text).await;
-    assert!(matches!(fate, SendOutcome::Sent | SendOutcome::Unknown), "{fate:?}");
+    let outcome = fixture.send(text).await;
+    assert!(matches!(outcome, SendOutcome::Sent | SendOutcome::Unknown), "{outcome:?}");
     let lost = fixture.wait_for_connection("reconnecting").await;
     // A close drops unread bytes, and the server's close frame may be lost with them.
     let is_told = lost["error"]["close_code"] == 1009 && lost["reason"] == "closed";
@@ -90,10 +90,10 @@ async fn message_too_large_for_server_costs_one_connection(foreign: ServerSpec) 
     assert_eq!(fixture.seqs().await, [1]);
 }
 
-against!(the_limit_holds_for_all_fragments_of_a_message_together: websockets, node);
-async fn the_limit_holds_for_all_fragments_of_a_message_together(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
+against!(the_limit_holds_for_all_fragments_of_a_message_together(connected): websockets, node);
+async fn the_limit_holds_for_all_fragments_of_a_message_together(
+    (_server, mut fixture): (RunningServer, ForeignFixture),
+) {
     fixture.send_command(json!({ "do": "pieces", "bytes": 1 << 20, "count": 16 })).await;
     assert_eq!(fixture.text().await.len(), MESSAGE_BYTES_MAX);
     fixture.send_command(json!({ "do": "pieces", "bytes": 1 << 20, "count": 17 })).await;
@@ -102,10 +102,10 @@ async fn the_limit_holds_for_all_fragments_of_a_message_together(foreign: Server
     fixture.wait_for_connection("connected").await;
 }
 
-against!(what_is_no_websocket_frame_ends_the_connection_and_is_told: websockets, node);
-async fn what_is_no_websocket_frame_ends_the_connection_and_is_told(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
+against!(what_is_no_websocket_frame_ends_the_connection_and_is_told(connected): websockets, node);
+async fn what_is_no_websocket_frame_ends_the_connection_and_is_told(
+    (_server, mut fixture): (RunningServer, ForeignFixture),
+) {
     for (what, hex) in [
         ("a reserved opcode", "8300"),
         ("a reserved bit, as if it were compressed", "c10161"),

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::against;
 use crate::fixture::{ForeignFixture, millis};
-use crate::server::ServerSpec;
+use crate::server::{RunningServer, ServerSpec};
 
 /// The limit for an unanswered ping in these scenarios, on either side.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -27,6 +27,13 @@ fn reply_after_silence(text: &Value) -> Value {
     json!({ "do": "say_later", "ms": BEYOND_PING_TIMEOUT_MS, "text": text.to_string() })
 }
 
+/// Stops the runtime, and checks that its connection was lost at no time.
+async fn assert_never_lost(mut fixture: ForeignFixture) {
+    fixture.mainstay.shutdown().await;
+    fixture.wait_for_event("runtime_stopped").await;
+    assert_eq!(fixture.count("connection_state"), 3, "connecting, connected, disconnected");
+}
+
 against!(the_servers_pings_are_answered: websockets, uvicorn, h11, node);
 async fn the_servers_pings_are_answered(foreign: ServerSpec) {
     let patience = PING_TIMEOUT.as_secs().to_string();
@@ -42,15 +49,11 @@ async fn the_servers_pings_are_answered(foreign: ServerSpec) {
     let text = json!({ "type": "still there" });
     fixture.send_command(reply_after_silence(&text)).await;
     assert_eq!(fixture.frame().await, text);
-    fixture.mainstay.shutdown().await;
-    fixture.wait_for_event("runtime_stopped").await;
-    assert_eq!(fixture.count("connection_state"), 3, "connecting, connected, disconnected");
+    assert_never_lost(fixture).await;
 }
 
-against!(a_ping_with_a_payload_is_answered_with_it: websockets, node);
-async fn a_ping_with_a_payload_is_answered_with_it(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
+against!(a_ping_with_a_payload_is_answered_with_it(connected): websockets, node);
+async fn a_ping_with_a_payload_is_answered_with_it((_server, mut fixture): (RunningServer, ForeignFixture)) {
     fixture.send_command(json!({ "do": "ping" })).await;
     assert_eq!(fixture.frame().await, json!({ "type": "ponged" }));
 }
@@ -67,9 +70,7 @@ async fn our_pings_are_answered(foreign: ServerSpec) {
         let pings = fixture.frame().await["count"].as_u64().unwrap();
         assert!(pings >= 1, "the silence was long enough for {pings}");
     }
-    fixture.mainstay.shutdown().await;
-    fixture.wait_for_event("runtime_stopped").await;
-    assert_eq!(fixture.count("connection_state"), 3, "connecting, connected, disconnected");
+    assert_never_lost(fixture).await;
 }
 
 against!(an_endpoint_at_work_is_not_taken_for_dead: uvicorn, h11);
@@ -80,9 +81,7 @@ async fn an_endpoint_at_work_is_not_taken_for_dead(foreign: ServerSpec) {
     assert_eq!(fixture.frame().await, json!({ "type": "done" }));
     fixture.send_command(json!({ "do": "emit", "count": 1 })).await;
     assert_eq!(fixture.seqs().await, [1]);
-    fixture.mainstay.shutdown().await;
-    fixture.wait_for_event("runtime_stopped").await;
-    assert_eq!(fixture.count("connection_state"), 3, "connecting, connected, disconnected");
+    assert_never_lost(fixture).await;
 }
 
 // Uvicorn reads nothing, pings included, while a message waits for the application. An endpoint that works longer than

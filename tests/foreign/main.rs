@@ -30,14 +30,16 @@ mod pool;
 mod requests;
 mod responses;
 
-/// Runs a scenario against each of these servers, as a test of its own.
+/// Runs a scenario against each of these servers, as a test of its own. The scenario gets the server to start; or, as
+/// `scenario(started)` or `scenario(connected)`, a running server and such a runtime.
 macro_rules! against {
-    ($scenario:ident: $($server:ident),+) => {
+    ($scenario:ident: $($server:ident),+) => { crate::against!($scenario(to_start): $($server),+); };
+    ($scenario:ident($way:ident): $($server:ident),+) => {
         mod $scenario {
             $(
                 #[tokio::test]
                 async fn $server() {
-                    super::$scenario(crate::server::$server()).await;
+                    super::$scenario(crate::fixture::$way(crate::server::$server()).await).await;
                 }
             )+
         }

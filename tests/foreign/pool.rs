@@ -1,14 +1,12 @@
 //! Tests pooled connections, and servers that close them while they are idle.
 
 use futures_util::future::{join, join_all, join3};
-use mainstay::Reason;
-use mainstay::Request;
-use mainstay::RequestBuilder;
+use mainstay::{Reason, Request, RequestBuilder};
 use serde_json::json;
 
 use crate::against;
 use crate::fixture::ForeignFixture;
-use crate::server::ServerSpec;
+use crate::server::{RunningServer, ServerSpec};
 
 /// The time for which the servers keep an idle connection, in milliseconds.
 const KEEP_ALIVE_MS: u64 = 250;
@@ -69,10 +67,10 @@ async fn requests_around_the_close_of_an_idle_connection_are_safe(foreign: Serve
     assert!(fixture.seen_events.iter().filter(repeated_get).all(|event| event["delay_ms"] == 0));
 }
 
-against!(a_connection_is_used_again_while_the_server_keeps_it: uvicorn, h11, node);
-async fn a_connection_is_used_again_while_the_server_keeps_it(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let fixture = ForeignFixture::start(&server, |_| ()).await;
+against!(a_connection_is_used_again_while_the_server_keeps_it(started): uvicorn, h11, node);
+async fn a_connection_is_used_again_while_the_server_keeps_it(
+    (_server, fixture): (RunningServer, ForeignFixture),
+) {
     let first = fixture.request_json(Request::get("/caller")).await;
     for _ in 0..20 {
         assert_eq!(fixture.request_json(Request::get("/caller")).await, first, "the port that it came from");
@@ -80,10 +78,10 @@ async fn a_connection_is_used_again_while_the_server_keeps_it(foreign: ServerSpe
 }
 
 // Uvicorn sends FastAPI's response to an exception without a close header, and then closes the connection.
-against!(request_after_server_exception_avoids_closing_connection: uvicorn, h11, node);
-async fn request_after_server_exception_avoids_closing_connection(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let fixture = ForeignFixture::start(&server, |_| ()).await;
+against!(request_after_server_exception_avoids_closing_connection(started): uvicorn, h11, node);
+async fn request_after_server_exception_avoids_closing_connection(
+    (_server, fixture): (RunningServer, ForeignFixture),
+) {
     for round in 0..200 {
         let error = fixture.request(Request::get("/raise").retries(0)).await.unwrap_err();
         assert_eq!((error.reason, error.status), (Reason::ServerError, Some(500)));

@@ -1,14 +1,13 @@
 //! Tests ordinary requests, and the refusals of each framework.
 
-use mainstay::Request;
-use mainstay::RequestBuilder;
-use mainstay::{Code, Reason};
+use mainstay::{Code, Reason, Request, RequestBuilder};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::against;
 use crate::fixture::ForeignFixture;
-use crate::server::ServerSpec;
+use crate::server::{RunningServer, ServerSpec};
+use crate::support::assert_members;
 
 /// Returns the code, the reason and the status of a failure that must come, and its words for a person.
 async fn request_error(
@@ -34,10 +33,7 @@ async fn each_method_goes_out_and_its_answer_comes_back(foreign: ServerSpec) {
         let request =
             Request::builder(method.clone(), path).header("x-note", "1").json(&json!({ "text": "😀" }));
         let echo = fixture.request_json(request).await;
-        assert_eq!(
-            (&echo["method"], &echo["query"]),
-            (&json!(method.as_str()), &json!("q=a%20b&t=%F0%9F%98%80"))
-        );
+        assert_members(&echo, &json!({ "method": method.as_str(), "query": "q=a%20b&t=%F0%9F%98%80" }));
         assert_eq!(echo["body"], json!({ "text": "😀" }).to_string());
         let headers = &echo["headers"];
         assert_eq!((&headers["x-shell"], &headers["x-note"]), (&json!("of the configuration"), &json!("1")));
@@ -53,10 +49,8 @@ async fn each_method_goes_out_and_its_answer_comes_back(foreign: ServerSpec) {
     }
 }
 
-against!(answers_without_a_body_are_answers: uvicorn, h11, node);
-async fn answers_without_a_body_are_answers(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let fixture = ForeignFixture::start(&server, |_| ()).await;
+against!(answers_without_a_body_are_answers(started): uvicorn, h11, node);
+async fn answers_without_a_body_are_answers((_server, fixture): (RunningServer, ForeignFixture)) {
     // Each is sent twice: unread bytes of one would spoil the next one on the connection.
     for _ in 0..2 {
         let response = fixture.request(Request::delete("/nothing")).await.unwrap();
@@ -68,10 +62,8 @@ async fn answers_without_a_body_are_answers(foreign: ServerSpec) {
     }
 }
 
-against!(invalid_body_is_refused_with_details: uvicorn, h11, node);
-async fn invalid_body_is_refused_with_details(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let fixture = ForeignFixture::start(&server, |_| ()).await;
+against!(invalid_body_is_refused_with_details(started): uvicorn, h11, node);
+async fn invalid_body_is_refused_with_details((server, fixture): (RunningServer, ForeignFixture)) {
     let item = json!({ "name": "lamp", "size": 3 });
     let response = fixture.request(Request::post("/items").json(&item)).await.unwrap();
     assert_eq!((response.status.as_u16(), response.json::<Value>().unwrap()), (201, item));
@@ -91,10 +83,10 @@ async fn invalid_body_is_refused_with_details(foreign: ServerSpec) {
     assert_eq!((error.code, error.reason, error.attempts), (Code::InvalidInput, reason, 1), "{error:?}");
 }
 
-against!(client_errors_have_their_code_and_are_not_retried: uvicorn, h11, node);
-async fn client_errors_have_their_code_and_are_not_retried(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let mut fixture = ForeignFixture::start(&server, |_| ()).await;
+against!(client_errors_have_their_code_and_are_not_retried(started): uvicorn, h11, node);
+async fn client_errors_have_their_code_and_are_not_retried(
+    (server, mut fixture): (RunningServer, ForeignFixture),
+) {
     for (status, code, reason) in [
         (400, Code::InvalidInput, Reason::BadRequest),
         (401, Code::PermissionDenied, Reason::Unauthenticated),
@@ -122,10 +114,8 @@ async fn client_errors_have_their_code_and_are_not_retried(foreign: ServerSpec) 
     assert_eq!((fixture.count("request_failed"), fixture.count("request_retry")), (9, 0));
 }
 
-against!(problem_document_text_is_shown_if_safe: uvicorn, h11, node);
-async fn problem_document_text_is_shown_if_safe(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let fixture = ForeignFixture::start(&server, |_| ()).await;
+against!(problem_document_text_is_shown_if_safe(started): uvicorn, h11, node);
+async fn problem_document_text_is_shown_if_safe((_server, fixture): (RunningServer, ForeignFixture)) {
     let request = Request::get("/problem/409/plain");
     let (code, reason, _, message) = request_error(&fixture, request).await;
     assert_eq!(
@@ -137,19 +127,17 @@ async fn problem_document_text_is_shown_if_safe(foreign: ServerSpec) {
     assert_eq!(message, "Out of paper");
 }
 
-against!(a_missing_slash_is_redirected_and_the_body_goes_along: uvicorn, h11, node);
-async fn a_missing_slash_is_redirected_and_the_body_goes_along(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let fixture = ForeignFixture::start(&server, |_| ()).await;
+against!(a_missing_slash_is_redirected_and_the_body_goes_along(started): uvicorn, h11, node);
+async fn a_missing_slash_is_redirected_and_the_body_goes_along(
+    (_server, fixture): (RunningServer, ForeignFixture),
+) {
     assert_eq!(fixture.request_json(Request::get("/slash")).await, "behind the slash");
     let item = json!({ "name": "lamp", "size": 3 });
     assert_eq!(fixture.request_json(Request::post("/slash").json(&item)).await, item);
 }
 
-against!(a_body_of_the_largest_size_arrives_whole: uvicorn, h11, node);
-async fn a_body_of_the_largest_size_arrives_whole(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let fixture = ForeignFixture::start(&server, |_| ()).await;
+against!(a_body_of_the_largest_size_arrives_whole(started): uvicorn, h11, node);
+async fn a_body_of_the_largest_size_arrives_whole((_server, fixture): (RunningServer, ForeignFixture)) {
     let body: Vec<u8> = (0..16 << 20).map(|n: u32| n.to_le_bytes()[n as usize % 3]).collect();
     let here = fixture.request_json(Request::post("/digest").body(body.clone())).await;
     assert_eq!(here["bytes"], 16 << 20);
@@ -160,10 +148,10 @@ async fn a_body_of_the_largest_size_arrives_whole(foreign: ServerSpec) {
     assert_eq!(error.reason, Reason::Unprocessable);
 }
 
-against!(a_refusal_that_comes_before_the_body_was_taken_is_the_answer: uvicorn, h11, node);
-async fn a_refusal_that_comes_before_the_body_was_taken_is_the_answer(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let fixture = ForeignFixture::start(&server, |_| ()).await;
+against!(a_refusal_that_comes_before_the_body_was_taken_is_the_answer(started): uvicorn, h11, node);
+async fn a_refusal_that_comes_before_the_body_was_taken_is_the_answer(
+    (server, fixture): (RunningServer, ForeignFixture),
+) {
     // The size exceeds all buffers on the route by far.
     let paths = if server.spec.is_node() { ["/too-large", "/limited"] } else { ["/too-large"; 2] };
     for (round, path) in paths.iter().cycle().take(6).enumerate() {

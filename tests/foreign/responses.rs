@@ -5,12 +5,10 @@ use mainstay::{Code, Reason};
 
 use crate::against;
 use crate::fixture::{ForeignFixture, millis};
-use crate::server::ServerSpec;
+use crate::server::RunningServer;
 
-against!(an_answer_in_chunks_arrives_whole: uvicorn, h11, node);
-async fn an_answer_in_chunks_arrives_whole(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let fixture = ForeignFixture::start(&server, |_| ()).await;
+against!(an_answer_in_chunks_arrives_whole(started): uvicorn, h11, node);
+async fn an_answer_in_chunks_arrives_whole((_server, fixture): (RunningServer, ForeignFixture)) {
     for (parts, size) in [(0, 0), (1, 1), (26, 100_000)] {
         let response =
             fixture.request(Request::get(format!("/chunked?parts={parts}&size={size}"))).await.unwrap();
@@ -26,10 +24,8 @@ async fn an_answer_in_chunks_arrives_whole(foreign: ServerSpec) {
     }
 }
 
-against!(response_over_limit_is_refused_and_not_retried: uvicorn, h11, node);
-async fn response_over_limit_is_refused_and_not_retried(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let fixture = ForeignFixture::start(&server, |_| ()).await;
+against!(response_over_limit_is_refused_and_not_retried(started): uvicorn, h11, node);
+async fn response_over_limit_is_refused_and_not_retried((_server, fixture): (RunningServer, ForeignFixture)) {
     let mebibyte = 1 << 20;
     let fits = fixture.request(Request::get(format!("/chunked?parts=16&size={mebibyte}"))).await.unwrap();
     assert_eq!(fits.body.len(), 16 * mebibyte);
@@ -40,10 +36,8 @@ async fn response_over_limit_is_refused_and_not_retried(foreign: ServerSpec) {
     }
 }
 
-against!(response_compression_is_not_requested: uvicorn, h11, node);
-async fn response_compression_is_not_requested(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let fixture = ForeignFixture::start(&server, |_| ()).await;
+against!(response_compression_is_not_requested(started): uvicorn, h11, node);
+async fn response_compression_is_not_requested((_server, fixture): (RunningServer, ForeignFixture)) {
     let echo = fixture.request_json(Request::get("/echo")).await;
     assert!(echo["headers"]["accept-encoding"].is_null(), "{echo}");
     let response = fixture.request(Request::get("/text?size=5000")).await.unwrap();
@@ -51,10 +45,8 @@ async fn response_compression_is_not_requested(foreign: ServerSpec) {
     assert_eq!(response.body, "x".repeat(5_000));
 }
 
-against!(unrequested_compression_is_passed_through: uvicorn, h11, node);
-async fn unrequested_compression_is_passed_through(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let fixture = ForeignFixture::start(&server, |_| ()).await;
+against!(unrequested_compression_is_passed_through(started): uvicorn, h11, node);
+async fn unrequested_compression_is_passed_through((server, fixture): (RunningServer, ForeignFixture)) {
     let response = fixture.request(Request::get("/zipped")).await.unwrap();
     let coding = if server.spec.is_node() { "br" } else { "gzip" };
     assert_eq!(response.headers["content-encoding"], coding);
@@ -72,10 +64,10 @@ async fn unrequested_compression_is_passed_through(foreign: ServerSpec) {
     }
 }
 
-against!(a_stream_that_lasts_longer_than_the_timeout_survives: uvicorn, h11, node);
-async fn a_stream_that_lasts_longer_than_the_timeout_survives(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let fixture = ForeignFixture::start(&server, |_| ()).await;
+against!(a_stream_that_lasts_longer_than_the_timeout_survives(started): uvicorn, h11, node);
+async fn a_stream_that_lasts_longer_than_the_timeout_survives(
+    (_server, fixture): (RunningServer, ForeignFixture),
+) {
     let request = Request::get("/sse?count=12&ms=400").header("accept", "text/event-stream");
     let response = fixture.request(request.timeout(millis(2_000)).retries(0)).await.unwrap();
     assert_eq!(
@@ -87,10 +79,10 @@ async fn a_stream_that_lasts_longer_than_the_timeout_survives(foreign: ServerSpe
     assert!(response.ms > 2_000, "{} ms", response.ms);
 }
 
-against!(a_stream_does_not_keep_other_requests_from_their_answers: uvicorn, h11, node);
-async fn a_stream_does_not_keep_other_requests_from_their_answers(foreign: ServerSpec) {
-    let mut server = foreign.start().await;
-    let fixture = ForeignFixture::start(&server, |_| ()).await;
+against!(a_stream_does_not_keep_other_requests_from_their_answers(started): uvicorn, h11, node);
+async fn a_stream_does_not_keep_other_requests_from_their_answers(
+    (mut server, fixture): (RunningServer, ForeignFixture),
+) {
     tokio::select! {
         stream = fixture.request(Request::get("/begin/stream")) => panic!("it never ends: {stream:?}"),
         () = async {
@@ -102,10 +94,8 @@ async fn a_stream_does_not_keep_other_requests_from_their_answers(foreign: Serve
     }
 }
 
-against!(interim_responses_and_trailers_are_ignored: node);
-async fn interim_responses_and_trailers_are_ignored(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let fixture = ForeignFixture::start(&server, |_| ()).await;
+against!(interim_responses_and_trailers_are_ignored(started): node);
+async fn interim_responses_and_trailers_are_ignored((_server, fixture): (RunningServer, ForeignFixture)) {
     for _ in 0..2 {
         let response = fixture.request(Request::get("/interim")).await.unwrap();
         assert_eq!((response.status.as_u16(), &response.body[..]), (200, &b"the answer"[..]));
@@ -114,10 +104,8 @@ async fn interim_responses_and_trailers_are_ignored(foreign: ServerSpec) {
     }
 }
 
-against!(not_modified_is_returned_to_the_caller: node);
-async fn not_modified_is_returned_to_the_caller(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let fixture = ForeignFixture::start(&server, |_| ()).await;
+against!(not_modified_is_returned_to_the_caller(started): node);
+async fn not_modified_is_returned_to_the_caller((_server, fixture): (RunningServer, ForeignFixture)) {
     let first = fixture.request(Request::get("/text?size=100")).await.unwrap();
     let tag = first.headers["etag"].to_str().unwrap();
     let again = fixture.request(Request::get("/text?size=100").header("if-none-match", tag)).await.unwrap();

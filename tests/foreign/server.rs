@@ -97,7 +97,7 @@ impl ServerSpec {
         let mut server = RunningServer { spec: self.clone(), child, _stdin: stdin, lines, port };
         let line = server.line().await;
         let port = line.strip_prefix("listening on ").and_then(|port| port.parse().ok());
-        server.port = port.unwrap_or_else(|| panic!("it said {line:?} in place of its port"));
+        server.port = port.unwrap_or_else(|| panic!("it printed {line:?} in place of its port"));
         server
     }
 }

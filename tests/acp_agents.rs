@@ -5,7 +5,6 @@
 mod support;
 
 use std::path::Path;
-use std::time::Duration;
 
 use mainstay::config::Config;
 use mainstay::journal::{Delivery, Record};
@@ -41,7 +40,7 @@ impl ConversationFixture {
     async fn send(&self, text: &str) -> Result<Value, Error> {
         let options = SendOptions::default();
         let message = self.mainstay.agents().send("x", json!({ "text": text }), options).await?;
-        timeout(TEST_TIMEOUT, message.answer()).await.expect("its fate is told")
+        timeout(TEST_TIMEOUT, message.answer()).await.expect("it has an outcome")
     }
 
     async fn wait_for(&mut self, is_it: impl Fn(&Record) -> bool) {
@@ -56,7 +55,7 @@ impl ConversationFixture {
                 }
             }
         };
-        timeout(TEST_TIMEOUT, found).await.expect("it comes to that");
+        timeout(TEST_TIMEOUT, found).await.expect("the event comes");
     }
 
     fn listen(&self) -> UpdateSubscription {
@@ -71,7 +70,7 @@ impl ConversationFixture {
 /// Returns the name of the next question, or the next update of the session.
 async fn next_update(listener: &mut UpdateSubscription, kind: UpdateKind) -> (Option<String>, Value) {
     loop {
-        match timeout(TEST_TIMEOUT, listener.next()).await.expect("it says something") {
+        match timeout(TEST_TIMEOUT, listener.next()).await.expect("an update comes") {
             Some(UpdateEvent::Update(update)) if update.kind == kind => {
                 return (update.ask.clone(), update.body.clone());
             }
@@ -122,12 +121,12 @@ async fn hung_agent_is_restarted_but_not_while_a_question_waits() {
             let now = fixture.mainstay.agents().get("x").unwrap().report.last_check;
             seen += usize::from(now != last);
             last = now;
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::task::yield_now().await;
         }
     };
     timeout(TEST_TIMEOUT, checks).await.expect("it is checked");
     fixture.mainstay.agents().answer("x", &ask, json!("allow")).unwrap();
-    let answered = timeout(TEST_TIMEOUT, asking.answer()).await.expect("its fate is told");
+    let answered = timeout(TEST_TIMEOUT, asking.answer()).await.expect("it has an outcome");
     assert_eq!(answered.unwrap(), turn("allow "));
 
     assert_eq!(fixture.send("deaf").await.unwrap_err().reason, Reason::OutcomeUnknown);

@@ -10,24 +10,13 @@ use futures_util::future::join_all;
 use mainstay::ConnectionState;
 use mainstay::backend::{Backend, BackendOptions, Fault};
 use mainstay::config::Config;
-use mainstay::journal::{Delivery, Record};
-use mainstay::{Mainstay, Request, Subscription};
-use support::TEST_TIMEOUT;
+use mainstay::{Mainstay, Request};
+use support::{TEST_TIMEOUT, next_record, start_demo};
 use tokio::time::timeout;
 
 async fn start_against(backend: &Backend, more: &str) -> Mainstay {
     let text = format!("[backend]\nurl = \"{}\"\n[connection]\ndelay_min = \"10ms\"\n{more}", backend.url());
     Mainstay::builder().config(Config::from_toml(&text).unwrap()).start().await.unwrap()
-}
-
-async fn wait_for(events: &mut Subscription, wanted: impl Fn(&Record) -> bool) -> Record {
-    loop {
-        let next = timeout(TEST_TIMEOUT, events.next()).await.expect("the event came");
-        let Some(Delivery::Event(event)) = next else { panic!("events are missing") };
-        if wanted(&event) {
-            return *event;
-        }
-    }
 }
 
 #[tokio::test]
@@ -50,7 +39,7 @@ async fn queue_crash_waiting_requests_are_answered_after_restart() {
         }
         mainstay.inject_panic("queue").await.unwrap();
         let restarted =
-            wait_for(&mut events, |event| event.actor == "root/queue" && event.kind == "actor_restarted")
+            next_record(&mut events, |event| event.actor == "root/queue" && event.kind == "actor_restarted")
                 .await;
         backend.inject(Fault::HealAgent { agent: "planner".to_owned() }).unwrap();
         restarted
@@ -79,7 +68,7 @@ async fn panicked_actor_is_restarted_alone() {
     let mut events = mainstay.events();
     for (count, (name, path)) in actors.iter().enumerate() {
         mainstay.inject_panic(name).await.unwrap();
-        wait_for(&mut events, |event| event.actor == *path && event.kind == "actor_restarted").await;
+        next_record(&mut events, |event| event.actor == *path && event.kind == "actor_restarted").await;
         let tree = mainstay.tree();
         let generation = |path: &str| tree.find(path).unwrap().info.generation;
         for (at, (_, path)) in actors.iter().enumerate() {
@@ -96,7 +85,7 @@ async fn panicked_actor_is_restarted_alone() {
 #[tokio::test]
 async fn injected_panic_is_journalled_with_message_and_location() {
     let data = tempfile::tempdir().unwrap();
-    let _demo = support::MainstayProcess::start(data.path(), &["demo", "--agents", "1"]);
+    let _demo = start_demo(data.path(), "1").await;
     let mut events = support::EventFollower::follow(data.path());
     events.wait_for_event("root", "actor_ready").await;
     assert_eq!(support::run(data.path(), &["panic", "cache"]).await.code, Some(0));

@@ -4,7 +4,7 @@ mod support;
 
 use mainstay::supervision::{Clock, SystemClock};
 use serde_json::{Value, json};
-use support::{EventFollower, MainstayProcess, get_json, post_json, run_json as ask};
+use support::{EventFollower, get_json, post_json, run_json as ask, start_demo};
 
 const PLANNER: &str = "root/agents/planner";
 
@@ -25,10 +25,8 @@ async fn wait_for_saved_state(data: &std::path::Path, at: jiff::Timestamp) {
 #[tokio::test]
 async fn crashed_agent_is_restored_and_journalled_in_order() {
     let data = tempfile::tempdir().unwrap();
-    let mut demo = MainstayProcess::start(data.path(), &["demo", "--agents", "2"]);
-    let greeting = demo.line().await;
-    assert!(greeting.starts_with("dashboard http://127.0.0.1:"), "{greeting}");
-    let backend = greeting.rsplit(' ').next().unwrap().to_owned();
+    let (demo, backend) = start_demo(data.path(), "2").await;
+    assert!(backend.starts_with("http://127.0.0.1:"), "{backend}");
     let mut events = EventFollower::follow(data.path());
     events.wait_for_agent("planner", "healthy").await;
 
@@ -80,8 +78,7 @@ async fn demo_for_duration_stops_and_journals_its_end() {
 #[tokio::test]
 async fn manual_restart_keeps_state_and_budget() {
     let data = tempfile::tempdir().unwrap();
-    let mut demo = MainstayProcess::start(data.path(), &["demo", "--agents", "1"]);
-    let backend = demo.line().await.rsplit(' ').next().unwrap().to_owned();
+    let (_demo, backend) = start_demo(data.path(), "1").await;
     let mut events = EventFollower::follow(data.path());
     events.wait_for_agent("planner", "healthy").await;
     post_json(&format!("{backend}/api/agents/planner/message"), json!({"text": "remember me"})).await;
@@ -105,54 +102,9 @@ async fn manual_restart_keeps_state_and_budget() {
 }
 
 #[tokio::test]
-async fn cli_stops_starts_and_resets_a_given_up_agent() {
-    let data = tempfile::tempdir().unwrap();
-    let backend = support::BackendProcess::start(0, "planner").await;
-    let one_restart = "max_restarts = 1\n[[agent]]\nid = \"planner\"\n";
-    let config = support::quick_config(data.path(), &backend.url, one_restart);
-    let _runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
-    let mut events = EventFollower::follow(data.path());
-    events.wait_since(0, support::is_agent_health("planner", "healthy")).await;
-    let steer = async |action: &str| {
-        let ended = support::run(data.path(), &["agent", action, "planner"]).await;
-        assert_eq!(ended.code, Some(0), "{action}: {ended:?}");
-        ended.stdout
-    };
-    assert!(steer("stop").await.contains("status      stopped"));
-    assert_eq!(ask(data.path(), &["agent", "show", "planner"]).await["status"], "stopped");
-    let mark = events.mark();
-    steer("start").await;
-    events.wait_since(mark, support::is_agent_health("planner", "healthy")).await;
-
-    let crash = json!({"kind": "crash_agent", "agent": "planner"});
-    for _ in 0..2 {
-        let mark = events.mark();
-        post_json(&format!("{}/_fault", backend.url), crash.clone()).await;
-        events.wait_since(mark, support::is_agent_health("planner", "failed")).await;
-        let settled = |event: &Value| {
-            event["actor"] == PLANNER
-                && (event["kind"] == "gave_up" || support::is_agent_health("planner", "healthy")(event))
-        };
-        events.wait_since(mark, settled).await;
-    }
-    let gave_up = events.events.iter().find(|event| event["kind"] == "gave_up").unwrap();
-    assert!(gave_up["next_step"].as_str().unwrap().contains("reset"), "{gave_up}");
-    let agent = ask(data.path(), &["agent", "show", "planner"]).await;
-    assert_eq!((&agent["status"], &agent["budget_left"]), (&json!("failed"), &json!(0)), "{agent}");
-    assert!(agent["next_step"].as_str().unwrap().contains("mainstay agent reset planner"));
-
-    let mark = events.mark();
-    steer("reset").await;
-    events.wait_since(mark, |event| event["kind"] == "agent_reset").await;
-    events.wait_since(mark, support::is_agent_health("planner", "healthy")).await;
-    let agent = ask(data.path(), &["agent", "show", "planner"]).await;
-    assert_eq!((&agent["status"], &agent["budget_left"]), (&json!("healthy"), &json!(1)), "{agent}");
-}
-
-#[tokio::test]
 async fn status_and_tree_have_the_members_that_programs_rely_on() {
     let data = tempfile::tempdir().unwrap();
-    let _demo = MainstayProcess::start(data.path(), &["demo", "--agents", "1"]);
+    let _demo = start_demo(data.path(), "1").await;
     EventFollower::follow(data.path()).wait_for_agent("planner", "healthy").await;
     let status = ask(data.path(), &["status"]).await;
     let members = [

@@ -1,56 +1,23 @@
 //! Tests agents from another process: messages, watching, adding and removing. The outcome of each message is known,
 //! whatever is killed.
 
+mod fault_proxy;
 mod support;
 
-use std::path::Path;
-use std::sync::Arc;
-
+use fault_proxy::FaultProxy;
 use serde_json::{Value, json};
 use support::{
-    BackendProcess, EventFollower, MainstayProcess, TEST_TIMEOUT, eventually, get_json, is_agent_health,
-    post_json, quick_config, run, run_json as ask,
+    BackendProcess, EventFollower, MainstayProcess, Scenario, assert_members, eventually, get_json,
+    is_agent_health, post_json, quick_config, run, run_json as ask, start_runtime,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::timeout;
 
-/// A runtime against a backend of its own.
-struct AgentsFixture {
-    data: tempfile::TempDir,
-    backend: BackendProcess,
-    _runtime: MainstayProcess,
-    events: EventFollower,
-}
-
-impl AgentsFixture {
-    /// Starts it with these agents; `more` holds further keys of their configuration.
-    async fn start(agents: &str, more: &str) -> Self {
-        let data = tempfile::tempdir().unwrap();
-        let backend = BackendProcess::start(0, agents).await;
-        let config = quick_config(data.path(), &backend.url, more);
-        let runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
-        let events = EventFollower::follow(data.path());
-        Self { data, backend, _runtime: runtime, events }
-    }
-
-    async fn fault(&self, fault: Value) {
-        post_json(&format!("{}/_fault", self.backend.url), fault).await;
-    }
-
-    async fn show(&self, agent: &str) -> Value {
-        ask(self.data.path(), &["agent", "show", agent]).await
-    }
-
+impl Scenario {
     /// Returns the text for a person, once the agent has this status.
     async fn show_when(&self, agent: &str, status: &str) -> String {
         eventually(status, async || self.show(agent).await["status"] == status).await;
-        let shown = run(self.data.path(), &["agent", "show", agent]).await;
-        assert_eq!(shown.code, Some(0), "{shown:?}");
-        assert!(!shown.stdout.contains('\u{1b}'), "no colours where there is no terminal: {shown:?}");
-        shown.stdout
+        let shown = self.run(&["agent", "show", agent]).await;
+        assert!(!shown.contains('\u{1b}'), "no colours where there is no terminal: {shown}");
+        shown
     }
 
     /// Sends the agent a message, and returns its number and its answer.
@@ -79,13 +46,13 @@ const TWO_AGENTS: &str = "[[agent]]\nid = \"planner\"\n[[agent]]\nid = \"coder\"
 
 #[tokio::test]
 async fn cli_send_is_answered_and_invalid_messages_are_refused() {
-    let mut fixture = AgentsFixture::start("planner,coder", TWO_AGENTS).await;
-    fixture.events.wait_since(0, is_agent_health("planner", "healthy")).await;
+    let mut fixture = Scenario::start("planner,coder", TWO_AGENTS).await;
+    fixture.healthy(&["planner"]).await;
     let first = fixture.send("planner", r#"{"text":"hello"}"#).await;
     assert_eq!((&first["message_id"], &first["answer"]["count"]), (&json!(1), &json!(1)), "{first}");
     assert_eq!(fixture.send("coder", "[1, 2]").await["message_id"], 1, "each agent counts its own");
 
-    let file = fixture.data.path().join("letter.json");
+    let file = fixture.data.path().join("message.json");
     std::fs::write(&file, r#"{"text":"from a file"}"#).unwrap();
     let at_file = format!("@{}", file.display());
     let output =
@@ -97,15 +64,15 @@ async fn cli_send_is_answered_and_invalid_messages_are_refused() {
         (&json!(2), true),
         "{output:?}"
     );
-    let heard = get_json(&format!("{}/api/agents/planner/state", fixture.backend.url)).await;
-    assert_eq!(heard["messages"], json!([{"text": "hello"}, {"text": "from a file"}]));
+    let received = get_json(&format!("{}/api/agents/planner/state", fixture.backend.url)).await;
+    assert_eq!(received["messages"], json!([{"text": "hello"}, {"text": "from a file"}]));
 
-    let nobody = run(fixture.data.path(), &["agent", "send", "nobody", "1", "--json"]).await;
-    let error: Value = serde_json::from_str(&nobody.stdout).unwrap();
-    assert_eq!((nobody.code, &error["reason"]), (Some(1), &json!("agent_unknown")), "{nobody:?}");
-    for (message, said) in [("hello", "the message is not JSON"), ("@absent.json", "cannot be read")] {
+    let unknown = run(fixture.data.path(), &["agent", "send", "nobody", "1", "--json"]).await;
+    let error: Value = serde_json::from_str(&unknown.stdout).unwrap();
+    assert_eq!((unknown.code, &error["reason"]), (Some(1), &json!("agent_unknown")), "{unknown:?}");
+    for (message, expected) in [("hello", "the message is not JSON"), ("@absent.json", "cannot be read")] {
         let refused = run(fixture.data.path(), &["agent", "send", "planner", message]).await;
-        assert_eq!((refused.code, refused.stderr.contains(said)), (Some(2), true), "{refused:?}");
+        assert_eq!((refused.code, refused.stderr.contains(expected)), (Some(2), true), "{refused:?}");
     }
     let asks_nothing = run(fixture.data.path(), &["agent", "answer", "planner", "a1", "true"]).await;
     assert_eq!(
@@ -123,10 +90,8 @@ async fn crashed_and_hung_agents_show_error_and_next_step() {
          [[agent]]\nid = \"coder\"\nhealth_timeout = \"200ms\"\n{slow_to_return}\
          [[agent]]\nid = \"reviewer\"\n"
     );
-    let mut fixture = AgentsFixture::start("planner,coder,reviewer", &agents).await;
-    for agent in ["planner", "coder", "reviewer"] {
-        fixture.events.wait_since(0, is_agent_health(agent, "healthy")).await;
-    }
+    let mut fixture = Scenario::start("planner,coder,reviewer", &agents).await;
+    fixture.healthy(&["planner", "coder", "reviewer"]).await;
     let well = fixture.show_when("reviewer", "healthy").await;
     assert!(fact_line(&well, "status").starts_with("healthy for "), "{well}");
     assert_eq!(fact_line(&well, "next"), "checked regularly");
@@ -148,33 +113,10 @@ async fn crashed_and_hung_agents_show_error_and_next_step() {
     assert!(fact_line(&hung, "last check").contains(" ago ("), "{hung}");
 
     let agents = ask(fixture.data.path(), &["agents"]).await;
-    let members = [
-        "id",
-        "driver",
-        "status",
-        "since",
-        "gave_up",
-        "generation",
-        "restarts",
-        "budget_left",
-        "budget",
-        "restart_at",
-        "last_error",
-        "error",
-        "resolved_error",
-        "misses",
-        "fail_after",
-        "last_check",
-        "uptime_s",
-        "error_count",
-        "state_saved_at",
-        "process",
-        "messages_waiting",
-        "messages_in_flight",
-        "next_step",
-    ];
+    let members = "id driver status since gave_up generation restarts budget_left budget restart_at \
+        last_error error resolved_error misses fail_after last_check uptime_s error_count state_saved_at process messages_waiting messages_in_flight next_step";
     for agent in agents.as_array().unwrap() {
-        for member in members {
+        for member in members.split_whitespace() {
             assert!(agent.get(member).is_some(), "{member} is missing: {agent}");
         }
     }
@@ -184,10 +126,7 @@ async fn crashed_and_hung_agents_show_error_and_next_step() {
         (&json!("SERVER_ERROR"), true)
     );
     let neighbour = &agents[2];
-    assert_eq!(
-        (&neighbour["status"], &neighbour["generation"], &neighbour["budget_left"]),
-        (&json!("healthy"), &json!(1), &json!(5))
-    );
+    assert_members(&neighbour, &json!({ "status": "healthy", "generation": 1, "budget_left": 5 }));
     assert_eq!(fixture.send("reviewer", "1").await["answer"]["count"], 1);
     assert_eq!(fixture.lifecycle_kinds("reviewer"), Vec::<&str>::new());
 
@@ -201,10 +140,13 @@ async fn crashed_and_hung_agents_show_error_and_next_step() {
 #[tokio::test]
 async fn given_up_agent_shows_reset_and_neighbour_is_unaffected() {
     let agents = "[[agent]]\nid = \"planner\"\nmax_restarts = 1\n[[agent]]\nid = \"coder\"\n";
-    let mut fixture = AgentsFixture::start("planner,coder", agents).await;
-    for agent in ["planner", "coder"] {
-        fixture.events.wait_since(0, is_agent_health(agent, "healthy")).await;
-    }
+    let mut fixture = Scenario::start("planner,coder", agents).await;
+    fixture.healthy(&["planner", "coder"]).await;
+    assert!(fixture.run(&["agent", "stop", "planner"]).await.contains("status      stopped"));
+    assert_eq!(fixture.show("planner").await["status"], "stopped");
+    let mark = fixture.events.mark();
+    fixture.run(&["agent", "start", "planner"]).await;
+    fixture.events.wait_since(mark, is_agent_health("planner", "healthy")).await;
     for _ in 0..2 {
         let mark = fixture.events.mark();
         fixture.fault(json!({"kind": "crash_agent", "agent": "planner"})).await;
@@ -219,7 +161,11 @@ async fn given_up_agent_shows_reset_and_neighbour_is_unaffected() {
                 back and starts it";
     assert_eq!(fact_line(&given_up, "next"), next);
     assert!(fact_line(&given_up, "restarts").starts_with("1 so far, 0 of 1 left"), "{given_up}");
-    assert_eq!(fixture.show("planner").await["gave_up"], true);
+    let gave_up = fixture.events.events.iter().find(|event| event["kind"] == "gave_up").unwrap();
+    assert!(gave_up["next_step"].as_str().unwrap().contains("reset"), "{gave_up}");
+    let agent = fixture.show("planner").await;
+    assert_eq!((&agent["gave_up"], &agent["budget_left"]), (&json!(true), &json!(0)), "{agent}");
+    assert!(agent["next_step"].as_str().unwrap().contains("mainstay agent reset planner"));
     // No message waits for an agent that may never come back.
     let refused = run(fixture.data.path(), &["agent", "send", "planner", "1"]).await;
     assert_eq!((refused.code, refused.stderr.contains("stopped")), (Some(1), true), "{refused:?}");
@@ -228,24 +174,26 @@ async fn given_up_agent_shows_reset_and_neighbour_is_unaffected() {
     assert_eq!(fixture.show("coder").await["generation"], 1);
     assert_eq!(fixture.lifecycle_kinds("coder"), Vec::<&str>::new());
 
-    let reset = run(fixture.data.path(), &["agent", "reset", "planner"]).await;
-    assert_eq!(reset.code, Some(0), "{reset:?}");
+    let mark = fixture.events.mark();
+    fixture.run(&["agent", "reset", "planner"]).await;
+    fixture.events.wait_since(mark, |event| event["kind"] == "agent_reset").await;
     let well = fixture.show_when("planner", "healthy").await;
     assert!(fact_line(&well, "restarts").contains("1 of 1 left"), "{well}");
-    assert_eq!(fixture.show("planner").await["gave_up"], false);
+    let agent = fixture.show("planner").await;
+    assert_eq!((&agent["gave_up"], &agent["budget_left"]), (&json!(false), &json!(1)), "{agent}");
 }
 
 #[tokio::test]
 async fn agent_is_added_and_removed_at_run_time() {
-    let mut fixture = AgentsFixture::start("planner,later", "[[agent]]\nid = \"planner\"\n").await;
-    fixture.events.wait_since(0, is_agent_health("planner", "healthy")).await;
+    let mut fixture = Scenario::start("planner,later", "[[agent]]\nid = \"planner\"\n").await;
+    fixture.healthy(&["planner"]).await;
     let file = fixture.data.path().join("later.toml");
     let path = file.to_str().unwrap().to_owned();
     let add = async |text: &str| {
         std::fs::write(&file, text).unwrap();
         run(fixture.data.path(), &["agent", "add", &path]).await
     };
-    for (text, said) in [
+    for (text, expected) in [
         ("[[agent]]\nid = \"later\"\nfail_after = 0\n", "\"fail_after\" must be from 1 to 1000"),
         ("[[agent]]\nid = \"later\"\nmax_restart = 2\n", "did you mean \"max_restarts\"?"),
         ("[[agent]]\nfail_after = 2\n", "\"id\" must be"),
@@ -255,7 +203,7 @@ async fn agent_is_added_and_removed_at_run_time() {
         let refused = add(text).await;
         assert_eq!(refused.code, Some(2), "{text}: {refused:?}");
         assert!(
-            refused.stderr.contains(said) && refused.stderr.contains("later.toml"),
+            refused.stderr.contains(expected) && refused.stderr.contains("later.toml"),
             "{text}: {refused:?}"
         );
     }
@@ -279,8 +227,7 @@ async fn agent_is_added_and_removed_at_run_time() {
 
     let mut listener = MainstayProcess::start(fixture.data.path(), &["agent", "listen", "later"]);
     listener.line_containing("listening to later").await;
-    let removed = run(fixture.data.path(), &["agent", "remove", "later"]).await;
-    assert_eq!(removed.code, Some(0), "{removed:?}");
+    fixture.run(&["agent", "remove", "later"]).await;
     let (ended, output) = listener.wait().await;
     assert!(ended.success() && output.ends_with("later was removed"), "{ended} {output}");
     let gone = run(fixture.data.path(), &["agent", "show", "later"]).await;
@@ -289,8 +236,7 @@ async fn agent_is_added_and_removed_at_run_time() {
     assert_eq!(fixture.lifecycle_kinds("planner"), Vec::<&str>::new());
 
     // Its state and events are removed with it.
-    let added = run(fixture.data.path(), &["agent", "add", &path]).await;
-    assert_eq!(added.code, Some(0), "{added:?}");
+    fixture.run(&["agent", "add", &path]).await;
     assert_eq!(fixture.send("later", "2").await["message_id"], 1);
 }
 
@@ -302,7 +248,7 @@ async fn health_checks_run_while_the_queue_is_full() {
     let config = data.path().join("mainstay.toml");
     let text = format!("[backend]\nurl = \"{}\"\n[agents]\nhealth_interval = \"100ms\"\n{more}", backend.url);
     std::fs::write(&config, text).unwrap();
-    let _runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
+    let _runtime = start_runtime(data.path(), &config);
     let mut events = EventFollower::follow(data.path());
     events.wait_since(0, is_agent_health("planner", "healthy")).await;
     post_json(
@@ -325,72 +271,20 @@ async fn health_checks_run_while_the_queue_is_full() {
     assert_eq!((&queue["running"], &queue["waiting"]), (&json!(1), &json!(1)), "{queue}");
 }
 
-// === killed with a message in flight ===
+// === the runtime is killed with a message in flight ===
 
-/// Forwards traffic to the backend, and counts the messages in it.
-struct CountingProxy {
-    url: String,
-    messages: Arc<watch::Sender<Vec<String>>>,
-    _tasks: JoinSet<()>,
+/// Returns the number of messages to an agent that the proxy has seen.
+fn messages_to(agent: &str, proxy: &FaultProxy) -> usize {
+    let path = format!("/api/agents/{agent}/message");
+    proxy.traffic().requests.iter().filter(|seen| seen.method == "POST" && seen.path == path).count()
 }
 
-impl CountingProxy {
-    async fn start(backend: &BackendProcess) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let messages = Arc::new(watch::Sender::new(Vec::new()));
-        let (port, seen) = (backend.port(), Arc::clone(&messages));
-        let mut passing = JoinSet::new();
-        passing.spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((client, _)) = listener.accept().await {
-                connections.spawn(forward(client, port, Arc::clone(&seen)));
-            }
-        });
-        Self { url, messages, _tasks: passing }
-    }
-
-    /// Waits until so many messages to `agent` have passed.
-    async fn wait_for_count(&self, agent: &str, count: usize) {
-        let mut messages = self.messages.subscribe();
-        let come = messages.wait_for(|messages| messages.iter().filter(|to| *to == agent).count() >= count);
-        timeout(TEST_TIMEOUT, come)
-            .await
-            .unwrap_or_else(|_| panic!("{agent} got no {count} letters"))
-            .unwrap();
-    }
-
-    fn count(&self, agent: &str) -> usize {
-        self.messages.borrow().iter().filter(|to| *to == agent).count()
-    }
-}
-
-async fn forward(mut client: TcpStream, port: u16, seen: Arc<watch::Sender<Vec<String>>>) {
-    let Ok(mut backend) = TcpStream::connect(("127.0.0.1", port)).await else { return };
-    let (mut from, mut to) = client.split();
-    let (mut back_from, mut back_to) = backend.split();
-    let there = async {
-        let (mut chunk, mut text) = (vec![0; 65_536], String::new());
-        while let Ok(length @ 1..) = from.read(&mut chunk).await {
-            text.push_str(&String::from_utf8_lossy(&chunk[..length]));
-            if back_to.write_all(&chunk[..length]).await.is_err() {
-                return;
-            }
-            // Whole lines are searched, however they are split. A body may share a line with the next head.
-            while let Some(end) = text.find('\n') {
-                let line: String = text.drain(..=end).collect();
-                let rest = line.split_once("POST /api/agents/").map(|(_, rest)| rest);
-                if let Some((agent, _)) = rest.and_then(|rest| rest.split_once("/message HTTP/")) {
-                    seen.send_modify(|messages| messages.push(agent.to_owned()));
-                }
-            }
-        }
-    };
-    let back = tokio::io::copy(&mut back_from, &mut to);
-    tokio::select! {
-        () = there => {}
-        _ = back => {}
-    }
+async fn wait_for_messages(agent: &str, count: usize, proxy: &FaultProxy) {
+    eventually(&format!("{agent} gets {count} messages"), async || {
+        tokio::task::yield_now().await;
+        messages_to(agent, proxy) >= count
+    })
+    .await;
 }
 
 /// Returns the result of a program that printed an error as JSON.
@@ -400,17 +294,13 @@ async fn error_of(sender: &mut MainstayProcess) -> Value {
     serde_json::from_str(&output).unwrap_or_else(|error| panic!("{error}: {output}"))
 }
 
-fn start_runtime(data: &Path, url: &str) -> MainstayProcess {
-    let config = quick_config(data, url, TWO_AGENTS);
-    MainstayProcess::start(data, &["run", "--config", config.to_str().unwrap()])
-}
-
 #[tokio::test]
 async fn killed_runtime_redelivers_only_repeatable_messages() {
     let data = tempfile::tempdir().unwrap();
     let backend = BackendProcess::start(0, "planner,coder").await;
-    let counter = CountingProxy::start(&backend).await;
-    let first = start_runtime(data.path(), &counter.url);
+    let proxy = FaultProxy::start(([127, 0, 0, 1], backend.port()).into(), "/ws", 7).await.unwrap();
+    let config = quick_config(data.path(), &proxy.url(), TWO_AGENTS);
+    let first = start_runtime(data.path(), &config);
     let mut events = EventFollower::follow(data.path());
     for agent in ["planner", "coder"] {
         events.wait_since(0, is_agent_health(agent, "healthy")).await;
@@ -424,34 +314,34 @@ async fn killed_runtime_redelivers_only_repeatable_messages() {
     let mut once = MainstayProcess::start(data.path(), &["agent", "send", "planner", "\"once\"", "--json"]);
     let mut again =
         MainstayProcess::start(data.path(), &["agent", "send", "coder", "\"again\"", "--repeat", "--json"]);
-    counter.wait_for_count("planner", 1).await;
-    counter.wait_for_count("coder", 1).await;
+    wait_for_messages("planner", 1, &proxy).await;
+    wait_for_messages("coder", 1, &proxy).await;
     first.kill().await;
     for sender in [&mut once, &mut again] {
         assert_eq!(error_of(sender).await["reason"], "stopped");
     }
 
     let mark = events.mark();
-    let _second = start_runtime(data.path(), &counter.url);
+    let _second = start_runtime(data.path(), &config);
     let failed = events.wait_since(mark, |event| event["kind"] == "message_failed").await;
     assert_eq!(failed["actor"], "root/agents/planner");
-    assert_eq!(
-        (&failed["message_id"], &failed["attempts"], &failed["reason"]),
-        (&json!(1), &json!(1), &json!("outcome_unknown"))
-    );
+    assert_members(&failed, &json!({ "message_id": 1, "attempts": 1, "reason": "outcome_unknown" }));
     let repeated = events.wait_since(mark, |event| event["kind"] == "message_redelivered").await;
     assert_eq!((&repeated["actor"], &repeated["message_id"]), (&json!("root/agents/coder"), &json!(1)));
-    counter.wait_for_count("coder", 2).await;
+    wait_for_messages("coder", 2, &proxy).await;
     // Messages go in order, so a repeated one would come before these.
     let next = ask(data.path(), &["agent", "send", "planner", "\"next\""]).await;
     assert_eq!((&next["message_id"], &next["answer"]["count"]), (&json!(2), &json!(1)), "{next}");
     let next = ask(data.path(), &["agent", "send", "coder", "\"next\""]).await;
     assert_eq!((&next["message_id"], &next["answer"]["count"]), (&json!(2), &json!(2)), "{next}");
-    let heard = async |agent: &str| {
+    let received = async |agent: &str| {
         get_json(&format!("{}/api/agents/{agent}/state", backend.url)).await["messages"].take()
     };
-    assert_eq!((heard("planner").await, heard("coder").await), (json!(["next"]), json!(["again", "next"])));
-    assert_eq!((counter.count("planner"), counter.count("coder")), (2, 3));
+    assert_eq!(
+        (received("planner").await, received("coder").await),
+        (json!(["next"]), json!(["again", "next"]))
+    );
+    assert_eq!((messages_to("planner", &proxy), messages_to("coder", &proxy)), (2, 3));
     let kinds = events.events[mark..].iter().filter(|event| event["kind"] == "message_failed").count();
     assert_eq!(kinds, 1, "the other one was answered");
 }

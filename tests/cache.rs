@@ -1,4 +1,4 @@
-//! Tests what drops responses from the cache: writes, the backend's invalidations, and gaps in them.
+//! Tests what drops values from the cache: writes, the backend's invalidations, gaps in them, and changes of files.
 
 mod support;
 
@@ -6,20 +6,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use http::{HeaderMap, StatusCode};
-use mainstay::ConnectionState;
-use mainstay::Inbound;
 use mainstay::backend::{Backend, BackendOptions, Fault};
 use mainstay::config::Config;
-use mainstay::journal::Delivery;
 use mainstay::transport::{
     FailureKind, FullResponse, ResponseBody, SendProgress, StreamingResponse, Transport, TransportError,
 };
-use mainstay::{Mainstay, MainstayBuilder, Request, Selection, Subscription, WriteRule};
-use serde_json::{Map, Value};
-use support::TEST_TIMEOUT;
+use mainstay::{
+    Cache, ConnectionState, Error, Inbound, Mainstay, MainstayBuilder, Request, Selection, Subscription,
+    WriteRule,
+};
+use serde_json::Value;
+use support::{TEST_TIMEOUT, next_of_kind};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 
@@ -137,16 +138,6 @@ fn write(path: &str) -> Request {
     Request::post(path).build().unwrap()
 }
 
-async fn wait_for_fields(events: &mut Subscription, kind: &str) -> Map<String, Value> {
-    loop {
-        if let Some(Delivery::Event(event)) = timeout(TEST_TIMEOUT, events.next()).await.unwrap()
-            && event.kind == kind
-        {
-            return event.fields;
-        }
-    }
-}
-
 #[tokio::test]
 async fn read_after_any_write_outcome_is_current() {
     for end in [
@@ -187,7 +178,7 @@ async fn cancelled_write_still_invalidates() {
     timeout(TEST_TIMEOUT, counter.began.notified()).await.unwrap();
     assert!(mainstay.cancel(id).await.unwrap());
     assert!(answer.await.is_err());
-    let fields = wait_for_fields(&mut events, "cache_invalidated").await;
+    let fields = next_of_kind(&mut events, "cache_invalidated").await.fields;
     assert_eq!(
         (&fields["by"], &fields["pattern"], &fields["entries"]),
         (&"write".into(), &"/n".into(), &1.into())
@@ -208,7 +199,7 @@ async fn read_overlapping_a_write_is_not_cached() {
         drop(closed);
     };
     let (early, ()) = tokio::join!(early, rest);
-    assert_eq!(early, "0", "who asked before may get what was before");
+    assert_eq!(early, "0", "an earlier read may get the earlier value");
     assert_eq!(read(&mainstay, "/n").await, "1");
     mainstay.shutdown().await;
 }
@@ -267,9 +258,9 @@ impl ConnectedFixture {
         config.backend.url = backend.url();
         let mainstay = Mainstay::builder().config(config).start().await.unwrap();
         let events = mainstay.events();
-        let linked = Self { backend, mainstay, events };
-        linked.connected().await;
-        linked
+        let fixture = Self { backend, mainstay, events };
+        fixture.connected().await;
+        fixture
     }
 
     async fn connected(&self) {
@@ -292,50 +283,88 @@ impl ConnectedFixture {
 
 #[tokio::test]
 async fn invalidation_applies_before_listeners_get_the_event() {
-    let mut linked = ConnectedFixture::start().await;
-    let mut frames = linked.mainstay.connection().frames();
+    let mut fixture = ConnectedFixture::start().await;
+    let mut frames = fixture.mainstay.connection().frames();
     for count in 1..=20 {
-        assert_eq!(linked.state().await["count"], count - 1);
-        linked.change().await;
+        assert_eq!(fixture.state().await["count"], count - 1);
+        fixture.change().await;
         loop {
             let frame = timeout(TEST_TIMEOUT, frames.next()).await.unwrap().unwrap();
             if matches!(&frame, Inbound::Text(text) if text.contains("agent_message")) {
                 break;
             }
         }
-        assert_eq!(linked.state().await["count"], count);
+        assert_eq!(fixture.state().await["count"], count);
     }
-    let fields = wait_for_fields(&mut linked.events, "cache_invalidated").await;
+    let fields = next_of_kind(&mut fixture.events, "cache_invalidated").await.fields;
     assert_eq!((&fields["by"], &fields["entries"]), (&"backend".into(), &1.into()));
-    linked.mainstay.shutdown().await;
-    linked.backend.stop().await;
+    fixture.mainstay.shutdown().await;
+    fixture.backend.stop().await;
 }
 
 #[tokio::test]
 async fn connection_gap_drops_dependent_entries() {
-    let mut linked = ConnectedFixture::start().await;
-    let cache = linked.mainstay.cache();
+    let mut fixture = ConnectedFixture::start().await;
+    let cache = fixture.mainstay.cache();
     cache.put("own:apart", "kept", cache.default_options()).unwrap();
-    let mut of_the_link = cache.default_options();
-    of_the_link.depends_on_connection = true;
-    cache.put("own:of-the-link", "dropped", of_the_link).unwrap();
-    assert_eq!(linked.state().await["count"], 0);
+    let mut dependent = cache.default_options();
+    dependent.depends_on_connection = true;
+    cache.put("own:of-the-link", "dropped", dependent).unwrap();
+    assert_eq!(fixture.state().await["count"], 0);
 
-    linked.backend.inject(Fault::RefuseWs { for_ms: 3_600_000 }).unwrap();
-    linked.backend.inject(Fault::DropWs).unwrap();
-    let mut status = linked.mainstay.connection().watch();
+    fixture.backend.inject(Fault::RefuseWs { for_ms: 3_600_000 }).unwrap();
+    fixture.backend.inject(Fault::DropWs).unwrap();
+    let mut status = fixture.mainstay.connection().watch();
     let wait = status.wait_for(|status| status.state != ConnectionState::Connected);
     timeout(TEST_TIMEOUT, wait).await.unwrap().unwrap();
-    linked.change().await;
-    assert_eq!(linked.state().await["count"], 0, "nobody said that it had changed");
-    linked.backend.inject(Fault::RefuseWs { for_ms: 0 }).unwrap();
-    linked.mainstay.connection().reconnect().await.unwrap();
-    linked.connected().await;
+    fixture.change().await;
+    assert_eq!(fixture.state().await["count"], 0, "no event says that it has changed");
+    fixture.backend.inject(Fault::RefuseWs { for_ms: 0 }).unwrap();
+    fixture.mainstay.connection().reconnect().await.unwrap();
+    fixture.connected().await;
 
-    let fields = wait_for_fields(&mut linked.events, "cache_invalidated").await;
+    let fields = next_of_kind(&mut fixture.events, "cache_invalidated").await.fields;
     assert_eq!((&fields["by"], &fields["entries"]), (&"gap".into(), &2.into()));
-    assert_eq!(linked.state().await["count"], 1);
+    assert_eq!(fixture.state().await["count"], 1);
     assert_eq!((cache.get("own:apart"), cache.get("own:of-the-link")), (Some("kept".into()), None));
-    linked.mainstay.shutdown().await;
-    linked.backend.stop().await;
+    fixture.mainstay.shutdown().await;
+    fixture.backend.stop().await;
+}
+
+// === watched folders ===
+
+async fn search(cache: &Cache, folder: &std::path::Path, says: &'static str) -> Result<Bytes, Error> {
+    cache.search(folder, "words", move || async move { Ok(Bytes::from_static(says.as_bytes())) }).await
+}
+
+#[tokio::test]
+async fn watched_file_is_cached_until_it_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, file) = (folder.path(), folder.path().join("notes.txt"));
+    std::fs::write(&file, "old").unwrap();
+    let mut config = offline_config();
+    config.cache.watch = vec![root.to_owned()];
+    let mainstay = Mainstay::builder().config(config).start().await.unwrap();
+    let mut events = mainstay.events();
+    assert_eq!(next_of_kind(&mut events, "watch_started").await.fields["root"], root.display().to_string());
+    let cache = mainstay.cache();
+    assert_eq!(cache.watched(), [(root.to_owned(), true)]);
+    let shown = mainstay.status().await.cache.folders;
+    assert_eq!((&shown[0].path, shown[0].is_watched), (&root.display().to_string(), true));
+    assert_eq!(cache.file(&file).await.unwrap(), "old");
+    assert_eq!(cache.file(&file).await.unwrap(), "old");
+    assert_eq!(search(&cache, root, "found before").await.unwrap(), "found before");
+    assert_eq!(search(&cache, root, "not asked").await.unwrap(), "found before");
+    assert_eq!(cache.stats().loads, 2);
+
+    // The change is a rename, and so one event.
+    std::fs::write(folder.path().with_extension("beside"), "new").unwrap();
+    std::fs::rename(folder.path().with_extension("beside"), &file).unwrap();
+    let invalidated = next_of_kind(&mut events, "cache_invalidated").await.fields;
+    assert_eq!((&invalidated["by"], &invalidated["entries"]), (&"files".into(), &2.into()));
+    assert_eq!(cache.file(&file).await.unwrap(), "new");
+    assert_eq!(search(&cache, root, "found after").await.unwrap(), "found after");
+    mainstay.shutdown().await;
+    assert_eq!(cache.watched(), [(root.to_owned(), false)]);
+    assert_eq!(cache.file(&file).await.unwrap(), "new", "it is read all the same");
 }

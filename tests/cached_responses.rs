@@ -4,21 +4,18 @@
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use mainstay::ConnectionState;
-use mainstay::Pattern;
-use mainstay::RequestBuilder;
 use mainstay::config::Config;
-use mainstay::{Error, Mainstay, Request, Response};
-use support::TEST_TIMEOUT;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use mainstay::{ConnectionState, Error, Mainstay, Pattern, Request, RequestBuilder, Response};
+use support::{TEST_TIMEOUT, header, read_head, serve_connections, websocket_response};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -33,18 +30,13 @@ struct HttpCacheFixture {
 
 impl HttpCacheFixture {
     async fn with_answers(answering: impl Fn(usize, &str) -> String + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let (sender, heads) = mpsc::channel(1024);
-        let answering: AnswerFn = Arc::new(answering);
-        let mut backend = JoinSet::new();
-        backend.spawn(async move {
-            let (mut connections, number) = (JoinSet::new(), Arc::default());
-            loop {
-                let (socket, _) = listener.accept().await.unwrap();
-                connections.spawn(serve(socket, Arc::clone(&answering), sender.clone(), Arc::clone(&number)));
-            }
-        });
+        let (answering, number): (AnswerFn, _) = (Arc::new(answering), Arc::<AtomicUsize>::default());
+        let (port, backend) = serve_connections(move |socket| {
+            serve(socket, Arc::clone(&answering), sender.clone(), Arc::clone(&number))
+        })
+        .await;
+        let url = format!("http://127.0.0.1:{port}");
         let config = format!("[backend]\nurl = \"{url}\"\n[connection]\nping_interval = \"1h\"\n");
         let config = Config::from_toml(&config).unwrap();
         let mainstay = Mainstay::builder().config(config).start().await.unwrap();
@@ -80,9 +72,18 @@ impl HttpCacheFixture {
         (text(&response), response.cached)
     }
 
-    /// Returns the next request that the backend received.
-    async fn next_request(&mut self) -> RequestHead {
-        RequestHead(timeout(TEST_TIMEOUT, self.heads.recv()).await.unwrap().unwrap())
+    /// Checks that the next requests of the backend had these values of a header.
+    async fn expect_requests<const N: usize>(&mut self, name: &str, values: [Option<&str>; N]) {
+        for (number, value) in values.into_iter().enumerate() {
+            let head = timeout(TEST_TIMEOUT, self.heads.recv()).await.unwrap().unwrap();
+            assert_eq!(header(&head, name), value, "request {number}");
+        }
+    }
+
+    /// Checks the same of `if-none-match`, and that there was no other request.
+    async fn expect_conditions<const N: usize>(&mut self, values: [Option<&str>; N]) {
+        self.expect_requests("if-none-match", values).await;
+        assert!(self.has_no_request(), "more than {N} requests");
     }
 
     /// Asserts that the backend received no other: it records each before it responds.
@@ -91,40 +92,19 @@ impl HttpCacheFixture {
     }
 }
 
-/// Returns the head of a request.
-struct RequestHead(String);
-
-impl RequestHead {
-    fn header(&self, name: &str) -> Option<&str> {
-        header(&self.0, name)
-    }
-}
-
-fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    let mut lines = head.lines().filter_map(|line| line.split_once(": "));
-    lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
-}
-
 async fn serve(
     mut socket: TcpStream,
     answering: AnswerFn,
     heads: mpsc::Sender<String>,
-    number: Arc<std::sync::atomic::AtomicUsize>,
+    number: Arc<AtomicUsize>,
 ) -> Option<()> {
     loop {
-        let mut bytes = Vec::new();
-        while !bytes.ends_with(b"\r\n\r\n") {
-            bytes.push(socket.read_u8().await.ok()?);
-        }
-        let head = String::from_utf8(bytes).ok()?;
-        let answer = match header(&head, "sec-websocket-key") {
-            Some(key) => format!(
-                "HTTP/1.1 101 Yes\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: {}\r\n\r\n",
-                derive_accept_key(key.as_bytes())
-            ),
+        let head = read_head(&mut socket).await?;
+        let answer = match websocket_response(&head) {
+            Some(answer) => answer,
             None => {
                 heads.send(head.clone()).await.ok()?;
-                answering(number.fetch_add(1, std::sync::atomic::Ordering::SeqCst), &head)
+                answering(number.fetch_add(1, SeqCst), &head)
             }
         };
         socket.write_all(answer.as_bytes()).await.ok()?;
@@ -158,9 +138,8 @@ async fn fresh_response_is_served_with_age() {
     let age: u64 = second.headers["age"].to_str().unwrap().parse().unwrap();
     assert!((30..3600).contains(&age), "{age}");
     let oldest = fixture.mainstay.status().await.cache.stats.oldest_ms.unwrap();
-    assert!((30_000..3_600_000).contains(&oldest), "the status tells the same age: {oldest}");
-    fixture.next_request().await;
-    assert!(fixture.has_no_request());
+    assert!((30_000..3_600_000).contains(&oldest), "the status has the same age: {oldest}");
+    fixture.expect_conditions([None]).await;
 }
 
 #[tokio::test]
@@ -180,10 +159,7 @@ async fn stale_response_is_revalidated_by_etag_and_304_refreshes() {
     assert_eq!(confirmed.headers["x-kept"], "yes");
     assert_eq!(fixture.request_text(HOUR).await, loaded("a"));
     assert_eq!(fixture.request_text(HOUR).await, cached("a"), "the second 304 has given it a minute");
-    for condition in [None, Some("\"1\""), Some("\"1\"")] {
-        assert_eq!(fixture.next_request().await.header("if-none-match"), condition);
-    }
-    assert!(fixture.has_no_request());
+    fixture.expect_conditions([None, Some("\"1\""), Some("\"1\"")]).await;
 }
 
 #[tokio::test]
@@ -195,7 +171,7 @@ async fn changed_response_is_revalidated_by_its_new_etag() {
     .await;
     for (number, condition) in [("0", None), ("1", Some("\"0\"")), ("2", Some("\"1\""))] {
         assert_eq!(fixture.request_text(HOUR).await, loaded(number));
-        assert_eq!(fixture.next_request().await.header("if-none-match"), condition);
+        fixture.expect_requests("if-none-match", [condition]).await;
     }
 }
 
@@ -213,7 +189,7 @@ async fn response_without_etag_is_revalidated_by_last_modified() {
     .await;
     for condition in [None, Some(modified), Some(modified)] {
         assert_eq!(fixture.request_text(HOUR).await, loaded("a"));
-        assert_eq!(fixture.next_request().await.header("if-modified-since"), condition);
+        fixture.expect_requests("if-modified-since", [condition]).await;
     }
 }
 
@@ -227,9 +203,7 @@ async fn mismatched_304_is_retried_unconditionally() {
     .await;
     assert_eq!(fixture.request_text(HOUR).await, loaded("a"));
     assert_eq!(fixture.request_text(HOUR).await, loaded("b"));
-    for condition in [None, Some("\"1\""), None] {
-        assert_eq!(fixture.next_request().await.header("if-none-match"), condition);
-    }
+    fixture.expect_conditions([None, Some("\"1\""), None]).await;
 }
 
 #[tokio::test]
@@ -244,9 +218,7 @@ async fn no_store_is_never_cached_or_shared() {
     texts.sort();
     assert_eq!(texts, ["2", "3", "4", "5"].map(loaded));
     assert_eq!(fixture.mainstay.cache().stats().entries, 0);
-    for _ in 0..6 {
-        assert_eq!(fixture.next_request().await.header("if-none-match"), None);
-    }
+    fixture.expect_conditions([None; 6]).await;
 }
 
 #[tokio::test]
@@ -255,8 +227,7 @@ async fn concurrent_misses_share_one_request() {
     // The callers ask one after the other before any other task runs: the test has a single thread.
     let texts = join_all((0..100).map(|_| fixture.request_text(HOUR))).await;
     assert_eq!(texts, vec![loaded("a"); 100]);
-    fixture.next_request().await;
-    assert!(fixture.has_no_request());
+    fixture.expect_conditions([None]).await;
 }
 
 #[tokio::test]
@@ -276,9 +247,7 @@ async fn vary_separates_responses_by_header() {
     assert_eq!(texts("en").await, loaded("en"));
     assert_eq!(texts("de").await, cached("de"), "another's answer does not displace it");
     assert_eq!(fixture.request_text(HOUR).await, loaded("none"));
-    for language in [Some("de"), Some("en"), None] {
-        assert_eq!(fixture.next_request().await.header("accept-language"), language);
-    }
+    fixture.expect_requests("accept-language", [Some("de"), Some("en"), None]).await;
     assert!(fixture.has_no_request());
 }
 
@@ -302,7 +271,7 @@ async fn vary_star_is_never_cached() {
         HttpCacheFixture::with_answer(&["Vary: *", "Cache-Control: max-age=60", "ETag: \"1\""], "a").await;
     for _ in 0..2 {
         assert_eq!(fixture.request_text(HOUR).await, loaded("a"));
-        assert_eq!(fixture.next_request().await.header("if-none-match"), None);
+        fixture.expect_requests("if-none-match", [None]).await;
     }
 }
 
@@ -311,16 +280,18 @@ async fn shorter_of_caller_and_server_max_age_applies() {
     let mut fixture =
         HttpCacheFixture::with_answer(&["Cache-Control: max-age=3600", "Age: 30", "ETag: \"1\""], "a").await;
     assert_eq!(fixture.request_text(HOUR).await, loaded("a"));
-    fixture.next_request().await;
-    assert_eq!(fixture.request_text(Duration::from_secs(10)).await, loaded("a"), "for him it is too old");
-    assert_eq!(fixture.next_request().await.header("if-none-match"), Some("\"1\""));
+    assert_eq!(
+        fixture.request_text(Duration::from_secs(10)).await,
+        loaded("a"),
+        "for this caller it is too old"
+    );
     assert_eq!(fixture.request_text(HOUR).await, cached("a"));
+    fixture.expect_conditions([None, Some("\"1\"")]).await;
     let mut fixture =
         HttpCacheFixture::with_answer(&["Cache-Control: max-age=30", "Age: 30", "ETag: \"1\""], "a").await;
     assert_eq!(fixture.request_text(HOUR).await, loaded("a"));
     assert_eq!(fixture.request_text(HOUR).await, loaded("a"), "for the server it is too old");
-    fixture.next_request().await;
-    assert_eq!(fixture.next_request().await.header("if-none-match"), Some("\"1\""));
+    fixture.expect_requests("if-none-match", [None, Some("\"1\"")]).await;
 }
 
 #[tokio::test]
@@ -331,8 +302,8 @@ async fn without_server_lifetime_caller_max_age_applies() {
     assert_eq!(fixture.request_text(HOUR).await, loaded("a"));
     assert_eq!(fixture.request_text(HOUR).await, cached("a"));
     assert_eq!(fixture.request_text(Duration::from_secs(10)).await, loaded("a"));
-    fixture.next_request().await;
-    assert!(fixture.next_request().await.header("if-modified-since").is_some());
+    let modified = Some("Sun, 06 Nov 1994 08:49:37 GMT");
+    fixture.expect_requests("if-modified-since", [None, modified]).await;
     assert!(fixture.has_no_request());
 }
 
@@ -349,8 +320,7 @@ async fn stale_while_revalidate_is_served_and_refreshed() {
     .await;
     assert_eq!(fixture.request_text(HOUR).await, loaded("old"));
     assert_eq!(fixture.request_text(HOUR).await, cached("old"));
-    fixture.next_request().await;
-    assert_eq!(fixture.next_request().await.header("if-none-match"), Some("\"1\""));
+    fixture.expect_requests("if-none-match", [None, Some("\"1\"")]).await;
     let renewed = async {
         while fixture.request_text(HOUR).await != cached("new") {
             tokio::task::yield_now().await;
@@ -386,9 +356,7 @@ async fn must_revalidate_error_is_returned_and_entry_kept() {
     assert_eq!(fixture.request_text(HOUR).await, loaded("a"));
     assert_eq!(fixture.request(HOUR).await.unwrap_err().status, Some(500));
     assert_eq!(fixture.request_text(HOUR).await, loaded("a"));
-    for condition in [None, Some("\"1\""), Some("\"1\"")] {
-        assert_eq!(fixture.next_request().await.header("if-none-match"), condition);
-    }
+    fixture.expect_conditions([None, Some("\"1\""), Some("\"1\"")]).await;
 }
 
 #[tokio::test]
@@ -400,7 +368,7 @@ async fn no_store_answer_removes_the_stored_response() {
     .await;
     assert_eq!(fixture.request_text(HOUR).await, loaded("old"));
     assert_eq!(fixture.request_text(Duration::from_secs(10)).await, loaded("new"));
-    assert_eq!(fixture.request_text(HOUR).await, loaded("new"), "the old one was fresh for him");
+    assert_eq!(fixture.request_text(HOUR).await, loaded("new"), "the old one was fresh for this caller");
 }
 
 #[tokio::test]
@@ -410,7 +378,7 @@ async fn error_response_is_not_cached() {
             .await;
     for _ in 0..2 {
         assert_eq!(fixture.request(HOUR).await.unwrap_err().status, Some(404));
-        assert_eq!(fixture.next_request().await.header("if-none-match"), None);
+        fixture.expect_requests("if-none-match", [None]).await;
     }
     assert_eq!(fixture.mainstay.cache().stats().entries, 0);
 }
@@ -422,9 +390,7 @@ async fn invalidated_response_is_loaded_unconditionally() {
     let key = Pattern::Key("http:/thing?q=1".to_owned());
     assert_eq!(fixture.mainstay.cache().invalidate(&key).await, Ok(1));
     assert_eq!(fixture.request_text(HOUR).await, loaded("a"));
-    for _ in 0..2 {
-        assert_eq!(fixture.next_request().await.header("if-none-match"), None);
-    }
+    fixture.expect_conditions([None; 2]).await;
 }
 
 #[tokio::test]
@@ -440,7 +406,7 @@ async fn redirected_response_is_not_cached() {
     for _ in 0..2 {
         assert_eq!(fixture.request_text(HOUR).await, loaded("a"));
         for _ in 0..2 {
-            assert_eq!(fixture.next_request().await.header("if-none-match"), None);
+            fixture.expect_requests("if-none-match", [None]).await;
         }
     }
 }
@@ -457,10 +423,8 @@ async fn gone_statuses_remove_the_stored_response() {
             assert_eq!(fixture.request_text(HOUR).await, loaded("old"));
             assert_eq!(fixture.request(Duration::from_secs(10)).await.unwrap_err().status, Some(status));
             let next = fixture.request(HOUR).await;
-            assert_eq!(next.unwrap_err().status, Some(status), "the old one was fresh for him");
-            for condition in [None, held.len().ge(&3).then_some("\"1\""), None] {
-                assert_eq!(fixture.next_request().await.header("if-none-match"), condition);
-            }
+            assert_eq!(next.unwrap_err().status, Some(status), "the old one was fresh for this caller");
+            fixture.expect_conditions([None, held.len().ge(&3).then_some("\"1\""), None]).await;
         }
     }
 }

@@ -21,8 +21,8 @@ async fn a_wrong_key_is_named_with_its_line_and_the_nearest_right_one() {
     fs::write(&file, "[connection]\nmax_retires = 3\n").unwrap();
     for args in [["config", "check"], ["run", "--config"]] {
         let ended = run(data.path(), &[args[0], args[1], file.to_str().unwrap()]).await;
-        let said = error_line(&ended, 2);
-        assert!(said.contains("wrong.toml:2:1") && said.contains("max_retries"), "{said}");
+        let line = error_line(&ended, 2);
+        assert!(line.contains("wrong.toml:2:1") && line.contains("max_retries"), "{line}");
     }
 }
 
@@ -55,9 +55,9 @@ async fn a_data_folder_in_use_is_refused_and_says_by_whom() {
     EventFollower::follow(data.path()).wait_for_event("root", "actor_ready").await;
     // The control file is written right after the tree is ready; it may or may not name the process yet.
     let ended = run(data.path(), &["demo", "--for", "1s"]).await;
-    let said = error_line(&ended, 1);
-    assert!(said.contains("in use by another runtime"), "{said}");
-    assert!(said.contains(data.path().to_str().unwrap()), "{said}");
+    let line = error_line(&ended, 1);
+    assert!(line.contains("in use by another runtime"), "{line}");
+    assert!(line.contains(data.path().to_str().unwrap()), "{line}");
     let (status, _) = first.stop().await;
     assert!(status.success());
     assert_eq!(run(data.path(), &["demo", "--for", "100ms"]).await.code, Some(0));

@@ -13,9 +13,8 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use support::TEST_TIMEOUT;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use support::{TEST_TIMEOUT, read_head, serve_connections};
+use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -78,28 +77,18 @@ fn provider() -> Arc<CryptoProvider> {
 
 /// A backend that responds "hello" to clients with a certificate, on this port.
 async fn start_backend(tls: TlsAcceptor) -> (u16, JoinSet<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let mut tasks = JoinSet::new();
-    tasks.spawn(async move {
-        let mut connections = JoinSet::new();
-        loop {
-            let (socket, _) = listener.accept().await.unwrap();
-            let tls = tls.clone();
-            connections.spawn(async move {
-                // A failed handshake closes the connection at any point.
-                let mut stream = tls.accept(socket).await.ok()?;
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    head.push(stream.read_u8().await.ok()?);
-                }
-                let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello";
-                stream.write_all(answer).await.ok()?;
-                stream.shutdown().await.ok()
-            });
+    serve_connections(move |socket| {
+        let tls = tls.clone();
+        async move {
+            // A failed handshake closes the connection at any point.
+            let mut stream = tls.accept(socket).await.ok()?;
+            read_head(&mut stream).await?;
+            let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello";
+            stream.write_all(answer).await.ok()?;
+            stream.shutdown().await.ok()
         }
-    });
-    (port, tasks)
+    })
+    .await
 }
 
 /// Returns the result of a request with this trust.
@@ -117,7 +106,7 @@ async fn an_embedder_shows_a_client_certificate_of_its_own() {
     let authority = TestCa::new();
     let (port, _tasks) = start_backend(authority.acceptor()).await;
     assert_eq!(ask(port, authority.trust(true)).await.unwrap(), "hello");
-    assert!(ask(port, authority.trust(false)).await.is_err(), "without one nobody is answered");
+    assert!(ask(port, authority.trust(false)).await.is_err(), "without one there is no answer");
     let stranger = ask(port, TestCa::new().trust(true)).await.unwrap_err();
     assert_eq!(stranger.reason, Reason::TlsFailed);
 }

@@ -14,7 +14,7 @@ use mainstay::bridge::BridgeCommand;
 use mainstay::config::{Config, DEFAULT_TOML};
 use serde_json::Value;
 
-use crate::support::{BackendProcess, EventFollower, MainstayProcess, is_agent_health, quick_config};
+use crate::support::Scenario;
 
 mod support;
 
@@ -248,19 +248,14 @@ async fn run_line(line: &str, data: &Path) {
 #[cfg(unix)]
 #[tokio::test]
 async fn commands_of_the_pages_succeed() {
-    let data = tempfile::tempdir().unwrap();
-    let backend = BackendProcess::start(0, "planner").await;
-    let config = quick_config(data.path(), &backend.url, "[[agent]]\nid = \"planner\"\n");
-    let mut events = EventFollower::follow(data.path());
-    let _runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
-    events.wait_for(is_agent_health("planner", "healthy")).await;
+    let scenario = Scenario::with_planner("").await;
     let mut count = 0;
     for name in ["operations.md", "getting-started.md"] {
         let page = fs::read_to_string(repository().join("docs").join(name)).unwrap();
         let lines = snippets(&page, "sh").into_iter().flat_map(str::lines);
         // The runtime runs already.
         for line in lines.filter(|line| line.starts_with("mainstay ") && !line.starts_with("mainstay run ")) {
-            run_line(line, data.path()).await;
+            run_line(line, scenario.data.path()).await;
             count += 1;
         }
     }

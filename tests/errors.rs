@@ -2,17 +2,16 @@
 
 mod support;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use mainstay::config::Config;
 use mainstay::control::Control;
-use mainstay::journal::{Delivery, Record};
-use mainstay::{Code, DataDir, Error, Mainstay, Reason, Request, Subscription, bridge};
+use mainstay::journal::Record;
+use mainstay::{Code, DataDir, Error, Mainstay, Reason, Request, bridge};
 use serde_json::{Value, json};
-use support::{MainstayProcess, TEST_TIMEOUT, run};
+use support::{TEST_TIMEOUT, next_of_kind, next_record, read_head, run, serve_connections, start_runtime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -28,32 +27,18 @@ async fn silent_backend() -> (JoinSet<()>, String) {
 async fn serve(
     answer: impl Fn(&str) -> Option<String> + Send + Sync + Clone + 'static,
 ) -> (JoinSet<()>, String) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address: SocketAddr = listener.local_addr().unwrap();
-    let mut tasks = JoinSet::new();
-    tasks.spawn(async move {
-        let mut connections = JoinSet::new();
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let answer = answer.clone();
-            connections.spawn(async move { serve_connection(stream, answer).await });
-            while connections.try_join_next().is_some() {}
+    let serve = move |mut stream: TcpStream| {
+        let answer = answer.clone();
+        async move {
+            match answer(&read_head(&mut stream).await?) {
+                Some(bytes) => stream.write_all(bytes.as_bytes()).await.ok()?,
+                None => while stream.read_u8().await.is_ok() {},
+            }
+            Some(())
         }
-    });
-    (tasks, format!("http://{address}"))
-}
-
-async fn serve_connection(mut stream: TcpStream, answer: impl Fn(&str) -> Option<String>) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let Ok(byte) = stream.read_u8().await else { return };
-        head.push(byte);
-    }
-    let head = String::from_utf8_lossy(&head).into_owned();
-    match answer(&head) {
-        Some(bytes) => drop(stream.write_all(bytes.as_bytes()).await),
-        None => while stream.read_u8().await.is_ok() {},
-    }
+    };
+    let (port, tasks) = serve_connections(serve).await;
+    (tasks, format!("http://127.0.0.1:{port}"))
 }
 
 async fn start_against(url: &str, more: &str) -> Mainstay {
@@ -69,14 +54,9 @@ fn refusing_backend() -> (tokio::net::TcpSocket, String) {
     (socket, url)
 }
 
-async fn wait_for(events: &mut Subscription, wanted: impl Fn(&Record) -> bool) -> Record {
-    loop {
-        let next = timeout(TEST_TIMEOUT, events.next()).await.expect("the event came");
-        let Some(Delivery::Event(event)) = next else { panic!("events are missing") };
-        if wanted(&event) {
-            return *event;
-        }
-    }
+/// Asserts code, reason and whether a retry may help.
+fn assert_error(error: &Error, code: Code, reason: Reason, retryable: bool) {
+    assert_eq!((error.code, error.reason, error.retryable), (code, reason, retryable), "{error:?}");
 }
 
 /// Asserts that the text is one or two sentences for a person, without anything that looks like an address.
@@ -103,8 +83,8 @@ mod panics {
             mainstay.inject_panic("connection")
         );
         injected.unwrap();
-        let error = sent.expect("it was told").unwrap_err();
-        assert_eq!((error.code, error.reason, error.retryable), (Code::ServerError, Reason::Crashed, false));
+        let error = sent.expect("it has an answer").unwrap_err();
+        assert_error(&error, Code::ServerError, Reason::Crashed, false);
         mainstay.shutdown().await;
     }
 
@@ -120,10 +100,10 @@ mod panics {
             mainstay.inject_panic("queue")
         );
         injected.unwrap();
-        let error = get.expect("it was told").unwrap_err();
+        let error = get.expect("it has an answer").unwrap_err();
         assert_eq!((error.code, error.reason, error.attempts), (Code::ServerError, Reason::Crashed, 1));
         // The handler may have acted, and the caller has to know.
-        let error = post.expect("it was told").unwrap_err();
+        let error = post.expect("it has an answer").unwrap_err();
         assert_eq!((error.code, error.reason), (Code::ServerError, Reason::OutcomeUnknown));
         assert!(error.details.unwrap().starts_with("crashed"), "it says what hid the outcome");
         mainstay.shutdown().await;
@@ -138,8 +118,8 @@ mod panics {
             timeout(TEST_TIMEOUT, mainstay.inject_panic_into_call()),
             cache.invalidate(&mainstay::Pattern::All)
         );
-        let error = crashed.expect("it was told").unwrap_err();
-        assert_eq!((error.code, error.reason, error.retryable), (Code::ServerError, Reason::Crashed, false));
+        let error = crashed.expect("it has an answer").unwrap_err();
+        assert_error(&error, Code::ServerError, Reason::Crashed, false);
         assert_eq!(behind, Ok(0), "it is handled by the next incarnation");
         mainstay.shutdown().await;
     }
@@ -157,16 +137,16 @@ mod panics {
             loop {
                 let is_ready =
                     |event: &Record| event.kind == "actor_ready" && event.actor.ends_with("/planner");
-                wait_for(&mut events, is_ready).await;
+                next_record(&mut events, is_ready).await;
                 mainstay.inject_panic("planner").await.unwrap();
             }
         };
         let error = tokio::select! {
             biased;
-            restarted = timeout(TEST_TIMEOUT, agents.restart("planner")) => restarted.expect("it was told").unwrap_err(),
+            restarted = timeout(TEST_TIMEOUT, agents.restart("planner")) => restarted.expect("it has an answer").unwrap_err(),
             () = panics => panic!("panics never end"),
         };
-        assert_eq!((error.code, error.reason, error.retryable), (Code::ServerError, Reason::Crashed, false));
+        assert_error(&error, Code::ServerError, Reason::Crashed, false);
         mainstay.shutdown().await;
     }
 }
@@ -249,7 +229,7 @@ async fn bridge_errors_have_code_reason_and_retryable() {
         assert_eq!((error.code, error.reason), expected, "{text}: {error:?}");
     }
     let away = session.request_error(r#"{"id":1,"type":"agent","agent":"planner","action":"restart"}"#).await;
-    assert_eq!((away.code, away.reason, away.retryable), (Code::NetworkError, Reason::Disconnected, true));
+    assert_error(&away, Code::NetworkError, Reason::Disconnected, true);
 
     mainstay.shutdown().await;
     for text in [
@@ -273,21 +253,15 @@ async fn the_connection_and_the_agents_show_their_last_error_whole() {
     let mut link = mainstay.connection().watch();
     timeout(TEST_TIMEOUT, link.wait_for(|link| link.last_error.is_some())).await.unwrap().unwrap();
     let mut events = mainstay.events();
-    let health = wait_for(&mut events, |event| event.kind == "agent_health").await;
+    let health = next_of_kind(&mut events, "agent_health").await;
     let status = mainstay.status().await;
 
     let error = status.connection.error.clone().unwrap();
-    assert_eq!(
-        (error.code, error.reason, error.retryable),
-        (Code::NetworkError, Reason::ConnectionRefused, true)
-    );
+    assert_error(&error, Code::NetworkError, Reason::ConnectionRefused, true);
     assert_eq!(status.connection.last_error.as_deref(), Some(error.message.as_str()));
     assert_plain(&error.message);
     let error = status.agents[0].report.error.clone().unwrap();
-    assert_eq!(
-        (error.code, error.reason, error.retryable),
-        (Code::NetworkError, Reason::ConnectionRefused, true)
-    );
+    assert_error(&error, Code::NetworkError, Reason::ConnectionRefused, true);
     assert_eq!(status.agents[0].last_error.as_deref(), Some(error.message.as_str()));
 
     // The same error as JSON, as the bridge and `status --json` have it.
@@ -373,14 +347,14 @@ async fn a_command_that_fails_says_its_code_and_its_reason_on_stderr() {
     let data = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    for (args, said) in [
+    for (args, expected) in [
         (vec!["backend", "--port", &port], "INVALID_INPUT in_use: port"),
         (vec!["demo", "--port", &port], "INVALID_INPUT in_use: port"),
         (vec!["events"], "NOT_FOUND not_found: there is no journal"),
     ] {
         let empty = tempfile::tempdir_in(data.path()).unwrap();
         let ended = run(empty.path(), &args).await;
-        assert!(ended.stderr.contains(said), "{args:?}: {ended:?}");
+        assert!(ended.stderr.contains(expected), "{args:?}: {ended:?}");
         assert_eq!(ended.code, Some(1), "{args:?}: {ended:?}");
     }
 }
@@ -417,7 +391,7 @@ async fn echoing_backend_leaks_no_secret_anywhere() {
     let mut runtime = command.env("MAINSTAY_TEST_TOKEN", TOKEN).spawn().unwrap();
     support::EventFollower::follow(data.path()).wait_for_connection("failed").await;
 
-    let mut said = Vec::new();
+    let mut outputs = Vec::new();
     for args in [
         &["request", "GET", "/x?q=my+private%20question&n=1", "--json"][..],
         &["request", "POST", "/x?q=my%20private+question", "--idempotency-key", "k3y-of-the-request"],
@@ -433,10 +407,11 @@ async fn echoing_backend_leaks_no_secret_anywhere() {
         &["events"],
     ] {
         let ended = run(data.path(), args).await;
-        said.push((format!("{args:?}"), ended.stdout + &ended.stderr));
+        outputs.push((format!("{args:?}"), ended.stdout + &ended.stderr));
     }
     // The error on stdout comes before the text on stderr.
-    let failed = serde_json::Deserializer::from_str(&said[0].1).into_iter::<Value>().next().unwrap().unwrap();
+    let failed =
+        serde_json::Deserializer::from_str(&outputs[0].1).into_iter::<Value>().next().unwrap().unwrap();
     assert_eq!((&failed["code"], &failed["reason"]), (&json!("INVALID_INPUT"), &json!("conflict")));
     assert!(
         failed["details"].as_str().unwrap().contains("[redacted]"),
@@ -446,15 +421,15 @@ async fn echoing_backend_leaks_no_secret_anywhere() {
     let mut lines = String::new();
     runtime.stdout.take().unwrap().read_to_string(&mut lines).await.unwrap();
     runtime.stderr.take().unwrap().read_to_string(&mut lines).await.unwrap();
-    said.push(("run".to_owned(), lines));
+    outputs.push(("run".to_owned(), lines));
     for file in std::fs::read_dir(data.path().join("journal")).unwrap() {
         let text = std::fs::read(file.unwrap().path()).unwrap();
         if !text.is_empty() {
-            said.push(("the journal".to_owned(), String::from_utf8_lossy(&text).into_owned()));
+            outputs.push(("the journal".to_owned(), String::from_utf8_lossy(&text).into_owned()));
         }
     }
-    assert_eq!(said.last().unwrap().0, "the journal");
-    for (whose, text) in said {
+    assert_eq!(outputs.last().unwrap().0, "the journal");
+    for (whose, text) in outputs {
         assert!(!text.is_empty() || whose.contains("dead-letters"), "{whose} says nothing");
         for secret in [TOKEN, API_KEY, PRIVATE_QUERY, "my+private", "my%20private", "s3cret", "k3y-of"] {
             assert!(!text.contains(secret), "{whose}: {secret} stands in {text}");
@@ -467,7 +442,7 @@ async fn unanswered_request_prints_a_json_error() {
     let data = tempfile::tempdir().unwrap();
     let (_backend, url) = silent_backend().await;
     let config = support::quick_config(data.path(), &url, "");
-    let mut runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
+    let mut runtime = start_runtime(data.path(), &config);
     runtime.line_containing("dashboard").await;
     let asking = run(data.path(), &["request", "GET", "/x", "--json"]);
     let killing = async {
@@ -481,6 +456,6 @@ async fn unanswered_request_prints_a_json_error() {
     let (ended, ()) = tokio::join!(asking, killing);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let error: Error = serde_json::from_str(&ended.stdout).unwrap();
-    assert_eq!((error.code, error.reason, error.retryable), (Code::ServerError, Reason::Stopped, false));
+    assert_error(&error, Code::ServerError, Reason::Stopped, false);
     assert!(ended.stderr.contains("SERVER_ERROR stopped"), "{ended:?}");
 }

@@ -25,8 +25,6 @@ pub mod frames;
 mod port;
 mod proxy_stream;
 pub mod rules;
-#[cfg(test)]
-mod tests;
 
 use fault::{ActiveFault, CloseKind, FaultTarget, NetworkFault, NetworkFaultKind};
 use frames::{ObservedTraffic, TrafficEvent};

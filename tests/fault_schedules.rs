@@ -25,6 +25,8 @@ mod event_checks;
 #[path = "fault_schedules/failure_report.rs"]
 mod failure_report;
 mod fault_proxy;
+#[path = "fault_proxy/tests.rs"]
+mod fault_proxy_tests;
 #[path = "fault_schedules/generator.rs"]
 mod generator;
 #[path = "fault_schedules/request_checks.rs"]

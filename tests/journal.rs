@@ -8,7 +8,7 @@ use futures_util::{SinkExt, StreamExt};
 use mainstay::DataDir;
 use mainstay::journal::{Cursor, Entry, Event, Reader, Record, RunInterrupted};
 use serde_json::{Value, json};
-use support::{EventFollower, MainstayProcess, TEST_TIMEOUT, post_json};
+use support::{EventFollower, MainstayProcess, TEST_TIMEOUT, post_json, start_demo};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -45,8 +45,7 @@ fn cursors(records: &[Record]) -> Vec<Cursor> {
 async fn follower_process_sees_events_live_in_order() {
     let data = tempfile::tempdir().unwrap();
     let mut events = EventFollower::follow(data.path());
-    let mut demo = MainstayProcess::start(data.path(), &["demo", "--agents", "1"]);
-    let backend = demo.line().await.rsplit(' ').next().unwrap().to_owned();
+    let (demo, backend) = start_demo(data.path(), "1").await;
     events.wait_for_agent("planner", "healthy").await;
     post_json(&format!("{backend}/_fault"), json!({"kind": "crash_agent", "agent": "planner"})).await;
     events.wait_for_agent("planner", "failed").await;
@@ -58,7 +57,7 @@ async fn follower_process_sees_events_live_in_order() {
 }
 
 #[tokio::test]
-async fn after_a_sigkill_at_any_moment_the_journal_has_no_hole_and_the_next_run_reports_it_quietly() {
+async fn sigkill_leaves_no_hole_and_next_run_reports_it_quietly() {
     let data = tempfile::tempdir().unwrap();
     let mut before = Vec::new();
     // Each run is killed later than the one before: after its first, second, third … line.
@@ -75,7 +74,7 @@ async fn after_a_sigkill_at_any_moment_the_journal_has_no_hole_and_the_next_run_
     }
     assert_eq!(support::run(data.path(), &["demo", "--for", "100ms"]).await.code, Some(0));
     let records = read_seqs(data.path());
-    assert!(records.len() > before.len() + 10, "the last run told its whole story");
+    assert!(records.len() > before.len() + 10, "the last run records all its events");
     assert!(records.iter().all(|record| record.kind != "journal_degraded"), "a kill is no damage");
     let events = support::run(data.path(), &["events"]).await;
     assert_eq!((events.code, events.stderr.as_str()), (Some(0), ""), "and no warning");
@@ -142,13 +141,12 @@ impl Subscriber {
 }
 
 #[tokio::test]
-async fn a_subscriber_of_the_bridge_goes_on_after_kills_without_a_gap_and_gets_no_event_twice() {
+async fn bridge_subscriber_resumes_after_kills_without_gap_or_repeat() {
     let data = tempfile::tempdir().unwrap();
     let mut seen: Vec<Cursor> = Vec::new();
     let mut boots = std::collections::BTreeSet::new();
     for run in 1..=4 {
-        let mut demo = MainstayProcess::start(data.path(), &["demo", "--agents", "1"]);
-        demo.line_containing("dashboard").await;
+        let (demo, _) = start_demo(data.path(), "1").await;
         let after = seen.last().copied().unwrap_or(Cursor::START);
         let mut subscriber = Subscriber::connect(data.path(), after).await;
         subscriber.hear_kind("agent_health").await;

@@ -4,17 +4,20 @@ mod support;
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use futures_util::StreamExt;
 use serde_json::Value;
-use support::{CommandOutput, TEST_TIMEOUT, mainstay, run};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use support::{
+    CommandOutput, EventFollower, TEST_TIMEOUT, header, mainstay, read_head, run, serve_connections,
+    start_runtime, websocket_response,
+};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 
 /// Serves as proxy and backend in one, whatever the target. Returns each head, and closes the first WebSocket with
@@ -27,19 +30,11 @@ struct RecordingProxy {
 
 impl RecordingProxy {
     async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
         let (sender, heads) = mpsc::channel(64);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move {
-            let mut connections = JoinSet::new();
-            let mut echoes = true;
-            loop {
-                let (socket, _) = listener.accept().await.unwrap();
-                // Connections come one after the other, except for the request, which opens no WebSocket.
-                connections.spawn(serve(socket, sender.clone(), std::mem::take(&mut echoes)));
-            }
-        });
+        // Connections come one after the other, except for the request, which opens no WebSocket.
+        let is_first = AtomicBool::new(true);
+        let serve = move |socket| serve(socket, sender.clone(), is_first.swap(false, SeqCst));
+        let (port, tasks) = serve_connections(serve).await;
         Self { port, heads, _tasks: tasks }
     }
 
@@ -58,35 +53,23 @@ impl RecordingProxy {
     }
 }
 
-async fn serve(mut socket: TcpStream, heads: mpsc::Sender<String>, echoes: bool) -> Option<()> {
+async fn serve(mut socket: TcpStream, heads: mpsc::Sender<String>, sends_secrets: bool) -> Option<()> {
     let mut secrets = String::new();
     loop {
-        let mut bytes = Vec::new();
-        while !bytes.ends_with(b"\r\n\r\n") {
-            bytes.push(socket.read_u8().await.ok()?);
-        }
-        let head = String::from_utf8(bytes).ok()?;
+        let head = read_head(&mut socket).await?;
         heads.send(head.clone()).await.ok()?;
-        let header = |name: &str| {
-            let lines = head.lines().filter_map(|line| line.split_once(": "));
-            lines.into_iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
-        };
         for secret in ["proxy-authorization", "authorization", "x-api-key"] {
-            secrets.push_str(header(secret).unwrap_or_default());
+            secrets.push_str(header(&head, secret).unwrap_or_default());
         }
-        let Some(key) = header("sec-websocket-key") else {
+        let Some(answer) = websocket_response(&head) else {
             let length = if head.starts_with("CONNECT ") { "" } else { "content-length: 0\r\n" };
             socket.write_all(format!("HTTP/1.1 200 OK\r\n{length}\r\n").as_bytes()).await.ok()?;
             continue;
         };
-        let accept = derive_accept_key(key.as_bytes());
-        let answer = format!(
-            "HTTP/1.1 101 Yes\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: {accept}\r\n\r\n"
-        );
         socket.write_all(answer.as_bytes()).await.ok()?;
         let mut socket = WebSocketStream::from_raw_socket(socket, Role::Server, None).await;
-        if echoes {
-            let frame = CloseFrame { code: 4000.into(), reason: format!("told {secrets}").into() };
+        if sends_secrets {
+            let frame = CloseFrame { code: 4000.into(), reason: format!("received {secrets}").into() };
             socket.close(Some(frame)).await.ok()?;
         }
         while socket.next().await?.is_ok() {}
@@ -174,7 +157,7 @@ async fn secrets_reach_proxy_and_backend_but_not_the_journal() {
     assert!(asked.unwrap().success());
     timeout(TEST_TIMEOUT, runtime.wait()).await.unwrap().unwrap();
     let journal = everything_in(&data.path().join("journal"));
-    assert!(journal.contains("closed by the peer with code 4000: told Basic [redacted]"), "{journal}");
+    assert!(journal.contains("closed by the peer with code 4000: received Basic [redacted]"), "{journal}");
     for secret in ["t0ken-hush", "k3y-hush", "dXNlcjpwcjB4eQ"] {
         assert!(!journal.contains(secret), "{secret} in {journal}");
     }
@@ -194,7 +177,7 @@ async fn proxy_none_ignores_environment_proxies() {
     fs::write(&file, text).unwrap();
     let proxy = format!("http://127.0.0.1:{}", middle.port);
     let _runtime = run_with_proxy(data.path(), &file, &proxy).spawn().unwrap();
-    let mut events = support::EventFollower::follow(data.path());
+    let mut events = EventFollower::follow(data.path());
     let failed = events.wait_for_connection("failed").await;
     assert_eq!(failed["error"]["kind"], "unresolved", "{failed}");
     let error = failed_request(data.path()).await;
@@ -207,16 +190,16 @@ async fn invalid_ca_file_error_names_line_and_fix() {
     let data = tempfile::tempdir().unwrap();
     let pem = data.path().join("ca.pem");
     let text = format!("[backend]\nca_file = {:?}\n", pem.to_str().unwrap());
-    let said = check_config(data.path(), &text).await;
-    assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(said.stderr.contains("checked.toml:2:11: backend.ca_file: "), "{said:?}");
+    let checked = check_config(data.path(), &text).await;
+    assert_eq!(checked.code, Some(2), "{checked:?}");
+    assert!(checked.stderr.contains("checked.toml:2:11: backend.ca_file: "), "{checked:?}");
     assert!(
-        said.stderr.contains(pem.to_str().unwrap()) && said.stderr.contains("cannot be read"),
-        "{said:?}"
+        checked.stderr.contains(pem.to_str().unwrap()) && checked.stderr.contains("cannot be read"),
+        "{checked:?}"
     );
     fs::write(&pem, "no certificate").unwrap();
-    let said = check_config(data.path(), &text).await;
-    assert!(said.stderr.contains("-----BEGIN CERTIFICATE-----"), "{said:?}");
+    let checked = check_config(data.path(), &text).await;
+    assert!(checked.stderr.contains("-----BEGIN CERTIFICATE-----"), "{checked:?}");
     let file = data.path().join("checked.toml");
     let ended = run(data.path(), &["run", "--config", file.to_str().unwrap()]).await;
     assert_eq!(ended.code, Some(2), "{ended:?}");
@@ -228,8 +211,8 @@ async fn config_check_works_without_the_environment() {
     let data = tempfile::tempdir().unwrap();
     let text = "[backend]\ntoken_env = \"MAINSTAY_TEST_NOT_SET\"\nproxy_env = \"MAINSTAY_TEST_NOT_SET\"\n\
                 headers_env = { x-api-key = \"MAINSTAY_TEST_NOT_SET\" }\n";
-    let said = check_config(data.path(), text).await;
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let checked = check_config(data.path(), text).await;
+    assert_eq!(checked.code, Some(0), "{checked:?}");
     let file = data.path().join("checked.toml");
     let ended = run(data.path(), &["run", "--config", file.to_str().unwrap()]).await;
     assert!(ended.code == Some(2) && ended.stderr.contains("MAINSTAY_TEST_NOT_SET"), "{ended:?}");
@@ -247,8 +230,8 @@ async fn dead_proxy_is_named_in_journal_and_errors() {
     );
     let file = data.path().join("mainstay.toml");
     fs::write(&file, text).unwrap();
-    let _runtime = support::MainstayProcess::start(data.path(), &["run", "--config", file.to_str().unwrap()]);
-    let mut events = support::EventFollower::follow(data.path());
+    let _runtime = start_runtime(data.path(), &file);
+    let mut events = EventFollower::follow(data.path());
     let failed = events.wait_for_connection("failed").await;
     assert_eq!(failed["error"]["kind"], "proxy_unreachable", "{failed}");
     let error = failed_request(data.path()).await;

@@ -5,22 +5,18 @@ mod support;
 use mainstay::supervision::{Clock, SystemClock};
 use serde_json::{Value, json};
 use support::{
-    BackendProcess, EventFollower, MainstayProcess, eventually, get_json, is_agent_health,
-    is_connection_state, post_json, quick_config, run, run_json as ask,
+    BackendProcess, EventFollower, MainstayProcess, Scenario, eventually, get_json, is_agent_health,
+    is_connection_state, post_json, quick_config, run, run_json as ask, start_demo, start_runtime,
 };
 
 #[tokio::test]
 async fn outage_is_reported_and_recovers_without_help() {
-    let data = tempfile::tempdir().unwrap();
-    let backend = BackendProcess::start(0, "planner,coder").await;
-    let port = backend.port();
     let agents = "[[agent]]\nid = \"planner\"\n[[agent]]\nid = \"coder\"\n";
-    let config = quick_config(data.path(), &backend.url, agents);
-    let runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
-    let mut events = EventFollower::follow(data.path());
+    let mut scenario = Scenario::start("planner,coder", agents).await;
+    scenario.healthy(&["planner", "coder"]).await;
+    let Scenario { data, backend, runtime, mut events } = scenario;
+    let port = backend.port();
     events.wait_since(0, is_connection_state("connected")).await;
-    events.wait_since(0, is_agent_health("planner", "healthy")).await;
-    events.wait_since(0, is_agent_health("coder", "healthy")).await;
 
     let mark = events.mark();
     backend.kill().await;
@@ -72,7 +68,7 @@ async fn outage_is_reported_and_recovers_without_help() {
     assert_eq!((&answered["status"], &answered["attempts"]), (&json!(200), &json!(1)));
     events.wait_since(0, |event| event["kind"] == "queue_released").await;
     let restarts = events.events.iter().filter(|event| event["kind"] == "actor_exited").count();
-    assert_eq!(restarts, 0, "nobody was restarted");
+    assert_eq!(restarts, 0, "no agent was restarted");
     let (status, _) = runtime.stop().await;
     assert!(status.success());
     backend.kill().await;
@@ -86,7 +82,7 @@ async fn exhausted_retries_recover_when_backend_answers() {
     let config = quick_config(data.path(), &backend.url, "[[agent]]\nid = \"planner\"\n");
     let few = std::fs::read_to_string(&config).unwrap().replace("max_retries = 100000", "max_retries = 2");
     std::fs::write(&config, few).unwrap();
-    let _runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
+    let _runtime = start_runtime(data.path(), &config);
     let mut events = EventFollower::follow(data.path());
     events.wait_since(0, is_agent_health("planner", "healthy")).await;
     let mark = events.mark();
@@ -100,13 +96,8 @@ async fn exhausted_retries_recover_when_backend_answers() {
 
 #[tokio::test]
 async fn backend_restart_restores_agent_state() {
-    let data = tempfile::tempdir().unwrap();
-    let backend = BackendProcess::start(0, "planner").await;
+    let Scenario { data, backend, runtime: _runtime, mut events } = Scenario::with_planner("").await;
     let (url, port) = (backend.url.clone(), backend.port());
-    let config = quick_config(data.path(), &url, "[[agent]]\nid = \"planner\"\n");
-    let _runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
-    let mut events = EventFollower::follow(data.path());
-    events.wait_since(0, is_agent_health("planner", "healthy")).await;
     post_json(&format!("{url}/api/agents/planner/message"), json!({"text": "remember me"})).await;
     let saved_from = SystemClock.now();
     // The agent must be old enough for a new uptime to show, and its state must be saved.
@@ -133,7 +124,7 @@ async fn runtime_started_first_connects_when_backend_comes_up() {
     let (url, port) = (backend.url.clone(), backend.port());
     backend.kill().await;
     let config = quick_config(data.path(), &url, "[[agent]]\nid = \"planner\"\n");
-    let _runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
+    let _runtime = start_runtime(data.path(), &config);
     let mut events = EventFollower::follow(data.path());
     events.wait_for_agent("planner", "unknown").await;
     let mark = events.mark();
@@ -145,7 +136,7 @@ async fn runtime_started_first_connects_when_backend_comes_up() {
 #[tokio::test]
 async fn the_connection_is_steered_by_hand_from_another_process() {
     let data = tempfile::tempdir().unwrap();
-    let _demo = MainstayProcess::start(data.path(), &["demo", "--agents", "1"]);
+    let _demo = start_demo(data.path(), "1").await;
     let mut events = EventFollower::follow(data.path());
     events.wait_for_connection("connected").await;
     let gone = run(data.path(), &["disconnect"]).await;

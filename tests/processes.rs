@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use support::{
-    EventFollower, MainstayProcess, eventually, is_agent_health, is_connection_state, mainstay_binary, run,
-    run_json as ask, send_signal,
+    EventFollower, MainstayProcess, assert_members, eventually, is_agent_health, is_connection_state,
+    mainstay_binary, run, run_json as ask, send_signal,
 };
 use tokio::net::TcpStream;
 use tokio::time::sleep;
@@ -73,6 +73,20 @@ fn start(data: &Path, config: &Path) -> (MainstayProcess, EventFollower) {
     (runtime, EventFollower::follow(data))
 }
 
+/// Starts a runtime with no backend, or with what `backend` says, and these agents.
+fn start_with(backend: &str, agents: &str) -> (tempfile::TempDir, MainstayProcess, EventFollower) {
+    let data = tempfile::tempdir().unwrap();
+    let config = config(data.path(), free_port(), backend, agents);
+    let (runtime, events) = start(data.path(), &config);
+    (data, runtime, events)
+}
+
+/// Asks a runtime to stop, and waits until all its processes have ended.
+async fn stop(mut runtime: MainstayProcess) {
+    runtime.signal("TERM").await;
+    assert!(runtime.wait().await.0.success());
+}
+
 async fn send_and_count(data: &Path, agent: &str) -> Value {
     ask(data, &["agent", "send", agent, "null"]).await["answer"].clone()
 }
@@ -98,8 +112,8 @@ async fn killed_agent_or_runtime_restores_agent_state() {
     let mark = events.mark();
     send_signal(first, "KILL").await;
     let failed = events.wait_since(mark, is_agent_health("planner", "failed")).await;
-    let told = failed["error"]["details"].as_str().unwrap();
-    assert_eq!(told, "its process ended: it was ended by signal 9 (KILL)");
+    let details = failed["error"]["details"].as_str().unwrap();
+    assert_eq!(details, "its process ended: it was ended by signal 9 (KILL)");
     events.wait_for_agent("planner", "healthy").await;
     assert_eq!(send_and_count(data.path(), "planner").await, 3);
     assert_ne!(pid(data.path(), "planner").await, first);
@@ -113,14 +127,13 @@ async fn killed_agent_or_runtime_restores_agent_state() {
     .await;
     runtime.signal("KILL").await;
     runtime.wait().await;
-    let (mut runtime, mut events) = start(data.path(), &config);
+    let (runtime, mut events) = start(data.path(), &config);
     let second = runtime.pid();
     events.wait_for(|event| event["kind"] == "runtime_started" && event["pid"] == second).await;
     events.wait_for_agent("planner", "healthy").await;
     let counted = send_and_count(data.path(), "planner").await;
     assert!(counted == 4 || counted == 3, "the last state but one at least: {counted}");
-    runtime.signal("TERM").await;
-    assert!(runtime.wait().await.0.success());
+    stop(runtime).await;
 }
 
 #[tokio::test]
@@ -129,7 +142,7 @@ async fn reported_state_is_restored_after_stop_without_check() {
     let rarely = "health_interval = \"1h\"";
     let agents = agent("planner", COUNTER, rarely) + &agent("parting", SAVES_STATE_ON_EXIT, rarely);
     let config = config(data.path(), free_port(), "", &agents);
-    let (mut runtime, mut events) = start(data.path(), &config);
+    let (runtime, mut events) = start(data.path(), &config);
     events.wait_since(0, is_agent_health("planner", "healthy")).await;
     events.wait_since(0, is_agent_health("parting", "healthy")).await;
     for id in ["planner", "parting"] {
@@ -142,9 +155,8 @@ async fn reported_state_is_restored_after_stop_without_check() {
             assert_eq!(send_and_count(data.path(), id).await, round, "{id} after {orders:?}");
         }
     }
-    runtime.signal("TERM").await;
-    assert!(runtime.wait().await.0.success());
-    let (mut runtime, mut events) = start(data.path(), &config);
+    stop(runtime).await;
+    let (runtime, mut events) = start(data.path(), &config);
     let second = runtime.pid();
     events.wait_for(|event| event["kind"] == "runtime_started" && event["pid"] == second).await;
     let mark = events.mark();
@@ -152,35 +164,29 @@ async fn reported_state_is_restored_after_stop_without_check() {
         events.wait_since(mark, is_agent_health(id, "healthy")).await;
         assert_eq!(send_and_count(data.path(), id).await, 4, "{id}");
     }
-    runtime.signal("TERM").await;
-    assert!(runtime.wait().await.0.success());
+    stop(runtime).await;
 }
 
 #[tokio::test]
 async fn unsolicited_state_is_saved_at_once() {
-    let data = tempfile::tempdir().unwrap();
     // The agent reports its state after its answer.
     let script = COUNTER.replace(r#"echo "{\"type\":\"state\",\"state\":$n}"; "#, "").replace(
         " ;;\n    esac",
         "\n            sleep 1; echo \"{\\\"type\\\":\\\"state\\\",\\\"state\\\":$n}\" ;;\n    esac",
     );
-    let config = config(data.path(), free_port(), "", &agent("planner", &script, "health_interval = \"1h\""));
-    let (mut runtime, mut events) = start(data.path(), &config);
+    let (data, runtime, mut events) = start_with("", &agent("planner", &script, "health_interval = \"1h\""));
     events.wait_since(0, is_agent_health("planner", "healthy")).await;
     assert_eq!(send_and_count(data.path(), "planner").await, 1);
     eventually("the state is kept", async || {
         ask(data.path(), &["agent", "show", "planner"]).await["state_saved_at"].is_string()
     })
     .await;
-    runtime.signal("TERM").await;
-    assert!(runtime.wait().await.0.success());
+    stop(runtime).await;
 }
 
 #[tokio::test]
 async fn adding_or_removing_an_agent_updates_the_pid_file() {
-    let data = tempfile::tempdir().unwrap();
-    let config = config(data.path(), free_port(), "", &agent("planner", COUNTER, ""));
-    let (mut runtime, mut events) = start(data.path(), &config);
+    let (data, runtime, mut events) = start_with("", &agent("planner", COUNTER, ""));
     events.wait_since(0, is_agent_health("planner", "healthy")).await;
     let file = data.path().join("coder.toml");
     std::fs::write(&file, agent("coder", COUNTER, "")).unwrap();
@@ -195,8 +201,7 @@ async fn adding_or_removing_an_agent_updates_the_pid_file() {
         assert_eq!(removed.code, Some(0), "{removed:?}");
     }
     assert_eq!(recorded(), "");
-    runtime.signal("TERM").await;
-    runtime.wait().await;
+    stop(runtime).await;
 }
 
 // === the backend ===
@@ -214,7 +219,7 @@ async fn owned_backend_starts_first_restarts_and_ends_with_runtime() {
     let data = tempfile::tempdir().unwrap();
     let port = free_port();
     let config = config(data.path(), port, &sidecar(port), "[[agent]]\nid = \"planner\"\n");
-    let (mut runtime, mut events) = start(data.path(), &config);
+    let (runtime, mut events) = start(data.path(), &config);
     let started = events.wait_for(|event| event["kind"] == "backend_started").await;
     let is_dial = |event: &Value| event["kind"] == "connection_state";
     assert!(!events.events.iter().any(is_dial), "it was not dialled before there was something to dial");
@@ -231,33 +236,29 @@ async fn owned_backend_starts_first_restarts_and_ends_with_runtime() {
     assert_eq!(exit["actor"], "root/backend");
     assert_eq!(exit["message"], "the backend's process ended: it was ended by signal 9 (KILL)");
 
-    runtime.signal("TERM").await;
-    assert!(runtime.wait().await.0.success());
+    stop(runtime).await;
     assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
 }
 
 #[tokio::test]
 async fn process_environment_secrets_are_not_journalled() {
-    let data = tempfile::tempdir().unwrap();
     let script = "echo no $DB_PASSWORD for db://me:$DB_PASSWORD@host/x?y=z >&2; exit 3";
     let env = "env = { DB_PASSWORD = \"s3same-0pen\" }";
     let backend = format!("command = ['sh', '-c', '{script}']\nready = \"http:/health\"\n{env}");
     let agents = format!("max_restarts = 1\n{}", agent("planner", script, env));
-    let config = config(data.path(), free_port(), &backend, &agents);
-    let (mut runtime, mut events) = start(data.path(), &config);
+    let (_data, runtime, mut events) = start_with(&backend, &agents);
     events.wait_since(0, |event| event["kind"] == "gave_up" && event["actor"] == "root/backend").await;
     events.wait_since(0, |event| event["kind"] == "gave_up" && event["actor"] == "root/agents/planner").await;
-    runtime.signal("TERM").await;
-    runtime.wait().await;
-    let told: Vec<String> = events.events.iter().map(Value::to_string).collect();
+    stop(runtime).await;
+    let lines: Vec<String> = events.events.iter().map(Value::to_string).collect();
     let words = "no [redacted] for db://[redacted]@host/x?[redacted]";
     for whose in ["root/backend", "root/agents/planner"] {
         assert!(
-            told.iter().any(|event| event.contains(whose) && event.contains(words)),
-            "{whose}: {told:#?}"
+            lines.iter().any(|event| event.contains(whose) && event.contains(words)),
+            "{whose}: {lines:#?}"
         );
     }
-    assert!(!told.iter().any(|event| event.contains("s3same") || event.contains("y=z")), "{told:#?}");
+    assert!(!lines.iter().any(|event| event.contains("s3same") || event.contains("y=z")), "{lines:#?}");
 }
 
 #[tokio::test]
@@ -269,31 +270,27 @@ async fn backend_that_ends_on_stdin_eof_is_not_killed() {
         data.path().display()
     );
     let config = config(data.path(), free_port(), &backend, "");
-    let (mut runtime, mut events) = start(data.path(), &config);
+    let (runtime, mut events) = start(data.path(), &config);
     events.wait_for(|event| event["kind"] == "backend_started").await;
-    runtime.signal("TERM").await;
-    assert!(runtime.wait().await.0.success());
+    stop(runtime).await;
     assert_eq!(std::fs::read_to_string(data.path().join("farewell")).unwrap(), "bye\n");
 }
 
 #[tokio::test]
 async fn backend_that_never_starts_is_given_up_with_stderr() {
-    let data = tempfile::tempdir().unwrap();
     let backend = "command = ['sh', '-c', 'echo no database >&2; exit 3']\nready = \"http:/health\"";
     let agents = format!("max_restarts = 2\n{}", agent("planner", COUNTER, ""));
-    let config = config(data.path(), free_port(), backend, &agents);
-    let (mut runtime, mut events) = start(data.path(), &config);
+    let (data, runtime, mut events) = start_with(backend, &agents);
     events.wait_since(0, |event| event["kind"] == "gave_up" && event["actor"] == "root/backend").await;
-    let told = events.events.iter().filter(|event| event["actor"] == "root/backend");
+    let of_backend = events.events.iter().filter(|event| event["actor"] == "root/backend");
     let exits: Vec<&Value> =
-        told.filter(|event| event["kind"] == "actor_exited").map(|event| &event["message"]).collect();
+        of_backend.filter(|event| event["kind"] == "actor_exited").map(|event| &event["message"]).collect();
     let words = "the backend's process did not become ready: before it was ready, it exited with code 3; \
                  its last lines on stderr: no database";
     assert_eq!(exits, [words; 3]);
     events.wait_since(0, is_agent_health("planner", "healthy")).await;
     assert_eq!(send_and_count(data.path(), "planner").await, 1);
-    runtime.signal("TERM").await;
-    runtime.wait().await;
+    stop(runtime).await;
 }
 
 #[tokio::test]
@@ -308,13 +305,12 @@ async fn backend_with_taken_port_is_not_started() {
         &format!("{backend}\ncwd = '{}'", data.path().display()),
         "max_restarts = 0\n",
     );
-    let (mut runtime, mut events) = start(data.path(), &config);
+    let (runtime, mut events) = start(data.path(), &config);
     events.wait_since(0, |event| event["kind"] == "gave_up").await;
     let exit = events.events.iter().find(|event| event["kind"] == "actor_exited").unwrap();
     assert!(exit["message"].as_str().unwrap().contains("another server answers"), "{exit}");
     assert!(!data.path().join("it-ran").exists());
-    runtime.signal("TERM").await;
-    runtime.wait().await;
+    stop(runtime).await;
 }
 
 // === the runtime is killed ===
@@ -330,17 +326,13 @@ async fn next_runtime_kills_and_reports_orphans() {
     runtime.signal("STOP").await;
     send_signal(watchdog_of(runtime.pid()).await, "KILL").await;
     runtime.signal("KILL").await;
-    let (mut next, mut events) = start(data.path(), &config);
-    let told = events.wait_for(|event| event["kind"] == "process_orphan").await;
-    assert_eq!(
-        (&told["name"], &told["pid"], &told["processes"]),
-        (&json!("planner"), &json!(left), &json!(1))
-    );
-    assert_eq!(told["survivors"], json!([]));
+    let (next, mut events) = start(data.path(), &config);
+    let orphan = events.wait_for(|event| event["kind"] == "process_orphan").await;
+    assert_members(&orphan, &json!({ "name": "planner", "pid": left, "processes": 1 }));
+    assert_eq!(orphan["survivors"], json!([]));
     runtime.wait().await;
     events.wait_for_agent("planner", "healthy").await;
-    next.signal("TERM").await;
-    next.wait().await;
+    stop(next).await;
 }
 
 async fn watchdog_of(runtime: u32) -> u64 {

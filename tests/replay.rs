@@ -11,14 +11,13 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
-use support::{CommandOutput, EventFollower, MainstayProcess, run};
+use support::{CommandOutput, EventFollower, run, start_demo};
 use tokio::io::AsyncWriteExt;
 
 /// Makes a run in which the cache crashes twice, and an agent is restarted and reset by hand.
 async fn eventful_run(data: &Path) {
-    let mut demo = MainstayProcess::start(data, &["demo", "--agents", "1"]);
     // The control server accepts commands from then on.
-    demo.line_containing("http://").await;
+    let (demo, _) = start_demo(data, "1").await;
     let mut events = EventFollower::follow(data);
     events.wait_for_agent("planner", "healthy").await;
     for _ in 0..2 {

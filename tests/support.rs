@@ -10,10 +10,15 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, SystemTime};
 
+use mainstay::Subscription;
+use mainstay::journal::{Delivery, Record};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 /// The limit after which a scenario has failed.
 pub const TEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -134,9 +139,9 @@ impl MainstayProcess {
                 line
             }
             Ok(_) => {
-                let mut said = String::new();
-                let _ = self.stderr.read_to_string(&mut said).await;
-                panic!("it ended; stderr: {said}\nstdout:\n{}", self.transcript.join("\n"))
+                let mut errors = String::new();
+                let _ = self.stderr.read_to_string(&mut errors).await;
+                panic!("it ended; stderr: {errors}\nstdout:\n{}", self.transcript.join("\n"))
             }
             Err(_) => panic!("no further line came; so far:\n{}", self.transcript.join("\n")),
         }
@@ -286,6 +291,140 @@ pub fn is_connection_state(state: &str) -> impl Fn(&Value) -> bool {
 pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let asking = async { while !is_so().await {} };
     timeout(TEST_TIMEOUT, asking).await.unwrap_or_else(|_| panic!("it never came about: {what}"));
+}
+
+/// The runtime in a process of its own, against a backend in another one.
+pub struct Scenario {
+    pub data: tempfile::TempDir,
+    pub backend: BackendProcess,
+    pub runtime: MainstayProcess,
+    pub events: EventFollower,
+}
+
+impl Scenario {
+    /// Starts it with these agents in the backend; `more` holds further configuration.
+    pub async fn start(agents: &str, more: &str) -> Self {
+        let data = tempfile::tempdir().expect("there is room for a folder");
+        let backend = BackendProcess::start(0, agents).await;
+        let config = quick_config(data.path(), &backend.url, more);
+        let runtime = start_runtime(data.path(), &config);
+        let events = EventFollower::follow(data.path());
+        Self { data, backend, runtime, events }
+    }
+
+    /// Starts it with `planner` alone, and waits until that is healthy.
+    pub async fn with_planner(more: &str) -> Self {
+        let mut scenario = Self::start("planner", &format!("{more}[[agent]]\nid = \"planner\"\n")).await;
+        scenario.healthy(&["planner"]).await;
+        scenario
+    }
+
+    /// Waits until these agents are healthy, or have been.
+    pub async fn healthy(&mut self, agents: &[&str]) {
+        for agent in agents {
+            self.events.wait_since(0, is_agent_health(agent, "healthy")).await;
+        }
+    }
+
+    /// Injects a fault into the backend.
+    pub async fn fault(&self, fault: Value) {
+        post_json(&format!("{}/_fault", self.backend.url), fault).await;
+    }
+
+    /// Runs a command, which must succeed, and returns its output.
+    pub async fn run(&self, args: &[&str]) -> String {
+        let ended = run(self.data.path(), args).await;
+        assert_eq!(ended.code, Some(0), "{args:?}: {ended:?}");
+        ended.stdout
+    }
+
+    /// Returns what `agent show` says of an agent, as JSON.
+    pub async fn show(&self, agent: &str) -> Value {
+        run_json(self.data.path(), &["agent", "show", agent]).await
+    }
+}
+
+/// Starts `run` with this configuration.
+pub fn start_runtime(data: &Path, config: &Path) -> MainstayProcess {
+    MainstayProcess::start(data, &["run", "--config", config.to_str().expect("the path is UTF-8")])
+}
+
+/// Starts `demo` with so many agents, and returns it with the backend's address.
+pub async fn start_demo(data: &Path, agents: &str) -> (MainstayProcess, String) {
+    let mut demo = MainstayProcess::start(data, &["demo", "--agents", agents]);
+    let line = demo.line_containing("dashboard ").await;
+    let url = line.rsplit(' ').next().unwrap_or_else(|| panic!("{line}")).to_owned();
+    (demo, url)
+}
+
+/// Returns the next event of a runtime in this process for which `wanted` holds.
+pub async fn next_record(events: &mut Subscription, wanted: impl Fn(&Record) -> bool) -> Record {
+    loop {
+        let next = timeout(TEST_TIMEOUT, events.next()).await.expect("the event came");
+        let Some(Delivery::Event(record)) = next else { panic!("events are missing: {next:?}") };
+        if wanted(&record) {
+            return *record;
+        }
+    }
+}
+
+/// Returns the next event of this kind of a runtime in this process.
+pub async fn next_of_kind(events: &mut Subscription, kind: &str) -> Record {
+    next_record(events, |record| record.kind == kind).await
+}
+
+/// Serves connections to a port of its own as long as the tasks live.
+pub async fn serve_connections<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> (u16, JoinSet<()>)
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+    let port = listener.local_addr().expect("it listens").port();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut connections = JoinSet::new();
+        loop {
+            let (socket, _) = listener.accept().await.expect("it accepts");
+            connections.spawn(serve(socket));
+            while connections.try_join_next().is_some() {}
+        }
+    });
+    (port, tasks)
+}
+
+/// Reads the head of a request, with the empty line behind it.
+pub async fn read_head(stream: &mut (impl AsyncReadExt + Unpin)) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    String::from_utf8(head).ok()
+}
+
+/// Returns a header of a request's head.
+pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+    lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+}
+
+/// Returns the response that opens a WebSocket, if the request asks for one.
+pub fn websocket_response(head: &str) -> Option<String> {
+    let accept = derive_accept_key(header(head, "sec-websocket-key")?.as_bytes());
+    Some(format!(
+        "HTTP/1.1 101 Yes\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: {accept}\r\n\r\n"
+    ))
+}
+
+/// Asserts that a JSON object has these members, and objects in it theirs.
+#[track_caller]
+pub fn assert_members(value: &Value, members: &Value) {
+    for (name, expected) in members.as_object().expect("members are an object") {
+        match expected {
+            Value::Object(_) => assert_members(&value[name], expected),
+            _ => assert_eq!(value.get(name), Some(expected), "{name} in {value}"),
+        }
+    }
 }
 
 /// Posts JSON to a backend.

@@ -9,13 +9,12 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use mainstay::backend::{Backend, BackendOptions};
 use mainstay::config::Config;
-use mainstay::journal::Delivery;
 use mainstay::transport::{ResponseBody, StreamingResponse, Transport, TransportError};
 use mainstay::{Mainstay, Request};
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde_json::json;
-use support::TEST_TIMEOUT;
+use support::{TEST_TIMEOUT, next_of_kind};
 use tokio::time::timeout;
 
 async fn start_backend() -> (Backend, Config) {
@@ -43,14 +42,7 @@ async fn file_upload_and_download_report_progress_and_one_event() {
     assert_eq!((last.sent, last.to_send), (1_000_000, Some(1_000_000)));
     assert_eq!((last.received, last.to_receive), (1_000_000, Some(1_000_000)));
     let mut events = mainstay.events();
-    let done = loop {
-        let Some(Delivery::Event(event)) = timeout(TEST_TIMEOUT, events.next()).await.unwrap() else {
-            continue;
-        };
-        if event.kind == "request_done" {
-            break event;
-        }
-    };
+    let done = next_of_kind(&mut events, "request_done").await;
     assert_eq!((&done.fields["request_id"], &done.fields["bytes"]), (&json!(id.0), &json!(1_000_000)));
     mainstay.shutdown().await;
     backend.stop().await;

@@ -5,11 +5,11 @@ use expect_test::expect;
 use mainstay::Reason;
 use serde_json::{Value, json};
 
-use crate::fixture::FaultyAgentFixture;
+use crate::fixture::{FaultyAgentFixture, RESTORED, crash};
 use crate::support::acp_agent_binary;
 
 /// Returns a script that runs `first`, and then becomes the agent.
-fn script(first: &str, switches: &str) -> String {
+pub(crate) fn script(first: &str, switches: &str) -> String {
     format!("{first}\nexec {} --sessions \"$1\" {switches}\n", acp_agent_binary().display())
 }
 
@@ -42,26 +42,15 @@ async fn crash_on_resume_starts_a_new_conversation() {
     assert_eq!(fixture.send(json!("exit 1")).await, Err(Reason::OutcomeUnknown));
     fixture.wait_for_status("healthy").await;
     assert_eq!(fixture.send(json!("recall")).await, Ok(turn("recall")));
-    fixture.assert_transcript(&expect![[r#"
-        starting -> healthy
-        healthy -> failed
-        exited: error: its process ended: it exited with code 1
-        decision: restart, 1 of 9
-        restarted, restored
-        starting -> failed
-        exited: error: before it was ready, it exited with code 4
-        decision: restart, 2 of 9
-        restarted, restored
-        starting -> failed
-        exited: error: before it was ready, it exited with code 4
-        decision: restart, 3 of 9
-        restarted, restored
-        starting -> failed
-        exited: error: before it was ready, it exited with code 4
-        decision: restart, 4 of 9
-        restarted, restored
-        lost s1: 3 times in a row the agent ended over taking it up again
-        starting -> healthy
-    "#]]);
+    let again: Vec<_> = (2..=4)
+        .map(|number| crash("starting", "before it was ready, it exited with code 4", number, 9) + RESTORED)
+        .collect();
+    let expected = format!(
+        "starting -> healthy\n{}{RESTORED}{}\
+         lost s1: 3 times in a row the agent ended over taking it up again\nstarting -> healthy\n",
+        crash("healthy", "its process ended: it exited with code 1", 1, 9),
+        again.concat()
+    );
+    assert_eq!(fixture.transcript(), expected);
     fixture.stop().await;
 }

@@ -5,11 +5,24 @@ use mainstay::Reason;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::acp::{start_acp, turn};
-use crate::fixture::{FaultyAgentFixture, TEST_TIMEOUT, wait_until_gone};
-use crate::http::{AgentBehaviour, FakeBackend, start_http, start_then_set};
+use crate::acp::{script, start_acp, turn};
+use crate::fixture::{FaultyAgentFixture, TEST_TIMEOUT, crash, wait_until_gone};
+use crate::http::AgentBehaviour::{
+    self, FailsOnMessages, FailsWhenReady, FloodsHealthReport, HangsOnChecks, HangsOnMessages, NeverHealthy,
+    ReportsFailure,
+};
+use crate::http::{FakeBackend, start_http, start_then_set};
 use crate::process::{on_message, start_process};
 use crate::support::{acp_agent_binary, send_signal};
+
+/// The reasons of exits that several faults share.
+const EXITED_0: &str = "its process ended: it exited with code 0";
+const EXITED_1: &str = "its process ended: it exited with code 1";
+const KILLED: &str = "its process ended: it was ended by signal 9 (KILL)";
+const NO_PROGRESS: &str = "it has worked without progress for longer than 300ms";
+const REPORTS_FAILURE: &str = "the agent reports that it failed";
+const NO_TOKENS: &str = "its process ended: it exited with code 1; its last lines on stderr: no more tokens";
+const NOT_READY: &str = "it was not ready within 1s";
 
 #[derive(Debug, Clone)]
 enum Driver {
@@ -26,8 +39,11 @@ enum Trigger {
     Message(&'static str),
     Kill,
     /// The next check shows the fault.
-    None,
+    NextCheck,
 }
+
+use Driver::{Acp, Http, Process};
+use Trigger::{Kill, Message, NextCheck};
 
 /// A fault from which the agent returns with its state.
 #[derive(Debug, Clone)]
@@ -59,15 +75,15 @@ impl Crash {
     }
 
     fn process(fault: &str, reason: &'static str) -> Self {
-        Self::new(Driver::Process(on_message(fault)), Trigger::Message("now"), reason)
+        Self::new(Process(on_message(fault)), Message("now"), reason)
     }
 
     fn acp(first: &'static str, message: &'static str, reason: &'static str) -> Self {
-        Self::new(Driver::Acp(first, "--resume"), Trigger::Message(message), reason)
+        Self::new(Acp(first, "--resume"), Message(message), reason)
     }
 
     fn http(behaviour: AgentBehaviour, trigger: Trigger, reason: &'static str) -> Self {
-        Self::new(Driver::Http(behaviour), trigger, reason)
+        Self::new(Http(behaviour), trigger, reason)
     }
 
     fn with_hang(self) -> Self {
@@ -81,7 +97,7 @@ impl Crash {
     async fn check(self) {
         let mut backend = None;
         let mut fixture = match &self.driver {
-            Driver::Http(behaviour) => {
+            Http(behaviour) => {
                 let (started, fixture) = start_then_set(*behaviour, self.config).await;
                 backend = Some(started);
                 fixture
@@ -116,23 +132,19 @@ impl Crash {
 
 async fn start_local(driver: &Driver, config: &str) -> FaultyAgentFixture {
     match driver {
-        Driver::Process(script) => start_process(script, config).await,
-        Driver::Acp(first, options) => {
-            let agent = acp_agent_binary();
-            let script = format!("{first}\nexec {} --sessions \"$1\" {options}\n", agent.display());
-            start_acp(&script, config).await
-        }
-        Driver::Http(_) => panic!("it is in the backend"),
+        Process(script) => start_process(script, config).await,
+        Acp(first, options) => start_acp(&script(first, options), config).await,
+        Http(_) => panic!("it is in the backend"),
     }
 }
 
 async fn trigger(fixture: &FaultyAgentFixture, trigger: Trigger) {
     match trigger {
-        Trigger::Message(message) => {
+        Message(message) => {
             assert_eq!(fixture.send(json!(message)).await, Err(Reason::OutcomeUnknown), "{message}");
         }
-        Trigger::Kill => send_signal(fixture.view().report.process.unwrap().pid.into(), "KILL").await,
-        Trigger::None => {}
+        Kill => send_signal(fixture.view().report.process.unwrap().pid.into(), "KILL").await,
+        NextCheck => {}
     }
 }
 
@@ -140,25 +152,21 @@ async fn trigger(fixture: &FaultyAgentFixture, trigger: Trigger) {
 async fn process_crash_restarts_with_state() {
     let forks = "sleep 3600 & echo $! > \"$1/pids\"\nsleep 3600 & echo $! >> \"$1/pids\"\nexit 1";
     let mut crashes = vec![
-        Crash::process("exit 0", "its process ended: it exited with code 0"),
-        Crash::process(
-            "echo 'no more tokens' >&2\nexit 1",
-            "its process ended: it exited with code 1; its last lines on stderr: no more tokens",
-        ),
-        Crash::process("kill -9 $$", "its process ended: it was ended by signal 9 (KILL)"),
-        Crash { processes: (2, 2), ..Crash::process(forks, "its process ended: it exited with code 1") },
-        Crash::process("exec sleep 3600", "it has worked without progress for longer than 300ms").with_hang(),
+        Crash::process("exit 0", EXITED_0),
+        Crash::process("echo 'no more tokens' >&2\nexit 1", NO_TOKENS),
+        Crash::process("kill -9 $$", KILLED),
+        Crash { processes: (2, 2), ..Crash::process(forks, EXITED_1) },
+        Crash::process("exec sleep 3600", NO_PROGRESS).with_hang(),
         Crash::new(
-            Driver::Process("exec 0<&-\necho ready\nexec sleep 3600\n".to_owned()),
-            Trigger::Message("now"),
+            Process("exec 0<&-\necho ready\nexec sleep 3600\n".to_owned()),
+            Message("now"),
             "its process has closed its input, and runs on",
         ),
     ];
     if cfg!(target_os = "linux") {
         let daemon = "(setsid sh -c 'echo $$ > \"$0/pids\"; : > \"$0/there\"; exec sleep 3600' \"$1\" &)\n\
                       while [ ! -e \"$1/there\" ]; do sleep 0.01; done\nexit 0";
-        let reason = "its process ended: it exited with code 0";
-        crashes.push(Crash { processes: (1, 1), ..Crash::process(daemon, reason) });
+        crashes.push(Crash { processes: (1, 1), ..Crash::process(daemon, EXITED_0) });
     }
     join_all(crashes.into_iter().map(Crash::check)).await;
 }
@@ -166,19 +174,10 @@ async fn process_crash_restarts_with_state() {
 #[tokio::test(flavor = "multi_thread")]
 async fn acp_crash_restarts_in_the_same_session() {
     let mut crashes = vec![
-        Crash::acp("", "exit 0", "its process ended: it exited with code 0")
-            .with_reply("recall", turn("exit 0 | recall")),
-        Crash::acp(
-            "echo 'no more tokens' >&2",
-            "exit 1",
-            "its process ended: it exited with code 1; its last lines on stderr: no more tokens",
-        ),
-        Crash::new(
-            Driver::Acp("", "--resume"),
-            Trigger::Kill,
-            "its process ended: it was ended by signal 9 (KILL)",
-        ),
-        Crash::acp("", "deaf", "it has worked without progress for longer than 300ms").with_hang(),
+        Crash::acp("", "exit 0", EXITED_0).with_reply("recall", turn("exit 0 | recall")),
+        Crash::acp("echo 'no more tokens' >&2", "exit 1", NO_TOKENS),
+        Crash::new(Acp("", "--resume"), Kill, KILLED),
+        Crash::acp("", "deaf", NO_PROGRESS).with_hang(),
         Crash::acp(
             "",
             "stray 1000",
@@ -195,8 +194,7 @@ async fn acp_crash_restarts_in_the_same_session() {
                      rm -f \"$1/there\"\n\
                      (setsid sh -c 'echo $$ >> \"$0/pids\"; : > \"$0/there\"; exec sleep 3600' \"$1\" &)\n\
                      while [ ! -e \"$1/there\" ]; do sleep 0.01; done\n";
-        let reason = "its process ended: it exited with code 0";
-        crashes.push(Crash { processes: (4, 2), ..Crash::acp(first, "exit 0", reason) });
+        crashes.push(Crash { processes: (4, 2), ..Crash::acp(first, "exit 0", EXITED_0) });
     }
     join_all(crashes.into_iter().map(Crash::check)).await;
 }
@@ -205,33 +203,20 @@ async fn acp_crash_restarts_in_the_same_session() {
 async fn http_failure_restarts_with_state() {
     let degraded = "healthy -> degraded\ndegraded -> failed\n";
     let crashes = [
-        Crash::http(AgentBehaviour::ReportsFailure, Trigger::None, "the agent reports that it failed"),
+        Crash::http(ReportsFailure, NextCheck, REPORTS_FAILURE),
         Crash {
             config: "health_timeout = \"1s\"",
             symptoms: degraded,
-            ..Crash::http(AgentBehaviour::HangsOnChecks, Trigger::None, "no answer in time")
+            ..Crash::http(HangsOnChecks, NextCheck, "no answer in time")
         },
         Crash {
             symptoms: degraded,
-            ..Crash::http(
-                AgentBehaviour::FloodsHealthReport,
-                Trigger::None,
-                "TooLarge: more than 16777216 bytes",
-            )
+            ..Crash::http(FloodsHealthReport, NextCheck, "TooLarge: more than 16777216 bytes")
         },
-        Crash::http(
-            AgentBehaviour::HangsOnMessages,
-            Trigger::Message("now"),
-            "it has worked without progress for longer than 300ms",
-        )
-        .with_hang()
-        .with_reply("now", json!("done")),
-        Crash::http(
-            AgentBehaviour::FailsOnMessages,
-            Trigger::Message("now"),
-            "the agent reports that it failed",
-        )
-        .with_reply("now", json!("done")),
+        Crash::http(HangsOnMessages, Message("now"), NO_PROGRESS)
+            .with_hang()
+            .with_reply("now", json!("done")),
+        Crash::http(FailsOnMessages, Message("now"), REPORTS_FAILURE).with_reply("now", json!("done")),
     ];
     join_all(crashes.map(Crash::check)).await;
 }
@@ -252,7 +237,7 @@ impl HopelessAgent {
         let config = format!("{}\nmax_restarts = {}", self.config, self.restarts_max);
         let mut backend = None;
         let mut fixture = match &self.driver {
-            Driver::Http(behaviour) => {
+            Http(behaviour) => {
                 let started = backend.insert(FakeBackend::start(*behaviour).await);
                 start_http(started, &config).await
             }
@@ -266,19 +251,19 @@ impl HopelessAgent {
         }
         fixture.wait_for(|record| record.kind == "gave_up").await;
         let failure = match self.trigger {
-            Some(_) => "starting -> healthy\nhealthy -> failed\n",
-            None => "starting -> failed\n",
+            Some(_) => "starting -> healthy\nhealthy",
+            None => "starting",
         };
         let state = if self.trigger.is_some() { "restored" } else { "fresh" };
         let mut expected = String::new();
-        for restart in 1..=self.restarts_max + 1 {
-            expected += &format!("{failure}exited: error: {}\n", self.reason);
-            expected += &if restart <= self.restarts_max {
-                format!("decision: restart, {restart} of {}\nrestarted, {state}\n", self.restarts_max)
-            } else {
-                format!("decision: abandon, {0} of {0}\ngave_up\n", self.restarts_max)
-            };
+        let max = self.restarts_max;
+        for restart in 1..=max {
+            expected += &format!("{}restarted, {state}\n", crash(failure, self.reason, restart, max));
         }
+        expected += &format!(
+            "{failure} -> failed\nexited: error: {}\ndecision: abandon, {max} of {max}\ngave_up\n",
+            self.reason
+        );
         assert_eq!(fixture.transcript(), expected, "{self:?}");
         let next_step = fixture.view().next_step;
         assert!(next_step.contains("mainstay agent reset x"), "{self:?}: {next_step}");
@@ -291,19 +276,15 @@ async fn agent_that_is_never_ready_is_given_up() {
     let never =
         |driver, config, reason| HopelessAgent { driver, config, trigger: None, restarts_max: 1, reason };
     let agents = [
+        never(Process("exec sleep 3600".to_owned()), "startup_grace = \"200ms\"", NOT_READY),
         never(
-            Driver::Process("exec sleep 3600".to_owned()),
-            "startup_grace = \"200ms\"",
-            "it was not ready within 1s",
-        ),
-        never(
-            Driver::Process("echo 'no such model' >&2\nexit 3".to_owned()),
+            Process("echo 'no such model' >&2\nexit 3".to_owned()),
             "startup_grace = \"1h\"",
             "before it was ready, it exited with code 3; its last lines on stderr: no such model",
         ),
-        never(Driver::Acp("", "--mute"), "startup_grace = \"1s\"", "it was not ready within 1s"),
+        never(Acp("", "--mute"), "startup_grace = \"1s\"", NOT_READY),
         never(
-            Driver::Http(AgentBehaviour::NeverHealthy),
+            Http(NeverHealthy),
             "",
             "the backend answered 503 Service Unavailable to health: HTTP 503: warming up",
         ),
@@ -321,21 +302,9 @@ async fn agent_that_fails_after_each_restart_is_given_up() {
         reason,
     };
     let agents = [
-        fails(
-            Driver::Process(on_message("exit 1")),
-            Trigger::Message("now"),
-            "its process ended: it exited with code 1",
-        ),
-        fails(
-            Driver::Acp("", "--resume"),
-            Trigger::Kill,
-            "its process ended: it was ended by signal 9 (KILL)",
-        ),
-        fails(
-            Driver::Http(AgentBehaviour::FailsWhenReady),
-            Trigger::None,
-            "the agent reports that it failed",
-        ),
+        fails(Process(on_message("exit 1")), Message("now"), EXITED_1),
+        fails(Acp("", "--resume"), Kill, KILLED),
+        fails(Http(FailsWhenReady), NextCheck, REPORTS_FAILURE),
     ];
     join_all(agents.map(HopelessAgent::check)).await;
 }

@@ -1,7 +1,5 @@
 //! Runs a runtime with one agent, and renders its journal.
 
-use std::time::Duration;
-
 use expect_test::Expect;
 use mainstay::config::Config;
 use mainstay::journal::{Delivery, Record};
@@ -9,7 +7,8 @@ use mainstay::{AgentView, Mainstay, Reason, SendOptions, Subscription};
 use serde_json::Value;
 use tokio::time::timeout;
 
-pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) use crate::support::TEST_TIMEOUT;
+use crate::support::eventually;
 
 pub(crate) struct FaultyAgentFixture {
     pub(crate) mainstay: Mainstay,
@@ -67,7 +66,10 @@ impl FaultyAgentFixture {
     /// Sends the agent a message, and returns its outcome.
     pub(crate) async fn send(&self, body: Value) -> Result<Value, Reason> {
         let message = self.mainstay.agents().send("x", body, SendOptions::default()).await.unwrap();
-        timeout(TEST_TIMEOUT, message.answer()).await.expect("its fate is told").map_err(|error| error.reason)
+        timeout(TEST_TIMEOUT, message.answer())
+            .await
+            .expect("it has an outcome")
+            .map_err(|error| error.reason)
     }
 
     pub(crate) fn view(&self) -> AgentView {
@@ -97,8 +99,17 @@ impl FaultyAgentFixture {
         lines.map(|line| line + "\n").collect()
     }
 
-    pub(crate) fn assert_transcript(&self, account: &Expect) {
-        account.assert_eq(&self.transcript());
+    pub(crate) fn assert_transcript(&self, expected: &Expect) {
+        expected.assert_eq(&self.transcript());
+    }
+
+    /// Waits until the runtime has saved the agent's state, which no event reports.
+    pub(crate) async fn wait_for_saved_state(&self) {
+        eventually("its state is saved", async || {
+            tokio::task::yield_now().await;
+            self.view().report.state_saved_at.is_some()
+        })
+        .await;
     }
 
     /// Returns the process ids that the agent has written down.
@@ -119,10 +130,17 @@ pub(crate) async fn wait_until_gone(pids: &[u32]) {
         // A zombie counts as gone.
         !stat.is_empty() && !stat.contains(") Z ")
     };
-    let all_gone = async {
-        while pids.iter().any(|pid| is_there(&pid)) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(TEST_TIMEOUT, all_gone).await.unwrap_or_else(|_| panic!("some of {pids:?} are still there"));
+    eventually(&format!("{pids:?} are gone"), async || {
+        tokio::task::yield_now().await;
+        !pids.iter().any(|pid| is_there(&pid))
+    })
+    .await;
+}
+
+/// The transcript of a restart with the agent's state.
+pub(crate) const RESTORED: &str = "restarted, restored\n";
+
+/// Returns the transcript of one failure and of the decision that follows.
+pub(crate) fn crash(from: &str, reason: &str, number: u32, max: u32) -> String {
+    format!("{from} -> failed\nexited: error: {reason}\ndecision: restart, {number} of {max}\n")
 }

@@ -3,18 +3,16 @@
 
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::time::Duration;
 
 use expect_test::expect;
-use mainstay::AgentStatus;
-use mainstay::Reason;
+use mainstay::{AgentStatus, Reason};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::fixture::FaultyAgentFixture;
-use crate::support::{BackendProcess, eventually, get_json, post_json};
+use crate::fixture::{FaultyAgentFixture, RESTORED, crash};
+use crate::support::{BackendProcess, eventually, get_json, header, post_json, read_head, serve_connections};
 
 /// The behaviours of the agent.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -107,21 +105,11 @@ pub(crate) struct FakeBackend {
 
 impl FakeBackend {
     pub(crate) async fn start(behaviour: AgentBehaviour) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let agent = FakeAgent { behaviour, state: json!({ "step": 7 }), checks: 0, has_failed: false };
         let agent = Arc::new(Mutex::new(agent));
-        let mut serving = JoinSet::new();
-        serving.spawn({
-            let agent = Arc::clone(&agent);
-            async move {
-                let mut connections = JoinSet::new();
-                while let Ok((stream, _)) = listener.accept().await {
-                    connections.spawn(serve(stream, Arc::clone(&agent)));
-                }
-            }
-        });
-        Self { url, agent, _tasks: serving }
+        let served = Arc::clone(&agent);
+        let (port, tasks) = serve_connections(move |stream| serve(stream, Arc::clone(&served))).await;
+        Self { url: format!("http://127.0.0.1:{port}"), agent, _tasks: tasks }
     }
 
     fn set_behaviour(&self, behaviour: AgentBehaviour) {
@@ -150,21 +138,8 @@ async fn serve(stream: TcpStream, agent: Arc<Mutex<FakeAgent>>) {
 async fn answer(stream: TcpStream, agent: &Mutex<FakeAgent>) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     loop {
-        let mut head = String::new();
-        if stream.read_line(&mut head).await? == 0 {
-            return Ok(());
-        }
-        let mut length = 0;
-        loop {
-            let mut header = String::new();
-            stream.read_line(&mut header).await?;
-            if header.trim().is_empty() {
-                break;
-            }
-            if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap();
-            }
-        }
+        let Some(head) = read_head(&mut stream).await else { return Ok(()) };
+        let length = header(&head, "content-length").map_or(0, |length| length.parse().unwrap());
         let mut body = vec![0; length];
         stream.read_exact(&mut body).await?;
         let mut words = head.split(' ');
@@ -196,18 +171,9 @@ pub(crate) async fn start_then_set(
     let backend = FakeBackend::start(AgentBehaviour::Healthy).await;
     let mut fixture = start_http(&backend, more).await;
     fixture.wait_for_status("healthy").await;
-    wait_for_saved_state(&fixture).await;
+    fixture.wait_for_saved_state().await;
     backend.set_behaviour(behaviour);
     (backend, fixture)
-}
-
-async fn wait_for_saved_state(fixture: &FaultyAgentFixture) {
-    let kept = async {
-        while fixture.view().report.state_saved_at.is_none() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(crate::fixture::TEST_TIMEOUT, kept).await.expect("its state is kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -246,27 +212,14 @@ async fn failure_on_restored_state_quarantines_it() {
     backend.set_behaviour(AgentBehaviour::FailsOnStateRestore);
     fixture.wait_for(|record| record.kind == "agent_state_quarantined").await;
     fixture.wait_for_status("healthy").await;
-    fixture.assert_transcript(&expect![[r#"
-        starting -> healthy
-        healthy -> failed
-        exited: error: the agent reports that it failed
-        decision: restart, 1 of 9
-        restarted, restored
-        starting -> failed
-        exited: error: the agent reports that it failed
-        decision: restart, 2 of 9
-        restarted, restored
-        starting -> failed
-        exited: error: the agent reports that it failed
-        decision: restart, 3 of 9
-        restarted, restored
-        starting -> failed
-        exited: error: the agent reports that it failed
-        decision: restart, 4 of 9
-        agent_state_quarantined
-        restarted, restored
-        starting -> healthy
-    "#]]);
+    let reason = "the agent reports that it failed";
+    let again: Vec<_> = (2..=4).map(|number| crash("starting", reason, number, 9)).collect();
+    let expected = format!(
+        "starting -> healthy\n{}{RESTORED}{}agent_state_quarantined\n{RESTORED}starting -> healthy\n",
+        crash("healthy", reason, 1, 9),
+        again.join(RESTORED)
+    );
+    assert_eq!(fixture.transcript(), expected);
     assert_eq!(backend.state(), json!({}));
     fixture.stop().await;
 }
@@ -281,7 +234,7 @@ async fn killed_backend_makes_agent_unknown_without_restart() {
     let rarely = "health_interval = \"1h\"";
     let mut fixture = FaultyAgentFixture::with_backend(tempfile::tempdir().unwrap(), &url, rarely).await;
     fixture.wait_for_status("healthy").await;
-    wait_for_saved_state(&fixture).await;
+    fixture.wait_for_saved_state().await;
     // Uptimes are whole seconds: the agent must be old enough for a restart to show.
     let uptime = async || get_json(&format!("{url}/api/agents/x/health")).await["uptime"].as_u64().unwrap();
     eventually("the agent is three seconds old", async || uptime().await >= 3).await;

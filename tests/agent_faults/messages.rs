@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use mainstay::AgentStatus;
-use mainstay::{Error, Reason, SendOptions};
-use serde_json::json;
+use mainstay::journal::Record;
+use mainstay::{AgentStatus, Error, Reason, SendOptions};
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::fixture::{FaultyAgentFixture, TEST_TIMEOUT};
@@ -26,7 +26,16 @@ async fn start_fragile(more: &str) -> FaultyAgentFixture {
 async fn send_expecting_error(fixture: &FaultyAgentFixture, wait: Duration) -> Error {
     let options = SendOptions { wait, ..SendOptions::default() };
     let answer = async { fixture.mainstay.agents().send("x", json!("hello"), options).await?.answer().await };
-    timeout(TEST_TIMEOUT, answer).await.expect("its fate is told when its time is over").unwrap_err()
+    timeout(TEST_TIMEOUT, answer).await.expect("it has an outcome when its time is over").unwrap_err()
+}
+
+/// Waits for the failure of a message with these fields.
+async fn wait_for_failure(fixture: &mut FaultyAgentFixture, fields: &Value) {
+    let fields = fields.as_object().unwrap();
+    let is_it = |record: &Record| {
+        record.kind == "message_failed" && fields.iter().all(|(name, value)| record.fields[name] == *value)
+    };
+    fixture.wait_for(is_it).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,14 +50,8 @@ async fn message_to_restarting_agent_expires() {
     let behind = timeout(TEST_TIMEOUT, behind.answer()).await.expect("it expires").unwrap_err();
     assert_eq!((behind.reason, behind.retryable, behind.attempts), (Reason::Expired, true, 0));
     assert!(behind.message.contains("It was not handed to it"), "{}", behind.message);
-    fixture
-        .wait_for(|record| {
-            record.kind == "message_failed"
-                && record.fields["message_id"] == json!(waits)
-                && record.fields["reason"] == "expired"
-                && record.fields["attempts"] == 0
-        })
-        .await;
+    let expired = json!({ "message_id": waits, "reason": "expired", "attempts": 0 });
+    wait_for_failure(&mut fixture, &expired).await;
 
     while fixture.view().report.status != AgentStatus::Restarting {
         tokio::task::yield_now().await;
@@ -73,7 +76,7 @@ async fn message_to_unreachable_agent_expires() {
     fixture.wait_for_status("unknown").await;
     let late = send_expecting_error(&fixture, SHORT_WAIT).await;
     assert_eq!((late.reason, late.retryable, late.attempts), (Reason::Expired, true, 0));
-    fixture.wait_for(|record| record.kind == "message_failed" && record.fields["attempts"] == 0).await;
+    wait_for_failure(&mut fixture, &json!({ "attempts": 0 })).await;
     fixture.stop().await;
 }
 
@@ -110,19 +113,13 @@ async fn message_to_stopped_agent_names_the_start_command() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_over_which_its_agent_ends_twice_is_quarantined_though_it_may_be_repeated() {
+async fn message_that_ends_its_agent_twice_is_quarantined() {
     let mut fixture = start_fragile("").await;
     let options = SendOptions { may_repeat: true, ..SendOptions::default() };
     let message = fixture.mainstay.agents().send("x", json!("poison"), options).await.unwrap();
     let error = timeout(TEST_TIMEOUT, message.answer()).await.expect("it ends").unwrap_err();
     assert_eq!((error.reason, error.retryable, error.attempts), (Reason::Quarantined, false, 2));
-    fixture
-        .wait_for(|record| {
-            record.kind == "message_failed"
-                && record.fields["reason"] == "quarantined"
-                && record.fields["attempts"] == 2
-        })
-        .await;
+    wait_for_failure(&mut fixture, &json!({ "reason": "quarantined", "attempts": 2 })).await;
     fixture.stop().await;
 }
 

@@ -1,7 +1,6 @@
 //! Tests agents that are processes and speak lines of JSON.
 
 use std::path::Path;
-use std::time::Duration;
 
 use expect_test::expect;
 use mainstay::AgentStatus;
@@ -9,7 +8,7 @@ use mainstay::{PendingReply, Reason, SendOptions};
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::fixture::{FaultyAgentFixture, TEST_TIMEOUT};
+use crate::fixture::{FaultyAgentFixture, RESTORED, TEST_TIMEOUT, crash};
 
 /// Reads its input and answers each message `{"type":"message","id":N,…}` with the number of words in its body.
 const REPLYING_AGENT: &str = r#"
@@ -56,11 +55,11 @@ async fn message_behind_a_crash_reaches_next_incarnation() {
     let agents = fixture.mainstay.agents();
     let first = agents.send("x", json!("end"), SendOptions::default()).await.unwrap();
     let second = agents.send("x", json!("live"), SendOptions::default()).await.unwrap();
-    let fate = async |message: PendingReply| {
-        timeout(TEST_TIMEOUT, message.answer()).await.expect("its fate is told")
+    let outcome = async |message: PendingReply| {
+        timeout(TEST_TIMEOUT, message.answer()).await.expect("it has an outcome")
     };
-    assert_eq!(fate(first).await.unwrap_err().reason, Reason::OutcomeUnknown);
-    assert_eq!(fate(second).await, Ok(json!("done")));
+    assert_eq!(outcome(first).await.unwrap_err().reason, Reason::OutcomeUnknown);
+    assert_eq!(outcome(second).await, Ok(json!("done")));
     fixture.wait_for_status("healthy").await;
     fixture.assert_transcript(&expect![[r#"
         starting -> healthy
@@ -87,9 +86,7 @@ done
 "#;
     let mut fixture = start_process(script, "max_restarts = 9").await;
     fixture.wait_for_status("healthy").await;
-    while fixture.view().report.state_saved_at.is_none() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    fixture.wait_for_saved_state().await;
     assert_eq!(fixture.send(json!("now")).await, Err(Reason::OutcomeUnknown));
     // The agent ends over the state a moment after it was healthy, so that the events have one order.
     for _ in 0..3 {
@@ -98,30 +95,12 @@ done
     }
     fixture.wait_for(|record| record.kind == "agent_state_quarantined").await;
     fixture.wait_for_status("healthy").await;
-    fixture.assert_transcript(&expect![[r#"
-        starting -> healthy
-        healthy -> failed
-        exited: error: its process ended: it exited with code 1
-        decision: restart, 1 of 9
-        restarted, restored
-        starting -> healthy
-        healthy -> failed
-        exited: error: its process ended: it exited with code 1
-        decision: restart, 2 of 9
-        restarted, restored
-        starting -> healthy
-        healthy -> failed
-        exited: error: its process ended: it exited with code 1
-        decision: restart, 3 of 9
-        restarted, restored
-        starting -> healthy
-        healthy -> failed
-        exited: error: its process ended: it exited with code 1
-        decision: restart, 4 of 9
-        agent_state_quarantined
-        restarted, restored
-        starting -> healthy
-    "#]]);
+    let reason = "its process ended: it exited with code 1";
+    let crashes: Vec<_> =
+        (1..=4).map(|number| crash("starting -> healthy\nhealthy", reason, number, 9)).collect();
+    let crashes = crashes.join(RESTORED);
+    let expected = format!("{crashes}agent_state_quarantined\n{RESTORED}starting -> healthy\n");
+    assert_eq!(fixture.transcript(), expected);
     assert!(Path::new(&fixture.dir.path().join("had")).exists());
     fixture.stop().await;
 }

@@ -7,12 +7,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 
-use super::FaultProxy;
-use super::fault::{
-    ActiveFault, CloseKind, Direction, Directions, FaultTarget, NetworkFault, NetworkFaultKind, TrafficKind,
+use crate::fault_proxy::FaultProxy;
+use crate::fault_proxy::fault::NetworkFaultKind::{
+    Cut, CutAfter, DropNew, HalfOpen, Latency, Refuse, Stall, Throttle, Truncate,
 };
-use super::frames::{TrafficEvent, TrafficReader};
-use super::rules::{DirectionRules, PieceAction};
+use crate::fault_proxy::fault::{
+    ActiveFault, CloseKind, Direction, Directions, FaultTarget, NetworkFault, NetworkFaultKind,
+};
+use crate::fault_proxy::frames::{ObservedRequest, TrafficEvent, TrafficReader};
+use crate::fault_proxy::rules::{DirectionRules, PieceAction};
 
 /// The limit after which a test has failed.
 const TEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -43,8 +46,8 @@ impl ProxyFixture {
         TcpStream::connect(self.proxy.address()).await.unwrap()
     }
 
-    async fn begin(&self, evil: NetworkFaultKind, ways: Directions) -> u64 {
-        self.proxy.begin(NetworkFault { kind: evil, directions: ways, target: FaultTarget::All }).await
+    async fn begin(&self, kind: NetworkFaultKind, directions: Directions) -> u64 {
+        self.proxy.begin(NetworkFault { kind, directions, target: FaultTarget::All }).await
     }
 
     /// Returns once the proxy has read a request from a client, whatever happened to it.
@@ -74,6 +77,12 @@ async fn read_to_end(stream: &mut TcpStream) -> (Vec<u8>, Option<ErrorKind>) {
 
 async fn write_text(stream: &mut TcpStream, text: &str) {
     stream.write_all(text.as_bytes()).await.unwrap();
+}
+
+/// Sends a text, and checks that it comes out at the other end.
+async fn assert_passes(from: &mut TcpStream, to: &mut TcpStream, text: &str) {
+    write_text(from, text).await;
+    assert_eq!(read_exactly(to, text.len()).await, text.as_bytes());
 }
 
 const ASK: &str = "GET /x HTTP/1.1\r\nhost: y\r\n\r\n";
@@ -109,12 +118,11 @@ async fn client_counts_as_open_until_it_closes() {
 async fn latency_holds_up_its_own_way_alone() {
     let fixture = ProxyFixture::start().await;
     let base = Duration::from_millis(50);
-    fixture.begin(NetworkFaultKind::Latency { base, jitter: base }, Directions::Down).await;
-    fixture.begin(NetworkFaultKind::Latency { base: ONE_DAY, jitter: base }, Directions::Up).await;
+    fixture.begin(Latency { base, jitter: base }, Directions::Down).await;
+    fixture.begin(Latency { base: ONE_DAY, jitter: base }, Directions::Up).await;
     let (mut client, mut origin) = fixture.connect().await;
     let start = Instant::now();
-    write_text(&mut origin, "down").await;
-    assert_eq!(read_exactly(&mut client, 4).await, b"down");
+    assert_passes(&mut origin, &mut client, "down").await;
     assert!(start.elapsed() >= base);
     write_text(&mut client, ASK).await;
     fixture.wait_for_requests(1).await;
@@ -125,7 +133,7 @@ async fn latency_holds_up_its_own_way_alone() {
 #[tokio::test]
 async fn a_drip_lets_so_many_bytes_pass_and_then_none_for_its_pause() {
     let fixture = ProxyFixture::start().await;
-    let drip = fixture.begin(NetworkFaultKind::Throttle { bytes: 3, pause: ONE_DAY }, Directions::Up).await;
+    let drip = fixture.begin(Throttle { bytes: 3, pause: ONE_DAY }, Directions::Up).await;
     let (mut client, mut origin) = fixture.connect().await;
     write_text(&mut client, ASK).await;
     fixture.wait_for_requests(1).await;
@@ -140,7 +148,7 @@ async fn a_drip_lets_so_many_bytes_pass_and_then_none_for_its_pause() {
 async fn stall_resumes_without_loss() {
     let fixture = ProxyFixture::start().await;
     let (mut client, mut origin) = fixture.connect().await;
-    let stall = fixture.begin(NetworkFaultKind::Stall, Directions::Both).await;
+    let stall = fixture.begin(Stall, Directions::Both).await;
     write_text(&mut client, ASK).await;
     client.shutdown().await.unwrap();
     fixture.wait_for_requests(1).await;
@@ -154,7 +162,7 @@ async fn half_open_delivers_neither_bytes_nor_ends() {
     let fixture = ProxyFixture::start().await;
     let (mut lost, mut deaf) = fixture.connect().await;
     let (mut idle, mut spared) = fixture.connect().await;
-    let fault = fixture.begin(NetworkFaultKind::HalfOpen, Directions::Up).await;
+    let fault = fixture.begin(HalfOpen, Directions::Up).await;
     let (mut new, mut deaf_too) = fixture.connect().await;
     write_text(&mut lost, ASK).await;
     write_text(&mut new, ASK).await;
@@ -166,12 +174,15 @@ async fn half_open_delivers_neither_bytes_nor_ends() {
     // A connection on which nothing was lost continues.
     assert_eq!(read_exactly(&mut spared, ASK.len()).await, ASK.as_bytes());
     // The other direction is open.
-    write_text(&mut deaf, "down").await;
-    assert_eq!(read_exactly(&mut lost, 4).await, b"down");
+    assert_passes(&mut deaf, &mut lost, "down").await;
     drop(new);
     // As soon as the proxy knows of that end, the origin would.
-    let mut open = fixture.proxy.shared.open.subscribe();
-    timeout(TEST_TIMEOUT, open.wait_for(|open| *open == 2)).await.unwrap().unwrap();
+    let closing = async {
+        while fixture.proxy.open_connections() != 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(TEST_TIMEOUT, closing).await.unwrap();
     for deaf in [&mut deaf, &mut deaf_too] {
         assert_eq!(deaf.try_read(&mut [0; 10]).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
     }
@@ -182,47 +193,40 @@ async fn half_open_delivers_neither_bytes_nor_ends() {
 }
 
 #[tokio::test]
-async fn fin_cut_ends_only_open_connections() {
-    let fixture = ProxyFixture::start().await;
-    let (mut client, mut origin) = fixture.connect().await;
-    write_text(&mut origin, "before").await;
-    assert_eq!(read_exactly(&mut client, 6).await, b"before");
-    fixture.begin(NetworkFaultKind::Cut(CloseKind::Fin), Directions::Both).await;
-    assert_eq!(read_to_end(&mut client).await, (vec![], None));
-    assert_eq!(read_to_end(&mut origin).await, (vec![], None));
-    let (mut client, mut origin) = fixture.connect().await;
-    write_text(&mut client, ASK).await;
-    assert_eq!(read_exactly(&mut origin, ASK.len()).await, ASK.as_bytes());
+async fn cut_ends_open_connections_on_both_sides_only() {
+    for (close, directions, ended) in [
+        (CloseKind::Fin, Directions::Both, None),
+        (CloseKind::Rst, Directions::Down, Some(ErrorKind::ConnectionReset)),
+    ] {
+        let fixture = ProxyFixture::start().await;
+        let (mut client, mut origin) = fixture.connect().await;
+        assert_passes(&mut origin, &mut client, "before").await;
+        fixture.begin(Cut(close), directions).await;
+        assert_eq!(read_to_end(&mut client).await, (vec![], ended), "{close:?}");
+        assert_eq!(read_to_end(&mut origin).await, (vec![], ended), "{close:?}");
+        drop((client, origin));
+        timeout(TEST_TIMEOUT, fixture.proxy.wait_until_idle()).await.unwrap();
+        let (mut client, mut origin) = fixture.connect().await;
+        assert_passes(&mut client, &mut origin, ASK).await;
+    }
 }
 
 #[tokio::test]
 async fn a_cut_of_one_way_leaves_the_other() {
     let fixture = ProxyFixture::start().await;
     let (mut client, mut origin) = fixture.connect().await;
-    fixture.begin(NetworkFaultKind::Cut(CloseKind::Fin), Directions::Up).await;
+    fixture.begin(Cut(CloseKind::Fin), Directions::Up).await;
     assert_eq!(read_to_end(&mut origin).await, (vec![], None));
     write_text(&mut client, ASK).await;
-    write_text(&mut origin, "still").await;
-    assert_eq!(read_exactly(&mut client, 5).await, b"still");
-}
-
-#[tokio::test]
-async fn a_reset_is_seen_as_a_reset_on_both_sides() {
-    let fixture = ProxyFixture::start().await;
-    let (mut client, mut origin) = fixture.connect().await;
-    fixture.begin(NetworkFaultKind::Cut(CloseKind::Rst), Directions::Down).await;
-    assert_eq!(read_to_end(&mut client).await, (vec![], Some(ErrorKind::ConnectionReset)));
-    assert_eq!(read_to_end(&mut origin).await, (vec![], Some(ErrorKind::ConnectionReset)));
-    timeout(TEST_TIMEOUT, fixture.proxy.wait_until_idle()).await.unwrap();
+    assert_passes(&mut origin, &mut client, "still").await;
 }
 
 #[tokio::test]
 async fn a_cut_after_some_bytes_counts_from_its_beginning() {
     let fixture = ProxyFixture::start().await;
     let (mut client, mut origin) = fixture.connect().await;
-    write_text(&mut client, ASK).await;
-    read_exactly(&mut origin, ASK.len()).await;
-    fixture.begin(NetworkFaultKind::CutAfter { bytes: 5, close: CloseKind::Fin }, Directions::Up).await;
+    assert_passes(&mut client, &mut origin, ASK).await;
+    fixture.begin(CutAfter { bytes: 5, close: CloseKind::Fin }, Directions::Up).await;
     write_text(&mut client, ASK).await;
     assert_eq!(read_to_end(&mut origin).await, (ASK.as_bytes()[..5].to_vec(), None));
 }
@@ -230,18 +234,15 @@ async fn a_cut_after_some_bytes_counts_from_its_beginning() {
 #[tokio::test]
 async fn an_answer_is_truncated_at_the_byte_and_the_next_one_again() {
     let fixture = ProxyFixture::start().await;
-    fixture.begin(NetworkFaultKind::Truncate { bytes: 9, close: CloseKind::Fin }, Directions::Both).await;
+    fixture.begin(Truncate { bytes: 9, close: CloseKind::Fin }, Directions::Both).await;
     for answers in 0..2 {
         let (mut client, mut origin) = fixture.connect().await;
         // Complete responses below that length pass.
         for _ in 0..answers {
-            write_text(&mut client, ASK).await;
-            read_exactly(&mut origin, ASK.len()).await;
-            write_text(&mut origin, "123456789").await;
-            assert_eq!(read_exactly(&mut client, 9).await, b"123456789");
+            assert_passes(&mut client, &mut origin, ASK).await;
+            assert_passes(&mut origin, &mut client, "123456789").await;
         }
-        write_text(&mut client, ASK).await;
-        read_exactly(&mut origin, ASK.len()).await;
+        assert_passes(&mut client, &mut origin, ASK).await;
         write_text(&mut origin, "1234567890").await;
         assert_eq!(read_to_end(&mut client).await, (b"123456789".to_vec(), None));
     }
@@ -251,17 +252,15 @@ async fn an_answer_is_truncated_at_the_byte_and_the_next_one_again() {
 async fn refuse_closes_the_listener_and_keeps_the_port() {
     let fixture = ProxyFixture::start().await;
     let (mut open, mut origin) = fixture.connect().await;
-    let fault = fixture.begin(NetworkFaultKind::Refuse, Directions::Both).await;
+    let fault = fixture.begin(Refuse, Directions::Both).await;
     let refused = TcpStream::connect(fixture.proxy.address()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
-    write_text(&mut open, ASK).await;
-    assert_eq!(read_exactly(&mut origin, ASK.len()).await, ASK.as_bytes());
+    assert_passes(&mut open, &mut origin, ASK).await;
     let stranger = TcpListener::bind(fixture.proxy.address()).await.unwrap_err();
     assert_eq!(stranger.kind(), ErrorKind::AddrInUse);
     fixture.proxy.end(fault).await;
     let (mut client, mut origin) = fixture.connect().await;
-    write_text(&mut client, ASK).await;
-    assert_eq!(read_exactly(&mut origin, ASK.len()).await, ASK.as_bytes());
+    assert_passes(&mut client, &mut origin, ASK).await;
 }
 
 #[tokio::test]
@@ -269,15 +268,13 @@ async fn drop_new_never_reaches_the_backend() {
     let fixture = ProxyFixture::start().await;
     let (mut open, mut origin) = fixture.connect().await;
     for (hangup, ended) in [(CloseKind::Fin, None), (CloseKind::Rst, Some(ErrorKind::ConnectionReset))] {
-        let fault = fixture.begin(NetworkFaultKind::DropNew(hangup), Directions::Both).await;
+        let fault = fixture.begin(DropNew(hangup), Directions::Both).await;
         assert_eq!(read_to_end(&mut fixture.client().await).await, (vec![], ended));
         fixture.proxy.end(fault).await;
     }
-    write_text(&mut open, ASK).await;
-    assert_eq!(read_exactly(&mut origin, ASK.len()).await, ASK.as_bytes());
+    assert_passes(&mut open, &mut origin, ASK).await;
     let (mut client, mut origin) = fixture.connect().await;
-    write_text(&mut client, ASK).await;
-    assert_eq!(read_exactly(&mut origin, ASK.len()).await, ASK.as_bytes());
+    assert_passes(&mut client, &mut origin, ASK).await;
 }
 
 #[tokio::test]
@@ -285,19 +282,15 @@ async fn fault_target_separates_websocket_and_http() {
     for (target, struck, spared) in
         [(FaultTarget::WebSocket, HANDSHAKE, ASK), (FaultTarget::Http, ASK, HANDSHAKE)]
     {
-        for evil in [
-            NetworkFaultKind::DropNew(CloseKind::Rst),
-            NetworkFaultKind::CutAfter { bytes: 0, close: CloseKind::Rst },
-        ] {
+        for kind in [DropNew(CloseKind::Rst), CutAfter { bytes: 0, close: CloseKind::Rst }] {
             let fixture = ProxyFixture::start().await;
-            fixture.proxy.begin(NetworkFault { kind: evil, directions: Directions::Up, target }).await;
+            fixture.proxy.begin(NetworkFault { kind, directions: Directions::Up, target }).await;
             let (mut client, mut origin) = fixture.connect().await;
             write_text(&mut client, struck).await;
             assert_eq!(read_to_end(&mut client).await, (vec![], Some(ErrorKind::ConnectionReset)));
             assert_eq!(read_to_end(&mut origin).await.0, b"");
             let (mut client, mut origin) = fixture.connect().await;
-            write_text(&mut client, spared).await;
-            assert_eq!(read_exactly(&mut origin, spared.len()).await, spared.as_bytes());
+            assert_passes(&mut client, &mut origin, spared).await;
         }
     }
 }
@@ -310,10 +303,8 @@ async fn new_connections_lead_to_the_backend_that_was_named_last() {
     fixture.proxy.set_backend(other.local_addr().unwrap());
     let mut after = fixture.client().await;
     let (mut new, _) = timeout(TEST_TIMEOUT, other.accept()).await.unwrap().unwrap();
-    write_text(&mut after, "new").await;
-    assert_eq!(read_exactly(&mut new, 3).await, b"new");
-    write_text(&mut before, "old").await;
-    assert_eq!(read_exactly(&mut old, 3).await, b"old");
+    assert_passes(&mut after, &mut new, "new").await;
+    assert_passes(&mut before, &mut old, "old").await;
 }
 
 #[tokio::test]
@@ -326,10 +317,10 @@ async fn a_backend_that_is_away_is_an_end_for_the_client() {
 
 // === rules ===
 
-fn active_faults(evils: &[NetworkFaultKind]) -> Vec<ActiveFault> {
+fn active_faults(kinds: &[NetworkFaultKind]) -> Vec<ActiveFault> {
     (1..)
-        .zip(evils)
-        .map(|(id, evil)| ActiveFault { id, fault: NetworkFault::everywhere(evil.clone()) })
+        .zip(kinds)
+        .map(|(id, kind)| ActiveFault { id, fault: NetworkFault::everywhere(kind.clone()) })
         .collect()
 }
 
@@ -338,10 +329,10 @@ fn faults_add_up_and_the_strictest_decides() {
     let ms = Duration::from_millis;
     let mut lane = DirectionRules::new(Direction::Down, 0);
     let faults = active_faults(&[
-        NetworkFaultKind::Latency { base: ms(10), jitter: ms(8) },
-        NetworkFaultKind::Throttle { bytes: 4, pause: ms(100) },
-        NetworkFaultKind::CutAfter { bytes: 6, close: CloseKind::Fin },
-        NetworkFaultKind::Truncate { bytes: 7, close: CloseKind::Rst },
+        Latency { base: ms(10), jitter: ms(8) },
+        Throttle { bytes: 4, pause: ms(100) },
+        CutAfter { bytes: 6, close: CloseKind::Fin },
+        Truncate { bytes: 7, close: CloseKind::Rst },
     ]);
     assert_eq!(lane.next(&faults, 10, 0.5), PieceAction::Pass { bytes: 4, wait: ms(14) });
     lane.record_passed(&faults, 4);
@@ -349,33 +340,20 @@ fn faults_add_up_and_the_strictest_decides() {
     lane.record_passed(&faults, 2);
     assert_eq!(lane.next(&faults, 4, 0.5), PieceAction::Close(CloseKind::Fin));
     assert_eq!(lane.next(&faults[3..], 4, 0.5), PieceAction::Pass { bytes: 1, wait: Duration::ZERO });
-    assert_eq!(lane.next(&active_faults(&[NetworkFaultKind::Stall]), 4, 0.5), PieceAction::Hold);
-    assert_eq!(
-        lane.next(&active_faults(&[NetworkFaultKind::Stall, NetworkFaultKind::HalfOpen]), 4, 0.5),
-        PieceAction::Drop
-    );
+    assert_eq!(lane.next(&active_faults(&[Stall]), 4, 0.5), PieceAction::Hold);
+    assert_eq!(lane.next(&active_faults(&[Stall, HalfOpen]), 4, 0.5), PieceAction::Drop);
     assert_eq!(lane.next(&[], 4, 0.5), PieceAction::Drop);
 }
 
 #[test]
 fn a_cut_strikes_each_way_once_and_nothing_that_began_after_it() {
-    let faults =
-        active_faults(&[NetworkFaultKind::Cut(CloseKind::Fin), NetworkFaultKind::Cut(CloseKind::Rst)]);
+    let faults = active_faults(&[Cut(CloseKind::Fin), Cut(CloseKind::Rst)]);
     let mut old = DirectionRules::new(Direction::Up, 0);
     assert_eq!(old.cut(&faults[..1]), Some(CloseKind::Fin));
     assert_eq!(old.cut(&faults[..1]), None);
     assert_eq!(old.cut(&faults), Some(CloseKind::Rst));
     assert_eq!(DirectionRules::new(Direction::Up, 2).cut(&faults), None);
     assert_eq!(old.next(&faults, 1, 0.0), PieceAction::Pass { bytes: 1, wait: Duration::ZERO });
-}
-
-#[test]
-fn a_connection_that_has_said_nothing_yet_belongs_to_no_kind() {
-    for kind in [None, Some(TrafficKind::Http), Some(TrafficKind::WebSocket)] {
-        assert!(FaultTarget::All.includes(kind));
-        assert_eq!(FaultTarget::Http.includes(kind), kind == Some(TrafficKind::Http));
-        assert_eq!(FaultTarget::WebSocket.includes(kind), kind == Some(TrafficKind::WebSocket));
-    }
 }
 
 // === what clients were seen to send ===
@@ -403,7 +381,7 @@ fn sample_traffic() -> (Vec<u8>, Vec<TrafficEvent>) {
     }
     let seen = |method: &str, path: &str, headers: &[(&str, &str)], is_whole| {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        TrafficEvent::Request(super::frames::ObservedRequest {
+        TrafficEvent::Request(ObservedRequest {
             connection: 3,
             method: method.to_owned(),
             path: path.to_owned(),

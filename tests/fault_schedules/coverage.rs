@@ -50,11 +50,11 @@ impl Coverage {
             *self.ends.entry(end).or_default() += 1;
         }
         for sent in &result.sends {
-            let fate = match &sent.outcome {
-                Ok(fate) => format!("{fate:?}"),
+            let outcome = match &sent.outcome {
+                Ok(outcome) => format!("{outcome:?}"),
                 Err(error) => error.reason.to_string(),
             };
-            *self.send_outcomes.entry(fate).or_default() += 1;
+            *self.send_outcomes.entry(outcome).or_default() += 1;
         }
         let events = |kind: &str| result.records.iter().filter(|record| record.kind == kind).count() as u64;
         self.gaps += events("connection_gap");

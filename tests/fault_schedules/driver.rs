@@ -341,9 +341,9 @@ impl ScheduleRun {
     async fn send(&self, tag: String, send: ScheduledSend) -> WorkResult {
         self.sleep_until_ms(send.at_ms).await;
         let text = json!({ "type": "ping", "tag": tag }).to_string();
-        let fate =
+        let outcome =
             self.mainstay.connection().send(text.clone(), Duration::from_millis(send.timeout_ms)).await;
-        WorkResult::Sent(SendRecord { text, outcome: fate })
+        WorkResult::Sent(SendRecord { text, outcome })
     }
 
     // === how it is ===
@@ -383,9 +383,9 @@ impl ScheduleRun {
         }
         for round in 0.. {
             let text = json!({ "type": "ping", "tag": format!("probe-{round}") }).to_string();
-            let fate = self.mainstay.connection().send(text.clone(), TEST_TIMEOUT).await;
-            let is_sent = fate == Ok(SendOutcome::Sent);
-            probes.push(SendRecord { text: text.clone(), outcome: fate });
+            let outcome = self.mainstay.connection().send(text.clone(), TEST_TIMEOUT).await;
+            let is_sent = outcome == Ok(SendOutcome::Sent);
+            probes.push(SendRecord { text: text.clone(), outcome });
             let is_seen = async || self.proxy.has_seen(&text);
             if is_sent && timeout(MARK_TIMEOUT, eventually(is_seen)).await.is_ok() {
                 break;

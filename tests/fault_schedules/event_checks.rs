@@ -18,11 +18,11 @@ pub(crate) fn violations(schedule: &Schedule, result: &RunResult) -> Vec<String>
     let mut violations: Vec<String> = order(&events).into_iter().collect();
     violations.extend(repeats(result, &events));
     if has_all(schedule) && gaps.iter().any(|gap| gap.after.is_some()) {
-        violations.push(format!("the backend had every event, and listeners were told of gaps: {gaps:?}"));
+        violations.push(format!("the backend had every event, and listeners got gaps: {gaps:?}"));
     }
     let journalled = journalled(result);
     if journalled != gaps {
-        violations.push(format!("the journal tells of the gaps {journalled:?}, and listeners of {gaps:?}"));
+        violations.push(format!("the journal records the gaps {journalled:?}, and listeners of {gaps:?}"));
     }
     violations
 }

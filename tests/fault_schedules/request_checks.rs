@@ -18,7 +18,7 @@ pub(crate) fn violations(schedule: &Schedule, result: &RunResult) -> Vec<String>
     let mut violations = Vec::new();
     let final_phase = schedule.final_phase.as_ref().map_or(0, |final_phase| final_phase.calls.len());
     if result.calls.len() != schedule.calls.len() + final_phase {
-        violations.push(format!("{} callers were told anything", result.calls.len()));
+        violations.push(format!("{} callers have an answer", result.calls.len()));
     }
     let journal = journalled(&result.records);
     for (id, of_request) in &journal {
@@ -168,13 +168,13 @@ impl RequestCase<'_> {
                 Some(Err(error)) => error.reason == Reason::Stopped && error.attempts == 0,
             };
         ensure(may_be, "the journal knows of no end of it")?;
-        ensure(self.seen.is_empty() && self.carried_out == 0, "it was turned away, and sent")
+        ensure(self.seen.is_empty() && self.carried_out == 0, "it was refused, and sent")
     }
 
     /// Checks that the caller's result agrees with the journal.
     fn check_answer(&self, end: &RequestEnd) -> Result<(), String> {
         match &self.called.outcome {
-            None => ensure(self.is_dropped(), "its caller was told nothing"),
+            None => ensure(self.is_dropped(), "its caller has no answer"),
             Some(Ok(response)) => {
                 ensure(end.is_done(), "it was answered, and the journal says that it failed")?;
                 ensure(end.status == Some(u64::from(response.status)), "the statuses differ")?;
@@ -188,12 +188,12 @@ impl RequestCase<'_> {
                     (reason, "TIMEOUT") if reason != Reason::Cancelled => "request_timed_out",
                     _ => "request_failed",
                 };
-                ensure(end.kind == kind, "the journal tells of another end")?;
+                ensure(end.kind == kind, "the journal records another end")?;
                 ensure(end.reason == Some(error.reason), "the reasons differ")?;
                 ensure(error.request_id == Some(self.called.id), "the ids differ")?;
                 ensure(
                     !error.message.replace("not sent again", "").contains("not sent") || self.sent() == 0,
-                    "it is said not to have been sent",
+                    "it is reported as not sent",
                 )?;
                 if kind == "queue_overflow" {
                     return Ok(());
@@ -230,15 +230,15 @@ impl RequestCase<'_> {
     fn check_cancellation(&self, end: &RequestEnd) -> Result<(), String> {
         let is_cancelled = end.reason == Some(Reason::Cancelled);
         match (&self.called.cancelled, self.called.outcome.is_some()) {
-            (Some(Ok(true)), true) => ensure(is_cancelled, "it was called off, and ended in another way"),
-            (Some(Ok(false)), true) => ensure(!is_cancelled, "it had ended, and was called off"),
+            (Some(Ok(true)), true) => ensure(is_cancelled, "it was cancelled, and ended in another way"),
+            (Some(Ok(false)), true) => ensure(!is_cancelled, "it had ended, and was cancelled"),
             // A caller that read a part may have cancelled a request that had ended.
             (Some(Ok(_)), false) if self.called.call.reading != ReadMode::Whole => Ok(()),
             (Some(Ok(goes_on)), false) => ensure(!goes_on, "its caller had dropped it, and it went on"),
             // A cancel while the runtime stops returns that error.
             (Some(Err(error)), _) => ensure(error.reason == Reason::Stopped, "cancelling it failed"),
             (None, false) if self.is_dropped() => Ok(()),
-            (None, _) => ensure(!is_cancelled, "nobody called it off"),
+            (None, _) => ensure(!is_cancelled, "no caller cancelled it"),
         }
     }
 
@@ -256,8 +256,8 @@ impl RequestCase<'_> {
             // The backend says that the request was incomplete.
             (_, Some(Reason::BadRequest)) => ensure(self.carried_out == 0, "it was refused and carried out"),
             _ => {
-                ensure(self.carried_out == 0, "it is said not to have been sent, and was carried out")?;
-                ensure(self.sent() == 0, "it is said not to have been sent, and was")
+                ensure(self.carried_out == 0, "it is reported as not sent, and was carried out")?;
+                ensure(self.sent() == 0, "it is reported as not sent, and was")
             }
         }
     }

@@ -101,5 +101,5 @@ fn notes(result: &RunResult) -> Vec<String> {
         writer.is_some()
     };
     let wrong = result.backend.notes.iter().filter(|note| !is_right(note));
-    wrong.map(|note| format!("nobody wrote {note}")).collect()
+    wrong.map(|note| format!("no request wrote {note}")).collect()
 }

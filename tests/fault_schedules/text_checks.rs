@@ -12,9 +12,9 @@ use crate::schedule::Schedule;
 /// Returns all violations about texts.
 pub(crate) fn violations(schedule: &Schedule, result: &RunResult) -> Vec<String> {
     let mut violations = Vec::from_iter(unsent(result));
-    let finale = schedule.final_phase.as_ref().map_or(0, |finale| finale.sends.len());
-    if result.sends.len() != schedule.sends.len() + finale {
-        violations.push(format!("{} senders were told anything", result.sends.len()));
+    let final_phase = schedule.final_phase.as_ref().map_or(0, |final_phase| final_phase.sends.len());
+    if result.sends.len() != schedule.sends.len() + final_phase {
+        violations.push(format!("{} senders have an outcome", result.sends.len()));
     }
     for sent in result.sends.iter().chain(&result.probes) {
         let seen = result.traffic.texts.iter().filter(|text| **text == sent.text).count();
@@ -49,9 +49,7 @@ fn unsent(result: &RunResult) -> Option<String> {
     }
     let differ = journalled != happened;
     differ.then(|| {
-        format!(
-            "the journal tells of these texts as unsent: {journalled:?}, and senders were told: {happened:?}"
-        )
+        format!("the journal records these texts as unsent: {journalled:?}, and senders these: {happened:?}")
     })
 }
 
@@ -63,6 +61,6 @@ fn check_sent(sent: &SendRecord, seen: usize) -> Result<(), String> {
         }
         // The runtime stopped before its actor received the text.
         Err(error) if error.reason == Reason::Stopped => ensure(seen == 0, "a text came too late"),
-        Err(_) => Err("a text has no fate".to_owned()),
+        Err(_) => Err("a text has no outcome".to_owned()),
     }
 }

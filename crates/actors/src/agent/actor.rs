@@ -166,7 +166,7 @@ impl Worker for AgentActor {
                 self.handle_state(ctx, run, *read);
                 // The first state causes a check at once; later ones wait for the next.
                 if run.snapshot.saved_state.is_none() && run.unconfirmed_state.is_some() {
-                    self.start_check(ctx, run);
+                    self.start_early_check(ctx, run);
                 }
             }
             // The deliveries in flight are failed and saved first, then the incarnation fails.

@@ -89,11 +89,13 @@ impl Event for AgentStateQuarantined {
     }
 }
 
-/// The backend died over checks of the agent, so it is not checked any more. Its next incarnation checks it again.
+/// The backend died over checks of the agent, so they pause. The agent's next incarnation checks it again at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentChecksQuarantined {
     /// The checks in a row over which the backend died.
     pub deaths: u32,
+    /// The time for which the backend must be up before the next check, in milliseconds.
+    pub pause_ms: u64,
 }
 
 impl Event for AgentChecksQuarantined {
@@ -102,7 +104,11 @@ impl Event for AgentChecksQuarantined {
 
     fn describe(&self) -> String {
         let checks = count(self.deaths, "check");
-        format!("the backend died over {checks} of the agent in a row, so the agent is not checked any more")
+        let pause = millis_text(self.pause_ms);
+        format!(
+            "the backend died over {checks} of the agent in a row, so the next check waits until the backend has been up \
+             for {pause}"
+        )
     }
 }
 

@@ -57,9 +57,16 @@ pub struct HealthPolicy {
     /// The time for which an agent may work without progress; zero for no limit.
     pub progress_timeout: Duration,
     /// The deaths of the agent or its backend over one message, or over checks in a row, after which the message or the
-    /// checks are quarantined (at least 1).
+    /// checks are quarantined (at least 1). Quarantined checks pause for [`QUARANTINE_INTERVALS`] intervals of the
+    /// backend's uptime, and for twice as long after each further death.
     pub quarantine_after: u32,
 }
+
+/// The first pause of quarantined checks, in intervals.
+const QUARANTINE_INTERVALS: u32 = 8;
+
+/// The longest pause of quarantined checks, unless the interval is longer.
+const QUARANTINE_PAUSE_MAX: Duration = Duration::from_hours(1);
 
 /// The grid on which the checks of many agents begin together, or a hundredth of the interval if that is less. A
 /// coarser grid sends more requests at once, which takes memory: benches/README.md has the figures.
@@ -177,7 +184,6 @@ pub struct Health {
     error_count: Option<u64>,
     /// The deaths of the backend over checks, since one was answered.
     deaths: DeathRecord,
-    are_checks_quarantined: bool,
 }
 
 impl Health {
@@ -197,7 +203,6 @@ impl Health {
             last_uptime: None,
             error_count: None,
             deaths: DeathRecord::default(),
-            are_checks_quarantined: false,
         }
     }
 
@@ -226,11 +231,10 @@ impl Health {
             Observation::Unreachable { why } => {
                 self.misses = 0;
                 self.good_answers = 0;
-                let deaths = self.policy.quarantine_after;
-                if self.deaths.note_gone(deaths) {
-                    check_deaths = Some(deaths);
-                    self.are_checks_quarantined = true;
-                    self.last_error = Some(quarantined_error(deaths));
+                check_deaths =
+                    self.deaths.note_gone(self.policy.quarantine_after).then_some(self.deaths.deaths());
+                if self.are_checks_quarantined() {
+                    self.last_error = Some(quarantined_error(self.deaths.deaths()));
                     AgentStatus::Degraded
                 } else {
                     self.last_error = Some(Box::new(why));
@@ -265,15 +269,21 @@ impl Health {
         self.deaths.is_open()
     }
 
-    /// Returns whether the backend died over the last check. The next one waits until the backend has been up for a
-    /// whole interval, so that another cause of a second death is unlikely.
-    pub(super) fn is_check_suspect(&self) -> bool {
-        self.deaths.is_suspect()
+    /// Returns how long the backend must have been up before the next check, if it died over the last one. After a
+    /// whole interval another cause of a second death is unlikely. A quarantine grows with each further death.
+    pub(super) fn pause_after_death(&self) -> Option<Duration> {
+        let interval = self.policy.interval;
+        if !self.are_checks_quarantined() {
+            return self.deaths.is_suspect().then_some(interval);
+        }
+        let doublings = self.deaths.deaths().saturating_sub(self.policy.quarantine_after).min(16);
+        let pause = interval.saturating_mul(QUARANTINE_INTERVALS << doublings);
+        Some(pause.min(QUARANTINE_PAUSE_MAX.max(interval)))
     }
 
-    /// Returns whether no more checks are sent, since the backend died over too many of them.
+    /// Returns whether checks pause because the backend died over too many of them. An answer ends that.
     pub(super) fn are_checks_quarantined(&self) -> bool {
-        self.are_checks_quarantined
+        self.deaths.is_suspect() && self.deaths.deaths() >= self.policy.quarantine_after
     }
 
     /// Returns the time for which the agent has worked without progress, if it is over the limit.
@@ -513,10 +523,13 @@ mod tests {
             health.policy = Arc::new(HealthPolicy { quarantine_after: limit, ..*health.policy });
             for death in 1..limit {
                 assert_eq!(die(&mut health, 10 * u64::from(death)), AgentStatus::Unknown);
-                assert!(health.is_check_suspect() && !health.are_checks_quarantined());
+                assert_eq!(health.pause_after_death(), Some(health.policy.interval));
             }
-            assert_eq!(die(&mut health, 100), AgentStatus::Degraded);
-            assert!(health.are_checks_quarantined());
+            for further in 0..20_u32 {
+                assert_eq!(die(&mut health, 100 + 10 * u64::from(further)), AgentStatus::Degraded);
+                let pause = health.policy.interval * (8 << further.min(10));
+                assert_eq!(health.pause_after_death(), Some(pause.min(QUARANTINE_PAUSE_MAX)));
+            }
             let error = health.last_error().unwrap();
             assert_eq!(error.reason, Reason::Quarantined);
             assert_message_helps(&error.message);
@@ -529,7 +542,7 @@ mod tests {
         for round in 1..10 {
             assert_eq!(die(&mut health, 100 * round), AgentStatus::Unknown);
             health.observe(answered_with(ReportedHealth::Failed), IDLE, s(100 * round + 50));
-            assert!(!health.is_check_suspect() && !health.are_checks_quarantined());
+            assert_eq!(health.pause_after_death(), None);
         }
         assert!(!missed_check().is_break() && !refused_check().is_break());
         for at in 2000..2010 {

@@ -58,6 +58,9 @@ pub(super) fn secret_ranges(text: &str) -> Vec<Range<usize>> {
 
 impl Delimiters {
     fn secret_ranges_after(&self, text: &str, start: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        // A parser skips further slashes before the authority of `http` and its like.
+        let slashes = text[start..].split(|c| c != '/' && c != '\\').next().unwrap_or_default();
+        let start = start + slashes.rfind('/').map_or(0, |last| last + 1);
         let rest = &text[start..];
         let run = &rest[..rest.find(is_url_end).unwrap_or(rest.len())];
         let ends = self.authority_ends.iter().filter_map(|end| run.find(end));
@@ -126,6 +129,8 @@ mod tests {
             ("a://b@c d://e/?f", "a://-@c d://e/?-"),
             ("https://me:ä@host/ö?ü", "https://-@host/ö?-"),
             (r"db://office\me:pass@host", "db://-@host"),
+            (r"http:///\/me@host", r"http:///\/-@host"),
+            (r"db://\@host", "db://-@host"),
         ] {
             assert_eq!(mask_secrets(text), expected);
         }

@@ -17,10 +17,8 @@ use super::{
 };
 use crate::{
     network::BackendAvailability,
-    request::{
-        Priority,
-        id::{IdMap, RequestId},
-    },
+    request::Priority,
+    request_id::{IdMap, RequestId},
 };
 
 /// The state of one incarnation.

@@ -35,8 +35,8 @@ pub(super) fn next_step(agent: &AgentView, restart_in: Option<Duration>) -> Stri
             "checked again when the backend can be reached; it is not restarted until then".to_owned()
         }
         AgentStatus::Degraded if is_quarantined => format!(
-            "not checked any more, since the backend died over its checks; `mainstay agent restart {id}` restarts it \
-             and checks it again"
+            "seldom checked, since the backend died over its checks; `mainstay agent restart {id}` restarts it and \
+             checks it at once"
         ),
         AgentStatus::Degraded if *misses > 0 => {
             let more = match fail_after.saturating_sub(*misses) {
@@ -96,7 +96,7 @@ mod tests {
             restarted if it misses 2 more checks in a row while it is not at work (4 restarts left)
             restarted if it misses the next check while it is not at work (4 restarts left)
             restarted if it misses the next check while it is not at work (1 restart left)
-            not checked any more, since the backend died over its checks; `mainstay agent restart planner` restarts it and checks it again
+            seldom checked, since the backend died over its checks; `mainstay agent restart planner` restarts it and checks it at once
             is about to be restarted (4 restarts left)
             is about to be given up (0 restarts left)
             given up: its restarts are used up, so it stays as it is until `mainstay agent reset planner` gives them back and starts it

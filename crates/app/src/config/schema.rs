@@ -156,7 +156,7 @@ section! {
         /// The longest time without progress of a busy agent before it counts as stuck; `0s` for no limit.
         progress_timeout: Duration = "0s", duration(ZERO..=DAY);
         /// The deaths of the agent or the backend over one message after which that is quarantined. After as many deaths
-        /// of the backend over checks in a row, the agent is not checked any more.
+        /// of the backend over checks in a row, the checks pause: for 8 intervals, and twice as long after each more.
         quarantine_after: u32 = 2, count(1..=10);
         /// The most restarts within `window`; after them the agent is given up.
         max_restarts: u32 = 5, count(0..=1_000);

@@ -6,8 +6,8 @@ use std::time::Duration;
 #[cfg(feature = "acp")]
 use mainstay_actors::agent::acp::AcpDriver;
 use mainstay_actors::agent::{
-    ActivityMeters, AgentActor, AgentCommand, AgentReports, Driver as AgentDriver, HealthPolicy, HttpDriver, PendingRecovery,
-    PendingReplies, ProcessDriver, ProcessSetup, UpdateBroadcast,
+    ActivityMeters, AgentActor, AgentCommand, AgentReports, Driver as AgentDriver, HealthPolicy, HttpDriver,
+    PendingRecovery, PendingReplies, ProcessDriver, ProcessSetup, UpdateBroadcast,
 };
 use mainstay_actors::connection::ConnectionView;
 use mainstay_actors::queue::QueueHandle;
@@ -162,7 +162,6 @@ impl AgentFactory {
         })?;
         Ok(ProcessSetup {
             updates: updates.clone(),
-            secrets: self.transport.secrets(),
             memory_bytes_max: (config.memory_max > 0).then_some(config.memory_max),
             ..ProcessSetup::new(launch, self.processes.process_manager.clone())
         })

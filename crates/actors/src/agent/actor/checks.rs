@@ -17,11 +17,16 @@ use crate::agent::health::{ActivitySigns, AgentStatus, Observation, ReportedHeal
 use crate::agent::recovery::{Recovery, recover};
 
 impl AgentActor {
+    /// Starts a check that is not due yet, unless the checks are quarantined.
+    pub(super) fn start_early_check(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
+        if !run.health.are_checks_quarantined() {
+            self.start_check(ctx, run);
+        }
+    }
+
     /// Starts a check, or a recovery if the agent needs one, unless one is in flight.
     pub(super) fn start_check(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
-        if matches!((&run.phase, &run.check), (Phase::Failing, _) | (_, CheckState::InFlight))
-            || run.health.are_checks_quarantined()
-        {
+        if matches!((&run.phase, &run.check), (Phase::Failing, _) | (_, CheckState::InFlight)) {
             return;
         }
         if let CheckState::Scheduled { task, .. } = std::mem::replace(&mut run.check, CheckState::InFlight) {
@@ -39,11 +44,11 @@ impl AgentActor {
         }
     }
 
-    /// Schedules a check at a random time within `first_check_within`; after a whole interval if the backend died over
-    /// the last check.
+    /// Schedules a check at a random time within `first_check_within`; after a pause if the backend died over the last
+    /// check.
     pub(super) fn schedule_spread_check(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
-        if run.health.is_check_suspect() {
-            return self.schedule_check_in(ctx, run, self.health.interval);
+        if let Some(pause) = run.health.pause_after_death() {
+            return self.schedule_check_in(ctx, run, pause);
         }
         if self.first_check_within.is_zero() {
             return self.start_check(ctx, run);
@@ -53,10 +58,8 @@ impl AgentActor {
 
     /// Schedules a check after `delay`, or sooner when the backend's availability changes.
     fn schedule_check_in(&self, ctx: &mut AgentContext, run: &mut AgentRunState, delay: Duration) {
-        if matches!((&run.phase, &run.check), (Phase::Failing, _) | (_, CheckState::InFlight))
-            || run.health.are_checks_quarantined()
-        {
-            // The check in flight schedules the next, and a quarantine lasts until the next incarnation.
+        if matches!((&run.phase, &run.check), (Phase::Failing, _) | (_, CheckState::InFlight)) {
+            // The check in flight schedules the next.
             return;
         }
         let mut availability = self.is_backend_unavailable.clone();
@@ -104,6 +107,9 @@ impl AgentActor {
     /// Moves the next check to the time at which new work would count as stuck.
     pub(super) fn schedule_stuck_check(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
         let CheckState::Scheduled { at, .. } = run.check else { return };
+        if run.health.are_checks_quarantined() {
+            return;
+        }
         let now = ctx.now();
         let planned = at.saturating_sub(now);
         let limit = run.health.next_check_in(self.activity_signs(now), now);
@@ -114,6 +120,9 @@ impl AgentActor {
     /// interval, and later ones keep the interval. This spreads the agents' checks.
     fn schedule_next_check(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
         run.checks_planned = run.checks_planned.saturating_add(1);
+        if let Some(pause) = run.health.pause_after_death().filter(|_| run.health.are_checks_quarantined()) {
+            return self.schedule_check_in(ctx, run, pause);
+        }
         let activity = self.activity_signs(ctx.now());
         let usual = run.health.next_check_in(activity, ctx.now());
         let is_spread = run.checks_planned == 1 && !self.first_check_within.is_zero();
@@ -208,10 +217,11 @@ impl AgentActor {
             });
         }
         if let Some(deaths) = outcome.check_deaths {
-            // No check will say that the agent is well again.
+            // The next check is far away.
             run.resume_deliveries();
             self.publish(run);
-            ctx.record(&AgentChecksQuarantined { deaths });
+            let pause_ms = millis(run.health.pause_after_death().unwrap_or_default());
+            ctx.record(&AgentChecksQuarantined { deaths, pause_ms });
         }
         if let Some(StatusChange { from, to }) = outcome.change {
             run.since = wall_time;

@@ -90,7 +90,7 @@ impl AgentActor {
                 run.is_dirty = true;
                 if run.health.status() == AgentStatus::Unknown {
                     // If the backend is back, the message need not wait for the next check.
-                    self.start_check(ctx, run);
+                    self.start_early_check(ctx, run);
                 }
             }
             None => {
@@ -200,7 +200,7 @@ impl AgentActor {
                 if run.snapshot.messages.requeue(id) == Some(0) {
                     self.pending_replies.mark_requeued(id);
                 }
-                self.start_check(ctx, run);
+                self.start_early_check(ctx, run);
             }
             // The agent did not get the message in time, as if it had expired in the queue.
             Err(error) if error.reason == Reason::Expired => {
@@ -225,7 +225,7 @@ impl AgentActor {
                     && !run.health.are_checks_quarantined()
                 {
                     run.snapshot.messages.note_break(id);
-                    self.start_check(ctx, run);
+                    self.start_early_check(ctx, run);
                 }
                 if let Some(failure) = run.snapshot.messages.fail_delivery(id) {
                     self.handle_delivery_failure(ctx, failure, &error);

@@ -32,8 +32,6 @@ pub struct ProcessSetup {
     pub manager: ProcessManager,
     /// Receives what the agent says beside its answers.
     pub updates: UpdateBroadcast,
-    /// The secrets to redact from the agent's texts, beside those in the agent's own environment.
-    pub secrets: Secrets,
     /// The memory of the process and its descendants, in bytes, above which the agent is restarted. Three measurements
     /// in a row must be above it. `None` for no limit.
     pub memory_bytes_max: Option<u64>,
@@ -42,14 +40,13 @@ pub struct ProcessSetup {
 }
 
 impl ProcessSetup {
-    /// Creates a setup without subscribers, further secrets and a limit of memory.
+    /// Creates a setup without subscribers and without a limit of memory.
     #[must_use]
     pub fn new(launch: Launch, manager: ProcessManager) -> Self {
         Self {
             launch,
             manager,
             updates: UpdateBroadcast::default(),
-            secrets: Secrets::default(),
             memory_bytes_max: None,
             memory_interval: MEMORY_INTERVAL,
         }
@@ -122,14 +119,16 @@ pub(super) trait Instance: Send + Sync + 'static {
 /// Starts an agent's process, watches it, and stops it: the base of a driver. It runs one instance at a time.
 pub(super) struct ProcessHost<I> {
     pub(super) setup: ProcessSetup,
+    /// The secrets that the agent may repeat.
+    pub(super) secrets: Secrets,
     restart_lock: tokio::sync::Mutex<()>,
     instance: Mutex<Option<Arc<I>>>,
 }
 
 impl<I: Instance> ProcessHost<I> {
-    pub(super) fn new(mut setup: ProcessSetup) -> Self {
-        setup.secrets = setup.launch.spec.known_secrets();
-        Self { setup, restart_lock: tokio::sync::Mutex::default(), instance: Mutex::default() }
+    pub(super) fn new(setup: ProcessSetup) -> Self {
+        let secrets = setup.launch.spec.known_secrets();
+        Self { setup, secrets, restart_lock: tokio::sync::Mutex::default(), instance: Mutex::default() }
     }
 
     /// Replaces the current instance by the one that `start` makes, and stops that again unless `ready` accepts it.
@@ -150,7 +149,7 @@ impl<I: Instance> ProcessHost<I> {
             }
             ready
         };
-        started.await.map_err(|error| DriverError::Failed(error.redacted(&self.setup.secrets)))
+        started.await.map_err(|error| DriverError::Failed(error.redacted(&self.secrets)))
     }
 
     pub(super) fn instance(&self) -> Option<Arc<I>> {
@@ -169,7 +168,7 @@ impl<I: Instance> ProcessHost<I> {
             Err(why) => Observation::Exited { why },
         };
         match observation {
-            Observation::Exited { why } => Observation::Exited { why: why.redacted(&self.setup.secrets) },
+            Observation::Exited { why } => Observation::Exited { why: why.redacted(&self.secrets) },
             other => other,
         }
     }

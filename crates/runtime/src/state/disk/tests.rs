@@ -358,7 +358,7 @@ async fn file_over_total_limit_is_not_opened() {
 
 #[tokio::test]
 async fn flush_of_a_closed_store_is_an_error() {
-    let (place, store) = StoreDir::with_store();
+    let (_place, store) = StoreDir::with_store();
     store.close().await;
     assert_eq!(store.flush().await, Ok(()));
     store.save(&path("one"), snapshot("late"));

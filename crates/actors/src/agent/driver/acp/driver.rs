@@ -132,7 +132,7 @@ impl AcpDriver {
 
     fn save_session(&self, mut start: SessionStart, cwd: PathBuf) {
         if let Some(lost) = &mut start.lost {
-            lost.why = excerpt(&self.host.setup.secrets.redact(&lost.why), LOST_WHY_CHARS_MAX);
+            lost.why = excerpt(&self.host.secrets.redact(&lost.why), LOST_WHY_CHARS_MAX);
         }
         let body = serde_json::to_value(&start).unwrap_or_default();
         *self.lock_session() = Some(SavedSession { id: start.id, cwd, lost: start.lost });
@@ -154,7 +154,7 @@ impl AcpDriver {
                     (Some(exit), _) => outcome_unknown_error(&exited_error(&exit)),
                     (None, _) => error.to_turn_error(),
                 };
-                Err(error.redacted(&self.host.setup.secrets))
+                Err(error.redacted(&self.host.secrets))
             }
         }
     }

@@ -76,7 +76,7 @@ enum StdinItem {
 impl JsonlInstance {
     /// Starts the process, which is not ready before [`wait_ready`](Self::wait_ready) returns.
     pub(super) async fn start(setup: &ProcessSetup, meter: &ActivityMeter) -> Result<Self, LaunchError> {
-        let ProcessSetup { launch, updates, secrets, .. } = setup;
+        let ProcessSetup { launch, updates, .. } = setup;
         let managed = ManagedProcess::start(setup).await?;
         let process = managed.process();
         let (outgoing, to_write) = mpsc::channel(LINES_WAITING_MAX);
@@ -86,7 +86,7 @@ impl JsonlInstance {
             stop_reason: Arc::clone(managed.stop_reason()),
             states_reported: watch::Sender::default(),
             updates: updates.clone(),
-            secrets: secrets.clone(),
+            secrets: launch.spec.known_secrets(),
         };
         let (ended, is_ended) = watch::channel(false);
         let (is_read, read) = oneshot::channel();

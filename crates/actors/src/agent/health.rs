@@ -3,8 +3,8 @@
 //! One miss degrades an agent, `fail_after` misses in a row fail it, `recover_after` good answers in a row heal it.
 //! An unreachable backend says nothing about its agents: they become `unknown`, and none is restarted.
 //!
-//! A backend that dies over each check of one agent gets no more of them: after `quarantine_after` deaths in a row the
-//! agent is degraded, and checked again only by its next incarnation.
+//! A backend that dies over each check of one agent gets few of them: after `quarantine_after` deaths in a row the agent
+//! is degraded, and its checks pause, longer after each further death.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,8 +138,22 @@ pub enum Observation {
 impl Observation {
     /// Returns whether the connection broke while the backend had the check.
     pub(super) fn is_break(&self) -> bool {
-        matches!(self, Self::Missed { why } if why.code == Code::NetworkError)
+        matches!(self, Self::Missed { why } if is_break(why))
     }
+
+    /// Returns whether the agent or its backend answered, if only with an error.
+    pub(super) fn is_answer(&self) -> bool {
+        match self {
+            Self::Answered { .. } => true,
+            Self::Missed { why } => why.status.is_some(),
+            Self::Unreachable { .. } | Self::Exited { .. } => false,
+        }
+    }
+}
+
+/// Returns whether an error says that the connection broke without an answer.
+pub(super) fn is_break(error: &Error) -> bool {
+    error.code == Code::NetworkError && error.status.is_none()
 }
 
 /// A change of status.
@@ -227,7 +241,12 @@ impl Health {
                 self.error_count = error_count;
                 self.answered(reported, now)
             }
-            Observation::Missed { why } => self.missed(why, is_busy, now),
+            Observation::Missed { why } => {
+                if why.status.is_some() {
+                    self.deaths.note_alive();
+                }
+                self.missed(why, is_busy, now)
+            }
             Observation::Unreachable { why } => {
                 self.misses = 0;
                 self.good_answers = 0;
@@ -545,6 +564,18 @@ mod tests {
             assert_eq!(health.pause_after_death(), None);
         }
         assert!(!missed_check().is_break() && !refused_check().is_break());
+        let mut health = healthy();
+        for (at, reason, status) in
+            [(3000, Reason::ServerError, 500), (3100, Reason::NetworkLoginRequired, 511)]
+        {
+            health.note_break();
+            health.observe(broken_check(), IDLE, s(at));
+            let answer = Observation::Missed { why: Error { status: Some(status), ..Error::new(reason) } };
+            assert!(!answer.is_break() && answer.is_answer(), "{status}");
+            health.observe(answer, IDLE, s(at + 1));
+            health.observe(refused_check(), IDLE, s(at + 2));
+            assert_eq!(health.pause_after_death(), None, "{status}: it answered after the break");
+        }
         for at in 2000..2010 {
             health.observe(refused_check(), IDLE, s(at));
             assert_eq!(health.status(), AgentStatus::Unknown);

@@ -80,7 +80,8 @@ impl AgentActor {
         };
         let at = ctx.now().saturating_add(delay);
         let limit = self.health.progress_timeout;
-        let task = if limit.is_zero() || delay <= limit {
+        // Quarantined checks pause also while the agent works.
+        let task = if limit.is_zero() || delay <= limit || run.health.are_checks_quarantined() {
             // An async block around both would hold them twice, and each agent mostly waits here.
             ctx.spawn(timeout(delay, change).map(|changed| match changed {
                 Ok(()) => AgentCommand::BackendAvailabilityChanged,

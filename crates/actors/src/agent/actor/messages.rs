@@ -17,13 +17,13 @@ use crate::agent::command::{AgentCommand, SendRequest};
 use crate::agent::events::{
     AgentSessionLost, MessageAnswered, MessageFailed, MessageRedelivered, MessageSent,
 };
-use crate::agent::health::{AgentStatus, Observation};
+use crate::agent::health::{AgentStatus, Observation, is_break};
 use crate::agent::message_queue::{
     DELIVERY_ATTEMPTS_MAX, DeliveryFailure, MESSAGES_WAITING_MAX, QueuedMessage,
 };
 use crate::agent::pending_replies::not_delivered;
 use crate::agent::snapshot::AgentSnapshot;
-use crate::error::{Code, Error, Reason};
+use crate::error::{Error, Reason};
 
 /// The largest body of a message, in bytes of JSON.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -141,9 +141,9 @@ impl AgentActor {
     pub(super) fn note_deaths(&self, ctx: &AgentContext, run: &mut AgentRunState, observation: &Observation) {
         let (messages, deaths) = (&mut run.snapshot.messages, self.health.quarantine_after);
         match observation {
-            Observation::Answered { .. } | Observation::Missed { .. } => {
-                run.is_dirty |= messages.note_alive()
-            }
+            answer if answer.is_answer() => run.is_dirty |= messages.note_alive(),
+            // Silence, or another broken connection, shows neither life nor death.
+            Observation::Answered { .. } | Observation::Missed { .. } => {}
             // For an agent behind a backend it only says that the restart failed.
             Observation::Exited { .. } if !self.driver.owns_agent() => {}
             Observation::Unreachable { .. } | Observation::Exited { .. } => {
@@ -218,14 +218,12 @@ impl AgentActor {
                     // Mostly the agent has ended. The messages behind it wait until that is known.
                     run.pause_deliveries();
                 }
-                let has_broken = self.driver.owns_agent() || error.code == Code::NetworkError;
-                // If the agent is known to have failed, this break is not a second death. Without checks no death is seen.
-                if has_broken
-                    && run.health.status() != AgentStatus::Failed
-                    && !run.health.are_checks_quarantined()
-                {
+                let has_broken = self.driver.owns_agent() || is_break(&error);
+                // If the agent is known to have failed, this break is not a second death.
+                if has_broken && run.health.status() != AgentStatus::Failed {
                     run.snapshot.messages.note_break(id);
-                    self.start_early_check(ctx, run);
+                    // Also of a quarantine: only a check shows whether the receiver is gone.
+                    self.start_check(ctx, run);
                 }
                 if let Some(failure) = run.snapshot.messages.fail_delivery(id) {
                     self.handle_delivery_failure(ctx, failure, &error);

@@ -24,7 +24,9 @@ impl ScriptedDriver {
 async fn checks_that_kill_the_backend_pause_from_the_limit() {
     for limit in [1, 2, 3] {
         let driver = ScriptedDriver::answering([healthy()]);
-        let policy = HealthPolicy { quarantine_after: limit, ..policy() };
+        // Work starts during the pause, and would be checked sooner if it had a limit.
+        let progress_timeout = s(u64::from(limit) - 1);
+        let policy = HealthPolicy { quarantine_after: limit, progress_timeout, ..policy() };
         let mut fixture = AgentActorFixture::with(&driver, policy, None).await;
         assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
         driver.set_answers([Observation::Missed { why: Error::new(Reason::ConnectionReset) }]);

@@ -234,13 +234,20 @@ fn broken() -> DeliveryScript {
 
 #[tokio::test(start_paused = true)]
 async fn backend_dying_too_often_quarantines_the_message() {
-    for deaths in [1, 2] {
-        let driver = ScriptedDriver::answering([healthy()]);
+    for (deaths, breaks_check) in [(1, false), (2, false), (1, true), (2, true)] {
+        // Reading a state would cause further checks.
+        let answers = Mutex::new([healthy()].into());
+        let driver = Arc::new(ScriptedDriver { is_stateless: true, answers, ..ScriptedDriver::default() });
         driver.deliveries.lock().extend((0..deaths).map(|_| broken()));
         let policy = HealthPolicy { quarantine_after: deaths, ..policy() };
         let mut fixture = AgentActorFixture::with(&driver, policy, None).await;
         assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
-        driver.set_answers((0..deaths).flat_map(|_| [unreachable(), healthy()]));
+        // A check that breaks with the message shows no life.
+        let broken_check = Observation::Missed { why: Error::new(Reason::ConnectionReset) };
+        let broken_check = breaks_check.then_some(broken_check);
+        driver.set_answers(
+            (0..deaths).flat_map(|_| broken_check.clone().into_iter().chain([unreachable(), healthy()])),
+        );
         let (id, poison) = fixture.send("poison", true).await;
         let (_, behind) = fixture.send("behind", false).await;
         let error = poison.await.unwrap().unwrap_err();

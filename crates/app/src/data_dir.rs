@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+/// The beginning of the name of a file that becomes `control.json`.
+#[cfg(feature = "control")]
+const CONTROL_TEMP_PREFIX: &str = "control.json.";
+
 /// The address of a running runtime: the content of `control.json`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlFile {
@@ -96,11 +100,17 @@ impl DataDir {
         builder.create(&self.0).map_err(|source| DataDirError::Io { path: self.0.clone(), source })
     }
 
-    /// Writes the address of the runtime: atomically, and readable for this user only.
+    /// Writes the address of the runtime: atomically, and readable for this user only. Removes what killed runtimes left
+    /// of theirs, which holds a token: the caller has locked the folder.
     #[cfg(feature = "control")]
     pub(crate) fn write_control(&self, control: &ControlFile) -> Result<(), DataDirError> {
         let write = || -> io::Result<()> {
-            let mut file = tempfile::Builder::new().prefix("control.json.").tempfile_in(&self.0)?;
+            for entry in fs::read_dir(&self.0)?.flatten() {
+                if entry.file_name().to_string_lossy().starts_with(CONTROL_TEMP_PREFIX) {
+                    fs::remove_file(entry.path())?;
+                }
+            }
+            let mut file = tempfile::Builder::new().prefix(CONTROL_TEMP_PREFIX).tempfile_in(&self.0)?;
             serde_json::to_writer_pretty(&mut file, control)?;
             file.as_file().sync_all()?;
             file.persist(self.control())?;
@@ -151,7 +161,10 @@ mod tests {
         let data = DataDir::new(dir.path().join("deep/er"));
         data.create().unwrap();
         assert_eq!(data.read_control().unwrap(), None);
+        let left_by_a_kill = data.0.join(format!("{CONTROL_TEMP_PREFIX}x1y2z3"));
+        fs::write(&left_by_a_kill, "secret").unwrap();
         data.write_control(&control("a")).unwrap();
+        assert!(!left_by_a_kill.exists());
         assert_eq!(data.read_control().unwrap(), Some(control("a")));
         data.clear_control("b");
         assert!(data.read_control().unwrap().is_some());

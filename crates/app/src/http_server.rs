@@ -139,9 +139,11 @@ async fn accept(
     stop: CancellationToken,
 ) {
     let permits = Arc::new(Semaphore::new(connections_max));
+    let mut is_failing = false;
     while let Ok(permit) = permits.clone().acquire_owned().await {
         match listener.accept().await {
             Ok((stream, _)) => {
+                is_failing = false;
                 // Small frames are to go out at once. Without it the connection is slower, not wrong.
                 let _ = stream.set_nodelay(true);
                 let connection = HttpConnection {
@@ -153,18 +155,22 @@ async fn accept(
                 let serve = serve_connection(stream, router.clone(), connection);
                 tasks.spawn(stop.clone().run_until_cancelled_owned(serve));
             }
-            Err(error) => back_off(&error).await,
+            Err(error) if is_client_error(&error) => {}
+            Err(error) => {
+                // Once for each time that it begins, not ten times a second.
+                if !std::mem::replace(&mut is_failing, true) {
+                    tracing::warn!(%error, "cannot accept connections");
+                }
+                sleep(ACCEPT_RETRY_DELAY).await;
+            }
         }
     }
 }
 
-/// A connection that is already gone is its client's affair; anything else may last, and is not retried at once.
-async fn back_off(error: &io::Error) {
+/// Returns whether the client closed the connection before it was accepted. Any other error may last.
+fn is_client_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
-        tracing::warn!(%error, "cannot accept connections");
-        sleep(ACCEPT_RETRY_DELAY).await;
-    }
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 /// Serves one connection until it ends, is reset or becomes a WebSocket.

@@ -460,7 +460,19 @@ impl Event for DeadLetter {
     const LEVEL: Level = Level::Warn;
 
     fn describe(&self) -> String {
-        let why = match self.reason {
+        format!("message {} was not handled: {}", self.label, self.explain())
+    }
+}
+
+impl DeadLetter {
+    pub(crate) fn new(reason: DeadLetterReason, label: &str) -> Self {
+        Self { reason, label: label.to_owned(), crashes: None }
+    }
+
+    /// Returns the reason as a part of a sentence.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        match self.reason {
             DeadLetterReason::Crashed => "the actor crashed on it".to_owned(),
             DeadLetterReason::Stopped => "the actor has ended".to_owned(),
             DeadLetterReason::Expired => "its time has run out".to_owned(),
@@ -468,14 +480,7 @@ impl Event for DeadLetter {
                 Some(crashes) => format!("it is poison, with {}", count(crashes, "crash")),
                 None => "it is poison".to_owned(),
             },
-        };
-        format!("message {} was not handled: {why}", self.label)
-    }
-}
-
-impl DeadLetter {
-    pub(crate) fn new(reason: DeadLetterReason, label: &str) -> Self {
-        Self { reason, label: label.to_owned(), crashes: None }
+        }
     }
 }
 

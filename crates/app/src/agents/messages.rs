@@ -20,7 +20,7 @@ const REPLY_WAIT_DEFAULT: Duration = Duration::from_secs(60);
 /// The options of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendOptions {
-    /// Permits a second delivery if the agent or the runtime ends before the answer. Without it such a message ends as
+    /// Permits up to two more deliveries if the agent or the runtime ends before the answer. Without it such a message ends as
     /// `outcome_unknown`. A message over which its agent, or the backend, dies `quarantine_after` times ends as
     /// `quarantined`.
     pub may_repeat: bool,

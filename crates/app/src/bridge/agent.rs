@@ -43,7 +43,7 @@ pub enum AgentAction {
     Send {
         /// The message.
         body: Value,
-        /// Permits a second delivery if the agent or the runtime ends before the answer.
+        /// Permits up to two more deliveries if the agent or the runtime ends before the answer.
         #[serde(default)]
         may_repeat: bool,
         /// The longest wait for its delivery in milliseconds; a minute if absent.

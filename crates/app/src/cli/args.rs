@@ -287,7 +287,7 @@ pub(super) enum AgentSubcommand {
         /// The message: JSON, or @FILE with JSON in it
         #[arg(value_name = "JSON or @FILE")]
         message: String,
-        /// Permit a second delivery if the agent or the runtime ends before the answer
+        /// Permit up to two more deliveries if the agent or the runtime ends before the answer
         #[arg(long)]
         repeat: bool,
         /// The longest wait for the delivery [default: 60s]

@@ -50,25 +50,12 @@ fn show(out: &mut Output, newest: VecDeque<Vec<(String, Style)>>, earlier: usize
 
 fn row(record: &Record) -> Vec<(String, Style)> {
     let text = |name: &str| record.fields.get(name).and_then(Value::as_str).unwrap_or("?").to_owned();
-    let reason = text("reason");
-    let more = record.fields.iter().filter(|(name, _)| !["reason", "label"].contains(&name.as_str()));
-    let more: String = more.map(|(name, value)| format!(", {name} {value}")).collect();
-    let meaning = format!("{}{more}", meaning(&reason));
+    let meaning = record.event::<DeadLetter>().map_or_else(String::new, |dead| dead.explain());
     vec![
         (record.at.clone(), output::DIM),
         (record.actor.clone(), output::PLAIN),
         (text("label"), output::PLAIN),
-        (reason, output::WARNING),
+        (text("reason"), output::WARNING),
         (meaning, output::DIM),
     ]
-}
-
-fn meaning(reason: &str) -> &'static str {
-    match reason {
-        "crashed" => "the actor crashed on it",
-        "stopped" => "the actor was stopped, or given up, before it was done",
-        "expired" => "it waited beyond its deadline",
-        "poison" => "the actor crashed on it repeatedly",
-        _ => "it was not handled",
-    }
 }

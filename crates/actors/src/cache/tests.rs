@@ -2,13 +2,12 @@
 //!
 //! - `generator` makes their parts.
 //! - `interleavings` runs them step by step, beside `oracle`, which says what the answers must be.
-//! - `traffic` runs them through the actor, by tasks; `threads` on several threads.
+//! - `threads` runs the actor on several threads.
 
 mod generator;
 mod interleavings;
 mod oracle;
 mod threads;
-mod traffic;
 
 use std::{
     sync::{
@@ -36,7 +35,7 @@ use tokio::{
 
 use self::{
     generator::{
-        InvalidationCase, InvalidationPart, KEYS, KeyIndex, MatchFn, SourceToken, VersionFloors, age_max,
+        InvalidationCase, InvalidationPart, KEYS, KeyIndex, SourceToken, VersionFloors, age_max,
         entry_options, invalidation_case, key, ms, pause,
     },
     oracle::{ObservedLookup, ObservedResult, Oracle, OracleEntry, OracleLoad},
@@ -63,11 +62,6 @@ struct CacheActorFixture {
 impl CacheActorFixture {
     async fn new() -> Self {
         Self::with_cache(CacheHandle::new(1 << 20, OPTIONS)).await
-    }
-
-    /// Returns a cache without defaults of its own.
-    async fn bounded(bytes_max: u64) -> Self {
-        Self::with_cache(CacheHandle::new(bytes_max, NO_OPTIONS)).await
     }
 
     async fn with_cache(cache: CacheHandle) -> Self {
@@ -238,23 +232,6 @@ async fn load_continues_until_last_waiter_leaves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failure_is_cached_for_negative_ttl_and_cancel_is_not() {
-    let fixture = CacheActorFixture::new().await;
-    let failed = |reason| Err(Error::new(reason));
-    let load = fixture.begin_load("n:a", OPTIONS).await;
-    assert_eq!(load.finish(failed(Reason::NotFound)).await.unwrap_err().reason, Reason::NotFound);
-    advance(Duration::from_millis(999)).await;
-    let (outcome, ran) = fixture.load("n:a", OPTIONS, "v").await;
-    assert_eq!((outcome.unwrap_err().reason, ran), (Reason::NotFound, false));
-    advance(Duration::from_millis(1)).await;
-    assert_eq!(fixture.load("n:a", OPTIONS, "v").await, (ok("v"), true));
-
-    let load = fixture.begin_load("n:b", OPTIONS).await;
-    assert!(load.finish(failed(Reason::Cancelled)).await.is_err());
-    assert_eq!(fixture.load("n:b", OPTIONS, "v").await, (ok("v"), true));
-}
-
-#[tokio::test(start_paused = true)]
 async fn load_panic_is_error_for_all_waiters() {
     let fixture = CacheActorFixture::new().await;
     let asks = (0..3).map(|_| {
@@ -264,60 +241,6 @@ async fn load_panic_is_error_for_all_waiters() {
         assert_eq!(answer.unwrap_err().reason, Reason::Crashed);
     }
     assert_eq!(fixture.load("n:b", OPTIONS, "v").await, (ok("v"), true));
-}
-
-#[tokio::test(start_paused = true)]
-async fn freshness_follows_the_runtime_clock() {
-    let fixture = CacheActorFixture::new().await;
-    fixture.put("n:a", "v");
-    advance(Duration::from_millis(59_999)).await;
-    assert!(fixture.get("n:a").is_some());
-    advance(Duration::from_millis(1)).await;
-    assert!(fixture.get("n:a").is_none());
-}
-
-#[tokio::test(start_paused = true)]
-async fn stale_value_is_served_while_one_load_refreshes() {
-    let fixture = CacheActorFixture::new().await;
-    let options = EntryOptions { stale_for: s(10), ..OPTIONS };
-    fixture.cache.put("n:a", value("old"), options);
-    advance(s(60)).await;
-    assert_eq!(fixture.get("n:a"), None, "who only looks gets nothing stale");
-    assert_eq!(fixture.load("n:a", options, "new").await.0, ok("old"));
-    assert_eq!(fixture.load("n:a", options, "newer").await.0, ok("old"), "the same load is under way");
-    yield_now().await;
-    assert_eq!(fixture.get("n:a").as_deref(), Some("new"));
-    assert_eq!(fixture.cache.stats().loads, 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn failed_refresh_keeps_stale_value_and_delays_retry() {
-    let fixture = CacheActorFixture::new().await;
-    let options = EntryOptions { stale_for: s(10), ..OPTIONS };
-    fixture.cache.put("n:a", value("old"), options);
-    advance(s(60)).await;
-    let fails = || async { Err(Error::new(Reason::ServerError)) };
-    let ask = || fixture.cache.get_or_load("n:a", None, options, fails);
-    assert_eq!(text(&ask().await.unwrap().value), "old");
-    yield_now().await;
-    assert_eq!(text(&ask().await.unwrap().value), "old");
-    assert_eq!(fixture.cache.stats().loads, 1);
-    advance(s(1)).await;
-    assert_eq!(text(&ask().await.unwrap().value), "old");
-    yield_now().await;
-    assert_eq!(fixture.cache.stats().loads, 2);
-    advance(s(9)).await;
-    assert_eq!(ask().await.unwrap_err().reason, Reason::ServerError);
-}
-
-#[tokio::test(start_paused = true)]
-async fn invalidated_stale_value_is_not_served() {
-    let fixture = CacheActorFixture::new().await;
-    let options = EntryOptions { stale_for: s(10), ..OPTIONS };
-    fixture.cache.put("n:a", value("old"), options);
-    advance(s(60)).await;
-    assert_eq!(fixture.invalidate(Pattern::Prefix("n:".to_owned())).await, 1);
-    assert_eq!(fixture.load("n:a", options, "new").await, (ok("new"), true));
 }
 
 #[tokio::test(start_paused = true)]
@@ -376,22 +299,6 @@ async fn size_is_bounded_and_oversized_value_evicts_nothing() {
         let after = fixture.cache.stats();
         assert!(after.entries >= before.entries && after.bytes <= 1 << 20, "{after:?}");
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn replace_with_other_size_then_drop_leaves_no_bytes() {
-    let fixture = CacheActorFixture::new().await;
-    for (first, second) in [("v", "a longer one"), ("a longer one", "v")] {
-        fixture.put("n:a", first);
-        assert_eq!(fixture.cache.stats().entries, 1);
-        fixture.put("n:a", second);
-        assert_eq!(fixture.invalidate(Pattern::All).await, 1);
-        let stats = fixture.cache.stats();
-        assert_eq!((stats.entries, stats.bytes), (0, 0));
-    }
-    fixture.put("n:a", "v");
-    let of_one = fixture.cache.stats().bytes;
-    assert!(of_one > 256, "{of_one}");
 }
 
 #[tokio::test(start_paused = true)]

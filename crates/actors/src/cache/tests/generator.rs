@@ -141,16 +141,6 @@ impl InvalidationCase {
             }
         }
     }
-
-    pub(super) fn invalidation(&self) -> Invalidation {
-        let selections = self.parts().into_iter().map(|part| part.selection).collect();
-        Invalidation { by: InvalidatedBy::Predicate, pattern: format!("{self:?}"), selections }
-    }
-
-    /// Returns whether it matches the entry.
-    pub(super) fn matches(&self, key: &str, depends_on_connection: bool) -> bool {
-        self.parts().iter().any(|part| (part.matches)(key, depends_on_connection))
-    }
 }
 
 /// The origin of a value or an error, stored in its text. Times are in milliseconds.

@@ -355,7 +355,7 @@ impl InterleavedTrace {
         };
         let expected = self.loads[asker.load].settled;
         if answer != expected {
-            return Err(format!("{}: told {answer:?} and not {expected:?}", KEYS[asker.key]));
+            return Err(format!("{}: got {answer:?} and not {expected:?}", KEYS[asker.key]));
         }
         match answer {
             Some(Ok(token) | Err(token)) => asker.floors.check(asker.key, token),

@@ -323,40 +323,6 @@ mod tests {
     use crate::error::tests::words::assert_message_helps;
 
     #[test]
-    fn status_determines_the_error_kind() {
-        let kinds = [401, 407, 403, 404, 410, 429, 408, 425, 500, 503, 400, 426, 200, 302]
-            .map(|status| ConnectionError::from_status(status, None).kind);
-        use ConnectionErrorKind::*;
-        assert_eq!(
-            kinds,
-            [
-                Unauthenticated,
-                ProxyUnauthenticated,
-                Forbidden,
-                NotFound,
-                NotFound,
-                RateLimited,
-                Unavailable,
-                Unavailable,
-                Unavailable,
-                Unavailable,
-                Rejected,
-                Rejected,
-                NotWebsocket,
-                NotWebsocket,
-            ]
-        );
-    }
-
-    #[test]
-    fn close_code_determines_the_error_kind() {
-        let kinds = [Some(1008), Some(4401), Some(4403), Some(1000), Some(1012), Some(4999), None]
-            .map(|code| ConnectionError::from_close(code, "").kind);
-        use ConnectionErrorKind::*;
-        assert_eq!(kinds, [PolicyViolation, Unauthenticated, Forbidden, Closed, Closed, Closed, Closed]);
-    }
-
-    #[test]
     fn every_error_has_a_helpful_message() {
         for kind in ConnectionErrorKind::ALL {
             assert_message_helps(kind.message(kind.reason()));
@@ -367,32 +333,6 @@ mod tests {
         for code in (1000..5000).map(Some).chain([None]) {
             assert_message_helps(&ConnectionError::from_close(code, "").message);
         }
-    }
-
-    #[test]
-    fn status_and_close_code_refine_the_reason() {
-        let of_status = |status| Error::from(&ConnectionError::from_status(status, None)).reason;
-        use Reason::*;
-        assert_eq!(
-            [401, 402, 404, 407, 410, 451, 502, 504, 511, 302, 200].map(of_status),
-            [
-                Unauthenticated,
-                PaymentRequired,
-                NotFound,
-                ProxyUnauthenticated,
-                Gone,
-                Forbidden,
-                BadGateway,
-                GatewayTimedOut,
-                NetworkLoginRequired,
-                Redirected,
-                NotWebsocket,
-            ]
-        );
-        let error = ConnectionError::from_status(511, None);
-        assert_eq!(error.message, NetworkLoginRequired.message());
-        assert_eq!(ConnectionError::from_status(402, None).message, PaymentRequired.message());
-        assert_eq!(ConnectionError::from_close(Some(1012), "").message, Unavailable.message());
     }
 
     #[test]

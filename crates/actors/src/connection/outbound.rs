@@ -225,7 +225,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::error::tests::words::assert_message_helps;
 
     type Buffer = OutboundBuffer<String, u32>;
 
@@ -237,29 +236,6 @@ mod tests {
 
     fn buffer(entries_max: usize) -> Buffer {
         Buffer::new(OutboundLimits { entries_max, bytes_max: 100 })
-    }
-
-    #[test]
-    fn send_outcomes_map_to_their_errors() {
-        use expect_test::expect;
-        let row = |outcome: &SendOutcome| match outcome.into_result() {
-            Ok(()) => format!("{outcome:?}: ok\n"),
-            Err(error) => {
-                assert_message_helps(&error.message);
-                let repeat = if error.retryable { "retryable" } else { "final" };
-                format!("{outcome:?}: {} {} {repeat}\n", error.code, error.reason)
-            }
-        };
-        let table: String = SendOutcome::ALL.iter().map(row).collect();
-        expect![[r#"
-            Sent: ok
-            Expired: TIMEOUT expired retryable
-            Rejected: SERVER_ERROR queue_full retryable
-            TooLarge: INVALID_INPUT request_too_large final
-            Dropped: SERVER_ERROR stopped final
-            Unknown: NETWORK_ERROR outcome_unknown final
-        "#]]
-        .assert_eq(&table);
     }
 
     #[test]
@@ -287,31 +263,6 @@ mod tests {
         assert_eq!(buffer.expire(at(5)), expected);
         let expected = Err(FinishedSend { ticket: 3, outcome: SendOutcome::Expired, bytes: 4 });
         assert_eq!(buffer.push("late".into(), 3, at(5), at(5)), expected);
-    }
-
-    #[test]
-    fn a_message_whose_socket_failed_midway_is_not_sent_again() {
-        let mut buffer = buffer(3);
-        buffer.push("half".into(), 1, LATER, at(0)).unwrap();
-        buffer.push("next".into(), 2, LATER, at(0)).unwrap();
-        assert_eq!(buffer.take(at(0)).as_deref(), Some("half"));
-        assert_eq!(buffer.take(at(0)), None, "one at a time");
-        let expected = Some(FinishedSend { ticket: 1, outcome: SendOutcome::Unknown, bytes: 4 });
-        assert_eq!(buffer.finish_in_flight(false), expected);
-        assert_eq!(buffer.take(at(0)).as_deref(), Some("next"));
-    }
-
-    #[test]
-    fn a_shutdown_ends_what_waits_and_what_is_being_written() {
-        let mut buffer = buffer(3);
-        for ticket in 1..=3 {
-            buffer.push("text".into(), ticket, LATER, at(0)).unwrap();
-        }
-        buffer.take(at(0)).unwrap();
-        let outcomes: Vec<_> =
-            buffer.shut_down().into_iter().map(|ended| (ended.ticket, ended.outcome)).collect();
-        let expected = [(1, SendOutcome::Unknown), (2, SendOutcome::Dropped), (3, SendOutcome::Dropped)];
-        assert_eq!(outcomes, expected);
     }
 
     #[derive(Debug, Clone)]

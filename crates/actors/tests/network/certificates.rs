@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use mainstay_actors::network::tls::TlsTrust;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::{ServerConfig, crypto::aws_lc_rs, pki_types::PrivatePkcs8KeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::aws_lc_rs, pki_types::PrivatePkcs8KeyDer};
 use tokio_rustls::TlsAcceptor;
 
 pub(crate) struct TestAuthority(CertifiedIssuer<'static, KeyPair>);
@@ -17,6 +18,16 @@ impl TestAuthority {
 
     pub(crate) fn pem(&self) -> String {
         self.0.pem()
+    }
+
+    /// Returns a configuration of an embedder's own that trusts this authority alone.
+    pub(crate) fn preconfigured_trust(&self) -> TlsTrust {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.0.der().clone()).unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.unwrap().with_root_certificates(roots).with_no_client_auth();
+        TlsTrust::preconfigured(Arc::new(config))
     }
 
     /// Returns an acceptor with a certificate of this authority for `name`.

@@ -128,8 +128,8 @@ async fn socks(
     stream.write_all(&[5, wanted]).await.ok()?;
     if let Some((name, password)) = user {
         let [1] = read_bytes(&mut stream).await? else { return None };
-        let told = (read_text(&mut stream).await?, read_text(&mut stream).await?);
-        let is_welcome = (told.0.as_str(), told.1.as_str()) == (name, password);
+        let login = (read_text(&mut stream).await?, read_text(&mut stream).await?);
+        let is_welcome = (login.0.as_str(), login.1.as_str()) == (name, password);
         stream.write_all(&[1, u8::from(!is_welcome)]).await.ok()?;
         if !is_welcome {
             return None;

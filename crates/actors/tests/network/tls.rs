@@ -33,8 +33,10 @@ async fn private_authority_is_trusted_with_its_ca_file() {
     let file = folder.path().join("ca.pem");
     std::fs::write(&file, format!("{}{}", TestAuthority::new().pem(), authority.pem())).unwrap();
     let mut route = TestRoute::new(format!("https://localhost:{}", backend.port()));
-    route.route.trust = TlsTrust::with_ca_file(&file).unwrap();
-    route.assert_connects().await;
+    for trust in [TlsTrust::with_ca_file(&file).unwrap(), authority.preconfigured_trust()] {
+        route.route.trust = trust;
+        route.assert_connects().await;
+    }
 }
 
 /// Where the platform's roots are files, a variable can set them for another process alone.

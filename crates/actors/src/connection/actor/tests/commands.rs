@@ -3,17 +3,6 @@
 use super::*;
 
 #[tokio::test]
-async fn connect_during_a_backoff_dials_now() {
-    let (server, mut fixture) = ConnectionFixture::refused(slow_retry_policy()).await;
-    let server = server.listen_again();
-    fixture.send(ConnectionMessage::Connect).await;
-    let dialling = fixture.next_change().await;
-    assert_eq!((dialling.to, dialling.attempt, dialling.reason), (Reconnecting, 2, StatusReason::Requested));
-    let _peer = server.accept().await;
-    assert_eq!(fixture.next_change().await.to, Connected);
-}
-
-#[tokio::test]
 async fn disconnect_closes_gracefully_for_good() {
     let (server, mut fixture, peer) = ConnectionFixture::connected(immediate_retry_policy(5)).await;
     fixture.send(ConnectionMessage::Disconnect).await;

@@ -40,12 +40,12 @@ async fn error_after(
     server: &WsServer,
     target: SocketTarget,
     policy: ConnectionPolicy,
-    deed: ServerAction,
+    action: ServerAction,
 ) -> Error {
     let mut fixture = ConnectionFixture::start(target, policy).await;
     let mut kept = None;
     let mut stream = server.accept_raw().await;
-    match deed {
+    match action {
         ServerAction::Hold => kept = Some(stream),
         ServerAction::HangUp { resets } => {
             read_head(&mut stream).await;
@@ -183,8 +183,8 @@ async fn connection_failure_gives_the_documented_error() {
         seen.insert(what);
     };
     let small = || ConnectionPolicy { message_max_bytes: 200, ..slow_retry_policy() };
-    for (what, deed) in server_actions() {
-        check(what, error_after(&server, server.target(), small(), deed).await);
+    for (what, action) in server_actions() {
+        check(what, error_after(&server, server.target(), small(), action).await);
     }
 
     let hurried = ConnectionPolicy { connect_timeout: SHORT, ..slow_retry_policy() };
@@ -228,8 +228,8 @@ async fn connection_failure_gives_the_documented_error() {
 async fn handshake_status_gives_the_documented_error() {
     let server = WsServer::listening().await;
     for status in 200..=599 {
-        let deed = answer(&format!("HTTP/1.1 {status} Status\r\nretry-after: 7\r\ncontent-length: 0"));
-        let error = error_after(&server, server.target(), slow_retry_policy(), deed).await;
+        let action = answer(&format!("HTTP/1.1 {status} Status\r\nretry-after: 7\r\ncontent-length: 0"));
+        let error = error_after(&server, server.target(), slow_retry_policy(), action).await;
         assert_row(CauseGroup::Handshake, status_row_text(CauseGroup::Handshake, status), &error);
         assert_eq!((error.status, error.retry_after_ms), (Some(status), Some(7000)));
     }
@@ -276,6 +276,7 @@ async fn a_close_code_that_must_not_be_sent_breaks_the_protocol() {
 
 #[tokio::test]
 async fn send_outcome_gives_the_documented_error() {
+    assert_eq!(SendOutcome::Sent.into_result(), Ok(()));
     let mut seen = BTreeSet::new();
     let mut check = |what: &'static str, answer: Result<SendOutcome, CallError>| {
         assert_row(CauseGroup::Send, what, &answer.unwrap().into_result().unwrap_err());

@@ -59,11 +59,11 @@ struct OutageMeasurement {
 }
 
 async fn measure_outage(seed: u64, policy: ConnectionPolicy) -> OutageMeasurement {
-    let mut luck = SplitMix64(seed);
+    let mut rng = SplitMix64(seed);
     let (network, arrivals) = Network::new(LinkProfile { latency: ROUND_TRIP / 2 }, NetworkState::Up);
     let _server = serve(arrivals);
-    let down = if luck.next_bool() { NetworkState::Refusing } else { NetworkState::Blackholing };
-    let is_down_at_first = luck.next_bool();
+    let down = if rng.next_bool() { NetworkState::Refusing } else { NetworkState::Blackholing };
+    let is_down_at_first = rng.next_bool();
     if is_down_at_first {
         network.set_state(down);
     }
@@ -71,11 +71,11 @@ async fn measure_outage(seed: u64, policy: ConnectionPolicy) -> OutageMeasuremen
     if !is_down_at_first {
         fixture.wait_for_change(Connected).await;
         // The connection may have proved stable by then, or not.
-        tokio::time::sleep(luck.millis_below(s(40))).await;
+        tokio::time::sleep(rng.millis_below(s(40))).await;
         network.set_state(down);
         network.break_all();
     }
-    tokio::time::sleep(luck.millis_below(s(300))).await;
+    tokio::time::sleep(rng.millis_below(s(300))).await;
 
     network.set_state(NetworkState::Up);
     let (back_at, dials_before) = (fixture.runtime.now(), network.dials());

@@ -21,18 +21,6 @@ fn failed_first_attempt_backs_off_until_retries_are_exhausted() {
 }
 
 #[test]
-fn a_lost_connection_is_dialled_again_after_the_first_delay() {
-    let mut fixture = TestMachine::connected(policy());
-    fixture.advance(s(60)).apply(received(1));
-    assert_eq!(fixture.apply(lost(1)), [drop_socket(1)]);
-    assert_eq!(fixture.wait(), (Reconnecting, 1, s(1)));
-    assert_eq!(fixture.tick_when_due(), [dial(2)]);
-    let flushed = [MachineAction::Resume { generation: 2 }, MachineAction::FlushOutbound { generation: 2 }];
-    assert_eq!(fixture.apply(opened(2)), flushed);
-    assert_eq!(fixture.machine.open_generation(), Some(2));
-}
-
-#[test]
 fn after_a_loss_the_waits_grow_from_the_first_delay_on() {
     let mut fixture = TestMachine::connected(policy());
     fixture.advance(s(60)).apply(received(1));

@@ -34,19 +34,6 @@ fn with_pings_off_a_silent_peer_is_believed() {
 }
 
 #[test]
-fn resume_verifies_an_open_socket_once() {
-    let mut fixture = TestMachine::connected(policy());
-    fixture.advance(s(3));
-    assert_eq!(fixture.apply(SystemResumed), [ping(1, 1)]);
-    assert_eq!(fixture.apply(SystemResumed), [], "one probe, not a burst");
-    let deadline = fixture.now + s(10);
-    fixture.apply(received(1));
-    let expected = Some(deadline);
-    assert_eq!(fixture.machine.next_wake(), expected, "what was buffered before the sleep proves nothing");
-    assert_eq!(fixture.tick_when_due(), [drop_socket(1)]);
-}
-
-#[test]
 fn resume_trusts_the_socket_after_the_pong() {
     let mut fixture = TestMachine::connected(policy());
     fixture.tick_when_due();
@@ -130,15 +117,4 @@ fn bytes_alone_do_not_verify_after_resume() {
     let at = fixture.now;
     fixture.apply(MachineEvent::BytesMoved { generation: 1, at });
     assert_eq!(fixture.tick_when_due(), [drop_socket(1)]);
-}
-
-#[test]
-fn late_tick_verifies_instead_of_declaring_dead() {
-    let mut fixture = TestMachine::connected(policy());
-    assert_eq!(fixture.tick_when_due(), [ping(1, 1)]);
-    fixture.advance(s(3600));
-    assert_eq!(fixture.apply(Tick), [ping(1, 2)]);
-    assert_eq!(fixture.apply(Tick), []);
-    fixture.advance(s(3600));
-    assert_eq!(fixture.apply(Tick), [drop_socket(1)], "but it does so only once");
 }

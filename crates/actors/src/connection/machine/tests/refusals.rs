@@ -3,36 +3,6 @@
 use super::*;
 
 #[test]
-fn final_status_or_close_code_leads_to_failed() {
-    use Kind::*;
-    let statuses = [
-        (401, Unauthenticated),
-        (407, ProxyUnauthenticated),
-        (403, Forbidden),
-        (404, NotFound),
-        (410, NotFound),
-        (400, Rejected),
-        (402, Rejected),
-        (405, Rejected),
-        (426, Rejected),
-        (451, Rejected),
-    ];
-    for (status, kind) in statuses {
-        let mut fixture = TestMachine::connecting(policy());
-        let error = ConnectionError::from_status(status, None);
-        let change = fixture.transition_on(dial_failed(1, error.clone()));
-        assert_eq!((change.to, change.reason), (Failed, StatusReason::Failed(kind)), "{status}");
-        assert_eq!((change.error, fixture.machine.next_wake()), (Some(error), None));
-    }
-    for (code, kind) in [(1008, PolicyViolation), (4401, Unauthenticated), (4403, Forbidden)] {
-        let mut fixture = TestMachine::connected(policy());
-        let change = fixture.transition_on(closed(1, ConnectionError::from_close(Some(code), "no")));
-        assert_eq!((change.to, change.reason), (Failed, StatusReason::Failed(kind)), "{code}");
-        assert_eq!(fixture.machine.next_wake(), None);
-    }
-}
-
-#[test]
 fn retry_after_extends_the_delay_up_to_its_cap() {
     for (asked, wait) in [(0, 1), (45, 45), (100_000_000, 300)] {
         for status in [429, 503] {

@@ -17,65 +17,42 @@ const KINDS: [ConnectionErrorKind; 7] = [
     ConnectionErrorKind::ProtocolViolation,
 ];
 
-/// An event with a relative generation: `age` 0 is the latest dial, 1 the one before.
+/// A step of a sequence.
 #[derive(Debug, Clone)]
 enum MachineStep {
-    Connect,
-    Disconnect,
-    Opened {
-        age: u64,
-    },
-    DialFailed {
-        age: u64,
-        kind: ConnectionErrorKind,
-        retry_after_s: Option<u64>,
-    },
-    FrameReceived {
-        age: u64,
-    },
-    BytesMoved {
-        age: u64,
-        ago_ms: u64,
-    },
-    PongReceived {
-        age: u64,
-        number: u64,
-    },
-    Closed {
-        age: u64,
-        kind: ConnectionErrorKind,
-    },
-    SendFailed {
-        age: u64,
-        kind: ConnectionErrorKind,
-    },
+    /// An event whose generation is an age (0 is the latest dial, 1 the one before), as is the time of `BytesMoved`.
+    Event(MachineEvent),
     /// A tick at the machine's next wake-up.
     TickOnTime,
-    Tick,
-    SystemResumed,
-    BackendSeen,
 }
 
 fn step() -> impl Strategy<Value = MachineStep> {
+    use MachineEvent::*;
     let age = || prop_oneof![4 => Just(0u64), 1 => 0..4u64];
-    let kind = || prop::sample::select(KINDS.to_vec());
+    let error = || {
+        let kind = prop::sample::select(KINDS.to_vec());
+        kind.prop_map(|kind| ConnectionError::new(kind, ""))
+    };
     let retry_after_s = prop::option::of(prop_oneof![0..100u64, Just(u64::MAX)]);
-    prop_oneof![
-        2 => Just(MachineStep::Connect),
-        1 => Just(MachineStep::Disconnect),
-        6 => age().prop_map(|age| MachineStep::Opened { age }),
-        4 => (age(), kind(), retry_after_s)
-            .prop_map(|(age, kind, retry_after_s)| MachineStep::DialFailed { age, kind, retry_after_s }),
-        2 => age().prop_map(|age| MachineStep::FrameReceived { age }),
-        2 => (age(), 0..30_000u64).prop_map(|(age, ago_ms)| MachineStep::BytesMoved { age, ago_ms }),
-        2 => (age(), 0..3u64).prop_map(|(age, number)| MachineStep::PongReceived { age, number }),
-        3 => (age(), kind()).prop_map(|(age, kind)| MachineStep::Closed { age, kind }),
-        1 => (age(), kind()).prop_map(|(age, kind)| MachineStep::SendFailed { age, kind }),
-        8 => Just(MachineStep::TickOnTime),
-        2 => Just(MachineStep::Tick),
-        1 => Just(MachineStep::SystemResumed),
-        2 => Just(MachineStep::BackendSeen),
-    ]
+    let event = prop_oneof![
+        2 => Just(Connect),
+        1 => Just(Disconnect),
+        6 => age().prop_map(|generation| Opened { generation }),
+        4 => (age(), error(), retry_after_s).prop_map(|(generation, error, retry_after_s)| {
+            let retry_after = retry_after_s.map(Duration::from_secs);
+            DialFailed { generation, error: ConnectionError { retry_after, ..error } }
+        }),
+        2 => age().prop_map(|generation| FrameReceived { generation }),
+        2 => (age(), 0..30_000u64)
+            .prop_map(|(generation, ago)| BytesMoved { generation, at: Duration::from_millis(ago) }),
+        2 => (age(), 0..3u64).prop_map(|(generation, number)| PongReceived { generation, number }),
+        3 => (age(), error()).prop_map(|(generation, error)| Closed { generation, error }),
+        1 => (age(), error()).prop_map(|(generation, error)| SendFailed { generation, error }),
+        2 => Just(Tick),
+        1 => Just(SystemResumed),
+        2 => Just(BackendSeen),
+    ];
+    prop_oneof![28 => event.prop_map(MachineStep::Event), 8 => Just(MachineStep::TickOnTime)]
 }
 
 fn policies() -> impl Strategy<Value = ConnectionPolicy> {
@@ -111,43 +88,29 @@ impl MachineOwner {
         }
     }
 
+    /// Returns the step's event, with its generation and time counted from the latest.
     fn event(&mut self, step: MachineStep) -> MachineEvent {
-        let latest = self.machine.generation;
-        let of = |age: u64| latest.saturating_sub(age);
-        let error = |kind| ConnectionError::new(kind, "");
-        match step {
-            MachineStep::Connect => MachineEvent::Connect,
-            MachineStep::Disconnect => MachineEvent::Disconnect,
-            MachineStep::Opened { age } => MachineEvent::Opened { generation: of(age) },
-            MachineStep::DialFailed { age, kind, retry_after_s } => {
-                let retry_after = retry_after_s.map(Duration::from_secs);
-                MachineEvent::DialFailed {
-                    generation: of(age),
-                    error: ConnectionError { retry_after, ..error(kind) },
-                }
-            }
-            MachineStep::FrameReceived { age } => MachineEvent::FrameReceived { generation: of(age) },
-            MachineStep::BytesMoved { age, ago_ms } => {
-                let at = self.now.saturating_sub(Duration::from_millis(ago_ms));
-                MachineEvent::BytesMoved { generation: of(age), at }
-            }
-            MachineStep::PongReceived { age, number } => {
-                MachineEvent::PongReceived { generation: of(age), number }
-            }
-            MachineStep::Closed { age, kind } => {
-                MachineEvent::Closed { generation: of(age), error: error(kind) }
-            }
-            MachineStep::SendFailed { age, kind } => {
-                MachineEvent::SendFailed { generation: of(age), error: error(kind) }
-            }
-            MachineStep::TickOnTime => {
-                self.now = self.machine.next_wake().unwrap_or(self.now).max(self.now);
-                MachineEvent::Tick
-            }
-            MachineStep::Tick => MachineEvent::Tick,
-            MachineStep::SystemResumed => MachineEvent::SystemResumed,
-            MachineStep::BackendSeen => MachineEvent::BackendSeen,
+        use MachineEvent::*;
+        let MachineStep::Event(mut event) = step else {
+            self.now = self.machine.next_wake().unwrap_or(self.now).max(self.now);
+            return Tick;
+        };
+        if let BytesMoved { at, .. } = &mut event {
+            *at = self.now.saturating_sub(*at);
         }
+        match &mut event {
+            Opened { generation }
+            | DialFailed { generation, .. }
+            | FrameReceived { generation }
+            | BytesMoved { generation, .. }
+            | PongReceived { generation, .. }
+            | Closed { generation, .. }
+            | SendFailed { generation, .. } => {
+                *generation = self.machine.generation.saturating_sub(*generation);
+            }
+            Connect | Disconnect | Tick | SystemResumed | BackendSeen => {}
+        }
+        event
     }
 
     fn apply(&mut self, event: MachineEvent, jitter: f64) -> Result<(), TestCaseError> {

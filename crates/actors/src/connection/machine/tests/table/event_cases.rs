@@ -18,79 +18,66 @@ fn ping_number(machine: &Machine) -> Option<u64> {
 }
 
 pub(super) fn event_cases() -> Vec<EventCase> {
-    fn dial_failed(case: &MachineCase, error: ConnectionError) -> Option<MachineEvent> {
-        Some(MachineEvent::DialFailed { generation: case.machine.generation, error })
+    use ConnectionErrorKind::{Lost, MessageTooLarge, ProtocolViolation};
+    use MachineEvent::*;
+    fn error(kind: ConnectionErrorKind) -> ConnectionError {
+        ConnectionError::new(kind, "")
+    }
+    fn latest(case: &MachineCase, event: impl FnOnce(u64) -> MachineEvent) -> Option<MachineEvent> {
+        Some(event(case.machine.generation))
     }
     fn closed(case: &MachineCase, error: ConnectionError) -> Option<MachineEvent> {
-        Some(MachineEvent::Closed { generation: case.machine.generation, error })
+        latest(case, |generation| Closed { generation, error })
+    }
+    fn stable(case: &mut MachineCase) -> &MachineCase {
+        case.now += case.machine.policy.stable_after;
+        case
     }
     fn at_wake(case: &mut MachineCase, late: Duration) -> Option<MachineEvent> {
         case.now = case.machine.next_wake()? + late;
-        Some(MachineEvent::Tick)
+        Some(Tick)
     }
     let case = |title, make| EventCase { title, make };
     vec![
-        case("`Connect`", |_| Some(MachineEvent::Connect)),
-        case("`Disconnect`", |_| Some(MachineEvent::Disconnect)),
-        case("`Opened`", |it| Some(MachineEvent::Opened { generation: it.machine.generation })),
-        case("`DialFailed`", |it| dial_failed(it, refused())),
-        case("`DialFailed`, final", |it| dial_failed(it, final_error())),
-        case("`FrameReceived`", |it| Some(MachineEvent::FrameReceived { generation: it.machine.generation })),
-        case("`FrameReceived`, stable", |it| {
-            it.now += it.machine.policy.stable_after;
-            Some(MachineEvent::FrameReceived { generation: it.machine.generation })
+        case("`Connect`", |_| Some(Connect)),
+        case("`Disconnect`", |_| Some(Disconnect)),
+        case("`Opened`", |it| latest(it, |generation| Opened { generation })),
+        case("`DialFailed`", |it| latest(it, |generation| DialFailed { generation, error: refused() })),
+        case("`DialFailed`, final", |it| {
+            latest(it, |generation| DialFailed { generation, error: final_error() })
         }),
-        case("`BytesMoved`", |it| {
-            Some(MachineEvent::BytesMoved { generation: it.machine.generation, at: it.now })
-        }),
+        case("`FrameReceived`", |it| latest(it, |generation| FrameReceived { generation })),
+        case("`FrameReceived`, stable", |it| latest(stable(it), |generation| FrameReceived { generation })),
+        case("`BytesMoved`", |it| latest(it, |generation| BytesMoved { generation, at: it.now })),
         case("`PongReceived`", |it| {
             let number = ping_number(&it.machine).unwrap_or(1);
-            Some(MachineEvent::PongReceived { generation: it.machine.generation, number })
+            latest(it, |generation| PongReceived { generation, number })
         }),
         case("`PongReceived` to an older ping", |it| {
-            Some(MachineEvent::PongReceived { generation: it.machine.generation, number: 0 })
+            latest(it, |generation| PongReceived { generation, number: 0 })
         }),
-        case("`Closed`", |it| closed(it, ConnectionError::new(ConnectionErrorKind::Lost, ""))),
+        case("`Closed`", |it| closed(it, error(Lost))),
         case("`Closed`, final", |it| closed(it, ConnectionError::from_close(Some(4401), ""))),
-        case("`Closed`, too large", |it| {
-            closed(it, ConnectionError::new(ConnectionErrorKind::MessageTooLarge, ""))
-        }),
-        case("`Closed`, not WebSocket", |it| {
-            closed(it, ConnectionError::new(ConnectionErrorKind::ProtocolViolation, ""))
-        }),
-        case("`Closed`, stable", |it| {
-            it.now += it.machine.policy.stable_after;
-            closed(it, ConnectionError::new(ConnectionErrorKind::Lost, ""))
-        }),
-        case("`SendFailed`", |it| {
-            let error = ConnectionError::new(ConnectionErrorKind::Lost, "");
-            Some(MachineEvent::SendFailed { generation: it.machine.generation, error })
-        }),
-        case("`Tick`, early", |_| Some(MachineEvent::Tick)),
+        case("`Closed`, too large", |it| closed(it, error(MessageTooLarge))),
+        case("`Closed`, not WebSocket", |it| closed(it, error(ProtocolViolation))),
+        case("`Closed`, stable", |it| closed(stable(it), error(Lost))),
+        case("`SendFailed`", |it| latest(it, |generation| SendFailed { generation, error: error(Lost) })),
+        case("`Tick`, early", |_| Some(Tick)),
         case("`Tick`, due", |it| at_wake(it, Duration::ZERO)),
         case("`Tick`, late", |it| at_wake(it, Duration::from_millis(5_001))),
-        case("`BackendSeen`", |_| Some(MachineEvent::BackendSeen)),
-        case("`SystemResumed`", |_| Some(MachineEvent::SystemResumed)),
-        case("`Opened`, older", |it| older(it, |generation| MachineEvent::Opened { generation })),
-        case("`DialFailed`, older", |it| {
-            older(it, |generation| MachineEvent::DialFailed { generation, error: refused() })
-        }),
-        case("`FrameReceived`, older", |it| {
-            older(it, |generation| MachineEvent::FrameReceived { generation })
-        }),
-        case("`BytesMoved`, older", |it| {
-            let at = it.now;
-            older(it, |generation| MachineEvent::BytesMoved { generation, at })
-        }),
+        case("`BackendSeen`", |_| Some(BackendSeen)),
+        case("`SystemResumed`", |_| Some(SystemResumed)),
+        case("`Opened`, older", |it| older(it, |generation| Opened { generation })),
+        case("`DialFailed`, older", |it| older(it, |generation| DialFailed { generation, error: refused() })),
+        case("`FrameReceived`, older", |it| older(it, |generation| FrameReceived { generation })),
+        case("`BytesMoved`, older", |it| older(it, |generation| BytesMoved { generation, at: it.now })),
         case("`PongReceived`, older", |it| {
             let number = ping_number(&it.machine).unwrap_or(1);
-            older(it, |generation| MachineEvent::PongReceived { generation, number })
+            older(it, |generation| PongReceived { generation, number })
         }),
-        case("`Closed`, older", |it| {
-            older(it, |generation| MachineEvent::Closed { generation, error: final_error() })
-        }),
+        case("`Closed`, older", |it| older(it, |generation| Closed { generation, error: final_error() })),
         case("`SendFailed`, older", |it| {
-            older(it, |generation| MachineEvent::SendFailed { generation, error: final_error() })
+            older(it, |generation| SendFailed { generation, error: final_error() })
         }),
     ]
 }

@@ -432,8 +432,8 @@ impl QueueActor {
         bytes: u64,
     ) -> Option<RequestEntry> {
         let entry = self.requests.remove(id)?;
-        let told = if ctx.should_record::<RequestDone>() { &entry.waiters[..] } else { &[] };
-        for Waiter { id, queued_at, .. } in told {
+        let informed = if ctx.should_record::<RequestDone>() { &entry.waiters[..] } else { &[] };
+        for Waiter { id, queued_at, .. } in informed {
             let ms = millis(now.saturating_sub(*queued_at));
             let subject = self.request_ref(*id, &entry.request);
             let (status, attempts) = (status.as_u16(), entry.attempts);

@@ -170,8 +170,8 @@ pub fn interrupted_response_error(facts: &RequestFacts, failure: &TransportError
 }
 
 fn budget_exhausted_error(error: Error) -> Error {
-    let said = error.details.clone().unwrap_or_default();
-    error.with_details(&format!("not repeated, as too many requests were of late: {said}"))
+    let details = error.details.clone().unwrap_or_default();
+    error.with_details(&format!("not repeated, as too many requests were of late: {details}"))
 }
 
 /// Returns whether the connection broke after the request may have reached the server.

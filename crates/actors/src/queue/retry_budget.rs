@@ -110,11 +110,6 @@ mod tests {
     }
 
     #[test]
-    fn budget_without_requests_grants_the_reserve() {
-        assert_eq!(withdraw_all(&mut RetryBudget::new(POLICY), Duration::ZERO), 2);
-    }
-
-    #[test]
     fn a_hundred_requests_earn_twenty_retries_beside_the_reserve() {
         let mut budget = RetryBudget::new(POLICY);
         (0..100).for_each(|_| budget.deposit(Duration::ZERO));

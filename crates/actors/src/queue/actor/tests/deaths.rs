@@ -33,12 +33,6 @@ async fn a_backend_that_answers_between_a_break_and_a_refusal_has_not_died() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backend_that_only_breaks_connections_costs_retries_and_no_more() {
-    let fixture = with_plan("/a", [Reset]).await;
-    assert_eq!(failure_reason(fixture.request(get("/a")).await), (Reason::ConnectionReset, 4));
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_refusal_hides_neither_that_nor_why_an_earlier_attempt_failed() {
     let fixture = QueueFixture::start(QueuePolicy { wait_timeout: s(5), ..policy() }).await;
     fixture.on("/a", [Reset, Refuse]);

@@ -128,9 +128,9 @@ fn failure_cases() -> Vec<FailureCase> {
 #[tokio::test]
 async fn attempt_failure_gives_the_documented_error() {
     let mut seen = BTreeSet::new();
-    for mishap in failure_cases() {
-        let what = mishap.row;
-        let error = mishap.run(get("/thing?q=x")).await;
+    for case in failure_cases() {
+        let what = case.row;
+        let error = case.run(get("/thing?q=x")).await;
         assert_row(CauseGroup::Transport, what, &error);
         // An attempt that could not connect has sent nothing and does not count.
         assert_eq!(error.attempts, u32::from(error.reason != Reason::Disconnected), "{what}");
@@ -138,7 +138,7 @@ async fn attempt_failure_gives_the_documented_error() {
         seen.insert(what);
 
         // A repeat could act twice, so the outcome is unknown if the server may have acted.
-        let error = mishap.run(post("/thing").body("payload")).await;
+        let error = case.run(post("/thing").body("payload")).await;
         match find_row(CauseGroup::Transport, what).acted {
             Some("no" | "it did" | "on a part of it at most") => {
                 assert_row(CauseGroup::Transport, what, &error)
@@ -329,16 +329,6 @@ async fn unexpected_body_gives_its_error_with_an_excerpt() {
         assert_eq!((error.status, error.attempts), (Some(200), 1));
         assert!(error.log_text().contains(body), "{error:?}");
     }
-}
-
-#[tokio::test]
-async fn failed_save_gives_the_documented_error() {
-    let server = ScriptedServer::start([vec![Receive, ok_response("answer")]]).await;
-    let (_runtime, queue) = queue(&HttpSettings::new(server.url())).await;
-    let download = queue.open(get("/thing").build().unwrap()).await.unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let error = download.save_to(folder.path()).await.unwrap_err();
-    assert_row(CauseGroup::Queue, "`Download::save_to`: the file cannot be written", &error);
 }
 
 #[test]

@@ -104,20 +104,6 @@ async fn lost_connection_holds_requests_until_one_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lost_connection_holds_requests_and_an_unknown_one_does_not() {
-    let fixture = QueueFixture::start(concurrent_policy()).await;
-    fixture.set_availability(BackendAvailability::Unknown);
-    run_until_idle().await;
-    let answers = join_all((0..5).map(|_| fixture.request(get("/x")))).await;
-    assert!(answers.into_iter().all(|answer| answer.is_ok()));
-    assert_eq!(fixture.events::<QueueHeld>().await, []);
-    assert_eq!(fixture.view.stats().outage, None);
-    fixture.set_availability(BackendAvailability::Down);
-    run_until_idle().await;
-    assert_eq!(fixture.view.stats().outage.unwrap().reason, Reason::Disconnected);
-}
-
-#[tokio::test(start_paused = true)]
 async fn outage_ended_by_a_crash_is_recorded_as_released() {
     let fixture = QueueFixture::start(concurrent_policy()).await;
     fixture.on("/x", [Refuse, Respond(200)]);

@@ -25,15 +25,6 @@ fn key_of(received: &str) -> &str {
 }
 
 #[tokio::test]
-async fn a_request_goes_out_and_its_answer_comes_back() {
-    let mut server = ScriptedServer::start([vec![Receive, ok_response(r#"{"a":1}"#)]]).await;
-    let (_runtime, queue, _) = queue_for(&server).await;
-    let answer = queue.request(get("/thing?x=1")).await.unwrap();
-    assert_eq!(answer.json::<serde_json::Value>().unwrap(), serde_json::json!({"a": 1}));
-    assert!(server.next_request().await.starts_with("GET /thing?x=1 HTTP/1.1\r\n"));
-}
-
-#[tokio::test]
 async fn a_post_with_a_key_is_repeated_over_the_wire_with_that_key() {
     let scripts = [
         vec![Receive, busy_response(), Close],
@@ -57,29 +48,5 @@ async fn stalled_backend_times_out_and_frees_its_permit() {
     let (slow, next) = tokio::join!(queue.request(request), queue.request(get("/next")));
     assert_eq!(slow.unwrap_err().reason, Reason::TimedOut);
     assert_eq!(status(next), 200);
-    server.wait_closed(0).await;
-}
-
-#[tokio::test]
-async fn cancel_closes_the_connection() {
-    let mut server = ScriptedServer::start([vec![Receive, AwaitClose]]).await;
-    let (_runtime, queue, _) = queue_for(&server).await;
-    let (id, answer) = queue.submit(get("/slow"));
-    server.next_request().await;
-    assert_eq!(queue.cancel(id).await, Ok(true));
-    assert_eq!(answer.await.unwrap_err().reason, Reason::Cancelled);
-    server.wait_closed(0).await;
-}
-
-#[tokio::test]
-async fn crash_closes_connections_and_repeats_the_request() {
-    let mut server =
-        ScriptedServer::start([vec![Receive, AwaitClose], vec![Receive, ok_response("again")]]).await;
-    let (_runtime, queue, address) = queue_for(&server).await;
-    let (_, answer) = queue.submit(get("/x"));
-    server.next_request().await;
-    drop(address.inject_panic().unwrap());
-    let answer = answer.await.unwrap();
-    assert_eq!((&answer.body[..], answer.attempts), (&b"again"[..], 2));
     server.wait_closed(0).await;
 }

@@ -111,71 +111,37 @@ impl EchoEncoding {
     }
 }
 
-/// The place where a secret is repeated.
-#[derive(Debug, Clone, Copy)]
-enum EchoLocation {
-    Text,
-    Html,
-    Json,
-    ProblemDetail,
-    ProblemTitle,
-    ProblemType,
-    Header,
-    Location,
-    RetryAfter,
-    StatusLine,
-    CutBody,
-    BrokenChunk,
-    NoHttp,
-}
+/// The places where a secret is repeated, as `{}`: the rest of the status line, a header and the body.
+const PLACES: [[&str; 3]; 13] = [
+    ["S", "content-type: text/plain", "{}"],
+    ["S", "content-type: text/html", "<p>{}</p>"],
+    ["S", "content-type: application/json", r#"{"detail":"{}"}"#],
+    ["S", PROBLEM, r#"{"detail":"{}"}"#],
+    ["S", PROBLEM, r#"{"title":"{}","detail":7}"#],
+    ["S", PROBLEM, r#"{"type":"{}"}"#],
+    ["S", "x-echo: {}", ""],
+    ["S", "location: http://other.invalid/{}", ""],
+    ["S", "retry-after: {}", ""],
+    ["{}", "connection: close", ""],
+    // The body breaks off, or is in no chunk; and a response that is not HTTP.
+    ["S", "content-length: 100000", "{}"],
+    ["S", "transfer-encoding: chunked", "{}\r\n"],
+    ["", "{}", ""],
+];
 
-const PLACES: [EchoLocation; 13] = {
-    use EchoLocation::*;
-    [
-        Text,
-        Html,
-        Json,
-        ProblemDetail,
-        ProblemTitle,
-        ProblemType,
-        Header,
-        Location,
-        RetryAfter,
-        StatusLine,
-        CutBody,
-        BrokenChunk,
-        NoHttp,
-    ]
-};
+const PROBLEM: &str = "content-type: application/problem+json";
 
 /// Returns the response that repeats `echo` there.
-fn answer(place: EchoLocation, status: u16, echo: &str) -> String {
-    let close = "connection: close\r\n";
-    let body = |kind: &str, body: String| {
-        let length = body.len();
-        format!(
-            "HTTP/1.1 {status} S\r\n{close}content-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}"
-        )
-    };
-    let head = |head: String| format!("HTTP/1.1 {status} {head}\r\n{close}content-length: 0\r\n\r\n");
-    let problem = "application/problem+json";
-    match place {
-        EchoLocation::Text => body("text/plain", echo.to_owned()),
-        EchoLocation::Html => body("text/html", format!("<p>{echo}</p>")),
-        EchoLocation::Json => body("application/json", format!(r#"{{"detail":"{echo}"}}"#)),
-        EchoLocation::ProblemDetail => body(problem, format!(r#"{{"detail":"{echo}"}}"#)),
-        EchoLocation::ProblemTitle => body(problem, format!(r#"{{"title":"{echo}","detail":7}}"#)),
-        EchoLocation::ProblemType => body(problem, format!(r#"{{"type":"{echo}"}}"#)),
-        EchoLocation::Header => head(format!("S\r\nx-echo: {echo}")),
-        EchoLocation::Location => head(format!("S\r\nlocation: http://other.invalid/{echo}")),
-        EchoLocation::RetryAfter => head(format!("S\r\nretry-after: {echo}")),
-        EchoLocation::StatusLine => head(echo.to_owned()),
-        EchoLocation::CutBody => format!("HTTP/1.1 {status} S\r\ncontent-length: 100000\r\n\r\n{echo}"),
-        EchoLocation::BrokenChunk => {
-            format!("HTTP/1.1 {status} S\r\ntransfer-encoding: chunked\r\n\r\n{echo}\r\n")
-        }
-        EchoLocation::NoHttp => format!("{echo}\r\n\r\n"),
+fn answer(place: [&str; 3], status: u16, echo: &str) -> String {
+    let [rest, header, body] = place.map(|part| part.replace("{}", echo));
+    if rest.is_empty() {
+        return format!("{header}\r\n\r\n");
     }
+    let length = match header.as_str() {
+        "content-length: 100000" | "transfer-encoding: chunked" => String::new(),
+        _ => format!("connection: close\r\ncontent-length: {}\r\n", body.len()),
+    };
+    format!("HTTP/1.1 {status} {rest}\r\n{length}{header}\r\n\r\n{body}")
 }
 
 /// A response that repeats a secret.
@@ -184,7 +150,7 @@ struct Echo {
     /// The index of the secret.
     which: usize,
     form: EchoEncoding,
-    place: EchoLocation,
+    place: [&'static str; 3],
     status: u16,
     junk: String,
     is_post: bool,
@@ -203,8 +169,7 @@ fn echo() -> impl Strategy<Value = Echo> {
 impl Echo {
     fn bytes(&self, sent: &SentSecrets) -> Vec<u8> {
         let secret = &sent.secrets()[self.which].concat();
-        use EchoLocation::*;
-        let in_head = matches!(self.place, Header | Location | RetryAfter | StatusLine | NoHttp);
+        let in_head = !self.place[2].contains("{}");
         // No encoder writes every character of an address as a code.
         let is_encoded = self.which == IN_FORM && matches!(self.form, EchoEncoding::Escaped);
         let is_unsafe = in_head && !self.form.is_header_safe(secret);

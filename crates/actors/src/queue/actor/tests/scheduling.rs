@@ -59,29 +59,30 @@ async fn running_attempts_never_exceed_max_concurrent() {
     assert_eq!(fixture.runtime.now().as_secs(), 14);
 }
 
+/// Puts a request with this id into the mailbox.
+async fn enqueue(fixture: &QueueFixture, id: u64, path: &str) -> Result<Response, Error> {
+    let (id, request) = (RequestId(id), Arc::new(get(path).build().unwrap()));
+    fixture.address.call(move |reply| QueueMessage::Enqueue { id, request, reply }).await.unwrap()
+}
+
 #[tokio::test(start_paused = true)]
 async fn id_order_counts_when_callers_overtake_each_other() {
     let fixture = with_plan("/first", [After(s(1))]).await;
-    let enqueue = |id, path: &str| {
-        let request = Arc::new(get(path).build().unwrap());
-        fixture.address.call(move |reply| QueueMessage::Enqueue { id: RequestId(id), request, reply })
-    };
-    let (first, third, second) =
-        tokio::join!(enqueue(101, "/first"), enqueue(103, "/third"), enqueue(102, "/second"));
-    assert!([first, second, third].into_iter().all(|answer| answer.unwrap().is_ok()));
+    let (first, third, second) = tokio::join!(
+        enqueue(&fixture, 101, "/first"),
+        enqueue(&fixture, 103, "/third"),
+        enqueue(&fixture, 102, "/second")
+    );
+    assert!([first, second, third].into_iter().all(|answer| answer.is_ok()));
     assert_eq!(fixture.transport.paths(), ["/first", "/second", "/third"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn two_requests_of_one_id_are_not_confused() {
     let fixture = with_plan("/one", [After(s(1))]).await;
-    let enqueue = |path: &str| {
-        let request = Arc::new(get(path).build().unwrap());
-        fixture.address.call(move |reply| QueueMessage::Enqueue { id: RequestId(7), request, reply })
-    };
-    let (one, other) = tokio::join!(enqueue("/one"), enqueue("/other"));
-    assert_eq!(status(one.unwrap()), 200);
-    assert_eq!(failure_reason(other.unwrap()), (Reason::Internal, 0));
+    let (one, other) = tokio::join!(enqueue(&fixture, 7, "/one"), enqueue(&fixture, 7, "/other"));
+    assert_eq!(status(one), 200);
+    assert_eq!(failure_reason(other), (Reason::Internal, 0));
     assert_eq!(fixture.transport.paths(), ["/one"]);
 }
 
@@ -113,15 +114,6 @@ async fn a_request_that_expires_in_the_queue_is_never_sent() {
     assert_eq!(fixture.event_kinds_of(id).await, ["request_timed_out"]);
     let RequestTimedOut(recorded) = fixture.events().await.remove(0);
     assert_eq!((recorded.reason, recorded.ms, recorded.attempts), (Reason::Expired, 5000, 0));
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_queues_own_limit_holds_for_a_request_that_names_none() {
-    let fixture = QueueFixture::start(QueuePolicy { wait_timeout: s(3), ..policy() }).await;
-    fixture.on("/slow", [After(s(20))]);
-    let (_slow, late) = (fixture.request(get("/slow")), fixture.request(get("/late")));
-    assert_eq!(failure_reason(late.await), (Reason::Expired, 0));
-    assert_eq!(fixture.runtime.now().as_secs(), 3);
 }
 
 #[tokio::test(start_paused = true)]

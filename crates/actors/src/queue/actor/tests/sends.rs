@@ -73,7 +73,7 @@ struct SendPlan {
     has_key: bool,
     retries: u32,
     /// Whether the server is down at the start.
-    meets_nobody: bool,
+    starts_down: bool,
     acts: Vec<ServerAct>,
     /// The number of probes that find the server dead.
     probes: u64,
@@ -244,11 +244,11 @@ fn asked() -> impl Strategy<Value = SendPlan> {
         vec![(Method::GET, false), (Method::PUT, false), (Method::POST, false), (Method::POST, true)];
     let acts = prop::collection::vec(act(), 0..6);
     let drawn = (prop::sample::select(methods), 0..5_u32, prop::bool::weighted(0.2), acts, 1..4_u64);
-    drawn.prop_map(|((method, has_key), retries, meets_nobody, acts, probes)| SendPlan {
+    drawn.prop_map(|((method, has_key), retries, starts_down, acts, probes)| SendPlan {
         method,
         has_key,
         retries,
-        meets_nobody,
+        starts_down,
         acts,
         probes,
     })
@@ -279,9 +279,9 @@ async fn ask(
     path: &str,
     asked: &SendPlan,
 ) -> Vec<Record> {
-    if asked.meets_nobody && !server.is_down() {
+    if asked.starts_down && !server.is_down() {
         server.die().await;
-    } else if !asked.meets_nobody && server.is_down() {
+    } else if !asked.starts_down && server.is_down() {
         server.rise();
     }
     *server.acts.lock() = asked.acts.clone().into();
@@ -365,30 +365,4 @@ proptest! {
     ) {
         block_on(live(plan, quarantine_after));
     }
-}
-
-/// Tests a server that dies over a request on a kept connection, without retries.
-#[tokio::test]
-async fn a_get_that_kills_the_backend_is_sent_once_without_retries() {
-    let asked = |acts| SendPlan {
-        method: Method::GET,
-        has_key: false,
-        retries: 0,
-        meets_nobody: false,
-        acts,
-        probes: 1,
-    };
-    let server = MortalServer::start();
-    let (runtime, queue) = start(&server, QueuePolicy::default().quarantine_after).await;
-    let mut subscription = runtime.journal().subscribe_after(Cursor::START);
-    ask(&server, &queue, &mut subscription, "/good", &asked(vec![Answer])).await;
-    let killer = asked(vec![Die(BeforeAnswer)]);
-    let recorded = ask(&server, &queue, &mut subscription, "/kill", &killer).await;
-    assert_eq!(recorded.last().unwrap().fields["reason"], Reason::ConnectionReset.as_str());
-    server.rise();
-    // A held request would go before this one.
-    ask(&server, &queue, &mut subscription, "/good", &asked(vec![])).await;
-    let seen = server.seen.lock().clone();
-    assert_eq!((seen["/kill"].arrived, seen["/good"].arrived), (1, 2));
-    runtime.shutdown().await;
 }

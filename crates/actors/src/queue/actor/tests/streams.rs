@@ -292,52 +292,25 @@ async fn crash_before_the_response_costs_one_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stop_fails_all_readers() {
-    let fixture = QueueFixture::start(QueuePolicy { max_concurrent: 2, ..policy() }).await;
-    fixture.on("/stream", [Stream(100, s(1), ScriptedEnd::Complete)]);
-    let mut reader = started_download(&fixture, stream()).await;
-    let mut in_doubt = started_download(&fixture, post("/stream")).await;
-    fixture.runtime.root().stop("queue").await.unwrap();
-    assert_eq!(end_error(&mut reader).await.reason, Reason::Stopped);
-    assert_eq!(end_error(&mut in_doubt).await.reason, Reason::OutcomeUnknown);
-    let recorded: Vec<_> = fixture.events::<RequestFailed>().await.iter().map(|event| event.reason).collect();
-    assert_eq!(recorded, [Reason::Stopped, Reason::OutcomeUnknown]);
-    assert_eq!(fixture.transport.running(), 0);
-    assert_eq!(fixture.open(stream()).await.unwrap_err().reason, Reason::Stopped);
-}
-
-#[tokio::test(start_paused = true)]
-async fn dropped_runtime_fails_all_readers() {
-    let fixture = streaming(100, ScriptedEnd::Complete).await;
-    let mut download = started_download(&fixture, stream()).await;
-    let QueueFixture { runtime, .. } = fixture;
-    drop(runtime);
-    run_until_idle().await;
-    let error = end_error(&mut download).now_or_never().unwrap();
-    assert!(matches!(error.reason, Reason::Stopped | Reason::Crashed), "{error:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn permit_is_never_given_twice_whatever_the_end() {
-    let fixture = QueueFixture::start(QueuePolicy { max_concurrent: 3, ..policy() }).await;
-    let ends = [ScriptedEnd::Complete, ScriptedEnd::Break, ScriptedEnd::Hang, ScriptedEnd::Panic];
-    let mut readers = tokio::task::JoinSet::new();
-    for (number, then) in ends.into_iter().cycle().take(40).enumerate() {
-        let path = format!("/{number}");
-        fixture.on(&path, [Stream(number % 7, s(1), then)]);
-        let opens = fixture.open(get(&path).timeout(s(5)));
-        let reads = async move { drop(read_to_end(&mut opens.await.unwrap()).await) };
-        let leaves = number % 5 == 0;
-        readers.spawn(async move {
-            if leaves { drop(tokio::time::timeout(s(4), reads).await) } else { reads.await }
-        });
+async fn stop_or_dropped_runtime_fails_all_readers() {
+    for is_dropped in [false, true] {
+        let fixture = QueueFixture::start(QueuePolicy { max_concurrent: 2, ..policy() }).await;
+        fixture.on("/stream", [Stream(100, s(1), ScriptedEnd::Complete)]);
+        let mut reader = started_download(&fixture, stream()).await;
+        let mut in_doubt = started_download(&fixture, post("/stream")).await;
+        if is_dropped {
+            drop(fixture.runtime);
+            run_until_idle().await;
+            let error = end_error(&mut reader).now_or_never().unwrap();
+            assert!(matches!(error.reason, Reason::Stopped | Reason::Crashed), "{error:?}");
+            continue;
+        }
+        fixture.runtime.root().stop("queue").await.unwrap();
+        assert_eq!(end_error(&mut reader).await.reason, Reason::Stopped);
+        assert_eq!(end_error(&mut in_doubt).await.reason, Reason::OutcomeUnknown);
+        let recorded = fixture.events::<RequestFailed>().await.into_iter().map(|event| event.reason);
+        assert_eq!(recorded.collect::<Vec<_>>(), [Reason::Stopped, Reason::OutcomeUnknown]);
+        assert_eq!(fixture.transport.running(), 0);
+        assert_eq!(fixture.open(stream()).await.unwrap_err().reason, Reason::Stopped);
     }
-    while let Some(reader) = readers.join_next().await {
-        reader.unwrap();
-    }
-    run_until_idle().await;
-    assert_eq!(
-        (fixture.transport.peak(), fixture.transport.running(), fixture.view.stats().running),
-        (3, 0, 0)
-    );
 }

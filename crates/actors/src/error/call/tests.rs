@@ -1,6 +1,5 @@
 use std::{collections::BTreeSet, time::Duration};
 
-use expect_test::expect;
 use futures_util::poll;
 use mainstay_runtime::{
     Address, Child, Context, Failure, Message, Reply, Runtime, SupervisorSpec, Worker,
@@ -8,29 +7,7 @@ use mainstay_runtime::{
 };
 
 use super::*;
-use crate::error::tests::words::assert_message_helps;
 use crate::tests::error_table::{CauseGroup, assert_all_seen, assert_row};
-
-#[test]
-fn every_call_error_maps_to_code_reason_and_retryable() {
-    use CallError::{Crashed, Expired, Full, Stopped, TimedOut, Unanswered};
-    let row = |call| {
-        let error = of_call(call);
-        assert_message_helps(&error.message);
-        let repeat = if error.retryable { "retryable" } else { "final" };
-        format!("{call:?}: {} {} {repeat}\n", error.code, error.reason)
-    };
-    let table: String = [Crashed, Stopped, Expired, Full, TimedOut, Unanswered].map(row).concat();
-    expect![[r#"
-        Crashed: SERVER_ERROR crashed final
-        Stopped: SERVER_ERROR stopped final
-        Expired: TIMEOUT expired retryable
-        Full: SERVER_ERROR queue_full retryable
-        TimedOut: TIMEOUT no_answer final
-        Unanswered: SERVER_ERROR internal final
-    "#]]
-    .assert_eq(&table);
-}
 
 /// The ways in which a worker gives no reply.
 enum ReplyMode {
@@ -85,7 +62,7 @@ async fn start_worker() -> (Runtime, Address<ReplyMode>) {
     let mut root = SupervisorSpec::new("root");
     let policy =
         ChildPolicy { delay: Delay::Fixed { delay: Duration::from_secs(3600) }, ..ChildPolicy::default() };
-    let worker = root.child(Child::new("mule", ReplyWorker).policy(policy).mailbox_capacity(1)).unwrap();
+    let worker = root.child(Child::new("worker", ReplyWorker).policy(policy).mailbox_capacity(1)).unwrap();
     (Runtime::builder().start(root).await.unwrap(), worker)
 }
 
@@ -100,17 +77,17 @@ async fn every_missing_reply_gives_the_error_of_its_row() {
     let (runtime, worker) = start_worker().await;
     let began = runtime.now();
     check(crashed, worker.call(ReplyMode::Panic).await);
-    runtime.root().restart("mule").await.unwrap();
+    runtime.root().restart("worker").await.unwrap();
     check(crashed, worker.call(ReplyMode::Fail).await);
-    runtime.root().restart("mule").await.unwrap();
+    runtime.root().restart("worker").await.unwrap();
     // This call waits for its reply when the handler panics on another message.
     let mut replies = Box::pin(worker.call(ReplyMode::KeepReply));
     assert!(poll!(&mut replies).is_pending());
     let (panicked, replies) = tokio::join!(worker.call(ReplyMode::Panic), replies);
     check(crashed, panicked);
     check(crashed, replies);
-    assert_eq!(runtime.now(), began, "they were told at once");
-    runtime.root().restart("mule").await.unwrap();
+    assert_eq!(runtime.now(), began, "they were answered at once");
+    runtime.root().restart("worker").await.unwrap();
 
     check("its handler dropped the reply", worker.call(ReplyMode::DropReply).await);
     let late = worker.call_within(SECOND, |reply| ReplyMode::ReplyAfter(2 * SECOND, reply)).await;
@@ -136,7 +113,7 @@ async fn every_missing_reply_gives_the_error_of_its_row() {
     let mut replies = Box::pin(worker.call(ReplyMode::KeepReply));
     assert!(poll!(&mut replies).is_pending());
     let stopped = "it is stopped, or was given up";
-    let (stopping, replies) = tokio::join!(runtime.root().stop("mule"), replies);
+    let (stopping, replies) = tokio::join!(runtime.root().stop("worker"), replies);
     stopping.unwrap();
     check(stopped, replies);
     check(stopped, worker.call(ReplyMode::Answer).await);

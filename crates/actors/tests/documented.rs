@@ -65,9 +65,9 @@ fn check(page: &str, cases: impl IntoIterator<Item = u32>) {
     let missing: Vec<_> = named(page).filter(|name| !tests_here.contains(*name)).collect();
     assert!(missing.is_empty(), "named, but not there: {missing:?}");
     let rows = page.lines().filter(|line| line.contains('`'));
-    let told: BTreeSet<u32> =
+    let documented: BTreeSet<u32> =
         rows.filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok()).collect();
-    assert_eq!(told, cases.into_iter().collect());
+    assert_eq!(documented, cases.into_iter().collect());
 }
 
 #[test]

@@ -110,128 +110,102 @@ fn turn_end(text: &str) -> Value {
     json!({ "stop_reason": "end_turn", "text": text })
 }
 
-#[tokio::test]
+timed!(driver_start_prompt_stop_leaves_nothing_running);
 async fn driver_start_prompt_stop_leaves_nothing_running() {
-    with_timeout(async {
-        let sessions = tempfile::tempdir().unwrap();
-        let mut fixture = resuming_driver(sessions.path()).await;
-        let nobody = fixture.prompt(1, "hello").await.unwrap_err();
-        // The agent did not get it, so it can be delivered again.
-        assert_eq!(nobody.reason, Reason::AgentFailed);
-        assert!(exit_details(fixture.driver.check().await).contains("does not run"));
-        assert_eq!(fixture.driver.session(), None);
+    let sessions = tempfile::tempdir().unwrap();
+    let mut fixture = resuming_driver(sessions.path()).await;
+    let refused = fixture.prompt(1, "hello").await.unwrap_err();
+    // The agent did not get it, so it can be delivered again.
+    assert_eq!(refused.reason, Reason::AgentFailed);
+    assert!(exit_details(fixture.driver.check().await).contains("does not run"));
+    assert_eq!(fixture.driver.session(), None);
 
-        fixture.driver.restart().await.unwrap();
-        let began = fixture.next_update_of(UpdateKind::Session).await;
-        assert_eq!(began.body, json!({ "id": "s1", "origin": "new" }));
-        let Observation::Answered { reported: ReportedHealth::Healthy, .. } = fixture.driver.check().await
-        else {
-            panic!()
-        };
-        assert_eq!(fixture.driver.read_state().await, Ok(AgentState::Unsupported));
-        assert_eq!(fixture.prompt(2, "hello").await, Ok(turn_end("you said: hello")));
-        assert_eq!(fixture.driver.activity().in_flight, 0);
+    fixture.driver.restart().await.unwrap();
+    let began = fixture.next_update_of(UpdateKind::Session).await;
+    assert_eq!(began.body, json!({ "id": "s1", "origin": "new" }));
+    let Observation::Answered { reported: ReportedHealth::Healthy, .. } = fixture.driver.check().await else {
+        panic!()
+    };
+    assert_eq!(fixture.driver.read_state().await, Ok(AgentState::Unsupported));
+    assert_eq!(fixture.prompt(2, "hello").await, Ok(turn_end("you said: hello")));
+    assert_eq!(fixture.driver.activity().in_flight, 0);
 
-        let wrong = AgentMessage { body: json!(7), ..message(3, "") };
-        let wrong = fixture.driver.deliver(wrong).await.unwrap_err();
-        assert_eq!(wrong.reason, Reason::InvalidRequest);
-        assert!(fixture.is_recorded() && fixture.driver.process().unwrap().pid > 0);
-        fixture.stop().await;
-    })
-    .await;
+    let wrong = AgentMessage { body: json!(7), ..message(3, "") };
+    let wrong = fixture.driver.deliver(wrong).await.unwrap_err();
+    assert_eq!(wrong.reason, Reason::InvalidRequest);
+    assert!(fixture.is_recorded() && fixture.driver.process().unwrap().pid > 0);
+    fixture.stop().await;
 }
 
-#[tokio::test]
+timed!(crash_during_prompt_is_unknown_and_session_resumes);
 async fn crash_during_prompt_is_unknown_and_session_resumes() {
-    with_timeout(async {
-        let (mut fixture, _sessions) = started_driver().await;
-        fixture.prompt(1, "one").await.unwrap();
-        let (failure, crash) = tokio::join!(fixture.driver.wait_for_failure(), fixture.prompt(2, "crash"));
-        let error = crash.unwrap_err();
-        assert_eq!((error.reason, error.retryable), (Reason::OutcomeUnknown, false));
-        assert!(error.log_text().contains("it exited with code 3"), "{error:?}");
-        assert!(exit_details(failure).contains("it exited with code 3"));
-        assert!(exit_details(fixture.driver.check().await).contains("it exited with code 3"));
-        assert_eq!(fixture.prompt(3, "anybody there?").await.unwrap_err().reason, Reason::AgentFailed);
+    let (mut fixture, _sessions) = started_driver().await;
+    fixture.prompt(1, "one").await.unwrap();
+    let (failure, crash) = tokio::join!(fixture.driver.wait_for_failure(), fixture.prompt(2, "crash"));
+    let error = crash.unwrap_err();
+    assert_eq!((error.reason, error.retryable), (Reason::OutcomeUnknown, false));
+    assert!(error.log_text().contains("it exited with code 3"), "{error:?}");
+    assert!(exit_details(failure).contains("it exited with code 3"));
+    assert!(exit_details(fixture.driver.check().await).contains("it exited with code 3"));
+    assert_eq!(fixture.prompt(3, "anybody there?").await.unwrap_err().reason, Reason::AgentFailed);
 
-        fixture.driver.restart().await.unwrap();
-        fixture.next_update_of(UpdateKind::Session).await;
-        let expected = json!({ "id": "s1", "origin": "resumed" });
-        assert_eq!(fixture.next_update_of(UpdateKind::Session).await.body, expected);
-        // Nothing was repeated.
-        assert_eq!(fixture.prompt(4, "recall").await, Ok(turn_end("one | crash | recall")));
-        fixture.stop().await;
-    })
-    .await;
+    fixture.driver.restart().await.unwrap();
+    fixture.next_update_of(UpdateKind::Session).await;
+    let expected = json!({ "id": "s1", "origin": "resumed" });
+    assert_eq!(fixture.next_update_of(UpdateKind::Session).await.body, expected);
+    // Nothing was repeated.
+    assert_eq!(fixture.prompt(4, "recall").await, Ok(turn_end("one | crash | recall")));
+    fixture.stop().await;
 }
 
-#[tokio::test]
+timed!(session_is_resumed_by_a_new_driver);
 async fn session_is_resumed_by_a_new_driver() {
-    with_timeout(async {
-        let (fixture, sessions) = started_driver().await;
-        fixture.prompt(1, "one").await.unwrap();
-        let saved = fixture.driver.session().unwrap();
-        fixture.stop().await;
+    let (fixture, sessions) = started_driver().await;
+    fixture.prompt(1, "one").await.unwrap();
+    let saved = fixture.driver.session().unwrap();
+    fixture.stop().await;
 
-        let mut fixture = resuming_driver(sessions.path()).await;
-        fixture.driver.restore_session(saved.clone());
-        fixture.driver.restart().await.unwrap();
-        assert_eq!(fixture.next_update_of(UpdateKind::Session).await.body["origin"], "resumed");
-        assert_eq!(fixture.prompt(2, "recall").await, Ok(turn_end("one | recall")));
-        assert_eq!(fixture.driver.session(), Some(saved.clone()));
-        fixture.stop().await;
+    let mut fixture = resuming_driver(sessions.path()).await;
+    fixture.driver.restore_session(saved.clone());
+    fixture.driver.restart().await.unwrap();
+    assert_eq!(fixture.next_update_of(UpdateKind::Session).await.body["origin"], "resumed");
+    assert_eq!(fixture.prompt(2, "recall").await, Ok(turn_end("one | recall")));
+    assert_eq!(fixture.driver.session(), Some(saved.clone()));
+    fixture.stop().await;
 
-        // A session belongs to its folder.
-        let command = [example_path().display().to_string(), "--resume".to_owned()].to_vec();
-        let mut fixture = start_driver(command, |_| ()).await;
-        fixture.driver.restore_session(saved);
-        fixture.driver.restart().await.unwrap();
-        let lost = json!({ "id": "s1", "why": "it was about another folder" });
-        let expected = json!({ "id": "s1", "origin": "new", "lost": lost });
-        assert_eq!(fixture.next_update_of(UpdateKind::Session).await.body, expected);
-        fixture.driver.restore_session(json!("nonsense"));
-        fixture.stop().await;
-    })
-    .await;
+    // A session belongs to its folder.
+    let command = [example_path().display().to_string(), "--resume".to_owned()].to_vec();
+    let mut fixture = start_driver(command, |_| ()).await;
+    fixture.driver.restore_session(saved);
+    fixture.driver.restart().await.unwrap();
+    let lost = json!({ "id": "s1", "why": "it was about another folder" });
+    let expected = json!({ "id": "s1", "origin": "new", "lost": lost });
+    assert_eq!(fixture.next_update_of(UpdateKind::Session).await.body, expected);
+    fixture.driver.restore_session(json!("nonsense"));
+    fixture.stop().await;
 }
 
-#[tokio::test]
+timed!(answer_through_driver_ends_the_ask);
 async fn answer_through_driver_ends_the_ask() {
-    with_timeout(async {
-        let (mut fixture, _sessions) = started_driver().await;
-        let mut turn_of_two = fixture.spawn_prompt(1, "ask 2");
-        let first = fixture.next_update_of(UpdateKind::Ask).await.ask.clone().unwrap();
-        let second = fixture.next_update_of(UpdateKind::Ask).await.ask.clone().unwrap();
-        let asked_at = fixture.driver.activity().progressed_at.unwrap();
-        while tokio::time::Instant::now() <= asked_at {
-            tokio::task::yield_now().await;
-        }
-        assert!(fixture.driver.activity().progressed_at.unwrap() > asked_at);
-        assert_eq!(fixture.driver.activity().in_flight, 1);
+    let (mut fixture, _sessions) = started_driver().await;
+    let mut turn_of_two = fixture.spawn_prompt(1, "ask 2");
+    let first = fixture.next_update_of(UpdateKind::Ask).await.ask.clone().unwrap();
+    let second = fixture.next_update_of(UpdateKind::Ask).await.ask.clone().unwrap();
+    let asked_at = fixture.driver.activity().progressed_at.unwrap();
+    while tokio::time::Instant::now() <= asked_at {
+        tokio::task::yield_now().await;
+    }
+    assert!(fixture.driver.activity().progressed_at.unwrap() > asked_at);
+    assert_eq!(fixture.driver.activity().in_flight, 1);
 
-        assert_eq!(fixture.driver.answer(&first, json!(true)).unwrap_err().reason, Reason::InvalidRequest);
-        assert_eq!(fixture.driver.answer(&first, json!("maybe")).unwrap_err().reason, Reason::InvalidRequest);
-        assert_eq!(fixture.driver.answer("a9", json!("allow")).unwrap_err().reason, Reason::NotFound);
-        fixture.driver.answer(&first, json!("allow")).unwrap();
-        fixture.driver.answer(&second, json!({ "optionId": "allow" })).unwrap();
-        let end = turn_of_two.join_next().await.unwrap().unwrap();
-        assert_eq!(end, Ok(turn_end("allow allow ")));
-        fixture.stop().await;
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn deliver_dropped_cancels_the_turn() {
-    with_timeout(async {
-        let (mut fixture, _sessions) = started_driver().await;
-        let hanging = fixture.spawn_prompt(1, "hang");
-        fixture.next_update_of(UpdateKind::Message).await;
-        drop(hanging);
-        assert_eq!(fixture.prompt(2, "next").await, Ok(turn_end("you said: next")));
-        fixture.stop().await;
-    })
-    .await;
+    assert_eq!(fixture.driver.answer(&first, json!(true)).unwrap_err().reason, Reason::InvalidRequest);
+    assert_eq!(fixture.driver.answer(&first, json!("maybe")).unwrap_err().reason, Reason::InvalidRequest);
+    assert_eq!(fixture.driver.answer("a9", json!("allow")).unwrap_err().reason, Reason::NotFound);
+    fixture.driver.answer(&first, json!("allow")).unwrap();
+    fixture.driver.answer(&second, json!({ "optionId": "allow" })).unwrap();
+    let end = turn_of_two.join_next().await.unwrap().unwrap();
+    assert_eq!(end, Ok(turn_end("allow allow ")));
+    fixture.stop().await;
 }
 
 #[cfg(unix)]
@@ -254,90 +228,77 @@ async fn stop_exit_on_stdin_close_is_not_a_kill() {
     .await;
 }
 
-#[tokio::test]
+timed!(protocol_violation_is_exited_while_process_runs);
 async fn protocol_violation_is_exited_while_process_runs() {
-    with_timeout(async {
-        let (fixture, _sessions) = started_driver().await;
-        let (failure, broken) = tokio::join!(fixture.driver.wait_for_failure(), fixture.prompt(2, "broken"));
-        assert_eq!(broken.unwrap_err().reason, Reason::OutcomeUnknown);
-        assert!(
-            exit_details(failure)
-                .contains("the agent broke the protocol: it wrote a message that is not JSON")
-        );
-        assert!(exit_details(fixture.driver.check().await).contains("the agent broke the protocol"));
-        fixture.driver.restart().await.unwrap();
-        assert_eq!(fixture.prompt(3, "recall").await, Ok(turn_end("broken | recall")));
-        fixture.stop().await;
-    })
-    .await;
+    let (fixture, _sessions) = started_driver().await;
+    let (failure, broken) = tokio::join!(fixture.driver.wait_for_failure(), fixture.prompt(2, "broken"));
+    assert_eq!(broken.unwrap_err().reason, Reason::OutcomeUnknown);
+    assert!(
+        exit_details(failure).contains("the agent broke the protocol: it wrote a message that is not JSON")
+    );
+    assert!(exit_details(fixture.driver.check().await).contains("the agent broke the protocol"));
+    fixture.driver.restart().await.unwrap();
+    assert_eq!(fixture.prompt(3, "recall").await, Ok(turn_end("broken | recall")));
+    fixture.stop().await;
 }
 
-#[tokio::test]
+timed!(start_without_acp_fails_and_leaves_nothing_running);
 async fn start_without_acp_fails_and_leaves_nothing_running() {
-    with_timeout(async {
-        let short = |launch: &mut Launch| launch.ready_timeout = Duration::from_millis(300);
-        let long = |_: &mut Launch| ();
-        let run = async |command: Vec<String>, settle: fn(&mut Launch)| {
-            let fixture = start_driver(command, settle).await;
-            let why = start_error(fixture.driver.restart().await);
-            exit_details(fixture.driver.check().await);
-            fixture.stop().await;
-            why
-        };
-        let why = run(shell("echo no key >&2; exit 4"), long).await;
-        let words = "it exited with code 4; its last lines on stderr: no key";
-        assert!(why.log_text().contains(words), "{why:?}");
-        let words = "echo refused: $KEY at https://me:pass@host/a?b=c >&2; exit 4";
-        let secret =
-            |launch: &mut Launch| drop(launch.spec.env.insert("KEY".to_owned(), "sk-4711-x".to_owned()));
-        let why = run(shell(words), secret).await;
-        let told = "refused: [redacted] at https://[redacted]@host/a?[redacted]";
-        assert!(why.log_text().ends_with(told), "{why:?}");
-        let why = run(shell("exec cat"), long).await;
-        let words = "the agent refused initialize: Method not found: initialize (code -32601)";
-        assert_eq!((why.reason, why.log_text()), (Reason::AgentFailed, words));
-        let why = run(shell("echo thinking >&2; sleep 1000"), short).await;
-        assert!(why.log_text().contains("within 300ms; its last lines on stderr: thinking"), "{why:?}");
-        let why = run(vec!["mainstay-has-no-such-program".to_owned()], long).await;
-        assert!(why.log_text().contains("there is no program"), "{why:?}");
-        let on_stdout = |launch: &mut Launch| launch.readiness = Readiness::Stdout("up".to_owned());
-        let why = run(shell("read -r _"), on_stdout).await;
-        assert_eq!(why.reason, Reason::InvalidConfig);
-        let example = |options: &[&str]| {
-            let options = options.iter().map(|option| (*option).to_owned());
-            std::iter::once(example_path().display().to_string()).chain(options).collect()
-        };
-        let why = run(example(&["--login"]), long).await;
-        assert_eq!(why.reason, Reason::Unauthenticated);
-        let why = run(example(&["--version", "2"]), long).await;
-        assert!(why.log_text().contains("version 2"), "{why:?}");
-    })
-    .await;
+    fn example(options: &[&str]) -> Vec<String> {
+        let options = options.iter().map(|option| (*option).to_owned());
+        std::iter::once(example_path().display().to_string()).chain(options).collect()
+    }
+    type Settle = fn(&mut Launch);
+    let usual: Settle = |_| ();
+    let short: Settle = |launch| launch.ready_timeout = Duration::from_millis(300);
+    let on_stdout: Settle = |launch| launch.readiness = Readiness::Stdout("up".to_owned());
+    let secret: Settle = |launch| drop(launch.spec.env.insert("KEY".to_owned(), "sk-4711-x".to_owned()));
+    let leaks = "echo refused: $KEY at https://me:pass@host/a?b=c >&2; exit 4";
+    let exited = "it exited with code 4; its last lines on stderr: no key";
+    let redacted = "refused: [redacted] at https://[redacted]@host/a?[redacted]";
+    let late = "within 300ms; its last lines on stderr: thinking";
+    let refused = "the agent refused initialize: Method not found: initialize (code -32601)";
+    for (command, settle, reason, words) in [
+        (shell("echo no key >&2; exit 4"), usual, None, exited),
+        (shell(leaks), secret, None, redacted),
+        (shell("exec cat"), usual, Some(Reason::AgentFailed), refused),
+        (shell("echo thinking >&2; sleep 1000"), short, None, late),
+        (vec!["mainstay-has-no-such-program".to_owned()], usual, None, "there is no program"),
+        (shell("read -r _"), on_stdout, Some(Reason::InvalidConfig), ""),
+        (example(&["--login"]), usual, Some(Reason::Unauthenticated), ""),
+        (example(&["--version", "2"]), usual, None, "version 2"),
+    ] {
+        let fixture = start_driver(command, settle).await;
+        let why = start_error(fixture.driver.restart().await);
+        exit_details(fixture.driver.check().await);
+        fixture.stop().await;
+        assert!(why.log_text().contains(words), "{words}: {why:?}");
+        assert!(words != redacted || why.log_text().ends_with(words), "{why:?}");
+        assert!(words != refused || why.log_text() == words, "{why:?}");
+        assert!(reason.is_none_or(|reason| why.reason == reason), "{reason:?}: {why:?}");
+    }
 }
 
-#[tokio::test]
+timed!(abandon_kills_and_memory_over_ceiling_fails);
 async fn abandon_kills_and_memory_over_ceiling_fails() {
-    with_timeout(async {
-        let folder = tempfile::tempdir().unwrap();
-        let manager = ProcessManager::open(Some(folder.path())).await.unwrap().manager;
-        let spec = ProcessSpec::new("planner", [example_path().display().to_string()]);
-        let launch = Launch { spec, readiness: Readiness::None, ready_timeout: TIMEOUT };
-        let driver = AcpDriver::new(ProcessSetup {
-            memory_bytes_max: Some(1),
-            memory_interval: Duration::from_millis(1),
-            ..ProcessSetup::new(launch, manager.clone())
-        });
-        driver.restart().await.unwrap();
-        assert!(exit_details(driver.wait_for_failure().await).contains("memory"));
-        assert!(exit_details(driver.check().await).contains("memory"));
-        assert!(driver.process().is_none(), "it does not grow until its restart is due");
-        driver.restart().await.unwrap();
-        let mut hanging = driver.deliver(message(1, "hang"));
-        assert!(futures_util::FutureExt::now_or_never(&mut hanging).is_none());
-        driver.abandon();
-        assert!(hanging.await.is_err());
-        manager.close().await;
-        assert_eq!(std::fs::read_to_string(folder.path().join("processes")).unwrap(), "");
-    })
-    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let manager = ProcessManager::open(Some(folder.path())).await.unwrap().manager;
+    let spec = ProcessSpec::new("planner", [example_path().display().to_string()]);
+    let launch = Launch { spec, readiness: Readiness::None, ready_timeout: TIMEOUT };
+    let driver = AcpDriver::new(ProcessSetup {
+        memory_bytes_max: Some(1),
+        memory_interval: Duration::from_millis(1),
+        ..ProcessSetup::new(launch, manager.clone())
+    });
+    driver.restart().await.unwrap();
+    assert!(exit_details(driver.wait_for_failure().await).contains("memory"));
+    assert!(exit_details(driver.check().await).contains("memory"));
+    assert!(driver.process().is_none(), "it does not grow until its restart is due");
+    driver.restart().await.unwrap();
+    let mut hanging = driver.deliver(message(1, "hang"));
+    assert!(futures_util::FutureExt::now_or_never(&mut hanging).is_none());
+    driver.abandon();
+    assert!(hanging.await.is_err());
+    manager.close().await;
+    assert_eq!(std::fs::read_to_string(folder.path().join("processes")).unwrap(), "");
 }

@@ -16,14 +16,14 @@ async fn connect(saved: Option<&str>) -> (AcpClientFixture, Option<LostSession>)
 
 /// Returns the kinds of updates until the agent asks.
 async fn updates_until_ask(fixture: &mut AcpClientFixture) -> (Vec<String>, String, Value) {
-    let mut heard = Vec::new();
+    let mut updates = Vec::new();
     loop {
         let update = fixture.next_update().await;
         if let (UpdateKind::Ask, Some(ask)) = (update.kind, update.ask) {
-            return (heard, ask, update.body);
+            return (updates, ask, update.body);
         }
         assert_eq!(update.message_id, Some(MessageId(1)));
-        heard.push(update.body["sessionUpdate"].as_str().unwrap().to_owned());
+        updates.push(update.body["sessionUpdate"].as_str().unwrap().to_owned());
     }
 }
 
@@ -34,10 +34,10 @@ async fn node_agent_turn_completes() {
         let (mut fixture, lost) = connect(Some("of-another-life")).await;
         assert_eq!(lost.unwrap().id, "of-another-life");
         let turn = fixture.spawn_prompt(1, "Set the host, please.");
-        let (heard, ask, body) = updates_until_ask(&mut fixture).await;
+        let (updates, ask, body) = updates_until_ask(&mut fixture).await;
         let expected =
             ["agent_message_chunk", "tool_call", "tool_call_update", "agent_message_chunk", "tool_call"];
-        assert_eq!(heard, expected);
+        assert_eq!(updates, expected);
         assert_eq!(body["toolCall"]["toolCallId"], "call_2");
         assert!(fixture.client.answer(&ask, "maybe").is_err());
         fixture.client.answer(&ask, "allow").unwrap();

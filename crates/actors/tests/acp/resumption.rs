@@ -24,9 +24,9 @@ async fn crash_in_third_prompt(switches: &Switches) -> (String, AcpOptions) {
     assert_eq!((error.reason, error.retryable), (Reason::OutcomeUnknown, false));
     assert_eq!(fixture.next_text().await.0, "crashing");
     assert_eq!(fixture.client.end(), Some(AcpError::Closed));
-    let nobody = fixture.prompt(4, "anybody there?").await.unwrap_err();
-    assert_eq!(nobody, AcpError::AlreadyEnded(Box::new(AcpError::Closed)));
-    assert_eq!(nobody.to_turn_error().reason, Reason::AgentFailed);
+    let refused = fixture.prompt(4, "anybody there?").await.unwrap_err();
+    assert_eq!(refused, AcpError::AlreadyEnded(Box::new(AcpError::Closed)));
+    assert_eq!(refused.to_turn_error().reason, Reason::AgentFailed);
     (start.id, fixture.options)
 }
 

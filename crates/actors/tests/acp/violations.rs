@@ -73,27 +73,20 @@ async fn silent_agent_times_out() {
 }
 
 #[cfg(unix)]
-#[tokio::test]
+timed!(non_acp_program_is_rejected);
+#[cfg(unix)]
 async fn non_acp_program_is_rejected() {
-    use crate::fixture::spawn_client;
-    use tokio::process::Command;
-
-    with_timeout(async {
+    let closed = AcpError::Closed.to_string();
+    for (program, words) in [
         // `cat` repeats its input.
-        let error = spawn_client(Command::new("cat"), AcpOptions::default()).await.err().unwrap();
-        let expected = "the agent refused initialize: Method not found: initialize (code -32601)";
-        assert_eq!(error.to_string(), expected);
-        let mut short = Command::new("sh");
-        short.args(["-c", "echo hello"]);
-        assert_eq!(spawn_client(short, AcpOptions::default()).await.err().unwrap(), AcpError::Closed);
-        let mut chatty = Command::new("yes");
-        chatty.arg("hello");
-        let error = spawn_client(chatty, AcpOptions::default()).await.err().unwrap().to_string();
-        assert!(error.contains("it wrote more than 100 lines that are no messages: \"hello\""), "{error}");
-        let mut endless = Command::new("cat");
-        endless.arg("/dev/zero");
-        let error = spawn_client(endless, AcpOptions::default()).await.err().unwrap().to_string();
-        assert!(error.contains("it wrote a line of more than 16777216 bytes"), "{error}");
-    })
-    .await;
+        (&["cat"][..], "the agent refused initialize: Method not found: initialize (code -32601)"),
+        (&["sh", "-c", "echo hello"], closed.as_str()),
+        (&["yes", "hello"], "it wrote more than 100 lines that are no messages: \"hello\""),
+        (&["cat", "/dev/zero"], "it wrote a line of more than 16777216 bytes"),
+    ] {
+        let mut command = Command::new(program[0]);
+        command.args(&program[1..]);
+        let error = fixture::spawn_client(command, AcpOptions::default()).await.err().unwrap();
+        assert!(error.to_string().contains(words), "{program:?}: {error}");
+    }
 }

@@ -33,9 +33,9 @@ async fn orphans_of_a_run_are_ended_by_the_next() {
     let remains = runtime.into_descendants();
     assert!(remains.are_running());
     let report = timeout(LIMIT, ProcessManager::open(Some(folder.path()))).await.unwrap().unwrap();
-    let told: Vec<_> =
+    let reported: Vec<_> =
         report.orphans.iter().map(|it| (it.name.as_str(), it.processes, it.survivors.len())).collect();
-    assert_eq!(told, [("script", 3, 0), ("script", 2, 0)]);
+    assert_eq!(reported, [("script", 3, 0), ("script", 2, 0)]);
     tokio::task::spawn_blocking(|| remains.wait_gone()).await.unwrap();
     // Orphans are reported once.
     drop(report);

@@ -32,8 +32,8 @@ impl RuntimeProcess {
         command.args(["-c", r#"exec "$@" 3>&1"#, "sh"]).arg(std::env::current_exe().unwrap());
         command.args(["--exact", name, "--ignored", "--nocapture"]).env(FOLDER, folder);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap());
-        Self { child, output: said }
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Self { child, output }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -59,9 +59,9 @@ impl RuntimeProcess {
     /// Returns its remains, to wait for.
     pub(crate) fn into_descendants(self) -> Descendants {
         let (ended, remains) = mpsc::sync_channel(1);
-        let mut said = self.output;
+        let mut output = self.output;
         thread::spawn(move || {
-            let _ = said.read_to_end(&mut Vec::new());
+            let _ = output.read_to_end(&mut Vec::new());
             let _ = ended.send(());
         });
         Descendants(remains)

@@ -128,7 +128,7 @@ impl WatchFixture {
         self.next_event_within(TIMEOUT, kind).await
     }
 
-    pub(crate) async fn next_event_within(&mut self, patience: Duration, kind: &str) -> Record {
+    pub(crate) async fn next_event_within(&mut self, limit: Duration, kind: &str) -> Record {
         let next = async {
             loop {
                 if let Delivery::Event(record) = self.events.next().await
@@ -138,7 +138,7 @@ impl WatchFixture {
                 }
             }
         };
-        timeout(patience, next).await.unwrap_or_else(|_| panic!("no {kind} came"))
+        timeout(limit, next).await.unwrap_or_else(|_| panic!("no {kind} came"))
     }
 
     /// Waits until a file's entry is dropped.

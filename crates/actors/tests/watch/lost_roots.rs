@@ -135,12 +135,12 @@ async fn watcher_thread_panic_invalidates_and_rewatches() {
 async fn actor_crash_stops_caching_until_roots_are_watched() {
     let mut fixture = WatchFixture::with_files(&["a"]).await;
     fixture.read_and_cache(&["a"]).await;
-    let (end, told) = oneshot::channel::<()>();
+    let (end, ended) = oneshot::channel::<()>();
     let search = {
         let (files, root) = (fixture.files.clone(), fixture.root.clone());
         async move {
             let load = || async move {
-                let _ = told.await;
+                let _ = ended.await;
                 Ok(Bytes::from_static(b"found before"))
             };
             files.search(&root, "words", load).await

@@ -107,8 +107,8 @@ async fn cached_file_is_read_once_without_events() {
     fixture.settle().await;
     assert!(fixture.is_cached("a"));
     write(&fixture.path("a"), "new");
-    let told = fixture.next_event("cache_invalidated").await;
-    assert_eq!(told.fields["by"], "files");
+    let event = fixture.next_event("cache_invalidated").await;
+    assert_eq!(event.fields["by"], "files");
     fixture.wait_until_dropped("a").await;
     assert_eq!(fixture.read("a").await, new_text());
 }

@@ -15,11 +15,11 @@ impl AgentActorFixture {
         &self,
         body: &str,
         may_repeat: bool,
-        patience: Option<Duration>,
+        limit: Option<Duration>,
     ) -> (MessageId, AnswerPromise) {
         let (reply, answer) = Reply::channel();
         let body = json!(body);
-        let deadline = patience.map(|patience| Instant::now() + patience);
+        let deadline = limit.map(|limit| Instant::now() + limit);
         let request = |accepted| {
             AgentCommand::Send(Box::new(SendRequest { body, may_repeat, deadline, accepted, reply }))
         };

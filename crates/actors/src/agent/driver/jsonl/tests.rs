@@ -462,7 +462,8 @@ async fn stdout_readiness_waits_for_the_line() {
 #[tokio::test]
 async fn stderr_tail_hides_secrets_and_addresses() {
     let words = "echo refused: $ACME_TOKEN at https://me:pass@host/a?b=c, $MODEL >&2; exit 2";
-    let told = "last lines on stderr: refused: [redacted] at https://[redacted]@host/a?[redacted] large-one";
+    let expected =
+        "last lines on stderr: refused: [redacted] at https://[redacted]@host/a?[redacted] large-one";
     let agent = |ready| async {
         let settle = |setup: &mut ProcessSetup| {
             let variables = [("ACME_TOKEN", "sk-4711-x"), ("MODEL", "large-one")];
@@ -473,11 +474,11 @@ async fn stderr_tail_hides_secrets_and_addresses() {
     };
     let fixture = agent(Readiness::Stdout("up".to_owned())).await;
     let why = start_error(fixture.restart().await);
-    assert!(why.log_text().contains(told), "{why:?}");
+    assert!(why.log_text().contains(expected), "{why:?}");
     let fixture = agent(Readiness::None).await;
     fixture.restart().await.unwrap();
     let why = fixture.wait_for_failure().await;
-    assert!(why.log_text().contains(told), "{why:?}");
+    assert!(why.log_text().contains(expected), "{why:?}");
 }
 
 #[tokio::test]

@@ -126,7 +126,7 @@ async fn crashed_and_hung_agents_show_error_and_next_step() {
         (&json!("SERVER_ERROR"), true)
     );
     let neighbour = &agents[2];
-    assert_members(&neighbour, &json!({ "status": "healthy", "generation": 1, "budget_left": 5 }));
+    assert_members(neighbour, &json!({ "status": "healthy", "generation": 1, "budget_left": 5 }));
     assert_eq!(fixture.send("reviewer", "1").await["answer"]["count"], 1);
     assert_eq!(fixture.lifecycle_kinds("reviewer"), Vec::<&str>::new());
 

@@ -31,31 +31,36 @@ mod reports;
 mod snapshot;
 mod updates;
 
-pub use activity::{ActivityGuard, ActivityMeter, ActivityMeters};
-pub use actor::{AgentActor, AgentRunState};
+pub use activity::ActivityMeters;
+pub(crate) use activity::{ActivityGuard, ActivityMeter};
+pub use actor::AgentActor;
+
 pub use agent_message::{AgentMessage, MessageId};
 pub use command::{AgentCommand, SendRequest};
+#[cfg(test)]
+pub(crate) use driver::Activity;
 #[cfg(feature = "acp")]
 pub use driver::acp;
 pub use driver::http::HttpDriver;
 pub use driver::jsonl::ProcessDriver;
 pub use driver::process::ProcessSetup;
-pub use driver::{Activity, AgentState, Driver, DriverError, ProcessUsage};
+pub use driver::{AgentState, Driver, DriverError, ProcessUsage};
 pub use events::{
     AgentChecksQuarantined, AgentHealth, AgentSessionLost, AgentStateQuarantined, AgentStuck,
     MessageAnswered, MessageFailed, MessageRedelivered, MessageSent,
 };
-pub use health::{
-    ActivitySigns, AgentStatus, Health, HealthPolicy, Observation, Outcome, ReportedHealth, StatusChange,
-};
-pub use message_queue::{DELIVERY_ATTEMPTS_MAX, MESSAGES_WAITING_MAX};
-pub use pending_replies::{MessageReply, PendingReplies, not_delivered};
-pub use recovery::{PendingRecovery, Recovery};
+
+pub use health::{AgentStatus, HealthPolicy, Observation, Outcome, ReportedHealth};
+#[cfg(test)]
+pub(crate) use message_queue::{DELIVERY_ATTEMPTS_MAX, MESSAGES_WAITING_MAX};
+
+pub use pending_replies::{PendingReplies, not_delivered};
+pub use recovery::PendingRecovery;
+
 pub use reports::{AgentReport, AgentReports};
-pub use snapshot::AgentSnapshot;
+
 pub use updates::{
-    AgentUpdate, UPDATE_BYTES_BUFFERED_MAX, UPDATES_BUFFERED_MAX, UpdateBroadcast, UpdateEvent, UpdateKind,
-    UpdateSubscription,
+    AgentUpdate, UPDATES_BUFFERED_MAX, UpdateBroadcast, UpdateEvent, UpdateKind, UpdateSubscription,
 };
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ pub trait BroadcastItem: Clone {
 
 /// The limits of the buffer for slow subscribers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BroadcastLimits {
+pub(crate) struct BroadcastLimits {
     /// The most items.
     pub items_max: usize,
     /// The most bytes in all items together. The newest item is always kept, so that a fast subscriber loses none.
@@ -66,7 +66,7 @@ impl<T> Clone for Broadcast<T> {
 impl<T: BroadcastItem> Broadcast<T> {
     /// Creates a broadcast without subscribers.
     #[must_use]
-    pub fn new(limits: BroadcastLimits) -> Self {
+    pub(crate) fn new(limits: BroadcastLimits) -> Self {
         let ring = Ring {
             limits,
             items: VecDeque::new(),
@@ -88,7 +88,7 @@ impl<T: BroadcastItem> Broadcast<T> {
 
     /// Sends an item, which is dropped without subscribers. Never waits: old items that slow subscribers have not taken
     /// are dropped for it.
-    pub fn send(&self, item: T) {
+    pub(crate) fn send(&self, item: T) {
         let end = self.ring.lock().push(item);
         self.changed.send_replace(end);
     }
@@ -116,7 +116,7 @@ impl<T: BroadcastItem> BroadcastSubscription<T> {
     }
 
     /// Returns the next item if there is one.
-    pub fn try_next(&mut self) -> Option<T> {
+    pub(crate) fn try_next(&mut self) -> Option<T> {
         self.ring.lock().next_for(self.id)
     }
 }

@@ -40,15 +40,17 @@ mod value;
 pub mod watch;
 mod write_invalidation;
 
-pub use self::http::StoredResponse;
-pub use actor::{
-    CacheActor, CacheAged, CacheInvalidated, CacheMessage, InvalidatedBy, Invalidation, OpenGuard,
-};
+pub(crate) use self::http::StoredResponse;
+
+pub use actor::{CacheActor, CacheAged, CacheInvalidated, CacheMessage, InvalidatedBy, Invalidation};
 pub use entry_options::EntryOptions;
 pub use files::{FILE_BYTES_MAX, FileCache};
-pub use handle::{CacheHandle, CacheLookup};
+pub use handle::CacheHandle;
+#[cfg(test)]
+pub(crate) use handle::CacheLookup;
 pub use load::Loaded;
-pub use outdated_entries::{OutdatedEntries, WriteInvalidator};
+
+pub use outdated_entries::WriteInvalidator;
 pub use pattern::{Pattern, PatternError, Selection};
 pub use stats::CacheStats;
 pub use value::CacheValue;

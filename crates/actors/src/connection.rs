@@ -48,9 +48,10 @@ pub mod status;
 pub mod target;
 mod view;
 
-pub use actor::{ConnectionActor, ConnectionSnapshot};
+pub use actor::ConnectionActor;
+
 pub use events::{ConnectionChanged, ConnectionIgnored, ConnectionUnsent, IgnoredReason, UnsentReason};
-pub use invalidation::{BackendInvalidation, InvalidationSink};
+pub(crate) use invalidation::{BackendInvalidation, InvalidationSink};
 pub use message::ConnectionMessage;
 pub use view::ConnectionView;
 

@@ -31,13 +31,16 @@ mod unix;
 #[cfg(windows)]
 mod windows;
 
-pub use child::{Process, ProcessIdentity};
-pub use exit::ProcessExit;
-pub use launch::{Launch, LaunchError};
+pub use child::Process;
+
+pub(crate) use exit::ProcessExit;
+pub use launch::Launch;
+pub(crate) use launch::LaunchError;
 pub(crate) use lines::{LineSplitter, OutputLine};
 pub use manager::{ManagerWarning, OpenError, Orphan, ProcessManager, StartReport};
-pub use memory::MemoryCeiling;
-pub use readiness::{Probe, ProbeResult, Readiness, ReadySignal};
+pub(crate) use memory::MemoryCeiling;
+pub(crate) use readiness::ReadySignal;
+pub use readiness::{Probe, ProbeResult, Readiness};
 pub use sidecar::{SidecarActor, SidecarStarted};
 pub use spec::{ProcessSpec, SpawnError};
 pub use stdin::ProcessStdin;

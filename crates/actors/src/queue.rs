@@ -25,15 +25,17 @@ pub mod gate;
 mod handle;
 mod message;
 mod policy;
-pub mod priority_queue;
+pub(crate) mod priority_queue;
 mod request_table;
 pub mod retry;
 pub mod retry_budget;
 mod state;
 
-pub use actor::{QueueActor, QueueSnapshot};
-pub use attempt::{AttemptOutcome, AttemptResult, ReachabilityEvidence};
-pub use body_pump::BodyTransfer;
+pub use actor::QueueActor;
+
+#[cfg(test)]
+pub(crate) use attempt::{AttemptOutcome, ReachabilityEvidence};
+
 pub use download::Download;
 pub use handle::QueueHandle;
 pub use message::QueueMessage;

@@ -7,7 +7,7 @@
 //! - `progress`: reports how far a request has come
 //! - `response`: a response as a whole
 
-mod body;
+pub(crate) mod body;
 mod builder;
 mod path;
 mod progress;
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 pub use self::{
-    body::{BODY_PART_BYTES_MAX, Body, BodyError, BodyReader},
+    body::{Body, BodyError, BodyReader},
     builder::RequestBuilder,
     progress::{ProgressSender, TransferProgress},
     response::Response,
@@ -31,28 +31,28 @@ use crate::error::Secrets;
 pub use crate::request_id::RequestId;
 
 /// The largest body that a request may carry in memory. Files and streams have no limit.
-pub const REQUEST_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(crate) const REQUEST_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The largest number of headers of a request.
-pub const REQUEST_HEADERS_MAX: usize = 64;
+pub(crate) const REQUEST_HEADERS_MAX: usize = 64;
 
 /// The largest total size of a request's headers, names and values together, in bytes.
-pub const REQUEST_HEADERS_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const REQUEST_HEADERS_BYTES_MAX: usize = 16 * 1024;
 
 /// The longest path of a request, with its query, in bytes.
-pub const REQUEST_PATH_BYTES_MAX: usize = 8 * 1024;
+pub(crate) const REQUEST_PATH_BYTES_MAX: usize = 8 * 1024;
 
 /// The longest idempotency key, in bytes.
-pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+pub(crate) const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
 /// The largest number of retries of a request.
-pub const RETRIES_MAX: u32 = 100;
+pub(crate) const RETRIES_MAX: u32 = 100;
 
 /// The longest timeout of a request: a day.
-pub const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The header that carries the idempotency key.
-pub static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+pub(crate) static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The lane of the queue in which a request waits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

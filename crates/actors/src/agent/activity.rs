@@ -41,7 +41,7 @@ impl ActivityMeter {
     }
 
     /// Waits until the agent has work.
-    pub async fn wait_for_work(&self) {
+    pub(crate) async fn wait_for_work(&self) {
         let started = self.0.work_started.notified();
         tokio::pin!(started);
         // Enabled before the check, so that no work is missed.
@@ -52,7 +52,7 @@ impl ActivityMeter {
     }
 
     /// Notes that the agent made progress.
-    pub fn note_progress(&self) {
+    pub(crate) fn note_progress(&self) {
         self.lock().progressed_at = Some(Instant::now());
     }
 

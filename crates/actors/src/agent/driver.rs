@@ -30,7 +30,7 @@ pub enum DriverError {
 
 impl DriverError {
     /// Creates an error that only has a text for the log.
-    pub fn failed(details: &str) -> Self {
+    pub(crate) fn failed(details: &str) -> Self {
         Self::Failed(Error::new(Reason::AgentFailed).with_details(details))
     }
 }

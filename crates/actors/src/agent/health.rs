@@ -66,7 +66,7 @@ pub struct HealthPolicy {
 const QUARANTINE_INTERVALS: u32 = 8;
 
 /// The longest pause of quarantined checks, unless the interval is longer.
-const QUARANTINE_PAUSE_MAX: Duration = Duration::from_hours(1);
+const QUARANTINE_PAUSE_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// The grid on which the checks of many agents begin together, or a hundredth of the interval if that is less. A
 /// coarser grid sends more requests at once, which takes memory: benches/README.md has the figures.
@@ -76,7 +76,7 @@ impl HealthPolicy {
     /// Lengthens a delay from `now` by less than a step, to end on the grid that all agents of this interval share.
     /// With thousands of agents a thread then wakes once for several checks.
     #[must_use]
-    pub fn align_to_step(&self, delay: Duration, now: Duration) -> Duration {
+    pub(crate) fn align_to_step(&self, delay: Duration, now: Duration) -> Duration {
         let step = (self.interval / 100).min(CHECK_STEP_MAX).as_nanos();
         let due = now.saturating_add(delay).as_nanos();
         let late = due.checked_rem(step).map_or(0, |past| (step - past) % step);
@@ -87,7 +87,7 @@ impl HealthPolicy {
 
 /// The agent's activity, apart from answers to checks: a busy agent is not dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ActivitySigns {
+pub(crate) struct ActivitySigns {
     /// True if it is working on a request.
     pub is_working: bool,
     /// The time of its last progress, or of its last new request.
@@ -182,7 +182,7 @@ pub struct Outcome {
 
 /// The health of an agent within one incarnation.
 #[derive(Debug, Clone)]
-pub struct Health {
+pub(crate) struct Health {
     policy: Arc<HealthPolicy>,
     status: AgentStatus,
     started_at: Duration,
@@ -203,7 +203,7 @@ pub struct Health {
 impl Health {
     /// Returns the health of an agent that started at `now`.
     #[must_use]
-    pub fn new(policy: Arc<HealthPolicy>, now: Duration) -> Self {
+    pub(crate) fn new(policy: Arc<HealthPolicy>, now: Duration) -> Self {
         Self {
             policy,
             status: AgentStatus::Starting,
@@ -224,7 +224,12 @@ impl Health {
     ///
     /// An agent that is working, or made progress since the last check, does not fail for missed checks: it is busy,
     /// and so degraded. An agent that works without progress for `progress_timeout` fails whatever it answers.
-    pub fn observe(&mut self, observation: Observation, activity: ActivitySigns, now: Duration) -> Outcome {
+    pub(crate) fn observe(
+        &mut self,
+        observation: Observation,
+        activity: ActivitySigns,
+        now: Duration,
+    ) -> Outcome {
         let is_busy =
             activity.is_working || activity.progressed_at.is_some_and(|at| Some(at) > self.last_check);
         self.last_check = Some(now);
@@ -314,7 +319,7 @@ impl Health {
 
     /// Returns the delay of the next check from `now`: the interval, or less if the agent would be stuck before.
     #[must_use]
-    pub fn next_check_in(&self, activity: ActivitySigns, now: Duration) -> Duration {
+    pub(crate) fn next_check_in(&self, activity: ActivitySigns, now: Duration) -> Duration {
         let Some(progressed_at) = activity.progressed_at.filter(|_| activity.is_working) else {
             return self.policy.interval;
         };
@@ -399,37 +404,37 @@ impl Health {
 
     /// Returns the status.
     #[must_use]
-    pub fn status(&self) -> AgentStatus {
+    pub(crate) fn status(&self) -> AgentStatus {
         self.status
     }
 
     /// Returns the checks missed in a row.
     #[must_use]
-    pub fn misses(&self) -> u32 {
+    pub(crate) fn misses(&self) -> u32 {
         self.misses
     }
 
     /// Returns the time of the last check's end.
     #[must_use]
-    pub fn last_check(&self) -> Option<Duration> {
+    pub(crate) fn last_check(&self) -> Option<Duration> {
         self.last_check
     }
 
     /// Returns the current error.
     #[must_use]
-    pub fn last_error(&self) -> Option<&Error> {
+    pub(crate) fn last_error(&self) -> Option<&Error> {
         self.last_error.as_deref()
     }
 
     /// Returns the seconds since the agent's start, as it last reported.
     #[must_use]
-    pub fn uptime_s(&self) -> Option<f64> {
+    pub(crate) fn uptime_s(&self) -> Option<f64> {
         self.uptime_s
     }
 
     /// Returns the agent's number of errors, as it last reported.
     #[must_use]
-    pub fn error_count(&self) -> Option<u64> {
+    pub(crate) fn error_count(&self) -> Option<u64> {
         self.error_count
     }
 }

@@ -15,9 +15,9 @@ use super::agent_message::{AgentMessage, MessageId};
 use crate::quarantine::DeathRecord;
 
 /// The most messages that may wait for one agent.
-pub const MESSAGES_WAITING_MAX: usize = 64;
+pub(crate) const MESSAGES_WAITING_MAX: usize = 64;
 /// The most deliveries of a message whose deliveries break, if its sender allowed repeats.
-pub const DELIVERY_ATTEMPTS_MAX: u32 = 3;
+pub(crate) const DELIVERY_ATTEMPTS_MAX: u32 = 3;
 
 /// A message without an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

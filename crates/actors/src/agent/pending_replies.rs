@@ -10,7 +10,7 @@ use super::agent_message::MessageId;
 use crate::error::{Error, Reason};
 
 /// The reply that the sender of a message waits for.
-pub type MessageReply = Reply<Result<Value, Error>>;
+pub(crate) type MessageReply = Reply<Result<Value, Error>>;
 
 /// Holds the waiting senders of one agent.
 #[derive(Debug, Default)]

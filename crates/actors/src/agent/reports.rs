@@ -51,7 +51,7 @@ pub struct AgentReports(Arc<DashMap<String, Box<AgentReport>>>);
 
 impl AgentReports {
     /// Publishes a report in place of the agent's last one.
-    pub fn publish(&self, report: AgentReport) {
+    pub(crate) fn publish(&self, report: AgentReport) {
         match self.0.get_mut(&report.id) {
             Some(mut known) => **known = report,
             None => drop(self.0.insert(report.id.clone(), Box::new(report))),

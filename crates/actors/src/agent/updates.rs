@@ -13,7 +13,7 @@ pub const UPDATES_BUFFERED_MAX: usize = 1024;
 
 /// The most memory of one agent's updates, in bytes. A single larger update is kept alone, so that a fast subscriber
 /// misses none; its reader bounds its size.
-pub const UPDATE_BYTES_BUFFERED_MAX: usize = 4 << 20;
+pub(crate) const UPDATE_BYTES_BUFFERED_MAX: usize = 4 << 20;
 
 /// The kind of an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

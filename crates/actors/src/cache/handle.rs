@@ -136,7 +136,7 @@ impl CacheHandle {
     ///
     /// # Errors
     /// Fails as [`get_or_load`](Self::get_or_load) does.
-    pub async fn get_or_revalidate<F>(
+    pub(crate) async fn get_or_revalidate<F>(
         &self,
         key: &str,
         age_max: Option<Duration>,
@@ -198,7 +198,7 @@ impl CacheHandle {
 
     /// Returns whether one of these would drop an entry or discard a load in flight. May return true needlessly.
     #[must_use]
-    pub fn would_invalidate(&self, selections: &[Selection]) -> bool {
+    pub(crate) fn would_invalidate(&self, selections: &[Selection]) -> bool {
         self.0.store.would_invalidate(selections)
     }
 
@@ -219,7 +219,7 @@ impl CacheHandle {
     }
 
     /// Works as `invalidate_all` without yielding, for callers that cannot wait.
-    pub fn invalidate_now(&self, selections: Vec<Selection>) {
+    pub(crate) fn invalidate_now(&self, selections: Vec<Selection>) {
         for mut scan in self.begin_invalidations(selections) {
             while !scan.is_done() {
                 self.advance_scan(&mut scan);

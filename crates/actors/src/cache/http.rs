@@ -14,5 +14,5 @@ mod stored_response;
 mod tests;
 mod validators;
 
-pub use self::stored_response::StoredResponse;
+pub(crate) use self::stored_response::StoredResponse;
 pub(crate) use self::stored_response::{RequestTime, is_cacheable, is_superseding_error};

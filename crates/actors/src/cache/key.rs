@@ -11,10 +11,10 @@ pub const KEY_BYTES_MAX: usize = 8 * 1024;
 pub const FILE_PREFIX: &str = "file:";
 
 /// The prefix of search results, followed by the absolute folder and the query.
-pub const SEARCH_PREFIX: &str = "search:";
+pub(crate) const SEARCH_PREFIX: &str = "search:";
 
 /// The prefix of responses to GET, followed by path and query.
-pub const RESPONSE_PREFIX: &str = "http:";
+pub(crate) const RESPONSE_PREFIX: &str = "http:";
 
 /// Says why a key is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]

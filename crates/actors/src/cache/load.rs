@@ -56,7 +56,7 @@ impl Loaded {
 
     /// Sets the value's age at the start of its load. Its lifetime counts from then.
     #[must_use]
-    pub const fn with_age(mut self, age: Duration) -> Self {
+    pub(crate) const fn with_age(mut self, age: Duration) -> Self {
         self.age = age;
         self
     }
@@ -64,35 +64,35 @@ impl Loaded {
     /// Keeps it past its lifetime, until space is needed, for
     /// [`CacheHandle::get_or_revalidate`](super::CacheHandle::get_or_revalidate). Other callers do not get it then.
     #[must_use]
-    pub const fn with_revalidation(mut self) -> Self {
+    pub(crate) const fn with_revalidation(mut self) -> Self {
         self.is_revalidatable = true;
         self
     }
 
     /// Keeps it fresh for this long since the load began, and overrides the caller's options.
     #[must_use]
-    pub const fn with_ttl(mut self, ttl: Duration) -> Self {
+    pub(crate) const fn with_ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
     }
 
     /// Serves it stale for this long after that while a refresh runs, and overrides the caller's options.
     #[must_use]
-    pub const fn with_stale_for(mut self, stale_for: Duration) -> Self {
+    pub(crate) const fn with_stale_for(mut self, stale_for: Duration) -> Self {
         self.stale_for = Some(stale_for);
         self
     }
 
     /// Returns the value to the callers only.
     #[must_use]
-    pub const fn uncached(mut self) -> Self {
+    pub(crate) const fn uncached(mut self) -> Self {
         self.disposition = Disposition::Return;
         self
     }
 
     /// Returns the value to the callers only, and drops the older stored entry.
     #[must_use]
-    pub const fn replacing_stored(mut self) -> Self {
+    pub(crate) const fn replacing_stored(mut self) -> Self {
         self.disposition = Disposition::Replace;
         self
     }

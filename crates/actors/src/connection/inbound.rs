@@ -30,7 +30,7 @@ impl BroadcastItem for Inbound {
 }
 
 /// The sender of frames.
-pub type FrameBroadcast = Broadcast<Inbound>;
+pub(crate) type FrameBroadcast = Broadcast<Inbound>;
 
 /// Subscribes to the backend's frames.
 pub type FrameSubscription = BroadcastSubscription<Inbound>;

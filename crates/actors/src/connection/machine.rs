@@ -24,8 +24,8 @@ use std::time::Duration;
 
 use mainstay_runtime::journal::millis;
 
-pub use self::action::MachineAction;
-pub use self::event::MachineEvent;
+pub(crate) use self::action::MachineAction;
+pub(crate) use self::event::MachineEvent;
 use self::phase::{ClosingSocket, DialPurpose, MachinePhase};
 use super::{
     error::{ConnectionError, ConnectionErrorKind},
@@ -56,7 +56,7 @@ pub struct Machine {
 impl Machine {
     /// Creates a machine that is `disconnected` until [`MachineEvent::Connect`].
     #[must_use]
-    pub fn new(policy: ConnectionPolicy) -> Self {
+    pub(crate) fn new(policy: ConnectionPolicy) -> Self {
         Self {
             policy,
             phase: MachinePhase::Disconnected { closing: None },
@@ -73,7 +73,7 @@ impl Machine {
 
     /// Creates a `disconnected` machine that keeps the time, reason and last error of its predecessor's status.
     #[must_use]
-    pub fn from_previous(policy: ConnectionPolicy, left: &ConnectionStatus) -> Self {
+    pub(crate) fn from_previous(policy: ConnectionPolicy, left: &ConnectionStatus) -> Self {
         Self {
             since: left.since,
             reason: left.reason,
@@ -86,7 +86,7 @@ impl Machine {
     /// Processes one event and returns the actions to carry out.
     ///
     /// `now` is the time since the runtime's start and never decreases; `jitter` is a new random number in `[0, 1)`.
-    pub fn on_event(&mut self, now: Duration, event: MachineEvent, jitter: f64) -> Vec<MachineAction> {
+    pub(crate) fn on_event(&mut self, now: Duration, event: MachineEvent, jitter: f64) -> Vec<MachineAction> {
         let before = self.snapshot();
         let mut actions = self.step(event, now, jitter);
         let after = self.snapshot();
@@ -101,7 +101,7 @@ impl Machine {
 
     /// Returns the time of the next [`MachineEvent::Tick`]; `None` while the machine waits for other events alone.
     #[must_use]
-    pub fn next_wake(&self) -> Option<Duration> {
+    pub(crate) fn next_wake(&self) -> Option<Duration> {
         match &self.phase {
             MachinePhase::Disconnected { closing } => closing.map(|closing| closing.deadline),
             MachinePhase::Dialling { deadline, .. } => Some(*deadline),
@@ -113,7 +113,7 @@ impl Machine {
 
     /// Returns the generation of the open socket, if one is open.
     #[must_use]
-    pub fn open_generation(&self) -> Option<u64> {
+    pub(crate) fn open_generation(&self) -> Option<u64> {
         matches!(self.phase, MachinePhase::Connected { .. }).then_some(self.generation)
     }
 

@@ -73,7 +73,7 @@ impl SendOutcome {
 
 /// A message that has ended.
 #[derive(Debug, PartialEq, Eq)]
-pub struct FinishedSend<T> {
+pub(crate) struct FinishedSend<T> {
     /// The sender's ticket.
     pub ticket: T,
     /// The message's outcome.
@@ -84,7 +84,7 @@ pub struct FinishedSend<T> {
 
 /// The limits of the buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OutboundLimits {
+pub(crate) struct OutboundLimits {
     /// The most messages that wait.
     pub entries_max: usize,
     /// The most bytes that wait, in all messages together.
@@ -93,7 +93,7 @@ pub struct OutboundLimits {
 
 /// A buffer of messages of type `P`, each with a ticket of type `T`.
 #[derive(Debug)]
-pub struct OutboundBuffer<P, T> {
+pub(crate) struct OutboundBuffer<P, T> {
     limits: OutboundLimits,
     waiting: VecDeque<PendingSend<P, T>>,
     waiting_bytes: usize,
@@ -110,7 +110,7 @@ struct PendingSend<P, T> {
 impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
     /// Creates an empty buffer.
     #[must_use]
-    pub fn new(limits: OutboundLimits) -> Self {
+    pub(crate) fn new(limits: OutboundLimits) -> Self {
         Self { limits, waiting: VecDeque::new(), waiting_bytes: 0, in_flight: None }
     }
 
@@ -119,7 +119,7 @@ impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
     /// # Errors
     /// Returns the ticket if the deadline has passed (`Expired`) or the buffer is full (`Rejected`). Call
     /// [`expire`](Self::expire) first, so that expired messages take no room.
-    pub fn push(
+    pub(crate) fn push(
         &mut self,
         payload: P,
         ticket: T,
@@ -144,7 +144,7 @@ impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
     ///
     /// Report each message to [`finish_in_flight`](Self::finish_in_flight) before the next call.
     #[must_use]
-    pub fn take(&mut self, now: Duration) -> Option<P> {
+    pub(crate) fn take(&mut self, now: Duration) -> Option<P> {
         if self.in_flight.is_some() {
             return None;
         }
@@ -157,13 +157,13 @@ impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
     }
 
     /// Ends the message last taken: it was written, or its socket failed. Returns `None` if none was being written.
-    pub fn finish_in_flight(&mut self, is_sent: bool) -> Option<FinishedSend<T>> {
+    pub(crate) fn finish_in_flight(&mut self, is_sent: bool) -> Option<FinishedSend<T>> {
         let outcome = if is_sent { SendOutcome::Sent } else { SendOutcome::Unknown };
         self.in_flight.take().map(|(ticket, bytes)| FinishedSend { ticket, outcome, bytes })
     }
 
     /// Ends every waiting message whose deadline has passed, in the order in which they came.
-    pub fn expire(&mut self, now: Duration) -> Vec<FinishedSend<T>> {
+    pub(crate) fn expire(&mut self, now: Duration) -> Vec<FinishedSend<T>> {
         if self.next_expiry().is_none_or(|first| first > now) {
             return Vec::new();
         }
@@ -176,33 +176,29 @@ impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
 
     /// Returns the time at which the next waiting message expires. Costs O(n).
     #[must_use]
-    pub fn next_expiry(&self) -> Option<Duration> {
+    pub(crate) fn next_expiry(&self) -> Option<Duration> {
         self.waiting.iter().map(|entry| entry.deadline).min()
     }
 
     /// Ends every message, because the owner stops.
     #[must_use]
-    pub fn shut_down(&mut self) -> Vec<FinishedSend<T>> {
+    pub(crate) fn shut_down(&mut self) -> Vec<FinishedSend<T>> {
         self.waiting_bytes = 0;
         let waiting = std::mem::take(&mut self.waiting);
         self.finish_in_flight(false).into_iter().chain(finish_all(waiting, SendOutcome::Dropped)).collect()
     }
 
     /// Returns the number of waiting messages, without the one being written.
+    #[cfg(test)]
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Returns whether no message waits.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
     /// Returns the number of waiting bytes.
+    #[cfg(test)]
     #[must_use]
-    pub fn waiting_bytes(&self) -> usize {
+    pub(crate) fn waiting_bytes(&self) -> usize {
         self.waiting_bytes
     }
 }

@@ -36,7 +36,7 @@ impl Gap {
 
 /// The start of a new socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ResumeStart {
+pub(crate) enum ResumeStart {
     /// The first socket: nothing was missed.
     Fresh,
     /// Send this frame ahead of everything else.
@@ -47,7 +47,7 @@ pub enum ResumeStart {
 
 /// The classification of a text frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Observed {
+pub(crate) enum Observed {
     /// A frame without a number.
     Unnumbered,
     /// The next event, or one that fills a gap.
@@ -75,7 +75,7 @@ pub enum Observed {
 
 /// The event numbers of one connection. They outlive sockets and, as a snapshot, the actor's incarnations.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Resumption {
+pub(crate) struct Resumption {
     last: Option<u64>,
     /// The digest of that frame.
     #[serde(skip)]
@@ -118,13 +118,14 @@ struct ResumeRequest {
 
 impl Resumption {
     /// Returns the last number seen.
+    #[cfg(test)]
     #[must_use]
-    pub fn last(&self) -> Option<u64> {
+    pub(crate) fn last(&self) -> Option<u64> {
         self.last
     }
 
     /// Notes a new socket, and returns its start.
-    pub fn on_open(&mut self) -> ResumeStart {
+    pub(crate) fn on_open(&mut self) -> ResumeStart {
         self.socket = SocketProgress::default();
         let is_first = !std::mem::replace(&mut self.was_open, true);
         let request = self.last.map(|after| ResumeRequest { kind: "resume", after });
@@ -136,7 +137,7 @@ impl Resumption {
     }
 
     /// Classifies one text frame.
-    pub fn observe(&mut self, text: &str) -> Observed {
+    pub(crate) fn observe(&mut self, text: &str) -> Observed {
         match serde_json::from_str::<FrameHeader<'_>>(text) {
             Ok(FrameHeader { kind, seq: Some(seq) }) if kind == "event" => self.observe_seq(seq, text),
             Ok(FrameHeader { kind, .. }) if kind == "invalidate" => Observed::Invalidation,

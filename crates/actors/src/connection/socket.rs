@@ -30,8 +30,9 @@ use tokio_tungstenite::{
 };
 
 use self::activity::ActivityStream;
-pub use self::activity::IoActivity;
-pub use self::connector::{BoxedStream, ByteStream, StreamConnector};
+pub(crate) use self::activity::IoActivity;
+pub use self::connector::BoxedStream;
+pub(crate) use self::connector::StreamConnector;
 pub(super) use self::tcp::Resolver;
 use super::{
     error::{ConnectionError, ConnectionErrorKind},
@@ -231,7 +232,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SocketWriter<S> {
     ///
     /// # Errors
     /// See [`WriteError`].
-    pub async fn send_text(&mut self, text: String) -> Result<(), WriteError> {
+    pub(crate) async fn send_text(&mut self, text: String) -> Result<(), WriteError> {
         let (size_bytes, max_bytes) = (text.len(), self.limits.message_max_bytes);
         if size_bytes > max_bytes {
             return Err(WriteError::TooLarge { size_bytes, max_bytes });
@@ -243,7 +244,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SocketWriter<S> {
     ///
     /// # Errors
     /// Returns the socket's end.
-    pub async fn ping(&mut self, number: u64) -> Result<(), ConnectionError> {
+    pub(crate) async fn ping(&mut self, number: u64) -> Result<(), ConnectionError> {
         self.send(Message::Ping(number.to_be_bytes().to_vec().into())).await
     }
 
@@ -251,7 +252,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SocketWriter<S> {
     ///
     /// # Errors
     /// Returns the socket's end.
-    pub async fn close(&mut self) -> Result<(), ConnectionError> {
+    pub(crate) async fn close(&mut self) -> Result<(), ConnectionError> {
         self.close_with(CloseCode::Normal.into()).await
     }
 
@@ -259,14 +260,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SocketWriter<S> {
     ///
     /// # Errors
     /// Returns the socket's end.
-    pub async fn close_with(&mut self, code: u16) -> Result<(), ConnectionError> {
+    pub(crate) async fn close_with(&mut self, code: u16) -> Result<(), ConnectionError> {
         let frame = CloseFrame { code: code.into(), reason: "".into() };
         self.send(Message::Close(Some(frame))).await
     }
 
     /// Returns the activity of this socket's bytes, in both directions.
     #[must_use]
-    pub fn activity(&self) -> &Arc<IoActivity> {
+    pub(crate) fn activity(&self) -> &Arc<IoActivity> {
         &self.activity
     }
 

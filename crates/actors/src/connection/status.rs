@@ -121,7 +121,7 @@ impl ConnectionStatus {
 /// Every change of state, attempt or next attempt yields one, so folding them gives the status. `from` and `to` are
 /// equal if only the attempt changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Transition {
+pub(crate) struct Transition {
     /// The state before.
     pub from: ConnectionState,
     /// The state after.

@@ -19,7 +19,7 @@ use crate::network::{
 };
 
 /// The most custom headers.
-pub const HEADERS_MAX: usize = 64;
+pub(crate) const HEADERS_MAX: usize = 64;
 
 /// The headers that the WebSocket handshake sets itself.
 const RESERVED_HEADERS: [&str; 7] = [
@@ -127,21 +127,23 @@ impl SocketTarget {
     }
 
     /// Connects by `connector` instead of TCP: the host then only names the backend, in the handshake and for TLS.
+    #[cfg(test)]
     #[must_use]
-    pub fn with_connector(mut self, connector: Arc<dyn StreamConnector>) -> Self {
+    pub(crate) fn with_connector(mut self, connector: Arc<dyn StreamConnector>) -> Self {
         self.connector = Some(connector);
         self
     }
 
     /// Returns the address. Do not show it: its query may hold secrets.
+    #[cfg(test)]
     #[must_use]
-    pub fn url(&self) -> &Url {
+    pub(crate) fn url(&self) -> &Url {
         &self.url
     }
 
     /// Returns the secrets that it sends: its headers' values, its query, and the proxy's credentials.
     #[must_use]
-    pub fn secrets(&self) -> Secrets {
+    pub(crate) fn secrets(&self) -> Secrets {
         let of_proxy = self.route.proxy.iter().flat_map(Proxy::secrets).cloned();
         Secrets::from_texts(of_proxy).with_headers(&self.headers).with_query(self.url.query())
     }

@@ -66,7 +66,7 @@ macro_rules! reasons {
 
         impl Reason {
             /// Every reason, in the order of the table.
-            pub const ALL: &[Self] = &[$(Self::$reason,)+];
+            pub(crate) const ALL: &[Self] = &[$(Self::$reason,)+];
 
             const fn row(self) -> ReasonRow {
                 match self {

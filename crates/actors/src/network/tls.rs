@@ -18,7 +18,7 @@ use thiserror::Error;
 
 /// The largest file of certificates that is read, in bytes. The bundles that systems ship have less than a tenth of
 /// it.
-pub const CA_FILE_BYTES_MAX: usize = 4 << 20;
+pub(crate) const CA_FILE_BYTES_MAX: usize = 4 << 20;
 
 /// An unusable file of certificates: which one, what is wrong, and what would be right.
 #[derive(Debug, Error)]

@@ -36,7 +36,7 @@ impl ProcessExit {
 
     /// Returns the end in words: `it exited with code 1`.
     #[must_use]
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match (self.code, self.signal) {
             // A shell uses these codes if `exec` fails; a program may use the same numbers.
             (Some(code @ 126), _) => format!("it exited with code {code} (often: it may not be run)"),

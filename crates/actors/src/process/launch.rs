@@ -25,7 +25,7 @@ pub struct Launch {
 /// Says why a process did not become ready.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum LaunchError {
+pub(crate) enum LaunchError {
     /// The process was not started.
     #[error(transparent)]
     NotStarted(#[from] SpawnError),
@@ -61,7 +61,7 @@ impl Launch {
     ///
     /// # Errors
     /// [`LaunchError::AddressInUse`] and [`LaunchError::NotStarted`].
-    pub async fn start(&self, manager: &ProcessManager) -> Result<Process, LaunchError> {
+    pub(crate) async fn start(&self, manager: &ProcessManager) -> Result<Process, LaunchError> {
         if let Readiness::Probe(probe) = &self.readiness
             && run_probe(probe).await != ProbeResult::NoListener
         {
@@ -74,7 +74,7 @@ impl Launch {
     ///
     /// # Errors
     /// [`LaunchError::Exited`] and [`LaunchError::ReadyTimeout`].
-    pub async fn wait_until_ready(
+    pub(crate) async fn wait_until_ready(
         &self,
         process: &Process,
         ready_signal: &ReadySignal,

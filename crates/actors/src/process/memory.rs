@@ -5,7 +5,7 @@ const READINGS_ABOVE_MAX: u32 = 3;
 
 /// A ceiling on the memory of a process and its descendants.
 #[derive(Debug, Clone)]
-pub struct MemoryCeiling {
+pub(crate) struct MemoryCeiling {
     bytes_max: u64,
     readings_above: u32,
 }
@@ -13,19 +13,19 @@ pub struct MemoryCeiling {
 impl MemoryCeiling {
     /// Creates a ceiling of `bytes` resident bytes.
     #[must_use]
-    pub fn new(bytes_max: u64) -> Self {
+    pub(crate) fn new(bytes_max: u64) -> Self {
         Self { bytes_max, readings_above: 0 }
     }
 
     /// Returns the ceiling, in bytes.
     #[must_use]
-    pub fn bytes_max(&self) -> u64 {
+    pub(crate) fn bytes_max(&self) -> u64 {
         self.bytes_max
     }
 
     /// Takes the next reading, and returns true at the third in a row above the ceiling. A failed reading (`None`)
     /// changes nothing.
-    pub fn record_reading(&mut self, resident_bytes: Option<u64>) -> bool {
+    pub(crate) fn record_reading(&mut self, resident_bytes: Option<u64>) -> bool {
         let Some(bytes) = resident_bytes else { return false };
         self.readings_above = if bytes > self.bytes_max { self.readings_above + 1 } else { 0 };
         if self.readings_above < READINGS_ABOVE_MAX {

@@ -48,7 +48,7 @@ pub(super) async fn run_probe(probe: &Probe) -> ProbeResult {
 
 /// Recognises the line of a process's output that says that it is ready. The reader of the output shows it each line.
 #[derive(Debug)]
-pub struct ReadySignal {
+pub(crate) struct ReadySignal {
     text: Option<Box<[u8]>>,
     is_ready: watch::Sender<bool>,
 }
@@ -73,7 +73,7 @@ impl ReadySignal {
 impl Readiness {
     /// Returns the signal to which the lines of output are shown.
     #[must_use]
-    pub fn ready_signal(&self) -> ReadySignal {
+    pub(crate) fn ready_signal(&self) -> ReadySignal {
         let text = match self {
             Self::Stdout(text) if !text.is_empty() => Some(text.as_bytes().into()),
             _ => None,

@@ -38,7 +38,7 @@ impl AttemptResult {
 
 /// The outcome of an attempt.
 #[derive(Debug, Clone, Copy)]
-pub enum AttemptOutcome<'a> {
+pub(crate) enum AttemptOutcome<'a> {
     /// The server answered, with any status.
     Answered(&'a FullResponse),
     /// There was no response, or an unreadable one.
@@ -50,14 +50,14 @@ pub enum AttemptOutcome<'a> {
 impl AttemptOutcome<'_> {
     /// Returns whether this is a successful response, which needs no decision.
     #[must_use]
-    pub fn is_success(&self) -> bool {
+    pub(crate) fn is_success(&self) -> bool {
         matches!(self, Self::Answered(response) if Reason::from_status(response.status.as_u16()).is_none())
     }
 }
 
 /// The evidence of an attempt about whether the backend can be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReachabilityEvidence {
+pub(crate) enum ReachabilityEvidence {
     /// The backend answered.
     Answered,
     /// The attempt could not connect.
@@ -71,7 +71,7 @@ pub enum ReachabilityEvidence {
 impl ReachabilityEvidence {
     /// Returns the evidence of `outcome`.
     #[must_use]
-    pub fn from_outcome(outcome: AttemptOutcome<'_>) -> Self {
+    pub(crate) fn from_outcome(outcome: AttemptOutcome<'_>) -> Self {
         match outcome {
             AttemptOutcome::Answered(_) => Self::Answered,
             AttemptOutcome::Failed(failure) if failure.progress == SendProgress::Answered => Self::Answered,

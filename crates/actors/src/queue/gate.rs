@@ -44,7 +44,7 @@ pub struct Outage {
 /// A change of the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a change is to be written down"]
-pub enum GateChange {
+pub(crate) enum GateChange {
     /// An outage has started, or goes on after a failed probe.
     Held(Outage),
     /// The outage is over.
@@ -53,7 +53,7 @@ pub enum GateChange {
 
 /// The gate; see the module's documentation.
 #[derive(Debug, Clone)]
-pub struct Gate {
+pub(crate) struct Gate {
     delay: Delay,
     availability: BackendAvailability,
     outage: Option<Outage>,
@@ -65,7 +65,7 @@ impl Gate {
     /// Creates a gate whose probes follow `delay`. It starts closed if the backend is unavailable; the first probe is
     /// then due at once.
     #[must_use]
-    pub fn new(delay: Delay, availability: BackendAvailability, now: Duration) -> Self {
+    pub(crate) fn new(delay: Delay, availability: BackendAvailability, now: Duration) -> Self {
         let mut gate =
             Self { delay, availability: BackendAvailability::Unknown, outage: None, probes: Vec::new() };
         // The owner reads the initial state from `outage`.
@@ -75,18 +75,18 @@ impl Gate {
 
     /// Returns whether an attempt may start at `now`.
     #[must_use]
-    pub fn admits(&self, now: Duration) -> bool {
+    pub(crate) fn admits(&self, now: Duration) -> bool {
         self.outage.is_none_or(|outage| outage.next_probe_at <= now)
     }
 
     /// Returns the current outage.
     #[must_use]
-    pub fn outage(&self) -> Option<Outage> {
+    pub(crate) fn outage(&self) -> Option<Outage> {
         self.outage
     }
 
     /// Notes that an attempt at `id` starts at `now`. During an outage it is a probe.
-    pub fn on_start(&mut self, id: RequestId, now: Duration, jitter: f64) {
+    pub(crate) fn on_start(&mut self, id: RequestId, now: Duration, jitter: f64) {
         if let Some(outage) = &mut self.outage {
             outage.next_probe_at = now.saturating_add(self.delay.before(1, jitter));
             self.probes.push(id);
@@ -94,7 +94,7 @@ impl Gate {
     }
 
     /// Notes that the attempt at `id` has ended.
-    pub fn on_end(
+    pub(crate) fn on_end(
         &mut self,
         id: RequestId,
         evidence: ReachabilityEvidence,
@@ -130,7 +130,7 @@ impl Gate {
     }
 
     /// Notes what the connection reports about the backend.
-    pub fn on_availability(
+    pub(crate) fn on_availability(
         &mut self,
         availability: BackendAvailability,
         now: Duration,
@@ -150,7 +150,7 @@ impl Gate {
     }
 
     /// Notes that the backend has answered another sender.
-    pub fn on_backend_seen(&mut self) -> Option<GateChange> {
+    pub(crate) fn on_backend_seen(&mut self) -> Option<GateChange> {
         self.release()
     }
 

@@ -55,7 +55,7 @@ impl Default for PriorityQueuePolicy {
 
 /// A waiting request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueueItem<T> {
+pub(crate) struct QueueItem<T> {
     /// The request's id. Ids must grow with `queued_at`: they are the order of arrival.
     pub id: RequestId,
     /// The priority at arrival.
@@ -71,7 +71,7 @@ pub struct QueueItem<T> {
 /// The result of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "a displaced or rejected entry has a caller to be told"]
-pub enum PushOutcome<T> {
+pub(crate) enum PushOutcome<T> {
     /// The item waits.
     Queued,
     /// The item waits, and this one was evicted.
@@ -85,7 +85,7 @@ pub enum PushOutcome<T> {
 /// The result of a pop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "an expired entry has a caller to be told"]
-pub enum PopOutcome<T> {
+pub(crate) enum PopOutcome<T> {
     /// The next item to run.
     Ready(QueueItem<T>),
     /// An item that has expired and must not be sent.
@@ -94,7 +94,7 @@ pub enum PopOutcome<T> {
 
 /// The queue. It holds at most `queue_max` items plus those requeued after an attempt.
 #[derive(Debug)]
-pub struct PriorityQueue<T> {
+pub(crate) struct PriorityQueue<T> {
     policy: PriorityQueuePolicy,
     entries: IdMap<ScheduledItem<T>>,
     /// The ids that may run now, oldest first, by priority of arrival.
@@ -115,7 +115,7 @@ struct ScheduledItem<T> {
 impl<T> PriorityQueue<T> {
     /// Creates an empty queue.
     #[must_use]
-    pub fn new(policy: PriorityQueuePolicy) -> Self {
+    pub(crate) fn new(policy: PriorityQueuePolicy) -> Self {
         Self {
             policy: PriorityQueuePolicy { queue_max: policy.queue_max.max(1), ..policy },
             entries: IdMap::default(),
@@ -128,31 +128,32 @@ impl<T> PriorityQueue<T> {
 
     /// Returns the number of waiting items, delayed ones included.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// Returns whether the queue is empty.
+    #[cfg(test)]
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// Returns the number of delayed items.
     #[must_use]
-    pub fn delayed(&self) -> usize {
+    pub(crate) fn delayed(&self) -> usize {
         self.delayed.len()
     }
 
     /// Returns the number of waiting items that arrived with this priority, delayed ones included.
     #[must_use]
-    pub fn count(&self, priority: Priority) -> usize {
+    pub(crate) fn count(&self, priority: Priority) -> usize {
         self.counts[lane(priority)]
     }
 
     /// Adds a new item and returns the item that had to leave, if any. Delayed items are never evicted. Expired items
     /// still take up room, so call [`expire`](Self::expire) first.
-    pub fn push(&mut self, item: QueueItem<T>, now: Duration) -> PushOutcome<T> {
+    pub(crate) fn push(&mut self, item: QueueItem<T>, now: Duration) -> PushOutcome<T> {
         if self.entries.contains_key(&item.id) {
             return PushOutcome::Duplicate(item);
         }
@@ -179,7 +180,7 @@ impl<T> PriorityQueue<T> {
 
     /// Puts a popped item back, to run no earlier than `not_before`; zero lets it run at once. It is never rejected,
     /// because it was admitted once. Replaces and returns an item of the same id.
-    pub fn requeue(&mut self, item: QueueItem<T>, not_before: Duration) -> Option<QueueItem<T>> {
+    pub(crate) fn requeue(&mut self, item: QueueItem<T>, not_before: Duration) -> Option<QueueItem<T>> {
         let replaced = self.remove(item.id);
         self.insert(item, (!not_before.is_zero()).then_some(not_before));
         replaced
@@ -187,7 +188,7 @@ impl<T> PriorityQueue<T> {
 
     /// Removes the next item that may run, or one that has expired. Expired items come first, so that none of them is
     /// ever started. Returns `None` if nothing may run at `now`.
-    pub fn pop(&mut self, now: Duration) -> Option<PopOutcome<T>> {
+    pub(crate) fn pop(&mut self, now: Duration) -> Option<PopOutcome<T>> {
         if let Some(id) = self.first_expired(now) {
             return self.remove(id).map(PopOutcome::Expired);
         }
@@ -198,31 +199,31 @@ impl<T> PriorityQueue<T> {
     }
 
     /// Removes the item of that id.
-    pub fn cancel(&mut self, id: RequestId) -> Option<QueueItem<T>> {
+    pub(crate) fn cancel(&mut self, id: RequestId) -> Option<QueueItem<T>> {
         self.remove(id)
     }
 
     /// Removes all items whose deadline has passed, earliest first.
-    pub fn expire(&mut self, now: Duration) -> Vec<QueueItem<T>> {
+    pub(crate) fn expire(&mut self, now: Duration) -> Vec<QueueItem<T>> {
         std::iter::from_fn(|| self.first_expired(now).and_then(|id| self.remove(id))).collect()
     }
 
     /// Returns the next time at which an item expires.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<Duration> {
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
     /// Returns the next time at which an item may run: `now` if one may already.
     #[must_use]
-    pub fn next_ready(&self, now: Duration) -> Option<Duration> {
+    pub(crate) fn next_ready(&self, now: Duration) -> Option<Duration> {
         let is_any_ready = self.ready.iter().any(|lane| !lane.is_empty());
         if is_any_ready { Some(now) } else { self.next_due() }
     }
 
     /// Returns the next time at which a delayed item may run.
     #[must_use]
-    pub fn next_due(&self) -> Option<Duration> {
+    pub(crate) fn next_due(&self) -> Option<Duration> {
         self.delayed.first().map(|(due, _)| *due)
     }
 

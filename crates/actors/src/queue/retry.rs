@@ -27,8 +27,6 @@ use crate::{
     transport::{FailureKind, FullResponse, SendProgress, TransportError},
 };
 
-pub use crate::error::RETRY_AFTER_LIMIT;
-
 /// The number and delays of retries.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct RetryPolicy {
@@ -53,7 +51,7 @@ impl Default for RetryPolicy {
 
 /// The facts about a request that decide about a retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RequestFacts {
+pub(crate) struct RequestFacts {
     /// True if the request may reach the server twice; see [`Request::is_repeatable`].
     pub is_repeatable: bool,
     /// The request's own number of retries.
@@ -77,7 +75,7 @@ impl From<&Request> for RequestFacts {
 
 /// The time of a decision, and a random number for it.
 #[derive(Debug, Clone, Copy)]
-pub struct RetryContext {
+pub(crate) struct RetryContext {
     /// Monotonic time since the runtime's start.
     pub now: Duration,
     /// Wall-clock time, for a `Retry-After` that is a date.
@@ -89,7 +87,7 @@ pub struct RetryContext {
 /// The decision after an attempt.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
-pub enum RetryDecision {
+pub(crate) enum RetryDecision {
     /// Hand the response to the caller.
     Done,
     /// Make another attempt after `delay`, because of `reason`.
@@ -118,7 +116,7 @@ pub enum RetryDecision {
 /// If a kept connection broke, the retry is due at once and takes nothing from `budget`. Servers close idle
 /// connections at any time, which says nothing about load, and each of those connections had carried a response
 /// before. The retry counts against the request's retries like any other.
-pub fn decide_after_attempt(
+pub(crate) fn decide_after_attempt(
     policy: &RetryPolicy,
     facts: &RequestFacts,
     attempt: u32,
@@ -163,7 +161,7 @@ pub fn decide_after_attempt(
 /// Returns the error for a streamed response that broke off. There is no other attempt: its body could not be joined
 /// to what the caller has.
 #[must_use]
-pub fn interrupted_response_error(facts: &RequestFacts, failure: &TransportError) -> Error {
+pub(crate) fn interrupted_response_error(facts: &RequestFacts, failure: &TransportError) -> Error {
     let error = Error::from(failure);
     let in_doubt = side_effect_of_error(failure) == SideEffect::Possible && !facts.is_repeatable;
     if in_doubt { Error::outcome_unknown(error) } else { error }

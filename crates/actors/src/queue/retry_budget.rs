@@ -35,7 +35,7 @@ impl Default for BudgetPolicy {
 /// Whenever a retry is granted, the retries of the last `window` (this one included) are at most `reserve + percent /
 /// 100 * requests`, where the requests are those of at most the last `window * 13 / 12`.
 #[derive(Debug, Clone, Copy)]
-pub struct RetryBudget {
+pub(crate) struct RetryBudget {
     policy: BudgetPolicy,
     /// The number of the latest bucket.
     latest_bucket: u64,
@@ -54,18 +54,18 @@ struct Bucket {
 impl RetryBudget {
     /// Creates an unused budget.
     #[must_use]
-    pub fn new(policy: BudgetPolicy) -> Self {
+    pub(crate) fn new(policy: BudgetPolicy) -> Self {
         Self { policy, latest_bucket: 0, buckets: [Bucket::default(); BUCKETS_KEPT] }
     }
 
     /// Counts the first attempt of a request.
-    pub fn deposit(&mut self, now: Duration) {
+    pub(crate) fn deposit(&mut self, now: Duration) {
         self.bucket_at(now).requests += 1;
     }
 
     /// Takes one retry out of the budget; returns `false` if it is spent.
     #[must_use]
-    pub fn try_withdraw(&mut self, now: Duration) -> bool {
+    pub(crate) fn try_withdraw(&mut self, now: Duration) -> bool {
         let granted = self.remaining(now) > 0;
         if granted {
             self.bucket_at(now).retries += 1;
@@ -75,7 +75,7 @@ impl RetryBudget {
 
     /// Returns the number of retries left at `now`.
     #[must_use]
-    pub fn remaining(&mut self, now: Duration) -> u64 {
+    pub(crate) fn remaining(&mut self, now: Duration) -> u64 {
         let latest = self.bucket_at(now).number;
         let within = |bucket: &&Bucket| bucket.number.saturating_add(BUCKETS) >= latest;
         let requests: u64 = self.buckets.iter().filter(within).map(|bucket| bucket.requests).sum();

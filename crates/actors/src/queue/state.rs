@@ -197,8 +197,9 @@ impl QueueView {
     }
 
     /// Subscribes to the figures.
+    #[cfg(test)]
     #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<QueueStats> {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<QueueStats> {
         self.0.subscribe()
     }
 

@@ -9,7 +9,8 @@ use std::{fmt, io, path::Path, sync::Arc};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream::BoxStream};
 
-pub use self::reader::{BODY_PART_BYTES_MAX, BodyReader};
+pub(crate) use self::reader::BODY_PART_BYTES_MAX;
+pub use self::reader::BodyReader;
 
 /// The body of a request. Cheap to clone; clones of a single-use body share it.
 #[derive(Clone)]

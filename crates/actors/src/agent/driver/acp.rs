@@ -29,6 +29,7 @@ pub use client::AcpClient;
 pub use driver::AcpDriver;
 pub use error::AcpError;
 pub use options::{AcpLimits, AcpOptions};
-pub use prompt::{AcceptedContent, AcpPrompt};
+
+pub use prompt::AcpPrompt;
 pub use session::{LostSession, SessionOrigin, SessionStart};
 pub use turn::TurnEnd;

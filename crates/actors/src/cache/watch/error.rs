@@ -32,7 +32,7 @@ pub enum WatchErrorKind {
 impl WatchErrorKind {
     /// Returns the remedy, for a person.
     #[must_use]
-    pub const fn next_step(self) -> &'static str {
+    pub(crate) const fn next_step(self) -> &'static str {
         match self {
             Self::Missing => {
                 "create the folder, or take it out of cache.watch; it is watched again once it is there"

@@ -4,7 +4,7 @@ use crate::connection::status::Transition;
 
 /// An action for the machine's owner, to be carried out in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MachineAction {
+pub(crate) enum MachineAction {
     /// Record this change. At most one for each event, and always first.
     Changed(Transition),
     /// Start to open a socket. The machine watches the time.

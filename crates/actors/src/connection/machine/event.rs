@@ -6,7 +6,7 @@ use crate::connection::error::ConnectionError;
 
 /// An event for the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MachineEvent {
+pub(crate) enum MachineEvent {
     /// Connect, retry now, or restart the attempts: sent at the start or on request.
     Connect,
     /// Disconnect until the next `Connect`.

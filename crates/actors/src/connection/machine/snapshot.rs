@@ -17,7 +17,7 @@ pub(super) struct StatusSnapshot {
 impl Machine {
     /// Returns the connection's status.
     #[must_use]
-    pub fn status(&self) -> ConnectionStatus {
+    pub(crate) fn status(&self) -> ConnectionStatus {
         let StatusSnapshot { state, attempt, next_attempt_at } = self.snapshot();
         ConnectionStatus {
             state,

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 /// The times at which bytes last moved.
 #[derive(Debug)]
-pub struct IoActivity {
+pub(crate) struct IoActivity {
     started_at: Instant,
     /// Milliseconds since then, plus one; 0: never.
     peer_active_ms: AtomicU64,
@@ -31,12 +31,12 @@ impl IoActivity {
     /// Returns when the peer last showed activity: bytes came in, or a blocked write continued. A write that had room
     /// from the start proves nothing: the room is our own system's.
     #[must_use]
-    pub fn last_peer_activity(&self) -> Option<Instant> {
+    pub(crate) fn last_peer_activity(&self) -> Option<Instant> {
         self.instant(&self.peer_active_ms)
     }
 
     /// Waits until no byte has been written for `limit`, counted from now at the earliest.
-    pub async fn write_stalled(&self, limit: Duration) {
+    pub(crate) async fn write_stalled(&self, limit: Duration) {
         let asked_at = Instant::now();
         loop {
             let taken_at = self.instant(&self.written_ms).map_or(asked_at, |at| at.max(asked_at));

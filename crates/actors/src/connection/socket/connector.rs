@@ -14,7 +14,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
 pub type BoxedStream = Box<dyn ByteStream>;
 
 /// Opens streams to the backend.
-pub trait StreamConnector: Send + Sync {
+pub(crate) trait StreamConnector: Send + Sync {
     /// Opens a stream to the backend; TLS, if the target requires it, and the WebSocket come on top.
     ///
     /// It has no time limit of its own: a timeout drops the future.

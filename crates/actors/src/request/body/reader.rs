@@ -13,7 +13,7 @@ use futures_util::{Stream, StreamExt};
 use super::{BodyError, BodyParts, SingleUse};
 
 /// The largest part of a body that is sent at once, in bytes.
-pub const BODY_PART_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const BODY_PART_BYTES_MAX: usize = 64 * 1024;
 
 /// The number of empty parts that are skipped in a row before other tasks get their turn.
 const EMPTY_PARTS_MAX: usize = 32;

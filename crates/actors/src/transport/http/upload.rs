@@ -229,7 +229,8 @@ mod tests {
     use futures_util::stream;
 
     use super::*;
-    use crate::request::{BODY_PART_BYTES_MAX, Body, Request};
+    use crate::request::body::BODY_PART_BYTES_MAX;
+    use crate::request::{Body, Request};
 
     async fn upload(body: impl Into<Bytes>) -> (Upload, UploadGuard) {
         let body = Body::from(body.into()).open().await.unwrap();

@@ -135,12 +135,6 @@ impl AcpClient {
         self.initialize_info.name.as_deref()
     }
 
-    /// Returns the content that the agent accepts beside text.
-    #[must_use]
-    pub fn accepted_content(&self) -> AcceptedContent {
-        self.initialize_info.accepted_content
-    }
-
     /// Returns the session's id, once there is a session.
     #[must_use]
     pub fn session(&self) -> Option<String> {

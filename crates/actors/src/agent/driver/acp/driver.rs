@@ -75,13 +75,6 @@ impl AcpDriver {
         }
     }
 
-    /// Sets the options of the connection.
-    #[must_use]
-    pub fn with_options(mut self, options: AcpOptions) -> Self {
-        self.options = options;
-        self
-    }
-
     fn lock_session(&self) -> MutexGuard<'_, Option<SavedSession>> {
         self.session.lock()
     }

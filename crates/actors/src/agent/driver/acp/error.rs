@@ -119,7 +119,7 @@ impl AcpError {
 
     /// Returns whether the connection has ended.
     #[must_use]
-    pub fn ends_connection(&self) -> bool {
+    pub(crate) fn ends_connection(&self) -> bool {
         matches!(self, Self::Closed | Self::Io(_) | Self::Violation { .. })
     }
 

@@ -10,7 +10,7 @@ const BLOCKS_MAX: usize = 256;
 
 /// The content that an agent accepts beside text and links, which all agents accept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct AcceptedContent {
+pub(crate) struct AcceptedContent {
     /// Images.
     pub image: bool,
     /// Audio.

@@ -15,7 +15,8 @@ use super::{
     raw_server::{RawConnection, RawServer, content_length},
     *,
 };
-use crate::request::{BODY_PART_BYTES_MAX, TransferProgress};
+use crate::request::TransferProgress;
+use crate::request::body::BODY_PART_BYTES_MAX;
 
 const MIB: u64 = 1024 * 1024;
 

@@ -233,11 +233,11 @@ async fn too_long_command_closes_session_with_reason() {
     let url = format!("ws://127.0.0.1:{port}/bridge?token={token}");
     let (socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
     let (mut sink, mut source) = socket.split();
-    let say = async { sink.send(Message::text("x".repeat(20 * 1024 * 1024 + 1))).await };
-    let (_, heard) = tokio::join!(say, timeout(TEST_TIMEOUT, source.next()));
-    let Some(Ok(Message::Close(Some(farewell)))) = heard.expect("no word came") else {
-        panic!("no farewell came");
+    let send = async { sink.send(Message::text("x".repeat(20 * 1024 * 1024 + 1))).await };
+    let (_, received) = tokio::join!(send, timeout(TEST_TIMEOUT, source.next()));
+    let Some(Ok(Message::Close(Some(frame)))) = received.expect("nothing came") else {
+        panic!("no close frame came");
     };
-    assert_eq!(u16::from(farewell.code), 1009);
-    assert!(farewell.reason.as_str().contains("20971520 bytes"), "{farewell}");
+    assert_eq!(u16::from(frame.code), 1009);
+    assert!(frame.reason.as_str().contains("20971520 bytes"), "{frame}");
 }

@@ -264,7 +264,7 @@ async fn process_environment_secrets_are_not_journalled() {
 #[tokio::test]
 async fn backend_that_ends_on_stdin_eof_is_not_killed() {
     let data = tempfile::tempdir().unwrap();
-    let script = r#"trap "" TERM; echo up; while read -r _; do :; done; echo bye > farewell"#;
+    let script = r#"trap "" TERM; echo up; while read -r _; do :; done; echo bye > last-words"#;
     let backend = format!(
         "command = ['sh', '-c', '{script}']\ncwd = '{}'\nready = \"stdout:up\"",
         data.path().display()
@@ -273,7 +273,7 @@ async fn backend_that_ends_on_stdin_eof_is_not_killed() {
     let (runtime, mut events) = start(data.path(), &config);
     events.wait_for(|event| event["kind"] == "backend_started").await;
     stop(runtime).await;
-    assert_eq!(std::fs::read_to_string(data.path().join("farewell")).unwrap(), "bye\n");
+    assert_eq!(std::fs::read_to_string(data.path().join("last-words")).unwrap(), "bye\n");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Provides the real binary, its output line by line, and its journal as a stream of events.
 //!
-//! Nothing here sleeps to wait. A scenario waits for a line or an event. If it does not come within [`PATIENCE`], which
+//! Nothing here sleeps to wait. A scenario waits for a line or an event. If it does not come within [`TEST_TIMEOUT`], which
 //! is no promise of speed, the failure shows the transcript so far.
 
 #![allow(dead_code, reason = "each scenario uses its own part of this")]

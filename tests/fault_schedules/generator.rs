@@ -164,7 +164,7 @@ impl Generator {
             7 | 8 => RequestKind::KeyedPost { is_generated: self.one_in(2) },
             _ => RequestKind::Echo { bytes: self.pick(&[100, 5_000, 60_000, 300_000]) },
         };
-        let patience = match self.number(0, 9) {
+        let caller = match self.number(0, 9) {
             0 => CallerBehaviour::DropAfterMs(self.ms(0, 150)),
             1 => CallerBehaviour::CancelAfterMs(self.ms(0, 150)),
             _ => CallerBehaviour::Wait,
@@ -190,17 +190,17 @@ impl Generator {
             timeout_ms: self.one_in(5).then(|| self.ms(20, 400)),
             wait_timeout_ms: self.one_in(4).then(|| self.ms(1, 120)),
             retries: self.one_in(4).then(|| self.number(0, 6)),
-            caller: patience,
+            caller,
         }
     }
 
     pub(crate) fn sends(&mut self, within_ms: u64, count: RangeInclusive<usize>) -> Vec<ScheduledSend> {
         let count = self.0.usize(count);
-        let patience_ms = [0, 5, 40, 200, 2_000, 5_000];
+        let timeouts_ms = [0, 5, 40, 200, 2_000, 5_000];
         (0..count)
             .map(|_| ScheduledSend {
                 at_ms: self.ms(0, within_ms),
-                timeout_ms: self.pick(&patience_ms),
+                timeout_ms: self.pick(&timeouts_ms),
                 padding_bytes: self.pick(&[0, 0, 100, 20_000]),
             })
             .collect()

@@ -144,8 +144,8 @@ impl RequestCase<'_> {
 
     /// Returns whether its caller did not wait for the whole response.
     fn is_dropped(&self) -> bool {
-        let ScheduledCall { caller: patience, reading, .. } = &self.called.call;
-        matches!(patience, CallerBehaviour::DropAfterMs(_)) || *reading == ReadMode::Partial
+        let ScheduledCall { caller, reading, .. } = &self.called.call;
+        matches!(caller, CallerBehaviour::DropAfterMs(_)) || *reading == ReadMode::Partial
     }
 
     /// Returns the number of attempts, as the journal or the caller knows.

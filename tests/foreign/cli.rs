@@ -47,8 +47,8 @@ async fn the_handshake_carries_the_headers_and_the_token(foreign: ServerSpec) {
     assert!(journal.contains("runtime_stopped") && !journal.contains(TOKEN), "{journal}");
 }
 
-against!(the_commands_say_what_the_server_said: uvicorn, h11);
-async fn the_commands_say_what_the_server_said(foreign: ServerSpec) {
+against!(commands_print_what_the_server_answers: uvicorn, h11);
+async fn commands_print_what_the_server_answers(foreign: ServerSpec) {
     let server = foreign.start().await;
     let (data, config) = write_config(&server, "[[agent]]\nid = \"planner\"\n[[agent]]\nid = \"sparse\"\n");
     let _runtime = start_runtime(&data, &config);

@@ -82,8 +82,8 @@ async fn message_too_large_for_server_costs_one_connection(foreign: ServerSpec) 
     assert!(matches!(outcome, SendOutcome::Sent | SendOutcome::Unknown), "{outcome:?}");
     let lost = fixture.wait_for_connection("reconnecting").await;
     // A close drops unread bytes, and the server's close frame may be lost with them.
-    let is_told = lost["error"]["close_code"] == 1009 && lost["reason"] == "closed";
-    assert!(is_told || lost["reason"] == "lost", "{lost}");
+    let is_explained = lost["error"]["close_code"] == 1009 && lost["reason"] == "closed";
+    assert!(is_explained || lost["reason"] == "lost", "{lost}");
     fixture.wait_for_connection("connected").await;
     // A message that may have arrived is not sent again; otherwise this would never end.
     fixture.send_command(json!({ "do": "emit", "count": 1 })).await;
@@ -102,8 +102,8 @@ async fn the_limit_holds_for_all_fragments_of_a_message_together(
     fixture.wait_for_connection("connected").await;
 }
 
-against!(what_is_no_websocket_frame_ends_the_connection_and_is_told(connected): websockets, node);
-async fn what_is_no_websocket_frame_ends_the_connection_and_is_told(
+against!(invalid_websocket_frame_ends_the_connection_with_a_reason(connected): websockets, node);
+async fn invalid_websocket_frame_ends_the_connection_with_a_reason(
     (_server, mut fixture): (RunningServer, ForeignFixture),
 ) {
     for (what, hex) in [

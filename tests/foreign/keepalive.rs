@@ -36,13 +36,13 @@ async fn assert_never_lost(mut fixture: ForeignFixture) {
 
 against!(the_servers_pings_are_answered: websockets, uvicorn, h11, node);
 async fn the_servers_pings_are_answered(foreign: ServerSpec) {
-    let patience = PING_TIMEOUT.as_secs().to_string();
+    let ping_timeout = PING_TIMEOUT.as_secs().to_string();
     // Node's server, as its library's documentation has it, cuts off a client that did not answer the last ping by the
     // next one.
     let foreign = if foreign.is_node() {
         foreign.with(["--ping-interval", "1.5"])
     } else {
-        foreign.with(["--ping-interval", "0.1", "--ping-timeout", &patience])
+        foreign.with(["--ping-interval", "0.1", "--ping-timeout", &ping_timeout])
     };
     let server = foreign.start().await;
     let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;

@@ -572,7 +572,7 @@ async fn a_client_that_resumes_gets_what_it_missed_in_order() {
 }
 
 #[tokio::test]
-async fn a_resume_that_the_history_does_not_reach_is_told_the_gap() {
+async fn resume_beyond_the_history_gets_the_gap() {
     let bench = BackendClient::with_history(3).await;
     for _ in 0..10 {
         bench.message("while away").await;
@@ -643,7 +643,7 @@ async fn a_client_that_closes_is_closed_in_order() {
 }
 
 #[tokio::test]
-async fn an_ordinary_request_for_the_websocket_is_told_to_upgrade() {
+async fn plain_request_for_the_websocket_is_asked_to_upgrade() {
     let bench = BackendClient::start().await;
     let response = bench.send(Method::GET, "/ws", None).await;
     assert_eq!(response.status(), 426);
@@ -723,8 +723,8 @@ async fn closed_backend_handles_nothing_and_keeps_its_state() {
     bench.backend.close().await;
     assert!(TcpStream::connect(bench.backend.address()).await.is_err());
     while let Some(Ok(_)) = socket.next().await {}
-    let heard = json!({ "messages": [{ "text": "heard" }], "count": 1 });
-    assert_eq!(bench.backend.state_of("planner"), Some(heard));
+    let memory = json!({ "messages": [{ "text": "heard" }], "count": 1 });
+    assert_eq!(bench.backend.state_of("planner"), Some(memory));
     bench.backend.close().await;
 }
 

@@ -180,14 +180,14 @@ async fn message_panic_during_stop_spares_the_supervisor() {
 async fn message_panic_on_expiry_crashes_only_its_actor() {
     let (runtime, worker) = start_worker(FaultyWorker::default()).await;
     let mut events = JournalFollower::from_now(&runtime);
-    let patience = Duration::from_secs(1);
+    let time_limit = Duration::from_secs(1);
     let (late, restarted) = tokio::join!(
         async {
             worker.cast(FaultyMessage::Block).await.unwrap();
-            worker.call_within(patience, |reply| FaultyMessage::PanicInDrop(PanicsOnDrop, reply)).await
+            worker.call_within(time_limit, |reply| FaultyMessage::PanicInDrop(PanicsOnDrop, reply)).await
         },
         async {
-            tokio::time::sleep(patience * 2).await;
+            tokio::time::sleep(time_limit * 2).await;
             runtime.root().restart("worker").await
         }
     );

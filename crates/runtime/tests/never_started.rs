@@ -11,20 +11,20 @@ use mainstay_runtime::{Promise, SendError, clock::SystemClock};
 use crate::*;
 
 /// `mid[first, late[kid, deep[leaf]]]`: `first` decides whether the others ever start.
-struct Family {
+struct TestTree {
     mid: SupervisorSpec,
-    kin: Kin,
+    below: ActorsBelow,
 }
 
 /// Addresses of actors that never start, made before the start.
-struct Kin {
+struct ActorsBelow {
     kid: Address<ProbeMessage>,
     leaf: Address<ProbeMessage>,
     late: SupervisorHandle,
     deep: SupervisorHandle,
 }
 
-impl Family {
+impl TestTree {
     fn new(first: Probe, as_child: ChildPolicy) -> Self {
         let mut deep = SupervisorSpec::new("deep");
         let leaf = deep.child(Child::new("leaf", Probe::default()).policy(immediate_policy())).unwrap();
@@ -35,7 +35,7 @@ impl Family {
         let mut mid = SupervisorSpec::new("mid").as_child(as_child);
         mid.child(Child::new("first", first).policy(immediate_policy())).unwrap();
         let late = mid.supervisor(late).unwrap();
-        Self { mid, kin: Kin { kid, leaf, late, deep } }
+        Self { mid, below: ActorsBelow { kid, leaf, late, deep } }
     }
 
     fn healthy() -> Self {
@@ -61,11 +61,11 @@ impl Family {
         end: impl AsyncFnOnce(SupervisorSpec, Journal) -> T,
     ) {
         let journal = Journal::in_memory("never", Arc::new(SystemClock), JournalOptions::default());
-        let early = self.kin.send_early().await;
+        let early = self.below.send_early().await;
         let _kept = end(self.mid, journal.clone()).await;
-        self.kin.check_stopped(scene, early).await;
+        self.below.check_stopped(scene, early).await;
         if let Some(above) = above {
-            self.kin.check_recorded(scene, &journal, above).await;
+            self.below.check_recorded(scene, &journal, above).await;
         }
     }
 }
@@ -79,7 +79,7 @@ struct Early {
     command: BoxFuture<'static, Result<(), AdminError>>,
 }
 
-impl Kin {
+impl ActorsBelow {
     /// Leaves messages in all mailboxes, and a sender at one that is full.
     async fn send_early(&self) -> Early {
         let (kid, other, deep) = (self.kid.clone(), self.kid.clone(), self.deep.clone());
@@ -162,14 +162,14 @@ async fn fail_to_start(root: SupervisorSpec, journal: Journal) {
 
 #[tokio::test(start_paused = true)]
 async fn runtime_start_that_fails_stops_all_below() {
-    Family::failing().check("its first child fails", Some("mid"), fail_to_start).await;
+    TestTree::failing().check("its first child fails", Some("mid"), fail_to_start).await;
     let nested = async |mid, journal| {
         let mut root = SupervisorSpec::new("root");
         let handle = root.supervisor(mid).unwrap();
         fail_to_start(root, journal).await;
         handle
     };
-    Family::failing().check("a nested child fails", Some("root/mid"), nested).await;
+    TestTree::failing().check("a nested child fails", Some("root/mid"), nested).await;
     let sibling = async |mid, journal| {
         let mut root = SupervisorSpec::new("root");
         root.child(Child::new("broken", Probe::failing_start()).policy(immediate_policy())).unwrap();
@@ -177,12 +177,12 @@ async fn runtime_start_that_fails_stops_all_below() {
         fail_to_start(root, journal).await;
         assert_eq!(handle.stop("first").await, Err(AdminError::Unavailable(CallError::Stopped)));
     };
-    Family::healthy().check("a sibling fails first", Some("root/mid"), sibling).await;
+    TestTree::healthy().check("a sibling fails first", Some("root/mid"), sibling).await;
     let given_up = async |mid, journal| {
         let starting = Runtime::builder().journal(journal).start(mid);
         assert!(tokio::time::timeout(s(5), starting).await.is_err(), "it came up");
     };
-    Family::hanging(immediate_policy()).check("the start is dropped", Some("mid"), given_up).await;
+    TestTree::hanging(immediate_policy()).check("the start is dropped", Some("mid"), given_up).await;
 }
 
 /// Adds a supervisor whose first child hangs in its start, and then runs `act`.
@@ -203,7 +203,7 @@ async fn check_hanging(
         assert!(adding.await.is_err(), "{scene}: it came up");
         kept
     };
-    Family::hanging(as_child).check(scene, Some("root/mid"), end).await;
+    TestTree::hanging(as_child).check(scene, Some("root/mid"), end).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,7 +213,7 @@ async fn added_supervisor_that_never_starts_stops_all_below() {
         assert!(matches!(runtime.root().add_supervisor(mid).await, Err(AdminError::StartFailed { .. })));
         runtime
     };
-    Family::failing().check("its start fails", Some("root/mid"), fails).await;
+    TestTree::failing().check("its start fails", Some("root/mid"), fails).await;
     let stop = async |runtime: Runtime| {
         runtime.root().stop("mid").await.unwrap();
         Some(runtime)
@@ -246,7 +246,7 @@ async fn child_stopped_before_its_turn_stops_all_below() {
         inner.stop("late").await.unwrap();
         (runtime, adding)
     };
-    let family = Family::hanging(immediate_policy());
+    let family = TestTree::hanging(immediate_policy());
     family.check("stopped before its turn", Some("root/outer/mid"), stop).await;
 }
 
@@ -258,7 +258,7 @@ async fn added_supervisor_that_is_refused_stops_all_below() {
         assert!(matches!(runtime.root().add_supervisor(mid).await, Err(AdminError::AlreadyRunning { .. })));
         runtime
     };
-    Family::healthy().check("its name is taken", Some("root/mid"), name_is_taken).await;
+    TestTree::healthy().check("its name is taken", Some("root/mid"), name_is_taken).await;
     let invalid = async |mid, journal| {
         let runtime = running(journal).await;
         assert!(matches!(runtime.root().add_supervisor(mid).await, Err(AdminError::Spec(_))));
@@ -266,7 +266,7 @@ async fn added_supervisor_that_is_refused_stops_all_below() {
     };
     let significant =
         ChildPolicy { significant: true, restart: RestartType::Transient, ..immediate_policy() };
-    Family::new(Probe::default(), significant)
+    TestTree::new(Probe::default(), significant)
         .check("its policy is invalid", Some("root/mid"), invalid)
         .await;
     let parent_stopped = async |mid, journal| {
@@ -275,18 +275,18 @@ async fn added_supervisor_that_is_refused_stops_all_below() {
         assert!(runtime.root().add_supervisor(mid).await.is_err());
         runtime
     };
-    Family::healthy().check("its parent has stopped", None, parent_stopped).await;
+    TestTree::healthy().check("its parent has stopped", None, parent_stopped).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn spec_that_is_dropped_or_refused_stops_all_below() {
-    Family::healthy().check("dropped", None, async |mid, _| drop(mid)).await;
+    TestTree::healthy().check("dropped", None, async |mid, _| drop(mid)).await;
     let refused = async |mid, _| {
         let mut dynamic = SupervisorSpec::dynamic("pool");
         dynamic.supervisor(mid).unwrap();
         assert!(Runtime::builder().start(dynamic).await.is_err(), "an initial child of a dynamic supervisor");
     };
-    Family::healthy().check("refused", None, refused).await;
+    TestTree::healthy().check("refused", None, refused).await;
 }
 
 /// The children of a supervisor that fails to restart keep their messages until it gives up.
@@ -294,24 +294,24 @@ async fn spec_that_is_dropped_or_refused_stops_all_below() {
 async fn restart_that_fails_stops_all_below_when_given_up() {
     let (first, switch) = Probe::hanging_start();
     let as_child = ChildPolicy { delay: Delay::Fixed { delay: s(5) }, ..immediate_policy() };
-    let Family { mid, kin } = Family::new(first, as_child);
+    let TestTree { mid, below } = TestTree::new(first, as_child);
     let mut root = SupervisorSpec::new("root");
     let intensity = Some(Budget { restarts_max: 0, window: s(10) });
     root.supervisor(mid.policy(SupervisorPolicy { intensity, ..SupervisorPolicy::default() })).unwrap();
     let runtime = Runtime::builder().seed(1).start(root).await.unwrap();
     let root = runtime.root();
-    assert_eq!(sum(&kin.kid).await, Ok(0));
-    kin.kid.cast(ProbeMessage::Add(3)).await.unwrap();
+    assert_eq!(sum(&below.kid).await, Ok(0));
+    below.kid.cast(ProbeMessage::Add(3)).await.unwrap();
     root.stop("mid").await.unwrap();
-    assert_eq!(sum(&kin.kid).await, Err(CallError::Stopped));
+    assert_eq!(sum(&below.kid).await, Err(CallError::Stopped));
     switch.arm();
     let mut starting = std::pin::pin!(root.start("mid"));
     assert!(tokio::time::timeout(Duration::from_millis(1), &mut starting).await.is_err(), "it came up");
-    assert_eq!(sum(&kin.kid).await, Err(CallError::Stopped), "it is not its turn");
+    assert_eq!(sum(&below.kid).await, Err(CallError::Stopped), "it is not its turn");
     root.stop("mid").await.unwrap();
     assert!(starting.await.is_err());
-    assert_eq!(sum(&kin.leaf).await, Err(CallError::Stopped));
+    assert_eq!(sum(&below.leaf).await, Err(CallError::Stopped));
     root.start("mid").await.unwrap();
-    assert_eq!(sum(&kin.kid).await, Ok(3), "its state was lost");
-    assert_eq!(sum(&kin.leaf).await, Ok(0));
+    assert_eq!(sum(&below.kid).await, Ok(3), "its state was lost");
+    assert_eq!(sum(&below.leaf).await, Ok(0));
 }

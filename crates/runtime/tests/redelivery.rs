@@ -161,9 +161,9 @@ fn dead_letters(records: &[Record]) -> Vec<(String, String, Option<u64>)> {
     let dead_letters = records.iter().filter(|record| record.kind == "dead_letter");
     let text = |record: &Record, field: &str| record.fields[field].as_str().unwrap().to_owned();
     dead_letters
-        .map(|letter| {
-            let crashes = letter.fields.get("crashes").and_then(serde_json::Value::as_u64);
-            (text(letter, "reason"), text(letter, "label"), crashes)
+        .map(|record| {
+            let crashes = record.fields.get("crashes").and_then(serde_json::Value::as_u64);
+            (text(record, "reason"), text(record, "label"), crashes)
         })
         .collect()
 }

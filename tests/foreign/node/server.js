@@ -93,7 +93,7 @@ app.all('/raise', () => {
   throw new Error('a fault of the application');
 });
 
-// What was asked with is cut out of what is told, so it is not asked with the words themselves.
+// The client cuts the texts of its own request out of details, so requests name a text by its kind.
 const DETAILS = { plain: 'The tray is empty.', path: 'no such file /srv/paper' };
 
 app.get('/problem/:status/:kind', (request, response) => {
@@ -249,7 +249,7 @@ function obey(peer, text, request) {
     emit_later: () => setTimeout(() => emit(order.count), order.ms),
     close: () => peer.close(order.code, order.reason),
     drop: () => {
-      // Nobody is told of the events that come meanwhile.
+      // No client is sent the events that come meanwhile.
       feed.peers.delete(peer);
       emit(order.count ?? 0);
       feed.atNext = order.at_next ?? 0;
@@ -260,8 +260,8 @@ function obey(peer, text, request) {
     large: () => peer.send(filler(order.bytes)),
     measure: () => peer.send(JSON.stringify({ type: 'measured', bytes: Buffer.byteLength(text) })),
     headers: () => {
-      const told = { type: 'headers', headers: request.headers, extensions: peer.extensions || null };
-      peer.send(JSON.stringify(told));
+      const frame = { type: 'headers', headers: request.headers, extensions: peer.extensions || null };
+      peer.send(JSON.stringify(frame));
     },
     ping: () => {
       peer.once('pong', () => peer.send(JSON.stringify({ type: 'ponged' })));
@@ -303,7 +303,7 @@ sockets.on('connection', (peer, request) => {
   if (request.url === '/drop') return peer.terminate();
   say(`opened ${request.headers.authorization ?? null} ${request.headers['x-shell'] ?? null}`);
   feed.peers.add(peer);
-  // Events that were kept for this moment are told before anything is read from the socket.
+  // Events that were kept for this moment are sent before anything is read from the socket.
   emit(feed.atNext);
   feed.atNext = 0;
   peer.pings = 0;

@@ -105,7 +105,7 @@ async def fault() -> None:
     raise RuntimeError("a fault of the application")
 
 
-# What was asked with is cut out of what is told, so it is not asked with the words themselves.
+# The client cuts the texts of its own request out of details, so requests name a text by its kind.
 DETAILS = {"plain": "The tray is empty.", "path": "no such file /srv/paper"}
 
 
@@ -314,8 +314,8 @@ class Peer:
     async def special(self, order: dict) -> None:
         match order["do"]:
             case "headers":
-                told = {"type": "headers", "headers": dict(self.socket.headers)}
-                await self.send_text(json.dumps(told))
+                frame = {"type": "headers", "headers": dict(self.socket.headers)}
+                await self.send_text(json.dumps(frame))
             case "raise":
                 raise RuntimeError("a fault of the application")
             case "busy":

@@ -30,7 +30,7 @@ class Peer(Protocol):
 
 
 class Feed:
-    """The events so far, and whom they are told."""
+    """The events so far, and the sockets that get them."""
 
     def __init__(self, first: int, last: int) -> None:
         """As if the events up to `last` had been, of which those before `first` are forgotten."""
@@ -41,7 +41,7 @@ class Feed:
         self.later: set[asyncio.Task] = set()
 
     async def welcome(self, peer: Peer) -> None:
-        """A socket is open. Events that were kept for this moment are told before anything is read from it."""
+        """A socket is open. Events that were kept for this moment are sent before anything is read from it."""
         self.peers.add(peer)
         count, self.at_next = self.at_next, 0
         await self.emit(count)
@@ -63,7 +63,7 @@ class Feed:
             case "close":
                 await peer.close(order["code"], order.get("reason", ""))
             case "drop":
-                # Nobody is told of the events that come meanwhile.
+                # No client is sent the events that come meanwhile.
                 self.peers.discard(peer)
                 await self.emit(order.get("count", 0))
                 self.at_next = order.get("at_next", 0)

@@ -42,8 +42,8 @@ class Peer:
             case "headers":
                 headers = {name.lower(): value for name, value in self.socket.request.headers.raw_items()}
                 extensions = self.socket.response.headers.get("Sec-WebSocket-Extensions")
-                told = {"type": "headers", "headers": headers, "extensions": extensions}
-                await self.send_text(json.dumps(told))
+                frame = {"type": "headers", "headers": headers, "extensions": extensions}
+                await self.send_text(json.dumps(frame))
             case "ping":
                 await (await self.socket.ping())
                 await self.send_text(json.dumps({"type": "ponged"}))

@@ -119,7 +119,7 @@ where
         state,
         last,
         after,
-        has_heard_client: false,
+        has_received: false,
         unanswered_pings: 0,
         ping_timer,
     };
@@ -133,7 +133,7 @@ struct BackendSocket<S> {
     /// The client has every event up to this one.
     after: u64,
     /// Set once the client has sent anything. Before, it gets no event, so that its resume comes first.
-    has_heard_client: bool,
+    has_received: bool,
     /// Pings since the client's last frame.
     unanswered_pings: u32,
     ping_timer: Interval,
@@ -177,7 +177,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> BackendSocket<S> {
 
     /// Waits for what is next. Nothing is lost if this is dropped.
     async fn next_action(&mut self) -> SocketAction {
-        if !self.has_heard_client && self.unanswered_pings == 0 {
+        if !self.has_received && self.unanswered_pings == 0 {
             // The opening ping, the first frame of all.
             return SocketAction::Ping;
         }
@@ -189,7 +189,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> BackendSocket<S> {
             _ = self.ping_timer.tick() => SocketAction::Ping,
             message = self.stream.next() => SocketAction::Receive(message),
             // Compared for difference: a client may have come with a number from an earlier backend.
-            _ = self.last.wait_for(|last| *last != after), if self.has_heard_client => SocketAction::SendNext,
+            _ = self.last.wait_for(|last| *last != after), if self.has_received => SocketAction::SendNext,
         }
     }
 
@@ -204,7 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> BackendSocket<S> {
     }
 
     async fn receive(&mut self, message: Message) -> SocketFlow {
-        self.has_heard_client = true;
+        self.has_received = true;
         self.unanswered_pings = 0;
         match message {
             Message::Text(text) => self.handle_frame(&text).await,
@@ -310,8 +310,8 @@ mod tests {
     }
 
     fn publish_message(state: &BackendState, message: &Value) {
-        let said = futures_util::FutureExt::now_or_never(state.message("planner", message));
-        said.expect("the agent does not hang").expect("the agent accepts it");
+        let published = futures_util::FutureExt::now_or_never(state.message("planner", message));
+        published.expect("the agent does not hang").expect("the agent accepts it");
     }
 
     /// The next text frame that is not about caches.
@@ -393,12 +393,12 @@ mod tests {
         state.inject(Fault::HalfOpenWs { for_ms: 300_000 }, start).unwrap();
         client.send(Message::Ping("there?".into())).await.unwrap();
         publish_message(&state, &json!("hi"));
-        let (mut answered, mut told) = (false, false);
-        while !(answered && told) {
+        let (mut answered, mut got_event) = (false, false);
+        while !(answered && got_event) {
             let message = client.next().await.unwrap().unwrap();
             assert!(start.elapsed() >= Duration::from_secs(300), "{message:?} came too early");
             answered |= message.is_pong();
-            told |= message.is_text();
+            got_event |= message.is_text();
         }
     }
 

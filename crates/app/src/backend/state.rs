@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hung_agent_can_be_told_to_hang_again_and_still_waits() {
+    async fn hung_agent_still_hangs_after_a_second_hang() {
         let state = test_state(8);
         state.inject(hang(), Instant::now()).unwrap();
         let mut waiting = Box::pin(state.health("planner"));

@@ -95,20 +95,20 @@ async fn listen(out: &mut Output, client: &mut BridgeClient, id: String, json: b
         out.line(&out.paint(&format!("listening to {id}; Ctrl-C ends that"), output::DIM))?;
     }
     loop {
-        let mut heard = client.receive().await?;
+        let mut frame = client.receive().await?;
         if json {
-            out.line(&heard.to_string())?;
+            out.line(&frame.to_string())?;
         }
-        if heard["ended"] == true {
+        if frame["ended"] == true {
             return if json { Ok(()) } else { out.line(&format!("{id} was removed")) };
         }
         if json {
             continue;
         }
-        if let Some(missed) = heard["missed"].as_u64() {
+        if let Some(missed) = frame["missed"].as_u64() {
             let text = format!("{missed} updates were missed here");
             out.line(&out.paint(&text, output::WARNING))?;
-        } else if let Some(update) = heard.get_mut("update") {
+        } else if let Some(update) = frame.get_mut("update") {
             let update = client.parse(update.take())?;
             let (text, style) = format_update(&id, &update);
             out.line(&out.paint(&text, style))?;

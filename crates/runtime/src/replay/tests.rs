@@ -160,9 +160,9 @@ fn every_changed_value_of_a_decision_is_found() {
             first.event == Some(records[at].cursor()) && dotted_path(&path).starts_with(&first.what);
         // Values that no other event repeats are found by the decision that they lead to, or by what it leaves
         // behind.
-        let is_heard_of_alone =
+        let is_only_mentioned =
             ["/inputs/jitter", "/inputs/exit/progressed", "/inputs/now_ms"].contains(&&*path);
-        assert!(is_named || is_heard_of_alone, "{path} is not named: {:?}", found_differences(&report));
+        assert!(is_named || is_only_mentioned, "{path} is not named: {:?}", found_differences(&report));
     }
     // Nothing follows from these two here: the child was ready for a nanosecond more or less, and no significant
     // child ended. The order of a map's members depends on serde_json's features, which others choose.
@@ -371,11 +371,11 @@ fn restarted_supervisor_and_readded_child_have_no_history() {
 
 #[test]
 fn budget_reset_without_event_is_found() {
-    let resets = |told_of: bool| {
+    let resets = |is_recorded: bool| {
         let mut pool = DecisionFixture::new();
         pool.crash(0);
         pool.histories[0].reset();
-        if told_of {
+        if is_recorded {
             pool.journal.record(A, 2, &BudgetReset {});
         }
         pool.crash(0);

@@ -181,9 +181,9 @@ impl TraceRunner {
                 let call = async move { callee.call(|reply| make(Some(reply))).await };
                 self.call(id, &address, call).await;
             }
-            SendMode::CallWithin(patience) => {
+            SendMode::CallWithin(time_limit) => {
                 let callee = address.clone();
-                let call = async move { callee.call_within(patience, |reply| make(Some(reply))).await };
+                let call = async move { callee.call_within(time_limit, |reply| make(Some(reply))).await };
                 self.call(id, &address, call).await;
             }
         }

@@ -173,12 +173,12 @@ impl MessageCheck<'_> {
         match self.entry.answers[..] {
             [] => ensure(!calls, "its caller has no answer"),
             [Err(CallError::Stopped)] => ensure(calls, "it was no call"),
-            [Err(CallError::TimedOut)] => ensure(self.has_patience(), "it had no time limit"),
+            [Err(CallError::TimedOut)] => ensure(self.has_time_limit(), "it had no time limit"),
             _ => Err("it was refused, and answered otherwise".to_owned()),
         }
     }
 
-    fn has_patience(&self) -> bool {
+    fn has_time_limit(&self) -> bool {
         matches!(self.message.send_mode, SendMode::CallWithin(_))
     }
 
@@ -208,7 +208,7 @@ impl MessageCheck<'_> {
                 ensure(crashed >= max, "it did not crash as often")
             }
             "crashed" => ensure(!self.message.is_redeliverable && crashed == 1, "nothing crashed on it"),
-            "expired" => ensure(self.has_patience(), "it had no deadline"),
+            "expired" => ensure(self.has_time_limit(), "it had no deadline"),
             "stopped" => {
                 let interrupted = self.entry.deliveries.last().is_none_or(|action| may_be_killed(*action));
                 ensure(self.message.is_redeliverable || interrupted, "its handler was not interrupted")
@@ -229,7 +229,7 @@ impl MessageCheck<'_> {
             self.deliveries_with(|action| matches!(action, AnswerThenPanic | PanicInSnapshot)) > 0;
         let fits = match answer {
             Ok(id) => id == self.id && (answered_early || self.ends_with(may_answer)),
-            Err(CallError::TimedOut) => self.has_patience(),
+            Err(CallError::TimedOut) => self.has_time_limit(),
             Err(_) if answered_early => false,
             Err(CallError::Crashed) => {
                 self.is_dead("crashed") || self.is_dead("poison") || self.ends_with(may_leave_waiting)

@@ -41,8 +41,8 @@ pub(crate) enum Acceptance {
 }
 
 impl DeliveryLog {
-    pub(crate) fn new(letters: usize) -> Self {
-        Self(Arc::new(Mutex::new(vec![DeliveryRecord::default(); letters])))
+    pub(crate) fn new(messages: usize) -> Self {
+        Self(Arc::new(Mutex::new(vec![DeliveryRecord::default(); messages])))
     }
 
     pub(crate) fn entries(&self) -> MutexGuard<'_, Vec<DeliveryRecord>> {
@@ -58,11 +58,11 @@ impl DeliveryLog {
     }
 
     /// Records a delivery and returns the action.
-    fn begin_delivery(&self, id: usize, letter: &TestMessage) -> HandlerAction {
+    fn begin_delivery(&self, id: usize, message: &TestMessage) -> HandlerAction {
         let entry = &mut self.entries()[id];
-        let deed = letter.actions[entry.deliveries.len().min(letter.actions.len() - 1)];
-        entry.deliveries.push(deed);
-        deed
+        let action = message.actions[entry.deliveries.len().min(message.actions.len() - 1)];
+        entry.deliveries.push(action);
+        action
     }
 
     fn end_delivery(&self, id: usize) {
@@ -140,14 +140,14 @@ impl Worker for ScriptedWorker {
         delivery: TestDelivery,
         bag: &mut ScriptedState,
     ) -> Result<(), Failure> {
-        let TestDelivery { id, message: letter, reply } = delivery;
-        let deed = self.log.begin_delivery(id, &letter);
+        let TestDelivery { id, message, reply } = delivery;
+        let action = self.log.begin_delivery(id, &message);
         let answer = move |reply: Option<Reply<usize>>| {
             if let Some(reply) = reply {
                 reply.send(id);
             }
         };
-        match deed {
+        match action {
             HandlerAction::Answer => answer(reply),
             HandlerAction::AnswerAfter(span) => {
                 sleep(span).await;

@@ -36,10 +36,10 @@ fn listed() -> BTreeSet<&'static str> {
 #[test]
 fn supervision_table_and_tests_name_each_other() {
     let here: BTreeSet<&str> = SOURCES.into_iter().flat_map(tests).collect();
-    let in_roster: BTreeSet<&str> = tests(MACHINE_TESTS).collect();
+    let in_machine: BTreeSet<&str> = tests(MACHINE_TESTS).collect();
     let listed = listed();
     let missing: Vec<_> =
-        listed.iter().filter(|name| !here.contains(*name) && !in_roster.contains(*name)).collect();
+        listed.iter().filter(|name| !here.contains(*name) && !in_machine.contains(*name)).collect();
     assert!(missing.is_empty(), "listed, but there is no such test: {missing:?}");
     let unlisted: Vec<_> = here.difference(&listed).collect();
     assert!(unlisted.is_empty(), "not listed: {unlisted:?}");

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_out_of_bounds_is_told_the_bounds() {
+    fn number_out_of_bounds_names_the_bounds() {
         check_errors(
             &expect![[r#"
             0                        "k" must be from 1 to 9
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_duration_is_told_the_form_or_the_bounds() {
+    fn bad_duration_names_the_form_or_the_bounds() {
         check_errors(
             &expect![[r#"
             "0s"                     "k" must be from "1s" to "1m"
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_size_is_told_the_form_or_the_bounds() {
+    fn bad_size_names_the_form_or_the_bounds() {
         check_errors(
             &expect![[r#"
             0                        "k" must be from "1" to "1MiB"
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_choice_outside_the_list_is_told_the_list() {
+    fn choice_outside_the_list_names_the_list() {
         assert_eq!(read("\"drop-oldest\"", choice), Ok(Overflow::DropOldest));
         check_errors(
             &expect![[r#"

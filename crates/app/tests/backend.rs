@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use mainstay::backend::{Backend, BackendError, BackendOptions, Fault, FaultError};
+use mainstay::backend::{Backend, BackendError, BackendOptions};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::{
@@ -174,7 +174,8 @@ async fn an_agent_remembers_its_messages() {
     let memory = json!({ "messages": [{ "text": "one" }, { "text": "two" }], "count": 2 });
     assert_eq!(bench.get("/api/agents/planner/state").await, (StatusCode::OK, memory.clone()));
     assert_eq!(bench.backend.state_of("planner"), Some(memory));
-    assert_eq!(bench.backend.state_of("nobody"), None);
+    assert_eq!(bench.backend.state_of("coder").unwrap()["count"], 0);
+    assert_eq!(bench.backend.state_of("absent"), None);
 }
 
 #[tokio::test]
@@ -203,6 +204,10 @@ async fn crashed_agent_is_empty_until_restarted_and_written_back() {
     assert_eq!(written, (StatusCode::NO_CONTENT, Value::Null));
     assert_eq!(bench.get(path).await.1, saved);
     assert_eq!(bench.message("two").await.1["count"], 2);
+    bench.agent_fault("crash_agent", "planner").await;
+    bench.agent_fault("heal_agent", "planner").await;
+    assert_eq!(bench.health("planner").await["status"], "healthy");
+    assert_eq!(bench.message("healed without a restart").await.1["count"], 1);
 }
 
 #[tokio::test]
@@ -255,41 +260,67 @@ async fn a_hung_agent_can_be_restarted_and_what_waited_for_it_is_lost() {
 }
 
 #[tokio::test]
-async fn a_crashed_agent_can_be_healed_without_a_restart() {
+async fn refused_request_is_a_problem_that_names_the_reason() {
     let bench = BackendClient::start().await;
-    bench.agent_fault("crash_agent", "planner").await;
-    bench.agent_fault("heal_agent", "planner").await;
-    assert_eq!(bench.health("planner").await["status"], "healthy");
-    assert_eq!(bench.message("one").await.1["count"], 1);
-}
-
-#[tokio::test]
-async fn an_unknown_agent_is_not_found() {
-    let bench = BackendClient::start().await;
-    for (method, part) in [
-        (Method::GET, "health"),
-        (Method::POST, "restart"),
-        (Method::GET, "state"),
-        (Method::PUT, "state"),
-        (Method::POST, "message"),
+    let no_agent = "there is no agent \"absent\"; there is planner, coder";
+    let long = format!("/api/search?q={}", "x".repeat(257));
+    let search = "/api/search?q=tides";
+    let crash = |members: Value| {
+        let mut fault = json!({ "kind": "crash_agent" });
+        fault.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        Some(fault)
+    };
+    for (method, path, body, status, detail) in [
+        (Method::GET, "/api/agents/absent/health", None, 404, no_agent),
+        (Method::POST, "/api/agents/absent/restart", None, 404, no_agent),
+        (Method::GET, "/api/agents/absent/state", None, 404, no_agent),
+        (Method::PUT, "/api/agents/absent/state", Some(json!(1)), 404, no_agent),
+        (Method::POST, "/api/agents/absent/message", Some(json!(1)), 404, no_agent),
+        (Method::POST, "/api/agents/planner/message", Some(json!("x".repeat(5000))), 413, "at most 4096"),
+        (Method::GET, "/api/agents/%ff/health", None, 400, ""),
+        (Method::GET, "/api/search", None, 400, search),
+        (Method::GET, "/api/search?q=", None, 400, search),
+        (Method::GET, "/api/search?p=tides", None, 400, search),
+        (Method::GET, &long, None, 400, search),
+        (Method::GET, "/api/nothing", None, 404, "nothing answers at /api/nothing"),
+        (Method::POST, "/_fault", Some(json!({ "kind": "explode" })), 400, "crash_agent"),
+        (Method::POST, "/_fault", crash(json!({})), 400, r#"{"kind":"crash_agent","agent":"planner"}"#),
+        (Method::POST, "/_fault", crash(json!({ "agent": "absent" })), 400, "there is planner, coder"),
+        (
+            Method::POST,
+            "/_fault",
+            Some(json!({ "kind": "reset", "path": "/", "times": 0 })),
+            400,
+            "1 to 1000000",
+        ),
     ] {
-        let path = format!("/api/agents/nobody/{part}");
-        let (status, problem) = bench.call(method, &path, Some(json!(1))).await;
-        assert_eq!(status, 404, "{path}");
-        assert_eq!(problem["detail"], "there is no agent \"nobody\"; there is planner, coder");
+        let (answered, problem) = bench.call(method.clone(), path, body).await;
+        assert_eq!(
+            (answered.as_u16(), &problem["status"]),
+            (status, &json!(status)),
+            "{method} {path}: {problem}"
+        );
+        assert_eq!(
+            (&problem["type"], problem["title"].as_str()),
+            (&json!("about:blank"), answered.canonical_reason())
+        );
+        assert!(problem["detail"].as_str().unwrap().contains(detail), "{method} {path}: {problem}");
+    }
+    let broken = bench.request(Method::POST, "/api/agents/planner/message", None).body("{");
+    assert_eq!(broken.send().await.unwrap().status(), 400);
+    assert_eq!(bench.backend.state_of("planner").unwrap()["count"], 0);
+    for (method, path, status, header, value) in [
+        (Method::DELETE, "/api/agents/planner/state", 405, "allow", "GET,HEAD,PUT"),
+        (Method::GET, "/ws", 426, "upgrade", "websocket"),
+    ] {
+        let response = bench.send(method, path, None).await;
+        assert_eq!(response.status(), status, "{path}");
+        assert_eq!(response.headers()[header], value, "{path}");
+        assert_eq!(response.headers()["content-type"], "application/problem+json", "{path}");
     }
 }
 
-#[tokio::test]
-async fn a_message_that_is_no_json_or_too_large_is_refused() {
-    let bench = BackendClient::start().await;
-    let broken = bench.request(Method::POST, "/api/agents/planner/message", None).body("{");
-    assert_eq!(broken.send().await.unwrap().status(), 400);
-    assert_eq!(bench.message(&"x".repeat(5000)).await.0, 413);
-    assert_eq!(bench.backend.state_of("planner").unwrap()["count"], 0);
-}
-
-// Files, search, echo, and what is none of them
+// Files, search and echo
 
 #[tokio::test]
 async fn a_file_comes_as_text_with_its_media_type() {
@@ -332,17 +363,6 @@ async fn a_search_gives_the_same_lines_each_time() {
 }
 
 #[tokio::test]
-async fn a_search_for_nothing_or_too_much_is_refused() {
-    let bench = BackendClient::start().await;
-    let long = format!("/api/search?q={}", "x".repeat(257));
-    for path in ["/api/search", "/api/search?q=", "/api/search?p=tides", &long] {
-        let (status, problem) = bench.get(path).await;
-        assert_eq!(status, 400, "{path}");
-        assert!(problem["detail"].as_str().unwrap().contains("/api/search?q=tides"));
-    }
-}
-
-#[tokio::test]
 async fn echo_gives_back_the_body_as_it_came() {
     let bench = BackendClient::start().await;
     let request = bench.request(Method::POST, "/api/echo", None);
@@ -361,27 +381,6 @@ async fn a_body_of_one_mebibyte_is_taken_and_a_larger_one_refused() {
         let request = bench.request(Method::POST, "/api/echo", None).body(vec![b'x'; bytes]);
         assert_eq!(request.send().await.unwrap().status(), status, "{bytes} bytes");
     }
-}
-
-#[tokio::test]
-async fn unknown_path_is_a_not_found_problem() {
-    let bench = BackendClient::start().await;
-    let (status, problem) = bench.get("/api/nothing").await;
-    assert_eq!(status, 404);
-    let expected = json!({
-        "type": "about:blank", "title": "Not Found", "status": 404, "detail": "nothing answers at /api/nothing",
-    });
-    assert_eq!(problem, expected);
-    assert_eq!(bench.get("/api/agents/%ff/health").await.0, 400);
-}
-
-#[tokio::test]
-async fn a_wrong_method_is_a_problem_that_names_the_right_ones() {
-    let bench = BackendClient::start().await;
-    let response = bench.send(Method::DELETE, "/api/agents/planner/state", None).await;
-    assert_eq!(response.status(), 405);
-    assert_eq!(response.headers()["content-type"], "application/problem+json");
-    assert_eq!(response.headers()["allow"], "GET,HEAD,PUT");
 }
 
 #[tokio::test]
@@ -476,31 +475,6 @@ async fn no_fault_strikes_the_fault_endpoint() {
     let struck = bench.request(Method::GET, "/api/agents/planner/health", None).send().await;
     assert!(struck.is_err() || struck.unwrap().status() == 200, "a client may repeat a GET by itself");
     assert_eq!(bench.health("planner").await["status"], "healthy");
-}
-
-#[tokio::test]
-async fn invalid_fault_is_refused_with_valid_ones() {
-    let bench = BackendClient::start().await;
-    let cases = [
-        (json!({ "kind": "explode" }), "crash_agent"),
-        (json!({ "kind": "crash_agent" }), r#"{"kind":"crash_agent","agent":"planner"}"#),
-        (json!({ "kind": "crash_agent", "agent": "nobody" }), "there is planner, coder"),
-        (json!({ "kind": "reset", "path": "/", "times": 0 }), "1 to 1000000"),
-    ];
-    for (fault, valid) in cases {
-        let (status, problem) = bench.post("/_fault", fault).await;
-        assert_eq!(status, 400);
-        assert!(problem["detail"].as_str().unwrap().contains(valid), "{problem}");
-    }
-}
-
-#[tokio::test]
-async fn a_typed_fault_does_the_same() {
-    let bench = BackendClient::start().await;
-    bench.backend.inject(Fault::CrashAgent { agent: "planner".to_owned() }).unwrap();
-    assert_eq!(bench.health("planner").await["status"], "failed");
-    let unknown = bench.backend.inject(Fault::HangAgent { agent: "nobody".to_owned() });
-    assert!(matches!(unknown, Err(FaultError::UnknownAgent(_))));
 }
 
 // WebSocket
@@ -640,15 +614,6 @@ async fn a_client_that_closes_is_closed_in_order() {
             Some(message) => assert!(!message.unwrap().is_text()),
         }
     }
-}
-
-#[tokio::test]
-async fn plain_request_for_the_websocket_is_asked_to_upgrade() {
-    let bench = BackendClient::start().await;
-    let response = bench.send(Method::GET, "/ws", None).await;
-    assert_eq!(response.status(), 426);
-    assert_eq!(response.headers()["upgrade"], "websocket");
-    assert_eq!(response.headers()["content-type"], "application/problem+json");
 }
 
 // Faults on WebSockets

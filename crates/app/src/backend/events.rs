@@ -162,8 +162,6 @@ impl EventLog {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn history(max: usize, events: u64) -> EventHistory {
@@ -178,28 +176,6 @@ mod tests {
     fn seq(next: &NextEvent) -> Value {
         let NextEvent::Event(_, frames) = next else { panic!("{next:?} is no event") };
         serde_json::from_str::<Value>(&frames.event).unwrap()["seq"].clone()
-    }
-
-    #[test]
-    fn event_is_one_json_object_after_its_invalidation() {
-        let mut history = EventHistory::new(8);
-        let message = json!({ "text": "hi" });
-        history.push(&AgentEvent::Message { agent: "planner", count: 3, message: &message }).unwrap();
-        history.push(&AgentEvent::Crashed { agent: "planner", error_count: 1 }).unwrap();
-        let NextEvent::Event(1, frames) = history.next(0) else { panic!() };
-        assert_eq!(
-            frames.invalidate.as_str(),
-            r#"{"type":"invalidate","keys":["http:/api/agents/planner/health","http:/api/agents/planner/state"]}"#
-        );
-        assert_eq!(
-            frames.event.as_str(),
-            r#"{"type":"event","seq":1,"kind":"agent_message","agent":"planner","count":3,"message":{"text":"hi"}}"#
-        );
-        let NextEvent::Event(2, frames) = history.next(1) else { panic!() };
-        assert_eq!(
-            frames.event.as_str(),
-            r#"{"type":"event","seq":2,"kind":"agent_crashed","agent":"planner","errorCount":1}"#
-        );
     }
 
     #[test]

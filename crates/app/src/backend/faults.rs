@@ -387,16 +387,6 @@ mod tests {
     }
 
     #[test]
-    fn fault_hits_its_path_as_often_as_armed() {
-        let mut book = FaultInjector::default();
-        unavailable(&mut book, "/api/files", 2);
-        assert_eq!(book.take_hit("/api/search"), FaultHit::default());
-        assert_eq!(book.take_hit("/api/files/README.md").failure, Some(UNAVAILABLE));
-        assert_eq!(book.take_hit("/api/files/README.md").failure, Some(UNAVAILABLE));
-        assert_eq!(book.take_hit("/api/files/README.md"), FaultHit::default());
-    }
-
-    #[test]
     fn of_two_failures_the_older_hits_first() {
         let mut book = FaultInjector::default();
         unavailable(&mut book, "/api", 1);

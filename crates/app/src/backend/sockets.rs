@@ -114,15 +114,8 @@ where
     let mut ping_timer = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
     ping_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let SocketSession { faults, drops_seen, last, after } = session;
-    let socket = BackendSocket {
-        stream,
-        state,
-        last,
-        after,
-        has_received: false,
-        unanswered_pings: 0,
-        ping_timer,
-    };
+    let socket =
+        BackendSocket { stream, state, last, after, has_received: false, unanswered_pings: 0, ping_timer };
     socket.run(faults, drops_seen).await;
 }
 

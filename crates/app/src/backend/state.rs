@@ -241,21 +241,6 @@ mod tests {
         agent(|agent| Fault::HangAgent { agent })
     }
 
-    fn heal() -> Fault {
-        agent(|agent| Fault::HealAgent { agent })
-    }
-
-    #[tokio::test]
-    async fn a_request_to_a_hung_agent_waits_until_it_is_healed() {
-        let state = test_state(8);
-        state.inject(hang(), Instant::now()).unwrap();
-        let message = json!("hi");
-        let mut waiting = Box::pin(state.message("planner", &message));
-        assert_eq!(waiting.as_mut().now_or_never(), None);
-        state.inject(heal(), Instant::now()).unwrap();
-        assert_eq!(waiting.await, Ok(1));
-    }
-
     #[tokio::test]
     async fn a_request_to_a_hung_agent_is_lost_with_a_restart_or_a_crash() {
         for restarted in [true, false] {

@@ -197,52 +197,27 @@ struct Scene {
     ends_running: bool,
 }
 
+fn scene(
+    name: &'static str,
+    faults: impl Into<Vec<InjectedFault>>,
+    request: fn(u64, Reply<u64>) -> WorkRequest,
+    answer: Result<u64, CallError>,
+) -> Scene {
+    Scene {
+        name,
+        faults: faults.into(),
+        policy: ChildPolicy { budget: None, ..immediate_policy() },
+        deadline: s(60),
+        request,
+        commands: Vec::new(),
+        answer,
+        lost: None,
+        redelivered: Vec::new(),
+        ends_running: true,
+    }
+}
+
 impl Scene {
-    fn new(
-        name: &'static str,
-        faults: impl Into<Vec<InjectedFault>>,
-        request: fn(u64, Reply<u64>) -> WorkRequest,
-        answer: Result<u64, CallError>,
-    ) -> Self {
-        let policy = ChildPolicy { budget: None, ..immediate_policy() };
-        Self {
-            name,
-            faults: faults.into(),
-            policy,
-            deadline: s(60),
-            request,
-            commands: Vec::new(),
-            answer,
-            lost: None,
-            redelivered: Vec::new(),
-            ends_running: true,
-        }
-    }
-
-    fn with_commands(self, commands: impl Into<Vec<Command>>) -> Self {
-        Self { commands: commands.into(), ..self }
-    }
-
-    fn with_policy(self, policy: ChildPolicy) -> Self {
-        Self { policy, ..self }
-    }
-
-    fn with_deadline(self, deadline: Duration) -> Self {
-        Self { deadline, ..self }
-    }
-
-    fn lost(self, reason: &str, label: &str, crashes: Option<u64>) -> Self {
-        Self { lost: Some((reason.to_owned(), label.to_owned(), crashes)), ..self }
-    }
-
-    fn redelivered(self, crashes: impl Into<Vec<u64>>) -> Self {
-        Self { redelivered: crashes.into(), ..self }
-    }
-
-    fn ends_stopped(self) -> Self {
-        Self { ends_running: false, ..self }
-    }
-
     async fn check(self) {
         let name = self.name;
         let worker = FlakyWorker::new(self.faults);
@@ -287,40 +262,53 @@ async fn message_has_one_outcome_whatever_its_handler_does() {
     use WorkRequest::{Once, Redeliverable, ThreeAttempts};
     let (crashed, stopped) = (Err(CallError::Crashed), Err(CallError::Stopped));
     let temporary = ChildPolicy { restart: RestartType::Temporary, ..immediate_policy() };
+    let stops = |name, faults, command| Scene {
+        commands: Vec::from_iter(command),
+        lost: Some(dead_letter("stopped", "Do")),
+        ends_running: false,
+        ..scene(name, [faults], Redeliverable, stopped)
+    };
+    let once = |name, fault| Scene {
+        lost: Some(dead_letter("crashed", "Once")),
+        ..scene(name, [fault], Once, crashed)
+    };
+    let poison = |label: &str, crashes| Some(("poison".to_owned(), label.to_owned(), Some(crashes)));
     for scene in [
-        Scene::new("a panic", [Panic], Redeliverable, Ok(1)).redelivered([1]),
-        Scene::new("an error", [Error], Redeliverable, Ok(1)).redelivered([1]),
-        Scene::new("answer before panic", [AnswerThenPanic], Redeliverable, Ok(101)).redelivered([1]),
-        Scene::new("two of three attempts", [Panic; 2], ThreeAttempts, Ok(1)).redelivered([1, 2]),
-        Scene::new("three attempts", [Panic; 3], ThreeAttempts, crashed).redelivered([1, 2]).lost(
-            "poison",
-            "Insist",
-            Some(3),
-        ),
-        Scene::new("panic, once", [Panic], Once, crashed).lost("crashed", "Once", None),
-        Scene::new("error, once", [Error], Once, crashed).lost("crashed", "Once", None),
-        Scene::new("a restart is no crash", [Hang; 3], Redeliverable, Ok(1))
-            .with_commands([Command::Restart; 3])
-            .redelivered([0; 3]),
-        Scene::new("restart, once", [Hang], Once, stopped)
-            .with_commands([Command::Restart])
-            .lost("stopped", "Once", None),
-        Scene::new("stop", [Hang], Redeliverable, stopped)
-            .with_commands([Command::Stop])
-            .lost("stopped", "Do", None)
-            .ends_stopped(),
-        Scene::new("removal", [Hang], Redeliverable, stopped)
-            .with_commands([Command::Remove])
-            .lost("stopped", "Do", None)
-            .ends_stopped(),
-        Scene::new("temporary worker", [Panic], Redeliverable, stopped)
-            .with_policy(temporary)
-            .lost("stopped", "Do", None)
-            .ends_stopped(),
-        Scene::new("past the deadline", [Panic], Redeliverable, Err(CallError::TimedOut))
-            .with_policy(delayed_policy())
-            .with_deadline(s(2))
-            .lost("expired", "Do", None),
+        Scene { redelivered: vec![1], ..scene("a panic", [Panic], Redeliverable, Ok(1)) },
+        Scene { redelivered: vec![1], ..scene("an error", [Error], Redeliverable, Ok(1)) },
+        Scene { redelivered: vec![1], ..scene("answer, panic", [AnswerThenPanic], Redeliverable, Ok(101)) },
+        Scene { redelivered: vec![1, 2], ..scene("two of three attempts", [Panic; 2], ThreeAttempts, Ok(1)) },
+        Scene {
+            redelivered: vec![1, 2],
+            lost: poison("Insist", 3),
+            ..scene("three attempts", [Panic; 3], ThreeAttempts, crashed)
+        },
+        Scene {
+            redelivered: vec![1],
+            lost: poison("Do", 2),
+            ..scene("two attempts", [Panic, Error], Redeliverable, crashed)
+        },
+        once("panic, once", Panic),
+        once("error, once", Error),
+        Scene {
+            commands: vec![Command::Restart; 3],
+            redelivered: vec![0; 3],
+            ..scene("a restart is no crash", [Hang; 3], Redeliverable, Ok(1))
+        },
+        Scene {
+            commands: vec![Command::Restart],
+            lost: Some(dead_letter("stopped", "Once")),
+            ..scene("restart, once", [Hang], Once, stopped)
+        },
+        stops("stop", Hang, Some(Command::Stop)),
+        stops("removal", Hang, Some(Command::Remove)),
+        Scene { policy: temporary, ..stops("temporary worker", Panic, None) },
+        Scene {
+            policy: delayed_policy(),
+            deadline: s(2),
+            lost: Some(dead_letter("expired", "Do")),
+            ..scene("past the deadline", [Panic], Redeliverable, Err(CallError::TimedOut))
+        },
     ] {
         scene.check().await;
     }
@@ -376,17 +364,6 @@ async fn redelivery_fits_into_a_full_mailbox() {
     };
     assert_eq!(tokio::join!(work(&address, 1), filling), (Ok(1), Ok(2)));
     assert_eq!(done(&address).await, [1, 2]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn redelivery_past_limit_is_poison() {
-    let worker = FlakyWorker::new([Panic, Error]);
-    let (runtime, address) = start_worker(&worker, immediate_policy()).await;
-    let answers = tokio::join!(work(&address, 1), work(&address, 2));
-    assert_eq!(answers, (Err(CallError::Crashed), Ok(2)));
-    assert_eq!(done(&address).await, [2]);
-    let records = all_records(&runtime).await;
-    assert_eq!(dead_letters(&records), [("poison".to_owned(), "Do".to_owned(), Some(2))]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -104,7 +104,11 @@ fn all_entries(dir: &Path) -> Vec<Entry> {
 }
 
 fn entries(dir: &Path, after: Cursor) -> Vec<Entry> {
-    let mut reader = Reader::after(dir, after);
+    next_entries(&mut Reader::after(dir, after))
+}
+
+/// Returns what a reader finds up to the present end.
+fn next_entries(reader: &mut Reader) -> Vec<Entry> {
     std::iter::from_fn(|| reader.next_entry().unwrap()).collect()
 }
 
@@ -143,6 +147,11 @@ fn only_segment(dir: &Path) -> PathBuf {
     let segments = segments(dir);
     assert_eq!(segments.len(), 1, "{segments:?}");
     segments[0].clone()
+}
+
+/// Returns the reasons of the journal's events about itself.
+async fn degraded_reasons(journal: &Journal) -> Vec<String> {
+    degraded_events(journal, Cursor::START).await.into_iter().map(|report| report.reason).collect()
 }
 
 /// Returns the journal's events about itself, from the event after `after` on.

@@ -57,7 +57,7 @@ async fn readers_in_two_processes_see_each_line_once() {
     for n in 1..=LAST {
         journal.record(&actor(), 1, &NumberedEvent { n });
         // The eager reader also looks while lines are being written.
-        seen_eagerly.extend(std::iter::from_fn(|| eager.next_entry().unwrap()));
+        seen_eagerly.extend(next_entries(&mut eager));
         if n % 3 == 0 {
             journal.flush().await;
         }
@@ -66,8 +66,8 @@ async fn readers_in_two_processes_see_each_line_once() {
         }
     }
     journal.close().await.unwrap();
-    seen_eagerly.extend(std::iter::from_fn(|| eager.next_entry().unwrap()));
-    seen_lazily.extend(std::iter::from_fn(|| lazy.next_entry().unwrap()));
+    seen_eagerly.extend(next_entries(&mut eager));
+    seen_lazily.extend(next_entries(&mut lazy));
     assert!(segments(dir.path()).len() > 10, "{:?}", segments(dir.path()));
     assert_eq!(seqs(&seen_eagerly), seq_range(1..=LAST));
     assert_eq!(seqs(&seen_lazily), seq_range(1..=LAST));

@@ -80,7 +80,7 @@ async fn fill_files(dir: &Path) {
     // The last report may be the one that finds the file full.
     journal.close().await.unwrap();
     // A reader that read while lines were written, cut off and written again has missed none either.
-    followed.extend(std::iter::from_fn(|| follower.next_entry().unwrap()));
+    followed.extend(next_entries(&mut follower));
     assert_eq!(seqs(&followed), seq_range(1..=journal.cursor().seq));
 }
 
@@ -127,8 +127,7 @@ async fn journal_opens_on_a_full_disk() {
     if let Some(dir) = limited_dir() {
         let journal = open_with_retry(&dir, RETRY_DELAY);
         record_and_flush(&journal, 0..3).await;
-        let reasons: Vec<_> =
-            degraded_events(&journal, Cursor::START).await.into_iter().map(|report| report.reason).collect();
+        let reasons = degraded_reasons(&journal).await;
         assert!(reasons[0].contains("refuses lines"), "{reasons:?}");
         let loss = journal.close().await.unwrap_err();
         assert_eq!((loss.from, loss.to), (at(1, 1), at(1, 4)), "{loss}");

@@ -34,8 +34,7 @@ async fn unwritable_event_is_replaced_by_a_degraded_event() {
     let journal = in_memory(JournalOptions::default());
     journal.record(&actor(), 1, &NonObjectEvent("text".to_owned()));
     journal.record(&actor(), 1, &TextEvent { text: "x".repeat(EVENT_BYTES_MAX) });
-    let reasons: Vec<_> =
-        degraded_events(&journal, Cursor::START).await.into_iter().map(|report| report.reason).collect();
+    let reasons = degraded_reasons(&journal).await;
     assert!(reasons[0].contains("kind bare") && reasons[0].contains("JSON object"), "{reasons:?}");
     assert!(reasons[1].contains("kind said") && reasons[1].contains("1048576 are allowed"), "{reasons:?}");
 }

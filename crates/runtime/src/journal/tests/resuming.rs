@@ -87,6 +87,12 @@ async fn take(subscription: &mut JournalSubscription, most: usize, seen: &mut Ve
     }
 }
 
+async fn take_all(subscription: &mut JournalSubscription) -> Vec<Cursor> {
+    let mut seen = Vec::new();
+    take(subscription, usize::MAX, &mut seen).await;
+    seen
+}
+
 /// Returns how many events the subscriber saw that never reached the disk.
 async fn resume_through_crashes(seed: u64) -> usize {
     let mut rng = Rng::with_seed(seed);
@@ -153,8 +159,7 @@ async fn cursor_beyond_a_runs_end_continues_with_next_run() {
     switch.set(SwitchState::Held);
     record_numbers(&journal, 3..6);
     let mut subscription = journal.subscribe();
-    let mut seen = Vec::new();
-    take(&mut subscription, 100, &mut seen).await;
+    take_all(&mut subscription).await;
     assert_eq!(subscription.cursor(), at(1, 6), "three of them never reach the disk");
     switch.set(SwitchState::Dead);
     journal.close().await.unwrap_err();
@@ -165,14 +170,10 @@ async fn cursor_beyond_a_runs_end_continues_with_next_run() {
         let read = entries(dir.path(), after);
         assert_eq!(cursors(&read), [at(2, 1), at(2, 2), at(2, 3)], "after {after}");
         let mut subscription = journal.subscribe_after(after);
-        let mut seen = Vec::new();
-        take(&mut subscription, 100, &mut seen).await;
-        assert_eq!(seen, [at(2, 1), at(2, 2), at(2, 3)], "after {after}");
+        assert_eq!(take_all(&mut subscription).await, [at(2, 1), at(2, 2), at(2, 3)], "after {after}");
     }
     let mut subscription = journal.subscribe_after(at(1, 2));
-    let mut seen = Vec::new();
-    take(&mut subscription, 100, &mut seen).await;
-    assert_eq!(seen, [at(1, 3), at(2, 1), at(2, 2), at(2, 3)]);
+    assert_eq!(take_all(&mut subscription).await, [at(1, 3), at(2, 1), at(2, 2), at(2, 3)]);
 }
 
 #[tokio::test]
@@ -200,11 +201,11 @@ async fn file_reader_sees_each_run_once_in_order() {
         let (journal, switch) = open_switched(dir.path(), &config);
         for _ in 0..rng.u8(1..4) {
             record_and_flush(&journal, 0..rng.u64(0..9)).await;
-            followed.extend(std::iter::from_fn(|| follower.next_entry().unwrap()));
+            followed.extend(next_entries(&mut follower));
         }
         record_numbers(&journal, 0..rng.u64(0..3));
         crash(dir.path(), journal, &switch, &mut rng).await;
-        followed.extend(std::iter::from_fn(|| follower.next_entry().unwrap()));
+        followed.extend(next_entries(&mut follower));
     }
     let all = cursors(&all_entries(dir.path()));
     assert_eq!(cursors(&followed), all);

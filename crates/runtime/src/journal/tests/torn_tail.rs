@@ -5,10 +5,6 @@ use std::io::Write;
 
 use super::*;
 
-fn next_entries(reader: &mut Reader) -> Vec<Entry> {
-    std::iter::from_fn(|| reader.next_entry().unwrap()).collect()
-}
-
 #[tokio::test]
 async fn torn_tail_costs_at_most_the_last_line() {
     let whole = tempfile::tempdir().unwrap();

@@ -220,27 +220,18 @@ max_restart = 5
 fn two_durations_must_not_cross() {
     check(
         r#"
-[connection]
-delay_min = "1m"
-[requests]
-retry_delay_max = "500ms"
-[agents]
-restart_delay = "20s"
-restart_delay_max = "10s"
-[[agent]]
-id = "a"
-restart_delay_max = "1s"
+connection.delay_min = "1m"
+requests.retry_delay_max = "500ms"
+agents = { restart_delay = "20s", restart_delay_max = "10s" }
+agent = [{ id = "a", restart_delay_max = "1s" }]
 "#,
         &expect![[r#"
-            3:13: "connection.delay_min" must not be longer than "delay_max", which is "30s"
-            5:19: "requests.retry_delay_max" must not be shorter than "retry_delay_min", which is "1s"
-            7:17: "agents.restart_delay" must not be longer than "restart_delay_max", which is "10s"
-            11:21: "agent[0].restart_delay_max" must not be shorter than "restart_delay", which is "20s""#]],
+            2:24: "connection.delay_min" must not be longer than "delay_max", which is "30s"
+            3:28: "requests.retry_delay_max" must not be shorter than "retry_delay_min", which is "1s"
+            4:28: "agents.restart_delay" must not be longer than "restart_delay_max", which is "10s"
+            5:42: "agent[0].restart_delay_max" must not be shorter than "restart_delay", which is "20s""#]],
     );
-}
-
-#[test]
-fn a_wrong_duration_is_not_compared_with_its_partner() {
+    // A wrong duration is not compared.
     check(
         "connection = { delay_min = \"1m\", delay_max = \"x\" }",
         &expect![[
@@ -250,27 +241,35 @@ fn a_wrong_duration_is_not_compared_with_its_partner() {
 }
 
 #[test]
-fn repeated_agent_id_names_both_lines() {
+fn agent_needs_an_id_of_its_own_and_what_its_driver_needs() {
     check(
         r#"
-[[agent]]
-id = "planner"
-[[agent]]
-id = "coder"
-[[agent]]
-driver = "http"
-id = "planner"
-[[agent]]
-[[agent]]
-id = ""
-[[agent]]
-id = ""
+agent = [
+    { id = "planner" },
+    { id = "coder" },
+    { driver = "http", id = "planner" },
+    {},
+    { id = "" },
+    { id = "" },
+    { id = "a", command = ["sh"] },
+    { id = "b", driver = "http", command = [] },
+    { id = "c", driver = "process" },
+    { id = "d", driver = "acp", command = [] },
+    { id = "e", driver = "process", command = "c --stdio" },
+    { id = "f", driver = "acp", command = ["a"], ready = "stdout:up" },
+    { id = "g", driver = "acp", command = ["b"], ready = "none" },
+]
 "#,
         &expect![[r#"
-            8:6: "agent[2].id" on line 8 repeats that of line 3; every agent needs an id of its own
-            9:1: "agent[3]" needs an id of its own, as in id = "planner"
-            11:6: "agent[4].id" must be 1 to 64 letters (a-z, A-Z), digits, "-" or "_"
-            13:6: "agent[5].id" must be 1 to 64 letters (a-z, A-Z), digits, "-" or "_""#]],
+            5:29: "agent[2].id" on line 5 repeats that of line 3; every agent needs an id of its own
+            6:5: "agent[3]" needs an id of its own, as in id = "planner"
+            7:12: "agent[4].id" must be 1 to 64 letters (a-z, A-Z), digits, "-" or "_"
+            8:12: "agent[5].id" must be 1 to 64 letters (a-z, A-Z), digits, "-" or "_"
+            9:27: "agent[6].command" is for an agent that is a program of its own: say so by driver = "process" or driver = "acp", or take it out
+            11:26: "agent[8].command" must name the program that this driver starts, as in ["planner", "--stdio"]
+            12:43: "agent[9].command" must name the program that this driver starts, as in ["planner", "--stdio"]
+            13:47: "agent[10].command" must be a list with a program and its arguments, as in ["planner", "--stdio"], not a string
+            14:58: "agent[11].ready" must not wait for a line where the driver is "acp", which sees by itself when the agent is ready"#]],
     );
 }
 
@@ -295,58 +294,6 @@ x-api-key = "KEY"
     );
     let apart = "backend = { proxy = \"system\", proxy_env = \"PROXY\", headers_env = { authorization = \"LOGIN\" } }";
     Config::from_toml(apart).unwrap();
-}
-
-#[test]
-fn command_without_process_driver_is_refused() {
-    check(
-        "[[agent]]\nid = \"a\"\ncommand = [\"sh\"]\n[[agent]]\nid = \"b\"\ndriver = \"http\"\ncommand = []\n",
-        &expect![[r#"
-            3:11: "agent[0].command" is for an agent that is a program of its own: say so by driver = "process" or driver = "acp", or take it out"#]],
-    );
-}
-
-#[test]
-fn a_driver_that_starts_a_program_needs_one() {
-    check(
-        r#"
-[[agent]]
-id = "a"
-driver = "process"
-[[agent]]
-id = "b"
-command = []
-driver = "acp"
-[[agent]]
-id = "c"
-command = "c --stdio"
-driver = "process"
-"#,
-        &expect![[r#"
-            4:10: "agent[0].command" must name the program that this driver starts, as in ["planner", "--stdio"]
-            7:11: "agent[1].command" must name the program that this driver starts, as in ["planner", "--stdio"]
-            11:11: "agent[2].command" must be a list with a program and its arguments, as in ["planner", "--stdio"], not a string"#]],
-    );
-}
-
-#[test]
-fn acp_agent_cannot_use_stdout_readiness() {
-    check(
-        r#"
-[[agent]]
-id = "a"
-driver = "acp"
-command = ["a"]
-ready = "stdout:up"
-[[agent]]
-id = "b"
-driver = "acp"
-command = ["b"]
-ready = "none"
-"#,
-        &expect![[r#"
-            6:9: "agent[0].ready" must not wait for a line where the driver is "acp", which sees by itself when the agent is ready"#]],
-    );
 }
 
 #[test]

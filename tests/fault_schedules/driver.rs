@@ -215,32 +215,12 @@ impl ScheduleRun {
                 self.sleep_until_ms(fault.ends_ms()).await;
                 self.proxy.end(id).await;
             }
-            FaultAction::CrashAgent(agent) => {
-                self.backend.inject(BackendFault::CrashAgent { agent: agent.to_owned() }).await;
-            }
-            FaultAction::Answer { path, status, retry_after, times } => {
-                let path = path.to_owned();
-                self.backend.inject(BackendFault::Status { path, status, times, retry_after }).await;
-            }
-            FaultAction::Slow { path, ms, times } => {
-                self.backend.inject(BackendFault::Slow { path: path.to_owned(), ms, times }).await;
-            }
-            FaultAction::Reset { path, times } => {
-                self.backend.inject(BackendFault::Reset { path: path.to_owned(), times }).await;
-            }
-            FaultAction::DropWebSockets => self.backend.inject(BackendFault::DropWs).await,
-            FaultAction::RefuseWebSockets => {
-                self.backend.inject(BackendFault::RefuseWs { for_ms: fault.lasts_ms }).await;
+            FaultAction::Backend(of_backend) => {
+                self.backend.inject(of_backend.clone()).await;
                 self.sleep_until_ms(fault.ends_ms()).await;
-            }
-            FaultAction::SilenceWebSockets => {
-                self.backend.inject(BackendFault::HalfOpenWs { for_ms: fault.lasts_ms }).await;
-                self.sleep_until_ms(fault.ends_ms()).await;
-            }
-            FaultAction::HangAgent(agent) => {
-                self.backend.inject(BackendFault::HangAgent { agent: agent.to_owned() }).await;
-                self.sleep_until_ms(fault.ends_ms()).await;
-                self.backend.inject(BackendFault::HealAgent { agent: agent.to_owned() }).await;
+                if let BackendFault::HangAgent { agent } = of_backend {
+                    self.backend.inject(BackendFault::HealAgent { agent }).await;
+                }
             }
             FaultAction::RestartBackend => {
                 self.backend.stop().await;
@@ -265,9 +245,11 @@ impl ScheduleRun {
     async fn clear_faults(&self) {
         self.proxy.clear().await;
         for fault in &self.schedule.faults {
-            if let FaultAction::Answer { path, times, .. }
-            | FaultAction::Slow { path, times, .. }
-            | FaultAction::Reset { path, times } = &fault.action
+            if let FaultAction::Backend(
+                BackendFault::Status { path, times, .. }
+                | BackendFault::Slow { path, times, .. }
+                | BackendFault::Reset { path, times },
+            ) = &fault.action
             {
                 for _ in 0..*times {
                     self.backend.ask_directly("GET", path, "").await;

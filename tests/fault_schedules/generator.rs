@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use mainstay::Priority;
+use mainstay::backend::Fault as BackendFault;
 
 use crate::fault_proxy::fault::{CloseKind, Directions, FaultTarget, NetworkFault, NetworkFaultKind};
 use crate::schedule::{
@@ -65,22 +66,33 @@ impl Generator {
         let (at_ms, lasts_ms) = (self.ms(0, FAULTS_BEGIN_MS), self.ms(5, 250));
         let what = match self.number(0, 19) {
             0..=11 => FaultAction::Network(self.network_fault()),
-            12 => FaultAction::CrashAgent(self.pick(&AGENTS)),
-            13 => FaultAction::HangAgent(self.pick(&[AGENTS[0], AGENTS[1], LEDGER])),
-            14 => self.failing_status(),
-            15 => FaultAction::Slow { path: self.path(), ms: self.ms(10, 250), times: self.number(1, 4) },
-            16 => {
-                FaultAction::Reset { path: self.pick(&["/api/agents/ledger", "/"]), times: self.number(1, 4) }
-            }
-            17 => self.pick(&[
-                FaultAction::DropWebSockets,
-                FaultAction::RefuseWebSockets,
-                FaultAction::SilenceWebSockets,
-            ]),
+            12..=17 => FaultAction::Backend(self.backend_fault(lasts_ms)),
             18 => FaultAction::RestartBackend,
             _ => self.order(),
         };
         ScheduledFault { at_ms, lasts_ms, action: what }
+    }
+
+    fn backend_fault(&mut self, for_ms: u64) -> BackendFault {
+        match self.number(0, 5) {
+            0 => BackendFault::CrashAgent { agent: self.pick(&AGENTS).to_owned() },
+            1 => BackendFault::HangAgent { agent: self.pick(&[AGENTS[0], AGENTS[1], LEDGER]).to_owned() },
+            2 => self.failing_status(),
+            3 => BackendFault::Slow {
+                path: self.path().to_owned(),
+                ms: self.ms(10, 250),
+                times: self.number(1, 4),
+            },
+            4 => BackendFault::Reset {
+                path: self.pick(&["/api/agents/ledger", "/"]).to_owned(),
+                times: self.number(1, 4),
+            },
+            _ => self.pick(&[
+                BackendFault::DropWs,
+                BackendFault::RefuseWs { for_ms },
+                BackendFault::HalfOpenWs { for_ms },
+            ]),
+        }
     }
 
     fn network_fault(&mut self) -> NetworkFault {
@@ -118,12 +130,13 @@ impl Generator {
 
     /// Draws a status after which a request may be repeated, or the runtime would rightly give up. The ledger agent
     /// gets no refusal that says the backend did not act: a complete request to it counts as sent.
-    fn failing_status(&mut self) -> FaultAction {
+    fn failing_status(&mut self) -> BackendFault {
         let path = self.path();
         let statuses: &[u16] =
             if path == "/ws" || path == "/api/search" { &[503, 500, 429] } else { &[503, 500, 502] };
         let retry_after = self.pick(&[None, None, Some(0), Some(0), Some(1)]);
-        FaultAction::Answer { path, status: self.pick(statuses), retry_after, times: self.number(1, 3) }
+        let (path, status, times) = (path.to_owned(), self.pick(statuses), self.number(1, 3));
+        BackendFault::Status { path, status, times, retry_after }
     }
 
     fn order(&mut self) -> FaultAction {

@@ -1,6 +1,7 @@
 //! Defines a schedule: everything that a run gets from outside. It follows from its seed alone.
 
 use mainstay::Priority;
+use mainstay::backend::Fault as BackendFault;
 
 use crate::fault_proxy::fault::{CloseKind, NetworkFault, NetworkFaultKind};
 use crate::generator::Generator;
@@ -50,33 +51,8 @@ pub(crate) struct ScheduledFault {
 pub(crate) enum FaultAction {
     /// A fault on the network.
     Network(NetworkFault),
-    /// The agent loses its memory and fails.
-    CrashAgent(&'static str),
-    /// The next requests to the path get this response.
-    Answer {
-        path: &'static str,
-        status: u16,
-        retry_after: Option<u64>,
-        times: u32,
-    },
-    /// The next requests to the path wait.
-    Slow {
-        path: &'static str,
-        ms: u64,
-        times: u32,
-    },
-    /// The next requests to the path lose their connection before they are carried out.
-    Reset {
-        path: &'static str,
-        times: u32,
-    },
-    DropWebSockets,
-    /// The backend responds to handshakes with 503.
-    RefuseWebSockets,
-    /// The backend neither reads nor writes on WebSockets.
-    SilenceWebSockets,
-    /// The agent responds to nothing but a restart.
-    HangAgent(&'static str),
+    /// A fault of the backend. An agent that hangs is healed at the end of the fault.
+    Backend(BackendFault),
     /// The backend's process ends, and another one begins.
     RestartBackend,
     /// A person connects.
@@ -173,7 +149,7 @@ impl ScheduledFault {
     /// Returns the kind, for counting occurrences.
     pub(crate) fn name(&self) -> &'static str {
         match &self.action {
-            FaultAction::Network(NetworkFault { kind: evil, .. }) => match evil {
+            FaultAction::Network(NetworkFault { kind, .. }) => match kind {
                 NetworkFaultKind::Latency { .. } => "latency",
                 NetworkFaultKind::Throttle { .. } => "drip",
                 NetworkFaultKind::Stall => "stall",
@@ -185,14 +161,16 @@ impl ScheduledFault {
                 NetworkFaultKind::Refuse => "refusal",
                 NetworkFaultKind::DropNew(_) => "accepted and dropped",
             },
-            FaultAction::CrashAgent(_) => "agent crash",
-            FaultAction::Answer { .. } => "failing status",
-            FaultAction::Slow { .. } => "slow backend",
-            FaultAction::Reset { .. } => "backend resets",
-            FaultAction::DropWebSockets | FaultAction::RefuseWebSockets | FaultAction::SilenceWebSockets => {
-                "backend's WebSockets"
-            }
-            FaultAction::HangAgent(_) => "agent hangs",
+            FaultAction::Backend(fault) => match fault {
+                BackendFault::CrashAgent { .. } => "agent crash",
+                BackendFault::HangAgent { .. } | BackendFault::HealAgent { .. } => "agent hangs",
+                BackendFault::Status { .. } => "failing status",
+                BackendFault::Slow { .. } => "slow backend",
+                BackendFault::Reset { .. } => "backend resets",
+                BackendFault::DropWs | BackendFault::RefuseWs { .. } | BackendFault::HalfOpenWs { .. } => {
+                    "backend's WebSockets"
+                }
+            },
             FaultAction::RestartBackend => "backend restart",
             FaultAction::Reconnect | FaultAction::Disconnect | FaultAction::RestartAgent(_) => "order",
         }

@@ -1,10 +1,6 @@
 //! The embedded backend over real sockets: what the runtime expects of a backend, and each fault.
 
-#![allow(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "clippy knows tests by their attribute, not their parts"
-)]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use std::time::Duration;
 

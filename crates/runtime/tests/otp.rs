@@ -1,10 +1,6 @@
 //! Runs the cases of Erlang/OTP's supervisor suite against this runtime: one test for each line of docs/conformance/supervision.md.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that meets the unexpected should say so at once"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
 #[allow(dead_code, reason = "shared with other tests, which use other parts of it")]
 mod probe;

@@ -1,11 +1,7 @@
 //! Tests panic hooks and backtraces. Both are global to a process, so each test runs this program again with itself
 //! alone.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that meets the unexpected should say so at once"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
 #[allow(dead_code, reason = "shared with other tests, which use other parts of it")]
 mod probe;

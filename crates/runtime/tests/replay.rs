@@ -2,11 +2,7 @@
 //!
 //! The journals of random trees are replayed by the tests of messages, in `delivery`.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that meets the unexpected should say so at once"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
 #[allow(dead_code, reason = "shared with other tests, which use other parts of it")]
 mod probe;

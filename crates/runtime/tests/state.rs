@@ -1,10 +1,6 @@
 //! Tests durable state through the public API, on a paused clock, in a store in memory.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that meets the unexpected should say so at once"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
 #[path = "state/counter.rs"]
 mod counter;

@@ -3,11 +3,7 @@
 //! Some tests run this binary again as another process. The work of that process is a test of its own, which does
 //! nothing without a file to use.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that meets the unexpected should say so at once"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
 #[path = "state/another_process.rs"]
 mod another_process;

@@ -1,10 +1,6 @@
 //! Tests supervision through the public API, on a paused clock.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that meets the unexpected should say so at once"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 #![allow(clippy::disallowed_methods, reason = "a test's tasks end with its runtime")]
 
 mod failures;

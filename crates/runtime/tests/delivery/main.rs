@@ -7,11 +7,7 @@
 //! A failure prints its seed, and `MAINSTAY_TEST_SEED` runs that trace alone. The trace follows from the seed, but the
 //! executor chooses the order of tasks that are ready. So the one seed runs as often as there would be traces.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that meets the unexpected should say so at once"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by a panic")]
 
 #[path = "../../src/replay/tests/changes.rs"]
 mod changes;

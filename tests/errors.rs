@@ -74,7 +74,7 @@ mod panics {
     use super::*;
 
     #[tokio::test]
-    async fn a_panic_of_the_connection_reaches_a_sender_that_waits() {
+    async fn panic_of_connection_queue_or_cache_fails_its_current_callers() {
         let (_backend, url) = silent_backend().await;
         let mainstay = start_against(&url, "").await;
         let connection = mainstay.connection();
@@ -85,13 +85,7 @@ mod panics {
         injected.unwrap();
         let error = sent.expect("it has an answer").unwrap_err();
         assert_error(&error, Code::ServerError, Reason::Crashed, false);
-        mainstay.shutdown().await;
-    }
 
-    #[tokio::test]
-    async fn queue_panic_fails_requests_in_flight() {
-        let (_backend, url) = silent_backend().await;
-        let mainstay = start_against(&url, "").await;
         let get = Request::get("/x").retries(0).build().unwrap();
         let post = Request::post("/x").retries(0).build().unwrap();
         let (get, post, injected) = tokio::join!(
@@ -106,13 +100,7 @@ mod panics {
         let error = post.expect("it has an answer").unwrap_err();
         assert_eq!((error.code, error.reason), (Code::ServerError, Reason::OutcomeUnknown));
         assert!(error.details.unwrap().starts_with("crashed"), "it says what hid the outcome");
-        mainstay.shutdown().await;
-    }
 
-    #[tokio::test]
-    async fn cache_panic_fails_only_the_current_caller() {
-        let (_backend, url) = silent_backend().await;
-        let mainstay = start_against(&url, "").await;
         let cache = mainstay.cache();
         let (crashed, behind) = tokio::join!(
             timeout(TEST_TIMEOUT, mainstay.inject_panic_into_call()),

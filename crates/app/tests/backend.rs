@@ -359,7 +359,7 @@ async fn a_search_gives_the_same_lines_each_time() {
 }
 
 #[tokio::test]
-async fn echo_gives_back_the_body_as_it_came() {
+async fn echo_returns_the_body_of_at_most_one_mebibyte() {
     let bench = BackendClient::start().await;
     let request = bench.request(Method::POST, "/api/echo", None);
     let request = request.header("content-type", "text/x-odd").header("idempotency-key", "k1").body("a\0b");
@@ -368,11 +368,6 @@ async fn echo_gives_back_the_body_as_it_came() {
     assert_eq!(response.headers()["content-type"], "text/x-odd");
     assert_eq!(response.headers()["idempotency-key"], "k1");
     assert_eq!(response.bytes().await.unwrap(), "a\0b");
-}
-
-#[tokio::test]
-async fn a_body_of_one_mebibyte_is_taken_and_a_larger_one_refused() {
-    let bench = BackendClient::start().await;
     for (bytes, status) in [(1 << 20, 200), ((1 << 20) + 1, 413), (8 << 20, 413)] {
         let request = bench.request(Method::POST, "/api/echo", None).body(vec![b'x'; bytes]);
         assert_eq!(request.send().await.unwrap().status(), status, "{bytes} bytes");
@@ -420,11 +415,7 @@ async fn a_status_fault_answers_as_often_as_it_says_below_its_path() {
         assert_eq!(response.headers()["content-type"], "application/problem+json");
     }
     assert_eq!(bench.send(Method::GET, "/api/files/README.md", None).await.status(), 200);
-}
-
-#[tokio::test]
-async fn a_request_that_a_status_fault_strikes_is_not_carried_out() {
-    let bench = BackendClient::start().await;
+    // The request that it strikes is not carried out.
     bench.fault(json!({ "kind": "status", "path": "/api/agents/planner", "status": 429, "times": 1 })).await;
     let response = bench.send(Method::POST, "/api/agents/planner/message", Some(json!("hi"))).await;
     assert_eq!(response.status(), 429);
@@ -516,15 +507,6 @@ async fn each_event_follows_its_invalidation() {
 }
 
 #[tokio::test]
-async fn a_new_client_gets_no_old_events() {
-    let bench = BackendClient::start().await;
-    bench.message("old").await;
-    let mut socket = bench.socket().await;
-    bench.message("new").await;
-    assert_eq!(next_frame(&mut socket).await["seq"], 2);
-}
-
-#[tokio::test]
 async fn a_client_that_resumes_gets_what_it_missed_in_order() {
     let bench = BackendClient::start().await;
     for _ in 0..5 {
@@ -537,8 +519,10 @@ async fn a_client_that_resumes_gets_what_it_missed_in_order() {
     for seq in 3..=6 {
         assert_eq!(next_frame(&mut socket).await["seq"], seq);
     }
+    let mut other = bench.socket().await;
     bench.message("live").await;
     assert_eq!(next_frame(&mut socket).await["seq"], 7);
+    assert_eq!(next_frame(&mut other).await["seq"], 7, "a new client gets no old events");
 }
 
 #[tokio::test]
@@ -626,7 +610,7 @@ async fn drop_ws_cuts_every_open_socket_without_a_close_frame() {
 }
 
 #[tokio::test]
-async fn refuse_ws_answers_503_and_leaves_open_sockets_alone() {
+async fn refused_handshake_gets_its_status_and_leaves_open_sockets_alone() {
     let bench = BackendClient::start().await;
     let mut open = bench.socket().await;
     bench.fault(json!({ "kind": "refuse_ws", "for_ms": 3_600_000 })).await;
@@ -635,6 +619,13 @@ async fn refuse_ws_answers_503_and_leaves_open_sockets_alone() {
     assert_eq!(response.headers()["content-type"], "application/problem+json");
     assert_alive(&mut open).await;
     bench.fault(json!({ "kind": "refuse_ws", "for_ms": 0 })).await;
+    bench.socket().await;
+    // Faults of requests strike handshakes too.
+    bench.fault(json!({ "kind": "status", "path": "/ws", "status": 401, "times": 1 })).await;
+    let Err(WsError::Http(response)) = bench.handshake().await else { panic!("not struck") };
+    assert_eq!(response.status(), 401);
+    bench.fault(json!({ "kind": "reset", "path": "/ws", "times": 1 })).await;
+    assert!(bench.handshake().await.is_err());
     bench.socket().await;
 }
 
@@ -661,17 +652,6 @@ async fn half_open_ws_keeps_sockets_open_and_silent() {
         kinds.sort_by_key(Value::to_string);
         assert_eq!(kinds, ["event", "pong"]);
     }
-}
-
-#[tokio::test]
-async fn request_faults_strike_handshakes_too() {
-    let bench = BackendClient::start().await;
-    bench.fault(json!({ "kind": "status", "path": "/ws", "status": 401, "times": 1 })).await;
-    let Err(WsError::Http(response)) = bench.handshake().await else { panic!("not struck") };
-    assert_eq!(response.status(), 401);
-    bench.fault(json!({ "kind": "reset", "path": "/ws", "times": 1 })).await;
-    assert!(bench.handshake().await.is_err());
-    bench.socket().await;
 }
 
 // Start and end
@@ -727,16 +707,12 @@ async fn a_backend_that_is_dropped_ends_too() {
 }
 
 #[tokio::test]
-async fn a_port_in_use_is_an_error_that_names_it() {
+async fn port_in_use_or_wrong_id_is_refused_by_name() {
     let bench = BackendClient::start().await;
     let port = bench.backend.address().port();
     let error = Backend::bind(BackendOptions { port, ..BackendOptions::default() }).await.unwrap_err();
     assert!(matches!(error, BackendError::PortInUse { port: named } if named == port));
     assert!(error.to_string().contains(&format!("port {port} on 127.0.0.1 is in use")));
-}
-
-#[tokio::test]
-async fn a_config_that_is_wrong_is_refused() {
     let agents = vec!["a/b".to_owned()];
     let error = Backend::bind(BackendOptions { agents, ..BackendOptions::default() }).await.unwrap_err();
     assert!(matches!(error, BackendError::AgentId { .. }));

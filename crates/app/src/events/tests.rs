@@ -327,17 +327,15 @@ fn assert_example_fits(kind: &str, example: &Map<String, Value>, fields: &[(Stri
 }
 
 #[test]
-fn unknown_kind_and_unknown_fields_get_a_generic_sentence() {
-    let unknown = record("moon_phase", &json!({"phase": "full\u{1b}[2J"}));
-    assert_eq!(summary(&unknown), "event moon_phase phase=full\\u{1b}[2J");
-    let newer = record("actor_ready", &json!({"started_within": 7}));
-    assert_eq!(summary(&newer), "event actor_ready started_within=7");
-}
-
-#[test]
-fn control_characters_of_others_are_escaped() {
+fn sentence_escapes_others_text_and_names_unknown_fields() {
     let exited = json!({"cause": "error", "message": "bad\u{1b}[31m\nline", "location": null});
-    assert_eq!(summary(&record("actor_exited", &exited)), "ended with an error: bad\\u{1b}[31m\\nline");
+    for (kind, fields, sentence) in [
+        ("moon_phase", json!({"phase": "full\u{1b}[2J"}), "event moon_phase phase=full\\u{1b}[2J"),
+        ("actor_ready", json!({"started_within": 7}), "event actor_ready started_within=7"),
+        ("actor_exited", exited, "ended with an error: bad\\u{1b}[31m\\nline"),
+    ] {
+        assert_eq!(summary(&record(kind, &fields)), sentence);
+    }
 }
 
 #[test]

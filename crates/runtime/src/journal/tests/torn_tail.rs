@@ -5,18 +5,23 @@ use std::io::Write;
 
 use super::*;
 
+/// Returns the name and the content of the only segment of a journal with so many events.
+async fn segment_of(events: u64) -> (std::ffi::OsString, Vec<u8>) {
+    let (dir, journal) = open_temp(JournalOptions::default());
+    record_numbers(&journal, 0..events);
+    journal.close().await.unwrap();
+    let path = only_segment(dir.path());
+    (path.file_name().unwrap().to_owned(), fs::read(path).unwrap())
+}
+
 #[tokio::test]
 async fn torn_tail_costs_at_most_the_last_line() {
-    let whole = tempfile::tempdir().unwrap();
-    let journal = open(whole.path(), JournalOptions::default());
-    record_numbers(&journal, 0..3);
-    journal.close().await.unwrap();
-    let content = fs::read(only_segment(whole.path())).unwrap();
+    let (name, content) = segment_of(3).await;
     let begins = content.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(1).unwrap().0 + 1;
 
     for cut in begins..=content.len() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(only_segment(whole.path()).file_name().unwrap());
+        let path = dir.path().join(&name);
         fs::write(&path, &content[..cut]).unwrap();
         let left = if cut == content.len() { 3 } else { 2 };
         let mut follower = Reader::after(dir.path(), Cursor::START);
@@ -36,14 +41,9 @@ async fn torn_tail_costs_at_most_the_last_line() {
 
 #[tokio::test]
 async fn reader_waits_for_the_end_of_a_line() {
-    let whole = tempfile::tempdir().unwrap();
-    let journal = open(whole.path(), JournalOptions::default());
-    record_numbers(&journal, 0..2);
-    journal.close().await.unwrap();
-    let content = fs::read(only_segment(whole.path())).unwrap();
-
+    let (name, content) = segment_of(2).await;
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join(only_segment(whole.path()).file_name().unwrap());
+    let path = dir.path().join(&name);
     let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
     let mut follower = Reader::after(dir.path(), Cursor::START);
     let mut got = Vec::new();

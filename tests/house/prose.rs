@@ -72,7 +72,7 @@ const POOR_OPENERS: &[&str] = &[
 
 /// The functions whose documentation may begin otherwise, such as those of a trait that state a reason. This number only
 /// goes down.
-const DOCS_WITHOUT_VERB_MAX: usize = 58;
+const DOCS_WITHOUT_VERB_MAX: usize = 8;
 
 /// The bounds of docs/architecture.md and docs/glossary.md.
 const ARCHITECTURE_LINES_MAX: usize = 199;

@@ -65,7 +65,7 @@ pub struct BackendOptions {
 }
 
 impl Default for BackendOptions {
-    /// A free port, one agent named `planner`, and a history of 1024 events.
+    /// Returns a free port, one agent named `planner`, and a history of 1024 events.
     fn default() -> Self {
         Self { port: 0, agents: vec!["planner".to_owned()], history_max: 1024 }
     }
@@ -185,7 +185,7 @@ impl Backend {
         self.address
     }
 
-    /// The HTTP base, without a slash at its end: `http://127.0.0.1:PORT`.
+    /// Returns the HTTP base, without a slash at its end: `http://127.0.0.1:PORT`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)

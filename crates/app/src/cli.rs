@@ -89,7 +89,7 @@ async fn dispatch(args: Args) -> Result<(), CliError> {
     }
 }
 
-/// The commands that ask a running runtime.
+/// Runs a command that asks a running runtime.
 async fn run_remote(out: &mut Output, command: CliCommand, data: &args::DataDirArg) -> Result<(), CliError> {
     let mut client = BridgeClient::connect(data.folder()?).await?;
     match command {

@@ -96,7 +96,7 @@ impl Control {
         self.address
     }
 
-    /// The dashboard's address, with the token where no server and no log sees it.
+    /// Returns the dashboard's address, with the token where no server and no log sees it.
     #[must_use]
     pub fn dashboard_url(&self) -> String {
         format!("http://{}/#token={}", self.address, self.token)
@@ -109,7 +109,7 @@ impl Control {
     }
 }
 
-/// 256 random bits, in hex.
+/// Draws 256 random bits, in hex.
 fn generate_token() -> Result<String, ControlError> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| ControlError::Random(error.to_string()))?;

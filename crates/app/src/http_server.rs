@@ -237,8 +237,8 @@ mod tests {
         connection.upgrade(request, WebSocketConfig::default(), echo).unwrap()
     }
 
-    /// A server for at most `connections_max` connections. `seen` gets each path other than `/ws`; `/stuck` gets no
-    /// answer.
+    /// Starts a server for at most `connections_max` connections. `seen` gets each path other than `/ws`; `/stuck` gets
+    /// no answer.
     async fn start(connections_max: usize, seen: mpsc::Sender<String>) -> (HttpServer, String) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();

@@ -134,7 +134,7 @@ impl AgentStore {
         Ok(agent.error_count)
     }
 
-    /// From now on the agent gives no answer. It forgets nothing.
+    /// Stops the agent from answering. It forgets nothing.
     pub(super) fn hang(&mut self, id: &str) -> Result<(), AgentError> {
         self.agent_mut(id)?.condition = AgentCondition::Hung;
         Ok(())
@@ -165,7 +165,7 @@ fn unknown_agent(id: &str, known: &Arc<str>) -> AgentError {
     AgentError::Unknown { agent: id.chars().take(super::AGENT_ID_BYTES_MAX).collect(), known: known.clone() }
 }
 
-/// The ids, for a person.
+/// Lists the ids for a person.
 fn list_ids(ids: &[String]) -> Arc<str> {
     let mut listed: Vec<&str> = ids.iter().map(String::as_str).take(LISTED_MAX).collect();
     match ids.len() {
@@ -209,7 +209,7 @@ fn empty_memory() -> Value {
     json!({ "messages": [], "count": 0 })
 }
 
-/// The memory with one message more, and the new count. The oldest messages make room.
+/// Returns the memory with one message more, and the new count. The oldest messages make room.
 fn append_message(memory: &Value, message: &Value) -> Result<(Value, u64), AgentError> {
     let mut memory = to_object(memory);
     let count = memory.get("count").and_then(Value::as_u64).unwrap_or(0).saturating_add(1);
@@ -241,7 +241,7 @@ fn count_fitting(lengths: &[usize], room: usize) -> usize {
     sums.take(MESSAGES_MAX).take_while(|sum| *sum <= room).count()
 }
 
-/// The memory as an object: a state that is not one is kept under `value`.
+/// Returns the memory as an object: a state that is not one is kept under `value`.
 fn to_object(memory: &Value) -> Map<String, Value> {
     match memory {
         Value::Object(object) => object.clone(),
@@ -256,7 +256,7 @@ fn check_size(what: &'static str, value: &Value, max: usize) -> Result<(), Agent
     }
 }
 
-/// The length of a value as compact JSON.
+/// Returns the length of a value as compact JSON.
 fn json_bytes(value: &Value) -> usize {
     value.to_string().len()
 }

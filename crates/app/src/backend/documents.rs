@@ -62,12 +62,12 @@ pub(super) const DOCUMENTS: [Document; 5] = [
     },
 ];
 
-/// The document with exactly this path.
+/// Returns the document with exactly this path.
 pub(super) fn find(path: &str) -> Option<&'static Document> {
     DOCUMENTS.iter().find(|document| document.path == path)
 }
 
-/// The lines that hold `query`, in either case, ordered by path and line: at most [`HITS_MAX`], and whether
+/// Finds the lines that hold `query`, in either case, ordered by path and line: at most [`HITS_MAX`], and whether
 /// there were more.
 pub(super) fn search(query: &str) -> (Vec<SearchHit>, bool) {
     let query = query.to_lowercase();

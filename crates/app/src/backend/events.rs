@@ -27,7 +27,7 @@ pub(super) enum AgentEvent<'a> {
 }
 
 impl<'a> AgentEvent<'a> {
-    /// The agent that it happened to.
+    /// Returns the agent that it happened to.
     fn agent(&self) -> &'a str {
         match self {
             Self::Crashed { agent, .. }
@@ -91,7 +91,7 @@ pub(super) struct EventHistory {
 }
 
 impl EventHistory {
-    /// An empty history that keeps the last `max` events.
+    /// Makes an empty history that keeps the last `max` events.
     pub(super) fn new(max: usize) -> Self {
         Self { frames: VecDeque::new(), max, last: 0 }
     }
@@ -145,12 +145,12 @@ impl EventLog {
         }
     }
 
-    /// The number of the last event, 0 before the first; wakes with each new one.
+    /// Returns the number of the last event, 0 before the first; it wakes with each new one.
     pub(super) fn subscribe_last(&self) -> watch::Receiver<u64> {
         self.last.subscribe()
     }
 
-    /// See [`History::next`].
+    /// Returns what follows event `after`.
     pub(super) fn next(&self, after: u64) -> NextEvent {
         self.history().next(after)
     }
@@ -172,7 +172,7 @@ mod tests {
         history
     }
 
-    /// The number that stands in the event's text.
+    /// Returns the number that stands in the event's text.
     fn seq(next: &NextEvent) -> Value {
         let NextEvent::Event(_, frames) = next else { panic!("{next:?} is no event") };
         serde_json::from_str::<Value>(&frames.event).unwrap()["seq"].clone()

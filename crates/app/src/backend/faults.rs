@@ -175,7 +175,7 @@ impl Fault {
     }
 }
 
-/// The example of this kind, or all of them.
+/// Returns the example of this kind, or all of them.
 fn examples(kind: Option<&str>) -> String {
     let fits = |(name, _): &&(&str, &str)| kind.is_some_and(|kind| kind == *name);
     let found = EXAMPLES.iter().find(fits).map(|(_, example)| (*example).to_owned());

@@ -21,7 +21,7 @@ impl ProblemResponse {
         Self { status, detail: detail.into(), header: None }
     }
 
-    /// The same problem with one more header in its response.
+    /// Returns the same problem with one more header in its response.
     pub(super) fn with_header(self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
         Self { header: Some((name, value.into())), ..self }
     }

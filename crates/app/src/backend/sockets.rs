@@ -70,7 +70,7 @@ enum ClientFrame {
     Ping,
 }
 
-/// `GET /ws`: answers the opening handshake.
+/// Answers the opening handshake of `GET /ws`.
 pub(super) async fn handshake(
     State(state): State<Arc<BackendState>>,
     Extension(connection): Extension<HttpConnection>,
@@ -293,7 +293,7 @@ mod tests {
         serve_socket(socket, session, state).await;
     }
 
-    /// A client and the task that serves it, over a pipe that holds `room` bytes.
+    /// Returns a client and the task that serves it, over a pipe that holds `room` bytes.
     async fn connect(state: &Arc<BackendState>, room: usize) -> (TestClient, JoinSet<()>) {
         let (near, far) = tokio::io::duplex(room);
         let mut tasks = JoinSet::new();
@@ -307,7 +307,7 @@ mod tests {
         published.expect("the agent does not hang").expect("the agent accepts it");
     }
 
-    /// The next text frame that is not about caches.
+    /// Returns the next text frame that is not about caches.
     async fn next_frame(client: &mut TestClient) -> Value {
         loop {
             if let Message::Text(text) = client.next().await.unwrap().unwrap()

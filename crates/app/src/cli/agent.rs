@@ -116,7 +116,7 @@ async fn listen(out: &mut Output, client: &mut BridgeClient, id: String, json: b
     }
 }
 
-/// An update as a line. What the agent says stays JSON, in which nothing can drive a terminal.
+/// Formats an update as a line. What the agent says stays JSON, in which nothing can drive a terminal.
 fn format_update(id: &str, update: &AgentUpdate) -> (String, Style) {
     let AgentUpdate { kind, message_id, ask, is_replay, body } = update;
     let ask = ask.as_deref().unwrap_or("?").escape_debug();

@@ -146,7 +146,7 @@ fn format_seconds(seconds: f64) -> String {
     }
 }
 
-/// A size as one says it.
+/// Formats a size for a person.
 fn format_bytes(bytes: u64) -> String {
     const MIB: u64 = 1 << 20;
     match bytes {

@@ -33,7 +33,7 @@ impl CliError {
         Self::Failed(reason, message.into())
     }
 
-    /// A fault of ours.
+    /// Makes the error for a fault of this program.
     pub(super) fn internal(error: impl Display) -> Self {
         Self::Failed(Reason::Internal, error.to_string())
     }
@@ -54,7 +54,7 @@ impl CliError {
         Self::Failed(error.reason, error.log_text().to_owned())
     }
 
-    /// The error that programs read, if there is one.
+    /// Returns the error that programs read, if there is one.
     pub(super) fn error(&self) -> Option<Error> {
         match self {
             Self::Remote(error) => Some((**error).clone()),
@@ -78,7 +78,7 @@ impl CliError {
     }
 }
 
-/// The error's code, its message for a person, and what a log would say.
+/// Returns the error's code, its message for a person, and what a log would say.
 pub(super) fn describe(error: &Error) -> String {
     let details = error.details.as_deref().map(|details| format!(" ({details})")).unwrap_or_default();
     format!("{} {}: {}{details}", error.code, error.reason, error.message)

@@ -64,7 +64,7 @@ pub(super) async fn events(out: &mut Output, args: EventsArgs, data: DataDir) ->
     }
 }
 
-/// The folder of the journal, which is there.
+/// Returns the folder of the journal, which must exist.
 pub(super) fn journal_folder(data: &DataDir) -> Result<PathBuf, CliError> {
     let dir = data.journal();
     if dir.exists() {

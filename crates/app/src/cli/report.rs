@@ -13,7 +13,7 @@ use crate::config::format_duration;
 use crate::status::{CacheReport, ConnectionReport, QueueReport, StatusReport};
 use std::time::Duration;
 
-/// Everything in one view.
+/// Prints everything in one view.
 pub(super) fn status(out: &mut Output, status: StatusReport) -> Result<(), CliError> {
     let StatusReport { runtime, connection: link, queue, cache, agents: list } = status;
     let uptime = Duration::from_millis(runtime.uptime_ms - runtime.uptime_ms % 1000);
@@ -66,7 +66,7 @@ fn requests(out: &mut Output, queue: &QueueReport) -> Result<(), CliError> {
     out.line(&format!("            {}", hold.message))
 }
 
-/// The WebSocket.
+/// Prints the connection.
 pub(super) fn connection(out: &mut Output, link: &ConnectionReport) -> Result<(), CliError> {
     let (name, style) = match link.state {
         ConnectionState::Disconnected => ("disconnected", output::WARNING),
@@ -95,7 +95,7 @@ pub(super) fn connection(out: &mut Output, link: &ConnectionReport) -> Result<()
     }
 }
 
-/// The supervision tree.
+/// Prints the supervision tree.
 pub(super) fn tree(out: &mut Output, root: &TreeNode) -> Result<(), CliError> {
     let mut rows = Vec::new();
     add_rows(&mut rows, root, "", "");
@@ -134,7 +134,7 @@ fn actor_status(status: ActorStatus) -> (&'static str, Style) {
     }
 }
 
-/// A response, or the error in its place; with `json`, the error goes to stdout as well.
+/// Prints a response, or the error in its place; with `json`, the error goes to stdout as well.
 pub(super) fn response(
     out: &mut Output,
     answer: Result<Value, CliError>,
@@ -150,7 +150,7 @@ pub(super) fn response(
     text_or_json(out, &response["body"])
 }
 
-/// An answer; with `json`, an error in its place goes to stdout as well.
+/// Prints an answer; with `json`, an error in its place goes to stdout as well.
 pub(super) fn print_error_json(
     out: &mut Output,
     answer: Result<Value, CliError>,
@@ -164,7 +164,7 @@ pub(super) fn print_error_json(
     answer
 }
 
-/// A text as it is, and anything else as JSON.
+/// Prints a text as it is, and anything else as JSON.
 pub(super) fn text_or_json(out: &mut Output, value: &Value) -> Result<(), CliError> {
     match value {
         Value::String(text) => out.line(text),

@@ -28,7 +28,7 @@ const PRINTER_QUEUE_MAX: usize = 1024;
 /// The longest wait at the end for lines that are not printed yet.
 const PRINTER_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The whole tree against the embedded backend.
+/// Runs the whole tree against the embedded backend.
 pub(super) async fn demo(
     out: &mut Output,
     args: DemoArgs,
@@ -55,7 +55,7 @@ fn demo_agent(number: usize) -> String {
     DEMO_AGENTS.get(number - 1).map_or_else(|| format!("agent-{number}"), |name| (*name).to_owned())
 }
 
-/// The defaults, but with checks often enough to be watched.
+/// Returns the defaults, but with checks often enough to be watched.
 fn demo_config(agents: &[String]) -> Config {
     let mut config = Config::default();
     let supervision = AgentsConfig {
@@ -71,7 +71,7 @@ fn demo_config(agents: &[String]) -> Config {
     config
 }
 
-/// The tree against a real backend.
+/// Runs the tree against a real backend.
 pub(super) async fn run(
     out: &mut Output,
     args: RunArgs,
@@ -93,7 +93,7 @@ fn backend_failure(error: &BackendError) -> CliError {
     CliError::failed(reason, error.to_string())
 }
 
-/// The embedded backend alone.
+/// Runs the embedded backend alone.
 pub(super) async fn backend(out: &mut Output, args: BackendArgs) -> Result<(), CliError> {
     let config = BackendOptions { port: args.port, agents: args.agents, ..BackendOptions::default() };
     let backend = Backend::bind(config).await.map_err(|error| backend_failure(&error))?;

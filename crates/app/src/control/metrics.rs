@@ -35,7 +35,7 @@ const AGENT_STATUSES: [AgentStatus; 7] = [
     AgentStatus::Unknown,
 ];
 
-/// The whole status, as one text.
+/// Encodes the whole status as one text.
 pub(super) fn encode(status: &StatusReport) -> String {
     let mut page = TextEncoder::default();
     runtime(&mut page, &status.runtime);
@@ -192,7 +192,7 @@ fn seconds(ms: u64) -> f64 {
     Duration::from_millis(ms).as_secs_f64()
 }
 
-/// A state as it is written everywhere else.
+/// Writes a state as everywhere else.
 fn label_value(state: impl Serialize) -> String {
     serde_json::to_value(state).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }
@@ -250,7 +250,7 @@ impl TextEncoder {
     }
 }
 
-/// A label's value, as it stands between quotes.
+/// Escapes a label's value for its place between quotes.
 fn escape_label(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

@@ -105,7 +105,7 @@ async fn method_not_allowed() -> Response {
     problem_response(StatusCode::METHOD_NOT_ALLOWED, Reason::MethodNotAllowed, words)
 }
 
-/// An error as problem details (RFC 9457), with the members that every error has beside them.
+/// Returns an error as problem details (RFC 9457), with the members that every error has beside them.
 fn problem_response(status: StatusCode, reason: Reason, words: &str) -> Response {
     #[derive(Serialize)]
     struct ProblemBody<'a> {

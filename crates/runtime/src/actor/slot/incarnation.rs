@@ -400,7 +400,7 @@ impl<B: Behaviour> Actor for Incarnation<B> {
         into_ractor_result(&myself, state, outcome)
     }
 
-    /// Boxed as a whole: ractor reserves room for the future several times in each actor.
+    /// Returns a boxed future: ractor reserves room for the future several times in each actor.
     fn handle(
         &self,
         myself: ActorRef<Wake>,
@@ -416,7 +416,7 @@ impl<B: Behaviour> Actor for Incarnation<B> {
         })
     }
 
-    /// Boxed as a whole: ractor reserves room for the future several times in each actor.
+    /// Returns a boxed future: ractor reserves room for the future several times in each actor.
     fn handle_supervisor_evt(
         &self,
         myself: ActorRef<Wake>,

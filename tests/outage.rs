@@ -2,11 +2,10 @@
 
 mod support;
 
-use mainstay::supervision::{Clock, SystemClock};
 use serde_json::{Value, json};
 use support::{
-    BackendProcess, EventFollower, MainstayProcess, Scenario, eventually, get_json, is_agent_health,
-    is_connection_state, post_json, quick_config, run, run_json as ask, start_demo, start_runtime,
+    BackendProcess, EventFollower, MainstayProcess, Scenario, is_agent_health, is_connection_state,
+    quick_config, run, run_json as ask, start_demo, start_runtime,
 };
 
 #[tokio::test]
@@ -92,29 +91,6 @@ async fn exhausted_retries_recover_when_backend_answers() {
     let mark = events.mark();
     let _backend = BackendProcess::start(port, "planner").await;
     events.wait_since(mark, is_connection_state("connected")).await;
-}
-
-#[tokio::test]
-async fn backend_restart_restores_agent_state() {
-    let Scenario { data, backend, runtime: _runtime, mut events } = Scenario::with_planner("").await;
-    let (url, port) = (backend.url.clone(), backend.port());
-    post_json(&format!("{url}/api/agents/planner/message"), json!({"text": "remember me"})).await;
-    let saved_from = SystemClock.now();
-    // The agent must be old enough for a new uptime to show, and its state must be saved.
-    let is_due = |agent: &Value| {
-        let kept = agent["state_saved_at"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok());
-        kept.is_some_and(|kept| kept > saved_from)
-            && agent["uptime_s"].as_f64().is_some_and(|uptime| uptime >= 4.0)
-    };
-    let agent = async || ask(data.path(), &["agent", "show", "planner"]).await;
-    eventually("the state is kept and the agent old enough", async || is_due(&agent().await)).await;
-    let mark = events.mark();
-    backend.kill().await;
-    events.wait_since(mark, is_agent_health("planner", "unknown")).await;
-    let _backend = BackendProcess::start(port, "planner").await;
-    events.wait_since(mark, is_agent_health("planner", "healthy")).await;
-    let state = format!("{url}/api/agents/planner/state");
-    eventually("the state is given back", async || get_json(&state).await["count"] == 1).await;
 }
 
 #[tokio::test]

@@ -30,12 +30,36 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 const BODY_VALUES_MAX: usize = 64;
 
 /// Returns whether this name, of a header, a variable or a member in JSON, marks its value as a secret.
+///
+/// `password`, `passphrase`, `passwd`, `secret`, `credential`, `cookie`, `authorization` and `authentication` count
+/// anywhere. `key`, `token`, `auth` and `pwd`, or their plurals, count at the end of a word: in `apikey`, `keyId` and
+/// `X-Auth-Tokens`, and not in `keywords` or `author`.
 #[must_use]
 pub fn is_sensitive_name(name: &str) -> bool {
-    const SENSITIVE: [&str; 10] =
-        ["auth", "cookie", "key", "token", "secret", "password", "passphrase", "passwd", "pwd", "credential"];
-    let name = name.to_ascii_lowercase();
-    SENSITIVE.iter().any(|part| name.contains(part))
+    const ANYWHERE: [&str; 8] = [
+        "password",
+        "passphrase",
+        "passwd",
+        "secret",
+        "credential",
+        "cookie",
+        "authorization",
+        "authentication",
+    ];
+    const AT_WORD_END: [&str; 4] = ["key", "token", "auth", "pwd"];
+    let lower = name.to_ascii_lowercase();
+    let ends_a_word =
+        |part: &&str| lower.match_indices(part).any(|(at, _)| is_word_end(name, at + part.len()));
+    ANYWHERE.iter().any(|part| lower.contains(part)) || AT_WORD_END.iter().any(ends_a_word)
+}
+
+/// Returns whether a word of the name, or its singular, ends at this place.
+fn is_word_end(name: &str, at: usize) -> bool {
+    let (word, rest) = name.split_at(at);
+    let is_lower = word.ends_with(|c: char| c.is_lowercase());
+    let begins_a_word =
+        |rest: &str| !rest.starts_with(|c: char| c.is_alphabetic() && !(is_lower && c.is_uppercase()));
+    begins_a_word(rest) || rest.strip_prefix(['s', 'S']).is_some_and(begins_a_word)
 }
 
 /// The secrets that one request, socket or process knows. Cheap to clone if there are none.
@@ -89,7 +113,8 @@ impl Secrets {
     /// Adds the values of a JSON body that stand under sensitive names ([`is_sensitive_name`]).
     ///
     /// Other values stay, because a backend that names the one it rejects helps. Left out are values of fewer than
-    /// four characters, those after the first 64, and bodies of more than 64 KiB.
+    /// four characters, those after the first 64, and bodies of more than 64 KiB. Of long values, or of many, only the
+    /// beginnings are searched, and a text is withheld from there on ([`Redaction::new`]).
     #[must_use]
     pub fn with_body(mut self, body: Option<&Bytes>) -> Self {
         self.redaction.take();
@@ -309,6 +334,70 @@ mod tests {
         }
         let large = format!("{{\"password\":\"hunter22\",\"x\":\"{}\"}}", "x".repeat(BODY_BYTES_MAX));
         assert_eq!(Secrets::default().with_body(Some(&large.into())).redact("hunter22"), "hunter22");
+    }
+
+    #[test]
+    fn sensitive_name_has_a_whole_word() {
+        for name in [
+            "key",
+            "api_key",
+            "apiKey",
+            "APIKey",
+            "apikey",
+            "X-Api-Key",
+            "keyId",
+            "KEY2",
+            "private.keys",
+            "access_token",
+            "accessToken",
+            "tokens",
+            "tokenValue",
+            "tokenSecret",
+            "TOKENS_OLD",
+            "auth",
+            "oauth2",
+            "X-Auth-User",
+            "Authorization",
+            "Proxy-Authorization",
+            "authentication",
+            "PGPASSWORD",
+            "passwordHash",
+            "MYSQL_PWD",
+            "passwd",
+            "passphrase",
+            "client_secret",
+            "Set-Cookie",
+            "credentials",
+        ] {
+            assert!(is_sensitive_name(name), "{name}");
+        }
+        for name in [
+            "keywords",
+            "KEYWORDS",
+            "keyboard",
+            "author",
+            "authors",
+            "Author-Name",
+            "authority",
+            "tokenizer",
+            "tokenized_text",
+            "content",
+            "",
+            "é",
+        ] {
+            assert!(!is_sensitive_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn large_json_value_is_redacted_under_a_sensitive_name_only() {
+        let value = "some prose & more ".repeat(3_300);
+        for (name, shown) in [("keywords", format!("got {value}")), ("api_key", "got [redacted]".to_owned())]
+        {
+            let body = serde_json::json!({ (name): value }).to_string();
+            let secrets = Secrets::default().with_body(Some(&body.into()));
+            assert_eq!(secrets.redact(&format!("got {value}")), shown, "{name}");
+        }
     }
 
     #[test]

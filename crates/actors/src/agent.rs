@@ -2,10 +2,10 @@
 //!
 //! - [`AgentActor`] is the actor; `actor/checks` is its part that checks the agent, `actor/messages` the one that delivers
 //!   messages.
-//! - [`Health`] turns checks into a status; pure.
+//! - `Health` turns checks into a status; pure.
 //! - `message_queue` decides which message is delivered next, and what follows a failed delivery; pure.
 //! - `pending_replies` holds the senders that wait for answers.
-//! - [`ActivityMeter`] counts the agent's work apart from checks.
+//! - `ActivityMeter` counts the agent's work apart from checks.
 //! - `snapshot` is the state that outlives incarnations and the process.
 //! - `recovery` brings an agent back after a failure.
 //! - [`Driver`] reaches an agent: `http` one behind the backend, `jsonl` a process with lines of JSON, `acp` a
@@ -32,6 +32,7 @@ mod snapshot;
 mod updates;
 
 pub use activity::ActivityMeters;
+#[cfg(feature = "acp")]
 pub(crate) use activity::{ActivityGuard, ActivityMeter};
 pub use actor::AgentActor;
 

@@ -1,10 +1,10 @@
 //! Runs child processes that never outlive the runtime, however it ends.
 //!
 //! - [`ProcessSpec`]: the program to start; [`SpawnError`]: why it did not start
-//! - [`Process`]: a running program and its descendants: its [`ProcessStdin`], output, [`ProcessExit`] and shutdown
-//! - [`Launch`]: starts one and waits until it is ready ([`Readiness`]), or returns a [`LaunchError`]
+//! - [`Process`]: a running program and its descendants: its [`ProcessStdin`], output, `ProcessExit` and shutdown
+//! - [`Launch`]: starts one and waits until it is ready ([`Readiness`]), or returns a `LaunchError`
 //! - [`ProcessManager`]: ends every process with the runtime, by a watchdog, a PID file, and at the next start
-//! - [`MemoryCeiling`]: detects that a process uses too much memory
+//! - `MemoryCeiling`: detects that a process uses too much memory
 //! - [`SidecarActor`]: the actor of the backend's own process, if the runtime starts it
 //!
 //! This module knows no agent, no network, and restarts nothing. On Unix each process leads a group of its own. A small shell,

@@ -2,7 +2,7 @@
 //!
 //! These modules decide. They hold plain data and synchronous functions; time and randomness are arguments:
 //!
-//! - [`priority_queue`]: the bounded queue with ageing; expiry and overflow
+//! - `priority_queue`: the bounded queue with ageing; expiry and overflow
 //! - [`gate`]: whether attempts may start while the backend cannot be reached
 //! - [`retry`]: what follows an attempt: done, a retry after a delay, back into the queue, or failed
 //! - [`retry_budget`]: the limit of all retries together, as a fraction of all requests

@@ -57,7 +57,7 @@ pub struct HealthPolicy {
     /// The time for which an agent may work without progress; zero for no limit.
     pub progress_timeout: Duration,
     /// The deaths of the agent or its backend over one message, or over checks in a row, after which the message or the
-    /// checks are quarantined (at least 1). Quarantined checks pause for [`QUARANTINE_INTERVALS`] intervals of the
+    /// checks are quarantined (at least 1). Quarantined checks pause for eight intervals of the
     /// backend's uptime, and for twice as long after each further death.
     pub quarantine_after: u32,
 }

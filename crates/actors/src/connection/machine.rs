@@ -1,9 +1,9 @@
 //! Decides which socket to open, use and drop, and when: the connection's state machine.
 //!
 //! The machine is pure and synchronous: events and the time go in, actions come out. It holds no socket and no timer.
-//! Its owner carries out every action in order, sends [`MachineEvent::Tick`] at [`Machine::next_wake`], and reports
+//! Its owner carries out every action in order, sends `MachineEvent::Tick` at `Machine::next_wake`, and reports
 //! the result of each dial and socket under its generation. Generations only grow, and reports about old ones change
-//! nothing. At most one socket is live: a [`MachineAction::Dial`] never comes before the [`MachineAction::Drop`] of
+//! nothing. At most one socket is live: a `MachineAction::Dial` never comes before the `MachineAction::Drop` of
 //! the previous one.
 //!
 //! docs/conformance/connection-table.md lists its states and transitions and is generated from real machines; docs/connection.md
@@ -99,7 +99,7 @@ impl Machine {
         actions
     }
 
-    /// Returns the time of the next [`MachineEvent::Tick`]; `None` while the machine waits for other events alone.
+    /// Returns the time of the next `MachineEvent::Tick`; `None` while the machine waits for other events alone.
     #[must_use]
     pub(crate) fn next_wake(&self) -> Option<Duration> {
         match &self.phase {

@@ -65,7 +65,7 @@ pub enum SocketFrame {
     Binary(usize),
     /// A ping; the next read answers it.
     Ping,
-    /// The answer to a [`SocketWriter::ping`] with its number; `None` if it carries another payload.
+    /// The answer to a `SocketWriter::ping` with its number; `None` if it carries another payload.
     Pong(Option<u64>),
 }
 

@@ -65,7 +65,7 @@ pub enum TargetError {
         /// The name as given.
         name: String,
     },
-    /// More than [`HEADERS_MAX`] headers.
+    /// More than 64 headers.
     #[error("backend.headers, backend.headers_env: more than {HEADERS_MAX} headers together")]
     TooMany,
     /// The token holds what a header cannot hold.

@@ -40,7 +40,7 @@ pub enum CaErrorKind {
     /// The file is empty.
     #[error("is empty; it should hold the certificates of your authorities, in PEM")]
     Empty,
-    /// The file is larger than [`CA_FILE_BYTES_MAX`].
+    /// The file is larger than 4 MiB.
     #[error("is larger than {} MiB; it should hold the certificates of your authorities alone", CA_FILE_BYTES_MAX >> 20)]
     TooLarge,
     /// The file is no PEM, or has no certificate in it.

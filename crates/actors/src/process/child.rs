@@ -91,7 +91,7 @@ impl Process {
     /// # Errors
     ///
     /// The process was not started. A program that fails only when it is run, for example because its interpreter is
-    /// missing, shows this by its [`Exit`](ProcessExit), with code 126 or 127.
+    /// missing, shows this by its exit, with code 126 or 127.
     pub async fn start(spec: &ProcessSpec, manager: &ProcessManager) -> Result<Self, SpawnError> {
         spec.check()?;
         let registry = manager.registry()?;
@@ -167,7 +167,7 @@ impl Process {
         }
     }
 
-    /// Returns the last lines of its stderr so far, as in [`Exit::stderr`](ProcessExit::stderr).
+    /// Returns the last lines of its stderr so far, as in `ProcessExit::stderr`.
     #[must_use]
     pub fn stderr(&self) -> Vec<String> {
         self.stderr_tail.lock().lines()

@@ -56,7 +56,7 @@ impl RequestBuilder {
         self
     }
 
-    /// Sets the body, at most [`REQUEST_BODY_BYTES_MAX`]. The caller sets the content type.
+    /// Sets the body, at most 16 MiB. The caller sets the content type.
     pub fn body(self, body: impl Into<Bytes>) -> Self {
         self.with_body(Body::from(body.into()))
     }
@@ -74,7 +74,7 @@ impl RequestBuilder {
     /// Sets a stream as the body, of any size. Each attempt calls `open`, which must yield the same bytes each time.
     /// Without a `length` it is sent in chunks.
     ///
-    /// It is sent in parts of at most [`BODY_PART_BYTES_MAX`](super::BODY_PART_BYTES_MAX), and polled only as fast as
+    /// It is sent in parts of at most 64 KiB, and polled only as fast as
     /// the connection takes them. Its own delays count as silence.
     ///
     /// The request fails with [`Reason::BodyUnreadable`] if the stream fails or panics. It fails with
@@ -127,25 +127,25 @@ impl RequestBuilder {
     }
 
     /// Sets the longest silence within one attempt, instead of the queue's default. It applies until the response
-    /// begins, and then between any two of its parts. More than zero, at most [`TIMEOUT_MAX`].
+    /// begins, and then between any two of its parts. More than zero, at most 24 h.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.request.timeout = Some(timeout);
         self
     }
 
-    /// Sets the longest wait in the queue, instead of the queue's default. At most [`TIMEOUT_MAX`].
+    /// Sets the longest wait in the queue, instead of the queue's default. At most 24 h.
     pub fn wait_timeout(mut self, timeout: Duration) -> Self {
         self.request.wait_timeout = Some(timeout);
         self
     }
 
-    /// Sets the number of retries, instead of the queue's default. At most [`RETRIES_MAX`].
+    /// Sets the number of retries, instead of the queue's default. At most 100.
     pub fn retries(mut self, retries: u32) -> Self {
         self.request.retries = Some(retries);
         self
     }
 
-    /// Sets the key by which the backend recognises a repeat: visible ASCII, at most [`IDEMPOTENCY_KEY_BYTES_MAX`].
+    /// Sets the key by which the backend recognises a repeat: visible ASCII, at most 255 bytes.
     pub fn idempotency_key(self, key: &str) -> Self {
         self.header(IDEMPOTENCY_KEY.as_str(), key)
     }

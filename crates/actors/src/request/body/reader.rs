@@ -18,7 +18,7 @@ pub(crate) const BODY_PART_BYTES_MAX: usize = 64 * 1024;
 /// The number of empty parts that are skipped in a row before other tasks get their turn.
 const EMPTY_PARTS_MAX: usize = 32;
 
-/// A body that was opened for one attempt: a stream of parts of 1 to [`BODY_PART_BYTES_MAX`] bytes.
+/// A body that was opened for one attempt: a stream of parts of 1 byte to 64 KiB.
 ///
 /// If its length was announced, it yields exactly that many bytes or fails before the last part. So a receiver never
 /// takes a body that is too long or truncated for a whole one. It holds one part at a time.

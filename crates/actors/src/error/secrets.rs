@@ -185,12 +185,19 @@ impl Secrets {
             texts.extend(found);
         }
         // A backend may have decoded what it read, and a text that is shown has no control characters.
-        let decoded: Vec<String> = texts.iter().flat_map(|text| percent_decoded(text)).collect();
+        let decoded: Vec<String> =
+            texts.iter().flat_map(|text| percent_decoded(text).chain(json_decoded(text))).collect();
         let mut texts: BTreeSet<String> = texts.into_iter().chain(decoded).collect();
         let shown: Vec<String> = texts.iter().map(|text| text.chars().map(printable).collect()).collect();
         texts.extend(shown);
         texts.into_iter().collect()
     }
+}
+
+/// Returns the text for which this one stands in JSON, as a reader takes it that a backend repeats there as it is.
+fn json_decoded(text: &str) -> Option<String> {
+    let decoded = text.contains('\\').then(|| serde_json::from_str(&format!("\"{text}\"")))?;
+    decoded.ok()
 }
 
 /// Returns the texts for which this one may stand in an address; none without codes.
@@ -300,6 +307,9 @@ mod tests {
         let own = HeaderName::from_static("x-own");
         let secrets = headers(&[(header::COOKIE, "sid=abcd; lang=de"), (own.clone(), "value"), (own, "1")]);
         assert_eq!(secrets.redact("abcd de value 1"), "[redacted] de [redacted] 1");
+        // A backend that repeats it in JSON without escapes changes it.
+        let secrets = headers(&[(HeaderName::from_static("x-own"), r"pass\/word")]);
+        assert_eq!(secrets.redact("pass/word"), "[redacted]");
     }
 
     #[test]

@@ -105,17 +105,14 @@ fn is_url_end(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use mainstay_runtime::journal::Redaction;
     use proptest::{collection, prelude::*, sample};
     use url::Url;
 
     use super::*;
 
     fn mask_secrets(text: &str) -> String {
-        let mut cut = text.to_owned();
-        for range in secret_ranges(text).into_iter().rev() {
-            cut.replace_range(range, "-");
-        }
-        cut
+        Redaction::redact_ranges(text, secret_ranges(text)).replace("[redacted]", "-")
     }
 
     #[test]

@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn response_over_the_limit_is_too_large_and_reported_with_its_head() {
+    async fn response_over_the_limit_is_too_large_and_has_its_head() {
         let in_parts = || stream::iter(["four", "more"].map(|part| Ok(Bytes::from_static(part.as_bytes()))));
         let response = |length| StreamingResponse {
             status: StatusCode::ACCEPTED,

@@ -610,7 +610,7 @@ async fn drop_ws_cuts_every_open_socket_without_a_close_frame() {
 }
 
 #[tokio::test]
-async fn refused_handshake_gets_its_status_and_leaves_open_sockets_alone() {
+async fn refused_handshake_gets_its_status_beside_open_sockets() {
     let bench = BackendClient::start().await;
     let mut open = bench.socket().await;
     bench.fault(json!({ "kind": "refuse_ws", "for_ms": 3_600_000 })).await;

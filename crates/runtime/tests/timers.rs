@@ -72,7 +72,7 @@ async fn a_timer_goes_off_at_the_earliest_time_that_was_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timer_that_is_cancelled_does_not_go_off_and_can_be_set_again() {
+async fn cancelled_timer_stays_silent_and_can_be_set_again() {
     let (_runtime, sleeper) = sleeper().await;
     sleeper.cast(Ask::WakeBy(s(3))).await.unwrap();
     sleeper.cast(Ask::Cancel).await.unwrap();

@@ -561,7 +561,7 @@ mod tests {
     }
 
     #[test]
-    fn checks_are_not_quarantined_once_one_is_answered_or_none_broke() {
+    fn answered_or_unbroken_checks_are_not_quarantined() {
         let mut health = healthy();
         for round in 1..10 {
             assert_eq!(die(&mut health, 100 * round), AgentStatus::Unknown);

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn unreadable_frame_and_gap_select_all_that_depends_on_the_connection() {
+    fn unreadable_frame_or_gap_selects_what_depends_on_connection() {
         let all = format!("{:?}", [Selection::depends_on_connection()]);
         for (invalidation, by) in [
             (BackendInvalidation::Unreadable, InvalidatedBy::Backend),

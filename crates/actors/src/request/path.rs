@@ -117,7 +117,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_path_that_passes_stays_below_the_base_and_is_read_as_it_is_written(
+        fn accepted_path_stays_below_the_base_unchanged(
             path in "/[ -~]{0,12}|/[./%25eEfF\\\\a]{0,12}",
         ) {
             if check(&path).is_ok() {

@@ -159,7 +159,7 @@ fn a_refusal_does_not_hide_an_earlier_send() {
 }
 
 #[test]
-fn after_a_kept_connection_a_retry_is_due_at_once_and_free_of_the_budget() {
+fn retry_after_a_kept_connection_is_immediate_and_free() {
     let mut budget = RetryBudget::new(BudgetPolicy { percent: 0, reserve: 0, ..BudgetPolicy::default() });
     let stale = TransportError { is_on_kept_connection: true, ..failed(Reset, MaybeSent) };
     let mut decide = |facts, attempt| decide_with(&mut budget, facts, attempt, &stale);
@@ -238,7 +238,7 @@ enum Expected {
 }
 
 #[test]
-fn decision_follows_the_outcome_and_whether_a_repeat_is_harmless() {
+fn decision_follows_outcome_and_harmlessness_of_a_repeat() {
     use Expected::*;
     let kind = |kind: FailureKind| Some(Known(kind.reason()));
     let status = |status| Known(Reason::from_status(status).unwrap());

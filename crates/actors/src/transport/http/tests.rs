@@ -230,7 +230,7 @@ async fn after_one_stale_connection_the_others_are_not_used() {
 }
 
 #[tokio::test]
-async fn what_follows_a_redirect_of_a_post_goes_out_on_a_connection_of_its_own() {
+async fn redirected_post_continues_on_a_new_connection() {
     let moved = "HTTP/1.1 303 See Other\r\nlocation: /done\r\ncontent-length: 0\r\n\r\n";
     let kept = || vec![Receive, ServerStep::Send(moved.into()), Receive, ok_response("kept")];
     let server = ScriptedServer::start([kept(), vec![Receive, ok_response("new")]]).await;
@@ -241,7 +241,7 @@ async fn what_follows_a_redirect_of_a_post_goes_out_on_a_connection_of_its_own()
 }
 
 #[tokio::test]
-async fn after_a_servers_failure_what_has_one_chance_goes_out_on_a_connection_of_its_own() {
+async fn single_chance_after_a_failure_uses_a_new_connection() {
     let failed = || ServerStep::Send("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n".into());
     let kept = vec![Receive, failed(), Receive, ok_response("kept")];
     let new = || vec![Receive, ok_response("new")];

@@ -18,7 +18,7 @@ async fn a_request_over_which_the_backend_died_twice_is_quarantined() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backend_that_answers_between_a_break_and_a_refusal_has_not_died() {
+async fn answer_between_break_and_refusal_is_no_death() {
     let fixture = QueueFixture::start(policy()).await;
     let plays = [Reset, Respond(503), Refuse, Reset, Respond(503), Refuse];
     fixture.on("/a", plays.into_iter().chain([Respond(200)]));
@@ -33,7 +33,7 @@ async fn a_backend_that_answers_between_a_break_and_a_refusal_has_not_died() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_hides_neither_that_nor_why_an_earlier_attempt_failed() {
+async fn refusal_keeps_the_reason_of_an_earlier_attempt() {
     let fixture = QueueFixture::start(QueuePolicy { wait_timeout: s(5), ..policy() }).await;
     fixture.on("/a", [Reset, Refuse]);
     let error = fixture.request(get("/a")).await.unwrap_err();
@@ -45,7 +45,7 @@ async fn a_refusal_hides_neither_that_nor_why_an_earlier_attempt_failed() {
 
 /// Several requests are in flight when the backend dies over one of them.
 #[tokio::test(start_paused = true)]
-async fn requests_that_were_there_when_the_backend_died_are_not_blamed() {
+async fn bystanders_of_a_death_are_not_blamed() {
     let fixture = QueueFixture::start(QueuePolicy { max_concurrent: 5, ..policy() }).await;
     let innocent = || [Reset, Refuse, After(s(5))];
     fixture.on("/a", innocent());
@@ -64,7 +64,7 @@ async fn requests_that_were_there_when_the_backend_died_are_not_blamed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crash_of_the_queue_does_not_forget_what_the_backend_died_over() {
+async fn queue_crash_keeps_the_deaths_of_the_backend() {
     let fixture = with_plan("/kill", TWO_DEATHS).await;
     let answer = fixture.request(get("/kill").retries(9));
     advance_time(s(1)).await;

@@ -118,8 +118,10 @@ async fn kills_lose_no_acknowledged_snapshot() {
         ahead += check_file(&file, &known, &format!("seed {seed}, kill {kill}")).await;
     }
     assert!(known["small"] > u64::from(kills), "hardly anything was saved: {known:?}");
-    // Otherwise the kills came only between one save and the next.
-    assert!(ahead > 0, "seed {seed}: no kill came between a commit and its acknowledgement");
+    // Otherwise the kills came only between one save and the next, which may happen with few of them.
+    if kills >= KILLS {
+        assert!(ahead > 0, "seed {seed}: no kill came between a commit and its acknowledgement");
+    }
 }
 
 /// Checks that the file's content is whole and no older than the acknowledged numbers. Returns the number of newer

@@ -136,7 +136,7 @@ impl AcpError {
             return error;
         }
         Error::outcome_unknown(error).with_message(
-            "The connection to the agent broke off during this, and it may have done it. Look before sending it again.",
+            "The connection to the agent broke while it had this message, and it may have acted on it. Check before you send it again.",
         )
     }
 

@@ -89,6 +89,7 @@ impl Agents {
                 );
                 Err(Error { status: why.status, ..error.with_details(why.log_text()) })
             }
+            Ok(Err(DriverError::Permanent(why))) => Err(why),
             Err(error) => Err(of_call(error)),
         }
     }

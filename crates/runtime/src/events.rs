@@ -111,6 +111,9 @@ pub struct ActorExited {
     /// True if the incarnation was killed, did not end, and was abandoned. It may still be at work.
     #[serde(default, skip_serializing_if = "is_false")]
     pub abandoned: bool,
+    /// True if no restart can heal the error.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub permanent: bool,
 }
 
 impl Event for ActorExited {
@@ -214,7 +217,7 @@ pub enum DecisionKind {
     Restart,
     /// Leave the child ended.
     Leave,
-    /// Give the child up: its budget is spent.
+    /// Give the child up: its budget is spent, or no restart can heal it.
     Abandon,
     /// End the supervisor, so that its parent decides.
     Escalate,
@@ -262,6 +265,9 @@ impl Event for Decided {
                 let delay = self.delay_ms.map(|ms| format!(" in {}", millis_text(ms))).unwrap_or_default();
                 let attempt = self.attempt.map(|attempt| format!(", attempt {attempt}")).unwrap_or_default();
                 format!("decided: restart{delay}{attempt}{budget}")
+            }
+            DecisionKind::Abandon if self.inputs.exit.permanent => {
+                "decided: give up, since no restart can help".to_owned()
             }
             DecisionKind::Abandon => format!("decided: give up{budget}"),
             DecisionKind::Escalate => format!("decided: the parent supervisor decides{budget}"),
@@ -360,11 +366,14 @@ impl Event for StartOrdered {
     }
 }
 
-/// A child's restart budget is spent. The child stays failed until it is reset.
+/// A child is given up: its restart budget is spent, or no restart can heal it. It stays failed until it is reset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GaveUp {
     /// The number of restarts that were granted.
     pub restarts: u32,
+    /// True if no restart can heal the last error.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub permanent: bool,
     /// The error of the last incarnation.
     pub last_error: Option<String>,
     /// The command that brings the child back.
@@ -376,9 +385,12 @@ impl Event for GaveUp {
     const LEVEL: Level = Level::Error;
 
     fn describe(&self) -> String {
-        let Self { restarts, last_error, next_step } = self;
+        let Self { restarts, permanent, last_error, next_step } = self;
         let error = last_error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
-        format!("given up after {}{error}: {next_step}", count(*restarts, "restart"))
+        match permanent {
+            true => format!("given up, since no restart can help{error}: {next_step}"),
+            false => format!("given up after {}{error}: {next_step}", count(*restarts, "restart")),
+        }
     }
 }
 

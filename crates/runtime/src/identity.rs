@@ -13,7 +13,7 @@ use crate::policy::{ChildHistory, ChildPolicy};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ActorStatus {
-    /// The incarnation is being started.
+    /// The incarnation is being started, or has deferred its readiness.
     Starting,
     /// The incarnation is ready.
     Running,
@@ -23,7 +23,7 @@ pub enum ActorStatus {
     Restarting,
     /// The actor was stopped, or ended by itself.
     Stopped,
-    /// The restart budget is spent; only a reset starts the actor again.
+    /// The restart budget is spent, or no restart can heal the last error; only a command starts the actor again.
     Failed,
 }
 
@@ -57,6 +57,9 @@ pub struct ActorInfo {
     /// The time of that error, since the start of the runtime.
     #[serde(default)]
     pub last_error_at: Option<Duration>,
+    /// The next step for a person, if no restart can heal that error.
+    #[serde(default)]
+    pub next_step: Option<String>,
     /// Incarnations that were abandoned and still have not ended.
     #[serde(default)]
     pub abandoned: u32,
@@ -71,9 +74,12 @@ pub(crate) struct SlotState {
     pub(crate) restarts: u64,
     pub(crate) restart_due: Option<Duration>,
     pub(crate) ready_since: Option<Duration>,
+    /// True if the present incarnation reports itself when it is ready, and has not yet.
+    pub(crate) is_readiness_deferred: bool,
     pub(crate) history: ChildHistory,
     pub(crate) last_error: Option<String>,
     pub(crate) last_error_at: Option<Duration>,
+    pub(crate) next_step: Option<String>,
     pub(crate) abandoned: u32,
 }
 
@@ -108,9 +114,11 @@ impl ActorIdentity {
             restarts: 0,
             restart_due: None,
             ready_since: None,
+            is_readiness_deferred: false,
             history: ChildHistory::default(),
             last_error: None,
             last_error_at: None,
+            next_step: None,
             abandoned: 0,
         };
         Self { name: name.into(), kind, policy, persistent, path: OnceLock::new(), state: Mutex::new(state) }
@@ -157,6 +165,7 @@ impl ActorIdentity {
             budget_left: state.history.budget_left(&self.policy, state.ready_since, now),
             last_error: state.last_error.clone(),
             last_error_at: state.last_error_at,
+            next_step: state.next_step.clone(),
             abandoned: state.abandoned,
         }
     }

@@ -351,7 +351,7 @@ impl Children {
         let Some(mut record) = entry.slot.take_exit().or_else(unreported) else { return Vec::new() };
         record.exit.abandoned |= abandoned;
         let now = ctx.now();
-        entry.note_exit(now, record.message.as_deref());
+        entry.note_exit(now, &record);
         let (cause, declined) = (record.exit.cause, record.declined);
         let unexpected = self.machine.is_unexpected(id, cause);
         let exit = finalize::record_exit(&ctx.env, entry.slot.as_ref(), &entry.path, record, unexpected);
@@ -384,8 +384,10 @@ impl Children {
         {
             entry.down_since = None;
             let mut state = entry.slot.identity().state();
-            state.set_status(ActorStatus::Running, now);
-            state.ready_since = Some(now);
+            if !state.is_readiness_deferred {
+                state.set_status(ActorStatus::Running, now);
+                state.ready_since.get_or_insert(now);
+            }
         }
         actions
     }
@@ -404,6 +406,7 @@ impl Children {
         let generation = {
             let mut state = identity.state();
             state.set_status(ActorStatus::Starting, now);
+            state.is_readiness_deferred = false;
             state.generation += 1;
             state.restarts += u64::from(entry.down_since.is_some());
             state.generation
@@ -511,12 +514,13 @@ impl Children {
 }
 
 impl ChildEntry {
-    fn note_exit(&mut self, now: Duration, message: Option<&str>) {
+    fn note_exit(&mut self, now: Duration, record: &ExitRecord) {
         self.down_since = Some(now);
         let mut state = self.slot.identity().state();
         state.ready_since = None;
-        state.last_error = message.map(str::to_owned);
-        state.last_error_at = message.map(|_| now);
+        state.last_error.clone_from(&record.message);
+        state.last_error_at = record.message.as_ref().map(|_| now);
+        state.next_step.clone_from(&record.next_step);
     }
 
     /// Publishes in the slot how the child has settled.
@@ -548,12 +552,14 @@ impl ChildEntry {
 
     fn record_gave_up(&self, ctx: &Ctx) {
         let identity = self.slot.identity();
-        let (generation, restarts, last_error) = {
+        let (generation, restarts, last_error, next_step) = {
             let state = identity.state();
-            (state.generation, state.history.attempts(), state.last_error.clone())
+            (state.generation, state.history.attempts(), state.last_error.clone(), state.next_step.clone())
         };
-        let next_step = format!("it stays failed until {} is reset", self.path);
-        ctx.env.journal.record(&self.path, generation, &GaveUp { restarts, last_error, next_step });
+        let permanent = next_step.is_some();
+        let next_step = next_step.unwrap_or_else(|| format!("it stays failed until {} is reset", self.path));
+        let gave_up = GaveUp { restarts, permanent, last_error, next_step };
+        ctx.env.journal.record(&self.path, generation, &gave_up);
     }
 }
 

@@ -10,6 +10,7 @@ mod injected_panics;
 mod never_started;
 #[allow(dead_code, reason = "shared with other tests, which use other parts of it")]
 mod probe;
+mod readiness;
 mod redelivery;
 mod stuck;
 mod timers;
@@ -18,8 +19,8 @@ use std::time::Duration;
 
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, ExitCause, RestartType, Shutdown};
 use mainstay_runtime::{
-    ActorStatus, Address, AdminError, CallError, Child, Context, Failure, Message, Reply, Runtime,
-    SendErrorKind, SupervisorHandle, SupervisorSpec, Worker,
+    ActorInfo, ActorStatus, Address, AdminError, CallError, Child, Context, Failure, Message,
+    PermanentFailure, Reply, Runtime, SendErrorKind, SupervisorHandle, SupervisorSpec, Worker, replay,
 };
 use probe::{
     JournalFollower, Probe, ProbeMessage, advance, delayed_policy, immediate_policy, s, start_blocked,

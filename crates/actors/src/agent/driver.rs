@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::agent_message::AgentMessage;
 use super::health::Observation;
-use crate::error::{Error, Reason};
+use crate::error::{Error, Reason, Secrets};
 
 /// The error of a driver.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -26,12 +26,23 @@ pub enum DriverError {
     /// The agent or its backend refused, or did not answer.
     #[error("{0}")]
     Failed(Error),
+    /// No restart can heal the agent. The error's message says what a person has to do first.
+    #[error("{0}")]
+    Permanent(Error),
 }
 
 impl DriverError {
     /// Creates an error that only has a text for the log.
     pub(crate) fn failed(details: &str) -> Self {
         Self::Failed(Error::new(Reason::AgentFailed).with_details(details))
+    }
+
+    fn redacted(self, secrets: &Secrets) -> Self {
+        match self {
+            Self::Unreachable(error) => Self::Unreachable(error.redacted(secrets)),
+            Self::Failed(error) => Self::Failed(error.redacted(secrets)),
+            Self::Permanent(error) => Self::Permanent(error.redacted(secrets)),
+        }
     }
 }
 

@@ -49,6 +49,13 @@ pub(crate) enum LaunchError {
     },
 }
 
+impl LaunchError {
+    /// Returns whether a later launch would fail as well, until a person changes something.
+    pub(crate) fn is_permanent(&self) -> bool {
+        matches!(self, Self::NotStarted(error) if error.is_permanent())
+    }
+}
+
 fn stderr_suffix(stderr: &[String]) -> String {
     match stderr_summary(stderr).as_str() {
         "" => String::new(),

@@ -10,14 +10,14 @@
 use std::sync::Arc;
 
 use mainstay_runtime::journal::{Event, Level, millis, millis_text};
-use mainstay_runtime::{Context, Failure, Message, Worker};
+use mainstay_runtime::{Context, Failure, Message, PermanentFailure, Worker};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 use tokio::process::ChildStdout;
 use tokio::time::Instant;
 
 use super::child::Process;
-use super::launch::Launch;
+use super::launch::{Launch, LaunchError};
 use super::lines::{LineSplitter, OutputLine};
 use super::manager::ProcessManager;
 use super::readiness::ReadySignal;
@@ -51,7 +51,7 @@ pub struct Sidecar {
 #[derive(Debug)]
 pub enum SidecarMessage {
     /// The process has exited, or did not become ready.
-    Fail(Box<Error>),
+    Fail(Failure),
 }
 
 impl Message for SidecarMessage {
@@ -99,17 +99,17 @@ impl Worker for SidecarActor {
                 }
                 Ok(sidecar)
             }
-            Err(error) if ctx.generation() == 1 => {
-                ctx.spawn(std::future::ready(SidecarMessage::Fail(Box::new(error))));
+            Err(failure) if ctx.generation() == 1 => {
+                ctx.spawn(std::future::ready(SidecarMessage::Fail(failure)));
                 Ok(Sidecar { process: None, _stdin: None })
             }
-            Err(error) => Err(error.log_text().into()),
+            Err(failure) => Err(failure),
         }
     }
 
     async fn handle(&self, _: &mut Ctx, message: SidecarMessage, _: &mut Sidecar) -> Result<(), Failure> {
         match message {
-            SidecarMessage::Fail(error) => Err(error.log_text().into()),
+            SidecarMessage::Fail(failure) => Err(failure),
         }
     }
 
@@ -121,12 +121,9 @@ impl Worker for SidecarActor {
 }
 
 impl SidecarActor {
-    async fn launch_process(&self, ctx: &mut Ctx) -> Result<Sidecar, Error> {
+    async fn launch_process(&self, ctx: &mut Ctx) -> Result<Sidecar, Failure> {
         let started_at = Instant::now();
-        let failed = |cause: &dyn std::fmt::Display| {
-            unavailable(&format!("the backend's process did not become ready: {cause}"))
-        };
-        let process = self.launch.start(&self.manager).await.map_err(|error| failed(&error))?;
+        let process = self.launch.start(&self.manager).await.map_err(|error| launch_failure(&error))?;
         let ready_signal = Arc::new(self.launch.readiness.ready_signal());
         let stdin = process.take_stdio().map(|(stdin, stdout)| {
             ctx.spawn_maybe(drain(stdout, Arc::clone(&ready_signal)));
@@ -134,20 +131,31 @@ impl SidecarActor {
         });
         if let Err(error) = self.launch.wait_until_ready(&process, &ready_signal).await {
             process.stop().await;
-            return Err(failed(&error));
+            return Err(launch_failure(&error));
         }
         ctx.record(&SidecarStarted { pid: process.pid(), ready_ms: millis(started_at.elapsed()) });
         let exited = process.exited();
         ctx.spawn(async move {
-            let details = format!("the backend's process ended: {}", exited.await);
-            SidecarMessage::Fail(Box::new(unavailable(&details)))
+            SidecarMessage::Fail(failure(&format!("the backend's process ended: {}", exited.await)))
         });
         Ok(Sidecar { process: Some(process), _stdin: stdin })
     }
 }
 
-fn unavailable(details: &str) -> Error {
-    Error::new(Reason::Unavailable).with_details(details)
+/// Returns the failure of a process that did not become ready.
+fn launch_failure(error: &LaunchError) -> Failure {
+    let failure = failure(&format!("the backend's process did not become ready: {error}"));
+    match error.is_permanent() {
+        true => {
+            PermanentFailure::new(failure, "correct the backend's program, then start the backend").into()
+        }
+        false => failure,
+    }
+}
+
+/// Returns a failure with the text of an error, which is bounded and without secrets.
+fn failure(details: &str) -> Failure {
+    Error::new(Reason::Unavailable).with_details(details).log_text().into()
 }
 
 /// Reads the output to its end, and keeps nothing of it.

@@ -175,6 +175,22 @@ pub enum SpawnError {
     Stopping,
 }
 
+impl SpawnError {
+    /// Returns whether a later start of the same spec would fail as well, until a person changes something.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::NoCommand
+            | Self::NoProgram { .. }
+            | Self::NotRunnable { .. }
+            | Self::NoWorkingDir { .. }
+            | Self::InvalidVariable { .. }
+            | Self::ContainsNul => true,
+            Self::Io(_) | Self::NoWatchdog(_) | Self::Stopping => false,
+        }
+    }
+}
+
 #[cfg(all(test, unix))]
 mod tests {
     use std::os::unix::fs::PermissionsExt;

@@ -101,7 +101,7 @@ fn exit_details(observation: Observation) -> String {
 
 fn start_error(restarted: Result<(), DriverError>) -> Error {
     match restarted {
-        Err(DriverError::Failed(why)) => why,
+        Err(DriverError::Failed(why) | DriverError::Permanent(why)) => why,
         other => panic!("{other:?}"),
     }
 }

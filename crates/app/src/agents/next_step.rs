@@ -7,8 +7,9 @@ use mainstay_actors::error::Reason;
 
 use crate::status::AgentView;
 
-/// Returns the next step of an agent whose restart is due in `restart_in`, if one is planned.
-pub(super) fn next_step(agent: &AgentView, restart_in: Option<Duration>) -> String {
+/// Returns the next step of an agent whose restart is due in `restart_in`, if one is planned. `advice` says what a
+/// person does first, if no restart can help.
+pub(super) fn next_step(agent: &AgentView, restart_in: Option<Duration>, advice: Option<&str>) -> String {
     let AgentView { report: AgentReport { id, status, misses, error, .. }, budget_left, fail_after, .. } =
         agent;
     let is_quarantined = error.as_ref().is_some_and(|error| error.reason == Reason::Quarantined);
@@ -18,6 +19,10 @@ pub(super) fn next_step(agent: &AgentView, restart_in: Option<Duration>) -> Stri
         None => "no limit to restarts".to_owned(),
     };
     match status {
+        AgentStatus::Failed if agent.gave_up && advice.is_some() => format!(
+            "given up, since no restart can help: {} Then `mainstay agent start {id}` tries again",
+            advice.unwrap_or_default()
+        ),
         AgentStatus::Failed if agent.gave_up => format!(
             "given up: its restarts are used up, so it stays as it is until `mainstay agent reset {id}` gives them \
              back and starts it"
@@ -88,7 +93,9 @@ mod tests {
             (agent(Stopped, 0, Some(4)), None),
             (agent(Unknown, 0, Some(4)), None),
         ];
-        let texts: Vec<String> = steps.iter().map(|(agent, due)| next_step(agent, *due)).collect();
+        let mut texts: Vec<String> = steps.iter().map(|(agent, due)| next_step(agent, *due, None)).collect();
+        let given_up = AgentView { gave_up: true, ..agent(Failed, 0, Some(5)) };
+        texts.push(next_step(&given_up, None, Some("Correct its command.")));
         expect![[r#"
             checked until it is healthy, or its startup grace is over (4 restarts left)
             checked regularly
@@ -103,7 +110,8 @@ mod tests {
             is restarted in 5 s (4 restarts left)
             is being restarted (no limit to restarts)
             stopped; `mainstay agent start planner` starts it
-            checked again when the backend can be reached; it is not restarted until then"#]]
+            checked again when the backend can be reached; it is not restarted until then
+            given up, since no restart can help: Correct its command. Then `mainstay agent start planner` tries again"#]]
         .assert_eq(&texts.join("\n"));
     }
 }

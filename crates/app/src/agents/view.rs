@@ -36,7 +36,8 @@ pub(super) fn view(
         fail_after: limits.fail_after,
         next_step: String::new(),
     };
-    view.next_step = next_step(&view, info.restart_due.map(|due| due.saturating_sub(time_point.now)));
+    let restart_in = info.restart_due.map(|due| due.saturating_sub(time_point.now));
+    view.next_step = next_step(&view, restart_in, info.next_step.as_deref());
     view
 }
 
@@ -101,6 +102,7 @@ mod tests {
             budget_left: Some(4),
             last_error: Some("it exited with code 1".to_owned()),
             last_error_at: Some(s(60)),
+            next_step: None,
             abandoned: 0,
         }
     }

@@ -11,7 +11,7 @@ use tokio::time::{sleep, sleep_until};
 
 use crate::env::Env;
 use crate::events::{ActorReady, ActorRestarted, StateOrigin};
-use crate::identity::ActorIdentity;
+use crate::identity::{ActorIdentity, ActorStatus};
 use crate::journal::{Event, millis};
 use crate::messaging::address::Address;
 use crate::messaging::call_error::CallError;
@@ -46,6 +46,8 @@ pub struct Context<M: Message> {
     pub(crate) cell: ActorCell,
     pub(crate) start_info: StartInfo,
     pub(crate) is_ready: bool,
+    /// True if the worker reports itself when it is ready.
+    pub(crate) is_readiness_deferred: bool,
     pub(crate) stop_requested: bool,
     /// Made with the first task, because most actors never have one.
     tasks: Option<Tasks>,
@@ -116,6 +118,7 @@ impl<M: Message> Context<M> {
             cell,
             start_info,
             is_ready: false,
+            is_readiness_deferred: false,
             stop_requested: false,
             tasks: None,
         }
@@ -135,6 +138,37 @@ impl<M: Message> Context<M> {
         }
         if let Some(on_ready) = self.start_info.on_ready.take() {
             on_ready();
+        }
+    }
+
+    /// Lets this incarnation be ready later than its [`start`](crate::Worker::start) returns: when it calls
+    /// [`report_ready`](Self::report_ready). For a worker that starts something that takes long. Called in `start`.
+    ///
+    /// Its messages are handled meanwhile, and the children after it start. But its status stays `starting`, and if it
+    /// fails, the cause is `start_failed`. The time that makes it stable (`ChildPolicy::stable_after`) begins only when
+    /// it is ready.
+    pub fn defer_readiness(&mut self) {
+        self.is_readiness_deferred = true;
+        self.identity.state().is_readiness_deferred = true;
+    }
+
+    /// Reports that this incarnation, which [deferred](Self::defer_readiness) its readiness, is ready. Later calls change
+    /// nothing.
+    pub fn report_ready(&mut self) {
+        if self.is_ready || !self.is_readiness_deferred {
+            return;
+        }
+        self.mark_ready();
+        let now = self.now();
+        let mut state = self.identity.state();
+        // An abandoned incarnation speaks for no other.
+        if state.generation != self.generation {
+            return;
+        }
+        state.is_readiness_deferred = false;
+        state.ready_since = Some(now);
+        if state.status == ActorStatus::Starting {
+            state.set_status(ActorStatus::Running, now);
         }
     }
 

@@ -28,6 +28,41 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 #[error("it declined to start")]
 pub struct Declined;
 
+/// The error of an actor that no restart can heal, such as a program that does not exist. Its supervisor spends no
+/// restart on it: it gives the child up at once, as if the budget were spent.
+///
+/// ```
+/// # use mainstay_runtime::{Failure, PermanentFailure};
+/// # use std::path::Path;
+/// fn check(model: &Path) -> Result<(), Failure> {
+///     if !model.exists() {
+///         let next_step = "install the model, then start the actor";
+///         return Err(PermanentFailure::new("the model is missing", next_step).into());
+///     }
+///     Ok(())
+/// }
+/// # assert!(check(Path::new("/no/such/model")).unwrap_err().is::<PermanentFailure>());
+/// ```
+#[derive(Debug, Error)]
+#[error("{error}")]
+pub struct PermanentFailure {
+    error: Failure,
+    next_step: String,
+}
+
+impl PermanentFailure {
+    /// Makes `error` permanent. `next_step` says what a person does before the actor is started again.
+    pub fn new(error: impl Into<Failure>, next_step: impl Into<String>) -> Self {
+        Self { error: error.into(), next_step: next_step.into() }
+    }
+
+    /// Returns what a person does before the actor is started again.
+    #[must_use]
+    pub fn next_step(&self) -> &str {
+        &self.next_step
+    }
+}
+
 /// The error of a supervisor that shuts itself down.
 #[derive(Debug, Error)]
 #[error("{0}")]

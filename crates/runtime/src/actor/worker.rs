@@ -55,7 +55,8 @@ pub trait Worker: Send + Sync + 'static {
 
     /// Makes the state of a new incarnation, from the last snapshot if there is one.
     ///
-    /// The actor is ready when this returns. It may take long: no supervisor waits for it in a handler.
+    /// The actor is ready when this returns, unless it [defers](Context::defer_readiness) that. It may take long: no
+    /// supervisor waits for it in a handler. The children after it wait.
     fn start(
         &self,
         ctx: &mut Context<Self::Message>,
@@ -110,7 +111,9 @@ impl<W: Worker> Behaviour for WorkerBehaviour<W> {
         kept: Option<W::Snapshot>,
     ) -> Result<W::State, Failure> {
         let state = self.0.start(ctx, kept).await?;
-        ctx.mark_ready();
+        if !ctx.is_readiness_deferred {
+            ctx.mark_ready();
+        }
         Ok(state)
     }
 

@@ -47,6 +47,9 @@ pub struct Exit {
     /// True if it was killed, did not end, and was abandoned.
     #[serde(default, skip_serializing_if = "is_false")]
     pub abandoned: bool,
+    /// True if no restart can heal the error with which it ended.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub permanent: bool,
 }
 
 impl Exit {
@@ -60,6 +63,7 @@ impl Exit {
             progressed: false,
             on_suspect: false,
             abandoned: false,
+            permanent: false,
         }
     }
 }
@@ -129,7 +133,8 @@ pub enum Decision {
     },
     /// No action: the child stays stopped; a temporary child is dropped.
     Leave,
-    /// The child stays failed and its siblings go on: its budget is spent, or it was abandoned and has no successor.
+    /// The child stays failed and its siblings go on: its budget is spent, no restart can heal it, or it was abandoned
+    /// and has no successor.
     Abandon,
     /// The supervisor itself ends, and its parent decides.
     Escalate,
@@ -185,7 +190,9 @@ pub fn decide(
             Decision::Leave
         };
     }
-    let Some(attempt) = history.spend(child.budget, now) else {
+    // A restart that cannot help is not spent.
+    let attempt = if exit.permanent { None } else { history.spend(child.budget, now) };
+    let Some(attempt) = attempt else {
         return match child.exhausted {
             OnBudgetExhausted::Abandon => Decision::Abandon,
             OnBudgetExhausted::Escalate => Decision::Escalate,
@@ -307,6 +314,25 @@ mod tests {
         assert_eq!(case.at(s(3), CRASH), Decision::Abandon);
         case.child.exhausted = OnBudgetExhausted::Escalate;
         assert_eq!(case.at(s(4), CRASH), Decision::Escalate);
+    }
+
+    #[test]
+    fn permanent_failure_is_given_up_and_spends_no_restart() {
+        use RestartType::{Permanent, Temporary, Transient};
+        let permanent = Exit { permanent: true, ..CRASH };
+        for (restart, exhausted, expected) in [
+            (Permanent, OnBudgetExhausted::Abandon, Decision::Abandon),
+            (Transient, OnBudgetExhausted::Abandon, Decision::Abandon),
+            (Transient, OnBudgetExhausted::Escalate, Decision::Escalate),
+            (Temporary, OnBudgetExhausted::Abandon, Decision::Leave),
+        ] {
+            for budget in [None, policy().budget] {
+                let mut case = DecisionCase::new(ChildPolicy { restart, exhausted, budget, ..policy() });
+                assert_eq!(case.at(s(1), permanent), expected, "{restart:?}");
+                assert_eq!(case.history, ChildHistory::default());
+                assert_eq!(case.siblings, SupervisorHistory::default());
+            }
+        }
     }
 
     #[test]

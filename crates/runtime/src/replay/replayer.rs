@@ -164,6 +164,7 @@ impl Replayer {
             event: record.cursor(),
             cause: exited.cause,
             is_abandoned: exited.abandoned,
+            is_permanent: exited.permanent,
             mono_ms: record.mono_ms,
         };
         if exited.abandoned {

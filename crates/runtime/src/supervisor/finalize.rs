@@ -29,10 +29,10 @@ pub(crate) fn record_exit(
     record: ExitRecord,
     unexpected: bool,
 ) -> Exit {
-    let ExitRecord { exit, message, location, backtrace, declined: _, in_flight, tasks: _ } = record;
+    let ExitRecord { exit, message, location, backtrace, in_flight, .. } = record;
     let generation = slot.identity().state().generation;
-    let abandoned = exit.abandoned;
-    let exited = ActorExited { cause: exit.cause, message, location, backtrace, unexpected, abandoned };
+    let Exit { cause, abandoned, permanent, .. } = exit;
+    let exited = ActorExited { cause, message, location, backtrace, unexpected, abandoned, permanent };
     env.journal.record(path, generation, &exited);
     if let Some(dead_letter) = in_flight.and_then(|in_flight| dead_letter(slot, in_flight, exit.cause)) {
         env.journal.record(path, generation, &dead_letter);

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use mainstay_runtime::Failure;
 use mainstay_runtime::clock::WallTime;
 use mainstay_runtime::journal::millis;
+use mainstay_runtime::{Failure, PermanentFailure};
 use tokio::time::{Instant, timeout};
 
 use super::{AgentActor, AgentContext, AgentRunState, CheckState, Phase};
@@ -275,10 +275,16 @@ impl AgentActor {
                 Ok(())
             }
             DriverError::Unreachable(why) | DriverError::Failed(why) => {
-                let reason = why.log_text().to_owned();
+                let failure = Failure::from(why.log_text());
                 self.apply_observation(ctx, run, Observation::Exited { why });
                 self.publish(run);
-                Err(reason.into())
+                Err(failure)
+            }
+            DriverError::Permanent(why) => {
+                let failure = PermanentFailure::new(why.log_text(), why.message.clone());
+                self.apply_observation(ctx, run, Observation::Exited { why });
+                self.publish(run);
+                Err(failure.into())
             }
         }
     }

@@ -115,7 +115,7 @@ impl HttpDriver {
         match self.send(Method::GET, "health", None).await {
             Ok(answer) => self.read_health(&answer),
             Err(DriverError::Unreachable(why)) => Observation::Unreachable { why },
-            Err(DriverError::Failed(why)) => Observation::Missed { why },
+            Err(DriverError::Failed(why) | DriverError::Permanent(why)) => Observation::Missed { why },
         }
     }
 

@@ -133,7 +133,7 @@ impl<I: Instance> ProcessHost<I> {
 
     /// Replaces the current instance by the one that `start` makes, and stops that again unless `ready` accepts it.
     /// Waits until no other restart runs.
-    pub(super) async fn restart<T, Ready: Future<Output = Result<T, Error>>>(
+    pub(super) async fn restart<T, Ready: Future<Output = Result<T, DriverError>>>(
         &self,
         start: impl Future<Output = Result<I, LaunchError>>,
         ready: impl FnOnce(Arc<I>) -> Ready,
@@ -149,7 +149,7 @@ impl<I: Instance> ProcessHost<I> {
             }
             ready
         };
-        started.await.map_err(|error| DriverError::Failed(error.redacted(&self.secrets)))
+        started.await.map_err(|error| error.redacted(&self.secrets))
     }
 
     pub(super) fn instance(&self) -> Option<Arc<I>> {

@@ -10,6 +10,8 @@ use crate::policy::{Exit, ExitCause};
 pub(crate) struct ExitRecord {
     pub(crate) exit: Exit,
     pub(crate) message: Option<String>,
+    /// The next step for a person after a permanent failure.
+    pub(crate) next_step: Option<String>,
     pub(crate) location: Option<String>,
     pub(crate) backtrace: Option<String>,
     /// True when it declined to start.
@@ -34,6 +36,7 @@ impl ExitRecord {
         Self {
             exit: Exit::of(ExitCause::Killed),
             message: None,
+            next_step: None,
             location: None,
             backtrace: None,
             declined: false,

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::actor::behaviour::{ActorFlow, Behaviour};
 use crate::actor::context::{Context, SpawnArgs};
-use crate::actor::failure::{Declined, Failure, ShutdownExit};
+use crate::actor::failure::{Declined, Failure, PermanentFailure, ShutdownExit};
 use crate::actor::slot::Slot;
 use crate::actor::slot::exit_record::{ExitRecord, InterruptedMessage};
 use crate::events::{AbandonedEnded, DeadLetter, DeadLetterReason, Redelivered};
@@ -60,6 +60,8 @@ pub(crate) struct IncarnationState<B: Behaviour> {
     progressed: bool,
     is_attached: bool,
     declined: bool,
+    /// The next step for a person, once it has failed permanently.
+    next_step: Option<String>,
     ended: bool,
 }
 
@@ -228,6 +230,8 @@ impl<B: Behaviour> IncarnationState<B> {
                     ExitCause::Error
                 };
                 let message = panics::error_text(failure.as_ref());
+                let permanent = failure.downcast_ref::<PermanentFailure>();
+                self.next_step = permanent.map(|failure| failure.next_step().to_owned());
                 panics::drop_quietly(CallError::Crashed, failure);
                 (cause, Panic { message, location: None, backtrace: None })
             }
@@ -260,6 +264,7 @@ impl<B: Behaviour> IncarnationState<B> {
             progressed: self.progressed,
             on_suspect: in_flight.as_ref().is_some_and(|in_flight| in_flight.redelivery.crashes > 0),
             abandoned: false,
+            permanent: self.next_step.is_some(),
         };
         let in_flight = in_flight.map(|in_flight| self.requeue(in_flight, exit.cause, reason));
         let drop_panic =
@@ -272,8 +277,10 @@ impl<B: Behaviour> IncarnationState<B> {
             }
             None => (None, None, None),
         };
+        let next_step = self.next_step.take();
+        let next_step = next_step.map(|text| panics::recorded_text(&self.ctx.env.journal, &text));
         let declined = self.declined;
-        let record = ExitRecord { exit, message, location, backtrace, declined, in_flight, tasks };
+        let record = ExitRecord { exit, message, next_step, location, backtrace, declined, in_flight, tasks };
         if !self.slot.report_exit(self.ctx.generation, record) {
             self.slot.identity.state().abandoned -= 1;
             // It was abandoned at the last moment, so the supervisor does not record this message.
@@ -386,6 +393,7 @@ impl<B: Behaviour> Actor for Incarnation<B> {
             progressed: false,
             is_attached: false,
             declined: false,
+            next_step: None,
             ended: false,
         })
     }

@@ -50,7 +50,7 @@ impl JournalBuilder {
     }
 
     pub(super) fn record_exit(&mut self, actor: &str, generation: u64, exit: Exit) {
-        let Exit { cause, abandoned, .. } = exit;
+        let Exit { cause, abandoned, permanent, .. } = exit;
         let exited = ActorExited {
             cause,
             message: None,
@@ -58,6 +58,7 @@ impl JournalBuilder {
             backtrace: None,
             unexpected: false,
             abandoned,
+            permanent,
         };
         self.record(actor, generation, &exited);
     }

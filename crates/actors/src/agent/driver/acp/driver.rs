@@ -86,7 +86,7 @@ impl AcpDriver {
     }
 
     /// Connects to the agent, and starts or resumes its session.
-    async fn connect(&self, instance: Arc<AcpInstance>, cwd: PathBuf) -> Result<(), Error> {
+    async fn connect(&self, instance: Arc<AcpInstance>, cwd: PathBuf) -> Result<(), DriverError> {
         let before = self.lock_session().clone();
         let is_hopeless = self.failed_resumes.load(Ordering::Relaxed) >= RESUME_FAILURES_MAX;
         let saved =
@@ -153,15 +153,15 @@ impl AcpDriver {
     }
 }
 
-fn connect_error(why: &AcpConnectError) -> Error {
-    match why {
-        AcpConnectError::Launch(error) => start_error(error),
+fn connect_error(why: &AcpConnectError) -> DriverError {
+    DriverError::Failed(match why {
+        AcpConnectError::Launch(error) => return start_error(error),
         // A login is a person's task, unlike a program that does not run.
         AcpConnectError::Protocol(error @ (AcpError::AuthRequired(_) | AcpError::UnsupportedVersion(_))) => error.to_error(),
         AcpConnectError::Protocol(error) => Error::new(Reason::AgentFailed)
             .with_message("The agent was started, and does not talk to us. Check that it speaks the Agent Client Protocol.")
             .with_details(&error.to_string()),
-    }
+    })
 }
 
 impl Driver for AcpDriver {

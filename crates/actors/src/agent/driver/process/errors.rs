@@ -1,5 +1,6 @@
 //! The errors of an agent's process that is not running.
 
+use crate::agent::driver::DriverError;
 use crate::error::{Error, Reason};
 use crate::process::{LaunchError, ProcessExit};
 
@@ -27,14 +28,21 @@ pub(in crate::agent::driver) fn not_running_error(details: &str) -> Error {
 }
 
 /// Returns the error for a process that could not be started or did not become ready.
-pub(in crate::agent::driver) fn start_error(error: &LaunchError) -> Error {
-    let described = match error {
-        LaunchError::AddressInUse => Error::new(Reason::InUse),
-        _ => Error::new(Reason::AgentFailed).with_message(
-            "The agent could not be started. Look into its last error, and check how it is configured.",
-        ),
-    };
-    described.with_details(&error.to_string())
+pub(in crate::agent::driver) fn start_error(error: &LaunchError) -> DriverError {
+    let failed = |message| Error::new(Reason::AgentFailed).with_message(message);
+    let details = error.to_string();
+    match error {
+        LaunchError::AddressInUse => DriverError::Failed(Error::new(Reason::InUse).with_details(&details)),
+        error if error.is_permanent() => {
+            let message = "The program of the agent cannot be started. Correct how it is configured.";
+            DriverError::Permanent(failed(message).with_details(&details))
+        }
+        _ => {
+            let message =
+                "The agent could not be started. Look into its last error, and check how it is configured.";
+            DriverError::Failed(failed(message).with_details(&details))
+        }
+    }
 }
 
 /// Returns the error for a process that ended during a message, and may have acted on it.

@@ -1,7 +1,7 @@
 //! The journal: every exit, decision and change, in order, with its cause.
 //!
 //! - [`Event`]: a kind of event; every crate adds its own kinds; [`EventType`]: such a kind as data
-//! - [`Redaction`]: removes secrets; `line`: encodes one event as a line of JSON with a checksum
+//! - [`Redaction`]: removes secrets, `known_secrets` has those known so far; `line`: encodes one event as a line of JSON with a checksum
 //! - [`Cursor`]: the place of an event, `RUN.SEQ`
 //! - `log`: the numbering; `recent_lines`: the newest lines; `shared_log`: both behind a lock, with their wake-ups
 //! - `segment`: the files on disk; `files`: the folder that holds them
@@ -32,6 +32,7 @@ mod event;
 mod event_type;
 mod files;
 mod interrupted;
+mod known_secrets;
 mod line;
 mod lines;
 mod log;
@@ -75,6 +76,7 @@ pub use wording::{count, escape_controls, millis_text, word};
 use crate::clock::Clock;
 use crate::path::ActorPath;
 use files::{Disk, JournalFiles, RecoveredState};
+use known_secrets::KnownSecrets;
 use log::{DiskBacklog, Log};
 use shared_log::SharedLog;
 
@@ -149,7 +151,7 @@ impl Journal {
         backlog: Option<DiskBacklog>,
     ) -> Self {
         let log = Log::new(run, options.memory_lines_max, backlog);
-        let log = Arc::new(SharedLog::new(log, clock, Redaction::new(&options.secrets)));
+        let log = Arc::new(SharedLog::new(log, clock, KnownSecrets::new(&options.secrets)));
         Self(Arc::new(Inner { boot, is_verbose: options.verbose, dir, log }))
     }
 
@@ -180,6 +182,14 @@ impl Journal {
     #[must_use]
     pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
         self.0.log.redact(text)
+    }
+
+    /// Redacts these texts as well, in every event from now on. An empty text is ignored.
+    ///
+    /// The texts of [`JournalOptions::secrets`] count for ever, and of added ones the newest 256. Costs milliseconds for
+    /// a new text, and nothing for a known one.
+    pub fn add_secrets(&self, secrets: impl IntoIterator<Item = String>) {
+        self.0.log.add_secrets(secrets);
     }
 
     /// Follows the journal from the oldest event that is kept.

@@ -219,6 +219,11 @@ impl<M: Message> Context<M> {
         self.env.journal.record(&self.path, self.generation, event);
     }
 
+    /// Redacts these texts in every event from now on; see [`Journal::add_secrets`](crate::journal::Journal::add_secrets).
+    pub fn add_secrets(&self, secrets: impl IntoIterator<Item = String>) {
+        self.env.journal.add_secrets(secrets);
+    }
+
     /// Returns whether events of this kind are recorded; where they are not, none need be made.
     #[must_use]
     pub fn should_record<E: Event>(&self) -> bool {

@@ -11,10 +11,10 @@ use tokio::time::Instant;
 
 use super::error::JournalLoss;
 use super::event::{Event, trace};
+use super::known_secrets::KnownSecrets;
 use super::line::UnsequencedLine;
 use super::log::{Demand, DiskState, Log, WriterState};
 use super::millis;
-use super::redaction::Redaction;
 use crate::clock::Clock;
 use crate::path::ActorPath;
 
@@ -22,7 +22,7 @@ pub(super) struct SharedLog {
     log: Mutex<Log>,
     clock: Arc<dyn Clock>,
     epoch: Instant,
-    redaction: Redaction,
+    secrets: KnownSecrets,
     /// Wakes the writer.
     writer_wakeup: Condvar,
     /// Changes when there may be a new line to show.
@@ -34,14 +34,14 @@ pub(super) struct SharedLog {
 }
 
 impl SharedLog {
-    pub(super) fn new(log: Log, clock: Arc<dyn Clock>, redaction: Redaction) -> Self {
+    pub(super) fn new(log: Log, clock: Arc<dyn Clock>, secrets: KnownSecrets) -> Self {
         #[allow(clippy::disallowed_methods, reason = "tokio's clock is the paused one in tests")]
         let epoch = Instant::now();
         Self {
             log: Mutex::new(log),
             clock,
             epoch,
-            redaction,
+            secrets,
             writer_wakeup: Condvar::new(),
             visible_changed: watch::Sender::new(()),
             writer_progress: watch::Sender::new(()),
@@ -50,7 +50,11 @@ impl SharedLog {
     }
 
     pub(super) fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        self.redaction.redact(text)
+        self.secrets.redaction().redact(text)
+    }
+
+    pub(super) fn add_secrets(&self, secrets: impl IntoIterator<Item = String>) {
+        self.secrets.add(secrets);
     }
 
     pub(super) fn log(&self) -> MutexGuard<'_, Log> {
@@ -67,8 +71,9 @@ impl SharedLog {
 
     /// Records `event`, whose own fields are `fields`.
     pub(super) fn record<E: Event>(&self, actor: &ActorPath, generation: u64, event: &E, fields: &str) {
-        let actor = self.redaction.redact(actor.as_str());
-        let fields = self.redaction.redact_json(fields);
+        let redaction = self.secrets.redaction();
+        let actor = redaction.redact(actor.as_str());
+        let fields = redaction.redact_json(fields);
         trace(E::KIND, event.level(), &actor, generation, &fields);
         let unsequenced = UnsequencedLine::new(&actor, generation, E::KIND, &fields);
         let mut log = self.log();
@@ -83,7 +88,8 @@ impl SharedLog {
     pub(super) fn record_internal<E: Event>(&self, event: &E) {
         // Plain data always serialises.
         let fields = serde_json::to_string(event).unwrap_or_default();
-        let fields = self.redaction.redact_json(&fields);
+        let redaction = self.secrets.redaction();
+        let fields = redaction.redact_json(&fields);
         trace(E::KIND, event.level(), self.journal_path.as_str(), 0, &fields);
         let unsequenced = UnsequencedLine::new(self.journal_path.as_str(), 0, E::KIND, &fields);
         let mut log = self.log();

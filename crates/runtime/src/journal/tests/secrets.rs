@@ -54,6 +54,19 @@ async fn secret_reaches_no_file_and_line_stays_valid() {
 }
 
 #[tokio::test]
+async fn secret_added_later_reaches_no_file_from_then_on() {
+    let (dir, journal) = open_temp(config(&["s3cret"]));
+    journal.record(&actor(), 1, &TextEvent { text: "rotated".to_owned() });
+    journal.add_secrets(["rotated".to_owned()]);
+    journal.record(&actor(), 1, &TextEvent { text: "rotated and s3cret".to_owned() });
+    assert_eq!(journal.redact("rotated"), "[redacted]");
+    journal.flush().await;
+    let text = fs::read_to_string(only_segment(dir.path())).unwrap();
+    assert!(text.contains(r#""text":"[redacted] and [redacted]""#), "{text}");
+    assert_eq!(text.matches("rotated").count(), 1, "{text}");
+}
+
+#[tokio::test]
 async fn secret_in_text_or_path_reaches_no_subscriber() {
     let journal = in_memory(config(&["s3cret", SECRET]));
     let path = ActorPath::root("root").and_then(|root| root.child("s3cret-agent")).unwrap();

@@ -320,7 +320,8 @@ async fn connection_gap_drops_dependent_entries() {
     fixture.change().await;
     assert_eq!(fixture.state().await["count"], 0, "no event says that it has changed");
     fixture.backend.inject(Fault::RefuseWs { for_ms: 0 }).unwrap();
-    fixture.mainstay.connection().reconnect().await.unwrap();
+    // A dial from before may still be refused; the next one follows by itself.
+    let _ = fixture.mainstay.connection().reconnect().await;
     fixture.connected().await;
 
     let fields = next_of_kind(&mut fixture.events, "cache_invalidated").await.fields;

@@ -8,6 +8,7 @@ use futures_util::{SinkExt, StreamExt};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use support::{EventFollower, MainstayProcess, TEST_TIMEOUT};
+use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -233,4 +234,28 @@ async fn too_long_command_closes_session_with_reason() {
     };
     assert_eq!(u16::from(frame.code), 1009);
     assert!(frame.reason.as_str().contains("20971520 bytes"), "{frame}");
+}
+
+#[tokio::test]
+async fn client_that_breaks_the_protocol_gets_its_close_code() {
+    let data = tempfile::tempdir().unwrap();
+    let (_demo, port, token) = start_demo(data.path()).await;
+    // Each with a mask of zeros, except the one without a mask.
+    for (frame, code) in [
+        (&[0x81, 0x82, 0, 0, 0, 0, b'a', 0xff][..], 1007),
+        (&[0x88, 0x84, 0, 0, 0, 0, 0x0f, 0xa0, 0xff, 0xfe], 1007),
+        (&[0xf1, 0x80, 0, 0, 0, 0], 1002),
+        (&[0x83, 0x80, 0, 0, 0, 0], 1002),
+        (&[0x81, 0x01, b'a'], 1002),
+        (&[0x82, 0x81, 0, 0, 0, 0, 1], 1003),
+    ] {
+        let url = format!("ws://127.0.0.1:{port}/bridge?token={token}");
+        let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+        socket.get_mut().write_all(frame).await.unwrap();
+        let received = timeout(TEST_TIMEOUT, socket.next()).await.expect("nothing came");
+        let Some(Ok(Message::Close(Some(close)))) = received else {
+            panic!("no close frame came for {frame:x?}, but {received:?}");
+        };
+        assert_eq!(u16::from(close.code), code, "{frame:x?}");
+    }
 }

@@ -52,6 +52,7 @@ impl FrameEvent {
                 let seq = frame["seq"].as_u64().filter(|_| frame["type"] == "event")?;
                 Some(Self::Numbered(seq, frame))
             }
+            Inbound::Binary(_) => None,
             Inbound::Gap(gap) => Some(Self::Gap(*gap)),
             Inbound::Lagged(times) => Some(Self::Lagged(*times)),
         }

@@ -42,6 +42,7 @@ fn unsent(result: &RunResult) -> Option<String> {
             Ok(SendOutcome::Rejected) => "no_room",
             Ok(SendOutcome::TooLarge) => "too_large",
             Ok(SendOutcome::Dropped) => "actor_ended",
+            Ok(SendOutcome::Disabled) => "disabled",
             Ok(SendOutcome::Unknown) => "interrupted",
             Ok(SendOutcome::Sent) | Err(_) => continue,
         };
@@ -56,9 +57,13 @@ fn unsent(result: &RunResult) -> Option<String> {
 fn check_sent(sent: &SendRecord, seen: usize) -> Result<(), String> {
     match &sent.outcome {
         Ok(SendOutcome::Sent | SendOutcome::Unknown) => ensure(seen <= 1, "a text was sent once"),
-        Ok(SendOutcome::Expired | SendOutcome::Rejected | SendOutcome::TooLarge | SendOutcome::Dropped) => {
-            ensure(seen == 0, "a text was not sent")
-        }
+        Ok(
+            SendOutcome::Expired
+            | SendOutcome::Rejected
+            | SendOutcome::TooLarge
+            | SendOutcome::Dropped
+            | SendOutcome::Disabled,
+        ) => ensure(seen == 0, "a text was not sent"),
         // The runtime stopped before its actor received the text.
         Err(error) if error.reason == Reason::Stopped => ensure(seen == 0, "a text came too late"),
         Err(_) => Err("a text has no outcome".to_owned()),

@@ -9,6 +9,7 @@ const ACTORS_ORDER: &[&str] = &[
     "request_id",
     "error",
     "network",
+    "credentials",
     "process",
     "request",
     "transport",

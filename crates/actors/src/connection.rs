@@ -10,6 +10,7 @@
 //! - `invalidation`: the backend's invalidations, and the sink that they go to
 //! - [`resumption`]: which events are new, duplicate or missing
 //! - `liveness`: whether the peer of an open socket is alive
+//! - [`frame`]: a frame to be sent; `network_watch`: whether the computer has another way to the network
 //! - `event_counter`: sums of events that are too frequent to be recorded one by one
 //!
 //! These modules act:
@@ -33,11 +34,13 @@ mod actor;
 pub mod error;
 mod event_counter;
 mod events;
+pub mod frame;
 pub mod inbound;
 mod invalidation;
 mod liveness;
 pub mod machine;
 mod message;
+mod network_watch;
 pub mod outbound;
 pub mod policy;
 pub mod resumption;
@@ -52,7 +55,7 @@ pub use actor::ConnectionActor;
 
 pub use events::{ConnectionChanged, ConnectionIgnored, ConnectionUnsent, IgnoredReason, UnsentReason};
 pub(crate) use invalidation::{BackendInvalidation, InvalidationSink};
-pub use message::ConnectionMessage;
+pub use message::{ConnectOutcome, ConnectionMessage};
 pub use view::ConnectionView;
 
 #[cfg(test)]

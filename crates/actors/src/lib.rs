@@ -20,6 +20,7 @@ pub mod agent;
 pub mod broadcast;
 pub mod cache;
 pub mod connection;
+pub mod credentials;
 pub mod error;
 pub mod events;
 pub mod network;

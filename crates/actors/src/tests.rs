@@ -7,8 +7,8 @@ use std::{io, net::SocketAddr, time::Duration};
 use mainstay_runtime::journal::{Delivery, Event, JournalSubscription, Record};
 use serde::de::DeserializeOwned;
 use tokio::{
-    io::AsyncReadExt,
-    net::{TcpListener, TcpSocket, TcpStream},
+    io::{AsyncRead, AsyncReadExt},
+    net::{TcpListener, TcpSocket},
 };
 
 pub(crate) const fn s(seconds: u64) -> Duration {
@@ -63,7 +63,7 @@ pub(crate) fn unresolvable_url() -> String {
 }
 
 /// Reads a request's head.
-pub(crate) async fn try_read_head(stream: &mut TcpStream) -> io::Result<String> {
+pub(crate) async fn try_read_head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await?);
@@ -72,6 +72,6 @@ pub(crate) async fn try_read_head(stream: &mut TcpStream) -> io::Result<String> 
 }
 
 /// Reads a request's head, which must come.
-pub(crate) async fn read_head(stream: &mut TcpStream) -> String {
+pub(crate) async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> String {
     try_read_head(stream).await.unwrap()
 }

@@ -18,6 +18,10 @@
 //! Messages to agents wait for their answers beside the commands, so many may be in flight. Updates of an agent come
 //! after `{"id":3,"type":"agent","agent":ID,"action":"listen"}`: see [`AgentAction`].
 //!
+//! The backend's frames come after `{"id":4,"type":"connection","action":"listen","types":["chat.*"]}`, and frames go to
+//! it with `"action":"send"`: see [`ConnectionAction`]. A client that is too slow for the frames gets the number of those
+//! that it lost, `{"frame":{"lagged":N}}`.
+//!
 //! - [`BridgeCommand`]: the commands; [`BridgeAgentCommand`]: those about one agent
 //! - [`ServerMessage`]: every text that a client gets
 //! - [`serve`]: one client's session
@@ -25,13 +29,16 @@
 mod agent;
 mod agent_streams;
 mod command;
+mod frames;
 mod protocol;
 mod requests;
 mod session;
 
 pub use agent::{AgentAction, BridgeAgentCommand};
-pub use command::{BridgeCommand, CacheAction, ConnectionAction, InvalidateBy, RequestCommand, execute};
-pub use protocol::{AcceptedMessage, EventGap, ServerMessage, StateSnapshot};
+pub use command::{
+    BridgeCommand, CacheAction, ConnectionAction, CredentialsAction, InvalidateBy, RequestCommand, execute,
+};
+pub use protocol::{AcceptedMessage, EventGap, FrameItem, ServerMessage, StateSnapshot};
 pub use session::serve;
 
 #[cfg(test)]

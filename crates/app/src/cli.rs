@@ -25,10 +25,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-use crate::bridge::{BridgeCommand, ConnectionAction};
+use crate::bridge::{BridgeCommand, ConnectionAction, CredentialsAction};
 use crate::config::{Config, DEFAULT_TOML};
 use crate::tree_builder;
-use args::{Args, CliCommand, ConfigCommand};
+use args::{Args, CliCommand, ConfigCommand, CredentialsCommand};
 use client::BridgeClient;
 use error::CliError;
 use output::Output;
@@ -111,10 +111,27 @@ async fn run_remote(out: &mut Output, command: CliCommand, data: &args::DataDirA
         }
         CliCommand::Agent(command) => agent::run(out, &mut client, command).await,
         CliCommand::Connection(shape) => {
-            run_connection(out, &mut client, ConnectionAction::Show, shape.json).await
+            run_connection(out, &mut client, ConnectionAction::Show {}, shape.json).await
         }
-        CliCommand::Reconnect => run_connection(out, &mut client, ConnectionAction::Reconnect, false).await,
-        CliCommand::Disconnect => run_connection(out, &mut client, ConnectionAction::Disconnect, false).await,
+        CliCommand::Reconnect => {
+            let answer = client.request(BridgeCommand::Connection(ConnectionAction::Reconnect {})).await?;
+            out.line(match answer["reconnected"].as_str() {
+                Some("replaced") => "a new socket has replaced the open one",
+                _ => "connected",
+            })?;
+            report::connection(out, &client.parse(answer)?)
+        }
+        CliCommand::Disconnect => {
+            run_connection(out, &mut client, ConnectionAction::Disconnect {}, false).await
+        }
+        CliCommand::Credentials(CredentialsCommand::Reload) => {
+            let action = CredentialsAction::Reload;
+            let answer = client.request(BridgeCommand::Credentials { action }).await?;
+            out.line(match answer["changed"].as_bool() {
+                Some(true) => "a new token is in use from now on",
+                _ => "the token is the same as before",
+            })
+        }
         CliCommand::Request(request) => {
             let json = request.json;
             let answer = client.request(BridgeCommand::Request(Box::new(request.into_command()?))).await;
@@ -138,6 +155,6 @@ async fn run_connection(
     action: ConnectionAction,
     json: bool,
 ) -> Result<(), CliError> {
-    let connection = client.request(BridgeCommand::Connection { action }).await?;
+    let connection = client.request(BridgeCommand::Connection(action)).await?;
     if json { out.json(&connection) } else { report::connection(out, &client.parse(connection)?) }
 }

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_actors::connection::ConnectionMessage;
+use mainstay_actors::connection::frame::Frame;
 use mainstay_actors::connection::inbound::FrameSubscription;
 use mainstay_actors::connection::outbound::SendOutcome;
-use mainstay_actors::connection::status::ConnectionStatus;
-use mainstay_actors::error::{Error, of_call};
+use mainstay_actors::connection::status::{ConnectionState, ConnectionStatus};
+use mainstay_actors::connection::{ConnectOutcome, ConnectionMessage};
+use mainstay_actors::error::{Error, Reason, of_call};
 use mainstay_runtime::CallError;
 use mainstay_runtime::journal::millis;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::inner::Inner;
@@ -33,6 +35,7 @@ impl Connection {
             max: status.max,
             next_attempt_at: status.next_attempt_at.map(|at| time_point.wall_time(at)),
             next_attempt_in_ms: wait.map(millis),
+            next_step: next_step(status.state, wait.is_some()).to_owned(),
             error: status.last_error.as_ref().map(Error::from),
             last_error: status.last_error.map(|fault| fault.message),
             last_error_at: status.last_error_at.map(|at| time_point.wall_time(at)),
@@ -45,13 +48,27 @@ impl Connection {
         self.0.handles.connection_view.status.subscribe()
     }
 
-    /// Dials at once. During a delay it ends the delay, in `failed` or `disconnected` it starts over, and during an
-    /// attempt it changes nothing.
+    /// Opens a new socket now, and waits for the outcome of the dial, at most `connect_timeout`. During a delay it ends
+    /// the delay, in `failed` or `disconnected` it starts over, and during an attempt it waits for that one. While
+    /// connected it replaces the socket: a backend with numbered events then loses none.
     ///
     /// # Errors
-    /// `stopped` when the runtime is stopping.
-    pub async fn reconnect(&self) -> Result<(), Error> {
-        self.send_command(ConnectionMessage::Connect).await
+    /// The reason why the dial failed; further attempts follow as [`report`](Self::report) shows. `invalid_config` if
+    /// the connection is switched off, `cancelled` if a command disconnected meanwhile, `stopped` or `crashed` if its
+    /// actor ended before the outcome.
+    pub async fn reconnect(&self) -> Result<Reconnected, Error> {
+        let outcome = self.0.handles.connection.call(ConnectionMessage::Connect).await.map_err(of_call)?;
+        match outcome {
+            ConnectOutcome::Connected { is_replaced: true } => Ok(Reconnected::Replaced),
+            ConnectOutcome::Connected { is_replaced: false } => Ok(Reconnected::Opened),
+            ConnectOutcome::Failed(error) => Err(Error::from(&error)),
+            ConnectOutcome::Disconnected => Err(Error::new(Reason::Cancelled).with_message(
+                "The connection was closed by a command meanwhile. Reconnect to open it again.",
+            )),
+            ConnectOutcome::Disabled => Err(Error::new(Reason::InvalidConfig).with_message(
+                "The configuration switches the live connection off. Set enabled to true there to use it.",
+            )),
+        }
     }
 
     /// Closes it, and keeps it closed until [`reconnect`](Self::reconnect).
@@ -59,30 +76,51 @@ impl Connection {
     /// # Errors
     /// `stopped` when the runtime is stopping.
     pub async fn disconnect(&self) -> Result<(), Error> {
-        self.send_command(ConnectionMessage::Disconnect).await
+        let connection = &self.0.handles.connection;
+        connection.cast(ConnectionMessage::Disconnect).await.map_err(|_| of_call(CallError::Stopped))?;
+        // Returns when the report shows the first effect.
+        connection.call(ConnectionMessage::Barrier).await.map_err(of_call)
     }
 
-    /// Sends a text frame, waiting at most `wait_timeout` for an open socket, and returns its outcome.
+    /// Sends a frame, text from a string or binary from bytes, waiting at most `wait_timeout` for an open socket, and
+    /// returns its outcome.
     /// [`SendOutcome::into_result`] makes an error of every outcome but `sent`.
     ///
     /// # Errors
     /// `crashed` or `stopped` when the connection's actor ended before the outcome was known: it may have been sent.
-    pub async fn send(&self, text: impl Into<String>, wait_timeout: Duration) -> Result<SendOutcome, Error> {
-        let text = text.into();
+    pub async fn send(&self, frame: impl Into<Frame>, wait_timeout: Duration) -> Result<SendOutcome, Error> {
+        let frame = frame.into();
         let sent =
-            self.0.handles.connection.call(|reply| ConnectionMessage::Send { text, wait_timeout, reply });
+            self.0.handles.connection.call(|reply| ConnectionMessage::Send { frame, wait_timeout, reply });
         sent.await.map_err(of_call)
     }
 
-    /// Returns the backend's text frames from now on, each once, and a marker wherever some are or may be missing.
+    /// Returns the backend's frames from now on, each once, and a marker wherever some are or may be missing.
     #[must_use]
     pub fn frames(&self) -> FrameSubscription {
         self.0.handles.connection_view.frames.subscribe()
     }
+}
 
-    /// Sends a command, and returns when the report shows its first effect.
-    async fn send_command(&self, message: ConnectionMessage) -> Result<(), Error> {
-        self.0.handles.connection.cast(message).await.map_err(|_| of_call(CallError::Stopped))?;
-        self.0.handles.connection.call(ConnectionMessage::Barrier).await.map_err(of_call)
+/// The effect of [`Connection::reconnect`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reconnected {
+    /// A socket is open where there was none.
+    Opened,
+    /// A new socket has replaced the one that was open.
+    Replaced,
+}
+
+/// Returns what comes next, in plain words.
+fn next_step(state: ConnectionState, is_planned: bool) -> &'static str {
+    match (state, is_planned) {
+        (ConnectionState::Disabled, _) => "none: the configuration switches it off",
+        (ConnectionState::Disconnected, _) => "none until a reconnect",
+        (ConnectionState::Connected, _) => "kept open",
+        (ConnectionState::Connecting, _) | (ConnectionState::Reconnecting, false) => "an attempt is running",
+        (ConnectionState::Reconnecting, true) => "the next attempt is planned; a reconnect makes it now",
+        (ConnectionState::Failed, true) => "attempts go on slowly; a reconnect makes one now",
+        (ConnectionState::Failed, false) => "a reconnect makes an attempt now",
     }
 }

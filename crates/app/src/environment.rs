@@ -1,21 +1,23 @@
 //! The values that the configuration takes from the environment: secrets, and the system's proxies.
 //!
-//! They are read once, at the start. No other module reads them.
+//! They are read once, at the start, except the token, which may change. No other module reads them.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::future::ready;
 use std::path::{Path, PathBuf};
 
 use http::HeaderValue;
+use mainstay_actors::credentials::{CredentialError, Credentials};
 use mainstay_actors::network::proxy::{Proxy, ProxyChoice, ProxyVariables, SystemProxies};
 
-use crate::config::Config;
+use crate::config::{BackendConfig, Config};
 use crate::tree_builder::error::BuildError;
 
 /// The values of the environment for one configuration.
 pub(crate) struct Environment {
-    /// The bearer token.
-    pub(crate) token: Option<String>,
+    /// The source of the bearer token.
+    pub(crate) credentials: Credentials,
     /// The headers that hold secrets, by name.
     pub(crate) headers: BTreeMap<String, String>,
     /// The home folder of the user.
@@ -51,7 +53,7 @@ impl Environment {
         let unreadable = |fault| BuildError::ProxyAddress { name: backend.proxy_env.clone(), fault };
         let proxy = named("backend.proxy_env", &backend.proxy_env)?;
         Ok(Self {
-            token: named("backend.token_env", &backend.token_env)?,
+            credentials: credentials(backend, named("backend.token_env", &backend.token_env)?),
             headers,
             home: home(&variable),
             proxy: proxy.map(|url| Proxy::parse(&url).map_err(unreadable)).transpose()?,
@@ -62,7 +64,13 @@ impl Environment {
     /// Returns an unknown environment: that of another machine or time.
     #[cfg(feature = "cli")]
     pub(crate) fn unknown() -> Self {
-        Self { token: None, headers: BTreeMap::new(), home: None, proxy: None, is_known: false }
+        Self {
+            credentials: Credentials::none(),
+            headers: BTreeMap::new(),
+            home: None,
+            proxy: None,
+            is_known: false,
+        }
     }
 
     /// Returns the proxy to use, if the file says `configured`.
@@ -93,7 +101,26 @@ impl Environment {
 
     /// Returns the texts that must never be written. The proxy reports its own.
     pub(crate) fn secrets(&self) -> Vec<String> {
-        self.token.iter().chain(self.headers.values()).cloned().collect()
+        self.credentials.seen().into_iter().chain(self.headers.values().cloned()).collect()
+    }
+}
+
+/// Returns the configured source of the token. `first` is the value of `token_env` now; it may change later.
+fn credentials(backend: &BackendConfig, first: Option<String>) -> Credentials {
+    let BackendConfig { token_env: name, token_file, token_command, .. } = backend;
+    if let Some(first) = first {
+        let name = name.clone();
+        let read = move |_| {
+            let token = std::env::var(&name).ok().filter(|token| !token.is_empty());
+            ready(token.map(Some).ok_or_else(|| CredentialError(format!("the variable {name:?} is not set"))))
+        };
+        Credentials::from_callback(read).with_known(&first)
+    } else if !token_command.is_empty() {
+        Credentials::from_command(token_command.clone())
+    } else if !token_file.as_os_str().is_empty() {
+        Credentials::from_file(token_file)
+    } else {
+        Credentials::none()
     }
 }
 
@@ -106,7 +133,7 @@ impl fmt::Debug for Environment {
     /// Shows names only.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Environment")
-            .field("token", &self.token.is_some())
+            .field("credentials", &self.credentials)
             .field("headers", &self.headers.keys().collect::<Vec<_>>())
             .field("proxy", &self.proxy)
             .finish_non_exhaustive()

@@ -41,11 +41,13 @@ pub use mainstay_runtime::policy::{ChildHistory, Exit, StateSource, SupervisorHi
 pub use mainstay_runtime::state::{StateDegraded, StateLoaded, StateMigrated, StateRefused};
 
 pub use crate::agents::AgentReset;
+pub use crate::credentials::CredentialsChanged;
 pub use crate::process_events::{PidFileDamaged, ProcessOrphaned, ProcessWarning};
 
 /// The types of the events that this crate records.
 const OWN_TYPES: &[EventType] = &[
     EventType::of::<AgentReset>(),
+    EventType::of::<CredentialsChanged>(),
     EventType::of::<ProcessOrphaned>(),
     EventType::of::<PidFileDamaged>(),
     EventType::of::<ProcessWarning>(),

@@ -24,8 +24,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -197,6 +199,23 @@ async fn serve_connection(
             }
         }
     }
+}
+
+/// Returns the close frame for a client that broke the rules of WebSocket (RFC 6455, 7.4.1); `None` if the connection
+/// is gone. A message of the client has at most `bytes_max` bytes.
+pub(crate) fn close_frame(error: &tungstenite::Error, bytes_max: usize) -> Option<CloseFrame> {
+    let (code, reason) = match error {
+        tungstenite::Error::Capacity(_) => {
+            (CloseCode::Size, format!("a message has at most {bytes_max} bytes"))
+        }
+        tungstenite::Error::Utf8(_) => (CloseCode::Invalid, "text is UTF-8".to_owned()),
+        tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)
+        | tungstenite::Error::ConnectionClosed
+        | tungstenite::Error::AlreadyClosed
+        | tungstenite::Error::Io(_) => return None,
+        _ => (CloseCode::Protocol, "this is not the WebSocket protocol".to_owned()),
+    };
+    Some(CloseFrame { code, reason: reason.into() })
 }
 
 /// Ends the stream of a refused WebSocket: says that nothing more is sent, and throws away what still arrives.

@@ -6,6 +6,7 @@ use dashmap::DashMap;
 use mainstay_actors::agent::AgentReports;
 use mainstay_actors::cache::{CacheHandle, CacheMessage, FileCache};
 use mainstay_actors::connection::{ConnectionMessage, ConnectionView};
+use mainstay_actors::credentials::Credentials;
 use mainstay_actors::process::ProcessManager;
 use mainstay_actors::queue::{QueueHandle, QueueMessage, QueueView};
 use mainstay_actors::response_cache::ResponseCache;
@@ -38,6 +39,7 @@ pub(crate) struct Handles {
     pub(crate) agent_handles: DashMap<String, AgentHandle>,
     pub(crate) factory: AgentFactory,
     pub(crate) process_manager: ProcessManager,
+    pub(crate) credentials: Credentials,
 }
 
 /// The shared state of a runtime.

@@ -25,6 +25,7 @@ pub mod config;
 mod connection;
 #[cfg(feature = "control")]
 pub mod control;
+mod credentials;
 mod data_dir;
 mod environment;
 pub mod events;
@@ -44,7 +45,7 @@ mod tree_builder;
 pub use agents::Agents;
 pub use agents::messages::{PendingReply, SendOptions};
 pub use cache::Cache;
-pub use connection::Connection;
+pub use connection::{Connection, Reconnected};
 pub use data_dir::{ControlFile, DataDir, DataDirError};
 pub use mainstay::{Mainstay, MainstayBuilder, StartError};
 pub use status::{
@@ -64,11 +65,13 @@ pub use mainstay_actors::cache::{
     CacheStats, EntryOptions, Pattern, PatternError, Selection, WriteRequest, WriteRule,
 };
 pub use mainstay_actors::connection::error::{ConnectionError, ConnectionErrorKind};
+pub use mainstay_actors::connection::frame::Frame;
 pub use mainstay_actors::connection::inbound::{FrameSubscription, Inbound};
 pub use mainstay_actors::connection::outbound::SendOutcome;
 pub use mainstay_actors::connection::resumption::Gap;
 pub use mainstay_actors::connection::status::{ConnectionState, ConnectionStatus, StatusReason};
 pub use mainstay_actors::connection::target::TargetError;
+pub use mainstay_actors::credentials::{CredentialError, CredentialRequest, Credentials};
 pub use mainstay_actors::error::{Code, Error, Reason};
 pub use mainstay_actors::network::BackendAvailability;
 pub use mainstay_actors::process::OpenError;

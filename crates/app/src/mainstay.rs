@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use mainstay_actors::cache::WriteRule;
+use mainstay_actors::credentials::Credentials;
 use mainstay_actors::error::Error;
 use mainstay_actors::network::tls::TlsTrust;
 use mainstay_actors::process::{OpenError, ProcessManager, StartReport};
@@ -25,6 +26,7 @@ use crate::agents::Agents;
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::connection::Connection;
+use crate::credentials;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::environment::Environment;
 use crate::inner::Inner;
@@ -116,6 +118,28 @@ impl MainstayBuilder {
         self
     }
 
+    /// Sets the source of the bearer token, in place of the configuration's. It is asked before each dial of the
+    /// WebSocket and each attempt of a request, and once more when the backend rejects the token with 401. Its tokens
+    /// are redacted everywhere.
+    ///
+    /// ```
+    /// use mainstay::{CredentialRequest, Credentials, Mainstay};
+    ///
+    /// let credentials = Credentials::from_callback(|request| async move {
+    ///     if request == CredentialRequest::Renew {
+    ///         // Log in again here.
+    ///     }
+    ///     Ok(Some("token".to_owned()))
+    /// });
+    /// let builder = Mainstay::builder().credentials(credentials);
+    /// # let _ = builder;
+    /// ```
+    #[must_use]
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.overrides.credentials = Some(credentials);
+        self
+    }
+
     /// Adds a rule that says which cached responses a write makes invalid, beside those of its own path. For example, a
     /// POST to `/api/tasks/7/notes` may change the list of tasks. The rule holds for every request through the runtime.
     /// The responses are dropped before the caller gets the answer.
@@ -178,6 +202,7 @@ impl MainstayBuilder {
                 ..JournalOptions::default()
             },
         )?;
+        credentials::observe(&handles.credentials, &journal);
         let mut tasks = JoinSet::new();
         let process_manager = &handles.process_manager;
         tasks.spawn(record_warnings(journal.clone(), process_manager.warnings()));
@@ -364,6 +389,15 @@ impl Mainstay {
         Connection(Arc::clone(&self.0))
     }
 
+    /// Asks the source of the backend's token for a new one, and lets a waiting or failed connection try it at once.
+    /// Returns whether it is another token than before.
+    ///
+    /// # Errors
+    /// `unauthenticated` if the source fails. The last token then stays in use.
+    pub async fn reload_credentials(&self) -> Result<bool, Error> {
+        credentials::reload(&self.0).await
+    }
+
     /// Returns the root supervisor, to which an embedder adds children of its own.
     #[must_use]
     pub fn supervisor(&self) -> &SupervisorHandle {
@@ -422,8 +456,8 @@ impl Mainstay {
             reason: outage.reason,
             message: outage.reason.message().to_owned(),
             failures: outage.failures,
-            next_probe_at: time_point.wall_time(outage.next_probe_at),
-            next_probe_in_ms: millis(outage.next_probe_at.saturating_sub(time_point.now)),
+            next_probe_at: outage.next_probe_after(time_point.now).map(|at| time_point.wall_time(at)),
+            next_probe_in_ms: outage.next_probe_after(time_point.now).map(|at| millis(at - time_point.now)),
         });
         QueueReport { stats, held }
     }

@@ -90,10 +90,10 @@ pub struct OutageReport {
     pub message: String,
     /// The number of failed probes.
     pub failures: u32,
-    /// The time of the next probe.
-    pub next_probe_at: WallTime,
+    /// The time of the next probe; none if the next request to come is one at once.
+    pub next_probe_at: Option<WallTime>,
     /// The time until then, in milliseconds.
-    pub next_probe_in_ms: u64,
+    pub next_probe_in_ms: Option<u64>,
 }
 
 /// The WebSocket.
@@ -111,6 +111,9 @@ pub struct ConnectionReport {
     pub next_attempt_at: Option<WallTime>,
     /// The time until then, in milliseconds.
     pub next_attempt_in_ms: Option<u64>,
+    /// The next step in plain words.
+    #[serde(default)]
+    pub next_step: String,
     /// The message of the last error, for a person.
     pub last_error: Option<String>,
     /// The same as a whole error.

@@ -18,6 +18,7 @@ use mainstay_actors::connection::policy::ConnectionPolicy;
 use mainstay_actors::connection::status::ConnectionState;
 use mainstay_actors::connection::target::{SocketTarget, TargetError};
 use mainstay_actors::connection::{ConnectionActor, ConnectionMessage, ConnectionView};
+use mainstay_actors::credentials::Credentials;
 use mainstay_actors::error::is_sensitive_name;
 use mainstay_actors::network::Route;
 use mainstay_actors::network::proxy::Proxy;
@@ -51,6 +52,7 @@ const QUEUE_MAILBOX_MIN: usize = 1024;
 pub(crate) struct Overrides {
     pub(crate) transport: Option<Arc<dyn Transport>>,
     pub(crate) trust: Option<TlsTrust>,
+    pub(crate) credentials: Option<Credentials>,
     pub(crate) write_rules: Vec<WriteRule>,
 }
 
@@ -76,12 +78,13 @@ impl TreeSpec {
         environment: &Environment,
         overrides: Overrides,
     ) -> Result<Self, BuildError> {
-        let Overrides { transport, trust, write_rules } = overrides;
+        let Overrides { transport, trust, credentials, write_rules } = overrides;
+        let credentials = credentials.unwrap_or_else(|| environment.credentials.clone());
         let route = route(config, environment, trust)?;
         let secrets = secrets(config, environment, &route);
         let transport = match transport {
             Some(transport) => transport,
-            None => http_transport(config, environment, &route)?,
+            None => http_transport(config, environment, &credentials, &route)?,
         };
         let cache = CacheHandle::new(config.cache.max_bytes, entry_options(&config.cache));
         let cache_slot = Arc::<OnceLock<Address<CacheMessage>>>::default();
@@ -97,7 +100,7 @@ impl TreeSpec {
 
         let mut root = SupervisorSpec::new("root")
             .as_child(ChildPolicy { shutdown: Shutdown::Graceful(SHUTDOWN_MAX), ..ChildPolicy::default() });
-        let target = socket_target(config, environment, route)?;
+        let target = socket_target(config, environment, &credentials, route)?;
         let connection = add_connection(&mut root, config, target, &cache, &processes)?;
         let queue = add_queue(&mut root, config, &transport, &connection)?;
         let cache = add_cache(&mut root, config, environment, cache)?;
@@ -129,6 +132,7 @@ impl TreeSpec {
             reports: factory.reports.clone(),
             agent_handles,
             process_manager: factory.processes.process_manager.clone(),
+            credentials,
             factory,
         };
         Ok(Self { root, handles, secrets })
@@ -153,7 +157,8 @@ impl ConnectionStage {
         let (connection, view) = (self.address.clone(), self.view.clone());
         // A full mailbox need not be waited for: the next response brings the news again.
         Arc::new(ReachabilityLayer::new(Arc::clone(transport), move || {
-            if view.status.borrow().state == ConnectionState::Failed {
+            let state = view.status.borrow().state;
+            if matches!(state, ConnectionState::Reconnecting | ConnectionState::Failed) {
                 let _ = connection.try_cast(ConnectionMessage::BackendSeen);
             }
             if let Some((queue, view)) = &queue
@@ -174,7 +179,8 @@ fn add_connection(
     cache: &CacheHandle,
     processes: &ProcessFactory,
 ) -> Result<ConnectionStage, BuildError> {
-    let policy = connection_policy(&config.connection);
+    let renews_token = target.renews_token();
+    let policy = ConnectionPolicy { renews_token, ..connection_policy(&config.connection) };
     let view = ConnectionView::new(&policy);
     let slot = Arc::<OnceLock<Address<ConnectionMessage>>>::default();
     if !config.backend.command.is_empty() {
@@ -289,7 +295,7 @@ fn sidecar(
         when_back: Box::new(move || {
             if let Some(connection) = connection.get() {
                 // With a full mailbox the connection is busy, and dials when its delay ends.
-                let _ = connection.try_cast(ConnectionMessage::Connect);
+                let _ = connection.try_cast(ConnectionMessage::BackendStarted);
             }
         }),
     })
@@ -332,12 +338,13 @@ fn route(config: &Config, environment: &Environment, trust: Option<TlsTrust>) ->
 fn http_transport(
     config: &Config,
     environment: &Environment,
+    credentials: &Credentials,
     route: &Route,
 ) -> Result<Arc<dyn Transport>, BuildError> {
     let usual = HttpSettings::new(&config.backend.url);
     let settings = HttpSettings {
         headers: headers(config, environment),
-        bearer_token: environment.token.clone(),
+        credentials: credentials.clone(),
         connect_timeout: config.connection.connect_timeout,
         route: route.clone(),
         // Checks of agents do not pass through the queue.
@@ -362,16 +369,18 @@ fn headers(config: &Config, environment: &Environment) -> HeaderMap {
 fn socket_target(
     config: &Config,
     environment: &Environment,
+    credentials: &Credentials,
     route: Route,
 ) -> Result<SocketTarget, BuildError> {
-    let mut target = SocketTarget::new(&config.backend.url, &config.connection.path)?.with_route(route);
+    let config::ConnectionConfig { path, subprotocols, token_query, .. } = &config.connection;
+    let mut target = SocketTarget::new(&config.backend.url, path)?
+        .with_route(route)
+        .with_token_query(token_query)
+        .with_subprotocols(subprotocols.iter().cloned())?;
     for (name, value) in config.backend.headers.iter().chain(&environment.headers) {
         target = target.with_header(name, value)?;
     }
-    if let Some(token) = &environment.token {
-        target = target.with_bearer(token)?;
-    }
-    Ok(target)
+    Ok(target.with_credentials(credentials.clone())?)
 }
 
 // === policies ===
@@ -402,6 +411,7 @@ fn core_policy() -> ChildPolicy {
 
 fn connection_policy(config: &config::ConnectionConfig) -> ConnectionPolicy {
     ConnectionPolicy {
+        enabled: config.enabled,
         max_retries: config.max_retries,
         delay: Delay::Exponential {
             min: config.delay_min,

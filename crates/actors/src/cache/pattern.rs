@@ -127,7 +127,8 @@ impl Selection {
     }
 
     /// Returns whether it matches a text that is not an entry's key.
-    pub(super) fn matches_str(&self, text: &str) -> bool {
+    #[must_use]
+    pub fn matches_str(&self, text: &str) -> bool {
         self.matches(Candidate { key: text, depends_on_connection: false })
     }
 

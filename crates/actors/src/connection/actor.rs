@@ -35,6 +35,9 @@ pub struct ConnectionActor {
     pub invalidations: Option<Arc<dyn InvalidationSink>>,
 }
 
+/// The mark that some backends put before a text, where it means nothing.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// The part of the state that survives an incarnation.
 #[derive(Debug, Clone)]
 pub struct ConnectionSnapshot {
@@ -61,7 +64,9 @@ impl Worker for ConnectionActor {
             resumption: kept.resumption,
             should_connect: kept.should_connect,
         };
-        let mut state = State::new(previous, &self.policy, &self.view, (ctx.wall_time(), ctx.now()));
+        let addresses = || self.target.local_addresses();
+        let mut state =
+            State::new(previous, &self.policy, &self.view, addresses, (ctx.wall_time(), ctx.now()));
         if state.should_connect {
             self.apply(ctx, &mut state, MachineEvent::Connect);
         }
@@ -78,8 +83,9 @@ impl Worker for ConnectionActor {
         // Before the message: a frame from before a suspend is no sign of life after it.
         self.detect_suspend(ctx, state);
         match message {
-            ConnectionMessage::Connect => {
+            ConnectionMessage::Connect(reply) => {
                 state.should_connect = true;
+                state.await_connect(reply);
                 self.apply(ctx, state, MachineEvent::Connect);
             }
             ConnectionMessage::Disconnect => {
@@ -87,8 +93,12 @@ impl Worker for ConnectionActor {
                 self.apply(ctx, state, MachineEvent::Disconnect);
             }
             ConnectionMessage::BackendSeen => self.apply(ctx, state, MachineEvent::BackendSeen),
-            ConnectionMessage::Send { text, wait_timeout, reply } => {
-                state.accept_message(text, reply, wait_timeout, ctx.now());
+            ConnectionMessage::BackendStarted => self.apply(ctx, state, MachineEvent::BackendStarted),
+            ConnectionMessage::CredentialsChanged => {
+                self.apply(ctx, state, MachineEvent::CredentialsChanged);
+            }
+            ConnectionMessage::Send { frame, wait_timeout, reply } => {
+                state.accept_message(frame, reply, wait_timeout, ctx.now());
             }
             ConnectionMessage::SocketReady { generation, outcome } => {
                 self.on_dial_finished(ctx, state, generation, *outcome).await;
@@ -104,6 +114,7 @@ impl Worker for ConnectionActor {
             ConnectionMessage::TimerElapsed => {
                 state.timer.clear_due(ctx.now());
                 self.report_activity(ctx, state);
+                self.detect_network(ctx, state);
                 self.apply(ctx, state, MachineEvent::Tick);
             }
         }
@@ -159,7 +170,9 @@ impl ConnectionActor {
                     state.send_command(generation, WriteCommand::Ping(number))
                 }
                 MachineAction::Resume { generation } => match state.resumption.on_open() {
-                    ResumeStart::Resume(text) => state.send_command(generation, WriteCommand::Text(text)),
+                    ResumeStart::Resume(text) => {
+                        state.send_command(generation, WriteCommand::Frame(text.into()))
+                    }
                     ResumeStart::Gap(gap) => self.report_gap(ctx, gap),
                     ResumeStart::Fresh => {}
                 },
@@ -229,7 +242,7 @@ impl ConnectionActor {
                 Ok(frame) => {
                     match frame {
                         SocketFrame::Text(text) => self.on_text(ctx, state, text).await,
-                        SocketFrame::Binary(bytes) => state.ignored.add(IgnoredReason::Binary, bytes, true),
+                        SocketFrame::Binary(bytes) => self.view.frames.send(Inbound::Binary(bytes)),
                         SocketFrame::Ping | SocketFrame::Pong(_) => {}
                     }
                     MachineEvent::FrameReceived { generation }
@@ -247,7 +260,10 @@ impl ConnectionActor {
     }
 
     /// Handles a text frame. An invalidation takes effect before a subscriber gets the frame.
-    async fn on_text(&self, ctx: &mut Ctx, state: &mut State, text: String) {
+    async fn on_text(&self, ctx: &mut Ctx, state: &mut State, mut text: String) {
+        if text.starts_with(BYTE_ORDER_MARK) {
+            text.drain(..BYTE_ORDER_MARK.len_utf8());
+        }
         match state.resumption.observe(&text) {
             Observed::Duplicate { .. } => {
                 return state.ignored.add(IgnoredReason::SeenBefore, text.len(), true);
@@ -296,10 +312,17 @@ impl ConnectionActor {
     /// Ends expired messages, writes the next one, and updates view and timer. Runs after every message.
     fn advance(&self, ctx: &mut Ctx, state: &mut State) {
         state.expire(ctx.now());
+        state.answer_connects();
         state.pump(ctx);
         state.record_counts(ctx);
         state.schedule_tick(ctx);
         self.view.publish(state.machine.status());
+    }
+
+    fn detect_network(&self, ctx: &mut Ctx, state: &mut State) {
+        if state.machine.waits() && state.network.has_new_way(self.target.local_addresses()) {
+            self.apply(ctx, state, MachineEvent::NetworkChanged);
+        }
     }
 
     fn detect_suspend(&self, ctx: &mut Ctx, state: &mut State) {

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::error::{Code, Error, Reason, Secrets, excerpt, raw_excerpt};
 
+/// The close code for text that is not valid UTF-8.
+const CLOSE_INVALID_TEXT: u16 = 1007;
+
 /// The longest `details` that are shown, in characters.
 const DETAILS_CHARS_MAX: usize = 500;
 
@@ -135,8 +138,8 @@ impl ConnectionErrorKind {
         )
     }
 
-    /// Returns the close code of RFC 6455 for an error caused by the peer; `None` for others.
-    pub(super) const fn close_code(self) -> Option<u16> {
+    /// Returns the close code of RFC 6455 that answers an error caused by the peer; `None` for others.
+    const fn answer_code(self) -> Option<u16> {
         match self {
             Self::MessageTooLarge => Some(1009),
             Self::ProtocolViolation => Some(1002),
@@ -191,6 +194,9 @@ pub struct ConnectionError {
     pub close_code: Option<u16>,
     /// The delay that the peer asked for.
     pub retry_after: Option<Duration>,
+    /// The close code with which the peer is answered, if the error calls for one.
+    #[serde(skip)]
+    pub(super) answer_code: Option<u16>,
 }
 
 impl ConnectionError {
@@ -204,6 +210,15 @@ impl ConnectionError {
             status: None,
             close_code: None,
             retry_after: None,
+            answer_code: kind.answer_code(),
+        }
+    }
+
+    /// Creates the error for text that is not valid UTF-8 (RFC 6455, 8.1).
+    pub(super) fn invalid_text(details: &str) -> Self {
+        Self {
+            answer_code: Some(CLOSE_INVALID_TEXT),
+            ..Self::new(ConnectionErrorKind::ProtocolViolation, details)
         }
     }
 
@@ -237,6 +252,12 @@ impl ConnectionError {
         let code_text = code.map_or_else(|| "no code".to_owned(), |code| format!("code {code}"));
         let details = format!("closed by the peer with {code_text}: {text}");
         Self { close_code: code, ..Self::new(kind, &details) }.with_reason_message()
+    }
+
+    /// Creates the error for a close frame whose code can be read, but whose reason is no text. The code counts.
+    pub(super) fn from_unreadable_close(code: u16) -> Self {
+        let error = Self::from_close(Some(code), "with a reason that is not valid UTF-8");
+        Self { answer_code: Some(CLOSE_INVALID_TEXT), ..error }
     }
 
     /// Replaces the message by that of the more specific reason.
@@ -298,7 +319,7 @@ impl Serialize for ConnectionError {
             retry_after: Option<Duration>,
             retry_after_ms: Option<u64>,
         }
-        let Self { kind, message, details, status, close_code, retry_after } = self;
+        let Self { kind, message, details, status, close_code, retry_after, answer_code: _ } = self;
         let Error { code, reason, retryable, retry_after_ms, .. } = Error::from(self);
         let (kind, status, close_code, retry_after) = (*kind, *status, *close_code, *retry_after);
         SerializedError {

@@ -45,7 +45,9 @@ impl Event for ConnectionChanged {
         match self.to {
             ConnectionState::Failed => Level::Error,
             ConnectionState::Connecting | ConnectionState::Reconnecting => Level::Warn,
-            ConnectionState::Connected | ConnectionState::Disconnected => Self::LEVEL,
+            ConnectionState::Disabled | ConnectionState::Connected | ConnectionState::Disconnected => {
+                Self::LEVEL
+            }
         }
     }
 
@@ -56,7 +58,8 @@ impl Event for ConnectionChanged {
         } else {
             format!("the connection changes from {} to {}", word(from), word(to))
         };
-        if !matches!(to, ConnectionState::Connected | ConnectionState::Disconnected) {
+        if matches!(to, ConnectionState::Connecting | ConnectionState::Reconnecting | ConnectionState::Failed)
+        {
             text.push_str(&format!(", attempt {attempt} of {max}"));
         }
         if let (Some(at), Some(ms)) = (next_attempt_at, next_attempt_in_ms) {
@@ -94,6 +97,8 @@ pub enum UnsentReason {
     TooLarge,
     /// The connection's actor ended before their turn came.
     ActorEnded,
+    /// The configuration switches the connection off.
+    Disabled,
     /// The socket or the actor ended during the write: they may have arrived.
     Interrupted,
 }
@@ -132,6 +137,7 @@ impl Event for ConnectionUnsent {
             UnsentReason::NoRoom => format!("{messages} not sent: too many wait already"),
             UnsentReason::TooLarge => format!("{messages} not sent: larger than a message may be"),
             UnsentReason::ActorEnded => format!("{messages} not sent: the connection's actor ended"),
+            UnsentReason::Disabled => format!("{messages} not sent: the connection is switched off"),
             UnsentReason::Interrupted => {
                 format!("{messages} interrupted while being sent: they may have arrived")
             }
@@ -144,7 +150,10 @@ impl ConnectionUnsent {
         let (messages_max, bytes_max) = match reason {
             UnsentReason::NoRoom => (Some(policy.outbound_max), Some(policy.outbound_bytes_max)),
             UnsentReason::TooLarge => (None, Some(policy.message_max_bytes)),
-            UnsentReason::Expired | UnsentReason::ActorEnded | UnsentReason::Interrupted => (None, None),
+            UnsentReason::Expired
+            | UnsentReason::ActorEnded
+            | UnsentReason::Disabled
+            | UnsentReason::Interrupted => (None, None),
         };
         let EventCount { count, bytes, largest_bytes, abandoned } = sum;
         Self { reason, messages: count, bytes, largest_bytes, abandoned, messages_max, bytes_max }
@@ -155,8 +164,6 @@ impl ConnectionUnsent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IgnoredReason {
-    /// Binary frames have no meaning here.
-    Binary,
     /// The frame's number was seen before.
     SeenBefore,
 }
@@ -178,7 +185,6 @@ impl Event for ConnectionIgnored {
     fn describe(&self) -> String {
         let frames = format!("{} ({} bytes)", count(self.frames, "frame"), self.bytes);
         match self.reason {
-            IgnoredReason::Binary => format!("{frames} ignored: they are binary, and only text is read"),
             IgnoredReason::SeenBefore => format!("{frames} ignored: their numbers were seen before"),
         }
     }

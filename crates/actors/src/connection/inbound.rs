@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::resumption::Gap;
 use crate::broadcast::{Broadcast, BroadcastItem, BroadcastSubscription};
 
@@ -10,6 +12,8 @@ use crate::broadcast::{Broadcast, BroadcastItem, BroadcastSubscription};
 pub enum Inbound {
     /// A text frame.
     Text(Arc<str>),
+    /// A binary frame.
+    Binary(Bytes),
     /// Events are or may be missing at this position. State derived from earlier frames should be fetched again.
     Gap(Gap),
     /// The subscriber was too slow and lost this many frames and gaps. Gaps after this are complete.
@@ -20,6 +24,7 @@ impl BroadcastItem for Inbound {
     fn size_bytes(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
             Self::Gap(_) | Self::Lagged(_) => 0,
         }
     }

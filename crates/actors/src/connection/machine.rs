@@ -17,6 +17,7 @@
 
 mod action;
 mod event;
+mod news;
 mod phase;
 mod snapshot;
 
@@ -34,6 +35,9 @@ use super::{
     status::{ConnectionStatus, StatusReason},
 };
 
+/// The close code of RFC 6455 for a connection that has served its purpose.
+const CLOSE_NORMAL: u16 = 1000;
+
 /// The state machine of one connection.
 #[derive(Debug, Clone)]
 pub struct Machine {
@@ -49,17 +53,24 @@ pub struct Machine {
     reason: StatusReason,
     last_error: Option<ConnectionError>,
     last_error_at: Option<Duration>,
-    /// The time at which a hint from elsewhere last restarted the attempts, since a connection proved stable.
-    last_backend_hint_at: Option<Duration>,
+    /// The number of probes that failed since the attempts started.
+    probes: u32,
+    /// The time before which further hints that the backend answers are ignored: the last one may have led to nothing.
+    hints_after: Duration,
 }
 
 impl Machine {
     /// Creates a machine that is `disconnected` until [`MachineEvent::Connect`].
     #[must_use]
     pub(crate) fn new(policy: ConnectionPolicy) -> Self {
+        let is_enabled = policy.enabled;
         Self {
             policy,
-            phase: MachinePhase::Disconnected { closing: None },
+            phase: if is_enabled {
+                MachinePhase::Disconnected { closing: None }
+            } else {
+                MachinePhase::Disabled
+            },
             generation: 0,
             attempts: 0,
             delays: 0,
@@ -67,7 +78,8 @@ impl Machine {
             reason: StatusReason::Started,
             last_error: None,
             last_error_at: None,
-            last_backend_hint_at: None,
+            probes: 0,
+            hints_after: Duration::ZERO,
         }
     }
 
@@ -103,12 +115,25 @@ impl Machine {
     #[must_use]
     pub(crate) fn next_wake(&self) -> Option<Duration> {
         match &self.phase {
+            MachinePhase::Disabled => None,
             MachinePhase::Disconnected { closing } => closing.map(|closing| closing.deadline),
             MachinePhase::Dialling { deadline, .. } => Some(*deadline),
             MachinePhase::Connected { liveness, .. } => liveness.next_check(&self.policy),
             MachinePhase::Waiting { until } => Some(*until),
             MachinePhase::Failed { probe_at } => *probe_at,
         }
+    }
+
+    /// Returns whether a dial is in flight, whose result will change the state.
+    #[must_use]
+    pub(crate) fn is_dialling(&self) -> bool {
+        matches!(self.phase, MachinePhase::Dialling { .. })
+    }
+
+    /// Returns whether a socket is wanted and missing, so that news from elsewhere may help.
+    #[must_use]
+    pub(crate) fn waits(&self) -> bool {
+        matches!(self.phase, MachinePhase::Waiting { .. } | MachinePhase::Failed { .. })
     }
 
     /// Returns the generation of the open socket, if one is open.
@@ -118,6 +143,9 @@ impl Machine {
     }
 
     fn step(&mut self, event: MachineEvent, now: Duration, jitter: f64) -> Vec<MachineAction> {
+        if matches!(self.phase, MachinePhase::Disabled) {
+            return Vec::new();
+        }
         match event {
             MachineEvent::Connect => self.connect(now),
             MachineEvent::Disconnect => self.disconnect(now),
@@ -134,7 +162,10 @@ impl Machine {
             MachineEvent::DialFailed { generation, error }
             | MachineEvent::Closed { generation, error }
             | MachineEvent::SendFailed { generation, error } => self.ended(generation, error, now, jitter),
-            MachineEvent::BackendSeen => self.backend_seen(now),
+            MachineEvent::BackendSeen => self.backend_seen(now, jitter),
+            MachineEvent::BackendStarted => self.renewed(StatusReason::BackendStarted, now),
+            MachineEvent::CredentialsChanged => self.renewed(StatusReason::CredentialsChanged, now),
+            MachineEvent::NetworkChanged => self.restart_waiting(StatusReason::NetworkChanged, now),
             MachineEvent::Tick => self.tick(now, jitter),
             MachineEvent::SystemResumed => self.system_resumed(now),
         }
@@ -144,6 +175,7 @@ impl Machine {
 
     fn connect(&mut self, now: Duration) -> Vec<MachineAction> {
         match self.phase {
+            MachinePhase::Disabled => Vec::new(),
             MachinePhase::Disconnected { .. } | MachinePhase::Failed { .. } => {
                 self.reset_attempts();
                 self.dial(DialPurpose::First, StatusReason::Requested, now)
@@ -158,7 +190,16 @@ impl Machine {
                 Vec::new()
             }
             MachinePhase::Dialling { .. } => Vec::new(),
-            MachinePhase::Connected { .. } => self.verify(now),
+            MachinePhase::Connected { .. } => {
+                let generation = self.generation;
+                self.reset_attempts();
+                let mut actions = vec![
+                    MachineAction::SendCloseCode { generation, code: CLOSE_NORMAL },
+                    MachineAction::Drop { generation },
+                ];
+                actions.extend(self.dial(DialPurpose::First, StatusReason::Requested, now));
+                actions
+            }
             MachinePhase::Waiting { .. } => self.dial(DialPurpose::Retry, StatusReason::Requested, now),
         }
     }
@@ -166,7 +207,7 @@ impl Machine {
     fn disconnect(&mut self, now: Duration) -> Vec<MachineAction> {
         let generation = self.generation;
         let (closing, actions) = match self.phase {
-            MachinePhase::Disconnected { .. } => return Vec::new(),
+            MachinePhase::Disabled | MachinePhase::Disconnected { .. } => return Vec::new(),
             MachinePhase::Connected { .. } => {
                 let deadline = now.saturating_add(self.policy.close_timeout);
                 (
@@ -179,21 +220,6 @@ impl Machine {
         };
         self.enter(MachinePhase::Disconnected { closing }, StatusReason::Requested);
         actions
-    }
-
-    /// Restarts a connection that failed because the backend was unreachable, but not one that was refused. If that
-    /// led to nothing, as with a backend whose WebSocket alone is broken, further hints are ignored for one probe
-    /// interval.
-    fn backend_seen(&mut self, now: Duration) -> Vec<MachineAction> {
-        let is_refused = self.last_error.as_ref().is_some_and(|error| !error.is_retryable());
-        let is_stale =
-            self.last_backend_hint_at.is_some_and(|at| now < at.saturating_add(self.policy.probe_interval()));
-        if !matches!(self.phase, MachinePhase::Failed { .. }) || is_refused || is_stale {
-            return Vec::new();
-        }
-        self.last_backend_hint_at = Some(now);
-        self.reset_attempts();
-        self.dial(DialPurpose::First, StatusReason::BackendSeen, now)
     }
 
     // === sockets ===
@@ -273,36 +299,10 @@ impl Machine {
             MachinePhase::Failed { probe_at: Some(at) } if *at <= now => {
                 self.dial(DialPurpose::Probe, StatusReason::ProbeDue, now)
             }
-            MachinePhase::Dialling { .. } | MachinePhase::Waiting { .. } | MachinePhase::Failed { .. } => {
-                Vec::new()
-            }
-        }
-    }
-
-    fn system_resumed(&mut self, now: Duration) -> Vec<MachineAction> {
-        match self.phase {
-            MachinePhase::Connected { .. } => self.verify(now),
-            MachinePhase::Waiting { .. } => {
-                // Failures before a suspend say nothing about the network after it, which often needs a moment: this
-                // dial must not be the last.
-                self.reset_attempts();
-                self.dial(DialPurpose::Retry, StatusReason::SystemResumed, now)
-            }
-            MachinePhase::Dialling { purpose, .. } => {
-                // The dial in flight gets its full time, and counts as the first attempt.
-                let deadline = now.saturating_add(self.policy.connect_timeout);
-                self.phase = MachinePhase::Dialling { purpose, deadline };
-                if purpose != DialPurpose::Probe && self.attempts > 1 {
-                    self.reason = StatusReason::SystemResumed;
-                    self.attempts = 1;
-                }
-                self.delays = 0;
-                Vec::new()
-            }
-            MachinePhase::Failed { probe_at: Some(_) } => {
-                self.dial(DialPurpose::Probe, StatusReason::SystemResumed, now)
-            }
-            MachinePhase::Disconnected { .. } | MachinePhase::Failed { probe_at: None } => Vec::new(),
+            MachinePhase::Disabled
+            | MachinePhase::Dialling { .. }
+            | MachinePhase::Waiting { .. }
+            | MachinePhase::Failed { .. } => Vec::new(),
         }
     }
 
@@ -311,7 +311,7 @@ impl Machine {
     fn dial(&mut self, purpose: DialPurpose, reason: StatusReason, now: Duration) -> Vec<MachineAction> {
         let mut actions = self.drop_closing(|_| true);
         self.generation += 1;
-        if purpose != DialPurpose::Probe {
+        if matches!(purpose, DialPurpose::First | DialPurpose::Retry) {
             self.attempts = self.attempts.saturating_add(1);
         }
         let deadline = now.saturating_add(self.policy.connect_timeout);
@@ -322,25 +322,51 @@ impl Machine {
 
     /// Ends the live dial or socket, then waits or fails.
     fn fail(&mut self, error: ConnectionError, now: Duration, jitter: f64) -> Vec<MachineAction> {
-        let was_probe = matches!(self.phase, MachinePhase::Dialling { purpose: DialPurpose::Probe, .. });
+        let purpose = match self.phase {
+            MachinePhase::Dialling { purpose, .. } => Some(purpose),
+            _ => None,
+        };
         let generation = self.generation;
+        let is_final = !error.is_retryable() && !self.is_expired_token(&error);
         let mut actions = Vec::new();
-        if let (MachinePhase::Connected { .. }, Some(code)) = (&self.phase, error.kind.close_code()) {
+        if let (MachinePhase::Connected { .. }, Some(code)) = (&self.phase, error.answer_code) {
             actions.push(MachineAction::SendCloseCode { generation, code });
         }
         actions.push(MachineAction::Drop { generation });
-        if !error.is_retryable() {
-            self.enter_failed(StatusReason::Failed(error.kind), &error, now);
-        } else if self.attempts >= self.policy.max_retries {
-            self.enter_failed(StatusReason::RetriesExhausted, &error, now);
-        } else if was_probe {
-            self.enter_failed(StatusReason::Failed(error.kind), &error, now);
-        } else {
-            self.schedule_retry(&error, now, jitter);
+        match purpose {
+            // The planned attempt follows, unless its time came meanwhile: then this was it.
+            Some(DialPurpose::Early { until }) if error.is_retryable() && now < until => {
+                let asked =
+                    now.saturating_add(self.policy.apply_retry_after(Duration::ZERO, error.retry_after));
+                let until = until.max(Duration::from_millis(millis(asked)));
+                self.enter(MachinePhase::Waiting { until }, StatusReason::Failed(error.kind));
+            }
+            purpose => {
+                let was_probe = purpose == Some(DialPurpose::Probe);
+                self.probes = self.probes.saturating_add(u32::from(was_probe));
+                let was_early = matches!(purpose, Some(DialPurpose::Early { .. }));
+                self.attempts = self.attempts.saturating_add(u32::from(was_early));
+                if is_final {
+                    self.enter_failed(StatusReason::Failed(error.kind), &error, now);
+                } else if self.attempts >= self.policy.max_retries {
+                    self.enter_failed(StatusReason::RetriesExhausted, &error, now);
+                } else if was_probe {
+                    self.enter_failed(StatusReason::Failed(error.kind), &error, now);
+                } else {
+                    self.schedule_retry(&error, now, jitter);
+                }
+            }
         }
         self.last_error = Some(error);
         self.last_error_at = Some(now);
         actions
+    }
+
+    /// Returns whether the error ended a connection that had proved stable, because its token expired, and the next dial
+    /// may have another token.
+    fn is_expired_token(&self, error: &ConnectionError) -> bool {
+        let was_stable = matches!(self.phase, MachinePhase::Connected { .. }) && self.attempts == 0;
+        was_stable && self.policy.renews_token && error.kind == ConnectionErrorKind::Unauthenticated
     }
 
     fn schedule_retry(&mut self, error: &ConnectionError, now: Duration, jitter: f64) {
@@ -356,7 +382,7 @@ impl Machine {
         let probe_at = match self.policy.after_failed {
             AfterFailed::Wait => None,
             AfterFailed::Probe => Some(now.saturating_add(
-                self.policy.apply_retry_after(self.policy.probe_interval(), error.retry_after),
+                self.policy.apply_retry_after(self.policy.probe_delay(self.probes), error.retry_after),
             )),
         };
         self.enter(MachinePhase::Failed { probe_at }, reason);
@@ -386,13 +412,14 @@ impl Machine {
             && liveness.alive_for() >= self.policy.stable_after
         {
             self.reset_attempts();
-            self.last_backend_hint_at = None;
+            self.hints_after = Duration::ZERO;
         }
     }
 
     fn reset_attempts(&mut self) {
         self.attempts = 0;
         self.delays = 0;
+        self.probes = 0;
     }
 
     fn enter(&mut self, phase: MachinePhase, reason: StatusReason) {

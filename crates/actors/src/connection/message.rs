@@ -5,6 +5,7 @@ use std::time::Duration;
 use mainstay_runtime::{Message, Reply};
 
 use super::error::ConnectionError;
+use super::frame::Frame;
 use super::outbound::SendOutcome;
 use super::socket::{BoxedStream, SocketFrame, WriteError};
 
@@ -13,19 +14,39 @@ pub(super) type BackendReader = super::socket::SocketReader<BoxedStream>;
 /// The writing half.
 pub(super) type BackendWriter = super::socket::SocketWriter<BoxedStream>;
 
+/// The outcome of a request to connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConnectOutcome {
+    /// A socket is open.
+    Connected {
+        /// True if it replaces one that was open.
+        is_replaced: bool,
+    },
+    /// The dial failed. Further attempts may be planned.
+    Failed(ConnectionError),
+    /// A command to disconnect came meanwhile.
+    Disconnected,
+    /// The configuration says that the backend has no WebSocket.
+    Disabled,
+}
+
 /// A message to the connection's actor.
 #[derive(Debug)]
 pub enum ConnectionMessage {
-    /// Connect, retry now, or restart the attempts.
-    Connect,
+    /// Open a new socket now; the reply is the outcome of its dial.
+    Connect(Reply<ConnectOutcome>),
     /// Disconnect until the next `Connect`.
     Disconnect,
-    /// The backend has answered another sender: retry, if the connection had failed.
+    /// The backend has answered another sender: try again, if the connection waits or has failed.
     BackendSeen,
-    /// Send a text frame; the reply is its outcome.
+    /// The backend's program has started again: try again, or verify the open socket.
+    BackendStarted,
+    /// The credentials are others than before: try again, even if the backend refused the connection.
+    CredentialsChanged,
+    /// Send a frame; the reply is its outcome.
     Send {
         /// The frame.
-        text: String,
+        frame: Frame,
         /// The longest wait for an open socket.
         wait_timeout: Duration,
         /// The reply.
@@ -67,9 +88,11 @@ pub enum ConnectionMessage {
 impl Message for ConnectionMessage {
     fn label(&self) -> &'static str {
         match self {
-            Self::Connect => "Connect",
+            Self::Connect(_) => "Connect",
             Self::Disconnect => "Disconnect",
             Self::BackendSeen => "BackendSeen",
+            Self::BackendStarted => "BackendStarted",
+            Self::CredentialsChanged => "CredentialsChanged",
             Self::Send { .. } => "Send",
             Self::SocketReady { .. } => "SocketReady",
             Self::FramesReady { .. } => "FramesReady",

@@ -24,14 +24,23 @@ pub enum SendOutcome {
     TooLarge,
     /// The connection's owner stopped before its turn came.
     Dropped,
+    /// The configuration says that the backend has no WebSocket.
+    Disabled,
     /// The socket failed, or the owner stopped, during the write: it may have arrived.
     Unknown,
 }
 
 impl SendOutcome {
     /// Every outcome.
-    pub const ALL: &[Self] =
-        &[Self::Sent, Self::Expired, Self::Rejected, Self::TooLarge, Self::Dropped, Self::Unknown];
+    pub const ALL: &[Self] = &[
+        Self::Sent,
+        Self::Expired,
+        Self::Rejected,
+        Self::TooLarge,
+        Self::Dropped,
+        Self::Disabled,
+        Self::Unknown,
+    ];
 
     /// Returns the error for the sender; `None` for [`Sent`](Self::Sent).
     #[must_use]
@@ -52,6 +61,10 @@ impl SendOutcome {
             Self::Dropped => (
                 Reason::Stopped,
                 "The connection was stopped before the message was sent. Start it again, then send it again.",
+            ),
+            Self::Disabled => (
+                Reason::InvalidConfig,
+                "The configuration switches the live connection off. Send a request instead, or switch it on.",
             ),
             Self::Unknown => {
                 let cause = Error::new(Reason::ConnectionReset).with_details("while it was being written");

@@ -5,15 +5,18 @@ use std::time::Duration;
 use mainstay_runtime::policy::Delay;
 use serde::{Deserialize, Serialize};
 
+/// The longest time between two probes, unless the first is configured to be longer.
+const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(10 * 60);
+
 /// The policy after the last retry, or after an error that is not retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AfterFailed {
-    /// Wait until a person reconnects.
-    #[default]
+    /// Wait until a person reconnects, or news of the backend comes in another way.
     Wait,
-    /// Dial once every `probe_interval`, without end. Meant for programs without a user, so it applies to every cause
+    /// Go on dialling, without end: first after `probe_interval`, then at growing intervals. It applies to every cause
     /// of `failed`.
+    #[default]
     Probe,
 }
 
@@ -21,6 +24,10 @@ pub enum AfterFailed {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ConnectionPolicy {
+    /// False if the backend has no WebSocket: nothing is ever dialled, and messages are refused.
+    pub enabled: bool,
+    /// True if the token may be another one at the next dial.
+    pub renews_token: bool,
     /// The most attempts that may fail in a row before the connection is `failed`; 0: the first failure is final.
     pub max_retries: u32,
     /// The delay before each retry.
@@ -39,7 +46,8 @@ pub struct ConnectionPolicy {
     pub stable_after: Duration,
     /// The policy in `failed`.
     pub after_failed: AfterFailed,
-    /// The time between two probes in `failed`; less than a second counts as a second.
+    /// The time before the first probe in `failed`; less than a second counts as a second. It doubles with each probe
+    /// that fails, up to 10 minutes, or stays if it is longer than that.
     pub probe_interval: Duration,
     /// The most messages that wait to be sent.
     pub outbound_max: usize,
@@ -56,6 +64,8 @@ pub struct ConnectionPolicy {
 impl Default for ConnectionPolicy {
     fn default() -> Self {
         Self {
+            enabled: true,
+            renews_token: false,
             max_retries: 5,
             delay: Delay::Exponential {
                 min: Duration::from_secs(1),
@@ -69,7 +79,7 @@ impl Default for ConnectionPolicy {
             ping_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(2),
             stable_after: Duration::from_secs(10),
-            after_failed: AfterFailed::Wait,
+            after_failed: AfterFailed::Probe,
             probe_interval: Duration::from_secs(60),
             outbound_max: 1024,
             outbound_bytes_max: 64 << 20,
@@ -81,9 +91,16 @@ impl Default for ConnectionPolicy {
 }
 
 impl ConnectionPolicy {
-    /// Returns the time between two probes.
+    /// Returns the time before the first probe.
     pub(super) fn probe_interval(&self) -> Duration {
         self.probe_interval.max(Duration::from_secs(1))
+    }
+
+    /// Returns the time before the next probe, after `failed` ones in a row.
+    pub(super) fn probe_delay(&self, failed: u32) -> Duration {
+        let min = self.probe_interval();
+        let delay = Delay::Exponential { min, max: PROBE_INTERVAL_MAX.max(min), factor: 2.0, jitter: false };
+        delay.before(failed.saturating_add(1), 0.0)
     }
 
     /// Returns the longest time without a byte written: as long as a silent peer is trusted. `None` means no limit.

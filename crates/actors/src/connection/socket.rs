@@ -5,43 +5,51 @@
 //! follows.
 
 mod activity;
+mod close_tap;
 mod connector;
 mod io_error;
+mod opening;
 mod stream;
 mod tcp;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
-use thiserror::Error;
+use rustls::pki_types::ServerName;
+use thiserror::Error as ThisError;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
+use tokio_rustls::TlsConnector;
 use tokio_tungstenite::{
-    Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config,
+    MaybeTlsStream, WebSocketStream,
     tungstenite::{
-        Message,
-        protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
+        Error, Message,
+        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
     },
 };
 
 use self::activity::ActivityStream;
 pub(crate) use self::activity::IoActivity;
+use self::close_tap::{CloseCodeSeen, CloseTap};
 pub use self::connector::BoxedStream;
 pub(crate) use self::connector::StreamConnector;
 pub(super) use self::tcp::Resolver;
 use super::{
     error::{ConnectionError, ConnectionErrorKind},
+    frame::Frame,
     target::SocketTarget,
 };
+use crate::credentials::CredentialError;
 use crate::error::Secrets;
 
 /// A WebSocket over `S`.
-type WsStream<S> = WebSocketStream<MaybeTlsStream<ActivityStream<S>>>;
+type WsStream<S> = WebSocketStream<CloseTap<MaybeTlsStream<ActivityStream<S>>>>;
 
 /// The size of the read and write buffers.
 const BUFFER_BYTES: usize = 16 << 10;
@@ -61,8 +69,8 @@ pub struct SocketLimits {
 pub enum SocketFrame {
     /// A text message.
     Text(String),
-    /// A binary message, which has no meaning here: its size in bytes.
-    Binary(usize),
+    /// A binary message.
+    Binary(Bytes),
     /// A ping; the next read answers it.
     Ping,
     /// The answer to a `SocketWriter::ping` with its number; `None` if it carries another payload.
@@ -74,13 +82,14 @@ impl SocketFrame {
     pub(super) fn size_bytes(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
-            Self::Binary(_) | Self::Ping | Self::Pong(_) => 0,
+            Self::Binary(bytes) => bytes.len(),
+            Self::Ping | Self::Pong(_) => 0,
         }
     }
 }
 
 /// The reason why a message was not written.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, ThisError)]
 pub enum WriteError {
     /// The message is larger than the limit. Nothing was written, and the socket is still usable.
     #[error("the message has {size_bytes} bytes, and {max_bytes} is the limit")]
@@ -100,6 +109,7 @@ pub struct SocketReader<S> {
     stream: SplitStream<WsStream<S>>,
     /// The secrets that the peer was sent, removed from its close reasons.
     secrets: Secrets,
+    close_code: CloseCodeSeen,
 }
 
 /// The writing half of a socket.
@@ -113,12 +123,33 @@ pub struct SocketWriter<S> {
 type TcpOrTlsStream = MaybeTlsStream<TcpStream>;
 
 /// Opens a socket: name resolution, TCP and, if there is a proxy, the tunnel through it; or the target's connector
-/// instead of these. Then TLS if the target requires it, and the WebSocket handshake.
+/// instead of these. Then TLS if the target requires it, and the WebSocket handshake. If the backend rejects the token
+/// and there is another one by now, it is all done once more with that.
 ///
 /// # Errors
 /// Returns why the dial failed, without the address or a header.
 pub async fn dial(
     target: &SocketTarget,
+    limits: SocketLimits,
+) -> Result<(SocketWriter<BoxedStream>, SocketReader<BoxedStream>), ConnectionError> {
+    let token = target.credentials().token().await.map_err(|error| no_credentials(&error))?;
+    let first = dial_with(target, token.as_deref(), limits).await;
+    let is_rejected = matches!(&first, Err(error) if error.kind == ConnectionErrorKind::Unauthenticated);
+    if let Some(rejected) = token.filter(|_| is_rejected)
+        && let Some(token) = target.credentials().refresh(&rejected).await
+    {
+        return dial_with(target, Some(&token), limits).await;
+    }
+    first
+}
+
+fn no_credentials(error: &CredentialError) -> ConnectionError {
+    ConnectionError::new(ConnectionErrorKind::Unauthenticated, &error.to_string())
+}
+
+async fn dial_with(
+    target: &SocketTarget,
+    token: Option<&str>,
     limits: SocketLimits,
 ) -> Result<(SocketWriter<BoxedStream>, SocketReader<BoxedStream>), ConnectionError> {
     let stream: BoxedStream = match target.connector() {
@@ -127,7 +158,7 @@ pub async fn dial(
     }
     // A proxy may repeat what it was sent, as a backend may.
     .map_err(|error| error.redacted(&target.secrets()))?;
-    handshake(target, limits, stream).await
+    handshake(target, token, limits, stream).await
 }
 
 /// Opens a socket over an existing stream: TLS if the target requires it, and the WebSocket handshake.
@@ -136,6 +167,7 @@ pub async fn dial(
 /// The errors of [`dial`].
 pub async fn handshake<S>(
     target: &SocketTarget,
+    token: Option<&str>,
     limits: SocketLimits,
     stream: S,
 ) -> Result<(SocketWriter<S>, SocketReader<S>), ConnectionError>
@@ -143,29 +175,35 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let invalid = || {
-        ConnectionError::new(
-            ConnectionErrorKind::InvalidTarget,
-            "the address cannot be asked for a WebSocket",
-        )
+        let details = "the address cannot be asked for a WebSocket";
+        ConnectionError::new(ConnectionErrorKind::InvalidTarget, details)
     };
-    let request = target.handshake_request().ok_or_else(invalid)?;
-    let connector = if target.is_secure() {
-        Connector::Rustls(
-            target
-                .route()
-                .trust
-                .client_config()
-                .map_err(|error| ConnectionError::new(ConnectionErrorKind::Tls, &error.to_string()))?,
-        )
-    } else {
-        Connector::Plain
-    };
+    let request = target.handshake_request(token).ok_or_else(invalid)?;
     let (stream, activity) = ActivityStream::new(stream);
-    let opened = client_async_tls_with_config(request, stream, Some(config(limits)), Some(connector)).await;
+    let mut stream = secure(target, stream).await?;
     let secrets = target.secrets();
-    let (socket, _response) = opened.map_err(|error| io_error::from_handshake(&error).redacted(&secrets))?;
+    let opened = opening::open(&mut stream, request).await;
+    let read_before = opened.map_err(|error| error.redacted(&secrets))?;
+    let (stream, close_code) = CloseTap::new(stream, read_before);
+    let socket = WebSocketStream::from_raw_socket(stream, Role::Client, Some(config(limits))).await;
     let (sink, stream) = socket.split();
-    Ok((SocketWriter { sink, limits, activity }, SocketReader { stream, secrets }))
+    Ok((SocketWriter { sink, limits, activity }, SocketReader { stream, secrets, close_code }))
+}
+
+/// Puts TLS on top of the stream, if the target requires it.
+async fn secure<S>(target: &SocketTarget, stream: S) -> Result<MaybeTlsStream<S>, ConnectionError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    if !target.is_secure() {
+        return Ok(MaybeTlsStream::Plain(stream));
+    }
+    let failed =
+        |error: &dyn std::fmt::Display| ConnectionError::new(ConnectionErrorKind::Tls, &error.to_string());
+    let config = target.route().trust.client_config().map_err(|error| failed(&error))?;
+    let name = ServerName::try_from(target.endpoint().host_name()).map_err(|error| failed(&error))?;
+    let secured = TlsConnector::from(config).connect(name, stream).await;
+    secured.map(MaybeTlsStream::Rustls).map_err(|error| io_error::from_handshake(&error))
 }
 
 fn config(limits: SocketLimits) -> WebSocketConfig {
@@ -191,15 +229,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SocketReader<S> {
         loop {
             match self.stream.next().await {
                 Some(Ok(Message::Text(text))) => return Ok(SocketFrame::Text(text.as_str().to_owned())),
-                Some(Ok(Message::Binary(bytes))) => return Ok(SocketFrame::Binary(bytes.len())),
+                Some(Ok(Message::Binary(bytes))) => return Ok(SocketFrame::Binary(bytes)),
                 Some(Ok(Message::Ping(_))) => return Ok(SocketFrame::Ping),
                 Some(Ok(Message::Pong(payload))) => return Ok(SocketFrame::Pong(ping_number(&payload))),
                 Some(Ok(Message::Close(frame))) => return Err(self.close_error(frame).await),
                 // Raw frames are never read.
                 Some(Ok(Message::Frame(_))) => {}
-                Some(Err(error)) => return Err(io_error::from_stream(&error)),
+                Some(Err(error)) => return Err(self.stream_error(&error)),
                 None => return Err(ConnectionError::new(ConnectionErrorKind::Lost, "the stream ended")),
             }
+        }
+    }
+
+    fn stream_error(&self, error: &Error) -> ConnectionError {
+        match (error, self.close_code.get()) {
+            (Error::Utf8(_), Some(code)) => ConnectionError::from_unreadable_close(code),
+            _ => io_error::from_stream(error),
         }
     }
 
@@ -228,16 +273,20 @@ fn ping_number(payload: &[u8]) -> Option<u64> {
 // === the writer ===
 
 impl<S: AsyncRead + AsyncWrite + Unpin> SocketWriter<S> {
-    /// Writes a text message completely. Waits until the peer makes room.
+    /// Writes a message completely. Waits until the peer makes room.
     ///
     /// # Errors
     /// See [`WriteError`].
-    pub(crate) async fn send_text(&mut self, text: String) -> Result<(), WriteError> {
-        let (size_bytes, max_bytes) = (text.len(), self.limits.message_max_bytes);
+    pub(crate) async fn send_frame(&mut self, frame: Frame) -> Result<(), WriteError> {
+        let (size_bytes, max_bytes) = (frame.size_bytes(), self.limits.message_max_bytes);
         if size_bytes > max_bytes {
             return Err(WriteError::TooLarge { size_bytes, max_bytes });
         }
-        self.send(Message::text(text)).await.map_err(WriteError::Lost)
+        let message = match frame {
+            Frame::Text(text) => Message::text(text),
+            Frame::Binary(bytes) => Message::Binary(bytes),
+        };
+        self.send(message).await.map_err(WriteError::Lost)
     }
 
     /// Writes a ping whose pong will carry `number`.

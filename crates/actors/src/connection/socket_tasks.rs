@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::error::{ConnectionError, ConnectionErrorKind};
+use super::frame::Frame;
 use super::message::{BackendReader, BackendWriter, ConnectionMessage};
 use super::policy::ConnectionPolicy;
 use super::socket::{self, IoActivity, SocketFrame, WriteError};
@@ -41,7 +42,7 @@ pub(super) struct OpenSocket {
 /// A command of the machine to the writer.
 #[derive(Debug)]
 pub(super) enum WriteCommand {
-    Text(String),
+    Frame(Frame),
     Ping(u64),
     Close,
 }
@@ -105,15 +106,15 @@ impl OpenSocket {
         }));
     }
 
-    /// Writes the next command, or else the text from `message`, if the writer is present.
-    pub(super) fn write_next(&mut self, ctx: &mut Ctx, message: impl FnOnce() -> Option<String>) {
+    /// Writes the next command, or else the frame from `message`, if the writer is present.
+    pub(super) fn write_next(&mut self, ctx: &mut Ctx, message: impl FnOnce() -> Option<Frame>) {
         if self.writer.is_none() {
             return;
         }
         let (command, is_message) = match self.commands.pop_front() {
             Some(command) => (command, false),
             None => match message() {
-                Some(text) => (WriteCommand::Text(text), true),
+                Some(frame) => (WriteCommand::Frame(frame), true),
                 None => return,
             },
         };
@@ -168,7 +169,7 @@ fn enqueue(commands: &mut VecDeque<WriteCommand>, command: WriteCommand) {
 
 async fn write(writer: &mut BackendWriter, command: WriteCommand) -> Result<(), WriteError> {
     match command {
-        WriteCommand::Text(text) => writer.send_text(text).await,
+        WriteCommand::Frame(frame) => writer.send_frame(frame).await,
         WriteCommand::Ping(number) => writer.ping(number).await.map_err(WriteError::Lost),
         WriteCommand::Close => writer.close().await.map_err(WriteError::Lost),
     }
@@ -207,7 +208,7 @@ mod tests {
         let (near, far) = duplex(16 << 20);
         let target = SocketTarget::new("http://backend.example", "/ws").unwrap();
         let limits = SocketLimits { message_max_bytes: 1 << 20 };
-        let (opened, server) = tokio::join!(handshake(&target, limits, near), accept_async(far));
+        let (opened, server) = tokio::join!(handshake(&target, None, limits, near), accept_async(far));
         let ((_writer, mut reader), mut server) = (opened.unwrap(), server.unwrap());
         let mut left = texts.len();
         for text in texts {
@@ -225,7 +226,7 @@ mod tests {
     fn ping_replaces_one_that_waits_behind_a_slow_write() {
         let mut commands = VecDeque::new();
         for command in [
-            WriteCommand::Text("resume".into()),
+            WriteCommand::Frame("resume".into()),
             WriteCommand::Ping(1),
             WriteCommand::Ping(2),
             WriteCommand::Close,
@@ -233,7 +234,7 @@ mod tests {
             enqueue(&mut commands, command);
         }
         enqueue(&mut commands, WriteCommand::Ping(3));
-        let [WriteCommand::Text(_), WriteCommand::Close, WriteCommand::Ping(3)] = commands.make_contiguous()
+        let [WriteCommand::Frame(_), WriteCommand::Close, WriteCommand::Ping(3)] = commands.make_contiguous()
         else {
             panic!("{commands:?}");
         };

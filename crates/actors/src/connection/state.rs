@@ -8,23 +8,32 @@ use tokio::time::Instant;
 
 use super::event_counter::RateLimitedCounter;
 use super::events::{ConnectionIgnored, ConnectionUnsent, IgnoredReason, UnsentReason};
+use super::frame::Frame;
 use super::liveness::LATE_THRESHOLD;
 use super::machine::Machine;
-use super::message::ConnectionMessage;
+use super::message::{ConnectOutcome, ConnectionMessage};
+use super::network_watch::{LocalAddresses, NetworkWatch};
 use super::outbound::{FinishedSend, OutboundBuffer, OutboundLimits, SendOutcome};
 use super::policy::ConnectionPolicy;
 use super::resumption::Resumption;
 use super::socket_tasks::{OpenSocket, WriteCommand};
+use super::status::{ConnectionState, ConnectionStatus};
 use super::view::ConnectionView;
 use crate::suspend::{SUSPEND_CHECK_INTERVAL, SuspendDetector};
 
 type Ctx = Context<ConnectionMessage>;
 
+/// The most callers who wait for the outcome of a dial.
+const CONNECTS_MAX: usize = 1024;
+
 /// The state of one incarnation.
 pub struct State {
     pub(super) machine: Machine,
     pub(super) resumption: Resumption,
-    pub(super) outbound: OutboundBuffer<String, Reply<SendOutcome>>,
+    pub(super) outbound: OutboundBuffer<Frame, Reply<SendOutcome>>,
+    /// The callers who wait for the outcome of a dial, and whether it replaces a socket.
+    connects: Vec<(Reply<ConnectOutcome>, bool)>,
+    pub(super) network: NetworkWatch,
     pub(super) should_connect: bool,
     /// The dial in flight, with its generation.
     pub(super) dial: Option<(u64, TaskHandle)>,
@@ -51,6 +60,7 @@ impl State {
         previous: PreviousRun,
         policy: &ConnectionPolicy,
         view: &ConnectionView,
+        local_addresses: impl FnOnce() -> LocalAddresses,
         (wall, now): (Timestamp, Duration),
     ) -> Self {
         let PreviousRun { machine, resumption, should_connect } = previous;
@@ -61,6 +71,8 @@ impl State {
                 entries_max: policy.outbound_max,
                 bytes_max: policy.outbound_bytes_max,
             }),
+            connects: Vec::new(),
+            network: NetworkWatch::new(local_addresses()),
             should_connect,
             dial: None,
             socket: None,
@@ -121,18 +133,53 @@ impl State {
         socket.write_next(ctx, || if is_believed { outbound.take(now) } else { None });
     }
 
+    // === commands ===
+
+    /// Keeps a caller who waits for the outcome of a dial. Beyond 1,024 of them the oldest goes without.
+    pub(super) fn await_connect(&mut self, reply: Reply<ConnectOutcome>) {
+        self.connects.retain(|(reply, _)| !reply.is_closed());
+        if self.connects.len() >= CONNECTS_MAX {
+            self.connects.remove(0);
+        }
+        let is_replaced = self.machine.open_generation().is_some();
+        self.connects.push((reply, is_replaced));
+    }
+
+    /// Answers those who wait for the outcome of a dial, once there is one.
+    pub(super) fn answer_connects(&mut self) {
+        if self.connects.is_empty() || self.machine.is_dialling() {
+            return;
+        }
+        let ConnectionStatus { state, last_error, .. } = self.machine.status();
+        for (reply, is_replaced) in self.connects.drain(..) {
+            reply.send(match (state, &last_error) {
+                (ConnectionState::Connected, _) => ConnectOutcome::Connected { is_replaced },
+                (ConnectionState::Disabled, _) => ConnectOutcome::Disabled,
+                (ConnectionState::Disconnected, _) | (_, None) => ConnectOutcome::Disconnected,
+                (_, Some(error)) => ConnectOutcome::Failed(error.clone()),
+            });
+        }
+    }
+
     // === messages ===
 
     /// Buffers a message, or answers it at once.
     pub(super) fn accept_message(
         &mut self,
-        text: String,
+        frame: Frame,
         reply: Reply<SendOutcome>,
         wait_timeout: Duration,
         now: Duration,
     ) {
         self.expire(now);
-        let bytes = text.len();
+        let bytes = frame.size_bytes();
+        if !self.policy.enabled {
+            return self.report_finished([FinishedSend {
+                ticket: reply,
+                outcome: SendOutcome::Disabled,
+                bytes,
+            }]);
+        }
         if bytes > self.policy.message_max_bytes {
             return self.report_finished([FinishedSend {
                 ticket: reply,
@@ -140,7 +187,7 @@ impl State {
                 bytes,
             }]);
         }
-        let refused = self.outbound.push(text, reply, now.saturating_add(wait_timeout), now).err();
+        let refused = self.outbound.push(frame, reply, now.saturating_add(wait_timeout), now).err();
         self.report_finished(refused);
     }
 
@@ -164,6 +211,7 @@ impl State {
                 SendOutcome::Rejected => UnsentReason::NoRoom,
                 SendOutcome::TooLarge => UnsentReason::TooLarge,
                 SendOutcome::Dropped => UnsentReason::ActorEnded,
+                SendOutcome::Disabled => UnsentReason::Disabled,
                 SendOutcome::Unknown => UnsentReason::Interrupted,
             };
             self.record_unsent(reason, message);
@@ -213,8 +261,12 @@ impl State {
     }
 
     fn next_due(&self, now: Duration) -> Option<Duration> {
-        let suspend_check = now.saturating_add(SUSPEND_CHECK_INTERVAL);
-        let machine = self.machine.next_wake().map(|at| at.min(suspend_check));
+        // While a socket is open, being dialled or waited for, a suspend and another network are to be noticed.
+        let check = now.saturating_add(SUSPEND_CHECK_INTERVAL);
+        let machine = match self.machine.next_wake() {
+            Some(at) => Some(at.min(check)),
+            None => self.machine.waits().then_some(check),
+        };
         let others = [self.outbound.next_expiry(), self.unsent.next_due(), self.ignored.next_due()];
         machine.into_iter().chain(others.into_iter().flatten()).min()
     }

@@ -13,6 +13,8 @@ use crate::network::BackendAvailability;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConnectionState {
+    /// The configuration says that the backend has no WebSocket.
+    Disabled,
     /// No connection is wanted.
     Disconnected,
     /// The first attempt since the request to connect is in flight.
@@ -37,8 +39,14 @@ pub enum StatusReason {
     RetryDue,
     /// A probe in `failed` is due.
     ProbeDue,
-    /// The backend answered another sender after all attempts had failed.
+    /// The backend answered another sender.
     BackendSeen,
+    /// The backend's program has started again.
+    BackendStarted,
+    /// The credentials are others than before.
+    CredentialsChanged,
+    /// The computer has another way to the network than before.
+    NetworkChanged,
     /// The computer resumed from a suspend, so the delay was cut short.
     SystemResumed,
     /// A handshake succeeded.
@@ -78,7 +86,7 @@ impl ConnectionStatus {
     /// Returns the status after its actor has ended at `now`: no socket, no dial, no planned attempt.
     #[must_use]
     pub(super) fn after_actor_exit(self, now: Duration) -> Self {
-        if self.state == ConnectionState::Disconnected {
+        if matches!(self.state, ConnectionState::Disconnected | ConnectionState::Disabled) {
             return self;
         }
         Self {
@@ -98,9 +106,17 @@ impl ConnectionStatus {
             ConnectionState::Connected => BackendAvailability::Up,
             // A first dial, as at every start: nothing has failed yet.
             ConnectionState::Connecting if self.last_error.is_none() => BackendAvailability::Unknown,
-            _ if self.seems_unreachable() => BackendAvailability::Down,
+            _ if self.seems_unreachable() && self.accepts_nothing() => BackendAvailability::Down,
             _ => BackendAvailability::Unknown,
         }
+    }
+
+    /// Returns whether the last dial found nothing that accepts connections. A WebSocket that is refused, hangs or
+    /// breaks says nothing about requests.
+    fn accepts_nothing(&self) -> bool {
+        use ConnectionErrorKind::{ProxyUnreachable, Refused, Unreachable, Unresolved};
+        let kind = self.last_error.as_ref().map(|error| error.kind);
+        matches!(kind, Some(Refused | Unresolved | Unreachable | ProxyUnreachable))
     }
 
     /// Returns whether the backend seems unreachable: dials are failing or have failed. It may be reachable if no
@@ -111,7 +127,7 @@ impl ConnectionStatus {
             ConnectionState::Connecting | ConnectionState::Reconnecting => true,
             // The reason changes with every probe, so it does not decide.
             ConnectionState::Failed => self.last_error.as_ref().is_some_and(ConnectionError::is_retryable),
-            ConnectionState::Connected | ConnectionState::Disconnected => false,
+            ConnectionState::Connected | ConnectionState::Disconnected | ConnectionState::Disabled => false,
         }
     }
 }

@@ -3,14 +3,19 @@
 //! No secret reaches a log by accident: `Debug` shows neither header values nor the query, and no error repeats its
 //! input.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, header::AUTHORIZATION};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request,
+    header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL},
+};
 use thiserror::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use url::Url;
 
+use super::network_watch::{self, LocalAddresses};
 use super::socket::{Resolver, StreamConnector};
+use crate::credentials::Credentials;
 use crate::error::Secrets;
 use crate::network::{
     Route,
@@ -71,6 +76,12 @@ pub enum TargetError {
     /// The token holds what a header cannot hold.
     #[error("the token named by backend.token_env holds characters that a header cannot hold")]
     Token,
+    /// A subprotocol is not a name as RFC 6455 wants it, or is offered twice.
+    #[error("connection.subprotocols: {name:?} is no name of a subprotocol, or stands there twice")]
+    Subprotocol {
+        /// The name as given.
+        name: String,
+    },
 }
 
 /// A backend's WebSocket: its address, its headers, and the route to it.
@@ -79,9 +90,14 @@ pub struct SocketTarget {
     url: Url,
     endpoint: Endpoint,
     headers: HeaderMap,
+    subprotocols: Vec<String>,
+    credentials: Credentials,
+    /// The query parameter that carries the token instead of a header.
+    token_query: Option<String>,
     route: Route,
     resolver: Resolver,
     connector: Option<Arc<dyn StreamConnector>>,
+    local_addresses: Arc<dyn Fn() -> LocalAddresses + Send + Sync>,
 }
 
 impl SocketTarget {
@@ -93,8 +109,18 @@ impl SocketTarget {
     pub fn new(base: &str, path: &str) -> Result<Self, TargetError> {
         let url = BaseUrl::parse(base)?.join_websocket(path.trim()).ok_or(TargetError::Path)?;
         let endpoint = Endpoint::from_url(&url, 80).ok_or(BaseUrlError::HostOrPort)?;
-        let (resolver, connector) = (Resolver::new(), None);
-        Ok(Self { url, endpoint, headers: HeaderMap::new(), route: Route::default(), resolver, connector })
+        Ok(Self {
+            url,
+            endpoint,
+            headers: HeaderMap::new(),
+            subprotocols: Vec::new(),
+            credentials: Credentials::none(),
+            token_query: None,
+            route: Route::default(),
+            resolver: Resolver::new(),
+            connector: None,
+            local_addresses: Arc::new(network_watch::local_addresses),
+        })
     }
 
     /// Sends this header with every handshake.
@@ -115,8 +141,42 @@ impl SocketTarget {
     /// # Errors
     /// Fails if the token cannot stand in a header, or an `authorization` header exists already.
     pub fn with_bearer(self, token: &str) -> Result<Self, TargetError> {
-        let value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| TargetError::Token)?;
-        self.insert(AUTHORIZATION, value)
+        bearer(token).ok_or(TargetError::Token)?;
+        self.with_credentials(Credentials::fixed(token))
+    }
+
+    /// Asks `credentials` for a bearer token before every handshake.
+    ///
+    /// # Errors
+    /// Fails if an `authorization` header exists already.
+    pub fn with_credentials(mut self, credentials: Credentials) -> Result<Self, TargetError> {
+        if !credentials.is_none() && self.headers.contains_key(AUTHORIZATION) {
+            return Err(TargetError::Duplicate { name: AUTHORIZATION.as_str().to_owned() });
+        }
+        self.credentials = credentials;
+        Ok(self)
+    }
+
+    /// Sends the token as the query parameter of this name instead of in a header, unless the name is empty.
+    #[must_use]
+    pub fn with_token_query(mut self, name: &str) -> Self {
+        self.token_query = Some(name.to_owned()).filter(|name| !name.is_empty());
+        self
+    }
+
+    /// Offers these subprotocols to the backend, the preferred one first.
+    ///
+    /// # Errors
+    /// Returns the first that is no token of HTTP (RFC 6455, 4.1), or stands there twice.
+    pub fn with_subprotocols(mut self, names: impl IntoIterator<Item = String>) -> Result<Self, TargetError> {
+        for name in names {
+            // A header's name is a token as well.
+            if HeaderName::from_bytes(name.as_bytes()).is_err() || self.subprotocols.contains(&name) {
+                return Err(TargetError::Subprotocol { name });
+            }
+            self.subprotocols.push(name);
+        }
+        Ok(self)
     }
 
     /// Connects by this route, instead of directly with the platform's trusted roots.
@@ -141,18 +201,21 @@ impl SocketTarget {
         &self.url
     }
 
-    /// Returns the secrets that it sends: its headers' values, its query, and the proxy's credentials.
+    /// Returns the secrets that it sends: its headers' values, its query, the tokens, and the proxy's credentials.
     #[must_use]
     pub(crate) fn secrets(&self) -> Secrets {
         let of_proxy = self.route.proxy.iter().flat_map(Proxy::secrets).cloned();
-        Secrets::from_texts(of_proxy).with_headers(&self.headers).with_query(self.url.query())
+        Secrets::from_texts(of_proxy.chain(self.credentials.seen()))
+            .with_headers(&self.headers)
+            .with_query(self.url.query())
     }
 
     fn insert(mut self, name: HeaderName, mut value: HeaderValue) -> Result<Self, TargetError> {
         if self.headers.len() >= HEADERS_MAX {
             return Err(TargetError::TooMany);
         }
-        if self.headers.contains_key(&name) {
+        let has_token = name == AUTHORIZATION && !self.credentials.is_none();
+        if has_token || self.headers.contains_key(&name) {
             return Err(TargetError::Duplicate { name: name.as_str().to_owned() });
         }
         value.set_sensitive(true);
@@ -176,16 +239,62 @@ impl SocketTarget {
         self.url.scheme() == "wss"
     }
 
-    /// Returns a handshake request with a new key; `None` if the address cannot be requested.
-    pub(super) fn handshake_request(&self) -> Option<Request<()>> {
-        let mut request = self.url.as_str().into_client_request().ok()?;
-        request.headers_mut().extend(self.headers.clone());
+    /// Returns whether the token may be another one at the next dial.
+    #[must_use]
+    pub fn renews_token(&self) -> bool {
+        self.credentials.may_change()
+    }
+
+    pub(super) fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// Returns the addresses from which the computer reaches the network now.
+    pub(super) fn local_addresses(&self) -> LocalAddresses {
+        (self.local_addresses)()
+    }
+
+    /// Takes these addresses for the computer's.
+    #[cfg(test)]
+    #[must_use]
+    pub(super) fn with_local_addresses(
+        mut self,
+        addresses: impl Fn() -> LocalAddresses + Send + Sync + 'static,
+    ) -> Self {
+        self.local_addresses = Arc::new(addresses);
+        self
+    }
+
+    /// Returns a handshake request with a new key and this token; `None` if the address cannot be requested, or the
+    /// token cannot be sent.
+    pub(super) fn handshake_request(&self, token: Option<&str>) -> Option<Request<()>> {
+        let mut url = Cow::Borrowed(&self.url);
+        if let (Some(name), Some(token)) = (&self.token_query, token) {
+            url.to_mut().query_pairs_mut().append_pair(name, token);
+        }
+        let mut request = url.as_str().into_client_request().ok()?;
+        let headers = request.headers_mut();
+        headers.extend(self.headers.clone());
+        if let (None, Some(token)) = (&self.token_query, token) {
+            headers.insert(AUTHORIZATION, bearer(token)?);
+        }
+        if !self.subprotocols.is_empty() {
+            let offered = self.subprotocols.join(", ");
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_str(&offered).ok()?);
+        }
         Some(request)
     }
 
     pub(super) fn route(&self) -> &Route {
         &self.route
     }
+}
+
+/// Returns the header's value for a bearer token; `None` if the token cannot stand in a header.
+fn bearer(token: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 impl fmt::Debug for SocketTarget {
@@ -245,8 +354,34 @@ mod tests {
     #[test]
     fn handshake_debug_output_hides_header_values() {
         let target = SocketTarget::new("http://localhost", "/ws").unwrap().with_bearer("s3cret").unwrap();
-        let shown = format!("{:?}", target.handshake_request().unwrap());
+        let shown = format!("{:?}", target.handshake_request(Some("s3cret")).unwrap());
         assert!(shown.contains("authorization") && !shown.contains("s3cret"), "{shown}");
+    }
+
+    #[test]
+    fn token_stands_in_the_query_or_in_the_header() {
+        let target = || SocketTarget::new("http://localhost", "/ws?v=2").unwrap();
+        let request = target().with_token_query("access token").handshake_request(Some("a+b&c")).unwrap();
+        assert_eq!(request.uri().query(), Some("v=2&access+token=a%2Bb%26c"));
+        assert_eq!(request.headers().get(AUTHORIZATION), None);
+        let request = target().handshake_request(Some("a+b&c")).unwrap();
+        assert_eq!(request.headers()[AUTHORIZATION], "Bearer a+b&c");
+        assert_eq!(request.uri().query(), Some("v=2"));
+        assert!(target().handshake_request(Some("two\nlines")).is_none());
+    }
+
+    #[test]
+    fn unusable_subprotocol_is_refused() {
+        let offer = |names: &[&str]| {
+            let names = names.iter().map(|name| (*name).to_owned());
+            SocketTarget::new("http://localhost", "/ws").unwrap().with_subprotocols(names)
+        };
+        let request = offer(&["chat.v2", "chat.v1"]).unwrap().handshake_request(None).unwrap();
+        assert_eq!(request.headers()[SEC_WEBSOCKET_PROTOCOL], "chat.v2, chat.v1");
+        for (names, refused) in [(&["a b"][..], "a b"), (&["a,b"], "a,b"), (&[""], ""), (&["a", "a"], "a")] {
+            let expected = TargetError::Subprotocol { name: refused.to_owned() };
+            assert_eq!(offer(names).unwrap_err(), expected);
+        }
     }
 
     #[test]

@@ -9,13 +9,13 @@
 //!   through.
 //!
 //! While the gate is closed, the next request in the queue goes out as a **probe** from time to time. Any response
-//! opens the gate, whatever its status. So does a connection that is up again, and a response to another sender. A
+//! opens the gate, whatever its status, and so does a connection that took the request and then broke or hung. So does a connection that is up again, and a response to another sender. A
 //! probe that cannot connect delays the next one by the retry policy's delay. A slow probe blocks the others for no
 //! longer than the first of these delays; then another one goes out beside it.
 //!
 //! This is a circuit breaker (Nygard, "Release It!") for one user. It opens on the first failure, since a handful of
-//! calls gives no statistics. It considers only whether the backend can be reached: a 5xx is about one request, and
-//! the retry budget bounds its cost. Requests at a closed gate wait instead of failing, since a person would only
+//! calls gives no statistics. It considers only whether anything accepts connections: a 5xx, a reset or a timeout is
+//! about one request, and the retry budget bounds its cost. Requests at a closed gate wait instead of failing, since a person would only
 //! retry by hand.
 
 #[cfg(test)]
@@ -39,6 +39,14 @@ pub struct Outage {
     pub failures: u32,
     /// The earliest time of the next probe.
     pub next_probe_at: Duration,
+}
+
+impl Outage {
+    /// Returns the time of the next probe if it lies behind `now`; otherwise the next request to come is a probe.
+    #[must_use]
+    pub fn next_probe_after(&self, now: Duration) -> Option<Duration> {
+        Some(self.next_probe_at).filter(|at| *at > now)
+    }
 }
 
 /// A change of the gate.
@@ -103,22 +111,15 @@ impl Gate {
     ) -> Option<GateChange> {
         let is_probe =
             self.probes.iter().position(|probe| *probe == id).map(|at| self.probes.swap_remove(at));
-        let is_down = self.availability == BackendAvailability::Down;
         match (evidence, self.outage) {
             (ReachabilityEvidence::Answered, _) => self.release(),
             (ReachabilityEvidence::Unreachable(reason), None) => Some(self.close(reason, now, jitter)),
-            (ReachabilityEvidence::Unanswered(reason), None) if is_down => {
-                Some(self.close(reason, now, jitter))
-            }
             // An attempt that started before the outage tells nothing new.
             (_, Some(_)) if is_probe.is_none() => None,
             (ReachabilityEvidence::Unreachable(reason), Some(outage)) => {
                 Some(self.extend(outage, reason, now, jitter))
             }
-            (ReachabilityEvidence::Unanswered(reason), Some(outage)) if is_down => {
-                Some(self.extend(outage, reason, now, jitter))
-            }
-            // The request was taken, and the connection does not report the backend as down.
+            // Something took the request, so others need not wait for its end.
             (ReachabilityEvidence::Unanswered(_), Some(_)) => self.release(),
             (ReachabilityEvidence::None, Some(outage)) => {
                 // The probe showed nothing, so the next one may start at once.

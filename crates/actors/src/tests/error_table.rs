@@ -130,6 +130,9 @@ fn transport_cause(kind: FailureKind) -> Cause {
             "the proxy says that it may not connect to the backend, or not to such an address",
             SendProgress::NotSent,
         ),
+        FailureKind::NoCredentials => {
+            ("the source of the token fails: its file, command or callback", SendProgress::NotSent)
+        }
         FailureKind::ConnectTimedOut => {
             ("the connection, proxy and TLS included, was not made in time", SendProgress::NotSent)
         }
@@ -373,6 +376,7 @@ fn send_cause(outcome: SendOutcome) -> Option<Cause> {
         }
         SendOutcome::TooLarge => ("`too_large`: it is larger than a message may be", "no"),
         SendOutcome::Dropped => ("`dropped`: the connection's actor stopped before it was sent", "no"),
+        SendOutcome::Disabled => ("`disabled`: the configuration has no WebSocket", "no"),
         SendOutcome::Unknown => ("`unknown`: the socket failed while it was being written", "yes"),
     };
     Some(Cause::new(CauseGroup::Send, what, outcome.error()?).with_acted(acted))

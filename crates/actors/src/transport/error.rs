@@ -35,6 +35,8 @@ pub enum FailureKind {
     ProxyRefused,
     /// The proxy says that it may not connect to the backend, or cannot connect to such an address.
     ProxyDenied,
+    /// The source of the token fails, and there is no token from before.
+    NoCredentials,
     /// The connection, proxy and TLS included, took longer than its limit.
     ConnectTimedOut,
     /// TLS could not be set up.
@@ -71,6 +73,7 @@ impl FailureKind {
         Self::ProxyUnauthenticated,
         Self::ProxyRefused,
         Self::ProxyDenied,
+        Self::NoCredentials,
         Self::ConnectTimedOut,
         Self::Tls,
         Self::Connect,
@@ -94,6 +97,7 @@ impl FailureKind {
             Self::ProxyUnreachable => Reason::ProxyUnreachable,
             Self::ProxyUnauthenticated => Reason::ProxyUnauthenticated,
             Self::ProxyRefused | Self::ProxyDenied => Reason::ProxyRefused,
+            Self::NoCredentials => Reason::Unauthenticated,
             Self::ConnectTimedOut => Reason::ConnectTimedOut,
             Self::Tls => Reason::TlsFailed,
             Self::Connect => Reason::ConnectionFailed,

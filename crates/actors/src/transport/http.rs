@@ -26,6 +26,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use parking_lot::Mutex;
 use reqwest::Client;
 use rustls::ClientConfig;
 use tokio::time::Instant;
@@ -36,6 +37,7 @@ use self::{
 };
 use super::{FailureKind, SendProgress, StreamingResponse, Transport, TransportError};
 use crate::{
+    credentials::Credentials,
     error::{Error, Reason, Secrets},
     network::{Route, proxy::Proxy, urls::BaseUrl},
     request::{Body, Request},
@@ -55,8 +57,8 @@ pub struct HttpSettings {
     pub base_url: String,
     /// Headers for every request; those of the request itself win.
     pub headers: HeaderMap,
-    /// A token that is sent as `Authorization: Bearer …`, unless the request has its own.
-    pub bearer_token: Option<String>,
+    /// The source of the token that is sent as `Authorization: Bearer …`, unless the request has its own.
+    pub credentials: Credentials,
     /// The time limit for making a connection, proxy and TLS included.
     pub connect_timeout: Duration,
     /// The route to the backend.
@@ -73,7 +75,7 @@ impl HttpSettings {
         Self {
             base_url: base_url.into(),
             headers: HeaderMap::new(),
-            bearer_token: None,
+            credentials: Credentials::none(),
             connect_timeout: Duration::from_secs(10),
             route: Route::default(),
             idle_connections_max: POOL_IDLE_MAX,
@@ -87,7 +89,7 @@ impl fmt::Debug for HttpSettings {
         f.debug_struct("HttpSettings")
             .field("base_url", &self.base_url)
             .field("headers", &self.headers.keys().map(http::HeaderName::as_str).collect::<Vec<_>>())
-            .field("bearer_token", &self.bearer_token.is_some())
+            .field("credentials", &self.credentials)
             .field("connect_timeout", &self.connect_timeout)
             .field("route", &self.route)
             .field("idle_connections_max", &self.idle_connections_max)
@@ -172,7 +174,9 @@ pub struct HttpTransport {
     after_break: StaleConnectionGuard,
     /// True if connections are made to a proxy that forwards requests.
     is_proxy_forwarding: bool,
-    secrets: Secrets,
+    /// The secrets of every request, and the number of tokens among them.
+    secrets: Mutex<(u64, Secrets)>,
+    settings: HttpSettings,
 }
 
 impl HttpTransport {
@@ -188,10 +192,13 @@ impl HttpTransport {
                 .with_message("The backend's address must be a valid one. Correct the configuration.")
                 .with_details(&format!("it {error}"))
         })?;
-        let headers = default_headers(settings)?;
+        let headers = &settings.headers;
+        if let Some(token) = settings.credentials.seen().last() {
+            bearer(token)?;
+        }
         let is_secure = base.is_secure();
         let tls = settings.route.tls_config(is_secure).map_err(setup_error)?;
-        let client = |idle_max| build_client(settings, &tls, &headers, idle_max);
+        let client = |idle_max| build_client(settings, &tls, headers, idle_max);
         Ok(Self {
             pooled_client: client(settings.idle_connections_max)?,
             unpooled_client: client(0)?,
@@ -204,13 +211,14 @@ impl HttpTransport {
                 .proxy
                 .as_ref()
                 .is_some_and(|proxy| proxy.should_forward(is_secure)),
-            secrets: configured_secrets(settings, &headers),
+            secrets: Mutex::new((settings.credentials.seen_count(), configured_secrets(settings))),
+            settings: settings.clone(),
         })
     }
 
     /// Sends the request, follows its redirects, and waits for the final response to begin.
     async fn exchange(&self, request: &Request, idle: Duration) -> Result<ResponseReader, TransportError> {
-        let exchanged = self.follow_redirects(request, idle).await;
+        let exchanged = self.authorized(request, idle).await;
         if exchanged.as_ref().is_ok_and(|response| response.status().is_server_error()) {
             self.after_failure.mark(Instant::now());
         }
@@ -226,12 +234,42 @@ impl HttpTransport {
         }
     }
 
+    /// Sends the request with the token of now. If the backend rejects that and there is another one by now, sends it
+    /// once more: a request that is answered 401 has had no effect.
+    async fn authorized(&self, request: &Request, idle: Duration) -> Result<ResponseReader, TransportError> {
+        let credentials = &self.settings.credentials;
+        if credentials.is_none() || request.headers().contains_key(header::AUTHORIZATION) {
+            return self.follow_redirects(request, None, false, idle).await;
+        }
+        let refuse =
+            |details: String| TransportError::new(FailureKind::NoCredentials, SendProgress::NotSent, details);
+        let token = credentials.token().await.map_err(|error| refuse(error.to_string()))?;
+        let value = |token: &str| bearer(token).map_err(|error| refuse(error.message));
+        let header = token.as_deref().map(value).transpose()?;
+        let response = self.follow_redirects(request, header.as_ref(), false, idle).await?;
+        let (StatusCode::UNAUTHORIZED, Some(token)) = (response.status(), token) else { return Ok(response) };
+        if is_spent(request) {
+            return Ok(response);
+        }
+        match credentials.refresh(&token).await {
+            Some(token) => {
+                drop(response);
+                let header = value(&token)?;
+                // Boxed, so that every other attempt need not make room for it.
+                Box::pin(self.follow_redirects(request, Some(&header), true, idle)).await
+            }
+            None => Ok(response),
+        }
+    }
+
     async fn follow_redirects(
         &self,
         request: &Request,
+        authorization: Option<&HeaderValue>,
+        is_resent: bool,
         idle: Duration,
     ) -> Result<ResponseReader, TransportError> {
-        let mut outbound = self.first_request(request)?;
+        let mut outbound = OutboundRequest { is_resent, ..self.first_request(request, authorization)? };
         for redirects in 0..=REDIRECTS_MAX {
             let response = self
                 .begin(request, &outbound, redirects, idle)
@@ -247,17 +285,23 @@ impl HttpTransport {
             if keeps_body && is_spent(request) {
                 return Ok(response.with_redirects(redirects));
             }
-            outbound = OutboundRequest { keeps_body, ..next };
+            let authorization = authorization.cloned();
+            outbound = OutboundRequest { keeps_body, authorization, ..next };
         }
         // The last round above always returns.
         Err(TransportError::new(FailureKind::BadResponse, SendProgress::MaybeSent, "too many redirects"))
     }
 
-    fn first_request(&self, request: &Request) -> Result<OutboundRequest, TransportError> {
+    fn first_request(
+        &self,
+        request: &Request,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<OutboundRequest, TransportError> {
         let unreadable =
             || TransportError::new(FailureKind::BadRequest, SendProgress::NotSent, "the path is not plain");
         let url = self.base.join(request.path()).ok_or_else(unreadable)?;
-        Ok(OutboundRequest { method: request.method().clone(), url, keeps_body: true })
+        let (method, authorization) = (request.method().clone(), authorization.cloned());
+        Ok(OutboundRequest { method, url, keeps_body: true, authorization, is_resent: false })
     }
 
     /// Sends the request once and waits for the response to begin.
@@ -282,7 +326,7 @@ impl HttpTransport {
     ///
     /// After one kept connection broke, others of that time may be closed as well, and a repeat must not meet them
     /// one by one. After a server's failure, a request without a second chance (an unsafe method, no retries) avoids
-    /// them. So does a request after a redirect if it must not be repeated.
+    /// them. So does a request after a redirect or a 401 if it must not be repeated.
     fn needs_fresh_connection(
         &self,
         request: &Request,
@@ -293,7 +337,7 @@ impl HttpTransport {
         let has_one_chance = !outbound.method.is_safe() || request.retries() == Some(0);
         self.after_break.is_active(now)
             || (has_one_chance && self.after_failure.is_active(now))
-            || (redirects > 0 && !request.is_repeatable())
+            || ((redirects > 0 || outbound.is_resent) && !request.is_repeatable())
     }
 
     /// Marks a failure that may be due to a kept connection which the server had closed.
@@ -319,7 +363,12 @@ impl Transport for HttpTransport {
     }
 
     fn secrets(&self) -> Secrets {
-        self.secrets.clone()
+        let mut known = self.secrets.lock();
+        let tokens = self.settings.credentials.seen_count();
+        if known.0 != tokens {
+            *known = (tokens, configured_secrets(&self.settings));
+        }
+        known.1.clone()
     }
 }
 
@@ -342,25 +391,20 @@ fn after(redirects: usize, mut failure: TransportError) -> TransportError {
     failure
 }
 
-fn default_headers(settings: &HttpSettings) -> Result<HeaderMap, Error> {
-    let mut headers = settings.headers.clone();
-    if let Some(token) = &settings.bearer_token {
-        let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
-            Error::new(Reason::InvalidConfig)
-                .with_message("The backend's token must be of visible ASCII characters, on one line.")
-        })?;
-        value.set_sensitive(true);
-        headers.insert(header::AUTHORIZATION, value);
-    }
-    Ok(headers)
+fn bearer(token: &str) -> Result<HeaderValue, Error> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
+        Error::new(Reason::InvalidConfig)
+            .with_message("The backend's token must be of visible ASCII characters, on one line.")
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
-/// Returns the secrets that every request sends: the token, the headers, and the proxy's credentials.
-fn configured_secrets(settings: &HttpSettings, headers: &HeaderMap) -> Secrets {
+/// Returns the secrets that every request sends: the tokens, the headers, and the proxy's credentials.
+fn configured_secrets(settings: &HttpSettings) -> Secrets {
     let of_proxy = settings.route.proxy.iter().flat_map(Proxy::secrets).cloned();
-    Secrets::from_texts(settings.bearer_token.clone().into_iter().chain(of_proxy))
-        .with_headers(headers)
-        .materialize()
+    let tokens = settings.credentials.seen();
+    Secrets::from_texts(of_proxy.chain(tokens)).with_headers(&settings.headers).materialize()
 }
 
 fn build_client(

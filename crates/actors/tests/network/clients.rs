@@ -8,6 +8,7 @@ use mainstay_actors::{
         socket::{BoxedStream, SocketFrame, SocketLimits, SocketReader, SocketWriter, dial},
         target::SocketTarget,
     },
+    credentials::Credentials,
     network::{
         Route,
         proxy::{Proxy, ProxyChoice, ProxyVariables, SystemProxies},
@@ -60,7 +61,7 @@ impl TestRoute {
         let mut settings = HttpSettings::new(&self.base);
         settings.route = self.route.clone();
         settings.connect_timeout = self.connect_timeout;
-        settings.bearer_token = Some("sesame".to_owned());
+        settings.credentials = Credentials::fixed("sesame");
         settings.headers.insert("x-api-key", "open".parse().unwrap());
         HttpTransport::new(&settings).unwrap()
     }

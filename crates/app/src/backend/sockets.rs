@@ -19,11 +19,7 @@ use tokio::{
 };
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{
-        self, Message,
-        error::ProtocolError,
-        protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
-    },
+    tungstenite::{self, Message, error::ProtocolError, protocol::WebSocketConfig},
 };
 
 use crate::http_server::{self, HttpConnection};
@@ -258,16 +254,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> BackendSocket<S> {
 
     /// Closes the socket of a client that broke the rules, and says why.
     async fn close_with_error(&mut self, error: &tungstenite::Error) -> SocketFlow {
-        let (code, reason) = match error {
-            tungstenite::Error::Capacity(_) => {
-                (CloseCode::Size, format!("frames have at most {FRAME_BYTES_MAX} bytes"))
-            }
-            tungstenite::Error::Utf8(_) => (CloseCode::Invalid, "text frames are UTF-8".to_owned()),
-            tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)
-            | tungstenite::Error::Io(_) => return SocketFlow::Break(()),
-            _ => (CloseCode::Protocol, "this is not the WebSocket protocol".to_owned()),
+        let Some(frame) = http_server::close_frame(error, FRAME_BYTES_MAX) else {
+            return SocketFlow::Break(());
         };
-        let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
+        let close = Message::Close(Some(frame));
         if self.send(close).await.is_continue() {
             http_server::drain(self.stream.get_mut()).await;
         }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::agent::{self, BridgeAgentCommand};
+use super::frames;
 use super::protocol::{invalid_command, to_json};
 use crate::mainstay::Mainstay;
 use crate::{Priority, Request, Response};
@@ -28,9 +29,11 @@ pub enum BridgeCommand {
     /// Show or change one agent.
     Agent(BridgeAgentCommand),
     /// The WebSocket.
-    Connection {
+    Connection(ConnectionAction),
+    /// The backend's token.
+    Credentials {
         /// The action.
-        action: ConnectionAction,
+        action: CredentialsAction,
     },
     /// The cache.
     Cache {
@@ -65,15 +68,45 @@ pub enum BridgeCommand {
 }
 
 /// An action on the WebSocket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ConnectionAction {
     /// Show its state.
-    Show,
-    /// Dial now, or start over.
-    Reconnect,
+    Show {},
+    /// Open a new socket now, also in place of an open one. The reply comes with the outcome of the dial: the state and
+    /// what was done, `"reconnected":"opened"` or `"replaced"`, or the error.
+    Reconnect {},
     /// Close it, and keep it closed.
-    Disconnect,
+    Disconnect {},
+    /// Send a frame. The reply comes with its outcome: `{"outcome":"sent"}`, or the error.
+    Send {
+        /// The text of a text frame.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
+        /// The bytes of a binary frame.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        base64: Option<String>,
+        /// The longest wait for an open socket in milliseconds; a minute if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wait_ms: Option<u64>,
+    },
+    /// Push the backend's frames from now on: `{"frame":…}`. A second one replaces the first.
+    Listen {
+        /// Patterns for the `type` of frames, as in `chat.*`; without any, every frame is pushed. With some, binary
+        /// frames and those without a type are left out.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        types: Vec<String>,
+    },
+    /// Stop pushing frames.
+    Unlisten {},
+}
+
+/// An action on the backend's token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CredentialsAction {
+    /// Ask for a new token, and let a waiting or failed connection try it. The reply is `{"changed":…}`.
+    Reload,
 }
 
 /// An action on the cache.
@@ -161,7 +194,10 @@ pub async fn execute(mainstay: &Mainstay, command: BridgeCommand) -> Result<Valu
         BridgeCommand::Tree {} => to_json(&mainstay.tree()),
         BridgeCommand::Agents {} => to_json(&mainstay.agents().list()),
         BridgeCommand::Agent(command) => agent::execute(&mainstay.agents(), command).await,
-        BridgeCommand::Connection { action } => connection_action(mainstay, action).await,
+        BridgeCommand::Connection(action) => connection_action(mainstay, action).await,
+        BridgeCommand::Credentials { action: CredentialsAction::Reload } => {
+            Ok(json!({ "changed": mainstay.reload_credentials().await? }))
+        }
         BridgeCommand::Cache { action: CacheAction::Show, .. } => to_json(&mainstay.cache().report()),
         BridgeCommand::Cache { action: CacheAction::Invalidate, by, pattern } => {
             let pattern = match (by, pattern) {
@@ -187,11 +223,22 @@ pub async fn execute(mainstay: &Mainstay, command: BridgeCommand) -> Result<Valu
 async fn connection_action(mainstay: &Mainstay, action: ConnectionAction) -> Result<Value, Error> {
     let connection = mainstay.connection();
     match action {
-        ConnectionAction::Show => {}
-        ConnectionAction::Reconnect => connection.reconnect().await?,
-        ConnectionAction::Disconnect => connection.disconnect().await?,
+        ConnectionAction::Show {} => to_json(&connection.report()),
+        ConnectionAction::Reconnect {} => {
+            let reconnected = connection.reconnect().await?;
+            let mut report = to_json(&connection.report())?;
+            report["reconnected"] = to_json(&reconnected)?;
+            Ok(report)
+        }
+        ConnectionAction::Disconnect {} => {
+            connection.disconnect().await?;
+            to_json(&connection.report())
+        }
+        ConnectionAction::Send { text, base64, wait_ms } => {
+            frames::send(connection, frames::to_frame(text, base64)?, wait_ms).await
+        }
+        ConnectionAction::Listen { .. } | ConnectionAction::Unlisten {} => Ok(Value::Null),
     }
-    to_json(&connection.report())
 }
 
 pub(super) async fn send_request(mainstay: &Mainstay, command: RequestCommand) -> Result<Value, Error> {

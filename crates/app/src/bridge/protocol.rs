@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mainstay_actors::agent::{AgentUpdate, MessageId};
+use mainstay_actors::connection::resumption::Gap;
 use mainstay_actors::error::{Error, Reason};
 use mainstay_runtime::TreeNode;
 use mainstay_runtime::journal::{Cursor, Record};
@@ -71,6 +72,12 @@ pub enum ServerMessage {
         /// The number of updates that are missing.
         missed: u64,
     },
+    /// A frame of the backend, or a marker between frames: `{"frame":{"text":…}}`, `{"frame":{"base64":…}}`,
+    /// `{"frame":{"gap":{"after":N,"next":N}}}` or `{"frame":{"lagged":N}}`.
+    Frame {
+        /// The frame.
+        frame: FrameItem,
+    },
     /// The agent was removed, so its updates end: `{"agent":ID,"ended":true}`.
     Ended {
         /// The agent's id.
@@ -78,6 +85,20 @@ pub enum ServerMessage {
         /// Always `true`.
         ended: bool,
     },
+}
+
+/// A frame of the backend, or a marker between frames.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FrameItem {
+    /// A text frame as the backend sent it.
+    Text(Arc<str>),
+    /// A binary frame.
+    Base64(String),
+    /// Events are or may be missing here: see [`Inbound::Gap`](crate::Inbound::Gap).
+    Gap(Gap),
+    /// The client was too slow and lost this many frames and gaps.
+    Lagged(u64),
 }
 
 /// The state of the runtime.

@@ -1,4 +1,4 @@
-//! The requests of one session that are in flight. They end with it.
+//! The requests and frames of one session that are in flight. They end with it.
 
 use std::collections::HashMap;
 
@@ -6,10 +6,9 @@ use futures_util::future::{AbortHandle, BoxFuture, abortable};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use mainstay_actors::error::{Error, Reason};
+use serde_json::Value;
 
-use super::command::{RequestCommand, send_request};
 use super::protocol::ServerMessage;
-use crate::mainstay::Mainstay;
 
 /// The most requests of one client that may be in flight; further ones are rejected. Each may wait for long, and the
 /// client's other commands do not wait for them.
@@ -31,21 +30,20 @@ struct FinishedRequest {
 }
 
 impl PendingRequests {
-    /// Starts a request. [`next`](Self::next) returns the reply to command `id`.
+    /// Starts a request, or other work that may wait for long. [`next`](Self::next) returns the reply to command `id`.
     ///
     /// # Errors
     /// `queue_full` when the client has too many in flight.
     pub(super) fn start(
         &mut self,
-        mainstay: Mainstay,
         id: Option<u64>,
-        command: RequestCommand,
+        work: impl Future<Output = Result<Value, Error>> + Send + 'static,
     ) -> Result<(), Error> {
         if self.running.len() >= REQUESTS_MAX {
             let details = format!("{REQUESTS_MAX} requests of this session have no answer yet");
             return Err(Error::new(Reason::QueueFull).with_details(&details));
         }
-        let (answer, handle) = abortable(async move { send_request(&mainstay, command).await });
+        let (answer, handle) = abortable(work);
         self.started += 1;
         let number = self.started;
         if let Some(id) = id {

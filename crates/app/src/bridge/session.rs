@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::agent::{AgentAction, BridgeAgentCommand, send_options};
 use super::agent_streams::{PendingMessages, UpdateStreams};
-use super::command::{self, BridgeCommand};
+use super::command::{self, BridgeCommand, ConnectionAction};
+use super::frames::{self, FrameStream};
 use super::protocol::{EventGap, ServerMessage, StateSnapshot};
 use super::requests::PendingRequests;
 use crate::mainstay::Mainstay;
@@ -32,7 +33,7 @@ pub async fn serve(mainstay: Mainstay, mut incoming: mpsc::Receiver<String>, out
     let mut running = FuturesUnordered::new();
     let mut events: Option<EventStream> = None;
     let (mut messages, mut updates) = (PendingMessages::default(), UpdateStreams::default());
-    let mut requests = PendingRequests::default();
+    let (mut requests, mut frame_stream) = (PendingRequests::default(), FrameStream::default());
     let reply = ServerMessage::reply;
     loop {
         let message = tokio::select! {
@@ -66,10 +67,30 @@ pub async fn serve(mainstay: Mainstay, mut incoming: mpsc::Receiver<String>, out
                             Err(error) => reply(id, Err(error)),
                         }
                     }
-                    Ok(BridgeCommand::Request(command)) => match requests.start(mainstay.clone(), id, *command) {
-                        Ok(()) => continue,
-                        Err(error) => reply(id, Err(error)),
-                    },
+                    Ok(BridgeCommand::Request(command)) => {
+                        let mainstay = mainstay.clone();
+                        let work = async move { command::send_request(&mainstay, *command).await };
+                        match requests.start(id, work) {
+                            Ok(()) => continue,
+                            Err(error) => reply(id, Err(error)),
+                        }
+                    }
+                    Ok(BridgeCommand::Connection(ConnectionAction::Send { text, base64, wait_ms })) => {
+                        let connection = mainstay.connection();
+                        let started = frames::to_frame(text, base64)
+                            .and_then(|frame| requests.start(id, frames::send(connection, frame, wait_ms)));
+                        match started {
+                            Ok(()) => continue,
+                            Err(error) => reply(id, Err(error)),
+                        }
+                    }
+                    Ok(BridgeCommand::Connection(ConnectionAction::Listen { types })) => {
+                        reply(id, frame_stream.listen(&mainstay.connection(), &types).map(|()| Value::Null))
+                    }
+                    Ok(BridgeCommand::Connection(ConnectionAction::Unlisten {})) => {
+                        frame_stream.unlisten();
+                        reply(id, Ok(Value::Null))
+                    }
                     Ok(BridgeCommand::Cancel { request }) => {
                         reply(id, Ok(json!({ "cancelled": requests.cancel(request) })))
                     }
@@ -84,6 +105,7 @@ pub async fn serve(mainstay: Mainstay, mut incoming: mpsc::Receiver<String>, out
             Some(message) = requests.next() => message,
             Some(message) = messages.next() => message,
             Some(message) = updates.next() => message,
+            Some(message) = frame_stream.next() => message,
             batch = next_batch(&mut events) => batch,
         };
         if outgoing.send(message.to_text()).await.is_err() {

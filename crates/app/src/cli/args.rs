@@ -95,10 +95,13 @@ pub(super) enum CliCommand {
     Agent(AgentSubcommand),
     /// Show the WebSocket's state
     Connection(JsonFlag),
-    /// Connect the WebSocket now
+    /// Open a new WebSocket now, also in place of an open one, and wait for the outcome
     Reconnect,
     /// Close the WebSocket, and keep it closed until `reconnect`
     Disconnect,
+    /// Control the token for the backend
+    #[command(subcommand)]
+    Credentials(CredentialsCommand),
     /// Print or check a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -324,6 +327,12 @@ pub(super) enum AgentSubcommand {
         /// The agent
         id: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CredentialsCommand {
+    /// Ask for a new token, and let a waiting or failed connection try it
+    Reload,
 }
 
 #[derive(Debug, Subcommand)]

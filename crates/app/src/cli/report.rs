@@ -56,19 +56,20 @@ fn requests(out: &mut Output, queue: &QueueReport) -> Result<(), CliError> {
         stats.running, stats.max_concurrent, stats.waiting
     ))?;
     let Some(hold) = hold else { return Ok(()) };
-    let next = Duration::from_millis(hold.next_probe_in_ms).as_secs_f64();
-    out.line(&format!(
-        "            {} since {}, next probe at {} (in {next:.1} s)",
-        out.paint("held", output::WARNING),
-        hold.since,
-        hold.next_probe_at
-    ))?;
+    let next = match (&hold.next_probe_at, hold.next_probe_in_ms) {
+        (Some(at), Some(ms)) => {
+            format!("next probe at {at} (in {:.1} s)", Duration::from_millis(ms).as_secs_f64())
+        }
+        _ => "the next request tries at once".to_owned(),
+    };
+    out.line(&format!("            {} since {}, {next}", out.paint("held", output::WARNING), hold.since))?;
     out.line(&format!("            {}", hold.message))
 }
 
 /// Prints the connection.
 pub(super) fn connection(out: &mut Output, link: &ConnectionReport) -> Result<(), CliError> {
     let (name, style) = match link.state {
+        ConnectionState::Disabled => ("disabled", output::DIM),
         ConnectionState::Disconnected => ("disconnected", output::WARNING),
         ConnectionState::Connecting => ("connecting", output::WARNING),
         ConnectionState::Connected => ("connected", output::SUCCESS),
@@ -86,6 +87,9 @@ pub(super) fn connection(out: &mut Output, link: &ConnectionReport) -> Result<()
         ));
     }
     out.line(&line)?;
+    if !matches!(link.state, ConnectionState::Connected | ConnectionState::Connecting) {
+        out.line(&format!("            next: {}", link.next_step))?;
+    }
     match &link.last_error {
         Some(error) if link.state != ConnectionState::Connected => {
             let at = link.last_error_at.map(|at| format!(" ({at})")).unwrap_or_default();

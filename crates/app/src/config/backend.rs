@@ -5,19 +5,33 @@ use toml::de::DeTable;
 use super::fault::{ConfigFault, key_step};
 use super::parser::TomlValue;
 
-/// Returns the faults of headers and of a proxy that are set twice.
+/// The keys that name a source of the token.
+const TOKEN_KEYS: [&str; 3] = ["token_env", "token_file", "token_command"];
+
+/// Returns the faults of headers, of a token and of a proxy that are set twice.
 pub(crate) fn find_faults(document: &DeTable<'_>) -> Vec<ConfigFault> {
     let Some(backend) = document.get("backend").and_then(|backend| backend.get_ref().as_table()) else {
         return Vec::new();
     };
     let text =
         |key| backend.get(key).and_then(|value: &TomlValue<'_>| value.get_ref().as_str()).unwrap_or_default();
+    let is_set = |key: &&'static str| {
+        let is_list = |value: &TomlValue<'_>| value.get_ref().as_array().is_some_and(|list| !list.is_empty());
+        !text(*key).is_empty() || backend.get(*key).is_some_and(is_list)
+    };
     let mut faults = Vec::new();
+    let token_keys: Vec<&str> = TOKEN_KEYS.into_iter().filter(is_set).collect();
+    if let [first, .., last] = token_keys[..]
+        && let Some(value) = backend.get(last)
+    {
+        let predicate = format!("names a source of the token, and \"{first}\" names one as well: keep one");
+        faults.push(ConfigFault::new(predicate).within(&key_step(last), value.span().start));
+    }
     for (name, at) in headers(backend, "headers_env") {
         let predicate = if headers(backend, "headers").any(|(other, _)| other.eq_ignore_ascii_case(name)) {
-            "stands in \"headers\" as well: keep one of the two"
-        } else if name.eq_ignore_ascii_case("authorization") && !text("token_env").is_empty() {
-            "is what \"token_env\" sets as well: keep one of the two"
+            "stands in \"headers\" as well: keep one of the two".to_owned()
+        } else if let (true, Some(key)) = (name.eq_ignore_ascii_case("authorization"), token_keys.first()) {
+            format!("is what \"{key}\" sets as well: keep one of the two")
         } else {
             continue;
         };

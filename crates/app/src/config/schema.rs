@@ -10,9 +10,11 @@ use mainstay_actors::queue::Overflow;
 
 use super::choice::{DriverKind, ReadyWhen};
 use super::parser::address::{base_url, proxy};
-use super::parser::collection::{command, environment, folders, headers, headers_env};
+use super::parser::collection::{command, environment, folders, headers, headers_env, subprotocols};
 use super::parser::quantity::{choice, count, duration, flag, ratio, size};
-use super::parser::text::{agent_id, file_or_empty, folder_or_empty, ready, url_path, variable_or_empty};
+use super::parser::text::{
+    agent_id, file_or_empty, folder_or_empty, query_name_or_empty, ready, url_path, variable_or_empty,
+};
 use super::section::section;
 
 const ZERO: Duration = Duration::ZERO;
@@ -34,8 +36,12 @@ section! {
         headers: BTreeMap<String, String> = {}, headers;
         /// Headers that hold a secret: for each, the environment variable that holds its value.
         headers_env: BTreeMap<String, String> = {}, headers_env;
-        /// The environment variable that holds a bearer token; empty for none.
+        /// The environment variable that holds a bearer token; empty for none. A token may change at any time.
         token_env: String = "", variable_or_empty;
+        /// The file that holds a bearer token, read for each dial and each attempt; empty for none.
+        token_file: PathBuf = "", file_or_empty;
+        /// The command that prints a bearer token, run at most every 5 minutes and after a 401; empty for none.
+        token_command: Vec<String> = [], command;
         /// A PEM file of private authorities, trusted beside those of the system; empty for none.
         ca_file: PathBuf = "", file_or_empty;
         /// The proxy: `system` (that of the environment or the system; none for a backend on this machine), `none`, or
@@ -58,8 +64,14 @@ section! {
 section! {
     /// The WebSocket to the backend: its dials, its limits, and how a dead one is noticed.
     pub struct ConnectionConfig in [connection] {
+        /// False for a backend without a WebSocket: nothing is dialled, and nothing waits for it.
+        enabled: bool = true, flag;
         /// The WebSocket's path on the backend.
         path: String = "/ws", url_path;
+        /// The subprotocols to offer, the preferred one first.
+        subprotocols: Vec<String> = [], subprotocols;
+        /// The query parameter that carries the token, as in `token`; empty for a header.
+        token_query: String = "", query_name_or_empty;
         /// The number of failed attempts in a row after which the connection has failed.
         max_retries: u32 = 5, count(0..=1_000_000);
         /// The shortest delay before a new attempt.
@@ -78,9 +90,9 @@ section! {
         ping_timeout: Duration = "10s", duration(MILLISECOND..=HOUR);
         /// A connection that lasted this long resets the attempts and the delay.
         stable_after: Duration = "10s", duration(ZERO..=DAY);
-        /// The behaviour after the last attempt: `wait` for a command, or `probe` at an interval.
-        after_failed: AfterFailed = "wait", choice;
-        /// The interval of dials with `probe`.
+        /// The behaviour after the last attempt: go on slowly with `probe`, or `wait` for a command or for news.
+        after_failed: AfterFailed = "probe", choice;
+        /// The time before the first dial of `probe`; it doubles with each, up to 10 minutes.
         probe_interval: Duration = "60s", duration(MILLISECOND..=DAY);
         /// The most messages that wait for a connection; further ones are rejected.
         outbound_max: usize = 1024, count(1..=1_000_000);

@@ -17,7 +17,8 @@ use crate::status::{
 /// The content type of the text.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-const CONNECTION_STATES: [ConnectionState; 5] = [
+const CONNECTION_STATES: [ConnectionState; 6] = [
+    ConnectionState::Disabled,
     ConnectionState::Disconnected,
     ConnectionState::Connecting,
     ConnectionState::Connected,

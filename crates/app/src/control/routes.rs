@@ -15,9 +15,9 @@ use mainstay_actors::error::{Error, Reason};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::auth::AccessCheck;
 use super::metrics;
@@ -135,9 +135,10 @@ async fn serve_bridge(socket: ServerSocket, mainstay: Mainstay) {
                         return None;
                     }
                 }
+                Some(Ok(Message::Binary(_))) => return Some(binary_close()),
                 Some(Ok(_)) => {}
-                Some(Err(tungstenite::Error::Capacity(_))) => return Some(too_large_close()),
-                Some(Err(_)) | None => return None,
+                Some(Err(error)) => return http_server::close_frame(&error, COMMAND_BYTES_MAX),
+                None => return None,
             }
         }
     };
@@ -162,8 +163,7 @@ async fn serve_bridge(socket: ServerSocket, mainstay: Mainstay) {
     }
 }
 
-/// Makes the close frame for a client whose command is too long to be read, and so gets no reply.
-fn too_large_close() -> CloseFrame {
-    let reason = format!("a command has at most {COMMAND_BYTES_MAX} bytes").into();
-    CloseFrame { code: CloseCode::Size, reason }
+/// Makes the close frame for a client that sends a binary frame, which has no id and so gets no reply.
+fn binary_close() -> CloseFrame {
+    CloseFrame { code: CloseCode::Unsupported, reason: "a command is a text frame".into() }
 }

@@ -4,6 +4,7 @@
 mod attempts;
 mod commands;
 mod crashes;
+mod credentials;
 mod errors;
 mod fixture;
 mod frames;
@@ -37,7 +38,10 @@ use crate::{
     connection::{
         error::ConnectionErrorKind as Kind,
         events::{ConnectionIgnored, ConnectionUnsent, UnsentReason},
+        frame::Frame,
+        message::ConnectOutcome,
         outbound::SendOutcome,
+        policy::AfterFailed,
         status::{ConnectionState, ConnectionStatus, StatusReason},
     },
     suspend::SUSPEND_CHECK_INTERVAL,
@@ -52,12 +56,13 @@ const LARGE_BYTES: usize = 32 << 20;
 
 /// Returns a policy whose retries never come by themselves.
 fn slow_retry_policy() -> ConnectionPolicy {
-    ConnectionPolicy { delay: Delay::Fixed { delay: NEVER }, ..ConnectionPolicy::default() }
+    ConnectionPolicy { delay: Delay::Fixed { delay: NEVER }, ..immediate_retry_policy(5) }
 }
 
-/// Returns a policy whose retries come at once.
+/// Returns a policy whose retries come at once, and which does not probe.
 fn immediate_retry_policy(max_retries: u32) -> ConnectionPolicy {
-    ConnectionPolicy { delay: Delay::NONE, max_retries, ..ConnectionPolicy::default() }
+    let after_failed = AfterFailed::Wait;
+    ConnectionPolicy { delay: Delay::NONE, max_retries, after_failed, ..ConnectionPolicy::default() }
 }
 
 /// Returns an address to which every dial fails without the network, so that the clock may be paused.

@@ -7,7 +7,7 @@ use crate::connection::error::ConnectionError;
 /// An event for the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum MachineEvent {
-    /// Connect, retry now, or restart the attempts: sent at the start or on request.
+    /// Open a new socket now, at the start or on request: end a wait, restart the attempts, or replace the open socket.
     Connect,
     /// Disconnect until the next `Connect`.
     Disconnect,
@@ -62,6 +62,12 @@ pub(crate) enum MachineEvent {
     Tick,
     /// The backend answered another sender, over HTTP. Early, late or superfluous hints are harmless.
     BackendSeen,
+    /// The backend's program has started again. What was open before belongs to the program that has ended.
+    BackendStarted,
+    /// The credentials are others than before.
+    CredentialsChanged,
+    /// The computer has another way to the network than before.
+    NetworkChanged,
     /// The computer was suspended, as a jump between wall and monotonic time or a very late timer shows. Send it
     /// before any event from after the suspend.
     SystemResumed,

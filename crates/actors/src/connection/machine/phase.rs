@@ -6,6 +6,8 @@ use crate::connection::{liveness::Liveness, status::ConnectionState};
 
 #[derive(Debug, Clone)]
 pub(super) enum MachinePhase {
+    /// No connection is ever wanted.
+    Disabled,
     /// The previous socket may still be closing.
     Disconnected {
         closing: Option<ClosingSocket>,
@@ -31,6 +33,10 @@ pub(super) enum MachinePhase {
 pub(super) enum DialPurpose {
     First,
     Retry,
+    /// A dial on a hint, ahead of the retry that is planned for `until`. It is no attempt: if it fails, the wait goes on.
+    Early {
+        until: Duration,
+    },
     Probe,
 }
 
@@ -45,7 +51,7 @@ impl DialPurpose {
     pub(super) fn state(self) -> ConnectionState {
         match self {
             Self::First => ConnectionState::Connecting,
-            Self::Retry => ConnectionState::Reconnecting,
+            Self::Retry | Self::Early { .. } => ConnectionState::Reconnecting,
             Self::Probe => ConnectionState::Failed,
         }
     }

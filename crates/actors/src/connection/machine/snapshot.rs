@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Machine;
-use super::phase::MachinePhase;
+use super::phase::{DialPurpose, MachinePhase};
 use crate::connection::status::{ConnectionState, ConnectionStatus, StatusReason, Transition};
 
 /// The fields whose change is recorded.
@@ -32,13 +32,16 @@ impl Machine {
     }
 
     pub(super) fn snapshot(&self) -> StatusSnapshot {
+        let next_attempt = self.attempts.saturating_add(1);
         let (state, attempt, next_attempt_at) = match self.phase {
+            MachinePhase::Disabled => (ConnectionState::Disabled, 0, None),
             MachinePhase::Disconnected { .. } => (ConnectionState::Disconnected, 0, None),
+            MachinePhase::Dialling { purpose: purpose @ DialPurpose::Early { .. }, .. } => {
+                (purpose.state(), next_attempt, None)
+            }
             MachinePhase::Dialling { purpose, .. } => (purpose.state(), self.attempts, None),
             MachinePhase::Connected { attempt, .. } => (ConnectionState::Connected, attempt, None),
-            MachinePhase::Waiting { until } => {
-                (ConnectionState::Reconnecting, self.attempts.saturating_add(1), Some(until))
-            }
+            MachinePhase::Waiting { until } => (ConnectionState::Reconnecting, next_attempt, Some(until)),
             MachinePhase::Failed { probe_at } => (ConnectionState::Failed, self.attempts, probe_at),
         };
         StatusSnapshot { state, attempt, next_attempt_at }

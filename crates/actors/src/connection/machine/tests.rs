@@ -4,6 +4,7 @@ mod attempts;
 mod commands;
 mod generations;
 mod liveness;
+mod news;
 mod refusals;
 mod sequences;
 mod status;
@@ -31,10 +32,11 @@ struct TestMachine {
     jitter: f64,
 }
 
-/// Returns the default policy with exact delays of 1, 2, 4 … 30 s.
+/// Returns a policy with exact delays of 1, 2, 4 … 30 s, and without probes.
 fn policy() -> ConnectionPolicy {
     ConnectionPolicy {
         delay: Delay::Exponential { min: s(1), max: s(30), factor: 2.0, jitter: false },
+        after_failed: AfterFailed::Wait,
         ..ConnectionPolicy::default()
     }
 }

@@ -6,10 +6,7 @@ use std::io::{self, ErrorKind};
 
 use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
 
-use crate::{
-    connection::error::{ConnectionError, ConnectionErrorKind},
-    error::retry_after,
-};
+use crate::connection::error::{ConnectionError, ConnectionErrorKind};
 
 /// Converts a failed name resolution.
 pub(super) fn from_lookup(error: &io::Error) -> ConnectionError {
@@ -26,32 +23,12 @@ pub(super) fn from_connect(error: &io::Error) -> ConnectionError {
     ConnectionError::new(kind, &error.to_string())
 }
 
-/// Converts a failed TLS or WebSocket handshake.
-pub(super) fn from_handshake(error: &Error) -> ConnectionError {
-    match error {
-        Error::Http(response) => {
-            ConnectionError::from_status(response.status().as_u16(), retry_after(response.headers(), None))
-        }
-        Error::Tls(error) => ConnectionError::new(ConnectionErrorKind::Tls, &error.to_string()),
-        Error::Io(error) if is_tls(error) => {
-            ConnectionError::new(ConnectionErrorKind::Tls, &error.to_string())
-        }
-        Error::Io(error) => {
-            ConnectionError::new(ConnectionErrorKind::Lost, &format!("during the handshake: {error}"))
-        }
-        Error::Protocol(ProtocolError::HandshakeIncomplete) => {
-            ConnectionError::new(ConnectionErrorKind::Lost, "the peer hung up during the handshake")
-        }
-        Error::Url(_) => ConnectionError::new(
-            ConnectionErrorKind::InvalidTarget,
-            "the address cannot be asked for a WebSocket",
-        ),
-        Error::Protocol(error) => ConnectionError::new(ConnectionErrorKind::NotWebsocket, &error.to_string()),
-        _ => ConnectionError::new(
-            ConnectionErrorKind::NotWebsocket,
-            "the answer is no handshake, or one of excessive size",
-        ),
+/// Converts a failure of the stream during the handshake of TLS or WebSocket.
+pub(super) fn from_handshake(error: &io::Error) -> ConnectionError {
+    if is_tls(error) {
+        return ConnectionError::new(ConnectionErrorKind::Tls, &error.to_string());
     }
+    ConnectionError::new(ConnectionErrorKind::Lost, &format!("during the handshake: {error}"))
 }
 
 /// Converts the end of an open socket.
@@ -73,9 +50,7 @@ pub(super) fn from_stream(error: &Error) -> ConnectionError {
         Error::Protocol(error) => {
             ConnectionError::new(ConnectionErrorKind::ProtocolViolation, &error.to_string())
         }
-        Error::Utf8(_) => {
-            ConnectionError::new(ConnectionErrorKind::ProtocolViolation, "a text message is not valid UTF-8")
-        }
+        Error::Utf8(_) => ConnectionError::invalid_text("a text message is not valid UTF-8"),
         _ => ConnectionError::new(ConnectionErrorKind::Lost, "the connection failed"),
     }
 }

@@ -52,8 +52,12 @@ async fn frames_arrive_typed_and_pong_carries_its_number() {
     server.send(Message::binary(vec![1, 2, 3])).await.unwrap();
     server.send(Message::Ping("are you there".into())).await.unwrap();
     server.send(Message::Pong("unasked".into())).await.unwrap();
-    let expected =
-        [SocketFrame::Text("{}".into()), SocketFrame::Binary(3), SocketFrame::Ping, SocketFrame::Pong(None)];
+    let expected = [
+        SocketFrame::Text("{}".into()),
+        SocketFrame::Binary(vec![1, 2, 3].into()),
+        SocketFrame::Ping,
+        SocketFrame::Pong(None),
+    ];
     for frame in expected {
         assert_eq!(reader.read().await, Ok(frame));
     }
@@ -69,7 +73,7 @@ async fn a_pending_write_does_not_keep_frames_from_being_read() {
     let (mut writer, mut reader, mut server) = connected(HUGE).await;
     server.send(Message::text("news")).await.unwrap();
     // The server never reads, and no socket buffer takes this much.
-    let mut write = pin!(writer.send_text("x".repeat(HUGE.message_max_bytes)));
+    let mut write = pin!(writer.send_frame("x".repeat(HUGE.message_max_bytes).into()));
     tokio::select! {
         biased;
         result = &mut write => panic!("the write ended: {result:?}"),
@@ -115,7 +119,7 @@ async fn a_graceful_close_ends_with_the_peers_answer() {
     server_side.spawn(async move { while server.next().await.is_some() {} });
     let error = reader.read().await.unwrap_err();
     assert_eq!((error.kind, error.close_code), (ConnectionErrorKind::Closed, Some(1000)));
-    assert!(matches!(writer.send_text("late".into()).await, Err(WriteError::Lost(_))));
+    assert!(matches!(writer.send_frame("late".into()).await, Err(WriteError::Lost(_))));
 }
 
 #[tokio::test]

@@ -67,6 +67,7 @@ fn docs_list_every_send_outcome() {
             SendOutcome::Rejected => "the buffer was full",
             SendOutcome::TooLarge => "it is larger than the limit",
             SendOutcome::Dropped => "the connection was stopped before its turn came",
+            SendOutcome::Disabled => "the configuration says that the backend has no WebSocket",
             SendOutcome::Unknown => {
                 "the socket ended during the write: it may have arrived. It is not sent again"
             }

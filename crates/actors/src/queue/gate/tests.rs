@@ -94,14 +94,21 @@ fn restored_backend_opens_the_gate_and_unknown_does_not() {
 }
 
 #[test]
-fn timeout_closes_the_gate_only_if_backend_is_down() {
-    let mut with_availability = gate(Up);
-    assert_eq!(probe(&mut with_availability, TIMED_OUT, s(0)), None);
-    let mut without = gate(Down);
-    assert!(matches!(probe(&mut without, TIMED_OUT, s(0)), Some(Held(_))));
-    let mut refused_before = closed_gate(Unknown);
-    let change = probe(&mut refused_before, TIMED_OUT, s(1));
-    assert!(matches!(change, Some(Released(_))), "something took the request");
+fn request_that_was_taken_never_closes_the_gate() {
+    for reason in [Reason::TimedOut, Reason::ConnectionReset] {
+        assert_eq!(probe(&mut gate(Up), Unanswered(reason), s(0)), None);
+        for mut closed in [gate(Down), closed_gate(Unknown), closed_gate(Down)] {
+            let change = probe(&mut closed, Unanswered(reason), s(1));
+            assert!(matches!(change, Some(Released(_))), "something took the request");
+        }
+    }
+}
+
+#[test]
+fn next_probe_is_never_in_the_past() {
+    let outage = closed_gate(Unknown).outage().unwrap();
+    assert_eq!(outage.next_probe_after(s(0)), Some(s(1)));
+    assert_eq!((outage.next_probe_after(s(1)), outage.next_probe_after(s(99))), (None, None));
 }
 
 #[test]

@@ -64,6 +64,9 @@ fn build_request(
 ) -> (reqwest::Request, UploadGuard) {
     let mut outgoing = reqwest::Request::new(outbound.method.clone(), outbound.url.clone());
     *outgoing.headers_mut() = request.headers().clone();
+    if let Some(authorization) = &outbound.authorization {
+        outgoing.headers_mut().insert(header::AUTHORIZATION, authorization.clone());
+    }
     if let Some(key) = request.idempotency_key() {
         outgoing.headers_mut().insert(&IDEMPOTENCY_KEY, key.clone());
     }

@@ -1,6 +1,6 @@
 //! Decides whether a redirect is followed, and to where.
 
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use url::Url;
 
 /// The most redirects that one attempt follows.
@@ -13,6 +13,10 @@ pub(super) struct OutboundRequest {
     pub(super) url: Url,
     /// True if the body is sent again.
     pub(super) keeps_body: bool,
+    /// The token's header, if the request has none of its own.
+    pub(super) authorization: Option<HeaderValue>,
+    /// True if the request was answered 401 before, with another token.
+    pub(super) is_resent: bool,
 }
 
 /// Returns whether `to` has another origin than `from`.
@@ -43,13 +47,11 @@ pub(super) fn next_request(
         return None;
     }
     let method = if keeps { method.clone() } else { Method::GET };
-    Some(OutboundRequest { method, url: next, keeps_body: keeps })
+    Some(OutboundRequest { method, url: next, keeps_body: keeps, authorization: None, is_resent: false })
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn follow(method: Method, status: u16, location: &'static str) -> Option<OutboundRequest> {

@@ -20,6 +20,7 @@ use super::{
     *,
 };
 use crate::{
+    credentials::CredentialRequest,
     error::{Code, tests::words::assert_message_helps},
     request::ProgressSender,
 };
@@ -65,7 +66,7 @@ async fn headers_token_key_and_body_arrive_as_they_were_given() {
     let mut server =
         ScriptedServer::start([vec![Receive, ok_response("")], vec![Receive, ok_response("")]]).await;
     let mut settings = HttpSettings::new(server.url());
-    settings.bearer_token = Some("sesame".to_owned());
+    settings.credentials = Credentials::fixed("sesame");
     settings.headers.insert("x-app", HeaderValue::from_static("default"));
     assert!(!format!("{settings:?}").contains("sesame"));
     let transport = HttpTransport::new(&settings).unwrap();
@@ -115,7 +116,7 @@ fn request_url_equals_the_parsed_whole() {
         {
             let request = Request::get(path).build().unwrap();
             let whole = Url::parse(&format!("{}{path}", base.trim_end_matches('/'))).unwrap();
-            assert_eq!(transport.first_request(&request).unwrap().url, whole, "{base} and {path}");
+            assert_eq!(transport.first_request(&request, None).unwrap().url, whole, "{base} and {path}");
         }
     }
 }
@@ -276,13 +277,49 @@ async fn same_origin_redirect_keeps_method_body_and_token() {
     ])
     .await;
     let mut settings = HttpSettings::new(server.url());
-    settings.bearer_token = Some("sesame".to_owned());
+    settings.credentials = Credentials::fixed("sesame");
     let answer = HttpTransport::new(&settings).unwrap().collect(&post(), LONG).await.unwrap();
     assert_eq!(answer.body, "there");
     server.next_request().await;
     let second = server.next_request().await;
     assert!(second.starts_with("POST /thing/ ") && second.ends_with(r#"{"do":"it"}"#), "{second}");
     assert!(second.contains("Bearer sesame"));
+}
+
+#[tokio::test]
+async fn rejected_token_is_asked_for_once_more_and_tried() {
+    let no = ServerStep::Send("HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n".into());
+    for (renewed, expected, shown) in [("new", 200, "[redacted]"), ("old", 401, "new")] {
+        let mut server =
+            ScriptedServer::start([vec![Receive, no.clone()], vec![Receive, ok_response("in")]]).await;
+        let credentials = Credentials::from_callback(move |request| {
+            let token = if request == CredentialRequest::Renew { renewed } else { "old" };
+            async move { Ok(Some(token.to_owned())) }
+        });
+        let settings = HttpSettings { credentials, ..HttpSettings::new(server.url()) };
+        let transport = HttpTransport::new(&settings).unwrap();
+        let answer = transport.collect(&post(), LONG).await.unwrap();
+        assert_eq!(answer.status, expected, "{renewed}");
+        assert!(server.next_request().await.contains("Bearer old"));
+        if expected == 200 {
+            let second = server.next_request().await;
+            assert!(second.contains("Bearer new") && second.ends_with(r#"{"do":"it"}"#), "{second}");
+        }
+        assert_eq!(transport.secrets().redact("old new"), format!("[redacted] {shown}"));
+    }
+}
+
+#[tokio::test]
+async fn token_of_the_request_itself_is_not_replaced() {
+    let no = ServerStep::Send("HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n".into());
+    let mut server = ScriptedServer::start([vec![Receive, no]]).await;
+    let settings =
+        HttpSettings { credentials: Credentials::fixed("ours"), ..HttpSettings::new(server.url()) };
+    let request = Request::get("/a").header("Authorization", "Basic own").build().unwrap();
+    let answer = HttpTransport::new(&settings).unwrap().collect(&request, LONG).await.unwrap();
+    assert_eq!(answer.status, 401);
+    let received = server.next_request().await;
+    assert!(received.contains("Basic own") && !received.contains("ours"), "{received}");
 }
 
 #[tokio::test]
@@ -336,7 +373,7 @@ fn an_address_that_cannot_be_a_backend_is_refused_with_the_rule() {
         assert_message_helps(&error.message);
     }
     let mut settings = HttpSettings::new("http://localhost:1");
-    settings.bearer_token = Some("two\nlines".to_owned());
+    settings.credentials = Credentials::fixed("two\nlines");
     assert_eq!(HttpTransport::new(&settings).unwrap_err().code, Code::InvalidInput);
 }
 

@@ -41,6 +41,25 @@ pub(crate) fn command(value: &TomlValue<'_>) -> ParseResult<Vec<String>> {
     }
 }
 
+/// Parses the subprotocols of a WebSocket, each once.
+pub(crate) fn subprotocols(value: &TomlValue<'_>) -> ParseResult<Vec<String>> {
+    let expected = "a list of subprotocols, as in [\"chat.v1\"]";
+    let names = list(value, expected, |value| {
+        let name = string(value, "a string with a subprotocol")?;
+        // A subprotocol is a token of HTTP, as the name of a header is.
+        if HeaderName::from_bytes(name.as_bytes()).is_err() {
+            return invalid("must be a name of letters, digits and the like, without spaces and commas");
+        }
+        Ok(name.to_owned())
+    })?;
+    let mut sorted: Vec<&String> = names.iter().collect();
+    sorted.sort();
+    if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
+        return invalid("must not name a subprotocol twice");
+    }
+    Ok(names)
+}
+
 /// Parses environment variables.
 pub(crate) fn environment(value: &TomlValue<'_>) -> ParseResult<StringMap> {
     table(value, "a table of variables, as in { LEVEL = \"debug\" }", |name, value| {
@@ -171,6 +190,8 @@ mod tests {
     fn lists_and_tables_read_item_by_item() {
         assert_eq!(read("[\"~/a\", \"/b\"]", folders), Ok(vec![PathBuf::from("~/a"), PathBuf::from("/b")]));
         assert_eq!(read("[]", command), Ok(vec![]));
+        let names = ["chat.v2", "Chat.v2"].map(ToOwned::to_owned).to_vec();
+        assert_eq!(read("[\"chat.v2\", \"Chat.v2\"]", subprotocols), Ok(names));
         assert_eq!(read("[\"a\", \"\"]", command), Ok(vec!["a".to_owned(), String::new()]));
         assert_eq!(read("{ A = \"1\", _b2 = \"\" }", environment), Ok(pairs(&[("A", "1"), ("_b2", "")])));
         assert_eq!(read("{ X-Client = \"a b\" }", headers), Ok(pairs(&[("x-client", "a b")])));
@@ -188,6 +209,12 @@ mod tests {
             "k.A" must be a string, not an integer
             "k.b-c" is no name of an environment variable: it takes letters, digits and "_""#]]
         .assert_eq(&read("{ A = 1, b-c = \"x\" }", environment).unwrap_err());
+        expect![[r#"
+            "k[0]" must be a name of letters, digits and the like, without spaces and commas
+            "k[2]" must be a string with a subprotocol, not an integer"#]]
+        .assert_eq(&read("[\"a, b\", \"c\", 1]", subprotocols).unwrap_err());
+        let twice = read("[\"a\", \"a\"]", subprotocols).unwrap_err();
+        assert_eq!(twice, "\"k\" must not name a subprotocol twice");
     }
 
     #[test]

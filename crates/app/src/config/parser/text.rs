@@ -37,6 +37,19 @@ pub(crate) fn url_path(value: &TomlValue<'_>) -> ParseResult<String> {
     server_path(text).map(str::to_owned).or_else(invalid)
 }
 
+/// Parses the name of a query parameter, or empty for none.
+pub(crate) fn query_name_or_empty(value: &TomlValue<'_>) -> ParseResult<String> {
+    let text = string(value, "a string with the name of a query parameter, as in \"token\"")?;
+    let is_valid = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    if text.bytes().all(is_valid) {
+        Ok(text.to_owned())
+    } else {
+        invalid(
+            "must be the name of a query parameter (letters, digits, \"-\", \"_\", \".\" or \"~\"), not the token itself",
+        )
+    }
+}
+
 /// Reads the sign that a process is ready.
 pub(crate) fn ready(value: &TomlValue<'_>) -> ParseResult<ReadyWhen> {
     let expected = "\"none\", \"stdout:TEXT\" or \"http:PATH\"";
@@ -200,6 +213,17 @@ mod tests {
         for token in ["sk-hush", "2FAST", "a b", "$TOKEN", "é"] {
             let refusal = read(&format!("\"{token}\""), variable_or_empty).unwrap_err();
             assert!(refusal.contains("name of an environment variable") && !refusal.contains(token));
+        }
+    }
+
+    #[test]
+    fn query_name_is_plain_and_no_token() {
+        for name in ["", "token", "access_token", "a-b.c~1"] {
+            assert_eq!(read(&format!("\"{name}\""), query_name_or_empty), Ok(name.to_owned()));
+        }
+        for name in ["token=hush", "a b", "é", "a&b"] {
+            let refusal = read(&format!("\"{name}\""), query_name_or_empty).unwrap_err();
+            assert!(refusal.contains("name of a query parameter") && !refusal.contains("hush"), "{refusal}");
         }
     }
 

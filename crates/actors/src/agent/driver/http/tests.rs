@@ -12,6 +12,7 @@ use tokio::{
 use super::*;
 use crate::{
     agent::MessageId,
+    credentials::Credentials,
     error::tests::words::assert_message_helps,
     queue::{QueueActor, QueuePolicy, QueueView},
     tests::{listen, read_head, reserve_address, unresolvable_url},
@@ -133,7 +134,7 @@ async fn check_error_omits_transport_secrets() {
     for status in ["200 OK", "401 Unauthorized"] {
         let (listener, address) = listen().await;
         let mut settings = HttpSettings::new(format!("http://{address}"));
-        settings.bearer_token = Some("s3cret-t0ken".to_owned());
+        settings.credentials = Credentials::fixed("s3cret-t0ken");
         let driver = HttpDriver::new(Arc::new(HttpTransport::new(&settings).unwrap()), "planner", LONG);
         let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         let (observed, (request, _)) = tokio::join!(driver.check(), answer_next(&listener, &answer));

@@ -72,7 +72,7 @@ async fn refusing_server_ends_in_failed_until_connect_is_asked() {
     assert_eq!(status.next_attempt_at, None);
 
     let server = server.listen_again();
-    fixture.send(ConnectionMessage::Connect).await;
+    fixture.connect().await;
     let _peer = server.accept().await;
     let over = fixture.next_change().await;
     assert_eq!((over.from, over.to, over.attempt), (Failed, Connecting, 1));
@@ -109,7 +109,7 @@ async fn late_socket_is_dropped_and_the_next_dial_goes_on() {
     let mut first = server.accept_raw().await;
     fixture.send(ConnectionMessage::Disconnect).await;
     wait_for_end(&mut first).await;
-    fixture.send(ConnectionMessage::Connect).await;
+    fixture.connect().await;
     let second = server.accept_raw().await;
 
     let (target, limits) = (server.target(), SocketLimits { message_max_bytes: 1024 });

@@ -168,9 +168,9 @@ fn server_actions() -> Vec<(&'static str, ServerAction)> {
         (violation, write([&[0x89, 126, 0, 126][..], &[0; 126]].concat())),
         (violation, write([0x09, 0])),
         (violation, write([0x80, 1, b'x'])),
-        // A close frame with half a code, and one whose reason is not UTF-8.
+        // A close frame with half a code. Of one whose reason is not UTF-8 the code counts.
         (violation, write([0x88, 1, 3])),
-        (violation, write([0x88, 3, 0x03, 0xe8, 0xff])),
+        ("the peer closed in order (see the close codes)", write([0x88, 3, 0x03, 0xe8, 0xff])),
     ]
 }
 
@@ -301,6 +301,10 @@ async fn send_outcome_gives_the_documented_error() {
     let kept = fixture.send_text("kept", NEVER).await;
     let rejected = fixture.send_text("too much", NEVER).await.await;
     check("`rejected`: outbound_max messages, or the largest number of bytes, wait already", rejected);
+    let off = ConnectionPolicy { enabled: false, ..slow_retry_policy() };
+    let disabled = ConnectionFixture::start(down.target(), off).await;
+    let refused = disabled.send_text("refused", NEVER).await.await;
+    check("`disabled`: the configuration has no WebSocket", refused);
     fixture.runtime.shutdown().await;
     check("`dropped`: the connection's actor stopped before it was sent", kept.await);
     assert_all_seen(CauseGroup::Send, &seen);

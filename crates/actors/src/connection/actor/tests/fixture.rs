@@ -136,6 +136,20 @@ impl ConnectionFixture {
         shown.clone()
     }
 
+    /// Asks for a new socket.
+    pub(super) async fn connect(&self) {
+        drop(self.reconnect().await);
+    }
+
+    /// Asks for a new socket; the returned future resolves to the outcome.
+    pub(super) async fn reconnect(&self) -> Pin<Box<dyn Future<Output = Result<ConnectOutcome, CallError>>>> {
+        let connection = self.connection.clone();
+        let mut answer: Pin<Box<dyn Future<Output = _>>> =
+            Box::pin(async move { connection.call(ConnectionMessage::Connect).await });
+        assert!(poll!(&mut answer).is_pending(), "only the actor answers");
+        answer
+    }
+
     pub(super) async fn send(&self, message: ConnectionMessage) {
         self.connection.cast(message).await.unwrap();
     }
@@ -146,9 +160,15 @@ impl ConnectionFixture {
 
     /// Puts a `Send` into the mailbox; the returned future resolves to its outcome.
     pub(super) async fn send_text(&self, text: impl Into<String>, wait_timeout: Duration) -> PendingOutcome {
-        let (connection, text) = (self.connection.clone(), text.into());
+        let text: String = text.into();
+        self.send_frame(text, wait_timeout).await
+    }
+
+    /// Puts a `Send` into the mailbox; the returned future resolves to its outcome.
+    pub(super) async fn send_frame(&self, frame: impl Into<Frame>, wait_timeout: Duration) -> PendingOutcome {
+        let (connection, frame) = (self.connection.clone(), frame.into());
         let mut answer: PendingOutcome = Box::pin(async move {
-            connection.call(|reply| ConnectionMessage::Send { text, wait_timeout, reply }).await
+            connection.call(|reply| ConnectionMessage::Send { frame, wait_timeout, reply }).await
         });
         assert!(poll!(&mut answer).is_pending(), "only the actor answers");
         answer

@@ -1,4 +1,6 @@
-//! Tests incoming frames.
+//! Tests frames, incoming and outgoing.
+
+use tokio::io::AsyncWriteExt;
 
 use super::*;
 
@@ -25,7 +27,7 @@ async fn reconnect_resumes_first_and_reports_the_gap() {
     drop(peer);
     fixture.wait_for_change(Reconnecting).await;
     let sent = fixture.send_text("waited", NEVER).await;
-    fixture.send(ConnectionMessage::Connect).await;
+    fixture.connect().await;
 
     let mut peer = server.accept().await;
     assert_eq!(peer.next_text().await, r#"{"type":"resume","after":2}"#);
@@ -65,7 +67,7 @@ async fn reconnect_without_numbers_reports_a_gap() {
     assert_eq!(fixture.next_text().await, "without a number");
     drop(peer);
     fixture.wait_for_change(Reconnecting).await;
-    fixture.send(ConnectionMessage::Connect).await;
+    fixture.connect().await;
     let mut peer = server.accept().await;
     peer.send_text("the next").await;
     let unknown = Gap { after: None, next: None };
@@ -80,20 +82,16 @@ async fn ignored_frames_are_recorded_together() {
     peer.send_event(1).await;
     assert_eq!(fixture.next_text().await, event(1));
     for _ in 0..3 {
-        peer.send(Wire::binary(vec![0; 100])).await;
         peer.send_event(1).await;
     }
-    let mut recorded = std::collections::BTreeMap::new();
-    while recorded.values().sum::<u64>() < 6 {
+    let mut recorded = 0;
+    while recorded < 3 {
         let ignored: ConnectionIgnored = fixture.next_record(ConnectionIgnored::KIND).await.decode().unwrap();
-        let size_bytes = match ignored.reason {
-            IgnoredReason::Binary => 100,
-            IgnoredReason::SeenBefore => event(1).len() as u64,
-        };
-        assert_eq!(ignored.bytes, ignored.frames * size_bytes);
-        *recorded.entry(ignored.reason).or_default() += ignored.frames;
+        assert_eq!(ignored.reason, IgnoredReason::SeenBefore);
+        assert_eq!(ignored.bytes, ignored.frames * event(1).len() as u64);
+        recorded += ignored.frames;
     }
-    assert_eq!(recorded, [(IgnoredReason::Binary, 3), (IgnoredReason::SeenBefore, 3)].into());
+    assert_eq!(recorded, 3);
     assert_eq!(fixture.frames.try_next(), None);
 }
 
@@ -121,4 +119,71 @@ async fn resume_request_precedes_every_other_frame() {
     let first = peer.read().await.unwrap();
     assert_eq!(first, Wire::text(r#"{"type":"resume","after":1}"#));
     assert!(peer.read().await.unwrap().is_pong());
+}
+
+#[tokio::test]
+async fn binary_frames_are_delivered_and_sent_in_order() {
+    let (_server, mut fixture, mut peer) = ConnectionFixture::connected(slow_retry_policy()).await;
+    peer.send(Wire::binary(vec![0, 255])).await;
+    peer.send_text("between").await;
+    peer.send(Wire::binary(Vec::new())).await;
+    assert_eq!(fixture.next_inbound().await, Inbound::Binary(vec![0, 255].into()));
+    assert_eq!(fixture.next_text().await, "between");
+    assert_eq!(fixture.next_inbound().await, Inbound::Binary(Vec::new().into()));
+
+    let sent = [
+        fixture.send_frame(vec![1, 2], NEVER).await,
+        fixture.send_text("between", NEVER).await,
+        fixture.send_frame(Vec::new(), NEVER).await,
+    ];
+    for frame in [Wire::binary(vec![1, 2]), Wire::text("between"), Wire::binary(Vec::new())] {
+        assert_eq!(peer.read().await.unwrap(), frame);
+    }
+    for outcome in sent {
+        assert_eq!(outcome.await, Ok(SendOutcome::Sent));
+    }
+}
+
+#[tokio::test]
+async fn binary_frame_above_the_limit_is_rejected_alone() {
+    let policy = ConnectionPolicy { message_max_bytes: 64, ..slow_retry_policy() };
+    let (_server, fixture, mut peer) = ConnectionFixture::connected(policy).await;
+    assert_eq!(fixture.send_frame(vec![0; 65], NEVER).await.await, Ok(SendOutcome::TooLarge));
+    assert_eq!(fixture.send_frame(vec![0; 64], NEVER).await.await, Ok(SendOutcome::Sent));
+    assert_eq!(peer.read().await.unwrap(), Wire::binary(vec![0; 64]));
+}
+
+#[tokio::test]
+async fn byte_order_mark_before_a_frame_makes_no_gap() {
+    let (_server, mut fixture, mut peer) = ConnectionFixture::connected(slow_retry_policy()).await;
+    peer.send_event(1).await;
+    peer.send_text(&format!("\u{feff}{}", event(2))).await;
+    peer.send_event(3).await;
+    for seq in 1..=3 {
+        assert_eq!(fixture.next_text().await, event(seq));
+    }
+}
+
+#[tokio::test]
+async fn text_that_is_no_utf_8_is_answered_with_its_code() {
+    // A whole frame, and one in two parts whose second is not valid.
+    for bytes in [&[0x81, 2, b'a', 0xff][..], &[0x01, 1, b'a', 0x80, 1, 0xff]] {
+        let (_server, mut fixture, mut peer) = ConnectionFixture::connected(slow_retry_policy()).await;
+        peer.raw().write_all(bytes).await.unwrap();
+        let (change, _) = fixture.wait_for_change(Reconnecting).await;
+        assert_eq!(change.reason, StatusReason::Failed(Kind::ProtocolViolation));
+        let Wire::Close(Some(close)) = peer.read().await.unwrap() else { panic!("it gets a close frame") };
+        assert_eq!(close.code, CloseCode::Invalid);
+    }
+}
+
+#[tokio::test]
+async fn close_code_counts_although_its_reason_is_no_text() {
+    let (_server, mut fixture, mut peer) = ConnectionFixture::connected(slow_retry_policy()).await;
+    peer.raw().write_all(&[0x88, 4, 0x11, 0x31, 0xff, 0xfe]).await.unwrap();
+    let (change, _) = fixture.wait_for_change(Failed).await;
+    assert_eq!(change.reason, StatusReason::Failed(Kind::Unauthenticated));
+    assert_eq!(change.error.unwrap().close_code, Some(4401));
+    let Wire::Close(Some(close)) = peer.read().await.unwrap() else { panic!("it gets a close frame") };
+    assert_eq!(close.code, CloseCode::Invalid);
 }

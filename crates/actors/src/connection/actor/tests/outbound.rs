@@ -11,7 +11,7 @@ async fn messages_sent_offline_leave_in_order() {
         fixture.send_text("c", NEVER).await,
     ];
     let server = server.listen_again();
-    fixture.send(ConnectionMessage::Connect).await;
+    fixture.connect().await;
     let mut peer = server.accept().await;
     for text in ["a", "b", "c"] {
         assert_eq!(peer.next_text().await, text);
@@ -65,7 +65,7 @@ async fn message_interrupted_by_a_broken_socket_is_not_resent() {
     drop(peer);
     assert_eq!(broken.await, Ok(SendOutcome::Unknown));
     fixture.wait_for_change(Reconnecting).await;
-    fixture.send(ConnectionMessage::Connect).await;
+    fixture.connect().await;
     let mut peer = server.accept().await;
     assert_eq!(peer.next_text().await, "behind");
     assert_eq!(behind.await, Ok(SendOutcome::Sent));
@@ -134,7 +134,7 @@ async fn pending_messages_outlive_a_final_close() {
     assert_eq!(broken.await, Ok(SendOutcome::Unknown));
     assert_eq!(short.await, Ok(SendOutcome::Expired));
 
-    fixture.send(ConnectionMessage::Connect).await;
+    fixture.connect().await;
     let mut peer = server.accept().await;
     assert_eq!(peer.next_text().await, "kept");
     assert_eq!(kept.await, Ok(SendOutcome::Sent));

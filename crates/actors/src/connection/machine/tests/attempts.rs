@@ -34,19 +34,31 @@ fn after_a_loss_the_waits_grow_from_the_first_delay_on() {
 }
 
 #[test]
-fn failed_connection_is_probed_every_interval_until_it_opens() {
+fn failed_connection_is_probed_ever_more_slowly_until_it_opens() {
     let (mut fixture, last) = TestMachine::failed(probing_policy());
-    for probe in [last + 1, last + 2] {
-        assert_eq!((fixture.state(), fixture.time_to_next_attempt()), (Failed, s(60)));
+    let mut probe = last;
+    for wait in [60, 120, 240, 480, 600, 600] {
+        assert_eq!((fixture.state(), fixture.time_to_next_attempt()), (Failed, s(wait)));
+        probe += 1;
         assert_eq!(fixture.tick_when_due(), [dial(probe)]);
         assert_eq!(fixture.state(), Failed);
         fixture.apply(refused(probe));
     }
     fixture.tick_when_due();
-    fixture.apply(opened(last + 3));
+    fixture.apply(opened(probe + 1));
     assert_eq!(fixture.state(), Connected);
-    fixture.apply(lost(last + 3));
+    fixture.apply(lost(probe + 1));
     assert_eq!(fixture.state(), Failed, "it opened, but did not prove stable");
+}
+
+#[test]
+fn longer_probe_interval_than_the_cap_is_kept() {
+    let policy = ConnectionPolicy { probe_interval: s(3600), ..probing_policy() };
+    let (mut fixture, last) = TestMachine::failed(policy);
+    fixture.tick_when_due();
+    fixture.apply(refused(last + 1));
+    assert_eq!(fixture.time_to_next_attempt(), s(3600));
+    assert_eq!(ConnectionPolicy::default().after_failed, AfterFailed::Probe, "with defaults it comes back");
 }
 
 #[test]

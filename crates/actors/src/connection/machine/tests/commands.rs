@@ -13,6 +13,16 @@ fn a_manual_reconnect_during_a_backoff_tries_now() {
 }
 
 #[test]
+fn reconnect_while_connected_replaces_the_socket() {
+    let mut fixture = TestMachine::connected(policy());
+    let close = MachineAction::SendCloseCode { generation: 1, code: 1000 };
+    assert_eq!(fixture.apply(Connect), [close, drop_socket(1), dial(2)]);
+    assert_eq!((fixture.state(), fixture.attempt()), (Connecting, 1));
+    assert_eq!(fixture.apply(lost(1)), [], "the old socket is of no concern");
+    assert!(fixture.apply(opened(2)).contains(&MachineAction::Resume { generation: 2 }));
+}
+
+#[test]
 fn backend_hint_without_effect_is_ignored_for_a_while() {
     let spend = |fixture: &mut TestMachine| {
         while fixture.state() != Failed {

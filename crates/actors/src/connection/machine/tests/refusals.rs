@@ -25,6 +25,23 @@ fn close_code_is_sent_only_for_violations_on_an_open_socket() {
 }
 
 #[test]
+fn expired_token_of_a_stable_connection_is_renewed_once() {
+    let expired = || ConnectionError::from_close(Some(4401), "");
+    let renewing = ConnectionPolicy { renews_token: true, ..policy() };
+    let mut fixture = TestMachine::connected(renewing.clone());
+    fixture.advance(s(10)).apply(received(1));
+    fixture.apply(closed(1, expired()));
+    assert_eq!(fixture.wait(), (Reconnecting, 1, s(1)));
+    fixture.tick_when_due();
+    fixture.apply(dial_failed(2, ConnectionError::from_status(401, None)));
+    assert_eq!(fixture.state(), Failed, "the next token is refused as well");
+
+    let mut young = TestMachine::connected(renewing);
+    young.advance(s(9)).apply(closed(1, expired()));
+    assert_eq!(young.state(), Failed, "the token was never good");
+}
+
+#[test]
 fn a_final_close_ends_even_a_connection_that_was_stable() {
     let mut fixture = TestMachine::connected(policy());
     fixture.advance(s(3600)).apply(received(1));

@@ -51,6 +51,7 @@ fn step() -> impl Strategy<Value = MachineStep> {
         2 => Just(Tick),
         1 => Just(SystemResumed),
         2 => Just(BackendSeen),
+        1 => prop::sample::select(vec![BackendStarted, CredentialsChanged, NetworkChanged]),
     ];
     prop_oneof![28 => event.prop_map(MachineStep::Event), 8 => Just(MachineStep::TickOnTime)]
 }
@@ -108,7 +109,8 @@ impl MachineOwner {
             | SendFailed { generation, .. } => {
                 *generation = self.machine.generation.saturating_sub(*generation);
             }
-            Connect | Disconnect | Tick | SystemResumed | BackendSeen => {}
+            Connect | Disconnect | Tick | SystemResumed | BackendSeen | BackendStarted
+            | CredentialsChanged | NetworkChanged => {}
         }
         event
     }
@@ -176,7 +178,7 @@ impl MachineOwner {
     fn check_next_attempt(&self, status: &ConnectionStatus) -> Result<(), TestCaseError> {
         let Some(at) = status.next_attempt_at else { return Ok(()) };
         let usual = match status.state {
-            ConnectionState::Failed => self.policy.probe_interval(),
+            ConnectionState::Failed => self.policy.probe_delay(u32::MAX),
             _ => Duration::from_secs(30),
         };
         let asked = status.last_error.as_ref().and_then(|error| error.retry_after).unwrap_or_default();

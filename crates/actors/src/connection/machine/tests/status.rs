@@ -75,7 +75,7 @@ fn probing_status_shows_attempts_next_probe_and_last_error() {
     assert_eq!((status.since, status.last_error_at), (failed_at, Some(failed_at)));
     fixture.advance(s(1)).apply(dial_failed(last + 1, error(Kind::Unreachable)));
     let status = fixture.machine.status();
-    assert_eq!((status.attempt, status.next_attempt_at), (5, Some(fixture.now + s(60))));
+    assert_eq!((status.attempt, status.next_attempt_at), (5, Some(fixture.now + s(120))));
     assert_eq!((status.since, status.last_error_at), (failed_at, Some(fixture.now)));
     assert_eq!(status.last_error.unwrap().kind, Kind::Unreachable);
 }
@@ -109,11 +109,34 @@ fn availability_follows_the_state_and_the_last_error() {
     fixture.tick_when_due();
     fixture.apply(opened(last + 1));
     assert_eq!(fixture.machine.status().availability(), BackendAvailability::Up);
-    fixture.apply(closed(last + 1, error(Kind::Lost)));
-    assert_eq!(fixture.machine.status().availability(), BackendAvailability::Down);
     fixture.apply(Disconnect);
     assert_eq!(fixture.machine.status().availability(), BackendAvailability::Unknown);
     fixture.apply(Connect);
     let expected = BackendAvailability::Down;
     assert_eq!(fixture.machine.status().availability(), expected, "a dial after an error is no first dial");
+}
+
+#[test]
+fn backend_is_down_only_while_nothing_accepts_connections() {
+    for kind in Kind::ALL {
+        let mut fixture = TestMachine::connecting(policy());
+        fixture.apply(dial_failed(1, error(*kind)));
+        let accepts_nothing =
+            matches!(kind, Kind::Refused | Kind::Unresolved | Kind::Unreachable | Kind::ProxyUnreachable);
+        let is_down = fixture.machine.status().availability() == BackendAvailability::Down;
+        assert_eq!(is_down, accepts_nothing, "{kind:?}");
+    }
+}
+
+#[test]
+fn disabled_connection_does_nothing_and_shows_nothing_wrong() {
+    let mut fixture = TestMachine::new(ConnectionPolicy { enabled: false, ..policy() });
+    for event in [Connect, Disconnect, BackendSeen, SystemResumed, Tick, MachineEvent::NetworkChanged] {
+        assert_eq!(fixture.apply_all(event), []);
+    }
+    let status = fixture.machine.status();
+    assert_eq!((status.state, status.attempt, status.next_attempt_at), (Disabled, 0, None));
+    assert_eq!((status.availability(), status.seems_unreachable()), (BackendAvailability::Unknown, false));
+    assert_eq!(status.clone().after_actor_exit(s(500)), status);
+    assert_eq!(fixture.machine.next_wake(), None);
 }

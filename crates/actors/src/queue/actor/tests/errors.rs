@@ -11,6 +11,7 @@ use futures_util::stream;
 
 use super::*;
 use crate::{
+    credentials::{CredentialError, Credentials},
     error::tests::words::assert_message_helps,
     network::{Route, proxy::Proxy},
     request::REQUEST_BODY_BYTES_MAX,
@@ -210,6 +211,13 @@ async fn attempt_failure_gives_the_documented_error() {
         assert_row(CauseGroup::Transport, what, &error);
         seen.insert(what);
     }
+    let no_token = "the source of the token fails: its file, command or callback";
+    let credentials = Credentials::from_callback(|_| async { Err(CredentialError("gone".to_owned())) });
+    let settings = HttpSettings { credentials, ..HttpSettings::new(unresolvable_url()) };
+    for request in [get("/thing"), post("/thing").body("payload")] {
+        assert_row(CauseGroup::Transport, no_token, &failure(&settings, request).await);
+    }
+    seen.insert(no_token);
     // No valid request leads there, so this tests the transport's own check.
     seen.insert("the request could not be made into HTTP");
     assert_all_seen(CauseGroup::Transport, &seen);

@@ -5,6 +5,7 @@ use mainstay_runtime::journal::{Cursor, Delivery};
 use proptest::prelude::*;
 
 use super::*;
+use crate::credentials::Credentials;
 use crate::error::Secrets;
 use crate::error::tests::words::assert_message_helps;
 use crate::queue::events::RequestRef;
@@ -183,7 +184,7 @@ async fn outcomes(sent: &SentSecrets, echoes: &[Echo]) -> (Vec<Option<Error>>, V
     let transport = |echo: &Echo| vec![Receive, ServerStep::Send(echo.bytes(sent)), Close];
     let server = ScriptedServer::start(echoes.iter().map(transport).collect::<Vec<_>>()).await;
     let mut settings = HttpSettings::new(server.url());
-    settings.bearer_token = Some(sent.token.clone());
+    settings.credentials = Credentials::fixed(&sent.token);
     settings.headers.insert("x-configured", sent.configured.parse().unwrap());
     assert_redacted(sent, &format!("{settings:?}"));
     let (runtime, queue, _) = start_over_http(&settings, policy().retry.delay).await;

@@ -146,7 +146,9 @@ fn second_of_three() -> MachineCase {
 /// Returns machines for every state.
 pub(super) fn states() -> Vec<Vec<MachineCase>> {
     let second = |bring: fn(MachineCase) -> MachineCase| variants(2, bring);
+    let disabled = ConnectionPolicy { enabled: false, ..ConnectionPolicy::default() };
     vec![
+        vec![MachineCase { machine: Machine::new(disabled), ..MachineCase::new(3, AfterFailed::Wait) }],
         vec![MachineCase::new(3, AfterFailed::Wait)],
         vec![second_of_three().opened().then(MachineEvent::Disconnect)],
         variants(1, |case| case),
@@ -155,6 +157,7 @@ pub(super) fn states() -> Vec<Vec<MachineCase>> {
         second(|case| case.opened().then(MachineEvent::SystemResumed)),
         vec![second_of_three().dial_failed(refused())],
         second(|case| case),
+        vec![second_of_three().dial_failed(refused()).then(MachineEvent::BackendSeen)],
         failures(AfterFailed::Wait, |case| case),
         failures(AfterFailed::Probe, |case| case),
         failures(AfterFailed::Probe, MachineCase::tick_when_due),
@@ -164,10 +167,12 @@ pub(super) fn states() -> Vec<Vec<MachineCase>> {
 /// Returns the table's name for the machine's state.
 pub(super) fn state_name(machine: &Machine) -> &'static str {
     match &machine.phase {
+        MachinePhase::Disabled => "disabled",
         MachinePhase::Disconnected { closing: None } => "disconnected",
         MachinePhase::Disconnected { closing: Some(_) } => "disconnected, closing",
         MachinePhase::Dialling { purpose: DialPurpose::First, .. } => "connecting",
         MachinePhase::Dialling { purpose: DialPurpose::Retry, .. } => "reconnecting, dialling",
+        MachinePhase::Dialling { purpose: DialPurpose::Early { .. }, .. } => "reconnecting, dialling early",
         MachinePhase::Dialling { purpose: DialPurpose::Probe, .. } => "failed, probing",
         MachinePhase::Connected { liveness, .. } => match liveness.is_verifying() {
             None => "connected",

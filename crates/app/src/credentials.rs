@@ -1,0 +1,54 @@
+//! Observes the tokens of the backend: each is redacted before it is used, and each change is an event.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mainstay_actors::connection::ConnectionMessage;
+use mainstay_actors::credentials::Credentials;
+use mainstay_actors::error::{Error, Reason};
+use mainstay_runtime::ActorPath;
+use mainstay_runtime::journal::{Event, Journal};
+use serde::{Deserialize, Serialize};
+
+use crate::inner::Inner;
+
+/// The path of events that belong to no actor of the tree.
+const PATH: &str = "credentials";
+
+/// The backend's token is another one from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialsChanged {}
+
+impl Event for CredentialsChanged {
+    const KIND: &'static str = "credentials_changed";
+
+    fn describe(&self) -> String {
+        "the token for the backend is another one from now on".to_owned()
+    }
+}
+
+/// Redacts every token, those known already and those to come, and records each change.
+pub(crate) fn observe(credentials: &Credentials, journal: &Journal) {
+    let journal = journal.clone();
+    let has_token = AtomicBool::new(false);
+    credentials.observe(move |token| {
+        journal.add_secrets([token.to_owned()]);
+        // The first token changes nothing.
+        if has_token.swap(true, Ordering::Relaxed)
+            && let Ok(path) = ActorPath::root(PATH)
+        {
+            journal.record(&path, 0, &CredentialsChanged {});
+        }
+    });
+}
+
+/// Asks for a new token, and lets a waiting or failed connection try it at once. Returns whether it is another one.
+pub(crate) async fn reload(inner: &Inner) -> Result<bool, Error> {
+    let is_new = inner.handles.credentials.reload().await.map_err(|error| {
+        Error::new(Reason::Unauthenticated)
+            .with_message("No token could be read, so the last one stays. Check where it comes from.")
+            .with_details(&error.to_string())
+    })?;
+    // With a full mailbox the connection is busy, and its next dial reads the token anyway.
+    let _ = inner.handles.connection.try_cast(ConnectionMessage::CredentialsChanged);
+    Ok(is_new)
+}

@@ -1,0 +1,198 @@
+//! Tests that the link comes back by itself, that a backend without a WebSocket needs none, and that its token may change.
+
+use mainstay::config::Config;
+use mainstay::{ConnectionState, Credentials, Mainstay, Reconnected, Request};
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::server;
+use crate::support::{self, MainstayProcess, TEST_TIMEOUT};
+
+async fn start(config: &str) -> Mainstay {
+    Mainstay::builder().config(Config::from_toml(config).unwrap()).start().await.unwrap()
+}
+
+async fn wait_for_state(mainstay: &Mainstay, state: ConnectionState) {
+    let mut status = mainstay.connection().watch();
+    let reached = timeout(TEST_TIMEOUT, status.wait_for(|status| status.state == state)).await;
+    drop(reached.unwrap_or_else(|_| panic!("it did not become {state:?}")));
+}
+
+#[tokio::test]
+async fn answer_over_http_ends_the_longest_wait_of_the_link() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mainstay = start(&format!(
+        "backend.url = \"http://{address}\"\n[connection]\ndelay_min = \"1h\"\ndelay_max = \"1h\""
+    ))
+    .await;
+    // The first handshake is refused for the moment, so that an hour's wait begins.
+    server::answer(&listener, "503 No").await;
+    wait_for_state(&mainstay, ConnectionState::Reconnecting).await;
+    let request = mainstay.request(Request::get("/any").build().unwrap());
+    let (response, _kept) = tokio::join!(request, server::answer(&listener, "200 OK"));
+    response.unwrap();
+    let _peer = timeout(TEST_TIMEOUT, server::accept(&listener)).await.expect("the link dials at once");
+    wait_for_state(&mainstay, ConnectionState::Connected).await;
+    mainstay.shutdown().await;
+}
+
+#[tokio::test]
+async fn backend_without_websocket_is_used_and_nothing_is_red() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mainstay = start(&format!("backend.url = \"http://{address}\"\nconnection.enabled = false")).await;
+    let request = mainstay.request(Request::get("/any").build().unwrap());
+    // The request is the first to come: nothing else was dialled.
+    let (response, (_stream, head)) = tokio::join!(request, server::answer(&listener, "200 OK"));
+    assert_eq!(response.unwrap().status.as_u16(), 200);
+    assert!(head.starts_with("GET /any "), "{head}");
+    let status = serde_json::to_value(mainstay.status().await).unwrap();
+    assert_eq!(
+        (&status["connection"]["state"], &status["queue"]["held"]),
+        (&"disabled".into(), &Value::Null)
+    );
+    let error = mainstay.connection().reconnect().await.unwrap_err();
+    assert_eq!(error.reason.to_string(), "invalid_config");
+    mainstay.shutdown().await;
+}
+
+#[tokio::test]
+async fn endpoint_that_resets_or_fails_delays_no_other() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mainstay = start(&format!(
+        "backend.url = \"http://{address}\"\nconnection.enabled = false\n[requests]\nretry_delay_min = \"1h\"\n\
+         retry_delay_max = \"1h\""
+    ))
+    .await;
+    let mut backend = JoinSet::new();
+    backend.spawn(async move {
+        loop {
+            let (mut stream, head) = server::accept_request(&listener).await;
+            let status = match &head[..10] {
+                "GET /reset" => continue,
+                "GET /fails" => "500 No",
+                _ => "200 OK",
+            };
+            let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    for path in ["/reset", "/fails"] {
+        let broken = mainstay.request(Request::get(path).retries(0).build().unwrap()).await;
+        broken.expect_err(path);
+        // With a delay of an hour, a request that is held would not be answered within the test's time.
+        let request = mainstay.request(Request::get("/works").build().unwrap());
+        timeout(TEST_TIMEOUT, request).await.expect("it is held").unwrap();
+        assert_eq!(mainstay.status().await.queue.held, None, "{path}");
+    }
+    mainstay.shutdown().await;
+    drop(backend);
+}
+
+#[tokio::test]
+async fn reconnect_by_the_command_replaces_the_socket_and_says_so() {
+    let data = tempfile::tempdir().unwrap();
+    let mut demo = MainstayProcess::start(data.path(), &["demo", "--agents", "1"]);
+    demo.line_containing("dashboard").await;
+    let first = support::run(data.path(), &["reconnect"]).await;
+    assert_eq!(first.code, Some(0), "{first:?}");
+    let second = support::run(data.path(), &["reconnect"]).await;
+    assert!(second.stdout.contains("replaced") && second.stdout.contains("connected"), "{second:?}");
+    let events = support::run_json(data.path(), &["status"]).await;
+    assert_eq!(events["connection"]["state"], "connected");
+}
+
+#[tokio::test]
+async fn reconnect_to_a_dead_backend_tells_the_error() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let mainstay = start(&format!("backend.url = \"http://{address}\"")).await;
+    let error = mainstay.connection().reconnect().await.unwrap_err();
+    assert_eq!(error.reason.to_string(), "connection_refused");
+    let report = mainstay.connection().report();
+    assert!(report.next_attempt_at.is_some() && report.next_step.contains("attempt"), "{report:?}");
+    mainstay.shutdown().await;
+}
+
+#[tokio::test]
+async fn token_from_a_file_changes_and_is_redacted_in_the_journal() {
+    let data = tempfile::tempdir().unwrap();
+    let token = data.path().join("token");
+    std::fs::write(&token, "first-t0ken").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let config = format!(
+        "[backend]\nurl = \"http://{address}\"\ntoken_file = {:?}\n[connection]\ntoken_query = \"token\"",
+        token.display().to_string()
+    );
+    let config = Config::from_toml(&config).unwrap();
+    let builder = Mainstay::builder().config(config).data_dir(data.path());
+    let mainstay = builder.start().await.unwrap();
+    let (_, first) = server::answer(&listener, "401 first-t0ken").await;
+    assert!(first.starts_with("GET /ws?token=first-t0ken ") && !first.contains("Bearer"), "{first}");
+    wait_for_state(&mainstay, ConnectionState::Failed).await;
+    std::fs::write(&token, "second-t0ken\n").unwrap();
+    assert!(mainstay.reload_credentials().await.unwrap());
+    let (_, second) = server::answer(&listener, "503 second-t0ken").await;
+    assert!(second.starts_with("GET /ws?token=second-t0ken "), "{second}");
+    wait_for_state(&mainstay, ConnectionState::Reconnecting).await;
+    assert_eq!(mainstay.journal().redact("first-t0ken second-t0ken"), "[redacted] [redacted]");
+    mainstay.shutdown().await;
+    let journal = std::fs::read_dir(data.path().join("journal")).unwrap();
+    for file in journal.map(|file| file.unwrap().path()).filter(|path| path.is_file()) {
+        let text = String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned();
+        assert!(!text.contains("t0ken"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn callback_supplies_the_token_and_the_change_is_an_event() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let config = Config::from_toml(&format!("backend.url = \"http://{address}\"")).unwrap();
+    let credentials =
+        Credentials::from_callback(|request| async move { Ok(Some(format!("token-{request:?}"))) });
+    let mainstay = Mainstay::builder().config(config).credentials(credentials).start().await.unwrap();
+    let mut events = mainstay.events();
+    let _peer = server::accept(&listener).await;
+    assert!(mainstay.reload_credentials().await.unwrap());
+    let wait = async {
+        while let Some(delivery) = events.next().await {
+            if matches!(&delivery, mainstay::journal::Delivery::Event(record) if record.kind == "credentials_changed")
+            {
+                return;
+            }
+        }
+        panic!("the events ended");
+    };
+    timeout(TEST_TIMEOUT, wait).await.expect("the change is recorded");
+    mainstay.shutdown().await;
+}
+
+#[tokio::test]
+async fn replaced_socket_resumes_after_the_last_number() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mainstay = start(&format!("backend.url = \"http://{address}\"")).await;
+    let mut frames = mainstay.connection().frames();
+    let mut first = server::accept(&listener).await;
+    first.write_all(&server::frame(0x81, br#"{"type":"event","seq":7}"#)).await.unwrap();
+    timeout(TEST_TIMEOUT, frames.next()).await.unwrap().unwrap();
+    let connection = mainstay.connection();
+    let accept = async {
+        let mut second = server::accept(&listener).await;
+        (server::read_frame(&mut second).await.unwrap(), second)
+    };
+    let (reconnected, (resume, _second)) = tokio::join!(connection.reconnect(), accept);
+    assert_eq!(reconnected.unwrap(), Reconnected::Replaced);
+    assert_eq!(resume.payload, br#"{"type":"resume","after":7}"#);
+    let close = server::read_frame(&mut first).await.unwrap();
+    assert_eq!((close.head, &close.payload[..2]), (0x88, &1000_u16.to_be_bytes()[..]));
+    mainstay.shutdown().await;
+}

@@ -1,6 +1,7 @@
 //! Tests that the link comes back by itself, that a backend without a WebSocket needs none, and that its token may change.
 
 use mainstay::config::Config;
+use mainstay::journal::Delivery;
 use mainstay::{ConnectionState, Credentials, Mainstay, Reconnected, Request};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
@@ -164,8 +165,7 @@ async fn callback_supplies_the_token_and_the_change_is_an_event() {
     assert!(mainstay.reload_credentials().await.unwrap());
     let wait = async {
         while let Some(delivery) = events.next().await {
-            if matches!(&delivery, mainstay::journal::Delivery::Event(record) if record.kind == "credentials_changed")
-            {
+            if matches!(&delivery, Delivery::Event(record) if record.kind == "credentials_changed") {
                 return;
             }
         }
@@ -195,4 +195,70 @@ async fn replaced_socket_resumes_after_the_last_number() {
     let close = server::read_frame(&mut first).await.unwrap();
     assert_eq!((close.head, &close.payload[..2]), (0x88, &1000_u16.to_be_bytes()[..]));
     mainstay.shutdown().await;
+}
+
+#[tokio::test]
+async fn backend_that_insists_on_a_subprotocol_is_reached() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mainstay = start(&format!(
+        "backend.url = \"http://{address}\"\nconnection.subprotocols = [\"chat.v2\", \"chat.v1\"]"
+    ))
+    .await;
+    let (mut stream, head) = server::accept_request(&listener).await;
+    assert!(head.contains("\r\nSec-WebSocket-Protocol: chat.v2, chat.v1\r\n"), "{head}");
+    let answer = server::handshake(&head, "sec-websocket-protocol: chat.v1\r\n");
+    stream.write_all(answer.as_bytes()).await.unwrap();
+    wait_for_state(&mainstay, ConnectionState::Connected).await;
+    mainstay.shutdown().await;
+}
+
+#[tokio::test]
+async fn request_rejected_with_401_is_sent_once_more_and_recorded() {
+    let data = tempfile::tempdir().unwrap();
+    let token = data.path().join("token");
+    std::fs::write(&token, "first-t0ken").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mainstay = start(&format!(
+        "connection.enabled = false\n[backend]\nurl = \"http://{address}\"\ntoken_file = {:?}",
+        token.display().to_string()
+    ))
+    .await;
+    let request = mainstay.request(Request::post("/write").body("payload").build().unwrap());
+    let backend = async {
+        let (mut stream, first) = server::accept_request(&listener).await;
+        std::fs::write(&token, "second-t0ken").unwrap();
+        stream.write_all(b"HTTP/1.1 401 No\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        let (second_stream, second) = server::answer(&listener, "200 OK").await;
+        // Closed with the body unread, a connection would be reset.
+        (first, second, [stream, second_stream])
+    };
+    let (response, (first, second, _streams)) = tokio::join!(request, backend);
+    assert_eq!(response.unwrap().status.as_u16(), 200);
+    assert!(
+        first.contains("Bearer first-t0ken") && second.contains("Bearer second-t0ken"),
+        "{first}{second}"
+    );
+    let mut events = mainstay.events();
+    let wait = async {
+        while let Some(Delivery::Event(record)) = events.next().await {
+            if record.kind == "credentials_changed" && record.fields["cause"] == "rejected" {
+                return;
+            }
+        }
+        panic!("the change is not recorded");
+    };
+    timeout(TEST_TIMEOUT, wait).await.unwrap();
+    mainstay.shutdown().await;
+}
+
+#[tokio::test]
+async fn reload_without_a_source_of_tokens_says_what_to_do() {
+    let data = tempfile::tempdir().unwrap();
+    let mut demo = MainstayProcess::start(data.path(), &["demo", "--agents", "1"]);
+    demo.line_containing("dashboard").await;
+    let reload = support::run(data.path(), &["credentials", "reload"]).await;
+    assert_eq!(reload.code, Some(1), "{reload:?}");
+    assert!(reload.stderr.contains("token_file"), "{reload:?}");
 }

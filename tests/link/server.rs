@@ -33,13 +33,18 @@ pub async fn answer(listener: &TcpListener, status: &str) -> (TcpStream, String)
 /// Answers the next opening handshake.
 pub async fn accept(listener: &TcpListener) -> TcpStream {
     let (mut stream, head) = accept_request(listener).await;
+    stream.write_all(handshake(&head, "").as_bytes()).await.unwrap();
+    stream
+}
+
+/// Returns the answer to an opening handshake, with these further lines.
+pub fn handshake(head: &str, lines: &str) -> String {
     let key = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap();
     let accept = derive_accept_key(key.as_bytes());
-    let answer = format!(
-        "HTTP/1.1 101 Yes\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: {accept}\r\n\r\n"
-    );
-    stream.write_all(answer.as_bytes()).await.unwrap();
-    stream
+    format!(
+        "HTTP/1.1 101 Yes\r\nupgrade: websocket\r\nconnection: upgrade\r\n{lines}\
+         sec-websocket-accept: {accept}\r\n\r\n"
+    )
 }
 
 /// Encodes a frame of a server.

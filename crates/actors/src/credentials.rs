@@ -16,6 +16,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout};
@@ -42,6 +43,18 @@ pub enum CredentialRequest {
     Renew,
 }
 
+/// The cause of a new token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenCause {
+    /// A dial or an attempt needed a token.
+    Used,
+    /// The backend rejected the one before.
+    Rejected,
+    /// A person or a program asked for it.
+    Reloaded,
+}
+
 /// The reason why there is no token. It holds nothing secret.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
@@ -51,8 +64,8 @@ pub struct CredentialError(pub String);
 type Callback =
     dyn Fn(CredentialRequest) -> BoxFuture<'static, Result<Option<String>, CredentialError>> + Send + Sync;
 
-/// Gets each token before it is used.
-type Observer = dyn Fn(&str) + Send + Sync;
+/// Gets each token before it is used, and why it was read; `None` for one that was known before.
+type Observer = dyn Fn(&str, Option<TokenCause>) + Send + Sync;
 
 enum Source {
     None,
@@ -123,7 +136,7 @@ impl Credentials {
     /// Uses `token` until the source gives another one, and while it gives none.
     #[must_use]
     pub fn with_known(self, token: &str) -> Self {
-        self.note(Some(token));
+        self.note(Some(token), None);
         self
     }
 
@@ -149,9 +162,9 @@ impl Credentials {
     }
 
     /// Gives every token to `observer` before it is used, also those known already. Only the first observer counts.
-    pub fn observe(&self, observer: impl Fn(&str) + Send + Sync + 'static) {
+    pub fn observe(&self, observer: impl Fn(&str, Option<TokenCause>) + Send + Sync + 'static) {
         let observer = self.0.observer.get_or_init(|| Box::new(observer));
-        self.seen().iter().for_each(|token| observer(token));
+        self.seen().iter().for_each(|token| observer(token, None));
     }
 
     /// Returns the newest 256 tokens.
@@ -182,10 +195,10 @@ impl Credentials {
                 // Another caller may have read it meanwhile.
                 match self.kept_for(COMMAND_LIFETIME) {
                     Some(kept) => Ok(kept),
-                    None => self.read(CredentialRequest::Use).await,
+                    None => self.read(TokenCause::Used).await,
                 }
             }
-            _ => self.read(CredentialRequest::Use).await,
+            _ => self.read(TokenCause::Used).await,
         }
     }
 
@@ -197,7 +210,7 @@ impl Credentials {
         if let Some(newer) = self.current().filter(is_other) {
             return Some(newer);
         }
-        self.read(CredentialRequest::Renew).await.ok().flatten().filter(is_other)
+        self.read(TokenCause::Rejected).await.ok().flatten().filter(is_other)
     }
 
     /// Asks the source for a new token. Returns whether it is another one than before.
@@ -208,7 +221,7 @@ impl Credentials {
         let _turn = self.0.reading.lock().await;
         let before = self.current();
         let token = self.read_source(CredentialRequest::Renew).await?;
-        self.note(token.as_deref());
+        self.note(token.as_deref(), Some(TokenCause::Reloaded));
         Ok(token != before)
     }
 
@@ -222,10 +235,14 @@ impl Credentials {
     }
 
     /// Reads the source, and falls back on the last token.
-    async fn read(&self, request: CredentialRequest) -> Result<Option<String>, CredentialError> {
+    async fn read(&self, cause: TokenCause) -> Result<Option<String>, CredentialError> {
+        let request = match cause {
+            TokenCause::Used => CredentialRequest::Use,
+            TokenCause::Rejected | TokenCause::Reloaded => CredentialRequest::Renew,
+        };
         match self.read_source(request).await {
             Ok(token) => {
-                self.note(token.as_deref());
+                self.note(token.as_deref(), Some(cause));
                 Ok(token)
             }
             Err(error) => self.current().map(Some).ok_or(error),
@@ -248,7 +265,7 @@ impl Credentials {
     }
 
     /// Notes a token, and tells the observer of it if it is new.
-    fn note(&self, token: Option<&str>) {
+    fn note(&self, token: Option<&str>, cause: Option<TokenCause>) {
         let is_new = {
             let mut known = self.0.known.lock();
             #[allow(clippy::disallowed_methods, reason = "tokio's clock is the paused one in tests")]
@@ -265,7 +282,7 @@ impl Credentials {
             new
         };
         if let (Some(token), Some(observer)) = (is_new, self.0.observer.get()) {
-            observer(token);
+            observer(token, cause);
         }
     }
 }
@@ -381,13 +398,17 @@ mod tests {
     #[tokio::test]
     async fn observer_gets_every_token_before_it_is_used() {
         let (credentials, _) = counting();
-        let seen = Arc::<Mutex<Vec<String>>>::default();
+        let seen = Arc::<Mutex<Vec<(String, Option<TokenCause>)>>>::default();
         let observed = Arc::clone(&seen);
         credentials.token().await.unwrap();
-        credentials.observe(move |token| observed.lock().push(token.to_owned()));
+        credentials.observe(move |token, cause| observed.lock().push((token.to_owned(), cause)));
         credentials.token().await.unwrap();
         credentials.reload().await.unwrap();
-        assert_eq!(*seen.lock(), ["token-0", "token-1"]);
-        assert_eq!(credentials.seen(), ["token-0", "token-1"]);
+        credentials.refresh("token-1").await.unwrap();
+        let noted = |number: u32, cause| (format!("token-{number}"), cause);
+        let expected =
+            [noted(0, None), noted(1, Some(TokenCause::Reloaded)), noted(2, Some(TokenCause::Rejected))];
+        assert_eq!(*seen.lock(), expected);
+        assert_eq!(credentials.seen(), ["token-0", "token-1", "token-2"]);
     }
 }

@@ -1,9 +1,7 @@
 //! Observes the tokens of the backend: each is redacted before it is used, and each change is an event.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use mainstay_actors::connection::ConnectionMessage;
-use mainstay_actors::credentials::Credentials;
+use mainstay_actors::credentials::{Credentials, TokenCause};
 use mainstay_actors::error::{Error, Reason};
 use mainstay_runtime::ActorPath;
 use mainstay_runtime::journal::{Event, Journal};
@@ -14,35 +12,44 @@ use crate::inner::Inner;
 /// The path of events that belong to no actor of the tree.
 const PATH: &str = "credentials";
 
-/// The backend's token is another one from now on.
+/// The backend's token is another one from now on. The first one that is read from a source is recorded as well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CredentialsChanged {}
+pub struct CredentialsChanged {
+    /// The cause.
+    pub cause: TokenCause,
+}
 
 impl Event for CredentialsChanged {
     const KIND: &'static str = "credentials_changed";
 
     fn describe(&self) -> String {
-        "the token for the backend is another one from now on".to_owned()
+        let token = "the backend's token is another one from now on";
+        match self.cause {
+            TokenCause::Used => format!("{token}: its source gives it"),
+            TokenCause::Rejected => format!("{token}, since the backend rejected the last one"),
+            TokenCause::Reloaded => format!("{token}: a command asked for it"),
+        }
     }
 }
 
 /// Redacts every token, those known already and those to come, and records each change.
 pub(crate) fn observe(credentials: &Credentials, journal: &Journal) {
     let journal = journal.clone();
-    let has_token = AtomicBool::new(false);
-    credentials.observe(move |token| {
+    credentials.observe(move |token, cause| {
         journal.add_secrets([token.to_owned()]);
-        // The first token changes nothing.
-        if has_token.swap(true, Ordering::Relaxed)
-            && let Ok(path) = ActorPath::root(PATH)
-        {
-            journal.record(&path, 0, &CredentialsChanged {});
+        if let (Some(cause), Ok(path)) = (cause, ActorPath::root(PATH)) {
+            journal.record(&path, 0, &CredentialsChanged { cause });
         }
     });
 }
 
 /// Asks for a new token, and lets a waiting or failed connection try it at once. Returns whether it is another one.
 pub(crate) async fn reload(inner: &Inner) -> Result<bool, Error> {
+    if inner.handles.credentials.is_none() {
+        return Err(Error::new(Reason::InvalidConfig).with_message(
+            "The configuration names no source of a token. Name one there, such as token_file.",
+        ));
+    }
     let is_new = inner.handles.credentials.reload().await.map_err(|error| {
         Error::new(Reason::Unauthenticated)
             .with_message("No token could be read, so the last one stays. Check where it comes from.")

@@ -71,7 +71,7 @@ pub use mainstay_actors::connection::outbound::SendOutcome;
 pub use mainstay_actors::connection::resumption::Gap;
 pub use mainstay_actors::connection::status::{ConnectionState, ConnectionStatus, StatusReason};
 pub use mainstay_actors::connection::target::TargetError;
-pub use mainstay_actors::credentials::{CredentialError, CredentialRequest, Credentials};
+pub use mainstay_actors::credentials::{CredentialError, CredentialRequest, Credentials, TokenCause};
 pub use mainstay_actors::error::{Code, Error, Reason};
 pub use mainstay_actors::network::BackendAvailability;
 pub use mainstay_actors::process::OpenError;

@@ -393,7 +393,7 @@ impl Mainstay {
     /// Returns whether it is another token than before.
     ///
     /// # Errors
-    /// `unauthenticated` if the source fails. The last token then stays in use.
+    /// `unauthenticated` if the source fails; the last token then stays in use. `invalid_config` if there is no source.
     pub async fn reload_credentials(&self) -> Result<bool, Error> {
         credentials::reload(&self.0).await
     }

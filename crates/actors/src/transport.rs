@@ -23,7 +23,7 @@ use futures_util::{FutureExt, Stream, StreamExt, TryFutureExt, future::BoxFuture
 use self::error::debug_head;
 
 #[cfg(test)]
-pub(crate) use self::http::tests::{raw_server, scripted_server};
+pub(crate) use self::http::tests::{mortal_server, raw_server, scripted_server};
 pub use self::{
     error::{FailureKind, ResponseHead, SendProgress, TransportError},
     http::{HttpSettings, HttpTransport},

@@ -55,7 +55,7 @@ use crate::{
         },
     },
     request::{Priority, Request, RequestBuilder, RequestId, Response, TransferProgress},
-    tests::{block_on, block_on_paused, s, try_read_head, unresolvable_url},
+    tests::{block_on, block_on_paused, s, unresolvable_url},
     transport::{
         HttpSettings,
         scripted_server::{

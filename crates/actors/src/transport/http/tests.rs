@@ -1,5 +1,6 @@
 //! Tests the transport against real servers on the loopback, each with a script of its own.
 
+pub(crate) mod mortal_server;
 pub(crate) mod raw_server;
 pub(crate) mod scripted_server;
 mod uploads;

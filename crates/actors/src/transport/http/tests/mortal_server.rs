@@ -1,0 +1,299 @@
+//! Runs a server on the loopback that follows a plan for each path, and may die over a request: then it refuses
+//! connections until it is started again.
+//!
+//! The server keeps a log of the requests whose head has arrived. A hop of a redirect has the path of its request with a
+//! `+` behind it, and follows the same plan.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use proptest::prelude::*;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::watch,
+    task::JoinSet,
+    time::Instant,
+};
+
+use self::{
+    BreakPoint::{AfterHead, BeforeAnswer, WithinBody, WithinHead},
+    ServerAct::{Answer, AnswerAndEnd, Die, End, Fail, Redirect, Reset},
+};
+use super::raw_server::content_length;
+use crate::tests::try_read_head;
+
+/// A good answer to any request, also to a check of an agent.
+const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\n{\"status\":\"healthy\"}";
+
+/// The point at which an exchange breaks off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BreakPoint {
+    /// The head of the request was read, and not its body.
+    AfterHead,
+    BeforeAnswer,
+    WithinHead,
+    WithinBody,
+}
+
+impl BreakPoint {
+    /// Returns the part of the answer that is still sent.
+    fn bytes(self) -> &'static [u8] {
+        let length = match self {
+            AfterHead | BeforeAnswer => 0,
+            WithinHead => 20,
+            WithinBody => ANSWER.len() - 2,
+        };
+        &ANSWER.as_bytes()[..length]
+    }
+}
+
+/// The server's behaviour for one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ServerAct {
+    Answer,
+    /// Answers, and then ends the connection without notice.
+    AnswerAndEnd,
+    Fail,
+    Redirect,
+    End(BreakPoint),
+    Reset(BreakPoint),
+    Die(BreakPoint),
+}
+
+impl ServerAct {
+    /// Returns any behaviour.
+    pub(crate) fn any() -> impl Strategy<Value = Self> {
+        let point = || prop::sample::select(vec![AfterHead, BeforeAnswer, WithinHead, WithinBody]);
+        prop_oneof![
+            1 => Just(Answer),
+            1 => Just(AnswerAndEnd),
+            1 => Just(Fail),
+            1 => Just(Redirect),
+            2 => point().prop_map(End),
+            2 => point().prop_map(Reset),
+            4 => point().prop_map(Die),
+        ]
+    }
+
+    pub(crate) fn is_answer(self) -> bool {
+        matches!(self, Answer | AnswerAndEnd)
+    }
+
+    fn reads_body(self) -> bool {
+        !matches!(self, End(AfterHead) | Reset(AfterHead) | Die(AfterHead))
+    }
+}
+
+/// A request that has arrived.
+#[derive(Debug, Clone)]
+pub(crate) struct Arrival {
+    pub(crate) path: String,
+    pub(crate) at: Instant,
+    /// `None` if it arrived on a connection that the server had ended.
+    pub(crate) act: Option<ServerAct>,
+}
+
+/// The requests that have arrived, in order.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ArrivalLog(pub(crate) Vec<Arrival>);
+
+impl ArrivalLog {
+    /// Returns the requests at `path` and their hops.
+    pub(crate) fn with_hops(&self, path: &str) -> impl Iterator<Item = &Arrival> {
+        self.0.iter().filter(move |arrival| base(&arrival.path) == path)
+    }
+
+    /// Returns the number of requests at exactly this path.
+    pub(crate) fn arrived(&self, path: &str) -> u32 {
+        self.0.iter().filter(|arrival| arrival.path == path).count().try_into().unwrap()
+    }
+
+    /// Returns the number of the server's deaths over requests at `path` and their hops.
+    pub(crate) fn deaths(&self, path: &str) -> u32 {
+        let deaths = self.with_hops(path).filter(|arrival| matches!(arrival.act, Some(Die(_))));
+        deaths.count().try_into().unwrap()
+    }
+
+    /// Checks that no redirect was followed more than once.
+    pub(crate) fn assert_hops_were_asked_for(&self) {
+        for Arrival { path, .. } in &self.0 {
+            let is_redirect = |arrival: &&Arrival| arrival.path == *path && arrival.act == Some(Redirect);
+            let redirects = u32::try_from(self.0.iter().filter(is_redirect).count()).unwrap();
+            assert!(self.arrived(&format!("{path}+")) <= redirects, "{path} was followed too often");
+        }
+    }
+}
+
+/// Returns the path of the request that was redirected to `path`.
+fn base(path: &str) -> &str {
+    path.trim_end_matches('+')
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Up,
+    /// The server is about to close its listener.
+    Dying,
+    Down,
+}
+
+/// The server, up and down.
+pub(crate) struct MortalServer {
+    address: SocketAddr,
+    phase: watch::Sender<Phase>,
+    plans: Mutex<HashMap<String, VecDeque<ServerAct>>>,
+    log: Mutex<ArrivalLog>,
+    lives: Mutex<JoinSet<()>>,
+}
+
+fn listen(address: SocketAddr) -> TcpListener {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).unwrap();
+    socket.listen(16).unwrap()
+}
+
+impl MortalServer {
+    pub(crate) fn start() -> Arc<Self> {
+        let listener = listen("127.0.0.1:0".parse().unwrap());
+        let server = Arc::new(Self {
+            address: listener.local_addr().unwrap(),
+            phase: watch::Sender::new(Phase::Up),
+            plans: Mutex::default(),
+            log: Mutex::default(),
+            lives: Mutex::default(),
+        });
+        server.live(listener);
+        server
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Sets the behaviours for the next requests at `path`. All others are answered.
+    pub(crate) fn plan(&self, path: &str, acts: &[ServerAct]) {
+        self.plans.lock().insert(path.to_owned(), acts.iter().copied().collect());
+    }
+
+    pub(crate) fn log(&self) -> ArrivalLog {
+        self.log.lock().clone()
+    }
+
+    pub(crate) fn is_down(&self) -> bool {
+        *self.phase.borrow() == Phase::Down
+    }
+
+    /// Resolves when the server is down, or up again.
+    pub(crate) async fn wait_until(&self, is_down: bool) {
+        let is_so = |phase: &Phase| (*phase == Phase::Down) == is_down;
+        self.phase.subscribe().wait_for(is_so).await.unwrap();
+    }
+
+    fn live(self: &Arc<Self>, listener: TcpListener) {
+        self.lives.lock().spawn(Arc::clone(self).serve(listener));
+    }
+
+    pub(crate) fn rise(self: &Arc<Self>) {
+        let listener = listen(self.address);
+        self.phase.send_replace(Phase::Up);
+        self.live(listener);
+    }
+
+    /// Closes the listener, and then every connection. No client can connect in between and be reset.
+    pub(crate) async fn die(&self) {
+        self.phase.send_if_modified(|phase| {
+            *phase == Phase::Up && {
+                *phase = Phase::Dying;
+                true
+            }
+        });
+        self.wait_until(true).await;
+    }
+
+    async fn serve(self: Arc<Self>, listener: TcpListener) {
+        let (mut phase, mut connections) = (self.phase.subscribe(), JoinSet::new());
+        loop {
+            tokio::select! {
+                biased;
+                _ = phase.wait_for(|phase| *phase == Phase::Dying) => break,
+                accepted = listener.accept() => {
+                    let server = Arc::clone(&self);
+                    let mut phase = self.phase.subscribe();
+                    let (socket, _) = accepted.unwrap();
+                    connections.spawn(async move {
+                        tokio::select! {
+                            // The connection that caused the death closes last.
+                            _ = server.respond(socket) => (),
+                            _ = phase.wait_for(|phase| *phase == Phase::Down) => (),
+                        }
+                    });
+                }
+            }
+        }
+        drop(listener);
+        self.phase.send_replace(Phase::Down);
+        while connections.join_next().await.is_some() {}
+    }
+
+    fn note(&self, path: &str, act: Option<ServerAct>) {
+        self.log.lock().0.push(Arrival { path: path.to_owned(), at: Instant::now(), act });
+    }
+
+    fn next_act(&self, path: &str) -> ServerAct {
+        self.plans.lock().get_mut(base(path)).and_then(VecDeque::pop_front).unwrap_or(Answer)
+    }
+
+    /// Serves one connection to its end.
+    async fn respond(&self, mut socket: TcpStream) -> std::io::Result<()> {
+        loop {
+            let (path, length) = receive_head(&mut socket).await?;
+            let act = self.next_act(&path);
+            self.note(&path, Some(act));
+            if act.reads_body() {
+                socket.read_exact(&mut vec![0; length]).await?;
+            }
+            match act {
+                Answer => socket.write_all(ANSWER.as_bytes()).await?,
+                AnswerAndEnd => {
+                    socket.write_all(ANSWER.as_bytes()).await?;
+                    socket.shutdown().await?;
+                    // Bytes in flight arrive all the same.
+                    while let Ok((path, length)) = receive_head(&mut socket).await {
+                        self.note(&path, None);
+                        socket.read_exact(&mut vec![0; length]).await?;
+                    }
+                    return Ok(());
+                }
+                Fail => socket.write_all(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n").await?,
+                Redirect => {
+                    let head =
+                        format!("HTTP/1.1 307 Moved\r\nlocation: {path}+\r\ncontent-length: 0\r\n\r\n");
+                    socket.write_all(head.as_bytes()).await?;
+                }
+                End(point) => return socket.write_all(point.bytes()).await,
+                Reset(point) => {
+                    socket.write_all(point.bytes()).await?;
+                    return socket.set_zero_linger();
+                }
+                Die(point) => {
+                    socket.write_all(point.bytes()).await?;
+                    self.die().await;
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// Returns the path of the next request, and the length of its body, once its head is complete.
+async fn receive_head(socket: &mut TcpStream) -> std::io::Result<(String, usize)> {
+    let head = try_read_head(socket).await?;
+    let length = content_length(&head).unwrap_or_default();
+    Ok((head.split(' ').nth(1).unwrap().to_owned(), usize::try_from(length).unwrap()))
+}

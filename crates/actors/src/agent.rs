@@ -2,7 +2,7 @@
 //!
 //! - [`AgentActor`] is the actor; `actor/checks` is its part that checks the agent, `actor/messages` the one that delivers
 //!   messages.
-//! - `Health` turns checks into a status; pure.
+//! - `Health` turns checks into a status, and `check_pause` holds them back after they killed the backend; pure.
 //! - `message_queue` decides which message is delivered next, and what follows a failed delivery; pure.
 //! - `pending_replies` holds the senders that wait for answers.
 //! - `ActivityMeter` counts the agent's work apart from checks.
@@ -20,6 +20,7 @@
 mod activity;
 mod actor;
 mod agent_message;
+mod check_pause;
 mod command;
 mod driver;
 mod events;

@@ -23,7 +23,6 @@ use super::pending_replies::PendingReplies;
 use super::recovery::PendingRecovery;
 use super::reports::{AgentReport, AgentReports};
 use super::snapshot::{AgentSnapshot, SavedState};
-use crate::error::{Error, Reason};
 
 /// The least time between two saves of states that the agent reports. An agent that reports its state all the time is
 /// not written to disk all the time.
@@ -178,14 +177,7 @@ impl Worker for AgentActor {
                 return Err(reason.into());
             }
             AgentCommand::WorkStarted => self.schedule_stuck_check(ctx, run),
-            AgentCommand::BackendAvailabilityChanged => {
-                if *self.is_backend_unavailable.borrow() && run.health.is_check_open() {
-                    // It died over the last check. No other is sent to find that out.
-                    let why = Error::new(Reason::Disconnected);
-                    self.apply_observation(ctx, run, Observation::Unreachable { why });
-                }
-                self.schedule_spread_check(ctx, run);
-            }
+            AgentCommand::BackendAvailabilityChanged => self.schedule_spread_check(ctx, run),
             AgentCommand::AwaitRecovery(reply) => match &mut run.phase {
                 Phase::Recovering { waiters } => waiters.push(reply),
                 _ => reply.send(Ok(())),

@@ -94,7 +94,7 @@ impl Event for AgentStateQuarantined {
 pub struct AgentChecksQuarantined {
     /// The checks in a row over which the backend died.
     pub deaths: u32,
-    /// The time for which the backend must be up before the next check, in milliseconds.
+    /// The time from the death, or from the backend's first return after it, to the next check, in milliseconds.
     pub pause_ms: u64,
 }
 
@@ -106,8 +106,8 @@ impl Event for AgentChecksQuarantined {
         let checks = count(self.deaths, "check");
         let pause = millis_text(self.pause_ms);
         format!(
-            "the backend died over {checks} of the agent in a row, so the next check waits until the backend has been up \
-             for {pause}"
+            "the backend died over {checks} of the agent in a row, so the next check comes {pause} after the backend's \
+             return"
         )
     }
 }

@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::check_pause::CheckPause;
 use crate::error::{Code, Error, Reason};
 use crate::quarantine::DeathRecord;
+use crate::transport::FailureKind;
 
 /// The shortest time between two checks of an agent.
 const CHECK_DELAY_MIN: Duration = Duration::from_millis(10);
@@ -57,8 +59,8 @@ pub struct HealthPolicy {
     /// The time for which an agent may work without progress; zero for no limit.
     pub progress_timeout: Duration,
     /// The deaths of the agent or its backend over one message, or over checks in a row, after which the message or the
-    /// checks are quarantined (at least 1). Quarantined checks pause for eight intervals of the
-    /// backend's uptime, and for twice as long after each further death.
+    /// checks are quarantined (at least 1). Quarantined checks pause for eight intervals from the death, or from the
+    /// backend's first return after it, and for twice as long after each further death.
     pub quarantine_after: u32,
 }
 
@@ -145,15 +147,34 @@ impl Observation {
     pub(super) fn is_answer(&self) -> bool {
         match self {
             Self::Answered { .. } => true,
-            Self::Missed { why } => why.status.is_some(),
+            Self::Missed { why } => is_answer(why),
             Self::Unreachable { .. } | Self::Exited { .. } => false,
         }
     }
+
+    /// Returns whether no connection to the backend could be made. That alone shows that the backend is gone. A check
+    /// that was missed while the WebSocket reconnects is `Unreachable` too, but the backend may live: the WebSocket
+    /// also reconnects after a network's hiccup, or for ever where its path does not exist.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Unreachable { why } if is_refusal(why.reason))
+    }
 }
 
-/// Returns whether an error says that the connection broke without an answer.
+/// Returns whether an error says that the connection broke before a whole answer. The head of a good answer is none: a
+/// backend that dies while it answers died over the question.
 pub(super) fn is_break(error: &Error) -> bool {
-    error.code == Code::NetworkError && error.status.is_none()
+    let is_bad = |status| Reason::from_status(status).is_some();
+    error.code == Code::NetworkError && !error.status.is_some_and(is_bad)
+}
+
+/// Returns whether an error is the backend's answer.
+fn is_answer(error: &Error) -> bool {
+    error.status.is_some() && !is_break(error)
+}
+
+/// Returns whether a failure with this reason made no connection. The queue takes the same failures as evidence.
+fn is_refusal(reason: Reason) -> bool {
+    FailureKind::ALL.iter().any(|kind| kind.is_unreachable() && kind.reason() == reason)
 }
 
 /// A change of status.
@@ -198,6 +219,8 @@ pub(crate) struct Health {
     error_count: Option<u64>,
     /// The deaths of the backend over checks, since one was answered.
     deaths: DeathRecord,
+    /// The pause after the last death.
+    pause: Option<CheckPause>,
 }
 
 impl Health {
@@ -217,6 +240,7 @@ impl Health {
             last_uptime: None,
             error_count: None,
             deaths: DeathRecord::default(),
+            pause: None,
         }
     }
 
@@ -239,6 +263,7 @@ impl Health {
         let to = match observation {
             Observation::Answered { reported, uptime_s, error_count } => {
                 self.deaths = DeathRecord::default();
+                self.pause = None;
                 was_restarted_elsewhere =
                     reported != ReportedHealth::Failed && self.is_uptime_reset(uptime_s, now);
                 self.last_uptime = uptime_s.map(|uptime_s| (uptime_s, now));
@@ -247,16 +272,20 @@ impl Health {
                 self.answered(reported, now)
             }
             Observation::Missed { why } => {
-                if why.status.is_some() {
+                if is_answer(&why) {
                     self.deaths.note_alive();
                 }
+                self.prolong_quarantine(now);
                 self.missed(why, is_busy, now)
             }
             Observation::Unreachable { why } => {
                 self.misses = 0;
                 self.good_answers = 0;
-                check_deaths =
-                    self.deaths.note_gone(self.policy.quarantine_after).then_some(self.deaths.deaths());
+                if is_refusal(why.reason) {
+                    check_deaths = self.note_gone(now);
+                } else {
+                    self.prolong_quarantine(now);
+                }
                 if self.are_checks_quarantined() {
                     self.last_error = Some(quarantined_error(self.deaths.deaths()));
                     AgentStatus::Degraded
@@ -293,16 +322,47 @@ impl Health {
         self.deaths.is_open()
     }
 
-    /// Returns how long the backend must have been up before the next check, if it died over the last one. After a
-    /// whole interval another cause of a second death is unlikely. A quarantine grows with each further death.
-    pub(super) fn pause_after_death(&self) -> Option<Duration> {
+    /// Notes that the backend is gone. Returns the deaths over checks if this one quarantines them, or prolongs that.
+    fn note_gone(&mut self, now: Duration) -> Option<u32> {
+        let before = self.deaths.deaths();
+        let is_quarantined = self.deaths.note_gone(self.policy.quarantine_after);
+        let deaths = self.deaths.deaths();
+        if deaths > before {
+            self.pause = Some(CheckPause::after_death(self.pause_length(), now));
+        }
+        is_quarantined.then_some(deaths)
+    }
+
+    /// Begins the pause again after a check that was neither answered nor deadly, if the checks are quarantined.
+    fn prolong_quarantine(&mut self, now: Duration) {
+        if self.are_checks_quarantined() {
+            self.pause = Some(CheckPause::after_miss(self.pause_length(), now));
+        }
+    }
+
+    /// Notes that the backend seems available.
+    pub(super) fn note_return(&mut self, now: Duration) {
+        let length = self.pause_length();
+        if let Some(pause) = &mut self.pause {
+            pause.note_return(length, now);
+        }
+    }
+
+    /// Returns the rest of the pause after a check over which the backend died.
+    pub(super) fn remaining_pause(&self, now: Duration) -> Option<Duration> {
+        self.pause?.remaining(now)
+    }
+
+    /// Returns the length of the pause after a death. After a whole interval another cause of a second death is
+    /// unlikely. A quarantine grows with each further death.
+    pub(super) fn pause_length(&self) -> Duration {
         let interval = self.policy.interval;
         if !self.are_checks_quarantined() {
-            return self.deaths.is_suspect().then_some(interval);
+            return interval;
         }
         let doublings = self.deaths.deaths().saturating_sub(self.policy.quarantine_after).min(16);
         let pause = interval.saturating_mul(QUARANTINE_INTERVALS << doublings);
-        Some(pause.min(QUARANTINE_PAUSE_MAX.max(interval)))
+        pause.min(QUARANTINE_PAUSE_MAX.max(interval))
     }
 
     /// Returns whether checks pause because the backend died over too many of them. An answer ends that.
@@ -547,12 +607,12 @@ mod tests {
             health.policy = Arc::new(HealthPolicy { quarantine_after: limit, ..*health.policy });
             for death in 1..limit {
                 assert_eq!(die(&mut health, 10 * u64::from(death)), AgentStatus::Unknown);
-                assert_eq!(health.pause_after_death(), Some(health.policy.interval));
+                assert_eq!(health.pause_length(), health.policy.interval);
             }
             for further in 0..20_u32 {
                 assert_eq!(die(&mut health, 100 + 10 * u64::from(further)), AgentStatus::Degraded);
-                let pause = health.policy.interval * (8 << further.min(10));
-                assert_eq!(health.pause_after_death(), Some(pause.min(QUARANTINE_PAUSE_MAX)));
+                let pause = (health.policy.interval * (8 << further.min(10))).min(QUARANTINE_PAUSE_MAX);
+                assert_eq!(health.remaining_pause(s(101 + 10 * u64::from(further))), Some(pause));
             }
             let error = health.last_error().unwrap();
             assert_eq!(error.reason, Reason::Quarantined);
@@ -566,7 +626,7 @@ mod tests {
         for round in 1..10 {
             assert_eq!(die(&mut health, 100 * round), AgentStatus::Unknown);
             health.observe(answered_with(ReportedHealth::Failed), IDLE, s(100 * round + 50));
-            assert_eq!(health.pause_after_death(), None);
+            assert_eq!(health.pause, None);
         }
         assert!(!missed_check().is_break() && !refused_check().is_break());
         let mut health = healthy();
@@ -579,11 +639,57 @@ mod tests {
             assert!(!answer.is_break() && answer.is_answer(), "{status}");
             health.observe(answer, IDLE, s(at + 1));
             health.observe(refused_check(), IDLE, s(at + 2));
-            assert_eq!(health.pause_after_death(), None, "{status}: it answered after the break");
+            assert_eq!(health.pause, None, "{status}: it answered after the break");
         }
         for at in 2000..2010 {
             health.observe(refused_check(), IDLE, s(at));
             assert_eq!(health.status(), AgentStatus::Unknown);
+        }
+    }
+
+    /// Requests have the same evidence. A proxy's denial has the reason of its refusal.
+    #[test]
+    fn only_a_failure_to_connect_shows_that_the_backend_is_gone() {
+        for kind in FailureKind::ALL {
+            let why = Error::new(kind.reason());
+            let is_refusal = kind.is_unreachable() || *kind == FailureKind::ProxyDenied;
+            assert_eq!(Observation::Unreachable { why: why.clone() }.is_refusal(), is_refusal, "{kind:?}");
+            assert!(!Observation::Missed { why: why.clone() }.is_refusal());
+            let mut health = healthy();
+            health.note_break();
+            health.observe(Observation::Unreachable { why }, IDLE, s(10));
+            assert_eq!(health.status(), AgentStatus::Unknown);
+            assert_eq!(health.is_check_open(), !is_refusal, "{kind:?}");
+            assert_eq!(health.deaths.deaths(), u32::from(is_refusal), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn break_within_a_good_answer_is_a_break_and_no_answer() {
+        let broken =
+            |status| Observation::Missed { why: Error::new(Reason::ConnectionReset).with_status(status) };
+        assert!(broken(200).is_break() && !broken(200).is_answer());
+        assert!(!broken(503).is_break() && broken(503).is_answer());
+        let mut health = healthy();
+        health.note_break();
+        health.observe(broken(200), IDLE, s(10));
+        assert!(health.is_check_open());
+    }
+
+    #[test]
+    fn unanswered_check_in_quarantine_begins_the_pause_again() {
+        let mut health = healthy();
+        assert_eq!(
+            (die(&mut health, 10), die(&mut health, 20)),
+            (AgentStatus::Unknown, AgentStatus::Degraded)
+        );
+        let pause = health.pause_length();
+        assert_eq!(health.remaining_pause(s(21) + pause), None);
+        let reset = Observation::Unreachable { why: Error::new(Reason::ConnectionReset) };
+        for (at, unanswered) in [(300, missed_check()), (600, reset)] {
+            health.observe(unanswered, IDLE, s(at));
+            health.note_return(s(at + 10));
+            assert_eq!(health.remaining_pause(s(at + 10)), Some(pause - s(10)));
         }
     }
 

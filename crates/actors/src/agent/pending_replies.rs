@@ -18,8 +18,8 @@ pub struct PendingReplies(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// The reply, and whether the message has been delivered.
-    replies: HashMap<MessageId, (MessageReply, bool)>,
+    /// The reply, and the number of the message's deliveries.
+    replies: HashMap<MessageId, (MessageReply, u32)>,
     /// Messages that were answered while no incarnation could remove them from the queue.
     answered: BTreeSet<MessageId>,
 }
@@ -30,7 +30,7 @@ impl PendingReplies {
     }
 
     pub(super) fn add(&self, id: MessageId, reply: MessageReply) {
-        self.lock().replies.insert(id, (reply, false));
+        self.lock().replies.insert(id, (reply, 0));
     }
 
     /// Removes a message that was not accepted after all.
@@ -38,20 +38,20 @@ impl PendingReplies {
         self.lock().replies.remove(&id);
     }
 
-    /// Notes that the agent may act on the message from now on. Returns false if it has ended, and must not be
-    /// delivered.
-    pub(super) fn mark_delivered(&self, id: MessageId) -> bool {
+    /// Notes that the agent may act on the message from now on, which is its delivery number `attempts`. Returns false
+    /// if it has ended, and must not be delivered.
+    pub(super) fn mark_delivered(&self, id: MessageId, attempts: u32) -> bool {
         let mut waiting = self.lock();
-        if let Some((_, is_handed_out)) = waiting.replies.get_mut(&id) {
-            *is_handed_out = true;
+        if let Some((_, deliveries)) = waiting.replies.get_mut(&id) {
+            *deliveries = attempts;
         }
         !waiting.answered.remove(&id)
     }
 
-    /// Notes that the message reached no agent, and waits as if it had never been delivered.
-    pub(super) fn mark_requeued(&self, id: MessageId) {
-        if let Some((_, is_handed_out)) = self.lock().replies.get_mut(&id) {
-            *is_handed_out = false;
+    /// Notes that the message's last delivery reached no agent. It waits with `attempts` deliveries.
+    pub(super) fn mark_requeued(&self, id: MessageId, attempts: u32) {
+        if let Some((_, deliveries)) = self.lock().replies.get_mut(&id) {
+            *deliveries = attempts;
         }
     }
 
@@ -69,7 +69,7 @@ impl PendingReplies {
     #[must_use = "record what became of the message"]
     pub fn expire(&self, id: MessageId) -> Option<Error> {
         let mut waiting = self.lock();
-        if waiting.replies.get(&id).is_none_or(|(_, is_handed_out)| *is_handed_out) {
+        if waiting.replies.get(&id).is_none_or(|(_, deliveries)| *deliveries > 0) {
             return None;
         }
         let (reply, _) = waiting.replies.remove(&id)?;
@@ -80,14 +80,14 @@ impl PendingReplies {
         Some(error)
     }
 
-    /// Fails all waiting senders with the error for delivered messages (`true`) or others (`false`). Returns the
-    /// errors in the order of the messages.
-    pub(super) fn fail_all(&self, error: impl Fn(bool) -> Error) -> Vec<(MessageId, Error)> {
+    /// Fails all waiting senders with the error for this number of deliveries. Returns the errors in the order of the
+    /// messages.
+    pub(super) fn fail_all(&self, error: impl Fn(u32) -> Error) -> Vec<(MessageId, Error)> {
         let replies = std::mem::take(&mut self.lock().replies);
         self.lock().answered.extend(replies.keys().copied());
         let mut failed = Vec::with_capacity(replies.len());
-        for (id, (reply, is_handed_out)) in replies {
-            let error = error(is_handed_out);
+        for (id, (reply, deliveries)) in replies {
+            let error = error(deliveries).with_attempts(deliveries);
             failed.push((id, error.clone()));
             reply.send(Err(error));
         }

@@ -3,6 +3,7 @@
 mod checks;
 mod liveness;
 mod messages;
+mod sends;
 
 use std::{
     collections::VecDeque,
@@ -156,6 +157,10 @@ fn failed() -> Observation {
 
 fn missed() -> Observation {
     Observation::Missed { why: Error::new(Reason::TimedOut).with_details("no answer") }
+}
+
+fn broken_check() -> Observation {
+    Observation::Missed { why: Error::new(Reason::ConnectionReset) }
 }
 
 fn unreachable() -> Observation {

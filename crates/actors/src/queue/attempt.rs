@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use crate::{
     error::Reason,
     request::Request,
-    transport::{FailureKind, FullResponse, SendProgress, StreamingResponse, Transport, TransportError},
+    transport::{FullResponse, SendProgress, StreamingResponse, Transport, TransportError},
 };
 
 /// The most bytes read of the body of a failed response when a stream was requested.
@@ -76,19 +76,13 @@ impl ReachabilityEvidence {
             AttemptOutcome::Answered(_) => Self::Answered,
             AttemptOutcome::Failed(failure) if failure.progress == SendProgress::Answered => Self::Answered,
             AttemptOutcome::Failed(failure) => match (failure.kind, failure.progress) {
-                (kind, _) if is_unreachable(kind) => Self::Unreachable(kind.reason()),
+                (kind, _) if kind.is_unreachable() => Self::Unreachable(kind.reason()),
                 (kind, SendProgress::MaybeSent) => Self::Unanswered(kind.reason()),
                 _ => Self::None,
             },
             AttemptOutcome::Lost => Self::None,
         }
     }
-}
-
-/// Returns whether a failure of this kind means that no connection was made.
-fn is_unreachable(kind: FailureKind) -> bool {
-    use FailureKind::{Connect, ConnectTimedOut, HostNotFound, ProxyRefused, ProxyUnreachable, Refused};
-    matches!(kind, Refused | HostNotFound | ConnectTimedOut | Connect | ProxyUnreachable | ProxyRefused)
 }
 
 /// Makes one attempt, unless it is cancelled before it ends. A panic of the transport fails this attempt alone.

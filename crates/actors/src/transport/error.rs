@@ -88,6 +88,12 @@ impl FailureKind {
         Self::UploadChanged,
     ];
 
+    /// Returns whether no connection was made, as when the backend does not run.
+    pub(crate) const fn is_unreachable(self) -> bool {
+        use FailureKind::{Connect, ConnectTimedOut, HostNotFound, ProxyRefused, ProxyUnreachable, Refused};
+        matches!(self, Refused | HostNotFound | ConnectTimedOut | Connect | ProxyUnreachable | ProxyRefused)
+    }
+
     /// Returns the reason that callers see.
     #[must_use]
     pub const fn reason(self) -> Reason {

@@ -46,8 +46,18 @@ impl AgentActor {
 
     /// Schedules a check at a random time within `first_check_within`; after a pause if the backend died over the last
     /// check.
+    ///
+    /// If the WebSocket goes with a check, the backend has probably died. The next check is due at once: mostly no
+    /// connection can be made, which proves it. Later the backend might be back, and die over that check too.
     pub(super) fn schedule_spread_check(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
-        if let Some(pause) = run.health.pause_after_death() {
+        let is_unavailable = *self.is_backend_unavailable.borrow();
+        if is_unavailable && run.health.is_check_open() {
+            return self.start_check(ctx, run);
+        }
+        if !is_unavailable {
+            run.health.note_return(ctx.now());
+        }
+        if let Some(pause) = run.health.remaining_pause(ctx.now()) {
             return self.schedule_check_in(ctx, run, pause);
         }
         if self.first_check_within.is_zero() {
@@ -121,7 +131,8 @@ impl AgentActor {
     /// interval, and later ones keep the interval. This spreads the agents' checks.
     fn schedule_next_check(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
         run.checks_planned = run.checks_planned.saturating_add(1);
-        if let Some(pause) = run.health.pause_after_death().filter(|_| run.health.are_checks_quarantined()) {
+        let pause = run.health.remaining_pause(ctx.now());
+        if let Some(pause) = pause.filter(|_| run.health.are_checks_quarantined()) {
             return self.schedule_check_in(ctx, run, pause);
         }
         let activity = self.activity_signs(ctx.now());
@@ -221,7 +232,7 @@ impl AgentActor {
             // The next check is far away.
             run.resume_deliveries();
             self.publish(run);
-            let pause_ms = millis(run.health.pause_after_death().unwrap_or_default());
+            let pause_ms = millis(run.health.pause_length());
             ctx.record(&AgentChecksQuarantined { deaths, pause_ms });
         }
         if let Some(StatusChange { from, to }) = outcome.change {

@@ -125,7 +125,8 @@ impl AgentActor {
             && let Some(id) = run.snapshot.messages.start_next(self.driver.messages_in_flight_max())
         {
             run.is_dirty = true;
-            if !self.pending_replies.mark_delivered(id) {
+            let attempts = run.snapshot.messages.in_flight(id).map_or(1, |queued| queued.attempts);
+            if !self.pending_replies.mark_delivered(id, attempts) {
                 run.snapshot.messages.remove(id);
                 continue;
             }
@@ -142,11 +143,10 @@ impl AgentActor {
         let (messages, deaths) = (&mut run.snapshot.messages, self.health.quarantine_after);
         match observation {
             answer if answer.is_answer() => run.is_dirty |= messages.note_alive(),
-            // Silence, or another broken connection, shows neither life nor death.
-            Observation::Answered { .. } | Observation::Missed { .. } => {}
-            // For an agent behind a backend it only says that the restart failed.
-            Observation::Exited { .. } if !self.driver.owns_agent() => {}
-            Observation::Unreachable { .. } | Observation::Exited { .. } => {
+            // For an agent behind a backend `Exited` only says that the restart failed.
+            gone if gone.is_refusal()
+                || (self.driver.owns_agent() && matches!(gone, Observation::Exited { .. })) =>
+            {
                 if self.driver.owns_agent() {
                     // The exit may be seen before the deliveries break.
                     messages.note_break_of_all();
@@ -161,6 +161,8 @@ impl AgentActor {
                     self.fail_message(ctx, &queued, Error::new(Reason::Quarantined).with_details(&details));
                 }
             }
+            // Silence, or another broken connection, shows neither life nor death.
+            _ => {}
         }
     }
 
@@ -197,8 +199,8 @@ impl AgentActor {
             // The agent did not get the message, since it is not running.
             Err(error) if error.reason == Reason::AgentFailed => {
                 run.pause_deliveries();
-                if run.snapshot.messages.requeue(id) == Some(0) {
-                    self.pending_replies.mark_requeued(id);
+                if let Some(attempts) = run.snapshot.messages.requeue(id) {
+                    self.pending_replies.mark_requeued(id, attempts);
                 }
                 self.start_early_check(ctx, run);
             }
@@ -259,11 +261,9 @@ impl AgentActor {
     /// Fails all messages, since no incarnation follows.
     pub(super) fn fail_all_messages(&self, ctx: &FinalizeContext<'_>) {
         let doubt = outcome_unknown("the agent was stopped meanwhile");
-        let error =
-            |is_handed_out| if is_handed_out { doubt.clone() } else { not_delivered(Reason::Stopped) };
+        let error = |attempts| if attempts > 0 { doubt.clone() } else { not_delivered(Reason::Stopped) };
         for (id, error) in self.pending_replies.fail_all(error) {
-            // The ended incarnation knew the number of attempts.
-            ctx.record(&MessageFailed::new(id, u32::from(error.reason == Reason::OutcomeUnknown), &error));
+            ctx.record(&MessageFailed::new(id, error.attempts, &error));
         }
     }
 

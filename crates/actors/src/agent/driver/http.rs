@@ -206,10 +206,10 @@ impl HttpDriver {
     }
 }
 
-/// Treats a request that waited in the queue for too long as expired: it was not sent.
+/// Treats a request that waited in the queue for too long, or found no place there, as expired: it was not sent.
 fn as_expired(error: Error) -> Error {
     match error.reason {
-        Reason::Disconnected => {
+        Reason::Disconnected | Reason::QueueFull | Reason::Evicted => {
             let details = format!("{}: {}", error.reason, error.log_text());
             Error::new(Reason::Expired).with_details(&details)
         }

@@ -29,17 +29,20 @@ async fn checks_that_kill_the_backend_pause_from_the_limit() {
         let policy = HealthPolicy { quarantine_after: limit, progress_timeout, ..policy() };
         let mut fixture = AgentActorFixture::with(&driver, policy, None).await;
         assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
-        driver.set_answers([Observation::Missed { why: Error::new(Reason::ConnectionReset) }]);
+        driver.set_answers([broken_check()]);
         assert_eq!(fixture.next_status_change().await, (Healthy, Degraded));
         for _ in 1..limit {
+            driver.set_answers([unreachable()]);
             fixture.backend_unavailable.send_replace(true);
             assert_eq!(fixture.next_status_change().await, (Degraded, Unknown));
             tokio::time::sleep(s(10)).await;
+            driver.set_answers([broken_check()]);
             let up_at = fixture.runtime.now();
             fixture.backend_unavailable.send_replace(false);
             assert_eq!(fixture.next_status_change().await, (Unknown, Degraded));
             assert!(fixture.runtime.now() - up_at >= policy.interval, "it was up for a whole interval");
         }
+        driver.set_answers([unreachable()]);
         fixture.backend_unavailable.send_replace(true);
         let quarantined = fixture.next_event_of(AgentChecksQuarantined::KIND).await;
         assert_eq!(quarantined.fields["deaths"], limit);
@@ -48,12 +51,18 @@ async fn checks_that_kill_the_backend_pause_from_the_limit() {
         let pause = policy.interval * 8;
         assert_eq!(quarantined.fields["pause_ms"], pause.as_millis() as u64);
         driver.set_answers([healthy()]);
+        let back_at = fixture.runtime.now();
         fixture.backend_unavailable.send_replace(false);
-        // Neither the backend's return nor a message causes a check before the pause is over.
+        // Neither the backend's return nor a message causes a check before the pause is over. A connection that flaps
+        // does not prolong it.
         tokio::time::sleep(pause / 2).await;
+        for is_unavailable in [true, false] {
+            fixture.backend_unavailable.send_replace(is_unavailable);
+            tokio::time::sleep(s(1)).await;
+        }
         let (_, answer) = fixture.send("still answered", false).await;
         assert_eq!(answer.await.unwrap(), Ok(json!("still answered")));
-        tokio::time::sleep(pause / 4).await;
+        tokio::time::sleep(pause / 2 - s(3)).await;
         let later = fixture.reports.get("planner").unwrap();
         assert_eq!((later.status, later.last_check), (Degraded, report.last_check), "no check follows");
         if limit == 1 {
@@ -61,8 +70,29 @@ async fn checks_that_kill_the_backend_pause_from_the_limit() {
             assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
         } else {
             assert_eq!(fixture.next_status_change().await, (Degraded, Healthy));
+            assert_eq!(fixture.runtime.now() - back_at, pause, "the pause is over");
         }
     }
+}
+
+/// The WebSocket reconnects for a reason of its own, while checks and a message break at a backend that lives.
+#[tokio::test(start_paused = true)]
+async fn breaks_while_the_websocket_reconnects_are_no_deaths() {
+    let answers = Mutex::new([healthy()].into());
+    let driver = Arc::new(ScriptedDriver { is_stateless: true, answers, ..ScriptedDriver::default() });
+    let (mut fixture, broken) = (AgentActorFixture::new(&driver).await, Error::new(Reason::ConnectionReset));
+    assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
+    driver.deliveries.lock().push_back(DeliveryScript::Error(Error::outcome_unknown(broken)));
+    driver.set_answers([broken_check()]);
+    let (_, answer) = fixture.send("again", true).await;
+    fixture.backend_unavailable.send_replace(true);
+    while fixture.next_status_change().await.1 != Unknown {}
+    tokio::time::sleep(s(600)).await;
+    assert_eq!(fixture.status(), Unknown, "no check is quarantined");
+    driver.set_answers([healthy()]);
+    fixture.backend_unavailable.send_replace(false);
+    assert_eq!(fixture.next_status_change().await, (Unknown, Healthy));
+    assert_eq!(answer.await.unwrap(), Ok(json!("again")));
 }
 
 /// A group of agents under one supervisor.

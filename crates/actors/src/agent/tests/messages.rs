@@ -243,10 +243,9 @@ async fn backend_dying_too_often_quarantines_the_message() {
         let mut fixture = AgentActorFixture::with(&driver, policy, None).await;
         assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
         // A check that breaks with the message shows no life.
-        let broken_check = Observation::Missed { why: Error::new(Reason::ConnectionReset) };
-        let broken_check = breaks_check.then_some(broken_check);
         driver.set_answers(
-            (0..deaths).flat_map(|_| broken_check.clone().into_iter().chain([unreachable(), healthy()])),
+            (0..deaths)
+                .flat_map(|_| breaks_check.then(broken_check).into_iter().chain([unreachable(), healthy()])),
         );
         let (id, poison) = fixture.send("poison", true).await;
         let (_, behind) = fixture.send("behind", false).await;
@@ -271,18 +270,24 @@ async fn three_breaks_at_a_live_backend_are_outcome_unknown() {
 
 #[tokio::test(start_paused = true)]
 async fn stopped_agent_fails_its_messages() {
-    let (driver, mut fixture) = agent_delivering([DeliveryScript::Never]).await;
+    let doubt = DeliveryScript::Error(Error::outcome_unknown(Error::new(Reason::ServerError)));
+    let (driver, mut fixture) = agent_delivering([doubt, DeliveryScript::Never]).await;
     let (_, in_flight) = fixture.send("under way", true).await;
     let (_, waiting) = fixture.send("waiting", true).await;
-    fixture.wait_for_sent(1).await;
+    fixture.wait_for_sent(2).await;
     fixture.runtime.root().stop("planner").await.unwrap();
-    assert_eq!(reason(in_flight.await.unwrap()), Reason::OutcomeUnknown);
-    assert_eq!(reason(waiting.await.unwrap()), Reason::Stopped);
+    let errors = [in_flight.await.unwrap().unwrap_err(), waiting.await.unwrap().unwrap_err()];
+    let expected = [(Reason::OutcomeUnknown, 2), (Reason::Stopped, 0)];
+    assert_eq!(errors.map(|error| (error.reason, error.attempts)), expected);
+    for (reason, attempts) in expected {
+        let failed: MessageFailed = next_event(&mut fixture.events).await;
+        assert_eq!((failed.reason, failed.attempts), (reason, attempts));
+    }
     // The next incarnation does not repeat what was already answered.
     fixture.runtime.root().start("planner").await.unwrap();
     let (_, next) = fixture.send("next", false).await;
     assert_eq!(next.await.unwrap(), Ok(json!("next")));
-    assert_eq!(*driver.delivered.lock(), ["under way", "next"]);
+    assert_eq!(*driver.delivered.lock(), ["under way", "under way", "next"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -303,6 +303,19 @@ impl Transport for UnreachableTransport {
     }
 }
 
+#[test]
+fn request_that_never_left_the_queue_is_expired() {
+    for (reason, expected) in [
+        (Reason::Disconnected, Reason::Expired),
+        (Reason::QueueFull, Reason::Expired),
+        (Reason::Evicted, Reason::Expired),
+        (Reason::OutcomeUnknown, Reason::OutcomeUnknown),
+        (Reason::Forbidden, Reason::Forbidden),
+    ] {
+        assert_eq!(as_expired(Error::new(reason)).reason, expected, "{reason}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn deliver_unreachable_backend_expires_at_deadline() {
     let mut root = SupervisorSpec::new("root");

@@ -1,0 +1,368 @@
+//! Tests that each send to an agent behind the backend is counted: the server's deliveries equal the attempts of a
+//! message in the journal, and the checks that the driver made.
+//!
+//! A server on the loopback follows a random plan, as in the queue's test of the same name. A failure prints the
+//! smallest plan that fails, and its seed.
+
+use std::sync::atomic::{AtomicBool, AtomicU32};
+
+use mainstay_runtime::{
+    Reply,
+    clock::SystemClock,
+    journal::{Cursor, Journal, JournalOptions},
+};
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    queue::{QueueActor, QueueHandle, QueuePolicy, QueueView, RetryPolicy},
+    request::Request,
+    tests::block_on,
+    transport::{
+        HttpSettings, HttpTransport, SendProgress, StreamingResponse, Transport, TransportError,
+        mortal_server::{ArrivalLog, MortalServer, ServerAct},
+    },
+};
+
+const QUICK_CASES: u32 = 60;
+const CASES: u32 = 300;
+
+const HEALTH: &str = "/api/agents/planner/health";
+const MESSAGE: &str = "/api/agents/planner/message";
+const STATE: &str = "/api/agents/planner/state";
+
+/// An agent behind the server, with a queue for its messages.
+struct HttpAgent {
+    runtime: Runtime,
+    planner: Address<AgentCommand>,
+    events: JournalSubscription,
+}
+
+impl HttpAgent {
+    async fn start(
+        transport: Arc<dyn Transport>,
+        health: HealthPolicy,
+        is_backend_unavailable: watch::Receiver<bool>,
+    ) -> Self {
+        let ms = Duration::from_millis;
+        let delay = Delay::Exponential { min: ms(1), max: ms(2), factor: 2.0, jitter: false };
+        let retry = RetryPolicy { delay, ..RetryPolicy::default() };
+        let policy = QueuePolicy { retry, ..QueuePolicy::default() };
+        let queue = QueueActor::new(Arc::clone(&transport), policy, QueueView::default());
+        let mut root = SupervisorSpec::new("root");
+        let queue = QueueHandle::new(root.child(Child::new("queue", queue)).unwrap());
+        let driver = HttpDriver::new(transport, "planner", health.timeout).with_queue(queue);
+        let actor = AgentActor {
+            id: "planner".to_owned(),
+            driver: Arc::new(driver),
+            health: Arc::new(health),
+            first_check_within: Duration::ZERO,
+            pending_replies: Arc::default(),
+            pending_recovery: Arc::default(),
+            is_backend_unavailable,
+            reports: AgentReports::default(),
+        };
+        let planner = root.child(Child::new("planner", actor)).unwrap();
+        let options =
+            JournalOptions { verbose: true, memory_lines_max: 100_000, ..JournalOptions::default() };
+        let journal = Journal::in_memory("boot", Arc::new(SystemClock), options);
+        let runtime = Runtime::builder().journal(journal).start(root).await.unwrap();
+        let events = runtime.journal().subscribe_after(Cursor::START);
+        Self { runtime, planner, events }
+    }
+
+    async fn next(&mut self) -> Record {
+        match self.events.next().await {
+            Delivery::Event(record) => *record,
+            other => panic!("events are missing: {other:?}"),
+        }
+    }
+}
+
+/// Returns a policy under which an agent never fails for missed checks.
+fn patient_policy(interval: Duration, quarantine_after: u32) -> HealthPolicy {
+    HealthPolicy { interval, timeout: s(60), fail_after: u32::MAX, quarantine_after, ..policy() }
+}
+
+fn status_of(record: &Record) -> Option<AgentStatus> {
+    (record.kind == AgentHealth::KIND).then(|| record.decode::<AgentHealth>().unwrap().to)
+}
+
+// === messages ===
+
+#[derive(Debug, Clone)]
+struct MessagePlan {
+    may_repeat: bool,
+    /// Whether the server is down at the start.
+    starts_down: bool,
+    /// Whether the connection that is kept from the check has ended.
+    ends_check: bool,
+    acts: Vec<ServerAct>,
+    /// The number of the queue's probes that find the server dead.
+    probes: u64,
+}
+
+fn message_plan() -> impl Strategy<Value = MessagePlan> {
+    let acts = prop::collection::vec(ServerAct::any(), 1..7);
+    let drawn = (prop::bool::weighted(0.8), prop::bool::weighted(0.2), any::<bool>(), acts, 1..4_u64);
+    drawn.prop_map(|(may_repeat, starts_down, ends_check, acts, probes)| MessagePlan {
+        may_repeat,
+        starts_down,
+        ends_check,
+        acts,
+        probes,
+    })
+}
+
+/// Sends one message. The server rises once it was found dead, by a check or by enough of the queue's probes.
+async fn send_one(plan: MessagePlan, quarantine_after: u32) {
+    let server = MortalServer::start();
+    // The first state that is read causes a check, beside the message.
+    server.plan(STATE, &[ServerAct::Fail; 32]);
+    if plan.ends_check {
+        server.plan(HEALTH, &[ServerAct::AnswerAndEnd]);
+    }
+    let transport = Arc::new(HttpTransport::new(&HttpSettings::new(server.url())).unwrap());
+    let link = watch::Sender::new(false);
+    // Checks have causes, and no time.
+    let health = patient_policy(s(3600), quarantine_after);
+    let mut agent = HttpAgent::start(transport, health, link.subscribe()).await;
+    while status_of(&agent.next().await) != Some(Healthy) {}
+    server.plan(MESSAGE, &plan.acts);
+    if plan.starts_down {
+        server.die().await;
+    }
+    let (reply, answer) = Reply::channel();
+    let (may_repeat, body) = (plan.may_repeat, json!("hello"));
+    let request = |accepted| {
+        AgentCommand::Send(Box::new(SendRequest { body, may_repeat, deadline: None, accepted, reply }))
+    };
+    let id = agent.planner.call(request).await.unwrap().unwrap();
+    let (mut recorded, mut is_found_dead) = (Vec::new(), false);
+    loop {
+        let record = agent.next().await;
+        if record.kind == "queue_held" && server.is_down() {
+            let failures = record.fields["failures"].as_u64().unwrap();
+            // The first record of each outage; earlier ones belong to the previous outage.
+            is_found_dead |= failures == 1;
+            if is_found_dead && failures >= plan.probes {
+                is_found_dead = false;
+                server.rise();
+            }
+        }
+        if status_of(&record) == Some(Unknown) {
+            server.rise();
+            link.send_replace(false);
+        }
+        if record.fields.get("message_id") == Some(&json!(id)) {
+            let is_end = [MessageAnswered::KIND, MessageFailed::KIND].contains(&&*record.kind);
+            recorded.push(record);
+            if is_end {
+                break;
+            }
+        }
+    }
+    check_message(&plan, &recorded, answer.await.unwrap(), &server.log(), quarantine_after);
+    agent.runtime.shutdown().await;
+}
+
+/// Checks the end of a message against its records and the server's log.
+fn check_message(
+    plan: &MessagePlan,
+    recorded: &[Record],
+    answer: Result<Value, Error>,
+    log: &ArrivalLog,
+    quarantine_after: u32,
+) {
+    let (end, before) = recorded.split_last().unwrap();
+    let arrived = log.arrived(MESSAGE);
+    let of_kind = |kind: &str| before.iter().filter(|record| record.kind == kind).collect::<Vec<_>>();
+    let attempts: Vec<_> =
+        of_kind(MessageSent::KIND).iter().map(|record| record.fields["attempt"].as_u64().unwrap()).collect();
+    assert_eq!(attempts, (1..=u64::from(arrived)).collect::<Vec<_>>(), "each send has its event");
+    assert!(arrived <= if plan.may_repeat { DELIVERY_ATTEMPTS_MAX } else { 1 }, "it was sent too often");
+    let is_answered = log.with_hops(MESSAGE).last().unwrap().act.is_some_and(ServerAct::is_answer);
+    assert_eq!(end.kind == MessageAnswered::KIND, is_answered, "an answer is not lost");
+    let reason = answer.as_ref().err().map(|error| error.reason);
+    if let Err(error) = answer {
+        assert_eq!(end.fields["attempts"], arrived, "as many attempts as sends");
+        assert_eq!(error.attempts, arrived);
+        assert!(matches!(error.reason, Reason::Quarantined | Reason::OutcomeUnknown), "it may have arrived");
+    }
+    let is_quarantined = reason == Some(Reason::Quarantined);
+    // A quarantined message had its next delivery announced.
+    let repeats = arrived - u32::from(!is_quarantined);
+    assert_eq!(of_kind(MessageRedelivered::KIND).len(), repeats as usize, "each repeat has its event");
+    let deaths = log.deaths(MESSAGE);
+    assert!(deaths <= quarantine_after, "it killed too often");
+    let has_repeats = plan.may_repeat && arrived < DELIVERY_ATTEMPTS_MAX;
+    assert_eq!(is_quarantined, has_repeats && deaths == quarantine_after, "what kills is quarantined");
+    log.assert_hops_were_asked_for();
+}
+
+// === checks ===
+
+/// The behaviour of the WebSocket, on which no evidence of death depends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Link {
+    /// The WebSocket shows nothing.
+    Silent,
+    /// The WebSocket is connected while the server is up.
+    FollowsServer,
+    /// The WebSocket reconnects all the time, since the server has none.
+    Missing,
+    /// The WebSocket flaps.
+    Flaps,
+}
+
+#[derive(Debug, Clone)]
+struct CheckPlan {
+    acts: Vec<ServerAct>,
+    link: Link,
+    /// The number of checks that find the server dead.
+    refusals: u32,
+}
+
+fn check_plan() -> impl Strategy<Value = CheckPlan> {
+    let links = vec![Link::Silent, Link::FollowsServer, Link::Missing, Link::Flaps];
+    let acts = prop::collection::vec(ServerAct::any(), 0..6);
+    (acts, prop::sample::select(links), 1..3_u32).prop_map(|(acts, link, refusals)| CheckPlan {
+        acts,
+        link,
+        refusals,
+    })
+}
+
+/// A transport that counts the checks that may have arrived. It starts the dead server again after enough refused
+/// checks, and holds the first check after those of the plan.
+struct CheckCounter {
+    transport: HttpTransport,
+    server: Arc<MortalServer>,
+    plan: CheckPlan,
+    sent: AtomicU32,
+    refused: AtomicU32,
+    link: watch::Sender<bool>,
+    is_over: watch::Sender<bool>,
+    is_link_up: AtomicBool,
+}
+
+impl CheckCounter {
+    async fn count(&self, request: &Request, timeout: Duration) -> Result<StreamingResponse, TransportError> {
+        if request.path() != HEALTH {
+            return self.transport.send(request, timeout).await;
+        }
+        let log = self.server.log();
+        if log.with_hops(HEALTH).filter(|arrival| arrival.act.is_some()).count() > self.plan.acts.len() {
+            self.is_over.send_replace(true);
+            return std::future::pending().await;
+        }
+        if self.plan.link == Link::Flaps {
+            self.link.send_replace(self.is_link_up.fetch_xor(true, Ordering::SeqCst));
+        }
+        let sent = self.transport.send(request, timeout).await;
+        let is_sent = !matches!(&sent, Err(failure) if failure.progress == SendProgress::NotSent);
+        self.sent.fetch_add(u32::from(is_sent), Ordering::SeqCst);
+        if !is_sent && (self.refused.fetch_add(1, Ordering::SeqCst) + 1).is_multiple_of(self.plan.refusals) {
+            self.server.rise();
+        }
+        sent
+    }
+}
+
+impl Transport for CheckCounter {
+    fn send<'a>(
+        &'a self,
+        request: &'a Request,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<StreamingResponse, TransportError>> {
+        self.count(request, timeout).boxed()
+    }
+}
+
+async fn check_often(plan: CheckPlan, quarantine_after: u32) {
+    let server = MortalServer::start();
+    server.plan(HEALTH, &plan.acts);
+    let link = watch::Sender::new(plan.link == Link::Missing);
+    let counter = Arc::new(CheckCounter {
+        transport: HttpTransport::new(&HttpSettings::new(server.url())).unwrap(),
+        server: Arc::clone(&server),
+        plan: plan.clone(),
+        sent: AtomicU32::new(0),
+        refused: AtomicU32::new(0),
+        link: link.clone(),
+        is_over: watch::Sender::new(false),
+        is_link_up: AtomicBool::new(true),
+    });
+    let policy = patient_policy(Duration::from_millis(1), quarantine_after);
+    let transport = Arc::clone(&counter) as Arc<dyn Transport>;
+    let mut agent = HttpAgent::start(transport, policy, link.subscribe()).await;
+    let follow = async {
+        if plan.link != Link::FollowsServer {
+            return std::future::pending().await;
+        }
+        loop {
+            server.wait_until(true).await;
+            link.send_replace(true);
+            server.wait_until(false).await;
+            link.send_replace(false);
+        }
+    };
+    let mut is_over = counter.is_over.subscribe();
+    tokio::select! {
+        () = follow => (),
+        over = is_over.wait_for(|is_over| *is_over) => drop(over.unwrap()),
+    }
+    let mut quarantined = Vec::new();
+    while let Some(Delivery::Event(record)) = agent.events.try_next_in_memory() {
+        if record.kind == AgentChecksQuarantined::KIND {
+            quarantined.push(record.decode::<AgentChecksQuarantined>().unwrap());
+        }
+    }
+    let log = server.log();
+    assert_eq!(counter.sent.load(Ordering::SeqCst), log.arrived(HEALTH), "each check is sent once");
+    log.assert_hops_were_asked_for();
+    check_pauses(&log, &quarantined, &policy);
+    agent.runtime.shutdown().await;
+}
+
+/// Checks that exactly the deaths in a row from the limit on are in the journal, and that a pause followed each.
+fn check_pauses(log: &ArrivalLog, quarantined: &[AgentChecksQuarantined], policy: &HealthPolicy) {
+    let checks: Vec<_> = log.with_hops(HEALTH).collect();
+    let (mut deaths, mut recorded) = (0, quarantined.iter());
+    for (number, arrival) in checks.iter().enumerate() {
+        match arrival.act {
+            Some(act) if act.is_answer() => deaths = 0,
+            Some(ServerAct::Die(_)) => deaths += 1,
+            _ => continue,
+        }
+        if deaths < policy.quarantine_after.max(1) {
+            continue;
+        }
+        let event = recorded.next().expect("what kills is quarantined");
+        let pause = policy.interval * (8 << (deaths - policy.quarantine_after));
+        assert_eq!((event.deaths, u128::from(event.pause_ms)), (deaths, pause.as_millis()));
+        let pause_was = checks[number + 1].at - arrival.at;
+        assert!(pause_was >= pause, "{pause_was:?} after {deaths} deaths");
+    }
+    assert_eq!(recorded.next(), None, "nothing else is quarantined");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(crate::tier::cases(QUICK_CASES, CASES)))]
+
+    #[test]
+    fn every_message_sent_is_an_attempt_and_never_above_the_limit(
+        plan in message_plan(),
+        quarantine_after in 1..4_u32,
+    ) {
+        block_on(send_one(plan, quarantine_after));
+    }
+
+    #[test]
+    fn every_check_is_sent_once_and_pauses_from_the_limit(
+        plan in check_plan(),
+        quarantine_after in 1..4_u32,
+    ) {
+        block_on(check_often(plan, quarantine_after));
+    }
+}

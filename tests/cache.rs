@@ -155,11 +155,8 @@ async fn read_after_any_write_outcome_is_current() {
         assert_eq!((read(&mainstay, "/n").await, read(&mainstay, "/n?x").await), ("0".into(), "0".into()));
         let _ = mainstay.request(write("/n")).await;
         let now = counter.value.load(Ordering::SeqCst).to_string();
-        assert_eq!(
-            (read(&mainstay, "/n").await, read(&mainstay, "/n?x").await),
-            (now.clone(), now),
-            "{end:?}"
-        );
+        assert_eq!(read(&mainstay, "/n").await, now, "{end:?}");
+        assert_eq!(read(&mainstay, "/n?x").await, now, "{end:?}");
         let was_sent = end != WriteEnd::Failure(SendProgress::NotSent);
         assert_eq!(counter.reads.load(Ordering::SeqCst), if was_sent { 4 } else { 2 }, "{end:?}");
         mainstay.shutdown().await;
@@ -179,10 +176,9 @@ async fn cancelled_write_still_invalidates() {
     assert!(mainstay.cancel(id).await.unwrap());
     assert!(answer.await.is_err());
     let fields = next_of_kind(&mut events, "cache_invalidated").await.fields;
-    assert_eq!(
-        (&fields["by"], &fields["pattern"], &fields["entries"]),
-        (&"write".into(), &"/n".into(), &1.into())
-    );
+    assert_eq!(fields["by"], "write");
+    assert_eq!(fields["pattern"], "/n");
+    assert_eq!(fields["entries"], 1);
     assert_eq!(read(&mainstay, "/n").await, "1");
     mainstay.shutdown().await;
 }
@@ -213,10 +209,8 @@ async fn a_write_drops_what_the_embedders_rules_name() {
         assert_eq!(read(&mainstay, path).await, "0");
     }
     mainstay.request(write("/tasks/7/notes?secret")).await.unwrap();
-    assert_eq!(
-        (read(&mainstay, "/tasks?open").await, read(&mainstay, "/others").await),
-        ("1".into(), "0".into())
-    );
+    assert_eq!(read(&mainstay, "/tasks?open").await, "1");
+    assert_eq!(read(&mainstay, "/others").await, "0");
     mainstay.shutdown().await;
 }
 

@@ -203,11 +203,8 @@ async fn commands_are_answered_while_many_messages_wait() {
     let refused = session.request("send", json!({"body": null})).await;
     assert_eq!(refused["error"]["reason"], "queue_full", "{refused}");
     let shown = session.request("show", json!({})).await["ok"].take();
-    assert_eq!(
-        (&shown["messages_in_flight"], &shown["messages_waiting"]),
-        (&json!(1), &json!(64)),
-        "{shown}"
-    );
+    assert_eq!(shown["messages_in_flight"], 1, "{shown}");
+    assert_eq!(shown["messages_waiting"], 64, "{shown}");
     fixture.stop().await;
 }
 
@@ -268,10 +265,9 @@ async fn agents_are_added_and_removed_with_errors_by_key() {
     };
     let added = ask(&mut session, "later", "add", json!({"config": {"fail_after": 7}})).await;
     let shown = &added["ok"];
-    assert_eq!(
-        (&shown["id"], &shown["fail_after"], &shown["budget"]["max"]),
-        (&json!("later"), &json!(7), &json!(9))
-    );
+    assert_eq!(shown["id"], "later");
+    assert_eq!(shown["fail_after"], 7);
+    assert_eq!(shown["budget"]["max"], 9);
     while fixture.wait_for_event("agent_health").await.actor != "root/agents/later" {}
     for (agent, config, reason, named) in [
         ("later", json!({}), "conflict", "later"),
@@ -286,11 +282,8 @@ async fn agents_are_added_and_removed_with_errors_by_key() {
         let refused = ask(&mut session, agent, "add", json!({"config": config})).await;
         let error = &refused["error"];
         let details = error["details"].as_str().unwrap_or_default();
-        assert_eq!(
-            (error["reason"].as_str(), details.contains(named)),
-            (Some(reason), true),
-            "{agent} {config}: {refused}"
-        );
+        assert_eq!(error["reason"].as_str(), Some(reason), "{agent} {config}: {refused}");
+        assert!(details.contains(named), "{agent} {config}: {refused}");
     }
     assert_eq!(ask(&mut session, "later", "remove", json!({})).await["ok"], Value::Null);
     for action in ["remove", "show", "listen"] {
@@ -325,11 +318,8 @@ async fn malformed_command_names_the_wrong_member() {
         let refused = session.request(action, members.clone()).await;
         let (reason, details) =
             (&refused["error"]["reason"], refused["error"]["details"].as_str().unwrap_or_default());
-        assert_eq!(
-            (reason, details.contains(named)),
-            (&json!("invalid_request"), true),
-            "{action} {members}: {refused}"
-        );
+        assert_eq!(reason, &json!("invalid_request"), "{action} {members}: {refused}");
+        assert!(details.contains(named), "{action} {members}: {refused}");
     }
     let asks_nothing = session.request("answer", json!({"ask": "a1", "body": 1})).await;
     assert_eq!(asks_nothing["error"]["reason"], "not_found", "{asks_nothing}");

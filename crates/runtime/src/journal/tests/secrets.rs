@@ -72,10 +72,8 @@ async fn secret_in_text_or_path_reaches_no_subscriber() {
     let path = ActorPath::root("root").and_then(|root| root.child("s3cret-agent")).unwrap();
     journal.record(&path, 1, &TextEvent { text: SECRET.to_owned() });
     let Delivery::Event(record) = journal.subscribe().next().await else { panic!() };
-    assert_eq!(
-        (record.actor.as_str(), &record.fields["text"]),
-        ("root/[redacted]-agent", &"[redacted]".into())
-    );
+    assert_eq!(record.actor.as_str(), "root/[redacted]-agent");
+    assert_eq!(record.fields["text"], "[redacted]");
 }
 
 #[test]

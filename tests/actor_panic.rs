@@ -6,52 +6,16 @@
 
 mod support;
 
-use futures_util::future::join_all;
 use mainstay::ConnectionState;
-use mainstay::backend::{Backend, BackendOptions, Fault};
+use mainstay::backend::{Backend, BackendOptions};
 use mainstay::config::Config;
-use mainstay::{Mainstay, Request};
+use mainstay::Mainstay;
 use support::{TEST_TIMEOUT, next_record, start_demo};
 use tokio::time::timeout;
 
 async fn start_against(backend: &Backend, more: &str) -> Mainstay {
     let text = format!("[backend]\nurl = \"{}\"\n[connection]\ndelay_min = \"10ms\"\n{more}", backend.url());
     Mainstay::builder().config(Config::from_toml(&text).unwrap()).start().await.unwrap()
-}
-
-#[tokio::test]
-async fn queue_crash_waiting_requests_are_answered_after_restart() {
-    let backend = Backend::bind(BackendOptions::default()).await.unwrap();
-    let mainstay =
-        start_against(&backend, "[requests]\nmax_concurrent = 1\nretry_delay_min = \"10ms\"").await;
-    let mut events = mainstay.events();
-    // The backend holds the first request while the others wait behind it.
-    backend.inject(Fault::HangAgent { agent: "planner".to_owned() }).unwrap();
-    let held = mainstay.request(Request::get("/api/agents/planner/health").build().unwrap());
-    let waiting = join_all((0..5).map(|n| {
-        let request = Request::get(format!("/api/search?q={n}")).build().unwrap();
-        let mainstay = mainstay.clone();
-        async move { mainstay.request(request).await }
-    }));
-    let crash = async {
-        while mainstay.status().await.queue.stats.waiting < 5 {
-            tokio::task::yield_now().await;
-        }
-        mainstay.inject_panic("queue").await.unwrap();
-        let restarted =
-            next_record(&mut events, |event| event.actor == "root/queue" && event.kind == "actor_restarted")
-                .await;
-        backend.inject(Fault::HealAgent { agent: "planner".to_owned() }).unwrap();
-        restarted
-    };
-    let (held, answers, restarted) = tokio::join!(held, waiting, crash);
-    assert_eq!(held.unwrap().status.as_u16(), 200, "a GET that ran is sent again");
-    for answer in answers {
-        assert_eq!(answer.unwrap().status.as_u16(), 200);
-    }
-    assert_eq!(restarted.generation, 2);
-    mainstay.shutdown().await;
-    backend.stop().await;
 }
 
 #[tokio::test]

@@ -76,32 +76,6 @@ async fn demo_for_duration_stops_and_journals_its_end() {
 }
 
 #[tokio::test]
-async fn manual_restart_keeps_state_and_budget() {
-    let data = tempfile::tempdir().unwrap();
-    let (_demo, backend) = start_demo(data.path(), "1").await;
-    let mut events = EventFollower::follow(data.path());
-    events.wait_for_agent("planner", "healthy").await;
-    post_json(&format!("{backend}/api/agents/planner/message"), json!({"text": "remember me"})).await;
-    wait_for_saved_state(data.path(), now()).await;
-    // Uptimes are whole seconds: the agent must be old enough for a restart to show.
-    let uptime =
-        async || get_json(&format!("{backend}/api/agents/planner/health")).await["uptime"].as_u64().unwrap();
-    support::eventually("the agent is three seconds old", async || uptime().await >= 3).await;
-    let asked = now();
-
-    let restarted = support::run(data.path(), &["agent", "restart", "planner"]).await;
-    assert_eq!(restarted.code, Some(0), "{restarted:?}");
-    let state = get_json(&format!("{backend}/api/agents/planner/state")).await;
-    assert_eq!(state["count"], 1, "{state}");
-    assert!(
-        uptime().await <= u64::try_from(now().duration_since(asked).as_secs()).unwrap(),
-        "the agent itself was restarted"
-    );
-    let agent = ask(data.path(), &["agent", "show", "planner"]).await;
-    assert_eq!((&agent["generation"], &agent["budget_left"]), (&json!(2), &json!(5)));
-}
-
-#[tokio::test]
 async fn status_and_tree_have_the_members_that_programs_rely_on() {
     let data = tempfile::tempdir().unwrap();
     let _demo = start_demo(data.path(), "1").await;

@@ -266,16 +266,6 @@ async fn concurrent_misses_with_other_headers_are_separate() {
 }
 
 #[tokio::test]
-async fn vary_star_is_never_cached() {
-    let mut fixture =
-        HttpCacheFixture::with_answer(&["Vary: *", "Cache-Control: max-age=60", "ETag: \"1\""], "a").await;
-    for _ in 0..2 {
-        assert_eq!(fixture.request_text(HOUR).await, loaded("a"));
-        fixture.expect_requests("if-none-match", [None]).await;
-    }
-}
-
-#[tokio::test]
 async fn shorter_of_caller_and_server_max_age_applies() {
     let mut fixture =
         HttpCacheFixture::with_answer(&["Cache-Control: max-age=3600", "Age: 30", "ETag: \"1\""], "a").await;
@@ -372,18 +362,6 @@ async fn no_store_answer_removes_the_stored_response() {
 }
 
 #[tokio::test]
-async fn error_response_is_not_cached() {
-    let mut fixture =
-        HttpCacheFixture::with_answers(|_, _| answer(404, &["Cache-Control: max-age=60", "ETag: \"1\""], ""))
-            .await;
-    for _ in 0..2 {
-        assert_eq!(fixture.request(HOUR).await.unwrap_err().status, Some(404));
-        fixture.expect_requests("if-none-match", [None]).await;
-    }
-    assert_eq!(fixture.mainstay.cache().stats().entries, 0);
-}
-
-#[tokio::test]
 async fn invalidated_response_is_loaded_unconditionally() {
     let mut fixture = HttpCacheFixture::with_answer(&["Cache-Control: max-age=60", "ETag: \"1\""], "a").await;
     assert_eq!(fixture.request_text(HOUR).await, loaded("a"));
@@ -417,7 +395,7 @@ async fn gone_statuses_remove_the_stored_response() {
         for held in [&["ETag: \"1\"", "Cache-Control: max-age=3600", "Age: 30"][..], &["Age: 30"]] {
             let mut fixture = HttpCacheFixture::with_answers(move |number, _| match number {
                 0 => answer(200, held, "old"),
-                _ => answer(status, &[], ""),
+                _ => answer(status, &["Cache-Control: max-age=60", "ETag: \"2\""], ""),
             })
             .await;
             assert_eq!(fixture.request_text(HOUR).await, loaded("old"));

@@ -320,12 +320,21 @@ async fn control_refusals_are_problem_details_with_error_members() {
         (status, error.code, error.reason)
     };
     let bearer = format!("Bearer {token}");
-    let known = [("authorization", bearer.as_str())];
-    let foreign = [("authorization", bearer.as_str()), ("origin", "http://evil.example")];
-    assert_eq!(ask("/bridge", &[]).await, (403, Code::PermissionDenied, Reason::Unauthenticated));
-    assert_eq!(ask("/bridge", &foreign).await, (403, Code::PermissionDenied, Reason::Forbidden));
-    assert_eq!(ask("/nothing", &known).await, (404, Code::NotFound, Reason::NotFound));
-    assert_eq!(ask("/bridge", &known).await, (400, Code::InvalidInput, Reason::BadRequest));
+    let known = ("authorization", bearer.as_str());
+    let (foreign, rebound) = (("origin", "http://evil.example"), ("host", "evil.example"));
+    for path in ["/bridge", "/metrics"] {
+        for headers in [&[][..], &[("authorization", "Bearer wrong")]] {
+            let refused = (403, Code::PermissionDenied, Reason::Unauthenticated);
+            assert_eq!(ask(path, headers).await, refused, "{path} {headers:?}");
+        }
+        for header in [foreign, rebound] {
+            let refused = (403, Code::PermissionDenied, Reason::Forbidden);
+            assert_eq!(ask(path, &[known, header]).await, refused, "{path} {header:?}");
+        }
+    }
+    assert_eq!(ask("/", &[rebound]).await, (403, Code::PermissionDenied, Reason::Forbidden));
+    assert_eq!(ask("/nothing", &[known]).await, (404, Code::NotFound, Reason::NotFound));
+    assert_eq!(ask("/bridge", &[known]).await, (400, Code::InvalidInput, Reason::BadRequest));
     control.stop().await;
     mainstay.shutdown().await;
 }

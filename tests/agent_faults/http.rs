@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::fixture::{FaultyAgentFixture, RESTORED, crash};
+use crate::fixture::FaultyAgentFixture;
 use crate::support::{BackendProcess, eventually, get_json, header, post_json, read_head, serve_connections};
 
 /// The behaviours of the agent.
@@ -28,8 +28,6 @@ pub(crate) enum AgentBehaviour {
     RefusesRestarts,
     /// It is healthy once after each restart, and then fails.
     FailsWhenReady,
-    /// It fails when its state is restored.
-    FailsOnStateRestore,
 }
 
 #[derive(Debug)]
@@ -66,12 +64,7 @@ impl FakeAgent {
             }
             ("POST", "restart") => {
                 (self.state, self.checks, self.has_failed) = (json!({}), 0, false);
-                if !matches!(
-                    self.behaviour,
-                    AgentBehaviour::NeverHealthy
-                        | AgentBehaviour::FailsWhenReady
-                        | AgentBehaviour::FailsOnStateRestore
-                ) {
+                if !matches!(self.behaviour, AgentBehaviour::NeverHealthy | AgentBehaviour::FailsWhenReady) {
                     self.behaviour = AgentBehaviour::Healthy;
                 }
                 FakeReply::Answer(204, Vec::new())
@@ -79,7 +72,6 @@ impl FakeAgent {
             ("GET", "state") => FakeReply::Answer(200, self.state.to_string().into()),
             ("PUT", "state") => {
                 self.state = serde_json::from_slice(body).unwrap();
-                self.has_failed = self.behaviour == AgentBehaviour::FailsOnStateRestore;
                 FakeReply::Answer(204, Vec::new())
             }
             ("POST", "message") if self.behaviour == AgentBehaviour::HangsOnMessages => FakeReply::Never,
@@ -202,25 +194,6 @@ async fn refused_restart_is_given_up() {
         decision: abandon, 1 of 1
         gave_up
     "#]]);
-    fixture.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn failure_on_restored_state_quarantines_it() {
-    let (backend, mut fixture) = start_then_set(AgentBehaviour::ReportsFailure, "max_restarts = 9").await;
-    backend.agent.lock().has_failed = true;
-    backend.set_behaviour(AgentBehaviour::FailsOnStateRestore);
-    fixture.wait_for(|record| record.kind == "agent_state_quarantined").await;
-    fixture.wait_for_status("healthy").await;
-    let reason = "the agent reports that it failed";
-    let again: Vec<_> = (2..=4).map(|number| crash("starting", reason, number, 9)).collect();
-    let expected = format!(
-        "starting -> healthy\n{}{RESTORED}{}agent_state_quarantined\n{RESTORED}starting -> healthy\n",
-        crash("healthy", reason, 1, 9),
-        again.join(RESTORED)
-    );
-    assert_eq!(fixture.transcript(), expected);
-    assert_eq!(backend.state(), json!({}));
     fixture.stop().await;
 }
 

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use expect_test::expect;
-use mainstay::AgentStatus;
 use mainstay::{PendingReply, Reason, SendOptions};
 use serde_json::json;
 use tokio::time::timeout;
@@ -30,20 +29,6 @@ pub(crate) async fn start_process(script: &str, more: &str) -> FaultyAgentFixtur
 /// Returns a script that does `fault` over its first message.
 pub(crate) fn on_message(fault: &str) -> String {
     format!("echo ready\nIFS= read -r message\n{fault}\n")
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn output_flood_is_bounded() {
-    let flood = "yes noise | head -c 2000000; echo\nyes noise | head -c 2000000 >&2\n";
-    let mut fixture =
-        start_process(&REPLYING_AGENT.replace("  case $line", &format!("{flood}  case $line")), "").await;
-    fixture.wait_for_status("healthy").await;
-    assert_eq!(fixture.send(json!("now")).await, Ok(json!("done")));
-    assert_eq!(fixture.view().report.status, AgentStatus::Healthy);
-    fixture.assert_transcript(&expect![[r#"
-        starting -> healthy
-    "#]]);
-    fixture.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

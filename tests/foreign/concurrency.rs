@@ -5,13 +5,11 @@ use mainstay::Request;
 use serde_json::json;
 
 use crate::against;
-use crate::fixture::{ForeignFixture, retries_for_restart};
-use crate::server::{RunningServer, ServerSpec};
+use crate::fixture::{ForeignFixture, ServerAndRuntime, retries_for_restart};
+use crate::server::ServerSpec;
 
 against!(the_server_never_sees_more_requests_at_once_than_the_limit(started): uvicorn, h11, node);
-async fn the_server_never_sees_more_requests_at_once_than_the_limit(
-    (_server, fixture): (RunningServer, ForeignFixture),
-) {
+async fn the_server_never_sees_more_requests_at_once_than_the_limit((_server, fixture): ServerAndRuntime) {
     // The server releases them in groups of five, so fewer than five at once would never end.
     let requests = (0..150).map(|_| fixture.request(Request::get("/crowd?group=5")));
     for answer in join_all(requests).await {
@@ -24,7 +22,7 @@ async fn the_server_never_sees_more_requests_at_once_than_the_limit(
 }
 
 against!(cancelled_requests_free_their_slots(started): uvicorn, h11, node);
-async fn cancelled_requests_free_their_slots((mut server, fixture): (RunningServer, ForeignFixture)) {
+async fn cancelled_requests_free_their_slots((mut server, fixture): ServerAndRuntime) {
     let held = join_all((0..5).map(|_| fixture.request(Request::post("/hold/off").body("{}"))));
     tokio::select! {
         answers = held => panic!("{answers:?}"),

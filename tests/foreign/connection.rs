@@ -5,21 +5,19 @@ use mainstay::{Request, SendOutcome};
 use serde_json::{Value, json};
 
 use crate::against;
-use crate::fixture::{ForeignFixture, millis};
-use crate::server::{RunningServer, ServerSpec};
+use crate::fixture::{ForeignFixture, ServerAndRuntime, millis};
+use crate::server::ServerSpec;
 use crate::support::{TEST_TIMEOUT, assert_members};
 
 against!(events_come_once_and_in_order(connected): websockets, uvicorn, h11, node);
-async fn events_come_once_and_in_order((_server, mut fixture): (RunningServer, ForeignFixture)) {
+async fn events_come_once_and_in_order((_server, mut fixture): ServerAndRuntime) {
     fixture.send_command(json!({ "do": "emit", "count": 500 })).await;
     assert_eq!(fixture.seqs().await, (1..=500).collect::<Vec<u64>>());
     assert_eq!(fixture.count("connection_gap"), 0);
 }
 
 against!(events_missed_while_disconnected_are_resumed(connected): websockets, uvicorn, h11, node);
-async fn events_missed_while_disconnected_are_resumed(
-    (_server, mut fixture): (RunningServer, ForeignFixture),
-) {
+async fn events_missed_while_disconnected_are_resumed((_server, mut fixture): ServerAndRuntime) {
     fixture.send_command(json!({ "do": "emit", "count": 3 })).await;
     assert_eq!(fixture.seqs().await, [1, 2, 3]);
     fixture.send_command(json!({ "do": "drop", "count": 2 })).await;
@@ -31,7 +29,7 @@ async fn events_missed_while_disconnected_are_resumed(
 }
 
 against!(live_and_resumed_events_are_delivered_once(connected): websockets, uvicorn, h11, node);
-async fn live_and_resumed_events_are_delivered_once((_server, mut fixture): (RunningServer, ForeignFixture)) {
+async fn live_and_resumed_events_are_delivered_once((_server, mut fixture): ServerAndRuntime) {
     fixture.send_command(json!({ "do": "emit", "count": 3 })).await;
     assert_eq!(fixture.seqs().await, [1, 2, 3]);
     // Two events come meanwhile, and two more with the handshake, before the server reads the request to resume.
@@ -42,9 +40,7 @@ async fn live_and_resumed_events_are_delivered_once((_server, mut fixture): (Run
 }
 
 against!(a_server_that_was_killed_and_comes_back_is_resumed(connected): websockets, uvicorn, h11, node);
-async fn a_server_that_was_killed_and_comes_back_is_resumed(
-    (server, mut fixture): (RunningServer, ForeignFixture),
-) {
+async fn a_server_that_was_killed_and_comes_back_is_resumed((server, mut fixture): ServerAndRuntime) {
     fixture.send_command(json!({ "do": "emit", "count": 3 })).await;
     assert_eq!(fixture.seqs().await, [1, 2, 3]);
     let gone = server.kill().await;
@@ -58,9 +54,7 @@ async fn a_server_that_was_killed_and_comes_back_is_resumed(
 }
 
 against!(messages_sent_while_disconnected_are_sent_once(connected): websockets, uvicorn, h11, node);
-async fn messages_sent_while_disconnected_are_sent_once(
-    (server, mut fixture): (RunningServer, ForeignFixture),
-) {
+async fn messages_sent_while_disconnected_are_sent_once((server, mut fixture): ServerAndRuntime) {
     let gone = server.kill().await;
     fixture.wait_for_connection("reconnecting").await;
     let connection = fixture.mainstay.connection();
@@ -93,9 +87,7 @@ async fn dropped_or_restarted_sequence_is_a_gap(foreign: ServerSpec) {
 }
 
 against!(a_close_that_invites_back_is_followed_by_a_reconnect(connected): websockets, uvicorn, h11, node);
-async fn a_close_that_invites_back_is_followed_by_a_reconnect(
-    (_server, mut fixture): (RunningServer, ForeignFixture),
-) {
+async fn a_close_that_invites_back_is_followed_by_a_reconnect((_server, mut fixture): ServerAndRuntime) {
     for code in [1000, 1001, 1011, 1012, 1013, 4000] {
         fixture.send_command(json!({ "do": "close", "code": code, "reason": "see you" })).await;
         let lost = fixture.wait_for_connection("reconnecting").await;
@@ -109,9 +101,7 @@ async fn a_close_that_invites_back_is_followed_by_a_reconnect(
 }
 
 against!(a_close_that_forbids_to_come_back_is_final_and_says_why(connected): websockets, uvicorn, h11, node);
-async fn a_close_that_forbids_to_come_back_is_final_and_says_why(
-    (_server, mut fixture): (RunningServer, ForeignFixture),
-) {
+async fn a_close_that_forbids_to_come_back_is_final_and_says_why((_server, mut fixture): ServerAndRuntime) {
     for (code, reason) in [(1008, "policy_violation"), (4401, "unauthenticated"), (4403, "forbidden")] {
         fixture.send_command(json!({ "do": "close", "code": code, "reason": "no" })).await;
         let failed = fixture.wait_for_connection("failed").await;
@@ -148,9 +138,7 @@ async fn localhost_connects_over_ipv4_or_ipv6(foreign: ServerSpec) {
 }
 
 against!(a_server_that_ends_in_order_is_followed_by_a_reconnect(connected): uvicorn, h11);
-async fn a_server_that_ends_in_order_is_followed_by_a_reconnect(
-    (server, mut fixture): (RunningServer, ForeignFixture),
-) {
+async fn a_server_that_ends_in_order_is_followed_by_a_reconnect((server, mut fixture): ServerAndRuntime) {
     server.terminate().await;
     let lost = fixture.wait_for_connection("reconnecting").await;
     assert_eq!((&lost["reason"], &lost["error"]["close_code"]), (&json!("closed"), &json!(1012)), "{lost}");
@@ -161,7 +149,7 @@ async fn a_server_that_ends_in_order_is_followed_by_a_reconnect(
 
 // The endpoint raises, or the socket is reset.
 against!(broken_socket_is_a_lost_connection(connected): uvicorn, h11, node);
-async fn broken_socket_is_a_lost_connection((server, mut fixture): (RunningServer, ForeignFixture)) {
+async fn broken_socket_is_a_lost_connection((server, mut fixture): ServerAndRuntime) {
     let fault = if server.spec.is_node() { "reset" } else { "raise" };
     fixture.send_command(json!({ "do": fault })).await;
     let lost = fixture.wait_for_connection("reconnecting").await;
@@ -188,9 +176,7 @@ async fn a_disconnect_closes_in_order_and_stays_away(foreign: ServerSpec) {
 }
 
 against!(the_server_sees_each_close_done_in_order(connected): websockets, node);
-async fn the_server_sees_each_close_done_in_order(
-    (mut server, mut fixture): (RunningServer, ForeignFixture),
-) {
+async fn the_server_sees_each_close_done_in_order((mut server, mut fixture): ServerAndRuntime) {
     // The runtime answers a close with the same code.
     for code in [1000, 1001, 4000] {
         fixture.send_command(json!({ "do": "close", "code": code })).await;

@@ -5,17 +5,15 @@ use mainstay::{Code, Error, Reason};
 use serde_json::json;
 
 use crate::against;
-use crate::fixture::{ForeignFixture, millis, retries_for_restart, send_request};
-use crate::server::{RunningServer, ServerSpec};
+use crate::fixture::{ForeignFixture, ServerAndRuntime, millis, retries_for_restart, send_request};
+use crate::server::ServerSpec;
 
 fn outcome(error: &Error) -> (Reason, Option<u16>, u32) {
     (error.reason, error.status, error.attempts)
 }
 
 against!(a_failure_that_passes_is_not_seen_by_the_caller(started): uvicorn, h11, node);
-async fn a_failure_that_passes_is_not_seen_by_the_caller(
-    (_server, mut fixture): (RunningServer, ForeignFixture),
-) {
+async fn a_failure_that_passes_is_not_seen_by_the_caller((_server, mut fixture): ServerAndRuntime) {
     for status in [408, 425, 429, 500, 502, 503, 504] {
         let response =
             fixture.request(Request::get(format!("/flaky/get{status}?failures=2&status={status}"))).await;
@@ -35,9 +33,7 @@ async fn a_failure_that_passes_is_not_seen_by_the_caller(
 }
 
 against!(a_server_that_says_when_to_come_back_is_not_asked_before(started): uvicorn, h11, node);
-async fn a_server_that_says_when_to_come_back_is_not_asked_before(
-    (_server, mut fixture): (RunningServer, ForeignFixture),
-) {
+async fn a_server_that_says_when_to_come_back_is_not_asked_before((_server, mut fixture): ServerAndRuntime) {
     let response = fixture.request(Request::get("/flaky/later?failures=1&retry_after=1")).await.unwrap();
     assert_eq!(response.attempts, 2);
     let retry = fixture.wait_for_event("request_retry").await;
@@ -54,7 +50,7 @@ async fn a_server_that_says_when_to_come_back_is_not_asked_before(
 }
 
 against!(server_exception_leaves_post_outcome_unknown(started): uvicorn, h11, node);
-async fn server_exception_leaves_post_outcome_unknown((_server, fixture): (RunningServer, ForeignFixture)) {
+async fn server_exception_leaves_post_outcome_unknown((_server, fixture): ServerAndRuntime) {
     let error = fixture.request(Request::get("/raise")).await.unwrap_err();
     assert_eq!((error.code, error.reason, error.attempts), (Code::ServerError, Reason::ServerError, 3));
     let error = fixture.request(Request::post("/raise")).await.unwrap_err();
@@ -64,23 +60,8 @@ async fn server_exception_leaves_post_outcome_unknown((_server, fixture): (Runni
     assert_eq!(fixture.requests_seen("post").await.len(), 1);
 }
 
-against!(every_attempt_carries_the_same_key(started): uvicorn, h11, node);
-async fn every_attempt_carries_the_same_key((_server, fixture): (RunningServer, ForeignFixture)) {
-    let given = Request::post("/flaky/given?failures=2").idempotency_key("order-17").body("{}");
-    assert_eq!(fixture.request(given).await.unwrap().attempts, 3);
-    let keys: Vec<_> = fixture.requests_seen("given").await.iter().map(|seen| seen["key"].clone()).collect();
-    assert_eq!(keys, ["order-17", "order-17", "order-17"]);
-    let made = Request::post("/flaky/made?failures=2").generated_idempotency_key().body("{}");
-    assert_eq!(fixture.request(made).await.unwrap().attempts, 3);
-    let seen = fixture.requests_seen("made").await;
-    assert!(seen.len() == 3 && seen[0] == seen[1] && seen[0] == seen[2], "{seen:?}");
-    assert_eq!(seen[0]["key"].as_str().unwrap().len(), 36);
-}
-
 against!(an_answer_that_does_not_come_in_time_is_a_timeout(started): uvicorn, h11, node);
-async fn an_answer_that_does_not_come_in_time_is_a_timeout(
-    (mut server, fixture): (RunningServer, ForeignFixture),
-) {
+async fn an_answer_that_does_not_come_in_time_is_a_timeout((mut server, fixture): ServerAndRuntime) {
     let request = Request::get("/slow?ms=60000").timeout(millis(200)).retries(1);
     let error = fixture.request(request).await.unwrap_err();
     assert_eq!((error.code, error.reason, error.attempts), (Code::Timeout, Reason::TimedOut, 2));
@@ -132,9 +113,7 @@ async fn truncated_response_is_retried_once_server_is_back(foreign: ServerSpec) 
 }
 
 against!(server_killed_during_post_leaves_outcome_unknown(started): uvicorn, h11, node);
-async fn server_killed_during_post_leaves_outcome_unknown(
-    (mut server, mut fixture): (RunningServer, ForeignFixture),
-) {
+async fn server_killed_during_post_leaves_outcome_unknown((mut server, mut fixture): ServerAndRuntime) {
     let request = Request::post("/hold/it").json(&json!({ "pay": 100 }));
     let (error, gone) = tokio::join!(fixture.request(request), async {
         server.expect_line("holding it").await;

@@ -149,20 +149,23 @@ impl ForeignFixture {
     }
 }
 
+/// A server, and a runtime against it.
+pub type ServerAndRuntime = (RunningServer, ForeignFixture);
+
 /// Leaves a server to be started.
 pub async fn to_start(spec: ServerSpec) -> ServerSpec {
     spec
 }
 
 /// Starts a server, and a runtime against it.
-pub async fn started(spec: ServerSpec) -> (RunningServer, ForeignFixture) {
+pub async fn started(spec: ServerSpec) -> ServerAndRuntime {
     let server = spec.start().await;
     let fixture = ForeignFixture::start(&server, |_| ()).await;
     (server, fixture)
 }
 
 /// Starts a server, and a runtime that is connected to it.
-pub async fn connected(spec: ServerSpec) -> (RunningServer, ForeignFixture) {
+pub async fn connected(spec: ServerSpec) -> ServerAndRuntime {
     let (server, mut fixture) = started(spec).await;
     fixture.wait_for_connection("connected").await;
     (server, fixture)

@@ -4,16 +4,14 @@ use mainstay::SendOutcome;
 use serde_json::json;
 
 use crate::against;
-use crate::fixture::ForeignFixture;
-use crate::server::{RunningServer, ServerSpec};
+use crate::fixture::{ForeignFixture, ServerAndRuntime};
+use crate::server::ServerSpec;
 
 /// The largest message that the runtime receives or sends.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
 against!(characters_that_are_split_between_fragments_arrive_whole(connected): websockets, node);
-async fn characters_that_are_split_between_fragments_arrive_whole(
-    (_server, mut fixture): (RunningServer, ForeignFixture),
-) {
+async fn characters_that_are_split_between_fragments_arrive_whole((_server, mut fixture): ServerAndRuntime) {
     let text = json!({ "type": "note", "text": "ä 你 😀 👩\u{200d}💻" });
     fixture.send_command(json!({ "do": "fragments", "text": text.to_string() })).await;
     assert_eq!(fixture.frame().await, text);
@@ -22,9 +20,7 @@ async fn characters_that_are_split_between_fragments_arrive_whole(
 }
 
 against!(a_binary_frame_is_passed_over_and_harms_nothing(connected): websockets, uvicorn, h11, node);
-async fn a_binary_frame_is_passed_over_and_harms_nothing(
-    (_server, mut fixture): (RunningServer, ForeignFixture),
-) {
+async fn a_binary_frame_is_passed_over_and_harms_nothing((_server, mut fixture): ServerAndRuntime) {
     fixture.send_command(json!({ "do": "binary", "bytes": 100_000 })).await;
     fixture.send_command(json!({ "do": "binary", "bytes": 0 })).await;
     fixture.send_command(json!({ "do": "emit", "count": 2 })).await;
@@ -32,9 +28,7 @@ async fn a_binary_frame_is_passed_over_and_harms_nothing(
 }
 
 against!(compression_is_not_asked_for_and_so_not_used(connected): websockets, uvicorn, h11, node);
-async fn compression_is_not_asked_for_and_so_not_used(
-    (_server, mut fixture): (RunningServer, ForeignFixture),
-) {
+async fn compression_is_not_asked_for_and_so_not_used((_server, mut fixture): ServerAndRuntime) {
     fixture.send_command(json!({ "do": "headers" })).await;
     let hello = fixture.frame().await;
     assert!(hello["headers"]["sec-websocket-extensions"].is_null(), "{hello}");
@@ -45,9 +39,7 @@ async fn compression_is_not_asked_for_and_so_not_used(
 }
 
 against!(inbound_message_over_limit_ends_the_connection(connected): websockets, uvicorn, h11, node);
-async fn inbound_message_over_limit_ends_the_connection(
-    (_server, mut fixture): (RunningServer, ForeignFixture),
-) {
+async fn inbound_message_over_limit_ends_the_connection((_server, mut fixture): ServerAndRuntime) {
     fixture.send_command(json!({ "do": "emit", "count": 1 })).await;
     fixture.send_command(json!({ "do": "large", "bytes": MESSAGE_BYTES_MAX })).await;
     assert_eq!(fixture.frame().await["seq"], 1);
@@ -61,9 +53,7 @@ async fn inbound_message_over_limit_ends_the_connection(
 }
 
 against!(outbound_message_over_limit_is_refused_locally(connected): uvicorn, h11, node);
-async fn outbound_message_over_limit_is_refused_locally(
-    (_server, mut fixture): (RunningServer, ForeignFixture),
-) {
+async fn outbound_message_over_limit_is_refused_locally((_server, mut fixture): ServerAndRuntime) {
     let bare = json!({ "do": "measure", "text": "" }).to_string().len();
     let of_size = |size: usize| json!({ "do": "measure", "text": "x".repeat(size - bare) }).to_string();
     assert_eq!(fixture.send(of_size(MESSAGE_BYTES_MAX)).await, SendOutcome::Sent);
@@ -91,9 +81,7 @@ async fn message_too_large_for_server_costs_one_connection(foreign: ServerSpec) 
 }
 
 against!(the_limit_holds_for_all_fragments_of_a_message_together(connected): websockets, node);
-async fn the_limit_holds_for_all_fragments_of_a_message_together(
-    (_server, mut fixture): (RunningServer, ForeignFixture),
-) {
+async fn the_limit_holds_for_all_fragments_of_a_message_together((_server, mut fixture): ServerAndRuntime) {
     fixture.send_command(json!({ "do": "pieces", "bytes": 1 << 20, "count": 16 })).await;
     assert_eq!(fixture.text().await.len(), MESSAGE_BYTES_MAX);
     fixture.send_command(json!({ "do": "pieces", "bytes": 1 << 20, "count": 17 })).await;
@@ -103,9 +91,7 @@ async fn the_limit_holds_for_all_fragments_of_a_message_together(
 }
 
 against!(invalid_websocket_frame_ends_the_connection_with_a_reason(connected): websockets, node);
-async fn invalid_websocket_frame_ends_the_connection_with_a_reason(
-    (_server, mut fixture): (RunningServer, ForeignFixture),
-) {
+async fn invalid_websocket_frame_ends_the_connection_with_a_reason((_server, mut fixture): ServerAndRuntime) {
     for (what, hex) in [
         ("a reserved opcode", "8300"),
         ("a reserved bit, as if it were compressed", "c10161"),

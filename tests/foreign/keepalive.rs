@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::against;
-use crate::fixture::{ForeignFixture, millis};
-use crate::server::{RunningServer, ServerSpec};
+use crate::fixture::{ForeignFixture, ServerAndRuntime, millis};
+use crate::server::ServerSpec;
 
 /// The limit for an unanswered ping in these scenarios, on either side.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -53,7 +53,7 @@ async fn the_servers_pings_are_answered(foreign: ServerSpec) {
 }
 
 against!(a_ping_with_a_payload_is_answered_with_it(connected): websockets, node);
-async fn a_ping_with_a_payload_is_answered_with_it((_server, mut fixture): (RunningServer, ForeignFixture)) {
+async fn a_ping_with_a_payload_is_answered_with_it((_server, mut fixture): ServerAndRuntime) {
     fixture.send_command(json!({ "do": "ping" })).await;
     assert_eq!(fixture.frame().await, json!({ "type": "ponged" }));
 }

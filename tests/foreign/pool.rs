@@ -5,8 +5,8 @@ use mainstay::{Reason, Request, RequestBuilder};
 use serde_json::json;
 
 use crate::against;
-use crate::fixture::ForeignFixture;
-use crate::server::{RunningServer, ServerSpec};
+use crate::fixture::{ForeignFixture, ServerAndRuntime};
+use crate::server::ServerSpec;
 
 /// The time for which the servers keep an idle connection, in milliseconds.
 const KEEP_ALIVE_MS: u64 = 250;
@@ -68,9 +68,7 @@ async fn requests_around_the_close_of_an_idle_connection_are_safe(foreign: Serve
 }
 
 against!(a_connection_is_used_again_while_the_server_keeps_it(started): uvicorn, h11, node);
-async fn a_connection_is_used_again_while_the_server_keeps_it(
-    (_server, fixture): (RunningServer, ForeignFixture),
-) {
+async fn a_connection_is_used_again_while_the_server_keeps_it((_server, fixture): ServerAndRuntime) {
     let first = fixture.request_json(Request::get("/caller")).await;
     for _ in 0..20 {
         assert_eq!(fixture.request_json(Request::get("/caller")).await, first, "the port that it came from");
@@ -79,9 +77,7 @@ async fn a_connection_is_used_again_while_the_server_keeps_it(
 
 // Uvicorn sends FastAPI's response to an exception without a close header, and then closes the connection.
 against!(request_after_server_exception_avoids_closing_connection(started): uvicorn, h11, node);
-async fn request_after_server_exception_avoids_closing_connection(
-    (_server, fixture): (RunningServer, ForeignFixture),
-) {
+async fn request_after_server_exception_avoids_closing_connection((_server, fixture): ServerAndRuntime) {
     for round in 0..200 {
         let error = fixture.request(Request::get("/raise").retries(0)).await.unwrap_err();
         assert_eq!((error.reason, error.status), (Reason::ServerError, Some(500)));

@@ -5,8 +5,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::against;
-use crate::fixture::ForeignFixture;
-use crate::server::{RunningServer, ServerSpec};
+use crate::fixture::{ForeignFixture, ServerAndRuntime};
+use crate::server::ServerSpec;
 use crate::support::assert_members;
 
 /// Returns the code, the reason and the status of a failure that must come, and its words for a person.
@@ -50,7 +50,7 @@ async fn each_method_goes_out_and_its_answer_comes_back(foreign: ServerSpec) {
 }
 
 against!(answers_without_a_body_are_answers(started): uvicorn, h11, node);
-async fn answers_without_a_body_are_answers((_server, fixture): (RunningServer, ForeignFixture)) {
+async fn answers_without_a_body_are_answers((_server, fixture): ServerAndRuntime) {
     // Each is sent twice: unread bytes of one would spoil the next one on the connection.
     for _ in 0..2 {
         let response = fixture.request(Request::delete("/nothing")).await.unwrap();
@@ -63,7 +63,7 @@ async fn answers_without_a_body_are_answers((_server, fixture): (RunningServer, 
 }
 
 against!(invalid_body_is_refused_with_details(started): uvicorn, h11, node);
-async fn invalid_body_is_refused_with_details((server, fixture): (RunningServer, ForeignFixture)) {
+async fn invalid_body_is_refused_with_details((server, fixture): ServerAndRuntime) {
     let item = json!({ "name": "lamp", "size": 3 });
     let response = fixture.request(Request::post("/items").json(&item)).await.unwrap();
     assert_eq!((response.status.as_u16(), response.json::<Value>().unwrap()), (201, item));
@@ -83,9 +83,7 @@ async fn invalid_body_is_refused_with_details((server, fixture): (RunningServer,
 }
 
 against!(client_errors_have_their_code_and_are_not_retried(started): uvicorn, h11, node);
-async fn client_errors_have_their_code_and_are_not_retried(
-    (server, mut fixture): (RunningServer, ForeignFixture),
-) {
+async fn client_errors_have_their_code_and_are_not_retried((server, mut fixture): ServerAndRuntime) {
     for (status, code, reason) in [
         (400, Code::InvalidInput, Reason::BadRequest),
         (401, Code::PermissionDenied, Reason::Unauthenticated),
@@ -114,7 +112,7 @@ async fn client_errors_have_their_code_and_are_not_retried(
 }
 
 against!(problem_document_text_is_shown_if_safe(started): uvicorn, h11, node);
-async fn problem_document_text_is_shown_if_safe((_server, fixture): (RunningServer, ForeignFixture)) {
+async fn problem_document_text_is_shown_if_safe((_server, fixture): ServerAndRuntime) {
     let request = Request::get("/problem/409/plain");
     let (code, reason, _, message) = request_error(&fixture, request).await;
     assert_eq!(code, Code::InvalidInput);
@@ -126,16 +124,14 @@ async fn problem_document_text_is_shown_if_safe((_server, fixture): (RunningServ
 }
 
 against!(a_missing_slash_is_redirected_and_the_body_goes_along(started): uvicorn, h11, node);
-async fn a_missing_slash_is_redirected_and_the_body_goes_along(
-    (_server, fixture): (RunningServer, ForeignFixture),
-) {
+async fn a_missing_slash_is_redirected_and_the_body_goes_along((_server, fixture): ServerAndRuntime) {
     assert_eq!(fixture.request_json(Request::get("/slash")).await, "behind the slash");
     let item = json!({ "name": "lamp", "size": 3 });
     assert_eq!(fixture.request_json(Request::post("/slash").json(&item)).await, item);
 }
 
 against!(a_body_of_the_largest_size_arrives_whole(started): uvicorn, h11, node);
-async fn a_body_of_the_largest_size_arrives_whole((_server, fixture): (RunningServer, ForeignFixture)) {
+async fn a_body_of_the_largest_size_arrives_whole((_server, fixture): ServerAndRuntime) {
     let body: Vec<u8> = (0..16 << 20).map(|n: u32| n.to_le_bytes()[n as usize % 3]).collect();
     let here = fixture.request_json(Request::post("/digest").body(body.clone())).await;
     assert_eq!(here["bytes"], 16 << 20);
@@ -147,9 +143,7 @@ async fn a_body_of_the_largest_size_arrives_whole((_server, fixture): (RunningSe
 }
 
 against!(a_refusal_that_comes_before_the_body_was_taken_is_the_answer(started): uvicorn, h11, node);
-async fn a_refusal_that_comes_before_the_body_was_taken_is_the_answer(
-    (server, fixture): (RunningServer, ForeignFixture),
-) {
+async fn a_refusal_that_comes_before_the_body_was_taken_is_the_answer((server, fixture): ServerAndRuntime) {
     // The size exceeds all buffers on the route by far.
     let paths = if server.spec.is_node() { ["/too-large", "/limited"] } else { ["/too-large"; 2] };
     for (round, path) in paths.iter().cycle().take(6).enumerate() {

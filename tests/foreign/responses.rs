@@ -4,11 +4,10 @@ use mainstay::Request;
 use mainstay::{Code, Reason};
 
 use crate::against;
-use crate::fixture::{ForeignFixture, millis};
-use crate::server::RunningServer;
+use crate::fixture::{ServerAndRuntime, millis};
 
 against!(an_answer_in_chunks_arrives_whole(started): uvicorn, h11, node);
-async fn an_answer_in_chunks_arrives_whole((_server, fixture): (RunningServer, ForeignFixture)) {
+async fn an_answer_in_chunks_arrives_whole((_server, fixture): ServerAndRuntime) {
     for (parts, size) in [(0, 0), (1, 1), (26, 100_000)] {
         let response =
             fixture.request(Request::get(format!("/chunked?parts={parts}&size={size}"))).await.unwrap();
@@ -25,7 +24,7 @@ async fn an_answer_in_chunks_arrives_whole((_server, fixture): (RunningServer, F
 }
 
 against!(response_over_limit_is_refused_and_not_retried(started): uvicorn, h11, node);
-async fn response_over_limit_is_refused_and_not_retried((_server, fixture): (RunningServer, ForeignFixture)) {
+async fn response_over_limit_is_refused_and_not_retried((_server, fixture): ServerAndRuntime) {
     let mebibyte = 1 << 20;
     let fits = fixture.request(Request::get(format!("/chunked?parts=16&size={mebibyte}"))).await.unwrap();
     assert_eq!(fits.body.len(), 16 * mebibyte);
@@ -37,7 +36,7 @@ async fn response_over_limit_is_refused_and_not_retried((_server, fixture): (Run
 }
 
 against!(response_compression_is_not_requested(started): uvicorn, h11, node);
-async fn response_compression_is_not_requested((_server, fixture): (RunningServer, ForeignFixture)) {
+async fn response_compression_is_not_requested((_server, fixture): ServerAndRuntime) {
     let echo = fixture.request_json(Request::get("/echo")).await;
     assert!(echo["headers"]["accept-encoding"].is_null(), "{echo}");
     let response = fixture.request(Request::get("/text?size=5000")).await.unwrap();
@@ -46,7 +45,7 @@ async fn response_compression_is_not_requested((_server, fixture): (RunningServe
 }
 
 against!(unrequested_compression_is_passed_through(started): uvicorn, h11, node);
-async fn unrequested_compression_is_passed_through((server, fixture): (RunningServer, ForeignFixture)) {
+async fn unrequested_compression_is_passed_through((server, fixture): ServerAndRuntime) {
     let response = fixture.request(Request::get("/zipped")).await.unwrap();
     let coding = if server.spec.is_node() { "br" } else { "gzip" };
     assert_eq!(response.headers["content-encoding"], coding);
@@ -63,9 +62,7 @@ async fn unrequested_compression_is_passed_through((server, fixture): (RunningSe
 }
 
 against!(a_stream_that_lasts_longer_than_the_timeout_survives(started): uvicorn, h11, node);
-async fn a_stream_that_lasts_longer_than_the_timeout_survives(
-    (_server, fixture): (RunningServer, ForeignFixture),
-) {
+async fn a_stream_that_lasts_longer_than_the_timeout_survives((_server, fixture): ServerAndRuntime) {
     let request = Request::get("/sse?count=12&ms=400").header("accept", "text/event-stream");
     let response = fixture.request(request.timeout(millis(2_000)).retries(0)).await.unwrap();
     assert_eq!(
@@ -78,9 +75,7 @@ async fn a_stream_that_lasts_longer_than_the_timeout_survives(
 }
 
 against!(a_stream_does_not_keep_other_requests_from_their_answers(started): uvicorn, h11, node);
-async fn a_stream_does_not_keep_other_requests_from_their_answers(
-    (mut server, fixture): (RunningServer, ForeignFixture),
-) {
+async fn a_stream_does_not_keep_other_requests_from_their_answers((mut server, fixture): ServerAndRuntime) {
     tokio::select! {
         stream = fixture.request(Request::get("/begin/stream")) => panic!("it never ends: {stream:?}"),
         () = async {
@@ -93,7 +88,7 @@ async fn a_stream_does_not_keep_other_requests_from_their_answers(
 }
 
 against!(interim_responses_and_trailers_are_ignored(started): node);
-async fn interim_responses_and_trailers_are_ignored((_server, fixture): (RunningServer, ForeignFixture)) {
+async fn interim_responses_and_trailers_are_ignored((_server, fixture): ServerAndRuntime) {
     for _ in 0..2 {
         let response = fixture.request(Request::get("/interim")).await.unwrap();
         assert_eq!((response.status.as_u16(), &response.body[..]), (200, &b"the answer"[..]));
@@ -103,7 +98,7 @@ async fn interim_responses_and_trailers_are_ignored((_server, fixture): (Running
 }
 
 against!(not_modified_is_returned_to_the_caller(started): node);
-async fn not_modified_is_returned_to_the_caller((_server, fixture): (RunningServer, ForeignFixture)) {
+async fn not_modified_is_returned_to_the_caller((_server, fixture): ServerAndRuntime) {
     let first = fixture.request(Request::get("/text?size=100")).await.unwrap();
     let tag = first.headers["etag"].to_str().unwrap();
     let again = fixture.request(Request::get("/text?size=100").header("if-none-match", tag)).await.unwrap();

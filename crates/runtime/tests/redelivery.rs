@@ -338,13 +338,13 @@ async fn redelivery_is_recorded_with_label_and_crashes() {
 #[tokio::test(start_paused = true)]
 async fn redelivery_comes_first_and_keeps_order() {
     let worker = FlakyWorker::new([Panic]);
-    let (_runtime, address) = start_worker(&worker, immediate_policy()).await;
-    let answers = tokio::join!(
-        work(&address, 1),
-        address.call(|reply| WorkRequest::Once(2, reply)),
-        work(&address, 3),
-    );
-    assert_eq!(answers, (Ok(1), Ok(2), Ok(3)));
+    let (_runtime, address) = start_worker(&worker, delayed_policy()).await;
+    let sent_in_the_delay = async {
+        advance(s(1)).await;
+        work(&address, 3).await
+    };
+    let second = address.call(|reply| WorkRequest::Once(2, reply));
+    assert_eq!(tokio::join!(work(&address, 1), second, sent_in_the_delay), (Ok(1), Ok(2), Ok(3)));
     assert_eq!(done(&address).await, [1, 2, 3]);
 }
 
@@ -427,9 +427,13 @@ async fn supervisor_kill_records_messages_in_flight() {
         let call = address.call(|reply| {
             if opted_in { WorkRequest::Redeliverable(1, reply) } else { WorkRequest::Once(1, reply) }
         });
-        assert_eq!(tokio::join!(call, stopping).0, Err(CallError::Stopped));
+        let waiting = address.call(WorkRequest::Done);
+        let stopped = (Err(CallError::Stopped), Err(CallError::Stopped), ());
+        assert_eq!(tokio::join!(call, waiting, stopping), stopped);
+        assert_eq!(address.try_cast(WorkRequest::AbortTask).unwrap_err().kind, SendErrorKind::Stopped);
+        assert_eq!(runtime.tree().find("root/pool/worker").unwrap().info.status, ActorStatus::Stopped);
         let records = all_records(&runtime).await;
-        assert_eq!(dead_letters(&records), [dead_letter("stopped", label)]);
+        assert_eq!(dead_letters(&records), [dead_letter("stopped", label), dead_letter("stopped", "Other")]);
         assert_eq!(exits(&records), ["root/pool", "root/pool/worker", "root"]);
     }
 }
@@ -483,16 +487,6 @@ async fn runtime_drop_records_messages_in_flight() {
     assert_eq!(dead_letters(&records), [dead_letter("stopped", "Once"), dead_letter("stopped", "Do")]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn tree_never_started_answers_callers_when_dropped() {
-    let mut root = SupervisorSpec::new("root");
-    let address = root.child(Child::new("worker", FlakyWorker::new([]))).unwrap();
-    let mut call = Box::pin(work(&address, 1));
-    assert!(futures_util::poll!(&mut call).is_pending());
-    drop(root);
-    assert_eq!(call.await, Err(CallError::Stopped));
-}
-
 // === dropped replies ===
 
 #[tokio::test(start_paused = true)]
@@ -514,16 +508,4 @@ async fn call_within_beyond_clock_range_waits_without_limit() {
     let (_runtime, address) = start_worker(&FlakyWorker::new([]), immediate_policy()).await;
     assert_eq!(address.call_within(Duration::MAX, |reply| WorkRequest::Redeliverable(1, reply)).await, Ok(1));
     assert_eq!(address.call(WorkRequest::Ignore).await, Err(CallError::Unanswered));
-}
-
-#[tokio::test(start_paused = true)]
-async fn redelivery_after_delay_comes_first() {
-    let worker = FlakyWorker::new([Panic]);
-    let (_runtime, address) = start_worker(&worker, delayed_policy()).await;
-    let late = async {
-        advance(s(1)).await;
-        work(&address, 2).await
-    };
-    assert_eq!(tokio::join!(work(&address, 1), late), (Ok(1), Ok(2)));
-    assert_eq!(done(&address).await, [1, 2]);
 }

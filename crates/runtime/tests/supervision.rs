@@ -28,33 +28,12 @@ use probe::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn panic_keeps_state_and_waiting_messages() {
-    let (runtime, probe) = start_tree(Probe::default(), delayed_policy()).await;
-    probe.cast(ProbeMessage::Add(3)).await.unwrap();
-    probe.cast(ProbeMessage::Panic).await.unwrap();
-    probe.cast(ProbeMessage::Add(4)).await.unwrap();
-    assert_eq!(sum(&probe).await, Ok(7));
-    assert_eq!(runtime.tree().find("root/probe").unwrap().info.generation, 2);
-}
-
-#[tokio::test(start_paused = true)]
 async fn crash_answers_its_call_and_held_replies() {
     let (_runtime, probe) = start_tree(Probe::default(), immediate_policy()).await;
     let held = probe.call(ProbeMessage::Hold);
     let crashed = probe.call(ProbeMessage::PanicCall);
     assert_eq!(tokio::join!(held, crashed), (Err(CallError::Crashed), Err(CallError::Crashed)));
     assert_eq!(sum(&probe).await, Ok(0));
-}
-
-#[tokio::test(start_paused = true)]
-async fn call_sent_by_try_cast_is_answered_later() {
-    let (_runtime, probe) = start_tree(Probe::default(), immediate_policy()).await;
-    let (reply, answer) = Reply::channel();
-    probe.try_cast(ProbeMessage::Get(reply)).unwrap();
-    assert_eq!(answer.await, Ok(0));
-    let (reply, answer) = Reply::channel();
-    probe.try_cast(ProbeMessage::PanicCall(reply)).unwrap();
-    assert_eq!(answer.await, Err(CallError::Crashed));
 }
 
 #[tokio::test(start_paused = true)]
@@ -286,25 +265,4 @@ async fn supervisor_stops_in_order_despite_leftover_tasks() {
     let began = runtime.now();
     let ending = runtime.shutdown().await;
     assert_eq!((ending.cause, runtime.now()), (ExitCause::Normal, began));
-}
-
-#[tokio::test(start_paused = true)]
-async fn killed_supervisor_finalizes_its_descendants() {
-    let (probe, gate) = Probe::gated();
-    let mut root = SupervisorSpec::new("root");
-    let mut pool = SupervisorSpec::new("pool").as_child(immediate_policy());
-    let stubborn = ChildPolicy { shutdown: Shutdown::Graceful(s(60)), ..immediate_policy() };
-    let inner = pool.child(Child::new("inner", probe).policy(stubborn)).unwrap();
-    root.supervisor(pool).unwrap();
-    let runtime = Runtime::builder().start(root).await.unwrap();
-    inner.cast(ProbeMessage::Block).await.unwrap();
-    gate.entered().await;
-    let waiting = sum(&inner);
-    let stopping = async {
-        wait_for_backlog(&inner).await;
-        runtime.root().stop("pool").await
-    };
-    assert_eq!(tokio::join!(waiting, stopping), (Err(CallError::Stopped), Ok(())));
-    assert_eq!(inner.try_cast(ProbeMessage::Add(1)).unwrap_err().kind, SendErrorKind::Stopped);
-    assert_eq!(runtime.tree().find("root/pool/inner").unwrap().info.status, ActorStatus::Stopped);
 }

@@ -54,18 +54,6 @@ fn outcomes(actions: &[SupervisorAction]) -> Vec<(ChildId, ChildOutcome)> {
 }
 
 #[test]
-fn crash_is_decided_recorded_and_restarted_after_delay() {
-    let mut machine = running(2, policy());
-    let actions = machine.exited(0, crash(), s(10), 0.5);
-    assert!(matches!(actions[0], SupervisorAction::Record { id: 0, .. }));
-    assert_eq!(outcomes(&actions), [(0, ChildOutcome::Restarting(s(15)))]);
-    assert_eq!(machine.next_wake(), Some(s(15)));
-    assert_eq!(machine.tick(s(14)), []);
-    assert_eq!(machine.tick(s(15)), [SupervisorAction::Launch { id: 0 }]);
-    assert_eq!(machine.tick(s(16)), [], "a late tick does nothing");
-}
-
-#[test]
 fn stop_past_deadline_kills_once() {
     let mut machine = running(1, policy());
     assert_eq!(machine.stop(0, s(1)), [SupervisorAction::RequestStop { id: 0 }]);
@@ -121,15 +109,6 @@ fn exit_without_restart_leaves_child_startable() {
     assert_eq!(outcomes(&machine.exited(0, normal(), s(1), 0.0)), [(0, ChildOutcome::Stopped)]);
     assert_eq!(machine.start(0, s(0)), Ok(vec![SupervisorAction::Launch { id: 0 }]));
     assert_eq!(machine.start(0, s(0)), Err(CommandRejection::Running));
-}
-
-#[test]
-fn shutdown_cancels_pending_restarts() {
-    let mut machine = running(2, policy());
-    machine.exited(1, crash(), s(1), 0.0);
-    let actions = machine.shut_down(ShutdownReason::Requested, s(2));
-    assert!(outcomes(&actions).contains(&(1, ChildOutcome::Stopped)), "{actions:?}");
-    assert_eq!(machine.tick(s(6)), [SupervisorAction::Kill { id: 0, reason: KillReason::Requested }]);
 }
 
 #[test]

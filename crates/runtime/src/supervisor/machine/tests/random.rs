@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use fastrand::Rng;
 
-use super::super::*;
+use super::{super::*, s};
 use crate::policy::{AbandonedPolicy, Budget, Delay, OnBudgetExhausted, RestartType, Strategy};
 use crate::tier;
 
@@ -16,7 +16,6 @@ const TRACES: u32 = 20_000;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum ModelCommand {
-    Add,
     Start,
     Stop,
     Restart,
@@ -34,7 +33,8 @@ struct ModelChild {
     launches: u32,
     launches_max: u32,
     temporary: bool,
-    waiters: Vec<ModelCommand>,
+    /// The number of commands without an answer.
+    waiters: u32,
     ready_since: Option<Duration>,
 }
 
@@ -54,23 +54,33 @@ impl SupervisorModel {
         panic!("{what}\n{}\n{:#?}", self.trace.join("\n"), self.machine);
     }
 
+    fn ensure(&self, holds: bool, violation: &str) {
+        if !holds {
+            self.panic_with_trace(violation);
+        }
+    }
+
+    fn is_live(&self, id: ChildId) -> bool {
+        self.children.get(&id).is_some_and(|child| child.live)
+    }
+
+    fn child(&mut self, id: ChildId) -> &mut ModelChild {
+        self.ensure(self.children.contains_key(&id), "unknown");
+        self.children.get_mut(&id).unwrap()
+    }
+
     fn policy(rng: &mut Rng) -> ChildPolicy {
-        let restart = pick(
-            rng,
-            &[RestartType::Permanent, RestartType::Transient, RestartType::Temporary, RestartType::Permanent],
-        );
+        use RestartType::*;
+        let restart = pick(rng, &[Permanent, Transient, Temporary, Permanent]);
         ChildPolicy {
             restart,
-            delay: Delay::Fixed { delay: Duration::from_secs(pick(rng, &[0, 2, 5])) },
-            budget: Some(Budget { restarts_max: 5, window: Duration::from_secs(60) }),
-            shutdown: pick(
-                rng,
-                &[Shutdown::Graceful(Duration::from_secs(3)), Shutdown::Kill, Shutdown::Unlimited],
-            ),
+            delay: Delay::Fixed { delay: s(pick(rng, &[0, 2, 5])) },
+            budget: Some(Budget { restarts_max: 5, window: s(60) }),
+            shutdown: pick(rng, &[Shutdown::Graceful(s(3)), Shutdown::Kill, Shutdown::Unlimited]),
             exhausted: if chance(rng, 20) { OnBudgetExhausted::Escalate } else { OnBudgetExhausted::Abandon },
-            stuck_after: pick(rng, &[None, Some(Duration::from_secs(4))]),
+            stuck_after: pick(rng, &[None, Some(s(4))]),
             abandoned: pick(rng, &[AbandonedPolicy::Fail, AbandonedPolicy::Replace]),
-            significant: restart != RestartType::Permanent && chance(rng, 20),
+            significant: restart != Permanent && chance(rng, 20),
             ..ChildPolicy::default()
         }
     }
@@ -81,9 +91,7 @@ impl SupervisorModel {
             if !matches!(action, SupervisorAction::Record { .. } | SupervisorAction::Inspect { .. }) {
                 self.trace.push(format!("      -> {action:?}"));
             }
-            if self.exit_count > 0 {
-                self.panic_with_trace("action after exit");
-            }
+            self.ensure(self.exit_count == 0, "action after exit");
             match action {
                 SupervisorAction::Launch { id } => {
                     let no_yield = chance(&mut self.rng, 10)
@@ -92,82 +100,58 @@ impl SupervisorModel {
                             .children
                             .get(&id)
                             .is_some_and(|m| m.policy.shutdown != Shutdown::Unlimited);
-                    let bad = match self.children.get_mut(&id) {
-                        None => true,
-                        Some(child) => {
-                            let bad = child.live;
-                            child.live = true;
-                            child.starting = true;
-                            child.stopping = false;
-                            child.never_yields = no_yield;
-                            child.ready_since = None;
-                            child.launches += 1;
-                            bad || (child.temporary && child.launches > child.launches_max)
-                        }
-                    };
-                    if bad {
-                        self.panic_with_trace("bad launch");
-                    }
+                    self.ensure(!self.is_live(id), "launched twice");
+                    let child = self.child(id);
+                    child.live = true;
+                    child.starting = true;
+                    child.stopping = false;
+                    child.never_yields = no_yield;
+                    child.ready_since = None;
+                    child.launches += 1;
+                    let may_launch = !child.temporary || child.launches <= child.launches_max;
+                    self.ensure(may_launch, "launched a temporary child again");
                 }
                 SupervisorAction::RequestStop { id } | SupervisorAction::Kill { id, .. } => {
-                    let Some(child) = self.children.get_mut(&id) else { self.panic_with_trace("unknown") };
-                    if !child.live {
-                        self.panic_with_trace("asked a child that is not live to stop");
-                    }
-                    child.stopping = true;
+                    self.ensure(self.is_live(id), "asked a child that is not live to stop");
+                    self.child(id).stopping = true;
                 }
                 SupervisorAction::Inspect { id } => {
                     let progress =
                         ActorProgress { steps: 0, is_busy: !self.draining && chance(&mut self.rng, 90) };
-                    let more = self.machine.inspected(id, progress, self.now);
-                    queue.extend(more);
+                    queue.extend(self.machine.inspected(id, progress, self.now));
                 }
                 SupervisorAction::Abandon { id } => {
-                    let Some(child) = self.children.get_mut(&id) else { self.panic_with_trace("unknown") };
-                    if child.live {
-                        child.live = false;
-                        child.starting = false;
-                        let exit = Exit {
-                            ready_since: child.ready_since,
-                            abandoned: true,
-                            progressed: true,
-                            ..Exit::of(ExitCause::Killed)
-                        };
-                        let more = self.machine.exited(id, exit, self.now, 0.0);
-                        queue.extend(more);
-                    } else {
-                        self.panic_with_trace("abandoned a child that has ended");
-                    }
+                    self.ensure(self.is_live(id), "abandoned a child that has ended");
+                    let child = self.child(id);
+                    child.live = false;
+                    child.starting = false;
+                    let exit = Exit {
+                        ready_since: child.ready_since,
+                        abandoned: true,
+                        progressed: true,
+                        ..Exit::of(ExitCause::Killed)
+                    };
+                    queue.extend(self.machine.exited(id, exit, self.now, 0.0));
                 }
-                SupervisorAction::ResolveWaiters { id, outcome: rest } => {
-                    let Some(child) = self.children.get_mut(&id) else { self.panic_with_trace("unknown") };
-                    if child.live && !matches!(rest, ChildOutcome::Running) {
-                        self.panic_with_trace("settled while live");
-                    }
-                    match rest {
-                        ChildOutcome::Postponed(_) => {}
-                        _ => child.waiters.clear(),
+                SupervisorAction::ResolveWaiters { id, outcome } => {
+                    let is_running = matches!(outcome, ChildOutcome::Running);
+                    self.ensure(is_running || !self.is_live(id), "settled while live");
+                    if !matches!(outcome, ChildOutcome::Postponed(_)) {
+                        self.child(id).waiters = 0;
                     }
                 }
                 SupervisorAction::Deregister { id } => {
-                    let Some(child) = self.children.remove(&id) else { self.panic_with_trace("unknown") };
-                    if child.live || !child.waiters.is_empty() {
-                        self.panic_with_trace("removed a live child or its waiters");
-                    }
+                    self.child(id);
+                    let child = self.children.remove(&id).unwrap();
+                    self.ensure(!child.live && child.waiters == 0, "removed a live child or its waiters");
                 }
                 SupervisorAction::Ready => {
                     self.ready_count += 1;
-                    if self.ready_count > 1 {
-                        self.panic_with_trace("ready twice");
-                    }
+                    self.ensure(self.ready_count == 1, "ready twice");
                 }
                 SupervisorAction::Exit(_) => {
-                    if self.children.values().any(|child| child.live) {
-                        self.panic_with_trace("exited with live children");
-                    }
-                    if !queue.is_empty() {
-                        self.panic_with_trace("actions after exit");
-                    }
+                    self.ensure(self.children.values().all(|child| !child.live), "exited with live children");
+                    self.ensure(queue.is_empty(), "actions after exit");
                     self.exit_count += 1;
                 }
                 SupervisorAction::Record { .. } | SupervisorAction::DiscardCheckpoint { .. } => {}
@@ -177,7 +161,7 @@ impl SupervisorModel {
 
     fn exit(&mut self, id: ChildId, cause: ExitCause) {
         self.trace.push(format!("{:?} exit {id} {cause:?}", self.now));
-        let child = self.children.get_mut(&id).unwrap();
+        let child = self.child(id);
         child.live = false;
         let ready_since = child.ready_since.filter(|_| !child.starting);
         child.starting = false;
@@ -190,16 +174,17 @@ impl SupervisorModel {
 
     fn ready(&mut self, id: ChildId) {
         self.trace.push(format!("{:?} ready {id}", self.now));
-        let child = self.children.get_mut(&id).unwrap();
+        let now = self.now;
+        let child = self.child(id);
         child.starting = false;
-        child.ready_since = Some(self.now);
+        child.ready_since = Some(now);
         let actions = self.machine.ready(id, self.now);
         self.apply(actions);
     }
 
     fn decline(&mut self, id: ChildId) {
         self.trace.push(format!("{:?} decline {id}", self.now));
-        let child = self.children.get_mut(&id).unwrap();
+        let child = self.child(id);
         child.starting = false;
         child.live = false;
         let actions = self.machine.declined(id, self.now);
@@ -212,16 +197,14 @@ impl SupervisorModel {
         self.trace.push(format!("{:?} tick", self.now));
         let actions = self.machine.tick(self.now);
         self.apply(actions);
-        if self.machine.next_wake().is_some_and(|at| at <= self.now) {
-            self.panic_with_trace("next wake is not in the future");
-        }
+        let wake = self.machine.next_wake();
+        self.ensure(wake.is_none_or(|at| at > self.now), "next wake is not in the future");
     }
 
     fn run_command(&mut self, id: ChildId, command: ModelCommand) {
         self.trace.push(format!("{:?} command {command:?} {id} ({:?})", self.now, self.machine.phase(id)));
         let now = self.now;
         let outcome = match command {
-            ModelCommand::Add => unreachable!(),
             ModelCommand::Start => self.machine.start(id, now),
             ModelCommand::Stop => Ok(self.machine.stop(id, now)),
             ModelCommand::Restart => self.machine.restart(id, now),
@@ -232,12 +215,12 @@ impl SupervisorModel {
         match outcome {
             Err(rejection) => self.trace.push(format!("      !! {rejection:?}")),
             Ok(actions) => {
-                let child = self.children.get_mut(&id).unwrap();
+                let child = self.child(id);
                 if matches!(command, ModelCommand::Start | ModelCommand::Restart | ModelCommand::Reset) {
                     child.launches_max += 1;
                 }
                 if !(actions.is_empty() && command == ModelCommand::Reset) {
-                    child.waiters.push(command);
+                    child.waiters += 1;
                 }
                 self.apply(actions);
             }
@@ -249,15 +232,8 @@ impl SupervisorModel {
         self.trace.push(format!("{:?} add {:?}", self.now, policy.restart));
         let temporary = policy.restart == RestartType::Temporary;
         if let Ok((id, actions)) = self.machine.add(Arc::new(policy), self.now) {
-            self.children.insert(
-                id,
-                ModelChild {
-                    temporary,
-                    launches_max: 1,
-                    waiters: vec![ModelCommand::Add],
-                    ..ModelChild::default()
-                },
-            );
+            self.children
+                .insert(id, ModelChild { temporary, launches_max: 1, waiters: 1, ..ModelChild::default() });
             self.apply(actions);
         }
     }
@@ -282,28 +258,16 @@ impl SupervisorModel {
                 } else if starting && chance(&mut self.rng, 20) {
                     self.decline(id);
                 } else {
-                    let cause = pick(
-                        &mut self.rng,
-                        &[ExitCause::Panic, ExitCause::Panic, ExitCause::Normal, ExitCause::Killed],
-                    );
+                    let causes = [ExitCause::Panic, ExitCause::Panic, ExitCause::Normal, ExitCause::Killed];
+                    let cause = pick(&mut self.rng, &causes);
                     let cause = if starting { ExitCause::Panic } else { cause };
                     self.exit(id, cause);
                 }
             }
             45..=64 => {
-                let command = pick(
-                    &mut self.rng,
-                    &[
-                        ModelCommand::Start,
-                        ModelCommand::Stop,
-                        ModelCommand::Restart,
-                        ModelCommand::Delete,
-                        ModelCommand::Remove,
-                        ModelCommand::Reset,
-                        ModelCommand::Start,
-                        ModelCommand::Restart,
-                    ],
-                );
+                use ModelCommand::*;
+                let commands = [Start, Stop, Restart, Delete, Remove, Reset, Start, Restart];
+                let command = pick(&mut self.rng, &commands);
                 self.run_command(id, command);
             }
             65..=74 => self.now += Duration::from_millis(self.rng.u64(..1500)),
@@ -312,27 +276,17 @@ impl SupervisorModel {
                 let actions = self.machine.shut_down(ShutdownReason::Requested, self.now);
                 self.apply(actions);
             }
-            _ => {
-                if self.machine.next_wake().is_some() {
-                    self.tick();
-                }
-            }
+            _ => self.tick(),
         }
         self.check();
     }
 
     fn check(&self) {
         for (id, child) in &self.children {
-            let Some(state) = self.machine.children.get(id) else {
-                self.panic_with_trace("not in the machine")
-            };
-            if state.is_live() != child.live {
-                self.panic_with_trace(&format!("machine and model differ about {id}"));
-            }
+            let is_live = self.machine.children.get(id).map(|state| state.is_live());
+            self.ensure(is_live == Some(child.live), &format!("machine and model differ about {id}"));
         }
-        if self.machine.children.len() != self.children.len() {
-            self.panic_with_trace("the machine has other children");
-        }
+        self.ensure(self.machine.children.len() == self.children.len(), "the machine has other children");
     }
 
     fn drain(&mut self) {
@@ -357,22 +311,16 @@ impl SupervisorModel {
             let watched_only = self.machine.children.values().all(|child| {
                 matches!(child.phase, ChildPhase::Running | ChildPhase::Stopped | ChildPhase::Failed)
             });
-            if watched_only && self.machine.group_restart.is_none() {
-                break;
-            }
-            if self.machine.next_wake().is_none() {
+            let is_settled = watched_only && self.machine.group_restart.is_none();
+            if is_settled || self.machine.next_wake().is_none() {
                 break;
             }
             self.tick();
             self.check();
         }
-        if self.machine.group_restart.is_some() {
-            self.panic_with_trace("the group restart does not end");
-        }
+        self.ensure(self.machine.group_restart.is_none(), "the group restart does not end");
         for (id, child) in &self.children {
-            if !child.waiters.is_empty() {
-                self.panic_with_trace(&format!("{id} keeps waiters: {:?}", child.waiters));
-            }
+            self.ensure(child.waiters == 0, &format!("{id} keeps {} waiters", child.waiters));
             match self.machine.children[id].phase {
                 ChildPhase::Running | ChildPhase::Stopped | ChildPhase::Failed => {}
                 ChildPhase::Stopping { then: AfterStop::StayStopped, .. }
@@ -399,25 +347,15 @@ fn random_sequences_keep_supervisor_invariants() {
 fn run_seed(seed: u64) {
     let mut seeded = Rng::with_seed(seed);
     let rng = &mut seeded;
+    use AutoShutdown::*;
     let strategy =
         pick(rng, &[Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne, Strategy::RestForOne]);
     let dynamic = chance(rng, 10);
     let policy = SupervisorPolicy {
         strategy,
         dynamic,
-        auto_shutdown: pick(
-            rng,
-            &[
-                AutoShutdown::Never,
-                AutoShutdown::Never,
-                AutoShutdown::AnySignificant,
-                AutoShutdown::AllSignificant,
-            ],
-        ),
-        intensity: pick(
-            rng,
-            &[None, None, Some(Budget { restarts_max: 6, window: Duration::from_secs(10) })],
-        ),
+        auto_shutdown: pick(rng, &[Never, Never, AnySignificant, AllSignificant]),
+        intensity: pick(rng, &[None, None, Some(Budget { restarts_max: 6, window: s(10) })]),
     };
     let mut model = SupervisorModel {
         machine: Machine::new(policy),
@@ -476,8 +414,6 @@ fn run_seed(seed: u64) {
                 model.exit(id, ExitCause::Normal);
             }
         }
-        if model.exit_count != 1 {
-            model.panic_with_trace("does not exit");
-        }
+        model.ensure(model.exit_count == 1, "does not exit");
     }
 }

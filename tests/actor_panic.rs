@@ -7,9 +7,9 @@
 mod support;
 
 use mainstay::ConnectionState;
+use mainstay::Mainstay;
 use mainstay::backend::{Backend, BackendOptions};
 use mainstay::config::Config;
-use mainstay::Mainstay;
 use support::{TEST_TIMEOUT, next_record, start_demo};
 use tokio::time::timeout;
 

@@ -25,7 +25,7 @@ const NO_TOKENS: &str = "its process ended: it exited with code 1; its last line
 const NOT_READY: &str = "it was not ready within 1s";
 
 #[derive(Debug, Clone)]
-enum Driver {
+enum FaultyDriver {
     /// The script of a process that speaks lines of JSON.
     Process(String),
     /// The commands before the agent of the Agent Client Protocol, and its options.
@@ -42,13 +42,13 @@ enum Trigger {
     NextCheck,
 }
 
-use Driver::{Acp, Http, Process};
+use FaultyDriver::{Acp, Http, Process};
 use Trigger::{Kill, Message, NextCheck};
 
 /// A fault from which the agent returns with its state.
 #[derive(Debug, Clone)]
-struct Crash {
-    driver: Driver,
+struct CrashCase {
+    driver: FaultyDriver,
     config: &'static str,
     trigger: Trigger,
     /// The events before the exit.
@@ -61,8 +61,8 @@ struct Crash {
     afterwards: Option<(&'static str, Value)>,
 }
 
-impl Crash {
-    fn new(driver: Driver, trigger: Trigger, reason: &'static str) -> Self {
+impl CrashCase {
+    fn new(driver: FaultyDriver, trigger: Trigger, reason: &'static str) -> Self {
         Self {
             driver,
             config: "",
@@ -130,7 +130,7 @@ impl Crash {
     }
 }
 
-async fn start_local(driver: &Driver, config: &str) -> FaultyAgentFixture {
+async fn start_local(driver: &FaultyDriver, config: &str) -> FaultyAgentFixture {
     match driver {
         Process(script) => start_process(script, config).await,
         Acp(first, options) => start_acp(&script(first, options), config).await,
@@ -152,12 +152,12 @@ async fn trigger(fixture: &FaultyAgentFixture, trigger: Trigger) {
 async fn process_crash_restarts_with_state() {
     let forks = "sleep 3600 & echo $! > \"$1/pids\"\nsleep 3600 & echo $! >> \"$1/pids\"\nexit 1";
     let mut crashes = vec![
-        Crash::process("exit 0", EXITED_0),
-        Crash::process("echo 'no more tokens' >&2\nexit 1", NO_TOKENS),
-        Crash::process("kill -9 $$", KILLED),
-        Crash { processes: (2, 2), ..Crash::process(forks, EXITED_1) },
-        Crash::process("exec sleep 3600", NO_PROGRESS).with_hang(),
-        Crash::new(
+        CrashCase::process("exit 0", EXITED_0),
+        CrashCase::process("echo 'no more tokens' >&2\nexit 1", NO_TOKENS),
+        CrashCase::process("kill -9 $$", KILLED),
+        CrashCase { processes: (2, 2), ..CrashCase::process(forks, EXITED_1) },
+        CrashCase::process("exec sleep 3600", NO_PROGRESS).with_hang(),
+        CrashCase::new(
             Process("exec 0<&-\necho ready\nexec sleep 3600\n".to_owned()),
             Message("now"),
             "its process has closed its input, and runs on",
@@ -166,24 +166,24 @@ async fn process_crash_restarts_with_state() {
     if cfg!(target_os = "linux") {
         let daemon = "(setsid sh -c 'echo $$ > \"$0/pids\"; : > \"$0/there\"; exec sleep 3600' \"$1\" &)\n\
                       while [ ! -e \"$1/there\" ]; do sleep 0.01; done\nexit 0";
-        crashes.push(Crash { processes: (1, 1), ..Crash::process(daemon, EXITED_0) });
+        crashes.push(CrashCase { processes: (1, 1), ..CrashCase::process(daemon, EXITED_0) });
     }
-    join_all(crashes.into_iter().map(Crash::check)).await;
+    join_all(crashes.into_iter().map(CrashCase::check)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn acp_crash_restarts_in_the_same_session() {
     let mut crashes = vec![
-        Crash::acp("", "exit 0", EXITED_0).with_reply("recall", turn("exit 0 | recall")),
-        Crash::acp("echo 'no more tokens' >&2", "exit 1", NO_TOKENS),
-        Crash::new(Acp("", "--resume"), Kill, KILLED),
-        Crash::acp("", "deaf", NO_PROGRESS).with_hang(),
-        Crash::acp(
+        CrashCase::acp("", "exit 0", EXITED_0).with_reply("recall", turn("exit 0 | recall")),
+        CrashCase::acp("echo 'no more tokens' >&2", "exit 1", NO_TOKENS),
+        CrashCase::new(Acp("", "--resume"), Kill, KILLED),
+        CrashCase::acp("", "deaf", NO_PROGRESS).with_hang(),
+        CrashCase::acp(
             "",
             "stray 1000",
             "the agent broke the protocol: it wrote more than 100 lines that are no messages: \"loading model, part 100\"",
         ),
-        Crash::acp(
+        CrashCase::acp(
             "",
             "long 20000000",
             "the agent broke the protocol: it wrote a line of more than 16777216 bytes",
@@ -194,37 +194,37 @@ async fn acp_crash_restarts_in_the_same_session() {
                      rm -f \"$1/there\"\n\
                      (setsid sh -c 'echo $$ >> \"$0/pids\"; : > \"$0/there\"; exec sleep 3600' \"$1\" &)\n\
                      while [ ! -e \"$1/there\" ]; do sleep 0.01; done\n";
-        crashes.push(Crash { processes: (4, 2), ..Crash::acp(first, "exit 0", EXITED_0) });
+        crashes.push(CrashCase { processes: (4, 2), ..CrashCase::acp(first, "exit 0", EXITED_0) });
     }
-    join_all(crashes.into_iter().map(Crash::check)).await;
+    join_all(crashes.into_iter().map(CrashCase::check)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn http_failure_restarts_with_state() {
     let degraded = "healthy -> degraded\ndegraded -> failed\n";
     let crashes = [
-        Crash::http(ReportsFailure, NextCheck, REPORTS_FAILURE),
-        Crash {
+        CrashCase::http(ReportsFailure, NextCheck, REPORTS_FAILURE),
+        CrashCase {
             config: "health_timeout = \"1s\"",
             symptoms: degraded,
-            ..Crash::http(HangsOnChecks, NextCheck, "no answer in time")
+            ..CrashCase::http(HangsOnChecks, NextCheck, "no answer in time")
         },
-        Crash {
+        CrashCase {
             symptoms: degraded,
-            ..Crash::http(FloodsHealthReport, NextCheck, "TooLarge: more than 16777216 bytes")
+            ..CrashCase::http(FloodsHealthReport, NextCheck, "TooLarge: more than 16777216 bytes")
         },
-        Crash::http(HangsOnMessages, Message("now"), NO_PROGRESS)
+        CrashCase::http(HangsOnMessages, Message("now"), NO_PROGRESS)
             .with_hang()
             .with_reply("now", json!("done")),
-        Crash::http(FailsOnMessages, Message("now"), REPORTS_FAILURE).with_reply("now", json!("done")),
+        CrashCase::http(FailsOnMessages, Message("now"), REPORTS_FAILURE).with_reply("now", json!("done")),
     ];
-    join_all(crashes.map(Crash::check)).await;
+    join_all(crashes.map(CrashCase::check)).await;
 }
 
 /// An agent that fails until its restarts are used up.
 #[derive(Debug)]
 struct HopelessAgent {
-    driver: Driver,
+    driver: FaultyDriver,
     config: &'static str,
     /// Ends the agent each time that it is healthy; `None` if it never is.
     trigger: Option<Trigger>,

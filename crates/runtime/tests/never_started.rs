@@ -11,7 +11,7 @@ use mainstay_runtime::{Promise, SendError, clock::SystemClock};
 use crate::*;
 
 /// `mid[first, late[kid, deep[leaf]]]`: `first` decides whether the others ever start.
-struct TestTree {
+struct UnstartedTree {
     mid: SupervisorSpec,
     below: ActorsBelow,
 }
@@ -24,7 +24,7 @@ struct ActorsBelow {
     deep: SupervisorHandle,
 }
 
-impl TestTree {
+impl UnstartedTree {
     fn new(first: Probe, as_child: ChildPolicy) -> Self {
         let mut deep = SupervisorSpec::new("deep");
         let leaf = deep.child(Child::new("leaf", Probe::default()).policy(immediate_policy())).unwrap();
@@ -162,14 +162,14 @@ async fn fail_to_start(root: SupervisorSpec, journal: Journal) {
 
 #[tokio::test(start_paused = true)]
 async fn runtime_start_that_fails_stops_all_below() {
-    TestTree::failing().check("its first child fails", Some("mid"), fail_to_start).await;
+    UnstartedTree::failing().check("its first child fails", Some("mid"), fail_to_start).await;
     let nested = async |mid, journal| {
         let mut root = SupervisorSpec::new("root");
         let handle = root.supervisor(mid).unwrap();
         fail_to_start(root, journal).await;
         handle
     };
-    TestTree::failing().check("a nested child fails", Some("root/mid"), nested).await;
+    UnstartedTree::failing().check("a nested child fails", Some("root/mid"), nested).await;
     let sibling = async |mid, journal| {
         let mut root = SupervisorSpec::new("root");
         root.child(Child::new("broken", Probe::failing_start()).policy(immediate_policy())).unwrap();
@@ -177,12 +177,12 @@ async fn runtime_start_that_fails_stops_all_below() {
         fail_to_start(root, journal).await;
         assert_eq!(handle.stop("first").await, Err(AdminError::Unavailable(CallError::Stopped)));
     };
-    TestTree::healthy().check("a sibling fails first", Some("root/mid"), sibling).await;
+    UnstartedTree::healthy().check("a sibling fails first", Some("root/mid"), sibling).await;
     let given_up = async |mid, journal| {
         let starting = Runtime::builder().journal(journal).start(mid);
         assert!(tokio::time::timeout(s(5), starting).await.is_err(), "it came up");
     };
-    TestTree::hanging(immediate_policy()).check("the start is dropped", Some("mid"), given_up).await;
+    UnstartedTree::hanging(immediate_policy()).check("the start is dropped", Some("mid"), given_up).await;
 }
 
 /// Adds a supervisor whose first child hangs in its start, and then runs `act`.
@@ -203,7 +203,7 @@ async fn check_hanging(
         assert!(adding.await.is_err(), "{scene}: it came up");
         kept
     };
-    TestTree::hanging(as_child).check(scene, Some("root/mid"), end).await;
+    UnstartedTree::hanging(as_child).check(scene, Some("root/mid"), end).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,7 +213,7 @@ async fn added_supervisor_that_never_starts_stops_all_below() {
         assert!(matches!(runtime.root().add_supervisor(mid).await, Err(AdminError::StartFailed { .. })));
         runtime
     };
-    TestTree::failing().check("its start fails", Some("root/mid"), fails).await;
+    UnstartedTree::failing().check("its start fails", Some("root/mid"), fails).await;
     let stop = async |runtime: Runtime| {
         runtime.root().stop("mid").await.unwrap();
         Some(runtime)
@@ -246,7 +246,7 @@ async fn child_stopped_before_its_turn_stops_all_below() {
         inner.stop("late").await.unwrap();
         (runtime, adding)
     };
-    let family = TestTree::hanging(immediate_policy());
+    let family = UnstartedTree::hanging(immediate_policy());
     family.check("stopped before its turn", Some("root/outer/mid"), stop).await;
 }
 
@@ -258,7 +258,7 @@ async fn added_supervisor_that_is_refused_stops_all_below() {
         assert!(matches!(runtime.root().add_supervisor(mid).await, Err(AdminError::AlreadyRunning { .. })));
         runtime
     };
-    TestTree::healthy().check("its name is taken", Some("root/mid"), name_is_taken).await;
+    UnstartedTree::healthy().check("its name is taken", Some("root/mid"), name_is_taken).await;
     let invalid = async |mid, journal| {
         let runtime = running(journal).await;
         assert!(matches!(runtime.root().add_supervisor(mid).await, Err(AdminError::Spec(_))));
@@ -266,7 +266,7 @@ async fn added_supervisor_that_is_refused_stops_all_below() {
     };
     let significant =
         ChildPolicy { significant: true, restart: RestartType::Transient, ..immediate_policy() };
-    TestTree::new(Probe::default(), significant)
+    UnstartedTree::new(Probe::default(), significant)
         .check("its policy is invalid", Some("root/mid"), invalid)
         .await;
     let parent_stopped = async |mid, journal| {
@@ -275,18 +275,18 @@ async fn added_supervisor_that_is_refused_stops_all_below() {
         assert!(runtime.root().add_supervisor(mid).await.is_err());
         runtime
     };
-    TestTree::healthy().check("its parent has stopped", None, parent_stopped).await;
+    UnstartedTree::healthy().check("its parent has stopped", None, parent_stopped).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn spec_that_is_dropped_or_refused_stops_all_below() {
-    TestTree::healthy().check("dropped", None, async |mid, _| drop(mid)).await;
+    UnstartedTree::healthy().check("dropped", None, async |mid, _| drop(mid)).await;
     let refused = async |mid, _| {
         let mut dynamic = SupervisorSpec::dynamic("pool");
         dynamic.supervisor(mid).unwrap();
         assert!(Runtime::builder().start(dynamic).await.is_err(), "an initial child of a dynamic supervisor");
     };
-    TestTree::healthy().check("refused", None, refused).await;
+    UnstartedTree::healthy().check("refused", None, refused).await;
 }
 
 /// The children of a supervisor that fails to restart keep their messages until it gives up.
@@ -294,7 +294,7 @@ async fn spec_that_is_dropped_or_refused_stops_all_below() {
 async fn restart_that_fails_stops_all_below_when_given_up() {
     let (first, switch) = Probe::hanging_start();
     let as_child = ChildPolicy { delay: Delay::Fixed { delay: s(5) }, ..immediate_policy() };
-    let TestTree { mid, below } = TestTree::new(first, as_child);
+    let UnstartedTree { mid, below } = UnstartedTree::new(first, as_child);
     let mut root = SupervisorSpec::new("root");
     let intensity = Some(Budget { restarts_max: 0, window: s(10) });
     root.supervisor(mid.policy(SupervisorPolicy { intensity, ..SupervisorPolicy::default() })).unwrap();

@@ -23,7 +23,7 @@ use tokio_tungstenite::{
     tungstenite::{Error as WsError, Message, protocol::frame::coding::CloseCode},
 };
 
-type ClientSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type TestSocket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// A backend and a client that talks to it.
 struct BackendClient {
@@ -98,11 +98,11 @@ impl BackendClient {
         self.call(Method::POST, "/api/agents/planner/restart", None).await
     }
 
-    async fn socket(&self) -> ClientSocket {
+    async fn socket(&self) -> TestSocket {
         self.handshake().await.unwrap()
     }
 
-    async fn handshake(&self) -> Result<ClientSocket, WsError> {
+    async fn handshake(&self) -> Result<TestSocket, WsError> {
         Ok(connect_async(format!("ws://{}/ws", self.backend.address())).await?.0)
     }
 
@@ -119,7 +119,7 @@ impl BackendClient {
 }
 
 /// The next JSON frame that is not about caches.
-async fn next_frame(socket: &mut ClientSocket) -> Value {
+async fn next_frame(socket: &mut TestSocket) -> Value {
     loop {
         let frame = next_any_frame(socket).await;
         if frame["type"] != "invalidate" {
@@ -129,7 +129,7 @@ async fn next_frame(socket: &mut ClientSocket) -> Value {
 }
 
 /// The next JSON frame.
-async fn next_any_frame(socket: &mut ClientSocket) -> Value {
+async fn next_any_frame(socket: &mut TestSocket) -> Value {
     loop {
         if let Message::Text(text) = socket.next().await.unwrap().unwrap() {
             return serde_json::from_str(&text).unwrap();
@@ -137,18 +137,18 @@ async fn next_any_frame(socket: &mut ClientSocket) -> Value {
     }
 }
 
-async fn send_frame(socket: &mut ClientSocket, frame: Value) {
+async fn send_frame(socket: &mut TestSocket, frame: Value) {
     socket.send(Message::text(frame.to_string())).await.unwrap();
 }
 
 /// Checks that the socket answers.
-async fn assert_alive(socket: &mut ClientSocket) {
+async fn assert_alive(socket: &mut TestSocket) {
     send_frame(socket, json!({ "type": "ping" })).await;
     assert_eq!(next_frame(socket).await, json!({ "type": "pong" }));
 }
 
 /// Waits for the socket's end, which must come without a close frame.
-async fn assert_dropped(mut socket: ClientSocket) {
+async fn assert_dropped(mut socket: TestSocket) {
     loop {
         match socket.next().await {
             Some(Ok(Message::Close(frame))) => panic!("closed in order: {frame:?}"),

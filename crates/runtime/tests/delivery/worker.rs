@@ -102,7 +102,7 @@ pub(crate) struct ScriptedWorker {
 }
 
 #[derive(Default)]
-pub(crate) struct ScriptedState {
+pub(crate) struct ScriptedWorkerState {
     held: Vec<(usize, Reply<usize>)>,
     handled: u64,
     panics_in_snapshot: bool,
@@ -116,14 +116,14 @@ impl ScriptedWorker {
 
 impl Worker for ScriptedWorker {
     type Message = TestDelivery;
-    type State = ScriptedState;
+    type State = ScriptedWorkerState;
     type Snapshot = u64;
 
     async fn start(
         &self,
         _: &mut Context<TestDelivery>,
         kept: Option<u64>,
-    ) -> Result<ScriptedState, Failure> {
+    ) -> Result<ScriptedWorkerState, Failure> {
         let start = self.starts.lock().next();
         match start {
             Some(StartOutcome::Fails) => return Err("on purpose".into()),
@@ -131,14 +131,14 @@ impl Worker for ScriptedWorker {
             Some(StartOutcome::Hangs) => std::future::pending().await,
             Some(StartOutcome::Succeeds) | None => {}
         }
-        Ok(ScriptedState { handled: kept.unwrap_or(0), ..ScriptedState::default() })
+        Ok(ScriptedWorkerState { handled: kept.unwrap_or(0), ..ScriptedWorkerState::default() })
     }
 
     async fn handle(
         &self,
         ctx: &mut Context<TestDelivery>,
         delivery: TestDelivery,
-        bag: &mut ScriptedState,
+        bag: &mut ScriptedWorkerState,
     ) -> Result<(), Failure> {
         let TestDelivery { id, message, reply } = delivery;
         let action = self.log.begin_delivery(id, &message);
@@ -197,7 +197,7 @@ impl Worker for ScriptedWorker {
         Ok(())
     }
 
-    fn snapshot(&self, bag: &ScriptedState) -> Option<u64> {
+    fn snapshot(&self, bag: &ScriptedWorkerState) -> Option<u64> {
         if bag.panics_in_snapshot {
             std::panic::panic_any(PANIC_TEXT)
         }

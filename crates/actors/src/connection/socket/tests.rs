@@ -11,7 +11,7 @@ use crate::tests::{listen, read_head};
 const LIMITS: SocketLimits = SocketLimits { message_max_bytes: 1024 };
 const TOKEN: &str = "s3cret-t0ken";
 
-type ServerSocket = WebSocketStream<TcpStream>;
+type PeerSocket = WebSocketStream<TcpStream>;
 
 fn target(address: SocketAddr) -> SocketTarget {
     SocketTarget::new(&format!("http://{address}"), "/ws").unwrap().with_bearer(TOKEN).unwrap()
@@ -20,7 +20,7 @@ fn target(address: SocketAddr) -> SocketTarget {
 /// A socket and the server's end of it.
 async fn connected(
     limits: SocketLimits,
-) -> (SocketWriter<BoxedStream>, SocketReader<BoxedStream>, ServerSocket) {
+) -> (SocketWriter<BoxedStream>, SocketReader<BoxedStream>, PeerSocket) {
     let (listener, address) = listen().await;
     let target = target(address);
     let server = async { accept_async(listener.accept().await.unwrap().0).await.unwrap() };

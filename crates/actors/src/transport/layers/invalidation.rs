@@ -122,10 +122,10 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    type Log = Arc<Mutex<Vec<String>>>;
+    type SharedLines = Arc<Mutex<Vec<String>>>;
 
     /// Records its calls.
-    struct RecordedData(Log, String);
+    struct RecordedData(SharedLines, String);
 
     impl OutdatedData for RecordedData {
         fn add_all_responses(&mut self) {
@@ -143,7 +143,7 @@ mod tests {
     }
 
     fn layer(transport: TestTransport) -> (InvalidationLayer, impl Fn() -> Vec<String>) {
-        let log = Log::default();
+        let log = SharedLines::default();
         let shared = Arc::clone(&log);
         let data = move |write: &Request| RecordedData(Arc::clone(&shared), write.path().to_owned());
         (InvalidationLayer::new(Arc::new(transport), data), move || std::mem::take(&mut *log.lock()))

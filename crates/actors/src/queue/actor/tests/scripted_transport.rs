@@ -61,12 +61,12 @@ pub(super) struct SeenAttempt {
 
 /// The transport. A path without a plan gets 200 at once; the last response of a plan repeats.
 pub(super) struct ScriptedTransport {
-    state: Arc<Mutex<ScriptedState>>,
+    state: Arc<Mutex<ScriptProgress>>,
     started_at: Instant,
 }
 
 #[derive(Default)]
-struct ScriptedState {
+struct ScriptProgress {
     responses: HashMap<String, VecDeque<ScriptedResponse>>,
     refuses_all: bool,
     seen: Vec<SeenAttempt>,
@@ -159,7 +159,7 @@ impl ScriptedTransport {
 
 /// Counts an attempt while it is in flight, and knows whether it may have reached the backend.
 struct RunningAttempt {
-    state: Arc<Mutex<ScriptedState>>,
+    state: Arc<Mutex<ScriptProgress>>,
     path: String,
     may_have_arrived: bool,
 }
@@ -205,7 +205,7 @@ struct ScriptedStream {
     gap: Duration,
     then: ScriptedEnd,
     wait_timeout: Duration,
-    state: Arc<Mutex<ScriptedState>>,
+    state: Arc<Mutex<ScriptProgress>>,
 }
 
 impl ScriptedStream {

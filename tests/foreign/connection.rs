@@ -1,13 +1,12 @@
 //! Tests a WebSocket that is lost and restored: each event arrives once, whatever ends the socket.
 
-use futures_util::future::join_all;
-use mainstay::{Request, SendOutcome};
-use serde_json::{Value, json};
+use mainstay::Request;
+use serde_json::json;
 
 use crate::against;
-use crate::fixture::{ForeignFixture, ServerAndRuntime, millis};
+use crate::fixture::{ForeignFixture, ServerAndRuntime};
 use crate::server::ServerSpec;
-use crate::support::{TEST_TIMEOUT, assert_members};
+use crate::support::assert_members;
 
 against!(events_come_once_and_in_order(connected): websockets, uvicorn, h11, node);
 async fn events_come_once_and_in_order((_server, mut fixture): ServerAndRuntime) {
@@ -53,18 +52,6 @@ async fn a_server_that_was_killed_and_comes_back_is_resumed((server, mut fixture
     assert_eq!(fixture.count("connection_gap"), 0);
 }
 
-against!(messages_sent_while_disconnected_are_sent_once(connected): websockets, uvicorn, h11, node);
-async fn messages_sent_while_disconnected_are_sent_once((server, mut fixture): ServerAndRuntime) {
-    let gone = server.kill().await;
-    fixture.wait_for_connection("reconnecting").await;
-    let connection = fixture.mainstay.connection();
-    let emit = json!({ "do": "emit", "count": 1 }).to_string();
-    let sent = join_all((0..10).map(|_| connection.send(emit.clone(), TEST_TIMEOUT)));
-    let (outcomes, _server) = tokio::join!(sent, gone.restart_with([]));
-    assert!(outcomes.iter().all(|outcome| *outcome.as_ref().unwrap() == SendOutcome::Sent), "{outcomes:?}");
-    assert_eq!(fixture.seqs().await, (1..=10).collect::<Vec<u64>>());
-}
-
 against!(dropped_or_restarted_sequence_is_a_gap: websockets, uvicorn, h11, node);
 async fn dropped_or_restarted_sequence_is_a_gap(foreign: ServerSpec) {
     let server = foreign.clone().with(["--last", "3"]).start().await;
@@ -100,33 +87,6 @@ async fn a_close_that_invites_back_is_followed_by_a_reconnect((_server, mut fixt
     assert_eq!(fixture.seqs().await, [1]);
 }
 
-against!(a_close_that_forbids_to_come_back_is_final_and_says_why(connected): websockets, uvicorn, h11, node);
-async fn a_close_that_forbids_to_come_back_is_final_and_says_why((_server, mut fixture): ServerAndRuntime) {
-    for (code, reason) in [(1008, "policy_violation"), (4401, "unauthenticated"), (4403, "forbidden")] {
-        fixture.send_command(json!({ "do": "close", "code": code, "reason": "no" })).await;
-        let failed = fixture.wait_for_connection("failed").await;
-        assert_eq!((&failed["from"], &failed["reason"]), (&json!("connected"), &json!(reason)), "{failed}");
-        assert_members(&failed, &json!({ "error": { "close_code": code }, "next_attempt_at": null }));
-        // Only a person can reconnect it.
-        fixture.mainstay.connection().reconnect().await.unwrap();
-        fixture.wait_for_connection("connected").await;
-    }
-}
-
-against!(a_server_that_accepts_and_drops_at_once_is_given_up: websockets, uvicorn, h11, node);
-async fn a_server_that_accepts_and_drops_at_once_is_given_up(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let mut fixture = ForeignFixture::start(&server, |config| {
-        config.connection.path = "/drop".to_owned();
-        config.connection.max_retries = 4;
-    })
-    .await;
-    let failed = fixture.wait_for_connection("failed").await;
-    assert_eq!((&failed["reason"], &failed["attempt"]), (&json!("retries_exhausted"), &json!(4)), "{failed}");
-    let is_open = |event: &&Value| event["kind"] == "connection_state" && event["to"] == "connected";
-    assert_eq!(fixture.seen_events.iter().filter(is_open).count(), 4);
-}
-
 against!(localhost_connects_over_ipv4_or_ipv6: uvicorn, node);
 async fn localhost_connects_over_ipv4_or_ipv6(foreign: ServerSpec) {
     let server = foreign.start().await;
@@ -155,24 +115,6 @@ async fn broken_socket_is_a_lost_connection((server, mut fixture): ServerAndRunt
     let lost = fixture.wait_for_connection("reconnecting").await;
     assert_eq!(lost["reason"], "lost", "{fault}: {lost}");
     fixture.wait_for_connection("connected").await;
-}
-
-against!(a_disconnect_closes_in_order_and_stays_away: websockets, uvicorn, h11, node);
-async fn a_disconnect_closes_in_order_and_stays_away(foreign: ServerSpec) {
-    let server = foreign.start().await;
-    let mut fixture =
-        ForeignFixture::start_connected(&server, |config| config.connection.delay_min = millis(1)).await;
-    fixture.mainstay.connection().disconnect().await.unwrap();
-    let left = fixture.wait_for_connection("disconnected").await;
-    assert_eq!(left["reason"], "requested");
-    fixture.mainstay.connection().reconnect().await.unwrap();
-    let back = fixture.wait_for_connection("connected").await;
-    assert_eq!(back["from"], "connecting", "{back}");
-    let changes = fixture.count("connection_state");
-    fixture.mainstay.shutdown().await;
-    fixture.wait_for_event("runtime_stopped").await;
-    // The last change is to `disconnected`.
-    assert_eq!(fixture.count("connection_state"), changes + 1);
 }
 
 against!(the_server_sees_each_close_done_in_order(connected): websockets, node);

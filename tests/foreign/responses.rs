@@ -23,18 +23,6 @@ async fn an_answer_in_chunks_arrives_whole((_server, fixture): ServerAndRuntime)
     }
 }
 
-against!(response_over_limit_is_refused_and_not_retried(started): uvicorn, h11, node);
-async fn response_over_limit_is_refused_and_not_retried((_server, fixture): ServerAndRuntime) {
-    let mebibyte = 1 << 20;
-    let fits = fixture.request(Request::get(format!("/chunked?parts=16&size={mebibyte}"))).await.unwrap();
-    assert_eq!(fits.body.len(), 16 * mebibyte);
-    for path in [format!("/chunked?parts=17&size={mebibyte}"), format!("/text?size={}", 17 * mebibyte)] {
-        let error = fixture.request(Request::get(path)).await.unwrap_err();
-        assert_eq!((error.code, error.reason), (Code::ServerError, Reason::ResponseTooLarge), "{error:?}");
-        assert_eq!((error.attempts, error.retryable), (1, false));
-    }
-}
-
 against!(response_compression_is_not_requested(started): uvicorn, h11, node);
 async fn response_compression_is_not_requested((_server, fixture): ServerAndRuntime) {
     let echo = fixture.request_json(Request::get("/echo")).await;

@@ -85,7 +85,6 @@ app.post('/limited', express.json({ limit: '1kb' }), (request, response) => resp
 app.all('/fail/:status', (request, response) => {
   const error = new Error('The cupboard is bare.');
   error.status = Number(request.params.status);
-  if (request.query.retry_after !== undefined) error.headers = { 'Retry-After': request.query.retry_after };
   throw error;
 });
 
@@ -256,7 +255,6 @@ function obey(peer, text, request) {
       peer.terminate();
     },
     reset: () => peer._socket.resetAndDestroy(),
-    binary: () => peer.send(Buffer.alloc(order.bytes)),
     large: () => peer.send(filler(order.bytes)),
     measure: () => peer.send(JSON.stringify({ type: 'measured', bytes: Buffer.byteLength(text) })),
     headers: () => {
@@ -300,7 +298,6 @@ const sockets = new WebSocketServer({
 });
 
 sockets.on('connection', (peer, request) => {
-  if (request.url === '/drop') return peer.terminate();
   say(`opened ${request.headers.authorization ?? null} ${request.headers['x-shell'] ?? null}`);
   feed.peers.add(peer);
   // Events that were kept for this moment are sent before anything is read from the socket.

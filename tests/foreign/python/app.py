@@ -94,9 +94,8 @@ async def too_large() -> Response:
 
 @app.get("/fail/{status}")
 @app.post("/fail/{status}")
-async def fail(status: int, retry_after: str | None = None) -> None:
-    headers = None if retry_after is None else {"Retry-After": retry_after}
-    raise HTTPException(status, detail="The cupboard is bare.", headers=headers)
+async def fail(status: int) -> None:
+    raise HTTPException(status, detail="The cupboard is bare.")
 
 
 @app.get("/raise")
@@ -300,9 +299,6 @@ class Peer:
     async def send_text(self, text: str) -> None:
         await self.socket.send_text(text)
 
-    async def send_bytes(self, data: bytes) -> None:
-        await self.socket.send_bytes(data)
-
     async def close(self, code: int, reason: str) -> None:
         self.is_over = True
         await self.socket.close(code, reason)
@@ -337,12 +333,6 @@ async def attend(socket: WebSocket) -> None:
                 return
     finally:
         events.peers.discard(peer)
-
-
-@app.websocket("/drop")
-async def drop(socket: WebSocket) -> None:
-    """Accepts, and has nothing more to say."""
-    await socket.accept()
 
 
 @app.websocket("/refuse/{status}")

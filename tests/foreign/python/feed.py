@@ -18,8 +18,6 @@ class Peer(Protocol):
 
     async def send_text(self, text: str) -> None: ...
 
-    async def send_bytes(self, data: bytes) -> None: ...
-
     async def close(self, code: int, reason: str) -> None: ...
 
     async def drop(self) -> None:
@@ -68,8 +66,6 @@ class Feed:
                 await self.emit(order.get("count", 0))
                 self.at_next = order.get("at_next", 0)
                 await peer.drop()
-            case "binary":
-                await peer.send_bytes(bytes(order["bytes"]))
             case "large":
                 await peer.send_text(filler(order["bytes"]))
             case "measure":

@@ -28,9 +28,6 @@ class Peer:
     async def send_text(self, text: str) -> None:
         await self.socket.send(text)
 
-    async def send_bytes(self, data: bytes) -> None:
-        await self.socket.send(data)
-
     async def close(self, code: int, reason: str) -> None:
         await self.socket.close(code, reason)
 
@@ -73,8 +70,6 @@ def answer(connection: ServerConnection, request: Request) -> Response | None:
 
 
 async def attend(socket: ServerConnection) -> None:
-    if socket.request.path == "/drop":
-        return
     headers = socket.request.headers
     feed.say(f"opened {headers.get('Authorization')} {headers.get('X-Shell')}")
     peer = Peer(socket)

@@ -137,27 +137,6 @@ async fn driver_start_prompt_stop_leaves_nothing_running() {
     fixture.stop().await;
 }
 
-timed!(crash_during_prompt_is_unknown_and_session_resumes);
-async fn crash_during_prompt_is_unknown_and_session_resumes() {
-    let (mut fixture, _sessions) = started_driver().await;
-    fixture.prompt(1, "one").await.unwrap();
-    let (failure, crash) = tokio::join!(fixture.driver.wait_for_failure(), fixture.prompt(2, "crash"));
-    let error = crash.unwrap_err();
-    assert_eq!((error.reason, error.retryable), (Reason::OutcomeUnknown, false));
-    assert!(error.log_text().contains("it exited with code 3"), "{error:?}");
-    assert!(exit_details(failure).contains("it exited with code 3"));
-    assert!(exit_details(fixture.driver.check().await).contains("it exited with code 3"));
-    assert_eq!(fixture.prompt(3, "anybody there?").await.unwrap_err().reason, Reason::AgentFailed);
-
-    fixture.driver.restart().await.unwrap();
-    fixture.next_update_of(UpdateKind::Session).await;
-    let expected = json!({ "id": "s1", "origin": "resumed" });
-    assert_eq!(fixture.next_update_of(UpdateKind::Session).await.body, expected);
-    // Nothing was repeated.
-    assert_eq!(fixture.prompt(4, "recall").await, Ok(turn_end("one | crash | recall")));
-    fixture.stop().await;
-}
-
 timed!(session_is_resumed_by_a_new_driver);
 async fn session_is_resumed_by_a_new_driver() {
     let (fixture, sessions) = started_driver().await;
@@ -226,20 +205,6 @@ async fn stop_exit_on_stdin_close_is_not_a_kill() {
         fixture.stop().await;
     })
     .await;
-}
-
-timed!(protocol_violation_is_exited_while_process_runs);
-async fn protocol_violation_is_exited_while_process_runs() {
-    let (fixture, _sessions) = started_driver().await;
-    let (failure, broken) = tokio::join!(fixture.driver.wait_for_failure(), fixture.prompt(2, "broken"));
-    assert_eq!(broken.unwrap_err().reason, Reason::OutcomeUnknown);
-    assert!(
-        exit_details(failure).contains("the agent broke the protocol: it wrote a message that is not JSON")
-    );
-    assert!(exit_details(fixture.driver.check().await).contains("the agent broke the protocol"));
-    fixture.driver.restart().await.unwrap();
-    assert_eq!(fixture.prompt(3, "recall").await, Ok(turn_end("broken | recall")));
-    fixture.stop().await;
 }
 
 timed!(start_without_acp_fails_and_leaves_nothing_running);

@@ -160,21 +160,6 @@ async fn no_proxy_is_honoured() {
     assert!(!proxy.is_idle());
 }
 
-#[tokio::test]
-async fn loopback_backend_uses_only_an_explicit_proxy() {
-    let backend = TestBackend::start(None).await;
-    let mut proxy = TestProxy::serve_http(None, None, ForwardTo(backend.port())).await;
-    let all = proxy.url("http://");
-    let route = |choice: &ProxyChoice| {
-        let variables = ProxyVariables { all: all.clone(), ..ProxyVariables::default() };
-        TestRoute::new(format!("http://127.0.0.1:{}", backend.port())).with_proxy_choice(choice, variables)
-    };
-    route(&ProxyChoice::System).assert_connects().await;
-    assert!(proxy.is_idle());
-    route(&ProxyChoice::Explicit(ProxySettings::parse(&all).unwrap())).assert_connects().await;
-    assert!(!proxy.is_idle());
-}
-
 // === what the proxy does wrong ===
 
 #[tokio::test]

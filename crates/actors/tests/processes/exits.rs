@@ -36,21 +36,6 @@ async fn exit_reaches_current_and_later_waiters() {
 }
 
 #[tokio::test]
-async fn unstartable_command_fails_before_it_runs() {
-    let fixture = ProcessFixture::new().await;
-    let notes = fixture.folder.path().join("notes");
-    std::fs::write(&notes, "text").unwrap();
-    let start = async |spec: ProcessSpec| Process::start(&spec, &fixture.manager).await.unwrap_err();
-    let fault = start(ProcessSpec::new("it", ["mainstay-has-no-such-program"])).await;
-    assert!(matches!(fault, SpawnError::NoProgram { .. }), "{fault}");
-    let fault = start(ProcessSpec::new("it", [notes.to_str().unwrap()])).await;
-    assert!(matches!(fault, SpawnError::NotRunnable { .. }), "{fault}");
-    let fault = start(ProcessSpec { cwd: Some(notes.join("missing")), ..script("exit 0") }).await;
-    assert!(matches!(fault, SpawnError::NoWorkingDir { .. }), "{fault}");
-    assert_eq!(fixture.pid_file_text(), "");
-}
-
-#[tokio::test]
 async fn missing_interpreter_shows_in_the_exit() {
     let fixture = ProcessFixture::new().await;
     let file = fixture.folder.path().join("tool");

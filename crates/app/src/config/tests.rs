@@ -140,17 +140,6 @@ fn an_agent_inherits_what_it_does_not_set_itself() {
     assert_eq!(own.env["LEVEL"], "debug");
 }
 
-#[test]
-fn every_driver_of_the_contract_is_read() {
-    for (name, driver) in
-        [("http", DriverKind::Http), ("process", DriverKind::Process), ("acp", DriverKind::Acp)]
-    {
-        let command = if driver == DriverKind::Http { "" } else { "command = [\"a\"]" };
-        let text = format!("[[agent]]\nid = \"a\"\ndriver = \"{name}\"\n{command}");
-        assert_eq!(Config::from_toml(&text).unwrap().agent[0].driver, driver);
-    }
-}
-
 // === Errors ===
 
 #[test]

@@ -12,7 +12,7 @@ fn restarting() -> AdminError {
 
 #[tokio::test(start_paused = true)]
 async fn add_existing_child_is_already_running_or_present() {
-    let (tree, [a], _) = TestTree::with_children(SupervisorPolicy::default(), delayed_policy(), ["a"]).await;
+    let (tree, [a], _) = TestTree::one_for_one(delayed_policy(), ["a"]).await;
     let root = tree.runtime.root();
     let again = || root.add(TestChild::new("a", &tree.log).with_policy(immediate_policy()));
     assert!(matches!(again().await, Err(AdminError::AlreadyRunning { path }) if path.as_str() == "root/a"));
@@ -26,7 +26,7 @@ async fn add_existing_child_is_already_running_or_present() {
 
 #[tokio::test(start_paused = true)]
 async fn stop_is_idempotent_and_unknown_child_is_not_found() {
-    let (tree, _, _) = TestTree::with_children(SupervisorPolicy::default(), immediate_policy(), ["a"]).await;
+    let (tree, _, _) = TestTree::one_for_one(immediate_policy(), ["a"]).await;
     let root = tree.runtime.root();
     assert_eq!(root.stop("a").await, Ok(()));
     assert_eq!(root.stop("a").await, Ok(()));
@@ -40,7 +40,7 @@ async fn stop_is_idempotent_and_unknown_child_is_not_found() {
 
 #[tokio::test(start_paused = true)]
 async fn start_or_delete_of_active_child_is_refused() {
-    let (tree, [a], _) = TestTree::with_children(SupervisorPolicy::default(), delayed_policy(), ["a"]).await;
+    let (tree, [a], _) = TestTree::one_for_one(delayed_policy(), ["a"]).await;
     let root = tree.runtime.root();
     assert_eq!((root.start("a").await, root.delete("a").await), (Err(running()), Err(running())));
     a.cast(ChildMessage::Panic).await.unwrap();
@@ -53,8 +53,7 @@ async fn start_or_delete_of_active_child_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn command_displaced_by_another_is_superseded() {
-    let (tree, _, [controls]) =
-        TestTree::with_children(SupervisorPolicy::default(), immediate_policy(), ["a"]).await;
+    let (tree, _, [controls]) = TestTree::one_for_one(immediate_policy(), ["a"]).await;
     let root = tree.runtime.root();
     let _never = controls.hold_starts();
     let stop = async {

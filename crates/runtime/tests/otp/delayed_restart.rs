@@ -8,8 +8,7 @@ fn rest_for_one() -> SupervisorPolicy {
 
 #[tokio::test(start_paused = true)]
 async fn the_supervisor_answers_while_a_restart_is_pending_or_failing() {
-    let (tree, [a], [controls]) =
-        TestTree::with_children(SupervisorPolicy::default(), delayed_policy(), ["a"]).await;
+    let (tree, [a], [controls]) = TestTree::one_for_one(delayed_policy(), ["a"]).await;
     controls.failures_left.store(3, SeqCst);
     a.cast(ChildMessage::Panic).await.unwrap();
     for name in ["b", "c", "d", "e"] {
@@ -28,8 +27,7 @@ async fn the_supervisor_answers_while_a_restart_is_pending_or_failing() {
 
 #[tokio::test(start_paused = true)]
 async fn introspection_shows_restarting_as_not_active() {
-    let (tree, [a, _], _) =
-        TestTree::with_children(SupervisorPolicy::default(), delayed_policy(), ["a", "b"]).await;
+    let (tree, [a, _], _) = TestTree::one_for_one(delayed_policy(), ["a", "b"]).await;
     a.cast(ChildMessage::Panic).await.unwrap();
     settle().await;
     let root = tree.runtime.tree();
@@ -41,7 +39,7 @@ async fn introspection_shows_restarting_as_not_active() {
 
 #[tokio::test(start_paused = true)]
 async fn stop_during_restart_keeps_the_child_stopped() {
-    let (tree, [a], _) = TestTree::with_children(SupervisorPolicy::default(), delayed_policy(), ["a"]).await;
+    let (tree, [a], _) = TestTree::one_for_one(delayed_policy(), ["a"]).await;
     a.cast(ChildMessage::Panic).await.unwrap();
     advance(s(3)).await;
     tree.runtime.root().stop("a").await.unwrap();

@@ -15,8 +15,7 @@ async fn generations(restart: RestartType) -> Vec<Option<u64>> {
         (ChildMessage::Fail, "error"),
         (ChildMessage::Hang, "stuck"),
     ] {
-        let (mut stage, [a], _) =
-            TestTree::with_children(SupervisorPolicy::default(), restart_policy(restart), ["a"]).await;
+        let (mut stage, [a], _) = TestTree::one_for_one(restart_policy(restart), ["a"]).await;
         a.cast(message).await.unwrap();
         advance(s(100)).await;
         let decision = stage.next_event("decision", "root/a").await;

@@ -82,8 +82,7 @@ async fn adding_a_child_whose_start_fails_keeps_no_spec() {
 
 #[tokio::test(start_paused = true)]
 async fn starting_a_stopped_child_whose_start_fails_keeps_its_spec() {
-    let (tree, _, [controls]) =
-        TestTree::with_children(SupervisorPolicy::default(), immediate_policy(), ["a"]).await;
+    let (tree, _, [controls]) = TestTree::one_for_one(immediate_policy(), ["a"]).await;
     let root = tree.runtime.root();
     root.stop("a").await.unwrap();
     controls.hold_starts().close();

@@ -4,8 +4,7 @@ use crate::*;
 
 #[tokio::test(start_paused = true)]
 async fn children_stop_in_the_exact_reverse_of_their_order() {
-    let (tree, _, _) =
-        TestTree::with_children(SupervisorPolicy::default(), immediate_policy(), ["a", "b", "c", "d"]).await;
+    let (tree, _, _) = TestTree::one_for_one(immediate_policy(), ["a", "b", "c", "d"]).await;
     tree.runtime.shutdown().await;
     assert_eq!(tree.log.take(), ["stop d", "stop c", "stop b", "stop a"]);
 }
@@ -29,7 +28,7 @@ async fn graceful_stop_kills_after_its_timeout() {
 #[tokio::test(start_paused = true)]
 async fn kill_ends_a_child_at_once_without_asking_it() {
     let at_once = ChildPolicy { shutdown: Shutdown::Kill, ..immediate_policy() };
-    let (mut tree, [a], _) = TestTree::with_children(SupervisorPolicy::default(), at_once, ["a"]).await;
+    let (mut tree, [a], _) = TestTree::one_for_one(at_once, ["a"]).await;
     a.cast(ChildMessage::Hang).await.unwrap();
     settle().await;
     let began = tree.runtime.now();
@@ -114,7 +113,7 @@ fn replace_abandoned() -> ChildPolicy {
 }
 
 async fn one_child(policy: ChildPolicy) -> (TestTree, Address<ChildMessage>, Arc<ChildControls>) {
-    let (tree, [a], [controls]) = TestTree::with_children(SupervisorPolicy::default(), policy, ["a"]).await;
+    let (tree, [a], [controls]) = TestTree::one_for_one(policy, ["a"]).await;
     (tree, a, controls)
 }
 

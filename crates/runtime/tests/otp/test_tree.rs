@@ -244,6 +244,14 @@ impl TestTree {
         Self { runtime, log: log.clone(), journal }
     }
 
+    /// Starts a tree of children under a root with the default policy.
+    pub(crate) async fn one_for_one<const N: usize>(
+        child: ChildPolicy,
+        names: [&'static str; N],
+    ) -> (Self, [Address<ChildMessage>; N], [Arc<ChildControls>; N]) {
+        Self::with_children(SupervisorPolicy::default(), child, names).await
+    }
+
     /// Starts a tree of children under one policy, and drops the lines of their starts.
     pub(crate) async fn with_children<const N: usize>(
         policy: SupervisorPolicy,

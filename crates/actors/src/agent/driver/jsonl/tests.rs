@@ -437,6 +437,7 @@ async fn start_failure_explains_the_cause() {
         let why = start_error(restarted);
         assert!(why.log_text().contains(words), "{why:?}");
         exit_error(fixture.driver.check().await);
+        assert!(!fixture.is_recorded(), "{why:?}");
     }
 }
 

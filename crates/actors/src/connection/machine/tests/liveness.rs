@@ -3,17 +3,6 @@
 use super::*;
 
 #[test]
-fn vanished_peer_is_dead_within_ping_interval_and_timeout() {
-    let mut fixture = TestMachine::connected(policy());
-    fixture.advance(s(7)).apply(received(1));
-    let vanished_at = fixture.now;
-    assert_eq!(fixture.tick_when_due(), [ping(1, 1)]);
-    assert_eq!(fixture.tick_when_due(), [drop_socket(1)], "no close handshake is awaited");
-    assert_eq!(fixture.now - vanished_at, s(15 + 10));
-    assert_eq!(fixture.machine.status().reason, StatusReason::Failed(Kind::Unanswered));
-}
-
-#[test]
 fn any_frame_counts_as_life() {
     let mut fixture = TestMachine::connected(policy());
     fixture.tick_when_due();

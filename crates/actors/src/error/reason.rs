@@ -332,81 +332,8 @@ impl From<String> for Reason {
 mod tests {
     use std::collections::HashSet;
 
-    use expect_test::expect;
-
     use super::*;
     use crate::error::tests::words::assert_message_helps;
-
-    #[test]
-    fn reason_table_is_stable() {
-        let row = |reason: &Reason| {
-            let repeat = if reason.is_retryable() { "retryable" } else { "final" };
-            format!("{reason} {} {repeat}\n", reason.code())
-        };
-        let table: String = Reason::ALL.iter().map(row).collect();
-        expect![[r#"
-            connection_refused NETWORK_ERROR retryable
-            host_not_found NETWORK_ERROR retryable
-            proxy_unreachable NETWORK_ERROR retryable
-            proxy_refused NETWORK_ERROR retryable
-            connect_timed_out TIMEOUT retryable
-            tls_failed NETWORK_ERROR final
-            connection_failed NETWORK_ERROR retryable
-            connection_reset NETWORK_ERROR retryable
-            connection_closed NETWORK_ERROR retryable
-            disconnected NETWORK_ERROR retryable
-            network_login_required NETWORK_ERROR final
-            timed_out TIMEOUT retryable
-            request_timeout TIMEOUT retryable
-            gateway_timed_out TIMEOUT retryable
-            expired TIMEOUT retryable
-            cancelled TIMEOUT final
-            not_found NOT_FOUND final
-            gone NOT_FOUND final
-            agent_unknown NOT_FOUND final
-            unauthenticated PERMISSION_DENIED final
-            forbidden PERMISSION_DENIED final
-            payment_required PERMISSION_DENIED final
-            proxy_unauthenticated PERMISSION_DENIED final
-            invalid_request INVALID_INPUT final
-            body_unreadable INVALID_INPUT final
-            body_changed INVALID_INPUT final
-            not_saved INVALID_INPUT final
-            invalid_config INVALID_INPUT final
-            in_use INVALID_INPUT final
-            bad_request INVALID_INPUT final
-            method_not_allowed INVALID_INPUT final
-            conflict INVALID_INPUT final
-            precondition_failed INVALID_INPUT final
-            request_too_large INVALID_INPUT final
-            unsupported_media_type INVALID_INPUT final
-            unprocessable INVALID_INPUT final
-            server_error SERVER_ERROR retryable
-            bad_gateway SERVER_ERROR retryable
-            unavailable SERVER_ERROR retryable
-            rate_limited SERVER_ERROR retryable
-            too_early SERVER_ERROR retryable
-            not_implemented SERVER_ERROR final
-            redirected SERVER_ERROR final
-            bad_response SERVER_ERROR final
-            not_websocket SERVER_ERROR retryable
-            response_too_large SERVER_ERROR final
-            outcome_unknown NETWORK_ERROR final
-            queue_full SERVER_ERROR retryable
-            evicted SERVER_ERROR retryable
-            crashed SERVER_ERROR final
-            no_answer TIMEOUT final
-            stopped SERVER_ERROR final
-            poisoned SERVER_ERROR final
-            quarantined SERVER_ERROR final
-            agent_failed SERVER_ERROR final
-            agent_unhealthy SERVER_ERROR retryable
-            data_unusable SERVER_ERROR final
-            internal SERVER_ERROR final
-            other SERVER_ERROR final
-        "#]]
-        .assert_eq(&table);
-    }
 
     #[test]
     fn every_reason_has_a_unique_name_and_a_safe_message() {

@@ -358,16 +358,7 @@ async fn dropped_attempt_closes_only_its_connection() {
 
 #[test]
 fn an_address_that_cannot_be_a_backend_is_refused_with_the_rule() {
-    for url in [
-        "",
-        "localhost:8000",
-        "ws://localhost:8000",
-        "http://",
-        "http://user:pass@localhost/",
-        "http://localhost/?x=1",
-        "http://localhost/#x",
-        "file:///tmp",
-    ] {
+    for url in ["", "http://", "http://host/%zz", "http://host/?x=1", "http://user:pass@host/"] {
         let error = HttpTransport::new(&HttpSettings::new(url)).unwrap_err();
         assert_eq!(error.reason, Reason::InvalidConfig, "{url}");
         assert_ne!(error.message, error.reason.message(), "{url}");

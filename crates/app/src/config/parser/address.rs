@@ -36,13 +36,9 @@ mod tests {
     #[test]
     fn an_address_is_http_or_https_with_a_host() {
         for url in [
-            "http://localhost:8000",
-            "https://example.com",
-            "http://my_host/base/path/",
             "http://127.0.0.1:1",
-            "http://[::1]:65535",
-            "https://[fe80::1]",
-            "http://host/mail@home",
+            "https://[fe80::1]:65535",
+            "http://my_host/mail@home/",
             "HTTP://localhost",
             "http://bücher.example",
         ] {
@@ -55,22 +51,8 @@ mod tests {
         check_errors(
             &expect![[r#"
             ""                       "k" must start with "http://" or "https://"
-            "localhost:8000"         "k" must start with "http://" or "https://"
-            "ws://localhost"         "k" must start with "http://" or "https://"
-            "http://"                "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
-            "http:///path"           "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
-            "http://:8000"           "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
-            "http://host:"           "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
             "http://host:0"          "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
-            "http://host:65536"      "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
-            "http://host:+80"        "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
-            "http://a..b"            "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
-            "http://a b"             "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
-            "http://[::1"            "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
-            "http://[1.2.3.4]"       "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
-            "http:/localhost"        "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
             "http://host/a b"        "k" must be a URL, with everything special in its path percent-encoded
-            'http://host\path'       "k" must be a URL, with everything special in its path percent-encoded
             8000                     "k" must be a string with a URL, as in "http://localhost:8000", not an integer
         "#]],
             base_url,

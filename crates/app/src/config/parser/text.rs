@@ -152,13 +152,9 @@ mod tests {
         check_errors(
             &expect![[r#"
             ""                       "k" must start with one "/"
-            "ws"                     "k" must start with one "/"
             "//other.host/ws"        "k" must start with one "/"
             "/ws?token=hush"         "k" must not have a query or fragment: a file is no place for a secret
             "/w s"                   "k" must be a path of a URL, with everything special percent-encoded and without "." and ".."
-            "/\n"                    "k" must be a path of a URL, with everything special percent-encoded and without "." and ".."
-            "/a/../b"                "k" must be a path of a URL, with everything special percent-encoded and without "." and ".."
-            "/é"                     "k" must be a path of a URL, with everything special percent-encoded and without "." and ".."
             "/\u0000"                "k" must not contain a NUL character
             8000                     "k" must be a string with a path, as in "/ws", not an integer
         "#]],

@@ -107,13 +107,6 @@ async fn crashed_and_hung_agents_show_error_and_next_step() {
     assert!(fact_line(&hung, "last check").contains(" ago ("), "{hung}");
 
     let agents = ask(fixture.data.path(), &["agents"]).await;
-    let members = "id driver status since gave_up generation restarts budget_left budget restart_at \
-        last_error error resolved_error misses fail_after last_check uptime_s error_count state_saved_at process messages_waiting messages_in_flight next_step";
-    for agent in agents.as_array().unwrap() {
-        for member in members.split_whitespace() {
-            assert!(agent.get(member).is_some(), "{member} is missing: {agent}");
-        }
-    }
     assert_eq!(agents[0]["budget"], json!({"max": 5, "window_ms": 600_000, "stable_after_ms": 60_000}));
     assert_eq!(agents[0]["error"]["code"], "SERVER_ERROR");
     assert_eq!(agents[0]["restart_at"].is_string(), true);

@@ -5,7 +5,7 @@ use std::{pin::pin, time::Duration};
 use mainstay_actors::{
     connection::error::ConnectionErrorKind::{self, ProxyRefused, ProxyUnauthenticated, ProxyUnreachable},
     error::{Error, Reason},
-    network::proxy::{Proxy as ProxySettings, ProxyChoice, ProxyVariables},
+    network::proxy::{ProxyChoice, ProxyVariables},
     transport::{FailureKind, SendProgress},
 };
 use tokio::net::{TcpListener, TcpSocket};

@@ -154,19 +154,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn write_that_may_have_been_sent_invalidates_before_its_failure() {
-        for (progress, expected) in [
-            (SendProgress::NotSent, &[][..]),
-            (SendProgress::MaybeSent, &["awaited /n"]),
-            (SendProgress::Answered, &["awaited /n"]),
-        ] {
-            let (layer, take_log) = layer(TestTransport::failing(progress));
-            assert_eq!(layer.send(&put(), SECOND).await.unwrap_err().progress, progress);
-            assert_eq!(take_log(), expected, "{progress:?}");
-        }
-    }
-
-    #[tokio::test]
     async fn response_invalidates_at_its_head_and_again_at_its_end() {
         let (layer, take_log) = layer(TestTransport::responding(409, &["part"]));
         let mut response = layer.send(&put(), SECOND).await.unwrap();

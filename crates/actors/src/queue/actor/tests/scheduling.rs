@@ -43,22 +43,6 @@ async fn low_request_runs_within_the_bound_under_high_load() {
     assert!((10..=14).contains(&started), "started after {started} s");
 }
 
-#[tokio::test(start_paused = true)]
-async fn running_attempts_never_exceed_max_concurrent() {
-    let fixture = QueueFixture::start(QueuePolicy { max_concurrent: 3, ..policy() }).await;
-    let paths: Vec<_> = (0..20).map(|n| format!("/{n}")).collect();
-    for path in &paths {
-        fixture.on(path, [After(s(2))]);
-    }
-    let answers: Vec<_> = paths.iter().map(|path| fixture.request(get(path))).collect();
-    run_until_idle().await;
-    let stats = fixture.view.stats();
-    assert_eq!((stats.running, stats.waiting, stats.max_concurrent), (3, 17, 3));
-    assert!(join_all(answers).await.into_iter().all(|answer| answer.is_ok()));
-    assert_eq!((fixture.transport.peak(), fixture.transport.running()), (3, 0));
-    assert_eq!(fixture.runtime.now().as_secs(), 14);
-}
-
 /// Puts a request with this id into the mailbox.
 async fn enqueue(fixture: &QueueFixture, id: u64, path: &str) -> Result<Response, Error> {
     let (id, request) = (RequestId(id), Arc::new(get(path).build().unwrap()));

@@ -194,21 +194,6 @@ async fn server_ending_with(end: fn(RawConnection)) -> (RawServer, mpsc::Sender<
     (peer.await, go_on)
 }
 
-#[tokio::test]
-async fn cut_or_reset_download_is_a_network_error() {
-    for end in [drop, RawConnection::reset] {
-        let (peer, go_on) = server_ending_with(end).await;
-        let (runtime, queue, _) = queue_over_http(&peer.url()).await;
-        let mut download = queue.open(get()).await.unwrap();
-        assert_eq!(download.chunk().await.unwrap().unwrap(), "half");
-        go_on.send(()).await.unwrap();
-        let error = download.chunk().await.unwrap_err();
-        assert_eq!((error.code, error.reason), (Code::NetworkError, Reason::ConnectionReset));
-        assert_eq!((error.status, error.attempts), (Some(200), 1));
-        assert_eq!(recorded_kinds(&runtime, RequestId(1)).await, ["request_failed"]);
-    }
-}
-
 // === repeated bodies ===
 
 /// A stream of eight bytes that counts how often it is opened.
@@ -258,17 +243,6 @@ async fn disconnecting_server() -> (RawServer, Arc<AtomicUsize>) {
 
 fn endless_body() -> impl Stream<Item = io::Result<Bytes>> {
     stream::repeat_with(|| Ok(Bytes::from_static(PART)))
-}
-
-#[tokio::test]
-async fn interrupted_keyless_post_is_not_resent() {
-    let (peer, connections) = disconnecting_server().await;
-    let (runtime, queue, _) = queue_over_http(&peer.url()).await;
-    let request = Request::post("/x").body_stream(None, endless_body).build().unwrap();
-    let error = queue.request(request).await.unwrap_err();
-    assert_eq!((error.code, error.reason), (Code::NetworkError, Reason::OutcomeUnknown));
-    assert_eq!((error.attempts, connections.load(Ordering::SeqCst)), (1, 1));
-    assert_eq!(recorded_kinds(&runtime, RequestId(1)).await, ["request_failed"]);
 }
 
 #[tokio::test]

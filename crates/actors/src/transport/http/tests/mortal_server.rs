@@ -135,7 +135,7 @@ fn base(path: &str) -> &str {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum ServerPhase {
     Up,
     /// The server is about to close its listener.
     Dying,
@@ -145,7 +145,7 @@ enum Phase {
 /// The server, up and down.
 pub(crate) struct MortalServer {
     address: SocketAddr,
-    phase: watch::Sender<Phase>,
+    phase: watch::Sender<ServerPhase>,
     plans: Mutex<HashMap<String, VecDeque<ServerAct>>>,
     log: Mutex<ArrivalLog>,
     lives: Mutex<JoinSet<()>>,
@@ -163,7 +163,7 @@ impl MortalServer {
         let listener = listen("127.0.0.1:0".parse().unwrap());
         let server = Arc::new(Self {
             address: listener.local_addr().unwrap(),
-            phase: watch::Sender::new(Phase::Up),
+            phase: watch::Sender::new(ServerPhase::Up),
             plans: Mutex::default(),
             log: Mutex::default(),
             lives: Mutex::default(),
@@ -186,12 +186,12 @@ impl MortalServer {
     }
 
     pub(crate) fn is_down(&self) -> bool {
-        *self.phase.borrow() == Phase::Down
+        *self.phase.borrow() == ServerPhase::Down
     }
 
     /// Resolves when the server is down, or up again.
     pub(crate) async fn wait_until(&self, is_down: bool) {
-        let is_so = |phase: &Phase| (*phase == Phase::Down) == is_down;
+        let is_so = |phase: &ServerPhase| (*phase == ServerPhase::Down) == is_down;
         self.phase.subscribe().wait_for(is_so).await.unwrap();
     }
 
@@ -201,15 +201,15 @@ impl MortalServer {
 
     pub(crate) fn rise(self: &Arc<Self>) {
         let listener = listen(self.address);
-        self.phase.send_replace(Phase::Up);
+        self.phase.send_replace(ServerPhase::Up);
         self.live(listener);
     }
 
     /// Closes the listener, and then every connection. No client can connect in between and be reset.
     pub(crate) async fn die(&self) {
         self.phase.send_if_modified(|phase| {
-            *phase == Phase::Up && {
-                *phase = Phase::Dying;
+            *phase == ServerPhase::Up && {
+                *phase = ServerPhase::Dying;
                 true
             }
         });
@@ -221,7 +221,7 @@ impl MortalServer {
         loop {
             tokio::select! {
                 biased;
-                _ = phase.wait_for(|phase| *phase == Phase::Dying) => break,
+                _ = phase.wait_for(|phase| *phase == ServerPhase::Dying) => break,
                 accepted = listener.accept() => {
                     let server = Arc::clone(&self);
                     let mut phase = self.phase.subscribe();
@@ -230,14 +230,14 @@ impl MortalServer {
                         tokio::select! {
                             // The connection that caused the death closes last.
                             _ = server.respond(socket) => (),
-                            _ = phase.wait_for(|phase| *phase == Phase::Down) => (),
+                            _ = phase.wait_for(|phase| *phase == ServerPhase::Down) => (),
                         }
                     });
                 }
             }
         }
         drop(listener);
-        self.phase.send_replace(Phase::Down);
+        self.phase.send_replace(ServerPhase::Down);
         while connections.join_next().await.is_some() {}
     }
 

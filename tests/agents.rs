@@ -109,7 +109,7 @@ async fn crashed_and_hung_agents_show_error_and_next_step() {
     let agents = ask(fixture.data.path(), &["agents"]).await;
     assert_eq!(agents[0]["budget"], json!({"max": 5, "window_ms": 600_000, "stable_after_ms": 60_000}));
     assert_eq!(agents[0]["error"]["code"], "SERVER_ERROR");
-    assert_eq!(agents[0]["restart_at"].is_string(), true);
+    assert!(agents[0]["restart_at"].is_string());
     let neighbour = &agents[2];
     assert_members(neighbour, &json!({ "status": "healthy", "generation": 1, "budget_left": 5 }));
     assert_eq!(fixture.send("reviewer", "1").await["answer"]["count"], 1);

@@ -46,7 +46,7 @@ pub use driver::acp;
 pub use driver::http::HttpDriver;
 pub use driver::jsonl::ProcessDriver;
 pub use driver::process::ProcessSetup;
-pub use driver::{AgentState, Driver, DriverError, ProcessUsage};
+pub use driver::{AgentState, Driver, DriverError, ProcessUsage, StopReport};
 pub use events::{
     AgentChecksQuarantined, AgentHealth, AgentSessionLost, AgentStateQuarantined, AgentStuck,
     MessageAnswered, MessageFailed, MessageRedelivered, MessageSent,

@@ -26,6 +26,7 @@ mod shutdown;
 mod sidecar;
 mod spec;
 mod stdin;
+mod stop_limit;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
@@ -44,6 +45,7 @@ pub use readiness::{Probe, ProbeResult, Readiness};
 pub use sidecar::{SidecarActor, SidecarStarted};
 pub use spec::{ProcessSpec, SpawnError};
 pub use stdin::ProcessStdin;
+pub(crate) use stop_limit::stop_within;
 
 #[cfg(unix)]
 use unix as system;

@@ -55,7 +55,7 @@ impl Agents {
     pub fn list(&self) -> Vec<AgentView> {
         let time_point = self.0.time_point();
         let names = self.0.handles.agents.names();
-        names.iter().filter_map(|id| self.view(&self.handle(id).ok()?, id, time_point)).collect()
+        names.iter().filter_map(|id| self.view(&self.handle(id).ok()?, id, &time_point)).collect()
     }
 
     /// Returns the view of agent `id`.
@@ -64,7 +64,7 @@ impl Agents {
     /// `agent_unknown` when there is none of that id.
     pub fn get(&self, id: &str) -> Result<AgentView, Error> {
         let handle = self.handle(id)?;
-        self.view(&handle, id, self.0.time_point()).ok_or_else(|| self.unknown_error(id))
+        self.view(&handle, id, &self.0.time_point()).ok_or_else(|| self.unknown_error(id))
     }
 
     /// Restarts the agent now, healthy or not, with its saved state, and returns when the restart is complete. It uses
@@ -185,7 +185,7 @@ impl Agents {
             .ok_or_else(|| self.unknown_error(id))
     }
 
-    fn view(&self, handle: &AgentHandle, id: &str, time_point: TimePoint) -> Option<AgentView> {
+    fn view(&self, handle: &AgentHandle, id: &str, time_point: &TimePoint) -> Option<AgentView> {
         let mut report = self.0.handles.reports.get(id)?;
         // While the agent's actor is down, it does not notice that the process has ended.
         report.process = handle.driver.process();

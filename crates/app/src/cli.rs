@@ -5,6 +5,7 @@
 //! - `client`: asks a running runtime, over its bridge; `report`: shows the answers
 //! - `agent`: commands about one agent; `agent_report`: shows agents
 //! - `journal`, `dead_letters`, `replay`: need no running runtime; `event_format`: an event as a sentence
+//! - `logging`: stderr, for logs and errors; it never blocks
 //! - `error`: why a command failed, and its exit code; `output`: standard output and its styles
 
 mod agent;
@@ -15,6 +16,7 @@ mod dead_letters;
 mod error;
 mod event_format;
 mod journal;
+mod logging;
 mod output;
 mod replay;
 mod report;
@@ -23,7 +25,6 @@ mod run;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 
 use crate::bridge::{BridgeCommand, ConnectionAction, CredentialsAction};
 use crate::config::{Config, DEFAULT_TOML};
@@ -39,7 +40,7 @@ use output::Output;
 #[must_use]
 pub fn main() -> ExitCode {
     let args = Args::parse();
-    start_logging(&args);
+    let _log = logging::start(&args);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(dispatch(args)),
@@ -49,19 +50,6 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
-}
-
-/// Logs go to stderr. Events are shown by the commands themselves, so they are logged only if asked for.
-fn start_logging(args: &Args) {
-    let filter = match args.log {
-        Some(level) => EnvFilter::new(level.as_str()),
-        None => EnvFilter::new("warn,mainstay=off,ractor=error"),
-    };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(output::has_colours(&std::io::stderr()))
-        .init();
 }
 
 async fn dispatch(args: Args) -> Result<(), CliError> {

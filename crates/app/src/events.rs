@@ -43,6 +43,7 @@ pub use mainstay_runtime::state::{StateDegraded, StateLoaded, StateMigrated, Sta
 pub use crate::agents::AgentReset;
 pub use crate::credentials::CredentialsChanged;
 pub use crate::process_events::{PidFileDamaged, ProcessOrphaned, ProcessWarning};
+pub use crate::standstill::WokeAfter;
 
 /// The types of the events that this crate records.
 const OWN_TYPES: &[EventType] = &[
@@ -51,6 +52,7 @@ const OWN_TYPES: &[EventType] = &[
     EventType::of::<ProcessOrphaned>(),
     EventType::of::<PidFileDamaged>(),
     EventType::of::<ProcessWarning>(),
+    EventType::of::<WokeAfter>(),
 ];
 
 /// Returns the types of all events that Mainstay records.

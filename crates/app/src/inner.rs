@@ -64,6 +64,7 @@ impl Inner {
     }
 
     pub(crate) fn time_point(&self) -> TimePoint {
-        TimePoint { now: self.runtime.now(), wall: self.runtime.journal().wall_time() }
+        let now = self.runtime.now();
+        TimePoint { now, timeline: self.runtime.journal().timeline() }
     }
 }

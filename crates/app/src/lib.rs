@@ -36,6 +36,7 @@ mod http_server;
 mod inner;
 mod mainstay;
 mod process_events;
+mod standstill;
 mod start_error;
 mod status;
 mod subscription;
@@ -50,7 +51,7 @@ pub use data_dir::{ControlFile, DataDir, DataDirError};
 pub use mainstay::{Mainstay, MainstayBuilder, StartError};
 pub use status::{
     AgentBudget, AgentView, CacheReport, ConnectionReport, OutageReport, QueueReport, ResolvedError,
-    RuntimeReport, StatusReport, WatchedFolder,
+    RuntimeReport, StatusReport, StorageReport, StorageState, WatchedFolder,
 };
 pub use subscription::Subscription;
 pub use tree_builder::error::BuildError;
@@ -98,7 +99,7 @@ pub mod supervision {
     pub use mainstay_runtime::clock::{Clock, SystemClock};
     pub use mainstay_runtime::policy::{
         AbandonedPolicy, AutoShutdown, Budget, ChildPolicy, Delay, ExitCause, OnBudgetExhausted, PolicyError,
-        RestartType, Shutdown, Strategy, SupervisorPolicy,
+        RestartType, Shutdown, StopOrder, Strategy, SupervisorPolicy,
     };
     pub use mainstay_runtime::state::{
         DamagedState, Durable, FlushError, FlushFuture, MemoryStore, PendingSnapshot, QuarantinedState,

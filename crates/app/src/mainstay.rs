@@ -21,6 +21,7 @@ use mainstay_runtime::{Runtime, RuntimeExit, SupervisorHandle, TreeNode};
 use thiserror::Error as ThisError;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::agents::Agents;
 use crate::cache::Cache;
@@ -31,10 +32,14 @@ use crate::data_dir::{DataDir, DataDirError};
 use crate::environment::Environment;
 use crate::inner::Inner;
 use crate::process_events::{record_start_report, record_warnings};
-use crate::status::{OutageReport, QueueReport, RuntimeReport, StatusReport};
+use crate::standstill::record_standstills;
+use crate::status::{OutageReport, QueueReport, RuntimeReport, StatusReport, StorageReport};
 use crate::subscription::Subscription;
 use crate::tree_builder::error::BuildError;
 use crate::tree_builder::{Overrides, TreeSpec};
+
+/// The longest wait for the files to be closed after a shutdown within a limit.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The reasons why a runtime does not start.
 #[derive(Debug, ThisError)]
@@ -206,6 +211,7 @@ impl MainstayBuilder {
         let mut tasks = JoinSet::new();
         let process_manager = &handles.process_manager;
         tasks.spawn(record_warnings(journal.clone(), process_manager.warnings()));
+        tasks.spawn(record_standstills(journal.clone()));
         record_start_report(&journal, start_process_manager(process_manager, data_dir.as_ref()).await?);
         let mut builder = Runtime::builder().journal(journal);
         let mut states = None;
@@ -368,7 +374,7 @@ impl Mainstay {
     /// # Errors
     /// As [`request`](Self::request).
     pub async fn request_cached(&self, request: Request, age_max: Duration) -> Result<Response, Error> {
-        self.0.handles.responses.request(request, age_max, self.0.time_point().wall.into()).await
+        self.0.handles.responses.request(request, age_max, self.journal().wall_time().into()).await
     }
 
     /// Returns the handle of the cache.
@@ -446,6 +452,10 @@ impl Mainstay {
             queue: self.queue_report(),
             cache: self.cache().report(),
             agents: self.agents().list(),
+            storage: StorageReport {
+                journal: journal.degraded().into(),
+                state: self.0.runtime.state_degraded().into(),
+            },
         }
     }
 
@@ -462,10 +472,20 @@ impl Mainstay {
         QueueReport { stats, held }
     }
 
-    /// Stops everything in order, and returns once the journal is on disk. Callers that wait get `stopped`.
+    /// Stops everything in order, and returns once the journal is on disk. Callers that wait get `stopped`. The agents
+    /// stop at the same time. A program that ignores the request to end is killed after 5 s.
     pub async fn shutdown(&self) -> RuntimeExit {
         let exit = self.0.runtime.shutdown().await;
         self.0.close().await;
+        exit
+    }
+
+    /// Stops everything in order within `limit`, as [`shutdown`](Self::shutdown) does. The actors share the time, and
+    /// what has not ended in its part is killed: see [`Runtime::shutdown_within`].
+    pub async fn shutdown_within(&self, limit: Duration) -> RuntimeExit {
+        let exit = self.0.runtime.shutdown_within(limit).await;
+        // A disk that does not answer is not waited for. What it was given is lost, and the journal says so.
+        let _ = timeout(CLOSE_TIMEOUT, self.0.close()).await;
         exit
     }
 

@@ -24,6 +24,50 @@ pub struct StatusReport {
     pub cache: CacheReport,
     /// The agents, in the order in which they were added.
     pub agents: Vec<AgentView>,
+    /// The files that the runtime keeps.
+    #[serde(default)]
+    pub storage: StorageReport,
+}
+
+/// The files that the runtime keeps. Each is `ok`, or says why what is written to it is not safe.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageReport {
+    /// The journal.
+    pub journal: StorageState,
+    /// The states of the actors.
+    pub state: StorageState,
+}
+
+/// The state of a file: `ok`, or the reason why it is degraded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum StorageState {
+    /// It takes what is written.
+    #[default]
+    Ok,
+    /// It does not, for this reason. What is written meanwhile waits in memory.
+    Degraded(String),
+}
+
+impl From<Option<String>> for StorageState {
+    fn from(reason: Option<String>) -> Self {
+        reason.map_or(Self::Ok, Self::Degraded)
+    }
+}
+
+impl From<String> for StorageState {
+    fn from(text: String) -> Self {
+        if text == "ok" { Self::Ok } else { Self::Degraded(text) }
+    }
+}
+
+impl From<StorageState> for String {
+    fn from(state: StorageState) -> Self {
+        match state {
+            StorageState::Ok => "ok".to_owned(),
+            StorageState::Degraded(reason) => reason,
+        }
+    }
 }
 
 /// The runtime itself.

@@ -1,39 +1,21 @@
 //! Turns durations since the runtime's start into wall times.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
 use mainstay_runtime::clock::WallTime;
+use mainstay_runtime::journal::Timeline;
 
-/// The present, on both clocks.
-#[derive(Debug, Clone, Copy)]
+/// The present, with the dates of the run's times.
+#[derive(Debug, Clone)]
 pub(crate) struct TimePoint {
     pub(crate) now: Duration,
-    pub(crate) wall: Timestamp,
+    pub(crate) timeline: Arc<Timeline>,
 }
 
 impl TimePoint {
-    /// Returns the wall time of `at` since the runtime's start.
-    pub(crate) fn wall_time(self, at: Duration) -> WallTime {
-        let (at, now) = (SignedDuration::try_from(at), SignedDuration::try_from(self.now));
-        WallTime(match (at, now) {
-            (Ok(at), Ok(now)) => self.wall.checked_add(at.saturating_sub(now)).unwrap_or(self.wall),
-            _ => self.wall,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn wall_time_is_right_for_past_and_future() {
-        let time_point = TimePoint { now: Duration::from_secs(10), wall: Timestamp::UNIX_EPOCH };
-        let times = [8, 10, 15].map(|s| time_point.wall_time(Duration::from_secs(s)).to_string());
-        assert_eq!(
-            times,
-            ["1969-12-31T23:59:58.000Z", "1970-01-01T00:00:00.000Z", "1970-01-01T00:00:05.000Z"]
-        );
+    /// Returns the wall time of `at` since the runtime's start. A past time always has the same.
+    pub(crate) fn wall_time(&self, at: Duration) -> WallTime {
+        WallTime(self.timeline.wall_time(at))
     }
 }

@@ -32,7 +32,7 @@ use mainstay_actors::queue::{
 use mainstay_actors::response_cache::ResponseCache;
 use mainstay_actors::transport::layers::{ActivityLayer, InvalidationLayer, ReachabilityLayer};
 use mainstay_actors::transport::{HttpSettings, HttpTransport, Transport};
-use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, Shutdown};
+use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, Shutdown, StopOrder, SupervisorPolicy};
 use mainstay_runtime::{Address, Child, SupervisorHandle, SupervisorSpec};
 
 use crate::config::{self, BackendConfig, Config};
@@ -42,8 +42,12 @@ use crate::tree_builder::agents::{AgentFactory, AgentHandle, AgentPolicies, agen
 use crate::tree_builder::error::BuildError;
 use crate::tree_builder::processes::{ProcessConfig, ProcessFactory};
 
-/// The longest time that the stop of the whole tree may take.
-const SHUTDOWN_MAX: Duration = Duration::from_secs(15);
+/// The longest time that the stop of the whole tree may take. It is enough for each actor's own limit.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(30);
+/// The longest time for the stop of connection, queue or cache. They end at once, unless the machine is busy.
+const CORE_SHUTDOWN_MAX: Duration = Duration::from_secs(2);
+/// The longest time for the stop of all agents, which stop at the same time. It is more than that of one.
+const AGENTS_SHUTDOWN_MAX: Duration = Duration::from_secs(12);
 /// The queue's mailbox holds at least this many messages.
 const QUEUE_MAILBOX_MIN: usize = 1024;
 
@@ -259,7 +263,8 @@ fn add_agents(
     factory: &AgentFactory,
 ) -> Result<(SupervisorHandle, DashMap<String, AgentHandle>), BuildError> {
     let mut supervisor = SupervisorSpec::new("agents")
-        .as_child(ChildPolicy { shutdown: Shutdown::Graceful(SHUTDOWN_MAX), ..core_policy() });
+        .as_child(ChildPolicy { shutdown: Shutdown::Graceful(AGENTS_SHUTDOWN_MAX), ..core_policy() })
+        .policy(SupervisorPolicy { stop_order: StopOrder::Together, ..SupervisorPolicy::default() });
     let handles = DashMap::new();
     for agent in &config.agent {
         let (child, to_handle) = factory.make(agent, config.agent.len())?;
@@ -405,6 +410,7 @@ fn core_policy() -> ChildPolicy {
         },
         budget: Some(Budget { restarts_max: 10, window: Duration::from_secs(60) }),
         stable_after: Duration::from_secs(30),
+        shutdown: Shutdown::Graceful(CORE_SHUTDOWN_MAX),
         ..ChildPolicy::default()
     }
 }

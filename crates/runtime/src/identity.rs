@@ -50,7 +50,11 @@ pub struct ActorInfo {
     pub restarts: u64,
     /// The time at which the next incarnation is due, while the actor is restarting.
     pub restart_due: Option<Duration>,
-    /// Restarts that are left in the budget; `None` where the budget has no limit.
+    /// Restarts since it was last stable, added or reset.
+    #[serde(default)]
+    pub attempts: u32,
+    /// Restarts that are left in the budget; `None` where the budget has no limit. A failed actor has none left,
+    /// whatever its budget would grant by now.
     pub budget_left: Option<u32>,
     /// The error of the last incarnation, if it did not end in order.
     pub last_error: Option<String>,
@@ -162,7 +166,11 @@ impl ActorIdentity {
             generation: state.generation,
             restarts: state.restarts,
             restart_due: state.restart_due,
-            budget_left: state.history.budget_left(&self.policy, state.ready_since, now),
+            attempts: state.history.attempts(),
+            budget_left: match state.status {
+                ActorStatus::Failed => Some(0),
+                _ => state.history.budget_left(&self.policy, state.ready_since, now),
+            },
             last_error: state.last_error.clone(),
             last_error_at: state.last_error_at,
             next_step: state.next_step.clone(),

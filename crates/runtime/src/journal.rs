@@ -4,6 +4,7 @@
 //! - [`Redaction`]: removes secrets, `known_secrets` has those known so far; `line`: encodes one event as a line of JSON with a checksum
 //! - [`Cursor`]: the place of an event, `RUN.SEQ`
 //! - `log`: the numbering; `recent_lines`: the newest lines; `shared_log`: both behind a lock, with their wake-ups
+//! - [`Timeline`]: the wall time of each moment of the run
 //! - `segment`: the files on disk; `files`: the folder that holds them
 //! - `writer`: the thread that writes lines to disk
 //! - [`Reader`]: reads the files while this process or another one writes them; [`Lines`]: reads one stream
@@ -45,6 +46,7 @@ mod redaction;
 mod segment;
 mod shared_log;
 mod subscription;
+mod timeline;
 mod timestamp;
 mod wording;
 mod writer;
@@ -71,6 +73,7 @@ pub(crate) use record::RUN_END_KIND;
 pub use record::Record;
 pub use redaction::Redaction;
 pub use subscription::{Delivery, JournalSubscription};
+pub use timeline::Timeline;
 pub use wording::{count, escape_controls, millis_text, word};
 
 use crate::clock::Clock;
@@ -243,19 +246,31 @@ impl Journal {
     /// Returns the time since the journal was opened, in whole milliseconds, as `mono_ms` has it.
     #[must_use]
     pub fn now(&self) -> Duration {
-        Duration::from_millis(millis(self.epoch().elapsed()))
+        self.0.log.read_clocks().0
     }
 
     /// Returns the wall time now.
     #[must_use]
     pub fn wall_time(&self) -> Timestamp {
-        self.0.log.wall_time()
+        self.0.log.read_clocks().1
+    }
+
+    /// Returns the dates of this run's times: a past time keeps its date, whatever the wall clock does later.
+    #[must_use]
+    pub fn timeline(&self) -> Arc<Timeline> {
+        self.0.log.timeline()
     }
 
     /// Returns the instant from which [`now`](Self::now) counts.
     #[must_use]
     pub fn epoch(&self) -> Instant {
         self.0.log.epoch()
+    }
+
+    /// Returns why the disk does not take lines, as long as that is so.
+    #[must_use]
+    pub fn degraded(&self) -> Option<String> {
+        self.0.log.log().backlog.as_ref().and_then(|backlog| backlog.refusal.clone())
     }
 
     /// Returns when everything recorded so far is on disk, or when the disk refuses it.

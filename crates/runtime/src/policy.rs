@@ -15,6 +15,6 @@ pub use delay::Delay;
 pub use error::PolicyError;
 pub use history::{ChildHistory, SupervisorHistory};
 pub use restart::{
-    AbandonedPolicy, AutoShutdown, Budget, ChildPolicy, OnBudgetExhausted, RestartType, Shutdown, Strategy,
-    SupervisorPolicy,
+    AbandonedPolicy, AutoShutdown, Budget, ChildPolicy, OnBudgetExhausted, RestartType, Shutdown, StopOrder,
+    Strategy, SupervisorPolicy,
 };

@@ -41,6 +41,9 @@ pub enum RuntimeStartError {
     },
 }
 
+/// The time beyond the deadline of a shutdown after which the root itself is killed, or a disk no longer waited for.
+const OVERTIME: Duration = Duration::from_secs(1);
+
 /// The exit of a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuntimeExit {
@@ -204,6 +207,12 @@ impl Runtime {
         &self.env.journal
     }
 
+    /// Returns why the states of durable actors are not safe, as long as that is so.
+    #[must_use]
+    pub fn state_degraded(&self) -> Option<String> {
+        self.env.state_store.as_ref().and_then(|store| store.degraded())
+    }
+
     /// Returns the time since the runtime started.
     #[must_use]
     pub fn now(&self) -> Duration {
@@ -244,34 +253,58 @@ impl Runtime {
         self.exit.send_replace(Some(RuntimeExit { cause: exit.cause, message }));
     }
 
-    /// Stops all actors in reverse order, within the root's shutdown timeout, and kills those that have not ended by
-    /// then. The states and the journal are on disk when this returns. A state that is not causes a `state_degraded`
-    /// event; for lost lines, see [`Journal::close`].
+    /// Stops all actors, as [`shutdown_within`](Self::shutdown_within) does within the root's shutdown timeout. Without
+    /// such a timeout, each child has the time that its policy grants.
     pub async fn shutdown(&self) -> RuntimeExit {
+        let limit = match self.shutdown {
+            Shutdown::Graceful(timeout) => Some(timeout),
+            Shutdown::Unlimited => None,
+            Shutdown::Kill => Some(Duration::ZERO),
+        };
+        self.stop_tree(limit).await
+    }
+
+    /// Stops all actors within `limit`, in reverse order or together, as their supervisors' policies say. They share
+    /// the time, in proportion to what their policies grant them. What has not ended in its part is killed, and its
+    /// exit says so; the exit of the root is `normal` all the same.
+    ///
+    /// The states and the journal are on disk when this returns, unless the disk takes longer than a second beyond the
+    /// limit. A state that is not causes a `state_degraded` event; for lost lines, see [`Journal::close`].
+    pub async fn shutdown_within(&self, limit: Duration) -> RuntimeExit {
+        self.stop_tree(Some(limit)).await
+    }
+
+    async fn stop_tree(&self, limit: Option<Duration>) -> RuntimeExit {
+        let by = limit.map(|limit| self.env.now().saturating_add(limit));
         let cell = self.cell.borrow().clone();
         if let Some(cell) = cell {
             self.record(0, &RuntimeStopping {});
             self.slot.stop_reading();
             // A root that has just ended by itself needs no stop.
-            let _ = cell.send_message(Wake::Stop);
-            let limit = match self.shutdown {
-                Shutdown::Graceful(timeout) => Some(timeout),
-                Shutdown::Unlimited => None,
-                Shutdown::Kill => Some(Duration::ZERO),
-            };
-            if let Some(limit) = limit
-                && tokio::time::timeout(limit, self.slot.ended()).await.is_err()
-            {
+            let _ = cell.send_message(Wake::Stop { by });
+            if limit == Some(Duration::ZERO) || self.within(by, self.slot.ended()).await.is_none() {
                 finalize::stop_descendants_reading(&*self.slot);
                 cell.kill();
             }
         }
         self.slot.ended().await;
-        self.flush_state().await;
+        if self.within(by, self.flush_state()).await.is_none() {
+            self.record(
+                0,
+                &StateDegraded { reason: "the disk takes too long to store the last states".to_owned() },
+            );
+        }
         let exit = self.finished().await;
         // The loss is recorded already, and the next call of `Journal::close` returns the same error.
-        let _ = self.env.journal.close().await;
+        let _ = self.within(by, self.env.journal.close()).await;
         exit
+    }
+
+    /// Waits until the deadline is over by [`OVERTIME`]. The tree itself keeps to the deadline.
+    async fn within<T>(&self, by: Option<Duration>, step: impl Future<Output = T>) -> Option<T> {
+        let Some(by) = by else { return Some(step.await) };
+        let left = by.saturating_add(OVERTIME).saturating_sub(self.env.now());
+        tokio::time::timeout(left, step).await.ok()
     }
 
     /// Waits until all states that were handed in are stored, or have failed.

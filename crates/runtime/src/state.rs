@@ -110,6 +110,11 @@ pub trait StateStore: Send + Sync + 'static {
     /// tried and failed.
     fn flush(&self) -> FlushFuture;
 
+    /// Returns why what is saved now is not safe, as long as that is so.
+    fn degraded(&self) -> Option<String> {
+        None
+    }
+
     /// Records the store's events in `journal` from now on.
     fn attach_journal(&self, _journal: &Journal) {}
 }

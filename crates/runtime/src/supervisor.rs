@@ -139,7 +139,7 @@ impl Behaviour for Supervisor {
     }
 
     async fn stop(&self, ctx: &mut Ctx, children: &mut Children) -> Result<ActorFlow, Failure> {
-        let actions = children.machine.shut_down(ShutdownReason::Requested, ctx.now());
+        let actions = children.machine.shut_down_by(ctx.stop_by, ctx.now());
         self.execute(ctx, children, actions).await
     }
 
@@ -332,11 +332,11 @@ impl Children {
             return self.finish_exit(ctx, id, false);
         }
         let slot = Arc::clone(&entry.slot);
+        let limit = self.machine.kill_timeout(id, ctx.now());
         ctx.spawn(async move {
             // ractor reports an actor that was killed in its start before it drops its state.
             slot.ended().await;
             let mut tasks = tasks.or_else(|| slot.take_tasks()).unwrap_or_default();
-            let limit = slot.identity().policy().kill_timeout;
             let abandoned = timeout(limit, tasks.shutdown()).await.is_err();
             SupervisorMessage::TasksEnded { id, generation, abandoned }
         });
@@ -442,7 +442,7 @@ impl Children {
         entry.slot.stop_reading();
         if let Some(cell) = &entry.cell {
             // A child that has just ended by itself is about to be reported; nothing is lost.
-            let _ = cell.send_message(Wake::Stop);
+            let _ = cell.send_message(Wake::Stop { by: self.machine.kill_at(id) });
         }
     }
 

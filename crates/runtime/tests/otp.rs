@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use mainstay_runtime::policy::{
     AbandonedPolicy, AutoShutdown, Budget, ChildPolicy, Delay, ExitCause, PolicyError, RestartType, Shutdown,
-    Strategy, SupervisorPolicy,
+    StopOrder, Strategy, SupervisorPolicy,
 };
 use mainstay_runtime::{
     ActorStatus, Address, AdminError, CallError, Child, ChildCounts, Reply, Runtime, RuntimeStartError,

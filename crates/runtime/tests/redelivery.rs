@@ -396,10 +396,11 @@ async fn redelivery_answers_every_caller_on_many_threads() {
 
 // === those that end with their supervisor ===
 
-/// A pool whose worker takes longer to stop than the pool may take.
+/// A pool that is killed when it is to stop, and its worker.
 async fn pool_of(worker: &FlakyWorker) -> (Runtime, Address<WorkRequest>) {
     let mut root = SupervisorSpec::new("root");
-    let mut pool = SupervisorSpec::new("pool").as_child(immediate_policy());
+    let at_once = ChildPolicy { shutdown: Shutdown::Kill, ..immediate_policy() };
+    let mut pool = SupervisorSpec::new("pool").as_child(at_once);
     let stubborn =
         ChildPolicy { shutdown: Shutdown::Graceful(s(60)), delay: Delay::NONE, ..immediate_policy() };
     let address = pool.child(Child::new("worker", worker.clone()).policy(stubborn)).unwrap();

@@ -23,6 +23,8 @@ use super::pending_replies::PendingReplies;
 use super::recovery::PendingRecovery;
 use super::reports::{AgentReport, AgentReports};
 use super::snapshot::{AgentSnapshot, SavedState};
+use crate::error::{Error, Reason};
+use crate::process::stop_within;
 
 /// The least time between two saves of states that the agent reports. An agent that reports its state all the time is
 /// not written to disk all the time.
@@ -116,6 +118,9 @@ impl Worker for AgentActor {
         let is_first = ctx.generation() == 1;
         let owns = self.driver.owns_agent();
         let mut snapshot = saved.unwrap_or_default();
+        if !snapshot.is_worth_restoring() {
+            ctx.report_fresh_start();
+        }
         if let Some(session) = snapshot.session.clone().filter(|_| is_first) {
             self.driver.restore_session(*session);
         }
@@ -201,11 +206,15 @@ impl Worker for AgentActor {
     async fn stop(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
         run.is_dirty = false;
         run.deliveries.values().for_each(TaskHandle::abort);
-        if let Some(state) = self.driver.stop().await
+        let stopped = stop_within(ctx.stop_time_left(), self.driver.stop(), || self.driver.abandon()).await;
+        if let Some(state) = stopped.state
             && !run.phase.is_recovering()
         {
             run.save_state(SavedState::new(&state, ctx.wall_time()));
             self.publish(run);
+        }
+        if let Some(message) = stopped.killed {
+            ctx.report_kill(message);
         }
     }
 

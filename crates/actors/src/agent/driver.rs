@@ -82,6 +82,15 @@ pub struct ProcessUsage {
     pub memory_bytes: Option<u64>,
 }
 
+/// Describes how an agent stopped that the driver owns.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StopReport {
+    /// The last state that it reported, also during the stop.
+    pub state: Option<Value>,
+    /// The end of its process, for a log, if that had to be killed.
+    pub killed: Option<String>,
+}
+
 /// Returns the error for a question that is not open.
 pub(super) fn unknown_ask(ask: &str) -> Error {
     Error::new(Reason::NotFound)
@@ -113,10 +122,10 @@ pub trait Driver: Send + Sync + 'static {
     /// starting.
     fn restart(&self) -> BoxFuture<'_, Result<(), DriverError>>;
 
-    /// Stops an agent that the driver owns, with all that it started. Idempotent. Returns the last state that it
-    /// reported, also during the stop.
-    fn stop(&self) -> BoxFuture<'_, Option<Value>> {
-        std::future::ready(None).boxed()
+    /// Stops an agent that the driver owns, with all that it started. Idempotent. A call of [`abandon`](Self::abandon)
+    /// meanwhile makes it a kill.
+    fn stop(&self) -> BoxFuture<'_, StopReport> {
+        std::future::ready(StopReport::default()).boxed()
     }
 
     /// Kills what is left of an agent that the driver owns, without waiting. No incarnation follows.

@@ -65,6 +65,12 @@ impl Durable for AgentSnapshot {
 }
 
 impl AgentSnapshot {
+    /// Returns whether it holds anything that a restart would restore.
+    pub(super) fn is_worth_restoring(&self) -> bool {
+        let messages = self.messages.waiting_count() + self.messages.in_flight_count();
+        self.saved_state.is_some() || self.session.is_some() || messages > 0
+    }
+
     /// Records the agent's uptime. Returns whether the agent was restarted since the recorded start.
     pub(super) fn record_uptime(&mut self, uptime_s: Option<f64>, wall: Timestamp) -> bool {
         let Some(age) = uptime_s.and_then(|age| SignedDuration::try_from_secs_f64(age).ok()) else {

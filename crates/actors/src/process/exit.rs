@@ -12,6 +12,9 @@ const SUMMARY_LINES: usize = 5;
 /// The length to which each of them is cut, in characters.
 const SUMMARY_LINE_CHARS: usize = 160;
 
+/// The number of the signal that kills a process, on every Unix.
+const KILL: i32 = 9;
+
 /// The end of a process, with its last lines on stderr.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessExit {
@@ -32,6 +35,19 @@ impl ProcessExit {
     #[must_use]
     pub fn is_success(&self) -> bool {
         self.code == Some(0)
+    }
+
+    /// Returns whether the process was killed, or left processes that could not be ended. On Windows, a kill cannot be told
+    /// from an exit.
+    #[must_use]
+    pub(crate) fn is_kill(&self) -> bool {
+        self.signal == Some(KILL) || !self.survivors.is_empty()
+    }
+
+    /// Returns a sentence about a process that was killed because it did not stop, for a log.
+    #[must_use]
+    pub(crate) fn describe_kill(&self) -> String {
+        format!("its process did not end when it was asked to: {self}")
     }
 
     /// Returns the end in words: `it exited with code 1`.

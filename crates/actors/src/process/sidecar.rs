@@ -22,6 +22,7 @@ use super::lines::{LineSplitter, OutputLine};
 use super::manager::ProcessManager;
 use super::readiness::ReadySignal;
 use super::stdin::ProcessStdin;
+use super::stop_limit::stop_within;
 use crate::error::{Error, Reason};
 
 /// The longest line of output that is searched for the ready text, in bytes.
@@ -113,9 +114,11 @@ impl Worker for SidecarActor {
         }
     }
 
-    async fn stop(&self, _: &mut Ctx, sidecar: &mut Sidecar) {
-        if let Some(process) = &sidecar.process {
-            process.stop().await;
+    async fn stop(&self, ctx: &mut Ctx, sidecar: &mut Sidecar) {
+        let Some(process) = &sidecar.process else { return };
+        let exit = stop_within(ctx.stop_time_left(), process.stop(), || process.kill()).await;
+        if exit.is_kill() {
+            ctx.report_kill(exit.describe_kill());
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mainstay_actors::agent::{AgentReport, AgentStatus};
 use mainstay_actors::error::Reason;
+use mainstay_runtime::journal::{millis, millis_text};
 
 use crate::status::AgentView;
 
@@ -32,7 +33,10 @@ pub(super) fn next_step(agent: &AgentView, restart_in: Option<Duration>, advice:
         }
         AgentStatus::Failed => format!("is about to be restarted ({left})"),
         AgentStatus::Restarting => match restart_in {
-            Some(wait) => format!("is restarted in {:.0} s ({left})", wait.as_secs_f64()),
+            Some(wait) => {
+                let seconds = (millis(wait) + 500) / 1000;
+                format!("is restarted in {} ({left})", millis_text(seconds * 1000))
+            }
             None => format!("is being restarted ({left})"),
         },
         AgentStatus::Stopped => format!("stopped; `mainstay agent start {id}` starts it"),

@@ -2,6 +2,7 @@
 
 use mainstay_actors::agent::{AgentReport, AgentStatus};
 use mainstay_actors::error::{Error, Reason};
+use mainstay_runtime::journal::count;
 use mainstay_runtime::{ActorInfo, ActorStatus};
 
 use super::next_step::next_step;
@@ -14,18 +15,29 @@ pub(super) fn view(
     mut report: AgentReport,
     info: &ActorInfo,
     limits: &RestartLimits,
-    time_point: TimePoint,
+    time_point: &TimePoint,
 ) -> AgentView {
     if let Some(status) = status_without_actor(info) {
         (report.status, report.since) = (status, time_point.wall_time(info.since));
     }
     report.uptime_s = report.uptime_s.filter(|_| may_be_up(report.status));
     let (crash, resolved_error) = classify_crash(info, report.status, time_point);
-    let last_error = report.error.as_ref().map(|error| error.message.clone()).or_else(|| crash.clone());
-    report.error = report.error.or_else(|| Some(Box::new(Error::new(Reason::Crashed).with_details(&crash?))));
+    let gave_up = info.status == ActorStatus::Failed;
+    let mut last_error = report.error.as_ref().map(|error| error.message.clone()).or_else(|| crash.clone());
+    report.error =
+        report.error.or_else(|| Some(Box::new(Error::new(Reason::Crashed).with_details(crash.as_deref()?))));
+    if gave_up && info.next_step.is_none() {
+        // The error is that of its last incarnation, and does not say what is so now.
+        let message = give_up_message(info.attempts);
+        report.error = report.error.map(|error| Box::new(error.with_message(&message)));
+        last_error = Some(match crash {
+            Some(crash) => format!("{message} It was: {crash}"),
+            None => message,
+        });
+    }
     let mut view = AgentView {
         report,
-        gave_up: info.status == ActorStatus::Failed,
+        gave_up,
         generation: info.generation,
         restarts: info.restarts,
         budget_left: info.budget_left,
@@ -41,11 +53,19 @@ pub(super) fn view(
     view
 }
 
+/// Returns what a person is told about an agent that was given up after so many restarts.
+fn give_up_message(restarts: u32) -> String {
+    format!(
+        "The agent was given up after {}. Look into its last error, and then reset it.",
+        count(restarts, "restart")
+    )
+}
+
 /// Returns why the last incarnation ended: as the current error, or as a resolved one if the agent was healthy since.
 fn classify_crash(
     info: &ActorInfo,
     status: AgentStatus,
-    time_point: TimePoint,
+    time_point: &TimePoint,
 ) -> (Option<String>, Option<ResolvedError>) {
     let Some(message) = info.last_error.clone() else { return (None, None) };
     match status {
@@ -83,10 +103,9 @@ mod tests {
     use std::time::Duration;
 
     use jiff::Timestamp;
+    use mainstay_runtime::journal::Timeline;
 
     use super::*;
-
-    const NOW: TimePoint = TimePoint { now: s(100), wall: Timestamp::UNIX_EPOCH };
 
     const fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -98,6 +117,7 @@ mod tests {
             since: s(70),
             generation: 2,
             restarts: 1,
+            attempts: 2,
             restart_due: None,
             budget_left: Some(4),
             last_error: Some("it exited with code 1".to_owned()),
@@ -110,16 +130,15 @@ mod tests {
     fn view_of(actor: ActorStatus, status: AgentStatus) -> AgentView {
         let limits = RestartLimits { fail_after: 3, budget: None };
         let report = AgentReport { status, ..AgentView::example().report };
-        view(report, &info(actor), &limits, NOW)
+        let timeline = Timeline::new(Timestamp::UNIX_EPOCH).into();
+        view(report, &info(actor), &limits, &TimePoint { now: s(100), timeline })
     }
 
     #[test]
     fn crash_is_last_error_until_healthy_then_resolved() {
-        for (actor, status) in [
-            (ActorStatus::Restarting, AgentStatus::Healthy),
-            (ActorStatus::Failed, AgentStatus::Healthy),
-            (ActorStatus::Running, AgentStatus::Starting),
-        ] {
+        for (actor, status) in
+            [(ActorStatus::Restarting, AgentStatus::Healthy), (ActorStatus::Running, AgentStatus::Starting)]
+        {
             let shown = view_of(actor, status);
             assert_eq!(shown.last_error.as_deref(), Some("it exited with code 1"), "{actor:?}");
             assert_eq!(shown.report.error.map(|error| error.reason), Some(Reason::Crashed));
@@ -128,8 +147,19 @@ mod tests {
         let shown = view_of(ActorStatus::Running, AgentStatus::Healthy);
         assert_eq!((shown.last_error, shown.report.error), (None, None));
         let past = shown.resolved_error.unwrap();
-        assert_eq!(past.at.to_string().as_str(), "1969-12-31T23:59:20.000Z");
+        assert_eq!(past.at.to_string().as_str(), "1970-01-01T00:01:00.000Z");
         assert_eq!(past.message.as_str(), "it exited with code 1");
+    }
+
+    #[test]
+    fn given_up_agent_says_so_and_not_that_it_will_be_restarted() {
+        let shown = view_of(ActorStatus::Failed, AgentStatus::Healthy);
+        let told = "The agent was given up after 2 restarts. Look into its last error, and then reset it.";
+        let last_error = format!("{told} It was: it exited with code 1");
+        assert_eq!((shown.gave_up, shown.last_error), (true, Some(last_error)));
+        let error = shown.report.error.unwrap();
+        assert_eq!((error.reason, &*error.message), (Reason::Crashed, told));
+        assert_eq!(error.details.as_deref(), Some("it exited with code 1"));
     }
 
     #[test]

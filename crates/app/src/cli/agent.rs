@@ -10,6 +10,7 @@ use super::agent_report;
 use super::args::{AgentSubcommand, JsonFlag, read_json};
 use super::client::BridgeClient;
 use super::error::CliError;
+use super::logging::error_line;
 use super::output::{self, Output};
 use super::report;
 use crate::bridge::{self, AgentAction, BridgeCommand};
@@ -67,7 +68,7 @@ async fn send(
     if shape.json {
         return out.json(&answer);
     }
-    eprintln!("message {} was answered", answer["message_id"]);
+    error_line(&format!("message {} was answered", answer["message_id"]));
     report::text_or_json(out, &answer["answer"])
 }
 

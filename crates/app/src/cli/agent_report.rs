@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anstyle::Style;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use mainstay_actors::agent::AgentStatus;
 use mainstay_runtime::clock::{Clock, SystemClock, WallTime};
+use mainstay_runtime::journal::{escape_controls, millis, millis_text};
 
 use super::error::{CliError, describe};
 use super::output::{self, Output};
@@ -47,6 +48,7 @@ fn row(agent: &AgentView, now: Timestamp) -> Vec<(String, Style)> {
 pub(super) fn show(out: &mut Output, agent: &AgentView) -> Result<(), CliError> {
     let (name, style) = status(agent);
     for (fact, value) in facts(agent, SystemClock.now()) {
+        let value = escape_controls(&value);
         let value = match fact {
             "status" => value.replacen(&name, &out.paint(&name, style), 1),
             _ => value,
@@ -86,7 +88,8 @@ fn facts(agent: &AgentView, now: Timestamp) -> Vec<(&'static str, String)> {
             agent
                 .report
                 .uptime_s
-                .map_or_else(none, |seconds| format!("{}, by its own report", format_seconds(seconds))),
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+                .map_or_else(none, |uptime| format!("{}, by its own report", format_elapsed(uptime))),
         ),
         ("errors", report.error_count.map_or_else(none, |errors| format!("{errors}, by its own report"))),
     ]);
@@ -95,7 +98,7 @@ fn facts(agent: &AgentView, now: Timestamp) -> Vec<(&'static str, String)> {
 
 fn restarts(agent: &AgentView) -> String {
     let terms = agent.budget.map(|budget| {
-        let [window, stable_after] = [budget.window_ms, budget.stable_after_ms].map(format_millis);
+        let [window, stable_after] = [budget.window_ms, budget.stable_after_ms].map(millis_text);
         format!("; each counts for {window}, and all are earned back once it has been up for {stable_after}")
     });
     format!("{} so far, {} left{}", agent.restarts, restarts_left(agent), terms.unwrap_or_default())
@@ -127,23 +130,12 @@ fn status(agent: &AgentView) -> (String, Style) {
 
 /// Formats the time since then.
 fn age(at: WallTime, now: Timestamp) -> String {
-    format_seconds(now.duration_since(at.0).max(SignedDuration::ZERO).as_secs_f64())
+    format_elapsed(now.duration_since(at.0).try_into().unwrap_or_default())
 }
 
-fn format_millis(ms: u64) -> String {
-    format_seconds(Duration::from_millis(ms).as_secs_f64())
-}
-
-/// Formats a time no finer than a person needs it: hours come without seconds.
-fn format_seconds(seconds: f64) -> String {
-    let count = |unit_s: f64| (seconds / unit_s).floor();
-    match seconds {
-        s if s < 1.0 => format!("{:.0} ms", s * 1000.0),
-        s if s < 120.0 => format!("{} s", count(1.0)),
-        s if s < 2.0 * 3600.0 => format!("{} min", count(60.0)),
-        s if s < 48.0 * 3600.0 => format!("{} h", count(3600.0)),
-        _ => format!("{} days", count(24.0 * 3600.0)),
-    }
+/// Formats a time that has passed, in whole seconds from the first one on.
+fn format_elapsed(elapsed: Duration) -> String {
+    millis_text(if elapsed < Duration::from_secs(1) { millis(elapsed) } else { elapsed.as_secs() * 1000 })
 }
 
 /// Formats a size for a person.
@@ -178,13 +170,13 @@ mod tests {
             status      healthy for 3 min, since 2026-03-01T11:57:00.000Z
             next        checked regularly
             generation  1
-            restarts    0 so far, 5 of 5 left; each counts for 10 min, and all are earned back once it has been up for 60 s
+            restarts    0 so far, 5 of 5 left; each counts for 10 min, and all are earned back once it has been up for 1 min
             misses      0 in a row; 3 fail it
             last check  12 s ago (2026-03-01T11:59:47.500Z)
             last error  none
             messages    1 in flight, 0 waiting
             state kept  read 12 s ago (2026-03-01T11:59:47.700Z)
-            uptime      2 h, by its own report
+            uptime      2 h 1 min, by its own report
             errors      0, by its own report"#]].assert_eq(&facts_text(&AgentView::example()));
     }
 
@@ -219,7 +211,7 @@ mod tests {
             next        given up
             process     4711, 35 MiB of memory
             generation  6
-            restarts    5 so far, 0 of 5 left; each counts for 10 min, and all are earned back once it has been up for 60 s
+            restarts    5 so far, 0 of 5 left; each counts for 10 min, and all are earned back once it has been up for 1 min
             misses      3 in a row; 3 fail it
             last check  none
             last error  SERVER_ERROR agent_unhealthy: The agent reports trouble of its own. Wait until it has recovered, or restart it. (the agent reports that it failed)
@@ -250,9 +242,9 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_rounded_to_a_readable_unit() {
-        let spans = [0.0, 0.25, 1.0, 119.9, 120.0, 7199.0, 7200.0, 172_799.0, 172_800.0].map(format_seconds);
-        assert_eq!(spans, ["0 ms", "250 ms", "1 s", "119 s", "2 min", "119 min", "2 h", "47 h", "2 days"]);
+    fn elapsed_time_is_shown_in_whole_seconds() {
+        let spans = [250, 1900, 59_999, 633_900].map(Duration::from_millis).map(format_elapsed);
+        assert_eq!(spans, ["250 ms", "1 s", "59 s", "10 min 33 s"]);
         let now = "2026-03-01T12:00:00Z".parse().unwrap();
         let later = WallTime("2026-03-01T12:00:05Z".parse().unwrap());
         assert_eq!(age(later, now), "0 ms", "clocks differ a little");

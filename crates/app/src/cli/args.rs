@@ -82,7 +82,7 @@ pub(super) enum CliCommand {
     Tree(JsonFlag),
     /// Read the journal; needs no running runtime
     Events(EventsArgs),
-    /// Show the messages that were not handled, and why; needs no running runtime
+    /// Show the messages that were not handled or not answered, and why; needs no running runtime
     DeadLetters(JsonFlag),
     /// Recompute each decision of a journal: exit code 1 and the first difference if one differs
     Replay(ReplayArgs),

@@ -1,8 +1,9 @@
-//! `mainstay dead-letters`: the messages that were not handled, and why.
+//! `mainstay dead-letters`: the messages to actors that were not handled, those to agents without an answer, and why.
 
 use std::collections::VecDeque;
 
 use anstyle::Style;
+use mainstay_actors::agent::MessageFailed;
 use mainstay_runtime::events::DeadLetter;
 use mainstay_runtime::journal::{Cursor, Entry, Event, Reader, Record};
 use serde_json::Value;
@@ -10,7 +11,7 @@ use serde_json::Value;
 use super::error::CliError;
 use super::journal;
 use super::output::{self, Output};
-use crate::DataDir;
+use crate::{DataDir, Reason};
 
 /// The table has at most this many rows; `--json` prints all.
 const SHOWN_MAX: usize = 1000;
@@ -21,7 +22,7 @@ pub(super) fn dead_letters(out: &mut Output, json: bool, data: &DataDir) -> Resu
     let mut earlier = 0;
     while let Some(entry) = reader.next_entry()? {
         match entry {
-            Entry::Event(record, line) if record.kind == DeadLetter::KIND => {
+            Entry::Event(record, line) if is_undelivered(&record) => {
                 if json {
                     out.line(&line)?;
                     continue;
@@ -40,7 +41,7 @@ pub(super) fn dead_letters(out: &mut Output, json: bool, data: &DataDir) -> Resu
 
 fn show(out: &mut Output, newest: VecDeque<Vec<(String, Style)>>, earlier: usize) -> Result<(), CliError> {
     if newest.is_empty() {
-        return out.line("no dead letters: every message was handled");
+        return out.line("no dead letters: every message was handled, and agents answered theirs");
     }
     if earlier > 0 {
         out.line(&format!("{earlier} earlier ones are left out; --json prints all"))?;
@@ -48,13 +49,30 @@ fn show(out: &mut Output, newest: VecDeque<Vec<(String, Style)>>, earlier: usize
     out.table(&["time", "actor", "message", "reason", "meaning"], &Vec::from(newest))
 }
 
+/// Returns whether a message was not handled, or an agent did not answer one that nobody cancelled.
+fn is_undelivered(record: &Record) -> bool {
+    match &*record.kind {
+        DeadLetter::KIND => true,
+        MessageFailed::KIND => {
+            record.event::<MessageFailed>().is_none_or(|failed| failed.reason != Reason::Cancelled)
+        }
+        _ => false,
+    }
+}
+
 fn row(record: &Record) -> Vec<(String, Style)> {
     let text = |name: &str| record.fields.get(name).and_then(Value::as_str).unwrap_or("?").to_owned();
-    let meaning = record.event::<DeadLetter>().map_or_else(String::new, |dead| dead.explain());
+    let (message, meaning) = match record.event::<MessageFailed>() {
+        Some(failed) => (format!("message {}", failed.message_id), failed.describe()),
+        None => {
+            let meaning = record.event::<DeadLetter>().map_or_else(String::new, |dead| dead.explain());
+            (text("label"), meaning)
+        }
+    };
     vec![
         (record.at.clone(), output::DIM),
         (record.actor.clone(), output::PLAIN),
-        (text("label"), output::PLAIN),
+        (message, output::PLAIN),
         (text("reason"), output::WARNING),
         (meaning, output::DIM),
     ]

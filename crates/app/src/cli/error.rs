@@ -5,6 +5,9 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
+use mainstay_runtime::journal::escape_controls;
+
+use super::logging::last_error_line;
 use crate::config::ConfigError;
 use crate::control::ControlError;
 use crate::data_dir::DataDirError;
@@ -73,7 +76,8 @@ impl CliError {
             Self::Usage(message) => (2, message),
             Self::NotRunning(message) => (3, message),
         };
-        eprintln!("mainstay: {message}");
+        let lines: Vec<String> = message.lines().map(escape_controls).collect();
+        last_error_line(format!("mainstay: {}", lines.join("\n")));
         ExitCode::from(code)
     }
 }

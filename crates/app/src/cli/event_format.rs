@@ -1,5 +1,7 @@
 //! Prints an event as a line.
 
+use mainstay_runtime::journal::escape_controls;
+
 use super::error::CliError;
 use super::output::{self, Output};
 use crate::events::{self, Level, Record};
@@ -13,11 +15,12 @@ pub(super) fn print(out: &mut Output, record: &Record) -> Result<(), CliError> {
         Level::Warn => output::WARNING,
         Level::Error => output::ERROR,
     };
-    let time = record.at.get(11..23).unwrap_or(&record.at);
+    let time = escape_controls(record.at.get(11..23).unwrap_or(&record.at));
+    let path = escape_controls(&record.actor);
     let actor = match record.generation {
-        0 | 1 => record.actor.clone(),
-        generation => format!("{} #{generation}", record.actor),
+        0 | 1 => path,
+        generation => format!("{path} #{generation}"),
     };
-    let line = format!("{} {actor:<24} {}", out.paint(time, output::DIM), out.paint(&sentence, style));
+    let line = format!("{} {actor:<24} {}", out.paint(&time, output::DIM), out.paint(&sentence, style));
     out.line(line.trim_end())
 }

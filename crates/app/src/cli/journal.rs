@@ -6,12 +6,13 @@ use std::time::Duration;
 use globset::{Glob, GlobMatcher};
 use jiff::{SignedDuration, Timestamp};
 use mainstay_runtime::clock::{Clock, SystemClock};
-use mainstay_runtime::journal::{Cursor, Entry, Reader, Record};
+use mainstay_runtime::journal::{Cursor, Entry, Reader, Record, escape_controls};
 use tokio::time::sleep;
 
 use super::args::EventsArgs;
 use super::error::CliError;
 use super::event_format;
+use super::logging::error_line;
 use super::output::Output;
 use crate::{DataDir, Reason};
 
@@ -107,22 +108,21 @@ pub(super) fn gap(after: Cursor, before: Cursor) -> String {
 
 /// Says on stderr what is wrong with the journal.
 pub(super) fn report_flaw(entry: &Entry) {
-    match entry {
-        Entry::Event(..) => {}
+    let flaw = match entry {
+        Entry::Event(..) => return,
         Entry::Damaged { file, offset_bytes, reason } => {
-            eprintln!("mainstay: {} is damaged at byte {offset_bytes}: {reason}", file.display());
+            format!("{} is damaged at byte {offset_bytes}: {reason}", file.display())
         }
         Entry::OlderFormat { file } => {
             let file = file.display();
-            eprintln!(
-                "mainstay: {file} was written by an earlier version; its events have no run and are not read"
-            );
+            format!("{file} was written by an earlier version; its events have no run and are not read")
         }
         Entry::Missing { after, before } => {
             let missing = gap(*after, *before);
-            eprintln!("mainstay: the journal does not have {missing}: too old to be kept, or lost");
+            format!("the journal does not have {missing}: too old to be kept, or lost")
         }
-    }
+    };
+    error_line(&format!("mainstay: {}", escape_controls(&flaw)));
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::io::{self, Stdout, Write};
 use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Effects, Style};
+use mainstay_runtime::journal::escape_controls;
 use serde_json::Value;
 
 use super::error::CliError;
@@ -58,16 +59,20 @@ impl Output {
         self.line(&format!("{value:#}"))
     }
 
-    /// Writes rows as a table whose columns are as wide as they need to be.
+    /// Writes rows as a table whose columns are as wide as they need to be. Control characters are escaped.
     pub(super) fn table(&mut self, header: &[&str], rows: &[Vec<(String, Style)>]) -> Result<(), CliError> {
+        let escaped = |row: &Vec<(String, Style)>| -> Vec<(String, Style)> {
+            row.iter().map(|(text, style)| (escape_controls(text), *style)).collect()
+        };
+        let rows: Vec<_> = rows.iter().map(escaped).collect();
         let mut widths: Vec<usize> = header.iter().map(|title| title.chars().count()).collect();
-        for row in rows {
+        for row in &rows {
             for (width, (text, _)) in widths.iter_mut().zip(row) {
                 *width = (*width).max(text.chars().count());
             }
         }
         let titles = header.iter().map(|title| ((*title).to_owned(), DIM)).collect();
-        for row in std::iter::once(&titles).chain(rows) {
+        for row in std::iter::once(&titles).chain(&rows) {
             let cells = row.iter().zip(&widths).map(|((text, style), width)| {
                 let gap = " ".repeat(width - text.chars().count());
                 format!("{}{gap}", self.paint(text, *style))

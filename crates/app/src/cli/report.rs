@@ -2,22 +2,20 @@
 
 use anstyle::Style;
 use mainstay_actors::connection::status::ConnectionState;
-use mainstay_runtime::journal::count;
+use mainstay_runtime::journal::{count, escape_controls, millis_text};
 use mainstay_runtime::{ActorStatus, TreeNode};
 use serde_json::Value;
 
 use super::agent_report;
 use super::error::CliError;
+use super::logging::error_line;
 use super::output::{self, Output};
-use crate::config::format_duration;
-use crate::status::{CacheReport, ConnectionReport, QueueReport, StatusReport};
-use std::time::Duration;
+use crate::status::{CacheReport, ConnectionReport, QueueReport, StatusReport, StorageReport, StorageState};
 
 /// Prints everything in one view.
 pub(super) fn status(out: &mut Output, status: StatusReport) -> Result<(), CliError> {
-    let StatusReport { runtime, connection: link, queue, cache, agents: list } = status;
-    let uptime = Duration::from_millis(runtime.uptime_ms - runtime.uptime_ms % 1000);
-    let uptime = format_duration(uptime);
+    let StatusReport { runtime, connection: link, queue, cache, agents: list, storage } = status;
+    let uptime = millis_text(runtime.uptime_ms - runtime.uptime_ms % 1000);
     out.line(&format!(
         "runtime     process {}, up {uptime}, event {}, boot {}",
         runtime.pid,
@@ -27,6 +25,7 @@ pub(super) fn status(out: &mut Output, status: StatusReport) -> Result<(), CliEr
     connection(out, &link)?;
     requests(out, &queue)?;
     print_cache(out, &cache)?;
+    print_storage(out, &storage)?;
     out.line("")?;
     agent_report::list(out, &list)
 }
@@ -44,7 +43,23 @@ fn print_cache(out: &mut Output, cache: &CacheReport) -> Result<(), CliError> {
             false => out.paint("not watched", output::WARNING),
         };
         let why = if folder.is_watched { "" } else { ": see watch_lost in the events" };
-        out.line(&format!("            {} {state}{why}", folder.path))?;
+        out.line(&format!("            {} {state}{why}", escape_controls(&folder.path)))?;
+    }
+    Ok(())
+}
+
+fn print_storage(out: &mut Output, storage: &StorageReport) -> Result<(), CliError> {
+    let parts = [("journal", &storage.journal), ("states", &storage.state)];
+    let mut label = "storage";
+    for (part, state) in parts {
+        let state = match state {
+            StorageState::Ok => out.paint("ok", output::SUCCESS),
+            StorageState::Degraded(reason) => {
+                format!("{}: {}", out.paint("degraded", output::ERROR), escape_controls(reason))
+            }
+        };
+        out.line(&format!("{label:<12}{part} {state}"))?;
+        label = "";
     }
     Ok(())
 }
@@ -57,13 +72,11 @@ fn requests(out: &mut Output, queue: &QueueReport) -> Result<(), CliError> {
     ))?;
     let Some(hold) = hold else { return Ok(()) };
     let next = match (&hold.next_probe_at, hold.next_probe_in_ms) {
-        (Some(at), Some(ms)) => {
-            format!("next probe at {at} (in {:.1} s)", Duration::from_millis(ms).as_secs_f64())
-        }
+        (Some(at), Some(ms)) => format!("next probe at {at} (in {})", millis_text(ms)),
         _ => "the next request tries at once".to_owned(),
     };
     out.line(&format!("            {} since {}, {next}", out.paint("held", output::WARNING), hold.since))?;
-    out.line(&format!("            {}", hold.message))
+    out.line(&format!("            {}", escape_controls(&hold.message)))
 }
 
 /// Prints the connection.
@@ -81,10 +94,7 @@ pub(super) fn connection(out: &mut Output, link: &ConnectionReport) -> Result<()
         line.push_str(&format!(", attempt {} of {}", link.attempt, link.max));
     }
     if let (Some(at), Some(ms)) = (&link.next_attempt_at, link.next_attempt_in_ms) {
-        line.push_str(&format!(
-            ", next attempt at {at} (in {:.1} s)",
-            Duration::from_millis(ms).as_secs_f64()
-        ));
+        line.push_str(&format!(", next attempt at {at} (in {})", millis_text(ms)));
     }
     out.line(&line)?;
     if !matches!(link.state, ConnectionState::Connected | ConnectionState::Connecting) {
@@ -93,7 +103,7 @@ pub(super) fn connection(out: &mut Output, link: &ConnectionReport) -> Result<()
     match &link.last_error {
         Some(error) if link.state != ConnectionState::Connected => {
             let at = link.last_error_at.map(|at| format!(" ({at})")).unwrap_or_default();
-            out.line(&format!("            {error}{at}"))
+            out.line(&format!("            {}{at}", escape_controls(error)))
         }
         _ => Ok(()),
     }
@@ -150,7 +160,7 @@ pub(super) fn response(
     }
     let cached = if response["cached"] == true { ", from the cache" } else { "" };
     let attempts = count(response["attempts"].as_u64().unwrap_or_default(), "attempt");
-    eprintln!("HTTP {} in {} ms, {attempts}{cached}", response["status"], response["ms"]);
+    error_line(&format!("HTTP {} in {} ms, {attempts}{cached}", response["status"], response["ms"]));
     text_or_json(out, &response["body"])
 }
 

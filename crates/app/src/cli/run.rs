@@ -13,6 +13,7 @@ use super::args::{BackendArgs, DemoArgs, RunArgs};
 use super::error::CliError;
 use super::event_format;
 use super::journal;
+use super::logging::last_error_line;
 use super::output::Output;
 use crate::backend::{Backend, BackendError, BackendOptions};
 use crate::config::{AgentConfig, AgentsConfig, Config};
@@ -25,6 +26,8 @@ const DEMO_AGENTS: [&str; 3] = ["planner", "coder", "reviewer"];
 
 /// The most events that wait for the printer.
 const PRINTER_QUEUE_MAX: usize = 1024;
+/// The time in which everything ends in order after a signal; what is left then is killed.
+const SHUTDOWN_WITHIN: Duration = Duration::from_secs(5);
 /// The longest wait at the end for lines that are not printed yet.
 const PRINTER_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -139,7 +142,7 @@ async fn serve(
     if exit.is_some()
         && let Err(loss) = mainstay.journal().close().await
     {
-        eprintln!("mainstay: {loss}");
+        last_error_line(format!("mainstay: {loss}"));
     }
     match exit {
         None => Err(CliError::failed(
@@ -181,7 +184,7 @@ async fn print_until_shutdown(
             _ = mainstay.finished() => break,
         }
     }
-    let stopping = mainstay.shutdown();
+    let stopping = mainstay.shutdown_within(SHUTDOWN_WITHIN);
     tokio::pin!(stopping);
     let exit = loop {
         tokio::select! {

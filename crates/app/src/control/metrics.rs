@@ -11,7 +11,8 @@ use mainstay_actors::connection::status::ConnectionState;
 use serde::Serialize;
 
 use crate::status::{
-    AgentView, CacheReport, ConnectionReport, QueueReport, RuntimeReport, StatusReport, WatchedFolder,
+    AgentView, CacheReport, ConnectionReport, QueueReport, RuntimeReport, StatusReport, StorageReport,
+    StorageState, WatchedFolder,
 };
 
 /// The content type of the text.
@@ -44,6 +45,7 @@ pub(super) fn encode(status: &StatusReport) -> String {
     queue(&mut page, &status.queue);
     cache(&mut page, &status.cache);
     agents(&mut page, &status.agents);
+    storage(&mut page, &status.storage);
     page.0
 }
 
@@ -182,6 +184,17 @@ fn agents(page: &mut TextEncoder, agents: &[AgentView]) {
     }
 }
 
+fn storage(page: &mut TextEncoder, report: &StorageReport) {
+    let parts = [("journal", &report.journal), ("state", &report.state)];
+    let is_degraded = |state: &StorageState| u8::from(*state != StorageState::Ok);
+    page.gauges(
+        "mainstay_storage_degraded",
+        "Whether what is written to a file is not safe.",
+        &["part"],
+        &parts.map(|(part, state)| labelled_sample((part.to_owned(), is_degraded(state)))),
+    );
+}
+
 /// A sample: the values of its labels, and its figure.
 type MetricSample = (Vec<String>, String);
 
@@ -290,6 +303,7 @@ mod tests {
                 "oldest_ms": 12_000, "folders": [{"path": "/home/ada/notes", "is_watched": true}],
             },
             "agents": [agent("planner", "healthy", Some(5))],
+            "storage": {"journal": "ok", "state": "the disk is full"},
         })
     }
 

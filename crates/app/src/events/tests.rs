@@ -327,6 +327,16 @@ fn assert_example_fits(kind: &str, example: &Map<String, Value>, fields: &[(Stri
 }
 
 #[test]
+fn every_kind_is_told_as_a_sentence_and_not_as_fields() {
+    for (kind, fields) in examples() {
+        let told = summary(&record(&kind, &fields));
+        let names_field = |name: &String| told.contains(&format!("{name}="));
+        assert!(!told.starts_with("event "), "{told}");
+        assert!(!fields.as_object().unwrap().keys().any(names_field), "{kind}: {told}");
+    }
+}
+
+#[test]
 fn sentence_escapes_others_text_and_names_unknown_fields() {
     let exited = json!({"cause": "error", "message": "bad\u{1b}[31m\nline", "location": null});
     for (kind, fields, sentence) in [

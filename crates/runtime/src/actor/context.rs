@@ -49,6 +49,10 @@ pub struct Context<M: Message> {
     /// True if the worker reports itself when it is ready.
     pub(crate) is_readiness_deferred: bool,
     pub(crate) stop_requested: bool,
+    /// The time at which it is killed, once it was asked to stop.
+    pub(crate) stop_by: Option<Duration>,
+    /// The reason to report its orderly stop as a kill.
+    pub(crate) killed: Option<String>,
     /// Made with the first task, because most actors never have one.
     tasks: Option<Tasks>,
 }
@@ -120,6 +124,8 @@ impl<M: Message> Context<M> {
             is_ready: false,
             is_readiness_deferred: false,
             stop_requested: false,
+            stop_by: None,
+            killed: None,
             tasks: None,
         }
     }
@@ -194,6 +200,24 @@ impl<M: Message> Context<M> {
     #[must_use]
     pub fn now(&self) -> Duration {
         self.env.now()
+    }
+
+    /// Records this start as fresh although it got a snapshot, because nothing in that is worth restoring.
+    pub fn report_fresh_start(&mut self) {
+        self.start_info.restored = false;
+    }
+
+    /// Returns how much time this incarnation has to end, once it was asked to stop. When it is over, the incarnation
+    /// is killed. `None` means any time.
+    #[must_use]
+    pub fn stop_time_left(&self) -> Option<Duration> {
+        self.stop_by.map(|by| by.saturating_sub(self.now()))
+    }
+
+    /// Records the stop that is under way as a kill, because something that belongs to the actor had to be killed, such
+    /// as a process. `message` says what.
+    pub fn report_kill(&mut self, message: impl Into<String>) {
+        self.killed = Some(message.into());
     }
 
     /// Returns the wall time now.

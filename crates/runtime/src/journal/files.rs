@@ -202,7 +202,7 @@ fn recover(dir: &Path) -> io::Result<(RecoveredState, Tail)> {
     while end.last.is_none()
         && let Some(earlier) = segments.pop()
     {
-        let content = fs::read(&earlier.path)?;
+        let content = fs::read(&earlier.path).map_err(segment::error_at(&earlier.path))?;
         let earlier = RunEnd::of(&content[..segment::complete_bytes(&content)]);
         end = RunEnd { is_damaged: end.is_damaged || earlier.is_damaged, ..earlier };
     }

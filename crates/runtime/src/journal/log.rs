@@ -35,6 +35,8 @@ pub(super) struct DiskBacklog {
     /// are written, because readers may have seen them in the file and must find them there again.
     pub(super) batch: VecDeque<Arc<str>>,
     pub(super) disk: DiskState,
+    /// The reason why the disk refuses lines, while it does.
+    pub(super) refusal: Option<String>,
     pub(super) demand: Demand,
     pub(super) writer: WriterState,
 }
@@ -231,6 +233,7 @@ impl DiskBacklog {
             settled_seq: 0,
             batch: VecDeque::new(),
             disk: DiskState::Empty,
+            refusal: None,
             demand: Demand::WriteBatch,
             writer: WriterState::Working,
         }

@@ -60,6 +60,15 @@ pub(super) fn list_older_format(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Adds the path to an error of a file in the journal.
+pub(super) fn error_at(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
+    |error| {
+        let what =
+            if path.is_dir() { "a file of the journal is expected there" } else { "it cannot be used" };
+        io::Error::new(error.kind(), format!("{}: {what}: {error}", path.display()))
+    }
+}
+
 /// A segment open for appending.
 #[derive(Debug)]
 pub(super) struct Tail {
@@ -76,9 +85,11 @@ impl Tail {
     ///
     /// Whole lines that are damaged stay where they are.
     pub(super) fn open(segment: &Segment) -> io::Result<(Self, Vec<u8>)> {
-        let mut file = permissions::private_file_options().read(true).append(true).open(&segment.path)?;
+        let located = error_at(&segment.path);
+        let options = permissions::private_file_options();
+        let mut file = options.clone().read(true).append(true).open(&segment.path).map_err(&located)?;
         let mut content = Vec::new();
-        file.read_to_end(&mut content)?;
+        file.read_to_end(&mut content).map_err(&located)?;
         let whole = complete_bytes(&content);
         let is_torn = whole < content.len();
         let mut tail = Self { file, path: segment.path.clone(), bytes: whole as u64, is_torn };

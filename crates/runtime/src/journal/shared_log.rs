@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -15,6 +16,7 @@ use super::known_secrets::KnownSecrets;
 use super::line::UnsequencedLine;
 use super::log::{Demand, DiskState, Log, WriterState};
 use super::millis;
+use super::timeline::{STEP_MIN_MS, Timeline};
 use crate::clock::Clock;
 use crate::path::ActorPath;
 
@@ -22,6 +24,9 @@ pub(super) struct SharedLog {
     log: Mutex<Log>,
     clock: Arc<dyn Clock>,
     epoch: Instant,
+    timeline: Mutex<Arc<Timeline>>,
+    /// The wall clock's lead over the time since the start, in milliseconds, after the last step.
+    clock_lead_ms: AtomicI64,
     secrets: KnownSecrets,
     /// Wakes the writer.
     writer_wakeup: Condvar,
@@ -37,10 +42,13 @@ impl SharedLog {
     pub(super) fn new(log: Log, clock: Arc<dyn Clock>, secrets: KnownSecrets) -> Self {
         #[allow(clippy::disallowed_methods, reason = "tokio's clock is the paused one in tests")]
         let epoch = Instant::now();
+        let start = clock.now();
         Self {
             log: Mutex::new(log),
             clock,
             epoch,
+            timeline: Mutex::new(Arc::new(Timeline::new(start))),
+            clock_lead_ms: AtomicI64::new(start.as_millisecond()),
             secrets,
             writer_wakeup: Condvar::new(),
             visible_changed: watch::Sender::new(()),
@@ -65,8 +73,22 @@ impl SharedLog {
         self.epoch
     }
 
-    pub(super) fn wall_time(&self) -> Timestamp {
-        self.clock.now()
+    /// Returns the time since the start, in whole milliseconds, and the wall time. Notes a step between the two.
+    pub(super) fn read_clocks(&self) -> (Duration, Timestamp) {
+        let (now, wall) = (Duration::from_millis(millis(self.epoch.elapsed())), self.clock.now());
+        let lead = wall.as_millisecond().saturating_sub_unsigned(millis(now));
+        let has_stepped = |known: i64| known.abs_diff(lead) > STEP_MIN_MS;
+        if has_stepped(self.clock_lead_ms.load(Ordering::Relaxed)) {
+            let mut timeline = self.timeline.lock();
+            if has_stepped(self.clock_lead_ms.swap(lead, Ordering::Relaxed)) {
+                Arc::make_mut(&mut timeline).step(now, wall);
+            }
+        }
+        (now, wall)
+    }
+
+    pub(super) fn timeline(&self) -> Arc<Timeline> {
+        Arc::clone(&self.timeline.lock())
     }
 
     /// Records `event`, whose own fields are `fields`.
@@ -98,7 +120,8 @@ impl SharedLog {
     }
 
     fn append(&self, log: &mut Log, unsequenced: &UnsequencedLine<'_>) {
-        log.append(self.clock.now(), millis(self.epoch.elapsed()), unsequenced);
+        let (now, wall) = self.read_clocks();
+        log.append(wall, millis(now), unsequenced);
     }
 
     /// Unlocks, and wakes the subscribers and, once a group, the writer.

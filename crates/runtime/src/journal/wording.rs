@@ -1,7 +1,6 @@
 //! The parts of sentences that events share.
 
 use std::fmt::{Display, Write};
-use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -28,12 +27,23 @@ pub fn count(number: impl Display, thing: &str) -> String {
     format!("{number} {thing}{ending}")
 }
 
-/// Returns a number of milliseconds as a person reads it: `500 ms`, `1.5 s`.
+/// Returns a number of milliseconds as a person reads it: `500 ms`, `1.5 s`, `10 min 33 s`, `2 h 5 min`, `3 days 4 h`.
 #[must_use]
 pub fn millis_text(ms: u64) -> String {
-    match ms {
-        0..1000 => format!("{ms} ms"),
-        _ => format!("{:.1} s", Duration::from_millis(ms).as_secs_f64()),
+    let (tenths, seconds) = (ms.saturating_add(50) / 100, ms / 1000);
+    let (minutes, hours) = (seconds / 60, seconds / 3600);
+    let with_rest = |text: String, rest: u64, unit: &str| match rest {
+        0 => text,
+        _ => format!("{text} {rest} {unit}"),
+    };
+    match (ms, tenths) {
+        (0..1000, _) => format!("{ms} ms"),
+        (_, 0..600) if tenths % 10 == 0 => format!("{} s", tenths / 10),
+        (_, 0..600) => format!("{}.{} s", tenths / 10, tenths % 10),
+        _ if minutes == 0 => "1 min".to_owned(),
+        _ if hours == 0 => with_rest(format!("{minutes} min"), seconds % 60, "s"),
+        _ if hours < 48 => with_rest(format!("{hours} h"), minutes % 60, "min"),
+        _ => with_rest(format!("{} days", hours / 24), hours % 24, "h"),
     }
 }
 
@@ -72,7 +82,13 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_in_milliseconds_or_seconds() {
-        assert_eq!([0, 999, 1000, 90_000].map(millis_text), ["0 ms", "999 ms", "1.0 s", "90.0 s"]);
+    fn durations_have_at_most_two_units() {
+        let short = [0, 999, 1000, 1540, 59_940, 59_960, 60_000, 90_000, 633_000].map(millis_text);
+        let shown =
+            ["0 ms", "999 ms", "1 s", "1.5 s", "59.9 s", "1 min", "1 min", "1 min 30 s", "10 min 33 s"];
+        assert_eq!(short, shown);
+        let long = [3_600_000, 7_530_000, 172_799_000, 172_800_000, 273_600_000].map(millis_text);
+        assert_eq!(long, ["1 h", "2 h 5 min", "47 h 59 min", "2 days", "3 days 4 h"]);
+        assert_eq!(millis_text(u64::MAX), "213503982334 days 14 h");
     }
 }

@@ -118,6 +118,7 @@ impl<D: Disk> JournalWriter<D> {
     fn recover(&mut self) {
         if self.retry_at.take().is_some() {
             self.set_disk(DiskState::Taking);
+            self.set_refusal(None);
             // The next batch is taken before this is recorded, because memory may be full.
             let lost = self.log.log().take_batch();
             self.record_degraded("the disk takes lines again", lost);
@@ -126,6 +127,7 @@ impl<D: Disk> JournalWriter<D> {
 
     fn back_off(&mut self, error: &io::Error) {
         let was_refusing = self.retry_at.replace(now() + self.retry_delay).is_some();
+        self.set_refusal(Some(error.to_string()));
         if !was_refusing {
             let has_nothing = self.set_disk(DiskState::Refusing) == Some(DiskState::Empty);
             self.reported_drops = 0;
@@ -160,6 +162,12 @@ impl<D: Disk> JournalWriter<D> {
     fn set_disk(&self, state: DiskState) -> Option<DiskState> {
         let mut log = self.log.log();
         log.backlog.as_mut().map(|backlog| std::mem::replace(&mut backlog.disk, state))
+    }
+
+    fn set_refusal(&self, refusal: Option<String>) {
+        if let Some(backlog) = &mut self.log.log().backlog {
+            backlog.refusal = refusal;
+        }
     }
 
     fn record_degraded(&self, reason: &str, lost: Option<(u64, u64)>) {

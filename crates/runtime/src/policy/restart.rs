@@ -156,6 +156,17 @@ pub enum AutoShutdown {
     AllSignificant,
 }
 
+/// The order in which a supervisor that ends stops its children.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopOrder {
+    /// One after the other, the last one first: a child may use those before it until it has ended.
+    #[default]
+    Reverse,
+    /// All at once: none of them needs another.
+    Together,
+}
+
 /// The policy of a supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct SupervisorPolicy {
@@ -169,4 +180,13 @@ pub struct SupervisorPolicy {
     /// True if its children are all added while it runs, in an order without meaning. They are then stopped all at
     /// once, and the strategy is one-for-one.
     pub dynamic: bool,
+    /// The order in which its children stop when it ends.
+    #[serde(default)]
+    pub stop_order: StopOrder,
+}
+
+impl SupervisorPolicy {
+    pub(crate) fn stops_together(&self) -> bool {
+        self.dynamic || self.stop_order == StopOrder::Together
+    }
 }

@@ -17,6 +17,9 @@ pub(super) struct RecordedDecision {
     pub(super) scope: Vec<String>,
 }
 
+/// The reason why a value that cannot be read is wrong.
+const NEVER_WRITTEN: &str = "no runtime writes this, so the line was changed by hand or by another program";
+
 /// The result of reading a decision.
 #[derive(Debug)]
 pub(super) enum ParseOutcome {
@@ -30,18 +33,15 @@ pub(super) enum ParseOutcome {
 impl RecordedDecision {
     pub(super) fn parse(record: &Record) -> ParseOutcome {
         let stated = |name: &str| record.fields.get(name).cloned().unwrap_or_default();
-        let illegible = |what: &str, expected: &str, why: String| {
-            ParseOutcome::Malformed(Mismatch::new(what, stated(what), expected.into(), why))
-        };
-        let inputs = match stated("inputs") {
-            Value::Null => return ParseOutcome::OlderFormat,
-            inputs => serde_json::from_value::<DecisionInputs>(inputs),
-        };
-        let inputs = match inputs {
+        let given = stated("inputs");
+        if given == Value::Null {
+            return ParseOutcome::OlderFormat;
+        }
+        let inputs = match serde_json::from_value::<DecisionInputs>(given.clone()) {
             Ok(inputs) => inputs,
             // Older formats lack fields that later ones have; the fields that are there must be legible.
             Err(error) if error.to_string().starts_with("missing field") => return ParseOutcome::OlderFormat,
-            Err(error) => return illegible("inputs", "inputs", format!("they cannot be read: {error}")),
+            Err(error) => return ParseOutcome::Malformed(malformed_input(&given, &error.to_string())),
         };
         if !(0.0..1.0).contains(&inputs.jitter) {
             let why = "a random number lies between 0 and 1";
@@ -50,12 +50,45 @@ impl RecordedDecision {
         }
         match serde_json::from_value(stated("scope")) {
             Ok(scope) => ParseOutcome::Complete(Box::new(Self { inputs, scope })),
-            Err(error) => illegible("scope", "paths", format!("it cannot be read: {error}")),
+            Err(_) => ParseOutcome::Malformed(Mismatch::new(
+                "scope",
+                stated("scope"),
+                "a list of paths".into(),
+                NEVER_WRITTEN,
+            )),
         }
     }
 
     pub(super) fn now(&self) -> Duration {
         Duration::from_millis(self.inputs.now_ms)
+    }
+}
+
+/// Returns which of the inputs cannot be read, given the error for all of them.
+fn malformed_input(inputs: &Value, error: &str) -> Mismatch {
+    let expected = error.split_once("expected ").map_or("another value", |(_, expected)| in_words(expected));
+    let why = NEVER_WRITTEN;
+    // Without the one that causes the error, there is another error, about what is missing.
+    let is_cause = |name: &&String| {
+        let mut others = inputs.clone();
+        others.as_object_mut().map(|others| others.remove(*name));
+        serde_json::from_value::<DecisionInputs>(others).is_err_and(|other| other.to_string() != error)
+    };
+    let cause = inputs.as_object().and_then(|members| members.keys().find(is_cause));
+    match cause {
+        Some(name) => Mismatch::new(&format!("inputs.{name}"), inputs[name].clone(), expected.into(), why),
+        None => Mismatch::new("inputs", inputs.clone(), expected.into(), why),
+    }
+}
+
+/// Returns what serde expected in words of its format.
+fn in_words(expected: &str) -> &str {
+    match expected.split([' ', ',']).next() {
+        Some("u8" | "u16" | "u32" | "u64" | "usize" | "i64") => "a whole number",
+        Some("f64" | "f32") => "a number",
+        Some("struct" | "map" | "internally") => "an object",
+        Some("boolean") => "true or false",
+        _ => expected,
     }
 }
 

@@ -280,6 +280,26 @@ fn decision_without_its_own_exit_is_found() {
 }
 
 #[test]
+fn malformed_input_is_named_with_what_is_expected() {
+    let named = [
+        ("now_ms", json!("soon"), "a whole number"),
+        ("jitter", json!([]), "a number"),
+        ("exit", json!({"cause": "boredom"}), "one of"),
+        ("supervisor", json!(7), "an object"),
+    ];
+    for (name, value, expected) in named {
+        let report = check_changed(|records| {
+            let at = position(records, "decision", A, 1);
+            records[at].fields["inputs"][name] = value;
+        });
+        let Difference { what, expected: told, why, .. } = &report.differences[0];
+        assert_eq!(*what, format!("inputs.{name}"));
+        assert!(told.as_str().unwrap().starts_with(expected), "{told}");
+        assert!(!why.contains("serde") && why.contains("changed by hand"), "{why}");
+    }
+}
+
+#[test]
 fn falling_seq_falling_time_or_ended_run_is_found() {
     let report = check_changed(|records| records[8].seq = 8);
     assert_eq!(found_differences(&report), [(Some(8), "seq")]);

@@ -270,6 +270,10 @@ impl StateStore for RedbStore {
         })
     }
 
+    fn degraded(&self) -> Option<String> {
+        self.inner.progress.borrow().unsaved_reason.clone()
+    }
+
     fn attach_journal(&self, journal: &Journal) {
         let mut reporter = self.inner.reporter();
         for (path, degraded) in std::mem::take(&mut reporter.unreported) {

@@ -6,12 +6,14 @@
 //! - `action`: the actions
 //! - `child`: the state of one child, and the index that finds children by their phase
 //! - `group_restart`: starting children in order, and restarting groups
+//! - `stop`: stopping children, within the time that there is
 //! - `admin`: commands
 
 mod action;
 mod admin;
 mod child;
 mod group_restart;
+mod stop;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use std::time::Duration;
 use crate::messaging::progress::ActorProgress;
 use crate::policy::{
     AutoShutdown, ChildHistory, ChildPolicy, Decision, DecisionContext, Exit, ExitCause, RestartScope,
-    RestartType, Shutdown, StateSource, SupervisorHistory, SupervisorPolicy, decide,
+    RestartType, StateSource, SupervisorHistory, SupervisorPolicy, decide,
 };
 
 pub(crate) use action::{
@@ -28,6 +30,7 @@ pub(crate) use action::{
 };
 use child::{AfterStop, ChildIndex, ChildPhase, ChildState, StopDeadline};
 use group_restart::GroupRestart;
+use stop::StopTime;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Lifecycle {
@@ -47,6 +50,8 @@ pub(crate) struct Machine {
     lifecycle: Lifecycle,
     /// The group restart that is under way, if there is one.
     group_restart: Option<GroupRestart>,
+    /// The time in which it has to end, if it stops within a limit.
+    stop_time: Option<StopTime>,
     next_id: ChildId,
 }
 
@@ -59,6 +64,7 @@ impl Machine {
             index: ChildIndex::default(),
             lifecycle: Lifecycle::Starting,
             group_restart: Some(GroupRestart::all()),
+            stop_time: None,
             next_id: 0,
         }
     }
@@ -377,7 +383,7 @@ impl Machine {
         match child.phase {
             ChildPhase::Restarting { .. } => self.launch(id, now),
             ChildPhase::Stopping { then, deadline: StopDeadline::KillAt(_) } => {
-                let deadline = StopDeadline::AbandonAt(child.abandon_at(now));
+                let deadline = StopDeadline::AbandonAt(self.abandon_at(child, now));
                 self.set_phase(id, ChildPhase::Stopping { then, deadline });
                 vec![SupervisorAction::Kill { id, reason: KillReason::Requested }]
             }
@@ -412,85 +418,6 @@ impl Machine {
             }
         });
         reason.map(|reason| SupervisorAction::Kill { id, reason }).into_iter().collect()
-    }
-
-    // === stopping ===
-
-    /// Stops all children in reverse order, or all at once under a dynamic supervisor, and then exits.
-    pub(crate) fn shut_down(&mut self, reason: ShutdownReason, now: Duration) -> Vec<SupervisorAction> {
-        if self.is_stopping() {
-            return Vec::new();
-        }
-        self.lifecycle = Lifecycle::Stopping { reason };
-        self.group_restart = None;
-        let mut actions = self.cancel_pending();
-        if self.policy.dynamic {
-            for id in self.running() {
-                actions.extend(self.stop_child(id, AfterStop::StayStopped, now));
-            }
-        }
-        actions.extend(self.advance(now));
-        actions
-    }
-
-    fn stop_next(&mut self, reason: ShutdownReason, now: Duration) -> Vec<SupervisorAction> {
-        if self.index.live.is_empty() {
-            self.lifecycle = Lifecycle::Stopped;
-            return vec![SupervisorAction::Exit(reason)];
-        }
-        self.last_running(0).map_or_else(Vec::new, |id| self.stop_child(id, AfterStop::StayStopped, now))
-    }
-
-    fn running(&self) -> Vec<ChildId> {
-        let runs = |id: &ChildId| !matches!(self.phase(*id), Some(ChildPhase::Stopping { .. }));
-        self.index.live.iter().copied().filter(runs).collect()
-    }
-
-    /// Returns the last child from `from` on that has an incarnation, unless that child is already being stopped.
-    fn last_running(&self, from: ChildId) -> Option<ChildId> {
-        let last = self.index.live.range(from..).next_back().copied();
-        last.filter(|id| !matches!(self.phase(*id), Some(ChildPhase::Stopping { .. })))
-    }
-
-    /// Marks the children that wait for a start as stopped.
-    fn cancel_pending(&mut self) -> Vec<SupervisorAction> {
-        let pending =
-            |child: &ChildState| matches!(child.phase, ChildPhase::Waiting | ChildPhase::Restarting { .. });
-        let ids: Vec<ChildId> =
-            self.children.iter().filter(|(_, child)| pending(child)).map(|(id, _)| *id).collect();
-        ids.into_iter().flat_map(|id| self.mark_stopped(id, false)).collect()
-    }
-
-    /// Stops a child, and then does what `then` says.
-    fn stop_child(&mut self, id: ChildId, then: AfterStop, now: Duration) -> Vec<SupervisorAction> {
-        let Some(child) = self.children.get(&id) else { return Vec::new() };
-        let abandon = StopDeadline::AbandonAt(child.abandon_at(now));
-        let (deadline, action) = match child.phase {
-            // A removal wins over later commands.
-            ChildPhase::Stopping { then: AfterStop::Deregister, .. } => return Vec::new(),
-            ChildPhase::Stopping { deadline, .. } => (deadline, None),
-            ChildPhase::Killing { abandon_at } => {
-                (abandon_at.map_or(StopDeadline::Never, StopDeadline::AbandonAt), None)
-            }
-            ChildPhase::Starting | ChildPhase::Running => match child.policy.shutdown {
-                Shutdown::Graceful(timeout) => (
-                    StopDeadline::KillAt(now.saturating_add(timeout)),
-                    Some(SupervisorAction::RequestStop { id }),
-                ),
-                Shutdown::Unlimited => (StopDeadline::Never, Some(SupervisorAction::RequestStop { id })),
-                Shutdown::Kill => {
-                    (abandon, Some(SupervisorAction::Kill { id, reason: KillReason::Requested }))
-                }
-            },
-            ChildPhase::Waiting
-            | ChildPhase::Restarting { .. }
-            | ChildPhase::Stopped
-            | ChildPhase::Failed => {
-                return self.finish_stop(id, then, false, now);
-            }
-        };
-        self.set_phase(id, ChildPhase::Stopping { then, deadline });
-        action.into_iter().collect()
     }
 }
 

@@ -213,7 +213,12 @@ impl TraceGenerator {
             1 => AutoShutdown::AllSignificant,
             _ => AutoShutdown::Never,
         };
-        SupervisorPolicy { strategy: self.choose(STRATEGIES), intensity, auto_shutdown, dynamic: false }
+        SupervisorPolicy {
+            strategy: self.choose(STRATEGIES),
+            intensity,
+            auto_shutdown,
+            ..SupervisorPolicy::default()
+        }
     }
 
     /// Draws a policy for a child of a supervisor with that policy.

@@ -54,6 +54,56 @@ async fn dynamic_children_stop_concurrently_under_one_timer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn six_independent_children_that_hang_stop_in_one_grace() {
+    let (log, hanging) = (LifecycleLog::default(), ["a", "b", "c", "d", "e", "f"]);
+    let mut root = SupervisorSpec::new("root");
+    let together = SupervisorPolicy { stop_order: StopOrder::Together, ..SupervisorPolicy::default() };
+    let mut pool = SupervisorSpec::new("pool").policy(together);
+    for name in hanging {
+        pool.child(TestChild::new(name, &log).hanging_on_stop().with_policy(immediate_policy())).unwrap();
+    }
+    root.supervisor(pool).unwrap();
+    let tree = TestTree::start(root, &log).await;
+    let began = tree.runtime.now();
+    tree.runtime.shutdown().await;
+    assert_eq!(tree.runtime.now() - began, s(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_within_a_limit_kills_what_is_left_and_says_so() {
+    let log = LifecycleLog::default();
+    let mut root = SupervisorSpec::new("root");
+    root.child(TestChild::new("first", &log).with_policy(immediate_policy())).unwrap();
+    let mut pool = SupervisorSpec::new("pool");
+    for name in ["a", "b"] {
+        pool.child(TestChild::new(name, &log).hanging_on_stop().with_policy(immediate_policy())).unwrap();
+    }
+    root.supervisor(pool).unwrap();
+    let mut tree = TestTree::start(root, &log).await;
+    log.take();
+    let began = tree.runtime.now();
+    let exit = tree.runtime.shutdown_within(s(2)).await;
+    assert!(tree.runtime.now() - began <= s(2));
+    assert_eq!((exit.cause, exit.message), (ExitCause::Normal, None));
+    assert_eq!(log.take(), ["stop b", "stop a", "stop first"], "each was asked");
+    let records = tree.read_until("runtime_stopped", "root").await;
+    let exits: Vec<_> = records.iter().filter(|record| record.kind == "actor_exited").collect();
+    let causes: Vec<_> =
+        exits.iter().map(|exit| (&*exit.actor, exit.fields["cause"].as_str().unwrap())).collect();
+    assert_eq!(
+        causes,
+        [
+            ("root/pool/b", "killed"),
+            ("root/pool/a", "killed"),
+            ("root/pool", "normal"),
+            ("root/first", "normal"),
+            ("root", "normal"),
+        ]
+    );
+    assert_eq!(exits[0].fields["message"], "it was asked to stop, and did not in time");
+}
+
+#[tokio::test(start_paused = true)]
 async fn children_exiting_during_shutdown_disturb_nothing() {
     let log = LifecycleLog::default();
     let mut root = SupervisorSpec::new("root");

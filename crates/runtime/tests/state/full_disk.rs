@@ -59,10 +59,12 @@ async fn process_exceeds_disk_then_shrinks() {
     }
     assert_eq!(worker.call(NumberMessage::Get).await, Ok(kilobytes + 100));
     store.flush().await.unwrap_err();
+    assert_eq!(runtime.state_degraded().as_deref(), Some("the disk refuses states"));
     worker.cast(NumberMessage::Set(7)).await.unwrap();
     assert_eq!(worker.call(NumberMessage::Get).await, Ok(7));
     assert_eq!(next_degraded_reason(&mut events).await, "the disk takes states again");
     store.flush().await.unwrap();
+    assert_eq!(runtime.state_degraded(), None);
     runtime.shutdown().await;
     store.close().await;
 }

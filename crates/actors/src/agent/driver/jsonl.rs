@@ -26,8 +26,8 @@ use self::instance::JsonlInstance;
 use crate::agent::activity::ActivityMeter;
 use crate::agent::agent_message::AgentMessage;
 use crate::agent::driver::process::errors::{not_running_error, start_error};
-use crate::agent::driver::process::{ProcessHost, ProcessSetup};
-use crate::agent::driver::{Activity, AgentState, Driver, DriverError, ProcessUsage};
+use crate::agent::driver::process::{Instance, ProcessHost, ProcessSetup};
+use crate::agent::driver::{Activity, AgentState, Driver, DriverError, ProcessUsage, StopReport};
 use crate::agent::health::Observation;
 use crate::error::Error;
 
@@ -95,8 +95,12 @@ impl Driver for ProcessDriver {
         self.start().boxed()
     }
 
-    fn stop(&self) -> BoxFuture<'_, Option<Value>> {
-        async { self.host.stop().await?.state() }.boxed()
+    fn stop(&self) -> BoxFuture<'_, StopReport> {
+        async {
+            let Some(instance) = self.host.stop().await else { return StopReport::default() };
+            StopReport { state: instance.state(), killed: instance.managed().killed() }
+        }
+        .boxed()
     }
 
     fn abandon(&self) {

@@ -16,7 +16,7 @@ use crate::agent::driver::{DriverError, ProcessUsage};
 use crate::agent::health::Observation;
 use crate::agent::updates::UpdateBroadcast;
 use crate::error::{Error, Secrets};
-use crate::process::{Launch, LaunchError, Process, ProcessManager};
+use crate::process::{Launch, LaunchError, Process, ProcessExit, ProcessManager};
 
 /// The default interval of memory measurements.
 const MEMORY_INTERVAL: Duration = Duration::from_secs(10);
@@ -91,6 +91,11 @@ impl ManagedProcess {
     /// Returns the cell of the reason of a requested stop.
     pub(super) fn stop_reason(&self) -> &Arc<OnceLock<Error>> {
         &self.stop_reason
+    }
+
+    /// Returns the end of a process that had to be killed, for a log.
+    pub(super) fn killed(&self) -> Option<String> {
+        self.process.exit().filter(ProcessExit::is_kill).map(|exit| exit.describe_kill())
     }
 
     /// Notes that a stop is requested. Call it only if nothing has ended before, which keeps its own reason.

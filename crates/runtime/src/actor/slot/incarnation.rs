@@ -340,11 +340,15 @@ impl<B: Behaviour> Drop for IncarnationState<B> {
     /// Records a kill, unless the incarnation has ended otherwise.
     fn drop(&mut self) {
         let cause = self.slot.current_incarnation.kill_cause(self.ctx.generation);
-        let panic = (cause == ExitCause::Stuck).then(|| Panic {
-            message: "it made no progress within its limit".to_owned(),
-            location: None,
-            backtrace: None,
-        });
+        let message = match cause {
+            ExitCause::Stuck => Some("it made no progress within its limit"),
+            ExitCause::Killed if self.ctx.stop_by.is_some() => {
+                Some("it was asked to stop, and did not in time")
+            }
+            _ => None,
+        };
+        let panic =
+            message.map(|message| Panic { message: message.to_owned(), location: None, backtrace: None });
         self.end(cause, panic);
     }
 }
@@ -358,7 +362,12 @@ fn into_ractor_result<B: Behaviour>(
     match outcome {
         Ok(Ok(ActorFlow::Continue)) => state.update_readiness(myself),
         Ok(Ok(ActorFlow::Stop)) => {
-            state.end(ExitCause::Normal, None);
+            match state.ctx.killed.take() {
+                None => state.end(ExitCause::Normal, None),
+                Some(message) => {
+                    state.end(ExitCause::Killed, Some(Panic { message, location: None, backtrace: None }));
+                }
+            }
             myself.stop(None);
         }
         Ok(Err(error)) => return Err(Box::new(IncarnationEnded(state.end_with_error(error)))),
@@ -418,7 +427,10 @@ impl<B: Behaviour> Actor for Incarnation<B> {
         Box::pin(async move {
             let outcome = match wake {
                 Wake::Message => panics::catch_future(state.process_batch()).await,
-                Wake::Stop => panics::catch_future(state.stop()).await,
+                Wake::Stop { by } => {
+                    state.ctx.stop_by = by;
+                    panics::catch_future(state.stop()).await
+                }
             };
             into_ractor_result(&myself, state, outcome)
         })

@@ -38,6 +38,20 @@ async fn deleted_segment_is_reported_with_its_lines_at_next_write() {
 }
 
 #[tokio::test]
+async fn folder_named_like_a_segment_is_named_in_the_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = "journal-0000000001-0000000000000001.jsonl";
+    fs::create_dir(dir.path().join(name)).unwrap();
+    let read = Reader::after(dir.path(), Cursor::START).next_entry().unwrap_err().to_string();
+    let clock = Arc::new(SystemClock);
+    let opened = Journal::open(dir.path(), "b".to_owned(), clock, JournalOptions::default());
+    let opened = std::error::Error::source(&opened.err().unwrap()).unwrap().to_string();
+    for error in [read, opened] {
+        assert!(error.contains(name) && error.contains("a file of the journal is expected there"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn deleted_folder_is_created_and_locked_again() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("journal");

@@ -3,7 +3,7 @@
 mod random;
 
 use super::*;
-use crate::policy::{Budget, Delay, OnBudgetExhausted, RestartType, Strategy};
+use crate::policy::{Budget, Delay, OnBudgetExhausted, RestartType, Shutdown, StopOrder, Strategy};
 
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -66,7 +66,7 @@ fn stop_past_deadline_kills_once() {
 #[test]
 fn a_crash_during_shutdown_is_not_restarted() {
     let mut machine = running(2, policy());
-    machine.shut_down(ShutdownReason::Requested, s(1));
+    machine.shut_down_by(None, s(1));
     let actions = machine.exited(0, crash(), s(1), 0.0);
     assert!(
         !actions.iter().any(|action| matches!(
@@ -109,6 +109,69 @@ fn exit_without_restart_leaves_child_startable() {
     assert_eq!(outcomes(&machine.exited(0, normal(), s(1), 0.0)), [(0, ChildOutcome::Stopped)]);
     assert_eq!(machine.start(0, s(0)), Ok(vec![SupervisorAction::Launch { id: 0 }]));
     assert_eq!(machine.start(0, s(0)), Err(CommandRejection::Running));
+}
+
+/// Stops children that ignore it within `limit`, and returns the time at which each is killed. Those that `lingers` names
+/// do not end by the kill either.
+fn stop_times(machine: &mut Machine, limit: Duration, lingers: &[ChildId]) -> Vec<(ChildId, Duration)> {
+    let by = s(100) + limit;
+    let (mut now, mut kills) = (s(100), Vec::new());
+    let mut actions = machine.shut_down_by(Some(by), now);
+    while !actions.contains(&SupervisorAction::Exit(ShutdownReason::Requested)) {
+        let mut next = Vec::new();
+        for action in actions {
+            let ended = match action {
+                SupervisorAction::Kill { id, .. } => {
+                    kills.push((id, now - s(100)));
+                    if lingers.contains(&id) { continue } else { id }
+                }
+                SupervisorAction::Abandon { id } => id,
+                _ => continue,
+            };
+            next.extend(machine.exited(ended, Exit { cause: ExitCause::Killed, ..crash() }, now, 0.0));
+        }
+        if next.is_empty() {
+            now = machine.next_wake().expect("something is due");
+            next = machine.tick(now);
+        }
+        actions = next;
+    }
+    assert!(now <= by, "{now:?}");
+    kills
+}
+
+#[test]
+fn children_stopped_in_order_share_the_time_that_is_left() {
+    let with = |shutdown| ChildPolicy { shutdown, ..policy() };
+    let wants = [Shutdown::Graceful(s(6)), Shutdown::Graceful(s(2)), Shutdown::Graceful(s(10))];
+    let mut machine = running_with(Strategy::OneForOne, wants.map(with));
+    // The children have nine seconds of ten. The last child gets 10 parts of 18, the next 2 of 8.
+    assert_eq!(stop_times(&mut machine, s(10), &[]), [(2, s(5)), (1, s(6)), (0, s(9))]);
+    let mut machine = running_with(Strategy::OneForOne, wants.map(with));
+    assert_eq!(stop_times(&mut machine, s(60), &[]), [(2, s(10)), (1, s(12)), (0, s(18))], "there is enough");
+}
+
+#[test]
+fn children_stopped_together_have_all_the_time() {
+    let mut machine = running(6, policy());
+    machine.policy.stop_order = StopOrder::Together;
+    let kills: Vec<Duration> = stop_times(&mut machine, s(2), &[]).into_iter().map(|(_, at)| at).collect();
+    assert_eq!(kills, [Duration::from_millis(1800); 6]);
+    let mut machine = running(6, policy());
+    machine.policy.stop_order = StopOrder::Together;
+    assert_eq!(stop_times(&mut machine, s(60), &[0, 1]).len(), 6);
+}
+
+#[test]
+fn supervisor_ends_in_time_whatever_its_children_do() {
+    for order in [StopOrder::Reverse, StopOrder::Together] {
+        let shutdowns = [Shutdown::Unlimited, Shutdown::Kill, Shutdown::Graceful(s(3)), Shutdown::Unlimited];
+        let children = shutdowns.map(|shutdown| ChildPolicy { shutdown, ..policy() });
+        let mut machine = running_with(Strategy::OneForOne, children);
+        machine.policy.stop_order = order;
+        machine.stop(3, s(99));
+        assert_eq!(stop_times(&mut machine, s(5), &[0, 1, 2, 3]).len(), 4, "{order:?}");
+    }
 }
 
 #[test]

@@ -20,8 +20,8 @@ use crate::agent::agent_message::AgentMessage;
 use crate::agent::driver::process::errors::{
     exited_error, not_running_error, outcome_unknown_error, start_error,
 };
-use crate::agent::driver::process::{ProcessHost, ProcessSetup};
-use crate::agent::driver::{Activity, AgentState, Driver, DriverError, ProcessUsage};
+use crate::agent::driver::process::{Instance, ProcessHost, ProcessSetup};
+use crate::agent::driver::{Activity, AgentState, Driver, DriverError, ProcessUsage, StopReport};
 use crate::agent::health::Observation;
 use crate::agent::updates::{AgentUpdate, UpdateKind};
 use crate::error::{Error, Reason, excerpt};
@@ -185,8 +185,13 @@ impl Driver for AcpDriver {
         self.start().boxed()
     }
 
-    fn stop(&self) -> BoxFuture<'_, Option<Value>> {
-        self.host.stop().map(|_| None).boxed()
+    fn stop(&self) -> BoxFuture<'_, StopReport> {
+        let stopped = self.host.stop();
+        async {
+            let killed = stopped.await.and_then(|instance| instance.managed().killed());
+            StopReport { state: None, killed }
+        }
+        .boxed()
     }
 
     fn abandon(&self) {

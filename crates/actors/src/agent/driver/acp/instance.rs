@@ -178,8 +178,6 @@ impl Instance for AcpInstance {
 /// Returns the error for a running agent whose connection has ended.
 fn disconnected_error(error: &AcpError) -> Error {
     Error::new(Reason::AgentFailed)
-        .with_message(
-            "The agent cannot be talked to any more, and is to be restarted. Look into its last error.",
-        )
+        .with_message("The agent cannot be talked to any more. Look into its last error.")
         .with_details(&error.to_string())
 }

@@ -307,9 +307,9 @@ async fn write_state_restores_reported_state() {
     assert_eq!(fixture.driver.read_state().await, Ok(AgentState::Known(json!([1, 2]))));
     fixture.driver.write_state(json!([1, 2])).await.unwrap();
     assert_eq!(fixture.next_update().await.body["line"], json!({"type": "restore", "state": [1, 2]}));
-    assert_eq!(fixture.driver.stop().await, Some(json!([1, 2])));
+    assert_eq!(fixture.driver.stop().await.state, Some(json!([1, 2])));
     assert_eq!(fixture.driver.read_state().await, Ok(AgentState::None));
-    assert_eq!(fixture.driver.stop().await, None);
+    assert_eq!(fixture.driver.stop().await.state, None);
     start_error(fixture.driver.write_state(json!(1)).await);
 }
 

@@ -6,8 +6,7 @@ use crate::process::{LaunchError, ProcessExit};
 
 /// Returns the error for a process that exited by itself.
 pub(in crate::agent::driver) fn exited_error(exit: &ProcessExit) -> Error {
-    let message =
-        "The agent has ended by itself, and is to be restarted. Look into its last error if that repeats.";
+    let message = "The agent has ended by itself. Look into its last error if that repeats.";
     Error::new(Reason::AgentFailed).with_message(message).with_details(&format!("its process ended: {exit}"))
 }
 

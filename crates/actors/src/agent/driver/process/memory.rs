@@ -55,6 +55,6 @@ fn memory_error(bytes: u64, bytes_max: u64) -> Error {
     let details =
         format!("it takes {} MiB of memory, more than the {} MiB that it may", mib(bytes), mib(bytes_max));
     Error::new(Reason::AgentFailed)
-        .with_message("The agent takes more memory than it may, and is to be restarted. Look for a leak if that repeats.")
+        .with_message("The agent takes more memory than it may. Look for a leak if that repeats.")
         .with_details(&details)
 }

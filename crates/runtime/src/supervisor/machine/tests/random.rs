@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use fastrand::Rng;
 
 use super::{super::*, s};
-use crate::policy::{AbandonedPolicy, Budget, Delay, OnBudgetExhausted, RestartType, Strategy};
+use crate::policy::{AbandonedPolicy, Budget, Delay, OnBudgetExhausted, RestartType, Shutdown, StopOrder, Strategy};
 use crate::tier;
 
 const QUICK_TRACES: u32 = 2_000;
@@ -272,8 +272,9 @@ impl SupervisorModel {
             }
             65..=74 => self.now += Duration::from_millis(self.rng.u64(..1500)),
             75 if chance(&mut self.rng, 10) => {
-                self.trace.push(format!("{:?} shut down", self.now));
-                let actions = self.machine.shut_down(ShutdownReason::Requested, self.now);
+                let by = pick(&mut self.rng, &[None, Some(self.now + Duration::from_secs(4))]);
+                self.trace.push(format!("{:?} shut down by {by:?}", self.now));
+                let actions = self.machine.shut_down_by(by, self.now);
                 self.apply(actions);
             }
             _ => self.tick(),
@@ -354,6 +355,7 @@ fn run_seed(seed: u64) {
     let policy = SupervisorPolicy {
         strategy,
         dynamic,
+        stop_order: pick(rng, &[StopOrder::Reverse, StopOrder::Together]),
         auto_shutdown: pick(rng, &[Never, Never, AnySignificant, AllSignificant]),
         intensity: pick(rng, &[None, None, Some(Budget { restarts_max: 6, window: s(10) })]),
     };

@@ -1,0 +1,102 @@
+//! Tests the end of the real binary while its children refuse to end.
+
+#![cfg(unix)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use support::{EventFollower, MainstayProcess, is_agent_health, run_json};
+
+/// Ignores the request to end and the end of its input. Its state is 7, and it reports that only when its input ends.
+const STUBBORN: &str = r#"
+trap '' TERM
+while IFS= read -r line; do
+    case $line in *'"type":"restore"'*) echo "$line" >> restored ;; esac
+done
+echo '{"type":"state","state":7}'
+while :; do sleep 1; done"#;
+
+const AGENTS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+
+fn config(data: &Path) -> PathBuf {
+    let path = data.join("mainstay.toml");
+    let agent = |id: &str| {
+        format!(
+            "[[agent]]\nid = \"{id}\"\ndriver = \"process\"\ncwd = '{}'\ncommand = [\"sh\", \"-c\", '''{STUBBORN}''']\n",
+            data.display()
+        )
+    };
+    let text = format!(
+        "[backend]\nurl = \"http://127.0.0.1:9\"\n[connection]\ndelay_min = \"1m\"\ndelay_max = \"1m\"\n{}",
+        AGENTS.map(agent).concat()
+    );
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+async fn start(data: &Path, config: &Path) -> (MainstayProcess, EventFollower) {
+    let runtime = MainstayProcess::start_traced(data, &["run", "--config", config.to_str().unwrap()]);
+    let mut events = EventFollower::follow(data);
+    for agent in AGENTS {
+        events.wait_since(0, is_agent_health(agent, "healthy")).await;
+    }
+    (runtime, events)
+}
+
+/// Asks for the end, and returns the events up to it.
+async fn stop(runtime: &mut MainstayProcess, events: &mut EventFollower) -> Vec<Value> {
+    let mark = events.mark();
+    runtime.signal("INT").await;
+    events.wait_for_event("root", "runtime_stopped").await;
+    let (status, output) = runtime.wait().await;
+    assert_eq!(status.code(), Some(0), "{output}");
+    events.events[mark..].to_vec()
+}
+
+#[tokio::test]
+async fn six_stubborn_agents_end_at_once_and_keep_their_states() {
+    let data = tempfile::tempdir().unwrap();
+    let config = config(data.path());
+    let (mut runtime, mut events) = start(data.path(), &config).await;
+    let ended = stop(&mut runtime, &mut events).await;
+    let find = |kind: &str, actor: &str| {
+        let found = ended.iter().find(|event| event["kind"] == kind && event["actor"] == actor);
+        found.unwrap_or_else(|| panic!("{kind} of {actor} in {ended:#?}"))
+    };
+    let at = |event: &Value| event["mono_ms"].as_u64().unwrap();
+    let took = at(find("runtime_stopped", "root")) - at(find("runtime_stopping", "root"));
+    assert!(took < 6_000, "six graces would take much longer than the deadline of 5 s: {took} ms");
+    for agent in AGENTS {
+        let exit = find("actor_exited", &format!("root/agents/{agent}"));
+        assert_eq!(exit["cause"], "killed");
+        let message = exit["message"].as_str().unwrap();
+        assert!(message.contains("did not end when it was asked to: it was ended by signal 9"), "{message}");
+    }
+    for path in ["root/agents", "root/queue", "root/connection", "root/cache", "root"] {
+        assert_eq!(find("actor_exited", path)["cause"], "normal", "{path}");
+    }
+    // What each of them said last, after it was asked to end, is its state.
+    let (mut runtime, mut events) = start(data.path(), &config).await;
+    let restored = std::fs::read_to_string(data.path().join("restored")).unwrap();
+    let states = restored.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["state"].clone());
+    assert_eq!(states.collect::<Vec<_>>(), [7; 6]);
+    stop(&mut runtime, &mut events).await;
+}
+
+#[tokio::test]
+async fn second_signal_ends_at_once_and_leaves_no_process() {
+    let data = tempfile::tempdir().unwrap();
+    let (mut runtime, mut events) = start(data.path(), &config(data.path())).await;
+    let agent = run_json(data.path(), &["agent", "show", "a"]).await["process"]["pid"].as_u64().unwrap();
+    runtime.signal("INT").await;
+    events.wait_for_event("root", "runtime_stopping").await;
+    runtime.signal("INT").await;
+    // Its end is the end of all its descendants, which hold its output open.
+    let (status, output) = runtime.wait().await;
+    assert_eq!(status.code(), Some(1), "{output}");
+    assert!(!Path::new(&format!("/proc/{agent}")).exists());
+    let after = support::run(data.path(), &["events", "--kind", "runtime_stopped", "--json"]).await;
+    assert_eq!(after.stdout, "", "it did not stop in order");
+}

@@ -23,11 +23,16 @@ impl ConversationFixture {
     /// Starts a runtime with one agent, `x`, whose conversations are in `home`; `more` holds further keys of its
     /// configuration.
     async fn start(home: &Path, more: &str) -> Self {
+        Self::start_with(home, "--resume", more).await
+    }
+
+    /// Starts the same, with an agent that has this switch.
+    async fn start_with(home: &Path, switch: &str, more: &str) -> Self {
         let config = format!(
             "[backend]\nurl = \"http://127.0.0.1:9\"\n\
-             [agents]\nhealth_interval = \"50ms\"\nrestart_delay = \"10ms\"\nrestart_delay_max = \"10ms\"\n\
+             [agents]\nmin_uptime = \"0s\"\nhealth_interval = \"50ms\"\nrestart_delay = \"10ms\"\nrestart_delay_max = \"10ms\"\n\
              [[agent]]\nid = \"x\"\ndriver = \"acp\"\ncwd = {home:?}\n\
-             command = [{program:?}, \"--resume\", \"--sessions\", {home:?}]\n{more}",
+             command = [{program:?}, {switch:?}, \"--sessions\", {home:?}]\n{more}",
             program = acp_agent_binary(),
         );
         let config = Config::from_toml(&config).unwrap_or_else(|error| panic!("{error}"));
@@ -102,6 +107,53 @@ async fn conversation_survives_restarts_without_repeated_prompts() {
 
     let fixture = ConversationFixture::start(home.path(), "").await;
     assert_eq!(fixture.send("recall").await.unwrap(), turn("one | crash | recall | recall"));
+    fixture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_question_is_in_reports_and_reaches_late_listener() {
+    let home = tempfile::tempdir().unwrap();
+    let mut fixture = ConversationFixture::start(home.path(), "").await;
+    let agents = fixture.mainstay.agents();
+    let asking = agents.send("x", json!("ask"), SendOptions::default()).await.unwrap();
+    fixture.wait_for(|record| record.kind == "agent_question").await;
+    let question = agents.get("x").unwrap().report.questions.pop().unwrap();
+    assert_eq!(question.message_id, Some(asking.id()));
+    assert_eq!(question.body["options"][0]["optionId"], "allow");
+    let (ask, body) = next_update(&mut fixture.listen(), UpdateKind::Ask).await;
+    assert_eq!((ask.as_deref(), &body), (Some(&*question.ask), &*question.body));
+    agents.answer("x", &question.ask, json!("allow")).unwrap();
+    assert_eq!(timeout(TEST_TIMEOUT, asking.answer()).await.unwrap().unwrap(), turn("allow "));
+    fixture.wait_for(|record| record.kind == "agent_question_settled").await;
+    assert!(agents.get("x").unwrap().report.questions.is_empty());
+    fixture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unreadable_response_ends_the_message_and_is_journalled() {
+    let home = tempfile::tempdir().unwrap();
+    let mut fixture = ConversationFixture::start(home.path(), "").await;
+    let error = fixture.send("answer nan").await.unwrap_err();
+    assert_eq!((error.reason, error.retryable), (Reason::BadResponse, false));
+    assert!(error.log_text().contains("\"result\\\":NaN"), "{error:?}");
+    fixture.wait_for(|record| record.kind == "agent_reply_lost").await;
+    assert_eq!(fixture.send("hello").await.unwrap(), turn("you said: hello"));
+    fixture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agent_that_wants_a_login_is_given_up_until_it_has_one() {
+    let home = tempfile::tempdir().unwrap();
+    let mut fixture = ConversationFixture::start_with(home.path(), "--login", "").await;
+    fixture.wait_for(|record| record.kind == "gave_up").await;
+    let agents = fixture.mainstay.agents();
+    let view = agents.get("x").unwrap();
+    assert_eq!((view.restarts, view.gave_up), (0, true));
+    assert!(view.next_step.contains("'mainstay agent login x key'"), "{}", view.next_step);
+    let error = agents.log_in("x", Some("face".to_owned())).await.unwrap_err();
+    assert!(error.log_text().contains("it offers key (By key)"), "{error:?}");
+    agents.log_in("x", None).await.unwrap();
+    assert_eq!(fixture.send("hello").await.unwrap(), turn("you said: hello"));
     fixture.stop().await;
 }
 

@@ -15,6 +15,7 @@ use support::{
     EventFollower, MainstayProcess, assert_members, eventually, is_agent_health, is_connection_state,
     mainstay_binary, run, run_json as ask, send_signal,
 };
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
@@ -57,7 +58,7 @@ fn config(data: &Path, port: u16, backend: &str, agents: &str) -> PathBuf {
     let text = format!(
         "[backend]\nurl = \"http://127.0.0.1:{port}\"\n{backend}\n\
          [connection]\ndelay_min = \"1m\"\ndelay_max = \"1m\"\n\
-         [agents]\nhealth_interval = \"100ms\"\nrestart_delay = \"50ms\"\nrestart_delay_max = \"50ms\"\n{agents}"
+         [agents]\nmin_uptime = \"50ms\"\nhealth_interval = \"100ms\"\nrestart_delay = \"50ms\"\nrestart_delay_max = \"50ms\"\n{agents}"
     );
     std::fs::write(&path, text).unwrap();
     path
@@ -201,6 +202,120 @@ async fn adding_or_removing_an_agent_updates_the_pid_file() {
         assert_eq!(removed.code, Some(0), "{removed:?}");
     }
     assert_eq!(recorded(), "");
+    stop(runtime).await;
+}
+
+/// Asks before it answers, and says the answer.
+const ASKS: &str = r#"
+while IFS= read -r line; do
+    case $line in
+        *'"type":"message"'*)
+            id=${line##*\"id\":}; id=${id%%[,\}]*}
+            echo "{\"type\":\"ask\",\"ask\":\"a1\",\"id\":$id,\"body\":\"May I?\"}" ;;
+        *'"type":"answer"'*)
+            body=${line##*\"body\":}; echo "{\"type\":\"reply\",\"id\":\"$id\",\"body\":${body%\}}}" ;;
+    esac
+done"#;
+
+#[tokio::test]
+async fn open_question_is_shown_everywhere_until_answered() {
+    let (data, runtime, mut events) = start_with("", &agent("planner", ASKS, ""));
+    events.wait_since(0, is_agent_health("planner", "healthy")).await;
+    let sent = tokio::spawn({
+        let data = data.path().to_owned();
+        async move { ask(&data, &["agent", "send", "planner", "null"]).await }
+    });
+    let asked = events.wait_for_event("root/agents/planner", "agent_question").await;
+    assert_members(&asked, &json!({ "ask": "a1", "message_id": 1, "text": "May I?" }));
+
+    let shown = ask(data.path(), &["agent", "show", "planner"]).await;
+    let question = &shown["questions"][0];
+    assert_members(question, &json!({ "ask": "a1", "message_id": 1, "body": "May I?" }));
+    let again = ask(data.path(), &["agent", "show", "planner"]).await;
+    assert_eq!(again["questions"], shown["questions"], "its time stays");
+    let next = shown["next_step"].as_str().unwrap();
+    assert!(next.contains("`mainstay agent answer planner a1 VALUE`"), "{next}");
+    let status = ask(data.path(), &["status"]).await;
+    assert_eq!(status["agents"][0]["questions"], shown["questions"]);
+    let agents = run(data.path(), &["agents"]).await.stdout;
+    assert!(agents.contains("1 question"), "{agents}");
+
+    // A listener that comes after the question gets it.
+    let mut listener =
+        support::mainstay(data.path(), &["agent", "listen", "planner", "--json"]).spawn().unwrap();
+    let mut lines = BufReader::new(listener.stdout.take().unwrap()).lines();
+    let update: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
+    assert_members(&update["update"], &json!({ "kind": "ask", "ask": "a1", "body": "May I?" }));
+
+    let answered = run(data.path(), &["agent", "answer", "planner", "a1", "certainly"]).await;
+    assert_eq!(answered.code, Some(0), "{answered:?}");
+    assert_eq!(sent.await.unwrap()["answer"], "certainly");
+    events.wait_for_event("root/agents/planner", "agent_question_settled").await;
+    eventually("it is settled", async || {
+        ask(data.path(), &["agent", "show", "planner"]).await["questions"] == json!([])
+    })
+    .await;
+    stop(runtime).await;
+}
+
+#[tokio::test]
+async fn unreadable_reply_ends_the_message_and_is_journalled() {
+    let script = r#"while IFS= read -r line; do echo '{"type":"reply","id":1,"body":NaN}'; done"#;
+    let (data, runtime, mut events) = start_with("", &agent("planner", script, ""));
+    events.wait_since(0, is_agent_health("planner", "healthy")).await;
+    let sent = run(data.path(), &["agent", "send", "planner", "null", "--json"]).await;
+    let error: Value = serde_json::from_str(&sent.stdout).unwrap();
+    assert_eq!((sent.code, &error["reason"]), (Some(1), &json!("bad_response")), "{sent:?}");
+    assert!(error["details"].as_str().unwrap().contains(r#"{"type":"reply","id":1,"body":NaN}"#), "{error}");
+    let lost = events.wait_for_event("root/agents/planner", "agent_reply_lost").await;
+    assert_members(&lost, &json!({ "count": 1, "start": r#"{"type":"reply","id":1,"body":NaN}"# }));
+    events.wait_for(|event| event["kind"] == "message_failed" && event["reason"] == "bad_response").await;
+    assert_eq!(ask(data.path(), &["agent", "show", "planner"]).await["status"], "healthy");
+    stop(runtime).await;
+}
+
+#[tokio::test]
+async fn program_that_dies_at_once_is_never_healthy() {
+    let more = "min_uptime = \"1h\"\nmax_restarts = 2";
+    let (_data, runtime, mut events) = start_with("", &agent("planner", "sleep 0.3; exit 1", more));
+    events.wait_since(0, |event| event["kind"] == "gave_up").await;
+    let is_green = is_agent_health("planner", "healthy");
+    assert!(!events.events.iter().any(is_green), "{:#?}", events.events);
+    stop(runtime).await;
+}
+
+#[tokio::test]
+async fn suspended_program_is_degraded_then_restarted() {
+    let (data, runtime, mut events) = start_with("", &agent("planner", COUNTER, "startup_grace = \"0s\""));
+    events.wait_since(0, is_agent_health("planner", "healthy")).await;
+    let first = pid(data.path(), "planner").await;
+    let mark = events.mark();
+    send_signal(first, "STOP").await;
+    let degraded = events.wait_since(mark, is_agent_health("planner", "degraded")).await;
+    assert_eq!(degraded["error"]["details"], "its process is stopped by a signal or a debugger");
+    events.wait_since(mark, is_agent_health("planner", "failed")).await;
+    events.wait_since(mark, is_agent_health("planner", "healthy")).await;
+    assert_ne!(pid(data.path(), "planner").await, first);
+    stop(runtime).await;
+}
+
+#[tokio::test]
+async fn hanging_program_fails_its_pings() {
+    let script = r#"
+        while IFS= read -r line; do case $line in
+            *'"type":"ping"'*) [ -e hung ] || echo '{"type":"pong"}' ;;
+        esac; done"#;
+    let data = tempfile::tempdir().unwrap();
+    let more = format!("health = \"ping\"\nhealth_timeout = \"300ms\"\ncwd = '{}'", data.path().display());
+    let config = config(data.path(), free_port(), "", &agent("planner", script, &more));
+    let (runtime, mut events) = start(data.path(), &config);
+    events.wait_since(0, is_agent_health("planner", "healthy")).await;
+    let mark = events.mark();
+    std::fs::write(data.path().join("hung"), "").unwrap();
+    let failed = events.wait_since(mark, is_agent_health("planner", "failed")).await;
+    assert_eq!(failed["error"]["details"], "it answered no ping within 300ms");
+    std::fs::remove_file(data.path().join("hung")).unwrap();
+    events.wait_since(mark, is_agent_health("planner", "healthy")).await;
     stop(runtime).await;
 }
 

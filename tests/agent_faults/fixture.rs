@@ -32,7 +32,7 @@ impl FaultyAgentFixture {
     pub(crate) async fn with_backend(dir: tempfile::TempDir, backend: &str, agent: &str) -> Self {
         let config = format!(
             "[backend]\nurl = \"{backend}\"\n[connection]\ndelay_min = \"10ms\"\ndelay_max = \"10ms\"\nmax_retries = 100000\n\
-             [agents]\nhealth_interval = \"50ms\"\nrestart_delay = \"10ms\"\nrestart_delay_max = \"10ms\"\n\
+             [agents]\nmin_uptime = \"0s\"\nhealth_interval = \"50ms\"\nrestart_delay = \"10ms\"\nrestart_delay_max = \"10ms\"\n\
              stable_after = \"1h\"\n[[agent]]\nid = \"x\"\n{agent}"
         );
         let config = Config::from_toml(&config).unwrap_or_else(|error| panic!("{error}"));

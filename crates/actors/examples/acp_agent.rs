@@ -7,28 +7,31 @@
 //!
 //! - `--resume` and `--load` offer to resume a session.
 //! - `--sessions FOLDER` stores sessions there, which these need.
-//! - `--login` requires a login first.
+//! - `--login` requires a login first, which `authenticate` with the method `key` is.
 //! - `--version N` speaks another version of the protocol.
 //! - `--mute` never answers.
 //! - `--fragile` exits when it is asked to resume a session.
 //!
 //! A prompt's first word is a command: `stream N`, `recall`, `ask N`, `withdraw`, `hang`, `deaf`, `files`, `fail`,
-//! `crash`, `exit N`, `stray N`, `broken`, `long N`, `pile N`. Any other prompt is repeated.
+//! `crash`, `exit N`, `stray N`, `broken`, `notnumber`, `surrogate`, `latin1`, `long N`, `pile N`, `answer KIND`. Any other
+//! prompt is repeated.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use agent_client_protocol::schema::ProtocolVersion;
 use agent_client_protocol::v1::schema::{
-    AgentCapabilities, CancelNotification, ContentBlock, ContentChunk, CreateTerminalRequest, Implementation,
-    InitializeRequest, InitializeResponse, LoadSessionRequest, LoadSessionResponse, NewSessionRequest,
-    NewSessionResponse, PermissionOption, PermissionOptionKind, PromptRequest, PromptResponse,
-    ReadTextFileRequest, RequestPermissionOutcome, RequestPermissionRequest, ResumeSessionRequest,
-    ResumeSessionResponse, SessionCapabilities, SessionId, SessionNotification, SessionResumeCapabilities,
-    SessionUpdate, StopReason, ToolCallUpdate, ToolCallUpdateFields,
+    AgentCapabilities, AuthMethod, AuthMethodAgent, AuthenticateRequest, AuthenticateResponse,
+    CancelNotification, ContentBlock, ContentChunk, CreateTerminalRequest, Implementation, InitializeRequest,
+    InitializeResponse, LoadSessionRequest, LoadSessionResponse, NewSessionRequest, NewSessionResponse,
+    PermissionOption, PermissionOptionKind, PromptRequest, PromptResponse, ReadTextFileRequest,
+    RequestPermissionOutcome, RequestPermissionRequest, ResumeSessionRequest, ResumeSessionResponse,
+    SessionCapabilities, SessionId, SessionNotification, SessionResumeCapabilities, SessionUpdate,
+    StopReason, ToolCallUpdate, ToolCallUpdateFields,
 };
 use agent_client_protocol::{
     Agent, Builder, Client, ConnectTo, ConnectionTo, Error, Lines, on_receive_notification,
@@ -95,9 +98,9 @@ pub async fn serve(
     switches: Switches,
 ) -> Result<(), Error> {
     // All output goes through this channel, so that lines that are not messages can be written too.
-    let (lines, mut written) = mpsc::channel::<String>(64);
-    let outgoing = sink::unfold(lines.clone(), |lines, line| async move {
-        lines.send(line).await.map_err(io::Error::other)?;
+    let (lines, mut written) = mpsc::channel::<Vec<u8>>(64);
+    let outgoing = sink::unfold(lines.clone(), |lines, line: String| async move {
+        lines.send(line.into_bytes()).await.map_err(io::Error::other)?;
         Ok(lines)
     });
     let incoming = stream::unfold(BufReader::new(read).lines(), |mut lines| async move {
@@ -105,13 +108,18 @@ pub async fn serve(
     });
     let writing = async {
         while let Some(mut line) = written.recv().await {
-            line.push('\n');
-            write.write_all(line.as_bytes()).await?;
+            line.push(b'\n');
+            write.write_all(&line).await?;
             write.flush().await?;
         }
         Ok::<(), io::Error>(())
     };
-    let agent = ExampleAgent(Arc::new(ExampleState { switches, lines, sessions: Mutex::default() }));
+    let agent = ExampleAgent(Arc::new(ExampleState {
+        switches,
+        is_logged_in: AtomicBool::new(false),
+        lines,
+        sessions: Mutex::default(),
+    }));
     tokio::select! {
         served = agent.serve(Lines::new(Box::pin(outgoing), Box::pin(incoming))) => served,
         written = writing => written.map_err(Error::into_internal_error),
@@ -120,7 +128,8 @@ pub async fn serve(
 
 struct ExampleState {
     switches: Switches,
-    lines: mpsc::Sender<String>,
+    is_logged_in: AtomicBool,
+    lines: mpsc::Sender<Vec<u8>>,
     sessions: Mutex<HashMap<SessionId, ExampleSession>>,
 }
 
@@ -136,7 +145,7 @@ struct ExampleAgent(Arc<ExampleState>);
 impl ExampleAgent {
     async fn serve(self, transport: impl ConnectTo<Agent> + 'static) -> Result<(), Error> {
         let (starting, opening, resuming) = (self.clone(), self.clone(), self.clone());
-        let (loading, working, cancelling) = (self.clone(), self.clone(), self);
+        let (loading, working, logging_in, cancelling) = (self.clone(), self.clone(), self.clone(), self);
         // This builder leaves the protocol's version to the caller.
         Builder::new(Agent)
             .on_receive_request(
@@ -145,6 +154,16 @@ impl ExampleAgent {
                         std::future::pending::<()>().await;
                     }
                     responder.respond(starting.initialize_response(&request))
+                },
+                on_receive_request!(),
+            )
+            .on_receive_request(
+                async move |request: AuthenticateRequest, responder, _| match &*request.method_id.0 {
+                    "key" => {
+                        logging_in.0.is_logged_in.store(true, Ordering::SeqCst);
+                        responder.respond(AuthenticateResponse::new())
+                    }
+                    _ => responder.respond_with_error(Error::invalid_params()),
                 },
                 on_receive_request!(),
             )
@@ -184,7 +203,8 @@ impl ExampleAgent {
             )
             .on_receive_request(
                 async move |request: PromptRequest, responder, connection: ConnectionTo<Client>| {
-                    let turn = working.clone().run_turn(request, connection.clone());
+                    let number = responder.raw_id().to_string();
+                    let turn = working.clone().run_turn(request, connection.clone(), number);
                     connection.spawn(async move { responder.respond_with_result(turn.await) })
                 },
                 on_receive_request!(),
@@ -213,8 +233,10 @@ impl ExampleAgent {
             Some(version) => ProtocolVersion::from(version),
             None => request.protocol_version,
         };
+        let by_key = AuthMethodAgent::new("key", "By key");
         InitializeResponse::new(version)
             .agent_info(Implementation::new("acp_agent", "1.0.0"))
+            .auth_methods(if switches.login { vec![AuthMethod::Agent(by_key)] } else { Vec::new() })
             .agent_capabilities(
                 AgentCapabilities::new()
                     .load_session(switches.load)
@@ -223,7 +245,7 @@ impl ExampleAgent {
     }
 
     fn new_session(&self) -> Result<SessionId, Error> {
-        if self.0.switches.login {
+        if self.0.switches.login && !self.0.is_logged_in.load(Ordering::SeqCst) {
             return Err(Error::auth_required());
         }
         let mut sessions = self.sessions();
@@ -271,6 +293,7 @@ impl ExampleAgent {
         self,
         request: PromptRequest,
         client: ConnectionTo<Client>,
+        number: String,
     ) -> Result<PromptResponse, Error> {
         let id = request.session_id.clone();
         let text = request.prompt.iter().filter_map(|block| match block {
@@ -286,7 +309,7 @@ impl ExampleAgent {
             (session.prompts.clone(), session.is_cancelled.subscribe())
         };
         self.save(&id, &prompts)?;
-        let turn = ExampleTurn { agent: self, id, client, cancelled };
+        let turn = ExampleTurn { agent: self, id, client, cancelled, number };
         turn.run(&text, &prompts).await.map(PromptResponse::new)
     }
 }
@@ -296,13 +319,15 @@ struct ExampleTurn {
     id: SessionId,
     client: ConnectionTo<Client>,
     cancelled: watch::Receiver<bool>,
+    /// The id of the request on the wire.
+    number: String,
 }
 
 impl ExampleTurn {
     async fn run(mut self, text: &str, prompts: &[String]) -> Result<StopReason, Error> {
         let mut words = text.split(' ');
-        let (word, number) = (words.next(), words.next().and_then(|word| word.parse::<usize>().ok()));
-        let number = number.unwrap_or(1);
+        let (word, detail) = (words.next(), words.next().unwrap_or_default());
+        let number = detail.parse::<usize>().unwrap_or(1);
         match word.unwrap_or_default() {
             "stream" => {
                 for chunk in 0..number {
@@ -347,6 +372,16 @@ impl ExampleTurn {
                 self.say("strayed")?;
             }
             "broken" => self.write(r#"{"jsonrpc":"2.0","method":"session/upd"#.to_owned()).await?,
+            "notnumber" => {
+                self.write(r#"{"jsonrpc":"2.0","method":"session/update","params":NaN}"#.to_owned()).await?;
+            }
+            "surrogate" => self.write_chunk(br"half: \ud83d").await?,
+            "latin1" => self.write_chunk(b"caf\xe9").await?,
+            "answer" => {
+                self.write(odd_response(detail, &self.number)).await?;
+                // That was the answer.
+                std::future::pending::<()>().await;
+            }
             "long" => self.write(format!(r#"{{"jsonrpc":"2.0","x":"{}"#, "x".repeat(number))).await?,
             "pile" => {
                 for _ in 0..number {
@@ -365,7 +400,21 @@ impl ExampleTurn {
     }
 
     async fn write(&self, line: String) -> Result<(), Error> {
+        self.write_bytes(line.into_bytes()).await
+    }
+
+    async fn write_bytes(&self, line: Vec<u8>) -> Result<(), Error> {
         self.agent.0.lines.send(line).await.map_err(Error::into_internal_error)
+    }
+
+    /// Says a text that need not be UTF-8, as it stands between the quotes.
+    async fn write_chunk(&self, text: &[u8]) -> Result<(), Error> {
+        let update = r#""update":{"sessionUpdate":"agent_message_chunk","content":{"type":"text","text":""#;
+        let head = format!(
+            r#"{{"jsonrpc":"2.0","method":"session/update","params":{{"sessionId":"{}",{update}"#,
+            self.id
+        );
+        self.write_bytes([head.as_bytes(), text, br#""}}}}"#].concat()).await
     }
 
     /// Waits until earlier messages were written: a request has been answered.
@@ -410,6 +459,19 @@ impl ExampleTurn {
             self.client.send_request(CreateTerminalRequest::new(self.id.clone(), "ls")).block_task().await;
         let code = |error: Option<Error>| error.map_or(0, |error| i32::from(error.code));
         format!("read {}, run {}", code(read.err()), code(run.err()))
+    }
+}
+
+/// Returns an odd response to the request with this id.
+fn odd_response(kind: &str, id: &str) -> String {
+    let result = r#""result":{"stopReason":"end_turn"}"#;
+    match kind {
+        "nan" => format!(r#"{{"jsonrpc":"2.0","id":{id},"result":NaN}}"#),
+        "both" => format!(r#"{{"jsonrpc":"2.0","id":{id},{result},"error":{{}}}}"#),
+        "unknown" => format!(r#"{{"jsonrpc":"2.0","id":999,{result}}}"#),
+        "nothing" => format!(r#"{{"jsonrpc":"2.0","id":null,{result}}}"#),
+        "null" => format!(r#"{{"jsonrpc":"2.0","id":"{id}",{result},"error":null}}"#),
+        _ => format!(r#"Loading... {{"jsonrpc":"2.0","id":{id},{result}}}"#),
     }
 }
 

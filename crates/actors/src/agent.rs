@@ -1,9 +1,10 @@
 //! The agent actor checks one agent, restarts it with its last state, and delivers messages to it.
 //!
 //! - [`AgentActor`] is the actor; `actor/checks` is its part that checks the agent, `actor/messages` the one that delivers
-//!   messages.
+//!   messages, `actor/questions` the one that reports the agent's questions.
 //! - `Health` turns checks into a status, and `check_pause` holds them back after they killed the backend; pure.
 //! - `message_queue` decides which message is delivered next, and what follows a failed delivery; pure.
+//! - `open_questions` lists the questions of an agent for its reports; pure.
 //! - `pending_replies` holds the senders that wait for answers.
 //! - `ActivityMeter` counts the agent's work apart from checks.
 //! - `snapshot` is the state that outlives incarnations and the process.
@@ -26,6 +27,7 @@ mod driver;
 mod events;
 mod health;
 mod message_queue;
+mod open_questions;
 mod pending_replies;
 mod recovery;
 mod reports;
@@ -45,11 +47,12 @@ pub(crate) use driver::Activity;
 pub use driver::acp;
 pub use driver::http::HttpDriver;
 pub use driver::jsonl::ProcessDriver;
-pub use driver::process::ProcessSetup;
+pub use driver::process::{HealthProbe, ProcessSetup};
 pub use driver::{AgentState, Driver, DriverError, ProcessUsage, StopReport};
 pub use events::{
-    AgentChecksQuarantined, AgentHealth, AgentSessionLost, AgentStateQuarantined, AgentStuck,
-    MessageAnswered, MessageFailed, MessageRedelivered, MessageSent,
+    AgentChecksQuarantined, AgentHealth, AgentQuestion, AgentQuestionSettled, AgentReplyLost,
+    AgentSessionLost, AgentStateQuarantined, AgentStuck, MessageAnswered, MessageFailed, MessageRedelivered,
+    MessageSent,
 };
 
 pub use health::{AgentStatus, HealthPolicy, Observation, Outcome, ReportedHealth};
@@ -59,7 +62,7 @@ pub(crate) use message_queue::{DELIVERY_ATTEMPTS_MAX, MESSAGES_WAITING_MAX};
 pub use pending_replies::{PendingReplies, not_delivered};
 pub use recovery::PendingRecovery;
 
-pub use reports::{AgentReport, AgentReports};
+pub use reports::{AgentReport, AgentReports, OpenQuestion};
 
 pub use updates::{
     AgentUpdate, UPDATES_BUFFERED_MAX, UpdateBroadcast, UpdateEvent, UpdateKind, UpdateSubscription,

@@ -42,6 +42,8 @@ pub struct BroadcastSubscription<T> {
     ring: Arc<Mutex<Ring<T>>>,
     changed: watch::Receiver<u64>,
     id: u64,
+    /// The items that come before those of the ring.
+    first: VecDeque<T>,
 }
 
 #[derive(Debug)]
@@ -81,9 +83,15 @@ impl<T: BroadcastItem> Broadcast<T> {
     /// Subscribes to the items from now on.
     #[must_use]
     pub fn subscribe(&self) -> BroadcastSubscription<T> {
+        self.subscribe_after(VecDeque::new())
+    }
+
+    /// Subscribes to these items, and to those from now on.
+    #[must_use]
+    pub(crate) fn subscribe_after(&self, first: VecDeque<T>) -> BroadcastSubscription<T> {
         let changed = self.changed.subscribe();
         let id = self.ring.lock().subscribe();
-        BroadcastSubscription { ring: Arc::clone(&self.ring), changed, id }
+        BroadcastSubscription { ring: Arc::clone(&self.ring), changed, id, first }
     }
 
     /// Sends an item, which is dropped without subscribers. Never waits: old items that slow subscribers have not taken
@@ -117,6 +125,9 @@ impl<T: BroadcastItem> BroadcastSubscription<T> {
 
     /// Returns the next item if there is one.
     pub(crate) fn try_next(&mut self) -> Option<T> {
+        if let Some(item) = self.first.pop_front() {
+            return Some(item);
+        }
         self.ring.lock().next_for(self.id)
     }
 }

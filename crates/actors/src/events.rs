@@ -3,8 +3,9 @@
 use mainstay_runtime::journal::EventType;
 
 pub use crate::agent::{
-    AgentChecksQuarantined, AgentHealth, AgentSessionLost, AgentStateQuarantined, AgentStuck,
-    MessageAnswered, MessageFailed, MessageRedelivered, MessageSent,
+    AgentChecksQuarantined, AgentHealth, AgentQuestion, AgentQuestionSettled, AgentReplyLost,
+    AgentSessionLost, AgentStateQuarantined, AgentStuck, MessageAnswered, MessageFailed, MessageRedelivered,
+    MessageSent,
 };
 pub use crate::cache::watch::{WatchLost, WatchRegained, WatchStarted};
 pub use crate::cache::{CacheAged, CacheInvalidated};
@@ -42,6 +43,9 @@ pub const EVENT_TYPES: &[EventType] = &[
     EventType::of::<AgentStateQuarantined>(),
     EventType::of::<AgentChecksQuarantined>(),
     EventType::of::<AgentSessionLost>(),
+    EventType::of::<AgentQuestion>(),
+    EventType::of::<AgentQuestionSettled>(),
+    EventType::of::<AgentReplyLost>(),
     EventType::of::<MessageSent>(),
     EventType::of::<MessageAnswered>(),
     EventType::of::<MessageFailed>(),

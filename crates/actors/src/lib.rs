@@ -3,6 +3,7 @@
 //! Modules, lowest first; each may import from those before it:
 //!
 //! - `request_id`: the id of a request
+//! - [`json_text`]: repairs text that is almost JSON
 //! - [`error`]: the error that callers see, and the table of its reasons
 //! - [`network`]: TLS trust and proxies, for HTTP and the WebSocket alike
 //! - [`process`]: child processes that never outlive the runtime, the backend's own among them
@@ -23,6 +24,7 @@ pub mod connection;
 pub mod credentials;
 pub mod error;
 pub mod events;
+pub mod json_text;
 pub mod network;
 pub mod process;
 mod quarantine;

@@ -26,6 +26,9 @@ use view::view;
 /// The longest wait for the restart of an agent before the caller gets a timeout.
 const RESTART_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The longest wait for a restart with a login, which a person may have to complete.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(12 * 60);
+
 /// An error names at most this many agents.
 const KNOWN_LISTED_MAX: usize = 20;
 
@@ -75,9 +78,24 @@ impl Agents {
     /// when the backend is back.
     pub async fn restart(&self, id: &str) -> Result<(), Error> {
         let handle = self.handle(id)?;
+        self.restart_within(id, &handle, RESTART_TIMEOUT).await
+    }
+
+    /// Restarts an ACP agent that wants a login, and logs in by a method that it offers, or by the only one for `None`.
+    /// Returns when the agent has a session; a login may wait up to ten minutes for a person.
+    ///
+    /// # Errors
+    /// As [`restart`](Self::restart); `invalid_request` if the agent does not offer that.
+    pub async fn log_in(&self, id: &str, method: Option<String>) -> Result<(), Error> {
+        let handle = self.handle(id)?;
+        handle.driver.log_in_at_start(method)?;
+        self.restart_within(id, &handle, LOGIN_TIMEOUT).await
+    }
+
+    async fn restart_within(&self, id: &str, handle: &AgentHandle, limit: Duration) -> Result<(), Error> {
         handle.pending_recovery.request_restart();
         self.0.handles.agents.restart(id).await.map_err(|error| self.admin_error(&error))?;
-        match handle.address.call_within(RESTART_TIMEOUT, AgentCommand::AwaitRecovery).await {
+        match handle.address.call_within(limit, AgentCommand::AwaitRecovery).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(DriverError::Unreachable(why))) => Err(Error {
                 status: why.status,

@@ -31,7 +31,7 @@ mod table;
 pub use agents::AGENTS_MAX;
 #[cfg(feature = "cli")]
 pub(crate) use agents::parse_agent_block;
-pub use choice::{DriverKind, ReadyWhen};
+pub use choice::{DriverKind, HealthSource, ReadyWhen};
 pub use mainstay_actors::connection::policy::AfterFailed;
 pub use mainstay_actors::network::proxy::{Proxy, ProxyChoice};
 pub use mainstay_actors::network::urls::{BaseUrl, BaseUrlError};

@@ -57,7 +57,7 @@ pub use subscription::Subscription;
 pub use tree_builder::error::BuildError;
 
 pub use mainstay_actors::agent::{
-    AgentReport, AgentStatus, AgentUpdate, MessageId, ProcessUsage, UpdateEvent, UpdateKind,
+    AgentReport, AgentStatus, AgentUpdate, MessageId, OpenQuestion, ProcessUsage, UpdateEvent, UpdateKind,
     UpdateSubscription,
 };
 pub use mainstay_actors::cache::key::KeyError;

@@ -2,7 +2,7 @@
 
 use mainstay_actors::agent::AgentReport;
 #[cfg(test)]
-use mainstay_actors::agent::AgentStatus;
+use mainstay_actors::agent::{AgentStatus, MessageId, OpenQuestion};
 use mainstay_actors::cache::CacheStats;
 use mainstay_actors::connection::status::ConnectionState;
 use mainstay_actors::error::{Error, Reason};
@@ -10,6 +10,8 @@ use mainstay_actors::queue::QueueStats;
 use mainstay_runtime::clock::WallTime;
 use mainstay_runtime::journal::Cursor;
 use serde::{Deserialize, Serialize};
+#[cfg(test)]
+use std::sync::Arc;
 
 /// The state of a runtime in one view.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -220,6 +222,7 @@ impl AgentView {
                 process: None,
                 messages_waiting: 0,
                 messages_in_flight: 1,
+                questions: Vec::new(),
             },
             gave_up: false,
             generation: 1,
@@ -231,6 +234,16 @@ impl AgentView {
             resolved_error: None,
             fail_after: 3,
             next_step: "checked regularly".to_owned(),
+        }
+    }
+
+    /// Returns a question of that agent.
+    pub(crate) fn example_question() -> OpenQuestion {
+        OpenQuestion {
+            ask: "a1".to_owned(),
+            message_id: Some(MessageId(7)),
+            since: WallTime("2026-03-01T11:58:00Z".parse().unwrap()),
+            body: Arc::new(serde_json::json!("May I?")),
         }
     }
 }
@@ -280,6 +293,7 @@ mod tests {
               "process": null,
               "messages_waiting": 0,
               "messages_in_flight": 1,
+              "questions": [],
               "gave_up": false,
               "generation": 1,
               "restarts": 0,

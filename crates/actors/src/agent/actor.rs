@@ -1,8 +1,9 @@
 //! The agent's actor: its life and state. `checks` is the part that checks the agent, `messages` the part that delivers
-//! messages.
+//! messages, `questions` the part that reports the agent's questions.
 
 mod checks;
 mod messages;
+mod questions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use super::command::AgentCommand;
 use super::driver::{AgentState, Driver, DriverError};
 use super::events::AgentStateQuarantined;
 use super::health::{Health, HealthPolicy, Observation, ReportedHealth};
+use super::open_questions::OpenQuestions;
 use super::pending_replies::PendingReplies;
 use super::recovery::PendingRecovery;
 use super::reports::{AgentReport, AgentReports};
@@ -29,6 +31,9 @@ use crate::process::stop_within;
 /// The least time between two saves of states that the agent reports. An agent that reports its state all the time is
 /// not written to disk all the time.
 const STATE_SAVE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The least time between two reports of questions and lost replies.
+const UPDATES_KEPT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Holds what each incarnation of an agent's actor is made from.
 pub struct AgentActor {
@@ -72,6 +77,7 @@ pub struct AgentRunState {
     checks_planned: u32,
     deliveries: BTreeMap<MessageId, TaskHandle>,
     message_timer: Timer,
+    questions: OpenQuestions,
 }
 
 /// Says what an incarnation does with its agent.
@@ -140,7 +146,9 @@ impl Worker for AgentActor {
             checks_planned: 0,
             deliveries: BTreeMap::new(),
             message_timer: Timer::default(),
+            questions: OpenQuestions::default(),
         };
+        self.report_questions(ctx, &mut run, Duration::ZERO);
         self.publish(&run);
         if needs_recovery {
             self.start_check(ctx, &mut run);
@@ -165,6 +173,7 @@ impl Worker for AgentActor {
                 self.save_reported_state(ctx, run);
                 self.watch_for_state(ctx, STATE_SAVE_INTERVAL);
             }
+            AgentCommand::UpdatesKept => self.report_questions(ctx, run, UPDATES_KEPT_INTERVAL),
             AgentCommand::RecoveryFinished(recovery) => self.handle_recovery(ctx, run, *recovery)?,
             AgentCommand::StateRead(read) => {
                 self.handle_state(ctx, run, *read);
@@ -309,6 +318,7 @@ impl AgentActor {
             process: self.driver.process(),
             messages_waiting: run.snapshot.messages.waiting_count(),
             messages_in_flight: run.snapshot.messages.in_flight_count(),
+            questions: run.questions.to_report(),
         });
     }
 }

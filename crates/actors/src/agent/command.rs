@@ -41,6 +41,8 @@ pub enum AgentCommand {
     StateRead(Box<Result<AgentState, DriverError>>),
     /// Says that the agent has reported a state.
     StateReported,
+    /// Says that the agent has asked a question, settled one, or sent a reply that no message got.
+    UpdatesKept,
     /// Reports the end of a recovery.
     RecoveryFinished(Box<Recovery>),
     /// Fails the incarnation for this reason, once the snapshot is saved.
@@ -83,6 +85,7 @@ impl Message for AgentCommand {
             Self::FailureObserved(_) => "FailureObserved",
             Self::WorkStarted => "WorkStarted",
             Self::StateReported => "StateReported",
+            Self::UpdatesKept => "UpdatesKept",
             Self::StateRead(_) => "StateRead",
             Self::RecoveryFinished(_) => "RecoveryFinished",
             Self::Fail(_) => "Fail",

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::agent_message::AgentMessage;
 use super::health::Observation;
+use super::updates::UpdateBroadcast;
 use crate::error::{Error, Reason, Secrets};
 
 /// The error of a driver.
@@ -157,6 +158,16 @@ pub trait Driver: Send + Sync + 'static {
         std::future::pending().boxed()
     }
 
+    /// Returns the agent's updates, which keep its open questions; `None` for an agent that has no way to ask.
+    fn updates(&self) -> Option<&UpdateBroadcast> {
+        None
+    }
+
+    /// Replaces the secrets that the agent may repeat.
+    fn redact(&self, text: &str) -> String {
+        text.to_owned()
+    }
+
     /// Returns the most messages that may be in flight at once.
     fn messages_in_flight_max(&self) -> usize {
         1
@@ -175,6 +186,16 @@ pub trait Driver: Send + Sync + 'static {
     /// Fails with `not_found` if the question is not open, and with `invalid_request` if the answer does not fit it.
     fn answer(&self, ask: &str, _answer: Value) -> Result<(), Error> {
         Err(unknown_ask(ask))
+    }
+
+    /// Has the next start log in by this method, or by the only one that the agent offers. The agent says during that
+    /// start whether it has such a method.
+    ///
+    /// # Errors
+    /// Fails with `invalid_request` if agents of this kind have no logins.
+    fn log_in_at_start(&self, _method: Option<String>) -> Result<(), Error> {
+        Err(Error::new(Reason::InvalidRequest)
+            .with_message("Agents of this kind need no login. Only those that speak ACP may offer one."))
     }
 
     /// Returns the data with which the agent's session resumes after a restart; it outlives the process. If a new

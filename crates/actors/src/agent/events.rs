@@ -130,6 +130,74 @@ impl Event for AgentSessionLost {
     }
 }
 
+/// The agent asks a question, and works on the message no further until it has an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentQuestion {
+    /// The question's name.
+    pub ask: String,
+    /// The message that it concerns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<MessageId>,
+    /// The start of the question.
+    pub text: String,
+}
+
+impl Event for AgentQuestion {
+    const KIND: &'static str = "agent_question";
+    const LEVEL: Level = Level::Info;
+
+    fn describe(&self) -> String {
+        let Self { ask, message_id, text } = self;
+        let about = message_id.map(|id| format!(" about message {id}")).unwrap_or_default();
+        format!("the agent asks {ask}{about}, and waits for an answer: {text}")
+    }
+}
+
+/// A question of the agent was answered, or needs no answer any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentQuestionSettled {
+    /// The question's name.
+    pub ask: String,
+    /// The message that it concerns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<MessageId>,
+}
+
+impl Event for AgentQuestionSettled {
+    const KIND: &'static str = "agent_question_settled";
+    const LEVEL: Level = Level::Info;
+
+    fn describe(&self) -> String {
+        format!("the agent waits for no answer to {} any more", self.ask)
+    }
+}
+
+/// The agent sent a reply that no message got: it could not be read, or no message waited for it. The first 16 are
+/// recorded, and then each doubling of their number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentReplyLost {
+    /// The number of such replies, since the runtime started or the agent was added.
+    pub count: u64,
+    /// The reason for the last one.
+    pub why: String,
+    /// The start of the last one.
+    pub start: String,
+}
+
+impl Event for AgentReplyLost {
+    const KIND: &'static str = "agent_reply_lost";
+    const LEVEL: Level = Level::Warn;
+
+    fn describe(&self) -> String {
+        let Self { count, why, start } = self;
+        let before = match count {
+            0 | 1 => String::new(),
+            more => format!(", the last of {more}"),
+        };
+        format!("a reply of the agent reached no message{before}: {why}: {start}")
+    }
+}
+
 /// A message was delivered to the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageSent {

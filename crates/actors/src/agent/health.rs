@@ -58,6 +58,9 @@ pub struct HealthPolicy {
     pub startup_grace: Duration,
     /// The time for which an agent may work without progress; zero for no limit.
     pub progress_timeout: Duration,
+    /// The least uptime of an agent that counts as healthy for the first time; zero for an agent behind the backend,
+    /// whose uptime may be rounded.
+    pub min_uptime: Duration,
     /// The deaths of the agent or its backend over one message, or over checks in a row, after which the message or the
     /// checks are quarantined (at least 1). Quarantined checks pause for eight intervals from the death, or from the
     /// backend's first return after it, and for twice as long after each further death.
@@ -125,6 +128,11 @@ pub enum Observation {
         /// The error.
         why: Error,
     },
+    /// The agent can do nothing, not even work: its process is stopped by a signal or a debugger.
+    Suspended {
+        /// The error.
+        why: Error,
+    },
     /// The backend was unreachable.
     Unreachable {
         /// The error.
@@ -148,7 +156,7 @@ impl Observation {
         match self {
             Self::Answered { .. } => true,
             Self::Missed { why } => is_answer(why),
-            Self::Unreachable { .. } | Self::Exited { .. } => false,
+            Self::Suspended { .. } | Self::Unreachable { .. } | Self::Exited { .. } => false,
         }
     }
 
@@ -247,7 +255,7 @@ impl Health {
     /// Applies the result of a check, together with the agent's activity.
     ///
     /// An agent that is working, or made progress since the last check, does not fail for missed checks: it is busy,
-    /// and so degraded. An agent that works without progress for `progress_timeout` fails whatever it answers.
+    /// and so degraded. That does not hold for a suspended one. An agent is not healthy before `min_uptime`. An agent that works without progress for `progress_timeout` fails whatever it answers.
     pub(crate) fn observe(
         &mut self,
         observation: Observation,
@@ -269,7 +277,12 @@ impl Health {
                 self.last_uptime = uptime_s.map(|uptime_s| (uptime_s, now));
                 self.uptime_s = uptime_s;
                 self.error_count = error_count;
-                self.answered(reported, now)
+                if reported == ReportedHealth::Healthy && !self.time_to_min_uptime().is_zero() {
+                    // A program that dies at once was never healthy.
+                    self.status
+                } else {
+                    self.answered(reported, now)
+                }
             }
             Observation::Missed { why } => {
                 if is_answer(&why) {
@@ -278,6 +291,7 @@ impl Health {
                 self.prolong_quarantine(now);
                 self.missed(why, is_busy, now)
             }
+            Observation::Suspended { why } => self.missed(why, false, now),
             Observation::Unreachable { why } => {
                 self.misses = 0;
                 self.good_answers = 0;
@@ -377,9 +391,23 @@ impl Health {
         (is_limited && activity.is_working && quiet >= self.policy.progress_timeout).then_some(quiet)
     }
 
-    /// Returns the delay of the next check from `now`: the interval, or less if the agent would be stuck before.
+    /// Returns the time until the agent is up long enough to be healthy for the first time; zero afterwards.
+    pub(super) fn time_to_min_uptime(&self) -> Duration {
+        let uptime = self.uptime_s.and_then(|uptime_s| Duration::try_from_secs_f64(uptime_s).ok());
+        let left = uptime.map_or(Duration::ZERO, |uptime| self.policy.min_uptime.saturating_sub(uptime));
+        if self.was_healthy { Duration::ZERO } else { left }
+    }
+
+    /// Returns the delay of the next check from `now`: the interval, or less if the agent would be stuck before, or may
+    /// be healthy before.
     #[must_use]
     pub(crate) fn next_check_in(&self, activity: ActivitySigns, now: Duration) -> Duration {
+        let uptime_check = self.time_to_min_uptime();
+        let usual = self.next_usual_check_in(activity, now);
+        if uptime_check.is_zero() { usual } else { usual.min(uptime_check.max(CHECK_DELAY_MIN)) }
+    }
+
+    fn next_usual_check_in(&self, activity: ActivitySigns, now: Duration) -> Duration {
         let Some(progressed_at) = activity.progressed_at.filter(|_| activity.is_working) else {
             return self.policy.interval;
         };
@@ -524,6 +552,7 @@ mod tests {
             recover_after: 2,
             startup_grace: s(30),
             progress_timeout: Duration::ZERO,
+            min_uptime: Duration::ZERO,
             quarantine_after: 2,
         };
         Health::new(Arc::new(policy), s(0))
@@ -691,6 +720,40 @@ mod tests {
             health.note_return(s(at + 10));
             assert_eq!(health.remaining_pause(s(at + 10)), Some(pause - s(10)));
         }
+    }
+
+    #[test]
+    fn observe_before_min_uptime_stays_starting() {
+        let policy = HealthPolicy { min_uptime: s(2), recover_after: 1, ..*health().policy };
+        let mut health = Health::new(Arc::new(policy), s(0));
+        let up = |uptime_s: f64| Observation::Answered {
+            reported: ReportedHealth::Healthy,
+            uptime_s: Some(uptime_s),
+            error_count: None,
+        };
+        for (uptime_s, next) in [(0.0, s(2)), (0.5, Duration::from_millis(1500)), (1.9999, CHECK_DELAY_MIN)] {
+            assert_eq!(health.observe(up(uptime_s), IDLE, s(10)), Outcome::default());
+            assert_eq!((health.status(), health.next_check_in(IDLE, s(10))), (AgentStatus::Starting, next));
+        }
+        health.observe(up(2.0), IDLE, s(12));
+        assert_eq!((health.status(), health.next_check_in(IDLE, s(12))), (AgentStatus::Healthy, s(30)));
+        // Once healthy, a process that was restarted from outside is no reason for another status.
+        health.observe(up(0.0), IDLE, s(42));
+        assert_eq!((health.status(), health.next_check_in(IDLE, s(42))), (AgentStatus::Healthy, s(30)));
+    }
+
+    #[test]
+    fn observe_suspended_agent_fails_also_at_work() {
+        let busy = ActivitySigns { is_working: true, progressed_at: Some(s(1)) };
+        let suspended = || Observation::Suspended { why: Error::new(Reason::AgentUnhealthy) };
+        let mut health = healthy();
+        let restarts = [10, 20, 30].map(|at| health.observe(suspended(), busy, s(at)).restart.is_some());
+        assert_eq!(restarts, [false, false, true]);
+        let mut health = healthy();
+        for at in [10, 20, 30, 40] {
+            assert_eq!(health.observe(missed_check(), busy, s(at)).restart, None);
+        }
+        assert!(!suspended().is_answer() && !suspended().is_break());
     }
 
     #[test]

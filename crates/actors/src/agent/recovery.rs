@@ -87,7 +87,10 @@ async fn run_recovery(
                 reported: ReportedHealth::Healthy | ReportedHealth::Degraded, ..
             } => {}
             Observation::Unreachable { why } => return Err(DriverError::Unreachable(why)),
-            Observation::Answered { .. } | Observation::Missed { .. } | Observation::Exited { .. } => {
+            Observation::Answered { .. }
+            | Observation::Missed { .. }
+            | Observation::Suspended { .. }
+            | Observation::Exited { .. } => {
                 pending.request_restart();
             }
         }

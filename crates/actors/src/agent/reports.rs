@@ -5,7 +5,9 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use mainstay_runtime::clock::WallTime;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::agent_message::MessageId;
 use super::driver::ProcessUsage;
 use super::health::AgentStatus;
 use crate::error::Error;
@@ -43,6 +45,23 @@ pub struct AgentReport {
     /// The number of messages that it is working on.
     #[serde(default)]
     pub messages_in_flight: usize,
+    /// The questions that wait for an answer, oldest first. While there is one, the agent never counts as stuck.
+    #[serde(default)]
+    pub questions: Vec<OpenQuestion>,
+}
+
+/// A question of an agent that waits for an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenQuestion {
+    /// The question's name.
+    pub ask: String,
+    /// The message that it concerns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<MessageId>,
+    /// The time since which it is open.
+    pub since: WallTime,
+    /// The question, in the agent's own form.
+    pub body: Arc<Value>,
 }
 
 /// The reports of all agents of one runtime. Cheap to clone.

@@ -175,6 +175,7 @@ fn policy() -> HealthPolicy {
         recover_after: 1,
         startup_grace: s(30),
         progress_timeout: Duration::ZERO,
+        min_uptime: Duration::ZERO,
         quarantine_after: 2,
     }
 }

@@ -1,12 +1,17 @@
 //! Publishes what an agent says beside its answers.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::agent_message::MessageId;
 use crate::broadcast::{Broadcast, BroadcastItem, BroadcastLimits, BroadcastSubscription};
+use crate::error::excerpt;
 
 /// The most updates of one agent that are kept for slow subscribers. A subscriber is notified of those it missed.
 pub const UPDATES_BUFFERED_MAX: usize = 1024;
@@ -57,7 +62,7 @@ impl AgentUpdate {
     }
 
     /// Estimates its memory, in bytes.
-    fn memory_bytes(&self) -> usize {
+    pub(super) fn memory_bytes(&self) -> usize {
         size_of::<Self>() + self.ask.as_ref().map_or(0, String::len) + heap_bytes(&self.body)
     }
 }
@@ -106,26 +111,164 @@ impl BroadcastItem for UpdateEvent {
 /// Subscribes to one agent's updates.
 pub type UpdateSubscription = BroadcastSubscription<UpdateEvent>;
 
-/// Broadcasts one agent's updates to its subscribers. Cheap to clone, and small until the first subscription: most
-/// agents never have one.
+/// Broadcasts one agent's updates to its subscribers, and keeps its open questions. Cheap to clone, and small until the
+/// first subscription: most agents never have one.
 #[derive(Debug, Clone, Default)]
-pub struct UpdateBroadcast(Arc<OnceLock<Broadcast<UpdateEvent>>>);
+pub struct UpdateBroadcast(Arc<BroadcastState>);
+
+#[derive(Debug, Default)]
+struct BroadcastState {
+    updates: OnceLock<Broadcast<UpdateEvent>>,
+    kept: Mutex<KeptUpdates>,
+    /// Notified when something kept has changed.
+    changed: Notify,
+}
+
+/// The facts about an agent that are kept, for those who ask later.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct KeptUpdates {
+    /// The number of changes so far.
+    pub(crate) version: u64,
+    /// The questions without an answer, oldest first. The driver limits their number.
+    pub(crate) questions: Vec<KeptQuestion>,
+    /// The changes of questions that are not in the journal yet, oldest first.
+    unrecorded: VecDeque<QuestionChange>,
+    /// The replies that no message got.
+    lost_replies: LostReplies,
+    /// The number of them that are in the journal.
+    lost_replies_recorded: u64,
+}
+
+/// A question that was asked or settled.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct QuestionChange {
+    pub(crate) question: KeptQuestion,
+    /// True if it needs no answer any more.
+    pub(crate) is_settled: bool,
+}
+
+/// The most changes of questions that wait for the journal. The oldest are dropped for more.
+const UNRECORDED_MAX: usize = 64;
+
+/// The lost replies that are all recorded; after them only each doubling of their number is.
+const LOST_REPLIES_RECORDED_MIN: u64 = 16;
+
+/// A question without an answer, and the time since which it is open.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct KeptQuestion {
+    pub(crate) update: Arc<AgentUpdate>,
+    pub(crate) since: Instant,
+}
+
+/// The replies of an agent that no message got, since they could not be read or no message waited for them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct LostReplies {
+    pub(crate) count: u64,
+    /// The reason and the start of the last one.
+    pub(crate) last: Option<Box<(String, String)>>,
+}
+
+/// The most characters that are kept of a lost reply.
+const LOST_REPLY_CHARS_MAX: usize = 200;
 
 impl UpdateBroadcast {
     /// Publishes an update, which is dropped without subscribers. Old updates of slow subscribers are dropped for it,
-    /// oldest first.
+    /// oldest first. A question is kept until an update settles it.
     pub fn publish(&self, update: AgentUpdate) {
-        if let Some(broadcast) = self.0.get() {
-            broadcast.send(UpdateEvent::Update(Arc::new(update)));
+        let update = Arc::new(update);
+        let is_kept = matches!(update.kind, UpdateKind::Ask | UpdateKind::Settled) && !update.is_replay;
+        let mut kept = self.0.kept.lock();
+        if is_kept {
+            kept.settle(update.ask.as_deref());
+            if update.kind == UpdateKind::Ask {
+                kept.open(KeptQuestion { update: Arc::clone(&update), since: Instant::now() });
+            }
+        }
+        if let Some(broadcast) = self.0.updates.get() {
+            broadcast.send(UpdateEvent::Update(update));
+        }
+        if is_kept {
+            self.note_change(&mut kept);
         }
     }
 
-    /// Subscribes to the updates from now on.
+    /// Notes that a reply reached no message. `start` must be free of secrets.
+    pub(crate) fn note_lost_reply(&self, why: String, start: &str) {
+        let mut kept = self.0.kept.lock();
+        kept.lost_replies.count += 1;
+        kept.lost_replies.last = Some(Box::new((why, excerpt(start, LOST_REPLY_CHARS_MAX))));
+        self.note_change(&mut kept);
+    }
+
+    fn note_change(&self, kept: &mut KeptUpdates) {
+        kept.version += 1;
+        self.0.changed.notify_waiters();
+    }
+
+    /// Subscribes to the open questions, and to the updates from now on.
     #[must_use]
     pub fn subscribe(&self) -> UpdateSubscription {
         let limits =
             BroadcastLimits { items_max: UPDATES_BUFFERED_MAX, bytes_max: UPDATE_BYTES_BUFFERED_MAX };
-        self.0.get_or_init(|| Broadcast::new(limits)).subscribe()
+        // Locked, so that no question comes twice or not at all.
+        let kept = self.0.kept.lock();
+        let open = kept.questions.iter().map(|question| UpdateEvent::Update(Arc::clone(&question.update)));
+        self.0.updates.get_or_init(|| Broadcast::new(limits)).subscribe_after(open.collect::<VecDeque<_>>())
+    }
+
+    /// Returns whether the agent waits for an answer to a question.
+    pub(crate) fn has_questions(&self) -> bool {
+        !self.0.kept.lock().questions.is_empty()
+    }
+
+    /// Returns what is kept.
+    pub(crate) fn kept(&self) -> KeptUpdates {
+        self.0.kept.lock().clone()
+    }
+
+    /// Takes the changes that the journal is to have: of questions, and of the number of lost replies.
+    pub(crate) fn take_unrecorded(&self) -> (VecDeque<QuestionChange>, Option<LostReplies>) {
+        let mut kept = self.0.kept.lock();
+        let (before, now) = (kept.lost_replies_recorded, kept.lost_replies.count);
+        let is_due =
+            now > before && (now <= LOST_REPLIES_RECORDED_MIN || before == 0 || now.ilog2() > before.ilog2());
+        if is_due {
+            kept.lost_replies_recorded = now;
+        }
+        (std::mem::take(&mut kept.unrecorded), is_due.then(|| kept.lost_replies.clone()))
+    }
+
+    /// Waits until something kept has changed since this version.
+    pub(crate) async fn wait_for_change(&self, version: u64) {
+        loop {
+            let mut changed = std::pin::pin!(self.0.changed.notified());
+            // Enabled before the check, so that no change is missed.
+            changed.as_mut().enable();
+            if self.0.kept.lock().version != version {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl KeptUpdates {
+    fn open(&mut self, question: KeptQuestion) {
+        self.questions.push(question.clone());
+        self.note_unrecorded(question, false);
+    }
+
+    fn settle(&mut self, ask: Option<&str>) {
+        let settled: Vec<_> =
+            self.questions.extract_if(.., |question| question.update.ask.as_deref() == ask).collect();
+        settled.into_iter().for_each(|question| self.note_unrecorded(question, true));
+    }
+
+    fn note_unrecorded(&mut self, question: KeptQuestion, is_settled: bool) {
+        if self.unrecorded.len() >= UNRECORDED_MAX {
+            self.unrecorded.pop_front();
+        }
+        self.unrecorded.push_back(QuestionChange { question, is_settled });
     }
 }
 
@@ -151,6 +294,42 @@ mod tests {
         }
         assert_eq!(subscription.next().await, None);
     }
+
+    #[tokio::test]
+    async fn late_subscriber_gets_open_questions_first() {
+        let updates = UpdateBroadcast::default();
+        let ask = |name: &str| AgentUpdate {
+            ask: Some(name.to_owned()),
+            ..AgentUpdate::new(UpdateKind::Ask, json!("may I?"))
+        };
+        let settled = |name: &str| AgentUpdate { kind: UpdateKind::Settled, ..ask(name) };
+        let version = updates.kept().version;
+        for update in [ask("a"), ask("b"), ask("c"), settled("b"), ask("a")] {
+            updates.publish(update);
+        }
+        updates.publish(AgentUpdate { is_replay: true, ..ask("old") });
+        updates.wait_for_change(version).await;
+        let mut subscription = updates.subscribe();
+        updates.publish(settled("a"));
+        for expected in [ask("c"), ask("a"), settled("a")] {
+            assert_eq!(subscription.next().await, Some(UpdateEvent::Update(Arc::new(expected))));
+        }
+        assert!(updates.has_questions());
+        updates.publish(settled("c"));
+        assert!(!updates.has_questions());
+    }
+
+    #[test]
+    fn take_unrecorded_limits_a_flood_of_lost_replies() {
+        let updates = UpdateBroadcast::default();
+        let mut recorded = Vec::new();
+        for number in 1..=200 {
+            updates.note_lost_reply("it is no JSON".to_owned(), &format!("line {number}"));
+            recorded.extend(updates.take_unrecorded().1.map(|lost| lost.count));
+        }
+        assert_eq!(recorded, (1..=16).chain([32, 64, 128]).collect::<Vec<_>>());
+    }
+
     fn large_update(number: u8) -> AgentUpdate {
         AgentUpdate::new(UpdateKind::Message, json!([number, "x".repeat(1 << 20)]))
     }
@@ -168,7 +347,7 @@ mod tests {
         let mut subscription = updates.subscribe();
         for number in 0..100 {
             updates.publish(large_update(number));
-            let (updates, bytes) = updates.0.get().unwrap().buffered();
+            let (updates, bytes) = updates.0.updates.get().unwrap().buffered();
             assert!(updates <= 3 && bytes <= UPDATE_BYTES_BUFFERED_MAX, "{number}: {updates} {bytes}");
         }
         assert_eq!(subscription.next().await, Some(UpdateEvent::Missed(97)));
@@ -190,7 +369,7 @@ mod tests {
         // A few bytes of text each, and together many times the bound.
         let many = json!([1, vec![json!(0); UPDATE_BYTES_BUFFERED_MAX / 8]]);
         updates.publish(AgentUpdate::new(UpdateKind::Message, many));
-        assert_eq!(updates.0.get().unwrap().buffered().0, 1);
+        assert_eq!(updates.0.updates.get().unwrap().buffered().0, 1);
         assert_eq!(subscription.next().await, Some(UpdateEvent::Missed(1)));
         assert_eq!(number(subscription.next().await), json!(1));
         updates.publish(AgentUpdate::new(

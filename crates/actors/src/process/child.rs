@@ -182,6 +182,11 @@ impl Process {
         }
         system::resident_bytes(&self.identity).await.filter(|bytes| *bytes > 0)
     }
+
+    /// Returns whether a signal or a debugger has stopped the process, as SIGSTOP does. Always false on Windows.
+    pub(crate) async fn is_suspended(&self) -> bool {
+        system::is_suspended(&self.identity).await
+    }
 }
 
 impl Drop for Process {

@@ -108,7 +108,7 @@ mod tests {
         for line in [&b"listening"[..], b"", b"is not LISTENING ON anything"] {
             assert!(!signal.observe_line(&OutputLine::Complete(line)));
         }
-        assert!(!signal.observe_line(&OutputLine::TooLong));
+        assert!(!signal.observe_line(&OutputLine::TooLong { head: b"listening on", tail: b"" }));
         assert_eq!(readiness.wait_until_ready(&signal).now_or_never(), None);
         assert!(signal.observe_line(&OutputLine::Complete(b"now listening on 127.0.0.1")));
         assert_eq!(readiness.wait_until_ready(&signal).now_or_never(), Some(()));

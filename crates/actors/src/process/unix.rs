@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Mutex, broadcast};
 
 use self::pid_file::{PidFile, PidFileEntry};
-pub(super) use self::process_group::{ProcessGroup, kill_group, resident_bytes};
+pub(super) use self::process_group::{ProcessGroup, is_suspended, kill_group, resident_bytes};
 use self::watchdog::Watchdog;
 use super::manager::{ManagerWarning, OpenError, Orphan};
 

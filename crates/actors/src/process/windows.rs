@@ -144,3 +144,8 @@ pub(super) fn kill_group(_: u32) {}
 pub(super) async fn resident_bytes(_: &ProcessIdentity) -> Option<u64> {
     None
 }
+
+/// Returns false, because the system reports it only to unsafe code.
+pub(super) async fn is_suspended(_: &ProcessIdentity) -> bool {
+    false
+}

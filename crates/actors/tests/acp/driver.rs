@@ -207,6 +207,18 @@ async fn stop_exit_on_stdin_close_is_not_a_kill() {
     .await;
 }
 
+timed!(protocol_violation_is_exited_while_process_runs);
+async fn protocol_violation_is_exited_while_process_runs() {
+    let (fixture, _sessions) = started_driver().await;
+    let (failure, broken) = tokio::join!(fixture.driver.wait_for_failure(), fixture.prompt(2, "stray 10001"));
+    assert_eq!(broken.unwrap_err().reason, Reason::OutcomeUnknown);
+    assert!(exit_details(failure).contains("the agent broke the protocol: it wrote more than 10000 lines"));
+    assert!(exit_details(fixture.driver.check().await).contains("the agent broke the protocol"));
+    fixture.driver.restart().await.unwrap();
+    assert_eq!(fixture.prompt(3, "recall").await, Ok(turn_end("stray 10001 | recall")));
+    fixture.stop().await;
+}
+
 timed!(start_without_acp_fails_and_leaves_nothing_running);
 async fn start_without_acp_fails_and_leaves_nothing_running() {
     fn example(options: &[&str]) -> Vec<String> {
@@ -234,7 +246,12 @@ async fn start_without_acp_fails_and_leaves_nothing_running() {
         (example(&["--version", "2"]), usual, None, "version 2"),
     ] {
         let fixture = start_driver(command, settle).await;
-        let why = start_error(fixture.driver.restart().await);
+        let restarted = fixture.driver.restart().await;
+        let needs_a_person = words == "there is no program"
+            || words == "version 2"
+            || reason.is_some_and(|reason| matches!(reason, Reason::InvalidConfig | Reason::Unauthenticated));
+        assert_eq!(matches!(restarted, Err(DriverError::Permanent(_))), needs_a_person, "{restarted:?}");
+        let why = start_error(restarted);
         exit_details(fixture.driver.check().await);
         fixture.stop().await;
         assert!(why.log_text().contains(words), "{words}: {why:?}");

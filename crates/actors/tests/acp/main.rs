@@ -33,7 +33,9 @@ use std::{path::Path, sync::Arc, time::Duration};
 use mainstay_actors::{
     agent::{
         AgentUpdate, MessageId, UpdateBroadcast, UpdateEvent, UpdateKind, UpdateSubscription,
-        acp::{AcpError, AcpLimits, AcpOptions, AcpPrompt, LostSession, SessionOrigin, SessionStart},
+        acp::{
+            AcpError, AcpLimits, AcpOptions, AcpPrompt, LoginMethod, LostSession, SessionOrigin, SessionStart,
+        },
     },
     error::Reason,
 };

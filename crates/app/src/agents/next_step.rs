@@ -11,14 +11,25 @@ use crate::status::AgentView;
 /// Returns the next step of an agent whose restart is due in `restart_in`, if one is planned. `advice` says what a
 /// person does first, if no restart can help.
 pub(super) fn next_step(agent: &AgentView, restart_in: Option<Duration>, advice: Option<&str>) -> String {
-    let AgentView { report: AgentReport { id, status, misses, error, .. }, budget_left, fail_after, .. } =
-        agent;
+    let AgentView { report, budget_left, fail_after, .. } = agent;
+    let AgentReport { id, status, misses, error, questions, .. } = report;
     let is_quarantined = error.as_ref().is_some_and(|error| error.reason == Reason::Quarantined);
     let left = match budget_left {
         Some(1) => "1 restart left".to_owned(),
         Some(left) => format!("{left} restarts left"),
         None => "no limit to restarts".to_owned(),
     };
+    if let Some(question) = questions.first() {
+        let more = match questions.len() - 1 {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let ask = question.ask.escape_debug();
+        return format!(
+            "waits for an answer to {ask}{more} since {}: `mainstay agent answer {id} {ask} VALUE`",
+            question.since
+        );
+    }
     match status {
         AgentStatus::Failed if agent.gave_up && advice.is_some() => format!(
             "given up, since no restart can help: {} Then `mainstay agent start {id}` tries again",
@@ -100,6 +111,9 @@ mod tests {
         let mut texts: Vec<String> = steps.iter().map(|(agent, due)| next_step(agent, *due, None)).collect();
         let given_up = AgentView { gave_up: true, ..agent(Failed, 0, Some(5)) };
         texts.push(next_step(&given_up, None, Some("Correct its command.")));
+        let mut asking = agent(Healthy, 0, Some(4));
+        asking.report.questions = vec![AgentView::example_question(); 2];
+        texts.push(next_step(&asking, None, None));
         expect![[r#"
             checked until it is healthy, or its startup grace is over (4 restarts left)
             checked regularly
@@ -115,7 +129,8 @@ mod tests {
             is being restarted (no limit to restarts)
             stopped; `mainstay agent start planner` starts it
             checked again when the backend can be reached; it is not restarted until then
-            given up, since no restart can help: Correct its command. Then `mainstay agent start planner` tries again"#]]
+            given up, since no restart can help: Correct its command. Then `mainstay agent start planner` tries again
+            waits for an answer to a1 and 1 more since 2026-03-01T11:58:00.000Z: `mainstay agent answer planner a1 VALUE`"#]]
         .assert_eq(&texts.join("\n"));
     }
 }

@@ -20,7 +20,10 @@ pub(super) fn view(
     if let Some(status) = status_without_actor(info) {
         (report.status, report.since) = (status, time_point.wall_time(info.since));
     }
-    report.uptime_s = report.uptime_s.filter(|_| may_be_up(report.status));
+    if !may_be_up(report.status) {
+        report.uptime_s = None;
+        report.questions.clear();
+    }
     let (crash, resolved_error) = classify_crash(info, report.status, time_point);
     let gave_up = info.status == ActorStatus::Failed;
     let mut last_error = report.error.as_ref().map(|error| error.message.clone()).or_else(|| crash.clone());
@@ -129,7 +132,8 @@ mod tests {
 
     fn view_of(actor: ActorStatus, status: AgentStatus) -> AgentView {
         let limits = RestartLimits { fail_after: 3, budget: None };
-        let report = AgentReport { status, ..AgentView::example().report };
+        let questions = vec![AgentView::example_question()];
+        let report = AgentReport { status, questions, ..AgentView::example().report };
         let timeline = Timeline::new(Timestamp::UNIX_EPOCH).into();
         view(report, &info(actor), &limits, &TimePoint { now: s(100), timeline })
     }
@@ -163,10 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn uptime_is_shown_only_while_agent_may_be_up() {
-        assert_eq!(view_of(ActorStatus::Running, AgentStatus::Healthy).report.uptime_s, Some(7300.0));
+    fn uptime_and_questions_are_shown_only_while_agent_may_be_up() {
+        let facts = |actor| {
+            let report = view_of(actor, AgentStatus::Healthy).report;
+            (report.uptime_s, report.questions.len())
+        };
+        assert_eq!(facts(ActorStatus::Running), (Some(7300.0), 1));
         for actor in [ActorStatus::Restarting, ActorStatus::Stopped, ActorStatus::Failed] {
-            assert_eq!(view_of(actor, AgentStatus::Healthy).report.uptime_s, None, "{actor:?}");
+            assert_eq!(facts(actor), (None, 0), "{actor:?}");
         }
     }
 }

@@ -31,6 +31,12 @@ pub enum AgentAction {
     Show {},
     /// Restart it now.
     Restart {},
+    /// Restart it with a login, for ACP: by this method, or by the only one that it offers.
+    Login {
+        /// The id of the method.
+        #[serde(default)]
+        method: Option<String>,
+    },
     /// Stop it.
     Stop {},
     /// Start it after a stop.
@@ -102,6 +108,7 @@ pub(super) async fn execute(agents: &Agents, command: BridgeAgentCommand) -> Res
     match action {
         AgentAction::Show {} => {}
         AgentAction::Restart {} => agents.restart(&agent).await?,
+        AgentAction::Login { method } => agents.log_in(&agent, method).await?,
         AgentAction::Stop {} => agents.stop(&agent).await?,
         AgentAction::Start {} => agents.start(&agent).await?,
         AgentAction::Reset {} => agents.reset(&agent).await?,

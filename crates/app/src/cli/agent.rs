@@ -7,7 +7,7 @@ use mainstay_runtime::journal::millis;
 use serde_json::Value;
 
 use super::agent_report;
-use super::args::{AgentSubcommand, JsonFlag, read_json};
+use super::args::{AgentSubcommand, JsonFlag, read_answer, read_json};
 use super::client::BridgeClient;
 use super::error::CliError;
 use super::logging::error_line;
@@ -26,6 +26,7 @@ pub(super) async fn run(
     let (id, action, json) = match command {
         AgentSubcommand::Show { id, output: shape } => (id, AgentAction::Show {}, shape.json),
         AgentSubcommand::Restart { id } => control(id, AgentAction::Restart {}),
+        AgentSubcommand::Login { id, method } => control(id, AgentAction::Login { method }),
         AgentSubcommand::Stop { id } => control(id, AgentAction::Stop {}),
         AgentSubcommand::Start { id } => control(id, AgentAction::Start {}),
         AgentSubcommand::Reset { id } => control(id, AgentAction::Reset {}),
@@ -36,7 +37,7 @@ pub(super) async fn run(
         }
         AgentSubcommand::Listen { id, json } => return listen(out, client, id, json).await,
         AgentSubcommand::Answer { id, ask, answer } => {
-            let action = AgentAction::Answer { ask, body: read_json(&answer, "the answer")? };
+            let action = AgentAction::Answer { ask, body: read_answer(&answer)? };
             return client.request(agent_command(id, action)).await.map(|_| ());
         }
         AgentSubcommand::Add { file } => {
@@ -127,7 +128,9 @@ fn format_update(id: &str, update: &AgentUpdate) -> (String, Style) {
         UpdateKind::Message => (format!("says{about}{again}: {body}"), output::PLAIN),
         UpdateKind::Progress => (format!("progress{about}{again}: {body}"), output::DIM),
         UpdateKind::Ask => (
-            format!("asks {ask}{about}{again}: {body}\n  answer with: mainstay agent answer {id} {ask} JSON"),
+            format!(
+                "asks {ask}{about}{again}: {body}\n  answer with: mainstay agent answer {id} {ask} VALUE"
+            ),
             output::WARNING,
         ),
         UpdateKind::Settled => {
@@ -164,7 +167,7 @@ mod tests {
             says: "two\nlines \u001b[2J"
             progress (message 7): {"step":3}
             asks a1 (message 7): {"step":3}
-              answer with: mainstay agent answer planner a1 JSON
+              answer with: mainstay agent answer planner a1 VALUE
             needs no answer to a1 any more (message 7): {"step":3}
             says (message 7) (said before): {"step":3}
             conversation: {"id":"s1"}"#]]

@@ -6,7 +6,7 @@ use anstyle::Style;
 use jiff::Timestamp;
 use mainstay_actors::agent::AgentStatus;
 use mainstay_runtime::clock::{Clock, SystemClock, WallTime};
-use mainstay_runtime::journal::{escape_controls, millis, millis_text};
+use mainstay_runtime::journal::{count, escape_controls, millis, millis_text};
 
 use super::error::{CliError, describe};
 use super::output::{self, Output};
@@ -26,10 +26,13 @@ pub(super) fn list(out: &mut Output, agents: &[AgentView]) -> Result<(), CliErro
 fn row(agent: &AgentView, now: Timestamp) -> Vec<(String, Style)> {
     let report = &agent.report;
     let plain = |text: String| (text, output::PLAIN);
-    let messages = match (report.messages_waiting, report.messages_in_flight) {
+    let mut messages = match (report.messages_waiting, report.messages_in_flight) {
         (0, 0) => "none".to_owned(),
         (waiting, in_flight) => format!("{in_flight} in flight, {waiting} waiting"),
     };
+    if !report.questions.is_empty() {
+        messages.push_str(&format!(", {}", count(report.questions.len(), "question")));
+    }
     let error = report.error.as_ref().map(|error| format!("{}: {}", error.code, error.message));
     vec![
         plain(report.id.clone()),
@@ -75,6 +78,14 @@ fn facts(agent: &AgentView, now: Timestamp) -> Vec<(&'static str, String)> {
     let error = report.error.as_deref().map(describe);
     let past = agent.resolved_error.as_ref();
     let past = past.map(|past| format!("none now; {} it was: {}", ago(past.at), past.message));
+    for question in &report.questions {
+        let about = question.message_id.map(|id| format!(" (message {id})")).unwrap_or_default();
+        let ask = question.ask.escape_debug();
+        facts.push((
+            "question",
+            format!("{ask}{about}, open for {}: {}", age(question.since, now), question.body),
+        ));
+    }
     facts.extend([
         ("generation", agent.generation.to_string()),
         ("restarts", restarts(agent)),
@@ -222,6 +233,17 @@ mod tests {
         let row = row(&agent, "2026-03-01T12:00:00Z".parse().unwrap());
         let cells: Vec<String> = row.into_iter().map(|(text, _)| text).collect();
         expect!["planner | http | failed (given up) | 3 min | 5 | 0 of 5 | 1 in flight, 0 waiting | given up | SERVER_ERROR: The agent reports trouble of its own. Wait until it has recovered, or restart it."].assert_eq(&cells.join(" | "));
+    }
+
+    #[test]
+    fn open_question_is_shown_with_its_age() {
+        let mut agent = AgentView::example();
+        agent.report.questions = vec![AgentView::example_question()];
+        let text = facts_text(&agent);
+        let line = text.lines().find(|line| line.starts_with("question")).unwrap();
+        assert_eq!(line, "question    a1 (message 7), open for 2 min: \"May I?\"");
+        let row = row(&agent, "2026-03-01T12:00:00Z".parse().unwrap());
+        assert_eq!(row[6].0, "1 in flight, 0 waiting, 1 question");
     }
 
     #[test]

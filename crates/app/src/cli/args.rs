@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use mainstay_actors::json_text::without_bom;
 use mainstay_runtime::journal::{Cursor, millis};
 
 use super::error::CliError;
@@ -241,17 +242,27 @@ impl RequestArgs {
     }
 }
 
+/// Reads an answer as [`read_json`] does. A text that cannot be meant as JSON is taken as it is: most answers are a word.
+pub(super) fn read_answer(text: &str) -> Result<serde_json::Value, CliError> {
+    let is_plain = !text.trim_start().starts_with(['{', '[', '"', '@']);
+    match read_json(text, "the answer") {
+        Err(_) if is_plain => Ok(text.into()),
+        read => read,
+    }
+}
+
 /// Reads JSON, or the file with JSON that is named after an @; `name` is what the argument is called.
 pub(super) fn read_json(text: &str, name: &str) -> Result<serde_json::Value, CliError> {
     let (text, what) = match text.strip_prefix('@') {
-        None => (text.to_owned(), name.to_owned()),
+        None => (text.as_bytes().to_vec(), name),
         Some(file) => {
-            let text = std::fs::read_to_string(file)
+            let text = std::fs::read(file)
                 .map_err(|error| CliError::usage(format!("{name}: {file} cannot be read: {error}")))?;
-            (text, file.to_owned())
+            (text, file)
         }
     };
-    serde_json::from_str(&text).map_err(|error| CliError::usage(format!("{what} is not JSON: {error}")))
+    serde_json::from_slice(without_bom(&text))
+        .map_err(|error| CliError::usage(format!("{what} is not JSON: {error}")))
 }
 
 #[derive(Debug, Subcommand)]
@@ -267,6 +278,13 @@ pub(super) enum AgentSubcommand {
     Restart {
         /// The agent
         id: String,
+    },
+    /// Restart an ACP agent that wants a login, and log in
+    Login {
+        /// The agent
+        id: String,
+        /// The login's id, as the agent's last error names it [default: the only one that the agent offers]
+        method: Option<String>,
     },
     /// Stop the agent and its health checks until it is started again; end its process if it has one
     Stop {
@@ -311,10 +329,11 @@ pub(super) enum AgentSubcommand {
     Answer {
         /// The agent
         id: String,
-        /// The question's name, as `listen` shows it
+        /// The question's name, as `show` and `listen` show it
+        #[arg(value_name = "QUESTION")]
         ask: String,
-        /// The answer: JSON, or @FILE with JSON in it
-        #[arg(value_name = "JSON or @FILE")]
+        /// The answer: JSON, a plain word, or @FILE with JSON in it
+        #[arg(value_name = "VALUE")]
         answer: String,
     },
     /// Add an agent, until the runtime ends
@@ -349,8 +368,28 @@ pub(super) enum ConfigCommand {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn answer_is_json_or_a_plain_word() {
+        for (text, expected) in [
+            ("allow", json!("allow")),
+            ("true", json!(true)),
+            ("7", json!(7)),
+            ("\"7\"", json!("7")),
+            ("", json!("")),
+        ] {
+            assert_eq!(read_answer(text).unwrap(), expected, "{text}");
+        }
+        for text in ["{\"a\":", "[1", "\"open", "@absent.json"] {
+            assert!(read_answer(text).is_err(), "{text}");
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "\u{feff}[1]").unwrap();
+        assert_eq!(read_answer(&format!("@{}", file.path().display())).unwrap(), json!([1]));
+    }
 
     #[test]
     fn the_arguments_are_consistent() {

@@ -98,7 +98,7 @@ fn without_agent_key(problem: ConfigProblem) -> ConfigProblem {
 }
 
 /// Returns the faults of agents: a missing or repeated id, a missing program, a program that the driver does not start,
-/// or a readiness that the driver does not know.
+/// or a readiness or sign of life that the driver does not know.
 pub(crate) fn find_faults(text: &str, document: &DeTable<'_>) -> Vec<ConfigFault> {
     let agents = document.get("agent").and_then(|agents| agents.get_ref().as_array());
     let lines = LineIndex::new(text);
@@ -113,6 +113,7 @@ pub(crate) fn find_faults(text: &str, document: &DeTable<'_>) -> Vec<ConfigFault
             command_fault(table),
             ready_fault(table),
             program_fault(table),
+            health_fault(table),
         ];
         let step = format!("{}{}", key_step("agent"), index_step(index));
         faults.extend(found.into_iter().flatten().map(|fault| fault.within(&step, agent.span().start)));
@@ -184,6 +185,22 @@ fn program_fault(agent: &DeTable<'_>) -> Option<ConfigFault> {
     let predicate = "is for an agent that is a program of its own: say so by driver = \"process\" or driver = \"acp\", or \
                      take it out";
     Some(ConfigFault::new(predicate).within(&key_step("command"), command.span().start))
+}
+
+/// Returns the fault of a sign of life that the driver has not.
+fn health_fault(agent: &DeTable<'_>) -> Option<ConfigFault> {
+    let health = agent.get("health")?;
+    let driver =
+        agent.get("driver").map_or(Some(DriverKind::Http), |driver| choice::<DriverKind>(driver).ok())?;
+    let predicate = match (driver, health.get_ref().as_str()?) {
+        (_, "none") | (DriverKind::Process, _) => return None,
+        (DriverKind::Http, _) => {
+            "is for an agent that is a program of its own; an agent behind the backend has its health there"
+        }
+        (DriverKind::Acp, "ping") => "must not be \"ping\" where the driver is \"acp\", which has no ping",
+        (DriverKind::Acp, _) => return None,
+    };
+    Some(ConfigFault::new(predicate).within(&key_step("health"), health.span().start))
 }
 
 /// Returns the fault of `stdout:` for ACP, whose standard output is the protocol.

@@ -36,6 +36,20 @@ impl NamedChoice for DriverKind {
         &[("http", Self::Http), ("process", Self::Process), ("acp", Self::Acp)];
 }
 
+/// The sign of life that a check asks a running program for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum HealthSource {
+    /// The process itself.
+    #[default]
+    None,
+    /// An answer to a ping over its conversation.
+    Ping,
+    /// The backend answers 2xx on this path, which starts with `/`.
+    Http(String),
+    /// A server on this machine answers 2xx at this `http` URL.
+    HttpAt(BaseUrl),
+}
+
 /// The sign that a started process is ready.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum ReadyWhen {

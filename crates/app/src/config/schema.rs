@@ -8,12 +8,12 @@ use mainstay_actors::connection::policy::AfterFailed;
 use mainstay_actors::network::proxy::ProxyChoice;
 use mainstay_actors::queue::Overflow;
 
-use super::choice::{DriverKind, ReadyWhen};
+use super::choice::{DriverKind, HealthSource, ReadyWhen};
 use super::parser::address::{base_url, proxy};
 use super::parser::collection::{command, environment, folders, headers, headers_env, subprotocols};
 use super::parser::quantity::{choice, count, duration, flag, ratio, size};
 use super::parser::text::{
-    agent_id, file_or_empty, folder_or_empty, query_name_or_empty, ready, url_path, variable_or_empty,
+    agent_id, file_or_empty, folder_or_empty, health, query_name_or_empty, ready, url_path, variable_or_empty,
 };
 use super::section::section;
 
@@ -163,6 +163,8 @@ section! {
         fail_after: u32 = 3, count(1..=1_000);
         /// Checks passed in a row after which the agent is healthy again.
         recover_after: u32 = 1, count(1..=1_000);
+        /// The least uptime of a started program that counts as healthy. For `process` and `acp`.
+        min_uptime: Duration = "1s", duration(ZERO..=HOUR);
         /// The time after a start in which missed checks do not count.
         startup_grace: Duration = "30s", duration(ZERO..=DAY);
         /// The longest time without progress of a busy agent before it counts as stuck; `0s` for no limit.
@@ -202,9 +204,14 @@ section! {
         /// `http:PATH` (a 2xx answer of the backend), or a URL of the program on this machine, as in
         /// `http://127.0.0.1:9000/health`.
         ready: ReadyWhen = "none", ready;
+        /// The sign of life that each check asks a running program for: `none`, `ping` (a line that it answers, for
+        /// `process`), `http:PATH` (a 2xx answer of the backend), or a URL of the program on this machine.
+        health: HealthSource = "none", health;
         /// The most memory that the program and its children may use before a restart, in bytes or as `512MiB`; 0 for
         /// no limit. For `process` and `acp`.
         memory_max: u64 = 0, size(0..=1024 * GIB);
+        /// The lines in a row that are no messages after which an agent has failed; 0 for no limit. For `acp`.
+        stray_lines_max: usize = 10_000, count(0..=1_000_000_000);
     }
     /// The agent's supervision: its own keys, and those of `[agents]` for the rest.
     inherits supervision: AgentsConfig;

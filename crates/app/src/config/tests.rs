@@ -199,9 +199,9 @@ max_restart = 5
             2:1: unknown key "conection"; did you mean "connection"?
             4:1: unknown key "journal.segment-bytes"; did you mean "segment_bytes"?
             5:1: unknown key "journal.folder"; valid keys are "segment_bytes" and "segments"
-            7:1: unknown key "agents.id"; valid keys are "health_interval", "health_timeout", "fail_after", "recover_after", "startup_grace", "progress_timeout", "quarantine_after", "max_restarts", "restart_delay", "restart_delay_max", "window" and "stable_after"
+            7:1: unknown key "agents.id"; valid keys are "health_interval", "health_timeout", "fail_after", "recover_after", "min_uptime", "startup_grace", "progress_timeout", "quarantine_after", "max_restarts", "restart_delay", "restart_delay_max", "window" and "stable_after"
             10:1: unknown key "agent[0].max_restart"; did you mean "max_restarts"?
-            11:8: unknown key "agent[0].environment"; valid keys are "id", "driver", "command", "cwd", "env", "ready", "memory_max", "health_interval", "health_timeout", "fail_after", "recover_after", "startup_grace", "progress_timeout", "quarantine_after", "max_restarts", "restart_delay", "restart_delay_max", "window" and "stable_after""#]],
+            11:8: unknown key "agent[0].environment"; valid keys are "id", "driver", "command", "cwd", "env", "ready", "health", "memory_max", "stray_lines_max", "health_interval", "health_timeout", "fail_after", "recover_after", "min_uptime", "startup_grace", "progress_timeout", "quarantine_after", "max_restarts", "restart_delay", "restart_delay_max", "window" and "stable_after""#]],
     );
 }
 
@@ -247,6 +247,11 @@ agent = [
     { id = "e", driver = "process", command = "c --stdio" },
     { id = "f", driver = "acp", command = ["a"], ready = "stdout:up" },
     { id = "g", driver = "acp", command = ["b"], ready = "none" },
+    { id = "h", health = "ping" },
+    { id = "i", driver = "acp", command = ["b"], health = "ping" },
+    { id = "j", driver = "acp", command = ["b"], health = "http:/health" },
+    { id = "k", driver = "process", command = ["b"], health = "ping" },
+    { id = "l", health = "none" },
 ]
 "#,
         &expect![[r#"
@@ -258,7 +263,9 @@ agent = [
             11:26: "agent[8].command" must name the program that this driver starts, as in ["planner", "--stdio"]
             12:43: "agent[9].command" must name the program that this driver starts, as in ["planner", "--stdio"]
             13:47: "agent[10].command" must be a list with a program and its arguments, as in ["planner", "--stdio"], not a string
-            14:58: "agent[11].ready" must not wait for a line where the driver is "acp", which sees by itself when the agent is ready"#]],
+            14:58: "agent[11].ready" must not wait for a line where the driver is "acp", which sees by itself when the agent is ready
+            16:26: "agent[13].health" is for an agent that is a program of its own; an agent behind the backend has its health there
+            17:59: "agent[14].health" must not be "ping" where the driver is "acp", which has no ping"#]],
     );
 }
 

@@ -165,21 +165,26 @@ fn agents(page: &mut TextEncoder, agents: &[AgentView]) {
         &["agent"],
         &each(|agent| Some(agent.restarts)),
     );
-    for (name, help, figure) in [
-        (
-            "restarts_left",
-            "Restarts before it is given up; not there where there is no limit.",
-            (|agent| agent.budget_left.map(u64::from)) as fn(&AgentView) -> Option<u64>,
-        ),
-        ("gave_up", "Whether its restarts are used up.", |agent| Some(u64::from(agent.gave_up))),
-        ("missed_checks", "Checks missed in a row.", |agent| Some(u64::from(agent.report.misses))),
-        ("messages_waiting", "Messages that wait to be sent to it.", |agent| {
-            Some(agent.report.messages_waiting as u64)
-        }),
-        ("messages_in_flight", "Messages that it works on.", |agent| {
-            Some(agent.report.messages_in_flight as u64)
-        }),
-    ] {
+    for (name, help, figure) in
+        [
+            (
+                "restarts_left",
+                "Restarts before it is given up; not there where there is no limit.",
+                (|agent| agent.budget_left.map(u64::from)) as fn(&AgentView) -> Option<u64>,
+            ),
+            ("gave_up", "Whether its restarts are used up.", |agent| Some(u64::from(agent.gave_up))),
+            ("missed_checks", "Checks missed in a row.", |agent| Some(u64::from(agent.report.misses))),
+            ("messages_waiting", "Messages that wait to be sent to it.", |agent| {
+                Some(agent.report.messages_waiting as u64)
+            }),
+            ("messages_in_flight", "Messages that it works on.", |agent| {
+                Some(agent.report.messages_in_flight as u64)
+            }),
+            ("questions", "Questions that wait for an answer.", |agent| {
+                Some(agent.report.questions.len() as u64)
+            }),
+        ]
+    {
         page.gauges(&format!("mainstay_agent_{name}"), help, &["agent"], &each(figure));
     }
 }

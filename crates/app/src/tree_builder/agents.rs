@@ -66,7 +66,7 @@ pub(crate) struct AgentPolicies {
 impl AgentPolicies {
     pub(crate) fn new(supervision: &AgentsConfig, owns_agent: bool) -> Self {
         Self {
-            health: Arc::new(health_policy(supervision)),
+            health: Arc::new(health_policy(supervision, owns_agent)),
             child: Arc::new(agent_policy(supervision, owns_agent)),
         }
     }
@@ -140,7 +140,11 @@ impl AgentFactory {
             }
             DriverKind::Process => Ok(Arc::new(ProcessDriver::new(self.process_setup(config, updates)?))),
             #[cfg(feature = "acp")]
-            DriverKind::Acp => Ok(Arc::new(AcpDriver::new(self.process_setup(config, updates)?))),
+            DriverKind::Acp => {
+                let stray_lines_max = (config.stray_lines_max > 0).then_some(config.stray_lines_max);
+                let driver = AcpDriver::new(self.process_setup(config, updates)?);
+                Ok(Arc::new(driver.with_stray_lines_max(stray_lines_max)))
+            }
             #[cfg(not(feature = "acp"))]
             DriverKind::Acp => Err(BuildError::DriverMissing { id: config.id.clone(), driver: "acp" }),
         }
@@ -163,6 +167,8 @@ impl AgentFactory {
         Ok(ProcessSetup {
             updates: updates.clone(),
             memory_bytes_max: (config.memory_max > 0).then_some(config.memory_max),
+            health: self.processes.health_probe(&config.health)?,
+            health_timeout: config.supervision.health_timeout,
             ..ProcessSetup::new(launch, self.processes.process_manager.clone())
         })
     }
@@ -197,7 +203,7 @@ pub(crate) fn agent_policy(agents: &AgentsConfig, owns_agent: bool) -> ChildPoli
     }
 }
 
-fn health_policy(agents: &AgentsConfig) -> HealthPolicy {
+fn health_policy(agents: &AgentsConfig, owns_agent: bool) -> HealthPolicy {
     HealthPolicy {
         interval: agents.health_interval,
         timeout: agents.health_timeout,
@@ -205,6 +211,7 @@ fn health_policy(agents: &AgentsConfig) -> HealthPolicy {
         recover_after: agents.recover_after,
         startup_grace: agents.startup_grace,
         progress_timeout: agents.progress_timeout,
+        min_uptime: if owns_agent { agents.min_uptime } else { Duration::ZERO },
         quarantine_after: agents.quarantine_after,
     }
 }

@@ -5,11 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_actors::process::{Launch, ProbeResult, ProcessManager, ProcessSpec, Readiness};
+use mainstay_actors::agent::HealthProbe;
+use mainstay_actors::network::urls::BaseUrl;
+use mainstay_actors::process::{Launch, Probe, ProbeResult, ProcessManager, ProcessSpec, Readiness};
 use mainstay_actors::request::Request;
 use mainstay_actors::transport::{FailureKind, HttpSettings, HttpTransport, Transport};
 
-use crate::config::ReadyWhen;
+use crate::config::{HealthSource, ReadyWhen};
 use crate::tree_builder::error::BuildError;
 
 /// The time between a program's request to end and its kill.
@@ -51,20 +53,35 @@ impl ProcessFactory {
         Ok(match ready {
             ReadyWhen::None => Readiness::None,
             ReadyWhen::Stdout(text) => Readiness::Stdout(text.clone()),
-            ReadyWhen::Http(path) => http_readiness(Arc::clone(&self.transport), path.clone()),
-            ReadyWhen::HttpAt(url) => {
-                let (origin, path) = url.split_path();
-                let transport = HttpTransport::new(&HttpSettings::new(origin.to_string()))
-                    .map_err(|error| BuildError::Transport(Box::new(error)))?;
-                http_readiness(Arc::new(transport), path.to_owned())
+            ReadyWhen::Http(path) => Readiness::Probe(http_probe(Arc::clone(&self.transport), path.clone())),
+            ReadyWhen::HttpAt(url) => Readiness::Probe(local_probe(url)?),
+        })
+    }
+
+    /// Returns the sign of life that checks ask for.
+    pub(crate) fn health_probe(&self, health: &HealthSource) -> Result<HealthProbe, BuildError> {
+        Ok(match health {
+            HealthSource::None => HealthProbe::None,
+            HealthSource::Ping => HealthProbe::Ping,
+            HealthSource::Http(path) => {
+                HealthProbe::Server(http_probe(Arc::clone(&self.transport), path.clone()))
             }
+            HealthSource::HttpAt(url) => HealthProbe::Server(local_probe(url)?),
         })
     }
 }
 
-/// Returns the readiness of a process that answers 2xx at `path`.
-fn http_readiness(transport: Arc<dyn Transport>, path: String) -> Readiness {
-    Readiness::Probe(Arc::new(move |time_limit| {
+/// Returns the probe of a server of its own on this machine.
+fn local_probe(url: &BaseUrl) -> Result<Probe, BuildError> {
+    let (origin, path) = url.split_path();
+    let transport = HttpTransport::new(&HttpSettings::new(origin.to_string()))
+        .map_err(|error| BuildError::Transport(Box::new(error)))?;
+    Ok(http_probe(Arc::new(transport), path.to_owned()))
+}
+
+/// Returns the probe of a server, which is ready if it answers 2xx at `path`.
+fn http_probe(transport: Arc<dyn Transport>, path: String) -> Probe {
+    Arc::new(move |time_limit| {
         let (transport, path) = (Arc::clone(&transport), path.clone());
         Box::pin(async move {
             let Ok(request) = Request::get(path).build() else { return ProbeResult::NoListener };
@@ -75,7 +92,7 @@ fn http_readiness(transport: Arc<dyn Transport>, path: String) -> Readiness {
                 Ok(_) | Err(_) => ProbeResult::NotReady,
             }
         })
-    }))
+    })
 }
 
 const fn is_unreachable(kind: FailureKind) -> bool {

@@ -130,6 +130,12 @@ impl AgentActor {
     /// Schedules the next check. The first comes soon, the second at a random time in the second half of the
     /// interval, and later ones keep the interval. This spreads the agents' checks.
     fn schedule_next_check(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
+        let uptime_check = run.health.time_to_min_uptime();
+        if !uptime_check.is_zero() {
+            // The agent is healthy at that time, and not before.
+            let delay = run.health.next_check_in(self.activity_signs(ctx.now()), ctx.now());
+            return self.schedule_check_in(ctx, run, delay);
+        }
         run.checks_planned = run.checks_planned.saturating_add(1);
         let pause = run.health.remaining_pause(ctx.now());
         if let Some(pause) = pause.filter(|_| run.health.are_checks_quarantined()) {

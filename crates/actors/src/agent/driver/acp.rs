@@ -3,7 +3,8 @@
 //! - [`AcpDriver`] is the driver; `instance` is one process of the agent.
 //! - [`AcpClient`] is one connection, over any pair of pipes, with its one session.
 //! - [`AcpError`] is the error of all of them.
-//! - `stdio` reads and writes lines within limits; `line_check` classifies one line; pure.
+//! - `stdio` reads and writes lines within limits; `line_check` classifies one line; pure. `sent_requests` finds the
+//!   request that a response answers; pure.
 //! - `session_state` holds the turn and the open questions; pure.
 //! - `prompt` parses a message's body; pure. `session` says how a session resumes; pure.
 //! - `handler` handles what the agent sends and asks.
@@ -20,6 +21,7 @@ mod instance;
 mod line_check;
 mod options;
 mod prompt;
+mod sent_requests;
 mod session;
 mod session_state;
 mod stdio;
@@ -31,5 +33,5 @@ pub use error::AcpError;
 pub use options::{AcpLimits, AcpOptions};
 
 pub use prompt::AcpPrompt;
-pub use session::{LostSession, SessionOrigin, SessionStart};
+pub use session::{LoginMethod, LostSession, SessionOrigin, SessionStart};
 pub use turn::TurnEnd;

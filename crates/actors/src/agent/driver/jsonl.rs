@@ -29,6 +29,7 @@ use crate::agent::driver::process::errors::{not_running_error, start_error};
 use crate::agent::driver::process::{Instance, ProcessHost, ProcessSetup};
 use crate::agent::driver::{Activity, AgentState, Driver, DriverError, ProcessUsage, StopReport};
 use crate::agent::health::Observation;
+use crate::agent::updates::UpdateBroadcast;
 use crate::error::Error;
 
 /// The time within which an agent must have room for its restored state. It has to read the state, not to process it.
@@ -132,12 +133,19 @@ impl Driver for ProcessDriver {
     }
 
     fn activity(&self) -> Activity {
-        let is_asking = self.host.instance().is_some_and(|instance| instance.conversation().has_asks());
-        self.meter.activity().while_asking(is_asking)
+        self.meter.activity().while_asking(self.host.setup.updates.has_questions())
     }
 
     fn wait_for_work(&self) -> BoxFuture<'_, ()> {
         self.meter.wait_for_work().boxed()
+    }
+
+    fn updates(&self) -> Option<&UpdateBroadcast> {
+        Some(&self.host.setup.updates)
+    }
+
+    fn redact(&self, text: &str) -> String {
+        self.host.secrets.redact(text).into_owned()
     }
 
     fn deliver(&self, message: AgentMessage) -> BoxFuture<'_, Result<Value, Error>> {

@@ -1,6 +1,7 @@
 //! The managed process below the `process` and `acp` drivers: its start, its memory, its stop, and why it ended.
 
 pub(super) mod errors;
+mod liveness;
 mod memory;
 
 use std::sync::{Arc, OnceLock};
@@ -11,6 +12,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use self::errors::{not_running_error, start_error, stopped_error};
+pub use self::liveness::HealthProbe;
+use self::liveness::find_silence;
 use self::memory::{MemoryGauge, wait_until_over_ceiling};
 use crate::agent::driver::{DriverError, ProcessUsage};
 use crate::agent::health::Observation;
@@ -20,6 +23,9 @@ use crate::process::{Launch, LaunchError, Process, ProcessExit, ProcessManager};
 
 /// The default interval of memory measurements.
 const MEMORY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The default time limit for a sign of life.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The time for which the end of a conversation waits for the end of the process, which says more.
 pub(super) const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -37,6 +43,10 @@ pub struct ProcessSetup {
     pub memory_bytes_max: Option<u64>,
     /// The interval of measurements; 10 s unless set.
     pub memory_interval: Duration,
+    /// The sign of life that a check asks for.
+    pub health: HealthProbe,
+    /// The time limit for that sign; 5 s unless set.
+    pub health_timeout: Duration,
 }
 
 impl ProcessSetup {
@@ -49,6 +59,8 @@ impl ProcessSetup {
             updates: UpdateBroadcast::default(),
             memory_bytes_max: None,
             memory_interval: MEMORY_INTERVAL,
+            health: HealthProbe::None,
+            health_timeout: HEALTH_TIMEOUT,
         }
     }
 }
@@ -111,6 +123,9 @@ pub(super) trait Instance: Send + Sync + 'static {
     /// Returns the agent's health.
     fn observe(&self) -> impl Future<Output = Observation> + Send;
 
+    /// Asks the agent for a sign of life over its conversation, and resolves when it gives one.
+    fn ping(&self) -> impl Future<Output = ()> + Send;
+
     /// Resolves when the instance has ended. Keeps nothing of it alive.
     fn ended(&self) -> BoxFuture<'static, ()>;
 
@@ -169,7 +184,15 @@ impl<I: Instance> ProcessHost<I> {
     /// Returns the agent's health.
     pub(super) async fn observe(&self) -> Observation {
         let observation = match self.running_instance() {
-            Ok(instance) => instance.observe().await,
+            Ok(instance) => match instance.observe().await {
+                answered @ Observation::Answered { .. } => {
+                    let ProcessSetup { health, health_timeout, .. } = &self.setup;
+                    let process = instance.managed().process();
+                    let silence = find_silence(process, health, *health_timeout, instance.ping()).await;
+                    silence.unwrap_or(answered)
+                }
+                other => other,
+            },
             Err(why) => Observation::Exited { why },
         };
         match observation {

@@ -150,6 +150,13 @@ pub(in crate::process) async fn resident_bytes(identity: &ProcessIdentity) -> Op
     Some(target.list_live().await.iter().map(|process| process.resident_bytes).sum())
 }
 
+/// Returns whether a signal or a debugger has stopped the process.
+pub(in crate::process) async fn is_suspended(identity: &ProcessIdentity) -> bool {
+    let ProcessIdentity { pid, started, .. } = identity.clone();
+    let found = tokio::task::spawn_blocking(move || process_table::find(pid));
+    found.await.ok().flatten().is_some_and(|now| now.started == started && now.is_suspended)
+}
+
 #[cfg(target_os = "linux")]
 fn peek_wait_status(pid: u32) -> Option<WaitStatus> {
     use rustix::process::{WaitId, WaitIdOptions, waitid};

@@ -16,6 +16,8 @@ pub(super) struct ProcessInfo {
     pub(super) started: String,
     /// True if it has exited and was not reaped yet.
     pub(super) is_zombie: bool,
+    /// True if a signal or a debugger has stopped it, so that it does nothing.
+    pub(super) is_suspended: bool,
     pub(super) resident_bytes: u64,
     pub(super) marker: OwnerMarker,
 }
@@ -146,13 +148,15 @@ mod proc {
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
         let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
         let id = |field: usize| u32::try_from(number(field)?).ok();
-        let is_zombie = ["Z", "X"].contains(fields.first()?);
+        let state = fields.first()?;
+        let is_zombie = ["Z", "X"].contains(state);
         Some(ProcessInfo {
             pid: pid.parse().ok()?,
             parent: id(4)?,
             group: id(5)?,
             // A process whose first thread has exited looks like this as well, while its other threads run.
             is_zombie: is_zombie && number(20)? <= 1,
+            is_suspended: ["T", "t"].contains(state),
             started: number(22)?.to_string(),
             resident_bytes: number(24)?.saturating_mul(page_bytes),
             marker: OwnerMarker::None,
@@ -181,7 +185,7 @@ mod ps {
         let mut fields = line.split_ascii_whitespace();
         let mut id = || fields.next()?.parse::<u32>().ok();
         let (pid, parent, group) = (id()?, id()?, id()?);
-        let is_dead = fields.next()?.starts_with('Z');
+        let state = fields.next()?;
         let resident_bytes = fields.next()?.parse::<u64>().ok()?.saturating_mul(1024);
         let started = fields.collect::<Vec<_>>().join(" ");
         Some(ProcessInfo {
@@ -189,7 +193,8 @@ mod ps {
             parent,
             group,
             started,
-            is_zombie: is_dead,
+            is_zombie: state.starts_with('Z'),
+            is_suspended: state.starts_with('T'),
             resident_bytes,
             marker: OwnerMarker::None,
         })
@@ -266,6 +271,10 @@ mod tests {
             assert_eq!((pid, parent, group, started.as_str()), (43, 7, 42, "98765"), "{name}");
             assert_eq!((is_dead, resident_bytes), (false, 12 * 4096));
         }
+        for (state, expected) in [("S", false), ("R", false), ("T", true), ("t", true)] {
+            let stat = format!("43 (sh) {}", tail.replacen('S', state, 1));
+            assert_eq!(proc::parse_stat(&stat, 1).unwrap().is_suspended, expected, "{state}");
+        }
         let zombie = tail.replacen('S', "Z", 1);
         assert!(!proc::parse_stat(&format!("43 (sh) {zombie}"), 1).unwrap().is_zombie, "threads go on");
         let dead = zombie.replace(" 3 0 98765", " 1 0 98765");
@@ -282,6 +291,7 @@ mod tests {
         assert_eq!((read.is_zombie, read.resident_bytes), (false, 1200 * 1024));
         assert_eq!(read.started, "Tue Nov 25 18:22:00 2025");
         assert!(ps::parse_line("43 7 42 Z 0 Tue Nov 25 18:22:00 2025").unwrap().is_zombie);
+        assert!(ps::parse_line("43 7 42 T 0 Tue Nov 25 18:22:00 2025").unwrap().is_suspended);
         assert_eq!(ps::parse_line("PID PPID"), None);
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use mainstay_actors::network::urls::{BaseUrl, is_plain_path};
 
 use super::{ParseResult, TomlValue, invalid, mismatch};
-use crate::config::choice::ReadyWhen;
+use crate::config::choice::{HealthSource, ReadyWhen};
 
 /// The longest text that any key takes, in bytes.
 pub(crate) const TEXT_BYTES_MAX: usize = 4_096;
@@ -61,11 +61,28 @@ pub(crate) fn ready(value: &TomlValue<'_>) -> ParseResult<ReadyWhen> {
         None if text == "none" => Ok(ReadyWhen::None),
         Some(("stdout", line)) if !line.is_empty() => Ok(ReadyWhen::Stdout(line.to_owned())),
         Some(("stdout", _)) => invalid("needs a text to wait for, as in \"stdout:listening\""),
-        Some(("http", path)) => match server_path(path) {
-            Ok(path) => Ok(ReadyWhen::Http(path.to_owned())),
-            Err(predicate) => invalid(format!("has a path that {predicate}")),
-        },
+        Some(("http", path)) => probed_path(path).map(ReadyWhen::Http),
         _ => invalid(format!("must be {expected}")),
+    }
+}
+
+/// Parses the sign of life of a running program.
+pub(crate) fn health(value: &TomlValue<'_>) -> ParseResult<HealthSource> {
+    let expected = "\"none\", \"ping\" or \"http:PATH\"";
+    let text = string(value, expected)?;
+    match text.split_once(':') {
+        _ if text.starts_with("http://") => local_url(text).map(HealthSource::HttpAt).or_else(invalid),
+        None if text == "none" => Ok(HealthSource::None),
+        None if text == "ping" => Ok(HealthSource::Ping),
+        Some(("http", path)) => probed_path(path).map(HealthSource::Http),
+        _ => invalid(format!("must be {expected}")),
+    }
+}
+
+fn probed_path(path: &str) -> ParseResult<String> {
+    match server_path(path) {
+        Ok(path) => Ok(path.to_owned()),
+        Err(predicate) => invalid(format!("has a path that {predicate}")),
     }
 }
 
@@ -164,6 +181,14 @@ mod tests {
 
     #[test]
     fn readiness_is_none_a_line_or_a_path() {
+        assert_eq!(read("\"none\"", health), Ok(HealthSource::None));
+        assert_eq!(read("\"ping\"", health), Ok(HealthSource::Ping));
+        assert_eq!(read("\"http:/health\"", health), Ok(HealthSource::Http("/health".to_owned())));
+        let at = HealthSource::HttpAt(BaseUrl::parse("http://127.0.0.1:9/h").unwrap());
+        assert_eq!(read("\"http://127.0.0.1:9/h\"", health), Ok(at));
+        for wrong in ["\"pong\"", "\"stdout:up\"", "\"http:health\"", "\"http://example.org/h\"", "1"] {
+            assert!(read(wrong, health).is_err(), "{wrong}");
+        }
         assert_eq!(read("\"none\"", ready), Ok(ReadyWhen::None));
         assert_eq!(read("\"stdout:up: \"", ready), Ok(ReadyWhen::Stdout("up: ".to_owned())));
         assert_eq!(read("\"http:/health\"", ready), Ok(ReadyWhen::Http("/health".to_owned())));

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use agent_client_protocol::schema::ProtocolVersion;
 use agent_client_protocol::v1::schema::{
-    CancelNotification, ClientCapabilities, Implementation, InitializeRequest, InitializeResponse,
-    LoadSessionRequest, NewSessionRequest, PromptRequest, ResumeSessionRequest,
+    AuthMethod, AuthenticateRequest, CancelNotification, ClientCapabilities, Implementation,
+    InitializeRequest, InitializeResponse, LoadSessionRequest, NewSessionRequest, PromptRequest,
+    ResumeSessionRequest,
 };
 use agent_client_protocol::{
     Agent, Builder, Channel, Client, ConnectionTo, Error as RpcError, JsonRpcRequest, JsonRpcResponse,
@@ -24,7 +25,8 @@ use super::handler::{ClientHandler, CloseGuard, SharedConnection};
 use super::options::AcpOptions;
 use super::prompt::{AcceptedContent, AcpPrompt};
 use super::session::{
-    LostSession, NO_RESUME_METHOD, ResumeCapabilities, SessionOrigin, SessionStart, resume_methods,
+    LoginMethod, LostSession, NO_RESUME_METHOD, ResumeCapabilities, SessionOrigin, SessionStart,
+    choose_login, resume_methods,
 };
 use super::session_state::AskOutcome;
 use super::stdio::relay;
@@ -35,6 +37,9 @@ use crate::error::{excerpt, raw_excerpt};
 /// The time that the protocol's task may take after the input has ended.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The most ways to log in that are kept.
+const LOGIN_METHODS_MAX: usize = 8;
+
 /// The most characters of an agent's name.
 const NAME_CHARS_MAX: usize = 100;
 
@@ -44,7 +49,7 @@ struct InitializeInfo {
     name: Option<String>,
     resume_capabilities: ResumeCapabilities,
     accepted_content: AcceptedContent,
-    auth_methods: Vec<String>,
+    login_methods: Vec<LoginMethod>,
 }
 
 /// A connection to an agent, with at most one session.
@@ -81,12 +86,7 @@ impl AcpClient {
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
     {
-        let shared = Arc::new(SharedConnection::new(
-            updates,
-            options.meter.clone(),
-            options.limits,
-            Arc::clone(&options.ask_counter),
-        ));
+        let shared = Arc::new(SharedConnection::new(updates, &options));
         let (tell_end, end) = watch::channel(None);
         let guard = CloseGuard { shared: Arc::clone(&shared), end: tell_end };
         let (connected, connection) = oneshot::channel();
@@ -125,7 +125,7 @@ impl AcpClient {
                 load: offered.load_session,
             },
             accepted_content: AcceptedContent::from(&offered.prompt_capabilities),
-            auth_methods: answer.auth_methods.iter().take(8).map(|method| short(method.name())).collect(),
+            login_methods: answer.auth_methods.iter().take(LOGIN_METHODS_MAX).map(login_method).collect(),
         })
     }
 
@@ -145,6 +145,28 @@ impl AcpClient {
     #[must_use]
     pub fn has_asks(&self) -> bool {
         self.shared.lock_state().has_asks()
+    }
+
+    /// Returns the number of lines that were skipped, since they were no messages or could not be read.
+    #[must_use]
+    pub fn lines_skipped(&self) -> u64 {
+        self.shared.lines_skipped()
+    }
+
+    /// Logs in by a method that the agent offers, or by the only one for `None`. Call it before the session starts.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`AcpError::UnknownLogin`] if the agent does not offer that, and with [`AcpError::Refused`] if it
+    /// refuses.
+    pub async fn log_in(&self, method: Option<&str>) -> Result<(), AcpError> {
+        let methods = &self.initialize_info.login_methods;
+        let Some(chosen) = choose_login(methods, method) else {
+            let given = method.map(str::to_owned);
+            return Err(AcpError::UnknownLogin { given, methods: methods.clone() });
+        };
+        let request = AuthenticateRequest::new(chosen.id.clone());
+        self.request("authenticate", request, self.options.login_timeout, |_| ()).await.map(|_| ())
     }
 
     /// Starts a session in the folder `cwd`, an absolute path. Resumes the session `saved` if the agent can, and
@@ -329,7 +351,7 @@ impl AcpClient {
         let untyped = request.to_untyped_message();
         let untyped = untyped.map_err(|error| AcpError::InvalidPrompt(error.to_string()))?;
         let (sender, answered) = oneshot::channel();
-        let logins = self.initialize_info.auth_methods.clone();
+        let logins = self.initialize_info.login_methods.clone();
         let sent = self.connection.send_request(untyped).on_receiving_result(async move |answer| {
             let answer = match answer {
                 // There was no answer: the caller gets the reason for which the connection ended.
@@ -359,6 +381,15 @@ impl std::fmt::Debug for AcpClient {
             .field("initialize_info", &self.initialize_info)
             .field("end", &*self.end.borrow())
             .finish_non_exhaustive()
+    }
+}
+
+/// Returns a way to log in. The id stays whole, since the agent is to know it again.
+fn login_method(method: &AuthMethod) -> LoginMethod {
+    LoginMethod {
+        id: method.id().0.to_string(),
+        name: excerpt(method.name(), NAME_CHARS_MAX),
+        is_offered: matches!(method, AuthMethod::Agent(_)),
     }
 }
 

@@ -10,12 +10,11 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::client::AcpClient;
 use super::error::AcpError;
 use super::instance::{AcpConnectError, AcpInstance};
 use super::options::AcpOptions;
 use super::prompt::AcpPrompt;
-use super::session::{LostSession, SessionStart};
+use super::session::{Login, LoginMethod, LostSession, SessionStart};
 use crate::agent::agent_message::AgentMessage;
 use crate::agent::driver::process::errors::{
     exited_error, not_running_error, outcome_unknown_error, start_error,
@@ -23,7 +22,7 @@ use crate::agent::driver::process::errors::{
 use crate::agent::driver::process::{Instance, ProcessHost, ProcessSetup};
 use crate::agent::driver::{Activity, AgentState, Driver, DriverError, ProcessUsage, StopReport};
 use crate::agent::health::Observation;
-use crate::agent::updates::{AgentUpdate, UpdateKind};
+use crate::agent::updates::{AgentUpdate, UpdateBroadcast, UpdateKind};
 use crate::error::{Error, Reason, excerpt};
 use crate::process::Readiness;
 
@@ -52,6 +51,8 @@ pub struct AcpDriver {
     host: ProcessHost<AcpInstance>,
     options: AcpOptions,
     session: Mutex<Option<SavedSession>>,
+    /// The login of the next start.
+    login: Mutex<Option<Login>>,
     /// The number of starts in a row that ended during a resumption.
     failed_resumes: AtomicU32,
 }
@@ -65,14 +66,24 @@ impl AcpDriver {
             // The launch itself bounds the whole start.
             setup_timeout: setup.launch.ready_timeout.saturating_mul(2),
             load_timeout: setup.launch.ready_timeout.saturating_mul(2),
+            secrets: setup.launch.spec.known_secrets(),
             ..AcpOptions::default()
         };
         Self {
             host: ProcessHost::new(setup),
             options,
             session: Mutex::default(),
+            login: Mutex::default(),
             failed_resumes: AtomicU32::new(0),
         }
+    }
+
+    /// Sets the most lines in a row that are skipped since they are not messages; 10,000 unless set, and `None` for no
+    /// limit.
+    #[must_use]
+    pub fn with_stray_lines_max(mut self, lines_max: Option<usize>) -> Self {
+        self.options.limits.stray_lines_max = lines_max;
+        self
     }
 
     fn lock_session(&self) -> MutexGuard<'_, Option<SavedSession>> {
@@ -80,7 +91,7 @@ impl AcpDriver {
     }
 
     async fn start(&self) -> Result<(), DriverError> {
-        let cwd = self.session_dir().map_err(DriverError::Failed)?;
+        let cwd = self.session_dir().map_err(DriverError::Permanent)?;
         let start = AcpInstance::start(&self.host.setup);
         self.host.restart(start, |instance| self.connect(instance, cwd)).await
     }
@@ -91,11 +102,12 @@ impl AcpDriver {
         let is_hopeless = self.failed_resumes.load(Ordering::Relaxed) >= RESUME_FAILURES_MAX;
         let saved =
             before.as_ref().filter(|saved| saved.cwd == cwd && !is_hopeless).map(|saved| saved.id.as_str());
-        let connected = instance.connect(&self.host.setup, &cwd, saved, &self.options).await;
+        let login = self.login.lock().take();
+        let connected = instance.connect(&self.host.setup, &cwd, saved, login, &self.options).await;
         if connected.is_err() && instance.is_resuming() {
             self.failed_resumes.fetch_add(1, Ordering::Relaxed);
         }
-        let mut start = connected.map_err(|why| connect_error(&why))?;
+        let mut start = connected.map_err(|why| connect_error(&why, &self.host.setup.launch.spec.name))?;
         self.failed_resumes.store(0, Ordering::Relaxed);
         if let Some(before) = before {
             let why = if before.cwd != cwd {
@@ -153,15 +165,34 @@ impl AcpDriver {
     }
 }
 
-fn connect_error(why: &AcpConnectError) -> DriverError {
-    DriverError::Failed(match why {
-        AcpConnectError::Launch(error) => return start_error(error),
-        // A login is a person's task, unlike a program that does not run.
-        AcpConnectError::Protocol(error @ (AcpError::AuthRequired(_) | AcpError::UnsupportedVersion(_))) => error.to_error(),
-        AcpConnectError::Protocol(error) => Error::new(Reason::AgentFailed)
-            .with_message("The agent was started, and does not talk to us. Check that it speaks the Agent Client Protocol.")
-            .with_details(&error.to_string()),
-    })
+fn connect_error(why: &AcpConnectError, id: &str) -> DriverError {
+    match why {
+        AcpConnectError::Launch(error) => start_error(error),
+        // A person has to do something first.
+        AcpConnectError::Protocol(error @ AcpError::AuthRequired(logins)) => {
+            DriverError::Permanent(login_error(error.to_error(), logins, id))
+        }
+        AcpConnectError::Protocol(error @ (AcpError::UnknownLogin { .. } | AcpError::UnsupportedVersion(_))) => {
+            DriverError::Permanent(error.to_error())
+        }
+        AcpConnectError::Protocol(error) => DriverError::Failed(
+            Error::new(Reason::AgentFailed)
+                .with_message(
+                    "The agent was started, and does not talk to us. Check that it speaks the Agent Client Protocol.",
+                )
+                .with_details(&error.to_string()),
+        ),
+    }
+}
+
+/// Returns the error of agent `id` that wants a login, with the command that logs in if there is one.
+fn login_error(error: Error, logins: &[LoginMethod], id: &str) -> Error {
+    let Some(method) = logins.iter().find(|login| login.is_offered) else { return error };
+    let words = |id: &str, method: &str| {
+        format!("The agent wants a login first. Log in with 'mainstay agent login {id} {method}'.")
+    };
+    // An id that looks like a token is for the log.
+    error.with_message(&words("ID", "METHOD")).with_message(&words(id, &method.id))
 }
 
 impl Driver for AcpDriver {
@@ -212,13 +243,19 @@ impl Driver for AcpDriver {
     }
 
     fn activity(&self) -> Activity {
-        let instance = self.host.instance();
-        let is_asking = instance.is_some_and(|instance| instance.client().is_some_and(AcpClient::has_asks));
-        self.options.meter.activity().while_asking(is_asking)
+        self.options.meter.activity().while_asking(self.host.setup.updates.has_questions())
     }
 
     fn wait_for_work(&self) -> BoxFuture<'_, ()> {
         self.options.meter.wait_for_work().boxed()
+    }
+
+    fn updates(&self) -> Option<&UpdateBroadcast> {
+        Some(&self.host.setup.updates)
+    }
+
+    fn redact(&self, text: &str) -> String {
+        self.host.secrets.redact(text).into_owned()
     }
 
     fn deliver(&self, message: AgentMessage) -> BoxFuture<'_, Result<Value, Error>> {
@@ -238,6 +275,11 @@ impl Driver for AcpDriver {
         client.answer(ask, option).map_err(|error| error.to_error())?;
         // The agent is working again from now on.
         self.options.meter.note_progress();
+        Ok(())
+    }
+
+    fn log_in_at_start(&self, method: Option<String>) -> Result<(), Error> {
+        *self.login.lock() = Some(Login(method));
         Ok(())
     }
 

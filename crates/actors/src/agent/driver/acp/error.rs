@@ -6,6 +6,8 @@ use std::time::Duration;
 use agent_client_protocol::ErrorCode;
 use thiserror::Error;
 
+use super::sent_requests::unreadable_response;
+use super::session::LoginMethod;
 use crate::error::{Error, Reason, raw_excerpt};
 
 /// Says why a request to an agent failed.
@@ -33,8 +35,16 @@ pub enum AcpError {
     #[error("the agent speaks version {0} of the protocol; it has to speak version 1")]
     UnsupportedVersion(u16),
     /// The agent requires a login first.
-    #[error("the agent wants a login first{}: log in with the agent's own program, then start it again", format_logins(.0))]
-    AuthRequired(Vec<String>),
+    #[error("the agent wants a login first{}", format_logins(.0))]
+    AuthRequired(Vec<LoginMethod>),
+    /// The agent offers no such login, or several. Nothing was sent.
+    #[error("{}{}", format_given_login(.given.as_deref()), format_logins(.methods))]
+    UnknownLogin {
+        /// The given method.
+        given: Option<String>,
+        /// The methods that the agent has.
+        methods: Vec<LoginMethod>,
+    },
     /// The agent refused with an error of its own.
     #[error("the agent refused {method}: {words} (code {code})")]
     Refused {
@@ -90,8 +100,22 @@ fn format_quote(quote: &str) -> String {
     if quote.is_empty() { String::new() } else { format!(": {quote:?}") }
 }
 
-fn format_logins(logins: &[String]) -> String {
-    if logins.is_empty() { String::new() } else { format!(" (it offers {})", logins.join(", ")) }
+fn format_given_login(given: Option<&str>) -> String {
+    match given {
+        Some(given) => format!("the agent offers no login by {given:?}"),
+        None => "the agent does not offer exactly one login, so a method has to be named".to_owned(),
+    }
+}
+
+fn format_logins(logins: &[LoginMethod]) -> String {
+    let texts: Vec<_> = logins
+        .iter()
+        .map(|LoginMethod { id, name, is_offered }| match is_offered {
+            true => format!("{id} ({name})"),
+            false => format!("{id} ({name}; only with its own program)"),
+        })
+        .collect();
+    if texts.is_empty() { String::new() } else { format!(" (it offers {})", texts.join(", ")) }
 }
 
 impl AcpError {
@@ -104,8 +128,11 @@ impl AcpError {
     pub(super) fn from_rpc_error(
         method: &'static str,
         error: &agent_client_protocol::Error,
-        logins: &[String],
+        logins: &[LoginMethod],
     ) -> Self {
+        if let Some(quote) = unreadable_response(error) {
+            return Self::InvalidResponse { method, quote: raw_excerpt(quote) };
+        }
         if error.code == ErrorCode::AUTH_REQUIRED {
             return Self::AuthRequired(logins.to_vec());
         }
@@ -153,7 +180,9 @@ impl AcpError {
             Self::AuthRequired(_) => Reason::Unauthenticated,
             Self::Refused { .. } => Reason::ServerError,
             Self::TimedOut { .. } => Reason::TimedOut,
-            Self::InvalidPrompt(_) | Self::NoSuchOption { .. } => Reason::InvalidRequest,
+            Self::InvalidPrompt(_) | Self::NoSuchOption { .. } | Self::UnknownLogin { .. } => {
+                Reason::InvalidRequest
+            }
             Self::FolderNotAbsolute(_) => Reason::InvalidConfig,
             Self::NoSession | Self::PreviousTurnActive => Reason::Unavailable,
             Self::UnknownAsk(_) => Reason::NotFound,
@@ -184,6 +213,9 @@ impl AcpError {
             }
             Self::AuthRequired(_) => {
                 "The agent wants a login first. Log in with its own program, then start it again."
+            }
+            Self::UnknownLogin { .. } => {
+                "The agent does not offer that login. Use one of those in the details of this error."
             }
             Self::Refused { .. } => "The agent refused, or met an error of its own. Look into the log.",
             Self::TimedOut { .. } => "The agent did not answer in time. Restart it if that goes on.",
@@ -222,12 +254,20 @@ mod tests {
     #[test]
     fn to_error_auth_required_lists_auth_methods() {
         let error = agent_client_protocol::Error::auth_required();
-        let error = AcpError::from_rpc_error("session/new", &error, &["Log in with Acme".to_owned()]);
+        let method = |id: &str, is_offered| LoginMethod {
+            id: id.to_owned(),
+            name: "Log in with Acme".to_owned(),
+            is_offered,
+        };
+        let logins = [method("acme", true), method("shell", false)];
+        let error = AcpError::from_rpc_error("session/new", &error, &logins);
         let error = error.to_error();
         assert_eq!(error.reason, Reason::Unauthenticated);
         let expected = "The agent wants a login first. Log in with its own program, then start it again.";
         assert_eq!(error.message, expected);
-        assert!(error.details.unwrap().contains("(it offers Log in with Acme)"));
+        let words =
+            "(it offers acme (Log in with Acme), shell (Log in with Acme; only with its own program))";
+        assert!(error.details.unwrap().contains(words));
     }
 
     #[test]
@@ -238,6 +278,7 @@ mod tests {
             AcpError::violation("", ""),
             AcpError::UnsupportedVersion(2),
             AcpError::AuthRequired(Vec::new()),
+            AcpError::UnknownLogin { given: None, methods: Vec::new() },
             AcpError::from_rpc_error("", &agent_client_protocol::Error::internal_error(), &[]),
             AcpError::TimedOut { method: "", after: Duration::ZERO },
             AcpError::PreviousTurnActive,

@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::error::AcpError;
-use super::options::AcpLimits;
+use super::options::{AcpLimits, AcpOptions};
 use super::session_state::{AskOutcome, AskRejection, PendingQuestion, SessionState};
 use super::stdio::TransportObserver;
 use crate::agent::{ActivityMeter, AgentUpdate, MessageId, UpdateBroadcast, UpdateKind};
-use crate::error::excerpt;
+use crate::error::{Secrets, excerpt};
 
 /// The state that a connection and its users share.
 pub(super) struct SharedConnection {
@@ -26,16 +26,35 @@ pub(super) struct SharedConnection {
     pub(super) limits: AcpLimits,
     /// Counts questions over all connections of one agent, so that a late answer never meets a newer question.
     pub(super) ask_counter: Arc<AtomicU64>,
+    secrets: Secrets,
+    /// The number of lines that were skipped.
+    lines_skipped: AtomicU64,
 }
 
 impl SharedConnection {
-    pub(super) fn new(
-        updates: UpdateBroadcast,
-        meter: ActivityMeter,
-        limits: AcpLimits,
-        asks: Arc<AtomicU64>,
-    ) -> Self {
-        Self { state: Mutex::default(), updates, meter, limits, ask_counter: asks }
+    pub(super) fn new(updates: UpdateBroadcast, options: &AcpOptions) -> Self {
+        Self {
+            state: Mutex::default(),
+            updates,
+            meter: options.meter.clone(),
+            limits: options.limits,
+            ask_counter: Arc::clone(&options.ask_counter),
+            secrets: options.secrets.clone(),
+            lines_skipped: AtomicU64::new(0),
+        }
+    }
+
+    /// Returns the number of lines that were skipped, since they were no messages or could not be read.
+    pub(super) fn lines_skipped(&self) -> u64 {
+        self.lines_skipped.load(Ordering::Relaxed)
+    }
+
+    /// Counts a skipped line. It may contain a secret, so it is not logged, and a flood only now and then.
+    fn skip_line(&self, what: &str) {
+        let skipped = self.lines_skipped.fetch_add(1, Ordering::Relaxed) + 1;
+        if skipped.is_power_of_two() {
+            tracing::warn!(skipped, "an agent wrote {what}, which is passed over");
+        }
     }
 
     pub(super) fn lock_state(&self) -> MutexGuard<'_, SessionState> {
@@ -98,7 +117,15 @@ impl SharedConnection {
                 .respond_with_error(RpcError::invalid_params().data("sessionId and options are needed"));
         };
         let name = format!("a{}", self.ask_counter.fetch_add(1, Ordering::Relaxed) + 1);
-        let put = self.lock_state().open_ask(&name, session, options, self.limits.asks_max);
+        let body = json!({ "toolCall": params["toolCall"], "options": params["options"] });
+        // Published under the lock, so that a question never comes after its end.
+        let mut state = self.lock_state();
+        let put = state.open_ask(&name, session, options, self.limits.asks_max);
+        if let Ok((message_id, _)) = put {
+            let update = AgentUpdate::new(UpdateKind::Ask, body);
+            self.updates.publish(AgentUpdate { message_id, ask: Some(name.clone()), ..update });
+        }
+        drop(state);
         let (message, answered) = match put {
             Ok(put) => put,
             Err(AskRejection::Cancelled) => return responder.respond(outcome_json(AskOutcome::Cancelled)),
@@ -110,14 +137,7 @@ impl SharedConnection {
                 return responder.respond_with_error(RpcError::internal_error().data(words));
             }
         };
-        let body = json!({ "toolCall": params["toolCall"], "options": params["options"] });
-        connection.spawn(Arc::clone(self).await_answer(name.clone(), message, responder, answered))?;
-        self.updates.publish(AgentUpdate {
-            message_id: message,
-            ask: Some(name),
-            ..AgentUpdate::new(UpdateKind::Ask, body)
-        });
-        Ok(())
+        connection.spawn(Arc::clone(self).await_answer(name, message, responder, answered))
     }
 
     /// Waits for the answer to a question, or until the agent withdraws it.
@@ -158,9 +178,17 @@ impl TransportObserver for SharedConnection {
         self.meter.note_progress();
     }
 
-    fn on_stray_line(&self, line: &str) {
-        // The line may contain a secret, so it is not logged.
-        tracing::warn!(bytes = line.len(), "an agent wrote a line that is no message, which is passed over");
+    fn on_stray_line(&self) {
+        self.skip_line("a line that is no message");
+    }
+
+    fn on_unreadable_line(&self) {
+        self.skip_line("a message that cannot be read");
+    }
+
+    fn on_lost_response(&self, why: &str, start: &str) {
+        self.skip_line("a response that no request got");
+        self.updates.note_lost_reply(why.to_owned(), &self.secrets.redact(start));
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::client::AcpClient;
 use super::error::AcpError;
 use super::options::AcpOptions;
-use super::session::SessionStart;
+use super::session::{Login, SessionStart};
 use crate::agent::driver::process::errors::{exited_error, not_running_error};
 use crate::agent::driver::process::{EXIT_TIMEOUT, Instance, ManagedProcess, ProcessSetup};
 use crate::agent::health::{Observation, ReportedHealth};
@@ -46,12 +46,13 @@ impl AcpInstance {
         })
     }
 
-    /// Initializes the protocol, and starts or resumes a session.
+    /// Initializes the protocol, logs in if that was asked for, and starts or resumes a session.
     pub(super) async fn connect(
         &self,
         setup: &ProcessSetup,
         cwd: &Path,
         saved: Option<&str>,
+        login: Option<Login>,
         options: &AcpOptions,
     ) -> Result<SessionStart, AcpConnectError> {
         let ProcessSetup { launch, updates, .. } = setup;
@@ -62,8 +63,16 @@ impl AcpInstance {
         let Some((write, read)) = self.managed.process().take_stdio() else {
             return Err(AcpConnectError::Protocol(AcpError::Closed));
         };
+        // A login may wait for a person.
+        let within = match &login {
+            Some(_) => launch.ready_timeout.saturating_add(options.login_timeout),
+            None => launch.ready_timeout,
+        };
         let connected = async {
             let client = AcpClient::open(read, write, updates.clone(), options.clone()).await?;
+            if let Some(Login(method)) = login {
+                client.log_in(method.as_deref()).await?;
+            }
             self.is_resuming.store(saved.is_some() && client.can_resume(), Ordering::Relaxed);
             let start = client.start_session(cwd, saved).await?;
             self.is_resuming.store(false, Ordering::Relaxed);
@@ -72,12 +81,10 @@ impl AcpInstance {
         let connected = tokio::select! {
             biased;
             exit = self.managed.process().exited() => return Err(AcpConnectError::Launch(LaunchError::Exited(exit))),
-            connected = timeout(launch.ready_timeout, connected) => connected,
+            connected = timeout(within, connected) => connected,
         };
-        let connected = connected.map_err(|_| LaunchError::ReadyTimeout {
-            within: launch.ready_timeout,
-            stderr: self.managed.process().stderr(),
-        });
+        let connected = connected
+            .map_err(|_| LaunchError::ReadyTimeout { within, stderr: self.managed.process().stderr() });
         match connected.map_err(AcpConnectError::Launch)? {
             Ok((client, start)) => {
                 // Each instance connects once.
@@ -140,9 +147,12 @@ impl Instance for AcpInstance {
         Observation::Answered {
             reported: ReportedHealth::Healthy,
             uptime_s: Some(self.managed.uptime_s()),
-            error_count: None,
+            error_count: self.client().map(AcpClient::lines_skipped),
         }
     }
+
+    /// Resolves at once: the protocol has no ping.
+    async fn ping(&self) {}
 
     /// Resolves when the process or the connection has ended.
     fn ended(&self) -> BoxFuture<'static, ()> {

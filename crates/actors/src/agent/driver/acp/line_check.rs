@@ -1,107 +1,226 @@
 //! Classifies a line of an agent. Pure.
 
-use agent_client_protocol::{RawJsonRpcId, RawJsonRpcMessage, RawJsonRpcResponse, TransportFrame};
-use serde_json::Value;
+use agent_client_protocol::{RawJsonRpcError, RawJsonRpcId, RawJsonRpcMessage, TransportFrame};
+use serde_json::{Map, Value};
+
+use crate::json_text::{BrokenObject, whole_number};
 
 /// The kind of a line.
 #[derive(Debug)]
 pub(super) enum LineKind {
-    /// A message, and whether it requires an answer.
+    /// A request or notification of the agent, and whether it requires an answer.
     Message { frame: TransportFrame, is_request: bool },
+    /// An answer to a request of ours.
+    Response(IncomingResponse),
+    /// A request or notification that cannot be read. A request has an id, and is refused.
+    Unreadable { id: Option<RawJsonRpcId> },
     /// A line outside the protocol, such as a line of a log. It can be skipped without loss.
     Stray,
-    /// A message that breaks the protocol, with the violation.
-    Violation(&'static str),
 }
 
-/// Classifies a line, without its end.
-pub(super) fn classify_line(line: &str) -> LineKind {
-    let frame = TransportFrame::parse_json(line);
-    let TransportFrame::Single(message) = &frame else { return classify_malformed(line) };
-    let is_request = match message {
-        RawJsonRpcMessage::Request(_) => true,
-        RawJsonRpcMessage::Notification(_) => false,
-        RawJsonRpcMessage::Response(
-            RawJsonRpcResponse::Result { id, .. } | RawJsonRpcResponse::Error { id, .. },
-        ) if *id == RawJsonRpcId::Null => {
-            // Without an id the request that it answers would never end.
-            return LineKind::Violation("it answers nothing that it was asked, or could not read a message");
-        }
-        RawJsonRpcMessage::Response(_) => false,
-    };
-    LineKind::Message { frame, is_request }
+/// An answer to a request of ours.
+#[derive(Debug, PartialEq)]
+pub(super) struct IncomingResponse {
+    /// The number of the request, if it has one.
+    pub(super) number: Option<u64>,
+    /// True if it is an answer for sure, and false if it only looks like one.
+    pub(super) is_certain: bool,
+    /// The result or error, or why neither can be read.
+    pub(super) answer: Result<RpcResult, &'static str>,
 }
 
-/// Classifies a line that does not parse. A line that resembles a message must not be skipped: a caller may wait for
-/// it.
-fn classify_malformed(line: &str) -> LineKind {
-    match serde_json::from_str::<Value>(line) {
-        Ok(Value::Object(members)) if is_message_like(&members) => {
-            LineKind::Violation("it wrote a message that is not valid")
-        }
+type RpcResult = Result<Value, Box<RawJsonRpcError>>;
+
+/// Classifies a line, without its end. Mostly that is one message; an array of messages is taken as several.
+pub(super) fn classify_line(line: &str) -> Vec<LineKind> {
+    match serde_json::from_str(line) {
         Ok(Value::Array(items)) if items.iter().any(|item| item.get("jsonrpc").is_some()) => {
-            LineKind::Violation("it wrote several messages as one, which the protocol does not allow")
+            items.into_iter().map(classify_value).collect()
         }
-        Err(_) if line.contains("\"jsonrpc\"") => LineKind::Violation("it wrote a message that is not JSON"),
-        _ => LineKind::Stray,
+        Ok(value) => vec![classify_value(value)],
+        Err(_) => {
+            vec![response_after_text(line).unwrap_or_else(|| classify_broken(line, line, "it is no JSON"))]
+        }
     }
 }
 
-fn is_message_like(members: &serde_json::Map<String, Value>) -> bool {
-    let has = |name| members.contains_key(name);
-    has("jsonrpc") || has("method") || has("id") && (has("result") || has("error"))
+fn classify_value(value: Value) -> LineKind {
+    let Value::Object(mut members) = value else { return LineKind::Stray };
+    let is_rpc = members.contains_key("jsonrpc");
+    if members.contains_key("method") {
+        // Lines of a log have methods too.
+        return if is_rpc { classify_call(members) } else { LineKind::Stray };
+    }
+    let number = members.get("id").and_then(whole_number);
+    let answer: Result<RpcResult, _> = match (members.remove("result"), members.remove("error")) {
+        (None, None) if is_rpc => return LineKind::Unreadable { id: None },
+        (None, None) => return LineKind::Stray,
+        // Some agents write both members.
+        (Some(result), None | Some(Value::Null)) => Ok(Ok(result)),
+        (None | Some(Value::Null), Some(error)) if !error.is_null() => serde_json::from_value(error)
+            .map(|error| Err(Box::new(error)))
+            .map_err(|_| "its error needs a code and a message"),
+        (None, Some(_)) => Err("it has neither a result nor an error"),
+        (Some(_), Some(_)) => Err("it has both a result and an error"),
+    };
+    LineKind::Response(IncomingResponse { number, is_certain: is_rpc, answer })
+}
+
+fn classify_call(members: Map<String, Value>) -> LineKind {
+    let id = members.get("id").cloned();
+    match serde_json::from_value(Value::Object(members)) {
+        Ok(message @ (RawJsonRpcMessage::Request(_) | RawJsonRpcMessage::Notification(_))) => {
+            let is_request = matches!(message, RawJsonRpcMessage::Request(_));
+            LineKind::Message { frame: TransportFrame::Single(message), is_request }
+        }
+        _ => LineKind::Unreadable { id: id.and_then(|id| serde_json::from_value(id).ok()) },
+    }
+}
+
+/// Classifies a line that is no JSON, or of which only the ends are known.
+pub(super) fn classify_broken(head: &str, tail: &str, why: &'static str) -> LineKind {
+    let object = BrokenObject::from_ends(head, tail);
+    let Some(object) = object.filter(|object| object.value("jsonrpc").is_some()) else {
+        return LineKind::Stray;
+    };
+    let number = object.number("id");
+    if object.value("method").is_some() {
+        let in_quotes = || {
+            let text = object.value("id")?.strip_prefix('"')?.split_once('"')?.0;
+            (!text.contains('\\')).then(|| RawJsonRpcId::Str(text.to_owned()))
+        };
+        let id = in_quotes().or_else(|| Some(RawJsonRpcId::Number(number?.try_into().ok()?)));
+        return LineKind::Unreadable { id };
+    }
+    if object.value("result").is_some() || object.value("error").is_some() {
+        return LineKind::Response(IncomingResponse { number, is_certain: true, answer: Err(why) });
+    }
+    LineKind::Unreadable { id: None }
+}
+
+/// Returns the answer at the end of a line that begins with other text, since the agent had not ended its last line.
+fn response_after_text(line: &str) -> Option<LineKind> {
+    let start = line.find("{\"jsonrpc\"").filter(|start| *start > 0)?;
+    match classify_value(serde_json::from_str(&line[start..]).ok()?) {
+        // It may also be a log of what was sent or received.
+        LineKind::Response(response) => {
+            Some(LineKind::Response(IncomingResponse { is_certain: false, ..response }))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    fn kind_of(line: &str) -> &'static str {
-        match classify_line(line) {
+    fn kind(kind: &LineKind) -> &'static str {
+        match kind {
             LineKind::Message { is_request: true, .. } => "request",
-            LineKind::Message { is_request: false, .. } => "message",
+            LineKind::Message { is_request: false, .. } => "notification",
+            LineKind::Response(_) => "response",
+            LineKind::Unreadable { id: Some(_) } => "unreadable request",
+            LineKind::Unreadable { id: None } => "unreadable",
             LineKind::Stray => "stray",
-            LineKind::Violation(_) => "violation",
+        }
+    }
+
+    fn kind_of(line: &str) -> &'static str {
+        let [only] = &classify_line(line)[..] else { panic!("{line}") };
+        kind(only)
+    }
+
+    fn response(line: &str) -> IncomingResponse {
+        match classify_line(line).pop() {
+            Some(LineKind::Response(response)) => response,
+            other => panic!("{line}: {other:?}"),
         }
     }
 
     #[test]
-    fn classify_line_distinguishes_messages_from_requests() {
-        let expected = "request";
-        assert_eq!(kind_of(r#"{"jsonrpc":"2.0","id":0,"method":"fs/read_text_file","params":{}}"#), expected);
-        assert_eq!(kind_of(r#"{"jsonrpc":"2.0","method":"session/update","params":{}}"#), "message");
-        assert_eq!(kind_of(r#"{"jsonrpc":"2.0","id":"7","result":{}}"#), "message");
-        assert_eq!(kind_of(r#"{"jsonrpc":"2.0","id":"7","error":{"code":-1,"message":"no"}}"#), "message");
-    }
-
-    #[test]
-    fn classify_line_log_output_is_stray() {
-        for line in
-            ["Loading model...", "", "42", "[]", r#"{"level":30,"msg":"ready"}"#, r#"{"id":7,"msg":"x"}"#]
-        {
-            assert_eq!(kind_of(line), "stray", "{line}");
-        }
-    }
-
-    #[test]
-    fn classify_line_broken_message_is_violation() {
-        for line in [
-            r#"Loading... {"jsonrpc":"2.0","id":"7","result":{}}"#,
-            r#"{"jsonrpc":"2.0","id":"7","result":{}"#,
-            r#"{"jsonrpc":"1.0","id":"7","result":{}}"#,
-            r#"{"id":"7","result":{}}"#,
-            r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}"#,
-            r#"[{"jsonrpc":"2.0","id":"7","result":{}}]"#,
-            r#"{"jsonrpc":"2.0","id":"7","result":{},"error":{"code":1,"message":""}}"#,
+    fn classify_line_distinguishes_calls_from_log_lines() {
+        for (line, expected) in [
+            (r#"{"jsonrpc":"2.0","id":0,"method":"fs/read_text_file","params":{}}"#, "request"),
+            (r#"{"jsonrpc":"2.0","method":"session/update","params":{}}"#, "notification"),
+            ("Loading model...", "stray"),
+            ("", "stray"),
+            ("42", "stray"),
+            ("[]", "stray"),
+            (r#"{"level":30,"msg":"ready"}"#, "stray"),
+            (r#"{"level":30,"method":"GET","path":"/"}"#, "stray"),
+            (r#"{"id":7,"msg":"x"}"#, "stray"),
+            (r#"got {"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}"#, "stray"),
         ] {
-            assert_eq!(kind_of(line), "violation", "{line}");
+            assert_eq!(kind_of(line), expected, "{line}");
         }
     }
 
     #[test]
-    fn classify_line_deep_nesting_does_not_overflow() {
+    fn classify_line_skips_unreadable_calls() {
         let deep = "[".repeat(100_000);
-        assert_eq!(kind_of(&deep), "stray");
-        assert_eq!(kind_of(&format!(r#"{{"jsonrpc":"2.0","id":1,"result":{deep}"#)), "violation");
+        for (line, expected) in [
+            (r#"{"jsonrpc":"2.0","method":"session/upd"#.to_owned(), "unreadable"),
+            (r#"{"jsonrpc":"2.0","method":"session/update","params":{"n":NaN}}"#.to_owned(), "unreadable"),
+            (r#"{"jsonrpc":"2.0","method":"session/update","params":{"n":1e999}}"#.to_owned(), "unreadable"),
+            (format!(r#"{{"jsonrpc":"2.0","method":"session/update","params":{deep}"#), "unreadable"),
+            (r#"{"jsonrpc":"2.0","method":"session/update","params":7}"#.to_owned(), "unreadable"),
+            (r#"{"jsonrpc":"2.0","id":7,"method":"x","params":{"n":NaN}}"#.to_owned(), "unreadable request"),
+            (
+                r#"{"jsonrpc":"2.0","id":"x","method":"x","params":{"n":NaN}}"#.to_owned(),
+                "unreadable request",
+            ),
+            (r#"{"jsonrpc":"2.0","id":7,"method":7}"#.to_owned(), "unreadable request"),
+            (r#"{"jsonrpc":"2.0"}"#.to_owned(), "unreadable"),
+            (deep.clone(), "stray"),
+        ] {
+            assert_eq!(kind_of(&line), expected, "{}", &line[..line.len().min(80)]);
+        }
+    }
+
+    #[test]
+    fn classify_line_repairs_responses() {
+        let answer = |number, is_certain| IncomingResponse {
+            number: Some(number),
+            is_certain,
+            answer: Ok(Ok(json!({}))),
+        };
+        for (line, expected) in [
+            (r#"{"jsonrpc":"2.0","id":7,"result":{}}"#, answer(7, true)),
+            (r#"{"jsonrpc":"2.0","id":"7","result":{},"error":null}"#, answer(7, true)),
+            (r#"{"jsonrpc":"1.0","id":7.0,"result":{}}"#, answer(7, true)),
+            (r#"{"id":7,"result":{}}"#, answer(7, false)),
+            (r#"Loading... {"jsonrpc":"2.0","id":7,"result":{}}"#, answer(7, false)),
+        ] {
+            assert_eq!(response(line), expected, "{line}");
+        }
+        let refused =
+            response(r#"{"jsonrpc":"2.0","id":7,"result":null,"error":{"code":-1,"message":"no"}}"#);
+        assert_eq!(refused.answer.unwrap().unwrap_err().message, "no");
+        let both = r#"[{"jsonrpc":"2.0","id":7,"result":{}},{"jsonrpc":"2.0","method":"x"}]"#;
+        assert_eq!(classify_line(both).iter().map(kind).collect::<Vec<_>>(), ["response", "notification"]);
+    }
+
+    #[test]
+    fn classify_line_says_why_a_response_is_unreadable() {
+        let deep = "[".repeat(100_000);
+        for (line, number, why) in [
+            (r#"{"jsonrpc":"2.0","id":7,"result":{}"#, Some(7), "it is no JSON"),
+            (r#"{"jsonrpc":"2.0","id":7,"result":NaN}"#, Some(7), "it is no JSON"),
+            (r#"{"jsonrpc":"2.0","result":{"n":NaN},"id":7}"#, Some(7), "it is no JSON"),
+            (&format!(r#"{{"jsonrpc":"2.0","id":7,"result":{deep}"#), Some(7), "it is no JSON"),
+            (r#"{"jsonrpc":"2.0","id":7,"error":null}"#, Some(7), "it has neither a result nor an error"),
+            (
+                r#"{"jsonrpc":"2.0","id":7,"result":1,"error":{}}"#,
+                Some(7),
+                "it has both a result and an error",
+            ),
+            (r#"{"jsonrpc":"2.0","id":7,"error":"no"}"#, Some(7), "its error needs a code and a message"),
+            (r#"{"jsonrpc":"2.0","id":null,"error":"no"}"#, None, "its error needs a code and a message"),
+        ] {
+            let expected = IncomingResponse { number, is_certain: true, answer: Err(why) };
+            assert_eq!(response(line), expected, "{}", &line[..line.len().min(80)]);
+        }
     }
 }

@@ -5,14 +5,16 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use crate::agent::ActivityMeter;
+use crate::error::Secrets;
 
 /// Limits on what an agent sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AcpLimits {
-    /// The most bytes of one message, in either direction. Two or three times as much is held in memory for a moment.
+    /// The most bytes of one message, in either direction. Two or three times as much is held in memory for a moment. A
+    /// longer line is skipped, and one that is four times as long ends the connection.
     pub message_bytes_max: usize,
-    /// The most lines in a row that are skipped since they are not messages.
-    pub stray_lines_max: usize,
+    /// The most lines in a row that are skipped since they are not messages; `None` for no limit.
+    pub stray_lines_max: Option<usize>,
     /// The most questions that may be open at once. More are refused.
     pub asks_max: usize,
     /// The most requests of the agent without an answer.
@@ -25,7 +27,7 @@ impl Default for AcpLimits {
     fn default() -> Self {
         Self {
             message_bytes_max: 16 * 1024 * 1024,
-            stray_lines_max: 100,
+            stray_lines_max: Some(10_000),
             asks_max: 16,
             unanswered_max: 256,
             text_bytes_max: 1024 * 1024,
@@ -42,12 +44,16 @@ pub struct AcpOptions {
     pub setup_timeout: Duration,
     /// The time limit for loading a whole session.
     pub load_timeout: Duration,
+    /// The time limit for a login, which may wait for a person.
+    pub login_timeout: Duration,
     /// The time for which a turn waits for the end of a cancelled previous one.
     pub previous_turn_timeout: Duration,
     /// Counts questions. Share it among the connections to one agent, so that no answer meets another question.
     pub ask_counter: Arc<AtomicU64>,
     /// Counts the agent's work and notes its progress.
     pub meter: ActivityMeter,
+    /// The secrets that the agent may repeat.
+    pub secrets: Secrets,
 }
 
 impl Default for AcpOptions {
@@ -56,9 +62,11 @@ impl Default for AcpOptions {
             limits: AcpLimits::default(),
             setup_timeout: Duration::from_secs(60),
             load_timeout: Duration::from_secs(300),
+            login_timeout: Duration::from_secs(600),
             previous_turn_timeout: Duration::from_secs(10),
             ask_counter: Arc::default(),
             meter: ActivityMeter::default(),
+            secrets: Secrets::default(),
         }
     }
 }

@@ -14,6 +14,29 @@ pub enum SessionOrigin {
     Loaded,
 }
 
+/// The login with which a start begins: by this method, or by the only one that the agent offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Login(pub(super) Option<String>);
+
+/// A way to log in that an agent offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoginMethod {
+    /// The id.
+    pub id: String,
+    /// The name, for a person.
+    pub name: String,
+    /// True if the agent logs in by itself when it is asked to, and false if its own program does that.
+    pub is_offered: bool,
+}
+
+/// Returns the method by which to log in: the chosen one, or the only one.
+pub(super) fn choose_login<'a>(methods: &'a [LoginMethod], chosen: Option<&str>) -> Option<&'a LoginMethod> {
+    let mut offered =
+        methods.iter().filter(|method| method.is_offered && chosen.is_none_or(|chosen| method.id == chosen));
+    let only = offered.next()?;
+    offered.next().is_none().then_some(only)
+}
+
 /// A session that could not be resumed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LostSession {
@@ -57,6 +80,20 @@ pub(super) const NO_RESUME_METHOD: &str = "the agent offers neither session/resu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn choose_login_takes_the_chosen_or_only_method() {
+        let method =
+            |id: &str, is_offered| LoginMethod { id: id.to_owned(), name: id.to_owned(), is_offered };
+        let id_of =
+            |methods: &[LoginMethod], chosen| choose_login(methods, chosen).map(|method| method.id.clone());
+        let one = [method("browser", true), method("shell", false)];
+        assert_eq!(id_of(&one, None).as_deref(), Some("browser"));
+        assert_eq!(id_of(&one, Some("browser")).as_deref(), Some("browser"));
+        assert_eq!(id_of(&one, Some("shell")), None);
+        assert_eq!(id_of(&[method("a", true), method("b", true)], None), None);
+        assert_eq!(id_of(&[], None), None);
+    }
 
     #[test]
     fn resume_methods_prefer_resume_over_load() {

@@ -6,11 +6,16 @@ use std::time::Duration;
 
 use agent_client_protocol::{Channel, RawJsonRpcMessage, TransportFrame};
 use futures_util::StreamExt;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
 
 use super::error::AcpError;
-use super::line_check::{LineKind, classify_line};
+use super::line_check::{LineKind, classify_broken, classify_line};
 use super::options::AcpLimits;
+use super::sent_requests::{ResponseOutcome, SentRequests, refusal_frame};
+use crate::error::raw_excerpt;
+use crate::json_text::repair_line;
 use crate::process::{LineSplitter, OutputLine};
 
 /// The time for which the output of an agent that reads no more is still read: a crashed one may have left its last messages in
@@ -25,8 +30,18 @@ pub(super) trait TransportObserver {
     /// Handles a message of the agent.
     fn on_message(&self);
     /// Handles a line that is not a message.
-    fn on_stray_line(&self, line: &str);
+    fn on_stray_line(&self);
+    /// Handles a request or notification that cannot be read.
+    fn on_unreadable_line(&self);
+    /// Handles a response that no caller got, with the start of its line.
+    fn on_lost_response(&self, why: &str, start: &str);
 }
+
+/// The most refusals that wait to be written. With more, the agent reads nothing.
+const REFUSALS_MAX: usize = 16;
+
+/// The times by which a line that is skipped may be longer than a message.
+const SKIPPED_TIMES_MAX: usize = 4;
 
 /// Carries messages both ways until the agent ends it or breaks a rule, and returns the reason. All messages from
 /// before the end are in the channel by then.
@@ -40,11 +55,20 @@ pub(super) async fn relay(
     let (mut rx, tx) = channel.into_parts();
     // Counts the agent's requests without an answer.
     let unanswered = AtomicUsize::new(0);
+    let pending = Mutex::new(SentRequests::default());
+    let (refuse, mut refusals) = mpsc::channel(REFUSALS_MAX);
 
     let incoming = async {
         let mut lines = LineSplitter::new(limits.message_bytes_max);
-        let mut checker =
-            LimitChecker { limits, observer, unanswered: &unanswered, stray_lines: 0, frames: Vec::new() };
+        let mut checker = LimitChecker {
+            limits,
+            observer,
+            unanswered: &unanswered,
+            pending: &pending,
+            refuse,
+            stray_lines: 0,
+            frames: Vec::new(),
+        };
         let mut buffer = vec![0; READ_BUFFER_BYTES];
         loop {
             let count = read.read(&mut buffer).await;
@@ -57,8 +81,10 @@ pub(super) async fn relay(
             match count {
                 Ok(count @ 1..) => {
                     lines.push(&buffer[..count], &mut hear);
-                    if lines.is_skipping() {
-                        hear(OutputLine::TooLong);
+                    let bytes_max = limits.message_bytes_max.saturating_mul(SKIPPED_TIMES_MAX);
+                    if lines.skipped_bytes() > bytes_max {
+                        let what = format!("it wrote a line of more than {bytes_max} bytes");
+                        end = end.or_else(|| Some(AcpError::violation(what, "")));
                     }
                 }
                 Ok(0) => {
@@ -83,7 +109,12 @@ pub(super) async fn relay(
         }
     };
     let outgoing = async {
-        while let Some(frame) = rx.next().await {
+        loop {
+            let frame = tokio::select! {
+                frame = rx.next() => frame.map(|frame| number_request(frame, &pending)),
+                Some(refusal) = refusals.recv() => Some(refusal),
+            };
+            let Some(frame) = frame else { break };
             let sent = match frame.to_json() {
                 Ok(line) => write_line(&mut write, line).await,
                 Err(error) => Err(io::Error::other(error)),
@@ -92,6 +123,7 @@ pub(super) async fn relay(
                 return AcpError::Io(error.to_string());
             }
             if matches!(frame, TransportFrame::Single(RawJsonRpcMessage::Response(_))) {
+                // A refusal of an unreadable request was not counted, which the minimum of zero allows.
                 let _ = unanswered.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
             }
         }
@@ -113,11 +145,21 @@ async fn write_line(write: &mut (impl AsyncWrite + Unpin), line: String) -> io::
     write.flush().await
 }
 
+/// Gives a request the number by which the agent knows it.
+fn number_request(mut frame: TransportFrame, pending: &Mutex<SentRequests>) -> TransportFrame {
+    if let TransportFrame::Single(RawJsonRpcMessage::Request(request)) = &mut frame {
+        request.id = pending.lock().add(request.id.clone());
+    }
+    frame
+}
+
 /// Applies the limits to incoming lines.
 struct LimitChecker<'a, N> {
     limits: &'a AcpLimits,
     observer: &'a N,
     unanswered: &'a AtomicUsize,
+    pending: &'a Mutex<SentRequests>,
+    refuse: mpsc::Sender<TransportFrame>,
     /// The number of lines in a row that were not messages.
     stray_lines: usize,
     /// The messages of one buffer.
@@ -126,23 +168,25 @@ struct LimitChecker<'a, N> {
 
 impl<N: TransportObserver> LimitChecker<'_, N> {
     fn check(&mut self, line: &OutputLine<'_>) -> Result<(), AcpError> {
-        let OutputLine::Complete(line) = line else {
-            let what = format!("it wrote a line of more than {} bytes", self.limits.message_bytes_max);
-            return Err(AcpError::violation(what, ""));
-        };
-        let Ok(line) = std::str::from_utf8(line) else {
-            return Err(AcpError::violation(
-                "it wrote a line that is not UTF-8",
-                &String::from_utf8_lossy(line),
-            ));
-        };
-        if line.trim().is_empty() {
-            return Ok(());
+        match line {
+            OutputLine::Complete(line) => {
+                let line = repair_line(line);
+                if line.trim().is_empty() {
+                    return Ok(());
+                }
+                classify_line(&line).into_iter().try_for_each(|kind| self.take(kind, &line))
+            }
+            OutputLine::TooLong { head, tail } => {
+                let (head, tail) = (repair_line(head), repair_line(tail));
+                self.take(classify_broken(&head, &tail, "it is too long"), &head)
+            }
         }
-        match classify_line(line) {
+    }
+
+    fn take(&mut self, kind: LineKind, line: &str) -> Result<(), AcpError> {
+        match kind {
             LineKind::Message { frame, is_request } => {
-                self.stray_lines = 0;
-                self.observer.on_message();
+                self.note_message();
                 if is_request && self.unanswered.fetch_add(1, Ordering::Relaxed) >= self.limits.unanswered_max
                 {
                     let what = format!(
@@ -154,19 +198,48 @@ impl<N: TransportObserver> LimitChecker<'_, N> {
                 self.frames.push(frame);
                 Ok(())
             }
-            LineKind::Stray => {
-                self.stray_lines += 1;
-                if self.stray_lines > self.limits.stray_lines_max {
-                    let what = format!(
-                        "it wrote more than {} lines that are no messages",
-                        self.limits.stray_lines_max
-                    );
-                    return Err(AcpError::violation(what, line));
+            LineKind::Response(response) => {
+                let start = raw_excerpt(line);
+                let outcome = self.pending.lock().take(response, &start);
+                match outcome {
+                    ResponseOutcome::Stray => return self.take_stray(line),
+                    ResponseOutcome::Taken { frames, fault } => {
+                        if let Some(why) = fault {
+                            self.observer.on_lost_response(why, &start);
+                        }
+                        self.frames.extend(frames);
+                    }
                 }
-                self.observer.on_stray_line(line);
+                self.note_message();
                 Ok(())
             }
-            LineKind::Violation(what) => Err(AcpError::violation(what, line)),
+            LineKind::Unreadable { id } => {
+                self.observer.on_unreadable_line();
+                if let Some(id) = id {
+                    let _ = self.refuse.try_send(refusal_frame(id));
+                }
+                Ok(())
+            }
+            LineKind::Stray => self.take_stray(line),
+        }
+    }
+
+    fn note_message(&mut self) {
+        self.stray_lines = 0;
+        self.observer.on_message();
+    }
+
+    fn take_stray(&mut self, line: &str) -> Result<(), AcpError> {
+        self.stray_lines += 1;
+        match self.limits.stray_lines_max {
+            Some(max) if self.stray_lines > max => {
+                let what = format!("it wrote more than {max} lines that are no messages");
+                Err(AcpError::violation(what, line))
+            }
+            _ => {
+                self.observer.on_stray_line();
+                Ok(())
+            }
         }
     }
 }

@@ -5,6 +5,9 @@ use serde_json::{Map, Value};
 
 use crate::agent::agent_message::{AgentMessage, MessageId};
 use crate::agent::health::ReportedHealth;
+use crate::error::body_start;
+use crate::json_text::{BrokenObject, repair_line, whole_number, without_bom};
+use crate::process::OutputLine;
 
 /// The longest line that is read from an agent, in bytes.
 pub(super) const LINE_BYTES_MAX: usize = 1 << 20;
@@ -22,8 +25,30 @@ pub(super) enum IncomingLine {
     Health(ReportedHealth),
     /// A question, perhaps about a message.
     Ask { ask: String, id: Option<MessageId>, body: Value },
+    /// A sign of life.
+    Pong,
     /// Any other JSON.
     Message(Value),
+}
+
+/// A line that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct UnreadableLine {
+    pub(super) why: CodecError,
+    pub(super) reply_to: ReplyTarget,
+    /// The start of the line.
+    pub(super) start: String,
+}
+
+/// The message that an unreadable line was to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReplyTarget {
+    /// The line is no reply.
+    None,
+    /// The line is a reply to this message.
+    Message(MessageId),
+    /// The line is a reply, and does not say to which message.
+    Unnamed,
 }
 
 /// Says why a line is invalid, for a log.
@@ -35,6 +60,10 @@ pub(super) enum CodecError {
     NotJson,
     #[error("a reply needs the \"id\" of the message that it answers, and a \"body\" or an \"error\"")]
     Reply,
+    #[error("it answers a message that waits for no answer")]
+    NotAwaited,
+    #[error("it answers a message that was never sent")]
+    NeverSent,
     #[error("a state needs a \"state\"")]
     State,
     #[error("a health needs a \"status\": \"healthy\", \"degraded\" or \"failed\"")]
@@ -47,39 +76,79 @@ pub(super) enum CodecError {
 const ASK_BYTES_MAX: usize = 128;
 
 impl IncomingLine {
-    /// Parses one line.
-    pub(super) fn parse(line: &[u8]) -> Result<Self, CodecError> {
-        let value: Value = serde_json::from_slice(line).map_err(|_| CodecError::NotJson)?;
+    /// Parses one line. What can be repaired without a guess is repaired: text that is not quite UTF-8, and an id that is
+    /// a number in quotes.
+    pub(super) fn parse(line: &OutputLine<'_>) -> Result<Self, UnreadableLine> {
+        let unreadable = |why, reply_to| UnreadableLine { why, reply_to, start: line_start(line) };
+        match line {
+            OutputLine::Complete(text) => {
+                let text = repair_line(text);
+                Self::parse_text(&text).map_err(|(why, reply_to)| {
+                    unreadable(why, reply_to.unwrap_or_else(|| ReplyTarget::guess(&text, &text)))
+                })
+            }
+            OutputLine::TooLong { head, tail } => {
+                let reply_to = ReplyTarget::guess(&repair_line(head), &repair_line(tail));
+                Err(unreadable(CodecError::TooLong, reply_to))
+            }
+        }
+    }
+
+    /// Parses a line of text. An error comes with the message that the line was to answer, if that is known.
+    fn parse_text(line: &str) -> Result<Self, (CodecError, Option<ReplyTarget>)> {
+        let value: Value = serde_json::from_str(line).map_err(|_| (CodecError::NotJson, None))?;
         let Value::Object(mut members) = value else { return Ok(Self::Message(value)) };
-        let id = members.get("id").and_then(Value::as_u64).map(MessageId);
+        let id = members.get("id").and_then(whole_number).map(MessageId);
         let mut take = |name: &str| members.remove(name);
+        let no_reply = |why| (why, Some(ReplyTarget::None));
         match type_name(&take("type")) {
             "reply" => {
-                let id = id.ok_or(CodecError::Reply)?;
+                let id = id.ok_or((CodecError::Reply, Some(ReplyTarget::Unnamed)))?;
                 let answer = match (take("error"), take("body")) {
                     (None | Some(Value::Null), Some(body)) => Ok(body),
-                    (None | Some(Value::Null), None) => return Err(CodecError::Reply),
+                    (None | Some(Value::Null), None) => {
+                        return Err((CodecError::Reply, Some(ReplyTarget::Message(id))));
+                    }
                     (Some(Value::String(words)), _) => Err(words),
                     (Some(other), _) => Err(other.to_string()),
                 };
                 Ok(Self::Reply { id, answer })
             }
+            "pong" => Ok(Self::Pong),
             "progress" => {
                 take("id");
                 Ok(Self::Progress { id, body: Value::Object(members) })
             }
-            "state" => take("state").map(Self::State).ok_or(CodecError::State),
+            "state" => take("state").map(Self::State).ok_or_else(|| no_reply(CodecError::State)),
             "health" => {
                 let status = take("status").and_then(|status| serde_json::from_value(status).ok());
-                status.map(Self::Health).ok_or(CodecError::Health)
+                status.map(Self::Health).ok_or_else(|| no_reply(CodecError::Health))
             }
             "ask" => match take("ask") {
                 Some(Value::String(ask)) if (1..=ASK_BYTES_MAX).contains(&ask.len()) => {
                     Ok(Self::Ask { ask, id, body: take("body").unwrap_or_default() })
                 }
-                _ => Err(CodecError::Ask),
+                _ => Err(no_reply(CodecError::Ask)),
             },
             _ => Ok(Self::Message(whole_message(line, members))),
+        }
+    }
+}
+
+/// Returns the start of a line, as much as is kept until it is redacted.
+pub(super) fn line_start(line: &OutputLine<'_>) -> String {
+    let (OutputLine::Complete(start) | OutputLine::TooLong { head: start, .. }) = line;
+    body_start(without_bom(start)).into_owned()
+}
+
+impl ReplyTarget {
+    /// Returns the message that a line was to answer which is no JSON, or of which only the ends are known.
+    fn guess(head: &str, tail: &str) -> Self {
+        match BrokenObject::from_ends(head, tail) {
+            Some(line) if line.value("type").is_some_and(|value| value.starts_with("\"reply\"")) => {
+                line.number("id").map_or(Self::Unnamed, |id| Self::Message(MessageId(id)))
+            }
+            _ => Self::None,
         }
     }
 }
@@ -89,8 +158,8 @@ fn type_name(value: &Option<Value>) -> &str {
 }
 
 /// Returns the whole message, its type included.
-fn whole_message(line: &[u8], rest: Map<String, Value>) -> Value {
-    serde_json::from_slice(line).unwrap_or(Value::Object(rest))
+fn whole_message(line: &str, rest: Map<String, Value>) -> Value {
+    serde_json::from_str(line).unwrap_or(Value::Object(rest))
 }
 
 /// A line to an agent. Its members are written in this order.
@@ -101,6 +170,8 @@ pub(super) enum OutgoingLine<'a> {
     Message(&'a AgentMessage),
     /// Cancels a message.
     Cancel { id: MessageId },
+    /// Asks for a sign of life.
+    Ping {},
     /// The last state, to restore.
     Restore { state: &'a Value },
     /// The answer to a question.
@@ -124,7 +195,12 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<IncomingLine, CodecError> {
-        IncomingLine::parse(line.as_bytes())
+        IncomingLine::parse(&OutputLine::Complete(line.as_bytes())).map_err(|line| line.why)
+    }
+
+    fn reply_target(line: &OutputLine<'_>) -> (CodecError, ReplyTarget) {
+        let UnreadableLine { why, reply_to, .. } = IncomingLine::parse(line).unwrap_err();
+        (why, reply_to)
     }
 
     #[test]
@@ -139,6 +215,53 @@ mod tests {
             assert_eq!(parse(line), Err(CodecError::Reply), "{line}");
         }
         assert_eq!(parse(r#"{"type":"reply","id":7}"#), Err(CodecError::Reply));
+    }
+
+    #[test]
+    fn parse_repairs_text_and_numeric_ids() {
+        let reply = |text: &str| Ok(IncomingLine::Reply { id: MessageId(7), answer: Ok(json!(text)) });
+        for line in [
+            &br#"{"type":"reply","id":"7","body":"x"}"#[..],
+            br#"{"type":"reply","id":7.0,"body":"x","error":null}"#,
+            b"\xef\xbb\xbf{\"type\":\"reply\",\"id\":7,\"body\":\"x\"}\r",
+        ] {
+            assert_eq!(IncomingLine::parse(&OutputLine::Complete(line)), reply("x"));
+        }
+        for line in [
+            &b"{\"type\":\"reply\",\"id\":7,\"body\":\"\xe9\"}"[..],
+            br#"{"type":"reply","id":7,"body":"\ud800"}"#,
+        ] {
+            assert_eq!(IncomingLine::parse(&OutputLine::Complete(line)), reply("\u{fffd}"));
+        }
+    }
+
+    #[test]
+    fn unreadable_reply_names_its_message_only_if_certain() {
+        use ReplyTarget::{Message, None, Unnamed};
+        let seven = Message(MessageId(7));
+        for (line, expected) in [
+            (r#"{"type":"reply","id":7}"#, (CodecError::Reply, seven)),
+            (r#"{"type":"reply","id":null,"body":1}"#, (CodecError::Reply, Unnamed)),
+            (r#"{"type":"reply","id":7,"body":NaN}"#, (CodecError::NotJson, seven)),
+            (r#"{"type": "reply", "id": "7", "body": 1e999}"#, (CodecError::NotJson, seven)),
+            (r#"{"type":"reply","body":{"id":7},"n":NaN}"#, (CodecError::NotJson, Unnamed)),
+            (r#"{"type":"log","line":{"type":"reply"},"n":NaN}"#, (CodecError::NotJson, None)),
+            (r#"{"type":"reply","id":7"#, (CodecError::NotJson, Unnamed)),
+            (r#"{"type":"progress","id":7,"n":NaN}"#, (CodecError::NotJson, None)),
+            (r#"sending {"type":"reply","id":7,"body":1}"#, (CodecError::NotJson, None)),
+            (r#"{"type":"state"}"#, (CodecError::State, None)),
+        ] {
+            assert_eq!(reply_target(&OutputLine::Complete(line.as_bytes())), expected, "{line}");
+        }
+        for (head, tail, expected) in [
+            (r#"{"type":"reply","id":7,"body":"xx"#, "", seven),
+            (r#"{"body":"xx"#, r#"xx","id":7,"type":"reply"}"#, seven),
+            (r#"{"body":"xx"#, r#"xx","type":"reply"}"#, Unnamed),
+            (r#"{"body":"xx"#, "xx", None),
+        ] {
+            let line = OutputLine::TooLong { head: head.as_bytes(), tail: tail.as_bytes() };
+            assert_eq!(reply_target(&line), (CodecError::TooLong, expected), "{head}");
+        }
     }
 
     #[test]
@@ -175,7 +298,8 @@ mod tests {
         ] {
             assert_eq!(parse(line), Err(why), "{line}");
         }
-        assert_eq!(IncomingLine::parse(b"\xff\xfe"), Err(CodecError::NotJson));
+        let line = OutputLine::Complete(b"\xff\xfe");
+        assert_eq!(reply_target(&line), (CodecError::NotJson, ReplyTarget::None));
         let long = format!(r#"{{"type":"ask","ask":"{}"}}"#, "x".repeat(ASK_BYTES_MAX + 1));
         assert_eq!(parse(&long), Err(CodecError::Ask));
         // Deep enough to overflow a stack.

@@ -1,11 +1,11 @@
 //! The conversation with one process of an agent: matches answers to callers. Pure, but for the callers' channels.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::codec::IncomingLine;
+use super::codec::{CodecError, IncomingLine, ReplyTarget, UnreadableLine};
 use crate::agent::agent_message::MessageId;
 use crate::agent::driver::process::errors::outcome_unknown_error;
 use crate::agent::health::ReportedHealth;
@@ -15,6 +15,9 @@ use crate::error::{Error, Reason};
 /// The most open questions of an agent; with one more, the oldest is dropped.
 const ASKS_MAX: usize = 64;
 
+/// The most cancelled messages that are remembered, latest first.
+const CANCELLED_MAX: usize = 64;
+
 /// The result of a message.
 pub(super) type MessageResult = Result<Value, Error>;
 
@@ -22,6 +25,10 @@ pub(super) type MessageResult = Result<Value, Error>;
 #[derive(Debug)]
 pub(super) struct Conversation {
     replies: BTreeMap<MessageId, ReplyWaiter>,
+    /// The latest message that was sent. Ids grow, so a reply to a later one is a mistake.
+    last_sent: Option<MessageId>,
+    /// Cancelled messages, of which a reply may still come.
+    cancelled: BTreeSet<MessageId>,
     asks: Vec<UnansweredAsk>,
     state: Option<Value>,
     reported: ReportedHealth,
@@ -47,6 +54,8 @@ impl Conversation {
     pub(super) fn new() -> Self {
         Self {
             replies: BTreeMap::new(),
+            last_sent: None,
+            cancelled: BTreeSet::new(),
             asks: Vec::new(),
             state: None,
             reported: ReportedHealth::Healthy,
@@ -73,25 +82,46 @@ impl Conversation {
     /// Notes that the message is being written; `false` if no caller waits for the answer any more, so that it is
     /// skipped.
     pub(super) fn mark_sent(&mut self, id: MessageId) -> bool {
-        self.replies.get_mut(&id).map(|waiting| waiting.is_sent = true).is_some()
+        let Some(waiting) = self.replies.get_mut(&id) else { return false };
+        waiting.is_sent = true;
+        self.last_sent = self.last_sent.max(Some(id));
+        self.cancelled.remove(&id);
+        true
     }
 
     /// Removes a caller that no longer waits. Returns whether the agent needs a cancellation.
     pub(super) fn cancel(&mut self, id: MessageId) -> bool {
-        self.replies.remove(&id).is_some_and(|waiting| waiting.is_sent)
+        let is_sent = self.replies.remove(&id).is_some_and(|waiting| waiting.is_sent);
+        if is_sent {
+            self.cancelled.insert(id);
+            if self.cancelled.len() > CANCELLED_MAX {
+                self.cancelled.pop_first();
+            }
+        }
+        is_sent
+    }
+
+    /// Returns whether the agent has a message without an answer.
+    pub(super) fn has_sent_messages(&self) -> bool {
+        self.replies.values().any(|waiting| waiting.is_sent)
     }
 
     // === the agent's lines ===
+
+    /// Returns why a reply to a message is a mistake; `None` if it is due, or the message was cancelled.
+    pub(super) fn find_reply_fault(&self, id: MessageId) -> Option<CodecError> {
+        if self.last_sent.is_none_or(|last| id > last) {
+            return Some(CodecError::NeverSent);
+        }
+        let is_due = self.replies.contains_key(&id) || self.cancelled.contains(&id);
+        (!is_due).then_some(CodecError::NotAwaited)
+    }
 
     /// Handles a line of the agent, and returns the updates to publish.
     pub(super) fn handle(&mut self, line: IncomingLine) -> Vec<AgentUpdate> {
         match line {
             IncomingLine::Reply { id, answer } => {
-                // A cancelled message may be answered all the same.
-                if let Some(waiting) = self.replies.remove(&id) {
-                    let _ = waiting.reply.send(answer.map_err(|words| agent_error(&words)));
-                }
-                self.settle_asks(|ask| ask.message_id == Some(id))
+                self.end_message(id, answer.map_err(|words| agent_error(&words)))
             }
             IncomingLine::Progress { id, body } => {
                 vec![AgentUpdate { message_id: id, ..AgentUpdate::new(UpdateKind::Progress, body) }]
@@ -114,8 +144,34 @@ impl Conversation {
                 updates.push(AgentUpdate { message_id: id, ask: Some(ask), ..update });
                 updates
             }
+            IncomingLine::Pong => Vec::new(),
             IncomingLine::Message(body) => vec![AgentUpdate::new(UpdateKind::Message, body)],
         }
+    }
+
+    /// Fails each message that an unreadable line may have been to answer. A caller would wait for ever, since the
+    /// agent takes it for answered.
+    pub(super) fn fail_reply(&mut self, line: &UnreadableLine) -> Vec<AgentUpdate> {
+        let ids: Vec<_> = match line.reply_to {
+            ReplyTarget::None => Vec::new(),
+            ReplyTarget::Message(id) if self.find_reply_fault(id) != Some(CodecError::NeverSent) => vec![id],
+            ReplyTarget::Message(_) | ReplyTarget::Unnamed => {
+                let sent = self.replies.iter().filter(|(_, waiting)| waiting.is_sent);
+                sent.map(|(id, _)| *id).collect()
+            }
+        };
+        let error = unreadable_error(line);
+        ids.into_iter().flat_map(|id| self.end_message(id, Err(error.clone()))).collect()
+    }
+
+    /// Ends a message, whose questions need no answer any more.
+    fn end_message(&mut self, id: MessageId, result: MessageResult) -> Vec<AgentUpdate> {
+        // A cancelled message may be answered all the same.
+        self.cancelled.remove(&id);
+        if let Some(waiting) = self.replies.remove(&id) {
+            let _ = waiting.reply.send(result);
+        }
+        self.settle_asks(|ask| ask.message_id == Some(id))
     }
 
     /// Counts a dropped line, and returns their number.
@@ -132,11 +188,6 @@ impl Conversation {
     /// Returns whether the question is open.
     pub(super) fn is_open(&self, ask: &str) -> bool {
         self.asks.iter().any(|open| open.ask == ask)
-    }
-
-    /// Returns whether any question is open.
-    pub(super) fn has_open_asks(&self) -> bool {
-        !self.asks.is_empty()
     }
 
     fn settle_asks(&mut self, is_settled: impl Fn(&UnansweredAsk) -> bool) -> Vec<AgentUpdate> {
@@ -188,6 +239,16 @@ fn agent_error(words: &str) -> Error {
     Error { retryable: false, ..error }
 }
 
+/// Returns the error of a message whose answer cannot be read.
+fn unreadable_error(line: &UnreadableLine) -> Error {
+    let UnreadableLine { why, start, .. } = line;
+    Error::new(Reason::BadResponse)
+        .with_message(
+            "The agent's answer cannot be read, and it may have done this. Look before sending it again.",
+        )
+        .with_details(&format!("the agent's reply cannot be read: {why}: {start}"))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -214,15 +275,63 @@ mod tests {
     }
 
     #[test]
-    fn reply_reaches_its_waiter_and_unknown_id_is_ignored() {
+    fn reply_reaches_its_waiter_and_another_is_a_fault() {
         let mut conversation = Conversation::new();
         let mut answer = conversation.register_reply(ID).unwrap();
+        assert_eq!(conversation.find_reply_fault(ID), Some(CodecError::NeverSent));
         assert!(conversation.mark_sent(ID));
-        assert_eq!(conversation.handle(reply(8, Ok(json!("other")))), []);
+        let faults = [6, 7, 8].map(|id| conversation.find_reply_fault(MessageId(id)));
+        assert_eq!(faults, [Some(CodecError::NotAwaited), None, Some(CodecError::NeverSent)]);
+        assert_eq!(conversation.handle(reply(6, Ok(json!("other")))), []);
         assert!(answer.try_recv().is_err());
         assert_eq!(conversation.handle(reply(7, Ok(json!("done")))), []);
         assert_eq!(answer.try_recv().unwrap(), Ok(json!("done")));
+        assert_eq!(conversation.find_reply_fault(ID), Some(CodecError::NotAwaited));
         assert_eq!(conversation.handle(reply(7, Ok(json!("again")))), []);
+    }
+
+    #[test]
+    fn cancelled_message_may_be_answered_once() {
+        let mut conversation = Conversation::new();
+        let _waiting = conversation.register_reply(ID).unwrap();
+        assert!(conversation.mark_sent(ID) && conversation.cancel(ID));
+        assert_eq!(conversation.find_reply_fault(ID), None);
+        conversation.handle(reply(7, Ok(json!("late"))));
+        assert_eq!(conversation.find_reply_fault(ID), Some(CodecError::NotAwaited));
+    }
+
+    #[test]
+    fn unreadable_reply_fails_its_message_or_all_sent() {
+        let line = |reply_to| UnreadableLine {
+            why: CodecError::NotJson,
+            reply_to,
+            start: r#"{"type":"reply","body":NaN}"#.to_owned(),
+        };
+        for (reply_to, expected) in [
+            (ReplyTarget::None, [true, true, true]),
+            (ReplyTarget::Message(ID), [false, true, true]),
+            (ReplyTarget::Message(MessageId(5)), [true, true, true]),
+            (ReplyTarget::Message(MessageId(99)), [false, false, true]),
+            (ReplyTarget::Unnamed, [false, false, true]),
+        ] {
+            let mut conversation = Conversation::new();
+            let mut answers = [7, 8, 9].map(|id| conversation.register_reply(MessageId(id)).unwrap());
+            assert!(conversation.mark_sent(ID) && conversation.mark_sent(MessageId(8)));
+            conversation.handle(ask("a", Some(ID)));
+            let updates = conversation.fail_reply(&line(reply_to));
+            assert_eq!(updates.len(), usize::from(!expected[0]), "{reply_to:?}");
+            let waits = answers.each_mut().map(|answer| match answer.try_recv() {
+                Ok(result) => {
+                    let error = result.unwrap_err();
+                    assert_eq!((error.reason, error.retryable), (Reason::BadResponse, false));
+                    assert!(error.log_text().ends_with(r#"it is no JSON: {"type":"reply","body":NaN}"#));
+                    assert_message_helps(&error.message);
+                    false
+                }
+                Err(_) => true,
+            });
+            assert_eq!(waits, expected, "{reply_to:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! An instance of an agent: its process, from its start to its end.
 
 use parking_lot::{Mutex, MutexGuard};
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,11 +10,11 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::ChildStdout;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::codec::{CodecError, IncomingLine, LINE_BYTES_MAX, OutgoingLine};
+use super::codec::{IncomingLine, LINE_BYTES_MAX, OutgoingLine, ReplyTarget, UnreadableLine, line_start};
 use super::conversation::{Conversation, MessageResult};
 use crate::agent::activity::ActivityMeter;
 use crate::agent::agent_message::{AgentMessage, MessageId};
@@ -55,11 +54,14 @@ pub(super) struct JsonlInstance {
 #[derive(Clone)]
 pub(super) struct ConversationHandle {
     conversation: Arc<Mutex<Conversation>>,
+    message_sent: Arc<Notify>,
     stdin_queue: mpsc::Sender<StdinItem>,
     /// The reason of a requested stop. Once set, it explains the end however the process exits.
     stop_reason: Arc<OnceLock<Error>>,
     /// The number of reported states.
     states_reported: watch::Sender<u64>,
+    /// The number of signs of life.
+    pongs: watch::Sender<u64>,
     updates: UpdateBroadcast,
     secrets: Secrets,
 }
@@ -82,25 +84,36 @@ impl JsonlInstance {
         let (outgoing, to_write) = mpsc::channel(LINES_WAITING_MAX);
         let conversation = ConversationHandle {
             conversation: Arc::new(Mutex::new(Conversation::new())),
+            message_sent: Arc::default(),
             stdin_queue: outgoing,
             stop_reason: Arc::clone(managed.stop_reason()),
             states_reported: watch::Sender::default(),
+            pongs: watch::Sender::default(),
             updates: updates.clone(),
             secrets: launch.spec.known_secrets(),
         };
         let (ended, is_ended) = watch::channel(false);
         let (is_read, read) = oneshot::channel();
+        let output_closed = read.map(drop).shared();
         let (signal, mut tasks) = (Arc::new(launch.readiness.ready_signal()), JoinSet::new());
         // No other code takes them.
         if let Some((stdin, stdout)) = process.take_stdio() {
             let (writer, exited, ended) = (conversation.clone(), process.exited(), ended.clone());
+            let output_closed = output_closed.clone();
             tasks.spawn(async move {
-                if write_stdin(stdin, to_write, &writer.conversation).await.is_err()
-                    && timeout(EXIT_TIMEOUT, exited).await.is_err()
+                // Its input stays open until the reason is known: an agent whose input ends may exit.
+                let mut writing = std::pin::pin!(write_stdin(stdin, to_write, &writer));
+                let why = tokio::select! {
+                    () = &mut writing => "its process has closed its input, and runs on",
+                    () = writer.wait_for_lost_answer(output_closed) => {
+                        "its process has closed its output, and runs on"
+                    }
+                };
+                if timeout(EXIT_TIMEOUT, exited).await.is_err()
                     // The stop closed it, and the agent may still answer.
                     && writer.stop_reason.get().is_none()
                 {
-                    writer.close(&not_running_error("its process has closed its input, and runs on"));
+                    writer.close(&not_running_error(why));
                     ended.send_replace(true);
                 }
             });
@@ -116,7 +129,7 @@ impl JsonlInstance {
         let (exited, last_conversation) = (process.exited(), conversation.clone());
         tasks.spawn(async move {
             let exit = exited.await;
-            let _ = timeout(LAST_LINES_TIMEOUT, read).await;
+            let _ = timeout(LAST_LINES_TIMEOUT, output_closed).await;
             last_conversation.close(&exited_error(&exit));
             ended.send_replace(true);
         });
@@ -188,6 +201,10 @@ impl Instance for JsonlInstance {
         }
     }
 
+    async fn ping(&self) {
+        self.conversation.ping().await;
+    }
+
     /// Resolves when the process has ended and its output has been read.
     fn ended(&self) -> BoxFuture<'static, ()> {
         let mut is_ended = self.is_ended.clone();
@@ -242,11 +259,6 @@ impl ConversationHandle {
         self.stdin_queue.send(StdinItem::Line(line)).await.map_err(|_| self.end_error())
     }
 
-    /// Returns whether the agent waits for an answer to a question.
-    pub(super) fn has_asks(&self) -> bool {
-        self.lock().has_open_asks()
-    }
-
     /// Answers a question of the agent.
     pub(super) fn answer(&self, ask: &str, body: &Value) -> Result<(), Error> {
         let mut conversation = self.lock();
@@ -260,10 +272,32 @@ impl ConversationHandle {
                 .with_details(&format!("the agent does not read: {LINES_WAITING_MAX} lines wait for it")),
             mpsc::error::TrySendError::Closed(_) => not_running_error("its process reads no more"),
         })?;
-        let update = conversation.close_ask(ask);
-        drop(conversation);
-        self.publish(update);
+        self.publish(conversation.close_ask(ask));
         Ok(())
+    }
+
+    /// Resolves when the agent has a message, and no output any more in which to answer.
+    async fn wait_for_lost_answer(&self, output_closed: impl Future<Output = ()>) {
+        output_closed.await;
+        loop {
+            let mut sent = std::pin::pin!(self.message_sent.notified());
+            // Enabled before the check, so that no message is missed.
+            sent.as_mut().enable();
+            if self.lock().has_sent_messages() {
+                return;
+            }
+            sent.await;
+        }
+    }
+
+    /// Asks for a sign of life, and waits for it.
+    async fn ping(&self) {
+        let mut pongs = self.pongs.subscribe();
+        let line = OutgoingLine::Ping {}.to_line();
+        // An agent that does not read its input gives no sign of life.
+        if self.stdin_queue.send(StdinItem::Line(line)).await.is_err() || pongs.changed().await.is_err() {
+            std::future::pending().await
+        }
     }
 
     /// Returns the error for a process that has ended.
@@ -275,10 +309,11 @@ impl ConversationHandle {
     /// Ends the conversation and fails all callers.
     fn close(&self, why: &Error) {
         let why = self.stop_reason.get().unwrap_or(why).clone().redacted(&self.secrets);
-        let updates = self.lock().end(&why);
-        self.publish(updates);
+        let mut conversation = self.lock();
+        self.publish(conversation.end(&why));
     }
 
+    /// Publishes updates. The conversation is locked meanwhile, so that a question never comes after its end.
     fn publish(&self, updates: impl IntoIterator<Item = AgentUpdate>) {
         updates.into_iter().for_each(|update| self.updates.publish(update));
     }
@@ -305,19 +340,22 @@ impl Drop for CancelMessageOnDrop<'_> {
     }
 }
 
-/// Writes queued lines in order. Returns an error if a message cannot be written any more; an agent that does not
-/// read may well need nothing else.
+/// Writes queued lines in order. Returns once a message cannot be written any more; an agent that does not read may
+/// well need nothing else.
 async fn write_stdin(
     mut stdin: ProcessStdin,
     mut to_write: mpsc::Receiver<StdinItem>,
-    conversation: &Mutex<Conversation>,
-) -> io::Result<()> {
+    conversation: &ConversationHandle,
+) {
     while let Some(outgoing) = to_write.recv().await {
         match outgoing {
             StdinItem::Message { id, line } => {
                 let is_wanted = conversation.lock().mark_sent(id);
                 if is_wanted {
-                    stdin.write_all(line.as_bytes()).await?;
+                    conversation.message_sent.notify_waiters();
+                    if stdin.write_all(line.as_bytes()).await.is_err() {
+                        return;
+                    }
                 }
             }
             StdinItem::Line(line) => {
@@ -325,7 +363,8 @@ async fn write_stdin(
             }
         }
     }
-    Ok(())
+    // The instance is gone, and with it this task.
+    std::future::pending().await
 }
 
 /// Reads the agent's output.
@@ -346,32 +385,46 @@ async fn read_stdout(mut stdout: ChildStdout, reader: StdoutReader, _is_read: on
 
 impl StdoutReader {
     fn handle_line(&self, line: &OutputLine<'_>) {
+        let parsed = IncomingLine::parse(line);
+        if let Ok(IncomingLine::Pong) = parsed {
+            // An agent that hangs in its work may still answer pings.
+            self.conversation.pongs.send_modify(|count| *count += 1);
+            return;
+        }
         self.meter.note_progress();
         if self.ready_signal.observe_line(line) {
             return;
         }
-        let incoming = match line {
-            OutputLine::Complete(line) => IncomingLine::parse(line),
-            OutputLine::TooLong => Err(CodecError::TooLong),
-        };
-        match incoming {
+        match parsed {
             Ok(incoming) => {
                 let is_state = matches!(incoming, IncomingLine::State(_));
-                let updates = self.conversation.lock().handle(incoming);
+                let mut conversation = self.conversation.lock();
+                if let IncomingLine::Reply { id, .. } = incoming
+                    && let Some(why) = conversation.find_reply_fault(id)
+                {
+                    let (reply_to, start) = (ReplyTarget::Message(id), line_start(line));
+                    return self.drop_line(&mut conversation, &UnreadableLine { why, reply_to, start });
+                }
+                self.conversation.publish(conversation.handle(incoming));
+                drop(conversation);
                 if is_state {
                     self.conversation.states_reported.send_modify(|count| *count += 1);
                 }
-                self.conversation.publish(updates);
             }
-            Err(why) => self.drop_line(why),
+            Err(unreadable) => self.drop_line(&mut self.conversation.lock(), &unreadable),
         }
     }
 
-    /// The line may contain a secret, so it is not logged.
-    fn drop_line(&self, why: CodecError) {
-        let dropped = self.conversation.lock().count_dropped_line();
-        // Logs a flood of them only now and then.
-        if dropped.is_power_of_two() {
+    /// Counts a line, and fails the messages that it may have been to answer. The line may contain a secret, so it is
+    /// not logged.
+    fn drop_line(&self, conversation: &mut Conversation, line: &UnreadableLine) {
+        self.conversation.publish(conversation.fail_reply(line));
+        let (dropped, why) = (conversation.count_dropped_line(), &line.why);
+        if line.reply_to != ReplyTarget::None {
+            let start = self.conversation.secrets.redact(&line.start);
+            self.conversation.updates.note_lost_reply(why.to_string(), &start);
+        } else if dropped.is_power_of_two() {
+            // Logs a flood of them only now and then.
             tracing::warn!(agent = self.name, %why, dropped, "an agent said a line that was dropped");
         }
     }

@@ -8,6 +8,7 @@ use super::{codec::OutgoingLine, *};
 use crate::{
     agent::{
         agent_message::MessageId,
+        driver::process::HealthProbe,
         health::ReportedHealth,
         updates::{AgentUpdate, UpdateBroadcast, UpdateEvent, UpdateKind, UpdateSubscription},
     },
@@ -255,6 +256,82 @@ async fn ask_is_answered_once_and_ends_with_the_agent() {
     assert_eq!(fixture.driver.answer("a2", json!(true)).unwrap_err().reason, Reason::AgentFailed);
 }
 
+// === unreadable replies ===
+
+#[tokio::test]
+async fn unreadable_reply_fails_its_message_at_once() {
+    let long =
+        r#"printf '{"type":"reply","id":7,"body":"'; head -c 2000000 /dev/zero | tr '\0' x; echo '"}'"#;
+    let long_backwards =
+        r#"printf '{"body":"'; head -c 2000000 /dev/zero | tr '\0' x; echo '","type":"reply"}'"#;
+    for (reply, words) in [
+        (r#"echo '{"type":"reply","id":7}'"#, r#"a "body" or an "error": {"type":"reply","id":7}"#),
+        (r#"echo '{"type":"reply","id":"seven","body":1}'"#, r#"needs the "id" of the message"#),
+        (r#"echo '{"type":"reply","id":7,"body":NaN}'"#, "it is no JSON"),
+        (r#"echo '{"type":"reply","id":8,"body":1}'"#, "it answers a message that was never sent"),
+        (long, r#"it is longer than 1048576 bytes: {"type":"reply","id":7,"body":"xxx"#),
+        (long_backwards, "it is longer than 1048576 bytes"),
+    ] {
+        let fixture = JsonlFixture::started(&format!("read -r _; {reply}; read -r _")).await;
+        let error = fixture.send(json!(0)).await.unwrap_err();
+        assert_eq!((error.reason, error.retryable), (Reason::BadResponse, false), "{reply}");
+        assert!(error.log_text().contains(words), "{reply}: {error:?}");
+        assert_message_helps(&error.message);
+        let (_, lost) = fixture.driver.host.setup.updates.take_unrecorded();
+        assert_eq!(lost.map(|lost| lost.count), Some(1), "{reply}");
+        assert!(matches!(fixture.driver.check().await, Observation::Answered { .. }), "{reply}");
+    }
+}
+
+#[tokio::test]
+async fn repairable_reply_is_an_answer() {
+    for (reply, expected) in [
+        (r#"printf '{"type":"reply","id":"7","body":"a"}\n'"#, json!("a")),
+        (r#"printf '\357\273\277{"type":"reply","id":7,"body":"b"}\r\n'"#, json!("b")),
+        (r#"printf '{"type":"reply","id":7,"body":"caf\351"}\n'"#, json!("caf\u{fffd}")),
+        (r#"printf '%s\n' '{"type":"reply","id":7.0,"body":"\ud83d","error":null}'"#, json!("\u{fffd}")),
+    ] {
+        let fixture = JsonlFixture::started(&format!("read -r _; {reply}; read -r _")).await;
+        assert_eq!(fixture.send(json!(0)).await, Ok(expected), "{reply}");
+    }
+}
+
+#[tokio::test]
+async fn lost_reply_shows_no_secret() {
+    let script = r#"read -r _; echo "{\"type\":\"reply\",\"key\":\"$ACME_TOKEN\"}"; read -r _"#;
+    let settle = |setup: &mut ProcessSetup| {
+        setup.launch.spec.env.insert("ACME_TOKEN".to_owned(), "sk-4711-x".to_owned());
+    };
+    let fixture = JsonlFixture::with(script, Readiness::None, settle).await;
+    fixture.restart().await.unwrap();
+    let error = fixture.send(json!(0)).await.unwrap_err();
+    let (_, lost) = fixture.driver.host.setup.updates.take_unrecorded();
+    let start = lost.unwrap().last.unwrap().1;
+    for text in [error.log_text(), &start] {
+        assert!(text.contains("[redacted]") && !text.contains("4711"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn closed_output_ends_the_message_and_the_agent() {
+    for script in ["read -r _; exec >&-; read -r _", "exec >&-; while read -r _; do :; done"] {
+        let fixture = JsonlFixture::started(script).await;
+        let error = fixture.send(json!(0)).await.unwrap_err();
+        assert_eq!(error.reason, Reason::OutcomeUnknown, "{script}");
+        let words = "its process has closed its output, and runs on";
+        assert!(error.log_text().contains(words), "{script}: {error:?}");
+        assert!(fixture.wait_for_failure().await.log_text().contains(words), "{script}");
+    }
+}
+
+#[tokio::test]
+async fn closed_output_without_a_message_is_no_failure() {
+    let script = r#"echo '"up"'; exec >&-; while read -r _; do :; done"#;
+    let mut fixture = JsonlFixture::started(script).await;
+    assert_eq!(fixture.next_update().await.body, json!("up"));
+    assert!(matches!(fixture.driver.check().await, Observation::Answered { .. }));
+}
+
 // === health and state ===
 
 #[tokio::test]
@@ -287,6 +364,9 @@ async fn malformed_or_long_line_is_dropped_and_counted() {
         panic!("it is there")
     };
     assert_eq!(error_count, Some(3));
+    let (_, lost) = fixture.driver.host.setup.updates.take_unrecorded();
+    let lost = lost.unwrap();
+    assert_eq!((lost.count, &*lost.last.unwrap().1), (1, r#"{"type":"reply"}"#));
 }
 
 #[tokio::test]
@@ -311,6 +391,78 @@ async fn write_state_restores_reported_state() {
     assert_eq!(fixture.driver.read_state().await, Ok(AgentState::None));
     assert_eq!(fixture.driver.stop().await.state, None);
     start_error(fixture.driver.write_state(json!(1)).await);
+}
+
+fn missed_error(observation: Observation) -> Error {
+    match observation {
+        Observation::Missed { why } | Observation::Suspended { why } => {
+            assert_message_helps(&why.message);
+            why
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn ping_without_pong_is_a_missed_check() {
+    let answers = r#"while read -r line; do
+            case $line in *ping*) echo '{"type":"pong"}' ;; esac
+        done"#;
+    let settle = |setup: &mut ProcessSetup| {
+        (setup.health, setup.health_timeout) = (HealthProbe::Ping, TIMEOUT);
+    };
+    let fixture = JsonlFixture::with(answers, Readiness::None, settle).await;
+    fixture.restart().await.unwrap();
+    let progressed_at = fixture.driver.activity().progressed_at;
+    for _ in 0..3 {
+        assert!(matches!(fixture.driver.check().await, Observation::Answered { .. }));
+    }
+    assert_eq!(fixture.driver.activity().progressed_at, progressed_at, "a pong is no progress");
+
+    let settle = |setup: &mut ProcessSetup| {
+        (setup.health, setup.health_timeout) = (HealthProbe::Ping, SHORT);
+    };
+    let fixture = JsonlFixture::with("while read -r _; do :; done", Readiness::None, settle).await;
+    fixture.restart().await.unwrap();
+    let why = missed_error(fixture.driver.check().await);
+    assert_eq!((why.reason, why.log_text()), (Reason::TimedOut, "it answered no ping within 300ms"));
+}
+
+#[tokio::test]
+async fn server_that_does_not_answer_is_a_missed_check() {
+    let (socket, ready) = reserve_probed_address();
+    let Readiness::Probe(probe) = ready else { panic!("it probes") };
+    let settle = |setup: &mut ProcessSetup| {
+        (setup.health, setup.health_timeout) = (HealthProbe::Server(probe), TIMEOUT);
+    };
+    let fixture = JsonlFixture::with("read -r _", Readiness::None, settle).await;
+    fixture.restart().await.unwrap();
+    let why = missed_error(fixture.driver.check().await);
+    assert!(why.log_text().starts_with("its server does not accept connections"), "{why:?}");
+    let listener = socket.listen(16).unwrap();
+    let (observation, ()) =
+        tokio::join!(fixture.driver.check(), respond(&listener, "500 Internal Server Error"));
+    assert!(missed_error(observation).log_text().starts_with("its server does not answer with success"));
+    let (observation, ()) = tokio::join!(fixture.driver.check(), respond(&listener, "200 OK"));
+    assert!(matches!(observation, Observation::Answered { .. }));
+}
+
+#[tokio::test]
+async fn suspended_process_is_not_healthy() {
+    let mut fixture = JsonlFixture::started(r#"echo '"up"'; kill -s STOP $$; echo '"on"'; read -r _"#).await;
+    assert_eq!(fixture.next_update().await.body, json!("up"));
+    let pid = fixture.driver.process().unwrap().pid.to_string();
+    loop {
+        // It stops itself a moment after its line.
+        if let Observation::Suspended { why } = fixture.driver.check().await {
+            assert_message_helps(&why.message);
+            break;
+        }
+    }
+    let continued = std::process::Command::new("kill").args(["-s", "CONT", &pid]).status().unwrap();
+    assert!(continued.success());
+    assert_eq!(fixture.next_update().await.body, json!("on"));
+    assert!(matches!(fixture.driver.check().await, Observation::Answered { .. }));
 }
 
 // === exits ===

@@ -1,0 +1,62 @@
+//! Finds out whether an agent's process does anything: a process may run, and yet hang.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::agent::health::Observation;
+use crate::error::{Error, Reason};
+use crate::process::{Probe, ProbeResult, Process};
+
+/// The sign of life that a check of an agent's process asks for, beside the process itself.
+#[derive(Clone, Default)]
+pub enum HealthProbe {
+    /// The process itself: if it runs and is not suspended, it is alive.
+    #[default]
+    None,
+    /// An answer to a ping over the conversation.
+    Ping,
+    /// An answer of a server of the agent.
+    Server(Probe),
+}
+
+/// Returns the observation of a process that runs and gives no sign of life within `limit`; `None` if it gives one.
+/// `ping` resolves when the agent answers a ping.
+pub(super) async fn find_silence(
+    process: &Process,
+    health: &HealthProbe,
+    limit: Duration,
+    ping: impl Future<Output = ()>,
+) -> Option<Observation> {
+    if process.is_suspended().await {
+        return Some(Observation::Suspended { why: suspended_error() });
+    }
+    let words = match health {
+        HealthProbe::None => return None,
+        HealthProbe::Ping => {
+            timeout(limit, ping).await.err()?;
+            "it answered no ping"
+        }
+        HealthProbe::Server(probe) => match timeout(limit, probe(limit)).await {
+            Ok(ProbeResult::Ready) => return None,
+            Ok(ProbeResult::NoListener) => "its server does not accept connections",
+            Ok(ProbeResult::NotReady) => "its server does not answer with success",
+            Err(_) => "its server does not answer",
+        },
+    };
+    Some(Observation::Missed { why: silent_error(&format!("{words} within {limit:?}")) })
+}
+
+fn suspended_error() -> Error {
+    Error::new(Reason::AgentUnhealthy)
+        .with_message(
+            "The agent's process is stopped by a signal. Restart the agent, or let its process continue.",
+        )
+        .with_details("its process is stopped by a signal or a debugger")
+}
+
+fn silent_error(details: &str) -> Error {
+    Error::new(Reason::TimedOut)
+        .with_message("The agent runs, and gives no sign of life. Restart it if that goes on.")
+        .with_details(details)
+}

@@ -191,6 +191,38 @@ async fn cli_request_options_reach_the_queue() {
 }
 
 #[tokio::test]
+async fn cli_passes_a_body_on_as_it_was_written() {
+    let data = tempfile::tempdir().unwrap();
+    let (_demo, ..) = start_demo(data.path()).await;
+    let file = data.path().join("body.json");
+    std::fs::write(&file, "\u{feff}{\"b\": 12345678901234567890123, \"a\": 1E2}").unwrap();
+    let body = format!("@{}", file.display());
+    for more in [&["--json"][..], &[]] {
+        let args = [&["request", "POST", "/api/echo", "--body", &body], more].concat();
+        let echoed = support::run(data.path(), &args).await;
+        assert_eq!(echoed.code, Some(0), "{echoed:?}");
+        let (big, exponent) =
+            (echoed.stdout.find("\"b\": 12345678901234567890123"), echoed.stdout.find("\"a\": 1E2"));
+        assert!(big.is_some() && big < exponent, "{echoed:?}");
+    }
+}
+
+#[tokio::test]
+async fn cli_lists_requests_and_refuses_an_ended_one() {
+    let data = tempfile::tempdir().unwrap();
+    let (_demo, ..) = start_demo(data.path()).await;
+    assert_eq!(support::run_json(data.path(), &["requests"]).await, json!([]));
+    assert_eq!(support::run(data.path(), &["requests"]).await.stdout, "no request waits or runs\n");
+    let ended = support::run_json(data.path(), &["request", "GET", "/api/search?q=a"]).await;
+    let id = ended["request_id"].to_string();
+    for command in [&["cancel", &id][..], &["priority", &id, "high"]] {
+        let refused = support::run(data.path(), &[&["requests"], command].concat()).await;
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert!(refused.stderr.contains("ended"), "{refused:?}");
+    }
+}
+
+#[tokio::test]
 async fn too_long_command_closes_session_with_reason() {
     let data = tempfile::tempdir().unwrap();
     let (_demo, port, token) = start_demo(data.path()).await;

@@ -24,7 +24,7 @@ async fn start_fragile(more: &str) -> FaultyAgentFixture {
 
 /// Returns the outcome of a message with this time limit.
 async fn send_expecting_error(fixture: &FaultyAgentFixture, wait: Duration) -> Error {
-    let options = SendOptions { wait, ..SendOptions::default() };
+    let options = SendOptions { wait_timeout: wait, ..SendOptions::default() };
     let answer = async { fixture.mainstay.agents().send("x", json!("hello"), options).await?.answer().await };
     timeout(TEST_TIMEOUT, answer).await.expect("it has an outcome when its time is over").unwrap_err()
 }
@@ -44,7 +44,7 @@ async fn message_to_restarting_agent_expires() {
     let agents = fixture.mainstay.agents();
     // The next incarnation reports its outcome at the latest.
     let _first = agents.send("x", json!("now"), SendOptions::default()).await.unwrap();
-    let options = SendOptions { wait: Duration::from_secs(2), ..SendOptions::default() };
+    let options = SendOptions { wait_timeout: Duration::from_secs(2), ..SendOptions::default() };
     let behind = agents.send("x", json!("behind"), options).await.unwrap();
     let waits = behind.id();
     let behind = timeout(TEST_TIMEOUT, behind.answer()).await.expect("it expires").unwrap_err();

@@ -7,15 +7,16 @@ use crate::source::{SourceFile, files, lex, without_tests};
 /// The folders of crates/actors, lowest first. Each may import from those before it.
 const ACTORS_ORDER: &[&str] = &[
     "request_id",
+    "json",
     "json_text",
     "error",
+    "suspend",
     "network",
     "credentials",
     "process",
     "request",
     "transport",
     "broadcast",
-    "suspend",
     "connection",
     "cache",
     "quarantine",

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use mainstay_actors::cache::watch::{Roots, WatchActor, WatchPolicy};
+use mainstay_actors::cache::watch::{FileFeed, Roots, WatchActor, WatchPolicy};
 use mainstay_actors::cache::{CacheActor, CacheHandle, FileCache};
 use mainstay_actors::events::WatchStarted;
 use mainstay_runtime::journal::{Delivery, Event, JournalSubscription};
@@ -76,6 +76,7 @@ impl WatchRuntime {
             cache_address,
             roots: roots.clone(),
             policy: WatchPolicy { debounce: DEBOUNCE, ..WatchPolicy::default() },
+            feed: FileFeed::default(),
         };
         root.child(Child::new("watch", actor))?;
         let journal = journal(&dir.join("files"))?;

@@ -4,6 +4,7 @@
 //!   messages, `actor/questions` the one that reports the agent's questions.
 //! - `Health` turns checks into a status, and `check_pause` holds them back after they killed the backend; pure.
 //! - `message_queue` decides which message is delivered next, and what follows a failed delivery; pure.
+//! - `message_limits` enforces the time limits of a message at the agent.
 //! - `open_questions` lists the questions of an agent for its reports; pure.
 //! - `pending_replies` holds the senders that wait for answers.
 //! - `ActivityMeter` counts the agent's work apart from checks.
@@ -26,6 +27,7 @@ mod command;
 mod driver;
 mod events;
 mod health;
+mod message_limits;
 mod message_queue;
 mod open_questions;
 mod pending_replies;
@@ -39,7 +41,7 @@ pub use activity::ActivityMeters;
 pub(crate) use activity::{ActivityGuard, ActivityMeter};
 pub use actor::AgentActor;
 
-pub use agent_message::{AgentMessage, MessageId};
+pub use agent_message::{AgentMessage, MESSAGE_TIMEOUT, MessageId, MessageLimits};
 pub use command::{AgentCommand, SendRequest};
 #[cfg(test)]
 pub(crate) use driver::Activity;

@@ -113,7 +113,8 @@ impl Error {
             let message = problem.message.unwrap_or_else(|| error.message.clone());
             return Some(error.with_message(&message).with_details(&details));
         }
-        let details = format!("HTTP {}: {}", status.as_u16(), body_start(body));
+        let details =
+            format!("HTTP {}{}: {}", status.as_u16(), redirect_target(status, headers), body_start(body));
         Some(error.with_details(&details))
     }
 
@@ -197,6 +198,13 @@ impl Error {
         self.request_id = Some(id);
         self
     }
+}
+
+/// Returns the target of a redirect as a part of details, without its query, which may hold secrets.
+fn redirect_target(status: StatusCode, headers: &HeaderMap) -> String {
+    let location = headers.get(header::LOCATION).filter(|_| status.is_redirection());
+    let target = location.and_then(|location| location.to_str().ok()?.split(['?', '#']).next());
+    target.map_or_else(String::new, |target| format!(" to {target}"))
 }
 
 /// Returns as much of a text from outside as is kept until it is redacted, on one line.

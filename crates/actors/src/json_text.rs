@@ -4,14 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-/// The byte order mark that some programs write at the start of a text.
-const BOM: &[u8] = "\u{feff}".as_bytes();
-
-/// Returns the text without the byte order mark at its start.
-#[must_use]
-pub fn without_bom(text: &[u8]) -> &[u8] {
-    text.strip_prefix(BOM).unwrap_or(text)
-}
+use crate::json::without_bom;
 
 /// Returns a line of JSON as text: without byte order mark and carriage return, and with U+FFFD in place of each byte
 /// sequence that is no UTF-8 and of each escape that is half of a surrogate pair.

@@ -3,14 +3,15 @@
 //! Modules, lowest first; each may import from those before it:
 //!
 //! - `request_id`: the id of a request
-//! - [`json_text`]: repairs text that is almost JSON
+//! - [`json`]: JSON as others wrote it
+//! - `json_text`: repairs text that is almost JSON
 //! - [`error`]: the error that callers see, and the table of its reasons
+//! - `suspend`: notices that this process or the machine stood still
 //! - [`network`]: TLS trust and proxies, for HTTP and the WebSocket alike
 //! - [`process`]: child processes that never outlive the runtime, the backend's own among them
 //! - [`request`]: requests and responses
 //! - [`transport`]: single attempts at requests, over HTTP or in a simulation
 //! - [`broadcast`]: items for many subscribers, within limits of count and memory
-//! - `suspend`: detects how long the machine was suspended
 //! - [`connection`]: the WebSocket to the backend, kept alive
 //! - [`cache`]: stored responses and values, and when they expire
 //! - [`queue`]: requests in order of priority, each with exactly one outcome
@@ -24,7 +25,8 @@ pub mod connection;
 pub mod credentials;
 pub mod error;
 pub mod events;
-pub mod json_text;
+pub mod json;
+mod json_text;
 pub mod network;
 pub mod process;
 mod quarantine;

@@ -3,6 +3,7 @@
 //! These modules decide. They hold plain data and synchronous functions; time and randomness are arguments:
 //!
 //! - `priority_queue`: the bounded queue with ageing; expiry and overflow
+//! - `groups`: how many requests of a group of paths may run at once
 //! - [`gate`]: whether attempts may start while the backend cannot be reached
 //! - [`retry`]: what follows an attempt: done, a retry after a delay, back into the queue, or failed
 //! - [`retry_budget`]: the limit of all retries together, as a fraction of all requests
@@ -12,7 +13,7 @@
 //! - [`QueueActor`]: asks the policies and sends by a transport; [`QueuePolicy`] holds its settings
 //! - `state`: the state of one incarnation, with the limit of concurrent attempts; `attempt`: one attempt, as a task; `body_pump`: forwards a streamed body
 //! - `request_table`: the requests that have not ended; it outlives a crash
-//! - [`QueueHandle`]: makes, streams and cancels requests; [`Download`]: a response whose body is streamed
+//! - [`QueueHandle`]: makes, streams, lists, moves and cancels requests; [`Download`]: a response whose body is streamed
 //! - [`QueueView`]: the queue's current figures, readable without the actor
 //! - [`events`]: the journal's events about requests
 
@@ -22,6 +23,7 @@ mod body_pump;
 mod download;
 pub mod events;
 pub mod gate;
+mod groups;
 mod handle;
 mod message;
 mod policy;
@@ -37,10 +39,12 @@ pub use actor::QueueActor;
 pub(crate) use attempt::{AttemptOutcome, ReachabilityEvidence};
 
 pub use download::Download;
+pub use groups::{GROUPS_MAX, GroupLimit};
 pub use handle::QueueHandle;
 pub use message::QueueMessage;
 pub use policy::QueuePolicy;
 pub use priority_queue::{Overflow, PriorityQueuePolicy};
+pub use request_table::{PendingPhase, PendingRequest};
 pub use retry::RetryPolicy;
 pub use retry_budget::BudgetPolicy;
 pub use state::{QueueStats, QueueView, WaitingByPriority};

@@ -15,7 +15,14 @@ mod response;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::{Deserialize, Serialize};
@@ -82,10 +89,14 @@ pub struct Request {
     priority: Priority,
     timeout: Option<Duration>,
     wait_timeout: Option<Duration>,
+    deadline: Option<Duration>,
     retries: Option<u32>,
     key: IdempotencyKey,
     is_shared: bool,
+    follows_redirected_writes: bool,
     progress_sender: ProgressSender,
+    /// The sends that the transport repeated within the present attempt. Clones share it.
+    resends: Arc<AtomicU32>,
 }
 
 /// The idempotency key of a request.
@@ -111,10 +122,13 @@ impl Request {
             priority: Priority::default(),
             timeout: None,
             wait_timeout: None,
+            deadline: None,
             retries: None,
             key: IdempotencyKey::None,
             is_shared: false,
+            follows_redirected_writes: false,
             progress_sender: ProgressSender::default(),
+            resends: Arc::default(),
         })
     }
 
@@ -186,6 +200,12 @@ impl Request {
         self.wait_timeout
     }
 
+    /// Returns the longest time in all, zero for no limit; `None` for the queue's default.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        self.deadline
+    }
+
     /// Returns the number of retries; `None` for the queue's default.
     #[must_use]
     pub fn retries(&self) -> Option<u32> {
@@ -207,9 +227,16 @@ impl Request {
         self.is_shared
     }
 
+    /// Returns whether 301, 302 and 303 are followed after a write; see [`RequestBuilder::follow_redirected_writes`].
+    #[must_use]
+    pub fn follows_redirected_writes(&self) -> bool {
+        self.follows_redirected_writes
+    }
+
     /// Returns whether both requests get the same response under the same timeouts and retries.
     pub(crate) fn is_equivalent_to(&self, other: &Self) -> bool {
-        let manner = |request: &Self| (request.timeout, request.wait_timeout, request.retries);
+        let manner =
+            |request: &Self| (request.timeout, request.wait_timeout, request.deadline, request.retries);
         self.path == other.path
             && self.method == other.method
             && self.headers == other.headers
@@ -229,6 +256,16 @@ impl Request {
     #[must_use]
     pub fn progress_sender(&self) -> &ProgressSender {
         &self.progress_sender
+    }
+
+    /// Notes that the transport sends the request once more within one attempt.
+    pub(crate) fn note_resend(&self) {
+        self.resends.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes the number of sends beside the first one of the attempt that has ended.
+    pub(crate) fn take_resends(&self) -> u32 {
+        self.resends.swap(0, Ordering::Relaxed)
     }
 
     /// Returns whether an idempotency key is still to be made: see [`generate_key`](Self::generate_key).
@@ -286,6 +323,7 @@ impl fmt::Debug for Request {
             .field("priority", &self.priority)
             .field("timeout", &self.timeout)
             .field("wait_timeout", &self.wait_timeout)
+            .field("deadline", &self.deadline)
             .field("retries", &self.retries)
             .finish_non_exhaustive()
     }

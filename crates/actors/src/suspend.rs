@@ -1,13 +1,48 @@
-//! Detects how long the machine was suspended: monotonic time stands still meanwhile, wall time does not.
+//! Notices that this process or the machine stood still.
+//!
+//! While the machine is suspended, monotonic time stands still and wall time does not. While this process alone is
+//! stopped (a signal, a debugger, a starved machine), both go on, and timers are noticed late. Input that came meanwhile
+//! lies in sockets and pipes, so it is read before an overdue timer is judged.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::{Instant, timeout_at};
 
 /// The smallest jump between wall and monotonic time that counts as a suspension.
 const SUSPEND_MIN: Duration = Duration::from_secs(5);
 /// The interval between checks for such a jump. A person who opens a laptop does not wait for the next ping.
 pub(crate) const SUSPEND_CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A timer that is noticed this long after its time was missed by this process, not by the other side.
+pub(crate) const LATE_MIN: Duration = Duration::from_millis(100);
+/// The time for which input is read after a late timer, before it is judged.
+pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// The least time of a standstill after which silence counts from its end.
+const STANDSTILL_MIN: Duration = Duration::from_secs(1);
+
+/// Returns whether this process stood still when `due` came, as it notices that at `now`.
+pub(crate) fn stood_still(due: Duration, now: Duration) -> bool {
+    now.saturating_sub(due) >= STANDSTILL_MIN
+}
+
+/// Waits for `output` until `deadline`; returns `None` if it does not come. If the deadline is noticed late, what came
+/// meanwhile is read first.
+pub(crate) async fn until<T>(deadline: Instant, output: impl Future<Output = T>) -> Option<T> {
+    let (mut output, mut deadline) = (pin!(output), deadline);
+    loop {
+        if let Ok(output) = timeout_at(deadline, &mut output).await {
+            return Some(output);
+        }
+        let now = Instant::now();
+        if now.saturating_duration_since(deadline) < LATE_MIN {
+            return None;
+        }
+        deadline = now + DRAIN_TIME;
+    }
+}
 
 /// Compares the two clocks.
 #[derive(Debug)]
@@ -54,6 +89,34 @@ impl mainstay_runtime::clock::Clock for WallClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn until_a_punctual_deadline_waits_no_longer() {
+        let started = Instant::now();
+        let second = Duration::from_secs(1);
+        assert_eq!(until(started + second, std::future::pending::<()>()).await, None);
+        assert_eq!(started.elapsed(), second);
+        assert_eq!(until(started + second * 2, tokio::time::sleep(second / 2)).await, Some(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn until_a_late_deadline_reads_first_what_came() {
+        let started = Instant::now();
+        // Another task, as a connection, passes the output on: it runs after the waiting task was woken.
+        let (sender, output) = tokio::sync::oneshot::channel();
+        let waiting = tokio::spawn(until(started + Duration::from_secs(1), output));
+        tokio::task::yield_now().await;
+        tokio::time::advance(Duration::from_secs(60)).await;
+        sender.send(7).unwrap();
+        assert_eq!(waiting.await.unwrap(), Some(Ok(7)));
+        let silent =
+            tokio::spawn(until(Instant::now() + Duration::from_secs(1), std::future::pending::<()>()));
+        tokio::task::yield_now().await;
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let woken = Instant::now();
+        assert_eq!(silent.await.unwrap(), None);
+        assert_eq!(woken.elapsed(), DRAIN_TIME);
+    }
 
     /// Returns whether these seconds on the wall clock and on the monotonic one count as a suspension.
     fn is_suspend(wall_s: i64, now_s: u64) -> bool {

@@ -3,6 +3,7 @@
 //! - `args`: the commands and their options
 //! - `run`: `demo`, `run` and `backend`, which keep running
 //! - `client`: asks a running runtime, over its bridge; `report`: shows the answers
+//! - `requests`: commands about requests that have not ended
 //! - `agent`: commands about one agent; `agent_report`: shows agents
 //! - `journal`, `dead_letters`, `replay`: need no running runtime; `event_format`: an event as a sentence
 //! - `logging`: stderr, for logs and errors; it never blocks
@@ -20,6 +21,7 @@ mod logging;
 mod output;
 mod replay;
 mod report;
+mod requests;
 mod run;
 
 use std::process::ExitCode;
@@ -83,18 +85,18 @@ async fn run_remote(out: &mut Output, command: CliCommand, data: &args::DataDirA
     match command {
         CliCommand::Status(shape) => {
             let status = client.request(BridgeCommand::Status {}).await?;
-            if shape.json { out.json(&status) } else { report::status(out, client.parse(status)?) }
+            if shape.json { out.json(&status) } else { report::status(out, client.parse(&status)?) }
         }
         CliCommand::Tree(shape) => {
             let tree = client.request(BridgeCommand::Tree {}).await?;
-            if shape.json { out.json(&tree) } else { report::tree(out, &client.parse(tree)?) }
+            if shape.json { out.json(&tree) } else { report::tree(out, &client.parse(&tree)?) }
         }
         CliCommand::Agents(shape) => {
             let agents = client.request(BridgeCommand::Agents {}).await?;
             if shape.json {
                 out.json(&agents)
             } else {
-                agent_report::list(out, &client.parse::<Vec<_>>(agents)?)
+                agent_report::list(out, &client.parse::<Vec<_>>(&agents)?)
             }
         }
         CliCommand::Agent(command) => agent::run(out, &mut client, command).await,
@@ -103,11 +105,11 @@ async fn run_remote(out: &mut Output, command: CliCommand, data: &args::DataDirA
         }
         CliCommand::Reconnect => {
             let answer = client.request(BridgeCommand::Connection(ConnectionAction::Reconnect {})).await?;
-            out.line(match answer["reconnected"].as_str() {
+            out.line(match answer.to_value()["reconnected"].as_str() {
                 Some("replaced") => "a new socket has replaced the open one",
                 _ => "connected",
             })?;
-            report::connection(out, &client.parse(answer)?)
+            report::connection(out, &client.parse(&answer)?)
         }
         CliCommand::Disconnect => {
             run_connection(out, &mut client, ConnectionAction::Disconnect {}, false).await
@@ -115,7 +117,7 @@ async fn run_remote(out: &mut Output, command: CliCommand, data: &args::DataDirA
         CliCommand::Credentials(CredentialsCommand::Reload) => {
             let action = CredentialsAction::Reload;
             let answer = client.request(BridgeCommand::Credentials { action }).await?;
-            out.line(match answer["changed"].as_bool() {
+            out.line(match answer.to_value()["changed"].as_bool() {
                 Some(true) => "a new token is in use from now on",
                 _ => "the token is the same as before",
             })
@@ -123,8 +125,9 @@ async fn run_remote(out: &mut Output, command: CliCommand, data: &args::DataDirA
         CliCommand::Request(request) => {
             let json = request.json;
             let answer = client.request(BridgeCommand::Request(Box::new(request.into_command()?))).await;
-            report::response(out, answer, json)
+            report::response(out, &client, answer, json)
         }
+        CliCommand::Requests(command) => requests::run(out, &mut client, command).await,
         #[cfg(debug_assertions)]
         CliCommand::Panic { actor } => client.request(BridgeCommand::Panic { actor }).await.map(|_| ()),
         CliCommand::Demo(_)
@@ -144,5 +147,5 @@ async fn run_connection(
     json: bool,
 ) -> Result<(), CliError> {
     let connection = client.request(BridgeCommand::Connection(action)).await?;
-    if json { out.json(&connection) } else { report::connection(out, &client.parse(connection)?) }
+    if json { out.json(&connection) } else { report::connection(out, &client.parse(&connection)?) }
 }

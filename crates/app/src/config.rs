@@ -2,7 +2,8 @@
 //!
 //! - `schema` declares every section and key, once: meaning, type, default, rule. `section` has the macro.
 //! - `parser` has the rules of values; `choice`, [`parse_duration`] and [`parse_size`] are their forms.
-//! - `table` reads a table by these rules; `agents` adds the rules among agents, `backend` those between its keys.
+//! - `table` reads a table by these rules; `agents` adds the rules among agents, `backend` and `limits`
+//!   those between their keys.
 //! - `fault` is a fault found while reading; [`ConfigProblem`] is the same with line and column, for people.
 //!
 //! Reading continues after a fault, so a [`ConfigError`] has all of them. A message repeats keys of the file, but no
@@ -21,6 +22,7 @@ mod choice;
 mod duration;
 mod error;
 mod fault;
+mod limits;
 mod parser;
 mod schema;
 mod section;
@@ -35,13 +37,13 @@ pub use choice::{DriverKind, HealthSource, ReadyWhen};
 pub use mainstay_actors::connection::policy::AfterFailed;
 pub use mainstay_actors::network::proxy::{Proxy, ProxyChoice};
 pub use mainstay_actors::network::urls::{BaseUrl, BaseUrlError};
-pub use mainstay_actors::queue::Overflow;
+pub use mainstay_actors::queue::{GROUPS_MAX, Overflow};
 
 pub use duration::{DURATION_MAX, ParseDurationError, format_duration, parse_duration};
 pub use error::{ConfigError, ConfigProblem};
 pub use schema::{
     AgentConfig, AgentsConfig, BackendConfig, CacheConfig, ConnectionConfig, ControlConfig, JournalConfig,
-    RequestsConfig,
+    LimitConfig, RequestsConfig,
 };
 pub use size::{ParseSizeError, SIZE_MAX, format_size, parse_size};
 
@@ -59,6 +61,8 @@ pub struct Config {
     pub connection: ConnectionConfig,
     /// The requests to the backend.
     pub requests: RequestsConfig,
+    /// The limits of groups of requests, at most [`GROUPS_MAX`].
+    pub limit: Vec<LimitConfig>,
     /// The cache.
     pub cache: CacheConfig,
     /// The defaults of agents. Reading copies them into each agent's `supervision`, so a later change here does not
@@ -89,6 +93,7 @@ impl Config {
         let config = Self::read(&mut root);
         let mut faults = root.finish();
         faults.extend(backend::find_faults(document));
+        faults.extend(limits::find_faults(document));
         faults.extend(agents::find_faults(text, document));
         if faults.is_empty() {
             Ok(config)
@@ -130,6 +135,7 @@ impl Config {
             backend: root.section(),
             connection: root.section(),
             requests: root.section(),
+            limit: root.sections(&LimitConfig::default(), GROUPS_MAX),
             cache: root.section(),
             agent: root.sections(&agent, AGENTS_MAX),
             agents,
@@ -139,22 +145,17 @@ impl Config {
     }
 }
 
-/// The default file, with a comment for each key. Reading it gives [`Config::default`]: the one `[[agent]]` in it
-/// is commented out.
+/// The default file, with a comment for each key. Reading it gives [`Config::default`]: the one `[[agent]]` and the one
+/// `[[limit]]` in it are commented out.
 pub static DEFAULT_TOML: LazyLock<String> = LazyLock::new(|| {
-    let agent = section_toml::<AgentConfig>();
-    let agent = agent.lines().map(|line| match line {
-        "" => "\n".to_owned(),
-        line if line.starts_with("# ") => format!("{line}\n"),
-        setting => format!("#{setting}\n"),
-    });
     let blocks = [
         section_toml::<BackendConfig>(),
         section_toml::<ConnectionConfig>(),
         section_toml::<RequestsConfig>(),
+        example_toml::<LimitConfig>(),
         section_toml::<CacheConfig>(),
         section_toml::<AgentsConfig>(),
-        agent.collect(),
+        example_toml::<AgentConfig>(),
         section_toml::<JournalConfig>(),
         section_toml::<ControlConfig>(),
     ];
@@ -171,6 +172,17 @@ const ABOUT: &str = "\
 
 fn section_toml<S: ConfigSection>() -> String {
     format!("\n{}{}\n{}", S::ABOUT, S::HEADER, S::KEYS)
+}
+
+/// Returns a section that the default does not have, as an example.
+fn example_toml<S: ConfigSection>() -> String {
+    let lines = section_toml::<S>();
+    let lines = lines.lines().map(|line| match line {
+        "" => "\n".to_owned(),
+        line if line.starts_with("# ") => format!("{line}\n"),
+        setting => format!("#{setting}\n"),
+    });
+    lines.collect()
 }
 
 pub(crate) fn read_text(file: &Path) -> Result<String, ConfigError> {

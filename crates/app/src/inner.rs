@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 use mainstay_actors::agent::AgentReports;
+use mainstay_actors::cache::watch::FileFeed;
 use mainstay_actors::cache::{CacheHandle, CacheMessage, FileCache};
 use mainstay_actors::connection::{ConnectionMessage, ConnectionView};
 use mainstay_actors::credentials::Credentials;
@@ -32,6 +33,7 @@ pub(crate) struct Handles {
     pub(crate) cache: CacheHandle,
     pub(crate) cache_address: Address<CacheMessage>,
     pub(crate) files: FileCache,
+    pub(crate) file_feed: FileFeed,
     pub(crate) responses: ResponseCache,
     pub(crate) agents: SupervisorHandle,
     pub(crate) reports: AgentReports,

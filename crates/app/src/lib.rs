@@ -61,7 +61,7 @@ pub use mainstay_actors::agent::{
     UpdateSubscription,
 };
 pub use mainstay_actors::cache::key::KeyError;
-pub use mainstay_actors::cache::watch::RootError;
+pub use mainstay_actors::cache::watch::{FileChange, FileChangeKind, FileEvent, FileSubscription, RootError};
 pub use mainstay_actors::cache::{
     CacheStats, EntryOptions, Pattern, PatternError, Selection, WriteRequest, WriteRule,
 };
@@ -74,10 +74,11 @@ pub use mainstay_actors::connection::status::{ConnectionState, ConnectionStatus,
 pub use mainstay_actors::connection::target::TargetError;
 pub use mainstay_actors::credentials::{CredentialError, CredentialRequest, Credentials, TokenCause};
 pub use mainstay_actors::error::{Code, Error, Reason};
+pub use mainstay_actors::json::Json;
 pub use mainstay_actors::network::BackendAvailability;
 pub use mainstay_actors::process::OpenError;
 pub use mainstay_actors::queue::gate::Outage;
-pub use mainstay_actors::queue::{Download, QueueStats, WaitingByPriority};
+pub use mainstay_actors::queue::{Download, PendingPhase, PendingRequest, QueueStats, WaitingByPriority};
 pub use mainstay_actors::request::{
     Body, BodyError, BodyReader, Priority, ProgressSender, Request, RequestBuilder, RequestId, Response,
     TransferProgress,

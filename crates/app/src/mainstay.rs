@@ -6,12 +6,13 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use mainstay_actors::cache::WriteRule;
+use mainstay_actors::cache::watch::FileSubscription;
 use mainstay_actors::credentials::Credentials;
 use mainstay_actors::error::Error;
 use mainstay_actors::network::tls::TlsTrust;
 use mainstay_actors::process::{OpenError, ProcessManager, StartReport};
-use mainstay_actors::queue::Download;
-use mainstay_actors::request::{Request, RequestId, Response};
+use mainstay_actors::queue::{Download, PendingRequest};
+use mainstay_actors::request::{Priority, Request, RequestId, Response};
 use mainstay_actors::transport::Transport;
 use mainstay_runtime::clock::{Clock, SystemClock};
 use mainstay_runtime::journal::{self, Cursor, Journal, JournalError, JournalOptions, millis};
@@ -329,6 +330,22 @@ impl Mainstay {
         self.0.handles.queue.cancel(id).await
     }
 
+    /// Changes the priority of a waiting request. Returns `false` if it does not wait: it runs, or has ended.
+    ///
+    /// # Errors
+    /// `stopped` or `crashed` if the queue did not answer.
+    pub async fn set_priority(&self, id: RequestId, priority: Priority) -> Result<bool, Error> {
+        self.0.handles.queue.set_priority(id, priority).await
+    }
+
+    /// Lists the requests that have not ended, oldest first, at most `count`.
+    ///
+    /// # Errors
+    /// `stopped` or `crashed` if the queue did not answer.
+    pub async fn requests(&self, count: usize) -> Result<Vec<PendingRequest>, Error> {
+        self.0.handles.queue.list(count).await
+    }
+
     /// Sends a request through the queue, and waits until a successful answer begins. The [`Download`] then reads the
     /// body as it comes, of any size and without holding it in memory. Dropping the future, or the [`Download`],
     /// cancels the request.
@@ -381,6 +398,17 @@ impl Mainstay {
     #[must_use]
     pub fn cache(&self) -> Cache {
         Cache(Arc::clone(&self.0))
+    }
+
+    /// Subscribes to the changes of files in the folders of `cache.watch`, from now on. A change comes after the cached
+    /// results of its path were dropped.
+    ///
+    /// A listener reads a whole folder again after [`FileChangeKind::Rescan`](crate::FileChangeKind::Rescan), and all of
+    /// them after [`FileEvent::Missed`](crate::FileEvent::Missed), which says that it was too slow. Without folders there
+    /// are no changes. What a file system does not report, such as one on the network, is not seen.
+    #[must_use]
+    pub fn files(&self) -> FileSubscription {
+        self.0.handles.file_feed.subscribe()
     }
 
     /// Returns the handle of the agents.

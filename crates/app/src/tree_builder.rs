@@ -10,7 +10,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use mainstay_actors::agent::{ActivityMeters, AgentReports};
-use mainstay_actors::cache::watch::{Roots, WatchActor, WatchPolicy};
+use mainstay_actors::cache::watch::{FileFeed, Roots, WatchActor, WatchPolicy};
 use mainstay_actors::cache::{
     CacheActor, CacheHandle, CacheMessage, EntryOptions, FileCache, WriteInvalidator, WriteRule,
 };
@@ -26,8 +26,8 @@ use mainstay_actors::network::tls::TlsTrust;
 use mainstay_actors::network::urls::BaseUrl;
 use mainstay_actors::process::{ProcessManager, SidecarActor};
 use mainstay_actors::queue::{
-    BudgetPolicy, PriorityQueuePolicy, QueueActor, QueueHandle, QueueMessage, QueuePolicy, QueueView,
-    RetryPolicy,
+    BudgetPolicy, GroupLimit, PriorityQueuePolicy, QueueActor, QueueHandle, QueueMessage, QueuePolicy,
+    QueueView, RetryPolicy,
 };
 use mainstay_actors::response_cache::ResponseCache;
 use mainstay_actors::transport::layers::{ActivityLayer, InvalidationLayer, ReachabilityLayer};
@@ -132,6 +132,7 @@ impl TreeSpec {
             cache: cache.handle,
             cache_address: cache.address,
             files: cache.files,
+            file_feed: cache.feed,
             agents,
             reports: factory.reports.clone(),
             agent_handles,
@@ -221,6 +222,7 @@ fn add_queue(
         Some(Box::new(move || work.note_progress()))
     }));
     let actor = QueueActor::new(transport, queue_policy(&config.requests), view.clone())
+        .with_limits(group_limits(config)?)
         .with_availability(connection.view.availability.subscribe());
     let capacity = config.requests.queue_max.max(QUEUE_MAILBOX_MIN);
     let address = root.child(Child::new("queue", actor).policy(core_policy()).mailbox_capacity(capacity))?;
@@ -232,6 +234,7 @@ struct CacheStage {
     handle: CacheHandle,
     address: Address<CacheMessage>,
     files: FileCache,
+    feed: FileFeed,
 }
 
 /// Adds the cache, and the actor that watches folders if there are any.
@@ -243,17 +246,18 @@ fn add_cache(
 ) -> Result<CacheStage, BuildError> {
     let address =
         root.child(Child::new("cache", CacheActor { cache: cache.clone() }).policy(core_policy()))?;
-    let roots = watch_roots(config, environment)?;
+    let (roots, feed) = (watch_roots(config, environment)?, FileFeed::default());
     if !roots.is_empty() {
         let actor = WatchActor {
             cache: cache.clone(),
             cache_address: address.clone(),
             roots: roots.clone(),
             policy: WatchPolicy { debounce: config.cache.debounce, ..WatchPolicy::default() },
+            feed: feed.clone(),
         };
         root.child(Child::new("watch", actor).policy(core_policy()))?;
     }
-    Ok(CacheStage { files: FileCache::new(cache.clone(), roots), handle: cache, address })
+    Ok(CacheStage { files: FileCache::new(cache.clone(), roots), handle: cache, address, feed })
 }
 
 /// Adds the agents' supervisor with the agents of the configuration below it.
@@ -436,6 +440,11 @@ fn connection_policy(config: &config::ConnectionConfig) -> ConnectionPolicy {
     }
 }
 
+fn group_limits(config: &Config) -> Result<Vec<GroupLimit>, BuildError> {
+    let limits = config.limit.iter().map(|limit| GroupLimit::new(&limit.path, limit.max_concurrent));
+    Ok(limits.collect::<Result<_, _>>()?)
+}
+
 fn queue_policy(config: &config::RequestsConfig) -> QueuePolicy {
     QueuePolicy {
         max_concurrent: config.max_concurrent,
@@ -446,6 +455,7 @@ fn queue_policy(config: &config::RequestsConfig) -> QueuePolicy {
         },
         timeout: config.timeout,
         wait_timeout: config.wait_timeout,
+        deadline: config.deadline,
         retry: RetryPolicy {
             retries: config.retries,
             delay: Delay::Exponential {

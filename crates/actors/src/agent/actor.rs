@@ -27,6 +27,7 @@ use super::reports::{AgentReport, AgentReports};
 use super::snapshot::{AgentSnapshot, SavedState};
 use crate::error::{Error, Reason};
 use crate::process::stop_within;
+use crate::suspend::stood_still;
 
 /// The least time between two saves of states that the agent reports. An agent that reports its state all the time is
 /// not written to disk all the time.
@@ -75,6 +76,8 @@ pub struct AgentRunState {
     was_backend_unavailable: bool,
     /// The number of checks scheduled so far: the first two are spread over the interval.
     checks_planned: u32,
+    /// The end of the last standstill of this process. What the agent did meanwhile may not have been read by then.
+    woke_at: Option<Duration>,
     deliveries: BTreeMap<MessageId, TaskHandle>,
     message_timer: Timer,
     questions: OpenQuestions,
@@ -105,8 +108,14 @@ impl Phase {
 /// Says when the next check or attempt of recovery happens.
 enum CheckState {
     Unscheduled,
-    Scheduled { task: TaskHandle, at: Duration },
-    InFlight,
+    Scheduled {
+        task: TaskHandle,
+        at: Duration,
+    },
+    /// A check or a recovery is in flight. A check ends by `until`.
+    InFlight {
+        until: Duration,
+    },
 }
 
 type AgentContext = Context<AgentCommand>;
@@ -144,6 +153,7 @@ impl Worker for AgentActor {
             check: CheckState::Unscheduled,
             was_backend_unavailable: *self.is_backend_unavailable.borrow(),
             checks_planned: 0,
+            woke_at: None,
             deliveries: BTreeMap::new(),
             message_timer: Timer::default(),
             questions: OpenQuestions::default(),
@@ -166,7 +176,10 @@ impl Worker for AgentActor {
     ) -> Result<(), Failure> {
         run.is_dirty = false;
         match message {
-            AgentCommand::Check => self.start_check(ctx, run),
+            AgentCommand::Check => {
+                run.note_standstill(ctx.now());
+                self.start_check(ctx, run);
+            }
             AgentCommand::CheckFinished(observation) => self.handle_observation(ctx, run, *observation),
             AgentCommand::FailureObserved(observation) => self.apply_observation(ctx, run, *observation),
             AgentCommand::StateReported => {
@@ -324,6 +337,18 @@ impl AgentActor {
 }
 
 impl AgentRunState {
+    /// Notes a standstill of this process, if a check is due or ends much later than it should.
+    fn note_standstill(&mut self, now: Duration) {
+        let due = match self.check {
+            CheckState::Unscheduled => now,
+            CheckState::Scheduled { at, .. } => at,
+            CheckState::InFlight { until } => until,
+        };
+        if stood_still(due, now) {
+            self.woke_at = Some(now);
+        }
+    }
+
     fn finish_recovery(&mut self, outcome: &Result<(), DriverError>) {
         if let Phase::Recovering { waiters } = std::mem::replace(&mut self.phase, Phase::Serving) {
             waiters.into_iter().for_each(|reply| reply.send(outcome.clone()));

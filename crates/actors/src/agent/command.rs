@@ -1,27 +1,29 @@
 //! The commands of an agent's actor.
 
 use mainstay_runtime::{Message, Reply};
-use serde_json::Value;
 use tokio::time::Instant;
 
-use super::agent_message::MessageId;
+use super::agent_message::{MessageId, MessageLimits};
 use super::driver::{AgentState, DriverError};
 use super::health::Observation;
 use super::pending_replies::MessageReply;
 use super::recovery::Recovery;
 use crate::error::Error;
+use crate::json::Json;
 
 /// A message as its sender submits it.
 #[derive(Debug)]
 pub struct SendRequest {
     /// The body.
-    pub body: Value,
+    pub body: Json,
     /// True if it may be delivered again if the agent, its actor or the runtime ends during the delivery. Otherwise
     /// it ends as `outcome_unknown` then. After [`HealthPolicy::quarantine_after`](super::HealthPolicy) deaths of the
     /// agent or the backend it ends as `quarantined` in any case.
     pub may_repeat: bool,
     /// The deadline for the delivery; `None` for no limit.
     pub deadline: Option<Instant>,
+    /// The limits once it is delivered.
+    pub limits: MessageLimits,
     /// Receives the id if the message was accepted. If the receiver is dropped, the message is not sent.
     pub accepted: Reply<Result<MessageId, Error>>,
     /// Receives the answer.
@@ -62,7 +64,7 @@ pub enum AgentCommand {
         /// The message's id.
         id: MessageId,
         /// The agent's answer, or the error.
-        answer: Box<Result<Value, Error>>,
+        answer: Box<Result<Json, Error>>,
     },
     /// Cancels a message; replies `false` if it has ended already.
     Cancel {

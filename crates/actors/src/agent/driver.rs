@@ -17,6 +17,7 @@ use super::agent_message::AgentMessage;
 use super::health::Observation;
 use super::updates::UpdateBroadcast;
 use crate::error::{Error, Reason, Secrets};
+use crate::json::Json;
 
 /// The error of a driver.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -178,13 +179,13 @@ pub trait Driver: Send + Sync + 'static {
     /// # Errors
     /// Fails with `outcome_unknown` if the agent may have acted on the message. `agent_failed` says that the agent is
     /// not running, and `expired` that the deadline came first: then the agent did not get it.
-    fn deliver(&self, message: AgentMessage) -> BoxFuture<'_, Result<Value, Error>>;
+    fn deliver(&self, message: AgentMessage) -> BoxFuture<'_, Result<Json, Error>>;
 
     /// Answers the agent's question `ask`.
     ///
     /// # Errors
     /// Fails with `not_found` if the question is not open, and with `invalid_request` if the answer does not fit it.
-    fn answer(&self, ask: &str, _answer: Value) -> Result<(), Error> {
+    fn answer(&self, ask: &str, _answer: Json) -> Result<(), Error> {
         Err(unknown_ask(ask))
     }
 

@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::agent_message::{AgentMessage, MessageId};
+use super::agent_message::{AgentMessage, MessageId, MessageLimits};
+use crate::json::Json;
 use crate::quarantine::DeathRecord;
 
 /// The most messages that may wait for one agent.
@@ -57,7 +57,7 @@ impl MessageQueue {
     /// Adds a message, to be delivered before `deadline`. `None` if the queue is full.
     pub(super) fn enqueue(
         &mut self,
-        body: Value,
+        body: Json,
         may_repeat: bool,
         deadline: Option<Duration>,
     ) -> Option<MessageId> {
@@ -67,13 +67,20 @@ impl MessageQueue {
         self.last_id += 1;
         let id = MessageId(self.last_id);
         self.waiting.push_back(QueuedMessage {
-            message: AgentMessage { id, body, deadline: None },
+            message: AgentMessage { id, body, deadline: None, limits: MessageLimits::default() },
             may_repeat,
             attempts: 0,
             deaths: DeathRecord::default(),
             deadline,
         });
         Some(id)
+    }
+
+    /// Sets the limits of a message from its delivery on.
+    pub(super) fn set_limits(&mut self, id: MessageId, limits: MessageLimits) {
+        self.pending_mut()
+            .filter(|queued| queued.message.id == id)
+            .for_each(|queued| queued.message.limits = limits);
     }
 
     /// Starts the next delivery, if fewer than `max` are in flight. The message counts as delivered from now on.
@@ -211,7 +218,7 @@ mod tests {
     const NEVER: Option<Duration> = None;
 
     fn enqueue(queue: &mut MessageQueue, may_repeat: bool) -> MessageId {
-        queue.enqueue(json!("x"), may_repeat, NEVER).unwrap()
+        queue.enqueue(json!("x").into(), may_repeat, NEVER).unwrap()
     }
 
     #[test]
@@ -248,7 +255,7 @@ mod tests {
     fn extract_waiting_expired_keeps_order_of_the_rest() {
         let mut queue = MessageQueue::default();
         let deadlines = [Some(5), None, Some(3), Some(9)].map(|s| s.map(Duration::from_secs));
-        let ids = deadlines.map(|deadline| queue.enqueue(json!("x"), false, deadline).unwrap());
+        let ids = deadlines.map(|deadline| queue.enqueue(json!("x").into(), false, deadline).unwrap());
         assert_eq!(queue.next_deadline(), Some(Duration::from_secs(3)));
         let left =
             queue.extract_waiting(|queued| queued.deadline.is_some_and(|at| at <= Duration::from_secs(5)));

@@ -4,13 +4,13 @@ use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeSet, HashMap};
 
 use mainstay_runtime::Reply;
-use serde_json::Value;
 
 use super::agent_message::MessageId;
 use crate::error::{Error, Reason};
+use crate::json::Json;
 
 /// The reply that the sender of a message waits for.
-pub(crate) type MessageReply = Reply<Result<Value, Error>>;
+pub(crate) type MessageReply = Reply<Result<Json, Error>>;
 
 /// Holds the waiting senders of one agent.
 #[derive(Debug, Default)]
@@ -107,7 +107,7 @@ pub(super) struct ReplyClaim(Option<MessageReply>);
 
 impl ReplyClaim {
     /// Answers the sender, if one waits.
-    pub(super) fn send(self, answer: Result<Value, Error>) {
+    pub(super) fn send(self, answer: Result<Json, Error>) {
         if let Some(reply) = self.0 {
             reply.send(answer);
         }

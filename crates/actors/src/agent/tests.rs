@@ -29,6 +29,7 @@ use tokio::{sync::watch, time::Instant};
 use super::*;
 use crate::{
     error::{Error, Reason},
+    json::Json,
     tests::{next_event, next_record, s},
 };
 
@@ -120,8 +121,8 @@ impl Driver for ScriptedDriver {
         std::future::ready(Ok(if self.is_stateless { AgentState::Unsupported } else { known })).boxed()
     }
 
-    fn deliver(&self, message: AgentMessage) -> BoxFuture<'_, Result<Value, Error>> {
-        self.delivered.lock().push(message.body.clone());
+    fn deliver(&self, message: AgentMessage) -> BoxFuture<'_, Result<Json, Error>> {
+        self.delivered.lock().push(message.body.to_value());
         let ending = self.deliveries.lock().pop_front();
         match ending {
             None => std::future::ready(Ok(message.body)).boxed(),

@@ -22,6 +22,7 @@ use super::socket_tasks::{OpenSocket, WriteCommand};
 use super::state::{PreviousRun, State};
 use super::target::SocketTarget;
 use super::view::{ConnectionView, UnreportedEvents};
+use crate::json::without_bom;
 
 /// The connection's actor: its settings, and what outlives an incarnation.
 pub struct ConnectionActor {
@@ -34,9 +35,6 @@ pub struct ConnectionActor {
     /// The receiver of the backend's invalidations.
     pub invalidations: Option<Arc<dyn InvalidationSink>>,
 }
-
-/// The mark that some backends put before a text, where it means nothing.
-const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// The part of the state that survives an incarnation.
 #[derive(Debug, Clone)]
@@ -261,9 +259,8 @@ impl ConnectionActor {
 
     /// Handles a text frame. An invalidation takes effect before a subscriber gets the frame.
     async fn on_text(&self, ctx: &mut Ctx, state: &mut State, mut text: String) {
-        if text.starts_with(BYTE_ORDER_MARK) {
-            text.drain(..BYTE_ORDER_MARK.len_utf8());
-        }
+        let mark = text.len() - without_bom(text.as_bytes()).len();
+        text.drain(..mark);
         match state.resumption.observe(&text) {
             Observed::Duplicate { .. } => {
                 return state.ignored.add(IgnoredReason::SeenBefore, text.len(), true);

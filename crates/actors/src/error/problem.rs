@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::safe_text::is_safe_prose;
+use crate::json::parse_json;
 
 /// The parts of a problem document that an error shows.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,7 +21,7 @@ impl ProblemDetails {
         if !essence.eq_ignore_ascii_case("application/problem+json") {
             return None;
         }
-        let document: Map<String, Value> = serde_json::from_slice(body).ok()?;
+        let document: Map<String, Value> = parse_json(body).ok()?;
         // RFC 9457, 3.1: a member of the wrong type is ignored.
         let [title, detail, kind] = ["title", "detail", "type"].map(|name| document.get(name)?.as_str());
         let message =

@@ -133,6 +133,9 @@ reasons! {
     /// The request waited in the queue longer than its limit, and was never sent.
     Expired "expired" Timeout RETRYABLE
         "The request waited too long for its turn and was not sent. Try again when the backend is less busy."
+    /// The request, with all waits and attempts, took longer than its deadline.
+    DeadlineExceeded "deadline_exceeded" Timeout RETRYABLE
+        "The request took longer than it may in all. Try again, or allow it more time."
     /// The caller cancelled it.
     Cancelled "cancelled" Timeout FINAL
         "The request was cancelled. Send it again if it is still wanted."
@@ -233,6 +236,9 @@ reasons! {
     /// The response is not HTTP, or not what it announces (bad JSON).
     BadResponse "bad_response" ServerError FINAL
         "The backend's answer could not be read. Check that its version is the right one."
+    /// The response's body has a content coding that is not known.
+    UnknownEncoding "unknown_encoding" ServerError FINAL
+        "The backend packed its answer in a way that is not understood. Check the backend's settings."
     /// The server does not speak WebSocket: it answered with HTTP 2xx, or not with HTTP.
     NotWebsocket "not_websocket" ServerError RETRYABLE
         "The server does not offer the live connection. Check for a proxy or a sign-in page in between."

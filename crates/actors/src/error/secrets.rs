@@ -18,6 +18,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::{safe_text::printable, url_redaction::secret_ranges};
+use crate::json::parse_json;
 
 /// The shortest value that is redacted. Shorter ones are no secrets, and would be found in every text.
 const VALUE_CHARS_MIN: usize = 4;
@@ -179,7 +180,7 @@ impl Secrets {
         if let Some(query) = self.query.as_deref() {
             texts.extend(query_secrets(query).map(str::to_owned));
         }
-        if let Some(Ok(body)) = self.body.as_deref().map(serde_json::from_slice) {
+        if let Some(Ok(body)) = self.body.as_deref().map(parse_json) {
             let mut found = Vec::new();
             collect_sensitive(&body, false, &mut found);
             texts.extend(found);

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::time::sleep;
+use tokio::time::Instant;
 
 use super::child::Process;
 use super::exit::{ProcessExit, stderr_summary};
 use super::manager::ProcessManager;
 use super::readiness::{ProbeResult, Readiness, ReadySignal, run_probe};
 use super::spec::{ProcessSpec, SpawnError};
+use crate::suspend::until;
 
 /// The program to start, and the sign that it is ready.
 #[derive(Clone)]
@@ -86,14 +87,14 @@ impl Launch {
         process: &Process,
         ready_signal: &ReadySignal,
     ) -> Result<(), LaunchError> {
+        let deadline = Instant::now() + self.ready_timeout;
         tokio::select! {
             biased;
             // A process that reports readiness and exits counts as exited.
             exit = process.exited() => Err(LaunchError::Exited(exit)),
-            () = self.readiness.wait_until_ready(ready_signal) => Ok(()),
-            () = sleep(self.ready_timeout) => {
-                Err(LaunchError::ReadyTimeout { within: self.ready_timeout, stderr: process.stderr() })
-            }
+            ready = until(deadline, self.readiness.wait_until_ready(ready_signal)) => ready.ok_or_else(|| {
+                LaunchError::ReadyTimeout { within: self.ready_timeout, stderr: process.stderr() }
+            }),
         }
     }
 }

@@ -24,6 +24,7 @@ use super::{
         RequestRef, RequestRetry, RequestStarted, RequestTimedOut,
     },
     gate::{GateChange, Outage},
+    groups::{GroupLimit, GroupSet},
     message::QueueMessage,
     policy::QueuePolicy,
     priority_queue::{PopOutcome, PushOutcome},
@@ -46,6 +47,7 @@ const WAIT_MIN: Duration = Duration::from_millis(1);
 pub struct QueueActor {
     transport: Arc<dyn Transport>,
     policy: QueuePolicy,
+    limits: Arc<[GroupLimit]>,
     view: QueueView,
     requests: RequestTable,
     availability: Option<watch::Receiver<BackendAvailability>>,
@@ -68,7 +70,8 @@ impl Worker for QueueActor {
     async fn start(&self, ctx: &mut Ctx, kept: Option<QueueSnapshot>) -> Result<State, Failure> {
         // Before the value is read, so that no change in between is missed.
         self.watch_availability(ctx);
-        let mut state = State::new(&self.policy, self.current_availability(), ctx.now());
+        let limits = Arc::clone(&self.limits);
+        let mut state = State::new(&self.policy, limits, self.current_availability(), ctx.now());
         // A gate that starts closed reports no change, but it holds requests from now on.
         self.record_gate_change(ctx, &state, state.gate.outage().map(GateChange::Held));
         match kept {
@@ -100,9 +103,16 @@ impl Worker for QueueActor {
                 self.accept(ctx, state, id, request, Responder::Download(reply));
             }
             QueueMessage::Cancel { id, reply } => reply.send(self.cancel(ctx, state, id)),
+            QueueMessage::SetPriority { id, priority, reply } => {
+                let moved = self.requests.set_priority(id, priority);
+                moved.into_iter().for_each(|entry_id| self.requeue(state, entry_id));
+                reply.send(moved.is_some());
+            }
+            QueueMessage::List { count, reply } => reply.send(self.requests.list(count, state.now)),
             QueueMessage::Abandon { id } => drop(self.cancel(ctx, state, id)),
             QueueMessage::AttemptFinished { id, result } => {
                 state.end_attempt(id);
+                self.count_resends(ctx, id);
                 let evidence = ReachabilityEvidence::from_outcome(result.outcome());
                 let change = state.gate.on_end(id, evidence, state.now, ctx.random_unit());
                 let poison = self.requests.note_evidence(evidence, self.policy.quarantine_after);
@@ -124,6 +134,7 @@ impl Worker for QueueActor {
                 let change =
                     state.gate.on_end(id, ReachabilityEvidence::Answered, state.now, ctx.random_unit());
                 self.requests.note_alive();
+                self.count_resends(ctx, id);
                 self.start_stream(ctx, state, id, *response);
                 self.record_gate_change(ctx, state, change);
             }
@@ -149,7 +160,15 @@ impl QueueActor {
     #[must_use]
     pub fn new(transport: Arc<dyn Transport>, policy: QueuePolicy, view: QueueView) -> Self {
         view.publish(idle_stats(&policy));
-        Self { transport, policy, view, requests: RequestTable::default(), availability: None }
+        let (limits, requests) = (Arc::default(), RequestTable::default());
+        Self { transport, policy, limits, view, requests, availability: None }
+    }
+
+    /// Limits groups of requests, at most [`GROUPS_MAX`](super::GROUPS_MAX) of them.
+    #[must_use]
+    pub fn with_limits(mut self, limits: impl IntoIterator<Item = GroupLimit>) -> Self {
+        self.limits = limits.into_iter().collect();
+        self
     }
 
     /// Holds requests while `availability` is [`BackendAvailability::Down`], as after an attempt that could not
@@ -186,11 +205,13 @@ impl QueueActor {
         // Expired requests must not take up room.
         self.expire(ctx, state);
         let deadline = state.now.saturating_add(self.wait_timeout(&request));
-        let waiter = Waiter { id, responder, queued_at: state.now, deadline };
+        let ends_at = self.time_limit(&request).map(|limit| state.now.saturating_add(limit));
+        let waiter = Waiter { id, responder, queued_at: state.now, deadline, ends_at };
         if let Some(entry_id) = self.requests.find_matching(&request, &waiter.responder) {
             return self.join(ctx, state, entry_id, &request, waiter);
         }
-        let item = self.requests.insert(request, waiter);
+        let groups = GroupSet::of_path(&self.limits, request.path_without_query());
+        let item = self.requests.insert(request, waiter, groups);
         match state.queue.push(item, state.now) {
             PushOutcome::Queued => {}
             PushOutcome::Displaced(left) => {
@@ -213,6 +234,12 @@ impl QueueActor {
         ctx.record(&RequestJoined { request: subject, with });
         // Its priority or its deadline may have changed.
         self.requeue(state, entry_id);
+        state.set_end(entry_id, self.requests.with_entry(entry_id, RequestEntry::ends_at).flatten());
+    }
+
+    /// Returns the longest time of a request in all, if it has a limit.
+    fn time_limit(&self, request: &Request) -> Option<Duration> {
+        Some(request.deadline().unwrap_or(self.policy.deadline)).filter(|limit| !limit.is_zero())
     }
 
     fn wait_timeout(&self, request: &Request) -> Duration {
@@ -251,11 +278,14 @@ impl QueueActor {
     /// Ends expired requests, starts those that may run, and updates timer and view. Runs after every message.
     fn schedule(&self, ctx: &mut Ctx, state: &mut State) {
         self.expire(ctx, state);
+        while let Some(id) = state.next_overdue() {
+            self.end_overdue(ctx, state, id);
+        }
         for id in state.take_waiting_suspects() {
             self.requeue(state, id);
         }
         while state.has_free_permit() && state.gate.admits(state.now) {
-            match state.queue.pop(state.now) {
+            match state.pop() {
                 Some(PopOutcome::Ready(item)) => self.start_attempt(ctx, state, item.id),
                 Some(PopOutcome::Expired(item)) => self.fail_expired(ctx, state, item.id),
                 None => break,
@@ -274,10 +304,12 @@ impl QueueActor {
             // It keeps its deadline, and runs once the other suspect has ended.
             return self.enqueue(state, id, Duration::MAX);
         }
-        let Some(cancelled) = state.begin_attempt(id) else {
+        let groups = self.requests.with_entry(id, |entry| entry.groups).unwrap_or_default();
+        let Some(cancelled) = state.begin_attempt(id, groups) else {
             return self.fail(ctx, state.now, id, Error::new(Reason::Internal));
         };
         let Some(attempt) = self.requests.begin_attempt(id) else { return state.end_attempt(id) };
+        state.set_end(id, attempt.ends_at);
         state.gate.on_start(id, state.now, ctx.random_unit());
         if attempt.is_first {
             state.budget.deposit(state.now);
@@ -308,6 +340,19 @@ impl QueueActor {
         });
     }
 
+    /// Counts and records a send that the transport repeated by itself, since the backend had rejected the token.
+    fn count_resends(&self, ctx: &Ctx, id: RequestId) {
+        if let Some((request, lead_id, attempt)) = self.requests.count_resends(id) {
+            let subject = self.request_ref(lead_id, &request);
+            ctx.record(&RequestRetry {
+                request: subject,
+                attempt,
+                delay_ms: 0,
+                reason: Reason::Unauthenticated,
+            });
+        }
+    }
+
     /// Answers, retries or fails a request whose attempt has ended.
     fn finish_attempt(&self, ctx: &Ctx, state: &mut State, id: RequestId, result: AttemptResult) {
         // A request without an entry was cancelled meanwhile.
@@ -316,8 +361,12 @@ impl QueueActor {
         if outcome.is_success() {
             return self.respond(ctx, state.now, id, result);
         }
-        let context =
-            RetryContext { now: state.now, wall: ctx.wall_time().into(), jitter: ctx.random_unit() };
+        let context = RetryContext {
+            now: state.now,
+            wall: ctx.wall_time().into(),
+            jitter: ctx.random_unit(),
+            time_left: self.requests.with_entry(id, |entry| entry.time_left(state.now)).flatten(),
+        };
         match decide_after_attempt(&self.policy.retry, &facts, number, outcome, &mut state.budget, context) {
             RetryDecision::Done => self.respond(ctx, state.now, id, result),
             RetryDecision::RetryIn { delay, reason } => {
@@ -487,17 +536,29 @@ impl QueueActor {
     /// Ends the wait of each waiter whose deadline has passed; the others go on waiting.
     fn fail_expired(&self, ctx: &Ctx, state: &mut State, id: RequestId) {
         let message = "The request waited too long for another attempt. Try again in a moment.";
-        let error = match state.gate.outage() {
+        let error = |reason, message| match state.gate.outage() {
             // The cause of the outage helps a person more than the length of the wait.
             Some(outage) => {
                 let message = outage.reason.message();
                 self.eviction_error(id, Reason::Disconnected, message).with_message(message)
             }
-            None => self.eviction_error(id, Reason::Expired, message),
+            None => self.eviction_error(id, reason, message),
         };
+        let expired = error(Reason::Expired, message);
+        let overdue = error(Reason::DeadlineExceeded, Reason::DeadlineExceeded.message());
         let now = state.now;
-        self.remove_waiters(ctx, state, id, || error, |waiter| waiter.deadline <= now);
+        self.remove_waiters(ctx, state, id, || overdue, |waiter| waiter.ends_at.is_some_and(|at| at <= now));
+        self.remove_waiters(ctx, state, id, || expired, |waiter| waiter.deadline <= now);
         self.requeue(state, id);
+    }
+
+    /// Ends an attempt in flight for those waiters whose deadline has passed; the others go on waiting.
+    fn end_overdue(&self, ctx: &Ctx, state: &mut State, id: RequestId) {
+        let abort_error = |entry: &RequestEntry| entry.abort_error(Reason::DeadlineExceeded);
+        let Some(error) = self.requests.with_entry(id, abort_error) else { return };
+        let now = state.now;
+        self.remove_waiters(ctx, state, id, || error, |waiter| waiter.ends_at.is_some_and(|at| at <= now));
+        state.set_end(id, self.requests.with_entry(id, RequestEntry::ends_at).flatten());
     }
 
     /// Returns the error for a request that leaves the queue. The table's message for `reason` says that the request

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The longest path in an event, in characters.
-const PATH_CHARS_MAX: usize = 200;
+pub(super) const PATH_CHARS_MAX: usize = 200;
 
 /// The request that an event is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

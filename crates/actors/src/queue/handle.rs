@@ -7,10 +7,10 @@ use std::sync::{
 
 use mainstay_runtime::{Address, CallError, Promise, Reply, SendError, SendErrorKind};
 
-use super::{download::Download, message::QueueMessage};
+use super::{download::Download, message::QueueMessage, request_table::PendingRequest};
 use crate::{
     error::{Error, of_call},
-    request::{Request, RequestId, Response},
+    request::{Priority, Request, RequestId, Response},
 };
 
 /// A handle to a queue. Cheap to clone.
@@ -113,6 +113,26 @@ impl QueueHandle {
     pub async fn cancel(&self, id: RequestId) -> Result<bool, Error> {
         let called = self.address.call(|reply| QueueMessage::Cancel { id, reply });
         called.await.map_err(|error| of_call(error).with_request_id(id))
+    }
+}
+
+impl QueueHandle {
+    /// Changes the priority of a waiting request; it keeps its arrival time. Of a shared request, this changes the
+    /// priority for all callers. Returns `false` if the request does not wait.
+    ///
+    /// # Errors
+    /// Returns `stopped` or `crashed` if the queue's actor did not answer.
+    pub async fn set_priority(&self, id: RequestId, priority: Priority) -> Result<bool, Error> {
+        let called = self.address.call(|reply| QueueMessage::SetPriority { id, priority, reply });
+        called.await.map_err(|error| of_call(error).with_request_id(id))
+    }
+
+    /// Lists the requests that have not ended, oldest first, at most `count`.
+    ///
+    /// # Errors
+    /// Returns `stopped` or `crashed` if the queue's actor did not answer.
+    pub async fn list(&self, count: usize) -> Result<Vec<PendingRequest>, Error> {
+        self.address.call(|reply| QueueMessage::List { count, reply }).await.map_err(of_call)
     }
 }
 

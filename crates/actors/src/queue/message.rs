@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use mainstay_runtime::{Message, Reply};
 
-use super::{attempt::AttemptResult, body_pump::BodyTransfer, download::Download};
+use super::{
+    attempt::AttemptResult, body_pump::BodyTransfer, download::Download, request_table::PendingRequest,
+};
 use crate::{
     error::Error,
-    request::{Request, RequestId, Response},
+    request::{Priority, Request, RequestId, Response},
     transport::StreamingResponse,
 };
 
@@ -38,6 +40,22 @@ pub enum QueueMessage {
         id: RequestId,
         /// The reply.
         reply: Reply<bool>,
+    },
+    /// Changes the priority of a waiting request; the reply says whether it waits.
+    SetPriority {
+        /// The request's id.
+        id: RequestId,
+        /// The new priority.
+        priority: Priority,
+        /// The reply.
+        reply: Reply<bool>,
+    },
+    /// Lists the requests that have not ended, oldest first.
+    List {
+        /// The most requests to list.
+        count: usize,
+        /// The reply.
+        reply: Reply<Vec<PendingRequest>>,
     },
     /// Cancels a request whose caller is gone.
     Abandon {
@@ -79,6 +97,8 @@ impl Message for QueueMessage {
             Self::Enqueue { .. } => "Enqueue",
             Self::OpenStream { .. } => "OpenStream",
             Self::Cancel { .. } => "Cancel",
+            Self::SetPriority { .. } => "SetPriority",
+            Self::List { .. } => "List",
             Self::Abandon { .. } => "Abandon",
             Self::AttemptFinished { .. } => "AttemptFinished",
             Self::AvailabilityChanged => "AvailabilityChanged",

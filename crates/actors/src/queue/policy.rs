@@ -19,6 +19,8 @@ pub struct QueuePolicy {
     /// The longest time that a request may wait in the queue: counted from its arrival, and again after each backoff.
     /// Neither attempts nor backoffs count.
     pub wait_timeout: Duration,
+    /// The longest time that a request may take in all, from its arrival to the end of its response; zero for no limit.
+    pub deadline: Duration,
     /// The number and delays of retries.
     pub retry: RetryPolicy,
     /// The limit of all requests' retries together.
@@ -34,6 +36,7 @@ impl Default for QueuePolicy {
             queue: PriorityQueuePolicy::default(),
             timeout: Duration::from_secs(30),
             wait_timeout: Duration::from_secs(60),
+            deadline: Duration::ZERO,
             retry: RetryPolicy::default(),
             budget: BudgetPolicy::default(),
             quarantine_after: QUARANTINE_AFTER,

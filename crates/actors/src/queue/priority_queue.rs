@@ -10,16 +10,23 @@
 //! **Cost.** Within one lane of arrival the oldest item has both the highest effective priority and the lowest id. So
 //! the next item is one of three heads, and no item ever moves between lanes. Every operation costs at most O(log n).
 //!
+//! **Groups.** The items of each set of groups have lanes of their own, so a full group holds no item outside it, and its
+//! own items keep their order. A step looks at three heads for each set that occurs.
+//!
 //! **Delayed items.** A request that waits for its next attempt is delayed until a time: it holds no permit, counts
 //! against `queue_max`, and then continues at its old position.
 
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
+use super::groups::GroupSet;
 use crate::request::Priority;
 use crate::request_id::{IdMap, RequestId};
 
@@ -64,6 +71,8 @@ pub(crate) struct QueueItem<T> {
     pub queued_at: Duration,
     /// The time at which the item expires; `None` if it may wait for ever.
     pub deadline: Option<Duration>,
+    /// The groups that need room for it.
+    pub groups: GroupSet,
     /// The caller's data.
     pub payload: T,
 }
@@ -97,14 +106,17 @@ pub(crate) enum PopOutcome<T> {
 pub(crate) struct PriorityQueue<T> {
     policy: PriorityQueuePolicy,
     entries: IdMap<ScheduledItem<T>>,
-    /// The ids that may run now, oldest first, by priority of arrival.
-    ready: [BTreeSet<RequestId>; 3],
+    /// The ids that may run now, by their groups: oldest first, by priority of arrival.
+    ready: BTreeMap<GroupSet, Lanes>,
     /// The number of items, delayed ones included, by priority of arrival.
     counts: [usize; 3],
     /// The delayed ids, by the time at which they may run.
     delayed: BTreeSet<(Duration, RequestId)>,
     deadlines: BTreeSet<(Duration, RequestId)>,
 }
+
+/// The ids of each priority, oldest first.
+type Lanes = [BTreeSet<RequestId>; 3];
 
 #[derive(Debug)]
 struct ScheduledItem<T> {
@@ -119,7 +131,7 @@ impl<T> PriorityQueue<T> {
         Self {
             policy: PriorityQueuePolicy { queue_max: policy.queue_max.max(1), ..policy },
             entries: IdMap::default(),
-            ready: [const { BTreeSet::new() }; 3],
+            ready: BTreeMap::new(),
             counts: [0; 3],
             delayed: BTreeSet::new(),
             deadlines: BTreeSet::new(),
@@ -187,13 +199,18 @@ impl<T> PriorityQueue<T> {
     }
 
     /// Removes the next item that may run, or one that has expired. Expired items come first, so that none of them is
-    /// ever started. Returns `None` if nothing may run at `now`.
-    pub(crate) fn pop(&mut self, now: Duration) -> Option<PopOutcome<T>> {
+    /// ever started. Returns `None` if nothing may run at `now`, or only items whose groups do not `have_room`.
+    pub(crate) fn pop(
+        &mut self,
+        now: Duration,
+        have_room: impl Fn(GroupSet) -> bool,
+    ) -> Option<PopOutcome<T>> {
         if let Some(id) = self.first_expired(now) {
             return self.remove(id).map(PopOutcome::Expired);
         }
         self.promote_due(now);
-        let heads = self.ready.iter().filter_map(BTreeSet::first).copied();
+        let open = self.ready.iter().filter(|(groups, _)| have_room(**groups));
+        let heads = open.flat_map(|(_, lanes)| lanes).filter_map(BTreeSet::first).copied();
         let next = heads.min_by_key(|id| self.rank_of(*id, now))?;
         self.remove(next).map(PopOutcome::Ready)
     }
@@ -214,10 +231,10 @@ impl<T> PriorityQueue<T> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// Returns the next time at which an item may run: `now` if one may already.
+    /// Returns the next time at which an item may run: `now` if one may already, because its groups `have_room`.
     #[must_use]
-    pub(crate) fn next_ready(&self, now: Duration) -> Option<Duration> {
-        let is_any_ready = self.ready.iter().any(|lane| !lane.is_empty());
+    pub(crate) fn next_ready(&self, now: Duration, have_room: impl Fn(GroupSet) -> bool) -> Option<Duration> {
+        let is_any_ready = self.ready.keys().any(|groups| have_room(*groups));
         if is_any_ready { Some(now) } else { self.next_due() }
     }
 
@@ -230,7 +247,7 @@ impl<T> PriorityQueue<T> {
     fn insert(&mut self, item: QueueItem<T>, delayed_until: Option<Duration>) {
         match delayed_until {
             Some(due) => self.delayed.insert((due, item.id)),
-            None => self.ready[lane(item.priority)].insert(item.id),
+            None => self.lane_of(item.groups, item.priority).insert(item.id),
         };
         if let Some(deadline) = item.deadline {
             self.deadlines.insert((deadline, item.id));
@@ -244,7 +261,7 @@ impl<T> PriorityQueue<T> {
         self.counts[lane(item.priority)] -= 1;
         match delayed_until {
             Some(due) => self.delayed.remove(&(due, id)),
-            None => self.ready[lane(item.priority)].remove(&id),
+            None => self.remove_ready(&item),
         };
         if let Some(deadline) = item.deadline {
             self.deadlines.remove(&(deadline, id));
@@ -260,9 +277,24 @@ impl<T> PriorityQueue<T> {
             self.delayed.pop_first();
             if let Some(waiting) = self.entries.get_mut(&id) {
                 waiting.delayed_until = None;
-                self.ready[lane(waiting.item.priority)].insert(id);
+                let (groups, priority) = (waiting.item.groups, waiting.item.priority);
+                self.lane_of(groups, priority).insert(id);
             }
         }
+    }
+
+    fn lane_of(&mut self, groups: GroupSet, priority: Priority) -> &mut BTreeSet<RequestId> {
+        &mut self.ready.entry(groups).or_default()[lane(priority)]
+    }
+
+    /// Removes an item from its lane, and lanes that are empty then.
+    fn remove_ready(&mut self, item: &QueueItem<T>) -> bool {
+        let Some(lanes) = self.ready.get_mut(&item.groups) else { return false };
+        let was_there = lanes[lane(item.priority)].remove(&item.id);
+        if lanes.iter().all(BTreeSet::is_empty) {
+            self.ready.remove(&item.groups);
+        }
+        was_there
     }
 
     fn first_expired(&self, now: Duration) -> Option<RequestId> {
@@ -270,12 +302,13 @@ impl<T> PriorityQueue<T> {
     }
 
     fn oldest(&self) -> Option<RequestId> {
-        self.ready.iter().filter_map(BTreeSet::first).min().copied()
+        self.ready.values().flatten().filter_map(BTreeSet::first).min().copied()
     }
 
     /// Returns the newest item of the lowest effective priority; within a lane of arrival that is the last one.
     fn lowest_ranked(&self, now: Duration) -> Option<RequestId> {
-        self.ready.iter().filter_map(BTreeSet::last).copied().max_by_key(|id| self.rank_of(*id, now))
+        let last = self.ready.values().flatten().filter_map(BTreeSet::last).copied();
+        last.max_by_key(|id| self.rank_of(*id, now))
     }
 
     fn rank_of(&self, id: RequestId, now: Duration) -> Option<Rank> {

@@ -19,17 +19,20 @@ use std::{
     time::Duration,
 };
 
-use mainstay_runtime::Reply;
+use mainstay_runtime::{Reply, journal::millis};
+use serde::{Deserialize, Serialize};
 
 use super::{
     attempt::{AttemptOutcome, ReachabilityEvidence},
     download::{Download, StreamFailure},
+    events::PATH_CHARS_MAX,
+    groups::GroupSet,
     priority_queue::QueueItem,
     retry::{RequestFacts, SideEffect, has_broken, side_effect},
 };
 use crate::request_id::{IdMap, RequestId};
 use crate::{
-    error::{Error, Reason},
+    error::{Error, Reason, excerpt},
     quarantine::DeathRecord,
     request::{Priority, Request, Response},
 };
@@ -78,7 +81,7 @@ impl RequestTable {
     ///
     /// Ids are assigned in the order in which callers ask, but messages can overtake each other. The order of the ids
     /// counts: a request that was overtaken gets the arrival time of the next id.
-    pub(super) fn insert(&self, request: Arc<Request>, waiter: Waiter) -> QueueItem<()> {
+    pub(super) fn insert(&self, request: Arc<Request>, waiter: Waiter, groups: GroupSet) -> QueueItem<()> {
         let (id, now) = (waiter.id, waiter.queued_at);
         let mut inner = self.lock();
         let overtaken_at = inner.next_after(id).map(|entry| entry.queued_at);
@@ -89,6 +92,7 @@ impl RequestTable {
         }
         let entry = RequestEntry {
             priority: request.priority(),
+            groups,
             request,
             waiters: vec![Waiter { queued_at, ..waiter }],
             queued_at,
@@ -124,6 +128,25 @@ impl RequestTable {
             // The highest priority is the least value.
             entry.priority = entry.priority.min(request.priority());
         }
+    }
+
+    /// Sets the priority of the request at which the caller of this id waits. Returns the entry; `None` if it does not
+    /// wait.
+    pub(super) fn set_priority(&self, id: RequestId, priority: Priority) -> Option<RequestId> {
+        let id = self.find_by_waiter(id)?;
+        let mut inner = self.lock();
+        let entry = inner.by_id.get_mut(&id)?;
+        if !matches!(entry.phase, RequestPhase::Waiting { .. }) {
+            return None;
+        }
+        entry.priority = priority;
+        Some(id)
+    }
+
+    /// Lists the requests that have not ended, oldest first, at most `count`.
+    pub(super) fn list(&self, count: usize, now: Duration) -> Vec<PendingRequest> {
+        let inner = self.lock();
+        inner.by_id.iter().take(count).map(|(id, entry)| entry.to_pending(*id, now)).collect()
     }
 
     /// Returns the number of callers that joined another's request.
@@ -172,8 +195,8 @@ impl RequestTable {
         let (request, lead_id) = (Arc::clone(&entry.request), entry.lead_id(id));
         let is_first = entry.last_failure.is_none();
         let is_streaming = entry.waiters.iter().any(|waiter| waiter.responder.is_streaming());
-        let (number, queued_at) = (entry.attempts, entry.queued_at);
-        Some(Attempt { request, lead_id, number, is_first, queued_at, is_streaming })
+        let (number, queued_at, ends_at) = (entry.attempts, entry.queued_at, entry.ends_at());
+        Some(Attempt { request, lead_id, number, is_first, queued_at, ends_at, is_streaming })
     }
 
     /// Notes that the response has started, and returns the caller to answer. Returns `None` if the request was
@@ -240,6 +263,17 @@ impl RequestTable {
             entry.attempts = entry.attempts.saturating_sub(1);
             entry.phase = RequestPhase::Waiting { not_before: Duration::ZERO };
         }
+    }
+
+    /// Counts the sends that the transport repeated within the attempt as attempts. Returns the request, its id in the
+    /// journal, and the number of its first attempt of these; `None` if there was none.
+    pub(super) fn count_resends(&self, id: RequestId) -> Option<(Arc<Request>, RequestId, u32)> {
+        let mut inner = self.lock();
+        let entry = inner.by_id.get_mut(&id)?;
+        let resends = entry.request.take_resends();
+        let first = entry.attempts.saturating_add(1);
+        entry.attempts = entry.attempts.saturating_add(resends);
+        (resends > 0).then(|| (Arc::clone(&entry.request), entry.lead_id(id), first))
     }
 
     /// Returns what `look` reads from an entry.
@@ -355,6 +389,8 @@ pub(super) struct Waiter {
     pub(super) queued_at: Duration,
     /// The time at which its wait ends, if the request is still waiting then.
     pub(super) deadline: Duration,
+    /// The time at which it must have its response, if it has a deadline for the whole.
+    pub(super) ends_at: Option<Duration>,
 }
 
 /// An accepted request.
@@ -365,6 +401,8 @@ pub(super) struct RequestEntry {
     pub(super) waiters: Vec<Waiter>,
     /// The highest priority that a waiter asked for.
     pub(super) priority: Priority,
+    /// The groups whose limits apply.
+    pub(super) groups: GroupSet,
     /// The time of arrival.
     pub(super) queued_at: Duration,
     /// The number of attempts made. An attempt that could not connect is subtracted again.
@@ -377,6 +415,37 @@ pub(super) struct RequestEntry {
     /// The backend's deaths during attempts at this request.
     pub(super) deaths: DeathRecord,
     pub(super) phase: RequestPhase,
+}
+
+/// A request that has not ended, as a list shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingRequest {
+    /// The id of the caller that has waited longest.
+    pub request_id: RequestId,
+    /// The method.
+    pub method: String,
+    /// The path without the query, cut at 200 characters.
+    pub path: String,
+    /// The priority.
+    pub priority: Priority,
+    /// The phase.
+    pub phase: PendingPhase,
+    /// The number of attempts made, the present one included.
+    pub attempts: u32,
+    /// The time since its arrival, in milliseconds.
+    pub age_ms: u64,
+}
+
+/// The phase of a request that has not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PendingPhase {
+    /// The request waits for its turn, for room in its groups, or for the backend.
+    Waiting,
+    /// The request waits for its next attempt.
+    BackingOff,
+    /// An attempt is in flight.
+    Running,
 }
 
 /// The phase of a request.
@@ -403,6 +472,8 @@ pub(super) struct Attempt {
     /// True if no attempt has ended before, not even one that could not connect.
     pub(super) is_first: bool,
     pub(super) queued_at: Duration,
+    /// The earliest deadline of its callers.
+    pub(super) ends_at: Option<Duration>,
     /// True if the response is streamed.
     pub(super) is_streaming: bool,
 }
@@ -423,13 +494,43 @@ impl RequestEntry {
 
     /// Returns the request's item for the queue.
     pub(super) fn queue_item(&self, id: RequestId) -> QueueItem<()> {
-        let (priority, queued_at) = (self.priority, self.queued_at);
-        QueueItem { id, priority, queued_at, deadline: self.deadline(), payload: () }
+        let (priority, queued_at, groups) = (self.priority, self.queued_at, self.groups);
+        QueueItem { id, priority, queued_at, deadline: self.deadline(), groups, payload: () }
     }
 
-    /// Returns the earliest deadline of its waiters.
+    /// Returns the time at which the first of its waiters must not wait any longer.
     pub(super) fn deadline(&self) -> Option<Duration> {
-        self.waiters.iter().map(|waiter| waiter.deadline).min()
+        self.waiters.iter().map(|waiter| waiter.deadline).chain(self.ends_at()).min()
+    }
+
+    /// Returns the time by which the first of its waiters must have the response.
+    pub(super) fn ends_at(&self) -> Option<Duration> {
+        self.waiters.iter().filter_map(|waiter| waiter.ends_at).min()
+    }
+
+    /// Returns the time that is left for those waiters that may wait longest; `None` if one has no limit.
+    pub(super) fn time_left(&self, now: Duration) -> Option<Duration> {
+        let later = |last: Duration, waiter: &Waiter| waiter.ends_at.map(|at| at.max(last));
+        Some(self.waiters.iter().try_fold(Duration::ZERO, later)?.saturating_sub(now))
+    }
+
+    fn to_pending(&self, id: RequestId, now: Duration) -> PendingRequest {
+        let phase = match self.phase {
+            RequestPhase::Waiting { not_before } if not_before > now && not_before < Duration::MAX => {
+                PendingPhase::BackingOff
+            }
+            RequestPhase::Waiting { .. } => PendingPhase::Waiting,
+            RequestPhase::Running | RequestPhase::Streaming => PendingPhase::Running,
+        };
+        PendingRequest {
+            request_id: self.lead_id(id),
+            method: self.request.method().to_string(),
+            path: excerpt(self.request.path_without_query(), PATH_CHARS_MAX),
+            priority: self.priority,
+            phase,
+            attempts: self.attempts,
+            age_ms: millis(now.saturating_sub(self.queued_at)),
+        }
     }
 
     /// Returns the error for a request that ends without a result, for `reason`.
@@ -507,7 +608,8 @@ mod tests {
         now: Duration,
         deadline: Duration,
     ) {
-        table.insert(Arc::new(request), Waiter { id, responder, queued_at: now, deadline });
+        let waiter = Waiter { id, responder, queued_at: now, deadline, ends_at: None };
+        table.insert(Arc::new(request), waiter, GroupSet::default());
     }
 
     /// Returns a table with these ids, admitted one a second.

@@ -82,6 +82,8 @@ pub(crate) struct RetryContext {
     pub wall: SystemTime,
     /// A random number in `[0, 1)`.
     pub jitter: f64,
+    /// The time until the deadline of the last caller that has one; `None` if a caller has none.
+    pub time_left: Option<Duration>,
 }
 
 /// The decision after an attempt.
@@ -109,8 +111,8 @@ pub(crate) enum RetryDecision {
 
 /// Decides what follows attempt number `attempt` (the first is 1).
 ///
-/// A retry requires that it can do no harm, may help, and is within the request's number of retries and within
-/// `budget`. Its delay is the policy's, or the backend's `Retry-After` if that is longer, but at most
+/// A retry requires that it can do no harm, may help, begins before the deadline, and is within the request's number of
+/// retries and within `budget`. Its delay is the policy's, or the backend's `Retry-After` if that is longer, but at most
 /// `retry_after_max`.
 ///
 /// If a kept connection broke, the retry is due at once and takes nothing from `budget`. Servers close idle
@@ -148,14 +150,16 @@ pub(crate) fn decide_after_attempt(
     if matches!(outcome, AttemptOutcome::Failed(failure) if failure.is_on_kept_connection) {
         return RetryDecision::RetryIn { delay: Duration::ZERO, reason: error.reason };
     }
+    let asked = retry_after.unwrap_or_default().min(policy.retry_after_max);
+    let delay = policy.delay.before(attempt, context.jitter).max(asked);
+    if context.time_left.is_some_and(|left| delay >= left) {
+        // The caller need not wait for a retry that would come too late.
+        return RetryDecision::Fail(error);
+    }
     if !budget.try_withdraw(context.now) {
         return RetryDecision::Fail(budget_exhausted_error(error));
     }
-    let asked = retry_after.unwrap_or_default().min(policy.retry_after_max);
-    RetryDecision::RetryIn {
-        delay: policy.delay.before(attempt, context.jitter).max(asked),
-        reason: error.reason,
-    }
+    RetryDecision::RetryIn { delay, reason: error.reason }
 }
 
 /// Returns the error for a streamed response that broke off. There is no other attempt: its body could not be joined
@@ -241,9 +245,10 @@ impl AttemptFailure {
 
 /// Returns the effect that a status implies. A 4xx is a refusal, except 408, which gateways also send for a slow
 /// server. A 5xx implies nothing, not even 503, which gateways send when the server behind them broke off. A redirect
-/// that was not followed had no effect.
+/// that was not followed had no effect, except 303, which points to the result of what was done.
 fn side_effect_of_status(status: StatusCode) -> SideEffect {
     match Reason::from_status(status.as_u16()) {
+        Some(_) if status == StatusCode::SEE_OTHER => SideEffect::Certain,
         Some(Reason::NotImplemented | Reason::NetworkLoginRequired | Reason::Redirected) => SideEffect::None,
         Some(_) if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT => SideEffect::None,
         Some(_) => SideEffect::Possible,
@@ -260,7 +265,11 @@ fn side_effect_of_error(failure: &TransportError) -> SideEffect {
         (_, None) => SideEffect::Possible,
         (_, Some(head)) => match side_effect_of_status(head.status) {
             // The rest of a successful response might have reported a failure.
-            SideEffect::Certain if failure.kind != FailureKind::TooLarge => SideEffect::Possible,
+            SideEffect::Certain
+                if !matches!(failure.kind, FailureKind::TooLarge | FailureKind::UnknownEncoding) =>
+            {
+                SideEffect::Possible
+            }
             side_effect => side_effect,
         },
     }

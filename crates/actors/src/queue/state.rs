@@ -2,7 +2,7 @@
 //!
 //! The state is derived from the request table and ends with the incarnation, except the retry budget.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use mainstay_runtime::{Context, Timer};
 use serde::{Deserialize, Serialize};
@@ -10,15 +10,17 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     gate::{Gate, Outage},
+    groups::{GroupLimit, GroupPermits, GroupSet},
     message::QueueMessage,
     policy::QueuePolicy,
-    priority_queue::PriorityQueue,
+    priority_queue::{PopOutcome, PriorityQueue},
     retry_budget::RetryBudget,
 };
 use crate::{
     network::BackendAvailability,
     request::Priority,
     request_id::{IdMap, RequestId},
+    suspend::{DRAIN_TIME, LATE_MIN},
 };
 
 /// The state of one incarnation.
@@ -26,9 +28,11 @@ pub struct State {
     /// The time of the current message, used for everything that follows from it.
     pub(super) now: Duration,
     pub(super) queue: PriorityQueue<()>,
-    /// The attempts in flight, at most `max_concurrent`. Each has the sender whose drop cancels it; `None` once
-    /// cancelled. A request in a backoff has none.
-    running: IdMap<Option<oneshot::Sender<()>>>,
+    /// The attempts in flight, at most `max_concurrent`. A request in a backoff has none.
+    running: IdMap<RunningAttempt>,
+    /// The attempts that have a deadline, earliest first.
+    ends: BTreeSet<(Duration, RequestId)>,
+    groups: GroupPermits,
     max_concurrent: usize,
     pub(super) budget: RetryBudget,
     pub(super) gate: Gate,
@@ -39,12 +43,29 @@ pub struct State {
     suspects_waiting: Vec<RequestId>,
 }
 
+/// An attempt in flight.
+struct RunningAttempt {
+    /// Dropped, this cancels the attempt; `None` once cancelled.
+    cancel: Option<oneshot::Sender<()>>,
+    groups: GroupSet,
+    ends_at: Option<Duration>,
+    /// True if the deadline was noticed late, and what came meanwhile is being read.
+    is_draining: bool,
+}
+
 impl State {
-    pub(super) fn new(policy: &QueuePolicy, availability: BackendAvailability, now: Duration) -> Self {
+    pub(super) fn new(
+        policy: &QueuePolicy,
+        limits: Arc<[GroupLimit]>,
+        availability: BackendAvailability,
+        now: Duration,
+    ) -> Self {
         Self {
             now,
             queue: PriorityQueue::new(policy.queue),
             running: IdMap::default(),
+            ends: BTreeSet::new(),
+            groups: GroupPermits::new(limits),
             max_concurrent: policy.max_concurrent.max(1),
             budget: RetryBudget::new(policy.budget),
             gate: Gate::new(policy.retry.delay, availability, now),
@@ -87,34 +108,74 @@ impl State {
 
     /// Acquires a permit for an attempt. The receiver resolves when the attempt is cancelled. Returns `None` if no
     /// permit is free or the request holds one already.
-    pub(super) fn begin_attempt(&mut self, id: RequestId) -> Option<oneshot::Receiver<()>> {
+    pub(super) fn begin_attempt(&mut self, id: RequestId, groups: GroupSet) -> Option<oneshot::Receiver<()>> {
         if !self.has_free_permit() || self.is_running(id) {
             return None;
         }
         let (cancel, cancelled) = oneshot::channel();
-        self.running.insert(id, Some(cancel));
+        self.groups.acquire(groups);
+        let attempt = RunningAttempt { cancel: Some(cancel), groups, ends_at: None, is_draining: false };
+        self.running.insert(id, attempt);
         Some(cancelled)
+    }
+
+    /// Removes the next item that may run, or that has expired.
+    pub(super) fn pop(&mut self) -> Option<PopOutcome<()>> {
+        let Self { queue, groups, now, .. } = self;
+        queue.pop(*now, |of| groups.have_room(of))
+    }
+
+    /// Sets the deadline of an attempt in flight.
+    pub(super) fn set_end(&mut self, id: RequestId, ends_at: Option<Duration>) {
+        let Some(attempt) = self.running.get_mut(&id) else { return };
+        if let Some(before) = std::mem::replace(&mut attempt.ends_at, ends_at) {
+            self.ends.remove(&(before, id));
+        }
+        self.ends.extend(ends_at.map(|at| (at, id)));
+    }
+
+    /// Removes and returns the next attempt whose deadline has passed. One whose deadline is noticed late gets some
+    /// more time, in which its response is read if that lies there already.
+    pub(super) fn next_overdue(&mut self) -> Option<RequestId> {
+        while let Some((ends_at, id)) = self.ends.first().copied().filter(|(ends_at, _)| *ends_at <= self.now)
+        {
+            let is_late = self.now.saturating_sub(ends_at) >= LATE_MIN;
+            let drains = match self.running.get_mut(&id) {
+                Some(attempt) => is_late && !std::mem::replace(&mut attempt.is_draining, is_late),
+                None => false,
+            };
+            self.set_end(id, drains.then(|| self.now.saturating_add(DRAIN_TIME)));
+            self.ends.remove(&(ends_at, id));
+            if !drains {
+                return Some(id);
+            }
+        }
+        None
     }
 
     /// Continues an attempt whose response has started, with its permit. The receiver resolves when it is cancelled.
     /// Returns `None` if no attempt is in flight.
     pub(super) fn continue_attempt(&mut self, id: RequestId) -> Option<oneshot::Receiver<()>> {
         let (cancel, cancelled) = oneshot::channel();
-        *self.running.get_mut(&id)? = Some(cancel);
+        self.running.get_mut(&id)?.cancel = Some(cancel);
         Some(cancelled)
     }
 
     /// Releases the permit of an attempt that has ended, if it holds one.
     pub(super) fn end_attempt(&mut self, id: RequestId) {
-        self.running.remove(&id);
+        let Some(ended) = self.running.remove(&id) else { return };
+        self.groups.release(ended.groups);
+        if let Some(ends_at) = ended.ends_at {
+            self.ends.remove(&(ends_at, id));
+        }
     }
 
     /// Removes a request from the queue and cancels its attempt. The permit is released when the attempt's task has
     /// ended, so that the limit of connections holds.
     pub(super) fn cancel(&mut self, id: RequestId) {
         self.queue.cancel(id);
-        if let Some(cancel) = self.running.get_mut(&id) {
-            *cancel = None;
+        if let Some(attempt) = self.running.get_mut(&id) {
+            attempt.cancel = None;
         }
     }
 
@@ -122,7 +183,8 @@ impl State {
     pub(super) fn schedule_tick(&mut self, ctx: &mut Context<QueueMessage>) {
         // Without a free permit nothing can start; a released permit triggers a check anyway.
         let due = if self.has_free_permit() { self.next_start() } else { None };
-        if let Some(due) = due.into_iter().chain(self.queue.next_deadline()).min() {
+        let next_end = self.ends.first().map(|(ends_at, _)| *ends_at);
+        if let Some(due) = due.into_iter().chain(self.queue.next_deadline()).chain(next_end).min() {
             self.timer.wake_by(ctx, due, QueueMessage::TimerElapsed);
         }
     }
@@ -132,7 +194,10 @@ impl State {
     fn next_start(&self) -> Option<Duration> {
         match self.gate.outage() {
             None => self.queue.next_due(),
-            Some(outage) => Some(self.queue.next_ready(self.now)?.max(outage.next_probe_at)),
+            Some(outage) => {
+                let ready = self.queue.next_ready(self.now, |groups| self.groups.have_room(groups))?;
+                Some(ready.max(outage.next_probe_at))
+            }
         }
     }
 
@@ -222,26 +287,49 @@ mod tests {
 
     fn state(max_concurrent: usize) -> State {
         let policy = QueuePolicy { max_concurrent, ..QueuePolicy::default() };
-        State::new(&policy, BackendAvailability::Unknown, Duration::ZERO)
+        State::new(&policy, Arc::new([]), BackendAvailability::Unknown, Duration::ZERO)
     }
 
     #[test]
     fn cancelled_attempt_keeps_its_permit_until_it_ends() {
         let (mut state, id) = (state(1), RequestId(1));
-        let mut cancelled = state.begin_attempt(id).unwrap();
+        let mut cancelled = state.begin_attempt(id, GroupSet::default()).unwrap();
         assert!(cancelled.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty));
         state.cancel(id);
         assert!(cancelled.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Closed));
         assert!(state.is_running(id) && !state.has_free_permit());
-        assert!(state.begin_attempt(RequestId(2)).is_none());
+        assert!(state.begin_attempt(RequestId(2), GroupSet::default()).is_none());
         state.end_attempt(id);
-        assert!(!state.is_running(id) && state.begin_attempt(RequestId(2)).is_some());
+        assert!(!state.is_running(id) && state.begin_attempt(RequestId(2), GroupSet::default()).is_some());
+    }
+
+    #[test]
+    fn overdue_attempt_is_drained_once_if_noticed_late() {
+        let (mut state, id) = (state(1), RequestId(1));
+        let _cancelled = state.begin_attempt(id, GroupSet::default()).unwrap();
+        let at = Duration::from_secs;
+        state.set_end(id, Some(at(10)));
+        state.now = at(9);
+        assert_eq!(state.next_overdue(), None);
+        state.now = at(60);
+        assert_eq!(state.next_overdue(), None, "its response may lie in the socket");
+        state.now = at(61);
+        assert_eq!(state.next_overdue(), Some(id));
+        assert_eq!(state.next_overdue(), None);
+        state.set_end(id, Some(at(61)));
+        assert_eq!(state.next_overdue(), Some(id), "one that is noticed in time is overdue at once");
+        state.set_end(id, Some(at(62)));
+        state.end_attempt(id);
+        assert!(state.ends.is_empty());
     }
 
     #[test]
     fn permit_is_released_once() {
         let mut state = state(2);
-        assert!(state.begin_attempt(RequestId(1)).is_some() && state.begin_attempt(RequestId(2)).is_some());
+        assert!(
+            state.begin_attempt(RequestId(1), GroupSet::default()).is_some()
+                && state.begin_attempt(RequestId(2), GroupSet::default()).is_some()
+        );
         for _ in 0..2 {
             state.end_attempt(RequestId(1));
             assert_eq!(state.stats().running, 1);
@@ -259,7 +347,7 @@ mod tests {
             for (begins, id) in calls {
                 if begins {
                     let granted = running.len() < max.max(1) && !running.contains(&id);
-                    prop_assert_eq!(state.begin_attempt(RequestId(id)).is_some(), granted);
+                    prop_assert_eq!(state.begin_attempt(RequestId(id), GroupSet::default()).is_some(), granted);
                     if granted { running.insert(id); }
                 } else {
                     state.end_attempt(RequestId(id));

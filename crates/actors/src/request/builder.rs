@@ -139,6 +139,16 @@ impl RequestBuilder {
         self
     }
 
+    /// Sets the longest time in all, instead of the queue's default: from the acceptance to the end of the response,
+    /// with every wait, attempt and delay. Zero for no limit. At most 24 h.
+    ///
+    /// It then ends as [`Reason::DeadlineExceeded`], or as `outcome_unknown` if the backend may have acted and a repeat
+    /// could act twice.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.request.deadline = Some(deadline);
+        self
+    }
+
     /// Sets the number of retries, instead of the queue's default. At most 100.
     pub fn retries(mut self, retries: u32) -> Self {
         self.request.retries = Some(retries);
@@ -166,6 +176,16 @@ impl RequestBuilder {
     /// never shared, and progress is not either.
     pub fn shared(mut self) -> Self {
         self.request.is_shared = true;
+        self
+    }
+
+    /// Follows 301, 302 and 303 also after a write (any method but GET, HEAD and OPTIONS), as RFC 9110 has it: mostly
+    /// with a GET without the body, whose answer then stands for that of the write.
+    ///
+    /// Without this, such a request ends as [`Reason::Redirected`], with the target in `details`. The backend may have
+    /// acted on it. 307 and 308 repeat the method and the body, and are always followed.
+    pub fn follow_redirected_writes(mut self) -> Self {
+        self.request.follows_redirected_writes = true;
         self
     }
 
@@ -236,6 +256,9 @@ impl Request {
         }
         if self.wait_timeout.is_some_and(|timeout| timeout > TIMEOUT_MAX) {
             return Err(Error::invalid("The request's time to wait in the queue must be at most a day."));
+        }
+        if self.deadline.is_some_and(|deadline| deadline > TIMEOUT_MAX) {
+            return Err(Error::invalid("The request's deadline must be at most a day."));
         }
         if self.retries.is_some_and(|retries| retries > RETRIES_MAX) {
             return Err(Error::invalid("The request must ask for at most 100 retries."));

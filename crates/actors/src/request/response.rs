@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::RequestId;
 use crate::error::{Error, Reason, Secrets, body_start};
+use crate::json::parse_json;
 
 /// The backend's response to a request.
 #[derive(Clone)]
@@ -40,7 +41,7 @@ impl Response {
     /// [`Reason::BadResponse`] (`SERVER_ERROR`) with the start of the body in `details`, if the body is not JSON or
     /// does not fit `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_slice(&self.body).map_err(|cause| {
+        parse_json(&self.body).map_err(|cause| {
             Error::new(Reason::BadResponse)
                 .with_status(self.status.as_u16())
                 .with_details(&format!("{cause}; the body starts with: {}", body_start(&self.body)))

@@ -152,6 +152,9 @@ fn transport_cause(kind: FailureKind) -> Cause {
         FailureKind::BadResponse => {
             ("the response is not HTTP, or breaks its rules", SendProgress::MaybeSent)
         }
+        FailureKind::UnknownEncoding => {
+            ("the response's body has a content coding that is not known", SendProgress::Answered)
+        }
         FailureKind::BadRequest => ("the request could not be made into HTTP", SendProgress::NotSent),
         FailureKind::UploadUnreadable => {
             ("the request's body could not be read to its end", SendProgress::MaybeSent)
@@ -286,6 +289,8 @@ fn queue_causes() -> Vec<Cause> {
             new(Reason::Quarantined),
         )
         .with_acted("yes"),
+        cause("it took longer than its deadline in all", new(Reason::DeadlineExceeded))
+            .with_acted("yes, if it was running"),
         cause("its caller cancelled it, or dropped it", new(Reason::Cancelled)).with_acted("yes, if it was running"),
         cause(
             "the server may have acted, and a repeat could act twice: a POST or PATCH without an idempotency key",

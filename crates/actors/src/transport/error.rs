@@ -55,6 +55,8 @@ pub enum FailureKind {
     TooLarge,
     /// The response is not HTTP.
     BadResponse,
+    /// The response's body has a content coding that is not known.
+    UnknownEncoding,
     /// The request could not be made into HTTP.
     BadRequest,
     /// The request's body could not be read to its end; the send was aborted.
@@ -83,6 +85,7 @@ impl FailureKind {
         Self::BodyReset,
         Self::TooLarge,
         Self::BadResponse,
+        Self::UnknownEncoding,
         Self::BadRequest,
         Self::UploadUnreadable,
         Self::UploadChanged,
@@ -111,6 +114,7 @@ impl FailureKind {
             Self::Reset | Self::BodyReset => Reason::ConnectionReset,
             Self::TooLarge => Reason::ResponseTooLarge,
             Self::BadResponse => Reason::BadResponse,
+            Self::UnknownEncoding => Reason::UnknownEncoding,
             Self::BadRequest => Reason::InvalidRequest,
             Self::UploadUnreadable => Reason::BodyUnreadable,
             Self::UploadChanged => Reason::BodyChanged,

@@ -4,6 +4,9 @@
 //! - `upload` tracks whether a request has left
 //! - `error` maps reqwest's errors, `redirect` decides about redirects
 //!
+//! Responses are asked for as they are. One that comes packed with gzip or deflate is unpacked, and any other coding is
+//! an error: a caller never gets packed bytes that it did not ask for.
+//!
 //! One attempt sends the request once. Only a redirect within the backend's own origin makes it send again. It never
 //! repeats a failed send, not even over a kept connection that the server had closed meanwhile. The failure says so
 //! (`is_on_kept_connection`), and `queue::retry` decides.
@@ -255,6 +258,7 @@ impl HttpTransport {
             Some(token) => {
                 drop(response);
                 let header = value(&token)?;
+                request.note_resend();
                 // Boxed, so that every other attempt need not make room for it.
                 Box::pin(self.follow_redirects(request, Some(&header), true, idle)).await
             }
@@ -278,12 +282,15 @@ impl HttpTransport {
             let (status, headers) = (response.status(), response.headers());
             let is_final = redirects == REDIRECTS_MAX || !status.is_redirection();
             let next = (!is_final)
-                .then(|| redirect::next_request(&outbound.method, &outbound.url, status, headers))
+                .then(|| {
+                    let follows_writes = request.follows_redirected_writes();
+                    redirect::next_request(&outbound.method, &outbound.url, status, headers, follows_writes)
+                })
                 .flatten();
-            let Some(next) = next else { return Ok(response.with_redirects(redirects)) };
+            let Some(next) = next else { return response.with_redirects(redirects).checked(request) };
             let keeps_body = outbound.keeps_body && next.keeps_body;
             if keeps_body && is_spent(request) {
-                return Ok(response.with_redirects(redirects));
+                return response.with_redirects(redirects).checked(request);
             }
             let authorization = authorization.cloned();
             outbound = OutboundRequest { keeps_body, authorization, ..next };
@@ -413,9 +420,12 @@ fn build_client(
     headers: &HeaderMap,
     idle_max: usize,
 ) -> Result<Client, Error> {
+    let mut headers = headers.clone();
+    // Asked for nothing else, a backend sends the length of its body, and spends no time on packing it.
+    headers.entry(header::ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
     let builder = Client::builder()
         .user_agent(concat!("mainstay/", env!("CARGO_PKG_VERSION")))
-        .default_headers(headers.clone())
+        .default_headers(headers)
         .connect_timeout(settings.connect_timeout)
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .pool_max_idle_per_host(idle_max)

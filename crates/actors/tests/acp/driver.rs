@@ -2,8 +2,8 @@
 
 use mainstay_actors::{
     agent::{
-        AgentMessage, AgentState, Driver, DriverError, Observation, ProcessSetup, ReportedHealth,
-        acp::AcpDriver,
+        AgentMessage, AgentState, Driver, DriverError, MessageLimits, Observation, ProcessSetup,
+        ReportedHealth, acp::AcpDriver,
     },
     error::Error,
     process::{Launch, ProcessManager, ProcessSpec, Readiness},
@@ -56,17 +56,22 @@ fn shell(script: &str) -> Vec<String> {
 }
 
 fn message(id: u64, text: &str) -> AgentMessage {
-    AgentMessage { id: MessageId(id), body: json!({ "text": text }), deadline: None }
+    AgentMessage {
+        id: MessageId(id),
+        body: json!({ "text": text }).into(),
+        deadline: None,
+        limits: MessageLimits::default(),
+    }
 }
 
 impl AcpDriverFixture {
     async fn prompt(&self, id: u64, text: &str) -> Result<Value, Error> {
-        self.driver.deliver(message(id, text)).await
+        self.driver.deliver(message(id, text)).await.map(|end| end.to_value())
     }
 
     fn spawn_prompt(&self, id: u64, text: &str) -> JoinSet<Result<Value, Error>> {
         let (driver, message, mut task) = (Arc::clone(&self.driver), message(id, text), JoinSet::new());
-        task.spawn(async move { driver.deliver(message).await });
+        task.spawn(async move { driver.deliver(message).await.map(|end| end.to_value()) });
         task
     }
 
@@ -130,7 +135,7 @@ async fn driver_start_prompt_stop_leaves_nothing_running() {
     assert_eq!(fixture.prompt(2, "hello").await, Ok(turn_end("you said: hello")));
     assert_eq!(fixture.driver.activity().in_flight, 0);
 
-    let wrong = AgentMessage { body: json!(7), ..message(3, "") };
+    let wrong = AgentMessage { body: json!(7).into(), ..message(3, "") };
     let wrong = fixture.driver.deliver(wrong).await.unwrap_err();
     assert_eq!(wrong.reason, Reason::InvalidRequest);
     assert!(fixture.is_recorded() && fixture.driver.process().unwrap().pid > 0);
@@ -177,11 +182,14 @@ async fn answer_through_driver_ends_the_ask() {
     assert!(fixture.driver.activity().progressed_at.unwrap() > asked_at);
     assert_eq!(fixture.driver.activity().in_flight, 1);
 
-    assert_eq!(fixture.driver.answer(&first, json!(true)).unwrap_err().reason, Reason::InvalidRequest);
-    assert_eq!(fixture.driver.answer(&first, json!("maybe")).unwrap_err().reason, Reason::InvalidRequest);
-    assert_eq!(fixture.driver.answer("a9", json!("allow")).unwrap_err().reason, Reason::NotFound);
-    fixture.driver.answer(&first, json!("allow")).unwrap();
-    fixture.driver.answer(&second, json!({ "optionId": "allow" })).unwrap();
+    assert_eq!(fixture.driver.answer(&first, json!(true).into()).unwrap_err().reason, Reason::InvalidRequest);
+    assert_eq!(
+        fixture.driver.answer(&first, json!("maybe").into()).unwrap_err().reason,
+        Reason::InvalidRequest
+    );
+    assert_eq!(fixture.driver.answer("a9", json!("allow").into()).unwrap_err().reason, Reason::NotFound);
+    fixture.driver.answer(&first, json!("allow").into()).unwrap();
+    fixture.driver.answer(&second, json!({ "optionId": "allow" }).into()).unwrap();
     let end = turn_of_two.join_next().await.unwrap().unwrap();
     assert_eq!(end, Ok(turn_end("allow allow ")));
     fixture.stop().await;

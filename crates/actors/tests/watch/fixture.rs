@@ -5,7 +5,10 @@ use std::{cell::Cell, path::PathBuf};
 use mainstay_actors::{
     cache::{
         CacheActor, CacheHandle, EntryOptions, FileCache,
-        watch::{Roots, WatchActor, WatchMessage, WatchPolicy},
+        watch::{
+            FileChange, FileChangeKind, FileEvent, FileFeed, FileSubscription, Roots, WatchActor,
+            WatchMessage, WatchPolicy,
+        },
     },
     error::Error,
 };
@@ -36,6 +39,7 @@ pub(crate) struct WatchFixture {
     pub(crate) watch: Address<WatchMessage>,
     pub(crate) runtime: Runtime,
     pub(crate) events: JournalSubscription,
+    pub(crate) changes: FileSubscription,
     /// The folder that contains the root.
     pub(crate) base: PathBuf,
     pub(crate) root: PathBuf,
@@ -69,7 +73,10 @@ impl WatchFixture {
         let actor = CacheActor { cache: cache.clone() };
         let cache_address = tree.child(Child::new("cache", actor)).unwrap();
         let policy = WatchPolicy::default();
-        let actor = WatchActor { cache: cache.clone(), cache_address, roots: roots.clone(), policy };
+        let feed = FileFeed::default();
+        let changes = feed.subscribe();
+        let (cache_handle, roots_to_watch) = (cache.clone(), roots.clone());
+        let actor = WatchActor { cache: cache_handle, cache_address, roots: roots_to_watch, policy, feed };
         let at_once = ChildPolicy { delay: Delay::NONE, ..ChildPolicy::default() };
         let watch = tree.child(Child::new("watch", actor).policy(at_once)).unwrap();
         let runtime = Runtime::builder().start(tree).await.unwrap();
@@ -81,6 +88,7 @@ impl WatchFixture {
             watch,
             runtime,
             events,
+            changes,
             base: top,
             root,
             marker_count: Cell::default(),
@@ -121,6 +129,17 @@ impl WatchFixture {
     pub(crate) async fn search_at(&self, folder: &Path, says: &'static str) -> String {
         let load = move || async move { Ok(Bytes::from_static(says.as_bytes())) };
         text(self.files.search(folder, "words", load).await).unwrap()
+    }
+
+    /// Returns the next change, its path relative to the root.
+    pub(crate) async fn next_change(&mut self) -> (FileChangeKind, String, Option<String>) {
+        let event =
+            timeout(TIMEOUT, self.changes.next()).await.unwrap_or_else(|_| panic!("no change came")).unwrap();
+        let FileEvent::Change(change) = event else { panic!("{event:?}") };
+        let FileChange { kind, root, path, from } = &*change;
+        assert_eq!(*root, self.root);
+        let below = |path: &PathBuf| path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+        (*kind, below(path), from.as_ref().map(below))
     }
 
     /// Returns the next event of that kind.

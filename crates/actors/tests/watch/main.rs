@@ -6,6 +6,7 @@
     reason = "a test that meets the unexpected should say so at once"
 )]
 
+mod feed;
 mod fixture;
 mod folders;
 mod lost_roots;

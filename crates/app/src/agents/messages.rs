@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_actors::agent::{
-    AgentCommand, MessageFailed, MessageId, PendingReplies, SendRequest, UpdateSubscription, not_delivered,
+    AgentCommand, MESSAGE_TIMEOUT, MessageFailed, MessageId, MessageLimits, PendingReplies, SendRequest,
+    UpdateSubscription, not_delivered,
 };
 use mainstay_actors::error::{Error, Reason, of_call};
+use mainstay_actors::json::Json;
 use mainstay_runtime::{ActorPath, ActorStatus, Address, CallError, Promise, Reply};
-use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
 use crate::agents::Agents;
@@ -25,14 +26,26 @@ pub struct SendOptions {
     /// `quarantined`.
     pub may_repeat: bool,
     /// The longest wait for its delivery, counted from the call. A message that is not delivered by then ends as
-    /// `expired`, also while its agent restarts or its backend is away. A delivered message has no limit.
-    pub wait: Duration,
+    /// `expired`, also while its agent restarts or its backend is away.
+    pub wait_timeout: Duration,
+    /// The longest silence of the agent while it works on the message; zero for no limit. Progress, states and questions
+    /// break the silence; other lines of a `process` do not. The wait for a person's answer has no limit. The message then
+    /// ends as `outcome_unknown` with the code `TIMEOUT`, and is cancelled at the agent.
+    pub timeout: Duration,
+    /// The longest time in all, counted from the call; zero for no limit. The message then ends as `expired` if it was not
+    /// delivered, and as `outcome_unknown` otherwise.
+    pub deadline: Duration,
 }
 
 impl Default for SendOptions {
-    /// Returns the options of at most one delivery, within a minute.
+    /// Returns the options of at most one delivery, within a minute, and 10 minutes of silence.
     fn default() -> Self {
-        Self { may_repeat: false, wait: REPLY_WAIT_DEFAULT }
+        Self {
+            may_repeat: false,
+            wait_timeout: REPLY_WAIT_DEFAULT,
+            timeout: MESSAGE_TIMEOUT,
+            deadline: Duration::ZERO,
+        }
     }
 }
 
@@ -45,7 +58,7 @@ pub struct PendingReply {
     id: MessageId,
     /// The end of its wait; `None` if the time is out of range.
     deadline: Option<Instant>,
-    answer: Option<Promise<Result<Value, Error>>>,
+    answer: Option<Promise<Result<Json, Error>>>,
 }
 
 impl PendingReply {
@@ -60,7 +73,7 @@ impl PendingReply {
     /// # Errors
     /// `expired` and `stopped` if the agent did not get it; `outcome_unknown` if the agent may have acted on it;
     /// `cancelled`; or the agent's own error.
-    pub async fn answer(mut self) -> Result<Value, Error> {
+    pub async fn answer(mut self) -> Result<Json, Error> {
         let Some(answer) = &mut self.answer else { return Err(of_call(CallError::Unanswered)) };
         let in_time = async {
             match self.deadline {
@@ -102,21 +115,32 @@ impl Drop for PendingReply {
 impl Agents {
     /// Sends the agent a message, and returns once it is accepted. From then on the message has exactly one outcome.
     /// The body's meaning is up to sender and agent: for `http` it is the body of a POST to
-    /// `/api/agents/{id}/message`, for `process` a line of JSON, for `acp` a prompt.
+    /// `/api/agents/{id}/message`, for `process` a line of JSON, for `acp` a prompt. A [`Json`] passes on as it is
+    /// written, numbers of any size included.
     ///
     /// # Errors
     /// `agent_unknown`; `queue_full` if too many wait for this agent; `request_too_large`; `stopped` if the agent is
     /// stopped or given up; `expired` if it did not accept the message in time, for example during a restart.
-    pub async fn send(&self, id: &str, body: Value, options: SendOptions) -> Result<PendingReply, Error> {
+    pub async fn send(
+        &self,
+        id: &str,
+        body: impl Into<Json>,
+        options: SendOptions,
+    ) -> Result<PendingReply, Error> {
+        let body = body.into();
         let handle = self.handle(id)?;
         let (reply, answer) = Reply::channel();
         let may_repeat = options.may_repeat;
-        let deadline = Instant::now().checked_add(options.wait);
+        let now = Instant::now();
+        let ends_at = (!options.deadline.is_zero()).then(|| now.checked_add(options.deadline)).flatten();
+        let wait = ends_at.map_or(options.wait_timeout, |_| options.wait_timeout.min(options.deadline));
+        let deadline = now.checked_add(wait);
+        let limits = MessageLimits { timeout: options.timeout, ends_at };
         let to_command = |accepted| {
-            AgentCommand::Send(Box::new(SendRequest { body, may_repeat, deadline, accepted, reply }))
+            AgentCommand::Send(Box::new(SendRequest { body, may_repeat, deadline, limits, accepted, reply }))
         };
         // An agent that restarts accepts messages when it is back.
-        let accepted = handle.address.call_within(options.wait, to_command).await;
+        let accepted = handle.address.call_within(wait, to_command).await;
         let id = accepted.map_err(|error| self.not_accepted_error(&handle.address, error))??;
         let AgentHandle { address, pending_replies, .. } = handle;
         Ok(PendingReply {
@@ -183,8 +207,8 @@ impl Agents {
     /// # Errors
     /// `agent_unknown`; `not_found` if the agent does not ask this any more; `invalid_request` if the answer does not
     /// fit the question.
-    pub fn answer(&self, agent: &str, ask: &str, answer: Value) -> Result<(), Error> {
-        self.handle(agent)?.driver.answer(ask, answer)
+    pub fn answer(&self, agent: &str, ask: &str, answer: impl Into<Json>) -> Result<(), Error> {
+        self.handle(agent)?.driver.answer(ask, answer.into())
     }
 
     /// Subscribes to the agent's updates, from now on: everything that it sends beside its answers.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mainstay_actors::agent::MessageId;
 use mainstay_actors::error::Error;
+use mainstay_actors::json::Json;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
@@ -48,13 +49,21 @@ pub enum AgentAction {
     /// id of this command. A session that ends cancels its messages.
     Send {
         /// The message.
-        body: Value,
+        #[serde(deserialize_with = "Json::deserialize_value")]
+        body: Json,
         /// Permits up to two more deliveries if the agent or the runtime ends before the answer.
         #[serde(default)]
         may_repeat: bool,
         /// The longest wait for its delivery in milliseconds; a minute if absent.
         #[serde(default)]
-        wait_ms: Option<u64>,
+        wait_timeout_ms: Option<u64>,
+        /// The longest silence of the agent in milliseconds, 0 for no limit; 10 minutes if absent. The wait for a person's
+        /// answer does not count.
+        #[serde(default)]
+        timeout_ms: Option<u64>,
+        /// The longest time in all in milliseconds; no limit if absent or 0.
+        #[serde(default)]
+        deadline_ms: Option<u64>,
     },
     /// Cancel a message of any sender. The reply is `{"cancelled":false}` if it had ended already.
     Cancel {
@@ -66,7 +75,8 @@ pub enum AgentAction {
         /// The question's name.
         ask: String,
         /// The answer.
-        body: Value,
+        #[serde(deserialize_with = "Json::deserialize_value")]
+        body: Json,
     },
     /// Push its updates from now on: `{"agent":ID,"update":{…}}`. A client that is too slow gets the number of missed
     /// ones, `{"agent":ID,"missed":N}`. When the agent is removed, it gets `{"agent":ID,"ended":true}`.
@@ -96,14 +106,35 @@ impl<'de> Deserialize<'de> for BridgeAgentCommand {
     }
 }
 
+impl AgentAction {
+    /// Returns the place of the action's body, if it has one.
+    pub(super) fn body_mut(&mut self) -> Option<&mut Json> {
+        match self {
+            Self::Send { body, .. } | Self::Answer { body, .. } => Some(body),
+            _ => None,
+        }
+    }
+}
+
 /// Returns the options of a message.
-pub(super) fn send_options(may_repeat: bool, wait_ms: Option<u64>) -> SendOptions {
-    let wait = wait_ms.map_or(SendOptions::default().wait, Duration::from_millis);
-    SendOptions { may_repeat, wait }
+pub(super) fn send_options(
+    may_repeat: bool,
+    wait_timeout_ms: Option<u64>,
+    timeout_ms: Option<u64>,
+    deadline_ms: Option<u64>,
+) -> SendOptions {
+    let usual = SendOptions::default();
+    let or = |ms: Option<u64>, usual| ms.map_or(usual, Duration::from_millis);
+    SendOptions {
+        may_repeat,
+        wait_timeout: or(wait_timeout_ms, usual.wait_timeout),
+        timeout: or(timeout_ms, usual.timeout),
+        deadline: or(deadline_ms, usual.deadline),
+    }
 }
 
 /// Executes a command; see [`execute`](super::execute).
-pub(super) async fn execute(agents: &Agents, command: BridgeAgentCommand) -> Result<Value, Error> {
+pub(super) async fn execute(agents: &Agents, command: BridgeAgentCommand) -> Result<Json, Error> {
     let BridgeAgentCommand { agent, action } = command;
     match action {
         AgentAction::Show {} => {}
@@ -113,24 +144,32 @@ pub(super) async fn execute(agents: &Agents, command: BridgeAgentCommand) -> Res
         AgentAction::Start {} => agents.start(&agent).await?,
         AgentAction::Reset {} => agents.reset(&agent).await?,
         AgentAction::Add { config } => add(agents, &agent, config).await?,
-        AgentAction::Remove {} => return agents.remove(&agent).await.map(|()| Value::Null),
-        AgentAction::Send { body, may_repeat, wait_ms } => {
-            let sent = agents.send(&agent, body, send_options(may_repeat, wait_ms)).await?;
+        AgentAction::Remove {} => return agents.remove(&agent).await.map(|()| Json::default()),
+        AgentAction::Send { body, may_repeat, wait_timeout_ms, timeout_ms, deadline_ms } => {
+            let options = send_options(may_repeat, wait_timeout_ms, timeout_ms, deadline_ms);
+            let sent = agents.send(&agent, body, options).await?;
             let message_id = sent.id();
-            return sent.answer().await.map(|answer| reply_json(message_id, &answer));
+            return sent.answer().await.and_then(|answer| reply_json(message_id, &answer));
         }
         AgentAction::Cancel { message_id } => {
-            return Ok(json!({ "cancelled": agents.cancel(&agent, message_id).await? }));
+            return Ok(json!({ "cancelled": agents.cancel(&agent, message_id).await? }).into());
         }
-        AgentAction::Answer { ask, body } => return agents.answer(&agent, &ask, body).map(|()| Value::Null),
-        AgentAction::Listen {} | AgentAction::Unlisten {} => return Ok(Value::Null),
+        AgentAction::Answer { ask, body } => {
+            return agents.answer(&agent, &ask, body).map(|()| Json::default());
+        }
+        AgentAction::Listen {} | AgentAction::Unlisten {} => return Ok(Json::default()),
     }
     to_json(&agents.get(&agent)?)
 }
 
 /// Makes the reply to a message's sender.
-pub(super) fn reply_json(message_id: MessageId, answer: &Value) -> Value {
-    json!({ "message_id": message_id, "answer": answer })
+pub(super) fn reply_json(message_id: MessageId, answer: &Json) -> Result<Json, Error> {
+    #[derive(Serialize)]
+    struct MessageAnswer<'a> {
+        message_id: MessageId,
+        answer: &'a Json,
+    }
+    to_json(&MessageAnswer { message_id, answer })
 }
 
 async fn add(agents: &Agents, id: &str, mut config: Map<String, Value>) -> Result<(), Error> {

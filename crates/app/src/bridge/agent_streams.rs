@@ -6,7 +6,7 @@ use futures_util::stream::{self, AbortHandle, BoxStream, SelectAll};
 use futures_util::{Stream, StreamExt};
 use mainstay_actors::agent::{UpdateEvent, UpdateSubscription};
 use mainstay_actors::error::{Error, Reason};
-use serde_json::Value;
+use mainstay_actors::json::Json;
 
 use super::agent::reply_json;
 use super::protocol::{AcceptedMessage, ServerMessage};
@@ -24,7 +24,7 @@ pub(super) struct PendingMessages(SelectAll<BoxStream<'static, ServerMessage>>);
 
 /// The progress of a message.
 enum SendState {
-    Unsent(Agents, Value, SendOptions),
+    Unsent(Agents, Json, SendOptions),
     Sent(PendingReply),
     Ended,
 }
@@ -40,7 +40,7 @@ impl PendingMessages {
         agents: Agents,
         agent: String,
         id: Option<u64>,
-        body: Value,
+        body: Json,
         options: SendOptions,
     ) -> Result<(), Error> {
         if self.0.len() >= PENDING_MESSAGES_MAX {
@@ -62,7 +62,7 @@ impl PendingMessages {
                     }
                     SendState::Sent(sent) => {
                         let message_id = sent.id();
-                        let answer = sent.answer().await.map(|answer| reply_json(message_id, &answer));
+                        let answer = sent.answer().await.and_then(|answer| reply_json(message_id, &answer));
                         Some((ServerMessage::reply(id, answer), SendState::Ended))
                     }
                     SendState::Ended => None,

@@ -6,15 +6,20 @@ use std::time::Duration;
 use http::Method;
 use mainstay_actors::cache::Pattern;
 use mainstay_actors::error::Error;
+use mainstay_actors::json::{Json, parse_json};
 use mainstay_runtime::journal::Cursor;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 use super::agent::{self, BridgeAgentCommand};
 use super::frames;
 use super::protocol::{invalid_command, to_json};
 use crate::mainstay::Mainstay;
-use crate::{Priority, Request, Response};
+use crate::status::ConnectionReport;
+use crate::{Priority, Request, RequestId, Response};
+
+/// The most requests of one list.
+const REQUESTS_SHOWN_MAX: usize = 1000;
 
 /// A command, as it comes in beside its `id`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,8 +51,16 @@ pub enum BridgeCommand {
         #[serde(default)]
         pattern: Option<String>,
     },
+    /// The changes of files in the watched folders: pushed from now on, `{"file":{…}}`, or not any more. A client that is
+    /// too slow gets the number of missed ones, `{"files_missed":N}`.
+    Files {
+        /// The action.
+        action: ListenAction,
+    },
     /// Send a request through the queue.
     Request(Box<RequestCommand>),
+    /// The requests of all clients that have not ended: lists them, oldest first; or cancels or moves one by its id.
+    Requests(RequestsCommand),
     /// Cancels a request of this session.
     Cancel {
         /// The id of the command that made it.
@@ -119,6 +132,16 @@ pub enum CacheAction {
     Invalidate,
 }
 
+/// An action on a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListenAction {
+    /// Push its items from now on.
+    Listen,
+    /// Stop pushing them.
+    Unlisten,
+}
+
 /// The scope of an invalidation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -133,6 +156,26 @@ pub enum InvalidateBy {
     All,
 }
 
+/// A command about requests that have not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
+pub enum RequestsCommand {
+    /// List them, at most 1000.
+    Show {},
+    /// Cancel one. The reply is `{"cancelled":false}` if it had ended already.
+    Cancel {
+        /// The request's id, as responses, errors, events and the list have it.
+        request_id: RequestId,
+    },
+    /// Change the priority of a waiting one. The reply is `{"moved":false}` if it does not wait.
+    Prioritize {
+        /// The request's id.
+        request_id: RequestId,
+        /// The new priority.
+        priority: Priority,
+    },
+}
+
 /// A request through the queue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -142,8 +185,8 @@ pub struct RequestCommand {
     /// The path, with its query.
     pub path: String,
     /// The body: JSON.
-    #[serde(default)]
-    pub body: Option<Value>,
+    #[serde(default, deserialize_with = "optional_body")]
+    pub body: Option<Json>,
     /// The headers.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
@@ -156,9 +199,15 @@ pub struct RequestCommand {
     /// The longest wait in milliseconds, in the queue and for the backend.
     #[serde(default)]
     pub wait_timeout_ms: Option<u64>,
+    /// The longest time in milliseconds in all; 0 for no limit.
+    #[serde(default)]
+    pub deadline_ms: Option<u64>,
     /// The number of retries.
     #[serde(default)]
     pub retries: Option<u32>,
+    /// Follows 301, 302 and 303 after a write, mostly with a GET.
+    #[serde(default)]
+    pub follow_redirected_writes: bool,
     /// Permits to share the response of an equal GET that is in flight.
     #[serde(default)]
     pub shared: bool,
@@ -172,7 +221,7 @@ pub struct RequestCommand {
 
 /// Reads one text of a client: its id, and its command or its fault.
 pub(super) fn parse(text: &str) -> (Option<u64>, Result<BridgeCommand, Error>) {
-    let mut value: Value = match serde_json::from_str(text) {
+    let mut value: Value = match parse_json(text) {
         Ok(value) => value,
         Err(error) => return (None, Err(invalid_command(&format!("the text is not JSON: {error}")))),
     };
@@ -181,14 +230,37 @@ pub(super) fn parse(text: &str) -> (Option<u64>, Result<BridgeCommand, Error>) {
         return (None, Err(invalid_command("a command is an object with a whole number as its \"id\"")));
     };
     let command = serde_json::from_value(value).map_err(|error| invalid_command(&error.to_string()));
-    (Some(id), command)
+    (Some(id), command.map(|command| with_body_as_written(command, text)))
+}
+
+/// Reads a body that may be absent or `null`.
+fn optional_body<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
+    Ok(Option::<Value>::deserialize(deserializer)?.map(Json::from))
+}
+
+/// Puts the body as the text has it into a command. Beside its tag serde has read it as a tree.
+fn with_body_as_written(mut command: BridgeCommand, text: &str) -> BridgeCommand {
+    #[derive(Deserialize)]
+    struct CommandBody {
+        body: Json,
+    }
+    let place = match &mut command {
+        BridgeCommand::Request(request) => request.body.as_mut(),
+        BridgeCommand::Agent(command) => command.action.body_mut(),
+        _ => None,
+    };
+    // A text that names several bodies keeps the one that was read.
+    if let (Some(place), Ok(CommandBody { body })) = (place, parse_json(text)) {
+        *place = body;
+    }
+    command
 }
 
 /// Executes a command. `subscribe`, `cancel`, `listen` and `unlisten` belong to the session, and reply `null` here.
 ///
 /// # Errors
 /// The error of the command.
-pub async fn execute(mainstay: &Mainstay, command: BridgeCommand) -> Result<Value, Error> {
+pub async fn execute(mainstay: &Mainstay, command: BridgeCommand) -> Result<Json, Error> {
     match command {
         BridgeCommand::Status {} => to_json(&mainstay.status().await),
         BridgeCommand::Tree {} => to_json(&mainstay.tree()),
@@ -196,7 +268,7 @@ pub async fn execute(mainstay: &Mainstay, command: BridgeCommand) -> Result<Valu
         BridgeCommand::Agent(command) => agent::execute(&mainstay.agents(), command).await,
         BridgeCommand::Connection(action) => connection_action(mainstay, action).await,
         BridgeCommand::Credentials { action: CredentialsAction::Reload } => {
-            Ok(json!({ "changed": mainstay.reload_credentials().await? }))
+            Ok(json!({ "changed": mainstay.reload_credentials().await? }).into())
         }
         BridgeCommand::Cache { action: CacheAction::Show, .. } => to_json(&mainstay.cache().report()),
         BridgeCommand::Cache { action: CacheAction::Invalidate, by, pattern } => {
@@ -211,24 +283,25 @@ pub async fn execute(mainstay: &Mainstay, command: BridgeCommand) -> Result<Valu
                     ));
                 }
             };
-            Ok(json!({ "entries": mainstay.cache().invalidate(&pattern).await? }))
+            Ok(json!({ "entries": mainstay.cache().invalidate(&pattern).await? }).into())
         }
         BridgeCommand::Request(command) => send_request(mainstay, *command).await,
-        BridgeCommand::Subscribe { .. } | BridgeCommand::Cancel { .. } => Ok(Value::Null),
+        BridgeCommand::Requests(command) => manage_requests(mainstay, command).await,
+        BridgeCommand::Subscribe { .. } | BridgeCommand::Cancel { .. } | BridgeCommand::Files { .. } => {
+            Ok(Json::default())
+        }
         #[cfg(debug_assertions)]
-        BridgeCommand::Panic { actor } => mainstay.inject_panic(&actor).await.map(|()| Value::Null),
+        BridgeCommand::Panic { actor } => mainstay.inject_panic(&actor).await.map(|()| Json::default()),
     }
 }
 
-async fn connection_action(mainstay: &Mainstay, action: ConnectionAction) -> Result<Value, Error> {
+async fn connection_action(mainstay: &Mainstay, action: ConnectionAction) -> Result<Json, Error> {
     let connection = mainstay.connection();
     match action {
         ConnectionAction::Show {} => to_json(&connection.report()),
         ConnectionAction::Reconnect {} => {
             let reconnected = connection.reconnect().await?;
-            let mut report = to_json(&connection.report())?;
-            report["reconnected"] = to_json(&reconnected)?;
-            Ok(report)
+            to_json(&ReconnectReport { connection: connection.report(), reconnected })
         }
         ConnectionAction::Disconnect {} => {
             connection.disconnect().await?;
@@ -237,18 +310,38 @@ async fn connection_action(mainstay: &Mainstay, action: ConnectionAction) -> Res
         ConnectionAction::Send { text, base64, wait_ms } => {
             frames::send(connection, frames::to_frame(text, base64)?, wait_ms).await
         }
-        ConnectionAction::Listen { .. } | ConnectionAction::Unlisten {} => Ok(Value::Null),
+        ConnectionAction::Listen { .. } | ConnectionAction::Unlisten {} => Ok(Json::default()),
     }
 }
 
-pub(super) async fn send_request(mainstay: &Mainstay, command: RequestCommand) -> Result<Value, Error> {
+/// The connection after a dial, and what that did.
+#[derive(Serialize)]
+struct ReconnectReport<T> {
+    #[serde(flatten)]
+    connection: ConnectionReport,
+    reconnected: T,
+}
+
+async fn manage_requests(mainstay: &Mainstay, command: RequestsCommand) -> Result<Json, Error> {
+    match command {
+        RequestsCommand::Show {} => to_json(&mainstay.requests(REQUESTS_SHOWN_MAX).await?),
+        RequestsCommand::Cancel { request_id } => {
+            Ok(json!({ "cancelled": mainstay.cancel(request_id).await? }).into())
+        }
+        RequestsCommand::Prioritize { request_id, priority } => {
+            Ok(json!({ "moved": mainstay.set_priority(request_id, priority).await? }).into())
+        }
+    }
+}
+
+pub(super) async fn send_request(mainstay: &Mainstay, command: RequestCommand) -> Result<Json, Error> {
     let cache = command.cache_ms.map(Duration::from_millis);
     let request = command.into_request()?;
     let response = match cache {
         Some(ttl) => mainstay.request_cached(request, ttl).await?,
         None => mainstay.request(request).await?,
     };
-    Ok(response_json(&response))
+    response_json(&response)
 }
 
 impl RequestCommand {
@@ -268,8 +361,14 @@ impl RequestCommand {
         if let Some(wait) = self.wait_timeout_ms {
             builder = builder.wait_timeout(Duration::from_millis(wait));
         }
+        if let Some(deadline) = self.deadline_ms {
+            builder = builder.deadline(Duration::from_millis(deadline));
+        }
         if let Some(retries) = self.retries {
             builder = builder.retries(retries);
+        }
+        if self.follow_redirected_writes {
+            builder = builder.follow_redirected_writes();
         }
         if self.shared {
             builder = builder.shared();
@@ -281,22 +380,34 @@ impl RequestCommand {
     }
 }
 
+/// A response as a client gets it.
+#[derive(Serialize)]
+struct ResponseReport<'a> {
+    status: u16,
+    headers: BTreeMap<&'a str, String>,
+    body: Json,
+    ms: u64,
+    cached: bool,
+    attempts: u32,
+    request_id: RequestId,
+}
+
 /// Formats a response as `mainstay request --json` prints it: the body as JSON if it is JSON, else as a string.
-fn response_json(response: &Response) -> Value {
+fn response_json(response: &Response) -> Result<Json, Error> {
     let headers: BTreeMap<&str, String> = response
         .headers
         .iter()
         .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
         .collect();
-    let body = serde_json::from_slice(&response.body)
-        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&response.body).into_owned()));
-    json!({
-        "status": response.status.as_u16(),
-        "headers": headers,
-        "body": body,
-        "ms": response.ms,
-        "cached": response.cached,
-        "attempts": response.attempts,
-        "request_id": response.request_id,
+    let body = Json::parse(&response.body)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&response.body).into_owned()).into());
+    to_json(&ResponseReport {
+        status: response.status.as_u16(),
+        headers,
+        body,
+        ms: response.ms,
+        cached: response.cached,
+        attempts: response.attempts,
+        request_id: response.request_id,
     })
 }

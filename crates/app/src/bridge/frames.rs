@@ -8,8 +8,9 @@ use mainstay_actors::cache::Selection;
 use mainstay_actors::connection::frame::Frame;
 use mainstay_actors::connection::inbound::{FrameSubscription, Inbound};
 use mainstay_actors::error::Error;
+use mainstay_actors::json::{Json, parse_json};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::protocol::{FrameItem, ServerMessage, invalid_command};
 use crate::connection::Connection;
@@ -53,7 +54,7 @@ fn frame_type(text: &str) -> Option<String> {
     struct TypedFrame {
         r#type: String,
     }
-    serde_json::from_str(text).ok().map(|TypedFrame { r#type }| r#type)
+    parse_json(text).ok().map(|TypedFrame { r#type }| r#type)
 }
 
 impl FrameStream {
@@ -108,11 +109,11 @@ pub(super) fn to_frame(text: Option<String>, base64: Option<String>) -> Result<F
 }
 
 /// Sends a frame, and returns its outcome.
-pub(super) async fn send(connection: Connection, frame: Frame, wait_ms: Option<u64>) -> Result<Value, Error> {
+pub(super) async fn send(connection: Connection, frame: Frame, wait_ms: Option<u64>) -> Result<Json, Error> {
     let wait = wait_ms.map_or(WAIT_DEFAULT, Duration::from_millis);
     let outcome = connection.send(frame, wait).await?;
     outcome.into_result()?;
-    Ok(json!({ "outcome": outcome }))
+    Ok(json!({ "outcome": outcome }).into())
 }
 
 #[cfg(test)]

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use mainstay_actors::agent::{AgentUpdate, MessageId};
+use mainstay_actors::cache::watch::FileChange;
 use mainstay_actors::connection::resumption::Gap;
 use mainstay_actors::error::{Error, Reason};
+use mainstay_actors::json::Json;
 use mainstay_runtime::TreeNode;
 use mainstay_runtime::journal::{Cursor, Record};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::status::StatusReport;
 
@@ -21,7 +23,7 @@ pub enum ServerMessage {
         /// The command's id; `None` if the text had none.
         id: Option<u64>,
         /// The result.
-        ok: Value,
+        ok: Json,
     },
     /// The reply to a command that failed: `{"id":1,"error":…}`.
     ErrorReply {
@@ -78,6 +80,16 @@ pub enum ServerMessage {
         /// The frame.
         frame: FrameItem,
     },
+    /// A file changed in a watched folder: `{"file":{"kind":…,"root":…,"path":…}}`.
+    File {
+        /// The change.
+        file: Arc<FileChange>,
+    },
+    /// The client was too slow for the changes of files: `{"files_missed":N}`.
+    FilesMissed {
+        /// The number of changes that are missing.
+        files_missed: u64,
+    },
     /// The agent was removed, so its updates end: `{"agent":ID,"ended":true}`.
     Ended {
         /// The agent's id.
@@ -130,7 +142,7 @@ pub struct AcceptedMessage {
 
 impl ServerMessage {
     /// Makes the reply to command `id`.
-    pub(super) fn reply(id: Option<u64>, outcome: Result<Value, Error>) -> Self {
+    pub(super) fn reply(id: Option<u64>, outcome: Result<Json, Error>) -> Self {
         match outcome {
             Ok(ok) => Self::Reply { id, ok },
             Err(error) => Self::ErrorReply { id, error },
@@ -148,8 +160,9 @@ pub(super) fn invalid_command(details: &str) -> Error {
     Error::new(Reason::InvalidRequest).with_details(details)
 }
 
-pub(super) fn to_json<T: Serialize>(value: &T) -> Result<Value, Error> {
-    serde_json::to_value(value).map_err(|error| internal_error(&error))
+/// Writes a value as JSON, straight to its text.
+pub(super) fn to_json<T: Serialize>(value: &T) -> Result<Json, Error> {
+    Json::from_serialize(value).map_err(|error| internal_error(&error))
 }
 
 fn internal_error(error: &serde_json::Error) -> Error {

@@ -6,7 +6,7 @@ use futures_util::future::{AbortHandle, BoxFuture, abortable};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use mainstay_actors::error::{Error, Reason};
-use serde_json::Value;
+use mainstay_actors::json::Json;
 
 use super::protocol::ServerMessage;
 
@@ -37,7 +37,7 @@ impl PendingRequests {
     pub(super) fn start(
         &mut self,
         id: Option<u64>,
-        work: impl Future<Output = Result<Value, Error>> + Send + 'static,
+        work: impl Future<Output = Result<Json, Error>> + Send + 'static,
     ) -> Result<(), Error> {
         if self.running.len() >= REQUESTS_MAX {
             let details = format!("{REQUESTS_MAX} requests of this session have no answer yet");

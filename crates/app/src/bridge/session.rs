@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use mainstay_actors::cache::watch::{FileEvent, FileSubscription};
+use mainstay_actors::json::Json;
 use mainstay_runtime::journal::{Cursor, Delivery, Record};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::agent::{AgentAction, BridgeAgentCommand, send_options};
 use super::agent_streams::{PendingMessages, UpdateStreams};
-use super::command::{self, BridgeCommand, ConnectionAction};
+use super::command::{self, BridgeCommand, ConnectionAction, ListenAction};
 use super::frames::{self, FrameStream};
 use super::protocol::{EventGap, ServerMessage, StateSnapshot};
 use super::requests::PendingRequests;
@@ -34,6 +36,7 @@ pub async fn serve(mainstay: Mainstay, mut incoming: mpsc::Receiver<String>, out
     let mut events: Option<EventStream> = None;
     let (mut messages, mut updates) = (PendingMessages::default(), UpdateStreams::default());
     let (mut requests, mut frame_stream) = (PendingRequests::default(), FrameStream::default());
+    let mut files: Option<FileSubscription> = None;
     let reply = ServerMessage::reply;
     loop {
         let message = tokio::select! {
@@ -45,23 +48,23 @@ pub async fn serve(mainstay: Mainstay, mut incoming: mpsc::Receiver<String>, out
                     Ok(BridgeCommand::Subscribe { after }) => {
                         let (opened, snapshot) = EventStream::open(&mainstay, after).await;
                         events = Some(opened);
-                        if outgoing.send(reply(id, Ok(Value::Null)).to_text()).await.is_err() {
+                        if outgoing.send(reply(id, Ok(Json::default())).to_text()).await.is_err() {
                             return;
                         }
                         snapshot
                     }
                     Ok(BridgeCommand::Agent(BridgeAgentCommand { agent, action: AgentAction::Listen {} })) => {
-                        reply(id, updates.listen(&mainstay.agents(), agent).map(|()| Value::Null))
+                        reply(id, updates.listen(&mainstay.agents(), agent).map(|()| Json::default()))
                     }
                     Ok(BridgeCommand::Agent(BridgeAgentCommand { agent, action: AgentAction::Unlisten {} })) => {
                         updates.unlisten(&agent);
-                        reply(id, Ok(Value::Null))
+                        reply(id, Ok(Json::default()))
                     }
                     Ok(BridgeCommand::Agent(BridgeAgentCommand {
                         agent,
-                        action: AgentAction::Send { body, may_repeat, wait_ms },
+                        action: AgentAction::Send { body, may_repeat, wait_timeout_ms, timeout_ms, deadline_ms },
                     })) => {
-                        let options = send_options(may_repeat, wait_ms);
+                        let options = send_options(may_repeat, wait_timeout_ms, timeout_ms, deadline_ms);
                         match messages.send(mainstay.agents(), agent, id, body, options) {
                             Ok(()) => continue,
                             Err(error) => reply(id, Err(error)),
@@ -85,14 +88,18 @@ pub async fn serve(mainstay: Mainstay, mut incoming: mpsc::Receiver<String>, out
                         }
                     }
                     Ok(BridgeCommand::Connection(ConnectionAction::Listen { types })) => {
-                        reply(id, frame_stream.listen(&mainstay.connection(), &types).map(|()| Value::Null))
+                        reply(id, frame_stream.listen(&mainstay.connection(), &types).map(|()| Json::default()))
                     }
                     Ok(BridgeCommand::Connection(ConnectionAction::Unlisten {})) => {
                         frame_stream.unlisten();
-                        reply(id, Ok(Value::Null))
+                        reply(id, Ok(Json::default()))
+                    }
+                    Ok(BridgeCommand::Files { action }) => {
+                        files = (action == ListenAction::Listen).then(|| files.take().unwrap_or_else(|| mainstay.files()));
+                        reply(id, Ok(Json::default()))
                     }
                     Ok(BridgeCommand::Cancel { request }) => {
-                        reply(id, Ok(json!({ "cancelled": requests.cancel(request) })))
+                        reply(id, Ok(json!({ "cancelled": requests.cancel(request) }).into()))
                     }
                     Ok(command) => {
                         let mainstay = mainstay.clone();
@@ -106,6 +113,7 @@ pub async fn serve(mainstay: Mainstay, mut incoming: mpsc::Receiver<String>, out
             Some(message) = messages.next() => message,
             Some(message) = updates.next() => message,
             Some(message) = frame_stream.next() => message,
+            Some(change) = next_change(&mut files) => change,
             batch = next_batch(&mut events) => batch,
         };
         if outgoing.send(message.to_text()).await.is_err() {
@@ -168,6 +176,13 @@ impl EventStream {
         let cursor = events.last().map(Record::cursor);
         ServerMessage::Events { events, cursor }
     }
+}
+
+async fn next_change(files: &mut Option<FileSubscription>) -> Option<ServerMessage> {
+    Some(match files.as_mut()?.next().await? {
+        FileEvent::Change(file) => ServerMessage::File { file },
+        FileEvent::Missed(files_missed) => ServerMessage::FilesMissed { files_missed },
+    })
 }
 
 async fn next_batch(events: &mut Option<EventStream>) -> ServerMessage {

@@ -104,8 +104,17 @@ impl TestSession {
     }
 
     async fn receive(&mut self) -> Value {
-        let text = timeout(TEST_TIMEOUT, self.texts.recv()).await.expect("it says something").unwrap();
-        serde_json::from_str(&text).unwrap()
+        serde_json::from_str(&self.receive_text().await).unwrap()
+    }
+
+    async fn receive_text(&mut self) -> String {
+        timeout(TEST_TIMEOUT, self.texts.recv()).await.expect("it says something").unwrap()
+    }
+
+    /// Sends a command, and returns its reply.
+    async fn command(&mut self, command: Value) -> Value {
+        self.commands.send(with_id(1, &command)).await.unwrap();
+        self.receive().await["ok"].take()
     }
 
     async fn request(&mut self, action: &str, members: Value) -> Value {
@@ -472,4 +481,86 @@ async fn slow_listener_of_frames_learns_how_many_it_lost() {
     }
     assert!(lost > 0 && got > 1000, "{got} {lost}");
     fixture.stop().await;
+}
+
+#[tokio::test]
+async fn body_passes_through_a_session_as_it_was_written() {
+    let fixture = BridgeFixture::start().await;
+    let mut session = TestSession::open(&fixture);
+    let body = r#"{"b":12345678901234567890123,"a":[1E2,1.10,"\u00e4"]}"#;
+    let command = format!(
+        "\u{feff}{{\"id\":1,\"type\":\"request\",\"method\":\"POST\",\"path\":\"/api/echo\",\"body\":{body}}}"
+    );
+    session.commands.send(command).await.unwrap();
+    let reply = session.receive_text().await;
+    assert!(reply.contains(&format!("\"body\":{body}")), "{reply}");
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn request_of_another_session_is_listed_moved_and_cancelled() {
+    let mut fixture = BridgeFixture::start().await;
+    let request = hold_request(&fixture).await;
+    let (mut session, mut other) = (TestSession::open(&fixture), TestSession::open(&fixture));
+    // Five run, and the sixth waits.
+    for id in 1..=6 {
+        session.commands.send(with_id(id, &request)).await.unwrap();
+    }
+    for _ in 1..=5 {
+        fixture.wait_for_event("request_started").await;
+    }
+    let list = json!({"type": "requests", "action": "show"});
+    let waiting = loop {
+        let listed = other.command(list.clone()).await;
+        let waiting =
+            listed.as_array().unwrap().iter().find(|request| request["phase"] == "waiting").cloned();
+        if let Some(waiting) = waiting {
+            break waiting;
+        }
+    };
+    assert_eq!((&waiting["path"], &waiting["priority"]), (&json!("/api/files"), &json!("normal")));
+    let id = &waiting["request_id"];
+    let prioritize =
+        json!({"type": "requests", "action": "prioritize", "request_id": id, "priority": "high"});
+    assert_eq!(other.command(prioritize.clone()).await, json!({"moved": true}));
+    let listed = other.command(list).await;
+    let is_moved = |request: &Value| request["request_id"] == *id && request["priority"] == "high";
+    assert!(listed.as_array().unwrap().iter().any(is_moved), "{listed}");
+    let cancel = json!({"type": "requests", "action": "cancel", "request_id": id});
+    assert_eq!(other.command(cancel.clone()).await, json!({"cancelled": true}));
+    assert_eq!(session.receive().await["error"]["reason"], "cancelled");
+    assert_eq!(other.command(cancel).await, json!({"cancelled": false}));
+    assert_eq!(other.command(prioritize).await, json!({"moved": false}));
+    fixture.stop().await;
+}
+
+// === files ===
+
+#[tokio::test]
+async fn changes_of_files_are_pushed_to_listeners() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = std::fs::canonicalize(folder.path()).unwrap();
+    let mut config = Config::default();
+    config.cache.watch = vec![root.clone()];
+    let mainstay = Mainstay::builder().config(config).start().await.unwrap();
+    let mut events = mainstay.events();
+    while !matches!(events.next().await, Some(Delivery::Event(record)) if record.kind == "watch_started") {}
+    let (commands, incoming) = mpsc::channel(1);
+    let (outgoing, texts) = mpsc::channel(1);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(serve(mainstay.clone(), incoming, outgoing));
+    let mut session = TestSession { commands, texts, _session: tasks };
+    let files = |action: &str| json!({"type": "files", "action": action});
+    assert_eq!(session.command(files("listen")).await, Value::Null);
+    std::fs::write(root.join("new"), "new").unwrap();
+    let change = loop {
+        let change = session.receive().await;
+        // The folder itself changes as well.
+        if change["file"]["path"] == json!(root.join("new")) {
+            break change;
+        }
+    };
+    assert_eq!(change["file"]["kind"], "created");
+    assert_eq!(session.command(files("unlisten")).await, Value::Null);
+    mainstay.shutdown().await;
 }

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use anstyle::Style;
+use mainstay_actors::json::Json;
 use mainstay_runtime::journal::millis;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::agent_report;
@@ -15,7 +17,7 @@ use super::output::{self, Output};
 use super::report;
 use crate::bridge::{self, AgentAction, BridgeCommand};
 use crate::config;
-use crate::{AgentUpdate, Reason, UpdateKind};
+use crate::{AgentUpdate, MessageId, Reason, UpdateKind};
 
 pub(super) async fn run(
     out: &mut Output,
@@ -30,9 +32,15 @@ pub(super) async fn run(
         AgentSubcommand::Stop { id } => control(id, AgentAction::Stop {}),
         AgentSubcommand::Start { id } => control(id, AgentAction::Start {}),
         AgentSubcommand::Reset { id } => control(id, AgentAction::Reset {}),
-        AgentSubcommand::Send { id, message, repeat, wait, output: shape } => {
+        AgentSubcommand::Send { id, message, repeat, wait, timeout, deadline, output: shape } => {
             let body = read_json(&message, "the message")?;
-            let action = AgentAction::Send { body, may_repeat: repeat, wait_ms: wait.map(millis) };
+            let action = AgentAction::Send {
+                body,
+                may_repeat: repeat,
+                wait_timeout_ms: wait.map(millis),
+                timeout_ms: timeout.map(millis),
+                deadline_ms: deadline.map(millis),
+            };
             return send(out, client, id, action, &shape).await;
         }
         AgentSubcommand::Listen { id, json } => return listen(out, client, id, json).await,
@@ -42,7 +50,7 @@ pub(super) async fn run(
         }
         AgentSubcommand::Add { file } => {
             let agent = add(client, &file).await?;
-            return agent_report::show(out, &client.parse(agent)?);
+            return agent_report::show(out, &client.parse(&agent)?);
         }
         AgentSubcommand::Remove { id } => {
             client.request(agent_command(id.clone(), AgentAction::Remove {})).await?;
@@ -50,7 +58,7 @@ pub(super) async fn run(
         }
     };
     let agent = client.request(agent_command(id, action)).await?;
-    if json { out.json(&agent) } else { agent_report::show(out, &client.parse(agent)?) }
+    if json { out.json(&agent) } else { agent_report::show(out, &client.parse(&agent)?) }
 }
 
 fn agent_command(agent: String, action: AgentAction) -> BridgeCommand {
@@ -69,12 +77,18 @@ async fn send(
     if shape.json {
         return out.json(&answer);
     }
-    error_line(&format!("message {} was answered", answer["message_id"]));
-    report::text_or_json(out, &answer["answer"])
+    #[derive(Deserialize)]
+    struct AnsweredMessage {
+        message_id: MessageId,
+        answer: Json,
+    }
+    let AnsweredMessage { message_id, answer } = client.parse(&answer)?;
+    error_line(&format!("message {message_id} was answered"));
+    report::text_or_json(out, &answer)
 }
 
 /// Takes in the agent that a file describes.
-async fn add(client: &mut BridgeClient, file: &Path) -> Result<Value, CliError> {
+async fn add(client: &mut BridgeClient, file: &Path) -> Result<Json, CliError> {
     let block = config::read_text(file)
         .and_then(|text| config::parse_agent_block(&text))
         .map_err(|error| error.in_file(file))?;
@@ -111,7 +125,7 @@ async fn listen(out: &mut Output, client: &mut BridgeClient, id: String, json: b
             let text = format!("{missed} updates were missed here");
             out.line(&out.paint(&text, output::WARNING))?;
         } else if let Some(update) = frame.get_mut("update") {
-            let update = client.parse(update.take())?;
+            let update = client.parse(&update.take().into())?;
             let (text, style) = format_update(&id, &update);
             out.line(&out.paint(&text, style))?;
         }
@@ -146,7 +160,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::MessageId;
 
     #[test]
     fn update_is_one_line_and_question_shows_answer_command() {

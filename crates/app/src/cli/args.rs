@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use mainstay_actors::json_text::without_bom;
+use mainstay_actors::json::Json;
 use mainstay_runtime::journal::{Cursor, millis};
 
 use super::error::CliError;
@@ -89,6 +89,8 @@ pub(super) enum CliCommand {
     Replay(ReplayArgs),
     /// Send one request through the queue of a running runtime
     Request(RequestArgs),
+    /// List the requests that have not ended, or cancel or move one
+    Requests(RequestsArgs),
     /// List the agents
     Agents(JsonFlag),
     /// Show or control one agent
@@ -188,6 +190,41 @@ pub(super) enum PriorityArg {
     Low,
 }
 
+impl From<PriorityArg> for Priority {
+    fn from(priority: PriorityArg) -> Self {
+        match priority {
+            PriorityArg::High => Self::High,
+            PriorityArg::Normal => Self::Normal,
+            PriorityArg::Low => Self::Low,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RequestsArgs {
+    #[command(subcommand)]
+    pub(super) command: Option<RequestsSubcommand>,
+    #[command(flatten)]
+    pub(super) output: JsonFlag,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RequestsSubcommand {
+    /// Cancel a request; one that is under way may have reached the backend
+    Cancel {
+        /// The request's number, as the list shows it
+        id: u64,
+    },
+    /// Change the priority of a waiting request
+    Priority {
+        /// The request's number, as the list shows it
+        id: u64,
+        /// The new priority
+        #[arg(value_enum)]
+        priority: PriorityArg,
+    },
+}
+
 #[derive(Debug, clap::Args)]
 pub(super) struct RequestArgs {
     /// The HTTP method
@@ -206,12 +243,18 @@ pub(super) struct RequestArgs {
     /// The longest wait in the queue and for the backend
     #[arg(long, value_name = "DUR", value_parser = parse_duration)]
     wait: Option<Duration>,
+    /// The longest time in all, waits and retries included; 0s for no limit
+    #[arg(long, value_name = "DUR", value_parser = parse_duration)]
+    deadline: Option<Duration>,
     /// The number of retries
     #[arg(long, value_name = "N")]
     retries: Option<u32>,
     /// Accept a cached response that is at most this old, and cache the response
     #[arg(long, value_name = "DUR", value_parser = parse_duration)]
     cache: Option<Duration>,
+    /// Follow 301, 302 and 303 after a write, mostly with a GET
+    #[arg(long)]
+    follow_redirected_writes: bool,
     /// The key that every attempt carries, so that the backend acts once
     #[arg(long, value_name = "K")]
     idempotency_key: Option<String>,
@@ -227,14 +270,12 @@ impl RequestArgs {
             path: self.path,
             body: self.body.as_deref().map(|body| read_json(body, "--body")).transpose()?,
             headers: BTreeMap::new(),
-            priority: match self.priority {
-                PriorityArg::High => Priority::High,
-                PriorityArg::Normal => Priority::Normal,
-                PriorityArg::Low => Priority::Low,
-            },
+            priority: self.priority.into(),
             timeout_ms: self.timeout.map(millis),
             wait_timeout_ms: self.wait.map(millis),
+            deadline_ms: self.deadline.map(millis),
             retries: self.retries,
+            follow_redirected_writes: self.follow_redirected_writes,
             shared: false,
             cache_ms: self.cache.map(millis),
             idempotency_key: self.idempotency_key,
@@ -243,16 +284,16 @@ impl RequestArgs {
 }
 
 /// Reads an answer as [`read_json`] does. A text that cannot be meant as JSON is taken as it is: most answers are a word.
-pub(super) fn read_answer(text: &str) -> Result<serde_json::Value, CliError> {
+pub(super) fn read_answer(text: &str) -> Result<Json, CliError> {
     let is_plain = !text.trim_start().starts_with(['{', '[', '"', '@']);
     match read_json(text, "the answer") {
-        Err(_) if is_plain => Ok(text.into()),
+        Err(_) if is_plain => Ok(Json::from(serde_json::Value::from(text))),
         read => read,
     }
 }
 
 /// Reads JSON, or the file with JSON that is named after an @; `name` is what the argument is called.
-pub(super) fn read_json(text: &str, name: &str) -> Result<serde_json::Value, CliError> {
+pub(super) fn read_json(text: &str, name: &str) -> Result<Json, CliError> {
     let (text, what) = match text.strip_prefix('@') {
         None => (text.as_bytes().to_vec(), name),
         Some(file) => {
@@ -261,8 +302,7 @@ pub(super) fn read_json(text: &str, name: &str) -> Result<serde_json::Value, Cli
             (text, file)
         }
     };
-    serde_json::from_slice(without_bom(&text))
-        .map_err(|error| CliError::usage(format!("{what} is not JSON: {error}")))
+    Json::parse(&text).map_err(|error| CliError::usage(format!("{what} is not JSON: {error}")))
 }
 
 #[derive(Debug, Subcommand)]
@@ -314,6 +354,12 @@ pub(super) enum AgentSubcommand {
         /// The longest wait for the delivery [default: 60s]
         #[arg(long, value_name = "DUR", value_parser = parse_duration)]
         wait: Option<Duration>,
+        /// The longest silence of the agent, 0s for no limit; a person's answer is waited for without limit [default: 10m]
+        #[arg(long, value_name = "DUR", value_parser = parse_duration)]
+        timeout: Option<Duration>,
+        /// The longest time in all, 0s for no limit [default: 0s]
+        #[arg(long, value_name = "DUR", value_parser = parse_duration)]
+        deadline: Option<Duration>,
         #[command(flatten)]
         output: JsonFlag,
     },

@@ -2,16 +2,40 @@
 
 use futures_util::{SinkExt, StreamExt};
 use http::header::AUTHORIZATION;
+use mainstay_actors::json::{Json, parse_json};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::error::CliError;
 use crate::bridge::BridgeCommand;
 use crate::{DataDir, Error, Reason};
+
+/// A command with its id.
+#[derive(Serialize)]
+struct CommandText {
+    id: u64,
+    #[serde(flatten)]
+    command: BridgeCommand,
+}
+
+/// A reply, or another text whose members are not these.
+#[derive(Deserialize)]
+struct ReplyText {
+    id: Option<u64>,
+    #[serde(default, deserialize_with = "present")]
+    ok: Option<Json>,
+    error: Option<Error>,
+}
+
+/// Reads a member that is there, also if it is `null`.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
+    Json::deserialize(deserializer).map(Some)
+}
 
 /// A session with a running runtime.
 pub(super) struct BridgeClient {
@@ -36,37 +60,41 @@ impl BridgeClient {
     }
 
     /// Sends a command, and waits for its reply.
-    pub(super) async fn request(&mut self, command: BridgeCommand) -> Result<Value, CliError> {
+    pub(super) async fn request(&mut self, command: BridgeCommand) -> Result<Json, CliError> {
         let id = self.next_id;
         self.next_id += 1;
-        let mut text = serde_json::to_value(&command).map_err(CliError::internal)?;
-        text["id"] = id.into();
-        self.socket.send(Message::text(text.to_string())).await.map_err(|_| disconnected())?;
+        let text = serde_json::to_string(&CommandText { id, command }).map_err(CliError::internal)?;
+        self.socket.send(Message::text(text)).await.map_err(|_| disconnected())?;
         loop {
-            let mut reply = self.receive().await?;
-            if reply["id"] != id {
-                continue;
+            let reply = self.receive_text().await?;
+            // A text without this id is about something else.
+            match parse_json(&reply) {
+                Ok(ReplyText { id: Some(of), ok: Some(ok), .. }) if of == id => return Ok(ok),
+                Ok(ReplyText { id: Some(of), error: Some(error), .. }) if of == id => {
+                    return Err(CliError::Remote(Box::new(error)));
+                }
+                _ => {}
             }
-            return match reply.get_mut("ok") {
-                Some(ok) => Ok(ok.take()),
-                None => Err(CliError::Remote(Box::new(self.parse::<Error>(reply["error"].take())?))),
-            };
         }
     }
 
     /// Returns the next text of the runtime.
     pub(super) async fn receive(&mut self) -> Result<Value, CliError> {
+        parse_json(&self.receive_text().await?).map_err(CliError::internal)
+    }
+
+    async fn receive_text(&mut self) -> Result<Utf8Bytes, CliError> {
         loop {
             let Some(Ok(message)) = self.socket.next().await else { return Err(disconnected()) };
             if let Message::Text(text) = message {
-                return serde_json::from_str(text.as_str()).map_err(CliError::internal);
+                return Ok(text);
             }
         }
     }
 
     /// Reads a reply as what it should be.
-    pub(super) fn parse<T: DeserializeOwned>(&self, value: Value) -> Result<T, CliError> {
-        serde_json::from_value(value).map_err(|error| {
+    pub(super) fn parse<T: DeserializeOwned>(&self, value: &Json) -> Result<T, CliError> {
+        value.read().map_err(|error| {
             CliError::failed(Reason::BadResponse, format!("the runtime is of another version: {error}"))
         })
     }

@@ -7,8 +7,8 @@ use std::io::{self, Stdout, Write};
 use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Effects, Style};
+use mainstay_actors::json::Json;
 use mainstay_runtime::journal::escape_controls;
-use serde_json::Value;
 
 use super::error::CliError;
 
@@ -55,8 +55,8 @@ impl Output {
     }
 
     /// Writes one JSON value.
-    pub(super) fn json(&mut self, value: &Value) -> Result<(), CliError> {
-        self.line(&format!("{value:#}"))
+    pub(super) fn json(&mut self, value: &Json) -> Result<(), CliError> {
+        self.line(&value.to_pretty())
     }
 
     /// Writes rows as a table whose columns are as wide as they need to be. Control characters are escaped.

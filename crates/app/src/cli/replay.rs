@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
+use mainstay_actors::json::Json;
 use mainstay_runtime::journal::{Cursor, Entry, Lines, Reader};
 use mainstay_runtime::replay::{Replay, Report};
 
@@ -83,7 +84,7 @@ pub(super) fn replay(out: &mut Output, args: ReplayArgs, data: &DataDirArg) -> R
     source.read(&mut replay)?;
     let report = replay.into_report();
     if args.json {
-        out.json(&serde_json::to_value(&report).map_err(CliError::internal)?)?;
+        out.json(&Json::from_serialize(&report).map_err(CliError::internal)?)?;
     }
     match first_difference(&report) {
         Some(difference) => Err(CliError::CheckFailed(difference)),

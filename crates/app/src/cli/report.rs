@@ -2,11 +2,13 @@
 
 use anstyle::Style;
 use mainstay_actors::connection::status::ConnectionState;
+use mainstay_actors::json::Json;
 use mainstay_runtime::journal::{count, escape_controls, millis_text};
 use mainstay_runtime::{ActorStatus, TreeNode};
-use serde_json::Value;
+use serde::Deserialize;
 
 use super::agent_report;
+use super::client::BridgeClient;
 use super::error::CliError;
 use super::logging::error_line;
 use super::output::{self, Output};
@@ -151,37 +153,46 @@ fn actor_status(status: ActorStatus) -> (&'static str, Style) {
 /// Prints a response, or the error in its place; with `json`, the error goes to stdout as well.
 pub(super) fn response(
     out: &mut Output,
-    answer: Result<Value, CliError>,
+    client: &BridgeClient,
+    answer: Result<Json, CliError>,
     json: bool,
 ) -> Result<(), CliError> {
     let response = print_error_json(out, answer, json)?;
     if json {
         return out.json(&response);
     }
-    let cached = if response["cached"] == true { ", from the cache" } else { "" };
-    let attempts = count(response["attempts"].as_u64().unwrap_or_default(), "attempt");
-    error_line(&format!("HTTP {} in {} ms, {attempts}{cached}", response["status"], response["ms"]));
-    text_or_json(out, &response["body"])
+    #[derive(Deserialize)]
+    struct ResponseLine {
+        status: u16,
+        body: Json,
+        ms: u64,
+        cached: bool,
+        attempts: u64,
+    }
+    let ResponseLine { status, body, ms, cached, attempts } = client.parse(&response)?;
+    let cached = if cached { ", from the cache" } else { "" };
+    error_line(&format!("HTTP {status} in {ms} ms, {}{cached}", count(attempts, "attempt")));
+    text_or_json(out, &body)
 }
 
 /// Prints an answer; with `json`, an error in its place goes to stdout as well.
 pub(super) fn print_error_json(
     out: &mut Output,
-    answer: Result<Value, CliError>,
+    answer: Result<Json, CliError>,
     json: bool,
-) -> Result<Value, CliError> {
+) -> Result<Json, CliError> {
     if let Err(failure) = &answer
         && let Some(error) = failure.error().filter(|_| json)
     {
-        out.json(&serde_json::to_value(&error).unwrap_or_default())?;
+        out.json(&Json::from_serialize(&error).unwrap_or_default())?;
     }
     answer
 }
 
 /// Prints a text as it is, and anything else as JSON.
-pub(super) fn text_or_json(out: &mut Output, value: &Value) -> Result<(), CliError> {
-    match value {
-        Value::String(text) => out.line(text),
-        value => out.json(value),
+pub(super) fn text_or_json(out: &mut Output, value: &Json) -> Result<(), CliError> {
+    match value.read::<String>() {
+        Ok(text) => out.line(&text),
+        Err(_) => out.json(value),
     }
 }

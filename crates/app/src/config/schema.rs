@@ -13,7 +13,7 @@ use super::parser::address::{base_url, proxy};
 use super::parser::collection::{command, environment, folders, headers, headers_env, subprotocols};
 use super::parser::quantity::{choice, count, duration, flag, ratio, size};
 use super::parser::text::{
-    agent_id, file_or_empty, folder_or_empty, health, query_name_or_empty, ready, url_path, variable_or_empty,
+    agent_id, file_or_empty, folder_or_empty, health, path_glob, query_name_or_empty, ready, url_path, variable_or_empty,
 };
 use super::section::section;
 
@@ -117,6 +117,8 @@ section! {
         timeout: Duration = "30s", duration(MILLISECOND..=DAY);
         /// The longest wait in the queue; an expired request is never sent.
         wait_timeout: Duration = "60s", duration(MILLISECOND..=DAY);
+        /// The longest time in all, from the acceptance to the end of the response; `0s` for no limit.
+        deadline: Duration = "0s", duration(ZERO..=DAY);
         /// The number of retries, for requests that may be repeated.
         retries: u32 = 3, count(0..=100);
         /// The shortest delay before a retry.
@@ -131,6 +133,16 @@ section! {
         quarantine_after: u32 = 2, count(1..=10);
     }
     ordered retry_delay_min <= retry_delay_max;
+}
+
+section! {
+    /// A limit for a group of requests, beside `max_concurrent`; the block is repeated for each group.
+    pub struct LimitConfig in [[limit]] {
+        /// The paths of the group, without the query: `*` and `?` match text without `/`, and `**` matches any text.
+        path: String = "/api/model/**", path_glob;
+        /// The most of these requests that run at the same time; the others wait, and hold no other request.
+        max_concurrent: usize = 2, count(1..=10_000);
+    }
 }
 
 section! {

@@ -13,13 +13,25 @@ fn check(text: &str, expected: &Expect) {
     expected.assert_eq(&Config::from_toml(text).unwrap_err().to_string());
 }
 
-/// The default file with its commented-out agent put into force.
-fn default_with_agent() -> String {
+/// The default file with its commented-out examples put into force.
+fn default_with_examples() -> String {
     let uncommented = |line: &str| match line.strip_prefix('#') {
         Some(setting) if !setting.starts_with(' ') => format!("{setting}\n"),
         _ => format!("{line}\n"),
     };
     DEFAULT_TOML.lines().map(uncommented).collect()
+}
+
+fn config_with_examples() -> Config {
+    Config { agent: vec![AgentConfig::default()], limit: vec![LimitConfig::default()], ..Config::default() }
+}
+
+#[test]
+fn a_limit_needs_a_pattern_of_paths() {
+    let text = "[[limit]]\npath = \"/a/**\"\nmax_concurrent = 1\n[[limit]]\nmax_concurrent = 3\n";
+    check(text, &expect![[r#"4:1: "limit[1]" needs a path of its own, as in path = "/api/model/**""#]]);
+    let text = "[[limit]]\npath = \"a\"\n[[limit]]\npath = \"/[\"\nmax_concurrent = 0\n";
+    check(text, &expect![[""]]);
 }
 
 // === The default ===
@@ -31,19 +43,18 @@ fn the_default_file_reads_as_the_default() {
 }
 
 #[test]
-fn the_default_file_with_its_example_has_a_default_agent() {
-    let with_agent = Config { agent: vec![AgentConfig::default()], ..Config::default() };
-    assert_eq!(Config::from_toml(&default_with_agent()), Ok(with_agent));
+fn the_default_file_with_its_examples_has_their_defaults() {
+    assert_eq!(Config::from_toml(&default_with_examples()), Ok(config_with_examples()));
 }
 
 #[test]
 fn every_key_stands_in_the_default_file_below_a_comment() {
-    let config = Config { agent: vec![AgentConfig::default()], ..Config::default() };
+    let config = config_with_examples();
     let debug = format!("{config:#?}");
     let fields: BTreeSet<&str> =
         debug.lines().filter_map(|line| line.trim().split_once(": ")).map(|(field, _)| field).collect();
     assert!(fields.contains("delay_min") && fields.contains("cwd"), "{fields:?}");
-    let file = default_with_agent();
+    let file = default_with_examples();
     let lines: Vec<&str> = file.lines().collect();
     // `supervision` is the keys of [agents], which every agent may set.
     for field in fields.into_iter().filter(|field| *field != "supervision") {
@@ -449,7 +460,7 @@ fn no_message_repeats_a_secret() {
 
 #[test]
 fn truncated_file_is_read_or_error_has_a_line() {
-    let whole = default_with_agent();
+    let whole = default_with_examples();
     let ends = whole.char_indices().map(|(at, _)| at).step_by(7);
     for cut in ends.map(|end| &whole[..end]) {
         if let Err(error) = Config::from_toml(cut) {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use mainstay_actors::cache::PatternError;
 use mainstay_actors::cache::watch::RootError;
 use mainstay_actors::connection::target::TargetError;
 use mainstay_actors::error::Error;
@@ -48,6 +49,9 @@ pub enum BuildError {
     /// The file of certificates cannot be used.
     #[error("backend.ca_file: {0}")]
     CaFile(#[from] CaFileError),
+    /// The pattern of a group's paths is invalid.
+    #[error("limit.path: {0}")]
+    Limit(#[from] PatternError),
     /// The library was built without the agent's driver.
     #[error(
         "agent {id:?} has the driver {driver:?}, which this program was built without: use \"http\" or \"process\""

@@ -26,10 +26,12 @@ impl AgentActor {
 
     /// Starts a check, or a recovery if the agent needs one, unless one is in flight.
     pub(super) fn start_check(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
-        if matches!((&run.phase, &run.check), (Phase::Failing, _) | (_, CheckState::InFlight)) {
+        if matches!((&run.phase, &run.check), (Phase::Failing, _) | (_, CheckState::InFlight { .. })) {
             return;
         }
-        if let CheckState::Scheduled { task, .. } = std::mem::replace(&mut run.check, CheckState::InFlight) {
+        let until = ctx.now().saturating_add(self.health.timeout);
+        let in_flight = CheckState::InFlight { until };
+        if let CheckState::Scheduled { task, .. } = std::mem::replace(&mut run.check, in_flight) {
             task.abort();
         }
         let driver = Arc::clone(&self.driver);
@@ -68,7 +70,7 @@ impl AgentActor {
 
     /// Schedules a check after `delay`, or sooner when the backend's availability changes.
     fn schedule_check_in(&self, ctx: &mut AgentContext, run: &mut AgentRunState, delay: Duration) {
-        if matches!((&run.phase, &run.check), (Phase::Failing, _) | (_, CheckState::InFlight)) {
+        if matches!((&run.phase, &run.check), (Phase::Failing, _) | (_, CheckState::InFlight { .. })) {
             // The check in flight schedules the next.
             return;
         }
@@ -123,7 +125,7 @@ impl AgentActor {
         }
         let now = ctx.now();
         let planned = at.saturating_sub(now);
-        let limit = run.health.next_check_in(self.activity_signs(now), now);
+        let limit = run.health.next_check_in(self.activity_signs(run, now), now);
         self.schedule_check_in(ctx, run, planned.min(limit));
     }
 
@@ -141,7 +143,7 @@ impl AgentActor {
         if let Some(pause) = pause.filter(|_| run.health.are_checks_quarantined()) {
             return self.schedule_check_in(ctx, run, pause);
         }
-        let activity = self.activity_signs(ctx.now());
+        let activity = self.activity_signs(run, ctx.now());
         let usual = run.health.next_check_in(activity, ctx.now());
         let is_spread = run.checks_planned == 1 && !self.first_check_within.is_zero();
         let delay = if is_spread { usual.mul_f64(0.5 + ctx.random_unit() / 2.0) } else { usual };
@@ -166,6 +168,7 @@ impl AgentActor {
         run: &mut AgentRunState,
         observation: Observation,
     ) {
+        run.note_standstill(ctx.now());
         run.check = CheckState::Unscheduled;
         if observation.is_break() {
             run.health.note_break();
@@ -221,7 +224,7 @@ impl AgentActor {
         observation: Observation,
     ) {
         self.note_deaths(ctx, run, &observation);
-        let activity = self.activity_signs(ctx.now());
+        let activity = self.activity_signs(run, ctx.now());
         let outcome = run.health.observe(observation, activity, ctx.now());
         let wall_time = WallTime(ctx.wall_time());
         run.last_check = Some(wall_time);
@@ -306,9 +309,12 @@ impl AgentActor {
         }
     }
 
-    fn activity_signs(&self, now: Duration) -> ActivitySigns {
+    /// Returns the signs of the agent's activity. Silence counts from the end of a standstill of this process.
+    fn activity_signs(&self, run: &AgentRunState, now: Duration) -> ActivitySigns {
         let activity = self.driver.activity();
         let since = |at: Instant| now.saturating_sub(Instant::now().saturating_duration_since(at));
-        ActivitySigns { is_working: activity.in_flight > 0, progressed_at: activity.progressed_at.map(since) }
+        let progressed_at =
+            activity.progressed_at.map(since).map(|at| run.woke_at.map_or(at, |woke| at.max(woke)));
+        ActivitySigns { is_working: activity.in_flight > 0, progressed_at }
     }
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use mainstay_runtime::{FinalizeContext, TaskHandle};
 use serde::Deserialize;
-use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{AgentActor, AgentContext, AgentRunState, Phase};
@@ -24,6 +23,7 @@ use crate::agent::message_queue::{
 use crate::agent::pending_replies::not_delivered;
 use crate::agent::snapshot::AgentSnapshot;
 use crate::error::{Error, Reason};
+use crate::json::Json;
 
 /// The largest body of a message, in bytes of JSON.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -67,20 +67,22 @@ impl AgentActor {
         run: &mut AgentRunState,
         request: SendRequest,
     ) {
-        let SendRequest { body, may_repeat, deadline, accepted, reply } = request;
+        let SendRequest { body, may_repeat, deadline, limits, accepted, reply } = request;
         if accepted.is_closed() {
             // The sender has gone, and never learnt that the message was accepted.
             return;
         }
-        let size = serde_json::to_vec(&body).map_or(usize::MAX, |bytes| bytes.len());
+        let size = body.as_str().len();
         if size > BODY_BYTES_MAX {
             let details = format!("a message has at most {BODY_BYTES_MAX} bytes, and this one {size}");
             return accepted.send(Err(Error::new(Reason::RequestTooLarge).with_details(&details)));
         }
+        let deadline = deadline.into_iter().chain(limits.ends_at).min();
         let deadline =
             deadline.map(|at| ctx.now().saturating_add(at.saturating_duration_since(Instant::now())));
         match run.snapshot.messages.enqueue(body, may_repeat, deadline) {
             Some(id) => {
+                run.snapshot.messages.set_limits(id, limits);
                 self.pending_replies.add(id, reply);
                 if !accepted.send_if_waiting(Ok(id)) {
                     self.pending_replies.remove(id);
@@ -177,7 +179,8 @@ impl AgentActor {
         let delivery = ctx.spawn(async move {
             // The store reports a failing disk itself; messages are delivered all the same.
             let _ = saved.await;
-            let answer = Box::new(driver.deliver(message).await);
+            let limits = message.limits;
+            let answer = Box::new(limits.enforce(&*driver, driver.deliver(message)).await);
             AgentCommand::DeliveryFinished { id, answer }
         });
         run.deliveries.insert(id, delivery);
@@ -188,7 +191,7 @@ impl AgentActor {
         ctx: &mut AgentContext,
         run: &mut AgentRunState,
         id: MessageId,
-        answer: Result<Value, Error>,
+        answer: Result<Json, Error>,
     ) {
         run.deliveries.remove(&id);
         run.is_dirty = true;

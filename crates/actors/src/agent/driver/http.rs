@@ -15,8 +15,10 @@ use crate::agent::agent_message::AgentMessage;
 use crate::agent::driver::{Activity, AgentState, Driver, DriverError};
 use crate::agent::health::{Observation, ReportedHealth};
 use crate::error::{Error, Reason};
+use crate::json::{Json, parse_json};
 use crate::queue::QueueHandle;
 use crate::request::{Priority, Request, TIMEOUT_MAX};
+use crate::suspend::until;
 use crate::transport::{FailureKind, FullResponse, Transport, TransportError};
 
 /// Reaches an agent at `/api/agents/{id}/…`.
@@ -30,8 +32,6 @@ pub struct HttpDriver {
     meter: ActivityMeter,
 }
 
-/// The time for which an answer to a message may stand still: agents think for a while.
-const MESSAGE_TIMEOUT: Duration = Duration::from_secs(600);
 /// The most messages in flight to an agent behind the backend, which answers them in order.
 const MESSAGES_IN_FLIGHT_MAX: usize = 1;
 
@@ -68,20 +68,23 @@ impl HttpDriver {
         self
     }
 
-    async fn post_message(&self, message: AgentMessage) -> Result<Value, Error> {
+    async fn post_message(&self, message: AgentMessage) -> Result<Json, Error> {
         let Some(queue) = &self.queue else {
             return Err(Error::new(Reason::NotImplemented).with_details("there is no queue for messages"));
         };
         let path = format!("/api/agents/{}/message", self.id);
         // The message queue decides about repeats; only the backend knows whether it acted.
-        let mut request = Request::post(path).json(&message.body).retries(0).timeout(MESSAGE_TIMEOUT);
+        let mut request = Request::post(path).json(&message.body).retries(0);
+        // Zero means no limit here.
+        let timeout = if message.limits.timeout.is_zero() { TIMEOUT_MAX } else { message.limits.timeout };
+        request = request.timeout(timeout.min(TIMEOUT_MAX));
         if let Some(deadline) = message.deadline {
             let left = deadline.saturating_duration_since(Instant::now());
             request = request.wait_timeout(left.min(TIMEOUT_MAX));
         }
         let response = queue.request(request.build()?).await.map_err(as_expired)?;
         if response.body.is_empty() {
-            return Ok(Value::Null);
+            return Ok(Json::default());
         }
         response.json()
     }
@@ -101,11 +104,11 @@ impl HttpDriver {
         let request = builder.build().map_err(DriverError::Failed)?;
         let attempt = self.transport.collect(&request, self.timeout);
         // The transport detects a standstill; this detects an answer that drips for ever.
-        match tokio::time::timeout(self.timeout, attempt).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(failure)) if failure.kind != FailureKind::TimedOut => Err(self.driver_error(&failure)),
+        match until(Instant::now() + self.timeout, attempt).await {
+            Some(Ok(answer)) => Ok(answer),
+            Some(Err(failure)) if failure.kind != FailureKind::TimedOut => Err(self.driver_error(&failure)),
             // Either timeout may be first.
-            Ok(Err(_)) | Err(_) => {
+            Some(Err(_)) | None => {
                 Err(DriverError::Failed(Error::new(Reason::TimedOut).with_details("no answer in time")))
             }
         }
@@ -139,7 +142,7 @@ impl HttpDriver {
         match answer.status {
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(AgentState::Unsupported),
             status if status.is_success() => {
-                serde_json::from_slice(&answer.body).map(AgentState::Known).map_err(|error| {
+                parse_json(&answer.body).map(AgentState::Known).map_err(|error| {
                     DriverError::Failed(self.parse_error(
                         "the agent's state is not JSON",
                         answer.status,
@@ -155,7 +158,7 @@ impl HttpDriver {
         if !answer.status.is_success() {
             return Observation::Missed { why: self.status_error("health", answer) };
         }
-        match serde_json::from_slice(&answer.body) {
+        match parse_json(&answer.body) {
             Ok(HealthResponse { status: reported, uptime, error_count }) => Observation::Answered {
                 reported,
                 uptime_s: uptime.as_f64(),
@@ -250,7 +253,7 @@ impl Driver for HttpDriver {
         self.meter.wait_for_work().boxed()
     }
 
-    fn deliver(&self, message: AgentMessage) -> BoxFuture<'_, Result<Value, Error>> {
+    fn deliver(&self, message: AgentMessage) -> BoxFuture<'_, Result<Json, Error>> {
         self.post_message(message).boxed()
     }
 }

@@ -31,6 +31,7 @@ use crate::agent::driver::{Activity, AgentState, Driver, DriverError, ProcessUsa
 use crate::agent::health::Observation;
 use crate::agent::updates::UpdateBroadcast;
 use crate::error::Error;
+use crate::json::Json;
 
 /// The time within which an agent must have room for its restored state. It has to read the state, not to process it.
 const RESTORE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,7 +67,7 @@ impl ProcessDriver {
             .map_err(DriverError::Failed)
     }
 
-    async fn deliver_message(&self, message: AgentMessage) -> Result<Value, Error> {
+    async fn deliver_message(&self, message: AgentMessage) -> Result<Json, Error> {
         // The whole time counts as work: an agent that does not read its input is stuck.
         let _at_work = self.meter.begin();
         // The process must not live longer for the sake of a delivery.
@@ -148,11 +149,11 @@ impl Driver for ProcessDriver {
         self.host.secrets.redact(text).into_owned()
     }
 
-    fn deliver(&self, message: AgentMessage) -> BoxFuture<'_, Result<Value, Error>> {
+    fn deliver(&self, message: AgentMessage) -> BoxFuture<'_, Result<Json, Error>> {
         self.deliver_message(message).boxed()
     }
 
-    fn answer(&self, ask: &str, answer: Value) -> Result<(), Error> {
+    fn answer(&self, ask: &str, answer: Json) -> Result<(), Error> {
         self.host.running_instance()?.conversation().answer(ask, &answer)?;
         // The agent is working again from now on.
         self.meter.note_progress();

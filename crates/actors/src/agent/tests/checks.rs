@@ -61,7 +61,7 @@ async fn checks_that_kill_the_backend_pause_from_the_limit() {
             tokio::time::sleep(s(1)).await;
         }
         let (_, answer) = fixture.send("still answered", false).await;
-        assert_eq!(answer.await.unwrap(), Ok(json!("still answered")));
+        assert_eq!(answer.await.unwrap(), Ok(json!("still answered").into()));
         tokio::time::sleep(pause / 2 - s(3)).await;
         let later = fixture.reports.get("planner").unwrap();
         assert_eq!((later.status, later.last_check), (Degraded, report.last_check), "no check follows");

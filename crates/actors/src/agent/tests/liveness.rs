@@ -67,6 +67,21 @@ async fn stuck_agent_is_detected_between_checks() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn standstill_of_the_runtime_is_no_silence_of_the_agent() {
+    let (driver, fixture) = agent_with_progress_timeout(s(100)).await;
+    let _at_work = driver.meter.begin();
+    wait(99).await;
+    tokio::time::advance(s(1000)).await;
+    wait(1).await;
+    // It was made in time, and is read only after the overdue check.
+    driver.meter.note_progress();
+    wait(90).await;
+    assert_eq!((fixture.status(), *driver.restarts.lock()), (Healthy, 0));
+    wait(20).await;
+    assert_eq!(*driver.restarts.lock(), 1, "silence counts again");
+}
+
+#[tokio::test(start_paused = true)]
 async fn idle_agent_is_never_stuck() {
     let (driver, fixture) = agent_with_progress_timeout(s(10)).await;
     driver.meter.note_progress();

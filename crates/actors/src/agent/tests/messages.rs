@@ -4,7 +4,7 @@ use mainstay_runtime::{ActorStatus, Promise, Reply};
 
 use super::*;
 
-type AnswerPromise = Promise<Result<Value, Error>>;
+type AnswerPromise = Promise<Result<Json, Error>>;
 
 impl AgentActorFixture {
     pub(super) async fn send(&self, body: &str, may_repeat: bool) -> (MessageId, AnswerPromise) {
@@ -18,10 +18,10 @@ impl AgentActorFixture {
         limit: Option<Duration>,
     ) -> (MessageId, AnswerPromise) {
         let (reply, answer) = Reply::channel();
-        let body = json!(body);
-        let deadline = limit.map(|limit| Instant::now() + limit);
+        let body = json!(body).into();
+        let (deadline, limits) = (limit.map(|limit| Instant::now() + limit), MessageLimits::default());
         let request = |accepted| {
-            AgentCommand::Send(Box::new(SendRequest { body, may_repeat, deadline, accepted, reply }))
+            AgentCommand::Send(Box::new(SendRequest { body, may_repeat, deadline, limits, accepted, reply }))
         };
         (self.planner.call(request).await.unwrap().unwrap(), answer)
     }
@@ -42,7 +42,7 @@ impl AgentActorFixture {
     }
 }
 
-fn reason(answer: Result<Value, Error>) -> Reason {
+fn reason(answer: Result<Json, Error>) -> Reason {
     answer.unwrap_err().reason
 }
 
@@ -52,7 +52,7 @@ async fn messages_are_answered_in_order_one_at_a_time() {
     let (first, one) = fixture.send("one", false).await;
     let (second, two) = fixture.send("two", false).await;
     assert!(first < second);
-    assert_eq!((one.await.unwrap(), two.await.unwrap()), (Ok(json!("one")), Ok(json!("two"))));
+    assert_eq!((one.await.unwrap(), two.await.unwrap()), (Ok(json!("one").into()), Ok(json!("two").into())));
     assert_eq!(*driver.delivered.lock(), ["one", "two"]);
 }
 
@@ -64,7 +64,7 @@ async fn actor_crash_makes_in_flight_message_unknown() {
     fixture.wait_for_sent(1).await;
     drop(fixture.planner.inject_panic().unwrap());
     assert_eq!(reason(broken.await.unwrap()), Reason::OutcomeUnknown);
-    assert_eq!(behind.await.unwrap(), Ok(json!("behind")));
+    assert_eq!(behind.await.unwrap(), Ok(json!("behind").into()));
     assert_eq!(*driver.delivered.lock(), ["broken", "behind"]);
 }
 
@@ -82,7 +82,7 @@ async fn agent_failure_makes_in_flight_message_unknown_at_once() {
     let exited = fixture.next_event_of("actor_exited").await;
     assert_eq!((reported.mono_ms, reported.generation), (exited.mono_ms, 1));
     driver.deliveries.lock().clear();
-    assert_eq!(behind.await.unwrap(), Ok(json!("behind")));
+    assert_eq!(behind.await.unwrap(), Ok(json!("behind").into()));
     assert_eq!(*driver.delivered.lock(), ["broken", "behind"]);
 }
 
@@ -93,7 +93,10 @@ async fn repeatable_message_is_redelivered_before_later_ones() {
     let (_, behind) = fixture.send("behind", false).await;
     fixture.wait_for_sent(1).await;
     drop(fixture.planner.inject_panic().unwrap());
-    assert_eq!((again.await.unwrap(), behind.await.unwrap()), (Ok(json!("again")), Ok(json!("behind"))));
+    assert_eq!(
+        (again.await.unwrap(), behind.await.unwrap()),
+        (Ok(json!("again").into()), Ok(json!("behind").into()))
+    );
     assert_eq!(*driver.delivered.lock(), ["again", "again", "behind"]);
 }
 
@@ -104,7 +107,7 @@ async fn undelivered_message_waits_for_agent_without_attempt() {
     driver.deliveries.lock().push_back(DeliveryScript::Error(not_there));
     let fixture = AgentActorFixture::new(&driver).await;
     let (_, answer) = fixture.send("hello", false).await;
-    assert_eq!(answer.await.unwrap(), Ok(json!("hello")));
+    assert_eq!(answer.await.unwrap(), Ok(json!("hello").into()));
     assert_eq!(*driver.delivered.lock(), ["hello", "hello"]);
 }
 
@@ -121,7 +124,7 @@ async fn cancelled_message_ends_waiting_or_in_flight() {
     assert_eq!(reason(first.await.unwrap()), Reason::Cancelled);
     assert_eq!(reason(second.await.unwrap()), Reason::Cancelled);
     let (_, third) = fixture.send("third", false).await;
-    assert_eq!(third.await.unwrap(), Ok(json!("third")));
+    assert_eq!(third.await.unwrap(), Ok(json!("third").into()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -129,10 +132,12 @@ async fn message_of_gone_sender_is_not_delivered() {
     let (driver, fixture) = agent([healthy()]).await;
     let (accepted, _) = Reply::channel();
     let (reply, _) = Reply::channel();
-    let (body, may_repeat, deadline) = (json!("given up"), false, None);
-    let request = AgentCommand::Send(Box::new(SendRequest { body, may_repeat, deadline, accepted, reply }));
+    let (body, may_repeat, deadline) = (json!("given up").into(), false, None);
+    let limits = MessageLimits::default();
+    let request =
+        AgentCommand::Send(Box::new(SendRequest { body, may_repeat, deadline, limits, accepted, reply }));
     fixture.planner.cast(request).await.unwrap();
-    assert_eq!(fixture.send("one", false).await.1.await.unwrap(), Ok(json!("one")));
+    assert_eq!(fixture.send("one", false).await.1.await.unwrap(), Ok(json!("one").into()));
     assert_eq!(*driver.delivered.lock(), ["one"]);
 }
 
@@ -166,7 +171,10 @@ async fn outage_delivers_nothing_and_messages_expire_on_time() {
     driver.set_answers([healthy()]);
     let before = fixture.runtime.now();
     let (_, next) = fixture.send_within("next", false, Some(s(1))).await;
-    assert_eq!((patient.await.unwrap(), next.await.unwrap()), (Ok(json!("patient")), Ok(json!("next"))));
+    assert_eq!(
+        (patient.await.unwrap(), next.await.unwrap()),
+        (Ok(json!("patient").into()), Ok(json!("next").into()))
+    );
     assert_eq!(fixture.runtime.now(), before);
 }
 
@@ -196,7 +204,7 @@ async fn message_expires_once_while_agent_awaits_restart() {
     assert_eq!(reason(first.await.unwrap()), Reason::Expired);
 
     let (next, answer) = fixture.send("next", false).await;
-    assert_eq!(answer.await.unwrap(), Ok(json!("next")));
+    assert_eq!(answer.await.unwrap(), Ok(json!("next").into()));
     assert_eq!(fixture.pending_replies.expire(next), None, "it was answered");
     assert_eq!(*driver.delivered.lock(), ["first", "next"]);
     assert_eq!(fixture.reports.get("planner").unwrap().messages_waiting, 0);
@@ -212,7 +220,7 @@ async fn expire_ignores_delivered_message() {
     drop(fixture.planner.inject_panic().unwrap());
     fixture.wait_until_restarting().await;
     assert_eq!(fixture.pending_replies.expire(in_flight), None);
-    assert_eq!(answer.await.unwrap(), Ok(json!("under way")));
+    assert_eq!(answer.await.unwrap(), Ok(json!("under way").into()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -253,7 +261,7 @@ async fn backend_dying_too_often_quarantines_the_message() {
         assert_eq!((error.reason, error.retryable, error.attempts), (Reason::Quarantined, false, deaths));
         let failed: MessageFailed = next_event(&mut fixture.events).await;
         assert_eq!((failed.message_id, failed.attempts, failed.reason), (id, deaths, Reason::Quarantined));
-        assert_eq!(behind.await.unwrap(), Ok(json!("behind")));
+        assert_eq!(behind.await.unwrap(), Ok(json!("behind").into()));
         let deliveries = [vec!["poison"; deaths as usize], vec!["behind"]].concat();
         assert_eq!(*driver.delivered.lock(), deliveries);
     }
@@ -286,7 +294,7 @@ async fn stopped_agent_fails_its_messages() {
     // The next incarnation does not repeat what was already answered.
     fixture.runtime.root().start("planner").await.unwrap();
     let (_, next) = fixture.send("next", false).await;
-    assert_eq!(next.await.unwrap(), Ok(json!("next")));
+    assert_eq!(next.await.unwrap(), Ok(json!("next").into()));
     assert_eq!(*driver.delivered.lock(), ["under way", "under way", "next"]);
 }
 
@@ -314,7 +322,7 @@ async fn runtime_restart_redelivers_only_repeatable_messages() {
     fixture.wait_for_sent(1).await;
     let (next, answer) = fixture.send("next", false).await;
     assert!(next > often, "numbers go on");
-    assert_eq!(answer.await.unwrap(), Ok(json!("next")));
+    assert_eq!(answer.await.unwrap(), Ok(json!("next").into()));
     assert_eq!(*driver.delivered.lock(), ["often", "next"]);
 }
 
@@ -330,8 +338,9 @@ async fn send_too_many_or_too_large_errors_with_limit() {
     let refused = |body: String| {
         let (reply, _answer) = Reply::channel();
         let request = move |accepted| {
-            let (body, may_repeat, deadline) = (json!(body), false, None);
-            AgentCommand::Send(Box::new(SendRequest { body, may_repeat, deadline, accepted, reply }))
+            let (body, may_repeat, deadline) = (json!(body).into(), false, None);
+            let limits = MessageLimits::default();
+            AgentCommand::Send(Box::new(SendRequest { body, may_repeat, deadline, limits, accepted, reply }))
         };
         let planner = fixture.planner.clone();
         async move { planner.call(request).await.unwrap().unwrap_err() }

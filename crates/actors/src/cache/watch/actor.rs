@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
 use super::batch::{EventBatch, whole_root_invalidation};
+use super::changes::FileFeed;
 use super::error::{WatchError, WatchErrorKind};
 use super::path_key::PathKey;
 use super::roots::Roots;
@@ -163,6 +164,8 @@ pub struct WatchActor {
     pub roots: Roots,
     /// The times of the watching actor.
     pub policy: WatchPolicy,
+    /// The listeners to changes.
+    pub feed: FileFeed,
 }
 
 /// The state of one incarnation. When it is dropped, no root is watched any more and their entries are dropped.
@@ -286,11 +289,14 @@ impl WatchActor {
         let name = self.root_name(root);
         match watch.lost_at.take() {
             None => ctx.record(&WatchStarted { root: name }),
-            Some(lost_at) => ctx.record(&WatchRegained {
-                root: name,
-                lost_ms: millis(ctx.now().saturating_sub(lost_at)),
-                attempts: watch.attempts.saturating_add(1),
-            }),
+            Some(lost_at) => {
+                self.publish_rescan(root);
+                ctx.record(&WatchRegained {
+                    root: name,
+                    lost_ms: millis(ctx.now().saturating_sub(lost_at)),
+                    attempts: watch.attempts.saturating_add(1),
+                });
+            }
         }
         self.await_changes(ctx, root, watch);
     }
@@ -321,6 +327,8 @@ impl WatchActor {
         // Changes during the invalidation are gathered.
         self.await_changes(ctx, root, watch);
         self.invalidate(invalidation).await;
+        // A listener that reads again gets nothing stale.
+        self.feed.publish(batch.feed);
     }
 
     /// Marks a root as not watched, and drops its entries.
@@ -334,6 +342,7 @@ impl WatchActor {
         let Some(ActiveWatch { watcher, epoch, since }) = watch.active.take() else { return };
         self.roots.end_epoch(root, epoch);
         self.invalidate(whole_root_invalidation(&watcher.paths.key)).await;
+        self.publish_rescan(root);
         // The drop may take long, and the watcher's thread may be gone.
         ctx.spawn_maybe(async move {
             let _ = spawn_blocking(move || drop(watcher)).await;
@@ -375,6 +384,12 @@ impl WatchActor {
         let message = |reply| CacheMessage::Invalidate { invalidation, reply: Some(reply) };
         // A cache whose actor crashed or stopped is empty.
         let _ = self.cache_address.call(message).await;
+    }
+
+    fn publish_rescan(&self, root: usize) {
+        if let Some(root) = self.roots.configured_path(root) {
+            self.feed.publish_rescan(root);
+        }
     }
 
     fn root_name(&self, root: usize) -> String {

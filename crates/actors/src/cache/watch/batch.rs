@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use notify::event::{AccessKind, AccessMode, CreateKind, Event, EventKind, MetadataKind, ModifyKind};
 
+use super::changes::{ChangeList, FileChange};
 use super::error::{WatchError, WatchErrorKind};
-use super::path_key::{InvalidatedKeys, PathKey};
+use super::path_key::{InvalidatedKeys, PathKey, RootPaths};
 use crate::cache::{InvalidatedBy, Invalidation};
 
 /// With more paths than this the whole root is dropped, which costs less.
@@ -19,23 +20,16 @@ const PATHS_MAX: usize = 4096;
 /// With more candidate folders than this the whole root is scanned.
 const NEW_FOLDERS_MAX: usize = 1024;
 
-/// The paths of a root.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct RootPaths {
-    /// The path as configured.
-    pub(super) configured: PathBuf,
-    /// The path without symlinks. Events name paths below it.
-    pub(super) canonical: PathBuf,
-    /// The canonical path as it stands in keys.
-    pub(super) key: PathKey,
-}
-
 /// The changes in a root, and the state of its watcher.
 #[derive(Debug, Default)]
 pub(super) struct EventBatch {
     paths: BTreeSet<PathBuf>,
     /// Too much has changed, or the changes are unknown.
     is_whole_root: bool,
+    /// The same for listeners, until the batch is taken.
+    changes: ChangeList,
+    /// The changes for listeners, once the batch is taken.
+    pub(super) feed: Vec<FileChange>,
     /// Paths that may be new folders without a watch.
     pub(super) new_folders: BTreeSet<PathBuf>,
     /// The error that ends this watcher.
@@ -62,6 +56,11 @@ impl EventBatch {
         }
         self.is_whole_root |= event.paths.is_empty();
         let mut concerns = event.paths.is_empty();
+        let is_below = |path: &&PathBuf| path.starts_with(&scope.canonical);
+        let below: Vec<PathBuf> = event.paths.iter().filter(is_below).cloned().collect();
+        if concerns || !below.is_empty() {
+            self.changes.record(kind, &below, event.attrs.tracker());
+        }
         for path in event.paths {
             if is_root_or_ancestor(scope, &path) && changes_name(kind) {
                 self.fail(WatchErrorKind::Moved.into());
@@ -90,6 +89,11 @@ impl EventBatch {
         if self.is_whole_root {
             self.paths.clear();
         }
+    }
+
+    /// Prepares the changes for listeners. `exists` says whether a path is there now.
+    pub(super) fn fill_feed(&mut self, scope: &RootPaths, exists: impl Fn(&Path) -> bool) {
+        self.feed = std::mem::take(&mut self.changes).into_changes(scope, exists);
     }
 
     /// Records that the watcher failed; the first cause counts.

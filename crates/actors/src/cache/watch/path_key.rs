@@ -3,7 +3,7 @@
 //! In a key a path has `/` between its parts on every system. A path cannot contain `//`, so that ends the folder of
 //! a search.
 
-use std::path::{Component, Path, Prefix};
+use std::path::{Component, Path, PathBuf, Prefix};
 
 use crate::cache::key::{FILE_PREFIX, KEY_BYTES_MAX, SEARCH_PREFIX};
 use crate::cache::pattern::Selection;
@@ -11,6 +11,17 @@ use crate::cache::pattern::Selection;
 /// A path as it stands in a key: absolute, without `.` and `..`, in UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PathKey(String);
+
+/// The paths of a root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RootPaths {
+    /// The path as configured.
+    pub(super) configured: PathBuf,
+    /// The path without symlinks. Events name paths below it.
+    pub(super) canonical: PathBuf,
+    /// The canonical path as it stands in keys.
+    pub(super) key: PathKey,
+}
 
 impl PathKey {
     /// Converts a path; `None` if it cannot stand in a key, and so cannot be cached.

@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::batch::RootPaths;
-use super::path_key::PathKey;
+use super::path_key::{PathKey, RootPaths};
 
 /// The folders to watch, and which of them are watched at the moment. Cheap to clone; all clones share the same
 /// state.

@@ -11,8 +11,8 @@ use notify::event::{Event, EventKind, Flag};
 use tokio::time::timeout;
 
 use super::{
-    Roots, WatchActor, WatchErrorKind, WatchMessage, WatchPolicy, actor::WatchCommand, batch::EventBatch,
-    watcher::RootWatcher,
+    FileFeed, Roots, WatchActor, WatchErrorKind, WatchMessage, WatchPolicy, actor::WatchCommand,
+    batch::EventBatch, watcher::RootWatcher,
 };
 use crate::{
     cache::{CacheActor, CacheHandle, EntryOptions, FileCache},
@@ -69,7 +69,13 @@ async fn watch_overflow_invalidates_root_and_rewatches() {
     let mut tree = SupervisorSpec::new("root");
     let cache_address = tree.child(Child::new("cache", CacheActor { cache: cache.clone() })).unwrap();
     let policy = WatchPolicy::default();
-    let actor = WatchActor { cache: cache.clone(), cache_address, roots: roots.clone(), policy };
+    let actor = WatchActor {
+        cache: cache.clone(),
+        cache_address,
+        roots: roots.clone(),
+        policy,
+        feed: FileFeed::default(),
+    };
     let watch = tree.child(Child::new("watch", actor)).unwrap();
     let runtime = Runtime::builder().start(tree).await.unwrap();
     let mut events = runtime.journal().subscribe();

@@ -17,9 +17,9 @@ use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
-use super::batch::{EventBatch, RootPaths};
+use super::batch::EventBatch;
 use super::error::{WatchError, WatchErrorKind};
-use super::path_key::PathKey;
+use super::path_key::{PathKey, RootPaths};
 
 /// The number of attempts for a folder that disappears and comes back during a scan.
 const WATCH_ATTEMPTS_MAX: u32 = 3;
@@ -162,6 +162,7 @@ impl RootWatcher {
     /// Takes the gathered events, and maintains the watcher. Blocks.
     fn take_batch(&self) -> EventBatch {
         let mut batch = std::mem::take(&mut *self.pending.batch());
+        batch.fill_feed(&self.paths, |path| fs::symlink_metadata(path).is_ok());
         if batch.error.is_none()
             && let Err(error) = self.watch_new_folders(&batch).and_then(|()| self.verify_root())
         {

@@ -47,8 +47,8 @@ use crate::{
     error::{Code, Error, Reason},
     network::BackendAvailability,
     queue::{
-        Download, Overflow, PriorityQueuePolicy, QueueActor, QueueHandle, QueueMessage, QueuePolicy,
-        QueueView, RetryPolicy, WaitingByPriority,
+        Download, GroupLimit, Overflow, PendingPhase, PriorityQueuePolicy, QueueActor, QueueHandle,
+        QueueMessage, QueuePolicy, QueueView, RetryPolicy, WaitingByPriority,
         events::{
             QueueHeld, QueueOverflow, QueueReleased, RequestDone, RequestFailed, RequestJoined, RequestRetry,
             RequestStarted, RequestTimedOut,

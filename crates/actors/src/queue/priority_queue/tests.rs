@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::super::groups::GroupLimit;
 use super::*;
 use crate::tests::s;
 use Priority::{High, Low, Normal};
@@ -9,7 +10,14 @@ const SECOND: Duration = s(1);
 const AGE: Duration = s(5);
 
 fn item(id: u64, priority: Priority, queued_at: Duration) -> QueueItem<()> {
-    QueueItem { id: RequestId(id), priority, queued_at, deadline: None, payload: () }
+    QueueItem {
+        id: RequestId(id),
+        priority,
+        queued_at,
+        deadline: None,
+        groups: GroupSet::default(),
+        payload: (),
+    }
 }
 
 fn priority_queue(queue_max: usize, overflow: Overflow) -> PriorityQueue<()> {
@@ -22,7 +30,7 @@ fn enqueue(lanes: &mut PriorityQueue<()>, item: QueueItem<()>, now: Duration) {
 
 /// Pops everything that may run at `now`, and returns the ids.
 fn run_all(lanes: &mut PriorityQueue<()>, now: Duration) -> Vec<u64> {
-    std::iter::from_fn(|| match lanes.pop(now)? {
+    std::iter::from_fn(|| match lanes.pop(now, |_| true)? {
         PopOutcome::Ready(entry) => Some(entry.id.0),
         PopOutcome::Expired(entry) => panic!("{entry:?} expired"),
     })
@@ -45,6 +53,30 @@ fn item_moves_up_one_lane_per_age_after() {
         enqueue(&mut lanes, item(3, High, now), now);
         assert_eq!(run_all(&mut lanes, now), order, "after {waited:?}");
     }
+}
+
+#[test]
+fn full_group_holds_its_own_items_alone_and_in_order() {
+    let paths = ["/model/**", "/other/**"].map(|path| GroupLimit::new(path, 1).unwrap());
+    let [model, other] = ["/model/a", "/other/a"].map(|path| GroupSet::of_path(&paths, path));
+    let mut lanes = priority_queue(10, Overflow::Reject);
+    let in_group = |id, priority, groups| QueueItem { groups, ..item(id, priority, ZERO) };
+    for item in [
+        in_group(1, Normal, model),
+        in_group(2, High, model),
+        in_group(3, Low, GroupSet::default()),
+        in_group(4, Low, other),
+    ] {
+        enqueue(&mut lanes, item, ZERO);
+    }
+    let mut next = |open: &[GroupSet]| match lanes.pop(ZERO, |groups| open.contains(&groups)) {
+        Some(PopOutcome::Ready(item)) => Some(item.id.0),
+        _ => None,
+    };
+    let none = GroupSet::default();
+    assert_eq!([next(&[none, other]), next(&[none, other]), next(&[none, other])], [Some(3), Some(4), None]);
+    assert_eq!([next(&[model]), next(&[model]), next(&[model])], [Some(2), Some(1), None]);
+    assert_eq!(lanes.next_ready(ZERO, |_| true), None);
 }
 
 #[test]
@@ -176,7 +208,7 @@ proptest! {
                     prop_assert_eq!(lanes.push(entry.clone(), now), model.push(entry, now));
                 }
                 QueueOp::Pop => {
-                    let popped = lanes.pop(now);
+                    let popped = lanes.pop(now, |_| true);
                     prop_assert_eq!(&popped, &model.pop(now));
                     if let Some(PopOutcome::Ready(entry)) = popped {
                         running.push(entry);
@@ -201,7 +233,7 @@ proptest! {
             prop_assert_eq!(lanes.len(), model.entries.len());
             let deadline = model.entries.iter().filter_map(|(entry, _)| entry.deadline).min();
             prop_assert_eq!(lanes.next_deadline(), deadline);
-            let held = lanes.delayed() + lanes.ready.iter().map(BTreeSet::len).sum::<usize>();
+            let held = lanes.delayed() + lanes.ready.values().flatten().map(BTreeSet::len).sum::<usize>();
             prop_assert_eq!(lanes.len(), held);
             for lane in Priority::ALL {
                 let count = model.entries.iter().filter(|(entry, _)| entry.priority == lane).count();

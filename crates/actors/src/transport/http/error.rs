@@ -25,7 +25,7 @@ pub(super) fn kind_before_response(error: &reqwest::Error) -> FailureKind {
 pub(super) fn kind_in_body(error: &reqwest::Error) -> FailureKind {
     if error.is_timeout() {
         FailureKind::BodyTimedOut
-    } else if is_malformed_response(error) {
+    } else if is_malformed_response(error) || is_badly_packed(error) {
         FailureKind::BadResponse
     } else {
         FailureKind::BodyReset
@@ -86,6 +86,11 @@ fn is_malformed_response(error: &reqwest::Error) -> bool {
     let unreadable =
         |cause: &io::Error| matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput);
     hyper_causes(error).any(hyper::Error::is_parse) || io_causes(error).any(unreadable)
+}
+
+/// Returns whether the bytes came whole, and cannot be unpacked to their end.
+fn is_badly_packed(error: &reqwest::Error) -> bool {
+    error.is_decode() && hyper_causes(error).next().is_none()
 }
 
 /// Returns the cause in words, for a log; without the URL, whose query may hold secrets.

@@ -141,6 +141,22 @@ impl ResponseReader {
         self
     }
 
+    /// Rejects a body whose coding is not known. A caller that named its own codings gets what it asked for.
+    pub(super) fn checked(self, request: &Request) -> Result<Self, TransportError> {
+        let codings = self.headers().get_all(header::CONTENT_ENCODING);
+        let unknown = codings.iter().find(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+        let has_body = request.method() != Method::HEAD
+            && ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&self.status());
+        match unknown {
+            Some(coding) if has_body && !request.headers().contains_key(header::ACCEPT_ENCODING) => {
+                let details = format!("the body's content-encoding {coding:?} is not known");
+                let head = ResponseHead { status: self.status(), headers: self.headers().clone() };
+                Err(TransportError::in_body(FailureKind::UnknownEncoding, head, details))
+            }
+            _ => Ok(self),
+        }
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         self.response.status()
     }

@@ -27,13 +27,19 @@ pub(super) fn is_cross_origin(from: &Url, to: &Url) -> bool {
 /// Returns the next request; `None` if the response is final.
 ///
 /// Only redirects within the origin of `url` are followed: headers hold credentials, and a page of another origin is
-/// not the backend. The method changes as RFC 9110, 15.4 has it.
+/// not the backend. The method changes as RFC 9110, 15.4 has it. 301, 302 and 303 can turn a write into a read, whose
+/// answer would pass for that of the write, so after a write they are followed only if `follows_writes`.
 pub(super) fn next_request(
     method: &Method,
     url: &Url,
     status: StatusCode,
     headers: &HeaderMap,
+    follows_writes: bool,
 ) -> Option<OutboundRequest> {
+    let repeats = matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
+    if !(method.is_safe() || repeats || follows_writes) {
+        return None;
+    }
     let keeps = match status {
         StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => method != Method::POST,
         StatusCode::SEE_OTHER => method.is_safe(),
@@ -57,7 +63,25 @@ mod tests {
     fn follow(method: Method, status: u16, location: &'static str) -> Option<OutboundRequest> {
         let url = Url::parse("http://base.test:8000/items?x=1").unwrap();
         let headers = HeaderMap::from_iter([(header::LOCATION, HeaderValue::from_static(location))]);
-        next_request(&method, &url, StatusCode::from_u16(status).unwrap(), &headers)
+        next_request(&method, &url, StatusCode::from_u16(status).unwrap(), &headers, true)
+    }
+
+    #[test]
+    fn write_is_followed_unasked_only_where_its_method_is_repeated() {
+        let url = Url::parse("http://base.test:8000/items").unwrap();
+        let headers = HeaderMap::from_iter([(header::LOCATION, HeaderValue::from_static("/items/"))]);
+        for status in [301, 302, 303, 307, 308] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let follow =
+                |method| next_request(&method, &url, status, &headers, false).map(|next| next.method);
+            for write in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+                let expected = (status.as_u16() >= 307).then(|| write.clone());
+                assert_eq!(follow(write), expected, "{status}");
+            }
+            for read in [Method::GET, Method::HEAD] {
+                assert_eq!(follow(read.clone()), Some(read), "{status}");
+            }
+        }
     }
 
     #[test]
@@ -98,7 +122,8 @@ mod tests {
                 &Method::GET,
                 &Url::parse("http://a.test/").unwrap(),
                 StatusCode::FOUND,
-                &HeaderMap::new()
+                &HeaderMap::new(),
+                true
             ),
             None
         );

@@ -99,6 +99,53 @@ async fn a_request_that_could_have_a_body_and_has_none_says_so() {
     }
 }
 
+/// Returns a response with this coding, body and further header.
+fn coded(coding: &str, body: &[u8]) -> ServerStep {
+    let head =
+        format!("HTTP/1.1 200 OK\r\ncontent-encoding: {coding}\r\ncontent-length: {}\r\n\r\n", body.len());
+    ServerStep::Send([head.as_bytes(), body].concat())
+}
+
+/// The text `hello` in both codings.
+const GZIP_HELLO: &[u8] =
+    b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xcb\x48\xcd\xc9\xc9\x07\x00\x86\xa6\x10\x36\x05\x00\x00\x00";
+const DEFLATE_HELLO: &[u8] = b"\x78\x9c\xcb\x48\xcd\xc9\xc9\x07\x00\x06\x2c\x02\x15";
+
+#[tokio::test]
+async fn packed_response_is_unpacked_although_none_was_asked_for() {
+    for (coding, body) in [("gzip", GZIP_HELLO), ("deflate", DEFLATE_HELLO), ("identity", b"hello")] {
+        let mut server = ScriptedServer::start([vec![Receive, coded(coding, body)]]).await;
+        let answer = transport(&server).collect(&get(), LONG).await.unwrap();
+        assert_eq!(&answer.body[..], b"hello", "{coding}");
+        let received = server.next_request().await.to_lowercase();
+        assert!(received.contains("\r\naccept-encoding: identity\r\n"), "{received}");
+    }
+}
+
+#[tokio::test]
+async fn unknown_or_broken_packing_is_an_error() {
+    let rows: [(_, &[u8], _); 4] = [
+        ("br", b"....", FailureKind::UnknownEncoding),
+        ("gzip, br", b"....", FailureKind::UnknownEncoding),
+        ("gzip", b"no gzip at all", FailureKind::BadResponse),
+        ("gzip", &GZIP_HELLO[..15], FailureKind::BadResponse),
+    ];
+    for (coding, body, kind) in rows {
+        let server = ScriptedServer::start([vec![Receive, coded(coding, body), Hold]]).await;
+        let failure = send_failure(&transport(&server), &get(), LONG).await;
+        assert_eq!((failure.kind, failure.status()), (kind, Some(200)), "{coding}: {failure}");
+    }
+    // Who names a coding gets it; and a response without a body has none to unpack.
+    let asked = Request::get("/a").header("accept-encoding", "br").build().unwrap();
+    let server = ScriptedServer::start([vec![Receive, coded("br", b"....")]]).await;
+    assert_eq!(transport(&server).collect(&asked, LONG).await.unwrap().body, "....");
+    for coding in ["br", "gzip"] {
+        let head = Request::builder(Method::HEAD, "/a").build().unwrap();
+        let server = ScriptedServer::start([vec![Receive, coded(coding, b"")]]).await;
+        assert_eq!(transport(&server).collect(&head, LONG).await.unwrap().body, "", "{coding}");
+    }
+}
+
 #[tokio::test]
 async fn a_large_body_arrives_whole() {
     let mut server = ScriptedServer::start([vec![Receive, ok_response("")]]).await;
@@ -233,7 +280,7 @@ async fn after_one_stale_connection_the_others_are_not_used() {
 
 #[tokio::test]
 async fn redirected_post_continues_on_a_new_connection() {
-    let moved = "HTTP/1.1 303 See Other\r\nlocation: /done\r\ncontent-length: 0\r\n\r\n";
+    let moved = "HTTP/1.1 307 Temporary Redirect\r\nlocation: /done\r\ncontent-length: 0\r\n\r\n";
     let kept = || vec![Receive, ServerStep::Send(moved.into()), Receive, ok_response("kept")];
     let server = ScriptedServer::start([kept(), vec![Receive, ok_response("new")]]).await;
     let moved = transport(&server).collect(&post(), LONG).await.unwrap();
@@ -324,6 +371,24 @@ async fn token_of_the_request_itself_is_not_replaced() {
 }
 
 #[tokio::test]
+async fn redirected_write_becomes_a_read_only_if_allowed() {
+    let moved = "HTTP/1.1 303 See Other\r\nlocation: /done?token=x\r\ncontent-length: 0\r\n\r\n";
+    let steps = vec![Receive, ServerStep::Send(moved.into()), Receive, ok_response("done")];
+    let server = ScriptedServer::start([steps.clone(), vec![Receive, ok_response("done")]]).await;
+    let answer = transport(&server).collect(&post(), LONG).await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.is_redirected), (303, false));
+    let error = Error::from_response(answer.status, &answer.headers, &answer.body).unwrap();
+    assert_eq!((error.reason, error.details.as_deref()), (Reason::Redirected, Some("HTTP 303 to /done: ")));
+
+    let mut server = ScriptedServer::start([steps, vec![Receive, ok_response("done")]]).await;
+    let allowed = Request::post("/thing").body("x").follow_redirected_writes().build().unwrap();
+    let answer = transport(&server).collect(&allowed, LONG).await.unwrap();
+    assert_eq!((&answer.body[..], answer.is_redirected), (&b"done"[..], true));
+    server.next_request().await;
+    assert!(server.next_request().await.starts_with("GET /done?token=x "));
+}
+
+#[tokio::test]
 async fn redirect_loop_ends() {
     let moved = "HTTP/1.1 302 Found\r\nlocation: /thing\r\ncontent-length: 0\r\n\r\n";
     let hop = [Receive, ServerStep::Send(moved.into())];
@@ -337,7 +402,8 @@ async fn redirect_loop_ends() {
 async fn a_failure_after_a_redirect_may_have_been_acted_on() {
     let moved = "HTTP/1.1 303 See Other\r\nlocation: /done\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
     let server = ScriptedServer::start([vec![Receive, ServerStep::Send(moved.into()), StopListening]]).await;
-    let failure = send_failure(&transport(&server), &post(), LONG).await;
+    let allowed = Request::post("/thing").body("x").follow_redirected_writes().build().unwrap();
+    let failure = send_failure(&transport(&server), &allowed, LONG).await;
     assert_eq!(failure.progress, MaybeSent, "{failure}");
 }
 

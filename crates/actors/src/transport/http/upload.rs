@@ -14,10 +14,11 @@ use std::{
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, task::AtomicWaker};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::{
     request::{BodyError, BodyReader, ProgressSender},
+    suspend::until,
     transport::{FailureKind, SendProgress, TransportError},
 };
 
@@ -85,7 +86,7 @@ impl UploadGuard {
         let mut response = std::pin::pin!(response);
         let mut deadline = Instant::now() + idle;
         loop {
-            if let Ok(response) = timeout_at(deadline, &mut response).await {
+            if let Some(response) = until(deadline, &mut response).await {
                 return Some(response);
             }
             deadline = self.last_sent_at().map(|at| at + idle).filter(|later| *later > deadline)?;

@@ -63,7 +63,7 @@ impl Transport for InvalidationLayer {
                     Err(failure)
                 }
                 Ok(response) => {
-                    if response.is_redirected {
+                    if response.is_redirected || response.status.is_redirection() {
                         pending.data.add_all_responses();
                     }
                     pending.data.invalidate().await;
@@ -187,6 +187,10 @@ mod tests {
     #[tokio::test]
     async fn redirected_write_invalidates_all_responses() {
         let (layer, take_log) = layer(TestTransport::responding(200, &[]).redirected());
+        layer.collect(&put(), SECOND).await.unwrap();
+        assert_eq!(take_log(), ["awaited /n and all", "awaited /n and all"]);
+        // One that is not followed may have changed another path as well.
+        let (layer, take_log) = self::layer(TestTransport::responding(303, &[]));
         layer.collect(&put(), SECOND).await.unwrap();
         assert_eq!(take_log(), ["awaited /n and all", "awaited /n and all"]);
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use mainstay_actors::network::urls::{BaseUrl, is_plain_path};
+use mainstay_actors::queue::GroupLimit;
 
 use super::{ParseResult, TomlValue, invalid, mismatch};
 use crate::config::choice::{HealthSource, ReadyWhen};
@@ -47,6 +48,16 @@ pub(crate) fn query_name_or_empty(value: &TomlValue<'_>) -> ParseResult<String> 
         invalid(
             "must be the name of a query parameter (letters, digits, \"-\", \"_\", \".\" or \"~\"), not the token itself",
         )
+    }
+}
+
+/// Parses a pattern of paths on an HTTP server.
+pub(crate) fn path_glob(value: &TomlValue<'_>) -> ParseResult<String> {
+    let text = string(value, "a string with a pattern of paths, as in \"/api/model/**\"")?;
+    match GroupLimit::new(text, 1) {
+        Ok(_) if text.starts_with('/') => Ok(text.to_owned()),
+        Ok(_) => invalid("must start with \"/\""),
+        Err(error) => invalid(format!("must be a pattern of paths: {error}")),
     }
 }
 

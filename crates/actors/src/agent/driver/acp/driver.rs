@@ -24,6 +24,7 @@ use crate::agent::driver::{Activity, AgentState, Driver, DriverError, ProcessUsa
 use crate::agent::health::Observation;
 use crate::agent::updates::{AgentUpdate, UpdateBroadcast, UpdateKind};
 use crate::error::{Error, Reason, excerpt};
+use crate::json::Json;
 use crate::process::Readiness;
 
 /// The number of starts in a row that may end during a resumption; after that a new session starts.
@@ -144,13 +145,13 @@ impl AcpDriver {
         self.host.setup.updates.publish(AgentUpdate::new(UpdateKind::Session, body));
     }
 
-    async fn deliver_message(&self, message: AgentMessage) -> Result<Value, Error> {
-        let prompt = AcpPrompt::from_body(&message.body).map_err(|error| error.to_error())?;
+    async fn deliver_message(&self, message: AgentMessage) -> Result<Json, Error> {
+        let prompt = AcpPrompt::from_body(&message.body.to_value()).map_err(|error| error.to_error())?;
         let instance = self.host.running_instance()?;
         let client =
             instance.client().ok_or_else(|| not_running_error("it has not started a session yet"))?;
         match client.prompt(message.id, prompt).await {
-            Ok(end) => serde_json::to_value(&end)
+            Ok(end) => Json::from_serialize(&end)
                 .map_err(|error| Error::new(Reason::BadResponse).with_details(&error.to_string())),
             Err(error) => {
                 let error = match (instance.exit_for(&error).await, instance.stop_reason()) {
@@ -258,12 +259,13 @@ impl Driver for AcpDriver {
         self.host.secrets.redact(text).into_owned()
     }
 
-    fn deliver(&self, message: AgentMessage) -> BoxFuture<'_, Result<Value, Error>> {
+    fn deliver(&self, message: AgentMessage) -> BoxFuture<'_, Result<Json, Error>> {
         self.deliver_message(message).boxed()
     }
 
     /// Accepts the id of an option, or an object that has it as `optionId`.
-    fn answer(&self, ask: &str, answer: Value) -> Result<(), Error> {
+    fn answer(&self, ask: &str, answer: Json) -> Result<(), Error> {
+        let answer = answer.to_value();
         let option = answer.as_str().or_else(|| answer["optionId"].as_str()).ok_or_else(|| {
             let words = "an answer is the id of one of the options, as a text or in \"optionId\"";
             Error::new(Reason::InvalidRequest)

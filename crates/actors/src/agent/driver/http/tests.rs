@@ -11,7 +11,7 @@ use tokio::{
 
 use super::*;
 use crate::{
-    agent::MessageId,
+    agent::{MessageId, MessageLimits},
     credentials::Credentials,
     error::tests::words::assert_message_helps,
     queue::{QueueActor, QueuePolicy, QueueView},
@@ -323,7 +323,12 @@ async fn deliver_unreachable_backend_expires_at_deadline() {
     // Shorter and longer than the default wait of a request, a minute.
     for wait in [5, 300].map(Duration::from_secs) {
         let begun = Instant::now();
-        let message = AgentMessage { id: MessageId(7), body: json!("hello"), deadline: Some(begun + wait) };
+        let message = AgentMessage {
+            id: MessageId(7),
+            body: json!("hello").into(),
+            deadline: Some(begun + wait),
+            limits: MessageLimits::default(),
+        };
         let error = driver.deliver(message).await.unwrap_err();
         assert_eq!((error.reason, begun.elapsed()), (Reason::Expired, wait), "{error:?}");
         assert!(error.log_text().contains("disconnected"), "{error:?}");

@@ -1,12 +1,13 @@
 //! The lines of JSON in both directions. Pure.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::agent::agent_message::{AgentMessage, MessageId};
 use crate::agent::health::ReportedHealth;
 use crate::error::body_start;
-use crate::json_text::{BrokenObject, repair_line, whole_number, without_bom};
+use crate::json::{Json, parse_json};
+use crate::json_text::{BrokenObject, repair_line, whole_number};
 use crate::process::OutputLine;
 
 /// The longest line that is read from an agent, in bytes.
@@ -16,7 +17,7 @@ pub(super) const LINE_BYTES_MAX: usize = 1 << 20;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum IncomingLine {
     /// The answer to a message, or why there is none.
-    Reply { id: MessageId, answer: Result<Value, String> },
+    Reply { id: MessageId, answer: Result<Json, String> },
     /// Progress, perhaps on a message.
     Progress { id: Option<MessageId>, body: Value },
     /// A state to restore after its end.
@@ -76,6 +77,15 @@ pub(super) enum CodecError {
 const ASK_BYTES_MAX: usize = 128;
 
 impl IncomingLine {
+    /// Returns whether the line shows that the agent works on its messages. A report of its health, or a line for people, may
+    /// also come from one that is stuck.
+    pub(super) fn is_progress(&self) -> bool {
+        match self {
+            Self::Reply { .. } | Self::Progress { .. } | Self::State(_) | Self::Ask { .. } => true,
+            Self::Health(_) | Self::Message(_) | Self::Pong => false,
+        }
+    }
+
     /// Parses one line. What can be repaired without a guess is repaired: text that is not quite UTF-8, and an id that is
     /// a number in quotes.
     pub(super) fn parse(line: &OutputLine<'_>) -> Result<Self, UnreadableLine> {
@@ -105,7 +115,7 @@ impl IncomingLine {
             "reply" => {
                 let id = id.ok_or((CodecError::Reply, Some(ReplyTarget::Unnamed)))?;
                 let answer = match (take("error"), take("body")) {
-                    (None | Some(Value::Null), Some(body)) => Ok(body),
+                    (None | Some(Value::Null), Some(body)) => Ok(body_as_written(line, body)),
                     (None | Some(Value::Null), None) => {
                         return Err((CodecError::Reply, Some(ReplyTarget::Message(id))));
                     }
@@ -157,6 +167,15 @@ fn type_name(value: &Option<Value>) -> &str {
     value.as_ref().and_then(Value::as_str).unwrap_or_default()
 }
 
+/// Returns the body of a reply as the line has it; `read` if the line names several.
+fn body_as_written(line: &str, read: Value) -> Json {
+    #[derive(Deserialize)]
+    struct ReplyBody {
+        body: Json,
+    }
+    parse_json(line).map_or_else(|_| read.into(), |line: ReplyBody| line.body)
+}
+
 /// Returns the whole message, its type included.
 fn whole_message(line: &str, rest: Map<String, Value>) -> Value {
     serde_json::from_str(line).unwrap_or(Value::Object(rest))
@@ -175,7 +194,7 @@ pub(super) enum OutgoingLine<'a> {
     /// The last state, to restore.
     Restore { state: &'a Value },
     /// The answer to a question.
-    Answer { ask: &'a str, body: &'a Value },
+    Answer { ask: &'a str, body: &'a Json },
 }
 
 impl OutgoingLine<'_> {
@@ -192,6 +211,8 @@ impl OutgoingLine<'_> {
 mod tests {
     use serde_json::json;
 
+    use crate::agent::agent_message::MessageLimits;
+
     use super::*;
 
     fn parse(line: &str) -> Result<IncomingLine, CodecError> {
@@ -206,9 +227,13 @@ mod tests {
     #[test]
     fn parse_reply_needs_id_and_body_or_error() {
         let reply = |answer| Ok(IncomingLine::Reply { id: MessageId(7), answer });
-        assert_eq!(parse(r#"{"type":"reply","id":7,"body":{"a":1}}"#), reply(Ok(json!({"a": 1}))));
-        assert_eq!(parse(r#"{"type":"reply","id":7,"body":null}"#), reply(Ok(Value::Null)));
+        assert_eq!(parse(r#"{"type":"reply","id":7,"body":{"a":1}}"#), reply(Ok(json!({"a": 1}).into())));
+        assert_eq!(parse(r#"{"type":"reply","id":7,"body":null}"#), reply(Ok(Json::default())));
         assert_eq!(parse(r#"{"type":"reply","id":7,"error":"no model"}"#), reply(Err("no model".to_owned())));
+        let big = r#"{"type":"reply","id":7,"body":{"b":12345678901234567890123, "a":1E2}}"#;
+        let as_written = Json::parse(r#"{"b":12345678901234567890123, "a":1E2}"#).unwrap();
+        assert_eq!(parse(big), reply(Ok(as_written.clone())));
+        assert_eq!(parse(&format!("\u{feff}{big}")), reply(Ok(as_written)));
         let expected = reply(Err("{\"code\":3}".to_owned()));
         assert_eq!(parse(r#"{"type":"reply","id":7,"error":{"code":3}}"#), expected);
         for line in [r#"{"type":"reply","body":1}"#, r#"{"type":"reply","id":-1,"body":1}"#] {
@@ -308,12 +333,17 @@ mod tests {
 
     #[test]
     fn to_line_is_always_one_line() {
-        let message = AgentMessage { id: MessageId(7), body: json!("two\nlines\u{2028}"), deadline: None };
+        let message = AgentMessage {
+            id: MessageId(7),
+            body: json!("two\nlines\u{2028}").into(),
+            deadline: None,
+            limits: MessageLimits::default(),
+        };
         let lines = [
             OutgoingLine::Message(&message).to_line(),
             OutgoingLine::Cancel { id: MessageId(7) }.to_line(),
             OutgoingLine::Restore { state: &json!({"n": 1}) }.to_line(),
-            OutgoingLine::Answer { ask: "a1", body: &json!(true) }.to_line(),
+            OutgoingLine::Answer { ask: "a1", body: &json!(true).into() }.to_line(),
         ];
         assert_eq!(lines[0], "{\"type\":\"message\",\"id\":7,\"body\":\"two\\nlines\u{2028}\"}\n");
         for line in lines {

@@ -11,6 +11,7 @@ use crate::agent::driver::process::errors::outcome_unknown_error;
 use crate::agent::health::ReportedHealth;
 use crate::agent::updates::{AgentUpdate, UpdateKind};
 use crate::error::{Error, Reason};
+use crate::json::Json;
 
 /// The most open questions of an agent; with one more, the oldest is dropped.
 const ASKS_MAX: usize = 64;
@@ -19,7 +20,7 @@ const ASKS_MAX: usize = 64;
 const CANCELLED_MAX: usize = 64;
 
 /// The result of a message.
-pub(super) type MessageResult = Result<Value, Error>;
+pub(super) type MessageResult = Result<Json, Error>;
 
 /// The state of a conversation.
 #[derive(Debug)]
@@ -259,6 +260,7 @@ mod tests {
     const ID: MessageId = MessageId(7);
 
     fn reply(id: u64, answer: Result<Value, String>) -> IncomingLine {
+        let answer = answer.map(Json::from);
         IncomingLine::Reply { id: MessageId(id), answer }
     }
 
@@ -285,7 +287,7 @@ mod tests {
         assert_eq!(conversation.handle(reply(6, Ok(json!("other")))), []);
         assert!(answer.try_recv().is_err());
         assert_eq!(conversation.handle(reply(7, Ok(json!("done")))), []);
-        assert_eq!(answer.try_recv().unwrap(), Ok(json!("done")));
+        assert_eq!(answer.try_recv().unwrap(), Ok(json!("done").into()));
         assert_eq!(conversation.find_reply_fault(ID), Some(CodecError::NotAwaited));
         assert_eq!(conversation.handle(reply(7, Ok(json!("again")))), []);
     }

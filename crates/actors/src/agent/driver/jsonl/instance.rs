@@ -24,6 +24,7 @@ use crate::agent::driver::unknown_ask;
 use crate::agent::health::Observation;
 use crate::agent::updates::{AgentUpdate, UpdateBroadcast};
 use crate::error::{Error, Reason, Secrets};
+use crate::json::Json;
 use crate::process::{Launch, LaunchError, LineSplitter, OutputLine, ProcessStdin, ReadySignal};
 
 /// The most lines that wait for the agent to read them; senders of more wait too.
@@ -260,7 +261,7 @@ impl ConversationHandle {
     }
 
     /// Answers a question of the agent.
-    pub(super) fn answer(&self, ask: &str, body: &Value) -> Result<(), Error> {
+    pub(super) fn answer(&self, ask: &str, body: &Json) -> Result<(), Error> {
         let mut conversation = self.lock();
         if !conversation.is_open(ask) {
             return Err(unknown_ask(ask));
@@ -391,12 +392,14 @@ impl StdoutReader {
             self.conversation.pongs.send_modify(|count| *count += 1);
             return;
         }
-        self.meter.note_progress();
         if self.ready_signal.observe_line(line) {
             return;
         }
         match parsed {
             Ok(incoming) => {
+                if incoming.is_progress() {
+                    self.meter.note_progress();
+                }
                 let is_state = matches!(incoming, IncomingLine::State(_));
                 let mut conversation = self.conversation.lock();
                 if let IncomingLine::Reply { id, .. } = incoming

@@ -7,7 +7,7 @@ use tokio::{io::AsyncWriteExt, net::TcpSocket, time::Instant};
 use super::{codec::OutgoingLine, *};
 use crate::{
     agent::{
-        agent_message::MessageId,
+        agent_message::{MessageId, MessageLimits},
         driver::process::HealthProbe,
         health::ReportedHealth,
         updates::{AgentUpdate, UpdateBroadcast, UpdateEvent, UpdateKind, UpdateSubscription},
@@ -71,7 +71,8 @@ impl JsonlFixture {
     }
 
     async fn send(&self, body: Value) -> Result<Value, Error> {
-        timeout(TIMEOUT, self.driver.deliver(message(body))).await.unwrap()
+        let answer = timeout(TIMEOUT, self.driver.deliver(message(body))).await.unwrap();
+        answer.map(|answer| answer.to_value())
     }
 
     /// Starts a process that is ready once it wrote `words` to stdout.
@@ -101,7 +102,7 @@ async fn next_update(updates: &mut UpdateSubscription) -> Arc<AgentUpdate> {
 }
 
 fn message(body: Value) -> AgentMessage {
-    AgentMessage { id: MessageId(7), body, deadline: None }
+    AgentMessage { id: MessageId(7), body: body.into(), deadline: None, limits: MessageLimits::default() }
 }
 
 fn exit_error(observation: Observation) -> Error {
@@ -204,12 +205,16 @@ async fn deliver_dropped_sends_cancel() {
 }
 
 #[tokio::test]
-async fn any_output_is_progress() {
-    let mut fixture =
-        JsonlFixture::started(r#"read -r _; echo '{"type":"progress","id":7,"step":2}'; read -r _"#).await;
+async fn progress_counts_and_other_output_does_not() {
+    let script = r#"read -r _; echo noise; echo '{"type":"health","status":"healthy"}'; echo '{"level":"info"}'
+        read -r _; echo '{"type":"progress","id":7,"step":2}'; read -r _"#;
+    let mut fixture = JsonlFixture::started(script).await;
     let mut delivery = fixture.driver.deliver(message(json!("long")));
     assert!((&mut delivery).now_or_never().is_none());
     let begun = fixture.driver.activity().progressed_at.unwrap();
+    assert_eq!(next_update(&mut fixture.updates).await.body, json!({"level": "info"}));
+    assert_eq!(fixture.driver.activity().progressed_at, Some(begun));
+    fixture.driver.write_state(json!(null)).await.unwrap();
     let update = next_update(&mut fixture.updates).await;
     assert_eq!((update.kind, update.message_id), (UpdateKind::Progress, Some(MessageId(7))));
     assert_eq!(update.body, json!({"step": 2}));
@@ -228,7 +233,7 @@ async fn open_ask_counts_as_progress_until_answered() {
     assert_eq!(update.kind, UpdateKind::Ask);
     assert!(progressed_since(Instant::now()), "it waits for a person");
     let before = Instant::now();
-    fixture.driver.answer("a1", json!(true)).unwrap();
+    fixture.driver.answer("a1", json!(true).into()).unwrap();
     assert!(progressed_since(before), "the answer gives it its time again");
     let after = Instant::now();
     assert!(!progressed_since(after + Duration::from_nanos(1)), "and it is waited for");
@@ -243,9 +248,9 @@ async fn ask_is_answered_once_and_ends_with_the_agent() {
     let update = fixture.next_update().await;
     let shown = (update.kind, update.ask.as_deref(), &update.body);
     assert_eq!(shown, (UpdateKind::Ask, Some("a1"), &json!("may I?")));
-    assert_eq!(fixture.driver.answer("a0", json!(true)).unwrap_err().reason, Reason::NotFound);
-    fixture.driver.answer("a1", json!(true)).unwrap();
-    assert_eq!(fixture.driver.answer("a1", json!(true)).unwrap_err().reason, Reason::NotFound);
+    assert_eq!(fixture.driver.answer("a0", json!(true).into()).unwrap_err().reason, Reason::NotFound);
+    fixture.driver.answer("a1", json!(true).into()).unwrap();
+    assert_eq!(fixture.driver.answer("a1", json!(true).into()).unwrap_err().reason, Reason::NotFound);
     assert_eq!(fixture.next_update().await.kind, UpdateKind::Settled);
     let answer = json!({"type": "answer", "ask": "a1", "body": true});
     assert_eq!(fixture.next_update().await.body["line"], answer);
@@ -253,7 +258,7 @@ async fn ask_is_answered_once_and_ends_with_the_agent() {
     fixture.driver.stop().await;
     let update = fixture.next_update().await;
     assert_eq!((update.kind, update.ask.as_deref()), (UpdateKind::Settled, Some("a2")));
-    assert_eq!(fixture.driver.answer("a2", json!(true)).unwrap_err().reason, Reason::AgentFailed);
+    assert_eq!(fixture.driver.answer("a2", json!(true).into()).unwrap_err().reason, Reason::AgentFailed);
 }
 
 // === unreadable replies ===
@@ -292,7 +297,7 @@ async fn repairable_reply_is_an_answer() {
         (r#"printf '%s\n' '{"type":"reply","id":7.0,"body":"\ud83d","error":null}'"#, json!("\u{fffd}")),
     ] {
         let fixture = JsonlFixture::started(&format!("read -r _; {reply}; read -r _")).await;
-        assert_eq!(fixture.send(json!(0)).await, Ok(expected), "{reply}");
+        assert_eq!(fixture.send(json!(0)).await, Ok(expected.into()), "{reply}");
     }
 }
 

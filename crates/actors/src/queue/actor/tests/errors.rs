@@ -86,6 +86,7 @@ fn failure_cases() -> Vec<FailureCase> {
     let cut = "the connection broke within the response";
     let large = "the response is larger than the limit";
     let garbage = "the response is not HTTP, or breaks its rules";
+    let coded = "the response's body has a content coding that is not known";
     let silent = "the response did not begin within the timeout";
     let stalled = "the response began, then no part of it came within the timeout";
     let other = "the connection could not be made, for another cause";
@@ -119,6 +120,10 @@ fn failure_cases() -> Vec<FailureCase> {
         breaks_off(cut, &begun, ServerStep::Reset),
         answers(large, &HEAD.replace("10", &too_many.to_string())),
         answers(large, &format!("{CHUNKS}{too_many:x}\r\n{}\r\n", "x".repeat(too_many))),
+        answers(
+            coded,
+            "HTTP/1.1 200 OK\r\ncontent-encoding: br\r\ncontent-length: 4\r\n\r\n\u{1}\u{2}\u{3}\u{4}",
+        ),
         answers(garbage, "\u{1}\u{2}garbage\r\n\r\n"),
         answers(garbage, "SSH-2.0-OpenSSH_9.9\r\n"),
         answers(garbage, "HTTP/1.1 200 OK\r\ncontent-length: ten\r\n\r\n"),
@@ -391,6 +396,8 @@ async fn queue_outcome_gives_the_documented_error() {
     let (id, cancelled) = fixture.submit(get("/unwanted"));
     assert_eq!(fixture.queue.cancel(id).await, Ok(true));
     check("its caller cancelled it, or dropped it", cancelled.await);
+    let overdue = fixture.request(get("/overdue").deadline(s(5)));
+    check("it took longer than its deadline in all", overdue.await);
     let stopped = fixture.request(get("/stopped"));
     run_until_idle().await;
     fixture.runtime.shutdown().await;

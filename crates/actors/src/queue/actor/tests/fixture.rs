@@ -24,8 +24,8 @@ use crate::{
     error::{Error, Reason},
     network::BackendAvailability,
     queue::{
-        Download, Overflow, PriorityQueuePolicy, QueueActor, QueueHandle, QueueMessage, QueuePolicy,
-        QueueView, RetryPolicy,
+        Download, GroupLimit, Overflow, PriorityQueuePolicy, QueueActor, QueueHandle, QueueMessage,
+        QueuePolicy, QueueView, RetryPolicy,
     },
     request::{Request, RequestBuilder, RequestId, Response},
     tests::s,
@@ -85,12 +85,22 @@ impl QueueFixture {
     }
 
     pub(super) async fn start_with(child_policy: ChildPolicy, policy: QueuePolicy) -> Self {
+        Self::build(child_policy, policy, Vec::new()).await
+    }
+
+    /// Starts a queue that limits these groups.
+    pub(super) async fn start_limited(policy: QueuePolicy, limits: [GroupLimit; 1]) -> Self {
+        Self::build(restart_policy(), policy, limits.into()).await
+    }
+
+    async fn build(child_policy: ChildPolicy, policy: QueuePolicy, limits: Vec<GroupLimit>) -> Self {
         let transport = ScriptedTransport::new();
         let (view, clock) = (QueueView::default(), Arc::<SettableClock>::default());
         let journal = verbose_journal(Arc::clone(&clock) as Arc<dyn Clock>);
         let availability = watch::Sender::new(BackendAvailability::Unknown);
         let actor = QueueActor::new(Arc::clone(&transport) as Arc<dyn Transport>, policy, view.clone())
-            .with_availability(availability.subscribe());
+            .with_availability(availability.subscribe())
+            .with_limits(limits);
         let child = Child::new("queue", actor).policy(child_policy);
         let (runtime, queue, address) = start_queue(child, Runtime::builder().seed(1).journal(journal)).await;
         Self { runtime, address, queue, view, transport, clock, availability }

@@ -1,6 +1,9 @@
 //! Tests the queue over real sockets.
 
+use mainstay_runtime::journal::{Delivery, Event};
+
 use super::*;
+use crate::credentials::{CredentialRequest, Credentials};
 
 async fn queue_for(server: &ScriptedServer) -> (Runtime, QueueHandle, Address<QueueMessage>) {
     queue_over_http(&server.url()).await
@@ -49,4 +52,28 @@ async fn stalled_backend_times_out_and_frees_its_permit() {
     assert_eq!(slow.unwrap_err().reason, Reason::TimedOut);
     assert_eq!(status(next), 200);
     server.wait_closed(0).await;
+}
+
+#[tokio::test]
+async fn send_that_the_transport_repeats_is_a_recorded_attempt() {
+    let no = ServerStep::Send("HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n".into());
+    let server = ScriptedServer::start([vec![Receive, no], vec![Receive, ok_response("in")]]).await;
+    let credentials = Credentials::from_callback(|request| {
+        let token = if request == CredentialRequest::Renew { "new" } else { "old" };
+        async move { Ok(Some(token.to_owned())) }
+    });
+    let settings = HttpSettings { credentials, ..HttpSettings::new(server.url()) };
+    let (runtime, queue, _) = start_over_http(&settings, Delay::NONE).await;
+    let answer = queue.request(post("/pay").body("1").build().unwrap()).await.unwrap();
+    assert_eq!((&answer.body[..], answer.attempts), (&b"in"[..], 2));
+    let mut events = runtime.journal().subscribe();
+    let retry = loop {
+        match events.try_next().await {
+            Some(Delivery::Event(record)) if record.kind == RequestRetry::KIND => break record,
+            Some(_) => {}
+            None => panic!("the second send is not in the journal"),
+        }
+    };
+    let retry: RequestRetry = retry.decode().unwrap();
+    assert_eq!((retry.attempt, retry.delay_ms, retry.reason), (2, 0, Reason::Unauthenticated));
 }

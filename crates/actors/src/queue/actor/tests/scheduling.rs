@@ -139,6 +139,124 @@ async fn maximal_timeouts_mean_no_limit() {
     assert_eq!((status(long.await), status(next.await)), (200, 200));
 }
 
+#[tokio::test(start_paused = true)]
+async fn deadline_covers_waits_attempts_and_delays() {
+    let fixture = QueueFixture::start(QueuePolicy { max_concurrent: 2, ..policy() }).await;
+    fixture.on("/slow", [After(s(40)), After(s(40))]);
+    fixture.on("/hang", [Hang, Hang, Hang]);
+    fixture.on("/busy", [Respond(503), Respond(503), Respond(503), Respond(503)]);
+    let outcome = async |answer: Result<Response, Error>| {
+        let (reason, attempts) = failure_reason(answer);
+        (reason, attempts, fixture.runtime.now().as_secs())
+    };
+    // In its attempt: a read could be repeated, and a write without a key may have been carried out.
+    let read = fixture.request(get("/hang").deadline(s(5)).timeout(s(100)));
+    let write = fixture.request(post("/hang").deadline(s(5)).timeout(s(100)));
+    assert_eq!(outcome(read.await).await, (Reason::DeadlineExceeded, 1, 5));
+    assert_eq!(outcome(write.await).await, (Reason::OutcomeUnknown, 1, 5));
+    run_until_idle().await;
+    assert_eq!(fixture.view.stats().running, 0);
+    // In the queue.
+    let slow = || fixture.request(get("/slow").timeout(s(100)));
+    let busy = [slow(), slow()];
+    let waiting = fixture.request(get("/late").deadline(s(5)));
+    assert_eq!(outcome(waiting.await).await, (Reason::DeadlineExceeded, 0, 10));
+    assert!(join_all(busy).await.into_iter().all(|answer| answer.is_ok()));
+    // The third attempt would begin after the deadline, so the second is the last.
+    let retried = fixture.request(get("/busy").deadline(s(2)));
+    assert_eq!(outcome(retried.await).await, (Reason::Unavailable, 2, 46));
+}
+
+#[tokio::test(start_paused = true)]
+async fn deadline_ends_a_streamed_body() {
+    let fixture = with_plan("/parts", [Stream(2, s(2), ScriptedEnd::Hang)]).await;
+    let mut download = fixture.open(get("/parts").deadline(s(5)).timeout(s(100))).await.unwrap();
+    let (bytes, end) = read_to_end(&mut download).await;
+    assert_eq!((bytes, end.unwrap_err().reason), (8, Reason::DeadlineExceeded));
+    assert_eq!(fixture.runtime.now().as_secs(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shared_request_ends_for_each_caller_at_its_own_deadline() {
+    let fixture = with_plan("/a", [After(s(8))]).await;
+    let first = fixture.request(get("/a").shared().deadline(s(5)).timeout(s(100)));
+    advance_time(s(4)).await;
+    let second = fixture.request(get("/a").shared().deadline(s(5)).timeout(s(100)));
+    assert_eq!(failure_reason(first.await), (Reason::DeadlineExceeded, 1));
+    assert_eq!(status(second.await), 200);
+    assert_eq!(fixture.transport.paths(), ["/a"]);
+}
+
+// === groups ===
+
+#[tokio::test(start_paused = true)]
+async fn full_group_holds_no_other_request() {
+    let limits = [GroupLimit::new("/model/**", 2).unwrap()];
+    let fixture = QueueFixture::start_limited(QueuePolicy { max_concurrent: 10, ..policy() }, limits).await;
+    let paths = ["/model/1", "/model/2", "/model/3", "/model/4"];
+    for path in paths {
+        fixture.on(path, [After(s(4))]);
+    }
+    let priorities = [Priority::Normal, Priority::Normal, Priority::Low, Priority::High];
+    let model: Vec<_> = paths
+        .iter()
+        .zip(priorities)
+        .map(|(path, priority)| fixture.request(get(path).priority(priority)))
+        .collect();
+    run_until_idle().await;
+    assert_eq!(status(fixture.request(get("/other").priority(Priority::Low)).await), 200);
+    assert!(join_all(model).await.into_iter().all(|answer| answer.is_ok()));
+    assert_eq!(fixture.transport.paths(), ["/model/1", "/model/2", "/other", "/model/4", "/model/3"]);
+    assert_eq!(fixture.runtime.now().as_secs(), 8);
+    run_until_idle().await;
+    assert_eq!(fixture.view.stats().running, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn outage_with_a_full_group_waits_for_the_next_probe() {
+    let limits = [GroupLimit::new("/model/**", 1).unwrap()];
+    let fixture = QueueFixture::start_limited(QueuePolicy { max_concurrent: 10, ..policy() }, limits).await;
+    fixture.on("/model/1", [After(s(30))]);
+    let (one, two) = (fixture.request(get("/model/1").timeout(s(100))), fixture.request(get("/model/2")));
+    run_until_idle().await;
+    fixture.set_availability(BackendAvailability::Down);
+    assert_eq!((status(one.await), status(two.await)), (200, 200));
+    assert_eq!(fixture.runtime.now().as_secs(), 30);
+}
+
+// === by id ===
+
+#[tokio::test(start_paused = true)]
+async fn waiting_request_is_moved_and_listed_by_id() {
+    let fixture = with_plan("/first", [After(s(10))]).await;
+    let (running_id, running) = fixture.submit(get("/first"));
+    let (other, (id, moved)) =
+        (fixture.request(get("/other")), fixture.submit(get("/moved?token=x").priority(Priority::Low)));
+    run_until_idle().await;
+    assert_eq!(fixture.queue.set_priority(id, Priority::High).await, Ok(true));
+    assert_eq!(fixture.queue.set_priority(running_id, Priority::High).await, Ok(false), "it runs already");
+    assert_eq!(fixture.queue.set_priority(RequestId(99), Priority::High).await, Ok(false));
+    let listed = fixture.queue.list(9).await.unwrap();
+    let shown: Vec<_> = listed.iter().map(|it| (&*it.path, it.priority, it.phase, it.attempts)).collect();
+    assert_eq!(
+        shown,
+        [
+            ("/first", Priority::Normal, PendingPhase::Running, 1),
+            ("/other", Priority::Normal, PendingPhase::Waiting, 0),
+            ("/moved", Priority::High, PendingPhase::Waiting, 0),
+        ]
+    );
+    assert_eq!(fixture.queue.list(1).await.unwrap().len(), 1);
+    assert_eq!(fixture.view.stats().by_priority.high, 1);
+    assert!(
+        join_all([running.boxed(), other.boxed(), moved.boxed()])
+            .await
+            .into_iter()
+            .all(|answer| answer.is_ok())
+    );
+    assert_eq!(fixture.transport.paths(), ["/first", "/moved", "/other"]);
+}
+
 // === overflow ===
 
 /// Returns the results of three waiting requests, oldest first, and of one more, with room for three.

@@ -1,0 +1,323 @@
+//! The changes in watched folders, as listeners get them: pure, but for the broadcast.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use notify::event::{AccessKind, AccessMode, EventKind, MetadataKind, ModifyKind, RenameMode};
+use serde::{Deserialize, Serialize};
+
+use super::path_key::RootPaths;
+use crate::broadcast::{Broadcast, BroadcastItem, BroadcastLimits, BroadcastSubscription};
+
+/// The most changes of one batch; with more, the root is to be read again.
+const CHANGES_MAX: usize = 1024;
+
+/// The limits of what is kept for slow listeners.
+const LIMITS: BroadcastLimits = BroadcastLimits { items_max: 4096, bytes_max: 4 << 20 };
+
+/// The kind of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileChangeKind {
+    /// The file or folder is new, or was moved here from outside the root.
+    Created,
+    /// The content or the metadata changed.
+    Modified,
+    /// The file or folder is gone, or was moved out of the root.
+    Removed,
+    /// The file or folder has another path than before.
+    Renamed,
+    /// Changes are unknown: read the whole root again.
+    Rescan,
+}
+
+/// A change in a watched folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileChange {
+    /// The kind of the change.
+    pub kind: FileChangeKind,
+    /// The watched folder, as configured.
+    pub root: PathBuf,
+    /// The path, below the folder as configured; the folder itself for a rescan.
+    pub path: PathBuf,
+    /// The path before, of something that was renamed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<PathBuf>,
+}
+
+/// An item of a subscription to changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileEvent {
+    /// A change.
+    Change(Arc<FileChange>),
+    /// The number of changes that this slow listener missed here. It should read its folders again.
+    Missed(u64),
+}
+
+impl BroadcastItem for FileEvent {
+    fn size_bytes(&self) -> usize {
+        let length = |path: &Path| path.as_os_str().len();
+        match self {
+            Self::Change(change) => {
+                let from = change.from.as_deref().map_or(0, length);
+                size_of::<FileChange>() + length(&change.root) + length(&change.path) + from
+            }
+            Self::Missed(_) => 0,
+        }
+    }
+
+    fn lagged(count: u64) -> Self {
+        Self::Missed(count)
+    }
+}
+
+/// Subscribes to the changes in all watched folders.
+pub type FileSubscription = BroadcastSubscription<FileEvent>;
+
+/// Publishes the changes in all watched folders. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct FileFeed(Broadcast<FileEvent>);
+
+impl Default for FileFeed {
+    fn default() -> Self {
+        Self(Broadcast::new(LIMITS))
+    }
+}
+
+impl FileFeed {
+    /// Subscribes to the changes from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> FileSubscription {
+        self.0.subscribe()
+    }
+
+    pub(super) fn publish(&self, changes: impl IntoIterator<Item = FileChange>) {
+        changes.into_iter().for_each(|change| self.0.send(FileEvent::Change(Arc::new(change))));
+    }
+
+    /// Publishes that the changes in a root are unknown.
+    pub(super) fn publish_rescan(&self, root: &Path) {
+        self.publish([rescan(root)]);
+    }
+}
+
+/// The changes of one batch, in order. Repeated changes of one path are merged, since a writer causes many events.
+#[derive(Debug, Default)]
+pub(super) struct ChangeList {
+    changes: Vec<ListedChange>,
+    /// The place of the last change of each path.
+    last: HashMap<PathBuf, usize>,
+    /// The path that the last event moved away, and that event's tracker.
+    moved_away: Option<(PathBuf, Option<usize>)>,
+    is_rescan: bool,
+}
+
+/// A change, with paths as events name them.
+#[derive(Debug)]
+struct ListedChange {
+    kind: ListedKind,
+    path: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum ListedKind {
+    Created,
+    Modified,
+    Removed,
+    /// The path was moved from or to another, which its existence tells.
+    Moved,
+    Renamed {
+        from: PathBuf,
+    },
+    /// Merged into a later change.
+    Merged,
+}
+
+impl ChangeList {
+    /// Records an event about paths within the root. Both halves of a move have one tracker, where the system has any.
+    pub(super) fn record(&mut self, kind: EventKind, paths: &[PathBuf], tracker: Option<usize>) {
+        let moved_away = self.moved_away.take();
+        match (kind, paths) {
+            (_, []) => self.is_rescan = true,
+            (EventKind::Modify(ModifyKind::Name(RenameMode::Both)), [from, to]) => {
+                self.rename(from.clone(), to.clone());
+            }
+            (EventKind::Modify(ModifyKind::Name(RenameMode::From)), [from]) => {
+                self.add(ListedKind::Removed, from.clone());
+                self.moved_away = Some((from.clone(), tracker));
+            }
+            (EventKind::Modify(ModifyKind::Name(RenameMode::To)), [to]) => match moved_away {
+                Some((from, of)) if of == tracker => self.rename(from, to.clone()),
+                _ => self.add(ListedKind::Created, to.clone()),
+            },
+            (kind, paths) => {
+                let Some(kind) = ListedKind::of(kind) else { return };
+                paths.iter().for_each(|path| self.add(kind.clone(), path.clone()));
+            }
+        }
+    }
+
+    fn add(&mut self, kind: ListedKind, path: PathBuf) {
+        let is_settled = |before: &ListedKind| matches!(before, ListedKind::Created | ListedKind::Modified);
+        if kind == ListedKind::Modified && self.last_kind(&path).is_some_and(is_settled) {
+            return;
+        }
+        if self.changes.len() >= CHANGES_MAX {
+            self.is_rescan = true;
+        }
+        if self.is_rescan {
+            return;
+        }
+        self.last.insert(path.clone(), self.changes.len());
+        self.changes.push(ListedChange { kind, path });
+    }
+
+    /// Records a rename in place of the removal and the creation that some systems report for it as well.
+    fn rename(&mut self, from: PathBuf, to: PathBuf) {
+        if self.last_kind(&to).is_some_and(|kind| *kind == ListedKind::Renamed { from: from.clone() }) {
+            return;
+        }
+        for (path, half) in [(&from, ListedKind::Removed), (&to, ListedKind::Created)] {
+            if self.last_kind(path) == Some(&half)
+                && let Some(at) = self.last.remove(path)
+            {
+                self.changes[at].kind = ListedKind::Merged;
+            }
+        }
+        self.add(ListedKind::Renamed { from }, to);
+    }
+
+    fn last_kind(&self, path: &Path) -> Option<&ListedKind> {
+        self.last.get(path).map(|at| &self.changes[*at].kind)
+    }
+
+    /// Returns the changes as listeners get them. `exists` says whether a path is there now.
+    pub(super) fn into_changes(self, root: &RootPaths, exists: impl Fn(&Path) -> bool) -> Vec<FileChange> {
+        if self.is_rescan {
+            return vec![rescan(&root.configured)];
+        }
+        let named = |path: &Path| match path.strip_prefix(&root.canonical) {
+            Ok(below) if below.as_os_str().is_empty() => root.configured.clone(),
+            Ok(below) => root.configured.join(below),
+            Err(_) => path.to_owned(),
+        };
+        let change = |ListedChange { kind, path }: ListedChange| {
+            let (kind, from) = match kind {
+                ListedKind::Created => (FileChangeKind::Created, None),
+                ListedKind::Modified => (FileChangeKind::Modified, None),
+                ListedKind::Removed => (FileChangeKind::Removed, None),
+                ListedKind::Moved if exists(&path) => (FileChangeKind::Created, None),
+                ListedKind::Moved => (FileChangeKind::Removed, None),
+                ListedKind::Renamed { from } => (FileChangeKind::Renamed, Some(named(&from))),
+                ListedKind::Merged => return None,
+            };
+            Some(FileChange { kind, root: root.configured.clone(), path: named(&path), from })
+        };
+        self.changes.into_iter().filter_map(change).collect()
+    }
+}
+
+impl ListedKind {
+    /// Returns the kind of an event about single paths; `None` if nothing changed.
+    fn of(kind: EventKind) -> Option<Self> {
+        Some(match kind {
+            EventKind::Create(_) => Self::Created,
+            EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => Self::Removed,
+            EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Self::Created,
+            EventKind::Modify(ModifyKind::Name(_)) => Self::Moved,
+            EventKind::Modify(ModifyKind::Metadata(MetadataKind::AccessTime)) => return None,
+            EventKind::Access(AccessKind::Close(AccessMode::Write))
+            | EventKind::Modify(_)
+            | EventKind::Any
+            | EventKind::Other => Self::Modified,
+            EventKind::Access(_) => return None,
+        })
+    }
+}
+
+fn rescan(root: &Path) -> FileChange {
+    let root = root.to_owned();
+    FileChange { kind: FileChangeKind::Rescan, path: root.clone(), root, from: None }
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use notify::event::{CreateKind, DataChange, RemoveKind};
+
+    use super::super::path_key::PathKey;
+    use super::*;
+
+    const CREATED: EventKind = EventKind::Create(CreateKind::File);
+    const REMOVED: EventKind = EventKind::Remove(RemoveKind::File);
+    const WRITTEN: EventKind = EventKind::Modify(ModifyKind::Data(DataChange::Any));
+    const CLOSED: EventKind = EventKind::Access(AccessKind::Close(AccessMode::Write));
+
+    const fn name(mode: RenameMode) -> EventKind {
+        EventKind::Modify(ModifyKind::Name(mode))
+    }
+
+    fn root_paths() -> RootPaths {
+        let canonical = PathBuf::from("/disk/r");
+        let key = PathKey::from_path(&canonical).unwrap();
+        RootPaths { configured: PathBuf::from("/home/r"), canonical, key }
+    }
+
+    /// Returns the changes of these events, of which only those at `/disk/r/here` find their path.
+    fn changes(events: &[(EventKind, &[&str], Option<usize>)]) -> Vec<String> {
+        let mut list = ChangeList::default();
+        for (kind, paths, tracker) in events {
+            let paths: Vec<PathBuf> = paths.iter().map(|path| Path::new("/disk/r").join(path)).collect();
+            list.record(*kind, &paths, *tracker);
+        }
+        let changes = list.into_changes(&root_paths(), |path| path.ends_with("here"));
+        changes.iter().map(describe).collect()
+    }
+
+    fn describe(change: &FileChange) -> String {
+        assert_eq!(change.root, Path::new("/home/r"));
+        let from = change.from.as_ref().map(|from| format!(" from {}", from.display())).unwrap_or_default();
+        format!("{:?} {}{from}", change.kind, change.path.display())
+    }
+
+    #[test]
+    fn writes_of_one_path_are_one_change_until_it_goes() {
+        let events: Vec<(EventKind, &[&str], _)> =
+            [CREATED, WRITTEN, CLOSED, REMOVED, CREATED, CLOSED].map(|kind| (kind, &["a"][..], None)).into();
+        assert_eq!(changes(&events), ["Created /home/r/a", "Removed /home/r/a", "Created /home/r/a"]);
+        assert_eq!(changes(&[(WRITTEN, &["a"], None), (CLOSED, &["a"], None)]), ["Modified /home/r/a"]);
+    }
+
+    #[test]
+    fn rename_is_one_change_however_the_system_reports_it() {
+        let (from, to, both) = (name(RenameMode::From), name(RenameMode::To), name(RenameMode::Both));
+        let renamed = ["Renamed /home/r/b from /home/r/a"];
+        let halves: [(EventKind, &[&str], _); 2] = [(from, &["a"], Some(7)), (to, &["b"], Some(7))];
+        assert_eq!(changes(&halves), renamed);
+        assert_eq!(changes(&[halves[0], halves[1], (both, &["a", "b"], Some(7))]), renamed);
+        assert_eq!(changes(&[(from, &["a"], None), (to, &["b"], None)]), renamed);
+        // Another event came between the halves.
+        let parted = changes(&[halves[0], (CREATED, &["c"], None), halves[1], (both, &["a", "b"], Some(7))]);
+        assert_eq!(parted, ["Created /home/r/c", renamed[0]]);
+        // The halves belong to different moves.
+        let other = changes(&[halves[0], (to, &["b"], Some(8))]);
+        assert_eq!(other, ["Removed /home/r/a", "Created /home/r/b"]);
+    }
+
+    #[test]
+    fn move_without_a_direction_is_resolved_by_existence() {
+        let any = name(RenameMode::Any);
+        let both = changes(&[(any, &["gone"], None), (any, &["here"], None)]);
+        assert_eq!(both, ["Removed /home/r/gone", "Created /home/r/here"]);
+    }
+
+    #[test]
+    fn unknown_or_too_many_changes_are_one_rescan() {
+        assert_eq!(changes(&[(CREATED, &["a"], None), (EventKind::Any, &[], None)]), ["Rescan /home/r"]);
+        let names: Vec<String> = (0..=CHANGES_MAX).map(|n| n.to_string()).collect();
+        let paths: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert_eq!(changes(&[(CREATED, &paths[1..], None)]).len(), CHANGES_MAX);
+        assert_eq!(changes(&[(CREATED, &paths, None)]), ["Rescan /home/r"]);
+    }
+}

@@ -28,7 +28,7 @@ async fn a_port_in_use_is_named() {
     let data = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let ended = run(data.path(), &["backend", "--port", &port]).await;
+    let ended = run(data.path(), &["demo-backend", "--port", &port]).await;
     assert!(error_line(&ended, 1).contains(&format!("port {port}")), "{ended:?}");
     let file = data.path().join("port.toml");
     fs::write(&file, format!("[control]\nport = {port}\n")).unwrap();

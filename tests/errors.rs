@@ -345,7 +345,7 @@ async fn a_command_that_fails_says_its_code_and_its_reason_on_stderr() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     for (args, expected) in [
-        (vec!["backend", "--port", &port], "INVALID_INPUT in_use: port"),
+        (vec!["demo-backend", "--port", &port], "INVALID_INPUT in_use: port"),
         (vec!["demo", "--port", &port], "INVALID_INPUT in_use: port"),
         (vec!["events"], "NOT_FOUND not_found: there is no journal"),
     ] {

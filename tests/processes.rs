@@ -324,7 +324,7 @@ async fn hanging_program_fails_its_pings() {
 fn sidecar(port: u16) -> String {
     let program = mainstay_binary();
     format!(
-        "command = ['{}', 'backend', '--port', '{port}', '--agents', 'planner']\nready = \"stdout:listening on\"",
+        "command = ['{}', 'demo-backend', '--port', '{port}', '--agents', 'planner']\nready = \"stdout:listening on\"",
         program.display()
     )
 }

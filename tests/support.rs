@@ -206,7 +206,7 @@ impl BackendProcess {
     pub async fn start(port: u16, agents: &str) -> Self {
         // The backend stores nothing; every command takes a folder.
         let nowhere = std::env::temp_dir();
-        let args = ["backend", "--port", &port.to_string(), "--agents", agents];
+        let args = ["demo-backend", "--port", &port.to_string(), "--agents", agents];
         let mut program = MainstayProcess::start(&nowhere, &args);
         let line = program.line().await;
         let url = line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}")).to_owned();

@@ -11,7 +11,7 @@ pub use crate::cache::watch::{WatchLost, WatchRegained, WatchStarted};
 pub use crate::cache::{CacheAged, CacheInvalidated};
 pub use crate::connection::resumption::Gap;
 pub use crate::connection::{ConnectionChanged, ConnectionIgnored, ConnectionUnsent};
-pub use crate::process::SidecarStarted;
+pub use crate::process::{BackendStarted, BackendStarting};
 pub use crate::queue::events::{
     QueueHeld, QueueOverflow, QueueReleased, RequestDone, RequestFailed, RequestJoined, RequestRetry,
     RequestStarted, RequestTimedOut,
@@ -19,7 +19,8 @@ pub use crate::queue::events::{
 
 /// The types of all events that this crate records.
 pub const EVENT_TYPES: &[EventType] = &[
-    EventType::of::<SidecarStarted>(),
+    EventType::of::<BackendStarting>(),
+    EventType::of::<BackendStarted>(),
     EventType::of::<ConnectionChanged>(),
     EventType::of::<Gap>(),
     EventType::of::<ConnectionUnsent>(),

@@ -3,11 +3,13 @@
 //! - [`tls`]: the platform's roots and private authorities, as the one TLS configuration of HTTP and WebSocket
 //! - [`proxy`]: chooses the proxy of a backend from the settings and the system
 //! - `proxy_error`: tells the proxy's failures from the backend's
+//! - [`BackendAddress`]: the address of one start of a backend that the runtime starts
 //! - [`urls`]: parses the addresses of backends and proxies, for every other place
 //!
 //! A [`Route`] holds the result. The HTTP transport and the WebSocket share one route, so both take the same path.
 //! Nothing here connects.
 
+mod backend_address;
 pub mod proxy;
 pub(crate) mod proxy_error;
 pub mod tls;
@@ -17,6 +19,7 @@ use std::{sync::Arc, time::Duration};
 
 use rustls::ClientConfig;
 
+pub use self::backend_address::BackendAddress;
 use self::{proxy::Proxy, tls::TlsTrust};
 
 /// The availability of the backend, as one component observes it and others use it.

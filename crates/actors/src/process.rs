@@ -5,9 +5,9 @@
 //! - [`Launch`]: starts one and waits until it is ready ([`Readiness`]), or returns a `LaunchError`
 //! - [`ProcessManager`]: ends every process with the runtime, by a watchdog, a PID file, and at the next start
 //! - `MemoryCeiling`: detects that a process uses too much memory
-//! - [`SidecarActor`]: the actor of the backend's own process, if the runtime starts it
+//! - [`OwnedBackendActor`]: the actor of the backend's own process, if the runtime starts it
 //!
-//! This module knows no agent, no network, and restarts nothing. On Unix each process leads a group of its own. A small shell,
+//! This module knows no agent, connects to nothing, and restarts nothing. On Unix each process leads a group of its own. A small shell,
 //! the watchdog, waits for the end of the runtime and then ends every group. On Linux, a process that left its group
 //! is found by a marker in its environment or by its ancestors; elsewhere by its ancestors alone. A process without
 //! group, marker and living ancestor is not found; docs/agents.md says what can be done about that. On Windows a job
@@ -17,13 +17,15 @@ mod child;
 mod exit;
 mod launch;
 mod lines;
+mod login_env;
 mod manager;
 mod memory;
 mod output_tail;
+mod owned_backend;
+mod program;
 mod readiness;
 #[cfg(any(unix, test))]
 mod shutdown;
-mod sidecar;
 mod spec;
 mod stdin;
 mod stop_limit;
@@ -35,14 +37,18 @@ mod windows;
 pub use child::Process;
 
 pub(crate) use exit::ProcessExit;
-pub use launch::Launch;
 pub(crate) use launch::LaunchError;
+pub use launch::{Launch, PrepareSpec};
 pub(crate) use lines::{LineSplitter, OutputLine};
+pub use login_env::{LoginEnvError, LoginPath, login_path};
 pub use manager::{ManagerWarning, OpenError, Orphan, ProcessManager, StartReport};
 pub(crate) use memory::MemoryCeiling;
+pub use owned_backend::{
+    BackendProcess, BackendStarted, BackendStarting, OwnedBackendActor, OwnedBackendMessage,
+    OwnedBackendView, PrepareLaunch,
+};
 pub(crate) use readiness::ReadySignal;
 pub use readiness::{Probe, ProbeResult, Readiness};
-pub use sidecar::{SidecarActor, SidecarStarted};
 pub use spec::{ProcessSpec, SpawnError};
 pub use stdin::ProcessStdin;
 pub(crate) use stop_limit::stop_within;

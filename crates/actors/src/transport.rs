@@ -2,9 +2,10 @@
 //!
 //! - [`Transport`] makes one attempt and never decides about another; `queue::retry` does
 //! - [`TransportError`] says what failed *and* whether the server may have acted
-//! - [`HttpTransport`] is the real one, over reqwest
+//! - [`HttpTransport`] is the real one, over reqwest; [`AddressedTransport`] follows a backend that moves
 //! - [`layers`] wrap a transport: they see every attempt of the queue and of the agents
 
+mod addressed;
 mod error;
 mod http;
 pub mod layers;
@@ -25,6 +26,7 @@ use self::error::debug_head;
 #[cfg(test)]
 pub(crate) use self::http::tests::{mortal_server, raw_server, scripted_server};
 pub use self::{
+    addressed::AddressedTransport,
     error::{FailureKind, ResponseHead, SendProgress, TransportError},
     http::{HttpSettings, HttpTransport},
 };

@@ -140,7 +140,7 @@ impl Agents {
         if let Some(path) = self.0.handles.agents.path().and_then(|path| path.child(id).ok()) {
             self.0.runtime.journal().record(
                 &path,
-                before.generation,
+                before.supervision.generation,
                 &AgentReset { from: before.report.status },
             );
         }

@@ -62,12 +62,14 @@ pub struct BackendOptions {
     pub agents: Vec<String>,
     /// The number of events that a client can resume from: 1 to [`HISTORY_MAX`].
     pub history_max: usize,
+    /// The bearer token without which each request is answered 401; `None` for none.
+    pub token: Option<String>,
 }
 
 impl Default for BackendOptions {
-    /// Returns a free port, one agent named `planner`, and a history of 1024 events.
+    /// Returns a free port, one agent named `planner`, a history of 1024 events, and no token.
     fn default() -> Self {
-        Self { port: 0, agents: vec!["planner".to_owned()], history_max: 1024 }
+        Self { port: 0, agents: vec!["planner".to_owned()], history_max: 1024, token: None }
     }
 }
 
@@ -175,7 +177,7 @@ impl Backend {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, config.port)).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let state = Arc::new(BackendState::new(&config.agents, config.history_max, Instant::now()));
-        let server = HttpServer::start(listener, routes::router(state.clone()));
+        let server = HttpServer::start(listener, routes::router(state.clone(), config.token));
         Ok(Self { address, state, server })
     }
 

@@ -36,7 +36,7 @@ mod session;
 
 pub use agent::{AgentAction, BridgeAgentCommand};
 pub use command::{
-    BridgeCommand, CacheAction, ConnectionAction, CredentialsAction, InvalidateBy, ListenAction,
+    BackendAction, BridgeCommand, CacheAction, ConnectionAction, CredentialsAction, InvalidateBy, ListenAction,
     RequestCommand, RequestsCommand, execute,
 };
 pub use protocol::{AcceptedMessage, EventGap, FrameItem, ServerMessage, StateSnapshot};

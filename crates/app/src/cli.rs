@@ -1,7 +1,7 @@
 //! The `mainstay` binary.
 //!
 //! - `args`: the commands and their options
-//! - `run`: `demo`, `run` and `backend`, which keep running
+//! - `run`: `demo`, `run` and `demo-backend`, which keep running
 //! - `client`: asks a running runtime, over its bridge; `report`: shows the answers
 //! - `requests`: commands about requests that have not ended
 //! - `agent`: commands about one agent; `agent_report`: shows agents
@@ -28,10 +28,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::bridge::{BridgeCommand, ConnectionAction, CredentialsAction};
+use crate::bridge::{BackendAction, BridgeCommand, ConnectionAction, CredentialsAction};
 use crate::config::{Config, DEFAULT_TOML};
 use crate::tree_builder;
-use args::{Args, CliCommand, ConfigCommand, CredentialsCommand};
+use args::{Args, BackendSubcommand, CliCommand, ConfigCommand, CredentialsCommand};
 use client::BridgeClient;
 use error::CliError;
 use output::Output;
@@ -60,7 +60,7 @@ async fn dispatch(args: Args) -> Result<(), CliError> {
     match args.command {
         CliCommand::Demo(demo) => run::demo(&mut out, demo, args.data_dir.folder()?, is_verbose).await,
         CliCommand::Run(run) => run::run(&mut out, run, args.data_dir.folder()?, is_verbose).await,
-        CliCommand::Backend(backend) => run::backend(&mut out, backend).await,
+        CliCommand::DemoBackend(backend) => run::demo_backend(&mut out, backend).await,
         CliCommand::Events(events) => journal::events(&mut out, events, args.data_dir.folder()?).await,
         CliCommand::DeadLetters(shape) => {
             dead_letters::dead_letters(&mut out, shape.json, &args.data_dir.folder()?)
@@ -100,6 +100,17 @@ async fn run_remote(out: &mut Output, command: CliCommand, data: &args::DataDirA
             }
         }
         CliCommand::Agent(command) => agent::run(out, &mut client, command).await,
+        CliCommand::Backend(command) => {
+            let (action, json) = match command {
+                BackendSubcommand::Show(shape) => (BackendAction::Show, shape.json),
+                BackendSubcommand::Start => (BackendAction::Start, false),
+                BackendSubcommand::Stop => (BackendAction::Stop, false),
+                BackendSubcommand::Restart => (BackendAction::Restart, false),
+                BackendSubcommand::Reset => (BackendAction::Reset, false),
+            };
+            let backend = client.request(BridgeCommand::Backend { action }).await?;
+            if json { out.json(&backend) } else { report::backend(out, &client.parse(backend)?) }
+        }
         CliCommand::Connection(shape) => {
             run_connection(out, &mut client, ConnectionAction::Show {}, shape.json).await
         }
@@ -132,7 +143,7 @@ async fn run_remote(out: &mut Output, command: CliCommand, data: &args::DataDirA
         CliCommand::Panic { actor } => client.request(BridgeCommand::Panic { actor }).await.map(|_| ()),
         CliCommand::Demo(_)
         | CliCommand::Run(_)
-        | CliCommand::Backend(_)
+        | CliCommand::DemoBackend(_)
         | CliCommand::Events(_)
         | CliCommand::DeadLetters(_)
         | CliCommand::Replay(_)

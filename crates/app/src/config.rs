@@ -38,6 +38,7 @@ pub use mainstay_actors::connection::policy::AfterFailed;
 pub use mainstay_actors::network::proxy::{Proxy, ProxyChoice};
 pub use mainstay_actors::network::urls::{BaseUrl, BaseUrlError};
 pub use mainstay_actors::queue::{GROUPS_MAX, Overflow};
+pub(crate) use parser::address::URL_AUTO;
 
 pub use duration::{DURATION_MAX, ParseDurationError, format_duration, parse_duration};
 pub use error::{ConfigError, ConfigProblem};

@@ -3,6 +3,7 @@
 //! They are read once, at the start, except the token, which may change. No other module reads them.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::future::ready;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,8 @@ pub(crate) struct Environment {
     pub(crate) headers: BTreeMap<String, String>,
     /// The home folder of the user.
     home: Option<PathBuf>,
+    /// The login shell of the user.
+    shell: Option<OsString>,
     proxy: Option<Proxy>,
     /// True if the system's proxies count.
     is_known: bool,
@@ -56,6 +59,7 @@ impl Environment {
             credentials: credentials(backend, named("backend.token_env", &backend.token_env)?),
             headers,
             home: home(&variable),
+            shell: variable("SHELL").map(OsString::from),
             proxy: proxy.map(|url| Proxy::parse(&url).map_err(unreadable)).transpose()?,
             is_known: true,
         })
@@ -68,6 +72,7 @@ impl Environment {
             credentials: Credentials::none(),
             headers: BTreeMap::new(),
             home: None,
+            shell: None,
             proxy: None,
             is_known: false,
         }
@@ -76,6 +81,11 @@ impl Environment {
     /// Returns the proxy to use, if the file says `configured`.
     pub(crate) fn proxy(&self, configured: &ProxyChoice) -> ProxyChoice {
         self.proxy.clone().map_or_else(|| configured.clone(), ProxyChoice::Explicit)
+    }
+
+    /// Returns the login shell of the user, if it is known.
+    pub(crate) fn shell(&self) -> Option<&OsStr> {
+        self.shell.as_deref()
     }
 
     /// Replaces a leading `~` of a folder; `None` if the home folder is unknown.
@@ -122,6 +132,15 @@ fn credentials(backend: &BackendConfig, first: Option<String>) -> Credentials {
     } else {
         Credentials::none()
     }
+}
+
+/// The variable in which a program that the runtime starts finds the secret of its start.
+pub(crate) const TOKEN_VARIABLE: &str = "MAINSTAY_TOKEN";
+
+/// Returns the secret that this program was started with, if another runtime started it with one.
+#[cfg(feature = "cli")]
+pub(crate) fn start_token() -> Option<String> {
+    std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty())
 }
 
 fn home(variable: &impl Fn(&str) -> Option<String>) -> Option<PathBuf> {

@@ -23,10 +23,10 @@ pub use mainstay_actors::cache::watch::WatchErrorKind;
 pub use mainstay_actors::connection::{IgnoredReason, UnsentReason};
 pub use mainstay_actors::events::{
     AgentChecksQuarantined, AgentHealth, AgentQuestion, AgentQuestionSettled, AgentReplyLost,
-    AgentSessionLost, AgentStateQuarantined, AgentStuck, CacheAged, CacheInvalidated, ConnectionChanged,
+    AgentSessionLost, AgentStateQuarantined, AgentStuck, BackendStarted, BackendStarting, CacheAged, CacheInvalidated, ConnectionChanged,
     ConnectionIgnored, ConnectionUnsent, Gap, MessageAnswered, MessageFailed, MessageRedelivered,
     MessageSent, QueueHeld, QueueOverflow, QueueReleased, RequestDone, RequestFailed, RequestJoined,
-    RequestRetry, RequestStarted, RequestTimedOut, SidecarStarted, WatchLost, WatchRegained, WatchStarted,
+    RequestRetry, RequestStarted, RequestTimedOut, WatchLost, WatchRegained, WatchStarted,
 };
 pub use mainstay_actors::process::{ManagerWarning, Orphan};
 pub use mainstay_actors::queue::events::RequestRef;
@@ -42,7 +42,7 @@ pub use mainstay_runtime::state::{StateDegraded, StateLoaded, StateMigrated, Sta
 
 pub use crate::agents::AgentReset;
 pub use crate::credentials::CredentialsChanged;
-pub use crate::process_events::{PidFileDamaged, ProcessOrphaned, ProcessWarning};
+pub use crate::process_events::{LoginEnvFailed, PidFileDamaged, ProcessOrphaned, ProcessWarning};
 pub use crate::standstill::WokeAfter;
 
 /// The types of the events that this crate records.
@@ -53,6 +53,7 @@ const OWN_TYPES: &[EventType] = &[
     EventType::of::<PidFileDamaged>(),
     EventType::of::<ProcessWarning>(),
     EventType::of::<WokeAfter>(),
+    EventType::of::<LoginEnvFailed>(),
 ];
 
 /// Returns the types of all events that Mainstay records.

@@ -8,7 +8,7 @@ use mainstay_actors::cache::watch::FileFeed;
 use mainstay_actors::cache::{CacheHandle, CacheMessage, FileCache};
 use mainstay_actors::connection::{ConnectionMessage, ConnectionView};
 use mainstay_actors::credentials::Credentials;
-use mainstay_actors::process::ProcessManager;
+use mainstay_actors::process::{LoginPath, ProcessManager};
 use mainstay_actors::queue::{QueueHandle, QueueMessage, QueueView};
 use mainstay_actors::response_cache::ResponseCache;
 use mainstay_runtime::state::RedbStore;
@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::time_point::TimePoint;
 use crate::tree_builder::agents::{AgentFactory, AgentHandle};
+use crate::tree_builder::owned_backend::OwnedBackendParts;
 
 /// The actors of a runtime: their addresses and their views.
 pub(crate) struct Handles {
@@ -42,6 +43,10 @@ pub(crate) struct Handles {
     pub(crate) factory: AgentFactory,
     pub(crate) process_manager: ProcessManager,
     pub(crate) credentials: Credentials,
+    /// The login shell's `PATH`, if the configuration wants it.
+    pub(crate) login_path: Option<LoginPath>,
+    /// The backend, if the runtime starts it.
+    pub(crate) owned_backend: Option<OwnedBackendParts>,
 }
 
 /// The shared state of a runtime.

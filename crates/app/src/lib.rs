@@ -35,11 +35,15 @@ mod fault_injection;
 mod http_server;
 mod inner;
 mod mainstay;
+mod owned_backend;
+mod placeholders;
 mod process_events;
+mod readiness;
 mod standstill;
 mod start_error;
 mod status;
 mod subscription;
+mod supervision_report;
 mod time_point;
 mod tree_builder;
 
@@ -49,11 +53,14 @@ pub use cache::Cache;
 pub use connection::{Connection, Reconnected};
 pub use data_dir::{ControlFile, DataDir, DataDirError};
 pub use mainstay::{Mainstay, MainstayBuilder, StartError};
+pub use owned_backend::{OwnedBackend, OwnedBackendReport};
+pub use placeholders::MissingPlaceholder;
 pub use status::{
-    AgentBudget, AgentView, CacheReport, ConnectionReport, OutageReport, QueueReport, ResolvedError,
+    AgentView, CacheReport, ConnectionReport, OutageReport, QueueReport,
     RuntimeReport, StatusReport, StorageReport, StorageState, WatchedFolder,
 };
 pub use subscription::Subscription;
+pub use supervision_report::{ResolvedError, RestartBudget, SupervisionReport};
 pub use tree_builder::error::BuildError;
 
 pub use mainstay_actors::agent::{
@@ -108,9 +115,9 @@ pub mod supervision {
     };
     pub use mainstay_runtime::{
         ActorInfo, ActorKind, ActorPath, ActorStatus, Address, AdminError, CallError, Child, ChildCounts,
-        Context, Declined, Failure, FinalizeContext, InvalidName, Message, Promise, Reply, RuntimeExit,
-        RuntimeStartError, SendError, SendErrorKind, SpecError, SupervisorHandle, SupervisorSpec, TaskHandle,
-        Timer, TreeNode, Worker,
+        Context, Declined, Failure, FinalizeContext, InvalidName, Message, PermanentFailure, Promise, Reply,
+        RuntimeExit, RuntimeStartError, SendError, SendErrorKind, SpecError, SupervisorHandle,
+        SupervisorSpec, TaskHandle, Timer, TreeNode, Worker,
     };
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mainstay_actors::cache::WriteRule;
 use mainstay_actors::cache::watch::FileSubscription;
 use mainstay_actors::credentials::Credentials;
-use mainstay_actors::error::Error;
+use mainstay_actors::error::{Error, Reason};
 use mainstay_actors::network::tls::TlsTrust;
 use mainstay_actors::process::{OpenError, ProcessManager, StartReport};
 use mainstay_actors::queue::{Download, PendingRequest};
@@ -32,9 +32,11 @@ use crate::credentials;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::environment::Environment;
 use crate::inner::Inner;
-use crate::process_events::{record_start_report, record_warnings};
 use crate::standstill::record_standstills;
 use crate::status::{OutageReport, QueueReport, RuntimeReport, StatusReport, StorageReport};
+use crate::owned_backend::OwnedBackend;
+use crate::process_events::{read_login_path, record_start_report, record_warnings};
+use crate::readiness::{self, Progress};
 use crate::subscription::Subscription;
 use crate::tree_builder::error::BuildError;
 use crate::tree_builder::{Overrides, TreeSpec};
@@ -187,15 +189,15 @@ impl MainstayBuilder {
         self
     }
 
-    /// Starts the tree, and returns once every actor in it is ready. The backend need not run. If the runtime starts
-    /// the backend itself, this waits until that is ready, has ended, or its startup grace is over.
+    /// Starts the tree, and returns once its actors run. It waits for no backend and for no agent: see
+    /// [`Mainstay::ready`].
     ///
     /// # Errors
     /// See [`StartError`].
     pub async fn start(self) -> Result<Mainstay, StartError> {
         let environment = Environment::read(&self.config, |name| std::env::var(name).ok())?;
-        let TreeSpec { root, handles, secrets } =
-            TreeSpec::build(&self.config, &environment, self.overrides)?;
+        let overrides = Overrides { data_dir: self.data_dir.clone(), ..self.overrides };
+        let TreeSpec { root, handles, secrets } = TreeSpec::build(&self.config, &environment, overrides)?;
         let data_dir = self.data_dir.map(DataDir::new);
         let journal = open_journal(
             data_dir.as_ref(),
@@ -213,6 +215,9 @@ impl MainstayBuilder {
         let process_manager = &handles.process_manager;
         tasks.spawn(record_warnings(journal.clone(), process_manager.warnings()));
         tasks.spawn(record_standstills(journal.clone()));
+        if let Some(login_path) = &handles.login_path {
+            tasks.spawn(read_login_path(journal.clone(), login_path.clone()));
+        }
         record_start_report(&journal, start_process_manager(process_manager, data_dir.as_ref()).await?);
         let mut builder = Runtime::builder().journal(journal);
         let mut states = None;
@@ -417,6 +422,52 @@ impl Mainstay {
         Agents(Arc::clone(&self.0))
     }
 
+    /// Returns the handle of the backend's own process, if the runtime starts the backend.
+    #[must_use]
+    pub fn backend(&self) -> Option<OwnedBackend> {
+        self.0.handles.owned_backend.is_some().then(|| OwnedBackend(Arc::clone(&self.0)))
+    }
+
+    /// Waits until everything has started: the backend (if the runtime starts it) is ready, the connection is open, and
+    /// every agent is healthy or degraded. Sets no time limit of its own.
+    ///
+    /// ```no_run
+    /// # async fn example(config: mainstay::config::Config) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mainstay = mainstay::Mainstay::builder().config(config).start().await?;
+    /// // The runtime works from here on: requests wait for the backend by themselves.
+    /// mainstay.ready().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The reason why a part does not become ready until a person acts: it is given up, was stopped, or has failed.
+    /// `stopped` if the runtime stops meanwhile.
+    pub async fn ready(&self) -> Result<(), Error> {
+        let mut events = self.events_after(self.journal().cursor());
+        let mut connection = self.connection().watch();
+        loop {
+            match readiness::assess(&self.status().await) {
+                Progress::Ready => return Ok(()),
+                Progress::Failed(why) => return Err(*why),
+                Progress::Waiting(_) => {}
+            }
+            tokio::select! {
+                event = events.next() => if event.is_none() { return Err(Error::new(Reason::Stopped)) },
+                Ok(()) = connection.changed() => {}
+            }
+        }
+    }
+
+    /// Returns what keeps the runtime from being [`ready`](Self::ready), in plain words; `None` once it is.
+    pub async fn pending(&self) -> Option<String> {
+        match readiness::assess(&self.status().await) {
+            Progress::Ready => None,
+            Progress::Failed(why) => Some(why.log_text().to_owned()),
+            Progress::Waiting(what) => Some(what),
+        }
+    }
+
     /// Returns the handle of the connection.
     #[must_use]
     pub fn connection(&self) -> Connection {
@@ -476,6 +527,7 @@ impl Mainstay {
                 uptime_ms: millis(journal.now()),
                 seq,
             },
+            backend: self.backend().and_then(|backend| backend.report()),
             connection: self.connection().report(),
             queue: self.queue_report(),
             cache: self.cache().report(),

@@ -1,6 +1,6 @@
 //! Events about child processes that belong to no actor.
 
-use mainstay_actors::process::{ManagerWarning, Orphan, StartReport};
+use mainstay_actors::process::{LoginPath, ManagerWarning, Orphan, StartReport};
 use mainstay_runtime::ActorPath;
 use mainstay_runtime::journal::{Event, Journal, Level, count};
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,29 @@ impl Event for ProcessWarning {
 
     fn describe(&self) -> String {
         self.warning.to_string()
+    }
+}
+
+/// The login shell's `PATH` is not known, so programs are searched in the runtime's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginEnvFailed {
+    /// The reason.
+    pub reason: String,
+}
+
+impl Event for LoginEnvFailed {
+    const KIND: &'static str = "login_env_failed";
+    const LEVEL: Level = Level::Warn;
+
+    fn describe(&self) -> String {
+        format!("programs are searched in the runtime's own PATH: {}", self.reason)
+    }
+}
+
+/// Reads the login shell's `PATH`, and records why that failed.
+pub(crate) async fn read_login_path(journal: Journal, login_path: LoginPath) {
+    if let Err(error) = login_path.await {
+        record(&journal, &LoginEnvFailed { reason: error.to_string() });
     }
 }
 

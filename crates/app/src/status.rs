@@ -13,11 +13,19 @@ use serde::{Deserialize, Serialize};
 #[cfg(test)]
 use std::sync::Arc;
 
+use crate::owned_backend::OwnedBackendReport;
+#[cfg(test)]
+use crate::supervision_report::RestartBudget;
+use crate::supervision_report::{ResolvedError, SupervisionReport};
+
 /// The state of a runtime in one view.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StatusReport {
     /// The runtime itself.
     pub runtime: RuntimeReport,
+    /// The backend's own process, if the runtime starts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<OwnedBackendReport>,
     /// The WebSocket.
     pub connection: ConnectionReport,
     /// The requests.
@@ -176,20 +184,9 @@ pub struct AgentView {
     /// The report. While the agent's actor is down, the supervisor gives its status.
     #[serde(flatten)]
     pub report: AgentReport,
-    /// True once its restarts are used up: it stays failed until a reset.
-    #[serde(default)]
-    pub gave_up: bool,
-    /// The incarnation of its actor.
-    pub generation: u64,
-    /// The number of restarts.
-    pub restarts: u64,
-    /// Restarts that are left before it is given up; `None` where there is no limit.
-    pub budget_left: Option<u32>,
-    /// The whole budget; `None` if there is no limit.
-    #[serde(default)]
-    pub budget: Option<AgentBudget>,
-    /// The time of the next restart, if one is planned.
-    pub restart_at: Option<WallTime>,
+    /// The facts that its supervisor knows.
+    #[serde(flatten)]
+    pub supervision: SupervisionReport,
     /// The current problem for a person, if there is one.
     pub last_error: Option<String>,
     /// The reason of the last restart, once it is resolved.
@@ -224,12 +221,14 @@ impl AgentView {
                 messages_in_flight: 1,
                 questions: Vec::new(),
             },
-            gave_up: false,
-            generation: 1,
-            restarts: 0,
-            budget_left: Some(5),
-            budget: Some(AgentBudget { max: 5, window_ms: 600_000, stable_after_ms: 60_000 }),
-            restart_at: None,
+            supervision: SupervisionReport {
+                gave_up: false,
+                generation: 1,
+                restarts: 0,
+                budget_left: Some(5),
+                budget: Some(RestartBudget { max: 5, window_ms: 600_000, stable_after_ms: 60_000 }),
+                restart_at: None,
+            },
             last_error: None,
             resolved_error: None,
             fail_after: 3,
@@ -246,26 +245,6 @@ impl AgentView {
             body: Arc::new(serde_json::json!("May I?")),
         }
     }
-}
-
-/// A problem of an agent that is resolved.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ResolvedError {
-    /// The time at which it ended the agent.
-    pub at: WallTime,
-    /// The problem, as a text for a log.
-    pub message: String,
-}
-
-/// The limits of an agent's restarts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AgentBudget {
-    /// Restarts within `window_ms`.
-    pub max: u32,
-    /// The time for which a restart counts, in milliseconds.
-    pub window_ms: u64,
-    /// The time of health after which the budget is full again, in milliseconds.
-    pub stable_after_ms: u64,
 }
 
 #[cfg(test)]

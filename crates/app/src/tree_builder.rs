@@ -2,8 +2,10 @@
 
 pub(crate) mod agents;
 pub(crate) mod error;
+pub(crate) mod owned_backend;
 pub(crate) mod processes;
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -24,23 +26,27 @@ use mainstay_actors::network::Route;
 use mainstay_actors::network::proxy::Proxy;
 use mainstay_actors::network::tls::TlsTrust;
 use mainstay_actors::network::urls::BaseUrl;
-use mainstay_actors::process::{ProcessManager, SidecarActor};
+use mainstay_actors::process::{OwnedBackendView, ProcessManager, login_path};
 use mainstay_actors::queue::{
     BudgetPolicy, GroupLimit, PriorityQueuePolicy, QueueActor, QueueHandle, QueueMessage, QueuePolicy,
     QueueView, RetryPolicy,
 };
 use mainstay_actors::response_cache::ResponseCache;
 use mainstay_actors::transport::layers::{ActivityLayer, InvalidationLayer, ReachabilityLayer};
-use mainstay_actors::transport::{HttpSettings, HttpTransport, Transport};
+use mainstay_actors::transport::{AddressedTransport, HttpSettings, HttpTransport, Transport};
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, Shutdown, StopOrder, SupervisorPolicy};
 use mainstay_runtime::{Address, Child, SupervisorHandle, SupervisorSpec};
 
-use crate::config::{self, BackendConfig, Config};
+use crate::config::{self, Config};
 use crate::environment::Environment;
 use crate::inner::Handles;
-use crate::tree_builder::agents::{AgentFactory, AgentHandle, AgentPolicies, agent_policy};
+use crate::placeholders::Placeholders;
+use crate::tree_builder::agents::{AgentFactory, AgentHandle, AgentPolicies};
 use crate::tree_builder::error::BuildError;
-use crate::tree_builder::processes::{ProcessConfig, ProcessFactory};
+use crate::tree_builder::owned_backend::{
+    ASSIGNED_BASE, BackendSlots, OwnedBackendStage, add_owned_backend, assigns_address,
+};
+use crate::tree_builder::processes::ProcessFactory;
 
 /// The longest time that the stop of the whole tree may take. It is enough for each actor's own limit.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(30);
@@ -58,6 +64,8 @@ pub(crate) struct Overrides {
     pub(crate) trust: Option<TlsTrust>,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) write_rules: Vec<WriteRule>,
+    /// The data folder, for the programs that are to know it.
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 /// The tree before it runs, with the handles of its actors.
@@ -82,13 +90,26 @@ impl TreeSpec {
         environment: &Environment,
         overrides: Overrides,
     ) -> Result<Self, BuildError> {
-        let Overrides { transport, trust, credentials, write_rules } = overrides;
+        let Overrides { transport, trust, credentials, write_rules, data_dir } = overrides;
         let credentials = credentials.unwrap_or_else(|| environment.credentials.clone());
         let route = route(config, environment, trust)?;
         let secrets = secrets(config, environment, &route);
-        let transport = match transport {
-            Some(transport) => transport,
-            None => http_transport(config, environment, &credentials, &route)?,
+        let is_assigned = assigns_address(config);
+        let stage = OwnedBackendStage {
+            view: OwnedBackendView::default(),
+            settings: http_settings(config, environment, &credentials, &route),
+            slots: BackendSlots::default(),
+        };
+        let assigned = is_assigned.then(|| stage.view.address());
+        let transport = match (transport, &assigned) {
+            (Some(transport), _) => transport,
+            (None, Some(assigned)) => {
+                Arc::new(AddressedTransport::new(stage.settings.clone(), assigned.clone()))
+            }
+            (None, None) => {
+                let made = HttpTransport::new(&stage.settings);
+                Arc::new(made.map_err(|error| BuildError::Transport(Box::new(error)))?)
+            }
         };
         let cache = CacheHandle::new(config.cache.max_bytes, entry_options(&config.cache));
         let cache_slot = Arc::<OnceLock<Address<CacheMessage>>>::default();
@@ -99,14 +120,29 @@ impl TreeSpec {
         };
         let transport: Arc<dyn Transport> =
             Arc::new(InvalidationLayer::new(transport, move |write| invalidator.outdated_by(write)));
-        let processes =
-            ProcessFactory { process_manager: ProcessManager::new(), transport: Arc::clone(&transport) };
+        let processes = ProcessFactory {
+            process_manager: ProcessManager::new(),
+            transport: Arc::clone(&transport),
+            placeholders: placeholders(config, environment, data_dir)?,
+            assigned: assigned.clone(),
+            login_path: (config.backend.login_env && environment.is_known())
+                .then(|| login_path(environment.shell())),
+        };
 
         let mut root = SupervisorSpec::new("root")
             .as_child(ChildPolicy { shutdown: Shutdown::Graceful(SHUTDOWN_MAX), ..ChildPolicy::default() });
-        let target = socket_target(config, environment, &credentials, route)?;
-        let connection = add_connection(&mut root, config, target, &cache, &processes)?;
+        let mut target = socket_target(config, environment, &credentials, route)?;
+        if let Some(assigned) = &assigned {
+            target = target.with_assigned_address(assigned.clone(), &config.connection.path);
+        }
+        let slots = stage.slots.clone();
+        let policy =
+            ConnectionPolicy { renews_token: target.renews_token(), ..connection_policy(&config.connection) };
+        let view = ConnectionView::new(&policy);
+        let owned_backend = add_owned_backend(&mut root, config, stage, &view, &processes)?;
+        let connection = add_connection(&mut root, policy, target, &cache, view)?;
         let queue = add_queue(&mut root, config, &transport, &connection)?;
+        slots.fill(&connection.address, &queue.address);
         let cache = add_cache(&mut root, config, environment, cache)?;
         // Nothing runs yet, so the slot is empty.
         let _ = cache_slot.set(cache.address.clone());
@@ -138,6 +174,8 @@ impl TreeSpec {
             agent_handles,
             process_manager: factory.processes.process_manager.clone(),
             credentials,
+            login_path: factory.processes.login_path.clone(),
+            owned_backend,
             factory,
         };
         Ok(Self { root, handles, secrets })
@@ -175,28 +213,17 @@ impl ConnectionStage {
     }
 }
 
-/// Adds the backend's own process, if the configuration has one, and then the connection. Children start in order, so
-/// the connection dials only when the process is ready.
+/// Adds the connection.
 fn add_connection(
     root: &mut SupervisorSpec,
-    config: &Config,
+    policy: ConnectionPolicy,
     target: SocketTarget,
     cache: &CacheHandle,
-    processes: &ProcessFactory,
+    view: ConnectionView,
 ) -> Result<ConnectionStage, BuildError> {
-    let renews_token = target.renews_token();
-    let policy = ConnectionPolicy { renews_token, ..connection_policy(&config.connection) };
-    let view = ConnectionView::new(&policy);
-    let slot = Arc::<OnceLock<Address<ConnectionMessage>>>::default();
-    if !config.backend.command.is_empty() {
-        let sidecar = sidecar(config, processes, Arc::clone(&slot))?;
-        root.child(Child::new("backend", sidecar).policy(agent_policy(&config.agents, true)))?;
-    }
     let invalidations = Some(Arc::new(cache.clone()) as _);
     let actor = ConnectionActor { target, policy, view: view.clone(), invalidations };
     let address = root.child(Child::new("connection", actor).policy(core_policy()))?;
-    // Nothing runs yet, so the slot is empty.
-    let _ = slot.set(address.clone());
     Ok(ConnectionStage { address, view })
 }
 
@@ -288,28 +315,6 @@ fn secrets(config: &Config, environment: &Environment, route: &Route) -> Vec<Str
     secrets
 }
 
-/// Builds the child of the backend's own process. When that is back after a restart, the connection dials at once.
-fn sidecar(
-    config: &Config,
-    programs: &ProcessFactory,
-    connection: Arc<OnceLock<Address<ConnectionMessage>>>,
-) -> Result<SidecarActor, BuildError> {
-    let BackendConfig { command, cwd, env, ready, .. } = &config.backend;
-    let startup_grace = config.agents.startup_grace;
-    let launch =
-        programs.launch(&ProcessConfig { name: "backend", command, cwd, env, ready, startup_grace })?;
-    Ok(SidecarActor {
-        launch,
-        manager: programs.process_manager.clone(),
-        when_back: Box::new(move || {
-            if let Some(connection) = connection.get() {
-                // With a full mailbox the connection is busy, and dials when its delay ends.
-                let _ = connection.try_cast(ConnectionMessage::BackendStarted);
-            }
-        }),
-    })
-}
-
 /// Returns the values of the file's headers with sensitive names: the journal must never contain them. Errors are
 /// redacted more widely, because there a needless gap does no harm.
 fn secret_headers(config: &Config) -> impl Iterator<Item = String> {
@@ -339,19 +344,19 @@ fn route(config: &Config, environment: &Environment, trust: Option<TlsTrust>) ->
         None if backend.ca_file.as_os_str().is_empty() => TlsTrust::default(),
         None => TlsTrust::with_ca_file(&backend.ca_file)?,
     };
-    let url = BaseUrl::parse(&backend.url).map_err(TargetError::Base)?;
+    let url = BaseUrl::parse(base(config)).map_err(TargetError::Base)?;
     let proxy = environment.proxy(&backend.proxy).resolve(&url, || environment.system_proxies())?;
     Ok(Route { trust, proxy, proxy_timeout: config.connection.connect_timeout / 2 })
 }
 
-fn http_transport(
+fn http_settings(
     config: &Config,
     environment: &Environment,
     credentials: &Credentials,
     route: &Route,
-) -> Result<Arc<dyn Transport>, BuildError> {
+) -> HttpSettings {
     let usual = HttpSettings::new(&config.backend.url);
-    let settings = HttpSettings {
+    HttpSettings {
         headers: headers(config, environment),
         credentials: credentials.clone(),
         connect_timeout: config.connection.connect_timeout,
@@ -359,9 +364,27 @@ fn http_transport(
         // Checks of agents do not pass through the queue.
         idle_connections_max: usual.idle_connections_max.max(config.requests.max_concurrent),
         ..usual
+    }
+}
+
+/// Returns the values of placeholders that are known before the start.
+fn placeholders(
+    config: &Config,
+    environment: &Environment,
+    data_dir: Option<PathBuf>,
+) -> Result<Placeholders, BuildError> {
+    // On the machine where it will run there may be a data folder.
+    let data_dir = data_dir.or_else(|| (!environment.is_known()).then(PathBuf::new));
+    let url = match assigns_address(config) {
+        true => None,
+        false => Some(BaseUrl::parse(&config.backend.url).map_err(TargetError::Base)?),
     };
-    let transport = HttpTransport::new(&settings).map_err(|error| BuildError::Transport(Box::new(error)))?;
-    Ok(Arc::new(transport))
+    Ok(Placeholders { url, token: None, data_dir })
+}
+
+/// Returns the backend's address, or its part that is known if each start is assigned one.
+fn base(config: &Config) -> &str {
+    if assigns_address(config) { ASSIGNED_BASE } else { &config.backend.url }
 }
 
 fn headers(config: &Config, environment: &Environment) -> HeaderMap {
@@ -382,7 +405,7 @@ fn socket_target(
     route: Route,
 ) -> Result<SocketTarget, BuildError> {
     let config::ConnectionConfig { path, subprotocols, token_query, .. } = &config.connection;
-    let mut target = SocketTarget::new(&config.backend.url, path)?
+    let mut target = SocketTarget::new(base(config), path)?
         .with_route(route)
         .with_token_query(token_query)
         .with_subprotocols(subprotocols.iter().cloned())?;

@@ -20,6 +20,7 @@ use super::resumption::{Gap, Observed, ResumeStart, Resumption};
 use super::socket::{SocketFrame, SocketLimits, WriteError, dial};
 use super::socket_tasks::{OpenSocket, WriteCommand};
 use super::state::{PreviousRun, State};
+use super::status::ConnectionState;
 use super::target::SocketTarget;
 use super::view::{ConnectionView, UnreportedEvents};
 use crate::json::without_bom;
@@ -65,7 +66,7 @@ impl Worker for ConnectionActor {
         let addresses = || self.target.local_addresses();
         let mut state =
             State::new(previous, &self.policy, &self.view, addresses, (ctx.wall_time(), ctx.now()));
-        if state.should_connect {
+        if state.should_connect && !self.view.is_backend_down() {
             self.apply(ctx, &mut state, MachineEvent::Connect);
         }
         self.advance(ctx, &mut state);
@@ -91,7 +92,13 @@ impl Worker for ConnectionActor {
                 self.apply(ctx, state, MachineEvent::Disconnect);
             }
             ConnectionMessage::BackendSeen => self.apply(ctx, state, MachineEvent::BackendSeen),
-            ConnectionMessage::BackendStarted => self.apply(ctx, state, MachineEvent::BackendStarted),
+            ConnectionMessage::BackendStarted => {
+                // Nothing was dialled before the first start of the backend's own process.
+                let is_first =
+                    state.should_connect && state.machine.status().state == ConnectionState::Disconnected;
+                let event = if is_first { MachineEvent::Connect } else { MachineEvent::BackendStarted };
+                self.apply(ctx, state, event);
+            }
             ConnectionMessage::CredentialsChanged => {
                 self.apply(ctx, state, MachineEvent::CredentialsChanged);
             }
@@ -193,7 +200,11 @@ impl ConnectionActor {
         let target = self.target.clone();
         let limits = SocketLimits { message_max_bytes: self.policy.message_max_bytes };
         let dialling = ctx.spawn(async move {
-            let outcome = Box::new(dial(&target, limits).await);
+            let outcome = match target.at_present() {
+                Ok(target) => dial(&target, limits).await,
+                Err(error) => Err(error),
+            };
+            let outcome = Box::new(outcome);
             ConnectionMessage::SocketReady { generation, outcome }
         });
         state.dial = Some((generation, dialling));

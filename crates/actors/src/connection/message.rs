@@ -39,7 +39,7 @@ pub enum ConnectionMessage {
     Disconnect,
     /// The backend has answered another sender: try again, if the connection waits or has failed.
     BackendSeen,
-    /// The backend's program has started again: try again, or verify the open socket.
+    /// The backend's program is ready: connect unless a disconnect was requested, or verify the open socket.
     BackendStarted,
     /// The credentials are others than before: try again, even if the backend refused the connection.
     CredentialsChanged,

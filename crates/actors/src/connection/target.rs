@@ -10,15 +10,17 @@ use http::{
     header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL},
 };
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use url::Url;
 
+use super::error::{ConnectionError, ConnectionErrorKind};
 use super::network_watch::{self, LocalAddresses};
 use super::socket::{Resolver, StreamConnector};
 use crate::credentials::Credentials;
 use crate::error::Secrets;
 use crate::network::{
-    Route,
+    BackendAddress, Route,
     proxy::Proxy,
     urls::{BaseUrl, BaseUrlError, Endpoint},
 };
@@ -98,6 +100,8 @@ pub struct SocketTarget {
     resolver: Resolver,
     connector: Option<Arc<dyn StreamConnector>>,
     local_addresses: Arc<dyn Fn() -> LocalAddresses + Send + Sync>,
+    /// The address and the token of each dial, if they change with each start of the backend; and the path below it.
+    assigned: Option<(watch::Receiver<Option<BackendAddress>>, Arc<str>)>,
 }
 
 impl SocketTarget {
@@ -120,6 +124,7 @@ impl SocketTarget {
             resolver: Resolver::new(),
             connector: None,
             local_addresses: Arc::new(network_watch::local_addresses),
+            assigned: None,
         })
     }
 
@@ -177,6 +182,34 @@ impl SocketTarget {
             self.subprotocols.push(name);
         }
         Ok(self)
+    }
+
+    /// Dials the address that `assigned` has at the moment of each dial, with its token, and `path` below it.
+    #[must_use]
+    pub fn with_assigned_address(
+        mut self,
+        assigned: watch::Receiver<Option<BackendAddress>>,
+        path: &str,
+    ) -> Self {
+        self.assigned = Some((assigned, path.trim().into()));
+        self
+    }
+
+    /// Returns the target of a dial that begins now.
+    pub(super) fn at_present(&self) -> Result<Self, ConnectionError> {
+        let Some((assigned, path)) = &self.assigned else { return Ok(self.clone()) };
+        let Some(address) = assigned.borrow().clone() else {
+            let kind = ConnectionErrorKind::Refused;
+            return Err(ConnectionError::new(kind, "the backend is not ready, so it has no address"));
+        };
+        let invalid =
+            |_| ConnectionError::new(ConnectionErrorKind::InvalidTarget, "the address cannot be used");
+        let target = Self::new(&address.url.to_string(), path).map_err(invalid)?;
+        let mut target = Self { url: target.url, endpoint: target.endpoint, ..self.clone() };
+        if let Some(token) = &address.token {
+            target = target.with_bearer(token).map_err(invalid)?;
+        }
+        Ok(target)
     }
 
     /// Connects by this route, instead of directly with the platform's trusted roots.
@@ -381,6 +414,22 @@ mod tests {
         for (names, refused) in [(&["a b"][..], "a b"), (&["a,b"], "a,b"), (&[""], ""), (&["a", "a"], "a")] {
             let expected = TargetError::Subprotocol { name: refused.to_owned() };
             assert_eq!(offer(names).unwrap_err(), expected);
+        }
+    }
+
+    #[test]
+    fn assigned_target_is_the_address_of_the_moment() {
+        let assigned = watch::Sender::new(None);
+        let target = SocketTarget::new("http://127.0.0.1", "/ws").unwrap();
+        let target = target.with_assigned_address(assigned.subscribe(), "/ws");
+        assert_eq!(target.at_present().unwrap_err().kind, ConnectionErrorKind::Refused);
+        for (port, token) in [(81, "first"), (82, "second")] {
+            let url = BaseUrl::parse(&format!("http://127.0.0.1:{port}")).unwrap();
+            assigned.send_replace(Some(BackendAddress { url, token: Some(token.to_owned()) }));
+            let now = target.at_present().unwrap();
+            assert_eq!(now.url().as_str(), format!("ws://127.0.0.1:{port}/ws"));
+            assert_eq!(now.endpoint().port, port);
+            assert_eq!(now.credentials.seen(), [token]);
         }
     }
 

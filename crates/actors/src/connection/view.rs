@@ -25,6 +25,8 @@ pub struct ConnectionView {
     pub availability: watch::Sender<BackendAvailability>,
     /// The backend's text frames, each once, and the gaps between them.
     pub frames: FrameBroadcast,
+    /// True while the backend's own process is not ready, if the runtime starts it. Nothing is dialled then.
+    is_backend_down: Arc<Mutex<bool>>,
     unreported: Arc<Mutex<UnreportedEvents>>,
 }
 
@@ -46,8 +48,22 @@ impl ConnectionView {
             seems_unreachable: watch::Sender::new(false),
             availability: watch::Sender::new(BackendAvailability::Unknown),
             frames: FrameBroadcast::new(limits),
+            is_backend_down: Arc::default(),
             unreported: Arc::default(),
         }
+    }
+
+    /// Sets whether the backend's own process is ready. The runtime that starts it says so before anything is dialled.
+    pub fn set_backend_up(&self, is_up: bool) {
+        let mut is_down = self.is_backend_down.lock();
+        *is_down = !is_up;
+        self.publish_availability(*is_down);
+    }
+
+    /// Returns whether the backend's own process is known not to be ready.
+    #[must_use]
+    pub fn is_backend_down(&self) -> bool {
+        *self.is_backend_down.lock()
     }
 
     /// Returns the events left by ended incarnations.
@@ -80,9 +96,21 @@ impl ConnectionView {
     }
 
     pub(super) fn publish(&self, status: ConnectionStatus) {
-        replace_if_new(&self.seems_unreachable, status.seems_unreachable());
-        replace_if_new(&self.availability, status.availability());
+        let is_down = self.is_backend_down.lock();
         replace_if_new(&self.status, status);
+        self.publish_availability(*is_down);
+    }
+
+    /// Publishes what follows from the status and the backend's process. The caller holds the lock, so that the two
+    /// belong together.
+    fn publish_availability(&self, is_down: bool) {
+        let (seems_unreachable, availability) = {
+            let status = self.status.borrow();
+            (status.seems_unreachable(), status.availability())
+        };
+        replace_if_new(&self.seems_unreachable, is_down || seems_unreachable);
+        let availability = if is_down { BackendAvailability::Down } else { availability };
+        replace_if_new(&self.availability, availability);
     }
 }
 

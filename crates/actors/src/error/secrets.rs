@@ -81,6 +81,14 @@ impl Secrets {
         Self { known: texts.into_iter().collect(), ..Self::default() }
     }
 
+    /// Adds these texts, as [`from_texts`](Self::from_texts).
+    #[must_use]
+    pub fn with_texts(mut self, texts: impl IntoIterator<Item = String>) -> Self {
+        self.redaction.take();
+        self.known = self.known.iter().cloned().chain(texts).collect();
+        self
+    }
+
     /// Adds the values of `headers`, and for credentials and cookies their parts as well. Values of fewer than four
     /// characters are left out.
     #[must_use]

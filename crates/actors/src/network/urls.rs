@@ -4,7 +4,11 @@
 //! The parser is the `url` crate, which follows the WHATWG's URL Standard. What that parser repairs, such as a
 //! backslash or a missing slash, is refused here: in a configured address it is a mistake.
 
-use std::{cell::Cell, fmt};
+use std::{
+    cell::Cell,
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use http::Uri;
 use thiserror::Error;
@@ -92,6 +96,25 @@ impl BaseUrl {
             Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
             None => false,
         }
+    }
+
+    /// Returns the port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.0.port_or_known_default().unwrap_or_default()
+    }
+
+    /// Returns the address of the same server for a client on this computer: a server that listens on all addresses is
+    /// reached by the loopback address. `None` if it listens on others only.
+    #[must_use]
+    pub fn on_this_computer(mut self) -> Option<Self> {
+        let loopback = match self.0.host() {
+            Some(Host::Ipv4(address)) if address.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            Some(Host::Ipv6(address)) if address.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            _ => return self.is_loopback().then_some(self),
+        };
+        self.0.set_ip_host(loopback).ok()?;
+        Some(self)
     }
 
     /// Returns whether it is reached over TLS.
@@ -288,6 +311,15 @@ mod tests {
         for host in ["localhost.example", "10.0.0.1", "[::2]", "128.1", "notlocalhost"] {
             assert!(!is_loopback(host), "{host}");
         }
+    }
+
+    #[test]
+    fn server_on_all_addresses_is_reached_by_loopback() {
+        let reached = |url: &str| Some(BaseUrl::parse(url).unwrap().on_this_computer()?.to_string());
+        assert_eq!(reached("http://0.0.0.0:8000/api").as_deref(), Some("http://127.0.0.1:8000/api"));
+        assert_eq!(reached("http://[::]:8000").as_deref(), Some("http://[::1]:8000/"));
+        assert_eq!(reached("http://localhost:8000").as_deref(), Some("http://localhost:8000/"));
+        assert_eq!(reached("http://example.com:8000"), None);
     }
 
     #[test]

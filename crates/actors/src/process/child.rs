@@ -93,9 +93,9 @@ impl Process {
     /// The process was not started. A program that fails only when it is run, for example because its interpreter is
     /// missing, shows this by its exit, with code 126 or 127.
     pub async fn start(spec: &ProcessSpec, manager: &ProcessManager) -> Result<Self, SpawnError> {
-        spec.check()?;
+        let spec = spec.resolve()?;
         let registry = manager.registry()?;
-        let (group, StdioPipes { stdin, stdout, stderr }) = ProcessGroup::spawn(spec, registry)?;
+        let (group, StdioPipes { stdin, stdout, stderr }) = ProcessGroup::spawn(&spec, registry)?;
         let identity = group.identity();
         let (request, requested) = watch::channel(StopRequest::None);
         let (phase_sender, phase) = watch::channel(ProcessPhase::Running);
@@ -171,6 +171,11 @@ impl Process {
     #[must_use]
     pub fn stderr(&self) -> Vec<String> {
         self.stderr_tail.lock().lines()
+    }
+
+    /// Returns the end of its stderr, which lives on after the process.
+    pub(super) fn stderr_tail(&self) -> &Arc<Mutex<OutputTail>> {
+        &self.stderr_tail
     }
 
     /// Returns the resident memory of the process and its descendants, in bytes; shared memory counts for each.

@@ -1,9 +1,11 @@
 //! Starts a process, and waits until it is ready.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use thiserror::Error;
-use tokio::time::Instant;
+use tokio::time::{sleep, timeout};
 
 use super::child::Process;
 use super::exit::{ProcessExit, stderr_summary};
@@ -21,7 +23,12 @@ pub struct Launch {
     pub readiness: Readiness,
     /// The time that it may take until it is ready.
     pub ready_timeout: Duration,
+    /// Makes the program of each start, where that depends on what is known only then; else it is `spec`.
+    pub prepare: Option<PrepareSpec>,
 }
+
+/// Makes the program of one start. It may wait, for at most the launch's `ready_timeout`.
+pub type PrepareSpec = Arc<dyn Fn() -> BoxFuture<'static, Result<ProcessSpec, SpawnError>> + Send + Sync>;
 
 /// Says why a process did not become ready.
 #[derive(Debug, Error)]
@@ -75,7 +82,10 @@ impl Launch {
         {
             return Err(LaunchError::AddressInUse);
         }
-        Ok(Process::start(&self.spec, manager).await?)
+        let Some(prepare) = &self.prepare else { return Ok(Process::start(&self.spec, manager).await?) };
+        let prepared = timeout(self.ready_timeout, prepare()).await;
+        let spec = prepared.unwrap_or(Err(SpawnError::NoAddress))?;
+        Ok(Process::start(&spec, manager).await?)
     }
 
     /// Waits until the process is ready. The reader of its output shows each line to `ready_signal`.

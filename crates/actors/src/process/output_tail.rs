@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use tokio::time::Instant;
+
 use crate::error::{ELLIPSIS, Secrets, printable};
 
 /// The number of lines that are kept.
@@ -27,16 +29,26 @@ pub(super) struct OutputTail {
     partial_line: Vec<u8>,
     /// True if a part of the open line was left out.
     is_partial_cut: bool,
+    /// The time of the last piece.
+    last_at: Option<Instant>,
 }
 
 impl OutputTail {
     /// Makes a tail in which these secrets are redacted.
     pub(super) fn new(secrets: Secrets) -> Self {
-        Self { secrets, lines: VecDeque::new(), bytes: 0, partial_line: Vec::new(), is_partial_cut: false }
+        Self {
+            secrets,
+            lines: VecDeque::new(),
+            bytes: 0,
+            partial_line: Vec::new(),
+            is_partial_cut: false,
+            last_at: None,
+        }
     }
 
     /// Takes the next piece.
     pub(super) fn push(&mut self, mut piece: &[u8]) {
+        self.last_at = Some(Instant::now());
         while let Some(end) = piece.iter().position(|byte| *byte == b'\n') {
             self.extend(&piece[..end]);
             self.end_line();
@@ -50,6 +62,14 @@ impl OutputTail {
     pub(super) fn lines(&self) -> Vec<String> {
         let open = Some(self.partial_text()).filter(|line| !line.is_empty());
         self.lines.iter().cloned().chain(open).collect()
+    }
+
+    /// Returns the last line that says something, and the time of the last piece.
+    pub(super) fn last_line(&self) -> Option<(Instant, String)> {
+        let open = self.partial_text();
+        let mut newest_first = std::iter::once(&open).chain(self.lines.iter().rev());
+        let line = newest_first.find(|line| !line.trim().is_empty())?;
+        Some((self.last_at?, line.clone()))
     }
 
     fn extend(&mut self, part: &[u8]) {

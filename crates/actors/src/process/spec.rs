@@ -1,12 +1,15 @@
 //! Describes the process to start.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fmt, io};
 
 use thiserror::Error;
 
+use super::program::{FileKind, SearchPlaces, TriedPlaces, find_program, is_sidecar};
 use crate::error::Secrets;
 
 /// The variable in a process's environment that names its owner, even when the process leaves its group.
@@ -18,7 +21,8 @@ pub struct ProcessSpec {
     /// The name in the PID file and in logs.
     pub name: String,
     /// The program, then its arguments. A program without a slash is searched in `PATH`; a relative one with a slash
-    /// is found from `cwd`.
+    /// is found from `cwd`. `sidecar:NAME` comes with the application: it is searched beside this executable, with and
+    /// without the target's name, then among the application's resources, then in `PATH`.
     pub command: Vec<String>,
     /// The folder in which it runs; the runtime's own if there is none.
     pub cwd: Option<PathBuf>,
@@ -49,10 +53,10 @@ impl ProcessSpec {
     }
 
     /// Checks that the process can start, so that a defect is reported before anything runs.
-    pub(super) fn check(&self) -> Result<(), SpawnError> {
-        let Some(program) = self.command.first().filter(|program| !program.is_empty()) else {
+    fn check(&self) -> Result<(), SpawnError> {
+        if self.command.first().is_none_or(String::is_empty) {
             return Err(SpawnError::NoCommand);
-        };
+        }
         if let Some(name) = self.env.keys().find(|name| !is_variable_name(name)) {
             return Err(SpawnError::InvalidVariable { name: name.clone() });
         }
@@ -63,40 +67,49 @@ impl ProcessSpec {
         if let Some(cwd) = self.cwd.as_ref().filter(|cwd| !cwd.is_dir()) {
             return Err(SpawnError::NoWorkingDir { cwd: cwd.clone() });
         }
-        self.find(program)
-    }
-
-    #[cfg(not(unix))]
-    fn find(&self, _: &str) -> Result<(), SpawnError> {
-        // Spawning reports the rest.
         Ok(())
     }
 
-    #[cfg(unix)]
-    fn find(&self, program: &str) -> Result<(), SpawnError> {
-        use std::os::unix::ffi::OsStrExt;
-        use std::path::Path;
+    /// Checks the spec, and returns it with the place of a program that comes with the application.
+    pub(super) fn resolve(&self) -> Result<Cow<'_, Self>, SpawnError> {
+        self.check()?;
+        let Some(program) = self.command.first() else { return Err(SpawnError::NoCommand) };
+        let found = find_program(program, &self.search_places(), look);
+        let place = found.map_err(|failure| {
+            let (program, tried) = (program.clone(), failure.tried);
+            match failure.is_present {
+                true => SpawnError::NotRunnable { program, tried },
+                false => SpawnError::NoProgram { program, tried },
+            }
+        })?;
+        if !is_sidecar(program) {
+            // The system finds it by its name, which the program itself may look at.
+            return Ok(Cow::Borrowed(self));
+        }
+        let mut resolved = self.clone();
+        resolved.command[0] = place.to_string_lossy().into_owned();
+        Ok(Cow::Owned(resolved))
+    }
 
-        let places: Vec<PathBuf> = if program.contains('/') {
-            vec![PathBuf::from(program)]
-        } else {
-            let path = self.env.get("PATH").map(Into::into).or_else(|| std::env::var_os("PATH"));
-            // A shell's default if `PATH` is not set.
-            let path = path.unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-            let folders = path.as_bytes().split(|byte| *byte == b':');
-            folders.map(|folder| Path::new(std::ffi::OsStr::from_bytes(folder)).join(program)).collect()
-        };
-        let from = self.cwd.clone().unwrap_or_default();
-        let found: Vec<std::fs::Metadata> =
-            places.iter().filter_map(|place| from.join(place).metadata().ok()).collect();
-        if found.iter().any(is_runnable) {
-            return Ok(());
+    fn search_places(&self) -> SearchPlaces {
+        let path = self.env.get("PATH").map(OsString::from).or_else(|| std::env::var_os("PATH"));
+        // A shell's default if `PATH` is not set.
+        let path =
+            path.unwrap_or_else(|| if cfg!(windows) { "" } else { "/usr/local/bin:/usr/bin:/bin" }.into());
+        SearchPlaces {
+            executable: std::env::current_exe().ok(),
+            working_dir: self.cwd.clone().unwrap_or_default(),
+            path: std::env::split_paths(&path).collect(),
         }
-        let program = program.to_owned();
-        match found.is_empty() {
-            true => Err(SpawnError::NoProgram { program }),
-            false => Err(SpawnError::NotRunnable { program }),
-        }
+    }
+}
+
+/// Looks at one place of a program.
+fn look(place: &Path) -> FileKind {
+    match place.metadata() {
+        Err(_) => FileKind::Missing,
+        Ok(file) if is_runnable(&file) => FileKind::Runnable,
+        Ok(_) => FileKind::NotRunnable,
     }
 }
 
@@ -121,6 +134,11 @@ fn is_runnable(file: &std::fs::Metadata) -> bool {
     file.is_file() && file.permissions().mode() & 0o111 != 0
 }
 
+#[cfg(not(unix))]
+fn is_runnable(file: &std::fs::Metadata) -> bool {
+    file.is_file()
+}
+
 /// Returns whether a shell passes a variable of this name on.
 fn is_variable_name(name: &str) -> bool {
     let begins = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
@@ -135,16 +153,22 @@ pub enum SpawnError {
     #[error("the command is empty: it has to begin with a program")]
     NoCommand,
     /// There is no such program.
-    #[error("there is no program `{program}`: check its name, its place and PATH")]
+    #[error("there is no program `{program}`: check its name, its place and PATH (tried: {tried})")]
     NoProgram {
         /// The program, as in the command.
         program: String,
+        /// The places that were tried.
+        tried: TriedPlaces,
     },
     /// The file exists, but cannot be executed.
-    #[error("`{program}` cannot be run: it is no program, or its permission to be run is missing")]
+    #[error(
+        "`{program}` cannot be run: it is no program, or its permission to be run is missing (tried: {tried})"
+    )]
     NotRunnable {
         /// The program, as in the command.
         program: String,
+        /// The places that were tried.
+        tried: TriedPlaces,
     },
     /// The folder in which it was to run does not exist.
     #[error("the folder `{}` in which it is to run does not exist", cwd.display())]
@@ -164,6 +188,9 @@ pub enum SpawnError {
     /// A text in the command or the environment contains a NUL.
     #[error("the command and the environment cannot contain a NUL character")]
     ContainsNul,
+    /// The command names the backend's address, and the backend is not ready.
+    #[error("its command names the address of the backend, which is not ready yet")]
+    NoAddress,
     /// The system did not start it.
     #[error("the system did not start it: {0}")]
     Io(#[source] io::Error),
@@ -186,7 +213,7 @@ impl SpawnError {
             | Self::NoWorkingDir { .. }
             | Self::InvalidVariable { .. }
             | Self::ContainsNul => true,
-            Self::Io(_) | Self::NoWatchdog(_) | Self::Stopping => false,
+            Self::NoAddress | Self::Io(_) | Self::NoWatchdog(_) | Self::Stopping => false,
         }
     }
 }
@@ -202,7 +229,7 @@ mod tests {
     }
 
     fn check_text(spec: &ProcessSpec) -> String {
-        spec.check().map_or_else(|fault| fault.to_string(), |()| "fine".to_owned())
+        spec.resolve().map_or_else(|fault| fault.to_string(), |_| "fine".to_owned())
     }
 
     #[test]

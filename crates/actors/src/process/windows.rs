@@ -17,6 +17,7 @@ use tokio::time::sleep;
 
 use super::child::{Grace, ProcessIdentity, StdioPipes, WaitStatus};
 use super::manager::{ManagerWarning, OpenError, Orphan};
+use super::program::TriedPlaces;
 use super::spec::{MARKER_VARIABLE, ProcessSpec, SpawnError};
 
 /// The safeguards against processes that outlive the runtime: here, the system itself.
@@ -74,7 +75,9 @@ impl ProcessGroup {
         let mut command = CommandWrap::from(command);
         let mut job =
             command.wrap(KillOnDrop).wrap(JobObject).spawn().map_err(|error| match error.kind() {
-                std::io::ErrorKind::NotFound => SpawnError::NoProgram { program: program.clone() },
+                std::io::ErrorKind::NotFound => {
+                    SpawnError::NoProgram { program: program.clone(), tried: TriedPlaces::default() }
+                }
                 _ => SpawnError::Io(error),
             })?;
         let broken = || SpawnError::Io(std::io::Error::other("it has no id or no pipes"));

@@ -27,7 +27,7 @@ async fn start_driver(command: Vec<String>, settle: impl FnOnce(&mut Launch)) ->
     let manager = ProcessManager::open(Some(folder.path())).await.unwrap().manager;
     let mut spec = ProcessSpec::new("planner", command);
     spec.cwd = Some(folder.path().to_owned());
-    let mut launch = Launch { spec, readiness: Readiness::None, ready_timeout: TIMEOUT };
+    let mut launch = Launch { spec, readiness: Readiness::None, ready_timeout: TIMEOUT, prepare: None };
     settle(&mut launch);
     let updates = UpdateBroadcast::default();
     let listener = updates.subscribe();
@@ -274,7 +274,7 @@ async fn abandon_kills_and_memory_over_ceiling_fails() {
     let folder = tempfile::tempdir().unwrap();
     let manager = ProcessManager::open(Some(folder.path())).await.unwrap().manager;
     let spec = ProcessSpec::new("planner", [example_path().display().to_string()]);
-    let launch = Launch { spec, readiness: Readiness::None, ready_timeout: TIMEOUT };
+    let launch = Launch { spec, readiness: Readiness::None, ready_timeout: TIMEOUT, prepare: None };
     let driver = AcpDriver::new(ProcessSetup {
         memory_bytes_max: Some(1),
         memory_interval: Duration::from_millis(1),

@@ -4,21 +4,18 @@ use std::time::Duration;
 
 use mainstay_actors::agent::{AgentReport, AgentStatus};
 use mainstay_actors::error::Reason;
-use mainstay_runtime::journal::{millis, millis_text};
 
 use crate::status::AgentView;
+use crate::supervision_report::SupervisionReport;
 
 /// Returns the next step of an agent whose restart is due in `restart_in`, if one is planned. `advice` says what a
 /// person does first, if no restart can help.
 pub(super) fn next_step(agent: &AgentView, restart_in: Option<Duration>, advice: Option<&str>) -> String {
-    let AgentView { report, budget_left, fail_after, .. } = agent;
+    let AgentView { report, supervision, fail_after, .. } = agent;
     let AgentReport { id, status, misses, error, questions, .. } = report;
+    let command = |verb: &str| format!("mainstay agent {verb} {id}");
     let is_quarantined = error.as_ref().is_some_and(|error| error.reason == Reason::Quarantined);
-    let left = match budget_left {
-        Some(1) => "1 restart left".to_owned(),
-        Some(left) => format!("{left} restarts left"),
-        None => "no limit to restarts".to_owned(),
-    };
+    let left = supervision.restarts_left();
     if let Some(question) = questions.first() {
         let more = match questions.len() - 1 {
             0 => String::new(),
@@ -31,26 +28,13 @@ pub(super) fn next_step(agent: &AgentView, restart_in: Option<Duration>, advice:
         );
     }
     match status {
-        AgentStatus::Failed if agent.gave_up && advice.is_some() => format!(
-            "given up, since no restart can help: {} Then `mainstay agent start {id}` tries again",
-            advice.unwrap_or_default()
-        ),
-        AgentStatus::Failed if agent.gave_up => format!(
-            "given up: its restarts are used up, so it stays as it is until `mainstay agent reset {id}` gives them \
-             back and starts it"
-        ),
-        AgentStatus::Failed if *budget_left == Some(0) => {
+        AgentStatus::Failed if supervision.gave_up => SupervisionReport::given_up_step(advice, command),
+        AgentStatus::Failed if supervision.budget_left == Some(0) => {
             "is about to be given up (0 restarts left)".to_owned()
         }
         AgentStatus::Failed => format!("is about to be restarted ({left})"),
-        AgentStatus::Restarting => match restart_in {
-            Some(wait) => {
-                let seconds = (millis(wait) + 500) / 1000;
-                format!("is restarted in {} ({left})", millis_text(seconds * 1000))
-            }
-            None => format!("is being restarted ({left})"),
-        },
-        AgentStatus::Stopped => format!("stopped; `mainstay agent start {id}` starts it"),
+        AgentStatus::Restarting => supervision.restarting_step(restart_in),
+        AgentStatus::Stopped => SupervisionReport::stopped_step(command),
         AgentStatus::Unknown => {
             "checked again when the backend can be reached; it is not restarted until then".to_owned()
         }
@@ -82,7 +66,8 @@ mod tests {
 
     fn agent(status: AgentStatus, misses: u32, budget_left: Option<u32>) -> AgentView {
         let example = AgentView::example();
-        AgentView { report: AgentReport { status, misses, ..example.report }, budget_left, ..example }
+        let supervision = SupervisionReport { budget_left, ..example.supervision };
+        AgentView { report: AgentReport { status, misses, ..example.report }, supervision, ..example }
     }
 
     #[test]
@@ -90,7 +75,11 @@ mod tests {
         use AgentStatus::{Degraded, Failed, Healthy, Restarting, Starting, Stopped, Unknown};
         let mut unchecked = agent(Degraded, 0, Some(4));
         unchecked.report.error = Some(Box::new(Error::new(Reason::Quarantined)));
-        let given_up = AgentView { gave_up: true, ..agent(Failed, 0, Some(0)) };
+        let given_up = |budget_left| {
+            let mut agent = agent(Failed, 0, Some(budget_left));
+            agent.supervision.gave_up = true;
+            agent
+        };
         let steps = [
             (agent(Starting, 0, Some(4)), None),
             (agent(Healthy, 0, Some(4)), None),
@@ -102,15 +91,14 @@ mod tests {
             (unchecked, None),
             (agent(Failed, 3, Some(4)), None),
             (agent(Failed, 3, Some(0)), None),
-            (given_up, None),
+            (given_up(0), None),
             (agent(Restarting, 0, Some(4)), Some(Duration::from_millis(4_600))),
             (agent(Restarting, 0, None), None),
             (agent(Stopped, 0, Some(4)), None),
             (agent(Unknown, 0, Some(4)), None),
         ];
         let mut texts: Vec<String> = steps.iter().map(|(agent, due)| next_step(agent, *due, None)).collect();
-        let given_up = AgentView { gave_up: true, ..agent(Failed, 0, Some(5)) };
-        texts.push(next_step(&given_up, None, Some("Correct its command.")));
+        texts.push(next_step(&given_up(5), None, Some("Correct its command.")));
         let mut asking = agent(Healthy, 0, Some(4));
         asking.report.questions = vec![AgentView::example_question(); 2];
         texts.push(next_step(&asking, None, None));

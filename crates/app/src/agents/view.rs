@@ -6,7 +6,8 @@ use mainstay_runtime::journal::count;
 use mainstay_runtime::{ActorInfo, ActorStatus};
 
 use super::next_step::next_step;
-use crate::status::{AgentView, ResolvedError};
+use crate::status::AgentView;
+use crate::supervision_report::{ResolvedError, SupervisionReport};
 use crate::time_point::TimePoint;
 use crate::tree_builder::agents::RestartLimits;
 
@@ -40,12 +41,7 @@ pub(super) fn view(
     }
     let mut view = AgentView {
         report,
-        gave_up,
-        generation: info.generation,
-        restarts: info.restarts,
-        budget_left: info.budget_left,
-        budget: limits.budget,
-        restart_at: info.restart_due.map(|at| time_point.wall_time(at)),
+        supervision: SupervisionReport::new(info, limits.budget, time_point),
         last_error,
         resolved_error,
         fail_after: limits.fail_after,

@@ -43,7 +43,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 const FAULT_PATH: &str = "/_fault";
 
 /// Returns all routes.
-pub(super) fn router(state: Arc<BackendState>) -> Router {
+pub(super) fn router(state: Arc<BackendState>, token: Option<String>) -> Router {
+    let authorization = token.map(|token| Arc::<str>::from(format!("Bearer {token}")));
     Router::new()
         .route("/api/agents/{id}/health", get(health))
         .route("/api/agents/{id}/restart", post(restart))
@@ -57,7 +58,20 @@ pub(super) fn router(state: Arc<BackendState>) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(state.clone(), apply_faults))
+        .layer(middleware::from_fn_with_state(authorization, check_token))
         .with_state(state)
+}
+
+/// Refuses a request without the token, if there is one.
+async fn check_token(State(expected): State<Option<Arc<str>>>, request: Request, next: Next) -> Response {
+    let sent = request.headers().get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
+    match expected {
+        Some(expected) if sent != Some(expected.as_bytes()) => {
+            ProblemResponse::new(StatusCode::UNAUTHORIZED, "the bearer token is missing or wrong")
+                .into_response()
+        }
+        _ => next.run(request).await,
+    }
 }
 
 /// Applies the armed faults to a request, and carries it out if they permit it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 use mainstay_actors::cache::Pattern;
-use mainstay_actors::error::Error;
+use mainstay_actors::error::{Error, Reason};
 use mainstay_actors::json::{Json, parse_json};
 use mainstay_runtime::journal::Cursor;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -33,6 +33,11 @@ pub enum BridgeCommand {
     Agents {},
     /// Show or change one agent.
     Agent(BridgeAgentCommand),
+    /// The backend's own process, if the runtime starts it.
+    Backend {
+        /// The action.
+        action: BackendAction,
+    },
     /// The WebSocket.
     Connection(ConnectionAction),
     /// The backend's token.
@@ -78,6 +83,22 @@ pub enum BridgeCommand {
         /// `connection`, `queue`, `cache`, or an agent's id.
         actor: String,
     },
+}
+
+/// An action on the backend's own process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackendAction {
+    /// Show its state.
+    Show,
+    /// Start it after a stop, or after it was given up.
+    Start,
+    /// Stop it.
+    Stop,
+    /// Stop it and start it again.
+    Restart,
+    /// Restore its restart budget, and start it if it was given up.
+    Reset,
 }
 
 /// An action on the WebSocket.
@@ -266,6 +287,7 @@ pub async fn execute(mainstay: &Mainstay, command: BridgeCommand) -> Result<Json
         BridgeCommand::Tree {} => to_json(&mainstay.tree()),
         BridgeCommand::Agents {} => to_json(&mainstay.agents().list()),
         BridgeCommand::Agent(command) => agent::execute(&mainstay.agents(), command).await,
+        BridgeCommand::Backend { action } => backend_action(mainstay, action).await,
         BridgeCommand::Connection(action) => connection_action(mainstay, action).await,
         BridgeCommand::Credentials { action: CredentialsAction::Reload } => {
             Ok(json!({ "changed": mainstay.reload_credentials().await? }).into())
@@ -293,6 +315,24 @@ pub async fn execute(mainstay: &Mainstay, command: BridgeCommand) -> Result<Json
         #[cfg(debug_assertions)]
         BridgeCommand::Panic { actor } => mainstay.inject_panic(&actor).await.map(|()| Json::default()),
     }
+}
+
+async fn backend_action(mainstay: &Mainstay, action: BackendAction) -> Result<Json, Error> {
+    let Some(backend) = mainstay.backend() else {
+        return Err(Error::new(Reason::NotFound)
+            .with_message(
+                "This runtime does not start its backend. Start and stop the backend where it runs.",
+            )
+            .with_details("the configuration has no backend.command"));
+    };
+    match action {
+        BackendAction::Show => {}
+        BackendAction::Start => backend.start().await?,
+        BackendAction::Stop => backend.stop().await?,
+        BackendAction::Restart => backend.restart().await?,
+        BackendAction::Reset => backend.reset().await?,
+    }
+    to_json(&backend.report())
 }
 
 async fn connection_action(mainstay: &Mainstay, action: ConnectionAction) -> Result<Json, Error> {

@@ -11,6 +11,7 @@ use mainstay_runtime::journal::{count, escape_controls, millis, millis_text};
 use super::error::{CliError, describe};
 use super::output::{self, Output};
 use crate::status::AgentView;
+use crate::supervision_report::SupervisionReport;
 
 /// Prints all agents.
 pub(super) fn list(out: &mut Output, agents: &[AgentView]) -> Result<(), CliError> {
@@ -39,8 +40,8 @@ fn row(agent: &AgentView, now: Timestamp) -> Vec<(String, Style)> {
         plain(report.driver.clone()),
         status(agent),
         plain(age(report.since, now)),
-        plain(agent.restarts.to_string()),
-        plain(restarts_left(agent)),
+        plain(agent.supervision.restarts.to_string()),
+        plain(restarts_left(&agent.supervision)),
         plain(messages),
         plain(agent.next_step.clone()),
         (error.or_else(|| agent.last_error.clone()).unwrap_or_default(), output::DIM),
@@ -87,8 +88,8 @@ fn facts(agent: &AgentView, now: Timestamp) -> Vec<(&'static str, String)> {
         ));
     }
     facts.extend([
-        ("generation", agent.generation.to_string()),
-        ("restarts", restarts(agent)),
+        ("generation", agent.supervision.generation.to_string()),
+        ("restarts", restarts(&agent.supervision)),
         ("misses", format!("{} in a row; {} fail it", report.misses, agent.fail_after)),
         ("last check", report.last_check.map_or_else(none, ago)),
         ("last error", error.or_else(|| agent.last_error.clone()).or(past).unwrap_or_else(none)),
@@ -107,16 +108,22 @@ fn facts(agent: &AgentView, now: Timestamp) -> Vec<(&'static str, String)> {
     facts
 }
 
-fn restarts(agent: &AgentView) -> String {
-    let terms = agent.budget.map(|budget| {
+/// Describes the restarts so far and those that are left.
+pub(super) fn restarts(supervision: &SupervisionReport) -> String {
+    let terms = supervision.budget.map(|budget| {
         let [window, stable_after] = [budget.window_ms, budget.stable_after_ms].map(millis_text);
         format!("; each counts for {window}, and all are earned back once it has been up for {stable_after}")
     });
-    format!("{} so far, {} left{}", agent.restarts, restarts_left(agent), terms.unwrap_or_default())
+    format!(
+        "{} so far, {} left{}",
+        supervision.restarts,
+        restarts_left(supervision),
+        terms.unwrap_or_default()
+    )
 }
 
-fn restarts_left(agent: &AgentView) -> String {
-    match (agent.budget_left, agent.budget) {
+fn restarts_left(supervision: &SupervisionReport) -> String {
+    match (supervision.budget_left, supervision.budget) {
         (Some(left), Some(budget)) => format!("{left} of {}", budget.max),
         (Some(left), None) => left.to_string(),
         (None, _) => "no limit".to_owned(),
@@ -128,7 +135,7 @@ fn status(agent: &AgentView) -> (String, Style) {
         AgentStatus::Starting => ("starting", output::WARNING),
         AgentStatus::Healthy => ("healthy", output::SUCCESS),
         AgentStatus::Degraded => ("degraded", output::WARNING),
-        AgentStatus::Failed if agent.gave_up => ("failed (given up)", output::ERROR),
+        AgentStatus::Failed if agent.supervision.gave_up => ("failed (given up)", output::ERROR),
         AgentStatus::Failed => ("failed", output::ERROR),
         AgentStatus::Restarting => ("restarting", output::WARNING),
         AgentStatus::Stopped => ("stopped", output::DIM),
@@ -164,7 +171,7 @@ mod tests {
     use mainstay_actors::agent::{AgentReport, ProcessUsage};
 
     use super::*;
-    use crate::status::ResolvedError;
+    use crate::supervision_report::ResolvedError;
     use crate::{Error, Reason};
 
     fn facts_text(agent: &AgentView) -> String {
@@ -196,10 +203,13 @@ mod tests {
         let error = Error::new(Reason::AgentUnhealthy).with_details("the agent reports that it failed");
         let healthy = AgentView::example();
         let agent = AgentView {
-            gave_up: true,
-            generation: 6,
-            restarts: 5,
-            budget_left: Some(0),
+            supervision: SupervisionReport {
+                gave_up: true,
+                generation: 6,
+                restarts: 5,
+                budget_left: Some(0),
+                ..healthy.supervision
+            },
             last_error: Some(error.message.clone()),
             next_step: "given up".to_owned(),
             report: AgentReport {

@@ -76,7 +76,7 @@ pub(super) enum CliCommand {
     /// Run the tree against a real backend, in the foreground
     Run(RunArgs),
     /// Run the embedded backend alone
-    Backend(BackendArgs),
+    DemoBackend(DemoBackendArgs),
     /// Show connection, queue, cache and agents of a running runtime
     Status(JsonFlag),
     /// Show the supervision tree of a running runtime
@@ -96,6 +96,9 @@ pub(super) enum CliCommand {
     /// Show or control one agent
     #[command(subcommand)]
     Agent(AgentSubcommand),
+    /// Show or control the backend's process, if the runtime starts the backend
+    #[command(subcommand)]
+    Backend(BackendSubcommand),
     /// Show the WebSocket's state
     Connection(JsonFlag),
     /// Open a new WebSocket now, also in place of an open one, and wait for the outcome
@@ -142,7 +145,7 @@ pub(super) struct RunArgs {
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct BackendArgs {
+pub(super) struct DemoBackendArgs {
     /// The port on 127.0.0.1 (0: any free one)
     #[arg(long, value_name = "PORT", default_value_t = 8000)]
     pub(super) port: u16,
@@ -303,6 +306,20 @@ pub(super) fn read_json(text: &str, name: &str) -> Result<Json, CliError> {
         }
     };
     Json::parse(&text).map_err(|error| CliError::usage(format!("{what} is not JSON: {error}")))
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BackendSubcommand {
+    /// Show the backend's process
+    Show(JsonFlag),
+    /// Start the backend after a stop, or after it was given up
+    Start,
+    /// Stop the backend until it is started again
+    Stop,
+    /// Stop the backend and start it again; this uses no budget
+    Restart,
+    /// Restore the backend's restart budget, and start the backend if it was given up
+    Reset,
 }
 
 #[derive(Debug, Subcommand)]

@@ -12,11 +12,12 @@ use super::client::BridgeClient;
 use super::error::CliError;
 use super::logging::error_line;
 use super::output::{self, Output};
+use crate::owned_backend::OwnedBackendReport;
 use crate::status::{CacheReport, ConnectionReport, QueueReport, StatusReport, StorageReport, StorageState};
 
 /// Prints everything in one view.
 pub(super) fn status(out: &mut Output, status: StatusReport) -> Result<(), CliError> {
-    let StatusReport { runtime, connection: link, queue, cache, agents: list, storage } = status;
+    let StatusReport { runtime, backend: owned, connection: link, queue, cache, agents: list, storage } = status;
     let uptime = millis_text(runtime.uptime_ms - runtime.uptime_ms % 1000);
     out.line(&format!(
         "runtime     process {}, up {uptime}, event {}, boot {}",
@@ -24,6 +25,9 @@ pub(super) fn status(out: &mut Output, status: StatusReport) -> Result<(), CliEr
         runtime.cursor(),
         runtime.boot
     ))?;
+    if let Some(owned) = &owned {
+        backend(out, owned)?;
+    }
     connection(out, &link)?;
     requests(out, &queue)?;
     print_cache(out, &cache)?;
@@ -79,6 +83,23 @@ fn requests(out: &mut Output, queue: &QueueReport) -> Result<(), CliError> {
     };
     out.line(&format!("            {} since {}, {next}", out.paint("held", output::WARNING), hold.since))?;
     out.line(&format!("            {}", escape_controls(&hold.message)))
+}
+
+/// Prints the backend's own process.
+pub(super) fn backend(out: &mut Output, backend: &OwnedBackendReport) -> Result<(), CliError> {
+    let (name, style) = actor_status(backend.status);
+    let process = backend.pid.map(|pid| format!(", process {pid}")).unwrap_or_default();
+    let url = backend.url.as_ref().map(|url| format!(", {url}")).unwrap_or_default();
+    out.line(&format!("backend     {} since {}{process}{url}", out.paint(name, style), backend.since))?;
+    let more = |text: &str| format!("            {text}");
+    out.line(&more(&backend.next_step))?;
+    if let Some(line) = &backend.last_line {
+        out.line(&more(&format!("last line: {}", escape_controls(line))))?;
+    }
+    if let Some(error) = &backend.last_error {
+        out.line(&more(&escape_controls(error)))?;
+    }
+    Ok(())
 }
 
 /// Prints the connection.

@@ -1,4 +1,4 @@
-//! The commands that run until a signal: `demo`, `run` and `backend`.
+//! The commands that run until a signal: `demo`, `run` and `demo-backend`.
 
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use mainstay_runtime::policy::ExitCause;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use super::args::{BackendArgs, DemoArgs, RunArgs};
+use super::args::{DemoArgs, DemoBackendArgs, RunArgs};
 use super::error::CliError;
 use super::event_format;
 use super::journal;
@@ -18,6 +18,7 @@ use super::output::Output;
 use crate::backend::{Backend, BackendError, BackendOptions};
 use crate::config::{AgentConfig, AgentsConfig, Config};
 use crate::control::Control;
+use crate::environment;
 use crate::mainstay::Mainstay;
 use crate::{DataDir, Reason};
 
@@ -97,8 +98,9 @@ fn backend_failure(error: &BackendError) -> CliError {
 }
 
 /// Runs the embedded backend alone.
-pub(super) async fn backend(out: &mut Output, args: BackendArgs) -> Result<(), CliError> {
-    let config = BackendOptions { port: args.port, agents: args.agents, ..BackendOptions::default() };
+pub(super) async fn demo_backend(out: &mut Output, args: DemoBackendArgs) -> Result<(), CliError> {
+    let token = environment::start_token();
+    let config = BackendOptions { port: args.port, agents: args.agents, token, ..BackendOptions::default() };
     let backend = Backend::bind(config).await.map_err(|error| backend_failure(&error))?;
     let mut signals = Signals::listen()?;
     out.line(&format!("listening on {}", backend.url()))?;

@@ -63,3 +63,15 @@ pub enum ReadyWhen {
     /// A server on this machine answers 2xx at this `http` URL.
     HttpAt(BaseUrl),
 }
+
+impl ReadyWhen {
+    /// Returns the sign as the rest of "it is ready when".
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::None => "it runs".to_owned(),
+            Self::Stdout(text) => format!("it prints {text:?}"),
+            Self::Http(path) => format!("it answers 2xx at {path}"),
+            Self::HttpAt(url) => format!("{url} answers 2xx"),
+        }
+    }
+}

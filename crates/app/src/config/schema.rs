@@ -30,7 +30,8 @@ const GIB: u64 = 1 << 30;
 section! {
     /// The backend that requests, the WebSocket and the agents use.
     pub struct BackendConfig in [backend] {
-        /// The base URL: `http` or `https`, a host, and optionally a port and a base path; no user, password or query.
+        /// The base URL: `http` or `https`, a host, and optionally a port and a base path; no user, password or query. With
+        /// `auto`, each start of `command` gets a free port on this machine and a new secret.
         url: String = "http://localhost:8000", base_url;
         /// Headers of every request and of the WebSocket; none that holds a secret, such as `x-api-key`.
         headers: BTreeMap<String, String> = {}, headers;
@@ -49,14 +50,22 @@ section! {
         proxy: ProxyChoice = "system", proxy;
         /// The environment variable that holds the URL of the proxy, with user and password; empty for none.
         proxy_env: String = "", variable_or_empty;
-        /// The backend's program and its arguments, if the runtime starts, restarts and ends the backend; else empty.
+        /// The backend's program and its arguments, if the runtime starts, restarts and ends the backend; else empty. In
+        /// `command`, `env` and `ready`, `{port}`, `{url}`, `{token}` and `{data_dir}` stand for their values. With `url =
+        /// "auto"`, the secret stands in the variable `MAINSTAY_TOKEN` as well.
         command: Vec<String> = [], command;
         /// The folder that the program starts in; empty for the runtime's own.
         cwd: PathBuf = "", folder_or_empty;
         /// Environment variables of the program, in addition to those of the runtime.
         env: BTreeMap<String, String> = {}, environment;
-        /// The sign that the started program is ready: `none` (at once), `stdout:TEXT` (a line with this text), or
-        /// `http:PATH` (a 2xx answer at this path of `url`).
+        /// Takes `PATH` for every program that the runtime starts from the user's login shell, on macOS and Linux: for a
+        /// shell that is started from a desktop.
+        login_env: bool = false, flag;
+        /// The longest time that the started program may take until it is ready; then it is ended and started again.
+        ready_within: Duration = "2m", duration(MILLISECOND..=DAY);
+        /// The sign that the started program is ready: `none` (at once; with `url = "auto"` it accepts connections),
+        /// `stdout:TEXT` (a line with this text), or `http:PATH` (a 2xx answer at this path of `url`). With `url = "auto"`,
+        /// `{url}` in the text stands for the URL that the program itself has chosen.
         ready: ReadyWhen = "none", ready;
     }
 }

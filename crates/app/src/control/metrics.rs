@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use mainstay_actors::agent::AgentStatus;
 use mainstay_actors::connection::status::ConnectionState;
+use mainstay_runtime::ActorStatus;
 use serde::Serialize;
 
+use crate::owned_backend::OwnedBackendReport;
 use crate::status::{
     AgentView, CacheReport, ConnectionReport, QueueReport, RuntimeReport, StatusReport, StorageReport,
     StorageState, WatchedFolder,
@@ -27,6 +29,15 @@ const CONNECTION_STATES: [ConnectionState; 6] = [
     ConnectionState::Failed,
 ];
 
+const ACTOR_STATUSES: [ActorStatus; 6] = [
+    ActorStatus::Starting,
+    ActorStatus::Running,
+    ActorStatus::Stopping,
+    ActorStatus::Restarting,
+    ActorStatus::Stopped,
+    ActorStatus::Failed,
+];
+
 const AGENT_STATUSES: [AgentStatus; 7] = [
     AgentStatus::Starting,
     AgentStatus::Healthy,
@@ -41,6 +52,9 @@ const AGENT_STATUSES: [AgentStatus; 7] = [
 pub(super) fn encode(status: &StatusReport) -> String {
     let mut page = TextEncoder::default();
     runtime(&mut page, &status.runtime);
+    if let Some(owned) = &status.backend {
+        backend(&mut page, owned);
+    }
     connection(&mut page, &status.connection);
     queue(&mut page, &status.queue);
     cache(&mut page, &status.cache);
@@ -56,6 +70,26 @@ fn runtime(page: &mut TextEncoder, status: &RuntimeReport) {
         seconds(status.uptime_ms),
     );
     page.counter("mainstay_journal_events_total", "Events that this run has recorded.", status.seq);
+}
+
+fn backend(page: &mut TextEncoder, report: &OwnedBackendReport) {
+    let statuses = ACTOR_STATUSES.map(|status| (label_value(status), u8::from(status == report.status)));
+    page.gauges(
+        "mainstay_backend_status",
+        "Which state the backend's own process is in.",
+        &["status"],
+        &statuses.map(labelled_sample),
+    );
+    let supervision = &report.supervision;
+    page.counter(
+        "mainstay_backend_restarts_total",
+        "How often it has been restarted, since it was last reset.",
+        supervision.restarts,
+    );
+    if let Some(left) = supervision.budget_left {
+        page.gauge("mainstay_backend_restarts_left", "Restarts before it is given up.", left);
+    }
+    page.gauge("mainstay_backend_gave_up", "Whether it is given up.", u8::from(supervision.gave_up));
 }
 
 fn connection(page: &mut TextEncoder, report: &ConnectionReport) {
@@ -163,28 +197,24 @@ fn agents(page: &mut TextEncoder, agents: &[AgentView]) {
         MetricKind::Counter,
         "How often it has been restarted, since it was last reset.",
         &["agent"],
-        &each(|agent| Some(agent.restarts)),
+        &each(|agent| Some(agent.supervision.restarts)),
     );
-    for (name, help, figure) in
-        [
-            (
-                "restarts_left",
-                "Restarts before it is given up; not there where there is no limit.",
-                (|agent| agent.budget_left.map(u64::from)) as fn(&AgentView) -> Option<u64>,
-            ),
-            ("gave_up", "Whether its restarts are used up.", |agent| Some(u64::from(agent.gave_up))),
-            ("missed_checks", "Checks missed in a row.", |agent| Some(u64::from(agent.report.misses))),
-            ("messages_waiting", "Messages that wait to be sent to it.", |agent| {
-                Some(agent.report.messages_waiting as u64)
-            }),
-            ("messages_in_flight", "Messages that it works on.", |agent| {
-                Some(agent.report.messages_in_flight as u64)
-            }),
-            ("questions", "Questions that wait for an answer.", |agent| {
-                Some(agent.report.questions.len() as u64)
-            }),
-        ]
-    {
+    for (name, help, figure) in [
+        (
+            "restarts_left",
+            "Restarts before it is given up; not there where there is no limit.",
+            (|agent| agent.supervision.budget_left.map(u64::from)) as fn(&AgentView) -> Option<u64>,
+        ),
+        ("gave_up", "Whether its restarts are used up.", |agent| Some(u64::from(agent.supervision.gave_up))),
+        ("missed_checks", "Checks missed in a row.", |agent| Some(u64::from(agent.report.misses))),
+        ("messages_waiting", "Messages that wait to be sent to it.", |agent| {
+            Some(agent.report.messages_waiting as u64)
+        }),
+        ("messages_in_flight", "Messages that it works on.", |agent| {
+            Some(agent.report.messages_in_flight as u64)
+        }),
+        ("questions", "Questions that wait for an answer.", |agent| Some(agent.report.questions.len() as u64)),
+    ] {
         page.gauges(&format!("mainstay_agent_{name}"), help, &["agent"], &each(figure));
     }
 }
@@ -294,6 +324,11 @@ mod tests {
     fn status() -> serde_json::Value {
         json!({
             "runtime": {"run": 3, "boot": "b", "pid": 1, "uptime_ms": 61_500, "seq": 1234},
+            "backend": {
+                "status": "starting", "since": TIME, "pid": 4711, "url": "http://127.0.0.1:8000", "awaits": "it runs",
+                "last_line": null, "gave_up": false, "generation": 2, "restarts": 1, "budget_left": 4,
+                "restart_at": null, "last_error": null, "next_step": "",
+            },
             "connection": {
                 "state": "reconnecting", "since": TIME, "attempt": 3, "max": 10, "next_attempt_at": TIME,
                 "next_attempt_in_ms": 250, "last_error": null,

@@ -12,12 +12,11 @@ use mainstay_actors::agent::{
 use mainstay_actors::connection::ConnectionView;
 use mainstay_actors::queue::QueueHandle;
 use mainstay_actors::transport::Transport;
-use mainstay_runtime::journal::millis;
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, OnBudgetExhausted, Shutdown};
 use mainstay_runtime::{Address, Child};
 
 use crate::config::{AgentConfig, AgentsConfig, DriverKind};
-use crate::status::AgentBudget;
+use crate::supervision_report::RestartBudget;
 use crate::tree_builder::error::BuildError;
 use crate::tree_builder::processes::{ProcessConfig, ProcessFactory, SHUTDOWN_GRACE};
 
@@ -39,7 +38,7 @@ pub(crate) struct AgentHandle {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RestartLimits {
     pub(crate) fail_after: u32,
-    pub(crate) budget: Option<AgentBudget>,
+    pub(crate) budget: Option<RestartBudget>,
 }
 
 /// Makes agents' actors from their configuration.
@@ -105,11 +104,7 @@ impl AgentFactory {
         };
         let restart_limits = RestartLimits {
             fail_after: config.supervision.fail_after,
-            budget: policy.budget.map(|budget| AgentBudget {
-                max: budget.restarts_max,
-                window_ms: millis(budget.window),
-                stable_after_ms: millis(policy.stable_after),
-            }),
+            budget: RestartBudget::of_policy(&policy),
         };
         let child = Child::new(&config.id, actor).policy(policy).durable();
         let to_handle = move |address| AgentHandle {
@@ -162,7 +157,7 @@ impl AgentFactory {
             cwd: &config.cwd,
             env: &config.env,
             ready: &config.ready,
-            startup_grace: config.supervision.startup_grace,
+            ready_within: config.supervision.startup_grace,
         })?;
         Ok(ProcessSetup {
             updates: updates.clone(),

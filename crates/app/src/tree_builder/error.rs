@@ -11,6 +11,8 @@ use mainstay_actors::network::tls::CaFileError;
 use mainstay_runtime::SpecError;
 use thiserror::Error as ThisError;
 
+use crate::placeholders::MissingPlaceholder;
+
 /// The reasons why no tree can be built from a configuration.
 #[derive(Debug, ThisError)]
 pub enum BuildError {
@@ -74,6 +76,14 @@ pub enum BuildError {
     /// The path of a folder to watch is invalid.
     #[error("cache.watch: {0}")]
     Root(#[from] RootError),
+    /// A placeholder in a program's command, environment or readiness has no value.
+    #[error("{program}: {fault}")]
+    Placeholder {
+        /// The program: `backend`, or the agent's id.
+        program: String,
+        /// The placeholder.
+        fault: MissingPlaceholder,
+    },
     /// The description of the tree is invalid.
     #[error(transparent)]
     Spec(#[from] SpecError),

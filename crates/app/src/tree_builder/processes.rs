@@ -1,17 +1,26 @@
 //! Builds the launch of each program that the configuration names: of the agents and of the backend.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_actors::agent::HealthProbe;
+use mainstay_actors::error::Error;
+use mainstay_actors::network::BackendAddress;
 use mainstay_actors::network::urls::BaseUrl;
-use mainstay_actors::process::{Launch, Probe, ProbeResult, ProcessManager, ProcessSpec, Readiness};
+use mainstay_actors::process::{
+    Launch, LoginPath, PrepareSpec, Probe, ProbeResult, ProcessManager, ProcessSpec, Readiness, SpawnError,
+};
 use mainstay_actors::request::Request;
 use mainstay_actors::transport::{FailureKind, HttpSettings, HttpTransport, Transport};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::config::{HealthSource, ReadyWhen};
+use crate::placeholders::{MissingPlaceholder, Placeholders};
 use crate::tree_builder::error::BuildError;
 
 /// The time between a program's request to end and its kill.
@@ -27,7 +36,7 @@ pub(crate) struct ProcessConfig<'a> {
     pub(crate) cwd: &'a Path,
     pub(crate) env: &'a BTreeMap<String, String>,
     pub(crate) ready: &'a ReadyWhen,
-    pub(crate) startup_grace: Duration,
+    pub(crate) ready_within: Duration,
 }
 
 /// The parts that every program needs.
@@ -36,26 +45,43 @@ pub(crate) struct ProcessFactory {
     pub(crate) process_manager: ProcessManager,
     /// The transport to the backend without layers: a failed probe of a backend that is not ready yet is no outage.
     pub(crate) transport: Arc<dyn Transport>,
+    /// The values of placeholders that are known before the start.
+    pub(crate) placeholders: Placeholders,
+    /// The address of the backend's present start, if each start is assigned one.
+    pub(crate) assigned: Option<watch::Receiver<Option<BackendAddress>>>,
+    /// The `PATH` of the login shell, if the configuration wants it.
+    pub(crate) login_path: Option<LoginPath>,
 }
 
 impl ProcessFactory {
+    /// Makes the launch of an agent's program. If its command names an address that is assigned to each start of the
+    /// backend, a launch waits for that.
     pub(crate) fn launch(&self, program: &ProcessConfig<'_>) -> Result<Launch, BuildError> {
+        let template = self.spec(program);
+        let missing = |fault| BuildError::Placeholder { program: program.name.to_owned(), fault };
+        let (spec, prepare) = match (expand_spec(&template, &self.placeholders), &self.assigned) {
+            (Ok(spec), _) => (spec.clone(), self.with_login_path(&spec)),
+            (Err(MissingPlaceholder::Url | MissingPlaceholder::Token), Some(assigned)) => {
+                (template.clone(), Some(self.spec_after(template, assigned.clone())))
+            }
+            (Err(fault), _) => return Err(missing(fault)),
+        };
+        let readiness =
+            readiness(program.ready, &self.placeholders, &self.transport).map_err(|error| match error {
+                ReadinessError::Placeholder(fault) => missing(fault),
+                ReadinessError::Transport(error) => BuildError::Transport(error),
+            })?;
+        Ok(Launch { spec, readiness, ready_timeout: program.ready_within.max(READY_WITHIN_MIN), prepare })
+    }
+
+    /// Describes the process, with its placeholders.
+    pub(crate) fn spec(&self, program: &ProcessConfig<'_>) -> ProcessSpec {
         let mut spec = ProcessSpec::new(program.name, program.command.iter().cloned());
         spec.cwd = Some(program.cwd).filter(|cwd| !cwd.as_os_str().is_empty()).map(Path::to_owned);
         spec.env.clone_from(program.env);
         spec.grace = SHUTDOWN_GRACE;
         spec.secrets = self.transport.secrets();
-        let ready_within = program.startup_grace.max(READY_WITHIN_MIN);
-        Ok(Launch { spec, readiness: self.readiness(program.ready)?, ready_timeout: ready_within })
-    }
-
-    fn readiness(&self, ready: &ReadyWhen) -> Result<Readiness, BuildError> {
-        Ok(match ready {
-            ReadyWhen::None => Readiness::None,
-            ReadyWhen::Stdout(text) => Readiness::Stdout(text.clone()),
-            ReadyWhen::Http(path) => Readiness::Probe(http_probe(Arc::clone(&self.transport), path.clone())),
-            ReadyWhen::HttpAt(url) => Readiness::Probe(local_probe(url)?),
-        })
+        spec
     }
 
     /// Returns the sign of life that checks ask for.
@@ -66,16 +92,100 @@ impl ProcessFactory {
             HealthSource::Http(path) => {
                 HealthProbe::Server(http_probe(Arc::clone(&self.transport), path.clone()))
             }
-            HealthSource::HttpAt(url) => HealthProbe::Server(local_probe(url)?),
+            HealthSource::HttpAt(url) => HealthProbe::Server(local_probe(url).map_err(BuildError::Transport)?),
+        })
+    }
+
+    /// Makes the spec with the login shell's `PATH`, if that is wanted.
+    pub(crate) fn with_login_path(&self, spec: &ProcessSpec) -> Option<PrepareSpec> {
+        let (login_path, spec) = (self.login_path.clone()?, spec.clone());
+        Some(Arc::new(move || {
+            let (login_path, spec) = (login_path.clone(), spec.clone());
+            Box::pin(async move { Ok(add_path(spec, Some(login_path)).await) })
+        }))
+    }
+
+    /// Makes the spec once the backend has an address.
+    fn spec_after(
+        &self,
+        template: ProcessSpec,
+        assigned: watch::Receiver<Option<BackendAddress>>,
+    ) -> PrepareSpec {
+        let (placeholders, login_path) = (self.placeholders.clone(), self.login_path.clone());
+        Arc::new(move || {
+            let (mut assigned, template) = (assigned.clone(), template.clone());
+            let (placeholders, login_path) = (placeholders.clone(), login_path.clone());
+            Box::pin(async move {
+                let address = assigned.wait_for(Option::is_some).await.ok().and_then(|found| found.clone());
+                let address = address.ok_or(SpawnError::NoAddress)?;
+                let mut spec = expand_spec(&template, &placeholders.with_address(&address))
+                    .map_err(|_| SpawnError::NoAddress)?;
+                spec.secrets = spec.secrets.with_texts(address.token);
+                Ok(add_path(spec, login_path).await)
+            })
         })
     }
 }
 
+/// Adds the login shell's `PATH`, unless the program has one of its own. Without it, the runtime's own counts.
+async fn add_path(mut spec: ProcessSpec, login_path: Option<LoginPath>) -> ProcessSpec {
+    if let Some(login_path) = login_path
+        && !spec.env.contains_key("PATH")
+        && let Ok(path) = login_path.await
+    {
+        spec.env.insert("PATH".to_owned(), path.to_string());
+    }
+    spec
+}
+
+/// Replaces the placeholders in a command and its environment.
+pub(crate) fn expand_spec(
+    spec: &ProcessSpec,
+    values: &Placeholders,
+) -> Result<ProcessSpec, MissingPlaceholder> {
+    let mut expanded = spec.clone();
+    for text in expanded.command.iter_mut().chain(expanded.env.values_mut()) {
+        *text = values.expand(text)?;
+    }
+    Ok(expanded)
+}
+
+/// The reasons why a readiness cannot be observed.
+pub(crate) enum ReadinessError {
+    Placeholder(MissingPlaceholder),
+    Transport(Box<Error>),
+}
+
+/// Makes the readiness of a program; `transport` reaches the backend.
+pub(crate) fn readiness(
+    ready: &ReadyWhen,
+    values: &Placeholders,
+    transport: &Arc<dyn Transport>,
+) -> Result<Readiness, ReadinessError> {
+    Ok(match ready {
+        ReadyWhen::None => Readiness::None,
+        ReadyWhen::Stdout(text) => {
+            Readiness::Stdout(values.expand(text).map_err(ReadinessError::Placeholder)?)
+        }
+        ReadyWhen::Http(path) => Readiness::Probe(http_probe(Arc::clone(transport), path.clone())),
+        ReadyWhen::HttpAt(url) => Readiness::Probe(local_probe(url).map_err(ReadinessError::Transport)?),
+    })
+}
+
+/// Returns the readiness of a process that accepts connections at this port of this computer.
+pub(crate) fn port_readiness(port: u16) -> Readiness {
+    Readiness::Probe(Arc::new(move |time_limit| {
+        Box::pin(async move {
+            let connected = timeout(time_limit, TcpStream::connect((Ipv4Addr::LOCALHOST, port))).await;
+            if matches!(connected, Ok(Ok(_))) { ProbeResult::Ready } else { ProbeResult::NoListener }
+        })
+    }))
+}
+
 /// Returns the probe of a server of its own on this machine.
-fn local_probe(url: &BaseUrl) -> Result<Probe, BuildError> {
+fn local_probe(url: &BaseUrl) -> Result<Probe, Box<Error>> {
     let (origin, path) = url.split_path();
-    let transport = HttpTransport::new(&HttpSettings::new(origin.to_string()))
-        .map_err(|error| BuildError::Transport(Box::new(error)))?;
+    let transport = HttpTransport::new(&HttpSettings::new(origin.to_string())).map_err(Box::new)?;
     Ok(http_probe(Arc::new(transport), path.to_owned()))
 }
 

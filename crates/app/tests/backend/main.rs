@@ -34,7 +34,7 @@ struct BackendClient {
 impl BackendClient {
     async fn start() -> Self {
         let agents = vec!["planner".to_owned(), "coder".to_owned()];
-        let options = BackendOptions { port: 0, agents, history_max: 1024 };
+        let options = BackendOptions { agents, history_max: 1024, ..BackendOptions::default() };
         let backend = Backend::bind(options).await.unwrap();
         let client = Client::builder().no_proxy().build().unwrap();
         Self { backend, client }

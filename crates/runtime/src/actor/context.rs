@@ -164,7 +164,12 @@ impl<M: Message> Context<M> {
         if self.is_ready || !self.is_readiness_deferred {
             return;
         }
+        // The status is set first, so that a reader of the event finds it in the slot.
+        self.publish_readiness();
         self.mark_ready();
+    }
+
+    fn publish_readiness(&self) {
         let now = self.now();
         let mut state = self.identity.state();
         // An abandoned incarnation speaks for no other.

@@ -6,9 +6,15 @@ use mainstay_actors::network::urls::BaseUrl;
 use super::text::string;
 use super::{ParseResult, TomlValue, invalid};
 
-/// Parses an `http` or `https` URL with a host, and neither credentials nor a query: no secret stands in a file.
+/// Stands for an address that the runtime assigns to each start of the backend.
+pub(crate) const URL_AUTO: &str = "auto";
+
+/// Parses the backend's address: `auto`, or an `http` or `https` URL with a host, and neither credentials nor a query: no secret stands in a file.
 pub(crate) fn base_url(value: &TomlValue<'_>) -> ParseResult<String> {
     let text = string(value, "a string with a URL, as in \"http://localhost:8000\"")?;
+    if text == URL_AUTO {
+        return Ok(text.to_owned());
+    }
     BaseUrl::parse(text).map(|_| text.to_owned()).or_else(|error| invalid(error.to_string()))
 }
 

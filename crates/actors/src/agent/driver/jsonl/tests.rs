@@ -54,7 +54,7 @@ impl JsonlFixture {
         spec.grace = TIMEOUT * 10;
         let updates = UpdateBroadcast::default();
         let listener = updates.subscribe();
-        let launch = Launch { spec, readiness: ready, ready_timeout: TIMEOUT * 10 };
+        let launch = Launch { spec, readiness: ready, ready_timeout: TIMEOUT * 10, prepare: None };
         let mut setup = ProcessSetup { updates, ..ProcessSetup::new(launch, manager) };
         settle(&mut setup);
         Self { driver: ProcessDriver::new(setup), updates: listener, folder }

@@ -1,0 +1,253 @@
+//! Implements the actor of the backend's own process, if the runtime starts the backend.
+//!
+//! - [`OwnedBackendActor`]: the actor; `address`: what each start is given
+//! - [`OwnedBackendView`]: what others see of the process
+//! - `events`: its events in the journal
+//!
+//! It is an actor so that a supervisor decides its restarts. Its start returns at once and defers its readiness: warming
+//! up is a state of the process, for which no other actor waits. When the process ends, or is not ready in time, the
+//! incarnation ends with an error, and the next incarnation starts the process again. It never speaks to the backend,
+//! whose health other actors observe.
+
+mod address;
+mod events;
+mod view;
+
+use std::sync::Arc;
+
+use mainstay_runtime::journal::millis;
+use mainstay_runtime::{Context, Failure, Message, PermanentFailure, Worker};
+use parking_lot::Mutex;
+use tokio::io::AsyncReadExt;
+use tokio::process::ChildStdout;
+use tokio::time::Instant;
+
+use self::address::assign_address;
+pub use self::events::{BackendStarted, BackendStarting};
+pub use self::view::{BackendProcess, OwnedBackendView};
+use super::child::Process;
+use super::launch::{Launch, LaunchError};
+use super::lines::{LineSplitter, OutputLine};
+use super::manager::ProcessManager;
+use super::output_tail::OutputTail;
+use super::readiness::ReadySignal;
+use super::stdin::ProcessStdin;
+use super::stop_limit::stop_within;
+use crate::error::{Error, Reason};
+use crate::network::BackendAddress;
+use crate::network::urls::BaseUrl;
+
+/// The longest line of output that is searched for the ready text, in bytes.
+const LINE_BYTES_MAX: usize = 64 * 1024;
+
+/// The size of one read of the output, in bytes.
+const PIECE_BYTES: usize = 16 * 1024;
+
+/// Makes the launch of one start, for the address that this start is given, if it is given one.
+pub type PrepareLaunch = Box<dyn Fn(Option<&BackendAddress>) -> Result<Launch, Error> + Send + Sync>;
+
+/// The settings of every incarnation.
+pub struct OwnedBackendActor {
+    /// Makes the launch of each start.
+    pub prepare: PrepareLaunch,
+    /// True if each start is given a free port and a secret; else the backend's address is configured.
+    pub assigns_address: bool,
+    /// The sign that the process is ready, as the rest of "it is ready when".
+    pub awaits: String,
+    /// The manager that ends the process with the runtime.
+    pub manager: ProcessManager,
+    /// The state of the process for others.
+    pub view: OwnedBackendView,
+    /// Called when the process has become ready, and when it is not ready any more.
+    pub on_change: Arc<dyn Fn(bool) + Send + Sync>,
+}
+
+/// The state of one incarnation. The process ends when this is dropped.
+pub struct OwnedBackendState {
+    started_at: Instant,
+    launch: Option<Arc<Launch>>,
+    address: Option<BackendAddress>,
+    process: Option<Arc<Process>>,
+    /// Kept open: a program that reads its stdin to the end learns from that end that it is to stop.
+    _stdin: Option<ProcessStdin>,
+    _presence: Presence,
+}
+
+/// Takes the process out of the view when its incarnation ends, in whatever way.
+struct Presence {
+    view: OwnedBackendView,
+    on_change: Arc<dyn Fn(bool) + Send + Sync>,
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.view.clear();
+        (self.on_change)(false);
+    }
+}
+
+/// The messages of the backend's actor, which its own tasks send.
+pub enum OwnedBackendMessage {
+    /// The process was started.
+    Spawned(Process),
+    /// The process is ready.
+    Ready {
+        /// The address that it has reported, if it was to report one.
+        url: Option<BaseUrl>,
+    },
+    /// The process has exited, was not started, or did not become ready.
+    Fail(Failure),
+}
+
+impl Message for OwnedBackendMessage {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Spawned(_) => "Spawned",
+            Self::Ready { .. } => "Ready",
+            Self::Fail(_) => "Fail",
+        }
+    }
+}
+
+type Ctx = Context<OwnedBackendMessage>;
+
+impl Worker for OwnedBackendActor {
+    type Message = OwnedBackendMessage;
+    type State = OwnedBackendState;
+    type Snapshot = ();
+
+    /// Begins to start the process, and returns. It never fails, so that the tree starts also if the process cannot.
+    async fn start(&self, ctx: &mut Ctx, _: Option<()>) -> Result<OwnedBackendState, Failure> {
+        ctx.defer_readiness();
+        let mut state = OwnedBackendState {
+            started_at: Instant::now(),
+            launch: None,
+            address: None,
+            process: None,
+            _stdin: None,
+            _presence: Presence { view: self.view.clone(), on_change: Arc::clone(&self.on_change) },
+        };
+        if let Err(error) = self.begin(ctx, &mut state) {
+            let failure = OwnedBackendMessage::Fail(error.log_text().into());
+            ctx.spawn(std::future::ready(failure));
+        }
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        ctx: &mut Ctx,
+        message: OwnedBackendMessage,
+        state: &mut OwnedBackendState,
+    ) -> Result<(), Failure> {
+        match message {
+            OwnedBackendMessage::Spawned(process) => self.await_readiness(ctx, state, process),
+            OwnedBackendMessage::Ready { url } => self.announce_ready(ctx, state, url),
+            OwnedBackendMessage::Fail(failure) => return Err(failure),
+        }
+        Ok(())
+    }
+
+    async fn stop(&self, ctx: &mut Ctx, state: &mut OwnedBackendState) {
+        let Some(process) = &state.process else { return };
+        let exit = stop_within(ctx.stop_time_left(), process.stop(), || process.kill()).await;
+        if exit.is_kill() {
+            ctx.report_kill(exit.describe_kill());
+        }
+    }
+}
+
+impl OwnedBackendActor {
+    fn begin(&self, ctx: &mut Ctx, state: &mut OwnedBackendState) -> Result<(), Error> {
+        if self.assigns_address {
+            let address = state.address.insert(assign_address()?);
+            ctx.add_secrets(address.token.clone());
+        }
+        let launch = Arc::new((self.prepare)(state.address.as_ref())?);
+        state.launch = Some(Arc::clone(&launch));
+        let manager = self.manager.clone();
+        ctx.spawn(async move {
+            match launch.start(&manager).await {
+                Ok(process) => OwnedBackendMessage::Spawned(process),
+                Err(error) => OwnedBackendMessage::Fail(launch_failure(&error)),
+            }
+        });
+        Ok(())
+    }
+
+    fn await_readiness(&self, ctx: &mut Ctx, state: &mut OwnedBackendState, process: Process) {
+        let Some(launch) = state.launch.clone() else { return };
+        let stdout_tail = Arc::new(Mutex::new(OutputTail::new(launch.spec.known_secrets())));
+        let url = state.address.as_ref().map(|address| address.url.to_string());
+        self.view.set_process(&process, url, Arc::clone(&stdout_tail));
+        ctx.record(&BackendStarting {
+            pid: process.pid(),
+            awaits: self.awaits.clone(),
+            ready_within_ms: millis(launch.ready_timeout),
+        });
+        let ready_signal = Arc::new(launch.readiness.ready_signal());
+        if let Some((stdin, stdout)) = process.take_stdio() {
+            ctx.spawn_maybe(drain(stdout, Arc::clone(&ready_signal), stdout_tail));
+            state._stdin = Some(stdin);
+        }
+        let process = state.process.insert(Arc::new(process));
+        let process = Arc::clone(process);
+        ctx.spawn(async move {
+            match launch.wait_until_ready(&process, &ready_signal).await {
+                Ok(()) => OwnedBackendMessage::Ready { url: ready_signal.reported_url() },
+                Err(error) => {
+                    process.stop().await;
+                    OwnedBackendMessage::Fail(launch_failure(&error))
+                }
+            }
+        });
+    }
+
+    fn announce_ready(&self, ctx: &mut Ctx, state: &mut OwnedBackendState, url: Option<BaseUrl>) {
+        let Some(process) = &state.process else { return };
+        if let (Some(address), Some(url)) = (&mut state.address, url) {
+            address.url = url;
+        }
+        let started = BackendStarted { pid: process.pid(), ready_ms: millis(state.started_at.elapsed()) };
+        let exited = process.exited();
+        ctx.spawn(async move {
+            OwnedBackendMessage::Fail(failure(&format!("the backend's process ended: {}", exited.await)))
+        });
+        self.view.publish_address(state.address.clone());
+        ctx.report_ready();
+        ctx.record(&started);
+        (self.on_change)(true);
+    }
+}
+
+/// Returns the failure of a process that did not become ready.
+fn launch_failure(error: &LaunchError) -> Failure {
+    let failure = failure(&format!("the backend's process did not become ready: {error}"));
+    match error.is_permanent() {
+        true => {
+            PermanentFailure::new(failure, "correct the backend's program, then start the backend").into()
+        }
+        false => failure,
+    }
+}
+
+/// Returns a failure with the text of an error, which is bounded and without secrets.
+fn failure(details: &str) -> Failure {
+    Error::new(Reason::Unavailable).with_details(details).log_text().into()
+}
+
+/// Reads the output to its end, and keeps its last lines.
+async fn drain(
+    mut stdout: ChildStdout,
+    ready_signal: Arc<ReadySignal>,
+    tail: Arc<Mutex<OutputTail>>,
+) -> Option<OwnedBackendMessage> {
+    let (mut lines, mut piece) = (LineSplitter::new(LINE_BYTES_MAX), vec![0; PIECE_BYTES]);
+    while let Ok(count @ 1..) = stdout.read(&mut piece).await {
+        tail.lock().push(&piece[..count]);
+        lines.push(&piece[..count], |line: OutputLine<'_>| {
+            ready_signal.observe_line(&line);
+        });
+    }
+    None
+}

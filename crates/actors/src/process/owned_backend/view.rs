@@ -1,0 +1,79 @@
+//! Shows the backend's own process to others, also while no incarnation of its actor runs.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::network::BackendAddress;
+use crate::process::child::Process;
+use crate::process::output_tail::OutputTail;
+
+/// The backend's own process, as others see it. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct OwnedBackendView(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    run: Mutex<Option<Run>>,
+    /// The address that the present process was given, while it is ready.
+    address: watch::Sender<Option<BackendAddress>>,
+}
+
+/// A process that runs.
+#[derive(Debug)]
+struct Run {
+    pid: u32,
+    url: Option<String>,
+    output: [Arc<Mutex<OutputTail>>; 2],
+}
+
+/// The backend's process at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendProcess {
+    /// The process's id.
+    pub pid: u32,
+    /// The address that this start was given, if it was given one.
+    pub url: Option<String>,
+    /// The last line that it has printed, without secrets.
+    pub last_line: Option<String>,
+}
+
+impl OwnedBackendView {
+    /// Returns the process, while one runs.
+    #[must_use]
+    pub fn process(&self) -> Option<BackendProcess> {
+        let run = self.0.run.lock();
+        let Run { pid, url, output } = run.as_ref()?;
+        let last = output.iter().filter_map(|tail| tail.lock().last_line()).max_by_key(|(at, _)| *at);
+        Some(BackendProcess { pid: *pid, url: url.clone(), last_line: last.map(|(_, line)| line) })
+    }
+
+    /// Returns the address that the present process was given. There is none while it is not ready.
+    #[must_use]
+    pub fn address(&self) -> watch::Receiver<Option<BackendAddress>> {
+        self.0.address.subscribe()
+    }
+
+    pub(super) fn set_process(
+        &self,
+        process: &Process,
+        url: Option<String>,
+        stdout_tail: Arc<Mutex<OutputTail>>,
+    ) {
+        let output = [stdout_tail, Arc::clone(process.stderr_tail())];
+        *self.0.run.lock() = Some(Run { pid: process.pid(), url, output });
+    }
+
+    pub(super) fn publish_address(&self, address: Option<BackendAddress>) {
+        if let (Some(run), Some(address)) = (&mut *self.0.run.lock(), &address) {
+            run.url = Some(address.url.to_string());
+        }
+        self.0.address.send_replace(address);
+    }
+
+    pub(super) fn clear(&self) {
+        *self.0.run.lock() = None;
+        self.0.address.send_replace(None);
+    }
+}

@@ -1,0 +1,76 @@
+//! The backend that the runtime owns, as the embedder sees and controls it.
+//!
+//! - `report`: its state, from its process and its supervisor. Pure.
+
+mod report;
+
+use std::sync::Arc;
+
+use mainstay_actors::error::{Error, Reason, of_call};
+use mainstay_runtime::AdminError;
+
+pub use report::OwnedBackendReport;
+
+use crate::inner::Inner;
+use crate::tree_builder::owned_backend::{ACTOR_NAME, OwnedBackendParts};
+
+/// The backend that the runtime starts, restarts and ends. Cheap to clone.
+///
+/// Its commands return when its supervisor has carried them out. Whether it becomes ready then shows in
+/// [`report`](Self::report); [`Mainstay::ready`](crate::Mainstay::ready) waits for that.
+#[derive(Clone)]
+pub struct OwnedBackend(pub(crate) Arc<Inner>);
+
+impl OwnedBackend {
+    /// Returns its state. Asks no actor.
+    #[must_use]
+    pub fn report(&self) -> Option<OwnedBackendReport> {
+        let OwnedBackendParts { address, view, terms } = self.0.handles.owned_backend.as_ref()?;
+        let time_point = self.0.time_point();
+        Some(OwnedBackendReport::new(&address.info(time_point.now), view.process(), terms, time_point))
+    }
+
+    /// Starts it after a stop, or after it was given up. Changes nothing for one that runs.
+    ///
+    /// # Errors
+    /// `stopped` if the runtime is stopping, `conflict` if it is being started or stopped just now.
+    pub async fn start(&self) -> Result<(), Error> {
+        match self.0.runtime.root().start(ACTOR_NAME).await {
+            Ok(()) | Err(AdminError::Running { .. }) => Ok(()),
+            Err(error) => Err(admin_error(&error)),
+        }
+    }
+
+    /// Stops it with its descendants, and returns when none is left. It stays stopped until a command starts it.
+    ///
+    /// # Errors
+    /// `stopped` if the runtime is stopping.
+    pub async fn stop(&self) -> Result<(), Error> {
+        self.0.runtime.root().stop(ACTOR_NAME).await.map_err(|error| admin_error(&error))
+    }
+
+    /// Stops it and starts it again, in any state. This uses no budget.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub async fn restart(&self) -> Result<(), Error> {
+        self.0.runtime.root().restart(ACTOR_NAME).await.map_err(|error| admin_error(&error))
+    }
+
+    /// Restores its restart budget, and starts it if it was given up.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub async fn reset(&self) -> Result<(), Error> {
+        self.0.runtime.root().reset(ACTOR_NAME).await.map_err(|error| admin_error(&error))
+    }
+}
+
+fn admin_error(error: &AdminError) -> Error {
+    match error {
+        AdminError::Unavailable(call) => of_call(*call),
+        error => Error::new(Reason::Conflict)
+            .with_message("The backend is being started or stopped just now. Wait for that, then try again.")
+            .with_details(&error.to_string()),
+    }
+}

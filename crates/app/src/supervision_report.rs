@@ -1,0 +1,116 @@
+//! The facts that a supervisor knows of a child, and what follows for a person: shared by agents and the backend. Pure.
+
+use std::time::Duration;
+
+use mainstay_runtime::clock::WallTime;
+use mainstay_runtime::journal::{count, millis, millis_text};
+use mainstay_runtime::policy::ChildPolicy;
+use mainstay_runtime::{ActorInfo, ActorStatus};
+use serde::{Deserialize, Serialize};
+
+use crate::time_point::TimePoint;
+
+/// The facts that a supervisor knows of a child.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SupervisionReport {
+    /// True once it is given up: its restarts are used up, or none can help. It stays failed until a command.
+    #[serde(default)]
+    pub gave_up: bool,
+    /// The incarnation of its actor.
+    pub generation: u64,
+    /// The number of restarts.
+    pub restarts: u64,
+    /// Restarts that are left before it is given up; `None` where there is no limit.
+    pub budget_left: Option<u32>,
+    /// The whole budget; `None` if there is no limit.
+    #[serde(default)]
+    pub budget: Option<RestartBudget>,
+    /// The time of the next restart, if one is planned.
+    pub restart_at: Option<WallTime>,
+}
+
+/// The whole restart budget of an agent or of the backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartBudget {
+    /// The most restarts within the window.
+    pub max: u32,
+    /// The time within which restarts count, in milliseconds.
+    pub window_ms: u64,
+    /// The time after which a child that stayed up has its whole budget again, in milliseconds.
+    pub stable_after_ms: u64,
+}
+
+/// A problem of an agent that is resolved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResolvedError {
+    /// The time at which it ended the agent.
+    pub at: WallTime,
+    /// The problem, as a text for a log.
+    pub message: String,
+}
+
+impl RestartBudget {
+    /// Returns the budget of a policy, if it has one.
+    pub(crate) fn of_policy(policy: &ChildPolicy) -> Option<Self> {
+        policy.budget.map(|budget| Self {
+            max: budget.restarts_max,
+            window_ms: millis(budget.window),
+            stable_after_ms: millis(policy.stable_after),
+        })
+    }
+}
+
+impl SupervisionReport {
+    pub(crate) fn new(info: &ActorInfo, budget: Option<RestartBudget>, time_point: TimePoint) -> Self {
+        Self {
+            gave_up: info.status == ActorStatus::Failed,
+            generation: info.generation,
+            restarts: info.restarts,
+            budget_left: info.budget_left,
+            budget,
+            restart_at: info.restart_due.map(|at| time_point.wall_time(at)),
+        }
+    }
+
+    /// Returns the restarts that are left, as words.
+    pub(crate) fn restarts_left(&self) -> String {
+        match self.budget_left {
+            Some(left) => format!("{} left", count(left, "restart")),
+            None => "no limit to restarts".to_owned(),
+        }
+    }
+
+    /// Returns the next step of a child that is given up. `command` names the command for a verb, and `advice` is what a
+    /// person does first if no restart can help.
+    pub(crate) fn given_up_step(advice: Option<&str>, command: impl Fn(&str) -> String) -> String {
+        match advice {
+            Some(advice) => {
+                format!(
+                    "given up, since no restart can help: {advice} Then `{}` tries again",
+                    command("start")
+                )
+            }
+            None => format!(
+                "given up: its restarts are used up, so it stays as it is until `{}` gives them back and starts it",
+                command("reset")
+            ),
+        }
+    }
+
+    /// Returns the next step of a child that is restarted in `restart_in`, if that is planned.
+    pub(crate) fn restarting_step(&self, restart_in: Option<Duration>) -> String {
+        let left = self.restarts_left();
+        match restart_in {
+            Some(wait) => {
+                let seconds = (millis(wait) + 500) / 1000;
+                format!("is restarted in {} ({left})", millis_text(seconds * 1000))
+            }
+            None => format!("is being restarted ({left})"),
+        }
+    }
+
+    /// Returns the next step of a child that was stopped.
+    pub(crate) fn stopped_step(command: impl Fn(&str) -> String) -> String {
+        format!("stopped; `{}` starts it", command("start"))
+    }
+}

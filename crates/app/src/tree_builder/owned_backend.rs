@@ -1,0 +1,185 @@
+//! Builds the child of the backend's own process, if the runtime starts the backend.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use mainstay_actors::connection::target::TargetError;
+use mainstay_actors::connection::{ConnectionMessage, ConnectionView};
+use mainstay_actors::error::{Error, Reason};
+use mainstay_actors::network::BackendAddress;
+use mainstay_actors::network::urls::BaseUrl;
+use mainstay_actors::process::{
+    Launch, OwnedBackendActor, OwnedBackendMessage, OwnedBackendView, PrepareLaunch, Readiness,
+};
+use mainstay_actors::queue::QueueMessage;
+use mainstay_actors::transport::{AddressedTransport, HttpSettings, Transport};
+use mainstay_runtime::policy::{ChildPolicy, Shutdown};
+use mainstay_runtime::{Address, Child, SupervisorSpec};
+
+use crate::config::{BackendConfig, Config, ReadyWhen, URL_AUTO};
+use crate::environment::TOKEN_VARIABLE;
+use crate::supervision_report::RestartBudget;
+use crate::tree_builder::agents::agent_policy;
+use crate::tree_builder::error::BuildError;
+use crate::tree_builder::processes::{
+    ProcessConfig, ProcessFactory, ReadinessError, SHUTDOWN_GRACE, expand_spec, port_readiness, readiness,
+};
+
+/// The address of an assigned backend without its port, for what depends on the host alone.
+pub(crate) const ASSIGNED_BASE: &str = "http://127.0.0.1";
+
+/// The name of its actor below the root.
+pub(crate) const ACTOR_NAME: &str = "backend";
+
+/// The parts of the owned backend that its handle needs.
+pub(crate) struct OwnedBackendParts {
+    pub(crate) address: Address<OwnedBackendMessage>,
+    pub(crate) view: OwnedBackendView,
+    pub(crate) terms: BackendTerms,
+}
+
+/// The configured terms of the owned backend.
+#[derive(Debug, Clone)]
+pub(crate) struct BackendTerms {
+    /// The configured address; `None` if each start is given one.
+    pub(crate) url: Option<String>,
+    /// The sign that it is ready.
+    pub(crate) awaits: String,
+    pub(crate) ready_within: Duration,
+    pub(crate) budget: Option<RestartBudget>,
+}
+
+/// The actors that learn when the backend is ready. They come after it in the tree, so they are filled in later.
+#[derive(Default, Clone)]
+pub(crate) struct BackendSlots {
+    connection: Arc<OnceLock<Address<ConnectionMessage>>>,
+    queue: Arc<OnceLock<Address<QueueMessage>>>,
+}
+
+impl BackendSlots {
+    pub(crate) fn fill(&self, connection: &Address<ConnectionMessage>, queue: &Address<QueueMessage>) {
+        // Nothing runs yet, so the slots are empty.
+        let _ = self.connection.set(connection.clone());
+        let _ = self.queue.set(queue.clone());
+    }
+
+    /// Lets the connection dial and the queue go on. One with a full mailbox is busy, and tries by itself.
+    fn notify(&self) {
+        if let Some(connection) = self.connection.get() {
+            let _ = connection.try_cast(ConnectionMessage::BackendStarted);
+        }
+        if let Some(queue) = self.queue.get() {
+            let _ = queue.try_cast(QueueMessage::BackendSeen);
+        }
+    }
+}
+
+/// The backend's own process before it is a child: what its address depends on.
+pub(crate) struct OwnedBackendStage {
+    pub(crate) view: OwnedBackendView,
+    /// The settings of a transport to one start, without address and token.
+    pub(crate) settings: HttpSettings,
+    pub(crate) slots: BackendSlots,
+}
+
+/// Returns whether each start of the backend is assigned an address.
+pub(crate) fn assigns_address(config: &Config) -> bool {
+    config.backend.url == URL_AUTO
+}
+
+/// Adds the backend's own process, if the configuration has one. Children start in order, and this one delays none.
+pub(crate) fn add_owned_backend(
+    root: &mut SupervisorSpec,
+    config: &Config,
+    stage: OwnedBackendStage,
+    connection: &ConnectionView,
+    processes: &ProcessFactory,
+) -> Result<Option<OwnedBackendParts>, BuildError> {
+    let OwnedBackendStage { view, settings, slots } = stage;
+    let BackendConfig { url, command, ready, ready_within, .. } = &config.backend;
+    if command.is_empty() {
+        return Ok(None);
+    }
+    let is_assigned = assigns_address(config);
+    let awaits = match ready {
+        ReadyWhen::None if is_assigned => "it accepts connections".to_owned(),
+        ready => ready.describe(),
+    };
+    connection.set_backend_up(false);
+    let connection = connection.clone();
+    let actor = OwnedBackendActor {
+        prepare: prepare_launch(&config.backend, is_assigned, settings, processes)?,
+        assigns_address: is_assigned,
+        awaits: awaits.clone(),
+        manager: processes.process_manager.clone(),
+        view: view.clone(),
+        on_change: Arc::new(move |is_ready| {
+            connection.set_backend_up(is_ready);
+            if is_ready {
+                slots.notify();
+            }
+        }),
+    };
+    let policy = ChildPolicy {
+        // Its process has a grace of its own to end, and its descendants another.
+        shutdown: Shutdown::Graceful(SHUTDOWN_GRACE * 2),
+        ..agent_policy(&config.agents, false)
+    };
+    let terms = BackendTerms {
+        url: (!is_assigned).then(|| url.clone()),
+        awaits,
+        ready_within: *ready_within,
+        budget: RestartBudget::of_policy(&policy),
+    };
+    let address = root.child(Child::new(ACTOR_NAME, actor).policy(policy))?;
+    Ok(Some(OwnedBackendParts { address, view, terms }))
+}
+
+/// Makes the launch of each start: one and the same, or one for the address that the start is assigned.
+fn prepare_launch(
+    config: &BackendConfig,
+    is_assigned: bool,
+    settings: HttpSettings,
+    processes: &ProcessFactory,
+) -> Result<PrepareLaunch, BuildError> {
+    let BackendConfig { command, cwd, env, ready, ready_within, .. } = config;
+    let program = ProcessConfig { name: ACTOR_NAME, command, cwd, env, ready, ready_within: *ready_within };
+    if !is_assigned {
+        let launch = processes.launch(&program)?;
+        return Ok(Box::new(move |_| Ok(launch.clone())));
+    }
+    let template = processes.spec(&program);
+    let missing = |fault| BuildError::Placeholder { program: ACTOR_NAME.to_owned(), fault };
+    let placeholders = processes.placeholders.clone();
+    // What is missing for every start is reported now.
+    expand_spec(&template, &placeholders.clone().with_address(&example_address()?)).map_err(missing)?;
+    let (ready, ready_timeout, processes) = (ready.clone(), *ready_within, processes.clone());
+    Ok(Box::new(move |address| {
+        let invalid = |details: &str| Error::new(Reason::InvalidConfig).with_details(details);
+        let address = address.ok_or_else(|| invalid("this start was assigned no address"))?;
+        let values = placeholders.clone().with_address(address);
+        let mut spec = expand_spec(&template, &values).map_err(|fault| invalid(&fault.to_string()))?;
+        spec.secrets = spec.secrets.with_texts(address.token.clone());
+        if let Some(token) = &address.token {
+            spec.env.entry(TOKEN_VARIABLE.to_owned()).or_insert_with(|| token.clone());
+        }
+        let transport: Arc<dyn Transport> = Arc::new(AddressedTransport::connect_to(&settings, address)?);
+        let readiness = match &ready {
+            ReadyWhen::None => port_readiness(address.url.port()),
+            // The placeholder in it stands for what the program reports.
+            ReadyWhen::Stdout(text) => Readiness::Stdout(text.clone()),
+            ready => readiness(ready, &values, &transport).map_err(|error| match error {
+                ReadinessError::Placeholder(fault) => invalid(&fault.to_string()),
+                ReadinessError::Transport(error) => *error,
+            })?,
+        };
+        let prepare = processes.with_login_path(&spec);
+        Ok(Launch { spec, readiness, ready_timeout, prepare })
+    }))
+}
+
+/// Returns an address to check a command with.
+fn example_address() -> Result<BackendAddress, BuildError> {
+    let url = BaseUrl::parse(ASSIGNED_BASE).map_err(TargetError::Base)?;
+    Ok(BackendAddress { url, token: Some(String::new()) })
+}

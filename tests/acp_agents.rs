@@ -45,7 +45,8 @@ impl ConversationFixture {
     async fn send(&self, text: &str) -> Result<Value, Error> {
         let options = SendOptions::default();
         let message = self.mainstay.agents().send("x", json!({ "text": text }), options).await?;
-        timeout(TEST_TIMEOUT, message.answer()).await.expect("it has an outcome")
+        let answer = timeout(TEST_TIMEOUT, message.answer()).await.expect("it has an outcome");
+        answer.map(|answer| answer.to_value())
     }
 
     async fn wait_for(&mut self, is_it: impl Fn(&Record) -> bool) {
@@ -148,7 +149,7 @@ async fn agent_that_wants_a_login_is_given_up_until_it_has_one() {
     fixture.wait_for(|record| record.kind == "gave_up").await;
     let agents = fixture.mainstay.agents();
     let view = agents.get("x").unwrap();
-    assert_eq!((view.restarts, view.gave_up), (0, true));
+    assert_eq!((view.supervision.restarts, view.supervision.gave_up), (0, true));
     assert!(view.next_step.contains("'mainstay agent login x key'"), "{}", view.next_step);
     let error = agents.log_in("x", Some("face".to_owned())).await.unwrap_err();
     assert!(error.log_text().contains("it offers key (By key)"), "{error:?}");

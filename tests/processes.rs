@@ -17,6 +17,7 @@ use support::{
 };
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 /// Counts its messages; the count is its state.
@@ -221,7 +222,8 @@ done"#;
 async fn open_question_is_shown_everywhere_until_answered() {
     let (data, runtime, mut events) = start_with("", &agent("planner", ASKS, ""));
     events.wait_since(0, is_agent_health("planner", "healthy")).await;
-    let sent = tokio::spawn({
+    let mut sender = JoinSet::new();
+    sender.spawn({
         let data = data.path().to_owned();
         async move { ask(&data, &["agent", "send", "planner", "null"]).await }
     });
@@ -249,7 +251,8 @@ async fn open_question_is_shown_everywhere_until_answered() {
 
     let answered = run(data.path(), &["agent", "answer", "planner", "a1", "certainly"]).await;
     assert_eq!(answered.code, Some(0), "{answered:?}");
-    assert_eq!(sent.await.unwrap()["answer"], "certainly");
+    let sent = sender.join_next().await.unwrap().unwrap();
+    assert_eq!(sent["answer"], "certainly");
     events.wait_for_event("root/agents/planner", "agent_question_settled").await;
     eventually("it is settled", async || {
         ask(data.path(), &["agent", "show", "planner"]).await["questions"] == json!([])

@@ -38,9 +38,11 @@ fn config(data: &Path) -> PathBuf {
 
 async fn start(data: &Path, config: &Path) -> (MainstayProcess, EventFollower) {
     let runtime = MainstayProcess::start_traced(data, &["run", "--config", config.to_str().unwrap()]);
-    let mut events = EventFollower::follow(data);
+    let (mut events, pid) = (EventFollower::follow(data), runtime.pid());
+    events.wait_for(|event| event["kind"] == "runtime_started" && event["pid"] == pid).await;
+    let mark = events.mark();
     for agent in AGENTS {
-        events.wait_since(0, is_agent_health(agent, "healthy")).await;
+        events.wait_since(mark, is_agent_health(agent, "healthy")).await;
     }
     (runtime, events)
 }

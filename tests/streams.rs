@@ -1,4 +1,4 @@
-//! Tests that the binary needs nobody who reads what it writes.
+//! Tests that the binary works without a reader of what it writes.
 
 mod support;
 
@@ -77,7 +77,7 @@ async fn log_to_closed_stderr_does_not_end_the_runtime() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn log_to_a_pipe_that_nobody_reads_delays_nothing() {
+async fn log_to_a_pipe_without_reader_delays_nothing() {
     let data = tempfile::tempdir().unwrap();
     let (reader, writer) = std::io::pipe().unwrap();
     let mut filler = writer.try_clone().unwrap();

@@ -76,7 +76,7 @@ async fn unchanged_states_are_equal_bytes_whatever_the_clock_does() {
         serde_json::to_string(&(&connection, &agents, mainstay.tree())).unwrap()
     };
     let before = snapshot();
-    // A night of sleep, then somebody sets the clock back by a day.
+    // A night of sleep, then the clock is set back by a day.
     for moved_s in [8 * 3600, -24 * 3600, 0] {
         clock.0.store(moved_s, Ordering::SeqCst);
         assert_eq!(snapshot(), before, "{moved_s}");
@@ -113,10 +113,10 @@ async fn given_up_agent_says_what_is_so_now() {
     let gave_up = next_of_kind(&mut events, "gave_up").await;
     assert_eq!(gave_up.fields["restarts"], 2);
     let agent = mainstay.agents().get("planner").unwrap();
-    assert_eq!((agent.gave_up, agent.budget_left), (true, Some(0)));
-    let told = "The agent was given up after 2 restarts. Look into its last error, and then reset it.";
-    assert_eq!(agent.report.error.as_ref().unwrap().message, told);
-    assert!(agent.last_error.unwrap().starts_with(told));
+    assert_eq!((agent.supervision.gave_up, agent.supervision.budget_left), (true, Some(0)));
+    let message = "The agent was given up after 2 restarts. Look into its last error, and then reset it.";
+    assert_eq!(agent.report.error.as_ref().unwrap().message, message);
+    assert!(agent.last_error.unwrap().starts_with(message));
     // It never had a state.
     let mut events = mainstay.events();
     for _ in 0..2 {

@@ -218,7 +218,7 @@ async fn killed_backend_makes_agent_unknown_without_restart() {
     fixture.wait_for_status("healthy").await;
     let state = async || get_json(&format!("{url}/api/agents/x/state")).await;
     eventually("it has its state back", async || state().await["count"] == 1).await;
-    assert_eq!(fixture.view().generation, 1);
+    assert_eq!(fixture.view().supervision.generation, 1);
     fixture.assert_transcript(&expect![[r#"
         starting -> healthy
     "#]]);

@@ -44,7 +44,7 @@ async fn message_behind_a_crash_reaches_next_incarnation() {
         timeout(TEST_TIMEOUT, message.answer()).await.expect("it has an outcome")
     };
     assert_eq!(outcome(first).await.unwrap_err().reason, Reason::OutcomeUnknown);
-    assert_eq!(outcome(second).await, Ok(json!("done")));
+    assert_eq!(outcome(second).await, Ok(json!("done").into()));
     fixture.wait_for_status("healthy").await;
     fixture.assert_transcript(&expect![[r#"
         starting -> healthy

@@ -100,7 +100,7 @@ impl BackendRecord {
 
 async fn start_backend(history_max: usize) -> Backend {
     let agents = AGENTS.iter().chain(&[LEDGER, NOTES, CHATTER]).map(|id| (*id).to_owned()).collect();
-    let config = BackendOptions { port: 0, agents, history_max };
+    let config = BackendOptions { agents, history_max, ..BackendOptions::default() };
     Backend::bind(config).await.expect("a backend can be started on any port")
 }
 

@@ -57,7 +57,7 @@ async fn an_agent_that_fails_is_restarted_with_the_state_that_it_had(foreign: Se
     fixture.wait_for("healthy", is_agent_health("planner", "healthy")).await;
     assert_eq!(fixture.requests_seen("restart-planner").await.len(), 1);
     assert_eq!(fixture.request_json(Request::get("/api/agents/planner/state")).await, memory);
-    assert_eq!(fixture.mainstay.agents().get("planner").unwrap().generation, 2);
+    assert_eq!(fixture.mainstay.agents().get("planner").unwrap().supervision.generation, 2);
 }
 
 against!(the_agents_of_a_frozen_server_are_unknown_and_not_restarted: uvicorn, h11);

@@ -88,6 +88,8 @@ impl mainstay_runtime::clock::Clock for WallClock {
 
 #[cfg(test)]
 mod tests {
+    use tokio::task::JoinSet;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -104,17 +106,18 @@ mod tests {
         let started = Instant::now();
         // Another task, as a connection, passes the output on: it runs after the waiting task was woken.
         let (sender, output) = tokio::sync::oneshot::channel();
-        let waiting = tokio::spawn(until(started + Duration::from_secs(1), output));
+        let mut waiting = JoinSet::new();
+        waiting.spawn(until(started + Duration::from_secs(1), output));
         tokio::task::yield_now().await;
         tokio::time::advance(Duration::from_secs(60)).await;
         sender.send(7).unwrap();
-        assert_eq!(waiting.await.unwrap(), Some(Ok(7)));
-        let silent =
-            tokio::spawn(until(Instant::now() + Duration::from_secs(1), std::future::pending::<()>()));
+        assert_eq!(waiting.join_next().await.unwrap().unwrap(), Some(Ok(7)));
+        let mut silent = JoinSet::new();
+        silent.spawn(until(Instant::now() + Duration::from_secs(1), std::future::pending::<()>()));
         tokio::task::yield_now().await;
         tokio::time::advance(Duration::from_secs(60)).await;
         let woken = Instant::now();
-        assert_eq!(silent.await.unwrap(), None);
+        assert_eq!(silent.join_next().await.unwrap().unwrap(), None);
         assert_eq!(woken.elapsed(), DRAIN_TIME);
     }
 

@@ -36,8 +36,8 @@ mod session;
 
 pub use agent::{AgentAction, BridgeAgentCommand};
 pub use command::{
-    BackendAction, BridgeCommand, CacheAction, ConnectionAction, CredentialsAction, InvalidateBy, ListenAction,
-    RequestCommand, RequestsCommand, execute,
+    BackendAction, BridgeCommand, CacheAction, ConnectionAction, CredentialsAction, InvalidateBy,
+    ListenAction, RequestCommand, RequestsCommand, execute,
 };
 pub use protocol::{AcceptedMessage, EventGap, FrameItem, ServerMessage, StateSnapshot};
 pub use session::serve;

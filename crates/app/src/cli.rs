@@ -6,7 +6,7 @@
 //! - `requests`: commands about requests that have not ended
 //! - `agent`: commands about one agent; `agent_report`: shows agents
 //! - `journal`, `dead_letters`, `replay`: need no running runtime; `event_format`: an event as a sentence
-//! - `logging`: stderr, for logs and errors; it never blocks
+//! - `logging`: logs, which never block; `stderr`: error lines
 //! - `error`: why a command failed, and its exit code; `output`: standard output and its styles
 
 mod agent;
@@ -23,6 +23,7 @@ mod replay;
 mod report;
 mod requests;
 mod run;
+mod stderr;
 
 use std::process::ExitCode;
 
@@ -109,7 +110,7 @@ async fn run_remote(out: &mut Output, command: CliCommand, data: &args::DataDirA
                 BackendSubcommand::Reset => (BackendAction::Reset, false),
             };
             let backend = client.request(BridgeCommand::Backend { action }).await?;
-            if json { out.json(&backend) } else { report::backend(out, &client.parse(backend)?) }
+            if json { out.json(&backend) } else { report::backend(out, &client.parse(&backend)?) }
         }
         CliCommand::Connection(shape) => {
             run_connection(out, &mut client, ConnectionAction::Show {}, shape.json).await

@@ -23,10 +23,11 @@ pub use mainstay_actors::cache::watch::WatchErrorKind;
 pub use mainstay_actors::connection::{IgnoredReason, UnsentReason};
 pub use mainstay_actors::events::{
     AgentChecksQuarantined, AgentHealth, AgentQuestion, AgentQuestionSettled, AgentReplyLost,
-    AgentSessionLost, AgentStateQuarantined, AgentStuck, BackendStarted, BackendStarting, CacheAged, CacheInvalidated, ConnectionChanged,
-    ConnectionIgnored, ConnectionUnsent, Gap, MessageAnswered, MessageFailed, MessageRedelivered,
-    MessageSent, QueueHeld, QueueOverflow, QueueReleased, RequestDone, RequestFailed, RequestJoined,
-    RequestRetry, RequestStarted, RequestTimedOut, WatchLost, WatchRegained, WatchStarted,
+    AgentSessionLost, AgentStateQuarantined, AgentStuck, BackendStarted, BackendStarting, CacheAged,
+    CacheInvalidated, ConnectionChanged, ConnectionIgnored, ConnectionUnsent, Gap, MessageAnswered,
+    MessageFailed, MessageRedelivered, MessageSent, QueueHeld, QueueOverflow, QueueReleased, RequestDone,
+    RequestFailed, RequestJoined, RequestRetry, RequestStarted, RequestTimedOut, WatchLost, WatchRegained,
+    WatchStarted,
 };
 pub use mainstay_actors::process::{ManagerWarning, Orphan};
 pub use mainstay_actors::queue::events::RequestRef;

@@ -56,8 +56,8 @@ pub use mainstay::{Mainstay, MainstayBuilder, StartError};
 pub use owned_backend::{OwnedBackend, OwnedBackendReport};
 pub use placeholders::MissingPlaceholder;
 pub use status::{
-    AgentView, CacheReport, ConnectionReport, OutageReport, QueueReport,
-    RuntimeReport, StatusReport, StorageReport, StorageState, WatchedFolder,
+    AgentView, CacheReport, ConnectionReport, OutageReport, QueueReport, RuntimeReport, StatusReport,
+    StorageReport, StorageState, WatchedFolder,
 };
 pub use subscription::Subscription;
 pub use supervision_report::{ResolvedError, RestartBudget, SupervisionReport};

@@ -52,10 +52,10 @@ pub struct StorageReport {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum StorageState {
-    /// It takes what is written.
+    /// The file takes what is written.
     #[default]
     Ok,
-    /// It does not, for this reason. What is written meanwhile waits in memory.
+    /// The file does not, for this reason. What is written meanwhile waits in memory.
     Degraded(String),
 }
 

@@ -61,7 +61,7 @@ impl RestartBudget {
 }
 
 impl SupervisionReport {
-    pub(crate) fn new(info: &ActorInfo, budget: Option<RestartBudget>, time_point: TimePoint) -> Self {
+    pub(crate) fn new(info: &ActorInfo, budget: Option<RestartBudget>, time_point: &TimePoint) -> Self {
         Self {
             gave_up: info.status == ActorStatus::Failed,
             generation: info.generation,

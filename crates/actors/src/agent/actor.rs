@@ -25,7 +25,6 @@ use super::pending_replies::PendingReplies;
 use super::recovery::PendingRecovery;
 use super::reports::{AgentReport, AgentReports};
 use super::snapshot::{AgentSnapshot, SavedState};
-use crate::error::{Error, Reason};
 use crate::process::stop_within;
 use crate::suspend::stood_still;
 

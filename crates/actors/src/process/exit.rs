@@ -37,8 +37,7 @@ impl ProcessExit {
         self.code == Some(0)
     }
 
-    /// Returns whether the process was killed, or left processes that could not be ended. On Windows, a kill cannot be told
-    /// from an exit.
+    /// Returns whether the process was killed, or left processes that could not be ended. On Windows, a kill looks like an exit.
     #[must_use]
     pub(crate) fn is_kill(&self) -> bool {
         self.signal == Some(KILL) || !self.survivors.is_empty()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use thiserror::Error;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::child::Process;
 use super::exit::{ProcessExit, stderr_summary};

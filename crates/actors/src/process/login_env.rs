@@ -41,7 +41,6 @@ pub enum LoginEnvError {
 }
 
 /// Returns the `PATH` of this shell, run as an interactive login shell.
-#[must_use]
 pub fn login_path(shell: Option<&OsStr>) -> LoginPath {
     let shell = shell.filter(|shell| cfg!(unix) && !shell.is_empty()).map(OsStr::to_owned);
     async move {
@@ -67,7 +66,8 @@ fn marked_value(text: &str) -> Option<&str> {
     Some(value).filter(|value| !value.is_empty())
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 

@@ -52,7 +52,7 @@ pub(super) fn view(
     view
 }
 
-/// Returns what a person is told about an agent that was given up after so many restarts.
+/// Returns the message for a person about an agent that was given up after so many restarts.
 fn give_up_message(restarts: u32) -> String {
     format!(
         "The agent was given up after {}. Look into its last error, and then reset it.",
@@ -154,11 +154,11 @@ mod tests {
     #[test]
     fn given_up_agent_says_so_and_not_that_it_will_be_restarted() {
         let shown = view_of(ActorStatus::Failed, AgentStatus::Healthy);
-        let told = "The agent was given up after 2 restarts. Look into its last error, and then reset it.";
-        let last_error = format!("{told} It was: it exited with code 1");
-        assert_eq!((shown.gave_up, shown.last_error), (true, Some(last_error)));
+        let message = "The agent was given up after 2 restarts. Look into its last error, and then reset it.";
+        let last_error = format!("{message} It was: it exited with code 1");
+        assert_eq!((shown.supervision.gave_up, shown.last_error), (true, Some(last_error)));
         let error = shown.report.error.unwrap();
-        assert_eq!((error.reason, &*error.message), (Reason::Crashed, told));
+        assert_eq!((error.reason, &*error.message), (Reason::Crashed, message));
         assert_eq!(error.details.as_deref(), Some("it exited with code 1"));
     }
 

@@ -49,7 +49,7 @@ fn show(out: &mut Output, newest: VecDeque<Vec<(String, Style)>>, earlier: usize
     out.table(&["time", "actor", "message", "reason", "meaning"], &Vec::from(newest))
 }
 
-/// Returns whether a message was not handled, or an agent did not answer one that nobody cancelled.
+/// Returns whether a message was not handled, or an agent did not answer one that was not cancelled.
 fn is_undelivered(record: &Record) -> bool {
     match &*record.kind {
         DeadLetter::KIND => true,

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use mainstay_runtime::journal::escape_controls;
 
-use super::logging::last_error_line;
+use super::stderr::last_error_line;
 use crate::config::ConfigError;
 use crate::control::ControlError;
 use crate::data_dir::DataDirError;

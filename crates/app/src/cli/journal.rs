@@ -12,8 +12,8 @@ use tokio::time::sleep;
 use super::args::EventsArgs;
 use super::error::CliError;
 use super::event_format;
-use super::logging::error_line;
 use super::output::Output;
+use super::stderr::error_line;
 use crate::{DataDir, Reason};
 
 /// The interval at which a follower looks for more.

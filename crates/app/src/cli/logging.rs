@@ -1,4 +1,4 @@
-//! Logs to stderr, as far as somebody reads it.
+//! Logs to stderr, as far as that is read.
 //!
 //! A log must not stop what it is about: a terminal that is held, or a pipe without a reader, costs lines and nothing
 //! else. The lines go through a bounded queue to a thread; those that find no room are counted.
@@ -8,18 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
-use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::args::Args;
 use super::output;
+use super::stderr::LAST_LINE_TIMEOUT;
 
 /// The most lines that wait for stderr.
 const LINES_WAITING_MAX: usize = 1024;
-/// The longest wait for stderr to take the last line of a command.
-const LAST_LINE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Sends logs to stderr, until the returned guard is dropped. Events are shown by the commands themselves, so they are
 /// logged only if asked for.
@@ -37,21 +35,6 @@ pub(super) fn start(args: &Args) -> LogGuard {
         .log_internal_errors(false)
         .init();
     guard
-}
-
-/// Writes a line to stderr. Nobody may be there to read it.
-pub(super) fn error_line(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
-}
-
-/// Writes the last line of a command to stderr, and does not wait for ever until that takes it.
-pub(super) fn last_error_line(line: String) {
-    let (done, written) = sync_channel(1);
-    thread::spawn(move || {
-        error_line(&line);
-        let _ = done.send(());
-    });
-    let _ = written.recv_timeout(LAST_LINE_TIMEOUT);
 }
 
 /// A guard that waits, for a moment, until the log is written.
@@ -102,13 +85,13 @@ fn write_lines(mut output: impl Write, waiting: &Receiver<LogEntry>, dropped: &A
         }
         let lines = dropped.swap(0, Ordering::Relaxed);
         if lines > 0 {
-            let told = format!("{lines} lines of the log were dropped: nobody read them in time\n");
-            let _ = output.write_all(told.as_bytes());
+            let report = format!("{lines} lines of the log were dropped: they were not read in time\n");
+            let _ = output.write_all(report.as_bytes());
         }
     }
 }
 
-/// One line of the log, which is queued when it is complete.
+/// A line of the log, which is queued when it is complete.
 struct QueuedLine<'a> {
     queue: &'a LogQueue,
     line: Vec<u8>,
@@ -144,14 +127,14 @@ impl<'a> MakeWriter<'a> for LogQueue {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
     use super::*;
 
     /// An output that takes nothing until it is opened, and passes on what it takes.
     struct HeldOutput {
         opened: Receiver<()>,
-        taken: Sender<String>,
+        taken: SyncSender<String>,
     }
 
     impl Write for HeldOutput {
@@ -168,8 +151,8 @@ mod tests {
     }
 
     #[test]
-    fn held_output_costs_counted_lines_and_blocks_nobody() {
-        let ((open, opened), (taken, lines)) = (channel(), channel());
+    fn held_output_costs_counted_lines_and_blocks_no_caller() {
+        let ((open, opened), (taken, lines)) = (sync_channel(0), sync_channel(8));
         let queue = LogQueue::to(HeldOutput { opened, taken });
         let logged = LINES_WAITING_MAX + 100;
         for number in 0..logged {
@@ -190,7 +173,7 @@ mod tests {
     }
 
     /// An output that fails at first.
-    struct FailsFirst(Sender<Vec<u8>>, bool);
+    struct FailsFirst(SyncSender<Vec<u8>>, bool);
 
     impl Write for FailsFirst {
         fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
@@ -208,7 +191,7 @@ mod tests {
 
     #[test]
     fn line_that_cannot_be_written_does_not_end_the_log() {
-        let (taken, lines) = channel();
+        let (taken, lines) = sync_channel(8);
         let queue = LogQueue::to(FailsFirst(taken, true));
         let guard = LogGuard(queue.entries.clone());
         for line in ["first", "second"] {

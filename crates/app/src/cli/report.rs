@@ -10,14 +10,15 @@ use serde::Deserialize;
 use super::agent_report;
 use super::client::BridgeClient;
 use super::error::CliError;
-use super::logging::error_line;
 use super::output::{self, Output};
+use super::stderr::error_line;
 use crate::owned_backend::OwnedBackendReport;
 use crate::status::{CacheReport, ConnectionReport, QueueReport, StatusReport, StorageReport, StorageState};
 
 /// Prints everything in one view.
 pub(super) fn status(out: &mut Output, status: StatusReport) -> Result<(), CliError> {
-    let StatusReport { runtime, backend: owned, connection: link, queue, cache, agents: list, storage } = status;
+    let StatusReport { runtime, backend: owned, connection: link, queue, cache, agents: list, storage } =
+        status;
     let uptime = millis_text(runtime.uptime_ms - runtime.uptime_ms % 1000);
     out.line(&format!(
         "runtime     process {}, up {uptime}, event {}, boot {}",

@@ -31,7 +31,13 @@ fn a_limit_needs_a_pattern_of_paths() {
     let text = "[[limit]]\npath = \"/a/**\"\nmax_concurrent = 1\n[[limit]]\nmax_concurrent = 3\n";
     check(text, &expect![[r#"4:1: "limit[1]" needs a path of its own, as in path = "/api/model/**""#]]);
     let text = "[[limit]]\npath = \"a\"\n[[limit]]\npath = \"/[\"\nmax_concurrent = 0\n";
-    check(text, &expect![[""]]);
+    check(
+        text,
+        &expect![[r#"
+            2:8: "limit[0].path" must start with "/"
+            4:8: "limit[1].path" must be a pattern of paths: "/[" is no pattern for keys: unclosed character class; missing ']'
+            5:18: "limit[1].max_concurrent" must be from 1 to 10000"#]],
+    );
 }
 
 // === The default ===

@@ -213,7 +213,11 @@ fn agents(page: &mut TextEncoder, agents: &[AgentView]) {
         ("messages_in_flight", "Messages that it works on.", |agent| {
             Some(agent.report.messages_in_flight as u64)
         }),
-        ("questions", "Questions that wait for an answer.", |agent| Some(agent.report.questions.len() as u64)),
+        (
+            "questions",
+            "Questions that wait for an answer.",
+            |agent| Some(agent.report.questions.len() as u64),
+        ),
     ] {
         page.gauges(&format!("mainstay_agent_{name}"), help, &["agent"], &each(figure));
     }
@@ -363,9 +367,11 @@ mod tests {
         status["cache"]["oldest_ms"] = json!(null);
         status["agents"] = json!([agent("planner", "healthy", None)]);
         let text = text_of(status.clone());
-        for name in
-            ["mainstay_connection_next_attempt_seconds", "mainstay_cache_oldest_age_seconds", "restarts_left"]
-        {
+        for name in [
+            "mainstay_connection_next_attempt_seconds",
+            "mainstay_cache_oldest_age_seconds",
+            "agent_restarts_left",
+        ] {
             assert!(!text.contains(name), "{name}\n{text}");
         }
         status["agents"] = json!([]);

@@ -44,7 +44,7 @@ impl OwnedBackendReport {
         info: &ActorInfo,
         process: Option<BackendProcess>,
         terms: &BackendTerms,
-        time_point: TimePoint,
+        time_point: &TimePoint,
     ) -> Self {
         let is_starting = info.status == ActorStatus::Starting;
         let is_running = info.status == ActorStatus::Running;
@@ -96,6 +96,7 @@ fn next_step(
 mod tests {
     use expect_test::expect;
     use jiff::Timestamp;
+    use mainstay_runtime::journal::Timeline;
 
     use super::*;
 
@@ -106,6 +107,7 @@ mod tests {
             since: s(70),
             generation: 2,
             restarts: 1,
+            attempts: 1,
             restart_due: (status == ActorStatus::Restarting).then_some(s(104)),
             budget_left: Some(1),
             last_error: Some("it exited with code 1".to_owned()),
@@ -124,8 +126,9 @@ mod tests {
             url: Some("http://127.0.0.1:81/".to_owned()),
             last_line: Some("loading the model".to_owned()),
         };
-        let time_point = TimePoint { now: s(100), wall: Timestamp::UNIX_EPOCH };
-        OwnedBackendReport::new(&info, Some(process), &terms, time_point)
+        let timeline = Timeline::new(Timestamp::UNIX_EPOCH).into();
+        let time_point = TimePoint { now: s(100), timeline };
+        OwnedBackendReport::new(&info, Some(process), &terms, &time_point)
     }
 
     #[test]

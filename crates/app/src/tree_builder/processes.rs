@@ -92,7 +92,9 @@ impl ProcessFactory {
             HealthSource::Http(path) => {
                 HealthProbe::Server(http_probe(Arc::clone(&self.transport), path.clone()))
             }
-            HealthSource::HttpAt(url) => HealthProbe::Server(local_probe(url).map_err(BuildError::Transport)?),
+            HealthSource::HttpAt(url) => {
+                HealthProbe::Server(local_probe(url).map_err(BuildError::Transport)?)
+            }
         })
     }
 

@@ -160,10 +160,10 @@ pub enum AutoShutdown {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopOrder {
-    /// One after the other, the last one first: a child may use those before it until it has ended.
+    /// The last one stops first, and then the one before it: a child may use those before it until it has ended.
     #[default]
     Reverse,
-    /// All at once: none of them needs another.
+    /// The children stop all at once, because none of them needs another.
     Together,
 }
 

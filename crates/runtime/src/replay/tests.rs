@@ -292,9 +292,9 @@ fn malformed_input_is_named_with_what_is_expected() {
             let at = position(records, "decision", A, 1);
             records[at].fields["inputs"][name] = value;
         });
-        let Difference { what, expected: told, why, .. } = &report.differences[0];
+        let Difference { what, expected: stated, why, .. } = &report.differences[0];
         assert_eq!(*what, format!("inputs.{name}"));
-        assert!(told.as_str().unwrap().starts_with(expected), "{told}");
+        assert!(stated.as_str().unwrap().starts_with(expected), "{stated}");
         assert!(!why.contains("serde") && why.contains("changed by hand"), "{why}");
     }
 }

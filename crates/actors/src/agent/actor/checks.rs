@@ -135,7 +135,7 @@ impl AgentActor {
         let uptime_check = run.health.time_to_min_uptime();
         if !uptime_check.is_zero() {
             // The agent is healthy at that time, and not before.
-            let delay = run.health.next_check_in(self.activity_signs(ctx.now()), ctx.now());
+            let delay = run.health.next_check_in(self.activity_signs(run, ctx.now()), ctx.now());
             return self.schedule_check_in(ctx, run, delay);
         }
         run.checks_planned = run.checks_planned.saturating_add(1);
@@ -170,6 +170,10 @@ impl AgentActor {
     ) {
         run.note_standstill(ctx.now());
         run.check = CheckState::Unscheduled;
+        if matches!(run.phase, Phase::Failing) {
+            // A check that was in flight knows nothing of the failure.
+            return;
+        }
         if observation.is_break() {
             run.health.note_break();
         }

@@ -92,7 +92,7 @@ async fn breaks_while_the_websocket_reconnects_are_no_deaths() {
     driver.set_answers([healthy()]);
     fixture.backend_unavailable.send_replace(false);
     assert_eq!(fixture.next_status_change().await, (Unknown, Healthy));
-    assert_eq!(answer.await.unwrap(), Ok(json!("again")));
+    assert_eq!(answer.await.unwrap(), Ok(json!("again").into()));
 }
 
 /// A group of agents under one supervisor.

@@ -15,6 +15,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    agent::agent_message::MessageLimits,
+    json::Json,
     queue::{QueueActor, QueueHandle, QueuePolicy, QueueView, RetryPolicy},
     request::Request,
     tests::block_on,
@@ -133,9 +135,16 @@ async fn send_one(plan: MessagePlan, quarantine_after: u32) {
         server.die().await;
     }
     let (reply, answer) = Reply::channel();
-    let (may_repeat, body) = (plan.may_repeat, json!("hello"));
+    let (may_repeat, body, limits) = (plan.may_repeat, json!("hello").into(), MessageLimits::default());
     let request = |accepted| {
-        AgentCommand::Send(Box::new(SendRequest { body, may_repeat, deadline: None, accepted, reply }))
+        AgentCommand::Send(Box::new(SendRequest {
+            body,
+            may_repeat,
+            deadline: None,
+            limits,
+            accepted,
+            reply,
+        }))
     };
     let id = agent.planner.call(request).await.unwrap().unwrap();
     let (mut recorded, mut is_found_dead) = (Vec::new(), false);
@@ -170,7 +179,7 @@ async fn send_one(plan: MessagePlan, quarantine_after: u32) {
 fn check_message(
     plan: &MessagePlan,
     recorded: &[Record],
-    answer: Result<Value, Error>,
+    answer: Result<Json, Error>,
     log: &ArrivalLog,
     quarantine_after: u32,
 ) {

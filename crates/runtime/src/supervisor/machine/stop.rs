@@ -15,7 +15,7 @@ const KILL_WAIT_MIN: Duration = Duration::from_millis(100);
 pub(super) struct StopTime {
     /// The supervisor itself has to end by this time.
     by: Duration,
-    /// Its children have to end a tenth earlier: killed ones need a moment to end, and their exits have to be recorded.
+    /// The children have to end a tenth earlier: killed ones need a moment to end, and their exits have to be recorded.
     children_by: Duration,
     /// The time that is wanted by the children that were not asked yet.
     wanted: Duration,

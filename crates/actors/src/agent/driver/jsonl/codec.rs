@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::agent::agent_message::{AgentMessage, MessageId};
 use crate::agent::health::ReportedHealth;
 use crate::error::body_start;
-use crate::json::{Json, parse_json};
+use crate::json::{Json, parse_json, without_bom};
 use crate::json_text::{BrokenObject, repair_line, whole_number};
 use crate::process::OutputLine;
 
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn parse_repairs_text_and_numeric_ids() {
-        let reply = |text: &str| Ok(IncomingLine::Reply { id: MessageId(7), answer: Ok(json!(text)) });
+        let reply = |text: &str| Ok(IncomingLine::Reply { id: MessageId(7), answer: Ok(json!(text).into()) });
         for line in [
             &br#"{"type":"reply","id":"7","body":"x"}"#[..],
             br#"{"type":"reply","id":7.0,"body":"x","error":null}"#,
@@ -256,7 +256,12 @@ mod tests {
             &b"{\"type\":\"reply\",\"id\":7,\"body\":\"\xe9\"}"[..],
             br#"{"type":"reply","id":7,"body":"\ud800"}"#,
         ] {
-            assert_eq!(IncomingLine::parse(&OutputLine::Complete(line)), reply("\u{fffd}"));
+            let Ok(IncomingLine::Reply { id: MessageId(7), answer: Ok(body) }) =
+                IncomingLine::parse(&OutputLine::Complete(line))
+            else {
+                panic!("{line:?}");
+            };
+            assert_eq!(body.to_value(), json!("\u{fffd}"));
         }
     }
 

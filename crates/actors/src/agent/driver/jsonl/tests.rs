@@ -297,7 +297,7 @@ async fn repairable_reply_is_an_answer() {
         (r#"printf '%s\n' '{"type":"reply","id":7.0,"body":"\ud83d","error":null}'"#, json!("\u{fffd}")),
     ] {
         let fixture = JsonlFixture::started(&format!("read -r _; {reply}; read -r _")).await;
-        assert_eq!(fixture.send(json!(0)).await, Ok(expected.into()), "{reply}");
+        assert_eq!(fixture.send(json!(0)).await, Ok(expected), "{reply}");
     }
 }
 
@@ -606,10 +606,12 @@ async fn stdout_readiness_waits_for_the_line() {
     assert!(std::process::Command::new("mkfifo").arg(&go).status().unwrap().success());
     fixture.driver.host.setup.launch.spec.cwd = Some(fixture.folder.path().to_owned());
     let (restarted, ()) = tokio::join!(fixture.restart(), async {
-        // Opening a pipe waits for its other end.
-        tokio::fs::write(&go, "\n").await.unwrap();
+        // Opening a pipe waits for its other end, and the agent then waits for the line.
+        let mut go = tokio::fs::OpenOptions::new().write(true).open(&go).await.unwrap();
         let checked = fixture.driver.check().now_or_never().map(exit_error);
         assert_eq!(checked.map(|why| why.reason), Some(Reason::AgentFailed));
+        go.write_all(b"\n").await.unwrap();
+        go.flush().await.unwrap();
     });
     restarted.unwrap();
     assert_eq!(fixture.next_update().await.body, json!("up"));

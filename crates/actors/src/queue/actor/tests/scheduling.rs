@@ -228,7 +228,7 @@ async fn outage_with_a_full_group_waits_for_the_next_probe() {
 
 #[tokio::test(start_paused = true)]
 async fn waiting_request_is_moved_and_listed_by_id() {
-    let fixture = with_plan("/first", [After(s(10))]).await;
+    let fixture = with_plan("/first", [After(s(4))]).await;
     let (running_id, running) = fixture.submit(get("/first"));
     let (other, (id, moved)) =
         (fixture.request(get("/other")), fixture.submit(get("/moved?token=x").priority(Priority::Low)));

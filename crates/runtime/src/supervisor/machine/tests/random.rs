@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 use fastrand::Rng;
 
 use super::{super::*, s};
-use crate::policy::{AbandonedPolicy, Budget, Delay, OnBudgetExhausted, RestartType, Shutdown, StopOrder, Strategy};
+use crate::policy::{
+    AbandonedPolicy, Budget, Delay, OnBudgetExhausted, RestartType, Shutdown, StopOrder, Strategy,
+};
 use crate::tier;
 
 const QUICK_TRACES: u32 = 2_000;

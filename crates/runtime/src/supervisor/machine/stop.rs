@@ -135,12 +135,16 @@ impl Machine {
                 let at = abandon_at.map(|at| at.min(self.abandon_at(child, now)));
                 (at.map_or(StopDeadline::Never, StopDeadline::AbandonAt), None)
             }
-            ChildPhase::Starting | ChildPhase::Running if child.policy.shutdown == Shutdown::Kill => (
-                StopDeadline::AbandonAt(self.abandon_at(child, now)),
-                Some(SupervisorAction::Kill { id, reason: KillReason::Requested }),
-            ),
             ChildPhase::Starting | ChildPhase::Running => {
-                (self.stop_deadline(id, now), Some(SupervisorAction::RequestStop { id }))
+                let abandon = StopDeadline::AbandonAt(self.abandon_at(child, now));
+                let kills = child.policy.shutdown == Shutdown::Kill;
+                let deadline = self.stop_deadline(id, now);
+                // The children that stopped before may have used up its time.
+                if kills || matches!(deadline, StopDeadline::KillAt(at) if at <= now) {
+                    (abandon, Some(SupervisorAction::Kill { id, reason: KillReason::Requested }))
+                } else {
+                    (deadline, Some(SupervisorAction::RequestStop { id }))
+                }
             }
             ChildPhase::Waiting
             | ChildPhase::Restarting { .. }

@@ -152,6 +152,21 @@ fn children_stopped_in_order_share_the_time_that_is_left() {
 }
 
 #[test]
+fn child_without_time_left_is_killed_at_once() {
+    let mut machine = running(2, policy());
+    machine.shut_down_by(Some(s(101)), s(100));
+    // The timer is late.
+    assert_eq!(machine.tick(s(101)), [SupervisorAction::Kill { id: 1, reason: KillReason::Requested }]);
+    let actions = machine.exited(1, Exit { cause: ExitCause::Killed, ..crash() }, s(101), 0.0);
+    assert!(
+        actions.contains(&SupervisorAction::Kill { id: 0, reason: KillReason::Requested }),
+        "{actions:?}"
+    );
+    assert!(!actions.contains(&SupervisorAction::RequestStop { id: 0 }), "{actions:?}");
+    assert!(machine.next_wake().is_some_and(|at| at > s(101)));
+}
+
+#[test]
 fn children_stopped_together_have_all_the_time() {
     let mut machine = running(6, policy());
     machine.policy.stop_order = StopOrder::Together;

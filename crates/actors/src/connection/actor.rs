@@ -320,11 +320,12 @@ impl ConnectionActor {
     /// Ends expired messages, writes the next one, and updates view and timer. Runs after every message.
     fn advance(&self, ctx: &mut Ctx, state: &mut State) {
         state.expire(ctx.now());
-        state.answer_connects();
         state.pump(ctx);
         state.record_counts(ctx);
         state.schedule_tick(ctx);
         self.view.publish(state.machine.status());
+        // The caller then finds the outcome in the view.
+        state.answer_connects();
     }
 
     fn detect_network(&self, ctx: &mut Ctx, state: &mut State) {

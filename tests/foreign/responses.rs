@@ -43,11 +43,11 @@ async fn unrequested_gzip_is_unpacked_and_brotli_an_error((server, fixture): Ser
     let response = response.unwrap();
     assert!(response.headers.get("content-encoding").is_none());
     assert_eq!(response.json::<serde_json::Value>().unwrap()["text"], "x".repeat(1_000));
-    // A caller that asks for a coding gets it.
+    // So is gzip that a caller asked for.
     let request = Request::get("/text?size=5000").header("accept-encoding", "gzip");
     let response = fixture.request(request).await.unwrap();
-    assert_eq!(response.headers["content-encoding"], "gzip");
-    assert_eq!(response.body[..2], [0x1f, 0x8b][..]);
+    assert!(response.headers.get("content-encoding").is_none());
+    assert_eq!(response.body, "x".repeat(5_000));
 }
 
 against!(a_stream_that_lasts_longer_than_the_timeout_survives(started): uvicorn, h11, node);

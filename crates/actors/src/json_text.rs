@@ -85,7 +85,7 @@ impl<'a> BrokenObject<'a> {
     pub(crate) fn number(&self, name: &str) -> Option<u64> {
         let digits = self.value(name)?.trim_start_matches('"');
         // A number at the end of the text may have been cut.
-        let end = digits.find(|letter: char| !letter.is_ascii_digit())?;
+        let end = digits.find(|char: char| !char.is_ascii_digit())?;
         digits[..end].parse().ok()
     }
 }

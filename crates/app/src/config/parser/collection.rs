@@ -48,7 +48,7 @@ pub(crate) fn subprotocols(value: &TomlValue<'_>) -> ParseResult<Vec<String>> {
         let name = string(value, "a string with a subprotocol")?;
         // A subprotocol is a token of HTTP, as the name of a header is.
         if HeaderName::from_bytes(name.as_bytes()).is_err() {
-            return invalid("must be a name of letters, digits and the like, without spaces and commas");
+            return invalid("must be a token of HTTP: letters, digits and any of !#$%&'*+-.^_`|~");
         }
         Ok(name.to_owned())
     })?;
@@ -210,7 +210,7 @@ mod tests {
             "k.b-c" is no name of an environment variable: it takes letters, digits and "_""#]]
         .assert_eq(&read("{ A = 1, b-c = \"x\" }", environment).unwrap_err());
         expect![[r#"
-            "k[0]" must be a name of letters, digits and the like, without spaces and commas
+            "k[0]" must be a token of HTTP: letters, digits and any of !#$%&'*+-.^_`|~
             "k[2]" must be a string with a subprotocol, not an integer"#]]
         .assert_eq(&read("[\"a, b\", \"c\", 1]", subprotocols).unwrap_err());
         let twice = read("[\"a\", \"a\"]", subprotocols).unwrap_err();

@@ -200,11 +200,17 @@ impl Error {
     }
 }
 
-/// Returns the target of a redirect as a part of details, without its query, which may hold secrets.
+/// Returns the target of a redirect as a part of details. It is whole: redaction removes the query of an address, but
+/// would not find a secret that was cut. The query of a mere path is not found, so such a path is left out.
 fn redirect_target(status: StatusCode, headers: &HeaderMap) -> String {
     let location = headers.get(header::LOCATION).filter(|_| status.is_redirection());
-    let target = location.and_then(|location| location.to_str().ok()?.split(['?', '#']).next());
-    target.map_or_else(String::new, |target| format!(" to {target}"))
+    match location.and_then(|location| location.to_str().ok()) {
+        None => String::new(),
+        Some(path) if !path.contains("://") && path.contains(['?', '#']) => {
+            " to a path with a query".to_owned()
+        }
+        Some(target) => format!(" to {target}"),
+    }
 }
 
 /// Returns as much of a text from outside as is kept until it is redacted, on one line.
@@ -230,6 +236,25 @@ pub(crate) mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         Error::from_response(StatusCode::from_u16(status).unwrap(), &headers, body.as_bytes())
+    }
+
+    #[test]
+    fn redirect_shows_its_target_and_no_secret() {
+        let secrets = Secrets::from_texts(["s3c?ret#!".to_owned()]);
+        for (location, shown) in [
+            ("/done", "/done"),
+            ("/done?token=x", "a path with a query"),
+            ("/s3c?ret#!", "a path with a query"),
+            ("https://other.example/s3c?ret#!", "https://other.example/[redacted]"),
+            ("https://other.example/done?token=x", "https://other.example/done?[redacted]"),
+        ] {
+            let headers = HeaderMap::from_iter([(header::LOCATION, location.parse().unwrap())]);
+            let error =
+                Error::from_response(StatusCode::SEE_OTHER, &headers, b"").unwrap().redacted(&secrets);
+            let details = error.details.unwrap();
+            assert!(details.starts_with(&format!("HTTP 303 to {shown}")), "{location}: {details}");
+            assert!(!details.contains("s3c") && !details.contains("token=x"), "{location}: {details}");
+        }
     }
 
     #[test]

@@ -182,8 +182,8 @@ impl RequestBuilder {
     /// Follows 301, 302 and 303 also after a write (any method but GET, HEAD and OPTIONS), as RFC 9110 has it: mostly
     /// with a GET without the body, whose answer then stands for that of the write.
     ///
-    /// Without this, such a request ends as [`Reason::Redirected`], with the target in `details`. The backend may have
-    /// acted on it. 307 and 308 repeat the method and the body, and are always followed.
+    /// Without this, such a request ends as [`Reason::Redirected`], with the target in `details`, unless that is a path with
+    /// a query. The backend may have acted on it. 307 and 308 repeat the method and the body, and are always followed.
     pub fn follow_redirected_writes(mut self) -> Self {
         self.request.follows_redirected_writes = true;
         self

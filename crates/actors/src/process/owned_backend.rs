@@ -1,6 +1,6 @@
 //! Implements the actor of the backend's own process, if the runtime starts the backend.
 //!
-//! - [`OwnedBackendActor`]: the actor; `address`: what each start is given
+//! - [`OwnedBackendActor`]: the actor; `address`: what each start is given; `listener`: who listens there
 //! - [`OwnedBackendView`]: what others see of the process
 //! - `events`: its events in the journal
 //!
@@ -11,6 +11,7 @@
 
 mod address;
 mod events;
+mod listener;
 mod view;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use tokio::time::Instant;
 
 use self::address::assign_address;
 pub use self::events::{BackendStarted, BackendStarting};
+use self::listener::check_listener;
 pub use self::view::{BackendProcess, OwnedBackendView};
 use super::child::Process;
 use super::launch::{Launch, LaunchError};
@@ -192,12 +194,24 @@ impl OwnedBackendActor {
         }
         let process = state.process.insert(Arc::new(process));
         let process = Arc::clone(process);
+        let assigned = state.address.as_ref().map(|address| address.url.port());
         ctx.spawn(async move {
-            match launch.wait_until_ready(&process, &ready_signal).await {
-                Ok(()) => OwnedBackendMessage::Ready { url: ready_signal.reported_url() },
-                Err(error) => {
+            let ready = async {
+                launch
+                    .wait_until_ready(&process, &ready_signal)
+                    .await
+                    .map_err(|error| launch_failure(&error))?;
+                let url = ready_signal.reported_url();
+                if let Some(port) = url.as_ref().map(BaseUrl::port).or(assigned) {
+                    check_listener(port).await.map_err(|error| Failure::from(error.log_text()))?;
+                }
+                Ok(url)
+            };
+            match ready.await {
+                Ok(url) => OwnedBackendMessage::Ready { url },
+                Err(failure) => {
                     process.stop().await;
-                    OwnedBackendMessage::Fail(launch_failure(&error))
+                    OwnedBackendMessage::Fail(failure)
                 }
             }
         });

@@ -10,10 +10,11 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use process_wrap::tokio::{ChildWrapper, CommandWrap, JobObject, KillOnDrop};
+use process_wrap::tokio::{ChildWrapper, CommandWrap, CreationFlags, JobObject, KillOnDrop};
 use tokio::process::{ChildStdin, Command};
 use tokio::sync::broadcast;
 use tokio::time::sleep;
+use windows::Win32::System::Threading::CREATE_NO_WINDOW;
 
 use super::child::{Grace, ProcessIdentity, StdioPipes, WaitStatus};
 use super::manager::{ManagerWarning, OpenError, Orphan};
@@ -73,13 +74,14 @@ impl ProcessGroup {
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut command = CommandWrap::from(command);
-        let mut job =
-            command.wrap(KillOnDrop).wrap(JobObject).spawn().map_err(|error| match error.kind() {
-                std::io::ErrorKind::NotFound => {
-                    SpawnError::NoProgram { program: program.clone(), tried: TriedPlaces::default() }
-                }
-                _ => SpawnError::Io(error),
-            })?;
+        // A console program would otherwise open a window on the user's desktop.
+        command.wrap(CreationFlags(CREATE_NO_WINDOW)).wrap(KillOnDrop).wrap(JobObject);
+        let mut job = command.spawn().map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                SpawnError::NoProgram { program: program.clone(), tried: TriedPlaces::default() }
+            }
+            _ => SpawnError::Io(error),
+        })?;
         let broken = || SpawnError::Io(std::io::Error::other("it has no id or no pipes"));
         let pipes = StdioPipes {
             stdin: job.stdin().take().ok_or_else(broken)?,

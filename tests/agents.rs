@@ -7,7 +7,7 @@ mod support;
 use fault_proxy::FaultProxy;
 use serde_json::{Value, json};
 use support::{
-    BackendProcess, EventFollower, MainstayProcess, Scenario, assert_members, eventually, get_json,
+    DemoBackend, EventFollower, MainstayProcess, Scenario, assert_members, eventually, get_json,
     is_agent_health, post_json, quick_config, run, run_json as ask, start_runtime,
 };
 
@@ -229,7 +229,7 @@ async fn agent_is_added_and_removed_at_run_time() {
 async fn health_checks_run_while_the_queue_is_full() {
     let more = format!("{TWO_AGENTS}[requests]\nmax_concurrent = 1\n");
     let data = tempfile::tempdir().unwrap();
-    let backend = BackendProcess::start(0, "planner,coder").await;
+    let backend = DemoBackend::start(0, "planner,coder").await;
     let config = data.path().join("mainstay.toml");
     let text = format!("[backend]\nurl = \"{}\"\n[agents]\nhealth_interval = \"100ms\"\n{more}", backend.url);
     std::fs::write(&config, text).unwrap();
@@ -282,7 +282,7 @@ async fn error_of(sender: &mut MainstayProcess) -> Value {
 #[tokio::test]
 async fn killed_runtime_redelivers_only_repeatable_messages() {
     let data = tempfile::tempdir().unwrap();
-    let backend = BackendProcess::start(0, "planner,coder").await;
+    let backend = DemoBackend::start(0, "planner,coder").await;
     let proxy = FaultProxy::start(([127, 0, 0, 1], backend.port()).into(), "/ws", 7).await.unwrap();
     let config = quick_config(data.path(), &proxy.url(), TWO_AGENTS);
     let first = start_runtime(data.path(), &config);

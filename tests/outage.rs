@@ -4,7 +4,7 @@ mod support;
 
 use serde_json::{Value, json};
 use support::{
-    BackendProcess, EventFollower, MainstayProcess, Scenario, is_agent_health, is_connection_state,
+    DemoBackend, EventFollower, MainstayProcess, Scenario, is_agent_health, is_connection_state,
     quick_config, run, run_json as ask, start_demo, start_runtime,
 };
 
@@ -57,7 +57,7 @@ async fn outage_is_reported_and_recovers_without_help() {
     assert!(held["queue"]["held"].is_object(), "{held}");
 
     let mark = events.mark();
-    let backend = BackendProcess::start(port, "planner,coder").await;
+    let backend = DemoBackend::start(port, "planner,coder").await;
     events.wait_since(mark, is_connection_state("connected")).await;
     events.wait_since(mark, is_agent_health("planner", "healthy")).await;
     events.wait_since(mark, is_agent_health("coder", "healthy")).await;
@@ -76,7 +76,7 @@ async fn outage_is_reported_and_recovers_without_help() {
 #[tokio::test]
 async fn exhausted_retries_recover_when_backend_answers() {
     let data = tempfile::tempdir().unwrap();
-    let backend = BackendProcess::start(0, "planner").await;
+    let backend = DemoBackend::start(0, "planner").await;
     let port = backend.port();
     let config = quick_config(data.path(), &backend.url, "[[agent]]\nid = \"planner\"\n");
     let few = std::fs::read_to_string(&config).unwrap().replace("max_retries = 100000", "max_retries = 2");
@@ -89,14 +89,14 @@ async fn exhausted_retries_recover_when_backend_answers() {
     let failed = events.wait_since(mark, is_connection_state("failed")).await;
     assert_eq!(failed["reason"], "retries_exhausted");
     let mark = events.mark();
-    let _backend = BackendProcess::start(port, "planner").await;
+    let _backend = DemoBackend::start(port, "planner").await;
     events.wait_since(mark, is_connection_state("connected")).await;
 }
 
 #[tokio::test]
 async fn runtime_started_first_connects_when_backend_comes_up() {
     let data = tempfile::tempdir().unwrap();
-    let backend = BackendProcess::start(0, "planner").await;
+    let backend = DemoBackend::start(0, "planner").await;
     let (url, port) = (backend.url.clone(), backend.port());
     backend.kill().await;
     let config = quick_config(data.path(), &url, "[[agent]]\nid = \"planner\"\n");
@@ -104,7 +104,7 @@ async fn runtime_started_first_connects_when_backend_comes_up() {
     let mut events = EventFollower::follow(data.path());
     events.wait_for_agent("planner", "unknown").await;
     let mark = events.mark();
-    let _backend = BackendProcess::start(port, "planner").await;
+    let _backend = DemoBackend::start(port, "planner").await;
     events.wait_since(mark, is_connection_state("connected")).await;
     events.wait_since(mark, is_agent_health("planner", "healthy")).await;
 }

@@ -414,7 +414,7 @@ async fn backend_that_never_starts_is_given_up_with_stderr() {
 #[tokio::test]
 async fn backend_with_taken_port_is_not_started() {
     let data = tempfile::tempdir().unwrap();
-    let other = support::BackendProcess::start(0, "planner").await;
+    let other = support::DemoBackend::start(0, "planner").await;
     let port = other.port();
     let backend = "command = ['sh', '-c', 'touch it-ran']\nready = \"http:/api/agents/planner/health\"";
     let config = config(

@@ -197,12 +197,12 @@ pub async fn send_signal(pid: u64, signal: &str) {
 }
 
 /// The embedded backend in a process of its own.
-pub struct BackendProcess {
+pub struct DemoBackend {
     process: MainstayProcess,
     pub url: String,
 }
 
-impl BackendProcess {
+impl DemoBackend {
     pub async fn start(port: u16, agents: &str) -> Self {
         // The backend stores nothing; every command takes a folder.
         let nowhere = std::env::temp_dir();
@@ -296,7 +296,7 @@ pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
 /// The runtime in a process of its own, against a backend in another one.
 pub struct Scenario {
     pub data: tempfile::TempDir,
-    pub backend: BackendProcess,
+    pub backend: DemoBackend,
     pub runtime: MainstayProcess,
     pub events: EventFollower,
 }
@@ -305,7 +305,7 @@ impl Scenario {
     /// Starts it with these agents in the backend; `more` holds further configuration.
     pub async fn start(agents: &str, more: &str) -> Self {
         let data = tempfile::tempdir().expect("there is room for a folder");
-        let backend = BackendProcess::start(0, agents).await;
+        let backend = DemoBackend::start(0, agents).await;
         let config = quick_config(data.path(), &backend.url, more);
         let runtime = start_runtime(data.path(), &config);
         let events = EventFollower::follow(data.path());

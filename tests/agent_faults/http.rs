@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::fixture::FaultyAgentFixture;
-use crate::support::{BackendProcess, eventually, get_json, header, post_json, read_head, serve_connections};
+use crate::support::{DemoBackend, eventually, get_json, header, post_json, read_head, serve_connections};
 
 /// The behaviours of the agent.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -199,7 +199,7 @@ async fn refused_restart_is_given_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_backend_makes_agent_unknown_without_restart() {
-    let backend = BackendProcess::start(0, "x").await;
+    let backend = DemoBackend::start(0, "x").await;
     let (url, port) = (backend.url.clone(), backend.port());
     post_json(&format!("{url}/api/agents/x/message"), json!("remember me")).await;
     // Checks run when the connection goes and comes, and at no other time: a check in flight at the kill would be a
@@ -214,7 +214,7 @@ async fn killed_backend_makes_agent_unknown_without_restart() {
     backend.kill().await;
     fixture.wait_for_status("unknown").await;
     assert_eq!(fixture.view().report.status, AgentStatus::Unknown);
-    let _backend = BackendProcess::start(port, "x").await;
+    let _backend = DemoBackend::start(port, "x").await;
     fixture.wait_for_status("healthy").await;
     let state = async || get_json(&format!("{url}/api/agents/x/state")).await;
     eventually("it has its state back", async || state().await["count"] == 1).await;

@@ -34,7 +34,7 @@ use crate::environment::Environment;
 use crate::inner::Inner;
 use crate::owned_backend::OwnedBackend;
 use crate::process_events::{read_login_path, record_start_report, record_warnings};
-use crate::readiness::{self, Progress};
+use crate::readiness::{self, ReadyState};
 use crate::standstill::record_standstills;
 use crate::status::{OutageReport, QueueReport, RuntimeReport, StatusReport, StorageReport};
 use crate::subscription::Subscription;
@@ -448,9 +448,9 @@ impl Mainstay {
         let mut connection = self.connection().watch();
         loop {
             match readiness::assess(&self.status().await) {
-                Progress::Ready => return Ok(()),
-                Progress::Failed(why) => return Err(*why),
-                Progress::Waiting(_) => {}
+                ReadyState::Ready => return Ok(()),
+                ReadyState::Failed(why) => return Err(*why),
+                ReadyState::Waiting(_) => {}
             }
             tokio::select! {
                 event = events.next() => if event.is_none() { return Err(Error::new(Reason::Stopped)) },
@@ -462,9 +462,9 @@ impl Mainstay {
     /// Returns what keeps the runtime from being [`ready`](Self::ready), in plain words; `None` once it is.
     pub async fn pending(&self) -> Option<String> {
         match readiness::assess(&self.status().await) {
-            Progress::Ready => None,
-            Progress::Failed(why) => Some(why.log_text().to_owned()),
-            Progress::Waiting(what) => Some(what),
+            ReadyState::Ready => None,
+            ReadyState::Failed(why) => Some(why.log_text().to_owned()),
+            ReadyState::Waiting(what) => Some(what),
         }
     }
 

@@ -25,9 +25,9 @@ impl OwnedBackend {
     /// Returns its state. Asks no actor.
     #[must_use]
     pub fn report(&self) -> Option<OwnedBackendReport> {
-        let OwnedBackendParts { address, view, terms } = self.0.handles.owned_backend.as_ref()?;
+        let OwnedBackendParts { address, view, settings } = self.0.handles.owned_backend.as_ref()?;
         let time_point = self.0.time_point();
-        Some(OwnedBackendReport::new(&address.info(time_point.now), view.process(), terms, &time_point))
+        Some(OwnedBackendReport::new(&address.info(time_point.now), view.process(), settings, &time_point))
     }
 
     /// Starts it after a stop, or after it was given up. Changes nothing for one that runs.

@@ -9,7 +9,7 @@ use crate::status::{AgentView, StatusReport};
 
 /// The readiness of a runtime, or of a part of it.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Progress {
+pub(crate) enum ReadyState {
     Ready,
     /// Something is not ready yet: this.
     Waiting(String),
@@ -19,26 +19,26 @@ pub(crate) enum Progress {
 
 /// Returns whether the backend (if it is owned), the connection and every agent's first start are ready. The first part
 /// that is not decides.
-pub(crate) fn assess(status: &StatusReport) -> Progress {
+pub(crate) fn assess(status: &StatusReport) -> ReadyState {
     let parts = [backend(status), connection(status)];
     let parts = parts.into_iter().chain(status.agents.iter().map(agent));
-    let mut waiting = Progress::Ready;
+    let mut waiting = ReadyState::Ready;
     for part in parts {
         match part {
-            Progress::Failed(_) => return part,
-            Progress::Waiting(_) if waiting == Progress::Ready => waiting = part,
+            ReadyState::Failed(_) => return part,
+            ReadyState::Waiting(_) if waiting == ReadyState::Ready => waiting = part,
             _ => {}
         }
     }
     waiting
 }
 
-fn backend(status: &StatusReport) -> Progress {
-    let Some(backend) = &status.backend else { return Progress::Ready };
+fn backend(status: &StatusReport) -> ReadyState {
+    let Some(backend) = &status.backend else { return ReadyState::Ready };
     match backend.status {
-        ActorStatus::Running => Progress::Ready,
+        ActorStatus::Running => ReadyState::Ready,
         ActorStatus::Starting | ActorStatus::Restarting => {
-            Progress::Waiting(format!("the backend: {}", backend.next_step))
+            ReadyState::Waiting(format!("the backend: {}", backend.next_step))
         }
         ActorStatus::Stopping | ActorStatus::Stopped | ActorStatus::Failed => {
             let why = backend.last_error.as_deref().unwrap_or("it was stopped");
@@ -47,30 +47,30 @@ fn backend(status: &StatusReport) -> Progress {
     }
 }
 
-fn connection(status: &StatusReport) -> Progress {
+fn connection(status: &StatusReport) -> ReadyState {
     match (status.connection.state, &status.connection.error) {
-        (ConnectionState::Connected | ConnectionState::Disabled, _) => Progress::Ready,
-        (ConnectionState::Failed, Some(error)) => Progress::Failed(Box::new(error.clone())),
+        (ConnectionState::Connected | ConnectionState::Disabled, _) => ReadyState::Ready,
+        (ConnectionState::Failed, Some(error)) => ReadyState::Failed(Box::new(error.clone())),
         (ConnectionState::Failed, None) => failed(Reason::Disconnected, "the connection has failed"),
-        _ => Progress::Waiting("the connection to the backend".to_owned()),
+        _ => ReadyState::Waiting("the connection to the backend".to_owned()),
     }
 }
 
-fn agent(agent: &AgentView) -> Progress {
+fn agent(agent: &AgentView) -> ReadyState {
     let id = &agent.report.id;
     match agent.report.status {
-        AgentStatus::Healthy | AgentStatus::Degraded => Progress::Ready,
+        AgentStatus::Healthy | AgentStatus::Degraded => ReadyState::Ready,
         AgentStatus::Failed if agent.supervision.gave_up => {
             let why = agent.last_error.as_deref().unwrap_or("its restarts are used up");
             failed(Reason::AgentFailed, &format!("agent {id} is given up: {why}"))
         }
         AgentStatus::Stopped => failed(Reason::AgentFailed, &format!("agent {id} was stopped")),
         AgentStatus::Starting | AgentStatus::Failed | AgentStatus::Restarting | AgentStatus::Unknown => {
-            Progress::Waiting(format!("agent {id}: {}", agent.next_step))
+            ReadyState::Waiting(format!("agent {id}: {}", agent.next_step))
         }
     }
 }
 
-fn failed(reason: Reason, details: &str) -> Progress {
-    Progress::Failed(Box::new(Error::new(reason).with_details(details)))
+fn failed(reason: Reason, details: &str) -> ReadyState {
+    ReadyState::Failed(Box::new(Error::new(reason).with_details(details)))
 }

@@ -44,7 +44,7 @@ use crate::placeholders::Placeholders;
 use crate::tree_builder::agents::{AgentFactory, AgentHandle, AgentPolicies};
 use crate::tree_builder::error::BuildError;
 use crate::tree_builder::owned_backend::{
-    ASSIGNED_BASE, BackendSlots, OwnedBackendStage, add_owned_backend, assigns_address,
+    ASSIGNED_BASE, OwnedBackendStage, ReadyListeners, add_owned_backend, assigns_address,
 };
 use crate::tree_builder::processes::ProcessFactory;
 
@@ -98,7 +98,7 @@ impl TreeSpec {
         let stage = OwnedBackendStage {
             view: OwnedBackendView::default(),
             settings: http_settings(config, environment, &credentials, &route),
-            slots: BackendSlots::default(),
+            listeners: ReadyListeners::default(),
         };
         let assigned = is_assigned.then(|| stage.view.address());
         let transport = match (transport, &assigned) {
@@ -135,14 +135,14 @@ impl TreeSpec {
         if let Some(assigned) = &assigned {
             target = target.with_assigned_address(assigned.clone(), &config.connection.path);
         }
-        let slots = stage.slots.clone();
+        let listeners = stage.listeners.clone();
         let policy =
             ConnectionPolicy { renews_token: target.renews_token(), ..connection_policy(&config.connection) };
         let view = ConnectionView::new(&policy);
         let owned_backend = add_owned_backend(&mut root, config, stage, &view, &processes)?;
         let connection = add_connection(&mut root, policy, target, &cache, view)?;
         let queue = add_queue(&mut root, config, &transport, &connection)?;
-        slots.fill(&connection.address, &queue.address);
+        listeners.fill(&connection.address, &queue.address);
         let cache = add_cache(&mut root, config, environment, cache)?;
         // Nothing runs yet, so the slot is empty.
         let _ = cache_slot.set(cache.address.clone());
@@ -198,7 +198,7 @@ impl ConnectionStage {
         queue: Option<(Address<QueueMessage>, QueueView)>,
     ) -> Arc<dyn Transport> {
         let (connection, view) = (self.address.clone(), self.view.clone());
-        // A full mailbox need not be waited for: the next response brings the news again.
+        // A full mailbox need not be waited for: the next response brings the hint again.
         Arc::new(ReachabilityLayer::new(Arc::clone(transport), move || {
             let state = view.status.borrow().state;
             if matches!(state, ConnectionState::Reconnecting | ConnectionState::Failed) {

@@ -4,7 +4,7 @@ use crate::*;
 
 #[tokio::test(start_paused = true)]
 async fn an_injected_panic_takes_its_turn_and_crashes_the_actor() {
-    let (runtime, probe) = start_tree(Probe::default(), immediate_policy()).await;
+    let (runtime, probe) = start_tree(TestProbe::default(), immediate_policy()).await;
     let mut events = JournalFollower::from_now(&runtime);
     probe.cast(ProbeMessage::Add(3)).await.unwrap();
     let panicked = probe.inject_panic().unwrap();
@@ -22,7 +22,7 @@ async fn an_injected_panic_takes_its_turn_and_crashes_the_actor() {
 
 #[tokio::test(start_paused = true)]
 async fn injected_panics_are_counted_one_by_one() {
-    let (runtime, probe) = start_tree(Probe::default(), immediate_policy()).await;
+    let (runtime, probe) = start_tree(TestProbe::default(), immediate_policy()).await;
     let panics = [(); 3].map(|()| probe.inject_panic().unwrap());
     for panicked in panics {
         assert_eq!(panicked.await, Err(CallError::Crashed));

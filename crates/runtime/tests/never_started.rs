@@ -25,11 +25,11 @@ struct ActorsBelow {
 }
 
 impl UnstartedTree {
-    fn new(first: Probe, as_child: ChildPolicy) -> Self {
+    fn new(first: TestProbe, as_child: ChildPolicy) -> Self {
         let mut deep = SupervisorSpec::new("deep");
-        let leaf = deep.child(Child::new("leaf", Probe::default()).policy(immediate_policy())).unwrap();
+        let leaf = deep.child(Child::new("leaf", TestProbe::default()).policy(immediate_policy())).unwrap();
         let mut late = SupervisorSpec::new("late");
-        let kid = Child::new("kid", Probe::default()).policy(immediate_policy()).mailbox_capacity(2);
+        let kid = Child::new("kid", TestProbe::default()).policy(immediate_policy()).mailbox_capacity(2);
         let kid = late.child(kid).unwrap();
         let deep = late.supervisor(deep).unwrap();
         let mut mid = SupervisorSpec::new("mid").as_child(as_child);
@@ -39,15 +39,15 @@ impl UnstartedTree {
     }
 
     fn healthy() -> Self {
-        Self::new(Probe::default(), immediate_policy())
+        Self::new(TestProbe::default(), immediate_policy())
     }
 
     fn failing() -> Self {
-        Self::new(Probe::failing_start(), immediate_policy())
+        Self::new(TestProbe::failing_start(), immediate_policy())
     }
 
     fn hanging(as_child: ChildPolicy) -> Self {
-        let (first, switch) = Probe::hanging_start();
+        let (first, switch) = TestProbe::hanging_start();
         switch.arm();
         Self::new(first, as_child)
     }
@@ -172,7 +172,7 @@ async fn runtime_start_that_fails_stops_all_below() {
     UnstartedTree::failing().check("a nested child fails", Some("root/mid"), nested).await;
     let sibling = async |mid, journal| {
         let mut root = SupervisorSpec::new("root");
-        root.child(Child::new("broken", Probe::failing_start()).policy(immediate_policy())).unwrap();
+        root.child(Child::new("broken", TestProbe::failing_start()).policy(immediate_policy())).unwrap();
         let handle = root.supervisor(mid).unwrap();
         fail_to_start(root, journal).await;
         assert_eq!(handle.stop("first").await, Err(AdminError::Unavailable(CallError::Stopped)));
@@ -266,7 +266,7 @@ async fn added_supervisor_that_is_refused_stops_all_below() {
     };
     let significant =
         ChildPolicy { significant: true, restart: RestartType::Transient, ..immediate_policy() };
-    UnstartedTree::new(Probe::default(), significant)
+    UnstartedTree::new(TestProbe::default(), significant)
         .check("its policy is invalid", Some("root/mid"), invalid)
         .await;
     let parent_stopped = async |mid, journal| {
@@ -292,7 +292,7 @@ async fn spec_that_is_dropped_or_refused_stops_all_below() {
 /// The children of a supervisor that fails to restart keep their messages until it gives up.
 #[tokio::test(start_paused = true)]
 async fn restart_that_fails_stops_all_below_when_given_up() {
-    let (first, switch) = Probe::hanging_start();
+    let (first, switch) = TestProbe::hanging_start();
     let as_child = ChildPolicy { delay: Delay::Fixed { delay: s(5) }, ..immediate_policy() };
     let UnstartedTree { mid, below } = UnstartedTree::new(first, as_child);
     let mut root = SupervisorSpec::new("root");

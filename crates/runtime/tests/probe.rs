@@ -47,7 +47,7 @@ impl Message for ProbeMessage {
 
 /// A sum that survives panics.
 #[derive(Default)]
-pub(crate) struct Probe {
+pub(crate) struct TestProbe {
     gate: Option<BlockGate>,
     start_fault: InjectedStartFault,
     stopped: Arc<AtomicBool>,
@@ -75,7 +75,7 @@ impl HangSwitch {
     }
 }
 
-impl Probe {
+impl TestProbe {
     /// A probe whose `Block` waits until the gate opens.
     pub(crate) fn gated() -> (Self, BlockGate) {
         let gate = BlockGate { entered: Arc::new(Semaphore::new(0)), open: Arc::new(Semaphore::new(0)) };
@@ -140,7 +140,7 @@ pub(crate) struct ProbeState {
     replies: Vec<Reply<i64>>,
 }
 
-impl Worker for Probe {
+impl Worker for TestProbe {
     type Message = ProbeMessage;
     type State = ProbeState;
     type Snapshot = i64;
@@ -218,7 +218,7 @@ pub(crate) fn immediate_policy() -> ChildPolicy {
 }
 
 /// Starts a tree with this probe alone.
-pub(crate) async fn start_tree(probe: Probe, policy: ChildPolicy) -> (Runtime, Address<ProbeMessage>) {
+pub(crate) async fn start_tree(probe: TestProbe, policy: ChildPolicy) -> (Runtime, Address<ProbeMessage>) {
     start_child(Child::new("probe", probe).policy(policy)).await
 }
 
@@ -234,7 +234,7 @@ pub(crate) async fn start_blocked(
     mailbox_capacity: usize,
     policy: ChildPolicy,
 ) -> (Runtime, Address<ProbeMessage>, BlockGate) {
-    let (probe, gate) = Probe::gated();
+    let (probe, gate) = TestProbe::gated();
     let child = Child::new("probe", probe).mailbox_capacity(mailbox_capacity).policy(policy);
     let (runtime, address) = start_child(child).await;
     address.cast(ProbeMessage::Block).await.unwrap();

@@ -50,7 +50,7 @@ async fn start_slow(outcome: WarmUp) -> Runtime {
     let mut root = SupervisorSpec::new("root");
     let slow = SlowStarter { warm_up: s(70), outcome };
     root.child(Child::new("slow", slow).policy(delayed_policy())).unwrap();
-    root.child(Child::new("probe", Probe::default())).unwrap();
+    root.child(Child::new("probe", TestProbe::default())).unwrap();
     Runtime::builder().seed(1).start(root).await.unwrap()
 }
 

@@ -14,7 +14,7 @@ use mainstay_runtime::journal::{Cursor, Entry, Journal, JournalOptions, Reader};
 use mainstay_runtime::policy::ChildPolicy;
 use mainstay_runtime::replay::Replay;
 use mainstay_runtime::{Child, Runtime, SupervisorSpec};
-use probe::{Probe, ProbeMessage, advance, immediate_policy, s};
+use probe::{ProbeMessage, TestProbe, advance, immediate_policy, s};
 
 #[tokio::test(start_paused = true)]
 async fn replay_from_disk_spans_runs_and_missing_segments() {
@@ -25,7 +25,7 @@ async fn replay_from_disk_spans_runs_and_missing_segments() {
             Journal::open(dir.path(), seed.to_string(), Arc::new(SystemClock), options.clone()).unwrap();
         let mut root = SupervisorSpec::new("root");
         let policy = ChildPolicy { budget: None, ..immediate_policy() };
-        let probe = root.child(Child::new("probe", Probe::default()).policy(policy)).unwrap();
+        let probe = root.child(Child::new("probe", TestProbe::default()).policy(policy)).unwrap();
         let runtime = Runtime::builder().seed(seed).journal(journal).start(root).await.unwrap();
         for _ in 0..40 {
             probe.cast(ProbeMessage::Panic).await.unwrap();

@@ -10,7 +10,7 @@ fn stuck_limit_policy() -> ChildPolicy {
 
 #[tokio::test(start_paused = true)]
 async fn stuck_handler_is_killed_and_successor_continues() {
-    let (probe, gate) = Probe::gated();
+    let (probe, gate) = TestProbe::gated();
     let (runtime, address) = start_tree(probe, stuck_limit_policy()).await;
     address.cast(ProbeMessage::Add(3)).await.unwrap();
     let mut events = JournalFollower::from_now(&runtime);
@@ -34,7 +34,7 @@ async fn stuck_handler_is_killed_and_successor_continues() {
 
 #[tokio::test(start_paused = true)]
 async fn busy_actor_with_short_messages_is_not_stuck() {
-    let (probe, gate) = Probe::gated();
+    let (probe, gate) = TestProbe::gated();
     let (runtime, address) = start_tree(probe, stuck_limit_policy()).await;
     for _ in 0..20 {
         address.cast(ProbeMessage::Block).await.unwrap();
@@ -50,7 +50,7 @@ async fn busy_actor_with_short_messages_is_not_stuck() {
 
 #[tokio::test(start_paused = true)]
 async fn an_actor_that_has_nothing_to_do_is_not_stuck() {
-    let (runtime, address) = start_tree(Probe::default(), stuck_limit_policy()).await;
+    let (runtime, address) = start_tree(TestProbe::default(), stuck_limit_policy()).await;
     address.cast(ProbeMessage::Add(1)).await.unwrap();
     advance(LIMIT * 100).await;
     assert_eq!(runtime.tree().find("root/probe").unwrap().info.generation, 1);
@@ -65,7 +65,7 @@ async fn without_a_limit_a_handler_may_take_for_ever() {
 
 #[tokio::test(start_paused = true)]
 async fn start_that_hangs_is_killed_as_stuck() {
-    let (probe, switch) = Probe::hanging_start();
+    let (probe, switch) = TestProbe::hanging_start();
     let (runtime, address) = start_tree(probe, stuck_limit_policy()).await;
     switch.arm();
     let mut events = JournalFollower::from_now(&runtime);

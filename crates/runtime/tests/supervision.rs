@@ -23,13 +23,13 @@ use mainstay_runtime::{
     PermanentFailure, Reply, Runtime, SendErrorKind, SupervisorHandle, SupervisorSpec, Worker, replay,
 };
 use probe::{
-    JournalFollower, Probe, ProbeMessage, advance, delayed_policy, immediate_policy, s, start_blocked,
+    JournalFollower, ProbeMessage, TestProbe, advance, delayed_policy, immediate_policy, s, start_blocked,
     start_child, start_tree, sum, wait_for_backlog,
 };
 
 #[tokio::test(start_paused = true)]
 async fn crash_answers_its_call_and_held_replies() {
-    let (_runtime, probe) = start_tree(Probe::default(), immediate_policy()).await;
+    let (_runtime, probe) = start_tree(TestProbe::default(), immediate_policy()).await;
     let held = probe.call(ProbeMessage::Hold);
     let crashed = probe.call(ProbeMessage::PanicCall);
     assert_eq!(tokio::join!(held, crashed), (Err(CallError::Crashed), Err(CallError::Crashed)));
@@ -38,7 +38,7 @@ async fn crash_answers_its_call_and_held_replies() {
 
 #[tokio::test(start_paused = true)]
 async fn journal_records_a_crash_in_order_with_details() {
-    let (runtime, probe) = start_tree(Probe::default(), delayed_policy()).await;
+    let (runtime, probe) = start_tree(TestProbe::default(), delayed_policy()).await;
     let mut events = JournalFollower::from_now(&runtime);
     probe.cast(ProbeMessage::Add(1)).await.unwrap();
     probe.cast(ProbeMessage::Panic).await.unwrap();
@@ -66,7 +66,7 @@ async fn journal_records_a_crash_in_order_with_details() {
 
 #[tokio::test(start_paused = true)]
 async fn budget_spent_fails_child_until_reset() {
-    let (runtime, probe) = start_tree(Probe::default(), delayed_policy()).await;
+    let (runtime, probe) = start_tree(TestProbe::default(), delayed_policy()).await;
     let mut events = JournalFollower::from_now(&runtime);
     for _ in 0..3 {
         probe.cast(ProbeMessage::Panic).await.unwrap();
@@ -85,7 +85,7 @@ async fn budget_spent_fails_child_until_reset() {
 
 #[tokio::test(start_paused = true)]
 async fn stable_child_has_its_budget_restored() {
-    let (runtime, probe) = start_tree(Probe::default(), delayed_policy()).await;
+    let (runtime, probe) = start_tree(TestProbe::default(), delayed_policy()).await;
     let mut events = JournalFollower::from_now(&runtime);
     probe.cast(ProbeMessage::Panic).await.unwrap();
     let left = || runtime.tree().find("root/probe").unwrap().info.budget_left;
@@ -99,7 +99,7 @@ async fn stable_child_has_its_budget_restored() {
 
 #[tokio::test(start_paused = true)]
 async fn stop_is_orderly_and_answers_waiting_callers() {
-    let (probe, gate) = Probe::gated();
+    let (probe, gate) = TestProbe::gated();
     let ended = probe.stop_flag();
     let (runtime, address) = start_tree(probe, immediate_policy()).await;
     address.cast(ProbeMessage::Block).await.unwrap();
@@ -153,7 +153,7 @@ async fn full_mailbox_makes_senders_wait_in_order() {
 
 #[tokio::test(start_paused = true)]
 async fn task_result_is_handled_and_task_panic_crashes() {
-    let (runtime, probe) = start_tree(Probe::default(), immediate_policy()).await;
+    let (runtime, probe) = start_tree(TestProbe::default(), immediate_policy()).await;
     probe.cast(ProbeMessage::AddLater(s(1), 8)).await.unwrap();
     advance(s(2)).await;
     assert_eq!(sum(&probe).await, Ok(8));
@@ -167,7 +167,7 @@ async fn task_result_is_handled_and_task_panic_crashes() {
 
 #[tokio::test(start_paused = true)]
 async fn send_at_is_handled_at_its_time() {
-    let (runtime, probe) = start_tree(Probe::default(), immediate_policy()).await;
+    let (runtime, probe) = start_tree(TestProbe::default(), immediate_policy()).await;
     advance(s(1)).await;
     // The clock shows whole milliseconds: after 1010.2 of them it shows 1011.
     for (micros, n) in [(1_010_000, 1), (1_010_200, 10), (0, 100), (u64::MAX, 1000)] {
@@ -181,7 +181,7 @@ async fn send_at_is_handled_at_its_time() {
 
 #[tokio::test(start_paused = true)]
 async fn task_of_ended_incarnation_reaches_no_successor() {
-    let (_runtime, probe) = start_tree(Probe::default(), immediate_policy()).await;
+    let (_runtime, probe) = start_tree(TestProbe::default(), immediate_policy()).await;
     probe.cast(ProbeMessage::AddLater(s(1), 8)).await.unwrap();
     probe.cast(ProbeMessage::Panic).await.unwrap();
     advance(s(5)).await;
@@ -191,7 +191,7 @@ async fn task_of_ended_incarnation_reaches_no_successor() {
 #[tokio::test(start_paused = true)]
 async fn checkpoint_that_always_crashes_is_discarded() {
     let policy = ChildPolicy { budget: None, ..immediate_policy() };
-    let (runtime, probe) = start_tree(Probe::failing_start_from(13), policy).await;
+    let (runtime, probe) = start_tree(TestProbe::failing_start_from(13), policy).await;
     probe.cast(ProbeMessage::Add(13)).await.unwrap();
     let mut events = JournalFollower::from_now(&runtime);
     probe.cast(ProbeMessage::Panic).await.unwrap();
@@ -204,12 +204,12 @@ async fn checkpoint_that_always_crashes_is_discarded() {
 #[tokio::test(start_paused = true)]
 async fn nested_supervisor_starts_and_stops_in_order() {
     let mut root = SupervisorSpec::new("root");
-    root.child(Child::new("first", Probe::default()).policy(immediate_policy())).unwrap();
+    root.child(Child::new("first", TestProbe::default()).policy(immediate_policy())).unwrap();
     let mut pool = SupervisorSpec::new("pool");
-    let inner = pool.child(Child::new("inner", Probe::default()).policy(immediate_policy())).unwrap();
+    let inner = pool.child(Child::new("inner", TestProbe::default()).policy(immediate_policy())).unwrap();
     let pool = root.supervisor(pool).unwrap();
     let runtime = Runtime::builder().start(root).await.unwrap();
-    let added = pool.add(Child::new("added", Probe::default()).policy(immediate_policy())).await.unwrap();
+    let added = pool.add(Child::new("added", TestProbe::default()).policy(immediate_policy())).await.unwrap();
     assert_eq!((sum(&inner).await, sum(&added).await), (Ok(0), Ok(0)));
     let mut events = JournalFollower::from_now(&runtime);
     runtime.shutdown().await;
@@ -237,7 +237,7 @@ async fn shutdown_kills_at_its_deadline_and_records_the_exit() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn thousand_crashes_on_many_threads_lose_no_message() {
     let (_runtime, probe) =
-        start_tree(Probe::default(), ChildPolicy { budget: None, ..immediate_policy() }).await;
+        start_tree(TestProbe::default(), ChildPolicy { budget: None, ..immediate_policy() }).await;
     for _ in 0..1000 {
         probe.cast(ProbeMessage::Add(1)).await.unwrap();
         probe.cast(ProbeMessage::Panic).await.unwrap();
@@ -248,7 +248,7 @@ async fn thousand_crashes_on_many_threads_lose_no_message() {
 
 #[tokio::test(start_paused = true)]
 async fn task_result_during_start_is_handled() {
-    let (_runtime, probe) = start_tree(Probe::task_in_start(), immediate_policy()).await;
+    let (_runtime, probe) = start_tree(TestProbe::task_in_start(), immediate_policy()).await;
     advance(s(1)).await;
     assert_eq!(sum(&probe).await, Ok(1));
 }
@@ -257,7 +257,7 @@ async fn task_result_during_start_is_handled() {
 async fn supervisor_stops_in_order_despite_leftover_tasks() {
     let mut root = SupervisorSpec::new("root");
     let mut pool = SupervisorSpec::new("pool");
-    let inner = pool.child(Child::new("inner", Probe::default()).policy(immediate_policy())).unwrap();
+    let inner = pool.child(Child::new("inner", TestProbe::default()).policy(immediate_policy())).unwrap();
     root.supervisor(pool).unwrap();
     let runtime = Runtime::builder().start(root).await.unwrap();
     inner.cast(ProbeMessage::AddLater(s(3600), 1)).await.unwrap();

@@ -17,7 +17,7 @@
 
 mod action;
 mod event;
-mod news;
+mod hints;
 mod phase;
 mod snapshot;
 
@@ -130,7 +130,7 @@ impl Machine {
         matches!(self.phase, MachinePhase::Dialling { .. })
     }
 
-    /// Returns whether a socket is wanted and missing, so that news from elsewhere may help.
+    /// Returns whether a socket is wanted and missing, so that a hint may help.
     #[must_use]
     pub(crate) fn waits(&self) -> bool {
         matches!(self.phase, MachinePhase::Waiting { .. } | MachinePhase::Failed { .. })

@@ -12,7 +12,7 @@ const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(10 * 60);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AfterFailed {
-    /// Wait until a person reconnects, or news of the backend comes in another way.
+    /// Wait until a person reconnects, or a hint comes that the backend is back.
     Wait,
     /// Go on dialling, without end: first after `probe_interval`, then at growing intervals. It applies to every cause
     /// of `failed`.

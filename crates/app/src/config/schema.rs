@@ -100,7 +100,7 @@ section! {
         ping_timeout: Duration = "10s", duration(MILLISECOND..=HOUR);
         /// A connection that lasted this long resets the attempts and the delay.
         stable_after: Duration = "10s", duration(ZERO..=DAY);
-        /// The behaviour after the last attempt: go on slowly with `probe`, or `wait` for a command or for news.
+        /// The behaviour after the last attempt: go on slowly with `probe`, or `wait` for a command or a hint.
         after_failed: AfterFailed = "probe", choice;
         /// The time before the first dial of `probe`; it doubles with each, up to 10 minutes.
         probe_interval: Duration = "60s", duration(MILLISECOND..=DAY);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::format_duration;
 use crate::supervision_report::{ResolvedError, SupervisionReport};
 use crate::time_point::TimePoint;
-use crate::tree_builder::owned_backend::BackendTerms;
+use crate::tree_builder::owned_backend::OwnedBackendSettings;
 
 /// The state of the backend that the runtime owns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,14 +43,14 @@ impl OwnedBackendReport {
     pub(super) fn new(
         info: &ActorInfo,
         process: Option<BackendProcess>,
-        terms: &BackendTerms,
+        settings: &OwnedBackendSettings,
         time_point: &TimePoint,
     ) -> Self {
         let is_starting = info.status == ActorStatus::Starting;
         let is_running = info.status == ActorStatus::Running;
-        let supervision = SupervisionReport::new(info, terms.budget, time_point);
+        let supervision = SupervisionReport::new(info, settings.budget, time_point);
         let restart_in = info.restart_due.map(|due| due.saturating_sub(time_point.now));
-        let next_step = next_step(info, &supervision, terms, restart_in);
+        let next_step = next_step(info, &supervision, settings, restart_in);
         let (url, last_line) =
             process.as_ref().map_or((None, None), |process| (process.url.clone(), process.last_line.clone()));
         let error = info.last_error.clone();
@@ -59,8 +59,8 @@ impl OwnedBackendReport {
             status: info.status,
             since: time_point.wall_time(info.since),
             pid: process.map(|process| process.pid),
-            url: url.or_else(|| terms.url.clone()),
-            awaits: is_starting.then(|| terms.awaits.clone()),
+            url: url.or_else(|| settings.url.clone()),
+            awaits: is_starting.then(|| settings.awaits.clone()),
             last_line: last_line.filter(|_| is_starting),
             supervision,
             last_error: error.filter(|_| !is_running),
@@ -74,15 +74,15 @@ impl OwnedBackendReport {
 fn next_step(
     info: &ActorInfo,
     supervision: &SupervisionReport,
-    terms: &BackendTerms,
+    settings: &OwnedBackendSettings,
     restart_in: Option<Duration>,
 ) -> String {
     let command = |verb: &str| format!("mainstay backend {verb}");
     let left = supervision.restarts_left();
     match info.status {
         ActorStatus::Starting => {
-            let within = format_duration(terms.ready_within);
-            format!("is starting: it is ready when {}, within {within} ({left})", terms.awaits)
+            let within = format_duration(settings.ready_within);
+            format!("is starting: it is ready when {}, within {within} ({left})", settings.awaits)
         }
         ActorStatus::Running => format!("restarted if it ends ({left})"),
         ActorStatus::Stopping => "is being stopped".to_owned(),
@@ -115,7 +115,7 @@ mod tests {
             next_step: next_step.map(str::to_owned),
             abandoned: 0,
         };
-        let terms = BackendTerms {
+        let settings = OwnedBackendSettings {
             url: None,
             awaits: "it prints \"up\"".to_owned(),
             ready_within: s(120),
@@ -128,7 +128,7 @@ mod tests {
         };
         let timeline = Timeline::new(Timestamp::UNIX_EPOCH).into();
         let time_point = TimePoint { now: s(100), timeline };
-        OwnedBackendReport::new(&info, Some(process), &terms, &time_point)
+        OwnedBackendReport::new(&info, Some(process), &settings, &time_point)
     }
 
     #[test]

@@ -35,12 +35,12 @@ pub(crate) const ACTOR_NAME: &str = "backend";
 pub(crate) struct OwnedBackendParts {
     pub(crate) address: Address<OwnedBackendMessage>,
     pub(crate) view: OwnedBackendView,
-    pub(crate) terms: BackendTerms,
+    pub(crate) settings: OwnedBackendSettings,
 }
 
-/// The configured terms of the owned backend.
+/// The settings that the reports of the owned backend show.
 #[derive(Debug, Clone)]
-pub(crate) struct BackendTerms {
+pub(crate) struct OwnedBackendSettings {
     /// The configured address; `None` if each start is given one.
     pub(crate) url: Option<String>,
     /// The sign that it is ready.
@@ -51,14 +51,14 @@ pub(crate) struct BackendTerms {
 
 /// The actors that learn when the backend is ready. They come after it in the tree, so they are filled in later.
 #[derive(Default, Clone)]
-pub(crate) struct BackendSlots {
+pub(crate) struct ReadyListeners {
     connection: Arc<OnceLock<Address<ConnectionMessage>>>,
     queue: Arc<OnceLock<Address<QueueMessage>>>,
 }
 
-impl BackendSlots {
+impl ReadyListeners {
     pub(crate) fn fill(&self, connection: &Address<ConnectionMessage>, queue: &Address<QueueMessage>) {
-        // Nothing runs yet, so the slots are empty.
+        // Nothing runs yet, so both are empty.
         let _ = self.connection.set(connection.clone());
         let _ = self.queue.set(queue.clone());
     }
@@ -79,7 +79,7 @@ pub(crate) struct OwnedBackendStage {
     pub(crate) view: OwnedBackendView,
     /// The settings of a transport to one start, without address and token.
     pub(crate) settings: HttpSettings,
-    pub(crate) slots: BackendSlots,
+    pub(crate) listeners: ReadyListeners,
 }
 
 /// Returns whether each start of the backend is assigned an address.
@@ -95,7 +95,7 @@ pub(crate) fn add_owned_backend(
     connection: &ConnectionView,
     processes: &ProcessFactory,
 ) -> Result<Option<OwnedBackendParts>, BuildError> {
-    let OwnedBackendStage { view, settings, slots } = stage;
+    let OwnedBackendStage { view, settings, listeners } = stage;
     let BackendConfig { url, command, ready, ready_within, .. } = &config.backend;
     if command.is_empty() {
         return Ok(None);
@@ -116,7 +116,7 @@ pub(crate) fn add_owned_backend(
         on_change: Arc::new(move |is_ready| {
             connection.set_backend_up(is_ready);
             if is_ready {
-                slots.notify();
+                listeners.notify();
             }
         }),
     };
@@ -125,14 +125,14 @@ pub(crate) fn add_owned_backend(
         shutdown: Shutdown::Graceful(SHUTDOWN_GRACE * 2),
         ..agent_policy(&config.agents, false)
     };
-    let terms = BackendTerms {
+    let settings = OwnedBackendSettings {
         url: (!is_assigned).then(|| url.clone()),
         awaits,
         ready_within: *ready_within,
         budget: RestartBudget::of_policy(&policy),
     };
     let address = root.child(Child::new(ACTOR_NAME, actor).policy(policy))?;
-    Ok(Some(OwnedBackendParts { address, view, terms }))
+    Ok(Some(OwnedBackendParts { address, view, settings }))
 }
 
 /// Makes the launch of each start: one and the same, or one for the address that the start is assigned.

@@ -10,16 +10,16 @@ use crate::messaging::message::Message;
 use crate::messaging::reply::Reply;
 use crate::supervisor::Child;
 
-enum Count {
+enum CounterMessage {
     Up,
     Get(Reply<u64>),
 }
 
-impl Message for Count {}
+impl Message for CounterMessage {}
 
 /// Counts, unless it fails with a secret in its error, at its start or at the first message.
 #[derive(Default)]
-struct Counter {
+struct LeakyCounter {
     leaks_in_start: bool,
     leaks_in_handler: bool,
 }
@@ -28,20 +28,25 @@ fn leak_error() -> Failure {
     "the token s3cret was refused".into()
 }
 
-impl Worker for Counter {
-    type Message = Count;
+impl Worker for LeakyCounter {
+    type Message = CounterMessage;
     type State = u64;
     type Snapshot = ();
 
-    async fn start(&self, _: &mut Context<Count>, _: Option<()>) -> Result<u64, Failure> {
+    async fn start(&self, _: &mut Context<CounterMessage>, _: Option<()>) -> Result<u64, Failure> {
         if self.leaks_in_start { Err(leak_error()) } else { Ok(0) }
     }
 
-    async fn handle(&self, _: &mut Context<Count>, message: Count, count: &mut u64) -> Result<(), Failure> {
+    async fn handle(
+        &self,
+        _: &mut Context<CounterMessage>,
+        message: CounterMessage,
+        count: &mut u64,
+    ) -> Result<(), Failure> {
         match message {
             _ if self.leaks_in_handler => return Err(leak_error()),
-            Count::Up => *count += 1,
-            Count::Get(reply) => reply.send(*count),
+            CounterMessage::Up => *count += 1,
+            CounterMessage::Get(reply) => reply.send(*count),
         }
         Ok(())
     }
@@ -53,7 +58,7 @@ fn call_succeeds_while_journal_and_supervisor_are_locked() {
     let executor =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
     let mut root = SupervisorSpec::new("root");
-    let counter = root.child(Child::new("counter", Counter::default())).unwrap();
+    let counter = root.child(Child::new("counter", LeakyCounter::default())).unwrap();
     let runtime = executor.block_on(Runtime::builder().start(root)).unwrap();
     // The supervisor learns of the child's readiness after the child is ready.
     while runtime.tree().find("root/counter").is_none_or(|node| node.info.status != ActorStatus::Running) {
@@ -67,9 +72,9 @@ fn call_succeeds_while_journal_and_supervisor_are_locked() {
         let _supervisors_standing = runtime.slot.identity.state();
         executor.block_on(async {
             for _ in 0..1000 {
-                counter.cast(Count::Up).await.unwrap();
+                counter.cast(CounterMessage::Up).await.unwrap();
             }
-            counter.call_within(Duration::from_secs(60), Count::Get).await
+            counter.call_within(Duration::from_secs(60), CounterMessage::Get).await
         })
     };
     assert_eq!(answer, Ok(1000));
@@ -82,13 +87,13 @@ async fn last_error_is_redacted_in_tree_and_start_error() {
     let config = JournalOptions { secrets: vec!["s3cret".to_owned()], ..JournalOptions::default() };
     let journal = Journal::in_memory("boot", Arc::new(SystemClock), config);
     let runtime = Runtime::builder().journal(journal).start(SupervisorSpec::new("root")).await.unwrap();
-    let mute = Counter { leaks_in_start: true, ..Counter::default() };
+    let mute = LeakyCounter { leaks_in_start: true, ..LeakyCounter::default() };
     let refused = runtime.root().add(Child::new("mute", mute)).await.unwrap_err();
     assert!(refused.to_string().contains(REDACTED), "{refused}");
 
-    let leaking = Counter { leaks_in_handler: true, ..Counter::default() };
+    let leaking = LeakyCounter { leaks_in_handler: true, ..LeakyCounter::default() };
     let leaking = runtime.root().add(Child::new("leaking", leaking)).await.unwrap();
-    assert_eq!(leaking.call(Count::Get).await, Err(crate::CallError::Crashed));
+    assert_eq!(leaking.call(CounterMessage::Get).await, Err(crate::CallError::Crashed));
     // The supervisor runs once no other task is ready.
     tokio::time::sleep(Duration::from_millis(1)).await;
     let tree = runtime.tree();

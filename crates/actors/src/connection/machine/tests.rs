@@ -3,8 +3,8 @@
 mod attempts;
 mod commands;
 mod generations;
+mod hints;
 mod liveness;
-mod news;
 mod refusals;
 mod sequences;
 mod status;

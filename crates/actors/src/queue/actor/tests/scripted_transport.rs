@@ -140,7 +140,7 @@ impl ScriptedTransport {
     }
 
     /// Checks and counts an attempt.
-    fn start(&self, request: &Request) -> RunningAttempt {
+    fn start(&self, request: &Request) -> ScriptedAttempt {
         let path = request.path_without_query().to_owned();
         let key = request.idempotency_key().map(|key| key.to_str().unwrap().to_owned());
         let mut state = self.state.lock();
@@ -153,18 +153,18 @@ impl ScriptedTransport {
         state.seen.push(SeenAttempt { path: path.clone(), key, at: self.started_at.elapsed() });
         state.running += 1;
         state.peak = state.peak.max(state.running);
-        RunningAttempt { state: Arc::clone(&self.state), path, may_have_arrived: true }
+        ScriptedAttempt { state: Arc::clone(&self.state), path, may_have_arrived: true }
     }
 }
 
 /// Counts an attempt while it is in flight, and knows whether it may have reached the backend.
-struct RunningAttempt {
+struct ScriptedAttempt {
     state: Arc<Mutex<ScriptProgress>>,
     path: String,
     may_have_arrived: bool,
 }
 
-impl Drop for RunningAttempt {
+impl Drop for ScriptedAttempt {
     fn drop(&mut self) {
         let mut state = self.state.lock();
         state.running -= 1;
@@ -209,7 +209,7 @@ struct ScriptedStream {
 }
 
 impl ScriptedStream {
-    fn open(self, attempt: RunningAttempt) -> StreamingResponse {
+    fn open(self, attempt: ScriptedAttempt) -> StreamingResponse {
         let length = (self.left * 4) as u64;
         let body = stream::try_unfold((self, attempt), |(mut trickle, attempt)| async move {
             let part = trickle.next().await?;

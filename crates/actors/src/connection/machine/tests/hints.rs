@@ -1,29 +1,29 @@
-//! Tests that good news from elsewhere makes a machine that waits try at once.
+//! Tests that a hint makes a machine that waits dial at once.
 
 use super::*;
 use MachineEvent::{BackendStarted, CredentialsChanged, NetworkChanged};
 
-const ALL_NEWS: [MachineEvent; 5] =
+const ALL_HINTS: [MachineEvent; 5] =
     [BackendSeen, BackendStarted, CredentialsChanged, NetworkChanged, SystemResumed];
 
 #[test]
-fn any_news_makes_every_waiting_state_dial_at_once() {
-    for news in ALL_NEWS {
+fn any_hint_makes_every_waiting_state_dial_at_once() {
+    for hint in ALL_HINTS {
         let waiting = TestMachine::waiting(policy());
         let (failed, _) = TestMachine::failed(policy());
         let (probed, _) = TestMachine::failed(probing_policy());
         for mut fixture in [waiting, failed, probed] {
             let (state, next) = (fixture.state(), fixture.machine.generation + 1);
-            assert_eq!(fixture.apply(news.clone()), [dial(next)], "{news:?} in {state:?}");
-            assert_eq!(fixture.apply(news.clone()), [], "{news:?}: it dials already");
+            assert_eq!(fixture.apply(hint.clone()), [dial(next)], "{hint:?} in {state:?}");
+            assert_eq!(fixture.apply(hint.clone()), [], "{hint:?}: it dials already");
         }
     }
 }
 
 #[test]
-fn news_dial_nothing_while_disconnected() {
-    for news in ALL_NEWS {
-        assert_eq!(TestMachine::new(policy()).apply_all(news), []);
+fn hints_dial_nothing_while_disconnected() {
+    for hint in ALL_HINTS {
+        assert_eq!(TestMachine::new(policy()).apply_all(hint), []);
     }
 }
 
@@ -81,11 +81,11 @@ fn early_dial_that_opens_is_the_planned_attempt() {
 
 #[test]
 fn refused_connection_heeds_only_what_may_change_the_refusal() {
-    for (news, is_heeded) in
+    for (hint, is_heeded) in
         [(BackendSeen, false), (NetworkChanged, false), (BackendStarted, true), (CredentialsChanged, true)]
     {
         let mut fixture = TestMachine::connecting(policy());
         fixture.apply(dial_failed(1, ConnectionError::from_status(401, None)));
-        assert_eq!(!fixture.apply(news.clone()).is_empty(), is_heeded, "{news:?}");
+        assert_eq!(!fixture.apply(hint.clone()).is_empty(), is_heeded, "{hint:?}");
     }
 }

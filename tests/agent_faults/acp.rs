@@ -47,7 +47,7 @@ async fn crash_on_resume_starts_a_new_conversation() {
         .collect();
     let expected = format!(
         "starting -> healthy\n{}{RESTORED}{}\
-         lost s1: 3 times in a row the agent ended over taking it up again\nstarting -> healthy\n",
+         lost s1: the agent ended 3 times in a row when it resumed the session\nstarting -> healthy\n",
         crash("healthy", "its process ended: it exited with code 1", 1, 9),
         again.concat()
     );

@@ -49,7 +49,7 @@ async fn message_to_restarting_agent_expires() {
     let waits = behind.id();
     let behind = timeout(TEST_TIMEOUT, behind.answer()).await.expect("it expires").unwrap_err();
     assert_eq!((behind.reason, behind.retryable, behind.attempts), (Reason::Expired, true, 0));
-    assert!(behind.message.contains("It was not handed to it"), "{}", behind.message);
+    assert!(behind.message.contains("was not sent to the agent"), "{}", behind.message);
     let expired = json!({ "message_id": waits, "reason": "expired", "attempts": 0 });
     wait_for_failure(&mut fixture, &expired).await;
 

@@ -1,8 +1,8 @@
 //! Plain English: no word of the ban list, doc comments that begin with a sentence, short pages where promised.
 
-use crate::source::{Comment, files, lex};
+use crate::source::{Comment, files, lex, without_tests};
 
-/// Words and phrases that stay out of docs and comments, in lower case. They are metaphors, inversions or riddles; the
+/// Words and phrases that stay out of docs, comments and messages, in lower case. They are metaphors, inversions or riddles; the
 /// vocabulary stands in docs/glossary.md.
 const BANNED: &str = include_str!("banned_phrases.txt");
 
@@ -69,6 +69,37 @@ fn banned_words_are_absent_from_docs_and_comments() {
     assert!(found.is_empty(), "words of the ban list:\n{}", found.join("\n"));
 }
 
+/// Error messages, events, the help of commands and metrics, and what a log says: all of it stands in strings outside
+/// tests.
+#[test]
+fn banned_words_are_absent_from_strings() {
+    let mut found = Vec::new();
+    for file in files(&["crates", "benches/src"], "rs").into_iter().filter(|file| !file.is_test()) {
+        for string in without_tests(&lex(&file.text).0).iter().filter(|token| token.starts_with('"')) {
+            if let Some(word) = banned_in(string) {
+                found.push(format!("{}: {word:?} in {string}\"", file.path));
+            }
+        }
+    }
+    assert!(found.is_empty(), "words of the ban list:\n{}", found.join("\n"));
+}
+
+#[test]
+fn help_of_metrics_names_what_is_counted() {
+    let page = &files(&["crates/app/src/control/metrics.txt"], "txt")[0].text;
+    let help: Vec<_> =
+        page.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' ')).collect();
+    assert!(help.len() > 30, "{help:?}");
+    let poor: Vec<_> =
+        help.iter().filter(|(_, text)| POOR_OPENERS.contains(&opener(text).as_str())).collect();
+    assert!(poor.is_empty(), "help that begins with a question word or a pronoun: {poor:#?}");
+}
+
+/// Returns the first word of a text, in lower case.
+fn opener(text: &str) -> String {
+    text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_lowercase()
+}
+
 /// Splits Markdown into paragraphs with the number of their first line. Code blocks are left out.
 fn paragraphs(text: &str) -> Vec<(usize, String)> {
     let (mut found, mut is_code): (Vec<(usize, String)>, bool) = (Vec::new(), false);
@@ -96,8 +127,7 @@ fn doc_comments_begin_with_a_sentence() {
     let mut poor = Vec::new();
     for file in files(&["crates"], "rs").into_iter().filter(|file| !file.is_test()) {
         for block in blocks(lex(&file.text).1).into_iter().filter(|block| block.is_doc) {
-            let opener =
-                block.text.split(|c: char| !c.is_alphabetic()).next().unwrap_or_default().to_lowercase();
+            let opener = opener(&block.text);
             if POOR_OPENERS.contains(&opener.as_str()) {
                 poor.push(format!("{}:{}: {opener}", file.path, block.line));
             }
@@ -123,6 +153,8 @@ fn function_docs(text: &str) -> Vec<(usize, &str)> {
     starts.filter(documents_function).map(|start| (start + 1, lines[start][3..].trim())).collect()
 }
 
+/// This rule is for functions alone. A type, a field and a variant are things, and the standard library documents them by
+/// noun phrases ("A growable list", "The number of restarts"): a verb would have to be "Is", "Holds" or "Represents".
 #[test]
 fn docs_of_functions_begin_with_a_verb() {
     let mut found = Vec::new();

@@ -64,8 +64,8 @@ fn collect(root: &Path, place: &Path, extension: &str, found: &mut Vec<SourceFil
     }
 }
 
-/// Splits Rust source into tokens (identifiers, `::`, single characters) and comments. String and character literals
-/// become one `""` token.
+/// Splits Rust source into tokens (identifiers, `::`, strings, single characters) and comments. A string is one token: a
+/// quotation mark and its text, with a space in place of each escape. Character literals are left out.
 pub fn lex(text: &str) -> (Vec<String>, Vec<Comment>) {
     let chars: Vec<char> = text.chars().collect();
     let (mut tokens, mut comments, mut at, mut line) = (Vec::new(), Vec::new(), 0, 1);
@@ -88,15 +88,15 @@ pub fn lex(text: &str) -> (Vec<String>, Vec<Comment>) {
                 at += end;
             }
             'r' | 'b' | 'c' if literal_prefix(rest).is_some() => {
-                let (end, _) = literal_prefix(rest).expect("just seen");
+                let (end, hashes) = literal_prefix(rest).expect("just seen");
                 line += newlines(&rest[..end]);
-                tokens.push("\"\"".to_owned());
+                tokens.push(string_token(&rest[..end], hashes));
                 at += end;
             }
             '"' => {
                 let end = quoted(rest, 0);
                 line += newlines(&rest[..end]);
-                tokens.push("\"\"".to_owned());
+                tokens.push(string_token(&rest[..end], 0));
                 at += end;
             }
             '\'' => {
@@ -125,6 +125,19 @@ pub fn lex(text: &str) -> (Vec<String>, Vec<Comment>) {
         }
     }
     (tokens, comments)
+}
+
+fn string_token(literal: &[char], hashes: usize) -> String {
+    let start = literal.iter().position(|&c| c == '"').map_or(0, |quote| quote + 1);
+    let end = literal.len().saturating_sub(1 + hashes).max(start);
+    let text: String = literal[start..end].iter().collect();
+    let mut parts = text.split('\\');
+    let mut token = ["\"", parts.next().unwrap_or_default()].concat();
+    for part in parts {
+        token.push(' ');
+        token.extend(part.chars().skip(1));
+    }
+    token
 }
 
 /// Removes the items under `#[cfg(test)]` from the tokens of a file.
@@ -203,8 +216,8 @@ fn newlines(chars: &[char]) -> usize {
 #[test]
 fn lexer_literals_and_comments_are_set_apart() {
     let (tokens, comments) =
-        lex("use a::b; // said \"so\"\nlet x = r#\"use c::d\"#; 'l: 'x' /// doc\n\"//\"");
-    assert_eq!(tokens.join(" "), "use a :: b ; let x = \"\" ; l : \"\"");
+        lex("use a::b; // said \"so\"\nlet x = br#\"use c::d\"#; 'l: 'x' /// doc\n\"// \\\"a\\nb\"");
+    assert_eq!(tokens.join(" "), "use a :: b ; let x = \"use c::d ; l : \"//  a b");
     let read: Vec<_> = comments.iter().map(|it| (it.line, it.is_doc, it.text.as_str())).collect();
     assert_eq!(read, [(1, false, "said \"so\""), (2, true, "doc")]);
 }

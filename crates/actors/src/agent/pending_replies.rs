@@ -66,7 +66,7 @@ impl PendingReplies {
 
     /// Ends a message whose deadline has passed, unless it is being delivered or has ended. Returns the error that
     /// its sender gets. This works while no incarnation of the actor runs. The caller records the end.
-    #[must_use = "record what became of the message"]
+    #[must_use = "record the end of the message"]
     pub fn expire(&self, id: MessageId) -> Option<Error> {
         let mut waiting = self.lock();
         if waiting.replies.get(&id).is_none_or(|(_, deliveries)| *deliveries > 0) {
@@ -118,7 +118,7 @@ impl ReplyClaim {
 #[must_use]
 pub fn not_delivered(reason: Reason) -> Error {
     let message = match reason {
-        Reason::Expired => "The agent did not get to this in time. It was not handed to it; try again later.",
+        Reason::Expired => "This waited too long and was not sent to the agent. Try again later.",
         _ => "The agent was stopped before it got to this. Start it, then send it again.",
     };
     Error::new(reason).with_message(message)

@@ -126,7 +126,7 @@ impl OpenSocket {
                 biased;
                 outcome = write(&mut writer, command) => outcome,
                 () = activity.write_stalled(stall_timeout.unwrap_or_default()), if stall_timeout.is_some() => {
-                    Err(WriteError::Lost(ConnectionError::new(ConnectionErrorKind::Unanswered, "the peer takes nothing any more")))
+                    Err(WriteError::Lost(ConnectionError::new(ConnectionErrorKind::Unanswered, "the peer reads nothing any more")))
                 }
             };
             ConnectionMessage::WriterReady { generation, writer, outcome, is_message }

@@ -61,7 +61,7 @@ impl ProcessExit {
                 Some(name) => format!("it was ended by signal {signal} ({name})"),
                 None => format!("it was ended by signal {signal}"),
             },
-            (None, None) => "it ended, and how is not known".to_owned(),
+            (None, None) => "it ended in an unknown way".to_owned(),
         }
     }
 }
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn exit_displays_its_cause() {
         assert_eq!(displayed(Some(0), None, &[]), "it exited with code 0");
-        assert_eq!(displayed(None, None, &[]), "it ended, and how is not known");
+        assert_eq!(displayed(None, None, &[]), "it ended in an unknown way");
         let expected = "it exited with code 127 (often: a program was not found)";
         assert_eq!(displayed(Some(127), None, &[]), expected);
         #[cfg(unix)]

@@ -195,10 +195,10 @@ pub enum SpawnError {
     #[error("the system did not start it: {0}")]
     Io(#[source] io::Error),
     /// No watchdog would end the process if the runtime were killed, so it was not started.
-    #[error("it was not started, for nothing would end it if this program were killed: {0}")]
+    #[error("it was not started, because nothing would end it if this program were killed: {0}")]
     NoWatchdog(String),
     /// The runtime is stopping.
-    #[error("it was not started, for everything is being stopped")]
+    #[error("it was not started, because everything is being stopped")]
     Stopping,
 }
 

@@ -43,7 +43,7 @@ impl QueueHandle {
     ///
     /// The request is queued when this returns. If the queue's mailbox is full, it is queued when the future is
     /// polled and there is room.
-    #[must_use = "dropping the future calls the request off"]
+    #[must_use = "dropping the future cancels the request"]
     pub fn submit(
         &self,
         request: Request,
@@ -66,7 +66,7 @@ impl QueueHandle {
 
     /// Makes a request, and returns its id with the future of [`open`](Self::open); otherwise like
     /// [`submit`](Self::submit).
-    #[must_use = "dropping the future calls the request off"]
+    #[must_use = "dropping the future cancels the request"]
     pub fn submit_open(
         &self,
         request: Request,

@@ -79,7 +79,7 @@ pub(crate) struct QueueItem<T> {
 
 /// The result of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "a displaced or rejected entry has a caller to be told"]
+#[must_use = "answer the caller of a displaced or rejected entry"]
 pub(crate) enum PushOutcome<T> {
     /// The item waits.
     Queued,
@@ -93,7 +93,7 @@ pub(crate) enum PushOutcome<T> {
 
 /// The result of a pop.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "an expired entry has a caller to be told"]
+#[must_use = "answer the caller of an expired entry"]
 pub(crate) enum PopOutcome<T> {
     /// The next item to run.
     Ready(QueueItem<T>),

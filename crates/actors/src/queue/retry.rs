@@ -173,7 +173,7 @@ pub(crate) fn interrupted_response_error(facts: &RequestFacts, failure: &Transpo
 
 fn budget_exhausted_error(error: Error) -> Error {
     let details = error.details.clone().unwrap_or_default();
-    error.with_details(&format!("not repeated, as too many requests were of late: {details}"))
+    error.with_details(&format!("not repeated, because too many requests were repeated recently: {details}"))
 }
 
 /// Returns whether the connection broke after the request may have reached the server.

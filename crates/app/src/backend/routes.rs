@@ -138,7 +138,7 @@ async fn message(
     BodyBytes(body): BodyBytes,
 ) -> Result<Json<Value>, ProblemResponse> {
     let count = state.message(&id, &parse_json(&body)?).await?;
-    let reply = format!("{id} has heard {count} message{}", if count == 1 { "" } else { "s" });
+    let reply = format!("{id} has received {count} message{}", if count == 1 { "" } else { "s" });
     Ok(Json(json!({ "id": id, "count": count, "reply": reply })))
 }
 

@@ -54,7 +54,7 @@ pub(super) async fn run(
         }
         AgentSubcommand::Remove { id } => {
             client.request(agent_command(id.clone(), AgentAction::Remove {})).await?;
-            return out.line(&format!("{id} was stopped and is forgotten"));
+            return out.line(&format!("{id} was stopped and removed"));
         }
     };
     let agent = client.request(agent_command(id, action)).await?;

@@ -64,11 +64,7 @@ pub(super) fn encode(status: &StatusReport) -> String {
 }
 
 fn runtime(page: &mut TextEncoder, status: &RuntimeReport) {
-    page.gauge(
-        "mainstay_uptime_seconds",
-        "How long the runtime has been running.",
-        seconds(status.uptime_ms),
-    );
+    page.gauge("mainstay_uptime_seconds", "Time since the start of the runtime.", seconds(status.uptime_ms));
     page.counter("mainstay_journal_events_total", "Events that this run has recorded.", status.seq);
 }
 
@@ -76,27 +72,27 @@ fn backend(page: &mut TextEncoder, report: &OwnedBackendReport) {
     let statuses = ACTOR_STATUSES.map(|status| (label_value(status), u8::from(status == report.status)));
     page.gauges(
         "mainstay_backend_status",
-        "Which state the backend's own process is in.",
+        "State of the backend's own process: 1 for the present one.",
         &["status"],
         &statuses.map(labelled_sample),
     );
     let supervision = &report.supervision;
     page.counter(
         "mainstay_backend_restarts_total",
-        "How often it has been restarted, since it was last reset.",
+        "Restarts of the backend since its last reset.",
         supervision.restarts,
     );
     if let Some(left) = supervision.budget_left {
         page.gauge("mainstay_backend_restarts_left", "Restarts before it is given up.", left);
     }
-    page.gauge("mainstay_backend_gave_up", "Whether it is given up.", u8::from(supervision.gave_up));
+    page.gauge("mainstay_backend_gave_up", "1 once it is given up.", u8::from(supervision.gave_up));
 }
 
 fn connection(page: &mut TextEncoder, report: &ConnectionReport) {
     let states = CONNECTION_STATES.map(|state| (label_value(state), u8::from(state == report.state)));
     page.gauges(
         "mainstay_connection_state",
-        "Which state the WebSocket is in.",
+        "State of the WebSocket: 1 for the present one.",
         &["state"],
         &states.map(labelled_sample),
     );
@@ -105,9 +101,9 @@ fn connection(page: &mut TextEncoder, report: &ConnectionReport) {
         "The current or next attempt to connect, or the one that succeeded.",
         report.attempt,
     );
-    page.gauge("mainstay_connection_max_attempts", "How many attempts may fail in a row.", report.max);
+    page.gauge("mainstay_connection_max_attempts", "Failures in a row after which it gives up.", report.max);
     if let Some(next) = report.next_attempt_in_ms {
-        page.gauge("mainstay_connection_next_attempt_seconds", "Until the next attempt.", seconds(next));
+        page.gauge("mainstay_connection_next_attempt_seconds", "Time until the next attempt.", seconds(next));
     }
 }
 
@@ -124,7 +120,7 @@ fn queue(page: &mut TextEncoder, report: &QueueReport) {
     );
     page.gauge(
         "mainstay_queue_backing_off_requests",
-        "Those of them that wait for the end of a backoff.",
+        "Waiting requests whose retry delay is not over.",
         stats.backing_off,
     );
     page.gauge("mainstay_queue_running_requests", "Attempts in flight.", stats.running);
@@ -135,7 +131,7 @@ fn queue(page: &mut TextEncoder, report: &QueueReport) {
     );
     page.gauge(
         "mainstay_queue_held",
-        "Whether all requests wait, since the backend cannot be reached.",
+        "1 while all requests wait, because the backend cannot be reached.",
         u8::from(report.held.is_some()),
     );
 }
@@ -143,14 +139,14 @@ fn queue(page: &mut TextEncoder, report: &QueueReport) {
 fn cache(page: &mut TextEncoder, report: &CacheReport) {
     let CacheReport { stats, folders } = report;
     page.gauge("mainstay_cache_entries", "Values that are kept.", stats.entries);
-    page.gauge("mainstay_cache_bytes", "What they take, with their keys.", stats.bytes);
-    page.gauge("mainstay_cache_max_bytes", "What they may take.", stats.bytes_max);
+    page.gauge("mainstay_cache_bytes", "Size of all values, with their keys.", stats.bytes);
+    page.gauge("mainstay_cache_max_bytes", "Largest size of all values.", stats.bytes_max);
     if let Some(oldest) = stats.oldest_ms {
         page.gauge("mainstay_cache_oldest_age_seconds", "The age of the oldest value.", seconds(oldest));
     }
     for (name, help, count) in [
         ("hits", "Lookups that found a fresh value, or a failure that is kept.", stats.hits),
-        ("stale_hits", "Lookups answered with a stale value, while it was loaded anew.", stats.stale_hits),
+        ("stale_hits", "Lookups answered with a stale value, while it was loaded again.", stats.stale_hits),
         ("misses", "Lookups that found nothing.", stats.misses),
         ("loads", "Loads that have begun.", stats.loads),
         ("load_failures", "Loads that ended with an error.", stats.load_failures),
@@ -159,7 +155,7 @@ fn cache(page: &mut TextEncoder, report: &CacheReport) {
             "Loads whose value was not kept, since something newer came.",
             stats.loads_superseded,
         ),
-        ("evictions", "Values that had to make room, or had none.", stats.evictions),
+        ("evictions", "Values dropped because the cache was full.", stats.evictions),
         ("invalidated_entries", "Values that were invalidated.", stats.invalidated),
     ] {
         page.counter(&format!("mainstay_cache_{name}_total"), help, count);
@@ -169,7 +165,7 @@ fn cache(page: &mut TextEncoder, report: &CacheReport) {
     let watched: Vec<MetricSample> = folders.iter().map(watched).collect();
     page.gauges(
         "mainstay_cache_folder_watched",
-        "Whether a folder is watched, and what is read in it is kept.",
+        "1 while the folder is watched, and its files are cached.",
         &["folder"],
         &watched,
     );
@@ -187,7 +183,12 @@ fn agents(page: &mut TextEncoder, agents: &[AgentView]) {
             })
         })
         .collect();
-    page.gauges("mainstay_agent_status", "Which state each agent is in.", &["agent", "status"], &statuses);
+    page.gauges(
+        "mainstay_agent_status",
+        "State of each agent: 1 for the present one.",
+        &["agent", "status"],
+        &statuses,
+    );
     let each = |figure: fn(&AgentView) -> Option<u64>| {
         let of_one = |agent: &AgentView| Some(labelled_sample((agent.report.id.clone(), figure(agent)?)));
         agents.iter().filter_map(of_one).collect::<Vec<_>>()
@@ -195,17 +196,17 @@ fn agents(page: &mut TextEncoder, agents: &[AgentView]) {
     page.family(
         "mainstay_agent_restarts_total",
         MetricKind::Counter,
-        "How often it has been restarted, since it was last reset.",
+        "Restarts of the agent since its last reset.",
         &["agent"],
         &each(|agent| Some(agent.supervision.restarts)),
     );
     for (name, help, figure) in [
         (
             "restarts_left",
-            "Restarts before it is given up; not there where there is no limit.",
+            "Restarts before it is given up; absent without a limit.",
             (|agent| agent.supervision.budget_left.map(u64::from)) as fn(&AgentView) -> Option<u64>,
         ),
-        ("gave_up", "Whether its restarts are used up.", |agent| Some(u64::from(agent.supervision.gave_up))),
+        ("gave_up", "1 once its restarts are used up.", |agent| Some(u64::from(agent.supervision.gave_up))),
         ("missed_checks", "Checks missed in a row.", |agent| Some(u64::from(agent.report.misses))),
         ("messages_waiting", "Messages that wait to be sent to it.", |agent| {
             Some(agent.report.messages_waiting as u64)
@@ -228,7 +229,7 @@ fn storage(page: &mut TextEncoder, report: &StorageReport) {
     let is_degraded = |state: &StorageState| u8::from(*state != StorageState::Ok);
     page.gauges(
         "mainstay_storage_degraded",
-        "Whether what is written to a file is not safe.",
+        "1 while writes to the files may be lost.",
         &["part"],
         &parts.map(|(part, state)| labelled_sample((part.to_owned(), is_degraded(state)))),
     );

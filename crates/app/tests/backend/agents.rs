@@ -8,7 +8,7 @@ async fn an_agent_remembers_its_messages() {
     assert_eq!(bench.message("one").await.1["count"], 1);
     let (status, answer) = bench.message("two").await;
     assert_eq!(status, 200);
-    assert_eq!(answer, json!({ "id": "planner", "count": 2, "reply": "planner has heard 2 messages" }));
+    assert_eq!(answer, json!({ "id": "planner", "count": 2, "reply": "planner has received 2 messages" }));
     let memory = json!({ "messages": [{ "text": "one" }, { "text": "two" }], "count": 2 });
     assert_eq!(bench.get("/api/agents/planner/state").await, (StatusCode::OK, memory.clone()));
     assert_eq!(bench.backend.state_of("planner"), Some(memory));

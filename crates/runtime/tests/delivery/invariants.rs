@@ -240,7 +240,7 @@ impl MessageCheck<'_> {
             Err(CallError::Expired) => self.is_dead("expired"),
             Err(CallError::Full) => false,
         };
-        ensure(fits, &format!("{answer:?} does not fit what became of it"))
+        ensure(fits, &format!("{answer:?} does not fit its end"))
     }
 
     /// Returns whether a handler returned after such an action.

@@ -161,7 +161,7 @@ async fn outage_delivers_nothing_and_messages_expire_on_time() {
     let (_, patient) = fixture.send_within("patient", false, Some(s(600))).await;
     let late = late.await.unwrap().unwrap_err();
     assert_eq!((late.reason, late.retryable, late.attempts), (Reason::Expired, true, 0));
-    assert!(late.message.contains("It was not handed to it"), "{}", late.message);
+    assert!(late.message.contains("was not sent to the agent"), "{}", late.message);
     assert_eq!(fixture.runtime.now(), before + s(7));
     let failed: MessageFailed = next_event(&mut fixture.events).await;
     assert_eq!((failed.message_id, failed.attempts, failed.reason), (id, 0, Reason::Expired));
@@ -185,7 +185,7 @@ async fn driver_expiry_counts_as_not_delivered() {
     let (_, answer) = fixture.send("late", false).await;
     let error = answer.await.unwrap().unwrap_err();
     assert_eq!((error.reason, error.retryable, error.attempts), (Reason::Expired, true, 0));
-    assert!(error.message.contains("It was not handed to it"), "{}", error.message);
+    assert!(error.message.contains("was not sent to the agent"), "{}", error.message);
     let failed: MessageFailed = next_event(&mut fixture.events).await;
     assert_eq!((failed.attempts, failed.reason), (0, Reason::Expired));
 }

@@ -125,7 +125,7 @@ impl ReaderSource {
         // The caller supplies the source; its panic must not end the task that writes to the connection.
         let polled = catch_unwind(AssertUnwindSafe(|| parts.poll_next_unpin(cx)));
         polled.unwrap_or_else(|_panic| {
-            Poll::Ready(Some(Err(BodyError::Unreadable("what gives its parts panicked".to_owned()))))
+            Poll::Ready(Some(Err(BodyError::Unreadable("the source of its parts panicked".to_owned()))))
         })
     }
 }

@@ -115,7 +115,9 @@ impl AcpDriver {
                 Some("it was about another folder".to_owned())
             } else {
                 is_hopeless.then(|| {
-                    format!("{RESUME_FAILURES_MAX} times in a row the agent ended over taking it up again")
+                    format!(
+                        "the agent ended {RESUME_FAILURES_MAX} times in a row when it resumed the session"
+                    )
                 })
             };
             start.lost = start.lost.or(why.map(|why| LostSession { id: before.id, why }));
@@ -173,13 +175,13 @@ fn connect_error(why: &AcpConnectError, id: &str) -> DriverError {
         AcpConnectError::Protocol(error @ AcpError::AuthRequired(logins)) => {
             DriverError::Permanent(login_error(error.to_error(), logins, id))
         }
-        AcpConnectError::Protocol(error @ (AcpError::UnknownLogin { .. } | AcpError::UnsupportedVersion(_))) => {
-            DriverError::Permanent(error.to_error())
-        }
+        AcpConnectError::Protocol(
+            error @ (AcpError::UnknownLogin { .. } | AcpError::UnsupportedVersion(_)),
+        ) => DriverError::Permanent(error.to_error()),
         AcpConnectError::Protocol(error) => DriverError::Failed(
             Error::new(Reason::AgentFailed)
                 .with_message(
-                    "The agent was started, and does not talk to us. Check that it speaks the Agent Client Protocol.",
+                    "The agent runs, but does not answer. Check that it speaks the Agent Client Protocol.",
                 )
                 .with_details(&error.to_string()),
         ),

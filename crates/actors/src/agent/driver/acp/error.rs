@@ -18,7 +18,7 @@ pub enum AcpError {
     #[error("the agent closed the connection")]
     Closed,
     /// The connection had ended before for this reason, and nothing was sent.
-    #[error("nothing was sent, for the connection had ended before: {0}")]
+    #[error("nothing was sent, because the connection had ended before: {0}")]
     AlreadyEnded(Box<Self>),
     /// The pipe cannot be read or written.
     #[error("the pipe to the agent broke: {0}")]

@@ -53,7 +53,7 @@ impl SharedConnection {
     fn skip_line(&self, what: &str) {
         let skipped = self.lines_skipped.fetch_add(1, Ordering::Relaxed) + 1;
         if skipped.is_power_of_two() {
-            tracing::warn!(skipped, "an agent wrote {what}, which is passed over");
+            tracing::warn!(skipped, "an agent wrote {what}, which is ignored");
         }
     }
 
@@ -85,7 +85,7 @@ impl SharedConnection {
     fn publish_update(&self, params: &Value) {
         let (Some(session), update @ Value::Object(_)) = (params["sessionId"].as_str(), &params["update"])
         else {
-            tracing::warn!("an agent sent a session/update that says nothing, which is passed over");
+            tracing::warn!("an agent sent a session/update that says nothing, which is ignored");
             return;
         };
         let belonging = self.lock_state().record_update(session, update, self.limits.text_bytes_max);

@@ -188,6 +188,6 @@ impl Instance for AcpInstance {
 /// Returns the error for a running agent whose connection has ended.
 fn disconnected_error(error: &AcpError) -> Error {
     Error::new(Reason::AgentFailed)
-        .with_message("The agent cannot be talked to any more. Look into its last error.")
+        .with_message("The connection to the agent has ended. Look into its last error.")
         .with_details(&error.to_string())
 }

@@ -428,7 +428,7 @@ impl StdoutReader {
             self.conversation.updates.note_lost_reply(why.to_string(), &start);
         } else if dropped.is_power_of_two() {
             // Logs a flood of them only now and then.
-            tracing::warn!(agent = self.name, %why, dropped, "an agent said a line that was dropped");
+            tracing::warn!(agent = self.name, %why, dropped, "a line of an agent was dropped");
         }
     }
 }

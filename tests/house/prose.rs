@@ -16,6 +16,9 @@ const POOR_OPENERS: &[&str] = &[
 /// goes down.
 const DOCS_WITHOUT_VERB_MAX: usize = 8;
 
+/// The longest line of prose in a page that people write, in characters. Tables are wider, and tests write docs/events.md.
+const PAGE_WIDTH: usize = 140;
+
 /// The bounds of docs/architecture.md and docs/glossary.md.
 const ARCHITECTURE_LINES_MAX: usize = 199;
 const GLOSSARY_WORDS_MAX: usize = 20;
@@ -180,6 +183,24 @@ fn glossary_has_at_most_twenty_words() {
     let glossary = &files(&["docs/glossary.md"], "md")[0].text;
     let words = glossary.lines().filter(|line| line.starts_with("**")).count();
     assert!((1..=GLOSSARY_WORDS_MAX).contains(&words), "docs/glossary.md explains {words} words");
+}
+
+#[test]
+fn lines_of_pages_fit_their_width() {
+    let mut wide = Vec::new();
+    for file in files(&["docs", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benches/README.md"], "md") {
+        if file.path.starts_with("docs/conformance/") || file.path == "docs/events.md" {
+            continue;
+        }
+        let mut is_code = false;
+        for (index, line) in file.text.lines().enumerate() {
+            is_code ^= line.trim_start().starts_with("```");
+            if !is_code && !line.starts_with('|') && line.chars().count() > PAGE_WIDTH {
+                wide.push(format!("{}:{}", file.path, index + 1));
+            }
+        }
+    }
+    assert!(wide.is_empty(), "lines of more than {PAGE_WIDTH} characters:\n{}", wide.join("\n"));
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! - [`json`]: JSON as others wrote it
 //! - `json_text`: repairs text that is almost JSON
 //! - [`error`]: the error that callers see, and the table of its reasons
-//! - `suspend`: notices that this process or the machine stood still
+//! - [`suspend`]: notices that this process or the machine stood still
 //! - [`network`]: TLS trust and proxies, for HTTP and the WebSocket alike
 //! - [`process`]: child processes that never outlive the runtime, the backend's own among them
 //! - [`request`]: requests and responses
@@ -34,7 +34,7 @@ pub mod queue;
 pub mod request;
 mod request_id;
 pub mod response_cache;
-mod suspend;
+pub mod suspend;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

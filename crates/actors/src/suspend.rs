@@ -10,22 +10,22 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
-/// The smallest jump between wall and monotonic time that counts as a suspension.
-const SUSPEND_MIN: Duration = Duration::from_secs(5);
-/// The interval between checks for such a jump. A person who opens a laptop does not wait for the next ping.
-pub(crate) const SUSPEND_CHECK_INTERVAL: Duration = Duration::from_secs(2);
+/// The shortest standstill that the clocks show.
+const STANDSTILL_MIN: Duration = Duration::from_secs(5);
+/// The interval between two looks at the clocks. A person who opens a laptop does not wait for the next ping.
+pub const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A timer that is noticed this long after its time was missed by this process, not by the other side.
 pub(crate) const LATE_MIN: Duration = Duration::from_millis(100);
 /// The time for which input is read after a late timer, before it is judged.
 pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(1);
 
-/// The least time of a standstill after which silence counts from its end.
-const STANDSTILL_MIN: Duration = Duration::from_secs(1);
+/// A timer that is noticed this long after its time makes silence count from then on only.
+const OVERDUE_MIN: Duration = Duration::from_secs(1);
 
 /// Returns whether this process stood still when `due` came, as it notices that at `now`.
-pub(crate) fn stood_still(due: Duration, now: Duration) -> bool {
-    now.saturating_sub(due) >= STANDSTILL_MIN
+pub(crate) fn is_overdue(due: Duration, now: Duration) -> bool {
+    now.saturating_sub(due) >= OVERDUE_MIN
 }
 
 /// Waits for `output` until `deadline`; returns `None` if it does not come. If the deadline is noticed late, what came
@@ -44,27 +44,43 @@ pub(crate) async fn until<T>(deadline: Instant, output: impl Future<Output = T>)
     }
 }
 
-/// Compares the two clocks.
+/// Compares the readings of both clocks at each look, every [`CLOCK_CHECK_INTERVAL`].
 #[derive(Debug)]
-pub(crate) struct SuspendDetector {
-    /// The readings of both at the last comparison.
+pub struct StandstillDetector {
     last_wall: Timestamp,
     last_monotonic: Duration,
 }
 
-impl SuspendDetector {
-    pub(crate) fn new(wall: Timestamp, now: Duration) -> Self {
+impl StandstillDetector {
+    /// Makes one with these readings as its first look.
+    #[must_use]
+    pub fn new(wall: Timestamp, now: Duration) -> Self {
         Self { last_wall: wall, last_monotonic: now }
     }
 
-    /// Returns how long the machine was suspended since the last call; `None` if it was not.
-    pub(crate) fn suspended_for(&mut self, wall: Timestamp, now: Duration) -> Option<Duration> {
-        let before = std::mem::replace(self, Self { last_wall: wall, last_monotonic: now });
-        // A wall clock that was set back is no suspension.
-        let passed = Duration::try_from(wall.duration_since(before.last_wall)).unwrap_or_default();
-        Some(passed.saturating_sub(now.saturating_sub(before.last_monotonic)))
-            .filter(|slept| *slept >= SUSPEND_MIN)
+    /// Returns how long this process or the machine stood still since the last look; `None` if neither did.
+    pub fn stood_still_for(&mut self, wall: Timestamp, now: Duration) -> Option<Duration> {
+        let (by_wall, by_monotonic) = self.look(wall, now);
+        at_least_min(by_wall.max(by_monotonic).saturating_sub(CLOCK_CHECK_INTERVAL))
     }
+
+    /// Returns how long the machine was suspended since the last look, at any interval; `None` if it was not.
+    pub(crate) fn suspended_for(&mut self, wall: Timestamp, now: Duration) -> Option<Duration> {
+        let (by_wall, by_monotonic) = self.look(wall, now);
+        at_least_min(by_wall.saturating_sub(by_monotonic))
+    }
+
+    /// Returns how far each clock went on since the last look: the wall clock, and the monotonic one.
+    fn look(&mut self, wall: Timestamp, now: Duration) -> (Duration, Duration) {
+        let before = std::mem::replace(self, Self::new(wall, now));
+        // A wall clock that was set back tells nothing.
+        let by_wall = Duration::try_from(wall.duration_since(before.last_wall)).unwrap_or_default();
+        (by_wall, now.saturating_sub(before.last_monotonic))
+    }
+}
+
+fn at_least_min(standstill: Duration) -> Option<Duration> {
+    Some(standstill).filter(|standstill| *standstill >= STANDSTILL_MIN)
 }
 
 /// A wall clock that stands still until it is advanced.
@@ -121,39 +137,42 @@ mod tests {
         assert_eq!(woken.elapsed(), DRAIN_TIME);
     }
 
-    /// Returns whether these seconds on the wall clock and on the monotonic one count as a suspension.
-    fn is_suspend(wall_s: i64, now_s: u64) -> bool {
-        let start = Timestamp::UNIX_EPOCH;
-        let mut watch = SuspendDetector::new(start, Duration::from_secs(100));
-        let wall = start + jiff::SignedDuration::from_secs(wall_s);
-        watch.suspended_for(wall, Duration::from_secs(100 + now_s)).is_some()
+    /// Returns the suspension and the standstill after these seconds on the wall clock and on the monotonic one.
+    fn seen_after(wall_s: i64, now_s: u64) -> (Option<u64>, Option<u64>) {
+        let wall = Timestamp::from_second(wall_s).unwrap();
+        let (start, now) = (Duration::from_secs(100), Duration::from_secs(100 + now_s));
+        let [mut suspend, mut standstill] =
+            [(); 2].map(|()| StandstillDetector::new(Timestamp::UNIX_EPOCH, start));
+        let seen = (suspend.suspended_for(wall, now), standstill.stood_still_for(wall, now));
+        assert_eq!(suspend.suspended_for(wall, now), None, "it is found once");
+        assert_eq!(standstill.stood_still_for(wall, now + CLOCK_CHECK_INTERVAL), None, "it is found once");
+        (seen.0.map(|time| time.as_secs()), seen.1.map(|time| time.as_secs()))
     }
 
     #[test]
-    fn wall_time_ahead_of_monotonic_time_is_suspend() {
-        assert!(is_suspend(8 * 3600, 0));
-        assert!(is_suspend(62, 57));
-    }
-
-    #[test]
-    fn small_clock_difference_is_no_suspend() {
-        assert!(!is_suspend(0, 0));
-        assert!(!is_suspend(3600, 3600));
-        assert!(!is_suspend(61, 57));
-    }
-
-    #[test]
-    fn wall_clock_set_back_is_no_suspend() {
-        assert!(!is_suspend(-3600, 1));
-        assert!(!is_suspend(0, 3600));
-    }
-
-    #[test]
-    fn suspend_is_reported_once() {
-        let start = Timestamp::UNIX_EPOCH;
-        let mut watch = SuspendDetector::new(start, Duration::ZERO);
-        let woke = start + jiff::SignedDuration::from_secs(3600);
-        assert_eq!(watch.suspended_for(woke, Duration::ZERO), Some(Duration::from_secs(3600)));
-        assert_eq!(watch.suspended_for(woke, Duration::ZERO), None);
+    fn clocks_show_suspend_and_standstill() {
+        let cases = [
+            // The readings: wall, monotonic. The results: suspension, standstill.
+            ((2, 2), (None, None)),
+            ((0, 0), (None, None)),
+            // A look comes late.
+            ((6, 6), (None, None)),
+            ((7, 7), (None, Some(5))),
+            // The process was stopped: both clocks ran on.
+            ((62, 62), (None, Some(60))),
+            ((3600, 3600), (None, Some(3598))),
+            // The machine was suspended: the wall clock alone ran on.
+            ((3602, 2), (Some(3600), Some(3600))),
+            ((8 * 3600, 0), (Some(8 * 3600), Some(8 * 3600 - 2))),
+            ((62, 57), (Some(5), Some(60))),
+            ((61, 57), (None, Some(59))),
+            // The wall clock was set back.
+            ((-3600, 1), (None, None)),
+            ((-3600, 2), (None, None)),
+            ((0, 3600), (None, Some(3598))),
+        ];
+        for ((wall_s, now_s), seen) in cases {
+            assert_eq!(seen_after(wall_s, now_s), seen, "{wall_s} s on the wall clock, {now_s} s monotonic");
+        }
     }
 }

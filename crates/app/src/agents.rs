@@ -16,6 +16,7 @@ use mainstay_runtime::AdminError;
 use mainstay_runtime::journal::{Event, Level, word};
 use serde::{Deserialize, Serialize};
 
+use crate::admin_error::AdminTarget::Agent;
 use crate::config::{AgentConfig, AgentsConfig};
 use crate::inner::Inner;
 use crate::status::AgentView;
@@ -94,7 +95,7 @@ impl Agents {
 
     async fn restart_within(&self, id: &str, handle: &AgentHandle, limit: Duration) -> Result<(), Error> {
         handle.pending_recovery.request_restart();
-        self.0.handles.agents.restart(id).await.map_err(|error| self.admin_error(&error))?;
+        self.0.handles.agents.restart(id).await.map_err(|error| self.command_error(&error))?;
         match handle.address.call_within(limit, AgentCommand::AwaitRecovery).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(DriverError::Unreachable(why))) => Err(Error {
@@ -102,7 +103,7 @@ impl Agents {
                 ..Error::new(Reason::Disconnected).with_details(why.log_text())
             }),
             Ok(Err(DriverError::Failed(why))) => {
-                let error = start_failed_error(
+                let error = Error::new(Reason::AgentFailed).with_message(
                     "The agent could not be restarted. Look into its last error, then try again.",
                 );
                 Err(Error { status: why.status, ..error.with_details(why.log_text()) })
@@ -117,7 +118,7 @@ impl Agents {
     /// # Errors
     /// `agent_unknown`.
     pub async fn stop(&self, id: &str) -> Result<(), Error> {
-        self.0.handles.agents.stop(id).await.map_err(|error| self.admin_error(&error))
+        self.0.handles.agents.stop(id).await.map_err(|error| self.command_error(&error))
     }
 
     /// Starts an agent that was stopped or has failed. Changes nothing for one that runs.
@@ -127,7 +128,7 @@ impl Agents {
     pub async fn start(&self, id: &str) -> Result<(), Error> {
         match self.0.handles.agents.start(id).await {
             Ok(()) | Err(AdminError::Running { .. }) => Ok(()),
-            Err(error) => Err(self.admin_error(&error)),
+            Err(error) => Err(self.command_error(&error)),
         }
     }
 
@@ -144,7 +145,7 @@ impl Agents {
                 &AgentReset { from: before.report.status },
             );
         }
-        self.0.handles.agents.reset(id).await.map_err(|error| self.admin_error(&error))
+        self.0.handles.agents.reset(id).await.map_err(|error| self.command_error(&error))
     }
 
     /// Adds an agent to those of the configuration, and starts it. The next run of the runtime does not know it. If the
@@ -157,16 +158,10 @@ impl Agents {
     pub async fn add(&self, config: &AgentConfig) -> Result<(), Error> {
         let handles = &self.0.handles;
         if handles.agent_handles.contains_key(&config.id) {
-            return Err(self.already_exists_error(&config.id));
+            return Err(Agent.exists_error().with_details(&format!("there is an agent {:?}", config.id)));
         }
         let (child, to_handle) = handles.factory.make(config, 1).map_err(|error| Error::from(&error))?;
-        let address = handles.agents.add(child).await.map_err(|error| match error {
-            AdminError::AlreadyRunning { .. } | AdminError::AlreadyPresent { .. } => {
-                self.already_exists_error(&config.id)
-            }
-            AdminError::Spec(error) => Error::new(Reason::InvalidConfig).with_details(&error.to_string()),
-            error => self.admin_error(&error),
-        })?;
+        let address = handles.agents.add(child).await.map_err(|error| self.command_error(&error))?;
         handles.agent_handles.insert(config.id.clone(), to_handle(address));
         Ok(())
     }
@@ -176,7 +171,7 @@ impl Agents {
     /// # Errors
     /// `agent_unknown`.
     pub async fn remove(&self, id: &str) -> Result<(), Error> {
-        self.0.handles.agents.remove(id).await.map_err(|error| self.admin_error(&error))?;
+        self.0.handles.agents.remove(id).await.map_err(|error| self.command_error(&error))?;
         self.0.handles.agent_handles.remove(id);
         self.0.handles.factory.remove(id);
         Ok(())
@@ -186,12 +181,6 @@ impl Agents {
     #[must_use]
     pub fn defaults(&self) -> &AgentsConfig {
         &self.0.handles.factory.defaults
-    }
-
-    fn already_exists_error(&self, id: &str) -> Error {
-        Error::new(Reason::Conflict)
-            .with_message("There is an agent of that name already. Choose another, or remove that one first.")
-            .with_details(&format!("there is an agent {id:?}"))
     }
 
     pub(crate) fn handle(&self, id: &str) -> Result<AgentHandle, Error> {
@@ -210,38 +199,19 @@ impl Agents {
         Some(view(report, &handle.address.info(time_point.now), &handle.restart_limits, time_point))
     }
 
+    fn command_error(&self, error: &AdminError) -> Error {
+        match error {
+            AdminError::NotFound { name } => self.unknown_error(name),
+            error => Agent.admin_error(error),
+        }
+    }
+
     fn unknown_error(&self, id: &str) -> Error {
         let mut known = self.0.handles.agents.names();
         let omitted = known.len().saturating_sub(KNOWN_LISTED_MAX);
         known.truncate(KNOWN_LISTED_MAX);
         let more = if omitted == 0 { String::new() } else { format!(" and {omitted} more") };
         let details = format!("there is no agent {id:?}; known are: {}{more}", known.join(", "));
-        Error::new(Reason::AgentUnknown).with_details(&details)
+        Agent.not_found_error().with_details(&details)
     }
-
-    fn admin_error(&self, error: &AdminError) -> Error {
-        match error {
-            AdminError::NotFound { name } => self.unknown_error(name),
-            AdminError::StartFailed { .. } => start_failed_error(
-                "The agent could not be started. Look into its last error, then try again.",
-            )
-            .with_details(&error.to_string()),
-            AdminError::Unavailable(call) => of_call(*call),
-            AdminError::Running { .. } | AdminError::Restarting { .. } | AdminError::Superseded { .. } => {
-                Error::new(Reason::Conflict)
-                    .with_message(
-                        "The agent is being started or stopped just now. Wait for that, then try again.",
-                    )
-                    .with_details(&error.to_string())
-            }
-            // The caller that adds an agent has handled these three before.
-            AdminError::AlreadyRunning { .. } | AdminError::AlreadyPresent { .. } | AdminError::Spec(_) => {
-                Error::new(Reason::Internal).with_details(&error.to_string())
-            }
-        }
-    }
-}
-
-fn start_failed_error(message: &str) -> Error {
-    Error::new(Reason::AgentFailed).with_message(message)
 }

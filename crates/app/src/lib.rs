@@ -14,6 +14,7 @@
 //!
 //! `tree_builder` alone makes a tree of the configuration.
 
+mod admin_error;
 mod agents;
 #[cfg(feature = "backend")]
 pub mod backend;

@@ -6,11 +6,12 @@ mod report;
 
 use std::sync::Arc;
 
-use mainstay_actors::error::{Error, Reason, of_call};
+use mainstay_actors::error::Error;
 use mainstay_runtime::AdminError;
 
 pub use report::OwnedBackendReport;
 
+use crate::admin_error::AdminTarget::Backend;
 use crate::inner::Inner;
 use crate::tree_builder::owned_backend::{ACTOR_NAME, OwnedBackendParts};
 
@@ -33,11 +34,12 @@ impl OwnedBackend {
     /// Starts it after a stop, or after it was given up. Changes nothing for one that runs.
     ///
     /// # Errors
-    /// `stopped` if the runtime is stopping, `conflict` if it is being started or stopped just now.
+    /// `stopped` if the runtime is stopping, `conflict` if it is being started or stopped just now, `unavailable` if it
+    /// does not start.
     pub async fn start(&self) -> Result<(), Error> {
         match self.0.runtime.root().start(ACTOR_NAME).await {
             Ok(()) | Err(AdminError::Running { .. }) => Ok(()),
-            Err(error) => Err(admin_error(&error)),
+            Err(error) => Err(Backend.admin_error(&error)),
         }
     }
 
@@ -46,7 +48,7 @@ impl OwnedBackend {
     /// # Errors
     /// `stopped` if the runtime is stopping.
     pub async fn stop(&self) -> Result<(), Error> {
-        self.0.runtime.root().stop(ACTOR_NAME).await.map_err(|error| admin_error(&error))
+        self.0.runtime.root().stop(ACTOR_NAME).await.map_err(|error| Backend.admin_error(&error))
     }
 
     /// Stops it and starts it again, in any state. This uses no budget.
@@ -54,7 +56,7 @@ impl OwnedBackend {
     /// # Errors
     /// As for [`start`](Self::start).
     pub async fn restart(&self) -> Result<(), Error> {
-        self.0.runtime.root().restart(ACTOR_NAME).await.map_err(|error| admin_error(&error))
+        self.0.runtime.root().restart(ACTOR_NAME).await.map_err(|error| Backend.admin_error(&error))
     }
 
     /// Restores its restart budget, and starts it if it was given up.
@@ -62,15 +64,6 @@ impl OwnedBackend {
     /// # Errors
     /// As for [`start`](Self::start).
     pub async fn reset(&self) -> Result<(), Error> {
-        self.0.runtime.root().reset(ACTOR_NAME).await.map_err(|error| admin_error(&error))
-    }
-}
-
-fn admin_error(error: &AdminError) -> Error {
-    match error {
-        AdminError::Unavailable(call) => of_call(*call),
-        error => Error::new(Reason::Conflict)
-            .with_message("The backend is being started or stopped just now. Wait for that, then try again.")
-            .with_details(&error.to_string()),
+        self.0.runtime.root().reset(ACTOR_NAME).await.map_err(|error| Backend.admin_error(&error))
     }
 }

@@ -26,7 +26,7 @@ use super::recovery::PendingRecovery;
 use super::reports::{AgentReport, AgentReports};
 use super::snapshot::{AgentSnapshot, SavedState};
 use crate::process::stop_within;
-use crate::suspend::stood_still;
+use crate::suspend::is_overdue;
 
 /// The least time between two saves of states that the agent reports. An agent that reports its state all the time is
 /// not written to disk all the time.
@@ -343,7 +343,7 @@ impl AgentRunState {
             CheckState::Scheduled { at, .. } => at,
             CheckState::InFlight { until } => until,
         };
-        if stood_still(due, now) {
+        if is_overdue(due, now) {
             self.woke_at = Some(now);
         }
     }

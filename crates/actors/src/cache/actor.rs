@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::handle::CacheHandle;
 use super::pattern::{Pattern, Selection};
 use super::store::Epoch;
-use crate::suspend::{SUSPEND_CHECK_INTERVAL, SuspendDetector};
+use crate::suspend::{CLOCK_CHECK_INTERVAL, StandstillDetector};
 
 /// Entries were invalidated. A change in a folder is not recorded if it invalidated nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,7 +149,7 @@ pub struct CacheActor {
 pub struct OpenGuard {
     cache: CacheHandle,
     epoch: Epoch,
-    suspend_detector: SuspendDetector,
+    standstill_detector: StandstillDetector,
 }
 
 impl Drop for OpenGuard {
@@ -179,9 +179,9 @@ impl Worker for CacheActor {
     type Snapshot = ();
 
     async fn start(&self, ctx: &mut Context<CacheMessage>, _: Option<()>) -> Result<OpenGuard, Failure> {
-        ctx.send_after(SUSPEND_CHECK_INTERVAL, CacheMessage::CheckSuspend);
-        let sleep = SuspendDetector::new(ctx.wall_time(), ctx.now());
-        Ok(OpenGuard { cache: self.cache.clone(), epoch: self.cache.open(), suspend_detector: sleep })
+        ctx.send_after(CLOCK_CHECK_INTERVAL, CacheMessage::CheckSuspend);
+        let standstill_detector = StandstillDetector::new(ctx.wall_time(), ctx.now());
+        Ok(OpenGuard { cache: self.cache.clone(), epoch: self.cache.open(), standstill_detector })
     }
 
     async fn handle(
@@ -192,8 +192,8 @@ impl Worker for CacheActor {
     ) -> Result<(), Failure> {
         match message {
             CacheMessage::CheckSuspend => {
-                ctx.send_after(SUSPEND_CHECK_INTERVAL, CacheMessage::CheckSuspend);
-                if let Some(suspended) = guard.suspend_detector.suspended_for(ctx.wall_time(), ctx.now()) {
+                ctx.send_after(CLOCK_CHECK_INTERVAL, CacheMessage::CheckSuspend);
+                if let Some(suspended) = guard.standstill_detector.suspended_for(ctx.wall_time(), ctx.now()) {
                     guard.cache.add_suspend(suspended);
                     ctx.record(&CacheAged { suspended_ms: millis(suspended) });
                 }

@@ -19,7 +19,7 @@ use super::resumption::Resumption;
 use super::socket_tasks::{OpenSocket, WriteCommand};
 use super::status::{ConnectionState, ConnectionStatus};
 use super::view::ConnectionView;
-use crate::suspend::{SUSPEND_CHECK_INTERVAL, SuspendDetector};
+use crate::suspend::{CLOCK_CHECK_INTERVAL, StandstillDetector};
 
 type Ctx = Context<ConnectionMessage>;
 
@@ -39,7 +39,7 @@ pub struct State {
     pub(super) dial: Option<(u64, TaskHandle)>,
     pub(super) socket: Option<OpenSocket>,
     pub(super) timer: Timer,
-    suspend_detector: SuspendDetector,
+    standstill_detector: StandstillDetector,
     unsent: RateLimitedCounter<UnsentReason>,
     pub(super) ignored: RateLimitedCounter<IgnoredReason>,
     policy: ConnectionPolicy,
@@ -77,7 +77,7 @@ impl State {
             dial: None,
             socket: None,
             timer: Timer::default(),
-            suspend_detector: SuspendDetector::new(wall, now),
+            standstill_detector: StandstillDetector::new(wall, now),
             unsent: RateLimitedCounter::new(),
             ignored: RateLimitedCounter::new(),
             policy: policy.clone(),
@@ -93,7 +93,7 @@ impl State {
         if is_overdue {
             self.timer.cancel();
         }
-        self.suspend_detector.suspended_for(wall, now).is_some() || is_overdue
+        self.standstill_detector.suspended_for(wall, now).is_some() || is_overdue
     }
 
     // === the socket ===
@@ -262,7 +262,7 @@ impl State {
 
     fn next_due(&self, now: Duration) -> Option<Duration> {
         // While a socket is open, being dialled or waited for, a suspend and another network are to be noticed.
-        let check = now.saturating_add(SUSPEND_CHECK_INTERVAL);
+        let check = now.saturating_add(CLOCK_CHECK_INTERVAL);
         let machine = match self.machine.next_wake() {
             Some(at) => Some(at.min(check)),
             None => self.machine.waits().then_some(check),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 use mainstay_actors::cache::Pattern;
-use mainstay_actors::error::{Error, Reason};
+use mainstay_actors::error::Error;
 use mainstay_actors::json::{Json, parse_json};
 use mainstay_runtime::journal::Cursor;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::agent::{self, BridgeAgentCommand};
 use super::frames;
 use super::protocol::{invalid_command, to_json};
+use crate::admin_error::AdminTarget;
 use crate::mainstay::Mainstay;
 use crate::status::ConnectionReport;
 use crate::{Priority, Request, RequestId, Response};
@@ -319,11 +320,8 @@ pub async fn execute(mainstay: &Mainstay, command: BridgeCommand) -> Result<Json
 
 async fn backend_action(mainstay: &Mainstay, action: BackendAction) -> Result<Json, Error> {
     let Some(backend) = mainstay.backend() else {
-        return Err(Error::new(Reason::NotFound)
-            .with_message(
-                "This runtime does not start its backend. Start and stop the backend where it runs.",
-            )
-            .with_details("the configuration has no backend.command"));
+        let details = "the configuration has no backend.command";
+        return Err(AdminTarget::Backend.not_found_error().with_details(details));
     };
     match action {
         BackendAction::Show => {}

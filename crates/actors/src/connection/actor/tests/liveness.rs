@@ -39,7 +39,7 @@ async fn resume_verifies_the_open_socket_soon_and_once() {
     tokio::time::pause();
     fixture.clock.advance(s(8 * 3600));
     let woke_at = fixture.runtime.now();
-    assert_given_up(&mut fixture, woke_at, SUSPEND_CHECK_INTERVAL + s(10)).await;
+    assert_given_up(&mut fixture, woke_at, CLOCK_CHECK_INTERVAL + s(10)).await;
     tokio::time::resume();
     assert_eq!(peer.read_to_end().await, [ping(1)]);
 }
@@ -79,7 +79,7 @@ async fn resume_cuts_a_backoff_short() {
     fixture.clock.advance(s(60));
     let (dialling, at) = fixture.wait_for_change(Reconnecting).await;
     assert_eq!((dialling.attempt, dialling.reason), (1, StatusReason::SystemResumed));
-    assert!(at - waiting_since <= SUSPEND_CHECK_INTERVAL, "{:?}", at - waiting_since);
+    assert!(at - waiting_since <= CLOCK_CHECK_INTERVAL, "{:?}", at - waiting_since);
 }
 
 #[tokio::test(start_paused = true)]

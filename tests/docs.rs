@@ -124,66 +124,6 @@ fn index_lists_each_page_of_docs() {
     assert!(missing.is_empty(), "docs/README.md does not list {missing:?}");
 }
 
-/// Returns the paths in backticks, with `a/{b,c}.rs` as two.
-fn paths_in(text: &str) -> BTreeSet<String> {
-    let code = text.split('`').skip(1).step_by(2).filter(|code| code.ends_with(".rs") || code.ends_with('/'));
-    code.flat_map(|code| match code.split_once('{').and_then(|(a, rest)| Some((a, rest.split_once('}')?))) {
-        Some((before, (names, after))) => {
-            names.split(',').map(|name| [before, name, after].concat()).collect::<Vec<_>>()
-        }
-        None => vec![code.to_owned()],
-    })
-    .collect()
-}
-
-/// Adds the files and folders below `folder`, as paths from the root of the repository.
-fn list_files(folder: &str, found: &mut Vec<String>) {
-    for entry in fs::read_dir(repository().join(folder)).unwrap() {
-        let entry = entry.unwrap();
-        let path = format!("{folder}/{}", entry.file_name().to_str().unwrap());
-        if entry.file_type().unwrap().is_dir() {
-            list_files(&path, found);
-            found.push(format!("{path}/"));
-        } else {
-            found.push(path);
-        }
-    }
-}
-
-#[test]
-fn architecture_page_names_files_that_exist() {
-    let page = fs::read_to_string(repository().join("docs/architecture.md")).unwrap();
-    let mut files = Vec::new();
-    for folder in ["crates", "tests"] {
-        list_files(folder, &mut files);
-    }
-    let paths = paths_in(&page);
-    assert!(paths.len() > 60, "{paths:?}");
-    // The trips leave out the beginning of a path.
-    let exists = |path: &String| files.iter().any(|file| file == path || file.ends_with(&format!("/{path}")));
-    let missing: Vec<_> = paths.iter().filter(|path| !exists(path)).collect();
-    assert!(missing.is_empty(), "no such file: {missing:?}");
-}
-
-#[test]
-fn architecture_page_counts_the_files_of_each_trip() {
-    let page = fs::read_to_string(repository().join("docs/architecture.md")).unwrap();
-    let (_, trips) = page.split_once("## Two trips").unwrap();
-    let (trips, _) = trips.split_once("\n## ").unwrap();
-    for (trip, title) in trips.split("\n**").skip(1).zip(["A request", "A crash"]) {
-        let (head, rest) = trip.split_once("\n\n").unwrap();
-        let list = rest.split("\n\n").next().unwrap();
-        assert!(head.starts_with(title), "{head}");
-        let number = head.split(" files").next().unwrap().rsplit(' ').next().unwrap();
-        // A path may stand once in full and once in short.
-        let paths: BTreeSet<String> = paths_in(list)
-            .iter()
-            .map(|path| path.rsplit_once("src/").map_or(path.clone(), |(_, short)| short.to_owned()))
-            .collect();
-        assert_eq!(number, paths.len().to_string(), "{title}: {paths:#?}");
-    }
-}
-
 #[test]
 fn configuration_page_is_up_to_date() {
     let page = format!(

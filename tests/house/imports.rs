@@ -27,7 +27,7 @@ const ACTORS_ORDER: &[&str] = &[
 ];
 
 /// A crate's modules and what each imports.
-struct Crate {
+pub struct Crate {
     name: String,
     /// Module path, such as `queue::retry`, to file path. The crate's root is the empty path.
     modules: BTreeMap<String, String>,
@@ -38,7 +38,7 @@ struct Crate {
 }
 
 impl Crate {
-    fn read(name: &str) -> Self {
+    pub fn read(name: &str) -> Self {
         let folder = format!("crates/{name}/src");
         let sources: Vec<SourceFile> =
             files(&[&folder], "rs").into_iter().filter(|file| !file.is_test()).collect();
@@ -92,6 +92,16 @@ impl Crate {
             }
         }
         self.modules.get_key_value(&module).map(|(path, _)| path.as_str())
+    }
+
+    /// Returns what each file imports, its own submodules among it.
+    pub fn imported_files(&self) -> BTreeMap<&str, BTreeSet<&str>> {
+        let file_of = |module: &str| self.modules.get(module).map(String::as_str);
+        let imports = self.uses.iter().filter_map(|(module, paths)| {
+            let targets = paths.iter().filter_map(|path| file_of(self.resolve(path, 0)?));
+            Some((file_of(module)?, targets.collect()))
+        });
+        imports.collect()
     }
 
     /// Returns what each module imports. That a module names its own descendants does not count.

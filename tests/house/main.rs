@@ -1,10 +1,12 @@
 //! Checks the rules of this repository that no compiler knows: names, prose and the direction of imports.
 //!
 //! - `source` reads the files and splits Rust into tokens and comments
+//! - `architecture` checks the page that says where things are
 //! - `imports` follows `use` and inline paths from file to file
 //! - `names` finds types that are defined twice
 //! - `prose` checks documentation and comments
 
+mod architecture;
 mod imports;
 mod names;
 mod prose;

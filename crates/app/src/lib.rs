@@ -45,6 +45,8 @@ mod start_error;
 mod status;
 mod subscription;
 mod supervision_report;
+#[cfg(test)]
+mod tests;
 mod time_point;
 mod tree_builder;
 
@@ -68,6 +70,7 @@ pub use mainstay_actors::agent::{
     AgentReport, AgentStatus, AgentUpdate, MessageId, OpenQuestion, ProcessUsage, UpdateEvent, UpdateKind,
     UpdateSubscription,
 };
+pub use mainstay_actors::broadcast::BroadcastSubscription;
 pub use mainstay_actors::cache::key::KeyError;
 pub use mainstay_actors::cache::watch::{FileChange, FileChangeKind, FileEvent, FileSubscription, RootError};
 pub use mainstay_actors::cache::{

@@ -11,7 +11,7 @@ use mainstay::journal::{Delivery, Record};
 use mainstay::{Error, Mainstay, Reason, SendOptions};
 use mainstay::{Subscription, UpdateEvent, UpdateKind, UpdateSubscription};
 use serde_json::{Value, json};
-use support::{TEST_TIMEOUT, acp_agent_binary};
+use support::{TEST_TIMEOUT, acp_agent_binary, eventually};
 use tokio::time::timeout;
 
 struct ConversationFixture {
@@ -167,17 +167,14 @@ async fn hung_agent_is_restarted_but_not_while_a_question_waits() {
     let asking = fixture.mainstay.agents().send("x", json!("ask"), options).await.unwrap();
     let ask = next_update(&mut listener, UpdateKind::Ask).await.0.unwrap();
     // The wait is longer than a few checks and the progress timeout.
-    let checks = async {
-        let mut last = None;
-        let mut seen = 0;
-        while seen < 12 {
-            let now = fixture.mainstay.agents().get("x").unwrap().report.last_check;
-            seen += usize::from(now != last);
-            last = now;
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(TEST_TIMEOUT, checks).await.expect("it is checked");
+    let (mut last, mut seen) = (None, 0);
+    eventually("it is checked twelve times", async || {
+        let now = fixture.mainstay.agents().get("x").unwrap().report.last_check;
+        seen += usize::from(now != last);
+        last = now;
+        seen >= 12
+    })
+    .await;
     fixture.mainstay.agents().answer("x", &ask, json!("allow")).unwrap();
     let answered = timeout(TEST_TIMEOUT, asking.answer()).await.expect("it has an outcome");
     assert_eq!(answered.unwrap(), turn("allow "));

@@ -265,11 +265,7 @@ fn messages_to(agent: &str, proxy: &FaultProxy) -> usize {
 }
 
 async fn wait_for_messages(agent: &str, count: usize, proxy: &FaultProxy) {
-    eventually(&format!("{agent} gets {count} messages"), async || {
-        tokio::task::yield_now().await;
-        messages_to(agent, proxy) >= count
-    })
-    .await;
+    eventually(&format!("{agent} gets {count} messages"), async || messages_to(agent, proxy) >= count).await;
 }
 
 /// Returns the result of a program that printed an error as JSON.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use mainstay::config::Config;
 use mainstay::{ConnectionState, Error, Mainstay, Pattern, Request, RequestBuilder, Response};
-use support::{TEST_TIMEOUT, header, read_head, serve_connections, websocket_response};
+use support::{TEST_TIMEOUT, eventually, header, read_head, serve_connections, websocket_response};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -311,12 +311,7 @@ async fn stale_while_revalidate_is_served_and_refreshed() {
     assert_eq!(fixture.request_text(HOUR).await, loaded("old"));
     assert_eq!(fixture.request_text(HOUR).await, cached("old"));
     fixture.expect_requests("if-none-match", [None, Some("\"1\"")]).await;
-    let renewed = async {
-        while fixture.request_text(HOUR).await != cached("new") {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(TEST_TIMEOUT, renewed).await.unwrap();
+    eventually("it is renewed", async || fixture.request_text(HOUR).await == cached("new")).await;
     assert!(fixture.has_no_request());
 }
 

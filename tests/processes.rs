@@ -444,12 +444,12 @@ async fn next_runtime_kills_and_reports_orphans() {
     runtime.signal("STOP").await;
     send_signal(watchdog_of(runtime.pid()).await, "KILL").await;
     runtime.signal("KILL").await;
+    // Until its process is gone, the data folder is in use.
+    runtime.wait_for_exit().await;
     let (next, mut events) = start(data.path(), &config);
     let orphan = events.wait_for(|event| event["kind"] == "process_orphan").await;
     assert_members(&orphan, &json!({ "name": "planner", "pid": left, "processes": 1 }));
     assert_eq!(orphan["survivors"], json!([]));
-    // The orphan held the runtime's output open.
-    runtime.wait().await;
     events.wait_for_agent("planner", "healthy").await;
     stop(next).await;
 }

@@ -17,11 +17,14 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 /// The limit after which a scenario has failed.
 pub const TEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The interval of polls where no event signals a change.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Returns the binary `mainstay`, as it was built together with this test.
 pub fn mainstay_binary() -> PathBuf {
@@ -175,6 +178,12 @@ impl MainstayProcess {
         self.wait().await
     }
 
+    /// Waits until its own process has ended, and not for descendants that hold its output open.
+    pub async fn wait_for_exit(&mut self) {
+        let ended = timeout(TEST_TIMEOUT, self.child.wait()).await;
+        ended.expect("its process ends").expect("it can be waited for");
+    }
+
     /// Waits until it has ended by itself, and returns its whole output.
     pub async fn wait(&mut self) -> (ExitStatus, String) {
         let rest = async {
@@ -286,11 +295,17 @@ pub fn is_connection_state(state: &str) -> impl Fn(&Value) -> bool {
     move |event| event["kind"] == "connection_state" && event["to"] == state
 }
 
-/// Asks repeatedly until the answer is yes, where no event signals it. Time alone bounds it: the number of attempts
-/// depends on the machine's speed.
+/// Polls a condition that no event signals, until it holds. Between two polls, the processor is free for what is waited
+/// for. Time alone bounds it: the number of polls depends on the machine's speed.
 pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let asking = async { while !is_so().await {} };
-    timeout(TEST_TIMEOUT, asking).await.unwrap_or_else(|_| panic!("it never came about: {what}"));
+    let mut pace = interval(POLL_INTERVAL);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let polling = async {
+        while !is_so().await {
+            pace.tick().await;
+        }
+    };
+    timeout(TEST_TIMEOUT, polling).await.unwrap_or_else(|_| panic!("it never came about: {what}"));
 }
 
 /// The runtime in a process of its own, against a backend in another one.

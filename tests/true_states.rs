@@ -50,7 +50,6 @@ async fn connection_failed(mainstay: &Mainstay, events: &mut Subscription) -> Ti
         next_record(events, |record| record.kind == "connection_state" && record.fields["to"] == "failed")
             .await;
     eventually("the report shows it", async || {
-        tokio::task::yield_now().await;
         mainstay.connection().report().state == ConnectionState::Failed
     })
     .await;
@@ -142,11 +141,8 @@ async fn degraded_journal_is_in_the_status_until_it_is_well() {
     })
     .await;
     fs::remove_file(&journal).unwrap();
-    eventually("it is well again", async || {
-        tokio::task::yield_now().await;
-        mainstay.status().await.storage.journal == StorageState::Ok
-    })
-    .await;
+    eventually("it is well again", async || mainstay.status().await.storage.journal == StorageState::Ok)
+        .await;
     mainstay.shutdown().await;
 }
 

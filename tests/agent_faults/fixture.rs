@@ -106,11 +106,7 @@ impl FaultyAgentFixture {
 
     /// Waits until the runtime has saved the agent's state, which no event reports.
     pub(crate) async fn wait_for_saved_state(&self) {
-        eventually("its state is saved", async || {
-            tokio::task::yield_now().await;
-            self.view().report.state_saved_at.is_some()
-        })
-        .await;
+        eventually("its state is saved", async || self.view().report.state_saved_at.is_some()).await;
     }
 
     /// Returns the process ids that the agent has written down.
@@ -131,11 +127,7 @@ pub(crate) async fn wait_until_gone(pids: &[u32]) {
         // A zombie counts as gone.
         !stat.is_empty() && !stat.contains(") Z ")
     };
-    eventually(&format!("{pids:?} are gone"), async || {
-        tokio::task::yield_now().await;
-        !pids.iter().any(|pid| is_there(&pid))
-    })
-    .await;
+    eventually(&format!("{pids:?} are gone"), async || !pids.iter().any(|pid| is_there(&pid))).await;
 }
 
 /// The transcript of a restart with the agent's state.

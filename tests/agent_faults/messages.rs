@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::fixture::{FaultyAgentFixture, TEST_TIMEOUT};
+use crate::support::eventually;
 
 const LONG_DELAY: &str = "restart_delay = \"5m\"\nrestart_delay_max = \"5m\"";
 /// The time limit of a message that waits in vain.
@@ -53,9 +54,8 @@ async fn message_to_restarting_agent_expires() {
     let expired = json!({ "message_id": waits, "reason": "expired", "attempts": 0 });
     wait_for_failure(&mut fixture, &expired).await;
 
-    while fixture.view().report.status != AgentStatus::Restarting {
-        tokio::task::yield_now().await;
-    }
+    eventually("it waits for its restart", async || fixture.view().report.status == AgentStatus::Restarting)
+        .await;
     // This message is sent while the agent waits for its restart.
     let late = send_expecting_error(&fixture, SHORT_WAIT).await;
     assert_eq!((late.reason, late.retryable, late.attempts), (Reason::Expired, true, 0));

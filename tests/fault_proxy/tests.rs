@@ -52,13 +52,19 @@ impl ProxyFixture {
 
     /// Returns once the proxy has read a request from a client, whatever happened to it.
     async fn wait_for_requests(&self, requests: usize) {
-        let reading = async {
-            while self.proxy.traffic().requests.len() < requests {
-                tokio::task::yield_now().await;
-            }
-        };
-        timeout(TEST_TIMEOUT, reading).await.unwrap();
+        poll_until(|| self.proxy.traffic().requests.len() >= requests).await;
     }
+}
+
+/// Polls a condition that no event signals.
+async fn poll_until(is_so: impl Fn() -> bool) {
+    let mut pace = tokio::time::interval(Duration::from_millis(3));
+    let polling = async {
+        while !is_so() {
+            pace.tick().await;
+        }
+    };
+    timeout(TEST_TIMEOUT, polling).await.unwrap();
 }
 
 /// Reads exactly so many bytes.
@@ -173,12 +179,7 @@ async fn half_open_delivers_neither_bytes_nor_ends() {
     assert_passes(&mut deaf, &mut lost, "down").await;
     drop(new);
     // As soon as the proxy knows of that end, the origin would.
-    let closing = async {
-        while fixture.proxy.open_connections() != 2 {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(TEST_TIMEOUT, closing).await.unwrap();
+    poll_until(|| fixture.proxy.open_connections() == 2).await;
     for deaf in [&mut deaf, &mut deaf_too] {
         assert_eq!(deaf.try_read(&mut [0; 10]).map_err(|error| error.kind()), Err(ErrorKind::WouldBlock));
     }

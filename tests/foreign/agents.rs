@@ -48,7 +48,6 @@ async fn an_agent_that_fails_is_restarted_with_the_state_that_it_had(foreign: Se
     let mut fixture = ForeignFixture::start(&server, |config| add_agents(config, &["planner"])).await;
     fixture.wait_for("healthy", is_agent_health("planner", "healthy")).await;
     eventually("its state is kept", async || {
-        tokio::task::yield_now().await;
         fixture.mainstay.agents().get("planner").unwrap().report.state_saved_at.is_some()
     })
     .await;

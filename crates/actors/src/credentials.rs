@@ -123,7 +123,8 @@ impl Credentials {
         Self::new(Source::Command(command))
     }
 
-    /// Asks a callback for the token, before each dial and each attempt. It should keep a token that is valid.
+    /// Asks a callback for the token, before each dial and each attempt. It should keep a token that is valid, and
+    /// return a renewed one also for [`CredentialRequest::Use`] from then on.
     #[must_use]
     pub fn from_callback<F, T>(callback: F) -> Self
     where

@@ -170,6 +170,21 @@ impl Error {
         self.details.as_deref().unwrap_or(&self.message)
     }
 
+    /// Returns whether the backend rejected the token, and there is a new one by now.
+    pub(crate) fn is_token_renewed(&self) -> bool {
+        self.reason == Reason::Unauthenticated && self.retryable
+    }
+
+    /// Returns the error as a final one if a token was rejected that had just been renewed.
+    #[must_use]
+    pub(crate) fn without_renewal(self) -> Self {
+        if !self.is_token_renewed() {
+            return self;
+        }
+        let message = self.reason.message().to_owned();
+        Self { retryable: self.reason.is_retryable(), message, ..self }
+    }
+
     /// Sets the HTTP status that the backend answered with.
     #[must_use]
     pub fn with_status(mut self, status: u16) -> Self {

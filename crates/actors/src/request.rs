@@ -15,14 +15,7 @@ mod response;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde::{Deserialize, Serialize};
@@ -95,8 +88,6 @@ pub struct Request {
     is_shared: bool,
     follows_redirected_writes: bool,
     progress_sender: ProgressSender,
-    /// The sends that the transport repeated within the present attempt. Clones share it.
-    resends: Arc<AtomicU32>,
 }
 
 /// The idempotency key of a request.
@@ -128,7 +119,6 @@ impl Request {
             is_shared: false,
             follows_redirected_writes: false,
             progress_sender: ProgressSender::default(),
-            resends: Arc::default(),
         })
     }
 
@@ -256,16 +246,6 @@ impl Request {
     #[must_use]
     pub fn progress_sender(&self) -> &ProgressSender {
         &self.progress_sender
-    }
-
-    /// Notes that the transport sends the request once more within one attempt.
-    pub(crate) fn note_resend(&self) {
-        self.resends.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Takes the number of sends beside the first one of the attempt that has ended.
-    pub(crate) fn take_resends(&self) -> u32 {
-        self.resends.swap(0, Ordering::Relaxed)
     }
 
     /// Returns whether an idempotency key is still to be made: see [`generate_key`](Self::generate_key).

@@ -24,7 +24,7 @@ use futures_util::{FutureExt, Stream, StreamExt, TryFutureExt, future::BoxFuture
 use self::error::debug_head;
 
 #[cfg(test)]
-pub(crate) use self::http::tests::{mortal_server, raw_server, scripted_server};
+pub(crate) use self::http::tests::{crashing_server, raw_server, scripted_server};
 pub use self::{
     addressed::AddressedTransport,
     error::{FailureKind, ResponseHead, SendProgress, TransportError},
@@ -53,7 +53,8 @@ pub trait Transport: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// When there was no response, or none that could be read. Any HTTP status is a response.
+    /// When there was no response, or none that could be read. Any HTTP status is a response, except a 401 after which
+    /// there is another token: [`FailureKind::TokenRenewed`].
     fn send<'a>(
         &'a self,
         request: &'a Request,

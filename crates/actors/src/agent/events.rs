@@ -272,7 +272,7 @@ impl Event for MessageFailed {
     }
 }
 
-/// A message waits for another delivery, as its sender allowed: the last one broke.
+/// A message waits for another delivery: the last one broke, and its sender allowed repeats; or the token was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageRedelivered {
     /// The message's id.
@@ -281,6 +281,8 @@ pub struct MessageRedelivered {
     pub attempts: u32,
     /// The most deliveries.
     pub attempts_max: u32,
+    /// The reason; `outcome_unknown` if the agent may have acted on it, `unauthenticated` if there is a new token.
+    pub reason: Reason,
 }
 
 impl Event for MessageRedelivered {
@@ -288,10 +290,11 @@ impl Event for MessageRedelivered {
     const LEVEL: Level = Level::Info;
 
     fn describe(&self) -> String {
-        let Self { message_id, attempts, attempts_max } = self;
-        format!(
-            "message {message_id} was interrupted and is sent again, as its sender allowed ({attempts} of \
-             {attempts_max} attempts made)"
-        )
+        let Self { message_id, attempts, attempts_max, reason } = self;
+        let cause = match reason {
+            Reason::Unauthenticated => "is sent again with a new token",
+            _ => "was interrupted and is sent again, as its sender allowed",
+        };
+        format!("message {message_id} {cause} ({attempts} of {attempts_max} attempts made)")
     }
 }

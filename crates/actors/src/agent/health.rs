@@ -229,6 +229,8 @@ pub(crate) struct Health {
     deaths: DeathRecord,
     /// The pause after the last death.
     pause: Option<CheckPause>,
+    /// True if a call was repeated with a new token, and none has succeeded or failed otherwise since.
+    has_renewed_token: bool,
 }
 
 impl Health {
@@ -249,6 +251,7 @@ impl Health {
             error_count: None,
             deaths: DeathRecord::default(),
             pause: None,
+            has_renewed_token: false,
         }
     }
 
@@ -265,6 +268,7 @@ impl Health {
         let is_busy =
             activity.is_working || activity.progressed_at.is_some_and(|at| Some(at) > self.last_check);
         self.last_check = Some(now);
+        self.has_renewed_token = false;
         let (mut was_restarted_elsewhere, mut check_deaths) = (false, None);
         let stuck_for =
             self.stuck_for(activity, now).filter(|_| !matches!(observation, Observation::Exited { .. }));
@@ -289,7 +293,7 @@ impl Health {
                     self.deaths.note_alive();
                 }
                 self.prolong_quarantine(now);
-                self.missed(why, is_busy, now)
+                self.missed(why.without_renewal(), is_busy, now)
             }
             Observation::Suspended { why } => self.missed(why, false, now),
             Observation::Unreachable { why } => {
@@ -310,7 +314,7 @@ impl Health {
             }
             Observation::Exited { why } => {
                 self.good_answers = 0;
-                self.last_error = Some(Box::new(why));
+                self.last_error = Some(Box::new(why.without_renewal()));
                 AgentStatus::Failed
             }
         };
@@ -324,6 +328,17 @@ impl Health {
         let message = "The agent is stuck: it works without progress. It is being restarted.";
         self.last_error = Some(unhealthy_error(&details, message));
         Outcome { stuck_for: Some(quiet), ..self.change_to(AgentStatus::Failed) }
+    }
+
+    /// Returns whether a check or a recovery that failed so is repeated at once: the backend rejected the token, and
+    /// there is a new one. That says nothing about the agent. The second time in a row it counts as any failure.
+    pub(super) fn should_repeat(&mut self, why: &Error) -> bool {
+        let repeats = why.is_token_renewed() && !self.has_renewed_token && !self.are_checks_quarantined();
+        if repeats {
+            self.has_renewed_token = true;
+            self.deaths.note_alive();
+        }
+        repeats
     }
 
     /// Notes that the connection broke while the backend had a check. If it is found gone next, it died over the check.

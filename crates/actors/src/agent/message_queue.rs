@@ -4,6 +4,9 @@
 //! acted on the message. So it is not delivered again, unless its sender allowed that: then it returns to its place,
 //! [`DELIVERY_ATTEMPTS_MAX`] times at most. A message over which the agent or its backend died too often is
 //! quarantined, whatever its sender allowed.
+//!
+//! A backend that rejects the token has not acted on the message. If there is a new token, the message is delivered once
+//! more, whatever its sender allowed, within the same number of deliveries.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -31,6 +34,9 @@ pub(super) struct QueuedMessage {
     /// The deaths of the agent, or of its backend, during its delivery.
     #[serde(default)]
     pub(super) deaths: DeathRecord,
+    /// True if the backend rejected the token of a delivery, and another delivery followed with a new one.
+    #[serde(default)]
+    pub(super) has_renewed_token: bool,
     /// The deadline for the delivery, in this process only.
     #[serde(skip)]
     pub(super) deadline: Option<Duration>,
@@ -49,8 +55,15 @@ pub(super) struct MessageQueue {
 pub(super) enum DeliveryFailure {
     /// The message waits again.
     Retry(QueuedMessage),
-    /// The agent may have acted on it, and it is not delivered again.
-    Unknown(QueuedMessage),
+    /// The message is not delivered again.
+    Final(QueuedMessage),
+}
+
+impl QueuedMessage {
+    /// Returns whether the agent may have acted on an earlier delivery. It has not acted on one with a rejected token.
+    pub(super) fn may_have_arrived(&self) -> bool {
+        self.attempts > u32::from(self.has_renewed_token)
+    }
 }
 
 impl MessageQueue {
@@ -71,6 +84,7 @@ impl MessageQueue {
             may_repeat,
             attempts: 0,
             deaths: DeathRecord::default(),
+            has_renewed_token: false,
             deadline,
         });
         Some(id)
@@ -170,8 +184,21 @@ impl MessageQueue {
         let at = self.in_flight.iter().position(|queued| queued.message.id == id)?;
         let queued = self.in_flight.swap_remove(at);
         if !queued.may_repeat || queued.attempts >= DELIVERY_ATTEMPTS_MAX {
-            return Some(DeliveryFailure::Unknown(queued));
+            return Some(DeliveryFailure::Final(queued));
         }
+        self.insert_in_order(queued.clone());
+        Some(DeliveryFailure::Retry(queued))
+    }
+
+    /// Ends a delivery whose token was rejected, while there is a new one. The message is delivered again unless the
+    /// reason was the same before.
+    pub(super) fn renew_delivery(&mut self, id: MessageId) -> Option<DeliveryFailure> {
+        let at = self.in_flight.iter().position(|queued| queued.message.id == id)?;
+        let mut queued = self.in_flight.swap_remove(at);
+        if queued.has_renewed_token || queued.attempts >= DELIVERY_ATTEMPTS_MAX {
+            return Some(DeliveryFailure::Final(queued));
+        }
+        queued.has_renewed_token = true;
         self.insert_in_order(queued.clone());
         Some(DeliveryFailure::Retry(queued))
     }
@@ -243,7 +270,7 @@ mod tests {
             .into_iter()
             .map(|failure| match failure {
                 DeliveryFailure::Retry(queued) => (queued.message.id, true),
-                DeliveryFailure::Unknown(queued) => (queued.message.id, false),
+                DeliveryFailure::Final(queued) => (queued.message.id, false),
             })
             .collect();
         assert_eq!(failure, [(once, false), (often, true)]);

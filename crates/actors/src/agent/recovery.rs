@@ -87,6 +87,8 @@ async fn run_recovery(
                 reported: ReportedHealth::Healthy | ReportedHealth::Degraded, ..
             } => {}
             Observation::Unreachable { why } => return Err(DriverError::Unreachable(why)),
+            // It says nothing about the agent, and another recovery follows at once.
+            Observation::Missed { why } if why.is_token_renewed() => return Err(DriverError::Failed(why)),
             Observation::Answered { .. }
             | Observation::Missed { .. }
             | Observation::Suspended { .. }

@@ -16,6 +16,7 @@ use std::{
 
 use AgentStatus::{Degraded, Failed, Healthy, Starting, Unknown};
 use futures_util::{FutureExt, future::BoxFuture};
+use http::{HeaderMap, StatusCode};
 use mainstay_runtime::{
     Address, Child, Runtime, SupervisorSpec,
     journal::{Delivery, Event, JournalSubscription, Record},
@@ -31,6 +32,7 @@ use crate::{
     error::{Error, Reason},
     json::Json,
     tests::{next_event, next_record, s},
+    transport::{FailureKind, ResponseHead, TransportError},
 };
 
 /// Answers by a script, and repeats its last answer.
@@ -158,6 +160,16 @@ fn failed() -> Observation {
 
 fn missed() -> Observation {
     Observation::Missed { why: Error::new(Reason::TimedOut).with_details("no answer") }
+}
+
+/// A 401, after which there is a new token.
+fn rejected() -> Error {
+    let head = ResponseHead { status: StatusCode::UNAUTHORIZED, headers: HeaderMap::new() };
+    Error::from(&TransportError::in_body(FailureKind::TokenRenewed, head, "it expired"))
+}
+
+fn rejected_check() -> Observation {
+    Observation::Missed { why: rejected() }
 }
 
 fn broken_check() -> Observation {

@@ -112,7 +112,6 @@ impl Worker for QueueActor {
             QueueMessage::Abandon { id } => drop(self.cancel(ctx, state, id)),
             QueueMessage::AttemptFinished { id, result } => {
                 state.end_attempt(id);
-                self.count_resends(ctx, id);
                 let evidence = ReachabilityEvidence::from_outcome(result.outcome());
                 let change = state.gate.on_end(id, evidence, state.now, ctx.random_unit());
                 let poison = self.requests.note_evidence(evidence, self.policy.quarantine_after);
@@ -134,7 +133,6 @@ impl Worker for QueueActor {
                 let change =
                     state.gate.on_end(id, ReachabilityEvidence::Answered, state.now, ctx.random_unit());
                 self.requests.note_alive();
-                self.count_resends(ctx, id);
                 self.start_stream(ctx, state, id, *response);
                 self.record_gate_change(ctx, state, change);
             }
@@ -338,19 +336,6 @@ impl QueueActor {
             let result = Box::new(run(&*transport, &request, timeout, cancelled).await);
             QueueMessage::AttemptFinished { id, result }
         });
-    }
-
-    /// Counts and records a send that the transport repeated by itself, since the backend had rejected the token.
-    fn count_resends(&self, ctx: &Ctx, id: RequestId) {
-        if let Some((request, lead_id, attempt)) = self.requests.count_resends(id) {
-            let subject = self.request_ref(lead_id, &request);
-            ctx.record(&RequestRetry {
-                request: subject,
-                attempt,
-                delay_ms: 0,
-                reason: Reason::Unauthenticated,
-            });
-        }
     }
 
     /// Answers, retries or fails a request whose attempt has ended.

@@ -28,7 +28,7 @@ use super::{
     events::PATH_CHARS_MAX,
     groups::GroupSet,
     priority_queue::QueueItem,
-    retry::{RequestFacts, SideEffect, has_broken, side_effect},
+    retry::{RequestFacts, SideEffect, has_broken, has_renewed_token, side_effect},
 };
 use crate::request_id::{IdMap, RequestId};
 use crate::{
@@ -98,6 +98,7 @@ impl RequestTable {
             queued_at,
             attempts: 0,
             may_have_acted: false,
+            has_renewed_token: false,
             last_failure: None,
             deaths: DeathRecord::default(),
             phase: RequestPhase::Waiting { not_before: Duration::ZERO },
@@ -265,17 +266,6 @@ impl RequestTable {
         }
     }
 
-    /// Counts the sends that the transport repeated within the attempt as attempts. Returns the request, its id in the
-    /// journal, and the number of its first attempt of these; `None` if there was none.
-    pub(super) fn count_resends(&self, id: RequestId) -> Option<(Arc<Request>, RequestId, u32)> {
-        let mut inner = self.lock();
-        let entry = inner.by_id.get_mut(&id)?;
-        let resends = entry.request.take_resends();
-        let first = entry.attempts.saturating_add(1);
-        entry.attempts = entry.attempts.saturating_add(resends);
-        (resends > 0).then(|| (Arc::clone(&entry.request), entry.lead_id(id), first))
-    }
-
     /// Returns what `look` reads from an entry.
     pub(super) fn with_entry<T>(&self, id: RequestId, look: impl FnOnce(&RequestEntry) -> T) -> Option<T> {
         self.lock().by_id.get(&id).map(look)
@@ -285,6 +275,7 @@ impl RequestTable {
     pub(super) fn facts(&self, id: RequestId) -> Option<(RequestFacts, u32)> {
         let facts = |entry: &RequestEntry| RequestFacts {
             may_have_acted: entry.may_have_acted,
+            has_renewed_token: entry.has_renewed_token,
             ..RequestFacts::from(&*entry.request)
         };
         self.with_entry(id, |entry| (facts(entry), entry.attempts))
@@ -334,6 +325,7 @@ impl RequestTable {
         let Inner { by_id, open, .. } = &mut *inner;
         let Some(entry) = by_id.get_mut(&id) else { return };
         entry.may_have_acted |= side_effect(outcome) == Some(SideEffect::Possible);
+        entry.has_renewed_token |= has_renewed_token(outcome);
         if has_broken(outcome) {
             entry.deaths.note_break();
             if !open.contains(&id) {
@@ -409,6 +401,8 @@ pub(super) struct RequestEntry {
     pub(super) attempts: u32,
     /// True if the backend may have acted on an attempt that has ended.
     pub(super) may_have_acted: bool,
+    /// True if an attempt ended with a rejected token, and another attempt followed with a new one.
+    pub(super) has_renewed_token: bool,
     /// The reason of the last failure: of the attempts that the backend may have acted on, or of all if there is
     /// none.
     pub(super) last_failure: Option<Reason>,

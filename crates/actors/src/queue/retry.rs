@@ -5,7 +5,7 @@
 //! Otherwise it ends as `outcome_unknown`.
 //!
 //! Each send is an attempt and counts against the request's retries, also the immediate one after the server had
-//! closed a kept connection. A request that could not connect was not sent and does not count. But an earlier attempt
+//! closed a kept connection or rejected a token. A request that could not connect was not sent and does not count. But an earlier attempt
 //! on which the server may have acted is remembered.
 
 #[cfg(test)]
@@ -60,6 +60,8 @@ pub(crate) struct RequestFacts {
     pub is_spent: bool,
     /// True if the server may have acted on an earlier attempt.
     pub may_have_acted: bool,
+    /// True if it was repeated because there was a new token.
+    pub has_renewed_token: bool,
 }
 
 impl From<&Request> for RequestFacts {
@@ -69,6 +71,7 @@ impl From<&Request> for RequestFacts {
             retries: request.retries(),
             is_spent: request.body().is_some_and(Body::is_spent),
             may_have_acted: false,
+            has_renewed_token: false,
         }
     }
 }
@@ -118,6 +121,9 @@ pub(crate) enum RetryDecision {
 /// If a kept connection broke, the retry is due at once and takes nothing from `budget`. Servers close idle
 /// connections at any time, which says nothing about load, and each of those connections had carried a response
 /// before. The retry counts against the request's retries like any other.
+///
+/// The same holds if the server rejected the token and there is a new one. Any method is repeated then, since a 401
+/// says that the request had no effect, but only once: if the new token is rejected too, the request fails.
 pub(crate) fn decide_after_attempt(
     policy: &RetryPolicy,
     facts: &RequestFacts,
@@ -134,11 +140,14 @@ pub(crate) fn decide_after_attempt(
     {
         return RetryDecision::Requeue { reason };
     }
-    let Some(AttemptFailure { error, side_effect, is_retryable, retry_after }) =
+    let Some(AttemptFailure { mut error, side_effect, mut is_retryable, retry_after }) =
         AttemptFailure::from_outcome(outcome, context.wall)
     else {
         return RetryDecision::Done;
     };
+    if has_renewed_token(outcome) && facts.has_renewed_token {
+        (error, is_retryable) = (error.without_renewal(), false);
+    }
     let error = error.with_attempts(attempt).with_retry_after(retry_after);
     let is_in_doubt = side_effect == SideEffect::Possible || facts.may_have_acted;
     if is_in_doubt && !facts.is_repeatable {
@@ -147,7 +156,9 @@ pub(crate) fn decide_after_attempt(
     if !is_retryable || facts.is_spent || attempt > facts.retries.unwrap_or(policy.retries) {
         return RetryDecision::Fail(error);
     }
-    if matches!(outcome, AttemptOutcome::Failed(failure) if failure.is_on_kept_connection) {
+    if has_renewed_token(outcome)
+        || matches!(outcome, AttemptOutcome::Failed(failure) if failure.is_on_kept_connection)
+    {
         return RetryDecision::RetryIn { delay: Duration::ZERO, reason: error.reason };
     }
     let asked = retry_after.unwrap_or_default().min(policy.retry_after_max);
@@ -181,6 +192,12 @@ fn budget_exhausted_error(error: Error) -> Error {
 pub(super) fn has_broken(outcome: AttemptOutcome<'_>) -> bool {
     matches!(outcome, AttemptOutcome::Failed(failure) if failure.progress != SendProgress::NotSent
         && matches!(failure.kind, FailureKind::Reset | FailureKind::BodyReset))
+}
+
+/// Returns whether the server rejected the token, and there is a new one.
+#[must_use]
+pub(super) fn has_renewed_token(outcome: AttemptOutcome<'_>) -> bool {
+    matches!(outcome, AttemptOutcome::Failed(failure) if failure.kind == FailureKind::TokenRenewed)
 }
 
 /// Returns whether the server acted on a request that failed so; `None` if it did not fail.
@@ -238,7 +255,7 @@ impl AttemptFailure {
     }
 
     fn new(error: Error, side_effect: SideEffect, retry_after: Option<Duration>) -> Self {
-        let is_retryable = error.reason.is_retryable();
+        let is_retryable = error.retryable;
         Self { error, side_effect, is_retryable, retry_after }
     }
 }

@@ -133,6 +133,9 @@ fn transport_cause(kind: FailureKind) -> Cause {
         FailureKind::NoCredentials => {
             ("the source of the token fails: its file, command or callback", SendProgress::NotSent)
         }
+        FailureKind::TokenRenewed => {
+            ("HTTP 401, and the source of the token gives another one", SendProgress::Answered)
+        }
         FailureKind::ConnectTimedOut => {
             ("the connection, proxy and TLS included, was not made in time", SendProgress::NotSent)
         }
@@ -166,8 +169,9 @@ fn transport_cause(kind: FailureKind) -> Cause {
     };
     let failure = match progress {
         SendProgress::Answered => {
-            let head = ResponseHead { status: StatusCode::OK, headers: HeaderMap::new() };
-            TransportError::in_body(kind, head, "")
+            let is_rejected = kind == FailureKind::TokenRenewed;
+            let status = if is_rejected { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
+            TransportError::in_body(kind, ResponseHead { status, headers: HeaderMap::new() }, "")
         }
         progress => TransportError::new(kind, progress, ""),
     };

@@ -37,6 +37,8 @@ pub enum FailureKind {
     ProxyDenied,
     /// The source of the token fails, and there is no token from before.
     NoCredentials,
+    /// The backend rejected the token with 401, and its source gives another one. A repeat may succeed.
+    TokenRenewed,
     /// The connection, proxy and TLS included, took longer than its limit.
     ConnectTimedOut,
     /// TLS could not be set up.
@@ -76,6 +78,7 @@ impl FailureKind {
         Self::ProxyRefused,
         Self::ProxyDenied,
         Self::NoCredentials,
+        Self::TokenRenewed,
         Self::ConnectTimedOut,
         Self::Tls,
         Self::Connect,
@@ -106,7 +109,7 @@ impl FailureKind {
             Self::ProxyUnreachable => Reason::ProxyUnreachable,
             Self::ProxyUnauthenticated => Reason::ProxyUnauthenticated,
             Self::ProxyRefused | Self::ProxyDenied => Reason::ProxyRefused,
-            Self::NoCredentials => Reason::Unauthenticated,
+            Self::NoCredentials | Self::TokenRenewed => Reason::Unauthenticated,
             Self::ConnectTimedOut => Reason::ConnectTimedOut,
             Self::Tls => Reason::TlsFailed,
             Self::Connect => Reason::ConnectionFailed,
@@ -209,6 +212,10 @@ impl From<&TransportError> for Error {
         let details = format!("{:?}: {}", failure.kind, failure.details);
         let kind = Self::new(failure.kind.reason()).with_details(&details);
         let Some(status) = failure.status() else { return kind };
+        if failure.kind == FailureKind::TokenRenewed {
+            let message = "The backend rejected the token, and there is a new one. Try again.";
+            return Self { retryable: true, ..kind }.with_status(status).with_message(message);
+        }
         let error =
             Reason::from_status(status).map_or(kind, |reason| Self::new(reason).with_details(&details));
         error.with_status(status)

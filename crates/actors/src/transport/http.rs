@@ -8,8 +8,11 @@
 //! an error: a caller never gets packed bytes that it did not ask for.
 //!
 //! One attempt sends the request once. Only a redirect within the backend's own origin makes it send again. It never
-//! repeats a failed send, not even over a kept connection that the server had closed meanwhile. The failure says so
-//! (`is_on_kept_connection`), and `queue::retry` decides.
+//! repeats a failed send, not over a kept connection that the server had closed meanwhile, and not with a new token. The
+//! failure says so (`is_on_kept_connection`, [`FailureKind::TokenRenewed`]), and `queue::retry` decides.
+//!
+//! Below it, hyper-util takes another connection if the chosen one was closed before the request was begun. Nothing of
+//! the request has left then, so that is no second send.
 
 mod error;
 mod exchange;
@@ -38,7 +41,7 @@ use self::{
     exchange::{ResponseReader, send},
     redirect::{OutboundRequest, REDIRECTS_MAX},
 };
-use super::{FailureKind, SendProgress, StreamingResponse, Transport, TransportError};
+use super::{FailureKind, ResponseHead, SendProgress, StreamingResponse, Transport, TransportError};
 use crate::{
     credentials::Credentials,
     error::{Error, Reason, Secrets},
@@ -171,7 +174,7 @@ pub struct HttpTransport {
     /// Makes a connection for each request, and keeps none.
     unpooled_client: Client,
     pool_use: PoolUse,
-    /// Tracks kept connections that may be closed after a server's failure.
+    /// Tracks kept connections that may be closed after a server's failure or a 401.
     after_failure: StaleConnectionGuard,
     /// Tracks kept connections that were closed without notice.
     after_break: StaleConnectionGuard,
@@ -222,7 +225,12 @@ impl HttpTransport {
     /// Sends the request, follows its redirects, and waits for the final response to begin.
     async fn exchange(&self, request: &Request, idle: Duration) -> Result<ResponseReader, TransportError> {
         let exchanged = self.authorized(request, idle).await;
-        if exchanged.as_ref().is_ok_and(|response| response.status().is_server_error()) {
+        let may_close = match &exchanged {
+            Ok(response) => response.status().is_server_error(),
+            // The request may have been rejected before its body was read.
+            Err(failure) => failure.kind == FailureKind::TokenRenewed,
+        };
+        if may_close {
             self.after_failure.mark(Instant::now());
         }
         if !self.is_proxy_forwarding {
@@ -237,43 +245,39 @@ impl HttpTransport {
         }
     }
 
-    /// Sends the request with the token of now. If the backend rejects that and there is another one by now, sends it
-    /// once more: a request that is answered 401 has had no effect.
+    /// Sends the request with the token of now. If the backend rejects that, asks the source once more: another token
+    /// is for the next attempt.
     async fn authorized(&self, request: &Request, idle: Duration) -> Result<ResponseReader, TransportError> {
         let credentials = &self.settings.credentials;
         if credentials.is_none() || request.headers().contains_key(header::AUTHORIZATION) {
-            return self.follow_redirects(request, None, false, idle).await;
+            return self.follow_redirects(request, None, idle).await;
         }
         let refuse =
             |details: String| TransportError::new(FailureKind::NoCredentials, SendProgress::NotSent, details);
         let token = credentials.token().await.map_err(|error| refuse(error.to_string()))?;
         let value = |token: &str| bearer(token).map_err(|error| refuse(error.message));
         let header = token.as_deref().map(value).transpose()?;
-        let response = self.follow_redirects(request, header.as_ref(), false, idle).await?;
+        let response = self.follow_redirects(request, header.as_ref(), idle).await?;
         let (StatusCode::UNAUTHORIZED, Some(token)) = (response.status(), token) else { return Ok(response) };
-        if is_spent(request) {
+        let is_renewed = credentials.refresh(&token).await.is_some_and(|token| bearer(&token).is_ok());
+        // The 401 may belong to the read that a write led to. It then says nothing about the write.
+        let is_of_a_read =
+            response.is_redirected() && request.follows_redirected_writes() && !request.is_repeatable();
+        if !is_renewed || is_of_a_read {
             return Ok(response);
         }
-        match credentials.refresh(&token).await {
-            Some(token) => {
-                drop(response);
-                let header = value(&token)?;
-                request.note_resend();
-                // Boxed, so that every other attempt need not make room for it.
-                Box::pin(self.follow_redirects(request, Some(&header), true, idle)).await
-            }
-            None => Ok(response),
-        }
+        let head = ResponseHead { status: response.status(), headers: response.headers().clone() };
+        let details = "the backend rejected the token, and there is another one by now";
+        Err(TransportError::in_body(FailureKind::TokenRenewed, head, details))
     }
 
     async fn follow_redirects(
         &self,
         request: &Request,
         authorization: Option<&HeaderValue>,
-        is_resent: bool,
         idle: Duration,
     ) -> Result<ResponseReader, TransportError> {
-        let mut outbound = OutboundRequest { is_resent, ..self.first_request(request, authorization)? };
+        let mut outbound = self.first_request(request, authorization)?;
         for redirects in 0..=REDIRECTS_MAX {
             let response = self
                 .begin(request, &outbound, redirects, idle)
@@ -308,7 +312,7 @@ impl HttpTransport {
             || TransportError::new(FailureKind::BadRequest, SendProgress::NotSent, "the path is not plain");
         let url = self.base.join(request.path()).ok_or_else(unreadable)?;
         let (method, authorization) = (request.method().clone(), authorization.cloned());
-        Ok(OutboundRequest { method, url, keeps_body: true, authorization, is_resent: false })
+        Ok(OutboundRequest { method, url, keeps_body: true, authorization })
     }
 
     /// Sends the request once and waits for the response to begin.
@@ -332,8 +336,8 @@ impl HttpTransport {
     /// Returns whether the request needs a new connection.
     ///
     /// After one kept connection broke, others of that time may be closed as well, and a repeat must not meet them
-    /// one by one. After a server's failure, a request without a second chance (an unsafe method, no retries) avoids
-    /// them. So does a request after a redirect or a 401 if it must not be repeated.
+    /// one by one. After a server's failure or a 401, a request without a second chance (an unsafe method, no retries)
+    /// avoids them. So does a request after a redirect if it must not be repeated.
     fn needs_fresh_connection(
         &self,
         request: &Request,
@@ -344,7 +348,7 @@ impl HttpTransport {
         let has_one_chance = !outbound.method.is_safe() || request.retries() == Some(0);
         self.after_break.is_active(now)
             || (has_one_chance && self.after_failure.is_active(now))
-            || ((redirects > 0 || outbound.is_resent) && !request.is_repeatable())
+            || (redirects > 0 && !request.is_repeatable())
     }
 
     /// Marks a failure that may be due to a kept connection which the server had closed.

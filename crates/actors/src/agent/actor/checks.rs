@@ -174,6 +174,12 @@ impl AgentActor {
             // A check that was in flight knows nothing of the failure.
             return;
         }
+        if let Observation::Missed { why } = &observation
+            && run.health.should_repeat(why)
+        {
+            self.note_deaths(ctx, run, &observation);
+            return self.start_check(ctx, run);
+        }
         if observation.is_break() {
             run.health.note_break();
         }
@@ -280,6 +286,10 @@ impl AgentActor {
                 self.save_session(ctx, run);
                 self.watch_for_failure(ctx);
                 self.watch_for_state(ctx, Duration::ZERO);
+                self.start_check(ctx, run);
+                return Ok(());
+            }
+            Recovery::Failed(DriverError::Failed(why)) if run.health.should_repeat(&why) => {
                 self.start_check(ctx, run);
                 return Ok(());
             }

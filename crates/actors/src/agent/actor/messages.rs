@@ -112,9 +112,10 @@ impl AgentActor {
         if queue.next_deadline().is_some_and(|at| at <= now) {
             for queued in queue.extract_waiting(|queued| queued.deadline.is_some_and(|at| at <= now)) {
                 // A message that waits for its redelivery may have been acted on.
-                let error = match queued.attempts {
-                    0 => not_delivered(Reason::Expired),
-                    _ => outcome_unknown("it waited too long for its next delivery"),
+                let error = if queued.may_have_arrived() {
+                    outcome_unknown("it waited too long for its next delivery")
+                } else {
+                    not_delivered(Reason::Expired)
                 };
                 self.fail_message(ctx, &queued, error);
             }
@@ -211,11 +212,17 @@ impl AgentActor {
             Err(error) if error.reason == Reason::Expired => {
                 if let Some(mut queued) = run.snapshot.messages.remove(id) {
                     queued.attempts = queued.attempts.saturating_sub(1);
-                    let error = match queued.attempts {
-                        0 => not_delivered(Reason::Expired).with_details(error.log_text()),
-                        _ => outcome_unknown("it waited too long for its next delivery"),
+                    let error = if queued.may_have_arrived() {
+                        outcome_unknown("it waited too long for its next delivery")
+                    } else {
+                        not_delivered(Reason::Expired).with_details(error.log_text())
                     };
                     self.fail_message(ctx, &queued, error);
+                }
+            }
+            Err(error) if error.is_token_renewed() => {
+                if let Some(failure) = run.snapshot.messages.renew_delivery(id) {
+                    self.handle_delivery_failure(ctx, failure, &error.without_renewal());
                 }
             }
             Err(error) if error.reason == Reason::OutcomeUnknown => {
@@ -290,9 +297,10 @@ impl AgentActor {
                     message_id: message.id,
                     attempts,
                     attempts_max: DELIVERY_ATTEMPTS_MAX,
+                    reason: error.reason,
                 });
             }
-            DeliveryFailure::Unknown(queued) => {
+            DeliveryFailure::Final(queued) => {
                 self.fail_message(ctx, &queued, error.clone());
             }
         }

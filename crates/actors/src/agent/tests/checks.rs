@@ -182,6 +182,36 @@ async fn slow_start_after_restart_stays_within_grace() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn check_with_a_rejected_token_is_repeated_once_at_once() {
+    let answers = [rejected_check(), healthy(), rejected_check(), healthy(), rejected_check()];
+    let start = Instant::now();
+    let (mut crowd, driver) =
+        AgentGroup::start_one(ScriptedDriver::with_answers(Duration::ZERO, &answers), policy()).await;
+    wait(70).await;
+    assert_eq!(driver.checks_since(start), 6, "three checks, two times each");
+    // The last two are rejected both. That is a miss.
+    assert_eq!(crowd.statuses(), [Healthy, Degraded]);
+    assert_eq!(crowd.reports.get("a0").unwrap().misses, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn recovery_with_a_rejected_token_is_repeated_at_no_cost() {
+    let (driver, mut fixture) = agent([healthy()]).await;
+    assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
+    driver.set_answers([rejected_check(), healthy()]);
+    drop(fixture.planner.inject_panic().unwrap());
+    assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
+    assert_eq!(driver.restarts(), 0, "a rejected check is no reason for a restart");
+
+    driver.refused_restarts.lock().push_back(DriverError::Failed(rejected()));
+    fixture.pending_recovery.request_restart();
+    fixture.runtime.root().restart("planner").await.unwrap();
+    assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
+    let generation = fixture.runtime.tree().find("root/planner").unwrap().info.generation;
+    assert_eq!((driver.restarts(), generation), (1, 3));
+}
+
+#[tokio::test(start_paused = true)]
 async fn check_in_flight_at_restart_is_dropped() {
     let mut driver = ScriptedDriver::with_answers(s(20), &[healthy(), failed()]);
     driver.after_restart = vec![healthy()];

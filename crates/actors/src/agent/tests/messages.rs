@@ -277,6 +277,31 @@ async fn three_breaks_at_a_live_backend_are_outcome_unknown() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn message_with_a_rejected_token_is_delivered_once_more() {
+    let reject = || DeliveryScript::Error(rejected());
+    let expire = || DeliveryScript::Error(Error::new(Reason::Expired));
+    for (ends, expected) in [
+        (vec![reject()], Ok(json!("hello").into())),
+        (vec![reject(), reject()], Err((Reason::Unauthenticated, 2))),
+        (vec![reject(), broken()], Err((Reason::OutcomeUnknown, 2))),
+        // The first delivery had no effect, and the second did not take place.
+        (vec![reject(), expire()], Err((Reason::Expired, 1))),
+    ] {
+        let (driver, mut fixture) = agent_delivering(ends).await;
+        let (id, answer) = fixture.send("hello", false).await;
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.clone().map_err(|error| (error.reason, error.attempts)), expected);
+        assert_eq!(*driver.delivered.lock(), ["hello", "hello"]);
+        let redelivered: MessageRedelivered = next_event(&mut fixture.events).await;
+        let MessageRedelivered { message_id, attempts, reason, .. } = redelivered;
+        assert_eq!((message_id, attempts, reason), (id, 1, Reason::Unauthenticated));
+        if let Err((Reason::Unauthenticated, _)) = expected {
+            assert!(!answer.unwrap_err().retryable);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn stopped_agent_fails_its_messages() {
     let doubt = DeliveryScript::Error(Error::outcome_unknown(Error::new(Reason::ServerError)));
     let (driver, mut fixture) = agent_delivering([doubt, DeliveryScript::Never]).await;

@@ -22,7 +22,7 @@ use crate::{
     tests::block_on,
     transport::{
         HttpSettings, HttpTransport, SendProgress, StreamingResponse, Transport, TransportError,
-        mortal_server::{ArrivalLog, MortalServer, ServerAct},
+        crashing_server::{ArrivalLog, CrashingServer, ServerAct, numbered_tokens},
     },
 };
 
@@ -82,8 +82,13 @@ impl HttpAgent {
 }
 
 /// Returns a policy under which an agent never fails for missed checks.
-fn patient_policy(interval: Duration, quarantine_after: u32) -> HealthPolicy {
+fn never_failing_policy(interval: Duration, quarantine_after: u32) -> HealthPolicy {
     HealthPolicy { interval, timeout: s(60), fail_after: u32::MAX, quarantine_after, ..policy() }
+}
+
+fn transport_to(server: &CrashingServer, renews_token: bool) -> HttpTransport {
+    let credentials = numbered_tokens(renews_token);
+    HttpTransport::new(&HttpSettings { credentials, ..HttpSettings::new(server.url()) }).unwrap()
 }
 
 fn status_of(record: &Record) -> Option<AgentStatus> {
@@ -95,44 +100,47 @@ fn status_of(record: &Record) -> Option<AgentStatus> {
 #[derive(Debug, Clone)]
 struct MessagePlan {
     may_repeat: bool,
-    /// Whether the server is down at the start.
-    starts_down: bool,
+    renews_token: bool,
+    /// Whether the server is stopped at the start.
+    starts_stopped: bool,
     /// Whether the connection that is kept from the check has ended.
     ends_check: bool,
     acts: Vec<ServerAct>,
-    /// The number of the queue's probes that find the server dead.
+    /// The number of the queue's probes that find the server stopped.
     probes: u64,
 }
 
 fn message_plan() -> impl Strategy<Value = MessagePlan> {
     let acts = prop::collection::vec(ServerAct::any(), 1..7);
-    let drawn = (prop::bool::weighted(0.8), prop::bool::weighted(0.2), any::<bool>(), acts, 1..4_u64);
-    drawn.prop_map(|(may_repeat, starts_down, ends_check, acts, probes)| MessagePlan {
+    let often = || prop::bool::weighted(0.8);
+    let drawn = (often(), often(), prop::bool::weighted(0.2), any::<bool>(), acts, 1..4_u64);
+    drawn.prop_map(|(may_repeat, renews_token, starts_stopped, ends_check, acts, probes)| MessagePlan {
         may_repeat,
-        starts_down,
+        renews_token,
+        starts_stopped,
         ends_check,
         acts,
         probes,
     })
 }
 
-/// Sends one message. The server rises once it was found dead, by a check or by enough of the queue's probes.
+/// Sends one message. The server restarts once it was found stopped, by a check or by enough of the queue's probes.
 async fn send_one(plan: MessagePlan, quarantine_after: u32) {
-    let server = MortalServer::start();
+    let server = CrashingServer::start();
     // The first state that is read causes a check, beside the message.
     server.plan(STATE, &[ServerAct::Fail; 32]);
     if plan.ends_check {
         server.plan(HEALTH, &[ServerAct::AnswerAndEnd]);
     }
-    let transport = Arc::new(HttpTransport::new(&HttpSettings::new(server.url())).unwrap());
+    let transport = Arc::new(transport_to(&server, plan.renews_token));
     let link = watch::Sender::new(false);
     // Checks have causes, and no time.
-    let health = patient_policy(s(3600), quarantine_after);
+    let health = never_failing_policy(s(3600), quarantine_after);
     let mut agent = HttpAgent::start(transport, health, link.subscribe()).await;
     while status_of(&agent.next().await) != Some(Healthy) {}
     server.plan(MESSAGE, &plan.acts);
-    if plan.starts_down {
-        server.die().await;
+    if plan.starts_stopped {
+        server.crash().await;
     }
     let (reply, answer) = Reply::channel();
     let (may_repeat, body, limits) = (plan.may_repeat, json!("hello").into(), MessageLimits::default());
@@ -147,20 +155,20 @@ async fn send_one(plan: MessagePlan, quarantine_after: u32) {
         }))
     };
     let id = agent.planner.call(request).await.unwrap().unwrap();
-    let (mut recorded, mut is_found_dead) = (Vec::new(), false);
+    let (mut recorded, mut is_found_stopped) = (Vec::new(), false);
     loop {
         let record = agent.next().await;
-        if record.kind == "queue_held" && server.is_down() {
+        if record.kind == "queue_held" && server.is_stopped() {
             let failures = record.fields["failures"].as_u64().unwrap();
             // The first record of each outage; earlier ones belong to the previous outage.
-            is_found_dead |= failures == 1;
-            if is_found_dead && failures >= plan.probes {
-                is_found_dead = false;
-                server.rise();
+            is_found_stopped |= failures == 1;
+            if is_found_stopped && failures >= plan.probes {
+                is_found_stopped = false;
+                server.restart();
             }
         }
         if status_of(&record) == Some(Unknown) {
-            server.rise();
+            server.restart();
             link.send_replace(false);
         }
         if record.fields.get("message_id") == Some(&json!(id)) {
@@ -189,23 +197,35 @@ fn check_message(
     let attempts: Vec<_> =
         of_kind(MessageSent::KIND).iter().map(|record| record.fields["attempt"].as_u64().unwrap()).collect();
     assert_eq!(attempts, (1..=u64::from(arrived)).collect::<Vec<_>>(), "each send has its event");
-    assert!(arrived <= if plan.may_repeat { DELIVERY_ATTEMPTS_MAX } else { 1 }, "it was sent too often");
-    let is_answered = log.with_hops(MESSAGE).last().unwrap().act.is_some_and(ServerAct::is_answer);
+    let rejections = log.rejections(MESSAGE);
+    let renewals = u32::from(plan.renews_token && rejections > 0);
+    assert!(rejections <= 1 + renewals, "a second rejection is final");
+    let deliveries_max = if plan.may_repeat { DELIVERY_ATTEMPTS_MAX } else { 1 + renewals };
+    assert!(arrived <= deliveries_max, "it was sent too often");
+    let last_act = log.with_hops(MESSAGE).last().unwrap().act;
+    let is_answered = last_act.is_some_and(ServerAct::is_answer);
     assert_eq!(end.kind == MessageAnswered::KIND, is_answered, "an answer is not lost");
     let reason = answer.as_ref().err().map(|error| error.reason);
     if let Err(error) = answer {
         assert_eq!(end.fields["attempts"], arrived, "as many attempts as sends");
         assert_eq!(error.attempts, arrived);
-        assert!(matches!(error.reason, Reason::Quarantined | Reason::OutcomeUnknown), "it may have arrived");
+        if last_act == Some(ServerAct::Reject) {
+            assert_eq!((error.reason, error.retryable), (Reason::Unauthenticated, false));
+        } else {
+            assert!(
+                matches!(error.reason, Reason::Quarantined | Reason::OutcomeUnknown),
+                "it may have arrived"
+            );
+        }
     }
     let is_quarantined = reason == Some(Reason::Quarantined);
     // A quarantined message had its next delivery announced.
     let repeats = arrived - u32::from(!is_quarantined);
     assert_eq!(of_kind(MessageRedelivered::KIND).len(), repeats as usize, "each repeat has its event");
-    let deaths = log.deaths(MESSAGE);
-    assert!(deaths <= quarantine_after, "it killed too often");
+    let crashes = log.crashes(MESSAGE);
+    assert!(crashes <= quarantine_after, "it killed too often");
     let has_repeats = plan.may_repeat && arrived < DELIVERY_ATTEMPTS_MAX;
-    assert_eq!(is_quarantined, has_repeats && deaths == quarantine_after, "what kills is quarantined");
+    assert_eq!(is_quarantined, has_repeats && crashes == quarantine_after, "what kills is quarantined");
     log.assert_hops_were_asked_for();
 }
 
@@ -227,26 +247,24 @@ enum Link {
 #[derive(Debug, Clone)]
 struct CheckPlan {
     acts: Vec<ServerAct>,
+    renews_token: bool,
     link: Link,
-    /// The number of checks that find the server dead.
+    /// The number of checks that find the server stopped.
     refusals: u32,
 }
 
 fn check_plan() -> impl Strategy<Value = CheckPlan> {
     let links = vec![Link::Silent, Link::FollowsServer, Link::Missing, Link::Flaps];
     let acts = prop::collection::vec(ServerAct::any(), 0..6);
-    (acts, prop::sample::select(links), 1..3_u32).prop_map(|(acts, link, refusals)| CheckPlan {
-        acts,
-        link,
-        refusals,
-    })
+    let drawn = (acts, prop::bool::weighted(0.8), prop::sample::select(links), 1..3_u32);
+    drawn.prop_map(|(acts, renews_token, link, refusals)| CheckPlan { acts, renews_token, link, refusals })
 }
 
-/// A transport that counts the checks that may have arrived. It starts the dead server again after enough refused
+/// A transport that counts the checks that may have arrived. It restarts the stopped server after enough refused
 /// checks, and holds the first check after those of the plan.
 struct CheckCounter {
     transport: HttpTransport,
-    server: Arc<MortalServer>,
+    server: Arc<CrashingServer>,
     plan: CheckPlan,
     sent: AtomicU32,
     refused: AtomicU32,
@@ -272,7 +290,7 @@ impl CheckCounter {
         let is_sent = !matches!(&sent, Err(failure) if failure.progress == SendProgress::NotSent);
         self.sent.fetch_add(u32::from(is_sent), Ordering::SeqCst);
         if !is_sent && (self.refused.fetch_add(1, Ordering::SeqCst) + 1).is_multiple_of(self.plan.refusals) {
-            self.server.rise();
+            self.server.restart();
         }
         sent
     }
@@ -289,11 +307,11 @@ impl Transport for CheckCounter {
 }
 
 async fn check_often(plan: CheckPlan, quarantine_after: u32) {
-    let server = MortalServer::start();
+    let server = CrashingServer::start();
     server.plan(HEALTH, &plan.acts);
     let link = watch::Sender::new(plan.link == Link::Missing);
     let counter = Arc::new(CheckCounter {
-        transport: HttpTransport::new(&HttpSettings::new(server.url())).unwrap(),
+        transport: transport_to(&server, plan.renews_token),
         server: Arc::clone(&server),
         plan: plan.clone(),
         sent: AtomicU32::new(0),
@@ -302,7 +320,7 @@ async fn check_often(plan: CheckPlan, quarantine_after: u32) {
         is_over: watch::Sender::new(false),
         is_link_up: AtomicBool::new(true),
     });
-    let policy = patient_policy(Duration::from_millis(1), quarantine_after);
+    let policy = never_failing_policy(Duration::from_millis(1), quarantine_after);
     let transport = Arc::clone(&counter) as Arc<dyn Transport>;
     let mut agent = HttpAgent::start(transport, policy, link.subscribe()).await;
     let follow = async {
@@ -341,7 +359,7 @@ fn check_pauses(log: &ArrivalLog, quarantined: &[AgentChecksQuarantined], policy
     for (number, arrival) in checks.iter().enumerate() {
         match arrival.act {
             Some(act) if act.is_answer() => deaths = 0,
-            Some(ServerAct::Die(_)) => deaths += 1,
+            Some(ServerAct::Crash(_)) => deaths += 1,
             _ => continue,
         }
         if deaths < policy.quarantine_after.max(1) {

@@ -18,8 +18,13 @@ const POLICY: RetryPolicy = RetryPolicy {
     retry_after_max: Duration::from_secs(60),
 };
 
-const IDEMPOTENT: RequestFacts =
-    RequestFacts { is_repeatable: true, retries: None, is_spent: false, may_have_acted: false };
+const IDEMPOTENT: RequestFacts = RequestFacts {
+    is_repeatable: true,
+    retries: None,
+    is_spent: false,
+    may_have_acted: false,
+    has_renewed_token: false,
+};
 const ONCE_ONLY: RequestFacts = RequestFacts { is_repeatable: false, ..IDEMPOTENT };
 
 /// A wall-clock time at a whole second, as HTTP dates are.
@@ -169,6 +174,30 @@ fn retry_after_a_kept_connection_is_immediate_and_free() {
     assert_eq!(error_of(decide(IDEMPOTENT, 4)).attempts, 4);
     assert!(matches!(decide(RequestFacts { retries: Some(0), ..IDEMPOTENT }, 1), Fail(_)));
     assert_eq!(error_of(decide(ONCE_ONLY, 1)).reason, Reason::OutcomeUnknown);
+}
+
+#[test]
+fn retry_with_a_new_token_is_immediate_free_and_made_once() {
+    let mut budget = RetryBudget::new(BudgetPolicy { percent: 0, reserve: 0, ..BudgetPolicy::default() });
+    let rejected = failure_within_answer(TokenRenewed, 401);
+    for facts in [IDEMPOTENT, ONCE_ONLY] {
+        let mut decide = |facts, attempt| decide_with(&mut budget, facts, attempt, &rejected);
+        let at_once = RetryIn { delay: Duration::ZERO, reason: Reason::Unauthenticated };
+        assert_eq!(decide(facts, 3), at_once);
+        for (facts, attempt, retryable) in [
+            (facts, 4, true),
+            (RequestFacts { retries: Some(0), ..facts }, 1, true),
+            (RequestFacts { is_spent: true, ..facts }, 1, true),
+            (RequestFacts { has_renewed_token: true, ..facts }, 2, false),
+        ] {
+            let error = error_of(decide(facts, attempt));
+            let seen = (error.reason, error.status, error.attempts, error.retryable);
+            assert_eq!(seen, (Reason::Unauthenticated, Some(401), attempt, retryable), "{facts:?}");
+            assert_eq!(error.message.contains("Try again"), retryable, "{facts:?}");
+        }
+    }
+    let in_doubt = RequestFacts { may_have_acted: true, ..ONCE_ONLY };
+    assert_eq!(error_of(after_failure(in_doubt, 2, &rejected)).reason, Reason::OutcomeUnknown);
 }
 
 #[test]
@@ -369,8 +398,12 @@ fn outcome() -> impl Strategy<Value = OwnedOutcome> {
     prop_oneof![
         (100..1000_u16, "[0-9]{0,25}")
             .prop_map(|(status, after)| Ok(answer_with_retry_after(status, &after))),
-        (kind(), reach).prop_map(|(kind, reach)| Err(Some(failed(kind, reach)))),
-        (kind(), 100..1000_u16).prop_map(|(kind, status)| Err(Some(failure_within_answer(kind, status)))),
+        (kind().prop_filter("it is an answer", |kind| *kind != TokenRenewed), reach)
+            .prop_map(|(kind, reach)| Err(Some(failed(kind, reach)))),
+        (kind(), 100..1000_u16).prop_map(|(kind, status)| {
+            let status = if kind == TokenRenewed { 401 } else { status };
+            Err(Some(failure_within_answer(kind, status)))
+        }),
         Just(Err(None)),
     ]
 }
@@ -382,18 +415,21 @@ proptest! {
         repeatable in any::<bool>(),
         retries in prop::option::of(0..5_u32),
         may_have_acted in any::<bool>(),
+        has_renewed_token in any::<bool>(),
         attempt in 1..7_u32,
         jitter in 0.0..1.0,
     ) {
         let policy = RetryPolicy::default();
-        let facts = RequestFacts { is_repeatable: repeatable, retries, is_spent: false, may_have_acted };
+        let facts = RequestFacts { is_repeatable: repeatable, retries, is_spent: false, may_have_acted, has_renewed_token };
         let failure = decide_after_attempt(&policy, &facts, attempt, view(&outcome), &mut ample_budget(), RetryContext { jitter, ..retry_context() });
         match failure {
             Done => prop_assert!(outcome.is_ok_and(|answer| Reason::from_status(answer.status.as_u16()).is_none())),
             RetryIn { delay, .. } => {
                 prop_assert!(attempt <= retries.unwrap_or(policy.retries));
-                prop_assert!(delay >= SECOND && delay <= policy.retry_after_max);
-                let turned_away = |status: Option<u16>| matches!(status, Some(425 | 429));
+                let is_renewed = matches!(&outcome, Err(Some(failure)) if failure.kind == TokenRenewed);
+                prop_assert!(!is_renewed || (delay.is_zero() && !has_renewed_token));
+                prop_assert!(is_renewed || (delay >= SECOND && delay <= policy.retry_after_max));
+                let turned_away = |status: Option<u16>| matches!(status, Some(425 | 429)) || is_renewed;
                 let harmless = match &outcome {
                     Ok(answer) => turned_away(Some(answer.status.as_u16())),
                     Err(Some(failure)) => failure.progress == NotSent || turned_away(failure.status()),

@@ -157,6 +157,10 @@ impl ResponseReader {
         }
     }
 
+    pub(super) fn is_redirected(&self) -> bool {
+        self.is_redirected
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         self.response.status()
     }

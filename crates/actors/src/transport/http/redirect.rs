@@ -15,8 +15,6 @@ pub(super) struct OutboundRequest {
     pub(super) keeps_body: bool,
     /// The token's header, if the request has none of its own.
     pub(super) authorization: Option<HeaderValue>,
-    /// True if the request was answered 401 before, with another token.
-    pub(super) is_resent: bool,
 }
 
 /// Returns whether `to` has another origin than `from`.
@@ -53,7 +51,7 @@ pub(super) fn next_request(
         return None;
     }
     let method = if keeps { method.clone() } else { Method::GET };
-    Some(OutboundRequest { method, url: next, keeps_body: keeps, authorization: None, is_resent: false })
+    Some(OutboundRequest { method, url: next, keeps_body: keeps, authorization: None })
 }
 
 #[cfg(test)]

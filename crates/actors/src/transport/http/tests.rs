@@ -1,6 +1,6 @@
 //! Tests the transport against real servers on the loopback, each with a script of its own.
 
-pub(crate) mod mortal_server;
+pub(crate) mod crashing_server;
 pub(crate) mod raw_server;
 pub(crate) mod scripted_server;
 mod uploads;
@@ -11,17 +11,19 @@ use bytes::Bytes;
 use http::Method;
 use url::Url;
 
-use self::scripted_server::{
-    ScriptedServer,
-    ServerStep::{self, AwaitClose, Close, Hold, Receive, Rendezvous, StopListening},
-    ok_response,
+use self::{
+    crashing_server::numbered_tokens,
+    scripted_server::{
+        ScriptedServer,
+        ServerStep::{self, AwaitClose, Close, Hold, Receive, Rendezvous, StopListening},
+        ok_response,
+    },
 };
 use super::{
     upload::{EmptyBody, Upload},
     *,
 };
 use crate::{
-    credentials::CredentialRequest,
     error::{Code, tests::words::assert_message_helps},
     request::ProgressSender,
 };
@@ -335,26 +337,42 @@ async fn same_origin_redirect_keeps_method_body_and_token() {
 }
 
 #[tokio::test]
-async fn rejected_token_is_asked_for_once_more_and_tried() {
+async fn rejected_token_is_renewed_and_nothing_is_sent_again() {
     let no = ServerStep::Send("HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n".into());
-    for (renewed, expected, shown) in [("new", 200, "[redacted]"), ("old", 401, "new")] {
-        let mut server =
-            ScriptedServer::start([vec![Receive, no.clone()], vec![Receive, ok_response("in")]]).await;
-        let credentials = Credentials::from_callback(move |request| {
-            let token = if request == CredentialRequest::Renew { renewed } else { "old" };
-            async move { Ok(Some(token.to_owned())) }
-        });
-        let settings = HttpSettings { credentials, ..HttpSettings::new(server.url()) };
-        let transport = HttpTransport::new(&settings).unwrap();
-        let answer = transport.collect(&post(), LONG).await.unwrap();
-        assert_eq!(answer.status, expected, "{renewed}");
-        assert!(server.next_request().await.contains("Bearer old"));
-        if expected == 200 {
-            let second = server.next_request().await;
-            assert!(second.contains("Bearer new") && second.ends_with(r#"{"do":"it"}"#), "{second}");
-        }
-        assert_eq!(transport.secrets().redact("old new"), format!("[redacted] {shown}"));
+    let scripts = || [vec![Receive, no.clone()], vec![Receive, ok_response("in")]];
+    let to = |server: &ScriptedServer, renews| {
+        let settings =
+            HttpSettings { credentials: numbered_tokens(renews), ..HttpSettings::new(server.url()) };
+        HttpTransport::new(&settings).unwrap()
+    };
+    let server = ScriptedServer::start(scripts()).await;
+    let answer = to(&server, false).collect(&post(), LONG).await.unwrap();
+    assert_eq!((answer.status.as_u16(), server.connections()), (401, 1));
+
+    let mut server = ScriptedServer::start(scripts()).await;
+    let transport = to(&server, true);
+    let failure = send_failure(&transport, &post(), LONG).await;
+    assert_eq!((failure.kind, failure.progress), (FailureKind::TokenRenewed, Answered));
+    assert_eq!((failure.status(), server.connections()), (Some(401), 1));
+    assert_eq!(transport.secrets().redact("token-0 token-1"), "[redacted] [redacted]");
+    // It takes a new connection: a server may close one on which it has not read the body.
+    assert_eq!(transport.collect(&post(), LONG).await.unwrap().body, "in");
+    for token in ["token-0", "token-1"] {
+        assert!(server.next_request().await.contains(&format!("Bearer {token}")));
     }
+}
+
+/// A write that was redirected to a read has had its effect, whatever becomes of the read.
+#[tokio::test]
+async fn rejected_read_after_a_write_is_not_reported_as_renewed() {
+    let steps = ["303 See Other\r\nlocation: /done", "401 No"]
+        .map(|status| format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n"))
+        .map(|answer| vec![Receive, ServerStep::Send(answer.into())]);
+    let server = ScriptedServer::start(steps).await;
+    let settings = HttpSettings { credentials: numbered_tokens(true), ..HttpSettings::new(server.url()) };
+    let request = Request::post("/thing").body("x").follow_redirected_writes().build().unwrap();
+    let answer = HttpTransport::new(&settings).unwrap().collect(&request, LONG).await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.is_redirected), (401, true));
 }
 
 #[tokio::test]

@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::{FutureExt, TryFutureExt, future::BoxFuture};
+use futures_util::{FutureExt, future::BoxFuture};
 
 use crate::{
     error::Secrets,
     request::Request,
-    transport::{StreamingResponse, Transport, TransportError},
+    transport::{SendProgress, StreamingResponse, Transport, TransportError},
 };
 
 /// A transport that reports each response as soon as it has begun.
@@ -32,7 +32,14 @@ impl Transport for ReachabilityLayer {
         request: &'a Request,
         timeout: Duration,
     ) -> BoxFuture<'a, Result<StreamingResponse, TransportError>> {
-        self.transport.send(request, timeout).inspect_ok(|_| (self.on_response)()).boxed()
+        let attempt = self.transport.send(request, timeout);
+        attempt
+            .inspect(|sent| {
+                if sent.as_ref().map_or_else(|failure| failure.progress == SendProgress::Answered, |_| true) {
+                    (self.on_response)();
+                }
+            })
+            .boxed()
     }
 
     fn secrets(&self) -> Secrets {
@@ -45,15 +52,15 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::{super::tests::TestTransport, *};
-    use crate::transport::SendProgress;
 
     #[tokio::test]
-    async fn every_response_is_reported_and_no_failure() {
+    async fn every_response_is_reported_also_an_unusable_one() {
         let reports = Arc::new(AtomicU32::new(0));
         for (transport, expected) in [
             (TestTransport::responding(503, &[]), 1),
             (TestTransport::failing(SendProgress::NotSent), 0),
             (TestTransport::failing(SendProgress::MaybeSent), 0),
+            (TestTransport::failing(SendProgress::Answered), 1),
         ] {
             let counted = Arc::clone(&reports);
             let layer = ReachabilityLayer::new(Arc::new(transport), move || {

@@ -16,7 +16,7 @@ use crate::{
     network::{Route, proxy::Proxy},
     request::REQUEST_BODY_BYTES_MAX,
     tests::error_table::{CauseGroup, assert_all_seen, assert_row, find_row, status_row_text},
-    transport::{COLLECTED_BYTES_MAX, raw_server::RawServer},
+    transport::{COLLECTED_BYTES_MAX, crashing_server::numbered_tokens, raw_server::RawServer},
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -223,6 +223,15 @@ async fn attempt_failure_gives_the_documented_error() {
         assert_row(CauseGroup::Transport, no_token, &failure(&settings, request).await);
     }
     seen.insert(no_token);
+    let renewed = "HTTP 401, and the source of the token gives another one";
+    for request in [get("/thing"), post("/thing").body("payload")] {
+        let server =
+            ScriptedServer::start([vec![Receive, bytes("HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n")]])
+                .await;
+        let settings = HttpSettings { credentials: numbered_tokens(true), ..HttpSettings::new(server.url()) };
+        assert_row(CauseGroup::Transport, renewed, &failure(&settings, request.retries(0)).await);
+    }
+    seen.insert(renewed);
     // No valid request leads there, so this tests the transport's own check.
     seen.insert("the request could not be made into HTTP");
     assert_all_seen(CauseGroup::Transport, &seen);

@@ -1,9 +1,9 @@
 //! Tests the queue over real sockets.
 
-use mainstay_runtime::journal::{Delivery, Event};
+use mainstay_runtime::journal::Delivery;
 
 use super::*;
-use crate::credentials::{CredentialRequest, Credentials};
+use crate::transport::crashing_server::numbered_tokens;
 
 async fn queue_for(server: &ScriptedServer) -> (Runtime, QueueHandle, Address<QueueMessage>) {
     queue_over_http(&server.url()).await
@@ -54,26 +54,50 @@ async fn stalled_backend_times_out_and_frees_its_permit() {
     server.wait_closed(0).await;
 }
 
+fn rejection() -> ServerStep {
+    ServerStep::Send("HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n".into())
+}
+
+fn with_renewed_tokens(server: &ScriptedServer) -> HttpSettings {
+    HttpSettings { credentials: numbered_tokens(true), ..HttpSettings::new(server.url()) }
+}
+
 #[tokio::test]
-async fn send_that_the_transport_repeats_is_a_recorded_attempt() {
-    let no = ServerStep::Send("HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n".into());
-    let server = ScriptedServer::start([vec![Receive, no], vec![Receive, ok_response("in")]]).await;
-    let credentials = Credentials::from_callback(|request| {
-        let token = if request == CredentialRequest::Renew { "new" } else { "old" };
-        async move { Ok(Some(token.to_owned())) }
-    });
-    let settings = HttpSettings { credentials, ..HttpSettings::new(server.url()) };
-    let (runtime, queue, _) = start_over_http(&settings, Delay::NONE).await;
+async fn request_with_a_rejected_token_is_retried_with_the_new_one() {
+    let mut server =
+        ScriptedServer::start([vec![Receive, rejection()], vec![Receive, ok_response("in")]]).await;
+    // The delay would outlast the test.
+    let delay = Delay::Fixed { delay: Duration::from_secs(3600) };
+    let (runtime, queue, _) = start_over_http(&with_renewed_tokens(&server), delay).await;
     let answer = queue.request(post("/pay").body("1").build().unwrap()).await.unwrap();
     assert_eq!((&answer.body[..], answer.attempts), (&b"in"[..], 2));
+    for token in ["token-0", "token-1"] {
+        assert!(server.next_request().await.contains(token), "{token}");
+    }
     let mut events = runtime.journal().subscribe();
-    let retry = loop {
-        match events.try_next().await {
-            Some(Delivery::Event(record)) if record.kind == RequestRetry::KIND => break record,
-            Some(_) => {}
-            None => panic!("the second send is not in the journal"),
+    let mut recorded = Vec::new();
+    while let Some(Delivery::Event(record)) = events.try_next().await {
+        if record.fields.contains_key("request_id") {
+            recorded.push(record);
         }
-    };
-    let retry: RequestRetry = retry.decode().unwrap();
+    }
+    let kinds: Vec<_> = recorded.iter().map(|record| &*record.kind).collect();
+    let expected = ["request_started", "request_retry", "request_started", "request_done"];
+    assert_eq!(kinds, expected);
+    let retry: RequestRetry = recorded[1].decode().unwrap();
     assert_eq!((retry.attempt, retry.delay_ms, retry.reason), (2, 0, Reason::Unauthenticated));
+}
+
+#[tokio::test]
+async fn without_retries_a_rejected_token_is_renewed_for_the_next() {
+    let mut server =
+        ScriptedServer::start([vec![Receive, rejection()], vec![Receive, ok_response("in")]]).await;
+    let (_runtime, queue, _) = start_over_http(&with_renewed_tokens(&server), Delay::NONE).await;
+    let once = || post("/pay").body("1").retries(0).build().unwrap();
+    let error = queue.request(once()).await.unwrap_err();
+    assert_eq!((error.reason, error.status, error.attempts), (Reason::Unauthenticated, Some(401), 1));
+    assert!(error.retryable && error.message.contains("Try again"), "{error:?}");
+    assert_eq!(queue.request(once()).await.unwrap().attempts, 1);
+    assert!(server.next_request().await.contains("token-0"));
+    assert!(server.next_request().await.contains("token-1"));
 }

@@ -1,5 +1,5 @@
-//! Runs a server on the loopback that follows a plan for each path, and may die over a request: then it refuses
-//! connections until it is started again.
+//! Runs a server on the loopback that follows a plan for each path, and may crash over a request: then it refuses
+//! connections until it is restarted.
 //!
 //! The server keeps a log of the requests whose head has arrived. A hop of a redirect has the path of its request with a
 //! `+` behind it, and follows the same plan.
@@ -7,7 +7,10 @@
 use std::{
     collections::{HashMap, VecDeque},
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
@@ -22,10 +25,13 @@ use tokio::{
 
 use self::{
     BreakPoint::{AfterHead, BeforeAnswer, WithinBody, WithinHead},
-    ServerAct::{Answer, AnswerAndEnd, Die, End, Fail, Redirect, Reset},
+    ServerAct::{Answer, AnswerAndEnd, Crash, End, Fail, Redirect, Reject, Reset},
 };
 use super::raw_server::content_length;
-use crate::tests::try_read_head;
+use crate::{
+    credentials::{CredentialRequest, Credentials},
+    tests::try_read_head,
+};
 
 /// A good answer to any request, also to a check of an agent.
 const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\n{\"status\":\"healthy\"}";
@@ -59,10 +65,12 @@ pub(crate) enum ServerAct {
     /// Answers, and then ends the connection without notice.
     AnswerAndEnd,
     Fail,
+    /// Rejects the token, whatever it is.
+    Reject,
     Redirect,
     End(BreakPoint),
     Reset(BreakPoint),
-    Die(BreakPoint),
+    Crash(BreakPoint),
 }
 
 impl ServerAct {
@@ -73,10 +81,11 @@ impl ServerAct {
             1 => Just(Answer),
             1 => Just(AnswerAndEnd),
             1 => Just(Fail),
+            2 => Just(Reject),
             1 => Just(Redirect),
             2 => point().prop_map(End),
             2 => point().prop_map(Reset),
-            4 => point().prop_map(Die),
+            4 => point().prop_map(Crash),
         ]
     }
 
@@ -85,7 +94,7 @@ impl ServerAct {
     }
 
     fn reads_body(self) -> bool {
-        !matches!(self, End(AfterHead) | Reset(AfterHead) | Die(AfterHead))
+        !matches!(self, End(AfterHead) | Reset(AfterHead) | Crash(AfterHead))
     }
 }
 
@@ -94,6 +103,8 @@ impl ServerAct {
 pub(crate) struct Arrival {
     pub(crate) path: String,
     pub(crate) at: Instant,
+    /// The `authorization` header.
+    pub(crate) token: Option<String>,
     /// `None` if it arrived on a connection that the server had ended.
     pub(crate) act: Option<ServerAct>,
 }
@@ -113,10 +124,23 @@ impl ArrivalLog {
         self.0.iter().filter(|arrival| arrival.path == path).count().try_into().unwrap()
     }
 
-    /// Returns the number of the server's deaths over requests at `path` and their hops.
-    pub(crate) fn deaths(&self, path: &str) -> u32 {
-        let deaths = self.with_hops(path).filter(|arrival| matches!(arrival.act, Some(Die(_))));
-        deaths.count().try_into().unwrap()
+    /// Returns the number of the server's crashes over requests at `path` and their hops.
+    pub(crate) fn crashes(&self, path: &str) -> u32 {
+        let crashes = self.with_hops(path).filter(|arrival| matches!(arrival.act, Some(Crash(_))));
+        crashes.count().try_into().unwrap()
+    }
+
+    /// Returns the number of requests at `path`, with their hops, whose token was rejected. Checks that only a request
+    /// with another token follows each.
+    pub(crate) fn rejections(&self, path: &str) -> u32 {
+        let arrivals: Vec<_> = self.with_hops(path).collect();
+        for pair in arrivals.windows(2).filter(|pair| pair[0].act == Some(Reject)) {
+            assert!(
+                pair[1].token.is_some() && pair[1].token != pair[0].token,
+                "the token was rejected before"
+            );
+        }
+        arrivals.iter().filter(|arrival| arrival.act == Some(Reject)).count().try_into().unwrap()
     }
 
     /// Checks that no redirect was followed more than once.
@@ -136,19 +160,19 @@ fn base(path: &str) -> &str {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ServerPhase {
-    Up,
+    Running,
     /// The server is about to close its listener.
-    Dying,
-    Down,
+    Crashing,
+    Stopped,
 }
 
-/// The server, up and down.
-pub(crate) struct MortalServer {
+/// The server, running or stopped.
+pub(crate) struct CrashingServer {
     address: SocketAddr,
     phase: watch::Sender<ServerPhase>,
     plans: Mutex<HashMap<String, VecDeque<ServerAct>>>,
     log: Mutex<ArrivalLog>,
-    lives: Mutex<JoinSet<()>>,
+    listeners: Mutex<JoinSet<()>>,
 }
 
 fn listen(address: SocketAddr) -> TcpListener {
@@ -158,17 +182,17 @@ fn listen(address: SocketAddr) -> TcpListener {
     socket.listen(16).unwrap()
 }
 
-impl MortalServer {
+impl CrashingServer {
     pub(crate) fn start() -> Arc<Self> {
         let listener = listen("127.0.0.1:0".parse().unwrap());
         let server = Arc::new(Self {
             address: listener.local_addr().unwrap(),
-            phase: watch::Sender::new(ServerPhase::Up),
+            phase: watch::Sender::new(ServerPhase::Running),
             plans: Mutex::default(),
             log: Mutex::default(),
-            lives: Mutex::default(),
+            listeners: Mutex::default(),
         });
-        server.live(listener);
+        server.spawn_listener(listener);
         server
     }
 
@@ -185,31 +209,31 @@ impl MortalServer {
         self.log.lock().clone()
     }
 
-    pub(crate) fn is_down(&self) -> bool {
-        *self.phase.borrow() == ServerPhase::Down
+    pub(crate) fn is_stopped(&self) -> bool {
+        *self.phase.borrow() == ServerPhase::Stopped
     }
 
-    /// Resolves when the server is down, or up again.
-    pub(crate) async fn wait_until(&self, is_down: bool) {
-        let is_so = |phase: &ServerPhase| (*phase == ServerPhase::Down) == is_down;
+    /// Resolves when the server is stopped, or running again.
+    pub(crate) async fn wait_until(&self, is_stopped: bool) {
+        let is_so = |phase: &ServerPhase| (*phase == ServerPhase::Stopped) == is_stopped;
         self.phase.subscribe().wait_for(is_so).await.unwrap();
     }
 
-    fn live(self: &Arc<Self>, listener: TcpListener) {
-        self.lives.lock().spawn(Arc::clone(self).serve(listener));
+    fn spawn_listener(self: &Arc<Self>, listener: TcpListener) {
+        self.listeners.lock().spawn(Arc::clone(self).serve(listener));
     }
 
-    pub(crate) fn rise(self: &Arc<Self>) {
+    pub(crate) fn restart(self: &Arc<Self>) {
         let listener = listen(self.address);
-        self.phase.send_replace(ServerPhase::Up);
-        self.live(listener);
+        self.phase.send_replace(ServerPhase::Running);
+        self.spawn_listener(listener);
     }
 
     /// Closes the listener, and then every connection. No client can connect in between and be reset.
-    pub(crate) async fn die(&self) {
+    pub(crate) async fn crash(&self) {
         self.phase.send_if_modified(|phase| {
-            *phase == ServerPhase::Up && {
-                *phase = ServerPhase::Dying;
+            *phase == ServerPhase::Running && {
+                *phase = ServerPhase::Crashing;
                 true
             }
         });
@@ -221,28 +245,29 @@ impl MortalServer {
         loop {
             tokio::select! {
                 biased;
-                _ = phase.wait_for(|phase| *phase == ServerPhase::Dying) => break,
+                _ = phase.wait_for(|phase| *phase == ServerPhase::Crashing) => break,
                 accepted = listener.accept() => {
                     let server = Arc::clone(&self);
                     let mut phase = self.phase.subscribe();
                     let (socket, _) = accepted.unwrap();
                     connections.spawn(async move {
                         tokio::select! {
-                            // The connection that caused the death closes last.
-                            _ = server.respond(socket) => (),
-                            _ = phase.wait_for(|phase| *phase == ServerPhase::Down) => (),
+                            // The connection that caused the crash closes last.
+                            _ = server.serve_connection(socket) => (),
+                            _ = phase.wait_for(|phase| *phase == ServerPhase::Stopped) => (),
                         }
                     });
                 }
             }
         }
         drop(listener);
-        self.phase.send_replace(ServerPhase::Down);
+        self.phase.send_replace(ServerPhase::Stopped);
         while connections.join_next().await.is_some() {}
     }
 
-    fn note(&self, path: &str, act: Option<ServerAct>) {
-        self.log.lock().0.push(Arrival { path: path.to_owned(), at: Instant::now(), act });
+    fn record(&self, head: RequestHead, act: Option<ServerAct>) {
+        let RequestHead { path, token, .. } = head;
+        self.log.lock().0.push(Arrival { path, at: Instant::now(), token, act });
     }
 
     fn next_act(&self, path: &str) -> ServerAct {
@@ -250,13 +275,14 @@ impl MortalServer {
     }
 
     /// Serves one connection to its end.
-    async fn respond(&self, mut socket: TcpStream) -> std::io::Result<()> {
+    async fn serve_connection(&self, mut socket: TcpStream) -> std::io::Result<()> {
         loop {
-            let (path, length) = receive_head(&mut socket).await?;
+            let head = receive_head(&mut socket).await?;
+            let (path, body_length) = (head.path.clone(), head.body_length);
             let act = self.next_act(&path);
-            self.note(&path, Some(act));
+            self.record(head, Some(act));
             if act.reads_body() {
-                socket.read_exact(&mut vec![0; length]).await?;
+                socket.read_exact(&mut vec![0; body_length]).await?;
             }
             match act {
                 Answer => socket.write_all(ANSWER.as_bytes()).await?,
@@ -264,13 +290,15 @@ impl MortalServer {
                     socket.write_all(ANSWER.as_bytes()).await?;
                     socket.shutdown().await?;
                     // Bytes in flight arrive all the same.
-                    while let Ok((path, length)) = receive_head(&mut socket).await {
-                        self.note(&path, None);
-                        socket.read_exact(&mut vec![0; length]).await?;
+                    while let Ok(head) = receive_head(&mut socket).await {
+                        let body_length = head.body_length;
+                        self.record(head, None);
+                        socket.read_exact(&mut vec![0; body_length]).await?;
                     }
                     return Ok(());
                 }
                 Fail => socket.write_all(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n").await?,
+                Reject => socket.write_all(b"HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n").await?,
                 Redirect => {
                     let head =
                         format!("HTTP/1.1 307 Moved\r\nlocation: {path}+\r\ncontent-length: 0\r\n\r\n");
@@ -281,9 +309,9 @@ impl MortalServer {
                     socket.write_all(point.bytes()).await?;
                     return socket.set_zero_linger();
                 }
-                Die(point) => {
+                Crash(point) => {
                     socket.write_all(point.bytes()).await?;
-                    self.die().await;
+                    self.crash().await;
                     return Ok(());
                 }
             }
@@ -291,9 +319,31 @@ impl MortalServer {
     }
 }
 
-/// Returns the path of the next request, and the length of its body, once its head is complete.
-async fn receive_head(socket: &mut TcpStream) -> std::io::Result<(String, usize)> {
+/// The head of a request.
+struct RequestHead {
+    path: String,
+    token: Option<String>,
+    body_length: usize,
+}
+
+/// Returns the next request, once its head is complete.
+async fn receive_head(socket: &mut TcpStream) -> std::io::Result<RequestHead> {
     let head = try_read_head(socket).await?;
-    let length = content_length(&head).unwrap_or_default();
-    Ok((head.split(' ').nth(1).unwrap().to_owned(), usize::try_from(length).unwrap()))
+    let body_length = content_length(&head).unwrap_or_default();
+    let token = head.lines().find_map(|line| line.strip_prefix("authorization: ")).map(str::to_owned);
+    Ok(RequestHead {
+        path: head.split(' ').nth(1).unwrap().to_owned(),
+        token,
+        body_length: usize::try_from(body_length).unwrap(),
+    })
+}
+
+/// Returns credentials whose source gives another token after each rejection if `renews`, and else always the same.
+pub(crate) fn numbered_tokens(renews: bool) -> Credentials {
+    let last = AtomicU32::new(0);
+    Credentials::from_callback(move |request| {
+        let is_next = renews && request == CredentialRequest::Renew;
+        let number = last.fetch_add(is_next.into(), Ordering::SeqCst) + u32::from(is_next);
+        async move { Ok(Some(format!("token-{number}"))) }
+    })
 }

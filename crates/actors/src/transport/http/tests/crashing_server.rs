@@ -173,13 +173,19 @@ pub(crate) struct CrashingServer {
     plans: Mutex<HashMap<String, VecDeque<ServerAct>>>,
     log: Mutex<ArrivalLog>,
     listeners: Mutex<JoinSet<()>>,
+    /// Keeps the address while the server is stopped: no other server gets it meanwhile.
+    reservation: Mutex<Option<TcpSocket>>,
 }
 
-fn listen(address: SocketAddr) -> TcpListener {
+fn bind(address: SocketAddr) -> TcpSocket {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
     socket.bind(address).unwrap();
-    socket.listen(16).unwrap()
+    socket
+}
+
+fn listen(address: SocketAddr) -> TcpListener {
+    bind(address).listen(16).unwrap()
 }
 
 impl CrashingServer {
@@ -191,6 +197,7 @@ impl CrashingServer {
             plans: Mutex::default(),
             log: Mutex::default(),
             listeners: Mutex::default(),
+            reservation: Mutex::default(),
         });
         server.spawn_listener(listener);
         server
@@ -224,6 +231,7 @@ impl CrashingServer {
     }
 
     pub(crate) fn restart(self: &Arc<Self>) {
+        drop(self.reservation.lock().take());
         let listener = listen(self.address);
         self.phase.send_replace(ServerPhase::Running);
         self.spawn_listener(listener);
@@ -261,6 +269,7 @@ impl CrashingServer {
             }
         }
         drop(listener);
+        *self.reservation.lock() = Some(bind(self.address));
         self.phase.send_replace(ServerPhase::Stopped);
         while connections.join_next().await.is_some() {}
     }

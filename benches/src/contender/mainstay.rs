@@ -14,6 +14,7 @@ use mainstay_runtime::{
 
 use super::{BenchError, CastResult, ChildSpawner, Contender, CounterState, LiveGuard};
 
+#[derive(Debug)]
 enum CounterMessage {
     Add(u64),
     Mark(Arc<AtomicU64>),

@@ -13,6 +13,7 @@ use mainstay::{Mainstay, Request};
 /// Counts what the user has opened. The count survives a panic, because it is handed out as a snapshot.
 struct Counter;
 
+#[derive(Debug)]
 enum Count {
     Opened(String),
     HowMany(Reply<u64>),

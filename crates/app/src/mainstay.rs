@@ -18,8 +18,9 @@ use mainstay_runtime::clock::{Clock, SystemClock};
 use mainstay_runtime::journal::{self, Cursor, Journal, JournalError, JournalOptions, millis};
 use mainstay_runtime::rng::Rng;
 use mainstay_runtime::state::{RedbConfig, RedbStore, StateStore, StoreError};
-use mainstay_runtime::{Runtime, RuntimeExit, SupervisorHandle, TreeNode};
+use mainstay_runtime::{Runtime, RuntimeExit, RuntimeStartError, SupervisorHandle, TreeNode};
 use thiserror::Error as ThisError;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -70,9 +71,9 @@ pub enum StartError {
     /// The pid file of child processes cannot be used.
     #[error(transparent)]
     Processes(OpenError),
-    /// The tree did not come up.
+    /// The tree did not come up, or there is no tokio runtime for it.
     #[error(transparent)]
-    Tree(#[from] mainstay_runtime::RuntimeStartError),
+    Tree(#[from] RuntimeStartError),
 }
 
 /// The settings of a runtime; see [`Mainstay::builder`].
@@ -190,11 +191,12 @@ impl MainstayBuilder {
     }
 
     /// Starts the tree, and returns once its actors run. It waits for no backend and for no agent: see
-    /// [`Mainstay::ready`].
+    /// [`Mainstay::ready`]. The actors run on the tokio runtime that runs this future, and end with it.
     ///
     /// # Errors
-    /// See [`StartError`].
+    /// See [`StartError`]. Outside tokio, it is an error and no panic.
     pub async fn start(self) -> Result<Mainstay, StartError> {
+        Handle::try_current().map_err(|_| RuntimeStartError::OutsideTokio)?;
         let environment = Environment::read(&self.config, |name| std::env::var(name).ok())?;
         let overrides = Overrides { data_dir: self.data_dir.clone(), ..self.overrides };
         let TreeSpec { root, handles, secrets } = TreeSpec::build(&self.config, &environment, overrides)?;
@@ -585,6 +587,14 @@ mod tests {
 
     /// A shell keeps the handle in its state and sends it to its threads.
     const _: () = assert_handle::<Mainstay>();
+
+    #[test]
+    fn start_outside_tokio_is_an_error() {
+        let start = Mainstay::builder().start();
+        let error = futures_util::FutureExt::now_or_never(start).unwrap().err().unwrap();
+        let text = "there is no tokio runtime here: call start from async code that tokio runs, or from within its block_on";
+        assert_eq!(error.to_string(), text);
+    }
 
     #[tokio::test]
     async fn debug_output_names_the_run() {

@@ -3,9 +3,9 @@
 //!
 //! `cargo run -p mainstay-runtime --example counter`
 
-use mainstay_runtime::policy::{ChildPolicy, Delay};
 use mainstay_runtime::{CallError, Child, Context, Failure, Message, Reply, Runtime, SupervisorSpec, Worker};
 
+#[derive(Debug)]
 enum Count {
     Up,
     Divide(u64, Reply<u64>),
@@ -42,8 +42,7 @@ impl Worker for Counter {
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let mut root = SupervisorSpec::new("root");
-    let policy = ChildPolicy { delay: Delay::NONE, ..ChildPolicy::default() };
-    let counter = root.child(Child::new("counter", Counter).policy(policy))?;
+    let counter = root.child(Child::new("counter", Counter))?;
     let runtime = Runtime::builder().start(root).await?;
 
     for _ in 0..3 {

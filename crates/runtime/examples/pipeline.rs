@@ -4,7 +4,7 @@
 //! `cargo run -p mainstay-runtime --example pipeline`
 
 use mainstay_runtime::journal::Delivery;
-use mainstay_runtime::policy::{ChildPolicy, Delay, Strategy, SupervisorPolicy};
+use mainstay_runtime::policy::{Strategy, SupervisorPolicy};
 use mainstay_runtime::{Address, Child, Context, Failure, Message, Reply, Runtime, SupervisorSpec, Worker};
 
 /// Sends its numbers to the sum.
@@ -12,6 +12,7 @@ struct Producer {
     sum: Address<SumMessage>,
 }
 
+#[derive(Debug)]
 enum ProducerMessage {
     Take(i64),
     Sent(Reply<u64>),
@@ -48,6 +49,7 @@ impl Worker for Producer {
 /// Adds up, and panics at a negative number.
 struct Sum;
 
+#[derive(Debug)]
 enum SumMessage {
     Add(i64),
     Get(Reply<i64>),
@@ -88,6 +90,7 @@ struct SumReporter {
     sum: Address<SumMessage>,
 }
 
+#[derive(Debug)]
 enum SumReporterMessage {
     Read(Reply<i64>),
 }
@@ -116,13 +119,12 @@ impl Worker for SumReporter {
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    let policy = ChildPolicy { delay: Delay::NONE, ..ChildPolicy::default() };
     let mut steps = SupervisorSpec::new("steps")
         .policy(SupervisorPolicy { strategy: Strategy::RestForOne, ..SupervisorPolicy::default() });
-    let sum = steps.child(Child::new("sum", Sum).policy(policy))?;
-    let report = steps.child(Child::new("report", SumReporter { sum: sum.clone() }).policy(policy))?;
+    let sum = steps.child(Child::new("sum", Sum))?;
+    let report = steps.child(Child::new("report", SumReporter { sum: sum.clone() }))?;
     let mut root = SupervisorSpec::new("root");
-    let source = root.child(Child::new("source", Producer { sum: sum.clone() }).policy(policy))?;
+    let source = root.child(Child::new("source", Producer { sum: sum.clone() }))?;
     root.supervisor(steps)?;
     let runtime = Runtime::builder().start(root).await?;
     let mut story = runtime.journal().subscribe_after(runtime.journal().cursor());

@@ -6,9 +6,9 @@
 //! the messages that waited; a caller whose answer cannot come gets a typed error.
 //!
 //! ```
-//! use mainstay_runtime::policy::{ChildPolicy, Delay};
 //! use mainstay_runtime::{CallError, Child, Context, Failure, Message, Reply, Runtime, SupervisorSpec, Worker};
 //!
+//! #[derive(Debug)]
 //! enum Count { Up, Crash(Reply<u64>), Get(Reply<u64>) }
 //! impl Message for Count {}
 //!
@@ -39,8 +39,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Failure> {
 //! let mut root = SupervisorSpec::new("root");
-//! let policy = ChildPolicy { delay: Delay::NONE, ..ChildPolicy::default() };
-//! let counter = root.child(Child::new("counter", Counter).policy(policy))?;
+//! let counter = root.child(Child::new("counter", Counter))?;
 //! let runtime = Runtime::builder().start(root).await?;
 //!
 //! counter.cast(Count::Up).await?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::actor::context::SpawnArgs;
@@ -28,6 +29,11 @@ use crate::tree::TreeNode;
 /// The reason for which a tree did not start.
 #[derive(Debug, Error)]
 pub enum RuntimeStartError {
+    /// The start was not called within a tokio runtime, which the actors run on.
+    #[error(
+        "there is no tokio runtime here: call start from async code that tokio runs, or from within its block_on"
+    )]
+    OutsideTokio,
     /// The description of the root is invalid.
     #[error(transparent)]
     Spec(#[from] SpecError),
@@ -88,8 +94,10 @@ impl RuntimeBuilder {
     /// Starts the tree, and returns once every initial child is ready.
     ///
     /// # Errors
-    /// When a child does not become ready; the other children have been stopped then.
+    /// When a child does not become ready; the other children have been stopped then. When the future is not run by
+    /// tokio.
     pub async fn start(self, root: SupervisorSpec) -> Result<Runtime, RuntimeStartError> {
+        Handle::try_current().map_err(|_| RuntimeStartError::OutsideTokio)?;
         panics::install_hook();
         let entropy = Arc::new(self.seed.map_or_else(Rng::from_entropy, Rng::seeded));
         let journal = self.journal.unwrap_or_else(|| {

@@ -29,8 +29,8 @@ impl std::error::Error for PanicsOnDisplay {}
 
 enum FaultyMessage {
     Ping(Reply<()>),
-    /// Panics in its label.
-    PanicInLabel(Reply<()>),
+    /// Panics in its `Debug`, and in its handler.
+    PanicInDebug(Reply<()>),
     /// Panics in its clone.
     PanicInClone(Reply<()>),
     /// Makes the next snapshot panic.
@@ -49,12 +49,14 @@ enum FaultyMessage {
     PanicInDrop(PanicsOnDrop, Reply<()>),
 }
 
-impl Message for FaultyMessage {
-    fn label(&self) -> &'static str {
-        assert!(!matches!(self, Self::PanicInLabel(_)), "no name");
-        "FaultyMessage"
+impl fmt::Debug for FaultyMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        assert!(!matches!(self, Self::PanicInDebug(_)), "no name");
+        f.write_str("Faulty message")
     }
+}
 
+impl Message for FaultyMessage {
     fn redelivery_clone(&mut self) -> Option<Self> {
         assert!(!matches!(self, Self::PanicInClone(_)), "no copy");
         None
@@ -91,9 +93,8 @@ impl Worker for FaultyWorker {
         state: &mut State,
     ) -> Result<(), Failure> {
         match message {
-            FaultyMessage::Ping(reply)
-            | FaultyMessage::PanicInLabel(reply)
-            | FaultyMessage::PanicInClone(reply) => reply.send(()),
+            FaultyMessage::Ping(reply) | FaultyMessage::PanicInClone(reply) => reply.send(()),
+            FaultyMessage::PanicInDebug(_reply) => panic!("on purpose"),
             FaultyMessage::PanicInSnapshot(_reply) => state.panics_in_snapshot = true,
             FaultyMessage::HoldPanicsOnDrop => state.held.push(PanicsOnDrop),
             FaultyMessage::ReplyPanicsOnDrop(reply) => reply.send(PanicsOnDrop),
@@ -137,9 +138,8 @@ fn cause_and_message(exited: &Record) -> (&str, &str) {
 #[tokio::test(start_paused = true)]
 async fn message_panic_is_a_crash_and_a_dead_letter() {
     for (make, message, label) in [
-        (FaultyMessage::PanicInLabel as fn(Reply<()>) -> FaultyMessage, "no name", "FaultyMessage"),
-        (FaultyMessage::PanicInClone as fn(Reply<()>) -> FaultyMessage, "no copy", "FaultyMessage"),
-        (FaultyMessage::PanicInSnapshot as fn(Reply<()>) -> FaultyMessage, "smudged", "FaultyMessage"),
+        (FaultyMessage::PanicInClone as fn(Reply<()>) -> FaultyMessage, "no copy", "Faulty"),
+        (FaultyMessage::PanicInSnapshot as fn(Reply<()>) -> FaultyMessage, "smudged", "Faulty"),
     ] {
         let (runtime, worker) = start_worker(FaultyWorker::default()).await;
         let mut events = JournalFollower::from_now(&runtime);
@@ -153,13 +153,23 @@ async fn message_panic_is_a_crash_and_a_dead_letter() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn panic_in_debug_costs_only_the_label() {
+    let (runtime, worker) = start_worker(FaultyWorker::default()).await;
+    let mut events = JournalFollower::from_now(&runtime);
+    assert_eq!(worker.call(FaultyMessage::PanicInDebug).await, Err(CallError::Crashed));
+    let records = events.read_until("dead_letter").await;
+    assert_eq!(cause_and_message(&records[0]), ("panic", "on purpose"));
+    assert_eq!(records[1].fields["label"], "FaultyMessage");
+}
+
+#[tokio::test(start_paused = true)]
 async fn message_panic_during_stop_spares_the_supervisor() {
     let (runtime, worker) = start_worker(FaultyWorker::default()).await;
     let mut events = JournalFollower::from_now(&runtime);
     worker.cast(FaultyMessage::Block).await.unwrap();
     let waiting = async {
         let (reply, nameless) = Reply::channel();
-        worker.try_cast(FaultyMessage::PanicInLabel(reply)).unwrap();
+        worker.try_cast(FaultyMessage::PanicInDebug(reply)).unwrap();
         worker.try_cast(FaultyMessage::PanicInDrop(PanicsOnDrop, Reply::channel().0)).unwrap();
         worker.try_cast(FaultyMessage::PanicInDrop(PanicsOnDrop, Reply::channel().0)).unwrap();
         runtime.root().stop("worker").await.unwrap();

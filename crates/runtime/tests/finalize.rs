@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::*;
 
+#[derive(Debug)]
 enum ReplyHolderMessage {
     Hold(Reply<&'static str>),
     AnswerAll,

@@ -130,7 +130,7 @@ impl ActorsBelow {
         let mut found = dead_letters(journal).await;
         found.sort();
         let of = |actor: &str, label: &str| (format!("{above}/late/{actor}"), label.to_owned());
-        let expected = [of("deep", "Stop"), of("deep/leaf", "Get"), of("kid", "Add"), of("kid", "Get")];
+        let expected = [of("deep", "Admin"), of("deep/leaf", "Get"), of("kid", "Add"), of("kid", "Get")];
         assert_eq!(found, expected, "{scene}");
         for one in [&self.kid, &self.leaf] {
             assert_eq!(one.info(Duration::ZERO).status, ActorStatus::Stopped, "{scene}");

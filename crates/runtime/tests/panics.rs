@@ -34,6 +34,7 @@ fn run_in_process(name: &str, backtrace: &str, work: impl Future<Output = ()>) {
     assert!(output.status.success() && out.contains("1 passed"), "{out}\n{err}");
 }
 
+#[derive(Debug)]
 struct PanicNow;
 
 impl Message for PanicNow {}

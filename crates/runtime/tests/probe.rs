@@ -15,6 +15,7 @@ pub(crate) const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
+#[derive(Debug)]
 pub(crate) enum ProbeMessage {
     Add(i64),
     AddCall(i64, Reply<()>),
@@ -31,19 +32,7 @@ pub(crate) enum ProbeMessage {
     Stop,
 }
 
-impl Message for ProbeMessage {
-    fn label(&self) -> &'static str {
-        match self {
-            Self::Add(_) | Self::AddCall(..) | Self::AddLater(..) | Self::AddAt(..) => "Add",
-            Self::Double => "Double",
-            Self::Get(_) => "Get",
-            Self::Hold(_) => "Hold",
-            Self::Panic | Self::PanicCall(_) | Self::PanicInTask => "Panic",
-            Self::Block | Self::BlockCall(_) => "Block",
-            Self::Stop => "End",
-        }
-    }
-}
+impl Message for ProbeMessage {}
 
 /// A sum that survives panics.
 #[derive(Default)]

@@ -18,6 +18,7 @@ enum WarmUp {
     PermanentFailure,
 }
 
+#[derive(Debug)]
 struct WarmedUp;
 
 impl Message for WarmedUp {}

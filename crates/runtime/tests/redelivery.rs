@@ -23,6 +23,7 @@ enum InjectedFault {
 
 use InjectedFault::{AnswerThenPanic, Error, Hang, Panic};
 
+#[derive(Debug)]
 enum WorkRequest {
     /// Is redelivered after a crash.
     Redeliverable(u64, Reply<u64>),
@@ -38,15 +39,6 @@ enum WorkRequest {
 }
 
 impl Message for WorkRequest {
-    fn label(&self) -> &'static str {
-        match self {
-            Self::Redeliverable(..) => "Do",
-            Self::ThreeAttempts(..) => "Insist",
-            Self::Once(..) => "Once",
-            _ => "Other",
-        }
-    }
-
     fn redelivery_clone(&mut self) -> Option<Self> {
         match self {
             Self::Redeliverable(id, reply) => Some(Self::Redeliverable(*id, reply.share())),
@@ -264,7 +256,7 @@ async fn message_has_one_outcome_whatever_its_handler_does() {
     let temporary = ChildPolicy { restart: RestartType::Temporary, ..immediate_policy() };
     let stops = |name, faults, command| Scene {
         commands: Vec::from_iter(command),
-        lost: Some(dead_letter("stopped", "Do")),
+        lost: Some(dead_letter("stopped", "Redeliverable")),
         ends_running: false,
         ..scene(name, [faults], Redeliverable, stopped)
     };
@@ -280,12 +272,12 @@ async fn message_has_one_outcome_whatever_its_handler_does() {
         Scene { redelivered: vec![1, 2], ..scene("two of three attempts", [Panic; 2], ThreeAttempts, Ok(1)) },
         Scene {
             redelivered: vec![1, 2],
-            lost: poison("Insist", 3),
+            lost: poison("ThreeAttempts", 3),
             ..scene("three attempts", [Panic; 3], ThreeAttempts, crashed)
         },
         Scene {
             redelivered: vec![1],
-            lost: poison("Do", 2),
+            lost: poison("Redeliverable", 2),
             ..scene("two attempts", [Panic, Error], Redeliverable, crashed)
         },
         once("panic, once", Panic),
@@ -306,7 +298,7 @@ async fn message_has_one_outcome_whatever_its_handler_does() {
         Scene {
             policy: delayed_policy(),
             deadline: s(2),
-            lost: Some(dead_letter("expired", "Do")),
+            lost: Some(dead_letter("expired", "Redeliverable")),
             ..scene("past the deadline", [Panic], Redeliverable, Err(CallError::TimedOut))
         },
     ] {
@@ -330,7 +322,7 @@ async fn redelivery_is_recorded_with_label_and_crashes() {
     assert_eq!(redelivered.generation, 2);
     assert_eq!(
         serde_json::to_value(&redelivered.fields).unwrap(),
-        serde_json::json!({"label": "Insist", "crashes": 1, "crashes_max": 3})
+        serde_json::json!({"label": "ThreeAttempts", "crashes": 1, "crashes_max": 3})
     );
     assert_eq!(records[4].fields["backlog"], 1);
 }
@@ -418,7 +410,7 @@ fn exits(records: &[Record]) -> Vec<&str> {
 
 #[tokio::test(start_paused = true)]
 async fn supervisor_kill_records_messages_in_flight() {
-    for (opted_in, label) in [(false, "Once"), (true, "Do")] {
+    for (opted_in, label) in [(false, "Once"), (true, "Redeliverable")] {
         let worker = FlakyWorker::new([Hang]);
         let (runtime, address) = pool_of(&worker).await;
         let stopping = async {
@@ -434,7 +426,7 @@ async fn supervisor_kill_records_messages_in_flight() {
         assert_eq!(address.try_cast(WorkRequest::AbortTask).unwrap_err().kind, SendErrorKind::Stopped);
         assert_eq!(runtime.tree().find("root/pool/worker").unwrap().info.status, ActorStatus::Stopped);
         let records = all_records(&runtime).await;
-        assert_eq!(dead_letters(&records), [dead_letter("stopped", label), dead_letter("stopped", "Other")]);
+        assert_eq!(dead_letters(&records), [dead_letter("stopped", label), dead_letter("stopped", "Done")]);
         assert_eq!(exits(&records), ["root/pool", "root/pool/worker", "root"]);
     }
 }
@@ -485,7 +477,10 @@ async fn runtime_drop_records_messages_in_flight() {
     assert_eq!(refused.kind, SendErrorKind::Stopped);
     let mut records = events.read_until("dead_letter").await;
     records.extend(events.read_until("dead_letter").await);
-    assert_eq!(dead_letters(&records), [dead_letter("stopped", "Once"), dead_letter("stopped", "Do")]);
+    assert_eq!(
+        dead_letters(&records),
+        [dead_letter("stopped", "Once"), dead_letter("stopped", "Redeliverable")]
+    );
 }
 
 // === dropped replies ===

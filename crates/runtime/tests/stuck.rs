@@ -27,7 +27,7 @@ async fn stuck_handler_is_killed_and_successor_continues() {
     assert_eq!(exited.fields["cause"], "stuck");
     assert_eq!(exited.fields["message"], "it made no progress within its limit");
     let dead_letter = events.next("dead_letter").await;
-    assert_eq!(dead_letter.fields["label"], "Block");
+    assert_eq!(dead_letter.fields["label"], "BlockCall");
     assert_eq!(dead_letter.fields["reason"], "crashed");
     assert_eq!(events.next("decision").await.fields["decision"], "restart");
 }

@@ -37,6 +37,21 @@ async fn crash_answers_its_call_and_held_replies() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn default_child_restarts_at_once_and_then_ever_later() {
+    let (runtime, probe) = start_child(Child::new("probe", TestProbe::default())).await;
+    let mut events = JournalFollower::from_now(&runtime);
+    let mut delays_ms = Vec::new();
+    for _ in 0..5 {
+        probe.cast(ProbeMessage::Panic).await.unwrap();
+        delays_ms.push(events.next("decision").await.fields["delay_ms"].as_u64().unwrap());
+        events.next("actor_restarted").await;
+    }
+    assert_eq!(delays_ms, [0, 1000, 2000, 4000, 8000]);
+    probe.cast(ProbeMessage::Panic).await.unwrap();
+    events.next("gave_up").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn journal_records_a_crash_in_order_with_details() {
     let (runtime, probe) = start_tree(TestProbe::default(), delayed_policy()).await;
     let mut events = JournalFollower::from_now(&runtime);

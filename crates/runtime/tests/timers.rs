@@ -4,6 +4,7 @@ use mainstay_runtime::Timer;
 
 use crate::*;
 
+#[derive(Debug)]
 enum Ask {
     /// Wakes the actor at this time at the latest.
     WakeBy(Duration),

@@ -79,29 +79,7 @@ pub enum AgentCommand {
     DeadlineReached,
 }
 
-impl Message for AgentCommand {
-    fn label(&self) -> &'static str {
-        match self {
-            Self::Check => "Check",
-            Self::CheckFinished(_) => "CheckFinished",
-            Self::FailureObserved(_) => "FailureObserved",
-            Self::WorkStarted => "WorkStarted",
-            Self::StateReported => "StateReported",
-            Self::UpdatesKept => "UpdatesKept",
-            Self::StateRead(_) => "StateRead",
-            Self::RecoveryFinished(_) => "RecoveryFinished",
-            Self::Fail(_) => "Fail",
-            Self::BackendAvailabilityChanged => "BackendAvailabilityChanged",
-            Self::AwaitRecovery(_) => "AwaitRecovery",
-            Self::Send(_) => "Send",
-            Self::Deliver(_) => "Deliver",
-            Self::DeliveryFinished { .. } => "DeliveryFinished",
-            Self::Cancel { .. } => "Cancel",
-            Self::SenderGone(_) => "SenderGone",
-            Self::DeadlineReached => "DeadlineReached",
-        }
-    }
-}
+impl Message for AgentCommand {}
 
 #[cfg(test)]
 mod tests {

@@ -128,14 +128,7 @@ pub enum CacheMessage {
     CheckSuspend,
 }
 
-impl Message for CacheMessage {
-    fn label(&self) -> &'static str {
-        match self {
-            Self::Invalidate { .. } => "Invalidate",
-            Self::CheckSuspend => "CheckSuspend",
-        }
-    }
-}
+impl Message for CacheMessage {}
 
 /// Holds what each incarnation of the cache's actor is made from.
 #[derive(Debug, Clone)]

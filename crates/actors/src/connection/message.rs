@@ -85,20 +85,4 @@ pub enum ConnectionMessage {
     TimerElapsed,
 }
 
-impl Message for ConnectionMessage {
-    fn label(&self) -> &'static str {
-        match self {
-            Self::Connect(_) => "Connect",
-            Self::Disconnect => "Disconnect",
-            Self::BackendSeen => "BackendSeen",
-            Self::BackendStarted => "BackendStarted",
-            Self::CredentialsChanged => "CredentialsChanged",
-            Self::Send { .. } => "Send",
-            Self::SocketReady { .. } => "SocketReady",
-            Self::FramesReady { .. } => "FramesReady",
-            Self::WriterReady { .. } => "WriterReady",
-            Self::Barrier(_) => "Barrier",
-            Self::TimerElapsed => "TimerElapsed",
-        }
-    }
-}
+impl Message for ConnectionMessage {}

@@ -89,6 +89,7 @@ impl Drop for Presence {
 }
 
 /// The messages of the backend's actor, which its own tasks send.
+#[derive(Debug)]
 pub enum OwnedBackendMessage {
     /// The process was started.
     Spawned(Process),
@@ -101,15 +102,7 @@ pub enum OwnedBackendMessage {
     Fail(Failure),
 }
 
-impl Message for OwnedBackendMessage {
-    fn label(&self) -> &'static str {
-        match self {
-            Self::Spawned(_) => "Spawned",
-            Self::Ready { .. } => "Ready",
-            Self::Fail(_) => "Fail",
-        }
-    }
-}
+impl Message for OwnedBackendMessage {}
 
 type Ctx = Context<OwnedBackendMessage>;
 

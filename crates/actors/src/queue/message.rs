@@ -91,21 +91,4 @@ pub enum QueueMessage {
     TimerElapsed,
 }
 
-impl Message for QueueMessage {
-    fn label(&self) -> &'static str {
-        match self {
-            Self::Enqueue { .. } => "Enqueue",
-            Self::OpenStream { .. } => "OpenStream",
-            Self::Cancel { .. } => "Cancel",
-            Self::SetPriority { .. } => "SetPriority",
-            Self::List { .. } => "List",
-            Self::Abandon { .. } => "Abandon",
-            Self::AttemptFinished { .. } => "AttemptFinished",
-            Self::AvailabilityChanged => "AvailabilityChanged",
-            Self::BackendSeen => "BackendSeen",
-            Self::ResponseStarted { .. } => "ResponseStarted",
-            Self::BodyFinished { .. } => "BodyFinished",
-            Self::TimerElapsed => "TimerElapsed",
-        }
-    }
-}
+impl Message for QueueMessage {}

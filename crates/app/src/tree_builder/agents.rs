@@ -210,3 +210,15 @@ fn health_policy(agents: &AgentsConfig, owns_agent: bool) -> HealthPolicy {
         quarantine_after: agents.quarantine_after,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agents_restart_after_five_seconds_by_default() {
+        let delay = agent_policy(&AgentsConfig::default(), true).delay;
+        let waits_s: Vec<u64> = (1..=6).map(|attempt| delay.before(attempt, 0.0).as_secs()).collect();
+        assert_eq!(waits_s, [5, 10, 20, 40, 60, 60]);
+    }
+}

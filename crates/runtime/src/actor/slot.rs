@@ -28,6 +28,7 @@ use crate::identity::ActorIdentity;
 use crate::messaging::address::Address;
 use crate::messaging::call_error::CallError;
 use crate::messaging::envelope::MailboxEntry;
+use crate::messaging::label::Label;
 use crate::messaging::mailbox::Mailbox;
 use crate::messaging::panics;
 use crate::messaging::progress::ActorProgress;
@@ -163,7 +164,7 @@ impl<B: Behaviour> AnySlot for Slot<B> {
         self.mailbox.stop_reading();
     }
 
-    fn close(&self) -> Vec<&'static str> {
+    fn close(&self) -> Vec<Label> {
         let drained = self.mailbox.close();
         let labels = drained.iter().map(MailboxEntry::label).collect();
         for entry in drained {

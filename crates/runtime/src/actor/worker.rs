@@ -19,6 +19,7 @@ use crate::messaging::message::Message;
 /// ```
 /// use mainstay_runtime::{Context, Failure, Message, Reply, Worker};
 ///
+/// #[derive(Debug)]
 /// enum Count { Up, Get(Reply<u64>) }
 /// impl Message for Count {}
 ///

@@ -2,10 +2,12 @@
 
 #[cfg(debug_assertions)]
 use std::convert::Infallible;
+use std::mem::{self, Discriminant};
 
 use tokio::time::Instant;
 
-use crate::messaging::message::{Message, type_label};
+use crate::messaging::label::Label;
+use crate::messaging::message::Message;
 use crate::messaging::panics;
 #[cfg(debug_assertions)]
 use crate::messaging::reply::Reply;
@@ -34,9 +36,9 @@ impl<M: Message> Envelope<M> {
         Self { message, expires_at, redelivery: None }
     }
 
-    /// Returns the label for the journal, even if the message's own method panics.
-    pub(crate) fn label(&self) -> &'static str {
-        panics::catch(|| self.message.label()).unwrap_or_else(|_| type_label::<M>())
+    /// Returns the label for the journal, even if the message's `Debug` panics.
+    pub(crate) fn label(&self) -> Label {
+        panics::catch(|| Label::of(&self.message)).unwrap_or_else(|_| Label::of_type::<M>())
     }
 }
 
@@ -50,16 +52,24 @@ pub(crate) enum MailboxEntry<M> {
 }
 
 /// The label of an injected panic in the journal.
-#[cfg(debug_assertions)]
 pub(crate) const INJECTED_PANIC: &str = "InjectedPanic";
 
 impl<M: Message> MailboxEntry<M> {
     /// Returns the label for the journal; see [`Envelope::label`].
-    pub(crate) fn label(&self) -> &'static str {
+    pub(crate) fn label(&self) -> Label {
         match self {
             Self::Message(envelope) => envelope.label(),
             #[cfg(debug_assertions)]
-            Self::InjectedPanic(_) => INJECTED_PANIC,
+            Self::InjectedPanic(_) => Label::from_name(INJECTED_PANIC),
+        }
+    }
+
+    /// Returns the variant of a message.
+    pub(super) fn variant(&self) -> Option<Discriminant<M>> {
+        match self {
+            Self::Message(envelope) => Some(mem::discriminant(&envelope.message)),
+            #[cfg(debug_assertions)]
+            Self::InjectedPanic(_) => None,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 #[cfg(debug_assertions)]
 use std::convert::Infallible;
-use std::mem;
+use std::mem::{self, Discriminant};
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
@@ -13,11 +13,10 @@ use tokio::sync::Notify;
 
 use crate::messaging::call_error::CallError;
 use crate::messaging::drop_reason;
-#[cfg(debug_assertions)]
-use crate::messaging::envelope::INJECTED_PANIC;
-use crate::messaging::envelope::{Envelope, MailboxEntry};
-use crate::messaging::message::{Message, type_label};
-use crate::messaging::panics::{self, Panic};
+use crate::messaging::envelope::{Envelope, INJECTED_PANIC, MailboxEntry};
+use crate::messaging::label::Label;
+use crate::messaging::message::Message;
+use crate::messaging::panics::Panic;
 use crate::messaging::progress::ActorProgress;
 #[cfg(debug_assertions)]
 use crate::messaging::reply::Reply;
@@ -40,8 +39,8 @@ pub enum SendErrorKind {
 /// The result of reading a mailbox.
 #[derive(Debug)]
 pub(crate) enum ReadOutcome<M> {
-    /// A message from outside, and its label; `None` if its `label` panicked.
-    Message(Envelope<M>, Option<&'static str>),
+    /// A message from outside.
+    Message(Envelope<M>),
     /// An injected panic, and the reply to its caller.
     #[cfg(debug_assertions)]
     InjectedPanic(Reply<Infallible>),
@@ -66,7 +65,7 @@ pub(crate) enum TaskResult<M> {
 /// The remains in a mailbox when its incarnation stops reading.
 pub(crate) struct Detached<M> {
     /// The label of the message from outside that was being handled.
-    pub(crate) in_flight: Option<&'static str>,
+    pub(crate) in_flight: Option<Label>,
     /// The task results that were not handled.
     pub(crate) unhandled: VecDeque<TaskResult<M>>,
 }
@@ -95,13 +94,22 @@ struct ReadSide<M> {
     reader: Option<u64>,
     /// The messages that it has taken. They come before those in [`WriteSide`].
     queue: VecDeque<MailboxEntry<M>>,
-    /// The label of the message from outside that is being handled.
-    current_label: Option<&'static str>,
-    /// The number of entries taken so far, and whether the last one is still being handled.
+    /// The variant of the message from outside that was taken last, and its label. Most messages are of the variant
+    /// before, and need no new label.
+    last_variant: Option<(Discriminant<M>, Label)>,
+    /// The number of entries and task results taken so far, and the one that is still being handled.
     taken: u64,
-    is_busy: bool,
+    work: ReaderWork,
     /// The number of senders that wait for room.
     waiting_senders: usize,
+}
+
+/// The work of the incarnation that reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ReaderWork {
+    None,
+    TaskResult,
+    Entry,
 }
 
 struct WriteSide<M> {
@@ -133,18 +141,24 @@ impl MailboxReader {
     }
 }
 
-impl<M> ReadSide<M> {
-    /// Marks the reader as busy with an entry.
-    fn mark_busy(&mut self, label: Option<&'static str>) {
-        self.current_label = label;
-        self.is_busy = true;
+impl<M: Message> ReadSide<M> {
+    fn begin(&mut self, work: ReaderWork) {
+        self.work = work;
         self.taken += 1;
     }
 
-    /// Marks the reader as idle.
-    fn mark_idle(&mut self) {
-        self.current_label = None;
-        self.is_busy = false;
+    fn begin_entry(&mut self, entry: &MailboxEntry<M>) {
+        self.begin(ReaderWork::Entry);
+        let variant = entry.variant();
+        if self.last_variant.as_ref().map(|(last, _)| *last) != variant {
+            self.last_variant = variant.map(|variant| (variant, entry.label()));
+        }
+    }
+
+    /// Returns the label of the entry that is being handled.
+    fn label_in_flight(&self) -> Option<Label> {
+        let label = self.last_variant.as_ref().map(|(_, label)| *label);
+        (self.work == ReaderWork::Entry).then(|| label.unwrap_or_else(|| Label::from_name(INJECTED_PANIC)))
     }
 }
 
@@ -173,9 +187,9 @@ impl<M: Message> Mailbox<M> {
         let read = ReadSide {
             reader: None,
             queue: VecDeque::new(),
-            current_label: None,
+            last_variant: None,
             taken: 0,
-            is_busy: false,
+            work: ReaderWork::None,
             waiting_senders: 0,
         };
         let write = WriteSide {
@@ -304,10 +318,10 @@ impl<M: Message> Mailbox<M> {
         write.owner = None;
         write.reader = None;
         read.reader = None;
-        let label = read.current_label;
-        read.mark_idle();
+        let in_flight = read.label_in_flight();
+        read.work = ReaderWork::None;
         self.recheck.store(true, Release);
-        Some(Detached { in_flight: label, unhandled: mem::take(&mut write.task_results) })
+        Some(Detached { in_flight, unhandled: mem::take(&mut write.task_results) })
     }
 
     /// Returns the next entry for incarnation `generation`. After `Empty` the next push wakes it.
@@ -317,7 +331,7 @@ impl<M: Message> Mailbox<M> {
         if read.reader != Some(generation) {
             return ReadOutcome::Stop;
         }
-        read.mark_idle();
+        read.work = ReaderWork::None;
         // Checked under the reader's lock, so that no message is taken once `stop_reading` has returned.
         if (self.recheck.load(Acquire) || read.queue.is_empty())
             && let Some(other) = self.refill(&mut read)
@@ -326,17 +340,11 @@ impl<M: Message> Mailbox<M> {
         }
         let Some(entry) = read.queue.pop_front() else { return ReadOutcome::Empty };
         self.buffered.store(read.queue.len(), Release);
+        read.begin_entry(&entry);
         let next = match entry {
-            MailboxEntry::Message(envelope) => {
-                let label = panics::catch_nested(|| envelope.message.label()).ok();
-                read.mark_busy(Some(label.unwrap_or_else(type_label::<M>)));
-                ReadOutcome::Message(envelope, label)
-            }
+            MailboxEntry::Message(envelope) => ReadOutcome::Message(envelope),
             #[cfg(debug_assertions)]
-            MailboxEntry::InjectedPanic(caller) => {
-                read.mark_busy(Some(INJECTED_PANIC));
-                ReadOutcome::InjectedPanic(caller)
-            }
+            MailboxEntry::InjectedPanic(caller) => ReadOutcome::InjectedPanic(caller),
         };
         let waiting = read.waiting_senders > 0;
         drop(read);
@@ -352,7 +360,7 @@ impl<M: Message> Mailbox<M> {
         let mut write = self.lock_write_side();
         // An incarnation gets its own results even while it stops: a supervisor sees its last children end so.
         if let Some(result) = write.task_results.pop_front() {
-            read.mark_busy(None);
+            read.begin(ReaderWork::TaskResult);
             return Some(ReadOutcome::TaskResult(result));
         }
         if write.is_stopping() {
@@ -381,7 +389,7 @@ impl<M: Message> Mailbox<M> {
         if read.reader != Some(generation) {
             return;
         }
-        read.mark_idle();
+        read.work = ReaderWork::None;
         drop(read);
         let mut write = self.lock_write_side();
         if let Some(reader) = &mut write.reader {
@@ -461,7 +469,8 @@ impl<M: Message> Mailbox<M> {
     /// Returns the reader's progress. Before it reads, its start counts as one busy step.
     pub(crate) fn progress(&self) -> ActorProgress {
         let read = self.lock_read_side();
-        ActorProgress { steps: read.taken, is_busy: read.is_busy || self.lock_write_side().reader.is_none() }
+        let is_busy = read.work != ReaderWork::None || self.lock_write_side().reader.is_none();
+        ActorProgress { steps: read.taken, is_busy }
     }
 
     /// Returns whether the reader has to stop.
@@ -583,6 +592,7 @@ mod tests {
 
     #[tokio::test]
     async fn waiting_sender_dropped_answers_full() {
+        #[derive(Debug)]
         struct HeldReply(#[allow(dead_code, reason = "held, never answered")] Option<Reply<()>>);
         impl Message for HeldReply {}
         let mailbox = Mailbox::new(1);

@@ -1,6 +1,12 @@
 //! The trait of messages.
 
-/// A message. Most need only `impl Message for MyMessage {}`.
+use std::fmt;
+
+/// A message. Most need only `#[derive(Debug)]` and `impl Message for MyMessage {}`.
+///
+/// The journal names a message by its *label*: the first word of its `Debug` output. A derived `Debug` begins with the
+/// variant, or with the name of a struct, and what follows is never formatted. A `Debug` by hand must begin with such a
+/// name, not with content.
 ///
 /// A message whose handler crashes is not handled again, unless its type opts in with
 /// [`redelivery_clone`](Self::redelivery_clone). Then the next incarnation handles it before all others. A message that
@@ -11,6 +17,7 @@
 /// ```
 /// use mainstay_runtime::{Message, Reply};
 ///
+/// #[derive(Debug)]
 /// enum Store {
 ///     Put { key: String, value: u64, done: Reply<()> },
 ///     Compact,
@@ -27,13 +34,7 @@
 ///     }
 /// }
 /// ```
-pub trait Message: Send + Sized + 'static {
-    /// Returns the label under which the journal records this message as a dead letter. Name the variant, never the
-    /// content.
-    fn label(&self) -> &'static str {
-        type_label::<Self>()
-    }
-
+pub trait Message: fmt::Debug + Send + Sized + 'static {
     /// Returns a copy for the next incarnation if this one crashes on the message; `None` for a message that must not
     /// be handled twice.
     ///
@@ -58,12 +59,4 @@ pub trait Message: Send + Sized + 'static {
     fn delivery_crashes_max(&self) -> u32 {
         2
     }
-}
-
-/// Returns the last part of a message type's name.
-pub(crate) fn type_label<M>() -> &'static str {
-    let name = std::any::type_name::<M>();
-    // Called once per message, and names end soon: scanning the bytes is several times faster than a search.
-    let start = name.bytes().rposition(|byte| byte == b':').map_or(0, |colon| colon + 1);
-    name.get(start..).unwrap_or(name)
 }

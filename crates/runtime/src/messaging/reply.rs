@@ -1,5 +1,6 @@
 //! The answer to a call.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -13,11 +14,9 @@ use crate::messaging::drop_reason::{self, DropReason};
 /// The sender of the one answer to a call. Part of the message that makes the call.
 ///
 /// If it is dropped unanswered, the caller gets the reason: see [`CallError`].
-#[derive(Debug)]
 pub struct Reply<T>(ReplyChannel<T>);
 
 /// The channel to the caller.
-#[derive(Debug)]
 enum ReplyChannel<T> {
     Exclusive(oneshot::Sender<ReplyValue<T>>),
     /// Several replies share one caller: the first answer takes the sender.
@@ -92,6 +91,12 @@ impl<T> Reply<T> {
             }
             ReplyChannel::Used => true,
         }
+    }
+}
+
+impl<T> fmt::Debug for Reply<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").field("is_closed", &self.is_closed()).finish()
     }
 }
 

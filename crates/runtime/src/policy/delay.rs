@@ -29,6 +29,15 @@ pub enum Delay {
         /// True if delays are spread at random over the span that the attempt has reached.
         jitter: bool,
     },
+    /// No delay before the first attempt. From the second on, the delay grows as that of `Exponential` does.
+    FirstAtOnce {
+        /// The delay before the second attempt.
+        min: Duration,
+        /// The longest delay.
+        max: Duration,
+        /// The factor by which each further attempt multiplies the delay. Values below 1 count as 1.
+        factor: f64,
+    },
 }
 
 impl Delay {
@@ -38,7 +47,7 @@ impl Delay {
     /// Returns the delay before attempt number `attempt` (the first is 1; 0 counts as 1).
     ///
     /// `jitter` is a random number in `[0, 1)` that the caller draws. Values outside are clamped, and it is ignored
-    /// if jitter is off. The result lies within `[min, max]` for every attempt, however large.
+    /// if jitter is off. A delay that grows lies within `[min, max]` for every attempt, however large.
     #[must_use]
     pub fn before(&self, attempt: u32, jitter: f64) -> Duration {
         match *self {
@@ -50,6 +59,8 @@ impl Delay {
                 let ceiling = exponential(min, max, factor, growths);
                 if spread { min + (ceiling - min).mul_f64(clamp_unit(jitter)) } else { ceiling }
             }
+            Self::FirstAtOnce { .. } if attempt <= 1 => Duration::ZERO,
+            Self::FirstAtOnce { min, max, factor } => exponential(min, max.max(min), factor, attempt - 2),
         }
     }
 }
@@ -91,6 +102,15 @@ mod tests {
     fn delay_without_jitter_doubles_up_to_max() {
         let seconds: Vec<u64> = (1..=7).map(|attempt| SPEC.before(attempt, 0.9).as_secs()).collect();
         assert_eq!(seconds, [1, 2, 4, 8, 16, 30, 30]);
+    }
+
+    #[test]
+    fn first_attempt_is_at_once_and_later_ones_wait() {
+        let (min, max) = (Duration::from_secs(1), Duration::from_secs(10));
+        let delay = Delay::FirstAtOnce { min, max, factor: 2.0 };
+        let seconds: Vec<u64> = (0..=7).map(|attempt| delay.before(attempt, 0.9).as_secs()).collect();
+        assert_eq!(seconds, [0, 0, 1, 2, 4, 8, 10, 10]);
+        assert_eq!(delay.before(u32::MAX, 0.0), max);
     }
 
     #[test]

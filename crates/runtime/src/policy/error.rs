@@ -39,7 +39,9 @@ impl ChildPolicy {
         if self.budget.is_some_and(|budget| budget.window.is_zero()) {
             return Err(PolicyError::ZeroBudgetWindow);
         }
-        if let Delay::Exponential { min, max, factor, .. } = self.delay {
+        if let Delay::Exponential { min, max, factor, .. } | Delay::FirstAtOnce { min, max, factor } =
+            self.delay
+        {
             if !(factor.is_finite() && factor >= 1.0) {
                 return Err(PolicyError::DelayFactor);
             }
@@ -79,6 +81,13 @@ mod tests {
             (ChildPolicy { delay: delay(second, f64::NAN), ..sound }, PolicyError::DelayFactor),
             (ChildPolicy { delay: delay(second, 0.5), ..sound }, PolicyError::DelayFactor),
             (ChildPolicy { delay: delay(second * 2, 2.0), ..sound }, PolicyError::DelayBounds),
+            (
+                ChildPolicy {
+                    delay: Delay::FirstAtOnce { min: second * 2, max: second, factor: 2.0 },
+                    ..sound
+                },
+                PolicyError::DelayBounds,
+            ),
             (ChildPolicy { checkpoint_crashes_max: 0, ..sound }, PolicyError::ZeroCheckpointCrashes),
             (ChildPolicy { stuck_after: Some(Duration::ZERO), ..sound }, PolicyError::ZeroStuckAfter),
         ] {

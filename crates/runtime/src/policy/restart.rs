@@ -102,16 +102,16 @@ impl ChildPolicy {
 }
 
 impl Default for ChildPolicy {
-    /// Returns the policy of a permanent child: five restarts in ten minutes with delays from 5 s to 60 s, stable after
-    /// a minute. It has five seconds to stop, five more to end when killed, and no limit on a handler's time.
+    /// Returns the policy of a permanent child: five restarts in ten minutes, stable after a minute. The first restart is
+    /// at once, as in OTP. The second waits 1 s, and each further one twice as long, up to 60 s. The child has five
+    /// seconds to stop, five more to end when killed, and no limit on a handler's time.
     fn default() -> Self {
         Self {
             restart: RestartType::Permanent,
-            delay: Delay::Exponential {
-                min: Duration::from_secs(5),
+            delay: Delay::FirstAtOnce {
+                min: Duration::from_secs(1),
                 max: Duration::from_secs(60),
                 factor: 2.0,
-                jitter: false,
             },
             budget: Some(Budget { restarts_max: 5, window: Duration::from_secs(600) }),
             stable_after: Duration::from_secs(60),

@@ -10,6 +10,7 @@ use crate::messaging::message::Message;
 use crate::messaging::reply::Reply;
 use crate::supervisor::Child;
 
+#[derive(Debug)]
 enum CounterMessage {
     Up,
     Get(Reply<u64>),
@@ -50,6 +51,13 @@ impl Worker for LeakyCounter {
         }
         Ok(())
     }
+}
+
+#[test]
+fn start_outside_tokio_is_an_error() {
+    let start = Runtime::builder().start(SupervisorSpec::new("root"));
+    let error = futures_util::FutureExt::now_or_never(start).unwrap().err();
+    assert!(matches!(error, Some(RuntimeStartError::OutsideTokio)), "{error:?}");
 }
 
 /// The call would exceed its timeout if one of these locks were on its path.

@@ -34,6 +34,7 @@ use crate::actor::failure::Failure;
 ///     }
 /// }
 ///
+/// #[derive(Debug)]
 /// enum Count { Up, Get(Reply<u64>) }
 /// impl Message for Count {}
 ///

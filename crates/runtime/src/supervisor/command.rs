@@ -30,6 +30,7 @@ pub(crate) enum AdminCommand {
 }
 
 /// A supervisor's messages.
+#[derive(Debug)]
 pub(crate) enum SupervisorMessage {
     /// Add a child and start it; the reply comes when it has settled.
     Add { slot: Arc<dyn AnySlot>, reply: Reply<AdminResult> },
@@ -44,25 +45,7 @@ pub(crate) enum SupervisorMessage {
     Tick,
 }
 
-impl Message for SupervisorMessage {
-    fn label(&self) -> &'static str {
-        match self {
-            Self::Add { .. } => "Add",
-            Self::Admin { command, .. } => match command {
-                AdminCommand::Add => "Add",
-                AdminCommand::Stop => "Stop",
-                AdminCommand::Start => "Start",
-                AdminCommand::Restart => "Restart",
-                AdminCommand::Delete => "Delete",
-                AdminCommand::Remove => "Remove",
-                AdminCommand::Reset => "Reset",
-            },
-            Self::ChildReady { .. } => "ChildReady",
-            Self::TasksEnded { .. } => "TasksEnded",
-            Self::Tick => "Tick",
-        }
-    }
-}
+impl Message for SupervisorMessage {}
 
 impl Supervisor {
     pub(super) fn add(

@@ -42,11 +42,11 @@ pub(crate) fn record_exit(
 
 fn dead_letter(slot: &dyn AnySlot, in_flight: InterruptedMessage, cause: ExitCause) -> Option<DeadLetter> {
     if let Some(reason) = in_flight.dead_letter_reason {
-        return Some(DeadLetter::new(reason, in_flight.label));
+        return Some(DeadLetter::new(reason, &in_flight.label));
     }
     let is_crash = !matches!(cause, ExitCause::Normal | ExitCause::Killed);
     let crashes = is_crash.then(|| slot.count_redelivery_crash()).flatten()?;
-    Some(DeadLetter { crashes: Some(crashes), ..DeadLetter::new(DeadLetterReason::Poison, in_flight.label) })
+    Some(DeadLetter { crashes: Some(crashes), ..DeadLetter::new(DeadLetterReason::Poison, &in_flight.label) })
 }
 
 /// Records the exit of a child whose supervisor ended first, once the child and its tasks have ended.
@@ -70,7 +70,7 @@ pub(crate) fn finalize_slot(env: &Env, slot: &dyn AnySlot, path: &ActorPath, sta
         state.generation
     };
     for label in slot.close() {
-        env.journal.record(path, generation, &DeadLetter::new(DeadLetterReason::Stopped, label));
+        env.journal.record(path, generation, &DeadLetter::new(DeadLetterReason::Stopped, &label));
     }
     slot.finalize(&FinalizeContext { env, path, generation });
     finalize_descendants(env, slot);

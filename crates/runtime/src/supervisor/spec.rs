@@ -29,7 +29,8 @@ pub struct Child<W: Worker> {
 }
 
 impl<W: Worker> Child<W> {
-    /// Returns a child with the default policy and a mailbox for 1,024 messages.
+    /// Returns a child with the [default policy](ChildPolicy::default), which restarts it at once, and a mailbox for 1,024
+    /// messages.
     pub fn new(name: impl Into<String>, worker: W) -> Self {
         Self {
             name: name.into(),

@@ -15,7 +15,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::trace::{CommandTarget, PoolPlan, RandomTrace, SendMode, TraceCommand, TraceStep, WorkerPlan};
-use crate::worker::{Acceptance, DeliveryLog, DeliveryRecord, ScriptedWorker, TestDelivery};
+use crate::worker::{
+    Acceptance, DeliveryLog, DeliveryRecord, LabelledDelivery, ScriptedWorker, TestDelivery,
+};
 
 /// A time longer than anything in a trace takes.
 const TRACE_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -77,7 +79,7 @@ pub(crate) fn run_trace(trace: &RandomTrace) -> TraceResult {
 }
 
 /// A worker: its supervisor, unless that is the root, its name there, and its address.
-type WorkerHandle = (Option<SupervisorHandle>, String, Address<TestDelivery>);
+type WorkerHandle = (Option<SupervisorHandle>, String, Address<LabelledDelivery>);
 
 /// Holds everything that the steps of a trace act on.
 struct TraceRunner {
@@ -88,7 +90,7 @@ struct TraceRunner {
     /// The tasks that wait for an answer.
     pending: JoinSet<()>,
     /// The destination of each message.
-    sent: Vec<(usize, Address<TestDelivery>)>,
+    sent: Vec<(usize, Address<LabelledDelivery>)>,
     added: usize,
 }
 
@@ -156,7 +158,7 @@ impl TraceRunner {
         let message = trace.messages[id].clone();
         let (sent, log, address) = (message.send_mode, self.log.clone(), self.worker(to).2);
         self.sent.push((id, address.clone()));
-        let make = move |reply| TestDelivery { id, message, reply };
+        let make = move |reply| LabelledDelivery::new(TestDelivery { id, message, reply });
         match sent {
             SendMode::TryCast => {
                 let is_accepted = address.try_cast(make(None)).is_ok();
@@ -190,7 +192,7 @@ impl TraceRunner {
     }
 
     /// Makes a call, and reads from the backlog whether it is accepted at once: nothing else runs meanwhile.
-    async fn call<F>(&mut self, id: usize, address: &Address<TestDelivery>, call: F)
+    async fn call<F>(&mut self, id: usize, address: &Address<LabelledDelivery>, call: F)
     where
         F: Future<Output = Result<usize, CallError>> + Send + 'static,
     {
@@ -276,7 +278,7 @@ impl TraceRunner {
     }
 }
 
-async fn cast(log: &DeliveryLog, address: &Address<TestDelivery>, delivery: TestDelivery) {
+async fn cast(log: &DeliveryLog, address: &Address<LabelledDelivery>, delivery: LabelledDelivery) {
     let id = delivery.id;
     let is_accepted = address.cast(delivery).await.is_ok();
     log.accepted(id, if is_accepted { Acceptance::Yes } else { Acceptance::No });
@@ -308,7 +310,7 @@ fn pool(
     shape: &PoolPlan,
     log: &DeliveryLog,
     handles: &mut Vec<WorkerHandle>,
-) -> (SupervisorSpec, Vec<(String, Address<TestDelivery>)>) {
+) -> (SupervisorSpec, Vec<(String, Address<LabelledDelivery>)>) {
     let mut spec = SupervisorSpec::new(name).policy(shape.policy).as_child(shape.as_child);
     let workers = fill(&mut spec, "pooled", &shape.workers, log);
     if let Some(inner) = &shape.inner {
@@ -325,7 +327,7 @@ fn fill(
     what: &str,
     workers: &[WorkerPlan],
     log: &DeliveryLog,
-) -> Vec<(String, Address<TestDelivery>)> {
+) -> Vec<(String, Address<LabelledDelivery>)> {
     let workers = workers.iter().enumerate().map(|(number, plan)| {
         let name = format!("{what}-{number}");
         let address = spec.child(child(&name, plan, log)).unwrap();

@@ -12,8 +12,8 @@ use crate::driver::TraceResult;
 use crate::trace::HandlerAction::{
     self, AnswerAfter, AnswerThenPanic, Fail, Hang, Panic, PanicAfter, PanicInSnapshot,
 };
-use crate::trace::{LABELS, RandomTrace, SendMode, TestMessage};
-use crate::worker::{Acceptance, DeliveryRecord};
+use crate::trace::{RandomTrace, SendMode, TestMessage};
+use crate::worker::{Acceptance, DeliveryRecord, LABELS};
 
 /// Returns all violations.
 pub(crate) fn violations(trace: &RandomTrace, result: &TraceResult) -> Vec<String> {

@@ -8,14 +8,10 @@ use mainstay_runtime::policy::{
     SupervisorPolicy,
 };
 
+use crate::worker::LABELS;
+
 /// The strategies of supervisors.
 const STRATEGIES: &[Strategy] = &[Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne];
-/// The labels of the messages. Each message has its own, so that journal events name one message.
-pub(crate) const LABELS: [&str; 24] = [
-    "m00", "m01", "m02", "m03", "m04", "m05", "m06", "m07", "m08", "m09", "m10", "m11", "m12", "m13", "m14",
-    "m15", "m16", "m17", "m18", "m19", "m20", "m21", "m22", "m23",
-];
-
 /// The input of a run.
 #[derive(Debug)]
 pub(crate) struct RandomTrace {

@@ -1,12 +1,13 @@
 //! Runs the worker of a trace: it carries out its messages, and records them in the log.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use mainstay_runtime::{CallError, Context, Failure, Message, Reply, Worker};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::sleep;
 
-use crate::trace::{HandlerAction, LABELS, StartOutcome, TestMessage};
+use crate::trace::{HandlerAction, StartOutcome, TestMessage};
 
 /// The text of a trace's panics.
 pub(crate) const PANIC_TEXT: &str = "on purpose";
@@ -71,23 +72,60 @@ impl DeliveryLog {
 }
 
 /// A message in flight.
+#[derive(Debug)]
 pub(crate) struct TestDelivery {
     pub(crate) id: usize,
     pub(crate) message: TestMessage,
     pub(crate) reply: Option<Reply<usize>>,
 }
 
-impl Message for TestDelivery {
-    fn label(&self) -> &'static str {
-        LABELS[self.id]
-    }
+/// Declares the message of the worker with a variant for each id, so that each message of a run has its own label.
+macro_rules! labelled_deliveries {
+    ($($Variant:ident)*) => {
+        #[derive(Debug)]
+        pub(crate) enum LabelledDelivery { $($Variant(TestDelivery),)* }
 
+        /// The labels of the messages, by their ids. Journal events name one message by them.
+        pub(crate) const LABELS: &[&str] = &[$(stringify!($Variant),)*];
+        const VARIANTS: &[fn(TestDelivery) -> LabelledDelivery] = &[$(LabelledDelivery::$Variant,)*];
+
+        impl LabelledDelivery {
+            pub(crate) fn new(delivery: TestDelivery) -> Self {
+                VARIANTS[delivery.id](delivery)
+            }
+
+            fn into_delivery(self) -> TestDelivery {
+                match self { $(Self::$Variant(delivery) => delivery,)* }
+            }
+        }
+
+        impl Deref for LabelledDelivery {
+            type Target = TestDelivery;
+
+            fn deref(&self) -> &TestDelivery {
+                match self { $(Self::$Variant(delivery) => delivery,)* }
+            }
+        }
+
+        impl DerefMut for LabelledDelivery {
+            fn deref_mut(&mut self) -> &mut TestDelivery {
+                match self { $(Self::$Variant(delivery) => delivery,)* }
+            }
+        }
+    };
+}
+
+labelled_deliveries! {
+    M00 M01 M02 M03 M04 M05 M06 M07 M08 M09 M10 M11 M12 M13 M14 M15 M16 M17 M18 M19 M20 M21 M22 M23
+}
+
+impl Message for LabelledDelivery {
     fn redelivery_clone(&mut self) -> Option<Self> {
         if !self.message.is_redeliverable {
             return None;
         }
         let reply = self.reply.as_mut().map(Reply::share);
-        Some(Self { id: self.id, message: self.message.clone(), reply })
+        Some(Self::new(TestDelivery { id: self.id, message: self.message.clone(), reply }))
     }
 
     fn delivery_crashes_max(&self) -> u32 {
@@ -115,13 +153,13 @@ impl ScriptedWorker {
 }
 
 impl Worker for ScriptedWorker {
-    type Message = TestDelivery;
+    type Message = LabelledDelivery;
     type State = ScriptedWorkerState;
     type Snapshot = u64;
 
     async fn start(
         &self,
-        _: &mut Context<TestDelivery>,
+        _: &mut Context<LabelledDelivery>,
         kept: Option<u64>,
     ) -> Result<ScriptedWorkerState, Failure> {
         let start = self.starts.lock().next();
@@ -136,11 +174,11 @@ impl Worker for ScriptedWorker {
 
     async fn handle(
         &self,
-        ctx: &mut Context<TestDelivery>,
-        delivery: TestDelivery,
+        ctx: &mut Context<LabelledDelivery>,
+        delivery: LabelledDelivery,
         bag: &mut ScriptedWorkerState,
     ) -> Result<(), Failure> {
-        let TestDelivery { id, message, reply } = delivery;
+        let TestDelivery { id, message, reply } = delivery.into_delivery();
         let action = self.log.begin_delivery(id, &message);
         let answer = move |reply: Option<Reply<usize>>| {
             if let Some(reply) = reply {

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use crate::*;
 
+#[derive(Debug)]
 pub(crate) enum ChildMessage {
     Panic,
     Fail,
@@ -25,13 +26,10 @@ pub(crate) enum ChildMessage {
     BlockInTask(ThreadGate),
 }
 
-impl Message for ChildMessage {
-    fn label(&self) -> &'static str {
-        if matches!(self, Self::Block(..)) { "Block" } else { "ChildMessage" }
-    }
-}
+impl Message for ChildMessage {}
 
 /// Blocks a thread, at no await point, until the test drops the other half.
+#[derive(Debug)]
 pub(crate) struct ThreadGate {
     entered: Arc<Semaphore>,
     released: Receiver<()>,

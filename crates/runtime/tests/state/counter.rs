@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+#[derive(Debug)]
 pub(crate) enum DurableCounterMessage {
     Up,
     Get(Reply<u64>),

@@ -19,6 +19,7 @@ impl Durable for NumberSnapshot {
     const VERSION: u32 = 1;
 }
 
+#[derive(Debug)]
 pub(crate) enum NumberMessage {
     Set(u64),
     Increase,

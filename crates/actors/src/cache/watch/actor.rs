@@ -112,17 +112,7 @@ impl WatchMessage {
     }
 }
 
-impl Message for WatchMessage {
-    fn label(&self) -> &'static str {
-        match self.0 {
-            WatchCommand::Open { .. } => "Open",
-            WatchCommand::Opened { .. } => "Opened",
-            WatchCommand::Changed { .. } => "Changed",
-            #[cfg(debug_assertions)]
-            WatchCommand::EndWatchers => "EndWatchers",
-        }
-    }
-}
+impl Message for WatchMessage {}
 
 /// The times of the watching actor.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -10,6 +10,7 @@ use super::*;
 use crate::tests::error_table::{CauseGroup, assert_all_seen, assert_row};
 
 /// The ways in which a worker gives no reply.
+#[derive(Debug)]
 enum ReplyMode {
     Answer(Reply<()>),
     Panic(Reply<()>),

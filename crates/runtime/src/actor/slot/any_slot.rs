@@ -1,5 +1,6 @@
 //! The interface of a slot to its supervisor, independent of its behaviour.
 
+use std::fmt;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -10,6 +11,7 @@ use crate::actor::context::{FinalizeContext, SpawnArgs};
 use crate::actor::slot::exit_record::ExitRecord;
 use crate::env::Env;
 use crate::identity::ActorIdentity;
+use crate::messaging::label::Label;
 use crate::messaging::progress::ActorProgress;
 use crate::policy::ExitCause;
 
@@ -36,7 +38,7 @@ pub(crate) trait AnySlot: Send + Sync {
     /// Stops the incarnation from taking another message.
     fn stop_reading(&self);
     /// Refuses messages from now on; returns the labels of those that waited.
-    fn close(&self) -> Vec<&'static str>;
+    fn close(&self) -> Vec<Label>;
     /// Lets the behaviour answer the callers that it still keeps waiting. A panic there is ignored.
     fn finalize(&self, ctx: &FinalizeContext<'_>);
     fn open(&self);
@@ -55,4 +57,10 @@ pub(crate) trait AnySlot: Send + Sync {
     /// Returns when no incarnation is left in the slot.
     fn ended(&self) -> BoxFuture<'_, ()>;
     fn children(&self) -> Vec<Arc<dyn AnySlot>>;
+}
+
+impl fmt::Debug for dyn AnySlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot").field("name", &self.identity().name()).finish_non_exhaustive()
+    }
 }

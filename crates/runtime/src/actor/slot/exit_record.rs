@@ -3,6 +3,7 @@
 use tokio::task::JoinSet;
 
 use crate::events::DeadLetterReason;
+use crate::messaging::label::Label;
 use crate::policy::{Exit, ExitCause};
 
 /// The exit of an incarnation, with everything that outlives it.
@@ -25,7 +26,7 @@ pub(crate) struct ExitRecord {
 /// A message whose handler did not end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InterruptedMessage {
-    pub(crate) label: &'static str,
+    pub(crate) label: Label,
     /// The reason for which it is not handled again; `None` if a copy waits in the mailbox.
     pub(crate) dead_letter_reason: Option<DeadLetterReason>,
 }

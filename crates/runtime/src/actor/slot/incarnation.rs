@@ -21,11 +21,10 @@ use crate::actor::slot::exit_record::{ExitRecord, InterruptedMessage};
 use crate::events::{AbandonedEnded, DeadLetter, DeadLetterReason, Redelivered};
 use crate::messaging::call_error::CallError;
 use crate::messaging::drop_reason;
-#[cfg(debug_assertions)]
-use crate::messaging::envelope::INJECTED_PANIC;
 use crate::messaging::envelope::{Envelope, RedeliveryState};
+use crate::messaging::label::Label;
 use crate::messaging::mailbox::{ReadOutcome, TaskResult};
-use crate::messaging::message::{Message, type_label};
+use crate::messaging::message::Message;
 use crate::messaging::panics::{self, Panic};
 use crate::messaging::wake::Wake;
 use crate::policy::{Exit, ExitCause};
@@ -67,8 +66,6 @@ pub(crate) struct IncarnationState<B: Behaviour> {
 
 /// A message from outside, from the moment it leaves the mailbox to the end of its handler.
 struct InFlightMessage<M> {
-    /// `None` until the message has returned it.
-    label: Option<&'static str>,
     /// The copy for redelivery if the handler does not finish.
     redelivery_copy: Option<M>,
     expires_at: Option<Instant>,
@@ -113,9 +110,9 @@ impl<B: Behaviour> IncarnationState<B> {
                 ReadOutcome::Empty | ReadOutcome::Stop => return Ok(ActorFlow::Continue),
                 ReadOutcome::TaskResult(TaskResult::Panic(panic)) => return Err(HandlerError::Panic(*panic)),
                 ReadOutcome::TaskResult(TaskResult::Message(message)) => self.handle(message).await?,
-                ReadOutcome::Message(envelope, _) if has_expired(&envelope) => self.expire(envelope),
-                ReadOutcome::Message(envelope, label) => {
-                    let message = self.unwrap_envelope(envelope, label);
+                ReadOutcome::Message(envelope) if has_expired(&envelope) => self.expire(envelope),
+                ReadOutcome::Message(envelope) => {
+                    let message = self.unwrap_envelope(envelope);
                     let flow = self.handle(message).await?;
                     drop(self.in_flight.take());
                     flow
@@ -124,9 +121,8 @@ impl<B: Behaviour> IncarnationState<B> {
                 #[allow(clippy::panic, reason = "a test asked for it")]
                 ReadOutcome::InjectedPanic(_caller) => {
                     let redelivery = RedeliveryState { crashes: 0, crashes_max: 1 };
-                    let label = Some(INJECTED_PANIC);
                     self.in_flight =
-                        Some(InFlightMessage { label, redelivery_copy: None, expires_at: None, redelivery });
+                        Some(InFlightMessage { redelivery_copy: None, expires_at: None, redelivery });
                     panic!("injected panic")
                 }
             };
@@ -142,19 +138,18 @@ impl<B: Behaviour> IncarnationState<B> {
     }
 
     /// Takes a message out of its envelope. From here on it is accounted for, even if its own methods panic.
-    fn unwrap_envelope(&mut self, envelope: Envelope<B::Message>, label: Option<&'static str>) -> B::Message {
+    fn unwrap_envelope(&mut self, envelope: Envelope<B::Message>) -> B::Message {
+        let label = envelope.redelivery.map(|_| envelope.label());
         let Envelope { mut message, expires_at, redelivery: returned } = envelope;
         let redelivery = returned.unwrap_or(RedeliveryState { crashes: 0, crashes_max: 1 });
         let in_flight =
-            self.in_flight.insert(InFlightMessage { label, redelivery_copy: None, expires_at, redelivery });
-        // A message whose `label` panicked before does so again here, and that counts as its handler's panic.
-        let label = label.unwrap_or_else(|| message.label());
+            self.in_flight.insert(InFlightMessage { redelivery_copy: None, expires_at, redelivery });
         if let Some(copy) = message.redelivery_clone() {
             in_flight.redelivery.crashes_max = message.delivery_crashes_max().max(1);
             in_flight.redelivery_copy = Some(copy);
         }
-        if let Some(RedeliveryState { crashes, crashes_max }) = returned {
-            self.ctx.record(&Redelivered { label: label.to_owned(), crashes, crashes_max });
+        if let (Some(label), Some(RedeliveryState { crashes, crashes_max })) = (label, returned) {
+            self.ctx.record(&Redelivered { label: label.to_string(), crashes, crashes_max });
         }
         message
     }
@@ -189,7 +184,7 @@ impl<B: Behaviour> IncarnationState<B> {
     }
 
     fn expire(&self, envelope: Envelope<B::Message>) -> ActorFlow {
-        self.ctx.record(&DeadLetter::new(DeadLetterReason::Expired, envelope.label()));
+        self.ctx.record(&DeadLetter::new(DeadLetterReason::Expired, &envelope.label()));
         drop_reason::drop_with(CallError::Expired, envelope);
         ActorFlow::Continue
     }
@@ -266,7 +261,9 @@ impl<B: Behaviour> IncarnationState<B> {
             abandoned: false,
             permanent: self.next_step.is_some(),
         };
-        let in_flight = in_flight.map(|in_flight| self.requeue(in_flight, exit.cause, reason));
+        let label = detached.as_ref().and_then(|detached| detached.in_flight);
+        let label = label.unwrap_or_else(Label::of_type::<B::Message>);
+        let in_flight = in_flight.map(|in_flight| self.requeue(in_flight, label, exit.cause, reason));
         let drop_panic =
             self.tear_down(reason, detached.map(|detached| detached.unhandled).unwrap_or_default());
         let (message, location, backtrace) = match panic.or(drop_panic) {
@@ -285,7 +282,7 @@ impl<B: Behaviour> IncarnationState<B> {
             self.slot.identity.state().abandoned -= 1;
             // It was abandoned at the last moment, so the supervisor does not record this message.
             if let Some(InterruptedMessage { label, dead_letter_reason: Some(reason) }) = in_flight {
-                self.ctx.record(&DeadLetter::new(reason, label));
+                self.ctx.record(&DeadLetter::new(reason, &label));
             }
             self.ctx.record(&AbandonedEnded {});
         }
@@ -308,11 +305,11 @@ impl<B: Behaviour> IncarnationState<B> {
     fn requeue(
         &self,
         in_flight: InFlightMessage<B::Message>,
+        label: Label,
         cause: ExitCause,
         reason: CallError,
     ) -> InterruptedMessage {
-        let InFlightMessage { label, redelivery_copy: copy, expires_at, redelivery } = in_flight;
-        let label = label.unwrap_or_else(type_label::<B::Message>);
+        let InFlightMessage { redelivery_copy: copy, expires_at, redelivery } = in_flight;
         let requested = cause == ExitCause::Killed && reason == CallError::Stopped;
         let reason = match copy {
             None if requested => Some(DeadLetterReason::Stopped),

@@ -2,11 +2,13 @@
 //!
 //! - `source` reads the files and splits Rust into tokens and comments
 //! - `architecture` checks the page that says where things are
+//! - `dependencies` checks the crates of others
 //! - `imports` follows `use` and inline paths from file to file
 //! - `names` finds types that are defined twice
 //! - `prose` checks documentation and comments
 
 mod architecture;
+mod dependencies;
 mod imports;
 mod names;
 mod prose;

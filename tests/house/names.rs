@@ -7,8 +7,11 @@ use crate::source::{SourceFile, files, lex};
 /// Names that may stand once a folder, for its own error, state and so on. None of them is exported by a crate.
 const ALLOWED_TWICE: &[&str] = &["Error", "State", "Inner", "Context", "Outcome", "Machine"];
 
-/// The files that hold one thing for each platform. A name may stand in both: one of the two is compiled.
-const PLATFORMS: [&str; 2] = ["crates/actors/src/process/unix", "crates/actors/src/process/windows"];
+/// The files of which one is compiled, by platform or feature. A name may stand in both.
+const ALTERNATIVES: [[&str; 2]; 2] = [
+    ["crates/actors/src/process/unix", "crates/actors/src/process/windows"],
+    ["crates/actors/src/network/tls/enabled", "crates/actors/src/network/tls/disabled"],
+];
 
 /// Words that no name in code has, because they are metaphors with a plain term of the field.
 const BANNED_WORDS: &str = include_str!("banned_names.txt");
@@ -16,9 +19,9 @@ const BANNED_WORDS: &str = include_str!("banned_names.txt");
 /// The longest name of a function, in characters. What a test needs to say beyond it stands in a comment.
 const NAME_CHARS_MAX: usize = 60;
 
-fn is_one_per_platform(files: &[String]) -> bool {
-    let on = |platform: &str| files.iter().filter(|file| file.starts_with(platform)).count() == 1;
-    files.len() == PLATFORMS.len() && PLATFORMS.into_iter().all(on)
+fn is_one_per_alternative(files: &[String]) -> bool {
+    let is_in = |place: &str| files.iter().filter(|file| file.starts_with(place)).count() == 1;
+    files.len() == 2 && ALTERNATIVES.iter().any(|places| places.iter().all(|place| is_in(place)))
 }
 
 #[test]
@@ -40,7 +43,7 @@ fn type_names_are_defined_once() {
     }
     let twice: Vec<_> = places
         .into_iter()
-        .filter(|(_, files)| files.len() > 1 && !is_one_per_platform(files))
+        .filter(|(_, files)| files.len() > 1 && !is_one_per_alternative(files))
         .map(|(name, files)| format!("{name}: {}", files.join(", ")))
         .collect();
     assert!(twice.is_empty(), "names that stand for several types:\n{}", twice.join("\n"));
@@ -95,10 +98,10 @@ fn names_are_split_into_words() {
 }
 
 #[test]
-fn platforms_may_share_a_name_once() {
+fn alternatives_may_share_a_name_once() {
     let files =
         |paths: &[&str]| paths.iter().map(|path| format!("crates/actors/src/{path}")).collect::<Vec<_>>();
-    assert!(is_one_per_platform(&files(&["process/unix/process_group.rs", "process/windows.rs"])));
-    assert!(!is_one_per_platform(&files(&["process/unix.rs", "process/unix/pid_file.rs"])));
-    assert!(!is_one_per_platform(&files(&["process/unix.rs", "process/windows.rs", "queue.rs"])));
+    assert!(is_one_per_alternative(&files(&["process/unix/process_group.rs", "process/windows.rs"])));
+    assert!(!is_one_per_alternative(&files(&["process/unix.rs", "process/unix/pid_file.rs"])));
+    assert!(!is_one_per_alternative(&files(&["process/unix.rs", "process/windows.rs", "queue.rs"])));
 }

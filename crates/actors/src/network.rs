@@ -15,9 +15,7 @@ pub(crate) mod proxy_error;
 pub mod tls;
 pub mod urls;
 
-use std::{sync::Arc, time::Duration};
-
-use rustls::ClientConfig;
+use std::time::Duration;
 
 pub use self::backend_address::BackendAddress;
 use self::{proxy::Proxy, tls::TlsTrust};
@@ -52,10 +50,8 @@ impl Default for Route {
 }
 
 impl Route {
-    /// Returns the TLS configuration for HTTP to a backend with or without TLS. On a route without TLS it trusts no
-    /// certificate, and the platform's roots are not read.
-    pub(crate) fn tls_config(&self, is_secure: bool) -> Result<Arc<ClientConfig>, rustls::Error> {
-        let is_needed = is_secure || self.proxy.as_ref().is_some_and(Proxy::is_secure);
-        if is_needed { self.trust.client_config() } else { tls::without_roots() }
+    /// Returns whether a connection to this backend needs TLS, for itself or for the proxy.
+    pub(crate) fn needs_tls(&self, is_secure: bool) -> bool {
+        is_secure || self.proxy.as_ref().is_some_and(Proxy::is_secure)
     }
 }

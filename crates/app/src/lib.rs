@@ -132,7 +132,9 @@ pub mod transport {
     pub use mainstay_actors::network::proxy::{
         Proxy, ProxyChoice, ProxyScheme, ProxyUrlError, ProxyVariables, SystemProxies, UnsupportedProxy,
     };
-    pub use mainstay_actors::network::tls::{CaErrorKind, CaFileError, TlsTrust};
+    #[cfg(feature = "_tls")]
+    pub use mainstay_actors::network::tls::CaErrorKind;
+    pub use mainstay_actors::network::tls::{CaFileError, TlsTrust};
     pub use mainstay_actors::network::urls::{BaseUrl, BaseUrlError};
     pub use mainstay_actors::transport::{
         FailureKind, FullResponse, HttpSettings, HttpTransport, ResponseBody, ResponseHead, SendProgress,

@@ -19,13 +19,11 @@ use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
-use rustls::pki_types::ServerName;
 use thiserror::Error as ThisError;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
-use tokio_rustls::TlsConnector;
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream,
     tungstenite::{
@@ -47,6 +45,7 @@ use super::{
 };
 use crate::credentials::CredentialError;
 use crate::error::Secrets;
+use crate::network::tls::{self, TlsPeer};
 
 /// A WebSocket over `S`.
 type WsStream<S> = WebSocketStream<CloseTap<MaybeTlsStream<ActivityStream<S>>>>;
@@ -198,12 +197,9 @@ where
     if !target.is_secure() {
         return Ok(MaybeTlsStream::Plain(stream));
     }
-    let failed =
-        |error: &dyn std::fmt::Display| ConnectionError::new(ConnectionErrorKind::Tls, &error.to_string());
-    let config = target.route().trust.client_config().map_err(|error| failed(&error))?;
-    let name = ServerName::try_from(target.endpoint().host_name()).map_err(|error| failed(&error))?;
-    let secured = TlsConnector::from(config).connect(name, stream).await;
-    secured.map(MaybeTlsStream::Rustls).map_err(|error| io_error::from_handshake(&error))
+    let host = target.endpoint().host_name();
+    let secured = tls::connect(&target.route().trust, TlsPeer::Backend, host, stream).await;
+    secured.map_err(|error| io_error::from_handshake(&error))
 }
 
 fn config(limits: SocketLimits) -> WebSocketConfig {

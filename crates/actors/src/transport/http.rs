@@ -34,7 +34,6 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
 use reqwest::Client;
-use rustls::ClientConfig;
 use tokio::time::Instant;
 
 use self::{
@@ -45,7 +44,7 @@ use super::{FailureKind, ResponseHead, SendProgress, StreamingResponse, Transpor
 use crate::{
     credentials::Credentials,
     error::{Error, Reason, Secrets},
-    network::{Route, proxy::Proxy, urls::BaseUrl},
+    network::{Route, proxy::Proxy, tls, urls::BaseUrl},
     request::{Body, Request},
 };
 
@@ -203,8 +202,7 @@ impl HttpTransport {
             bearer(token)?;
         }
         let is_secure = base.is_secure();
-        let tls = settings.route.tls_config(is_secure).map_err(setup_error)?;
-        let client = |idle_max| build_client(settings, &tls, headers, idle_max);
+        let client = |idle_max| build_client(settings, is_secure, headers, idle_max);
         Ok(Self {
             pooled_client: client(settings.idle_connections_max)?,
             unpooled_client: client(0)?,
@@ -420,7 +418,7 @@ fn configured_secrets(settings: &HttpSettings) -> Secrets {
 
 fn build_client(
     settings: &HttpSettings,
-    tls: &ClientConfig,
+    is_secure: bool,
     headers: &HeaderMap,
     idle_max: usize,
 ) -> Result<Client, Error> {
@@ -433,11 +431,12 @@ fn build_client(
         .connect_timeout(settings.connect_timeout)
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .pool_max_idle_per_host(idle_max)
-        .tls_backend_preconfigured(tls.clone())
         // The transport decides both itself, since it knows what may be sent twice.
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never());
-    let builder = match &settings.route.proxy {
+    let route = &settings.route;
+    let builder = tls::configure(builder, &route.trust, route.needs_tls(is_secure)).map_err(setup_error)?;
+    let builder = match &route.proxy {
         Some(proxy) => {
             builder.proxy(proxy.to_reqwest().map_err(|error| setup_error(error::describe(error)))?)
         }

@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind};
 use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
 
 use crate::connection::error::{ConnectionError, ConnectionErrorKind};
+use crate::network::tls::is_tls_error;
 
 /// Converts a failed name resolution.
 pub(super) fn from_lookup(error: &io::Error) -> ConnectionError {
@@ -25,7 +26,7 @@ pub(super) fn from_connect(error: &io::Error) -> ConnectionError {
 
 /// Converts a failure of the stream during the handshake of TLS or WebSocket.
 pub(super) fn from_handshake(error: &io::Error) -> ConnectionError {
-    if is_tls(error) {
+    if is_tls_error(error) {
         return ConnectionError::new(ConnectionErrorKind::Tls, &error.to_string());
     }
     ConnectionError::new(ConnectionErrorKind::Lost, &format!("during the handshake: {error}"))
@@ -53,11 +54,4 @@ pub(super) fn from_stream(error: &Error) -> ConnectionError {
         Error::Utf8(_) => ConnectionError::invalid_text("a text message is not valid UTF-8"),
         _ => ConnectionError::new(ConnectionErrorKind::Lost, "the connection failed"),
     }
-}
-
-fn is_tls(error: &io::Error) -> bool {
-    let inner = error.get_ref();
-    inner.is_some_and(|inner| {
-        inner.is::<rustls::Error>() || inner.source().is_some_and(|it| it.is::<rustls::Error>())
-    })
 }

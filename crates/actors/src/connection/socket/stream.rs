@@ -10,9 +10,7 @@ use futures_util::future::{Either, select};
 use http::{HeaderValue, Method, Request, Response, Uri, header};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::{client::legacy::connect::proxy::SocksV5, rt::TokioIo};
-use rustls::pki_types::ServerName;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use tokio_tungstenite::MaybeTlsStream;
 use tower_service::Service;
 
@@ -27,6 +25,7 @@ use crate::{
         Route,
         proxy::{Proxy, ProxyScheme},
         proxy_error::ProxyError,
+        tls::{self, TlsPeer},
     },
 };
 
@@ -74,13 +73,9 @@ async fn connect_to_proxy(
         return Ok(MaybeTlsStream::Plain(stream));
     }
     let without_tls = |error: &dyn std::fmt::Display| proxy_unreachable(&format!("its TLS failed: {error}"));
-    let config = route.trust.client_config().map_err(|error| without_tls(&error))?;
-    let mut config = rustls::ClientConfig::clone(&config);
-    // As reqwest does it: ALPN concerns the backend, not the proxy.
-    config.alpn_protocols.clear();
-    let name = ServerName::try_from(endpoint.host_name()).map_err(|error| without_tls(&error))?;
-    let connector = TlsConnector::from(std::sync::Arc::new(config));
-    connector.connect(name, stream).await.map(MaybeTlsStream::Rustls).map_err(|error| without_tls(&error))
+    tls::connect(&route.trust, TlsPeer::Proxy, endpoint.host_name(), stream)
+        .await
+        .map_err(|error| without_tls(&error))
 }
 
 /// Asks an HTTP proxy to connect the stream to `authority`.

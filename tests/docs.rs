@@ -141,12 +141,16 @@ fn write_help(page: &mut String, command: &[&str]) {
         .args(command)
         .arg("--help")
         .env("NO_COLOR", "1")
+        .env("COLUMNS", "100")
         .output()
         .unwrap();
     assert!(output.status.success(), "{command:?}: {output:?}");
     let help = String::from_utf8(output.stdout).unwrap();
     let title = [&["mainstay"], command].concat().join(" ");
-    let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+    // Every command takes the global options, so the page has them once.
+    let own =
+        if command.is_empty() { help.as_str() } else { help.split("\nGlobal options:").next().unwrap() };
+    let lines: Vec<&str> = own.lines().map(str::trim_end).collect();
     page.push_str(&format!("\n## {title}\n\n```text\n{}\n```\n", lines.join("\n").trim_end()));
     let below =
         lines.iter().skip_while(|line| **line != "Commands:").skip(1).take_while(|line| !line.is_empty());
@@ -161,10 +165,10 @@ fn write_help(page: &mut String, command: &[&str]) {
 
 #[test]
 fn cli_page_is_up_to_date() {
-    let mut page = "# Command line\n\nThe help of every command of the binary `mainstay`. Durations read `250ms`, `30s`, `5m`. \
-                    `--json` prints one JSON value\n(`events`: one a line) and nothing else. Exit codes: 0 done, 1 failed, 2 \
-                    wrong usage or configuration, 3 no runtime is running in that\ndata folder. [Operations](operations.md) \
-                    shows the commands in use. A test writes this page.\n"
+    let mut page = "# Command line\n\nThe help of every command of the binary `mainstay`; each takes the global options. Durations read \
+                    `250ms`, `30s`,\n`5m`. `--json`, or `-o json`, prints one JSON value (`events`: one a line) and nothing else. \
+                    Exit codes: 0 done, 1 failed, 2 wrong usage\nor configuration, 3 no runtime is running in that data folder. \
+                    [Operations](operations.md) shows the commands in use. A test\nwrites this page.\n"
         .to_owned();
     write_help(&mut page, &[]);
     expect_file!["../docs/cli.md"].assert_eq(&page);

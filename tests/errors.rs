@@ -347,7 +347,7 @@ async fn a_command_that_fails_says_its_code_and_its_reason_on_stderr() {
     for (args, expected) in [
         (vec!["demo-backend", "--port", &port], "INVALID_INPUT in_use: port"),
         (vec!["demo", "--port", &port], "INVALID_INPUT in_use: port"),
-        (vec!["events"], "NOT_FOUND not_found: there is no journal"),
+        (vec!["events"], "NOT_FOUND: there is no journal"),
     ] {
         let empty = tempfile::tempdir_in(data.path()).unwrap();
         let ended = run(empty.path(), &args).await;

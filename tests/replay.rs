@@ -141,8 +141,10 @@ async fn dead_letters_are_listed_with_reason() {
     let rows: Vec<&str> = ended.stdout.lines().filter(|line| line.contains("root/cache")).collect();
     assert_eq!(rows.len(), 2, "{}", ended.stdout);
     for row in rows {
-        assert!(row.contains("crashed  the actor crashed on it"), "{row}");
+        assert!(row.ends_with("  the actor crashed on it"), "{row}");
     }
+    let wide = run(data.path(), &["dead-letters", "-o", "wide"]).await.stdout;
+    assert_eq!(wide.matches("the actor crashed on it  crashed\n").count(), 2, "{wide}");
     let ended = run(data.path(), &["dead-letters", "--json"]).await;
     let messages: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let crashed = messages.iter().filter(|message| message["reason"] == "crashed");

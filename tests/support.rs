@@ -60,7 +60,7 @@ pub fn mainstay(data: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(mainstay_binary());
     command.arg("--data-dir").arg(data).args(args).kill_on_drop(true);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.env_remove("RUST_BACKTRACE").env("NO_COLOR", "1");
+    command.env_remove("RUST_BACKTRACE").env_remove("COLUMNS").env("NO_COLOR", "1").env("TZ", "UTC");
     command
 }
 

@@ -108,8 +108,11 @@ impl Error {
         let mut error = Self::new(Reason::from_status(status.as_u16())?);
         error.status = Some(status.as_u16());
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        if let Some(problem) = ProblemDetails::parse(content_type.unwrap_or_default(), body) {
-            let details = format!("HTTP {}: {}", status.as_u16(), problem.details);
+        if let Some(problem) = ProblemDetails::parse(status, content_type.unwrap_or_default(), body) {
+            let details = match problem.details.as_str() {
+                "" => format!("HTTP {}", status.as_u16()),
+                details => format!("HTTP {}: {details}", status.as_u16()),
+            };
             let message = problem.message.unwrap_or_else(|| error.message.clone());
             return Some(error.with_message(&message).with_details(&details));
         }

@@ -13,13 +13,14 @@ use std::time::Duration;
 use mainstay_actors::agent::{AgentCommand, AgentStatus, DriverError};
 use mainstay_actors::error::{Error, Reason, of_call};
 use mainstay_runtime::AdminError;
-use mainstay_runtime::journal::{Event, Level, word};
+use mainstay_runtime::journal::{Event, Level, Record, word};
 use serde::{Deserialize, Serialize};
 
 use crate::admin_error::AdminTarget::Agent;
 use crate::config::{AgentConfig, AgentsConfig};
 use crate::inner::Inner;
 use crate::status::AgentView;
+use crate::suggestion::unknown_name;
 use crate::time_point::TimePoint;
 use crate::tree_builder::agents::AgentHandle;
 use view::view;
@@ -30,8 +31,8 @@ const RESTART_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest wait for a restart with a login, which a person may have to complete.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(12 * 60);
 
-/// An error names at most this many agents.
-const KNOWN_LISTED_MAX: usize = 20;
+/// The number of events that an agent is shown with.
+const LAST_EVENTS: usize = 5;
 
 /// A command has reset an agent's restart budget.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +70,12 @@ impl Agents {
     pub fn get(&self, id: &str) -> Result<AgentView, Error> {
         let handle = self.handle(id)?;
         self.view(&handle, id, &self.0.time_point()).ok_or_else(|| self.unknown_error(id))
+    }
+
+    /// Returns the agent's last events, at most five, oldest first. Those that are no longer in memory are left out.
+    pub(crate) fn last_events(&self, id: &str) -> Vec<Record> {
+        let path = self.0.handles.agents.path().and_then(|path| path.child(id).ok());
+        path.map(|path| self.0.runtime.journal().last_events(&path, LAST_EVENTS)).unwrap_or_default()
     }
 
     /// Restarts the agent now, healthy or not, with its saved state, and returns when the restart is complete. It uses
@@ -207,11 +214,8 @@ impl Agents {
     }
 
     fn unknown_error(&self, id: &str) -> Error {
-        let mut known = self.0.handles.agents.names();
-        let omitted = known.len().saturating_sub(KNOWN_LISTED_MAX);
-        known.truncate(KNOWN_LISTED_MAX);
-        let more = if omitted == 0 { String::new() } else { format!(" and {omitted} more") };
-        let details = format!("there is no agent {id:?}; known are: {}{more}", known.join(", "));
+        let known = self.0.handles.agents.names();
+        let details = unknown_name("agent", id, known.iter().map(String::as_str));
         Agent.not_found_error().with_details(&details)
     }
 }

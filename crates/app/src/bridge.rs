@@ -34,7 +34,7 @@ mod protocol;
 mod requests;
 mod session;
 
-pub use agent::{AgentAction, BridgeAgentCommand};
+pub use agent::{AgentAction, AgentDetails, BridgeAgentCommand};
 pub use command::{
     BackendAction, BridgeCommand, CacheAction, ConnectionAction, CredentialsAction, InvalidateBy,
     ListenAction, RequestCommand, RequestsCommand, execute,

@@ -1,19 +1,22 @@
 //! The `mainstay` binary.
 //!
 //! - `args`: the commands and their options
-//! - `run`: `demo`, `run` and `demo-backend`, which keep running
-//! - `client`: asks a running runtime, over its bridge; `report`: shows the answers
-//! - `requests`: commands about requests that have not ended
+//! - `run`: `demo`, `run` and `demo-backend`, which keep running; `demo_faults`: breaks the running demo
+//! - `client`: asks a running runtime, over its bridge; `report`: shows the answers; `watch`: shows them again each second
+//! - `requests`: commands about requests that have not ended; `cache`: about the cache
 //! - `agent`: commands about one agent; `agent_report`: shows agents
-//! - `journal`, `dead_letters`, `replay`: need no running runtime; `event_format`: an event as a sentence
-//! - `logging`: logs, which never block; `stderr`: error lines
-//! - `error`: why a command failed, and its exit code; `output`: standard output and its styles
+//! - `journal`, `dead_letters`, `replay`, `config_check`: need no running runtime
+//! - `output`: standard output and its styles; `table`, `time`, `units`, `snippet`, `event_format`: the forms of what it shows
+//! - `logging`: logs, which never block; `stderr`: error lines; `error`: why a command failed, and its exit code
 
 mod agent;
 mod agent_report;
 mod args;
+mod cache;
 mod client;
+mod config_check;
 mod dead_letters;
+mod demo_faults;
 mod error;
 mod event_format;
 mod journal;
@@ -23,26 +26,30 @@ mod replay;
 mod report;
 mod requests;
 mod run;
+mod snippet;
 mod stderr;
+mod table;
+mod time;
+mod units;
+mod watch;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use mainstay_actors::json::Json;
 
 use crate::bridge::{BackendAction, BridgeCommand, ConnectionAction, CredentialsAction};
-use crate::config::{Config, DEFAULT_TOML};
-use crate::tree_builder;
-use args::{Args, BackendSubcommand, CliCommand, ConfigCommand, CredentialsCommand};
+use crate::config::DEFAULT_TOML;
+use args::{Args, BackendSubcommand, CliCommand, ConfigCommand, CredentialsCommand, DemoArgs, OutputForm};
 use client::BridgeClient;
 use error::CliError;
-use output::Output;
+use output::{Output, OutputOptions};
 
 /// Runs the binary: reads the arguments, does what they say, and returns the exit code.
 ///
 /// 0: done; 1: it failed; 2: usage or configuration; 3: no runtime is running.
 #[must_use]
 pub fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::read();
     let _log = logging::start(&args);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = match runtime {
@@ -56,25 +63,24 @@ pub fn main() -> ExitCode {
 }
 
 async fn dispatch(args: Args) -> Result<(), CliError> {
-    let mut out = Output::stdout();
+    let mut out = Output::stdout(OutputOptions { times: args.times(), is_wide: false });
     let is_verbose = args.log.is_some_and(args::LogLevel::is_verbose);
     match args.command {
-        CliCommand::Demo(demo) => run::demo(&mut out, demo, args.data_dir.folder()?, is_verbose).await,
+        CliCommand::Demo(DemoArgs { fault: Some(fault), .. }) => {
+            demo_faults::inject(&mut out, fault, args.data_dir.folder()?).await
+        }
+        CliCommand::Demo(demo) => run::demo(&mut out, demo, &args.data_dir, is_verbose).await,
         CliCommand::Run(run) => run::run(&mut out, run, args.data_dir.folder()?, is_verbose).await,
         CliCommand::DemoBackend(backend) => run::demo_backend(&mut out, backend).await,
         CliCommand::Events(events) => journal::events(&mut out, events, args.data_dir.folder()?).await,
         CliCommand::DeadLetters(shape) => {
-            dead_letters::dead_letters(&mut out, shape.json, &args.data_dir.folder()?)
+            out.set_wide(shape.form().is_wide());
+            dead_letters::dead_letters(&mut out, shape.form(), &args.data_dir.folder()?)
         }
         CliCommand::Replay(arguments) => replay::replay(&mut out, arguments, &args.data_dir),
         CliCommand::Config(ConfigCommand::Default) => out.text(&DEFAULT_TOML),
-        CliCommand::Config(ConfigCommand::Check { file }) => {
-            let config = Config::load(&file)?;
-            tree_builder::check_config(&config).map_err(|error| match error.key() {
-                Some(key) => Config::problem_at(&file, key, &error.to_string()).into(),
-                None => CliError::usage(error.to_string()),
-            })?;
-            out.line(&format!("{} is valid", file.display()))
+        CliCommand::Config(ConfigCommand::Check { file, output }) => {
+            config_check::check(&mut out, &file, output.json)
         }
         command => run_remote(&mut out, command, &args.data_dir).await,
     }
@@ -84,36 +90,43 @@ async fn dispatch(args: Args) -> Result<(), CliError> {
 async fn run_remote(out: &mut Output, command: CliCommand, data: &args::DataDirArg) -> Result<(), CliError> {
     let mut client = BridgeClient::connect(data.folder()?).await?;
     match command {
-        CliCommand::Status(shape) => {
-            let status = client.request(BridgeCommand::Status {}).await?;
-            if shape.json { out.json(&status) } else { report::status(out, client.parse(&status)?) }
+        CliCommand::Status(args) => {
+            let render = |out: &mut Output, client: &BridgeClient, status: &Json| {
+                report::status(out, client.parse(status)?)
+            };
+            watch::show(out, &mut client, args, BridgeCommand::Status {}, render).await
         }
-        CliCommand::Tree(shape) => {
-            let tree = client.request(BridgeCommand::Tree {}).await?;
-            if shape.json { out.json(&tree) } else { report::tree(out, &client.parse(&tree)?) }
+        CliCommand::Tree(args) => {
+            let render = |out: &mut Output, client: &BridgeClient, tree: &Json| {
+                report::tree(out, &client.parse(tree)?)
+            };
+            watch::show(out, &mut client, args, BridgeCommand::Tree {}, render).await
         }
-        CliCommand::Agents(shape) => {
-            let agents = client.request(BridgeCommand::Agents {}).await?;
-            if shape.json {
-                out.json(&agents)
-            } else {
-                agent_report::list(out, &client.parse::<Vec<_>>(&agents)?)
-            }
+        CliCommand::Agents(args) => {
+            let render = |out: &mut Output, client: &BridgeClient, agents: &Json| {
+                agent_report::list(out, &client.parse::<Vec<_>>(agents)?)
+            };
+            watch::show(out, &mut client, args, BridgeCommand::Agents {}, render).await
         }
         CliCommand::Agent(command) => agent::run(out, &mut client, command).await,
         CliCommand::Backend(command) => {
-            let (action, json) = match command {
-                BackendSubcommand::Show(shape) => (BackendAction::Show, shape.json),
-                BackendSubcommand::Start => (BackendAction::Start, false),
-                BackendSubcommand::Stop => (BackendAction::Stop, false),
-                BackendSubcommand::Restart => (BackendAction::Restart, false),
-                BackendSubcommand::Reset => (BackendAction::Reset, false),
+            let (action, form) = match command {
+                BackendSubcommand::Show(shape) => (BackendAction::Show, shape.form()),
+                BackendSubcommand::Start => (BackendAction::Start, OutputForm::Table),
+                BackendSubcommand::Stop => (BackendAction::Stop, OutputForm::Table),
+                BackendSubcommand::Restart => (BackendAction::Restart, OutputForm::Table),
+                BackendSubcommand::Reset => (BackendAction::Reset, OutputForm::Table),
             };
             let backend = client.request(BridgeCommand::Backend { action }).await?;
-            if json { out.json(&backend) } else { report::backend(out, &client.parse(&backend)?) }
+            out.set_wide(form.is_wide());
+            match form {
+                OutputForm::Json => out.json(&backend),
+                _ => report::backend(out, &client.parse(&backend)?),
+            }
         }
+        CliCommand::Cache(args) => cache::run(out, &mut client, args).await,
         CliCommand::Connection(shape) => {
-            run_connection(out, &mut client, ConnectionAction::Show {}, shape.json).await
+            run_connection(out, &mut client, ConnectionAction::Show {}, shape.form()).await
         }
         CliCommand::Reconnect => {
             let answer = client.request(BridgeCommand::Connection(ConnectionAction::Reconnect {})).await?;
@@ -124,7 +137,7 @@ async fn run_remote(out: &mut Output, command: CliCommand, data: &args::DataDirA
             report::connection(out, &client.parse(&answer)?)
         }
         CliCommand::Disconnect => {
-            run_connection(out, &mut client, ConnectionAction::Disconnect {}, false).await
+            run_connection(out, &mut client, ConnectionAction::Disconnect {}, OutputForm::Table).await
         }
         CliCommand::Credentials(CredentialsCommand::Reload) => {
             let action = CredentialsAction::Reload;
@@ -156,8 +169,12 @@ async fn run_connection(
     out: &mut Output,
     client: &mut BridgeClient,
     action: ConnectionAction,
-    json: bool,
+    form: OutputForm,
 ) -> Result<(), CliError> {
     let connection = client.request(BridgeCommand::Connection(action)).await?;
-    if json { out.json(&connection) } else { report::connection(out, &client.parse(&connection)?) }
+    out.set_wide(form.is_wide());
+    match form {
+        OutputForm::Json => out.json(&connection),
+        _ => report::connection(out, &client.parse(&connection)?),
+    }
 }

@@ -27,7 +27,6 @@ mod parser;
 mod schema;
 mod section;
 mod size;
-mod suggestion;
 mod table;
 
 pub use agents::AGENTS_MAX;
@@ -112,21 +111,15 @@ impl Config {
         read_text(file).and_then(|text| Self::from_toml(&text)).map_err(|error| error.in_file(file))
     }
 
-    /// Returns the problem of a key in a file that can be read: `message` with the key's place, or with that of the
-    /// file if it lacks the key.
+    /// Returns the problem of a key, such as `agent[0].command`: `message` with the place of its value, or with that of
+    /// the file if it lacks the key.
     #[cfg(feature = "cli")]
-    pub(crate) fn problem_at(file: &Path, key: &str, message: &str) -> ConfigError {
-        let text = read_text(file).unwrap_or_default();
-        let place = DeTable::parse(&text).ok().and_then(|document| {
-            let (section, name) = key.split_once('.')?;
-            let section = document.get_ref().get(section)?.get_ref().as_table()?;
-            Some(section.get(name)?.span().start)
-        });
-        let problem = match place {
-            Some(at) => ConfigProblem { key: key.to_owned(), ..ConfigProblem::at(&text, at, message) },
-            None => ConfigProblem::whole(message),
-        };
-        ConfigError::new(vec![problem]).in_file(file)
+    pub(crate) fn problem_at(text: &str, key: &str, message: &str) -> ConfigProblem {
+        let document = DeTable::parse(text).ok();
+        match document.and_then(|document| place_of(document.get_ref(), key)) {
+            Some(at) => ConfigProblem { key: key.to_owned(), ..ConfigProblem::at(text, at, message) },
+            None => ConfigProblem { key: key.to_owned(), ..ConfigProblem::whole(message) },
+        }
     }
 
     fn read(root: &mut TableReader<'_, '_>) -> Self {
@@ -193,6 +186,11 @@ pub(crate) fn read_text(file: &Path) -> Result<String, ConfigError> {
     File::open(file)
         .and_then(|opened| opened.take(limit).read_to_end(&mut bytes))
         .map_err(|error| unreadable(&error))?;
+    text_of(bytes)
+}
+
+/// Returns the text of a file, which has at most [`FILE_BYTES_MAX`] bytes.
+pub(crate) fn text_of(bytes: Vec<u8>) -> Result<String, ConfigError> {
     if bytes.len() > FILE_BYTES_MAX {
         return Err(ConfigError::new(vec![too_large()]));
     }
@@ -201,6 +199,28 @@ pub(crate) fn read_text(file: &Path) -> Result<String, ConfigError> {
         let text = String::from_utf8_lossy(error.as_bytes());
         ConfigError::new(vec![ConfigProblem::at(&text, sound, "this is not UTF-8; save the file as UTF-8")])
     })
+}
+
+/// Returns the byte at which the value of a key begins: `name`, then `.name` and `[index]` steps.
+#[cfg(feature = "cli")]
+fn place_of(document: &DeTable<'_>, key: &str) -> Option<usize> {
+    let key = key.replace('[', ".[");
+    let mut steps = key.split('.');
+    let mut value = find_key(document, steps.next()?)?;
+    for step in steps {
+        value = match step.strip_prefix('[').and_then(|step| step.strip_suffix(']')) {
+            Some(index) => value.get_ref().as_array()?.get(index.parse::<usize>().ok()?)?,
+            None => find_key(value.get_ref().as_table()?, step)?,
+        };
+    }
+    Some(value.span().start)
+}
+
+/// Returns the value of a key. Names of headers have no capitals once they are read.
+#[cfg(feature = "cli")]
+fn find_key<'t, 'i>(table: &'t DeTable<'i>, key: &str) -> Option<&'t parser::TomlValue<'i>> {
+    let found = table.iter().find(|(name, _)| name.get_ref().eq_ignore_ascii_case(key));
+    found.map(|(_, value)| value)
 }
 
 fn unreadable(error: &io::Error) -> ConfigError {

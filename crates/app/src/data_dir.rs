@@ -46,7 +46,10 @@ pub enum DataDirError {
         source: io::Error,
     },
     /// `control.json` exists and cannot be read.
-    #[error("{path} cannot be read as a control file: {reason}", path = path.display())]
+    #[error(
+        "{path} is no control file: {reason}. If no runtime uses this folder, delete that file; each start writes it",
+        path = path.display()
+    )]
     Malformed {
         /// The file.
         path: PathBuf,

@@ -44,6 +44,7 @@ mod standstill;
 mod start_error;
 mod status;
 mod subscription;
+mod suggestion;
 mod supervision_report;
 #[cfg(test)]
 mod tests;

@@ -219,6 +219,25 @@ impl Journal {
         Cursor::new(log.run(), log.visible_seq())
     }
 
+    /// Returns the last events of an actor that memory still has, at most `count`, oldest first.
+    #[must_use]
+    pub fn last_events(&self, actor: &ActorPath, count: usize) -> Vec<Record> {
+        // Parsing takes longer than the lock should be held.
+        let lines = self.0.log.log().visible_lines();
+        let actor = self.redact(actor.as_str());
+        let member = serde_json::to_string(actor.as_ref()).unwrap_or_default();
+        let mut records: Vec<Record> = lines
+            .iter()
+            .rev()
+            .filter(|line| line.contains(&member))
+            .filter_map(|line| Record::parse(line).ok())
+            .filter(|record| record.actor == actor)
+            .take(count)
+            .collect();
+        records.reverse();
+        records
+    }
+
     /// Returns the number of this run, from 1.
     #[must_use]
     pub fn run(&self) -> u64 {

@@ -52,7 +52,7 @@ impl Event for ConnectionChanged {
     }
 
     fn describe(&self) -> String {
-        let Self { from, to, attempt, max, next_attempt_at, next_attempt_in_ms, error, .. } = self;
+        let Self { from, to, attempt, max, next_attempt_in_ms, error, .. } = self;
         let mut text = if from == to {
             format!("the connection is still {}", word(to))
         } else {
@@ -62,9 +62,8 @@ impl Event for ConnectionChanged {
         {
             text.push_str(&format!(", attempt {attempt} of {max}"));
         }
-        if let (Some(at), Some(ms)) = (next_attempt_at, next_attempt_in_ms) {
-            let time = at.get(11..23).unwrap_or(at);
-            text.push_str(&format!(", next at {time} (in {})", millis_text(*ms)));
+        if let Some(ms) = next_attempt_in_ms {
+            text.push_str(&format!(", next in {}", millis_text(*ms)));
         }
         if let Some(error) = error {
             text.push_str(&format!(": {}", error.message));

@@ -1,5 +1,6 @@
 //! Reads problem details (RFC 9457), a backend's description of its failure.
 
+use http::StatusCode;
 use serde_json::{Map, Value};
 
 use super::safe_text::is_safe_prose;
@@ -15,8 +16,11 @@ pub(crate) struct ProblemDetails {
 }
 
 impl ProblemDetails {
-    /// Parses `body` as a problem document; `None` if its content type or its content is another.
-    pub(crate) fn parse(content_type: &str, body: &[u8]) -> Option<Self> {
+    /// Parses the `body` of a response; `None` if its content type or its content is another.
+    ///
+    /// The type `about:blank` and a title that is the status in words say nothing more than the status (RFC 9457, 4.2.1),
+    /// so they are left out.
+    pub(crate) fn parse(status: StatusCode, content_type: &str, body: &[u8]) -> Option<Self> {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         if !essence.eq_ignore_ascii_case("application/problem+json") {
             return None;
@@ -24,6 +28,10 @@ impl ProblemDetails {
         let document: Map<String, Value> = parse_json(body).ok()?;
         // RFC 9457, 3.1: a member of the wrong type is ignored.
         let [title, detail, kind] = ["title", "detail", "type"].map(|name| document.get(name)?.as_str());
+        let title = title.filter(|title| {
+            !status.canonical_reason().is_some_and(|reason| reason.eq_ignore_ascii_case(title.trim()))
+        });
+        let kind = kind.filter(|kind| *kind != "about:blank");
         let message =
             [detail, title].into_iter().flatten().find(|text| is_safe_prose(text)).map(str::to_owned);
         let texts: Vec<&str> = [title, detail, kind].into_iter().flatten().collect();
@@ -38,7 +46,7 @@ mod tests {
     const PROBLEM: &str = "application/problem+json; charset=utf-8";
 
     fn read(body: &str) -> Option<ProblemDetails> {
-        ProblemDetails::parse(PROBLEM, body.as_bytes())
+        ProblemDetails::parse(StatusCode::SERVICE_UNAVAILABLE, PROBLEM, body.as_bytes())
     }
 
     #[test]
@@ -47,7 +55,17 @@ mod tests {
             read(r#"{"type":"about:blank","title":"Busy","detail":"The agent is busy.","status":503}"#);
         let Some(ProblemDetails { message, details }) = problem else { panic!("not read") };
         assert_eq!(message.as_deref(), Some("The agent is busy."));
-        assert_eq!(details, "Busy: The agent is busy.: about:blank");
+        assert_eq!(details, "Busy: The agent is busy.");
+    }
+
+    #[test]
+    fn title_that_repeats_the_status_is_left_out() {
+        let problem =
+            read(r#"{"title":"Service Unavailable","detail":"nothing at /x","type":"https://e/p"}"#);
+        assert_eq!(
+            problem,
+            Some(ProblemDetails { message: None, details: "nothing at /x: https://e/p".to_owned() })
+        );
     }
 
     #[test]
@@ -70,7 +88,7 @@ mod tests {
 
     #[test]
     fn other_content_is_no_problem_document() {
-        assert_eq!(ProblemDetails::parse("application/json", b"{\"detail\":\"no\"}"), None);
+        assert_eq!(ProblemDetails::parse(StatusCode::OK, "application/json", b"{\"detail\":\"no\"}"), None);
         assert_eq!(read("[]"), None);
         assert_eq!(read("<html>"), None);
     }

@@ -70,6 +70,14 @@ impl ProcessSpec {
         Ok(())
     }
 
+    /// Checks whether the process could start now. Nothing runs.
+    ///
+    /// # Errors
+    /// As the start, as far as it can be foreseen: a wrong description, a folder or a program that is not there.
+    pub fn check_start(&self) -> Result<(), SpawnError> {
+        self.resolve().map(drop)
+    }
+
     /// Checks the spec, and returns it with the place of a program that comes with the application.
     pub(super) fn resolve(&self) -> Result<Cow<'_, Self>, SpawnError> {
         self.check()?;

@@ -22,10 +22,7 @@ pub(super) fn next_step(agent: &AgentView, restart_in: Option<Duration>, advice:
             more => format!(" and {more} more"),
         };
         let ask = question.ask.escape_debug();
-        return format!(
-            "waits for an answer to {ask}{more} since {}: `mainstay agent answer {id} {ask} VALUE`",
-            question.since
-        );
+        return format!("waits for an answer to {ask}{more}: `mainstay agent answer {id} {ask} VALUE`");
     }
     match status {
         AgentStatus::Failed if supervision.gave_up => SupervisionReport::given_up_step(advice, command),
@@ -118,7 +115,7 @@ mod tests {
             stopped; `mainstay agent start planner` starts it
             checked again when the backend can be reached; it is not restarted until then
             given up, since no restart can help: Correct its command. Then `mainstay agent start planner` tries again
-            waits for an answer to a1 and 1 more since 2026-03-01T11:58:00.000Z: `mainstay agent answer planner a1 VALUE`"#]]
+            waits for an answer to a1 and 1 more: `mainstay agent answer planner a1 VALUE`"#]]
         .assert_eq(&texts.join("\n"));
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use mainstay_actors::agent::MessageId;
 use mainstay_actors::error::Error;
 use mainstay_actors::json::Json;
+use mainstay_runtime::journal::Record;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
@@ -13,6 +14,7 @@ use super::protocol::{invalid_command, to_json};
 use crate::agents::Agents;
 use crate::agents::messages::SendOptions;
 use crate::config::AgentConfig;
+use crate::status::AgentView;
 
 /// A command about one agent: `{"agent":ID,"action":…}`, with the members of the action beside them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -133,6 +135,17 @@ pub(super) fn send_options(
     }
 }
 
+/// An agent and its last events: the reply to `show`, and to the commands that change its state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentDetails {
+    /// The agent.
+    #[serde(flatten)]
+    pub agent: AgentView,
+    /// The last events, at most five, oldest first.
+    #[serde(default)]
+    pub events: Vec<Record>,
+}
+
 /// Executes a command; see [`execute`](super::execute).
 pub(super) async fn execute(agents: &Agents, command: BridgeAgentCommand) -> Result<Json, Error> {
     let BridgeAgentCommand { agent, action } = command;
@@ -159,7 +172,7 @@ pub(super) async fn execute(agents: &Agents, command: BridgeAgentCommand) -> Res
         }
         AgentAction::Listen {} | AgentAction::Unlisten {} => return Ok(Json::default()),
     }
-    to_json(&agents.get(&agent)?)
+    to_json(&AgentDetails { agent: agents.get(&agent)?, events: agents.last_events(&agent) })
 }
 
 /// Makes the reply to a message's sender.

@@ -383,6 +383,26 @@ pub(super) async fn send_request(mainstay: &Mainstay, command: RequestCommand) -
 }
 
 impl RequestCommand {
+    /// Returns a request without a body, with the settings of the configuration.
+    #[must_use]
+    pub fn new(method: impl Into<String>, path: impl Into<String>) -> Self {
+        Self {
+            method: method.into(),
+            path: path.into(),
+            body: None,
+            headers: BTreeMap::new(),
+            priority: Priority::default(),
+            timeout_ms: None,
+            wait_timeout_ms: None,
+            deadline_ms: None,
+            retries: None,
+            follow_redirected_writes: false,
+            shared: false,
+            cache_ms: None,
+            idempotency_key: None,
+        }
+    }
+
     fn into_request(self) -> Result<Request, Error> {
         let method = Method::from_bytes(self.method.as_bytes())
             .map_err(|_| invalid_command("the method is not an HTTP method"))?;

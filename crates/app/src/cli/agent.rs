@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::agent_report;
-use super::args::{AgentSubcommand, JsonFlag, read_answer, read_json};
+use super::args::{AgentSubcommand, JsonFlag, OutputForm, read_answer, read_json};
 use super::client::BridgeClient;
 use super::error::CliError;
 use super::output::{self, Output};
@@ -24,9 +24,9 @@ pub(super) async fn run(
     client: &mut BridgeClient,
     command: AgentSubcommand,
 ) -> Result<(), CliError> {
-    let control = |id, action| (id, action, false);
-    let (id, action, json) = match command {
-        AgentSubcommand::Show { id, output: shape } => (id, AgentAction::Show {}, shape.json),
+    let control = |id, action| (id, action, OutputForm::Table);
+    let (id, action, form) = match command {
+        AgentSubcommand::Show { id, output: shape } => (id, AgentAction::Show {}, shape.form()),
         AgentSubcommand::Restart { id } => control(id, AgentAction::Restart {}),
         AgentSubcommand::Login { id, method } => control(id, AgentAction::Login { method }),
         AgentSubcommand::Stop { id } => control(id, AgentAction::Stop {}),
@@ -58,7 +58,11 @@ pub(super) async fn run(
         }
     };
     let agent = client.request(agent_command(id, action)).await?;
-    if json { out.json(&agent) } else { agent_report::show(out, &client.parse(&agent)?) }
+    out.set_wide(form.is_wide());
+    match form {
+        OutputForm::Json => out.json(&agent),
+        _ => agent_report::show(out, &client.parse(&agent)?),
+    }
 }
 
 fn agent_command(agent: String, action: AgentAction) -> BridgeCommand {

@@ -9,19 +9,72 @@ use mainstay_runtime::clock::{Clock, SystemClock, WallTime};
 use mainstay_runtime::journal::{count, escape_controls, millis, millis_text};
 
 use super::error::{CliError, describe};
+use super::event_format;
 use super::output::{self, Output};
+use super::time::TimeFormat;
+use super::units::bytes_text;
+use crate::bridge::AgentDetails;
 use crate::status::AgentView;
 use crate::supervision_report::SupervisionReport;
 
-/// Prints all agents.
+/// The most agents whose next step is printed below the table.
+const NOTES_MAX: usize = 10;
+
+/// Prints all agents: what they are in a table, and below it the next step of each that needs attention. Wide, the table has
+/// everything.
 pub(super) fn list(out: &mut Output, agents: &[AgentView]) -> Result<(), CliError> {
     if agents.is_empty() {
         return out.line("no agents: the configuration has no [[agent]], and none was added");
     }
     let now = SystemClock.now();
-    let header = ["agent", "driver", "status", "for", "restarts", "left", "messages", "next", "last error"];
-    let rows: Vec<_> = agents.iter().map(|agent| row(agent, now)).collect();
-    out.table(&header, &rows)
+    let mut header = vec!["agent", "driver", "status", "for", "restarts", "left", "messages"];
+    if out.is_wide() {
+        header.extend(["next", "last error"]);
+    }
+    let rows: Vec<_> = agents
+        .iter()
+        .map(|agent| {
+            let mut row = row(agent, now);
+            row.truncate(header.len());
+            row
+        })
+        .collect();
+    out.table(&header, &rows)?;
+    if out.is_wide() {
+        return Ok(());
+    }
+    let mut notes = agents.iter().filter(|agent| needs_attention(agent)).peekable();
+    if notes.peek().is_some() {
+        out.line("")?;
+    }
+    for agent in notes.by_ref().take(NOTES_MAX) {
+        let id = out.paint(&escape_controls(&agent.report.id), status(agent).1);
+        out.paragraph(&format!("{id}: "), &escape_controls(&note(agent)), 2)?;
+    }
+    match notes.count() {
+        0 => Ok(()),
+        more => out.line(&format!("and {more} more that need attention: -o wide shows all")),
+    }
+}
+
+/// Returns whether the agent is more than a row of the table.
+fn needs_attention(agent: &AgentView) -> bool {
+    !matches!(agent.report.status, AgentStatus::Healthy | AgentStatus::Starting)
+        || current_error(agent).is_some()
+        || !agent.report.questions.is_empty()
+}
+
+/// Returns the agent's next step, and its error.
+fn note(agent: &AgentView) -> String {
+    match current_error(agent) {
+        Some(error) => format!("{}. {error}", agent.next_step),
+        None => agent.next_step.clone(),
+    }
+}
+
+fn current_error(agent: &AgentView) -> Option<String> {
+    let error = agent.report.error.as_ref().map(|error| format!("{}: {}", error.code, error.message));
+    error.or_else(|| agent.last_error.clone())
 }
 
 fn row(agent: &AgentView, now: Timestamp) -> Vec<(String, Style)> {
@@ -29,12 +82,13 @@ fn row(agent: &AgentView, now: Timestamp) -> Vec<(String, Style)> {
     let plain = |text: String| (text, output::PLAIN);
     let mut messages = match (report.messages_waiting, report.messages_in_flight) {
         (0, 0) => "none".to_owned(),
+        (0, in_flight) => format!("{in_flight} in flight"),
+        (waiting, 0) => format!("{waiting} waiting"),
         (waiting, in_flight) => format!("{in_flight} in flight, {waiting} waiting"),
     };
     if !report.questions.is_empty() {
         messages.push_str(&format!(", {}", count(report.questions.len(), "question")));
     }
-    let error = report.error.as_ref().map(|error| format!("{}: {}", error.code, error.message));
     vec![
         plain(report.id.clone()),
         plain(report.driver.clone()),
@@ -44,36 +98,50 @@ fn row(agent: &AgentView, now: Timestamp) -> Vec<(String, Style)> {
         plain(restarts_left(&agent.supervision)),
         plain(messages),
         plain(agent.next_step.clone()),
-        (error.or_else(|| agent.last_error.clone()).unwrap_or_default(), output::DIM),
+        (current_error(agent).unwrap_or_default(), output::DIM),
     ]
 }
 
-/// Prints one agent with all its facts.
-pub(super) fn show(out: &mut Output, agent: &AgentView) -> Result<(), CliError> {
+/// Prints one agent with all its facts, and its last events.
+pub(super) fn show(out: &mut Output, details: &AgentDetails) -> Result<(), CliError> {
+    let AgentDetails { agent, events } = details;
     let (name, style) = status(agent);
-    for (fact, value) in facts(agent, SystemClock.now()) {
+    for (fact, value) in facts(agent, SystemClock.now(), &out.options().times) {
         let value = escape_controls(&value);
         let value = match fact {
             "status" => value.replacen(&name, &out.paint(&name, style), 1),
             _ => value,
         };
-        out.line(&format!("{fact:<12}{value}"))?;
+        out.fact(fact, &value)?;
     }
-    Ok(())
+    if events.is_empty() {
+        return Ok(());
+    }
+    out.line("")?;
+    out.line(&out.paint(&format!("last {}", count(events.len(), "event")), output::DIM))?;
+    event_format::print_last(out, events)
 }
 
-fn facts(agent: &AgentView, now: Timestamp) -> Vec<(&'static str, String)> {
+fn facts(agent: &AgentView, now: Timestamp, times: &TimeFormat) -> Vec<(&'static str, String)> {
     let report = &agent.report;
     let none = || "none".to_owned();
-    let ago = |at: WallTime| format!("{} ago ({at})", age(at, now));
+    let ago = |at: WallTime| format!("{} ago ({})", age(at, now), times.moment(at.0, now));
     let mut facts = vec![
         ("agent", report.id.clone()),
         ("driver", report.driver.clone()),
-        ("status", format!("{} for {}, since {}", status(agent).0, age(report.since, now), report.since)),
+        (
+            "status",
+            format!(
+                "{} for {}, since {}",
+                status(agent).0,
+                age(report.since, now),
+                times.moment(report.since.0, now)
+            ),
+        ),
         ("next", agent.next_step.clone()),
     ];
     if let Some(process) = report.process {
-        let memory = process.memory_bytes.map(|bytes| format!(", {} of memory", format_bytes(bytes)));
+        let memory = process.memory_bytes.map(|bytes| format!(", {} of memory", bytes_text(bytes)));
         facts.push(("process", format!("{}{}", process.pid, memory.unwrap_or_default())));
     }
     let error = report.error.as_deref().map(describe);
@@ -144,7 +212,7 @@ fn status(agent: &AgentView) -> (String, Style) {
     (name.to_owned(), style)
 }
 
-// === times and sizes ===
+// === times ===
 
 /// Formats the time since then.
 fn age(at: WallTime, now: Timestamp) -> String {
@@ -154,15 +222,6 @@ fn age(at: WallTime, now: Timestamp) -> String {
 /// Formats a time that has passed, in whole seconds from the first one on.
 fn format_elapsed(elapsed: Duration) -> String {
     millis_text(if elapsed < Duration::from_secs(1) { millis(elapsed) } else { elapsed.as_secs() * 1000 })
-}
-
-/// Formats a size for a person.
-fn format_bytes(bytes: u64) -> String {
-    const MIB: u64 = 1 << 20;
-    match bytes {
-        0..MIB => format!("{} KiB", bytes / 1024),
-        _ => format!("{} MiB", bytes / MIB),
-    }
 }
 
 #[cfg(test)]
@@ -176,7 +235,9 @@ mod tests {
 
     fn facts_text(agent: &AgentView) -> String {
         let now = "2026-03-01T12:00:00Z".parse().unwrap();
-        let lines = facts(agent, now).into_iter().map(|(fact, value)| format!("{fact:<12}{value}"));
+        let lines = facts(agent, now, &TimeFormat::utc())
+            .into_iter()
+            .map(|(fact, value)| format!("{fact:<12}{value}"));
         lines.collect::<Vec<_>>().join("\n")
     }
 
@@ -185,15 +246,15 @@ mod tests {
         expect![[r#"
             agent       planner
             driver      http
-            status      healthy for 3 min, since 2026-03-01T11:57:00.000Z
+            status      healthy for 3 min, since 11:57:00Z
             next        checked regularly
             generation  1
             restarts    0 so far, 5 of 5 left; each counts for 10 min, and all are earned back once it has been up for 1 min
             misses      0 in a row; 3 fail it
-            last check  12 s ago (2026-03-01T11:59:47.500Z)
+            last check  12 s ago (11:59:47Z)
             last error  none
             messages    1 in flight, 0 waiting
-            state kept  read 12 s ago (2026-03-01T11:59:47.700Z)
+            state kept  read 12 s ago (11:59:47Z)
             uptime      2 h 1 min, by its own report
             errors      0, by its own report"#]].assert_eq(&facts_text(&AgentView::example()));
     }
@@ -228,7 +289,7 @@ mod tests {
         expect![[r#"
             agent       planner
             driver      http
-            status      failed (given up) for 3 min, since 2026-03-01T11:57:00.000Z
+            status      failed (given up) for 3 min, since 11:57:00Z
             next        given up
             process     4711, 35 MiB of memory
             generation  6
@@ -242,7 +303,7 @@ mod tests {
             errors      none"#]].assert_eq(&facts_text(&agent));
         let row = row(&agent, "2026-03-01T12:00:00Z".parse().unwrap());
         let cells: Vec<String> = row.into_iter().map(|(text, _)| text).collect();
-        expect!["planner | http | failed (given up) | 3 min | 5 | 0 of 5 | 1 in flight, 0 waiting | given up | SERVER_ERROR: The agent reports trouble of its own. Wait until it has recovered, or restart it."].assert_eq(&cells.join(" | "));
+        expect!["planner | http | failed (given up) | 3 min | 5 | 0 of 5 | 1 in flight | given up | SERVER_ERROR: The agent reports trouble of its own. Wait until it has recovered, or restart it."].assert_eq(&cells.join(" | "));
     }
 
     #[test]
@@ -253,7 +314,7 @@ mod tests {
         let line = text.lines().find(|line| line.starts_with("question")).unwrap();
         assert_eq!(line, "question    a1 (message 7), open for 2 min: \"May I?\"");
         let row = row(&agent, "2026-03-01T12:00:00Z".parse().unwrap());
-        assert_eq!(row[6].0, "1 in flight, 0 waiting, 1 question");
+        assert_eq!(row[6].0, "1 in flight, 1 question");
     }
 
     #[test]
@@ -267,7 +328,7 @@ mod tests {
         let line = text.lines().find(|line| line.starts_with("last error")).unwrap();
         assert_eq!(
             line,
-            "last error  none now; 5 min ago (2026-03-01T11:55:00.000Z) it was: its process ended: it exited with code 1"
+            "last error  none now; 5 min ago (11:55:00Z) it was: its process ended: it exited with code 1"
         );
         let row = row(&agent, "2026-03-01T12:00:00Z".parse().unwrap());
         assert_eq!(row.last().unwrap().0, "");

@@ -1,36 +1,70 @@
 //! The commands and options of the binary.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use mainstay_actors::json::Json;
 use mainstay_runtime::journal::{Cursor, millis};
 
 use super::error::CliError;
+use super::output;
+use super::time::TimeFormat;
 use crate::bridge::RequestCommand;
 use crate::config::parse_duration;
 use crate::{DataDir, Priority};
 
+/// The longest line of a help text, in columns.
+const HELP_WIDTH_MAX: usize = 100;
+/// The heading of the options that every command takes.
+const GLOBAL: &str = "Global options";
+/// The commit from which a release was built, with its date: ` (0123456789ab, 2026-11-29)`.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("MAINSTAY_COMMIT"));
+
 /// Keeps a desktop shell connected to its backend, and the backend's agents alive.
 #[derive(Debug, Parser)]
-#[command(name = "mainstay", version, arg_required_else_help = true)]
+#[command(name = "mainstay", version = VERSION, arg_required_else_help = true)]
 pub(super) struct Args {
     #[command(flatten)]
     pub(super) data_dir: DataDirArg,
     /// Log to stderr from this level on; `debug` also records the start and end of every request
-    #[arg(long, global = true, value_name = "LEVEL")]
+    #[arg(long, global = true, value_name = "LEVEL", help_heading = GLOBAL)]
     pub(super) log: Option<LogLevel>,
+    /// Show times in UTC instead of local time
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub(super) utc: bool,
+    /// Use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value_t = ColorChoice::Auto, help_heading = GLOBAL)]
+    pub(super) color: ColorChoice,
     #[command(subcommand)]
     pub(super) command: CliCommand,
+}
+
+impl Args {
+    /// Reads the arguments of this process, or ends it: with help that fits the terminal, or with what is wrong.
+    pub(super) fn read() -> Self {
+        let command = Self::command().term_width(output::width().min(HELP_WIDTH_MAX));
+        let read = Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+        match read.color {
+            ColorChoice::Auto => anstream::ColorChoice::Auto,
+            ColorChoice::Always => anstream::ColorChoice::Always,
+            ColorChoice::Never => anstream::ColorChoice::Never,
+        }
+        .write_global();
+        read
+    }
+
+    /// Returns the form of times.
+    pub(super) fn times(&self) -> TimeFormat {
+        if self.utc { TimeFormat::utc() } else { TimeFormat::local() }
+    }
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DataDirArg {
     /// The folder for the journal and the control file [default: the platform's data folder, mainstay/]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", env = "MAINSTAY_DATA_DIR", hide_env_values = true, help_heading = GLOBAL)]
     data_dir: Option<PathBuf>,
 }
 
@@ -38,8 +72,25 @@ impl DataDirArg {
     pub(super) fn folder(&self) -> Result<DataDir, CliError> {
         let default = || dirs::data_dir().map(|dir| dir.join("mainstay"));
         self.data_dir.clone().or_else(default).map(DataDir::new).ok_or_else(|| {
-            CliError::usage("this system names no data folder: say which one with --data-dir DIR")
+            CliError::usage(
+                "this system names no data folder: say which one with --data-dir DIR or MAINSTAY_DATA_DIR",
+            )
         })
+    }
+}
+
+impl DataDirArg {
+    /// Returns the beginning of a command line for this program and this folder, for a person to copy.
+    pub(super) fn this_program(&self) -> String {
+        let word = |text: &str| {
+            let is_plain = text.chars().all(|c| c.is_alphanumeric() || "/\\:._-".contains(c));
+            if is_plain { text.to_owned() } else { format!("\"{text}\"") }
+        };
+        let program = std::env::args().next().map_or_else(|| "mainstay".to_owned(), |program| word(&program));
+        match &self.data_dir {
+            Some(folder) => format!("{program} --data-dir {}", word(&folder.display().to_string())),
+            None => program,
+        }
     }
 }
 
@@ -55,9 +106,10 @@ pub(super) enum LogLevel {
 impl LogLevel {
     pub(super) fn as_str(self) -> &'static str {
         match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
+            // Below debug, the spans of ractor say nothing but numbers.
+            Self::Error => "error,ractor=error",
+            Self::Warn => "warn,ractor=error",
+            Self::Info => "info,ractor=error",
             Self::Debug => "debug",
             // The handshake of the WebSocket logs its headers at this level, the token among them.
             Self::Trace => "trace,tungstenite=debug,tokio_tungstenite=debug",
@@ -78,13 +130,13 @@ pub(super) enum CliCommand {
     /// Run the embedded backend alone
     DemoBackend(DemoBackendArgs),
     /// Show connection, queue, cache and agents of a running runtime
-    Status(JsonFlag),
+    Status(WatchedArgs),
     /// Show the supervision tree of a running runtime
-    Tree(JsonFlag),
+    Tree(WatchedArgs),
     /// Read the journal; needs no running runtime
     Events(EventsArgs),
     /// Show the messages that were not handled or not answered, and why; needs no running runtime
-    DeadLetters(JsonFlag),
+    DeadLetters(OutputArgs),
     /// Recompute each decision of a journal: exit code 1 and the first difference if one differs
     Replay(ReplayArgs),
     /// Send one request through the queue of a running runtime
@@ -92,7 +144,7 @@ pub(super) enum CliCommand {
     /// List the requests that have not ended, or cancel or move one
     Requests(RequestsArgs),
     /// List the agents
-    Agents(JsonFlag),
+    Agents(WatchedArgs),
     /// Show or control one agent
     #[command(subcommand)]
     Agent(AgentSubcommand),
@@ -100,11 +152,13 @@ pub(super) enum CliCommand {
     #[command(subcommand)]
     Backend(BackendSubcommand),
     /// Show the WebSocket's state
-    Connection(JsonFlag),
+    Connection(OutputArgs),
     /// Open a new WebSocket now, also in place of an open one, and wait for the outcome
     Reconnect,
     /// Close the WebSocket, and keep it closed until `reconnect`
     Disconnect,
+    /// Show the cache, or invalidate entries of it
+    Cache(CacheArgs),
     /// Control the token for the backend
     #[command(subcommand)]
     Credentials(CredentialsCommand),
@@ -124,8 +178,51 @@ pub(super) struct JsonFlag {
     pub(super) json: bool,
 }
 
+/// The form of what a command prints.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(super) struct OutputArgs {
+    /// Print a table that fits the terminal, a wide one with everything in it, or json
+    #[arg(short, long, value_name = "FORM", default_value_t = OutputForm::Table, value_enum, hide_default_value = true)]
+    output: OutputForm,
+    /// Print one JSON value and nothing else, as -o json does
+    #[arg(long, conflicts_with = "output")]
+    json: bool,
+}
+
+impl OutputArgs {
+    pub(super) fn form(self) -> OutputForm {
+        if self.json { OutputForm::Json } else { self.output }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum OutputForm {
+    // Without documentation, which would make every help text long.
+    Table,
+    Wide,
+    Json,
+}
+
+impl OutputForm {
+    pub(super) fn is_wide(self) -> bool {
+        self == Self::Wide
+    }
+}
+
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(super) struct WatchedArgs {
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+    /// Show it again each second, until Ctrl-C
+    #[arg(short, long)]
+    pub(super) watch: bool,
+}
+
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct DemoArgs {
+    #[command(subcommand)]
+    pub(super) fault: Option<DemoFault>,
     /// The number of agents of the backend
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub(super) agents: u16,
@@ -135,6 +232,109 @@ pub(super) struct DemoArgs {
     /// Stop after this long, such as 10s
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     pub(super) run_for: Option<Duration>,
+}
+
+/// A fault of the running demo, or its end.
+#[derive(Debug, Subcommand)]
+pub(super) enum DemoFault {
+    /// Crash an agent: it fails, and loses its memory
+    Crash {
+        /// The agent
+        agent: String,
+    },
+    /// Hang an agent: it answers nothing but a restart
+    Hang {
+        /// The agent
+        agent: String,
+    },
+    /// Heal an agent
+    Heal {
+        /// The agent
+        agent: String,
+    },
+    /// Cut every open WebSocket
+    Drop,
+    /// Refuse WebSockets for a while
+    Refuse {
+        /// For this long, up to an hour; 0s ends it
+        #[arg(value_name = "DURATION", value_parser = parse_duration, default_value = "10s")]
+        during: Duration,
+    },
+    /// Keep WebSockets open, but read, answer and send nothing
+    HalfOpen {
+        /// For this long, up to an hour; 0s ends it
+        #[arg(value_name = "DURATION", value_parser = parse_duration, default_value = "30s")]
+        during: Duration,
+    },
+    /// Answer requests with an error
+    Fail {
+        #[command(flatten)]
+        requests: FaultRequests,
+        /// The HTTP status of the answer, 400 to 599
+        #[arg(long, value_name = "STATUS", default_value_t = 503, value_parser = clap::value_parser!(u16).range(400..=599))]
+        status: u16,
+        /// The `Retry-After` of the answer
+        #[arg(long, value_name = "DUR", value_parser = parse_duration)]
+        retry_after: Option<Duration>,
+    },
+    /// Delay requests
+    Slow {
+        #[command(flatten)]
+        requests: FaultRequests,
+        /// The delay, up to an hour
+        #[arg(long, value_name = "DUR", value_parser = parse_duration, default_value = "2s")]
+        delay: Duration,
+    },
+    /// Reset the connections of requests
+    Reset {
+        #[command(flatten)]
+        requests: FaultRequests,
+    },
+}
+
+/// The requests that a fault hits.
+#[derive(Debug, clap::Args)]
+pub(super) struct FaultRequests {
+    /// The beginning of their path
+    #[arg(value_name = "PATH", default_value = "/api")]
+    pub(super) path: String,
+    /// The number of requests
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) times: u32,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CacheArgs {
+    #[command(subcommand)]
+    pub(super) command: Option<CacheSubcommand>,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CacheSubcommand {
+    /// Show the cache's figures and the watched folders
+    Show(OutputArgs),
+    /// Drop entries, so that the next lookup loads them again
+    Invalidate(CacheScope),
+}
+
+/// The entries to drop.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct CacheScope {
+    /// The entry with this key
+    #[arg(long)]
+    pub(super) key: Option<String>,
+    /// Every entry whose key begins so
+    #[arg(long)]
+    pub(super) prefix: Option<String>,
+    /// Every entry whose key matches this pattern
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) glob: Option<String>,
+    /// Every entry
+    #[arg(long)]
+    pub(super) all: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -208,7 +408,7 @@ pub(super) struct RequestsArgs {
     #[command(subcommand)]
     pub(super) command: Option<RequestsSubcommand>,
     #[command(flatten)]
-    pub(super) output: JsonFlag,
+    pub(super) watched: WatchedArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -269,19 +469,16 @@ pub(super) struct RequestArgs {
 impl RequestArgs {
     pub(super) fn into_command(self) -> Result<RequestCommand, CliError> {
         Ok(RequestCommand {
-            method: self.method.to_uppercase(),
-            path: self.path,
             body: self.body.as_deref().map(|body| read_json(body, "--body")).transpose()?,
-            headers: BTreeMap::new(),
             priority: self.priority.into(),
             timeout_ms: self.timeout.map(millis),
             wait_timeout_ms: self.wait.map(millis),
             deadline_ms: self.deadline.map(millis),
             retries: self.retries,
             follow_redirected_writes: self.follow_redirected_writes,
-            shared: false,
             cache_ms: self.cache.map(millis),
             idempotency_key: self.idempotency_key,
+            ..RequestCommand::new(self.method.to_uppercase(), self.path)
         })
     }
 }
@@ -311,7 +508,7 @@ pub(super) fn read_json(text: &str, name: &str) -> Result<Json, CliError> {
 #[derive(Debug, Subcommand)]
 pub(super) enum BackendSubcommand {
     /// Show the backend's process
-    Show(JsonFlag),
+    Show(OutputArgs),
     /// Start the backend after a stop, or after it was given up
     Start,
     /// Stop the backend until it is started again
@@ -324,12 +521,12 @@ pub(super) enum BackendSubcommand {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AgentSubcommand {
-    /// Show the agent
+    /// Show the agent, and its last events
     Show {
         /// The agent
         id: String,
         #[command(flatten)]
-        output: JsonFlag,
+        output: OutputArgs,
     },
     /// Restart the agent now; this uses no budget
     Restart {
@@ -421,16 +618,17 @@ pub(super) enum CredentialsCommand {
 pub(super) enum ConfigCommand {
     /// Print the default configuration, with comments
     Default,
-    /// Check a configuration
+    /// Check a configuration: name its errors, and warn about what is not there on this computer
     Check {
-        /// The file
+        /// The file, or - for stdin
         file: PathBuf,
+        #[command(flatten)]
+        output: JsonFlag,
     },
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
     use serde_json::json;
 
     use super::*;

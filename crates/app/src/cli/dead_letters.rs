@@ -8,19 +8,22 @@ use mainstay_runtime::events::DeadLetter;
 use mainstay_runtime::journal::{Cursor, Entry, Event, Reader, Record};
 use serde_json::Value;
 
+use super::args::OutputForm;
 use super::error::CliError;
-use super::journal;
+use super::journal::{self, FlawReport};
 use super::output::{self, Output};
 use crate::{DataDir, Reason};
 
 /// The table has at most this many rows; `--json` prints all.
 const SHOWN_MAX: usize = 1000;
 
-pub(super) fn dead_letters(out: &mut Output, json: bool, data: &DataDir) -> Result<(), CliError> {
+pub(super) fn dead_letters(out: &mut Output, form: OutputForm, data: &DataDir) -> Result<(), CliError> {
+    let json = form == OutputForm::Json;
     let mut reader = Reader::after(&journal::journal_folder(data)?, Cursor::START);
     let mut newest = VecDeque::new();
     let mut earlier = 0;
-    while let Some(entry) = reader.next_entry()? {
+    let mut flaws = FlawReport::default();
+    while let Some(entry) = reader.next_entry().map_err(journal::unreadable)? {
         match entry {
             Entry::Event(record, line) if is_undelivered(&record) => {
                 if json {
@@ -31,11 +34,12 @@ pub(super) fn dead_letters(out: &mut Output, json: bool, data: &DataDir) -> Resu
                     newest.pop_front();
                     earlier += 1;
                 }
-                newest.push_back(row(&record));
+                newest.push_back(row(out, &record));
             }
-            entry => journal::report_flaw(&entry),
+            entry => flaws.add(&entry),
         }
     }
+    flaws.finish();
     if json { Ok(()) } else { show(out, newest, earlier) }
 }
 
@@ -44,9 +48,13 @@ fn show(out: &mut Output, newest: VecDeque<Vec<(String, Style)>>, earlier: usize
         return out.line("no dead letters: every message was handled, and agents answered theirs");
     }
     if earlier > 0 {
-        out.line(&format!("{earlier} earlier ones are left out; --json prints all"))?;
+        out.line(&format!("{earlier} earlier ones are left out; -o json prints all"))?;
     }
-    out.table(&["time", "actor", "message", "reason", "meaning"], &Vec::from(newest))
+    let header: &[&str] = match out.is_wide() {
+        true => &["time", "actor", "message", "meaning", "reason"],
+        false => &["time", "actor", "message", "meaning"],
+    };
+    out.table(header, &Vec::from(newest))
 }
 
 /// Returns whether a message was not handled, or an agent did not answer one that was not cancelled.
@@ -60,7 +68,7 @@ fn is_undelivered(record: &Record) -> bool {
     }
 }
 
-fn row(record: &Record) -> Vec<(String, Style)> {
+fn row(out: &Output, record: &Record) -> Vec<(String, Style)> {
     let text = |name: &str| record.fields.get(name).and_then(Value::as_str).unwrap_or("?").to_owned();
     let (message, meaning) = match record.event::<MessageFailed>() {
         Some(failed) => (format!("message {}", failed.message_id), failed.describe()),
@@ -69,11 +77,14 @@ fn row(record: &Record) -> Vec<(String, Style)> {
             (text("label"), meaning)
         }
     };
-    vec![
-        (record.at.clone(), output::DIM),
+    let mut row = vec![
+        (record.at.parse().map_or_else(|_| record.at.clone(), |at| out.moment(at)), output::DIM),
         (record.actor.clone(), output::PLAIN),
         (message, output::PLAIN),
-        (text("reason"), output::WARNING),
-        (meaning, output::DIM),
-    ]
+        (meaning, output::WARNING),
+    ];
+    if out.is_wide() {
+        row.push((text("reason"), output::DIM));
+    }
+    row
 }

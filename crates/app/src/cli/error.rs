@@ -12,7 +12,7 @@ use crate::config::ConfigError;
 use crate::control::ControlError;
 use crate::data_dir::DataDirError;
 use crate::mainstay::StartError;
-use crate::{Error, Reason};
+use crate::{Code, Error, Reason};
 
 /// The reasons why a command failed.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl CliError {
     pub(super) fn report(self) -> ExitCode {
         let (code, message) = match self {
             Self::StdoutClosed => return ExitCode::SUCCESS,
-            Self::Failed(reason, message) => (1, format!("{} {reason}: {message}", reason.code())),
+            Self::Failed(reason, message) => (1, format!("{}: {message}", title(reason.code(), reason))),
             Self::CheckFailed(message) => (1, message),
             Self::Remote(error) => (1, describe(&error)),
             Self::Usage(message) => (2, message),
@@ -82,10 +82,40 @@ impl CliError {
     }
 }
 
-/// Returns the error's code, its message for a person, and what a log would say.
+/// Returns the error's code, its message for a person, and what a log would say, each thing once.
 pub(super) fn describe(error: &Error) -> String {
-    let details = error.details.as_deref().map(|details| format!(" ({details})")).unwrap_or_default();
-    format!("{} {}: {}{details}", error.code, error.reason, error.message)
+    let Error { code, reason, message, .. } = error;
+    let text = match error.details.as_deref() {
+        None => message.clone(),
+        Some(details) if names_its_object(error) || repeats(details, message) => details.to_owned(),
+        Some(details) if repeats(message, details) => message.clone(),
+        Some(details) => format!("{message} ({details})"),
+    };
+    format!("{}: {text}", title(*code, *reason))
+}
+
+/// Returns the code with its reason, unless that is the same word.
+fn title(code: Code, reason: Reason) -> String {
+    let reason = reason.to_string();
+    if reason.eq_ignore_ascii_case(code.as_str()) { code.to_string() } else { format!("{code} {reason}") }
+}
+
+/// Returns whether the details are a whole sentence that names the object, while the message can only be general.
+fn names_its_object(error: &Error) -> bool {
+    matches!(
+        error.reason,
+        Reason::AgentUnknown | Reason::DataUnusable | Reason::InUse | Reason::InvalidConfig
+    )
+}
+
+/// Returns whether a text has every word of another.
+fn repeats(text: &str, other: &str) -> bool {
+    let words = |text: &str| -> Vec<String> {
+        let split = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+        split.filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
+    };
+    let known = words(text);
+    words(other).iter().all(|word| known.contains(word))
 }
 
 impl From<io::Error> for CliError {
@@ -121,5 +151,44 @@ impl From<ControlError> for CliError {
 impl From<DataDirError> for CliError {
     fn from(error: DataDirError) -> Self {
         Self::from_error(&Error::from(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_line_says_each_thing_once() {
+        let error = |reason, message: &str, details: Option<&str>| Error {
+            message: message.to_owned(),
+            details: details.map(ToOwned::to_owned),
+            ..Error::new(reason)
+        };
+        for (given, expected) in [
+            (error(Reason::NotFound, "It is not there.", None), "NOT_FOUND: It is not there."),
+            (
+                error(Reason::NotFound, "It is not there.", Some("HTTP 404: it is not there")),
+                "NOT_FOUND: HTTP 404: it is not there",
+            ),
+            (
+                error(
+                    Reason::Conflict,
+                    "The agent has stopped. Wait for it.",
+                    Some("it, the agent, stopped"),
+                ),
+                "INVALID_INPUT conflict: The agent has stopped. Wait for it.",
+            ),
+            (
+                error(Reason::TimedOut, "It was too slow.", Some("no byte within 3 s")),
+                "TIMEOUT timed_out: It was too slow. (no byte within 3 s)",
+            ),
+            (
+                error(Reason::AgentUnknown, "There is no such agent.", Some("there is no agent \"x\"")),
+                "NOT_FOUND agent_unknown: there is no agent \"x\"",
+            ),
+        ] {
+            assert_eq!(describe(&given), expected);
+        }
     }
 }

@@ -1,13 +1,62 @@
-//! Prints an event as a line.
+//! Prints events as lines.
 
+use jiff::Timestamp;
 use mainstay_runtime::journal::escape_controls;
 
 use super::error::CliError;
 use super::output::{self, Output};
+use super::time::Day;
 use crate::events::{self, Level, Record};
 
-/// Prints one event: the time, the actor with its incarnation from the second on, and what happened.
-pub(super) fn print(out: &mut Output, record: &Record) -> Result<(), CliError> {
+/// Prints events, one a line: the time, the actor with its incarnation from the second on, and what happened. The date stands
+/// above the first event of each day.
+#[derive(Debug, Default)]
+pub(super) struct EventLines {
+    day: Option<Day>,
+}
+
+impl EventLines {
+    pub(super) fn print(&mut self, out: &mut Output, record: &Record) -> Result<(), CliError> {
+        let Ok(at) = record.at.parse::<Timestamp>() else {
+            return print_line(out, &escape_controls(&record.at), record);
+        };
+        let times = &out.options().times;
+        let (day, clock) = (times.day(at), times.clock(at));
+        if self.day.replace(day) != Some(day) {
+            let heading = times.heading(day);
+            out.line(&out.paint(&heading, output::DIM))?;
+        }
+        print_line(out, &clock, record)
+    }
+}
+
+/// Prints the last events of one actor, each with its date unless it is of today.
+pub(super) fn print_last(out: &mut Output, records: &[Record]) -> Result<(), CliError> {
+    for record in records {
+        let time = match record.at.parse::<Timestamp>() {
+            Ok(at) => out.moment(at),
+            Err(_) => escape_controls(&record.at),
+        };
+        let (sentence, style) = sentence(record);
+        let indent = time.chars().count() + 3;
+        let label = format!("  {}", out.paint(&time, output::DIM));
+        out.paragraph(&label, &out.paint(&sentence, style), indent)?;
+    }
+    Ok(())
+}
+
+fn print_line(out: &mut Output, time: &str, record: &Record) -> Result<(), CliError> {
+    let (sentence, style) = sentence(record);
+    let path = escape_controls(&record.actor);
+    let actor = match record.generation {
+        0 | 1 => path,
+        generation => format!("{path} #{generation}"),
+    };
+    let line = format!("{} {actor:<24} {}", out.paint(time, output::DIM), out.paint(&sentence, style));
+    out.line(line.trim_end())
+}
+
+fn sentence(record: &Record) -> (String, anstyle::Style) {
     let (level, sentence) = events::read(record);
     let style = match level {
         Level::Debug => output::DIM,
@@ -15,12 +64,5 @@ pub(super) fn print(out: &mut Output, record: &Record) -> Result<(), CliError> {
         Level::Warn => output::WARNING,
         Level::Error => output::ERROR,
     };
-    let time = escape_controls(record.at.get(11..23).unwrap_or(&record.at));
-    let path = escape_controls(&record.actor);
-    let actor = match record.generation {
-        0 | 1 => path,
-        generation => format!("{path} #{generation}"),
-    };
-    let line = format!("{} {actor:<24} {}", out.paint(&time, output::DIM), out.paint(&sentence, style));
-    out.line(line.trim_end())
+    (sentence, style)
 }

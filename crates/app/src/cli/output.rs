@@ -1,16 +1,22 @@
-//! Standard output and its styles.
+//! Standard output: its styles, its width, and its form of times.
 //!
-//! Colours are off if it is no terminal, `NO_COLOR` is set, or `TERM` is `dumb`. `CLICOLOR_FORCE` forces them.
+//! Colours are off if it is no terminal, `NO_COLOR` is set, or `TERM` is `dumb`. `CLICOLOR_FORCE` and `--color always` force
+//! them, and `--color never` switches them off.
 
-use std::io::{self, Stdout, Write};
+use std::env;
+use std::io::{self, IsTerminal, Stdout, Write};
 
 use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Effects, Style};
+use jiff::Timestamp;
 use mainstay_actors::json::Json;
-use mainstay_runtime::journal::escape_controls;
+use mainstay_runtime::clock::{Clock, SystemClock};
+use terminal_size::{Height, Width, terminal_size_of};
 
 use super::error::CliError;
+use super::table::{self, Cell};
+use super::time::TimeFormat;
 
 pub(super) const PLAIN: Style = Style::new();
 pub(super) const DIM: Style = Style::new().effects(Effects::DIMMED);
@@ -18,23 +24,99 @@ pub(super) const SUCCESS: Style = AnsiColor::Green.on_default();
 pub(super) const WARNING: Style = AnsiColor::Yellow.on_default();
 pub(super) const ERROR: Style = AnsiColor::Red.on_default();
 
+/// The width of an output that is no terminal, unless `COLUMNS` says another.
+const WIDTH: usize = 80;
+/// The place at which the facts of a screen begin, behind their labels.
+pub(super) const FACT_INDENT: usize = 12;
+
 /// Returns whether the output to `stream` may have colours.
 pub(super) fn has_colours(stream: &impl RawStream) -> bool {
     AutoStream::choice(stream) != ColorChoice::Never
 }
 
-/// Standard output.
+/// Returns the width of standard output.
+pub(super) fn width() -> usize {
+    terminal_size().map_or_else(
+        || {
+            env::var("COLUMNS")
+                .ok()
+                .and_then(|text| text.parse().ok())
+                .filter(|width| *width > 0)
+                .unwrap_or(WIDTH)
+        },
+        |(width, _)| width,
+    )
+}
+
+/// Returns the width and the height of the terminal, if standard output is one.
+pub(super) fn terminal_size() -> Option<(usize, usize)> {
+    let (Width(width), Height(height)) = terminal_size_of(io::stdout())?;
+    (width > 0 && height > 0).then_some((width.into(), height.into()))
+}
+
+/// The settings of an output.
+#[derive(Debug, Clone)]
+pub(super) struct OutputOptions {
+    /// The form of times.
+    pub(super) times: TimeFormat,
+    /// True if tables are whole, whatever the width.
+    pub(super) is_wide: bool,
+}
+
+/// Standard output, or a buffer for it.
 pub(super) struct Output {
+    sink: Sink,
+    has_colours: bool,
+    options: OutputOptions,
+}
+
+enum Sink {
     /// Passes text on as it is, since a response may have escape codes of its own, and translates colours for consoles
     /// that do not know them.
-    stdout: AutoStream<Stdout>,
-    has_colours: bool,
+    Stdout(AutoStream<Stdout>),
+    Buffer(String),
 }
 
 impl Output {
-    pub(super) fn stdout() -> Self {
+    pub(super) fn stdout(options: OutputOptions) -> Self {
         let stdout = io::stdout();
-        Self { has_colours: has_colours(&stdout), stdout: AutoStream::always(stdout) }
+        Self { has_colours: has_colours(&stdout), sink: Sink::Stdout(AutoStream::always(stdout)), options }
+    }
+
+    /// Returns a buffer for this output, with its settings.
+    pub(super) fn buffer(&self) -> Self {
+        Self {
+            sink: Sink::Buffer(String::new()),
+            has_colours: self.has_colours,
+            options: self.options.clone(),
+        }
+    }
+
+    /// Takes what a buffer holds.
+    pub(super) fn take_text(&mut self) -> String {
+        match &mut self.sink {
+            Sink::Buffer(text) => std::mem::take(text),
+            Sink::Stdout(_) => String::new(),
+        }
+    }
+
+    pub(super) fn options(&self) -> &OutputOptions {
+        &self.options
+    }
+
+    /// Sets whether tables and texts are whole, whatever the width.
+    pub(super) fn set_wide(&mut self, is_wide: bool) {
+        self.options.is_wide = is_wide;
+    }
+
+    /// Returns whether tables and texts are whole.
+    pub(super) fn is_wide(&self) -> bool {
+        self.options.is_wide
+    }
+
+    /// Returns whether the cursor can be moved: on a terminal that is not dumb.
+    pub(super) fn is_screen(&self) -> bool {
+        io::stdout().is_terminal() && env::var_os("TERM").is_none_or(|term| term != "dumb")
     }
 
     /// Returns `text` in a style.
@@ -42,16 +124,26 @@ impl Output {
         if self.has_colours { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }
 
-    /// Writes a line, at once.
-    pub(super) fn line(&mut self, line: &str) -> Result<(), CliError> {
-        writeln!(self.stdout, "{line}")?;
-        Ok(self.stdout.flush()?)
+    /// Returns a time of today, or of another day with its date.
+    pub(super) fn moment(&self, at: Timestamp) -> String {
+        self.options.times.moment(at, SystemClock.now())
     }
 
-    /// Writes a text as it is.
+    /// Writes a line, at once.
+    pub(super) fn line(&mut self, line: &str) -> Result<(), CliError> {
+        self.text(&format!("{line}\n"))
+    }
+
+    /// Writes a text as it is, at once.
     pub(super) fn text(&mut self, text: &str) -> Result<(), CliError> {
-        write!(self.stdout, "{text}")?;
-        Ok(self.stdout.flush()?)
+        match &mut self.sink {
+            Sink::Buffer(buffer) => buffer.push_str(text),
+            Sink::Stdout(stdout) => {
+                write!(stdout, "{text}")?;
+                stdout.flush()?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes one JSON value.
@@ -59,25 +151,29 @@ impl Output {
         self.line(&value.to_pretty())
     }
 
-    /// Writes rows as a table whose columns are as wide as they need to be. Control characters are escaped.
-    pub(super) fn table(&mut self, header: &[&str], rows: &[Vec<(String, Style)>]) -> Result<(), CliError> {
-        let escaped = |row: &Vec<(String, Style)>| -> Vec<(String, Style)> {
-            row.iter().map(|(text, style)| (escape_controls(text), *style)).collect()
-        };
-        let rows: Vec<_> = rows.iter().map(escaped).collect();
-        let mut widths: Vec<usize> = header.iter().map(|title| title.chars().count()).collect();
-        for row in &rows {
-            for (width, (text, _)) in widths.iter_mut().zip(row) {
-                *width = (*width).max(text.chars().count());
-            }
-        }
-        let titles = header.iter().map(|title| ((*title).to_owned(), DIM)).collect();
-        for row in std::iter::once(&titles).chain(&rows) {
-            let cells = row.iter().zip(&widths).map(|((text, style), width)| {
-                let gap = " ".repeat(width - text.chars().count());
-                format!("{}{gap}", self.paint(text, *style))
+    /// Writes a fact behind its label; without a label, as a further line of the fact above. On a terminal it is wrapped.
+    pub(super) fn fact(&mut self, label: &str, text: &str) -> Result<(), CliError> {
+        self.paragraph(label, text, FACT_INDENT)
+    }
+
+    /// Writes a text behind a label. On a terminal it is wrapped, and further lines are indented.
+    pub(super) fn paragraph(&mut self, label: &str, text: &str, indent: usize) -> Result<(), CliError> {
+        // A pipe gets one line for each, which a program can search.
+        let width = if self.options.is_wide { None } else { terminal_size().map(|(width, _)| width) };
+        self.line(&table::paragraph(label, text, indent, width))
+    }
+
+    /// Writes rows as a table that fits the width; columns that are too wide are cut. Control characters are escaped.
+    pub(super) fn table(&mut self, header: &[&str], rows: &[Vec<Cell>]) -> Result<(), CliError> {
+        let width = if self.options.is_wide { None } else { Some(width()) };
+        let header: Vec<Cell> = header.iter().map(|title| ((*title).to_owned(), DIM)).collect();
+        for row in table::lay_out(&header, rows, width) {
+            let cells = row.iter().map(|(text, style)| {
+                // Blanks stay outside the style, so that a line ends with none.
+                let (word, gap) = text.split_at(text.trim_end().len());
+                format!("{}{gap}", if word.is_empty() { String::new() } else { self.paint(word, *style) })
             });
-            let line = cells.collect::<Vec<_>>().join("  ");
+            let line = cells.collect::<String>();
             self.line(line.trim_end())?;
         }
         Ok(())

@@ -10,6 +10,7 @@ use mainstay_runtime::replay::{Replay, Report};
 
 use super::args::{DataDirArg, ReplayArgs};
 use super::error::CliError;
+use super::journal;
 use super::output::Output;
 use crate::DataDir;
 
@@ -29,7 +30,11 @@ impl ReplaySource {
                 let metadata = fs::metadata(&path).map_err(|error| unreadable(&path, &error))?;
                 if !metadata.is_dir() {
                     Ok(Self::File(path))
-                } else if Reader::after(&path, Cursor::START).next_entry()?.is_some() {
+                } else if Reader::after(&path, Cursor::START)
+                    .next_entry()
+                    .map_err(journal::unreadable)?
+                    .is_some()
+                {
                     Ok(Self::Folder(path))
                 } else {
                     Self::folder_of(&DataDir::new(path))
@@ -68,7 +73,7 @@ impl ReplaySource {
 }
 
 fn read(replay: &mut Replay, mut next: impl FnMut() -> io::Result<Option<Entry>>) -> Result<(), CliError> {
-    while let Some(entry) = next()? {
+    while let Some(entry) = next().map_err(journal::unreadable)? {
         replay.add_entry(&entry);
     }
     Ok(())
@@ -87,6 +92,9 @@ pub(super) fn replay(out: &mut Output, args: ReplayArgs, data: &DataDirArg) -> R
         out.json(&Json::from_serialize(&report).map_err(CliError::internal)?)?;
     }
     match first_difference(&report) {
+        Some(difference) if report.events == 0 => {
+            Err(CliError::CheckFailed(format!("there is no event, so this is no journal: {difference}")))
+        }
         Some(difference) => Err(CliError::CheckFailed(difference)),
         None if args.json => Ok(()),
         None => out.line(&summary(&report)),

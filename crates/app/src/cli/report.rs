@@ -12,20 +12,24 @@ use super::client::BridgeClient;
 use super::error::CliError;
 use super::output::{self, Output};
 use super::stderr::error_line;
+use super::units::bytes_text;
 use crate::owned_backend::OwnedBackendReport;
-use crate::status::{CacheReport, ConnectionReport, QueueReport, StatusReport, StorageReport, StorageState};
+use crate::status::{
+    CacheReport, ConnectionReport, QueueReport, StatusReport, StorageReport, StorageState, WatchedFolder,
+};
 
 /// Prints everything in one view.
 pub(super) fn status(out: &mut Output, status: StatusReport) -> Result<(), CliError> {
     let StatusReport { runtime, backend: owned, connection: link, queue, cache, agents: list, storage } =
         status;
     let uptime = millis_text(runtime.uptime_ms - runtime.uptime_ms % 1000);
-    out.line(&format!(
-        "runtime     process {}, up {uptime}, event {}, boot {}",
+    let text = format!(
+        "process {}, up {uptime}, event {}, boot {}",
         runtime.pid,
         runtime.cursor(),
-        runtime.boot
-    ))?;
+        escape_controls(&runtime.boot)
+    );
+    out.fact("runtime", &text)?;
     if let Some(owned) = &owned {
         backend(out, owned)?;
     }
@@ -39,18 +43,32 @@ pub(super) fn status(out: &mut Output, status: StatusReport) -> Result<(), CliEr
 
 fn print_cache(out: &mut Output, cache: &CacheReport) -> Result<(), CliError> {
     let CacheReport { stats, folders } = cache;
-    let loads = if stats.loads == 0 { String::new() } else { format!(", {} loads", stats.loads) };
-    out.line(&format!(
-        "cache       {} entries, {} bytes, {} hits, {} misses{loads}",
-        stats.entries, stats.bytes, stats.hits, stats.misses
-    ))?;
+    let loads = if stats.loads == 0 { String::new() } else { format!(", {}", count(stats.loads, "load")) };
+    let text = format!(
+        "{} entries, {}, {} hits, {} misses{loads}",
+        stats.entries,
+        bytes_text(stats.bytes),
+        stats.hits,
+        stats.misses
+    );
+    out.fact("cache", &text)?;
+    watched_folders(out, folders, "")
+}
+
+/// Prints the folders of `cache.watch`, the first behind a label.
+pub(super) fn watched_folders(
+    out: &mut Output,
+    folders: &[WatchedFolder],
+    mut label: &'static str,
+) -> Result<(), CliError> {
     for folder in folders {
         let state = match folder.is_watched {
             true => out.paint("watched", output::SUCCESS),
             false => out.paint("not watched", output::WARNING),
         };
         let why = if folder.is_watched { "" } else { ": see watch_lost in the events" };
-        out.line(&format!("            {} {state}{why}", escape_controls(&folder.path)))?;
+        out.fact(label, &format!("{} {state}{why}", escape_controls(&folder.path)))?;
+        label = "";
     }
     Ok(())
 }
@@ -65,7 +83,7 @@ fn print_storage(out: &mut Output, storage: &StorageReport) -> Result<(), CliErr
                 format!("{}: {}", out.paint("degraded", output::ERROR), escape_controls(reason))
             }
         };
-        out.line(&format!("{label:<12}{part} {state}"))?;
+        out.fact(label, &format!("{part} {state}"))?;
         label = "";
     }
     Ok(())
@@ -73,32 +91,31 @@ fn print_storage(out: &mut Output, storage: &StorageReport) -> Result<(), CliErr
 
 fn requests(out: &mut Output, queue: &QueueReport) -> Result<(), CliError> {
     let QueueReport { stats, held: hold } = queue;
-    out.line(&format!(
-        "queue       {} running of {}, {} waiting",
-        stats.running, stats.max_concurrent, stats.waiting
-    ))?;
+    let text = format!("{} running of {}, {} waiting", stats.running, stats.max_concurrent, stats.waiting);
+    out.fact("queue", &text)?;
     let Some(hold) = hold else { return Ok(()) };
-    let next = match (&hold.next_probe_at, hold.next_probe_in_ms) {
-        (Some(at), Some(ms)) => format!("next probe at {at} (in {})", millis_text(ms)),
-        _ => "the next request tries at once".to_owned(),
+    let next = match hold.next_probe_in_ms {
+        Some(ms) => format!("next probe in {}", millis_text(ms)),
+        None => "the next request tries at once".to_owned(),
     };
-    out.line(&format!("            {} since {}, {next}", out.paint("held", output::WARNING), hold.since))?;
-    out.line(&format!("            {}", escape_controls(&hold.message)))
+    let held = out.paint("held", output::WARNING);
+    out.fact("", &format!("{held} since {}, {next}", out.moment(hold.since.0)))?;
+    out.fact("", &escape_controls(&hold.message))
 }
 
 /// Prints the backend's own process.
 pub(super) fn backend(out: &mut Output, backend: &OwnedBackendReport) -> Result<(), CliError> {
     let (name, style) = actor_status(backend.status);
     let process = backend.pid.map(|pid| format!(", process {pid}")).unwrap_or_default();
-    let url = backend.url.as_ref().map(|url| format!(", {url}")).unwrap_or_default();
-    out.line(&format!("backend     {} since {}{process}{url}", out.paint(name, style), backend.since))?;
-    let more = |text: &str| format!("            {text}");
-    out.line(&more(&backend.next_step))?;
+    let url = backend.url.as_ref().map(|url| format!(", {}", escape_controls(url))).unwrap_or_default();
+    let name = out.paint(name, style);
+    out.fact("backend", &format!("{name} since {}{process}{url}", out.moment(backend.since.0)))?;
+    out.fact("", &escape_controls(&backend.next_step))?;
     if let Some(line) = &backend.last_line {
-        out.line(&more(&format!("last line: {}", escape_controls(line))))?;
+        out.fact("", &format!("last line: {}", escape_controls(line)))?;
     }
     if let Some(error) = &backend.last_error {
-        out.line(&more(&escape_controls(error)))?;
+        out.fact("", &escape_controls(error))?;
     }
     Ok(())
 }
@@ -113,21 +130,21 @@ pub(super) fn connection(out: &mut Output, link: &ConnectionReport) -> Result<()
         ConnectionState::Reconnecting => ("reconnecting", output::WARNING),
         ConnectionState::Failed => ("failed", output::ERROR),
     };
-    let mut line = format!("connection  {} since {}", out.paint(name, style), link.since);
+    let mut line = format!("{} since {}", out.paint(name, style), out.moment(link.since.0));
     if matches!(link.state, ConnectionState::Connecting | ConnectionState::Reconnecting) {
         line.push_str(&format!(", attempt {} of {}", link.attempt, link.max));
     }
-    if let (Some(at), Some(ms)) = (&link.next_attempt_at, link.next_attempt_in_ms) {
-        line.push_str(&format!(", next attempt at {at} (in {})", millis_text(ms)));
+    if let Some(ms) = link.next_attempt_in_ms {
+        line.push_str(&format!(", next attempt in {}", millis_text(ms)));
     }
-    out.line(&line)?;
+    out.fact("connection", &line)?;
     if !matches!(link.state, ConnectionState::Connected | ConnectionState::Connecting) {
-        out.line(&format!("            next: {}", link.next_step))?;
+        out.fact("", &format!("next: {}", escape_controls(&link.next_step)))?;
     }
     match &link.last_error {
         Some(error) if link.state != ConnectionState::Connected => {
-            let at = link.last_error_at.map(|at| format!(" ({at})")).unwrap_or_default();
-            out.line(&format!("            {}{at}", escape_controls(error)))
+            let at = link.last_error_at.map(|at| format!(" ({})", out.moment(at.0))).unwrap_or_default();
+            out.fact("", &format!("{}{at}", escape_controls(error)))
         }
         _ => Ok(()),
     }

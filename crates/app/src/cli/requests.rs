@@ -1,11 +1,13 @@
 //! `mainstay requests`: lists the requests that have not ended, and cancels or moves one.
 
+use mainstay_actors::json::Json;
 use mainstay_runtime::journal::{count, millis_text};
 
-use super::args::{RequestsArgs, RequestsSubcommand};
+use super::args::{OutputForm, RequestsArgs, RequestsSubcommand};
 use super::client::BridgeClient;
 use super::error::CliError;
 use super::output::{self, Output};
+use super::watch;
 use crate::bridge::{BridgeCommand, RequestsCommand};
 use crate::{PendingPhase, PendingRequest, Priority, Reason, RequestId};
 
@@ -16,16 +18,21 @@ pub(super) async fn run(
 ) -> Result<(), CliError> {
     let (command, done, refusal) = match args.command {
         None => {
-            let requests = client.request(BridgeCommand::Requests(RequestsCommand::Show {})).await?;
-            return if args.output.json {
-                out.json(&requests)
-            } else {
-                list(out, &client.parse::<Vec<_>>(&requests)?)
+            let command = BridgeCommand::Requests(RequestsCommand::Show {});
+            let render = |out: &mut Output, client: &BridgeClient, requests: &Json| {
+                list(out, &client.parse::<Vec<_>>(requests)?)
             };
+            return watch::show(out, client, args.watched, command, render).await;
         }
         Some(RequestsSubcommand::Cancel { id }) => {
             let command = RequestsCommand::Cancel { request_id: RequestId(id) };
-            (command, format!("request {id} is cancelled"), format!("request {id} has ended already"))
+            (
+                command,
+                format!("request {id} is cancelled"),
+                format!(
+                    "no request {id} waits or runs: it has ended, or there was none; `mainstay requests` lists them"
+                ),
+            )
         }
         Some(RequestsSubcommand::Priority { id, priority }) => {
             let priority = Priority::from(priority);
@@ -36,7 +43,11 @@ pub(super) async fn run(
     };
     let reply = client.request(BridgeCommand::Requests(command)).await?.to_value();
     if reply["cancelled"] == true || reply["moved"] == true {
-        return if args.output.json { out.json(&reply.into()) } else { out.line(&done) };
+        return if args.watched.output.form() == OutputForm::Json {
+            out.json(&reply.into())
+        } else {
+            out.line(&done)
+        };
     }
     Err(CliError::failed(Reason::NotFound, refusal))
 }

@@ -9,11 +9,11 @@ use mainstay_runtime::policy::ExitCause;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
-use super::args::{DemoArgs, DemoBackendArgs, RunArgs};
+use super::args::{DataDirArg, DemoArgs, DemoBackendArgs, RunArgs};
 use super::error::CliError;
-use super::event_format;
+use super::event_format::EventLines;
 use super::journal;
-use super::output::Output;
+use super::output::{Output, OutputOptions};
 use super::stderr::last_error_line;
 use crate::backend::{Backend, BackendError, BackendOptions};
 use crate::config::{AgentConfig, AgentsConfig, Config};
@@ -36,21 +36,21 @@ const PRINTER_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) async fn demo(
     out: &mut Output,
     args: DemoArgs,
-    data: DataDir,
+    data_dir: &DataDirArg,
     verbose: bool,
 ) -> Result<(), CliError> {
+    let data = data_dir.folder()?;
     let agents: Vec<String> = (1..=usize::from(args.agents)).map(demo_agent).collect();
     let backend_config = BackendOptions { agents: agents.clone(), ..BackendOptions::default() };
     let backend = Backend::bind(backend_config).await.map_err(|error| backend_failure(&error))?;
     let mut config = demo_config(&agents);
     config.backend.url = backend.url();
     config.control.port = args.port;
-    let crash = format!(
-        "curl -d '{{\"kind\":\"crash_agent\",\"agent\":\"{}\"}}' {}/_fault",
-        agents.first().map_or("planner", String::as_str),
-        backend.url()
-    );
-    let served = serve(out, config, data, verbose, args.run_for, Some(&crash)).await;
+    let agent = agents.first().map_or("planner", String::as_str);
+    let mainstay = data_dir.this_program();
+    let hint =
+        format!("to break it: {mainstay} demo crash {agent} (or hang, drop, slow …; --help lists all)");
+    let served = serve(out, config, data, verbose, args.run_for, Some(&hint)).await;
     backend.stop().await;
     served
 }
@@ -137,9 +137,9 @@ async fn serve(
     // The runtime does not need its printer, so a closed stdout ends the printing and nothing else.
     let _ = out.line(&greeting);
     if let Some(hint) = hint {
-        let _ = out.line(&format!("to crash an agent: {hint}"));
+        let _ = out.line(hint);
     }
-    let exit = print_until_shutdown(&mainstay, &mut signals, lasting).await;
+    let exit = print_until_shutdown(&mainstay, &mut signals, lasting, out.options().clone()).await;
     control.stop().await;
     if exit.is_some()
         && let Err(loss) = mainstay.journal().close().await
@@ -168,8 +168,9 @@ async fn print_until_shutdown(
     mainstay: &Mainstay,
     signals: &mut Signals,
     lasting: Option<Duration>,
+    options: OutputOptions,
 ) -> Option<RuntimeExit> {
-    let mut printer = EventPrinter::start();
+    let mut printer = EventPrinter::start(options);
     let mut events = mainstay.events_after(mainstay.journal().run_start());
     let time_is_over = async {
         match lasting {
@@ -211,13 +212,13 @@ struct EventPrinter {
 }
 
 impl EventPrinter {
-    fn start() -> Self {
+    fn start(options: OutputOptions) -> Self {
         let (deliveries, inbox) = sync_channel(PRINTER_QUEUE_MAX);
         let (finished, done) = oneshot::channel();
         std::thread::spawn(move || {
-            let mut out = Output::stdout();
+            let (mut out, mut lines) = (Output::stdout(options), EventLines::default());
             while let Ok(delivery) = inbox.recv() {
-                if print_delivery(&mut out, delivery).is_err() {
+                if print_delivery(&mut out, &mut lines, delivery).is_err() {
                     break;
                 }
             }
@@ -253,9 +254,9 @@ impl EventPrinter {
     }
 }
 
-fn print_delivery(out: &mut Output, delivery: Delivery) -> Result<(), CliError> {
+fn print_delivery(out: &mut Output, lines: &mut EventLines, delivery: Delivery) -> Result<(), CliError> {
     match delivery {
-        Delivery::Event(record) => event_format::print(out, &record),
+        Delivery::Event(record) => lines.print(out, &record),
         Delivery::Lagged { after, before } => {
             let missing = journal::gap(after, before);
             out.line(&format!("not shown: {missing}; `mainstay events` has what is kept"))

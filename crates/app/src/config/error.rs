@@ -5,6 +5,7 @@ use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 use std::str::CharIndices;
 
+use serde::Serialize;
 use thiserror::Error;
 
 use super::fault::ConfigFault;
@@ -24,7 +25,7 @@ pub struct ConfigError {
 /// A problem of a file. `Display` gives one line: `LINE:COLUMN: MESSAGE`.
 ///
 /// It repeats keys, but never the text of a value, which may be a secret in the wrong place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ConfigProblem {
     /// The line, counted from 1; 0 if the problem is the file as a whole.
     pub line: usize,

@@ -1,6 +1,6 @@
 //! A fault of a file: the path of its key, which each enclosing table extends, and a place in the text.
 
-use super::suggestion::hint;
+use crate::suggestion::hint;
 
 /// The longest part of a key that is repeated, in characters.
 const STEP_CHARACTERS_MAX: usize = 64;

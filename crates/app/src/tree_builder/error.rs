@@ -92,11 +92,22 @@ pub enum BuildError {
 impl BuildError {
     /// Returns the configuration key that has to change, if it is a single one.
     #[cfg(feature = "cli")]
-    pub(crate) fn key(&self) -> Option<&'static str> {
-        match self {
-            Self::CaFile(_) => Some("backend.ca_file"),
-            Self::Root(_) => Some("cache.watch"),
-            _ => None,
-        }
+    pub(crate) fn key(&self) -> Option<String> {
+        let key = match self {
+            Self::VariableMissing { key, .. } => key,
+            Self::HeaderValue { header, .. } => return Some(format!("backend.headers_env.{header}")),
+            Self::ProxyAddress { .. } => "backend.proxy_env",
+            Self::CaFile(_) => "backend.ca_file",
+            Self::NoHome(_) | Self::Root(_) => "cache.watch",
+            Self::Transport(_) => "backend.url",
+            Self::Placeholder { program, .. } if program == "backend" => "backend.command",
+            Self::SystemProxy(_)
+            | Self::Limit(_)
+            | Self::DriverMissing { .. }
+            | Self::Target(_)
+            | Self::Placeholder { .. }
+            | Self::Spec(_) => return None,
+        };
+        Some(key.to_owned())
     }
 }

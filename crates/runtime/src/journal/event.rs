@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::redaction::Redaction;
 use super::wording::escape_controls;
 
 /// The attention that an event deserves; also the level of its `tracing` event.
@@ -44,12 +45,26 @@ pub trait Event: Serialize {
     }
 }
 
-/// Passes the event on to `tracing`.
-pub(super) fn trace(kind: &str, level: Level, actor: &str, generation: u64, fields: &str) {
-    match level {
-        Level::Debug => tracing::debug!(target: "mainstay", kind, %actor, generation, "{fields}"),
-        Level::Info => tracing::info!(target: "mainstay", kind, %actor, generation, "{fields}"),
-        Level::Warn => tracing::warn!(target: "mainstay", kind, %actor, generation, "{fields}"),
-        Level::Error => tracing::error!(target: "mainstay", kind, %actor, generation, "{fields}"),
+/// Passes the event on to `tracing`: its sentence as the message, beside it `kind`, `actor`, `generation` and, as JSON, the
+/// event's own `fields`. `actor` and `fields` are redacted already.
+pub(super) fn trace<E: Event>(event: &E, actor: &str, generation: u64, fields: &str, redaction: &Redaction) {
+    macro_rules! trace_at {
+        ($level:ident) => {
+            // The sentence costs more than the rest, so it is made only if it is read.
+            if tracing::enabled!(target: "mainstay", tracing::Level::$level) {
+                let sentence = escape_controls(&redaction.redact(&event.describe()));
+                let kind = E::KIND;
+                tracing::event!(
+                    target: "mainstay", tracing::Level::$level,
+                    kind, %actor, generation, %fields, "{sentence}"
+                );
+            }
+        };
+    }
+    match event.level() {
+        Level::Debug => trace_at!(DEBUG),
+        Level::Info => trace_at!(INFO),
+        Level::Warn => trace_at!(WARN),
+        Level::Error => trace_at!(ERROR),
     }
 }

@@ -124,6 +124,12 @@ impl Log {
         }
     }
 
+    /// Returns the lines in memory that subscribers can have seen, in order.
+    pub(super) fn visible_lines(&self) -> Vec<Arc<str>> {
+        let visible = self.visible_seq();
+        (self.recent.first_seq()..=visible).map_while(|seq| self.recent.get(seq).map(Arc::clone)).collect()
+    }
+
     /// Returns the place of the line numbered `seq`.
     pub(super) fn locate(&self, seq: u64) -> LineLocation {
         if seq > self.visible_seq() {

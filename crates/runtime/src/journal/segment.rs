@@ -62,10 +62,12 @@ pub(super) fn list_older_format(dir: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// Adds the path to an error of a file in the journal.
 pub(super) fn error_at(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
-    |error| {
-        let what =
-            if path.is_dir() { "a file of the journal is expected there" } else { "it cannot be used" };
-        io::Error::new(error.kind(), format!("{}: {what}: {error}", path.display()))
+    |error| match path.is_dir() {
+        true => {
+            let what = "this is a folder in the place of a file of the journal: move it away";
+            io::Error::new(error.kind(), format!("{}: {what}", path.display()))
+        }
+        false => io::Error::new(error.kind(), format!("{} cannot be used: {error}", path.display())),
     }
 }
 

@@ -96,7 +96,7 @@ impl SharedLog {
         let redaction = self.secrets.redaction();
         let actor = redaction.redact(actor.as_str());
         let fields = redaction.redact_json(fields);
-        trace(E::KIND, event.level(), &actor, generation, &fields);
+        trace(event, &actor, generation, &fields, &redaction);
         let unsequenced = UnsequencedLine::new(&actor, generation, E::KIND, &fields);
         let mut log = self.log();
         if log.backlog.as_ref().is_some_and(|backlog| backlog.demand == Demand::Close) {
@@ -112,7 +112,7 @@ impl SharedLog {
         let fields = serde_json::to_string(event).unwrap_or_default();
         let redaction = self.secrets.redaction();
         let fields = redaction.redact_json(&fields);
-        trace(E::KIND, event.level(), self.journal_path.as_str(), 0, &fields);
+        trace(event, self.journal_path.as_str(), 0, &fields, &redaction);
         let unsequenced = UnsequencedLine::new(self.journal_path.as_str(), 0, E::KIND, &fields);
         let mut log = self.log();
         self.append(&mut log, &unsequenced);

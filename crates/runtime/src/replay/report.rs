@@ -88,6 +88,7 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.event {
             Some(event) => write!(f, "event {event}")?,
+            None if self.what == "line" => return f.write_str(&self.why),
             None => write!(f, "an event without a number")?,
         }
         if let (Some(at), Some(actor)) = (&self.at, &self.actor) {

@@ -10,7 +10,7 @@ use super::{ParseResult, TomlValue, invalid, mismatch};
 use crate::config::choice::NamedChoice;
 use crate::config::duration::{ParseDurationError, format_duration, parse_duration};
 use crate::config::size::{ParseSizeError, format_size, parse_size};
-use crate::config::suggestion::join_quoted;
+use crate::suggestion::join_quoted;
 
 /// Parses `true` or `false`.
 pub(crate) fn flag(value: &TomlValue<'_>) -> ParseResult<bool> {

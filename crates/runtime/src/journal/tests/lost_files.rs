@@ -47,7 +47,7 @@ async fn folder_named_like_a_segment_is_named_in_the_error() {
     let opened = Journal::open(dir.path(), "b".to_owned(), clock, JournalOptions::default());
     let opened = std::error::Error::source(&opened.err().unwrap()).unwrap().to_string();
     for error in [read, opened] {
-        assert!(error.contains(name) && error.contains("a file of the journal is expected there"), "{error}");
+        assert!(error.contains(name) && error.contains("move it away"), "{error}");
     }
 }
 

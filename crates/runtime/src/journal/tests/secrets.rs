@@ -88,6 +88,8 @@ fn secret_reaches_no_tracing_subscriber() {
     });
     let trace = trace.0.lock();
     assert!(trace.contains("actor=root/agent-[redacted]"), "{trace}");
-    assert!(trace.contains(r#"{"text":"[redacted] and [redacted]"}"#), "{trace}");
+    assert!(trace.contains(r#"fields={"text":"[redacted] and [redacted]"}"#), "{trace}");
+    let sentence = TextEvent { text: "[redacted] and [redacted]".to_owned() }.summary();
+    assert!(trace.contains(&format!("message={sentence}\n")), "{trace}");
     assert!(!trace.contains("s3cret") && !trace.contains("ken"), "{trace}");
 }

@@ -1,0 +1,163 @@
+//! Lays out tables and paragraphs for a width. Pure.
+
+use anstyle::Style;
+use mainstay_runtime::journal::escape_controls;
+use textwrap::core::display_width;
+use unicode_width::UnicodeWidthChar;
+
+/// The mark at which a text was cut.
+const ELLIPSIS: char = '…';
+/// The blank columns between two columns of a table.
+const GAP: usize = 2;
+/// A column is not made narrower than this, or than its title, as long as another one is wider.
+const COLUMN_MIN: usize = 6;
+
+/// A cell of a table.
+pub(super) type Cell = (String, Style);
+
+/// Returns the cells of each row, escaped, cut and padded, so that a row joined by two blanks fits the width. The widest
+/// columns are cut first. Without a width, each column is as wide as it needs to be.
+pub(super) fn lay_out(header: &[Cell], rows: &[Vec<Cell>], width: Option<usize>) -> Vec<Vec<Cell>> {
+    let rows: Vec<Vec<Cell>> = rows
+        .iter()
+        .map(|row| row.iter().map(|(text, style)| (escape_controls(text), *style)).collect())
+        .collect();
+    let titles: Vec<usize> = header.iter().map(|(title, _)| display_width(title)).collect();
+    let mut widths = titles.clone();
+    for row in &rows {
+        for (width, (text, _)) in widths.iter_mut().zip(row) {
+            *width = (*width).max(display_width(text));
+        }
+    }
+    if let Some(width) = width {
+        let minimums: Vec<usize> = titles.iter().map(|title| (*title).max(COLUMN_MIN)).collect();
+        shrink(&mut widths, &minimums, width.saturating_sub(GAP * header.len().saturating_sub(1)));
+    }
+    let fit = |cells: Vec<Cell>| -> Vec<Cell> {
+        let last = cells.len().saturating_sub(1);
+        let padded = cells.into_iter().zip(&widths).enumerate().map(|(at, ((text, style), width))| {
+            let text = cut(&text, *width);
+            let gap = if at == last { 0 } else { width.saturating_sub(display_width(&text)) + GAP };
+            (format!("{text}{}", " ".repeat(gap)), style)
+        });
+        padded.collect()
+    };
+    std::iter::once(header.to_vec()).chain(rows).map(fit).collect()
+}
+
+/// Makes the widest columns narrower until all of them together have the width, or none is above its minimum.
+fn shrink(widths: &mut [usize], minimums: &[usize], total: usize) {
+    while widths.iter().sum::<usize>() > total {
+        let shrinkable = (0..widths.len()).filter(|at| widths[*at] > minimums[*at]);
+        let Some(widest) = shrinkable.max_by_key(|at| widths[*at]) else { return };
+        widths[widest] -= 1;
+    }
+}
+
+/// Cuts a text to a width, with a mark where something is missing.
+pub(super) fn cut(text: &str, width: usize) -> String {
+    if display_width(text) <= width {
+        return text.to_owned();
+    }
+    let mut room = width.saturating_sub(1);
+    let fits = |c: &char| {
+        let taken = c.width().unwrap_or(0);
+        let is_room = taken <= room;
+        room = if is_room { room - taken } else { 0 };
+        is_room
+    };
+    let mut short: String = text.chars().take_while(fits).collect();
+    short.truncate(short.trim_end().len());
+    if width > 0 {
+        short.push(ELLIPSIS);
+    }
+    short
+}
+
+/// Returns the lines of a text behind a label, which the further lines are indented for. Words longer than a line are kept
+/// whole, since a person may want to copy them.
+pub(super) fn paragraph(label: &str, text: &str, indent: usize, width: Option<usize>) -> String {
+    let gap = " ".repeat(indent.saturating_sub(display_width(label)));
+    let Some(width) = width.filter(|width| *width > indent) else { return format!("{label}{gap}{text}") };
+    let (first, further) = (format!("{label}{gap}"), " ".repeat(indent));
+    let options = textwrap::Options::new(width)
+        .initial_indent(&first)
+        .subsequent_indent(&further)
+        .break_words(false)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation)
+        .wrap_algorithm(textwrap::WrapAlgorithm::FirstFit);
+    textwrap::fill(text, options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(rows: &[&[&str]], width: Option<usize>) -> Vec<String> {
+        let cells = |row: &&[&str]| row.iter().map(|text| ((*text).to_owned(), Style::new())).collect();
+        let rows: Vec<Vec<Cell>> = rows.iter().map(cells).collect();
+        let laid_out = lay_out(&rows[0], &rows[1..], width);
+        laid_out.into_iter().map(|row| row.into_iter().map(|(text, _)| text).collect()).collect()
+    }
+
+    #[test]
+    fn table_fits_the_width_and_cuts_the_widest_column() {
+        let rows: [&[&str]; 3] = [
+            &["agent", "status", "last error"],
+            &["planner", "healthy", ""],
+            &["a", "failed (given up)", "SERVER_ERROR: The agent reports that it has failed."],
+        ];
+        assert_eq!(
+            table(&rows, None),
+            [
+                "agent    status             last error",
+                "planner  healthy            ",
+                "a        failed (given up)  SERVER_ERROR: The agent reports that it has failed.",
+            ]
+        );
+        let narrow = table(&rows, Some(50));
+        assert_eq!(narrow[2], "a        failed (given up)  SERVER_ERROR: The age…");
+        assert_eq!(table(&rows, Some(30))[2], "a        failed (…  SERVER_ER…");
+        // Below its least width a table stays as wide as that.
+        assert_eq!(table(&rows, Some(0))[2], "a       faile…  SERVER_ER…");
+    }
+
+    #[test]
+    fn wide_and_control_characters_take_their_room() {
+        let rows: [&[&str]; 2] = [&["name", "next"], &["エージェント", "a\u{1b}[2Jb"]];
+        assert_eq!(table(&rows, None)[1], "エージェント  a\\u{1b}[2Jb");
+        assert_eq!(table(&rows, Some(15))[1], "エージ…  a\\u{1…");
+    }
+
+    #[test]
+    fn every_row_fits_any_width_above_the_least() {
+        let cell = |text: &str| (text.to_owned(), Style::new());
+        let header = ["id", "request", "priority", "state", "age", "attempts"].map(cell);
+        let row = vec![
+            cell("12"),
+            cell("GET /ä/日本語/very/long?query=1"),
+            cell("normal"),
+            cell("waiting for a retry"),
+            cell("10 min 33 s"),
+            cell("12 attempts"),
+        ];
+        for width in 55..140 {
+            for row in lay_out(&header, std::slice::from_ref(&row), Some(width)) {
+                let text: String = row.into_iter().map(|(text, _)| text).collect();
+                assert!(display_width(&text) <= width, "{width}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn paragraph_is_wrapped_behind_its_label() {
+        let text = "given up, since no restart can help: look at http://127.0.0.1:8000/a/long/address";
+        assert_eq!(
+            paragraph("next", text, 8, Some(30)),
+            "next    given up, since no\n        restart can help: look\n        at\n        \
+             http://127.0.0.1:8000/a/long/address"
+        );
+        assert_eq!(paragraph("next", text, 8, None), format!("next    {text}"));
+        assert_eq!(paragraph("", "", 8, Some(30)).trim_end(), "");
+    }
+}

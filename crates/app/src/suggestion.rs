@@ -1,0 +1,123 @@
+//! Suggests the nearest known name for one that is not known: of a key, an agent, an actor or a kind of event. Pure.
+
+/// The length above which a name is not compared: it is no typing error.
+const NAME_BYTES_MAX: usize = 64;
+/// The most known names that are listed.
+const LISTED_MAX: usize = 20;
+
+/// Names the nearest of the known keys, or all of them if none is near.
+pub(crate) fn hint(key: &str, known: &[&str]) -> String {
+    match nearest(key, known) {
+        Some(near) => format!("did you mean \"{near}\"?"),
+        None => format!("valid keys are {}", join_quoted(known, "and")),
+    }
+}
+
+/// Says that there is no `thing` of this name, and names the nearest of the known ones, or the first of them if none is
+/// near.
+pub(crate) fn unknown_name<'k>(thing: &str, name: &str, known: impl IntoIterator<Item = &'k str>) -> String {
+    let known: Vec<&str> = known.into_iter().collect();
+    let shown: String = name.chars().take(NAME_BYTES_MAX).collect();
+    let cut = if shown.len() < name.len() { "…" } else { "" };
+    let rest = match nearest(name, &known) {
+        Some(near) => format!("did you mean {near:?}?"),
+        None if known.is_empty() => "there is none at all".to_owned(),
+        None => {
+            let listed = &known[..known.len().min(LISTED_MAX)];
+            let more = match known.len() - listed.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let listed: Vec<String> = listed.iter().map(|name| format!("{name:?}")).collect();
+            format!("known are {}{more}", listed.join(", "))
+        }
+    };
+    format!("there is no {thing} {shown:?}{cut}; {rest}")
+}
+
+/// Lists names in quotes: `"a", "b" or "c"`.
+pub(crate) fn join_quoted(names: &[&str], conjunction: &str) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} {conjunction} {last}", rest.join(", ")),
+        _ => quoted.concat(),
+    }
+}
+
+/// Returns the known name with the fewest typing errors: at most one in three characters. `-` and capitals do not count. A
+/// name without a slash is also compared with the last part of a path.
+fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+    if name.len() > NAME_BYTES_MAX {
+        return None;
+    }
+    let plain = |name: &str| name.to_lowercase().replace('-', "_");
+    let wanted = plain(name);
+    let slips_max = (wanted.chars().count() / 3).max(1);
+    let slips = |known: &str| {
+        let compared = if wanted.contains('/') { known } else { known.rsplit('/').next().unwrap_or(known) };
+        strsim::osa_distance(&wanted, &plain(compared))
+    };
+    known
+        .iter()
+        .map(|name| (slips(name), *name))
+        .filter(|(slips, _)| *slips <= slips_max)
+        .min_by_key(|(slips, _)| *slips)
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEYS: [&str; 4] = ["max_retries", "delay_min", "delay_max", "path"];
+
+    #[test]
+    fn a_slip_names_the_nearest_key() {
+        for (wrong, right) in [
+            ("max_retires", "max_retries"),
+            ("max-retries", "max_retries"),
+            ("maxRetries", "max_retries"),
+            ("delay_mx", "delay_max"),
+            ("delay_mim", "delay_min"),
+            ("Path", "path"),
+        ] {
+            assert_eq!(hint(wrong, &KEYS), format!("did you mean \"{right}\"?"));
+        }
+    }
+
+    #[test]
+    fn a_key_far_from_all_lists_them() {
+        for far in ["timeout", "", "x", &"path".repeat(1_000)] {
+            assert_eq!(
+                hint(far, &KEYS),
+                "valid keys are \"max_retries\", \"delay_min\", \"delay_max\" and \"path\""
+            );
+        }
+    }
+
+    #[test]
+    fn unknown_name_suggests_nearest_or_lists_some() {
+        let actors = ["root/agents/planner", "root/agents/agent-12"];
+        for (name, expected) in [
+            ("root/agent/planer", "did you mean \"root/agents/planner\"?"),
+            ("planner", "did you mean \"root/agents/planner\"?"),
+            ("agent_21", "did you mean \"root/agents/agent-12\"?"),
+            ("nothing\n", "known are \"root/agents/planner\", \"root/agents/agent-12\""),
+        ] {
+            assert_eq!(
+                unknown_name("actor", name, actors),
+                format!("there is no actor {name:?}; {expected}")
+            );
+        }
+        let many: Vec<String> = (0..23).map(|number| format!("name{number}")).collect();
+        let text = unknown_name("agent", &"x".repeat(5_000), many.iter().map(String::as_str));
+        assert!(text.len() < 400 && text.ends_with("\"name19\" and 3 more"), "{text}");
+        assert_eq!(unknown_name("agent", "x", []), "there is no agent \"x\"; there is none at all");
+    }
+
+    #[test]
+    fn a_list_of_one_has_no_conjunction() {
+        assert_eq!(join_quoted(&["none"], "or"), "\"none\"");
+        assert_eq!(join_quoted(&["a", "b"], "or"), "\"a\" or \"b\"");
+    }
+}

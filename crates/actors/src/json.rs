@@ -14,7 +14,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Returns the text without the byte order mark that it may begin with. RFC 8259 (8.1) forbids to write one and allows
 /// to ignore it; some editors and shells write it all the same.
 #[must_use]
-pub fn without_bom(text: &[u8]) -> &[u8] {
+pub(crate) fn without_bom(text: &[u8]) -> &[u8] {
     text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }
 

@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::error::{Error, Reason};
 
 /// The longest key, in bytes.
-pub const KEY_BYTES_MAX: usize = 8 * 1024;
+pub(crate) const KEY_BYTES_MAX: usize = 8 * 1024;
 
 /// The prefix of file contents, followed by the absolute path.
 pub const FILE_PREFIX: &str = "file:";

@@ -40,7 +40,7 @@ const CLOSE_NORMAL: u16 = 1000;
 
 /// The state machine of one connection.
 #[derive(Debug, Clone)]
-pub struct Machine {
+pub(crate) struct Machine {
     policy: ConnectionPolicy,
     phase: MachinePhase,
     /// The generation of the latest dial; 0 before the first.

@@ -164,7 +164,7 @@ async fn dial_with(
 ///
 /// # Errors
 /// The errors of [`dial`].
-pub async fn handshake<S>(
+pub(crate) async fn handshake<S>(
     target: &SocketTarget,
     token: Option<&str>,
     limits: SocketLimits,

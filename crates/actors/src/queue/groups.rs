@@ -13,7 +13,6 @@ pub const GROUPS_MAX: usize = 64;
 /// The limit of one group.
 #[derive(Debug, Clone)]
 pub struct GroupLimit {
-    path: String,
     paths: Selection,
     max_concurrent: usize,
 }
@@ -26,13 +25,7 @@ impl GroupLimit {
     /// Fails if `path` is not a valid pattern.
     pub fn new(path: &str, max_concurrent: usize) -> Result<Self, PatternError> {
         let paths = Selection::glob(path)?;
-        Ok(Self { path: path.to_owned(), paths, max_concurrent: max_concurrent.max(1) })
-    }
-
-    /// Returns the pattern of its paths.
-    #[must_use]
-    pub fn path(&self) -> &str {
-        &self.path
+        Ok(Self { paths, max_concurrent: max_concurrent.max(1) })
     }
 }
 

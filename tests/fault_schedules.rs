@@ -53,10 +53,10 @@ use schedule::Schedule;
 
 const QUICK_SCHEDULES: u32 = 30;
 const SCHEDULES: u32 = 1_000;
-/// How many are lived at once for each processor: most of the time a schedule waits, but not all of the time.
+/// The number of schedules that run at once for each processor: a schedule mostly waits.
 const AT_ONCE: usize = 5;
 
-/// Lives the schedule of `seed`, checks it, and counts what happened in it; or says what is wrong.
+/// Runs the schedule of `seed`, checks it, and counts its events; fails with what is wrong.
 fn run_seed(seed: u64, coverage: &Mutex<Coverage>) -> Result<(), String> {
     let schedule = Schedule::random(seed);
     let result = driver::run(&schedule);

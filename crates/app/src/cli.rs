@@ -1,7 +1,7 @@
 //! The `mainstay` binary.
 //!
 //! - `args`: the commands and their options
-//! - `run`: `demo`, `run` and `demo-backend`, which keep running; `demo_faults`: breaks the running demo
+//! - `run`: `demo`, `run` and `demo-backend`, which keep running until one of `signals`; `demo_faults`: breaks the running demo
 //! - `client`: asks a running runtime, over its bridge; `report`: shows the answers; `watch`: shows them again each second
 //! - `requests`: commands about requests that have not ended; `cache`: about the cache
 //! - `agent`: commands about one agent; `agent_report`: shows agents
@@ -26,6 +26,7 @@ mod replay;
 mod report;
 mod requests;
 mod run;
+mod signals;
 mod snippet;
 mod stderr;
 mod table;

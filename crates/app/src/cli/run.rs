@@ -14,6 +14,7 @@ use super::error::CliError;
 use super::event_format::EventLines;
 use super::journal;
 use super::output::{Output, OutputOptions};
+use super::signals::Signals;
 use super::stderr::last_error_line;
 use crate::backend::{Backend, BackendError, BackendOptions};
 use crate::config::{AgentConfig, AgentsConfig, Config};
@@ -260,46 +261,6 @@ fn print_delivery(out: &mut Output, lines: &mut EventLines, delivery: Delivery) 
         Delivery::Lagged { after, before } => {
             let missing = journal::gap(after, before);
             out.line(&format!("not shown: {missing}; `mainstay events` has what is kept"))
-        }
-    }
-}
-
-/// Ctrl-C and, on Unix, SIGTERM and SIGHUP.
-struct Signals {
-    #[cfg(unix)]
-    streams: [tokio::signal::unix::Signal; 3],
-}
-
-impl Signals {
-    fn listen() -> Result<Self, CliError> {
-        #[cfg(unix)]
-        {
-            use tokio::signal::unix::{SignalKind, signal};
-            let streams = [
-                signal(SignalKind::interrupt())?,
-                signal(SignalKind::terminate())?,
-                signal(SignalKind::hangup())?,
-            ];
-            Ok(Self { streams })
-        }
-        #[cfg(not(unix))]
-        Ok(Self {})
-    }
-
-    /// Returns at the next one. Cancel safe.
-    async fn next(&mut self) {
-        #[cfg(unix)]
-        {
-            let [interrupt, terminate, hang_up] = &mut self.streams;
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-                _ = hang_up.recv() => {}
-            }
-        }
-        #[cfg(not(unix))]
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending().await
         }
     }
 }

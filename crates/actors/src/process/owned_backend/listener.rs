@@ -1,6 +1,8 @@
 //! Checks that the server at the backend's port is not another user's.
 
-use crate::error::{Error, Reason};
+use crate::error::Error;
+#[cfg(target_os = "linux")]
+use crate::error::Reason;
 
 /// Refuses a port on which another user of this computer listens, who would be sent the backend's secret.
 ///

@@ -270,8 +270,7 @@ impl ConnectedFixture {
     /// Sends another client's message to the agent, which changes its state.
     async fn change(&self) {
         let url = format!("{}/api/agents/planner/message", self.backend.url());
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        client.post(url).body("\"hi\"").send().await.unwrap().error_for_status().unwrap();
+        support::http_client().post(url).body("\"hi\"").send().await.unwrap().error_for_status().unwrap();
     }
 }
 

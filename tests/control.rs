@@ -28,14 +28,17 @@ async fn the_dashboards_page_needs_no_token_and_holds_none() {
     let data = tempfile::tempdir().unwrap();
     let (_demo, port, token) = start_demo(data.path()).await;
     let url = format!("http://127.0.0.1:{port}/");
-    let page = reqwest::get(&url).await.unwrap();
+    let page = support::http_client().get(&url).send().await.unwrap();
     assert_eq!(page.status(), StatusCode::OK);
     assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
     assert!(page.headers()["content-security-policy"].to_str().unwrap().starts_with("default-src 'none';"));
     let text = page.text().await.unwrap();
     assert!(text.contains("<title>Mainstay</title>") && !text.contains(&token));
-    assert_eq!(reqwest::get(format!("{url}elsewhere")).await.unwrap().status(), StatusCode::FORBIDDEN);
-    let wrong = reqwest::Client::new().post(&url).send().await.unwrap();
+    assert_eq!(
+        support::http_client().get(format!("{url}elsewhere")).send().await.unwrap().status(),
+        StatusCode::FORBIDDEN
+    );
+    let wrong = support::http_client().post(&url).send().await.unwrap();
     assert_eq!(wrong.status(), StatusCode::METHOD_NOT_ALLOWED);
     let problem: Value = serde_json::from_slice(&wrong.bytes().await.unwrap()).unwrap();
     assert_eq!((&problem["status"], &problem["reason"]), (&json!(405), &json!("method_not_allowed")));
@@ -51,7 +54,7 @@ async fn prometheus_reads_the_status_with_the_token() {
     for _ in 0..2 {
         support::run_json(data.path(), &["request", "GET", "/api/search?q=a", "--cache", "1h"]).await;
     }
-    let page = reqwest::Client::new().get(&url).header("authorization", &bearer).send().await.unwrap();
+    let page = support::http_client().get(&url).header("authorization", &bearer).send().await.unwrap();
     assert_eq!(page.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     let text = page.text().await.unwrap();
     for line in [

@@ -303,7 +303,7 @@ async fn control_refusals_are_problem_details_with_error_members() {
     let folder = DataDir::new(data.path());
     let control = Control::start(&mainstay, folder.clone(), 0, true).await.unwrap();
     let token = folder.read_control().unwrap().unwrap().token;
-    let client = reqwest::Client::new();
+    let client = support::http_client();
     let ask = async |path: &str, headers: &[(&str, &str)]| {
         let mut request = client.get(format!("http://{}{path}", control.address()));
         for (name, value) in headers {

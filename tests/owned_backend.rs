@@ -175,7 +175,7 @@ async fn each_start_has_its_own_address_and_secret() {
     let answer = run_json(data.path(), &["request", "GET", health]).await;
     assert_eq!((&answer["status"], &answer["body"]["status"]), (&200.into(), &"healthy".into()));
     let at = |url: &str| format!("{}{health}", url.trim_end_matches('/'));
-    let refused = reqwest::get(at(&url)).await.unwrap();
+    let refused = support::http_client().get(at(&url)).send().await.unwrap();
     assert_eq!(refused.status(), 401, "it takes the secret of its start alone");
 
     let mark = events.mark();

@@ -442,9 +442,16 @@ pub fn assert_members(value: &Value, members: &Value) {
     }
 }
 
+/// Returns a client for plain HTTP. It has to know a provider of TLS all the same.
+pub fn http_client() -> reqwest::Client {
+    // Another test of this process may have installed it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().build().expect("a client can be made")
+}
+
 /// Posts JSON to a backend.
 pub async fn post_json(url: &str, body: Value) -> Value {
-    let sent = reqwest::Client::new()
+    let sent = http_client()
         .post(url)
         .header("content-type", "application/json")
         .body(body.to_string())
@@ -457,7 +464,7 @@ pub async fn post_json(url: &str, body: Value) -> Value {
 
 /// Gets JSON from a backend.
 pub async fn get_json(url: &str) -> Value {
-    let got = reqwest::get(url).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+    let got = http_client().get(url).send().await.unwrap_or_else(|error| panic!("{url}: {error}"));
     serde_json::from_slice(&got.bytes().await.expect("there is a body")).expect("it is JSON")
 }
 

@@ -159,8 +159,8 @@ async fn message_without_outcome_is_among_the_dead_letters() {
     let sent = run(data.path(), &["agent", "send", "planner", "1"]).await;
     assert_eq!(sent.code, Some(1), "{sent:?}");
     events.wait_for_event("root/agents/planner", "message_failed").await;
-    let shown = run(data.path(), &["dead-letters"]).await.stdout;
-    assert!(shown.contains("message 1") && shown.contains("outcome_unknown"), "{shown}");
+    let shown = run(data.path(), &["dead-letters", "-o", "wide"]).await.stdout;
+    assert!(shown.contains("  message 1  was interrupted: ") && shown.contains("outcome_unknown"), "{shown}");
     let status = run_json(data.path(), &["status"]).await;
     assert_members(&status["storage"], &json!({"journal": "ok", "state": "ok"}));
     runtime.stop().await;

@@ -135,6 +135,8 @@ pub mod transport {
     };
     #[cfg(feature = "_tls")]
     pub use mainstay_actors::network::tls::CaErrorKind;
+    #[cfg(not(feature = "_tls"))]
+    pub use mainstay_actors::network::tls::NoTls;
     pub use mainstay_actors::network::tls::{CaFileError, TlsTrust};
     pub use mainstay_actors::network::urls::{BaseUrl, BaseUrlError};
     pub use mainstay_actors::transport::{

@@ -49,6 +49,8 @@ impl BridgeFixture {
 
     async fn fault(&self, fault: Value) {
         let url = format!("{}/_fault", self.backend.url());
+        // The client speaks plain HTTP, but has to know a provider of TLS.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let sent = reqwest::Client::new().post(url).body(fault.to_string()).send().await.unwrap();
         assert!(sent.status().is_success(), "{fault}");
     }

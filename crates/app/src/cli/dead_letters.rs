@@ -71,7 +71,12 @@ fn is_undelivered(record: &Record) -> bool {
 fn row(out: &Output, record: &Record) -> Vec<(String, Style)> {
     let text = |name: &str| record.fields.get(name).and_then(Value::as_str).unwrap_or("?").to_owned();
     let (message, meaning) = match record.event::<MessageFailed>() {
-        Some(failed) => (format!("message {}", failed.message_id), failed.describe()),
+        Some(failed) => {
+            let message = format!("message {}", failed.message_id);
+            let sentence = failed.describe();
+            let meaning = sentence.strip_prefix(&message).unwrap_or(&sentence).trim_start().to_owned();
+            (message, meaning)
+        }
         None => {
             let meaning = record.event::<DeadLetter>().map_or_else(String::new, |dead| dead.explain());
             (text("label"), meaning)

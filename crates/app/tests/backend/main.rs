@@ -36,6 +36,8 @@ impl BackendClient {
         let agents = vec!["planner".to_owned(), "coder".to_owned()];
         let options = BackendOptions { agents, history_max: 1024, ..BackendOptions::default() };
         let backend = Backend::bind(options).await.unwrap();
+        // The client speaks plain HTTP, but has to know a provider of TLS.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder().no_proxy().build().unwrap();
         Self { backend, client }
     }

@@ -144,7 +144,7 @@ async fn crash_at_import_is_given_up_with_its_traceback() {
     let gave_up = backend.events.wait_for_event("root/backend", "gave_up").await;
     let shown = backend.show().await;
     assert_eq!((&shown["status"], &shown["gave_up"]), (&"failed".into(), &true.into()), "{gave_up}");
-    // A request does not wait for a backend that nobody will start.
+    // A request does not wait for a backend that was given up.
     let (code, output) = backend.request("GET", "/pid", &["--wait", "1s"]).await;
     assert_ne!(code, Some(0), "{output}");
     assert_eq!(backend.lines_of("tokens").len(), 2);
@@ -209,7 +209,7 @@ async fn traceback_of_a_request_keeps_no_secret() {
 }
 
 #[tokio::test]
-async fn backend_that_ignores_term_is_killed_and_said_so() {
+async fn killed_backend_that_ignores_term_is_recorded_so() {
     let mut backend = PythonBackend::start(&["--ignore-term"], "");
     backend.ready().await;
     let exit = backend.stop().await;

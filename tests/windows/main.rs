@@ -193,7 +193,7 @@ async fn descendants_end_with_a_stop_and_with_a_killed_runtime() {
 }
 
 #[tokio::test]
-async fn second_runtime_on_a_data_folder_is_refused_until_the_first_is_killed() {
+async fn second_runtime_on_a_data_folder_is_refused() {
     let fixture = Fixture::start("").await;
     let folder = fixture.folder();
     let config = folder.join("mainstay.toml");

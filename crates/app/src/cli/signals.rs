@@ -9,53 +9,48 @@ use tokio::signal::windows::{
     CtrlBreak, CtrlC, CtrlClose, CtrlShutdown, ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown,
 };
 
-/// Ctrl-C, SIGTERM and SIGHUP.
 #[cfg(unix)]
-pub(super) struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hang_up: Signal,
-}
-
-/// Ctrl-C, Ctrl-Break, the closed console and the end of the session.
+type Streams = [Signal; 3];
 #[cfg(windows)]
-pub(super) struct Signals {
-    interrupt: CtrlC,
-    terminate: CtrlBreak,
-    hang_up: CtrlClose,
-    shut_down: CtrlShutdown,
-}
+type Streams = (CtrlC, CtrlBreak, CtrlClose, CtrlShutdown);
+
+/// On Unix, Ctrl-C, SIGTERM and SIGHUP. On Windows, Ctrl-C, Ctrl-Break, the closed console and the end of the session.
+pub(super) struct Signals(Streams);
 
 impl Signals {
     /// Takes the signals over from the system, which would end the process at once.
     pub(super) fn listen() -> io::Result<Self> {
         #[cfg(unix)]
-        let signals = Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
-        };
+        let streams = [
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ];
         #[cfg(windows)]
-        let signals = Self {
-            interrupt: ctrl_c()?,
-            terminate: ctrl_break()?,
-            hang_up: ctrl_close()?,
-            shut_down: ctrl_shutdown()?,
-        };
-        Ok(signals)
+        let streams = (ctrl_c()?, ctrl_break()?, ctrl_close()?, ctrl_shutdown()?);
+        Ok(Self(streams))
     }
 
     /// Returns at the next one. Cancel safe.
     pub(super) async fn next(&mut self) {
         #[cfg(unix)]
-        let shut_down = std::future::pending::<Option<()>>();
+        {
+            let [interrupt, terminate, hang_up] = &mut self.0;
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hang_up.recv() => {}
+            }
+        }
         #[cfg(windows)]
-        let shut_down = self.shut_down.recv();
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hang_up.recv() => {}
-            _ = shut_down => {}
+        {
+            let (interrupt, terminate, hang_up, shut_down) = &mut self.0;
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hang_up.recv() => {}
+                _ = shut_down.recv() => {}
+            }
         }
     }
 }

@@ -266,13 +266,15 @@ async fn unreadable_reply_ends_the_message_and_is_journalled() {
     let script = r#"while IFS= read -r line; do echo '{"type":"reply","id":1,"body":NaN}'; done"#;
     let (data, runtime, mut events) = start_with("", &agent("planner", script, ""));
     events.wait_since(0, is_agent_health("planner", "healthy")).await;
+    let mark = events.mark();
     let sent = run(data.path(), &["agent", "send", "planner", "null", "--json"]).await;
     let error: Value = serde_json::from_str(&sent.stdout).unwrap();
     assert_eq!((sent.code, &error["reason"]), (Some(1), &json!("bad_response")), "{sent:?}");
     assert!(error["details"].as_str().unwrap().contains(r#"{"type":"reply","id":1,"body":NaN}"#), "{error}");
-    let lost = events.wait_for_event("root/agents/planner", "agent_reply_lost").await;
+    let lost = events.wait_since(mark, |event| event["kind"] == "agent_reply_lost").await;
     assert_members(&lost, &json!({ "count": 1, "start": r#"{"type":"reply","id":1,"body":NaN}"# }));
-    events.wait_for(|event| event["kind"] == "message_failed" && event["reason"] == "bad_response").await;
+    let failed = events.wait_since(mark, |event| event["kind"] == "message_failed").await;
+    assert_eq!(failed["reason"], "bad_response");
     assert_eq!(ask(data.path(), &["agent", "show", "planner"]).await["status"], "healthy");
     stop(runtime).await;
 }

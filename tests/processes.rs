@@ -397,7 +397,7 @@ async fn backend_that_ends_on_stdin_eof_is_not_killed() {
 }
 
 #[tokio::test]
-async fn backend_that_never_starts_is_given_up_with_stderr() {
+async fn backend_that_never_starts_is_given_up_with_its_last_line() {
     let backend = "command = ['sh', '-c', 'echo no database >&2; exit 3']\nready = \"http:/health\"";
     let agents = format!("max_restarts = 2\n{}", agent("planner", COUNTER, ""));
     let (data, runtime, mut events) = start_with(backend, &agents);
@@ -406,7 +406,7 @@ async fn backend_that_never_starts_is_given_up_with_stderr() {
     let exits: Vec<&Value> =
         of_backend.filter(|event| event["kind"] == "actor_exited").map(|event| &event["message"]).collect();
     let words = "the backend's process did not become ready: before it was ready, it exited with code 3; \
-                 its last lines on stderr: no database";
+                 its last line on stderr: no database";
     assert_eq!(exits, [words; 3]);
     events.wait_since(0, is_agent_health("planner", "healthy")).await;
     assert_eq!(send_and_count(data.path(), "planner").await, 1);

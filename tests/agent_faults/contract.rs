@@ -21,7 +21,7 @@ const EXITED_1: &str = "its process ended: it exited with code 1";
 const KILLED: &str = "its process ended: it was ended by signal 9 (KILL)";
 const NO_PROGRESS: &str = "it has worked without progress for longer than 300ms";
 const REPORTS_FAILURE: &str = "the agent reports that it failed";
-const NO_TOKENS: &str = "its process ended: it exited with code 1; its last lines on stderr: no more tokens";
+const NO_TOKENS: &str = "its process ended: it exited with code 1; its last line on stderr: no more tokens";
 const NOT_READY: &str = "it was not ready within 1s";
 
 #[derive(Debug, Clone)]
@@ -287,7 +287,7 @@ async fn agent_that_is_never_ready_is_given_up() {
         never(
             Process("echo 'no such model' >&2\nexit 3".to_owned()),
             "startup_grace = \"1h\"",
-            "before it was ready, it exited with code 3; its last lines on stderr: no such model",
+            "before it was ready, it exited with code 3; its last line on stderr: no such model",
         ),
         never(Acp("", "--mute"), "startup_grace = \"1s\"", NOT_READY),
         never(

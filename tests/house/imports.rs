@@ -10,6 +10,7 @@ const ACTORS_ORDER: &[&str] = &[
     "json",
     "json_text",
     "error",
+    "logs",
     "suspend",
     "network",
     "credentials",

@@ -33,7 +33,7 @@ pub use self::{
 };
 pub(crate) use self::{
     retry_after::retry_after,
-    safe_text::{ELLIPSIS, excerpt, printable},
+    safe_text::{ELLIPSIS, excerpt},
     secrets::is_credential,
 };
 use crate::request_id::RequestId;

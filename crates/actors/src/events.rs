@@ -11,7 +11,8 @@ pub use crate::cache::watch::{WatchLost, WatchRegained, WatchStarted};
 pub use crate::cache::{CacheAged, CacheInvalidated};
 pub use crate::connection::resumption::Gap;
 pub use crate::connection::{ConnectionChanged, ConnectionIgnored, ConnectionUnsent};
-pub use crate::process::{BackendStarted, BackendStarting};
+pub use crate::logs::{LogsDegraded, OutputNoisy, OutputQuiet};
+pub use crate::process::{BackendStarted, BackendStarting, ProcessExited};
 pub use crate::queue::events::{
     QueueHeld, QueueOverflow, QueueReleased, RequestDone, RequestFailed, RequestJoined, RequestRetry,
     RequestStarted, RequestTimedOut,
@@ -21,6 +22,10 @@ pub use crate::queue::events::{
 pub const EVENT_TYPES: &[EventType] = &[
     EventType::of::<BackendStarting>(),
     EventType::of::<BackendStarted>(),
+    EventType::of::<ProcessExited>(),
+    EventType::of::<OutputNoisy>(),
+    EventType::of::<OutputQuiet>(),
+    EventType::of::<LogsDegraded>(),
     EventType::of::<ConnectionChanged>(),
     EventType::of::<Gap>(),
     EventType::of::<ConnectionUnsent>(),

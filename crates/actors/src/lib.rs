@@ -6,6 +6,7 @@
 //! - [`json`]: JSON as others wrote it
 //! - `json_text`: repairs text that is almost JSON
 //! - [`error`]: the error that callers see, and the table of its reasons
+//! - [`logs`]: what programs print, in files of bounded size
 //! - [`suspend`]: notices that this process or the machine stood still
 //! - [`network`]: TLS trust and proxies, for HTTP and the WebSocket alike
 //! - [`process`]: child processes that never outlive the runtime, the backend's own among them
@@ -27,6 +28,7 @@ pub mod error;
 pub mod events;
 pub mod json;
 mod json_text;
+pub mod logs;
 pub mod network;
 pub mod process;
 mod quarantine;

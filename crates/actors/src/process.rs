@@ -20,7 +20,6 @@ mod lines;
 mod login_env;
 mod manager;
 mod memory;
-mod output_tail;
 mod owned_backend;
 mod program;
 mod readiness;
@@ -35,8 +34,10 @@ mod unix;
 mod windows;
 
 pub use child::Process;
+pub(crate) use child::{LoggedStdout, pause};
 
 pub(crate) use exit::ProcessExit;
+pub use exit::ProcessExited;
 pub(crate) use launch::LaunchError;
 pub use launch::{Launch, PrepareSpec};
 pub(crate) use lines::{LineSplitter, OutputLine};

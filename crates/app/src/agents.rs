@@ -69,7 +69,9 @@ impl Agents {
     /// `agent_unknown` when there is none of that id.
     pub fn get(&self, id: &str) -> Result<AgentView, Error> {
         let handle = self.handle(id)?;
-        self.view(&handle, id, &self.0.time_point()).ok_or_else(|| self.unknown_error(id))
+        let view = self.view(&handle, id, &self.0.time_point()).ok_or_else(|| self.unknown_error(id))?;
+        let output = self.0.handles.logs.get(id).map(|log| log.excerpt()).unwrap_or_default();
+        Ok(AgentView { output, ..view })
     }
 
     /// Returns the agent's last events, at most five, oldest first. Those that are no longer in memory are left out.
@@ -203,7 +205,9 @@ impl Agents {
         let mut report = self.0.handles.reports.get(id)?;
         // While the agent's actor is down, it does not notice that the process has ended.
         report.process = handle.driver.process();
-        Some(view(report, &handle.address.info(time_point.now), &handle.restart_limits, time_point))
+        let noisy = self.0.handles.logs.get(id).is_some_and(|log| log.is_noisy());
+        let view = view(report, &handle.address.info(time_point.now), &handle.restart_limits, time_point);
+        Some(AgentView { noisy, ..view })
     }
 
     fn command_error(&self, error: &AdminError) -> Error {

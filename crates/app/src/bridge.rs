@@ -22,6 +22,9 @@
 //! it with `"action":"send"`: see [`ConnectionAction`]. A client that is too slow for the frames gets the number of those
 //! that it lost, `{"frame":{"lagged":N}}`.
 //!
+//! The lines of a log come after `{"id":5,"type":"logs","log":ID,"action":"listen"}`: first the last ones, then each when it
+//! was written. A client that is too slow gets the number of files that were deleted before their lines came to it.
+//!
 //! - [`BridgeCommand`]: the commands; [`BridgeAgentCommand`]: those about one agent
 //! - [`ServerMessage`]: every text that a client gets
 //! - [`serve`]: one client's session
@@ -30,6 +33,7 @@ mod agent;
 mod agent_streams;
 mod command;
 mod frames;
+mod logs;
 mod protocol;
 mod requests;
 mod session;
@@ -39,6 +43,7 @@ pub use command::{
     BackendAction, BridgeCommand, CacheAction, ConnectionAction, CredentialsAction, InvalidateBy,
     ListenAction, RequestCommand, RequestsCommand, execute,
 };
+pub use logs::LogsCommand;
 pub use protocol::{AcceptedMessage, EventGap, FrameItem, ServerMessage, StateSnapshot};
 pub use session::serve;
 

@@ -5,7 +5,7 @@
 //! - `client`: asks a running runtime, over its bridge; `report`: shows the answers; `watch`: shows them again each second
 //! - `requests`: commands about requests that have not ended; `cache`: about the cache
 //! - `agent`: commands about one agent; `agent_report`: shows agents
-//! - `journal`, `dead_letters`, `replay`, `config_check`: need no running runtime
+//! - `journal`, `dead_letters`, `logs`, `replay`, `config_check`: need no running runtime
 //! - `output`: standard output and its styles; `table`, `time`, `units`, `snippet`, `event_format`: the forms of what it shows
 //! - `logging`: logs, which never block; `stderr`: error lines; `error`: why a command failed, and its exit code
 
@@ -21,6 +21,7 @@ mod error;
 mod event_format;
 mod journal;
 mod logging;
+mod logs;
 mod output;
 mod replay;
 mod report;
@@ -40,6 +41,7 @@ use mainstay_actors::json::Json;
 
 use crate::bridge::{BackendAction, BridgeCommand, ConnectionAction, CredentialsAction};
 use crate::config::DEFAULT_TOML;
+use crate::tree_builder::processes::BACKEND_NAME;
 use args::{Args, BackendSubcommand, CliCommand, ConfigCommand, CredentialsCommand, DemoArgs, OutputForm};
 use client::BridgeClient;
 use error::CliError;
@@ -74,6 +76,10 @@ async fn dispatch(args: Args) -> Result<(), CliError> {
         CliCommand::Run(run) => run::run(&mut out, run, args.data_dir.folder()?, is_verbose).await,
         CliCommand::DemoBackend(backend) => run::demo_backend(&mut out, backend).await,
         CliCommand::Events(events) => journal::events(&mut out, events, args.data_dir.folder()?).await,
+        CliCommand::Logs { id, range } => logs::logs(&mut out, &id, range, args.data_dir.folder()?).await,
+        CliCommand::Backend(BackendSubcommand::Logs(range)) => {
+            logs::logs(&mut out, BACKEND_NAME, range, args.data_dir.folder()?).await
+        }
         CliCommand::DeadLetters(shape) => {
             out.set_wide(shape.form().is_wide());
             dead_letters::dead_letters(&mut out, shape.form(), &args.data_dir.folder()?)
@@ -117,6 +123,8 @@ async fn run_remote(out: &mut Output, command: CliCommand, data: &args::DataDirA
                 BackendSubcommand::Stop => (BackendAction::Stop, OutputForm::Table),
                 BackendSubcommand::Restart => (BackendAction::Restart, OutputForm::Table),
                 BackendSubcommand::Reset => (BackendAction::Reset, OutputForm::Table),
+                // This command was run already.
+                BackendSubcommand::Logs(_) => return Ok(()),
             };
             let backend = client.request(BridgeCommand::Backend { action }).await?;
             out.set_wide(form.is_wide());
@@ -161,6 +169,7 @@ async fn run_remote(out: &mut Output, command: CliCommand, data: &args::DataDirA
         | CliCommand::DemoBackend(_)
         | CliCommand::Events(_)
         | CliCommand::DeadLetters(_)
+        | CliCommand::Logs { .. }
         | CliCommand::Replay(_)
         | CliCommand::Config(_) => Ok(()),
     }

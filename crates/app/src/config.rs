@@ -43,7 +43,7 @@ pub use duration::{DURATION_MAX, ParseDurationError, format_duration, parse_dura
 pub use error::{ConfigError, ConfigProblem};
 pub use schema::{
     AgentConfig, AgentsConfig, BackendConfig, CacheConfig, ConnectionConfig, ControlConfig, JournalConfig,
-    LimitConfig, RequestsConfig,
+    LimitConfig, LogsConfig, RequestsConfig,
 };
 pub use size::{ParseSizeError, SIZE_MAX, format_size, parse_size};
 
@@ -72,6 +72,8 @@ pub struct Config {
     pub agent: Vec<AgentConfig>,
     /// The journal.
     pub journal: JournalConfig,
+    /// The logs.
+    pub logs: LogsConfig,
     /// The control server.
     pub control: ControlConfig,
 }
@@ -134,6 +136,7 @@ impl Config {
             agent: root.sections(&agent, AGENTS_MAX),
             agents,
             journal: root.section(),
+            logs: root.section(),
             control: root.section(),
         }
     }
@@ -151,6 +154,7 @@ pub static DEFAULT_TOML: LazyLock<String> = LazyLock::new(|| {
         section_toml::<AgentsConfig>(),
         example_toml::<AgentConfig>(),
         section_toml::<JournalConfig>(),
+        section_toml::<LogsConfig>(),
         section_toml::<ControlConfig>(),
     ];
     // The comments are written for rustdoc; here, quotes replace the backticks of code.

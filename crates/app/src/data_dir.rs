@@ -1,9 +1,10 @@
-//! The data folder of a runtime: its journal, its states, and its address while it runs.
+//! The data folder of a runtime: its journal, its states, its logs, and its address while it runs.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use mainstay_runtime::private_files::create_private_dir;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -87,6 +88,12 @@ impl DataDir {
         self.0.join("state.redb")
     }
 
+    /// Returns the folder of the logs.
+    #[must_use]
+    pub fn logs(&self) -> PathBuf {
+        self.0.join("logs")
+    }
+
     fn control(&self) -> PathBuf {
         self.0.join("control.json")
     }
@@ -96,11 +103,7 @@ impl DataDir {
     /// # Errors
     /// When the system refuses.
     pub fn create(&self) -> Result<(), DataDirError> {
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&self.0).map_err(|source| DataDirError::Io { path: self.0.clone(), source })
+        create_private_dir(&self.0).map_err(|source| DataDirError::Io { path: self.0.clone(), source })
     }
 
     /// Writes the address of the runtime: atomically, and readable for this user only. Removes what killed runtimes left

@@ -24,10 +24,10 @@ pub use mainstay_actors::connection::{IgnoredReason, UnsentReason};
 pub use mainstay_actors::events::{
     AgentChecksQuarantined, AgentHealth, AgentQuestion, AgentQuestionSettled, AgentReplyLost,
     AgentSessionLost, AgentStateQuarantined, AgentStuck, BackendStarted, BackendStarting, CacheAged,
-    CacheInvalidated, ConnectionChanged, ConnectionIgnored, ConnectionUnsent, Gap, MessageAnswered,
-    MessageFailed, MessageRedelivered, MessageSent, QueueHeld, QueueOverflow, QueueReleased, RequestDone,
-    RequestFailed, RequestJoined, RequestRetry, RequestStarted, RequestTimedOut, WatchLost, WatchRegained,
-    WatchStarted,
+    CacheInvalidated, ConnectionChanged, ConnectionIgnored, ConnectionUnsent, Gap, LogsDegraded,
+    MessageAnswered, MessageFailed, MessageRedelivered, MessageSent, OutputNoisy, OutputQuiet, ProcessExited,
+    QueueHeld, QueueOverflow, QueueReleased, RequestDone, RequestFailed, RequestJoined, RequestRetry,
+    RequestStarted, RequestTimedOut, WatchLost, WatchRegained, WatchStarted,
 };
 pub use mainstay_actors::process::{ManagerWarning, Orphan};
 pub use mainstay_actors::queue::events::RequestRef;

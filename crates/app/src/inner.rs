@@ -8,6 +8,7 @@ use mainstay_actors::cache::watch::FileFeed;
 use mainstay_actors::cache::{CacheHandle, CacheMessage, FileCache};
 use mainstay_actors::connection::{ConnectionMessage, ConnectionView};
 use mainstay_actors::credentials::Credentials;
+use mainstay_actors::logs::LogStore;
 use mainstay_actors::process::{LoginPath, ProcessManager};
 use mainstay_actors::queue::{QueueHandle, QueueMessage, QueueView};
 use mainstay_actors::response_cache::ResponseCache;
@@ -42,6 +43,7 @@ pub(crate) struct Handles {
     pub(crate) agent_handles: DashMap<String, AgentHandle>,
     pub(crate) factory: AgentFactory,
     pub(crate) process_manager: ProcessManager,
+    pub(crate) logs: LogStore,
     pub(crate) credentials: Credentials,
     /// The login shell's `PATH`, if the configuration wants it.
     pub(crate) login_path: Option<LoginPath>,
@@ -65,6 +67,7 @@ impl Inner {
     /// Closes the files of the data folder after the tree has ended, so that another runtime may open it.
     pub(crate) async fn close(&self) {
         self.handles.process_manager.close().await;
+        self.handles.logs.close().await;
         if let Some(states) = &self.states {
             states.close().await;
         }

@@ -3,7 +3,7 @@
 //! A shell embeds it with `default-features = false`, starts it, and talks to it through one handle:
 //!
 //! - [`Mainstay`]: the running tree; [`MainstayBuilder`]: its settings
-//! - [`Agents`], [`Connection`], [`Cache`]: the handles of its parts
+//! - [`Agents`], [`Connection`], [`Cache`], [`Logs`]: the handles of its parts
 //! - [`StatusReport`]: everything in one view; [`Subscription`]: the events as a stream
 //! - [`config`]: the configuration file
 //! - [`bridge`]: the protocol for user interfaces, the same over every transport
@@ -35,6 +35,7 @@ mod fault_injection;
 #[cfg(any(feature = "backend", feature = "control"))]
 mod http_server;
 mod inner;
+mod logs;
 mod mainstay;
 mod owned_backend;
 mod placeholders;
@@ -56,6 +57,7 @@ pub use agents::messages::{PendingReply, SendOptions};
 pub use cache::Cache;
 pub use connection::{Connection, Reconnected};
 pub use data_dir::{ControlFile, DataDir, DataDirError};
+pub use logs::Logs;
 pub use mainstay::{Mainstay, MainstayBuilder, StartError};
 pub use owned_backend::{OwnedBackend, OwnedBackendReport};
 pub use placeholders::MissingPlaceholder;
@@ -87,6 +89,7 @@ pub use mainstay_actors::connection::target::TargetError;
 pub use mainstay_actors::credentials::{CredentialError, CredentialRequest, Credentials, TokenCause};
 pub use mainstay_actors::error::{Code, Error, Reason};
 pub use mainstay_actors::json::Json;
+pub use mainstay_actors::logs::{LogItem, LogLine, LogRange, LogReader, LogStream, LogSubscription};
 pub use mainstay_actors::network::BackendAvailability;
 pub use mainstay_actors::process::OpenError;
 pub use mainstay_actors::queue::gate::Outage;

@@ -1,9 +1,9 @@
 //! The handle that an embedder holds, and its builder.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+use std::{fmt, io};
 
 use mainstay_actors::cache::WriteRule;
 use mainstay_actors::cache::watch::FileSubscription;
@@ -33,7 +33,8 @@ use crate::credentials;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::environment::Environment;
 use crate::inner::Inner;
-use crate::owned_backend::OwnedBackend;
+use crate::logs::Logs;
+use crate::owned_backend::{OwnedBackend, OwnedBackendReport};
 use crate::process_events::{read_login_path, record_start_report, record_warnings};
 use crate::readiness::{self, ReadyState};
 use crate::standstill::record_standstills;
@@ -68,6 +69,9 @@ pub enum StartError {
     /// The stored states cannot be opened.
     #[error(transparent)]
     States(StoreError),
+    /// The thread that writes the logs cannot be started.
+    #[error("the thread that writes the logs cannot be started: {0}")]
+    Logs(io::Error),
     /// The pid file of child processes cannot be used.
     #[error(transparent)]
     Processes(OpenError),
@@ -103,7 +107,8 @@ impl MainstayBuilder {
         self
     }
 
-    /// Sets the folder for the journal and the agents' states. Without one, both are in memory only.
+    /// Sets the folder for the journal, the agents' states and the logs. Without one, the first two are in memory only, and
+    /// there are no logs.
     #[must_use]
     pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.data_dir = Some(path.into());
@@ -213,6 +218,8 @@ impl MainstayBuilder {
             },
         )?;
         credentials::observe(&handles.credentials, &journal);
+        let logs = data_dir.as_ref().map(DataDir::logs);
+        handles.logs.start(logs.as_deref(), journal.clone()).map_err(StartError::Logs)?;
         let mut tasks = JoinSet::new();
         let process_manager = &handles.process_manager;
         tasks.spawn(record_warnings(journal.clone(), process_manager.warnings()));
@@ -424,6 +431,12 @@ impl Mainstay {
         Agents(Arc::clone(&self.0))
     }
 
+    /// Returns the handle of the logs: of what the backend's own process and the agents' processes print.
+    #[must_use]
+    pub fn logs(&self) -> Logs {
+        Logs(Arc::clone(&self.0))
+    }
+
     /// Returns the handle of the backend's own process, if the runtime starts the backend.
     #[must_use]
     pub fn backend(&self) -> Option<OwnedBackend> {
@@ -529,7 +542,10 @@ impl Mainstay {
                 uptime_ms: millis(journal.now()),
                 seq,
             },
-            backend: self.backend().and_then(|backend| backend.report()),
+            backend: self
+                .backend()
+                .and_then(|backend| backend.report())
+                .map(OwnedBackendReport::without_output),
             connection: self.connection().report(),
             queue: self.queue_report(),
             cache: self.cache().report(),
@@ -537,6 +553,7 @@ impl Mainstay {
             storage: StorageReport {
                 journal: journal.degraded().into(),
                 state: self.0.runtime.state_degraded().into(),
+                logs: self.0.handles.logs.degraded().into(),
             },
         }
     }

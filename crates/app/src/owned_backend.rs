@@ -13,7 +13,8 @@ pub use report::OwnedBackendReport;
 
 use crate::admin_error::AdminTarget::Backend;
 use crate::inner::Inner;
-use crate::tree_builder::owned_backend::{ACTOR_NAME, OwnedBackendParts};
+use crate::tree_builder::owned_backend::OwnedBackendParts;
+use crate::tree_builder::processes::BACKEND_NAME;
 
 /// The backend that the runtime starts, restarts and ends. Cheap to clone.
 ///
@@ -28,7 +29,12 @@ impl OwnedBackend {
     pub fn report(&self) -> Option<OwnedBackendReport> {
         let OwnedBackendParts { address, view, settings } = self.0.handles.owned_backend.as_ref()?;
         let time_point = self.0.time_point();
-        Some(OwnedBackendReport::new(&address.info(time_point.now), view.process(), settings, &time_point))
+        let report =
+            OwnedBackendReport::new(&address.info(time_point.now), view.process(), settings, &time_point);
+        Some(match self.0.handles.logs.get(BACKEND_NAME) {
+            Some(log) => report.with_log(&log),
+            None => report,
+        })
     }
 
     /// Starts it after a stop, or after it was given up. Changes nothing for one that runs.
@@ -37,7 +43,7 @@ impl OwnedBackend {
     /// `stopped` if the runtime is stopping, `conflict` if it is being started or stopped just now, `unavailable` if it
     /// does not start.
     pub async fn start(&self) -> Result<(), Error> {
-        match self.0.runtime.root().start(ACTOR_NAME).await {
+        match self.0.runtime.root().start(BACKEND_NAME).await {
             Ok(()) | Err(AdminError::Running { .. }) => Ok(()),
             Err(error) => Err(Backend.admin_error(&error)),
         }
@@ -48,7 +54,7 @@ impl OwnedBackend {
     /// # Errors
     /// `stopped` if the runtime is stopping.
     pub async fn stop(&self) -> Result<(), Error> {
-        self.0.runtime.root().stop(ACTOR_NAME).await.map_err(|error| Backend.admin_error(&error))
+        self.0.runtime.root().stop(BACKEND_NAME).await.map_err(|error| Backend.admin_error(&error))
     }
 
     /// Stops it and starts it again, in any state. This uses no budget.
@@ -56,7 +62,7 @@ impl OwnedBackend {
     /// # Errors
     /// As for [`start`](Self::start).
     pub async fn restart(&self) -> Result<(), Error> {
-        self.0.runtime.root().restart(ACTOR_NAME).await.map_err(|error| Backend.admin_error(&error))
+        self.0.runtime.root().restart(BACKEND_NAME).await.map_err(|error| Backend.admin_error(&error))
     }
 
     /// Restores its restart budget, and starts it if it was given up.
@@ -64,6 +70,6 @@ impl OwnedBackend {
     /// # Errors
     /// As for [`start`](Self::start).
     pub async fn reset(&self) -> Result<(), Error> {
-        self.0.runtime.root().reset(ACTOR_NAME).await.map_err(|error| Backend.admin_error(&error))
+        self.0.runtime.root().reset(BACKEND_NAME).await.map_err(|error| Backend.admin_error(&error))
     }
 }

@@ -28,7 +28,7 @@ impl From<&StartError> for Error {
             StartError::Journal(JournalError::Io { .. })
             | StartError::States(_)
             | StartError::Processes(_) => to_error(Reason::DataUnusable, error),
-            StartError::Tree(_) => to_error(Reason::Internal, error),
+            StartError::Logs(_) | StartError::Tree(_) => to_error(Reason::Internal, error),
         }
     }
 }

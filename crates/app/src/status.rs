@@ -46,6 +46,9 @@ pub struct StorageReport {
     pub journal: StorageState,
     /// The states of the actors.
     pub state: StorageState,
+    /// The logs of programs.
+    #[serde(default)]
+    pub logs: StorageState,
 }
 
 /// The state of a file: `ok`, or the reason why it is degraded.
@@ -197,6 +200,13 @@ pub struct AgentView {
     pub fail_after: u32,
     /// The next step in plain words.
     pub next_step: String,
+    /// True while its process prints so much that its log leaves lines out.
+    #[serde(default)]
+    pub noisy: bool,
+    /// The last lines of its process, or of the one before it: at most 20. A longer traceback at the end has its first
+    /// lines before them. Empty in lists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub output: Vec<String>,
 }
 
 #[cfg(test)]
@@ -233,6 +243,8 @@ impl AgentView {
             resolved_error: None,
             fail_after: 3,
             next_step: "checked regularly".to_owned(),
+            noisy: false,
+            output: Vec::new(),
         }
     }
 
@@ -286,7 +298,8 @@ mod tests {
               "last_error": null,
               "resolved_error": null,
               "fail_after": 3,
-              "next_step": "checked regularly"
+              "next_step": "checked regularly",
+              "noisy": false
             }"#]]
         .assert_eq(&json);
         assert_eq!(serde_json::from_str::<AgentView>(&json).unwrap(), view);

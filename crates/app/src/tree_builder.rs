@@ -22,6 +22,7 @@ use mainstay_actors::connection::target::{SocketTarget, TargetError};
 use mainstay_actors::connection::{ConnectionActor, ConnectionMessage, ConnectionView};
 use mainstay_actors::credentials::Credentials;
 use mainstay_actors::error::is_sensitive_name;
+use mainstay_actors::logs::{LogRate, LogSettings, LogStore};
 use mainstay_actors::network::Route;
 use mainstay_actors::network::proxy::Proxy;
 use mainstay_actors::network::tls::TlsTrust;
@@ -46,7 +47,7 @@ use crate::tree_builder::error::BuildError;
 use crate::tree_builder::owned_backend::{
     ASSIGNED_BASE, OwnedBackendStage, ReadyListeners, add_owned_backend, assigns_address,
 };
-use crate::tree_builder::processes::ProcessFactory;
+use crate::tree_builder::processes::{AGENTS_NAME, ProcessFactory, ROOT_NAME};
 
 /// The longest time that the stop of the whole tree may take. It is enough for each actor's own limit.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(30);
@@ -122,6 +123,7 @@ impl TreeSpec {
             Arc::new(InvalidationLayer::new(transport, move |write| invalidator.outdated_by(write)));
         let processes = ProcessFactory {
             process_manager: ProcessManager::new(),
+            logs: LogStore::new(log_settings(&config.logs)),
             transport: Arc::clone(&transport),
             placeholders: placeholders(config, environment, data_dir)?,
             assigned: assigned.clone(),
@@ -129,7 +131,7 @@ impl TreeSpec {
                 .then(|| login_path(environment.shell())),
         };
 
-        let mut root = SupervisorSpec::new("root")
+        let mut root = SupervisorSpec::new(ROOT_NAME)
             .as_child(ChildPolicy { shutdown: Shutdown::Graceful(SHUTDOWN_MAX), ..ChildPolicy::default() });
         let mut target = socket_target(config, environment, &credentials, route)?;
         if let Some(assigned) = &assigned {
@@ -154,6 +156,7 @@ impl TreeSpec {
             reports: AgentReports::default(),
             meters: queue.meters.clone(),
             processes,
+            owns_backend: owned_backend.is_some(),
             defaults: config.agents.clone(),
             default_policies: AgentPolicies::new(&config.agents, false),
         };
@@ -173,6 +176,7 @@ impl TreeSpec {
             reports: factory.reports.clone(),
             agent_handles,
             process_manager: factory.processes.process_manager.clone(),
+            logs: factory.processes.logs.clone(),
             credentials,
             login_path: factory.processes.login_path.clone(),
             owned_backend,
@@ -293,7 +297,7 @@ fn add_agents(
     config: &Config,
     factory: &AgentFactory,
 ) -> Result<(SupervisorHandle, DashMap<String, AgentHandle>), BuildError> {
-    let mut supervisor = SupervisorSpec::new("agents")
+    let mut supervisor = SupervisorSpec::new(AGENTS_NAME)
         .as_child(ChildPolicy { shutdown: Shutdown::Graceful(AGENTS_SHUTDOWN_MAX), ..core_policy() })
         .policy(SupervisorPolicy { stop_order: StopOrder::Together, ..SupervisorPolicy::default() });
     let handles = DashMap::new();
@@ -461,6 +465,11 @@ fn connection_policy(config: &config::ConnectionConfig) -> ConnectionPolicy {
         outbound_max: config.outbound_max,
         ..ConnectionPolicy::default()
     }
+}
+
+fn log_settings(config: &config::LogsConfig) -> LogSettings {
+    let config::LogsConfig { file_bytes, files, lines_per_second, bytes_per_second } = *config;
+    LogSettings { file_bytes, files: files as usize, rate: LogRate { lines_per_second, bytes_per_second } }
 }
 
 fn group_limits(config: &Config) -> Result<Vec<GroupLimit>, BuildError> {

@@ -38,7 +38,6 @@ mod line;
 mod lines;
 mod log;
 mod options;
-pub(crate) mod permissions;
 mod reader;
 mod recent_lines;
 mod record;

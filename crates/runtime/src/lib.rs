@@ -65,6 +65,7 @@
 //! - [`replay`]: repeats a journal's decisions and compares them
 //! - [`state`]: snapshots that outlive the process
 //! - [`clock`], [`rng`]: time and randomness, passed in
+//! - [`private_files`]: files for their owner alone
 //!
 //! This crate uses no network, no files but its journal and its states, and nothing of its actors' purpose.
 
@@ -84,6 +85,7 @@ pub mod journal;
 mod messaging;
 mod path;
 pub mod policy;
+pub mod private_files;
 pub mod replay;
 pub mod rng;
 mod runtime;

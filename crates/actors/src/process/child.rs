@@ -1,25 +1,31 @@
 //! Runs one process and its descendants.
 
-use parking_lot::Mutex;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
-use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{sleep, timeout};
 
-use super::exit::ProcessExit;
+use super::exit::{ProcessExit, ProcessExited};
 use super::manager::ProcessManager;
-use super::output_tail::OutputTail;
 use super::spec::{ProcessSpec, SpawnError};
 use super::stdin::{ProcessStdin, StdinCloser};
 use super::system::{self, ProcessGroup, ProcessRegistry};
+use crate::logs::{LogStream, ProcessLog};
 
-/// The time that an exit waits for the end of stderr while another process keeps it open. The process's own output is
-/// in the pipe by then, and takes no longer to read.
-const STDERR_DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
+/// The time that the report of an exit waits for the end of the output while another process keeps that open. The
+/// process's own output is in the pipes by then, and takes no longer to read.
+const OUTPUT_DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The size of one read of stderr, in bytes.
+const PIECE_BYTES: usize = 16 * 1024;
 
 /// Identifies one process for good, while its id alone may be reused later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,9 +46,34 @@ pub struct Process {
     stdio: Mutex<Option<(ProcessStdin, ChildStdout)>>,
     phase: watch::Receiver<ProcessPhase>,
     stop_request: watch::Sender<StopRequest>,
-    stderr_tail: Arc<Mutex<OutputTail>>,
+    log: ProcessLog,
+    /// Held until the reader of stdout is known.
+    output_guard: Mutex<Option<OutputGuard>>,
     /// Dropped after the stop request, so that the task sees the request first.
     _manager: ProcessManager,
+}
+
+/// Delays the report of the exit until it is dropped.
+#[derive(Debug, Clone)]
+struct OutputGuard {
+    _open: mpsc::Sender<()>,
+}
+
+/// The stdout of a process, whose reader adds to the log. The exit is reported after this is dropped.
+#[derive(Debug)]
+pub(crate) struct LoggedStdout {
+    stdout: ChildStdout,
+    _guard: Option<OutputGuard>,
+}
+
+impl AsyncRead for LoggedStdout {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stdout).poll_read(context, buffer)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -86,7 +117,7 @@ pub(super) enum Grace {
 impl Process {
     /// Starts the process. Nothing of it runs before it is watched and recorded. Dropping the future ends it.
     ///
-    /// Its stderr is always read, and its last lines are kept. The caller has to read its stdout.
+    /// Its stderr is always read, and goes to [`ProcessSpec::log`]. The caller has to read its stdout.
     ///
     /// # Errors
     ///
@@ -95,28 +126,48 @@ impl Process {
     pub async fn start(spec: &ProcessSpec, manager: &ProcessManager) -> Result<Self, SpawnError> {
         let spec = spec.resolve()?;
         let registry = manager.registry()?;
+        let log = spec.log.clone();
+        log.begin(spec.known_secrets());
         let (group, StdioPipes { stdin, stdout, stderr }) = ProcessGroup::spawn(&spec, registry)?;
         let identity = group.identity();
         let (request, requested) = watch::channel(StopRequest::None);
         let (phase_sender, phase) = watch::channel(ProcessPhase::Running);
         let (gate, gate_opened) = oneshot::channel();
-        let stderr_tail = Arc::new(Mutex::new(OutputTail::new(spec.known_secrets())));
+        let (open, output_closed) = mpsc::channel(1);
+        let output_guard = OutputGuard { _open: open };
         let task = ProcessTask {
             group,
             registry: Arc::clone(registry),
             stop_signals: StopSignals { stop_request: requested, closing: manager.closing() },
             phase: phase_sender,
-            stderr_tail: Arc::clone(&stderr_tail),
+            log: log.clone(),
+            output_closed,
         };
-        manager.track(task.run(stdin, stderr, gate))?;
+        manager.track(task.run(stdin, (stderr, output_guard.clone()), gate))?;
         let stdin = gate_opened.await.unwrap_or(Err(SpawnError::Stopping))?;
         let stdio = Mutex::new(Some((stdin, stdout)));
-        Ok(Self { identity, stdio, phase, stop_request: request, stderr_tail, _manager: manager.clone() })
+        Ok(Self {
+            identity,
+            stdio,
+            phase,
+            stop_request: request,
+            log,
+            output_guard: Mutex::new(Some(output_guard)),
+            _manager: manager.clone(),
+        })
     }
 
     /// Returns its stdin and stdout, once.
     pub fn take_stdio(&self) -> Option<(ProcessStdin, ChildStdout)> {
+        self.output_guard.lock().take();
         self.stdio.lock().take()
+    }
+
+    /// Returns its stdin and stdout, once, for a reader that adds to the log.
+    pub(crate) fn take_logged_stdio(&self) -> Option<(ProcessStdin, LoggedStdout)> {
+        let guard = self.output_guard.lock().take();
+        let (stdin, stdout) = self.stdio.lock().take()?;
+        Some((stdin, LoggedStdout { stdout, _guard: guard }))
     }
 
     /// Returns the id of the process and of its group.
@@ -167,15 +218,10 @@ impl Process {
         }
     }
 
-    /// Returns the last lines of its stderr so far, as in `ProcessExit::stderr`.
+    /// Returns the last line that it has printed and that is not blank, without secrets.
     #[must_use]
-    pub fn stderr(&self) -> Vec<String> {
-        self.stderr_tail.lock().lines()
-    }
-
-    /// Returns the end of its stderr, which lives on after the process.
-    pub(super) fn stderr_tail(&self) -> &Arc<Mutex<OutputTail>> {
-        &self.stderr_tail
+    pub fn last_line(&self) -> Option<String> {
+        self.log.last_line()
     }
 
     /// Returns the resident memory of the process and its descendants, in bytes; shared memory counts for each.
@@ -241,14 +287,16 @@ struct ProcessTask {
     registry: Arc<ProcessRegistry>,
     stop_signals: StopSignals,
     phase: watch::Sender<ProcessPhase>,
-    stderr_tail: Arc<Mutex<OutputTail>>,
+    log: ProcessLog,
+    /// Closed once all output is read.
+    output_closed: mpsc::Receiver<()>,
 }
 
 impl ProcessTask {
     async fn run(
         self,
         mut stdin: ChildStdin,
-        stderr: ChildStderr,
+        (stderr, output_guard): (ChildStderr, OutputGuard),
         gate: oneshot::Sender<Result<ProcessStdin, SpawnError>>,
     ) {
         let registered = self.group.register(&self.registry).await;
@@ -258,24 +306,48 @@ impl ProcessTask {
             let _ = gate.send(registered.map(|()| ProcessStdin::new(stdin)));
             return;
         }
+        let pid = self.group.identity().pid;
+        self.log.note(&format!("process {pid} has started"));
         self.group.open_gate(&mut stdin).await;
         let stdin = ProcessStdin::new(stdin);
         let closer = stdin.closer();
         // A caller that does not take it has dropped the stop request as well.
         let _ = gate.send(Ok(stdin));
-        let Self { group, registry, stop_signals, phase, stderr_tail } = self;
-        let (is_drained, drained) = oneshot::channel();
+        let Self { group, registry, stop_signals, phase, log, output_closed } = self;
         let drain = async {
-            read_stderr(stderr, &stderr_tail).await;
-            drop(is_drained);
+            read_stderr(stderr, &log).await;
+            drop(output_guard);
             std::future::pending().await
         };
-        let live =
-            Box::pin(run_until_exit(group, &registry, stop_signals, &closer, &phase, &stderr_tail, drained));
+        let report = ExitReporter { pid, phase, log: &log, output_closed };
+        let live = Box::pin(run_until_exit(group, &registry, stop_signals, &closer, report));
         tokio::select! {
             () = live => {}
             () = drain => {}
         }
+    }
+}
+
+/// Reports the exit of a process.
+struct ExitReporter<'a> {
+    pid: u32,
+    phase: watch::Sender<ProcessPhase>,
+    log: &'a ProcessLog,
+    output_closed: mpsc::Receiver<()>,
+}
+
+impl ExitReporter<'_> {
+    /// Reports the exit once the output is read, with its last lines.
+    async fn report(&mut self, status: WaitStatus, was_requested: bool) -> ProcessExit {
+        let _ = timeout(OUTPUT_DRAIN_TIMEOUT, self.output_closed.recv()).await;
+        let WaitStatus { code, signal } = status;
+        let (pid, log) = (self.pid, self.log);
+        let mut exit = ProcessExit { code, signal, stderr_line: None, survivors: Vec::new() };
+        log.end(&format!("process {pid} has ended: {}", exit.describe()));
+        exit.stderr_line = log.last_stderr_line();
+        log.record(&ProcessExited { pid, code, signal, was_requested, output: log.own_excerpt() });
+        self.phase.send_replace(ProcessPhase::Exited(exit.clone()));
+        exit
     }
 }
 
@@ -284,21 +356,12 @@ async fn run_until_exit(
     registry: &ProcessRegistry,
     mut signals: StopSignals,
     stdin: &StdinCloser,
-    phase: &watch::Sender<ProcessPhase>,
-    stderr_tail: &Mutex<OutputTail>,
-    drained: oneshot::Receiver<()>,
+    mut reporter: ExitReporter<'_>,
 ) {
-    let report = async |status: WaitStatus| {
-        let _ = timeout(STDERR_DRAIN_TIMEOUT, drained).await;
-        let stderr = stderr_tail.lock().lines();
-        let exit = ProcessExit { code: status.code, signal: status.signal, stderr, survivors: Vec::new() };
-        phase.send_replace(ProcessPhase::Exited(exit.clone()));
-        exit
-    };
     let (mut exit, survivors) = tokio::select! {
         status = group.wait_for_exit() => {
             let rest = group.shut_down(Grace::Configured, signals.wait_for_kill());
-            tokio::join!(report(status), rest)
+            tokio::join!(reporter.report(status, false), rest)
         }
         grace = signals.wait_for_stop() => {
             // Some programs end when their stdin does. On Windows nothing else asks them to.
@@ -306,19 +369,26 @@ async fn run_until_exit(
             let survivors = group.shut_down(grace, signals.clone().wait_for_kill()).await;
             // The kernel may delay a process's end for much longer.
             let status = if survivors.is_empty() { group.wait_for_exit().await } else { WaitStatus::default() };
-            (report(status).await, survivors)
+            (reporter.report(status, true).await, survivors)
         }
     };
     exit.survivors.clone_from(&survivors);
     group.reap(registry, &survivors).await;
-    phase.send_replace(ProcessPhase::AllExited(exit));
+    reporter.phase.send_replace(ProcessPhase::AllExited(exit));
 }
 
 /// Reads the stream to its end.
-async fn read_stderr(mut stderr: ChildStderr, stderr_tail: &Mutex<OutputTail>) {
-    let mut piece = [0; 4096];
+async fn read_stderr(mut stderr: ChildStderr, log: &ProcessLog) {
+    let mut piece = vec![0; PIECE_BYTES];
     while let Ok(count @ 1..) = stderr.read(&mut piece).await {
-        stderr_tail.lock().push(&piece[..count]);
+        pause(log.push(LogStream::Err, &piece[..count])).await;
+    }
+}
+
+/// Waits before the next read of an output, which is necessary in a flood only.
+pub(crate) async fn pause(pause: Duration) {
+    if !pause.is_zero() {
+        sleep(pause).await;
     }
 }
 

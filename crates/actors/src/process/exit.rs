@@ -2,20 +2,18 @@
 
 use std::fmt;
 
+use mainstay_runtime::journal::{Event, Level};
 use serde::{Deserialize, Serialize};
 
 use crate::error::excerpt;
 
-/// The number of stderr's last lines that a log text shows.
-const SUMMARY_LINES: usize = 5;
-
-/// The length to which each of them is cut, in characters.
-const SUMMARY_LINE_CHARS: usize = 160;
+/// The length to which the last line is cut in a log text, in characters.
+const LAST_LINE_CHARS: usize = 300;
 
 /// The number of the signal that kills a process, on every Unix.
 const KILL: i32 = 9;
 
-/// The end of a process, with its last lines on stderr.
+/// The end of a process, with its last line on stderr.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessExit {
     /// The exit code, if the process exited by itself.
@@ -23,9 +21,9 @@ pub struct ProcessExit {
     /// The number of the signal that ended it, if any. Both are absent if another part of the program reaped the
     /// process.
     pub signal: Option<i32>,
-    /// The last lines of its stderr, oldest first: at most 64, and 16 KiB. The secrets in its environment and in
+    /// The last line on stderr that is not blank. The secrets in its environment and in
     /// [`ProcessSpec::secrets`](super::ProcessSpec::secrets) are redacted.
-    pub stderr: Vec<String>,
+    pub stderr_line: Option<String>,
     /// The ids of descendants that could not be ended. Not empty only if the kernel holds one up.
     pub survivors: Vec<u32>,
 }
@@ -67,29 +65,54 @@ impl ProcessExit {
 }
 
 impl fmt::Display for ProcessExit {
-    /// Returns the end and the last lines of stderr, for a log.
+    /// Returns the end and the last line on stderr, for a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.describe())?;
-        let words = stderr_summary(&self.stderr);
-        if words.is_empty() { Ok(()) } else { write!(f, "; {words}") }
+        f.write_str(&line_suffix("its last line on stderr", self.stderr_line.as_deref()))
     }
 }
 
-/// Returns the last lines of stderr, for a log; empty if there are none.
-pub(super) fn stderr_summary(stderr: &[String]) -> String {
-    let mut last: Vec<String> = stderr
-        .iter()
-        .rev()
-        .map(|line| line.trim())
-        .filter(|line| !line.is_empty())
-        .take(SUMMARY_LINES)
-        .map(|line| excerpt(line, SUMMARY_LINE_CHARS))
-        .collect();
-    if last.is_empty() {
-        return String::new();
+/// Returns a line and its name as the rest of a sentence for a log; empty if there is none.
+pub(super) fn line_suffix(name: &str, line: Option<&str>) -> String {
+    match line.map(str::trim) {
+        None | Some("") => String::new(),
+        Some(line) => format!("; {name}: {}", excerpt(line, LAST_LINE_CHARS)),
     }
-    last.reverse();
-    format!("its last lines on stderr: {}", last.join(" | "))
+}
+
+/// A process of the backend or of an agent has exited.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessExited {
+    /// The process's id.
+    pub pid: u32,
+    /// The exit code, if the process exited by itself.
+    pub code: Option<i32>,
+    /// The number of the signal that ended it, if any.
+    pub signal: Option<i32>,
+    /// True if the runtime had asked it to end.
+    pub was_requested: bool,
+    /// The last lines that it has printed, at most 20: a longer traceback at the end has its first lines before them.
+    #[serde(default)]
+    pub output: Vec<String>,
+}
+
+impl Event for ProcessExited {
+    const KIND: &'static str = "process_exited";
+    const LEVEL: Level = Level::Warn;
+
+    fn level(&self) -> Level {
+        if self.was_requested { Level::Info } else { Self::LEVEL }
+    }
+
+    fn describe(&self) -> String {
+        let Self { pid, code, signal, was_requested, .. } = self;
+        let exit = ProcessExit { code: *code, signal: *signal, ..ProcessExit::default() };
+        let how = exit.describe();
+        match was_requested {
+            true => format!("process {pid} has ended as requested: {how}"),
+            false => format!("process {pid} has ended by itself: {how}"),
+        }
+    }
 }
 
 #[cfg(unix)]
@@ -125,26 +148,21 @@ fn name_of(_: i32) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    fn displayed(code: Option<i32>, signal: Option<i32>, stderr: &[&str]) -> String {
-        let stderr = stderr.iter().map(|line| (*line).to_owned()).collect();
-        ProcessExit { code, signal, stderr, survivors: Vec::new() }.to_string()
+    fn displayed(code: Option<i32>, signal: Option<i32>, stderr_line: Option<&str>) -> String {
+        ProcessExit { code, signal, stderr_line: stderr_line.map(str::to_owned), survivors: Vec::new() }
+            .to_string()
     }
 
     #[test]
-    fn exit_displays_its_cause() {
-        assert_eq!(displayed(Some(0), None, &[]), "it exited with code 0");
-        assert_eq!(displayed(None, None, &[]), "it ended in an unknown way");
+    fn exit_displays_its_cause_and_its_last_stderr_line() {
+        assert_eq!(displayed(Some(0), None, None), "it exited with code 0");
+        assert_eq!(displayed(None, None, None), "it ended in an unknown way");
         let expected = "it exited with code 127 (often: a program was not found)";
-        assert_eq!(displayed(Some(127), None, &[]), expected);
+        assert_eq!(displayed(Some(127), None, None), expected);
         #[cfg(unix)]
-        assert_eq!(displayed(None, Some(9), &[]), "it was ended by signal 9 (KILL)");
-        assert_eq!(displayed(None, Some(99), &[]), "it was ended by signal 99");
-    }
-
-    #[test]
-    fn exit_displays_the_last_nonempty_stderr_lines() {
-        let lines = ["zero", "one", "", "two", "three ", "four", "five", ""];
-        let expected = "it exited with code 1; its last lines on stderr: one | two | three | four | five";
-        assert_eq!(displayed(Some(1), None, &lines), expected);
+        assert_eq!(displayed(None, Some(9), None), "it was ended by signal 9 (KILL)");
+        assert_eq!(displayed(None, Some(99), None), "it was ended by signal 99");
+        let expected = "it exited with code 1; its last line on stderr: ValueError: boom";
+        assert_eq!(displayed(Some(1), None, Some("ValueError: boom ")), expected);
     }
 }

@@ -8,7 +8,7 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout};
 
 use super::child::Process;
-use super::exit::{ProcessExit, stderr_summary};
+use super::exit::{ProcessExit, line_suffix};
 use super::manager::ProcessManager;
 use super::readiness::{ProbeResult, Readiness, ReadySignal, run_probe};
 use super::spec::{ProcessSpec, SpawnError};
@@ -48,12 +48,12 @@ pub(crate) enum LaunchError {
     #[error("before it was ready, {0}")]
     Exited(ProcessExit),
     /// The process was not ready in time. It may still run.
-    #[error("it was not ready within {within:?}{}", stderr_suffix(stderr))]
+    #[error("it was not ready within {within:?}{}", line_suffix("its last line", last_line.as_deref()))]
     ReadyTimeout {
         /// The time that it had.
         within: Duration,
-        /// The last lines of its stderr, as in [`Exit::stderr`](ProcessExit::stderr).
-        stderr: Vec<String>,
+        /// The last line that it has printed.
+        last_line: Option<String>,
     },
 }
 
@@ -61,13 +61,6 @@ impl LaunchError {
     /// Returns whether a later launch would fail as well, until a person changes something.
     pub(crate) fn is_permanent(&self) -> bool {
         matches!(self, Self::NotStarted(error) if error.is_permanent())
-    }
-}
-
-fn stderr_suffix(stderr: &[String]) -> String {
-    match stderr_summary(stderr).as_str() {
-        "" => String::new(),
-        words => format!("; {words}"),
     }
 }
 
@@ -103,7 +96,7 @@ impl Launch {
             // A process that reports readiness and exits counts as exited.
             exit = process.exited() => Err(LaunchError::Exited(exit)),
             ready = until(deadline, self.readiness.wait_until_ready(ready_signal)) => ready.ok_or_else(|| {
-                LaunchError::ReadyTimeout { within: self.ready_timeout, stderr: process.stderr() }
+                LaunchError::ReadyTimeout { within: self.ready_timeout, last_line: process.last_line() }
             }),
         }
     }

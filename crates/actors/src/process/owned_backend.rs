@@ -18,24 +18,22 @@ use std::sync::Arc;
 
 use mainstay_runtime::journal::millis;
 use mainstay_runtime::{Context, Failure, Message, PermanentFailure, Worker};
-use parking_lot::Mutex;
 use tokio::io::AsyncReadExt;
-use tokio::process::ChildStdout;
 use tokio::time::Instant;
 
 use self::address::assign_address;
 pub use self::events::{BackendStarted, BackendStarting};
 use self::listener::check_listener;
 pub use self::view::{BackendProcess, OwnedBackendView};
-use super::child::Process;
+use super::child::{LoggedStdout, Process, pause};
 use super::launch::{Launch, LaunchError};
 use super::lines::{LineSplitter, OutputLine};
 use super::manager::ProcessManager;
-use super::output_tail::OutputTail;
 use super::readiness::ReadySignal;
 use super::stdin::ProcessStdin;
 use super::stop_limit::stop_within;
 use crate::error::{Error, Reason};
+use crate::logs::{LogStream, ProcessLog};
 use crate::network::BackendAddress;
 use crate::network::urls::BaseUrl;
 
@@ -172,17 +170,16 @@ impl OwnedBackendActor {
 
     fn await_readiness(&self, ctx: &mut Ctx, state: &mut OwnedBackendState, process: Process) {
         let Some(launch) = state.launch.clone() else { return };
-        let stdout_tail = Arc::new(Mutex::new(OutputTail::new(launch.spec.known_secrets())));
         let url = state.address.as_ref().map(|address| address.url.to_string());
-        self.view.set_process(&process, url, Arc::clone(&stdout_tail));
+        self.view.set_process(&process, url, launch.spec.log.clone());
         ctx.record(&BackendStarting {
             pid: process.pid(),
             awaits: self.awaits.clone(),
             ready_within_ms: millis(launch.ready_timeout),
         });
         let ready_signal = Arc::new(launch.readiness.ready_signal());
-        if let Some((stdin, stdout)) = process.take_stdio() {
-            ctx.spawn_maybe(drain(stdout, Arc::clone(&ready_signal), stdout_tail));
+        if let Some((stdin, stdout)) = process.take_logged_stdio() {
+            ctx.spawn_maybe(drain(stdout, Arc::clone(&ready_signal), launch.spec.log.clone()));
             state._stdin = Some(stdin);
         }
         let process = state.process.insert(Arc::new(process));
@@ -243,18 +240,19 @@ fn failure(details: &str) -> Failure {
     Error::new(Reason::Unavailable).with_details(details).log_text().into()
 }
 
-/// Reads the output to its end, and keeps its last lines.
+/// Reads the output to its end, and logs it.
 async fn drain(
-    mut stdout: ChildStdout,
+    mut stdout: LoggedStdout,
     ready_signal: Arc<ReadySignal>,
-    tail: Arc<Mutex<OutputTail>>,
+    log: ProcessLog,
 ) -> Option<OwnedBackendMessage> {
     let (mut lines, mut piece) = (LineSplitter::new(LINE_BYTES_MAX), vec![0; PIECE_BYTES]);
     while let Ok(count @ 1..) = stdout.read(&mut piece).await {
-        tail.lock().push(&piece[..count]);
+        let flood_pause = log.push(LogStream::Out, &piece[..count]);
         lines.push(&piece[..count], |line: OutputLine<'_>| {
             ready_signal.observe_line(&line);
         });
+        pause(flood_pause).await;
     }
     None
 }

@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::program::{FileKind, SearchPlaces, TriedPlaces, find_program, is_sidecar};
 use crate::error::Secrets;
+use crate::logs::ProcessLog;
 
 /// The variable in a process's environment that names its owner, even when the process leaves its group.
 pub(super) const MARKER_VARIABLE: &str = "MAINSTAY_PROCESS";
@@ -32,10 +33,13 @@ pub struct ProcessSpec {
     pub grace: Duration,
     /// The secrets that its output may repeat, beside those in `env`.
     pub secrets: Secrets,
+    /// The log to which its output goes. Clones of this spec share it.
+    pub log: ProcessLog,
 }
 
 impl ProcessSpec {
-    /// Creates a spec for a command in the runtime's own folder and environment, with a grace of 5 s.
+    /// Creates a spec for a command in the runtime's own folder and environment, with a grace of 5 s. Of its output, only
+    /// the last lines are kept.
     pub fn new(name: impl Into<String>, command: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self {
             name: name.into(),
@@ -44,6 +48,7 @@ impl ProcessSpec {
             env: BTreeMap::new(),
             grace: Duration::from_secs(5),
             secrets: Secrets::default(),
+            log: ProcessLog::default(),
         }
     }
 

@@ -46,7 +46,7 @@ async fn process_that_exits_on_stdin_eof_is_not_killed() {
     assert_eq!((exit.code, exit.signal), (Some(7), None));
     let untaken = Process::start(&until_its_end, &fixture.manager).await.unwrap();
     let is_up = async {
-        while untaken.stderr().is_empty() {
+        while untaken.last_line().is_none() {
             tokio::task::yield_now().await;
         }
     };

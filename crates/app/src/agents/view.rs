@@ -46,6 +46,8 @@ pub(super) fn view(
         resolved_error,
         fail_after: limits.fail_after,
         next_step: String::new(),
+        noisy: false,
+        output: Vec::new(),
     };
     let restart_in = info.restart_due.map(|due| due.saturating_sub(time_point.now));
     view.next_step = next_step(&view, restart_in, info.next_step.as_deref());

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::agent::{self, BridgeAgentCommand};
 use super::frames;
+use super::logs::{self, LogsCommand};
 use super::protocol::{invalid_command, to_json};
 use crate::admin_error::AdminTarget;
 use crate::mainstay::Mainstay;
@@ -63,6 +64,8 @@ pub enum BridgeCommand {
         /// The action.
         action: ListenAction,
     },
+    /// The log of the backend or of an agent.
+    Logs(LogsCommand),
     /// Send a request through the queue.
     Request(Box<RequestCommand>),
     /// The requests of all clients that have not ended: lists them, oldest first; or cancels or moves one by its id.
@@ -309,6 +312,7 @@ pub async fn execute(mainstay: &Mainstay, command: BridgeCommand) -> Result<Json
             Ok(json!({ "entries": mainstay.cache().invalidate(&pattern).await? }).into())
         }
         BridgeCommand::Request(command) => send_request(mainstay, *command).await,
+        BridgeCommand::Logs(command) => logs::execute(mainstay, command).await,
         BridgeCommand::Requests(command) => manage_requests(mainstay, command).await,
         BridgeCommand::Subscribe { .. } | BridgeCommand::Cancel { .. } | BridgeCommand::Files { .. } => {
             Ok(Json::default())

@@ -7,6 +7,7 @@ use mainstay_actors::cache::watch::FileChange;
 use mainstay_actors::connection::resumption::Gap;
 use mainstay_actors::error::{Error, Reason};
 use mainstay_actors::json::Json;
+use mainstay_actors::logs::LogLine;
 use mainstay_runtime::TreeNode;
 use mainstay_runtime::journal::{Cursor, Record};
 use serde::Serialize;
@@ -89,6 +90,27 @@ pub enum ServerMessage {
     FilesMissed {
         /// The number of changes that are missing.
         files_missed: u64,
+    },
+    /// Lines of a log, at most 256: `{"log":ID,"lines":[…]}`.
+    LogLines {
+        /// The log's id.
+        log: String,
+        /// The lines, in order.
+        lines: Vec<LogLine>,
+    },
+    /// The client was too slow for a log: `{"log":ID,"missed_files":N}`.
+    LogLagged {
+        /// The log's id.
+        log: String,
+        /// The number of files that were deleted before their lines came to the client.
+        missed_files: u64,
+    },
+    /// The lines of a log end, since the runtime has stopped or a file cannot be read: `{"log":ID,"ended":true}`.
+    LogEnded {
+        /// The log's id.
+        log: String,
+        /// Always `true`.
+        ended: bool,
     },
     /// The agent was removed, so its updates end: `{"agent":ID,"ended":true}`.
     Ended {

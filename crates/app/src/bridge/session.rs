@@ -15,6 +15,7 @@ use super::agent::{AgentAction, BridgeAgentCommand, send_options};
 use super::agent_streams::{PendingMessages, UpdateStreams};
 use super::command::{self, BridgeCommand, ConnectionAction, ListenAction};
 use super::frames::{self, FrameStream};
+use super::logs::{LogStreams, LogsCommand};
 use super::protocol::{EventGap, ServerMessage, StateSnapshot};
 use super::requests::PendingRequests;
 use crate::mainstay::Mainstay;
@@ -37,6 +38,7 @@ pub async fn serve(mainstay: Mainstay, mut incoming: mpsc::Receiver<String>, out
     let (mut messages, mut updates) = (PendingMessages::default(), UpdateStreams::default());
     let (mut requests, mut frame_stream) = (PendingRequests::default(), FrameStream::default());
     let mut files: Option<FileSubscription> = None;
+    let mut logs = LogStreams::default();
     let reply = ServerMessage::reply;
     loop {
         let message = tokio::select! {
@@ -98,6 +100,13 @@ pub async fn serve(mainstay: Mainstay, mut incoming: mpsc::Receiver<String>, out
                         files = (action == ListenAction::Listen).then(|| files.take().unwrap_or_else(|| mainstay.files()));
                         reply(id, Ok(Json::default()))
                     }
+                    Ok(BridgeCommand::Logs(LogsCommand::Listen { log, lines, since_ms })) => {
+                        reply(id, logs.listen(&mainstay, log, lines, since_ms).await.map(|()| Json::default()))
+                    }
+                    Ok(BridgeCommand::Logs(LogsCommand::Unlisten { log })) => {
+                        logs.unlisten(&log);
+                        reply(id, Ok(Json::default()))
+                    }
                     Ok(BridgeCommand::Cancel { request }) => {
                         reply(id, Ok(json!({ "cancelled": requests.cancel(request) }).into()))
                     }
@@ -114,6 +123,7 @@ pub async fn serve(mainstay: Mainstay, mut incoming: mpsc::Receiver<String>, out
             Some(message) = updates.next() => message,
             Some(message) = frame_stream.next() => message,
             Some(change) = next_change(&mut files) => change,
+            Some(message) = logs.next() => message,
             batch = next_batch(&mut events) => batch,
         };
         if outgoing.send(message.to_text()).await.is_err() {

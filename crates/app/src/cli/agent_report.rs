@@ -9,7 +9,7 @@ use mainstay_runtime::clock::{Clock, SystemClock, WallTime};
 use mainstay_runtime::journal::{count, escape_controls, millis, millis_text};
 
 use super::error::{CliError, describe};
-use super::event_format;
+use super::event_format::{self, print_output};
 use super::output::{self, Output};
 use super::time::TimeFormat;
 use super::units::bytes_text;
@@ -114,6 +114,10 @@ pub(super) fn show(out: &mut Output, details: &AgentDetails) -> Result<(), CliEr
         };
         out.fact(fact, &value)?;
     }
+    if !agent.output.is_empty() {
+        out.fact("output", "its last lines:")?;
+        print_output(out, &agent.output)?;
+    }
     if events.is_empty() {
         return Ok(());
     }
@@ -209,7 +213,8 @@ fn status(agent: &AgentView) -> (String, Style) {
         AgentStatus::Stopped => ("stopped", output::DIM),
         AgentStatus::Unknown => ("unknown", output::WARNING),
     };
-    (name.to_owned(), style)
+    let noisy = if agent.noisy { ", noisy" } else { "" };
+    (format!("{name}{noisy}"), style)
 }
 
 // === times ===

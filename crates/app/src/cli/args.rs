@@ -151,6 +151,13 @@ pub(super) enum CliCommand {
     /// Show or control the backend's process, if the runtime starts the backend
     #[command(subcommand)]
     Backend(BackendSubcommand),
+    /// Read what the backend or an agent has printed; needs no running runtime
+    Logs {
+        /// The agent, or `backend`
+        id: String,
+        #[command(flatten)]
+        range: LogArgs,
+    },
     /// Show the WebSocket's state
     Connection(OutputArgs),
     /// Open a new WebSocket now, also in place of an open one, and wait for the outcome
@@ -505,6 +512,22 @@ pub(super) fn read_json(text: &str, name: &str) -> Result<Json, CliError> {
     Json::parse(&text).map_err(|error| CliError::usage(format!("{what} is not JSON: {error}")))
 }
 
+#[derive(Debug, clap::Args)]
+pub(super) struct LogArgs {
+    /// Print each further line when it is written
+    #[arg(long, short)]
+    pub(super) follow: bool,
+    /// The number of last lines [default: 100, and all with --since]
+    #[arg(long, short = 'n', value_name = "N")]
+    pub(super) lines: Option<usize>,
+    /// Only lines of the last while, such as 10m
+    #[arg(long, value_name = "DUR", value_parser = parse_duration)]
+    pub(super) since: Option<Duration>,
+    /// Print one JSON value a line
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum BackendSubcommand {
     /// Show the backend's process
@@ -517,6 +540,8 @@ pub(super) enum BackendSubcommand {
     Restart,
     /// Restore the backend's restart budget, and start the backend if it was given up
     Reset,
+    /// Read what the backend has printed; needs no running runtime
+    Logs(LogArgs),
 }
 
 #[derive(Debug, Subcommand)]

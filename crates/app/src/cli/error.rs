@@ -53,7 +53,7 @@ impl CliError {
     }
 
     /// Returns the log's words: a person at a shell knows their own folders and ports.
-    fn from_error(error: &Error) -> Self {
+    pub(super) fn from_error(error: &Error) -> Self {
         Self::Failed(error.reason, error.log_text().to_owned())
     }
 

@@ -4,29 +4,47 @@ use jiff::Timestamp;
 use mainstay_runtime::journal::escape_controls;
 
 use super::error::CliError;
-use super::output::{self, Output};
+use super::output::{self, FACT_INDENT, Output};
 use super::time::Day;
-use crate::events::{self, Level, Record};
+use crate::events::{self, Level, ProcessExited, Record};
 
 /// Prints events, one a line: the time, the actor with its incarnation from the second on, and what happened. The date stands
-/// above the first event of each day.
+/// above the first event of each day, and the last lines of a program below its exit.
 #[derive(Debug, Default)]
 pub(super) struct EventLines {
+    dates: DateHeadings,
+}
+
+/// Prints the date above the first time of each day.
+#[derive(Debug, Default)]
+pub(super) struct DateHeadings {
     day: Option<Day>,
 }
 
-impl EventLines {
-    pub(super) fn print(&mut self, out: &mut Output, record: &Record) -> Result<(), CliError> {
-        let Ok(at) = record.at.parse::<Timestamp>() else {
-            return print_line(out, &escape_controls(&record.at), record);
-        };
+impl DateHeadings {
+    /// Prints the date if `at` is of another day than the time before it. Returns the time of day.
+    pub(super) fn clock(&mut self, out: &mut Output, at: Timestamp) -> Result<String, CliError> {
         let times = &out.options().times;
         let (day, clock) = (times.day(at), times.clock(at));
         if self.day.replace(day) != Some(day) {
             let heading = times.heading(day);
             out.line(&out.paint(&heading, output::DIM))?;
         }
-        print_line(out, &clock, record)
+        Ok(clock)
+    }
+}
+
+impl EventLines {
+    pub(super) fn print(&mut self, out: &mut Output, record: &Record) -> Result<(), CliError> {
+        let time = match record.at.parse::<Timestamp>() {
+            Ok(at) => self.dates.clock(out, at)?,
+            Err(_) => escape_controls(&record.at),
+        };
+        print_line(out, &time, record)?;
+        match record.event() {
+            Some(ProcessExited { output, was_requested: false, .. }) => print_output(out, &output),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -65,4 +83,12 @@ fn sentence(record: &Record) -> (String, anstyle::Style) {
         Level::Error => output::ERROR,
     };
     (sentence, style)
+}
+
+/// Prints lines of a program, each as a line.
+pub(super) fn print_output(out: &mut Output, lines: &[String]) -> Result<(), CliError> {
+    lines.iter().try_for_each(|line| {
+        let line = format!("{:FACT_INDENT$}| {}", "", escape_controls(line));
+        out.line(&out.paint(line.trim_end(), output::DIM))
+    })
 }

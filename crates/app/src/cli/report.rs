@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::agent_report;
 use super::client::BridgeClient;
 use super::error::CliError;
+use super::event_format::print_output;
 use super::output::{self, Output};
 use super::stderr::error_line;
 use super::units::bytes_text;
@@ -74,7 +75,7 @@ pub(super) fn watched_folders(
 }
 
 fn print_storage(out: &mut Output, storage: &StorageReport) -> Result<(), CliError> {
-    let parts = [("journal", &storage.journal), ("states", &storage.state)];
+    let parts = [("journal", &storage.journal), ("states", &storage.state), ("logs", &storage.logs)];
     let mut label = "storage";
     for (part, state) in parts {
         let state = match state {
@@ -108,7 +109,8 @@ pub(super) fn backend(out: &mut Output, backend: &OwnedBackendReport) -> Result<
     let (name, style) = actor_status(backend.status);
     let process = backend.pid.map(|pid| format!(", process {pid}")).unwrap_or_default();
     let url = backend.url.as_ref().map(|url| format!(", {}", escape_controls(url))).unwrap_or_default();
-    let name = out.paint(name, style);
+    let noisy = if backend.noisy { ", noisy" } else { "" };
+    let name = out.paint(&format!("{name}{noisy}"), style);
     out.fact("backend", &format!("{name} since {}{process}{url}", out.moment(backend.since.0)))?;
     out.fact("", &escape_controls(&backend.next_step))?;
     if let Some(line) = &backend.last_line {
@@ -117,7 +119,7 @@ pub(super) fn backend(out: &mut Output, backend: &OwnedBackendReport) -> Result<
     if let Some(error) = &backend.last_error {
         out.fact("", &escape_controls(error))?;
     }
-    Ok(())
+    print_output(out, &backend.output)
 }
 
 /// Prints the connection.

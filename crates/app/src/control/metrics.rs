@@ -86,6 +86,11 @@ fn backend(page: &mut TextEncoder, report: &OwnedBackendReport) {
         page.gauge("mainstay_backend_restarts_left", "Restarts before it is given up.", left);
     }
     page.gauge("mainstay_backend_gave_up", "1 once it is given up.", u8::from(supervision.gave_up));
+    page.gauge(
+        "mainstay_backend_noisy",
+        "1 while it prints more than its log takes.",
+        u8::from(report.noisy),
+    );
 }
 
 fn connection(page: &mut TextEncoder, report: &ConnectionReport) {
@@ -207,6 +212,9 @@ fn agents(page: &mut TextEncoder, agents: &[AgentView]) {
             (|agent| agent.supervision.budget_left.map(u64::from)) as fn(&AgentView) -> Option<u64>,
         ),
         ("gave_up", "1 once its restarts are used up.", |agent| Some(u64::from(agent.supervision.gave_up))),
+        ("noisy", "1 while its process prints more than its log takes.", |agent| {
+            Some(u64::from(agent.noisy))
+        }),
         ("missed_checks", "Checks missed in a row.", |agent| Some(u64::from(agent.report.misses))),
         ("messages_waiting", "Messages that wait to be sent to it.", |agent| {
             Some(agent.report.messages_waiting as u64)
@@ -225,7 +233,7 @@ fn agents(page: &mut TextEncoder, agents: &[AgentView]) {
 }
 
 fn storage(page: &mut TextEncoder, report: &StorageReport) {
-    let parts = [("journal", &report.journal), ("state", &report.state)];
+    let parts = [("journal", &report.journal), ("state", &report.state), ("logs", &report.logs)];
     let is_degraded = |state: &StorageState| u8::from(*state != StorageState::Ok);
     page.gauges(
         "mainstay_storage_degraded",

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mainstay_actors::logs::ProcessLog;
 use mainstay_actors::process::BackendProcess;
 use mainstay_runtime::clock::WallTime;
 use mainstay_runtime::{ActorInfo, ActorStatus};
@@ -27,6 +28,13 @@ pub struct OwnedBackendReport {
     pub awaits: Option<String>,
     /// The last line that the process has printed, while it is starting.
     pub last_line: Option<String>,
+    /// True while the process prints so much that its log leaves lines out.
+    #[serde(default)]
+    pub noisy: bool,
+    /// The last lines of the process, or of the one before it: at most 20. A longer traceback at the end has its first
+    /// lines before them. Empty in the status of the whole runtime.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub output: Vec<String>,
     /// The facts that its supervisor knows.
     #[serde(flatten)]
     pub supervision: SupervisionReport,
@@ -62,12 +70,24 @@ impl OwnedBackendReport {
             url: url.or_else(|| settings.url.clone()),
             awaits: is_starting.then(|| settings.awaits.clone()),
             last_line: last_line.filter(|_| is_starting),
+            noisy: false,
+            output: Vec::new(),
             supervision,
             last_error: error.filter(|_| !is_running),
             resolved_error: resolved
                 .map(|(at, message)| ResolvedError { at: time_point.wall_time(at), message }),
             next_step,
         }
+    }
+
+    /// Adds the last lines of the process's log.
+    pub(super) fn with_log(self, log: &ProcessLog) -> Self {
+        Self { noisy: log.is_noisy(), output: log.excerpt(), ..self }
+    }
+
+    /// Returns the report without the last lines.
+    pub(crate) fn without_output(self) -> Self {
+        Self { output: Vec::new(), ..self }
     }
 }
 

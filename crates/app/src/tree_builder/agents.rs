@@ -18,7 +18,9 @@ use mainstay_runtime::{Address, Child};
 use crate::config::{AgentConfig, AgentsConfig, DriverKind};
 use crate::supervision_report::RestartBudget;
 use crate::tree_builder::error::BuildError;
-use crate::tree_builder::processes::{ProcessConfig, ProcessFactory, SHUTDOWN_GRACE};
+use crate::tree_builder::processes::{
+    AGENTS_NAME, BACKEND_NAME, ProcessConfig, ProcessFactory, ROOT_NAME, SHUTDOWN_GRACE,
+};
 
 /// The time by which each agent lengthens the period over which first checks are spread.
 const FIRST_CHECK_SPACING: Duration = Duration::from_millis(10);
@@ -49,6 +51,8 @@ pub(crate) struct AgentFactory {
     pub(crate) reports: AgentReports,
     pub(crate) meters: ActivityMeters,
     pub(crate) processes: ProcessFactory,
+    /// True if the runtime starts the backend, whose log has the name of its actor.
+    pub(crate) owns_backend: bool,
     /// The settings for agents that have none of their own.
     pub(crate) defaults: AgentsConfig,
     /// The same as policies, which the actors of agents behind the backend share, because they are many.
@@ -151,8 +155,12 @@ impl AgentFactory {
         config: &AgentConfig,
         updates: &UpdateBroadcast,
     ) -> Result<ProcessSetup, BuildError> {
+        if config.id == BACKEND_NAME && self.owns_backend {
+            return Err(BuildError::ReservedId { id: config.id.clone() });
+        }
         let launch = self.processes.launch(&ProcessConfig {
             name: &config.id,
+            actor: &[ROOT_NAME, AGENTS_NAME, &config.id],
             command: &config.command,
             cwd: &config.cwd,
             env: &config.env,
@@ -171,6 +179,7 @@ impl AgentFactory {
     /// Deletes the state kept for a removed agent.
     pub(crate) fn remove(&self, id: &str) {
         self.meters.remove(id);
+        self.processes.logs.forget(id);
         self.reports.remove(id);
     }
 }

@@ -54,6 +54,12 @@ pub enum BuildError {
     /// The pattern of a group's paths is invalid.
     #[error("limit.path: {0}")]
     Limit(#[from] PatternError),
+    /// The id of an agent is the name of the backend's own process.
+    #[error("agent {id:?} has the name of the log of backend.command: choose another id")]
+    ReservedId {
+        /// The id.
+        id: String,
+    },
     /// The library was built without the agent's driver.
     #[error(
         "agent {id:?} has the driver {driver:?}, which this program was built without: use \"http\" or \"process\""
@@ -103,6 +109,7 @@ impl BuildError {
             Self::Placeholder { program, .. } if program == "backend" => "backend.command",
             Self::SystemProxy(_)
             | Self::Limit(_)
+            | Self::ReservedId { .. }
             | Self::DriverMissing { .. }
             | Self::Target(_)
             | Self::Placeholder { .. }

@@ -22,14 +22,12 @@ use crate::supervision_report::RestartBudget;
 use crate::tree_builder::agents::agent_policy;
 use crate::tree_builder::error::BuildError;
 use crate::tree_builder::processes::{
-    ProcessConfig, ProcessFactory, ReadinessError, SHUTDOWN_GRACE, expand_spec, port_readiness, readiness,
+    BACKEND_NAME, ProcessConfig, ProcessFactory, ROOT_NAME, ReadinessError, SHUTDOWN_GRACE, expand_spec,
+    port_readiness, readiness,
 };
 
 /// The address of an assigned backend without its port, for what depends on the host alone.
 pub(crate) const ASSIGNED_BASE: &str = "http://127.0.0.1";
-
-/// The name of its actor below the root.
-pub(crate) const ACTOR_NAME: &str = "backend";
 
 /// The parts of the owned backend that its handle needs.
 pub(crate) struct OwnedBackendParts {
@@ -131,7 +129,7 @@ pub(crate) fn add_owned_backend(
         ready_within: *ready_within,
         budget: RestartBudget::of_policy(&policy),
     };
-    let address = root.child(Child::new(ACTOR_NAME, actor).policy(policy))?;
+    let address = root.child(Child::new(BACKEND_NAME, actor).policy(policy))?;
     Ok(Some(OwnedBackendParts { address, view, settings }))
 }
 
@@ -143,13 +141,21 @@ fn prepare_launch(
     processes: &ProcessFactory,
 ) -> Result<PrepareLaunch, BuildError> {
     let BackendConfig { command, cwd, env, ready, ready_within, .. } = config;
-    let program = ProcessConfig { name: ACTOR_NAME, command, cwd, env, ready, ready_within: *ready_within };
+    let program = ProcessConfig {
+        name: BACKEND_NAME,
+        actor: &[ROOT_NAME, BACKEND_NAME],
+        command,
+        cwd,
+        env,
+        ready,
+        ready_within: *ready_within,
+    };
     if !is_assigned {
         let launch = processes.launch(&program)?;
         return Ok(Box::new(move |_| Ok(launch.clone())));
     }
     let template = processes.spec(&program);
-    let missing = |fault| BuildError::Placeholder { program: ACTOR_NAME.to_owned(), fault };
+    let missing = |fault| BuildError::Placeholder { program: BACKEND_NAME.to_owned(), fault };
     let placeholders = processes.placeholders.clone();
     // What is missing for every start is reported now.
     expand_spec(&template, &placeholders.clone().with_address(&example_address()?)).map_err(missing)?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use mainstay_actors::agent::HealthProbe;
 use mainstay_actors::error::Error;
+use mainstay_actors::logs::LogStore;
 use mainstay_actors::network::BackendAddress;
 use mainstay_actors::network::urls::BaseUrl;
 use mainstay_actors::process::{
@@ -15,6 +16,7 @@ use mainstay_actors::process::{
 };
 use mainstay_actors::request::Request;
 use mainstay_actors::transport::{FailureKind, HttpSettings, HttpTransport, Transport};
+use mainstay_runtime::ActorPath;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -25,13 +27,20 @@ use crate::tree_builder::error::BuildError;
 
 /// The time between a program's request to end and its kill.
 pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+/// The names of the supervisors.
+pub(crate) const ROOT_NAME: &str = "root";
+pub(crate) const AGENTS_NAME: &str = "agents";
+/// The name of the owned backend's actor, and of its log.
+pub(crate) const BACKEND_NAME: &str = "backend";
 /// The shortest limit for a program to become ready, where the configuration gives it less.
 const READY_WITHIN_MIN: Duration = Duration::from_secs(1);
 
 /// A program as the configuration describes it.
 pub(crate) struct ProcessConfig<'a> {
-    /// The name in the pid file.
+    /// The name in the pid file, and of its log.
     pub(crate) name: &'a str,
+    /// The names on the path of its actor, under which its exits are recorded.
+    pub(crate) actor: &'a [&'a str],
     pub(crate) command: &'a [String],
     pub(crate) cwd: &'a Path,
     pub(crate) env: &'a BTreeMap<String, String>,
@@ -43,6 +52,7 @@ pub(crate) struct ProcessConfig<'a> {
 #[derive(Clone)]
 pub(crate) struct ProcessFactory {
     pub(crate) process_manager: ProcessManager,
+    pub(crate) logs: LogStore,
     /// The transport to the backend without layers: a failed probe of a backend that is not ready yet is no outage.
     pub(crate) transport: Arc<dyn Transport>,
     /// The values of placeholders that are known before the start.
@@ -81,6 +91,7 @@ impl ProcessFactory {
         spec.env.clone_from(program.env);
         spec.grace = SHUTDOWN_GRACE;
         spec.secrets = self.transport.secrets();
+        spec.log = self.logs.get_or_create(program.name, actor_path(program.actor));
         spec
     }
 
@@ -127,6 +138,12 @@ impl ProcessFactory {
             })
         })
     }
+}
+
+/// Returns the path of an actor from the names of those above it and its own.
+fn actor_path(names: &[&str]) -> Option<ActorPath> {
+    let (root, below) = names.split_first()?;
+    below.iter().try_fold(ActorPath::root(root).ok()?, |path, name| path.child(name).ok())
 }
 
 /// Adds the login shell's `PATH`, unless the program has one of its own. Without it, the runtime's own counts.

@@ -10,9 +10,9 @@ use super::degraded::JournalDegraded;
 use super::error::JournalError;
 use super::event::Event;
 use super::options::JournalOptions;
-use super::permissions;
 use super::record::{RUN_END_KIND, Record};
 use super::segment::{self, Segment, Tail};
+use crate::private_files::{create_private_dir, is_same_file, private_file_options};
 
 /// The number of lines, from the last one back, among which the end of a run is searched. Few events follow
 /// `runtime_stopped`, if any.
@@ -71,7 +71,7 @@ impl JournalFiles {
     /// Locks `dir`, continues its last segment, and finds the number of the run that begins.
     pub(super) fn open(dir: &Path, options: &JournalOptions) -> Result<(Self, RecoveredState), JournalError> {
         let io = |source| JournalError::Io { dir: dir.to_owned(), source };
-        permissions::create_private_dir(dir).map_err(io)?;
+        create_private_dir(dir).map_err(io)?;
         let lock = lock_dir(dir)?;
         let (recovered, tail) = recover(dir).map_err(io)?;
         sync_dir(dir);
@@ -100,7 +100,7 @@ impl JournalFiles {
     }
 
     fn start_segment(&mut self, first_seq: u64) -> io::Result<Tail> {
-        permissions::create_private_dir(&self.dir)?;
+        create_private_dir(&self.dir)?;
         self.keep_lock()?;
         let (tail, _) = Tail::open(&Segment::new(&self.dir, Cursor::new(self.run, first_seq)))?;
         self.is_tail_full = false;
@@ -115,8 +115,7 @@ impl JournalFiles {
 
     /// Locks the folder again if the lock file was deleted.
     fn keep_lock(&mut self) -> io::Result<()> {
-        let is_cached =
-            fs::metadata(lock_path(&self.dir)).is_ok_and(|at| segment::is_same_file(&self.lock, &at));
+        let is_cached = fs::metadata(lock_path(&self.dir)).is_ok_and(|at| is_same_file(&self.lock, &at));
         if !is_cached {
             self.lock = lock_dir(&self.dir).map_err(io::Error::other)?;
         }
@@ -252,7 +251,7 @@ impl RunEnd {
 /// Locks the folder, so that it has one writer. The lock ends with the process, also when that is killed.
 fn lock_dir(dir: &Path) -> Result<File, JournalError> {
     let io = |source| JournalError::Io { dir: dir.to_owned(), source };
-    let file = permissions::private_file_options().write(true).open(lock_path(dir)).map_err(io)?;
+    let file = private_file_options().write(true).open(lock_path(dir)).map_err(io)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(JournalError::InUse { dir: dir.to_owned() }),

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::cursor::{Cursor, NUMBER_MAX};
-use super::permissions;
+use crate::private_files::{is_same_file, private_file_options};
 
 /// A file of a journal, named after the first event that it may hold.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,7 +88,7 @@ impl Tail {
     /// Whole lines that are damaged stay where they are.
     pub(super) fn open(segment: &Segment) -> io::Result<(Self, Vec<u8>)> {
         let located = error_at(&segment.path);
-        let options = permissions::private_file_options();
+        let options = private_file_options();
         let mut file = options.clone().read(true).append(true).open(&segment.path).map_err(&located)?;
         let mut content = Vec::new();
         file.read_to_end(&mut content).map_err(&located)?;
@@ -138,20 +138,6 @@ impl Tail {
             self.is_torn = false;
         }
         Ok(())
-    }
-}
-
-/// Returns whether `file` is the file that `metadata` describes. A system that cannot tell is trusted.
-pub(super) fn is_same_file(file: &File, metadata: &fs::Metadata) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        file.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (metadata.dev(), metadata.ino()))
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = (file, metadata);
-        true
     }
 }
 

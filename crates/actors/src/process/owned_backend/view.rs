@@ -5,9 +5,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::logs::ProcessLog;
 use crate::network::BackendAddress;
 use crate::process::child::Process;
-use crate::process::output_tail::OutputTail;
 
 /// The backend's own process, as others see it. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -25,7 +25,7 @@ struct Inner {
 struct Run {
     pid: u32,
     url: Option<String>,
-    output: [Arc<Mutex<OutputTail>>; 2],
+    log: ProcessLog,
 }
 
 /// The backend's process at one moment.
@@ -44,9 +44,8 @@ impl OwnedBackendView {
     #[must_use]
     pub fn process(&self) -> Option<BackendProcess> {
         let run = self.0.run.lock();
-        let Run { pid, url, output } = run.as_ref()?;
-        let last = output.iter().filter_map(|tail| tail.lock().last_line()).max_by_key(|(at, _)| *at);
-        Some(BackendProcess { pid: *pid, url: url.clone(), last_line: last.map(|(_, line)| line) })
+        let Run { pid, url, log } = run.as_ref()?;
+        Some(BackendProcess { pid: *pid, url: url.clone(), last_line: log.last_line() })
     }
 
     /// Returns the address that the present process was given. There is none while it is not ready.
@@ -55,14 +54,8 @@ impl OwnedBackendView {
         self.0.address.subscribe()
     }
 
-    pub(super) fn set_process(
-        &self,
-        process: &Process,
-        url: Option<String>,
-        stdout_tail: Arc<Mutex<OutputTail>>,
-    ) {
-        let output = [stdout_tail, Arc::clone(process.stderr_tail())];
-        *self.0.run.lock() = Some(Run { pid: process.pid(), url, output });
+    pub(super) fn set_process(&self, process: &Process, url: Option<String>, log: ProcessLog) {
+        *self.0.run.lock() = Some(Run { pid: process.pid(), url, log });
     }
 
     pub(super) fn publish_address(&self, address: Option<BackendAddress>) {

@@ -17,8 +17,8 @@ use redb::{
 };
 
 use super::record;
-use crate::journal::permissions;
 use crate::path::ActorPath;
+use crate::private_files::{create_private_dir, private_file_options};
 use crate::state::memory::QUARANTINED_PER_PATH_MAX;
 use crate::state::{QuarantinedState, StoredState};
 
@@ -191,9 +191,9 @@ impl Drop for StateFile {
 /// Locks the file for one store, also while it is reopened. The lock ends with the process, also when that is killed.
 fn lock_file(path: &Path) -> Result<File, StateFileError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        permissions::create_private_dir(folder)?;
+        create_private_dir(folder)?;
     }
-    let file = permissions::private_file_options().write(true).open(sibling_path(path, ".lock"))?;
+    let file = private_file_options().write(true).open(sibling_path(path, ".lock"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StateFileError::InUse),
@@ -225,14 +225,14 @@ fn catch_damage<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, S
 /// Creates an empty database under another name first, so that a killed process leaves no partial one.
 fn create_database(path: &Path) -> Result<(), StateFileError> {
     let unfinished = sibling_path(path, ".new");
-    permissions::private_file_options().write(true).truncate(true).open(&unfinished)?;
+    private_file_options().write(true).truncate(true).open(&unfinished)?;
     drop(open_database(&unfinished)?);
     fs::rename(&unfinished, path)?;
     Ok(sync_parent_dir(path)?)
 }
 
 fn open_database(path: &Path) -> Result<Database, StateFileError> {
-    let file = permissions::private_file_options().read(true).write(true).open(path)?;
+    let file = private_file_options().read(true).write(true).open(path)?;
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES);
     // This reads all of it once, and so finds bytes that have changed since they were written.

@@ -68,6 +68,7 @@ impl AcpDriver {
             setup_timeout: setup.launch.ready_timeout.saturating_mul(2),
             load_timeout: setup.launch.ready_timeout.saturating_mul(2),
             secrets: setup.launch.spec.known_secrets(),
+            log: setup.launch.spec.log.clone(),
             ..AcpOptions::default()
         };
         Self {

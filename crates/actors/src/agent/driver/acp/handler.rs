@@ -3,6 +3,7 @@
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use agent_client_protocol::v1::schema::CLIENT_METHOD_NAMES;
 use agent_client_protocol::{
@@ -17,6 +18,7 @@ use super::session_state::{AskOutcome, AskRejection, PendingQuestion, SessionSta
 use super::stdio::TransportObserver;
 use crate::agent::{ActivityMeter, AgentUpdate, MessageId, UpdateBroadcast, UpdateKind};
 use crate::error::{Secrets, excerpt};
+use crate::logs::{LogStream, ProcessLog};
 
 /// The state that a connection and its users share.
 pub(super) struct SharedConnection {
@@ -27,6 +29,7 @@ pub(super) struct SharedConnection {
     /// Counts questions over all connections of one agent, so that a late answer never meets a newer question.
     pub(super) ask_counter: Arc<AtomicU64>,
     secrets: Secrets,
+    log: ProcessLog,
     /// The number of lines that were skipped.
     lines_skipped: AtomicU64,
 }
@@ -40,6 +43,7 @@ impl SharedConnection {
             limits: options.limits,
             ask_counter: Arc::clone(&options.ask_counter),
             secrets: options.secrets.clone(),
+            log: options.log.clone(),
             lines_skipped: AtomicU64::new(0),
         }
     }
@@ -49,7 +53,7 @@ impl SharedConnection {
         self.lines_skipped.load(Ordering::Relaxed)
     }
 
-    /// Counts a skipped line. It may contain a secret, so it is not logged, and a flood only now and then.
+    /// Counts a skipped line, and warns of a flood only now and then.
     fn skip_line(&self, what: &str) {
         let skipped = self.lines_skipped.fetch_add(1, Ordering::Relaxed) + 1;
         if skipped.is_power_of_two() {
@@ -178,8 +182,9 @@ impl TransportObserver for SharedConnection {
         self.meter.note_progress();
     }
 
-    fn on_stray_line(&self) {
+    fn on_stray_line(&self, line: &str) -> Duration {
         self.skip_line("a line that is no message");
+        self.log.push_line(LogStream::Out, line.as_bytes())
     }
 
     fn on_unreadable_line(&self) {

@@ -60,7 +60,7 @@ impl AcpInstance {
             .wait_until_ready(self.managed.process(), &launch.readiness.ready_signal())
             .await
             .map_err(AcpConnectError::Launch)?;
-        let Some((write, read)) = self.managed.process().take_stdio() else {
+        let Some((write, read)) = self.managed.process().take_logged_stdio() else {
             return Err(AcpConnectError::Protocol(AcpError::Closed));
         };
         // A login may wait for a person.
@@ -84,7 +84,7 @@ impl AcpInstance {
             connected = timeout(within, connected) => connected,
         };
         let connected = connected
-            .map_err(|_| LaunchError::ReadyTimeout { within, stderr: self.managed.process().stderr() });
+            .map_err(|_| LaunchError::ReadyTimeout { within, last_line: self.managed.process().last_line() });
         match connected.map_err(AcpConnectError::Launch)? {
             Ok((client, start)) => {
                 // Each instance connects once.

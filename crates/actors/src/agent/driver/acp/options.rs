@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::agent::ActivityMeter;
 use crate::error::Secrets;
+use crate::logs::ProcessLog;
 
 /// Limits on what an agent sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub struct AcpOptions {
     pub meter: ActivityMeter,
     /// The secrets that the agent may repeat.
     pub secrets: Secrets,
+    /// The log to which its lines go that are no messages.
+    pub log: ProcessLog,
 }
 
 impl Default for AcpOptions {
@@ -67,6 +70,7 @@ impl Default for AcpOptions {
             ask_counter: Arc::default(),
             meter: ActivityMeter::default(),
             secrets: Secrets::default(),
+            log: ProcessLog::default(),
         }
     }
 }

@@ -16,7 +16,7 @@ use super::options::AcpLimits;
 use super::sent_requests::{ResponseOutcome, SentRequests, refusal_frame};
 use crate::error::raw_excerpt;
 use crate::json_text::repair_line;
-use crate::process::{LineSplitter, OutputLine};
+use crate::process::{LineSplitter, OutputLine, pause};
 
 /// The time for which the output of an agent that reads no more is still read: a crashed one may have left its last messages in
 /// the pipe.
@@ -29,8 +29,8 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 pub(super) trait TransportObserver {
     /// Handles a message of the agent.
     fn on_message(&self);
-    /// Handles a line that is not a message.
-    fn on_stray_line(&self);
+    /// Handles a line that is not a message, and returns the pause before the next read.
+    fn on_stray_line(&self, line: &str) -> Duration;
     /// Handles a request or notification that cannot be read.
     fn on_unreadable_line(&self);
     /// Handles a response that no caller got, with the start of its line.
@@ -68,6 +68,7 @@ pub(super) async fn relay(
             refuse,
             stray_lines: 0,
             frames: Vec::new(),
+            flood_pause: Duration::ZERO,
         };
         let mut buffer = vec![0; READ_BUFFER_BYTES];
         loop {
@@ -106,6 +107,7 @@ pub(super) async fn relay(
             if let Some(end) = end {
                 return end;
             }
+            pause(std::mem::take(&mut checker.flood_pause)).await;
         }
     };
     let outgoing = async {
@@ -164,6 +166,8 @@ struct LimitChecker<'a, N> {
     stray_lines: usize,
     /// The messages of one buffer.
     frames: Vec<TransportFrame>,
+    /// The pause before the next read.
+    flood_pause: Duration,
 }
 
 impl<N: TransportObserver> LimitChecker<'_, N> {
@@ -237,7 +241,7 @@ impl<N: TransportObserver> LimitChecker<'_, N> {
                 Err(AcpError::violation(what, line))
             }
             _ => {
-                self.observer.on_stray_line();
+                self.flood_pause += self.observer.on_stray_line(line);
                 Ok(())
             }
         }

@@ -9,7 +9,6 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::ChildStdout;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -25,7 +24,10 @@ use crate::agent::health::Observation;
 use crate::agent::updates::{AgentUpdate, UpdateBroadcast};
 use crate::error::{Error, Reason, Secrets};
 use crate::json::Json;
-use crate::process::{Launch, LaunchError, LineSplitter, OutputLine, ProcessStdin, ReadySignal};
+use crate::logs::{LogStream, ProcessLog};
+use crate::process::{
+    Launch, LaunchError, LineSplitter, LoggedStdout, OutputLine, ProcessStdin, ReadySignal, pause,
+};
 
 /// The most lines that wait for the agent to read them; senders of more wait too.
 const LINES_WAITING_MAX: usize = 64;
@@ -98,7 +100,7 @@ impl JsonlInstance {
         let output_closed = read.map(drop).shared();
         let (signal, mut tasks) = (Arc::new(launch.readiness.ready_signal()), JoinSet::new());
         // No other code takes them.
-        if let Some((stdin, stdout)) = process.take_stdio() {
+        if let Some((stdin, stdout)) = process.take_logged_stdio() {
             let (writer, exited, ended) = (conversation.clone(), process.exited(), ended.clone());
             let output_closed = output_closed.clone();
             tasks.spawn(async move {
@@ -124,6 +126,7 @@ impl JsonlInstance {
                 conversation: conversation.clone(),
                 ready_signal: signal,
                 meter: meter.clone(),
+                log: launch.spec.log.clone(),
             };
             tasks.spawn(read_stdout(stdout, reader, is_read));
         }
@@ -374,26 +377,33 @@ struct StdoutReader {
     conversation: ConversationHandle,
     ready_signal: Arc<ReadySignal>,
     meter: ActivityMeter,
+    /// Gets the lines that are no part of the conversation.
+    log: ProcessLog,
 }
 
-async fn read_stdout(mut stdout: ChildStdout, reader: StdoutReader, _is_read: oneshot::Sender<()>) {
+async fn read_stdout(mut stdout: LoggedStdout, reader: StdoutReader, _is_read: oneshot::Sender<()>) {
     let (mut lines, mut buffer) = (LineSplitter::new(LINE_BYTES_MAX), vec![0; READ_BUFFER_BYTES]);
     while let Ok(count @ 1..) = stdout.read(&mut buffer).await {
-        lines.push(&buffer[..count], |line| reader.handle_line(&line));
+        let mut flood_pause = Duration::ZERO;
+        lines.push(&buffer[..count], |line| flood_pause += reader.handle_line(&line));
+        pause(flood_pause).await;
     }
-    lines.finish(|line| reader.handle_line(&line));
+    lines.finish(|line| {
+        let _ = reader.handle_line(&line);
+    });
 }
 
 impl StdoutReader {
-    fn handle_line(&self, line: &OutputLine<'_>) {
+    /// Handles a line, and returns the pause after it, which is not zero in a flood of lines for the log.
+    fn handle_line(&self, line: &OutputLine<'_>) -> Duration {
         let parsed = IncomingLine::parse(line);
         if let Ok(IncomingLine::Pong) = parsed {
             // An agent that hangs in its work may still answer pings.
             self.conversation.pongs.send_modify(|count| *count += 1);
-            return;
+            return Duration::ZERO;
         }
         if self.ready_signal.observe_line(line) {
-            return;
+            return self.log_line(line);
         }
         match parsed {
             Ok(incoming) => {
@@ -406,20 +416,34 @@ impl StdoutReader {
                     && let Some(why) = conversation.find_reply_fault(id)
                 {
                     let (reply_to, start) = (ReplyTarget::Message(id), line_start(line));
-                    return self.drop_line(&mut conversation, &UnreadableLine { why, reply_to, start });
+                    self.drop_line(&mut conversation, &UnreadableLine { why, reply_to, start });
+                    return Duration::ZERO;
                 }
                 self.conversation.publish(conversation.handle(incoming));
                 drop(conversation);
                 if is_state {
                     self.conversation.states_reported.send_modify(|count| *count += 1);
                 }
+                Duration::ZERO
             }
-            Err(unreadable) => self.drop_line(&mut self.conversation.lock(), &unreadable),
+            Err(unreadable) => {
+                self.drop_line(&mut self.conversation.lock(), &unreadable);
+                match unreadable.reply_to {
+                    ReplyTarget::None => self.log_line(line),
+                    _ => Duration::ZERO,
+                }
+            }
         }
     }
 
-    /// Counts a line, and fails the messages that it may have been to answer. The line may contain a secret, so it is
-    /// not logged.
+    fn log_line(&self, line: &OutputLine<'_>) -> Duration {
+        match line {
+            OutputLine::Complete(line) => self.log.push_line(LogStream::Out, line),
+            OutputLine::TooLong { head, .. } => self.log.push_cut_line(LogStream::Out, head),
+        }
+    }
+
+    /// Counts a line, and fails the messages that it may have been to answer.
     fn drop_line(&self, conversation: &mut Conversation, line: &UnreadableLine) {
         self.conversation.publish(conversation.fail_reply(line));
         let (dropped, why) = (conversation.count_dropped_line(), &line.why);

@@ -473,10 +473,10 @@ async fn suspended_process_is_not_healthy() {
 // === exits ===
 
 #[tokio::test]
-async fn exit_is_reported_at_once_with_stderr_tail() {
+async fn exit_is_reported_at_once_with_last_stderr_line() {
     for (script, words) in [
         ("exit 0", "it exited with code 0"),
-        ("echo no model >&2; exit 1", "it exited with code 1; its last lines on stderr: no model"),
+        ("echo no model >&2; exit 1", "it exited with code 1; its last line on stderr: no model"),
         ("kill -s KILL $$", "it was ended by signal 9 (KILL)"),
         ("(sleep 1000 &) ; exit 0", "it exited with code 0"),
         ("exec sleep-that-is-not-there 2>/dev/null", "it exited with code 127"),
@@ -622,10 +622,10 @@ async fn stdout_readiness_waits_for_the_line() {
 }
 
 #[tokio::test]
-async fn stderr_tail_hides_secrets_and_addresses() {
+async fn last_line_hides_secrets_and_addresses() {
     let words = "echo refused: $ACME_TOKEN at https://me:pass@host/a?b=c, $MODEL >&2; exit 2";
     let expected =
-        "last lines on stderr: refused: [redacted] at https://[redacted]@host/a?[redacted] large-one";
+        "its last line on stderr: refused: [redacted] at https://[redacted]@host/a?[redacted] large-one";
     let agent = |ready| async {
         let settle = |setup: &mut ProcessSetup| {
             let variables = [("ACME_TOKEN", "sk-4711-x"), ("MODEL", "large-one")];
@@ -645,7 +645,7 @@ async fn stderr_tail_hides_secrets_and_addresses() {
 
 #[tokio::test]
 async fn process_that_is_not_ready_fails_its_start_and_is_gone() {
-    let taken = "before it was ready, it exited with code 2; its last lines on stderr: port 80 is taken";
+    let taken = "before it was ready, it exited with code 2; its last line on stderr: port 80 is taken";
     for (script, ready_timeout, words) in [
         ("echo port 80 is taken >&2; exit 2", TIMEOUT * 10, taken),
         ("echo still loading >&2; echo down; read -r _", SHORT, "it was not ready within 300ms"),

@@ -1,0 +1,36 @@
+//! Keeps what programs print: in files of bounded size, without secrets, and readable while they are written.
+//!
+//! - [`LogStore`]: the logs of one runtime; [`ProcessLog`]: the log of one program, to which its pipes are read
+//! - [`LogLine`]: a line, and its form in the file; `text`: a line from the bytes that were printed
+//! - `flood`: the limit for a program that prints too much; pure
+//! - `tail`: the last lines, for people; `traceback`: the ones that explain a crash; pure
+//! - `files`: the files of one log; `writer`: the thread that writes them; `shared`: what sources share with it
+//! - [`LogReader`]: reads the files, also from another process; [`LogSubscription`]: the same as a stream
+//!
+//! A program never waits for a disk. Its lines wait in a queue, and what finds no room there is counted and left out. The
+//! writer takes all lines that wait and writes them straight to the file, so that the end of this process, however it
+//! comes, loses none of them.
+
+mod events;
+mod files;
+mod flood;
+mod line;
+mod process_log;
+mod reader;
+mod shared;
+mod store;
+mod subscription;
+mod tail;
+mod text;
+mod traceback;
+mod writer;
+
+pub use events::{LogsDegraded, OutputNoisy, OutputQuiet};
+pub use files::list_logs;
+pub use flood::LogRate;
+pub use line::{LogLine, LogStream};
+pub use process_log::ProcessLog;
+pub use reader::{LogItem, LogRange, LogReader};
+pub use shared::LogSettings;
+pub use store::LogStore;
+pub use subscription::LogSubscription;

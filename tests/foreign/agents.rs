@@ -13,8 +13,8 @@ use crate::support::{eventually, is_agent_health};
 fn add_agents(config: &mut Config, ids: &[&str]) {
     for id in ids {
         let mut agent = AgentConfig { id: (*id).to_owned(), ..AgentConfig::default() };
-        agent.supervision.health_interval = millis(100);
-        agent.supervision.restart_delay = millis(100);
+        agent.supervision.health_interval = Some(millis(100));
+        agent.supervision.restart_delay = Some(millis(100));
         config.agent.push(agent);
     }
 }

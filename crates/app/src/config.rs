@@ -4,6 +4,7 @@
 //! - `parser` has the rules of values; `choice`, [`parse_duration`] and [`parse_size`] are their forms.
 //! - `table` reads a table by these rules; `agents` adds the rules among agents, `backend` and `limits`
 //!   those between their keys.
+//! - [`ConfigBuilder`] makes a configuration in code; `value` writes values in the form of the file.
 //! - `fault` is a fault found while reading; [`ConfigProblem`] is the same with line and column, for people.
 //!
 //! Reading continues after a fault, so a [`ConfigError`] has all of them. A message repeats keys of the file, but no
@@ -14,10 +15,12 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::LazyLock;
 
+use serde::Serialize;
 use toml::de::DeTable;
 
 mod agents;
 mod backend;
+mod builder;
 mod choice;
 mod duration;
 mod error;
@@ -28,10 +31,12 @@ mod schema;
 mod section;
 mod size;
 mod table;
+mod value;
 
 pub use agents::AGENTS_MAX;
 #[cfg(feature = "cli")]
 pub(crate) use agents::parse_agent_block;
+pub use builder::ConfigBuilder;
 pub use choice::{DriverKind, HealthSource, ReadyWhen};
 pub use mainstay_actors::connection::policy::AfterFailed;
 pub use mainstay_actors::network::proxy::{Proxy, ProxyChoice};
@@ -42,8 +47,8 @@ pub(crate) use parser::address::URL_AUTO;
 pub use duration::{DURATION_MAX, ParseDurationError, format_duration, parse_duration};
 pub use error::{ConfigError, ConfigProblem};
 pub use schema::{
-    AgentConfig, AgentsConfig, BackendConfig, CacheConfig, ConnectionConfig, ControlConfig, JournalConfig,
-    LimitConfig, LogsConfig, RequestsConfig,
+    AgentConfig, AgentOverrides, AgentsConfig, BackendConfig, CacheConfig, ConnectionConfig, ControlConfig,
+    JournalConfig, LimitConfig, LogsConfig, RequestsConfig,
 };
 pub use size::{ParseSizeError, SIZE_MAX, format_size, parse_size};
 
@@ -53,7 +58,10 @@ use table::{ConfigSection, TableReader};
 pub const FILE_BYTES_MAX: usize = 4 << 20;
 
 /// The settings. The default has no agent, and otherwise the values of [`DEFAULT_TOML`].
-#[derive(Debug, Clone, PartialEq, Default)]
+///
+/// Every change of a field takes effect, until the runtime starts. Serialized, it has every key, in the form of the file.
+/// [`to_toml`](Self::to_toml) returns a file.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Config {
     /// The backend.
     pub backend: BackendConfig,
@@ -62,13 +70,14 @@ pub struct Config {
     /// The requests to the backend.
     pub requests: RequestsConfig,
     /// The limits of groups of requests, at most [`GROUPS_MAX`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub limit: Vec<LimitConfig>,
     /// The cache.
     pub cache: CacheConfig,
-    /// The defaults of agents. Reading copies them into each agent's `supervision`, so a later change here does not
-    /// reach the agents.
+    /// The defaults of every agent.
     pub agents: AgentsConfig,
     /// The agents, in the order of the file, at most [`AGENTS_MAX`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub agent: Vec<AgentConfig>,
     /// The journal.
     pub journal: JournalConfig,
@@ -89,6 +98,10 @@ impl Config {
         if text.len() > FILE_BYTES_MAX {
             return Err(ConfigError::new(vec![too_large()]));
         }
+        Self::parse(text, ConfigSource::File)
+    }
+
+    fn parse(text: &str, source: ConfigSource) -> Result<Self, ConfigError> {
         let document = DeTable::parse(text).map_err(|error| syntax_error(text, &error))?;
         let document = document.get_ref();
         let mut root = TableReader::new(document);
@@ -96,12 +109,15 @@ impl Config {
         let mut faults = root.finish();
         faults.extend(backend::find_faults(document));
         faults.extend(limits::find_faults(document));
-        faults.extend(agents::find_faults(text, document));
+        faults.extend(agents::find_faults(text, source, document));
         if faults.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigError::new(ConfigProblem::locate(text, faults)))
+            return Ok(config);
         }
+        let mut problems = ConfigProblem::locate(text, faults);
+        if source == ConfigSource::Code {
+            problems.iter_mut().for_each(|problem| (problem.line, problem.column) = (0, 0));
+        }
+        Err(ConfigError::new(problems))
     }
 
     /// Reads a file; see [`Config::from_toml`]. Blocks the thread.
@@ -126,20 +142,27 @@ impl Config {
 
     fn read(root: &mut TableReader<'_, '_>) -> Self {
         let agents: AgentsConfig = root.section();
-        let agent = AgentConfig { supervision: agents.clone(), ..AgentConfig::default() };
+        let inherited = AgentConfig { supervision: agents.clone().into(), ..AgentConfig::default() };
         Self {
             backend: root.section(),
             connection: root.section(),
             requests: root.section(),
             limit: root.sections(&LimitConfig::default(), GROUPS_MAX),
             cache: root.section(),
-            agent: root.sections(&agent, AGENTS_MAX),
+            agent: root.sections(&inherited, AGENTS_MAX),
             agents,
             journal: root.section(),
             logs: root.section(),
             control: root.section(),
         }
     }
+}
+
+/// The origin of a text: problems of a text that was made of a configuration in code have no line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ConfigSource {
+    File,
+    Code,
 }
 
 /// The default file, with a comment for each key. Reading it gives [`Config::default`]: the one `[[agent]]` and the one

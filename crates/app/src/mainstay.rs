@@ -613,6 +613,18 @@ mod tests {
         assert_eq!(error.to_string(), text);
     }
 
+    /// A key that one agent overrides keeps its value.
+    #[tokio::test]
+    async fn changed_defaults_reach_agents_that_were_read_before() {
+        let text = "[[agent]]\nid = \"plain\"\n[[agent]]\nid = \"own\"\nmax_restarts = 2";
+        let mut config = Config::from_toml(text).unwrap();
+        config.agents.max_restarts = 9;
+        let mainstay = Mainstay::builder().config(config).start().await.unwrap();
+        let budget = |id| mainstay.agents().get(id).unwrap().supervision.budget.unwrap().max;
+        assert_eq!(["plain", "own"].map(budget), [9, 2]);
+        mainstay.shutdown().await;
+    }
+
     #[tokio::test]
     async fn debug_output_names_the_run() {
         let mainstay = Mainstay::builder().start().await.unwrap();

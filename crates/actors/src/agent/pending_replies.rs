@@ -125,7 +125,7 @@ pub fn not_delivered(reason: Reason) -> Error {
 }
 
 impl Drop for PendingReplies {
-    /// The runtime ended without a stop.
+    /// Ends the messages of a runtime that ended without a stop.
     fn drop(&mut self) {
         self.fail_all(|_| Error::new(Reason::Stopped));
     }

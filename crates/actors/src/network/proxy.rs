@@ -114,7 +114,7 @@ impl SystemProxies {
     }
 }
 
-/// A proxy. `Debug` shows neither user nor password.
+/// A proxy. `Display` and `Debug` show neither user nor password.
 #[derive(Clone)]
 pub struct Proxy {
     scheme: ProxyScheme,
@@ -249,6 +249,13 @@ impl PartialEq for Proxy {
 }
 
 impl Eq for Proxy {}
+
+impl fmt::Display for Proxy {
+    /// Writes the address without user and password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme.name(), self.endpoint)
+    }
+}
 
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -17,7 +17,7 @@ use super::output::{Output, OutputOptions};
 use super::signals::Signals;
 use super::stderr::last_error_line;
 use crate::backend::{Backend, BackendError, BackendOptions};
-use crate::config::{AgentConfig, AgentsConfig, Config};
+use crate::config::{AgentConfig, Config};
 use crate::control::Control;
 use crate::environment;
 use crate::mainstay::Mainstay;
@@ -62,17 +62,9 @@ fn demo_agent(number: usize) -> String {
 
 /// Returns the defaults, but with checks often enough to be watched.
 fn demo_config(agents: &[String]) -> Config {
-    let mut config = Config::default();
-    let supervision = AgentsConfig {
-        health_interval: Duration::from_secs(1),
-        health_timeout: Duration::from_secs(2),
-        ..config.agents.clone()
-    };
-    config.agent = agents
-        .iter()
-        .map(|id| AgentConfig { id: id.clone(), supervision: supervision.clone(), ..AgentConfig::default() })
-        .collect();
-    config.agents = supervision;
+    let mut config = Config { agent: agents.iter().map(AgentConfig::http).collect(), ..Config::default() };
+    config.agents.health_interval = Duration::from_secs(1);
+    config.agents.health_timeout = Duration::from_secs(2);
     config
 }
 

@@ -13,7 +13,7 @@ use super::parser::quantity::choice;
 use super::parser::text::agent_id;
 use super::schema::{AgentConfig, AgentsConfig};
 use super::table::TableReader;
-use super::{FILE_BYTES_MAX, syntax_error, too_large};
+use super::{ConfigSource, FILE_BYTES_MAX, syntax_error, too_large};
 
 /// The most agents of one file.
 pub const AGENTS_MAX: usize = 10_000;
@@ -22,7 +22,8 @@ pub const AGENTS_MAX: usize = 10_000;
 const SINGLE_AGENT_KEY: &str = "agent[0]";
 
 impl AgentConfig {
-    /// Reads one agent, an object with the keys of an `[[agent]]` block. Keys that it does not set come from `usual`.
+    /// Reads one agent, an object with the keys of an `[[agent]]` block. The keys of `[agents]` that
+    /// it does not set have the values of `usual`, which counts for the rules among keys.
     ///
     /// # Errors
     /// Each problem of it, with its key and without a line.
@@ -43,10 +44,10 @@ impl AgentConfig {
         let document = DeTable::parse(&text).map_err(|error| syntax_error(&text, &error))?;
         let document = document.get_ref();
         let mut root = TableReader::new(document);
-        let base = Self { supervision: usual.clone(), ..Self::default() };
+        let base = Self { supervision: usual.clone().into(), ..Self::default() };
         let agent = root.sections(&base, 1).pop();
         let mut found = root.finish();
-        found.extend(find_faults(&text, document));
+        found.extend(find_faults(&text, ConfigSource::Code, document));
         match agent {
             Some(agent) if found.is_empty() => Ok(agent),
             _ => Err(ConfigError::new(
@@ -99,9 +100,9 @@ fn without_agent_key(problem: ConfigProblem) -> ConfigProblem {
 
 /// Returns the faults of agents: a missing or repeated id, a missing program, a program that the driver does not start,
 /// or a readiness or sign of life that the driver does not know.
-pub(crate) fn find_faults(text: &str, document: &DeTable<'_>) -> Vec<ConfigFault> {
+pub(crate) fn find_faults(text: &str, source: ConfigSource, document: &DeTable<'_>) -> Vec<ConfigFault> {
     let agents = document.get("agent").and_then(|agents| agents.get_ref().as_array());
-    let lines = LineIndex::new(text);
+    let lines = (source == ConfigSource::File).then(|| LineIndex::new(text));
     let mut owners = BTreeMap::new();
     let mut faults = Vec::new();
     for (index, agent) in agents.into_iter().flat_map(|agents| agents.iter()).take(AGENTS_MAX).enumerate() {
@@ -109,7 +110,7 @@ pub(crate) fn find_faults(text: &str, document: &DeTable<'_>) -> Vec<ConfigFault
             continue;
         };
         let found = [
-            id_fault(&lines, table, &mut owners),
+            id_fault(lines.as_ref(), index, table, &mut owners),
             command_fault(table),
             ready_fault(table),
             program_fault(table),
@@ -135,9 +136,11 @@ impl LineIndex {
     }
 }
 
-/// Returns the fault of an agent's id, if it has one. `owners` has the line of each id so far.
+/// Returns the fault of an agent's id, if it has one. `owners` has the place of each id so far: its line in a file, else
+/// its index.
 fn id_fault(
-    lines: &LineIndex,
+    lines: Option<&LineIndex>,
+    index: usize,
     agent: &DeTable<'_>,
     owners: &mut BTreeMap<String, usize>,
 ) -> Option<ConfigFault> {
@@ -145,16 +148,19 @@ fn id_fault(
         return Some(ConfigFault::new("needs an id of its own, as in id = \"planner\""));
     };
     let at = value.span().start;
-    let line = lines.line(at);
+    let place = lines.map_or(index, |lines| lines.line(at));
     match owners.entry(agent_id(value).ok()?) {
         Entry::Vacant(free) => {
-            free.insert(line);
+            free.insert(place);
             None
         }
         Entry::Occupied(owner) => {
             let first = owner.get();
-            let predicate =
-                format!("on line {line} repeats that of line {first}; every agent needs an id of its own");
+            let repeats = match lines {
+                Some(_) => format!("on line {place} repeats that of line {first}"),
+                None => format!("repeats that of agent[{first}]"),
+            };
+            let predicate = format!("{repeats}; every agent needs an id of its own");
             Some(ConfigFault::new(predicate).within(&key_step("id"), at))
         }
     }

@@ -206,6 +206,7 @@ section! {
         stable_after: Duration = "60s", duration(ZERO..=DAY);
     }
     ordered restart_delay <= restart_delay_max;
+    overridden by AgentOverrides, restart_delay <= restart_delay_max;
 }
 
 section! {
@@ -235,8 +236,8 @@ section! {
         /// The lines in a row that are no messages after which an agent has failed; 0 for no limit. For `acp`.
         stray_lines_max: usize = 10_000, count(0..=1_000_000_000);
     }
-    /// The agent's supervision: its own keys, and those of `[agents]` for the rest.
-    inherits supervision: AgentsConfig;
+    /// The agent's supervision, where it differs from `[agents]`.
+    overrides supervision: AgentOverrides;
 }
 
 section! {

@@ -25,22 +25,53 @@ pub(crate) fn defaults<S: ConfigSection>() -> S {
 /// ```
 ///
 /// From this one line per key come the struct's field and its documentation, the default, the key with its
-/// comment in the default file, and what is accepted. `inherits field: Section;` behind the braces adds all
-/// keys of another section, `ordered low <= high;` keeps two durations from crossing.
+/// comment in the default file, and what is accepted and written. Behind the braces,
+///
+/// - `overrides field: Overrides;` adds the keys of another section, each of which may be absent,
+/// - `ordered low <= high;` keeps two durations from crossing,
+/// - `overridden by Overrides, low <= high;` declares a struct for these keys, each of which may be absent.
 macro_rules! section {
     (
         $(#[doc = $about:literal])+
-        pub struct $Section:ident in $header:tt {
+        pub struct $Section:ident in $header:tt $keys:tt
+        $( $(#[doc = $overrides_doc:literal])+ overrides $overrides:ident: $Overrides:ty; )?
+        $( ordered $low:ident <= $high:ident; )?
+        $( overridden by $Overridden:ident, $lower:ident <= $upper:ident; )?
+    ) => {
+        $crate::config::section::keys! {
+            $(#[doc = $about])+
+            $Section in $header $keys
+            $( $(#[doc = $overrides_doc])+ overrides $overrides: $Overrides; )?
+            $( ordered $low <= $high; )?
+        }
+        $( $crate::config::section::overrides! { $Overridden of $Section $keys ordered $lower <= $upper; } )?
+    };
+}
+pub(crate) use section;
+
+/// Declares the struct of a section; see [`section`].
+macro_rules! keys {
+    (
+        $(#[doc = $about:literal])+
+        $Section:ident in $header:tt {
             $( $(#[doc = $doc:literal])+ $key:ident: $type:ty = $default:tt, $rule:expr; )+
         }
-        $( $(#[doc = $inherited_doc:literal])+ inherits $inherited:ident: $Inherited:ty; )?
+        $( $(#[doc = $overrides_doc:literal])+ overrides $overrides:ident: $Overrides:ty; )?
         $( ordered $low:ident <= $high:ident; )?
     ) => {
         $(#[doc = $about])+
-        #[derive(Debug, Clone, PartialEq)]
+        #[derive(Debug, Clone, PartialEq, ::serde::Serialize)]
         pub struct $Section {
-            $( $(#[doc = $doc])+ pub $key: $type, )+
-            $( $(#[doc = $inherited_doc])+ pub $inherited: $Inherited, )?
+            $(
+                $(#[doc = $doc])+
+                #[serde(serialize_with = "crate::config::value::serialize")]
+                pub $key: $type,
+            )+
+            $(
+                $(#[doc = $overrides_doc])+
+                #[serde(flatten)]
+                pub $overrides: $Overrides,
+            )?
         }
 
         impl Default for $Section {
@@ -62,9 +93,9 @@ macro_rules! section {
             ) -> Self {
                 let section = Self {
                     $( $key: table.read(stringify!($key), base.map(|base| &base.$key), $rule), )+
-                    $( $inherited: {
-                        let inherited = base.map(|base| base.$inherited.clone()).unwrap_or_default();
-                        $crate::config::table::ConfigSection::read(table, Some(&inherited))
+                    $( $overrides: {
+                        let inherited = base.map(|base| base.$overrides.clone()).unwrap_or_default();
+                        <$Overrides>::read(table, &inherited)
                     }, )?
                 };
                 $( table.ordered(
@@ -76,4 +107,54 @@ macro_rules! section {
         }
     };
 }
-pub(crate) use section;
+pub(crate) use keys;
+
+/// Declares the struct of `overridden by`; see [`section`].
+macro_rules! overrides {
+    (
+        $Overrides:ident of $Section:ident {
+            $( $(#[doc = $doc:literal])+ $key:ident: $type:ty = $default:tt, $rule:expr; )+
+        }
+        ordered $low:ident <= $high:ident;
+    ) => {
+        #[doc = concat!("The keys of [`", stringify!($Section), "`] that one section sets for itself. ")]
+        /// `None` takes the value from there.
+        #[derive(Debug, Clone, PartialEq, Default, ::serde::Serialize)]
+        pub struct $Overrides {
+            $(
+                $(#[doc = $doc])+
+                #[serde(
+                    skip_serializing_if = "Option::is_none",
+                    serialize_with = "crate::config::value::serialize"
+                )]
+                pub $key: Option<$type>,
+            )+
+        }
+
+        impl $Overrides {
+            /// Returns all values: those that are set here, and `defaults` for the rest.
+            #[must_use]
+            pub fn over(&self, defaults: &$Section) -> $Section {
+                $Section { $( $key: self.$key.clone().unwrap_or_else(|| defaults.$key.clone()), )+ }
+            }
+
+            /// Reads the keys of a table. `inherited` has the values of the others.
+            fn read(table: &mut $crate::config::table::TableReader<'_, '_>, inherited: &Self) -> Self {
+                let read = Self { $( $key: table.read_own(stringify!($key), $rule), )+ };
+                let (low, high) = (read.$low.or(inherited.$low), read.$high.or(inherited.$high));
+                if let (Some(low), Some(high)) = (low, high) {
+                    table.ordered((stringify!($low), low), (stringify!($high), high));
+                }
+                read
+            }
+        }
+
+        impl From<$Section> for $Overrides {
+            /// Sets every key.
+            fn from(section: $Section) -> Self {
+                Self { $( $key: Some(section.$key), )+ }
+            }
+        }
+    };
+}
+pub(crate) use overrides;

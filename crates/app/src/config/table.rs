@@ -48,15 +48,20 @@ impl<'t, 'i> TableReader<'t, 'i> {
         base: Option<&T>,
         rule: impl Fn(&TomlValue<'_>) -> ParseResult<T>,
     ) -> T {
-        let inherited = || base.cloned().unwrap_or_default();
-        let Some(value) = self.value(key) else {
-            return inherited();
-        };
-        rule(value).unwrap_or_else(|faults| {
-            self.invalid_keys.push(key);
-            self.report(faults, &key_step(key), value);
-            inherited()
-        })
+        self.read_own(key, rule).unwrap_or_else(|| base.cloned().unwrap_or_default())
+    }
+
+    /// Reads the value of a key by its rule; returns `None` if the key is absent or wrong.
+    pub(crate) fn read_own<T>(
+        &mut self,
+        key: &'static str,
+        rule: impl Fn(&TomlValue<'_>) -> ParseResult<T>,
+    ) -> Option<T> {
+        let value = self.value(key)?;
+        let read = rule(value);
+        read.inspect_err(|_| self.invalid_keys.push(key))
+            .map_err(|faults| self.report(faults, &key_step(key), value))
+            .ok()
     }
 
     /// Reads the section of this table that has its header's name.

@@ -141,8 +141,9 @@ fn an_agent_inherits_what_it_does_not_set_itself() {
     )
     .unwrap();
     let [plain, own] = config.agent.as_slice() else { panic!("not two agents") };
-    assert_eq!(plain.supervision, config.agents);
-    assert_eq!(plain.supervision.health_interval, Duration::from_secs(10));
+    assert_eq!(plain.supervision, AgentOverrides::default());
+    assert_eq!(plain.supervision.over(&config.agents), config.agents);
+    assert_eq!(config.agents.health_interval, Duration::from_secs(10));
     assert_eq!((plain.driver, &plain.ready), (DriverKind::Http, &ReadyWhen::None));
 
     let expected = AgentsConfig {
@@ -151,7 +152,7 @@ fn an_agent_inherits_what_it_does_not_set_itself() {
         fail_after: 7,
         ..AgentsConfig::default()
     };
-    assert_eq!(own.supervision, expected);
+    assert_eq!(own.supervision.over(&config.agents), expected);
     assert_eq!((own.driver, &own.ready), (DriverKind::Process, &ReadyWhen::Stdout("ready".to_owned())));
     assert_eq!(own.command, ["own", "--stdio"]);
     assert_eq!(own.env["LEVEL"], "debug");
@@ -375,7 +376,7 @@ fn an_agent_by_itself_is_read_by_the_rules_of_the_file() {
         toml::to_string(&json!({"agent": [block]})).unwrap()
     );
     assert_eq!(agent, Config::from_toml(&toml).unwrap().agent[0]);
-    assert_eq!((agent.supervision.max_restarts, agent.supervision.fail_after), (9, 7));
+    assert_eq!((agent.supervision.max_restarts, agent.supervision.fail_after), (None, Some(7)));
 }
 
 #[test]
@@ -494,6 +495,209 @@ fn too_large_a_text_is_refused() {
     let text = "#".repeat(FILE_BYTES_MAX + 1);
     check(&text, &expect!["is too large: a config has at most 4MiB"]);
     assert_eq!(Config::from_toml(&text[1..]), Ok(Config::default()));
+}
+
+// === In code ===
+
+/// Every key with a value other than its default. Only one source of the token may be set at a time.
+const EVERY_KEY: &str = r#"
+backend.url = "https://example.com/base"
+backend.headers = { x-client = "desktop" }
+backend.headers_env = { x-api-key = "BACKEND_KEY" }
+backend.token_env = "TOKEN"
+backend.token_file = "token.txt"
+backend.token_command = ["print-token", ""]
+backend.ca_file = "ca.pem"
+backend.proxy = "socks5h://[::1]:9050"
+backend.proxy_env = "PROXY"
+backend.command = ["api", "--port={port}"]
+backend.cwd = "/srv/api"
+backend.env = { "LEVEL" = "say \"debug\"\n" }
+backend.login_env = true
+backend.ready_within = "90s"
+backend.ready = "http:/health"
+connection.enabled = false
+connection.path = "/live"
+connection.subprotocols = ["chat.v1", "chat.v2"]
+connection.token_query = "token"
+connection.max_retries = 7
+connection.delay_min = "1500ms"
+connection.delay_max = "1h"
+connection.factor = 1.5
+connection.jitter = false
+connection.connect_timeout = "9s"
+connection.ping_interval = "1m"
+connection.ping_timeout = "11s"
+connection.stable_after = "0s"
+connection.after_failed = "wait"
+connection.probe_interval = "2m"
+connection.outbound_max = 7
+requests.max_concurrent = 2
+requests.queue_max = 10
+requests.overflow = "drop-lowest"
+requests.age_after = "1s"
+requests.timeout = "2m"
+requests.wait_timeout = "5m"
+requests.deadline = "10m"
+requests.retries = 0
+requests.retry_delay_min = "2s"
+requests.retry_delay_max = "1m"
+requests.retry_factor = 3.25
+requests.retry_budget = 50
+requests.quarantine_after = 3
+cache.ttl = "1h"
+cache.max_bytes = 1537
+cache.stale_for = "5s"
+cache.negative_ttl = "0s"
+cache.watch = ["~/notes", "/srv"]
+cache.debounce = "1s"
+agents.health_interval = "1s"
+agents.health_timeout = "1m"
+agents.fail_after = 5
+agents.recover_after = 2
+agents.min_uptime = "0s"
+agents.startup_grace = "1m"
+agents.progress_timeout = "5m"
+agents.quarantine_after = 1
+agents.max_restarts = 0
+agents.restart_delay = "0s"
+agents.restart_delay_max = "2m"
+agents.window = "1h"
+agents.stable_after = "90s"
+journal.segment_bytes = "1GiB"
+journal.segments = 3
+control.port = 8080
+control.dashboard = false
+
+[[limit]]
+path = "/api/slow/*"
+max_concurrent = 1
+
+[[agent]]
+id = "coder"
+driver = "process"
+command = ["coder", "--stdio"]
+cwd = "/tmp"
+env = { "KEY" = "" }
+ready = "stdout:is ready: {url}"
+health = "http://127.0.0.1:9000/health"
+memory_max = "512MiB"
+stray_lines_max = 0
+restart_delay = "1s"
+restart_delay_max = "70s"
+fail_after = 3
+"#;
+
+/// Returns the configuration with these values of a section, and what they need beside them.
+fn config_of(section: &str, values: toml::Table) -> Config {
+    let mut values = values;
+    let table = match section {
+        "limit" | "agent" => {
+            if section == "agent" {
+                let beside: toml::Table =
+                    toml::from_str("id = \"a\"\ndriver = \"process\"\ncommand = [\"a\"]").unwrap();
+                values = beside.into_iter().chain(values).collect();
+            }
+            toml::Value::Array(vec![values.into()])
+        }
+        _ => values.into(),
+    };
+    let text = toml::to_string(&toml::Table::from_iter([(section.to_owned(), table)])).unwrap();
+    Config::from_toml(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// Checks that a configuration reads back from each form in which it can be written.
+fn assert_reads_back(config: &Config) {
+    let text = config.to_toml().unwrap();
+    assert_eq!(&Config::from_toml(&text).unwrap(), config, "{text}");
+    let json = toml::to_string(&serde_json::to_value(config).unwrap()).unwrap();
+    assert_eq!(&Config::from_toml(&json).unwrap(), config, "{json}");
+}
+
+#[test]
+fn every_key_that_is_written_reads_back() {
+    let every: toml::Table = toml::from_str(EVERY_KEY).unwrap();
+    let mut defaults = toml::Table::try_from(config_with_examples()).unwrap();
+    for (section, values) in &every {
+        let items = values.as_array().cloned().unwrap_or_else(|| vec![values.clone()]);
+        let [toml::Value::Table(values)] = &items[..] else { panic!("{section}") };
+        let default = defaults.remove(section).unwrap();
+        let default = default.as_array().map_or(&default, |items| &items[0]).as_table().unwrap();
+        for key in default.keys() {
+            assert!(values.contains_key(key), "{section}.{key} is missing");
+        }
+        for (key, value) in values {
+            if default.get(key).is_some_and(|default| default == value) {
+                panic!("{section}.{key} has its default");
+            }
+            let alone: Vec<&str> = match key.as_str() {
+                "retry_delay_min" | "delay_min" => vec![key, "delay_max", "retry_delay_max"],
+                "max_concurrent" => vec![key, "path"],
+                _ => vec![key],
+            };
+            let alone = values.clone().into_iter().filter(|(key, _)| alone.contains(&key.as_str()));
+            let config = config_of(section, alone.collect());
+            assert_ne!(config, Config::default());
+            assert_reads_back(&config);
+        }
+    }
+    assert!(defaults.is_empty(), "{defaults:?}");
+
+    let conflicting = ["token_file", "token_command", "proxy_env"];
+    let lines = EVERY_KEY.lines().filter(|line| !conflicting.iter().any(|key| line.contains(key)));
+    let config = Config::from_toml(&lines.collect::<Vec<_>>().join("\n")).unwrap();
+    assert_reads_back(&config);
+    assert_eq!(Config::default().to_toml(), Ok(String::new()));
+    assert_reads_back(&config_with_examples());
+}
+
+#[test]
+fn written_config_has_what_differs_and_no_password_of_a_proxy() {
+    let mut config = Config::builder()
+        .requests(|requests| requests.timeout = Duration::from_secs(120))
+        .agent(AgentConfig::http("planner"))
+        .agent(AgentConfig::process("coder", ["coder", "--stdio"]))
+        .build()
+        .unwrap();
+    config.agent[1].supervision.max_restarts = Some(5);
+    config.backend.proxy = ProxyChoice::Explicit(Proxy::parse("http://user:hush@proxy.example").unwrap());
+    expect![[r#"
+        [[agent]]
+        id = "planner"
+
+        [[agent]]
+        command = ["coder", "--stdio"]
+        driver = "process"
+        id = "coder"
+        max_restarts = 5
+
+        [backend]
+        proxy = "http://proxy.example:80"
+
+        [requests]
+        timeout = "2m"
+    "#]]
+    .assert_eq(&config.to_toml().unwrap());
+    assert!(!serde_json::to_string(&config).unwrap().contains("hush"));
+}
+
+#[test]
+fn config_made_in_code_is_checked_by_the_rules_of_the_file() {
+    let config = Config::builder()
+        .backend(|backend| backend.url = "localhost:8000".to_owned())
+        .requests(|requests| requests.max_concurrent = 0)
+        .agents(|agents| agents.restart_delay = Duration::from_secs(90))
+        .agent(AgentConfig::http("planner"))
+        .agent(AgentConfig::acp("planner", [""; 0]))
+        .limit("api", 1);
+    expect![[r#"
+        "agent[1].command" must name the program that this driver starts, as in ["planner", "--stdio"]
+        "agent[1].id" repeats that of agent[0]; every agent needs an id of its own
+        "agents.restart_delay" must not be longer than "restart_delay_max", which is "1m"
+        "backend.url" must start with "http://" or "https://"
+        "limit[0].path" must start with "/"
+        "requests.max_concurrent" must be from 1 to 10000"#]]
+    .assert_eq(&config.build().unwrap_err().to_string());
 }
 
 // === Files ===

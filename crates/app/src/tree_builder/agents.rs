@@ -88,12 +88,13 @@ impl AgentFactory {
     ) -> Result<(Child<AgentActor>, ToHandle), BuildError> {
         let (pending_recovery, updates) = (Arc::<PendingRecovery>::default(), UpdateBroadcast::default());
         let pending_replies = Arc::<PendingReplies>::default();
-        let driver = self.driver(config, &updates)?;
+        let supervision = &config.supervision.over(&self.defaults);
+        let driver = self.driver(config, supervision, &updates)?;
         let owns_agent = driver.owns_agent();
-        let AgentPolicies { health, child: policy } = if !owns_agent && config.supervision == self.defaults {
+        let AgentPolicies { health, child: policy } = if !owns_agent && *supervision == self.defaults {
             self.default_policies.clone()
         } else {
-            AgentPolicies::new(&config.supervision, owns_agent)
+            AgentPolicies::new(supervision, owns_agent)
         };
         let agents = u32::try_from(agents).unwrap_or(u32::MAX);
         let actor = AgentActor {
@@ -106,10 +107,8 @@ impl AgentFactory {
             is_backend_unavailable: self.connection.seems_unreachable.subscribe(),
             reports: self.reports.clone(),
         };
-        let restart_limits = RestartLimits {
-            fail_after: config.supervision.fail_after,
-            budget: RestartBudget::of_policy(&policy),
-        };
+        let restart_limits =
+            RestartLimits { fail_after: supervision.fail_after, budget: RestartBudget::of_policy(&policy) };
         let child = Child::new(&config.id, actor).policy(policy).durable();
         let to_handle = move |address| AgentHandle {
             address,
@@ -125,23 +124,23 @@ impl AgentFactory {
     fn driver(
         &self,
         config: &AgentConfig,
+        supervision: &AgentsConfig,
         updates: &UpdateBroadcast,
     ) -> Result<Arc<dyn AgentDriver>, BuildError> {
         match config.driver {
             DriverKind::Http => {
                 let meter = self.meters.get_or_create(&config.id);
-                let driver = HttpDriver::new(
-                    Arc::clone(&self.transport),
-                    &config.id,
-                    config.supervision.health_timeout,
-                );
+                let driver =
+                    HttpDriver::new(Arc::clone(&self.transport), &config.id, supervision.health_timeout);
                 Ok(Arc::new(driver.with_queue(self.queue.clone()).with_meter(meter)))
             }
-            DriverKind::Process => Ok(Arc::new(ProcessDriver::new(self.process_setup(config, updates)?))),
+            DriverKind::Process => {
+                Ok(Arc::new(ProcessDriver::new(self.process_setup(config, supervision, updates)?)))
+            }
             #[cfg(feature = "acp")]
             DriverKind::Acp => {
                 let stray_lines_max = (config.stray_lines_max > 0).then_some(config.stray_lines_max);
-                let driver = AcpDriver::new(self.process_setup(config, updates)?);
+                let driver = AcpDriver::new(self.process_setup(config, supervision, updates)?);
                 Ok(Arc::new(driver.with_stray_lines_max(stray_lines_max)))
             }
             #[cfg(not(feature = "acp"))]
@@ -153,6 +152,7 @@ impl AgentFactory {
     fn process_setup(
         &self,
         config: &AgentConfig,
+        supervision: &AgentsConfig,
         updates: &UpdateBroadcast,
     ) -> Result<ProcessSetup, BuildError> {
         if config.id == BACKEND_NAME && self.owns_backend {
@@ -165,13 +165,13 @@ impl AgentFactory {
             cwd: &config.cwd,
             env: &config.env,
             ready: &config.ready,
-            ready_within: config.supervision.startup_grace,
+            ready_within: supervision.startup_grace,
         })?;
         Ok(ProcessSetup {
             updates: updates.clone(),
             memory_bytes_max: (config.memory_max > 0).then_some(config.memory_max),
             health: self.processes.health_probe(&config.health)?,
-            health_timeout: config.supervision.health_timeout,
+            health_timeout: supervision.health_timeout,
             ..ProcessSetup::new(launch, self.processes.process_manager.clone())
         })
     }

@@ -233,7 +233,7 @@ impl Driver for AcpDriver {
         self.host.kill();
     }
 
-    /// The agent keeps its session itself, so there is no state to read.
+    /// Reads nothing: the agent keeps its session itself.
     fn read_state(&self) -> BoxFuture<'_, Result<AgentState, DriverError>> {
         std::future::ready(Ok(AgentState::Unsupported)).boxed()
     }

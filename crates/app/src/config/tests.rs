@@ -502,6 +502,10 @@ fn too_large_a_text_is_refused() {
 /// Every key with a value other than its default. Only one source of the token may be set at a time.
 const EVERY_KEY: &str = r#"
 backend.url = "https://example.com/base"
+logs.file_bytes = "1MiB"
+logs.files = 2
+logs.lines_per_second = 7
+logs.bytes_per_second = "1KiB"
 backend.headers = { x-client = "desktop" }
 backend.headers_env = { x-api-key = "BACKEND_KEY" }
 backend.token_env = "TOKEN"

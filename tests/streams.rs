@@ -127,7 +127,7 @@ async fn stored_texts_reach_no_terminal_unescaped() {
         "{\"run\":1,\"seq\":6,\"at\":\"\u{9b}31m\"}\n".to_owned(),
     ];
     std::fs::write(journal.join("journal-0000000001-0000000000000001.jsonl"), lines.concat()).unwrap();
-    for args in [&["events"][..], &["dead-letters"], &["replay"]] {
+    for args in [&["events"][..], &["dead-letters", "-o", "wide"], &["replay"]] {
         let ended = run(data.path(), args).await;
         let printed = ended.stdout + &ended.stderr;
         assert!(printed.contains("evil"), "{args:?}: {printed:?}");

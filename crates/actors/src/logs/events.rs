@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 /// A program prints more than its log takes, so that lines are left out from now on. The program counts as noisy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputNoisy {
-    /// The lines in a second that the log takes for any time.
+    /// The lines in a second that the log takes of each stream for any time.
     pub lines_per_second: u32,
-    /// The bytes in a second that it takes.
+    /// The bytes in a second that it takes of each.
     pub bytes_per_second: u64,
 }
 

@@ -1,9 +1,12 @@
 //! Limits the lines that one program may add to its log. Pure: time is an argument.
 //!
-//! Two token buckets, one of lines and one of bytes, let bursts pass and hold a lasting flood to a rate. From the first
-//! line that is left out until some seconds without one, the program counts as noisy.
+//! Two token buckets, one of lines and one of bytes, let bursts pass and hold a lasting flood to a rate. Each stream has
+//! its own pair: a flood on stdout leaves out nothing that comes on stderr. From the first line that is left out until
+//! some seconds without one, the program counts as noisy.
 
 use std::time::Duration;
+
+use super::line::LogStream;
 
 /// The time whose rate may come at once.
 const BURST: Duration = Duration::from_secs(10);
@@ -11,7 +14,7 @@ const BURST: Duration = Duration::from_secs(10);
 /// The time without a dropped line after which a flood has ended.
 const QUIET_AFTER: Duration = Duration::from_secs(5);
 
-/// The rate that each log keeps up with for any time.
+/// The rate that a log keeps up with for any time, for each of the two streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogRate {
     /// The lines in a second.
@@ -46,11 +49,17 @@ pub(super) struct FloodEnd {
 #[derive(Debug)]
 pub(super) struct FloodLimiter {
     rate: LogRate,
-    /// The lines and bytes that may pass now. Bytes may be below zero after a long line.
+    /// The allowances of stdout and of stderr.
+    allowances: [Allowance; 2],
+    flood: Option<Flood>,
+}
+
+/// The lines and bytes of one stream that may pass now. Bytes may be below zero after a long line.
+#[derive(Debug, Clone, Copy)]
+struct Allowance {
     lines: f64,
     bytes: f64,
     refilled_at: Duration,
-    flood: Option<Flood>,
 }
 
 #[derive(Debug)]
@@ -63,23 +72,26 @@ struct Flood {
 impl FloodLimiter {
     pub(super) fn new(rate: LogRate) -> Self {
         let (lines, bytes) = burst(rate);
-        Self { rate, lines, bytes, refilled_at: Duration::ZERO, flood: None }
+        Self { rate, allowances: [Allowance { lines, bytes, refilled_at: Duration::ZERO }; 2], flood: None }
     }
 
-    /// Returns whether a further line may pass at `now`.
-    pub(super) fn has_room(&mut self, now: Duration) -> bool {
-        let passed = now.saturating_sub(self.refilled_at).as_secs_f64();
-        self.refilled_at = self.refilled_at.max(now);
-        let (lines_max, bytes_max) = burst(self.rate);
-        self.lines = (self.lines + passed * f64::from(self.rate.lines_per_second)).min(lines_max);
-        self.bytes = (self.bytes + passed * self.rate.bytes_per_second as f64).min(bytes_max);
-        self.lines >= 1.0 && self.bytes > 0.0
+    /// Returns whether a further line of this stream may pass at `now`.
+    pub(super) fn has_room(&mut self, stream: LogStream, now: Duration) -> bool {
+        let rate = self.rate;
+        let allowance = &mut self.allowances[stream.index()];
+        let passed = now.saturating_sub(allowance.refilled_at).as_secs_f64();
+        allowance.refilled_at = allowance.refilled_at.max(now);
+        let (lines_max, bytes_max) = burst(rate);
+        allowance.lines = (allowance.lines + passed * f64::from(rate.lines_per_second)).min(lines_max);
+        allowance.bytes = (allowance.bytes + passed * rate.bytes_per_second as f64).min(bytes_max);
+        allowance.lines >= 1.0 && allowance.bytes > 0.0
     }
 
     /// Counts a line that passes.
-    pub(super) fn pass(&mut self, bytes: usize) {
-        self.lines -= 1.0;
-        self.bytes -= bytes as f64;
+    pub(super) fn pass(&mut self, stream: LogStream, bytes: usize) {
+        let allowance = &mut self.allowances[stream.index()];
+        allowance.lines -= 1.0;
+        allowance.bytes -= bytes as f64;
     }
 
     /// Counts lines that do not pass. Returns whether a flood begins with them.
@@ -133,8 +145,8 @@ mod tests {
     /// Returns how many lines of this size pass at `now`.
     fn passing(limiter: &mut FloodLimiter, bytes: usize, now: Duration) -> u32 {
         let mut passed = 0;
-        while limiter.has_room(now) {
-            limiter.pass(bytes);
+        while limiter.has_room(LogStream::Out, now) {
+            limiter.pass(LogStream::Out, bytes);
             passed += 1;
         }
         passed
@@ -145,6 +157,7 @@ mod tests {
         let mut limiter = FloodLimiter::new(RATE);
         assert_eq!(passing(&mut limiter, 1, ms(0)), 100);
         assert_eq!(passing(&mut limiter, 1, ms(99)), 0);
+        assert!(limiter.has_room(LogStream::Err, ms(99)), "the other stream has an allowance of its own");
         assert_eq!(passing(&mut limiter, 1, ms(1101)), 11);
         assert_eq!(passing(&mut limiter, 1, ms(3_600_000)), 100, "a long silence earns no more than a burst");
         assert_eq!(passing(&mut limiter, 1, ms(0)), 0, "time that goes back earns nothing");

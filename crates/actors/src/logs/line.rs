@@ -38,6 +38,11 @@ impl LogStream {
         }
     }
 
+    /// Returns the place of a stream of the program in a pair: stdout comes first.
+    pub(super) fn index(self) -> usize {
+        usize::from(self != Self::Out)
+    }
+
     fn parse(text: &str) -> Option<Self> {
         [Self::Out, Self::Err, Self::Note].into_iter().find(|stream| stream.as_str() == text)
     }

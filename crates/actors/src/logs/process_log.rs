@@ -46,7 +46,7 @@ struct SourceState {
     tail: OutputTail,
     limiter: FloodLimiter,
     rate: LogRate,
-    /// The last lines that were left out, since the last one that was not.
+    /// The last lines that were left out, since the last one of their stream that was not.
     last_dropped: VecDeque<(LogStream, RawLine)>,
     queue: VecDeque<LogLine>,
     queue_bytes: usize,
@@ -184,7 +184,7 @@ impl LogSource {
         let (now, mut skipped) = (now(), 0);
         let mut state = self.state.lock();
         while let Some(end) = piece.iter().position(|byte| *byte == b'\n') {
-            if !state.limiter.has_room(now) {
+            if !state.limiter.has_room(stream, now) {
                 let length = piece.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
                 self.drop_lines(&mut state, stream, &piece[..length], now);
                 (piece, skipped) = (&piece[length..], skipped + length);
@@ -204,7 +204,7 @@ impl LogSource {
     fn push_line(self: &Arc<Self>, stream: LogStream, raw: RawLine) -> Duration {
         let (now, bytes) = (now(), raw.bytes.len());
         let mut state = self.state.lock();
-        if state.limiter.has_room(now) {
+        if state.limiter.has_room(stream, now) {
             self.add_line(&mut state, stream, raw);
             return Duration::ZERO;
         }
@@ -242,8 +242,8 @@ impl LogSource {
 
     /// Adds a line that passes the limiter.
     fn add_line(self: &Arc<Self>, state: &mut SourceState, stream: LogStream, line: RawLine) {
-        state.limiter.pass(line.bytes.len());
-        state.last_dropped.clear();
+        state.limiter.pass(stream, line.bytes.len());
+        state.last_dropped.retain(|(dropped, _)| *dropped != stream);
         if self.store.is_some() {
             let text = line.to_text(&state.secrets, LINE_BYTES_MAX);
             self.enqueue(state, stream, text);
@@ -350,7 +350,7 @@ impl LineSource for LogSource {
 
 impl SourceState {
     fn partial_line(&mut self, stream: LogStream) -> &mut RawLine {
-        &mut self.partial_lines[usize::from(stream != LogStream::Out)]
+        &mut self.partial_lines[stream.index()]
     }
 
     fn keep_dropped(&mut self, stream: LogStream, line: RawLine) {
@@ -414,7 +414,8 @@ mod tests {
         assert_eq!(log.excerpt(), expected);
         let slowest = flood.len() as f64 / FLOOD_BYTES_PER_SECOND;
         assert!(paused.as_secs_f64() > slowest * 0.9 && paused.as_secs_f64() < slowest * 1.1, "{paused:?}");
-        assert!(log.push_line(LogStream::Out, b"stray") > Duration::ZERO);
+        assert_eq!(push(&log, LogStream::Out, "not flooded\n"), Duration::ZERO);
+        assert!(log.push_line(LogStream::Err, b"stray") > Duration::ZERO);
         log.end("it ended");
         assert!(!log.is_noisy());
         assert_eq!(log.excerpt().last().unwrap(), "stray");

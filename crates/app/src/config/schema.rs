@@ -257,10 +257,10 @@ section! {
         file_bytes: u64 = "8MiB", size(64 * KIB..=GIB);
         /// The most files of one log, the one that is written to included.
         files: u32 = 4, count(2..=1_000);
-        /// The lines in a second that a log takes for any time; ten times as many may come at once. Of more, lines are
-        /// left out.
+        /// The lines in a second that a log takes of stdout for any time, and as many of stderr; ten times as many may
+        /// come at once. Of more, lines are left out.
         lines_per_second: u32 = 1000, count(1..=1_000_000);
-        /// The bytes in a second that a log takes for any time, as a number or as `256KiB`.
+        /// The bytes in a second that a log takes of each for any time, as a number or as `256KiB`.
         bytes_per_second: u64 = "256KiB", size(KIB..=GIB);
     }
 }

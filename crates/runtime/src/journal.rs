@@ -73,7 +73,7 @@ pub use record::Record;
 pub use redaction::Redaction;
 pub use subscription::{Delivery, JournalSubscription};
 pub use timeline::Timeline;
-pub use wording::{count, escape_controls, millis_text, word};
+pub use wording::{count, escape_controls, escape_json_controls, millis_text, word};
 
 use crate::clock::Clock;
 use crate::path::ActorPath;

@@ -117,7 +117,7 @@ async fn listen(out: &mut Output, client: &mut BridgeClient, id: String, json: b
     loop {
         let mut frame = client.receive().await?;
         if json {
-            out.line(&frame.to_string())?;
+            out.json_line(&frame.to_string())?;
         }
         if frame["ended"] == true {
             return if json { Ok(()) } else { out.line(&format!("{id} was removed")) };

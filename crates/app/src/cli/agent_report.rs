@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_is_shown_with_everything_that_is_known_of_it() {
+    fn agent_is_shown_with_everything_that_is_known_of_it() {
         expect![[r#"
             agent       planner
             driver      http

@@ -678,7 +678,7 @@ mod tests {
     }
 
     #[test]
-    fn the_arguments_are_consistent() {
+    fn arguments_are_consistent() {
         Args::command().debug_assert();
     }
 }

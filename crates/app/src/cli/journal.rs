@@ -100,7 +100,7 @@ pub(super) async fn events(out: &mut Output, args: EventsArgs, data: DataDir) ->
         while let Some(entry) = reader.next_entry().map_err(unreadable)? {
             // Events go to stdout. What is wrong with the journal goes to stderr, so that stdout stays what was asked for.
             match entry {
-                Entry::Event(record, line) if filter.matches(&record) && args.json => out.line(&line)?,
+                Entry::Event(record, line) if filter.matches(&record) && args.json => out.json_line(&line)?,
                 Entry::Event(record, _) if filter.matches(&record) => lines.print(out, &record)?,
                 entry => flaws.add(&entry),
             }
@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gap_names_its_events_and_across_runs_its_ends() {
+    fn gap_names_its_events_and_across_runs_its_ends() {
         assert_eq!(gap(Cursor::new(3, 1), Cursor::new(3, 3)), "event 3.2");
         assert_eq!(gap(Cursor::new(3, 0), Cursor::new(3, 18)), "events 3.1 to 3.17");
         assert_eq!(gap(Cursor::new(3, 5), Cursor::new(5, 1)), "the events after 3.5 and before 5.1");

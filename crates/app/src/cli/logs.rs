@@ -67,7 +67,7 @@ fn print_line(
 ) -> Result<(), CliError> {
     if json {
         let line = Json::from_serialize(line).map_err(CliError::internal)?;
-        return out.line(&line.to_string());
+        return out.json_line(line.as_str());
     }
     let LogLine { at, stream, text } = line;
     let style = match stream {

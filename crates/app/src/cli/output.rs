@@ -12,6 +12,7 @@ use anstyle::{AnsiColor, Effects, Style};
 use jiff::Timestamp;
 use mainstay_actors::json::Json;
 use mainstay_runtime::clock::{Clock, SystemClock};
+use mainstay_runtime::journal::{escape_controls, escape_json_controls};
 use terminal_size::{Height, Width, terminal_size_of};
 
 use super::error::CliError;
@@ -71,8 +72,8 @@ pub(super) struct Output {
 }
 
 enum Sink {
-    /// Passes text on as it is, since a response may have escape codes of its own, and translates colours for consoles
-    /// that do not know them.
+    /// Passes text on as it is, since a response in a pipe may have escape codes of its own, and translates colours for
+    /// consoles that do not know them.
     Stdout(AutoStream<Stdout>),
     Buffer(String),
 }
@@ -146,9 +147,25 @@ impl Output {
         Ok(())
     }
 
-    /// Writes one JSON value.
+    /// Writes one JSON value, indented.
     pub(super) fn json(&mut self, value: &Json) -> Result<(), CliError> {
-        self.line(&value.to_pretty())
+        self.json_line(&value.to_pretty())
+    }
+
+    /// Writes one JSON text as it is, but for the characters that could drive a terminal, which are escaped.
+    pub(super) fn json_line(&mut self, json: &str) -> Result<(), CliError> {
+        self.line(&escape_json_controls(json))
+    }
+
+    /// Writes a text of another program. On a terminal its control characters are escaped, but for tabs and ends of lines.
+    pub(super) fn foreign_text(&mut self, text: &str) -> Result<(), CliError> {
+        if !io::stdout().is_terminal() {
+            return self.line(text);
+        }
+        for line in text.lines() {
+            self.line(&line.split('\t').map(escape_controls).collect::<Vec<_>>().join("\t"))?;
+        }
+        Ok(())
     }
 
     /// Writes a fact behind its label; without a label, as a further line of the fact above. On a terminal it is wrapped.

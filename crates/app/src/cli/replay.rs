@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_totals_read_as_a_sentence_whatever_was_found() {
+    fn totals_read_as_a_sentence_whatever_was_found() {
         let (first, last) = (Some(Cursor::new(1, 1)), Some(Cursor::new(2, 120)));
         let report = Report { events: 240, first, last, runs: 2, ..Report::default() };
         let lines = [

@@ -230,10 +230,10 @@ pub(super) fn print_error_json(
     answer
 }
 
-/// Prints a text as it is, and anything else as JSON.
+/// Prints a text as such, and anything else as JSON.
 pub(super) fn text_or_json(out: &mut Output, value: &Json) -> Result<(), CliError> {
     match value.read::<String>() {
-        Ok(text) => out.line(&text),
+        Ok(text) => out.foreign_text(&text),
         Err(_) => out.json(value),
     }
 }

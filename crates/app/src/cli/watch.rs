@@ -13,6 +13,7 @@ use super::args::{OutputForm, WatchedArgs};
 use super::client::BridgeClient;
 use super::error::CliError;
 use super::output::{self, Output};
+use super::signals::Signals;
 use crate::bridge::BridgeCommand;
 
 /// The time from one view to the next.
@@ -32,19 +33,29 @@ pub(super) async fn show(
         let answer = client.request(command).await?;
         return if form == OutputForm::Json { out.json(&answer) } else { render(out, client, &answer) };
     }
-    let interrupted = tokio::signal::ctrl_c();
-    tokio::pin!(interrupted);
+    let mut signals = Signals::listen()?;
+    tokio::select! {
+        // A request that hangs does not keep the command.
+        () = signals.next() => Ok(()),
+        result = show_each_second(out, client, form, command, render) => result,
+    }
+}
+
+async fn show_each_second(
+    out: &mut Output,
+    client: &mut BridgeClient,
+    form: OutputForm,
+    command: BridgeCommand,
+    render: impl Fn(&mut Output, &BridgeClient, &Json) -> Result<(), CliError>,
+) -> Result<(), CliError> {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut is_first = true;
     loop {
-        tokio::select! {
-            _ = &mut interrupted => return Ok(()),
-            _ = ticks.tick() => {}
-        }
+        ticks.tick().await;
         let answer = client.request(command.clone()).await?;
         if form == OutputForm::Json {
-            out.line(answer.as_str())?;
+            out.json_line(answer.as_str())?;
             continue;
         }
         let mut view = out.buffer();

@@ -50,10 +50,6 @@ pub fn millis_text(ms: u64) -> String {
 /// Escapes the characters that could drive a terminal, break a line or turn the direction of a text.
 #[must_use]
 pub fn escape_controls(text: &str) -> String {
-    let is_unsafe = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         if is_unsafe(c) {
@@ -66,6 +62,25 @@ pub fn escape_controls(text: &str) -> String {
     escaped
 }
 
+/// Escapes, in JSON, the characters that JSON allows and [`escape_controls`] does not. The value stays the same.
+#[must_use]
+pub fn escape_json_controls(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        // What else of ASCII is a control character stands between the values, as a line feed does.
+        if is_unsafe(c) && (c == '\u{7f}' || !c.is_ascii()) {
+            let _ = write!(escaped, "\\u{:04x}", u32::from(c));
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
+}
+
+fn is_unsafe(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +88,15 @@ mod tests {
     #[test]
     fn control_characters_are_escaped_and_text_is_kept() {
         assert_eq!(escape_controls("läuft\n\u{1b}[2J\u{202e}x"), "läuft\\n\\u{1b}[2J\\u{202e}x");
+    }
+
+    #[test]
+    fn escaped_json_keeps_its_value() {
+        let json = "{\n  \"ä\u{9b}\": \"\u{7f}\u{202e}\\u001b\"\n}";
+        let escaped = escape_json_controls(json);
+        assert_eq!(escaped, "{\n  \"ä\\u009b\": \"\\u007f\\u202e\\u001b\"\n}");
+        let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        assert_eq!(parse(&escaped), parse(json));
     }
 
     #[test]

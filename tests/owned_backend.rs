@@ -145,6 +145,7 @@ async fn program_that_is_not_there_is_given_up_at_once() {
     assert_eq!(decisions, 1);
     let shown = backend(data.path()).await;
     assert!(shown["next_step"].as_str().unwrap().contains("`mainstay backend start` tries again"), "{shown}");
+    assert_eq!(shown["budget_left"], 0, "{shown}");
     let replayed = run(data.path(), &["replay"]).await;
     assert_eq!(replayed.code, Some(0), "{replayed:?}");
     runtime.stop().await;
@@ -186,6 +187,75 @@ async fn each_start_has_its_own_address_and_secret() {
     assert_ne!(url, next);
     let answer = run_json(data.path(), &["request", "GET", health]).await;
     assert_eq!(answer["status"], 200);
+    runtime.stop().await;
+}
+
+/// The shell adds a folder to `PATH` that only it knows, and the backend's program is there.
+#[tokio::test]
+async fn program_is_found_by_the_path_of_the_login_shell() {
+    let data = tempfile::tempdir().unwrap();
+    let tools = data.path().join("tools");
+    std::fs::create_dir(&tools).unwrap();
+    let shell = data.path().join("shell");
+    let script = format!("#!/bin/sh\nPATH={}:$PATH\neval \"$2\"\n", tools.display());
+    let program = tools.join("only-the-shell-knows-it");
+    for (file, text) in [(&shell, &*script), (&program, "#!/bin/sh\necho $0; exec sleep 1000\n")] {
+        std::fs::write(file, text).unwrap();
+        std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let keys = |login_env: bool| {
+        format!("url = 'http://127.0.0.1:9'\ncommand = ['only-the-shell-knows-it']\nlogin_env = {login_env}")
+    };
+    let shell = [("SHELL", shell.to_str().unwrap())];
+    for login_env in [true, false] {
+        let config = config(data.path(), &keys(login_env), "");
+        let args = ["run", "--config", config.to_str().unwrap()];
+        let runtime = MainstayProcess::start_with(data.path(), &args, &shell);
+        let mut events = EventFollower::follow(data.path());
+        if login_env {
+            events.wait_for(is_of_backend("backend_started")).await;
+            let line = format!(" out  {}\n", program.display());
+            let printed = async || run(data.path(), &["logs", "backend"]).await.stdout.contains(&line);
+            eventually("the program says its path", printed).await;
+        } else {
+            events.wait_for(|event| event["kind"] == "runtime_stopped").await;
+            let mark = events.mark();
+            let gave_up = events.wait_since(mark, is_of_backend("gave_up")).await;
+            assert!(gave_up.to_string().contains("only-the-shell-knows-it"), "{gave_up}");
+        }
+        runtime.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn placeholders_reach_variables_and_agents() {
+    let text = |who: &str| format!("{who} url {{url}} data {{data_dir}} secret {{token}}");
+    let program = mainstay_binary();
+    let more = format!(
+        "[backend.env]\nTEXT = '{}'\n[[agent]]\nid = 'planner'\ndriver = 'process'\n\
+         command = ['sh', '-c', 'echo $0 >&2; exec cat', '{}']\n",
+        text("backend"),
+        text("agent"),
+    );
+    let keys = format!(
+        "url = 'auto'\nready = 'stdout:listening on {{url}}'\n\
+         command = ['sh', '-c', 'echo $TEXT; echo $MAINSTAY_TOKEN > token; exec $0 demo-backend --port $1', '{}', '{{port}}']",
+        program.display()
+    );
+    let data = tempfile::tempdir().unwrap();
+    let config = config(data.path(), &format!("{keys}\ncwd = '{}'", data.path().display()), &more);
+    let runtime = start_runtime(data.path(), &config);
+    let mut events = EventFollower::follow(data.path());
+    events.wait_for(is_of_backend("backend_started")).await;
+    let url = backend(data.path()).await["url"].as_str().unwrap().trim_end_matches('/').to_owned();
+    for who in ["backend", "planner"] {
+        let name = if who == "backend" { "backend" } else { "agent" };
+        let line = format!("{name} url {url} data {} secret [redacted]", data.path().display());
+        let is_there = async || run(data.path(), &["logs", who]).await.stdout.contains(&line);
+        eventually("its log has the line", is_there).await;
+    }
+    let token = std::fs::read_to_string(data.path().join("token")).unwrap();
+    assert_eq!(token.trim().len(), 64);
     runtime.stop().await;
 }
 
@@ -257,6 +327,13 @@ async fn ready_waits_for_backend_and_connection() {
     assert!(pending.contains("it is ready when it accepts connections"), "{pending}");
     timeout(TEST_TIMEOUT, mainstay.ready()).await.unwrap().unwrap();
     assert_eq!((backend.report().unwrap().status, mainstay.pending().await), (ActorStatus::Running, None));
+    mainstay.shutdown().await;
+}
+
+#[tokio::test]
+async fn pending_names_the_connection_of_a_backend_that_is_away() {
+    let mainstay = Mainstay::builder().config(parse("url = 'http://127.0.0.1:9'")).start().await.unwrap();
+    assert_eq!(mainstay.pending().await.unwrap(), "the connection to the backend");
     mainstay.shutdown().await;
 }
 

@@ -4,18 +4,21 @@
 //! nvm, pyenv. Programs are then not found that a terminal finds.
 
 use std::ffi::OsStr;
-use std::process::Stdio;
+#[cfg(unix)]
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use thiserror::Error;
-use tokio::process::Command;
-use tokio::time::timeout;
 
 /// The longest time that the shell may take.
 const SHELL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The most bytes of the shell's output that are read.
+#[cfg(unix)]
+const OUTPUT_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Stands before and behind the value, because a shell's start files may print something as well.
 const MARK: &str = "__mainstay_path__";
@@ -45,18 +48,63 @@ pub fn login_path(shell: Option<&OsStr>) -> LoginPath {
     let shell = shell.filter(|shell| cfg!(unix) && !shell.is_empty()).map(OsStr::to_owned);
     async move {
         let shell = shell.ok_or(LoginEnvError::NoShell)?;
-        let mut command = Command::new(shell);
-        command.arg("-lic").arg(format!("printf '%s%s%s' {MARK} \"$PATH\" {MARK}"));
-        command.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-        let run = timeout(SHELL_TIMEOUT, command.output()).await;
-        let output = run
-            .map_err(|_| LoginEnvError::TimedOut)?
-            .map_err(|error| LoginEnvError::NotRun(error.to_string()))?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        marked_value(&text).map(Arc::<str>::from).ok_or(LoginEnvError::NoValue)
+        run(shell).await
     }
     .boxed()
     .shared()
+}
+
+/// Runs the shell until it has printed its `PATH`. The shell has a session of its own: an interactive one would take the
+/// terminal of this program, and Ctrl-C with it.
+#[cfg(unix)]
+async fn run(shell: OsString) -> Result<Arc<str>, LoginEnvError> {
+    use std::io;
+    use std::process::Stdio;
+
+    use process_wrap::tokio::{CommandWrap, ProcessSession};
+    use tokio::io::AsyncReadExt;
+    use tokio::time::timeout;
+
+    let not_run = |error: io::Error| LoginEnvError::NotRun(error.to_string());
+    let mut command = CommandWrap::with_new(shell, |command| {
+        command.arg("-lic").arg(format!("printf '%s%s%s' {MARK} \"$PATH\" {MARK}"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    });
+    let mut shell = Shell(command.wrap(ProcessSession).spawn().map_err(not_run)?);
+    let stdout = shell.0.stdout().take().ok_or(LoginEnvError::NoValue)?;
+    let read = async {
+        let (mut stdout, mut output) = (stdout.take(OUTPUT_BYTES_MAX), Vec::new());
+        // Programs that the shell leaves behind can hold its output open.
+        while stdout.read_buf(&mut output).await.map_err(not_run)? > 0 {
+            if let Some(value) = marked_value(&String::from_utf8_lossy(&output)) {
+                return Ok(value.into());
+            }
+        }
+        Err(LoginEnvError::NoValue)
+    };
+    let value = timeout(SHELL_TIMEOUT, read).await.map_err(|_| LoginEnvError::TimedOut)??;
+    // It has nothing left to do but to end. What it started in the background is the user's.
+    let _ = timeout(SHELL_TIMEOUT, shell.0.wait()).await;
+    Ok(value)
+}
+
+#[cfg(not(unix))]
+async fn run(_: std::ffi::OsString) -> Result<Arc<str>, LoginEnvError> {
+    Err(LoginEnvError::NoShell)
+}
+
+/// A running shell, which is killed with what it waits for when this is dropped.
+#[cfg(unix)]
+struct Shell(Box<dyn process_wrap::tokio::ChildWrapper>);
+
+#[cfg(unix)]
+impl Drop for Shell {
+    fn drop(&mut self) {
+        // Without a terminal a shell has no job control, so its children are in its group.
+        if let Some(pid) = self.0.id() {
+            super::system::kill_group(pid);
+        }
+    }
 }
 
 /// Returns the text between the two marks, if there is one.
@@ -102,7 +150,33 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn shell_that_hangs_is_ended() {
-        assert_eq!(read("exec sleep 1000").await, Err(LoginEnvError::TimedOut));
+    async fn hanging_shell_is_ended_with_its_children() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let mut reader = tokio::net::unix::pipe::OpenOptions::new().open_receiver(&fifo).unwrap();
+        let script = format!("(echo here; exec sleep 1000) >{} | cat", fifo.display());
+        assert_eq!(read(&script).await, Err(LoginEnvError::TimedOut));
+        let mut text = String::new();
+        // The end of the text is the end of all that could write more.
+        let end = tokio::io::AsyncReadExt::read_to_string(&mut reader, &mut text);
+        tokio::time::timeout(Duration::from_secs(60), end).await.expect("its children end").unwrap();
+        assert_eq!(text, "here\n");
+    }
+
+    #[tokio::test]
+    async fn value_does_not_wait_for_what_the_shell_leaves_behind() {
+        let path = read(r#"sleep 5 & PATH=/opt/tools; eval "$2""#).await.unwrap();
+        assert_eq!(&*path, "/opt/tools");
+    }
+
+    /// Shows that an interactive shell cannot take the terminal of this program.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn shell_has_its_own_session() {
+        let script = r#"read -r _ _ _ _ _ session _ </proc/$$/stat; PATH="$session of $$"; eval "$2""#;
+        let text = read(script).await.unwrap();
+        let (session, pid) = text.split_once(" of ").unwrap();
+        assert_eq!(session, pid);
     }
 }

@@ -104,8 +104,14 @@ fn candidates(program: &str, places: &SearchPlaces) -> Vec<PathBuf> {
 
 fn in_path(name: &str, places: &SearchPlaces) -> Vec<PathBuf> {
     // A relative folder in `PATH` counts from the working folder.
-    let folders = places.path.iter().map(|folder| places.working_dir.join(folder));
-    folders.flat_map(|folder| with_suffix(&folder, name)).collect()
+    let mut folders: Vec<PathBuf> = Vec::new();
+    for folder in places.path.iter().map(|folder| places.working_dir.join(folder)) {
+        // A folder may stand in it twice.
+        if !folders.contains(&folder) {
+            folders.push(folder);
+        }
+    }
+    folders.iter().flat_map(|folder| with_suffix(folder, name)).collect()
 }
 
 /// Returns the file with the system's suffix of programs, unless the name has it.

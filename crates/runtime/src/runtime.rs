@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -51,7 +52,7 @@ pub enum RuntimeStartError {
 const OVERTIME: Duration = Duration::from_secs(1);
 
 /// The exit of a tree.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RuntimeExit {
     /// The cause of the root's exit: [`ExitCause::Normal`] after a shutdown.
     pub cause: ExitCause,

@@ -3,7 +3,7 @@
 use crate::*;
 
 #[tokio::test(start_paused = true)]
-async fn an_injected_panic_takes_its_turn_and_crashes_the_actor() {
+async fn injected_panic_takes_its_turn_and_crashes_the_actor() {
     let (runtime, probe) = start_tree(TestProbe::default(), immediate_policy()).await;
     let mut events = JournalFollower::from_now(&runtime);
     probe.cast(ProbeMessage::Add(3)).await.unwrap();
@@ -33,7 +33,7 @@ async fn injected_panics_are_counted_one_by_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_injected_panic_that_finds_no_room_or_no_actor_is_refused() {
+async fn injected_panic_that_finds_no_room_or_no_actor_is_refused() {
     let (runtime, probe, gate) = start_blocked(1, immediate_policy()).await;
     let waiting = probe.inject_panic().unwrap();
     assert!(matches!(probe.inject_panic(), Err(CallError::Full)));

@@ -49,7 +49,7 @@ async fn busy_actor_with_short_messages_is_not_stuck() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_actor_that_has_nothing_to_do_is_not_stuck() {
+async fn actor_that_has_nothing_to_do_is_not_stuck() {
     let (runtime, address) = start_tree(TestProbe::default(), stuck_limit_policy()).await;
     address.cast(ProbeMessage::Add(1)).await.unwrap();
     advance(LIMIT * 100).await;

@@ -90,6 +90,9 @@ async fn budget_spent_fails_child_until_reset() {
     }
     let gave_up = events.next("gave_up").await;
     assert_eq!(gave_up.fields["next_step"], "it stays failed until root/probe is reset");
+    // The crashes leave the window of the budget, which stays spent.
+    advance(s(601)).await;
+    assert_eq!(runtime.tree().find("root/probe").unwrap().info.budget_left, Some(0));
     assert_eq!(sum(&probe).await, Err(CallError::Stopped));
     let refused = probe.try_cast(ProbeMessage::Add(1)).unwrap_err();
     assert!(matches!((refused.kind, refused.message), (SendErrorKind::Stopped, ProbeMessage::Add(1))));

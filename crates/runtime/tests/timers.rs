@@ -62,7 +62,7 @@ async fn sleeper() -> (Runtime, Address<Ask>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timer_goes_off_at_the_earliest_time_that_was_asked_for() {
+async fn timer_goes_off_at_the_earliest_time_that_was_asked_for() {
     let (_runtime, sleeper) = sleeper().await;
     for seconds in [5, 3, 4] {
         sleeper.cast(Ask::WakeBy(s(seconds))).await.unwrap();
@@ -84,7 +84,7 @@ async fn cancelled_timer_stays_silent_and_can_be_set_again() {
 
 /// The message of the first timer waits already when the second timer is set.
 #[tokio::test(start_paused = true)]
-async fn a_late_message_of_a_replaced_timer_leaves_its_successor_set() {
+async fn late_message_of_a_replaced_timer_leaves_its_successor_set() {
     let (_runtime, sleeper) = sleeper().await;
     sleeper.cast(Ask::WakeBy(s(3))).await.unwrap();
     sleeper.cast(Ask::Overlap { until: s(5), due: s(8) }).await.unwrap();

@@ -23,11 +23,22 @@ use crate::messaging::call_error::CallError;
 
 thread_local! {
     static REASON: Cell<Option<CallError>> = const { Cell::new(None) };
-    /// Callers whose replies were dropped by the handler that this thread polls; `None` while it polls none.
-    static DROPPED_REPLIES: Cell<DroppedReplies> = const { Cell::new(None) };
+    /// Apart from the replies, because it is read at each message, and a value without a destructor is cheap to reach.
+    static STEP: Cell<Step> = const { Cell::new(Step::None) };
+    /// The callers whose replies the present step has dropped.
+    static DROPPED_REPLIES: Cell<Vec<oneshot::Sender<CallError>>> = const { Cell::new(Vec::new()) };
 }
 
-type DroppedReplies = Option<Vec<oneshot::Sender<CallError>>>;
+/// The step of a handler that a thread runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// The thread polls no handler.
+    None,
+    /// A handler that has dropped no reply in this step.
+    Clean,
+    /// A handler whose callers of this step are in [`DROPPED_REPLIES`].
+    DroppedReplies,
+}
 
 /// The reason for which a reply is dropped unanswered.
 #[derive(Debug)]
@@ -50,15 +61,15 @@ pub(crate) fn current() -> DropReason {
 }
 
 fn dropped_by_handler() -> Option<oneshot::Receiver<CallError>> {
-    // A thread that is ending polls no handler.
-    let dropped = DROPPED_REPLIES.try_with(|dropped| {
-        let mut callers = dropped.take()?;
-        let (caller, reason) = oneshot::channel();
-        callers.push(caller);
-        dropped.set(Some(callers));
-        Some(reason)
-    });
-    dropped.ok().flatten()
+    if STEP.get() == Step::None {
+        return None;
+    }
+    let (caller, reason) = oneshot::channel();
+    let mut callers = DROPPED_REPLIES.take();
+    callers.push(caller);
+    DROPPED_REPLIES.set(callers);
+    STEP.set(Step::DroppedReplies);
+    Some(reason)
 }
 
 /// Puts a reason in force until it is dropped.
@@ -132,22 +143,34 @@ impl<R: Fn() -> CallError, F: Future> Future for WithDropReason<R, F> {
 /// Guards a step of a handler. At its end, it sends the reason to the callers whose replies the step dropped.
 pub(crate) struct PollGuard {
     pub(crate) reason: CallError,
-    /// The callers of the enclosing step, where a handler runs another executor.
-    outer: DroppedReplies,
+    /// The enclosing step and its callers, where a handler runs another executor.
+    outer: Step,
+    outer_callers: Vec<oneshot::Sender<CallError>>,
 }
 
 impl PollGuard {
     pub(crate) fn enter() -> Self {
-        // This holds unless the step finishes.
-        Self { reason: CallError::Crashed, outer: DROPPED_REPLIES.replace(Some(Vec::new())) }
+        let outer = STEP.replace(Step::Clean);
+        let outer_callers = if outer == Step::DroppedReplies { DROPPED_REPLIES.take() } else { Vec::new() };
+        // The reason holds unless the step finishes.
+        Self { reason: CallError::Crashed, outer, outer_callers }
+    }
+
+    #[cold]
+    fn answer_callers(&self) {
+        for caller in DROPPED_REPLIES.take() {
+            let _ = caller.send(self.reason);
+        }
     }
 }
 
 impl Drop for PollGuard {
     fn drop(&mut self) {
-        let dropped = DROPPED_REPLIES.replace(self.outer.take());
-        for caller in dropped.into_iter().flatten() {
-            let _ = caller.send(self.reason);
+        if STEP.replace(self.outer) == Step::DroppedReplies {
+            self.answer_callers();
+        }
+        if self.outer == Step::DroppedReplies {
+            DROPPED_REPLIES.set(std::mem::take(&mut self.outer_callers));
         }
     }
 }
@@ -253,6 +276,25 @@ mod tests {
         let ended: Result<_, HandlerFailed> = handler_future(async { Ok(pending_reason().await) }).await;
         assert_eq!(ended, Ok(Ok(CallError::Unanswered)));
         assert_eq!(known_reason(), CallError::Unanswered);
+    }
+
+    /// A handler that blocks on another executor runs steps within its own.
+    #[tokio::test]
+    async fn step_within_a_step_answers_its_own_callers_alone() {
+        let mut reasons = Vec::new();
+        let failed: Result<(), HandlerFailed> = handler_future(async {
+            reasons.push(pending_reason());
+            let inner = handler_future(async { Ok::<_, HandlerFailed>(pending_reason()) });
+            reasons.push(futures_util::FutureExt::now_or_never(inner).unwrap().unwrap());
+            assert_eq!(reasons[1].try_recv(), Ok(CallError::Unanswered));
+            assert!(reasons[0].try_recv().is_err(), "the outer step has not ended");
+            reasons.push(pending_reason());
+            Err(HandlerFailed)
+        })
+        .await;
+        assert!(failed.is_err());
+        assert_eq!(reasons[0].try_recv(), Ok(CallError::Crashed));
+        assert_eq!(reasons[2].try_recv(), Ok(CallError::Crashed));
     }
 
     fn panicking_handler() -> Result<(), HandlerFailed> {

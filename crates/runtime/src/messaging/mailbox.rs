@@ -81,11 +81,15 @@ pub(crate) struct Mailbox<M> {
     buffered: AtomicUsize,
     /// True when the reader has to check the write side before it continues with its own queue.
     recheck: AtomicBool,
-    // These change seldom. They separate the cache lines that the reader writes from those that senders write.
     room: Notify,
+    write_side: CacheAligned<WriteSide<M>>,
+}
+
+/// A lock that begins a cache line, with the fields that senders read, so that no write of the reader slows them.
+#[repr(align(64))]
+struct CacheAligned<T> {
     capacity: usize,
-    _padding: [u64; 3],
-    write_side: Mutex<WriteSide<M>>,
+    lock: Mutex<T>,
 }
 
 /// The reader's part; the lock is for those who only inspect it.
@@ -202,12 +206,10 @@ impl<M: Message> Mailbox<M> {
         };
         Self {
             read_side: Mutex::new(read),
-            write_side: Mutex::new(write),
-            _padding: [0; 3],
+            write_side: CacheAligned { capacity: capacity.max(1), lock: Mutex::new(write) },
             buffered: AtomicUsize::new(0),
             recheck: AtomicBool::new(false),
             room: Notify::new(),
-            capacity: capacity.max(1),
         }
     }
 
@@ -216,7 +218,7 @@ impl<M: Message> Mailbox<M> {
     }
 
     fn lock_write_side(&self) -> MutexGuard<'_, WriteSide<M>> {
-        self.write_side.lock()
+        self.write_side.lock.lock()
     }
 
     // === for senders ===
@@ -270,8 +272,8 @@ impl<M: Message> Mailbox<M> {
         if write.closed {
             return Err(SendErrorKind::Stopped);
         }
-        let is_full = write.queue.len() + write.last_refill_len >= self.capacity
-            && self.len_locked(write) >= self.capacity;
+        let is_full = write.queue.len() + write.last_refill_len >= self.write_side.capacity
+            && self.len_locked(write) >= self.write_side.capacity;
         if is_full { Err(SendErrorKind::Full) } else { Ok(()) }
     }
 
@@ -518,7 +520,7 @@ impl<M: Message> Drop for SendWaiter<'_, M> {
             read.waiting_senders > 0
         };
         // A sender that was woken and stopped waiting passes the signal on.
-        if others && self.0.len() < self.0.capacity {
+        if others && self.0.len() < self.0.write_side.capacity {
             self.0.room.notify_one();
         }
     }

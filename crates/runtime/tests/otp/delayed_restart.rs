@@ -7,7 +7,7 @@ fn rest_for_one() -> SupervisorPolicy {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_supervisor_answers_while_a_restart_is_pending_or_failing() {
+async fn supervisor_answers_while_a_restart_is_pending_or_failing() {
     let (tree, [a], [controls]) = TestTree::one_for_one(delayed_policy(), ["a"]).await;
     controls.failures_left.store(3, SeqCst);
     a.cast(ChildMessage::Panic).await.unwrap();
@@ -65,7 +65,7 @@ async fn rest_for_one_later_siblings_wait_for_earlier_retry() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_supervisor_can_be_stopped_during_a_restart_loop() {
+async fn supervisor_can_be_stopped_during_a_restart_loop() {
     for child in [immediate_policy(), delayed_policy()] {
         let (tree, [a, _], [controls, _]) = TestTree::with_children(rest_for_one(), child, ["a", "b"]).await;
         controls.failures_left.store(u32::MAX, SeqCst);

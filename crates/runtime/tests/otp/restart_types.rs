@@ -27,7 +27,7 @@ async fn generations(restart: RestartType) -> Vec<Option<u64>> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_permanent_child_restarts_on_every_exit() {
+async fn permanent_child_restarts_on_every_exit() {
     assert_eq!(generations(RestartType::Permanent).await, [Some(2); 4]);
 }
 
@@ -37,7 +37,7 @@ async fn transient_child_restarts_on_abnormal_exits_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_temporary_child_never_restarts_and_its_spec_is_dropped() {
+async fn temporary_child_never_restarts_and_its_spec_is_dropped() {
     assert_eq!(generations(RestartType::Temporary).await, [None; 4]);
 }
 

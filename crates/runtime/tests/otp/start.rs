@@ -111,7 +111,7 @@ async fn invalid_specs_are_refused_and_say_what_is_wrong() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_duplicate_is_refused_and_names_the_path() {
+async fn duplicate_is_refused_and_names_the_path() {
     let log = LifecycleLog::default();
     let mut root = SupervisorSpec::new("root");
     root.child(TestChild::new("a", &log).with_policy(immediate_policy())).unwrap();

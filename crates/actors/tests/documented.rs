@@ -10,9 +10,14 @@ const CONNECTION: &str = include_str!("../../../docs/conformance/connection.md")
 const REQUESTS: &str = include_str!("../../../docs/conformance/requests.md");
 const CACHE: &str = include_str!("../../../docs/conformance/cache.md");
 const AGENTS: &str = include_str!("../../../docs/conformance/agents.md");
+const FIELD_CASES: &str = include_str!("../../../docs/conformance/field-cases.md");
 
 /// The places of the tests that the pages name, from this crate's folder.
-const FOLDERS: [&str; 4] = ["src", "tests", "../app/src", "../../tests"];
+const FOLDERS: [&str; 6] =
+    ["../runtime/src", "../runtime/tests", "src", "tests", "../app/src", "../../tests"];
+
+/// The macros that make tests of a function.
+const TEST_MACROS: [&str; 2] = ["both!(", "timed!("];
 
 /// Lists every test below `folder` that runs by itself. Helpers and ignored tests prove nothing.
 fn tests(folder: &Path, found: &mut BTreeSet<String>) {
@@ -27,12 +32,15 @@ fn tests(folder: &Path, found: &mut BTreeSet<String>) {
     }
 }
 
-/// Lists the functions right below a test attribute, perhaps with other attributes in between.
+/// Lists the functions right below a test attribute, perhaps with other attributes in between, or right below a macro that
+/// makes tests of them.
 fn tests_of(source: &str) -> Vec<String> {
     let (mut attributes, mut names) = (Vec::new(), Vec::new());
     for line in source.lines().map(str::trim) {
         if line.starts_with("#[") {
             attributes.push(line);
+        } else if let Some(rest) = TEST_MACROS.iter().find_map(|name| line.strip_prefix(name)) {
+            names.extend(rest.strip_suffix(");").map(str::to_owned));
         } else if let Some((_, rest)) = line.split_once("fn ")
             && !line.starts_with("//")
         {
@@ -52,7 +60,8 @@ fn tests_of(source: &str) -> Vec<String> {
 /// Lists the words in backticks that read like a test's name.
 fn named(page: &str) -> impl Iterator<Item = &str> {
     let is_name = |text: &&str| {
-        text.matches('_').count() > 2 && text.bytes().all(|b| b == b'_' || b.is_ascii_lowercase())
+        text.matches('_').count() > 2
+            && text.bytes().all(|b| b == b'_' || b.is_ascii_lowercase() || b.is_ascii_digit())
     };
     page.split('`').skip(1).step_by(2).filter(is_name)
 }
@@ -91,8 +100,13 @@ fn each_case_of_the_agents_has_a_test_that_exists() {
 }
 
 #[test]
+fn each_case_from_the_field_has_a_test_that_exists() {
+    check(FIELD_CASES, 1..=24);
+}
+
+#[test]
 fn only_a_test_that_runs_counts_as_one() {
-    let source = "#[test]\nfn a_test() {\n    fn helper() {}\n}\nfn helper_of_a_test() {}\n#[tokio::test]\n\
-                  // Why.\n#[cfg(unix)]\nasync fn another() {}\n#[test]\n#[ignore]\nfn ignored() {}\n";
-    assert_eq!(tests_of(source), ["a_test", "another"]);
+    let source = "#[test]\nfn some_test() {\n    fn helper() {}\n}\nfn helper_of_a_test() {}\n#[tokio::test]\n\
+                  // Why.\n#[cfg(unix)]\nasync fn another() {}\n#[test]\n#[ignore]\nfn ignored() {}\nboth!(scene);\nfn scene() {}\n";
+    assert_eq!(tests_of(source), ["some_test", "another", "scene"]);
 }

@@ -53,6 +53,23 @@ fn toml_snippets_are_valid_configurations() {
     assert!(count > 2, "{count} snippets");
 }
 
+/// A `main` that returns an error prints its `Debug`, which is for programmers.
+#[test]
+fn programs_of_the_pages_print_errors_for_people() {
+    let examples =
+        ["embed", "transfer"].map(|name| repository().join(format!("crates/app/examples/{name}.rs")));
+    let examples = examples.map(|path| (path.clone(), fs::read_to_string(path).unwrap()));
+    let mut count = 0;
+    for (path, page) in pages().into_iter().chain(examples) {
+        for (_, rest) in page.match_indices("fn main()").map(|(at, _)| page.split_at(at)) {
+            let signature = rest.lines().next().unwrap_or_default();
+            assert!(!signature.contains("Result"), "{}: {signature}", path.display());
+            count += 1;
+        }
+    }
+    assert!(count > 2, "{count} programs");
+}
+
 #[test]
 fn json_snippets_parse() {
     let mut count = 0;

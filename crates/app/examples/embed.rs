@@ -3,6 +3,7 @@
 //! `cargo run --example embed` runs it against the embedded backend, so that it needs nothing else.
 
 use std::error::Error;
+use std::process::ExitCode;
 
 use mainstay::backend::{Backend, BackendOptions};
 use mainstay::config::Config;
@@ -45,7 +46,13 @@ impl Worker for Counter {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    let Err(error) = run().await else { return ExitCode::SUCCESS };
+    eprintln!("{error}");
+    ExitCode::FAILURE
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     // A real shell has a backend already, and names it in its configuration.
     let backend = Backend::bind(BackendOptions::default()).await?;
     let mut config = Config::from_toml("[[agent]]\nid = \"planner\"")?;

@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::fs;
+use std::process::ExitCode;
 
 use mainstay::backend::{Backend, BackendOptions};
 use mainstay::config::Config;
@@ -20,7 +21,13 @@ fn describe(progress: TransferProgress) -> String {
 }
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    let Err(error) = run().await else { return ExitCode::SUCCESS };
+    eprintln!("{error}");
+    ExitCode::FAILURE
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let backend = Backend::bind(BackendOptions::default()).await?;
     let mut config = Config::default();
     config.backend.url = backend.url();

@@ -598,12 +598,33 @@ impl Mainstay {
 
 #[cfg(test)]
 mod tests {
+    use serde::Serialize;
+
     use super::*;
 
     const fn assert_handle<T: fmt::Debug + Clone + Send + Sync + 'static>() {}
 
     /// A shell keeps the handle in its state and sends it to its threads.
     const _: () = assert_handle::<Mainstay>();
+
+    const fn assert_report<T: fmt::Debug + Clone + PartialEq + Serialize>() {}
+
+    /// A shell compares reports, keeps them, and passes them to its windows.
+    const _: () = {
+        use crate::journal::Record;
+        use crate::supervision::{ChildPolicy, RuntimeExit, SupervisorPolicy, TreeNode};
+
+        assert_report::<ChildPolicy>();
+        assert_report::<SupervisorPolicy>();
+        assert_report::<StatusReport>();
+        assert_report::<TreeNode>();
+        assert_report::<RuntimeExit>();
+        assert_report::<Record>();
+        assert_report::<crate::AgentView>();
+        assert_report::<crate::AgentUpdate>();
+        assert_report::<crate::ConnectionReport>();
+        assert_report::<Error>();
+    };
 
     #[test]
     fn start_outside_tokio_is_an_error() {

@@ -3,12 +3,14 @@
 mod support;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use futures_util::{SinkExt, StreamExt};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use support::{EventFollower, MainstayProcess, TEST_TIMEOUT};
 use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -24,7 +26,7 @@ async fn start_demo(data: &Path) -> (MainstayProcess, u64, String) {
 }
 
 #[tokio::test]
-async fn the_dashboards_page_needs_no_token_and_holds_none() {
+async fn dashboards_page_needs_no_token_and_holds_none() {
     let data = tempfile::tempdir().unwrap();
     let (_demo, port, token) = start_demo(data.path()).await;
     let url = format!("http://127.0.0.1:{port}/");
@@ -223,6 +225,73 @@ async fn cli_lists_requests_and_refuses_an_ended_one() {
         assert_eq!(refused.code, Some(1), "{refused:?}");
         assert!(refused.stderr.contains("ended"), "{refused:?}");
     }
+}
+
+/// Two of the four slow requests may run at once. A waiting one is moved, another is cancelled, and others are not held.
+#[tokio::test]
+async fn full_group_waits_and_its_requests_are_moved_and_cancelled() {
+    let may_answer = Arc::new(Semaphore::new(0));
+    let permits = Arc::clone(&may_answer);
+    let (port, _server) = support::serve_connections(move |mut socket| {
+        let permits = Arc::clone(&permits);
+        async move {
+            while let Some(head) = support::read_head(&mut socket).await {
+                if head.starts_with("GET /slow/") {
+                    permits.acquire().await.unwrap().forget();
+                }
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+                socket.write_all(answer).await.unwrap();
+            }
+        }
+    })
+    .await;
+    let data = tempfile::tempdir().unwrap();
+    let config = data.path().join("mainstay.toml");
+    let text = format!(
+        "[backend]\nurl = 'http://127.0.0.1:{port}'\n[connection]\nenabled = false\n\
+         [[limit]]\npath = '/slow/**'\nmax_concurrent = 2\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let runtime = support::start_runtime(data.path(), &config);
+    let is_up = async || support::run(data.path(), &["status"]).await.code == Some(0);
+    support::eventually("the runtime runs", is_up).await;
+    let start =
+        |number: u32| MainstayProcess::start(data.path(), &["request", "GET", &format!("/slow/{number}")]);
+    let list = async || support::run_json(data.path(), &["requests"]).await;
+    let count = |list: &Value, phase: &str| {
+        list.as_array().unwrap().iter().filter(|request| request["phase"] == phase).count()
+    };
+    let (mut slow, mut ids) = (Vec::new(), Vec::new());
+    for number in 1..=4_usize {
+        slow.push(start(u32::try_from(number).unwrap()));
+        let is_known = async || {
+            let list = list().await;
+            (count(&list, "running"), count(&list, "waiting")) == (number.min(2), number.saturating_sub(2))
+        };
+        support::eventually("it runs or waits", is_known).await;
+        let path = format!("/slow/{number}");
+        let listed = list().await;
+        ids.push(
+            listed.as_array().unwrap().iter().find(|one| one["path"] == path.as_str()).unwrap()["request_id"]
+                .to_string(),
+        );
+    }
+    assert_eq!(support::run(data.path(), &["request", "GET", "/quick"]).await.code, Some(0));
+    let moved = support::run(data.path(), &["requests", "priority", &ids[3], "high"]).await;
+    assert_eq!(moved.stdout, format!("request {} has priority high\n", ids[3]));
+    may_answer.add_permits(1);
+    let is_next = async || {
+        let listed = list().await;
+        listed.as_array().unwrap().iter().any(|one| one["path"] == "/slow/4" && one["phase"] == "running")
+    };
+    support::eventually("the moved one runs before the third", is_next).await;
+    let cancelled = support::run(data.path(), &["requests", "cancel", &ids[2]]).await;
+    assert_eq!(cancelled.stdout, format!("request {} is cancelled\n", ids[2]));
+    may_answer.add_permits(2);
+    for (at, request) in slow.iter_mut().enumerate() {
+        assert_eq!(request.wait().await.0.code(), Some(i32::from(at == 2)), "{at}");
+    }
+    runtime.stop().await;
 }
 
 #[tokio::test]

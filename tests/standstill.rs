@@ -4,11 +4,13 @@
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
 use support::{
-    MainstayProcess, quick_config, read_head, serve_connections, start_runtime, websocket_response,
+    EventFollower, MainstayProcess, quick_config, read_head, serve_connections, start_runtime,
+    websocket_response,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
@@ -17,39 +19,68 @@ use tokio::time::sleep;
 /// The timeout of the request.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
+/// The server's side of the test.
+#[derive(Default)]
+struct Held {
+    /// Set once a request is being held.
+    payment: Notify,
+    check: Notify,
+    /// The number of checks of the agent's health.
+    checks: AtomicUsize,
+    /// True as long as checks are held as well.
+    holds_checks: AtomicBool,
+    /// Lets a held request go.
+    may_answer: Notify,
+}
+
 #[tokio::test]
 async fn answer_that_came_during_a_standstill_counts() {
-    let (received, answers) = (Arc::<Notify>::default(), Arc::<Notify>::default());
-    let (has_received, may_answer) = (Arc::clone(&received), Arc::clone(&answers));
+    let held = Arc::<Held>::default();
+    let server = Arc::clone(&held);
     let (port, _server) = serve_connections(move |mut socket| {
-        let (received, answers) = (Arc::clone(&has_received), Arc::clone(&may_answer));
+        let held = Arc::clone(&server);
         async move {
             while let Some(head) = read_head(&mut socket).await {
                 if let Some(response) = websocket_response(&head) {
                     socket.write_all(response.as_bytes()).await.unwrap();
                     while socket.read_u8().await.is_ok() {}
-                } else if head.starts_with("POST /pay ") {
-                    received.notify_one();
-                    answers.notified().await;
-                    let response = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\npaid";
-                    socket.write_all(response).await.unwrap();
+                    continue;
                 }
+                let (kind, body) = if head.starts_with("POST /pay ") {
+                    held.payment.notify_one();
+                    held.may_answer.notified().await;
+                    ("text/plain", "paid")
+                } else {
+                    held.checks.fetch_add(1, Ordering::SeqCst);
+                    if held.holds_checks.swap(false, Ordering::SeqCst) {
+                        held.check.notify_one();
+                        held.may_answer.notified().await;
+                    }
+                    ("application/json", r#"{"id":"planner","status":"healthy"}"#)
+                };
+                let length = body.len();
+                let response = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}"
+                );
+                socket.write_all(response.as_bytes()).await.unwrap();
             }
         }
     })
     .await;
     let data = tempfile::tempdir().unwrap();
-    let config = quick_config(data.path(), &format!("http://127.0.0.1:{port}"), "");
+    let more = "health_timeout = '3s'\n[[agent]]\nid = 'planner'\n";
+    let config = quick_config(data.path(), &format!("http://127.0.0.1:{port}"), more);
     let runtime = start_runtime(data.path(), &config);
-    support::eventually("the runtime runs", async || {
-        support::run(data.path(), &["status"]).await.code == Some(0)
-    })
-    .await;
+    let mut events = EventFollower::follow(data.path());
+    events.wait_for_agent("planner", "healthy").await;
+    let mark = events.mark();
     let args = ["request", "POST", "/pay", "--timeout", "3s", "--retries", "0", "--json"];
     let mut request = MainstayProcess::start(data.path(), &args);
-    received.notified().await;
+    held.payment.notified().await;
+    held.holds_checks.store(true, Ordering::SeqCst);
+    held.check.notified().await;
     runtime.signal("STOP").await;
-    answers.notify_one();
+    held.may_answer.notify_waiters();
     // The length of the standstill, beyond the timeout. Nothing is expected to happen meanwhile.
     sleep(TIMEOUT * 2).await;
     runtime.signal("CONT").await;
@@ -60,5 +91,11 @@ async fn answer_that_came_during_a_standstill_counts() {
         (&response["status"], &response["body"], &response["attempts"]),
         (&200.into(), &"paid".into(), &1.into())
     );
+    let checks = held.checks.load(Ordering::SeqCst);
+    let goes_on = async || held.checks.load(Ordering::SeqCst) > checks + 1;
+    support::eventually("the agent is checked again", goes_on).await;
     runtime.stop().await;
+    events.wait_for_event("root", "runtime_stopped").await;
+    let changes = events.events[mark..].iter().filter(|event| event["kind"] == "agent_health");
+    assert_eq!(changes.collect::<Vec<_>>(), Vec::<&Value>::new(), "the held check counts as answered");
 }

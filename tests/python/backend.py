@@ -32,11 +32,16 @@ if options.bootloader:
     sys.exit(worker.wait())
 
 
+# Two functions that call each other have a long traceback: of one that calls itself, Python leaves lines out.
 def connect_to_model(depth: int, key: str) -> None:
     if depth:
-        connect_to_model(depth - 1, key)
+        load_model(depth - 1, key)
     elif options.broken_import:
         raise ModuleNotFoundError(f"No module named 'torch' (key {key})")
+
+
+def load_model(depth: int, key: str) -> None:
+    connect_to_model(depth, key)
 
 
 connect_to_model(30, token)

@@ -58,6 +58,12 @@ impl PythonBackend {
         (ended.code, ended.stdout + &ended.stderr)
     }
 
+    /// Returns the lines of its log.
+    async fn log(&self) -> Vec<String> {
+        let ended = run(self.data.path(), &["logs", "backend", "-n", "1000"]).await;
+        ended.stdout.lines().map(str::to_owned).collect()
+    }
+
     fn note(&self, name: &str) -> PathBuf {
         self.notes.path().join(name)
     }
@@ -139,8 +145,18 @@ async fn crash_at_import_is_given_up_with_its_traceback() {
     let mut backend = PythonBackend::start(&["--broken-import"], "max_restarts = 1\n");
     let exit = backend.events.wait_for_event("root/backend", "actor_exited").await;
     assert_eq!(exit["cause"], "start_failed");
-    let text = exit.to_string();
-    assert!(text.contains("ModuleNotFoundError: No module named 'torch' (key [redacted])"), "{text}");
+    let error = "ModuleNotFoundError: No module named 'torch' (key [redacted])";
+    assert!(exit.to_string().contains(error), "{exit}");
+    // Its head and its end are kept with the crash, and all of it in the log.
+    let process = backend.events.wait_for_event("root/backend", "process_exited").await;
+    let output: Vec<&str> =
+        process["output"].as_array().unwrap().iter().map(|l| l.as_str().unwrap()).collect();
+    assert_eq!((output.len(), output[0], output[19]), (20, "Traceback (most recent call last):", error));
+    assert_eq!(backend.show().await["output"], process["output"]);
+    let log = backend.log().await;
+    let head = log.iter().position(|line| line.ends_with("err  Traceback (most recent call last):")).unwrap();
+    let length = log[head..].iter().position(|line| line.ends_with(error)).unwrap();
+    assert!(length > 60, "{log:?}");
     let gave_up = backend.events.wait_for_event("root/backend", "gave_up").await;
     let shown = backend.show().await;
     assert_eq!((&shown["status"], &shown["gave_up"]), (&"failed".into(), &true.into()), "{gave_up}");
@@ -194,6 +210,8 @@ async fn flood_blocks_neither_backend_nor_runtime() {
     let (code, output) = backend.request("GET", "/flood?lines=200000", &["--timeout", "60s"]).await;
     assert_eq!(code, Some(0), "{output}");
     assert!(output.contains("200000"), "{output}");
+    let noisy = backend.events.wait_for_event("root/backend", "output_noisy").await;
+    assert_eq!(noisy["lines_per_second"], 1000);
     assert_eq!(backend.show().await["status"], "running");
     assert_eq!(backend.stop().await["cause"], "normal");
 }
@@ -204,6 +222,12 @@ async fn traceback_of_a_request_keeps_no_secret() {
     backend.ready().await;
     let (code, output) = backend.request("GET", "/raise", &[]).await;
     assert_ne!(code, Some(0), "{output}");
+    let error = "RuntimeError: no answer from https://model.example/?key=[redacted]";
+    eventually("the log has the traceback", async || {
+        backend.log().await.iter().any(|line| line.ends_with(error))
+    })
+    .await;
+    assert!(backend.log().await.iter().any(|line| line.ends_with("err  Traceback (most recent call last):")));
     backend.assert_no_secret_is_kept();
     backend.stop().await;
 }

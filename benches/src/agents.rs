@@ -14,6 +14,7 @@ use mainstay::config::{AgentConfig, Config};
 use mainstay::events::AgentHealth;
 use mainstay::journal::Delivery;
 use mainstay::{AgentStatus, Mainstay, Subscription};
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use crate::contender::BenchError;
@@ -48,8 +49,8 @@ pub(crate) async fn serve(agents: usize) -> Result<(), BenchError> {
 
 // === in the process that watches ===
 
-/// Watches `agents` agents at `url`. Prints the share of one core in percent, the resident mebibytes, and the number of
-/// healthy agents at the end.
+/// Watches `agents` agents at `url`. Prints the share of one core in percent, the resident mebibytes, the growth by looks
+/// at all agents, and the number of healthy agents at the end.
 pub(crate) async fn watch(
     url: &str,
     agents: usize,
@@ -69,8 +70,32 @@ pub(crate) async fn watch(
     sleep(measured).await;
     let percent = (cpu_seconds()? - before) / begun.elapsed().as_secs_f64() * 100.0;
     let resident = machine::resident_bytes()? as f64 / MIB;
-    println!("{percent} {resident} {}", count_healthy(&mainstay));
+    // The first looks grow the buffers that the later ones use again.
+    look(&mainstay, 2).await?;
+    let seen = machine::resident_bytes()? as f64;
+    look(&mainstay, 4).await?;
+    let growth = machine::resident_bytes()? as f64 / seen;
+    println!("{percent} {resident} {growth} {}", count_healthy(&mainstay));
     mainstay.shutdown().await;
+    Ok(())
+}
+
+/// Asks for the status, the tree and the agents so many times, as a window does over the bridge.
+async fn look(mainstay: &Mainstay, times: usize) -> Result<(), BenchError> {
+    let (commands, incoming) = mpsc::channel(1);
+    let (outgoing, mut pushes) = mpsc::channel(1);
+    let session = tokio::spawn(mainstay::bridge::serve(mainstay.clone(), incoming, outgoing));
+    for _ in 0..times {
+        for kind in ["status", "tree", "agents"] {
+            commands.send(format!(r#"{{"id":1,"type":"{kind}"}}"#)).await?;
+            let reply = pushes.recv().await.ok_or("the session has ended")?;
+            if !reply.starts_with(r#"{"id":1,"ok":"#) {
+                return Err(format!("{kind} was answered with {reply}").into());
+            }
+        }
+    }
+    drop(commands);
+    session.await?;
     Ok(())
 }
 
@@ -146,7 +171,7 @@ pub(crate) fn measure(settings: &BenchSettings) -> Result<Vec<ScoreLine>, BenchE
         .output()?;
     let text = String::from_utf8(output.stdout)?;
     let figures: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    let [percent, resident, healthy] = figures[..] else {
+    let [percent, resident, growth, healthy] = figures[..] else {
         return Err(
             format!("the process that watches agents ended with {} and no figures", output.status).into()
         );
@@ -160,5 +185,8 @@ pub(crate) fn measure(settings: &BenchSettings) -> Result<Vec<ScoreLine>, BenchE
     let mut memory =
         ScoreLine::against(&[], what("resident memory"), "MiB").target(ScoreTarget::AtMost(150.0));
     memory.record([resident]);
-    Ok(vec![cpu, memory])
+    let what = format!("resident memory after four looks at {agents} agents, to that before");
+    let mut looks = ScoreLine::against(&[], what, "times").target(ScoreTarget::AtMost(1.1));
+    looks.record([growth]);
+    Ok(vec![cpu, memory, looks])
 }

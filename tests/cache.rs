@@ -201,7 +201,7 @@ async fn read_overlapping_a_write_is_not_cached() {
 }
 
 #[tokio::test]
-async fn a_write_drops_what_the_embedders_rules_name() {
+async fn write_drops_what_the_embedders_rules_name() {
     let counter = CounterTransport::new();
     let rule = WriteRule::after("/tasks/**", [Selection::glob("http:/tasks*").unwrap()]).unwrap();
     let mainstay = start(&counter, |builder| builder.invalidate_after(rule)).await;

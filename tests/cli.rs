@@ -18,7 +18,7 @@ fn error_line(ended: &CommandOutput, code: i32) -> &str {
 }
 
 #[tokio::test]
-async fn the_default_configuration_is_valid() {
+async fn default_configuration_is_valid() {
     let data = tempfile::tempdir().unwrap();
     let printed = run(data.path(), &["config", "default"]).await;
     let file = data.path().join("default.toml");
@@ -27,7 +27,7 @@ async fn the_default_configuration_is_valid() {
 }
 
 #[tokio::test]
-async fn a_port_in_use_is_named() {
+async fn port_in_use_is_named() {
     let data = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
@@ -40,7 +40,7 @@ async fn a_port_in_use_is_named() {
 }
 
 #[tokio::test]
-async fn a_data_folder_in_use_is_refused_and_says_by_whom() {
+async fn data_folder_in_use_is_refused_and_says_by_whom() {
     let data = tempfile::tempdir().unwrap();
     let first = MainstayProcess::start(data.path(), &["demo"]);
     EventFollower::follow(data.path()).wait_for_event("root", "actor_ready").await;
@@ -123,7 +123,7 @@ async fn full_stdout_stops_printing_but_not_the_runtime() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn the_journal_is_for_its_owner_alone() {
+async fn journal_is_for_its_owner_alone() {
     use std::os::unix::fs::PermissionsExt;
     let data = tempfile::tempdir().unwrap();
     run(data.path(), &["demo", "--for", "100ms"]).await;

@@ -102,7 +102,7 @@ async fn ask(port: u16, trust: TlsTrust) -> Result<String, Error> {
 }
 
 #[tokio::test]
-async fn an_embedder_shows_a_client_certificate_of_its_own() {
+async fn embedder_shows_a_client_certificate_of_its_own() {
     let authority = TestCa::new();
     let (port, _tasks) = start_backend(authority.acceptor()).await;
     assert_eq!(ask(port, authority.trust(true)).await.unwrap(), "hello");

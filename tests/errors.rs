@@ -234,7 +234,7 @@ async fn bridge_errors_have_code_reason_and_retryable() {
 }
 
 #[tokio::test]
-async fn the_connection_and_the_agents_show_their_last_error_whole() {
+async fn connection_and_the_agents_show_their_last_error_whole() {
     let (_port, url) = refusing_backend();
     let mainstay =
         start_against(&url, "[agents]\nhealth_interval = \"20ms\"\n[[agent]]\nid = \"planner\"").await;
@@ -340,7 +340,7 @@ async fn control_refusals_are_problem_details_with_error_members() {
 }
 
 #[tokio::test]
-async fn a_command_that_fails_says_its_code_and_its_reason_on_stderr() {
+async fn command_that_fails_says_its_code_and_its_reason_on_stderr() {
     let data = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();

@@ -110,7 +110,7 @@ async fn runtime_started_first_connects_when_backend_comes_up() {
 }
 
 #[tokio::test]
-async fn the_connection_is_steered_by_hand_from_another_process() {
+async fn connection_is_steered_by_hand_from_another_process() {
     let data = tempfile::tempdir().unwrap();
     let _demo = start_demo(data.path(), "1").await;
     let mut events = EventFollower::follow(data.path());

@@ -89,7 +89,7 @@ async fn replay_of_a_run_agrees_from_every_source() {
 }
 
 #[tokio::test]
-async fn a_decision_that_was_changed_by_hand_is_found_and_named() {
+async fn decision_that_was_changed_by_hand_is_found_and_named() {
     let data = tempfile::tempdir().unwrap();
     eventful_run(data.path()).await;
     let file = segment(data.path());

@@ -133,7 +133,7 @@ async fn latency_holds_up_its_own_way_alone() {
 }
 
 #[tokio::test]
-async fn a_drip_lets_so_many_bytes_pass_and_then_none_for_its_pause() {
+async fn drip_lets_so_many_bytes_pass_and_then_none_for_its_pause() {
     let fixture = ProxyFixture::start().await;
     let drip = fixture.begin(Throttle { bytes: 3, pause: ONE_DAY }, Directions::Up).await;
     let (mut client, mut origin) = fixture.connect().await;
@@ -209,7 +209,7 @@ async fn cut_ends_open_connections_on_both_sides_only() {
 }
 
 #[tokio::test]
-async fn a_cut_of_one_way_leaves_the_other() {
+async fn cut_of_one_way_leaves_the_other() {
     let fixture = ProxyFixture::start().await;
     let (mut client, mut origin) = fixture.connect().await;
     fixture.begin(Cut(CloseKind::Fin), Directions::Up).await;
@@ -219,7 +219,7 @@ async fn a_cut_of_one_way_leaves_the_other() {
 }
 
 #[tokio::test]
-async fn a_cut_after_some_bytes_counts_from_its_beginning() {
+async fn cut_after_some_bytes_counts_from_its_beginning() {
     let fixture = ProxyFixture::start().await;
     let (mut client, mut origin) = fixture.connect().await;
     assert_passes(&mut client, &mut origin, ASK).await;
@@ -229,7 +229,7 @@ async fn a_cut_after_some_bytes_counts_from_its_beginning() {
 }
 
 #[tokio::test]
-async fn an_answer_is_truncated_at_the_byte_and_the_next_one_again() {
+async fn answer_is_truncated_at_the_byte_and_the_next_one_again() {
     let fixture = ProxyFixture::start().await;
     fixture.begin(Truncate { bytes: 9, close: CloseKind::Fin }, Directions::Both).await;
     for answers in 0..2 {
@@ -305,7 +305,7 @@ async fn new_connections_lead_to_the_backend_that_was_named_last() {
 }
 
 #[tokio::test]
-async fn a_backend_that_is_away_is_an_end_for_the_client() {
+async fn backend_that_is_away_is_an_end_for_the_client() {
     let fixture = ProxyFixture::start().await;
     drop(fixture.origin);
     let mut client = TcpStream::connect(fixture.proxy.address()).await.unwrap();
@@ -343,7 +343,7 @@ fn faults_add_up_and_the_strictest_decides() {
 }
 
 #[test]
-fn a_cut_strikes_each_way_once_and_nothing_that_began_after_it() {
+fn cut_strikes_each_way_once_and_nothing_that_began_after_it() {
     let faults = active_faults(&[Cut(CloseKind::Fin), Cut(CloseKind::Rst)]);
     let mut old = DirectionRules::new(Direction::Up, 0);
     assert_eq!(old.cut(&faults[..1]), Some(CloseKind::Fin));

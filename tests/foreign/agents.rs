@@ -38,8 +38,8 @@ async fn documented_health_reports_are_healthy_with_extra_fields(foreign: Server
     assert_eq!((figures("sparse"), figures("odd")), ((None, None), (None, None)));
 }
 
-against!(an_agent_that_fails_is_restarted_with_the_state_that_it_had: uvicorn, h11);
-async fn an_agent_that_fails_is_restarted_with_the_state_that_it_had(foreign: ServerSpec) {
+against!(agent_that_fails_is_restarted_with_the_state_that_it_had: uvicorn, h11);
+async fn agent_that_fails_is_restarted_with_the_state_that_it_had(foreign: ServerSpec) {
     let server = foreign.start().await;
     let before = ForeignFixture::start(&server, |_| ()).await;
     let memory = json!({ "notes": ["remember me", { "deep": [1, 2.5, null, "😀"] }] });
@@ -59,8 +59,8 @@ async fn an_agent_that_fails_is_restarted_with_the_state_that_it_had(foreign: Se
     assert_eq!(fixture.mainstay.agents().get("planner").unwrap().supervision.generation, 2);
 }
 
-against!(the_agents_of_a_frozen_server_are_unknown_and_not_restarted: uvicorn, h11);
-async fn the_agents_of_a_frozen_server_are_unknown_and_not_restarted(foreign: ServerSpec) {
+against!(agents_of_a_frozen_server_are_unknown_and_not_restarted: uvicorn, h11);
+async fn agents_of_a_frozen_server_are_unknown_and_not_restarted(foreign: ServerSpec) {
     let server = foreign.start().await;
     let mut fixture = ForeignFixture::start_connected(&server, |config| {
         // As in the default configuration, the connection notices the outage before an agent has missed so many checks.

@@ -29,8 +29,8 @@ fn start_runtime(data: &TempDir, config: &std::path::Path) -> MainstayProcess {
     MainstayProcess::start_with(data.path(), &args, &[("MAINSTAY_TEST_TOKEN", TOKEN)])
 }
 
-against!(the_handshake_carries_the_headers_and_the_token: websockets, uvicorn, h11, node);
-async fn the_handshake_carries_the_headers_and_the_token(foreign: ServerSpec) {
+against!(handshake_carries_the_headers_and_the_token: websockets, uvicorn, h11, node);
+async fn handshake_carries_the_headers_and_the_token(foreign: ServerSpec) {
     let mut server = foreign.start().await;
     let (data, config) = write_config(&server, "");
     let runtime = start_runtime(&data, &config);

@@ -8,8 +8,8 @@ use crate::against;
 use crate::fixture::{ForeignFixture, ServerAndRuntime, retries_for_restart};
 use crate::server::ServerSpec;
 
-against!(the_server_never_sees_more_requests_at_once_than_the_limit(started): uvicorn, h11, node);
-async fn the_server_never_sees_more_requests_at_once_than_the_limit((_server, fixture): ServerAndRuntime) {
+against!(server_never_sees_more_requests_at_once_than_the_limit(started): uvicorn, h11, node);
+async fn server_never_sees_more_requests_at_once_than_the_limit((_server, fixture): ServerAndRuntime) {
     // The server releases them in groups of five, so fewer than five at once would never end.
     let requests = (0..150).map(|_| fixture.request(Request::get("/crowd?group=5")));
     for answer in join_all(requests).await {

@@ -38,8 +38,8 @@ async fn live_and_resumed_events_are_delivered_once((_server, mut fixture): Serv
     assert_eq!(fixture.seqs().await, [6, 7, 4, 5]);
 }
 
-against!(a_server_that_was_killed_and_comes_back_is_resumed(connected): websockets, uvicorn, h11, node);
-async fn a_server_that_was_killed_and_comes_back_is_resumed((server, mut fixture): ServerAndRuntime) {
+against!(server_that_was_killed_and_comes_back_is_resumed(connected): websockets, uvicorn, h11, node);
+async fn server_that_was_killed_and_comes_back_is_resumed((server, mut fixture): ServerAndRuntime) {
     fixture.send_command(json!({ "do": "emit", "count": 3 })).await;
     assert_eq!(fixture.seqs().await, [1, 2, 3]);
     let gone = server.kill().await;
@@ -73,8 +73,8 @@ async fn dropped_or_restarted_sequence_is_a_gap(foreign: ServerSpec) {
     assert_eq!(fixture.seqs().await, [1, 2]);
 }
 
-against!(a_close_that_invites_back_is_followed_by_a_reconnect(connected): websockets, uvicorn, h11, node);
-async fn a_close_that_invites_back_is_followed_by_a_reconnect((_server, mut fixture): ServerAndRuntime) {
+against!(close_that_invites_back_is_followed_by_a_reconnect(connected): websockets, uvicorn, h11, node);
+async fn close_that_invites_back_is_followed_by_a_reconnect((_server, mut fixture): ServerAndRuntime) {
     for code in [1000, 1001, 1011, 1012, 1013, 4000] {
         fixture.send_command(json!({ "do": "close", "code": code, "reason": "see you" })).await;
         let lost = fixture.wait_for_connection("reconnecting").await;
@@ -97,8 +97,8 @@ async fn localhost_connects_over_ipv4_or_ipv6(foreign: ServerSpec) {
     assert_eq!(fixture.request_json(Request::get("/echo")).await["method"], "GET");
 }
 
-against!(a_server_that_ends_in_order_is_followed_by_a_reconnect(connected): uvicorn, h11);
-async fn a_server_that_ends_in_order_is_followed_by_a_reconnect((server, mut fixture): ServerAndRuntime) {
+against!(server_that_ends_in_order_is_followed_by_a_reconnect(connected): uvicorn, h11);
+async fn server_that_ends_in_order_is_followed_by_a_reconnect((server, mut fixture): ServerAndRuntime) {
     server.terminate().await;
     let lost = fixture.wait_for_connection("reconnecting").await;
     assert_eq!((&lost["reason"], &lost["error"]["close_code"]), (&json!("closed"), &json!(1012)), "{lost}");
@@ -117,8 +117,8 @@ async fn broken_socket_is_a_lost_connection((server, mut fixture): ServerAndRunt
     fixture.wait_for_connection("connected").await;
 }
 
-against!(the_server_sees_each_close_done_in_order(connected): websockets, node);
-async fn the_server_sees_each_close_done_in_order((mut server, mut fixture): ServerAndRuntime) {
+against!(server_sees_each_close_done_in_order(connected): websockets, node);
+async fn server_sees_each_close_done_in_order((mut server, mut fixture): ServerAndRuntime) {
     // The runtime answers a close with the same code.
     for code in [1000, 1001, 4000] {
         fixture.send_command(json!({ "do": "close", "code": code })).await;

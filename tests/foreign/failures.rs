@@ -8,8 +8,8 @@ use crate::against;
 use crate::fixture::{ForeignFixture, ServerAndRuntime, millis, retries_for_restart, send_request};
 use crate::server::ServerSpec;
 
-against!(a_failure_that_passes_is_not_seen_by_the_caller(started): uvicorn, h11, node);
-async fn a_failure_that_passes_is_not_seen_by_the_caller((_server, mut fixture): ServerAndRuntime) {
+against!(failure_that_passes_is_not_seen_by_the_caller(started): uvicorn, h11, node);
+async fn failure_that_passes_is_not_seen_by_the_caller((_server, mut fixture): ServerAndRuntime) {
     let later = fixture.request(Request::get("/flaky/later?failures=1&retry_after=1")).await.unwrap();
     let retry = fixture.wait_for_event("request_retry").await;
     assert_eq!((later.attempts, &retry["delay_ms"]), (2, &json!(1_000)), "{retry}");
@@ -31,8 +31,8 @@ async fn a_failure_that_passes_is_not_seen_by_the_caller((_server, mut fixture):
     assert_eq!(fixture.count("request_retry"), 1 + 7 * 2 + 1 + 2);
 }
 
-against!(an_answer_that_does_not_come_in_time_is_a_timeout(started): uvicorn, h11, node);
-async fn an_answer_that_does_not_come_in_time_is_a_timeout((mut server, fixture): ServerAndRuntime) {
+against!(answer_that_does_not_come_in_time_is_a_timeout(started): uvicorn, h11, node);
+async fn answer_that_does_not_come_in_time_is_a_timeout((mut server, fixture): ServerAndRuntime) {
     let request = Request::get("/slow?ms=60000").timeout(millis(200)).retries(1);
     let error = fixture.request(request).await.unwrap_err();
     assert_eq!((error.code, error.reason, error.attempts), (Code::Timeout, Reason::TimedOut, 2));
@@ -52,8 +52,8 @@ async fn an_answer_that_does_not_come_in_time_is_a_timeout((mut server, fixture)
     assert_eq!(fixture.requests_seen("late").await.len(), 1);
 }
 
-against!(a_server_that_is_killed_within_its_answer_is_a_network_error: uvicorn, h11, node);
-async fn a_server_that_is_killed_within_its_answer_is_a_network_error(foreign: ServerSpec) {
+against!(server_that_is_killed_within_its_answer_is_a_network_error: uvicorn, h11, node);
+async fn server_that_is_killed_within_its_answer_is_a_network_error(foreign: ServerSpec) {
     // One response has a length, one comes in chunks.
     for path in ["/begin/cut?length=1000", "/begin/cut"] {
         let mut server = foreign.start().await;

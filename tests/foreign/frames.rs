@@ -58,8 +58,8 @@ async fn message_too_large_for_server_costs_one_connection(foreign: ServerSpec) 
     assert_eq!(fixture.seqs().await, [1]);
 }
 
-against!(the_limit_holds_for_all_fragments_of_a_message_together(connected): websockets, node);
-async fn the_limit_holds_for_all_fragments_of_a_message_together((_server, mut fixture): ServerAndRuntime) {
+against!(limit_holds_for_all_fragments_of_a_message_together(connected): websockets, node);
+async fn limit_holds_for_all_fragments_of_a_message_together((_server, mut fixture): ServerAndRuntime) {
     fixture.send_command(json!({ "do": "pieces", "bytes": 1 << 20, "count": 16 })).await;
     assert_eq!(fixture.text().await.len(), MESSAGE_BYTES_MAX);
     fixture.send_command(json!({ "do": "pieces", "bytes": 1 << 20, "count": 17 })).await;

@@ -34,8 +34,8 @@ async fn assert_never_lost(mut fixture: ForeignFixture) {
     assert_eq!(fixture.count("connection_state"), 3, "connecting, connected, disconnected");
 }
 
-against!(the_servers_pings_are_answered: websockets, uvicorn, h11, node);
-async fn the_servers_pings_are_answered(foreign: ServerSpec) {
+against!(servers_pings_are_answered: websockets, uvicorn, h11, node);
+async fn servers_pings_are_answered(foreign: ServerSpec) {
     let ping_timeout = PING_TIMEOUT.as_secs().to_string();
     // Node's server, as its library's documentation has it, cuts off a client that did not answer the last ping by the
     // next one.
@@ -52,8 +52,8 @@ async fn the_servers_pings_are_answered(foreign: ServerSpec) {
     assert_never_lost(fixture).await;
 }
 
-against!(a_ping_with_a_payload_is_answered_with_it(connected): websockets, node);
-async fn a_ping_with_a_payload_is_answered_with_it((_server, mut fixture): ServerAndRuntime) {
+against!(ping_with_a_payload_is_answered_with_it(connected): websockets, node);
+async fn ping_with_a_payload_is_answered_with_it((_server, mut fixture): ServerAndRuntime) {
     fixture.send_command(json!({ "do": "ping" })).await;
     assert_eq!(fixture.frame().await, json!({ "type": "ponged" }));
 }
@@ -73,8 +73,8 @@ async fn our_pings_are_answered(foreign: ServerSpec) {
     assert_never_lost(fixture).await;
 }
 
-against!(an_endpoint_at_work_is_not_taken_for_dead: uvicorn, h11);
-async fn an_endpoint_at_work_is_not_taken_for_dead(foreign: ServerSpec) {
+against!(endpoint_at_work_is_not_taken_for_dead: uvicorn, h11);
+async fn endpoint_at_work_is_not_taken_for_dead(foreign: ServerSpec) {
     let server = foreign.start().await;
     let mut fixture = ForeignFixture::start_connected(&server, with_short_pings).await;
     fixture.send_command(json!({ "do": "busy", "ms": BEYOND_PING_TIMEOUT_MS })).await;
@@ -98,8 +98,8 @@ async fn busy_endpoint_with_queued_message_misses_pings(foreign: ServerSpec) {
     fixture.wait_for_connection("connected").await;
 }
 
-against!(a_server_that_is_frozen_is_declared_dead_and_thawed_resumed: websockets, uvicorn, h11, node);
-async fn a_server_that_is_frozen_is_declared_dead_and_thawed_resumed(foreign: ServerSpec) {
+against!(server_that_is_frozen_is_declared_dead_and_thawed_resumed: websockets, uvicorn, h11, node);
+async fn server_that_is_frozen_is_declared_dead_and_thawed_resumed(foreign: ServerSpec) {
     let server = foreign.start().await;
     let mut fixture = ForeignFixture::start_connected(&server, |config| {
         with_short_pings(config);

@@ -67,8 +67,8 @@ async fn requests_around_the_close_of_an_idle_connection_are_safe(foreign: Serve
     assert!(fixture.seen_events.iter().filter(repeated_get).all(|event| event["delay_ms"] == 0));
 }
 
-against!(a_connection_is_used_again_while_the_server_keeps_it(started): uvicorn, h11, node);
-async fn a_connection_is_used_again_while_the_server_keeps_it((_server, fixture): ServerAndRuntime) {
+against!(connection_is_used_again_while_the_server_keeps_it(started): uvicorn, h11, node);
+async fn connection_is_used_again_while_the_server_keeps_it((_server, fixture): ServerAndRuntime) {
     let first = fixture.request_json(Request::get("/caller")).await;
     for _ in 0..20 {
         assert_eq!(fixture.request_json(Request::get("/caller")).await, first, "the port that it came from");

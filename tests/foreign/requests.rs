@@ -123,15 +123,15 @@ async fn problem_document_text_is_shown_if_safe((_server, fixture): ServerAndRun
     assert_eq!(message, "Out of paper");
 }
 
-against!(a_missing_slash_is_redirected_and_the_body_goes_along(started): uvicorn, h11, node);
-async fn a_missing_slash_is_redirected_and_the_body_goes_along((_server, fixture): ServerAndRuntime) {
+against!(missing_slash_is_redirected_and_the_body_goes_along(started): uvicorn, h11, node);
+async fn missing_slash_is_redirected_and_the_body_goes_along((_server, fixture): ServerAndRuntime) {
     assert_eq!(fixture.request_json(Request::get("/slash")).await, "behind the slash");
     let item = json!({ "name": "lamp", "size": 3 });
     assert_eq!(fixture.request_json(Request::post("/slash").json(&item)).await, item);
 }
 
-against!(a_body_of_the_largest_size_arrives_whole(started): uvicorn, h11, node);
-async fn a_body_of_the_largest_size_arrives_whole((_server, fixture): ServerAndRuntime) {
+against!(body_of_the_largest_size_arrives_whole(started): uvicorn, h11, node);
+async fn body_of_the_largest_size_arrives_whole((_server, fixture): ServerAndRuntime) {
     let body: Vec<u8> = (0..16 << 20).map(|n: u32| n.to_le_bytes()[n as usize % 3]).collect();
     let here = fixture.request_json(Request::post("/digest").body(body.clone())).await;
     assert_eq!(here["bytes"], 16 << 20);
@@ -142,8 +142,8 @@ async fn a_body_of_the_largest_size_arrives_whole((_server, fixture): ServerAndR
     assert_eq!(error.reason, Reason::Unprocessable);
 }
 
-against!(a_refusal_that_comes_before_the_body_was_taken_is_the_answer(started): uvicorn, h11, node);
-async fn a_refusal_that_comes_before_the_body_was_taken_is_the_answer((server, fixture): ServerAndRuntime) {
+against!(refusal_that_comes_before_the_body_was_taken_is_the_answer(started): uvicorn, h11, node);
+async fn refusal_that_comes_before_the_body_was_taken_is_the_answer((server, fixture): ServerAndRuntime) {
     // The size exceeds all buffers on the route by far.
     let paths = if server.spec.is_node() { ["/too-large", "/limited"] } else { ["/too-large"; 2] };
     for (round, path) in paths.iter().cycle().take(6).enumerate() {

@@ -6,8 +6,8 @@ use mainstay::{Code, Reason};
 use crate::against;
 use crate::fixture::{ServerAndRuntime, millis};
 
-against!(an_answer_in_chunks_arrives_whole(started): uvicorn, h11, node);
-async fn an_answer_in_chunks_arrives_whole((_server, fixture): ServerAndRuntime) {
+against!(answer_in_chunks_arrives_whole(started): uvicorn, h11, node);
+async fn answer_in_chunks_arrives_whole((_server, fixture): ServerAndRuntime) {
     for (parts, size) in [(0, 0), (1, 1), (26, 100_000)] {
         let response =
             fixture.request(Request::get(format!("/chunked?parts={parts}&size={size}"))).await.unwrap();
@@ -50,8 +50,8 @@ async fn unrequested_gzip_is_unpacked_and_brotli_an_error((server, fixture): Ser
     assert_eq!(response.body, "x".repeat(5_000));
 }
 
-against!(a_stream_that_lasts_longer_than_the_timeout_survives(started): uvicorn, h11, node);
-async fn a_stream_that_lasts_longer_than_the_timeout_survives((_server, fixture): ServerAndRuntime) {
+against!(stream_that_lasts_longer_than_the_timeout_survives(started): uvicorn, h11, node);
+async fn stream_that_lasts_longer_than_the_timeout_survives((_server, fixture): ServerAndRuntime) {
     let request = Request::get("/sse?count=12&ms=400").header("accept", "text/event-stream");
     let response = fixture.request(request.timeout(millis(2_000)).retries(0)).await.unwrap();
     assert_eq!(
@@ -63,8 +63,8 @@ async fn a_stream_that_lasts_longer_than_the_timeout_survives((_server, fixture)
     assert!(response.ms > 2_000, "{} ms", response.ms);
 }
 
-against!(a_stream_does_not_keep_other_requests_from_their_answers(started): uvicorn, h11, node);
-async fn a_stream_does_not_keep_other_requests_from_their_answers((mut server, fixture): ServerAndRuntime) {
+against!(stream_does_not_keep_other_requests_from_their_answers(started): uvicorn, h11, node);
+async fn stream_does_not_keep_other_requests_from_their_answers((mut server, fixture): ServerAndRuntime) {
     tokio::select! {
         stream = fixture.request(Request::get("/begin/stream")) => panic!("it never ends: {stream:?}"),
         () = async {

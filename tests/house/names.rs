@@ -79,15 +79,20 @@ fn names_have_no_banned_word() {
 }
 
 #[test]
-fn functions_have_short_names() {
+fn functions_have_short_names_without_article() {
     let mut found = Vec::new();
     for file in files(&["crates", "tests", "benches/src"], "rs") {
         let tokens = lex(&file.text).0;
         let names = tokens.windows(2).filter(|pair| pair[0] == "fn").map(|pair| &pair[1]);
-        let long = names.filter(|name| name.chars().count() > NAME_CHARS_MAX);
-        found.extend(long.map(|name| format!("{}: {name}", file.path)));
+        let has_article = |name: &str| ["a_", "an_", "the_"].iter().any(|article| name.starts_with(article));
+        let wrong = names.filter(|name| name.chars().count() > NAME_CHARS_MAX || has_article(name));
+        found.extend(wrong.map(|name| format!("{}: {name}", file.path)));
     }
-    assert!(found.is_empty(), "names of more than {NAME_CHARS_MAX} characters:\n{}", found.join("\n"));
+    assert!(
+        found.is_empty(),
+        "names of more than {NAME_CHARS_MAX} characters, or with an article first:\n{}",
+        found.join("\n")
+    );
 }
 
 #[test]

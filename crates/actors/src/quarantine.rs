@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn the_death_that_reaches_the_limit_quarantines() {
+    fn death_that_reaches_the_limit_quarantines() {
         for limit in 1..=3 {
             let mut record = DeathRecord::default();
             for death in 1..=limit {

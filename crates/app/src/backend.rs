@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duplicate_id_is_refused_by_name() {
+    fn duplicate_id_is_refused_by_name() {
         assert!(error_text(&config(&["a", "b", "a"])).contains("\"a\" is given twice"));
     }
 

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_control_file_that_makes_no_sense_is_named() {
+    fn control_file_that_makes_no_sense_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let data = DataDir::new(dir.path());
         fs::write(data.control(), "{").unwrap();
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_does_not_show_in_debug_output() {
+    fn token_does_not_show_in_debug_output() {
         assert!(!format!("{:?}", control("a")).contains("secret"));
     }
 }

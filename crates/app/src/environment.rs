@@ -192,7 +192,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_folder_to_watch_may_begin_at_home_where_there_is_one() {
+    fn folder_to_watch_may_begin_at_home_where_there_is_one() {
         let config = Config::from_toml("cache.watch = [\"~/notes\", \"/b\"]").unwrap();
         let watched = |home: Option<&str>| {
             let variable = |name: &str| home.filter(|_| name == "HOME").map(ToOwned::to_owned);

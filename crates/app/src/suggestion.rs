@@ -72,7 +72,7 @@ mod tests {
     const KEYS: [&str; 4] = ["max_retries", "delay_min", "delay_max", "path"];
 
     #[test]
-    fn a_slip_names_the_nearest_key() {
+    fn slip_names_the_nearest_key() {
         for (wrong, right) in [
             ("max_retires", "max_retries"),
             ("max-retries", "max_retries"),
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_far_from_all_lists_them() {
+    fn key_far_from_all_lists_them() {
         for far in ["timeout", "", "x", &"path".repeat(1_000)] {
             assert_eq!(
                 hint(far, &KEYS),
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_one_has_no_conjunction() {
+    fn list_of_one_has_no_conjunction() {
         assert_eq!(join_quoted(&["none"], "or"), "\"none\"");
         assert_eq!(join_quoted(&["a", "b"], "or"), "\"a\" or \"b\"");
     }

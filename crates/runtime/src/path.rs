@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_its_names_joined_by_slashes() {
+    fn path_is_its_names_joined_by_slashes() {
         let path = ActorPath::root("root").and_then(|root| root.child("pool")).unwrap();
         assert_eq!((path.as_str(), path.name()), ("root/pool", "pool"));
     }

@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_seed_gives_the_same_numbers() {
+    fn same_seed_gives_the_same_numbers() {
         let (a, b) = (Rng::seeded(7), Rng::seeded(7));
         assert!((0..100).all(|_| a.bits() == b.bits()));
     }

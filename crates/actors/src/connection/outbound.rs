@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overdue_message_is_reported_and_never_sent() {
+    fn overdue_message_is_reported_and_never_sent() {
         let mut buffer = buffer(3);
         buffer.push("short".into(), 1, at(5), at(0)).unwrap();
         buffer.push("long".into(), 2, LATER, at(0)).unwrap();

@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_seen_before_is_a_duplicate() {
+    fn event_seen_before_is_a_duplicate() {
         let mut resumption = after_events(&[1, 2, 3]);
         assert_eq!(resumption.observe(&event(2)), Observed::Duplicate { seq: 2 });
         resumption.on_open();
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_keeps_the_last_number() {
+    fn checkpoint_keeps_the_last_number() {
         let stored = serde_json::to_string(&after_events(&[1, 2])).unwrap();
         let mut restored: Resumption = serde_json::from_str(&stored).unwrap();
         assert_eq!(restored.on_open(), ResumeStart::Resume(r#"{"type":"resume","after":2}"#.into()));

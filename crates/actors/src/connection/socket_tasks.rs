@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_batch_of_large_frames_is_small() {
+    async fn batch_of_large_frames_is_small() {
         let large = "x".repeat(READ_BYTES_MAX / 2);
         assert_eq!(batch_sizes(vec![large; 5]).await, [2, 2, 1]);
         let huge = "x".repeat(1 << 20);

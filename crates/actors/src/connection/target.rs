@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unusable_address_says_what_is_wrong() {
+    fn unusable_address_says_what_is_wrong() {
         let error = |base, path| SocketTarget::new(base, path).unwrap_err();
         assert_eq!(error("ftp://localhost", "/ws"), TargetError::Base(BaseUrlError::Scheme));
         assert_eq!(error("http://localhost?token=s3cret", "/ws"), TargetError::Base(BaseUrlError::Query));

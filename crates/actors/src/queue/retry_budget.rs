@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_requests_earn_twenty_retries_beside_the_reserve() {
+    fn hundred_requests_earn_twenty_retries_beside_the_reserve() {
         let mut budget = RetryBudget::new(POLICY);
         (0..100).for_each(|_| budget.deposit(Duration::ZERO));
         assert_eq!(budget.remaining(Duration::ZERO), 22);

@@ -14,7 +14,7 @@ fn build_error(builder: RequestBuilder) -> Error {
 }
 
 #[test]
-fn a_request_keeps_what_it_was_given() {
+fn request_keeps_what_it_was_given() {
     let request = Request::post("/api/echo?x=1")
         .json(&serde_json::json!({"a": 1}))
         .header("X-Trace", "7")
@@ -49,7 +49,7 @@ fn request_is_repeatable_if_idempotent_or_keyed() {
 }
 
 #[test]
-fn a_key_is_made_once_and_only_when_asked_for() {
+fn key_is_made_once_and_only_when_asked_for() {
     let mut wanted = Request::post("/").generated_idempotency_key().build().unwrap();
     wanted.generate_key(u128::MAX);
     wanted.generate_key(0);
@@ -63,7 +63,7 @@ fn a_key_is_made_once_and_only_when_asked_for() {
 }
 
 #[test]
-fn a_header_that_could_break_the_connection_is_refused() {
+fn header_that_could_break_the_connection_is_refused() {
     for name in ["Host", "Content-Length", "Transfer-Encoding", "Connection", "Upgrade", "Keep-Alive"] {
         build_error(Request::get("/").header(name, "x"));
     }
@@ -97,7 +97,7 @@ fn connect_trace_and_unserializable_json_are_refused() {
 }
 
 #[test]
-fn a_request_shows_no_secret_when_it_is_logged() {
+fn request_shows_no_secret_when_it_is_logged() {
     let request = Request::post("/x?token=sesame")
         .header("Authorization", "sesame")
         .body("sesame")

@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_empties_the_memory_of_a_healthy_agent_too() {
+    fn restart_empties_the_memory_of_a_healthy_agent_too() {
         let (mut book, now) = store();
         book.message("planner", &json!("hi")).unwrap();
         book.restart("planner", now).unwrap();
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_was_written_back_is_added_to() {
+    fn state_that_was_written_back_is_added_to() {
         let (mut book, _) = store();
         book.write_state("planner", json!({ "messages": ["old"], "count": 7, "mood": "calm" })).unwrap();
         assert_eq!(book.message("planner", &json!("new")), Ok(8));
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_of_any_json_survives_the_next_message() {
+    fn state_of_any_json_survives_the_next_message() {
         for state in [json!(null), json!(42), json!("text"), json!([1, 2])] {
             let (mut book, _) = store();
             book.write_state("planner", state.clone()).unwrap();
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_memory_never_outgrows_what_can_be_written_back() {
+    fn memory_never_outgrows_what_can_be_written_back() {
         let (mut book, _) = store();
         let room = 10_000;
         let filler = "x".repeat(MEMORY_BYTES_MAX - room);
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_agent_is_refused_with_the_known_ones() {
+    fn unknown_agent_is_refused_with_the_known_ones() {
         let (mut book, now) = store();
         let refusal = book.crash("nobody", now).unwrap_err();
         assert_eq!(refusal.to_string(), "there is no agent \"nobody\"; there is planner, coder");

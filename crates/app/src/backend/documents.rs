@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn the_documents_are_sorted_and_the_json_among_them_is_valid() {
+    fn documents_are_sorted_and_the_json_among_them_is_valid() {
         assert!(DOCUMENTS.iter().is_sorted_by_key(|document| document.path));
         let json = find("config/harbour.json").unwrap();
         assert!(serde_json::from_str::<serde_json::Value>(json.text).is_ok());

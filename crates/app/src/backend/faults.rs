@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_kind_is_refused_with_all_that_there_are() {
+    fn unknown_kind_is_refused_with_all_that_there_are() {
         for fault in [json!({ "kind": "explode" }), json!({}), json!([]), json!({ "kind": 3 })] {
             let complaint = error_text(&fault);
             assert!(EXAMPLES.iter().all(|(_, example)| complaint.contains(example)), "{complaint}");
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_out_of_range_is_refused_with_the_range() {
+    fn value_out_of_range_is_refused_with_the_range() {
         let cases = [
             (json!({ "kind": "status", "path": "/", "status": 200, "times": 1 }), "400 to 599"),
             (json!({ "kind": "status", "path": "/", "status": 600, "times": 1 }), "400 to 599"),

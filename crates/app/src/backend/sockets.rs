@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_reads_late_gets_a_gap_and_then_the_rest() {
+    async fn client_that_reads_late_gets_a_gap_and_then_the_rest() {
         let state = test_state(4);
         let (mut client, _task) = connect(&state, 64 * 1024).await;
         client.send(Message::text(r#"{"type":"resume","after":0}"#)).await.unwrap();
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_answers_pings_is_kept() {
+    async fn client_that_answers_pings_is_kept() {
         let state = test_state(4);
         let (mut client, mut task) = connect(&state, 1024).await;
         let reader = async { while client.next().await.is_some() {} };
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_answers_no_ping_is_cut() {
+    async fn client_that_answers_no_ping_is_cut() {
         let state = test_state(4);
         let (_client, mut task) = connect(&state, 1024).await;
         let start = Instant::now();
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_half_open_socket_is_silent_for_its_time_and_then_answers() {
+    async fn half_open_socket_is_silent_for_its_time_and_then_answers() {
         let state = test_state(4);
         let (mut client, _task) = connect(&state, 1024).await;
         assert!(client.next().await.unwrap().unwrap().is_ping());
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_half_open_socket_is_cut_by_a_drop() {
+    async fn half_open_socket_is_cut_by_a_drop() {
         let state = test_state(4);
         let (mut client, mut task) = connect(&state, 1024).await;
         let start = Instant::now();
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_event_between_handshake_and_socket_is_still_sent() {
+    async fn event_between_handshake_and_socket_is_still_sent() {
         let state = test_state(4);
         let early = SocketSession::new(&state);
         publish_message(&state, &json!("hi"));

@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_to_a_hung_agent_is_lost_with_a_restart_or_a_crash() {
+    async fn request_to_a_hung_agent_is_lost_with_a_restart_or_a_crash() {
         for restarted in [true, false] {
             let state = test_state(8);
             state.inject(hang(), Instant::now()).unwrap();
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_that_is_refused_changes_nothing() {
+    fn fault_that_is_refused_changes_nothing() {
         let state = test_state(8);
         let unknown = Fault::CrashAgent { agent: "nobody".to_owned() };
         let error = state.inject(unknown, Instant::now()).unwrap_err();

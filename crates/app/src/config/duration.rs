@@ -85,14 +85,14 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_unit_without_remainder_is_written() {
+    fn longest_unit_without_remainder_is_written() {
         let written = [0, 1, 1_000, 1_500, 60_000, 90_000, 600_000, HOUR_MS, 25 * HOUR_MS]
             .map(|ms| format_duration(Duration::from_millis(ms)));
         assert_eq!(written, ["0s", "1ms", "1s", "1500ms", "1m", "90s", "10m", "1h", "25h"]);
     }
 
     #[test]
-    fn a_part_finer_than_a_millisecond_is_cut_off() {
+    fn part_finer_than_a_millisecond_is_cut_off() {
         assert_eq!(format_duration(Duration::from_micros(1_999)), "1ms");
         assert_eq!(format_duration(Duration::from_nanos(1)), "0s");
     }
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_says_what_would_be_right() {
+    fn error_says_what_would_be_right() {
         assert!(ParseDurationError::Malformed.to_string().contains("\"250ms\""));
         assert!(ParseDurationError::UnitMissing.to_string().contains("needs a unit"));
         assert_eq!(ParseDurationError::TooLong.to_string(), "a duration is at most \"8760h\"");

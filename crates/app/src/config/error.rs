@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_of_the_whole_file_names_the_file_alone() {
+    fn problem_of_the_whole_file_names_the_file_alone() {
         let error =
             ConfigError::new(vec![ConfigProblem::whole("cannot be read")]).in_file(Path::new("a.toml"));
         assert_eq!(error.to_string(), "a.toml: cannot be read");

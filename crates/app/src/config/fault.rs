@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_strange_key_stays_short_and_on_one_line() {
+    fn strange_key_stays_short_and_on_one_line() {
         let message =
             ConfigFault::unknown(&format!("a\nb\u{1b}\"{}", "x".repeat(5_000)), &["ttl"], 0).message();
         assert!(message.starts_with("unknown key \"a\\nb\\u{1b}\\\"xxx"), "{message}");

@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_unit_without_remainder_is_written() {
+    fn largest_unit_without_remainder_is_written() {
         let written = [0, 1, 1_000, 1_024, 1_536, 64 << 20, 1 << 30].map(format_size);
         assert_eq!(written, ["0", "1", "1000", "1KiB", "1536", "64MiB", "1GiB"]);
     }
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_says_what_would_be_right() {
+    fn error_says_what_would_be_right() {
         assert!(ParseSizeError::Malformed.to_string().contains("\"64MiB\""));
         assert_eq!(ParseSizeError::TooLarge.to_string(), "a size is at most \"1024GiB\"");
     }

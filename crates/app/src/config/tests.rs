@@ -27,7 +27,7 @@ fn config_with_examples() -> Config {
 }
 
 #[test]
-fn a_limit_needs_a_pattern_of_paths() {
+fn limit_needs_a_pattern_of_paths() {
     let text = "[[limit]]\npath = \"/a/**\"\nmax_concurrent = 1\n[[limit]]\nmax_concurrent = 3\n";
     check(text, &expect![[r#"4:1: "limit[1]" needs a path of its own, as in path = "/api/model/**""#]]);
     let text = "[[limit]]\npath = \"a\"\n[[limit]]\npath = \"/[\"\nmax_concurrent = 0\n";
@@ -43,13 +43,13 @@ fn a_limit_needs_a_pattern_of_paths() {
 // === The default ===
 
 #[test]
-fn the_default_file_reads_as_the_default() {
+fn default_file_reads_as_the_default() {
     assert_eq!(Config::from_toml(&DEFAULT_TOML), Ok(Config::default()));
     assert_eq!(Config::from_toml(""), Ok(Config::default()));
 }
 
 #[test]
-fn the_default_file_with_its_examples_has_their_defaults() {
+fn default_file_with_its_examples_has_their_defaults() {
     assert_eq!(Config::from_toml(&default_with_examples()), Ok(config_with_examples()));
 }
 
@@ -72,7 +72,7 @@ fn every_key_stands_in_the_default_file_below_a_comment() {
 }
 
 #[test]
-fn the_default_file_is_plain_text_of_a_readable_width() {
+fn default_file_is_plain_text_of_a_readable_width() {
     for line in DEFAULT_TOML.lines() {
         assert!(line.chars().count() <= 120 && !line.contains('`') && !line.ends_with(' '), "{line}");
     }
@@ -118,7 +118,7 @@ fn keys_that_are_set_replace_the_default_and_no_other() {
 }
 
 #[test]
-fn an_agent_inherits_what_it_does_not_set_itself() {
+fn agent_inherits_what_it_does_not_set_itself() {
     let config = Config::from_toml(
         r#"
         [[agent]]
@@ -365,7 +365,7 @@ fn agent_of(json: serde_json::Value) -> Result<AgentConfig, String> {
 }
 
 #[test]
-fn an_agent_by_itself_is_read_by_the_rules_of_the_file() {
+fn agent_by_itself_is_read_by_the_rules_of_the_file() {
     let block = json!({
         "id": "helper", "driver": "process", "command": ["helper", "--stdio"], "env": { "A": "1", "B": "two\nlines" },
         "ready": "stdout:ready", "restart_delay": "2m", "fail_after": 7,
@@ -716,7 +716,7 @@ fn load(bytes: &[u8]) -> Result<Config, String> {
 }
 
 #[test]
-fn a_file_is_read_as_its_text_is() {
+fn file_is_read_as_its_text_is() {
     assert_eq!(load(DEFAULT_TOML.as_bytes()), Ok(Config::default()));
     assert_eq!(load("\u{feff}cache.ttl = \"60s\"\r\n".as_bytes()), Ok(Config::default()));
 }
@@ -730,7 +730,7 @@ fn every_line_of_an_error_names_the_file() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_named_with_the_reason() {
+fn file_that_cannot_be_read_is_named_with_the_reason() {
     expect!["mainstay.toml:2:8: this is not UTF-8; save the file as UTF-8"]
         .assert_eq(&load(b"[cache]\nttl = \"\xff\"").unwrap_err());
     expect!["mainstay.toml: is too large: a config has at most 4MiB"]

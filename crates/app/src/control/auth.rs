@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_counts_as_a_bearer_or_in_the_query_and_only_whole() {
+    fn token_counts_as_a_bearer_or_in_the_query_and_only_whole() {
         let knows = |bearer: &str, uri: &str| {
             access_check().has_token(&headers(&[(AUTHORIZATION, bearer)]), &uri.parse().unwrap())
         };

@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_cannot_end_its_line() {
+    fn label_cannot_end_its_line() {
         let mut status = status();
         status["agents"] = json!([agent("a\"b\\c\nd", "failed", None)]);
         let line = r#"mainstay_agent_status{agent="a\"b\\c\nd",status="failed"} 1"#;

@@ -3,7 +3,7 @@
 use crate::*;
 
 #[tokio::test]
-async fn an_agent_remembers_its_messages() {
+async fn agent_remembers_its_messages() {
     let bench = BackendClient::start().await;
     assert_eq!(bench.message("one").await.1["count"], 1);
     let (status, answer) = bench.message("two").await;
@@ -74,7 +74,7 @@ async fn hung_agent_holds_requests_until_healed() {
 }
 
 #[tokio::test]
-async fn a_hung_agent_can_be_restarted_and_what_waited_for_it_is_lost() {
+async fn hung_agent_can_be_restarted_and_what_waited_for_it_is_lost() {
     let bench = BackendClient::start().await;
     bench.agent_fault("hang_agent", "planner").await;
     let waiting = bench.request(Method::POST, "/api/agents/planner/message", Some(json!("hi")));

@@ -201,7 +201,7 @@ async fn stop_drops_connections_and_frees_the_port_at_once() {
 }
 
 #[tokio::test]
-async fn a_backend_that_is_dropped_ends_too() {
+async fn backend_that_is_dropped_ends_too() {
     let bench = BackendClient::start().await;
     let address = bench.backend.address();
     let socket = bench.socket().await;

@@ -3,7 +3,7 @@
 use crate::*;
 
 #[tokio::test]
-async fn a_file_comes_as_text_with_its_media_type() {
+async fn file_comes_as_text_with_its_media_type() {
     let bench = BackendClient::start().await;
     let response = bench.send(Method::GET, "/api/files/docs/tides.md", None).await;
     assert_eq!(response.status(), 200);
@@ -32,7 +32,7 @@ async fn no_path_leads_out_of_the_files() {
 }
 
 #[tokio::test]
-async fn a_search_gives_the_same_lines_each_time() {
+async fn search_gives_the_same_lines_each_time() {
     let bench = BackendClient::start().await;
     let (status, found) = bench.get("/api/search?q=TIDE+table").await;
     assert_eq!(status, 200);
@@ -86,7 +86,7 @@ async fn raw(bench: &BackendClient, request: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_status_fault_answers_as_often_as_it_says_below_its_path() {
+async fn status_fault_answers_as_often_as_it_says_below_its_path() {
     let bench = BackendClient::start().await;
     let fault =
         json!({ "kind": "status", "path": "/api/files", "status": 503, "times": 2, "retry_after": 7 });
@@ -108,7 +108,7 @@ async fn a_status_fault_answers_as_often_as_it_says_below_its_path() {
 }
 
 #[tokio::test]
-async fn a_slow_fault_delays_as_often_as_it_says() {
+async fn slow_fault_delays_as_often_as_it_says() {
     let bench = BackendClient::start().await;
     bench.fault(json!({ "kind": "slow", "path": "/api/echo", "ms": 150, "times": 1 })).await;
     let start = Instant::now();
@@ -120,7 +120,7 @@ async fn a_slow_fault_delays_as_often_as_it_says() {
 }
 
 #[tokio::test]
-async fn a_reset_fault_resets_the_requests_connection_and_no_other() {
+async fn reset_fault_resets_the_requests_connection_and_no_other() {
     let bench = BackendClient::start().await;
     let mut bystander = bench.tcp().await;
     bench.fault(json!({ "kind": "reset", "path": "/api/agents", "times": 1 })).await;

@@ -43,7 +43,7 @@ async fn each_event_follows_its_invalidation() {
 }
 
 #[tokio::test]
-async fn a_client_that_resumes_gets_what_it_missed_in_order() {
+async fn client_that_resumes_gets_what_it_missed_in_order() {
     let bench = BackendClient::start().await;
     for _ in 0..5 {
         bench.message("while away").await;
@@ -79,7 +79,7 @@ async fn invalid_frame_is_answered_with_valid_ones() {
 }
 
 #[tokio::test]
-async fn a_frame_that_is_too_large_closes_the_socket_with_a_reason() {
+async fn frame_that_is_too_large_closes_the_socket_with_a_reason() {
     let bench = BackendClient::start().await;
     let mut socket = bench.socket().await;
     socket.send(Message::text("x".repeat(4 << 20))).await.unwrap();
@@ -92,7 +92,7 @@ async fn a_frame_that_is_too_large_closes_the_socket_with_a_reason() {
 }
 
 #[tokio::test]
-async fn a_client_that_closes_is_closed_in_order() {
+async fn client_that_closes_is_closed_in_order() {
     let bench = BackendClient::start().await;
     let mut socket = bench.socket().await;
     socket.close(None).await.unwrap();

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_number_has_no_overflow() {
+    fn largest_number_has_no_overflow() {
         let largest = Cursor::new(u64::MAX, u64::MAX);
         assert_eq!(largest.next(), largest);
         assert_eq!(Cursor::START.previous(), Cursor::START);

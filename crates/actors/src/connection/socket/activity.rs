@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_write_is_stalled_once_no_byte_was_taken_for_the_limit() {
+    async fn write_is_stalled_once_no_byte_was_taken_for_the_limit() {
         let (mut stream, activity, mut far) = activity_stream(4);
         let start = Instant::now();
         let mut write = pin!(stream.write_all(b"eightby."));

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_needs_no_lookup() {
+    async fn address_needs_no_lookup() {
         let resolver = Resolver { permits: Arc::new(Semaphore::new(0)) };
         for address in ["[::1]:80", "127.0.0.1:80"] {
             let endpoint = Endpoint::new(address.trim_end_matches(":80"), 80).unwrap();

@@ -32,7 +32,7 @@ async fn connected(
 // === the dial ===
 
 #[tokio::test]
-async fn the_handshake_carries_the_path_the_headers_and_the_token() {
+async fn handshake_carries_the_path_the_headers_and_the_token() {
     let (listener, address) = listen().await;
     let target = target(address).with_header("x-client", "mainstay").unwrap();
     let server = async { read_head(&mut listener.accept().await.unwrap().0).await };
@@ -68,7 +68,7 @@ async fn frames_arrive_typed_and_pong_carries_its_number() {
 }
 
 #[tokio::test]
-async fn a_pending_write_does_not_keep_frames_from_being_read() {
+async fn pending_write_does_not_keep_frames_from_being_read() {
     const HUGE: SocketLimits = SocketLimits { message_max_bytes: 64 << 20 };
     let (mut writer, mut reader, mut server) = connected(HUGE).await;
     server.send(Message::text("news")).await.unwrap();
@@ -82,7 +82,7 @@ async fn a_pending_write_does_not_keep_frames_from_being_read() {
 }
 
 #[tokio::test]
-async fn a_message_above_the_limit_ends_the_socket_with_that_reason() {
+async fn message_above_the_limit_ends_the_socket_with_that_reason() {
     let (_writer, mut reader, mut server) = connected(LIMITS).await;
     server.send(Message::text("x".repeat(1024))).await.unwrap();
     server.send(Message::text("x".repeat(1025))).await.unwrap();
@@ -93,7 +93,7 @@ async fn a_message_above_the_limit_ends_the_socket_with_that_reason() {
 }
 
 #[tokio::test]
-async fn a_frame_above_the_limit_is_refused_by_its_header_alone() {
+async fn frame_above_the_limit_is_refused_by_its_header_alone() {
     let (_writer, mut reader, mut server) = connected(LIMITS).await;
     let header = [&[0x81, 127][..], &1_000_000u64.to_be_bytes()].concat();
     server.get_mut().write_all(&header).await.unwrap();
@@ -101,7 +101,7 @@ async fn a_frame_above_the_limit_is_refused_by_its_header_alone() {
 }
 
 #[tokio::test]
-async fn a_close_by_the_peer_is_answered_and_reported_with_its_code() {
+async fn close_by_the_peer_is_answered_and_reported_with_its_code() {
     let (_writer, mut reader, mut server) = connected(LIMITS).await;
     let frame = CloseFrame { code: CloseCode::Library(4401), reason: "token expired".into() };
     server.close(Some(frame.clone())).await.unwrap();
@@ -112,7 +112,7 @@ async fn a_close_by_the_peer_is_answered_and_reported_with_its_code() {
 }
 
 #[tokio::test]
-async fn a_graceful_close_ends_with_the_peers_answer() {
+async fn graceful_close_ends_with_the_peers_answer() {
     let (mut writer, mut reader, mut server) = connected(LIMITS).await;
     writer.close().await.unwrap();
     let mut server_side = JoinSet::new();
@@ -123,7 +123,7 @@ async fn a_graceful_close_ends_with_the_peers_answer() {
 }
 
 #[tokio::test]
-async fn a_peer_that_goes_without_a_close_frame_is_lost() {
+async fn peer_that_goes_without_a_close_frame_is_lost() {
     let (_writer, mut reader, server) = connected(LIMITS).await;
     drop(server);
     assert_eq!(reader.read().await.unwrap_err().kind, ConnectionErrorKind::Lost);

@@ -92,7 +92,7 @@ fn ageing_can_be_turned_off_and_absurd_spans_do_not_overflow() {
 }
 
 #[test]
-fn an_id_waits_only_once() {
+fn id_waits_only_once() {
     let mut lanes = priority_queue(10, Overflow::Reject);
     let one = item(1, Low, ZERO);
     enqueue(&mut lanes, one.clone(), ZERO);
@@ -102,7 +102,7 @@ fn an_id_waits_only_once() {
 }
 
 #[test]
-fn the_policy_is_written_as_in_the_config() {
+fn policy_is_written_as_in_the_config() {
     let written = [Overflow::Reject, Overflow::DropOldest, Overflow::DropLowest]
         .map(|overflow| serde_json::to_value(overflow).unwrap());
     assert_eq!(written, ["reject", "drop-oldest", "drop-lowest"]);

@@ -97,7 +97,7 @@ fn delay_of(failure: &RetryDecision) -> Duration {
 }
 
 #[test]
-fn a_good_answer_is_done_and_costs_no_budget() {
+fn good_answer_is_done_and_costs_no_budget() {
     let mut budget = RetryBudget::new(BudgetPolicy { reserve: 1, ..BudgetPolicy::default() });
     for status in [200, 201, 204, 304] {
         let answer = answer(status);
@@ -121,7 +121,7 @@ fn delays_grow_until_retries_end_and_error_has_attempts() {
 }
 
 #[test]
-fn a_request_can_ask_for_fewer_or_more_retries() {
+fn request_can_ask_for_fewer_or_more_retries() {
     let reset = failed(Reset, MaybeSent);
     let with = |retries, attempt| {
         let facts = RequestFacts { retries: Some(retries), ..IDEMPOTENT };
@@ -146,7 +146,7 @@ fn unreachable_backend_requeues_without_cost() {
 }
 
 #[test]
-fn a_send_counts_though_the_backend_is_gone_afterwards() {
+fn send_counts_though_the_backend_is_gone_afterwards() {
     let absent = failed(Refused, MaybeSent);
     let failure = |facts| after_failure(facts, 1, &absent);
     assert_eq!(delay_of(&failure(IDEMPOTENT)), SECOND);
@@ -155,7 +155,7 @@ fn a_send_counts_though_the_backend_is_gone_afterwards() {
 }
 
 #[test]
-fn a_refusal_does_not_hide_an_earlier_send() {
+fn refusal_does_not_hide_an_earlier_send() {
     let absent = failed(Refused, NotSent);
     let failure =
         |facts| decide(RequestFacts { may_have_acted: true, ..facts }, 2, AttemptOutcome::Failed(&absent));
@@ -209,7 +209,7 @@ fn spent_body_is_not_requeued() {
 }
 
 #[test]
-fn the_facts_are_taken_from_the_request() {
+fn facts_are_taken_from_the_request() {
     let facts = |builder: crate::request::RequestBuilder| RequestFacts::from(&builder.build().unwrap());
     assert_eq!(facts(Request::get("/")), IDEMPOTENT);
     assert_eq!(facts(Request::builder(Method::PATCH, "/")), ONCE_ONLY);
@@ -362,7 +362,7 @@ fn retry_after_is_honoured_up_to_its_cap() {
 }
 
 #[test]
-fn the_error_tells_what_the_backend_asked_for() {
+fn error_tells_what_the_backend_asked_for() {
     let recorded = |value| {
         error_of(decide(IDEMPOTENT, 4, AttemptOutcome::Answered(&answer_with_retry_after(429, value))))
             .retry_after_ms
@@ -373,7 +373,7 @@ fn the_error_tells_what_the_backend_asked_for() {
 }
 
 #[test]
-fn a_retry_after_counts_even_if_the_rest_of_the_answer_was_lost() {
+fn retry_after_counts_even_if_the_rest_of_the_answer_was_lost() {
     let mut lost = failure_within_answer(BodyReset, 503);
     lost.head.as_mut().unwrap().headers.insert(header::RETRY_AFTER, HeaderValue::from_static("9"));
     assert_eq!(delay_of(&after_failure(IDEMPOTENT, 1, &lost)), SECOND * 9);
@@ -382,7 +382,7 @@ fn a_retry_after_counts_even_if_the_rest_of_the_answer_was_lost() {
 // === The budget ===
 
 #[test]
-fn a_spent_budget_fails_with_the_cause_and_says_why_in_the_log() {
+fn spent_budget_fails_with_the_cause_and_says_why_in_the_log() {
     let mut budget = RetryBudget::new(BudgetPolicy { reserve: 0, ..BudgetPolicy::default() });
     let reset = failed(Reset, MaybeSent);
     let error = error_of(decide_with(&mut budget, IDEMPOTENT, 1, &reset));

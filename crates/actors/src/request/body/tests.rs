@@ -52,7 +52,7 @@ fn is_changed(error: &BodyError) -> bool {
 }
 
 #[tokio::test]
-async fn a_body_in_memory_comes_in_parts_of_bounded_size() {
+async fn body_in_memory_comes_in_parts_of_bounded_size() {
     assert_eq!(read(&Body::from(Bytes::from(vec![1; BODY_PART_BYTES_MAX * 2 + 1]))).await.0, 131_073);
     assert_eq!(read(&Body::from(Bytes::new())).await, (0, Ok(())));
 }
@@ -102,7 +102,7 @@ async fn stream_of_wrong_length_fails_before_its_last_part() {
 }
 
 #[tokio::test]
-async fn a_stream_that_fails_or_panics_is_unreadable() {
+async fn stream_that_fails_or_panics_is_unreadable() {
     let fails = Body::from_factory(Some(9), || {
         stream::iter([Ok(Bytes::from_static(b"four")), Err(io::Error::other("worn out"))])
     });

@@ -51,7 +51,7 @@ async fn send_failure(transport: &HttpTransport, request: &Request, timeout: Dur
 }
 
 #[tokio::test]
-async fn an_answer_comes_back_with_status_headers_and_body() {
+async fn answer_comes_back_with_status_headers_and_body() {
     for (status, body) in [(200, "hello"), (503, "busy")] {
         let head = format!("HTTP/1.1 {status} S\r\nretry-after: 2\r\ncontent-length: {}\r\n", body.len());
         let reply = ServerStep::Send(format!("{head}\r\n{body}").into());
@@ -86,7 +86,7 @@ async fn headers_token_key_and_body_arrive_as_they_were_given() {
 }
 
 #[tokio::test]
-async fn a_request_that_could_have_a_body_and_has_none_says_so() {
+async fn request_that_could_have_a_body_and_has_none_says_so() {
     let requests = [Request::post("/a"), Request::put("/a"), Request::builder(Method::PATCH, "/a")];
     let others = [Request::get("/a"), Request::delete("/a"), Request::builder(Method::OPTIONS, "/a")];
     let exchange = [Receive, ok_response("")];
@@ -149,7 +149,7 @@ async fn unknown_or_broken_packing_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_large_body_arrives_whole() {
+async fn large_body_arrives_whole() {
     let mut server = ScriptedServer::start([vec![Receive, ok_response("")]]).await;
     let body = "0123456789abcdef".repeat(40_000);
     let request = Request::put("/a").body(body.clone()).build().unwrap();
@@ -248,7 +248,7 @@ async fn stale_idle_connection_fails_no_request() {
 }
 
 #[tokio::test]
-async fn a_request_on_a_kept_connection_that_breaks_is_sent_once() {
+async fn request_on_a_kept_connection_that_breaks_is_sent_once() {
     // The server takes the second request and closes: to the client this is the lost race with an idle timeout.
     for request in [get(), post()] {
         let first = vec![Receive, ok_response("1"), Receive, ServerStep::Reset];
@@ -307,7 +307,7 @@ async fn single_chance_after_a_failure_uses_a_new_connection() {
 }
 
 #[tokio::test]
-async fn a_backend_that_breaks_every_connection_is_not_excused() {
+async fn backend_that_breaks_every_connection_is_not_excused() {
     let breaks = || vec![Receive, Close];
     let server = ScriptedServer::start([breaks(), breaks(), breaks()]).await;
     let transport = transport(&server);
@@ -420,7 +420,7 @@ async fn redirect_loop_ends() {
 }
 
 #[tokio::test]
-async fn a_failure_after_a_redirect_may_have_been_acted_on() {
+async fn failure_after_a_redirect_may_have_been_acted_on() {
     let moved = "HTTP/1.1 303 See Other\r\nlocation: /done\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
     let server = ScriptedServer::start([vec![Receive, ServerStep::Send(moved.into()), StopListening]]).await;
     let allowed = Request::post("/thing").body("x").follow_redirected_writes().build().unwrap();
@@ -444,7 +444,7 @@ async fn dropped_attempt_closes_only_its_connection() {
 }
 
 #[test]
-fn an_address_that_cannot_be_a_backend_is_refused_with_the_rule() {
+fn address_that_cannot_be_a_backend_is_refused_with_the_rule() {
     for url in ["", "http://", "http://host/%zz", "http://host/?x=1", "http://user:pass@host/"] {
         let error = HttpTransport::new(&HttpSettings::new(url)).unwrap_err();
         assert_eq!(error.reason, Reason::InvalidConfig, "{url}");
@@ -459,7 +459,7 @@ fn an_address_that_cannot_be_a_backend_is_refused_with_the_rule() {
 // === Timeouts, without a network, on a paused clock ===
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_does_not_come_is_given_up_after_the_timeout() {
+async fn answer_that_does_not_come_is_given_up_after_the_timeout() {
     let (_body, watch) = EmptyBody::new(false);
     let started = Instant::now();
     assert_eq!(watch.with_idle_timeout(std::future::pending::<()>(), LONG).await, None);
@@ -467,7 +467,7 @@ async fn an_answer_that_does_not_come_is_given_up_after_the_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upload_that_keeps_moving_may_take_longer_than_the_timeout() {
+async fn upload_that_keeps_moving_may_take_longer_than_the_timeout() {
     let body = Body::from(Bytes::from(vec![0; 640 * 1024])).open().await.unwrap();
     let (mut upload, watch) = Upload::new(body, ProgressSender::default());
     let started = Instant::now();
@@ -482,7 +482,7 @@ async fn an_upload_that_keeps_moving_may_take_longer_than_the_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upload_that_stops_moving_is_given_up() {
+async fn upload_that_stops_moving_is_given_up() {
     let body = Body::from(Bytes::from(vec![0; 640 * 1024])).open().await.unwrap();
     let (mut upload, watch) = Upload::new(body, ProgressSender::default());
     let started = Instant::now();

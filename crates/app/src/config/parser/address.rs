@@ -40,7 +40,7 @@ mod tests {
     use crate::config::parser::tests::{check_errors, read};
 
     #[test]
-    fn an_address_is_http_or_https_with_a_host() {
+    fn address_is_http_or_https_with_a_host() {
         for url in [
             "http://127.0.0.1:1",
             "https://[fe80::1]:65535",
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_in_the_address_is_refused_and_not_repeated() {
+    fn secret_in_the_address_is_refused_and_not_repeated() {
         for url in [
             "http://user:hush@host",
             "http://hush@host:8000/path",
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_with_a_password_is_refused_and_not_repeated() {
+    fn proxy_with_a_password_is_refused_and_not_repeated() {
         for url in ["http://user:hush@proxy", "hush@proxy", "http://user:hu/sh@proxy", "ftp://hush@proxy"] {
             let refusal = read(&format!("\"{url}\""), proxy).unwrap_err();
             assert!(refusal.contains("proxy_env") && !refusal.contains("hush"), "{refusal}");

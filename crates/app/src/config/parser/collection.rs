@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_http_cannot_carry_is_refused() {
+    fn header_that_http_cannot_carry_is_refused() {
         check_errors(
             &expect![[r#"
             { "a b" = "x" }          "k.a b" is no name of an HTTP header, as in x-client
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_begins_with_a_program() {
+    fn command_begins_with_a_program() {
         assert_eq!(read("[\"\"]", command), Err("\"k\" must begin with the name of a program".to_owned()));
         assert!(read("\"planner --stdio\"", command).unwrap_err().contains("a list with a program"));
     }

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_switch_is_true_or_false() {
+    fn switch_is_true_or_false() {
         assert_eq!(read("false", flag), Ok(false));
         assert_eq!(read("\"yes\"", flag), Err("\"k\" must be true or false, not a string".to_owned()));
     }

@@ -173,7 +173,7 @@ mod tests {
     use crate::config::parser::tests::{check_errors, read};
 
     #[test]
-    fn a_path_starts_with_one_slash_and_has_no_query() {
+    fn path_starts_with_one_slash_and_has_no_query() {
         for toml in ["\"/\"", "\"/ws\"", "\"/a/b-c_d~/%20\""] {
             assert!(read(toml, url_path).is_ok(), "{toml}");
         }
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_id_is_short_and_plain() {
+    fn agent_id_is_short_and_plain() {
         for id in ["a", "planner", "Agent_2-b", &"x".repeat(ID_BYTES_MAX)] {
             assert_eq!(read(&format!("\"{id}\""), agent_id), Ok(id.to_owned()));
         }

@@ -64,7 +64,7 @@ fn stop_past_deadline_kills_once() {
 }
 
 #[test]
-fn a_crash_during_shutdown_is_not_restarted() {
+fn crash_during_shutdown_is_not_restarted() {
     let mut machine = running(2, policy());
     machine.shut_down_by(None, s(1));
     let actions = machine.exited(0, crash(), s(1), 0.0);

@@ -50,7 +50,7 @@ async fn crash_drops_the_socket_and_next_incarnation_resumes() {
 }
 
 #[tokio::test]
-async fn a_crash_during_a_handshake_hangs_up_before_the_next_one() {
+async fn crash_during_a_handshake_hangs_up_before_the_next_one() {
     let (server, mut fixture) = ConnectionFixture::dialling(slow_retry_policy()).await;
     let mut stream = server.accept_raw().await;
     read_head(&mut stream).await;
@@ -64,7 +64,7 @@ async fn a_crash_during_a_handshake_hangs_up_before_the_next_one() {
 }
 
 #[tokio::test]
-async fn a_crash_does_not_undo_a_disconnect() {
+async fn crash_does_not_undo_a_disconnect() {
     let (server, mut fixture, peer) = ConnectionFixture::connected(immediate_retry_policy(5)).await;
     fixture.send(ConnectionMessage::Disconnect).await;
     peer.read_to_end().await;
@@ -91,7 +91,7 @@ async fn status_is_disconnected_after_the_actor_gave_up() {
 }
 
 #[tokio::test]
-async fn a_restart_in_order_closes_in_order_and_connects_again() {
+async fn restart_in_order_closes_in_order_and_connects_again() {
     let (server, mut fixture, peer) = ConnectionFixture::connected(slow_retry_policy()).await;
     fixture.runtime.root().restart("connection").await.unwrap();
     assert_eq!(peer.read_to_end().await, [normal_close()]);

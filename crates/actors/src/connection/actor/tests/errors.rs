@@ -265,7 +265,7 @@ async fn close_code_gives_the_documented_error() {
 }
 
 #[tokio::test]
-async fn a_close_code_that_must_not_be_sent_breaks_the_protocol() {
+async fn close_code_that_must_not_be_sent_breaks_the_protocol() {
     let server = WsServer::listening().await;
     for code in [0, 999, 1004, 1005, 1006, 1014, 1015, 1016, 2999, 5000, 65535] {
         let frame = write(close_frame(code, "x"));

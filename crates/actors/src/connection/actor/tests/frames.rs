@@ -44,7 +44,7 @@ async fn reconnect_resumes_first_and_reports_the_gap() {
 }
 
 #[tokio::test]
-async fn a_message_above_the_limit_ends_the_socket_and_says_why() {
+async fn message_above_the_limit_ends_the_socket_and_says_why() {
     let policy = ConnectionPolicy { message_max_bytes: 64, ..slow_retry_policy() };
     let (_server, mut fixture, mut peer) = ConnectionFixture::connected(policy).await;
     peer.send_text(&"x".repeat(65)).await;

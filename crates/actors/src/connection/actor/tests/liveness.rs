@@ -22,7 +22,7 @@ async fn silent_peer_is_dropped_within_ping_interval_and_timeout() {
 }
 
 #[tokio::test]
-async fn a_peer_that_answers_pings_is_kept() {
+async fn peer_that_answers_pings_is_kept() {
     let policy = ConnectionPolicy { ping_interval: Duration::from_millis(1), ..slow_retry_policy() };
     let (_server, fixture, mut peer) = ConnectionFixture::connected(policy).await;
     let mut pings = 0;

@@ -94,7 +94,7 @@ fn backoff_continues_when_server_accepts_and_drops() {
 }
 
 #[test]
-fn a_connection_that_lasted_for_stable_after_resets_the_backoff() {
+fn connection_that_lasted_for_stable_after_resets_the_backoff() {
     let mut fixture = TestMachine::waiting(policy());
     fixture.tick_when_due();
     fixture.apply(opened(2));

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_manual_reconnect_during_a_backoff_tries_now() {
+fn manual_reconnect_during_a_backoff_tries_now() {
     let mut fixture = TestMachine::waiting(policy());
     let change = fixture.transition_on(Connect);
     assert_eq!((change.to, change.attempt), (Reconnecting, 2));

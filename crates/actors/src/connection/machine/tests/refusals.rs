@@ -42,7 +42,7 @@ fn expired_token_of_a_stable_connection_is_renewed_once() {
 }
 
 #[test]
-fn a_final_close_ends_even_a_connection_that_was_stable() {
+fn final_close_ends_even_a_connection_that_was_stable() {
     let mut fixture = TestMachine::connected(policy());
     fixture.advance(s(3600)).apply(received(1));
     let error = ConnectionError::from_close(Some(4403), "");

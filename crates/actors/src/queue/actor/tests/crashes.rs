@@ -107,7 +107,7 @@ async fn request_cancelled_while_the_actor_is_down_is_cancelled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restart_by_hand_loses_nothing_that_waits() {
+async fn restart_by_hand_loses_nothing_that_waits() {
     let fixture = with_plan("/long", [After(s(5))]).await;
     let (long, next) = (fixture.request(get("/long")), fixture.request(post("/next")));
     run_until_idle().await;

@@ -6,7 +6,7 @@ use super::*;
 const TWO_DEATHS: [ScriptedResponse; 4] = [Reset, Refuse, Reset, Refuse];
 
 #[tokio::test(start_paused = true)]
-async fn a_request_over_which_the_backend_died_twice_is_quarantined() {
+async fn request_over_which_the_backend_died_twice_is_quarantined() {
     let fixture = with_plan("/kill", [Reset, Refuse, Refuse, Reset, Refuse, Respond(200)]).await;
     let (id, answer) = fixture.submit(get("/kill").retries(9));
     assert_eq!(failure_reason(answer.await), (Reason::Quarantined, 2));

@@ -28,7 +28,7 @@ fn key_of(received: &str) -> &str {
 }
 
 #[tokio::test]
-async fn a_post_with_a_key_is_repeated_over_the_wire_with_that_key() {
+async fn post_with_a_key_is_repeated_over_the_wire_with_that_key() {
     let scripts = [
         vec![Receive, busy_response(), Close],
         vec![Receive, ServerStep::Reset],

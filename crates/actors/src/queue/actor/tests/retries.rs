@@ -34,7 +34,7 @@ async fn exhausted_retries_return_the_last_failure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wall_clock_that_jumps_within_a_backoff_changes_nothing() {
+async fn wall_clock_that_jumps_within_a_backoff_changes_nothing() {
     for jump_s in [-86_400 * 365, -10, 10, 86_400 * 365] {
         let fixture = with_plan("/a", [RetryAfter(20), Reset, Respond(200)]).await;
         let answer = fixture.request(get("/a"));
@@ -95,7 +95,7 @@ async fn retries_of_a_failing_backend_stay_within_the_budget() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_transport_that_panics_fails_its_own_request_alone() {
+async fn transport_that_panics_fails_its_own_request_alone() {
     let fixture = QueueFixture::start(QueuePolicy { max_concurrent: 2, ..policy() }).await;
     fixture.on("/bad", [Panic]);
     fixture.on("/good", [After(s(20))]);

@@ -85,7 +85,7 @@ async fn response_has_duration_attempts_and_request_id() {
 // === time ===
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_expires_in_the_queue_is_never_sent() {
+async fn request_that_expires_in_the_queue_is_never_sent() {
     let fixture = with_plan("/slow", [After(s(20))]).await;
     let slow = fixture.request(get("/slow"));
     let (id, late) = fixture.submit(get("/late").wait_timeout(s(5)));
@@ -111,7 +111,7 @@ async fn queue_time_and_attempt_time_are_separate() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_times_out_gives_its_place_to_the_next() {
+async fn attempt_that_times_out_gives_its_place_to_the_next() {
     let fixture = with_plan("/hang", [Hang]).await;
     let hang = fixture.request(get("/hang").timeout(s(2)).retries(0));
     let next = fixture.request(get("/next"));

@@ -171,7 +171,7 @@ async fn interrupted_response_is_a_network_error_or_unknown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_whose_transport_panics_fails_alone() {
+async fn answer_whose_transport_panics_fails_alone() {
     let fixture = streaming(2, ScriptedEnd::Panic).await;
     let mut download = started_download(&fixture, stream()).await;
     assert_eq!(end_error(&mut download).await.reason, Reason::Crashed);

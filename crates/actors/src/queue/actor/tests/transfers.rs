@@ -214,7 +214,7 @@ fn ok() -> ServerStep {
 }
 
 #[tokio::test]
-async fn an_attempt_that_is_made_again_sends_a_fresh_body() {
+async fn attempt_that_is_made_again_sends_a_fresh_body() {
     let mut server = ScriptedServer::start([vec![Receive, ServerStep::Reset], vec![Receive, ok()]]).await;
     let (_runtime, queue, _) = queue_over_http(&server.url()).await;
     let (opened, open) = counted_body();

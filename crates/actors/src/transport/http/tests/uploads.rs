@@ -78,7 +78,7 @@ async fn file_arrives_with_its_length_even_when_empty() {
 }
 
 #[tokio::test]
-async fn a_stream_of_unknown_length_is_sent_in_chunks() {
+async fn stream_of_unknown_length_is_sent_in_chunks() {
     let peer = RawServer::start(|_, mut wire| async move {
         assert!(wire.read_head().await.contains("\r\ntransfer-encoding: chunked\r\n"));
         let mut body = Vec::new();
@@ -95,7 +95,7 @@ async fn a_stream_of_unknown_length_is_sent_in_chunks() {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_opened_makes_no_connection() {
+async fn file_that_cannot_be_opened_makes_no_connection() {
     let server = ScriptedServer::start([vec![Receive, ok_response("")]]).await;
     let dir = tempfile::tempdir().unwrap();
     for path in [dir.path().join("missing"), dir.path().to_owned()] {
@@ -174,7 +174,7 @@ async fn resized_file_aborts_before_the_server_has_it_all() {
 }
 
 #[tokio::test]
-async fn a_redirect_that_keeps_the_body_opens_it_again() {
+async fn redirect_that_keeps_the_body_opens_it_again() {
     let moved = "HTTP/1.1 307 Temporary Redirect\r\nlocation: /there\r\ncontent-length: 0\r\n\r\n";
     let mut server =
         ScriptedServer::start([vec![Receive, ServerStep::Send(moved.into()), Receive, ok_response("")]])
@@ -272,7 +272,7 @@ async fn stalled_server_applies_backpressure_then_times_out() {
 }
 
 #[tokio::test]
-async fn a_body_may_be_sent_while_its_answer_is_read() {
+async fn body_may_be_sent_while_its_answer_is_read() {
     // The server answers each part with its length; the client sends the next part only after that.
     let peer = RawServer::start(|_, mut wire| async move {
         wire.read_head().await;

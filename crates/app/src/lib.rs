@@ -11,6 +11,7 @@
 //! - [`DataDir`]: its folder on disk
 //! - `control` (feature): the local control server; `backend` (feature): the embedded backend; `cli` (feature): the
 //!   binary
+//! - `tls-ring`, `tls-aws-lc`, `tls-native` (features): `https` and `wss`, with rustls or with the platform's TLS
 //!
 //! `tree_builder` alone makes a tree of the configuration.
 

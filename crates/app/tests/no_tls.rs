@@ -18,7 +18,9 @@ async fn what_needs_tls_is_refused_and_the_features_are_named() {
         "url = \"http://backend.test:9\"\nproxy = \"https://127.0.0.1:8\"",
     ] {
         let error = start_error(backend).await;
-        assert!(error.contains("tls-ring") && error.contains("tls-aws-lc"), "{backend}: {error}");
+        for feature in ["tls-ring", "tls-aws-lc", "tls-native"] {
+            assert!(error.contains(feature), "{backend}: {error}");
+        }
     }
     let config = Config::from_toml("[backend]\nurl = \"http://127.0.0.1:9\"").unwrap();
     Mainstay::builder().config(config).start().await.unwrap().shutdown().await;

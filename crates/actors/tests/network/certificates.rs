@@ -1,11 +1,17 @@
 //! Creates a private authority that no platform trusts, and certificates of it.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering::Relaxed},
+};
 
 use mainstay_actors::network::tls::TlsTrust;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::ring, pki_types::PrivatePkcs8KeyDer};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::{ServerConfig, crypto::ring, pki_types::PrivatePkcs8KeyDer};
 use tokio_rustls::TlsAcceptor;
+
+/// How many there are. Each has a name of its own, by which OpenSSL tells them apart.
+static AUTHORITIES: AtomicU32 = AtomicU32::new(0);
 
 pub(crate) struct TestAuthority(CertifiedIssuer<'static, KeyPair>);
 
@@ -13,6 +19,8 @@ impl TestAuthority {
     pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let number = AUTHORITIES.fetch_add(1, Relaxed);
+        params.distinguished_name.push(DnType::CommonName, format!("authority {number}"));
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
@@ -20,14 +28,25 @@ impl TestAuthority {
         self.0.pem()
     }
 
-    /// Returns a configuration of an embedder's own that trusts this authority alone.
+    /// Returns settings of an embedder's own that trust this authority alone.
+    #[cfg(feature = "_rustls")]
     pub(crate) fn preconfigured_trust(&self) -> TlsTrust {
-        let mut roots = RootCertStore::empty();
+        let mut roots = rustls::RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
         let provider = Arc::new(ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config =
+            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let config = config.unwrap().with_root_certificates(roots).with_no_client_auth();
         TlsTrust::preconfigured(Arc::new(config))
+    }
+
+    /// Returns settings of an embedder's own that trust this authority alone.
+    #[cfg(not(feature = "_rustls"))]
+    pub(crate) fn preconfigured_trust(&self) -> TlsTrust {
+        let root = native_tls::Certificate::from_der(self.0.der()).unwrap();
+        let mut connector = native_tls::TlsConnector::builder();
+        let connector = connector.disable_built_in_roots(true).add_root_certificate(root).build();
+        TlsTrust::preconfigured(connector.unwrap())
     }
 
     /// Returns an acceptor with a certificate of this authority for `name`.

@@ -1,5 +1,6 @@
 //! Refuses what needs TLS, with an error that names the features that have it.
 
+use std::error::Error as StdError;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use super::TlsPeer;
 /// Says that this build has no TLS.
 #[derive(Debug, Clone, Copy, Error)]
 #[error(
-    "this build of Mainstay has no TLS: build it with the feature tls-ring or tls-aws-lc, or use addresses with http and ws"
+    "this build of Mainstay has no TLS: build it with the feature tls-ring, tls-aws-lc or tls-native, or use addresses with http and ws"
 )]
 pub struct NoTls;
 
@@ -59,6 +60,6 @@ pub(crate) async fn connect<S>(_: &TlsTrust, _: TlsPeer, _: String, _: S) -> io:
 }
 
 /// Returns whether TLS was needed.
-pub(crate) fn is_tls_error(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<NoTls>())
+pub(crate) fn is_tls_failure(cause: &(dyn StdError + 'static)) -> bool {
+    cause.is::<NoTls>()
 }

@@ -3,7 +3,7 @@
 use std::{error::Error as StdError, io};
 
 use crate::{
-    network::proxy_error::ProxyError,
+    network::{proxy_error::ProxyError, tls::is_tls_failure},
     transport::{FailureKind, SendProgress, TransportError},
 };
 
@@ -47,11 +47,9 @@ fn connect_failure_kind(error: &reqwest::Error) -> FailureKind {
     if error.is_dns() {
         return FailureKind::HostNotFound;
     }
-    let any = |kind| io_causes(error).any(|cause| cause.kind() == kind);
-    if any(io::ErrorKind::ConnectionRefused) {
+    if io_causes(error).any(|cause| cause.kind() == io::ErrorKind::ConnectionRefused) {
         FailureKind::Refused
-    } else if any(io::ErrorKind::InvalidData) {
-        // rustls reports a failed handshake in this way.
+    } else if causes(error).any(is_tls_failure) {
         FailureKind::Tls
     } else {
         FailureKind::Connect
@@ -99,8 +97,8 @@ pub(super) fn describe(error: reqwest::Error) -> String {
     let mut text = error.to_string();
     for cause in causes(&error) {
         let cause = cause.to_string();
-        // Some layers repeat the text of the layer below.
-        if !text.ends_with(&cause) {
+        // Some layers repeat the text of the layer below, OpenSSL's with more behind it.
+        if !text.contains(&cause) {
             text.push_str(": ");
             text.push_str(&cause);
         }

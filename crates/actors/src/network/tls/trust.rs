@@ -1,6 +1,5 @@
-//! Holds the authorities that TLS trusts, and puts TLS on connections.
+//! Holds the authorities that TLS trusts, and reads them from a file.
 
-use std::error::Error as StdError;
 use std::{
     fmt,
     fs::File,
@@ -9,18 +8,10 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::CryptoProvider,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
-};
-use rustls_platform_verifier::Verifier;
+use rustls_pki_types::{CertificateDer, pem::PemObject};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsConnector;
-use tokio_tungstenite::MaybeTlsStream;
 
-use super::TlsPeer;
+use super::implementation::{TlsSettings, is_certificate};
 
 /// The largest file of certificates that is read, in bytes. The bundles that systems ship have less than a tenth of
 /// it.
@@ -70,12 +61,12 @@ pub enum CaErrorKind {
 }
 
 /// The authorities that TLS trusts: the platform's, and those that were added. Cheap to clone; clones share the built
-/// configuration.
+/// settings.
 #[derive(Clone, Default)]
 pub struct TlsTrust {
     authorities: Vec<CertificateDer<'static>>,
     /// Built on first use, because reading the platform's roots takes a moment.
-    cached_config: Arc<OnceLock<Arc<ClientConfig>>>,
+    cached_settings: Arc<OnceLock<TlsSettings>>,
 }
 
 impl TlsTrust {
@@ -101,45 +92,32 @@ impl TlsTrust {
         for (index, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
             let number = index + 1;
             let certificate = certificate.map_err(|_| CaErrorKind::BrokenPem { number })?;
-            // This only checks the certificate: the verifier keeps a store of its own.
-            let mut store = RootCertStore::empty();
-            store.add(certificate.clone()).map_err(|_| CaErrorKind::NotACertificate { number })?;
+            if !is_certificate(&certificate) {
+                return Err(CaErrorKind::NotACertificate { number });
+            }
             authorities.push(certificate);
         }
         if authorities.is_empty() {
             return Err(CaErrorKind::NoCertificate);
         }
-        Ok(Self { authorities, cached_config: Arc::default() })
+        Ok(Self { authorities, cached_settings: Arc::default() })
     }
 
-    /// Uses exactly `config`, for embedders with a verifier or a client certificate of their own.
-    #[must_use]
-    pub fn preconfigured(config: Arc<ClientConfig>) -> Self {
-        Self { authorities: Vec::new(), cached_config: Arc::new(OnceLock::from(config)) }
+    /// Trusts what these settings say, and nothing else.
+    pub(super) fn with_settings(settings: TlsSettings) -> Self {
+        Self { authorities: Vec::new(), cached_settings: Arc::new(OnceLock::from(settings)) }
     }
 
-    /// Returns the configuration. The first call reads the platform's roots, and blocks meanwhile.
-    ///
-    /// # Errors
-    /// The platform has no roots, or an authority is not accepted.
-    pub fn client_config(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
-        if let Some(config) = self.cached_config.get() {
-            return Ok(Arc::clone(config));
+    /// Returns the settings, built of the authorities if this is the first call.
+    pub(super) fn settings<E>(
+        &self,
+        build: impl FnOnce(&[CertificateDer<'static>]) -> Result<TlsSettings, E>,
+    ) -> Result<TlsSettings, E> {
+        if let Some(settings) = self.cached_settings.get() {
+            return Ok(settings.clone());
         }
-        let provider = crypto_provider();
-        let verifier = if self.authorities.is_empty() {
-            Verifier::new(Arc::clone(&provider))?
-        } else {
-            Verifier::new_with_extra_roots(self.authorities.iter().cloned(), Arc::clone(&provider))?
-        };
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth();
-        // Both clients speak HTTP/1.1 only, and a server that also offers HTTP/2 must know.
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Arc::clone(self.cached_config.get_or_init(|| Arc::new(config))))
+        let settings = build(&self.authorities)?;
+        Ok(self.cached_settings.get_or_init(|| settings).clone())
     }
 }
 
@@ -147,65 +125,6 @@ impl fmt::Debug for TlsTrust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsTrust").field("authorities", &self.authorities.len()).finish_non_exhaustive()
     }
-}
-
-/// Makes an HTTP client use TLS with this trust. One that needs no TLS trusts no certificate, and the platform's roots
-/// are not read.
-pub(crate) fn configure(
-    client: reqwest::ClientBuilder,
-    trust: &TlsTrust,
-    is_needed: bool,
-) -> Result<reqwest::ClientBuilder, rustls::Error> {
-    let config = if is_needed { trust.client_config()? } else { without_roots()? };
-    Ok(client.tls_backend_preconfigured(ClientConfig::clone(&config)))
-}
-
-/// Puts TLS on top of a stream to this host.
-///
-/// # Errors
-/// The trust, the name or the handshake failed, or the stream broke; [`is_tls_error`] tells these apart.
-pub(crate) async fn connect<S>(
-    trust: &TlsTrust,
-    peer: TlsPeer,
-    host: String,
-    stream: S,
-) -> io::Result<MaybeTlsStream<S>>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let mut config = trust.client_config().map_err(io::Error::other)?;
-    if peer == TlsPeer::Proxy {
-        // As reqwest does it: ALPN concerns the backend, not the proxy.
-        Arc::make_mut(&mut config).alpn_protocols.clear();
-    }
-    let name = ServerName::try_from(host)
-        .map_err(|error| io::Error::other(rustls::Error::General(error.to_string())))?;
-    TlsConnector::from(config).connect(name, stream).await.map(MaybeTlsStream::Rustls)
-}
-
-/// Returns whether TLS itself failed, not the stream below it.
-pub(crate) fn is_tls_error(error: &io::Error) -> bool {
-    let is_of_tls = |error: &(dyn StdError + 'static)| error.is::<rustls::Error>();
-    error.get_ref().is_some_and(|inner| is_of_tls(inner) || inner.source().is_some_and(is_of_tls))
-}
-
-/// Returns a configuration that no server satisfies, for routes without TLS.
-fn without_roots() -> Result<Arc<ClientConfig>, rustls::Error> {
-    let config = ClientConfig::builder_with_provider(crypto_provider())
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(RootCertStore::empty())
-        .with_no_client_auth();
-    Ok(Arc::new(config))
-}
-
-/// The provider is explicit, since `ClientConfig::builder` panics in a process whose dependencies enable two of them.
-/// With both features, AWS-LC is used, since ring is the default.
-fn crypto_provider() -> Arc<CryptoProvider> {
-    #[cfg(feature = "tls-aws-lc")]
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    #[cfg(not(feature = "tls-aws-lc"))]
-    let provider = rustls::crypto::ring::default_provider();
-    Arc::new(provider)
 }
 
 fn read_bounded(file: &Path) -> Result<Vec<u8>, CaErrorKind> {
@@ -269,12 +188,5 @@ mod tests {
         let huge = folder.path().join("huge.pem");
         fs::write(&huge, vec![b'x'; CA_FILE_BYTES_MAX + 1]).unwrap();
         assert!(matches!(TlsTrust::with_ca_file(&huge).unwrap_err().kind, CaErrorKind::TooLarge));
-    }
-
-    #[test]
-    fn clones_share_one_configuration() {
-        let trust = TlsTrust::with_authorities(authority_pem().as_bytes()).unwrap();
-        let clone = trust.clone();
-        assert!(Arc::ptr_eq(&trust.client_config().unwrap(), &clone.client_config().unwrap()));
     }
 }

@@ -137,10 +137,10 @@ pub mod transport {
     pub use mainstay_actors::network::proxy::{
         Proxy, ProxyChoice, ProxyScheme, ProxyUrlError, ProxyVariables, SystemProxies, UnsupportedProxy,
     };
-    #[cfg(feature = "_tls")]
-    pub use mainstay_actors::network::tls::CaErrorKind;
     #[cfg(not(feature = "_tls"))]
     pub use mainstay_actors::network::tls::NoTls;
+    #[cfg(feature = "_tls")]
+    pub use mainstay_actors::network::tls::{CaErrorKind, TlsError, TlsSettings};
     pub use mainstay_actors::network::tls::{CaFileError, TlsTrust};
     pub use mainstay_actors::network::urls::{BaseUrl, BaseUrlError};
     pub use mainstay_actors::transport::{

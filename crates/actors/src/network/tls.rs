@@ -1,8 +1,8 @@
 //! Puts TLS on connections, if the build has it.
 //!
-//! - `trust`: the authorities that TLS trusts, and the file that names them
+//! - `trust`: the authorities that TLS trusts, the file that names them, and connections with them
 //! - `rustls`: the TLS of rustls, and the only place that knows it
-//! - `native`: the TLS of the platform, in a build without rustls
+//! - `native`: the TLS of the platform, in a build without rustls, and the only place that knows it
 //! - `disabled`: takes their place in a build without TLS, and refuses what needs it
 
 #[cfg(not(feature = "_tls"))]
@@ -26,9 +26,12 @@ use self::rustls as implementation;
 
 #[cfg(not(feature = "_tls"))]
 pub use self::disabled::*;
-pub(crate) use self::implementation::{configure, connect, is_tls_failure};
+pub(crate) use self::implementation::is_tls_failure;
 #[cfg(feature = "_tls")]
-pub use self::trust::*;
+pub use self::{
+    implementation::{TlsError, TlsSettings},
+    trust::*,
+};
 
 /// The end of a connection with TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

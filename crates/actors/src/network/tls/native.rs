@@ -1,4 +1,4 @@
-//! Uses the TLS of the platform: Schannel, Secure Transport or OpenSSL.
+//! Puts TLS on connections with the platform's own: Schannel, Secure Transport or OpenSSL.
 
 use std::error::Error as StdError;
 use std::io;
@@ -8,39 +8,29 @@ use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::MaybeTlsStream;
 
-use super::{TlsPeer, TlsTrust};
+use super::TlsPeer;
 
-/// What a trust becomes on its first use.
-pub(super) type TlsSettings = TlsConnector;
+/// TLS settings of an embedder's own, with this build: a connector of the platform's TLS. It must not agree on HTTP/2.
+pub type TlsSettings = TlsConnector;
+
+/// The error of TLS settings that cannot be used.
+pub type TlsError = native_tls::Error;
 
 /// The marks of a stream that broke off, in errors that no longer have the stream's own: of OpenSSL and Schannel, then
 /// the codes of Secure Transport for a closed connection.
 const BROKEN_STREAM: [&str; 6] =
     ["unexpected eof", "connectionreset", "connectionaborted", "-9805", "-9806", "-9816"];
 
-impl TlsTrust {
-    /// Uses exactly `connector`, for embedders with a client certificate of their own. It must not agree on HTTP/2.
-    #[must_use]
-    pub fn preconfigured(connector: TlsConnector) -> Self {
-        Self::with_settings(connector)
+/// Builds the settings that trust the platform's roots and these authorities. OpenSSL reads the roots meanwhile.
+pub(super) fn build_settings(authorities: &[CertificateDer<'static>]) -> Result<TlsSettings, TlsError> {
+    let mut builder = TlsConnector::builder();
+    builder.min_protocol_version(Some(Protocol::Tlsv12));
+    // Both clients speak HTTP/1.1 only, and a server that also offers HTTP/2 must know.
+    builder.request_alpns(&["http/1.1"]);
+    for authority in authorities {
+        builder.add_root_certificate(Certificate::from_der(authority)?);
     }
-
-    /// Returns the connector. The first call may read the platform's roots, and blocks meanwhile.
-    ///
-    /// # Errors
-    /// The platform's TLS cannot be set up, or does not accept an authority.
-    pub fn connector(&self) -> Result<TlsConnector, native_tls::Error> {
-        self.settings(|authorities| {
-            let mut builder = TlsConnector::builder();
-            builder.min_protocol_version(Some(Protocol::Tlsv12));
-            // Both clients speak HTTP/1.1 only, and a server that also offers HTTP/2 must know.
-            builder.request_alpns(&["http/1.1"]);
-            for authority in authorities {
-                builder.add_root_certificate(Certificate::from_der(authority)?);
-            }
-            builder.build()
-        })
-    }
+    builder.build()
 }
 
 /// Returns whether this is an X.509 certificate.
@@ -48,22 +38,19 @@ pub(super) fn is_certificate(der: &CertificateDer<'static>) -> bool {
     Certificate::from_der(der).is_ok()
 }
 
-/// Makes an HTTP client use TLS with this trust. One that needs no TLS has it too: its own would read the roots again.
-pub(crate) fn configure(
+/// Makes an HTTP client use these settings, also one that needs no TLS: OpenSSL would read the roots even for settings
+/// without them.
+pub(super) fn configure(
     client: reqwest::ClientBuilder,
-    trust: &TlsTrust,
+    settings: impl FnOnce() -> Result<TlsSettings, TlsError>,
     _is_needed: bool,
-) -> Result<reqwest::ClientBuilder, native_tls::Error> {
-    Ok(client.tls_backend_preconfigured(trust.connector()?))
+) -> Result<reqwest::ClientBuilder, TlsError> {
+    Ok(client.tls_backend_preconfigured(settings()?))
 }
 
-/// Puts TLS on top of a stream to this host. A proxy is asked for HTTP/1.1 as well, as reqwest does it.
-///
-/// # Errors
-/// The trust, the name or the handshake failed, or the stream broke; [`is_tls_error`](super::is_tls_error) tells these
-/// apart.
-pub(crate) async fn connect<S>(
-    trust: &TlsTrust,
+/// Puts TLS on top of a stream to this host. A proxy is asked for HTTP/1.1 as well, as reqwest does it here.
+pub(super) async fn connect<S>(
+    connector: TlsSettings,
     _: TlsPeer,
     host: String,
     stream: S,
@@ -71,7 +58,7 @@ pub(crate) async fn connect<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let connector = tokio_native_tls::TlsConnector::from(trust.connector().map_err(io::Error::other)?);
+    let connector = tokio_native_tls::TlsConnector::from(connector);
     connector.connect(&host, stream).await.map(MaybeTlsStream::NativeTls).map_err(io::Error::other)
 }
 

@@ -1,4 +1,4 @@
-//! Uses rustls.
+//! Puts TLS on connections with rustls.
 
 use std::error::Error as StdError;
 use std::{io, sync::Arc};
@@ -13,40 +13,30 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::MaybeTlsStream;
 
-use super::{TlsPeer, TlsTrust};
+use super::TlsPeer;
 
-/// What a trust becomes on its first use.
-pub(super) type TlsSettings = Arc<ClientConfig>;
+/// TLS settings of an embedder's own, with this build: a configuration of rustls.
+pub type TlsSettings = Arc<ClientConfig>;
 
-impl TlsTrust {
-    /// Uses exactly `config`, for embedders with a verifier or a client certificate of their own.
-    #[must_use]
-    pub fn preconfigured(config: Arc<ClientConfig>) -> Self {
-        Self::with_settings(config)
-    }
+/// The error of TLS settings that cannot be used.
+pub type TlsError = rustls::Error;
 
-    /// Returns the configuration. The first call reads the platform's roots, and blocks meanwhile.
-    ///
-    /// # Errors
-    /// The platform has no roots, or an authority is not accepted.
-    pub fn client_config(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
-        self.settings(|authorities| {
-            let provider = crypto_provider();
-            let verifier = if authorities.is_empty() {
-                Verifier::new(Arc::clone(&provider))?
-            } else {
-                Verifier::new_with_extra_roots(authorities.iter().cloned(), Arc::clone(&provider))?
-            };
-            let mut config = ClientConfig::builder_with_provider(provider)
-                .with_safe_default_protocol_versions()?
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(verifier))
-                .with_no_client_auth();
-            // Both clients speak HTTP/1.1 only, and a server that also offers HTTP/2 must know.
-            config.alpn_protocols = vec![b"http/1.1".to_vec()];
-            Ok(Arc::new(config))
-        })
-    }
+/// Builds the settings that trust the platform's roots and these authorities. Reads the platform's roots.
+pub(super) fn build_settings(authorities: &[CertificateDer<'static>]) -> Result<TlsSettings, TlsError> {
+    let provider = crypto_provider();
+    let verifier = if authorities.is_empty() {
+        Verifier::new(Arc::clone(&provider))?
+    } else {
+        Verifier::new_with_extra_roots(authorities.iter().cloned(), Arc::clone(&provider))?
+    };
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    // Both clients speak HTTP/1.1 only, and a server that also offers HTTP/2 must know.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
 }
 
 /// Returns whether this is an X.509 certificate that can be an authority's.
@@ -54,23 +44,20 @@ pub(super) fn is_certificate(der: &CertificateDer<'static>) -> bool {
     RootCertStore::empty().add(der.clone()).is_ok()
 }
 
-/// Makes an HTTP client use TLS with this trust. One that needs no TLS trusts no certificate, and the platform's roots
-/// are not read.
-pub(crate) fn configure(
+/// Makes an HTTP client use these settings. One that needs no TLS trusts no certificate, and the platform's roots are
+/// not read.
+pub(super) fn configure(
     client: reqwest::ClientBuilder,
-    trust: &TlsTrust,
+    settings: impl FnOnce() -> Result<TlsSettings, TlsError>,
     is_needed: bool,
-) -> Result<reqwest::ClientBuilder, rustls::Error> {
-    let config = if is_needed { trust.client_config()? } else { without_roots()? };
+) -> Result<reqwest::ClientBuilder, TlsError> {
+    let config = if is_needed { settings()? } else { without_roots()? };
     Ok(client.tls_backend_preconfigured(ClientConfig::clone(&config)))
 }
 
 /// Puts TLS on top of a stream to this host.
-///
-/// # Errors
-/// The trust, the name or the handshake failed, or the stream broke; [`is_tls_error`](super::is_tls_error) tells these apart.
-pub(crate) async fn connect<S>(
-    trust: &TlsTrust,
+pub(super) async fn connect<S>(
+    mut config: TlsSettings,
     peer: TlsPeer,
     host: String,
     stream: S,
@@ -78,7 +65,6 @@ pub(crate) async fn connect<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut config = trust.client_config().map_err(io::Error::other)?;
     if peer == TlsPeer::Proxy {
         // As reqwest does it: ALPN concerns the backend, not the proxy.
         Arc::make_mut(&mut config).alpn_protocols.clear();
@@ -94,7 +80,7 @@ pub(crate) fn is_tls_failure(cause: &(dyn StdError + 'static)) -> bool {
 }
 
 /// Returns a configuration that no server satisfies, for routes without TLS.
-fn without_roots() -> Result<Arc<ClientConfig>, rustls::Error> {
+fn without_roots() -> Result<TlsSettings, TlsError> {
     let config = ClientConfig::builder_with_provider(crypto_provider())
         .with_safe_default_protocol_versions()?
         .with_root_certificates(RootCertStore::empty())
@@ -110,16 +96,4 @@ fn crypto_provider() -> Arc<CryptoProvider> {
     #[cfg(not(feature = "tls-aws-lc"))]
     let provider = rustls::crypto::ring::default_provider();
     Arc::new(provider)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clones_share_one_configuration() {
-        let trust = TlsTrust::default();
-        let clone = trust.clone();
-        assert!(Arc::ptr_eq(&trust.client_config().unwrap(), &clone.client_config().unwrap()));
-    }
 }

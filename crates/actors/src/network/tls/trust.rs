@@ -10,8 +10,13 @@ use std::{
 
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::MaybeTlsStream;
 
-use super::implementation::{TlsSettings, is_certificate};
+use super::{
+    TlsPeer,
+    implementation::{self, TlsError, TlsSettings},
+};
 
 /// The largest file of certificates that is read, in bytes. The bundles that systems ship have less than a tenth of
 /// it.
@@ -92,7 +97,7 @@ impl TlsTrust {
         for (index, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
             let number = index + 1;
             let certificate = certificate.map_err(|_| CaErrorKind::BrokenPem { number })?;
-            if !is_certificate(&certificate) {
+            if !implementation::is_certificate(&certificate) {
                 return Err(CaErrorKind::NotACertificate { number });
             }
             authorities.push(certificate);
@@ -103,20 +108,21 @@ impl TlsTrust {
         Ok(Self { authorities, cached_settings: Arc::default() })
     }
 
-    /// Trusts what these settings say, and nothing else.
-    pub(super) fn with_settings(settings: TlsSettings) -> Self {
+    /// Uses exactly these settings, for embedders with a verifier or a client certificate of their own.
+    #[must_use]
+    pub fn preconfigured(settings: TlsSettings) -> Self {
         Self { authorities: Vec::new(), cached_settings: Arc::new(OnceLock::from(settings)) }
     }
 
-    /// Returns the settings, built of the authorities if this is the first call.
-    pub(super) fn settings<E>(
-        &self,
-        build: impl FnOnce(&[CertificateDer<'static>]) -> Result<TlsSettings, E>,
-    ) -> Result<TlsSettings, E> {
+    /// Returns the settings. The first call reads the platform's roots, and blocks meanwhile.
+    ///
+    /// # Errors
+    /// The platform has no roots, or an authority is not accepted.
+    pub fn settings(&self) -> Result<TlsSettings, TlsError> {
         if let Some(settings) = self.cached_settings.get() {
             return Ok(settings.clone());
         }
-        let settings = build(&self.authorities)?;
+        let settings = implementation::build_settings(&self.authorities)?;
         Ok(self.cached_settings.get_or_init(|| settings).clone())
     }
 }
@@ -125,6 +131,36 @@ impl fmt::Debug for TlsTrust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsTrust").field("authorities", &self.authorities.len()).finish_non_exhaustive()
     }
+}
+
+/// Makes an HTTP client use TLS with this trust.
+///
+/// # Errors
+/// The trust cannot be used.
+pub(crate) fn configure(
+    client: reqwest::ClientBuilder,
+    trust: &TlsTrust,
+    is_needed: bool,
+) -> Result<reqwest::ClientBuilder, TlsError> {
+    implementation::configure(client, || trust.settings(), is_needed)
+}
+
+/// Puts TLS on top of a stream to this host.
+///
+/// # Errors
+/// The trust, the name or the handshake failed, or the stream broke; [`is_tls_error`](super::is_tls_error) tells these
+/// apart.
+pub(crate) async fn connect<S>(
+    trust: &TlsTrust,
+    peer: TlsPeer,
+    host: String,
+    stream: S,
+) -> io::Result<MaybeTlsStream<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let settings = trust.settings().map_err(io::Error::other)?;
+    implementation::connect(settings, peer, host, stream).await
 }
 
 fn read_bounded(file: &Path) -> Result<Vec<u8>, CaErrorKind> {
@@ -188,5 +224,14 @@ mod tests {
         let huge = folder.path().join("huge.pem");
         fs::write(&huge, vec![b'x'; CA_FILE_BYTES_MAX + 1]).unwrap();
         assert!(matches!(TlsTrust::with_ca_file(&huge).unwrap_err().kind, CaErrorKind::TooLarge));
+    }
+
+    #[test]
+    fn clones_share_their_settings() {
+        let (trust, built) = (TlsTrust::default(), |trust: &TlsTrust| trust.cached_settings.get().is_some());
+        let clone = trust.clone();
+        assert!(!built(&clone));
+        trust.settings().unwrap();
+        assert!(built(&clone));
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     backend::TestBackend,
     certificates::TestAuthority,
     clients::{LONG, TestRoute},
+    server::TestServer,
 };
 
 async fn backend(authority: &TestAuthority, name: &str) -> TestBackend {
@@ -96,4 +97,15 @@ async fn certificate_for_another_name_is_refused() {
     let is_explained =
         ["not valid for name", "hostname mismatch"].iter().any(|it| fault.details.contains(it));
     assert!(is_explained, "{fault:?}");
+}
+
+#[tokio::test]
+async fn hanging_up_in_the_handshake_is_no_tls_failure() {
+    let server = TestServer::start(None, |_| std::future::ready(None)).await;
+    let (failure, fault) = TestRoute::new(format!("https://{}", server.address)).assert_fails().await;
+    assert_eq!(
+        (failure.kind, fault.kind),
+        (FailureKind::Connect, ConnectionErrorKind::Lost),
+        "{failure} {fault:?}"
+    );
 }

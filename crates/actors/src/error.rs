@@ -26,7 +26,6 @@ use serde::{Deserialize, Serialize};
 
 use self::problem::ProblemDetails;
 pub use self::{
-    call::of_call,
     reason::{Code, Reason},
     retry_after::RETRY_AFTER_LIMIT,
     secrets::{Secrets, is_sensitive_name},

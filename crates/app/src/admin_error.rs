@@ -1,6 +1,6 @@
 //! Makes the error of a command that a supervisor did not carry out.
 
-use mainstay_actors::error::{Error, Reason, of_call};
+use mainstay_actors::error::{Error, Reason};
 use mainstay_runtime::AdminError;
 
 /// The child that a command concerns.
@@ -63,7 +63,7 @@ impl AdminTarget {
                 "The {noun} could not be started. Look into its last error, then try again."
             )),
             AdminError::Spec(_) => Error::new(Reason::InvalidConfig),
-            AdminError::Unavailable(call) => return of_call(*call),
+            AdminError::Unavailable(call) => return Error::from(*call),
         };
         named.with_details(&error.to_string())
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_actors::agent::{AgentCommand, AgentStatus, DriverError};
-use mainstay_actors::error::{Error, Reason, of_call};
+use mainstay_actors::error::{Error, Reason};
 use mainstay_runtime::AdminError;
 use mainstay_runtime::journal::{Event, Level, Record, word};
 use serde::{Deserialize, Serialize};
@@ -118,7 +118,7 @@ impl Agents {
                 Err(Error { status: why.status, ..error.with_details(why.log_text()) })
             }
             Ok(Err(DriverError::Permanent(why))) => Err(why),
-            Err(error) => Err(of_call(error)),
+            Err(error) => Err(Error::from(error)),
         }
     }
 

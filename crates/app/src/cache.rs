@@ -7,7 +7,7 @@ use bytes::Bytes;
 use mainstay_actors::cache::{
     CacheMessage, CacheStats, CacheValue, EntryOptions, Invalidation, Loaded, Pattern, PatternError, key,
 };
-use mainstay_actors::error::{Error, Reason, of_call};
+use mainstay_actors::error::{Error, Reason};
 
 use crate::inner::Inner;
 use crate::status::{CacheReport, WatchedFolder};
@@ -149,7 +149,7 @@ impl Cache {
 
     async fn send_invalidation(&self, invalidation: Invalidation) -> Result<u64, Error> {
         let message = |reply| CacheMessage::Invalidate { invalidation, reply: Some(reply) };
-        self.0.handles.cache_address.call(message).await.map_err(of_call)
+        self.0.handles.cache_address.call(message).await.map_err(Error::from)
     }
 }
 

@@ -8,7 +8,7 @@ use mainstay_actors::connection::inbound::FrameSubscription;
 use mainstay_actors::connection::outbound::SendOutcome;
 use mainstay_actors::connection::status::{ConnectionState, ConnectionStatus};
 use mainstay_actors::connection::{ConnectOutcome, ConnectionMessage};
-use mainstay_actors::error::{Error, Reason, of_call};
+use mainstay_actors::error::{Error, Reason};
 use mainstay_runtime::CallError;
 use mainstay_runtime::journal::millis;
 use serde::{Deserialize, Serialize};
@@ -57,7 +57,7 @@ impl Connection {
     /// the connection is switched off, `cancelled` if a command disconnected meanwhile, `stopped` or `crashed` if its
     /// actor ended before the outcome.
     pub async fn reconnect(&self) -> Result<Reconnected, Error> {
-        let outcome = self.0.handles.connection.call(ConnectionMessage::Connect).await.map_err(of_call)?;
+        let outcome = self.0.handles.connection.call(ConnectionMessage::Connect).await?;
         match outcome {
             ConnectOutcome::Connected { is_replaced: true } => Ok(Reconnected::Replaced),
             ConnectOutcome::Connected { is_replaced: false } => Ok(Reconnected::Opened),
@@ -77,9 +77,9 @@ impl Connection {
     /// `stopped` when the runtime is stopping.
     pub async fn disconnect(&self) -> Result<(), Error> {
         let connection = &self.0.handles.connection;
-        connection.cast(ConnectionMessage::Disconnect).await.map_err(|_| of_call(CallError::Stopped))?;
+        connection.cast(ConnectionMessage::Disconnect).await.map_err(|_| Error::from(CallError::Stopped))?;
         // Returns when the report shows the first effect.
-        connection.call(ConnectionMessage::Barrier).await.map_err(of_call)
+        connection.call(ConnectionMessage::Barrier).await.map_err(Error::from)
     }
 
     /// Sends a frame, text from a string or binary from bytes, waiting at most `wait_timeout` for an open socket, and
@@ -92,7 +92,7 @@ impl Connection {
         let frame = frame.into();
         let sent =
             self.0.handles.connection.call(|reply| ConnectionMessage::Send { frame, wait_timeout, reply });
-        sent.await.map_err(of_call)
+        sent.await.map_err(Error::from)
     }
 
     /// Returns the backend's frames from now on, each once, and a marker wherever some are or may be missing.

@@ -1,6 +1,6 @@
 //! Makes an actor panic on purpose, to test and demonstrate its supervision. Only in debug builds.
 
-use mainstay_actors::error::{Error, Reason, of_call};
+use mainstay_actors::error::{Error, Reason};
 
 use crate::mainstay::Mainstay;
 
@@ -25,7 +25,7 @@ impl Mainstay {
                 }
             },
         };
-        accepted.map(drop).map_err(of_call)
+        accepted.map(drop).map_err(Error::from)
     }
 
     /// Makes the cache's actor panic on a message that this call waits for. The other actors keep callers waiting by
@@ -34,7 +34,7 @@ impl Mainstay {
     /// # Errors
     /// `crashed`, or `stopped` when it is stopped.
     pub async fn inject_panic_into_call(&self) -> Result<(), Error> {
-        let promise = self.0.handles.cache_address.inject_panic().map_err(of_call)?;
-        promise.await.map_err(of_call).map(|never| match never {})
+        let promise = self.0.handles.cache_address.inject_panic()?;
+        promise.await.map_err(Error::from).map(|never| match never {})
     }
 }

@@ -4,18 +4,19 @@ use mainstay_runtime::CallError;
 
 use super::{Error, Reason};
 
-/// Returns the error of a call that an actor did not answer.
-#[must_use]
-pub fn of_call(error: CallError) -> Error {
-    let reason = match error {
-        CallError::Crashed => Reason::Crashed,
-        CallError::Stopped => Reason::Stopped,
-        CallError::Expired => Reason::Expired,
-        CallError::Full => Reason::QueueFull,
-        CallError::TimedOut => Reason::NoAnswer,
-        CallError::Unanswered => Reason::Internal,
-    };
-    Error::new(reason).with_details(&error.to_string())
+/// The error of a call that an actor did not answer.
+impl From<CallError> for Error {
+    fn from(error: CallError) -> Self {
+        let reason = match error {
+            CallError::Crashed => Reason::Crashed,
+            CallError::Stopped => Reason::Stopped,
+            CallError::Expired => Reason::Expired,
+            CallError::Full => Reason::QueueFull,
+            CallError::TimedOut => Reason::NoAnswer,
+            CallError::Unanswered => Reason::Internal,
+        };
+        Self::new(reason).with_details(&error.to_string())
+    }
 }
 
 #[cfg(test)]

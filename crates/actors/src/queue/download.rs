@@ -16,7 +16,7 @@ use mainstay_runtime::{CallError, Promise};
 use tokio::sync::mpsc;
 
 use crate::{
-    error::{Error, of_call},
+    error::Error,
     request::RequestId,
     transport::{ResponseBody, StreamingResponse},
 };
@@ -122,7 +122,7 @@ impl Download {
         if let Some(error) = self.failure.get() {
             return error.clone();
         }
-        let error = of_call(why).with_request_id(self.request_id);
+        let error = Error::from(why).with_request_id(self.request_id);
         if self.is_repeatable { error } else { Error::outcome_unknown(error) }
     }
 }

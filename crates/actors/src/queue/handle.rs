@@ -9,7 +9,7 @@ use mainstay_runtime::{Address, CallError, Promise, Reply, SendError, SendErrorK
 
 use super::{download::Download, message::QueueMessage, request_table::PendingRequest};
 use crate::{
-    error::{Error, of_call},
+    error::Error,
     request::{Priority, Request, RequestId, Response},
 };
 
@@ -98,7 +98,7 @@ impl QueueHandle {
                 Err(error) => Err(error),
             };
             guard.is_armed = false;
-            response.unwrap_or_else(|error| Err(of_call(error).with_request_id(guard.id)))
+            response.unwrap_or_else(|error| Err(Error::from(error).with_request_id(guard.id)))
         }
     }
 
@@ -112,7 +112,7 @@ impl QueueHandle {
     /// Returns `stopped` or `crashed` if the queue's actor did not answer.
     pub async fn cancel(&self, id: RequestId) -> Result<bool, Error> {
         let called = self.address.call(|reply| QueueMessage::Cancel { id, reply });
-        called.await.map_err(|error| of_call(error).with_request_id(id))
+        called.await.map_err(|error| Error::from(error).with_request_id(id))
     }
 }
 
@@ -124,7 +124,7 @@ impl QueueHandle {
     /// Returns `stopped` or `crashed` if the queue's actor did not answer.
     pub async fn set_priority(&self, id: RequestId, priority: Priority) -> Result<bool, Error> {
         let called = self.address.call(|reply| QueueMessage::SetPriority { id, priority, reply });
-        called.await.map_err(|error| of_call(error).with_request_id(id))
+        called.await.map_err(|error| Error::from(error).with_request_id(id))
     }
 
     /// Lists the requests that have not ended, oldest first, at most `count`.
@@ -132,7 +132,7 @@ impl QueueHandle {
     /// # Errors
     /// Returns `stopped` or `crashed` if the queue's actor did not answer.
     pub async fn list(&self, count: usize) -> Result<Vec<PendingRequest>, Error> {
-        self.address.call(|reply| QueueMessage::List { count, reply }).await.map_err(of_call)
+        self.address.call(|reply| QueueMessage::List { count, reply }).await.map_err(Error::from)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
         error::{ConnectionError, ConnectionErrorKind},
         outbound::SendOutcome,
     },
-    error::{Error, Reason, of_call, tests::words::assert_message_helps},
+    error::{Error, Reason, tests::words::assert_message_helps},
     queue::{
         AttemptOutcome, ReachabilityEvidence,
         retry::{SideEffect, side_effect},
@@ -404,7 +404,7 @@ fn call_causes() -> Vec<Cause> {
             TimedOut => ("it did not reply within the caller's timeout", "yes"),
             Unanswered => ("its handler dropped the reply", "yes"),
         };
-        Cause::new(CauseGroup::Call, what, of_call(call)).with_acted(acted)
+        Cause::new(CauseGroup::Call, what, Error::from(call)).with_acted(acted)
     };
     [Crashed, Stopped, Expired, Full, TimedOut, Unanswered].map(cause).into()
 }

@@ -7,7 +7,7 @@ use mainstay_actors::agent::{
     AgentCommand, MESSAGE_TIMEOUT, MessageFailed, MessageId, MessageLimits, PendingReplies, SendRequest,
     UpdateSubscription, not_delivered,
 };
-use mainstay_actors::error::{Error, Reason, of_call};
+use mainstay_actors::error::{Error, Reason};
 use mainstay_actors::json::Json;
 use mainstay_runtime::{ActorPath, ActorStatus, Address, CallError, Promise, Reply};
 use tokio::time::{Instant, sleep_until};
@@ -74,7 +74,7 @@ impl PendingReply {
     /// `expired` and `stopped` if the agent did not get it; `outcome_unknown` if the agent may have acted on it;
     /// `cancelled`; or the agent's own error.
     pub async fn answer(mut self) -> Result<Json, Error> {
-        let Some(answer) = &mut self.answer else { return Err(of_call(CallError::Unanswered)) };
+        let Some(answer) = &mut self.answer else { return Err(Error::from(CallError::Unanswered)) };
         let in_time = async {
             match self.deadline {
                 Some(deadline) => sleep_until(deadline).await,
@@ -166,7 +166,7 @@ impl Agents {
 
     /// Returns the error for a call that the agent's actor did not answer.
     fn call_error(&self, address: &Address<AgentCommand>, error: CallError) -> Error {
-        let error = of_call(error);
+        let error = Error::from(error);
         if error.reason == Reason::Stopped { self.not_running_error(address, error) } else { error }
     }
 

@@ -71,7 +71,7 @@ async fn start_worker() -> (Runtime, Address<ReplyMode>) {
 async fn every_missing_reply_gives_the_error_of_its_row() {
     let mut seen = BTreeSet::new();
     let mut check = |what: &'static str, answer: Result<(), CallError>| {
-        assert_row(CauseGroup::Call, what, &of_call(answer.unwrap_err()));
+        assert_row(CauseGroup::Call, what, &Error::from(answer.unwrap_err()));
         seen.insert(what);
     };
     let crashed = "its handler panicked or failed before it replied";

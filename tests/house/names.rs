@@ -24,29 +24,53 @@ fn is_one_per_alternative(files: &[String]) -> bool {
     files.len() == 2 && ALTERNATIVES.iter().any(|places| places.iter().all(|place| is_in(place)))
 }
 
-#[test]
-fn type_names_are_defined_once() {
+/// Returns the names that stand for several types, with their files.
+pub fn types_defined_twice() -> Vec<String> {
     let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
     // Each example is a program of its own, and shows the same small types as the others.
     let is_example = |file: &SourceFile| file.path.contains("/examples/");
     for file in files(&["crates", "tests"], "rs").into_iter().filter(|file| !is_example(file)) {
-        let tokens = lex(&file.text).0;
-        for pair in tokens.windows(2) {
-            let is_type = matches!(pair[0].as_str(), "struct" | "enum" | "trait" | "union");
-            if is_type
-                && pair[1].starts_with(char::is_uppercase)
-                && !ALLOWED_TWICE.contains(&pair[1].as_str())
-            {
-                places.entry(pair[1].clone()).or_default().push(file.path.clone());
+        for name in types(&lex(&file.text).0) {
+            if !ALLOWED_TWICE.contains(&name.as_str()) {
+                places.entry(name).or_default().push(file.path.clone());
             }
         }
     }
-    let twice: Vec<_> = places
+    places
         .into_iter()
         .filter(|(_, files)| files.len() > 1 && !is_one_per_alternative(files))
         .map(|(name, files)| format!("{name}: {}", files.join(", ")))
-        .collect();
+        .collect()
+}
+
+/// Returns the names of the types that a file defines. An alias counts once a file, since a platform may have its own, and
+/// at file level: within an `impl` it is the type of a trait.
+fn types(tokens: &[String]) -> Vec<String> {
+    let (mut found, mut aliases, mut depth) = (Vec::new(), BTreeSet::new(), 0_usize);
+    for pair in tokens.windows(2) {
+        let is_name = pair[1].starts_with(char::is_uppercase);
+        match pair[0].as_str() {
+            "{" => depth += 1,
+            "}" => depth = depth.saturating_sub(1),
+            "struct" | "enum" | "trait" | "union" if is_name => found.push(pair[1].clone()),
+            "type" if is_name && depth == 0 => drop(aliases.insert(pair[1].clone())),
+            _ => {}
+        }
+    }
+    found.extend(aliases);
+    found
+}
+
+#[test]
+fn type_names_are_defined_once() {
+    let twice = types_defined_twice();
     assert!(twice.is_empty(), "names that stand for several types:\n{}", twice.join("\n"));
+}
+
+#[test]
+fn types_of_a_file_are_found_with_aliases() {
+    let text = "struct A; #[cfg(unix)] type B = u8; #[cfg(windows)] type B = u16; impl C for A { type D = u8; } mod e { enum F {} }";
+    assert_eq!(types(&lex(text).0), ["A", "F", "B"]);
 }
 
 /// Splits a name in snake case or camel case into lower-case words.

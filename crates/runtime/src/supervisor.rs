@@ -70,14 +70,14 @@ pub(crate) struct Supervisor {
     child_list: Arc<ChildList>,
 }
 
-type Ctx = Context<SupervisorMessage>;
+type SupervisorContext = Context<SupervisorMessage>;
 
 impl Behaviour for Supervisor {
     type Message = SupervisorMessage;
     type State = Children;
     type Snapshot = ();
 
-    async fn start(&self, ctx: &mut Ctx, _: Option<()>) -> Result<Children, Failure> {
+    async fn start(&self, ctx: &mut SupervisorContext, _: Option<()>) -> Result<Children, Failure> {
         let to_start = self.children_to_start();
         self.stop_previous_children(ctx, &to_start).await;
         let mut children = Children::new(self.policy);
@@ -104,7 +104,7 @@ impl Behaviour for Supervisor {
 
     async fn handle(
         &self,
-        ctx: &mut Ctx,
+        ctx: &mut SupervisorContext,
         command: SupervisorMessage,
         children: &mut Children,
     ) -> Result<ActorFlow, Failure> {
@@ -138,14 +138,14 @@ impl Behaviour for Supervisor {
         None
     }
 
-    async fn stop(&self, ctx: &mut Ctx, children: &mut Children) -> Result<ActorFlow, Failure> {
+    async fn stop(&self, ctx: &mut SupervisorContext, children: &mut Children) -> Result<ActorFlow, Failure> {
         let actions = children.machine.shut_down_by(ctx.stop_by, ctx.now());
         self.execute(ctx, children, actions).await
     }
 
     async fn child_changed(
         &self,
-        ctx: &mut Ctx,
+        ctx: &mut SupervisorContext,
         event: SupervisionEvent,
         children: &mut Children,
     ) -> Result<ActorFlow, Failure> {
@@ -191,7 +191,7 @@ impl Supervisor {
     /// Waits until the children of the previous incarnation have ended, and closes those that do not return. It
     /// abandons a child that does not end in time. Each child stays listed until it is closed, because this
     /// incarnation may be killed meanwhile.
-    async fn stop_previous_children(&self, ctx: &Ctx, to_start: &[Arc<dyn AnySlot>]) {
+    async fn stop_previous_children(&self, ctx: &SupervisorContext, to_start: &[Arc<dyn AnySlot>]) {
         let to_start: HashSet<usize> = to_start.iter().map(slot_address).collect();
         for (id, slot) in self.child_list.entries() {
             let limit = slot.identity().policy().kill_timeout;
@@ -214,7 +214,7 @@ impl Supervisor {
 
     async fn execute(
         &self,
-        ctx: &mut Ctx,
+        ctx: &mut SupervisorContext,
         children: &mut Children,
         actions: Vec<SupervisorAction>,
     ) -> Result<ActorFlow, Failure> {
@@ -321,7 +321,7 @@ impl Children {
     // === exits ===
 
     /// Handles the exit of an incarnation, whose tasks may still be ending.
-    fn child_exited(&mut self, ctx: &mut Ctx, cell: &ActorCell) -> Vec<SupervisorAction> {
+    fn child_exited(&mut self, ctx: &mut SupervisorContext, cell: &ActorCell) -> Vec<SupervisorAction> {
         let Some(id) = self.by_actor.remove(&cell.get_id()) else { return Vec::new() };
         let Some(entry) = self.entries.get_mut(&id) else { return Vec::new() };
         entry.cell = None;
@@ -344,7 +344,12 @@ impl Children {
     }
 
     /// Records the exit of an incarnation of which nothing is left, and decides what follows.
-    fn finish_exit(&mut self, ctx: &Ctx, id: ChildId, abandoned: bool) -> Vec<SupervisorAction> {
+    fn finish_exit(
+        &mut self,
+        ctx: &SupervisorContext,
+        id: ChildId,
+        abandoned: bool,
+    ) -> Vec<SupervisorAction> {
         let Some(entry) = self.entries.get_mut(&id) else { return Vec::new() };
         // An abandoned incarnation has been recorded already.
         let unreported = || self.machine.is_live(id).then(ExitRecord::unreported);
@@ -363,7 +368,7 @@ impl Children {
     }
 
     /// Abandons an incarnation that was killed and does not end.
-    fn abandon(&mut self, ctx: &Ctx, id: ChildId) -> Vec<SupervisorAction> {
+    fn abandon(&mut self, ctx: &SupervisorContext, id: ChildId) -> Vec<SupervisorAction> {
         let Some(entry) = self.entries.get_mut(&id) else { return Vec::new() };
         // It has ended at the last moment, and its exit is about to be reported.
         if !entry.slot.abandon() {
@@ -375,7 +380,7 @@ impl Children {
         self.finish_exit(ctx, id, true)
     }
 
-    fn ready(&mut self, ctx: &Ctx, id: ChildId) -> Vec<SupervisorAction> {
+    fn ready(&mut self, ctx: &SupervisorContext, id: ChildId) -> Vec<SupervisorAction> {
         let now = ctx.now();
         let actions = self.machine.ready(id, now);
         // A child that was asked to end meanwhile no longer counts as running.
@@ -392,14 +397,14 @@ impl Children {
         actions
     }
 
-    fn inspect(&mut self, ctx: &Ctx, id: ChildId) -> Vec<SupervisorAction> {
+    fn inspect(&mut self, ctx: &SupervisorContext, id: ChildId) -> Vec<SupervisorAction> {
         let Some(entry) = self.entries.get(&id) else { return Vec::new() };
         self.machine.inspected(id, entry.slot.progress(), ctx.now())
     }
 
     // === carrying out ===
 
-    async fn launch(&mut self, ctx: &mut Ctx, id: ChildId) -> Result<(), Failure> {
+    async fn launch(&mut self, ctx: &mut SupervisorContext, id: ChildId) -> Result<(), Failure> {
         let Some(entry) = self.entries.get_mut(&id) else { return Ok(()) };
         let now = ctx.now();
         let identity = entry.slot.identity();
@@ -436,7 +441,7 @@ impl Children {
         Ok(())
     }
 
-    fn request_stop(&mut self, ctx: &Ctx, id: ChildId) {
+    fn request_stop(&mut self, ctx: &SupervisorContext, id: ChildId) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.slot.identity().state().set_status(ActorStatus::Stopping, ctx.now());
         entry.slot.stop_reading();
@@ -459,7 +464,7 @@ impl Children {
         }
     }
 
-    fn discard_checkpoint(&mut self, ctx: &Ctx, id: ChildId) {
+    fn discard_checkpoint(&mut self, ctx: &SupervisorContext, id: ChildId) {
         let Some(entry) = self.entries.get(&id) else { return };
         entry.slot.discard_checkpoint();
         let identity = entry.slot.identity();
@@ -468,7 +473,7 @@ impl Children {
         ctx.env.journal.record(&entry.path, generation, &CheckpointDiscarded { crashes });
     }
 
-    fn record_decision(&mut self, ctx: &Ctx, id: ChildId, record: DecisionRecord) {
+    fn record_decision(&mut self, ctx: &SupervisorContext, id: ChildId, record: DecisionRecord) {
         let Some(entry) = self.entries.get(&id) else { return };
         let identity = entry.slot.identity();
         let inputs = DecisionInputs {
@@ -492,7 +497,7 @@ impl Children {
     }
 
     /// Publishes the state in which a child has settled, and answers the callers that wait for it.
-    fn resolve_waiters(&mut self, ctx: &Ctx, id: ChildId, outcome: ChildOutcome) {
+    fn resolve_waiters(&mut self, ctx: &SupervisorContext, id: ChildId, outcome: ChildOutcome) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.publish_status(ctx, outcome);
         let waiters = std::mem::take(&mut entry.waiters);
@@ -505,7 +510,7 @@ impl Children {
     }
 
     /// Schedules a tick for the next deadline.
-    fn schedule_tick(&mut self, ctx: &mut Ctx) {
+    fn schedule_tick(&mut self, ctx: &mut SupervisorContext) {
         match self.machine.next_wake() {
             Some(due) => self.timer.wake_by(ctx, due, SupervisorMessage::Tick),
             None => self.timer.cancel(),
@@ -524,7 +529,7 @@ impl ChildEntry {
     }
 
     /// Publishes in the slot how the child has settled.
-    fn publish_status(&mut self, ctx: &Ctx, outcome: ChildOutcome) {
+    fn publish_status(&mut self, ctx: &SupervisorContext, outcome: ChildOutcome) {
         match outcome {
             ChildOutcome::Running => {}
             ChildOutcome::Restarting(due) | ChildOutcome::Postponed(due) => {
@@ -550,7 +555,7 @@ impl ChildEntry {
         }
     }
 
-    fn record_gave_up(&self, ctx: &Ctx) {
+    fn record_gave_up(&self, ctx: &SupervisorContext) {
         let identity = self.slot.identity();
         let (generation, restarts, last_error, next_step) = {
             let state = identity.state();
@@ -564,7 +569,7 @@ impl ChildEntry {
 }
 
 /// Records why the supervisor ends itself, and returns the reason as a sentence.
-fn record_shutdown(ctx: &Ctx, children: &Children, ending: ShutdownReason) -> ShutdownExit {
+fn record_shutdown(ctx: &SupervisorContext, children: &Children, ending: ShutdownReason) -> ShutdownExit {
     let reason = match ending {
         ShutdownReason::Requested => "it was asked to stop".to_owned(),
         ShutdownReason::ChildStartFailed(id) => children.describe(id, "did not start"),

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use mainstay_runtime::{Context, Failure, FinalizeContext, Worker};
+use mainstay_runtime::{Failure, FinalizeContext, Worker};
 use tokio::time::timeout;
 
 use super::error::ConnectionError;
@@ -14,7 +14,7 @@ use super::events::{ConnectionChanged, IgnoredReason};
 use super::inbound::Inbound;
 use super::invalidation::{BackendInvalidation, InvalidationSink};
 use super::machine::{Machine, MachineAction, MachineEvent};
-use super::message::{BackendReader, BackendWriter, ConnectionMessage};
+use super::message::{BackendReader, BackendWriter, ConnectionContext, ConnectionMessage};
 use super::policy::ConnectionPolicy;
 use super::resumption::{Gap, Observed, ResumeStart, Resumption};
 use super::socket::{SocketFrame, SocketLimits, WriteError, dial};
@@ -44,14 +44,16 @@ pub struct ConnectionSnapshot {
     should_connect: bool,
 }
 
-type Ctx = Context<ConnectionMessage>;
-
 impl Worker for ConnectionActor {
     type Message = ConnectionMessage;
     type State = State;
     type Snapshot = ConnectionSnapshot;
 
-    async fn start(&self, ctx: &mut Ctx, kept: Option<ConnectionSnapshot>) -> Result<State, Failure> {
+    async fn start(
+        &self,
+        ctx: &mut ConnectionContext,
+        kept: Option<ConnectionSnapshot>,
+    ) -> Result<State, Failure> {
         let kept =
             kept.unwrap_or(ConnectionSnapshot { resumption: Resumption::default(), should_connect: true });
         let UnreportedEvents { change, unsent } = self.view.take_unreported();
@@ -75,7 +77,7 @@ impl Worker for ConnectionActor {
 
     async fn handle(
         &self,
-        ctx: &mut Ctx,
+        ctx: &mut ConnectionContext,
         message: ConnectionMessage,
         state: &mut State,
     ) -> Result<(), Failure> {
@@ -135,7 +137,7 @@ impl Worker for ConnectionActor {
     }
 
     /// Sends a close frame if that is possible at once; does not wait for the peer's answer.
-    async fn stop(&self, ctx: &mut Ctx, state: &mut State) {
+    async fn stop(&self, ctx: &mut ConnectionContext, state: &mut State) {
         self.apply(ctx, state, MachineEvent::Disconnect);
         state.record_remaining(ctx);
         self.view.publish(state.machine.status());
@@ -155,7 +157,7 @@ impl Worker for ConnectionActor {
 
 impl ConnectionActor {
     /// Passes an event to the machine and carries out its actions.
-    fn apply(&self, ctx: &mut Ctx, state: &mut State, event: MachineEvent) {
+    fn apply(&self, ctx: &mut ConnectionContext, state: &mut State, event: MachineEvent) {
         for action in state.machine.on_event(ctx.now(), event, ctx.random_unit()) {
             match action {
                 MachineAction::Changed(transition) => {
@@ -188,7 +190,7 @@ impl ConnectionActor {
     }
 
     /// Reports moved bytes to the machine, before it judges a silent peer.
-    fn report_activity(&self, ctx: &mut Ctx, state: &mut State) {
+    fn report_activity(&self, ctx: &mut ConnectionContext, state: &mut State) {
         let moved = state.socket.as_ref().and_then(|socket| Some((socket.generation(), socket.idle_for()?)));
         if let Some((generation, idle_for)) = moved {
             let at = ctx.now().saturating_sub(idle_for);
@@ -196,7 +198,7 @@ impl ConnectionActor {
         }
     }
 
-    fn dial(&self, ctx: &mut Ctx, state: &mut State, generation: u64) {
+    fn dial(&self, ctx: &mut ConnectionContext, state: &mut State, generation: u64) {
         let target = self.target.clone();
         let limits = SocketLimits { message_max_bytes: self.policy.message_max_bytes };
         let dialling = ctx.spawn(async move {
@@ -212,7 +214,7 @@ impl ConnectionActor {
 
     async fn on_dial_finished(
         &self,
-        ctx: &mut Ctx,
+        ctx: &mut ConnectionContext,
         state: &mut State,
         generation: u64,
         outcome: Result<(BackendWriter, BackendReader), ConnectionError>,
@@ -235,7 +237,7 @@ impl ConnectionActor {
 
     async fn on_frames(
         &self,
-        ctx: &mut Ctx,
+        ctx: &mut ConnectionContext,
         state: &mut State,
         generation: u64,
         reader: Box<BackendReader>,
@@ -269,7 +271,7 @@ impl ConnectionActor {
     }
 
     /// Handles a text frame. An invalidation takes effect before a subscriber gets the frame.
-    async fn on_text(&self, ctx: &mut Ctx, state: &mut State, mut text: String) {
+    async fn on_text(&self, ctx: &mut ConnectionContext, state: &mut State, mut text: String) {
         let mark = text.len() - without_bom(text.as_bytes()).len();
         text.drain(..mark);
         match state.resumption.observe(&text) {
@@ -286,20 +288,20 @@ impl ConnectionActor {
         self.view.frames.send(Inbound::Text(text.into()));
     }
 
-    async fn invalidate(&self, ctx: &mut Ctx, invalidation: BackendInvalidation) {
+    async fn invalidate(&self, ctx: &mut ConnectionContext, invalidation: BackendInvalidation) {
         if let Some(sink) = &self.invalidations {
             sink.invalidate(ctx, invalidation).await;
         }
     }
 
-    fn report_gap(&self, ctx: &Ctx, gap: Gap) {
+    fn report_gap(&self, ctx: &ConnectionContext, gap: Gap) {
         ctx.record(&gap);
         self.view.frames.send(Inbound::Gap(gap));
     }
 
     fn on_write_finished(
         &self,
-        ctx: &mut Ctx,
+        ctx: &mut ConnectionContext,
         state: &mut State,
         generation: u64,
         writer: Box<BackendWriter>,
@@ -318,7 +320,7 @@ impl ConnectionActor {
     }
 
     /// Ends expired messages, writes the next one, and updates view and timer. Runs after every message.
-    fn advance(&self, ctx: &mut Ctx, state: &mut State) {
+    fn advance(&self, ctx: &mut ConnectionContext, state: &mut State) {
         state.expire(ctx.now());
         state.pump(ctx);
         state.record_counts(ctx);
@@ -328,13 +330,13 @@ impl ConnectionActor {
         state.answer_connects();
     }
 
-    fn detect_network(&self, ctx: &mut Ctx, state: &mut State) {
+    fn detect_network(&self, ctx: &mut ConnectionContext, state: &mut State) {
         if state.machine.waits() && state.network.has_new_way(self.target.local_addresses()) {
             self.apply(ctx, state, MachineEvent::NetworkChanged);
         }
     }
 
-    fn detect_suspend(&self, ctx: &mut Ctx, state: &mut State) {
+    fn detect_suspend(&self, ctx: &mut ConnectionContext, state: &mut State) {
         if state.was_suspended(ctx.wall_time(), ctx.now()) {
             self.apply(ctx, state, MachineEvent::SystemResumed);
         }

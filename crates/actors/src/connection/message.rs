@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use mainstay_runtime::{Message, Reply};
+use mainstay_runtime::{Context, Message, Reply};
 
 use super::error::ConnectionError;
 use super::frame::Frame;
 use super::outbound::SendOutcome;
 use super::socket::{BoxedStream, SocketFrame, WriteError};
 
+pub(super) type ConnectionContext = Context<ConnectionMessage>;
 /// The reading half of the actor's socket.
 pub(super) type BackendReader = super::socket::SocketReader<BoxedStream>;
 /// The writing half.

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use mainstay_runtime::{Context, TaskHandle};
+use mainstay_runtime::TaskHandle;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::error::{ConnectionError, ConnectionErrorKind};
 use super::frame::Frame;
-use super::message::{BackendReader, BackendWriter, ConnectionMessage};
+use super::message::{BackendReader, BackendWriter, ConnectionContext, ConnectionMessage};
 use super::policy::ConnectionPolicy;
 use super::socket::{self, IoActivity, SocketFrame, WriteError};
 
@@ -47,8 +47,6 @@ pub(super) enum WriteCommand {
     Close,
 }
 
-type Ctx = Context<ConnectionMessage>;
-
 impl OpenSocket {
     pub(super) fn new(
         generation: u64,
@@ -70,7 +68,7 @@ impl OpenSocket {
     /// Starts to read a new socket once its first commands are written. Reading answers pings, and a backend may take
     /// any frame as the sign that no resume request follows. After a pong it could send newer events before the
     /// missed ones.
-    pub(super) fn begin_reading(&mut self, ctx: &mut Ctx) {
+    pub(super) fn begin_reading(&mut self, ctx: &mut ConnectionContext) {
         if self.commands.is_empty()
             && self.write_task.is_none()
             && let Some(reader) = self.pending_reader.take()
@@ -98,7 +96,7 @@ impl OpenSocket {
     }
 
     /// Starts a task that reads the available frames and returns the reader.
-    pub(super) fn spawn_read(&mut self, ctx: &mut Ctx, mut reader: Box<BackendReader>) {
+    pub(super) fn spawn_read(&mut self, ctx: &mut ConnectionContext, mut reader: Box<BackendReader>) {
         let generation = self.generation;
         self.read_task = Some(ctx.spawn(async move {
             let frames = read_batch(&mut reader).await;
@@ -107,7 +105,11 @@ impl OpenSocket {
     }
 
     /// Writes the next command, or else the frame from `message`, if the writer is present.
-    pub(super) fn write_next(&mut self, ctx: &mut Ctx, message: impl FnOnce() -> Option<Frame>) {
+    pub(super) fn write_next(
+        &mut self,
+        ctx: &mut ConnectionContext,
+        message: impl FnOnce() -> Option<Frame>,
+    ) {
         if self.writer.is_none() {
             return;
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use mainstay_runtime::{Context, Reply, TaskHandle, Timer};
+use mainstay_runtime::{Reply, TaskHandle, Timer};
 use tokio::time::Instant;
 
 use super::event_counter::RateLimitedCounter;
@@ -11,7 +11,7 @@ use super::events::{ConnectionIgnored, ConnectionUnsent, IgnoredReason, UnsentRe
 use super::frame::Frame;
 use super::liveness::LATE_THRESHOLD;
 use super::machine::Machine;
-use super::message::{ConnectOutcome, ConnectionMessage};
+use super::message::{ConnectOutcome, ConnectionContext, ConnectionMessage};
 use super::network_watch::{LocalAddresses, NetworkWatch};
 use super::outbound::{FinishedSend, OutboundBuffer, OutboundLimits, SendOutcome};
 use super::policy::ConnectionPolicy;
@@ -20,8 +20,6 @@ use super::socket_tasks::{OpenSocket, WriteCommand};
 use super::status::{ConnectionState, ConnectionStatus};
 use super::view::ConnectionView;
 use crate::suspend::{CLOCK_CHECK_INTERVAL, StandstillDetector};
-
-type Ctx = Context<ConnectionMessage>;
 
 /// The most callers who wait for the outcome of a dial.
 const CONNECTS_MAX: usize = 1024;
@@ -125,7 +123,7 @@ impl State {
 
     /// Writes the next command, or a message if the machine accepted the socket; and starts to read once that may
     /// begin.
-    pub(super) fn pump(&mut self, ctx: &mut Ctx) {
+    pub(super) fn pump(&mut self, ctx: &mut ConnectionContext) {
         let Some(socket) = &mut self.socket else { return };
         socket.begin_reading(ctx);
         let is_believed = self.machine.open_generation() == Some(socket.generation());
@@ -228,7 +226,7 @@ impl State {
     }
 
     /// Records unsent messages and ignored frames, if that is due.
-    pub(super) fn record_counts(&mut self, ctx: &Ctx) {
+    pub(super) fn record_counts(&mut self, ctx: &ConnectionContext) {
         let now = ctx.now();
         for (reason, sum) in self.unsent.take_due(now) {
             ctx.record(&ConnectionUnsent::new(reason, sum, &self.policy));
@@ -239,7 +237,7 @@ impl State {
     }
 
     /// Records all unsent messages and ignored frames, and accepts no more messages.
-    pub(super) fn record_remaining(&mut self, ctx: &Ctx) {
+    pub(super) fn record_remaining(&mut self, ctx: &ConnectionContext) {
         let left = self.outbound.shut_down();
         self.report_finished(left);
         let now = ctx.now();
@@ -253,7 +251,7 @@ impl State {
 
     // === time ===
 
-    pub(super) fn schedule_tick(&mut self, ctx: &mut Ctx) {
+    pub(super) fn schedule_tick(&mut self, ctx: &mut ConnectionContext) {
         match self.next_due(ctx.now()) {
             Some(due) => self.timer.wake_by(ctx, due, ConnectionMessage::TimerElapsed),
             None => self.timer.cancel(),

@@ -102,7 +102,7 @@ pub enum OwnedBackendMessage {
 
 impl Message for OwnedBackendMessage {}
 
-type Ctx = Context<OwnedBackendMessage>;
+type OwnedBackendContext = Context<OwnedBackendMessage>;
 
 impl Worker for OwnedBackendActor {
     type Message = OwnedBackendMessage;
@@ -110,7 +110,11 @@ impl Worker for OwnedBackendActor {
     type Snapshot = ();
 
     /// Begins to start the process, and returns. It never fails, so that the tree starts also if the process cannot.
-    async fn start(&self, ctx: &mut Ctx, _: Option<()>) -> Result<OwnedBackendState, Failure> {
+    async fn start(
+        &self,
+        ctx: &mut OwnedBackendContext,
+        _: Option<()>,
+    ) -> Result<OwnedBackendState, Failure> {
         ctx.defer_readiness();
         let mut state = OwnedBackendState {
             started_at: Instant::now(),
@@ -129,7 +133,7 @@ impl Worker for OwnedBackendActor {
 
     async fn handle(
         &self,
-        ctx: &mut Ctx,
+        ctx: &mut OwnedBackendContext,
         message: OwnedBackendMessage,
         state: &mut OwnedBackendState,
     ) -> Result<(), Failure> {
@@ -141,7 +145,7 @@ impl Worker for OwnedBackendActor {
         Ok(())
     }
 
-    async fn stop(&self, ctx: &mut Ctx, state: &mut OwnedBackendState) {
+    async fn stop(&self, ctx: &mut OwnedBackendContext, state: &mut OwnedBackendState) {
         let Some(process) = &state.process else { return };
         let exit = stop_within(ctx.stop_time_left(), process.stop(), || process.kill()).await;
         if exit.is_kill() {
@@ -151,7 +155,7 @@ impl Worker for OwnedBackendActor {
 }
 
 impl OwnedBackendActor {
-    fn begin(&self, ctx: &mut Ctx, state: &mut OwnedBackendState) -> Result<(), Error> {
+    fn begin(&self, ctx: &mut OwnedBackendContext, state: &mut OwnedBackendState) -> Result<(), Error> {
         if self.assigns_address {
             let address = state.address.insert(assign_address()?);
             ctx.add_secrets(address.token.clone());
@@ -168,7 +172,12 @@ impl OwnedBackendActor {
         Ok(())
     }
 
-    fn await_readiness(&self, ctx: &mut Ctx, state: &mut OwnedBackendState, process: Process) {
+    fn await_readiness(
+        &self,
+        ctx: &mut OwnedBackendContext,
+        state: &mut OwnedBackendState,
+        process: Process,
+    ) {
         let Some(launch) = state.launch.clone() else { return };
         let url = state.address.as_ref().map(|address| address.url.to_string());
         self.view.set_process(&process, url, launch.spec.log.clone());
@@ -207,7 +216,12 @@ impl OwnedBackendActor {
         });
     }
 
-    fn announce_ready(&self, ctx: &mut Ctx, state: &mut OwnedBackendState, url: Option<BaseUrl>) {
+    fn announce_ready(
+        &self,
+        ctx: &mut OwnedBackendContext,
+        state: &mut OwnedBackendState,
+        url: Option<BaseUrl>,
+    ) {
         let Some(process) = &state.process else { return };
         if let (Some(address), Some(url)) = (&mut state.address, url) {
             address.url = url;

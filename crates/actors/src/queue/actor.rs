@@ -60,14 +60,14 @@ pub struct QueueSnapshot {
     outage: Option<Outage>,
 }
 
-type Ctx = Context<QueueMessage>;
+type QueueContext = Context<QueueMessage>;
 
 impl Worker for QueueActor {
     type Message = QueueMessage;
     type State = State;
     type Snapshot = QueueSnapshot;
 
-    async fn start(&self, ctx: &mut Ctx, kept: Option<QueueSnapshot>) -> Result<State, Failure> {
+    async fn start(&self, ctx: &mut QueueContext, kept: Option<QueueSnapshot>) -> Result<State, Failure> {
         // Before the value is read, so that no change in between is missed.
         self.watch_availability(ctx);
         let limits = Arc::clone(&self.limits);
@@ -93,7 +93,12 @@ impl Worker for QueueActor {
         Ok(state)
     }
 
-    async fn handle(&self, ctx: &mut Ctx, message: QueueMessage, state: &mut State) -> Result<(), Failure> {
+    async fn handle(
+        &self,
+        ctx: &mut QueueContext,
+        message: QueueMessage,
+        state: &mut State,
+    ) -> Result<(), Failure> {
         state.now = ctx.now();
         match message {
             QueueMessage::Enqueue { id, request, reply } => {
@@ -182,7 +187,7 @@ impl QueueActor {
     /// Accepts or rejects a request. Once it is in the table, a crash of this handler does not lose it.
     fn accept(
         &self,
-        ctx: &Ctx,
+        ctx: &QueueContext,
         state: &mut State,
         id: RequestId,
         mut request: Arc<Request>,
@@ -222,7 +227,14 @@ impl QueueActor {
     }
 
     /// Lets a caller share a request that is pending already.
-    fn join(&self, ctx: &Ctx, state: &mut State, entry_id: RequestId, request: &Request, waiter: Waiter) {
+    fn join(
+        &self,
+        ctx: &QueueContext,
+        state: &mut State,
+        entry_id: RequestId,
+        request: &Request,
+        waiter: Waiter,
+    ) {
         let (id, subject) = (waiter.id, self.request_ref(waiter.id, request));
         if self.requests.joined_count() >= self.policy.queue.queue_max {
             return self.respond_error(ctx, state.now, request, 0, waiter, Error::new(Reason::QueueFull));
@@ -245,7 +257,7 @@ impl QueueActor {
     }
 
     /// Restores the requests that the last incarnation left.
-    fn restore_requests(&self, ctx: &Ctx, state: &mut State) {
+    fn restore_requests(&self, ctx: &QueueContext, state: &mut State) {
         for (id, phase) in self.requests.phases() {
             match phase {
                 RequestPhase::Waiting { not_before } => self.enqueue(state, id, not_before),
@@ -274,7 +286,7 @@ impl QueueActor {
     // === in turn ===
 
     /// Ends expired requests, starts those that may run, and updates timer and view. Runs after every message.
-    fn schedule(&self, ctx: &mut Ctx, state: &mut State) {
+    fn schedule(&self, ctx: &mut QueueContext, state: &mut State) {
         self.expire(ctx, state);
         while let Some(id) = state.next_overdue() {
             self.end_overdue(ctx, state, id);
@@ -293,7 +305,7 @@ impl QueueActor {
         self.view.publish(state.stats());
     }
 
-    fn start_attempt(&self, ctx: &mut Ctx, state: &mut State, id: RequestId) {
+    fn start_attempt(&self, ctx: &mut QueueContext, state: &mut State, id: RequestId) {
         let has_gone = |waiter: &Waiter| waiter.responder.is_closed();
         if !self.remove_waiters(ctx, state, id, || Error::new(Reason::Cancelled), has_gone) {
             return;
@@ -339,7 +351,7 @@ impl QueueActor {
     }
 
     /// Answers, retries or fails a request whose attempt has ended.
-    fn finish_attempt(&self, ctx: &Ctx, state: &mut State, id: RequestId, result: AttemptResult) {
+    fn finish_attempt(&self, ctx: &QueueContext, state: &mut State, id: RequestId, result: AttemptResult) {
         // A request without an entry was cancelled meanwhile.
         let Some((facts, number)) = self.requests.facts(id) else { return };
         let outcome = result.outcome();
@@ -366,7 +378,14 @@ impl QueueActor {
         }
     }
 
-    fn schedule_retry(&self, ctx: &Ctx, state: &mut State, id: RequestId, delay: Duration, reason: Reason) {
+    fn schedule_retry(
+        &self,
+        ctx: &QueueContext,
+        state: &mut State,
+        id: RequestId,
+        delay: Duration,
+        reason: Reason,
+    ) {
         let seen = |entry: &RequestEntry| {
             (
                 self.request_ref(entry.lead_id(id), &entry.request),
@@ -383,7 +402,7 @@ impl QueueActor {
     }
 
     /// Ends the requests over which the backend has died too often.
-    fn quarantine(&self, ctx: &Ctx, state: &mut State, poison: Vec<RequestId>) {
+    fn quarantine(&self, ctx: &QueueContext, state: &mut State, poison: Vec<RequestId>) {
         for id in poison {
             state.cancel(id);
             let deaths = self.policy.quarantine_after;
@@ -398,7 +417,7 @@ impl QueueActor {
         self.availability.as_ref().map_or(BackendAvailability::Unknown, |it| *it.borrow())
     }
 
-    fn watch_availability(&self, ctx: &mut Ctx) {
+    fn watch_availability(&self, ctx: &mut QueueContext) {
         let Some(mut availability) = self.availability.clone() else { return };
         availability.mark_unchanged();
         ctx.spawn_maybe(async move {
@@ -407,7 +426,7 @@ impl QueueActor {
         });
     }
 
-    fn record_gate_change(&self, ctx: &Ctx, state: &State, change: Option<GateChange>) {
+    fn record_gate_change(&self, ctx: &QueueContext, state: &State, change: Option<GateChange>) {
         match change {
             Some(GateChange::Held(outage)) => {
                 ctx.record(&QueueHeld::new(&outage, state.now, state.queue.len()))
@@ -421,7 +440,7 @@ impl QueueActor {
 
     // === out ===
 
-    fn respond(&self, ctx: &Ctx, now: Duration, id: RequestId, result: AttemptResult) {
+    fn respond(&self, ctx: &QueueContext, now: Duration, id: RequestId, result: AttemptResult) {
         let AttemptResult::Answered(FullResponse { status, headers, body, is_redirected }) = result else {
             return self.fail(ctx, now, id, Error::new(Reason::Internal));
         };
@@ -459,7 +478,7 @@ impl QueueActor {
     /// waiters.
     fn finish_request(
         &self,
-        ctx: &Ctx,
+        ctx: &QueueContext,
         now: Duration,
         id: RequestId,
         status: StatusCode,
@@ -477,7 +496,7 @@ impl QueueActor {
     }
 
     /// Cancels a request. Returns `false` if it has ended already.
-    fn cancel(&self, ctx: &Ctx, state: &mut State, id: RequestId) -> bool {
+    fn cancel(&self, ctx: &QueueContext, state: &mut State, id: RequestId) -> bool {
         let Some(entry_id) = self.requests.find_by_waiter(id) else { return false };
         self.remove_waiters(ctx, state, entry_id, || Error::new(Reason::Cancelled), |waiter| waiter.id == id);
         true
@@ -487,7 +506,7 @@ impl QueueActor {
     /// and then returns `false`.
     fn remove_waiters(
         &self,
-        ctx: &Ctx,
+        ctx: &QueueContext,
         state: &mut State,
         id: RequestId,
         error: impl FnOnce() -> Error,
@@ -512,14 +531,14 @@ impl QueueActor {
         true
     }
 
-    fn expire(&self, ctx: &Ctx, state: &mut State) {
+    fn expire(&self, ctx: &QueueContext, state: &mut State) {
         for item in state.queue.expire(state.now) {
             self.fail_expired(ctx, state, item.id);
         }
     }
 
     /// Ends the wait of each waiter whose deadline has passed; the others go on waiting.
-    fn fail_expired(&self, ctx: &Ctx, state: &mut State, id: RequestId) {
+    fn fail_expired(&self, ctx: &QueueContext, state: &mut State, id: RequestId) {
         let message = "The request waited too long for another attempt. Try again in a moment.";
         let error = |reason, message| match state.gate.outage() {
             // The cause of the outage helps a person more than the length of the wait.
@@ -538,7 +557,7 @@ impl QueueActor {
     }
 
     /// Ends an attempt in flight for those waiters whose deadline has passed; the others go on waiting.
-    fn end_overdue(&self, ctx: &Ctx, state: &mut State, id: RequestId) {
+    fn end_overdue(&self, ctx: &QueueContext, state: &mut State, id: RequestId) {
         let abort_error = |entry: &RequestEntry| entry.abort_error(Reason::DeadlineExceeded);
         let Some(error) = self.requests.with_entry(id, abort_error) else { return };
         let now = state.now;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::admin_error::AdminError;
 use super::machine::{ChildId, ChildOutcome, CommandRejection, SupervisorAction};
 use super::placement::{assign_path, check_significance};
-use super::{ChildEntry, Children, Ctx, Supervisor, finalize};
+use super::{ChildEntry, Children, Supervisor, SupervisorContext, finalize};
 use crate::actor::slot::any_slot::AnySlot;
 use crate::events::{BudgetReset, StartOrder, StartOrdered};
 use crate::journal::Event;
@@ -50,7 +50,7 @@ impl Message for SupervisorMessage {}
 impl Supervisor {
     pub(super) fn add(
         &self,
-        ctx: &Ctx,
+        ctx: &SupervisorContext,
         children: &mut Children,
         slot: Arc<dyn AnySlot>,
         reply: Reply<AdminResult>,
@@ -73,7 +73,7 @@ impl Supervisor {
 
     fn try_add(
         &self,
-        ctx: &Ctx,
+        ctx: &SupervisorContext,
         children: &mut Children,
         slot: &Arc<dyn AnySlot>,
     ) -> Result<(ChildId, Vec<SupervisorAction>), AdminError> {
@@ -95,7 +95,7 @@ impl Supervisor {
 
 impl Children {
     /// Refuses a name that is taken.
-    pub(super) fn check_absent(&self, ctx: &Ctx, name: &str) -> Result<(), AdminError> {
+    pub(super) fn check_absent(&self, ctx: &SupervisorContext, name: &str) -> Result<(), AdminError> {
         let Some(&id) = self.by_name.get(name) else { return Ok(()) };
         let path = self.path(id).unwrap_or_else(|| ctx.path().clone());
         Err(if self.machine.is_started(id) {
@@ -116,7 +116,7 @@ impl Children {
     /// Carries out a command about one child.
     pub(super) fn run_admin_command(
         &mut self,
-        ctx: &Ctx,
+        ctx: &SupervisorContext,
         name: &str,
         command: AdminCommand,
         reply: Reply<AdminResult>,
@@ -162,13 +162,13 @@ impl Children {
     }
 
     /// Deletes the stored state of a child that a command removes; nothing else deletes it.
-    fn delete_stored_state(&self, ctx: &Ctx, id: ChildId) {
+    fn delete_stored_state(&self, ctx: &SupervisorContext, id: ChildId) {
         if let Some(entry) = self.entries.get(&id) {
             entry.slot.delete_stored_state(&ctx.env);
         }
     }
 
-    fn reset_history(&self, ctx: &Ctx, id: ChildId) {
+    fn reset_history(&self, ctx: &SupervisorContext, id: ChildId) {
         if let Some(entry) = self.entries.get(&id) {
             let mut state = entry.slot.identity().state();
             state.history.reset();
@@ -178,7 +178,7 @@ impl Children {
     }
 
     /// Records a command before it is carried out: replay checks decisions against it.
-    fn record_event<E: Event>(&self, ctx: &Ctx, id: ChildId, event: &E) {
+    fn record_event<E: Event>(&self, ctx: &SupervisorContext, id: ChildId, event: &E) {
         if let Some(entry) = self.entries.get(&id) {
             let generation = entry.slot.identity().state().generation;
             ctx.env.journal.record(&entry.path, generation, event);

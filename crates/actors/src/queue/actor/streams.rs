@@ -2,7 +2,7 @@
 
 use mainstay_runtime::Reply;
 
-use super::{Ctx, QueueActor};
+use super::{QueueActor, QueueContext};
 use crate::{
     error::{Error, Reason},
     queue::{
@@ -21,7 +21,7 @@ impl QueueActor {
     /// Answers the caller with the head of a response and starts the task that forwards the body.
     pub(super) fn start_stream(
         &self,
-        ctx: &mut Ctx,
+        ctx: &mut QueueContext,
         state: &mut State,
         id: RequestId,
         response: StreamingResponse,
@@ -48,7 +48,13 @@ impl QueueActor {
     }
 
     /// Ends a request whose body has ended.
-    pub(super) fn finish_stream(&self, ctx: &Ctx, state: &mut State, id: RequestId, transfer: BodyTransfer) {
+    pub(super) fn finish_stream(
+        &self,
+        ctx: &QueueContext,
+        state: &mut State,
+        id: RequestId,
+        transfer: BodyTransfer,
+    ) {
         state.end_attempt(id);
         let BodyTransfer { status, end, reply: reader } = transfer;
         // If the request has ended meanwhile, its reader finds the error in the download's `failure`.

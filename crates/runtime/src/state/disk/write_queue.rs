@@ -37,16 +37,16 @@ pub(super) enum WriteOp {
 }
 
 /// The changes of one group.
-pub(super) type WriteBatch = HashMap<ActorPath, PendingWrite>;
+pub(super) type PendingWrites = HashMap<ActorPath, PendingWrite>;
 
 /// The queue; see the module.
 pub(super) struct WriteQueue {
     states: HashMap<ActorPath, StoredState>,
     bytes: usize,
     damaged: HashMap<ActorPath, String>,
-    pending: WriteBatch,
+    pending: PendingWrites,
     /// The batch that the writer has taken and not yet brought into `stored`.
-    in_flight: Arc<WriteBatch>,
+    in_flight: Arc<PendingWrites>,
     /// The number of paths that the writer holds back because the disk refuses them.
     pub(super) unwritten_paths: usize,
     /// The number of changes accepted so far.
@@ -69,7 +69,7 @@ impl WriteQueue {
             is_flush_requested: !damaged.is_empty(),
             accepted: u64::from(!damaged.is_empty()),
             damaged,
-            pending: WriteBatch::new(),
+            pending: PendingWrites::new(),
             in_flight: Arc::default(),
             unwritten_paths: 0,
             is_writer_idle: false,
@@ -159,14 +159,14 @@ impl WriteQueue {
     // === the writer's side ===
 
     /// Passes the waiting changes to the writer.
-    pub(super) fn take_batch(&mut self) -> Arc<WriteBatch> {
+    pub(super) fn take_batch(&mut self) -> Arc<PendingWrites> {
         self.is_flush_requested = false;
         self.in_flight = Arc::new(std::mem::take(&mut self.pending));
         Arc::clone(&self.in_flight)
     }
 
     /// Ends a batch: the writer has brought it into `stored`.
-    pub(super) fn release_batch(&mut self) -> Arc<WriteBatch> {
+    pub(super) fn release_batch(&mut self) -> Arc<PendingWrites> {
         std::mem::take(&mut self.in_flight)
     }
 

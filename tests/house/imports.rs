@@ -192,14 +192,13 @@ impl<'a> Paths<'a> {
             let (source, last) = path.rsplit_once("::").unwrap_or(("", &path));
             let source = if last == "*" { source.to_owned() } else { path.clone() };
             self.re_exports.push((alias.unwrap_or(last).to_owned(), source));
-        } else {
-            self.uses.insert(path.trim_end_matches("::*").to_owned());
         }
     }
 
     /// Makes a path absolute within the crate; `None` if it leads to another one.
     fn absolute(&self, path: &str) -> Option<String> {
         let mut base: Vec<&str> = self.module.split("::").filter(|part| !part.is_empty()).collect();
+        self.uses.insert(path.trim_end_matches("::*").to_owned());
         let mut parts = path.split("::").peekable();
         match parts.peek().copied()? {
             "crate" => {
@@ -331,6 +330,16 @@ fn paths_of_a_file_are_read() {
     let children = BTreeSet::from(["child".to_owned()]);
     let mut paths = Paths::new("queue::actor", &children);
     paths.read(&lex("use super::{retry::{self, Policy as P}, gate}; use std::fmt; fn a() { crate::error::b(); child::c() }").0);
+/// A re-export is an import as well: what it names must lie below.
+#[test]
+fn re_exports_of_a_file_are_imports() {
+    let children = BTreeSet::new();
+    let mut paths = Paths::new("connection", &children);
+    paths.read(&lex("pub use crate::queue::Gate; pub(crate) use super::cache::*;").0);
+    assert_eq!(paths.uses.iter().map(String::as_str).collect::<Vec<_>>(), ["cache", "queue::Gate"]);
+    assert_eq!(paths.re_exports.len(), 2);
+}
+
     let read: Vec<_> = paths.uses.iter().map(String::as_str).collect();
     assert_eq!(
         read,

@@ -93,6 +93,23 @@ fn help_of_metrics_names_what_is_counted() {
         page.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' ')).collect();
     assert!(help.len() > 30, "{help:?}");
     let poor: Vec<_> =
+/// Scripts, servers of tests, settings and pages: all of their text, of which comments are the most.
+#[test]
+fn banned_words_are_absent_from_other_files() {
+    let mut found = Vec::new();
+    for extension in ["sh", "js", "mjs", "py", "html", "toml", "c", "txt", ""] {
+        let all = files(
+            &["crates", "tests", "benches", ".ci", "Cargo.toml", "clippy.toml", "deny.toml"],
+            extension,
+        );
+        // The lists name the words themselves.
+        for file in all.into_iter().filter(|file| !file.path.starts_with("tests/house/banned_")) {
+            found.extend(banned_in(&file.text).map(|word| format!("{}: {word:?}", file.path)));
+        }
+    }
+    assert!(found.is_empty(), "words of the ban list:\n{}", found.join("\n"));
+}
+
         help.iter().filter(|(_, text)| POOR_OPENERS.contains(&opener(text).as_str())).collect();
     assert!(poor.is_empty(), "help that begins with a question word or a pronoun: {poor:#?}");
 }

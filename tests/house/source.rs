@@ -34,7 +34,7 @@ pub fn root() -> PathBuf {
         .to_owned()
 }
 
-/// Returns all files below `folders` that end in `extension`, sorted by path.
+/// Returns all files below `folders` with this extension, sorted by path. An empty one stands for none.
 pub fn files(folders: &[&str], extension: &str) -> Vec<SourceFile> {
     let root = root();
     let mut found = Vec::new();
@@ -48,7 +48,7 @@ pub fn files(folders: &[&str], extension: &str) -> Vec<SourceFile> {
 
 fn collect(root: &Path, place: &Path, extension: &str, found: &mut Vec<SourceFile>) {
     if place.is_file() {
-        if place.extension().is_some_and(|it| it == extension) {
+        if place.extension().unwrap_or_default() == extension {
             let path = place.strip_prefix(root).expect("below the root").to_string_lossy().replace('\\', "/");
             let text = fs::read_to_string(place).unwrap_or_else(|error| panic!("{path}: {error}"));
             found.push(SourceFile { path, text });

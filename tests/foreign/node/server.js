@@ -176,7 +176,7 @@ app.get('/interim', (request, response) => {
   response.end('answer');
 });
 
-// Compresses although nobody asked.
+// Compresses although the client did not ask for it.
 app.get('/zipped', (request, response) => {
   const body = zlib.brotliCompressSync(JSON.stringify({ text: 'x'.repeat(1000) }));
   response.set('Content-Encoding', 'br').type('application/json').send(body);

@@ -191,7 +191,7 @@ async def chunked(parts: int, size: int) -> StreamingResponse:
 
 @app.get("/zipped")
 async def zipped() -> Response:
-    """Compresses although nobody asked."""
+    """Compresses although the client did not ask for it."""
     body = gzip.compress(json.dumps({"text": "x" * 1000}).encode())
     return Response(body, media_type="application/json", headers={"Content-Encoding": "gzip"})
 
@@ -346,12 +346,12 @@ async def unaccepted(socket: WebSocket) -> None:
     await socket.close(1008)
 
 
-def nobody() -> None:
+def refuse() -> None:
     raise HTTPException(401)
 
 
 @app.websocket("/dependency")
-async def dependency(socket: WebSocket, user: Annotated[None, Depends(nobody)]) -> None:
+async def dependency(socket: WebSocket, user: Annotated[None, Depends(refuse)]) -> None:
     await socket.accept()
 
 

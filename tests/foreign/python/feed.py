@@ -1,7 +1,7 @@
 """What the WebSocket endpoints of both Python servers do with a client's texts.
 
-A client gives orders, `{"do": …}`, so that a test makes every move. Events are numbered, and whoever asks to resume gets
-what came after.
+A client gives orders, `{"do": …}`, so that a test makes every move. Events are numbered, and a client that asks to
+resume gets what came after.
 """
 
 import asyncio

@@ -13,7 +13,7 @@ pub struct SourceFile {
 }
 
 impl SourceFile {
-    /// Whether the file holds tests only.
+    /// Returns whether the file holds tests only.
     pub fn is_test(&self) -> bool {
         let path = &self.path;
         path.starts_with("tests/") || path.contains("/tests/") || path.ends_with("/tests.rs")

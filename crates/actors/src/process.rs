@@ -10,7 +10,7 @@
 //! This module knows no agent, connects to nothing, and restarts nothing. On Unix each process leads a group of its own. A small shell,
 //! the watchdog, waits for the end of the runtime and then ends every group. On Linux, a process that left its group
 //! is found by a marker in its environment or by its ancestors; elsewhere by its ancestors alone. A process without
-//! group, marker and living ancestor is not found; docs/agents.md says what can be done about that. On Windows a job
+//! group, marker and living ancestor is not found; docs/agent-drivers.md says what can be done about that. On Windows a job
 //! object does all of this.
 
 mod child;

@@ -5,7 +5,7 @@
 //! - `conversation` matches answers to messages; pure.
 //! - `codec` encodes and parses lines; pure.
 //!
-//! docs/agents.md describes the lines in both directions.
+//! docs/agent-drivers.md describes the lines in both directions.
 
 mod codec;
 mod conversation;

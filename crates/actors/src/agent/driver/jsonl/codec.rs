@@ -242,6 +242,36 @@ mod tests {
         assert_eq!(parse(r#"{"type":"reply","id":7}"#), Err(CodecError::Reply));
     }
 
+    /// The page's examples, in its order: first the lines to the agent, then those from it.
+    #[test]
+    fn lines_of_the_page_are_written_and_read() {
+        let page = include_str!("../../../../../../docs/agent-drivers.md");
+        let lines: Vec<_> = page.lines().filter(|line| line.starts_with("{\"type\"")).collect();
+        let id = MessageId(7);
+        let body = json!({"text": "hello"}).into();
+        let message = AgentMessage { id, body, deadline: None, limits: MessageLimits::default() };
+        let outgoing = [
+            OutgoingLine::Message(&message),
+            OutgoingLine::Cancel { id },
+            OutgoingLine::Answer { ask: "a1", body: &json!("yes").into() },
+            OutgoingLine::Restore { state: &json!({"step": 3}) },
+            OutgoingLine::Ping {},
+        ];
+        let written: Vec<_> = outgoing.iter().map(|line| line.to_line().trim_end().to_owned()).collect();
+        assert_eq!(lines[..written.len()], written);
+        let incoming = [
+            IncomingLine::Reply { id, answer: Ok(json!({"text": "done"}).into()) },
+            IncomingLine::Reply { id, answer: Err("no model".to_owned()) },
+            IncomingLine::Progress { id: Some(id), body: json!({"percent": 40}) },
+            IncomingLine::Ask { ask: "a1".to_owned(), id: Some(id), body: json!({"question": "Overwrite?"}) },
+            IncomingLine::State(json!({"step": 3})),
+            IncomingLine::Health(ReportedHealth::Degraded),
+            IncomingLine::Pong,
+        ];
+        let read: Vec<_> = lines[written.len()..].iter().map(|line| parse(line).unwrap()).collect();
+        assert_eq!(read, incoming);
+    }
+
     #[test]
     fn parse_repairs_text_and_numeric_ids() {
         let reply = |text: &str| Ok(IncomingLine::Reply { id: MessageId(7), answer: Ok(json!(text).into()) });

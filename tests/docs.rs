@@ -8,11 +8,15 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::process::Stdio;
 
 use expect_test::expect_file;
 use mainstay::bridge::BridgeCommand;
 use mainstay::config::{Config, DEFAULT_TOML};
 use serde_json::Value;
+#[cfg(unix)]
+use tokio::io::AsyncReadExt;
 
 use crate::support::Scenario;
 
@@ -191,20 +195,42 @@ fn cli_page_is_up_to_date() {
     expect_file!["../docs/cli.md"].assert_eq(&page);
 }
 
-/// Runs one line of a page in a shell, with `mainstay` as a command.
+/// Runs one line of a page in a shell, with `mainstay` as a command. A line that follows something runs until its first
+/// output.
 #[cfg(unix)]
 async fn run_line(line: &str, data: &Path) {
-    let script = format!("mainstay() {{ \"$BINARY\" --data-dir \"$DATA\" \"$@\"; }}\n{line}");
-    let output = tokio::process::Command::new("sh")
-        .args(["-c", &script])
-        .env("BINARY", support::mainstay_binary())
-        .env("DATA", data)
-        .current_dir(data)
-        .kill_on_drop(true)
-        .output();
-    let output = tokio::time::timeout(support::TEST_TIMEOUT, output).await;
-    let output = output.unwrap_or_else(|_| panic!("{line} did not end")).unwrap();
-    assert!(output.status.success(), "{line}: {output:?}");
+    let follows = line.contains("--follow");
+    // Without a shell in between, the command ends when it is killed.
+    let exec = if follows { "exec " } else { "" };
+    let script = format!("mainstay() {{ {exec}\"$BINARY\" --data-dir \"$DATA\" \"$@\"; }}\n{line}");
+    let mut command = tokio::process::Command::new("sh");
+    command.args(["-c", &script]).env("BINARY", support::mainstay_binary()).env("DATA", data);
+    command.current_dir(data).kill_on_drop(true);
+    let run = async {
+        if follows {
+            let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+            let read = child.stdout.as_mut().unwrap().read(&mut [0]).await;
+            assert_eq!(read.unwrap(), 1, "{line} ended without output");
+            child.kill().await.unwrap();
+        } else {
+            let output = command.output().await.unwrap();
+            assert!(output.status.success(), "{line}: {output:?}");
+        }
+    };
+    tokio::time::timeout(support::TEST_TIMEOUT, run).await.unwrap_or_else(|_| panic!("{line} did not end"));
+}
+
+/// Runs the commands of a page, but those that start a runtime, and returns their number.
+#[cfg(unix)]
+async fn run_commands(page: &str, data: &Path) -> usize {
+    let page = fs::read_to_string(repository().join("docs").join(page)).unwrap();
+    let lines = snippets(&page, "sh").into_iter().flat_map(str::lines);
+    let mut count = 0;
+    for line in lines.filter(|line| line.starts_with("mainstay ") && !line.starts_with("mainstay run ")) {
+        run_line(line, data).await;
+        count += 1;
+    }
+    count
 }
 
 #[cfg(unix)]
@@ -212,14 +238,28 @@ async fn run_line(line: &str, data: &Path) {
 async fn commands_of_the_pages_succeed() {
     let scenario = Scenario::with_planner("").await;
     let mut count = 0;
-    for name in ["operations.md", "getting-started.md"] {
-        let page = fs::read_to_string(repository().join("docs").join(name)).unwrap();
-        let lines = snippets(&page, "sh").into_iter().flat_map(str::lines);
-        // The runtime runs already.
-        for line in lines.filter(|line| line.starts_with("mainstay ") && !line.starts_with("mainstay run ")) {
-            run_line(line, scenario.data.path()).await;
-            count += 1;
-        }
+    for page in ["operations.md", "getting-started.md"] {
+        count += run_commands(page, scenario.data.path()).await;
     }
     assert!(count > 10, "{count} commands");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn commands_of_the_page_of_logs_succeed() {
+    let data = tempfile::tempdir().unwrap();
+    let file = data.path().join("mainstay.toml");
+    let command = "command = ['sh', '-c', 'echo hello; exec sleep 1000']";
+    let config = format!(
+        "[connection]\nenabled = false\n[backend]\nurl = 'http://127.0.0.1:1'\n{command}\n\
+         [[agent]]\nid = 'planner'\ndriver = 'process'\n{command}\n"
+    );
+    fs::write(&file, config).unwrap();
+    let runtime = support::start_runtime(data.path(), &file);
+    for id in ["backend", "planner"] {
+        let has_line = async || support::run(data.path(), &["logs", id]).await.stdout.contains("hello");
+        support::eventually("the log has a line", has_line).await;
+    }
+    assert_eq!(run_commands("logs.md", data.path()).await, 3);
+    runtime.stop().await;
 }

@@ -57,11 +57,33 @@ pub(crate) struct IncarnationState<B: Behaviour> {
     /// The message from outside that is being handled. Results of its own tasks are not tracked: they have no caller.
     in_flight: Option<InFlightMessage<B::Message>>,
     progressed: bool,
-    is_attached: bool,
+    phase: IncarnationPhase,
+}
+
+/// The phases of an incarnation. It passes each once, and may end before it has begun to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum IncarnationPhase {
+    Starting,
+    /// Reads from the mailbox.
+    Attached,
+    Ended,
+}
+
+/// The reason for which an incarnation ends.
+struct IncarnationEnd {
+    cause: ExitCause,
+    panic: Option<Panic>,
     declined: bool,
-    /// The next step for a person, once it has failed permanently.
+    /// The next step for a person, after a permanent failure.
     next_step: Option<String>,
-    ended: bool,
+}
+
+impl IncarnationEnd {
+    fn new(cause: ExitCause, message: Option<&str>) -> Self {
+        let panic =
+            message.map(|message| Panic { message: message.to_owned(), location: None, backtrace: None });
+        Self { cause, panic, declined: false, next_step: None }
+    }
 }
 
 /// A message from outside, from the moment it leaves the mailbox to the end of its handler.
@@ -208,16 +230,17 @@ impl<B: Behaviour> IncarnationState<B> {
         if self.ctx.is_ready && self.ready_since.is_none() {
             self.ready_since = Some(self.ctx.now());
         }
-        if !std::mem::replace(&mut self.is_attached, true) {
+        if self.phase == IncarnationPhase::Starting {
+            self.phase = IncarnationPhase::Attached;
             self.slot.mailbox.attach(self.ctx.generation, myself.clone());
         }
     }
 
     fn end_with_error(&mut self, error: HandlerError) -> ExitCause {
-        let (cause, panic) = match error {
+        let mut end = match error {
             HandlerError::Failure(failure) => {
-                self.declined = failure.is::<Declined>() && !self.ctx.is_ready;
-                let cause = if self.declined {
+                let declined = failure.is::<Declined>() && !self.ctx.is_ready;
+                let cause = if declined {
                     ExitCause::Normal
                 } else if failure.is::<ShutdownExit>() {
                     ExitCause::Shutdown
@@ -226,22 +249,28 @@ impl<B: Behaviour> IncarnationState<B> {
                 };
                 let message = panics::error_text(failure.as_ref());
                 let permanent = failure.downcast_ref::<PermanentFailure>();
-                self.next_step = permanent.map(|failure| failure.next_step().to_owned());
+                let next_step = permanent.map(|failure| failure.next_step().to_owned());
                 panics::drop_quietly(CallError::Crashed, failure);
-                (cause, Panic { message, location: None, backtrace: None })
+                IncarnationEnd { declined, next_step, ..IncarnationEnd::new(cause, Some(&message)) }
             }
-            HandlerError::Panic(panic) => (ExitCause::Panic, panic),
+            HandlerError::Panic(panic) => {
+                IncarnationEnd { panic: Some(panic), ..IncarnationEnd::new(ExitCause::Panic, None) }
+            }
         };
-        let cause = if self.ctx.is_ready || self.declined { cause } else { ExitCause::StartFailed };
-        self.end(cause, Some(panic));
+        if !self.ctx.is_ready && !end.declined {
+            end.cause = ExitCause::StartFailed;
+        }
+        let cause = end.cause;
+        self.end(end);
         cause
     }
 
     /// Tears the incarnation down, once, and leaves its exit record in the slot.
-    fn end(&mut self, cause: ExitCause, panic: Option<Panic>) {
-        if std::mem::replace(&mut self.ended, true) {
+    fn end(&mut self, end: IncarnationEnd) {
+        if std::mem::replace(&mut self.phase, IncarnationPhase::Ended) == IncarnationPhase::Ended {
             return;
         }
+        let IncarnationEnd { cause, panic, declined, next_step } = end;
         let in_order = cause == ExitCause::Normal || self.slot.mailbox.is_stopping();
         let reason = if in_order { CallError::Stopped } else { CallError::Crashed };
         // The one that detaches records the message in flight: this incarnation, or the supervisor that abandoned it.
@@ -259,7 +288,7 @@ impl<B: Behaviour> IncarnationState<B> {
             progressed: self.progressed,
             on_suspect: in_flight.as_ref().is_some_and(|in_flight| in_flight.redelivery.crashes > 0),
             abandoned: false,
-            permanent: self.next_step.is_some(),
+            permanent: next_step.is_some(),
         };
         let label = detached.as_ref().and_then(|detached| detached.in_flight);
         let label = label.unwrap_or_else(Label::of_type::<B::Message>);
@@ -274,9 +303,7 @@ impl<B: Behaviour> IncarnationState<B> {
             }
             None => (None, None, None),
         };
-        let next_step = self.next_step.take();
         let next_step = next_step.map(|text| panics::recorded_text(&self.ctx.env.journal, &text));
-        let declined = self.declined;
         let record = ExitRecord { exit, message, next_step, location, backtrace, declined, in_flight, tasks };
         if !self.slot.report_exit(self.ctx.generation, record) {
             self.slot.identity.state().abandoned -= 1;
@@ -344,9 +371,7 @@ impl<B: Behaviour> Drop for IncarnationState<B> {
             }
             _ => None,
         };
-        let panic =
-            message.map(|message| Panic { message: message.to_owned(), location: None, backtrace: None });
-        self.end(cause, panic);
+        self.end(IncarnationEnd::new(cause, message));
     }
 }
 
@@ -359,12 +384,9 @@ fn into_ractor_result<B: Behaviour>(
     match outcome {
         Ok(Ok(ActorFlow::Continue)) => state.update_readiness(myself),
         Ok(Ok(ActorFlow::Stop)) => {
-            match state.ctx.killed.take() {
-                None => state.end(ExitCause::Normal, None),
-                Some(message) => {
-                    state.end(ExitCause::Killed, Some(Panic { message, location: None, backtrace: None }));
-                }
-            }
+            let killed = state.ctx.killed.take();
+            let cause = if killed.is_some() { ExitCause::Killed } else { ExitCause::Normal };
+            state.end(IncarnationEnd::new(cause, killed.as_deref()));
             myself.stop(None);
         }
         Ok(Err(error)) => return Err(Box::new(IncarnationEnded(state.end_with_error(error)))),
@@ -397,10 +419,7 @@ impl<B: Behaviour> Actor for Incarnation<B> {
             ready_since: None,
             in_flight: None,
             progressed: false,
-            is_attached: false,
-            declined: false,
-            next_step: None,
-            ended: false,
+            phase: IncarnationPhase::Starting,
         })
     }
 

@@ -1,7 +1,5 @@
 //! The locks that the path of a message avoids, and the secrets that the tree hides.
 
-use std::thread;
-
 use super::*;
 use crate::actor::context::Context;
 use crate::actor::failure::Failure;
@@ -65,13 +63,10 @@ fn start_outside_tokio_is_an_error() {
 fn call_succeeds_while_journal_and_supervisor_are_locked() {
     let executor =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
-    let mut root = SupervisorSpec::new("root");
-    let counter = root.child(Child::new("counter", LeakyCounter::default())).unwrap();
-    let runtime = executor.block_on(Runtime::builder().start(root)).unwrap();
-    // The supervisor learns of the child's readiness after the child is ready.
-    while runtime.tree().find("root/counter").is_none_or(|node| node.info.status != ActorStatus::Running) {
-        thread::yield_now();
-    }
+    let runtime = executor.block_on(Runtime::builder().start(SupervisorSpec::new("root"))).unwrap();
+    // The answer comes after the supervisor has learnt that the child is ready, so it needs none of the locks then.
+    let counter =
+        executor.block_on(runtime.root().add(Child::new("counter", LeakyCounter::default()))).unwrap();
     let slots = runtime.slot.children();
     let answer = {
         let _journal = runtime.env.journal.lock();

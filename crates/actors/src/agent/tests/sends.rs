@@ -133,10 +133,10 @@ async fn send_one(plan: MessagePlan, quarantine_after: u32) {
         server.plan(HEALTH, &[ServerAct::AnswerAndEnd]);
     }
     let transport = Arc::new(transport_to(&server, plan.renews_token));
-    let link = watch::Sender::new(false);
+    let is_unavailable = watch::Sender::new(false);
     // Checks have causes, and no time.
     let health = never_failing_policy(s(3600), quarantine_after);
-    let mut agent = HttpAgent::start(transport, health, link.subscribe()).await;
+    let mut agent = HttpAgent::start(transport, health, is_unavailable.subscribe()).await;
     while status_of(&agent.next().await) != Some(Healthy) {}
     server.plan(MESSAGE, &plan.acts);
     if plan.starts_stopped {
@@ -169,7 +169,7 @@ async fn send_one(plan: MessagePlan, quarantine_after: u32) {
         }
         if status_of(&record) == Some(Unknown) {
             server.restart();
-            link.send_replace(false);
+            is_unavailable.send_replace(false);
         }
         if record.fields.get("message_id") == Some(&json!(id)) {
             let is_end = [MessageAnswered::KIND, MessageFailed::KIND].contains(&&*record.kind);
@@ -233,7 +233,7 @@ fn check_message(
 
 /// The behaviour of the WebSocket, on which no evidence of death depends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Link {
+enum SocketBehaviour {
     /// The WebSocket shows nothing.
     Silent,
     /// The WebSocket is connected while the server is up.
@@ -248,16 +248,26 @@ enum Link {
 struct CheckPlan {
     acts: Vec<ServerAct>,
     renews_token: bool,
-    link: Link,
+    socket: SocketBehaviour,
     /// The number of checks that find the server stopped.
     refusals: u32,
 }
 
 fn check_plan() -> impl Strategy<Value = CheckPlan> {
-    let links = vec![Link::Silent, Link::FollowsServer, Link::Missing, Link::Flaps];
+    let sockets = vec![
+        SocketBehaviour::Silent,
+        SocketBehaviour::FollowsServer,
+        SocketBehaviour::Missing,
+        SocketBehaviour::Flaps,
+    ];
     let acts = prop::collection::vec(ServerAct::any(), 0..6);
-    let drawn = (acts, prop::bool::weighted(0.8), prop::sample::select(links), 1..3_u32);
-    drawn.prop_map(|(acts, renews_token, link, refusals)| CheckPlan { acts, renews_token, link, refusals })
+    let drawn = (acts, prop::bool::weighted(0.8), prop::sample::select(sockets), 1..3_u32);
+    drawn.prop_map(|(acts, renews_token, socket, refusals)| CheckPlan {
+        acts,
+        renews_token,
+        socket,
+        refusals,
+    })
 }
 
 /// A transport that counts the checks that may have arrived. It restarts the stopped server after enough refused
@@ -268,9 +278,9 @@ struct CheckCounter {
     plan: CheckPlan,
     sent: AtomicU32,
     refused: AtomicU32,
-    link: watch::Sender<bool>,
+    is_unavailable: watch::Sender<bool>,
     is_over: watch::Sender<bool>,
-    is_link_up: AtomicBool,
+    next_flap: AtomicBool,
 }
 
 impl CheckCounter {
@@ -283,8 +293,8 @@ impl CheckCounter {
             self.is_over.send_replace(true);
             return std::future::pending().await;
         }
-        if self.plan.link == Link::Flaps {
-            self.link.send_replace(self.is_link_up.fetch_xor(true, Ordering::SeqCst));
+        if self.plan.socket == SocketBehaviour::Flaps {
+            self.is_unavailable.send_replace(self.next_flap.fetch_xor(true, Ordering::SeqCst));
         }
         let sent = self.transport.send(request, timeout).await;
         let is_sent = !matches!(&sent, Err(failure) if failure.progress == SendProgress::NotSent);
@@ -309,29 +319,29 @@ impl Transport for CheckCounter {
 async fn check_often(plan: CheckPlan, quarantine_after: u32) {
     let server = CrashingServer::start();
     server.plan(HEALTH, &plan.acts);
-    let link = watch::Sender::new(plan.link == Link::Missing);
+    let is_unavailable = watch::Sender::new(plan.socket == SocketBehaviour::Missing);
     let counter = Arc::new(CheckCounter {
         transport: transport_to(&server, plan.renews_token),
         server: Arc::clone(&server),
         plan: plan.clone(),
         sent: AtomicU32::new(0),
         refused: AtomicU32::new(0),
-        link: link.clone(),
+        is_unavailable: is_unavailable.clone(),
         is_over: watch::Sender::new(false),
-        is_link_up: AtomicBool::new(true),
+        next_flap: AtomicBool::new(true),
     });
     let policy = never_failing_policy(Duration::from_millis(1), quarantine_after);
     let transport = Arc::clone(&counter) as Arc<dyn Transport>;
-    let mut agent = HttpAgent::start(transport, policy, link.subscribe()).await;
+    let mut agent = HttpAgent::start(transport, policy, is_unavailable.subscribe()).await;
     let follow = async {
-        if plan.link != Link::FollowsServer {
+        if plan.socket != SocketBehaviour::FollowsServer {
             return std::future::pending().await;
         }
         loop {
             server.wait_until(true).await;
-            link.send_replace(true);
+            is_unavailable.send_replace(true);
             server.wait_until(false).await;
-            link.send_replace(false);
+            is_unavailable.send_replace(false);
         }
     };
     let mut is_over = counter.is_over.subscribe();

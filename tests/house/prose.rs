@@ -19,6 +19,9 @@ const DOCS_WITHOUT_VERB_MAX: usize = 8;
 /// The longest line of prose in a page that people write, in characters. Tables are wider, and tests write docs/events.md.
 const PAGE_WIDTH: usize = 140;
 
+/// The longest sentence in a comment or a page that people write, in words. A colon and a semicolon end one too.
+const SENTENCE_WORDS_MAX: usize = 25;
+
 /// The most words of docs/glossary.md.
 const GLOSSARY_WORDS_MAX: usize = 20;
 
@@ -33,22 +36,26 @@ fn banned_in(text: &str) -> Option<&'static str> {
     BANNED.lines().find(|phrase| joined.contains(&format!(" {phrase} ")))
 }
 
-/// Joins comments on consecutive lines into one block each, and keeps its first line's number.
-fn blocks(comments: Vec<Comment>) -> Vec<Comment> {
-    let mut joined: Vec<(Comment, usize)> = Vec::new();
+/// Groups comments on consecutive lines.
+fn blocks_of_lines(comments: Vec<Comment>) -> Vec<Vec<Comment>> {
+    let mut blocks: Vec<Vec<Comment>> = Vec::new();
     for comment in comments {
-        match joined.last_mut() {
-            Some((block, last)) if *last + 1 == comment.line && block.is_doc == comment.is_doc => {
-                block.text = format!("{} {}", block.text, comment.text);
-                *last = comment.line;
-            }
-            _ => {
-                let line = comment.line;
-                joined.push((comment, line));
-            }
+        let follows = |last: &Comment| last.line + 1 == comment.line && last.is_doc == comment.is_doc;
+        match blocks.last_mut().filter(|block| block.last().is_some_and(follows)) {
+            Some(block) => block.push(comment),
+            None => blocks.push(vec![comment]),
         }
     }
-    joined.into_iter().map(|(block, _)| block).collect()
+    blocks
+}
+
+/// Joins comments on consecutive lines into one block each, and keeps its first line's number.
+fn blocks(comments: Vec<Comment>) -> Vec<Comment> {
+    let join = |block: Vec<Comment>| {
+        let text = block.iter().map(|comment| comment.text.as_str()).collect::<Vec<_>>().join(" ");
+        Comment { line: block[0].line, is_doc: block[0].is_doc, text }
+    };
+    blocks_of_lines(comments).into_iter().map(join).collect()
 }
 
 #[test]
@@ -199,6 +206,84 @@ fn glossary_has_at_most_twenty_words() {
     let glossary = &files(&["docs/glossary.md"], "md")[0].text;
     let words = glossary.lines().filter(|line| line.starts_with("**")).count();
     assert!((1..=GLOSSARY_WORDS_MAX).contains(&words), "docs/glossary.md explains {words} words");
+}
+
+/// Returns the sentences of a text that have too many words, each by its start.
+fn long_sentences(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut sentence: Vec<&str> = Vec::new();
+    let mut tokens = text.split_whitespace().peekable();
+    while let Some(token) = tokens.next() {
+        sentence.extend(token.contains(char::is_alphanumeric).then_some(token));
+        let is_end = token.trim_end_matches([')', '"', '\'', '`', '*']).ends_with(['.', '!', '?', ':', ';']);
+        if is_end || tokens.peek().is_none() {
+            if sentence.len() > SENTENCE_WORDS_MAX {
+                found.push(format!("{} words: {} …", sentence.len(), sentence[..8].join(" ")));
+            }
+            sentence.clear();
+        }
+    }
+    found
+}
+
+/// Splits the lines of Markdown into paragraphs and items of lists. Code, headings and tables are left out.
+fn prose_of<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let (mut found, mut is_open, mut is_code) = (Vec::<String>::new(), false, false);
+    for line in lines.map(str::trim) {
+        is_code ^= line.starts_with("```");
+        if is_code || line.is_empty() || line.starts_with("```") || line.starts_with(['#', '|']) {
+            is_open = false;
+            continue;
+        }
+        let number = line.trim_start_matches(|c: char| c.is_ascii_digit());
+        let is_item = line.starts_with("- ") || number.len() < line.len() && number.starts_with(". ");
+        match found.last_mut().filter(|_| is_open && !is_item) {
+            Some(paragraph) => *paragraph = format!("{paragraph} {line}"),
+            None => found.push(line.to_owned()),
+        }
+        is_open = true;
+    }
+    found
+}
+
+/// Tests write some pages, and the tables of cases are no prose.
+#[test]
+fn sentences_are_short() {
+    const WRITTEN_BY_TESTS: [&str; 4] =
+        ["docs/events.md", "docs/cli.md", "docs/configuration.md", "docs/third-party.md"];
+    let mut found = Vec::new();
+    let mut check = |path: &str, line: usize, texts: Vec<String>| {
+        let long = texts.iter().flat_map(|text| long_sentences(text));
+        found.extend(long.map(|sentence| format!("{path}:{line}: {sentence}")));
+    };
+    for file in files(&["crates", "tests", "benches/src"], "rs") {
+        for block in blocks_of_lines(lex(&file.text).1) {
+            check(&file.path, block[0].line, prose_of(block.iter().map(|comment| comment.text.as_str())));
+        }
+    }
+    for file in files(&["docs", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benches/README.md"], "md") {
+        if !file.path.starts_with("docs/conformance/") && !WRITTEN_BY_TESTS.contains(&file.path.as_str()) {
+            check(&file.path, 1, prose_of(file.text.lines()));
+        }
+    }
+    assert!(found.is_empty(), "sentences of more than {SENTENCE_WORDS_MAX} words:\n{}", found.join("\n"));
+}
+
+#[test]
+fn sentences_end_at_their_marks() {
+    let words = |count: usize| vec!["word"; count].join(" ");
+    let text = format!("{}: {}. \"{}.\" {}", words(25), words(25), words(25), words(25));
+    assert!(long_sentences(&text).is_empty());
+    assert_eq!(long_sentences(&words(26)).len(), 1);
+    let page = format!(
+        "{}\n\n- {}\n  {}\n- {}\n```\n{}\n```\n",
+        words(20),
+        words(10),
+        words(10),
+        words(20),
+        words(30)
+    );
+    assert_eq!(prose_of(page.lines()).len(), 3);
 }
 
 #[test]

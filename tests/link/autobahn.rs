@@ -1,5 +1,5 @@
-//! The 301 cases of the Autobahn test suite that need no compression (its sections 1 to 7, 9 and 10), against a client
-//! that sends each frame back through the public API.
+//! The 301 cases of the Autobahn test suite that need no compression: its sections 1 to 7, 9 and 10. The client sends
+//! each frame back through the public API.
 //!
 //! The suite itself runs on Python 2 only. Its cases are written down here as what a raw server sends and what must come
 //! back. Numbers are those of the suite, version 0.8.2.

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::json::without_bom;
 
-/// Returns a line of JSON as text: without byte order mark and carriage return, and with U+FFFD in place of each byte
-/// sequence that is no UTF-8 and of each escape that is half of a surrogate pair.
+/// Returns a line of JSON as text, without byte order mark and carriage return. U+FFFD takes the place of each byte
+/// sequence that is no UTF-8, and of each escape that is half of a surrogate pair.
 #[must_use]
 pub(crate) fn repair_line(line: &[u8]) -> Cow<'_, str> {
     let line = without_bom(line);

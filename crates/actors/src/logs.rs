@@ -7,9 +7,9 @@
 //! - `files`: the files of one log; `writer`: the thread that writes them; `shared`: what sources share with it
 //! - [`LogReader`]: reads the files, also from another process; [`LogSubscription`]: the same as a stream
 //!
-//! A program never waits for a disk. Its lines wait in a queue, and what finds no room there is counted and left out. The
-//! writer takes all lines that wait and writes them straight to the file, so that the end of this process, however it
-//! comes, loses none of them.
+//! A program never waits for a disk. Its lines wait in a queue, and what finds no room there is counted and left out.
+//! The writer takes all lines that wait and writes them straight to the file. The end of this process, however it
+//! comes, thus loses none of them.
 
 mod events;
 mod files;

@@ -1,7 +1,7 @@
 //! Decides when a request, or a message to an agent, is quarantined as poison: when its receiver keeps dying over it.
 //!
-//! A receiver has **died over** a request if the connection broke while it had the request, and the next evidence about
-//! the receiver is that it has ended: it refuses connections, or its process has ended. A receiver that answers in
+//! A receiver has **died over** a request if two things hold: the connection broke while it had the request, and the
+//! next evidence shows its end. It then refuses connections, or its process has ended. A receiver that answers in
 //! between has only broken a connection; that is a failed attempt and no death.
 //!
 //! The definition errs on one side. A receiver that is back before its end was noticed counts as alive, so a request

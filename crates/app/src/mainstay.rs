@@ -133,8 +133,8 @@ impl MainstayBuilder {
     }
 
     /// Sets the source of the bearer token, in place of the configuration's. It is asked before each dial of the
-    /// WebSocket and each attempt of a request, and once more when the backend rejects the token with 401. Its tokens
-    /// are redacted everywhere.
+    /// WebSocket and each attempt of a request. After a 401 it is asked once more. Its tokens are redacted
+    /// everywhere.
     ///
     /// ```
     /// use mainstay::{CredentialRequest, Credentials, Mainstay};
@@ -393,10 +393,9 @@ impl Mainstay {
 
     /// Sends a request like [`request`](Self::request), but answers a GET from the cache if possible.
     ///
-    /// A stored response is used if it is no older than `age_max`, and the backend's `Cache-Control` and `Expires`
-    /// permit it (RFC 9111, as a private cache). If they state no lifetime, `age_max` alone decides. An older response
-    /// with an
-    /// `ETag` or `Last-Modified` is revalidated; the caller never sees a 304.
+    /// A stored response is used if it is no older than `age_max`, and if the backend's `Cache-Control` and `Expires`
+    /// permit it (RFC 9111, private cache). If they state no lifetime, `age_max` alone decides. An older response
+    /// with an `ETag` or `Last-Modified` is revalidated; the caller never sees a 304.
     ///
     /// A stored response serves only requests with the same headers. These go to the backend, and their responses are
     /// not stored: other methods, and requests with a body, an idempotency key, credentials, or headers about caching

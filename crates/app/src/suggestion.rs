@@ -13,7 +13,7 @@ pub(crate) fn hint(key: &str, known: &[&str]) -> String {
     }
 }
 
-/// Says that there is no `thing` of this name, and names the nearest of the known ones, or the first of them if none is
+/// Says that there is no `thing` of this name. Names the nearest of the known ones, or the first of them if none is
 /// near.
 pub(crate) fn unknown_name<'k>(thing: &str, name: &str, known: impl IntoIterator<Item = &'k str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();

@@ -1,6 +1,6 @@
 //! Decides whether the peer of one open socket is alive.
 //!
-//! A peer that was silent for `ping_interval` gets a ping and then has `ping_timeout` to answer, so a lost peer is
+//! A peer that was silent for `ping_interval` gets a ping and then has `ping_timeout` to answer. A lost peer is thus
 //! detected within the sum of both. After a suspend the socket must be verified: frames buffered before the suspend
 //! prove nothing, so only the pong of a ping sent after it counts.
 

@@ -5,9 +5,9 @@
 //!
 //! A backend may push a live event before it has read the request to resume. The gap is reported at once, and frames
 //! that fill it later on the same socket are still new. A restarted backend may count from the start again. A correct
-//! backend never repeats an event, so a first number on a new socket that is not above the last one means a new
-//! count, unless it is the very frame that was seen last. The new count is adopted, with a gap. A new count that has
-//! passed the last number by the time of the reconnect cannot be detected.
+//! backend never repeats an event. A first number on a new socket that is not above the last one means a new count.
+//! Only the very frame that was seen last does not. The new count is adopted, with a gap. A new count that has passed
+//! the last number by the time of the reconnect cannot be detected.
 //!
 //! Without numbers nothing can be resumed, and each reconnect is a gap of unknown size.
 

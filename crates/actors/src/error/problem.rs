@@ -18,8 +18,8 @@ pub(crate) struct ProblemDetails {
 impl ProblemDetails {
     /// Parses the `body` of a response; `None` if its content type or its content is another.
     ///
-    /// The type `about:blank` and a title that is the status in words say nothing more than the status (RFC 9457, 4.2.1),
-    /// so they are left out.
+    /// The type `about:blank` and a title that is the status in words are left out: they say nothing more than the
+    /// status (RFC 9457, 4.2.1).
     pub(crate) fn parse(status: StatusCode, content_type: &str, body: &[u8]) -> Option<Self> {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         if !essence.eq_ignore_ascii_case("application/problem+json") {

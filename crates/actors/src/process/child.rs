@@ -121,8 +121,8 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// The process was not started. A program that fails only when it is run, for example because its interpreter is
-    /// missing, shows this by its exit, with code 126 or 127.
+    /// The process was not started. A program that fails only when it is run, such as one without its interpreter,
+    /// shows this by its exit, with code 126 or 127.
     pub async fn start(spec: &ProcessSpec, manager: &ProcessManager) -> Result<Self, SpawnError> {
         let spec = spec.resolve()?;
         let registry = manager.registry()?;

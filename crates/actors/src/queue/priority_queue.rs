@@ -10,8 +10,8 @@
 //! **Cost.** Within one lane of arrival the oldest item has both the highest effective priority and the lowest id. So
 //! the next item is one of three heads, and no item ever moves between lanes. Every operation costs at most O(log n).
 //!
-//! **Groups.** The items of each set of groups have lanes of their own, so a full group holds no item outside it, and its
-//! own items keep their order. A step looks at three heads for each set that occurs.
+//! **Groups.** The items of each set of groups have lanes of their own. A full group thus holds no item outside it,
+//! and its own items keep their order. A step looks at three heads for each set that occurs.
 //!
 //! **Delayed items.** A request that waits for its next attempt is delayed until a time: it holds no permit, counts
 //! against `queue_max`, and then continues at its old position.

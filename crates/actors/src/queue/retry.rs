@@ -4,9 +4,9 @@
 //! idempotent by its method nor carries an idempotency key is repeated only if the server cannot have acted on it.
 //! Otherwise it ends as `outcome_unknown`.
 //!
-//! Each send is an attempt and counts against the request's retries, also the immediate one after the server had
-//! closed a kept connection or rejected a token. A request that could not connect was not sent and does not count. But an earlier attempt
-//! on which the server may have acted is remembered.
+//! Each send is an attempt and counts against the request's retries. So does the immediate one after the server had
+//! closed a kept connection or rejected a token. A request that could not connect was not sent and does not count.
+//! But an earlier attempt on which the server may have acted is remembered.
 
 #[cfg(test)]
 mod tests;
@@ -114,8 +114,8 @@ pub(crate) enum RetryDecision {
 
 /// Decides what follows attempt number `attempt` (the first is 1).
 ///
-/// A retry requires that it can do no harm, may help, begins before the deadline, and is within the request's number of
-/// retries and within `budget`. Its delay is the policy's, or the backend's `Retry-After` if that is longer, but at most
+/// A retry can do no harm, may help, and begins before the deadline. The request's number of retries and `budget`
+/// limit it. Its delay is the policy's, or the backend's `Retry-After` if that is longer, but at most
 /// `retry_after_max`.
 ///
 /// If a kept connection broke, the retry is due at once and takes nothing from `budget`. Servers close idle

@@ -32,8 +32,8 @@ impl Default for BudgetPolicy {
 
 /// Counts requests and retries in a sliding window, in constant memory.
 ///
-/// Whenever a retry is granted, the retries of the last `window` (this one included) are at most `reserve + percent /
-/// 100 * requests`, where the requests are those of at most the last `window * 13 / 12`.
+/// Whenever a retry is granted, the retries of the last `window`, with this one, are at most `reserve + percent / 100
+/// * requests`. The requests are those of at most the last `window * 13 / 12`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RetryBudget {
     policy: BudgetPolicy,

@@ -34,8 +34,8 @@ use super::{
 
 /// The body of a request has at most this many bytes.
 pub(super) const BODY_BYTES_MAX: usize = 1024 * 1024;
-/// Of a body that is too large this much is read and thrown away, so that a client that is still writing gets
-/// to read the answer; beyond it the connection is closed.
+/// Of a body that is too large this much is read and thrown away, so that a client that still writes can read the
+/// answer. Beyond it the connection is closed.
 const BODY_BYTES_DRAINED_MAX: usize = 16 * BODY_BYTES_MAX;
 /// A body has to arrive within this time.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);

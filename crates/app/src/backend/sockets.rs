@@ -1,5 +1,5 @@
-//! WebSockets: each sends its client the events that it has not had, straight from the shared history, so a
-//! slow client costs no memory and finds a gap instead. Here the faults `drop_ws` and `half_open_ws` are obeyed.
+//! WebSockets: each sends its client the events that it has not had, straight from the shared history. A slow client
+//! thus costs no memory and finds a gap instead. Here the faults `drop_ws` and `half_open_ws` are obeyed.
 
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 

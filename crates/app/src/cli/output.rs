@@ -72,8 +72,8 @@ pub(super) struct Output {
 }
 
 enum Sink {
-    /// Passes text on as it is, since a response in a pipe may have escape codes of its own, and translates colours for
-    /// consoles that do not know them.
+    /// Passes text on as it is, since a response in a pipe may have escape codes of its own. Colours are translated
+    /// for consoles that do not know them.
     Stdout(AutoStream<Stdout>),
     Buffer(String),
 }

@@ -98,8 +98,8 @@ fn without_agent_key(problem: ConfigProblem) -> ConfigProblem {
     ConfigProblem { key: key.unwrap_or_default().to_owned(), ..ConfigProblem::whole(message) }
 }
 
-/// Returns the faults of agents: a missing or repeated id, a missing program, a program that the driver does not start,
-/// or a readiness or sign of life that the driver does not know.
+/// Returns the faults of agents: a missing or repeated id, a missing program, or one that the driver does not start.
+/// A readiness or sign of life that the driver does not know is a fault as well.
 pub(crate) fn find_faults(text: &str, source: ConfigSource, document: &DeTable<'_>) -> Vec<ConfigFault> {
     let agents = document.get("agent").and_then(|agents| agents.get_ref().as_array());
     let lines = (source == ConfigSource::File).then(|| LineIndex::new(text));

@@ -224,8 +224,7 @@ section! {
         /// Environment variables of the program, in addition to those of the runtime.
         env: BTreeMap<String, String> = {}, environment;
         /// The sign that the started program is ready: `none` (at once), `stdout:TEXT` (a line with this text),
-        /// `http:PATH` (a 2xx answer of the backend), or a URL of the program on this machine, as in
-        /// `http://127.0.0.1:9000/health`.
+        /// `http:PATH` (a 2xx answer of the backend), or a URL of this machine (`http://127.0.0.1:9000/health`).
         ready: ReadyWhen = "none", ready;
         /// The sign of life that each check asks a running program for: `none`, `ping` (a line that it answers, for
         /// `process`), `http:PATH` (a 2xx answer of the backend), or a URL of the program on this machine.

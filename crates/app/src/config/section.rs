@@ -24,8 +24,8 @@ pub(crate) fn defaults<S: ConfigSection>() -> S {
 /// }
 /// ```
 ///
-/// From this one line per key come the struct's field and its documentation, the default, the key with its
-/// comment in the default file, and what is accepted and written. Behind the braces,
+/// From this one line per key come the struct's field with its documentation, and the key with its comment in the
+/// default file. The line also says what the default is, and what is accepted and written. Behind the braces,
 ///
 /// - `overrides field: Overrides;` adds the keys of another section, each of which may be absent,
 /// - `ordered low <= high;` keeps two durations from crossing,

@@ -32,7 +32,7 @@ pub(super) struct DiskBacklog {
     /// Every line up to this number is on disk, or known to be lost.
     pub(super) settled_seq: u64,
     /// The lines after `settled_seq` that the writer has taken. Lines that the disk has refused stay here until they
-    /// are written, because readers may have seen them in the file and must find them there again.
+    /// are written. Readers may have seen them in the file and must find them there again.
     pub(super) batch: VecDeque<Arc<str>>,
     pub(super) disk: DiskState,
     /// The reason why the disk refuses lines, while it does.

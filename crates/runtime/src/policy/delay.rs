@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 ///
 /// Restarts, reconnections and retries use it. The exponential form grows by `factor` with every attempt up to `max`.
 /// With `jitter` on, the delay is spread evenly over the span from `min` to the grown value. That is "full jitter"
-/// (Marc Brooker, *Exponential Backoff And Jitter*, AWS Architecture Blog, 2015), but with `min` as its floor, so
-/// that a configured minimum holds.
+/// (Marc Brooker, *Exponential Backoff And Jitter*, AWS Architecture Blog, 2015). Its floor is `min`, so that a
+/// configured minimum holds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Delay {

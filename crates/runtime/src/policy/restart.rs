@@ -79,8 +79,8 @@ pub struct ChildPolicy {
     pub exhausted: OnBudgetExhausted,
     /// The way in which the child is stopped.
     pub shutdown: Shutdown,
-    /// The number of crashes in a row, of incarnations that began from the same checkpoint, after which the
-    /// checkpoint is quarantined and the next start is fresh.
+    /// The number of crashes in a row from the same checkpoint, after which the checkpoint is quarantined and the
+    /// next start is fresh.
     pub checkpoint_crashes_max: u32,
     /// The longest time for a handler or a start; `None` sets no limit. One that takes longer is stuck, and is killed
     /// at most a quarter of this time later.

@@ -26,7 +26,7 @@ pub(super) fn is_cross_origin(from: &Url, to: &Url) -> bool {
 ///
 /// Only redirects within the origin of `url` are followed: headers hold credentials, and a page of another origin is
 /// not the backend. The method changes as RFC 9110, 15.4 has it. 301, 302 and 303 can turn a write into a read, whose
-/// answer would pass for that of the write, so after a write they are followed only if `follows_writes`.
+/// answer would pass for that of the write. After a write they are followed only if `follows_writes`.
 pub(super) fn next_request(
     method: &Method,
     url: &Url,

@@ -1,5 +1,5 @@
-//! Tests that each cause of a failed request, produced at a real server or in a real queue, gives the error of its
-//! row in docs/conformance/errors.md.
+//! Tests that each cause of a failed request gives the error of its row in docs/conformance/errors.md. Each is
+//! produced at a real server or in a real queue.
 
 use std::{
     collections::{BTreeSet, VecDeque},

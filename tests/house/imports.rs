@@ -105,6 +105,11 @@ impl Crate {
         imports.collect()
     }
 
+    /// Returns the number of circles of imports.
+    pub fn circles(&self) -> usize {
+        circles(&self.imports()).len()
+    }
+
     /// Returns what each module imports. That a module names its own descendants does not count.
     fn imports(&self) -> BTreeMap<&str, BTreeSet<&str>> {
         let mut edges: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -193,12 +198,12 @@ impl<'a> Paths<'a> {
             let source = if last == "*" { source.to_owned() } else { path.clone() };
             self.re_exports.push((alias.unwrap_or(last).to_owned(), source));
         }
+        self.uses.insert(path.trim_end_matches("::*").to_owned());
     }
 
     /// Makes a path absolute within the crate; `None` if it leads to another one.
     fn absolute(&self, path: &str) -> Option<String> {
         let mut base: Vec<&str> = self.module.split("::").filter(|part| !part.is_empty()).collect();
-        self.uses.insert(path.trim_end_matches("::*").to_owned());
         let mut parts = path.split("::").peekable();
         match parts.peek().copied()? {
             "crate" => {
@@ -325,11 +330,6 @@ fn circles_are_found() {
     assert_eq!(circles(&edges), BTreeSet::from([vec!["b", "c"]]));
 }
 
-#[test]
-fn paths_of_a_file_are_read() {
-    let children = BTreeSet::from(["child".to_owned()]);
-    let mut paths = Paths::new("queue::actor", &children);
-    paths.read(&lex("use super::{retry::{self, Policy as P}, gate}; use std::fmt; fn a() { crate::error::b(); child::c() }").0);
 /// A re-export is an import as well: what it names must lie below.
 #[test]
 fn re_exports_of_a_file_are_imports() {
@@ -340,6 +340,11 @@ fn re_exports_of_a_file_are_imports() {
     assert_eq!(paths.re_exports.len(), 2);
 }
 
+#[test]
+fn paths_of_a_file_are_read() {
+    let children = BTreeSet::from(["child".to_owned()]);
+    let mut paths = Paths::new("queue::actor", &children);
+    paths.read(&lex("use super::{retry::{self, Policy as P}, gate}; use std::fmt; fn a() { crate::error::b(); child::c() }").0);
     let read: Vec<_> = paths.uses.iter().map(String::as_str).collect();
     assert_eq!(
         read,

@@ -6,10 +6,12 @@
 //! - `imports` follows `use` and inline paths from file to file
 //! - `names` finds types that are defined twice
 //! - `prose` checks documentation and comments
+//! - `size` finds long functions and prints figures
 
 mod architecture;
 mod dependencies;
 mod imports;
 mod names;
 mod prose;
+mod size;
 mod source;

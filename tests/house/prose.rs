@@ -93,13 +93,6 @@ fn banned_words_are_absent_from_strings() {
     assert!(found.is_empty(), "words of the ban list:\n{}", found.join("\n"));
 }
 
-#[test]
-fn help_of_metrics_names_what_is_counted() {
-    let page = &files(&["crates/app/src/control/metrics.txt"], "txt")[0].text;
-    let help: Vec<_> =
-        page.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' ')).collect();
-    assert!(help.len() > 30, "{help:?}");
-    let poor: Vec<_> =
 /// Scripts, servers of tests, settings and pages: all of their text, of which comments are the most.
 #[test]
 fn banned_words_are_absent_from_other_files() {
@@ -117,6 +110,13 @@ fn banned_words_are_absent_from_other_files() {
     assert!(found.is_empty(), "words of the ban list:\n{}", found.join("\n"));
 }
 
+#[test]
+fn help_of_metrics_names_what_is_counted() {
+    let page = &files(&["crates/app/src/control/metrics.txt"], "txt")[0].text;
+    let help: Vec<_> =
+        page.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' ')).collect();
+    assert!(help.len() > 30, "{help:?}");
+    let poor: Vec<_> =
         help.iter().filter(|(_, text)| POOR_OPENERS.contains(&opener(text).as_str())).collect();
     assert!(poor.is_empty(), "help that begins with a question word or a pronoun: {poor:#?}");
 }
@@ -148,17 +148,24 @@ fn paragraphs(text: &str) -> Vec<(usize, String)> {
     found
 }
 
-#[test]
-fn doc_comments_begin_with_a_sentence() {
-    let mut poor = Vec::new();
+/// Returns the number of doc comments outside tests, and those that begin with a question word or a pronoun.
+pub fn doc_openers() -> (usize, Vec<String>) {
+    let (mut count, mut poor) = (0, Vec::new());
     for file in files(&["crates"], "rs").into_iter().filter(|file| !file.is_test()) {
         for block in blocks(lex(&file.text).1).into_iter().filter(|block| block.is_doc) {
+            count += 1;
             let opener = opener(&block.text);
             if POOR_OPENERS.contains(&opener.as_str()) {
                 poor.push(format!("{}:{}: {opener}", file.path, block.line));
             }
         }
     }
+    (count, poor)
+}
+
+#[test]
+fn doc_comments_begin_with_a_sentence() {
+    let poor = doc_openers().1;
     assert!(
         poor.is_empty(),
         "doc comments that begin with a question word or a pronoun:\n{}",
@@ -199,13 +206,6 @@ fn docs_of_functions_begin_with_a_verb() {
         found.len(),
         found.join("\n")
     );
-}
-
-#[test]
-fn glossary_has_at_most_twenty_words() {
-    let glossary = &files(&["docs/glossary.md"], "md")[0].text;
-    let words = glossary.lines().filter(|line| line.starts_with("**")).count();
-    assert!((1..=GLOSSARY_WORDS_MAX).contains(&words), "docs/glossary.md explains {words} words");
 }
 
 /// Returns the sentences of a text that have too many words, each by its start.
@@ -284,6 +284,13 @@ fn sentences_end_at_their_marks() {
         words(30)
     );
     assert_eq!(prose_of(page.lines()).len(), 3);
+}
+
+#[test]
+fn glossary_has_at_most_twenty_words() {
+    let glossary = &files(&["docs/glossary.md"], "md")[0].text;
+    let words = glossary.lines().filter(|line| line.starts_with("**")).count();
+    assert!((1..=GLOSSARY_WORDS_MAX).contains(&words), "docs/glossary.md explains {words} words");
 }
 
 #[test]

@@ -20,6 +20,36 @@ impl SourceFile {
     }
 }
 
+/// The lines of a file, each with its number.
+pub type NumberedLines<'a> = Vec<(usize, &'a str)>;
+
+impl SourceFile {
+    /// Splits the lines into those outside tests and those of tests, which are the items under `#[cfg(test)]` or the whole
+    /// file. Formatted code is assumed: an item ends at its own indentation.
+    pub fn split_tests(&self) -> (NumberedLines<'_>, NumberedLines<'_>) {
+        let (mut code, mut tests): (NumberedLines<'_>, NumberedLines<'_>) = (Vec::new(), Vec::new());
+        let mut open_item = None;
+        for (index, line) in self.text.lines().enumerate() {
+            let indent = line.len() - line.trim_start().len();
+            if open_item.is_none() && is_test_marker(line) {
+                open_item = Some(indent);
+            }
+            let is_test = self.is_test() || open_item.is_some();
+            if is_test { &mut tests } else { &mut code }.push((index + 1, line));
+            if open_item == Some(indent) && line.ends_with(['}', ';', ',']) {
+                open_item = None;
+            }
+        }
+        (code, tests)
+    }
+}
+
+/// Returns whether a line is an attribute that compiles the next item for tests only.
+fn is_test_marker(line: &str) -> bool {
+    let line = line.trim_start();
+    line == "#[cfg(test)]" || line.starts_with("#[cfg(all(test,")
+}
+
 /// One comment: its first line's number, whether it documents an item, and its text without the slashes.
 pub struct Comment {
     pub line: usize,
@@ -220,6 +250,15 @@ fn lexer_literals_and_comments_are_set_apart() {
     assert_eq!(tokens.join(" "), "use a :: b ; let x = \"use c::d ; l : \"//  a b");
     let read: Vec<_> = comments.iter().map(|it| (it.line, it.is_doc, it.text.as_str())).collect();
     assert_eq!(read, [(1, false, "said \"so\""), (2, true, "doc")]);
+}
+
+#[test]
+fn split_tests_keeps_items_apart() {
+    let text = "fn a() {}\n#[cfg(test)]\nuse b;\nfn c() {}\n#[cfg(all(test, unix))]\nmod tests {\n    fn d() {\n    }\n}\nfn e() {}\n";
+    let file = SourceFile { path: "crates/a/src/lib.rs".to_owned(), text: text.to_owned() };
+    let numbers = |lines: &NumberedLines<'_>| lines.iter().map(|(number, _)| *number).collect::<Vec<_>>();
+    let (code, tests) = file.split_tests();
+    assert_eq!((numbers(&code), numbers(&tests)), (vec![1, 4, 10], vec![2, 3, 5, 6, 7, 8, 9]));
 }
 
 #[test]

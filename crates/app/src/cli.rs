@@ -116,46 +116,16 @@ async fn run_remote(out: &mut Output, command: CliCommand, data: &args::DataDirA
             watch::show(out, &mut client, args, BridgeCommand::Agents {}, render).await
         }
         CliCommand::Agent(command) => agent::run(out, &mut client, command).await,
-        CliCommand::Backend(command) => {
-            let (action, form) = match command {
-                BackendSubcommand::Show(shape) => (BackendAction::Show, shape.form()),
-                BackendSubcommand::Start => (BackendAction::Start, OutputForm::Table),
-                BackendSubcommand::Stop => (BackendAction::Stop, OutputForm::Table),
-                BackendSubcommand::Restart => (BackendAction::Restart, OutputForm::Table),
-                BackendSubcommand::Reset => (BackendAction::Reset, OutputForm::Table),
-                // This command was run already.
-                BackendSubcommand::Logs(_) => return Ok(()),
-            };
-            let backend = client.request(BridgeCommand::Backend { action }).await?;
-            out.set_wide(form.is_wide());
-            match form {
-                OutputForm::Json => out.json(&backend),
-                _ => report::backend(out, &client.parse(&backend)?),
-            }
-        }
+        CliCommand::Backend(command) => run_backend(out, &mut client, command).await,
         CliCommand::Cache(args) => cache::run(out, &mut client, args).await,
         CliCommand::Connection(shape) => {
             run_connection(out, &mut client, ConnectionAction::Show {}, shape.form()).await
         }
-        CliCommand::Reconnect => {
-            let answer = client.request(BridgeCommand::Connection(ConnectionAction::Reconnect {})).await?;
-            out.line(match answer.to_value()["reconnected"].as_str() {
-                Some("replaced") => "a new socket has replaced the open one",
-                _ => "connected",
-            })?;
-            report::connection(out, &client.parse(&answer)?)
-        }
+        CliCommand::Reconnect => reconnect(out, &mut client).await,
         CliCommand::Disconnect => {
             run_connection(out, &mut client, ConnectionAction::Disconnect {}, OutputForm::Table).await
         }
-        CliCommand::Credentials(CredentialsCommand::Reload) => {
-            let action = CredentialsAction::Reload;
-            let answer = client.request(BridgeCommand::Credentials { action }).await?;
-            out.line(match answer.to_value()["changed"].as_bool() {
-                Some(true) => "a new token is in use from now on",
-                _ => "the token is the same as before",
-            })
-        }
+        CliCommand::Credentials(CredentialsCommand::Reload) => reload_credentials(out, &mut client).await,
         CliCommand::Request(request) => {
             let json = request.json;
             let answer = client.request(BridgeCommand::Request(Box::new(request.into_command()?))).await;
@@ -173,6 +143,45 @@ async fn run_remote(out: &mut Output, command: CliCommand, data: &args::DataDirA
         | CliCommand::Replay(_)
         | CliCommand::Config(_) => Ok(()),
     }
+}
+
+async fn run_backend(
+    out: &mut Output,
+    client: &mut BridgeClient,
+    command: BackendSubcommand,
+) -> Result<(), CliError> {
+    let (action, form) = match command {
+        BackendSubcommand::Show(shape) => (BackendAction::Show, shape.form()),
+        BackendSubcommand::Start => (BackendAction::Start, OutputForm::Table),
+        BackendSubcommand::Stop => (BackendAction::Stop, OutputForm::Table),
+        BackendSubcommand::Restart => (BackendAction::Restart, OutputForm::Table),
+        BackendSubcommand::Reset => (BackendAction::Reset, OutputForm::Table),
+        // This command was run already.
+        BackendSubcommand::Logs(_) => return Ok(()),
+    };
+    let backend = client.request(BridgeCommand::Backend { action }).await?;
+    out.set_wide(form.is_wide());
+    match form {
+        OutputForm::Json => out.json(&backend),
+        _ => report::backend(out, &client.parse(&backend)?),
+    }
+}
+
+async fn reconnect(out: &mut Output, client: &mut BridgeClient) -> Result<(), CliError> {
+    let answer = client.request(BridgeCommand::Connection(ConnectionAction::Reconnect {})).await?;
+    out.line(match answer.to_value()["reconnected"].as_str() {
+        Some("replaced") => "a new socket has replaced the open one",
+        _ => "connected",
+    })?;
+    report::connection(out, &client.parse(&answer)?)
+}
+
+async fn reload_credentials(out: &mut Output, client: &mut BridgeClient) -> Result<(), CliError> {
+    let answer = client.request(BridgeCommand::Credentials { action: CredentialsAction::Reload }).await?;
+    out.line(match answer.to_value()["changed"].as_bool() {
+        Some(true) => "a new token is in use from now on",
+        _ => "the token is the same as before",
+    })
 }
 
 async fn run_connection(

@@ -23,10 +23,10 @@ use mainstay_actors::connection::{ConnectionActor, ConnectionMessage, Connection
 use mainstay_actors::credentials::Credentials;
 use mainstay_actors::error::is_sensitive_name;
 use mainstay_actors::logs::{LogRate, LogSettings, LogStore};
-use mainstay_actors::network::Route;
 use mainstay_actors::network::proxy::Proxy;
 use mainstay_actors::network::tls::TlsTrust;
 use mainstay_actors::network::urls::BaseUrl;
+use mainstay_actors::network::{BackendAddress, Route};
 use mainstay_actors::process::{OwnedBackendView, ProcessManager, login_path};
 use mainstay_actors::queue::{
     BudgetPolicy, GroupLimit, PriorityQueuePolicy, QueueActor, QueueHandle, QueueMessage, QueuePolicy,
@@ -37,6 +37,7 @@ use mainstay_actors::transport::layers::{ActivityLayer, InvalidationLayer, Reach
 use mainstay_actors::transport::{AddressedTransport, HttpSettings, HttpTransport, Transport};
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, Shutdown, StopOrder, SupervisorPolicy};
 use mainstay_runtime::{Address, Child, SupervisorHandle, SupervisorSpec};
+use tokio::sync::watch;
 
 use crate::config::{self, Config};
 use crate::environment::Environment;
@@ -45,7 +46,7 @@ use crate::placeholders::Placeholders;
 use crate::tree_builder::agents::{AgentFactory, AgentHandle, AgentPolicies};
 use crate::tree_builder::error::BuildError;
 use crate::tree_builder::owned_backend::{
-    ASSIGNED_BASE, OwnedBackendStage, ReadyListeners, add_owned_backend, assigns_address,
+    ASSIGNED_BASE, OwnedBackendParts, OwnedBackendStage, ReadyListeners, add_owned_backend, assigns_address,
 };
 use crate::tree_builder::processes::{AGENTS_NAME, ProcessFactory, ROOT_NAME};
 
@@ -57,6 +58,9 @@ const CORE_SHUTDOWN_MAX: Duration = Duration::from_secs(2);
 const AGENTS_SHUTDOWN_MAX: Duration = Duration::from_secs(12);
 /// The queue's mailbox holds at least this many messages.
 const QUEUE_MAILBOX_MIN: usize = 1024;
+
+/// The address of the backend's present start, if each start is assigned one.
+type AssignedAddress = watch::Receiver<Option<BackendAddress>>;
 
 /// The embedder's parts beside the configuration.
 #[derive(Default)]
@@ -95,53 +99,26 @@ impl TreeSpec {
         let credentials = credentials.unwrap_or_else(|| environment.credentials.clone());
         let route = route(config, environment, trust)?;
         let secrets = secrets(config, environment, &route);
-        let is_assigned = assigns_address(config);
-        let stage = OwnedBackendStage {
+        let backend = OwnedBackendStage {
             view: OwnedBackendView::default(),
             settings: http_settings(config, environment, &credentials, &route),
             listeners: ReadyListeners::default(),
         };
-        let assigned = is_assigned.then(|| stage.view.address());
-        let transport = match (transport, &assigned) {
-            (Some(transport), _) => transport,
-            (None, Some(assigned)) => {
-                Arc::new(AddressedTransport::new(stage.settings.clone(), assigned.clone()))
-            }
-            (None, None) => {
-                let made = HttpTransport::new(&stage.settings);
-                Arc::new(made.map_err(|error| BuildError::Transport(Box::new(error)))?)
-            }
-        };
+        let assigned = assigns_address(config).then(|| backend.view.address());
         let cache = CacheHandle::new(config.cache.max_bytes, entry_options(&config.cache));
-        let cache_slot = Arc::<OnceLock<Address<CacheMessage>>>::default();
-        let invalidator = WriteInvalidator {
-            cache: cache.clone(),
-            actor: Arc::clone(&cache_slot),
-            rules: write_rules.into(),
+        let transport = match transport {
+            Some(transport) => transport,
+            None => backend_transport(&backend.settings, assigned.as_ref())?,
         };
-        let transport: Arc<dyn Transport> =
-            Arc::new(InvalidationLayer::new(transport, move |write| invalidator.outdated_by(write)));
-        let processes = ProcessFactory {
-            process_manager: ProcessManager::new(),
-            logs: LogStore::new(log_settings(&config.logs)),
-            transport: Arc::clone(&transport),
-            placeholders: placeholders(config, environment, data_dir)?,
-            assigned: assigned.clone(),
-            login_path: (config.backend.login_env && environment.is_known())
-                .then(|| login_path(environment.shell())),
-        };
+        let (transport, cache_slot) = invalidate_after_writes(transport, &cache, write_rules);
+        let processes = process_factory(config, environment, data_dir, &transport, assigned.clone())?;
+        let target = socket_target(config, environment, &credentials, route, assigned)?;
+        let (policy, view) = connection_policy(&config.connection, &target);
 
         let mut root = SupervisorSpec::new(ROOT_NAME)
             .as_child(ChildPolicy { shutdown: Shutdown::Graceful(SHUTDOWN_MAX), ..ChildPolicy::default() });
-        let mut target = socket_target(config, environment, &credentials, route)?;
-        if let Some(assigned) = &assigned {
-            target = target.with_assigned_address(assigned.clone(), &config.connection.path);
-        }
-        let listeners = stage.listeners.clone();
-        let policy =
-            ConnectionPolicy { renews_token: target.renews_token(), ..connection_policy(&config.connection) };
-        let view = ConnectionView::new(&policy);
-        let owned_backend = add_owned_backend(&mut root, config, stage, &view, &processes)?;
+        let listeners = backend.listeners.clone();
+        let owned_backend = add_owned_backend(&mut root, config, backend, &view, &processes)?;
         let connection = add_connection(&mut root, policy, target, &cache, view)?;
         let queue = add_queue(&mut root, config, &transport, &connection)?;
         listeners.fill(&connection.address, &queue.address);
@@ -160,30 +137,58 @@ impl TreeSpec {
             defaults: config.agents.clone(),
             default_policies: AgentPolicies::new(&config.agents, false),
         };
-        let (agents, agent_handles) = add_agents(&mut root, config, &factory)?;
-        let handles = Handles {
-            connection: connection.address,
-            connection_view: connection.view,
-            responses: ResponseCache::new(cache.handle.clone(), queue.handle.clone()),
-            queue: queue.handle,
-            queue_address: queue.address,
-            queue_view: queue.view,
-            cache: cache.handle,
-            cache_address: cache.address,
-            files: cache.files,
-            file_feed: cache.feed,
-            agents,
-            reports: factory.reports.clone(),
-            agent_handles,
-            process_manager: factory.processes.process_manager.clone(),
-            logs: factory.processes.logs.clone(),
-            credentials,
-            login_path: factory.processes.login_path.clone(),
-            owned_backend,
-            factory,
-        };
+        let agents = add_agents(&mut root, config, factory)?;
+        let handles = Stages { owned_backend, connection, queue, cache, agents }.into_handles(credentials);
         Ok(Self { root, handles, secrets })
     }
+}
+
+// === stages before the root: what its children share ===
+
+/// Makes the transport to the configured backend, or to the address that each start of it is assigned.
+fn backend_transport(
+    settings: &HttpSettings,
+    assigned: Option<&AssignedAddress>,
+) -> Result<Arc<dyn Transport>, BuildError> {
+    Ok(match assigned {
+        Some(assigned) => Arc::new(AddressedTransport::new(settings.clone(), assigned.clone())),
+        None => {
+            let made = HttpTransport::new(settings);
+            Arc::new(made.map_err(|error| BuildError::Transport(Box::new(error)))?)
+        }
+    })
+}
+
+/// Wraps a transport so that a write removes what it changed from the cache. Returns with it the slot for the address of
+/// the cache's actor, which comes later.
+fn invalidate_after_writes(
+    transport: Arc<dyn Transport>,
+    cache: &CacheHandle,
+    rules: Vec<WriteRule>,
+) -> (Arc<dyn Transport>, Arc<OnceLock<Address<CacheMessage>>>) {
+    let actor = Arc::<OnceLock<_>>::default();
+    let invalidator =
+        WriteInvalidator { cache: cache.clone(), actor: Arc::clone(&actor), rules: rules.into() };
+    (Arc::new(InvalidationLayer::new(transport, move |write| invalidator.outdated_by(write))), actor)
+}
+
+/// Makes the factory of the programs that the runtime starts.
+fn process_factory(
+    config: &Config,
+    environment: &Environment,
+    data_dir: Option<PathBuf>,
+    transport: &Arc<dyn Transport>,
+    assigned: Option<AssignedAddress>,
+) -> Result<ProcessFactory, BuildError> {
+    let wants_login_path = config.backend.login_env && environment.is_known();
+    Ok(ProcessFactory {
+        process_manager: ProcessManager::new(),
+        logs: LogStore::new(log_settings(&config.logs)),
+        transport: Arc::clone(transport),
+        placeholders: placeholders(config, environment, data_dir)?,
+        assigned,
+        login_path: wants_login_path.then(|| login_path(environment.shell())),
+    })
 }
 
 // === stages: each adds its children to the root ===
@@ -291,12 +296,19 @@ fn add_cache(
     Ok(CacheStage { files: FileCache::new(cache.clone(), roots), handle: cache, address, feed })
 }
 
+/// The agents' supervisor in the tree, and what makes further agents.
+struct AgentsStage {
+    supervisor: SupervisorHandle,
+    handles: DashMap<String, AgentHandle>,
+    factory: AgentFactory,
+}
+
 /// Adds the agents' supervisor with the agents of the configuration below it.
 fn add_agents(
     root: &mut SupervisorSpec,
     config: &Config,
-    factory: &AgentFactory,
-) -> Result<(SupervisorHandle, DashMap<String, AgentHandle>), BuildError> {
+    factory: AgentFactory,
+) -> Result<AgentsStage, BuildError> {
     let mut supervisor = SupervisorSpec::new(AGENTS_NAME)
         .as_child(ChildPolicy { shutdown: Shutdown::Graceful(AGENTS_SHUTDOWN_MAX), ..core_policy() })
         .policy(SupervisorPolicy { stop_order: StopOrder::Together, ..SupervisorPolicy::default() });
@@ -306,7 +318,49 @@ fn add_agents(
         let address = supervisor.child(child)?;
         handles.insert(agent.id.clone(), to_handle(address));
     }
-    Ok((root.supervisor(supervisor)?, handles))
+    Ok(AgentsStage { supervisor: root.supervisor(supervisor)?, handles, factory })
+}
+
+/// The children of the root.
+struct Stages {
+    owned_backend: Option<OwnedBackendParts>,
+    connection: ConnectionStage,
+    queue: QueueStage,
+    cache: CacheStage,
+    agents: AgentsStage,
+}
+
+impl Stages {
+    fn into_handles(self, credentials: Credentials) -> Handles {
+        let Self {
+            owned_backend,
+            connection,
+            queue,
+            cache,
+            agents: AgentsStage { supervisor, handles, factory },
+        } = self;
+        Handles {
+            connection: connection.address,
+            connection_view: connection.view,
+            responses: ResponseCache::new(cache.handle.clone(), queue.handle.clone()),
+            queue: queue.handle,
+            queue_address: queue.address,
+            queue_view: queue.view,
+            cache: cache.handle,
+            cache_address: cache.address,
+            files: cache.files,
+            file_feed: cache.feed,
+            agents: supervisor,
+            reports: factory.reports.clone(),
+            agent_handles: handles,
+            process_manager: factory.processes.process_manager.clone(),
+            logs: factory.processes.logs.clone(),
+            credentials,
+            login_path: factory.processes.login_path.clone(),
+            owned_backend,
+            factory,
+        }
+    }
 }
 
 // === settings from the configuration ===
@@ -407,6 +461,7 @@ fn socket_target(
     environment: &Environment,
     credentials: &Credentials,
     route: Route,
+    assigned: Option<AssignedAddress>,
 ) -> Result<SocketTarget, BuildError> {
     let config::ConnectionConfig { path, subprotocols, token_query, .. } = &config.connection;
     let mut target = SocketTarget::new(base(config), path)?
@@ -416,7 +471,11 @@ fn socket_target(
     for (name, value) in config.backend.headers.iter().chain(&environment.headers) {
         target = target.with_header(name, value)?;
     }
-    Ok(target.with_credentials(credentials.clone())?)
+    let target = target.with_credentials(credentials.clone())?;
+    Ok(match assigned {
+        Some(assigned) => target.with_assigned_address(assigned, path),
+        None => target,
+    })
 }
 
 // === policies ===
@@ -446,8 +505,12 @@ fn core_policy() -> ChildPolicy {
     }
 }
 
-fn connection_policy(config: &config::ConnectionConfig) -> ConnectionPolicy {
-    ConnectionPolicy {
+/// Returns the connection's policy, and the view that begins with it.
+fn connection_policy(
+    config: &config::ConnectionConfig,
+    target: &SocketTarget,
+) -> (ConnectionPolicy, ConnectionView) {
+    let policy = ConnectionPolicy {
         enabled: config.enabled,
         max_retries: config.max_retries,
         delay: Delay::Exponential {
@@ -463,8 +526,11 @@ fn connection_policy(config: &config::ConnectionConfig) -> ConnectionPolicy {
         after_failed: config.after_failed,
         probe_interval: config.probe_interval,
         outbound_max: config.outbound_max,
+        renews_token: target.renews_token(),
         ..ConnectionPolicy::default()
-    }
+    };
+    let view = ConnectionView::new(&policy);
+    (policy, view)
 }
 
 fn log_settings(config: &config::LogsConfig) -> LogSettings {

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use mainstay_actors::cache::watch::{FileEvent, FileSubscription};
+use mainstay_actors::error::Error;
 use mainstay_actors::json::Json;
 use mainstay_runtime::journal::{Cursor, Delivery, Record};
 use serde_json::json;
@@ -33,102 +35,132 @@ const BATCH_INTERVAL: Duration = Duration::from_millis(50);
 /// Both channels should be short: a full one makes the session wait. Nothing is lost then but updates of agents, and the
 /// client gets their number. The end of a session cancels its messages and requests that are in flight.
 pub async fn serve(mainstay: Mainstay, mut incoming: mpsc::Receiver<String>, outgoing: mpsc::Sender<String>) {
-    let mut running = FuturesUnordered::new();
-    let mut events: Option<EventStream> = None;
-    let (mut messages, mut updates) = (PendingMessages::default(), UpdateStreams::default());
-    let (mut requests, mut frame_stream) = (PendingRequests::default(), FrameStream::default());
-    let mut files: Option<FileSubscription> = None;
-    let mut logs = LogStreams::default();
-    let reply = ServerMessage::reply;
+    let mut session = Session::new(mainstay);
     loop {
-        let message = tokio::select! {
-            text = incoming.recv(), if running.len() < COMMANDS_MAX => {
+        let messages = tokio::select! {
+            text = incoming.recv(), if session.commands.len() < COMMANDS_MAX => {
                 let Some(text) = text else { return };
-                let (id, command) = command::parse(&text);
-                match command {
-                    Err(error) => reply(id, Err(error)),
-                    Ok(BridgeCommand::Subscribe { after }) => {
-                        let (opened, snapshot) = EventStream::open(&mainstay, after).await;
-                        events = Some(opened);
-                        if outgoing.send(reply(id, Ok(Json::default())).to_text()).await.is_err() {
-                            return;
-                        }
-                        snapshot
-                    }
-                    Ok(BridgeCommand::Agent(BridgeAgentCommand { agent, action: AgentAction::Listen {} })) => {
-                        reply(id, updates.listen(&mainstay.agents(), agent).map(|()| Json::default()))
-                    }
-                    Ok(BridgeCommand::Agent(BridgeAgentCommand { agent, action: AgentAction::Unlisten {} })) => {
-                        updates.unlisten(&agent);
-                        reply(id, Ok(Json::default()))
-                    }
-                    Ok(BridgeCommand::Agent(BridgeAgentCommand {
-                        agent,
-                        action: AgentAction::Send { body, may_repeat, wait_timeout_ms, timeout_ms, deadline_ms },
-                    })) => {
-                        let options = send_options(may_repeat, wait_timeout_ms, timeout_ms, deadline_ms);
-                        match messages.send(mainstay.agents(), agent, id, body, options) {
-                            Ok(()) => continue,
-                            Err(error) => reply(id, Err(error)),
-                        }
-                    }
-                    Ok(BridgeCommand::Request(command)) => {
-                        let mainstay = mainstay.clone();
-                        let work = async move { command::send_request(&mainstay, *command).await };
-                        match requests.start(id, work) {
-                            Ok(()) => continue,
-                            Err(error) => reply(id, Err(error)),
-                        }
-                    }
-                    Ok(BridgeCommand::Connection(ConnectionAction::Send { text, base64, wait_ms })) => {
-                        let connection = mainstay.connection();
-                        let started = frames::to_frame(text, base64)
-                            .and_then(|frame| requests.start(id, frames::send(connection, frame, wait_ms)));
-                        match started {
-                            Ok(()) => continue,
-                            Err(error) => reply(id, Err(error)),
-                        }
-                    }
-                    Ok(BridgeCommand::Connection(ConnectionAction::Listen { types })) => {
-                        reply(id, frame_stream.listen(&mainstay.connection(), &types).map(|()| Json::default()))
-                    }
-                    Ok(BridgeCommand::Connection(ConnectionAction::Unlisten {})) => {
-                        frame_stream.unlisten();
-                        reply(id, Ok(Json::default()))
-                    }
-                    Ok(BridgeCommand::Files { action }) => {
-                        files = (action == ListenAction::Listen).then(|| files.take().unwrap_or_else(|| mainstay.files()));
-                        reply(id, Ok(Json::default()))
-                    }
-                    Ok(BridgeCommand::Logs(LogsCommand::Listen { log, lines, since_ms })) => {
-                        reply(id, logs.listen(&mainstay, log, lines, since_ms).await.map(|()| Json::default()))
-                    }
-                    Ok(BridgeCommand::Logs(LogsCommand::Unlisten { log })) => {
-                        logs.unlisten(&log);
-                        reply(id, Ok(Json::default()))
-                    }
-                    Ok(BridgeCommand::Cancel { request }) => {
-                        reply(id, Ok(json!({ "cancelled": requests.cancel(request) }).into()))
-                    }
-                    Ok(command) => {
-                        let mainstay = mainstay.clone();
-                        running.push(async move { reply(id, command::execute(&mainstay, command).await) });
-                        continue;
-                    }
-                }
+                session.receive(&text).await
             }
-            Some(message) = running.next() => message,
-            Some(message) = requests.next() => message,
-            Some(message) = messages.next() => message,
-            Some(message) = updates.next() => message,
-            Some(message) = frame_stream.next() => message,
-            Some(change) = next_change(&mut files) => change,
-            Some(message) = logs.next() => message,
-            batch = next_batch(&mut events) => batch,
+            message = session.next() => vec![message],
         };
-        if outgoing.send(message.to_text()).await.is_err() {
-            return;
+        for message in messages {
+            if outgoing.send(message.to_text()).await.is_err() {
+                return;
+            }
         }
+    }
+}
+
+/// The commands of one client that run, and the streams that it has asked for.
+struct Session {
+    mainstay: Mainstay,
+    commands: FuturesUnordered<BoxFuture<'static, ServerMessage>>,
+    requests: PendingRequests,
+    messages: PendingMessages,
+    events: Option<EventStream>,
+    updates: UpdateStreams,
+    frames: FrameStream,
+    files: Option<FileSubscription>,
+    logs: LogStreams,
+}
+
+impl Session {
+    fn new(mainstay: Mainstay) -> Self {
+        Self {
+            mainstay,
+            commands: FuturesUnordered::new(),
+            requests: PendingRequests::default(),
+            messages: PendingMessages::default(),
+            events: None,
+            updates: UpdateStreams::default(),
+            frames: FrameStream::default(),
+            files: None,
+            logs: LogStreams::default(),
+        }
+    }
+
+    /// Returns the next message that no text of the client waits for. Cancel safe.
+    async fn next(&mut self) -> ServerMessage {
+        tokio::select! {
+            Some(message) = self.commands.next() => message,
+            Some(message) = self.requests.next() => message,
+            Some(message) = self.messages.next() => message,
+            Some(message) = self.updates.next() => message,
+            Some(message) = self.frames.next() => message,
+            Some(change) = next_change(&mut self.files) => change,
+            Some(message) = self.logs.next() => message,
+            batch = next_batch(&mut self.events) => batch,
+        }
+    }
+
+    /// Begins what a text of the client asks for. Returns the messages that answer it at once; without one, the answer
+    /// comes from [`next`](Self::next).
+    async fn receive(&mut self, text: &str) -> Vec<ServerMessage> {
+        let (id, command) = command::parse(text);
+        let answer = match command {
+            Ok(BridgeCommand::Subscribe { after }) => {
+                let (opened, snapshot) = EventStream::open(&self.mainstay, after).await;
+                self.events = Some(opened);
+                return vec![ServerMessage::reply(id, Ok(Json::default())), snapshot];
+            }
+            Ok(command) => self.begin(id, command).await,
+            Err(error) => Err(error),
+        };
+        answer.transpose().map(|answer| ServerMessage::reply(id, answer)).into_iter().collect()
+    }
+
+    /// Begins a command. Returns its answer, or `None` if that comes later.
+    async fn begin(&mut self, id: Option<u64>, command: BridgeCommand) -> Result<Option<Json>, Error> {
+        let mainstay = self.mainstay.clone();
+        match command {
+            BridgeCommand::Agent(BridgeAgentCommand { agent, action: AgentAction::Listen {} }) => {
+                self.updates.listen(&mainstay.agents(), agent)?;
+            }
+            BridgeCommand::Agent(BridgeAgentCommand { agent, action: AgentAction::Unlisten {} }) => {
+                self.updates.unlisten(&agent);
+            }
+            BridgeCommand::Agent(BridgeAgentCommand {
+                agent,
+                action: AgentAction::Send { body, may_repeat, wait_timeout_ms, timeout_ms, deadline_ms },
+            }) => {
+                let options = send_options(may_repeat, wait_timeout_ms, timeout_ms, deadline_ms);
+                self.messages.send(mainstay.agents(), agent, id, body, options)?;
+                return Ok(None);
+            }
+            BridgeCommand::Request(command) => {
+                let work = async move { command::send_request(&mainstay, *command).await };
+                self.requests.start(id, work)?;
+                return Ok(None);
+            }
+            BridgeCommand::Connection(ConnectionAction::Send { text, base64, wait_ms }) => {
+                let frame = frames::to_frame(text, base64)?;
+                self.requests.start(id, frames::send(mainstay.connection(), frame, wait_ms))?;
+                return Ok(None);
+            }
+            BridgeCommand::Connection(ConnectionAction::Listen { types }) => {
+                self.frames.listen(&mainstay.connection(), &types)?;
+            }
+            BridgeCommand::Connection(ConnectionAction::Unlisten {}) => self.frames.unlisten(),
+            BridgeCommand::Files { action: ListenAction::Listen } => {
+                self.files.get_or_insert_with(|| mainstay.files());
+            }
+            BridgeCommand::Files { action: ListenAction::Unlisten } => self.files = None,
+            BridgeCommand::Logs(LogsCommand::Listen { log, lines, since_ms }) => {
+                self.logs.listen(&mainstay, log, lines, since_ms).await?;
+            }
+            BridgeCommand::Logs(LogsCommand::Unlisten { log }) => self.logs.unlisten(&log),
+            BridgeCommand::Cancel { request } => {
+                return Ok(Some(json!({ "cancelled": self.requests.cancel(request) }).into()));
+            }
+            command => {
+                let work =
+                    async move { ServerMessage::reply(id, command::execute(&mainstay, command).await) };
+                self.commands.push(work.boxed());
+                return Ok(None);
+            }
+        }
+        Ok(Some(Json::default()))
     }
 }
 

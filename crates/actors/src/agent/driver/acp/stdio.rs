@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use agent_client_protocol::{Channel, RawJsonRpcMessage, TransportFrame};
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -47,53 +47,32 @@ const SKIPPED_TIMES_MAX: usize = 4;
 /// before the end are in the channel by then.
 pub(super) async fn relay(
     mut read: impl AsyncRead + Unpin,
-    mut write: impl AsyncWrite + Unpin,
+    write: impl AsyncWrite + Unpin,
     channel: Channel,
     limits: &AcpLimits,
     observer: &impl TransportObserver,
 ) -> AcpError {
-    let (mut rx, tx) = channel.into_parts();
+    let (rx, tx) = channel.into_parts();
     // Counts the agent's requests without an answer.
     let unanswered = AtomicUsize::new(0);
     let pending = Mutex::new(SentRequests::default());
-    let (refuse, mut refusals) = mpsc::channel(REFUSALS_MAX);
-
+    let (refuse, refusals) = mpsc::channel(REFUSALS_MAX);
+    let mut checker = LimitChecker {
+        limits,
+        observer,
+        unanswered: &unanswered,
+        pending: &pending,
+        refuse,
+        stray_lines: 0,
+        frames: Vec::new(),
+        flood_pause: Duration::ZERO,
+    };
     let incoming = async {
         let mut lines = LineSplitter::new(limits.message_bytes_max);
-        let mut checker = LimitChecker {
-            limits,
-            observer,
-            unanswered: &unanswered,
-            pending: &pending,
-            refuse,
-            stray_lines: 0,
-            frames: Vec::new(),
-            flood_pause: Duration::ZERO,
-        };
         let mut buffer = vec![0; READ_BUFFER_BYTES];
         loop {
             let count = read.read(&mut buffer).await;
-            let mut end = None;
-            let mut hear = |line: OutputLine<'_>| {
-                if end.is_none() {
-                    end = checker.check(&line).err();
-                }
-            };
-            match count {
-                Ok(count @ 1..) => {
-                    lines.push(&buffer[..count], &mut hear);
-                    let bytes_max = limits.message_bytes_max.saturating_mul(SKIPPED_TIMES_MAX);
-                    if lines.skipped_bytes() > bytes_max {
-                        let what = format!("it wrote a line of more than {bytes_max} bytes");
-                        end = end.or_else(|| Some(AcpError::violation(what, "")));
-                    }
-                }
-                Ok(0) => {
-                    std::mem::replace(&mut lines, LineSplitter::new(0)).finish(hear);
-                    end = end.or(Some(AcpError::Closed));
-                }
-                Err(error) => end = Some(AcpError::Io(error.to_string())),
-            }
+            let end = checker.check_output(&mut lines, count.map(|count| &buffer[..count])).err();
             for frame in checker.frames.drain(..) {
                 if tx.unbounded_send(frame).is_err() {
                     return AcpError::Closed;
@@ -110,33 +89,42 @@ pub(super) async fn relay(
             pause(std::mem::take(&mut checker.flood_pause)).await;
         }
     };
-    let outgoing = async {
-        loop {
-            let frame = tokio::select! {
-                frame = rx.next() => frame.map(|frame| number_request(frame, &pending)),
-                Some(refusal) = refusals.recv() => Some(refusal),
-            };
-            let Some(frame) = frame else { break };
-            let sent = match frame.to_json() {
-                Ok(line) => write_line(&mut write, line).await,
-                Err(error) => Err(io::Error::other(error)),
-            };
-            if let Err(error) = sent {
-                return AcpError::Io(error.to_string());
-            }
-            if matches!(frame, TransportFrame::Single(RawJsonRpcMessage::Response(_))) {
-                // A refusal of an unreadable request was not counted, which the minimum of zero allows.
-                let _ = unanswered.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
-            }
-        }
-        std::future::pending().await
-    };
-
     let mut incoming = std::pin::pin!(incoming);
     tokio::select! {
         biased;
         error = &mut incoming => error,
-        error = outgoing => tokio::time::timeout(FINAL_READ_TIMEOUT, incoming).await.unwrap_or(error),
+        error = write_messages(write, rx, refusals, &unanswered, &pending) => {
+            tokio::time::timeout(FINAL_READ_TIMEOUT, incoming).await.unwrap_or(error)
+        }
+    }
+}
+
+/// Writes messages and refusals to the agent until a write fails, and returns the failure.
+async fn write_messages(
+    mut write: impl AsyncWrite + Unpin,
+    mut rx: impl Stream<Item = TransportFrame> + Unpin,
+    mut refusals: mpsc::Receiver<TransportFrame>,
+    unanswered: &AtomicUsize,
+    pending: &Mutex<SentRequests>,
+) -> AcpError {
+    loop {
+        let frame = tokio::select! {
+            frame = rx.next() => frame.map(|frame| number_request(frame, pending)),
+            Some(refusal) = refusals.recv() => Some(refusal),
+        };
+        // Without a sender only the end of the output ends the relay.
+        let Some(frame) = frame else { return std::future::pending().await };
+        let sent = match frame.to_json() {
+            Ok(line) => write_line(&mut write, line).await,
+            Err(error) => Err(io::Error::other(error)),
+        };
+        if let Err(error) = sent {
+            return AcpError::Io(error.to_string());
+        }
+        if matches!(frame, TransportFrame::Single(RawJsonRpcMessage::Response(_))) {
+            // A refusal of an unreadable request was not counted, which the minimum of zero allows.
+            let _ = unanswered.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+        }
     }
 }
 
@@ -171,6 +159,36 @@ struct LimitChecker<'a, N> {
 }
 
 impl<N: TransportObserver> LimitChecker<'_, N> {
+    /// Checks what one read brought: its complete lines, or the end of the output. The messages before a fault are in
+    /// `frames`.
+    fn check_output(&mut self, lines: &mut LineSplitter, read: io::Result<&[u8]>) -> Result<(), AcpError> {
+        let mut checked = Ok(());
+        let mut check = |line: OutputLine<'_>| {
+            if checked.is_ok() {
+                checked = self.check(&line);
+            }
+        };
+        match read {
+            Ok([]) => {
+                std::mem::replace(lines, LineSplitter::new(0)).finish(check);
+                checked.and(Err(AcpError::Closed))
+            }
+            Ok(bytes) => {
+                lines.push(bytes, &mut check);
+                checked?;
+                let bytes_max = self.limits.message_bytes_max.saturating_mul(SKIPPED_TIMES_MAX);
+                match lines.skipped_bytes() > bytes_max {
+                    true => {
+                        let what = format!("it wrote a line of more than {bytes_max} bytes");
+                        Err(AcpError::violation(what, ""))
+                    }
+                    false => Ok(()),
+                }
+            }
+            Err(error) => Err(AcpError::Io(error.to_string())),
+        }
+    }
+
     fn check(&mut self, line: &OutputLine<'_>) -> Result<(), AcpError> {
         match line {
             OutputLine::Complete(line) => {

@@ -211,7 +211,13 @@ async fn unknown_names_are_errors_with_the_nearest() {
     demo.line_containing("root/agents/reviewer").await;
     let known = run(data.path(), &["events", "--kind", "gave_up", "--actor", "root/agents/*"]).await;
     assert_eq!((known.code, known.stderr.as_str()), (Some(0), ""), "{known:?}");
-    let commands: [(&[&str], i32, &str); 6] = [
+    let commands: [(&[&str], i32, &str); 7] = [
+        (
+            &["logs", "planner"],
+            1,
+            "NOT_FOUND: there is no log \"planner\"; there is none at all; only a program that the runtime starts has one: \
+             `mainstay agents` shows the agents' drivers",
+        ),
         (
             &["events", "--kind", "actor_ready,actr_exited"],
             2,
@@ -275,6 +281,55 @@ async fn foreign_and_damaged_files_are_named_with_what_to_do() {
         let line = error_line(&ended, 1);
         assert!(line.contains("data_unusable: ") && line.contains("move it away"), "{line}");
         assert!(line.contains(segment.to_str().unwrap()), "{line}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn misplaced_file_or_folder_is_named_with_what_to_do() {
+    let all: [&[&str]; 8] = [
+        &["status"],
+        &["demo"],
+        &["run"],
+        &["logs", "a"],
+        &["events"],
+        &["events", "-f"],
+        &["dead-letters"],
+        &["replay"],
+    ];
+    let start: &[&[&str]] = &[&["demo"], &["run"]];
+    // What stands there, whether it is a folder, and the commands that need it to be the other.
+    for (name, is_folder, commands) in [
+        ("data", false, &all[..]),
+        ("data/journal", false, &[&["demo"], &["events"], &["events", "-f"], &["dead-letters"], &["replay"]]),
+        ("data/journal/journal.lock", true, start),
+        ("data/state.redb", true, start),
+        ("data/state.redb.lock", true, start),
+        ("data/processes", true, start),
+        ("data/processes.lock", true, start),
+        ("data/control.json", true, &[&["status"], &["demo"]]),
+        ("data/logs", false, &[&["logs", "a"]]),
+        ("data/logs/a.log", true, &[&["logs", "a"]]),
+        ("data/logs/a.1.log", true, &[&["logs", "a"]]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join(name);
+        fs::create_dir_all(if is_folder { &place } else { place.parent().unwrap() }).unwrap();
+        let what = match is_folder {
+            true => "is a folder in the place of a file: move it away",
+            false => "is a file in the place of a folder: move it away, or name another folder",
+        };
+        if !is_folder {
+            fs::write(&place, "foreign").unwrap();
+        }
+        for command in commands {
+            let ended = run(&folder.path().join("data"), command).await;
+            let line = ended.stderr.trim_end();
+            assert!(line.ends_with(&format!("{} {what}", place.display())), "{name} {command:?}: {ended:?}");
+            assert_eq!((ended.code, line.lines().count()), (Some(1), 1), "{name} {command:?}: {ended:?}");
+            assert!(!line.contains("os error"), "{line}");
+            assert_eq!(line.matches(folder.path().to_str().unwrap()).count(), 1, "{line}");
+        }
     }
 }
 

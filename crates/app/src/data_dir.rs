@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use mainstay_runtime::private_files::create_private_dir;
+use mainstay_runtime::private_files::{PathKind, create_private_dir};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -39,11 +39,11 @@ impl std::fmt::Debug for ControlFile {
 #[derive(Debug, Error)]
 pub enum DataDirError {
     /// The system refused.
-    #[error("the data folder {path} cannot be used: {source}", path = path.display())]
+    #[error("the data folder cannot be used: {source}")]
     Io {
         /// The folder or the file in it.
         path: PathBuf,
-        /// The system's error.
+        /// The system's error, with the path.
         source: io::Error,
     },
     /// `control.json` exists and cannot be read.
@@ -103,7 +103,7 @@ impl DataDir {
     /// # Errors
     /// When the system refuses.
     pub fn create(&self) -> Result<(), DataDirError> {
-        create_private_dir(&self.0).map_err(|source| DataDirError::Io { path: self.0.clone(), source })
+        create_private_dir(&self.0).map_err(|error| io_error(PathKind::Folder, self.0.clone(), error))
     }
 
     /// Writes the address of the runtime: atomically, and readable for this user only. Removes what killed runtimes left
@@ -122,7 +122,7 @@ impl DataDir {
             file.persist(self.control())?;
             Ok(())
         };
-        write().map_err(|source| DataDirError::Io { path: self.control(), source })
+        write().map_err(|error| io_error(PathKind::File, self.control(), error))
     }
 
     /// Returns the address of the runtime; `None` if the folder has none.
@@ -136,7 +136,7 @@ impl DataDir {
                 .map(Some)
                 .map_err(|error| DataDirError::Malformed { path, reason: error.to_string() }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(DataDirError::Io { path, source }),
+            Err(error) => Err(io_error(PathKind::File, path, error)),
         }
     }
 
@@ -150,6 +150,11 @@ impl DataDir {
             let _ = fs::remove_file(self.control());
         }
     }
+}
+
+fn io_error(kind: PathKind, path: PathBuf, error: io::Error) -> DataDirError {
+    let source = kind.error_at(&path)(error);
+    DataDirError::Io { path, source }
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ impl Logs {
     /// # Errors
     /// `not_found` if there is no such log; `data_unusable` if a file cannot be read.
     pub async fn read(&self, id: &str, range: LogRange) -> Result<Vec<LogLine>, Error> {
-        let items = self.0.handles.logs.read(id, range).await.map_err(|error| unreadable(id, &error))?;
+        let items = self.0.handles.logs.read(id, range).await.map_err(|error| unreadable(&error))?;
         let Some(items) = items else { return Err(self.unknown(id).await) };
         let line = |item| match item {
             LogItem::Line(line) => Some(line),
@@ -52,7 +52,7 @@ impl Logs {
     /// As [`read`](Self::read).
     pub async fn follow(&self, id: &str, range: LogRange) -> Result<LogSubscription, Error> {
         let followed = self.0.handles.logs.follow(id, range, self.0.has_stopped.subscribe()).await;
-        match followed.map_err(|error| unreadable(id, &error))? {
+        match followed.map_err(|error| unreadable(&error))? {
             Some(subscription) => Ok(subscription),
             None => Err(self.unknown(id).await),
         }
@@ -63,7 +63,7 @@ impl Logs {
     /// # Errors
     /// `data_unusable` if the folder cannot be read.
     pub async fn ids(&self) -> Result<Vec<String>, Error> {
-        self.0.handles.logs.ids().await.map_err(|error| unreadable("", &error))
+        self.0.handles.logs.ids().await.map_err(|error| unreadable(&error))
     }
 
     async fn unknown(&self, id: &str) -> Error {
@@ -84,6 +84,7 @@ pub(crate) fn unknown_log(id: &str, known: &[String]) -> Error {
         .with_details(&details)
 }
 
-pub(crate) fn unreadable(id: &str, error: &io::Error) -> Error {
-    Error::new(Reason::DataUnusable).with_details(&format!("the log {id:?} cannot be read: {error}"))
+/// Makes the error for logs that the system does not let us read. The system's error names the file or the folder.
+pub(crate) fn unreadable(error: &io::Error) -> Error {
+    Error::new(Reason::DataUnusable).with_details(&format!("the log cannot be read: {error}"))
 }

@@ -1,7 +1,7 @@
 //! Files and folders that only their owner can read: a journal shows what a person does, a stored state what they
-//! have, and a log what their programs print.
+//! have, and a log what their programs print. An error of one names its path, and what stands in its place.
 
-use std::fs::{DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io;
 use std::path::Path;
 
@@ -39,5 +39,94 @@ pub fn is_same_file(file: &File, metadata: &Metadata) -> bool {
     {
         let _ = (file, metadata);
         true
+    }
+}
+
+/// The kind of thing that must stand at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathKind {
+    /// A file.
+    File,
+    /// A folder.
+    Folder,
+}
+
+impl PathKind {
+    /// Returns a function that adds the path to an error. If something else stands there, or a file stands where a folder
+    /// above it must be, the error names that and says what to do.
+    pub fn error_at(self, path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
+        move |error| {
+            let text = self
+                .misplaced(path)
+                .unwrap_or_else(|| format!("{} cannot be used: {error}", path.display()));
+            io::Error::new(error.kind(), text)
+        }
+    }
+
+    /// Checks that what stands at the path is of this kind.
+    ///
+    /// # Errors
+    /// Fails if something else stands there, or the system does not say what.
+    pub fn check(self, path: &Path) -> io::Result<()> {
+        let kind = match (self, fs::metadata(path).map_err(self.error_at(path))?) {
+            (Self::File, found) if found.is_dir() => io::ErrorKind::IsADirectory,
+            (Self::Folder, found) if !found.is_dir() => io::ErrorKind::NotADirectory,
+            _ => return Ok(()),
+        };
+        Err(self.error_at(path)(kind.into()))
+    }
+
+    fn misplaced(self, path: &Path) -> Option<String> {
+        let is_folder = |path: &Path| fs::metadata(path).ok().map(|found| found.is_dir());
+        match (self, is_folder(path)) {
+            (Self::File, Some(true)) => {
+                Some(format!("{} is a folder in the place of a file: move it away", path.display()))
+            }
+            (Self::Folder, Some(false)) => Some(format!(
+                "{} is a file in the place of a folder: move it away, or name another folder",
+                path.display()
+            )),
+            (_, Some(_)) => None,
+            // What is missing may be so because something stands where a folder above it must be.
+            (_, None) => path
+                .ancestors()
+                .skip(1)
+                .find(|above| is_folder(above).is_some())
+                .and_then(|above| Self::Folder.misplaced(above)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_names_what_stands_in_the_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("file"), "").unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        let away = "in the place of a folder: move it away, or name another folder";
+        for (kind, path, expected) in [
+            (PathKind::File, "folder", "DIR/folder is a folder in the place of a file: move it away".to_owned()),
+            (PathKind::Folder, "file", format!("DIR/file is a file {away}")),
+            (PathKind::File, "file/in/it", format!("DIR/file is a file {away}")),
+            (PathKind::Folder, "folder", "DIR/folder cannot be used: refused".to_owned()),
+            (PathKind::File, "missing/file", "DIR/missing/file cannot be used: refused".to_owned()),
+        ] {
+            let error = kind.error_at(&at(path))(io::Error::new(io::ErrorKind::Other, "refused"));
+            let text = error.to_string().replace(&dir.path().display().to_string(), "DIR");
+            assert_eq!(text.replace('\\', "/"), expected);
+        }
+        for (kind, path, is_right) in [
+            (PathKind::File, "file", true),
+            (PathKind::Folder, "folder", true),
+            (PathKind::File, "folder", false),
+            (PathKind::Folder, "file", false),
+            (PathKind::File, "missing", false),
+        ] {
+            assert_eq!(kind.check(&at(path)).is_ok(), is_right, "{kind:?} {path}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use mainstay_runtime::private_files::{create_private_dir, is_same_file, private_file_options};
+use mainstay_runtime::private_files::{PathKind, create_private_dir, is_same_file, private_file_options};
 
 /// The longest id, in bytes.
 const ID_BYTES_MAX: usize = 64;
@@ -102,7 +102,7 @@ fn file_names(dir: &Path) -> io::Result<Vec<String>> {
     match fs::read_dir(dir) {
         Ok(entries) => entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
+        Err(error) => Err(PathKind::Folder.error_at(dir)(error)),
     }
 }
 
@@ -140,8 +140,10 @@ pub(super) struct LogFile {
 impl LogFile {
     /// Opens the file, and creates it and its folder if they do not exist.
     pub(super) fn open(files: LogFiles) -> io::Result<Self> {
-        create_private_dir(&files.dir)?;
-        let mut file = private_file_options().read(true).write(true).open(files.current())?;
+        create_private_dir(&files.dir).map_err(PathKind::Folder.error_at(&files.dir))?;
+        let path = files.current();
+        let mut file =
+            private_file_options().read(true).write(true).open(&path).map_err(PathKind::File.error_at(&path))?;
         let bytes = file.seek(SeekFrom::End(0))?;
         let mut opened = Self { files, file, bytes, is_torn: false, last_number: 0 };
         if bytes > 0 {

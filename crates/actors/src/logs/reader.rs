@@ -6,7 +6,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use mainstay_runtime::clock::WallTime;
-use mainstay_runtime::private_files::is_same_file;
+use mainstay_runtime::private_files::{PathKind, is_same_file};
 
 use super::files::LogFiles;
 use super::line::{LogLine, LogStream};
@@ -179,16 +179,20 @@ impl LogReader {
                 Some(next) => (self.files.older(*next), *next),
                 None => (self.files.current(), older.last().map_or(1, |newest| newest + 1).max(number + 1)),
             };
-            match File::open(path) {
+            match File::open(&path) {
                 // A file that was renamed or deleted meanwhile is another than the number says.
                 Ok(_) if self.files.older_numbers()? != older => {}
-                Ok(file) => return Ok(Some(OpenFile { file, number, position: 0 })),
+                Ok(file) => {
+                    // Some systems open a folder as well.
+                    PathKind::File.check(&path)?;
+                    return Ok(Some(OpenFile { file, number, position: 0 }));
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     if self.files.older_numbers()? == older {
                         return Ok(None);
                     }
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(PathKind::File.error_at(&path)(error)),
             }
         }
     }

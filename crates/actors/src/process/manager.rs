@@ -109,11 +109,11 @@ pub enum OpenError {
         file: PathBuf,
     },
     /// The PID file or its lock cannot be read or created.
-    #[error("the PID file of processes cannot be used ({}): {source}", file.display())]
+    #[error("the PID file of processes cannot be used: {source}")]
     Unreadable {
         /// The file.
         file: PathBuf,
-        /// The system's error.
+        /// The system's error, with the path.
         source: io::Error,
     },
     /// The manager has started already.

@@ -9,6 +9,7 @@ use globset::{Glob, GlobMatcher};
 use jiff::{SignedDuration, Timestamp};
 use mainstay_runtime::clock::{Clock, SystemClock};
 use mainstay_runtime::journal::{Cursor, Entry, Reader, Record, count, escape_controls};
+use mainstay_runtime::private_files::PathKind;
 use tokio::time::sleep;
 
 use super::args::EventsArgs;
@@ -121,10 +122,12 @@ pub(super) fn unreadable(error: io::Error) -> CliError {
 /// Returns the folder of the journal, which must exist.
 pub(super) fn journal_folder(data: &DataDir) -> Result<PathBuf, CliError> {
     let dir = data.journal();
-    if dir.exists() {
-        Ok(dir)
-    } else {
-        Err(CliError::failed(Reason::NotFound, format!("there is no journal in {}", data.path().display())))
+    match PathKind::Folder.check(&dir) {
+        Ok(()) => Ok(dir),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(CliError::failed(Reason::NotFound, format!("there is no journal in {}", data.path().display())))
+        }
+        Err(error) => Err(unreadable(error)),
     }
 }
 

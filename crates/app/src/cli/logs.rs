@@ -26,10 +26,12 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
 
 pub(super) async fn logs(out: &mut Output, id: &str, args: LogArgs, data: DataDir) -> Result<(), CliError> {
     let dir = data.logs();
-    let failed = |error: &io::Error| CliError::from_error(&unreadable(id, error));
+    let failed = |error: &io::Error| CliError::from_error(&unreadable(error));
     let Some(mut reader) = LogReader::open(&dir, id, &range(&args)).map_err(|error| failed(&error))? else {
         let known = list_logs(&dir).map_err(|error| failed(&error))?;
-        return Err(CliError::from_error(&unknown_log(id, &known)));
+        let unknown = unknown_log(id, &known);
+        let which = "only a program that the runtime starts has one: `mainstay agents` shows the agents' drivers";
+        return Err(CliError::failed(unknown.reason, format!("{}; {which}", unknown.log_text())));
     };
     let mut dates = DateHeadings::default();
     loop {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use mainstay_actors::json::Json;
 use mainstay_runtime::journal::{Cursor, Entry, Lines, Reader};
+use mainstay_runtime::private_files::PathKind;
 use mainstay_runtime::replay::{Replay, Report};
 
 use super::args::{DataDirArg, ReplayArgs};
@@ -45,12 +46,15 @@ impl ReplaySource {
 
     fn folder_of(data: &DataDir) -> Result<Self, CliError> {
         let dir = data.journal();
-        if dir.is_dir() {
-            return Ok(Self::Folder(dir));
+        match PathKind::Folder.check(&dir) {
+            Ok(()) => Ok(Self::Folder(dir)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let place = data.path().display();
+                let known = "name its folder, a file of events, or - for stdin";
+                Err(CliError::usage(format!("there is no journal in {place}: {known}")))
+            }
+            Err(error) => Err(journal::unreadable(error)),
         }
-        let place = data.path().display();
-        let known = "name its folder, a file of events, or - for stdin";
-        Err(CliError::usage(format!("there is no journal in {place}: {known}")))
     }
 
     fn read(&self, replay: &mut Replay) -> Result<(), CliError> {

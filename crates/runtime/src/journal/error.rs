@@ -16,11 +16,11 @@ pub enum JournalError {
         dir: PathBuf,
     },
     /// The folder or a file in it could not be read or created.
-    #[error("the journal in {dir} cannot be opened: {source}", dir = dir.display())]
+    #[error("the journal cannot be opened: {source}")]
     Io {
         /// The folder.
         dir: PathBuf,
-        /// The system's error.
+        /// The system's error, with the path.
         source: std::io::Error,
     },
 }

@@ -12,7 +12,7 @@ use super::event::Event;
 use super::options::JournalOptions;
 use super::record::{RUN_END_KIND, Record};
 use super::segment::{self, Segment, Tail};
-use crate::private_files::{create_private_dir, is_same_file, private_file_options};
+use crate::private_files::{PathKind, create_private_dir, is_same_file, private_file_options};
 
 /// The number of lines, from the last one back, among which the end of a run is searched. Few events follow
 /// `runtime_stopped`, if any.
@@ -71,7 +71,7 @@ impl JournalFiles {
     /// Locks `dir`, continues its last segment, and finds the number of the run that begins.
     pub(super) fn open(dir: &Path, options: &JournalOptions) -> Result<(Self, RecoveredState), JournalError> {
         let io = |source| JournalError::Io { dir: dir.to_owned(), source };
-        create_private_dir(dir).map_err(io)?;
+        create_private_dir(dir).map_err(PathKind::Folder.error_at(dir)).map_err(io)?;
         let lock = lock_dir(dir)?;
         let (recovered, tail) = recover(dir).map_err(io)?;
         sync_dir(dir);
@@ -201,14 +201,14 @@ fn recover(dir: &Path) -> io::Result<(RecoveredState, Tail)> {
     while end.last.is_none()
         && let Some(earlier) = segments.pop()
     {
-        let content = fs::read(&earlier.path).map_err(segment::error_at(&earlier.path))?;
+        let content = fs::read(&earlier.path).map_err(PathKind::File.error_at(&earlier.path))?;
         let earlier = RunEnd::of(&content[..segment::complete_bytes(&content)]);
         end = RunEnd { is_damaged: end.is_damaged || earlier.is_damaged, ..earlier };
     }
     // A damaged line may belong to a run that has no other lines.
     let run = end.last.map_or(1, |last| last.run + 1).max(named) + u64::from(end.is_damaged);
     if run > NUMBER_MAX {
-        let reason = format!("it has reached run {run}, and no run may exceed {NUMBER_MAX}");
+        let reason = format!("{} has reached run {run}, and no run may exceed {NUMBER_MAX}", dir.display());
         return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
     }
     let interrupted_after = end.last.filter(|_| !end.is_in_order);
@@ -250,8 +250,9 @@ impl RunEnd {
 
 /// Locks the folder, so that it has one writer. The lock ends with the process, also when that is killed.
 fn lock_dir(dir: &Path) -> Result<File, JournalError> {
-    let io = |source| JournalError::Io { dir: dir.to_owned(), source };
-    let file = private_file_options().write(true).open(lock_path(dir)).map_err(io)?;
+    let path = lock_path(dir);
+    let io = |source| JournalError::Io { dir: dir.to_owned(), source: PathKind::File.error_at(&path)(source) };
+    let file = private_file_options().write(true).open(&path).map_err(io)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(JournalError::InUse { dir: dir.to_owned() }),

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::cursor::Cursor;
 use super::record::Record;
-use super::segment::{self, Segment, error_at};
+use super::segment::{self, Segment};
+use crate::private_files::PathKind;
 
 /// The longest line that is read, in bytes. A longer text without a line break counts as damage.
 pub(super) const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -181,7 +182,7 @@ impl Reader {
                     }
                     // Retention deleted it after the listing, and maybe more.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => self.is_doubtful = true,
-                    Err(error) => return Err(error_at(&segment.path)(error)),
+                    Err(error) => return Err(PathKind::File.error_at(&segment.path)(error)),
                 }
             }
             // If all of them are gone, there are newer ones by now.
@@ -247,7 +248,7 @@ impl OpenSegment {
                 return Ok(self.take_torn_line());
             }
             let mut chunk = [0; READ_BYTES];
-            let located = error_at(&self.segment.path);
+            let located = PathKind::File.error_at(&self.segment.path);
             let offset = self.offset_bytes + self.buffer.len() as u64;
             self.file.seek(SeekFrom::Start(offset)).map_err(&located)?;
             let read = self.file.read(&mut chunk).map_err(&located)?;

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::cursor::{Cursor, NUMBER_MAX};
-use crate::private_files::{is_same_file, private_file_options};
+use crate::private_files::{PathKind, is_same_file, private_file_options};
 
 /// A file of a journal, named after the first event that it may hold.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +39,7 @@ fn number(digits: &str) -> Option<u64> {
 /// Lists the segments in `dir`, oldest first.
 pub(super) fn list_segments(dir: &Path) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
-    for entry in fs::read_dir(dir)? {
+    for entry in fs::read_dir(dir).map_err(PathKind::Folder.error_at(dir))? {
         segments.extend(Segment::from_path(entry?.path()));
     }
     segments.sort();
@@ -49,7 +49,7 @@ pub(super) fn list_segments(dir: &Path) -> io::Result<Vec<Segment>> {
 /// Lists the files in `dir` of the previous format, whose events have no run. They are neither read nor deleted.
 pub(super) fn list_older_format(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(dir)? {
+    for entry in fs::read_dir(dir).map_err(PathKind::Folder.error_at(dir))? {
         let path = entry?.path();
         if name(&path).is_some_and(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()))
         {
@@ -58,17 +58,6 @@ pub(super) fn list_older_format(dir: &Path) -> io::Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
-}
-
-/// Adds the path to an error of a file in the journal.
-pub(super) fn error_at(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
-    |error| match path.is_dir() {
-        true => {
-            let what = "this is a folder in the place of a file of the journal: move it away";
-            io::Error::new(error.kind(), format!("{}: {what}", path.display()))
-        }
-        false => io::Error::new(error.kind(), format!("{} cannot be used: {error}", path.display())),
-    }
 }
 
 /// A segment open for appending.
@@ -87,7 +76,7 @@ impl Tail {
     ///
     /// Whole lines that are damaged stay where they are.
     pub(super) fn open(segment: &Segment) -> io::Result<(Self, Vec<u8>)> {
-        let located = error_at(&segment.path);
+        let located = PathKind::File.error_at(&segment.path);
         let options = private_file_options();
         let mut file = options.clone().read(true).append(true).open(&segment.path).map_err(&located)?;
         let mut content = Vec::new();

@@ -28,6 +28,7 @@ use super::{
 };
 use crate::journal::Journal;
 use crate::path::ActorPath;
+use crate::private_files::PathKind;
 use file::{LoadedStates, StateFile, StateFileError};
 use write_queue::WriteQueue;
 use writer::StateWriter;
@@ -75,11 +76,11 @@ pub enum StoreError {
         max: usize,
     },
     /// The file or its folder could not be read or created.
-    #[error("the states in {file} cannot be opened: {source}", file = file.display())]
+    #[error("the states cannot be opened: {source}")]
     Io {
         /// The file.
         file: PathBuf,
-        /// The system's error.
+        /// The system's error, with the path.
         source: std::io::Error,
     },
 }
@@ -148,11 +149,12 @@ impl RedbStore {
     /// is no error. A disk that takes nothing is no error either, unless the file was not closed in order and needs a
     /// repair first.
     pub fn open(file: &Path, config: RedbConfig) -> Result<Self, StoreError> {
+        let located = PathKind::File.error_at(file);
         let refused = |fault| match fault {
             StateFileError::InUse => StoreError::InUse { file: file.to_owned() },
             StateFileError::Io(source) => StoreError::Io { file: file.to_owned(), source },
             StateFileError::Damaged(reason) => {
-                StoreError::Io { file: file.to_owned(), source: std::io::Error::other(reason) }
+                StoreError::Io { file: file.to_owned(), source: located(std::io::Error::other(reason)) }
             }
         };
         let mut reporter = Reporter::default();
@@ -186,7 +188,7 @@ impl RedbStore {
             commits: AtomicU64::new(0),
             is_overflowing: AtomicBool::new(false),
         });
-        let io = |source| StoreError::Io { file: file.to_owned(), source };
+        let io = |source| StoreError::Io { file: file.to_owned(), source: located(source) };
         let writer = StateWriter::start(Arc::clone(&shared), state_file, found.damaged).map_err(io)?;
         Ok(Self { inner: shared, writer_thread: Mutex::new(Some(writer)) })
     }

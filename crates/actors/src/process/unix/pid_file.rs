@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use mainstay_runtime::private_files::PathKind;
 use serde::{Deserialize, Serialize};
 
 use super::super::manager::OpenError;
@@ -66,7 +67,7 @@ impl PidFile {
         let parsed = match read_file(&file) {
             Ok(bytes) => ParsedPidFile::parse(&bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => ParsedPidFile::default(),
-            Err(source) => return Err(OpenError::Unreadable { file, source }),
+            Err(source) => return Err(unreadable(&file, source)),
         };
         if parsed.damaged_lines > 0 {
             // One copy is enough to examine the damage.
@@ -118,13 +119,16 @@ fn replace_file(file: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(&beside, file)
 }
 
+fn unreadable(file: &Path, error: io::Error) -> OpenError {
+    OpenError::Unreadable { file: file.to_owned(), source: PathKind::File.error_at(file)(error) }
+}
+
 fn lock_file(file: &Path) -> Result<File, OpenError> {
-    let error = |source| OpenError::Unreadable { file: file.to_owned(), source };
-    let lock = private_file_options().open(file).map_err(error)?;
+    let lock = private_file_options().open(file).map_err(|error| unreadable(file, error))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { file: file.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(error(source)),
+        Err(TryLockError::Error(source)) => Err(unreadable(file, source)),
     }
 }
 

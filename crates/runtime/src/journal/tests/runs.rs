@@ -140,7 +140,7 @@ async fn largest_run_is_refused_and_larger_numbers_are_damage() {
     assert_eq!(self::entries(dir.path(), at(u64::MAX, u64::MAX)).len(), 2, "what is damaged is named");
     let refused = Journal::open(dir.path(), "b", Arc::new(SystemClock), JournalOptions::default());
     let Err(error) = refused else { panic!("it was opened") };
-    assert!(error.to_string().contains("it has reached run 9007199254740992"), "{error}");
+    assert!(error.to_string().contains("has reached run 9007199254740992"), "{error}");
 }
 
 #[tokio::test]

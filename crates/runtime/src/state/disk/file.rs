@@ -18,7 +18,7 @@ use redb::{
 
 use super::record;
 use crate::path::ActorPath;
-use crate::private_files::{create_private_dir, private_file_options};
+use crate::private_files::{PathKind, create_private_dir, private_file_options};
 use crate::state::memory::QUARANTINED_PER_PATH_MAX;
 use crate::state::{QuarantinedState, StoredState};
 
@@ -39,6 +39,16 @@ pub(super) enum StateFileError {
     Damaged(String),
     /// The disk, the system or redb refused.
     Io(io::Error),
+}
+
+impl StateFileError {
+    /// Adds the path to an error of the system.
+    fn located(self, path: &Path) -> Self {
+        match self {
+            Self::Io(error) => Self::Io(PathKind::File.error_at(path)(error)),
+            other => other,
+        }
+    }
 }
 
 impl std::fmt::Display for StateFileError {
@@ -113,7 +123,7 @@ impl StateFile {
             Err(StateFileError::Io(error)) => {
                 match catch_damage(|| read_states(&Builder::new().open_read_only(path)?)) {
                     Ok((found, _)) => Ok((file, found, Some(error))),
-                    Err(_) => Err(StateFileError::Io(error)),
+                    Err(_) => Err(StateFileError::Io(error).located(path)),
                 }
             }
             Err(fault) => Err(fault),
@@ -125,7 +135,7 @@ impl StateFile {
     pub(super) fn open_recreated(path: &Path) -> Result<(Self, PathBuf), StateFileError> {
         let lock = lock_file(path)?;
         let mut file = Self { path: path.to_owned(), db: None, next_record_number: 1, lock };
-        let kept_as = file.recreate()?;
+        let kept_as = file.recreate().map_err(|error| error.located(path))?;
         Ok((file, kept_as))
     }
 
@@ -191,13 +201,15 @@ impl Drop for StateFile {
 /// Locks the file for one store, also while it is reopened. The lock ends with the process, also when that is killed.
 fn lock_file(path: &Path) -> Result<File, StateFileError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        create_private_dir(folder)?;
+        create_private_dir(folder).map_err(PathKind::Folder.error_at(folder))?;
     }
-    let file = private_file_options().write(true).open(sibling_path(path, ".lock"))?;
+    let path = sibling_path(path, ".lock");
+    let located = PathKind::File.error_at(&path);
+    let file = private_file_options().write(true).open(&path).map_err(&located)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StateFileError::InUse),
-        Err(TryLockError::Error(error)) => Err(error.into()),
+        Err(TryLockError::Error(error)) => Err(located(error).into()),
     }
 }
 

@@ -454,6 +454,11 @@ async fn environment_decides_folder_zone_and_colour() {
     assert!(heading(&["--utc"], &india).ends_with(", UTC"));
     assert!(heading(&["--color", "always"], &[("NO_COLOR", "1")]).starts_with("\x1b[2m"));
     assert!(!printed(&["events", "--color", "never"], &[("CLICOLOR_FORCE", "1")]).contains('\x1b'));
+    // Help and usage errors obey as well.
+    assert!(printed(&["--color", "always", "--help"], &[("NO_COLOR", "1")]).contains('\x1b'));
+    assert!(!printed(&["--help", "--color=never"], &[("CLICOLOR_FORCE", "1")]).contains('\x1b'));
+    let usage = run(data.path(), &["statuss", "--color", "always"]).await;
+    assert!(usage.stderr.contains('\x1b'), "{usage:?}");
     let version = printed(&["--version"], &[]);
     assert!(version.starts_with(&format!("mainstay {}", env!("CARGO_PKG_VERSION"))), "{version}");
 }

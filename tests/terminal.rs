@@ -102,6 +102,16 @@ async fn watched_view_redraws_a_terminal_and_follows_on_a_dumb_one() {
 }
 
 #[tokio::test]
+async fn help_on_a_terminal_has_the_colours_that_are_wanted() {
+    let data = tempfile::tempdir().unwrap();
+    for (args, has_colours) in [(&["--help"][..], true), (&["--color", "never", "--help"], false)] {
+        let (is_success, shown) = OnTerminal::start(data.path(), args, &[]).finish().await;
+        assert!(is_success && shown.contains("Usage:"), "{shown:?}");
+        assert_eq!(shown.contains('\x1b'), has_colours, "{args:?}: {shown:?}");
+    }
+}
+
+#[tokio::test]
 async fn watched_view_stops_while_it_waits_for_an_answer() {
     let data = tempfile::tempdir().unwrap();
     let (demo, _) = support::start_demo(data.path(), "1").await;

@@ -1,5 +1,6 @@
 //! The commands and options of the binary.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use crate::{DataDir, Priority};
 
 /// The longest line of a help text, in columns.
 const HELP_WIDTH_MAX: usize = 100;
+/// The variable that names the data folder.
+const DATA_DIR_VARIABLE: &str = "MAINSTAY_DATA_DIR";
 /// The heading of the options that every command takes.
 const GLOBAL: &str = "Global options";
 /// The commit from which a release was built, with its date: ` (0123456789ab, 2026-11-29)`.
@@ -44,15 +47,19 @@ pub(super) struct Args {
 impl Args {
     /// Reads the arguments of this process, or ends it: with help that fits the terminal, or with what is wrong.
     pub(super) fn read() -> Self {
-        let command = Self::command().term_width(output::width().min(HELP_WIDTH_MAX));
-        let read = Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
-        match read.color {
+        let color = color_choice(std::env::args_os().skip(1));
+        match color {
             ColorChoice::Auto => anstream::ColorChoice::Auto,
             ColorChoice::Always => anstream::ColorChoice::Always,
             ColorChoice::Never => anstream::ColorChoice::Never,
         }
         .write_global();
-        read
+        let mut command = Self::command().term_width(output::width().min(HELP_WIDTH_MAX)).color(color);
+        if std::env::var_os(DATA_DIR_VARIABLE).is_some_and(|folder| folder.is_empty()) {
+            // An empty variable is as good as none.
+            command = command.mut_arg("data_dir", |arg| arg.env(None::<&str>));
+        }
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
     }
 
     /// Returns the form of times.
@@ -61,10 +68,27 @@ impl Args {
     }
 }
 
+/// Returns the value of `--color`, which rules help and usage errors, too, so that it counts before the rest is read. What is
+/// wrong with it is an error later.
+fn color_choice(args: impl Iterator<Item = OsString>) -> ColorChoice {
+    let mut args = args.take_while(|arg| arg != "--");
+    while let Some(arg) = args.next() {
+        let value = match arg.to_str() {
+            Some("--color") => args.next(),
+            Some(arg) => arg.strip_prefix("--color=").map(OsString::from),
+            None => None,
+        };
+        if let Some(value) = value {
+            return value.to_str().and_then(|value| value.parse().ok()).unwrap_or_default();
+        }
+    }
+    ColorChoice::default()
+}
+
 #[derive(Debug, clap::Args)]
 pub(super) struct DataDirArg {
     /// The folder for the journal and the control file [default: the platform's data folder, mainstay/]
-    #[arg(long, global = true, value_name = "DIR", env = "MAINSTAY_DATA_DIR", hide_env_values = true, help_heading = GLOBAL)]
+    #[arg(long, global = true, value_name = "DIR", env = DATA_DIR_VARIABLE, hide_env_values = true, help_heading = GLOBAL)]
     data_dir: Option<PathBuf>,
 }
 
@@ -675,6 +699,20 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, "\u{feff}[1]").unwrap();
         assert_eq!(read_answer(&format!("@{}", file.path().display())).unwrap(), json!([1]));
+    }
+
+    #[test]
+    fn color_is_known_before_the_rest_is_read() {
+        for (args, expected) in [
+            (&["--color", "never", "statuss"][..], ColorChoice::Never),
+            (&["status", "--color=always", "--help"], ColorChoice::Always),
+            (&["status"], ColorChoice::Auto),
+            (&["--color"], ColorChoice::Auto),
+            (&["--color", "pink"], ColorChoice::Auto),
+            (&["request", "--", "--color", "never"], ColorChoice::Auto),
+        ] {
+            assert_eq!(color_choice(args.iter().map(OsString::from)), expected, "{args:?}");
+        }
     }
 
     #[test]

@@ -459,6 +459,8 @@ async fn environment_decides_folder_zone_and_colour() {
     assert!(!printed(&["--help", "--color=never"], &[("CLICOLOR_FORCE", "1")]).contains('\x1b'));
     let usage = run(data.path(), &["statuss", "--color", "always"]).await;
     assert!(usage.stderr.contains('\x1b'), "{usage:?}");
+    let default = printed(&["config", "default"], &[("MAINSTAY_DATA_DIR", "")]);
+    assert!(default.contains("[backend]"), "an empty variable is as good as none: {default}");
     let version = printed(&["--version"], &[]);
     assert!(version.starts_with(&format!("mainstay {}", env!("CARGO_PKG_VERSION"))), "{version}");
 }

@@ -7,7 +7,7 @@ use std::fs;
 
 use serde_json::Value;
 use support::{CommandOutput, EventFollower, MainstayProcess, Scenario, run, run_json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 /// Asserts that the command printed one line on stderr, nothing on stdout, and ended with `code`.
 fn error_line(ended: &CommandOutput, code: i32) -> &str {
@@ -371,6 +371,36 @@ async fn watched_view_comes_again_until_it_is_stopped() {
         let agents: Value = serde_json::from_str(&watch.line().await).unwrap();
         assert_eq!(agents[0]["id"], "planner");
     }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn frozen_runtime_is_named_while_a_command_waits_for_it() {
+    let data = tempfile::tempdir().unwrap();
+    let (demo, _) = support::start_demo(data.path(), "1").await;
+    let silence = format!("the runtime (process {}, from control.json) does not answer", demo.pid());
+    demo.signal("STOP").await;
+    let mut status = support::mainstay(data.path(), &["status"]).spawn().unwrap();
+    let mut errors = BufReader::new(status.stderr.take().unwrap()).lines();
+    let mut next_error = async || {
+        tokio::time::timeout(support::TEST_TIMEOUT, errors.next_line()).await.unwrap().unwrap()
+    };
+    assert!(next_error().await.unwrap().contains(&silence));
+    demo.signal("CONT").await;
+    assert_eq!(next_error().await, None);
+    assert!(status.wait().await.unwrap().success());
+    // A view that waits for its next answer, and a command that takes long.
+    let mut watch = support::mainstay(data.path(), &["status", "-w"]).spawn().unwrap();
+    let mut views = BufReader::new(watch.stdout.take().unwrap()).lines();
+    assert!(views.next_line().await.unwrap().unwrap().contains("each second"));
+    demo.signal("STOP").await;
+    let mut errors = BufReader::new(watch.stderr.take().unwrap()).lines();
+    assert!(errors.next_line().await.unwrap().unwrap().contains(&silence));
+    demo.signal("CONT").await;
+    demo.stop().await;
+    let stopped = errors.next_line().await.unwrap().unwrap();
+    assert_eq!(stopped, "mainstay: the runtime has stopped");
+    assert_eq!(watch.wait().await.unwrap().code(), Some(1));
 }
 
 #[tokio::test]

@@ -1,19 +1,29 @@
 //! Asks a running runtime, over the bridge of its control server.
 
+use std::time::Duration;
+
 use futures_util::{SinkExt, StreamExt};
 use http::header::AUTHORIZATION;
 use mainstay_actors::json::{Json, parse_json};
+use mainstay_runtime::journal::{millis, millis_text};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::error::CliError;
+use super::stderr::error_line;
 use crate::bridge::BridgeCommand;
-use crate::{DataDir, Error, Reason};
+use crate::{ControlFile, DataDir, Error, Reason};
+
+/// The time without a sign of life from the runtime after which that is said.
+const SILENCE_NOTICED_AFTER: Duration = Duration::from_secs(3);
+/// The longest wait for the runtime to accept the session.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A command with its id.
 #[derive(Serialize)]
@@ -41,6 +51,14 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D
 pub(super) struct BridgeClient {
     socket: WebSocketStream<TcpStream>,
     next_id: u64,
+    /// The process of the runtime.
+    pid: u32,
+    /// The number of pings so far.
+    pings: u64,
+    /// True if the runtime has not answered the last ping.
+    is_ping_open: bool,
+    /// True if it is said already that the runtime does not answer.
+    is_silence_noticed: bool,
 }
 
 impl BridgeClient {
@@ -48,15 +66,19 @@ impl BridgeClient {
     pub(super) async fn connect(data: DataDir) -> Result<Self, CliError> {
         let not_running = || CliError::not_running(data.path());
         let control = data.read_control()?.ok_or_else(not_running)?;
+        let pid = control.pid;
         // A server that refuses this token is not the runtime that wrote the file.
-        let stream = TcpStream::connect(("127.0.0.1", control.port)).await.map_err(|_| not_running())?;
-        let mut request = format!("ws://127.0.0.1:{}/bridge", control.port)
-            .into_client_request()
-            .map_err(CliError::internal)?;
-        let bearer = format!("Bearer {}", control.token).parse().map_err(|_| not_running())?;
-        request.headers_mut().insert(AUTHORIZATION, bearer);
-        let (socket, _) = client_async(request, stream).await.map_err(|_| not_running())?;
-        Ok(Self { socket, next_id: 1 })
+        let shaking_hands = async { shake_hands(&control).await.ok_or_else(not_running) };
+        tokio::pin!(shaking_hands);
+        let socket = match timeout(SILENCE_NOTICED_AFTER, &mut shaking_hands).await {
+            Ok(socket) => socket?,
+            Err(_) => {
+                notice_silence(pid);
+                let rest = HANDSHAKE_TIMEOUT.saturating_sub(SILENCE_NOTICED_AFTER);
+                timeout(rest, shaking_hands).await.unwrap_or_else(|_| Err(frozen(pid)))?
+            }
+        };
+        Ok(Self { socket, next_id: 1, pid, pings: 0, is_ping_open: false, is_silence_noticed: false })
     }
 
     /// Sends a command, and waits for its reply.
@@ -64,7 +86,8 @@ impl BridgeClient {
         let id = self.next_id;
         self.next_id += 1;
         let text = serde_json::to_string(&CommandText { id, command }).map_err(CliError::internal)?;
-        self.socket.send(Message::text(text)).await.map_err(|_| disconnected())?;
+        self.send(Message::text(text)).await?;
+        self.ping().await?;
         loop {
             let reply = self.receive_text().await?;
             // A text without this id is about something else.
@@ -83,13 +106,35 @@ impl BridgeClient {
         parse_json(&self.receive_text().await?).map_err(CliError::internal)
     }
 
+    /// Waits for a text. A runtime that answers no ping meanwhile does not run, which is said once.
     async fn receive_text(&mut self) -> Result<Utf8Bytes, CliError> {
         loop {
-            let Some(Ok(message)) = self.socket.next().await else { return Err(disconnected()) };
-            if let Message::Text(text) = message {
-                return Ok(text);
+            match timeout(SILENCE_NOTICED_AFTER, self.socket.next()).await {
+                Ok(Some(Ok(Message::Text(text)))) => return Ok(text),
+                Ok(Some(Ok(Message::Pong(ping)))) if *ping == self.pings.to_be_bytes() => {
+                    (self.is_ping_open, self.is_silence_noticed) = (false, false);
+                }
+                Ok(Some(Ok(_))) => {}
+                Ok(_) => return Err(disconnected()),
+                Err(_) if !self.is_ping_open => self.ping().await?,
+                Err(_) if !self.is_silence_noticed => {
+                    self.is_silence_noticed = true;
+                    notice_silence(self.pid);
+                }
+                Err(_) => {}
             }
         }
+    }
+
+    /// Asks for a sign of life: commands may take long.
+    async fn ping(&mut self) -> Result<(), CliError> {
+        self.is_ping_open = true;
+        self.pings += 1;
+        self.send(Message::Ping(Bytes::copy_from_slice(&self.pings.to_be_bytes()))).await
+    }
+
+    async fn send(&mut self, message: Message) -> Result<(), CliError> {
+        self.socket.send(message).await.map_err(|_| disconnected())
     }
 
     /// Reads a reply as what it should be.
@@ -100,7 +145,58 @@ impl BridgeClient {
     }
 }
 
+/// Opens the session; `None` if no runtime accepts it.
+async fn shake_hands(control: &ControlFile) -> Option<WebSocketStream<TcpStream>> {
+    let stream = TcpStream::connect(("127.0.0.1", control.port)).await.ok()?;
+    let mut request = format!("ws://127.0.0.1:{}/bridge", control.port).into_client_request().ok()?;
+    let bearer = format!("Bearer {}", control.token).parse().ok()?;
+    request.headers_mut().insert(AUTHORIZATION, bearer);
+    client_async(request, stream).await.ok().map(|(socket, _)| socket)
+}
+
+fn notice_silence(pid: u32) {
+    error_line(&format!("mainstay: the runtime (process {pid}, from control.json) does not answer; waiting for it"));
+}
+
+fn frozen(pid: u32) -> CliError {
+    let limit = millis_text(millis(HANDSHAKE_TIMEOUT));
+    let message = format!(
+        "the runtime (process {pid}, from control.json) has not answered within {limit}: it is stopped or overloaded; let \
+         that process go on, or end it"
+    );
+    CliError::failed(Reason::TimedOut, message)
+}
+
 /// Makes the error for a runtime that ended before its reply. It may have carried out the command.
 fn disconnected() -> CliError {
     CliError::failed(Reason::Stopped, "the runtime ended before it answered")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn handshake_with_a_frozen_runtime_has_a_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        // The system accepts connections for a process that is stopped.
+        let frozen = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let data = DataDir::new(folder.path());
+        let control = ControlFile {
+            pid: 4711,
+            port: frozen.local_addr().unwrap().port(),
+            token: "secret".to_owned(),
+            boot: "b".to_owned(),
+        };
+        data.write_control(&control).unwrap();
+        let begun = Instant::now();
+        let Err(CliError::Failed(reason, message)) = BridgeClient::connect(data).await else {
+            panic!("it has answered")
+        };
+        assert_eq!((reason, begun.elapsed()), (Reason::TimedOut, HANDSHAKE_TIMEOUT));
+        assert!(message.contains("process 4711") && message.contains("10 s"), "{message}");
+    }
 }

@@ -366,10 +366,19 @@ async fn watched_view_comes_again_until_it_is_stopped() {
         watch.signal("INT").await;
         assert!(watch.wait().await.0.success());
     }
-    let mut watch = MainstayProcess::start(data.path(), &["agents", "-w", "--json"]);
-    for _ in 0..2 {
-        let agents: Value = serde_json::from_str(&watch.line().await).unwrap();
-        assert_eq!(agents[0]["id"], "planner");
+    let commands: [(&[&str], &str); 5] = [
+        (&["agents"], "/0/id"),
+        (&["agent", "show", "planner"], "/id"),
+        (&["connection"], "/state"),
+        (&["cache"], "/entries"),
+        (&["cache", "show"], "/entries"),
+    ];
+    for (command, member) in commands {
+        let mut watch = MainstayProcess::start(data.path(), &[command, &["-w", "--json"]].concat());
+        for _ in 0..2 {
+            let view: Value = serde_json::from_str(&watch.line().await).unwrap();
+            assert!(view.pointer(member).is_some(), "{command:?}: {view}");
+        }
     }
 }
 

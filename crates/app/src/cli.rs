@@ -42,7 +42,7 @@ use mainstay_actors::json::Json;
 use crate::bridge::{BackendAction, BridgeCommand, ConnectionAction, CredentialsAction};
 use crate::config::DEFAULT_TOML;
 use crate::tree_builder::processes::BACKEND_NAME;
-use args::{Args, BackendSubcommand, CliCommand, ConfigCommand, CredentialsCommand, DemoArgs, OutputForm};
+use args::{Args, BackendSubcommand, CliCommand, ConfigCommand, CredentialsCommand, DemoArgs, WatchedArgs};
 use client::BridgeClient;
 use error::CliError;
 use output::{Output, OutputOptions};
@@ -118,12 +118,12 @@ async fn run_remote(out: &mut Output, command: CliCommand, data: &args::DataDirA
         CliCommand::Agent(command) => agent::run(out, &mut client, command).await,
         CliCommand::Backend(command) => run_backend(out, &mut client, command).await,
         CliCommand::Cache(args) => cache::run(out, &mut client, args).await,
-        CliCommand::Connection(shape) => {
-            run_connection(out, &mut client, ConnectionAction::Show {}, shape.form()).await
+        CliCommand::Connection(args) => {
+            run_connection(out, &mut client, ConnectionAction::Show {}, args).await
         }
         CliCommand::Reconnect => reconnect(out, &mut client).await,
         CliCommand::Disconnect => {
-            run_connection(out, &mut client, ConnectionAction::Disconnect {}, OutputForm::Table).await
+            run_connection(out, &mut client, ConnectionAction::Disconnect {}, WatchedArgs::default()).await
         }
         CliCommand::Credentials(CredentialsCommand::Reload) => reload_credentials(out, &mut client).await,
         CliCommand::Request(request) => {
@@ -150,21 +150,19 @@ async fn run_backend(
     client: &mut BridgeClient,
     command: BackendSubcommand,
 ) -> Result<(), CliError> {
-    let (action, form) = match command {
-        BackendSubcommand::Show(shape) => (BackendAction::Show, shape.form()),
-        BackendSubcommand::Start => (BackendAction::Start, OutputForm::Table),
-        BackendSubcommand::Stop => (BackendAction::Stop, OutputForm::Table),
-        BackendSubcommand::Restart => (BackendAction::Restart, OutputForm::Table),
-        BackendSubcommand::Reset => (BackendAction::Reset, OutputForm::Table),
+    let (action, args) = match command {
+        BackendSubcommand::Show(args) => (BackendAction::Show, args),
+        BackendSubcommand::Start => (BackendAction::Start, WatchedArgs::default()),
+        BackendSubcommand::Stop => (BackendAction::Stop, WatchedArgs::default()),
+        BackendSubcommand::Restart => (BackendAction::Restart, WatchedArgs::default()),
+        BackendSubcommand::Reset => (BackendAction::Reset, WatchedArgs::default()),
         // This command was run already.
         BackendSubcommand::Logs(_) => return Ok(()),
     };
-    let backend = client.request(BridgeCommand::Backend { action }).await?;
-    out.set_wide(form.is_wide());
-    match form {
-        OutputForm::Json => out.json(&backend),
-        _ => report::backend(out, &client.parse(&backend)?),
-    }
+    let render = |out: &mut Output, client: &BridgeClient, backend: &Json| {
+        report::backend(out, &client.parse(backend)?)
+    };
+    watch::show(out, client, args, BridgeCommand::Backend { action }, render).await
 }
 
 async fn reconnect(out: &mut Output, client: &mut BridgeClient) -> Result<(), CliError> {
@@ -188,12 +186,10 @@ async fn run_connection(
     out: &mut Output,
     client: &mut BridgeClient,
     action: ConnectionAction,
-    form: OutputForm,
+    args: WatchedArgs,
 ) -> Result<(), CliError> {
-    let connection = client.request(BridgeCommand::Connection(action)).await?;
-    out.set_wide(form.is_wide());
-    match form {
-        OutputForm::Json => out.json(&connection),
-        _ => report::connection(out, &client.parse(&connection)?),
-    }
+    let render = |out: &mut Output, client: &BridgeClient, connection: &Json| {
+        report::connection(out, &client.parse(connection)?)
+    };
+    watch::show(out, client, args, BridgeCommand::Connection(action), render).await
 }

@@ -9,12 +9,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::agent_report;
-use super::args::{AgentSubcommand, JsonFlag, OutputForm, read_answer, read_json};
+use super::args::{AgentSubcommand, JsonFlag, WatchedArgs, read_answer, read_json};
 use super::client::BridgeClient;
 use super::error::CliError;
 use super::output::{self, Output};
 use super::report;
 use super::stderr::error_line;
+use super::watch;
 use crate::bridge::{self, AgentAction, BridgeCommand};
 use crate::config;
 use crate::{AgentUpdate, MessageId, Reason, UpdateKind};
@@ -24,9 +25,9 @@ pub(super) async fn run(
     client: &mut BridgeClient,
     command: AgentSubcommand,
 ) -> Result<(), CliError> {
-    let control = |id, action| (id, action, OutputForm::Table);
-    let (id, action, form) = match command {
-        AgentSubcommand::Show { id, output: shape } => (id, AgentAction::Show {}, shape.form()),
+    let control = |id, action| (id, action, WatchedArgs::default());
+    let (id, action, args) = match command {
+        AgentSubcommand::Show { id, watched } => (id, AgentAction::Show {}, watched),
         AgentSubcommand::Restart { id } => control(id, AgentAction::Restart {}),
         AgentSubcommand::Login { id, method } => control(id, AgentAction::Login { method }),
         AgentSubcommand::Stop { id } => control(id, AgentAction::Stop {}),
@@ -57,12 +58,10 @@ pub(super) async fn run(
             return out.line(&format!("{id} was stopped and removed"));
         }
     };
-    let agent = client.request(agent_command(id, action)).await?;
-    out.set_wide(form.is_wide());
-    match form {
-        OutputForm::Json => out.json(&agent),
-        _ => agent_report::show(out, &client.parse(&agent)?),
-    }
+    let render = |out: &mut Output, client: &BridgeClient, agent: &Json| {
+        agent_report::show(out, &client.parse(agent)?)
+    };
+    watch::show(out, client, args, agent_command(id, action), render).await
 }
 
 fn agent_command(agent: String, action: AgentAction) -> BridgeCommand {

@@ -183,7 +183,7 @@ pub(super) enum CliCommand {
         range: LogArgs,
     },
     /// Show the WebSocket's state
-    Connection(OutputArgs),
+    Connection(WatchedArgs),
     /// Open a new WebSocket now, also in place of an open one, and wait for the outcome
     Reconnect,
     /// Close the WebSocket, and keep it closed until `reconnect`
@@ -210,7 +210,7 @@ pub(super) struct JsonFlag {
 }
 
 /// The form of what a command prints.
-#[derive(Debug, Clone, Copy, clap::Args)]
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub(super) struct OutputArgs {
     /// Print a table that fits the terminal, a wide one with everything in it, or json
     #[arg(short, long, value_name = "FORM", default_value_t = OutputForm::Table, value_enum, hide_default_value = true)]
@@ -226,9 +226,10 @@ impl OutputArgs {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum OutputForm {
     // Without documentation, which would make every help text long.
+    #[default]
     Table,
     Wide,
     Json,
@@ -240,7 +241,7 @@ impl OutputForm {
     }
 }
 
-#[derive(Debug, Clone, Copy, clap::Args)]
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub(super) struct WatchedArgs {
     #[command(flatten)]
     pub(super) output: OutputArgs,
@@ -339,13 +340,13 @@ pub(super) struct CacheArgs {
     #[command(subcommand)]
     pub(super) command: Option<CacheSubcommand>,
     #[command(flatten)]
-    pub(super) output: OutputArgs,
+    pub(super) watched: WatchedArgs,
 }
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CacheSubcommand {
     /// Show the cache's figures and the watched folders
-    Show(OutputArgs),
+    Show(WatchedArgs),
     /// Drop entries, so that the next lookup loads them again
     Invalidate(CacheScope),
 }
@@ -555,7 +556,7 @@ pub(super) struct LogArgs {
 #[derive(Debug, Subcommand)]
 pub(super) enum BackendSubcommand {
     /// Show the backend's process
-    Show(OutputArgs),
+    Show(WatchedArgs),
     /// Start the backend after a stop, or after it was given up
     Start,
     /// Stop the backend until it is started again
@@ -575,7 +576,7 @@ pub(super) enum AgentSubcommand {
         /// The agent
         id: String,
         #[command(flatten)]
-        output: OutputArgs,
+        watched: WatchedArgs,
     },
     /// Restart the agent now; this uses no budget
     Restart {

@@ -1,13 +1,15 @@
 //! `mainstay cache`: shows the cache, and invalidates entries of it.
 
+use mainstay_actors::json::Json;
 use mainstay_runtime::journal::{count, millis_text};
 
-use super::args::{CacheArgs, CacheScope, CacheSubcommand, OutputForm};
+use super::args::{CacheArgs, CacheScope, CacheSubcommand};
 use super::client::BridgeClient;
 use super::error::CliError;
 use super::output::{self, Output};
 use super::report;
 use super::units::bytes_text;
+use super::watch;
 use crate::bridge::{BridgeCommand, CacheAction, InvalidateBy};
 use crate::status::CacheReport;
 
@@ -16,18 +18,14 @@ pub(super) async fn run(
     client: &mut BridgeClient,
     args: CacheArgs,
 ) -> Result<(), CliError> {
-    let shape = match args.command {
+    let watched = match args.command {
         Some(CacheSubcommand::Invalidate(scope)) => return invalidate(out, client, scope).await,
-        Some(CacheSubcommand::Show(output)) => output,
-        None => args.output,
+        Some(CacheSubcommand::Show(watched)) => watched,
+        None => args.watched,
     };
     let command = BridgeCommand::Cache { action: CacheAction::Show, by: None, pattern: None };
-    let cache = client.request(command).await?;
-    out.set_wide(shape.form().is_wide());
-    match shape.form() {
-        OutputForm::Json => out.json(&cache),
-        _ => show(out, &client.parse(&cache)?),
-    }
+    let render = |out: &mut Output, client: &BridgeClient, cache: &Json| show(out, &client.parse(cache)?);
+    watch::show(out, client, watched, command, render).await
 }
 
 async fn invalidate(out: &mut Output, client: &mut BridgeClient, scope: CacheScope) -> Result<(), CliError> {

@@ -103,7 +103,11 @@ impl BridgeClient {
 
     /// Returns the next text of the runtime.
     pub(super) async fn receive(&mut self) -> Result<Value, CliError> {
-        parse_json(&self.receive_text().await?).map_err(CliError::internal)
+        let text = self.receive_text().await.map_err(|failure| match failure {
+            CliError::Failed(Reason::Stopped, _) => CliError::CheckFailed("the runtime has stopped".to_owned()),
+            failure => failure,
+        })?;
+        parse_json(&text).map_err(CliError::internal)
     }
 
     /// Waits for a text. A runtime that answers no ping meanwhile does not run, which is said once.

@@ -14,6 +14,7 @@ use super::client::BridgeClient;
 use super::error::CliError;
 use super::output::{self, Output};
 use super::signals::Signals;
+use crate::Reason;
 use crate::bridge::BridgeCommand;
 
 /// The time from one view to the next.
@@ -37,7 +38,12 @@ pub(super) async fn show(
     tokio::select! {
         // A request that hangs does not keep the command.
         () = signals.next() => Ok(()),
-        result = show_each_second(out, client, form, command, render) => result,
+        result = show_each_second(out, client, form, command, render) => match result {
+            Err(failure) if failure.error().is_some_and(|error| error.reason == Reason::Stopped) => {
+                Err(CliError::CheckFailed("the runtime has stopped".to_owned()))
+            }
+            result => result,
+        },
     }
 }
 

@@ -347,6 +347,9 @@ async fn tables_fit_80_columns_and_wide_ones_have_all() {
         }
         let wide = run(data.path(), &[command, "-o", "wide"]).await.stdout;
         assert!(wide.contains("last error") || command == "requests", "{wide}");
+        let narrow = support::mainstay(data.path(), &[command]).env("COLUMNS", "60").output().await.unwrap();
+        let narrow = String::from_utf8(narrow.stdout).unwrap();
+        assert!(narrow.contains("agent-12") || command == "requests", "{narrow}");
         let json = run(data.path(), &[command, "-o", "json"]).await.stdout;
         assert!(serde_json::from_str::<Value>(&json).is_ok_and(|json| !json.is_null()), "{json}");
     }

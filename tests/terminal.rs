@@ -96,6 +96,10 @@ async fn watched_view_redraws_a_terminal_and_follows_on_a_dumb_one() {
     watch.wait_for("each second until Ctrl-C", 2).await;
     let (is_success, shown) = watch.interrupt().await;
     assert!(is_success && !shown.contains('\x1b'), "{shown:?}");
+    // Events are wrapped, and wrapped lines are indented.
+    let (_, shown) = OnTerminal::start(data.path(), &["events"], &[("TERM", "dumb")]).finish().await;
+    assert!(shown.lines().all(|line| line.chars().count() <= 100), "{shown:?}");
+    assert!(shown.contains("\r\n               "), "{shown:?}");
     // A terminal's lines are cut to its width.
     let (_, shown) = OnTerminal::start(data.path(), &["agents"], &[("TERM", "dumb")]).finish().await;
     assert!(shown.lines().all(|line| line.chars().count() <= 100), "{shown:?}");

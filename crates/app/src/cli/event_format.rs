@@ -70,8 +70,9 @@ fn print_line(out: &mut Output, time: &str, record: &Record) -> Result<(), CliEr
         0 | 1 => path,
         generation => format!("{path} #{generation}"),
     };
-    let line = format!("{} {actor:<24} {}", out.paint(time, output::DIM), out.paint(&sentence, style));
-    out.line(line.trim_end())
+    let indent = time.chars().count() + 3;
+    let label = format!("{} {actor:<24} ", out.paint(time, output::DIM));
+    out.paragraph(&label, &out.paint(&sentence, style), indent)
 }
 
 fn sentence(record: &Record) -> (String, anstyle::Style) {

@@ -9,29 +9,50 @@ use unicode_width::UnicodeWidthChar;
 const ELLIPSIS: char = '…';
 /// The blank columns between two columns of a table.
 const GAP: usize = 2;
-/// A column is not made narrower than this, or than its title, as long as another one is wider.
+/// A column is not made narrower than this, unless it has less in it.
 const COLUMN_MIN: usize = 6;
+/// A title is not cut to less than this.
+const TITLE_MIN: usize = 3;
 
 /// A cell of a table.
 pub(super) type Cell = (String, Style);
 
-/// Returns the cells of each row, escaped, cut and padded, so that a row joined by two blanks fits the width. The widest
-/// columns are cut first. Without a width, each column is as wide as it needs to be.
+/// Returns the cells of each row, escaped, cut and padded, so that a row joined by two blanks fits the width. Where the width
+/// is too small, columns without content go first. Then titles are cut, then the widest columns, and the first column, which
+/// names what the row is about, at last. Without a width, each column is as wide as it needs to be.
 pub(super) fn lay_out(header: &[Cell], rows: &[Vec<Cell>], width: Option<usize>) -> Vec<Vec<Cell>> {
-    let rows: Vec<Vec<Cell>> = rows
+    let mut header = header.to_vec();
+    let mut rows: Vec<Vec<Cell>> = rows
         .iter()
         .map(|row| row.iter().map(|(text, style)| (escape_controls(text), *style)).collect())
         .collect();
-    let titles: Vec<usize> = header.iter().map(|(title, _)| display_width(title)).collect();
-    let mut widths = titles.clone();
-    for row in &rows {
-        for (width, (text, _)) in widths.iter_mut().zip(row) {
-            *width = (*width).max(display_width(text));
+    let content = |rows: &[Vec<Cell>], at: usize| {
+        rows.iter().filter_map(|row| row.get(at)).map(|(text, _)| display_width(text)).max().unwrap_or(0)
+    };
+    let mut contents: Vec<usize> = (0..header.len()).map(|at| content(&rows, at)).collect();
+    let natural = |header: &[Cell], contents: &[usize]| -> Vec<usize> {
+        header.iter().zip(contents).map(|((title, _), content)| display_width(title).max(*content)).collect()
+    };
+    let mut widths = natural(&header, &contents);
+    let room = |columns: usize| width.map(|width| width.saturating_sub(GAP * columns.saturating_sub(1)));
+    if !rows.is_empty() && room(widths.len()).is_some_and(|room| widths.iter().sum::<usize>() > room) {
+        let kept: Vec<bool> = contents.iter().map(|content| *content > 0).collect();
+        for row in rows.iter_mut().chain([&mut header]) {
+            let mut kept = kept.iter();
+            row.retain(|_| kept.next().copied().unwrap_or(true));
         }
+        contents.retain(|content| *content > 0);
+        widths = natural(&header, &contents);
     }
-    if let Some(width) = width {
-        let minimums: Vec<usize> = titles.iter().map(|title| (*title).max(COLUMN_MIN)).collect();
-        shrink(&mut widths, &minimums, width.saturating_sub(GAP * header.len().saturating_sub(1)));
+    if let Some(room) = room(widths.len())
+        && let Some((_, others)) = contents.split_first()
+    {
+        let whole: Vec<usize> = others.iter().map(|content| (*content).max(TITLE_MIN)).collect();
+        let least: Vec<usize> = whole.iter().map(|content| (*content).min(COLUMN_MIN)).collect();
+        for (first, others) in [(widths[0], whole), (widths[0], least.clone()), (COLUMN_MIN, least)] {
+            let minimums: Vec<usize> = std::iter::once(first).chain(others).collect();
+            shrink(&mut widths, &minimums, room);
+        }
     }
     let fit = |cells: Vec<Cell>| -> Vec<Cell> {
         let last = cells.len().saturating_sub(1);
@@ -42,7 +63,7 @@ pub(super) fn lay_out(header: &[Cell], rows: &[Vec<Cell>], width: Option<usize>)
         });
         padded.collect()
     };
-    std::iter::once(header.to_vec()).chain(rows).map(fit).collect()
+    std::iter::once(header).chain(rows).map(fit).collect()
 }
 
 /// Makes the widest columns narrower until all of them together have the width, or none is above its minimum.
@@ -117,9 +138,30 @@ mod tests {
         );
         let narrow = table(&rows, Some(50));
         assert_eq!(narrow[2], "a        failed (given up)  SERVER_ERROR: The age…");
-        assert_eq!(table(&rows, Some(30))[2], "a        failed (…  SERVER_ER…");
+        assert_eq!(table(&rows, Some(30))[2], "a        failed (g…  SERVER_E…");
         // Below its least width a table stays as wide as that.
-        assert_eq!(table(&rows, Some(0))[2], "a       faile…  SERVER_ER…");
+        assert_eq!(table(&rows, Some(0))[1..], ["plann…  healt…  ", "a       faile…  SERVE…"]);
+    }
+
+    #[test]
+    fn narrow_table_drops_empty_columns_and_cuts_ids_last() {
+        let rows: [&[&str]; 3] = [
+            &["actor", "status", "generation", "left", "last error"],
+            &["├─ summariser", "running", "1", "no limit", ""],
+            &["└─ translator", "running", "12", "5", ""],
+        ];
+        assert_eq!(table(&rows, Some(60))[1], "├─ summariser  running  1           no limit  ", "it fits without");
+        for (width, expected) in [
+            (44, "├─ summariser  running  1           no limit"),
+            (41, "├─ summariser  running  1        no limit"),
+            (37, "├─ summariser  running  1    no limit"),
+            (34, "├─ summariser  runni…  1    no li…"),
+            (30, "├─ summa…  runni…  1    no li…"),
+        ] {
+            assert_eq!(table(&rows, Some(width))[1].trim_end(), expected, "{width}");
+        }
+        assert_eq!(table(&rows, Some(41))[0], "actor          status   genera…  left");
+        assert_eq!(table(&rows[..1], Some(10)).len(), 1, "a table without rows has its titles");
     }
 
     #[test]

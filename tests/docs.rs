@@ -189,7 +189,9 @@ fn cli_page_is_up_to_date() {
     let mut page = "# Command line\n\nThe help of every command of the binary `mainstay`; each takes the global options. Durations read \
                     `250ms`, `30s`,\n`5m`. `--json`, or `-o json`, prints one JSON value (`events`: one a line) and nothing else. \
                     Exit codes: 0 done, 1 failed, 2 wrong usage\nor configuration, 3 no runtime is running in that data folder. \
-                    [Operations](operations.md) shows the commands in use. A test\nwrites this page.\n"
+                    [Operations](operations.md) shows the commands in use. A test\nwrites this page.\n\n\
+                    `--log` writes an event's sentence, its `kind`, `actor` and `generation`, and its own fields as JSON in `fields`: \
+                    `tracing`\ntakes only names of fields that are known when a program is compiled.\n"
         .to_owned();
     write_help(&mut page, &[]);
     expect_file!["../docs/cli.md"].assert_eq(&page);

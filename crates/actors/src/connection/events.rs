@@ -44,6 +44,8 @@ impl Event for ConnectionChanged {
     fn level(&self) -> Level {
         match self.to {
             ConnectionState::Failed => Level::Error,
+            // That is how it begins, and no trouble.
+            ConnectionState::Connecting if self.from == ConnectionState::Disconnected => Level::Info,
             ConnectionState::Connecting | ConnectionState::Reconnecting => Level::Warn,
             ConnectionState::Disabled | ConnectionState::Connected | ConnectionState::Disconnected => {
                 Self::LEVEL
@@ -211,6 +213,36 @@ impl ConnectionChanged {
             reason,
             code: error.as_ref().map(|error| error.reason().code()),
             error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn normal_dial_is_no_warning() {
+        use ConnectionState::{Connected, Connecting, Disconnected, Failed, Reconnecting};
+        for (from, to, expected) in [
+            (Disconnected, Connecting, Level::Info),
+            (Connecting, Connected, Level::Info),
+            (Connecting, Reconnecting, Level::Warn),
+            (Failed, Connecting, Level::Warn),
+            (Reconnecting, Failed, Level::Error),
+        ] {
+            let change = ConnectionChanged {
+                from,
+                to,
+                attempt: 1,
+                max: 5,
+                next_attempt_at: None,
+                next_attempt_in_ms: None,
+                reason: StatusReason::Requested,
+                code: None,
+                error: None,
+            };
+            assert_eq!(change.level(), expected, "{from:?} to {to:?}");
         }
     }
 }

@@ -5,7 +5,7 @@ mod support;
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::{CommandOutput, EventFollower, MainstayProcess, Scenario, run, run_json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
@@ -202,6 +202,11 @@ async fn config_check_warns_of_what_is_not_there() {
     let ended = run_with_input(&["config", "check", "-", "--json"], "[cache]\nttl = 1\n").await;
     let report: Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!((ended.code, report["errors"][0]["key"].as_str()), (Some(2), Some("cache.ttl")));
+    let ended = run_with_input(&["config", "check", "absent.toml", "--json"], "").await;
+    let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((ended.code, &report["valid"], &report["file"]), (Some(2), &json!(false), &json!("absent.toml")));
+    assert!(report["errors"][0]["message"].as_str().unwrap().starts_with("cannot be read: "), "{report}");
+    assert!(ended.stderr.starts_with("mainstay: absent.toml: cannot be read: "), "{ended:?}");
 }
 
 #[tokio::test]

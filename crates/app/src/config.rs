@@ -250,7 +250,7 @@ fn find_key<'t, 'i>(table: &'t DeTable<'i>, key: &str) -> Option<&'t parser::Tom
     found.map(|(_, value)| value)
 }
 
-fn unreadable(error: &io::Error) -> ConfigError {
+pub(crate) fn unreadable(error: &io::Error) -> ConfigError {
     ConfigError::new(vec![ConfigProblem::whole(format!("cannot be read: {error}"))])
 }
 

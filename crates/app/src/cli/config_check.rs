@@ -29,11 +29,15 @@ struct CheckReport<'a> {
 
 /// Checks a file, or standard input for `-`.
 pub(super) fn check(out: &mut Output, file: &Path, json: bool) -> Result<(), CliError> {
-    let (name, text) = match file.as_os_str() == "-" {
-        true => (Path::new(STDIN), read_stdin()?),
-        false => (file, config::read_text(file).map_err(|error| error.in_file(file))?),
+    let (name, read) = match file.as_os_str() == "-" {
+        true => (Path::new(STDIN), read_stdin()),
+        false => (file, config::read_text(file)),
     };
-    let (errors, warnings) = problems(&text, &SYSTEM);
+    let text = read.as_deref().unwrap_or_default().to_owned();
+    let (errors, warnings) = match read {
+        Ok(text) => problems(&text, &SYSTEM),
+        Err(error) => (error.problems, Vec::new()),
+    };
     if json {
         let report =
             CheckReport { file: name, valid: errors.is_empty(), errors: &errors, warnings: &warnings };
@@ -59,14 +63,11 @@ pub(super) fn check(out: &mut Output, file: &Path, json: bool) -> Result<(), Cli
     out.line(&format!("{} is valid{more}", name.display()))
 }
 
-fn read_stdin() -> Result<String, CliError> {
+fn read_stdin() -> Result<String, ConfigError> {
     let mut bytes = Vec::new();
     let limit = config::FILE_BYTES_MAX as u64 + 1;
-    io::stdin()
-        .take(limit)
-        .read_to_end(&mut bytes)
-        .map_err(|error| CliError::usage(format!("{STDIN} cannot be read: {error}")))?;
-    config::text_of(bytes).map_err(|error| error.in_file(Path::new(STDIN)).into())
+    io::stdin().take(limit).read_to_end(&mut bytes).map_err(|error| config::unreadable(&error))?;
+    config::text_of(bytes)
 }
 
 fn with_snippet(file: &Path, text: &str, problem: &ConfigProblem, level: &str) -> String {
@@ -157,18 +158,23 @@ fn absences(config: &Config, system: &System) -> Vec<(String, String)> {
     }
     let mut program = |section: &str, key: &str, command: &[String], cwd: &Path, env: &_, login_env: bool| {
         let Some(name) = command.first().filter(|name| !name.contains('{')) else { return };
-        if !cwd.as_os_str().is_empty() && !(system.is_folder)(cwd) {
+        let is_path = name.contains(std::path::is_separator);
+        let mut cwd = Some(cwd).filter(|cwd| !cwd.as_os_str().is_empty());
+        if let Some(missing) = cwd.take_if(|cwd| !(system.is_folder)(cwd)) {
             let message =
-                format!("names {}, which is no folder here: make it before the start", cwd.display());
+                format!("names {}, which is no folder here: make it before the start", missing.display());
             found.push((format!("{section}.cwd"), message));
-            return;
+            // A relative path begins there.
+            if is_path && Path::new(name).is_relative() {
+                return;
+            }
         }
         // The login shell may know more folders than this one.
-        if login_env && !name.contains(std::path::is_separator) {
+        if login_env && !is_path {
             return;
         }
         let mut spec = ProcessSpec::new(section, [name]);
-        spec.cwd = Some(cwd.to_owned()).filter(|cwd| !cwd.as_os_str().is_empty());
+        spec.cwd = cwd.map(Path::to_owned);
         spec.env = Clone::clone(env);
         if let Err(fault) = (system.find_program)(&spec) {
             found.push((format!("{section}.{key}"), format!("cannot be started here: {fault}")));
@@ -214,6 +220,7 @@ cwd = "/nowhere"
 id = "b"
 driver = "process"
 command = ["b"]
+cwd = "/nowhere"
 "#;
 
     #[test]
@@ -232,6 +239,7 @@ command = ["b"]
                 (8, 19, "cache.watch[1]"),
                 (14, 7, "agent[0].cwd"),
                 (19, 11, "agent[1].command"),
+                (20, 7, "agent[1].cwd"),
             ]
         );
         assert_eq!(warnings[2].message, "\"backend.command\" cannot be started here: no program serve");

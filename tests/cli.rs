@@ -437,7 +437,7 @@ async fn demo_commands_break_and_heal_the_running_demo() {
     run(data.path(), &["demo", "drop"]).await;
     events.wait_since(mark, support::is_connection_state("reconnecting")).await;
     let fail = ["demo", "fail", "/api/files", "--times", "1", "--status", "418"];
-    assert!(run(data.path(), &fail).await.stdout.contains("the next 1 request to /api/files"));
+    assert!(run(data.path(), &fail).await.stdout.contains("the next request whose path begins with /api/files"));
     let get = ["request", "GET", "/api/files/README.md", "--retries", "0"];
     let failed = run(data.path(), &get).await;
     assert!(error_line(&failed, 1).contains("HTTP 418"), "{failed:?}");
@@ -447,6 +447,35 @@ async fn demo_commands_break_and_heal_the_running_demo() {
     }
     let unknown = run(data.path(), &["demo", "hang", "codr"]).await;
     assert!(error_line(&unknown, 1).contains("did you mean \"coder\"?"), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn demo_command_never_reaches_a_backend_of_another_runtime() {
+    let data = tempfile::tempdir().unwrap();
+    let (sender, mut heads) = tokio::sync::mpsc::channel(8);
+    let (port, _server) = support::serve_connections(move |mut stream| {
+        let sender = sender.clone();
+        async move {
+            while let Some(head) = support::read_head(&mut stream).await {
+                sender.send(head).await.unwrap();
+                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 17\r\n\r\n{\"injected\": true}";
+                if stream.write_all(answer.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    let config = data.path().join("mainstay.toml");
+    let more = "[connection]\nenabled = false\n";
+    fs::write(&config, format!("[backend]\nurl = \"http://127.0.0.1:{port}\"\n{more}")).unwrap();
+    let mut runtime = support::start_runtime(data.path(), &config);
+    runtime.line_containing("dashboard ").await;
+    let refused = run(data.path(), &["demo", "drop"]).await;
+    assert!(error_line(&refused, 1).contains("is not that of `mainstay demo`"), "{refused:?}");
+    // What came before this request would have come by now.
+    run(data.path(), &["request", "GET", "/first"]).await;
+    assert!(heads.recv().await.unwrap().starts_with("GET /first "));
 }
 
 #[tokio::test]

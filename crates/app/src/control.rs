@@ -69,6 +69,17 @@ impl Control {
         port: u16,
         has_dashboard: bool,
     ) -> Result<Self, ControlError> {
+        Self::start_for(mainstay, data, port, has_dashboard, false).await
+    }
+
+    /// Starts it as [`start`](Self::start) does, for a demo or not.
+    pub(crate) async fn start_for(
+        mainstay: &Mainstay,
+        data: DataDir,
+        port: u16,
+        has_dashboard: bool,
+        is_demo: bool,
+    ) -> Result<Self, ControlError> {
         let listener =
             TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|source| match source.kind() {
                 io::ErrorKind::AddrInUse => ControlError::PortInUse { port },
@@ -82,6 +93,7 @@ impl Control {
             port: address.port(),
             token: token.clone(),
             boot: boot.clone(),
+            demo: is_demo,
         };
         data.create()?;
         data.write_control(&control)?;

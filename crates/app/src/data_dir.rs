@@ -23,6 +23,9 @@ pub struct ControlFile {
     pub token: String,
     /// The id of the run.
     pub boot: String,
+    /// True if the runtime is that of `mainstay demo`, whose backend has faults on demand.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub demo: bool,
 }
 
 impl std::fmt::Debug for ControlFile {
@@ -162,7 +165,7 @@ mod tests {
     use super::*;
 
     fn control(boot: &str) -> ControlFile {
-        ControlFile { pid: 7, port: 8, token: "secret".to_owned(), boot: boot.to_owned() }
+        ControlFile { pid: 7, port: 8, token: "secret".to_owned(), boot: boot.to_owned(), demo: false }
     }
 
     #[cfg(feature = "control")]

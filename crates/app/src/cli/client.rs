@@ -194,6 +194,7 @@ mod tests {
             port: frozen.local_addr().unwrap().port(),
             token: "secret".to_owned(),
             boot: "b".to_owned(),
+            demo: false,
         };
         data.write_control(&control).unwrap();
         let begun = Instant::now();

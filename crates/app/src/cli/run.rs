@@ -102,7 +102,7 @@ pub(super) async fn demo_backend(out: &mut Output, args: DemoBackendArgs) -> Res
     Ok(())
 }
 
-/// Starts the tree and its control server, prints every event, and stops in order.
+/// Starts the tree and its control server, prints every event, and stops in order. The demo has a hint how to break it.
 async fn serve(
     out: &mut Output,
     config: Config,
@@ -115,7 +115,7 @@ async fn serve(
     let (port, has_dashboard) = (config.control.port, config.control.dashboard);
     let backend_url = config.backend.url.clone();
     let mainstay = Mainstay::builder().config(config).data_dir(data.path()).verbose(verbose).start().await?;
-    let control = match Control::start(&mainstay, data, port, has_dashboard).await {
+    let control = match Control::start_for(&mainstay, data, port, has_dashboard, hint.is_some()).await {
         Ok(control) => control,
         Err(error) => {
             mainstay.shutdown().await;

@@ -216,6 +216,11 @@ async fn unknown_names_are_errors_with_the_nearest() {
     demo.line_containing("root/agents/reviewer").await;
     let known = run(data.path(), &["events", "--kind", "gave_up", "--actor", "root/agents/*"]).await;
     assert_eq!((known.code, known.stderr.as_str()), (Some(0), ""), "{known:?}");
+    let known = run(data.path(), &["events", "--kind", "agent_health,"]).await;
+    assert_eq!((known.code, known.stderr.as_str()), (Some(0), ""), "{known:?}");
+    let beyond = run(data.path(), &["events", "--after", "9.9"]).await;
+    assert_eq!((beyond.code, beyond.stdout.as_str()), (Some(0), ""), "{beyond:?}");
+    assert!(beyond.stderr.starts_with("mainstay: --after 9.9 is beyond the end of the journal, which is 1."), "{beyond:?}");
     let commands: [(&[&str], i32, &str); 7] = [
         (
             &["logs", "planner"],

@@ -44,7 +44,8 @@ impl EventFilter {
                 .map_err(|error| CliError::usage(format!("--actor: {pattern:?} is no pattern: {error}")))?;
             Ok::<_, CliError>(glob.compile_matcher())
         });
-        Ok(Self { since, actor: actor.transpose()?, kinds: args.kind.clone() })
+        let kinds = args.kind.iter().filter(|kind| !kind.is_empty()).cloned().collect();
+        Ok(Self { since, actor: actor.transpose()?, kinds })
     }
 
     fn matches(&self, record: &Record) -> bool {
@@ -91,14 +92,31 @@ fn check_names(dir: &Path, filter: &EventFilter, args: &EventsArgs) -> Result<()
     }
 }
 
+/// Says on stderr that nothing can follow a cursor which the journal has not reached.
+fn check_cursor(dir: &Path, after: Cursor) -> Result<(), CliError> {
+    let mut reader = Reader::after(dir, Cursor::START);
+    let mut end = None;
+    while let Some(entry) = reader.next_entry().map_err(unreadable)? {
+        if let Entry::Event(record, _) = entry {
+            end = end.max(Some(record.cursor()));
+        }
+    }
+    if let Some(end) = end.filter(|end| after > *end) {
+        error_line(&format!("mainstay: --after {after} is beyond the end of the journal, which is {end}"));
+    }
+    Ok(())
+}
+
 pub(super) async fn events(out: &mut Output, args: EventsArgs, data: DataDir) -> Result<(), CliError> {
     let filter = EventFilter::from_args(&args)?;
     let dir = if args.follow { data.journal() } else { journal_folder(&data)? };
     check_names(&dir, &filter, &args)?;
     let mut reader = Reader::after(&dir, args.after);
     let (mut flaws, mut lines) = (FlawReport::default(), EventLines::default());
+    let mut is_cursor_unchecked = args.after != Cursor::START;
     loop {
         while let Some(entry) = reader.next_entry().map_err(unreadable)? {
+            is_cursor_unchecked = false;
             // Events go to stdout. What is wrong with the journal goes to stderr, so that stdout stays what was asked for.
             match entry {
                 Entry::Event(record, line) if filter.matches(&record) && args.json => out.json_line(&line)?,
@@ -107,6 +125,9 @@ pub(super) async fn events(out: &mut Output, args: EventsArgs, data: DataDir) ->
             }
         }
         flaws.finish();
+        if std::mem::take(&mut is_cursor_unchecked) {
+            check_cursor(&dir, args.after)?;
+        }
         if !args.follow {
             return Ok(());
         }

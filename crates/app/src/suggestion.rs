@@ -13,6 +13,11 @@ pub(crate) fn hint(key: &str, known: &[&str]) -> String {
     }
 }
 
+/// Adds the nearest of the known names to a sentence that lists them; empty if none is near.
+pub(crate) fn nearest_hint(name: &str, known: &[&str]) -> String {
+    nearest(name, known).map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default()
+}
+
 /// Says that there is no `thing` of this name. Names the nearest of the known ones, or the first of them if none is
 /// near.
 pub(crate) fn unknown_name<'k>(thing: &str, name: &str, known: impl IntoIterator<Item = &'k str>) -> String {

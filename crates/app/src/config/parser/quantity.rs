@@ -10,7 +10,7 @@ use super::{ParseResult, TomlValue, invalid, mismatch};
 use crate::config::choice::NamedChoice;
 use crate::config::duration::{ParseDurationError, format_duration, parse_duration};
 use crate::config::size::{ParseSizeError, format_size, parse_size};
-use crate::suggestion::join_quoted;
+use crate::suggestion::{join_quoted, nearest_hint};
 
 /// Parses `true` or `false`.
 pub(crate) fn flag(value: &TomlValue<'_>) -> ParseResult<bool> {
@@ -25,7 +25,8 @@ pub(crate) fn choice<C: NamedChoice>(value: &TomlValue<'_>) -> ParseResult<C> {
         return mismatch(&expected, value);
     };
     let found = C::NAMES.iter().find(|(name, _)| *name == text);
-    found.map_or_else(|| invalid(format!("must be {expected}")), |(_, choice)| Ok(*choice))
+    let refused = || invalid(format!("must be {expected}{}", nearest_hint(text, &names)));
+    found.map_or_else(refused, |(_, choice)| Ok(*choice))
 }
 
 /// Parses a whole number within `bounds`.
@@ -186,7 +187,9 @@ mod tests {
         assert_eq!(read("\"drop-oldest\"", choice), Ok(Overflow::DropOldest));
         check_errors(
             &expect![[r#"
-            "Reject"                 "k" must be "reject", "drop-oldest" or "drop-lowest"
+            "Reject"                 "k" must be "reject", "drop-oldest" or "drop-lowest"; did you mean "reject"?
+            "drop-oldst"             "k" must be "reject", "drop-oldest" or "drop-lowest"; did you mean "drop-oldest"?
+            "newest"                 "k" must be "reject", "drop-oldest" or "drop-lowest"
             ""                       "k" must be "reject", "drop-oldest" or "drop-lowest"
             1                        "k" must be "reject", "drop-oldest" or "drop-lowest", not an integer
         "#]],

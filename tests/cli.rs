@@ -256,7 +256,7 @@ async fn unknown_names_are_errors_with_the_nearest() {
         (
             &["request", "GET", "/nowhere"],
             1,
-            "NOT_FOUND: The backend does not have what was asked for. Check the name, or refresh the view. (HTTP 404: \
+            "NOT_FOUND: The backend does not have what was asked for. Check the name. (HTTP 404: \
              nothing answers at /nowhere)",
         ),
     ];

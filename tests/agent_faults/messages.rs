@@ -135,6 +135,6 @@ async fn crash_error_is_resolved_once_agent_is_healthy() {
 
     let unasked = fixture.mainstay.agents().answer("x", "a1", json!(true)).unwrap_err();
     assert_eq!(unasked.reason, Reason::NotFound);
-    assert_eq!(unasked.message, "The agent does not ask this, or not any more. Refresh the view.");
+    assert_eq!(unasked.message, "The agent does not ask this, or not any more. Look at its open questions.");
     fixture.stop().await;
 }

@@ -51,7 +51,7 @@ pub(crate) fn join_quoted(names: &[&str], conjunction: &str) -> String {
 
 /// Returns the known name with the fewest typing errors: at most one in three characters. `-` and capitals do not count. A
 /// name without a slash is also compared with the last part of a path.
-fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     if name.len() > NAME_BYTES_MAX {
         return None;
     }

@@ -96,7 +96,7 @@ pub struct StopReport {
 /// Returns the error for a question that is not open.
 pub(super) fn unknown_ask(ask: &str) -> Error {
     Error::new(Reason::NotFound)
-        .with_message("The agent does not ask this, or not any more. Refresh the view.")
+        .with_message("The agent does not ask this, or not any more. Look at its open questions.")
         .with_details(&format!("the agent asks nothing named {ask:?}"))
 }
 

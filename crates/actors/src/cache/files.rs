@@ -239,7 +239,7 @@ const fn has_single_link(_: &fs::Metadata) -> bool {
 fn read_error(path: &Path, error: &io::Error) -> Error {
     let (reason, message) = match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            (Reason::NotFound, "There is no such file. Check the name, or refresh the view.")
+            (Reason::NotFound, "There is no such file. Check the name.")
         }
         io::ErrorKind::PermissionDenied => {
             (Reason::Forbidden, "The file may not be read. Check its permissions.")

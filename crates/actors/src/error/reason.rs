@@ -144,10 +144,10 @@ reasons! {
 
     /// HTTP 404.
     NotFound "not_found" NotFound FINAL
-        "The backend does not have what was asked for. Check the name, or refresh the view."
+        "The backend does not have what was asked for. Check the name."
     /// HTTP 410.
     Gone "gone" NotFound FINAL
-        "What was asked for existed once and was removed. Refresh the view."
+        "What was asked for existed once and was removed. Look at what there is now."
     /// No agent has this id.
     AgentUnknown "agent_unknown" NotFound FINAL
         "There is no agent of that name. Check the name against the list of agents."
@@ -196,10 +196,10 @@ reasons! {
         "The backend does not offer this action here. Check the request."
     /// HTTP 409, 423 and 424.
     Conflict "conflict" InvalidInput FINAL
-        "This clashes with the present state at the backend. Refresh the view, then decide again."
+        "This clashes with the present state at the backend. Look at that state, then decide again."
     /// HTTP 412 and 428.
     PreconditionFailed "precondition_failed" InvalidInput FINAL
-        "What was to be changed has changed meanwhile. Refresh the view, then decide again."
+        "What was to be changed has changed meanwhile. Look at it again, then decide."
     /// HTTP 413, 414 and 431.
     RequestTooLarge "request_too_large" InvalidInput FINAL
         "The request is larger than the backend accepts. Send less at once."

@@ -14,6 +14,7 @@ use super::output;
 use super::time::TimeFormat;
 use crate::bridge::RequestCommand;
 use crate::config::parse_duration;
+use crate::suggestion::nearest;
 use crate::{DataDir, Priority};
 
 /// The longest line of a help text, in columns.
@@ -106,15 +107,24 @@ impl DataDirArg {
 impl DataDirArg {
     /// Returns the beginning of a command line for this program and this folder, for a person to copy.
     pub(super) fn this_program(&self) -> String {
-        let word = |text: &str| {
-            let is_plain = text.chars().all(|c| c.is_alphanumeric() || "/\\:._-".contains(c));
-            if is_plain { text.to_owned() } else { format!("\"{text}\"") }
-        };
+        let word = |text: &str| quote(text, cfg!(windows));
         let program = std::env::args().next().map_or_else(|| "mainstay".to_owned(), |program| word(&program));
         match &self.data_dir {
             Some(folder) => format!("{program} --data-dir {}", word(&folder.display().to_string())),
             None => program,
         }
+    }
+}
+
+/// Returns a word of a command line as a shell takes it whole: PowerShell and cmd, or one of Unix.
+fn quote(word: &str, is_windows: bool) -> String {
+    let is_plain_mark = |c| "/:._-".contains(c) || (is_windows && c == '\\');
+    if !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || is_plain_mark(c)) {
+        return word.to_owned();
+    }
+    match is_windows {
+        true => format!("\"{word}\""),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
     }
 }
 
@@ -463,6 +473,7 @@ pub(super) enum RequestsSubcommand {
 #[derive(Debug, clap::Args)]
 pub(super) struct RequestArgs {
     /// The HTTP method
+    #[arg(value_parser = parse_method)]
     method: String,
     /// The path on the backend, with its query
     path: String,
@@ -510,8 +521,21 @@ impl RequestArgs {
             follow_redirected_writes: self.follow_redirected_writes,
             cache_ms: self.cache.map(millis),
             idempotency_key: self.idempotency_key,
-            ..RequestCommand::new(self.method.to_uppercase(), self.path)
+            ..RequestCommand::new(self.method, self.path)
         })
+    }
+}
+
+/// Reads a method, which may be one of a backend's own; a name that nearly is a common one is taken for a slip.
+fn parse_method(text: &str) -> Result<String, String> {
+    const COMMON: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    let method = text.to_uppercase();
+    if COMMON.contains(&&*method) {
+        return Ok(method);
+    }
+    match nearest(&method, &COMMON) {
+        Some(near) => Err(format!("did you mean {near}?")),
+        None => Ok(method),
     }
 }
 
@@ -700,6 +724,34 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&file, "\u{feff}[1]").unwrap();
         assert_eq!(read_answer(&format!("@{}", file.path().display())).unwrap(), json!([1]));
+    }
+
+    #[test]
+    fn slip_in_a_method_is_refused_and_own_methods_pass() {
+        for (text, expected) in [
+            ("get", Ok("GET")),
+            ("PATCH", Ok("PATCH")),
+            ("GTE", Err("did you mean GET?")),
+            ("DELET", Err("did you mean DELETE?")),
+            ("propfind", Ok("PROPFIND")),
+            ("PURGE", Ok("PURGE")),
+        ] {
+            assert_eq!(parse_method(text).as_deref().map_err(String::as_str), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn folder_is_quoted_as_the_shell_takes_it() {
+        for (text, expected) in [
+            ("/home/me/.local", "/home/me/.local"),
+            ("/home/me/my data", "'/home/me/my data'"),
+            ("/tmp/$HOME`id`", "'/tmp/$HOME`id`'"),
+            ("it's", r"'it'\''s'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quote(text, false), expected);
+        }
+        assert_eq!(quote(r"C:\My Data", true), "\"C:\\My Data\"");
     }
 
     #[test]

@@ -223,7 +223,7 @@ impl AcpError {
                 "The agent is still working on the cancelled turn. Try again in a moment."
             }
             Self::NoSession => "The agent is not ready yet. Try again in a moment.",
-            Self::UnknownAsk(_) => "The agent does not ask this any more. Refresh the view.",
+            Self::UnknownAsk(_) => "The agent does not ask this any more. Look at its open questions.",
             Self::NoSuchOption { .. } => {
                 "That is none of the answers that the agent offers. Use one of them."
             }

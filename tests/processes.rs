@@ -249,6 +249,9 @@ async fn open_question_is_shown_everywhere_until_answered() {
     let update: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
     assert_members(&update["update"], &json!({ "kind": "ask", "ask": "a1", "body": "May I?" }));
 
+    let other = run(data.path(), &["agent", "answer", "planner", "a2", "certainly"]).await;
+    let expected = "mainstay: NOT_FOUND: there is no open question \"a2\"; did you mean \"a1\"?\n";
+    assert_eq!((other.code, other.stderr.as_str()), (Some(1), expected));
     let answered = run(data.path(), &["agent", "answer", "planner", "a1", "certainly"]).await;
     assert_eq!(answered.code, Some(0), "{answered:?}");
     let sent = sender.join_next().await.unwrap().unwrap();

@@ -16,8 +16,9 @@ use super::output::{self, Output};
 use super::report;
 use super::stderr::error_line;
 use super::watch;
-use crate::bridge::{self, AgentAction, BridgeCommand};
+use crate::bridge::{self, AgentAction, AgentDetails, BridgeCommand};
 use crate::config;
+use crate::suggestion::unknown_name;
 use crate::{AgentUpdate, MessageId, Reason, UpdateKind};
 
 pub(super) async fn run(
@@ -46,8 +47,7 @@ pub(super) async fn run(
         }
         AgentSubcommand::Listen { id, json } => return listen(out, client, id, json).await,
         AgentSubcommand::Answer { id, ask, answer } => {
-            let action = AgentAction::Answer { ask, body: read_answer(&answer)? };
-            return client.request(agent_command(id, action)).await.map(|_| ());
+            return answer_question(client, id, ask, read_answer(&answer)?).await;
         }
         AgentSubcommand::Add { file } => {
             let agent = add(client, &file).await?;
@@ -88,6 +88,24 @@ async fn send(
     let AnsweredMessage { message_id, answer } = client.parse(&answer)?;
     error_line(&format!("message {message_id} was answered"));
     report::text_or_json(out, &answer)
+}
+
+/// Answers a question. If the agent does not ask it, the error names the nearest one that is open, or all of them.
+async fn answer_question(
+    client: &mut BridgeClient,
+    id: String,
+    ask: String,
+    body: Json,
+) -> Result<(), CliError> {
+    let action = AgentAction::Answer { ask: ask.clone(), body };
+    let Err(failure) = client.request(agent_command(id.clone(), action)).await else { return Ok(()) };
+    if failure.error().is_none_or(|error| error.reason != Reason::NotFound) {
+        return Err(failure);
+    }
+    let shown = client.request(agent_command(id, AgentAction::Show {})).await?;
+    let AgentDetails { agent, .. } = client.parse(&shown)?;
+    let open = agent.report.questions.iter().map(|question| &*question.ask);
+    Err(CliError::failed(Reason::NotFound, unknown_name("open question", &ask, open)))
 }
 
 /// Takes in the agent that a file describes.

@@ -56,9 +56,8 @@ impl PathKind {
     /// above it must be, the error names that and says what to do.
     pub fn error_at(self, path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
         move |error| {
-            let text = self
-                .misplaced(path)
-                .unwrap_or_else(|| format!("{} cannot be used: {error}", path.display()));
+            let text =
+                self.misplaced(path).unwrap_or_else(|| format!("{} cannot be used: {error}", path.display()));
             io::Error::new(error.kind(), text)
         }
     }
@@ -109,13 +108,17 @@ mod tests {
         fs::create_dir(at("folder")).unwrap();
         let away = "in the place of a folder: move it away, or name another folder";
         for (kind, path, expected) in [
-            (PathKind::File, "folder", "DIR/folder is a folder in the place of a file: move it away".to_owned()),
+            (
+                PathKind::File,
+                "folder",
+                "DIR/folder is a folder in the place of a file: move it away".to_owned(),
+            ),
             (PathKind::Folder, "file", format!("DIR/file is a file {away}")),
             (PathKind::File, "file/in/it", format!("DIR/file is a file {away}")),
             (PathKind::Folder, "folder", "DIR/folder cannot be used: refused".to_owned()),
             (PathKind::File, "missing/file", "DIR/missing/file cannot be used: refused".to_owned()),
         ] {
-            let error = kind.error_at(&at(path))(io::Error::new(io::ErrorKind::Other, "refused"));
+            let error = kind.error_at(&at(path))(io::Error::other("refused"));
             let text = error.to_string().replace(&dir.path().display().to_string(), "DIR");
             assert_eq!(text.replace('\\', "/"), expected);
         }

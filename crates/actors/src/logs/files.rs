@@ -142,8 +142,11 @@ impl LogFile {
     pub(super) fn open(files: LogFiles) -> io::Result<Self> {
         create_private_dir(&files.dir).map_err(PathKind::Folder.error_at(&files.dir))?;
         let path = files.current();
-        let mut file =
-            private_file_options().read(true).write(true).open(&path).map_err(PathKind::File.error_at(&path))?;
+        let mut file = private_file_options()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(PathKind::File.error_at(&path))?;
         let bytes = file.seek(SeekFrom::End(0))?;
         let mut opened = Self { files, file, bytes, is_torn: false, last_number: 0 };
         if bytes > 0 {

@@ -30,7 +30,8 @@ pub(super) async fn logs(out: &mut Output, id: &str, args: LogArgs, data: DataDi
     let Some(mut reader) = LogReader::open(&dir, id, &range(&args)).map_err(|error| failed(&error))? else {
         let known = list_logs(&dir).map_err(|error| failed(&error))?;
         let unknown = unknown_log(id, &known);
-        let which = "only a program that the runtime starts has one: `mainstay agents` shows the agents' drivers";
+        let which =
+            "only a program that the runtime starts has one: `mainstay agents` shows the agents' drivers";
         return Err(CliError::failed(unknown.reason, format!("{}; {which}", unknown.log_text())));
     };
     let mut dates = DateHeadings::default();

@@ -251,7 +251,8 @@ impl RunEnd {
 /// Locks the folder, so that it has one writer. The lock ends with the process, also when that is killed.
 fn lock_dir(dir: &Path) -> Result<File, JournalError> {
     let path = lock_path(dir);
-    let io = |source| JournalError::Io { dir: dir.to_owned(), source: PathKind::File.error_at(&path)(source) };
+    let io =
+        |source| JournalError::Io { dir: dir.to_owned(), source: PathKind::File.error_at(&path)(source) };
     let file = private_file_options().write(true).open(&path).map_err(io)?;
     match file.try_lock() {
         Ok(()) => Ok(file),

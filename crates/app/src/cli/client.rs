@@ -104,7 +104,9 @@ impl BridgeClient {
     /// Returns the next text of the runtime.
     pub(super) async fn receive(&mut self) -> Result<Value, CliError> {
         let text = self.receive_text().await.map_err(|failure| match failure {
-            CliError::Failed(Reason::Stopped, _) => CliError::CheckFailed("the runtime has stopped".to_owned()),
+            CliError::Failed(Reason::Stopped, _) => {
+                CliError::CheckFailed("the runtime has stopped".to_owned())
+            }
             failure => failure,
         })?;
         parse_json(&text).map_err(CliError::internal)
@@ -159,7 +161,9 @@ async fn shake_hands(control: &ControlFile) -> Option<WebSocketStream<TcpStream>
 }
 
 fn notice_silence(pid: u32) {
-    error_line(&format!("mainstay: the runtime (process {pid}, from control.json) does not answer; waiting for it"));
+    error_line(&format!(
+        "mainstay: the runtime (process {pid}, from control.json) does not answer; waiting for it"
+    ));
 }
 
 fn frozen(pid: u32) -> CliError {

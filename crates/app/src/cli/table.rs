@@ -150,7 +150,11 @@ mod tests {
             &["├─ summariser", "running", "1", "no limit", ""],
             &["└─ translator", "running", "12", "5", ""],
         ];
-        assert_eq!(table(&rows, Some(60))[1], "├─ summariser  running  1           no limit  ", "it fits without");
+        assert_eq!(
+            table(&rows, Some(60))[1],
+            "├─ summariser  running  1           no limit  ",
+            "it fits without"
+        );
         for (width, expected) in [
             (44, "├─ summariser  running  1           no limit"),
             (41, "├─ summariser  running  1        no limit"),

@@ -204,7 +204,10 @@ async fn config_check_warns_of_what_is_not_there() {
     assert_eq!((ended.code, report["errors"][0]["key"].as_str()), (Some(2), Some("cache.ttl")));
     let ended = run_with_input(&["config", "check", "absent.toml", "--json"], "").await;
     let report: Value = serde_json::from_str(&ended.stdout).unwrap();
-    assert_eq!((ended.code, &report["valid"], &report["file"]), (Some(2), &json!(false), &json!("absent.toml")));
+    assert_eq!(
+        (ended.code, &report["valid"], &report["file"]),
+        (Some(2), &json!(false), &json!("absent.toml"))
+    );
     assert!(report["errors"][0]["message"].as_str().unwrap().starts_with("cannot be read: "), "{report}");
     assert!(ended.stderr.starts_with("mainstay: absent.toml: cannot be read: "), "{ended:?}");
 }
@@ -220,7 +223,10 @@ async fn unknown_names_are_errors_with_the_nearest() {
     assert_eq!((known.code, known.stderr.as_str()), (Some(0), ""), "{known:?}");
     let beyond = run(data.path(), &["events", "--after", "9.9"]).await;
     assert_eq!((beyond.code, beyond.stdout.as_str()), (Some(0), ""), "{beyond:?}");
-    assert!(beyond.stderr.starts_with("mainstay: --after 9.9 is beyond the end of the journal, which is 1."), "{beyond:?}");
+    assert!(
+        beyond.stderr.starts_with("mainstay: --after 9.9 is beyond the end of the journal, which is 1."),
+        "{beyond:?}"
+    );
     let commands: [(&[&str], i32, &str); 7] = [
         (
             &["logs", "planner"],
@@ -404,9 +410,8 @@ async fn frozen_runtime_is_named_while_a_command_waits_for_it() {
     demo.signal("STOP").await;
     let mut status = support::mainstay(data.path(), &["status"]).spawn().unwrap();
     let mut errors = BufReader::new(status.stderr.take().unwrap()).lines();
-    let mut next_error = async || {
-        tokio::time::timeout(support::TEST_TIMEOUT, errors.next_line()).await.unwrap().unwrap()
-    };
+    let mut next_error =
+        async || tokio::time::timeout(support::TEST_TIMEOUT, errors.next_line()).await.unwrap().unwrap();
     assert!(next_error().await.unwrap().contains(&silence));
     demo.signal("CONT").await;
     assert_eq!(next_error().await, None);
@@ -442,7 +447,9 @@ async fn demo_commands_break_and_heal_the_running_demo() {
     run(data.path(), &["demo", "drop"]).await;
     events.wait_since(mark, support::is_connection_state("reconnecting")).await;
     let fail = ["demo", "fail", "/api/files", "--times", "1", "--status", "418"];
-    assert!(run(data.path(), &fail).await.stdout.contains("the next request whose path begins with /api/files"));
+    assert!(
+        run(data.path(), &fail).await.stdout.contains("the next request whose path begins with /api/files")
+    );
     let get = ["request", "GET", "/api/files/README.md", "--retries", "0"];
     let failed = run(data.path(), &get).await;
     assert!(error_line(&failed, 1).contains("HTTP 418"), "{failed:?}");

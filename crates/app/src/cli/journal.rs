@@ -145,9 +145,10 @@ pub(super) fn journal_folder(data: &DataDir) -> Result<PathBuf, CliError> {
     let dir = data.journal();
     match PathKind::Folder.check(&dir) {
         Ok(()) => Ok(dir),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(CliError::failed(Reason::NotFound, format!("there is no journal in {}", data.path().display())))
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(CliError::failed(
+            Reason::NotFound,
+            format!("there is no journal in {}", data.path().display()),
+        )),
         Err(error) => Err(unreadable(error)),
     }
 }

@@ -321,7 +321,7 @@ async fn hanging_program_fails_its_pings() {
     let mark = events.mark();
     std::fs::write(data.path().join("hung"), "").unwrap();
     let failed = events.wait_since(mark, is_agent_health("planner", "failed")).await;
-    assert_eq!(failed["error"]["details"], "it answered no ping within 300ms");
+    assert_eq!(failed["error"]["details"], "it answered no ping within 300 ms");
     std::fs::remove_file(data.path().join("hung")).unwrap();
     events.wait_since(mark, is_agent_health("planner", "healthy")).await;
     stop(runtime).await;

@@ -19,10 +19,10 @@ use crate::support::{acp_agent_binary, send_signal};
 const EXITED_0: &str = "its process ended: it exited with code 0";
 const EXITED_1: &str = "its process ended: it exited with code 1";
 const KILLED: &str = "its process ended: it was ended by signal 9 (KILL)";
-const NO_PROGRESS: &str = "it has worked without progress for longer than 300ms";
+const NO_PROGRESS: &str = "it has worked without progress for longer than 300 ms";
 const REPORTS_FAILURE: &str = "the agent reports that it failed";
 const NO_TOKENS: &str = "its process ended: it exited with code 1; its last line on stderr: no more tokens";
-const NOT_READY: &str = "it was not ready within 1s";
+const NOT_READY: &str = "it was not ready within 1 s";
 
 #[derive(Debug, Clone)]
 enum FaultyDriver {

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay_runtime::journal::{millis, millis_text};
 use serde::{Deserialize, Serialize};
 
 use super::check_pause::CheckPause;
@@ -324,8 +325,8 @@ impl Health {
             let was_restarted_externally = was_restarted_elsewhere;
             return Outcome { was_restarted_externally, check_deaths, ..self.change_to(to) };
         };
-        let limit = self.policy.progress_timeout;
-        let details = format!("it has worked without progress for longer than {limit:?}");
+        let limit = millis_text(millis(self.policy.progress_timeout));
+        let details = format!("it has worked without progress for longer than {limit}");
         let message = "The agent is stuck: it works without progress. It is being restarted.";
         self.last_error = Some(unhealthy_error(&details, message));
         Outcome { stuck_for: Some(quiet), ..self.change_to(AgentStatus::Failed) }

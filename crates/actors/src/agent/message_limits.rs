@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 
+use mainstay_runtime::journal::{millis, millis_text};
 use tokio::time::Instant;
 
 use super::agent_message::MessageLimits;
@@ -33,7 +34,8 @@ impl MessageLimits {
                 return Err(timed_out(Reason::DeadlineExceeded, "its deadline has passed"));
             }
             if self.silent_at(driver, begun_at).is_some_and(|at| at <= now) {
-                let details = format!("the agent made no progress for {:?}", self.timeout);
+                let silence = millis_text(millis(self.timeout));
+                let details = format!("the agent made no progress for {silence}");
                 return Err(timed_out(Reason::TimedOut, &details));
             }
         }
@@ -136,7 +138,7 @@ mod tests {
             }
         };
         let (end, ()) = tokio::join!(end_of(limits(s(10), None), &agent), progress);
-        assert_eq!(end, (Code::Timeout, "timed_out: the agent made no progress for 10s".to_owned()));
+        assert_eq!(end, (Code::Timeout, "timed_out: the agent made no progress for 10 s".to_owned()));
         assert_eq!(started.elapsed(), s(28));
     }
 

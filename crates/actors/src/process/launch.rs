@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use mainstay_runtime::journal::{millis, millis_text};
 use thiserror::Error;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::child::Process;
 use super::exit::{ProcessExit, line_suffix};
@@ -48,7 +49,7 @@ pub(crate) enum LaunchError {
     #[error("before it was ready, {0}")]
     Exited(ProcessExit),
     /// The process was not ready in time. It may still run.
-    #[error("it was not ready within {within:?}{}", line_suffix("its last line", last_line.as_deref()))]
+    #[error("it was not ready within {}{}", millis_text(millis(*within)), line_suffix("its last line", last_line.as_deref()))]
     ReadyTimeout {
         /// The time that it had.
         within: Duration,

@@ -241,7 +241,7 @@ async fn start_without_acp_fails_and_leaves_nothing_running() {
     let leaks = "echo refused: $KEY at https://me:pass@host/a?b=c >&2; exit 4";
     let exited = "it exited with code 4; its last line on stderr: no key";
     let redacted = "refused: [redacted] at https://[redacted]@host/a?[redacted]";
-    let late = "within 300ms; its last line: thinking";
+    let late = "within 300 ms; its last line: thinking";
     let refused = "the agent refused initialize: Method not found: initialize (code -32601)";
     for (command, settle, reason, words) in [
         (shell("echo no key >&2; exit 4"), usual, None, exited),

@@ -95,7 +95,7 @@ async fn silent_agent_times_out() {
     let switches = Switches { mute: true, ..Switches::default() };
     let options = AcpOptions { setup_timeout: Duration::from_secs(5), ..AcpOptions::default() };
     let error = open_client(AgentTransport::InProcess, switches, options).await.err().unwrap();
-    assert_eq!(error.to_string(), "the agent did not answer initialize within 5s");
+    assert_eq!(error.to_string(), "the agent did not answer initialize within 5 s");
 }
 
 #[cfg(unix)]

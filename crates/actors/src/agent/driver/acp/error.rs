@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use agent_client_protocol::ErrorCode;
+use mainstay_runtime::journal::{millis, millis_text};
 use thiserror::Error;
 
 use super::sent_requests::unreadable_response;
@@ -64,7 +65,7 @@ pub enum AcpError {
         quote: String,
     },
     /// The agent did not answer in time.
-    #[error("the agent did not answer {method} within {after:?}")]
+    #[error("the agent did not answer {method} within {}", millis_text(millis(*after)))]
     TimedOut {
         /// The requested method.
         method: &'static str,

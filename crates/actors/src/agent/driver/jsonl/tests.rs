@@ -430,7 +430,7 @@ async fn ping_without_pong_is_a_missed_check() {
     let fixture = JsonlFixture::with("while read -r _; do :; done", Readiness::None, settle).await;
     fixture.restart().await.unwrap();
     let why = missed_error(fixture.driver.check().await);
-    assert_eq!((why.reason, why.log_text()), (Reason::TimedOut, "it answered no ping within 300ms"));
+    assert_eq!((why.reason, why.log_text()), (Reason::TimedOut, "it answered no ping within 300 ms"));
 }
 
 #[tokio::test]
@@ -648,7 +648,7 @@ async fn process_that_is_not_ready_fails_its_start_and_is_gone() {
     let taken = "before it was ready, it exited with code 2; its last line on stderr: port 80 is taken";
     for (script, ready_timeout, words) in [
         ("echo port 80 is taken >&2; exit 2", TIMEOUT * 10, taken),
-        ("echo still loading >&2; echo down; read -r _", SHORT, "it was not ready within 300ms"),
+        ("echo still loading >&2; echo down; read -r _", SHORT, "it was not ready within 300 ms"),
     ] {
         let mut fixture = JsonlFixture::ready_on(script, "up").await;
         fixture.driver.host.setup.launch.ready_timeout = ready_timeout;

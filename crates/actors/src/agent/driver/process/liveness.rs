@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mainstay_runtime::journal::{millis, millis_text};
 use tokio::time::timeout;
 
 use crate::agent::health::Observation;
@@ -44,7 +45,7 @@ pub(super) async fn find_silence(
             Err(_) => "its server does not answer",
         },
     };
-    Some(Observation::Missed { why: silent_error(&format!("{words} within {limit:?}")) })
+    Some(Observation::Missed { why: silent_error(&format!("{words} within {}", millis_text(millis(limit)))) })
 }
 
 fn suspended_error() -> Error {

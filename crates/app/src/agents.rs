@@ -206,7 +206,9 @@ impl Agents {
         // While the agent's actor is down, it does not notice that the process has ended.
         report.process = handle.driver.process();
         let noisy = self.0.handles.logs.get(id).is_some_and(|log| log.is_noisy());
-        let view = view(report, &handle.address.info(time_point.now), &handle.restart_limits, time_point);
+        let awaits_backend = report.process.is_none() && handle.awaits_backend();
+        let info = handle.address.info(time_point.now);
+        let view = view(report, &info, &handle.restart_limits, awaits_backend, time_point);
         Some(AgentView { noisy, ..view })
     }
 

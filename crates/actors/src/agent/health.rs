@@ -492,6 +492,11 @@ impl Health {
         if self.is_starting(now) { AgentStatus::Starting } else { AgentStatus::Failed }
     }
 
+    /// Begins the startup grace again at `now`, when the agent's program has been started.
+    pub(super) fn restart_grace(&mut self, now: Duration) {
+        self.started_at = now;
+    }
+
     fn is_starting(&self, now: Duration) -> bool {
         !self.was_healthy && now.saturating_sub(self.started_at) < self.policy.startup_grace
     }

@@ -51,6 +51,10 @@ struct ScriptedDriver {
     refused_writes: Mutex<VecDeque<DriverError>>,
     /// The time that a check takes. Its answer is fixed when it begins.
     check_duration: Duration,
+    /// Whether the driver starts the agent itself.
+    owns_agent: bool,
+    /// The time that a restart takes.
+    restart_duration: Duration,
     /// The answers after a restart; none stand for healthy ones.
     after_restart: Vec<Observation>,
     /// Whether the agent has no state, whose reading would cause further checks.
@@ -89,6 +93,10 @@ impl Driver for ScriptedDriver {
         "script"
     }
 
+    fn owns_agent(&self) -> bool {
+        self.owns_agent
+    }
+
     fn check(&self) -> BoxFuture<'_, Observation> {
         async move {
             self.check_starts.lock().push(Instant::now());
@@ -115,7 +123,10 @@ impl Driver for ScriptedDriver {
         let answers =
             if self.after_restart.is_empty() { vec![healthy()] } else { self.after_restart.clone() };
         self.set_answers(answers);
-        std::future::ready(Ok(())).boxed()
+        if self.restart_duration.is_zero() {
+            return std::future::ready(Ok(())).boxed();
+        }
+        tokio::time::sleep(self.restart_duration).map(Ok).boxed()
     }
 
     fn read_state(&self) -> BoxFuture<'_, Result<AgentState, DriverError>> {

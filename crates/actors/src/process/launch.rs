@@ -28,7 +28,7 @@ pub struct Launch {
     pub prepare: Option<PrepareSpec>,
 }
 
-/// Makes the program of one start. It may wait, for at most the launch's `ready_timeout`.
+/// Makes the program of one start. It may wait without limit for what it needs; dropping the start ends that.
 pub type PrepareSpec = Arc<dyn Fn() -> BoxFuture<'static, Result<ProcessSpec, SpawnError>> + Send + Sync>;
 
 /// Says why a process did not become ready.
@@ -77,9 +77,7 @@ impl Launch {
             return Err(LaunchError::AddressInUse);
         }
         let Some(prepare) = &self.prepare else { return Ok(Process::start(&self.spec, manager).await?) };
-        let prepared = timeout(self.ready_timeout, prepare()).await;
-        let spec = prepared.unwrap_or(Err(SpawnError::NoAddress))?;
-        Ok(Process::start(&spec, manager).await?)
+        Ok(Process::start(&prepare().await?, manager).await?)
     }
 
     /// Waits until the process is ready. The reader of its output shows each line to `ready_signal`.
@@ -100,5 +98,30 @@ impl Launch {
                 LaunchError::ReadyTimeout { within: self.ready_timeout, last_line: process.last_line() }
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn preparation_takes_no_time_from_the_start() {
+        let ready_timeout = Duration::from_secs(1);
+        let wait = Duration::from_secs(3600);
+        let prepare: PrepareSpec = Arc::new(move || {
+            Box::pin(async move {
+                sleep(wait).await;
+                Err(SpawnError::Stopping)
+            })
+        });
+        let spec = ProcessSpec::new("agent", ["true".to_owned()]);
+        let launch = Launch { spec, readiness: Readiness::None, ready_timeout, prepare: Some(prepare) };
+        let before = Instant::now();
+        let started = launch.start(&ProcessManager::new()).await;
+        assert!(matches!(started, Err(LaunchError::NotStarted(SpawnError::Stopping))), "{started:?}");
+        assert_eq!(before.elapsed(), wait);
     }
 }

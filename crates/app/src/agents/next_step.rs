@@ -54,6 +54,12 @@ pub(super) fn next_step(agent: &AgentView, restart_in: Option<Duration>, advice:
     }
 }
 
+/// Returns the next step of an agent whose program is started once the backend is ready.
+pub(super) fn backend_step(agent: &AgentView) -> String {
+    let left = agent.supervision.restarts_left();
+    format!("waits for the backend, and starts once that is ready ({left})")
+}
+
 #[cfg(test)]
 mod tests {
     use expect_test::expect;

@@ -5,17 +5,18 @@ use mainstay_actors::error::{Error, Reason};
 use mainstay_runtime::journal::count;
 use mainstay_runtime::{ActorInfo, ActorStatus};
 
-use super::next_step::next_step;
+use super::next_step::{backend_step, next_step};
 use crate::status::AgentView;
 use crate::supervision_report::{ResolvedError, SupervisionReport};
 use crate::time_point::TimePoint;
 use crate::tree_builder::agents::RestartLimits;
 
-/// Makes the view of one agent.
+/// Makes the view of one agent. `awaits_backend` says that a start of its program waits for the backend.
 pub(super) fn view(
     mut report: AgentReport,
     info: &ActorInfo,
     limits: &RestartLimits,
+    awaits_backend: bool,
     time_point: &TimePoint,
 ) -> AgentView {
     if let Some(status) = status_without_actor(info) {
@@ -50,7 +51,10 @@ pub(super) fn view(
         output: Vec::new(),
     };
     let restart_in = info.restart_due.map(|due| due.saturating_sub(time_point.now));
-    view.next_step = next_step(&view, restart_in, info.next_step.as_deref());
+    view.next_step = match view.report.status {
+        AgentStatus::Starting if awaits_backend => backend_step(&view),
+        _ => next_step(&view, restart_in, info.next_step.as_deref()),
+    };
     view
 }
 
@@ -133,7 +137,16 @@ mod tests {
         let questions = vec![AgentView::example_question()];
         let report = AgentReport { status, questions, ..AgentView::example().report };
         let timeline = Timeline::new(Timestamp::UNIX_EPOCH).into();
-        view(report, &info(actor), &limits, &TimePoint { now: s(100), timeline })
+        view(report, &info(actor), &limits, true, &TimePoint { now: s(100), timeline })
+    }
+
+    #[test]
+    fn agent_that_starts_says_that_it_waits_for_the_backend() {
+        let step = |actor, status| view_of(actor, status).next_step;
+        let waits = "waits for the backend, and starts once that is ready (4 restarts left)";
+        assert_eq!(step(ActorStatus::Running, AgentStatus::Starting), waits);
+        let restarts = step(ActorStatus::Restarting, AgentStatus::Starting);
+        assert_eq!(restarts, "is being restarted (4 restarts left)");
     }
 
     #[test]

@@ -10,10 +10,12 @@ use mainstay_actors::agent::{
     PendingRecovery, PendingReplies, ProcessDriver, ProcessSetup, UpdateBroadcast,
 };
 use mainstay_actors::connection::ConnectionView;
+use mainstay_actors::network::BackendAddress;
 use mainstay_actors::queue::QueueHandle;
 use mainstay_actors::transport::Transport;
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, OnBudgetExhausted, Shutdown};
 use mainstay_runtime::{Address, Child};
+use tokio::sync::watch;
 
 use crate::config::{AgentConfig, AgentsConfig, DriverKind};
 use crate::supervision_report::RestartBudget;
@@ -34,6 +36,15 @@ pub(crate) struct AgentHandle {
     pub(crate) updates: UpdateBroadcast,
     pub(crate) pending_replies: Arc<PendingReplies>,
     pub(crate) restart_limits: RestartLimits,
+    /// The address that its program waits for before each start, if it names one.
+    awaited_address: Option<watch::Receiver<Option<BackendAddress>>>,
+}
+
+impl AgentHandle {
+    /// Returns whether a start of the agent's program waits until the backend is ready.
+    pub(crate) fn awaits_backend(&self) -> bool {
+        self.awaited_address.as_ref().is_some_and(|address| address.borrow().is_none())
+    }
 }
 
 /// The limits of an agent's failures, for its view.
@@ -109,6 +120,7 @@ impl AgentFactory {
         };
         let restart_limits =
             RestartLimits { fail_after: supervision.fail_after, budget: RestartBudget::of_policy(&policy) };
+        let awaited_address = self.processes.awaited_address(&config.command, &config.env);
         let child = Child::new(&config.id, actor).policy(policy).durable();
         let to_handle = move |address| AgentHandle {
             address,
@@ -117,6 +129,7 @@ impl AgentFactory {
             updates,
             pending_replies,
             restart_limits,
+            awaited_address,
         };
         Ok((child, Box::new(to_handle)))
     }

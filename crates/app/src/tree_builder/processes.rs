@@ -84,6 +84,20 @@ impl ProcessFactory {
         Ok(Launch { spec, readiness, ready_timeout: program.ready_within.max(READY_WITHIN_MIN), prepare })
     }
 
+    /// Returns the address that a program with this command and environment waits for, if it names one that is assigned to
+    /// each start of the backend.
+    pub(crate) fn awaited_address(
+        &self,
+        command: &[String],
+        env: &BTreeMap<String, String>,
+    ) -> Option<watch::Receiver<Option<BackendAddress>>> {
+        let mut texts = command.iter().chain(env.values());
+        let names_address = texts.any(|text| {
+            matches!(self.placeholders.expand(text), Err(MissingPlaceholder::Url | MissingPlaceholder::Token))
+        });
+        self.assigned.clone().filter(|_| names_address)
+    }
+
     /// Describes the process, with its placeholders.
     pub(crate) fn spec(&self, program: &ProcessConfig<'_>) -> ProcessSpec {
         let mut spec = ProcessSpec::new(program.name, program.command.iter().cloned());

@@ -282,6 +282,10 @@ impl AgentActor {
         run.check = CheckState::Unscheduled;
         let error = match recovery {
             Recovery::Done => {
+                if self.driver.owns_agent() {
+                    // Its program may have waited long for what it needs.
+                    run.health.restart_grace(ctx.now());
+                }
                 run.finish_recovery(&Ok(()));
                 self.save_session(ctx, run);
                 self.watch_for_failure(ctx);

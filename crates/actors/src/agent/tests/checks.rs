@@ -247,3 +247,21 @@ async fn checks_of_many_agents_are_spread_over_interval() {
     // Even spread over half of the interval it would be 20 a second.
     assert!(busiest <= 40, "{busiest} in one second");
 }
+
+/// A program that waited for the backend has its whole grace afterwards.
+#[tokio::test(start_paused = true)]
+async fn grace_of_an_owned_agent_begins_when_it_has_started() {
+    let driver = Arc::new(ScriptedDriver {
+        answers: Mutex::new([missed()].into()),
+        after_restart: vec![missed()],
+        owns_agent: true,
+        restart_duration: s(100),
+        ..ScriptedDriver::default()
+    });
+    let policy = HealthPolicy { interval: s(5), ..policy() };
+    let fixture = AgentActorFixture::with(&driver, policy, None).await;
+    tokio::time::sleep(s(128)).await;
+    assert_eq!((fixture.status(), *driver.restarts.lock()), (Starting, 1));
+    tokio::time::sleep(s(3)).await;
+    assert_eq!(fixture.status(), Failed);
+}

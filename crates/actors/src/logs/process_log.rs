@@ -152,6 +152,12 @@ impl ProcessLog {
         state.tail.excerpt(&state.secrets)
     }
 
+    /// Returns whether the last lines are of the process before the present one, which has printed none yet.
+    #[must_use]
+    pub fn is_of_predecessor(&self) -> bool {
+        self.0.state.lock().tail.is_of_predecessor()
+    }
+
     /// Returns the last lines of the present process, as [`excerpt`](Self::excerpt).
     pub(crate) fn own_excerpt(&self) -> Vec<String> {
         let state = self.0.state.lock();

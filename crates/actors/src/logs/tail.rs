@@ -65,6 +65,11 @@ impl OutputTail {
         lines.into_iter().map(|(_, line)| line).collect()
     }
 
+    /// Returns whether the lines are of the program before the present one.
+    pub(super) fn is_of_predecessor(&self) -> bool {
+        self.is_of_predecessor
+    }
+
     /// Returns the lines of the present program, as [`excerpt`](Self::excerpt).
     pub(super) fn own_excerpt(&self, secrets: &Secrets) -> Vec<String> {
         if self.is_of_predecessor { Vec::new() } else { self.excerpt(secrets) }

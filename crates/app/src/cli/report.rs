@@ -119,6 +119,9 @@ pub(super) fn backend(out: &mut Output, backend: &OwnedBackendReport) -> Result<
     if let Some(error) = &backend.last_error {
         out.fact("", &escape_controls(error))?;
     }
+    if backend.output_is_old {
+        out.fact("", "before this start:")?;
+    }
     print_output(out, &backend.output)
 }
 

@@ -35,6 +35,9 @@ pub struct OwnedBackendReport {
     /// lines before them. Empty in the status of the whole runtime.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub output: Vec<String>,
+    /// True if these lines are from before the present start.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub output_is_old: bool,
     /// The facts that its supervisor knows.
     #[serde(flatten)]
     pub supervision: SupervisionReport,
@@ -72,6 +75,7 @@ impl OwnedBackendReport {
             last_line: last_line.filter(|_| is_starting),
             noisy: false,
             output: Vec::new(),
+            output_is_old: false,
             supervision,
             last_error: error.filter(|_| !is_running),
             resolved_error: resolved
@@ -82,12 +86,15 @@ impl OwnedBackendReport {
 
     /// Adds the last lines of the process's log.
     pub(super) fn with_log(self, log: &ProcessLog) -> Self {
-        Self { noisy: log.is_noisy(), output: log.excerpt(), ..self }
+        let (noisy, output) = (log.is_noisy(), log.excerpt());
+        let is_started = self.pid.is_some() && !log.is_of_predecessor();
+        let output_is_old = self.status == ActorStatus::Starting && !is_started && !output.is_empty();
+        Self { noisy, output, output_is_old, ..self }
     }
 
     /// Returns the report without the last lines.
     pub(crate) fn without_output(self) -> Self {
-        Self { output: Vec::new(), ..self }
+        Self { output: Vec::new(), output_is_old: false, ..self }
     }
 }
 

@@ -70,18 +70,20 @@ pub fn summary(record: &Record) -> String {
     read(record).1
 }
 
-/// Returns the record's level and its sentence. A kind that this version does not know gets a generic sentence.
+/// Returns the record's level and its sentence. A kind or fields that this version does not know get a generic sentence.
 pub(crate) fn read(record: &Record) -> (Level, String) {
     let known = types().find(|event_type| event_type.kind() == record.kind);
-    known
-        .and_then(|event_type| event_type.read(record))
-        .unwrap_or_else(|| (Level::Info, generic_summary(record)))
+    match known.map(|event_type| event_type.read(record)) {
+        Some(Some(read)) => read,
+        Some(None) => (Level::Warn, generic_summary(" cannot be read:", record)),
+        None => (Level::Info, generic_summary("", record)),
+    }
 }
 
-fn generic_summary(record: &Record) -> String {
+fn generic_summary(state: &str, record: &Record) -> String {
     let fields = record.fields.iter().map(|(name, value)| match value {
         Value::String(text) => format!(" {name}={text}"),
         value => format!(" {name}={value}"),
     });
-    escape_controls(&format!("event {}{}", record.kind, fields.collect::<String>()))
+    escape_controls(&format!("event {}{state}{}", record.kind, fields.collect::<String>()))
 }

@@ -341,7 +341,7 @@ fn sentence_escapes_others_text_and_names_unknown_fields() {
     let exited = json!({"cause": "error", "message": "bad\u{1b}[31m\nline", "location": null});
     for (kind, fields, sentence) in [
         ("moon_phase", json!({"phase": "full\u{1b}[2J"}), "event moon_phase phase=full\\u{1b}[2J"),
-        ("actor_ready", json!({"started_within": 7}), "event actor_ready started_within=7"),
+        ("actor_ready", json!({"started_within": 7}), "event actor_ready cannot be read: started_within=7"),
         ("actor_exited", exited, "ended with an error: bad\\u{1b}[31m\\nline"),
     ] {
         assert_eq!(summary(&record(kind, &fields)), sentence);

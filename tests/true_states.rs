@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use jiff::{SignedDuration, Timestamp};
 use mainstay::config::Config;
 use mainstay::supervision::{Clock, SystemClock};
-use mainstay::{ConnectionState, Mainstay, StorageState, Subscription};
+use mainstay::{ConnectionState, Mainstay, Reason, SendOptions, StorageState, Subscription};
 use serde_json::json;
 use support::{assert_members, eventually, next_of_kind, next_record, run, run_json};
 
@@ -130,6 +130,19 @@ async fn given_up_agent_says_what_is_so_now() {
     for _ in 0..2 {
         assert_eq!(next_of_kind(&mut events, "actor_restarted").await.fields["state"], "fresh");
     }
+    mainstay.shutdown().await;
+}
+
+#[tokio::test]
+async fn message_to_an_agent_that_no_restart_helps_names_the_cause() {
+    let text = "[[agent]]\nid = 'helper'\ndriver = 'process'\ncommand = ['mainstay-has-no-such-program']\n";
+    let mainstay = Mainstay::builder().config(Config::from_toml(text).unwrap()).start().await.unwrap();
+    next_of_kind(&mut mainstay.events(), "gave_up").await;
+    let sent = mainstay.agents().send("helper", json!(1), SendOptions::default()).await;
+    let error = sent.err().unwrap();
+    let words = "The agent is given up, since no restart can help: The program of the agent cannot be started. Correct how \
+                 it is configured. Then 'mainstay agent start helper' tries again.";
+    assert_eq!((error.reason, &*error.message), (Reason::Stopped, words));
     mainstay.shutdown().await;
 }
 

@@ -90,8 +90,8 @@ async fn message_to_stopped_agent_names_the_start_command() {
     fixture.wait_for(|record| record.kind == "gave_up").await;
     for error in [behind.unwrap_err(), send_expecting_error(&fixture, TEST_TIMEOUT).await] {
         assert_eq!(error.reason, Reason::Stopped);
-        let words = "The agent was given up, as its restarts are used up. Start it with 'mainstay agent reset x', then \
-                     send this again.";
+        let words = "The agent is given up: its restarts are used up, so it stays as it is until 'mainstay agent reset \
+                     x' gives them back and starts it.";
         assert_eq!(error.message, words);
     }
 
@@ -101,7 +101,7 @@ async fn message_to_stopped_agent_names_the_start_command() {
     agents.stop("x").await.unwrap();
     let error = send_expecting_error(&fixture, TEST_TIMEOUT).await;
     assert_eq!(error.reason, Reason::Stopped);
-    let words = "The agent was stopped. Start it with 'mainstay agent start x', then send this again.";
+    let words = "The agent is stopped; 'mainstay agent start x' starts it.";
     assert_eq!(error.message, words);
     let agent = fixture.view();
     assert_eq!(agent.report.status, AgentStatus::Stopped);

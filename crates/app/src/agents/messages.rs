@@ -172,16 +172,26 @@ impl Agents {
 
     /// Explains a `stopped` error: why the agent does not run, and how to start it.
     fn not_running_error(&self, address: &Address<AgentCommand>, error: Error) -> Error {
-        let id = address.path().map(ActorPath::name).unwrap_or_default();
-        let (why, order) = match address.info(self.0.runtime.now()).status {
-            ActorStatus::Failed => ("The agent was given up, as its restarts are used up.", "reset"),
-            ActorStatus::Stopping | ActorStatus::Stopped => ("The agent was stopped.", "start"),
+        let info = address.info(self.0.runtime.now());
+        let summary = match info.status {
+            ActorStatus::Failed if info.next_step.is_some() => {
+                "The agent was given up, since no restart can help. Look into its last error, and start it with \
+                 'mainstay agent start'."
+            }
+            ActorStatus::Failed => {
+                "The agent was given up, as its restarts are used up. Start it with 'mainstay agent reset'."
+            }
+            ActorStatus::Stopping | ActorStatus::Stopped => {
+                "The agent was stopped. Start it with 'mainstay agent start'."
+            }
             ActorStatus::Starting | ActorStatus::Running | ActorStatus::Restarting => return error,
         };
-        let words =
-            |name: &str| format!("{why} Start it with 'mainstay agent {order}{name}', then send this again.");
-        // An id that looks like a token is for the log.
-        error.with_message(&words("")).with_message(&words(&format!(" {id}")))
+        let error = error.with_message(summary);
+        let Ok(agent) = self.get(address.path().map(ActorPath::name).unwrap_or_default()) else {
+            return error;
+        };
+        // An id that looks like a token is for the log. A message for a person has no backticks.
+        error.with_message(&format!("The agent is {}.", agent.next_step.replace('`', "'")))
     }
 
     /// Records the end of a message that was never delivered.

@@ -60,7 +60,8 @@ pub(super) fn list(out: &mut Output, agents: &[AgentView]) -> Result<(), CliErro
 /// Returns whether the agent is more than a row of the table.
 fn needs_attention(agent: &AgentView) -> bool {
     !matches!(agent.report.status, AgentStatus::Healthy | AgentStatus::Starting)
-        || current_error(agent).is_some()
+        || agent.report.error.is_some()
+        || agent.last_error.is_some()
         || !agent.report.questions.is_empty()
 }
 
@@ -72,9 +73,13 @@ fn note(agent: &AgentView) -> String {
     }
 }
 
+/// Returns the agent's error with its cause, without what the next step says already.
 fn current_error(agent: &AgentView) -> Option<String> {
-    let error = agent.report.error.as_ref().map(|error| format!("{}: {}", error.code, error.message));
-    error.or_else(|| agent.last_error.clone())
+    match agent.report.error.as_deref() {
+        Some(error) if agent.next_step.contains(&error.message) => error.details.clone(),
+        Some(error) => Some(describe(error)),
+        None => agent.last_error.clone(),
+    }
 }
 
 fn row(agent: &AgentView, now: Timestamp) -> Vec<(String, Style)> {
@@ -308,7 +313,27 @@ mod tests {
             errors      none"#]].assert_eq(&facts_text(&agent));
         let row = row(&agent, "2026-03-01T12:00:00Z".parse().unwrap());
         let cells: Vec<String> = row.into_iter().map(|(text, _)| text).collect();
-        expect!["planner | http | failed (given up) | 3 min | 5 | 0 of 5 | 1 in flight | given up | SERVER_ERROR: The agent reports trouble of its own. Wait until it has recovered, or restart it."].assert_eq(&cells.join(" | "));
+        expect!["planner | http | failed (given up) | 3 min | 5 | 0 of 5 | 1 in flight | given up | SERVER_ERROR agent_unhealthy: The agent reports trouble of its own. Wait until it has recovered, or restart it. (the agent reports that it failed)"].assert_eq(&cells.join(" | "));
+    }
+
+    #[test]
+    fn note_has_the_cause_and_each_sentence_once() {
+        let note = |error: Error, next_step: &str| {
+            let mut agent = AgentView { next_step: next_step.to_owned(), ..AgentView::example() };
+            agent.report.error = Some(Box::new(error));
+            note(&agent)
+        };
+        let crashed = Error::new(Reason::Crashed).with_details("it exited with code 1");
+        let cause = "SERVER_ERROR crashed: The part that handled this crashed";
+        let text = note(crashed, "is restarted in 5 s");
+        assert!(text.starts_with(&format!("is restarted in 5 s. {cause}")), "{text}");
+        assert!(text.ends_with("(it exited with code 1)"), "{text}");
+        let message = "Correct its command.";
+        let missing = Error::new(Reason::AgentFailed).with_message(message).with_details("looked in /bin");
+        assert_eq!(
+            note(missing, &format!("given up: {message} Then start it")),
+            "given up: Correct its command. Then start it. looked in /bin"
+        );
     }
 
     #[test]

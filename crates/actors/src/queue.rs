@@ -14,9 +14,11 @@
 //! - `state`: the state of one incarnation, with the limit of concurrent attempts; `attempt`: one attempt, as a task; `body_pump`: forwards a streamed body
 //! - `request_table`: the requests that have not ended; it outlives a crash
 //! - [`QueueHandle`]: makes, streams, lists, moves and cancels requests; [`Download`]: a response whose body is streamed
+//! - [`BackendAbsence`]: what the owner of the backend knows of its absence
 //! - [`QueueView`]: the queue's current figures, readable without the actor
 //! - [`events`]: the journal's events about requests
 
+mod absence;
 mod actor;
 mod attempt;
 mod body_pump;
@@ -33,6 +35,7 @@ pub mod retry;
 pub mod retry_budget;
 mod state;
 
+pub use absence::{BackendAbsence, ObserveAbsence};
 pub use actor::QueueActor;
 
 #[cfg(test)]

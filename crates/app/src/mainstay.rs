@@ -34,7 +34,7 @@ use crate::data_dir::{DataDir, DataDirError};
 use crate::environment::Environment;
 use crate::inner::Inner;
 use crate::logs::Logs;
-use crate::owned_backend::{OwnedBackend, OwnedBackendReport};
+use crate::owned_backend::{OwnedBackend, OwnedBackendReport, absence};
 use crate::process_events::{read_login_path, record_start_report, record_warnings};
 use crate::readiness::{self, ReadyState};
 use crate::standstill::record_standstills;
@@ -559,13 +559,19 @@ impl Mainstay {
 
     fn queue_report(&self) -> QueueReport {
         let (stats, time_point) = (self.0.handles.queue_view.stats(), self.0.time_point());
-        let held = stats.outage.map(|outage| OutageReport {
-            since: time_point.wall_time(outage.since),
-            reason: outage.reason,
-            message: outage.reason.message().to_owned(),
-            failures: outage.failures,
-            next_probe_at: outage.next_probe_after(time_point.now).map(|at| time_point.wall_time(at)),
-            next_probe_in_ms: outage.next_probe_after(time_point.now).map(|at| millis(at - time_point.now)),
+        let now = time_point.now;
+        let absence = self.0.handles.owned_backend.as_ref().and_then(|backend| absence(backend, now));
+        let held = stats.outage.map(|outage| {
+            let next_probe = outage.next_probe_after(now).filter(|_| absence.is_none());
+            OutageReport {
+                since: time_point.wall_time(outage.since),
+                reason: outage.reason,
+                waits_for_backend: absence.is_some(),
+                message: absence.map_or_else(|| outage.reason.message().to_owned(), |absence| absence.text),
+                failures: outage.failures,
+                next_probe_at: next_probe.map(|at| time_point.wall_time(at)),
+                next_probe_in_ms: next_probe.map(|at| millis(at - now)),
+            }
         });
         QueueReport { stats, held }
     }

@@ -5,8 +5,10 @@
 mod report;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mainstay_actors::error::Error;
+use mainstay_actors::queue::BackendAbsence;
 use mainstay_runtime::AdminError;
 
 pub use report::OwnedBackendReport;
@@ -15,6 +17,12 @@ use crate::admin_error::AdminTarget::Backend;
 use crate::inner::Inner;
 use crate::tree_builder::owned_backend::OwnedBackendParts;
 use crate::tree_builder::processes::BACKEND_NAME;
+
+/// Describes the backend while it is not ready.
+pub(crate) fn absence(backend: &OwnedBackendParts, now: Duration) -> Option<BackendAbsence> {
+    let OwnedBackendParts { address, settings, connection, .. } = backend;
+    connection.is_backend_down().then(|| report::absence(&address.info(now), settings, now))
+}
 
 /// The backend that the runtime starts, restarts and ends. Cheap to clone.
 ///
@@ -27,7 +35,7 @@ impl OwnedBackend {
     /// Returns its state. Asks no actor.
     #[must_use]
     pub fn report(&self) -> Option<OwnedBackendReport> {
-        let OwnedBackendParts { address, view, settings } = self.0.handles.owned_backend.as_ref()?;
+        let OwnedBackendParts { address, view, settings, .. } = self.0.handles.owned_backend.as_ref()?;
         let time_point = self.0.time_point();
         let report =
             OwnedBackendReport::new(&address.info(time_point.now), view.process(), settings, &time_point);

@@ -145,9 +145,14 @@ pub struct OutageReport {
     pub reason: Reason,
     /// The same for a person.
     pub message: String,
+    /// True while the backend that the runtime starts is not ready. Nothing is sent then, and `message` says what comes
+    /// next.
+    #[serde(default)]
+    pub waits_for_backend: bool,
     /// The number of failed probes.
     pub failures: u32,
-    /// The time of the next probe; none if the next request to come is one at once.
+    /// The time of the next probe; none if the next request to come is one at once, or waits
+    /// for the backend.
     pub next_probe_at: Option<WallTime>,
     /// The time until then, in milliseconds.
     pub next_probe_in_ms: Option<u64>,

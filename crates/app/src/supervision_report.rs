@@ -74,10 +74,7 @@ impl SupervisionReport {
 
     /// Returns the restarts that are left, as words.
     pub(crate) fn restarts_left(&self) -> String {
-        match self.budget_left {
-            Some(left) => format!("{} left", count(left, "restart")),
-            None => "no limit to restarts".to_owned(),
-        }
+        restarts_left(self.budget_left)
     }
 
     /// Returns the next step of a child that is given up. `command` names the command for a verb, and `advice` is what a
@@ -97,14 +94,12 @@ impl SupervisionReport {
         }
     }
 
-    /// Returns the next step of a child that is restarted in `restart_in`, if that is planned.
-    pub(crate) fn restarting_step(&self, restart_in: Option<Duration>) -> String {
-        let left = self.restarts_left();
-        match restart_in {
-            Some(wait) => {
-                let seconds = (millis(wait) + 500) / 1000;
-                format!("is restarted in {} ({left})", millis_text(seconds * 1000))
-            }
+    /// Returns the next step of a child with these restarts left that is restarted in `restart_in`, if that is planned.
+    pub(crate) fn restarting_step(restart_in: Option<Duration>, left: &str) -> String {
+        match restart_in.map(millis) {
+            Some(0) => format!("restart is due now ({left})"),
+            Some(ms @ ..1000) => format!("is restarted in {} ({left})", millis_text(ms)),
+            Some(ms) => format!("is restarted in {} ({left})", millis_text((ms + 500) / 1000 * 1000)),
             None => format!("is being restarted ({left})"),
         }
     }
@@ -112,5 +107,28 @@ impl SupervisionReport {
     /// Returns the next step of a child that was stopped.
     pub(crate) fn stopped_step(command: impl Fn(&str) -> String) -> String {
         format!("stopped; `{}` starts it", command("start"))
+    }
+}
+
+/// Returns the restarts that are left, as words.
+pub(crate) fn restarts_left(budget_left: Option<u32>) -> String {
+    match budget_left {
+        Some(left) => format!("{} left", count(left, "restart")),
+        None => "no limit to restarts".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn restart_is_due_in_milliseconds_below_a_second() {
+        let step = |ms| SupervisionReport::restarting_step(Some(Duration::from_millis(ms)), "1 restart left");
+        assert_eq!(step(0), "restart is due now (1 restart left)");
+        assert_eq!(step(480), "is restarted in 480 ms (1 restart left)");
+        assert_eq!(step(1499), "is restarted in 1 s (1 restart left)");
+        assert_eq!(step(1500), "is restarted in 2 s (1 restart left)");
+        assert_eq!(step(600_000), "is restarted in 10 min (1 restart left)");
     }
 }

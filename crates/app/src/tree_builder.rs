@@ -29,8 +29,8 @@ use mainstay_actors::network::urls::BaseUrl;
 use mainstay_actors::network::{BackendAddress, Route};
 use mainstay_actors::process::{OwnedBackendView, ProcessManager, login_path};
 use mainstay_actors::queue::{
-    BudgetPolicy, GroupLimit, PriorityQueuePolicy, QueueActor, QueueHandle, QueueMessage, QueuePolicy,
-    QueueView, RetryPolicy,
+    BudgetPolicy, GroupLimit, ObserveAbsence, PriorityQueuePolicy, QueueActor, QueueHandle, QueueMessage,
+    QueuePolicy, QueueView, RetryPolicy,
 };
 use mainstay_actors::response_cache::ResponseCache;
 use mainstay_actors::transport::layers::{ActivityLayer, InvalidationLayer, ReachabilityLayer};
@@ -42,6 +42,7 @@ use tokio::sync::watch;
 use crate::config::{self, Config};
 use crate::environment::Environment;
 use crate::inner::Handles;
+use crate::owned_backend::absence;
 use crate::placeholders::Placeholders;
 use crate::tree_builder::agents::{AgentFactory, AgentHandle, AgentPolicies};
 use crate::tree_builder::error::BuildError;
@@ -120,7 +121,10 @@ impl TreeSpec {
         let listeners = backend.listeners.clone();
         let owned_backend = add_owned_backend(&mut root, config, backend, &view, &processes)?;
         let connection = add_connection(&mut root, policy, target, &cache, view)?;
-        let queue = add_queue(&mut root, config, &transport, &connection)?;
+        let observed_backend = owned_backend.clone();
+        let absence =
+            observed_backend.map(|backend| -> ObserveAbsence { Arc::new(move |now| absence(&backend, now)) });
+        let queue = add_queue(&mut root, config, &transport, &connection, absence)?;
         listeners.fill(&connection.address, &queue.address);
         let cache = add_cache(&mut root, config, environment, cache)?;
         // Nothing runs yet, so the slot is empty.
@@ -250,6 +254,7 @@ fn add_queue(
     config: &Config,
     transport: &Arc<dyn Transport>,
     connection: &ConnectionStage,
+    absence: Option<ObserveAbsence>,
 ) -> Result<QueueStage, BuildError> {
     let (view, meters) = (QueueView::default(), ActivityMeters::default());
     let counted = meters.clone();
@@ -257,9 +262,12 @@ fn add_queue(
         let work = counted.get(agent)?.begin();
         Some(Box::new(move || work.note_progress()))
     }));
-    let actor = QueueActor::new(transport, queue_policy(&config.requests), view.clone())
+    let mut actor = QueueActor::new(transport, queue_policy(&config.requests), view.clone())
         .with_limits(group_limits(config)?)
         .with_availability(connection.view.availability.subscribe());
+    if let Some(absence) = absence {
+        actor = actor.with_absence(absence);
+    }
     let capacity = config.requests.queue_max.max(QUEUE_MAILBOX_MIN);
     let address = root.child(Child::new("queue", actor).policy(core_policy()).mailbox_capacity(capacity))?;
     Ok(QueueStage { handle: QueueHandle::new(address.clone()), address, view, meters })

@@ -62,7 +62,7 @@ impl ConnectionView {
 
     /// Returns whether the backend's own process is known not to be ready.
     #[must_use]
-    pub(crate) fn is_backend_down(&self) -> bool {
+    pub fn is_backend_down(&self) -> bool {
         *self.is_backend_down.lock()
     }
 

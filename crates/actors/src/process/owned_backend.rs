@@ -17,7 +17,7 @@ mod view;
 use std::sync::Arc;
 
 use mainstay_runtime::journal::millis;
-use mainstay_runtime::{Context, Failure, Message, PermanentFailure, Worker};
+use mainstay_runtime::{Context, Failure, FinalizeContext, Message, PermanentFailure, Worker};
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
@@ -58,7 +58,7 @@ pub struct OwnedBackendActor {
     pub manager: ProcessManager,
     /// The state of the process for others.
     pub view: OwnedBackendView,
-    /// Called when the process has become ready, and when it is not ready any more.
+    /// Called when the process has become ready, when it is not ready any more, and when no other start follows.
     pub on_change: Arc<dyn Fn(bool) + Send + Sync>,
 }
 
@@ -143,6 +143,11 @@ impl Worker for OwnedBackendActor {
             OwnedBackendMessage::Fail(failure) => return Err(failure),
         }
         Ok(())
+    }
+
+    /// Says again that it is not ready: now for good, since it was stopped or given up.
+    fn finalize(&self, _: &FinalizeContext<'_>) {
+        (self.on_change)(false);
     }
 
     async fn stop(&self, ctx: &mut OwnedBackendContext, state: &mut OwnedBackendState) {
@@ -242,9 +247,7 @@ impl OwnedBackendActor {
 fn launch_failure(error: &LaunchError) -> Failure {
     let failure = failure(&format!("the backend's process did not become ready: {error}"));
     match error.is_permanent() {
-        true => {
-            PermanentFailure::new(failure, "correct the backend's program, then start the backend").into()
-        }
+        true => PermanentFailure::new(failure, "Correct the backend's program.").into(),
         false => failure,
     }
 }

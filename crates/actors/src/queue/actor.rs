@@ -18,6 +18,7 @@ use mainstay_runtime::{Context, Failure, FinalizeContext, Worker, journal::milli
 use tokio::sync::watch;
 
 use super::{
+    absence::{BackendAbsence, ObserveAbsence},
     attempt::{AttemptResult, ReachabilityEvidence, open_stream, run},
     events::{
         EventSink, QueueHeld, QueueOverflow, QueueReleased, RequestDone, RequestFailed, RequestJoined,
@@ -51,6 +52,7 @@ pub struct QueueActor {
     view: QueueView,
     requests: RequestTable,
     availability: Option<watch::Receiver<BackendAvailability>>,
+    observe_absence: Option<ObserveAbsence>,
 }
 
 /// The part of the state that survives an incarnation, beside the requests.
@@ -72,6 +74,7 @@ impl Worker for QueueActor {
         self.watch_availability(ctx);
         let limits = Arc::clone(&self.limits);
         let mut state = State::new(&self.policy, limits, self.current_availability(), ctx.now());
+        state.absence = self.current_absence(state.now);
         // A gate that starts closed reports no change, but it holds requests from now on.
         self.record_gate_change(ctx, &state, state.gate.outage().map(GateChange::Held));
         match kept {
@@ -100,6 +103,7 @@ impl Worker for QueueActor {
         state: &mut State,
     ) -> Result<(), Failure> {
         state.now = ctx.now();
+        state.absence = self.current_absence(state.now);
         match message {
             QueueMessage::Enqueue { id, request, reply } => {
                 self.accept(ctx, state, id, request, Responder::Response(reply));
@@ -129,6 +133,8 @@ impl Worker for QueueActor {
                 let change = state.gate.on_availability(self.current_availability(), state.now);
                 self.record_gate_change(ctx, state, change);
             }
+            // What follows is decided after every message.
+            QueueMessage::AbsenceChanged => {}
             QueueMessage::BackendSeen => {
                 let change = state.gate.on_backend_seen();
                 self.requests.note_alive();
@@ -164,7 +170,7 @@ impl QueueActor {
     pub fn new(transport: Arc<dyn Transport>, policy: QueuePolicy, view: QueueView) -> Self {
         view.publish(idle_stats(&policy));
         let (limits, requests) = (Arc::default(), RequestTable::default());
-        Self { transport, policy, limits, view, requests, availability: None }
+        Self { transport, policy, limits, view, requests, availability: None, observe_absence: None }
     }
 
     /// Limits groups of requests, at most [`GROUPS_MAX`](super::GROUPS_MAX) of them.
@@ -179,6 +185,14 @@ impl QueueActor {
     #[must_use]
     pub fn with_availability(mut self, availability: watch::Receiver<BackendAvailability>) -> Self {
         self.availability = Some(availability);
+        self
+    }
+
+    /// Sends nothing while `observe_absence` says that the backend is absent. Requests wait, or fail at once if that is
+    /// final. [`QueueMessage::AbsenceChanged`] reports a change.
+    #[must_use]
+    pub fn with_absence(mut self, observe_absence: ObserveAbsence) -> Self {
+        self.observe_absence = Some(observe_absence);
         self
     }
 
@@ -294,7 +308,8 @@ impl QueueActor {
         for id in state.take_waiting_suspects() {
             self.requeue(state, id);
         }
-        while state.has_free_permit() && state.gate.admits(state.now) {
+        self.fail_if_absent_for_good(ctx, state);
+        while state.has_free_permit() && state.admits() {
             match state.pop() {
                 Some(PopOutcome::Ready(item)) => self.start_attempt(ctx, state, item.id),
                 Some(PopOutcome::Expired(item)) => self.fail_expired(ctx, state, item.id),
@@ -417,6 +432,27 @@ impl QueueActor {
         self.availability.as_ref().map_or(BackendAvailability::Unknown, |it| *it.borrow())
     }
 
+    fn current_absence(&self, now: Duration) -> Option<BackendAbsence> {
+        self.observe_absence.as_ref().and_then(|observe_absence| observe_absence(now))
+    }
+
+    /// Fails the requests that wait for a backend that nothing will start.
+    fn fail_if_absent_for_good(&self, ctx: &QueueContext, state: &mut State) {
+        let Some(absence) = state.absence.clone().filter(|absence| absence.is_final) else { return };
+        for (id, phase) in self.requests.phases() {
+            if matches!(phase, RequestPhase::Waiting { .. }) {
+                state.cancel(id);
+                self.fail(ctx, state.now, id, self.absence_error(id, &absence));
+            }
+        }
+    }
+
+    fn absence_error(&self, id: RequestId, absence: &BackendAbsence) -> Error {
+        let error = self.eviction_error(id, Reason::Disconnected, &absence.summary);
+        let error = error.with_message(&absence.summary).with_message(&absence.text);
+        Error { retryable: error.retryable && !absence.is_final, ..error }
+    }
+
     fn watch_availability(&self, ctx: &mut QueueContext) {
         let Some(mut availability) = self.availability.clone() else { return };
         availability.mark_unchanged();
@@ -429,7 +465,8 @@ impl QueueActor {
     fn record_gate_change(&self, ctx: &QueueContext, state: &State, change: Option<GateChange>) {
         match change {
             Some(GateChange::Held(outage)) => {
-                ctx.record(&QueueHeld::new(&outage, state.now, state.queue.len()))
+                let (absence, waiting) = (state.absence.as_ref(), state.queue.len());
+                ctx.record(&QueueHeld::new(&outage, absence, state.now, waiting));
             }
             Some(GateChange::Released(outage)) => {
                 ctx.record(&QueueReleased::new(&outage, state.now, state.queue.len()));
@@ -540,13 +577,14 @@ impl QueueActor {
     /// Ends the wait of each waiter whose deadline has passed; the others go on waiting.
     fn fail_expired(&self, ctx: &QueueContext, state: &mut State, id: RequestId) {
         let message = "The request waited too long for another attempt. Try again in a moment.";
-        let error = |reason, message| match state.gate.outage() {
+        let error = |reason, message| match (&state.absence, state.gate.outage()) {
             // The cause of the outage helps a person more than the length of the wait.
-            Some(outage) => {
+            (Some(absence), _) => self.absence_error(id, absence),
+            (None, Some(outage)) => {
                 let message = outage.reason.message();
                 self.eviction_error(id, Reason::Disconnected, message).with_message(message)
             }
-            None => self.eviction_error(id, reason, message),
+            (None, None) => self.eviction_error(id, reason, message),
         };
         let expired = error(Reason::Expired, message);
         let overdue = error(Reason::DeadlineExceeded, Reason::DeadlineExceeded.message());

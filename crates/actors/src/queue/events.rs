@@ -12,7 +12,7 @@ use mainstay_runtime::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{gate::Outage, priority_queue::Overflow};
+use super::{absence::BackendAbsence, gate::Outage, priority_queue::Overflow};
 use crate::{
     error::{Code, Error, Reason, Secrets, excerpt},
     request::{Priority, Request, RequestId},
@@ -215,16 +215,25 @@ pub struct QueueHeld {
     pub reason: Reason,
     /// The number of failed probes.
     pub failures: u32,
-    /// The delay before the next probe, in milliseconds.
-    pub next_probe_in_ms: u64,
+    /// The delay before the next probe, in milliseconds; `None` if there is none before the backend runs.
+    pub next_probe_in_ms: Option<u64>,
     /// The number of waiting requests.
     pub waiting: usize,
+    /// The state of the backend that the runtime starts, and its next step, if that is the cause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
 }
 
 impl QueueHeld {
-    pub(super) fn new(outage: &Outage, now: Duration, waiting: usize) -> Self {
-        let next_probe_in_ms = millis(outage.next_probe_at.saturating_sub(now));
-        Self { reason: outage.reason, failures: outage.failures, next_probe_in_ms, waiting }
+    pub(super) fn new(
+        outage: &Outage,
+        absence: Option<&BackendAbsence>,
+        now: Duration,
+        waiting: usize,
+    ) -> Self {
+        let next_probe_in_ms = absence.is_none().then(|| millis(outage.next_probe_at.saturating_sub(now)));
+        let backend = absence.map(|absence| absence.text.clone());
+        Self { reason: outage.reason, failures: outage.failures, next_probe_in_ms, waiting, backend }
     }
 }
 
@@ -233,9 +242,15 @@ impl Event for QueueHeld {
     const LEVEL: Level = Level::Warn;
 
     fn describe(&self) -> String {
-        let Self { reason, next_probe_in_ms, waiting, .. } = self;
-        let (requests, probe) = (count(*waiting, "request"), millis_text(*next_probe_in_ms));
-        format!("the queue holds {requests}, next probe in {probe}: {reason}")
+        let Self { reason, next_probe_in_ms, waiting, backend, .. } = self;
+        let requests = count(*waiting, "request");
+        match (backend, next_probe_in_ms) {
+            (Some(backend), _) => format!("the queue holds {requests}: {backend}"),
+            (None, Some(ms)) => {
+                format!("the queue holds {requests}, next probe in {}: {reason}", millis_text(*ms))
+            }
+            (None, None) => format!("the queue holds {requests}: {reason}"),
+        }
     }
 }
 

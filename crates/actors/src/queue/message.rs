@@ -71,6 +71,8 @@ pub enum QueueMessage {
     },
     /// The backend's availability has changed.
     AvailabilityChanged,
+    /// The absence of the backend has begun, or has changed.
+    AbsenceChanged,
     /// The backend has answered another sender.
     BackendSeen,
     /// A streamed response has started successfully.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 
 use super::{
+    absence::BackendAbsence,
     gate::{Gate, Outage},
     groups::{GroupLimit, GroupPermits, GroupSet},
     message::QueueMessage,
@@ -36,6 +37,8 @@ pub struct State {
     max_concurrent: usize,
     pub(super) budget: RetryBudget,
     pub(super) gate: Gate,
+    /// The absence of the backend at `now`. Nothing starts while there is one.
+    pub(super) absence: Option<BackendAbsence>,
     pub(super) timer: Timer,
     /// The running request over which the backend died before.
     suspect: Option<RequestId>,
@@ -69,6 +72,7 @@ impl State {
             max_concurrent: policy.max_concurrent.max(1),
             budget: RetryBudget::new(policy.budget),
             gate: Gate::new(policy.retry.delay, availability, now),
+            absence: None,
             timer: Timer::default(),
             suspect: None,
             suspects_waiting: Vec::new(),
@@ -83,6 +87,11 @@ impl State {
     /// Returns whether another attempt may be in flight.
     pub(super) fn has_free_permit(&self) -> bool {
         self.running.len() < self.max_concurrent
+    }
+
+    /// Returns whether an attempt may start now, if it has a permit.
+    pub(super) fn admits(&self) -> bool {
+        self.absence.is_none() && self.gate.admits(self.now)
     }
 
     /// Admits a request over which the backend died before, if no other such request runs. With two at once, the
@@ -181,8 +190,8 @@ impl State {
 
     /// Schedules the next wake-up.
     pub(super) fn schedule_tick(&mut self, ctx: &mut Context<QueueMessage>) {
-        // Without a free permit nothing can start; a released permit triggers a check anyway.
-        let due = if self.has_free_permit() { self.next_start() } else { None };
+        // Without a free permit or a backend nothing can start; a message tells of either.
+        let due = if self.has_free_permit() && self.absence.is_none() { self.next_start() } else { None };
         let next_end = self.ends.first().map(|(ends_at, _)| *ends_at);
         if let Some(due) = due.into_iter().chain(self.queue.next_deadline()).chain(next_end).min() {
             self.timer.wake_by(ctx, due, QueueMessage::TimerElapsed);

@@ -30,7 +30,7 @@ pub(super) fn next_step(agent: &AgentView, restart_in: Option<Duration>, advice:
             "is about to be given up (0 restarts left)".to_owned()
         }
         AgentStatus::Failed => format!("is about to be restarted ({left})"),
-        AgentStatus::Restarting => supervision.restarting_step(restart_in),
+        AgentStatus::Restarting => SupervisionReport::restarting_step(restart_in, &left),
         AgentStatus::Stopped => SupervisionReport::stopped_step(command),
         AgentStatus::Unknown => {
             "checked again when the backend can be reached; it is not restarted until then".to_owned()

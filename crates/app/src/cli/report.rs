@@ -97,6 +97,7 @@ fn requests(out: &mut Output, queue: &QueueReport) -> Result<(), CliError> {
     let Some(hold) = hold else { return Ok(()) };
     let next = match hold.next_probe_in_ms {
         Some(ms) => format!("next probe in {}", millis_text(ms)),
+        None if hold.waits_for_backend => "nothing is sent before the backend is ready".to_owned(),
         None => "the next request tries at once".to_owned(),
     };
     let held = out.paint("held", output::WARNING);

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use mainstay_actors::logs::ProcessLog;
 use mainstay_actors::process::BackendProcess;
+use mainstay_actors::queue::BackendAbsence;
 use mainstay_runtime::clock::WallTime;
+use mainstay_runtime::journal::{millis, millis_text};
 use mainstay_runtime::{ActorInfo, ActorStatus};
 use serde::{Deserialize, Serialize};
 
-use crate::config::format_duration;
-use crate::supervision_report::{ResolvedError, SupervisionReport};
+use crate::supervision_report::{ResolvedError, SupervisionReport, restarts_left};
 use crate::time_point::TimePoint;
 use crate::tree_builder::owned_backend::OwnedBackendSettings;
 
@@ -60,8 +61,7 @@ impl OwnedBackendReport {
         let is_starting = info.status == ActorStatus::Starting;
         let is_running = info.status == ActorStatus::Running;
         let supervision = SupervisionReport::new(info, settings.budget, time_point);
-        let restart_in = info.restart_due.map(|due| due.saturating_sub(time_point.now));
-        let next_step = next_step(info, &supervision, settings, restart_in);
+        let next_step = next_step(info, settings, time_point.now);
         let (url, last_line) =
             process.as_ref().map_or((None, None), |process| (process.url.clone(), process.last_line.clone()));
         let error = info.last_error.clone();
@@ -98,38 +98,69 @@ impl OwnedBackendReport {
     }
 }
 
-fn next_step(
-    info: &ActorInfo,
-    supervision: &SupervisionReport,
-    settings: &OwnedBackendSettings,
-    restart_in: Option<Duration>,
-) -> String {
+fn next_step(info: &ActorInfo, settings: &OwnedBackendSettings, now: Duration) -> String {
     let command = |verb: &str| format!("mainstay backend {verb}");
-    let left = supervision.restarts_left();
+    let left = restarts_left(info.budget_left);
     match info.status {
         ActorStatus::Starting => {
-            let within = format_duration(settings.ready_within);
+            let within = millis_text(millis(settings.ready_within));
             format!("is starting: it is ready when {}, within {within} ({left})", settings.awaits)
         }
         ActorStatus::Running => format!("restarted if it ends ({left})"),
         ActorStatus::Stopping => "is being stopped".to_owned(),
         ActorStatus::Stopped => SupervisionReport::stopped_step(command),
-        ActorStatus::Restarting => supervision.restarting_step(restart_in),
+        ActorStatus::Restarting => {
+            let restart_in = info.restart_due.map(|due| due.saturating_sub(now));
+            SupervisionReport::restarting_step(restart_in, &left)
+        }
         ActorStatus::Failed => SupervisionReport::given_up_step(info.next_step.as_deref(), command),
     }
+}
+
+/// Describes a backend that is not ready, for the requests that wait for it.
+pub(super) fn absence(info: &ActorInfo, settings: &OwnedBackendSettings, now: Duration) -> BackendAbsence {
+    let (summary, is_final) = match info.status {
+        ActorStatus::Starting => ("The backend is starting. Wait until it is ready.", false),
+        ActorStatus::Running => ("The backend has just ended. Wait until it is started again.", false),
+        ActorStatus::Stopping => ("The backend is being stopped. Wait for that, then try again.", false),
+        ActorStatus::Restarting => ("The backend is restarted soon. Wait until it is ready.", false),
+        ActorStatus::Stopped => {
+            ("The backend is stopped. Start it with 'mainstay backend start', then try again.", true)
+        }
+        ActorStatus::Failed => {
+            ("The backend is given up. Start it with 'mainstay backend reset', then try again.", true)
+        }
+    };
+    let step = next_step(info, settings, now);
+    let text = match info.status {
+        // It was ready, so its step is that of a backend that runs.
+        ActorStatus::Running | ActorStatus::Stopping => summary.to_owned(),
+        ActorStatus::Starting => format!("The backend {step}."),
+        ActorStatus::Restarting if info.restart_due.is_some_and(|due| due <= now) => {
+            format!("The backend's {step}.")
+        }
+        ActorStatus::Restarting => format!("The backend {step}."),
+        ActorStatus::Stopped | ActorStatus::Failed => format!("The backend is {step}."),
+    };
+    // A message for a person has no backticks.
+    BackendAbsence { summary: summary.to_owned(), text: text.replace('`', "'"), is_final }
 }
 
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
     use jiff::Timestamp;
+    use mainstay_actors::error::{Error, Reason};
     use mainstay_runtime::journal::Timeline;
 
     use super::*;
 
-    fn report(status: ActorStatus, next_step: Option<&str>) -> OwnedBackendReport {
-        let s = Duration::from_secs;
-        let info = ActorInfo {
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn info(status: ActorStatus, next_step: Option<&str>) -> ActorInfo {
+        ActorInfo {
             status,
             since: s(70),
             generation: 2,
@@ -141,13 +172,14 @@ mod tests {
             last_error_at: Some(s(60)),
             next_step: next_step.map(str::to_owned),
             abandoned: 0,
-        };
-        let settings = OwnedBackendSettings {
-            url: None,
-            awaits: "it prints \"up\"".to_owned(),
-            ready_within: s(120),
-            budget: None,
-        };
+        }
+    }
+
+    fn settings(awaits: &str) -> OwnedBackendSettings {
+        OwnedBackendSettings { url: None, awaits: awaits.to_owned(), ready_within: s(120), budget: None }
+    }
+
+    fn report(status: ActorStatus, next_step: Option<&str>) -> OwnedBackendReport {
         let process = BackendProcess {
             pid: 12,
             url: Some("http://127.0.0.1:81/".to_owned()),
@@ -155,7 +187,36 @@ mod tests {
         };
         let timeline = Timeline::new(Timestamp::UNIX_EPOCH).into();
         let time_point = TimePoint { now: s(100), timeline };
-        OwnedBackendReport::new(&info, Some(process), &settings, &time_point)
+        let settings = settings("it prints \"up\"");
+        OwnedBackendReport::new(&info(status, next_step), Some(process), &settings, &time_point)
+    }
+
+    #[test]
+    fn absence_says_the_next_step_of_each_status() {
+        use ActorStatus::*;
+        let absence = |status, next_step| {
+            let absence = absence(&info(status, next_step), &settings("it prints \"up\""), s(100));
+            // What a person may not be shown, the error has in its details.
+            let error = Error::new(Reason::Disconnected).with_message(&absence.text);
+            assert_eq!(error.message, absence.text);
+            let error = Error::new(Reason::Disconnected).with_message(&absence.summary);
+            assert_eq!(error.message, absence.summary);
+            assert_eq!(absence.is_final, matches!(status, Stopped | Failed));
+            absence.text
+        };
+        let mut texts = [Starting, Running, Stopping, Stopped, Restarting, Failed]
+            .map(|status| absence(status, None))
+            .to_vec();
+        texts.push(absence(Failed, Some("Correct the backend's program.")));
+        expect![[r#"
+            The backend is starting: it is ready when it prints "up", within 2 min (1 restart left).
+            The backend has just ended. Wait until it is started again.
+            The backend is being stopped. Wait for that, then try again.
+            The backend is stopped; 'mainstay backend start' starts it.
+            The backend is restarted in 4 s (1 restart left).
+            The backend is given up: its restarts are used up, so it stays as it is until 'mainstay backend reset' gives them back and starts it.
+            The backend is given up, since no restart can help: Correct the backend's program. Then 'mainstay backend start' tries again."#]]
+        .assert_eq(&texts.join("\n"));
     }
 
     #[test]
@@ -166,7 +227,7 @@ mod tests {
         let mut texts: Vec<String> = steps.into_iter().map(|report| report.next_step).collect();
         texts.push(report(Failed, Some("Correct its program.")).next_step);
         expect![[r#"
-            is starting: it is ready when it prints "up", within 2m (1 restart left)
+            is starting: it is ready when it prints "up", within 2 min (1 restart left)
             restarted if it ends (1 restart left)
             is being stopped
             stopped; `mainstay backend start` starts it

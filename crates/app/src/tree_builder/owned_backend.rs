@@ -30,10 +30,12 @@ use crate::tree_builder::processes::{
 pub(crate) const ASSIGNED_BASE: &str = "http://127.0.0.1";
 
 /// The parts of the owned backend that its handle needs.
+#[derive(Clone)]
 pub(crate) struct OwnedBackendParts {
     pub(crate) address: Address<OwnedBackendMessage>,
     pub(crate) view: OwnedBackendView,
     pub(crate) settings: OwnedBackendSettings,
+    pub(crate) connection: ConnectionView,
 }
 
 /// The settings that the reports of the owned backend show.
@@ -61,8 +63,15 @@ impl ReadyListeners {
         let _ = self.queue.set(queue.clone());
     }
 
+    /// Tells the queue that the backend is not ready, or will not be. A queue with a full mailbox looks by itself.
+    fn notify_absence(&self) {
+        if let Some(queue) = self.queue.get() {
+            let _ = queue.try_cast(QueueMessage::AbsenceChanged);
+        }
+    }
+
     /// Lets the connection dial and the queue go on. One with a full mailbox is busy, and tries by itself.
-    fn notify(&self) {
+    fn notify_ready(&self) {
         if let Some(connection) = self.connection.get() {
             let _ = connection.try_cast(ConnectionMessage::BackendStarted);
         }
@@ -104,7 +113,7 @@ pub(crate) fn add_owned_backend(
         ready => ready.describe(),
     };
     connection.set_backend_up(false);
-    let connection = connection.clone();
+    let (connection, of_queue) = (connection.clone(), connection.clone());
     let actor = OwnedBackendActor {
         prepare: prepare_launch(&config.backend, is_assigned, settings, processes)?,
         assigns_address: is_assigned,
@@ -114,7 +123,9 @@ pub(crate) fn add_owned_backend(
         on_change: Arc::new(move |is_ready| {
             connection.set_backend_up(is_ready);
             if is_ready {
-                listeners.notify();
+                listeners.notify_ready();
+            } else {
+                listeners.notify_absence();
             }
         }),
     };
@@ -130,7 +141,7 @@ pub(crate) fn add_owned_backend(
         budget: RestartBudget::of_policy(&policy),
     };
     let address = root.child(Child::new(BACKEND_NAME, actor).policy(policy))?;
-    Ok(Some(OwnedBackendParts { address, view, settings }))
+    Ok(Some(OwnedBackendParts { address, view, settings, connection: of_queue }))
 }
 
 /// Makes the launch of each start: one and the same, or one for the address that the start is assigned.

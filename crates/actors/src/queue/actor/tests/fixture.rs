@@ -17,6 +17,7 @@ use mainstay_runtime::{
     policy::{ChildPolicy, Delay},
 };
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::scripted_transport::{ScriptedResponse, ScriptedTransport};
@@ -24,8 +25,8 @@ use crate::{
     error::{Error, Reason},
     network::BackendAvailability,
     queue::{
-        Download, GroupLimit, Overflow, PriorityQueuePolicy, QueueActor, QueueHandle, QueueMessage,
-        QueuePolicy, QueueView, RetryPolicy,
+        BackendAbsence, Download, GroupLimit, Overflow, PriorityQueuePolicy, QueueActor, QueueHandle,
+        QueueMessage, QueuePolicy, QueueView, RetryPolicy,
     },
     request::{Request, RequestBuilder, RequestId, Response},
     tests::s,
@@ -61,6 +62,7 @@ pub(super) struct QueueFixture {
     pub(super) transport: Arc<ScriptedTransport>,
     pub(super) clock: Arc<SettableClock>,
     availability: watch::Sender<BackendAvailability>,
+    absence: Arc<Mutex<Option<BackendAbsence>>>,
 }
 
 /// A wall clock that can be set.
@@ -98,12 +100,15 @@ impl QueueFixture {
         let (view, clock) = (QueueView::default(), Arc::<SettableClock>::default());
         let journal = verbose_journal(Arc::clone(&clock) as Arc<dyn Clock>);
         let availability = watch::Sender::new(BackendAvailability::Unknown);
+        let absence = Arc::<Mutex<Option<BackendAbsence>>>::default();
+        let shown_absence = Arc::clone(&absence);
         let actor = QueueActor::new(Arc::clone(&transport) as Arc<dyn Transport>, policy, view.clone())
             .with_availability(availability.subscribe())
+            .with_absence(Arc::new(move |_| shown_absence.lock().clone()))
             .with_limits(limits);
         let child = Child::new("queue", actor).policy(child_policy);
         let (runtime, queue, address) = start_queue(child, Runtime::builder().seed(1).journal(journal)).await;
-        Self { runtime, address, queue, view, transport, clock, availability }
+        Self { runtime, address, queue, view, transport, clock, availability, absence }
     }
 
     pub(super) fn on(&self, path: &str, plays: impl IntoIterator<Item = ScriptedResponse>) {
@@ -112,6 +117,17 @@ impl QueueFixture {
 
     pub(super) fn set_availability(&self, availability: BackendAvailability) {
         self.availability.send_replace(availability);
+    }
+
+    /// Shows an absence of the backend for this reason, or its end.
+    pub(super) async fn set_absence(&self, text: Option<&str>, is_final: bool) {
+        let absence = |text: &str| {
+            let (summary, text) = ("The backend is away.".to_owned(), text.to_owned());
+            BackendAbsence { summary, text, is_final }
+        };
+        *self.absence.lock() = text.map(absence);
+        self.address.cast(QueueMessage::AbsenceChanged).await.unwrap();
+        run_until_idle().await;
     }
 
     pub(super) fn submit(

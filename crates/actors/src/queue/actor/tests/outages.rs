@@ -1,5 +1,7 @@
 //! Tests that requests wait while the backend cannot be reached.
 
+use mainstay_runtime::journal::Event;
+
 use super::*;
 
 fn concurrent_policy() -> QueuePolicy {
@@ -159,8 +161,71 @@ async fn journal_and_view_tell_the_outage_and_the_next_probe() {
     assert_eq!(status(answer.await), 200);
     assert_eq!(fixture.view.stats().outage, None);
     let reason = Reason::ConnectionRefused;
-    let held = |failures, next_probe_in_ms| QueueHeld { reason, failures, next_probe_in_ms, waiting: 1 };
+    let held = |failures, ms| {
+        let (next_probe_in_ms, backend) = (Some(ms), None);
+        QueueHeld { reason, failures, next_probe_in_ms, waiting: 1, backend }
+    };
     assert_eq!(fixture.events::<QueueHeld>().await, [held(1, 1000), held(2, 2000)]);
     let released = QueueReleased { reason, failures: 2, held_ms: 3000, waiting: 0 };
     assert_eq!(fixture.events::<QueueReleased>().await, [released]);
+}
+
+// === the absence of a backend that its owner knows of ===
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_to_an_absent_backend() {
+    let fixture = QueueFixture::start(concurrent_policy()).await;
+    fixture.set_absence(Some("The backend is starting."), false).await;
+    fixture.set_availability(BackendAvailability::Down);
+    run_until_idle().await;
+    let answer = fixture.request(get("/x"));
+    advance_time(s(20)).await;
+    assert_eq!(fixture.transport.paths(), Vec::<String>::new());
+    let held = QueueHeld {
+        reason: Reason::Disconnected,
+        failures: 0,
+        next_probe_in_ms: None,
+        waiting: 0,
+        backend: Some("The backend is starting.".to_owned()),
+    };
+    assert_eq!(held.describe(), "the queue holds 0 requests: The backend is starting.");
+    assert_eq!(fixture.events::<QueueHeld>().await, [held]);
+    fixture.set_absence(None, false).await;
+    assert_eq!(status(answer.await), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn request_expiring_in_an_absence_learns_what_comes_next() {
+    let fixture = QueueFixture::start(QueuePolicy { wait_timeout: s(10), ..concurrent_policy() }).await;
+    fixture.set_availability(BackendAvailability::Down);
+    for (text, message, details) in [
+        ("The backend starts in 4 s.", "The backend starts in 4 s.", None),
+        ("It waits for http://x/y.", "The backend is away.", Some("It waits for http://x/y.")),
+    ] {
+        fixture.set_absence(Some(text), false).await;
+        let error = fixture.request(get("/x")).await.unwrap_err();
+        assert_eq!((error.reason, error.retryable), (Reason::Disconnected, true));
+        assert_eq!((&*error.message, error.details.as_deref()), (message, details));
+    }
+    assert_eq!(fixture.runtime.now().as_secs(), 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn final_absence_fails_waiting_and_new_requests_at_once() {
+    let fixture = QueueFixture::start(concurrent_policy()).await;
+    fixture.on("/again", [Respond(503)]);
+    let again = fixture.request(get("/again"));
+    run_until_idle().await;
+    fixture.set_absence(Some("The backend is being restarted."), false).await;
+    let waiting = fixture.request(get("/waiting"));
+    run_until_idle().await;
+    fixture.set_absence(Some("The backend is given up."), true).await;
+    for (answer, attempts) in [(again.await, 1), (waiting.await, 0), (fixture.request(get("/new")).await, 0)]
+    {
+        let error = answer.unwrap_err();
+        assert_eq!((error.reason, error.attempts, error.retryable), (Reason::Disconnected, attempts, false));
+        assert_eq!(error.message, "The backend is given up.");
+    }
+    assert_eq!(fixture.runtime.now().as_secs(), 0);
+    assert_eq!(fixture.transport.paths(), ["/again"]);
 }

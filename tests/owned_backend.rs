@@ -5,16 +5,18 @@
 mod support;
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use mainstay::config::Config;
 use mainstay::supervision::ActorStatus;
 use mainstay::{Mainstay, Reason};
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::{
-    EventFollower, MainstayProcess, TEST_TIMEOUT, eventually, is_connection_state, mainstay_binary, run,
-    run_json, send_signal, start_runtime,
+    EventFollower, MainstayProcess, TEST_TIMEOUT, eventually, is_connection_state, mainstay, mainstay_binary,
+    run, run_json, send_signal, start_runtime,
 };
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::time::timeout;
 
 /// Writes a configuration with this `[backend]`, and returns its path.
@@ -28,10 +30,12 @@ fn config(data: &Path, backend: &str, more: &str) -> PathBuf {
     path
 }
 
-fn start(backend: &str, more: &str) -> (tempfile::TempDir, MainstayProcess, EventFollower) {
+async fn start(backend: &str, more: &str) -> (tempfile::TempDir, MainstayProcess, EventFollower) {
     let data = tempfile::tempdir().unwrap();
     let config = config(data.path(), backend, more);
-    let runtime = start_runtime(data.path(), &config);
+    let mut runtime = start_runtime(data.path(), &config);
+    // It can be asked from then on.
+    runtime.line_containing("backend ").await;
     let events = EventFollower::follow(data.path());
     (data, runtime, events)
 }
@@ -43,6 +47,24 @@ fn assigned(ready: &str) -> String {
         "url = \"auto\"\ncommand = ['{}', 'demo-backend', '--port', '{{port}}']\nready = '{ready}'",
         program.display()
     )
+}
+
+/// A configuration without a connection.
+const NO_LINK: &str = "[connection]\nenabled = false\n";
+
+/// Makes a request that fails, and returns what it prints.
+async fn request(data: &Path, wait: &str) -> String {
+    let ended = run(data, &["request", "GET", "/x", "--wait", wait]).await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    ended.stderr
+}
+
+/// Returns the keys of an embedded backend at an assigned address that starts once `folder` has a file `go`.
+fn assigned_and_held(folder: &Path) -> String {
+    let script = "while [ ! -e go ]; do sleep 0.05; done; exec \"$0\" demo-backend --port \"$1\"";
+    let program = mainstay_binary();
+    let (program, folder) = (program.display(), folder.display());
+    format!("url = \"auto\"\ncommand = ['sh', '-c', '{script}', '{program}', '{{port}}']\ncwd = '{folder}'")
 }
 
 async fn backend(data: &Path) -> Value {
@@ -59,7 +81,7 @@ fn is_of_backend(kind: &str) -> impl Fn(&Value) -> bool {
 async fn warming_up_shows_what_it_awaits_and_its_last_line() {
     let script = "echo loading the model; exec sleep 1000";
     let keys = format!("command = ['sh', '-c', '{script}']\nready = 'stdout:listening'\nready_within = '1h'");
-    let (data, runtime, mut events) = start(&keys, "");
+    let (data, runtime, mut events) = start(&keys, NO_LINK).await;
     let starting = events.wait_for(is_of_backend("backend_starting")).await;
     assert_eq!(starting["awaits"], "it prints \"listening\"");
     eventually("its last line is shown", async || {
@@ -70,12 +92,21 @@ async fn warming_up_shows_what_it_awaits_and_its_last_line() {
     let shown = &status["backend"];
     assert_eq!((&shown["status"], &shown["pid"]), (&"starting".into(), &starting["pid"]));
     assert_eq!(shown["awaits"], "it prints \"listening\"");
-    assert!(shown["next_step"].as_str().unwrap().contains("within 1h"), "{shown}");
+    assert!(shown["next_step"].as_str().unwrap().contains("within 1 h"), "{shown}");
     let tree = run_json(data.path(), &["tree"]).await;
     let node = tree["children"].as_array().unwrap().iter().find(|node| node["path"] == "root/backend");
     assert_eq!(node.unwrap()["status"], "starting");
     let text = run(data.path(), &["status"]).await.stdout;
     assert!(text.contains("backend     starting") && text.contains("last line: loading the model"), "{text}");
+    let step =
+        "The backend is starting: it is ready when it prints \"listening\", within 1 h (5 restarts left).";
+    let request = request(data.path(), "200ms").await;
+    assert_eq!(request, format!("mainstay: NETWORK_ERROR disconnected: {step}\n"));
+    let held = &run_json(data.path(), &["status"]).await["queue"]["held"];
+    assert_eq!((&held["message"], &held["next_probe_in_ms"]), (&step.into(), &Value::Null));
+    assert!(text.contains(", nothing is sent before the backend is ready\n"), "{text}");
+    let events_text = run(data.path(), &["events"]).await.stdout;
+    assert!(events_text.contains(&format!("the queue holds 0 requests: {step}")), "{events_text}");
     let is_ready = |event: &Value| event["actor"] == "root/backend" && event["kind"] == "actor_ready";
     assert!(!events.events.iter().any(is_ready), "no event says that it is ready");
     runtime.stop().await;
@@ -84,10 +115,10 @@ async fn warming_up_shows_what_it_awaits_and_its_last_line() {
 #[tokio::test]
 async fn backend_that_is_not_ready_in_time_is_started_again() {
     let keys = "command = ['sleep', '1000']\nready = 'stdout:up'\nready_within = '1s'";
-    let (_data, runtime, mut events) = start(keys, "max_restarts = 1");
+    let (_data, runtime, mut events) = start(keys, "max_restarts = 1").await;
     let exit = events.wait_for(is_of_backend("actor_exited")).await;
     assert_eq!(exit["cause"], "start_failed");
-    assert!(exit["message"].as_str().unwrap().contains("it was not ready within 1s"), "{exit}");
+    assert!(exit["message"].as_str().unwrap().contains("it was not ready within 1 s"), "{exit}");
     events.wait_for(is_of_backend("gave_up")).await;
     runtime.stop().await;
 }
@@ -95,7 +126,7 @@ async fn backend_that_is_not_ready_in_time_is_started_again() {
 #[tokio::test]
 async fn commands_stop_start_and_restart_the_backend() {
     let keys = "command = ['sh', '-c', 'echo up; exec sleep 1000']\nready = 'stdout:up'";
-    let (data, runtime, mut events) = start(keys, "");
+    let (data, runtime, mut events) = start(keys, NO_LINK).await;
     let first = events.wait_for(is_of_backend("backend_started")).await;
     let order = async |verb: &str| {
         let done = run(data.path(), &["backend", verb]).await;
@@ -105,6 +136,9 @@ async fn commands_stop_start_and_restart_the_backend() {
     assert!(order("stop").await.contains("stopped; `mainstay backend start` starts it"));
     let stopped = backend(data.path()).await;
     assert_eq!((&stopped["status"], &stopped["pid"]), (&"stopped".into(), &Value::Null));
+    let failed = request(data.path(), "1h").await;
+    let words = "The backend is stopped; 'mainstay backend start' starts it.";
+    assert_eq!(failed, format!("mainstay: NETWORK_ERROR disconnected: {words}\n"));
     order("start").await;
     let second = events.wait_for(is_of_backend("backend_started")).await;
     assert_ne!(first["pid"], second["pid"]);
@@ -123,13 +157,18 @@ async fn given_up_backend_names_the_command_that_helps() {
     let data = tempfile::tempdir().unwrap();
     let keys = format!("{keys}\ncwd = '{}'", data.path().display());
     let config = config(data.path(), &keys, "max_restarts = 1");
-    let runtime = start_runtime(data.path(), &config);
+    let mut runtime = start_runtime(data.path(), &config);
+    runtime.line_containing("backend ").await;
     let mut events = EventFollower::follow(data.path());
     events.wait_for(is_of_backend("gave_up")).await;
     let shown = backend(data.path()).await;
     assert_eq!((&shown["status"], &shown["gave_up"]), (&"failed".into(), &true.into()));
     assert!(shown["next_step"].as_str().unwrap().contains("`mainstay backend reset`"), "{shown}");
     assert!(run(data.path(), &["status"]).await.stdout.contains("`mainstay backend reset`"));
+    let failed = request(data.path(), "1h").await;
+    let words = "The backend is given up: its restarts are used up, so it stays as it is until 'mainstay backend reset' \
+                 gives them back and starts it.";
+    assert_eq!(failed, format!("mainstay: NETWORK_ERROR disconnected: {words}\n"));
     std::fs::write(data.path().join("go"), "").unwrap();
     assert_eq!(run(data.path(), &["backend", "reset"]).await.code, Some(0));
     events.wait_for(is_of_backend("backend_started")).await;
@@ -137,8 +176,107 @@ async fn given_up_backend_names_the_command_that_helps() {
 }
 
 #[tokio::test]
+async fn lines_from_before_the_present_start_have_a_heading() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "test -e again || { touch again; echo old; exit 3; }; while [ ! -e print ]; do sleep 0.05; done; \
+                  echo new; exec sleep 1000";
+    let keys = format!(
+        "command = ['sh', '-c', '{script}']\nready = 'stdout:up'\ncwd = '{}'",
+        folder.path().display()
+    );
+    let (data, runtime, mut events) = start(&keys, "").await;
+    events.wait_for(is_of_backend("actor_exited")).await;
+    events.wait_for(is_of_backend("backend_starting")).await;
+    let shown = backend(data.path()).await;
+    assert_eq!((&shown["output"], &shown["output_is_old"]), (&json!(["old"]), &json!(true)));
+    let text = run(data.path(), &["backend", "show"]).await.stdout;
+    assert!(text.contains("before this start:\n") && text.ends_with("| old\n"), "{text}");
+    std::fs::write(folder.path().join("print"), "").unwrap();
+    eventually("it prints", async || backend(data.path()).await["output"] == json!(["new"])).await;
+    assert!(!run(data.path(), &["backend", "show"]).await.stdout.contains("before this start"));
+    runtime.stop().await;
+}
+
+#[tokio::test]
+async fn request_in_a_restart_delay_says_when_the_backend_restarts() {
+    let data = tempfile::tempdir().unwrap();
+    let path = data.path().join("mainstay.toml");
+    let text = format!(
+        "[backend]\ncommand = ['false']\n[agents]\nrestart_delay = \"1h\"\nrestart_delay_max = \"1h\"\n{NO_LINK}"
+    );
+    std::fs::write(&path, text).unwrap();
+    let mut runtime = start_runtime(data.path(), &path);
+    runtime.line_containing("backend ").await;
+    let mut events = EventFollower::follow(data.path());
+    events.wait_for(is_of_backend("decision")).await;
+    eventually("it waits for its restart", async || backend(data.path()).await["status"] == "restarting")
+        .await;
+    let failed = request(data.path(), "1ms").await;
+    let start = "mainstay: NETWORK_ERROR disconnected: The backend is restarted in ";
+    assert!(failed.starts_with(start) && failed.ends_with("(4 restarts left).\n"), "{failed}");
+    runtime.stop().await;
+}
+
+#[tokio::test]
+async fn request_that_waits_fails_once_the_backend_is_stopped() {
+    let keys = "command = ['sleep', '1000']\nready = 'stdout:up'";
+    let (data, runtime, mut events) = start(keys, NO_LINK).await;
+    events.wait_for(is_of_backend("backend_starting")).await;
+    let stopped = async {
+        let waits = async || run_json(data.path(), &["status"]).await["queue"]["waiting"] == 1;
+        eventually("the request waits", waits).await;
+        assert_eq!(run(data.path(), &["backend", "stop"]).await.code, Some(0));
+    };
+    let (failed, ()) = tokio::join!(request(data.path(), "1h"), stopped);
+    assert!(failed.ends_with("The backend is stopped; 'mainstay backend start' starts it.\n"), "{failed}");
+    runtime.stop().await;
+}
+
+#[tokio::test]
+async fn request_says_after_a_second_what_it_waits_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, runtime, mut events) = start(&assigned_and_held(folder.path()), NO_LINK).await;
+    events.wait_for(is_of_backend("backend_starting")).await;
+    let mut request = mainstay(data.path(), &["request", "GET", "/api/search?q=x"]);
+    let mut request = request.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(request.stderr.take().unwrap()).lines();
+    let first = timeout(TEST_TIMEOUT, lines.next_line()).await.unwrap().unwrap().unwrap();
+    let words = "waits for the backend: The backend is starting: it is ready when it accepts connections, within 2 min";
+    assert!(first.starts_with(words), "{first}");
+    std::fs::write(folder.path().join("go"), "").unwrap();
+    let next = timeout(TEST_TIMEOUT, lines.next_line()).await.unwrap().unwrap().unwrap();
+    assert!(next.starts_with("HTTP 200 in "), "it says the same thing once: {next}");
+    assert!(request.wait().await.unwrap().success());
+    runtime.stop().await;
+}
+
+#[tokio::test]
+async fn agent_that_names_the_address_waits_for_the_backend() {
+    let folder = tempfile::tempdir().unwrap();
+    let agent = "startup_grace = '1s'\nmin_uptime = '100ms'\nmax_restarts = 2\n\
+                 [[agent]]\nid = 'helper'\ndriver = 'process'\ncommand = ['cat']\nenv = { API = '{url}' }\n";
+    let (data, runtime, mut events) = start(&assigned_and_held(folder.path()), agent).await;
+    events.wait_for(is_of_backend("backend_starting")).await;
+    let waits = async || {
+        let agent = run_json(data.path(), &["agent", "show", "helper"]).await;
+        agent["next_step"].as_str().unwrap().starts_with("waits for the backend, and starts once")
+    };
+    eventually("it waits for the backend", waits).await;
+    assert_eq!(run(data.path(), &["agent", "stop", "helper"]).await.code, Some(0), "a stop ends the wait");
+    assert_eq!(run(data.path(), &["agent", "start", "helper"]).await.code, Some(0));
+    eventually("it waits again", waits).await;
+    std::fs::write(folder.path().join("go"), "").unwrap();
+    events.wait_for_agent("helper", "healthy").await;
+    let is_of_agent =
+        |event: &&Value| event["actor"] == "root/agents/helper" && event["kind"] == "actor_exited";
+    let exits: Vec<&Value> = events.events.iter().filter(is_of_agent).map(|event| &event["cause"]).collect();
+    assert_eq!(exits, ["normal"], "the wait used no restart");
+    runtime.stop().await;
+}
+
+#[tokio::test]
 async fn program_that_is_not_there_is_given_up_at_once() {
-    let (data, runtime, mut events) = start("command = ['mainstay-has-no-such-program']", "");
+    let (data, runtime, mut events) = start("command = ['mainstay-has-no-such-program']", "").await;
     let gave_up = events.wait_for(is_of_backend("gave_up")).await;
     assert_eq!((&gave_up["restarts"], &gave_up["permanent"]), (&0.into(), &true.into()));
     let decisions = events.events.iter().filter(|event| event["kind"] == "decision").count();
@@ -153,7 +291,7 @@ async fn program_that_is_not_there_is_given_up_at_once() {
 
 #[tokio::test]
 async fn backend_that_is_not_owned_has_no_commands() {
-    let (data, runtime, mut events) = start("url = 'http://127.0.0.1:1'", "");
+    let (data, runtime, mut events) = start("url = 'http://127.0.0.1:1'", "").await;
     events.wait_for(|event| event["kind"] == "runtime_started").await;
     eventually("it can be asked", async || run(data.path(), &["status"]).await.code == Some(0)).await;
     let refused = run(data.path(), &["backend", "stop"]).await;
@@ -168,7 +306,7 @@ async fn backend_that_is_not_owned_has_no_commands() {
 #[tokio::test]
 async fn each_start_has_its_own_address_and_secret() {
     let more = "[[agent]]\nid = \"planner\"\n";
-    let (data, runtime, mut events) = start(&assigned("stdout:listening on {url}"), more);
+    let (data, runtime, mut events) = start(&assigned("stdout:listening on {url}"), more).await;
     let first = events.wait_for(is_of_backend("backend_started")).await;
     events.wait_since(0, is_connection_state("connected")).await;
     let url = backend(data.path()).await["url"].as_str().unwrap().to_owned();
@@ -269,7 +407,8 @@ async fn secret_of_a_start_reaches_no_file_and_no_event() {
         cwd.path().display()
     );
     let config = config(data.path(), &keys, "max_restarts = 0");
-    let runtime = start_runtime(data.path(), &config);
+    let mut runtime = start_runtime(data.path(), &config);
+    runtime.line_containing("backend ").await;
     let mut events = EventFollower::follow(data.path());
     let exit = events.wait_for(is_of_backend("actor_exited")).await;
     assert!(exit["message"].as_str().unwrap().contains("secret [redacted]"), "{exit}");
@@ -294,7 +433,7 @@ async fn foreign_server_on_the_port_is_not_the_backend() {
         "url = 'auto'\ncommand = ['sh', '-c', '{script}', 'sh', '{{port}}']\ncwd = '{}'\nready = 'stdout:up'",
         folder.path().display()
     );
-    let (data, runtime, mut events) = start(&keys, "");
+    let (data, runtime, mut events) = start(&keys, "").await;
     events.wait_for(is_of_backend("backend_starting")).await;
     let port = folder.path().join("port");
     eventually("the program has its port", async || {

@@ -25,6 +25,7 @@ mod logs;
 mod output;
 mod replay;
 mod report;
+mod request_wait;
 mod requests;
 mod run;
 mod signals;
@@ -128,7 +129,8 @@ async fn run_remote(out: &mut Output, command: CliCommand, data: &args::DataDirA
         CliCommand::Credentials(CredentialsCommand::Reload) => reload_credentials(out, &mut client).await,
         CliCommand::Request(request) => {
             let json = request.json;
-            let answer = client.request(BridgeCommand::Request(Box::new(request.into_command()?))).await;
+            let command = BridgeCommand::Request(Box::new(request.into_command()?));
+            let answer = request_wait::send_request(&mut client, command).await;
             report::response(out, &client, answer, json)
         }
         CliCommand::Requests(command) => requests::run(out, &mut client, command).await,

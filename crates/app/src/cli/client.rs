@@ -83,18 +83,33 @@ impl BridgeClient {
 
     /// Sends a command, and waits for its reply.
     pub(super) async fn request(&mut self, command: BridgeCommand) -> Result<Json, CliError> {
+        let id = self.send(command).await?;
+        loop {
+            // A text without this id is about something else.
+            match self.receive_reply().await? {
+                (of, reply) if of == id => return reply,
+                _ => {}
+            }
+        }
+    }
+
+    /// Sends a command, and returns its id.
+    pub(super) async fn send(&mut self, command: BridgeCommand) -> Result<u64, CliError> {
         let id = self.next_id;
         self.next_id += 1;
         let text = serde_json::to_string(&CommandText { id, command }).map_err(CliError::internal)?;
-        self.send(Message::text(text)).await?;
+        self.send_message(Message::text(text)).await?;
         self.ping().await?;
+        Ok(id)
+    }
+
+    /// Returns the next reply, with the id of its command. Cancel safe.
+    pub(super) async fn receive_reply(&mut self) -> Result<(u64, Result<Json, CliError>), CliError> {
         loop {
-            let reply = self.receive_text().await?;
-            // A text without this id is about something else.
-            match parse_json(&reply) {
-                Ok(ReplyText { id: Some(of), ok: Some(ok), .. }) if of == id => return Ok(ok),
-                Ok(ReplyText { id: Some(of), error: Some(error), .. }) if of == id => {
-                    return Err(CliError::Remote(Box::new(error)));
+            match parse_json(&self.receive_text().await?) {
+                Ok(ReplyText { id: Some(id), ok: Some(ok), .. }) => return Ok((id, Ok(ok))),
+                Ok(ReplyText { id: Some(id), error: Some(error), .. }) => {
+                    return Ok((id, Err(CliError::Remote(Box::new(error)))));
                 }
                 _ => {}
             }
@@ -136,10 +151,10 @@ impl BridgeClient {
     async fn ping(&mut self) -> Result<(), CliError> {
         self.is_ping_open = true;
         self.pings += 1;
-        self.send(Message::Ping(Bytes::copy_from_slice(&self.pings.to_be_bytes()))).await
+        self.send_message(Message::Ping(Bytes::copy_from_slice(&self.pings.to_be_bytes()))).await
     }
 
-    async fn send(&mut self, message: Message) -> Result<(), CliError> {
+    async fn send_message(&mut self, message: Message) -> Result<(), CliError> {
         self.socket.send(message).await.map_err(|_| disconnected())
     }
 

@@ -10,13 +10,16 @@ use std::time::Duration;
 
 use mainstay::config::Config;
 use mainstay::supervision::ActorStatus;
-use mainstay::{Mainstay, Reason};
+use mainstay::{Mainstay, Reason, Request};
 use serde_json::{Value, json};
 use support::{
     EventFollower, MainstayProcess, TEST_TIMEOUT, eventually, is_connection_state, mainstay, mainstay_binary,
-    run, run_json, send_signal, start_runtime,
+    read_head, run, run_json, send_signal, serve_connections, start_runtime,
 };
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// Writes a configuration with this `[backend]`, and returns its path.
@@ -483,5 +486,75 @@ async fn ready_says_why_not() {
     let why = timeout(TEST_TIMEOUT, mainstay.ready()).await.unwrap().unwrap_err();
     assert_eq!(why.reason, Reason::Unavailable);
     assert!(why.log_text().contains("there is no program"), "{why:?}");
+    mainstay.shutdown().await;
+}
+
+// === requests over which it ends ===
+
+/// Starts a backend whose requests arrive at the test. Each is a connection to answer or to break.
+async fn start_served() -> (tempfile::TempDir, Mainstay, mpsc::UnboundedReceiver<TcpStream>, JoinSet<()>) {
+    let folder = tempfile::tempdir().unwrap();
+    let (arrived, arrivals) = mpsc::unbounded_channel();
+    let (port, tasks) = serve_connections(move |mut stream| {
+        let arrived = arrived.clone();
+        async move {
+            if read_head(&mut stream).await.is_some() {
+                arrived.send(stream).unwrap();
+            }
+        }
+    })
+    .await;
+    let keys = format!(
+        "url = 'http://127.0.0.1:{port}'\nready = 'stdout:up'\ncwd = '{}'\n\
+         command = ['sh', '-c', 'echo $$ > pid; echo up; exec sleep 1000']\n\
+         [connection]\nenabled = false\n[requests]\nretries = 3\n",
+        folder.path().display()
+    );
+    let mainstay = Mainstay::builder().config(parse(&keys)).start().await.unwrap();
+    timeout(TEST_TIMEOUT, mainstay.ready()).await.unwrap().unwrap();
+    (folder, mainstay, arrivals, tasks)
+}
+
+#[tokio::test]
+async fn request_that_ends_a_backend_back_at_once_is_quarantined() {
+    let (folder, mainstay, mut arrivals, mut tasks) = start_served().await;
+    let kill = async {
+        let mut deliveries = 0;
+        while let Some(connection) = arrivals.recv().await {
+            deliveries += 1;
+            let pid = std::fs::read_to_string(folder.path().join("pid")).unwrap();
+            send_signal(pid.trim().parse().unwrap(), "KILL").await;
+            drop(connection);
+        }
+        deliveries
+    };
+    let request = async {
+        let answer = mainstay.request(Request::get("/kill").build().unwrap()).await;
+        mainstay.shutdown().await;
+        // No arrival follows.
+        tasks.shutdown().await;
+        answer
+    };
+    let (answer, deliveries) = timeout(TEST_TIMEOUT, async { tokio::join!(request, kill) }).await.unwrap();
+    let error = answer.unwrap_err();
+    assert_eq!((error.reason, error.attempts, deliveries), (Reason::Quarantined, 2, 2), "{error:?}");
+}
+
+#[tokio::test]
+async fn wanted_restarts_during_a_request_do_not_quarantine_it() {
+    let (_folder, mainstay, mut arrivals, _tasks) = start_served().await;
+    let backend = mainstay.backend().unwrap();
+    let restart = async {
+        for _ in 0..2 {
+            let connection = arrivals.recv().await.unwrap();
+            let restarted = tokio::join!(backend.restart(), async { drop(connection) });
+            restarted.0.unwrap();
+        }
+        let mut connection = arrivals.recv().await.unwrap();
+        connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    };
+    let request = mainstay.request(Request::get("/slow").build().unwrap());
+    let (answer, ()) = timeout(TEST_TIMEOUT, async { tokio::join!(request, restart) }).await.unwrap();
+    assert_eq!(answer.unwrap().attempts, 3);
     mainstay.shutdown().await;
 }

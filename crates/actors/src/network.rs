@@ -31,6 +31,15 @@ pub enum BackendAvailability {
     Unknown,
 }
 
+/// Counts the ends of the backend's own process, if the runtime starts it; else both stay 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BackendEnds {
+    /// The number of times that the process ended by itself.
+    pub exits: u64,
+    /// The number of times that the runtime began or finished to end it. It is odd while a process is being stopped.
+    pub stops: u64,
+}
+
 /// The route to one backend. The default connects directly and trusts what the platform trusts.
 #[derive(Debug, Clone)]
 pub struct Route {

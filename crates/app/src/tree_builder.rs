@@ -26,7 +26,7 @@ use mainstay_actors::logs::{LogRate, LogSettings, LogStore};
 use mainstay_actors::network::proxy::Proxy;
 use mainstay_actors::network::tls::TlsTrust;
 use mainstay_actors::network::urls::BaseUrl;
-use mainstay_actors::network::{BackendAddress, Route};
+use mainstay_actors::network::{BackendAddress, BackendEnds, Route};
 use mainstay_actors::process::{OwnedBackendView, ProcessManager, login_path};
 use mainstay_actors::queue::{
     BudgetPolicy, GroupLimit, ObserveAbsence, PriorityQueuePolicy, QueueActor, QueueHandle, QueueMessage,
@@ -119,12 +119,13 @@ impl TreeSpec {
         let mut root = SupervisorSpec::new(ROOT_NAME)
             .as_child(ChildPolicy { shutdown: Shutdown::Graceful(SHUTDOWN_MAX), ..ChildPolicy::default() });
         let listeners = backend.listeners.clone();
+        let backend_ends = backend.view.ends();
         let owned_backend = add_owned_backend(&mut root, config, backend, &view, &processes)?;
         let connection = add_connection(&mut root, policy, target, &cache, view)?;
         let observed_backend = owned_backend.clone();
         let absence =
             observed_backend.map(|backend| -> ObserveAbsence { Arc::new(move |now| absence(&backend, now)) });
-        let queue = add_queue(&mut root, config, &transport, &connection, absence)?;
+        let queue = add_queue(&mut root, config, &transport, &connection, absence, backend_ends.clone())?;
         listeners.fill(&connection.address, &queue.address);
         let cache = add_cache(&mut root, config, environment, cache)?;
         // Nothing runs yet, so the slot is empty.
@@ -134,6 +135,7 @@ impl TreeSpec {
             transport: observed,
             connection: connection.view.clone(),
             queue: queue.handle.clone(),
+            backend_ends,
             reports: AgentReports::default(),
             meters: queue.meters.clone(),
             processes,
@@ -255,6 +257,7 @@ fn add_queue(
     transport: &Arc<dyn Transport>,
     connection: &ConnectionStage,
     absence: Option<ObserveAbsence>,
+    backend_ends: watch::Receiver<BackendEnds>,
 ) -> Result<QueueStage, BuildError> {
     let (view, meters) = (QueueView::default(), ActivityMeters::default());
     let counted = meters.clone();
@@ -264,7 +267,8 @@ fn add_queue(
     }));
     let mut actor = QueueActor::new(transport, queue_policy(&config.requests), view.clone())
         .with_limits(group_limits(config)?)
-        .with_availability(connection.view.availability.subscribe());
+        .with_availability(connection.view.availability.subscribe())
+        .with_backend_ends(backend_ends);
     if let Some(absence) = absence {
         actor = actor.with_absence(absence);
     }

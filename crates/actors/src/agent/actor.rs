@@ -25,6 +25,7 @@ use super::pending_replies::PendingReplies;
 use super::recovery::PendingRecovery;
 use super::reports::{AgentReport, AgentReports};
 use super::snapshot::{AgentSnapshot, SavedState};
+use crate::network::BackendEnds;
 use crate::process::stop_within;
 use crate::suspend::is_overdue;
 
@@ -52,6 +53,8 @@ pub struct AgentActor {
     pub pending_replies: Arc<PendingReplies>,
     /// True if the backend seems unavailable. An agent that misses checks meanwhile is `unknown`.
     pub is_backend_unavailable: watch::Receiver<bool>,
+    /// The ends of the backend's own process.
+    pub backend_ends: watch::Receiver<BackendEnds>,
     /// The place where its reports are published.
     pub reports: AgentReports,
 }
@@ -174,7 +177,9 @@ impl Worker for AgentActor {
         run: &mut AgentRunState,
     ) -> Result<(), Failure> {
         run.is_dirty = false;
+        let has_exited = self.note_backend_ends(ctx, run);
         match message {
+            AgentCommand::Check if has_exited => {}
             AgentCommand::Check => {
                 run.note_standstill(ctx.now());
                 self.start_check(ctx, run);

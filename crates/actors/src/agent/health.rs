@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check_pause::CheckPause;
 use crate::error::{Code, Error, Reason};
+use crate::network::BackendEnds;
 use crate::quarantine::DeathRecord;
 use crate::transport::FailureKind;
 
@@ -344,8 +345,23 @@ impl Health {
     }
 
     /// Notes that the connection broke while the backend had a check. If it is found gone next, it died over the check.
-    pub(super) fn note_break(&mut self) {
-        self.deaths.note_break();
+    pub(super) fn note_break(&mut self, ends: BackendEnds) {
+        self.deaths.note_break(ends);
+    }
+
+    /// Notes that a check starts.
+    pub(super) fn note_start(&mut self, ends: BackendEnds) {
+        self.deaths.note_start(ends);
+    }
+
+    /// Notes that the runtime has ended the backend's process, if it has.
+    pub(super) fn note_stops(&mut self, ends: BackendEnds) {
+        self.deaths.note_stops(ends);
+    }
+
+    /// Returns whether a check broke and the backend's process has ended by itself, once for each exit.
+    pub(super) fn take_exit(&mut self, ends: BackendEnds) -> bool {
+        self.deaths.take_exit(ends)
     }
 
     /// Returns whether a check broke, and nothing is known of the backend since.
@@ -645,7 +661,7 @@ mod tests {
     /// Has the backend die over a check at `at`, and returns the status after that.
     fn die(health: &mut Health, at: u64) -> AgentStatus {
         assert!(broken_check().is_break());
-        health.note_break();
+        health.note_break(BackendEnds::default());
         health.observe(broken_check(), IDLE, s(at));
         health.observe(refused_check(), IDLE, s(at + 1));
         health.status()
@@ -684,7 +700,7 @@ mod tests {
         for (at, reason, status) in
             [(3000, Reason::ServerError, 500), (3100, Reason::NetworkLoginRequired, 511)]
         {
-            health.note_break();
+            health.note_break(BackendEnds::default());
             health.observe(broken_check(), IDLE, s(at));
             let answer = Observation::Missed { why: Error { status: Some(status), ..Error::new(reason) } };
             assert!(!answer.is_break() && answer.is_answer(), "{status}");
@@ -707,7 +723,7 @@ mod tests {
             assert_eq!(Observation::Unreachable { why: why.clone() }.is_refusal(), is_refusal, "{kind:?}");
             assert!(!Observation::Missed { why: why.clone() }.is_refusal());
             let mut health = healthy();
-            health.note_break();
+            health.note_break(BackendEnds::default());
             health.observe(Observation::Unreachable { why }, IDLE, s(10));
             assert_eq!(health.status(), AgentStatus::Unknown);
             assert_eq!(health.is_check_open(), !is_refusal, "{kind:?}");
@@ -722,7 +738,7 @@ mod tests {
         assert!(broken(200).is_break() && !broken(200).is_answer());
         assert!(!broken(503).is_break() && broken(503).is_answer());
         let mut health = healthy();
-        health.note_break();
+        health.note_break(BackendEnds::default());
         health.observe(broken(200), IDLE, s(10));
         assert!(health.is_check_open());
     }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::agent_message::{AgentMessage, MessageId, MessageLimits};
 use crate::json::Json;
+use crate::network::BackendEnds;
 use crate::quarantine::DeathRecord;
 
 /// The most messages that may wait for one agent.
@@ -101,7 +102,7 @@ impl MessageQueue {
     ///
     /// A message whose delivery broke keeps its place, and those behind it wait, until it is known whether the
     /// receiver died.
-    pub(super) fn start_next(&mut self, max: usize) -> Option<MessageId> {
+    pub(super) fn start_next(&mut self, max: usize, ends: BackendEnds) -> Option<MessageId> {
         if self.in_flight.len() >= max.max(1) {
             return None;
         }
@@ -110,6 +111,7 @@ impl MessageQueue {
         }
         let mut next = self.waiting.pop_front()?;
         next.attempts += 1;
+        next.deaths.note_start(ends);
         let id = next.message.id;
         self.in_flight.push(next);
         Some(id)
@@ -147,16 +149,32 @@ impl MessageQueue {
         self.waiting.insert(index, queued);
     }
 
-    /// Notes that the connection broke, or the agent may have ended, during this delivery.
-    pub(super) fn note_break(&mut self, id: MessageId) {
+    /// Notes that the connection broke, or the agent may have ended, during this delivery. It may have waited in the queue
+    /// of requests while the backend ended, and so a check tells.
+    pub(super) fn note_break(&mut self, id: MessageId, ends: BackendEnds) {
         if let Some(queued) = self.in_flight.iter_mut().find(|queued| queued.message.id == id) {
-            queued.deaths.note_break();
+            queued.deaths.note_break_after_wait(ends);
         }
     }
 
     /// Notes the same for all deliveries in flight.
-    pub(super) fn note_break_of_all(&mut self) {
-        self.in_flight.iter_mut().for_each(|queued| queued.deaths.note_break());
+    pub(super) fn note_break_of_all(&mut self, ends: BackendEnds) {
+        self.in_flight.iter_mut().for_each(|queued| queued.deaths.note_break(ends));
+    }
+
+    /// Forgets the ends of the process that an earlier incarnation saw.
+    pub(super) fn note_start_of_all(&mut self, ends: BackendEnds) {
+        self.pending_mut().for_each(|queued| queued.deaths.note_start(ends));
+    }
+
+    /// Notes that the runtime has ended the backend's process, if it has; returns whether that changed anything.
+    pub(super) fn note_stops(&mut self, ends: BackendEnds) -> bool {
+        self.pending_mut().filter_map(|queued| queued.deaths.note_stops(ends).then_some(())).count() > 0
+    }
+
+    /// Returns whether a delivery broke and the backend's process has ended by itself, once for each exit.
+    pub(super) fn take_exit(&mut self, ends: BackendEnds) -> bool {
+        self.pending_mut().filter_map(|queued| queued.deaths.take_exit(ends).then_some(())).count() > 0
     }
 
     /// Notes that the agent is alive; returns whether that changed anything.
@@ -253,9 +271,16 @@ mod tests {
         let mut queue = MessageQueue::default();
         let ids: Vec<_> = (0..3).map(|_| enqueue(&mut queue, false)).collect();
         let expected = (Some(ids[0]), Some(ids[1]), None);
-        assert_eq!((queue.start_next(2), queue.start_next(2), queue.start_next(2)), expected);
+        assert_eq!(
+            (
+                queue.start_next(2, BackendEnds::default()),
+                queue.start_next(2, BackendEnds::default()),
+                queue.start_next(2, BackendEnds::default())
+            ),
+            expected
+        );
         assert!(queue.remove(ids[0]).is_some());
-        assert_eq!(queue.start_next(2), Some(ids[2]));
+        assert_eq!(queue.start_next(2, BackendEnds::default()), Some(ids[2]));
         assert!(queue.remove(ids[0]).is_none(), "a message ends once");
     }
 
@@ -264,7 +289,10 @@ mod tests {
         let mut queue = MessageQueue::default();
         let (once, often, behind) =
             (enqueue(&mut queue, false), enqueue(&mut queue, true), enqueue(&mut queue, false));
-        assert_eq!((queue.start_next(2), queue.start_next(2)), (Some(once), Some(often)));
+        assert_eq!(
+            (queue.start_next(2, BackendEnds::default()), queue.start_next(2, BackendEnds::default())),
+            (Some(once), Some(often))
+        );
         let failure: Vec<_> = queue
             .fail_all_deliveries()
             .into_iter()
@@ -275,7 +303,11 @@ mod tests {
             .collect();
         assert_eq!(failure, [(once, false), (often, true)]);
         let expected = (Some(often), Some(behind));
-        assert_eq!((queue.start_next(2), queue.start_next(2)), expected, "it goes before those behind it");
+        assert_eq!(
+            (queue.start_next(2, BackendEnds::default()), queue.start_next(2, BackendEnds::default())),
+            expected,
+            "it goes before those behind it"
+        );
     }
 
     #[test]
@@ -287,7 +319,10 @@ mod tests {
         let left =
             queue.extract_waiting(|queued| queued.deadline.is_some_and(|at| at <= Duration::from_secs(5)));
         assert_eq!(left.iter().map(|queued| queued.message.id).collect::<Vec<_>>(), [ids[0], ids[2]]);
-        assert_eq!((queue.start_next(9), queue.start_next(9)), (Some(ids[1]), Some(ids[3])));
+        assert_eq!(
+            (queue.start_next(9, BackendEnds::default()), queue.start_next(9, BackendEnds::default())),
+            (Some(ids[1]), Some(ids[3]))
+        );
     }
 
     #[test]
@@ -295,7 +330,7 @@ mod tests {
         let mut queue = MessageQueue::default();
         enqueue(&mut queue, true);
         enqueue(&mut queue, false);
-        queue.start_next(1);
+        queue.start_next(1, BackendEnds::default());
         let read: MessageQueue = serde_json::from_str(&serde_json::to_string(&queue).unwrap()).unwrap();
         assert_eq!(read, queue);
     }

@@ -31,6 +31,7 @@ use super::*;
 use crate::{
     error::{Error, Reason},
     json::Json,
+    network::BackendEnds,
     tests::{next_event, next_record, s},
     transport::{FailureKind, ResponseHead, TransportError},
 };
@@ -76,6 +77,7 @@ impl Drop for InFlightCheck<'_> {
 enum DeliveryScript {
     Never,
     Error(Error),
+    ErrorAfter(Duration, Error),
 }
 
 impl ScriptedDriver {
@@ -141,6 +143,9 @@ impl Driver for ScriptedDriver {
             None => std::future::ready(Ok(message.body)).boxed(),
             Some(DeliveryScript::Never) => std::future::pending().boxed(),
             Some(DeliveryScript::Error(error)) => std::future::ready(Err(error)).boxed(),
+            Some(DeliveryScript::ErrorAfter(delay, error)) => {
+                tokio::time::sleep(delay).map(|()| Err(error)).boxed()
+            }
         }
     }
 
@@ -210,6 +215,7 @@ fn agent_actor(
     driver: &Arc<ScriptedDriver>,
     health: HealthPolicy,
     away: &watch::Sender<bool>,
+    ends: &watch::Sender<BackendEnds>,
     reports: &AgentReports,
 ) -> AgentActor {
     AgentActor {
@@ -220,6 +226,7 @@ fn agent_actor(
         pending_replies: Arc::default(),
         pending_recovery: Arc::default(),
         is_backend_unavailable: away.subscribe(),
+        backend_ends: ends.subscribe(),
         reports: reports.clone(),
     }
 }
@@ -231,6 +238,7 @@ struct AgentActorFixture {
     pending_replies: Arc<PendingReplies>,
     reports: AgentReports,
     backend_unavailable: watch::Sender<bool>,
+    backend_ends: watch::Sender<BackendEnds>,
     events: JournalSubscription,
 }
 
@@ -249,7 +257,8 @@ impl AgentActorFixture {
         store: Option<&Arc<MemoryStore>>,
     ) -> Self {
         let (backend_unavailable, reports) = (watch::Sender::new(false), AgentReports::default());
-        let actor = agent_actor("planner", driver, health, &backend_unavailable, &reports);
+        let backend_ends = watch::Sender::default();
+        let actor = agent_actor("planner", driver, health, &backend_unavailable, &backend_ends, &reports);
         let pending_recovery = Arc::clone(&actor.pending_recovery);
         let pending_replies = Arc::clone(&actor.pending_replies);
         let policy = ChildPolicy {
@@ -265,7 +274,16 @@ impl AgentActorFixture {
         }
         let runtime = builder.start(root).await.unwrap();
         let events = runtime.journal().subscribe();
-        Self { runtime, planner, pending_recovery, pending_replies, reports, backend_unavailable, events }
+        Self {
+            runtime,
+            planner,
+            pending_recovery,
+            pending_replies,
+            reports,
+            backend_unavailable,
+            backend_ends,
+            events,
+        }
     }
 
     /// Waits for the next change of the agent's health.

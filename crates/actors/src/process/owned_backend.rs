@@ -70,17 +70,22 @@ pub struct OwnedBackendState {
     process: Option<Arc<Process>>,
     /// Kept open: a program that reads its stdin to the end learns from that end that it is to stop.
     _stdin: Option<ProcessStdin>,
-    _presence: Presence,
+    presence: Presence,
 }
 
 /// Takes the process out of the view when its incarnation ends, in whatever way.
 struct Presence {
     view: OwnedBackendView,
+    /// True from the process's start until it ends by itself. Else the runtime ends it, in whatever way.
+    is_running: bool,
     on_change: Arc<dyn Fn(bool) + Send + Sync>,
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
+        if self.is_running {
+            self.view.note_stop();
+        }
         self.view.clear();
         (self.on_change)(false);
     }
@@ -96,7 +101,9 @@ pub enum OwnedBackendMessage {
         /// The address that it has reported, if it was to report one.
         url: Option<BaseUrl>,
     },
-    /// The process has exited, was not started, or did not become ready.
+    /// The process has exited by itself.
+    Exited(Failure),
+    /// The process was not started, or did not become ready and was stopped.
     Fail(Failure),
 }
 
@@ -122,7 +129,11 @@ impl Worker for OwnedBackendActor {
             address: None,
             process: None,
             _stdin: None,
-            _presence: Presence { view: self.view.clone(), on_change: Arc::clone(&self.on_change) },
+            presence: Presence {
+                view: self.view.clone(),
+                is_running: false,
+                on_change: Arc::clone(&self.on_change),
+            },
         };
         if let Err(error) = self.begin(ctx, &mut state) {
             let failure = OwnedBackendMessage::Fail(error.log_text().into());
@@ -140,6 +151,12 @@ impl Worker for OwnedBackendActor {
         match message {
             OwnedBackendMessage::Spawned(process) => self.await_readiness(ctx, state, process),
             OwnedBackendMessage::Ready { url } => self.announce_ready(ctx, state, url),
+            OwnedBackendMessage::Exited(failure) => {
+                // Before the others learn that it is not ready, and before the next process starts.
+                self.view.note_exit();
+                state.presence.is_running = false;
+                return Err(failure);
+            }
             OwnedBackendMessage::Fail(failure) => return Err(failure),
         }
         Ok(())
@@ -152,6 +169,8 @@ impl Worker for OwnedBackendActor {
 
     async fn stop(&self, ctx: &mut OwnedBackendContext, state: &mut OwnedBackendState) {
         let Some(process) = &state.process else { return };
+        // Before the process closes its connections.
+        self.view.note_stop();
         let exit = stop_within(ctx.stop_time_left(), process.stop(), || process.kill()).await;
         if exit.is_kill() {
             ctx.report_kill(exit.describe_kill());
@@ -186,6 +205,7 @@ impl OwnedBackendActor {
         let Some(launch) = state.launch.clone() else { return };
         let url = state.address.as_ref().map(|address| address.url.to_string());
         self.view.set_process(&process, url, launch.spec.log.clone());
+        state.presence.is_running = true;
         ctx.record(&BackendStarting {
             pid: process.pid(),
             awaits: self.awaits.clone(),
@@ -199,6 +219,7 @@ impl OwnedBackendActor {
         let process = state.process.insert(Arc::new(process));
         let process = Arc::clone(process);
         let assigned = state.address.as_ref().map(|address| address.url.port());
+        let view = self.view.clone();
         ctx.spawn(async move {
             let ready = async {
                 launch
@@ -213,7 +234,12 @@ impl OwnedBackendActor {
             };
             match ready.await {
                 Ok(url) => OwnedBackendMessage::Ready { url },
+                Err(failure) if process.exit().is_some() => {
+                    process.stop().await;
+                    OwnedBackendMessage::Exited(failure)
+                }
                 Err(failure) => {
+                    view.note_stop();
                     process.stop().await;
                     OwnedBackendMessage::Fail(failure)
                 }
@@ -234,7 +260,7 @@ impl OwnedBackendActor {
         let started = BackendStarted { pid: process.pid(), ready_ms: millis(state.started_at.elapsed()) };
         let exited = process.exited();
         ctx.spawn(async move {
-            OwnedBackendMessage::Fail(failure(&format!("the backend's process ended: {}", exited.await)))
+            OwnedBackendMessage::Exited(failure(&format!("the backend's process ended: {}", exited.await)))
         });
         self.view.publish_address(state.address.clone());
         ctx.report_ready();

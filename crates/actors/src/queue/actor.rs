@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     error::{Code, Error, Reason},
-    network::BackendAvailability,
+    network::{BackendAvailability, BackendEnds},
     request::{Request, RequestId, Response},
     transport::{FullResponse, Transport},
 };
@@ -53,6 +53,7 @@ pub struct QueueActor {
     requests: RequestTable,
     availability: Option<watch::Receiver<BackendAvailability>>,
     observe_absence: Option<ObserveAbsence>,
+    backend_ends: Option<watch::Receiver<BackendEnds>>,
 }
 
 /// The part of the state that survives an incarnation, beside the requests.
@@ -104,6 +105,8 @@ impl Worker for QueueActor {
     ) -> Result<(), Failure> {
         state.now = ctx.now();
         state.absence = self.current_absence(state.now);
+        // An end is noted before anything that the next process does.
+        self.note_backend_ends(ctx, state);
         match message {
             QueueMessage::Enqueue { id, request, reply } => {
                 self.accept(ctx, state, id, request, Responder::Response(reply));
@@ -130,7 +133,12 @@ impl Worker for QueueActor {
             }
             QueueMessage::AvailabilityChanged => {
                 self.watch_availability(ctx);
-                let change = state.gate.on_availability(self.current_availability(), state.now);
+                let availability = self.current_availability();
+                let change = state.gate.on_availability(availability, state.now);
+                if availability == BackendAvailability::Down {
+                    let poison = self.requests.note_gone(self.policy.quarantine_after);
+                    self.quarantine(ctx, state, poison);
+                }
                 self.record_gate_change(ctx, state, change);
             }
             // What follows is decided after every message.
@@ -170,7 +178,16 @@ impl QueueActor {
     pub fn new(transport: Arc<dyn Transport>, policy: QueuePolicy, view: QueueView) -> Self {
         view.publish(idle_stats(&policy));
         let (limits, requests) = (Arc::default(), RequestTable::default());
-        Self { transport, policy, limits, view, requests, availability: None, observe_absence: None }
+        Self {
+            transport,
+            policy,
+            limits,
+            view,
+            requests,
+            availability: None,
+            observe_absence: None,
+            backend_ends: None,
+        }
     }
 
     /// Limits groups of requests, at most [`GROUPS_MAX`](super::GROUPS_MAX) of them.
@@ -193,6 +210,13 @@ impl QueueActor {
     #[must_use]
     pub fn with_absence(mut self, observe_absence: ObserveAbsence) -> Self {
         self.observe_absence = Some(observe_absence);
+        self
+    }
+
+    /// Takes the exits of the backend's own process as evidence that it died over a request.
+    #[must_use]
+    pub fn with_backend_ends(mut self, ends: watch::Receiver<BackendEnds>) -> Self {
+        self.backend_ends = Some(ends);
         self
     }
 
@@ -382,8 +406,9 @@ impl QueueActor {
         match decide_after_attempt(&self.policy.retry, &facts, number, outcome, &mut state.budget, context) {
             RetryDecision::Done => self.respond(ctx, state.now, id, result),
             RetryDecision::RetryIn { delay, reason } => {
-                self.requests.record_end(id, outcome);
                 self.schedule_retry(ctx, state, id, delay, reason);
+                let poison = self.requests.record_end(id, outcome, self.policy.quarantine_after);
+                self.quarantine(ctx, state, poison);
             }
             RetryDecision::Requeue { reason } => {
                 self.requests.undo_attempt(id, reason);
@@ -414,6 +439,15 @@ impl QueueActor {
         let attempt = attempts.saturating_add(1);
         ctx.record(&RequestRetry { request: subject, attempt, delay_ms: millis(delay), reason });
         self.enqueue(state, id, not_before);
+    }
+
+    /// Notes the ends of the backend's own process.
+    fn note_backend_ends(&self, ctx: &QueueContext, state: &mut State) {
+        if let Some(ends) = &self.backend_ends {
+            let ends = *ends.borrow();
+            let poison = self.requests.note_ends(ends, self.policy.quarantine_after);
+            self.quarantine(ctx, state, poison);
+        }
     }
 
     /// Ends the requests over which the backend has died too often.

@@ -33,6 +33,7 @@ use super::{
 use crate::request_id::{IdMap, RequestId};
 use crate::{
     error::{Error, Reason, excerpt},
+    network::BackendEnds,
     quarantine::DeathRecord,
     request::{Priority, Request, Response},
 };
@@ -50,6 +51,8 @@ struct Inner {
     joined: IdMap<RequestId>,
     /// The requests whose connection broke, while it is unknown whether the backend died over them.
     open: Vec<RequestId>,
+    /// The ends of the backend's process, as last noted.
+    ends: BackendEnds,
 }
 
 impl Inner {
@@ -58,6 +61,34 @@ impl Inner {
             return None;
         }
         self.by_id.range((Excluded(id), Unbounded)).next().map(|(_, entry)| entry)
+    }
+
+    /// Counts a death for each open request that `is_gone` selects. Returns the requests to quarantine.
+    fn note_gone(
+        &mut self,
+        is_gone: impl Fn(&mut RequestEntry, BackendEnds) -> bool,
+        quarantine_after: u32,
+    ) -> Vec<RequestId> {
+        let Self { by_id, open, ends, .. } = self;
+        let mut poison = Vec::new();
+        open.retain(|id| {
+            let Some(entry) = by_id.get_mut(id) else { return false };
+            if is_gone(entry, *ends) && entry.deaths.note_gone(quarantine_after) {
+                poison.push(*id);
+            }
+            entry.deaths.is_open()
+        });
+        poison
+    }
+
+    /// Applies the ends of the backend's process to the open requests that wait. Returns the requests to quarantine. If
+    /// another attempt is in flight, its end decides.
+    fn settle_ends(&mut self, quarantine_after: u32) -> Vec<RequestId> {
+        let is_gone = |entry: &mut RequestEntry, ends| {
+            entry.deaths.note_stops(ends);
+            matches!(entry.phase, RequestPhase::Waiting { .. }) && entry.deaths.take_exit(ends)
+        };
+        self.note_gone(is_gone, quarantine_after)
     }
 
     /// Returns whether no entry has a higher id. Ids mostly come in order, which makes a search needless.
@@ -190,8 +221,10 @@ impl RequestTable {
     /// unsent.
     pub(super) fn begin_attempt(&self, id: RequestId) -> Option<Attempt> {
         let mut inner = self.lock();
+        let ends = inner.ends;
         let entry = inner.by_id.get_mut(&id)?;
         entry.phase = RequestPhase::Running;
+        entry.deaths.note_start(ends);
         entry.attempts = entry.attempts.saturating_add(1);
         let (request, lead_id) = (Arc::clone(&entry.request), entry.lead_id(id));
         let is_first = entry.last_failure.is_none();
@@ -276,6 +309,7 @@ impl RequestTable {
         let facts = |entry: &RequestEntry| RequestFacts {
             may_have_acted: entry.may_have_acted,
             has_renewed_token: entry.has_renewed_token,
+            is_suspect: entry.deaths.is_suspect(),
             ..RequestFacts::from(&*entry.request)
         };
         self.with_entry(id, |entry| (facts(entry), entry.attempts))
@@ -295,17 +329,26 @@ impl RequestTable {
     ) -> Vec<RequestId> {
         match evidence {
             ReachabilityEvidence::Answered => self.note_alive(),
-            ReachabilityEvidence::Unreachable(_) => {
-                let mut inner = self.lock();
-                let Inner { by_id, open, .. } = &mut *inner;
-                let is_poison = |id: &RequestId| {
-                    by_id.get_mut(id).is_some_and(|entry| entry.deaths.note_gone(quarantine_after))
-                };
-                return open.drain(..).filter(is_poison).collect();
-            }
+            ReachabilityEvidence::Unreachable(_) => return self.note_gone(quarantine_after),
             ReachabilityEvidence::Unanswered(_) | ReachabilityEvidence::None => {}
         }
         Vec::new()
+    }
+
+    /// Notes that nothing accepts connections, for all requests whose connection broke before. Returns the requests to
+    /// quarantine.
+    pub(super) fn note_gone(&self, quarantine_after: u32) -> Vec<RequestId> {
+        self.lock().note_gone(|_, _| true, quarantine_after)
+    }
+
+    /// Notes the ends of the backend's process, for all requests whose connection broke before. Returns the requests
+    /// to quarantine.
+    pub(super) fn note_ends(&self, ends: BackendEnds, quarantine_after: u32) -> Vec<RequestId> {
+        let mut inner = self.lock();
+        if std::mem::replace(&mut inner.ends, ends) == ends {
+            return Vec::new();
+        }
+        inner.settle_ends(quarantine_after)
     }
 
     /// Notes that the backend is alive, for all requests whose connection broke before.
@@ -319,19 +362,26 @@ impl RequestTable {
         }
     }
 
-    /// Notes the outcome of an attempt at `id` that another one follows.
-    pub(super) fn record_end(&self, id: RequestId, outcome: AttemptOutcome<'_>) {
+    /// Notes the outcome of an attempt at `id`, which waits for another one. Returns the requests to quarantine: if its
+    /// connection broke, the end of the backend's process may have been seen before.
+    pub(super) fn record_end(
+        &self,
+        id: RequestId,
+        outcome: AttemptOutcome<'_>,
+        quarantine_after: u32,
+    ) -> Vec<RequestId> {
         let mut inner = self.lock();
-        let Inner { by_id, open, .. } = &mut *inner;
-        let Some(entry) = by_id.get_mut(&id) else { return };
+        let Inner { by_id, open, ends, .. } = &mut *inner;
+        let Some(entry) = by_id.get_mut(&id) else { return Vec::new() };
         entry.may_have_acted |= side_effect(outcome) == Some(SideEffect::Possible);
         entry.has_renewed_token |= has_renewed_token(outcome);
         if has_broken(outcome) {
-            entry.deaths.note_break();
-            if !open.contains(&id) {
-                open.push(id);
-            }
+            entry.deaths.note_break(*ends);
         }
+        if entry.deaths.is_open() && !open.contains(&id) {
+            open.push(id);
+        }
+        inner.settle_ends(quarantine_after)
     }
 
     /// Removes an entry, to answer its waiters.

@@ -27,6 +27,10 @@ use crate::{
     transport::{FailureKind, FullResponse, SendProgress, TransportError},
 };
 
+/// The message of a broken connection, if the backend died over the request before.
+const SUSPECT_MESSAGE: &str =
+    "The connection broke again, and the backend had ended over this before. Look into its log first.";
+
 /// The number and delays of retries.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct RetryPolicy {
@@ -62,6 +66,8 @@ pub(crate) struct RequestFacts {
     pub may_have_acted: bool,
     /// True if it was repeated because there was a new token.
     pub has_renewed_token: bool,
+    /// True if the backend died over an earlier attempt.
+    pub is_suspect: bool,
 }
 
 impl From<&Request> for RequestFacts {
@@ -72,6 +78,7 @@ impl From<&Request> for RequestFacts {
             is_spent: request.body().is_some_and(Body::is_spent),
             may_have_acted: false,
             has_renewed_token: false,
+            is_suspect: false,
         }
     }
 }
@@ -147,6 +154,9 @@ pub(crate) fn decide_after_attempt(
     };
     if has_renewed_token(outcome) && facts.has_renewed_token {
         (error, is_retryable) = (error.without_renewal(), false);
+    }
+    if facts.is_suspect && has_broken(outcome) {
+        error = error.with_message(SUSPECT_MESSAGE);
     }
     let error = error.with_attempts(attempt).with_retry_after(retry_after);
     let is_in_doubt = side_effect == SideEffect::Possible || facts.may_have_acted;

@@ -289,7 +289,7 @@ fn queue_causes() -> Vec<Cause> {
         .with_acted("yes, if an earlier attempt may have")
         .with_message_topic("the cause of the wait, with that reason's message"),
         cause(
-            "the backend died twice while it had the request: the connection broke, then connections were refused",
+            "the backend died twice while it had the request: the connection broke, and it had ended",
             new(Reason::Quarantined),
         )
         .with_acted("yes"),

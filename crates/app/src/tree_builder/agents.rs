@@ -10,7 +10,7 @@ use mainstay_actors::agent::{
     PendingRecovery, PendingReplies, ProcessDriver, ProcessSetup, UpdateBroadcast,
 };
 use mainstay_actors::connection::ConnectionView;
-use mainstay_actors::network::BackendAddress;
+use mainstay_actors::network::{BackendAddress, BackendEnds};
 use mainstay_actors::queue::QueueHandle;
 use mainstay_actors::transport::Transport;
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, OnBudgetExhausted, Shutdown};
@@ -59,6 +59,7 @@ pub(crate) struct AgentFactory {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) connection: ConnectionView,
     pub(crate) queue: QueueHandle,
+    pub(crate) backend_ends: watch::Receiver<BackendEnds>,
     pub(crate) reports: AgentReports,
     pub(crate) meters: ActivityMeters,
     pub(crate) processes: ProcessFactory,
@@ -115,6 +116,7 @@ impl AgentFactory {
             health,
             pending_recovery: Arc::clone(&pending_recovery),
             pending_replies: Arc::clone(&pending_replies),
+            backend_ends: self.backend_ends.clone(),
             is_backend_unavailable: self.connection.seems_unreachable.subscribe(),
             reports: self.reports.clone(),
         };

@@ -15,6 +15,8 @@ use crate::agent::driver::DriverError;
 use crate::agent::events::{AgentChecksQuarantined, AgentHealth, AgentStuck};
 use crate::agent::health::{ActivitySigns, AgentStatus, Observation, ReportedHealth, StatusChange};
 use crate::agent::recovery::{Recovery, recover};
+use crate::error::{Error, Reason};
+use crate::network::BackendEnds;
 
 impl AgentActor {
     /// Starts a check that is not due yet, unless the checks are quarantined.
@@ -34,6 +36,7 @@ impl AgentActor {
         if let CheckState::Scheduled { task, .. } = std::mem::replace(&mut run.check, in_flight) {
             task.abort();
         }
+        run.health.note_start(self.backend_ends());
         let driver = Arc::clone(&self.driver);
         if run.phase.is_recovering() {
             let pending_recovery = Arc::clone(&self.pending_recovery);
@@ -181,9 +184,10 @@ impl AgentActor {
             return self.start_check(ctx, run);
         }
         if observation.is_break() {
-            run.health.note_break();
+            run.health.note_break(self.backend_ends());
         }
-        let observation = self.adjust_for_outage(observation);
+        let observation =
+            if self.take_backend_exit(run) { backend_exit() } else { self.adjust_for_outage(observation) };
         run.confirm_state(&observation);
         if let Observation::Answered { reported: ReportedHealth::Healthy, uptime_s, .. } = &observation {
             run.resume_deliveries();
@@ -211,6 +215,30 @@ impl AgentActor {
         } else {
             self.schedule_next_check(ctx, run);
         }
+    }
+
+    /// Returns the ends of the backend's process, if the agent is behind it.
+    pub(super) fn backend_ends(&self) -> BackendEnds {
+        if self.driver.owns_agent() { BackendEnds::default() } else { *self.backend_ends.borrow() }
+    }
+
+    /// Applies the ends of the backend's process to what broke before. Returns whether that planned the next check.
+    pub(super) fn note_backend_ends(&self, ctx: &mut AgentContext, run: &mut AgentRunState) -> bool {
+        let has_exited = !matches!(run.phase, Phase::Failing) && self.take_backend_exit(run);
+        if has_exited {
+            self.apply_observation(ctx, run, backend_exit());
+            self.schedule_next_check(ctx, run);
+        }
+        has_exited
+    }
+
+    /// Returns whether the backend's process has ended by itself over a check or a message.
+    fn take_backend_exit(&self, run: &mut AgentRunState) -> bool {
+        let ends = self.backend_ends();
+        run.is_dirty |= run.snapshot.messages.note_stops(ends);
+        run.health.note_stops(ends);
+        let over_message = run.snapshot.messages.take_exit(ends);
+        run.health.take_exit(ends) || over_message
     }
 
     /// Treats a check that was missed while the backend seems unavailable as unreachable.
@@ -335,4 +363,10 @@ impl AgentActor {
             activity.progressed_at.map(since).map(|at| run.woke_at.map_or(at, |woke| at.max(woke)));
         ActivitySigns { is_working: activity.in_flight > 0, progressed_at }
     }
+}
+
+/// Returns what the exit of the backend's process shows: as much as a check that could not connect.
+fn backend_exit() -> Observation {
+    let why = Error::new(Reason::ConnectionRefused).with_details("the backend's process has ended");
+    Observation::Unreachable { why }
 }

@@ -31,6 +31,7 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 impl AgentActor {
     /// Settles the messages that an earlier incarnation or run left in the queue.
     pub(super) fn resume_messages(&self, ctx: &AgentContext, snapshot: &mut AgentSnapshot, is_first: bool) {
+        snapshot.messages.note_start_of_all(self.backend_ends());
         for id in self.pending_replies.take_answered() {
             snapshot.messages.remove(id);
         }
@@ -123,9 +124,10 @@ impl AgentActor {
         }
         // With the backend unavailable a sent message would wait too, and its outcome would be unknown.
         let is_away = run.health.status() == AgentStatus::Unknown;
+        let ends = self.backend_ends();
         let may_deliver = matches!(run.phase, Phase::Serving) && !is_away;
         while may_deliver
-            && let Some(id) = run.snapshot.messages.start_next(self.driver.messages_in_flight_max())
+            && let Some(id) = run.snapshot.messages.start_next(self.driver.messages_in_flight_max(), ends)
         {
             run.is_dirty = true;
             let attempts = run.snapshot.messages.in_flight(id).map_or(1, |queued| queued.attempts);
@@ -152,7 +154,7 @@ impl AgentActor {
             {
                 if self.driver.owns_agent() {
                     // The exit may be seen before the deliveries break.
-                    messages.note_break_of_all();
+                    messages.note_break_of_all(self.backend_ends());
                 }
                 let (has_changed, poison) = messages.note_gone(deaths);
                 run.is_dirty |= has_changed;
@@ -233,7 +235,7 @@ impl AgentActor {
                 let has_broken = self.driver.owns_agent() || is_break(&error);
                 // If the agent is known to have failed, this break is not a second death.
                 if has_broken && run.health.status() != AgentStatus::Failed {
-                    run.snapshot.messages.note_break(id);
+                    run.snapshot.messages.note_break(id, self.backend_ends());
                     // Also of a quarantine: only a check shows whether the receiver is gone.
                     self.start_check(ctx, run);
                 }

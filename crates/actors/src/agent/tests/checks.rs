@@ -75,6 +75,34 @@ async fn checks_that_kill_the_backend_pause_from_the_limit() {
     }
 }
 
+/// The process ends within each check or right after it, and is back before the next one.
+#[tokio::test(start_paused = true)]
+async fn exit_over_a_check_is_a_death_unless_the_runtime_stops_it() {
+    for (is_within, is_stop) in [(true, false), (false, false), (true, true), (false, true)] {
+        let answers = Mutex::new([healthy()].into());
+        let (check_duration, is_stateless) = (s(1), true);
+        let driver = ScriptedDriver { is_stateless, answers, check_duration, ..ScriptedDriver::default() };
+        let driver = Arc::new(driver);
+        let policy = HealthPolicy { fail_after: 9, ..policy() };
+        let mut fixture = AgentActorFixture::with(&driver, policy, None).await;
+        assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
+        driver.set_answers([broken_check()]);
+        let ends = &fixture.backend_ends;
+        for _ in 0..2 {
+            let started = driver.check_starts.lock().len();
+            while driver.check_starts.lock().len() == started {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            tokio::time::sleep(if is_within { Duration::from_millis(500) } else { s(2) }).await;
+            ends.send_modify(|ends| if is_stop { ends.stops += 1 } else { ends.exits += 1 });
+        }
+        tokio::time::sleep(policy.interval).await;
+        let is_quarantined = fixture.reports.get("planner").unwrap().error.map(|error| error.reason)
+            == Some(Reason::Quarantined);
+        assert_eq!(is_quarantined, !is_stop, "{is_within}");
+    }
+}
+
 /// The WebSocket reconnects for a reason of its own, while checks and a message break at a backend that lives.
 #[tokio::test(start_paused = true)]
 async fn breaks_while_the_websocket_reconnects_are_no_deaths() {
@@ -115,7 +143,8 @@ impl AgentGroup {
         let mut pending_recoveries = Vec::new();
         for (number, driver) in drivers.iter().enumerate() {
             let id = format!("a{number}");
-            let actor = agent_actor(&id, driver, health, &backend_unavailable, &reports);
+            let actor =
+                agent_actor(&id, driver, health, &backend_unavailable, &watch::Sender::default(), &reports);
             pending_recoveries.push(Arc::clone(&actor.pending_recovery));
             let policy = ChildPolicy { delay: Delay::Fixed { delay: s(5) }, ..ChildPolicy::default() };
             let actor = AgentActor { first_check_within, ..actor };

@@ -267,6 +267,51 @@ async fn backend_dying_too_often_quarantines_the_message() {
     }
 }
 
+fn broken_later() -> DeliveryScript {
+    DeliveryScript::ErrorAfter(s(1), Error::outcome_unknown(Error::new(Reason::ConnectionReset)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn exit_after_a_message_broke_is_a_death_without_any_check() {
+    let answers = Mutex::new([healthy()].into());
+    let driver = Arc::new(ScriptedDriver { is_stateless: true, answers, ..ScriptedDriver::default() });
+    driver.deliveries.lock().extend([broken_later(), broken_later(), broken_later()]);
+    let mut fixture = AgentActorFixture::new(&driver).await;
+    assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
+    let (_, answer) = fixture.send("poison", true).await;
+    for _ in 0..2 {
+        // The check after the break breaks too, and the next one finds another process.
+        driver.set_answers([broken_check(), healthy()]);
+        assert_eq!(fixture.next_status_change().await, (Healthy, Degraded));
+        fixture.backend_ends.send_modify(|ends| ends.exits += 1);
+        fixture.backend_unavailable.send_replace(true);
+        assert_eq!(fixture.next_status_change().await, (Degraded, Unknown));
+        fixture.backend_unavailable.send_replace(false);
+        assert_eq!(fixture.next_status_change().await, (Unknown, Healthy));
+    }
+    let error = answer.await.unwrap().unwrap_err();
+    assert_eq!((error.reason, error.attempts), (Reason::Quarantined, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stop_by_the_runtime_is_no_death_over_a_message() {
+    let answers = Mutex::new([healthy()].into());
+    let driver = Arc::new(ScriptedDriver { is_stateless: true, answers, ..ScriptedDriver::default() });
+    driver.deliveries.lock().extend([broken_later(), broken_later()]);
+    let mut fixture = AgentActorFixture::new(&driver).await;
+    assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
+    let (_, answer) = fixture.send("again", true).await;
+    for _ in 0..2 {
+        driver.set_answers([unreachable(), healthy()]);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        fixture.backend_ends.send_modify(|ends| ends.stops += 1);
+        assert_eq!(fixture.next_status_change().await, (Healthy, Unknown));
+        fixture.backend_ends.send_modify(|ends| ends.stops += 1);
+        assert_eq!(fixture.next_status_change().await, (Unknown, Healthy));
+    }
+    assert_eq!(answer.await.unwrap(), Ok(json!("again").into()));
+}
+
 #[tokio::test(start_paused = true)]
 async fn three_breaks_at_a_live_backend_are_outcome_unknown() {
     let (driver, fixture) = agent_delivering([broken(), broken(), broken()]).await;

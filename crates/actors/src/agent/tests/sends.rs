@@ -45,6 +45,7 @@ impl HttpAgent {
         transport: Arc<dyn Transport>,
         health: HealthPolicy,
         is_backend_unavailable: watch::Receiver<bool>,
+        backend_ends: watch::Receiver<BackendEnds>,
     ) -> Self {
         let ms = Duration::from_millis;
         let delay = Delay::Exponential { min: ms(1), max: ms(2), factor: 2.0, jitter: false };
@@ -62,6 +63,7 @@ impl HttpAgent {
             pending_replies: Arc::default(),
             pending_recovery: Arc::default(),
             is_backend_unavailable,
+            backend_ends,
             reports: AgentReports::default(),
         };
         let planner = root.child(Child::new("planner", actor)).unwrap();
@@ -106,14 +108,14 @@ struct MessagePlan {
     /// Whether the connection that is kept from the check has ended.
     ends_check: bool,
     acts: Vec<ServerAct>,
-    /// The number of the queue's probes that find the server stopped.
+    /// The number of the queue's probes that find the server stopped; 0 if it is restarted once a delivery broke.
     probes: u64,
 }
 
 fn message_plan() -> impl Strategy<Value = MessagePlan> {
     let acts = prop::collection::vec(ServerAct::any(), 1..7);
     let often = || prop::bool::weighted(0.8);
-    let drawn = (often(), often(), prop::bool::weighted(0.2), any::<bool>(), acts, 1..4_u64);
+    let drawn = (often(), often(), prop::bool::weighted(0.2), any::<bool>(), acts, 0..4_u64);
     drawn.prop_map(|(may_repeat, renews_token, starts_stopped, ends_check, acts, probes)| MessagePlan {
         may_repeat,
         renews_token,
@@ -133,10 +135,10 @@ async fn send_one(plan: MessagePlan, quarantine_after: u32) {
         server.plan(HEALTH, &[ServerAct::AnswerAndEnd]);
     }
     let transport = Arc::new(transport_to(&server, plan.renews_token));
-    let is_unavailable = watch::Sender::new(false);
+    let (is_unavailable, ends) = (watch::Sender::new(false), watch::Sender::default());
     // Checks have causes, and no time.
     let health = never_failing_policy(s(3600), quarantine_after);
-    let mut agent = HttpAgent::start(transport, health, is_unavailable.subscribe()).await;
+    let mut agent = HttpAgent::start(transport, health, is_unavailable.subscribe(), ends.subscribe()).await;
     while status_of(&agent.next().await) != Some(Healthy) {}
     server.plan(MESSAGE, &plan.acts);
     if plan.starts_stopped {
@@ -158,6 +160,10 @@ async fn send_one(plan: MessagePlan, quarantine_after: u32) {
     let (mut recorded, mut is_found_stopped) = (Vec::new(), false);
     loop {
         let record = agent.next().await;
+        if plan.probes == 0 && record.kind == MessageRedelivered::KIND && server.is_stopped() {
+            // The check that the break causes may find it stopped, or the next one.
+            server.restart_at_exit(&ends).await;
+        }
         if record.kind == "queue_held" && server.is_stopped() {
             let failures = record.fields["failures"].as_u64().unwrap();
             // The first record of each outage; earlier ones belong to the previous outage.
@@ -168,7 +174,9 @@ async fn send_one(plan: MessagePlan, quarantine_after: u32) {
             }
         }
         if status_of(&record) == Some(Unknown) {
-            server.restart();
+            if server.is_stopped() {
+                server.restart();
+            }
             is_unavailable.send_replace(false);
         }
         if record.fields.get("message_id") == Some(&json!(id)) {
@@ -249,7 +257,7 @@ struct CheckPlan {
     acts: Vec<ServerAct>,
     renews_token: bool,
     socket: SocketBehaviour,
-    /// The number of checks that find the server stopped.
+    /// The number of checks that find the server stopped; 0 if it is restarted at its exit.
     refusals: u32,
 }
 
@@ -261,7 +269,7 @@ fn check_plan() -> impl Strategy<Value = CheckPlan> {
         SocketBehaviour::Flaps,
     ];
     let acts = prop::collection::vec(ServerAct::any(), 0..6);
-    let drawn = (acts, prop::bool::weighted(0.8), prop::sample::select(sockets), 1..3_u32);
+    let drawn = (acts, prop::bool::weighted(0.8), prop::sample::select(sockets), 0..3_u32);
     drawn.prop_map(|(acts, renews_token, socket, refusals)| CheckPlan {
         acts,
         renews_token,
@@ -299,7 +307,10 @@ impl CheckCounter {
         let sent = self.transport.send(request, timeout).await;
         let is_sent = !matches!(&sent, Err(failure) if failure.progress == SendProgress::NotSent);
         self.sent.fetch_add(u32::from(is_sent), Ordering::SeqCst);
-        if !is_sent && (self.refused.fetch_add(1, Ordering::SeqCst) + 1).is_multiple_of(self.plan.refusals) {
+        if !is_sent
+            && self.plan.refusals > 0
+            && (self.refused.fetch_add(1, Ordering::SeqCst) + 1).is_multiple_of(self.plan.refusals)
+        {
             self.server.restart();
         }
         sent
@@ -320,6 +331,7 @@ async fn check_often(plan: CheckPlan, quarantine_after: u32) {
     let server = CrashingServer::start();
     server.plan(HEALTH, &plan.acts);
     let is_unavailable = watch::Sender::new(plan.socket == SocketBehaviour::Missing);
+    let ends = watch::Sender::default();
     let counter = Arc::new(CheckCounter {
         transport: transport_to(&server, plan.renews_token),
         server: Arc::clone(&server),
@@ -332,7 +344,12 @@ async fn check_often(plan: CheckPlan, quarantine_after: u32) {
     });
     let policy = never_failing_policy(Duration::from_millis(1), quarantine_after);
     let transport = Arc::clone(&counter) as Arc<dyn Transport>;
-    let mut agent = HttpAgent::start(transport, policy, is_unavailable.subscribe()).await;
+    let mut agent = HttpAgent::start(transport, policy, is_unavailable.subscribe(), ends.subscribe()).await;
+    let restart = async {
+        loop {
+            server.restart_at_exit(&ends).await;
+        }
+    };
     let follow = async {
         if plan.socket != SocketBehaviour::FollowsServer {
             return std::future::pending().await;
@@ -347,6 +364,7 @@ async fn check_often(plan: CheckPlan, quarantine_after: u32) {
     let mut is_over = counter.is_over.subscribe();
     tokio::select! {
         () = follow => (),
+        () = restart, if plan.refusals == 0 => (),
         over = is_over.wait_for(|is_over| *is_over) => drop(over.unwrap()),
     }
     let mut quarantined = Vec::new();

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::logs::ProcessLog;
-use crate::network::BackendAddress;
+use crate::network::{BackendAddress, BackendEnds};
 use crate::process::child::Process;
 
 /// The backend's own process, as others see it. Cheap to clone.
@@ -18,6 +18,7 @@ struct Inner {
     run: Mutex<Option<Run>>,
     /// The address that the present process was given, while it is ready.
     address: watch::Sender<Option<BackendAddress>>,
+    ends: watch::Sender<BackendEnds>,
 }
 
 /// A process that runs.
@@ -52,6 +53,22 @@ impl OwnedBackendView {
     #[must_use]
     pub fn address(&self) -> watch::Receiver<Option<BackendAddress>> {
         self.0.address.subscribe()
+    }
+
+    /// Returns the number of times that a process has ended. An end is counted before the next process starts.
+    #[must_use]
+    pub fn ends(&self) -> watch::Receiver<BackendEnds> {
+        self.0.ends.subscribe()
+    }
+
+    /// Notes that the process has ended by itself.
+    pub(super) fn note_exit(&self) {
+        self.0.ends.send_modify(|ends| ends.exits += 1);
+    }
+
+    /// Notes that the runtime begins or has finished to end the process.
+    pub(super) fn note_stop(&self) {
+        self.0.ends.send_modify(|ends| ends.stops += 1);
     }
 
     pub(super) fn set_process(&self, process: &Process, url: Option<String>, log: ProcessLog) {

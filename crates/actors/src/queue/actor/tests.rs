@@ -34,6 +34,7 @@ use mainstay_runtime::{
     Address, Child, Reply, Runtime,
     policy::{Budget, ChildPolicy, Delay},
 };
+use tokio::sync::watch;
 
 use self::{
     fixture::*,
@@ -44,8 +45,8 @@ use self::{
     },
 };
 use crate::{
-    error::{Code, Error, Reason},
-    network::BackendAvailability,
+    error::{Code, Error, Reason, tests::words::assert_message_helps},
+    network::{BackendAvailability, BackendEnds},
     queue::{
         Download, GroupLimit, Overflow, PendingPhase, PriorityQueuePolicy, QueueActor, QueueHandle,
         QueueMessage, QueuePolicy, QueueView, RetryPolicy, WaitingByPriority,

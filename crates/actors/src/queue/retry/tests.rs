@@ -24,6 +24,7 @@ const IDEMPOTENT: RequestFacts = RequestFacts {
     is_spent: false,
     may_have_acted: false,
     has_renewed_token: false,
+    is_suspect: false,
 };
 const ONCE_ONLY: RequestFacts = RequestFacts { is_repeatable: false, ..IDEMPOTENT };
 
@@ -420,7 +421,7 @@ proptest! {
         jitter in 0.0..1.0,
     ) {
         let policy = RetryPolicy::default();
-        let facts = RequestFacts { is_repeatable: repeatable, retries, is_spent: false, may_have_acted, has_renewed_token };
+        let facts = RequestFacts { is_repeatable: repeatable, retries, may_have_acted, has_renewed_token, ..IDEMPOTENT };
         let failure = decide_after_attempt(&policy, &facts, attempt, view(&outcome), &mut ample_budget(), RetryContext { jitter, ..retry_context() });
         match failure {
             Done => prop_assert!(outcome.is_ok_and(|answer| Reason::from_status(answer.status.as_u16()).is_none())),

@@ -32,6 +32,83 @@ async fn answer_between_break_and_refusal_is_no_death() {
     assert_eq!(status(answer.await), 200);
 }
 
+/// Requests what breaks the connection three times, each time after two seconds. Calls `end` at `at` within each attempt,
+/// or after it; the backend is back at once.
+async fn break_thrice(at: Duration, end: impl Fn(&QueueFixture)) -> (Result<Response, Error>, usize) {
+    let fixture =
+        with_plan("/kill", [ResetAfter(s(2)), ResetAfter(s(2)), ResetAfter(s(2)), Respond(200)]).await;
+    let answer = fixture.request(get("/kill").retries(9));
+    for delay in [s(1), s(2), s(4)] {
+        advance_time(at).await;
+        end(&fixture);
+        let _ = fixture.address.try_cast(QueueMessage::BackendSeen);
+        advance_time(s(2) + delay - at).await;
+    }
+    (answer.await, fixture.transport.paths().len())
+}
+
+const WITHIN: Duration = Duration::from_millis(1500);
+const BEHIND: Duration = Duration::from_millis(2500);
+
+#[tokio::test(start_paused = true)]
+async fn exit_of_a_backend_that_is_back_at_once_is_a_death() {
+    for at in [WITHIN, BEHIND] {
+        let (answer, sent) = break_thrice(at, |fixture| {
+            fixture.backend_ends.send_modify(|ends| ends.exits += 1);
+        })
+        .await;
+        assert_eq!((failure_reason(answer), sent), ((Reason::Quarantined, 2), 2), "{at:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn dial_that_finds_nothing_after_a_break_shows_a_death() {
+    let (answer, sent) = break_thrice(BEHIND, |fixture| {
+        fixture.set_availability(BackendAvailability::Unknown);
+        fixture.set_availability(BackendAvailability::Down);
+    })
+    .await;
+    assert_eq!((failure_reason(answer), sent), ((Reason::Quarantined, 2), 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn backend_that_the_runtime_stops_died_over_nothing() {
+    for at in [WITHIN, BEHIND] {
+        let (answer, sent) = break_thrice(at, |fixture| {
+            fixture.backend_ends.send_modify(|ends| ends.stops += 1);
+            fixture.set_availability(BackendAvailability::Down);
+        })
+        .await;
+        assert_eq!((status(answer), sent), (200, 4), "{at:?}");
+    }
+    // Connections are refused between the stop and the next process.
+    let fixture = QueueFixture::start(policy()).await;
+    let stop = [ResetAfter(s(2)), Refuse];
+    fixture.on("/slow", stop.iter().cycle().take(6).cloned().chain([Respond(200)]));
+    let answer = fixture.request(get("/slow").retries(9));
+    for delay in [s(1), s(2), s(4)] {
+        advance_time(s(1)).await;
+        fixture.backend_ends.send_modify(|ends| ends.stops += 1);
+        advance_time(s(1) + delay).await;
+        run_until_idle().await;
+        fixture.backend_ends.send_modify(|ends| ends.stops += 1);
+        advance_time(s(1)).await;
+    }
+    assert_eq!(status(answer.await), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn last_break_of_a_suspect_names_the_backend() {
+    let fixture = with_plan("/kill", [Reset, Refuse, Reset]).await;
+    let error = fixture.request(get("/kill").retries(1)).await.unwrap_err();
+    assert_eq!((error.reason, error.attempts), (Reason::ConnectionReset, 2));
+    assert_message_helps(&error.message);
+    assert!(error.message.contains("ended over this before"), "{error:?}");
+    let fixture = with_plan("/break", [Reset, Respond(503), Reset]).await;
+    let error = fixture.request(get("/break").retries(2)).await.unwrap_err();
+    assert_eq!(error.message, Reason::ConnectionReset.message());
+}
+
 #[tokio::test(start_paused = true)]
 async fn refusal_keeps_the_reason_of_an_earlier_attempt() {
     let fixture = QueueFixture::start(QueuePolicy { wait_timeout: s(5), ..policy() }).await;

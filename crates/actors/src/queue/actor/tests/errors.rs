@@ -446,7 +446,7 @@ async fn queue_outcome_gives_the_documented_error() {
 
     let fixture = with_plan("/kill", [Reset, Refuse, Reset, Refuse]).await;
     check(
-        "the backend died twice while it had the request: the connection broke, then connections were refused",
+        "the backend died twice while it had the request: the connection broke, and it had ended",
         fixture.request(get("/kill")).await,
     );
     assert_all_seen(CauseGroup::Queue, &seen);

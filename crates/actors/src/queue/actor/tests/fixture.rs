@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use super::scripted_transport::{ScriptedResponse, ScriptedTransport};
 use crate::{
     error::{Error, Reason},
-    network::BackendAvailability,
+    network::{BackendAvailability, BackendEnds},
     queue::{
         BackendAbsence, Download, GroupLimit, Overflow, PriorityQueuePolicy, QueueActor, QueueHandle,
         QueueMessage, QueuePolicy, QueueView, RetryPolicy,
@@ -63,6 +63,7 @@ pub(super) struct QueueFixture {
     pub(super) clock: Arc<SettableClock>,
     availability: watch::Sender<BackendAvailability>,
     absence: Arc<Mutex<Option<BackendAbsence>>>,
+    pub(super) backend_ends: watch::Sender<BackendEnds>,
 }
 
 /// A wall clock that can be set.
@@ -100,15 +101,17 @@ impl QueueFixture {
         let (view, clock) = (QueueView::default(), Arc::<SettableClock>::default());
         let journal = verbose_journal(Arc::clone(&clock) as Arc<dyn Clock>);
         let availability = watch::Sender::new(BackendAvailability::Unknown);
+        let backend_ends = watch::Sender::default();
         let absence = Arc::<Mutex<Option<BackendAbsence>>>::default();
         let shown_absence = Arc::clone(&absence);
         let actor = QueueActor::new(Arc::clone(&transport) as Arc<dyn Transport>, policy, view.clone())
             .with_availability(availability.subscribe())
+            .with_backend_ends(backend_ends.subscribe())
             .with_absence(Arc::new(move |_| shown_absence.lock().clone()))
             .with_limits(limits);
         let child = Child::new("queue", actor).policy(child_policy);
         let (runtime, queue, address) = start_queue(child, Runtime::builder().seed(1).journal(journal)).await;
-        Self { runtime, address, queue, view, transport, clock, availability, absence }
+        Self { runtime, address, queue, view, transport, clock, availability, absence, backend_ends }
     }
 
     pub(super) fn on(&self, path: &str, plays: impl IntoIterator<Item = ScriptedResponse>) {
@@ -210,15 +213,17 @@ pub(super) async fn start_over_http(
     delay: Delay,
 ) -> (Runtime, QueueHandle, Address<QueueMessage>) {
     let retry = RetryPolicy { delay, ..RetryPolicy::default() };
-    start_over_http_with(settings, QueuePolicy { retry, ..policy() }).await
+    let ends = watch::Sender::default().subscribe();
+    start_over_http_with(settings, QueuePolicy { retry, ..policy() }, ends).await
 }
 
 pub(super) async fn start_over_http_with(
     settings: &HttpSettings,
     policy: QueuePolicy,
+    ends: watch::Receiver<BackendEnds>,
 ) -> (Runtime, QueueHandle, Address<QueueMessage>) {
     let transport = Arc::new(HttpTransport::new(settings).unwrap());
-    let actor = QueueActor::new(transport, policy, QueueView::default());
+    let actor = QueueActor::new(transport, policy, QueueView::default()).with_backend_ends(ends);
     let runtime = Runtime::builder().journal(verbose_journal(Arc::new(SystemClock)));
     start_queue(Child::new("queue", actor).policy(restart_policy()), runtime).await
 }

@@ -7,7 +7,6 @@ use proptest::prelude::*;
 use super::*;
 use crate::credentials::Credentials;
 use crate::error::Secrets;
-use crate::error::tests::words::assert_message_helps;
 use crate::queue::events::RequestRef;
 
 /// The index of the secret that was not sent in this form, but as another encoder writes it.

@@ -33,6 +33,8 @@ pub(super) enum ScriptedResponse {
     Refuse,
     /// The connection breaks; the request may have been sent.
     Reset,
+    /// The same after a delay.
+    ResetAfter(Duration),
     /// The backend answers 200 with this many parts of four bytes, each after a delay, and then this end.
     Stream(usize, Duration, ScriptedEnd),
     /// No response comes.
@@ -264,13 +266,19 @@ async fn respond_whole(response: ScriptedResponse) -> Result<FullResponse, Trans
         ScriptedResponse::Refuse => {
             Err(TransportError::new(FailureKind::Refused, SendProgress::NotSent, "refused"))
         }
-        ScriptedResponse::Reset => {
-            Err(TransportError::new(FailureKind::Reset, SendProgress::MaybeSent, "reset"))
+        ScriptedResponse::Reset => Err(reset()),
+        ScriptedResponse::ResetAfter(delay) => {
+            sleep(delay).await;
+            Err(reset())
         }
         ScriptedResponse::Hang => std::future::pending().await,
         ScriptedResponse::Panic => panic!("the transport panics on purpose"),
         ScriptedResponse::Stream(..) => unreachable!("it is played in parts"),
     }
+}
+
+fn reset() -> TransportError {
+    TransportError::new(FailureKind::Reset, SendProgress::MaybeSent, "reset")
 }
 
 fn answer(status: u16, headers: HeaderMap) -> FullResponse {

@@ -2,7 +2,8 @@
 //!
 //! A server on the loopback follows a random plan: it answers, rejects the token, resets or ends the connection, or
 //! crashes, at any point of the exchange. A stopped server refuses connections until a drawn number of probes has
-//! failed. A failure prints the smallest plan that fails, and its seed.
+//! failed. If the number is 0, the queue learns of the exit, and the server is back before any probe. A failure prints the
+//! smallest plan that fails, and its seed.
 //!
 //! The server counts the heads of requests. A hop of a redirect is no attempt: the server asked for it, once for each
 //! redirect that it sent.
@@ -25,7 +26,7 @@ struct SendPlan {
     /// Whether the server is stopped at the start.
     starts_stopped: bool,
     acts: Vec<ServerAct>,
-    /// The number of probes that find the server stopped.
+    /// The number of probes that find the server stopped; 0 if it is restarted at its exit.
     probes: u64,
 }
 
@@ -33,7 +34,7 @@ fn send_plan() -> impl Strategy<Value = SendPlan> {
     let methods =
         vec![(Method::GET, false), (Method::PUT, false), (Method::POST, false), (Method::POST, true)];
     let acts = prop::collection::vec(ServerAct::any(), 0..6);
-    let drawn = (prop::sample::select(methods), 0..5_u32, prop::bool::weighted(0.2), acts, 1..4_u64);
+    let drawn = (prop::sample::select(methods), 0..5_u32, prop::bool::weighted(0.2), acts, 0..4_u64);
     drawn.prop_map(|((method, has_key), retries, starts_stopped, acts, probes)| SendPlan {
         method,
         has_key,
@@ -44,14 +45,19 @@ fn send_plan() -> impl Strategy<Value = SendPlan> {
     })
 }
 
-async fn start(server: &CrashingServer, renews_token: bool, quarantine_after: u32) -> (Runtime, QueueHandle) {
+async fn start(
+    server: &CrashingServer,
+    renews_token: bool,
+    quarantine_after: u32,
+    ends: &watch::Sender<BackendEnds>,
+) -> (Runtime, QueueHandle) {
     let credentials = numbered_tokens(renews_token);
     let settings = HttpSettings { credentials, ..HttpSettings::new(server.url()) };
     let ms = Duration::from_millis;
     let delay = Delay::Exponential { min: ms(1), max: ms(2), factor: 2.0, jitter: false };
     let retry = RetryPolicy { delay, ..RetryPolicy::default() };
     let policy = QueuePolicy { retry, quarantine_after, ..policy() };
-    let (runtime, queue, _) = start_over_http_with(&settings, policy).await;
+    let (runtime, queue, _) = start_over_http_with(&settings, policy, ends.subscribe()).await;
     (runtime, queue)
 }
 
@@ -65,6 +71,7 @@ async fn next(subscription: &mut JournalSubscription) -> Record {
 /// Makes a request, restarts the server once enough probes have failed, and returns the request's records.
 async fn make_request(
     server: &Arc<CrashingServer>,
+    ends: &watch::Sender<BackendEnds>,
     queue: &QueueHandle,
     subscription: &mut JournalSubscription,
     path: &str,
@@ -81,7 +88,10 @@ async fn make_request(
     let (id, answer) = queue.submit(request.build().unwrap());
     let (mut recorded, mut is_found_stopped) = (Vec::new(), false);
     loop {
-        let record = next(subscription).await;
+        let record = tokio::select! {
+            record = next(subscription) => record,
+            () = server.restart_at_exit(ends), if plan.probes == 0 => continue,
+        };
         if record.kind == "queue_held" && server.is_stopped() {
             let failures = record.fields["failures"].as_u64().unwrap();
             // The first record of each outage; earlier ones belong to the previous outage.
@@ -143,12 +153,12 @@ fn check(
 }
 
 async fn make_requests(plans: Vec<SendPlan>, renews_token: bool, quarantine_after: u32) {
-    let server = CrashingServer::start();
-    let (runtime, queue) = start(&server, renews_token, quarantine_after).await;
+    let (server, ends) = (CrashingServer::start(), watch::Sender::default());
+    let (runtime, queue) = start(&server, renews_token, quarantine_after, &ends).await;
     let mut subscription = runtime.journal().subscribe_after(Cursor::START);
     for (number, plan) in plans.iter().enumerate() {
         let path = format!("/{number}");
-        let recorded = make_request(&server, &queue, &mut subscription, &path, plan).await;
+        let recorded = make_request(&server, &ends, &queue, &mut subscription, &path, plan).await;
         check(plan, &recorded, &path, &server.log(), renews_token, quarantine_after);
     }
     server.log().assert_hops_were_asked_for();

@@ -30,6 +30,7 @@ use self::{
 use super::raw_server::content_length;
 use crate::{
     credentials::{CredentialRequest, Credentials},
+    network::BackendEnds,
     tests::try_read_head,
 };
 
@@ -224,6 +225,13 @@ impl CrashingServer {
     pub(crate) async fn wait_until(&self, is_stopped: bool) {
         let is_so = |phase: &ServerPhase| (*phase == ServerPhase::Stopped) == is_stopped;
         self.phase.subscribe().wait_for(is_so).await.unwrap();
+    }
+
+    /// Restarts the server once it is stopped, as a runtime does that starts it: the exit is counted first.
+    pub(crate) async fn restart_at_exit(self: &Arc<Self>, ends: &watch::Sender<BackendEnds>) {
+        self.wait_until(true).await;
+        ends.send_modify(|ends| ends.exits += 1);
+        self.restart();
     }
 
     fn spawn_listener(self: &Arc<Self>, listener: TcpListener) {

@@ -49,8 +49,8 @@ pub(crate) async fn serve(agents: usize) -> Result<(), BenchError> {
 
 // === in the process that watches ===
 
-/// Watches `agents` agents at `url`. Prints the share of one core in percent, the resident mebibytes, the growth by looks
-/// at all agents, and the number of healthy agents at the end.
+/// Watches `agents` agents at `url`. Prints the share of one core in percent, the resident mebibytes, and the growth by
+/// looks at all agents. The last number is that of healthy agents at the end.
 pub(crate) async fn watch(
     url: &str,
     agents: usize,

@@ -8,9 +8,10 @@ use crate::source::{SourceFile, files, lex};
 const ALLOWED_TWICE: &[&str] = &["Error", "State", "Inner", "Context", "Outcome", "Machine"];
 
 /// The files of which one is compiled, by platform or feature. A name may stand in both.
-const ALTERNATIVES: [[&str; 2]; 2] = [
+const ALTERNATIVES: [[&str; 2]; 3] = [
     ["crates/actors/src/process/unix", "crates/actors/src/process/windows"],
     ["crates/actors/src/network/tls/trust", "crates/actors/src/network/tls/disabled"],
+    ["crates/actors/src/network/tls/rustls", "crates/actors/src/network/tls/native"],
 ];
 
 /// Words that no name in code has, because they are metaphors with a plain term of the field.

@@ -4,12 +4,12 @@
 //! next evidence shows its end. It then refuses connections, or its process has ended. A receiver that answers in
 //! between has only broken a connection; that is a failed attempt and no death.
 //!
-//! If the runtime starts the receiver, the exit of its process is evidence, whether it is seen before or after the
-//! break and however soon the next process runs. A process that the runtime itself ends has died over nothing.
+//! If the runtime starts the receiver, the exit of its process is evidence. It may be seen before or after the break, and
+//! the next process may run at once. A process that the runtime itself ends has died over nothing.
 //!
-//! The definition errs on one side. A receiver that the runtime does not start and that is back before its end was
-//! noticed counts as alive, so a request is quarantined too late rather than wrongly; its number of attempts is bounded
-//! in any case.
+//! The definition errs on one side. A receiver that the runtime does not start may be back before its end was noticed, and
+//! counts as alive then. Thus a request is quarantined too late rather than wrongly. Its number of attempts is bounded in
+//! any case.
 
 use serde::{Deserialize, Serialize};
 

@@ -84,8 +84,8 @@ impl ProcessFactory {
         Ok(Launch { spec, readiness, ready_timeout: program.ready_within.max(READY_WITHIN_MIN), prepare })
     }
 
-    /// Returns the address that a program with this command and environment waits for, if it names one that is assigned to
-    /// each start of the backend.
+    /// Returns the address that a program waits for: its command or environment names one that is assigned to each start
+    /// of the backend.
     pub(crate) fn awaited_address(
         &self,
         command: &[String],

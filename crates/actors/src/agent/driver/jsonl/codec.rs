@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(parse(r#"{"type":"reply","id":7}"#), Err(CodecError::Reply));
     }
 
-    /// The page's examples, in its order: first the lines to the agent, then those from it.
+    /// Compares the page's examples, in its order: first the lines to the agent, then those from it.
     #[test]
     fn lines_of_the_page_are_written_and_read() {
         let page = include_str!("../../../../../../docs/agent-drivers.md");

@@ -34,7 +34,8 @@ fn send_plan() -> impl Strategy<Value = SendPlan> {
     let methods =
         vec![(Method::GET, false), (Method::PUT, false), (Method::POST, false), (Method::POST, true)];
     let acts = prop::collection::vec(ServerAct::any(), 0..6);
-    let drawn = (prop::sample::select(methods), 0..5_u32, prop::bool::weighted(0.2), acts, 0..4_u64);
+    let probes = prop_oneof![Just(0), 1..4_u64];
+    let drawn = (prop::sample::select(methods), 0..5_u32, prop::bool::weighted(0.2), acts, probes);
     drawn.prop_map(|((method, has_key), retries, starts_stopped, acts, probes)| SendPlan {
         method,
         has_key,

@@ -492,14 +492,14 @@ async fn ready_says_why_not() {
 // === requests over which it ends ===
 
 /// Starts a backend whose requests arrive at the test. Each is a connection to answer or to break.
-async fn start_served() -> (tempfile::TempDir, Mainstay, mpsc::UnboundedReceiver<TcpStream>, JoinSet<()>) {
+async fn start_served() -> (tempfile::TempDir, Mainstay, mpsc::Receiver<TcpStream>, JoinSet<()>) {
     let folder = tempfile::tempdir().unwrap();
-    let (arrived, arrivals) = mpsc::unbounded_channel();
+    let (arrived, arrivals) = mpsc::channel(1);
     let (port, tasks) = serve_connections(move |mut stream| {
         let arrived = arrived.clone();
         async move {
             if read_head(&mut stream).await.is_some() {
-                arrived.send(stream).unwrap();
+                arrived.send(stream).await.unwrap();
             }
         }
     })

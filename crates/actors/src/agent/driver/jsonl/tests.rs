@@ -492,10 +492,13 @@ async fn exit_is_reported_at_once_with_last_stderr_line() {
 
 #[tokio::test]
 async fn restart_replaces_the_process() {
-    let fixture =
-        JsonlFixture::started("(trap '' TERM; exec sleep 1000) & trap 'kill -s KILL 0' TERM; wait").await;
+    // It says when its traps are set: without them, what it started would last for the whole grace.
+    let script = r#"(trap '' TERM; exec sleep 1000) & trap 'kill -s KILL 0' TERM; echo '"up"'; wait"#;
+    let mut fixture = JsonlFixture::started(script).await;
+    assert_eq!(fixture.next_update().await.body, json!("up"));
     let first = fixture.driver.process().unwrap().pid;
     fixture.restart().await.unwrap();
+    assert_eq!(fixture.next_update().await.body, json!("up"));
     let second = fixture.driver.process().unwrap().pid;
     assert_ne!(first, second);
     assert!(matches!(fixture.driver.check().await, Observation::Answered { .. }));

@@ -94,7 +94,7 @@ pub async fn run_json(data: &Path, args: &[&str]) -> Value {
 pub struct MainstayProcess {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
-    stderr: ChildStderr,
+    stderr: BufReader<ChildStderr>,
     transcript: Vec<String>,
 }
 
@@ -127,7 +127,8 @@ impl MainstayProcess {
         let mut child = command.spawn().expect("the binary can be started");
         let stdout = child.stdout.take().expect("stdout is piped");
         let stderr = child.stderr.take().expect("stderr is piped");
-        Self { child, lines: BufReader::new(stdout).lines(), stderr, transcript: Vec::new() }
+        let (lines, stderr) = (BufReader::new(stdout).lines(), BufReader::new(stderr));
+        Self { child, lines, stderr, transcript: Vec::new() }
     }
 
     pub fn pid(&self) -> u32 {
@@ -148,6 +149,14 @@ impl MainstayProcess {
             }
             Err(_) => panic!("no further line came; so far:\n{}", self.transcript.join("\n")),
         }
+    }
+
+    /// Returns the next line on its stderr.
+    pub async fn error_line(&mut self) -> String {
+        let mut line = String::new();
+        let read = timeout(TEST_TIMEOUT, self.stderr.read_line(&mut line)).await;
+        read.expect("no line came on stderr").expect("stderr can be read");
+        line.trim_end().to_owned()
     }
 
     /// Returns the next line that contains `part`.

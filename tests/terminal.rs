@@ -8,13 +8,12 @@ mod support;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
-use std::process::Stdio;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use support::{TEST_TIMEOUT, mainstay, read_head, send_signal, serve_connections};
-use tokio::io::AsyncWriteExt;
-use tokio::process::Child;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -22,6 +21,7 @@ use tokio::time::timeout;
 struct OnTerminal {
     child: Child,
     pieces: mpsc::Receiver<Vec<u8>>,
+    stderr: Lines<BufReader<ChildStderr>>,
     shown: String,
 }
 
@@ -35,8 +35,9 @@ impl OnTerminal {
         tcsetwinsize(&terminal, Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
         let mut command = mainstay(data, args);
         command.env_remove("NO_COLOR").env("TERM", "xterm").envs(variables.iter().copied());
-        command.stdout(terminal).stderr(Stdio::null());
-        let child = command.spawn().unwrap();
+        command.stdout(terminal);
+        let mut child = command.spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap()).lines();
         // The command holds the only open side of the terminal from here on, so that reading ends with it.
         drop(command);
         let (sender, pieces) = mpsc::channel(64);
@@ -51,7 +52,7 @@ impl OnTerminal {
                 }
             }
         });
-        Self { child, pieces, shown: String::new() }
+        Self { child, pieces, stderr, shown: String::new() }
     }
 
     /// Waits for more of the output. Returns false at its end.
@@ -121,8 +122,10 @@ async fn watched_view_stops_while_it_waits_for_an_answer() {
     let (demo, _) = support::start_demo(data.path(), "1").await;
     let mut watch = OnTerminal::start(data.path(), &["status", "-w"], &[]);
     watch.wait_for("\x1b[H", 1).await;
-    // A stopped runtime answers nothing.
+    // A stopped runtime answers nothing. The view says that while its question is open.
     demo.signal("STOP").await;
+    let notice = timeout(TEST_TIMEOUT, watch.stderr.next_line()).await.unwrap().unwrap().unwrap();
+    assert!(notice.contains("does not answer"), "{notice}");
     let (is_success, shown) = watch.interrupt().await;
     demo.signal("CONT").await;
     assert!(is_success, "{shown:?}");

@@ -36,7 +36,7 @@ pub enum BackendAvailability {
 pub struct BackendEnds {
     /// The number of times that the process ended by itself.
     pub exits: u64,
-    /// The number of times that the runtime began or finished to end it. It is odd while a process is being stopped.
+    /// The number of times that the runtime began or finished to end it.
     pub stops: u64,
 }
 

@@ -129,8 +129,7 @@ async fn run_remote(out: &mut Output, command: CliCommand, data: &args::DataDirA
         CliCommand::Credentials(CredentialsCommand::Reload) => reload_credentials(out, &mut client).await,
         CliCommand::Request(request) => {
             let json = request.json;
-            let command = BridgeCommand::Request(Box::new(request.into_command()?));
-            let answer = request_wait::send_request(&mut client, command).await;
+            let answer = request_wait::send_request(&mut client, request.into_command()?).await;
             report::response(out, &client, answer, json)
         }
         CliCommand::Requests(command) => requests::run(out, &mut client, command).await,

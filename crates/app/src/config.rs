@@ -15,6 +15,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::LazyLock;
 
+use mainstay_runtime::private_files::explain_unread;
 use serde::Serialize;
 use toml::de::DeTable;
 
@@ -251,7 +252,7 @@ fn find_key<'t, 'i>(table: &'t DeTable<'i>, key: &str) -> Option<&'t parser::Tom
 }
 
 pub(crate) fn unreadable(error: &io::Error) -> ConfigError {
-    ConfigError::new(vec![ConfigProblem::whole(format!("cannot be read: {error}"))])
+    ConfigError::new(vec![ConfigProblem::whole(explain_unread(error))])
 }
 
 fn too_large() -> ConfigProblem {

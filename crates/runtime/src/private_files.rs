@@ -42,6 +42,15 @@ pub fn is_same_file(file: &File, metadata: &Metadata) -> bool {
     }
 }
 
+/// Says why a file was not read, as the end of a sentence that begins with its name.
+#[must_use]
+pub fn explain_unread(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::IsADirectory => "is a folder, and must be a file".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    }
+}
+
 /// The kind of thing that must stand at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathKind {
@@ -56,8 +65,7 @@ impl PathKind {
     /// above it must be, the error names that and says what to do.
     pub fn error_at(self, path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
         move |error| {
-            let text =
-                self.misplaced(path).unwrap_or_else(|| format!("{} cannot be used: {error}", path.display()));
+            let text = self.misplaced(path).unwrap_or_else(|| format!("{}: {error}", path.display()));
             io::Error::new(error.kind(), text)
         }
     }
@@ -115,8 +123,8 @@ mod tests {
             ),
             (PathKind::Folder, "file", format!("DIR/file is a file {away}")),
             (PathKind::File, "file/in/it", format!("DIR/file is a file {away}")),
-            (PathKind::Folder, "folder", "DIR/folder cannot be used: refused".to_owned()),
-            (PathKind::File, "missing/file", "DIR/missing/file cannot be used: refused".to_owned()),
+            (PathKind::Folder, "folder", "DIR/folder: refused".to_owned()),
+            (PathKind::File, "missing/file", "DIR/missing/file: refused".to_owned()),
         ] {
             let error = kind.error_at(&at(path))(io::Error::other("refused"));
             let text = error.to_string().replace(&dir.path().display().to_string(), "DIR");

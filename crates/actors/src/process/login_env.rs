@@ -63,13 +63,14 @@ async fn run(shell: OsString) -> Result<Arc<str>, LoginEnvError> {
 
     use process_wrap::tokio::{CommandWrap, ProcessSession};
     use tokio::io::AsyncReadExt;
-    use tokio::time::timeout;
+    use tokio::time::{Instant, timeout_at};
 
     let not_run = |error: io::Error| LoginEnvError::NotRun(error.to_string());
     let mut command = CommandWrap::with_new(shell, |command| {
         command.arg("-lic").arg(format!("printf '%s%s%s' {MARK} \"$PATH\" {MARK}"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     });
+    let deadline = Instant::now() + SHELL_TIMEOUT;
     let mut shell = Shell(command.wrap(ProcessSession).spawn().map_err(not_run)?);
     let stdout = shell.0.stdout().take().ok_or(LoginEnvError::NoValue)?;
     let read = async {
@@ -82,9 +83,9 @@ async fn run(shell: OsString) -> Result<Arc<str>, LoginEnvError> {
         }
         Err(LoginEnvError::NoValue)
     };
-    let value = timeout(SHELL_TIMEOUT, read).await.map_err(|_| LoginEnvError::TimedOut)??;
+    let value = timeout_at(deadline, read).await.map_err(|_| LoginEnvError::TimedOut)??;
     // It has nothing left to do but to end. What it started in the background is the user's.
-    let _ = timeout(SHELL_TIMEOUT, shell.0.wait()).await;
+    let _ = timeout_at(deadline, shell.0.wait()).await;
     Ok(value)
 }
 
@@ -167,6 +168,9 @@ mod tests {
     #[tokio::test]
     async fn value_does_not_wait_for_what_the_shell_leaves_behind() {
         let path = read(r#"sleep 5 & PATH=/opt/tools; eval "$2""#).await.unwrap();
+        assert_eq!(&*path, "/opt/tools");
+        // A shell that does not end after it is ended within the same limit.
+        let path = read(r#"PATH=/opt/tools; eval "$2"; exec sleep 1000"#).await.unwrap();
         assert_eq!(&*path, "/opt/tools");
     }
 

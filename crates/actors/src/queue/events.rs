@@ -215,7 +215,7 @@ pub struct QueueHeld {
     pub reason: Reason,
     /// The number of failed probes.
     pub failures: u32,
-    /// The delay before the next probe, in milliseconds; `None` if there is none before the backend runs.
+    /// The delay before the next probe, in milliseconds; null if there is none before the backend runs.
     pub next_probe_in_ms: Option<u64>,
     /// The number of waiting requests.
     pub waiting: usize,

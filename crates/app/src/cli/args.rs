@@ -8,6 +8,7 @@ use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, Valu
 
 use mainstay_actors::json::Json;
 use mainstay_runtime::journal::{Cursor, millis};
+use mainstay_runtime::private_files::explain_unread;
 
 use super::error::CliError;
 use super::output;
@@ -554,7 +555,7 @@ pub(super) fn read_json(text: &str, name: &str) -> Result<Json, CliError> {
         None => (text.as_bytes().to_vec(), name),
         Some(file) => {
             let text = std::fs::read(file)
-                .map_err(|error| CliError::usage(format!("{name}: {file} cannot be read: {error}")))?;
+                .map_err(|error| CliError::usage(format!("{name}: {file} {}", explain_unread(&error))))?;
             (text, file)
         }
     };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use mainstay_actors::json::Json;
 use mainstay_runtime::journal::{Cursor, Entry, Lines, Reader};
-use mainstay_runtime::private_files::PathKind;
+use mainstay_runtime::private_files::{PathKind, explain_unread};
 use mainstay_runtime::replay::{Replay, Report};
 
 use super::args::{DataDirArg, ReplayArgs};
@@ -84,7 +84,7 @@ fn read(replay: &mut Replay, mut next: impl FnMut() -> io::Result<Option<Entry>>
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> CliError {
-    CliError::usage(format!("{} cannot be read: {error}", path.display()))
+    CliError::usage(format!("{} {}", path.display(), explain_unread(error)))
 }
 
 pub(super) fn replay(out: &mut Output, args: ReplayArgs, data: &DataDirArg) -> Result<(), CliError> {

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use mainstay_actors::json::Json;
 use mainstay_runtime::ActorStatus;
-use mainstay_runtime::journal::escape_controls;
-use tokio::time::{MissedTickBehavior, interval};
+use mainstay_runtime::journal::{escape_controls, millis};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::client::BridgeClient;
 use super::error::CliError;
 use super::stderr::error_line;
-use crate::Reason;
-use crate::bridge::BridgeCommand;
+use crate::bridge::{BridgeCommand, RequestCommand, RequestsCommand};
 use crate::status::{OutageReport, QueueReport, StatusReport};
+use crate::{PendingPhase, PendingRequest, Reason};
 
 /// The time until a request that waits says for what, and from one look at that to the next.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -23,6 +23,7 @@ enum WaitKind {
     Backend(Option<ActorStatus>),
     Outage(Reason),
     Turn,
+    Group,
     Retry,
     Answer,
 }
@@ -34,10 +35,61 @@ struct WaitNotices {
 }
 
 impl WaitNotices {
-    /// Returns what requests wait for, if that is not what they waited for before.
-    fn next(&mut self, queue: &QueueReport, backend: Option<ActorStatus>) -> Option<String> {
-        let (kind, text) = describe_wait(queue, backend);
+    /// Returns what the request waits for, if that is not what it waited for before.
+    fn next(
+        &mut self,
+        phase: PendingPhase,
+        queue: &QueueReport,
+        backend: Option<ActorStatus>,
+    ) -> Option<String> {
+        let (kind, text) = describe_wait(phase, queue, backend);
         (self.last.replace(kind) != Some(kind)).then_some(text)
+    }
+}
+
+/// A look at what the request waits for: the ids of two commands, and their replies in any order.
+struct WaitLook {
+    status_id: u64,
+    status: Option<StatusReport>,
+    requests_id: u64,
+    requests: Option<Vec<PendingRequest>>,
+}
+
+impl WaitLook {
+    async fn begin(client: &mut BridgeClient) -> Result<Self, CliError> {
+        let status_id = client.send(BridgeCommand::Status {}).await?;
+        let requests_id = client.send(BridgeCommand::Requests(RequestsCommand::Show {})).await?;
+        Ok(Self { status_id, status: None, requests_id, requests: None })
+    }
+
+    /// Takes a reply that belongs to this look. A runtime of another version may have other replies, which say nothing.
+    fn take_reply(&mut self, client: &BridgeClient, id: u64, reply: Result<Json, CliError>) {
+        let Ok(reply) = reply else { return };
+        if id == self.status_id {
+            self.status = client.parse(&reply).ok();
+        } else if id == self.requests_id {
+            self.requests = client.parse(&reply).ok();
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.status.is_some() && self.requests.is_some()
+    }
+}
+
+/// The request, as it can be found among those of all clients.
+struct OwnRequest {
+    method: String,
+    path: String,
+    sent_at: Instant,
+}
+
+impl OwnRequest {
+    /// Returns the phase of the request with this method and path whose age is the nearest.
+    fn phase(&self, requests: &[PendingRequest]) -> Option<PendingPhase> {
+        let age = millis(self.sent_at.elapsed());
+        let own = requests.iter().filter(|one| one.method == self.method && one.path == self.path);
+        own.min_by_key(|one| one.age_ms.abs_diff(age)).map(|one| one.phase)
     }
 }
 
@@ -45,14 +97,16 @@ impl WaitNotices {
 /// something new.
 pub(super) async fn send_request(
     client: &mut BridgeClient,
-    command: BridgeCommand,
+    command: RequestCommand,
 ) -> Result<Json, CliError> {
-    let request = client.send(command).await?;
+    let path = command.path.split('?').next().unwrap_or_default().to_owned();
+    let own = OwnRequest { method: command.method.clone(), path, sent_at: Instant::now() };
+    let request = client.send(BridgeCommand::Request(Box::new(command))).await?;
     let mut looks = interval(LOOK_INTERVAL);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The first tick is at once.
     looks.tick().await;
-    let (mut look, mut notices) = (None, WaitNotices::default());
+    let (mut look, mut notices): (Option<WaitLook>, _) = (None, WaitNotices::default());
     loop {
         tokio::select! {
             biased;
@@ -61,36 +115,46 @@ pub(super) async fn send_request(
                 if id == request {
                     return reply;
                 }
-                // A runtime of another version may have another status.
-                if look.take_if(|look| *look == id).is_some()
-                    && let Ok(status) = reply.and_then(|status| client.parse::<StatusReport>(&status))
+                if let Some(look) = &mut look {
+                    look.take_reply(client, id, reply);
+                }
+                if let Some(WaitLook { status: Some(status), requests: Some(requests), .. }) =
+                    look.take_if(|look| look.has_ended())
+                    && let Some(phase) = own.phase(&requests)
                 {
                     let backend = status.backend.map(|backend| backend.status);
-                    if let Some(text) = notices.next(&status.queue, backend) {
+                    if let Some(text) = notices.next(phase, &status.queue, backend) {
                         error_line(&format!("waits {}", escape_controls(&text)));
                     }
                 }
             }
-            _ = looks.tick(), if look.is_none() => look = Some(client.send(BridgeCommand::Status {}).await?),
+            _ = looks.tick(), if look.is_none() => look = Some(WaitLook::begin(client).await?),
         }
     }
 }
 
-/// Returns what requests wait for; `backend` is the status of a backend that the runtime starts.
-fn describe_wait(queue: &QueueReport, backend: Option<ActorStatus>) -> (WaitKind, String) {
+/// Returns what a request in this phase waits for; `backend` is the status of a backend that the runtime starts.
+fn describe_wait(
+    phase: PendingPhase,
+    queue: &QueueReport,
+    backend: Option<ActorStatus>,
+) -> (WaitKind, String) {
     let QueueReport { stats, held } = queue;
     let outage = |held: &OutageReport| format!("for the backend: {}", held.message);
-    match held {
-        Some(held) if held.waits_for_backend => (WaitKind::Backend(backend), outage(held)),
-        Some(held) => (WaitKind::Outage(held.reason), outage(held)),
-        None if stats.waiting > stats.backing_off && stats.running >= stats.max_concurrent => {
+    match (phase, held) {
+        (PendingPhase::Running, _) => (WaitKind::Answer, "for the answer of the backend".to_owned()),
+        (_, Some(held)) if held.waits_for_backend => (WaitKind::Backend(backend), outage(held)),
+        (_, Some(held)) => (WaitKind::Outage(held.reason), outage(held)),
+        (PendingPhase::BackingOff, None) => {
+            (WaitKind::Retry, "for the next attempt, since one has failed".to_owned())
+        }
+        (PendingPhase::Waiting, None) if stats.running >= stats.max_concurrent => {
             let text = format!("for its turn: {} of at most {} run", stats.running, stats.max_concurrent);
             (WaitKind::Turn, text)
         }
-        None if stats.backing_off > 0 && stats.running == 0 => {
-            (WaitKind::Retry, "for the next attempt, since one has failed".to_owned())
+        (PendingPhase::Waiting, None) => {
+            (WaitKind::Group, "for its turn: as many of its group run as may".to_owned())
         }
-        None => (WaitKind::Answer, "for the answer of the backend".to_owned()),
     }
 }
 
@@ -100,13 +164,16 @@ mod tests {
     use mainstay_runtime::clock::WallTime;
 
     use super::*;
+    use crate::{Priority, RequestId};
 
-    fn wait(stats: QueueStats, held: Option<OutageReport>) -> (WaitKind, String) {
-        describe_wait(&QueueReport { stats, held }, Some(ActorStatus::Starting))
+    fn wait(phase: PendingPhase, stats: QueueStats, held: Option<OutageReport>) -> (WaitKind, String) {
+        describe_wait(phase, &QueueReport { stats, held }, Some(ActorStatus::Starting))
     }
 
     #[test]
     fn wait_has_the_cause_that_the_queue_shows() {
+        use PendingPhase::{BackingOff, Running, Waiting};
+
         let held = OutageReport {
             since: WallTime("2026-03-01T11:57:00Z".parse().unwrap()),
             reason: Reason::Disconnected,
@@ -121,23 +188,46 @@ mod tests {
             WaitKind::Backend(Some(ActorStatus::Starting)),
             "for the backend: The backend is starting.".to_owned(),
         );
-        assert_eq!(wait(stats, Some(held.clone())), starting);
+        assert_eq!(wait(Waiting, stats, Some(held.clone())), starting);
         let (mut notices, queue) = (WaitNotices::default(), QueueReport { stats, held: Some(held.clone()) });
-        let mut is_new = |backend| notices.next(&queue, Some(backend)).is_some();
+        let mut is_new = |backend| notices.next(Waiting, &queue, Some(backend)).is_some();
         assert_eq!(
             [ActorStatus::Starting, ActorStatus::Starting, ActorStatus::Restarting, ActorStatus::Restarting]
                 .map(&mut is_new),
             [true, false, true, false]
         );
+        assert_eq!(wait(Running, stats, Some(held.clone())).0, WaitKind::Answer);
         let held = OutageReport { waits_for_backend: false, ..held };
-        assert_eq!(wait(stats, Some(held)).0, WaitKind::Outage(Reason::Disconnected));
-        for (waiting, backing_off, running, text) in [
-            (0, 0, 1, "for the answer of the backend"),
-            (1, 0, 2, "for its turn: 2 of at most 2 run"),
-            (1, 1, 0, "for the next attempt, since one has failed"),
+        assert_eq!(wait(BackingOff, stats, Some(held)).0, WaitKind::Outage(Reason::Disconnected));
+        for (phase, running, text) in [
+            (Running, 2, "for the answer of the backend"),
+            (Waiting, 2, "for its turn: 2 of at most 2 run"),
+            (Waiting, 1, "for its turn: as many of its group run as may"),
+            (BackingOff, 2, "for the next attempt, since one has failed"),
         ] {
-            let stats = QueueStats { waiting, backing_off, running, ..stats };
-            assert_eq!(wait(stats, None).1, text);
+            assert_eq!(wait(phase, QueueStats { running, ..stats }, None).1, text);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn own_request_is_the_one_of_its_age() {
+        let own = OwnRequest { method: "GET".to_owned(), path: "/a".to_owned(), sent_at: Instant::now() };
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let request = |path: &str, age_ms, phase| PendingRequest {
+            request_id: RequestId(1),
+            method: "GET".to_owned(),
+            path: path.to_owned(),
+            priority: Priority::Normal,
+            phase,
+            attempts: 1,
+            age_ms,
+        };
+        let requests = [
+            request("/a", 60_000, PendingPhase::Waiting),
+            request("/a", 4990, PendingPhase::Running),
+            request("/b", 5000, PendingPhase::BackingOff),
+        ];
+        assert_eq!(own.phase(&requests), Some(PendingPhase::Running));
+        assert_eq!(own.phase(&requests[2..]), None, "it is answered from the cache, or has ended");
     }
 }

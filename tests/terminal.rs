@@ -34,7 +34,8 @@ impl OnTerminal {
         let terminal = File::options().read(true).write(true).open(name).unwrap();
         tcsetwinsize(&terminal, Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
         let mut command = mainstay(data, args);
-        command.env_remove("NO_COLOR").env("TERM", "xterm").envs(variables.iter().copied());
+        command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE").env("TERM", "xterm").env("CI", "true");
+        command.envs(variables.iter().copied());
         command.stdout(terminal);
         let mut child = command.spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap()).lines();

@@ -49,7 +49,12 @@ pub(super) struct Args {
 impl Args {
     /// Reads the arguments of this process, or ends it: with help that fits the terminal, or with what is wrong.
     pub(super) fn read() -> Self {
-        let color = color_choice(std::env::args_os().skip(1));
+        let mut color = color_choice(std::env::args_os().skip(1));
+        let is_forced = std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| !value.is_empty());
+        // Where `CI` is set, `anstream` and `clap` would give colours to a dumb terminal.
+        if color == ColorChoice::Auto && !is_forced && output::is_dumb_terminal() {
+            color = ColorChoice::Never;
+        }
         match color {
             ColorChoice::Auto => anstream::ColorChoice::Auto,
             ColorChoice::Always => anstream::ColorChoice::Always,

@@ -35,6 +35,11 @@ pub(super) fn has_colours(stream: &impl RawStream) -> bool {
     AutoStream::choice(stream) != ColorChoice::Never
 }
 
+/// Returns whether `TERM` is `dumb`: neither colours nor moves of the cursor are understood.
+pub(super) fn is_dumb_terminal() -> bool {
+    env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
 /// Returns the width of standard output.
 pub(super) fn width() -> usize {
     terminal_size().map_or_else(
@@ -117,7 +122,7 @@ impl Output {
 
     /// Returns whether the cursor can be moved: on a terminal that is not dumb.
     pub(super) fn is_screen(&self) -> bool {
-        io::stdout().is_terminal() && env::var_os("TERM").is_none_or(|term| term != "dumb")
+        io::stdout().is_terminal() && !is_dumb_terminal()
     }
 
     /// Returns `text` in a style.

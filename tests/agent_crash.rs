@@ -50,7 +50,7 @@ async fn crashed_agent_is_restored_and_journalled_in_order() {
     assert_eq!((&decision["attempt"], &decision["delay_ms"]), (&json!(1), &json!(5000)));
     assert_eq!(decision["budget"], json!({"used": 1, "max": 5, "window_ms": 600_000}));
     assert!(restarted["downtime_ms"].as_u64().unwrap() >= 5000);
-    assert_eq!(restarted["state"], "restored");
+    assert_eq!(restarted["state"], "checkpoint");
 
     events.wait_for_agent("planner", "healthy").await;
     assert_eq!(get_json(&format!("{backend}/api/agents/planner/state")).await, before);

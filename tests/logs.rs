@@ -300,7 +300,7 @@ async fn folder_that_cannot_be_used_degrades_and_heals() {
     fs::write(&logs, "no folder").unwrap();
     let mut fixture = LoggedRuntime::start_in(data, &config_text("echo one; exec sleep 1000", &[], ""));
     let degraded = fixture.events.wait_for_event("logs", "logs_degraded").await;
-    assert!(degraded["reason"].as_str().unwrap().contains("logs/backend.log"), "{degraded}");
+    assert!(degraded["message"].as_str().unwrap().contains("logs/backend.log"), "{degraded}");
     let state = run_json(fixture.path(), &["status"]).await["storage"]["logs"].clone();
     assert!(state.as_str().unwrap().contains("logs/backend.log"), "{state}");
     assert!(run(fixture.path(), &["status"]).await.stdout.contains("logs degraded: logs/backend.log"));

@@ -281,7 +281,7 @@ async fn agent_that_names_the_address_waits_for_the_backend() {
 async fn program_that_is_not_there_is_given_up_at_once() {
     let (data, runtime, mut events) = start("command = ['mainstay-has-no-such-program']", "").await;
     let gave_up = events.wait_for(is_of_backend("gave_up")).await;
-    assert_eq!((&gave_up["restarts"], &gave_up["permanent"]), (&0.into(), &true.into()));
+    assert_eq!((&gave_up["restarts"], &gave_up["unrecoverable"]), (&0.into(), &true.into()));
     let decisions = events.events.iter().filter(|event| event["kind"] == "decision").count();
     assert_eq!(decisions, 1);
     let shown = backend(data.path()).await;

@@ -96,7 +96,7 @@ async fn decision_that_was_changed_by_hand_is_found_and_named() {
     let original = fs::read(&file).unwrap();
     for (from, to, what) in [
         (r#""attempt":2"#, r#""attempt":1"#, "attempt"),
-        (r#""decision":"restart""#, r#""decision":"abandon""#, "decision"),
+        (r#""decision":"restart""#, r#""decision":"give_up""#, "decision"),
         (r#""cause":"panic""#, r#""cause":"error""#, "inputs.exit.cause"),
         (r#""attempts":1"#, r#""attempts":0"#, "inputs.history.attempts"),
     ] {

@@ -39,7 +39,7 @@ impl FaultyDriver {
     fn state_of_restart(&self) -> &'static str {
         match self {
             Process(_) | Http(FailsWhenReady) => "fresh",
-            Acp(..) | Http(_) => "restored",
+            Acp(..) | Http(_) => "checkpoint",
         }
     }
 }
@@ -268,7 +268,7 @@ impl HopelessAgent {
             expected += &format!("{}restarted, {state}\n", crash(failure, self.reason, restart, max));
         }
         expected += &format!(
-            "{failure} -> failed\nexited: error: {}\ndecision: abandon, {max} of {max}\ngave_up\n",
+            "{failure} -> failed\nexited: error: {}\ndecision: give_up, {max} of {max}\ngave_up\n",
             self.reason
         );
         assert_eq!(fixture.transcript(), expected, "{self:?}");

@@ -92,7 +92,7 @@ impl FaultyAgentFixture {
                 }
                 "actor_restarted" => format!("restarted, {}", text("state")),
                 "gave_up" | "agent_state_quarantined" => kind.clone(),
-                "agent_session_lost" => format!("lost {}: {}", text("id"), text("why")),
+                "agent_session_lost" => format!("lost {}: {}", text("id"), text("message")),
                 "agent_stuck" => "agent_stuck".to_owned(),
                 _ => return None,
             })
@@ -131,7 +131,7 @@ pub(crate) async fn wait_until_gone(pids: &[u32]) {
 }
 
 /// The transcript of a restart with the agent's state.
-pub(crate) const RESTORED: &str = "restarted, restored\n";
+pub(crate) const RESTORED: &str = "restarted, checkpoint\n";
 
 /// Returns the transcript of one failure and of the decision that follows.
 pub(crate) fn crash(from: &str, reason: &str, number: u32, max: u32) -> String {

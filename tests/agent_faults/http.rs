@@ -188,10 +188,10 @@ async fn refused_restart_is_given_up() {
         healthy -> failed
         exited: error: the agent reports that it failed
         decision: restart, 1 of 1
-        restarted, restored
+        restarted, checkpoint
         starting -> failed
         exited: error: the backend answered 500 Internal Server Error to restart: HTTP 500: no
-        decision: abandon, 1 of 1
+        decision: give_up, 1 of 1
         gave_up
     "#]]);
     fixture.stop().await;

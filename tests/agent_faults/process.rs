@@ -51,7 +51,7 @@ async fn message_behind_a_crash_reaches_next_incarnation() {
         healthy -> failed
         exited: error: its process ended: it exited with code 1
         decision: restart, 1 of 5
-        restarted, restored
+        restarted, checkpoint
         starting -> healthy
     "#]]);
     fixture.stop().await;

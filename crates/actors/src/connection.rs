@@ -53,7 +53,7 @@ mod view;
 
 pub use actor::ConnectionActor;
 
-pub use events::{ConnectionChanged, ConnectionIgnored, ConnectionUnsent, IgnoredReason, UnsentReason};
+pub use events::{ConnectionChanged, ConnectionIgnored, ConnectionUnsent, IgnoredReason};
 pub(crate) use invalidation::{BackendInvalidation, InvalidationSink};
 pub use message::{ConnectOutcome, ConnectionMessage};
 pub use view::ConnectionView;

@@ -117,7 +117,7 @@ impl Agents {
                 );
                 Err(Error { status: why.status, ..error.with_details(why.log_text()) })
             }
-            Ok(Err(DriverError::Permanent(why))) => Err(why),
+            Ok(Err(DriverError::Unrecoverable(why))) => Err(why),
             Err(error) => Err(Error::from(error)),
         }
     }

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 pub use mainstay_actors::cache::InvalidatedBy;
 pub use mainstay_actors::cache::watch::WatchErrorKind;
-pub use mainstay_actors::connection::{IgnoredReason, UnsentReason};
+pub use mainstay_actors::connection::IgnoredReason;
 pub use mainstay_actors::events::{
     AgentChecksQuarantined, AgentHealth, AgentQuestion, AgentQuestionSettled, AgentReplyLost,
     AgentSessionLost, AgentStateQuarantined, AgentStuck, BackendStarted, BackendStarting, CacheAged,
@@ -35,7 +35,7 @@ pub use mainstay_runtime::events::{
     AbandonedEnded, ActorExited, ActorReady, ActorRestarted, ActorStarted, AutoShutDown, BudgetReset,
     BudgetUse, CheckpointDiscarded, DeadLetter, DeadLetterReason, Decided, DecisionInputs, DecisionKind,
     Escalated, GaveUp, Redelivered, RuntimeStarted, RuntimeStopped, RuntimeStopping, StartOrder,
-    StartOrdered, StateOrigin,
+    StartOrdered,
 };
 pub use mainstay_runtime::journal::{Event, EventType, JournalDegraded, Level, Record, RunInterrupted};
 pub use mainstay_runtime::policy::{ChildHistory, Exit, StateSource, SupervisorHistory};

@@ -124,9 +124,9 @@ pub mod supervision {
     };
     pub use mainstay_runtime::{
         ActorInfo, ActorKind, ActorPath, ActorStatus, Address, AdminError, CallError, Child, ChildCounts,
-        Context, Declined, Failure, FinalizeContext, InvalidName, Message, PermanentFailure, Promise, Reply,
-        RuntimeExit, RuntimeStartError, SendError, SendErrorKind, SpecError, SupervisorHandle,
-        SupervisorSpec, TaskHandle, Timer, TreeNode, Worker,
+        Context, Declined, Failure, FinalizeContext, InvalidName, Message, Promise, Reply, RuntimeExit,
+        RuntimeStartError, SendError, SendErrorKind, SpecError, SupervisorHandle, SupervisorSpec, TaskHandle,
+        Timer, TreeNode, UnrecoverableFailure, Worker,
     };
 }
 

@@ -68,8 +68,8 @@ impl Event for ProcessWarning {
 /// The login shell's `PATH` is not known, so programs are searched in the runtime's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoginEnvFailed {
-    /// The reason.
-    pub reason: String,
+    /// The reason, for a person.
+    pub message: String,
 }
 
 impl Event for LoginEnvFailed {
@@ -77,14 +77,14 @@ impl Event for LoginEnvFailed {
     const LEVEL: Level = Level::Warn;
 
     fn describe(&self) -> String {
-        format!("programs are searched in the runtime's own PATH: {}", self.reason)
+        format!("programs are searched in the runtime's own PATH: {}", self.message)
     }
 }
 
 /// Reads the login shell's `PATH`, and records why that failed.
 pub(crate) async fn read_login_path(journal: Journal, login_path: LoginPath) {
     if let Err(error) = login_path.await {
-        record(&journal, &LoginEnvFailed { reason: error.to_string() });
+        record(&journal, &LoginEnvFailed { message: error.to_string() });
     }
 }
 

@@ -68,7 +68,7 @@ impl SupervisionReport {
             restarts: info.restarts,
             budget_left: info.budget_left,
             budget,
-            restart_at: info.restart_due.map(|at| time_point.wall_time(at)),
+            restart_at: info.restart_at.map(|at| time_point.wall_time(at)),
         }
     }
 

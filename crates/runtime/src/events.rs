@@ -113,7 +113,7 @@ pub struct ActorExited {
     pub abandoned: bool,
     /// True if no restart can heal the error.
     #[serde(default, skip_serializing_if = "is_false")]
-    pub permanent: bool,
+    pub unrecoverable: bool,
 }
 
 impl Event for ActorExited {
@@ -163,23 +163,13 @@ impl Event for AbandonedEnded {
     }
 }
 
-/// The state from which the successor of an exited incarnation began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StateOrigin {
-    /// The last checkpoint.
-    Restored,
-    /// No state.
-    Fresh,
-}
-
 /// A restarted incarnation is ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActorRestarted {
     /// The time from the exit to now.
     pub downtime_ms: u64,
     /// The state from which it began.
-    pub state: StateOrigin,
+    pub state: StateSource,
     /// The number of messages that waited for it.
     pub backlog: usize,
 }
@@ -190,8 +180,8 @@ impl Event for ActorRestarted {
     fn describe(&self) -> String {
         let Self { downtime_ms, state, backlog } = self;
         let state = match state {
-            StateOrigin::Restored => "its last checkpoint",
-            StateOrigin::Fresh => "a fresh state",
+            StateSource::Checkpoint => "its last checkpoint",
+            StateSource::Fresh => "a fresh state",
         };
         let downtime = millis_text(*downtime_ms);
         format!("restarted after {downtime} from {state}, and {} waited", count(*backlog, "message"))
@@ -218,7 +208,7 @@ pub enum DecisionKind {
     /// Leave the child ended.
     Leave,
     /// Give the child up: its budget is spent, or no restart can heal it.
-    Abandon,
+    GiveUp,
     /// End the supervisor, so that its parent decides.
     Escalate,
     /// End the supervisor, because its significant children have ended.
@@ -240,7 +230,7 @@ pub struct Decided {
     pub budget: Option<BudgetUse>,
     /// The children that the decision concerns.
     pub scope: Vec<ActorPath>,
-    /// The inputs of the decision.
+    /// The inputs of the decision, with which a replay repeats it. A duration in it is an object, `secs` and `nanos`.
     pub inputs: DecisionInputs,
 }
 
@@ -250,7 +240,7 @@ impl Event for Decided {
     fn level(&self) -> Level {
         match self.decision {
             DecisionKind::Restart => Level::Warn,
-            DecisionKind::Abandon | DecisionKind::Escalate => Level::Error,
+            DecisionKind::GiveUp | DecisionKind::Escalate => Level::Error,
             DecisionKind::Leave | DecisionKind::ShutDown => Self::LEVEL,
         }
     }
@@ -266,10 +256,10 @@ impl Event for Decided {
                 let attempt = self.attempt.map(|attempt| format!(", attempt {attempt}")).unwrap_or_default();
                 format!("decided: restart{delay}{attempt}{budget}")
             }
-            DecisionKind::Abandon if self.inputs.exit.permanent => {
+            DecisionKind::GiveUp if self.inputs.exit.unrecoverable => {
                 "decided: give up, since no restart can help".to_owned()
             }
-            DecisionKind::Abandon => format!("decided: give up{budget}"),
+            DecisionKind::GiveUp => format!("decided: give up{budget}"),
             DecisionKind::Escalate => format!("decided: the parent supervisor decides{budget}"),
             DecisionKind::ShutDown => "decided: the supervisor ends itself".to_owned(),
             DecisionKind::Leave => "decided: leave it stopped".to_owned(),
@@ -315,7 +305,7 @@ impl Decided {
             |decision| Self { decision, delay_ms: None, attempt: None, state: None, budget, scope, inputs };
         match decision {
             Decision::Leave => base(DecisionKind::Leave),
-            Decision::Abandon => base(DecisionKind::Abandon),
+            Decision::GiveUp => base(DecisionKind::GiveUp),
             Decision::Escalate => base(DecisionKind::Escalate),
             Decision::ShutDown => base(DecisionKind::ShutDown),
             Decision::Restart { scope: _, delay, attempt, state } => Self {
@@ -373,7 +363,7 @@ pub struct GaveUp {
     pub restarts: u32,
     /// True if no restart can heal the last error.
     #[serde(default, skip_serializing_if = "is_false")]
-    pub permanent: bool,
+    pub unrecoverable: bool,
     /// The error of the last incarnation.
     pub last_error: Option<String>,
     /// The command that brings the child back.
@@ -385,9 +375,9 @@ impl Event for GaveUp {
     const LEVEL: Level = Level::Error;
 
     fn describe(&self) -> String {
-        let Self { restarts, permanent, last_error, next_step } = self;
+        let Self { restarts, unrecoverable, last_error, next_step } = self;
         let error = last_error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
-        match permanent {
+        match unrecoverable {
             true => format!("given up, since no restart can help{error}: {next_step}"),
             false => format!("given up after {}{error}: {next_step}", count(*restarts, "restart")),
         }
@@ -397,8 +387,8 @@ impl Event for GaveUp {
 /// A supervisor ends itself, and its own parent decides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Escalated {
-    /// The reason.
-    pub reason: String,
+    /// The reason, for a person.
+    pub message: String,
 }
 
 impl Event for Escalated {
@@ -406,7 +396,7 @@ impl Event for Escalated {
     const LEVEL: Level = Level::Error;
 
     fn describe(&self) -> String {
-        format!("the supervisor ends itself, and its parent decides: {}", self.reason)
+        format!("the supervisor ends itself, and its parent decides: {}", self.message)
     }
 }
 
@@ -414,14 +404,14 @@ impl Event for Escalated {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AutoShutDown {
     /// The significant child whose end ended the supervisor.
-    pub by: ActorPath,
+    pub child: ActorPath,
 }
 
 impl Event for AutoShutDown {
     const KIND: &'static str = "auto_shutdown";
 
     fn describe(&self) -> String {
-        format!("the supervisor ends itself, because {} has ended", self.by)
+        format!("the supervisor ends itself, because {} has ended", self.child)
     }
 }
 

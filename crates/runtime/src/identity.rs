@@ -6,6 +6,8 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
+use crate::clock::WallTime;
+use crate::journal::Timeline;
 use crate::path::ActorPath;
 use crate::policy::{ChildHistory, ChildPolicy};
 
@@ -37,19 +39,20 @@ pub enum ActorKind {
     Worker,
 }
 
-/// A snapshot of an actor for introspection.
+/// A snapshot of an actor for introspection. Its times are either durations since the start of the runtime, or wall times.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ActorInfo {
+#[serde(bound(deserialize = "T: Deserialize<'de>"))]
+pub struct ActorInfo<T = Duration> {
     /// The status.
     pub status: ActorStatus,
-    /// The time of the last change of status, since the start of the runtime.
-    pub since: Duration,
+    /// The time of the last change of status.
+    pub since: T,
     /// The present or last incarnation; 0 before the first.
     pub generation: u64,
     /// Restarts since the actor was added or reset.
     pub restarts: u64,
     /// The time at which the next incarnation is due, while the actor is restarting.
-    pub restart_due: Option<Duration>,
+    pub restart_at: Option<T>,
     /// Restarts since it was last stable, added or reset.
     #[serde(default)]
     pub attempts: u32,
@@ -58,15 +61,36 @@ pub struct ActorInfo {
     pub budget_left: Option<u32>,
     /// The error of the last incarnation, if it did not end in order.
     pub last_error: Option<String>,
-    /// The time of that error, since the start of the runtime.
+    /// The time of that error.
     #[serde(default)]
-    pub last_error_at: Option<Duration>,
+    pub last_error_at: Option<T>,
     /// The next step for a person, if no restart can heal that error.
     #[serde(default)]
     pub next_step: Option<String>,
     /// Incarnations that were abandoned and still have not ended.
     #[serde(default)]
     pub abandoned: u32,
+}
+
+impl ActorInfo {
+    /// Returns the same with wall times, by the clock as it was then.
+    #[must_use]
+    pub fn dated(self, timeline: &Timeline) -> ActorInfo<WallTime> {
+        let wall_time = |at| WallTime(timeline.wall_time(at));
+        ActorInfo {
+            since: wall_time(self.since),
+            restart_at: self.restart_at.map(wall_time),
+            last_error_at: self.last_error_at.map(wall_time),
+            status: self.status,
+            generation: self.generation,
+            restarts: self.restarts,
+            attempts: self.attempts,
+            budget_left: self.budget_left,
+            last_error: self.last_error,
+            next_step: self.next_step,
+            abandoned: self.abandoned,
+        }
+    }
 }
 
 /// The state of a child, which its supervisor keeps up to date.
@@ -165,7 +189,7 @@ impl ActorIdentity {
             since: state.since,
             generation: state.generation,
             restarts: state.restarts,
-            restart_due: state.restart_due,
+            restart_at: state.restart_due,
             attempts: state.history.attempts(),
             budget_left: match state.status {
                 ActorStatus::Failed => Some(0),

@@ -97,7 +97,7 @@ mod tier;
 mod tree;
 
 pub use actor::context::{Context, FinalizeContext, TaskHandle, Timer};
-pub use actor::failure::{Declined, Failure, PermanentFailure};
+pub use actor::failure::{Declined, Failure, UnrecoverableFailure};
 pub use actor::worker::Worker;
 pub use identity::{ActorInfo, ActorKind, ActorStatus};
 pub use messaging::address::{Address, SendError};

@@ -207,7 +207,7 @@ impl Runtime {
             self.record_root_exit();
         }
         let root: Arc<dyn AnySlot> = Arc::clone(&self.slot) as Arc<dyn AnySlot>;
-        TreeNode::of(&root, self.env.now())
+        TreeNode::of(&root, self.env.now(), &self.env.journal.timeline())
     }
 
     /// Returns the journal.
@@ -300,7 +300,7 @@ impl Runtime {
         if self.within(by, self.flush_state()).await.is_none() {
             self.record(
                 0,
-                &StateDegraded { reason: "the disk takes too long to store the last states".to_owned() },
+                &StateDegraded { message: "the disk takes too long to store the last states".to_owned() },
             );
         }
         let exit = self.finished().await;
@@ -320,7 +320,7 @@ impl Runtime {
     async fn flush_state(&self) {
         let Some(store) = &self.env.state_store else { return };
         if let Err(error) = store.flush().await {
-            self.record(0, &StateDegraded { reason: error.to_string() });
+            self.record(0, &StateDegraded { message: error.to_string() });
         }
     }
 

@@ -561,9 +561,9 @@ impl ChildEntry {
             let state = identity.state();
             (state.generation, state.history.attempts(), state.last_error.clone(), state.next_step.clone())
         };
-        let permanent = next_step.is_some();
+        let unrecoverable = next_step.is_some();
         let next_step = next_step.unwrap_or_else(|| format!("it stays failed until {} is reset", self.path));
-        let gave_up = GaveUp { restarts, permanent, last_error, next_step };
+        let gave_up = GaveUp { restarts, unrecoverable, last_error, next_step };
         ctx.env.journal.record(&self.path, generation, &gave_up);
     }
 }
@@ -575,13 +575,13 @@ fn record_shutdown(ctx: &SupervisorContext, children: &Children, ending: Shutdow
         ShutdownReason::ChildStartFailed(id) => children.describe(id, "did not start"),
         ShutdownReason::TooManyFailures(id) => children.describe(id, "failed once too often"),
         ShutdownReason::SignificantEnded(id) => {
-            if let Some(by) = children.path(id) {
-                ctx.record(&AutoShutDown { by });
+            if let Some(child) = children.path(id) {
+                ctx.record(&AutoShutDown { child });
             }
             return ShutdownExit(children.describe(id, "has ended, and is significant"));
         }
     };
-    ctx.record(&Escalated { reason: reason.clone() });
+    ctx.record(&Escalated { message: reason.clone() });
     ShutdownExit(reason)
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::actor::slot::any_slot::AnySlot;
+use crate::clock::WallTime;
 use crate::identity::{ActorInfo, ActorKind};
+use crate::journal::Timeline;
 
 /// An actor and its descendants.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,7 +19,7 @@ pub struct TreeNode {
     pub kind: ActorKind,
     /// The status, the restarts and the last error.
     #[serde(flatten)]
-    pub info: ActorInfo,
+    pub info: ActorInfo<WallTime>,
     /// The number of messages that wait in its mailbox.
     pub mailbox: usize,
     /// The children, in their order.
@@ -25,15 +27,15 @@ pub struct TreeNode {
 }
 
 impl TreeNode {
-    pub(crate) fn of(slot: &Arc<dyn AnySlot>, now: Duration) -> Self {
+    pub(crate) fn of(slot: &Arc<dyn AnySlot>, now: Duration, timeline: &Timeline) -> Self {
         let identity = slot.identity();
         let path = identity.path().map_or_else(|| identity.name().to_owned(), ToString::to_string);
         Self {
             path,
             kind: identity.kind(),
-            info: identity.info(now),
+            info: identity.info(now).dated(timeline),
             mailbox: slot.backlog(),
-            children: slot.children().iter().map(|child| Self::of(child, now)).collect(),
+            children: slot.children().iter().map(|child| Self::of(child, now, timeline)).collect(),
         }
     }
 

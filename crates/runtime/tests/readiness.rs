@@ -1,5 +1,6 @@
-//! Tests deferred readiness and permanent failures.
+//! Tests deferred readiness and unrecoverable failures.
 
+use mainstay_runtime::clock::WallTime;
 use mainstay_runtime::journal::Record;
 
 use crate::probe::settle;
@@ -15,7 +16,7 @@ struct SlowStarter {
 enum WarmUp {
     Ready,
     Failure,
-    PermanentFailure,
+    UnrecoverableFailure,
 }
 
 #[derive(Debug)]
@@ -38,8 +39,8 @@ impl Worker for SlowStarter {
         match self.outcome {
             WarmUp::Ready => ctx.report_ready(),
             WarmUp::Failure => return Err("out of memory".into()),
-            WarmUp::PermanentFailure => {
-                return Err(PermanentFailure::new("there is no model", "install the model").into());
+            WarmUp::UnrecoverableFailure => {
+                return Err(UnrecoverableFailure::new("there is no model", "install the model").into());
             }
         }
         Ok(())
@@ -55,7 +56,7 @@ async fn start_slow(outcome: WarmUp) -> Runtime {
     Runtime::builder().seed(1).start(root).await.unwrap()
 }
 
-fn info(runtime: &Runtime) -> ActorInfo {
+fn info(runtime: &Runtime) -> ActorInfo<WallTime> {
     runtime.tree().find("root/slow").unwrap().info.clone()
 }
 
@@ -76,7 +77,8 @@ async fn deferred_child_is_starting_and_delays_no_sibling() {
     assert_eq!(ready.fields["start_ms"], 70_000);
     settle().await;
     let info = info(&runtime);
-    assert_eq!((info.status, info.since), (ActorStatus::Running, s(70)));
+    let since = runtime.journal().timeline().wall_time(s(70));
+    assert_eq!((info.status, info.since.0), (ActorStatus::Running, since));
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,20 +103,20 @@ async fn long_warm_up_that_fails_spends_the_budget() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn permanent_failure_is_given_up_at_once_with_next_step() {
-    let runtime = start_slow(WarmUp::PermanentFailure).await;
+async fn unrecoverable_failure_is_given_up_at_once_with_next_step() {
+    let runtime = start_slow(WarmUp::UnrecoverableFailure).await;
     let mut events = JournalFollower::from_start(&runtime);
     let records = events.read_until("gave_up").await;
     let gave_up = &records.last().unwrap().fields;
-    assert_eq!((&gave_up["restarts"], &gave_up["permanent"]), (&0.into(), &true.into()));
+    assert_eq!((&gave_up["restarts"], &gave_up["unrecoverable"]), (&0.into(), &true.into()));
     assert_eq!(gave_up["next_step"], "install the model");
     let decision = records.iter().find(|record| record.kind == "decision").unwrap();
-    assert_eq!(decision.fields["inputs"]["exit"]["permanent"], true);
+    assert_eq!(decision.fields["inputs"]["exit"]["unrecoverable"], true);
     assert_eq!(replay::check(records).differences, []);
     let shown = info(&runtime);
     assert_eq!((shown.status, shown.restarts), (ActorStatus::Failed, 0));
     assert_eq!(shown.last_error.as_deref(), Some("there is no model"));
     assert_eq!(shown.next_step.as_deref(), Some("install the model"));
     runtime.root().start("slow").await.unwrap();
-    assert_eq!(events.next("gave_up").await.fields["permanent"], true, "a start tries again");
+    assert_eq!(events.next("gave_up").await.fields["unrecoverable"], true, "a start tries again");
 }

@@ -141,7 +141,7 @@ async fn stored_state_that_fails_starts_is_quarantined() {
     let (runtime, counter) = start_with(store.clone(), counter).await.unwrap();
     assert_eq!(total(&counter).await, 0);
     let refused = records_of(&runtime, "state_refused").await;
-    assert_eq!(refused[0].fields["reason"], "3 starts in a row from it failed");
+    assert_eq!(refused[0].fields["message"], "3 starts in a row from it failed");
     assert_eq!(store.quarantined().len(), 1);
 }
 
@@ -186,7 +186,7 @@ async fn refusal_reason<const W: u32, const V: u32>() -> String {
     let quarantined = store.quarantined().pop().unwrap();
     let content = quarantined.content.unwrap().content.to_vec();
     assert_eq!(Some(String::from_utf8(content).unwrap()), before);
-    let reason = refused.fields["reason"].as_str().unwrap().to_owned();
+    let reason = refused.fields["message"].as_str().unwrap().to_owned();
     assert_eq!(quarantined.reason, reason);
     reason
 }
@@ -205,7 +205,7 @@ async fn state_that_does_not_decode_is_quarantined() {
     let (runtime, counter) = start::<1>(store.clone()).await;
     assert_eq!(total(&counter).await, 0);
     let refused = records_of(&runtime, "state_refused").await.pop().unwrap();
-    assert!(refused.fields["reason"].as_str().unwrap().contains("missing field `total`"));
+    assert!(refused.fields["message"].as_str().unwrap().contains("missing field `total`"));
     assert_eq!(store.quarantined().len(), 1);
 }
 
@@ -253,7 +253,7 @@ async fn unreadable_state_is_refused_without_a_version() {
     assert_eq!(total(&counter).await, 0);
     let refused = records_of(&runtime, "state_refused").await.pop().unwrap();
     assert_eq!(refused.fields["version"], serde_json::Value::Null);
-    assert_eq!(refused.fields["reason"], "the snapshot cannot be encoded: the disk ate it");
+    assert_eq!(refused.fields["message"], "the snapshot cannot be encoded: the disk ate it");
 }
 
 #[tokio::test(start_paused = true)]

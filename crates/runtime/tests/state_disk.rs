@@ -53,7 +53,7 @@ async fn damaged_file_is_recorded_and_start_is_fresh() {
     assert_eq!(total(&counter).await, 0);
     let degraded = records_of(&runtime, "state_degraded").await;
     assert_eq!((degraded.len(), degraded[0].actor.as_str()), (1, "state"));
-    let reason = degraded[0].fields["reason"].as_str().unwrap();
+    let reason = degraded[0].fields["message"].as_str().unwrap();
     assert!(reason.contains("state.redb.damaged-1, and an empty one begins"), "{reason}");
 }
 

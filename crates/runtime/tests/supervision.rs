@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, ExitCause, RestartType, Shutdown};
 use mainstay_runtime::{
-    ActorInfo, ActorStatus, Address, AdminError, CallError, Child, Context, Failure, Message,
-    PermanentFailure, Reply, Runtime, SendErrorKind, SupervisorHandle, SupervisorSpec, Worker, replay,
+    ActorInfo, ActorStatus, Address, AdminError, CallError, Child, Context, Failure, Message, Reply, Runtime,
+    SendErrorKind, SupervisorHandle, SupervisorSpec, UnrecoverableFailure, Worker, replay,
 };
 use probe::{
     JournalFollower, ProbeMessage, TestProbe, advance, delayed_policy, immediate_policy, s, start_blocked,
@@ -75,7 +75,7 @@ async fn journal_records_a_crash_in_order_with_details() {
     assert_eq!(decision.fields["budget"], serde_json::json!({"used": 1, "max": 2, "window_ms": 600_000}));
     assert_eq!(decision.fields["scope"], serde_json::json!(["root/probe"]));
     assert_eq!(restarted.fields["downtime_ms"], 5000);
-    assert_eq!(restarted.fields["state"], "restored");
+    assert_eq!(restarted.fields["state"], "checkpoint");
     assert_eq!(restarted.fields["backlog"], 1);
 }
 

@@ -30,7 +30,7 @@ pub enum DriverError {
     Failed(Error),
     /// No restart can heal the agent. The error's message says what a person has to do first.
     #[error("{0}")]
-    Permanent(Error),
+    Unrecoverable(Error),
 }
 
 impl DriverError {
@@ -43,7 +43,7 @@ impl DriverError {
         match self {
             Self::Unreachable(error) => Self::Unreachable(error.redacted(secrets)),
             Self::Failed(error) => Self::Failed(error.redacted(secrets)),
-            Self::Permanent(error) => Self::Permanent(error.redacted(secrets)),
+            Self::Unrecoverable(error) => Self::Unrecoverable(error.redacted(secrets)),
         }
     }
 }

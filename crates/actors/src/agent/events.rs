@@ -16,9 +16,7 @@ pub struct AgentHealth {
     pub to: AgentStatus,
     /// The checks missed in a row.
     pub misses: u32,
-    /// The problem, for a person.
-    pub reason: Option<String>,
-    /// The problem as an error.
+    /// The problem.
     #[serde(default)]
     pub error: Option<Error>,
 }
@@ -36,9 +34,9 @@ impl Event for AgentHealth {
     }
 
     fn describe(&self) -> String {
-        let Self { from, to, reason, .. } = self;
-        let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        format!("the agent's status changes from {} to {}{reason}", word(from), word(to))
+        let Self { from, to, error, .. } = self;
+        let problem = error.as_ref().map(|error| format!(": {}", error.message)).unwrap_or_default();
+        format!("the agent's status changes from {} to {}{problem}", word(from), word(to))
     }
 }
 
@@ -117,8 +115,8 @@ impl Event for AgentChecksQuarantined {
 pub struct AgentSessionLost {
     /// The id of the lost session.
     pub id: String,
-    /// The reason.
-    pub why: String,
+    /// The reason, for a person.
+    pub message: String,
 }
 
 impl Event for AgentSessionLost {
@@ -126,7 +124,7 @@ impl Event for AgentSessionLost {
     const LEVEL: Level = Level::Warn;
 
     fn describe(&self) -> String {
-        format!("the agent cannot resume session {} and has begun another one: {}", self.id, self.why)
+        format!("the agent cannot resume session {} and has begun another one: {}", self.id, self.message)
     }
 }
 
@@ -178,10 +176,10 @@ impl Event for AgentQuestionSettled {
 pub struct AgentReplyLost {
     /// The number of such replies, since the runtime started or the agent was added.
     pub count: u64,
-    /// The reason for the last one.
-    pub why: String,
+    /// The reason for the last one, for a person.
+    pub message: String,
     /// The start of the last one.
-    pub start: String,
+    pub text: String,
 }
 
 impl Event for AgentReplyLost {
@@ -189,12 +187,12 @@ impl Event for AgentReplyLost {
     const LEVEL: Level = Level::Warn;
 
     fn describe(&self) -> String {
-        let Self { count, why, start } = self;
+        let Self { count, message, text } = self;
         let before = match count {
             0 | 1 => String::new(),
             more => format!(", the last of {more}"),
         };
-        format!("a reply of the agent reached no message{before}: {why}: {start}")
+        format!("a reply of the agent reached no message{before}: {message}: {text}")
     }
 }
 

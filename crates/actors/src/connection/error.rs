@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Code, Error, Reason, Secrets, excerpt, raw_excerpt};
 
@@ -193,6 +193,7 @@ pub struct ConnectionError {
     /// The close code that the peer sent.
     pub close_code: Option<u16>,
     /// The delay that the peer asked for.
+    #[serde(default, rename = "retry_after_ms", deserialize_with = "from_millis")]
     pub retry_after: Option<Duration>,
     /// The close code with which the peer is answered, if the error calls for one.
     #[serde(skip)]
@@ -304,6 +305,10 @@ impl From<&ConnectionError> for Error {
     }
 }
 
+fn from_millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_millis))
+}
+
 impl Serialize for ConnectionError {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
@@ -316,12 +321,11 @@ impl Serialize for ConnectionError {
             status: Option<u16>,
             close_code: Option<u16>,
             retryable: bool,
-            retry_after: Option<Duration>,
             retry_after_ms: Option<u64>,
         }
-        let Self { kind, message, details, status, close_code, retry_after, answer_code: _ } = self;
+        let Self { kind, message, details, status, close_code, retry_after: _, answer_code: _ } = self;
         let Error { code, reason, retryable, retry_after_ms, .. } = Error::from(self);
-        let (kind, status, close_code, retry_after) = (*kind, *status, *close_code, *retry_after);
+        let (kind, status, close_code) = (*kind, *status, *close_code);
         SerializedError {
             kind,
             code,
@@ -331,7 +335,6 @@ impl Serialize for ConnectionError {
             status,
             close_code,
             retryable,
-            retry_after,
             retry_after_ms,
         }
         .serialize(serializer)
@@ -379,7 +382,6 @@ mod tests {
                 "status": 503,
                 "close_code": null,
                 "retryable": true,
-                "retry_after": { "secs": 2, "nanos": 0 },
                 "retry_after_ms": 2000,
             })
         );
@@ -389,7 +391,7 @@ mod tests {
 
     #[test]
     fn json_of_an_older_version_reads_back() {
-        let json = r#"{"kind":"refused","message":"m","details":"d","status":null,"close_code":null,"retry_after":null}"#;
+        let json = r#"{"kind":"refused","message":"m","details":"d","status":null,"close_code":null}"#;
         let error: ConnectionError = serde_json::from_str(json).unwrap();
         assert_eq!((error.kind, error.reason()), (ConnectionErrorKind::Refused, Reason::ConnectionRefused));
     }

@@ -19,7 +19,7 @@ pub(super) struct EventCount {
     pub(super) bytes: u64,
     pub(super) largest_bytes: u64,
     /// The number of messages whose sender no longer waited.
-    pub(super) abandoned: u64,
+    pub(super) unawaited: u64,
 }
 
 #[derive(Debug, Default)]
@@ -48,7 +48,7 @@ impl<K: Ord + Copy> RateLimitedCounter<K> {
         sum.count = sum.count.saturating_add(1);
         sum.bytes = sum.bytes.saturating_add(bytes);
         sum.largest_bytes = sum.largest_bytes.max(bytes);
-        sum.abandoned = sum.abandoned.saturating_add(u64::from(!is_awaited));
+        sum.unawaited = sum.unawaited.saturating_add(u64::from(!is_awaited));
     }
 
     /// Returns the time of the next report, if nothing is added.
@@ -83,8 +83,8 @@ mod tests {
     const START: Duration = Duration::from_secs(100);
     const MS: Duration = Duration::from_millis(1);
 
-    fn count(count: u64, bytes: u64, largest_bytes: u64, abandoned: u64) -> EventCount {
-        EventCount { count, bytes, largest_bytes, abandoned }
+    fn count(count: u64, bytes: u64, largest_bytes: u64, unawaited: u64) -> EventCount {
+        EventCount { count, bytes, largest_bytes, unawaited }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ConnectionError;
 use super::event_counter::EventCount;
+use super::outbound::SendOutcome;
 use super::policy::ConnectionPolicy;
 use super::resumption::Gap;
 use super::status::{ConnectionState, StatusReason, Transition};
@@ -86,30 +87,12 @@ impl Event for Gap {
     }
 }
 
-/// The reason why messages were not sent, or are not known to have been.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UnsentReason {
-    /// The messages' wait ended before their turn came.
-    Expired,
-    /// The buffer was full.
-    NoRoom,
-    /// Each was larger than the limit.
-    TooLarge,
-    /// The connection's actor ended before their turn came.
-    ActorEnded,
-    /// The configuration switches the connection off.
-    Disabled,
-    /// The socket or the actor ended during the write: they may have arrived.
-    Interrupted,
-}
-
 /// Messages were not sent, or are not known to have been. Their senders got the outcome as well. Messages of one
-/// reason are recorded together, at most once a second.
+/// outcome are recorded together, at most once a second.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionUnsent {
-    /// The reason.
-    pub reason: UnsentReason,
+    /// The outcome; never `sent`.
+    pub outcome: SendOutcome,
     /// The number of messages.
     pub messages: u64,
     /// The total size in bytes.
@@ -117,7 +100,7 @@ pub struct ConnectionUnsent {
     /// The size of the largest, in bytes.
     pub largest_bytes: u64,
     /// The number of messages whose sender no longer waited.
-    pub abandoned: u64,
+    pub unawaited: u64,
     /// The most messages that may wait, if that was the limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub messages_max: Option<usize>,
@@ -131,15 +114,16 @@ impl Event for ConnectionUnsent {
     const LEVEL: Level = Level::Warn;
 
     fn describe(&self) -> String {
-        let Self { reason, messages, bytes, .. } = self;
+        let Self { outcome, messages, bytes, .. } = self;
         let messages = format!("{} ({bytes} bytes)", count(*messages, "message"));
-        match reason {
-            UnsentReason::Expired => format!("{messages} not sent: the time ran out before their turn"),
-            UnsentReason::NoRoom => format!("{messages} not sent: too many wait already"),
-            UnsentReason::TooLarge => format!("{messages} not sent: larger than a message may be"),
-            UnsentReason::ActorEnded => format!("{messages} not sent: the connection's actor ended"),
-            UnsentReason::Disabled => format!("{messages} not sent: the connection is switched off"),
-            UnsentReason::Interrupted => {
+        match outcome {
+            SendOutcome::Sent => format!("{messages} sent"),
+            SendOutcome::Expired => format!("{messages} not sent: the time ran out before their turn"),
+            SendOutcome::Rejected => format!("{messages} not sent: too many wait already"),
+            SendOutcome::TooLarge => format!("{messages} not sent: larger than a message may be"),
+            SendOutcome::Dropped => format!("{messages} not sent: the connection's actor ended"),
+            SendOutcome::Disabled => format!("{messages} not sent: the connection is switched off"),
+            SendOutcome::Unknown => {
                 format!("{messages} interrupted while being sent: they may have arrived")
             }
         }
@@ -147,17 +131,14 @@ impl Event for ConnectionUnsent {
 }
 
 impl ConnectionUnsent {
-    pub(super) fn new(reason: UnsentReason, sum: EventCount, policy: &ConnectionPolicy) -> Self {
-        let (messages_max, bytes_max) = match reason {
-            UnsentReason::NoRoom => (Some(policy.outbound_max), Some(policy.outbound_bytes_max)),
-            UnsentReason::TooLarge => (None, Some(policy.message_max_bytes)),
-            UnsentReason::Expired
-            | UnsentReason::ActorEnded
-            | UnsentReason::Disabled
-            | UnsentReason::Interrupted => (None, None),
+    pub(super) fn new(outcome: SendOutcome, sum: EventCount, policy: &ConnectionPolicy) -> Self {
+        let (messages_max, bytes_max) = match outcome {
+            SendOutcome::Rejected => (Some(policy.outbound_max), Some(policy.outbound_bytes_max)),
+            SendOutcome::TooLarge => (None, Some(policy.message_max_bytes)),
+            _ => (None, None),
         };
-        let EventCount { count, bytes, largest_bytes, abandoned } = sum;
-        Self { reason, messages: count, bytes, largest_bytes, abandoned, messages_max, bytes_max }
+        let EventCount { count, bytes, largest_bytes, unawaited } = sum;
+        Self { outcome, messages: count, bytes, largest_bytes, unawaited, messages_max, bytes_max }
     }
 }
 

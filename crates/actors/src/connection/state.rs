@@ -7,7 +7,7 @@ use mainstay_runtime::{Reply, TaskHandle, Timer};
 use tokio::time::Instant;
 
 use super::event_counter::RateLimitedCounter;
-use super::events::{ConnectionIgnored, ConnectionUnsent, IgnoredReason, UnsentReason};
+use super::events::{ConnectionIgnored, ConnectionUnsent, IgnoredReason};
 use super::frame::Frame;
 use super::liveness::LATE_THRESHOLD;
 use super::machine::Machine;
@@ -38,7 +38,7 @@ pub struct State {
     pub(super) socket: Option<OpenSocket>,
     pub(super) timer: Timer,
     standstill_detector: StandstillDetector,
-    unsent: RateLimitedCounter<UnsentReason>,
+    unsent: RateLimitedCounter<SendOutcome>,
     pub(super) ignored: RateLimitedCounter<IgnoredReason>,
     policy: ConnectionPolicy,
     view: ConnectionView,
@@ -200,36 +200,24 @@ impl State {
         ended: impl IntoIterator<Item = FinishedSend<Reply<SendOutcome>>>,
     ) {
         for message in ended {
-            let reason = match message.outcome {
-                SendOutcome::Sent => {
-                    message.ticket.send(SendOutcome::Sent);
-                    continue;
-                }
-                SendOutcome::Expired => UnsentReason::Expired,
-                SendOutcome::Rejected => UnsentReason::NoRoom,
-                SendOutcome::TooLarge => UnsentReason::TooLarge,
-                SendOutcome::Dropped => UnsentReason::ActorEnded,
-                SendOutcome::Disabled => UnsentReason::Disabled,
-                SendOutcome::Unknown => UnsentReason::Interrupted,
-            };
-            self.record_unsent(reason, message);
+            match message.outcome {
+                SendOutcome::Sent => message.ticket.send(SendOutcome::Sent),
+                _ => self.count_unsent(message),
+            }
         }
     }
 
-    fn record_unsent(
-        &mut self,
-        reason: UnsentReason,
-        FinishedSend { ticket, outcome, bytes }: FinishedSend<Reply<SendOutcome>>,
-    ) {
-        self.unsent.add(reason, bytes, !ticket.is_closed());
+    fn count_unsent(&mut self, message: FinishedSend<Reply<SendOutcome>>) {
+        let FinishedSend { ticket, outcome, bytes } = message;
+        self.unsent.add(outcome, bytes, !ticket.is_closed());
         ticket.send(outcome);
     }
 
     /// Records unsent messages and ignored frames, if that is due.
     pub(super) fn record_counts(&mut self, ctx: &ConnectionContext) {
         let now = ctx.now();
-        for (reason, sum) in self.unsent.take_due(now) {
-            ctx.record(&ConnectionUnsent::new(reason, sum, &self.policy));
+        for (outcome, sum) in self.unsent.take_due(now) {
+            ctx.record(&ConnectionUnsent::new(outcome, sum, &self.policy));
         }
         for (reason, sum) in self.ignored.take_due(now) {
             ctx.record(&ConnectionIgnored::new(reason, sum));
@@ -241,8 +229,8 @@ impl State {
         let left = self.outbound.shut_down();
         self.report_finished(left);
         let now = ctx.now();
-        for (reason, sum) in self.unsent.take_all(now) {
-            ctx.record(&ConnectionUnsent::new(reason, sum, &self.policy));
+        for (outcome, sum) in self.unsent.take_all(now) {
+            ctx.record(&ConnectionUnsent::new(outcome, sum, &self.policy));
         }
         for (reason, sum) in self.ignored.take_all(now) {
             ctx.record(&ConnectionIgnored::new(reason, sum));
@@ -280,12 +268,10 @@ impl Drop for State {
         // Dropping their replies tells their senders how the actor ended.
         let left = self.outbound.shut_down();
         for message in &left {
-            let was_begun = message.outcome == SendOutcome::Unknown;
-            let reason = if was_begun { UnsentReason::Interrupted } else { UnsentReason::ActorEnded };
-            self.unsent.add(reason, message.bytes, !message.ticket.is_closed());
+            self.unsent.add(message.outcome, message.bytes, !message.ticket.is_closed());
         }
         let unsent = self.unsent.take_all(whole_millis).into_iter();
-        let unsent = unsent.map(|(reason, sum)| ConnectionUnsent::new(reason, sum, &self.policy)).collect();
+        let unsent = unsent.map(|(outcome, sum)| ConnectionUnsent::new(outcome, sum, &self.policy)).collect();
         self.view.on_actor_exit(whole_millis, unsent);
     }
 }

@@ -55,8 +55,8 @@ impl Event for OutputQuiet {
 /// Logs are not being written, or are written again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogsDegraded {
-    /// The fault, or its end.
-    pub reason: String,
+    /// The fault, or its end, for a person.
+    pub message: String,
 }
 
 impl Event for LogsDegraded {
@@ -64,6 +64,6 @@ impl Event for LogsDegraded {
     const LEVEL: Level = Level::Warn;
 
     fn describe(&self) -> String {
-        format!("the logs: {}", self.reason)
+        format!("the logs: {}", self.message)
     }
 }

@@ -143,7 +143,7 @@ impl LogWriter {
             (None, None) | (Some(_), Some(_)) => return,
         };
         if let Ok(path) = ActorPath::root(PATH) {
-            journal.record(&path, 0, &LogsDegraded { reason });
+            journal.record(&path, 0, &LogsDegraded { message: reason });
         }
     }
 

@@ -60,8 +60,8 @@ pub(crate) enum LaunchError {
 
 impl LaunchError {
     /// Returns whether a later launch would fail as well, until a person changes something.
-    pub(crate) fn is_permanent(&self) -> bool {
-        matches!(self, Self::NotStarted(error) if error.is_permanent())
+    pub(crate) fn is_unrecoverable(&self) -> bool {
+        matches!(self, Self::NotStarted(error) if error.is_unrecoverable())
     }
 }
 

@@ -17,7 +17,7 @@ mod view;
 use std::sync::Arc;
 
 use mainstay_runtime::journal::millis;
-use mainstay_runtime::{Context, Failure, FinalizeContext, Message, PermanentFailure, Worker};
+use mainstay_runtime::{Context, Failure, FinalizeContext, Message, UnrecoverableFailure, Worker};
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
@@ -272,8 +272,8 @@ impl OwnedBackendActor {
 /// Returns the failure of a process that did not become ready.
 fn launch_failure(error: &LaunchError) -> Failure {
     let failure = failure(&format!("the backend's process did not become ready: {error}"));
-    match error.is_permanent() {
-        true => PermanentFailure::new(failure, "Correct the backend's program.").into(),
+    match error.is_unrecoverable() {
+        true => UnrecoverableFailure::new(failure, "Correct the backend's program.").into(),
         false => failure,
     }
 }

@@ -218,7 +218,7 @@ pub enum SpawnError {
 impl SpawnError {
     /// Returns whether a later start of the same spec would fail as well, until a person changes something.
     #[must_use]
-    pub(crate) fn is_permanent(&self) -> bool {
+    pub(crate) fn is_unrecoverable(&self) -> bool {
         match self {
             Self::NoCommand
             | Self::NoProgram { .. }

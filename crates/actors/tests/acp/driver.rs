@@ -106,7 +106,7 @@ fn exit_details(observation: Observation) -> String {
 
 fn start_error(restarted: Result<(), DriverError>) -> Error {
     match restarted {
-        Err(DriverError::Failed(why) | DriverError::Permanent(why)) => why,
+        Err(DriverError::Failed(why) | DriverError::Unrecoverable(why)) => why,
         other => panic!("{other:?}"),
     }
 }
@@ -162,7 +162,7 @@ async fn session_is_resumed_by_a_new_driver() {
     let mut fixture = start_driver(command, |_| ()).await;
     fixture.driver.restore_session(saved);
     fixture.driver.restart().await.unwrap();
-    let lost = json!({ "id": "s1", "why": "it was about another folder" });
+    let lost = json!({ "id": "s1", "message": "it was about another folder" });
     let expected = json!({ "id": "s1", "origin": "new", "lost": lost });
     assert_eq!(fixture.next_update_of(UpdateKind::Session).await.body, expected);
     fixture.driver.restore_session(json!("nonsense"));
@@ -258,7 +258,7 @@ async fn start_without_acp_fails_and_leaves_nothing_running() {
         let needs_a_person = words == "there is no program"
             || words == "version 2"
             || reason.is_some_and(|reason| matches!(reason, Reason::InvalidConfig | Reason::Unauthenticated));
-        assert_eq!(matches!(restarted, Err(DriverError::Permanent(_))), needs_a_person, "{restarted:?}");
+        assert_eq!(matches!(restarted, Err(DriverError::Unrecoverable(_))), needs_a_person, "{restarted:?}");
         let why = start_error(restarted);
         exit_details(fixture.driver.check().await);
         fixture.stop().await;

@@ -77,7 +77,7 @@ timed!(no_resume_method_starts_new_session);
 async fn no_resume_method_starts_new_session() {
     let (fixture, start, saved, _folder) = reconnect_after_crash(false, false).await;
     let why = "the agent offers neither session/resume nor session/load".to_owned();
-    let lost = Some(LostSession { id: saved, why });
+    let lost = Some(LostSession { id: saved, message: why });
     assert_eq!(start, SessionStart { id: "s2".to_owned(), origin: SessionOrigin::New, lost });
     assert_eq!(fixture.prompt(5, "recall").await, turn_end("end_turn", "recall"));
 }
@@ -91,7 +91,7 @@ async fn unknown_session_is_lost_with_reason() {
     let (fixture, start) = reconnect(switches, options, &saved).await;
     let lost = start.lost.unwrap();
     assert_eq!((start.origin, lost.id), (SessionOrigin::New, saved));
-    assert!(lost.why.starts_with("the agent refused session/load: "), "{}", lost.why);
+    assert!(lost.message.starts_with("the agent refused session/load: "), "{}", lost.message);
     assert_eq!(fixture.prompt(5, "recall").await, turn_end("end_turn", "recall"));
 }
 

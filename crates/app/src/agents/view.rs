@@ -50,7 +50,7 @@ pub(super) fn view(
         noisy: false,
         output: Vec::new(),
     };
-    let restart_in = info.restart_due.map(|due| due.saturating_sub(time_point.now));
+    let restart_in = info.restart_at.map(|due| due.saturating_sub(time_point.now));
     view.next_step = match view.report.status {
         AgentStatus::Starting if awaits_backend => backend_step(&view),
         _ => next_step(&view, restart_in, info.next_step.as_deref()),
@@ -123,7 +123,7 @@ mod tests {
             generation: 2,
             restarts: 1,
             attempts: 2,
-            restart_due: None,
+            restart_at: None,
             budget_left: Some(4),
             last_error: Some("it exited with code 1".to_owned()),
             last_error_at: Some(s(60)),

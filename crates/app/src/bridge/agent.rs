@@ -80,8 +80,8 @@ pub enum AgentAction {
         #[serde(deserialize_with = "Json::deserialize_value")]
         body: Json,
     },
-    /// Push its updates from now on: `{"agent":ID,"update":{…}}`. A client that is too slow gets the number of missed
-    /// ones, `{"agent":ID,"missed":N}`. When the agent is removed, it gets `{"agent":ID,"ended":true}`.
+    /// Push its updates from now on: `{"agent":ID,"update":{…}}`. A client that is too slow gets the number of lost
+    /// ones, `{"agent":ID,"lagged":N}`. When the agent is removed, it gets `{"agent":ID,"ended":true}`.
     Listen {},
     /// Stop pushing its updates.
     Unlisten {},

@@ -59,7 +59,7 @@ pub enum BridgeCommand {
         pattern: Option<String>,
     },
     /// The changes of files in the watched folders: pushed from now on, `{"file":{…}}`, or not any more. A client that is
-    /// too slow gets the number of missed ones, `{"files_missed":N}`.
+    /// too slow gets the number of lost ones, `{"file":{"lagged":N}}`.
     Files {
         /// The action.
         action: ListenAction,
@@ -126,7 +126,7 @@ pub enum ConnectionAction {
         base64: Option<String>,
         /// The longest wait for an open socket in milliseconds; a minute if absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        wait_ms: Option<u64>,
+        wait_timeout_ms: Option<u64>,
     },
     /// Push the backend's frames from now on: `{"frame":…}`. A second one replaces the first.
     Listen {
@@ -192,7 +192,7 @@ pub enum RequestsCommand {
         /// The request's id, as responses, errors, events and the list have it.
         request_id: RequestId,
     },
-    /// Change the priority of a waiting one. The reply is `{"moved":false}` if it does not wait.
+    /// Change the priority of a waiting one. The reply is `{"prioritized":false}` if it does not wait.
     Prioritize {
         /// The request's id.
         request_id: RequestId,
@@ -349,8 +349,8 @@ async fn connection_action(mainstay: &Mainstay, action: ConnectionAction) -> Res
             connection.disconnect().await?;
             to_json(&connection.report())
         }
-        ConnectionAction::Send { text, base64, wait_ms } => {
-            frames::send(connection, frames::to_frame(text, base64)?, wait_ms).await
+        ConnectionAction::Send { text, base64, wait_timeout_ms } => {
+            frames::send(connection, frames::to_frame(text, base64)?, wait_timeout_ms).await
         }
         ConnectionAction::Listen { .. } | ConnectionAction::Unlisten {} => Ok(Json::default()),
     }
@@ -371,7 +371,7 @@ async fn manage_requests(mainstay: &Mainstay, command: RequestsCommand) -> Resul
             Ok(json!({ "cancelled": mainstay.cancel(request_id).await? }).into())
         }
         RequestsCommand::Prioritize { request_id, priority } => {
-            Ok(json!({ "moved": mainstay.set_priority(request_id, priority).await? }).into())
+            Ok(json!({ "prioritized": mainstay.set_priority(request_id, priority).await? }).into())
         }
     }
 }

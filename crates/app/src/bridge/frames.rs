@@ -109,8 +109,12 @@ pub(super) fn to_frame(text: Option<String>, base64: Option<String>) -> Result<F
 }
 
 /// Sends a frame, and returns its outcome.
-pub(super) async fn send(connection: Connection, frame: Frame, wait_ms: Option<u64>) -> Result<Json, Error> {
-    let wait = wait_ms.map_or(WAIT_DEFAULT, Duration::from_millis);
+pub(super) async fn send(
+    connection: Connection,
+    frame: Frame,
+    wait_timeout_ms: Option<u64>,
+) -> Result<Json, Error> {
+    let wait = wait_timeout_ms.map_or(WAIT_DEFAULT, Duration::from_millis);
     let outcome = connection.send(frame, wait).await?;
     outcome.into_result()?;
     Ok(json!({ "outcome": outcome }).into())

@@ -144,12 +144,12 @@ fn texts_of(log: &str, items: Vec<io::Result<LogItem>>) -> Vec<ServerMessage> {
     for item in items.into_iter().map_while(Result::ok) {
         match item {
             LogItem::Line(line) => lines.push(line),
-            LogItem::Lagged(missed_files) => {
+            LogItem::Lagged(lagged) => {
                 if !lines.is_empty() {
                     let lines = std::mem::take(&mut lines);
                     texts.push(ServerMessage::LogLines { log: log.to_owned(), lines });
                 }
-                texts.push(ServerMessage::LogLagged { log: log.to_owned(), missed_files });
+                texts.push(ServerMessage::LogLagged { log: log.to_owned(), lagged });
             }
         }
     }
@@ -178,7 +178,7 @@ mod tests {
             texts,
             [
                 format!("{{\"log\":\"planner\",\"lines\":[{},{}]}}", text(1), text(2)),
-                "{\"log\":\"planner\",\"missed_files\":3}".to_owned(),
+                "{\"log\":\"planner\",\"lagged\":3}".to_owned(),
                 format!("{{\"log\":\"planner\",\"lines\":[{}]}}", text(4)),
             ]
         );

@@ -68,12 +68,12 @@ pub enum ServerMessage {
         /// The update.
         update: Arc<AgentUpdate>,
     },
-    /// The client was too slow for an agent's updates: `{"agent":ID,"missed":N}`.
-    Missed {
+    /// The client was too slow for an agent's updates: `{"agent":ID,"lagged":N}`.
+    UpdatesLagged {
         /// The agent's id.
         agent: String,
         /// The number of updates that are missing.
-        missed: u64,
+        lagged: u64,
     },
     /// A frame of the backend, or a marker between frames: `{"frame":{"text":…}}`, `{"frame":{"base64":…}}`,
     /// `{"frame":{"gap":{"after":N,"next":N}}}` or `{"frame":{"lagged":N}}`.
@@ -86,10 +86,10 @@ pub enum ServerMessage {
         /// The change.
         file: Arc<FileChange>,
     },
-    /// The client was too slow for the changes of files: `{"files_missed":N}`.
-    FilesMissed {
-        /// The number of changes that are missing.
-        files_missed: u64,
+    /// The client was too slow for the changes of files: `{"file":{"lagged":N}}`.
+    FilesLagged {
+        /// The marker.
+        file: LagMarker,
     },
     /// Lines of a log, at most 256: `{"log":ID,"lines":[…]}`.
     LogLines {
@@ -98,12 +98,12 @@ pub enum ServerMessage {
         /// The lines, in order.
         lines: Vec<LogLine>,
     },
-    /// The client was too slow for a log: `{"log":ID,"missed_files":N}`.
+    /// The client was too slow for a log: `{"log":ID,"lagged":N}`.
     LogLagged {
         /// The log's id.
         log: String,
         /// The number of files that were deleted before their lines came to the client.
-        missed_files: u64,
+        lagged: u64,
     },
     /// The lines of a log end, since the runtime has stopped or a file cannot be read: `{"log":ID,"ended":true}`.
     LogEnded {
@@ -133,6 +133,13 @@ pub enum FrameItem {
     Gap(Gap),
     /// The client was too slow and lost this many frames and gaps.
     Lagged(u64),
+}
+
+/// A place where items are missing, because the client was too slow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct LagMarker {
+    /// The number of items that are missing.
+    pub lagged: u64,
 }
 
 /// The state of the runtime.

@@ -18,7 +18,7 @@ use super::agent_streams::{PendingMessages, UpdateStreams};
 use super::command::{self, BridgeCommand, ConnectionAction, ListenAction};
 use super::frames::{self, FrameStream};
 use super::logs::{LogStreams, LogsCommand};
-use super::protocol::{EventGap, ServerMessage, StateSnapshot};
+use super::protocol::{EventGap, LagMarker, ServerMessage, StateSnapshot};
 use super::requests::PendingRequests;
 use crate::mainstay::Mainstay;
 use crate::subscription::Subscription;
@@ -133,9 +133,9 @@ impl Session {
                 self.requests.start(id, work)?;
                 return Ok(None);
             }
-            BridgeCommand::Connection(ConnectionAction::Send { text, base64, wait_ms }) => {
+            BridgeCommand::Connection(ConnectionAction::Send { text, base64, wait_timeout_ms }) => {
                 let frame = frames::to_frame(text, base64)?;
-                self.requests.start(id, frames::send(mainstay.connection(), frame, wait_ms))?;
+                self.requests.start(id, frames::send(mainstay.connection(), frame, wait_timeout_ms))?;
                 return Ok(None);
             }
             BridgeCommand::Connection(ConnectionAction::Listen { types }) => {
@@ -223,7 +223,7 @@ impl EventStream {
 async fn next_change(files: &mut Option<FileSubscription>) -> Option<ServerMessage> {
     Some(match files.as_mut()?.next().await? {
         FileEvent::Change(file) => ServerMessage::File { file },
-        FileEvent::Missed(files_missed) => ServerMessage::FilesMissed { files_missed },
+        FileEvent::Missed(lagged) => ServerMessage::FilesLagged { file: LagMarker { lagged } },
     })
 }
 

@@ -247,7 +247,7 @@ async fn slow_listener_gets_missed_count_and_bounded_buffer() {
     let (mut next, mut missed) = (0, 0);
     while next < sent {
         let frame = session.receive().await;
-        match frame["missed"].as_u64() {
+        match frame["lagged"].as_u64() {
             Some(count) => {
                 missed += count;
                 next += usize::try_from(count).unwrap();
@@ -434,7 +434,7 @@ async fn frame_that_cannot_be_sent_is_an_error() {
     }
     session.connection(2, "disconnect", json!({})).await;
     assert_eq!(session.receive().await["ok"]["state"], "disconnected");
-    session.connection(3, "send", json!({"text": "late", "wait_ms": 1})).await;
+    session.connection(3, "send", json!({"text": "late", "wait_timeout_ms": 1})).await;
     assert_eq!(session.receive().await["error"]["reason"], "expired");
     fixture.stop().await;
 }
@@ -524,7 +524,7 @@ async fn request_of_another_session_is_listed_moved_and_cancelled() {
     let id = &waiting["request_id"];
     let prioritize =
         json!({"type": "requests", "action": "prioritize", "request_id": id, "priority": "high"});
-    assert_eq!(other.command(prioritize.clone()).await, json!({"moved": true}));
+    assert_eq!(other.command(prioritize.clone()).await, json!({"prioritized": true}));
     let listed = other.command(list).await;
     let is_moved = |request: &Value| request["request_id"] == *id && request["priority"] == "high";
     assert!(listed.as_array().unwrap().iter().any(is_moved), "{listed}");
@@ -532,7 +532,7 @@ async fn request_of_another_session_is_listed_moved_and_cancelled() {
     assert_eq!(other.command(cancel.clone()).await, json!({"cancelled": true}));
     assert_eq!(session.receive().await["error"]["reason"], "cancelled");
     assert_eq!(other.command(cancel).await, json!({"cancelled": false}));
-    assert_eq!(other.command(prioritize).await, json!({"moved": false}));
+    assert_eq!(other.command(prioritize).await, json!({"prioritized": false}));
     fixture.stop().await;
 }
 

@@ -142,7 +142,7 @@ async fn listen(out: &mut Output, client: &mut BridgeClient, id: String, json: b
         if json {
             continue;
         }
-        if let Some(missed) = frame["missed"].as_u64() {
+        if let Some(missed) = frame["lagged"].as_u64() {
             let text = format!("{missed} updates were missed here");
             out.line(&out.paint(&text, output::WARNING))?;
         } else if let Some(update) = frame.get_mut("update") {

@@ -42,7 +42,7 @@ pub(super) async fn run(
         }
     };
     let reply = client.request(BridgeCommand::Requests(command)).await?.to_value();
-    if reply["cancelled"] == true || reply["moved"] == true {
+    if reply["cancelled"] == true || reply["prioritized"] == true {
         return if args.watched.output.form() == OutputForm::Json {
             out.json(&reply.into())
         } else {

@@ -109,7 +109,11 @@ impl Sources {
         if has_serde_word(&field.attrs, "flatten") {
             return self.fields_of(&name_of(&field.ty));
         }
-        vec![(name, json_type(&field.ty, &self.types), doc_of(&field.attrs))]
+        let mut word = json_type(&field.ty, &self.types);
+        if serde_value(&field.attrs, "skip_serializing_if").is_some() {
+            word = format!("{}, or absent", word.trim_end_matches(" or null"));
+        }
+        vec![(name, word, doc_of(&field.attrs))]
     }
 }
 
@@ -175,7 +179,9 @@ fn json_type(ty: &Type, types: &BTreeMap<String, Item>) -> String {
         ("Option", Some(inner)) => format!("{} or null", json_type(inner, types)),
         ("Arc" | "Box", Some(inner)) => json_type(inner, types),
         ("Vec", Some(inner)) => format!("list of {}s", json_type(inner, types)),
-        ("u16" | "u32" | "u64" | "usize" | "f64" | "MessageId" | "RequestId", _) => "number".to_owned(),
+        ("i32" | "u16" | "u32" | "u64" | "usize" | "f64" | "MessageId" | "RequestId", _) => {
+            "number".to_owned()
+        }
         ("bool", _) => "boolean".to_owned(),
         ("String" | "ActorPath" | "Cursor", _) => "string".to_owned(),
         // A macro defines it, and its page is generated from that.

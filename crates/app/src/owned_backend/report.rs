@@ -110,7 +110,7 @@ fn next_step(info: &ActorInfo, settings: &OwnedBackendSettings, now: Duration) -
         ActorStatus::Stopping => "is being stopped".to_owned(),
         ActorStatus::Stopped => SupervisionReport::stopped_step(command),
         ActorStatus::Restarting => {
-            let restart_in = info.restart_due.map(|due| due.saturating_sub(now));
+            let restart_in = info.restart_at.map(|due| due.saturating_sub(now));
             SupervisionReport::restarting_step(restart_in, &left)
         }
         ActorStatus::Failed => SupervisionReport::given_up_step(info.next_step.as_deref(), command),
@@ -136,7 +136,7 @@ pub(super) fn absence(info: &ActorInfo, settings: &OwnedBackendSettings, now: Du
         // It was ready, so its step is that of a backend that runs.
         ActorStatus::Running | ActorStatus::Stopping => summary.to_owned(),
         ActorStatus::Starting => format!("The backend {step}."),
-        ActorStatus::Restarting if info.restart_due.is_some_and(|due| due <= now) => {
+        ActorStatus::Restarting if info.restart_at.is_some_and(|due| due <= now) => {
             format!("The backend's {step}.")
         }
         ActorStatus::Restarting => format!("The backend {step}."),
@@ -166,7 +166,7 @@ mod tests {
             generation: 2,
             restarts: 1,
             attempts: 1,
-            restart_due: (status == ActorStatus::Restarting).then_some(s(104)),
+            restart_at: (status == ActorStatus::Restarting).then_some(s(104)),
             budget_left: Some(1),
             last_error: Some("it exited with code 1".to_owned()),
             last_error_at: Some(s(60)),

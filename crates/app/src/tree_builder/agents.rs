@@ -215,7 +215,7 @@ pub(crate) fn agent_policy(agents: &AgentsConfig, owns_agent: bool) -> ChildPoli
         budget: Some(Budget { restarts_max: agents.max_restarts, window: agents.window }),
         stable_after,
         shutdown,
-        exhausted: OnBudgetExhausted::Abandon,
+        exhausted: OnBudgetExhausted::GiveUp,
         // A failed restart is the fault of the agent or the backend, never of the kept state.
         checkpoint_crashes_max: u32::MAX,
         ..ChildPolicy::default()

@@ -10,7 +10,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, sleep_until};
 
 use crate::env::Env;
-use crate::events::{ActorReady, ActorRestarted, StateOrigin};
+use crate::events::{ActorReady, ActorRestarted};
 use crate::identity::{ActorIdentity, ActorStatus};
 use crate::journal::{Event, millis};
 use crate::messaging::address::Address;
@@ -20,6 +20,7 @@ use crate::messaging::mailbox::{Mailbox, TaskResult};
 use crate::messaging::message::Message;
 use crate::messaging::panics;
 use crate::path::ActorPath;
+use crate::policy::StateSource;
 use crate::state::FlushError;
 
 /// The callback for when an incarnation is ready.
@@ -138,7 +139,7 @@ impl<M: Message> Context<M> {
         if let Some(down_since) = self.start_info.down_since {
             self.record(&ActorRestarted {
                 downtime_ms: millis(now.saturating_sub(down_since)),
-                state: if self.start_info.restored { StateOrigin::Restored } else { StateOrigin::Fresh },
+                state: if self.start_info.restored { StateSource::Checkpoint } else { StateSource::Fresh },
                 backlog: self.mailbox.len(),
             });
         }

@@ -32,26 +32,26 @@ pub struct Declined;
 /// restart on it: it gives the child up at once, as if the budget were spent.
 ///
 /// ```
-/// # use mainstay_runtime::{Failure, PermanentFailure};
+/// # use mainstay_runtime::{Failure, UnrecoverableFailure};
 /// # use std::path::Path;
 /// fn check(model: &Path) -> Result<(), Failure> {
 ///     if !model.exists() {
 ///         let next_step = "install the model, then start the actor";
-///         return Err(PermanentFailure::new("the model is missing", next_step).into());
+///         return Err(UnrecoverableFailure::new("the model is missing", next_step).into());
 ///     }
 ///     Ok(())
 /// }
-/// # assert!(check(Path::new("/no/such/model")).unwrap_err().is::<PermanentFailure>());
+/// # assert!(check(Path::new("/no/such/model")).unwrap_err().is::<UnrecoverableFailure>());
 /// ```
 #[derive(Debug, Error)]
 #[error("{error}")]
-pub struct PermanentFailure {
+pub struct UnrecoverableFailure {
     error: Failure,
     next_step: String,
 }
 
-impl PermanentFailure {
-    /// Makes `error` permanent. `next_step` says what a person does before the actor is started again.
+impl UnrecoverableFailure {
+    /// Makes `error` unrecoverable. `next_step` says what a person does before the actor is started again.
     pub fn new(error: impl Into<Failure>, next_step: impl Into<String>) -> Self {
         Self { error: error.into(), next_step: next_step.into() }
     }

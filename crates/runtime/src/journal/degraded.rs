@@ -7,8 +7,8 @@ use super::event::{Event, Level};
 /// Lines were lost, or the disk refuses or takes lines again. The journal itself records it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalDegraded {
-    /// The fault, or its end.
-    pub reason: String,
+    /// The fault, or its end, for a person.
+    pub message: String,
     /// The number of the first event of this run that is missing on disk, if any is.
     pub lost_from: Option<u64>,
     /// The number of the last event of this run that is missing on disk, if any is.
@@ -16,9 +16,9 @@ pub struct JournalDegraded {
 }
 
 impl JournalDegraded {
-    pub(super) fn new(reason: impl Into<String>, lost: Option<(u64, u64)>) -> Self {
-        let reason = reason.into();
-        Self { reason, lost_from: lost.map(|(from, _)| from), lost_to: lost.map(|(_, to)| to) }
+    pub(super) fn new(message: impl Into<String>, lost: Option<(u64, u64)>) -> Self {
+        let message = message.into();
+        Self { message, lost_from: lost.map(|(from, _)| from), lost_to: lost.map(|(_, to)| to) }
     }
 }
 
@@ -29,9 +29,9 @@ impl Event for JournalDegraded {
     fn describe(&self) -> String {
         match (self.lost_from, self.lost_to) {
             (Some(from), Some(to)) => {
-                format!("the journal: {}; events {from} to {to} are missing on disk", self.reason)
+                format!("the journal: {}; events {from} to {to} are missing on disk", self.message)
             }
-            _ => format!("the journal: {}", self.reason),
+            _ => format!("the journal: {}", self.message),
         }
     }
 }

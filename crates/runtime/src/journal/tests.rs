@@ -151,7 +151,7 @@ fn only_segment(dir: &Path) -> PathBuf {
 
 /// Returns the reasons of the journal's events about itself.
 async fn degraded_reasons(journal: &Journal) -> Vec<String> {
-    degraded_events(journal, Cursor::START).await.into_iter().map(|report| report.reason).collect()
+    degraded_events(journal, Cursor::START).await.into_iter().map(|report| report.message).collect()
 }
 
 /// Returns the journal's events about itself, from the event after `after` on.

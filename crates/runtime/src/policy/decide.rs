@@ -49,7 +49,7 @@ pub struct Exit {
     pub abandoned: bool,
     /// True if no restart can heal the error with which it ended.
     #[serde(default, skip_serializing_if = "is_false")]
-    pub permanent: bool,
+    pub unrecoverable: bool,
 }
 
 impl Exit {
@@ -63,7 +63,7 @@ impl Exit {
             progressed: false,
             on_suspect: false,
             abandoned: false,
-            permanent: false,
+            unrecoverable: false,
         }
     }
 }
@@ -112,7 +112,7 @@ impl From<Strategy> for RestartScope {
 pub enum StateSource {
     /// The last checkpoint, if there is one.
     Checkpoint,
-    /// No state: the checkpoint is quarantined.
+    /// No state: there is no checkpoint, or it is quarantined.
     Fresh,
 }
 
@@ -135,7 +135,7 @@ pub enum Decision {
     Leave,
     /// The child stays failed and its siblings go on: its budget is spent, no restart can heal it, or it was abandoned
     /// and has no successor.
-    Abandon,
+    GiveUp,
     /// The supervisor itself ends, and its parent decides.
     Escalate,
     /// The supervisor itself ends, because its significant children have ended.
@@ -165,7 +165,7 @@ pub enum Decision {
 /// for second in 2..=5 {
 ///     crash(second);
 /// }
-/// assert_eq!(crash(6), Decision::Abandon, "five restarts in ten minutes, and no more");
+/// assert_eq!(crash(6), Decision::GiveUp, "five restarts in ten minutes, and no more");
 /// ```
 pub fn decide(
     (child, supervisor): (&ChildPolicy, &SupervisorPolicy),
@@ -181,7 +181,7 @@ pub fn decide(
     let condemned =
         !exit.on_suspect && history.count_checkpoint_crash(to_blame, child.checkpoint_crashes_max);
     if exit.abandoned && child.abandoned == AbandonedPolicy::Fail {
-        return Decision::Abandon;
+        return Decision::GiveUp;
     }
     if !should_restart(child.restart, exit.cause) {
         return if should_end_supervisor(child, supervisor, context) {
@@ -191,10 +191,10 @@ pub fn decide(
         };
     }
     // A restart that cannot help is not spent.
-    let attempt = if exit.permanent { None } else { history.spend(child.budget, now) };
+    let attempt = if exit.unrecoverable { None } else { history.spend(child.budget, now) };
     let Some(attempt) = attempt else {
         return match child.exhausted {
-            OnBudgetExhausted::Abandon => Decision::Abandon,
+            OnBudgetExhausted::GiveUp => Decision::GiveUp,
             OnBudgetExhausted::Escalate => Decision::Escalate,
         };
     };
@@ -311,24 +311,24 @@ mod tests {
         let mut case = DecisionCase::new(policy());
         assert_eq!(attempt(case.at(s(1), CRASH)), Some(1));
         assert_eq!(attempt(case.at(s(2), CRASH)), Some(2));
-        assert_eq!(case.at(s(3), CRASH), Decision::Abandon);
+        assert_eq!(case.at(s(3), CRASH), Decision::GiveUp);
         case.child.exhausted = OnBudgetExhausted::Escalate;
         assert_eq!(case.at(s(4), CRASH), Decision::Escalate);
     }
 
     #[test]
-    fn permanent_failure_is_given_up_and_spends_no_restart() {
+    fn unrecoverable_failure_is_given_up_and_spends_no_restart() {
         use RestartType::{Permanent, Temporary, Transient};
-        let permanent = Exit { permanent: true, ..CRASH };
+        let unrecoverable = Exit { unrecoverable: true, ..CRASH };
         for (restart, exhausted, expected) in [
-            (Permanent, OnBudgetExhausted::Abandon, Decision::Abandon),
-            (Transient, OnBudgetExhausted::Abandon, Decision::Abandon),
+            (Permanent, OnBudgetExhausted::GiveUp, Decision::GiveUp),
+            (Transient, OnBudgetExhausted::GiveUp, Decision::GiveUp),
             (Transient, OnBudgetExhausted::Escalate, Decision::Escalate),
-            (Temporary, OnBudgetExhausted::Abandon, Decision::Leave),
+            (Temporary, OnBudgetExhausted::GiveUp, Decision::Leave),
         ] {
             for budget in [None, policy().budget] {
                 let mut case = DecisionCase::new(ChildPolicy { restart, exhausted, budget, ..policy() });
-                assert_eq!(case.at(s(1), permanent), expected, "{restart:?}");
+                assert_eq!(case.at(s(1), unrecoverable), expected, "{restart:?}");
                 assert_eq!(case.history, ChildHistory::default());
                 assert_eq!(case.siblings, SupervisorHistory::default());
             }
@@ -349,7 +349,7 @@ mod tests {
         case.at(s(1), CRASH);
         case.at(s(2), CRASH);
         let too_soon = Exit { ready_since: Some(s(10)), ..CRASH };
-        assert_eq!(case.at(s(69), too_soon), Decision::Abandon);
+        assert_eq!(case.at(s(69), too_soon), Decision::GiveUp);
         let stable = Exit { ready_since: Some(s(70)), ..CRASH };
         assert_eq!(attempt(case.at(s(130), stable)), Some(1));
     }

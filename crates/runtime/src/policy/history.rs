@@ -36,7 +36,7 @@ impl RestartWindow {
 /// The history of one child. It outlives the child's incarnations.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChildHistory {
-    spending: RestartWindow,
+    recent_restarts: RestartWindow,
     attempts: u32,
     checkpoint_crashes: u32,
 }
@@ -45,7 +45,7 @@ impl ChildHistory {
     /// Returns the restarts that still count against `budget` at `now`.
     #[must_use]
     pub fn used(&self, budget: Budget, now: Duration) -> u32 {
-        self.spending.used(budget, now)
+        self.recent_restarts.used(budget, now)
     }
 
     /// Returns the restarts that the budget of `policy` still grants at `now` to a child that has been ready since
@@ -75,14 +75,14 @@ impl ChildHistory {
 
     /// Resets the budget but keeps the knowledge about the checkpoint.
     pub(super) fn restore_budget(&mut self) {
-        self.spending = RestartWindow::default();
+        self.recent_restarts = RestartWindow::default();
         self.attempts = 0;
     }
 
     /// Counts one more restart. Returns the number of this attempt, or `None` if the budget is spent.
     pub(super) fn spend(&mut self, budget: Option<Budget>, now: Duration) -> Option<u32> {
         if let Some(budget) = budget
-            && !self.spending.spend(budget, now)
+            && !self.recent_restarts.spend(budget, now)
         {
             return None;
         }
@@ -109,12 +109,12 @@ impl ChildHistory {
 /// The history of all children of a supervisor together.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SupervisorHistory {
-    spending: RestartWindow,
+    recent_restarts: RestartWindow,
 }
 
 impl SupervisorHistory {
     /// Counts one more restart against the intensity. Returns false if it is exceeded.
     pub(super) fn spend(&mut self, intensity: Option<Budget>, now: Duration) -> bool {
-        intensity.is_none_or(|intensity| self.spending.spend(intensity, now))
+        intensity.is_none_or(|intensity| self.recent_restarts.spend(intensity, now))
     }
 }

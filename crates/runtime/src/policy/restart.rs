@@ -32,7 +32,7 @@ pub struct Budget {
 #[serde(rename_all = "snake_case")]
 pub enum OnBudgetExhausted {
     /// The child stays `failed` until it is reset; its siblings go on.
-    Abandon,
+    GiveUp,
     /// The supervisor fails, and its own parent decides.
     Escalate,
 }
@@ -115,7 +115,7 @@ impl Default for ChildPolicy {
             },
             budget: Some(Budget { restarts_max: 5, window: Duration::from_secs(600) }),
             stable_after: Duration::from_secs(60),
-            exhausted: OnBudgetExhausted::Abandon,
+            exhausted: OnBudgetExhausted::GiveUp,
             shutdown: Shutdown::Graceful(Duration::from_secs(5)),
             checkpoint_crashes_max: 3,
             stuck_after: None,

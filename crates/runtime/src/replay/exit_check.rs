@@ -49,10 +49,10 @@ fn check_exit_record(
         &ended.is_abandoned.into(),
         describe,
     );
-    let permanent = Mismatch::between(
-        "inputs.exit.permanent",
-        &exit.permanent.into(),
-        &ended.is_permanent.into(),
+    let unrecoverable = Mismatch::between(
+        "inputs.exit.unrecoverable",
+        &exit.unrecoverable.into(),
+        &ended.is_unrecoverable.into(),
         describe,
     );
     // An incarnation that was abandoned, or left no report, does not say what it began from.
@@ -62,7 +62,7 @@ fn check_exit_record(
         let why = || "the incarnation recorded this when it was ready".to_owned();
         Mismatch::between("inputs.exit.restored", &exit.restored.into(), &restored.into(), why)
     });
-    [cause, abandoned, permanent, restored].into_iter().flatten().collect()
+    [cause, abandoned, unrecoverable, restored].into_iter().flatten().collect()
 }
 
 fn check_exit_time(

@@ -143,7 +143,7 @@ impl Replayer {
     fn apply_restart(&mut self, record: &Record) -> Option<Mismatch> {
         let state = record.fields.get("state")?;
         let restored = match state.as_str()? {
-            "restored" => true,
+            "checkpoint" => true,
             "fresh" => false,
             _ => return None,
         };
@@ -164,7 +164,7 @@ impl Replayer {
             event: record.cursor(),
             cause: exited.cause,
             is_abandoned: exited.abandoned,
-            is_permanent: exited.permanent,
+            is_unrecoverable: exited.unrecoverable,
             mono_ms: record.mono_ms,
         };
         if exited.abandoned {

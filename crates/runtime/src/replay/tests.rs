@@ -245,7 +245,7 @@ fn abandoned_child_starts_only_by_order() {
         let mut pool = DecisionFixture::new();
         let budget = Some(Budget { restarts_max: 0, window: Duration::from_secs(9) });
         pool.child = Arc::new(ChildPolicy { budget, ..*pool.child });
-        assert_eq!(pool.crash(0), Decision::Abandon);
+        assert_eq!(pool.crash(0), Decision::GiveUp);
         if order {
             pool.journal.record(A, 1, &BudgetReset {});
         }
@@ -361,10 +361,10 @@ fn start_from_discarded_checkpoint_is_found() {
     let report = check_changed(|records| {
         let fresh = |record: &&mut Record| record.fields.get("state") == Some(&json!("fresh"));
         let decided = records.iter_mut().filter(fresh).find(|record| record.kind != Decided::KIND).unwrap();
-        decided.fields.insert("state".to_owned(), json!("restored"));
+        decided.fields.insert("state".to_owned(), json!("checkpoint"));
     });
     let [first, ..] = &report.differences[..] else { panic!("{report:?}") };
-    assert_eq!((first.what.as_str(), first.stated.as_str()), ("state", Some("restored")));
+    assert_eq!((first.what.as_str(), first.stated.as_str()), ("state", Some("checkpoint")));
     assert!(first.why.contains("discarded the checkpoint"), "{first}");
 }
 

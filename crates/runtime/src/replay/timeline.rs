@@ -79,7 +79,7 @@ pub(super) struct RecordedExit {
     pub(super) event: Cursor,
     pub(super) cause: ExitCause,
     pub(super) is_abandoned: bool,
-    pub(super) is_permanent: bool,
+    pub(super) is_unrecoverable: bool,
     pub(super) mono_ms: u64,
 }
 

@@ -337,7 +337,7 @@ impl Inner {
 
 impl Reporter {
     fn report(&mut self, path: &ActorPath, reason: String) {
-        let degraded = StateDegraded { reason };
+        let degraded = StateDegraded { message: reason };
         if let Some(journal) = &self.journal {
             return journal.record(path, 0, &degraded);
         }

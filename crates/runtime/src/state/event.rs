@@ -45,8 +45,8 @@ pub struct StateRefused {
     pub version: Option<u32>,
     /// The version that the actor knows.
     pub expected: u32,
-    /// The reason.
-    pub reason: String,
+    /// The reason, for a person.
+    pub message: String,
 }
 
 impl Event for StateRefused {
@@ -54,15 +54,15 @@ impl Event for StateRefused {
     const LEVEL: Level = Level::Error;
 
     fn describe(&self) -> String {
-        format!("the stored state is quarantined, and the actor starts fresh: {}", self.reason)
+        format!("the stored state is quarantined, and the actor starts fresh: {}", self.message)
     }
 }
 
 /// States are not being saved, or are saved again. The store records it, under an actor's path if it concerns one actor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateDegraded {
-    /// The fault, or its end.
-    pub reason: String,
+    /// The fault, or its end, for a person.
+    pub message: String,
 }
 
 impl Event for StateDegraded {
@@ -70,6 +70,6 @@ impl Event for StateDegraded {
     const LEVEL: Level = Level::Warn;
 
     fn describe(&self) -> String {
-        format!("stored states: {}", self.reason)
+        format!("stored states: {}", self.message)
     }
 }

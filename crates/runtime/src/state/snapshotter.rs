@@ -105,7 +105,7 @@ impl<S: Clone + Send + 'static> Snapshotter<S> {
         version: Option<u32>,
         reason: String,
     ) {
-        let refused = StateRefused { version, expected: self.codec.version, reason };
+        let refused = StateRefused { version, expected: self.codec.version, message: reason };
         env.journal.record(path, generation, &refused);
     }
 

@@ -31,8 +31,8 @@ pub(crate) fn record_exit(
 ) -> Exit {
     let ExitRecord { exit, message, location, backtrace, in_flight, .. } = record;
     let generation = slot.identity().state().generation;
-    let Exit { cause, abandoned, permanent, .. } = exit;
-    let exited = ActorExited { cause, message, location, backtrace, unexpected, abandoned, permanent };
+    let Exit { cause, abandoned, unrecoverable, .. } = exit;
+    let exited = ActorExited { cause, message, location, backtrace, unexpected, abandoned, unrecoverable };
     env.journal.record(path, generation, &exited);
     if let Some(dead_letter) = in_flight.and_then(|in_flight| dead_letter(slot, in_flight, exit.cause)) {
         env.journal.record(path, generation, &dead_letter);

@@ -287,7 +287,7 @@ impl Machine {
                 actions
             }
             Decision::Leave => self.finish_stop(id, AfterStop::StayStopped, false, now),
-            Decision::Abandon => self.fail_child(id, now),
+            Decision::GiveUp => self.fail_child(id, now),
             Decision::Escalate => {
                 self.set_phase(id, ChildPhase::Failed);
                 let mut actions =

@@ -85,7 +85,7 @@ fn accepted_message_has_exactly_one_outcome() {
             "stuck",
             "auto_shutdown",
             "never_started",
-            "abandon",
+            "give_up",
             "escalate",
             "leave",
             "restart",

@@ -235,7 +235,7 @@ impl TraceGenerator {
             delay: self.delay(),
             budget: self.one_in(2).then(|| Budget { restarts_max: self.0.u32(0..4), window }),
             stable_after: self.duration(),
-            exhausted: if self.one_in(4) { OnBudgetExhausted::Escalate } else { OnBudgetExhausted::Abandon },
+            exhausted: if self.one_in(4) { OnBudgetExhausted::Escalate } else { OnBudgetExhausted::GiveUp },
             shutdown: self.shutdown(),
             checkpoint_crashes_max: self.0.u32(1..4),
             ..ChildPolicy::default()

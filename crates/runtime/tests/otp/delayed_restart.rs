@@ -32,7 +32,8 @@ async fn introspection_shows_restarting_as_not_active() {
     settle().await;
     let root = tree.runtime.tree();
     let info = &root.find("root/a").unwrap().info;
-    assert_eq!((info.status, info.restart_due), (ActorStatus::Restarting, Some(info.since + s(5))));
+    let delay = info.restart_at.unwrap().0.duration_since(info.since.0);
+    assert_eq!((info.status, delay.as_secs()), (ActorStatus::Restarting, 5));
     let counts = tree.runtime.root().counts();
     assert_eq!((counts.specs, counts.active), (2, 1));
 }

@@ -18,7 +18,8 @@ async fn counts_are_right_at_every_moment() {
     advance(s(5)).await;
     assert_eq!(handle.counts(), counts(2, 2, 1, 1));
     let tree = stage.runtime.tree();
-    let (shown, vitals) = (&tree.find("root/a").unwrap().info, a.info(stage.runtime.now()));
+    let timeline = stage.runtime.journal().timeline();
+    let (shown, vitals) = (&tree.find("root/a").unwrap().info, a.info(stage.runtime.now()).dated(&timeline));
     assert_eq!((shown, vitals.generation), (&vitals, 2), "an address shows what the tree does");
     let held = TestChild::new("b", &log);
     let gate = held.controls.hold_starts();

@@ -57,7 +57,7 @@ async fn any_significant_fires_for_a_temporary_child_on_any_exit() {
         a.cast(message).await.unwrap();
         assert_eq!(tree.exit_cause().await, ExitCause::Shutdown);
         assert_eq!(tree.next_event("decision", "root/a").await.fields["decision"], "shut_down");
-        assert_eq!(tree.next_event("auto_shutdown", "root").await.fields["by"], "root/a");
+        assert_eq!(tree.next_event("auto_shutdown", "root").await.fields["child"], "root/a");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use mainstay_runtime::clock::WallTime;
 use mainstay_runtime::journal::{Delivery, JournalSubscription, Record};
 use mainstay_runtime::{ActorInfo, Context, Declined, Failure, Message, Worker};
 use parking_lot::Mutex;
@@ -293,7 +294,7 @@ impl TestTree {
         count
     }
 
-    pub(crate) fn info(&self, path: &str) -> ActorInfo {
+    pub(crate) fn info(&self, path: &str) -> ActorInfo<WallTime> {
         self.runtime.tree().find(path).unwrap().info.clone()
     }
 

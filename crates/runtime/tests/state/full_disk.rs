@@ -32,7 +32,7 @@ fn run_with_file_limit(bytes_max: u64, name: &str, file: &Path) -> (ExitStatus, 
 }
 
 async fn next_degraded_reason(events: &mut JournalFollower) -> String {
-    events.next("state_degraded").await.fields["reason"].as_str().unwrap().to_owned()
+    events.next("state_degraded").await.fields["message"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use mainstay_runtime::clock::WallTime;
 use mainstay_runtime::journal::millis;
-use mainstay_runtime::{Failure, PermanentFailure};
+use mainstay_runtime::{Failure, UnrecoverableFailure};
 use tokio::time::{Instant, timeout};
 
 use super::{AgentActor, AgentContext, AgentRunState, CheckState, Phase};
@@ -287,8 +287,7 @@ impl AgentActor {
             // Published first, so that a reader of the event finds the same status in the reports.
             self.publish(run);
             let error = run.health.last_error().cloned();
-            let reason = error.as_ref().map(|error| error.message.clone());
-            ctx.record(&AgentHealth { from, to, misses: run.health.misses(), reason, error });
+            ctx.record(&AgentHealth { from, to, misses: run.health.misses(), error });
         }
         if outcome.was_restarted_externally {
             self.restore_state(run);
@@ -346,8 +345,8 @@ impl AgentActor {
                 self.publish(run);
                 Err(failure)
             }
-            DriverError::Permanent(why) => {
-                let failure = PermanentFailure::new(why.log_text(), why.message.clone());
+            DriverError::Unrecoverable(why) => {
+                let failure = UnrecoverableFailure::new(why.log_text(), why.message.clone());
                 self.apply_observation(ctx, run, Observation::Exited { why });
                 self.publish(run);
                 Err(failure.into())

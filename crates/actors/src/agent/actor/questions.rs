@@ -42,7 +42,7 @@ impl AgentActor {
         }
         if let Some((count, last)) = lost.map(|lost| (lost.count, lost.last)) {
             let (why, start) = last.map(|last| *last).unwrap_or_default();
-            ctx.record(&AgentReplyLost { count, why, start });
+            ctx.record(&AgentReplyLost { count, message: why, text: start });
         }
         let updates = updates.clone();
         ctx.spawn(async move {

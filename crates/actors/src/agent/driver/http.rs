@@ -118,7 +118,7 @@ impl HttpDriver {
         match self.send(Method::GET, "health", None).await {
             Ok(answer) => self.read_health(&answer),
             Err(DriverError::Unreachable(why)) => Observation::Unreachable { why },
-            Err(DriverError::Failed(why) | DriverError::Permanent(why)) => Observation::Missed { why },
+            Err(DriverError::Failed(why) | DriverError::Unrecoverable(why)) => Observation::Missed { why },
         }
     }
 

@@ -37,7 +37,7 @@ use super::*;
 use crate::{
     connection::{
         error::ConnectionErrorKind as Kind,
-        events::{ConnectionIgnored, ConnectionUnsent, UnsentReason},
+        events::{ConnectionIgnored, ConnectionUnsent},
         frame::Frame,
         message::ConnectOutcome,
         outbound::SendOutcome,

@@ -11,7 +11,7 @@ use crate::policy::{Exit, ExitCause};
 pub(crate) struct ExitRecord {
     pub(crate) exit: Exit,
     pub(crate) message: Option<String>,
-    /// The next step for a person after a permanent failure.
+    /// The next step for a person after an unrecoverable failure.
     pub(crate) next_step: Option<String>,
     pub(crate) location: Option<String>,
     pub(crate) backtrace: Option<String>,

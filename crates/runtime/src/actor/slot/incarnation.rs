@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::actor::behaviour::{ActorFlow, Behaviour};
 use crate::actor::context::{Context, SpawnArgs};
-use crate::actor::failure::{Declined, Failure, PermanentFailure, ShutdownExit};
+use crate::actor::failure::{Declined, Failure, ShutdownExit, UnrecoverableFailure};
 use crate::actor::slot::Slot;
 use crate::actor::slot::exit_record::{ExitRecord, InterruptedMessage};
 use crate::events::{AbandonedEnded, DeadLetter, DeadLetterReason, Redelivered};
@@ -74,7 +74,7 @@ struct IncarnationEnd {
     cause: ExitCause,
     panic: Option<Panic>,
     declined: bool,
-    /// The next step for a person, after a permanent failure.
+    /// The next step for a person, after an unrecoverable failure.
     next_step: Option<String>,
 }
 
@@ -248,8 +248,8 @@ impl<B: Behaviour> IncarnationState<B> {
                     ExitCause::Error
                 };
                 let message = panics::error_text(failure.as_ref());
-                let permanent = failure.downcast_ref::<PermanentFailure>();
-                let next_step = permanent.map(|failure| failure.next_step().to_owned());
+                let unrecoverable = failure.downcast_ref::<UnrecoverableFailure>();
+                let next_step = unrecoverable.map(|failure| failure.next_step().to_owned());
                 panics::drop_quietly(CallError::Crashed, failure);
                 IncarnationEnd { declined, next_step, ..IncarnationEnd::new(cause, Some(&message)) }
             }
@@ -288,7 +288,7 @@ impl<B: Behaviour> IncarnationState<B> {
             progressed: self.progressed,
             on_suspect: in_flight.as_ref().is_some_and(|in_flight| in_flight.redelivery.crashes > 0),
             abandoned: false,
-            permanent: next_step.is_some(),
+            unrecoverable: next_step.is_some(),
         };
         let label = detached.as_ref().and_then(|detached| detached.in_flight);
         let label = label.unwrap_or_else(Label::of_type::<B::Message>);

@@ -23,8 +23,8 @@ async fn disk_failure_and_recovery_are_reported_without_loss() {
     let mut subscription = journal.subscribe();
     record_numbers(&journal, 0..10);
     let refused = next_degradation(&mut subscription).await;
-    assert!(refused.reason.contains("refuses lines"), "{refused:?}");
-    assert!(refused.reason.contains(&journal.degraded().unwrap()), "{:?}", journal.degraded());
+    assert!(refused.message.contains("refuses lines"), "{refused:?}");
+    assert!(refused.message.contains(&journal.degraded().unwrap()), "{:?}", journal.degraded());
     record_numbers(&journal, 10..20);
     disk.remove_limit();
     let recovered = next_degradation(&mut subscription).await;
@@ -44,9 +44,9 @@ async fn partial_write_resumes_without_duplicates() {
         disk.set_room(room);
         record_numbers(&journal, 0..10);
         disk.unblock_writes();
-        assert!(next_degradation(&mut subscription).await.reason.contains("refuses"), "room for {room}");
+        assert!(next_degradation(&mut subscription).await.message.contains("refuses"), "room for {room}");
         disk.remove_limit();
-        assert!(next_degradation(&mut subscription).await.reason.contains("again"), "room for {room}");
+        assert!(next_degradation(&mut subscription).await.message.contains("again"), "room for {room}");
         journal.close().await.unwrap();
         assert_eq!(disk.seqs(), seq_range(1..=12), "room for {room}");
     }
@@ -82,9 +82,9 @@ async fn failing_disk_reports_the_exact_lost_range() {
     record_and_flush(&journal, [0]).await;
     let last = 2 * UNWRITTEN_LINES_MAX as u64;
     record_numbers(&journal, 1..last);
-    while !next_degradation(&mut subscription).await.reason.contains("lost so far") {}
+    while !next_degradation(&mut subscription).await.message.contains("lost so far") {}
     disk.remove_limit();
-    while !next_degradation(&mut subscription).await.reason.contains("again") {}
+    while !next_degradation(&mut subscription).await.message.contains("again") {}
     journal.close().await.unwrap();
     let reports: Vec<_> = degraded_events(&journal, Cursor::START)
         .await

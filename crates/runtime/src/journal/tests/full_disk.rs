@@ -70,7 +70,7 @@ async fn fill_files(dir: &Path) {
         if record.kind == JournalDegraded::KIND {
             let report: JournalDegraded = record.decode().unwrap();
             assert_eq!((report.lost_from, report.lost_to), (None, None));
-            reports.push(report.reason == "the disk takes lines again");
+            reports.push(report.message == "the disk takes lines again");
         } else {
             assert_eq!(record.decode::<NumberedEvent>().unwrap().n, noted);
             noted += 1;
@@ -112,8 +112,8 @@ async fn record_on_a_full_disk(dir: &Path) {
     journal.flush().await;
     let reports = degraded_events(&journal, at(1, 3)).await;
     assert_eq!(reports.len(), 1, "{reports:?}");
-    assert!(reports[0].reason.contains("refuses lines, they wait in memory"), "{reports:?}");
-    assert!(reports[0].reason.contains("a later run has this run's number"), "{reports:?}");
+    assert!(reports[0].message.contains("refuses lines, they wait in memory"), "{reports:?}");
+    assert!(reports[0].message.contains("a later run has this run's number"), "{reports:?}");
     let loss = journal.close().await.unwrap_err();
     assert_eq!((loss.from, loss.to), (at(2, 1), at(2, 2001)), "{loss}");
     // A subscriber in this process misses none of it.

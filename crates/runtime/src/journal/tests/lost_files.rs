@@ -24,7 +24,7 @@ async fn deleted_segment_is_reported_with_its_lines_at_next_write() {
         let reports = degraded_events(&journal, Cursor::START).await;
         assert_eq!(reports.len(), 1, "{harm}: {reports:?}");
         assert_eq!((reports[0].lost_from, reports[0].lost_to), (Some(1), Some(5)), "{harm}");
-        assert!(reports[0].reason.contains("was deleted, replaced or emptied"), "{reports:?}");
+        assert!(reports[0].message.contains("was deleted, replaced or emptied"), "{reports:?}");
         stop(&journal).await;
         assert_eq!(seqs(&all_entries(dir.path())), seq_range(6..=10), "{harm}");
         // Memory still has them.
@@ -85,7 +85,10 @@ async fn folder_taken_by_another_runtime_is_not_written() {
     record_and_flush(&second, 0..2).await;
     record_and_flush(&first, 3..5).await;
     let reports = degraded_events(&first, Cursor::START).await;
-    assert!(reports.iter().any(|reports| reports.reason.contains("another runtime is using")), "{reports:?}");
+    assert!(
+        reports.iter().any(|reports| reports.message.contains("another runtime is using")),
+        "{reports:?}"
+    );
     assert!(first.close().await.is_err());
     second.close().await.unwrap();
     assert_eq!(seqs(&all_entries(&dir)), [1, 2]);

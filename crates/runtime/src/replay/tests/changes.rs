@@ -49,7 +49,7 @@ fn alternative_value(word: &str) -> &str {
         ["panic", "error"],
         ["fresh", "checkpoint"],
         ["permanent", "transient"],
-        ["abandon", "escalate"],
+        ["give_up", "escalate"],
         ["one_for_all", "rest_for_one"],
         ["never", "any_significant"],
         ["fail", "replace"],
@@ -62,7 +62,7 @@ fn alternative_value(word: &str) -> &str {
     other.unwrap_or("root/elsewhere/nobody")
 }
 
-/// Returns `/inputs/history/spending/at/0` in the form `inputs.history.spending.at[0]`.
+/// Returns `/inputs/history/recent_restarts/at/0` in the form `inputs.history.spending.at[0]`.
 pub(crate) fn dotted_path(path: &str) -> String {
     let mut what = String::new();
     for part in path.split('/').skip(1) {

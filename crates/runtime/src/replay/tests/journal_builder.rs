@@ -44,13 +44,13 @@ impl JournalBuilder {
         self.record(actor, generation, &ActorStarted {});
         self.record(actor, generation, &ActorReady { start_ms: 0 });
         if let Some(restored) = restored {
-            let state = if restored { StateOrigin::Restored } else { StateOrigin::Fresh };
+            let state = if restored { StateSource::Checkpoint } else { StateSource::Fresh };
             self.record(actor, generation, &ActorRestarted { downtime_ms: 0, state, backlog: 0 });
         }
     }
 
     pub(super) fn record_exit(&mut self, actor: &str, generation: u64, exit: Exit) {
-        let Exit { cause, abandoned, permanent, .. } = exit;
+        let Exit { cause, abandoned, unrecoverable, .. } = exit;
         let exited = ActorExited {
             cause,
             message: None,
@@ -58,7 +58,7 @@ impl JournalBuilder {
             backtrace: None,
             unexpected: false,
             abandoned,
-            permanent,
+            unrecoverable,
         };
         self.record(actor, generation, &exited);
     }

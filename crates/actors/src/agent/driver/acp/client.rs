@@ -193,7 +193,7 @@ impl AcpClient {
                 Err(error) => return Err(error),
             }
         }
-        self.new_session(cwd, Some(LostSession { id: saved.to_owned(), why })).await
+        self.new_session(cwd, Some(LostSession { id: saved.to_owned(), message: why })).await
     }
 
     /// Returns whether the agent can resume sessions.

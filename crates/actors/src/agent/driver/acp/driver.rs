@@ -31,7 +31,7 @@ use crate::process::Readiness;
 const RESUME_FAILURES_MAX: u32 = 3;
 
 /// The longest reason for which a session was lost, in characters.
-const LOST_WHY_CHARS_MAX: usize = 500;
+const LOST_MESSAGE_CHARS_MAX: usize = 500;
 
 /// The data of a session that outlives the process and the runtime.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,7 +93,7 @@ impl AcpDriver {
     }
 
     async fn start(&self) -> Result<(), DriverError> {
-        let cwd = self.session_dir().map_err(DriverError::Permanent)?;
+        let cwd = self.session_dir().map_err(DriverError::Unrecoverable)?;
         let start = AcpInstance::start(&self.host.setup);
         self.host.restart(start, |instance| self.connect(instance, cwd)).await
     }
@@ -121,7 +121,7 @@ impl AcpDriver {
                     )
                 })
             };
-            start.lost = start.lost.or(why.map(|why| LostSession { id: before.id, why }));
+            start.lost = start.lost.or(why.map(|message| LostSession { id: before.id, message }));
         }
         self.save_session(start, cwd);
         Ok(())
@@ -141,7 +141,7 @@ impl AcpDriver {
 
     fn save_session(&self, mut start: SessionStart, cwd: PathBuf) {
         if let Some(lost) = &mut start.lost {
-            lost.why = excerpt(&self.host.secrets.redact(&lost.why), LOST_WHY_CHARS_MAX);
+            lost.message = excerpt(&self.host.secrets.redact(&lost.message), LOST_MESSAGE_CHARS_MAX);
         }
         let body = serde_json::to_value(&start).unwrap_or_default();
         *self.lock_session() = Some(SavedSession { id: start.id, cwd, lost: start.lost });
@@ -174,11 +174,11 @@ fn connect_error(why: &AcpConnectError, id: &str) -> DriverError {
         AcpConnectError::Launch(error) => start_error(error),
         // A person has to do something first.
         AcpConnectError::Protocol(error @ AcpError::AuthRequired(logins)) => {
-            DriverError::Permanent(login_error(error.to_error(), logins, id))
+            DriverError::Unrecoverable(login_error(error.to_error(), logins, id))
         }
         AcpConnectError::Protocol(
             error @ (AcpError::UnknownLogin { .. } | AcpError::UnsupportedVersion(_)),
-        ) => DriverError::Permanent(error.to_error()),
+        ) => DriverError::Unrecoverable(error.to_error()),
         AcpConnectError::Protocol(error) => DriverError::Failed(
             Error::new(Reason::AgentFailed)
                 .with_message(

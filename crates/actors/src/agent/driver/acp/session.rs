@@ -42,8 +42,8 @@ pub(super) fn choose_login<'a>(methods: &'a [LoginMethod], chosen: Option<&str>)
 pub struct LostSession {
     /// The id of the lost session.
     pub id: String,
-    /// The reason.
-    pub why: String,
+    /// The reason, for a person.
+    pub message: String,
 }
 
 /// The outcome of the attempt to start a session.

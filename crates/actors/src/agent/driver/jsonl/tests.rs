@@ -117,7 +117,7 @@ fn exit_error(observation: Observation) -> Error {
 
 fn start_error(outcome: Result<(), DriverError>) -> Error {
     match outcome {
-        Err(DriverError::Failed(why) | DriverError::Permanent(why)) => {
+        Err(DriverError::Failed(why) | DriverError::Unrecoverable(why)) => {
             assert_message_helps(&why.message);
             why
         }
@@ -593,7 +593,7 @@ async fn start_failure_explains_the_cause() {
         fixture.driver.host.setup.launch.spec.command = command.into_iter().map(str::to_owned).collect();
         fixture.driver.host.setup.launch.spec.cwd = cwd;
         let restarted = fixture.restart().await;
-        assert!(matches!(restarted, Err(DriverError::Permanent(_))), "{restarted:?}");
+        assert!(matches!(restarted, Err(DriverError::Unrecoverable(_))), "{restarted:?}");
         let why = start_error(restarted);
         assert!(why.log_text().contains(words), "{why:?}");
         exit_error(fixture.driver.check().await);

@@ -32,9 +32,9 @@ pub(in crate::agent::driver) fn start_error(error: &LaunchError) -> DriverError 
     let details = error.to_string();
     match error {
         LaunchError::AddressInUse => DriverError::Failed(Error::new(Reason::InUse).with_details(&details)),
-        error if error.is_permanent() => {
+        error if error.is_unrecoverable() => {
             let message = "The program of the agent cannot be started. Correct how it is configured.";
-            DriverError::Permanent(failed(message).with_details(&details))
+            DriverError::Unrecoverable(failed(message).with_details(&details))
         }
         _ => {
             let message =

@@ -118,9 +118,9 @@ async fn next_incarnation_records_messages_unsent_by_a_crash() {
     while recorded.len() < 2 {
         let record = fixture.next_record(ConnectionUnsent::KIND).await;
         let unsent: ConnectionUnsent = record.decode().unwrap();
-        recorded.push((record.generation, unsent.reason, unsent.messages, unsent.abandoned));
+        recorded.push((record.generation, unsent.outcome, unsent.messages, unsent.unawaited));
     }
-    assert_eq!(recorded, [(2, UnsentReason::ActorEnded, 2, 1), (2, UnsentReason::Interrupted, 1, 0)]);
+    assert_eq!(recorded, [(2, SendOutcome::Dropped, 2, 1), (2, SendOutcome::Unknown, 1, 0)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -135,5 +135,5 @@ async fn messages_unsent_when_the_actor_gives_up_are_recorded() {
     fixture.crash();
     assert_eq!(waiting.await, Err(CallError::Crashed));
     let left: ConnectionUnsent = fixture.next_record(ConnectionUnsent::KIND).await.decode().unwrap();
-    assert_eq!((left.reason, left.messages), (UnsentReason::ActorEnded, 1));
+    assert_eq!((left.outcome, left.messages), (SendOutcome::Dropped, 1));
 }

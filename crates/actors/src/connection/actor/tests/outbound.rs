@@ -77,9 +77,9 @@ impl ConnectionFixture {
     }
 }
 
-fn unsent_event(reason: UnsentReason, messages: u64, bytes: u64, largest_bytes: u64) -> ConnectionUnsent {
+fn unsent_event(outcome: SendOutcome, messages: u64, bytes: u64, largest_bytes: u64) -> ConnectionUnsent {
     let (messages_max, bytes_max) = (None, None);
-    ConnectionUnsent { reason, messages, bytes, largest_bytes, abandoned: 0, messages_max, bytes_max }
+    ConnectionUnsent { outcome, messages, bytes, largest_bytes, unawaited: 0, messages_max, bytes_max }
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,11 +89,11 @@ async fn expired_message_is_recorded_without_its_sender() {
     let there = fixture.send_text("123", s(5)).await;
     // An answered `Send` shows that the earlier ones were accepted; this one is recorded as well.
     assert_eq!(fixture.send_text("", Duration::ZERO).await.await, Ok(SendOutcome::Expired));
-    assert_eq!(fixture.next_unsent().await, unsent_event(UnsentReason::Expired, 1, 0, 0));
+    assert_eq!(fixture.next_unsent().await, unsent_event(SendOutcome::Expired, 1, 0, 0));
     drop(gone);
     assert_eq!(there.await, Ok(SendOutcome::Expired));
-    let both = unsent_event(UnsentReason::Expired, 2, 8, 5);
-    assert_eq!(fixture.next_unsent().await, ConnectionUnsent { abandoned: 1, ..both });
+    let both = unsent_event(SendOutcome::Expired, 2, 8, 5);
+    assert_eq!(fixture.next_unsent().await, ConnectionUnsent { unawaited: 1, ..both });
 }
 
 #[tokio::test(start_paused = true)]
@@ -105,8 +105,8 @@ async fn rejected_messages_are_recorded_together_with_limits() {
         assert_eq!(fixture.send_text("x", NEVER).await.await, Ok(SendOutcome::Rejected));
     }
     let limits = |sum| ConnectionUnsent { messages_max: Some(1), bytes_max: Some(100), ..sum };
-    assert_eq!(fixture.next_unsent().await, limits(unsent_event(UnsentReason::NoRoom, 1, 1, 1)));
-    assert_eq!(fixture.next_unsent().await, limits(unsent_event(UnsentReason::NoRoom, 999, 999, 1)));
+    assert_eq!(fixture.next_unsent().await, limits(unsent_event(SendOutcome::Rejected, 1, 1, 1)));
+    assert_eq!(fixture.next_unsent().await, limits(unsent_event(SendOutcome::Rejected, 999, 999, 1)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,7 +114,7 @@ async fn oversized_message_is_recorded_with_size_and_limit() {
     let policy = ConnectionPolicy { message_max_bytes: 64, ..slow_retry_policy() };
     let mut fixture = ConnectionFixture::start(unresolvable_target(), policy).await;
     assert_eq!(fixture.send_text("x".repeat(65), NEVER).await.await, Ok(SendOutcome::TooLarge));
-    let refused = unsent_event(UnsentReason::TooLarge, 1, 65, 65);
+    let refused = unsent_event(SendOutcome::TooLarge, 1, 65, 65);
     assert_eq!(fixture.next_unsent().await, ConnectionUnsent { bytes_max: Some(64), ..refused });
 }
 
@@ -139,7 +139,7 @@ async fn pending_messages_outlive_a_final_close() {
     assert_eq!(peer.next_text().await, "kept");
     assert_eq!(kept.await, Ok(SendOutcome::Sent));
     let mut recorded =
-        [fixture.next_unsent().await, fixture.next_unsent().await].map(|sum| (sum.reason, sum.bytes));
+        [fixture.next_unsent().await, fixture.next_unsent().await].map(|sum| (sum.outcome, sum.bytes));
     recorded.sort_unstable();
-    assert_eq!(recorded, [(UnsentReason::Expired, 5), (UnsentReason::Interrupted, LARGE_BYTES as u64)]);
+    assert_eq!(recorded, [(SendOutcome::Expired, 5), (SendOutcome::Unknown, LARGE_BYTES as u64)]);
 }

@@ -23,5 +23,5 @@ async fn stop_records_unsent_messages() {
     fixture.runtime.shutdown().await;
     assert_eq!(there.await, Ok(SendOutcome::Dropped));
     let left: ConnectionUnsent = fixture.next_record(ConnectionUnsent::KIND).await.decode().unwrap();
-    assert_eq!((left.reason, left.messages, left.abandoned), (UnsentReason::ActorEnded, 2, 1));
+    assert_eq!((left.outcome, left.messages, left.unawaited), (SendOutcome::Dropped, 2, 1));
 }

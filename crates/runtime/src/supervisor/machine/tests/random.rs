@@ -79,7 +79,7 @@ impl SupervisorModel {
             delay: Delay::Fixed { delay: s(pick(rng, &[0, 2, 5])) },
             budget: Some(Budget { restarts_max: 5, window: s(60) }),
             shutdown: pick(rng, &[Shutdown::Graceful(s(3)), Shutdown::Kill, Shutdown::Unlimited]),
-            exhausted: if chance(rng, 20) { OnBudgetExhausted::Escalate } else { OnBudgetExhausted::Abandon },
+            exhausted: if chance(rng, 20) { OnBudgetExhausted::Escalate } else { OnBudgetExhausted::GiveUp },
             stuck_after: pick(rng, &[None, Some(s(4))]),
             abandoned: pick(rng, &[AbandonedPolicy::Fail, AbandonedPolicy::Replace]),
             significant: restart != Permanent && chance(rng, 20),

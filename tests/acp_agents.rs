@@ -8,7 +8,7 @@ use std::path::Path;
 
 use mainstay::config::Config;
 use mainstay::journal::{Delivery, Record};
-use mainstay::{Error, Mainstay, Reason, SendOptions};
+use mainstay::{Error, Json, Mainstay, Reason, SendOptions};
 use mainstay::{Subscription, UpdateEvent, UpdateKind, UpdateSubscription};
 use serde_json::{Value, json};
 use support::{TEST_TIMEOUT, acp_agent_binary, eventually};
@@ -46,7 +46,7 @@ impl ConversationFixture {
         let options = SendOptions::default();
         let message = self.mainstay.agents().send("x", json!({ "text": text }), options).await?;
         let answer = timeout(TEST_TIMEOUT, message.answer()).await.expect("it has an outcome");
-        answer.map(|answer| answer.to_value())
+        answer.map(|answer| answer.read().unwrap())
     }
 
     async fn wait_for(&mut self, is_it: impl Fn(&Record) -> bool) {
@@ -74,7 +74,7 @@ impl ConversationFixture {
 }
 
 /// Returns the name of the next question, or the next update of the session.
-async fn next_update(listener: &mut UpdateSubscription, kind: UpdateKind) -> (Option<String>, Value) {
+async fn next_update(listener: &mut UpdateSubscription, kind: UpdateKind) -> (Option<String>, Json) {
     loop {
         match timeout(TEST_TIMEOUT, listener.next()).await.expect("an update comes") {
             Some(UpdateEvent::Update(update)) if update.kind == kind => {
@@ -120,13 +120,29 @@ async fn open_question_is_in_reports_and_reaches_late_listener() {
     fixture.wait_for(|record| record.kind == "agent_question").await;
     let question = agents.get("x").unwrap().report.questions.pop().unwrap();
     assert_eq!(question.message_id, Some(asking.id()));
-    assert_eq!(question.body["options"][0]["optionId"], "allow");
+    assert_eq!(question.body.read::<Value>().unwrap()["options"][0]["optionId"], "allow");
     let (ask, body) = next_update(&mut fixture.listen(), UpdateKind::Ask).await;
-    assert_eq!((ask.as_deref(), &body), (Some(&*question.ask), &*question.body));
+    assert_eq!((ask.as_deref(), &body), (Some(&*question.ask), &question.body));
     agents.answer("x", &question.ask, json!("allow")).unwrap();
     assert_eq!(timeout(TEST_TIMEOUT, asking.answer()).await.unwrap().unwrap(), turn("allow "));
     fixture.wait_for(|record| record.kind == "agent_question_settled").await;
     assert!(agents.get("x").unwrap().report.questions.is_empty());
+    fixture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agent_json_reaches_embedder_and_journal_as_written() {
+    let home = tempfile::tempdir().unwrap();
+    let mut fixture = ConversationFixture::start(home.path(), "").await;
+    let mut listener = fixture.listen();
+    let odd = r#"{"b":[18446744073709551616,1e999,-0.0,1.0],"a":{"k":1,"k":2}}"#;
+    assert_eq!(fixture.send(&format!("json {odd}")).await.unwrap(), turn(""));
+    let (_, update) = next_update(&mut listener, UpdateKind::Progress).await;
+    assert_eq!(update.as_str(), format!(r#"{{"sessionUpdate":"plan","entries":{odd}}}"#));
+    let (_, question) = next_update(&mut listener, UpdateKind::Ask).await;
+    let expected = format!(r#"{{"toolCall":{odd},"options":[{{"optionId":"allow","own":{odd}}}]}}"#);
+    assert_eq!(question.as_str(), expected);
+    fixture.wait_for(|record| record.kind == "agent_question" && record.fields["text"] == expected).await;
     fixture.stop().await;
 }
 

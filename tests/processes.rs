@@ -15,7 +15,7 @@ use support::{
     EventFollower, MainstayProcess, assert_members, eventually, is_agent_health, is_connection_state,
     mainstay_binary, run, run_json as ask, send_signal,
 };
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -261,6 +261,79 @@ async fn open_question_is_shown_everywhere_until_answered() {
         ask(data.path(), &["agent", "show", "planner"]).await["questions"] == json!([])
     })
     .await;
+    stop(runtime).await;
+}
+
+/// Returns JSON that a reader and writer of trees changes or refuses. A line of an agent with it has the most levels.
+fn odd_json() -> String {
+    let deep = "[".repeat(125) + &"]".repeat(125);
+    let numbers = "[9007199254740993,18446744073709551616,1e999,-0.0,1.0,1E2]";
+    format!(r#"{{"b":{numbers},"a":{{"k":1,"k":"\u00e4\/"}},"half":"\ufffd","deep":{deep}}}"#)
+}
+
+/// Sends the agent a message, and answers its question. It repeats the JSON in every kind of line.
+#[tokio::test]
+async fn json_reaches_everyone_as_it_was_written() {
+    let data = tempfile::tempdir().unwrap();
+    let (odd, seen) = (odd_json(), data.path().join("seen"));
+    let script = format!(
+        r#"
+        odd='{}'
+        while IFS= read -r line; do
+            printf '%s\n' "$line" >> '{}'
+            case $line in
+                *'"type":"message"'*) printf '{{"type":"ask","ask":"a1","id":1,"body":%s}}\n' "$odd" ;;
+                *'"type":"answer"'*)
+                    printf '{{"type":"progress","id":1,"n":%s}}\n' "$odd"
+                    printf '{{"type":"state","state":%s}}\n' "$odd"
+                    printf '{{"type":"reply","id":1,"body":%s}}\n' "$odd" ;;
+            esac
+        done"#,
+        odd.replace("\\ufffd", "\\ud83d"),
+        seen.display(),
+    );
+    let config = config(data.path(), free_port(), "", &agent("planner", &script, ""));
+    let (runtime, mut events) = start(data.path(), &config);
+    events.wait_since(0, is_agent_health("planner", "healthy")).await;
+
+    let mut sender =
+        support::mainstay(data.path(), &["agent", "send", "planner", &odd, "--json"]).spawn().unwrap();
+    let mut sent = BufReader::new(sender.stdout.take().unwrap());
+    let asked = events.wait_for_event("root/agents/planner", "agent_question").await;
+    assert_eq!(asked["text"].as_str().unwrap(), format!("{}…", odd.chars().take(300).collect::<String>()));
+    let compact = |text: &str| text.split_whitespace().collect::<String>();
+    for command in [&["agent", "show", "planner", "--json"][..], &["status", "--json"]] {
+        let shown = run(data.path(), command).await.stdout;
+        assert!(compact(&shown).contains(&format!("\"body\":{odd}")), "{shown}");
+    }
+    let mut listener =
+        support::mainstay(data.path(), &["agent", "listen", "planner", "--json"]).spawn().unwrap();
+    let mut lines = BufReader::new(listener.stdout.take().unwrap()).lines();
+    let question = lines.next_line().await.unwrap().unwrap();
+    assert!(question.contains(&format!("\"body\":{odd}")), "{question}");
+    let answered = run(data.path(), &["agent", "answer", "planner", "a1", &odd]).await;
+    assert_eq!(answered.code, Some(0), "{answered:?}");
+    let mut progress = String::new();
+    while !progress.contains("\"progress\"") {
+        progress = lines.next_line().await.unwrap().unwrap();
+    }
+    assert!(progress.contains(&format!("\"body\":{{\"n\":{odd}}}")), "{progress}");
+    let mut answer = String::new();
+    sent.read_to_string(&mut answer).await.unwrap();
+    assert!(compact(&answer).contains(&format!("\"answer\":{odd}")), "{answer}");
+    stop(runtime).await;
+
+    let (runtime, _) = start(data.path(), &config);
+    let restored = format!("{{\"type\":\"restore\",\"state\":{odd}}}");
+    eventually("the state is restored", async || {
+        std::fs::read_to_string(&seen).unwrap().lines().any(|line| line == restored)
+    })
+    .await;
+    let seen = std::fs::read_to_string(&seen).unwrap();
+    for kind in ["message", "answer"] {
+        let line = seen.lines().find(|line| line.contains(&format!("\"type\":\"{kind}\""))).unwrap();
+        assert!(line.contains(&format!("\"body\":{odd}")), "{line}");
+    }
     stop(runtime).await;
 }
 

@@ -69,7 +69,7 @@ impl FaultyAgentFixture {
         timeout(TEST_TIMEOUT, message.answer())
             .await
             .expect("it has an outcome")
-            .map(|answer| answer.to_value())
+            .map(|answer| answer.read().unwrap())
             .map_err(|error| error.reason)
     }
 

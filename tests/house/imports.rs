@@ -7,8 +7,8 @@ use crate::source::{SourceFile, files, lex, without_tests};
 /// The folders of crates/actors, lowest first. Each may import from those before it.
 const ACTORS_ORDER: &[&str] = &[
     "request_id",
-    "json",
     "json_text",
+    "json",
     "error",
     "logs",
     "suspend",

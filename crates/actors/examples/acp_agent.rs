@@ -13,8 +13,8 @@
 //! - `--fragile` exits when it is asked to resume a session.
 //!
 //! A prompt's first word is a command: `stream N`, `recall`, `ask N`, `withdraw`, `hang`, `deaf`, `files`, `fail`,
-//! `crash`, `exit N`, `stray N`, `broken`, `notnumber`, `surrogate`, `latin1`, `long N`, `pile N`, `answer KIND`. Any other
-//! prompt is repeated.
+//! `crash`, `exit N`, `stray N`, `broken`, `notnumber`, `surrogate`, `latin1`, `long N`, `pile N`, `answer KIND`,
+//! `json VALUE`, `line`. Any other prompt is repeated.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
@@ -103,8 +103,14 @@ pub async fn serve(
         lines.send(line.into_bytes()).await.map_err(io::Error::other)?;
         Ok(lines)
     });
-    let incoming = stream::unfold(BufReader::new(read).lines(), |mut lines| async move {
-        lines.next_line().await.transpose().map(|line| (line, lines))
+    let last_line = Arc::new(Mutex::new(String::new()));
+    let read = (BufReader::new(read).lines(), Arc::clone(&last_line));
+    let incoming = stream::unfold(read, |(mut lines, last_line)| async move {
+        let line = lines.next_line().await.transpose()?;
+        if let Ok(line) = &line {
+            last_line.lock().clone_from(line);
+        }
+        Some((line, (lines, last_line)))
     });
     let writing = async {
         while let Some(mut line) = written.recv().await {
@@ -118,6 +124,7 @@ pub async fn serve(
         switches,
         is_logged_in: AtomicBool::new(false),
         lines,
+        last_line,
         sessions: Mutex::default(),
     }));
     tokio::select! {
@@ -130,6 +137,8 @@ struct ExampleState {
     switches: Switches,
     is_logged_in: AtomicBool,
     lines: mpsc::Sender<Vec<u8>>,
+    /// The last line of the client, as it came.
+    last_line: Arc<Mutex<String>>,
     sessions: Mutex<HashMap<SessionId, ExampleSession>>,
 }
 
@@ -382,6 +391,15 @@ impl ExampleTurn {
                 // That was the answer.
                 std::future::pending::<()>().await;
             }
+            "json" => {
+                self.write_json(text.split_once(' ').map_or("null", |(_, json)| json)).await?;
+                // The last line was the answer.
+                std::future::pending::<()>().await;
+            }
+            "line" => {
+                let line = self.agent.0.last_line.lock().clone();
+                self.say(&line)?;
+            }
             "long" => self.write(format!(r#"{{"jsonrpc":"2.0","x":"{}"#, "x".repeat(number))).await?,
             "pile" => {
                 for _ in 0..number {
@@ -415,6 +433,25 @@ impl ExampleTurn {
             self.id
         );
         self.write_bytes([head.as_bytes(), text, br#""}}}}"#].concat()).await
+    }
+
+    /// Writes an update, a question and the answer to the prompt, each with this JSON as it stands.
+    async fn write_json(&self, json: &str) -> Result<(), Error> {
+        let Self { id, number, .. } = self;
+        let update =
+            format!(r#"{{"sessionId":"{id}","update":{{"sessionUpdate":"plan","entries":{json}}}}}"#);
+        let options = format!(r#"[{{"optionId":"allow","own":{json}}}]"#);
+        let question = format!(r#"{{"toolCall":{json},"sessionId":"{id}","options":{options}}}"#);
+        for line in [
+            format!(r#"{{"jsonrpc":"2.0","method":"session/update","params":{update}}}"#),
+            format!(
+                r#"{{"jsonrpc":"2.0","id":"own","method":"session/request_permission","params":{question}}}"#
+            ),
+            format!(r#"{{"jsonrpc":"2.0","id":{number},"result":{{"stopReason":"end_turn","own":{json}}}}}"#),
+        ] {
+            self.write(line).await?;
+        }
+        Ok(())
     }
 
     /// Waits until earlier messages were written: a request has been answered.

@@ -1,22 +1,15 @@
 //! Reads and keeps JSON as others wrote it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::Error as _;
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// The byte order mark of UTF-8.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
-/// Returns the text without the byte order mark that it may begin with. RFC 8259 (8.1) forbids to write one and allows
-/// to ignore it; some editors and shells write it all the same.
-#[must_use]
-pub(crate) fn without_bom(text: &[u8]) -> &[u8] {
-    text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
-}
+use crate::json_text::{DEPTH_MAX, has_lone_surrogate, is_too_deep, without_bom};
 
 /// Parses JSON of another program, which may begin with a byte order mark.
 ///
@@ -26,7 +19,7 @@ pub fn parse_json<'a, T: Deserialize<'a>>(text: &'a (impl AsRef<[u8]> + ?Sized))
     serde_json::from_slice(without_bom(text.as_ref()))
 }
 
-/// A value of JSON as it was written: numbers of any size and form, and the order of members, pass on unchanged.
+/// A value of JSON as it was written: numbers of any size and form, repeated members, and their order pass on unchanged.
 ///
 /// It is valid JSON by construction. Cheap to clone. Equal values have the same text.
 #[derive(Clone)]
@@ -36,16 +29,24 @@ impl Json {
     /// Checks that `text` is one value of JSON, and keeps it as it is, apart from a byte order mark and white space
     /// around it.
     ///
+    /// A number may be larger than any float, as in `1e999`: JSON has no limit. A reader may have one, and takes that
+    /// for infinite or fails.
+    ///
     /// # Errors
-    /// The text is not JSON.
+    /// The text is not JSON, has half of a surrogate pair, or has more than 127 levels of arrays and objects.
     pub fn parse(text: &(impl AsRef<[u8]> + ?Sized)) -> serde_json::Result<Self> {
-        Self::from_raw(parse_json(text)?)
+        let value: &RawValue = parse_json(text)?;
+        if is_too_deep(value.get()) {
+            return Err(serde_json::Error::custom(format_args!("it has more than {DEPTH_MAX} levels")));
+        }
+        Self::from_raw(value.to_owned())
     }
 
-    /// Checks that a reader can follow the value: of a raw one, serde checks only the form. Its texts must be Unicode,
-    /// its numbers must have a nearest float, and its depth has a limit.
+    /// Checks what serde does not: of a raw value it checks only the form.
     fn from_raw(value: Box<RawValue>) -> serde_json::Result<Self> {
-        parse_json::<Value>(value.get())?;
+        if has_lone_surrogate(value.get()) {
+            return Err(serde_json::Error::custom("it has half of a surrogate pair"));
+        }
         Ok(Self(value.into()))
     }
 
@@ -66,7 +67,7 @@ impl Json {
     /// Reads the value as `T`. A [`Value`] has the nearest number of those that it can hold.
     ///
     /// # Errors
-    /// The value does not fit `T`.
+    /// The value does not fit `T`, as `1e999` does not fit a [`Value`].
     pub fn read<'a, T: Deserialize<'a>>(&'a self) -> serde_json::Result<T> {
         serde_json::from_str(self.as_str())
     }
@@ -116,22 +117,6 @@ impl Json {
         }
         pretty
     }
-
-    /// Returns the value as a tree.
-    #[must_use]
-    pub fn to_value(&self) -> Value {
-        // The text was checked when this was made.
-        self.read().unwrap_or_default()
-    }
-
-    /// Deserializes a value where serde keeps no text, as beside a tag. A number is then the nearest that
-    /// [`Value`] can hold.
-    ///
-    /// # Errors
-    /// Those of the deserializer.
-    pub fn deserialize_value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self::from(Value::deserialize(deserializer)?))
-    }
 }
 
 impl Default for Json {
@@ -165,7 +150,7 @@ impl Eq for Json {}
 impl PartialEq<Value> for Json {
     /// Compares as trees, whatever the order of members and the white space.
     fn eq(&self, other: &Value) -> bool {
-        self.to_value() == *other
+        self.read::<Value>().is_ok_and(|value| value == *other)
     }
 }
 
@@ -176,6 +161,7 @@ impl Serialize for Json {
 }
 
 impl<'de> Deserialize<'de> for Json {
+    /// Sets no limit to the levels: the value may be a part of a larger one of ours.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::from_raw(Box::deserialize(deserializer)?).map_err(D::Error::custom)
     }
@@ -193,6 +179,90 @@ impl fmt::Debug for Json {
     }
 }
 
+/// The members of an object, each as it was written. Of several with the same name, the last counts.
+#[derive(Debug)]
+pub struct Members<'a>(Vec<Member<'a>>);
+
+#[derive(Debug)]
+struct Member<'a> {
+    name: Cow<'a, str>,
+    /// The name in its quotes.
+    key: &'a RawValue,
+    value: &'a RawValue,
+}
+
+impl<'a> Members<'a> {
+    /// Reads the members of an object.
+    ///
+    /// # Errors
+    /// The text is no object.
+    pub fn parse(text: &'a str) -> serde_json::Result<Self> {
+        serde_json::from_str(text)
+    }
+
+    /// Returns the text of a member's value.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().rev().find(|member| member.name == name).map(|member| member.value.get())
+    }
+
+    /// Reads a member; `None` if it is absent or does not fit `T`.
+    #[must_use]
+    pub fn read<T: Deserialize<'a>>(&self, name: &str) -> Option<T> {
+        serde_json::from_str(self.get(name)?).ok()
+    }
+
+    /// Returns the names and values in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        self.0.iter().map(|member| (&*member.name, member.value))
+    }
+
+    /// Returns an object with these members in their order, each with the value that `value_of` returns for its name and
+    /// value. Leaves out those without.
+    #[must_use]
+    pub fn rebuild(&self, value_of: impl Fn(&str, &'a str) -> Option<&'a str>) -> String {
+        let members: Vec<String> = self
+            .0
+            .iter()
+            .filter_map(|Member { name, key, value }| Some(format!("{key}:{}", value_of(name, value.get())?)))
+            .collect();
+        format!("{{{}}}", members.join(","))
+    }
+}
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some((key, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+                    members.push(Member { name: name_of(key).map_err(A::Error::custom)?, key, value });
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+/// Returns the name that a key stands for.
+fn name_of(key: &RawValue) -> serde_json::Result<Cow<'_, str>> {
+    let inner = key.get().strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or_default();
+    if inner.contains('\\') {
+        return serde_json::from_str(key.get()).map(Cow::Owned);
+    }
+    Ok(Cow::Borrowed(inner))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -201,7 +271,17 @@ mod tests {
 
     #[test]
     fn json_keeps_numbers_and_order_as_written() {
-        for text in ["12345678901234567890123", "1E2", r#"{"b":1.10,"a":-0.0}"#, "\"\\u0041\""] {
+        let deep = "[".repeat(DEPTH_MAX) + &"]".repeat(DEPTH_MAX);
+        for text in [
+            "12345678901234567890123",
+            "18446744073709551616",
+            "1E2",
+            "1e999",
+            "-1e-999",
+            r#"{"b":1.10,"a":-0.0,"a":1.0}"#,
+            r#""\u0041\ud83d\ude00""#,
+            &deep,
+        ] {
             let value = Json::parse(text).unwrap();
             assert_eq!(value.as_str(), text);
             assert_eq!(serde_json::to_string(&[&value]).unwrap(), format!("[{text}]"));
@@ -212,8 +292,8 @@ mod tests {
 
     #[test]
     fn json_text_that_is_not_json_is_refused() {
-        let deep = "[".repeat(1000) + &"]".repeat(1000);
-        for text in ["", "nul", "{\"a\":}", "1 2", "\"\\ud800\"", "NaN", "1e999", &deep] {
+        let deep = "[".repeat(DEPTH_MAX + 1) + &"]".repeat(DEPTH_MAX + 1);
+        for text in ["", "nul", "{\"a\":}", "1 2", "\"\\ud800\"", "NaN", "1e", "01", "Infinity", &deep] {
             assert!(Json::parse(text).is_err(), "{text:.20}");
         }
         assert!(Json::parse(&b"\"\xff\""[..]).is_err());
@@ -242,5 +322,34 @@ mod tests {
     fn json_equals_a_tree_whatever_its_spaces() {
         assert_eq!(Json::parse(r#"{"b" : 1, "a":[ ] }"#).unwrap(), json!({"a": [], "b": 1}));
         assert_eq!(Json::default(), Value::Null);
+    }
+
+    #[test]
+    fn number_beyond_a_tree_is_no_tree_and_equals_none() {
+        let value = Json::parse("[1e999]").unwrap();
+        assert!(value.read::<Value>().is_err());
+        assert_ne!(value, json!([null]));
+        assert_eq!(value.to_pretty(), "[\n  1e999\n]");
+    }
+
+    #[test]
+    fn members_are_kept_as_written_and_the_last_counts() {
+        let text = r#" {"a" : 1.0, "\u0062":[1e999 ], "a":-0.0,"c":"x"} "#;
+        let members = Members::parse(text).unwrap();
+        assert_eq!(
+            (members.get("a"), members.get("b"), members.get("d")),
+            (Some("-0.0"), Some("[1e999 ]"), None)
+        );
+        assert_eq!((members.read::<String>("c").as_deref(), members.read::<u8>("c")), (Some("x"), None));
+        assert_eq!(members.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["a", "b", "a", "c"]);
+        let rebuilt = members.rebuild(|name, value| match name {
+            "c" => None,
+            "b" => Some("true"),
+            _ => Some(value),
+        });
+        assert_eq!(rebuilt, r#"{"a":1.0,"\u0062":true,"a":-0.0}"#);
+        for text in ["", "[]", "7", "{\"a\"}", "{\"a\":1} 2", "{a:1}"] {
+            assert!(Members::parse(text).is_err(), "{text}");
+        }
     }
 }

@@ -1,10 +1,42 @@
-//! Repairs the text of JSON where that needs no guess: what programs write is often not quite UTF-8. Pure.
+//! Checks the text of JSON, and repairs it where that needs no guess: what programs write is often not quite UTF-8. Pure.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 
-use crate::json::without_bom;
+/// The most levels of arrays and objects in JSON of others. It is the limit of serde, with which an embedder may read.
+pub(crate) const DEPTH_MAX: usize = 127;
+
+/// The byte order mark of UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Returns the text without the byte order mark that it may begin with. RFC 8259 (8.1) forbids to write one and allows
+/// to ignore it; some editors and shells write it all the same.
+#[must_use]
+pub(crate) fn without_bom(text: &[u8]) -> &[u8] {
+    text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
+}
+
+/// Returns whether valid JSON has more than [`DEPTH_MAX`] levels.
+pub(crate) fn is_too_deep(json: &str) -> bool {
+    let (mut depth, mut in_text, mut is_escaped) = (0_usize, false, false);
+    json.bytes().any(|byte| {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'"' => in_text = !in_text,
+            b'\\' => is_escaped = true,
+            b'{' | b'[' if !in_text => depth += 1,
+            b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > DEPTH_MAX
+    })
+}
+
+/// Returns whether the text has an escape that is half of a surrogate pair.
+pub(crate) fn has_lone_surrogate(text: &str) -> bool {
+    matches!(replace_lone_surrogates(text), Cow::Owned(_))
+}
 
 /// Returns a line of JSON as text, without byte order mark and carriage return. U+FFFD takes the place of each byte
 /// sequence that is no UTF-8, and of each escape that is half of a surrogate pair.
@@ -166,6 +198,17 @@ mod tests {
         ] {
             assert_eq!(whole_number(&value), expected, "{value}");
         }
+    }
+
+    #[test]
+    fn depth_has_a_limit_outside_of_texts() {
+        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        assert!(!is_too_deep(&nested(DEPTH_MAX)) && is_too_deep(&nested(DEPTH_MAX + 1)));
+        assert!(serde_json::from_str::<Value>(&nested(DEPTH_MAX)).is_ok());
+        assert!(serde_json::from_str::<Value>(&nested(DEPTH_MAX + 1)).is_err());
+        assert!(!is_too_deep(&format!("[{}0]", "[],".repeat(DEPTH_MAX))));
+        assert!(!is_too_deep(&format!(r#""\"{}""#, "[".repeat(DEPTH_MAX + 1))));
+        assert!(is_too_deep(&format!(r#"["\\",{}]"#, nested(DEPTH_MAX))));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! Modules, lowest first; each may import from those before it:
 //!
 //! - `request_id`: the id of a request
+//! - `json_text`: checks the text of JSON, and repairs text that is almost JSON
 //! - [`json`]: JSON as others wrote it
-//! - `json_text`: repairs text that is almost JSON
 //! - [`error`]: the error that callers see, and the table of its reasons
 //! - [`logs`]: what programs print, in files of bounded size
 //! - [`suspend`]: notices that this process or the machine stood still

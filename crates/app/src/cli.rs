@@ -39,6 +39,7 @@ mod watch;
 use std::process::ExitCode;
 
 use mainstay_actors::json::Json;
+use serde_json::Value;
 
 use crate::bridge::{BackendAction, BridgeCommand, ConnectionAction, CredentialsAction};
 use crate::config::DEFAULT_TOML;
@@ -168,7 +169,7 @@ async fn run_backend(
 
 async fn reconnect(out: &mut Output, client: &mut BridgeClient) -> Result<(), CliError> {
     let answer = client.request(BridgeCommand::Connection(ConnectionAction::Reconnect {})).await?;
-    out.line(match answer.to_value()["reconnected"].as_str() {
+    out.line(match client.parse::<Value>(&answer)?["reconnected"].as_str() {
         Some("replaced") => "a new socket has replaced the open one",
         _ => "connected",
     })?;
@@ -177,7 +178,7 @@ async fn reconnect(out: &mut Output, client: &mut BridgeClient) -> Result<(), Cl
 
 async fn reload_credentials(out: &mut Output, client: &mut BridgeClient) -> Result<(), CliError> {
     let answer = client.request(BridgeCommand::Credentials { action: CredentialsAction::Reload }).await?;
-    out.line(match answer.to_value()["changed"].as_bool() {
+    out.line(match client.parse::<Value>(&answer)?["changed"].as_bool() {
         Some(true) => "a new token is in use from now on",
         _ => "the token is the same as before",
     })

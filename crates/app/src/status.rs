@@ -6,12 +6,12 @@ use mainstay_actors::agent::{AgentStatus, MessageId, OpenQuestion};
 use mainstay_actors::cache::CacheStats;
 use mainstay_actors::connection::status::ConnectionState;
 use mainstay_actors::error::{Error, Reason};
+use mainstay_actors::json::Json;
 use mainstay_actors::queue::QueueStats;
 use mainstay_runtime::clock::WallTime;
 use mainstay_runtime::journal::Cursor;
-use serde::{Deserialize, Serialize};
-#[cfg(test)]
-use std::sync::Arc;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::owned_backend::OwnedBackendReport;
 #[cfg(test)]
@@ -187,7 +187,7 @@ pub struct ConnectionReport {
 }
 
 /// The view of one agent: its own report, and what its supervisor knows.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AgentView {
     /// The report. While the agent's actor is down, the supervisor gives its status.
     #[serde(flatten)]
@@ -198,20 +198,44 @@ pub struct AgentView {
     /// The current problem for a person, if there is one.
     pub last_error: Option<String>,
     /// The reason of the last restart, once it is resolved.
-    #[serde(default)]
     pub resolved_error: Option<ResolvedError>,
     /// The number of misses in a row that fails it while it is idle.
-    #[serde(default)]
     pub fail_after: u32,
     /// The next step in plain words.
     pub next_step: String,
     /// True while its process prints so much that its log leaves lines out.
-    #[serde(default)]
     pub noisy: bool,
     /// The last lines of its process, or of the one before it: at most 20. A longer traceback at the end has its first
     /// lines before them. Empty in lists.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub output: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for AgentView {
+    /// Reads each part from the text: serde would read a flattened one as a tree, which changes an agent's question.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct ViewMembers {
+            last_error: Option<String>,
+            #[serde(default)]
+            resolved_error: Option<ResolvedError>,
+            #[serde(default)]
+            fail_after: u32,
+            next_step: String,
+            #[serde(default)]
+            noisy: bool,
+            #[serde(default)]
+            output: Vec<String>,
+        }
+        let text = Json::deserialize(deserializer)?;
+        let read = || {
+            let ViewMembers { last_error, resolved_error, fail_after, next_step, noisy, output } =
+                text.read()?;
+            let (report, supervision) = (text.read()?, text.read()?);
+            Ok(Self { report, supervision, last_error, resolved_error, fail_after, next_step, noisy, output })
+        };
+        read().map_err(|error: serde_json::Error| D::Error::custom(error))
+    }
 }
 
 #[cfg(test)]
@@ -259,7 +283,7 @@ impl AgentView {
             ask: "a1".to_owned(),
             message_id: Some(MessageId(7)),
             since: WallTime("2026-03-01T11:58:00Z".parse().unwrap()),
-            body: Arc::new(serde_json::json!("May I?")),
+            body: serde_json::json!("May I?").into(),
         }
     }
 }
@@ -308,5 +332,17 @@ mod tests {
             }"#]]
         .assert_eq(&json);
         assert_eq!(serde_json::from_str::<AgentView>(&json).unwrap(), view);
+    }
+
+    #[test]
+    fn agent_view_keeps_a_question_as_written() {
+        let deep = "[".repeat(127) + &"]".repeat(127);
+        for body in [r#"{"b":18446744073709551616,"a":[1e999,-0.0],"b":1.0}"#, &deep] {
+            let mut view = AgentView::example();
+            let body = Json::parse(body).unwrap();
+            view.report.questions = vec![OpenQuestion { body, ..AgentView::example_question() }];
+            let json = serde_json::to_string(&view).unwrap();
+            assert_eq!(serde_json::from_str::<AgentView>(&json).unwrap(), view);
+        }
     }
 }

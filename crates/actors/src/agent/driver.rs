@@ -52,7 +52,7 @@ impl DriverError {
 #[derive(Debug, Clone, PartialEq)]
 pub enum AgentState {
     /// The agent has this state.
-    Known(Value),
+    Known(Json),
     /// The agent has reported no state yet.
     None,
     /// The agent has no state that could be read. This does not change.
@@ -88,7 +88,7 @@ pub struct ProcessUsage {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StopReport {
     /// The last state that it reported, also during the stop.
-    pub state: Option<Value>,
+    pub state: Option<Json>,
     /// The end of its process, for a log, if that had to be killed.
     pub killed: Option<String>,
 }
@@ -142,7 +142,7 @@ pub trait Driver: Send + Sync + 'static {
     }
 
     /// Gives the agent a state to restore.
-    fn write_state(&self, state: Value) -> BoxFuture<'_, Result<(), DriverError>>;
+    fn write_state(&self, state: Json) -> BoxFuture<'_, Result<(), DriverError>>;
 
     /// Returns the agent's process here, while it runs.
     fn process(&self) -> Option<ProcessUsage> {

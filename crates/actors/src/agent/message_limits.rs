@@ -64,7 +64,6 @@ mod tests {
 
     use futures_util::FutureExt;
     use futures_util::future::BoxFuture;
-    use serde_json::Value;
     use tokio::time::sleep;
 
     use super::*;
@@ -109,7 +108,7 @@ mod tests {
             std::future::pending().boxed()
         }
 
-        fn write_state(&self, _: Value) -> BoxFuture<'_, Result<(), DriverError>> {
+        fn write_state(&self, _: Json) -> BoxFuture<'_, Result<(), DriverError>> {
             std::future::pending().boxed()
         }
 

@@ -1,7 +1,5 @@
 //! The open questions of an agent, as its reports have them: pure, with the time passed in.
 
-use std::sync::Arc;
-
 use mainstay_runtime::clock::WallTime;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -9,6 +7,7 @@ use tokio::time::Instant;
 use super::reports::OpenQuestion;
 use super::updates::{AgentUpdate, KeptQuestion};
 use crate::error::excerpt;
+use crate::json::Json;
 
 /// The largest question that is reported whole, in bytes of memory.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -46,20 +45,22 @@ fn open_question(question: &KeptQuestion, wall_time: impl Fn(Instant) -> WallTim
         ask: update.ask.clone().unwrap_or_default(),
         message_id: update.message_id,
         since: wall_time(question.since),
-        body: Arc::new(reported_body(update)),
+        body: reported_body(update),
     }
 }
 
 /// Returns a question as it is reported: a large one only by its start, since reports are copied often.
-fn reported_body(update: &AgentUpdate) -> Value {
+fn reported_body(update: &AgentUpdate) -> Json {
     if update.memory_bytes() <= BODY_BYTES_MAX {
         return update.body.clone();
     }
-    Value::String(excerpt(&update.body.to_string(), LARGE_BODY_CHARS_MAX))
+    Value::String(excerpt(update.body.as_str(), LARGE_BODY_CHARS_MAX)).into()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::json;
 
     use super::*;
@@ -95,7 +96,7 @@ mod tests {
         let large = json!({ "text": "x".repeat(BODY_BYTES_MAX) });
         let mut questions = OpenQuestions::default();
         questions.replace(vec![question("a", large, Instant::now())], |_| time("2026-03-01T12:00:00Z"));
-        let body = questions.to_report()[0].body.as_str().unwrap().to_owned();
+        let body = questions.to_report()[0].body.read::<String>().unwrap();
         assert!(body.starts_with("{\"text\":\"xxx") && body.chars().count() == LARGE_BODY_CHARS_MAX + 1);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::driver::{Driver, DriverError};
 use super::health::{Observation, ReportedHealth};
+use crate::json::Json;
 
 /// The number of restores of a state over which the agent ends, before the state is quarantined.
 const STATE_RESTORES_MAX: u32 = 3;
@@ -105,8 +106,7 @@ async fn run_recovery(
     }
     if pending.should_restore_state() {
         if let Some(saved) = saved {
-            let state =
-                serde_json::from_str(&saved).map_err(|error| DriverError::failed(&error.to_string()))?;
+            let state = Json::parse(&*saved).map_err(|error| DriverError::failed(&error.to_string()))?;
             driver.write_state(state).await?;
             pending.unconfirmed_restores.fetch_add(1, Ordering::SeqCst);
         }

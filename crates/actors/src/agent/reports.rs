@@ -5,12 +5,12 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use mainstay_runtime::clock::WallTime;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::agent_message::MessageId;
 use super::driver::ProcessUsage;
 use super::health::AgentStatus;
 use crate::error::Error;
+use crate::json::Json;
 
 /// The report of an agent, as its actor last published it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,8 +60,8 @@ pub struct OpenQuestion {
     pub message_id: Option<MessageId>,
     /// The time since which it is open.
     pub since: WallTime,
-    /// The question, in the agent's own form.
-    pub body: Arc<Value>,
+    /// The question as the agent wrote it; of one of more than 64 KiB, a text with its start.
+    pub body: Json,
 }
 
 /// The reports of all agents of one runtime. Cheap to clone.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::message_queue::MessageQueue;
+use crate::json::Json;
 
 /// The most by which an agent's start time, computed from uptime and wall clock, may differ between two runs before
 /// it indicates a restart: clocks are adjusted.
@@ -35,14 +36,14 @@ pub struct AgentSnapshot {
 /// A state that was read from a healthy agent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct SavedState {
-    /// Kept as JSON, since many are stored and few are read.
+    /// The text as the agent wrote it.
     json: Arc<str>,
     pub(super) read_at: Timestamp,
 }
 
 impl SavedState {
-    pub(super) fn new(value: &Value, read_at: Timestamp) -> Self {
-        Self { json: value.to_string().into(), read_at }
+    pub(super) fn new(state: &Json, read_at: Timestamp) -> Self {
+        Self { json: state.as_str().into(), read_at }
     }
 
     pub(super) fn json(&self) -> &Arc<str> {

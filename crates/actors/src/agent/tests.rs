@@ -132,12 +132,12 @@ impl Driver for ScriptedDriver {
     }
 
     fn read_state(&self) -> BoxFuture<'_, Result<AgentState, DriverError>> {
-        let known = AgentState::Known(json!({"memory": 7}));
+        let known = AgentState::Known(json!({"memory": 7}).into());
         std::future::ready(Ok(if self.is_stateless { AgentState::Unsupported } else { known })).boxed()
     }
 
     fn deliver(&self, message: AgentMessage) -> BoxFuture<'_, Result<Json, Error>> {
-        self.delivered.lock().push(message.body.to_value());
+        self.delivered.lock().push(message.body.read().unwrap());
         let ending = self.deliveries.lock().pop_front();
         match ending {
             None => std::future::ready(Ok(message.body)).boxed(),
@@ -157,11 +157,11 @@ impl Driver for ScriptedDriver {
         self.meter.wait_for_work().boxed()
     }
 
-    fn write_state(&self, state: Value) -> BoxFuture<'_, Result<(), DriverError>> {
+    fn write_state(&self, state: Json) -> BoxFuture<'_, Result<(), DriverError>> {
         if let Some(refusal) = self.refused_writes.lock().pop_front() {
             return std::future::ready(Err(refusal)).boxed();
         }
-        self.written.lock().push(state);
+        self.written.lock().push(state.read().unwrap());
         std::future::ready(Ok(())).boxed()
     }
 }

@@ -5,13 +5,13 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::agent_message::MessageId;
 use crate::broadcast::{Broadcast, BroadcastItem, BroadcastLimits, BroadcastSubscription};
 use crate::error::excerpt;
+use crate::json::Json;
 
 /// The most updates of one agent that are kept for slow subscribers. A subscriber is notified of those it missed.
 pub const UPDATES_BUFFERED_MAX: usize = 1024;
@@ -50,41 +50,22 @@ pub struct AgentUpdate {
     /// True if it repeats an earlier update, since a session is being resumed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_replay: bool,
-    /// The content.
-    pub body: Value,
+    /// The content, as the agent wrote it.
+    pub body: Json,
 }
 
 impl AgentUpdate {
     /// Creates an update that concerns no message.
     #[must_use]
-    pub fn new(kind: UpdateKind, body: Value) -> Self {
-        Self { kind, message_id: None, ask: None, is_replay: false, body }
+    pub fn new(kind: UpdateKind, body: impl Into<Json>) -> Self {
+        Self { kind, message_id: None, ask: None, is_replay: false, body: body.into() }
     }
 
     /// Estimates its memory, in bytes.
     pub(super) fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + self.ask.as_ref().map_or(0, String::len) + heap_bytes(&self.body)
+        size_of::<Self>() + self.ask.as_ref().map_or(0, String::len) + self.body.as_str().len()
     }
 }
-
-/// Estimates the memory of a value beyond itself, in bytes. A small value takes many times the bytes of its text.
-fn heap_bytes(value: &Value) -> usize {
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
-        Value::String(text) => text.capacity(),
-        Value::Array(values) => {
-            values.capacity() * size_of::<Value>() + values.iter().map(heap_bytes).sum::<usize>()
-        }
-        Value::Object(members) => {
-            let of_member =
-                |(name, value): (&String, &Value)| OBJECT_MEMBER_BYTES + name.capacity() + heap_bytes(value);
-            members.iter().map(of_member).sum()
-        }
-    }
-}
-
-/// The memory of an object's member beside its texts: name, value, and its places in the map.
-const OBJECT_MEMBER_BYTES: usize = size_of::<String>() + size_of::<Value>() + 4 * size_of::<usize>();
 
 /// An item of a subscription.
 #[derive(Debug, Clone, PartialEq)]
@@ -274,7 +255,7 @@ impl KeptUpdates {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -336,7 +317,7 @@ mod tests {
 
     fn number(event: Option<UpdateEvent>) -> Value {
         match event {
-            Some(UpdateEvent::Update(update)) => update.body[0].clone(),
+            Some(UpdateEvent::Update(update)) => update.body.read::<Value>().unwrap()[0].clone(),
             other => panic!("{other:?}"),
         }
     }
@@ -366,8 +347,7 @@ mod tests {
         let updates = UpdateBroadcast::default();
         let mut subscription = updates.subscribe();
         updates.publish(large_update(0));
-        // A few bytes of text each, and together many times the bound.
-        let many = json!([1, vec![json!(0); UPDATE_BYTES_BUFFERED_MAX / 8]]);
+        let many = json!([1, vec![0; UPDATE_BYTES_BUFFERED_MAX]]);
         updates.publish(AgentUpdate::new(UpdateKind::Message, many));
         assert_eq!(updates.0.updates.get().unwrap().buffered().0, 1);
         assert_eq!(subscription.next().await, Some(UpdateEvent::Missed(1)));

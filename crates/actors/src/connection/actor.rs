@@ -23,7 +23,7 @@ use super::state::{PreviousRun, State};
 use super::status::ConnectionState;
 use super::target::SocketTarget;
 use super::view::{ConnectionView, UnreportedEvents};
-use crate::json::without_bom;
+use crate::json_text::without_bom;
 
 /// The connection's actor: its settings, and what outlives an incarnation.
 pub struct ConnectionActor {

@@ -15,10 +15,12 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use mainstay_runtime::journal::Redaction;
 use percent_encoding::percent_decode_str;
-use serde_json::Value;
+use serde_json::Number;
+use serde_json::value::RawValue;
 
 use super::{safe_text::printable, url_redaction::secret_ranges};
-use crate::json::parse_json;
+use crate::json::{Members, parse_json};
+use crate::json_text::DEPTH_MAX;
 
 /// The shortest value that is redacted. Shorter ones are no secrets, and would be found in every text.
 const VALUE_CHARS_MIN: usize = 4;
@@ -188,9 +190,9 @@ impl Secrets {
         if let Some(query) = self.query.as_deref() {
             texts.extend(query_secrets(query).map(str::to_owned));
         }
-        if let Some(Ok(body)) = self.body.as_deref().map(parse_json) {
+        if let Some(Ok(body)) = self.body.as_deref().map(parse_json::<&RawValue>) {
             let mut found = Vec::new();
-            collect_sensitive(&body, false, &mut found);
+            collect_sensitive(body, false, 0, &mut found);
             texts.extend(found);
         }
         // A backend may have decoded what it read, and a text that is shown has no control characters.
@@ -234,24 +236,30 @@ pub(crate) fn is_credential(name: &HeaderName) -> bool {
     [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE].contains(name)
 }
 
-/// Collects the JSON values that stand under sensitive names.
-fn collect_sensitive(value: &Value, is_secret: bool, found: &mut Vec<String>) {
-    let text = match value {
-        Value::Object(members) => {
-            for (name, value) in members {
-                collect_sensitive(value, is_secret || is_sensitive_name(name), found);
+/// Collects the JSON values that stand under sensitive names, from the parts that are not nested too deeply.
+fn collect_sensitive(value: &RawValue, is_secret: bool, depth: usize, found: &mut Vec<String>) {
+    let text = value.get();
+    match text.as_bytes().first() {
+        _ if depth > DEPTH_MAX => {}
+        Some(b'{') => {
+            let members = Members::parse(text).ok();
+            for (name, value) in members.iter().flat_map(Members::iter) {
+                collect_sensitive(value, is_secret || is_sensitive_name(name), depth + 1, found);
             }
-            return;
         }
-        Value::Array(values) => {
-            return values.iter().for_each(|value| collect_sensitive(value, is_secret, found));
+        Some(b'[') => {
+            let values: Vec<&RawValue> = serde_json::from_str(text).unwrap_or_default();
+            values.into_iter().for_each(|value| collect_sensitive(value, is_secret, depth + 1, found));
         }
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        Value::Bool(_) | Value::Null => return,
-    };
-    if is_secret && found.len() < BODY_VALUES_MAX && is_long_enough(&text.as_str()) {
-        found.push(text);
+        Some(b't' | b'f' | b'n') => {}
+        _ if is_secret && found.len() < BODY_VALUES_MAX => {
+            let as_written = serde_json::from_str(text).unwrap_or_else(|_| text.to_owned());
+            // A backend may repeat a number as it reads it.
+            let as_read = serde_json::from_str::<Number>(text).ok().map(|number| number.to_string());
+            let texts = std::iter::once(as_written).chain(as_read.filter(|number| number != text));
+            found.extend(texts.filter(|text| is_long_enough(&text.as_str())));
+        }
+        _ => {}
     }
 }
 
@@ -351,6 +359,10 @@ mod tests {
             let secrets = Secrets::default().with_body(Some(&Bytes::from(other.to_owned())));
             assert_eq!(secrets.redact("hunter22"), "hunter22", "{other}");
         }
+        let numbers = br#"{"pin":{"key":[12345678901234567890123,1E9999,1e4]},"n":77777}"#;
+        let secrets = Secrets::default().with_body(Some(&Bytes::from_static(numbers)));
+        let text = "12345678901234567890123 1E9999 10000.0 77777";
+        assert_eq!(secrets.redact(text), "[redacted] [redacted] [redacted] 77777");
         let large = format!("{{\"password\":\"hunter22\",\"x\":\"{}\"}}", "x".repeat(BODY_BYTES_MAX));
         assert_eq!(Secrets::default().with_body(Some(&large.into())).redact("hunter22"), "hunter22");
     }

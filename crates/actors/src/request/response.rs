@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::RequestId;
 use crate::error::{Error, Reason, Secrets, body_start};
-use crate::json::parse_json;
+use crate::json::{Json, parse_json};
 
 /// The backend's response to a request.
 #[derive(Clone)]
@@ -41,7 +41,19 @@ impl Response {
     /// [`Reason::BadResponse`] (`SERVER_ERROR`) with the start of the body in `details`, if the body is not JSON or
     /// does not fit `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        parse_json(&self.body).map_err(|cause| {
+        self.parse_body(|body| parse_json(body))
+    }
+
+    /// Returns the body as it was written.
+    ///
+    /// # Errors
+    /// Those of [`json`](Self::json), also for more levels than [`Json::parse`] allows.
+    pub(crate) fn as_json(&self) -> Result<Json, Error> {
+        self.parse_body(|body| Json::parse(body))
+    }
+
+    fn parse_body<T>(&self, parse: impl FnOnce(&[u8]) -> serde_json::Result<T>) -> Result<T, Error> {
+        parse(&self.body).map_err(|cause| {
             Error::new(Reason::BadResponse)
                 .with_status(self.status.as_u16())
                 .with_details(&format!("{cause}; the body starts with: {}", body_start(&self.body)))

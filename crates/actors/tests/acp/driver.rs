@@ -66,12 +66,12 @@ fn message(id: u64, text: &str) -> AgentMessage {
 
 impl AcpDriverFixture {
     async fn prompt(&self, id: u64, text: &str) -> Result<Value, Error> {
-        self.driver.deliver(message(id, text)).await.map(|end| end.to_value())
+        self.driver.deliver(message(id, text)).await.map(|end| end.read().unwrap())
     }
 
     fn spawn_prompt(&self, id: u64, text: &str) -> JoinSet<Result<Value, Error>> {
         let (driver, message, mut task) = (Arc::clone(&self.driver), message(id, text), JoinSet::new());
-        task.spawn(async move { driver.deliver(message).await.map(|end| end.to_value()) });
+        task.spawn(async move { driver.deliver(message).await.map(|end| end.read().unwrap()) });
         task
     }
 
@@ -152,7 +152,10 @@ async fn session_is_resumed_by_a_new_driver() {
     let mut fixture = resuming_driver(sessions.path()).await;
     fixture.driver.restore_session(saved.clone());
     fixture.driver.restart().await.unwrap();
-    assert_eq!(fixture.next_update_of(UpdateKind::Session).await.body["origin"], "resumed");
+    assert_eq!(
+        fixture.next_update_of(UpdateKind::Session).await.body.read::<Value>().unwrap()["origin"],
+        "resumed"
+    );
     assert_eq!(fixture.prompt(2, "recall").await, Ok(turn_end("one | recall")));
     assert_eq!(fixture.driver.session(), Some(saved.clone()));
     fixture.stop().await;

@@ -170,7 +170,10 @@ impl AcpClientFixture {
     /// Returns the next text of the agent.
     pub(crate) async fn next_text(&mut self) -> (String, Option<MessageId>) {
         let update = self.next_update_of(UpdateKind::Message).await;
-        (update.body["content"]["text"].as_str().unwrap().to_owned(), update.message_id)
+        (
+            update.body.read::<Value>().unwrap()["content"]["text"].as_str().unwrap().to_owned(),
+            update.message_id,
+        )
     }
 }
 

@@ -38,6 +38,7 @@ use mainstay_actors::{
         },
     },
     error::Reason,
+    json::Json,
 };
 use serde_json::{Value, json};
 use tokio::{process::Command, task::JoinSet};

@@ -20,10 +20,10 @@ async fn updates_until_ask(fixture: &mut AcpClientFixture) -> (Vec<String>, Stri
     loop {
         let update = fixture.next_update().await;
         if let (UpdateKind::Ask, Some(ask)) = (update.kind, update.ask) {
-            return (updates, ask, update.body);
+            return (updates, ask, update.body.read().unwrap());
         }
         assert_eq!(update.message_id, Some(MessageId(1)));
-        updates.push(update.body["sessionUpdate"].as_str().unwrap().to_owned());
+        updates.push(update.body.read::<Value>().unwrap()["sessionUpdate"].as_str().unwrap().to_owned());
     }
 }
 
@@ -63,7 +63,10 @@ async fn node_agent_cancelled_turn_allows_the_next() {
         let (_, ask, _) = updates_until_ask(&mut fixture).await;
         drop(turn);
         let settled = fixture.next_update_of(UpdateKind::Settled).await;
-        assert_eq!((settled.ask, &settled.body["outcome"]), (Some(ask), &"cancelled".into()));
+        assert_eq!(
+            (settled.ask, &settled.body.read::<Value>().unwrap()["outcome"]),
+            (Some(ask), &"cancelled".into())
+        );
         let turn = fixture.spawn_prompt(1, "And now?");
         fixture.next_text().await;
         fixture.client.cancel();

@@ -16,9 +16,9 @@ async fn ask_is_published_and_answered_later(transport: AgentTransport) {
     let turn = fixture.spawn_prompt(5, "ask");
     let ask = fixture.next_update().await;
     assert_eq!((ask.kind, ask.message_id), (UpdateKind::Ask, Some(MessageId(5))));
-    assert_eq!(ask.body["toolCall"]["title"], "Delete everything");
+    assert_eq!(ask.body.read::<Value>().unwrap()["toolCall"]["title"], "Delete everything");
     let expected = json!({ "optionId": "reject", "name": "Reject", "kind": "reject_once" });
-    assert_eq!(ask.body["options"][1], expected);
+    assert_eq!(ask.body.read::<Value>().unwrap()["options"][1], expected);
     assert!(fixture.client.has_asks());
 
     let name = ask.ask.unwrap();
@@ -48,7 +48,7 @@ async fn cancelled_turn_cancels_its_asks(transport: AgentTransport) {
     for _ in 0..3 {
         let settled = fixture.next_update_of(UpdateKind::Settled).await;
         let expected = (Some(MessageId(5)), json!({ "outcome": "cancelled" }));
-        assert_eq!((settled.message_id, settled.body), expected);
+        assert_eq!((settled.message_id, settled.body.read().unwrap()), expected);
         assert!(open.remove(&settled.ask.unwrap()));
     }
     // The agent received the answer, and repeats it.
@@ -77,7 +77,10 @@ async fn withdrawn_ask_is_settled(transport: AgentTransport) {
     let turn = fixture.spawn_prompt(5, "withdraw");
     let name = next_ask(&mut fixture).await;
     let settled = fixture.next_update_of(UpdateKind::Settled).await;
-    assert_eq!((settled.ask, settled.body), (Some(name.clone()), json!({ "outcome": "withdrawn" })));
+    assert_eq!(
+        (settled.ask, settled.body.read().unwrap()),
+        (Some(name.clone()), json!({ "outcome": "withdrawn" }))
+    );
     assert_eq!(join_turn(turn).await, turn_end("end_turn", "withdrawn: true"));
     assert_eq!(fixture.client.answer(&name, "allow"), Err(AcpError::UnknownAsk(name)));
 }
@@ -90,5 +93,5 @@ async fn agent_exit_settles_open_asks(transport: AgentTransport) {
     drop(std::mem::replace(&mut fixture.host, AgentHost::InProcess(JoinSet::new())));
     assert_eq!(join_turn(turn).await, Err(AcpError::Closed));
     let settled = fixture.next_update_of(UpdateKind::Settled).await;
-    assert_eq!((settled.ask, settled.body), (Some(name), json!({ "outcome": "cancelled" })));
+    assert_eq!((settled.ask, settled.body.read().unwrap()), (Some(name), json!({ "outcome": "cancelled" })));
 }

@@ -66,7 +66,7 @@ async fn loaded_session_marks_updates_as_replay() {
         let update = fixture.next_update().await;
         assert!(update.is_replay && update.message_id.is_none(), "{update:?}");
         let expected = (UpdateKind::Progress, Some(text));
-        assert_eq!((update.kind, update.body["content"]["text"].as_str()), expected);
+        assert_eq!((update.kind, update.body.read::<Value>().unwrap()["content"]["text"].as_str()), expected);
     }
     assert_eq!(fixture.prompt(5, "news").await, turn_end("end_turn", "you said: news"));
     let update = fixture.next_update().await;

@@ -18,10 +18,31 @@ async fn prompt_updates_carry_its_message_id(transport: AgentTransport) {
 
     let blocks =
         json!({ "prompt": [{ "type": "text", "text": "two" }, { "type": "text", "text": "blocks" }] });
-    let prompt = AcpPrompt::from_body(&blocks).unwrap();
+    let prompt = AcpPrompt::from_body(&blocks.into()).unwrap();
     let expected = turn_end("end_turn", "you said: two blocks");
     assert_eq!(fixture.client.prompt(MessageId(8), prompt).await, expected);
     assert_eq!(fixture.next_text().await, ("you said: two blocks".to_owned(), Some(MessageId(8))));
+}
+
+both!(json_reaches_both_sides_as_it_was_written);
+async fn json_reaches_both_sides_as_it_was_written(transport: AgentTransport) {
+    let mut fixture = connected(transport).await;
+    // The line of the question has the most levels.
+    let deep = "[".repeat(122) + &"]".repeat(122);
+    let odd =
+        format!(r#"{{"b": [18446744073709551616,1e999,-0.0,1.0],"a":{{"k":1,"k":"\u00e4"}},"d":{deep}}}"#);
+    assert_eq!(fixture.prompt(1, &format!("json {odd}")).await, turn_end("end_turn", ""));
+    for (kind, expected) in [
+        (UpdateKind::Progress, format!(r#"{{"sessionUpdate":"plan","entries":{odd}}}"#)),
+        (UpdateKind::Ask, format!(r#"{{"toolCall":{odd},"options":[{{"optionId":"allow","own":{odd}}}]}}"#)),
+    ] {
+        assert_eq!(fixture.next_update_of(kind).await.body.as_str(), expected);
+    }
+    assert_eq!(fixture.client.lines_skipped(), 0);
+    let blocks = r#"[{"text":"line", "type":"text","_meta":{"b":18446744073709551616,"a":1.0,"a":-0.0}}]"#;
+    let prompt = AcpPrompt::from_body(&Json::parse(blocks).unwrap()).unwrap();
+    let line = fixture.client.prompt(MessageId(2), prompt).await.unwrap().text;
+    assert!(line.contains(&format!("\"prompt\":{blocks}")), "{line}");
 }
 
 both!(update_flood_keeps_text_whole_and_counts_missed);
@@ -105,7 +126,8 @@ async fn unaccepted_or_oversized_prompt_is_not_sent() {
     let limits = AcpLimits { message_bytes_max: 10_000, ..AcpLimits::default() };
     let fixture = connected_with_limits(AgentTransport::InProcess, limits).await;
     let image = json!([{ "type": "image", "data": "AA==", "mimeType": "image/png" }]);
-    let image = fixture.client.prompt(MessageId(1), AcpPrompt::from_body(&image).unwrap()).await.unwrap_err();
+    let image =
+        fixture.client.prompt(MessageId(1), AcpPrompt::from_body(&image.into()).unwrap()).await.unwrap_err();
     assert_eq!(image.to_string(), "block 0 is an image, which this agent does not accept");
     let large = fixture.prompt(2, &"x".repeat(10_000)).await.unwrap_err();
     assert!(large.to_string().starts_with("a prompt has at most 10000 bytes; this one has 10"), "{large}");

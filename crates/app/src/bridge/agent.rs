@@ -51,7 +51,7 @@ pub enum AgentAction {
     /// id of this command. A session that ends cancels its messages.
     Send {
         /// The message.
-        #[serde(deserialize_with = "Json::deserialize_value")]
+        #[serde(deserialize_with = "read_placeholder")]
         body: Json,
         /// Permits up to two more deliveries if the agent or the runtime ends before the answer.
         #[serde(default)]
@@ -77,7 +77,7 @@ pub enum AgentAction {
         /// The question's name.
         ask: String,
         /// The answer.
-        #[serde(deserialize_with = "Json::deserialize_value")]
+        #[serde(deserialize_with = "read_placeholder")]
         body: Json,
     },
     /// Push its updates from now on: `{"agent":ID,"update":{…}}`. A client that is too slow gets the number of lost
@@ -92,6 +92,11 @@ pub enum AgentAction {
     },
     /// Stop it, and delete it with its state.
     Remove {},
+}
+
+/// Reads a body beside a tag, where serde keeps no text. `parse_command` puts the text there.
+fn read_placeholder<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Json, D::Error> {
+    Value::deserialize(deserializer).map(Json::from)
 }
 
 impl<'de> Deserialize<'de> for BridgeAgentCommand {
@@ -136,14 +141,27 @@ pub(super) fn send_options(
 }
 
 /// An agent and its last events: the reply to `show`, and to the commands that change its state.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AgentDetails {
     /// The agent.
     #[serde(flatten)]
     pub agent: AgentView,
     /// The last events, at most five, oldest first.
-    #[serde(default)]
     pub events: Vec<Record>,
+}
+
+impl<'de> Deserialize<'de> for AgentDetails {
+    /// Reads each part from the text, as [`AgentView`] does.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct DetailsMembers {
+            #[serde(default)]
+            events: Vec<Record>,
+        }
+        let text = Json::deserialize(deserializer)?;
+        let DetailsMembers { events } = text.read().map_err(D::Error::custom)?;
+        Ok(Self { agent: text.read().map_err(D::Error::custom)?, events })
+    }
 }
 
 /// Executes a command; see [`execute`](super::execute).

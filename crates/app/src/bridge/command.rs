@@ -6,9 +6,10 @@ use std::time::Duration;
 use http::Method;
 use mainstay_actors::cache::Pattern;
 use mainstay_actors::error::Error;
-use mainstay_actors::json::{Json, parse_json};
+use mainstay_actors::json::{Json, Members, parse_json};
 use mainstay_runtime::journal::Cursor;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::agent::{self, BridgeAgentCommand};
@@ -246,39 +247,42 @@ pub struct RequestCommand {
 
 /// Reads one text of a client: its id, and its command or its fault.
 pub(super) fn parse(text: &str) -> (Option<u64>, Result<BridgeCommand, Error>) {
-    let mut value: Value = match parse_json(text) {
-        Ok(value) => value,
+    let members: Option<Members<'_>> = match parse_json::<&RawValue>(text) {
+        Ok(text) => Members::parse(text.get()).ok(),
         Err(error) => return (None, Err(invalid_command(&format!("the text is not JSON: {error}")))),
     };
-    let id = value.as_object_mut().and_then(|object| object.remove("id"));
-    let Some(id) = id.as_ref().and_then(Value::as_u64) else {
+    let Some((id, members)) = members.and_then(|members| Some((members.read("id")?, members))) else {
         return (None, Err(invalid_command("a command is an object with a whole number as its \"id\"")));
     };
-    let command = serde_json::from_value(value).map_err(|error| invalid_command(&error.to_string()));
-    (Some(id), command.map(|command| with_body_as_written(command, text)))
+    let body = members.get("body").map(Json::parse).transpose();
+    let body = body.map_err(|error| invalid_command(&format!("the body cannot be passed on: {error}")));
+    (Some(id), body.and_then(|body| parse_command(&members, body)))
 }
 
-/// Reads a body that may be absent or `null`.
-fn optional_body<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
-    Ok(Option::<Value>::deserialize(deserializer)?.map(Json::from))
-}
-
-/// Puts the body as the text has it into a command. Beside its tag serde has read it as a tree.
-fn with_body_as_written(mut command: BridgeCommand, text: &str) -> BridgeCommand {
-    #[derive(Deserialize)]
-    struct CommandBody {
-        body: Json,
-    }
+/// Reads a command. Beside a tag serde reads trees, which would change the body: the body gets its place afterwards.
+fn parse_command(members: &Members<'_>, body: Option<Json>) -> Result<BridgeCommand, Error> {
+    let placeholder = if body == Some(Json::default()) { "null" } else { "true" };
+    let rest = members.rebuild(|name, value| match name {
+        "id" => None,
+        "body" => Some(placeholder),
+        _ => Some(value),
+    });
+    let tree: Value = parse_json(&rest).map_err(|error| invalid_command(&error.to_string()))?;
+    let mut command = serde_json::from_value(tree).map_err(|error| invalid_command(&error.to_string()))?;
     let place = match &mut command {
         BridgeCommand::Request(request) => request.body.as_mut(),
         BridgeCommand::Agent(command) => command.action.body_mut(),
         _ => None,
     };
-    // A text that names several bodies keeps the one that was read.
-    if let (Some(place), Ok(CommandBody { body })) = (place, parse_json(text)) {
+    if let (Some(place), Some(body)) = (place, body) {
         *place = body;
     }
-    command
+    Ok(command)
+}
+
+/// Reads a body that may be absent or `null`.
+fn optional_body<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
+    Ok(Option::<Value>::deserialize(deserializer)?.map(Json::from))
 }
 
 /// Executes a command. `subscribe`, `cancel`, `listen` and `unlisten` belong to the session, and reply `null` here.

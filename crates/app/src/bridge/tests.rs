@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::serve;
+use super::{BridgeCommand, serve};
+use crate::Reason;
 use crate::backend::{Backend, BackendOptions};
 use crate::config::Config;
 use crate::mainstay::Mainstay;
@@ -485,11 +486,45 @@ async fn slow_listener_of_frames_learns_how_many_it_lost() {
     fixture.stop().await;
 }
 
+#[test]
+fn parse_puts_the_last_body_in_its_place_as_written() {
+    let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+    let parse = |command: &str, body: &str| {
+        let text = format!("{{\"body\":7,\"id\":1,{command}, \"body\" : {body} }}");
+        let (id, command) = super::command::parse(&text);
+        assert_eq!(id, Some(1), "{text}");
+        command
+    };
+    let commands = [
+        r#""type":"request","method":"POST","path":"/a""#,
+        r#""type":"agent","agent":"planner","action":"send""#,
+        r#""type":"agent","agent":"planner","action":"answer","ask":"a1""#,
+    ];
+    for command in commands {
+        for body in ["1e999", "-0.0", r#"{"b":18446744073709551616,"a":1.0,"b":1E2}"#, "true", &deep(127)] {
+            let placed = match parse(command, body).unwrap() {
+                BridgeCommand::Request(request) => request.body.unwrap(),
+                BridgeCommand::Agent(mut command) => command.action.body_mut().unwrap().clone(),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(placed.as_str(), body, "{command}");
+        }
+        for (body, problem) in [(deep(128), "127 levels"), (r#""\ud83d""#.to_owned(), "surrogate pair")] {
+            let error = parse(command, &body).unwrap_err();
+            assert_eq!(error.reason, Reason::InvalidRequest);
+            assert!(error.log_text().contains(problem), "{error:?}");
+        }
+    }
+    let Ok(BridgeCommand::Request(request)) = parse(commands[0], "null") else { panic!("it is a request") };
+    assert_eq!(request.body, None);
+    assert!(parse(r#""type":"status""#, "null").is_err());
+}
+
 #[tokio::test]
 async fn body_passes_through_a_session_as_it_was_written() {
     let fixture = BridgeFixture::start().await;
     let mut session = TestSession::open(&fixture);
-    let body = r#"{"b":12345678901234567890123,"a":[1E2,1.10,"\u00e4"]}"#;
+    let body = r#"{"b":12345678901234567890123,"a":[1E2,1.10,1e999,-0.0,"\u00e4"],"b":1.0}"#;
     let command = format!(
         "\u{feff}{{\"id\":1,\"type\":\"request\",\"method\":\"POST\",\"path\":\"/api/echo\",\"body\":{body}}}"
     );

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anstyle::Style;
 use mainstay_actors::json::Json;
-use mainstay_runtime::journal::millis;
+use mainstay_runtime::journal::{escape_controls, millis};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -126,27 +126,36 @@ async fn add(client: &mut BridgeClient, file: &Path) -> Result<Json, CliError> {
     })
 }
 
+/// A text of a session that listens to an agent.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct UpdateFrame {
+    update: Option<AgentUpdate>,
+    lagged: Option<u64>,
+    ended: bool,
+}
+
 async fn listen(out: &mut Output, client: &mut BridgeClient, id: String, json: bool) -> Result<(), CliError> {
     client.request(agent_command(id.clone(), AgentAction::Listen {})).await?;
     if !json {
         out.line(&out.paint(&format!("listening to {id}; Ctrl-C ends that"), output::DIM))?;
     }
     loop {
-        let mut frame = client.receive().await?;
+        let text = client.receive().await?;
         if json {
-            out.json_line(&frame.to_string())?;
+            out.json_line(text.as_str())?;
         }
-        if frame["ended"] == true {
+        let UpdateFrame { update, lagged, ended } = client.parse(&text)?;
+        if ended {
             return if json { Ok(()) } else { out.line(&format!("{id} was removed")) };
         }
         if json {
             continue;
         }
-        if let Some(missed) = frame["lagged"].as_u64() {
-            let text = format!("{missed} updates were missed here");
+        if let Some(lagged) = lagged {
+            let text = format!("{lagged} updates were missed here");
             out.line(&out.paint(&text, output::WARNING))?;
-        } else if let Some(update) = frame.get_mut("update") {
-            let update = client.parse(&update.take().into())?;
+        } else if let Some(update) = update {
             let (text, style) = format_update(&id, &update);
             out.line(&out.paint(&text, style))?;
         }
@@ -156,6 +165,7 @@ async fn listen(out: &mut Output, client: &mut BridgeClient, id: String, json: b
 /// Formats an update as a line. What the agent says stays JSON, in which nothing can drive a terminal.
 fn format_update(id: &str, update: &AgentUpdate) -> (String, Style) {
     let AgentUpdate { kind, message_id, ask, is_replay, body } = update;
+    let body = escape_controls(body.as_str());
     let ask = ask.as_deref().unwrap_or("?").escape_debug();
     let again = if *is_replay { " (said before)" } else { "" };
     let about = message_id.map(|id| format!(" (message {id})")).unwrap_or_default();
@@ -194,7 +204,7 @@ mod tests {
             AgentUpdate { ask: Some("a1".to_owned()), ..of(UpdateKind::Ask) },
             AgentUpdate { ask: Some("a1".to_owned()), ..of(UpdateKind::Settled) },
             AgentUpdate { is_replay: true, ..of(UpdateKind::Message) },
-            AgentUpdate::new(UpdateKind::Session, json!({"id": "s1"})),
+            AgentUpdate::new(UpdateKind::Session, Json::parse("{\"id\":\r1e999}").unwrap()),
         ];
         let lines: Vec<String> = updates.iter().map(|update| format_update("planner", update).0).collect();
         expect![[r#"
@@ -204,7 +214,7 @@ mod tests {
               answer with: mainstay agent answer planner a1 VALUE
             needs no answer to a1 any more (message 7): {"step":3}
             says (message 7) (said before): {"step":3}
-            conversation: {"id":"s1"}"#]]
+            conversation: {"id":\r1e999}"#]]
         .assert_eq(&lines.join("\n"));
     }
 }

@@ -564,7 +564,10 @@ pub(super) fn read_json(text: &str, name: &str) -> Result<Json, CliError> {
             (text, file)
         }
     };
-    Json::parse(&text).map_err(|error| CliError::usage(format!("{what} is not JSON: {error}")))
+    Json::parse(&text).map_err(|error| {
+        let problem = if error.is_data() { "cannot be passed on" } else { "is not JSON" };
+        CliError::usage(format!("{what} {problem}: {error}"))
+    })
 }
 
 #[derive(Debug, clap::Args)]

@@ -2,6 +2,7 @@
 
 use mainstay_actors::json::Json;
 use mainstay_runtime::journal::{count, millis_text};
+use serde_json::Value;
 
 use super::args::{CacheArgs, CacheScope, CacheSubcommand};
 use super::client::BridgeClient;
@@ -38,7 +39,8 @@ async fn invalidate(out: &mut Output, client: &mut BridgeClient, scope: CacheSco
         (None, None, None) => (InvalidateBy::All, None),
     };
     let command = BridgeCommand::Cache { action: CacheAction::Invalidate, by: Some(by), pattern };
-    let dropped = client.request(command).await?.to_value()["entries"].as_u64().unwrap_or_default();
+    let reply = client.request(command).await?;
+    let dropped = client.parse::<Value>(&reply)?["entries"].as_u64().unwrap_or_default();
     out.line(&match dropped {
         1 => "1 entry was dropped".to_owned(),
         dropped => format!("{dropped} entries were dropped"),

@@ -8,7 +8,6 @@ use mainstay_actors::json::{Json, parse_json};
 use mainstay_runtime::journal::{millis, millis_text};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -117,7 +116,7 @@ impl BridgeClient {
     }
 
     /// Returns the next text of the runtime.
-    pub(super) async fn receive(&mut self) -> Result<Value, CliError> {
+    pub(super) async fn receive(&mut self) -> Result<Json, CliError> {
         let text = self.receive_text().await.map_err(|failure| match failure {
             CliError::Failed(Reason::Stopped, _) => {
                 CliError::CheckFailed("the runtime has stopped".to_owned())

@@ -2,6 +2,7 @@
 
 use mainstay_actors::json::Json;
 use mainstay_runtime::journal::{count, millis_text};
+use serde_json::Value;
 
 use super::args::{OutputForm, RequestsArgs, RequestsSubcommand};
 use super::client::BridgeClient;
@@ -41,10 +42,11 @@ pub(super) async fn run(
             (command, done, format!("request {id} does not wait: it runs, or has ended"))
         }
     };
-    let reply = client.request(BridgeCommand::Requests(command)).await?.to_value();
-    if reply["cancelled"] == true || reply["prioritized"] == true {
+    let reply = client.request(BridgeCommand::Requests(command)).await?;
+    let outcome: Value = client.parse(&reply)?;
+    if outcome["cancelled"] == true || outcome["prioritized"] == true {
         return if args.watched.output.form() == OutputForm::Json {
-            out.json(&reply.into())
+            out.json(&reply)
         } else {
             out.line(&done)
         };

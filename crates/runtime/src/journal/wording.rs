@@ -62,7 +62,8 @@ pub fn escape_controls(text: &str) -> String {
     escaped
 }
 
-/// Escapes, in JSON, the characters that JSON allows and [`escape_controls`] does not. The value stays the same.
+/// Escapes, in JSON, the characters that JSON allows and [`escape_controls`] does not. A carriage return becomes a space.
+/// The value stays the same.
 #[must_use]
 pub fn escape_json_controls(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
@@ -70,6 +71,8 @@ pub fn escape_json_controls(json: &str) -> String {
         // What else of ASCII is a control character stands between the values, as a line feed does.
         if is_unsafe(c) && (c == '\u{7f}' || !c.is_ascii()) {
             let _ = write!(escaped, "\\u{:04x}", u32::from(c));
+        } else if c == '\r' {
+            escaped.push(' ');
         } else {
             escaped.push(c);
         }
@@ -92,9 +95,9 @@ mod tests {
 
     #[test]
     fn escaped_json_keeps_its_value() {
-        let json = "{\n  \"ä\u{9b}\": \"\u{7f}\u{202e}\\u001b\"\n}";
+        let json = "{\r\n  \"ä\u{9b}\": \"\u{7f}\u{202e}\\u001b\"\n}";
         let escaped = escape_json_controls(json);
-        assert_eq!(escaped, "{\n  \"ä\\u009b\": \"\\u007f\\u202e\\u001b\"\n}");
+        assert_eq!(escaped, "{ \n  \"ä\\u009b\": \"\\u007f\\u202e\\u001b\"\n}");
         let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap();
         assert_eq!(parse(&escaped), parse(json));
     }

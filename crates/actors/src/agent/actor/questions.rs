@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use mainstay_runtime::clock::WallTime;
-use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::{AgentActor, AgentContext, AgentRunState};
@@ -11,6 +10,7 @@ use crate::agent::command::AgentCommand;
 use crate::agent::events::{AgentQuestion, AgentQuestionSettled, AgentReplyLost};
 use crate::agent::updates::QuestionChange;
 use crate::error::excerpt;
+use crate::json::Json;
 
 /// The most characters of a question in the journal.
 const TEXT_CHARS_MAX: usize = 300;
@@ -52,8 +52,8 @@ impl AgentActor {
         });
     }
 
-    fn question_text(&self, body: &Value) -> String {
-        let text = body.as_str().map_or_else(|| body.to_string(), str::to_owned);
+    fn question_text(&self, body: &Json) -> String {
+        let text = body.read().unwrap_or_else(|_| body.to_string());
         excerpt(&self.driver.redact(&text), TEXT_CHARS_MAX)
     }
 }

@@ -6,6 +6,7 @@
 //! - `stdio` reads and writes lines within limits; `line_check` classifies one line; pure. `sent_requests` finds the
 //!   request that a response answers; pure.
 //! - `session_state` holds the turn and the open questions; pure.
+//! - `as_written` carries JSON past the official crate without a change; pure.
 //! - `prompt` parses a message's body; pure. `session` says how a session resumes; pure.
 //! - `handler` handles what the agent sends and asks.
 //!
@@ -13,6 +14,7 @@
 //! agent sends, one owner for each task, and an end for each request in every case. The agent is offered no files and
 //! no terminal; such requests are refused as the protocol says.
 
+mod as_written;
 mod client;
 mod driver;
 mod error;

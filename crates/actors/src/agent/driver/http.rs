@@ -7,7 +7,6 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{Method, StatusCode};
 use serde::Deserialize;
-use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::agent::activity::ActivityMeter;
@@ -41,9 +40,9 @@ const MESSAGES_IN_FLIGHT_MAX: usize = 1;
 struct HealthResponse {
     status: ReportedHealth,
     #[serde(default)]
-    uptime: Value,
+    uptime: Json,
     #[serde(default, rename = "errorCount")]
-    error_count: Value,
+    error_count: Json,
 }
 
 impl HttpDriver {
@@ -86,14 +85,14 @@ impl HttpDriver {
         if response.body.is_empty() {
             return Ok(Json::default());
         }
-        response.json()
+        response.as_json()
     }
 
     async fn send(
         &self,
         method: Method,
         what: &str,
-        body: Option<Value>,
+        body: Option<Json>,
     ) -> Result<FullResponse, DriverError> {
         let path = format!("/api/agents/{}/{what}", self.id);
         // It is sent once: a check without an answer is a miss, and the next one comes in its time.
@@ -128,7 +127,7 @@ impl HttpDriver {
     }
 
     /// Writes the state. A backend that keeps no states answers 404 or 405; then there is nothing to write.
-    async fn put_state(&self, state: Value) -> Result<(), DriverError> {
+    async fn put_state(&self, state: Json) -> Result<(), DriverError> {
         let answer = self.send(Method::PUT, "state", Some(state)).await?;
         match answer.status {
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(()),
@@ -142,9 +141,9 @@ impl HttpDriver {
         match answer.status {
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Ok(AgentState::Unsupported),
             status if status.is_success() => {
-                parse_json(&answer.body).map(AgentState::Known).map_err(|error| {
+                Json::parse(&answer.body).map(AgentState::Known).map_err(|error| {
                     DriverError::Failed(self.parse_error(
-                        "the agent's state is not JSON",
+                        "the agent's state cannot be passed on",
                         answer.status,
                         &error,
                     ))
@@ -161,8 +160,8 @@ impl HttpDriver {
         match parse_json(&answer.body) {
             Ok(HealthResponse { status: reported, uptime, error_count }) => Observation::Answered {
                 reported,
-                uptime_s: uptime.as_f64(),
-                error_count: error_count.as_u64(),
+                uptime_s: uptime.read().ok(),
+                error_count: error_count.read().ok(),
             },
             Err(error) => Observation::Missed {
                 why: self.parse_error("the answer is no health report", answer.status, &error),
@@ -237,7 +236,7 @@ impl Driver for HttpDriver {
         self.get_state().boxed()
     }
 
-    fn write_state(&self, state: Value) -> BoxFuture<'_, Result<(), DriverError>> {
+    fn write_state(&self, state: Json) -> BoxFuture<'_, Result<(), DriverError>> {
         self.put_state(state).boxed()
     }
 

@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use serde_json::Value;
 use tokio::time::timeout;
 
 use self::instance::JsonlInstance;
@@ -59,7 +58,7 @@ impl ProcessDriver {
         self.host.restart(JsonlInstance::start(setup, &self.meter), ready).await
     }
 
-    async fn restore(&self, state: Value) -> Result<(), DriverError> {
+    async fn restore(&self, state: Json) -> Result<(), DriverError> {
         let instance = self.host.running_instance().map_err(DriverError::Failed)?;
         let restored = timeout(RESTORE_TIMEOUT, instance.conversation().restore(&state)).await;
         restored
@@ -125,7 +124,7 @@ impl Driver for ProcessDriver {
         .boxed()
     }
 
-    fn write_state(&self, state: Value) -> BoxFuture<'_, Result<(), DriverError>> {
+    fn write_state(&self, state: Json) -> BoxFuture<'_, Result<(), DriverError>> {
         self.restore(state).boxed()
     }
 

@@ -7,19 +7,18 @@ use std::time::Duration;
 use agent_client_protocol::schema::ProtocolVersion;
 use agent_client_protocol::v1::schema::{
     AuthMethod, AuthenticateRequest, CancelNotification, ClientCapabilities, Implementation,
-    InitializeRequest, InitializeResponse, LoadSessionRequest, NewSessionRequest, PromptRequest,
-    ResumeSessionRequest,
+    InitializeRequest, InitializeResponse, LoadSessionRequest, NewSessionRequest, ResumeSessionRequest,
 };
 use agent_client_protocol::{
     Agent, Builder, Channel, Client, ConnectionTo, Error as RpcError, JsonRpcRequest, JsonRpcResponse,
-    is_connection_terminated, is_incoming_transport_closed,
+    UntypedMessage, is_connection_terminated, is_incoming_transport_closed,
 };
-use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::as_written::{unwrap, wrap};
 use super::error::AcpError;
 use super::handler::{ClientHandler, CloseGuard, SharedConnection};
 use super::options::AcpOptions;
@@ -33,6 +32,7 @@ use super::stdio::relay;
 use super::turn::{TurnEnd, TurnGuard};
 use crate::agent::{MessageId, UpdateBroadcast};
 use crate::error::{excerpt, raw_excerpt};
+use crate::json::{Json, Members};
 
 /// The time that the protocol's task may take after the input has ended.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,6 +42,9 @@ const LOGIN_METHODS_MAX: usize = 8;
 
 /// The most characters of an agent's name.
 const NAME_CHARS_MAX: usize = 100;
+
+/// The method that begins a turn.
+const PROMPT: &str = "session/prompt";
 
 /// The agent's answer to `initialize`.
 #[derive(Debug, Clone, Default)]
@@ -252,24 +255,23 @@ impl AcpClient {
             Err(_) => return Err(AcpError::PreviousTurnActive),
         };
         let session = self.session().ok_or(AcpError::NoSession)?;
-        let request = PromptRequest::new(session.clone(), prompt.0);
-        let bytes = serde_json::to_vec(&request).map_or(usize::MAX, |json| json.len());
-        if bytes > self.options.limits.message_bytes_max {
-            let max = self.options.limits.message_bytes_max;
+        let params = prompt.to_params(&session);
+        let (bytes, bytes_max) = (params.len(), self.options.limits.message_bytes_max);
+        if bytes > bytes_max {
             return Err(AcpError::InvalidPrompt(format!(
-                "a prompt has at most {max} bytes; this one has {bytes}"
+                "a prompt has at most {bytes_max} bytes; this one has {bytes}"
             )));
         }
+        let request = UntypedMessage::new(PROMPT, wrap(&params));
+        let request = request.map_err(|error| AcpError::InvalidPrompt(error.to_string()))?;
         let (turn, number) = TurnGuard::begin(&self.shared, message, permit);
         let _calling_off = CancelTurnOnDrop { client: self, turn: number };
-        let response = self.send_request("session/prompt", &request, move |answer| (answer, turn.end()));
+        let response = self.send_request(PROMPT, request, move |answer| (answer, turn.end()));
         let (answer, text) = response.await?;
         let answer = answer?;
-        let stop_reason = answer["stopReason"].as_str().ok_or_else(|| AcpError::InvalidResponse {
-            method: "session/prompt",
-            quote: raw_excerpt(&answer.to_string()),
-        })?;
-        let stop_reason = excerpt(stop_reason, NAME_CHARS_MAX);
+        let stop_reason = Members::parse(answer.as_str()).ok().and_then(|answer| answer.read("stopReason"));
+        let stop_reason: String = stop_reason.ok_or_else(|| invalid_response(PROMPT, &answer))?;
+        let stop_reason = excerpt(&stop_reason, NAME_CHARS_MAX);
         Ok(TurnEnd { stop_reason, text: text.text, is_text_cut: text.is_cut })
     }
 
@@ -327,11 +329,12 @@ impl AcpClient {
         after: Duration,
         in_order: impl FnOnce(&Result<Req::Response, AcpError>) + Send + 'static,
     ) -> Result<Req::Response, AcpError> {
-        let response = self.send_request(method, &request, move |answer: Result<Value, AcpError>| {
+        let request = request.to_untyped_message();
+        let request = request.map_err(|error| AcpError::InvalidPrompt(error.to_string()))?;
+        let response = self.send_request(method, request, move |answer: Result<Json, AcpError>| {
             let answer = answer.and_then(|answer| {
-                let quote = raw_excerpt(&answer.to_string());
-                Req::Response::from_json(method, answer)
-                    .map_err(|_| AcpError::InvalidResponse { method, quote })
+                let read = |tree| Req::Response::from_json(method, tree).ok();
+                answer.read().ok().and_then(read).ok_or_else(|| invalid_response(method, &answer))
             });
             in_order(&answer);
             answer
@@ -342,24 +345,24 @@ impl AcpClient {
     async fn send_request<T: Send + 'static>(
         &self,
         method: &'static str,
-        request: &impl JsonRpcRequest,
-        in_order: impl FnOnce(Result<Value, AcpError>) -> T + Send + 'static,
+        request: UntypedMessage,
+        in_order: impl FnOnce(Result<Json, AcpError>) -> T + Send + 'static,
     ) -> Result<T, AcpError> {
         if let Some(error) = self.end() {
             return Err(AcpError::AlreadyEnded(Box::new(error)));
         }
-        let untyped = request.to_untyped_message();
-        let untyped = untyped.map_err(|error| AcpError::InvalidPrompt(error.to_string()))?;
         let (sender, answered) = oneshot::channel();
         let logins = self.initialize_info.login_methods.clone();
-        let sent = self.connection.send_request(untyped).on_receiving_result(async move |answer| {
+        let sent = self.connection.send_request(request).on_receiving_result(async move |answer| {
             let answer = match answer {
                 // There was no answer: the caller gets the reason for which the connection ended.
                 Err(error) if is_incoming_transport_closed(&error) || is_connection_terminated(&error) => {
                     return Ok(());
                 }
                 Err(error) => Err(AcpError::from_rpc_error(method, &error, &logins)),
-                Ok(answer) => Ok(answer),
+                Ok(answer) => Json::parse(unwrap(&answer).unwrap_or_default()).map_err(|_| {
+                    AcpError::InvalidResponse { method, quote: raw_excerpt(&answer.to_string()) }
+                }),
             };
             // No caller waits if the future was dropped.
             let _ = sender.send(in_order(answer));
@@ -382,6 +385,10 @@ impl std::fmt::Debug for AcpClient {
             .field("end", &*self.end.borrow())
             .finish_non_exhaustive()
     }
+}
+
+fn invalid_response(method: &'static str, answer: &Json) -> AcpError {
+    AcpError::InvalidResponse { method, quote: raw_excerpt(answer.as_str()) }
 }
 
 /// Returns a way to log in. The id stays whole, since the agent is to know it again.

@@ -24,7 +24,7 @@ use crate::agent::driver::{Activity, AgentState, Driver, DriverError, ProcessUsa
 use crate::agent::health::Observation;
 use crate::agent::updates::{AgentUpdate, UpdateBroadcast, UpdateKind};
 use crate::error::{Error, Reason, excerpt};
-use crate::json::Json;
+use crate::json::{Json, Members};
 use crate::process::Readiness;
 
 /// The number of starts in a row that may end during a resumption; after that a new session starts.
@@ -143,13 +143,13 @@ impl AcpDriver {
         if let Some(lost) = &mut start.lost {
             lost.message = excerpt(&self.host.secrets.redact(&lost.message), LOST_MESSAGE_CHARS_MAX);
         }
-        let body = serde_json::to_value(&start).unwrap_or_default();
+        let body = Json::from_serialize(&start).unwrap_or_default();
         *self.lock_session() = Some(SavedSession { id: start.id, cwd, lost: start.lost });
         self.host.setup.updates.publish(AgentUpdate::new(UpdateKind::Session, body));
     }
 
     async fn deliver_message(&self, message: AgentMessage) -> Result<Json, Error> {
-        let prompt = AcpPrompt::from_body(&message.body.to_value()).map_err(|error| error.to_error())?;
+        let prompt = AcpPrompt::from_body(&message.body).map_err(|error| error.to_error())?;
         let instance = self.host.running_instance()?;
         let client =
             instance.client().ok_or_else(|| not_running_error("it has not started a session yet"))?;
@@ -238,7 +238,7 @@ impl Driver for AcpDriver {
         std::future::ready(Ok(AgentState::Unsupported)).boxed()
     }
 
-    fn write_state(&self, _: Value) -> BoxFuture<'_, Result<(), DriverError>> {
+    fn write_state(&self, _: Json) -> BoxFuture<'_, Result<(), DriverError>> {
         std::future::ready(Ok(())).boxed()
     }
 
@@ -268,8 +268,9 @@ impl Driver for AcpDriver {
 
     /// Accepts the id of an option, or an object that has it as `optionId`.
     fn answer(&self, ask: &str, answer: Json) -> Result<(), Error> {
-        let answer = answer.to_value();
-        let option = answer.as_str().or_else(|| answer["optionId"].as_str()).ok_or_else(|| {
+        let option_of = |answer: Members<'_>| answer.read("optionId");
+        let option = answer.read().ok().or_else(|| Members::parse(answer.as_str()).ok().and_then(option_of));
+        let option: String = option.ok_or_else(|| {
             let words = "an answer is the id of one of the options, as a text or in \"optionId\"";
             Error::new(Reason::InvalidRequest)
                 .with_message("That is no answer to what the agent asks. Use the id of one of its options.")
@@ -277,7 +278,7 @@ impl Driver for AcpDriver {
         })?;
         let instance = self.host.running_instance()?;
         let client = instance.client().ok_or_else(|| AcpError::UnknownAsk(ask.to_owned()).to_error())?;
-        client.answer(ask, option).map_err(|error| error.to_error())?;
+        client.answer(ask, &option).map_err(|error| error.to_error())?;
         // The agent is working again from now on.
         self.options.meter.note_progress();
         Ok(())

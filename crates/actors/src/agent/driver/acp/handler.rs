@@ -12,12 +12,14 @@ use agent_client_protocol::{
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
+use super::as_written::unwrap;
 use super::error::AcpError;
 use super::options::{AcpLimits, AcpOptions};
 use super::session_state::{AskOutcome, AskRejection, PendingQuestion, SessionState};
 use super::stdio::TransportObserver;
 use crate::agent::{ActivityMeter, AgentUpdate, MessageId, UpdateBroadcast, UpdateKind};
 use crate::error::{Secrets, excerpt};
+use crate::json::{Json, Members};
 use crate::logs::{LogStream, ProcessLog};
 
 /// The state that a connection and its users share.
@@ -87,20 +89,21 @@ impl SharedConnection {
     }
 
     fn publish_update(&self, params: &Value) {
-        let (Some(session), update @ Value::Object(_)) = (params["sessionId"].as_str(), &params["update"])
-        else {
-            tracing::warn!("an agent sent a session/update that says nothing, which is ignored");
-            return;
+        let params = unwrap(params).and_then(|params| Members::parse(params).ok());
+        let read = |params: &Members<'_>| Some((params.read::<String>("sessionId")?, params.read("update")?));
+        let Some((session, body)): Option<(String, Json)> = params.as_ref().and_then(read) else {
+            return skip_empty_update();
         };
-        let belonging = self.lock_state().record_update(session, update, self.limits.text_bytes_max);
-        let kind = match update["sessionUpdate"].as_str() {
-            Some("agent_message_chunk") => UpdateKind::Message,
-            _ => UpdateKind::Progress,
-        };
+        let Ok(update) = Members::parse(body.as_str()) else { return skip_empty_update() };
+        let is_message = update.read::<String>("sessionUpdate").as_deref() == Some("agent_message_chunk");
+        let text = update.read::<Members<'_>>("content").and_then(|content| content.read::<String>("text"));
+        let text = text.as_deref().filter(|_| is_message);
+        let belonging = self.lock_state().record_update(&session, text, self.limits.text_bytes_max);
+        let kind = if is_message { UpdateKind::Message } else { UpdateKind::Progress };
         self.updates.publish(AgentUpdate {
             message_id: belonging.message_id,
             is_replay: belonging.is_replay,
-            ..AgentUpdate::new(kind, update.clone())
+            ..AgentUpdate::new(kind, body)
         });
     }
 
@@ -111,20 +114,14 @@ impl SharedConnection {
         responder: Responder,
         connection: &ConnectionTo<Agent>,
     ) -> Result<(), RpcError> {
-        let option = |option: &Value| option["optionId"].as_str().map(str::to_owned);
-        let options: Option<Vec<String>> =
-            params["options"].as_array().and_then(|options| options.iter().map(option).collect());
-        let (Some(session), Some(options)) =
-            (params["sessionId"].as_str(), options.filter(|options| !options.is_empty()))
-        else {
+        let Some((session, options, body)) = unwrap(params).and_then(read_question) else {
             return responder
                 .respond_with_error(RpcError::invalid_params().data("sessionId and options are needed"));
         };
         let name = format!("a{}", self.ask_counter.fetch_add(1, Ordering::Relaxed) + 1);
-        let body = json!({ "toolCall": params["toolCall"], "options": params["options"] });
         // Published under the lock, so that a question never comes after its end.
         let mut state = self.lock_state();
-        let put = state.open_ask(&name, session, options, self.limits.asks_max);
+        let put = state.open_ask(&name, &session, options, self.limits.asks_max);
         if let Ok((message_id, _)) = put {
             let update = AgentUpdate::new(UpdateKind::Ask, body);
             self.updates.publish(AgentUpdate { message_id, ask: Some(name.clone()), ..update });
@@ -168,6 +165,20 @@ impl SharedConnection {
             }
         }
     }
+}
+
+fn skip_empty_update() {
+    tracing::warn!("an agent sent a session/update that says nothing, which is ignored");
+}
+
+/// Returns a question's session, the ids of its options, and what is published of it.
+fn read_question(params: &str) -> Option<(String, Vec<String>, Json)> {
+    let params = Members::parse(params).ok()?;
+    let options: Vec<Members<'_>> = params.read("options")?;
+    let ids: Vec<String> = options.iter().map(|option| option.read("optionId")).collect::<Option<_>>()?;
+    let (call, options) = (params.get("toolCall").unwrap_or("null"), params.get("options")?);
+    let body = Json::parse(&format!("{{\"toolCall\":{call},\"options\":{options}}}")).ok()?;
+    (!ids.is_empty()).then_some((params.read("sessionId")?, ids, body))
 }
 
 fn outcome_json(choice: AskOutcome) -> Value {

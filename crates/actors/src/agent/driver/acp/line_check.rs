@@ -1,8 +1,12 @@
 //! Classifies a line of an agent. Pure.
 
+use agent_client_protocol::v1::schema::CLIENT_METHOD_NAMES;
 use agent_client_protocol::{RawJsonRpcError, RawJsonRpcId, RawJsonRpcMessage, TransportFrame};
-use serde_json::{Map, Value};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
+use super::as_written::wrap;
+use crate::json::{Json, Members};
 use crate::json_text::{BrokenObject, whole_number};
 
 /// The kind of a line.
@@ -29,52 +33,85 @@ pub(super) struct IncomingResponse {
     pub(super) answer: Result<RpcResult, &'static str>,
 }
 
-type RpcResult = Result<Value, Box<RawJsonRpcError>>;
+/// A result as it was written, or an error.
+type RpcResult = Result<Json, Box<RawJsonRpcError>>;
 
 /// Classifies a line, without its end. Mostly that is one message; an array of messages is taken as several.
 pub(super) fn classify_line(line: &str) -> Vec<LineKind> {
-    match serde_json::from_str(line) {
-        Ok(Value::Array(items)) if items.iter().any(|item| item.get("jsonrpc").is_some()) => {
-            items.into_iter().map(classify_value).collect()
+    let json = match Json::parse(line) {
+        Ok(json) => json,
+        Err(error) => {
+            // All halves of surrogate pairs are repaired.
+            let why = if error.is_data() { "it is nested too deeply" } else { "it is no JSON" };
+            return vec![response_after_text(line).unwrap_or_else(|| classify_broken(line, line, why))];
         }
-        Ok(value) => vec![classify_value(value)],
-        Err(_) => {
-            vec![response_after_text(line).unwrap_or_else(|| classify_broken(line, line, "it is no JSON"))]
+    };
+    let is_rpc =
+        |item: &&RawValue| Members::parse(item.get()).is_ok_and(|item| item.get("jsonrpc").is_some());
+    match json.read::<Vec<&RawValue>>() {
+        Ok(items) if items.iter().any(is_rpc) => {
+            items.into_iter().map(|item| classify_value(item.get())).collect()
         }
+        _ => vec![classify_value(json.as_str())],
     }
 }
 
-fn classify_value(value: Value) -> LineKind {
-    let Value::Object(mut members) = value else { return LineKind::Stray };
-    let is_rpc = members.contains_key("jsonrpc");
-    if members.contains_key("method") {
+fn classify_value(json: &str) -> LineKind {
+    let Ok(members) = Members::parse(json) else { return LineKind::Stray };
+    let is_rpc = members.get("jsonrpc").is_some();
+    if members.get("method").is_some() {
         // Lines of a log have methods too.
-        return if is_rpc { classify_call(members) } else { LineKind::Stray };
+        return if is_rpc { classify_call(&members) } else { LineKind::Stray };
     }
-    let number = members.get("id").and_then(whole_number);
-    let answer: Result<RpcResult, _> = match (members.remove("result"), members.remove("error")) {
+    let number = members.read::<Value>("id").as_ref().and_then(whole_number);
+    let answer: Result<RpcResult, _> = match (members.read::<Json>("result"), members.get("error")) {
         (None, None) if is_rpc => return LineKind::Unreadable { id: None },
         (None, None) => return LineKind::Stray,
         // Some agents write both members.
-        (Some(result), None | Some(Value::Null)) => Ok(Ok(result)),
-        (None | Some(Value::Null), Some(error)) if !error.is_null() => serde_json::from_value(error)
-            .map(|error| Err(Box::new(error)))
-            .map_err(|_| "its error needs a code and a message"),
+        (Some(result), None | Some("null")) => Ok(Ok(result)),
+        (result, Some(error))
+            if error != "null" && result.as_ref().is_none_or(|result| result.as_str() == "null") =>
+        {
+            read_error(error).map(|error| Err(Box::new(error))).ok_or("its error needs a code and a message")
+        }
         (None, Some(_)) => Err("it has neither a result nor an error"),
         (Some(_), Some(_)) => Err("it has both a result and an error"),
     };
     LineKind::Response(IncomingResponse { number, is_certain: is_rpc, answer })
 }
 
-fn classify_call(members: Map<String, Value>) -> LineKind {
-    let id = members.get("id").cloned();
-    match serde_json::from_value(Value::Object(members)) {
-        Ok(message @ (RawJsonRpcMessage::Request(_) | RawJsonRpcMessage::Notification(_))) => {
+fn read_error(error: &str) -> Option<RawJsonRpcError> {
+    let members = Members::parse(error).ok()?;
+    let error = RawJsonRpcError::new(members.read("code")?, members.read::<String>("message")?);
+    Some(match members.get("data") {
+        // It is only shown.
+        Some(data) => error.data(serde_json::from_str(data).map_or_else(|_| data.into(), Value::String)),
+        None => error,
+    })
+}
+
+fn classify_call(members: &Members<'_>) -> LineKind {
+    match read_call(members) {
+        Some(message @ (RawJsonRpcMessage::Request(_) | RawJsonRpcMessage::Notification(_))) => {
             let is_request = matches!(message, RawJsonRpcMessage::Request(_));
             LineKind::Message { frame: TransportFrame::Single(message), is_request }
         }
-        _ => LineKind::Unreadable { id: id.and_then(|id| serde_json::from_value(id).ok()) },
+        _ => LineKind::Unreadable { id: members.read("id") },
     }
+}
+
+/// Reads a call. Parameters that are passed on are kept as they were written.
+fn read_call(members: &Members<'_>) -> Option<RawJsonRpcMessage> {
+    let method: String = members.read("method")?;
+    let is_passed_on = [CLIENT_METHOD_NAMES.session_update, CLIENT_METHOD_NAMES.session_request_permission]
+        .contains(&method.as_str());
+    let mut call = serde_json::Map::new();
+    for name in ["jsonrpc", "id", "method", "params"] {
+        let Some(text) = members.get(name) else { continue };
+        let is_kept = is_passed_on && name == "params" && text.starts_with('{');
+        call.insert(name.to_owned(), if is_kept { wrap(text) } else { serde_json::from_str(text).ok()? });
+    }
+    serde_json::from_value(Value::Object(call)).ok()
 }
 
 /// Classifies a line that is no JSON, or of which only the ends are known.
@@ -101,7 +138,7 @@ pub(super) fn classify_broken(head: &str, tail: &str, why: &'static str) -> Line
 /// Returns the answer at the end of a line that begins with other text, since the agent had not ended its last line.
 fn response_after_text(line: &str) -> Option<LineKind> {
     let start = line.find("{\"jsonrpc\"").filter(|start| *start > 0)?;
-    match classify_value(serde_json::from_str(&line[start..]).ok()?) {
+    match classify_value(Json::parse(&line[start..]).ok()?.as_str()) {
         // It may also be a log of what was sent or received.
         LineKind::Response(response) => {
             Some(LineKind::Response(IncomingResponse { is_certain: false, ..response }))
@@ -112,9 +149,13 @@ fn response_after_text(line: &str) -> Option<LineKind> {
 
 #[cfg(test)]
 mod tests {
+    use agent_client_protocol::schema::MaybeUndefined;
+    use agent_client_protocol::{RawJsonRpcNotification, RawJsonRpcRequest};
     use serde_json::json;
 
+    use super::super::as_written::unwrap;
     use super::*;
+    use crate::json_text::DEPTH_MAX;
 
     fn kind(kind: &LineKind) -> &'static str {
         match kind {
@@ -163,7 +204,7 @@ mod tests {
         for (line, expected) in [
             (r#"{"jsonrpc":"2.0","method":"session/upd"#.to_owned(), "unreadable"),
             (r#"{"jsonrpc":"2.0","method":"session/update","params":{"n":NaN}}"#.to_owned(), "unreadable"),
-            (r#"{"jsonrpc":"2.0","method":"session/update","params":{"n":1e999}}"#.to_owned(), "unreadable"),
+            (r#"{"jsonrpc":"2.0","method":"session/update","params":{"n":1e}}"#.to_owned(), "unreadable"),
             (format!(r#"{{"jsonrpc":"2.0","method":"session/update","params":{deep}"#), "unreadable"),
             (r#"{"jsonrpc":"2.0","method":"session/update","params":7}"#.to_owned(), "unreadable"),
             (r#"{"jsonrpc":"2.0","id":7,"method":"x","params":{"n":NaN}}"#.to_owned(), "unreadable request"),
@@ -184,7 +225,7 @@ mod tests {
         let answer = |number, is_certain| IncomingResponse {
             number: Some(number),
             is_certain,
-            answer: Ok(Ok(json!({}))),
+            answer: Ok(Ok(json!({}).into())),
         };
         for (line, expected) in [
             (r#"{"jsonrpc":"2.0","id":7,"result":{}}"#, answer(7, true)),
@@ -203,9 +244,43 @@ mod tests {
     }
 
     #[test]
+    fn classify_line_keeps_what_is_passed_on_as_written() {
+        let nested = "[".repeat(DEPTH_MAX - 2) + &"]".repeat(DEPTH_MAX - 2);
+        for text in ["18446744073709551616", "1e999", "-0.0", r#"{"a":1.0,"a":{}}"#, &nested] {
+            let params = format!(r#"{{"sessionId":"s1", "update":{text}}}"#);
+            for (method, id) in [("session/update", ""), ("session/request_permission", r#""id":7,"#)] {
+                let line = format!(r#"{{"jsonrpc":"2.0",{id}"method":"{method}","params":{params}}}"#);
+                let Some(LineKind::Message { frame: TransportFrame::Single(message), .. }) =
+                    classify_line(&line).pop()
+                else {
+                    panic!("{line}");
+                };
+                let (RawJsonRpcMessage::Notification(RawJsonRpcNotification { params: passed, .. })
+                | RawJsonRpcMessage::Request(RawJsonRpcRequest { params: passed, .. })) = message
+                else {
+                    panic!("{line}");
+                };
+                assert_eq!(unwrap(&passed.unwrap().into_value()), Some(&*params), "{line}");
+            }
+            let result = format!(r#"{{"stopReason":"end_turn","x":{text}}}"#);
+            let line = format!(r#"{{"jsonrpc":"2.0","id":7,"result":{result}}}"#);
+            assert_eq!(response(&line).answer, Ok(Ok(Json::parse(&result).unwrap())), "{line}");
+        }
+        let error = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-1,"message":"no","data":{"n":1e999}}}"#;
+        let data = response(error).answer.unwrap().unwrap_err().data.clone();
+        assert_eq!(data, MaybeUndefined::Value(json!(r#"{"n":1e999}"#)));
+    }
+
+    #[test]
     fn classify_line_says_why_a_response_is_unreadable() {
         let deep = "[".repeat(100_000);
+        let too_deep = "[".repeat(DEPTH_MAX) + &"]".repeat(DEPTH_MAX);
         for (line, number, why) in [
+            (
+                &*format!(r#"{{"jsonrpc":"2.0","id":7,"result":{too_deep}}}"#),
+                Some(7),
+                "it is nested too deeply",
+            ),
             (r#"{"jsonrpc":"2.0","id":7,"result":{}"#, Some(7), "it is no JSON"),
             (r#"{"jsonrpc":"2.0","id":7,"result":NaN}"#, Some(7), "it is no JSON"),
             (r#"{"jsonrpc":"2.0","result":{"n":NaN},"id":7}"#, Some(7), "it is no JSON"),

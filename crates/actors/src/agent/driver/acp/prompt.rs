@@ -2,8 +2,10 @@
 
 use agent_client_protocol::v1::schema::{ContentBlock, PromptCapabilities, TextContent};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::error::AcpError;
+use crate::json::{Json, Members};
 
 /// The most blocks of one prompt.
 const BLOCKS_MAX: usize = 256;
@@ -25,15 +27,21 @@ impl From<&PromptCapabilities> for AcceptedContent {
     }
 }
 
-/// The content of one turn's prompt.
+/// The content of one turn's prompt, as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AcpPrompt(pub(super) Vec<ContentBlock>);
+pub struct AcpPrompt {
+    /// The blocks as an array.
+    json: Json,
+    blocks: Vec<ContentBlock>,
+}
 
 impl AcpPrompt {
     /// Creates a prompt of plain text.
     #[must_use]
     pub fn text(text: impl Into<String>) -> Self {
-        Self(vec![ContentBlock::Text(TextContent::new(text))])
+        let blocks = vec![ContentBlock::Text(TextContent::new(text))];
+        // A block is always JSON.
+        Self { json: Json::from_serialize(&blocks).unwrap_or_default(), blocks }
     }
 
     /// Parses a message's body: a text, an object with a `text`, or the protocol's content blocks, as an array or in
@@ -42,32 +50,31 @@ impl AcpPrompt {
     /// # Errors
     ///
     /// Fails with [`AcpError::InvalidPrompt`], which says what is wrong, where, and what is valid.
-    pub fn from_body(body: &Value) -> Result<Self, AcpError> {
-        let blocks = match body {
-            Value::String(text) => return Self::from_text(text),
-            Value::Array(blocks) => blocks,
-            Value::Object(members) => match (members.get("text"), members.get("prompt")) {
-                (Some(Value::String(text)), None) => return Self::from_text(text),
-                (None, Some(Value::Array(blocks))) => blocks,
-                (None, Some(Value::String(text))) => return Self::from_text(text),
-                _ => return Err(invalid_prompt()),
+    pub fn from_body(body: &Json) -> Result<Self, AcpError> {
+        if let Ok(text) = body.read::<String>() {
+            return Self::from_text(&text);
+        }
+        let Ok(members) = Members::parse(body.as_str()) else { return Self::from_blocks(body.clone()) };
+        let text_of = |name| members.read::<String>(name);
+        match (members.get("text"), members.read::<Json>("prompt")) {
+            (Some(_), None) => Self::from_text(&text_of("text").ok_or_else(invalid_prompt)?),
+            (None, Some(prompt)) => match text_of("prompt") {
+                Some(text) => Self::from_text(&text),
+                None => Self::from_blocks(prompt),
             },
-            _ => return Err(invalid_prompt()),
-        };
+            _ => Err(invalid_prompt()),
+        }
+    }
+
+    fn from_blocks(json: Json) -> Result<Self, AcpError> {
+        let blocks: Vec<&RawValue> = json.read().map_err(|_| invalid_prompt())?;
         if blocks.is_empty() || blocks.len() > BLOCKS_MAX {
             let words =
                 format!("a prompt has 1 to {BLOCKS_MAX} content blocks; this one has {}", blocks.len());
             return Err(AcpError::InvalidPrompt(words));
         }
-        let read = |(index, block): (usize, &Value)| {
-            serde_json::from_value(block.clone()).map_err(|error| {
-                let words = "no content block of the protocol, which is an object such as";
-                AcpError::InvalidPrompt(format!(
-                    "block {index} is {words} {{\"type\": \"text\", \"text\": \"…\"}}: {error}"
-                ))
-            })
-        };
-        blocks.iter().enumerate().map(read).collect::<Result<_, _>>().map(Self)
+        let blocks = blocks.iter().enumerate().map(read_block).collect::<Result<_, _>>()?;
+        Ok(Self { json, blocks })
     }
 
     fn from_text(text: &str) -> Result<Self, AcpError> {
@@ -75,6 +82,11 @@ impl AcpPrompt {
             return Err(AcpError::InvalidPrompt("a prompt cannot be empty".to_owned()));
         }
         Ok(Self::text(text))
+    }
+
+    /// Returns the parameters of the request that sends the prompt to this session.
+    pub(super) fn to_params(&self, session: &str) -> String {
+        format!("{{\"sessionId\":{},\"prompt\":{}}}", Json::from(&Value::from(session)), self.json)
     }
 
     /// Checks that an agent which accepts this content can be sent the prompt.
@@ -88,12 +100,24 @@ impl AcpPrompt {
             };
             (!accepted).then(|| format!("block {index} is {what}, which this agent does not accept"))
         };
-        self.0
+        self.blocks
             .iter()
             .enumerate()
             .find_map(refused)
             .map_or(Ok(()), |words| Err(AcpError::InvalidPrompt(words)))
     }
+}
+
+/// Reads a block as the protocol has it. Its `_meta` may hold anything.
+fn read_block((index, block): (usize, &&RawValue)) -> Result<ContentBlock, AcpError> {
+    let known = Members::parse(block.get());
+    let known = known.map(|members| members.rebuild(|name, value| (name != "_meta").then_some(value)));
+    known.and_then(|block| serde_json::from_str(&block)).map_err(|error| {
+        let words = "no content block of the protocol, which is an object such as";
+        AcpError::InvalidPrompt(format!(
+            "block {index} is {words} {{\"type\": \"text\", \"text\": \"…\"}}: {error}"
+        ))
+    })
 }
 
 fn invalid_prompt() -> AcpError {
@@ -108,7 +132,7 @@ mod tests {
     use super::*;
 
     fn error_text(body: &Value) -> String {
-        AcpPrompt::from_body(body).unwrap_err().to_string()
+        AcpPrompt::from_body(&body.into()).unwrap_err().to_string()
     }
 
     #[test]
@@ -121,7 +145,23 @@ mod tests {
             json!([block]),
             json!({ "prompt": [block] }),
         ] {
-            assert_eq!(AcpPrompt::from_body(&body).unwrap(), AcpPrompt::text("hello"), "{body}");
+            assert_eq!(
+                AcpPrompt::from_body(&body.clone().into()).unwrap().blocks,
+                AcpPrompt::text("hello").blocks,
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn to_params_has_the_blocks_as_written() {
+        let blocks =
+            r#"[{"text":"\u00e4","type":"text","own":-0.0,"_meta":{"n":1e999,"n":18446744073709551616}}]"#;
+        for body in [blocks.to_owned(), format!(r#"{{"prompt": {blocks}}}"#)] {
+            let prompt = AcpPrompt::from_body(&Json::parse(&body).unwrap()).unwrap();
+            let expected = format!(r#"{{"sessionId":"s\"1","prompt":{blocks}}}"#);
+            assert_eq!(prompt.to_params("s\"1"), expected);
+            assert_eq!(prompt.blocks, AcpPrompt::text("ä").blocks);
         }
     }
 
@@ -144,7 +184,7 @@ mod tests {
     #[test]
     fn check_accepted_rejects_unsupported_blocks() {
         let image = json!([{ "type": "image", "data": "AA==", "mimeType": "image/png" }]);
-        let prompt = AcpPrompt::from_body(&image).unwrap();
+        let prompt = AcpPrompt::from_body(&image.into()).unwrap();
         let refusal = prompt.check_accepted(AcceptedContent::default()).unwrap_err().to_string();
         assert_eq!(refusal, "block 0 is an image, which this agent does not accept");
         assert_eq!(

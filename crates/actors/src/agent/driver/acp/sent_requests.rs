@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use agent_client_protocol::{
     RawJsonRpcError, RawJsonRpcId, RawJsonRpcMessage, RawJsonRpcResponse, TransportFrame,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::as_written::wrap;
 use super::line_check::IncomingResponse;
+use crate::json::Json;
 
 /// The requests that wait for an answer, under the numbers by which the agent knows them. Some agents need numbers.
 #[derive(Debug, Default)]
@@ -77,7 +79,8 @@ const INTERNAL_ERROR: i32 = -32_603;
 /// The member of an error's data that says that we made it in place of a response.
 const UNREADABLE: &str = "mainstay_unreadable_response";
 
-fn response_frame(id: RawJsonRpcId, result: Result<Value, Box<RawJsonRpcError>>) -> TransportFrame {
+fn response_frame(id: RawJsonRpcId, result: Result<Json, Box<RawJsonRpcError>>) -> TransportFrame {
+    let result = result.map(|result| wrap(result.as_str()));
     TransportFrame::Single(RawJsonRpcMessage::Response(RawJsonRpcResponse::new(id, result)))
 }
 
@@ -121,7 +124,7 @@ mod tests {
         let line = r#"{"jsonrpc":"2.0","id":"2","result":7,"error":null}"#;
         let (frames, fault) = taken(&mut pending, line);
         assert_eq!((frames.len(), fault), (1, None));
-        assert!(frames[0].contains(r#""id":"b""#) && frames[0].contains(r#""result":7"#), "{frames:?}");
+        assert!(frames[0].contains(r#""id":"b""#) && frames[0].contains(r#":"7"}"#), "{frames:?}");
         let again = taken(&mut pending, line);
         assert_eq!(again, (Vec::new(), Some("it answers a request that waits for no answer")));
     }

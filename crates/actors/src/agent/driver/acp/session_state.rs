@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::error::AcpError;
@@ -125,11 +124,12 @@ impl SessionState {
         !self.asks.is_empty()
     }
 
-    /// Records an update, and returns the turn that it belongs to. Keeps the agent's text up to `text_bytes_max`.
+    /// Records an update with its part of the agent's message, and returns the turn that it belongs to. Keeps the
+    /// message up to `text_bytes_max`.
     pub(super) fn record_update(
         &mut self,
         session: &str,
-        update: &Value,
+        text: Option<&str>,
         text_bytes_max: usize,
     ) -> UpdateOrigin {
         if self.session() != Some(session) {
@@ -141,9 +141,7 @@ impl SessionState {
         let Some(turn) = &mut self.turn else {
             return UpdateOrigin { message_id: None, is_replay: false };
         };
-        if update["sessionUpdate"] == "agent_message_chunk"
-            && let Some(text) = update["content"]["text"].as_str()
-        {
+        if let Some(text) = text {
             turn.text.append(text, text_bytes_max);
         }
         UpdateOrigin { message_id: Some(turn.message_id), is_replay: false }
@@ -212,8 +210,6 @@ impl TurnText {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn state_in_turn() -> SessionState {
@@ -221,10 +217,6 @@ mod tests {
         state.set_session("s1");
         state.begin_turn(MessageId(7));
         state
-    }
-
-    fn chunk(text: &str) -> Value {
-        json!({ "sessionUpdate": "agent_message_chunk", "content": { "type": "text", "text": text } })
     }
 
     fn open_ask(state: &mut SessionState, name: &str) -> Result<oneshot::Receiver<AskOutcome>, AskRejection> {
@@ -235,17 +227,17 @@ mod tests {
     fn record_update_belongs_to_running_turn_of_its_session() {
         let mut state = state_in_turn();
         let of = |message| UpdateOrigin { message_id: message, is_replay: false };
-        assert_eq!(state.record_update("s1", &chunk("a"), 10), of(Some(MessageId(7))));
-        assert_eq!(state.record_update("s2", &chunk("b"), 10), of(None));
+        assert_eq!(state.record_update("s1", Some("a"), 10), of(Some(MessageId(7))));
+        assert_eq!(state.record_update("s2", Some("b"), 10), of(None));
         assert_eq!(state.end_turn().0, TurnText { text: "a".to_owned(), is_cut: false });
-        assert_eq!(state.record_update("s1", &chunk("c"), 10), of(None));
+        assert_eq!(state.record_update("s1", Some("c"), 10), of(None));
     }
 
     #[test]
     fn turn_text_is_cut_at_a_character_boundary() {
         let mut state = state_in_turn();
         for text in ["ab", "cé", "d"] {
-            state.record_update("s1", &chunk(text), 4);
+            state.record_update("s1", Some(text), 4);
         }
         assert_eq!(state.end_turn().0, TurnText { text: "abc".to_owned(), is_cut: true });
     }

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
+use super::as_written::to_line;
 use super::error::AcpError;
 use super::line_check::{LineKind, classify_broken, classify_line};
 use super::options::AcpLimits;
@@ -114,7 +115,7 @@ async fn write_messages(
         };
         // Without a sender only the end of the output ends the relay.
         let Some(frame) = frame else { return std::future::pending().await };
-        let sent = match frame.to_json() {
+        let sent = match to_line(&frame) {
             Ok(line) => write_line(&mut write, line).await,
             Err(error) => Err(io::Error::other(error)),
         };

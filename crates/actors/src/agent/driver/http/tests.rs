@@ -14,6 +14,7 @@ use crate::{
     agent::{MessageId, MessageLimits},
     credentials::Credentials,
     error::tests::words::assert_message_helps,
+    json_text::DEPTH_MAX,
     queue::{QueueActor, QueuePolicy, QueueView},
     tests::{listen, read_head, reserve_address, unresolvable_url},
     transport::{HttpSettings, HttpTransport, SendProgress, StreamingResponse},
@@ -174,9 +175,13 @@ async fn restart_refused_errors_with_status() {
 // === state ===
 
 #[tokio::test]
-async fn state_round_trips_any_json() {
-    for state in [json!({"memory": [1, {"a": null}]}), json!(null), json!("text")] {
-        let (read, request) = respond_to("200 OK", &state.to_string(), |driver| driver.read_state()).await;
+async fn state_round_trips_as_it_was_written() {
+    let deep = "[".repeat(DEPTH_MAX) + &"]".repeat(DEPTH_MAX);
+    let odd = r#"{"b": [18446744073709551616,1e999,-0.0],"a":1.0,"a":{"n":null}}"#;
+    for state in ["null", "\"text\"", odd, &deep] {
+        let (read, request) =
+            respond_to("200 OK", &format!("\u{feff}{state}\r\n"), |driver| driver.read_state()).await;
+        let state = Json::parse(state).unwrap();
         assert_eq!(read, Ok(AgentState::Known(state.clone())));
         assert!(request.starts_with("GET /api/agents/planner/state HTTP/1.1\r\n"), "{request}");
 
@@ -187,6 +192,11 @@ async fn state_round_trips_any_json() {
         assert!(request.to_lowercase().contains("\r\ncontent-type: application/json\r\n"), "{request}");
         assert!(request.ends_with(&format!("\r\n\r\n{state}")), "{request}");
     }
+    for state in [&*format!("[{deep}]"), r#""\ud83d""#, "NaN"] {
+        let (read, _) = respond_to("200 OK", state, |driver| driver.read_state()).await;
+        let Err(DriverError::Failed(why)) = read else { panic!("{read:?}") };
+        assert_eq!(why.reason, Reason::BadResponse, "{state}");
+    }
 }
 
 #[tokio::test]
@@ -194,21 +204,21 @@ async fn state_404_or_405_is_unsupported() {
     for status in ["404 Not Found", "405 Method Not Allowed"] {
         let (read, _) = respond_to(status, "", |driver| driver.read_state()).await;
         assert_eq!(read, Ok(AgentState::Unsupported));
-        let (written, _) = respond_to(status, "", |driver| driver.write_state(json!({}))).await;
+        let (written, _) = respond_to(status, "", |driver| driver.write_state(json!({}).into())).await;
         assert_eq!(written, Ok(()));
     }
 }
 
 #[tokio::test]
 async fn read_state_failure_is_error_not_none() {
-    let cases = [("500 Internal Server Error", "{}", "500"), ("200 OK", "{oh no", "not JSON")];
+    let cases = [("500 Internal Server Error", "{}", "500"), ("200 OK", "{oh no", "cannot be passed on")];
     for (status, body, expected) in cases {
         let (read, _) = respond_to(status, body, |driver| driver.read_state()).await;
         let Err(DriverError::Failed(why)) = read else { panic!("{read:?}") };
         assert!(why.log_text().contains(expected), "{why:?}");
     }
     let full = "507 Insufficient Storage";
-    let (written, _) = respond_to(full, "", |driver| driver.write_state(json!({}))).await;
+    let (written, _) = respond_to(full, "", |driver| driver.write_state(json!({}).into())).await;
     assert!(matches!(written, Err(DriverError::Failed(why)) if why.status == Some(507)));
 }
 
@@ -221,7 +231,7 @@ async fn check_refused_or_unresolved_is_unreachable() {
         assert!(matches!(driver.check().await, Observation::Unreachable { .. }));
         assert!(matches!(driver.restart().await, Err(DriverError::Unreachable(_))));
         assert!(matches!(driver.read_state().await, Err(DriverError::Unreachable(_))));
-        assert!(matches!(driver.write_state(json!({})).await, Err(DriverError::Unreachable(_))));
+        assert!(matches!(driver.write_state(json!({}).into()).await, Err(DriverError::Unreachable(_))));
     }
 }
 

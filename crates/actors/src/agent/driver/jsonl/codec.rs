@@ -1,13 +1,13 @@
 //! The lines of JSON in both directions. Pure.
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::agent::agent_message::{AgentMessage, MessageId};
 use crate::agent::health::ReportedHealth;
 use crate::error::body_start;
-use crate::json::{Json, parse_json, without_bom};
-use crate::json_text::{BrokenObject, repair_line, whole_number};
+use crate::json::{Json, Members};
+use crate::json_text::{BrokenObject, DEPTH_MAX, repair_line, whole_number, without_bom};
 use crate::process::OutputLine;
 
 /// The longest line that is read from an agent, in bytes.
@@ -19,17 +19,17 @@ pub(super) enum IncomingLine {
     /// The answer to a message, or why there is none.
     Reply { id: MessageId, answer: Result<Json, String> },
     /// Progress, perhaps on a message.
-    Progress { id: Option<MessageId>, body: Value },
+    Progress { id: Option<MessageId>, body: Json },
     /// A state to restore after its end.
-    State(Value),
+    State(Json),
     /// The agent's health.
     Health(ReportedHealth),
     /// A question, perhaps about a message.
-    Ask { ask: String, id: Option<MessageId>, body: Value },
+    Ask { ask: String, id: Option<MessageId>, body: Json },
     /// A sign of life.
     Pong,
     /// Any other JSON.
-    Message(Value),
+    Message(Json),
 }
 
 /// A line that cannot be read.
@@ -59,6 +59,8 @@ pub(super) enum CodecError {
     TooLong,
     #[error("it is no JSON")]
     NotJson,
+    #[error("it has more than {DEPTH_MAX} levels")]
+    TooDeep,
     #[error("a reply needs the \"id\" of the message that it answers, and a \"body\" or an \"error\"")]
     Reply,
     #[error("it answers a message that waits for no answer")]
@@ -106,42 +108,48 @@ impl IncomingLine {
 
     /// Parses a line of text. An error comes with the message that the line was to answer, if that is known.
     fn parse_text(line: &str) -> Result<Self, (CodecError, Option<ReplyTarget>)> {
-        let value: Value = serde_json::from_str(line).map_err(|_| (CodecError::NotJson, None))?;
-        let Value::Object(mut members) = value else { return Ok(Self::Message(value)) };
-        let id = members.get("id").and_then(whole_number).map(MessageId);
-        let mut take = |name: &str| members.remove(name);
+        let json = Json::parse(line).map_err(|error| (CodecError::of_json(&error), None))?;
+        let Ok(members) = Members::parse(json.as_str()) else { return Ok(Self::Message(json)) };
+        let id = members.read::<Value>("id").as_ref().and_then(whole_number).map(MessageId);
+        // The levels of a part are fewer than those of the line.
+        let part = |name| members.read::<Json>(name);
         let no_reply = |why| (why, Some(ReplyTarget::None));
-        match type_name(&take("type")) {
-            "reply" => {
+        match members.read::<String>("type").as_deref() {
+            Some("reply") => {
                 let id = id.ok_or((CodecError::Reply, Some(ReplyTarget::Unnamed)))?;
-                let answer = match (take("error"), take("body")) {
-                    (None | Some(Value::Null), Some(body)) => Ok(body_as_written(line, body)),
-                    (None | Some(Value::Null), None) => {
-                        return Err((CodecError::Reply, Some(ReplyTarget::Message(id))));
-                    }
-                    (Some(Value::String(words)), _) => Err(words),
-                    (Some(other), _) => Err(other.to_string()),
+                let answer = match (part("error").filter(|error| *error != Json::default()), part("body")) {
+                    (None, Some(body)) => Ok(body),
+                    (None, None) => return Err((CodecError::Reply, Some(ReplyTarget::Message(id)))),
+                    (Some(error), _) => Err(error.read().unwrap_or_else(|_| error.to_string())),
                 };
                 Ok(Self::Reply { id, answer })
             }
-            "pong" => Ok(Self::Pong),
-            "progress" => {
-                take("id");
-                Ok(Self::Progress { id, body: Value::Object(members) })
+            Some("pong") => Ok(Self::Pong),
+            Some("progress") => {
+                let body = members.rebuild(|name, value| (!["type", "id"].contains(&name)).then_some(value));
+                let body = Json::parse(&body).map_err(|error| no_reply(CodecError::of_json(&error)))?;
+                Ok(Self::Progress { id, body })
             }
-            "state" => take("state").map(Self::State).ok_or_else(|| no_reply(CodecError::State)),
-            "health" => {
-                let status = take("status").and_then(|status| serde_json::from_value(status).ok());
-                status.map(Self::Health).ok_or_else(|| no_reply(CodecError::Health))
+            Some("state") => part("state").map(Self::State).ok_or_else(|| no_reply(CodecError::State)),
+            Some("health") => {
+                members.read("status").map(Self::Health).ok_or_else(|| no_reply(CodecError::Health))
             }
-            "ask" => match take("ask") {
-                Some(Value::String(ask)) if (1..=ASK_BYTES_MAX).contains(&ask.len()) => {
-                    Ok(Self::Ask { ask, id, body: take("body").unwrap_or_default() })
+            Some("ask") => match members.read::<String>("ask") {
+                Some(ask) if (1..=ASK_BYTES_MAX).contains(&ask.len()) => {
+                    Ok(Self::Ask { ask, id, body: part("body").unwrap_or_default() })
                 }
                 _ => Err(no_reply(CodecError::Ask)),
             },
-            _ => Ok(Self::Message(whole_message(line, members))),
+            _ => Ok(Self::Message(json)),
         }
+    }
+}
+
+impl CodecError {
+    /// Returns why a text is no JSON that is passed on.
+    fn of_json(error: &serde_json::Error) -> Self {
+        // All halves of surrogate pairs are repaired.
+        if error.is_data() { Self::TooDeep } else { Self::NotJson }
     }
 }
 
@@ -163,24 +171,6 @@ impl ReplyTarget {
     }
 }
 
-fn type_name(value: &Option<Value>) -> &str {
-    value.as_ref().and_then(Value::as_str).unwrap_or_default()
-}
-
-/// Returns the body of a reply as the line has it; `read` if the line names several.
-fn body_as_written(line: &str, read: Value) -> Json {
-    #[derive(Deserialize)]
-    struct ReplyBody {
-        body: Json,
-    }
-    parse_json(line).map_or_else(|_| read.into(), |line: ReplyBody| line.body)
-}
-
-/// Returns the whole message, its type included.
-fn whole_message(line: &str, rest: Map<String, Value>) -> Value {
-    serde_json::from_str(line).unwrap_or(Value::Object(rest))
-}
-
 /// A line to an agent. Its members are written in this order.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -192,7 +182,7 @@ pub(super) enum OutgoingLine<'a> {
     /// Asks for a sign of life.
     Ping {},
     /// The last state, to restore.
-    Restore { state: &'a Value },
+    Restore { state: &'a Json },
     /// The answer to a question.
     Answer { ask: &'a str, body: &'a Json },
 }
@@ -202,6 +192,10 @@ impl OutgoingLine<'_> {
     pub(super) fn to_line(&self) -> String {
         // Serialization cannot fail, since all member names are text.
         let mut line = serde_json::to_string(self).unwrap_or_default();
+        // In what others wrote, the ends of lines are white space.
+        if line.contains(['\n', '\r']) {
+            line = line.replace(['\n', '\r'], " ");
+        }
         line.push('\n');
         line
     }
@@ -254,7 +248,7 @@ mod tests {
             OutgoingLine::Message(&message),
             OutgoingLine::Cancel { id },
             OutgoingLine::Answer { ask: "a1", body: &json!("yes").into() },
-            OutgoingLine::Restore { state: &json!({"step": 3}) },
+            OutgoingLine::Restore { state: &json!({"step": 3}).into() },
             OutgoingLine::Ping {},
         ];
         let written: Vec<_> = outgoing.iter().map(|line| line.to_line().trim_end().to_owned()).collect();
@@ -262,9 +256,13 @@ mod tests {
         let incoming = [
             IncomingLine::Reply { id, answer: Ok(json!({"text": "done"}).into()) },
             IncomingLine::Reply { id, answer: Err("no model".to_owned()) },
-            IncomingLine::Progress { id: Some(id), body: json!({"percent": 40}) },
-            IncomingLine::Ask { ask: "a1".to_owned(), id: Some(id), body: json!({"question": "Overwrite?"}) },
-            IncomingLine::State(json!({"step": 3})),
+            IncomingLine::Progress { id: Some(id), body: json!({"percent": 40}).into() },
+            IncomingLine::Ask {
+                ask: "a1".to_owned(),
+                id: Some(id),
+                body: json!({"question": "Overwrite?"}).into(),
+            },
+            IncomingLine::State(json!({"step": 3}).into()),
             IncomingLine::Health(ReportedHealth::Degraded),
             IncomingLine::Pong,
         ];
@@ -291,7 +289,7 @@ mod tests {
             else {
                 panic!("{line:?}");
             };
-            assert_eq!(body.to_value(), json!("\u{fffd}"));
+            assert_eq!(body, json!("\u{fffd}"));
         }
     }
 
@@ -303,7 +301,7 @@ mod tests {
             (r#"{"type":"reply","id":7}"#, (CodecError::Reply, seven)),
             (r#"{"type":"reply","id":null,"body":1}"#, (CodecError::Reply, Unnamed)),
             (r#"{"type":"reply","id":7,"body":NaN}"#, (CodecError::NotJson, seven)),
-            (r#"{"type": "reply", "id": "7", "body": 1e999}"#, (CodecError::NotJson, seven)),
+            (r#"{"type": "reply", "id": "7", "body": 1e}"#, (CodecError::NotJson, seven)),
             (r#"{"type":"reply","body":{"id":7},"n":NaN}"#, (CodecError::NotJson, Unnamed)),
             (r#"{"type":"log","line":{"type":"reply"},"n":NaN}"#, (CodecError::NotJson, None)),
             (r#"{"type":"reply","id":7"#, (CodecError::NotJson, Unnamed)),
@@ -329,12 +327,13 @@ mod tests {
         let progress = parse(r#"{"type":"progress","id":7,"step":2,"of":3}"#);
         assert_eq!(
             progress,
-            Ok(IncomingLine::Progress { id: Some(MessageId(7)), body: json!({"step": 2, "of": 3}) })
+            Ok(IncomingLine::Progress { id: Some(MessageId(7)), body: json!({"step": 2, "of": 3}).into() })
         );
-        assert_eq!(parse(r#"{"type":"state","state":[1]}"#), Ok(IncomingLine::State(json!([1]))));
+        assert_eq!(parse(r#"{"type":"state","state":[1]}"#), Ok(IncomingLine::State(json!([1]).into())));
         let expected = Ok(IncomingLine::Health(ReportedHealth::Degraded));
         assert_eq!(parse(r#"{"type":"health","status":"degraded"}"#), expected);
-        let ask = IncomingLine::Ask { ask: "a1".to_owned(), id: Some(MessageId(7)), body: json!("may I?") };
+        let ask =
+            IncomingLine::Ask { ask: "a1".to_owned(), id: Some(MessageId(7)), body: json!("may I?").into() };
         assert_eq!(parse(r#"{"type":"ask","ask":"a1","id":7,"body":"may I?"}"#), Ok(ask));
     }
 
@@ -343,6 +342,63 @@ mod tests {
         for line in [r#"{"type":"hello","id":7}"#, r#"{"type":3}"#, "{}", "[1]", "7", "null", "\"words\""] {
             assert_eq!(parse(line), Ok(IncomingLine::Message(serde_json::from_str(line).unwrap())), "{line}");
         }
+    }
+
+    /// Returns texts that a reader and writer of trees changes or refuses.
+    fn texts() -> Vec<String> {
+        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        let mut texts = vec![nested(DEPTH_MAX - 1)];
+        texts.extend(
+            [
+                "9007199254740993",
+                "18446744073709551616",
+                "[1e999, -0.0,1.0, 1E2]",
+                r#"{"b" :1.10,"a":{"k":1,"k":2},"b":"\u00e4\/"}"#,
+            ]
+            .map(str::to_owned),
+        );
+        texts
+    }
+
+    #[test]
+    fn lines_carry_json_as_it_was_written() {
+        for text in texts() {
+            let body = Json::parse(&text).unwrap();
+            let (id, ask) = (Some(MessageId(7)), "a1".to_owned());
+            for (line, expected) in [
+                (
+                    format!(r#"{{"type":"reply","id":7, "body": {text} }}"#),
+                    IncomingLine::Reply { id: MessageId(7), answer: Ok(body.clone()) },
+                ),
+                (format!(r#"{{"state":{text},"type":"state"}}"#), IncomingLine::State(body.clone())),
+                (
+                    format!(r#"{{"type":"ask","ask":"a1","id":7,"body":{text}}}"#),
+                    IncomingLine::Ask { ask, id, body: body.clone() },
+                ),
+                (text.clone(), IncomingLine::Message(body.clone())),
+            ] {
+                assert_eq!(parse(&line), Ok(expected), "{line}");
+            }
+            let progress = format!(r#"{{"n":{text},"type":"progress","id":7,"n":{text}}}"#);
+            let kept = Json::parse(&format!(r#"{{"n":{text},"n":{text}}}"#)).unwrap();
+            assert_eq!(parse(&progress), Ok(IncomingLine::Progress { id, body: kept }));
+            for line in
+                [OutgoingLine::Restore { state: &body }, OutgoingLine::Answer { ask: "a", body: &body }]
+            {
+                assert!(line.to_line().contains(&text), "{line:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn line_above_the_depth_limit_is_unreadable_as_such() {
+        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        let reply = format!(r#"{{"type":"reply","id":7,"body":{}}}"#, nested(DEPTH_MAX));
+        let expected = (CodecError::TooDeep, ReplyTarget::Message(MessageId(7)));
+        assert_eq!(reply_target(&OutputLine::Complete(reply.as_bytes())), expected);
+        assert_eq!(parse(&nested(DEPTH_MAX + 1)), Err(CodecError::TooDeep));
+        // Deep enough to overflow a stack.
+        assert_eq!(parse(&nested(100_000)), Err(CodecError::TooDeep));
     }
 
     #[test]
@@ -377,7 +433,7 @@ mod tests {
         let lines = [
             OutgoingLine::Message(&message).to_line(),
             OutgoingLine::Cancel { id: MessageId(7) }.to_line(),
-            OutgoingLine::Restore { state: &json!({"n": 1}) }.to_line(),
+            OutgoingLine::Restore { state: &Json::parse("{\r\n\"n\":\n1}").unwrap() }.to_line(),
             OutgoingLine::Answer { ask: "a1", body: &json!(true).into() }.to_line(),
         ];
         assert_eq!(lines[0], "{\"type\":\"message\",\"id\":7,\"body\":\"two\\nlines\u{2028}\"}\n");

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::codec::{CodecError, IncomingLine, ReplyTarget, UnreadableLine};
@@ -31,7 +30,7 @@ pub(super) struct Conversation {
     /// Cancelled messages, of which a reply may still come.
     cancelled: BTreeSet<MessageId>,
     asks: Vec<UnansweredAsk>,
-    state: Option<Value>,
+    state: Option<Json>,
     reported: ReportedHealth,
     lines_dropped: u64,
     /// The reason of its end, once it has ended.
@@ -209,7 +208,7 @@ impl Conversation {
 
     // === queries ===
 
-    pub(super) fn state(&self) -> Option<&Value> {
+    pub(super) fn state(&self) -> Option<&Json> {
         self.state.as_ref()
     }
 
@@ -227,7 +226,7 @@ impl Conversation {
 }
 
 fn settled_update(ask: UnansweredAsk) -> AgentUpdate {
-    let update = AgentUpdate::new(UpdateKind::Settled, Value::Null);
+    let update = AgentUpdate::new(UpdateKind::Settled, Json::default());
     AgentUpdate { message_id: ask.message_id, ask: Some(ask.ask), ..update }
 }
 
@@ -252,7 +251,7 @@ fn unreadable_error(line: &UnreadableLine) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::error::tests::words::assert_message_helps;
@@ -265,7 +264,7 @@ mod tests {
     }
 
     fn ask(name: &str, id: Option<MessageId>) -> IncomingLine {
-        IncomingLine::Ask { ask: name.to_owned(), id, body: json!("may I?") }
+        IncomingLine::Ask { ask: name.to_owned(), id, body: json!("may I?").into() }
     }
 
     fn kinds(updates: &[AgentUpdate]) -> Vec<(UpdateKind, Option<&str>)> {
@@ -400,11 +399,11 @@ mod tests {
     fn end_keeps_last_state_and_health() {
         let mut conversation = Conversation::new();
         assert_eq!((conversation.state(), conversation.reported()), (None, ReportedHealth::Healthy));
-        conversation.handle(IncomingLine::State(json!(1)));
-        conversation.handle(IncomingLine::State(json!(2)));
+        conversation.handle(IncomingLine::State(json!(1).into()));
+        conversation.handle(IncomingLine::State(json!(2).into()));
         conversation.handle(IncomingLine::Health(ReportedHealth::Degraded));
         conversation.end(&exited());
-        let expected = (Some(&json!(2)), ReportedHealth::Degraded);
+        let expected = (Some(&json!(2).into()), ReportedHealth::Degraded);
         assert_eq!((conversation.state(), conversation.reported()), expected);
     }
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -161,7 +160,7 @@ impl JsonlInstance {
     }
 
     /// Returns the state that it last reported.
-    pub(super) fn state(&self) -> Option<Value> {
+    pub(super) fn state(&self) -> Option<Json> {
         // A state that is reported in between is read twice.
         self.states_read.store(*self.conversation.states_reported.borrow(), Ordering::SeqCst);
         self.conversation.lock().state().cloned()
@@ -258,7 +257,7 @@ impl ConversationHandle {
     }
 
     /// Sends the agent its state to restore.
-    pub(super) async fn restore(&self, state: &Value) -> Result<(), Error> {
+    pub(super) async fn restore(&self, state: &Json) -> Result<(), Error> {
         let line = OutgoingLine::Restore { state }.to_line();
         self.stdin_queue.send(StdinItem::Line(line)).await.map_err(|_| self.end_error())
     }

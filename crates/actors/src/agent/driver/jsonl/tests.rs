@@ -1,6 +1,6 @@
 //! The driver with real processes: shell scripts.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt, net::TcpSocket, time::Instant};
 
@@ -72,7 +72,7 @@ impl JsonlFixture {
 
     async fn send(&self, body: Value) -> Result<Value, Error> {
         let answer = timeout(TIMEOUT, self.driver.deliver(message(body))).await.unwrap();
-        answer.map(|answer| answer.to_value())
+        answer.map(|answer| answer.read().unwrap())
     }
 
     /// Starts a process that is ready once it wrote `words` to stdout.
@@ -82,6 +82,11 @@ impl JsonlFixture {
 
     async fn next_update(&mut self) -> Arc<AgentUpdate> {
         next_update(&mut self.updates).await
+    }
+
+    /// Returns the line in the next update of an agent that repeats its lines.
+    async fn next_line(&mut self) -> Value {
+        self.next_update().await.body.read::<Value>().unwrap()["line"].clone()
     }
 
     async fn wait_for_failure(&self) -> Error {
@@ -184,7 +189,7 @@ async fn output_before_exit_is_read() {
         fixture.restart().await.unwrap();
         assert_eq!(fixture.send(json!("hello")).await.unwrap(), json!(1));
         fixture.wait_for_failure().await;
-        assert_eq!(fixture.driver.read_state().await, Ok(AgentState::Known(json!(9))));
+        assert_eq!(fixture.driver.read_state().await, Ok(AgentState::Known(json!(9).into())));
     }
 }
 
@@ -197,10 +202,10 @@ async fn deliver_dropped_sends_cancel() {
         answer = &mut delivery => panic!("{answer:?}"),
         got = next_update(&mut fixture.updates) => got,
     };
-    assert_eq!(got.body["line"]["type"], "message");
+    assert_eq!(got.body.read::<Value>().unwrap()["line"]["type"], "message");
     assert_eq!(fixture.driver.activity().in_flight, 1);
     drop(delivery);
-    assert_eq!(fixture.next_update().await.body["line"], json!({"type": "cancel", "id": 7}));
+    assert_eq!(fixture.next_line().await, json!({"type": "cancel", "id": 7}));
     assert_eq!(fixture.driver.activity().in_flight, 0);
 }
 
@@ -214,7 +219,7 @@ async fn progress_counts_and_other_output_does_not() {
     let begun = fixture.driver.activity().progressed_at.unwrap();
     assert_eq!(next_update(&mut fixture.updates).await.body, json!({"level": "info"}));
     assert_eq!(fixture.driver.activity().progressed_at, Some(begun));
-    fixture.driver.write_state(json!(null)).await.unwrap();
+    fixture.driver.write_state(json!(null).into()).await.unwrap();
     let update = next_update(&mut fixture.updates).await;
     assert_eq!((update.kind, update.message_id), (UpdateKind::Progress, Some(MessageId(7))));
     assert_eq!(update.body, json!({"step": 2}));
@@ -247,13 +252,13 @@ async fn ask_is_answered_once_and_ends_with_the_agent() {
     let mut fixture = JsonlFixture::started(script).await;
     let update = fixture.next_update().await;
     let shown = (update.kind, update.ask.as_deref(), &update.body);
-    assert_eq!(shown, (UpdateKind::Ask, Some("a1"), &json!("may I?")));
+    assert_eq!(shown, (UpdateKind::Ask, Some("a1"), &json!("may I?").into()));
     assert_eq!(fixture.driver.answer("a0", json!(true).into()).unwrap_err().reason, Reason::NotFound);
     fixture.driver.answer("a1", json!(true).into()).unwrap();
     assert_eq!(fixture.driver.answer("a1", json!(true).into()).unwrap_err().reason, Reason::NotFound);
     assert_eq!(fixture.next_update().await.kind, UpdateKind::Settled);
     let answer = json!({"type": "answer", "ask": "a1", "body": true});
-    assert_eq!(fixture.next_update().await.body["line"], answer);
+    assert_eq!(fixture.next_line().await, answer);
     assert_eq!(fixture.next_update().await.ask.as_deref(), Some("a2"));
     fixture.driver.stop().await;
     let update = fixture.next_update().await;
@@ -389,13 +394,13 @@ async fn write_state_restores_reported_state() {
     let script = format!("echo '{{\"type\":\"state\",\"state\":[1,2]}}'; echo '\"up\"'; {ECHO}");
     let mut fixture = JsonlFixture::started(&script).await;
     assert_eq!(fixture.next_update().await.body, json!("up"));
-    assert_eq!(fixture.driver.read_state().await, Ok(AgentState::Known(json!([1, 2]))));
-    fixture.driver.write_state(json!([1, 2])).await.unwrap();
-    assert_eq!(fixture.next_update().await.body["line"], json!({"type": "restore", "state": [1, 2]}));
-    assert_eq!(fixture.driver.stop().await.state, Some(json!([1, 2])));
+    assert_eq!(fixture.driver.read_state().await, Ok(AgentState::Known(json!([1, 2]).into())));
+    fixture.driver.write_state(json!([1, 2]).into()).await.unwrap();
+    assert_eq!(fixture.next_line().await, json!({"type": "restore", "state": [1, 2]}));
+    assert_eq!(fixture.driver.stop().await.state, Some(json!([1, 2]).into()));
     assert_eq!(fixture.driver.read_state().await, Ok(AgentState::None));
     assert_eq!(fixture.driver.stop().await.state, None);
-    start_error(fixture.driver.write_state(json!(1)).await);
+    start_error(fixture.driver.write_state(json!(1).into()).await);
 }
 
 fn missed_error(observation: Observation) -> Error {
@@ -521,7 +526,7 @@ async fn stop_exit_on_stdin_close_is_not_a_kill() {
         answer = &mut delivery => panic!("{answer:?}"),
         got = next_update(&mut fixture.updates) => got,
     };
-    assert_eq!(got.body, "got");
+    assert_eq!(got.body, json!("got"));
     let (answer, _) =
         tokio::join!(delivery, async { timeout(TIMEOUT, fixture.driver.stop()).await.unwrap() });
     let error = answer.unwrap_err();
@@ -557,7 +562,7 @@ async fn memory_over_ceiling_reports_failure() {
     assert!(why.log_text().contains("memory"), "{why:?}");
     // It must not grow until its restart is due, and its last state is known.
     assert!(fixture.driver.process().is_none());
-    assert_eq!(fixture.driver.read_state().await, Ok(AgentState::Known(json!(7))));
+    assert_eq!(fixture.driver.read_state().await, Ok(AgentState::Known(json!(7).into())));
     assert_eq!(exit_error(fixture.driver.check().await), why);
     fixture.restart().await.unwrap();
     assert!(matches!(fixture.driver.check().await, Observation::Answered { .. }));

@@ -126,8 +126,9 @@ async fn packed_response_is_unpacked_although_none_was_asked_for() {
 
 #[tokio::test]
 async fn unknown_or_broken_packing_is_an_error() {
-    let rows: [(_, &[u8], _); 4] = [
+    let rows: [(_, &[u8], _); 5] = [
         ("br", b"....", FailureKind::UnknownEncoding),
+        ("zstd", b"....", FailureKind::UnknownEncoding),
         ("gzip, br", b"....", FailureKind::UnknownEncoding),
         ("gzip", b"no gzip at all", FailureKind::BadResponse),
         ("gzip", &GZIP_HELLO[..15], FailureKind::BadResponse),
@@ -136,6 +137,8 @@ async fn unknown_or_broken_packing_is_an_error() {
         let server = ScriptedServer::start([vec![Receive, coded(coding, body), Hold]]).await;
         let failure = send_failure(&transport(&server), &get(), LONG).await;
         assert_eq!((failure.kind, failure.status()), (kind, Some(200)), "{coding}: {failure}");
+        let is_unknown = crate::error::Error::from(&failure).reason == Reason::UnknownEncoding;
+        assert_eq!(is_unknown, kind == FailureKind::UnknownEncoding, "{coding}");
     }
     // Who names a coding gets it; and a response without a body has none to unpack.
     let asked = Request::get("/a").header("accept-encoding", "br").build().unwrap();

@@ -190,8 +190,9 @@ fn cli_page_is_up_to_date() {
                     `250ms`, `30s`,\n`5m`. `--json`, or `-o json`, prints one JSON value (`events`: one a line) and nothing else. \
                     Exit codes: 0 done, 1 failed, 2 wrong usage\nor configuration, 3 no runtime is running in that data folder. \
                     [Operations](operations.md) shows the commands in use. A test\nwrites this page.\n\n\
-                    `--log` writes an event's sentence, its `kind`, `actor` and `generation`, and its own fields as JSON in `fields`: \
-                    `tracing`\ntakes only names of fields that are known when a program is compiled.\n"
+                    `--log` writes an event's sentence, and these fields: its `kind`, `actor` and `generation`, its place as `run` and \
+                    `seq`,\nits `cause` and `reason` if it has them, and what else it has as JSON in `fields`. `tracing` takes only \
+                    names of\nfields that are known when a program is compiled.\n"
         .to_owned();
     write_help(&mut page, &[]);
     expect_file!["../docs/cli.md"].assert_eq(&page);

@@ -1,7 +1,9 @@
 //! The kinds of events, and their sentences.
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
+use super::cursor::Cursor;
 use super::redaction::Redaction;
 use super::wording::escape_controls;
 
@@ -45,18 +47,28 @@ pub trait Event: Serialize {
     }
 }
 
-/// Passes the event on to `tracing`: its sentence as the message, beside it `kind`, `actor`, `generation` and, as JSON, the
-/// event's own `fields`. `actor` and `fields` are redacted already.
-pub(super) fn trace<E: Event>(event: &E, actor: &str, generation: u64, fields: &str, redaction: &Redaction) {
+/// Passes the event on to `tracing`: its sentence as the message, beside it `kind`, `actor`, `generation` and its `place`
+/// as `run` and `seq`. Of the event's own `fields`, `cause` and `reason` stand beside them, and the others as one JSON
+/// object. `actor` and `fields` are redacted already.
+pub(super) fn trace<E: Event>(
+    event: &E,
+    place: Option<Cursor>,
+    actor: &str,
+    generation: u64,
+    fields: &str,
+    redaction: &Redaction,
+) {
     macro_rules! trace_at {
         ($level:ident) => {
-            // The sentence costs more than the rest, so it is made only if it is read.
+            // The sentence and the fields cost more than the rest, so they are made only if they are read.
             if tracing::enabled!(target: "mainstay", tracing::Level::$level) {
                 let sentence = escape_controls(&redaction.redact(&event.describe()));
-                let kind = E::KIND;
+                let TracedFields { cause, reason, rest } = TracedFields::parse(fields);
+                let (cause, reason, kind) = (cause.as_deref(), reason.as_deref(), E::KIND);
+                let (run, seq) = (place.map(|place| place.run), place.map(|place| place.seq));
                 tracing::event!(
                     target: "mainstay", tracing::Level::$level,
-                    kind, %actor, generation, %fields, "{sentence}"
+                    kind, %actor, generation, run, seq, cause, reason, fields = %rest, "{sentence}"
                 );
             }
         };
@@ -66,5 +78,26 @@ pub(super) fn trace<E: Event>(event: &E, actor: &str, generation: u64, fields: &
         Level::Info => trace_at!(INFO),
         Level::Warn => trace_at!(WARN),
         Level::Error => trace_at!(ERROR),
+    }
+}
+
+/// The fields of an event, as `tracing` gets them: it takes only names that are known when a program is compiled.
+struct TracedFields {
+    cause: Option<String>,
+    reason: Option<String>,
+    rest: String,
+}
+
+impl TracedFields {
+    /// Takes the fields that many kinds of events have out of a JSON object.
+    fn parse(fields: &str) -> Self {
+        let mut rest: Map<String, Value> = serde_json::from_str(fields).unwrap_or_default();
+        let mut take = |name| {
+            let text = rest.get(name)?.as_str()?.to_owned();
+            rest.remove(name);
+            Some(text)
+        };
+        let (cause, reason) = (take("cause"), take("reason"));
+        Self { cause, reason, rest: Value::Object(rest).to_string() }
     }
 }

@@ -10,6 +10,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::cursor::Cursor;
 use super::error::JournalLoss;
 use super::event::{Event, trace};
 use super::known_secrets::KnownSecrets;
@@ -96,14 +97,9 @@ impl SharedLog {
         let redaction = self.secrets.redaction();
         let actor = redaction.redact(actor.as_str());
         let fields = redaction.redact_json(fields);
-        trace(event, &actor, generation, &fields, &redaction);
         let unsequenced = UnsequencedLine::new(&actor, generation, E::KIND, &fields);
-        let mut log = self.log();
-        if log.backlog.as_ref().is_some_and(|backlog| backlog.demand == Demand::Close) {
-            return;
-        }
-        self.append(&mut log, &unsequenced);
-        self.unlock_and_wake(log);
+        let place = self.append_unless_closing(&unsequenced);
+        trace(event, place, &actor, generation, &fields, &redaction);
     }
 
     /// Records an event of the journal about itself, also while it is being closed.
@@ -112,16 +108,24 @@ impl SharedLog {
         let fields = serde_json::to_string(event).unwrap_or_default();
         let redaction = self.secrets.redaction();
         let fields = redaction.redact_json(&fields);
-        trace(event, self.journal_path.as_str(), 0, &fields, &redaction);
         let unsequenced = UnsequencedLine::new(self.journal_path.as_str(), 0, E::KIND, &fields);
-        let mut log = self.log();
-        self.append(&mut log, &unsequenced);
-        self.unlock_and_wake(log);
+        let place = self.append(self.log(), &unsequenced);
+        trace(event, Some(place), self.journal_path.as_str(), 0, &fields, &redaction);
     }
 
-    fn append(&self, log: &mut Log, unsequenced: &UnsequencedLine<'_>) {
+    fn append_unless_closing(&self, unsequenced: &UnsequencedLine<'_>) -> Option<Cursor> {
+        let log = self.log();
+        let is_closing = log.backlog.as_ref().is_some_and(|backlog| backlog.demand == Demand::Close);
+        (!is_closing).then(|| self.append(log, unsequenced))
+    }
+
+    /// Appends a line, unlocks, and returns the line's place.
+    fn append(&self, mut log: MutexGuard<'_, Log>, unsequenced: &UnsequencedLine<'_>) -> Cursor {
         let (now, wall) = self.read_clocks();
         log.append(wall, millis(now), unsequenced);
+        let place = Cursor::new(log.run(), log.newest_seq());
+        self.unlock_and_wake(log);
+        place
     }
 
     /// Unlocks, and wakes the subscribers and, once a group, the writer.

@@ -15,6 +15,7 @@ mod runs;
 mod secrets;
 mod subscribing;
 mod torn_tail;
+mod traces;
 
 use std::fs;
 

@@ -1,11 +1,6 @@
 //! Secrets reach neither the disk, nor subscribers, nor `tracing`.
 
-use std::fmt::{self, Write};
-
-use parking_lot::Mutex;
-use tracing::field::{Field, Visit};
-use tracing::span;
-
+use super::traces::trace_of;
 use super::*;
 
 const SECRET: &str = "to\"ken\\ä\n";
@@ -13,34 +8,6 @@ const SECRET: &str = "to\"ken\\ä\n";
 fn config(secrets: &[&str]) -> JournalOptions {
     let secrets = secrets.iter().map(|secret| (*secret).to_owned()).collect();
     JournalOptions { secrets, ..JournalOptions::default() }
-}
-
-/// A subscriber that keeps what `tracing` receives.
-#[derive(Clone, Default)]
-struct CapturedTrace(Arc<Mutex<String>>);
-
-struct FieldVisitor<'a>(&'a mut String);
-
-impl Visit for FieldVisitor<'_> {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        writeln!(self.0, "{field}={value:?}").unwrap();
-    }
-}
-
-impl tracing::Subscriber for CapturedTrace {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn event(&self, event: &tracing::Event<'_>) {
-        event.record(&mut FieldVisitor(&mut self.0.lock()));
-    }
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
 }
 
 #[tokio::test]
@@ -78,15 +45,9 @@ async fn secret_in_text_or_path_reaches_no_subscriber() {
 
 #[test]
 fn secret_reaches_no_tracing_subscriber() {
-    let trace = CapturedTrace::default();
     let journal = in_memory(config(&["s3cret", SECRET]));
     let path = ActorPath::root("root").and_then(|root| root.child("agent-s3cret")).unwrap();
-    // With a single listener, tracing asks only the first thread whether it listens, and that may be another test's.
-    let _second = tracing::Dispatch::new(CapturedTrace::default());
-    tracing::subscriber::with_default(trace.clone(), || {
-        journal.record(&path, 1, &TextEvent { text: format!("{SECRET} and s3cret") });
-    });
-    let trace = trace.0.lock();
+    let trace = trace_of(&journal, &path, &TextEvent { text: format!("{SECRET} and s3cret") });
     assert!(trace.contains("actor=root/agent-[redacted]"), "{trace}");
     assert!(trace.contains(r#"fields={"text":"[redacted] and [redacted]"}"#), "{trace}");
     let sentence = TextEvent { text: "[redacted] and [redacted]".to_owned() }.summary();

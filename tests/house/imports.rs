@@ -6,6 +6,7 @@ use crate::source::{SourceFile, files, lex, without_tests};
 
 /// The folders of crates/actors, lowest first. Each may import from those before it.
 const ACTORS_ORDER: &[&str] = &[
+    "suggestion",
     "request_id",
     "json_text",
     "json",

@@ -2,6 +2,7 @@
 //!
 //! Modules, lowest first; each may import from those before it:
 //!
+//! - [`suggestion`]: the known name nearest to a mistyped one
 //! - `request_id`: the id of a request
 //! - `json_text`: checks the text of JSON, and repairs text that is almost JSON
 //! - [`json`]: JSON as others wrote it
@@ -36,6 +37,7 @@ pub mod queue;
 pub mod request;
 mod request_id;
 pub mod response_cache;
+pub mod suggestion;
 pub mod suspend;
 #[cfg(test)]
 mod tests;

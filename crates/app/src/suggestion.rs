@@ -1,7 +1,9 @@
 //! Suggests the nearest known name for one that is not known: of a key, an agent, an actor or a kind of event. Pure.
 
-/// The length above which a name is not compared: it is no typing error.
-const NAME_BYTES_MAX: usize = 64;
+use mainstay_actors::suggestion::nearest;
+
+/// The most characters of an unknown name that are shown.
+const NAME_CHARS_MAX: usize = 64;
 /// The most known names that are listed.
 const LISTED_MAX: usize = 20;
 
@@ -22,7 +24,7 @@ pub(crate) fn nearest_hint(name: &str, known: &[&str]) -> String {
 /// near.
 pub(crate) fn unknown_name<'k>(thing: &str, name: &str, known: impl IntoIterator<Item = &'k str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
-    let shown: String = name.chars().take(NAME_BYTES_MAX).collect();
+    let shown: String = name.chars().take(NAME_CHARS_MAX).collect();
     let cut = if shown.len() < name.len() { "…" } else { "" };
     let rest = match nearest(name, &known) {
         Some(near) => format!("did you mean {near:?}?"),
@@ -47,27 +49,6 @@ pub(crate) fn join_quoted(names: &[&str], conjunction: &str) -> String {
         Some((last, rest)) if !rest.is_empty() => format!("{} {conjunction} {last}", rest.join(", ")),
         _ => quoted.concat(),
     }
-}
-
-/// Returns the known name with the fewest typing errors: at most one in three characters. `-` and capitals do not count. A
-/// name without a slash is also compared with the last part of a path.
-pub(crate) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
-    if name.len() > NAME_BYTES_MAX {
-        return None;
-    }
-    let plain = |name: &str| name.to_lowercase().replace('-', "_");
-    let wanted = plain(name);
-    let slips_max = (wanted.chars().count() / 3).max(1);
-    let slips = |known: &str| {
-        let compared = if wanted.contains('/') { known } else { known.rsplit('/').next().unwrap_or(known) };
-        strsim::osa_distance(&wanted, &plain(compared))
-    };
-    known
-        .iter()
-        .map(|name| (slips(name), *name))
-        .filter(|(slips, _)| *slips <= slips_max)
-        .min_by_key(|(slips, _)| *slips)
-        .map(|(_, name)| name)
 }
 
 #[cfg(test)]

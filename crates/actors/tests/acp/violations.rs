@@ -79,6 +79,9 @@ async fn login_required_is_auth_required_error(transport: AgentTransport) {
 
     let unknown = fixture.client.log_in(Some("face")).await.unwrap_err();
     assert_eq!(unknown.to_string(), "the agent offers no login by \"face\" (it offers key (By key))");
+    let mistyped = fixture.client.log_in(Some("keys")).await.unwrap_err();
+    let expected = "the agent offers no login by \"keys\"; did you mean \"key\"? (it offers key (By key))";
+    assert_eq!(mistyped.to_string(), expected);
     fixture.client.log_in(None).await.unwrap();
     assert_eq!(fixture.start_session(None).await.unwrap().origin, SessionOrigin::New);
 }

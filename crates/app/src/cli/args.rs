@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use mainstay_actors::json::Json;
+use mainstay_actors::suggestion::nearest;
 use mainstay_runtime::journal::{Cursor, millis};
 use mainstay_runtime::private_files::explain_unread;
 
@@ -15,7 +16,6 @@ use super::output;
 use super::time::TimeFormat;
 use crate::bridge::RequestCommand;
 use crate::config::parse_duration;
-use crate::suggestion::nearest;
 use crate::{DataDir, Priority};
 
 /// The longest line of a help text, in columns.

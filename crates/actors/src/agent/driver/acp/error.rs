@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::sent_requests::unreadable_response;
 use super::session::LoginMethod;
 use crate::error::{Error, Reason, raw_excerpt};
+use crate::suggestion::nearest;
 
 /// Says why a request to an agent failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -39,7 +40,7 @@ pub enum AcpError {
     #[error("the agent wants a login first{}", format_logins(.0))]
     AuthRequired(Vec<LoginMethod>),
     /// The agent offers no such login, or several. Nothing was sent.
-    #[error("{}{}", format_given_login(.given.as_deref()), format_logins(.methods))]
+    #[error("{}{}", format_given_login(.given.as_deref(), .methods), format_logins(.methods))]
     UnknownLogin {
         /// The given method.
         given: Option<String>,
@@ -101,9 +102,14 @@ fn format_quote(quote: &str) -> String {
     if quote.is_empty() { String::new() } else { format!(": {quote:?}") }
 }
 
-fn format_given_login(given: Option<&str>) -> String {
+fn format_given_login(given: Option<&str>, methods: &[LoginMethod]) -> String {
     match given {
-        Some(given) => format!("the agent offers no login by {given:?}"),
+        Some(given) => {
+            let offered: Vec<&str> =
+                methods.iter().filter(|one| one.is_offered).map(|one| &*one.id).collect();
+            let hint = nearest(given, &offered).map(|near| format!("; did you mean {near:?}?"));
+            format!("the agent offers no login by {given:?}{}", hint.unwrap_or_default())
+        }
         None => "the agent does not offer exactly one login, so a method has to be named".to_owned(),
     }
 }

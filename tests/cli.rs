@@ -273,6 +273,19 @@ async fn unknown_names_are_errors_with_the_nearest() {
 }
 
 #[tokio::test]
+async fn any_method_is_sent_and_a_slip_gets_a_hint() {
+    let data = tempfile::tempdir().unwrap();
+    let (_demo, _) = support::start_demo(data.path(), "1").await;
+    for (method, hint) in [("SET", Some("GET")), ("PROPFIND", None)] {
+        let ended = run(data.path(), &["request", method, "/api/search?q=x"]).await;
+        let hint = hint.map(|near| format!("the method {method} was sent as it is; did you mean {near}?\n"));
+        let error = ended.stderr.strip_prefix(&hint.unwrap_or_default()).unwrap_or_default();
+        assert!(error.starts_with("mainstay: ") && error.contains("HTTP 405"), "{ended:?}");
+        assert_eq!((ended.code, error.lines().count()), (Some(1), 1), "{ended:?}");
+    }
+}
+
+#[tokio::test]
 async fn foreign_and_damaged_files_are_named_with_what_to_do() {
     let data = tempfile::tempdir().unwrap();
     fs::write(data.path().join("control.json"), "{").unwrap();

@@ -129,8 +129,11 @@ async fn run_remote(out: &mut Output, command: CliCommand, data: &args::DataDirA
         }
         CliCommand::Credentials(CredentialsCommand::Reload) => reload_credentials(out, &mut client).await,
         CliCommand::Request(request) => {
-            let json = request.json;
+            let (json, hint) = (request.json, request.method_hint());
             let answer = request_wait::send_request(&mut client, request.into_command()?).await;
+            if let (Err(_), Some(hint)) = (&answer, hint) {
+                stderr::error_line(&hint);
+            }
             report::response(out, &client, answer, json)
         }
         CliCommand::Requests(command) => requests::run(out, &mut client, command).await,

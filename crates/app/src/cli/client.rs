@@ -23,6 +23,8 @@ use crate::{ControlFile, DataDir, Error, Reason};
 const SILENCE_NOTICED_AFTER: Duration = Duration::from_secs(3);
 /// The longest wait for the runtime to accept the session.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest wait for the runtime to take a whole command.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A command with its id.
 #[derive(Serialize)]
@@ -67,16 +69,8 @@ impl BridgeClient {
         let control = data.read_control()?.ok_or_else(not_running)?;
         let pid = control.pid;
         // A server that refuses this token is not the runtime that wrote the file.
-        let shaking_hands = async { shake_hands(&control).await.ok_or_else(not_running) };
-        tokio::pin!(shaking_hands);
-        let socket = match timeout(SILENCE_NOTICED_AFTER, &mut shaking_hands).await {
-            Ok(socket) => socket?,
-            Err(_) => {
-                notice_silence(pid);
-                let rest = HANDSHAKE_TIMEOUT.saturating_sub(SILENCE_NOTICED_AFTER);
-                timeout(rest, shaking_hands).await.unwrap_or_else(|_| Err(frozen(pid)))?
-            }
-        };
+        let socket = within(HANDSHAKE_TIMEOUT, pid, "answered", shake_hands(&control)).await?;
+        let socket = socket.ok_or_else(not_running)?;
         Ok(Self { socket, next_id: 1, pid, pings: 0, is_ping_open: false, is_silence_noticed: false })
     }
 
@@ -154,7 +148,10 @@ impl BridgeClient {
     }
 
     async fn send_message(&mut self, message: Message) -> Result<(), CliError> {
-        self.socket.send(message).await.map_err(|_| disconnected())
+        // What is not taken whole is not carried out.
+        let sent =
+            within(SEND_TIMEOUT, self.pid, "taken the whole command", self.socket.send(message)).await?;
+        sent.map_err(|_| disconnected())
     }
 
     /// Reads a reply as what it should be.
@@ -174,16 +171,31 @@ async fn shake_hands(control: &ControlFile) -> Option<WebSocketStream<TcpStream>
     client_async(request, stream).await.ok().map(|(socket, _)| socket)
 }
 
+/// Waits for a step of the runtime, at most for `limit`, and says if that takes long. `done` names the step in the error.
+async fn within<T>(
+    limit: Duration,
+    pid: u32,
+    done: &str,
+    step: impl Future<Output = T>,
+) -> Result<T, CliError> {
+    tokio::pin!(step);
+    if let Ok(outcome) = timeout(SILENCE_NOTICED_AFTER, &mut step).await {
+        return Ok(outcome);
+    }
+    notice_silence(pid);
+    timeout(limit.saturating_sub(SILENCE_NOTICED_AFTER), step).await.map_err(|_| frozen(pid, done, limit))
+}
+
 fn notice_silence(pid: u32) {
     error_line(&format!(
         "mainstay: the runtime (process {pid}, from control.json) does not answer; waiting for it"
     ));
 }
 
-fn frozen(pid: u32) -> CliError {
-    let limit = millis_text(millis(HANDSHAKE_TIMEOUT));
+fn frozen(pid: u32, done: &str, limit: Duration) -> CliError {
+    let limit = millis_text(millis(limit));
     let message = format!(
-        "the runtime (process {pid}, from control.json) has not answered within {limit}: it is stopped or overloaded; let \
+        "the runtime (process {pid}, from control.json) has not {done} within {limit}: it is stopped or overloaded; let \
          that process go on, or end it"
     );
     CliError::failed(Reason::TimedOut, message)
@@ -198,28 +210,57 @@ fn disconnected() -> CliError {
 mod tests {
     use tokio::net::TcpListener;
     use tokio::time::Instant;
+    use tokio_tungstenite::accept_async;
 
     use super::*;
+    use crate::bridge::RequestCommand;
+
+    /// Writes the control file of a runtime that listens so.
+    fn data_of(folder: &tempfile::TempDir, listener: &TcpListener) -> DataDir {
+        let data = DataDir::new(folder.path());
+        let control = ControlFile {
+            pid: 4711,
+            port: listener.local_addr().unwrap().port(),
+            token: "secret".to_owned(),
+            boot: "b".to_owned(),
+            demo: false,
+        };
+        data.write_control(&control).unwrap();
+        data
+    }
 
     #[tokio::test(start_paused = true)]
     async fn handshake_with_a_frozen_runtime_has_a_limit() {
         let folder = tempfile::tempdir().unwrap();
         // The system accepts connections for a process that is stopped.
         let frozen = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let data = DataDir::new(folder.path());
-        let control = ControlFile {
-            pid: 4711,
-            port: frozen.local_addr().unwrap().port(),
-            token: "secret".to_owned(),
-            boot: "b".to_owned(),
-            demo: false,
-        };
-        data.write_control(&control).unwrap();
         let begun = Instant::now();
-        let Err(CliError::Failed(reason, message)) = BridgeClient::connect(data).await else {
+        let Err(CliError::Failed(reason, message)) = BridgeClient::connect(data_of(&folder, &frozen)).await
+        else {
             panic!("it has answered")
         };
         assert_eq!((reason, begun.elapsed()), (Reason::TimedOut, HANDSHAKE_TIMEOUT));
         assert!(message.contains("process 4711") && message.contains("10 s"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn large_command_to_a_frozen_runtime_has_a_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let accepting = async { accept_async(listener.accept().await.unwrap().0).await.unwrap() };
+        let (client, _frozen) = tokio::join!(BridgeClient::connect(data_of(&folder, &listener)), accepting);
+        let mut client = client.unwrap();
+        tokio::time::pause();
+        let begun = Instant::now();
+        // More than the system buffers for a reader that is stopped.
+        let body = Json::from(Value::from("x".repeat(64 << 20)));
+        let command = RequestCommand { body: Some(body), ..RequestCommand::new("POST", "/") };
+        let command = BridgeCommand::Request(Box::new(command));
+        let Err(CliError::Failed(reason, message)) = client.request(command).await else {
+            panic!("it has answered")
+        };
+        // The clock of a paused runtime counts milliseconds, and each timeout rounds up.
+        assert_eq!((reason, begun.elapsed().as_secs()), (Reason::TimedOut, SEND_TIMEOUT.as_secs()));
+        assert!(message.contains("has not taken the whole command within 30 s"), "{message}");
     }
 }

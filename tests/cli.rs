@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 
 use serde_json::{Value, json};
-use support::{CommandOutput, EventFollower, MainstayProcess, Scenario, run, run_json};
+use support::{CommandOutput, EventFollower, MainstayProcess, Scenario, in_time, run, run_json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 /// Asserts that the command printed one line on stderr, nothing on stdout, and ended with `code`.
@@ -115,7 +115,7 @@ async fn full_stdout_stops_printing_but_not_the_runtime() {
     let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let mut demo = support::mainstay(data.path(), &["demo", "--for", "2s"]).stdout(full).spawn().unwrap();
     EventFollower::follow(data.path()).wait_for_agent("planner", "healthy").await;
-    let status = demo.wait().await.unwrap();
+    let status = in_time(demo.wait()).await.unwrap();
     assert!(status.success(), "{status}");
     let stopped = run(data.path(), &["events", "--kind", "runtime_stopped", "--json"]).await;
     assert_eq!(stopped.stdout.lines().count(), 1, "{stopped:?}");
@@ -172,8 +172,7 @@ async fn run_with_input(args: &[&str], input: &str) -> CommandOutput {
     let mut command = support::mainstay(data.path(), args);
     let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
-    let output =
-        tokio::time::timeout(support::TEST_TIMEOUT, child.wait_with_output()).await.unwrap().unwrap();
+    let output = in_time(child.wait_with_output()).await.unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     CommandOutput { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
@@ -376,7 +375,8 @@ async fn tables_fit_80_columns_and_wide_ones_have_all() {
         }
         let wide = run(data.path(), &[command, "-o", "wide"]).await.stdout;
         assert!(wide.contains("last error") || command == "requests", "{wide}");
-        let narrow = support::mainstay(data.path(), &[command]).env("COLUMNS", "60").output().await.unwrap();
+        let narrow = support::mainstay(data.path(), &[command]).env("COLUMNS", "60").output();
+        let narrow = in_time(narrow).await.unwrap();
         let narrow = String::from_utf8(narrow.stdout).unwrap();
         assert!(narrow.contains("agent-12") || command == "requests", "{narrow}");
         let json = run(data.path(), &[command, "-o", "json"]).await.stdout;
@@ -423,24 +423,22 @@ async fn frozen_runtime_is_named_while_a_command_waits_for_it() {
     demo.signal("STOP").await;
     let mut status = support::mainstay(data.path(), &["status"]).spawn().unwrap();
     let mut errors = BufReader::new(status.stderr.take().unwrap()).lines();
-    let mut next_error =
-        async || tokio::time::timeout(support::TEST_TIMEOUT, errors.next_line()).await.unwrap().unwrap();
-    assert!(next_error().await.unwrap().contains(&silence));
+    assert!(in_time(errors.next_line()).await.unwrap().unwrap().contains(&silence));
     demo.signal("CONT").await;
-    assert_eq!(next_error().await, None);
-    assert!(status.wait().await.unwrap().success());
+    assert_eq!(in_time(errors.next_line()).await.unwrap(), None);
+    assert!(in_time(status.wait()).await.unwrap().success());
     // A view that waits for its next answer, and a command that takes long.
     let mut watch = support::mainstay(data.path(), &["status", "-w"]).spawn().unwrap();
     let mut views = BufReader::new(watch.stdout.take().unwrap()).lines();
-    assert!(views.next_line().await.unwrap().unwrap().contains("each second"));
+    assert!(in_time(views.next_line()).await.unwrap().unwrap().contains("each second"));
     demo.signal("STOP").await;
     let mut errors = BufReader::new(watch.stderr.take().unwrap()).lines();
-    assert!(errors.next_line().await.unwrap().unwrap().contains(&silence));
+    assert!(in_time(errors.next_line()).await.unwrap().unwrap().contains(&silence));
     demo.signal("CONT").await;
     demo.stop().await;
-    let stopped = errors.next_line().await.unwrap().unwrap();
+    let stopped = in_time(errors.next_line()).await.unwrap().unwrap();
     assert_eq!(stopped, "mainstay: the runtime has stopped");
-    assert_eq!(watch.wait().await.unwrap().code(), Some(1));
+    assert_eq!(in_time(watch.wait()).await.unwrap().code(), Some(1));
 }
 
 #[tokio::test]
@@ -500,7 +498,7 @@ async fn demo_command_never_reaches_a_backend_of_another_runtime() {
     assert!(error_line(&refused, 1).contains("is not that of `mainstay demo`"), "{refused:?}");
     // What came before this request would have come by now.
     run(data.path(), &["request", "GET", "/first"]).await;
-    assert!(heads.recv().await.unwrap().starts_with("GET /first "));
+    assert!(in_time(heads.recv()).await.unwrap().starts_with("GET /first "));
 }
 
 #[tokio::test]

@@ -4,9 +4,9 @@
 
 mod support;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
 use mainstay::config::Config;
 use mainstay::supervision::ActorStatus;
@@ -249,7 +249,7 @@ async fn request_says_after_a_second_what_it_waits_for() {
     std::fs::write(folder.path().join("go"), "").unwrap();
     let next = timeout(TEST_TIMEOUT, lines.next_line()).await.unwrap().unwrap().unwrap();
     assert!(next.starts_with("HTTP 200 in "), "it says the same thing once: {next}");
-    assert!(request.wait().await.unwrap().success());
+    assert!(timeout(TEST_TIMEOUT, request.wait()).await.unwrap().unwrap().success());
     runtime.stop().await;
 }
 
@@ -444,13 +444,20 @@ async fn foreign_server_on_the_port_is_not_the_backend() {
     })
     .await;
     let port: u16 = std::fs::read_to_string(&port).unwrap().trim().parse().unwrap();
-    let foreign = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    let foreign = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    foreign.set_nonblocking(true).unwrap();
     let asked = run(data.path(), &["request", "GET", "/", "--wait", "200ms", "--retries", "0"]).await;
     assert_eq!(asked.code, Some(1), "{asked:?}");
-    let accepted = timeout(Duration::from_millis(1), foreign.accept()).await;
-    assert!(accepted.is_err(), "nothing was sent to it");
     assert_eq!(backend(data.path()).await["status"], "starting");
     runtime.stop().await;
+    // Each connection that the runtime made waits here by now, and has ended.
+    while let Ok((mut stream, _)) = foreign.accept() {
+        stream.set_nonblocking(false).unwrap();
+        stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
+        let mut sent = String::new();
+        stream.read_to_string(&mut sent).unwrap();
+        assert_eq!(sent, "", "nothing was sent to it");
+    }
 }
 
 // === for an embedder ===

@@ -72,6 +72,13 @@ pub struct CommandOutput {
     pub stderr: String,
 }
 
+/// Waits for something within the limit.
+#[track_caller]
+pub fn in_time<T>(what: impl Future<Output = T>) -> impl Future<Output = T> {
+    let place = std::panic::Location::caller();
+    async move { timeout(TEST_TIMEOUT, what).await.unwrap_or_else(|_| panic!("it took too long: {place}")) }
+}
+
 /// Runs a command to its end.
 pub async fn run(data: &Path, args: &[&str]) -> CommandOutput {
     let output = timeout(TEST_TIMEOUT, mainstay(data, args).output()).await;

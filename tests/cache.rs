@@ -214,6 +214,24 @@ async fn write_drops_what_the_embedders_rules_name() {
     mainstay.shutdown().await;
 }
 
+/// A pattern has no numbers: an embedder that keeps pages of a feed drops the later ones by a function.
+#[tokio::test]
+async fn embedder_drops_entries_by_a_function_of_their_keys() {
+    let mainstay = start(&CounterTransport::new(), |builder| builder).await;
+    let mut events = mainstay.events();
+    let cache = mainstay.cache();
+    let keys = ["page:2", "page:9", "page:10", "note:10"];
+    for key in keys {
+        cache.put(key, "text", cache.default_options()).unwrap();
+    }
+    let is_later = |key: &str| key.strip_prefix("page:").and_then(|page| page.parse().ok()) > Some(8);
+    assert_eq!(cache.invalidate_where("pages after the 8th", is_later).await.unwrap(), 2);
+    assert_eq!(keys.map(|key| cache.get(key).is_some()), [true, false, false, true]);
+    let fields = next_of_kind(&mut events, "cache_invalidated").await.fields;
+    assert_eq!((&fields["by"], &fields["pattern"]), (&"predicate".into(), &"pages after the 8th".into()));
+    mainstay.shutdown().await;
+}
+
 #[tokio::test]
 async fn streaming_write_invalidates_again_at_its_end() {
     let counter = CounterTransport::new();

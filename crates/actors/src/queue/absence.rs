@@ -12,6 +12,8 @@ pub struct BackendAbsence {
     pub text: String,
     /// True if the backend stays absent until a person acts. Requests then fail at once, since a wait would be in vain.
     pub is_final: bool,
+    /// True if nothing is wrong: the backend is starting, and has not failed before.
+    pub is_orderly_start: bool,
 }
 
 /// Returns the absence at a time, or `None` while requests may be sent.

@@ -222,6 +222,9 @@ pub struct QueueHeld {
     /// The state of the backend that the runtime starts, and its next step, if that is the cause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
+    /// True if nothing is wrong: that backend is starting, and has not failed before. The event is information then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_orderly_start: bool,
 }
 
 impl QueueHeld {
@@ -232,14 +235,24 @@ impl QueueHeld {
         waiting: usize,
     ) -> Self {
         let next_probe_in_ms = absence.is_none().then(|| millis(outage.next_probe_at.saturating_sub(now)));
-        let backend = absence.map(|absence| absence.text.clone());
-        Self { reason: outage.reason, failures: outage.failures, next_probe_in_ms, waiting, backend }
+        Self {
+            reason: outage.reason,
+            failures: outage.failures,
+            next_probe_in_ms,
+            waiting,
+            backend: absence.map(|absence| absence.text.clone()),
+            is_orderly_start: absence.is_some_and(|absence| absence.is_orderly_start),
+        }
     }
 }
 
 impl Event for QueueHeld {
     const KIND: &'static str = "queue_held";
     const LEVEL: Level = Level::Warn;
+
+    fn level(&self) -> Level {
+        if self.is_orderly_start { Level::Info } else { Self::LEVEL }
+    }
 
     fn describe(&self) -> String {
         let Self { reason, next_probe_in_ms, waiting, backend, .. } = self;

@@ -142,8 +142,13 @@ pub(super) fn absence(info: &ActorInfo, settings: &OwnedBackendSettings, now: Du
         ActorStatus::Restarting => format!("The backend {step}."),
         ActorStatus::Stopped | ActorStatus::Failed => format!("The backend is {step}."),
     };
-    // A message for a person has no backticks.
-    BackendAbsence { summary: summary.to_owned(), text: text.replace('`', "'"), is_final }
+    BackendAbsence {
+        summary: summary.to_owned(),
+        // A message for a person has no backticks.
+        text: text.replace('`', "'"),
+        is_final,
+        is_orderly_start: info.status == ActorStatus::Starting && info.last_error.is_none(),
+    }
 }
 
 #[cfg(test)]
@@ -202,6 +207,7 @@ mod tests {
             let error = Error::new(Reason::Disconnected).with_message(&absence.summary);
             assert_eq!(error.message, absence.summary);
             assert_eq!(absence.is_final, matches!(status, Stopped | Failed));
+            assert!(!absence.is_orderly_start, "it has failed before");
             absence.text
         };
         let mut texts = [Starting, Running, Stopping, Stopped, Restarting, Failed]
@@ -217,6 +223,15 @@ mod tests {
             The backend is given up: its restarts are used up, so it stays as it is until 'mainstay backend reset' gives them back and starts it.
             The backend is given up, since no restart can help: Correct the backend's program. Then 'mainstay backend start' tries again."#]]
         .assert_eq(&texts.join("\n"));
+    }
+
+    #[test]
+    fn only_a_start_without_an_earlier_failure_is_orderly() {
+        let is_orderly = |status| {
+            let info = ActorInfo { last_error: None, ..info(status, None) };
+            absence(&info, &settings("it runs"), s(100)).is_orderly_start
+        };
+        assert!(is_orderly(ActorStatus::Starting) && !is_orderly(ActorStatus::Restarting));
     }
 
     #[test]

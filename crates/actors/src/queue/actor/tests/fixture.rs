@@ -126,7 +126,7 @@ impl QueueFixture {
     pub(super) async fn set_absence(&self, text: Option<&str>, is_final: bool) {
         let absence = |text: &str| {
             let (summary, text) = ("The backend is away.".to_owned(), text.to_owned());
-            BackendAbsence { summary, text, is_final }
+            BackendAbsence { summary, text, is_final, is_orderly_start: !is_final }
         };
         *self.absence.lock() = text.map(absence);
         self.address.cast(QueueMessage::AbsenceChanged).await.unwrap();

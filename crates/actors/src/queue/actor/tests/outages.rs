@@ -1,6 +1,6 @@
 //! Tests that requests wait while the backend cannot be reached.
 
-use mainstay_runtime::journal::Event;
+use mainstay_runtime::journal::{Event, Level};
 
 use super::*;
 
@@ -163,8 +163,9 @@ async fn journal_and_view_tell_the_outage_and_the_next_probe() {
     let reason = Reason::ConnectionRefused;
     let held = |failures, ms| {
         let (next_probe_in_ms, backend) = (Some(ms), None);
-        QueueHeld { reason, failures, next_probe_in_ms, waiting: 1, backend }
+        QueueHeld { reason, failures, next_probe_in_ms, waiting: 1, backend, is_orderly_start: false }
     };
+    assert_eq!(held(1, 1000).level(), Level::Warn);
     assert_eq!(fixture.events::<QueueHeld>().await, [held(1, 1000), held(2, 2000)]);
     let released = QueueReleased { reason, failures: 2, held_ms: 3000, waiting: 0 };
     assert_eq!(fixture.events::<QueueReleased>().await, [released]);
@@ -187,7 +188,9 @@ async fn nothing_is_sent_to_an_absent_backend() {
         next_probe_in_ms: None,
         waiting: 0,
         backend: Some("The backend is starting.".to_owned()),
+        is_orderly_start: true,
     };
+    assert_eq!(held.level(), Level::Info, "nothing is wrong");
     assert_eq!(held.describe(), "the queue holds 0 requests: The backend is starting.");
     assert_eq!(fixture.events::<QueueHeld>().await, [held]);
     fixture.set_absence(None, false).await;

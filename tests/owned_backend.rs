@@ -268,12 +268,18 @@ async fn agent_that_names_the_address_waits_for_the_backend() {
     assert_eq!(run(data.path(), &["agent", "stop", "helper"]).await.code, Some(0), "a stop ends the wait");
     assert_eq!(run(data.path(), &["agent", "start", "helper"]).await.code, Some(0));
     eventually("it waits again", waits).await;
+    let restarted = run(data.path(), &["agent", "restart", "helper"]).await;
+    assert_eq!(restarted.code, Some(1), "{restarted:?}");
+    assert!(
+        restarted.stderr.contains("disconnected: The agent waits for the backend, and starts once"),
+        "{restarted:?}"
+    );
     std::fs::write(folder.path().join("go"), "").unwrap();
     events.wait_for_agent("helper", "healthy").await;
     let is_of_agent =
         |event: &&Value| event["actor"] == "root/agents/helper" && event["kind"] == "actor_exited";
     let exits: Vec<&Value> = events.events.iter().filter(is_of_agent).map(|event| &event["cause"]).collect();
-    assert_eq!(exits, ["normal"], "the wait used no restart");
+    assert_eq!(exits, ["normal", "normal"], "the wait used no restart");
     runtime.stop().await;
 }
 

@@ -31,6 +31,10 @@ const RESTART_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest wait for a restart with a login, which a person may have to complete.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(12 * 60);
 
+/// The message for a person about a restart whose program needs the address of a backend that is not ready.
+const AWAITS_BACKEND: &str =
+    "The agent waits for the backend, and starts once that is ready. Look at its state.";
+
 /// The number of events that an agent is shown with.
 const LAST_EVENTS: usize = 5;
 
@@ -84,8 +88,8 @@ impl Agents {
     /// no budget.
     ///
     /// # Errors
-    /// `agent_unknown`; `agent_failed` if the restart failed; `disconnected` if the backend is away: the restart goes on
-    /// when the backend is back.
+    /// `agent_unknown`; `agent_failed` if the restart failed; `disconnected` if the backend is away, or the agent's program
+    /// needs its address and it is not ready: the restart goes on when the backend is back.
     pub async fn restart(&self, id: &str) -> Result<(), Error> {
         let handle = self.handle(id)?;
         self.restart_within(id, &handle, RESTART_TIMEOUT).await
@@ -105,7 +109,12 @@ impl Agents {
     async fn restart_within(&self, id: &str, handle: &AgentHandle, limit: Duration) -> Result<(), Error> {
         handle.pending_recovery.request_restart();
         self.0.handles.agents.restart(id).await.map_err(|error| self.command_error(&error))?;
-        match handle.address.call_within(limit, AgentCommand::AwaitRecovery).await {
+        let recovered = tokio::select! {
+            biased;
+            () = handle.wait_for_absence() => return Err(Error::new(Reason::Disconnected).with_message(AWAITS_BACKEND)),
+            recovered = handle.address.call_within(limit, AgentCommand::AwaitRecovery) => recovered,
+        };
+        match recovered {
             Ok(Ok(())) => Ok(()),
             Ok(Err(DriverError::Unreachable(why))) => Err(Error {
                 status: why.status,

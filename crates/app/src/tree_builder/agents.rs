@@ -45,6 +45,16 @@ impl AgentHandle {
     pub(crate) fn awaits_backend(&self) -> bool {
         self.awaited_address.as_ref().is_some_and(|address| address.borrow().is_none())
     }
+
+    /// Returns when a start of the agent's program would wait for the backend. If it names no address, that is never.
+    pub(crate) async fn wait_for_absence(&self) {
+        if let Some(mut address) = self.awaited_address.clone()
+            && address.wait_for(Option::is_none).await.is_ok()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
 }
 
 /// The limits of an agent's failures, for its view.

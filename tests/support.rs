@@ -36,6 +36,11 @@ pub fn acp_agent_binary() -> PathBuf {
     built_binary(Path::new("examples/acp_agent"), "cargo build -p mainstay-actors --example acp_agent")
 }
 
+/// Returns an example of the crate `mainstay`.
+pub fn example_binary(name: &str) -> PathBuf {
+    built_binary(&Path::new("examples").join(name), &format!("cargo build -p mainstay --example {name}"))
+}
+
 /// Returns a program that cargo has built beside this test, and that is as new as its sources.
 fn built_binary(program: &Path, order: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");

@@ -70,12 +70,17 @@ impl DeathRecord {
     /// is accounted for from now on.
     #[must_use]
     pub(crate) fn take_exit(&mut self, ends: BackendEnds) -> bool {
-        let has_exited =
-            self.is_open && ends.stops == self.started_at.stops && ends.exits > self.started_at.exits;
+        let has_exited = self.is_open && self.has_exited_since_start(ends);
         if has_exited {
             self.last_exit = ends.exits;
         }
         has_exited
+    }
+
+    /// Returns whether the process has ended by itself since the attempt started.
+    #[must_use]
+    pub(crate) fn has_exited_since_start(&self, ends: BackendEnds) -> bool {
+        ends.stops == self.started_at.stops && ends.exits > self.started_at.exits
     }
 
     /// Notes that the receiver is gone. Returns whether that is the death that quarantines the request, the

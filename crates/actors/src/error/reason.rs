@@ -108,7 +108,7 @@ reasons! {
         "The backend could not be reached. Check the network, then try again."
     /// The connection broke while a request was on it.
     ConnectionReset "connection_reset" NetworkError RETRYABLE
-        "The connection to the backend broke off. Try again."
+        "The connection to the backend broke off. Look into the backend's log if that goes on."
     /// The backend closed the connection in order.
     ConnectionClosed "connection_closed" NetworkError RETRYABLE
         "The backend closed the connection. Wait for the next attempt, or reconnect."

@@ -306,13 +306,16 @@ impl RequestTable {
 
     /// Returns the facts for a retry decision, and the number of the last attempt.
     pub(super) fn facts(&self, id: RequestId) -> Option<(RequestFacts, u32)> {
-        let facts = |entry: &RequestEntry| RequestFacts {
+        let inner = self.lock();
+        let entry = inner.by_id.get(&id)?;
+        let facts = RequestFacts {
             may_have_acted: entry.may_have_acted,
             has_renewed_token: entry.has_renewed_token,
             is_suspect: entry.deaths.is_suspect(),
+            has_backend_ended: entry.deaths.has_exited_since_start(inner.ends),
             ..RequestFacts::from(&*entry.request)
         };
-        self.with_entry(id, |entry| (facts(entry), entry.attempts))
+        Some((facts, entry.attempts))
     }
 
     /// Returns whether the backend died over the request before.

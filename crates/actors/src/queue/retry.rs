@@ -31,6 +31,10 @@ use crate::{
 const SUSPECT_MESSAGE: &str =
     "The connection broke again, and the backend had ended over this before. Look into its log first.";
 
+/// The message of a broken connection, if the backend's own process has ended meanwhile.
+const ENDED_MESSAGE: &str =
+    "The backend ended while it had this request. Look into its log before you send it again.";
+
 /// The number and delays of retries.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct RetryPolicy {
@@ -68,6 +72,8 @@ pub(crate) struct RequestFacts {
     pub has_renewed_token: bool,
     /// True if the backend died over an earlier attempt.
     pub is_suspect: bool,
+    /// True if the backend's own process has ended by itself since the attempt started.
+    pub has_backend_ended: bool,
 }
 
 impl From<&Request> for RequestFacts {
@@ -79,6 +85,7 @@ impl From<&Request> for RequestFacts {
             may_have_acted: false,
             has_renewed_token: false,
             is_suspect: false,
+            has_backend_ended: false,
         }
     }
 }
@@ -155,8 +162,12 @@ pub(crate) fn decide_after_attempt(
     if has_renewed_token(outcome) && facts.has_renewed_token {
         (error, is_retryable) = (error.without_renewal(), false);
     }
-    if facts.is_suspect && has_broken(outcome) {
-        error = error.with_message(SUSPECT_MESSAGE);
+    if has_broken(outcome) {
+        error = match facts {
+            RequestFacts { is_suspect: true, .. } => error.with_message(SUSPECT_MESSAGE),
+            RequestFacts { has_backend_ended: true, .. } => error.with_message(ENDED_MESSAGE),
+            _ => error,
+        };
     }
     let error = error.with_attempts(attempt).with_retry_after(retry_after);
     let is_in_doubt = side_effect == SideEffect::Possible || facts.may_have_acted;

@@ -25,6 +25,7 @@ const IDEMPOTENT: RequestFacts = RequestFacts {
     may_have_acted: false,
     has_renewed_token: false,
     is_suspect: false,
+    has_backend_ended: false,
 };
 const ONCE_ONLY: RequestFacts = RequestFacts { is_repeatable: false, ..IDEMPOTENT };
 

@@ -98,6 +98,24 @@ async fn backend_that_the_runtime_stops_died_over_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn break_without_retries_says_if_the_backend_has_ended() {
+    for (exits, stops, message) in [
+        (1, 0, "The backend ended while it had this request. Look into its log before you send it again."),
+        (0, 0, Reason::ConnectionReset.message()),
+        (1, 1, Reason::ConnectionReset.message()),
+    ] {
+        let fixture = with_plan("/kill", [ResetAfter(s(2))]).await;
+        let answer = fixture.request(get("/kill").retries(0));
+        advance_time(s(1)).await;
+        fixture.backend_ends.send_modify(|ends| (ends.exits, ends.stops) = (exits, stops));
+        let error = answer.await.unwrap_err();
+        assert_eq!((error.reason, &*error.message), (Reason::ConnectionReset, message));
+        assert_message_helps(message);
+        assert!(!message.contains("Try again"), "it may end the backend again");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn last_break_of_a_suspect_names_the_backend() {
     let fixture = with_plan("/kill", [Reset, Refuse, Reset]).await;
     let error = fixture.request(get("/kill").retries(1)).await.unwrap_err();

@@ -294,6 +294,39 @@ async fn crash_has_its_last_lines_with_a_whole_traceback() {
 // === a folder that cannot be used ===
 
 #[tokio::test]
+async fn last_lines_say_of_which_process_they_are() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = data.path().display().to_string();
+    let agent = format!(
+        "test -e {folder}/again || {{ touch {folder}/again; echo old; exit 3; }}; \
+         until [ -e {folder}/print ]; do sleep 0.05; done; echo new; exec sleep 1000"
+    );
+    let mut fixture = LoggedRuntime::start_in(data, &config_text("", &[("planner", &agent)], ""));
+    fixture.exit_of("root/agents/planner").await;
+    fixture.events.wait_since(0, is_agent_health("planner", "failed")).await;
+    let show = async || run_json(fixture.path(), &["agent", "show", "planner"]).await;
+    let heading = async || {
+        let text = run(fixture.path(), &["agent", "show", "planner"]).await.stdout;
+        let line = text.lines().find_map(|line| line.strip_prefix("output      ")).map(str::to_owned);
+        line.unwrap_or_else(|| panic!("{text}"))
+    };
+    let shown = show().await;
+    assert_eq!((&shown["output"], &shown["output_is_old"]), (&json!(["old"]), &json!(true)));
+    assert_eq!(heading().await, "the last lines of the process that has ended:");
+    assert_eq!(run(fixture.path(), &["agent", "restart", "planner"]).await.code, Some(0));
+    let shown = show().await;
+    let pid = &shown["process"]["pid"];
+    assert_eq!((&shown["output"], &shown["output_is_old"]), (&json!(["old"]), &json!(true)));
+    let expected = format!("the last lines of the process before {pid}, which has printed none yet:");
+    assert_eq!(heading().await, expected);
+    fs::write(fixture.path().join("print"), "").unwrap();
+    eventually("it prints", async || show().await["output"] == json!(["new"])).await;
+    assert_eq!(show().await.get("output_is_old"), None);
+    assert_eq!(heading().await, format!("the last lines of process {pid}:"));
+    fixture.runtime.stop().await;
+}
+
+#[tokio::test]
 async fn folder_that_cannot_be_used_degrades_and_heals() {
     let data = tempfile::tempdir().unwrap();
     let logs = data.path().join("logs");

@@ -74,8 +74,10 @@ impl Agents {
     pub fn get(&self, id: &str) -> Result<AgentView, Error> {
         let handle = self.handle(id)?;
         let view = self.view(&handle, id, &self.0.time_point()).ok_or_else(|| self.unknown_error(id))?;
-        let output = self.0.handles.logs.get(id).map(|log| log.excerpt()).unwrap_or_default();
-        Ok(AgentView { output, ..view })
+        let Some(log) = self.0.handles.logs.get(id) else { return Ok(view) };
+        let (output, is_of_predecessor) = (log.excerpt(), log.is_of_predecessor());
+        let output_is_old = !output.is_empty() && (view.report.process.is_none() || is_of_predecessor);
+        Ok(AgentView { output, output_is_old, ..view })
     }
 
     /// Returns the agent's last events, at most five, oldest first. Those that are no longer in memory are left out.

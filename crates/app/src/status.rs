@@ -209,6 +209,9 @@ pub struct AgentView {
     /// lines before them. Empty in lists.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub output: Vec<String>,
+    /// True if these lines are of a process that has ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub output_is_old: bool,
 }
 
 impl<'de> Deserialize<'de> for AgentView {
@@ -274,6 +277,7 @@ impl AgentView {
             next_step: "checked regularly".to_owned(),
             noisy: false,
             output: Vec::new(),
+            output_is_old: false,
         }
     }
 

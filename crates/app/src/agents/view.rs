@@ -49,6 +49,7 @@ pub(super) fn view(
         next_step: String::new(),
         noisy: false,
         output: Vec::new(),
+        output_is_old: false,
     };
     let restart_in = info.restart_at.map(|due| due.saturating_sub(time_point.now));
     view.next_step = match view.report.status {

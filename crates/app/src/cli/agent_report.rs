@@ -120,7 +120,7 @@ pub(super) fn show(out: &mut Output, details: &AgentDetails) -> Result<(), CliEr
         out.fact(fact, &value)?;
     }
     if !agent.output.is_empty() {
-        out.fact("output", "its last lines:")?;
+        out.fact("output", &output_heading(agent))?;
         print_output(out, &agent.output)?;
     }
     if events.is_empty() {
@@ -129,6 +129,17 @@ pub(super) fn show(out: &mut Output, details: &AgentDetails) -> Result<(), CliEr
     out.line("")?;
     out.line(&out.paint(&format!("last {}", count(events.len(), "event")), output::DIM))?;
     event_format::print_last(out, events)
+}
+
+/// Says of which process the last lines are.
+fn output_heading(agent: &AgentView) -> String {
+    match (agent.report.process, agent.output_is_old) {
+        (Some(process), false) => format!("the last lines of process {}:", process.pid),
+        (Some(process), true) => {
+            format!("the last lines of the process before {}, which has printed none yet:", process.pid)
+        }
+        (None, _) => "the last lines of the process that has ended:".to_owned(),
+    }
 }
 
 fn facts(agent: &AgentView, now: Timestamp, times: &TimeFormat) -> Vec<(&'static str, String)> {

@@ -276,6 +276,11 @@ async fn full_group_waits_and_its_requests_are_moved_and_cancelled() {
                 .to_string(),
         );
     }
+    let groups = async || support::run_json(data.path(), &["status"]).await["queue"]["groups"].take();
+    let group = |waiting: u32, running: u32| json!([{ "path": "/slow/**", "waiting": waiting, "running": running, "max_concurrent": 2 }]);
+    assert_eq!(groups().await, group(2, 2));
+    let status = async |args: &[&str]| support::run(data.path(), &[&["status"], args].concat()).await.stdout;
+    assert!(status(&[]).await.contains(" limit /slow/**: 2 running of 2, 2 waiting\n"));
     assert_eq!(support::run(data.path(), &["request", "GET", "/quick"]).await.code, Some(0));
     assert_eq!(slow[0].error_line().await, "waits for the answer of the backend");
     assert_eq!(slow[2].error_line().await, "waits for its turn: as many of its group run as may");
@@ -293,6 +298,9 @@ async fn full_group_waits_and_its_requests_are_moved_and_cancelled() {
     for (at, request) in slow.iter_mut().enumerate() {
         assert_eq!(request.wait().await.0.code(), Some(i32::from(at == 2)), "{at}");
     }
+    assert_eq!(groups().await, group(0, 0));
+    assert!(!status(&[]).await.contains("/slow/**"), "nothing of it waits");
+    assert!(status(&["-o", "wide"]).await.contains(" limit /slow/**: 0 running of 2, 0 waiting\n"));
     runtime.stop().await;
 }
 

@@ -42,7 +42,7 @@ pub use actor::QueueActor;
 pub(crate) use attempt::{AttemptOutcome, ReachabilityEvidence};
 
 pub use download::Download;
-pub use groups::{GROUPS_MAX, GroupLimit};
+pub use groups::{GROUPS_MAX, GroupLimit, GroupStats};
 pub use handle::QueueHandle;
 pub use message::QueueMessage;
 pub use policy::QueuePolicy;

@@ -94,7 +94,9 @@ pub use mainstay_actors::logs::{LogItem, LogLine, LogRange, LogReader, LogStream
 pub use mainstay_actors::network::BackendAvailability;
 pub use mainstay_actors::process::OpenError;
 pub use mainstay_actors::queue::gate::Outage;
-pub use mainstay_actors::queue::{Download, PendingPhase, PendingRequest, QueueStats, WaitingByPriority};
+pub use mainstay_actors::queue::{
+    Download, GroupStats, PendingPhase, PendingRequest, QueueStats, WaitingByPriority,
+};
 pub use mainstay_actors::request::{
     Body, BodyError, BodyReader, Priority, ProgressSender, Request, RequestBuilder, RequestId, Response,
     TransferProgress,

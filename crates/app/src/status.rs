@@ -210,7 +210,7 @@ pub struct AgentView {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub output: Vec<String>,
     /// True if these lines are of a process that has ended.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub output_is_old: bool,
 }
 
@@ -229,13 +229,23 @@ impl<'de> Deserialize<'de> for AgentView {
             noisy: bool,
             #[serde(default)]
             output: Vec<String>,
+            #[serde(default)]
+            output_is_old: bool,
         }
         let text = Json::deserialize(deserializer)?;
         let read = || {
-            let ViewMembers { last_error, resolved_error, fail_after, next_step, noisy, output } =
-                text.read()?;
-            let (report, supervision) = (text.read()?, text.read()?);
-            Ok(Self { report, supervision, last_error, resolved_error, fail_after, next_step, noisy, output })
+            let members: ViewMembers = text.read()?;
+            Ok(Self {
+                report: text.read()?,
+                supervision: text.read()?,
+                last_error: members.last_error,
+                resolved_error: members.resolved_error,
+                fail_after: members.fail_after,
+                next_step: members.next_step,
+                noisy: members.noisy,
+                output: members.output,
+                output_is_old: members.output_is_old,
+            })
         };
         read().map_err(|error: serde_json::Error| D::Error::custom(error))
     }

@@ -220,7 +220,7 @@ impl ConnectionStage {
                 let _ = connection.try_cast(ConnectionMessage::BackendSeen);
             }
             if let Some((queue, view)) = &queue
-                && view.stats().outage.is_some()
+                && view.outage().is_some()
             {
                 let _ = queue.try_cast(QueueMessage::BackendSeen);
             }

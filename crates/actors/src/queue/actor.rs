@@ -25,7 +25,7 @@ use super::{
         RequestRef, RequestRetry, RequestStarted, RequestTimedOut,
     },
     gate::{GateChange, Outage},
-    groups::{GroupLimit, GroupSet},
+    groups::{GroupLimit, GroupPermits, GroupSet},
     message::QueueMessage,
     policy::QueuePolicy,
     priority_queue::{PopOutcome, PushOutcome},
@@ -168,7 +168,7 @@ impl Worker for QueueActor {
 
     fn finalize(&self, ctx: &FinalizeContext<'_>) {
         self.fail_all(ctx, ctx.now(), Reason::Stopped);
-        self.view.publish(idle_stats(&self.policy));
+        self.view.publish(self.idle_stats());
     }
 }
 
@@ -176,9 +176,8 @@ impl QueueActor {
     /// Creates a queue that sends by `transport` and publishes its figures in `view`.
     #[must_use]
     pub fn new(transport: Arc<dyn Transport>, policy: QueuePolicy, view: QueueView) -> Self {
-        view.publish(idle_stats(&policy));
         let (limits, requests) = (Arc::default(), RequestTable::default());
-        Self {
+        let actor = Self {
             transport,
             policy,
             limits,
@@ -187,13 +186,16 @@ impl QueueActor {
             availability: None,
             observe_absence: None,
             backend_ends: None,
-        }
+        };
+        actor.view.publish(actor.idle_stats());
+        actor
     }
 
     /// Limits groups of requests, at most [`GROUPS_MAX`](super::GROUPS_MAX) of them.
     #[must_use]
     pub fn with_limits(mut self, limits: impl IntoIterator<Item = GroupLimit>) -> Self {
         self.limits = limits.into_iter().collect();
+        self.view.publish(self.idle_stats());
         self
     }
 
@@ -218,6 +220,15 @@ impl QueueActor {
     pub fn with_backend_ends(mut self, ends: watch::Receiver<BackendEnds>) -> Self {
         self.backend_ends = Some(ends);
         self
+    }
+
+    /// Returns the figures of a queue without requests.
+    fn idle_stats(&self) -> QueueStats {
+        QueueStats {
+            max_concurrent: self.policy.max_concurrent.max(1),
+            groups: GroupPermits::new(Arc::clone(&self.limits)).stats(std::iter::empty()),
+            ..QueueStats::default()
+        }
     }
 
     // === in ===
@@ -703,10 +714,6 @@ impl QueueActor {
         }
         responder.fail(error);
     }
-}
-
-fn idle_stats(policy: &QueuePolicy) -> QueueStats {
-    QueueStats { max_concurrent: policy.max_concurrent.max(1), ..QueueStats::default() }
 }
 
 mod streams;

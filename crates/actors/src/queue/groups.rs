@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cache::{PatternError, Selection};
 
 /// The most groups.
@@ -13,6 +15,7 @@ pub const GROUPS_MAX: usize = 64;
 /// The limit of one group.
 #[derive(Debug, Clone)]
 pub struct GroupLimit {
+    pattern: Arc<str>,
     paths: Selection,
     max_concurrent: usize,
 }
@@ -25,8 +28,21 @@ impl GroupLimit {
     /// Fails if `path` is not a valid pattern.
     pub fn new(path: &str, max_concurrent: usize) -> Result<Self, PatternError> {
         let paths = Selection::glob(path)?;
-        Ok(Self { paths, max_concurrent: max_concurrent.max(1) })
+        Ok(Self { pattern: path.into(), paths, max_concurrent: max_concurrent.max(1) })
     }
+}
+
+/// The figures of one group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupStats {
+    /// The pattern of the paths, which names the group.
+    pub path: Arc<str>,
+    /// The number of waiting requests, those in a backoff included.
+    pub waiting: usize,
+    /// The number of attempts in flight.
+    pub running: usize,
+    /// The most attempts in flight.
+    pub max_concurrent: usize,
 }
 
 /// The groups of a request, one bit for each.
@@ -39,6 +55,10 @@ impl GroupSet {
         let matching = limits.iter().take(GROUPS_MAX).enumerate();
         let matching = matching.filter(|(_, limit)| limit.paths.matches_str(path));
         Self(matching.fold(0, |set, (group, _)| set | 1 << group))
+    }
+
+    pub(super) fn is_empty(self) -> bool {
+        self.0 == 0
     }
 
     fn contains(self, group: usize) -> bool {
@@ -75,6 +95,18 @@ impl GroupPermits {
         self.of(groups).for_each(|running| *running = running.saturating_sub(1));
     }
 
+    /// Returns the figures of each group. `waiting` has the number of waiting requests of each set of groups.
+    pub(super) fn stats(&self, waiting: impl Iterator<Item = (GroupSet, usize)> + Clone) -> Vec<GroupStats> {
+        let each = self.limits.iter().zip(&self.running).enumerate();
+        let stats = |(group, (limit, running)): (usize, (&GroupLimit, &usize))| GroupStats {
+            path: Arc::clone(&limit.pattern),
+            waiting: waiting.clone().filter(|(set, _)| set.contains(group)).map(|(_, count)| count).sum(),
+            running: *running,
+            max_concurrent: limit.max_concurrent,
+        };
+        each.map(stats).collect()
+    }
+
     fn of(&mut self, groups: GroupSet) -> impl Iterator<Item = &mut usize> {
         let each = self.running.iter_mut().enumerate();
         each.filter(move |(group, _)| groups.contains(*group)).map(|(_, running)| running)
@@ -108,6 +140,17 @@ mod tests {
         assert!(!permits.have_room(model) && permits.have_room(none));
         permits.release(both);
         assert!([none, model, slow, both].iter().all(|groups| permits.have_room(*groups)));
+    }
+
+    #[test]
+    fn stats_count_a_request_in_each_of_its_groups() {
+        let mut permits = GroupPermits::new(limits());
+        permits.acquire(GroupSet(3));
+        let waiting = [(GroupSet(1), 5), (GroupSet(3), 2)];
+        let stats = permits.stats(waiting.into_iter());
+        let figures: Vec<_> =
+            stats.iter().map(|it| (&*it.path, it.waiting, it.running, it.max_concurrent)).collect();
+        assert_eq!(figures, [("/api/model/**", 7, 1, 2), ("/api/*/slow", 2, 1, 1)]);
     }
 
     #[test]

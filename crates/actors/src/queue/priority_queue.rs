@@ -110,6 +110,8 @@ pub(crate) struct PriorityQueue<T> {
     ready: BTreeMap<GroupSet, Lanes>,
     /// The number of items, delayed ones included, by priority of arrival.
     counts: [usize; 3],
+    /// The number of items, delayed ones included, of each set of groups that is not empty.
+    group_counts: BTreeMap<GroupSet, usize>,
     /// The delayed ids, by the time at which they may run.
     delayed: BTreeSet<(Duration, RequestId)>,
     deadlines: BTreeSet<(Duration, RequestId)>,
@@ -133,6 +135,7 @@ impl<T> PriorityQueue<T> {
             entries: IdMap::default(),
             ready: BTreeMap::new(),
             counts: [0; 3],
+            group_counts: BTreeMap::new(),
             delayed: BTreeSet::new(),
             deadlines: BTreeSet::new(),
         }
@@ -161,6 +164,11 @@ impl<T> PriorityQueue<T> {
     #[must_use]
     pub(crate) fn count(&self, priority: Priority) -> usize {
         self.counts[lane(priority)]
+    }
+
+    /// Returns the number of waiting items of each set of groups, delayed ones included.
+    pub(crate) fn group_counts(&self) -> impl Iterator<Item = (GroupSet, usize)> + Clone {
+        self.group_counts.iter().map(|(groups, count)| (*groups, *count))
     }
 
     /// Adds a new item and returns the item that had to leave, if any. Delayed items are never evicted. Expired items
@@ -253,12 +261,21 @@ impl<T> PriorityQueue<T> {
             self.deadlines.insert((deadline, item.id));
         }
         self.counts[lane(item.priority)] += 1;
+        if !item.groups.is_empty() {
+            *self.group_counts.entry(item.groups).or_default() += 1;
+        }
         self.entries.insert(item.id, ScheduledItem { item, delayed_until });
     }
 
     fn remove(&mut self, id: RequestId) -> Option<QueueItem<T>> {
         let ScheduledItem { item, delayed_until } = self.entries.remove(&id)?;
         self.counts[lane(item.priority)] -= 1;
+        if let Some(count) = self.group_counts.get_mut(&item.groups) {
+            *count -= 1;
+            if *count == 0 {
+                self.group_counts.remove(&item.groups);
+            }
+        }
         match delayed_until {
             Some(due) => self.delayed.remove(&(due, id)),
             None => self.remove_ready(&item),

@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 use super::{
     absence::BackendAbsence,
     gate::{Gate, Outage},
-    groups::{GroupLimit, GroupPermits, GroupSet},
+    groups::{GroupLimit, GroupPermits, GroupSet, GroupStats},
     message::QueueMessage,
     policy::QueuePolicy,
     priority_queue::{PopOutcome, PriorityQueue},
@@ -222,6 +222,7 @@ impl State {
                 normal: self.queue.count(Priority::Normal),
                 low: self.queue.count(Priority::Low),
             },
+            groups: self.groups.stats(self.queue.group_counts()),
         }
     }
 }
@@ -229,7 +230,7 @@ impl State {
 // === figures ===
 
 /// The figures of a queue.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueStats {
     /// The number of waiting requests, those in a backoff included.
     pub waiting: usize,
@@ -241,6 +242,9 @@ pub struct QueueStats {
     pub max_concurrent: usize,
     /// The number of waiting requests by priority.
     pub by_priority: WaitingByPriority,
+    /// The groups with a limit of their own.
+    #[serde(default)]
+    pub groups: Vec<GroupStats>,
     /// The outage that holds all requests, while there is one.
     #[serde(skip)]
     pub outage: Option<Outage>,
@@ -267,7 +271,13 @@ impl QueueView {
     /// Returns the current figures.
     #[must_use]
     pub fn stats(&self) -> QueueStats {
-        *self.0.borrow()
+        self.0.borrow().clone()
+    }
+
+    /// Returns the outage that holds all requests, while there is one.
+    #[must_use]
+    pub fn outage(&self) -> Option<Outage> {
+        self.0.borrow().outage
     }
 
     /// Subscribes to the figures.
@@ -279,7 +289,8 @@ impl QueueView {
 
     pub(super) fn publish(&self, stats: QueueStats) {
         self.0.send_if_modified(|shown| {
-            let is_new = std::mem::replace(shown, stats) != stats;
+            let is_new = *shown != stats;
+            *shown = stats;
             // A wake-up without receivers costs time. A later subscriber starts with the current value.
             is_new && self.0.receiver_count() > 0
         });

@@ -253,7 +253,7 @@ mod tests {
         tokio::time::pause();
         let begun = Instant::now();
         // More than the system buffers for a reader that is stopped.
-        let body = Json::from(Value::from("x".repeat(64 << 20)));
+        let body = Json::from_serialize(&"x".repeat(64 << 20)).unwrap();
         let command = RequestCommand { body: Some(body), ..RequestCommand::new("POST", "/") };
         let command = BridgeCommand::Request(Box::new(command));
         let Err(CliError::Failed(reason, message)) = client.request(command).await else {

@@ -3,6 +3,7 @@
 use anstyle::Style;
 use mainstay_actors::connection::status::ConnectionState;
 use mainstay_actors::json::Json;
+use mainstay_actors::queue::GroupStats;
 use mainstay_runtime::journal::{count, escape_controls, millis_text};
 use mainstay_runtime::{ActorStatus, TreeNode};
 use serde::Deserialize;
@@ -94,6 +95,12 @@ fn requests(out: &mut Output, queue: &QueueReport) -> Result<(), CliError> {
     let QueueReport { stats, held: hold } = queue;
     let text = format!("{} running of {}, {} waiting", stats.running, stats.max_concurrent, stats.waiting);
     out.fact("queue", &text)?;
+    let shows_all = out.is_wide();
+    for group in stats.groups.iter().filter(|group| shows_all || group.waiting > 0) {
+        let GroupStats { path, waiting, running, max_concurrent } = group;
+        let text = format!("limit {path}: {running} running of {max_concurrent}, {waiting} waiting");
+        out.fact("", &escape_controls(&text))?;
+    }
     let Some(hold) = hold else { return Ok(()) };
     let next = match hold.next_probe_in_ms {
         Some(ms) => format!("next probe in {}", millis_text(ms)),

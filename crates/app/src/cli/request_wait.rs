@@ -166,7 +166,12 @@ mod tests {
     use super::*;
     use crate::{Priority, RequestId};
 
-    fn wait(phase: PendingPhase, stats: QueueStats, held: Option<OutageReport>) -> (WaitKind, String) {
+    fn stats(running: usize) -> QueueStats {
+        QueueStats { max_concurrent: 2, running, ..QueueStats::default() }
+    }
+
+    fn wait(phase: PendingPhase, running: usize, held: Option<OutageReport>) -> (WaitKind, String) {
+        let stats = stats(running);
         describe_wait(phase, &QueueReport { stats, held }, Some(ActorStatus::Starting))
     }
 
@@ -183,29 +188,29 @@ mod tests {
             next_probe_at: None,
             next_probe_in_ms: None,
         };
-        let stats = QueueStats { max_concurrent: 2, ..QueueStats::default() };
         let starting = (
             WaitKind::Backend(Some(ActorStatus::Starting)),
             "for the backend: The backend is starting.".to_owned(),
         );
-        assert_eq!(wait(Waiting, stats, Some(held.clone())), starting);
-        let (mut notices, queue) = (WaitNotices::default(), QueueReport { stats, held: Some(held.clone()) });
+        assert_eq!(wait(Waiting, 0, Some(held.clone())), starting);
+        let (mut notices, queue) =
+            (WaitNotices::default(), QueueReport { stats: stats(0), held: Some(held.clone()) });
         let mut is_new = |backend| notices.next(Waiting, &queue, Some(backend)).is_some();
         assert_eq!(
             [ActorStatus::Starting, ActorStatus::Starting, ActorStatus::Restarting, ActorStatus::Restarting]
                 .map(&mut is_new),
             [true, false, true, false]
         );
-        assert_eq!(wait(Running, stats, Some(held.clone())).0, WaitKind::Answer);
+        assert_eq!(wait(Running, 0, Some(held.clone())).0, WaitKind::Answer);
         let held = OutageReport { waits_for_backend: false, ..held };
-        assert_eq!(wait(BackingOff, stats, Some(held)).0, WaitKind::Outage(Reason::Disconnected));
+        assert_eq!(wait(BackingOff, 0, Some(held)).0, WaitKind::Outage(Reason::Disconnected));
         for (phase, running, text) in [
             (Running, 2, "for the answer of the backend"),
             (Waiting, 2, "for its turn: 2 of at most 2 run"),
             (Waiting, 1, "for its turn: as many of its group run as may"),
             (BackingOff, 2, "for the next attempt, since one has failed"),
         ] {
-            assert_eq!(wait(phase, QueueStats { running, ..stats }, None).1, text);
+            assert_eq!(wait(phase, running, None).1, text);
         }
     }
 

@@ -30,6 +30,8 @@ fn config_with_examples() -> Config {
 fn limit_needs_a_pattern_of_paths() {
     let text = "[[limit]]\npath = \"/a/**\"\nmax_concurrent = 1\n[[limit]]\nmax_concurrent = 3\n";
     check(text, &expect![[r#"4:1: "limit[1]" needs a path of its own, as in path = "/api/model/**""#]]);
+    let text = "[[limit]]\npath = \"/a\"\n[[limit]]\npath = \"/a\"\n";
+    check(text, &expect![[r#"4:8: "limit[1].path" repeats that of an earlier limit; keep one of the two"#]]);
     let text = "[[limit]]\npath = \"a\"\n[[limit]]\npath = \"/[\"\nmax_concurrent = 0\n";
     check(
         text,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use mainstay_actors::agent::AgentStatus;
 use mainstay_actors::connection::status::ConnectionState;
+use mainstay_actors::queue::GroupStats;
 use mainstay_runtime::ActorStatus;
 use serde::Serialize;
 
@@ -139,6 +140,26 @@ fn queue(page: &mut TextEncoder, report: &QueueReport) {
         "1 while all requests wait, because the backend cannot be reached.",
         u8::from(report.held.is_some()),
     );
+    groups(page, &stats.groups);
+}
+
+/// Adds the groups of requests that have a limit, by their patterns.
+fn groups(page: &mut TextEncoder, groups: &[GroupStats]) {
+    for (name, help, figure) in [
+        (
+            "waiting_requests",
+            "Requests of the group that wait.",
+            (|group| group.waiting) as fn(&GroupStats) -> usize,
+        ),
+        ("running_requests", "Attempts of the group in flight.", |group| group.running),
+        ("max_running_requests", "The most attempts of the group in flight at once.", |group| {
+            group.max_concurrent
+        }),
+    ] {
+        let samples: Vec<_> =
+            groups.iter().map(|group| labelled_sample((group.path.to_string(), figure(group)))).collect();
+        page.gauges(&format!("mainstay_queue_group_{name}"), help, &["group"], &samples);
+    }
 }
 
 fn cache(page: &mut TextEncoder, report: &CacheReport) {
@@ -349,6 +370,7 @@ mod tests {
             "queue": {
                 "waiting": 6, "backing_off": 1, "running": 5, "max_concurrent": 5,
                 "by_priority": {"high": 1, "normal": 2, "low": 3}, "held": null,
+                "groups": [{"path": "/api/model/**", "waiting": 4, "running": 2, "max_concurrent": 2}],
             },
             "cache": {
                 "entries": 7, "bytes": 4096, "bytes_max": 67_108_864, "hits": 100, "stale_hits": 2, "misses": 30,

@@ -137,7 +137,7 @@ async fn unknown_or_broken_packing_is_an_error() {
         let server = ScriptedServer::start([vec![Receive, coded(coding, body), Hold]]).await;
         let failure = send_failure(&transport(&server), &get(), LONG).await;
         assert_eq!((failure.kind, failure.status()), (kind, Some(200)), "{coding}: {failure}");
-        let is_unknown = crate::error::Error::from(&failure).reason == Reason::UnknownEncoding;
+        let is_unknown = Error::from(&failure).reason == Reason::UnknownEncoding;
         assert_eq!(is_unknown, kind == FailureKind::UnknownEncoding, "{coding}");
     }
     // Who names a coding gets it; and a response without a body has none to unpack.

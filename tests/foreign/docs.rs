@@ -16,12 +16,12 @@ use crate::support::{
     run_json,
 };
 
-/// Starts the page's backend on a free port and returns its address.
-async fn start_backend(folder: &Path) -> ((Child, JoinSet<()>), String) {
+/// Starts the page's backend on a free port, changed by `edit`, and returns its address.
+async fn start_backend(folder: &Path, edit: impl Fn(&str) -> String) -> ((Child, JoinSet<()>), String) {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/getting-started.md");
     let page = fs::read_to_string(page).unwrap();
     let (_, rest) = page.split_once("```python\n").expect("the page has a backend");
-    fs::write(folder.join("backend.py"), rest.split_once("```").unwrap().0).unwrap();
+    fs::write(folder.join("backend.py"), edit(rest.split_once("```").unwrap().0)).unwrap();
     let mut command = Command::new(installed("MAINSTAY_FOREIGN_PYTHON"));
     command.args(["-B", "-m", "uvicorn", "backend:app", "--port", "0"]).current_dir(folder);
     let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
@@ -44,7 +44,7 @@ async fn start_backend(folder: &Path) -> ((Child, JoinSet<()>), String) {
 #[tokio::test]
 async fn getting_started_backend_is_complete() {
     let data = tempfile::tempdir().unwrap();
-    let (_backend, url) = start_backend(data.path()).await;
+    let (_backend, url) = start_backend(data.path(), str::to_owned).await;
     let config = quick_config(data.path(), &url, "[[agent]]\nid = \"planner\"\n");
     let mut events = EventFollower::follow(data.path());
     let _runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
@@ -54,4 +54,36 @@ async fn getting_started_backend_is_complete() {
     assert_eq!(sent["answer"], json!({ "notes": 1 }));
     let state = run_json(data.path(), &["request", "GET", "/api/agents/planner/state"]).await;
     assert_eq!(state["body"], json!({ "notes": ["hello"] }));
+}
+
+/// The page says what follows if the backend has no WebSocket, and which key says so.
+#[tokio::test]
+async fn backend_without_websocket_is_forbidden_until_switched_off() {
+    let data = tempfile::tempdir().unwrap();
+    let without_websocket = |code: &str| code.split_once("@app.websocket").unwrap().0.to_owned();
+    let (_backend, url) = start_backend(data.path(), without_websocket).await;
+    let config = quick_config(data.path(), &url, "[[agent]]\nid = \"planner\"\n");
+    let mut events = EventFollower::follow(data.path());
+    let runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
+    let failed = events.wait_since(0, is_connection_state("failed")).await;
+    assert_eq!(failed["reason"], "forbidden");
+    let connection = run_json(data.path(), &["connection"]).await;
+    let next_step = connection["next_step"].as_str().unwrap();
+    assert!(
+        next_step.contains("enabled = false") && next_step.contains("path under [connection]"),
+        "{next_step}"
+    );
+    let sent = run_json(data.path(), &["agent", "send", "planner", "{\"text\":\"hello\"}"]).await;
+    assert_eq!(sent["answer"], json!({ "notes": 1 }));
+    runtime.kill().await;
+
+    let text =
+        fs::read_to_string(&config).unwrap().replace("[connection]\n", "[connection]\nenabled = false\n");
+    fs::write(&config, text).unwrap();
+    let mark = events.mark();
+    let _runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
+    events.wait_since(mark, is_agent_health("planner", "healthy")).await;
+    let state = run_json(data.path(), &["request", "GET", "/api/agents/planner/state"]).await;
+    assert_eq!(state["status"], 200);
+    assert_eq!(run_json(data.path(), &["connection"]).await["state"], "disabled");
 }

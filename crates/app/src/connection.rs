@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mainstay_actors::connection::error::ConnectionErrorKind;
 use mainstay_actors::connection::frame::Frame;
 use mainstay_actors::connection::inbound::FrameSubscription;
 use mainstay_actors::connection::outbound::SendOutcome;
@@ -35,7 +36,7 @@ impl Connection {
             max: status.max,
             next_attempt_at: status.next_attempt_at.map(|at| time_point.wall_time(at)),
             next_attempt_in_ms: wait.map(millis),
-            next_step: next_step(status.state, wait.is_some()).to_owned(),
+            next_step: next_step(&status).to_owned(),
             error: status.last_error.as_ref().map(Error::from),
             last_error: status.last_error.map(|fault| fault.message),
             last_error_at: status.last_error_at.map(|at| time_point.wall_time(at)),
@@ -113,14 +114,62 @@ pub enum Reconnected {
 }
 
 /// Returns what comes next, in plain words.
-fn next_step(state: ConnectionState, is_planned: bool) -> &'static str {
-    match (state, is_planned) {
+fn next_step(status: &ConnectionStatus) -> &'static str {
+    match (status.state, status.next_attempt_at.is_some()) {
         (ConnectionState::Disabled, _) => "none: the configuration switches it off",
         (ConnectionState::Disconnected, _) => "none until a reconnect",
         (ConnectionState::Connected, _) => "kept open",
         (ConnectionState::Connecting, _) | (ConnectionState::Reconnecting, false) => "an attempt is running",
         (ConnectionState::Reconnecting, true) => "the next attempt is planned; a reconnect makes it now",
         (ConnectionState::Failed, true) => "attempts go on slowly; a reconnect makes one now",
+        (ConnectionState::Failed, false) if may_lack_websocket(status) => {
+            "a reconnect makes an attempt now; if the backend has no WebSocket there, correct path under [connection], or \
+             set enabled = false"
+        }
         (ConnectionState::Failed, false) => "a reconnect makes an attempt now",
+    }
+}
+
+/// Returns whether the last handshake was answered as by a server that has no WebSocket at the path.
+fn may_lack_websocket(status: &ConnectionStatus) -> bool {
+    use ConnectionErrorKind::{Forbidden, NotFound, Rejected};
+    status
+        .last_error
+        .as_ref()
+        .is_some_and(|error| error.status.is_some() && matches!(error.kind, Forbidden | NotFound | Rejected))
+}
+
+#[cfg(test)]
+mod tests {
+    use mainstay_actors::connection::error::ConnectionError;
+    use mainstay_actors::connection::status::StatusReason;
+
+    use super::*;
+
+    #[test]
+    fn refused_handshake_names_the_keys_for_no_websocket() {
+        let step = |error: ConnectionError| {
+            next_step(&ConnectionStatus {
+                state: ConnectionState::Failed,
+                since: Duration::ZERO,
+                attempt: 1,
+                max: 5,
+                next_attempt_at: None,
+                last_error_at: Some(Duration::ZERO),
+                reason: StatusReason::Failed(error.kind),
+                last_error: Some(error),
+            })
+        };
+        for status in [403, 404, 405] {
+            let step = step(ConnectionError::from_status(status, None));
+            assert!(
+                step.contains("correct path under [connection], or set enabled = false"),
+                "{status}: {step}"
+            );
+        }
+        // These answers come from a WebSocket, or would be the same for any path.
+        for error in [ConnectionError::from_status(401, None), ConnectionError::from_close(Some(4403), "")] {
+            assert_eq!(step(error), "a reconnect makes an attempt now");
+        }
     }
 }

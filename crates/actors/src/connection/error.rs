@@ -156,6 +156,10 @@ impl ConnectionErrorKind {
             Self::NotFound => {
                 "The backend has no live connection at the configured place. Check the configuration."
             }
+            Self::Forbidden => {
+                "The backend refuses the live connection. Check whether it offers one at the configured place, and the \
+                 credentials."
+            }
             Self::Rejected if !matches!(reason.code(), Code::PermissionDenied) => {
                 "The backend refused the connection. Look into its log for the cause."
             }

@@ -143,6 +143,8 @@ async fn message_to_an_agent_that_no_restart_helps_names_the_cause() {
     let words = "The agent is given up, since no restart can help: The program of the agent cannot be started. Correct how \
                  it is configured. Then 'mainstay agent start helper' tries again.";
     assert_eq!((error.reason, &*error.message), (Reason::Stopped, words));
+    let details = error.details.unwrap();
+    assert!(details.contains("mainstay-has-no-such-program"), "{details}");
     mainstay.shutdown().await;
 }
 

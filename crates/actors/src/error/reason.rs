@@ -263,18 +263,19 @@ reasons! {
     /// The actor did not reply in time, and may have acted.
     NoAnswer "no_answer" Timeout FINAL
         "The part that handles this gave no answer in time. Check what was done, then try again."
-    /// The actor has stopped and accepts no more messages.
+    /// The actor was stopped or given up, and accepts no more messages.
     Stopped "stopped" ServerError FINAL
-        "The part that handles this has stopped. Start it again, or restart the application."
+        "The part that handles this has stopped or was given up. Start it again, or restart the application."
     /// The message crashed its handler several times and was quarantined.
     Poisoned "poisoned" ServerError FINAL
         "This crashed the part that handles it several times and was quarantined. Change it before sending it again."
     /// The backend or agent died each time that it worked on this. It is not sent again.
     Quarantined "quarantined" ServerError FINAL
-        "The backend or agent died each time it worked on this, so it is not sent again. Look into its log first."
-    /// The agent has failed and is no longer restarted.
+        "The backend died each time it worked on this, so it is not sent again. Look into its log first."
+    /// The agent ended, did not start, or could not be restarted. A restart may follow; a message to an agent that was
+    /// given up ends as `stopped`.
     AgentFailed "agent_failed" ServerError FINAL
-        "The agent has failed and is not being restarted. Look into its last error, then reset it."
+        "The agent has failed or does not run. Wait for its restart; if it was given up, reset it."
     /// The agent itself reports a problem or a failure.
     AgentUnhealthy "agent_unhealthy" ServerError RETRYABLE
         "The agent reports trouble of its own. Wait until it has recovered, or restart it."

@@ -186,7 +186,11 @@ impl Agents {
             }
             ActorStatus::Starting | ActorStatus::Running | ActorStatus::Restarting => return error,
         };
-        let error = error.with_message(summary);
+        // The actor's own words are that it is stopped, which does not say why.
+        let error = match info.last_error.filter(|_| info.status == ActorStatus::Failed) {
+            Some(cause) => error.with_details(&cause).with_message(summary),
+            None => error.with_message(summary),
+        };
         let Ok(agent) = self.get(address.path().map(ActorPath::name).unwrap_or_default()) else {
             return error;
         };

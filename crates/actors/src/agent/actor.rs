@@ -144,8 +144,9 @@ impl Worker for AgentActor {
         self.resume_messages(ctx, &mut snapshot, is_first);
         self.quarantine_bad_state(ctx, &mut snapshot);
         let needs_recovery = owns || !is_first || self.pending_recovery.is_pending();
+        let previous_error = self.reports.get(&self.id).and_then(|report| report.error);
         let mut run = AgentRunState {
-            health: Health::new(Arc::clone(&self.health), ctx.now()),
+            health: Health::new(Arc::clone(&self.health), ctx.now()).with_last_error(previous_error),
             since: WallTime(ctx.wall_time()),
             last_check: None,
             is_dirty: true,

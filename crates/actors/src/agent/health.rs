@@ -190,7 +190,7 @@ fn is_refusal(reason: Reason) -> bool {
 
 /// A change of status.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StatusChange {
+pub(crate) struct StatusChange {
     /// The status before.
     pub from: AgentStatus,
     /// The status after.
@@ -256,6 +256,12 @@ impl Health {
             pause: None,
             has_renewed_token: false,
         }
+    }
+
+    /// Returns the health with the error of the incarnation before, which stands until the agent answers well.
+    #[must_use]
+    pub(crate) fn with_last_error(self, last_error: Option<Box<Error>>) -> Self {
+        Self { last_error, ..self }
     }
 
     /// Applies the result of a check, together with the agent's activity.

@@ -404,6 +404,23 @@ async fn failed_state_restore_is_retried_by_next_incarnation() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn error_of_failed_start_is_reported_until_healthy() {
+    let ended = Observation::Exited { why: Error::new(Reason::AgentFailed) };
+    let answers = Mutex::new([ended].into());
+    let restart_duration = s(60);
+    let driver =
+        Arc::new(ScriptedDriver { owns_agent: true, answers, restart_duration, ..Default::default() });
+    let why = Error::new(Reason::AgentFailed).with_message("It cannot be started. Correct its command.");
+    driver.refused_restarts.lock().push_back(DriverError::Failed(why.clone()));
+    let mut fixture = AgentActorFixture::new(&driver).await;
+    fixture.next_event_of("actor_restarted").await;
+    let report = fixture.reports.get("planner").unwrap();
+    assert_eq!((report.status, report.error), (Starting, Some(Box::new(why))));
+    assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
+    assert_eq!(fixture.reports.get("planner").unwrap().error, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn outage_during_restart_costs_no_budget_and_retries() {
     let (driver, mut fixture) = agent([healthy(), healthy(), failed()]).await;
     fixture.next_event_of("decision").await;

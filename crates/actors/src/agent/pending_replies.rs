@@ -124,6 +124,14 @@ pub fn not_delivered(reason: Reason) -> Error {
     Error::new(reason).with_message(message)
 }
 
+/// Returns the error for a message that the agent had when it ended, and may have acted on. It is the same whether the
+/// driver or a check finds that out first.
+pub(super) fn outcome_unknown_error(why: &Error) -> Error {
+    Error::outcome_unknown(why.clone()).with_message(
+        "The agent ended or was restarted while it was working on this, and may have done it. Look before sending it again.",
+    )
+}
+
 impl Drop for PendingReplies {
     /// Ends the messages of a runtime that ended without a stop.
     fn drop(&mut self) {

@@ -20,7 +20,7 @@ use crate::agent::health::{AgentStatus, Observation, is_break};
 use crate::agent::message_queue::{
     DELIVERY_ATTEMPTS_MAX, DeliveryFailure, MESSAGES_WAITING_MAX, QueuedMessage,
 };
-use crate::agent::pending_replies::not_delivered;
+use crate::agent::pending_replies::{not_delivered, outcome_unknown_error};
 use crate::agent::snapshot::AgentSnapshot;
 use crate::error::{Error, Reason};
 use crate::json::Json;
@@ -55,8 +55,10 @@ impl AgentActor {
         }
         run.is_dirty = true;
         std::mem::take(&mut run.deliveries).values().for_each(TaskHandle::abort);
+        let unknown = || Error::new(Reason::AgentFailed).with_details("the agent failed");
+        let error = outcome_unknown_error(&run.health.last_error().cloned().unwrap_or_else(unknown));
         for failure in failure {
-            self.handle_delivery_failure(ctx, failure, &outcome_unknown("the agent failed meanwhile"));
+            self.handle_delivery_failure(ctx, failure, &error);
         }
         true
     }
@@ -318,6 +320,7 @@ impl AgentActor {
     }
 }
 
+/// Returns the error for a message whose delivery was interrupted, for a reason that is none of the agent's own.
 fn outcome_unknown(why: &str) -> Error {
     Error::outcome_unknown(Error::new(Reason::Crashed).with_details(why)).with_message(
         "The agent went away while it was working on this, and may have done it. Look before sending it again.",

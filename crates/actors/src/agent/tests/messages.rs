@@ -3,6 +3,7 @@
 use mainstay_runtime::{ActorStatus, Promise, Reply};
 
 use super::*;
+use crate::{agent::pending_replies::outcome_unknown_error, error::tests::words::assert_message_helps};
 
 type AnswerPromise = Promise<Result<Json, Error>>;
 
@@ -84,6 +85,24 @@ async fn agent_failure_makes_in_flight_message_unknown_at_once() {
     driver.deliveries.lock().clear();
     assert_eq!(behind.await.unwrap(), Ok(json!("behind").into()));
     assert_eq!(*driver.delivered.lock(), ["broken", "behind"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn end_of_agent_gives_one_error_in_either_order() {
+    let exit = "its process ended: it exited with code 3";
+    let why = Error::new(Reason::AgentFailed).with_details(exit);
+    let by_check = vec![healthy(), healthy(), Observation::Exited { why: why.clone() }];
+    let by_delivery = DeliveryScript::Error(outcome_unknown_error(&why));
+    let mut errors = Vec::new();
+    for (answers, delivery) in [(by_check, DeliveryScript::Never), (vec![healthy()], by_delivery)] {
+        let driver = ScriptedDriver::answering(answers);
+        driver.deliveries.lock().push_back(delivery);
+        let fixture = AgentActorFixture::new(&driver).await;
+        errors.push(fixture.send("hello", false).await.1.await.unwrap().unwrap_err());
+    }
+    assert_eq!(errors[0], errors[1]);
+    assert_eq!(errors[0].details, Some(format!("agent_failed: {exit}")));
+    assert_message_helps(&errors[0].message);
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,12 +16,11 @@ use super::options::AcpOptions;
 use super::prompt::AcpPrompt;
 use super::session::{Login, LoginMethod, LostSession, SessionStart};
 use crate::agent::agent_message::AgentMessage;
-use crate::agent::driver::process::errors::{
-    exited_error, not_running_error, outcome_unknown_error, start_error,
-};
+use crate::agent::driver::process::errors::{exited_error, not_running_error, start_error};
 use crate::agent::driver::process::{Instance, ProcessHost, ProcessSetup};
 use crate::agent::driver::{Activity, AgentState, Driver, DriverError, ProcessUsage, StopReport};
 use crate::agent::health::Observation;
+use crate::agent::pending_replies::outcome_unknown_error;
 use crate::agent::updates::{AgentUpdate, UpdateBroadcast, UpdateKind};
 use crate::error::{Error, Reason, excerpt};
 use crate::json::{Json, Members};

@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 
 use super::codec::{CodecError, IncomingLine, ReplyTarget, UnreadableLine};
 use crate::agent::agent_message::MessageId;
-use crate::agent::driver::process::errors::outcome_unknown_error;
 use crate::agent::health::ReportedHealth;
+use crate::agent::pending_replies::outcome_unknown_error;
 use crate::agent::updates::{AgentUpdate, UpdateKind};
 use crate::error::{Error, Reason};
 use crate::json::Json;

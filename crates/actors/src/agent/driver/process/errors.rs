@@ -43,10 +43,3 @@ pub(in crate::agent::driver) fn start_error(error: &LaunchError) -> DriverError 
         }
     }
 }
-
-/// Returns the error for a process that ended during a message, and may have acted on it.
-pub(in crate::agent::driver) fn outcome_unknown_error(why: &Error) -> Error {
-    Error::outcome_unknown(why.clone()).with_message(
-        "The agent ended while it was working on this, and may have done it. Look before sending it again.",
-    )
-}

@@ -151,6 +151,11 @@ async fn given_up_agent_shows_reset_and_neighbour_is_unaffected() {
     let agent = fixture.show("planner").await;
     assert_eq!((&agent["gave_up"], &agent["budget_left"]), (&json!(true), &json!(0)), "{agent}");
     assert!(agent["next_step"].as_str().unwrap().contains("mainstay agent reset planner"));
+    let tree = ask(fixture.data.path(), &["tree"]).await;
+    let agents = tree["children"].as_array().unwrap().last().unwrap();
+    assert_eq!(agents["children"][0]["next_step"], agent["next_step"]);
+    let tree = fixture.run(&["tree"]).await;
+    assert!(tree.contains("root/agents/planner: given up: its restarts are used up"), "{tree}");
     // No message waits for an agent that may never come back.
     let refused = run(fixture.data.path(), &["agent", "send", "planner", "1"]).await;
     assert_eq!((refused.code, refused.stderr.contains("stopped")), (Some(1), true), "{refused:?}");

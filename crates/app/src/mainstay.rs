@@ -40,6 +40,7 @@ use crate::readiness::{self, ReadyState};
 use crate::standstill::record_standstills;
 use crate::status::{OutageReport, QueueReport, RuntimeReport, StatusReport, StorageReport};
 use crate::subscription::Subscription;
+use crate::supervision_report::name_commands;
 use crate::tree_builder::error::BuildError;
 use crate::tree_builder::{Overrides, TreeSpec};
 
@@ -503,10 +504,13 @@ impl Mainstay {
         self.0.runtime.root()
     }
 
-    /// Returns the current supervision tree. Asks no actor.
+    /// Returns the current supervision tree. The `next_step` of an agent or a backend that was given up names the command
+    /// that helps. Asks no actor.
     #[must_use]
     pub fn tree(&self) -> TreeNode {
-        self.0.runtime.tree()
+        let mut tree = self.0.runtime.tree();
+        name_commands(&mut tree);
+        tree
     }
 
     /// Subscribes to the events from the oldest one that is kept. The stream ends when the runtime has stopped.

@@ -5,10 +5,11 @@ use std::time::Duration;
 use mainstay_runtime::clock::WallTime;
 use mainstay_runtime::journal::{count, millis, millis_text};
 use mainstay_runtime::policy::ChildPolicy;
-use mainstay_runtime::{ActorInfo, ActorStatus};
+use mainstay_runtime::{ActorInfo, ActorStatus, TreeNode};
 use serde::{Deserialize, Serialize};
 
 use crate::time_point::TimePoint;
+use crate::tree_builder::processes::{AGENTS_NAME, BACKEND_NAME, ROOT_NAME};
 
 /// The facts that a supervisor knows of a child.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +111,27 @@ impl SupervisionReport {
     }
 }
 
+/// Names the command that helps in the next step of each agent that was given up, and of the backend.
+pub(crate) fn name_commands(node: &mut TreeNode) {
+    if node.info.status == ActorStatus::Failed
+        && let Some(command) = command_of(&node.path)
+    {
+        let step = SupervisionReport::given_up_step(node.info.next_step.as_deref(), command);
+        node.info.next_step = Some(step);
+    }
+    node.children.iter_mut().for_each(name_commands);
+}
+
+/// Returns what makes the command for a verb about the agent or the backend at `path`; `None` for other actors.
+fn command_of(path: &str) -> Option<impl Fn(&str) -> String + use<>> {
+    let (noun, id) = match path.split('/').collect::<Vec<_>>()[..] {
+        [ROOT_NAME, AGENTS_NAME, id] => ("agent", format!(" {id}")),
+        [ROOT_NAME, BACKEND_NAME] => ("backend", String::new()),
+        _ => return None,
+    };
+    Some(move |verb: &str| format!("mainstay {noun} {verb}{id}"))
+}
+
 /// Returns the restarts that are left, as words.
 pub(crate) fn restarts_left(budget_left: Option<u32>) -> String {
     match budget_left {
@@ -120,7 +142,55 @@ pub(crate) fn restarts_left(budget_left: Option<u32>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use mainstay_runtime::ActorKind;
+
     use super::*;
+
+    #[test]
+    fn tree_names_the_command_for_each_that_was_given_up() {
+        let step = |path: &str, status: ActorStatus, advice: Option<&str>| {
+            let info = ActorInfo {
+                status,
+                since: Duration::ZERO,
+                generation: 1,
+                restarts: 0,
+                restart_due: None,
+                attempts: 0,
+                budget_left: Some(0),
+                last_error: None,
+                last_error_at: None,
+                next_step: advice.map(str::to_owned),
+                abandoned: 0,
+            };
+            let node = |path: &str, info: &ActorInfo, children| TreeNode {
+                path: path.to_owned(),
+                kind: ActorKind::Worker,
+                info: info.clone(),
+                mailbox: 0,
+                children,
+            };
+            let mut tree = node(
+                "root",
+                &ActorInfo { status: ActorStatus::Running, ..info.clone() },
+                vec![node(path, &info, vec![])],
+            );
+            name_commands(&mut tree);
+            assert_eq!(tree.info.next_step.as_deref(), advice);
+            tree.children.remove(0).info.next_step
+        };
+        let used_up = |path| step(path, ActorStatus::Failed, None).unwrap_or_default();
+        assert!(
+            used_up("root/agents/planner").contains("until `mainstay agent reset planner` gives them back")
+        );
+        assert!(used_up("root/backend").contains("until `mainstay backend reset` gives them back"));
+        let advised = step("root/backend", ActorStatus::Failed, Some("Correct its command.")).unwrap();
+        assert!(
+            advised.ends_with("Correct its command. Then `mainstay backend start` tries again"),
+            "{advised}"
+        );
+        assert_eq!(step("root/queue", ActorStatus::Failed, None), None);
+        assert_eq!(step("root/agents/planner", ActorStatus::Stopped, None), None);
+    }
 
     #[test]
     fn restart_is_due_in_milliseconds_below_a_second() {

@@ -366,7 +366,7 @@ pub struct GaveUp {
     pub unrecoverable: bool,
     /// The error of the last incarnation.
     pub last_error: Option<String>,
-    /// The command that brings the child back.
+    /// The next step, in words: what a person corrects first, or which actor is to be reset.
     pub next_step: String,
 }
 

@@ -64,7 +64,7 @@ pub struct ActorInfo<T = Duration> {
     /// The time of that error.
     #[serde(default)]
     pub last_error_at: Option<T>,
-    /// The next step for a person, if no restart can heal that error.
+    /// The next step for a person, where no restart can heal that error. A program that shows the tree may add its own.
     #[serde(default)]
     pub next_step: Option<String>,
     /// Incarnations that were abandoned and still have not ended.

@@ -20,6 +20,9 @@ use crate::status::{
     CacheReport, ConnectionReport, QueueReport, StatusReport, StorageReport, StorageState, WatchedFolder,
 };
 
+/// The most actors of a tree whose next step is printed below it.
+const NEXT_STEPS_MAX: usize = 10;
+
 /// Prints everything in one view.
 pub(super) fn status(out: &mut Output, status: StatusReport) -> Result<(), CliError> {
     let StatusReport { runtime, backend: owned, connection: link, queue, cache, agents: list, storage } =
@@ -167,7 +170,28 @@ pub(super) fn connection(out: &mut Output, link: &ConnectionReport) -> Result<()
 pub(super) fn tree(out: &mut Output, root: &TreeNode) -> Result<(), CliError> {
     let mut rows = Vec::new();
     add_rows(&mut rows, root, "", "");
-    out.table(&["actor", "status", "generation", "restarts", "left", "mailbox", "last error"], &rows)
+    out.table(&["actor", "status", "generation", "restarts", "left", "mailbox", "last error"], &rows)?;
+    let mut given_up = Vec::new();
+    add_given_up(&mut given_up, root);
+    if !given_up.is_empty() {
+        out.line("")?;
+    }
+    for (path, step) in given_up.iter().take(NEXT_STEPS_MAX) {
+        let path = out.paint(&escape_controls(path), output::ERROR);
+        out.paragraph(&format!("{path}: "), &escape_controls(step), 2)?;
+    }
+    match given_up.len().saturating_sub(NEXT_STEPS_MAX) {
+        0 => Ok(()),
+        more => out.line(&format!("and {more} more that were given up: -o json shows all")),
+    }
+}
+
+/// Adds the path and the next step of each actor that was given up.
+fn add_given_up<'a>(found: &mut Vec<(&'a str, &'a str)>, node: &'a TreeNode) {
+    if let (ActorStatus::Failed, Some(step)) = (node.info.status, &node.info.next_step) {
+        found.push((&node.path, step));
+    }
+    node.children.iter().for_each(|child| add_given_up(found, child));
 }
 
 fn add_rows(rows: &mut Vec<Vec<(String, Style)>>, node: &TreeNode, here: &str, below: &str) {

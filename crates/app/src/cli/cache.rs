@@ -1,7 +1,7 @@
 //! `mainstay cache`: shows the cache, and invalidates entries of it.
 
 use mainstay_actors::json::Json;
-use mainstay_runtime::journal::{count, millis_text};
+use mainstay_runtime::journal::millis_text;
 use serde_json::Value;
 
 use super::args::{CacheArgs, CacheScope, CacheSubcommand};
@@ -58,18 +58,7 @@ fn show(out: &mut Output, cache: &CacheReport) -> Result<(), CliError> {
         },
     )?;
     out.fact("size", &format!("{} of {}", bytes_text(stats.bytes), bytes_text(stats.bytes_max)))?;
-    out.fact(
-        "lookups",
-        &format!(
-            "{}, {} of them stale, {}",
-            count(stats.hits.saturating_add(stats.stale_hits), "hit"),
-            stats.stale_hits,
-            match stats.misses {
-                1 => "1 miss".to_owned(),
-                misses => format!("{misses} misses"),
-            }
-        ),
-    )?;
+    out.fact("lookups", &report::lookups(stats))?;
     out.fact(
         "loads",
         &format!(

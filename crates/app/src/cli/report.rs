@@ -1,6 +1,7 @@
 //! Shows a runtime's answers to a person.
 
 use anstyle::Style;
+use mainstay_actors::cache::CacheStats;
 use mainstay_actors::connection::status::ConnectionState;
 use mainstay_actors::json::Json;
 use mainstay_actors::queue::GroupStats;
@@ -49,15 +50,16 @@ pub(super) fn status(out: &mut Output, status: StatusReport) -> Result<(), CliEr
 fn print_cache(out: &mut Output, cache: &CacheReport) -> Result<(), CliError> {
     let CacheReport { stats, folders } = cache;
     let loads = if stats.loads == 0 { String::new() } else { format!(", {}", count(stats.loads, "load")) };
-    let text = format!(
-        "{} entries, {}, {} hits, {} misses{loads}",
-        stats.entries,
-        bytes_text(stats.bytes),
-        stats.hits,
-        stats.misses
-    );
+    let text = format!("{} entries, {}, {}{loads}", stats.entries, bytes_text(stats.bytes), lookups(stats));
     out.fact("cache", &text)?;
     watched_folders(out, folders, "")
+}
+
+/// Describes the lookups in a cache. As in the metrics, a hit is fresh.
+pub(super) fn lookups(stats: &CacheStats) -> String {
+    let misses = if stats.misses == 1 { "miss" } else { "misses" };
+    let (hits, stale_hits) = (count(stats.hits, "hit"), count(stats.stale_hits, "stale hit"));
+    format!("{hits}, {stale_hits}, {} {misses}", stats.misses)
 }
 
 /// Prints the folders of `cache.watch`, the first behind a label.

@@ -230,7 +230,7 @@ impl Event for MessageAnswered {
     }
 }
 
-/// A message ended without an answer.
+/// A message ended with an error: the agent did not answer it, or answered with an error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageFailed {
     /// The message's id.

@@ -176,7 +176,8 @@ pub(super) enum CliCommand {
     Tree(WatchedArgs),
     /// Read the journal; needs no running runtime
     Events(EventsArgs),
-    /// Show the messages that were not handled or not answered, and why; needs no running runtime
+    /// Show the messages that actors did not handle, and those to agents that ended with an error, and
+    /// why; needs no running runtime
     DeadLetters(OutputArgs),
     /// Recompute each decision of a journal: exit code 1 and the first difference if one differs
     Replay(ReplayArgs),

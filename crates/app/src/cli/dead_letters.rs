@@ -1,4 +1,5 @@
-//! `mainstay dead-letters`: the messages to actors that were not handled, those to agents without an answer, and why.
+//! `mainstay dead-letters`: the messages to actors that were not handled, those to agents that ended with an error, and
+//! why. An error that the agent itself answered counts too: no other list has it.
 
 use std::collections::VecDeque;
 
@@ -45,7 +46,8 @@ pub(super) fn dead_letters(out: &mut Output, form: OutputForm, data: &DataDir) -
 
 fn show(out: &mut Output, newest: VecDeque<Vec<(String, Style)>>, earlier: usize) -> Result<(), CliError> {
     if newest.is_empty() {
-        return out.line("no dead letters: every message was handled, and agents answered theirs");
+        return out
+            .line("no dead letters: every message was handled, and none to an agent ended with an error");
     }
     if earlier > 0 {
         out.line(&format!("{earlier} earlier ones are left out; -o json prints all"))?;
@@ -57,7 +59,7 @@ fn show(out: &mut Output, newest: VecDeque<Vec<(String, Style)>>, earlier: usize
     out.table(header, &Vec::from(newest))
 }
 
-/// Returns whether a message was not handled, or an agent did not answer one that was not cancelled.
+/// Returns whether a message was not handled, or one to an agent ended with an error and was not cancelled.
 fn is_undelivered(record: &Record) -> bool {
     match &*record.kind {
         DeadLetter::KIND => true,

@@ -91,15 +91,53 @@ fn public_items_are_recognised() {
     );
 }
 
+/// Returns the number of public items of a crate, lines of modules and re-exports among them.
+fn public_items(name: &str) -> usize {
+    let public = |lines: &NumberedLines<'_>| lines.iter().filter(|(_, line)| is_public_item(line)).count();
+    let sources = files(&[&format!("crates/{name}/src")], "rs");
+    sources.iter().map(|file| public(&file.split_tests().0)).sum()
+}
+
+/// Returns the lines of code and those of tests in crates and tests, without blank lines and comments.
+fn lines_of_code_and_tests() -> (usize, usize) {
+    let files = files(&["crates", "tests"], "rs");
+    let counts = files.iter().map(|file| {
+        let (code, tests) = file.split_tests();
+        (count_code(&code), count_code(&tests))
+    });
+    counts.fold((0, 0), |(code, tests), (more_code, more_tests)| (code + more_code, tests + more_tests))
+}
+
+/// Returns the number between two parts of docs/architecture.md.
+fn number_of_the_page(before: &str, after: &str) -> usize {
+    let page = files(&["docs/architecture.md"], "md").remove(0).text;
+    let number = page.split_once(before).and_then(|(_, rest)| rest.split_once(after));
+    let (number, _) =
+        number.unwrap_or_else(|| panic!("the page has no number between {before:?} and {after:?}"));
+    number.replace(',', "").parse().unwrap_or_else(|error| panic!("{number:?}: {error}"))
+}
+
+#[test]
+fn architecture_page_states_figures_that_are_so() {
+    let stated_items = number_of_the_page("`crates/actors` has about ", " public items");
+    let stated_lines = number_of_the_page("The tests have about ", " lines");
+    for (what, stated, measured) in [
+        ("public items of crates/actors", stated_items, public_items("actors")),
+        ("lines of tests", stated_lines, lines_of_code_and_tests().1),
+    ] {
+        let difference = stated.abs_diff(measured);
+        assert!(difference * 20 <= measured, "{what}: the page says {stated}, and there are {measured}");
+    }
+}
+
 /// Prints the figures by which changes of the structure are judged. It fails on none.
 #[test]
 #[ignore = "it prints and checks nothing; CONTRIBUTING.md has the command"]
 fn figures() {
-    let (mut code, mut tests, mut lengths) = (0, 0, Vec::new());
+    let (code, tests) = lines_of_code_and_tests();
+    let mut lengths = Vec::new();
     for file in files(&["crates", "tests"], "rs") {
-        let (outside, inside) = file.split_tests();
-        code += count_code(&outside);
-        tests += count_code(&inside);
+        let (outside, _) = file.split_tests();
         if file.path.contains("/src/") {
             lengths.extend(function_lengths(&outside).into_iter().map(|(_, _, length)| length));
         }
@@ -113,10 +151,7 @@ fn figures() {
     );
     println!("type names defined twice: {}", types_defined_twice().len());
     for name in CRATES {
-        let sources = files(&[&format!("crates/{name}/src")], "rs");
-        let public =
-            |lines: &NumberedLines<'_>| lines.iter().filter(|(_, line)| is_public_item(line)).count();
-        let items: usize = sources.iter().map(|file| public(&file.split_tests().0)).sum();
+        let items = public_items(name);
         println!("crates/{name}: {items} public items, {} import circles", Crate::read(name).circles());
     }
 }

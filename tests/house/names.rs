@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::source::{SourceFile, files, lex};
+use crate::source::{SourceFile, files, lex, without_tests};
 
-/// Names that may stand once a folder, for its own error, state and so on. None of them is exported by a crate.
+/// Names that may stand once a folder of sources, for its own error, state and so on.
 const ALLOWED_TWICE: &[&str] = &["Error", "State", "Inner", "Context", "Outcome", "Machine"];
+
+/// The names among them that a crate exports: the error of all callers, and what a handler is given.
+const EXPORTED: [&str; 2] = ["Error", "Context"];
 
 /// The files of which one is compiled, by platform or feature. A name may stand in both.
 const ALTERNATIVES: [[&str; 2]; 3] = [
@@ -66,6 +69,63 @@ fn types(tokens: &[String]) -> Vec<String> {
 fn type_names_are_defined_once() {
     let twice = types_defined_twice();
     assert!(twice.is_empty(), "names that stand for several types:\n{}", twice.join("\n"));
+}
+
+/// Returns the names that a file exports by `pub use`, and its public types if it is a public module itself.
+fn exports(tokens: &[String], is_public_module: bool) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for at in 0..tokens.len().saturating_sub(2) {
+        match [tokens[at].as_str(), tokens[at + 1].as_str()] {
+            ["pub", "use"] => found.extend(tokens[at..].iter().take_while(|token| *token != ";").cloned()),
+            ["pub", "struct" | "enum" | "trait" | "type"] if is_public_module => {
+                found.insert(tokens[at + 2].clone());
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Returns whether the module of a file is public, by its declaration in the file above.
+fn is_public_module(path: &str, sources: &BTreeMap<&str, Vec<String>>) -> bool {
+    let Some((folder, file)) = path.rsplit_once('/') else { return false };
+    let above = [format!("{folder}.rs"), format!("{folder}/lib.rs")];
+    let module = file.trim_end_matches(".rs");
+    let declaration = ["pub", "mod", module];
+    let declares = |tokens: &Vec<String>| tokens.windows(3).any(|three| three == declaration);
+    above.iter().filter_map(|file| sources.get(file.as_str())).any(declares)
+}
+
+#[test]
+fn allowed_names_stand_once_a_folder_and_are_not_exported() {
+    let files = files(&["crates/runtime/src", "crates/actors/src", "crates/app/src"], "rs");
+    let sources: BTreeMap<&str, Vec<String>> =
+        files.iter().map(|file| (file.path.as_str(), without_tests(&lex(&file.text).0))).collect();
+    let (mut places, mut exported): (BTreeMap<_, Vec<&str>>, BTreeSet<_>) = Default::default();
+    for (path, tokens) in &sources {
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        for name in types(tokens).into_iter().filter(|name| ALLOWED_TWICE.contains(&name.as_str())) {
+            places.entry((folder, name)).or_default().push(path);
+        }
+        let names = exports(tokens, is_public_module(path, &sources));
+        exported.extend(names.into_iter().filter(|name| ALLOWED_TWICE.contains(&name.as_str())));
+    }
+    let twice: Vec<_> = places.iter().filter(|(_, paths)| paths.len() > 1).collect();
+    assert!(twice.is_empty(), "names that stand twice in a folder: {twice:#?}");
+    assert_eq!(
+        exported,
+        BTreeSet::from(EXPORTED.map(str::to_owned)),
+        "names that stand for several types are exported"
+    );
+}
+
+#[test]
+fn exports_of_a_file_are_found() {
+    let tokens =
+        lex("pub use a::{B, C}; pub(crate) use d::E; use f::G; pub struct H; pub(super) struct I;").0;
+    let has = |name: &str, is_public| exports(&tokens, is_public).contains(name);
+    assert!(has("B", false) && has("C", false) && !has("E", true) && !has("G", true));
+    assert!(has("H", true) && !has("H", false) && !has("I", true));
 }
 
 #[test]

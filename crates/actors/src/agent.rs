@@ -57,7 +57,7 @@ pub use events::{
     MessageSent,
 };
 
-pub use health::{AgentStatus, HealthPolicy, Observation, Outcome, ReportedHealth};
+pub use health::{AgentStatus, HealthPolicy, Observation, ReportedHealth};
 #[cfg(test)]
 pub(crate) use message_queue::{DELIVERY_ATTEMPTS_MAX, MESSAGES_WAITING_MAX};
 

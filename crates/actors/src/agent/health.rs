@@ -199,7 +199,7 @@ pub(crate) struct StatusChange {
 
 /// The consequences of an observation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The change of status, if there was one.
     pub change: Option<StatusChange>,
     /// The reason for a restart, if one is due.

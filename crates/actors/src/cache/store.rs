@@ -28,7 +28,7 @@ const SCAN_STEP_KEYS: usize = 4;
 /// The values of one cache.
 pub(super) struct CacheStore {
     entries: Cache<Arc<str>, Arc<CachedEntry>>,
-    index: Mutex<Inner>,
+    index: Mutex<IndexState>,
     pending_evictions: PendingEvictions,
     counters: Counters,
     bytes_max: u64,
@@ -37,7 +37,7 @@ pub(super) struct CacheStore {
 /// The entries that moka has dropped and the index still holds.
 type PendingEvictions = Arc<Mutex<Vec<(Arc<str>, Version)>>>;
 
-struct Inner {
+struct IndexState {
     index: CacheIndex<WeakLoad>,
     epoch: Epoch,
     /// True if values are stored; false while no actor invalidates.
@@ -108,7 +108,8 @@ impl CacheStore {
             .max_capacity(bytes_max)
             .eviction_listener(listener)
             .build();
-        let inner = Mutex::new(Inner { index: CacheIndex::new(), epoch: Epoch::default(), is_open: false });
+        let inner =
+            Mutex::new(IndexState { index: CacheIndex::new(), epoch: Epoch::default(), is_open: false });
         Self { entries, index: inner, pending_evictions: evicted, counters: Counters::default(), bytes_max }
     }
 
@@ -396,7 +397,7 @@ impl CacheStore {
         }
     }
 
-    fn lock_inner(&self) -> MutexGuard<'_, Inner> {
+    fn lock_inner(&self) -> MutexGuard<'_, IndexState> {
         lock(&self.index)
     }
 }

@@ -166,8 +166,14 @@ async fn given_up_agent_shows_reset_and_neighbour_is_unaffected() {
 
     let mark = fixture.events.mark();
     fixture.run(&["agent", "reset", "planner"]).await;
-    fixture.events.wait_since(mark, |event| event["kind"] == "agent_reset").await;
+    fixture.events.wait_since(mark, |event| event["kind"] == "budget_reset").await;
     let well = fixture.show_when("planner", "healthy").await;
+    // One act is one event.
+    let resets = fixture.events.events[mark..].iter().filter(|event| {
+        event["actor"] == "root/agents/planner"
+            && event["kind"].as_str().is_some_and(|kind| kind.ends_with("_reset"))
+    });
+    assert_eq!(resets.count(), 1);
     assert!(fact_line(&well, "restarts").contains("1 of 1 left"), "{well}");
     let agent = fixture.show("planner").await;
     assert_eq!((&agent["gave_up"], &agent["budget_left"]), (&json!(false), &json!(1)), "{agent}");

@@ -10,11 +10,10 @@ mod view;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_actors::agent::{AgentCommand, AgentStatus, DriverError};
+use mainstay_actors::agent::{AgentCommand, DriverError};
 use mainstay_actors::error::{Error, Reason};
 use mainstay_runtime::AdminError;
-use mainstay_runtime::journal::{Event, Level, Record, word};
-use serde::{Deserialize, Serialize};
+use mainstay_runtime::journal::Record;
 
 use crate::admin_error::AdminTarget::Agent;
 use crate::config::{AgentConfig, AgentsConfig};
@@ -37,22 +36,6 @@ const AWAITS_BACKEND: &str =
 
 /// The number of events that an agent is shown with.
 const LAST_EVENTS: usize = 5;
-
-/// A command has reset an agent's restart budget.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AgentReset {
-    /// The agent's status before.
-    pub from: AgentStatus,
-}
-
-impl Event for AgentReset {
-    const KIND: &'static str = "agent_reset";
-    const LEVEL: Level = Level::Info;
-
-    fn describe(&self) -> String {
-        format!("a command has reset the restart budget of the agent, which was {}", word(&self.from))
-    }
-}
 
 /// The agents of a runtime. Cheap to clone.
 #[derive(Clone)]
@@ -157,14 +140,6 @@ impl Agents {
     /// # Errors
     /// `agent_unknown`, or `agent_failed` when it does not start.
     pub async fn reset(&self, id: &str) -> Result<(), Error> {
-        let before = self.get(id)?;
-        if let Some(path) = self.0.handles.agents.path().and_then(|path| path.child(id).ok()) {
-            self.0.runtime.journal().record(
-                &path,
-                before.supervision.generation,
-                &AgentReset { from: before.report.status },
-            );
-        }
         self.0.handles.agents.reset(id).await.map_err(|error| self.command_error(&error))
     }
 

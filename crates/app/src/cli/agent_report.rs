@@ -198,6 +198,9 @@ fn facts(agent: &AgentView, now: Timestamp, times: &TimeFormat) -> Vec<(&'static
 
 /// Describes the restarts so far and those that are left.
 pub(super) fn restarts(supervision: &SupervisionReport) -> String {
+    if is_beyond_help(supervision) {
+        return format!("{} so far; it was given up, since no restart can help", supervision.restarts);
+    }
     let terms = supervision.budget.map(|budget| {
         let [window, stable_after] = [budget.window_ms, budget.stable_after_ms].map(millis_text);
         format!("; each counts for {window}, and all are earned back once it has been up for {stable_after}")
@@ -212,10 +215,17 @@ pub(super) fn restarts(supervision: &SupervisionReport) -> String {
 
 fn restarts_left(supervision: &SupervisionReport) -> String {
     match (supervision.budget_left, supervision.budget) {
+        _ if is_beyond_help(supervision) => "none".to_owned(),
         (Some(left), Some(budget)) => format!("{left} of {}", budget.max),
         (Some(left), None) => left.to_string(),
         (None, _) => "no limit".to_owned(),
     }
+}
+
+/// Returns whether it was given up with a budget that cannot be used up: it was restarted fewer times.
+fn is_beyond_help(supervision: &SupervisionReport) -> bool {
+    let budget = supervision.budget;
+    supervision.gave_up && budget.is_none_or(|budget| supervision.restarts < u64::from(budget.max))
 }
 
 fn status(agent: &AgentView) -> (String, Style) {
@@ -324,7 +334,19 @@ mod tests {
             errors      none"#]].assert_eq(&facts_text(&agent));
         let row = row(&agent, "2026-03-01T12:00:00Z".parse().unwrap());
         let cells: Vec<String> = row.into_iter().map(|(text, _)| text).collect();
-        expect!["planner | http | failed (given up) | 3 min | 5 | 0 of 5 | 1 in flight | given up | SERVER_ERROR agent_unhealthy: The agent reports trouble of its own. Wait until it has recovered, or restart it. (the agent reports that it failed)"].assert_eq(&cells.join(" | "));
+        expect!["planner | http | failed (given up) | 3 min | 5 | 0 of 5 | 1 in flight | given up | the agent reports that it failed"].assert_eq(&cells.join(" | "));
+    }
+
+    #[test]
+    fn agent_given_up_without_restart_has_not_used_them_up() {
+        let example = AgentView::example().supervision;
+        let given_up =
+            |restarts| SupervisionReport { gave_up: true, budget_left: Some(0), restarts, ..example.clone() };
+        assert_eq!(restarts(&given_up(0)), "0 so far; it was given up, since no restart can help");
+        assert_eq!(
+            (restarts_left(&given_up(0)), restarts_left(&given_up(5))),
+            ("none".to_owned(), "0 of 5".to_owned())
+        );
     }
 
     #[test]

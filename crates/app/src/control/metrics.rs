@@ -84,9 +84,13 @@ fn backend(page: &mut TextEncoder, report: &OwnedBackendReport) {
         supervision.restarts,
     );
     if let Some(left) = supervision.budget_left {
-        page.gauge("mainstay_backend_restarts_left", "Restarts before it is given up.", left);
+        page.gauge("mainstay_backend_restarts_left", "Restarts before it is given up; 0 once it is.", left);
     }
-    page.gauge("mainstay_backend_gave_up", "1 once it is given up.", u8::from(supervision.gave_up));
+    page.gauge(
+        "mainstay_backend_gave_up",
+        "1 once it is given up: its restarts are used up, or none can help.",
+        u8::from(supervision.gave_up),
+    );
     page.gauge(
         "mainstay_backend_noisy",
         "1 while it prints more than its log takes.",
@@ -226,29 +230,31 @@ fn agents(page: &mut TextEncoder, agents: &[AgentView]) {
         &["agent"],
         &each(|agent| Some(agent.supervision.restarts)),
     );
-    for (name, help, figure) in [
-        (
-            "restarts_left",
-            "Restarts before it is given up; absent without a limit.",
-            (|agent| agent.supervision.budget_left.map(u64::from)) as fn(&AgentView) -> Option<u64>,
-        ),
-        ("gave_up", "1 once its restarts are used up.", |agent| Some(u64::from(agent.supervision.gave_up))),
-        ("noisy", "1 while its process prints more than its log takes.", |agent| {
-            Some(u64::from(agent.noisy))
-        }),
-        ("missed_checks", "Checks missed in a row.", |agent| Some(u64::from(agent.report.misses))),
-        ("messages_waiting", "Messages that wait to be sent to it.", |agent| {
-            Some(agent.report.messages_waiting as u64)
-        }),
-        ("messages_in_flight", "Messages that it works on.", |agent| {
-            Some(agent.report.messages_in_flight as u64)
-        }),
-        (
-            "questions",
-            "Questions that wait for an answer.",
-            |agent| Some(agent.report.questions.len() as u64),
-        ),
-    ] {
+    for (name, help, figure) in
+        [
+            (
+                "restarts_left",
+                "Restarts before it is given up; 0 once it is; absent without a limit.",
+                (|agent| agent.supervision.budget_left.map(u64::from)) as fn(&AgentView) -> Option<u64>,
+            ),
+            ("gave_up", "1 once it is given up: its restarts are used up, or none can help.", |agent| {
+                Some(u64::from(agent.supervision.gave_up))
+            }),
+            ("noisy", "1 while its process prints more than its log takes.", |agent| {
+                Some(u64::from(agent.noisy))
+            }),
+            ("missed_checks", "Checks missed in a row.", |agent| Some(u64::from(agent.report.misses))),
+            ("messages_waiting", "Messages that wait to be sent to it.", |agent| {
+                Some(agent.report.messages_waiting as u64)
+            }),
+            ("messages_in_flight", "Messages that it works on.", |agent| {
+                Some(agent.report.messages_in_flight as u64)
+            }),
+            ("questions", "Questions that wait for an answer.", |agent| {
+                Some(agent.report.questions.len() as u64)
+            }),
+        ]
+    {
         page.gauges(&format!("mainstay_agent_{name}"), help, &["agent"], &each(figure));
     }
 }

@@ -108,15 +108,11 @@ impl Error {
         error.status = Some(status.as_u16());
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         if let Some(problem) = ProblemDetails::parse(status, content_type.unwrap_or_default(), body) {
-            let details = match problem.details.as_str() {
-                "" => format!("HTTP {}", status.as_u16()),
-                details => format!("HTTP {}: {details}", status.as_u16()),
-            };
+            let details = status_details(status, "", &problem.details);
             let message = problem.message.unwrap_or_else(|| error.message.clone());
             return Some(error.with_message(&message).with_details(&details));
         }
-        let details =
-            format!("HTTP {}{}: {}", status.as_u16(), redirect_target(status, headers), body_start(body));
+        let details = status_details(status, &redirect_target(status, headers), &body_start(body));
         Some(error.with_details(&details))
     }
 
@@ -230,6 +226,12 @@ fn redirect_target(status: StatusCode, headers: &HeaderMap) -> String {
     }
 }
 
+/// Describes a response in which the server says `text`, if anything.
+fn status_details(status: StatusCode, target: &str, text: &str) -> String {
+    let separator = if text.trim().is_empty() { "" } else { ": " };
+    format!("HTTP {}{target}{separator}{}", status.as_u16(), text.trim())
+}
+
 /// Returns as much of a text from outside as is kept until it is redacted, on one line.
 pub(crate) fn raw_excerpt(text: &str) -> String {
     excerpt(text, RAW_CHARS_MAX)
@@ -284,6 +286,12 @@ pub(crate) mod tests {
             assert!(safe_text::is_safe_prose(&error.message), "{status}: {}", error.message);
             assert!(error.details.unwrap().contains("secret"));
         }
+    }
+
+    #[test]
+    fn empty_body_leaves_the_status_alone() {
+        let error = error_for(428, "text/plain", "").unwrap();
+        assert_eq!((error.reason, error.details.as_deref()), (Reason::BadRequest, Some("HTTP 428")));
     }
 
     #[test]

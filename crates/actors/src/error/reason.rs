@@ -188,7 +188,7 @@ reasons! {
     /// The data folder or the port is in use by another runtime or program.
     InUse "in_use" InvalidInput FINAL
         "Another program is using the same data or port already. Close it, or choose another."
-    /// HTTP 400, and every other 4xx without a reason of its own.
+    /// HTTP 400, 428, and every other 4xx without a reason of its own.
     BadRequest "bad_request" InvalidInput FINAL
         "The backend did not understand the request. Correct it, then try again."
     /// HTTP 405.
@@ -197,7 +197,7 @@ reasons! {
     /// HTTP 409, 423 and 424.
     Conflict "conflict" InvalidInput FINAL
         "This clashes with the present state at the backend. Look at that state, then decide again."
-    /// HTTP 412 and 428.
+    /// HTTP 412.
     PreconditionFailed "precondition_failed" InvalidInput FINAL
         "What was to be changed has changed meanwhile. Look at it again, then decide."
     /// HTTP 413, 414 and 431.
@@ -269,7 +269,8 @@ reasons! {
     /// The message crashed its handler several times and was quarantined.
     Poisoned "poisoned" ServerError FINAL
         "This crashed the part that handles it several times and was quarantined. Change it before sending it again."
-    /// The backend or agent died each time that it worked on this. It is not sent again.
+    /// The backend died each time that it worked on this; for a message to an agent that the runtime starts, the agent.
+    /// It is not sent again.
     Quarantined "quarantined" ServerError FINAL
         "The backend died each time it worked on this, so it is not sent again. Look into its log first."
     /// The agent ended, did not start, or could not be restarted. A restart may follow; a message to an agent that was

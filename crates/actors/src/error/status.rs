@@ -20,7 +20,7 @@ impl Reason {
             408 => Self::RequestTimeout,
             409 | 423 | 424 => Self::Conflict,
             410 => Self::Gone,
-            412 | 428 => Self::PreconditionFailed,
+            412 => Self::PreconditionFailed,
             413 | 414 | 431 => Self::RequestTooLarge,
             415 => Self::UnsupportedMediaType,
             422 => Self::Unprocessable,

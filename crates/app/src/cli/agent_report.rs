@@ -73,9 +73,10 @@ fn note(agent: &AgentView) -> String {
     }
 }
 
-/// Returns the agent's error with its cause, without what the next step says already.
+/// Returns the agent's error with its cause, without what the next step says already: of a given-up agent the cause alone.
 fn current_error(agent: &AgentView) -> Option<String> {
     match agent.report.error.as_deref() {
+        Some(error) if agent.supervision.gave_up && error.details.is_some() => error.details.clone(),
         Some(error) if agent.next_step.contains(&error.message) => error.details.clone(),
         Some(error) => Some(describe(error)),
         None => agent.last_error.clone(),
@@ -164,7 +165,7 @@ fn facts(agent: &AgentView, now: Timestamp, times: &TimeFormat) -> Vec<(&'static
         let memory = process.memory_bytes.map(|bytes| format!(", {} of memory", bytes_text(bytes)));
         facts.push(("process", format!("{}{}", process.pid, memory.unwrap_or_default())));
     }
-    let error = report.error.as_deref().map(describe);
+    let error = current_error(agent).map(|error| event_format::without_shown_line(&error, &agent.output));
     let past = agent.resolved_error.as_ref();
     let past = past.map(|past| format!("none now; {} it was: {}", ago(past.at), past.message));
     for question in &report.questions {
@@ -180,7 +181,7 @@ fn facts(agent: &AgentView, now: Timestamp, times: &TimeFormat) -> Vec<(&'static
         ("restarts", restarts(&agent.supervision)),
         ("misses", format!("{} in a row; {} fail it", report.misses, agent.fail_after)),
         ("last check", report.last_check.map_or_else(none, ago)),
-        ("last error", error.or_else(|| agent.last_error.clone()).or(past).unwrap_or_else(none)),
+        ("last error", error.or(past).unwrap_or_else(none)),
         ("messages", format!("{} in flight, {} waiting", report.messages_in_flight, report.messages_waiting)),
         ("state kept", report.state_saved_at.map_or_else(none, |at| format!("read {}", ago(at)))),
         (
@@ -327,7 +328,7 @@ mod tests {
             restarts    5 so far, 0 of 5 left; each counts for 10 min, and all are earned back once it has been up for 1 min
             misses      3 in a row; 3 fail it
             last check  none
-            last error  SERVER_ERROR agent_unhealthy: The agent reports trouble of its own. Wait until it has recovered, or restart it. (the agent reports that it failed)
+            last error  the agent reports that it failed
             messages    1 in flight, 0 waiting
             state kept  none
             uptime      none
@@ -367,6 +368,14 @@ mod tests {
             note(missing, &format!("given up: {message} Then start it")),
             "given up: Correct its command. Then start it. looked in /bin"
         );
+        // Its message says to reset it, as the next step does.
+        let mut given_up =
+            AgentView { next_step: "given up until `reset`".to_owned(), ..AgentView::example() };
+        given_up.supervision.gave_up = true;
+        let error = Error::new(Reason::AgentFailed)
+            .with_message("It was given up. Look into its log, and then reset it.");
+        given_up.report.error = Some(Box::new(error.with_details("it exited with code 4")));
+        assert_eq!(super::note(&given_up), "given up until `reset`. it exited with code 4");
     }
 
     #[test]

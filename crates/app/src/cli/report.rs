@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::agent_report;
 use super::client::BridgeClient;
 use super::error::CliError;
-use super::event_format::print_output;
+use super::event_format::{print_output, without_shown_line};
 use super::output::{self, Output};
 use super::stderr::error_line;
 use super::units::bytes_text;
@@ -130,7 +130,7 @@ pub(super) fn backend(out: &mut Output, backend: &OwnedBackendReport) -> Result<
         out.fact("", &format!("last line: {}", escape_controls(line)))?;
     }
     if let Some(error) = &backend.last_error {
-        out.fact("", &escape_controls(error))?;
+        out.fact("", &escape_controls(&without_shown_line(error, &backend.output)))?;
     }
     if backend.output_is_old {
         out.fact("", "before this start:")?;

@@ -164,8 +164,8 @@ impl AgentActor {
                     if let Some(delivery) = run.deliveries.remove(&queued.message.id) {
                         delivery.abort();
                     }
-                    let details = format!("the agent died {deaths} times while it had this message");
-                    self.fail_message(ctx, &queued, Error::new(Reason::Quarantined).with_details(&details));
+                    let error = quarantined_error(self.driver.owns_agent(), deaths);
+                    self.fail_message(ctx, &queued, error);
                 }
             }
             // Silence, or another broken connection, shows neither life nor death.
@@ -322,7 +322,18 @@ impl AgentActor {
 
 /// Returns the error for a message whose delivery was interrupted, for a reason that is none of the agent's own.
 fn outcome_unknown(why: &str) -> Error {
-    Error::outcome_unknown(Error::new(Reason::Crashed).with_details(why)).with_message(
-        "The agent went away while it was working on this, and may have done it. Look before sending it again.",
-    )
+    outcome_unknown_error(&Error::new(Reason::Crashed).with_details(why))
+}
+
+/// Returns the error for a message over which the agent died, or the backend with the agent in it.
+fn quarantined_error(owns_agent: bool, deaths: u32) -> Error {
+    let error = Error::new(Reason::Quarantined);
+    match owns_agent {
+        true => error
+            .with_message(
+                "The agent died each time it worked on this, so it is not sent again. Look into its log first.",
+            )
+            .with_details(&format!("the agent died {deaths} times while it had this message")),
+        false => error.with_details(&format!("the backend died {deaths} times while it had this message")),
+    }
 }

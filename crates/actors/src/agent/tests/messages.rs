@@ -278,6 +278,7 @@ async fn backend_dying_too_often_quarantines_the_message() {
         let (_, behind) = fixture.send("behind", false).await;
         let error = poison.await.unwrap().unwrap_err();
         assert_eq!((error.reason, error.retryable, error.attempts), (Reason::Quarantined, false, deaths));
+        assert!(error.message.starts_with("The backend died each time"), "{error:?}");
         let failed: MessageFailed = next_event(&mut fixture.events).await;
         assert_eq!((failed.message_id, failed.attempts, failed.reason), (id, deaths, Reason::Quarantined));
         assert_eq!(behind.await.unwrap(), Ok(json!("behind").into()));

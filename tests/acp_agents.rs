@@ -159,7 +159,7 @@ async fn unreadable_response_ends_the_message_and_is_journalled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn agent_that_wants_a_login_is_given_up_until_it_has_one() {
+async fn agent_that_needs_a_login_is_given_up_until_it_has_one() {
     let home = tempfile::tempdir().unwrap();
     let mut fixture = ConversationFixture::start_with(home.path(), "--login", "").await;
     fixture.wait_for(|record| record.kind == "gave_up").await;

@@ -187,7 +187,8 @@ fn write_help(page: &mut String, command: &[&str]) {
 #[test]
 fn cli_page_is_up_to_date() {
     let mut page = "# Command line\n\nThe help of every command of the binary `mainstay`; each takes the global options. Durations read \
-                    `250ms`, `30s`,\n`5m`. `--json`, or `-o json`, prints one JSON value (`events`: one a line) and nothing else. \
+                    `250ms`, `30s`,\n`5m`. `--json`, or `-o json`, prints one JSON value and nothing else; `events`, \
+                    `logs` and `agent listen` print one a line.\n\
                     Exit codes: 0 done, 1 failed, 2 wrong usage\nor configuration, 3 no runtime is running in that data folder. \
                     [Operations](operations.md) shows the commands in use. A test\nwrites this page.\n\n\
                     `--log` writes an event's sentence, and these fields: its `kind`, `actor` and `generation`, its place as `run` and \

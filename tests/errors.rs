@@ -348,6 +348,7 @@ async fn command_that_fails_says_its_code_and_its_reason_on_stderr() {
         (vec!["demo-backend", "--port", &port], "INVALID_INPUT in_use: port"),
         (vec!["demo", "--port", &port], "INVALID_INPUT in_use: port"),
         (vec!["events"], "NOT_FOUND: there is no journal"),
+        (vec!["replay"], "NOT_FOUND: there is no journal"),
     ] {
         let empty = tempfile::tempdir_in(data.path()).unwrap();
         let ended = run(empty.path(), &args).await;

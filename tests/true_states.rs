@@ -15,7 +15,7 @@ use mainstay::{ConnectionState, Mainstay, Reason, SendOptions, StorageState, Sub
 use serde_json::json;
 use support::{assert_members, eventually, next_of_kind, next_record, run, run_json};
 
-/// The machine's clock, moved by so many seconds.
+/// The computer's clock, moved by so many seconds.
 #[derive(Default)]
 struct MovedClock(AtomicI64);
 
@@ -187,5 +187,21 @@ async fn message_without_outcome_is_among_the_dead_letters() {
     assert!(shown.contains("  message 1  was interrupted: ") && shown.contains("outcome_unknown"), "{shown}");
     let status = run_json(data.path(), &["status"]).await;
     assert_members(&status["storage"], &json!({"journal": "ok", "state": "ok"}));
+    runtime.stop().await;
+}
+
+#[tokio::test]
+async fn message_answered_with_an_error_is_among_the_dead_letters() {
+    let data = tempfile::tempdir().unwrap();
+    let reply = r#"read line; echo '{\"type\":\"reply\",\"id\":1,\"error\":\"no model\"}'; read line"#;
+    let file = data.path().join("mainstay.toml");
+    fs::write(&file, CONFIG.replace("exit 1", reply)).unwrap();
+    let runtime = support::start_runtime(data.path(), &file);
+    let mut events = support::EventFollower::follow(data.path());
+    events.wait_for_agent("planner", "healthy").await;
+    assert_eq!(run(data.path(), &["agent", "send", "planner", "1"]).await.code, Some(1));
+    events.wait_for_event("root/agents/planner", "message_failed").await;
+    let shown = run(data.path(), &["dead-letters"]).await.stdout;
+    assert!(shown.contains("  message 1  has failed: "), "{shown}");
     runtime.stop().await;
 }

@@ -1,6 +1,6 @@
 //! Notices that this process or the machine stood still.
 //!
-//! While the machine is suspended, monotonic time stands still and wall time does not. While this process alone is
+//! While the computer is suspended, monotonic time stands still and wall time does not. While this process alone is
 //! stopped (a signal, a debugger, a starved machine), both go on, and timers are noticed late. Input that came meanwhile
 //! lies in sockets and pipes, so it is read before an overdue timer is judged.
 
@@ -64,7 +64,7 @@ impl StandstillDetector {
         at_least_min(by_wall.max(by_monotonic).saturating_sub(CLOCK_CHECK_INTERVAL))
     }
 
-    /// Returns how long the machine was suspended since the last look, at any interval; `None` if it was not.
+    /// Returns how long the computer was suspended since the last look, at any interval; `None` if it was not.
     pub(crate) fn suspended_for(&mut self, wall: Timestamp, now: Duration) -> Option<Duration> {
         let (by_wall, by_monotonic) = self.look(wall, now);
         at_least_min(by_wall.saturating_sub(by_monotonic))
@@ -161,7 +161,7 @@ mod tests {
             // The process was stopped: both clocks ran on.
             ((62, 62), (None, Some(60))),
             ((3600, 3600), (None, Some(3598))),
-            // The machine was suspended: the wall clock alone ran on.
+            // The computer was suspended: the wall clock alone ran on.
             ((3602, 2), (Some(3600), Some(3600))),
             ((8 * 3600, 0), (Some(8 * 3600), Some(8 * 3600 - 2))),
             ((62, 57), (Some(5), Some(60))),

@@ -80,7 +80,7 @@ impl Agents {
         self.restart_within(id, &handle, RESTART_TIMEOUT).await
     }
 
-    /// Restarts an ACP agent that wants a login, and logs in by a method that it offers, or by the only one for `None`.
+    /// Restarts an ACP agent that needs a login, and logs in by a method that it offers, or by the only one for `None`.
     /// Returns when the agent has a session; a login may wait up to ten minutes for a person.
     ///
     /// # Errors

@@ -175,7 +175,7 @@ impl MainstayBuilder {
         self
     }
 
-    /// Sets the source of wall time, in place of the machine's clock.
+    /// Sets the source of wall time, in place of the computer's clock.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);

@@ -1,4 +1,4 @@
-//! Notices that the runtime stood still: the machine was suspended, or the process was stopped or got no processor.
+//! Notices that the runtime stood still: the computer was suspended, or the process was stopped or got no processor.
 
 use mainstay_actors::suspend::{CLOCK_CHECK_INTERVAL, StandstillDetector};
 use mainstay_runtime::ActorPath;
@@ -19,7 +19,7 @@ impl Event for WokeAfter {
 
     fn describe(&self) -> String {
         format!(
-            "the runtime stood still for {}, and runs again: the machine was suspended, or the process was stopped",
+            "the runtime stood still for {}, and runs again: the computer was suspended, or the process was stopped",
             millis_text(self.stood_still_ms)
         )
     }

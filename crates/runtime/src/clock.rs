@@ -32,7 +32,7 @@ pub trait Clock: Send + Sync + 'static {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[allow(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+    #[allow(clippy::disallowed_methods, reason = "the one place that reads the computer's clock")]
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }

@@ -8,8 +8,8 @@
 //!   the recorded one
 //! - against later events: no actor starts before its delay is over, or at all, unless by command
 //!
-//! A replay reports only what is certain. Where numbers are missing, it forgets what it knew, and checks again from
-//! where that is known again.
+//! A replay reports only what is certain. Where numbers are missing, the earlier state is dropped. Checks go on from
+//! where the state is known again.
 //!
 //! - `recheck`: one decision against its own inputs; `exit_check`: its exit against the incarnation's events
 //! - `replayer`: one run of a runtime, with a `timeline` of each actor

@@ -209,7 +209,7 @@ async fn state_that_does_not_decode_is_quarantined() {
     assert_eq!(store.quarantined().len(), 1);
 }
 
-/// Runs on the machine's clock: a paused clock does not advance while a thread is blocked.
+/// Runs on the computer's clock: a paused clock does not advance while a thread is blocked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn abandoned_incarnation_stores_no_state() {
     let store = store();

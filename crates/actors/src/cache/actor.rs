@@ -37,7 +37,7 @@ impl Event for CacheInvalidated {
     }
 }
 
-/// The machine was suspended, and the entries have aged meanwhile.
+/// The computer was suspended, and the entries have aged meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheAged {
     /// The length of the suspension, in milliseconds.
@@ -49,7 +49,7 @@ impl Event for CacheAged {
 
     fn describe(&self) -> String {
         format!(
-            "cached entries are older by {}, for which the machine was suspended",
+            "cached entries are older by {}, for which the computer was suspended",
             millis_text(self.suspended_ms)
         )
     }
@@ -124,7 +124,7 @@ pub enum CacheMessage {
         /// Receives the number of dropped entries; `None` if no caller waits.
         reply: Option<Reply<u64>>,
     },
-    /// Checks whether the machine was suspended.
+    /// Checks whether the computer was suspended.
     CheckSuspend,
 }
 

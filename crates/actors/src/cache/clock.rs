@@ -1,4 +1,4 @@
-//! The clock by which entries age: the runtime's time plus the time for which the machine was suspended.
+//! The clock by which entries age: the runtime's time plus the time for which the computer was suspended.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ const START_OFFSET: Duration = Duration::from_secs(1 << 31);
 
 /// A clock that never goes back. Clones are the same clock.
 ///
-/// On most systems the runtime's time stands still while the machine is suspended, but entries age all the same.
+/// On most systems the runtime's time stands still while the computer is suspended, but entries age all the same.
 #[derive(Debug, Clone)]
 pub(super) struct CacheClock {
     started_at: Instant,

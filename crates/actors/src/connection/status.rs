@@ -53,7 +53,7 @@ pub enum StatusReason {
     Opened,
     /// Each attempt in a row failed; see the last error.
     RetriesExhausted,
-    /// The connection's actor crashed and lost its socket. Its supervisor knows more.
+    /// The connection's actor crashed and lost its socket. `actor_exited` in the journal has the cause.
     ActorEnded,
     /// An error of this kind.
     #[serde(untagged)]
@@ -67,8 +67,8 @@ pub struct ConnectionStatus {
     pub state: ConnectionState,
     /// The time of the last change of state.
     pub since: Duration,
-    /// The current or, while waiting, the next attempt. Connected: the one that succeeded. Failed: the number made.
-    /// Disconnected: 0.
+    /// The current or, while waiting, the next attempt. Connected: the one that succeeded; 0 if its dial was
+    /// no attempt, such as an early one after a hint. Failed: the number made. Disconnected: 0.
     pub attempt: u32,
     /// The most attempts that may fail in a row.
     pub max: u32,

@@ -5,7 +5,7 @@
 pub(crate) enum ProxyError {
     /// The proxy cannot be reached, or the server at its address is no such proxy.
     Unreachable,
-    /// The proxy wants a user and a password, or rejects the given ones.
+    /// The proxy needs a user and a password, or rejects the given ones.
     Unauthenticated,
     /// The proxy does not reach the backend. An HTTP tunnel fails in this way whatever the proxy's status, since
     /// hyper-util does not expose it. SOCKS does only if the backend seems to be down.

@@ -123,7 +123,7 @@ fn transport_cause(kind: FailureKind) -> Cause {
             ("the proxy cannot be reached, or the server at its address is no proxy", SendProgress::NotSent)
         }
         FailureKind::ProxyUnauthenticated => {
-            ("the proxy wants a login, or rejects the given one", SendProgress::NotSent)
+            ("the proxy needs a login, or rejects the given one", SendProgress::NotSent)
         }
         FailureKind::ProxyRefused => ("the proxy does not reach the backend", SendProgress::NotSent),
         FailureKind::ProxyDenied => (
@@ -332,7 +332,7 @@ fn connection_cause(kind: ConnectionErrorKind) -> Cause {
         ConnectionErrorKind::ProxyUnreachable => {
             "the proxy cannot be reached, or the server at its address is no proxy"
         }
-        ConnectionErrorKind::ProxyUnauthenticated => "the proxy wants a login, or rejects the given one",
+        ConnectionErrorKind::ProxyUnauthenticated => "the proxy needs a login, or rejects the given one",
         ConnectionErrorKind::ProxyRefused => {
             "the proxy does not connect to the backend: it may not, or it cannot"
         }

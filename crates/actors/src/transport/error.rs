@@ -29,7 +29,7 @@ pub enum FailureKind {
     HostNotFound,
     /// The proxy cannot be reached, or the server at its address is no proxy.
     ProxyUnreachable,
-    /// The proxy wants a user and a password, or rejects the given ones.
+    /// The proxy needs a user and a password, or rejects the given ones.
     ProxyUnauthenticated,
     /// The proxy does not reach the backend. An HTTP tunnel does not say why: the proxy may not, or cannot.
     ProxyRefused,

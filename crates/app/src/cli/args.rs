@@ -612,7 +612,7 @@ pub(super) enum AgentSubcommand {
         /// The agent
         id: String,
     },
-    /// Restart an ACP agent that wants a login, and log in
+    /// Restart an ACP agent that needs a login, and log in
     Login {
         /// The agent
         id: String,

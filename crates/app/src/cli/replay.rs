@@ -13,7 +13,7 @@ use super::args::{DataDirArg, ReplayArgs};
 use super::error::CliError;
 use super::journal;
 use super::output::Output;
-use crate::DataDir;
+use crate::{DataDir, Reason};
 
 /// The journal to replay.
 enum ReplaySource {
@@ -51,7 +51,7 @@ impl ReplaySource {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let place = data.path().display();
                 let known = "name its folder, a file of events, or - for stdin";
-                Err(CliError::usage(format!("there is no journal in {place}: {known}")))
+                Err(CliError::failed(Reason::NotFound, format!("there is no journal in {place}: {known}")))
             }
             Err(error) => Err(journal::unreadable(error)),
         }

@@ -46,7 +46,7 @@ pub enum HealthSource {
     Ping,
     /// The backend answers 2xx on this path, which starts with `/`.
     Http(String),
-    /// A server on this machine answers 2xx at this `http` URL.
+    /// A server on this computer answers 2xx at this `http` URL.
     HttpAt(BaseUrl),
 }
 
@@ -60,7 +60,7 @@ pub enum ReadyWhen {
     Stdout(String),
     /// The backend answers 2xx on this path, which starts with `/`.
     Http(String),
-    /// A server on this machine answers 2xx at this `http` URL.
+    /// A server on this computer answers 2xx at this `http` URL.
     HttpAt(BaseUrl),
 }
 

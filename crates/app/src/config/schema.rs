@@ -32,7 +32,7 @@ section! {
     /// The backend that requests, the WebSocket and the agents use.
     pub struct BackendConfig in [backend] {
         /// The base URL: `http` or `https`, a host, and optionally a port and a base path; no user, password or query. With
-        /// `auto`, each start of `command` gets a free port on this machine and a new secret.
+        /// `auto`, each start of `command` gets a free port on this computer and a new secret.
         url: String = "http://localhost:8000", base_url;
         /// Headers of every request and of the WebSocket; none that holds a secret, such as `x-api-key`.
         headers: BTreeMap<String, String> = {}, headers;
@@ -46,7 +46,7 @@ section! {
         token_command: Vec<String> = [], command;
         /// A PEM file of private authorities, trusted beside those of the system; empty for none.
         ca_file: PathBuf = "", file_or_empty;
-        /// The proxy: `system` (that of the environment or the system; none for a backend on this machine), `none`, or
+        /// The proxy: `system` (that of the environment or the system; none for a backend on this computer), `none`, or
         /// an `http`, `https`, `socks5` or `socks5h` URL without user and password.
         proxy: ProxyChoice = "system", proxy;
         /// The environment variable that holds the URL of the proxy, with user and password; empty for none.
@@ -224,10 +224,10 @@ section! {
         /// Environment variables of the program, in addition to those of the runtime.
         env: BTreeMap<String, String> = {}, environment;
         /// The sign that the started program is ready: `none` (at once), `stdout:TEXT` (a line with this text),
-        /// `http:PATH` (a 2xx answer of the backend), or a URL of this machine (`http://127.0.0.1:9000/health`).
+        /// `http:PATH` (a 2xx answer of the backend), or a URL of this computer (`http://127.0.0.1:9000/health`).
         ready: ReadyWhen = "none", ready;
         /// The sign of life that each check asks a running program for: `none`, `ping` (a line that it answers, for
-        /// `process`), `http:PATH` (a 2xx answer of the backend), or a URL of the program on this machine.
+        /// `process`), `http:PATH` (a 2xx answer of the backend), or a URL of the program on this computer.
         health: HealthSource = "none", health;
         /// The most memory that the program and its children may use before a restart, in bytes or as `512MiB`; 0 for
         /// no limit. For `process` and `acp`.
@@ -265,7 +265,7 @@ section! {
 }
 
 section! {
-    /// The control server for tools and the dashboard, on this machine only.
+    /// The control server for tools and the dashboard, on this computer only.
     pub struct ControlConfig in [control] {
         /// The server's port; 0 for any free one.
         port: u16 = 0, count(0..=65_535);

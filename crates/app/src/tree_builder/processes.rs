@@ -215,7 +215,7 @@ pub(crate) fn port_readiness(port: u16) -> Readiness {
     }))
 }
 
-/// Returns the probe of a server of its own on this machine.
+/// Returns the probe of a server of its own on this computer.
 fn local_probe(url: &BaseUrl) -> Result<Probe, Box<Error>> {
     let (origin, path) = url.split_path();
     let transport = HttpTransport::new(&HttpSettings::new(origin.to_string())).map_err(Box::new)?;

@@ -61,7 +61,7 @@ impl ResponseLifetime {
 }
 
 /// Returns the lifetime by the server's own clock, if it sends the time (4.2.1). The server's clock is never compared
-/// with this machine's, since the two may differ. So the age comes from `Age`, never from `Date` (4.2.3).
+/// with this computer's, since the two may differ. So the age comes from `Age`, never from `Date` (4.2.3).
 fn freshness_from_expires(headers: &HeaderMap, asked_at: SystemTime) -> Option<Duration> {
     let expires = cache_control::expires(headers)?;
     let date = headers.get(header::DATE).and_then(cache_control::date).unwrap_or(asked_at);

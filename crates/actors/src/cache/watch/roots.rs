@@ -39,7 +39,7 @@ pub enum RootError {
     #[error("{0:?} cannot be watched: the path must have no \"..\"")]
     HasParentDir(PathBuf),
     /// The path cannot be a key.
-    #[error("{0:?} cannot be watched: the path must be UTF-8, and on a disk of this machine")]
+    #[error("{0:?} cannot be watched: the path must be UTF-8, and on a disk of this computer")]
     NotRepresentable(PathBuf),
 }
 

@@ -401,7 +401,7 @@ async fn redirected_write_becomes_a_read_only_if_allowed() {
     let error = Error::from_response(answer.status, &answer.headers, &answer.body).unwrap();
     assert_eq!(
         (error.reason, error.details.as_deref()),
-        (Reason::Redirected, Some("HTTP 303 to a path with a query: "))
+        (Reason::Redirected, Some("HTTP 303 to a path with a query"))
     );
 
     let mut server = ScriptedServer::start([steps, vec![Receive, ok_response("done")]]).await;

@@ -144,11 +144,11 @@ pub(crate) fn folder(value: &TomlValue<'_>) -> ParseResult<PathBuf> {
     }
 }
 
-/// Reads the URL of a program on this machine.
+/// Reads the URL of a program on this computer.
 fn local_url(text: &str) -> Result<BaseUrl, String> {
     match BaseUrl::parse(text) {
         Ok(url) if url.is_loopback() => Ok(url),
-        Ok(_) => Err("must be a URL on this machine, as in \"http://127.0.0.1:9000/health\"".to_owned()),
+        Ok(_) => Err("must be a URL on this computer, as in \"http://127.0.0.1:9000/health\"".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -217,7 +217,7 @@ mod tests {
             "stdout"                 "k" must be "none", "stdout:TEXT" or "http:PATH"
             "stdout:"                "k" needs a text to wait for, as in "stdout:listening"
             "http:health"            "k" has a path that must start with one "/"
-            "http://host:80/health"  "k" must be a URL on this machine, as in "http://127.0.0.1:9000/health"
+            "http://host:80/health"  "k" must be a URL on this computer, as in "http://127.0.0.1:9000/health"
             "http://[::1]:0/"        "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
             "http://localhost:8/?a"  "k" must not have a query or fragment: put a token in an environment variable and name that in "token_env"
             false                    "k" must be "none", "stdout:TEXT" or "http:PATH", not a boolean

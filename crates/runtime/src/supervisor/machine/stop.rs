@@ -17,18 +17,18 @@ pub(super) struct StopTime {
     by: Duration,
     /// The children have to end a tenth earlier: killed ones need a moment to end, and their exits have to be recorded.
     children_by: Duration,
-    /// The time that is wanted by the children that were not asked yet.
-    wanted: Duration,
+    /// The time that the children that were not asked yet would need.
+    needed: Duration,
 }
 
 impl StopTime {
     fn new(by: Duration, now: Duration) -> Self {
         let children_by = by.saturating_sub(by.saturating_sub(now) / 10);
-        Self { by, children_by, wanted: Duration::ZERO }
+        Self { by, children_by, needed: Duration::ZERO }
     }
 
-    /// Returns the time that a child wants: what its policy grants, or all there is.
-    fn wanted_by(self, child: &ChildState, now: Duration) -> Duration {
+    /// Returns the time that a child may need: what its policy grants, or all there is.
+    fn needed_by(self, child: &ChildState, now: Duration) -> Duration {
         match child.policy.shutdown {
             Shutdown::Graceful(timeout) => timeout,
             Shutdown::Unlimited => self.children_by.saturating_sub(now),
@@ -37,7 +37,7 @@ impl StopTime {
     }
 }
 
-/// Returns the share of a child that wants the time `own` out of `left`, if those that stop after it want `others`.
+/// Returns the share out of `left` of a child that may need the time `own`, if those that stop after it may need `others`.
 fn share(left: Duration, own: Duration, others: Duration) -> Duration {
     let all = own.saturating_add(others);
     if all <= left { own } else { left.mul_f64(own.as_secs_f64() / all.as_secs_f64()) }
@@ -45,7 +45,7 @@ fn share(left: Duration, own: Duration, others: Duration) -> Duration {
 
 impl Machine {
     /// Stops all children, and then exits; by the time `by`, if there is one. The children share the time that is
-    /// left, in proportion to what they want.
+    /// left, in proportion to what they may need.
     pub(crate) fn shut_down_by(&mut self, by: Option<Duration>, now: Duration) -> Vec<SupervisorAction> {
         if let (Some(by), false) = (by, self.is_stopping()) {
             self.limit_stop(by, now);
@@ -60,7 +60,7 @@ impl Machine {
         for id in live {
             let Some(child) = self.children.get(&id) else { continue };
             let ChildPhase::Stopping { then, deadline } = child.phase else {
-                time.wanted = time.wanted.saturating_add(time.wanted_by(child, now));
+                time.needed = time.needed.saturating_add(time.needed_by(child, now));
                 continue;
             };
             // It was asked before, and has no more time than the supervisor.
@@ -165,12 +165,12 @@ impl Machine {
             Shutdown::Unlimited | Shutdown::Kill => None,
         };
         let shared = self.stop_time.as_mut().map(|time| {
-            let (left, wanted) = (time.children_by.saturating_sub(now), time.wanted_by(child, now));
+            let (left, needed) = (time.children_by.saturating_sub(now), time.needed_by(child, now));
             if self.policy.stops_together() {
                 return time.children_by;
             }
-            time.wanted = time.wanted.saturating_sub(wanted);
-            now.saturating_add(share(left, wanted, time.wanted))
+            time.needed = time.needed.saturating_sub(needed);
+            now.saturating_add(share(left, needed, time.needed))
         });
         own.into_iter().chain(shared).min().map_or(StopDeadline::Never, StopDeadline::KillAt)
     }
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn children_get_what_they_want_or_their_part_of_what_is_left() {
+    fn children_get_what_they_need_or_their_part_of_what_is_left() {
         assert_eq!(share(ms(100), ms(40), ms(60)), ms(40));
         assert_eq!(share(ms(100), ms(300), ms(100)), ms(75));
         assert_eq!(share(ms(100), ms(300), ms(0)), ms(100), "the last one gets all");

@@ -188,11 +188,11 @@ fn connect_error(why: &AcpConnectError, id: &str) -> DriverError {
     }
 }
 
-/// Returns the error of agent `id` that wants a login, with the command that logs in if there is one.
+/// Returns the error of agent `id` that needs a login, with the command that logs in if there is one.
 fn login_error(error: Error, logins: &[LoginMethod], id: &str) -> Error {
     let Some(method) = logins.iter().find(|login| login.is_offered) else { return error };
     let words = |id: &str, method: &str| {
-        format!("The agent wants a login first. Log in with 'mainstay agent login {id} {method}'.")
+        format!("The agent needs a login first. Log in with 'mainstay agent login {id} {method}'.")
     };
     // An id that looks like a token is for the log.
     error.with_message(&words("ID", "METHOD")).with_message(&words(id, &method.id))

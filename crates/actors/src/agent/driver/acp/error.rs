@@ -37,7 +37,7 @@ pub enum AcpError {
     #[error("the agent speaks version {0} of the protocol; it has to speak version 1")]
     UnsupportedVersion(u16),
     /// The agent requires a login first.
-    #[error("the agent wants a login first{}", format_logins(.0))]
+    #[error("the agent needs a login first{}", format_logins(.0))]
     AuthRequired(Vec<LoginMethod>),
     /// The agent offers no such login, or several. Nothing was sent.
     #[error("{}{}", format_given_login(.given.as_deref(), .methods), format_logins(.methods))]
@@ -219,7 +219,7 @@ impl AcpError {
                 "The agent speaks another version of the protocol. Check that its version is the right one."
             }
             Self::AuthRequired(_) => {
-                "The agent wants a login first. Log in with its own program, then start it again."
+                "The agent needs a login first. Log in with its own program, then start it again."
             }
             Self::UnknownLogin { .. } => {
                 "The agent does not offer that login. Use one of those in the details of this error."
@@ -270,7 +270,7 @@ mod tests {
         let error = AcpError::from_rpc_error("session/new", &error, &logins);
         let error = error.to_error();
         assert_eq!(error.reason, Reason::Unauthenticated);
-        let expected = "The agent wants a login first. Log in with its own program, then start it again.";
+        let expected = "The agent needs a login first. Log in with its own program, then start it again.";
         assert_eq!(error.message, expected);
         let words =
             "(it offers acme (Log in with Acme), shell (Log in with Acme; only with its own program))";

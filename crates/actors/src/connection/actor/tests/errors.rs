@@ -208,7 +208,7 @@ async fn connection_failure_gives_the_documented_error() {
         check(what, ConnectionFixture::start(target, slow_retry_policy()).await.next_error().await);
     }
 
-    let no_login = "the proxy wants a login, or rejects the given one";
+    let no_login = "the proxy needs a login, or rejects the given one";
     let no_way = "the proxy does not connect to the backend: it may not, or it cannot";
     for (what, status) in [(no_login, 407), (no_way, 403), (no_way, 502), (no_way, 503)] {
         let refusal = answer(&format!("HTTP/1.1 {status} No\r\ncontent-length: 0"));

@@ -177,7 +177,7 @@ async fn attempt_failure_gives_the_documented_error() {
         }
         seen.insert(what);
     }
-    let no_login = "the proxy wants a login, or rejects the given one";
+    let no_login = "the proxy needs a login, or rejects the given one";
     let no_way = "the proxy does not reach the backend";
     for (what, status) in [(no_login, 407), (no_way, 403), (no_way, 502)] {
         for request in [get("/thing"), post("/thing").body("payload")] {

@@ -5,6 +5,7 @@
 
 #![cfg(windows)]
 
+mod files;
 #[path = "../support.rs"]
 mod support;
 
@@ -15,13 +16,22 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
-use support::{EventFollower, MainstayProcess, eventually, is_agent_health, mainstay_binary, run, run_json};
+use support::{
+    EventFollower, MainstayProcess, eventually, is_agent_health, mainstay_binary, run, run_json,
+    start_runtime,
+};
 
 /// The variable that makes this test an agent, with the folder in which it writes.
 const NOTES: &str = "MAINSTAY_TEST_NOTES";
 
 /// Has a space and letters beyond ASCII, as folders of users have.
 const FOLDER: &str = "Daten von Jürgen 日本";
+
+/// A folder in [`FOLDER`], for tests that watch one.
+const WATCHED: &str = "Entwürfe ファイル";
+
+/// A line with letters beyond ASCII, which the agent writes.
+const GREETING: &str = "Grüße aus 日本";
 
 // === the program that is an agent ===
 
@@ -62,6 +72,10 @@ fn act(order: &str, notes: &Path, count: u64) -> Value {
                 writeln!(stderr, "line {number} {}", "x".repeat(80)).unwrap();
             }
             json!("flooded")
+        }
+        "greet" => {
+            eprintln!("{GREETING}");
+            json!("greeted")
         }
         // A child that listens as long as it lives, which tells a test whether it does.
         "child" => {
@@ -105,11 +119,13 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// Starts the runtime with one agent, in folders with a space and letters beyond ASCII.
+    /// Starts the runtime with one agent, in folders with a space and letters beyond ASCII. `more` is appended to the
+    /// agent's configuration, with the path of [`WATCHED`] for the word `WATCHED`.
     async fn start(more: &str) -> Self {
         let data = tempfile::tempdir().unwrap();
         let folder = data.path().join(FOLDER);
-        fs::create_dir(&folder).unwrap();
+        let watched = folder.join(WATCHED);
+        fs::create_dir_all(&watched).unwrap();
         let program = folder.join("der Agent.exe");
         fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
         let arguments = "'--exact', 'agent_program', '--ignored', '--nocapture', '--test-threads=1'";
@@ -118,13 +134,14 @@ impl Fixture {
             "[connection]\nenabled = false\n\
              [agents]\nrestart_delay = \"50ms\"\nrestart_delay_max = \"50ms\"\nhealth_interval = \"100ms\"\n\
              [[agent]]\nid = \"planner\"\ndriver = \"process\"\nready = \"stdout:ready\"\n\
-             command = ['{}', {arguments}]\ncwd = '{}'\nenv = {{ {NOTES} = '{}' }}\n{more}",
+             command = ['{}', {arguments}]\ncwd = '{}'\nenv = {{ {NOTES} = '{}' }}\n{}",
             program.display(),
             folder.display(),
             folder.display(),
+            more.replace("WATCHED", watched.to_str().unwrap()),
         );
         fs::write(&config, text).unwrap();
-        let runtime = MainstayProcess::start(&folder, &["run", "--config", config.to_str().unwrap()]);
+        let runtime = start_runtime(&folder, &config);
         let mut events = EventFollower::follow(&folder);
         events.wait_since(0, is_agent_health("planner", "healthy")).await;
         Self { data, runtime, events }
@@ -132,6 +149,14 @@ impl Fixture {
 
     fn folder(&self) -> PathBuf {
         self.data.path().join(FOLDER)
+    }
+
+    /// Kills the runtime, and starts the next one on its folder.
+    async fn with_next_runtime(self) -> Self {
+        let folder = self.folder();
+        self.runtime.kill().await;
+        let runtime = start_runtime(&folder, &folder.join("mainstay.toml"));
+        Self { runtime, ..self }
     }
 
     async fn send(&self, body: &str) -> (Option<i32>, String) {
@@ -206,11 +231,9 @@ async fn second_runtime_on_a_data_folder_is_refused() {
         run_json(&folder, &["agent", "show", "planner"]).await["state_saved_at"].is_string()
     })
     .await;
-    fixture.runtime.kill().await;
-    let _next = MainstayProcess::start(&folder, &args);
-    let mut events = fixture.events;
-    events.wait_for_event("journal", "run_interrupted").await;
-    events.wait_for_agent("planner", "healthy").await;
+    let mut fixture = fixture.with_next_runtime().await;
+    fixture.events.wait_for_event("journal", "run_interrupted").await;
+    fixture.events.wait_for_agent("planner", "healthy").await;
     let value = run_json(&folder, &["agent", "send", "planner", "\"count\""]).await;
     assert_eq!(value["answer"], 2, "the state was in the store");
 }

@@ -21,6 +21,7 @@ const SHELL_TIMEOUT: Duration = Duration::from_secs(3);
 const OUTPUT_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Stands before and behind the value, because a shell's start files may print something as well.
+#[cfg(unix)]
 const MARK: &str = "__mainstay_path__";
 
 /// The `PATH` of the login shell. It is read once, when it is first awaited; clones share the result.
@@ -109,6 +110,7 @@ impl Drop for Shell {
 }
 
 /// Returns the text between the two marks, if there is one.
+#[cfg(unix)]
 fn marked_value(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once(MARK)?;
     let (value, _) = rest.split_once(MARK)?;

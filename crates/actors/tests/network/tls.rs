@@ -4,12 +4,7 @@ use mainstay_actors::{
     connection::error::ConnectionErrorKind, network::tls::TlsTrust, transport::FailureKind,
 };
 
-use crate::{
-    backend::TestBackend,
-    certificates::TestAuthority,
-    clients::{LONG, TestRoute},
-    server::TestServer,
-};
+use crate::{backend::TestBackend, certificates::TestAuthority, clients::TestRoute, server::TestServer};
 
 async fn backend(authority: &TestAuthority, name: &str) -> TestBackend {
     TestBackend::start(Some(authority.acceptor(name))).await
@@ -58,7 +53,7 @@ async fn platform_roots_stay_trusted_beside_the_ca_file() {
         command.args(["--exact", "tls::both_clients_connect_in_another_process", "--ignored"]);
         command.env("SSL_CERT_FILE", &of_platform).env_remove("SSL_CERT_DIR");
         command.env(CA_FILE, &of_private).env(PORT, backend.port().to_string()).kill_on_drop(true);
-        let output = tokio::time::timeout(LONG, command.output()).await.unwrap().unwrap();
+        let output = tokio::time::timeout(crate::clients::LONG, command.output()).await.unwrap().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
         assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
     }

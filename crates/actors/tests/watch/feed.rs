@@ -46,6 +46,70 @@ async fn feed_has_a_rename_with_both_paths() {
     assert_eq!(changes_until(&mut fixture, Renamed).await.last(), Some(&change(Renamed, "old -> other")));
 }
 
+/// Returns the changes until now, sorted by path, without those that say again that something was modified.
+async fn changes_until_now(fixture: &mut WatchFixture) -> Vec<(FileChangeKind, String)> {
+    fixture.settle().await;
+    // This one comes in a later batch.
+    write(&fixture.path("end"), "");
+    let mut changes = changes_until(fixture, Created).await;
+    while changes.last() != Some(&change(Created, "end")) {
+        changes.extend(changes_until(fixture, Created).await);
+    }
+    changes.pop();
+    changes.retain(|(kind, path)| *kind != Modified && !path.starts_with("mark-"));
+    changes.sort_by(|(_, a), (_, b)| a.cmp(b));
+    changes
+}
+
+#[tokio::test]
+async fn feed_has_everything_in_new_and_moved_in_folders_once() {
+    let mut fixture = WatchFixture::with_files(&["a"]).await;
+    let mut expected = vec![];
+    for folder in ["new", "new/deep", "new/deep/er", "moved"] {
+        expected.push(change(Created, folder));
+        if folder == "moved" {
+            continue;
+        }
+        fs::create_dir(fixture.path(folder)).unwrap();
+        for n in 0..10 {
+            let file = format!("{folder}/{n}");
+            fs::write(fixture.path(&file), "x").unwrap();
+            expected.push(change(Created, &file));
+        }
+    }
+    write(&fixture.base.join("beside/deep/b"), "x");
+    fs::rename(fixture.base.join("beside"), fixture.path("moved")).unwrap();
+    expected.extend(["moved/deep", "moved/deep/b"].map(|path| change(Created, path)));
+    expected.sort_by(|(_, a), (_, b)| a.cmp(b));
+    assert_eq!(changes_until_now(&mut fixture).await, expected);
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn feed_has_moves_and_removals_of_folders_once() {
+    let mut fixture = WatchFixture::with_files(&["a"]).await;
+    // Folders that are new while the root is watched report their own moves and ends, too.
+    for folder in ["d", "out", "tree"] {
+        write(&fixture.path(folder).join("x"), "x");
+    }
+    changes_until_now(&mut fixture).await;
+    fs::remove_file(fixture.path("end")).unwrap();
+    changes_until(&mut fixture, Removed).await;
+    fs::rename(fixture.path("d"), fixture.path("d2")).unwrap();
+    fs::rename(fixture.path("out"), fixture.base.join("above/out")).unwrap();
+    fs::rename(fixture.base.join("above/out"), fixture.path("in")).unwrap();
+    fs::remove_dir_all(fixture.path("tree")).unwrap();
+    let expected = [
+        change(Renamed, "d -> d2"),
+        change(Created, "in"),
+        change(Created, "in/x"),
+        change(Removed, "out"),
+        change(Removed, "tree"),
+        change(Removed, "tree/x"),
+    ];
+    assert_eq!(changes_until_now(&mut fixture).await, expected);
+}
+
 #[tokio::test]
 async fn feed_asks_to_rescan_when_a_root_is_lost_and_regained() {
     let mut fixture = WatchFixture::with_files(&["a"]).await;

@@ -27,7 +27,7 @@ pub(super) struct EventBatch {
     /// Too much has changed, or the changes are unknown.
     is_whole_root: bool,
     /// The same for listeners, until the batch is taken.
-    changes: ChangeList,
+    pub(super) changes: ChangeList,
     /// The changes for listeners, once the batch is taken.
     pub(super) feed: Vec<FileChange>,
     /// Paths that may be new folders without a watch.
@@ -89,6 +89,13 @@ impl EventBatch {
         if self.is_whole_root {
             self.paths.clear();
         }
+    }
+
+    /// Takes the batch, and starts the next one.
+    pub(super) fn take(&mut self) -> Self {
+        let changes = self.changes.take();
+        let next = Self { changes: std::mem::take(&mut self.changes), ..Self::default() };
+        Self { changes, ..std::mem::replace(self, next) }
     }
 
     /// Prepares the changes for listeners. `exists` says whether a path is there now.

@@ -1,6 +1,6 @@
 //! The changes in watched folders, as listeners get them: pure, but for the broadcast.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -110,6 +110,12 @@ pub(super) struct ChangeList {
     last: HashMap<PathBuf, usize>,
     /// The path that the last event moved away, and that event's tracker.
     moved_away: Option<(PathBuf, Option<usize>)>,
+    /// The paths that were removed or renamed, until they exist again.
+    gone: HashSet<PathBuf>,
+    /// The same of the previous batch: a folder's own event may come late.
+    gone_before: HashSet<PathBuf>,
+    /// The paths that the previous batch listed as new, whose own events may still come.
+    listed_before: HashSet<PathBuf>,
     is_rescan: bool,
 }
 
@@ -144,8 +150,11 @@ impl ChangeList {
                 self.rename(from.clone(), to.clone());
             }
             (EventKind::Modify(ModifyKind::Name(RenameMode::From)), [from]) => {
-                self.add(ListedKind::Removed, from.clone());
-                self.moved_away = Some((from.clone(), tracker));
+                // Without a tracker, a moved folder reports itself, after its parent did.
+                if !self.is_known_gone(from) {
+                    self.add(ListedKind::Removed, from.clone());
+                    self.moved_away = Some((from.clone(), tracker));
+                }
             }
             (EventKind::Modify(ModifyKind::Name(RenameMode::To)), [to]) => match moved_away {
                 Some((from, of)) if of == tracker => self.rename(from, to.clone()),
@@ -159,8 +168,11 @@ impl ChangeList {
     }
 
     fn add(&mut self, kind: ListedKind, path: PathBuf) {
-        let is_settled = |before: &ListedKind| matches!(before, ListedKind::Created | ListedKind::Modified);
-        if kind == ListedKind::Modified && self.last_kind(&path).is_some_and(is_settled) {
+        let kind = match kind {
+            ListedKind::Created if self.listed_before.remove(&path) => ListedKind::Modified,
+            kind => kind,
+        };
+        if self.is_told(&kind, &path) {
             return;
         }
         if self.changes.len() >= CHANGES_MAX {
@@ -169,8 +181,57 @@ impl ChangeList {
         if self.is_rescan {
             return;
         }
+        self.gone_before.remove(&path);
+        if kind == ListedKind::Removed {
+            self.gone.insert(path.clone());
+        } else {
+            self.gone.remove(&path);
+        }
         self.last.insert(path.clone(), self.changes.len());
         self.changes.push(ListedChange { kind, path });
+    }
+
+    /// Returns whether the list has this change of the path already.
+    fn is_told(&self, kind: &ListedKind, path: &Path) -> bool {
+        let before = self.last_kind(path);
+        match kind {
+            ListedKind::Modified => matches!(before, Some(ListedKind::Created | ListedKind::Modified)),
+            ListedKind::Created => matches!(before, Some(ListedKind::Created | ListedKind::Renamed { .. })),
+            ListedKind::Removed => self.is_known_gone(path),
+            // One half of a move that the other half has told.
+            ListedKind::Moved => {
+                matches!(before, Some(ListedKind::Created | ListedKind::Removed | ListedKind::Renamed { .. }))
+            }
+            ListedKind::Renamed { .. } | ListedKind::Merged => false,
+        }
+    }
+
+    fn is_known_gone(&self, path: &Path) -> bool {
+        self.gone.contains(path) || self.gone_before.contains(path)
+    }
+
+    /// Takes the list, and starts the next one.
+    pub(super) fn take(&mut self) -> Self {
+        let list = std::mem::take(self);
+        self.gone_before.clone_from(&list.gone);
+        list
+    }
+
+    /// Adds something that was found in a new folder, unless an event told of it. Returns whether there is room for more.
+    pub(super) fn add_found(&mut self, path: &Path, pending: &mut Self) -> bool {
+        let is_told = |list: &Self| list.last_kind(path).is_some_and(|kind| *kind != ListedKind::Removed);
+        if !is_told(self) && !is_told(pending) {
+            self.add(ListedKind::Created, path.to_owned());
+            pending.listed_before.insert(path.to_owned());
+        }
+        !self.is_rescan
+    }
+
+    /// Returns the paths that are new, except those that had another name in the root before. What is in a new folder
+    /// may have come before its watch.
+    pub(super) fn new_paths(&self) -> Vec<PathBuf> {
+        let is_new = |change: &&ListedChange| matches!(change.kind, ListedKind::Created | ListedKind::Moved);
+        self.changes.iter().filter(is_new).map(|change| change.path.clone()).collect()
     }
 
     /// Records a rename in place of the removal and the creation that some systems report for it as well.
@@ -184,6 +245,10 @@ impl ChangeList {
             {
                 self.changes[at].kind = ListedKind::Merged;
             }
+        }
+        if !self.is_rescan {
+            self.gone_before.remove(&from);
+            self.gone.insert(from.clone());
         }
         self.add(ListedKind::Renamed { from }, to);
     }
@@ -303,6 +368,73 @@ mod tests {
         // The halves belong to different moves.
         let other = changes(&[halves[0], (to, &["b"], Some(8))]);
         assert_eq!(other, ["Removed /home/r/a", "Created /home/r/b"]);
+    }
+
+    /// The folder above the root is watched as well, so its half of a move is known, and a folder reports its own move.
+    #[test]
+    fn moves_across_the_root_and_of_folders_are_one_change() {
+        let (from, to, both) = (name(RenameMode::From), name(RenameMode::To), name(RenameMode::Both));
+        let out: [(EventKind, &[&str], _); 3] =
+            [(from, &["d"], Some(7)), (both, &["d"], Some(7)), (from, &["d"], None)];
+        assert_eq!(changes(&out), ["Removed /home/r/d"]);
+        assert_eq!(
+            changes(&[(to, &["here"], Some(7)), (both, &["here"], Some(7))]),
+            ["Created /home/r/here"]
+        );
+        let renamed: [(EventKind, &[&str], _); 4] = [
+            (from, &["d"], Some(7)),
+            (to, &["e"], Some(7)),
+            (both, &["d", "e"], Some(7)),
+            (from, &["d"], None),
+        ];
+        assert_eq!(changes(&renamed), ["Renamed /home/r/e from /home/r/d"]);
+        // The name is used again, and then it is free for real.
+        let again = [&renamed[..], &[(CREATED, &["d"], None), (REMOVED, &["d"], None)]].concat();
+        let expected = ["Renamed /home/r/e from /home/r/d", "Created /home/r/d", "Removed /home/r/d"];
+        assert_eq!(changes(&again), expected);
+    }
+
+    #[test]
+    fn late_report_of_a_removed_folder_is_no_change() {
+        let path = [PathBuf::from("/disk/r/d")];
+        let mut pending = ChangeList::default();
+        pending.record(REMOVED, &path, None);
+        let list = pending.take();
+        pending.record(REMOVED, &path, None);
+        assert_eq!(list.into_changes(&root_paths(), |_| false).len(), 1);
+        let list = pending.take();
+        assert!(list.into_changes(&root_paths(), |_| false).is_empty());
+        pending.record(REMOVED, &path, None);
+        assert_eq!(pending.take().into_changes(&root_paths(), |_| false).len(), 1);
+    }
+
+    #[test]
+    fn removed_folder_that_reports_itself_is_one_change() {
+        let events: [(EventKind, &[&str], _); 3] =
+            [(REMOVED, &["d/a"], None), (REMOVED, &["d"], None), (REMOVED, &["d"], None)];
+        assert_eq!(changes(&events), ["Removed /home/r/d/a", "Removed /home/r/d"]);
+    }
+
+    #[test]
+    fn found_paths_are_created_once_before_and_after_their_events() {
+        let path = |name: &str| Path::new("/disk/r").join(name);
+        let (mut list, mut pending) = (ChangeList::default(), ChangeList::default());
+        list.record(CREATED, &[path("d")], None);
+        list.record(CREATED, &[path("d/told")], None);
+        pending.record(CREATED, &[path("d/pending")], None);
+        for name in ["d/told", "d/pending", "d/found"] {
+            assert!(list.add_found(&path(name), &mut pending));
+        }
+        assert_eq!(list.new_paths(), ["d", "d/told", "d/found"].map(path));
+        pending.record(CREATED, &[path("d/found")], None);
+        let describe_all = |list: ChangeList| -> Vec<String> {
+            list.into_changes(&root_paths(), |_| true).iter().map(describe).collect()
+        };
+        assert_eq!(
+            describe_all(list),
+            ["Created /home/r/d", "Created /home/r/d/told", "Created /home/r/d/found"]
+        );
+        assert_eq!(describe_all(pending), ["Created /home/r/d/pending", "Modified /home/r/d/found"]);
     }
 
     #[test]

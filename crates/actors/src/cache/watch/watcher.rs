@@ -4,6 +4,7 @@
 //! waits for the actor.
 
 use parking_lot::{Mutex, MutexGuard};
+use std::collections::HashSet;
 use std::fmt;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,7 +35,7 @@ pub(super) struct RootWatcher {
 
 impl fmt::Debug for RootWatcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Eye").field("scope", &self.paths).finish_non_exhaustive()
+        f.debug_struct("RootWatcher").field("paths", &self.paths).finish_non_exhaustive()
     }
 }
 
@@ -161,14 +162,36 @@ impl RootWatcher {
 
     /// Takes the gathered events, and maintains the watcher. Blocks.
     fn take_batch(&self) -> EventBatch {
-        let mut batch = std::mem::take(&mut *self.pending.batch());
-        batch.fill_feed(&self.paths, |path| fs::symlink_metadata(path).is_ok());
+        let mut batch = self.pending.batch().take();
         if batch.error.is_none()
             && let Err(error) = self.watch_new_folders(&batch).and_then(|()| self.verify_root())
         {
             batch.fail(error);
         }
+        self.list_new_folders(&mut batch);
+        batch.fill_feed(&self.paths, |path| fs::symlink_metadata(path).is_ok());
         batch
+    }
+
+    /// Adds what is in new folders to the changes: no event reports what came before the watch, or with a moved
+    /// folder. Ends when the list is full.
+    fn list_new_folders(&self, batch: &mut EventBatch) {
+        let mut listed = HashSet::new();
+        let mut folders = batch.changes.new_paths();
+        while let Some(folder) = folders.pop() {
+            let is_folder = fs::symlink_metadata(&folder).is_ok_and(|metadata| metadata.is_dir());
+            if !is_folder || !listed.insert(folder.clone()) {
+                continue;
+            }
+            // A folder that is gone again, or not readable, has nothing to list.
+            for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if !batch.changes.add_found(&path, &mut self.pending.batch().changes) {
+                    return;
+                }
+                folders.push(path);
+            }
+        }
     }
 
     /// Waits for a change, gathers further ones for the debounce time, and returns them. Without changes it checks

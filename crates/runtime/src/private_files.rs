@@ -30,14 +30,19 @@ pub fn private_file_options() -> OpenOptions {
 /// Returns whether `file` is the file that `metadata` describes. A system that cannot tell is trusted.
 #[must_use]
 pub fn is_same_file(file: &File, metadata: &Metadata) -> bool {
+    file.metadata().is_ok_and(|own| describes_same_file(&own, metadata))
+}
+
+/// Returns whether both describe one file. A system that cannot tell is trusted.
+pub(crate) fn describes_same_file(one: &Metadata, other: &Metadata) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        file.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (metadata.dev(), metadata.ino()))
+        (one.dev(), one.ino()) == (other.dev(), other.ino())
     }
     #[cfg(not(unix))]
     {
-        let _ = (file, metadata);
+        let _ = (one, other);
         true
     }
 }

@@ -94,6 +94,8 @@ pub enum StoreError {
 /// - **A state whose bytes have changed** is refused, reported and quarantined. The others are loaded.
 /// - **A file that is no whole database** is renamed to `<file>.damaged-1` (or the next free number), and an empty
 ///   one begins; `state_degraded` reports it.
+/// - **A file that is deleted, replaced or emptied** while it is open is reported, and all states are written to a new
+///   one. Quarantined states in it are lost.
 /// - **A disk that refuses** is reported once (`state_degraded`) and tried again every second. States wait in memory,
 ///   one a path; nothing else stops.
 ///
@@ -161,7 +163,10 @@ impl RedbStore {
         let (state_file, found) = match StateFile::open(file) {
             Err(StateFileError::Damaged(reason)) => {
                 let (state_file, kept_as) = StateFile::open_recreated(file).map_err(refused)?;
-                reporter.report(&ActorPath::state_store(), recreated_message(&kept_as, &reason));
+                reporter.report(
+                    &ActorPath::state_store(),
+                    recreated_message(kept_as.as_deref(), &damage_text(&reason), "an empty one begins"),
+                );
                 (state_file, LoadedStates::default())
             }
             Err(fault) => return Err(refused(fault)),
@@ -348,8 +353,15 @@ impl Reporter {
     }
 }
 
-fn recreated_message(kept_as: &Path, reason: &str) -> String {
-    format!("the file was damaged ({reason}); it is kept as {}, and an empty one begins", kept_as.display())
+fn recreated_message(kept_as: Option<&Path>, what: &str, then: &str) -> String {
+    match kept_as {
+        Some(kept_as) => format!("{what}; it is kept as {}, and {then}", kept_as.display()),
+        None => format!("{what}; {then}"),
+    }
+}
+
+fn damage_text(reason: &str) -> String {
+    format!("the file was damaged ({reason})")
 }
 
 #[cfg(test)]

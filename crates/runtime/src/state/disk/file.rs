@@ -4,7 +4,7 @@
 //! This module handles both: a refusal closes the file, the next write opens it again, and a panic counts as damage.
 
 use std::collections::HashMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, Metadata, TryLockError};
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
@@ -18,7 +18,9 @@ use redb::{
 
 use super::record;
 use crate::path::ActorPath;
-use crate::private_files::{PathKind, create_private_dir, private_file_options};
+use crate::private_files::{
+    PathKind, create_private_dir, describes_same_file, is_same_file, private_file_options,
+};
 use crate::state::memory::QUARANTINED_PER_PATH_MAX;
 use crate::state::{QuarantinedState, StoredState};
 
@@ -30,6 +32,9 @@ const QUARANTINED: TableDefinition<'_, (&str, u64), (&str, &[u8])> = TableDefini
 const QUARANTINED_MAX: u64 = 1024;
 /// The most bytes that redb may cache. It needs few, because every state is in memory already.
 const CACHE_BYTES: usize = 1024 * 1024;
+
+/// The end of the name of the lock.
+const LOCK_SUFFIX: &str = ".lock";
 
 /// The file could not be used.
 #[derive(Debug)]
@@ -107,6 +112,8 @@ pub(super) struct StateTransaction<'a> {
 pub(super) struct StateFile {
     path: PathBuf,
     db: Option<Arc<Database>>,
+    /// The description of the file when it was opened, which tells it from another one at its path.
+    opened: Option<Metadata>,
     /// The number of the next record.
     next_record_number: u64,
     lock: File,
@@ -117,7 +124,7 @@ impl StateFile {
     /// then its error is returned as well, and the first write opens the file again.
     pub(super) fn open(path: &Path) -> Result<(Self, LoadedStates, Option<io::Error>), StateFileError> {
         let lock = lock_file(path)?;
-        let mut file = Self { path: path.to_owned(), db: None, next_record_number: 1, lock };
+        let mut file = Self { path: path.to_owned(), db: None, opened: None, next_record_number: 1, lock };
         match file.open_and_read() {
             Ok(found) => Ok((file, found, None)),
             Err(StateFileError::Io(error)) => {
@@ -132,31 +139,51 @@ impl StateFile {
 
     /// Opens the file as [`open`](Self::open) does, in place of a damaged one, which is kept under another name. Also
     /// returns that name.
-    pub(super) fn open_recreated(path: &Path) -> Result<(Self, PathBuf), StateFileError> {
+    pub(super) fn open_recreated(path: &Path) -> Result<(Self, Option<PathBuf>), StateFileError> {
         let lock = lock_file(path)?;
-        let mut file = Self { path: path.to_owned(), db: None, next_record_number: 1, lock };
+        let mut file = Self { path: path.to_owned(), db: None, opened: None, next_record_number: 1, lock };
         let kept_as = file.recreate().map_err(|error| error.located(path))?;
         Ok((file, kept_as))
     }
 
-    /// Renames the damaged file, and begins an empty one.
-    pub(super) fn recreate(&mut self) -> Result<PathBuf, StateFileError> {
+    /// Renames what is at the path, and begins an empty file. Returns the new name.
+    pub(super) fn recreate(&mut self) -> Result<Option<PathBuf>, StateFileError> {
         self.db = None;
-        let kept_as = free_sibling_path(&self.path)?;
-        fs::rename(&self.path, &kept_as)?;
+        let mut kept_as = None;
+        if self.path.exists() {
+            let free = kept_as.insert(free_sibling_path(&self.path)?);
+            fs::rename(&self.path, free)?;
+        }
         self.open_and_read()?;
         Ok(kept_as)
     }
 
+    /// Returns whether the file at the path is still the open one. It may have been deleted, replaced or emptied.
+    pub(super) fn is_in_place(&self) -> bool {
+        let (Some(_), Some(opened)) = (&self.db, &self.opened) else { return true };
+        fs::metadata(&self.path).is_ok_and(|found| found.len() > 0 && describes_same_file(opened, &found))
+    }
+
     fn open_and_read(&mut self) -> Result<LoadedStates, StateFileError> {
         if !self.path.exists() {
+            self.ensure_locked()?;
             create_database(&self.path)?;
         }
         let db = open_database(&self.path)?;
+        self.opened = Some(fs::metadata(&self.path)?);
         let (found, highest) = catch_damage(|| read_states(&db))?;
         self.next_record_number = self.next_record_number.max(highest.saturating_add(1));
         self.db = Some(Arc::new(db));
         Ok(found)
+    }
+
+    /// Locks the file again if the lock was deleted, for example with the whole folder.
+    fn ensure_locked(&mut self) -> Result<(), StateFileError> {
+        let at_path = fs::metadata(sibling_path(&self.path, LOCK_SUFFIX));
+        if !at_path.is_ok_and(|found| is_same_file(&self.lock, &found)) {
+            self.lock = lock_file(&self.path)?;
+        }
+        Ok(())
     }
 
     /// Opens the file again if a refusal has closed it. Returns whether it had to be created, so that everything must
@@ -203,7 +230,7 @@ fn lock_file(path: &Path) -> Result<File, StateFileError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         create_private_dir(folder).map_err(PathKind::Folder.error_at(folder))?;
     }
-    let path = sibling_path(path, ".lock");
+    let path = sibling_path(path, LOCK_SUFFIX);
     let located = PathKind::File.error_at(&path);
     let file = private_file_options().write(true).open(&path).map_err(&located)?;
     match file.try_lock() {

@@ -7,6 +7,8 @@ use redb::{ReadableDatabase, TableDefinition};
 use tempfile::TempDir;
 
 use super::*;
+use crate::clock::SystemClock;
+use crate::journal::{Delivery, JournalOptions, JournalSubscription};
 
 const STATES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("states");
 
@@ -286,6 +288,59 @@ async fn non_database_file_is_kept_aside_and_recreated() {
         store.close().await;
         let kept = place.file().with_file_name(format!("state.redb.damaged-{}", n + 1));
         assert_eq!(std::fs::read(kept).unwrap(), content);
+    }
+}
+
+/// Returns the reason of the next `state_degraded`.
+async fn next_report(events: &mut JournalSubscription) -> String {
+    let next = async {
+        loop {
+            if let Delivery::Event(record) = events.next().await
+                && record.kind == "state_degraded"
+            {
+                return record.fields["reason"].as_str().unwrap().to_owned();
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), next).await.unwrap()
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn lost_file_is_reported_and_all_states_are_written_again() {
+    type Harm = fn(&Path);
+    let harms: [(&str, Harm); 4] = [
+        ("deleted", |file| std::fs::remove_file(file).unwrap()),
+        ("folder deleted", |file| std::fs::remove_dir_all(file.parent().unwrap()).unwrap()),
+        ("replaced", |file| {
+            std::fs::write(file.with_extension("x"), "other").unwrap();
+            std::fs::rename(file.with_extension("x"), file).unwrap();
+        }),
+        ("emptied", |file| std::fs::File::options().write(true).open(file).unwrap().set_len(0).unwrap()),
+    ];
+    for (harm, strike) in harms {
+        let (place, store) = StoreDir::with_store();
+        let journal = Journal::in_memory("boot", Arc::new(SystemClock), JournalOptions::default());
+        let mut events = journal.subscribe();
+        store.attach_journal(&journal);
+        store.save(&path("one"), snapshot("of one"));
+        store.flush().await.unwrap();
+        strike(&place.file());
+        // An idle store notices it, too.
+        let report = next_report(&mut events).await;
+        assert!(report.starts_with("the file was deleted, replaced or emptied"), "{harm}: {report}");
+        assert!(report.ends_with("a new one gets all states"), "{harm}: {report}");
+        store.save(&path("three"), snapshot("of three"));
+        store.flush().await.unwrap();
+        strike(&place.file());
+        store.save(&path("two"), snapshot("of two"));
+        store.flush().await.unwrap();
+        assert_eq!(store.degraded(), None, "{harm}");
+        assert!(RedbStore::open(&place.file(), RedbConfig::default()).is_err(), "{harm}: it is locked");
+        strike(&place.file());
+        let store = place.reopen(store).await;
+        assert_eq!(load_text(&store, "one").as_deref(), Some("of one"), "{harm}");
+        assert_eq!(load_text(&store, "two").as_deref(), Some("of two"), "{harm}");
     }
 }
 

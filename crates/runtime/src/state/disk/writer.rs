@@ -18,6 +18,12 @@ use crate::state::memory::QUARANTINED_PER_PATH_MAX;
 /// The time that the thread waits before it tries a disk again that refused.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
+/// The interval at which an idle writer checks that the file is still in its place.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The text about a file that is not in its place any more, or lost its content.
+const LOST_TEXT: &str = "the file was deleted, replaced or emptied while it was open";
+
 /// The writer; see the module.
 pub(super) struct StateWriter {
     shared: Arc<Inner>,
@@ -71,7 +77,7 @@ impl StateWriter {
         }
     }
 
-    /// Waits until there is something to do. Returns whether the store is closing.
+    /// Waits until there is something to do, or to check. Returns whether the store is closing.
     fn wait_for_work(&self) -> bool {
         let Inner { config, wakeup, .. } = &*self.shared;
         let mut queue = self.shared.write_queue();
@@ -86,9 +92,12 @@ impl StateWriter {
             return queue.is_closing;
         }
         queue.is_writer_idle = queue.is_idle();
-        wakeup.wait_while(&mut queue, |queue| {
-            queue.is_idle() && !queue.is_flush_requested && !queue.is_closing
-        });
+        wakeup.wait_while_for(
+            &mut queue,
+            |queue| queue.is_idle() && !queue.is_flush_requested && !queue.is_closing,
+            CHECK_INTERVAL,
+        );
+        queue.is_writer_idle = false;
         queue.is_closing
     }
 
@@ -170,12 +179,13 @@ impl StateWriter {
     // === writing ===
 
     fn write(&mut self) {
-        if self.dirty.is_empty() && self.quarantined.is_empty() {
+        let is_in_place = self.file.is_in_place();
+        if is_in_place && self.dirty.is_empty() && self.quarantined.is_empty() {
             return;
         }
-        let mut outcome = self.try_write();
+        let mut outcome = if is_in_place { self.try_write() } else { self.rewrite(LOST_TEXT) };
         if let Err(StateFileError::Damaged(reason)) = &outcome {
-            outcome = self.recreate(reason).and_then(|()| self.try_write());
+            outcome = self.rewrite(&super::damage_text(reason));
         }
         match outcome {
             Ok(()) => {
@@ -206,12 +216,14 @@ impl StateWriter {
         self.file.write_states(&StateTransaction { states, quarantined: &self.quarantined })
     }
 
-    /// Creates a new file in place of a damaged one. Every state in use is in memory, and is written again.
-    fn recreate(&mut self, reason: &str) -> Result<(), StateFileError> {
+    /// Creates a new file in place of a damaged or lost one. Every state in use is in memory, and is written again.
+    fn rewrite(&mut self, reason: &str) -> Result<(), StateFileError> {
         self.mark_all_dirty();
-        let kept_as = self.file.recreate()?;
-        self.report_degraded(super::recreated_message(&kept_as, reason));
-        Ok(())
+        let kept_as = self.file.recreate();
+        let kept_path = kept_as.as_ref().ok().and_then(Option::as_deref);
+        self.report_degraded(super::recreated_message(kept_path, reason, "a new one gets all states"));
+        kept_as?;
+        self.try_write()
     }
 
     fn mark_all_dirty(&mut self) {

@@ -5,9 +5,12 @@
 mod support;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value;
-use support::{EventFollower, MainstayProcess, is_agent_health, run_json};
+use support::{EventFollower, MainstayProcess, TEST_TIMEOUT, is_agent_health, run_json};
+use tokio::process::Command;
+use tokio::time::timeout;
 
 /// Ignores the request to end and the end of its input. Its state is 7, and it reports that only when its input ends. Then
 /// it notes that it was asked, waits until all six were, and notes that too.
@@ -92,13 +95,32 @@ async fn six_stubborn_agents_end_together_and_keep_their_states() {
 }
 
 #[tokio::test]
+async fn signals_of_one_moment_are_one_request_to_end() {
+    let data = tempfile::tempdir().unwrap();
+    let (mut runtime, mut events) = start(data.path(), &config(data.path())).await;
+    // One command, so that the signals come in one moment, as from a closed terminal or from `timeout`.
+    let pid = runtime.pid();
+    let kills = format!("kill -s HUP {pid}; kill -s TERM {pid}; kill -s TERM {pid}");
+    assert!(Command::new("sh").args(["-c", &kills]).status().await.unwrap().success());
+    events.wait_for_event("root", "runtime_stopped").await;
+    let (status, output) = runtime.wait().await;
+    assert_eq!(status.code(), Some(0), "{output}");
+}
+
+#[tokio::test]
 async fn second_signal_ends_at_once_and_leaves_no_process() {
     let data = tempfile::tempdir().unwrap();
     let (mut runtime, mut events) = start(data.path(), &config(data.path())).await;
     let agent = run_json(data.path(), &["agent", "show", "a"]).await["process"]["pid"].as_u64().unwrap();
     runtime.signal("INT").await;
     events.wait_for_event("root", "runtime_stopping").await;
-    runtime.signal("INT").await;
+    // A repeat in the same moment is the same request, so a person who is not heard presses again.
+    let insisting = async {
+        while !runtime.ends_within(Duration::from_millis(200)).await {
+            runtime.signal("INT").await;
+        }
+    };
+    timeout(TEST_TIMEOUT, insisting).await.unwrap();
     // Its end is the end of all its descendants, which hold its output open.
     let (status, output) = runtime.wait().await;
     assert_eq!(status.code(), Some(1), "{output}");

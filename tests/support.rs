@@ -205,6 +205,11 @@ impl MainstayProcess {
         ended.expect("its process ends").expect("it can be waited for");
     }
 
+    /// Returns whether its own process ends within this time.
+    pub async fn ends_within(&mut self, limit: Duration) -> bool {
+        timeout(limit, self.child.wait()).await.is_ok()
+    }
+
     /// Waits until it has ended by itself, and returns its whole output.
     pub async fn wait(&mut self) -> (ExitStatus, String) {
         let rest = async {

@@ -97,7 +97,7 @@ pub(super) async fn demo_backend(out: &mut Output, args: DemoBackendArgs) -> Res
     let backend = Backend::bind(config).await.map_err(|error| backend_failure(&error))?;
     let mut signals = Signals::listen()?;
     out.line(&format!("listening on {}", backend.url()))?;
-    signals.next().await;
+    signals.requested().await;
     backend.stop().await;
     Ok(())
 }
@@ -175,7 +175,7 @@ async fn print_until_shutdown(
     loop {
         tokio::select! {
             Some(delivery) = events.next() => printer.enqueue(delivery),
-            () = signals.next() => break,
+            () = signals.requested() => break,
             () = &mut time_is_over => break,
             _ = mainstay.finished() => break,
         }
@@ -186,7 +186,7 @@ async fn print_until_shutdown(
         tokio::select! {
             Some(delivery) = events.next() => printer.enqueue(delivery),
             exit = &mut stopping => break Some(exit),
-            () = signals.next() => break None,
+            () = signals.demanded() => break None,
         }
     };
     while let Some(delivery) = events.try_next() {

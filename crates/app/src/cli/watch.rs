@@ -37,7 +37,7 @@ pub(super) async fn show(
     let mut signals = Signals::listen()?;
     tokio::select! {
         // A request that hangs does not keep the command.
-        () = signals.next() => Ok(()),
+        () = signals.requested() => Ok(()),
         result = show_each_second(out, client, form, command, render) => match result {
             Err(failure) if failure.error().is_some_and(|error| error.reason == Reason::Stopped) => {
                 Err(CliError::CheckFailed("the runtime has stopped".to_owned()))

@@ -202,6 +202,17 @@ impl MainstayBuilder {
     /// # Errors
     /// See [`StartError`]. Outside tokio, it is an error and no panic.
     pub async fn start(self) -> Result<Mainstay, StartError> {
+        let mainstay = self.spawn().await?;
+        mainstay.started().await?;
+        Ok(mainstay)
+    }
+
+    /// Starts the tree as [`start`](Self::start) does, but does not wait for its actors: see [`Mainstay::started`]. With
+    /// many agents, the handle can be used and the runtime shut down in the meantime.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn spawn(self) -> Result<Mainstay, StartError> {
         Handle::try_current().map_err(|_| RuntimeStartError::OutsideTokio)?;
         let environment = Environment::read(&self.config, |name| std::env::var(name).ok())?;
         let overrides = Overrides { data_dir: self.data_dir.clone(), ..self.overrides };
@@ -240,7 +251,7 @@ impl MainstayBuilder {
         if let Some(seed) = self.seed {
             builder = builder.seed(seed);
         }
-        let runtime = builder.start(root).await?;
+        let runtime = builder.spawn(root).await?;
         let ended = runtime.ended();
         Ok(Mainstay(Arc::new_cyclic(|inner| {
             tasks.spawn(end_subscriptions(Weak::clone(inner), ended));
@@ -441,6 +452,14 @@ impl Mainstay {
     #[must_use]
     pub fn backend(&self) -> Option<OwnedBackend> {
         self.0.handles.owned_backend.is_some().then(|| OwnedBackend(Arc::clone(&self.0)))
+    }
+
+    /// Waits until the actors run, after [`MainstayBuilder::spawn`]. It waits for no backend and for no agent.
+    ///
+    /// # Errors
+    /// [`StartError::Tree`] when an actor does not start, or the runtime stops meanwhile.
+    pub async fn started(&self) -> Result<(), StartError> {
+        Ok(self.0.runtime.started().await?)
     }
 
     /// Waits until everything has started: the backend (if the runtime starts it) is ready, the connection is open, and

@@ -98,6 +98,16 @@ impl RuntimeBuilder {
     /// When a child does not become ready; the other children have been stopped then. When the future is not run by
     /// tokio.
     pub async fn start(self, root: SupervisorSpec) -> Result<Runtime, RuntimeStartError> {
+        let runtime = self.spawn(root).await?;
+        runtime.started().await?;
+        Ok(runtime)
+    }
+
+    /// Starts the tree, and does not wait for its children: see [`Runtime::started`].
+    ///
+    /// # Errors
+    /// When the root does not start. When the future is not run by tokio.
+    pub async fn spawn(self, root: SupervisorSpec) -> Result<Runtime, RuntimeStartError> {
         Handle::try_current().map_err(|_| RuntimeStartError::OutsideTokio)?;
         panics::install_hook();
         let entropy = Arc::new(self.seed.map_or_else(Rng::from_entropy, Rng::seeded));
@@ -120,16 +130,11 @@ impl RuntimeBuilder {
             path,
             shutdown,
             cell: watch::Sender::new(None),
+            is_ready: watch::Sender::new(false),
             exit: watch::Sender::new(None),
         };
-        match runtime.start_tree().await {
-            Ok(()) => Ok(runtime),
-            Err(error) => {
-                // The next process has to know that a stored state kept its actor from starting.
-                runtime.flush_state().await;
-                Err(error)
-            }
-        }
+        runtime.spawn_root().await?;
+        Ok(runtime)
     }
 }
 
@@ -142,6 +147,8 @@ pub struct Runtime {
     shutdown: Shutdown,
     /// The root's incarnation, until it has ended.
     cell: watch::Sender<Option<ractor::ActorCell>>,
+    /// Becomes true once every initial child is ready.
+    is_ready: watch::Sender<bool>,
     exit: watch::Sender<Option<RuntimeExit>>,
 }
 
@@ -152,12 +159,12 @@ impl Runtime {
         RuntimeBuilder::default()
     }
 
-    async fn start_tree(&self) -> Result<(), RuntimeStartError> {
+    async fn spawn_root(&self) -> Result<(), RuntimeStartError> {
         let pid = std::process::id();
         let boot = self.env.journal.boot().to_owned();
         self.record(0, &RuntimeStarted { pid, version: env!("CARGO_PKG_VERSION").to_owned(), boot });
-        let ready = watch::Sender::new(false);
-        let mut is_ready = ready.subscribe();
+        let (is_ready, identity, env) =
+            (self.is_ready.clone(), Arc::clone(&self.slot.identity), self.env.clone());
         let args = SpawnArgs {
             env: self.env.clone(),
             path: self.path.clone(),
@@ -165,22 +172,34 @@ impl Runtime {
             started_at: self.env.now(),
             down_since: None,
             on_ready: Some(Box::new(move || {
-                ready.send_replace(true);
+                identity.state().set_status(ActorStatus::Running, env.now());
+                is_ready.send_replace(true);
             })),
         };
         self.slot.identity.state().generation = 1;
         self.record(1, &ActorStarted {});
         match Arc::clone(&self.slot).spawn(args, None).await {
             Ok(cell) => drop(self.cell.send_replace(Some(cell))),
-            Err(error) => return Err(self.start_failed(error.to_string())),
+            Err(error) => {
+                self.flush_state().await;
+                return Err(self.start_failed(error.to_string()));
+            }
         }
+        Ok(())
+    }
+
+    /// Waits until every initial child is ready. Cancel safe.
+    ///
+    /// # Errors
+    /// When a child does not become ready, or the tree stops meanwhile; the other children have been stopped then.
+    pub async fn started(&self) -> Result<(), RuntimeStartError> {
+        let mut is_ready = self.is_ready.subscribe();
         tokio::select! {
             biased;
-            Ok(_) = is_ready.wait_for(|ready| *ready) => {
-                self.slot.identity.state().set_status(ActorStatus::Running, self.env.now());
-                Ok(())
-            }
+            Ok(_) = is_ready.wait_for(|ready| *ready) => Ok(()),
             exit = self.finished() => {
+                // The next process has to know that a stored state kept its actor from starting.
+                self.flush_state().await;
                 Err(self.start_failed(exit.message.unwrap_or_else(|| "it ended".to_owned())))
             }
         }

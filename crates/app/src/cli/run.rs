@@ -20,7 +20,7 @@ use crate::backend::{Backend, BackendError, BackendOptions};
 use crate::config::{AgentConfig, Config};
 use crate::control::Control;
 use crate::environment;
-use crate::mainstay::Mainstay;
+use crate::mainstay::{Mainstay, StartError};
 use crate::{DataDir, Reason};
 
 /// The agents of the demo, before they are numbered.
@@ -28,6 +28,12 @@ const DEMO_AGENTS: [&str; 3] = ["planner", "coder", "reviewer"];
 
 /// The most events that wait for the printer.
 const PRINTER_QUEUE_MAX: usize = 1024;
+/// The interval of the demo's checks of an agent, unless there are many.
+const DEMO_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The least time from one check to the next, of all agents together.
+const DEMO_CHECK_SPACING: Duration = Duration::from_millis(10);
+/// The longest wait for the tree before the greeting.
+const GREETING_DELAY_MAX: Duration = Duration::from_secs(1);
 /// The time in which everything ends in order after a signal; what is left then is killed.
 const SHUTDOWN_WITHIN: Duration = Duration::from_secs(5);
 /// The longest wait at the end for lines that are not printed yet.
@@ -60,10 +66,12 @@ fn demo_agent(number: usize) -> String {
     DEMO_AGENTS.get(number - 1).map_or_else(|| format!("agent-{number}"), |name| (*name).to_owned())
 }
 
-/// Returns the defaults, but with checks often enough to be watched.
+/// Returns the defaults, but with checks often enough to be watched. The checks of many agents leave the processor free
+/// for the starts of the others.
 fn demo_config(agents: &[String]) -> Config {
     let mut config = Config { agent: agents.iter().map(AgentConfig::http).collect(), ..Config::default() };
-    config.agents.health_interval = Duration::from_secs(1);
+    let count = u32::try_from(agents.len()).unwrap_or(u32::MAX);
+    config.agents.health_interval = DEMO_CHECK_INTERVAL.max(DEMO_CHECK_SPACING.saturating_mul(count));
     config.agents.health_timeout = Duration::from_secs(2);
     config
 }
@@ -114,7 +122,7 @@ async fn serve(
     let mut signals = Signals::listen()?;
     let (port, has_dashboard) = (config.control.port, config.control.dashboard);
     let backend_url = config.backend.url.clone();
-    let mainstay = Mainstay::builder().config(config).data_dir(data.path()).verbose(verbose).start().await?;
+    let mainstay = Mainstay::builder().config(config).data_dir(data.path()).verbose(verbose).spawn().await?;
     let control = match Control::start_for(&mainstay, data, port, has_dashboard, hint.is_some()).await {
         Ok(control) => control,
         Err(error) => {
@@ -122,6 +130,12 @@ async fn serve(
             return Err(error.into());
         }
     };
+    // What the greeting invites to is served already. With many agents it does not wait for all of them.
+    tokio::select! {
+        _ = mainstay.started() => {}
+        () = signals.requested() => {}
+        () = sleep(GREETING_DELAY_MAX) => {}
+    }
     let greeting = if has_dashboard {
         format!("dashboard {} backend {backend_url}", control.dashboard_url())
     } else {
@@ -134,6 +148,7 @@ async fn serve(
     }
     let exit = print_until_shutdown(&mainstay, &mut signals, lasting, out.options().clone()).await;
     control.stop().await;
+    let exit = exit?;
     if exit.is_some()
         && let Err(loss) = mainstay.journal().close().await
     {
@@ -157,12 +172,15 @@ async fn serve(
 
 /// Prints every event until it is time to stop, then stops and prints the rest. Returns `None` after a second signal,
 /// which skips the orderly end.
+///
+/// # Errors
+/// When the tree does not start.
 async fn print_until_shutdown(
     mainstay: &Mainstay,
     signals: &mut Signals,
     lasting: Option<Duration>,
     options: OutputOptions,
-) -> Option<RuntimeExit> {
+) -> Result<Option<RuntimeExit>, StartError> {
     let mut printer = EventPrinter::start(options);
     let mut events = mainstay.events_after(mainstay.journal().run_start());
     let time_is_over = async {
@@ -172,10 +190,16 @@ async fn print_until_shutdown(
         }
     };
     tokio::pin!(time_is_over);
+    let mut has_started = false;
     loop {
         tokio::select! {
-            Some(delivery) = events.next() => printer.enqueue(delivery),
+            biased;
             () = signals.requested() => break,
+            started = mainstay.started(), if !has_started => {
+                started?;
+                has_started = true;
+            }
+            Some(delivery) = events.next() => printer.enqueue(delivery),
             () = &mut time_is_over => break,
             _ = mainstay.finished() => break,
         }
@@ -193,7 +217,7 @@ async fn print_until_shutdown(
         printer.enqueue(delivery);
     }
     printer.finish().await;
-    exit
+    Ok(exit)
 }
 
 /// Prints events on a thread of its own: a terminal that is held, or a pipe without a reader, must not stop the rest.
@@ -254,5 +278,19 @@ fn print_delivery(out: &mut Output, lines: &mut EventLines, delivery: Delivery) 
             let missing = journal::gap(after, before);
             out.line(&format!("not shown: {missing}; `mainstay events` has what is kept"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn demo_checks_are_at_most_a_hundred_a_second() {
+        let interval = |count: usize| {
+            let agents: Vec<String> = (1..=count).map(demo_agent).collect();
+            demo_config(&agents).agents.health_interval
+        };
+        assert_eq!([3, 100, 1000].map(interval), [1, 1, 10].map(Duration::from_secs));
     }
 }

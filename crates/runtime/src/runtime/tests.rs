@@ -58,6 +58,41 @@ fn start_outside_tokio_is_an_error() {
     assert!(matches!(error, Some(RuntimeStartError::OutsideTokio)), "{error:?}");
 }
 
+/// Never ends its start.
+struct NeverReady;
+
+impl Worker for NeverReady {
+    type Message = CounterMessage;
+    type State = ();
+    type Snapshot = ();
+
+    async fn start(&self, _: &mut Context<CounterMessage>, _: Option<()>) -> Result<(), Failure> {
+        std::future::pending().await
+    }
+
+    async fn handle(
+        &self,
+        _: &mut Context<CounterMessage>,
+        _: CounterMessage,
+        (): &mut (),
+    ) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn spawned_tree_is_there_and_stops_while_it_starts() {
+    let mut tree = SupervisorSpec::new("root");
+    tree.child(Child::new("slow", NeverReady)).unwrap();
+    let runtime = Runtime::builder().spawn(tree).await.unwrap();
+    let started = tokio::time::timeout(Duration::from_secs(1), runtime.started()).await;
+    assert!(started.is_err(), "it waits for the child");
+    assert_eq!(runtime.tree().children.len(), 1);
+    let exit = runtime.shutdown_within(Duration::from_secs(5)).await;
+    assert_eq!(exit.cause, ExitCause::Normal);
+    assert!(matches!(runtime.started().await, Err(RuntimeStartError::ChildFailed { .. })));
+}
+
 /// The call would exceed its timeout if one of these locks were on its path.
 #[test]
 fn call_succeeds_while_journal_and_supervisor_are_locked() {

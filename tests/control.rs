@@ -25,6 +25,25 @@ async fn start_demo(data: &Path) -> (MainstayProcess, u64, String) {
     (demo, control["port"].as_u64().unwrap(), control["token"].as_str().unwrap().to_owned())
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn deleted_control_file_or_folder_is_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let (_demo, port, token) = start_demo(&data).await;
+    let file = data.join("control.json");
+    for harm in ["file", "folder"] {
+        match harm {
+            "file" => std::fs::remove_file(&file).unwrap(),
+            _ => std::fs::rename(&data, dir.path().join("moved")).unwrap(),
+        }
+        support::eventually("control.json is there again", async || file.exists()).await;
+        let control = control_file(&data);
+        assert_eq!((&control["port"], &control["token"]), (&json!(port), &json!(token)), "{harm}");
+        support::run_json(&data, &["status"]).await;
+    }
+}
+
 #[tokio::test]
 async fn dashboards_page_needs_no_token_and_holds_none() {
     let data = tempfile::tempdir().unwrap();

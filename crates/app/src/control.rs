@@ -15,8 +15,11 @@ mod routes;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
+use mainstay_actors::suspend::CLOCK_CHECK_INTERVAL;
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::data_dir::{ControlFile, DataDir, DataDirError};
 use crate::http_server::HttpServer;
@@ -55,6 +58,8 @@ pub struct Control {
     boot: String,
     data: DataDir,
     server: HttpServer,
+    /// Keeps `control.json` in its place.
+    keeper: JoinSet<()>,
 }
 
 impl Control {
@@ -99,7 +104,9 @@ impl Control {
         data.write_control(&control)?;
         let access = auth::AccessCheck::new(address.port(), token.clone());
         let server = HttpServer::start(listener, routes::router(mainstay.clone(), access, has_dashboard));
-        Ok(Self { address, token, boot, data, server })
+        let mut keeper = JoinSet::new();
+        keeper.spawn(keep_control_file(data.clone(), control));
+        Ok(Self { address, token, boot, data, server, keeper })
     }
 
     /// Returns the address on which it listens.
@@ -115,9 +122,23 @@ impl Control {
     }
 
     /// Removes `control.json`, cuts all clients, and returns when every task has ended.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
+        self.keeper.shutdown().await;
         self.data.clear_control(&self.boot);
         self.server.close().await;
+    }
+}
+
+/// Writes `control.json` again whenever it is missing: without it, no command finds the runtime. One that is there is
+/// left alone.
+async fn keep_control_file(data: DataDir, control: ControlFile) {
+    let mut checks = interval(CLOCK_CHECK_INTERVAL);
+    checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        checks.tick().await;
+        let (data, control) = (data.clone(), control.clone());
+        // A folder that cannot be written to is tried again.
+        let _ = spawn_blocking(move || data.restore_control(&control)).await;
     }
 }
 

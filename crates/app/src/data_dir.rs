@@ -128,6 +128,16 @@ impl DataDir {
         write().map_err(|error| io_error(PathKind::File, self.control(), error))
     }
 
+    /// Writes the address of the runtime if it is missing, for example because the whole folder was deleted.
+    #[cfg(feature = "control")]
+    pub(crate) fn restore_control(&self, control: &ControlFile) -> Result<(), DataDirError> {
+        if matches!(self.read_control(), Ok(None)) {
+            self.create()?;
+            self.write_control(control)?;
+        }
+        Ok(())
+    }
+
     /// Returns the address of the runtime; `None` if the folder has none.
     ///
     /// # Errors

@@ -373,7 +373,10 @@ async fn suspended_program_is_degraded_then_restarted() {
     let mark = events.mark();
     send_signal(first, "STOP").await;
     let degraded = events.wait_since(mark, is_agent_health("planner", "degraded")).await;
-    assert_eq!(degraded["error"]["details"], "its process is stopped by a signal or a debugger");
+    assert_eq!(
+        degraded["error"]["message"],
+        "The agent's process is stopped by a signal or a debugger. Restart the agent, or let its process continue."
+    );
     events.wait_since(mark, is_agent_health("planner", "failed")).await;
     events.wait_since(mark, is_agent_health("planner", "healthy")).await;
     assert_ne!(pid(data.path(), "planner").await, first);

@@ -218,7 +218,7 @@ async fn http_failure_restarts_with_state() {
         },
         CrashCase {
             symptoms: degraded,
-            ..CrashCase::http(FloodsHealthReport, NextCheck, "TooLarge: more than 16777216 bytes")
+            ..CrashCase::http(FloodsHealthReport, NextCheck, "the response has more than 16777216 bytes")
         },
         CrashCase::http(HangsOnMessages, Message("now"), NO_PROGRESS)
             .with_hang()

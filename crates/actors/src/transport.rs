@@ -165,7 +165,11 @@ impl StreamingResponse {
             body.extend_from_slice(&part);
         }
         let head = ResponseHead { status, headers };
-        Err(TransportError::in_body(FailureKind::TooLarge, head, format!("more than {bytes_max} bytes")))
+        Err(TransportError::in_body(
+            FailureKind::TooLarge,
+            head,
+            format!("the response has more than {bytes_max} bytes"),
+        ))
     }
 }
 

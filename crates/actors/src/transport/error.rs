@@ -156,7 +156,7 @@ pub(super) fn debug_head<'a, 'f>(
 
 /// Says why an attempt got no response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{kind:?} ({progress:?}): {details}")]
+#[error("{details}")]
 pub struct TransportError {
     /// The kind of failure.
     pub kind: FailureKind,
@@ -209,15 +209,15 @@ impl From<&BodyError> for FailureKind {
 impl From<&TransportError> for Error {
     /// Converts the failure to the error that callers see. A failing status says more than the loss of its body.
     fn from(failure: &TransportError) -> Self {
-        let details = format!("{:?}: {}", failure.kind, failure.details);
-        let kind = Self::new(failure.kind.reason()).with_details(&details);
+        let details = &failure.details;
+        let kind = Self::new(failure.kind.reason()).with_details(details);
         let Some(status) = failure.status() else { return kind };
         if failure.kind == FailureKind::TokenRenewed {
             let message = "The backend rejected the token, and there is a new one. Try again.";
             return Self { retryable: true, ..kind }.with_status(status).with_message(message);
         }
         let error =
-            Reason::from_status(status).map_or(kind, |reason| Self::new(reason).with_details(&details));
+            Reason::from_status(status).map_or(kind, |reason| Self::new(reason).with_details(details));
         error.with_status(status)
     }
 }

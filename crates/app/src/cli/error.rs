@@ -85,11 +85,16 @@ impl CliError {
 /// Returns the error's code, its message for a person, and what a log would say, each thing once.
 pub(super) fn describe(error: &Error) -> String {
     let Error { code, reason, message, .. } = error;
+    let advice = error.details.as_deref().and_then(|details| advice_after(message, details));
     let text = match error.details.as_deref() {
         None => message.clone(),
         Some(details) if names_its_object(error) || repeats(details, message) => details.to_owned(),
         Some(details) if repeats(message, details) => message.clone(),
-        Some(details) => format!("{message} ({details})"),
+        Some(details) => match advice {
+            None => format!("{message} ({details})"),
+            Some(advice) if details.ends_with(['.', '!', '?']) => format!("{details} {advice}"),
+            Some(advice) => format!("{details}. {advice}"),
+        },
     };
     format!("{}: {text}", title(*code, *reason))
 }
@@ -106,6 +111,12 @@ fn names_its_object(error: &Error) -> bool {
         error.reason,
         Reason::AgentUnknown | Reason::DataUnusable | Reason::InUse | Reason::InvalidConfig
     )
+}
+
+/// Returns the rest of a message whose first sentence the details repeat, with more behind it.
+fn advice_after<'m>(message: &'m str, details: &str) -> Option<&'m str> {
+    let (first, advice) = message.split_once(". ")?;
+    details.strip_prefix(first).map(|_| advice)
 }
 
 /// Returns whether a text has every word of another.
@@ -182,6 +193,15 @@ mod tests {
             (
                 error(Reason::TimedOut, "It was too slow.", Some("no byte within 3 s")),
                 "TIMEOUT timed_out: It was too slow. (no byte within 3 s)",
+            ),
+            (
+                error(
+                    Reason::Unavailable,
+                    "The backend is starting. Wait until it is ready.",
+                    Some("The backend is starting: it is ready when it prints \"up\", within 2 min."),
+                ),
+                "NETWORK_ERROR unavailable: The backend is starting: it is ready when it prints \"up\", within 2 min. \
+                 Wait until it is ready.",
             ),
             (
                 error(Reason::AgentUnknown, "There is no such agent.", Some("there is no agent \"x\"")),

@@ -63,8 +63,7 @@ pub(super) fn attribute_to_proxy(failure: TransportError) -> TransportError {
     if !matches!(failure.kind, Connect | ConnectTimedOut | HostNotFound | Refused | Tls) {
         return failure;
     }
-    let details = format!("{:?}: {}", failure.kind, failure.details);
-    TransportError { kind: ProxyUnreachable, details, ..failure }
+    TransportError { kind: ProxyUnreachable, ..failure }
 }
 
 /// Returns the failure for a forwarding proxy that asks for a login in place of the backend's response.
@@ -91,19 +90,41 @@ fn is_badly_packed(error: &reqwest::Error) -> bool {
     error.is_decode() && hyper_causes(error).next().is_none()
 }
 
+/// The words of layers that only say where the cause below them was met.
+const LAYERS: [&str; 8] = [
+    "error sending request",
+    "request or response body error",
+    "error decoding response body",
+    "error reading a body from connection",
+    "connection error",
+    "tcp connect error",
+    "dns error",
+    "client error (",
+];
+
 /// Returns the cause in words, for a log; without the URL, whose query may hold secrets.
 pub(super) fn describe(error: reqwest::Error) -> String {
     let error = error.without_url();
-    let mut text = error.to_string();
-    for cause in causes(&error) {
-        let cause = cause.to_string();
+    let causes = causes(&error).map(ToString::to_string);
+    join_causes(std::iter::once(error.to_string()).chain(causes))
+}
+
+/// Joins the texts of a chain of causes, from the outermost on: each thing once, and the layers only if they are all.
+fn join_causes(texts: impl IntoIterator<Item = String>) -> String {
+    let mut texts: Vec<String> = texts.into_iter().collect();
+    let is_layer = |text: &String| LAYERS.iter().any(|layer| text.starts_with(layer));
+    if !texts.iter().all(is_layer) {
+        texts.retain(|text| !is_layer(text));
+    }
+    let mut joined = String::new();
+    for text in texts {
         // Some layers repeat the text of the layer below, OpenSSL's with more behind it.
-        if !text.contains(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
+        if !joined.contains(&text) {
+            joined.push_str(if joined.is_empty() { "" } else { ": " });
+            joined.push_str(&text);
         }
     }
-    text
+    joined
 }
 
 fn hyper_causes(error: &reqwest::Error) -> impl Iterator<Item = &hyper::Error> {
@@ -124,5 +145,49 @@ fn next_cause<'a>(cause: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdErr
     match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(wrapped) => Some(wrapped),
         None => cause.source(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_said_once_without_their_layers() {
+        for (texts, expected) in [
+            (
+                &[
+                    "error sending request",
+                    "client error (SendRequest)",
+                    "connection closed before message completed",
+                ][..],
+                "connection closed before message completed",
+            ),
+            (
+                &[
+                    "error sending request",
+                    "client error (Connect)",
+                    "tcp connect error",
+                    "Connection refused (os error 111)",
+                ],
+                "Connection refused (os error 111)",
+            ),
+            (
+                &[
+                    "request or response body error",
+                    "error reading a body from connection",
+                    "end of file before message length reached",
+                ],
+                "end of file before message length reached",
+            ),
+            (
+                &["error sending request", "invalid HTTP header parsed", "invalid HTTP"],
+                "invalid HTTP header parsed",
+            ),
+            (&["builder error", "empty host"], "builder error: empty host"),
+            (&["error sending request"], "error sending request"),
+        ] {
+            assert_eq!(join_causes(texts.iter().map(ToString::to_string)), expected);
+        }
     }
 }

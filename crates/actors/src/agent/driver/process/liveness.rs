@@ -49,11 +49,9 @@ pub(super) async fn find_silence(
 }
 
 fn suspended_error() -> Error {
-    Error::new(Reason::AgentUnhealthy)
-        .with_message(
-            "The agent's process is stopped by a signal. Restart the agent, or let its process continue.",
-        )
-        .with_details("its process is stopped by a signal or a debugger")
+    Error::new(Reason::AgentUnhealthy).with_message(
+        "The agent's process is stopped by a signal or a debugger. Restart the agent, or let its process continue.",
+    )
 }
 
 fn silent_error(details: &str) -> Error {

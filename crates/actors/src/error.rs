@@ -44,6 +44,9 @@ const DETAILS_CHARS_MAX: usize = 1000;
 /// secret is whole when it is searched.
 const RAW_CHARS_MAX: usize = 4 * DETAILS_CHARS_MAX;
 
+/// The text in the place of what is redacted.
+const REDACTED: &str = "[redacted]";
+
 /// Says why a call failed.
 ///
 /// `message` is for a person and never contains a URL, a token or a path. `details` is for a log and may say more,
@@ -157,7 +160,8 @@ impl Error {
             self.reason.message().clone_into(&mut self.message);
         }
         if let Some(details) = &self.details {
-            self.details = Some(excerpt(&secrets.redact(details), DETAILS_CHARS_MAX));
+            let redacted = redact_target_query(secrets.redact(details).into_owned());
+            self.details = Some(excerpt(&redacted, DETAILS_CHARS_MAX));
         }
         self
     }
@@ -213,16 +217,13 @@ impl Error {
     }
 }
 
-/// Returns the target of a redirect as a part of details. It is whole: redaction removes the query of an address, but
-/// would not find a secret that was cut. The query of a mere path is not found, so such a path is left out.
+/// Returns the target of a redirect as a part of details. It is whole until it is redacted: a secret that was cut would
+/// not be found. It has no spaces, so that its end is known.
 fn redirect_target(status: StatusCode, headers: &HeaderMap) -> String {
     let location = headers.get(header::LOCATION).filter(|_| status.is_redirection());
     match location.and_then(|location| location.to_str().ok()) {
         None => String::new(),
-        Some(path) if !path.contains("://") && path.contains(['?', '#']) => {
-            " to a path with a query".to_owned()
-        }
-        Some(target) => format!(" to {target}"),
+        Some(target) => format!(" to {}", target.trim().replace([' ', '\t'], "%20")),
     }
 }
 
@@ -230,6 +231,28 @@ fn redirect_target(status: StatusCode, headers: &HeaderMap) -> String {
 fn status_details(status: StatusCode, target: &str, text: &str) -> String {
     let separator = if text.trim().is_empty() { "" } else { ": " };
     format!("HTTP {}{target}{separator}{}", status.as_u16(), text.trim())
+}
+
+/// Removes the query of a redirect's target that is a mere path. That of an address is removed with all addresses.
+fn redact_target_query(details: String) -> String {
+    let Some(start) = target_start(&details) else { return details };
+    let end = details[start..].find(' ').map_or(details.len(), |length| start + length);
+    let target = details[start..end].trim_end_matches(':');
+    match target.find(['?', '#']).filter(|_| !target.contains("://")) {
+        Some(at) => {
+            let rest = &details[start + target.len()..];
+            format!("{}{REDACTED}{rest}", &details[..=start + at])
+        }
+        None => details,
+    }
+}
+
+/// Returns the place of a redirect's target in details that [`Error::from_response`] wrote.
+fn target_start(details: &str) -> Option<usize> {
+    const HEAD: &str = "HTTP 3";
+    let status = details.find(HEAD)? + HEAD.len();
+    let rest = details.get(status + 2..)?.strip_prefix(" to ")?;
+    Some(details.len() - rest.len())
 }
 
 /// Returns as much of a text from outside as is kept until it is redacted, on one line.
@@ -262,17 +285,20 @@ pub(crate) mod tests {
         let secrets = Secrets::from_texts(["s3c?ret#!".to_owned()]);
         for (location, shown) in [
             ("/done", "/done"),
-            ("/done?token=x", "a path with a query"),
-            ("/s3c?ret#!", "a path with a query"),
+            ("/done?token=x", "/done?[redacted]"),
+            ("/done#token=x y: z", "/done#[redacted]"),
+            ("/s3c?ret#!", "/[redacted]"),
             ("https://other.example/s3c?ret#!", "https://other.example/[redacted]"),
             ("https://other.example/done?token=x", "https://other.example/done?[redacted]"),
         ] {
             let headers = HeaderMap::from_iter([(header::LOCATION, location.parse().unwrap())]);
             let error =
                 Error::from_response(StatusCode::SEE_OTHER, &headers, b"").unwrap().redacted(&secrets);
-            let details = error.details.unwrap();
-            assert!(details.starts_with(&format!("HTTP 303 to {shown}")), "{location}: {details}");
-            assert!(!details.contains("s3c") && !details.contains("token=x"), "{location}: {details}");
+            assert_eq!(error.details.unwrap(), format!("HTTP 303 to {shown}"), "{location}");
+            let error = Error::from_response(StatusCode::SEE_OTHER, &headers, b"see there")
+                .unwrap()
+                .redacted(&secrets);
+            assert_eq!(error.details.unwrap(), format!("HTTP 303 to {shown}: see there"), "{location}");
         }
     }
 

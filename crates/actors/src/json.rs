@@ -11,12 +11,42 @@ use serde_json::value::RawValue;
 
 use crate::json_text::{DEPTH_MAX, has_lone_surrogate, is_too_deep, without_bom};
 
+/// The length above which a text is not repeated with quotes.
+const BARE_TEXT_BYTES_MAX: usize = 64;
+
 /// Parses JSON of another program, which may begin with a byte order mark.
 ///
 /// # Errors
 /// The text is not JSON, or does not fit `T`.
 pub fn parse_json<'a, T: Deserialize<'a>>(text: &'a (impl AsRef<[u8]> + ?Sized)) -> serde_json::Result<T> {
     serde_json::from_slice(without_bom(text.as_ref()))
+}
+
+/// Says where and why a text is not JSON, as the rest of a sentence that begins with its name.
+#[must_use]
+pub fn explain_syntax(text: &(impl AsRef<[u8]> + ?Sized), error: &serde_json::Error) -> String {
+    let text = String::from_utf8_lossy(without_bom(text.as_ref()));
+    let said = error.to_string();
+    let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(said, _)| said);
+    let why = match said {
+        _ if is_bare_text(&text) => format!("a text needs quotes, as in {:?}", text.trim()),
+        _ if error.is_eof() && text.trim().is_empty() => "it is empty".to_owned(),
+        _ if error.is_eof() => "it ends too early".to_owned(),
+        "expected value" | "expected ident" => "a value is missing, or a text without quotes".to_owned(),
+        "expected `,` or `}`" | "expected `,` or `]`" => "a comma or a bracket is missing".to_owned(),
+        "expected `:`" => "a colon is missing after a name".to_owned(),
+        "key must be a string" => "a name needs double quotes".to_owned(),
+        "trailing comma" => "there is a comma too many".to_owned(),
+        "trailing characters" => "there is more text after the value".to_owned(),
+        said => said.to_owned(),
+    };
+    format!("is not JSON at line {}, column {}: {why}", error.line(), error.column())
+}
+
+/// Returns whether a text is likely a plain word or sentence.
+fn is_bare_text(text: &str) -> bool {
+    let text = text.trim();
+    text.starts_with(char::is_alphabetic) && text.len() <= BARE_TEXT_BYTES_MAX && !text.contains(['"', '\n'])
 }
 
 /// A value of JSON as it was written: numbers of any size and form, repeated members, and their order pass on unchanged.
@@ -287,6 +317,25 @@ mod tests {
             assert_eq!(serde_json::to_string(&[&value]).unwrap(), format!("[{text}]"));
             let read: Json = serde_json::from_str(text).unwrap();
             assert_eq!(read, value);
+        }
+    }
+
+    #[test]
+    fn syntax_is_explained_in_plain_words_with_its_place() {
+        for (text, expected) in [
+            ("nojson", "at line 1, column 2: a text needs quotes, as in \"nojson\""),
+            ("hello there", "at line 1, column 1: a text needs quotes, as in \"hello there\""),
+            ("", "at line 1, column 0: it is empty"),
+            ("{\"a\":\n1", "at line 2, column 1: it ends too early"),
+            ("[1 2]", "at line 1, column 4: a comma or a bracket is missing"),
+            ("{\"a\" 1}", "at line 1, column 6: a colon is missing after a name"),
+            ("{a: 1}", "at line 1, column 2: a name needs double quotes"),
+            ("[1,]", "at line 1, column 4: there is a comma too many"),
+            ("{} x", "at line 1, column 4: there is more text after the value"),
+            ("{\"a\": x}", "at line 1, column 7: a value is missing, or a text without quotes"),
+        ] {
+            let error = Json::parse(text).unwrap_err();
+            assert_eq!(explain_syntax(text, &error), format!("is not JSON {expected}"), "{text}");
         }
     }
 

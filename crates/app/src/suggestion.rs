@@ -42,6 +42,26 @@ pub(crate) fn unknown_name<'k>(thing: &str, name: &str, known: impl IntoIterator
     format!("there is no {thing} {shown:?}{cut}; {rest}")
 }
 
+/// Says in plain words which name of a JSON value serde did not know, with the nearest known one. Other errors of serde
+/// stay as they are.
+pub(crate) fn explain_shape(error: &str) -> String {
+    let quoted: Vec<&str> = error.split('`').skip(1).step_by(2).collect();
+    match quoted.split_first() {
+        Some((unknown, known))
+            if error.starts_with("unknown variant") || error.starts_with("unknown field") =>
+        {
+            let rest = match nearest(unknown, known) {
+                Some(near) => format!("did you mean {near:?}?"),
+                None if known.is_empty() => "nothing else may stand here".to_owned(),
+                None => format!("known are {}", join_quoted(known, "and")),
+            };
+            format!("{unknown:?} is not known here; {rest}")
+        }
+        Some((missing, _)) if error.starts_with("missing field") => format!("{missing:?} is missing"),
+        _ => error.to_owned(),
+    }
+}
+
 /// Lists names in quotes: `"a", "b" or "c"`.
 pub(crate) fn join_quoted(names: &[&str], conjunction: &str) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
@@ -99,6 +119,25 @@ mod tests {
         let text = unknown_name("agent", &"x".repeat(5_000), many.iter().map(String::as_str));
         assert!(text.len() < 400 && text.ends_with("\"name19\" and 3 more"), "{text}");
         assert_eq!(unknown_name("agent", "x", []), "there is no agent \"x\"; there is none at all");
+    }
+
+    #[test]
+    fn shape_of_json_is_explained_with_the_nearest_name() {
+        for (error, expected) in [
+            (
+                "unknown variant `sho`, expected one of `show`, `start`, `stop`",
+                "\"sho\" is not known here; did you mean \"show\"?",
+            ),
+            ("unknown field `x`, expected `action`", "\"x\" is not known here; known are \"action\""),
+            (
+                "unknown field `x`, there are no fields",
+                "\"x\" is not known here; nothing else may stand here",
+            ),
+            ("missing field `action`", "\"action\" is missing"),
+            ("invalid type: string \"x\", expected u64", "invalid type: string \"x\", expected u64"),
+        ] {
+            assert_eq!(explain_shape(error), expected);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::Method;
 use mainstay_actors::cache::Pattern;
 use mainstay_actors::error::Error;
-use mainstay_actors::json::{Json, Members, parse_json};
+use mainstay_actors::json::{Json, Members, explain_syntax, parse_json};
 use mainstay_runtime::journal::Cursor;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -19,6 +19,7 @@ use super::protocol::{invalid_command, to_json};
 use crate::admin_error::AdminTarget;
 use crate::mainstay::Mainstay;
 use crate::status::ConnectionReport;
+use crate::suggestion::explain_shape;
 use crate::{Priority, Request, RequestId, Response};
 
 /// The most requests of one list.
@@ -249,7 +250,9 @@ pub struct RequestCommand {
 pub(super) fn parse(text: &str) -> (Option<u64>, Result<BridgeCommand, Error>) {
     let members: Option<Members<'_>> = match parse_json::<&RawValue>(text) {
         Ok(text) => Members::parse(text.get()).ok(),
-        Err(error) => return (None, Err(invalid_command(&format!("the text is not JSON: {error}")))),
+        Err(error) => {
+            return (None, Err(invalid_command(&format!("the text {}", explain_syntax(text, &error)))));
+        }
     };
     let Some((id, members)) = members.and_then(|members| Some((members.read("id")?, members))) else {
         return (None, Err(invalid_command("a command is an object with a whole number as its \"id\"")));
@@ -268,7 +271,8 @@ fn parse_command(members: &Members<'_>, body: Option<Json>) -> Result<BridgeComm
         _ => Some(value),
     });
     let tree: Value = parse_json(&rest).map_err(|error| invalid_command(&error.to_string()))?;
-    let mut command = serde_json::from_value(tree).map_err(|error| invalid_command(&error.to_string()))?;
+    let mut command =
+        serde_json::from_value(tree).map_err(|error| invalid_command(&explain_shape(&error.to_string())))?;
     let place = match &mut command {
         BridgeCommand::Request(request) => request.body.as_mut(),
         BridgeCommand::Agent(command) => command.action.body_mut(),

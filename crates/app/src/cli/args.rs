@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use mainstay_actors::json::Json;
+use mainstay_actors::json::{Json, explain_syntax};
 use mainstay_actors::suggestion::nearest;
 use mainstay_runtime::journal::{Cursor, millis};
 use mainstay_runtime::private_files::explain_unread;
@@ -560,9 +560,9 @@ pub(super) fn read_json(text: &str, name: &str) -> Result<Json, CliError> {
             (text, file)
         }
     };
-    Json::parse(&text).map_err(|error| {
-        let problem = if error.is_data() { "cannot be passed on" } else { "is not JSON" };
-        CliError::usage(format!("{what} {problem}: {error}"))
+    Json::parse(&text).map_err(|error| match error.is_data() {
+        true => CliError::usage(format!("{what} cannot be passed on: {error}")),
+        false => CliError::usage(format!("{what} {}", explain_syntax(&text, &error))),
     })
 }
 

@@ -231,8 +231,11 @@ async fn agent_is_added_and_removed_at_run_time() {
     assert_eq!(fixture.show("planner").await["generation"], 1);
     assert_eq!(fixture.lifecycle_kinds("planner"), Vec::<&str>::new());
 
-    // Its state and events are removed with it.
-    fixture.run(&["agent", "add", &path]).await;
+    // Its state and events are removed with it. This time the block comes from standard input.
+    let mut command = support::mainstay(fixture.data.path(), &["agent", "add", "-"]);
+    command.stdin(std::fs::File::open(&file).unwrap());
+    let added = tokio::time::timeout(support::TEST_TIMEOUT, command.output()).await.unwrap().unwrap();
+    assert!(added.status.success(), "{added:?}");
     assert_eq!(fixture.send("later", "2").await["message_id"], 1);
 }
 

@@ -32,12 +32,14 @@ async fn deleted_control_file_or_folder_is_written_again() {
     let data = dir.path().join("data");
     let (_demo, port, token) = start_demo(&data).await;
     let file = data.join("control.json");
-    for harm in ["file", "folder"] {
+    for harm in ["deleted", "emptied", "folder moved"] {
         match harm {
-            "file" => std::fs::remove_file(&file).unwrap(),
+            "deleted" => std::fs::remove_file(&file).unwrap(),
+            "emptied" => std::fs::write(&file, "").unwrap(),
             _ => std::fs::rename(&data, dir.path().join("moved")).unwrap(),
         }
-        support::eventually("control.json is there again", async || file.exists()).await;
+        let is_whole = || std::fs::metadata(&file).is_ok_and(|found| found.len() > 0);
+        support::eventually("control.json is there again", async || is_whole()).await;
         let control = control_file(&data);
         assert_eq!((&control["port"], &control["token"]), (&json!(port), &json!(token)), "{harm}");
         support::run_json(&data, &["status"]).await;

@@ -128,10 +128,10 @@ impl DataDir {
         write().map_err(|error| io_error(PathKind::File, self.control(), error))
     }
 
-    /// Writes the address of the runtime if it is missing, for example because the whole folder was deleted.
+    /// Writes the address of the runtime if it is missing or emptied, for example because the whole folder was deleted.
     #[cfg(feature = "control")]
     pub(crate) fn restore_control(&self, control: &ControlFile) -> Result<(), DataDirError> {
-        if matches!(self.read_control(), Ok(None)) {
+        if matches!(self.read_control(), Ok(None) | Err(DataDirError::Malformed { .. })) {
             self.create()?;
             self.write_control(control)?;
         }

@@ -314,17 +314,18 @@ async fn agents_are_added_and_removed_with_errors_by_key() {
 async fn malformed_command_names_the_wrong_member() {
     let (fixture, mut session) = BridgeFixture::with_session().await;
     for (action, members, named) in [
-        ("send", json!({}), "`body`"),
+        ("send", json!({}), "\"body\" is"),
         ("send", json!({"body": 1, "may_repeat": "yes"}), "a boolean"),
-        ("send", json!({"body": 1, "wait": 5}), "`wait`"),
-        ("cancel", json!({}), "`message_id`"),
+        ("send", json!({"body": 1, "wait": 5}), "\"wait\" is"),
+        ("cancel", json!({}), "\"message_id\" is"),
         ("cancel", json!({"message_id": -1}), "u64"),
-        ("answer", json!({"ask": "a1"}), "`body`"),
-        ("answer", json!({"body": 1}), "`ask`"),
-        ("add", json!({}), "`config`"),
-        ("show", json!({"surplus": 1}), "`surplus`"),
-        ("listen", json!({"after": 1}), "`after`"),
-        ("dance", json!({}), "`dance`"),
+        ("answer", json!({"ask": "a1"}), "\"body\" is"),
+        ("answer", json!({"body": 1}), "\"ask\" is"),
+        ("add", json!({}), "\"config\" is"),
+        ("show", json!({"surplus": 1}), "\"surplus\" is"),
+        ("listen", json!({"after": 1}), "\"after\" is"),
+        ("dance", json!({}), "\"dance\" is"),
+        ("sho", json!({}), "\"sho\" is not known here; did you mean \"show\"?"),
         ("show", json!({"agent": 5}), "\"agent\" must be a string"),
     ] {
         let refused = session.request(action, members.clone()).await;

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::agent_report;
 use super::args::{AgentSubcommand, JsonFlag, WatchedArgs, read_answer, read_json};
 use super::client::BridgeClient;
+use super::config_check::read_named;
 use super::error::CliError;
 use super::output::{self, Output};
 use super::report;
@@ -110,9 +111,9 @@ async fn answer_question(
 
 /// Takes in the agent that a file describes.
 async fn add(client: &mut BridgeClient, file: &Path) -> Result<Json, CliError> {
-    let block = config::read_text(file)
-        .and_then(|text| config::parse_agent_block(&text))
-        .map_err(|error| error.in_file(file))?;
+    let (file, read) = read_named(file);
+    let block =
+        read.and_then(|text| config::parse_agent_block(&text)).map_err(|error| error.in_file(file))?;
     let config = block.as_object().cloned().unwrap_or_default();
     // Whether the id is one, the runtime says as it does of every other key.
     let id = config.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();

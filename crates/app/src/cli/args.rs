@@ -677,7 +677,7 @@ pub(super) enum AgentSubcommand {
     },
     /// Add an agent, until the runtime ends
     Add {
-        /// A file with one [[agent]] block
+        /// A file with one [[agent]] block, or - for standard input
         file: PathBuf,
     },
     /// Stop the agent, and delete it with its state

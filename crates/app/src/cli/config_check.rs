@@ -12,7 +12,7 @@ use super::error::CliError;
 use super::output::Output;
 use super::snippet::snippet;
 use super::stderr::error_line;
-use crate::config::{self, Config, ConfigError, ConfigProblem};
+use crate::config::{self, BackendConfig, Config, ConfigError, ConfigProblem};
 use crate::tree_builder;
 
 /// The name of standard input in messages.
@@ -27,12 +27,17 @@ struct CheckReport<'a> {
     warnings: &'a [ConfigProblem],
 }
 
-/// Checks a file, or standard input for `-`.
-pub(super) fn check(out: &mut Output, file: &Path, json: bool) -> Result<(), CliError> {
-    let (name, read) = match file.as_os_str() == "-" {
+/// Reads a file, or standard input for `-`. Returns its name for messages as well.
+pub(super) fn read_named(file: &Path) -> (&Path, Result<String, ConfigError>) {
+    match file.as_os_str() == "-" {
         true => (Path::new(STDIN), read_stdin()),
         false => (file, config::read_text(file)),
-    };
+    }
+}
+
+/// Checks a file, or standard input for `-`.
+pub(super) fn check(out: &mut Output, file: &Path, json: bool) -> Result<(), CliError> {
+    let (name, read) = read_named(file);
     let text = read.as_deref().unwrap_or_default().to_owned();
     let (errors, warnings) = match read {
         Ok(text) => problems(&text, &SYSTEM),
@@ -87,7 +92,7 @@ fn problems(text: &str, system: &System) -> (Vec<ConfigProblem>, Vec<ConfigProbl
         Err(error) => return (error.problems, Vec::new()),
     };
     if let Err(error) = tree_builder::check_config(&config) {
-        let problem = match error.key() {
+        let problem = match error.key(&config) {
             Some(key) => Config::problem_at(text, &key, &error.to_string()),
             None => ConfigProblem::whole(error.to_string()),
         };
@@ -95,6 +100,7 @@ fn problems(text: &str, system: &System) -> (Vec<ConfigProblem>, Vec<ConfigProbl
     }
     let mut warnings: Vec<ConfigProblem> = absences(&config, system)
         .into_iter()
+        .chain(unused_keys(&config))
         .map(|(key, message)| Config::problem_at(text, &key, &format!("\"{key}\" {message}")))
         .collect();
     warnings.sort_by_key(|warning| (warning.line, warning.column));
@@ -118,6 +124,25 @@ const SYSTEM: System = System {
     home: dirs::home_dir,
     find_program: |spec| spec.check_start().map_err(|error| error.to_string()),
 };
+
+/// Returns the keys of `[backend]` that have no effect without a program, each with the rest of a sentence.
+fn unused_keys(config: &Config) -> Vec<(String, String)> {
+    let (backend, default) = (&config.backend, BackendConfig::default());
+    if !backend.command.is_empty() {
+        return Vec::new();
+    }
+    let runs_programs = config.agent.iter().any(|agent| !agent.command.is_empty());
+    let unused = [
+        ("cwd", backend.cwd != default.cwd),
+        ("env", backend.env != default.env && backend.token_command.is_empty()),
+        ("login_env", backend.login_env && !runs_programs),
+        ("ready_within", backend.ready_within != default.ready_within),
+        ("ready", backend.ready != default.ready),
+    ];
+    let message = "has no effect: the runtime starts no backend, because \"backend.command\" is empty";
+    let keys = unused.into_iter().filter(|(_, is_unused)| *is_unused);
+    keys.map(|(key, _)| (format!("backend.{key}"), message.to_owned())).collect()
+}
 
 /// Returns the keys that name something which is not there, each with the rest of a sentence. It may be there where the
 /// runtime will run, so these are no errors.
@@ -262,7 +287,32 @@ cwd = "/nowhere"
     }
 
     #[test]
+    fn key_without_effect_is_a_warning() {
+        let text = "[backend]\ncwd = \"/\"\nenv = { A = \"1\" }\nlogin_env = true\nready = \"stdout:up\"\nready_within = \"1s\"\n";
+        let all = System { is_folder: |_| true, find_program: |_| Ok(()), ..NOTHING };
+        let lines = |text: &str| -> Vec<(usize, String)> {
+            let (_, warnings) = problems(text, &all);
+            warnings.into_iter().map(|warning| (warning.line, warning.key)).collect()
+        };
+        let keys = ["cwd", "env", "login_env", "ready", "ready_within"];
+        let expected: Vec<_> =
+            keys.iter().zip(2..).map(|(key, line)| (line, format!("backend.{key}"))).collect();
+        assert_eq!(lines(text), expected);
+        let (_, warnings) = problems(text, &all);
+        let message = "\"backend.cwd\" has no effect: the runtime starts no backend, because \"backend.command\" is empty";
+        assert_eq!(warnings[0].message, message);
+        assert_eq!(lines(&format!("{text}command = [\"serve\"]\n")), []);
+        let agent =
+            "token_command = [\"t\"]\n[[agent]]\nid = \"a\"\ndriver = \"process\"\ncommand = [\"a\"]\n";
+        let of_others: Vec<_> = [0, 3, 4].map(|at| expected[at].clone()).into();
+        assert_eq!(lines(&format!("{text}{agent}")), of_others, "they serve other programs");
+    }
+
+    #[test]
     fn error_of_the_tree_has_its_place() {
+        let taken = "[backend]\ncommand = [\"a\"]\n[[agent]]\ndriver = \"process\"\ncommand = [\"b\"]\nid = \"backend\"\n";
+        let (errors, _) = problems(taken, &NOTHING);
+        assert_eq!((errors[0].line, errors[0].key.as_str()), (6, "agent[0].id"));
         let (errors, _) = problems("[backend]\nca_file = \"/mainstay/none.pem\"\n", &NOTHING);
         assert_eq!((errors[0].line, errors[0].key.as_str()), (2, "backend.ca_file"));
     }

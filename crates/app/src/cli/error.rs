@@ -200,7 +200,7 @@ mod tests {
                     "The backend is starting. Wait until it is ready.",
                     Some("The backend is starting: it is ready when it prints \"up\", within 2 min."),
                 ),
-                "NETWORK_ERROR unavailable: The backend is starting: it is ready when it prints \"up\", within 2 min. \
+                "SERVER_ERROR unavailable: The backend is starting: it is ready when it prints \"up\", within 2 min. \
                  Wait until it is ready.",
             ),
             (

@@ -11,6 +11,8 @@ use mainstay_actors::network::tls::CaFileError;
 use mainstay_runtime::SpecError;
 use thiserror::Error as ThisError;
 
+#[cfg(feature = "cli")]
+use crate::config::Config;
 use crate::placeholders::MissingPlaceholder;
 
 /// The reasons why no tree can be built from a configuration.
@@ -96,10 +98,16 @@ pub enum BuildError {
 }
 
 impl BuildError {
-    /// Returns the configuration key that has to change, if it is a single one.
+    /// Returns the key of `config` that has to change, if it is a single one.
     #[cfg(feature = "cli")]
-    pub(crate) fn key(&self) -> Option<String> {
+    pub(crate) fn key(&self, config: &Config) -> Option<String> {
+        let of_agent = |id: &String, key: &str| {
+            let at = config.agent.iter().position(|agent| agent.id == *id)?;
+            Some(format!("agent[{at}].{key}"))
+        };
         let key = match self {
+            Self::ReservedId { id } => return of_agent(id, "id"),
+            Self::DriverMissing { id, .. } => return of_agent(id, "driver"),
             Self::VariableMissing { key, .. } => key,
             Self::HeaderValue { header, .. } => return Some(format!("backend.headers_env.{header}")),
             Self::ProxyAddress { .. } => "backend.proxy_env",
@@ -109,8 +117,6 @@ impl BuildError {
             Self::Placeholder { program, .. } if program == "backend" => "backend.command",
             Self::SystemProxy(_)
             | Self::Limit(_)
-            | Self::ReservedId { .. }
-            | Self::DriverMissing { .. }
             | Self::Target(_)
             | Self::Placeholder { .. }
             | Self::Spec(_) => return None,

@@ -434,6 +434,21 @@ async fn secret_of_a_start_reaches_no_file_and_no_event() {
 }
 
 #[tokio::test]
+async fn secret_of_an_earlier_start_stays_redacted() {
+    let script = "test -e token || { echo $MAINSTAY_TOKEN > token; echo it was $MAINSTAY_TOKEN; exit 3; }; exec sleep 1000";
+    let folder = tempfile::tempdir().unwrap();
+    let cwd = folder.path().display();
+    let keys =
+        format!("url = 'auto'\ncommand = ['sh', '-c', '{script}']\nready = 'stdout:up'\ncwd = '{cwd}'");
+    let (data, runtime, mut events) = start(&keys, "").await;
+    events.wait_for(is_of_backend("actor_exited")).await;
+    events.wait_for(is_of_backend("backend_starting")).await;
+    let shown = backend(data.path()).await;
+    assert_eq!((&shown["output"], &shown["output_is_old"]), (&json!(["it was [redacted]"]), &json!(true)));
+    runtime.stop().await;
+}
+
+#[tokio::test]
 async fn foreign_server_on_the_port_is_not_the_backend() {
     // The program never listens, and another server comes to its port after the start.
     let script = r#"echo $1 > port; exec sleep 1000"#;

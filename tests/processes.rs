@@ -460,6 +460,30 @@ async fn process_environment_secrets_are_not_journalled() {
     assert!(!lines.iter().any(|event| event.contains("s3same") || event.contains("y=z")), "{lines:#?}");
 }
 
+/// No request has read the token before the program prints it.
+#[tokio::test]
+async fn token_of_a_file_is_redacted_in_what_programs_print() {
+    let data = tempfile::tempdir().unwrap();
+    let file = data.path().join("token");
+    std::fs::write(&file, "f1le-t0ken-4711\n").unwrap();
+    let script = format!("cat {} >&2; exit 4", file.display());
+    let backend = format!("token_file = '{}'\n[connection]\nenabled = false", file.display());
+    let agents = agent("planner", &script, "max_restarts = 0");
+    let config = config(data.path(), free_port(), &backend, &agents);
+    let (runtime, mut events) = start(data.path(), &config);
+    let exited = events.wait_for_event("root/agents/planner", "process_exited").await;
+    assert_eq!(exited["output"], serde_json::json!(["[redacted]"]));
+    events.wait_for_event("root/agents/planner", "gave_up").await;
+    for command in [&["agents"][..], &["status"], &["agent", "show", "planner"], &["logs", "planner"]] {
+        let shown = run(data.path(), command).await.stdout;
+        let json = run(data.path(), &[command, &["--json"]].concat()).await.stdout;
+        assert!(shown.contains("[redacted]") || command == ["status"], "{shown}");
+        assert!(!shown.contains("f1le-t0ken") && !json.contains("f1le-t0ken"), "{shown}{json}");
+    }
+    stop(runtime).await;
+    assert!(!events.events.iter().any(|event| event.to_string().contains("f1le-t0ken")));
+}
+
 #[tokio::test]
 async fn backend_that_ends_on_stdin_eof_is_not_killed() {
     let data = tempfile::tempdir().unwrap();

@@ -108,7 +108,8 @@ pub use mainstay_runtime::clock::WallTime;
 pub mod journal {
     pub use mainstay_runtime::journal::{
         Cursor, Delivery, Entry, Event, Journal, JournalError, JournalLoss, JournalOptions,
-        JournalSubscription, Level, LineError, ParseCursorError, Reader, Record, RunInterrupted, Timeline,
+        JournalSubscription, KnownSecrets, Level, LineError, ParseCursorError, Reader, Record,
+        RunInterrupted, Timeline,
     };
     pub use mainstay_runtime::replay;
 }

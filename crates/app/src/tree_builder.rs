@@ -27,7 +27,7 @@ use mainstay_actors::network::proxy::Proxy;
 use mainstay_actors::network::tls::TlsTrust;
 use mainstay_actors::network::urls::BaseUrl;
 use mainstay_actors::network::{BackendAddress, BackendEnds, Route};
-use mainstay_actors::process::{OwnedBackendView, ProcessManager, login_path};
+use mainstay_actors::process::{LoginPath, OwnedBackendView, ProcessManager, login_path};
 use mainstay_actors::queue::{
     BudgetPolicy, GroupLimit, ObserveAbsence, PriorityQueuePolicy, QueueActor, QueueHandle, QueueMessage,
     QueuePolicy, QueueView, RetryPolicy,
@@ -35,6 +35,7 @@ use mainstay_actors::queue::{
 use mainstay_actors::response_cache::ResponseCache;
 use mainstay_actors::transport::layers::{ActivityLayer, InvalidationLayer, ReachabilityLayer};
 use mainstay_actors::transport::{AddressedTransport, HttpSettings, HttpTransport, Transport};
+use mainstay_runtime::journal::KnownSecrets;
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, Shutdown, StopOrder, SupervisorPolicy};
 use mainstay_runtime::{Address, Child, SupervisorHandle, SupervisorSpec};
 use tokio::sync::watch;
@@ -49,7 +50,7 @@ use crate::tree_builder::error::BuildError;
 use crate::tree_builder::owned_backend::{
     ASSIGNED_BASE, OwnedBackendParts, OwnedBackendStage, ReadyListeners, add_owned_backend, assigns_address,
 };
-use crate::tree_builder::processes::{AGENTS_NAME, ProcessFactory, ROOT_NAME};
+use crate::tree_builder::processes::{AGENTS_NAME, ProcessFactory, ROOT_NAME, StartInputs, first_token};
 
 /// The longest time that the stop of the whole tree may take. It is enough for each actor's own limit.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(30);
@@ -79,7 +80,7 @@ pub(crate) struct TreeSpec {
     pub(crate) root: SupervisorSpec,
     pub(crate) handles: Handles,
     /// The texts that the journal must never hold.
-    pub(crate) secrets: Vec<String>,
+    pub(crate) secrets: KnownSecrets,
 }
 
 /// Checks that a tree can be built from the configuration. Reads the files that it names, but not the environment,
@@ -99,7 +100,7 @@ impl TreeSpec {
         let Overrides { transport, trust, credentials, write_rules, data_dir } = overrides;
         let credentials = credentials.unwrap_or_else(|| environment.credentials.clone());
         let route = route(config, environment, trust)?;
-        let secrets = secrets(config, environment, &route);
+        let secrets = KnownSecrets::new(secrets(config, environment, &route));
         let backend = OwnedBackendStage {
             view: OwnedBackendView::default(),
             settings: http_settings(config, environment, &credentials, &route),
@@ -112,7 +113,16 @@ impl TreeSpec {
             None => backend_transport(&backend.settings, assigned.as_ref())?,
         };
         let (transport, cache_slot) = invalidate_after_writes(transport, &cache, write_rules);
-        let processes = process_factory(config, environment, data_dir, &transport, assigned.clone())?;
+        let token = credentials.may_change().then(|| first_token(credentials.clone()));
+        let processes = ProcessFactory {
+            process_manager: ProcessManager::new(),
+            logs: LogStore::new(log_settings(&config.logs)),
+            transport: Arc::clone(&transport),
+            placeholders: placeholders(config, environment, data_dir)?,
+            assigned: assigned.clone(),
+            secrets: secrets.clone(),
+            start_inputs: StartInputs { login_path: wanted_login_path(config, environment), token },
+        };
         let target = socket_target(config, environment, &credentials, route, assigned)?;
         let (policy, view) = connection_policy(&config.connection, &target);
 
@@ -178,23 +188,10 @@ fn invalidate_after_writes(
     (Arc::new(InvalidationLayer::new(transport, move |write| invalidator.outdated_by(write))), actor)
 }
 
-/// Makes the factory of the programs that the runtime starts.
-fn process_factory(
-    config: &Config,
-    environment: &Environment,
-    data_dir: Option<PathBuf>,
-    transport: &Arc<dyn Transport>,
-    assigned: Option<AssignedAddress>,
-) -> Result<ProcessFactory, BuildError> {
-    let wants_login_path = config.backend.login_env && environment.is_known();
-    Ok(ProcessFactory {
-        process_manager: ProcessManager::new(),
-        logs: LogStore::new(log_settings(&config.logs)),
-        transport: Arc::clone(transport),
-        placeholders: placeholders(config, environment, data_dir)?,
-        assigned,
-        login_path: wants_login_path.then(|| login_path(environment.shell())),
-    })
+/// Returns the `PATH` of the login shell, if the configuration wants it.
+fn wanted_login_path(config: &Config, environment: &Environment) -> Option<LoginPath> {
+    let is_wanted = config.backend.login_env && environment.is_known();
+    is_wanted.then(|| login_path(environment.shell()))
 }
 
 // === stages: each adds its children to the root ===
@@ -368,7 +365,7 @@ impl Stages {
             process_manager: factory.processes.process_manager.clone(),
             logs: factory.processes.logs.clone(),
             credentials,
-            login_path: factory.processes.login_path.clone(),
+            login_path: factory.processes.start_inputs.login_path.clone(),
             owned_backend,
             factory,
         }

@@ -64,6 +64,7 @@ pub use error::{JournalError, JournalLoss};
 pub use event::{Event, Level};
 pub use event_type::EventType;
 pub use interrupted::RunInterrupted;
+pub use known_secrets::KnownSecrets;
 pub use line::LineError;
 pub use lines::Lines;
 pub use options::JournalOptions;
@@ -78,7 +79,6 @@ pub use wording::{count, escape_controls, escape_json_controls, millis_text, wor
 use crate::clock::Clock;
 use crate::path::ActorPath;
 use files::{Disk, JournalFiles, RecoveredState};
-use known_secrets::KnownSecrets;
 use log::{DiskBacklog, Log};
 use shared_log::SharedLog;
 
@@ -153,7 +153,7 @@ impl Journal {
         backlog: Option<DiskBacklog>,
     ) -> Self {
         let log = Log::new(run, options.memory_lines_max, backlog);
-        let log = Arc::new(SharedLog::new(log, clock, KnownSecrets::new(&options.secrets)));
+        let log = Arc::new(SharedLog::new(log, clock, options.secrets.clone()));
         Self(Arc::new(Inner { boot, is_verbose: options.verbose, dir, log }))
     }
 
@@ -186,10 +186,7 @@ impl Journal {
         self.0.log.redact(text)
     }
 
-    /// Redacts these texts as well, in every event from now on. An empty text is ignored.
-    ///
-    /// The texts of [`JournalOptions::secrets`] count for ever, and of added ones the newest 256. Costs milliseconds for
-    /// a new text, and nothing for a known one.
+    /// Redacts these texts as well, in every event from now on: see [`KnownSecrets::add`].
     pub fn add_secrets(&self, secrets: impl IntoIterator<Item = String>) {
         self.0.log.add_secrets(secrets);
     }

@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use mainstay_runtime::journal::Redaction;
+use mainstay_runtime::journal::{KnownSecrets, Redaction};
 use percent_encoding::percent_decode_str;
 use serde_json::Number;
 use serde_json::value::RawValue;
@@ -72,6 +72,8 @@ pub struct Secrets {
     headers: HeaderMap,
     query: Option<Box<str>>,
     body: Option<Bytes>,
+    /// The secrets of the whole runtime, which may grow.
+    shared: Option<KnownSecrets>,
     /// Built when it is first needed, as most requests need none. Every addition makes it invalid.
     redaction: OnceLock<Redaction>,
 }
@@ -83,11 +85,10 @@ impl Secrets {
         Self { known: texts.into_iter().collect(), ..Self::default() }
     }
 
-    /// Adds these texts, as [`from_texts`](Self::from_texts).
+    /// Adds the secrets of the whole runtime: those known by now, and those to come.
     #[must_use]
-    pub fn with_texts(mut self, texts: impl IntoIterator<Item = String>) -> Self {
-        self.redaction.take();
-        self.known = self.known.iter().cloned().chain(texts).collect();
+    pub fn with_shared(mut self, shared: &KnownSecrets) -> Self {
+        self.shared = Some(shared.clone());
         self
     }
 
@@ -150,7 +151,7 @@ impl Secrets {
     /// Collects the texts and builds their redaction once, so that many clones are cheap.
     #[must_use]
     pub(crate) fn materialize(self) -> Self {
-        let built = Self::from_texts(self.values());
+        let built = Self { shared: self.shared.clone(), ..Self::from_texts(self.values()) };
         built.redaction();
         built
     }
@@ -161,10 +162,12 @@ impl Secrets {
     /// all addresses.
     #[must_use]
     pub(crate) fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let redaction = self.redaction();
-        let mut ranges = redaction.secret_ranges(text);
-        ranges.extend(redaction.cut_off_ranges(text));
-        ranges.extend(secret_ranges(text));
+        let mut ranges = secret_ranges(text);
+        let shared = self.shared.as_ref().map(KnownSecrets::redaction);
+        for redaction in [Some(self.redaction()), shared.as_ref()].into_iter().flatten() {
+            ranges.extend(redaction.secret_ranges(text));
+            ranges.extend(redaction.cut_off_ranges(text));
+        }
         Redaction::redact_ranges(text, ranges)
     }
 

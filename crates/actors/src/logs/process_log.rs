@@ -96,7 +96,8 @@ impl ProcessLog {
 
     // === for the program's owner ===
 
-    /// Begins the output of a process, in which these secrets are redacted.
+    /// Begins the output of a process, in which these secrets are redacted. The kept lines of the one before are shown
+    /// without them as well, so they have to include the secrets of earlier starts.
     pub(crate) fn begin(&self, secrets: Secrets) {
         let mut state = self.0.state.lock();
         state.secrets = secrets;
@@ -375,6 +376,8 @@ fn pause_after(skipped_bytes: usize) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use mainstay_runtime::journal::KnownSecrets;
+
     use super::*;
 
     fn log_with(lines_per_second: u32) -> ProcessLog {
@@ -405,6 +408,16 @@ mod tests {
         log.begin(Secrets::default());
         assert_eq!((log.own_excerpt().len(), log.last_line()), (0, None));
         assert_eq!(log.excerpt().len(), 6);
+    }
+
+    #[test]
+    fn line_of_an_earlier_start_is_redacted_by_all_known_secrets() {
+        let (log, known) = (log_with(1000), KnownSecrets::default());
+        log.begin(Secrets::default().with_shared(&known));
+        known.add(["first-secret".to_owned()]);
+        assert_eq!(push(&log, LogStream::Err, "it was first-secret\n"), Duration::ZERO);
+        log.begin(Secrets::from_texts(["second".to_owned()]).with_shared(&known));
+        assert_eq!(log.excerpt(), ["it was [redacted]"]);
     }
 
     #[test]

@@ -176,7 +176,6 @@ fn prepare_launch(
         let address = address.ok_or_else(|| invalid("this start was assigned no address"))?;
         let values = placeholders.clone().with_address(address);
         let mut spec = expand_spec(&template, &values).map_err(|fault| invalid(&fault.to_string()))?;
-        spec.secrets = spec.secrets.with_texts(address.token.clone());
         if let Some(token) = &address.token {
             spec.env.entry(TOKEN_VARIABLE.to_owned()).or_insert_with(|| token.clone());
         }
@@ -190,7 +189,7 @@ fn prepare_launch(
                 ReadinessError::Transport(error) => *error,
             })?,
         };
-        let prepare = processes.with_login_path(&spec);
+        let prepare = processes.start_inputs.prepare(&spec);
         Ok(Launch { spec, readiness, ready_timeout, prepare })
     }))
 }

@@ -6,7 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
 use mainstay_actors::agent::HealthProbe;
+use mainstay_actors::credentials::Credentials;
 use mainstay_actors::error::Error;
 use mainstay_actors::logs::LogStore;
 use mainstay_actors::network::BackendAddress;
@@ -17,6 +20,7 @@ use mainstay_actors::process::{
 use mainstay_actors::request::Request;
 use mainstay_actors::transport::{FailureKind, HttpSettings, HttpTransport, Transport};
 use mainstay_runtime::ActorPath;
+use mainstay_runtime::journal::KnownSecrets;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -32,6 +36,8 @@ pub(crate) const ROOT_NAME: &str = "root";
 pub(crate) const AGENTS_NAME: &str = "agents";
 /// The name of the owned backend's actor, and of its log.
 pub(crate) const BACKEND_NAME: &str = "backend";
+/// The longest time for which the start of a program waits until the backend's token is read.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(3);
 /// The shortest limit for a program to become ready, where the configuration gives it less.
 const READY_WITHIN_MIN: Duration = Duration::from_secs(1);
 
@@ -59,8 +65,31 @@ pub(crate) struct ProcessFactory {
     pub(crate) placeholders: Placeholders,
     /// The address of the backend's present start, if each start is assigned one.
     pub(crate) assigned: Option<watch::Receiver<Option<BackendAddress>>>,
+    /// The secrets of the whole runtime, which programs may print.
+    pub(crate) secrets: KnownSecrets,
+    pub(crate) start_inputs: StartInputs,
+}
+
+/// The values for which each start of a program waits.
+#[derive(Clone)]
+pub(crate) struct StartInputs {
     /// The `PATH` of the login shell, if the configuration wants it.
     pub(crate) login_path: Option<LoginPath>,
+    /// The first read of the backend's token, if its source may give another one later.
+    pub(crate) token: Option<TokenRead>,
+}
+
+/// The first read of a token; clones share it. Once it has ended, the token is known and redacted.
+pub(crate) type TokenRead = Shared<BoxFuture<'static, ()>>;
+
+/// Returns the first read of the token, which begins when it is first awaited. It is bounded, because an embedder's
+/// callback may need the backend that waits for it.
+pub(crate) fn first_token(credentials: Credentials) -> TokenRead {
+    async move {
+        let _ = timeout(TOKEN_TIMEOUT, credentials.token()).await;
+    }
+    .boxed()
+    .shared()
 }
 
 impl ProcessFactory {
@@ -70,7 +99,7 @@ impl ProcessFactory {
         let template = self.spec(program);
         let missing = |fault| BuildError::Placeholder { program: program.name.to_owned(), fault };
         let (spec, prepare) = match (expand_spec(&template, &self.placeholders), &self.assigned) {
-            (Ok(spec), _) => (spec.clone(), self.with_login_path(&spec)),
+            (Ok(spec), _) => (spec.clone(), self.start_inputs.prepare(&spec)),
             (Err(MissingPlaceholder::Url | MissingPlaceholder::Token), Some(assigned)) => {
                 (template.clone(), Some(self.spec_after(template, assigned.clone())))
             }
@@ -104,7 +133,7 @@ impl ProcessFactory {
         spec.cwd = Some(program.cwd).filter(|cwd| !cwd.as_os_str().is_empty()).map(Path::to_owned);
         spec.env.clone_from(program.env);
         spec.grace = SHUTDOWN_GRACE;
-        spec.secrets = self.transport.secrets();
+        spec.secrets = self.transport.secrets().with_shared(&self.secrets);
         spec.log = self.logs.get_or_create(program.name, actor_path(program.actor));
         spec
     }
@@ -123,32 +152,22 @@ impl ProcessFactory {
         })
     }
 
-    /// Makes the spec with the login shell's `PATH`, if that is wanted.
-    pub(crate) fn with_login_path(&self, spec: &ProcessSpec) -> Option<PrepareSpec> {
-        let (login_path, spec) = (self.login_path.clone()?, spec.clone());
-        Some(Arc::new(move || {
-            let (login_path, spec) = (login_path.clone(), spec.clone());
-            Box::pin(async move { Ok(add_path(spec, Some(login_path)).await) })
-        }))
-    }
-
     /// Makes the spec once the backend has an address.
     fn spec_after(
         &self,
         template: ProcessSpec,
         assigned: watch::Receiver<Option<BackendAddress>>,
     ) -> PrepareSpec {
-        let (placeholders, login_path) = (self.placeholders.clone(), self.login_path.clone());
+        let (placeholders, start_inputs) = (self.placeholders.clone(), self.start_inputs.clone());
         Arc::new(move || {
             let (mut assigned, template) = (assigned.clone(), template.clone());
-            let (placeholders, login_path) = (placeholders.clone(), login_path.clone());
+            let (placeholders, start_inputs) = (placeholders.clone(), start_inputs.clone());
             Box::pin(async move {
                 let address = assigned.wait_for(Option::is_some).await.ok().and_then(|found| found.clone());
                 let address = address.ok_or(SpawnError::NoAddress)?;
-                let mut spec = expand_spec(&template, &placeholders.with_address(&address))
+                let spec = expand_spec(&template, &placeholders.with_address(&address))
                     .map_err(|_| SpawnError::NoAddress)?;
-                spec.secrets = spec.secrets.with_texts(address.token);
-                Ok(add_path(spec, login_path).await)
+                Ok(start_inputs.apply(spec).await)
             })
         })
     }
@@ -160,15 +179,34 @@ fn actor_path(names: &[&str]) -> Option<ActorPath> {
     below.iter().try_fold(ActorPath::root(root).ok()?, |path, name| path.child(name).ok())
 }
 
-/// Adds the login shell's `PATH`, unless the program has one of its own. Without it, the runtime's own counts.
-async fn add_path(mut spec: ProcessSpec, login_path: Option<LoginPath>) -> ProcessSpec {
-    if let Some(login_path) = login_path
-        && !spec.env.contains_key("PATH")
-        && let Ok(path) = login_path.await
-    {
-        spec.env.insert("PATH".to_owned(), path.to_string());
+impl StartInputs {
+    /// Makes the preparation of a spec's starts, if there is something to wait for.
+    pub(crate) fn prepare(&self, spec: &ProcessSpec) -> Option<PrepareSpec> {
+        let Self { login_path, token } = self;
+        if login_path.is_none() && token.is_none() {
+            return None;
+        }
+        let (start_inputs, spec) = (self.clone(), spec.clone());
+        Some(Arc::new(move || {
+            let (start_inputs, spec) = (start_inputs.clone(), spec.clone());
+            Box::pin(async move { Ok(start_inputs.apply(spec).await) })
+        }))
     }
-    spec
+
+    /// Waits for the token, and adds the login shell's `PATH` unless the program has one of its own. Without it, the
+    /// runtime's own counts.
+    async fn apply(self, mut spec: ProcessSpec) -> ProcessSpec {
+        if let Some(token) = self.token {
+            token.await;
+        }
+        if let Some(login_path) = self.login_path
+            && !spec.env.contains_key("PATH")
+            && let Ok(path) = login_path.await
+        {
+            spec.env.insert("PATH".to_owned(), path.to_string());
+        }
+        spec
+    }
 }
 
 /// Replaces the placeholders in a command and its environment.

@@ -2,6 +2,7 @@
 //! start.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
@@ -10,33 +11,39 @@ use super::redaction::Redaction;
 /// The most texts that are added later. A token that changes every minute must not grow the search for ever.
 const ADDED_MAX: usize = 256;
 
-/// The secrets known so far, and their redaction.
-pub(super) struct KnownSecrets {
+/// The secrets known so far, and their redaction. Cheap to clone; clones share everything.
+#[derive(Clone, Default)]
+pub struct KnownSecrets(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
     configured: Vec<String>,
     added: Mutex<VecDeque<String>>,
     redaction: RwLock<Redaction>,
 }
 
 impl KnownSecrets {
-    pub(super) fn new(configured: &[String]) -> Self {
-        Self {
-            configured: configured.to_vec(),
-            added: Mutex::default(),
-            redaction: RwLock::new(Redaction::new(configured)),
-        }
+    /// Creates the list with texts that are never forgotten. An empty text is ignored; any other counts, so leave out
+    /// what every text contains.
+    #[must_use]
+    pub fn new(configured: Vec<String>) -> Self {
+        let redaction = RwLock::new(Redaction::new(&configured));
+        Self(Arc::new(Inner { configured, added: Mutex::default(), redaction }))
     }
 
     /// Returns the redaction of all texts so far.
-    pub(super) fn redaction(&self) -> Redaction {
-        self.redaction.read().clone()
+    #[must_use]
+    pub fn redaction(&self) -> Redaction {
+        self.0.redaction.read().clone()
     }
 
-    /// Adds texts; the oldest added ones are forgotten beyond [`ADDED_MAX`].
-    pub(super) fn add(&self, texts: impl IntoIterator<Item = String>) {
-        let mut added = self.added.lock();
+    /// Adds texts. Of added ones, the newest 256 count. Costs milliseconds for a new text, and nothing for a known one.
+    pub fn add(&self, texts: impl IntoIterator<Item = String>) {
+        let Inner { configured, added, redaction } = &*self.0;
+        let mut added = added.lock();
         let mut is_changed = false;
         for text in texts {
-            if text.is_empty() || self.configured.contains(&text) || added.contains(&text) {
+            if text.is_empty() || configured.contains(&text) || added.contains(&text) {
                 continue;
             }
             added.push_back(text);
@@ -48,8 +55,8 @@ impl KnownSecrets {
         while added.len() > ADDED_MAX {
             added.pop_front();
         }
-        let all: Vec<String> = self.configured.iter().chain(added.iter()).cloned().collect();
-        *self.redaction.write() = Redaction::new(&all);
+        let all: Vec<String> = configured.iter().chain(added.iter()).cloned().collect();
+        *redaction.write() = Redaction::new(&all);
     }
 }
 
@@ -59,7 +66,7 @@ mod tests {
 
     #[test]
     fn newest_added_secrets_and_all_configured_ones_count() {
-        let secrets = KnownSecrets::new(&["configured".to_owned()]);
+        let secrets = KnownSecrets::new(vec!["configured".to_owned()]);
         secrets.add((0..=ADDED_MAX).map(|number| format!("<{number}>")));
         secrets.add([String::new(), "configured".to_owned()]);
         let redaction = secrets.redaction();

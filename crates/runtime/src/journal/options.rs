@@ -1,5 +1,7 @@
 //! The settings of a journal.
 
+use super::known_secrets::KnownSecrets;
+
 /// The settings of a journal.
 #[derive(Clone)]
 pub struct JournalOptions {
@@ -13,8 +15,8 @@ pub struct JournalOptions {
     /// True if verbose events are recorded.
     pub verbose: bool,
     /// Texts that must never reach a file. Each occurrence is replaced before a line is made, also as JSON or an
-    /// address writes it. An empty text is ignored; any other counts, so leave out what every text contains.
-    pub secrets: Vec<String>,
+    /// address writes it. What is added to this list later counts from then on.
+    pub secrets: KnownSecrets,
 }
 
 impl Default for JournalOptions {
@@ -24,7 +26,7 @@ impl Default for JournalOptions {
             segments_max: 8,
             memory_lines_max: 4096,
             verbose: false,
-            secrets: Vec::new(),
+            secrets: KnownSecrets::default(),
         }
     }
 }

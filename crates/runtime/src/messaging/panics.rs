@@ -259,7 +259,7 @@ mod tests {
 
     use super::*;
     use crate::clock::SystemClock;
-    use crate::journal::JournalOptions;
+    use crate::journal::{JournalOptions, KnownSecrets};
 
     async fn panics_with<P: Any + Send>(payload: P) -> Panic {
         catch_future(async { panic::panic_any(payload) }).await.unwrap_err()
@@ -304,7 +304,10 @@ mod tests {
     }
 
     fn journal() -> Journal {
-        let config = JournalOptions { secrets: vec!["s3cret".to_owned()], ..JournalOptions::default() };
+        let config = JournalOptions {
+            secrets: KnownSecrets::new(vec!["s3cret".to_owned()]),
+            ..JournalOptions::default()
+        };
         Journal::in_memory("boot", Arc::new(SystemClock), config)
     }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::actor::context::Context;
 use crate::actor::failure::Failure;
 use crate::actor::worker::Worker;
+use crate::journal::KnownSecrets;
 use crate::messaging::message::Message;
 use crate::messaging::reply::Reply;
 use crate::supervisor::Child;
@@ -122,7 +123,8 @@ fn call_succeeds_while_journal_and_supervisor_are_locked() {
 #[tokio::test(start_paused = true)]
 async fn last_error_is_redacted_in_tree_and_start_error() {
     const REDACTED: &str = "the token [redacted] was refused";
-    let config = JournalOptions { secrets: vec!["s3cret".to_owned()], ..JournalOptions::default() };
+    let config =
+        JournalOptions { secrets: KnownSecrets::new(vec!["s3cret".to_owned()]), ..JournalOptions::default() };
     let journal = Journal::in_memory("boot", Arc::new(SystemClock), config);
     let runtime = Runtime::builder().journal(journal).start(SupervisorSpec::new("root")).await.unwrap();
     let mute = LeakyCounter { leaks_in_start: true, ..LeakyCounter::default() };

@@ -1,7 +1,7 @@
 use std::fs;
 
 use mainstay_runtime::clock::SystemClock;
-use mainstay_runtime::journal::{Delivery, JournalOptions};
+use mainstay_runtime::journal::{Delivery, JournalOptions, KnownSecrets};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -24,8 +24,10 @@ impl WriterFixture {
         let dir = tempfile::tempdir().unwrap();
         let settings = LogSettings { file_bytes: 1 << 20, files: 3, rate };
         let store = LogStore::new(settings);
-        let options =
-            JournalOptions { secrets: vec!["j0urnal-secret".to_owned()], ..JournalOptions::default() };
+        let options = JournalOptions {
+            secrets: KnownSecrets::new(vec!["j0urnal-secret".to_owned()]),
+            ..JournalOptions::default()
+        };
         let journal = Journal::in_memory("boot", Arc::new(SystemClock), options);
         store.start(Some(&dir.path().join("logs")), journal.clone()).unwrap();
         let log = store.get_or_create("it", ActorPath::root("it").ok());

@@ -6,7 +6,7 @@ use super::*;
 const SECRET: &str = "to\"ken\\ä\n";
 
 fn config(secrets: &[&str]) -> JournalOptions {
-    let secrets = secrets.iter().map(|secret| (*secret).to_owned()).collect();
+    let secrets = KnownSecrets::new(secrets.iter().map(|secret| (*secret).to_owned()).collect());
     JournalOptions { secrets, ..JournalOptions::default() }
 }
 

@@ -13,8 +13,8 @@ use mainstay::supervision::ActorStatus;
 use mainstay::{Mainstay, Reason, Request};
 use serde_json::{Value, json};
 use support::{
-    EventFollower, MainstayProcess, TEST_TIMEOUT, eventually, is_connection_state, mainstay, mainstay_binary,
-    read_head, run, run_json, send_signal, serve_connections, start_runtime,
+    EventFollower, MainstayProcess, TEST_TIMEOUT, eventually, is_agent_health, is_connection_state, mainstay,
+    mainstay_binary, read_head, run, run_json, send_signal, serve_connections, start_runtime,
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -280,6 +280,34 @@ async fn agent_that_names_the_address_waits_for_the_backend() {
         |event: &&Value| event["actor"] == "root/agents/helper" && event["kind"] == "actor_exited";
     let exits: Vec<&Value> = events.events.iter().filter(is_of_agent).map(|event| &event["cause"]).collect();
     assert_eq!(exits, ["normal", "normal"], "the wait used no restart");
+    runtime.stop().await;
+}
+
+#[tokio::test]
+async fn agent_that_names_the_address_follows_the_backend() {
+    let agent = "min_uptime = '100ms'\nmax_restarts = 0\n[[agent]]\nid = 'helper'\ndriver = 'process'\n\
+                 command = ['sh', '-c', 'echo at $0 >&2; exec cat', '{url}']\nenv = { SECRET = '{token}' }\n";
+    let (data, runtime, mut events) = start(&assigned("stdout:listening on {url}"), agent).await;
+    let first = events.wait_for(is_of_backend("backend_started")).await;
+    events.wait_since(0, is_agent_health("helper", "healthy")).await;
+    let url = async || {
+        backend(data.path()).await["url"].as_str().unwrap_or_default().trim_end_matches('/').to_owned()
+    };
+    let has_address = async |url: &str| {
+        let agent = run_json(data.path(), &["agent", "show", "helper"]).await;
+        agent["output"] == json!([format!("at {url}")])
+    };
+    let first_url = url().await;
+    eventually("it has the address", async || has_address(&first_url).await).await;
+    let mark = events.mark();
+    send_signal(first["pid"].as_u64().unwrap(), "KILL").await;
+    events.wait_since(mark, is_of_backend("backend_started")).await;
+    events.wait_since(mark, |event| event["kind"] == "agent_outdated").await;
+    events.wait_since(mark, is_agent_health("helper", "healthy")).await;
+    let next_url = url().await;
+    assert_ne!(first_url, next_url);
+    eventually("it has the next address", async || has_address(&next_url).await).await;
+    assert!(!events.events.iter().any(|event| event["kind"] == "gave_up"), "it has no restarts to use");
     runtime.stop().await;
 }
 

@@ -2,9 +2,11 @@
 //!
 //! - `view`: the view of one agent, from the reports of its actor and its supervisor
 //! - `next_step`: an agent's next step as a sentence
+//! - `outdated`: restarts the agents that name the address of an earlier start of the backend
 
 pub(crate) mod messages;
 mod next_step;
+pub(crate) mod outdated;
 mod view;
 
 use std::sync::Arc;

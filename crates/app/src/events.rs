@@ -41,12 +41,14 @@ pub use mainstay_runtime::journal::{Event, EventType, JournalDegraded, Level, Re
 pub use mainstay_runtime::policy::{ChildHistory, Exit, StateSource, SupervisorHistory};
 pub use mainstay_runtime::state::{StateDegraded, StateLoaded, StateMigrated, StateRefused};
 
+pub use crate::agents::outdated::AgentOutdated;
 pub use crate::credentials::CredentialsChanged;
 pub use crate::process_events::{LoginEnvFailed, PidFileDamaged, ProcessOrphaned, ProcessWarning};
 pub use crate::standstill::WokeAfter;
 
 /// The types of the events that this crate records.
 const OWN_TYPES: &[EventType] = &[
+    EventType::of::<AgentOutdated>(),
     EventType::of::<CredentialsChanged>(),
     EventType::of::<ProcessOrphaned>(),
     EventType::of::<PidFileDamaged>(),

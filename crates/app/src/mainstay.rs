@@ -26,6 +26,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::agents::Agents;
+use crate::agents::outdated::restart_outdated;
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::connection::Connection;
@@ -255,6 +256,9 @@ impl MainstayBuilder {
         let ended = runtime.ended();
         Ok(Mainstay(Arc::new_cyclic(|inner| {
             tasks.spawn(end_subscriptions(Weak::clone(inner), ended));
+            if let Some(assigned) = handles.factory.processes.assigned.clone() {
+                tasks.spawn(restart_outdated(Weak::clone(inner), assigned));
+            }
             Inner { runtime, handles, states, has_stopped: watch::Sender::new(false), _tasks: tasks }
         })))
     }

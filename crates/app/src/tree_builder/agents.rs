@@ -10,7 +10,7 @@ use mainstay_actors::agent::{
     PendingRecovery, PendingReplies, ProcessDriver, ProcessSetup, UpdateBroadcast,
 };
 use mainstay_actors::connection::ConnectionView;
-use mainstay_actors::network::{BackendAddress, BackendEnds};
+use mainstay_actors::network::BackendEnds;
 use mainstay_actors::queue::QueueHandle;
 use mainstay_actors::transport::Transport;
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, OnBudgetExhausted, Shutdown};
@@ -21,7 +21,7 @@ use crate::config::{AgentConfig, AgentsConfig, DriverKind};
 use crate::supervision_report::RestartBudget;
 use crate::tree_builder::error::BuildError;
 use crate::tree_builder::processes::{
-    AGENTS_NAME, BACKEND_NAME, ProcessConfig, ProcessFactory, ROOT_NAME, SHUTDOWN_GRACE,
+    AGENTS_NAME, BACKEND_NAME, NamedAddress, ProcessConfig, ProcessFactory, ROOT_NAME, SHUTDOWN_GRACE,
 };
 
 /// The time by which each agent lengthens the period over which first checks are spread.
@@ -36,24 +36,23 @@ pub(crate) struct AgentHandle {
     pub(crate) updates: UpdateBroadcast,
     pub(crate) pending_replies: Arc<PendingReplies>,
     pub(crate) restart_limits: RestartLimits,
-    /// The address that its program waits for before each start, if it names one.
-    awaited_address: Option<watch::Receiver<Option<BackendAddress>>>,
+    /// The backend's address that its program names, if each start of the backend is assigned one.
+    pub(crate) named_address: Option<NamedAddress>,
 }
 
 impl AgentHandle {
     /// Returns whether a start of the agent's program waits until the backend is ready.
     pub(crate) fn awaits_backend(&self) -> bool {
-        self.awaited_address.as_ref().is_some_and(|address| address.borrow().is_none())
+        self.named_address.as_ref().is_some_and(NamedAddress::is_awaited)
     }
 
     /// Returns when a start of the agent's program would wait for the backend. If it names no address, that is never.
     pub(crate) async fn wait_for_absence(&self) {
-        if let Some(mut address) = self.awaited_address.clone()
-            && address.wait_for(Option::is_none).await.is_ok()
-        {
-            return;
+        if let Some(address) = &self.named_address {
+            address.wait_for_absence().await;
+        } else {
+            std::future::pending().await
         }
-        std::future::pending().await
     }
 }
 
@@ -111,7 +110,8 @@ impl AgentFactory {
         let (pending_recovery, updates) = (Arc::<PendingRecovery>::default(), UpdateBroadcast::default());
         let pending_replies = Arc::<PendingReplies>::default();
         let supervision = &config.supervision.over(&self.defaults);
-        let driver = self.driver(config, supervision, &updates)?;
+        let named_address = self.processes.named_address(&config.command, &config.env);
+        let driver = self.driver(config, supervision, &updates, named_address.as_ref())?;
         let owns_agent = driver.owns_agent();
         let AgentPolicies { health, child: policy } = if !owns_agent && *supervision == self.defaults {
             self.default_policies.clone()
@@ -132,7 +132,6 @@ impl AgentFactory {
         };
         let restart_limits =
             RestartLimits { fail_after: supervision.fail_after, budget: RestartBudget::of_policy(&policy) };
-        let awaited_address = self.processes.awaited_address(&config.command, &config.env);
         let child = Child::new(&config.id, actor).policy(policy).durable();
         let to_handle = move |address| AgentHandle {
             address,
@@ -141,7 +140,7 @@ impl AgentFactory {
             updates,
             pending_replies,
             restart_limits,
-            awaited_address,
+            named_address,
         };
         Ok((child, Box::new(to_handle)))
     }
@@ -151,6 +150,7 @@ impl AgentFactory {
         config: &AgentConfig,
         supervision: &AgentsConfig,
         updates: &UpdateBroadcast,
+        address: Option<&NamedAddress>,
     ) -> Result<Arc<dyn AgentDriver>, BuildError> {
         match config.driver {
             DriverKind::Http => {
@@ -160,12 +160,12 @@ impl AgentFactory {
                 Ok(Arc::new(driver.with_queue(self.queue.clone()).with_meter(meter)))
             }
             DriverKind::Process => {
-                Ok(Arc::new(ProcessDriver::new(self.process_setup(config, supervision, updates)?)))
+                Ok(Arc::new(ProcessDriver::new(self.process_setup(config, supervision, updates, address)?)))
             }
             #[cfg(feature = "acp")]
             DriverKind::Acp => {
                 let stray_lines_max = (config.stray_lines_max > 0).then_some(config.stray_lines_max);
-                let driver = AcpDriver::new(self.process_setup(config, supervision, updates)?);
+                let driver = AcpDriver::new(self.process_setup(config, supervision, updates, address)?);
                 Ok(Arc::new(driver.with_stray_lines_max(stray_lines_max)))
             }
             #[cfg(not(feature = "acp"))]
@@ -179,6 +179,7 @@ impl AgentFactory {
         config: &AgentConfig,
         supervision: &AgentsConfig,
         updates: &UpdateBroadcast,
+        address: Option<&NamedAddress>,
     ) -> Result<ProcessSetup, BuildError> {
         if config.id == BACKEND_NAME && self.owns_backend {
             return Err(BuildError::ReservedId { id: config.id.clone() });
@@ -191,6 +192,7 @@ impl AgentFactory {
             env: &config.env,
             ready: &config.ready,
             ready_within: supervision.startup_grace,
+            named_address: address.cloned(),
         })?;
         Ok(ProcessSetup {
             updates: updates.clone(),

@@ -160,6 +160,7 @@ fn prepare_launch(
         env,
         ready,
         ready_within: *ready_within,
+        named_address: None,
     };
     if !is_assigned {
         let launch = processes.launch(&program)?;

@@ -21,6 +21,7 @@ use mainstay_actors::request::Request;
 use mainstay_actors::transport::{FailureKind, HttpSettings, HttpTransport, Transport};
 use mainstay_runtime::ActorPath;
 use mainstay_runtime::journal::KnownSecrets;
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -52,6 +53,50 @@ pub(crate) struct ProcessConfig<'a> {
     pub(crate) env: &'a BTreeMap<String, String>,
     pub(crate) ready: &'a ReadyWhen,
     pub(crate) ready_within: Duration,
+    /// The address that its command or environment names, if each start of the backend is assigned one.
+    pub(crate) named_address: Option<NamedAddress>,
+}
+
+/// The address of the backend in the command or the environment of an agent. Clones share it.
+#[derive(Clone)]
+pub(crate) struct NamedAddress {
+    assigned: watch::Receiver<Option<BackendAddress>>,
+    /// The address with which the program was started last; `None` while a start waits for one.
+    used: Arc<Mutex<Option<BackendAddress>>>,
+}
+
+impl NamedAddress {
+    /// Returns whether a start of the program waits until the backend is ready.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.assigned.borrow().is_none()
+    }
+
+    /// Returns when the backend has no address. If the backend is gone for good, that is never.
+    pub(crate) async fn wait_for_absence(&self) {
+        if self.assigned.clone().wait_for(Option::is_none).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Returns whether the program was started with the address of an earlier start of the backend.
+    pub(crate) fn is_outdated(&self) -> bool {
+        let used = self.used.lock();
+        used.is_some()
+            && self.assigned.borrow().as_ref().is_some_and(|assigned| used.as_ref() != Some(assigned))
+    }
+
+    /// Waits for the backend's address, and notes it as that of the program's start.
+    async fn take(&mut self) -> Option<BackendAddress> {
+        *self.used.lock() = None;
+        loop {
+            let address = self.assigned.wait_for(Option::is_some).await.ok()?.clone()?;
+            *self.used.lock() = Some(address.clone());
+            // Another start of the backend may have become ready before this was noted.
+            if !self.is_outdated() {
+                return Some(address);
+            }
+        }
+    }
 }
 
 /// The parts that every program needs.
@@ -98,10 +143,10 @@ impl ProcessFactory {
     pub(crate) fn launch(&self, program: &ProcessConfig<'_>) -> Result<Launch, BuildError> {
         let template = self.spec(program);
         let missing = |fault| BuildError::Placeholder { program: program.name.to_owned(), fault };
-        let (spec, prepare) = match (expand_spec(&template, &self.placeholders), &self.assigned) {
+        let (spec, prepare) = match (expand_spec(&template, &self.placeholders), &program.named_address) {
             (Ok(spec), _) => (spec.clone(), self.start_inputs.prepare(&spec)),
-            (Err(MissingPlaceholder::Url | MissingPlaceholder::Token), Some(assigned)) => {
-                (template.clone(), Some(self.spec_after(template, assigned.clone())))
+            (Err(MissingPlaceholder::Url | MissingPlaceholder::Token), Some(address)) => {
+                (template.clone(), Some(self.spec_after(template, address.clone())))
             }
             (Err(fault), _) => return Err(missing(fault)),
         };
@@ -113,18 +158,19 @@ impl ProcessFactory {
         Ok(Launch { spec, readiness, ready_timeout: program.ready_within.max(READY_WITHIN_MIN), prepare })
     }
 
-    /// Returns the address that a program waits for: its command or environment names one that is assigned to each start
-    /// of the backend.
-    pub(crate) fn awaited_address(
+    /// Returns the address that a program names in its command or environment, if each start of the backend is assigned
+    /// one.
+    pub(crate) fn named_address(
         &self,
         command: &[String],
         env: &BTreeMap<String, String>,
-    ) -> Option<watch::Receiver<Option<BackendAddress>>> {
+    ) -> Option<NamedAddress> {
         let mut texts = command.iter().chain(env.values());
         let names_address = texts.any(|text| {
             matches!(self.placeholders.expand(text), Err(MissingPlaceholder::Url | MissingPlaceholder::Token))
         });
-        self.assigned.clone().filter(|_| names_address)
+        let assigned = self.assigned.clone().filter(|_| names_address)?;
+        Some(NamedAddress { assigned, used: Arc::default() })
     }
 
     /// Describes the process, with its placeholders.
@@ -153,18 +199,13 @@ impl ProcessFactory {
     }
 
     /// Makes the spec once the backend has an address.
-    fn spec_after(
-        &self,
-        template: ProcessSpec,
-        assigned: watch::Receiver<Option<BackendAddress>>,
-    ) -> PrepareSpec {
+    fn spec_after(&self, template: ProcessSpec, address: NamedAddress) -> PrepareSpec {
         let (placeholders, start_inputs) = (self.placeholders.clone(), self.start_inputs.clone());
         Arc::new(move || {
-            let (mut assigned, template) = (assigned.clone(), template.clone());
+            let (mut address, template) = (address.clone(), template.clone());
             let (placeholders, start_inputs) = (placeholders.clone(), start_inputs.clone());
             Box::pin(async move {
-                let address = assigned.wait_for(Option::is_some).await.ok().and_then(|found| found.clone());
-                let address = address.ok_or(SpawnError::NoAddress)?;
+                let address = address.take().await.ok_or(SpawnError::NoAddress)?;
                 let spec = expand_spec(&template, &placeholders.with_address(&address))
                     .map_err(|_| SpawnError::NoAddress)?;
                 Ok(start_inputs.apply(spec).await)

@@ -126,6 +126,25 @@ async fn backend_that_is_not_ready_in_time_is_started_again() {
     runtime.stop().await;
 }
 
+/// As uvicorn prints it.
+#[tokio::test]
+async fn ready_text_counts_in_colour_and_on_stderr() {
+    let print = r#"printf "\033[32mINFO\033[0m: running on \033[1mhttp://127.0.0.1:$0\033[0m (Press\n" >&2"#;
+    let keys = format!(
+        "url = 'auto'\ncommand = ['sh', '-c', '{print}; exec sleep 1000', '{{port}}']\n\
+         ready = 'stdout:INFO: running on {{url}} (Press'"
+    );
+    let agent = format!(
+        "startup_grace = '1h'\nmin_uptime = '100ms'\n[connection]\nenabled = false\n\
+         [[agent]]\nid = 'helper'\ndriver = 'process'\nready = 'stdout:INFO: running on http'\n\
+         command = ['sh', '-c', '{print}; exec cat', '80']\n"
+    );
+    let (_data, runtime, mut events) = start(&keys, &agent).await;
+    events.wait_for(is_of_backend("backend_started")).await;
+    events.wait_since(0, is_agent_health("helper", "healthy")).await;
+    runtime.stop().await;
+}
+
 #[tokio::test]
 async fn commands_stop_start_and_restart_the_backend() {
     let keys = "command = ['sh', '-c', 'echo up; exec sleep 1000']\nready = 'stdout:up'";

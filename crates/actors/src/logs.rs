@@ -34,3 +34,4 @@ pub use reader::{LogItem, LogRange, LogReader};
 pub use shared::LogSettings;
 pub use store::LogStore;
 pub use subscription::LogSubscription;
+pub(crate) use text::shown_text;

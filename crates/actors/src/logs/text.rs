@@ -40,11 +40,7 @@ impl RawLine {
     /// Secrets are redacted and control characters escaped. Of a line that overwrites itself, such as a progress bar,
     /// the last state counts. Colours are removed.
     pub(super) fn to_text(&self, secrets: &Secrets, bytes_max: usize) -> String {
-        let text = String::from_utf8_lossy(&self.bytes);
-        let states = || text.rsplit('\r').map(strip_styles);
-        let shown = states().find(|state| !state.trim().is_empty()).or_else(|| states().next_back());
-        let shown = shown.unwrap_or_default().replace('\t', "    ");
-        let mut line = escape_controls(&secrets.redact(&shown));
+        let mut line = escape_controls(&secrets.redact(&shown_text(&self.bytes)));
         let end = (0..=bytes_max.min(line.len())).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
         if self.is_cut || end < line.len() {
             line.truncate(end);
@@ -52,6 +48,14 @@ impl RawLine {
         }
         line
     }
+}
+
+/// Returns the text of a line as people see it in a terminal: its last state, without colours.
+pub(crate) fn shown_text(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    let states = || text.rsplit('\r').map(strip_styles);
+    let shown = states().find(|state| !state.trim().is_empty()).or_else(|| states().next_back());
+    shown.unwrap_or_default().replace('\t', "    ")
 }
 
 /// Removes the codes of colours and other styles, so that they part no secret and no word.

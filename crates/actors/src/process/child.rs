@@ -14,7 +14,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use super::exit::{ProcessExit, ProcessExited};
+use super::lines::LineSplitter;
 use super::manager::ProcessManager;
+use super::readiness::ReadySignal;
 use super::spec::{ProcessSpec, SpawnError};
 use super::stdin::{ProcessStdin, StdinCloser};
 use super::system::{self, ProcessGroup, ProcessRegistry};
@@ -23,6 +25,9 @@ use crate::logs::{LogStream, ProcessLog};
 /// The time that the report of an exit waits for the end of the output while another process keeps that open. The
 /// process's own output is in the pipes by then, and takes no longer to read.
 const OUTPUT_DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The longest line that is searched for the ready text, in bytes.
+pub(super) const READY_LINE_BYTES_MAX: usize = 64 * 1024;
 
 /// The size of one read of stderr, in bytes.
 const PIECE_BYTES: usize = 16 * 1024;
@@ -47,6 +52,7 @@ pub struct Process {
     phase: watch::Receiver<ProcessPhase>,
     stop_request: watch::Sender<StopRequest>,
     log: ProcessLog,
+    ready_signal: Arc<ReadySignal>,
     /// Held until the reader of stdout is known.
     output_guard: Mutex<Option<OutputGuard>>,
     /// Dropped after the stop request, so that the task sees the request first.
@@ -124,6 +130,15 @@ impl Process {
     /// The process was not started. A program that fails only when it is run, such as one without its interpreter,
     /// shows this by its exit, with code 126 or 127.
     pub async fn start(spec: &ProcessSpec, manager: &ProcessManager) -> Result<Self, SpawnError> {
+        Self::start_observed(spec, manager, ReadySignal::default()).await
+    }
+
+    /// Starts the process, as [`start`](Self::start), and shows its lines on stderr to the signal.
+    pub(super) async fn start_observed(
+        spec: &ProcessSpec,
+        manager: &ProcessManager,
+        ready_signal: ReadySignal,
+    ) -> Result<Self, SpawnError> {
         let spec = spec.resolve()?;
         let registry = manager.registry()?;
         let log = spec.log.clone();
@@ -135,12 +150,14 @@ impl Process {
         let (gate, gate_opened) = oneshot::channel();
         let (open, output_closed) = mpsc::channel(1);
         let output_guard = OutputGuard { _open: open };
+        let ready_signal = Arc::new(ready_signal);
         let task = ProcessTask {
             group,
             registry: Arc::clone(registry),
             stop_signals: StopSignals { stop_request: requested, closing: manager.closing() },
             phase: phase_sender,
             log: log.clone(),
+            ready_signal: Arc::clone(&ready_signal),
             output_closed,
         };
         manager.track(task.run(stdin, (stderr, output_guard.clone()), gate))?;
@@ -152,6 +169,7 @@ impl Process {
             phase,
             stop_request: request,
             log,
+            ready_signal,
             output_guard: Mutex::new(Some(output_guard)),
             _manager: manager.clone(),
         })
@@ -168,6 +186,11 @@ impl Process {
         let guard = self.output_guard.lock().take();
         let (stdin, stdout) = self.stdio.lock().take()?;
         Some((stdin, LoggedStdout { stdout, _guard: guard }))
+    }
+
+    /// Returns the signal to which the reader of its stdout shows each line.
+    pub(crate) fn ready_signal(&self) -> &Arc<ReadySignal> {
+        &self.ready_signal
     }
 
     /// Returns the id of the process and of its group.
@@ -288,6 +311,7 @@ struct ProcessTask {
     stop_signals: StopSignals,
     phase: watch::Sender<ProcessPhase>,
     log: ProcessLog,
+    ready_signal: Arc<ReadySignal>,
     /// Closed once all output is read.
     output_closed: mpsc::Receiver<()>,
 }
@@ -313,9 +337,9 @@ impl ProcessTask {
         let closer = stdin.closer();
         // A caller that does not take it has dropped the stop request as well.
         let _ = gate.send(Ok(stdin));
-        let Self { group, registry, stop_signals, phase, log, output_closed } = self;
+        let Self { group, registry, stop_signals, phase, log, ready_signal, output_closed } = self;
         let drain = async {
-            read_stderr(stderr, &log).await;
+            read_stderr(stderr, &log, &ready_signal).await;
             drop(output_guard);
             std::future::pending().await
         };
@@ -378,9 +402,14 @@ async fn run_until_exit(
 }
 
 /// Reads the stream to its end.
-async fn read_stderr(mut stderr: ChildStderr, log: &ProcessLog) {
-    let mut piece = vec![0; PIECE_BYTES];
+async fn read_stderr(mut stderr: ChildStderr, log: &ProcessLog, ready_signal: &ReadySignal) {
+    let (mut lines, mut piece) = (LineSplitter::new(READY_LINE_BYTES_MAX), vec![0; PIECE_BYTES]);
     while let Ok(count @ 1..) = stderr.read(&mut piece).await {
+        if ready_signal.is_waiting() {
+            lines.push(&piece[..count], |line| {
+                ready_signal.observe_line(&line);
+            });
+        }
         pause(log.push(LogStream::Err, &piece[..count])).await;
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::child::Process;
 use super::exit::{ProcessExit, line_suffix};
 use super::manager::ProcessManager;
-use super::readiness::{ProbeResult, Readiness, ReadySignal, run_probe};
+use super::readiness::{ProbeResult, Readiness, run_probe};
 use super::spec::{ProcessSpec, SpawnError};
 use crate::suspend::until;
 
@@ -76,25 +76,24 @@ impl Launch {
         {
             return Err(LaunchError::AddressInUse);
         }
-        let Some(prepare) = &self.prepare else { return Ok(Process::start(&self.spec, manager).await?) };
-        Ok(Process::start(&prepare().await?, manager).await?)
+        let signal = self.readiness.ready_signal();
+        Ok(match &self.prepare {
+            None => Process::start_observed(&self.spec, manager, signal).await?,
+            Some(prepare) => Process::start_observed(&prepare().await?, manager, signal).await?,
+        })
     }
 
-    /// Waits until the process is ready. The reader of its output shows each line to `ready_signal`.
+    /// Waits until the process is ready. The reader of its stdout shows each line to its ready signal.
     ///
     /// # Errors
     /// [`LaunchError::Exited`] and [`LaunchError::ReadyTimeout`].
-    pub(crate) async fn wait_until_ready(
-        &self,
-        process: &Process,
-        ready_signal: &ReadySignal,
-    ) -> Result<(), LaunchError> {
+    pub(crate) async fn wait_until_ready(&self, process: &Process) -> Result<(), LaunchError> {
         let deadline = Instant::now() + self.ready_timeout;
         tokio::select! {
             biased;
             // A process that reports readiness and exits counts as exited.
             exit = process.exited() => Err(LaunchError::Exited(exit)),
-            ready = until(deadline, self.readiness.wait_until_ready(ready_signal)) => ready.ok_or_else(|| {
+            ready = until(deadline, self.readiness.wait_until_ready(process.ready_signal())) => ready.ok_or_else(|| {
                 LaunchError::ReadyTimeout { within: self.ready_timeout, last_line: process.last_line() }
             }),
         }

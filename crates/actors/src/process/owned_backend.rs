@@ -25,7 +25,7 @@ use self::address::assign_address;
 pub use self::events::{BackendStarted, BackendStarting};
 use self::listener::check_listener;
 pub use self::view::{BackendProcess, OwnedBackendView};
-use super::child::{LoggedStdout, Process, pause};
+use super::child::{LoggedStdout, Process, READY_LINE_BYTES_MAX, pause};
 use super::launch::{Launch, LaunchError};
 use super::lines::{LineSplitter, OutputLine};
 use super::manager::ProcessManager;
@@ -36,9 +36,6 @@ use crate::error::{Error, Reason};
 use crate::logs::{LogStream, ProcessLog};
 use crate::network::BackendAddress;
 use crate::network::urls::BaseUrl;
-
-/// The longest line of output that is searched for the ready text, in bytes.
-const LINE_BYTES_MAX: usize = 64 * 1024;
 
 /// The size of one read of the output, in bytes.
 const PIECE_BYTES: usize = 16 * 1024;
@@ -211,7 +208,7 @@ impl OwnedBackendActor {
             awaits: self.awaits.clone(),
             ready_within_ms: millis(launch.ready_timeout),
         });
-        let ready_signal = Arc::new(launch.readiness.ready_signal());
+        let ready_signal = Arc::clone(process.ready_signal());
         if let Some((stdin, stdout)) = process.take_logged_stdio() {
             ctx.spawn_maybe(drain(stdout, Arc::clone(&ready_signal), launch.spec.log.clone()));
             state._stdin = Some(stdin);
@@ -222,10 +219,7 @@ impl OwnedBackendActor {
         let view = self.view.clone();
         ctx.spawn(async move {
             let ready = async {
-                launch
-                    .wait_until_ready(&process, &ready_signal)
-                    .await
-                    .map_err(|error| launch_failure(&error))?;
+                launch.wait_until_ready(&process).await.map_err(|error| launch_failure(&error))?;
                 let url = ready_signal.reported_url();
                 if let Some(port) = url.as_ref().map(BaseUrl::port).or(assigned) {
                     check_listener(port).await.map_err(|error| Failure::from(error.log_text()))?;
@@ -289,7 +283,7 @@ async fn drain(
     ready_signal: Arc<ReadySignal>,
     log: ProcessLog,
 ) -> Option<OwnedBackendMessage> {
-    let (mut lines, mut piece) = (LineSplitter::new(LINE_BYTES_MAX), vec![0; PIECE_BYTES]);
+    let (mut lines, mut piece) = (LineSplitter::new(READY_LINE_BYTES_MAX), vec![0; PIECE_BYTES]);
     while let Ok(count @ 1..) = stdout.read(&mut piece).await {
         let flood_pause = log.push(LogStream::Out, &piece[..count]);
         lines.push(&piece[..count], |line: OutputLine<'_>| {

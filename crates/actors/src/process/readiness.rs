@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::lines::OutputLine;
+use crate::logs::shown_text;
 use crate::network::urls::BaseUrl;
 
 /// The time limit of one probe.
@@ -22,8 +23,8 @@ pub enum Readiness {
     /// The process is ready once it runs.
     #[default]
     None,
-    /// The process prints a line that contains this text. In the place of `{url}` the line has the URL at which the
-    /// process is reached on this computer.
+    /// The process prints a line that contains this text, on stdout or stderr. In the place of `{url}` the line has the
+    /// URL at which the process is reached on this computer.
     Stdout(String),
     /// The process answers a probe of its address. Before the start, the probe finds no server there.
     Probe(Probe),
@@ -48,8 +49,9 @@ pub(super) async fn run_probe(probe: &Probe) -> ProbeResult {
     timeout(PROBE_TIMEOUT, probe(PROBE_TIMEOUT)).await.unwrap_or(ProbeResult::NotReady)
 }
 
-/// Recognises the line of a process's output that says that it is ready. The reader of the output shows it each line.
-#[derive(Debug)]
+/// Recognises the line of a process's output that says that it is ready. The readers of stdout and stderr show it each
+/// line.
+#[derive(Debug, Default)]
 pub(crate) struct ReadySignal {
     line: Option<ReadyLine>,
     state: watch::Sender<SignalState>,
@@ -59,7 +61,7 @@ pub(crate) struct ReadySignal {
 #[derive(Debug)]
 enum ReadyLine {
     /// A line that contains this text.
-    Text(Box<[u8]>),
+    Text(String),
     /// A line with a URL behind the first text, and the second text behind that.
     Url(String, String),
 }
@@ -70,6 +72,12 @@ enum SignalState {
     Ready { url: Option<BaseUrl> },
 }
 
+impl Default for SignalState {
+    fn default() -> Self {
+        Self::Ready { url: None }
+    }
+}
+
 /// Stands in the ready text for the URL that the process reports.
 const URL_PLACEHOLDER: &str = "{url}";
 
@@ -77,12 +85,17 @@ impl ReadySignal {
     /// Returns whether this line is the one that reports readiness.
     pub(crate) fn observe_line(&self, line: &OutputLine<'_>) -> bool {
         let (OutputLine::Complete(line), Some(ready_line)) = (line, &self.line) else { return false };
-        if *self.state.borrow() != SignalState::Waiting {
+        if !self.is_waiting() {
             return false;
         }
         let Some(url) = ready_line.find_in(line) else { return false };
         self.state.send_replace(SignalState::Ready { url });
         true
+    }
+
+    /// Returns whether the line is still to come.
+    pub(super) fn is_waiting(&self) -> bool {
+        *self.state.borrow() == SignalState::Waiting
     }
 
     /// Returns the URL that the process has reported, if it was to report one.
@@ -103,15 +116,20 @@ impl ReadyLine {
     fn new(text: &str) -> Self {
         match text.split_once(URL_PLACEHOLDER) {
             Some((before, after)) => Self::Url(before.to_owned(), after.to_owned()),
-            None => Self::Text(text.as_bytes().into()),
+            None => Self::Text(text.to_owned()),
         }
     }
 
-    /// Returns the URL in the line, or none if none is looked for; `None` if it is another line.
+    /// Returns the URL in the line, or none if none is looked for; `None` if it is another line. The line counts as it
+    /// was printed, and as people see it: without colours.
     fn find_in(&self, line: &[u8]) -> Option<Option<BaseUrl>> {
+        self.find_in_text(&String::from_utf8_lossy(line)).or_else(|| self.find_in_text(&shown_text(line)))
+    }
+
+    fn find_in_text(&self, line: &str) -> Option<Option<BaseUrl>> {
         match self {
-            Self::Text(text) => line.windows(text.len()).any(|part| part == &**text).then_some(None),
-            Self::Url(before, after) => find_url(&String::from_utf8_lossy(line), before, after).map(Some),
+            Self::Text(text) => line.contains(text).then_some(None),
+            Self::Url(before, after) => find_url(line, before, after).map(Some),
         }
     }
 }
@@ -137,7 +155,7 @@ impl Readiness {
             Self::Stdout(text) if !text.is_empty() => Some(ReadyLine::new(text)),
             _ => None,
         };
-        let state = if line.is_some() { SignalState::Waiting } else { SignalState::Ready { url: None } };
+        let state = if line.is_some() { SignalState::Waiting } else { SignalState::default() };
         ReadySignal { line, state: watch::Sender::new(state) }
     }
 
@@ -170,7 +188,7 @@ mod tests {
         }
         assert!(!signal.observe_line(&OutputLine::TooLong { head: b"listening on", tail: b"" }));
         assert_eq!(readiness.wait_until_ready(&signal).now_or_never(), None);
-        assert!(signal.observe_line(&OutputLine::Complete(b"now listening on 127.0.0.1")));
+        assert!(signal.observe_line(&OutputLine::Complete(b"now \x1b[1mlistening\x1b[0m on 127.0.0.1")));
         assert_eq!(readiness.wait_until_ready(&signal).now_or_never(), Some(()));
         assert!(!signal.observe_line(&OutputLine::Complete(b"listening on another")));
     }
@@ -192,6 +210,13 @@ mod tests {
         assert_eq!(reported("on {url}.", "listens on http://localhost:81/a."), at("http://localhost:81/a"));
         let coloured = "on \u{1b}[1mhttp://[::1]:82\u{1b}[0m";
         assert_eq!(reported("\u{1b}[1m{url}", coloured), at("http://[::1]:82/"));
+        assert_eq!(
+            reported("on {url} now", "on \u{1b}[1mhttp://[::1]:82\u{1b}[0m now"),
+            at("http://[::1]:82/")
+        );
+        let uvicorn_coloured =
+            "\u{1b}[32mINFO\u{1b}[0m:     Uvicorn running on \u{1b}[1mhttp://127.0.0.1:83\u{1b}[0m";
+        assert_eq!(reported("running on {url}", uvicorn_coloured), at("http://127.0.0.1:83/"));
         for other in ["listening on port 80", "on http://example.com:80", "on http://127.0.0.1:99999", "on "]
         {
             assert_eq!(reported("on {url}", other), None, "{other}");

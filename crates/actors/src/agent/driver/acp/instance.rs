@@ -56,10 +56,7 @@ impl AcpInstance {
         options: &AcpOptions,
     ) -> Result<SessionStart, AcpConnectError> {
         let ProcessSetup { launch, updates, .. } = setup;
-        launch
-            .wait_until_ready(self.managed.process(), &launch.readiness.ready_signal())
-            .await
-            .map_err(AcpConnectError::Launch)?;
+        launch.wait_until_ready(self.managed.process()).await.map_err(AcpConnectError::Launch)?;
         let Some((write, read)) = self.managed.process().take_logged_stdio() else {
             return Err(AcpConnectError::Protocol(AcpError::Closed));
         };

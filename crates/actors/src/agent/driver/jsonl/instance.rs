@@ -42,7 +42,6 @@ const READ_BUFFER_BYTES: usize = 64 * 1024;
 pub(super) struct JsonlInstance {
     managed: ManagedProcess,
     conversation: ConversationHandle,
-    ready_signal: Arc<ReadySignal>,
     is_ready: AtomicBool,
     /// The number of reported states at the last read.
     states_read: Arc<AtomicU64>,
@@ -97,7 +96,7 @@ impl JsonlInstance {
         let (ended, is_ended) = watch::channel(false);
         let (is_read, read) = oneshot::channel();
         let output_closed = read.map(drop).shared();
-        let (signal, mut tasks) = (Arc::new(launch.readiness.ready_signal()), JoinSet::new());
+        let mut tasks = JoinSet::new();
         // No other code takes them.
         if let Some((stdin, stdout)) = process.take_logged_stdio() {
             let (writer, exited, ended) = (conversation.clone(), process.exited(), ended.clone());
@@ -119,11 +118,10 @@ impl JsonlInstance {
                     ended.send_replace(true);
                 }
             });
-            let (name, signal) = (launch.spec.name.clone(), Arc::clone(&signal));
             let reader = StdoutReader {
-                name,
+                name: launch.spec.name.clone(),
                 conversation: conversation.clone(),
-                ready_signal: signal,
+                ready_signal: Arc::clone(process.ready_signal()),
                 meter: meter.clone(),
                 log: launch.spec.log.clone(),
             };
@@ -139,7 +137,6 @@ impl JsonlInstance {
         Ok(Self {
             managed,
             conversation,
-            ready_signal: signal,
             is_ready: AtomicBool::new(false),
             states_read: Arc::default(),
             is_ended,
@@ -149,7 +146,7 @@ impl JsonlInstance {
 
     /// Waits until it is ready, or returns why it failed.
     pub(super) async fn wait_ready(&self, launch: &Launch) -> Result<(), LaunchError> {
-        launch.wait_until_ready(self.managed.process(), &self.ready_signal).await?;
+        launch.wait_until_ready(self.managed.process()).await?;
         self.is_ready.store(true, Ordering::SeqCst);
         Ok(())
     }

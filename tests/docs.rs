@@ -255,7 +255,7 @@ async fn commands_of_the_page_of_logs_succeed() {
     let file = data.path().join("mainstay.toml");
     let command = "command = ['sh', '-c', 'echo hello; exec sleep 1000']";
     let config = format!(
-        "[connection]\nenabled = false\n[backend]\nurl = 'http://127.0.0.1:1'\n{command}\n\
+        "[connection]\nenabled = false\n[backend]\nurl = 'http://127.0.0.1:1'\nready = 'none'\n{command}\n\
          [[agent]]\nid = 'planner'\ndriver = 'process'\n{command}\n"
     );
     fs::write(&file, config).unwrap();

@@ -29,7 +29,7 @@ fn config_text(backend: &str, agents: &[(&str, &str)], more: &str) -> String {
         "[connection]\nenabled = false\n[agents]\nmin_uptime = \"0s\"\nrestart_delay = \"1h\"\nrestart_delay_max = \"1h\"\n",
     );
     if !backend.is_empty() {
-        text += &format!("[backend]\nurl = 'http://127.0.0.1:1'\n{}", command(backend));
+        text += &format!("[backend]\nurl = 'http://127.0.0.1:1'\nready = 'none'\n{}", command(backend));
     }
     for (id, script) in agents {
         text += &format!("[[agent]]\nid = '{id}'\ndriver = 'process'\n{}", command(script));

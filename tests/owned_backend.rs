@@ -126,6 +126,21 @@ async fn backend_that_is_not_ready_in_time_is_started_again() {
     runtime.stop().await;
 }
 
+#[tokio::test]
+async fn backend_with_a_fixed_address_is_ready_once_it_listens() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let keys = assigned_and_held(folder.path()).replace("auto", &format!("http://127.0.0.1:{port}"));
+    let (data, runtime, mut events) = start(&keys, NO_LINK).await;
+    let starting = events.wait_for(is_of_backend("backend_starting")).await;
+    assert_eq!(starting["awaits"], "it accepts connections");
+    assert_eq!(backend(data.path()).await["status"], "starting");
+    assert!(!events.events.iter().any(is_of_backend("backend_started")));
+    std::fs::write(folder.path().join("go"), "").unwrap();
+    events.wait_for(is_of_backend("backend_started")).await;
+    runtime.stop().await;
+}
+
 /// As uvicorn prints it.
 #[tokio::test]
 async fn ready_text_counts_in_colour_and_on_stderr() {
@@ -224,7 +239,7 @@ async fn request_in_a_restart_delay_says_when_the_backend_restarts() {
     let data = tempfile::tempdir().unwrap();
     let path = data.path().join("mainstay.toml");
     let text = format!(
-        "[backend]\ncommand = ['false']\n[agents]\nrestart_delay = \"1h\"\nrestart_delay_max = \"1h\"\n{NO_LINK}"
+        "[backend]\ncommand = ['false']\nready = 'none'\n[agents]\nrestart_delay = \"1h\"\nrestart_delay_max = \"1h\"\n{NO_LINK}"
     );
     std::fs::write(&path, text).unwrap();
     let mut runtime = start_runtime(data.path(), &path);
@@ -332,7 +347,8 @@ async fn agent_that_names_the_address_follows_the_backend() {
 
 #[tokio::test]
 async fn program_that_is_not_there_is_given_up_at_once() {
-    let (data, runtime, mut events) = start("command = ['mainstay-has-no-such-program']", "").await;
+    let (data, runtime, mut events) =
+        start("command = ['mainstay-has-no-such-program']\nready = 'none'", "").await;
     let gave_up = events.wait_for(is_of_backend("gave_up")).await;
     assert_eq!((&gave_up["restarts"], &gave_up["unrecoverable"]), (&0.into(), &true.into()));
     let decisions = events.events.iter().filter(|event| event["kind"] == "decision").count();
@@ -398,7 +414,9 @@ async fn program_is_found_by_the_path_of_the_login_shell() {
         std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     }
     let keys = |login_env: bool| {
-        format!("url = 'http://127.0.0.1:9'\ncommand = ['only-the-shell-knows-it']\nlogin_env = {login_env}")
+        format!(
+            "url = 'http://127.0.0.1:9'\ncommand = ['only-the-shell-knows-it']\nready = 'none'\nlogin_env = {login_env}"
+        )
     };
     let shell = [("SHELL", shell.to_str().unwrap())];
     for login_env in [true, false] {
@@ -556,7 +574,7 @@ async fn pending_names_the_connection_of_a_backend_that_is_away() {
 
 #[tokio::test]
 async fn ready_says_why_not() {
-    let config = parse("command = ['mainstay-has-no-such-program']");
+    let config = parse("command = ['mainstay-has-no-such-program']\nready = 'none'");
     let mainstay = Mainstay::builder().config(config).start().await.unwrap();
     let why = timeout(TEST_TIMEOUT, mainstay.ready()).await.unwrap().unwrap_err();
     assert_eq!(why.reason, Reason::Unavailable);

@@ -104,6 +104,17 @@ impl BaseUrl {
         self.0.port_or_known_default().unwrap_or_default()
     }
 
+    /// Returns the host, as a name or an address without brackets.
+    #[must_use]
+    pub fn host(&self) -> String {
+        match self.0.host() {
+            Some(Host::Domain(name)) => name.to_owned(),
+            Some(Host::Ipv4(address)) => address.to_string(),
+            Some(Host::Ipv6(address)) => address.to_string(),
+            None => String::new(),
+        }
+    }
+
     /// Returns the address of the same server for a client on this computer: a server that listens on all addresses is
     /// reached by the loopback address. `None` if it listens on others only.
     #[must_use]

@@ -56,6 +56,8 @@ pub enum ReadyWhen {
     /// The start itself.
     #[default]
     None,
+    /// The backend accepts connections at its address.
+    Listening,
     /// A line that contains this text, which is never empty.
     Stdout(String),
     /// The backend answers 2xx on this path, which starts with `/`.
@@ -69,6 +71,7 @@ impl ReadyWhen {
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::None => "it runs".to_owned(),
+            Self::Listening => "it accepts connections".to_owned(),
             Self::Stdout(text) => format!("it prints {text:?}"),
             Self::Http(path) => format!("it answers 2xx at {path}"),
             Self::HttpAt(url) => format!("{url} answers 2xx"),

@@ -69,6 +69,7 @@ impl ConfigValue for ReadyWhen {
     fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::None => "none".serialize(serializer),
+            Self::Listening => "listening".serialize(serializer),
             Self::Stdout(text) => format!("stdout:{text}").serialize(serializer),
             Self::Http(path) => format!("http:{path}").serialize(serializer),
             Self::HttpAt(url) => url.to_string().serialize(serializer),

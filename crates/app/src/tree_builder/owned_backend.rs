@@ -23,7 +23,7 @@ use crate::tree_builder::agents::agent_policy;
 use crate::tree_builder::error::BuildError;
 use crate::tree_builder::processes::{
     BACKEND_NAME, ProcessConfig, ProcessFactory, ROOT_NAME, ReadinessError, SHUTDOWN_GRACE, expand_spec,
-    port_readiness, readiness,
+    listening, readiness,
 };
 
 /// The address of an assigned backend without its port, for what depends on the host alone.
@@ -109,7 +109,7 @@ pub(crate) fn add_owned_backend(
     }
     let is_assigned = assigns_address(config);
     let awaits = match ready {
-        ReadyWhen::None if is_assigned => "it accepts connections".to_owned(),
+        ReadyWhen::None if is_assigned => ReadyWhen::Listening.describe(),
         ready => ready.describe(),
     };
     connection.set_backend_up(false);
@@ -182,7 +182,7 @@ fn prepare_launch(
         }
         let transport: Arc<dyn Transport> = Arc::new(AddressedTransport::connect_to(&settings, address)?);
         let readiness = match &ready {
-            ReadyWhen::None => port_readiness(address.url.port()),
+            ReadyWhen::None => listening(&address.url),
             // The placeholder in it stands for what the program reports.
             ReadyWhen::Stdout(text) => Readiness::Stdout(text.clone()),
             ready => readiness(ready, &values, &transport).map_err(|error| match error {

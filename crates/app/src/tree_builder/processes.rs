@@ -1,7 +1,6 @@
 //! Builds the launch of each program that the configuration names: of the agents and of the backend.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -276,6 +275,10 @@ pub(crate) fn readiness(
 ) -> Result<Readiness, ReadinessError> {
     Ok(match ready {
         ReadyWhen::None => Readiness::None,
+        ReadyWhen::Listening => {
+            let url = values.url.as_ref().ok_or(MissingPlaceholder::Url);
+            listening(url.map_err(ReadinessError::Placeholder)?)
+        }
         ReadyWhen::Stdout(text) => {
             Readiness::Stdout(values.expand(text).map_err(ReadinessError::Placeholder)?)
         }
@@ -284,11 +287,13 @@ pub(crate) fn readiness(
     })
 }
 
-/// Returns the readiness of a process that accepts connections at this port of this computer.
-pub(crate) fn port_readiness(port: u16) -> Readiness {
+/// Returns the readiness of a process that accepts connections at this address.
+pub(crate) fn listening(url: &BaseUrl) -> Readiness {
+    let (host, port): (Arc<str>, u16) = (url.host().into(), url.port());
     Readiness::Probe(Arc::new(move |time_limit| {
+        let host = Arc::clone(&host);
         Box::pin(async move {
-            let connected = timeout(time_limit, TcpStream::connect((Ipv4Addr::LOCALHOST, port))).await;
+            let connected = timeout(time_limit, TcpStream::connect((&*host, port))).await;
             if matches!(connected, Ok(Ok(_))) { ProbeResult::Ready } else { ProbeResult::NoListener }
         })
     }))

@@ -61,9 +61,20 @@ pub(crate) fn path_glob(value: &TomlValue<'_>) -> ParseResult<String> {
     }
 }
 
-/// Reads the sign that a process is ready.
+/// Reads the sign that the backend's process is ready.
+pub(crate) fn backend_ready(value: &TomlValue<'_>) -> ParseResult<ReadyWhen> {
+    match value.get_ref().as_str() {
+        Some("listening") => Ok(ReadyWhen::Listening),
+        _ => ready_of(value, "\"listening\", \"none\", \"stdout:TEXT\" or \"http:PATH\""),
+    }
+}
+
+/// Reads the sign that an agent's process is ready.
 pub(crate) fn ready(value: &TomlValue<'_>) -> ParseResult<ReadyWhen> {
-    let expected = "\"none\", \"stdout:TEXT\" or \"http:PATH\"";
+    ready_of(value, "\"none\", \"stdout:TEXT\" or \"http:PATH\"")
+}
+
+fn ready_of(value: &TomlValue<'_>, expected: &str) -> ParseResult<ReadyWhen> {
     let text = string(value, expected)?;
     if text.starts_with("http://") {
         return local_url(text).map(ReadyWhen::HttpAt).or_else(invalid);
@@ -200,6 +211,9 @@ mod tests {
         for wrong in ["\"pong\"", "\"stdout:up\"", "\"http:health\"", "\"http://example.org/h\"", "1"] {
             assert!(read(wrong, health).is_err(), "{wrong}");
         }
+        assert_eq!(read("\"listening\"", backend_ready), Ok(ReadyWhen::Listening));
+        assert_eq!(read("\"none\"", backend_ready), Ok(ReadyWhen::None));
+        assert!(read("\"listening\"", ready).is_err(), "an agent has no address");
         assert_eq!(read("\"none\"", ready), Ok(ReadyWhen::None));
         assert_eq!(read("\"stdout:up: \"", ready), Ok(ReadyWhen::Stdout("up: ".to_owned())));
         assert_eq!(read("\"http:/health\"", ready), Ok(ReadyWhen::Http("/health".to_owned())));

@@ -362,6 +362,31 @@ async fn program_that_is_not_there_is_given_up_at_once() {
 }
 
 #[tokio::test]
+async fn program_that_cannot_be_run_is_given_up_at_once() {
+    for text in [&b"#!/mainstay/no/such/interpreter\n"[..], b"\x7fELF\0\0 of no system\0"] {
+        let data = tempfile::tempdir().unwrap();
+        let file = data.path().join("program");
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let command = format!("command = ['{}']\nready = 'none'", file.display());
+        let agent = format!("{NO_LINK}[[agent]]\nid = 'helper'\ndriver = 'process'\n{command}\n");
+        let config = config(data.path(), &command, &agent);
+        let checked = run(data.path(), &["config", "check", config.to_str().unwrap()]).await;
+        let is_script = text.starts_with(b"#!");
+        assert_eq!(checked.stderr.contains("interpreter"), is_script, "{checked:?}");
+        let runtime = start_runtime(data.path(), &config);
+        let mut events = EventFollower::follow(data.path());
+        for actor in ["root/backend", "root/agents/helper"] {
+            let is_of_it = |event: &Value, kind: &str| event["actor"] == actor && event["kind"] == kind;
+            events.wait_since(0, |event| is_of_it(event, "gave_up")).await;
+            let exits = events.events.iter().filter(|event| is_of_it(event, "actor_exited"));
+            assert_eq!(exits.count(), 1, "{actor}: {:#?}", events.events);
+        }
+        runtime.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn backend_that_is_not_owned_has_no_commands() {
     let (data, runtime, mut events) = start("url = 'http://127.0.0.1:1'", "").await;
     events.wait_for(|event| event["kind"] == "runtime_started").await;

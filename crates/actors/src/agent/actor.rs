@@ -11,12 +11,15 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use mainstay_runtime::clock::WallTime;
-use mainstay_runtime::{Context, Failure, FinalizeContext, Reply, TaskHandle, Timer, Worker};
+use mainstay_runtime::{
+    Context, Failure, FinalizeContext, UnrecoverableFailure, Reply, TaskHandle, Timer, Worker,
+};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::agent_message::MessageId;
 use super::command::AgentCommand;
+use super::driver::process::errors::UNRUNNABLE;
 use super::driver::{AgentState, Driver, DriverError};
 use super::events::AgentStateQuarantined;
 use super::health::{Health, HealthPolicy, Observation, ReportedHealth};
@@ -206,7 +209,10 @@ impl Worker for AgentActor {
             }
             AgentCommand::Fail(reason) => {
                 self.publish(run);
-                return Err(reason.into());
+                return Err(match self.driver.is_unrunnable() {
+                    true => UnrecoverableFailure::new(reason, UNRUNNABLE).into(),
+                    false => reason.into(),
+                });
             }
             AgentCommand::WorkStarted => self.schedule_stuck_check(ctx, run),
             AgentCommand::BackendAvailabilityChanged => self.schedule_spread_check(ctx, run),

@@ -144,6 +144,11 @@ pub trait Driver: Send + Sync + 'static {
     /// Gives the agent a state to restore.
     fn write_state(&self, state: Json) -> BoxFuture<'_, Result<(), DriverError>>;
 
+    /// Returns whether the system could not run the agent's program, so that no restart helps.
+    fn is_unrunnable(&self) -> bool {
+        false
+    }
+
     /// Returns the agent's process here, while it runs.
     fn process(&self) -> Option<ProcessUsage> {
         None

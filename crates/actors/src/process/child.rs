@@ -13,7 +13,7 @@ use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
-use super::exit::{ProcessExit, ProcessExited};
+use super::exit::{ProcessExit, ProcessExited, is_exec_failure};
 use super::lines::LineSplitter;
 use super::manager::ProcessManager;
 use super::readiness::ReadySignal;
@@ -144,6 +144,7 @@ impl Process {
         let log = spec.log.clone();
         log.begin(spec.known_secrets());
         let (group, StdioPipes { stdin, stdout, stderr }) = ProcessGroup::spawn(&spec, registry)?;
+        let program = (spec.name.clone(), spec.command.first().cloned().unwrap_or_default());
         let identity = group.identity();
         let (request, requested) = watch::channel(StopRequest::None);
         let (phase_sender, phase) = watch::channel(ProcessPhase::Running);
@@ -153,6 +154,7 @@ impl Process {
         let ready_signal = Arc::new(ready_signal);
         let task = ProcessTask {
             group,
+            program,
             registry: Arc::clone(registry),
             stop_signals: StopSignals { stop_request: requested, closing: manager.closing() },
             phase: phase_sender,
@@ -307,6 +309,8 @@ impl StopSignals {
 /// The task of one process, from its start until nothing is left of it.
 struct ProcessTask {
     group: ProcessGroup,
+    /// The process's name and its program.
+    program: (String, String),
     registry: Arc<ProcessRegistry>,
     stop_signals: StopSignals,
     phase: watch::Sender<ProcessPhase>,
@@ -337,13 +341,13 @@ impl ProcessTask {
         let closer = stdin.closer();
         // A caller that does not take it has dropped the stop request as well.
         let _ = gate.send(Ok(stdin));
-        let Self { group, registry, stop_signals, phase, log, ready_signal, output_closed } = self;
+        let Self { group, program, registry, stop_signals, phase, log, ready_signal, output_closed } = self;
         let drain = async {
             read_stderr(stderr, &log, &ready_signal).await;
             drop(output_guard);
             std::future::pending().await
         };
-        let report = ExitReporter { pid, phase, log: &log, output_closed };
+        let report = ExitReporter { pid, program, phase, log: &log, output_closed };
         let live = Box::pin(run_until_exit(group, &registry, stop_signals, &closer, report));
         tokio::select! {
             () = live => {}
@@ -355,6 +359,7 @@ impl ProcessTask {
 /// Reports the exit of a process.
 struct ExitReporter<'a> {
     pid: u32,
+    program: (String, String),
     phase: watch::Sender<ProcessPhase>,
     log: &'a ProcessLog,
     output_closed: mpsc::Receiver<()>,
@@ -366,9 +371,11 @@ impl ExitReporter<'_> {
         let _ = timeout(OUTPUT_DRAIN_TIMEOUT, self.output_closed.recv()).await;
         let WaitStatus { code, signal } = status;
         let (pid, log) = (self.pid, self.log);
-        let mut exit = ProcessExit { code, signal, stderr_line: None, survivors: Vec::new() };
+        let mut exit = ProcessExit { code, signal, ..ProcessExit::default() };
         log.end(&format!("process {pid} has ended: {}", exit.describe()));
         exit.stderr_line = log.last_stderr_line();
+        let (name, program) = &self.program;
+        exit.never_ran = is_exec_failure(code, exit.stderr_line.as_deref(), name, program);
         log.record(&ProcessExited { pid, code, signal, was_requested, output: log.own_excerpt() });
         self.phase.send_replace(ProcessPhase::Exited(exit.clone()));
         exit

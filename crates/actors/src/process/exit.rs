@@ -24,6 +24,9 @@ pub struct ProcessExit {
     /// The last line on stderr that is not blank. The secrets in its environment and in
     /// [`ProcessSpec::secrets`](super::ProcessSpec::secrets) are redacted.
     pub stderr_line: Option<String>,
+    /// True if the system could not run the program, as one in another format: the launcher itself says so.
+    #[serde(default)]
+    pub never_ran: bool,
     /// The ids of descendants that could not be ended. Not empty only if the kernel holds one up.
     pub survivors: Vec<u32>,
 }
@@ -51,6 +54,7 @@ impl ProcessExit {
     #[must_use]
     pub(crate) fn describe(&self) -> String {
         match (self.code, self.signal) {
+            (Some(code), _) if self.never_ran => format!("the system could not run it (code {code})"),
             // A shell uses these codes if `exec` fails; a program may use the same numbers.
             (Some(code @ 126), _) => format!("it exited with code {code} (often: it may not be run)"),
             (Some(code @ 127), _) => format!("it exited with code {code} (often: a program was not found)"),
@@ -70,6 +74,13 @@ impl fmt::Display for ProcessExit {
         f.write_str(&self.describe())?;
         f.write_str(&line_suffix("its last line on stderr", self.stderr_line.as_deref()))
     }
+}
+
+/// Returns whether the launcher's shell, which has the process's name, says on stderr that it could not run `program`. A
+/// program that ends with the same code prints another line.
+pub(super) fn is_exec_failure(code: Option<i32>, line: Option<&str>, name: &str, program: &str) -> bool {
+    let said = line.and_then(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    matches!(code, Some(126 | 127)) && said.is_some_and(|said| said.split(": ").any(|part| part == program))
 }
 
 /// Returns a line and its name as the rest of a sentence for a log; empty if there is none.
@@ -149,8 +160,20 @@ mod tests {
     use super::*;
 
     fn displayed(code: Option<i32>, signal: Option<i32>, stderr_line: Option<&str>) -> String {
-        ProcessExit { code, signal, stderr_line: stderr_line.map(str::to_owned), survivors: Vec::new() }
+        ProcessExit { code, signal, stderr_line: stderr_line.map(str::to_owned), ..ProcessExit::default() }
             .to_string()
+    }
+
+    #[test]
+    fn only_the_launchers_own_line_is_an_exec_failure() {
+        let is_failure = |code, line| is_exec_failure(Some(code), Some(line), "planner", "./run");
+        assert!(is_failure(126, "planner: 1: exec: ./run: Exec format error"));
+        assert!(is_failure(127, "planner: 1: exec: ./run: not found"));
+        assert!(is_failure(126, "planner: line 1: ./run: cannot execute binary file: Exec format error"));
+        assert!(!is_failure(1, "planner: 1: exec: ./run: not found"));
+        assert!(!is_failure(127, "planner: 1: exec: ./other: not found"));
+        assert!(!is_failure(127, "./run: 1: exec: ./run: not found"), "the program says it of itself");
+        assert!(!is_exec_failure(Some(127), None, "planner", "./run"));
     }
 
     #[test]

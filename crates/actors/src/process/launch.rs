@@ -61,7 +61,11 @@ pub(crate) enum LaunchError {
 impl LaunchError {
     /// Returns whether a later launch would fail as well, until a person changes something.
     pub(crate) fn is_unrecoverable(&self) -> bool {
-        matches!(self, Self::NotStarted(error) if error.is_unrecoverable())
+        match self {
+            Self::NotStarted(error) => error.is_unrecoverable(),
+            Self::Exited(exit) => exit.never_ran,
+            Self::AddressInUse | Self::ReadyTimeout { .. } => false,
+        }
     }
 }
 

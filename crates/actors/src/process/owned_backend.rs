@@ -254,7 +254,9 @@ impl OwnedBackendActor {
         let started = BackendStarted { pid: process.pid(), ready_ms: millis(state.started_at.elapsed()) };
         let exited = process.exited();
         ctx.spawn(async move {
-            OwnedBackendMessage::Exited(failure(&format!("the backend's process ended: {}", exited.await)))
+            let exit = exited.await;
+            let failure = failure(&format!("the backend's process ended: {exit}"));
+            OwnedBackendMessage::Exited(if exit.never_ran { unrecoverable(failure) } else { failure })
         });
         self.view.publish_address(state.address.clone());
         ctx.report_ready();
@@ -267,9 +269,13 @@ impl OwnedBackendActor {
 fn launch_failure(error: &LaunchError) -> Failure {
     let failure = failure(&format!("the backend's process did not become ready: {error}"));
     match error.is_unrecoverable() {
-        true => UnrecoverableFailure::new(failure, "Correct the backend's program.").into(),
+        true => unrecoverable(failure),
         false => failure,
     }
+}
+
+fn unrecoverable(failure: Failure) -> Failure {
+    UnrecoverableFailure::new(failure, "Correct the backend's program.").into()
 }
 
 /// Returns a failure with the text of an error, which is bounded and without secrets.

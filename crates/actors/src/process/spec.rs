@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+#[cfg(unix)]
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fmt, io};
@@ -15,6 +17,10 @@ use crate::logs::ProcessLog;
 
 /// The variable in a process's environment that names its owner, even when the process leaves its group.
 pub(super) const MARKER_VARIABLE: &str = "MAINSTAY_PROCESS";
+
+/// The longest beginning of a script in which its interpreter is looked for, as in Linux.
+#[cfg(unix)]
+const FIRST_LINE_BYTES_MAX: u64 = 256;
 
 /// A process to start, and the way to end it.
 #[derive(Clone)]
@@ -95,6 +101,10 @@ impl ProcessSpec {
                 false => SpawnError::NoProgram { program, tried },
             }
         })?;
+        #[cfg(unix)]
+        if let Some(interpreter) = self.missing_interpreter(&place) {
+            return Err(SpawnError::NoInterpreter { script: place.display().to_string(), interpreter });
+        }
         if !is_sidecar(program) {
             // The system finds it by its name, which the program itself may look at.
             return Ok(Cow::Borrowed(self));
@@ -102,6 +112,13 @@ impl ProcessSpec {
         let mut resolved = self.clone();
         resolved.command[0] = place.to_string_lossy().into_owned();
         Ok(Cow::Owned(resolved))
+    }
+
+    /// Returns the interpreter that a script names and that does not exist.
+    #[cfg(unix)]
+    fn missing_interpreter(&self, script: &Path) -> Option<String> {
+        let interpreter = read_interpreter(script)?;
+        find_program(&interpreter, &self.search_places(), look).is_err().then_some(interpreter)
     }
 
     fn search_places(&self) -> SearchPlaces {
@@ -138,6 +155,29 @@ impl fmt::Debug for ProcessSpec {
             .field("grace", &self.grace)
             .finish()
     }
+}
+
+/// Returns the program that runs this file, if it is a script that names one in its first line.
+#[cfg(unix)]
+fn read_interpreter(file: &Path) -> Option<String> {
+    let mut line = Vec::new();
+    // A program that may be run and not read says nothing.
+    std::fs::File::open(file).ok()?.take(FIRST_LINE_BYTES_MAX).read_to_end(&mut line).ok()?;
+    let line = line.split(|byte| *byte == b'\n').next()?;
+    interpreter_of(std::str::from_utf8(line).ok()?)
+}
+
+/// Returns the program that the first line of a script names: its interpreter, or the one that `env` searches in `PATH`.
+#[cfg(unix)]
+fn interpreter_of(first_line: &str) -> Option<String> {
+    let mut words = first_line.strip_prefix("#!")?.split([' ', '\t']).filter(|word| !word.is_empty());
+    let interpreter = words.next()?;
+    if interpreter != "/usr/bin/env" {
+        return Some(interpreter.to_owned());
+    }
+    // Options but `-S` take words of their own.
+    let named = words.find(|word| *word != "-S" && !word.contains('='))?;
+    (!named.starts_with('-')).then(|| named.to_owned())
 }
 
 #[cfg(unix)]
@@ -183,6 +223,14 @@ pub enum SpawnError {
         /// The places that were tried.
         tried: TriedPlaces,
     },
+    /// The script names an interpreter that does not exist.
+    #[error("`{script}` cannot be run: its interpreter `{}` does not exist (see its first line)", interpreter.escape_debug())]
+    NoInterpreter {
+        /// The script.
+        script: String,
+        /// The interpreter, as the script names it.
+        interpreter: String,
+    },
     /// The folder in which it was to run does not exist.
     #[error("the folder `{}` in which it is to run does not exist", cwd.display())]
     NoWorkingDir {
@@ -223,12 +271,20 @@ impl SpawnError {
             Self::NoCommand
             | Self::NoProgram { .. }
             | Self::NotRunnable { .. }
+            | Self::NoInterpreter { .. }
             | Self::NoWorkingDir { .. }
             | Self::InvalidVariable { .. }
             | Self::ContainsNul => true,
-            Self::NoAddress | Self::Io(_) | Self::NoWatchdog(_) | Self::Stopping => false,
+            Self::Io(error) => is_bad_format(error),
+            Self::NoAddress | Self::NoWatchdog(_) | Self::Stopping => false,
         }
     }
+}
+
+/// Returns whether the file is no program of this system. On other systems, the launcher's exit says so.
+fn is_bad_format(error: &io::Error) -> bool {
+    const ERROR_BAD_EXE_FORMAT: i32 = 193;
+    cfg!(windows) && error.raw_os_error() == Some(ERROR_BAD_EXE_FORMAT)
 }
 
 #[cfg(all(test, unix))]
@@ -272,6 +328,30 @@ mod tests {
         assert!(check_command(&[file.to_str().unwrap()]).contains("cannot be run"));
         assert!(check_command(&[folder.path().to_str().unwrap()]).contains("cannot be run"));
         assert!(check_command(&["mainstay-has-no-such-program"]).starts_with("there is no program"));
+    }
+
+    #[test]
+    fn script_without_its_interpreter_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tool");
+        let check = |first_line: &str| {
+            std::fs::write(&file, format!("{first_line}\nexit 0\n")).unwrap();
+            std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+            check_command(&[file.to_str().unwrap()])
+        };
+        for fine in [
+            "#!/bin/sh",
+            "#! /bin/sh -e",
+            "#!/usr/bin/env sh",
+            "#!/usr/bin/env -S A=b sh -e",
+            "no script",
+            "",
+        ] {
+            assert_eq!(check(fine), "fine", "{fine}");
+        }
+        for missing in ["#!/mainstay/no/such -x", "#!/usr/bin/env mainstay-no-such", "#!/bin/sh\r"] {
+            assert!(check(missing).contains("its interpreter `"), "{missing}: {}", check(missing));
+        }
     }
 
     #[test]

@@ -13,8 +13,8 @@ use super::parser::address::{base_url, proxy};
 use super::parser::collection::{command, environment, folders, headers, headers_env, subprotocols};
 use super::parser::quantity::{choice, count, duration, flag, ratio, size};
 use super::parser::text::{
-    agent_id, file_or_empty, folder_or_empty, health, path_glob, query_name_or_empty, ready, url_path,
-    variable_or_empty,
+    agent_id, backend_ready, file_or_empty, folder_or_empty, health, path_glob, query_name_or_empty, ready,
+    url_path, variable_or_empty,
 };
 use super::section::section;
 

@@ -128,6 +128,10 @@ impl Driver for ProcessDriver {
         self.restore(state).boxed()
     }
 
+    fn is_unrunnable(&self) -> bool {
+        self.host.is_unrunnable()
+    }
+
     fn process(&self) -> Option<ProcessUsage> {
         self.host.usage()
     }

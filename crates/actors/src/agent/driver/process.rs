@@ -1,6 +1,6 @@
 //! The managed process below the `process` and `acp` drivers: its start, its memory, its stop, and why it ended.
 
-pub(super) mod errors;
+pub(in crate::agent) mod errors;
 mod liveness;
 mod memory;
 
@@ -246,6 +246,12 @@ impl<I: Instance> ProcessHost<I> {
         if let Some(instance) = self.instance.lock().take() {
             instance.kill();
         }
+    }
+
+    /// Returns whether the system could not run the program of the current instance.
+    pub(super) fn is_unrunnable(&self) -> bool {
+        self.instance()
+            .is_some_and(|instance| instance.managed().process.exit().is_some_and(|exit| exit.never_ran))
     }
 
     /// Returns the process's usage, while it runs.

@@ -241,6 +241,10 @@ impl Driver for AcpDriver {
         std::future::ready(Ok(())).boxed()
     }
 
+    fn is_unrunnable(&self) -> bool {
+        self.host.is_unrunnable()
+    }
+
     fn process(&self) -> Option<ProcessUsage> {
         self.host.usage()
     }

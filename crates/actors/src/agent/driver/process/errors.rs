@@ -4,6 +4,10 @@ use crate::agent::driver::DriverError;
 use crate::error::{Error, Reason};
 use crate::process::{LaunchError, ProcessExit};
 
+/// Says what a person does about a program that cannot be started.
+pub(in crate::agent) const UNRUNNABLE: &str =
+    "The program of the agent cannot be started. Correct how it is configured.";
+
 /// Returns the error for a process that exited by itself.
 pub(in crate::agent::driver) fn exited_error(exit: &ProcessExit) -> Error {
     let message = "The agent has ended by itself. Look into its last error if that repeats.";
@@ -32,10 +36,7 @@ pub(in crate::agent::driver) fn start_error(error: &LaunchError) -> DriverError 
     let details = error.to_string();
     match error {
         LaunchError::AddressInUse => DriverError::Failed(Error::new(Reason::InUse).with_details(&details)),
-        error if error.is_unrecoverable() => {
-            let message = "The program of the agent cannot be started. Correct how it is configured.";
-            DriverError::Unrecoverable(failed(message).with_details(&details))
-        }
+        error if error.is_unrecoverable() => DriverError::Unrecoverable(failed(UNRUNNABLE).with_details(&details)),
         _ => {
             let message =
                 "The agent could not be started. Look into its last error, and check how it is configured.";

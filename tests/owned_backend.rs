@@ -188,6 +188,38 @@ async fn commands_stop_start_and_restart_the_backend() {
 }
 
 #[tokio::test]
+async fn suspended_backend_is_shown_until_it_continues() {
+    let keys = "command = ['sh', '-c', 'echo up; exec sleep 1000']\nready = 'stdout:up'";
+    let (data, runtime, mut events) = start(keys, &format!("fail_after = 100000\n{NO_LINK}")).await;
+    let pid = events.wait_for(is_of_backend("backend_started")).await["pid"].as_u64().unwrap();
+    send_signal(pid, "STOP").await;
+    events.wait_for(is_of_backend("backend_suspended")).await;
+    let shown = backend(data.path()).await;
+    assert_eq!((&shown["status"], &shown["suspended"]), (&json!("running"), &json!(true)));
+    let step = shown["next_step"].as_str().unwrap();
+    assert!(step.ends_with(&format!("`kill -CONT {pid}` lets it continue")), "{step}");
+    let text = run(data.path(), &["status"]).await.stdout;
+    assert!(text.contains("running, suspended since") && text.contains("stopped by a signal"), "{text}");
+    send_signal(pid, "CONT").await;
+    events.wait_for(is_of_backend("backend_resumed")).await;
+    assert_eq!(backend(data.path()).await.get("suspended"), None);
+    runtime.stop().await;
+}
+
+#[tokio::test]
+async fn backend_that_stays_suspended_is_restarted() {
+    let keys = "command = ['sh', '-c', 'echo up; exec sleep 1000']\nready = 'stdout:up'";
+    let (_data, runtime, mut events) = start(keys, NO_LINK).await;
+    let first = events.wait_for(is_of_backend("backend_started")).await;
+    send_signal(first["pid"].as_u64().unwrap(), "STOP").await;
+    let exit = events.wait_for(is_of_backend("actor_exited")).await;
+    assert!(exit["message"].as_str().unwrap().contains("stopped by a signal or a debugger for"), "{exit}");
+    let next = events.wait_for(is_of_backend("backend_started")).await;
+    assert_ne!(first["pid"], next["pid"]);
+    runtime.stop().await;
+}
+
+#[tokio::test]
 async fn given_up_backend_names_the_command_that_helps() {
     let keys =
         "command = ['sh', '-c', 'test -e go || exit 3; echo up; exec sleep 1000']\nready = 'stdout:up'";

@@ -12,7 +12,7 @@ pub use crate::cache::{CacheAged, CacheInvalidated};
 pub use crate::connection::resumption::Gap;
 pub use crate::connection::{ConnectionChanged, ConnectionIgnored, ConnectionUnsent};
 pub use crate::logs::{LogsDegraded, OutputNoisy, OutputQuiet};
-pub use crate::process::{BackendStarted, BackendStarting, ProcessExited};
+pub use crate::process::{BackendResumed, BackendStarted, BackendStarting, BackendSuspended, ProcessExited};
 pub use crate::queue::events::{
     QueueHeld, QueueOverflow, QueueReleased, RequestDone, RequestFailed, RequestJoined, RequestRetry,
     RequestStarted, RequestTimedOut,
@@ -22,6 +22,8 @@ pub use crate::queue::events::{
 pub const EVENT_TYPES: &[EventType] = &[
     EventType::of::<BackendStarting>(),
     EventType::of::<BackendStarted>(),
+    EventType::of::<BackendSuspended>(),
+    EventType::of::<BackendResumed>(),
     EventType::of::<ProcessExited>(),
     EventType::of::<OutputNoisy>(),
     EventType::of::<OutputQuiet>(),

@@ -45,8 +45,8 @@ pub use login_env::{LoginEnvError, LoginPath, login_path};
 pub use manager::{ManagerWarning, OpenError, Orphan, ProcessManager, StartReport};
 pub(crate) use memory::MemoryCeiling;
 pub use owned_backend::{
-    BackendProcess, BackendStarted, BackendStarting, OwnedBackendActor, OwnedBackendMessage,
-    OwnedBackendView, PrepareLaunch,
+    BackendProcess, BackendResumed, BackendStarted, BackendStarting, BackendSuspended, OwnedBackendActor,
+    OwnedBackendMessage, OwnedBackendView, PrepareLaunch, SuspensionPolicy,
 };
 pub(crate) use readiness::ReadySignal;
 pub use readiness::{Probe, ProbeResult, Readiness};

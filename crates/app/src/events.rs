@@ -23,11 +23,11 @@ pub use mainstay_actors::cache::watch::WatchErrorKind;
 pub use mainstay_actors::connection::IgnoredReason;
 pub use mainstay_actors::events::{
     AgentChecksQuarantined, AgentHealth, AgentQuestion, AgentQuestionSettled, AgentReplyLost,
-    AgentSessionLost, AgentStateQuarantined, AgentStuck, BackendStarted, BackendStarting, CacheAged,
-    CacheInvalidated, ConnectionChanged, ConnectionIgnored, ConnectionUnsent, Gap, LogsDegraded,
-    MessageAnswered, MessageFailed, MessageRedelivered, MessageSent, OutputNoisy, OutputQuiet, ProcessExited,
-    QueueHeld, QueueOverflow, QueueReleased, RequestDone, RequestFailed, RequestJoined, RequestRetry,
-    RequestStarted, RequestTimedOut, WatchLost, WatchRegained, WatchStarted,
+    AgentSessionLost, AgentStateQuarantined, AgentStuck, BackendResumed, BackendStarted, BackendStarting,
+    BackendSuspended, CacheAged, CacheInvalidated, ConnectionChanged, ConnectionIgnored, ConnectionUnsent,
+    Gap, LogsDegraded, MessageAnswered, MessageFailed, MessageRedelivered, MessageSent, OutputNoisy,
+    OutputQuiet, ProcessExited, QueueHeld, QueueOverflow, QueueReleased, RequestDone, RequestFailed,
+    RequestJoined, RequestRetry, RequestStarted, RequestTimedOut, WatchLost, WatchRegained, WatchStarted,
 };
 pub use mainstay_actors::process::{ManagerWarning, Orphan};
 pub use mainstay_actors::queue::events::RequestRef;

@@ -2,6 +2,7 @@
 //!
 //! - [`OwnedBackendActor`]: the actor; `address`: what each start is given; `listener`: who listens there
 //! - [`OwnedBackendView`]: what others see of the process
+//! - `suspension`: what follows when a signal stops the process; pure
 //! - `events`: its events in the journal
 //!
 //! It is an actor so that a supervisor decides its restarts. Its start returns at once and defers its readiness: warming
@@ -12,18 +13,21 @@
 mod address;
 mod events;
 mod listener;
+mod suspension;
 mod view;
 
 use std::sync::Arc;
 
-use mainstay_runtime::journal::millis;
+use mainstay_runtime::journal::{millis, millis_text};
 use mainstay_runtime::{Context, Failure, FinalizeContext, Message, UnrecoverableFailure, Worker};
 use tokio::io::AsyncReadExt;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use self::address::assign_address;
-pub use self::events::{BackendStarted, BackendStarting};
+pub use self::events::{BackendResumed, BackendStarted, BackendStarting, BackendSuspended};
 use self::listener::check_listener;
+pub use self::suspension::SuspensionPolicy;
+use self::suspension::{Suspension, SuspensionChange};
 pub use self::view::{BackendProcess, OwnedBackendView};
 use super::child::{LoggedStdout, Process, READY_LINE_BYTES_MAX, pause};
 use super::launch::{Launch, LaunchError};
@@ -53,6 +57,8 @@ pub struct OwnedBackendActor {
     pub awaits: String,
     /// The manager that ends the process with the runtime.
     pub manager: ProcessManager,
+    /// The limits for a process that a signal or a debugger has stopped.
+    pub suspension: SuspensionPolicy,
     /// The state of the process for others.
     pub view: OwnedBackendView,
     /// Called when the process has become ready, when it is not ready any more, and when no other start follows.
@@ -65,6 +71,7 @@ pub struct OwnedBackendState {
     launch: Option<Arc<Launch>>,
     address: Option<BackendAddress>,
     process: Option<Arc<Process>>,
+    suspension: Suspension,
     /// Kept open: a program that reads its stdin to the end learns from that end that it is to stop.
     _stdin: Option<ProcessStdin>,
     presence: Presence,
@@ -98,6 +105,11 @@ pub enum OwnedBackendMessage {
         /// The address that it has reported, if it was to report one.
         url: Option<BaseUrl>,
     },
+    /// A look at the process shows whether a signal or a debugger has stopped it.
+    Looked {
+        /// True if it is stopped.
+        is_suspended: bool,
+    },
     /// The process has exited by itself.
     Exited(Failure),
     /// The process was not started, or did not become ready and was stopped.
@@ -125,6 +137,7 @@ impl Worker for OwnedBackendActor {
             launch: None,
             address: None,
             process: None,
+            suspension: Suspension::default(),
             _stdin: None,
             presence: Presence {
                 view: self.view.clone(),
@@ -148,6 +161,7 @@ impl Worker for OwnedBackendActor {
         match message {
             OwnedBackendMessage::Spawned(process) => self.await_readiness(ctx, state, process),
             OwnedBackendMessage::Ready { url } => self.announce_ready(ctx, state, url),
+            OwnedBackendMessage::Looked { is_suspended } => self.note_suspension(ctx, state, is_suspended)?,
             OwnedBackendMessage::Exited(failure) => {
                 // Before the others learn that it is not ready, and before the next process starts.
                 self.view.note_exit();
@@ -214,6 +228,7 @@ impl OwnedBackendActor {
             state._stdin = Some(stdin);
         }
         let process = state.process.insert(Arc::new(process));
+        self.schedule_look(ctx, process);
         let process = Arc::clone(process);
         let assigned = state.address.as_ref().map(|address| address.url.port());
         let view = self.view.clone();
@@ -239,6 +254,42 @@ impl OwnedBackendActor {
                 }
             }
         });
+    }
+
+    /// Looks at the process after the usual time.
+    fn schedule_look(&self, ctx: &mut OwnedBackendContext, process: &Arc<Process>) {
+        let (process, interval) = (Arc::clone(process), self.suspension.look_interval);
+        ctx.spawn(async move {
+            sleep(interval).await;
+            OwnedBackendMessage::Looked { is_suspended: process.is_suspended().await }
+        });
+    }
+
+    /// Shows whether the process is suspended, and fails if that lasts too long.
+    fn note_suspension(
+        &self,
+        ctx: &mut OwnedBackendContext,
+        state: &mut OwnedBackendState,
+        is_suspended: bool,
+    ) -> Result<(), Failure> {
+        let Some(process) = &state.process else { return Ok(()) };
+        let (pid, policy) = (process.pid(), self.suspension);
+        self.view.set_suspended(is_suspended);
+        match state.suspension.observe(is_suspended, ctx.now(), policy) {
+            SuspensionChange::None => {}
+            SuspensionChange::Began => {
+                ctx.record(&BackendSuspended { pid, restart_after_ms: millis(policy.restart_after) });
+            }
+            SuspensionChange::Ended => ctx.record(&BackendResumed { pid }),
+            SuspensionChange::Overdue { lasted } => {
+                let lasted = millis_text(millis(lasted));
+                return Err(failure(&format!(
+                    "the backend's process has been stopped by a signal or a debugger for {lasted}"
+                )));
+            }
+        }
+        self.schedule_look(ctx, process);
+        Ok(())
     }
 
     fn announce_ready(

@@ -29,6 +29,9 @@ pub struct OwnedBackendReport {
     pub awaits: Option<String>,
     /// The last line that the process has printed, while it is starting.
     pub last_line: Option<String>,
+    /// True while a signal or a debugger keeps the process stopped.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspended: bool,
     /// True while the process prints so much that its log leaves lines out.
     #[serde(default)]
     pub noisy: bool,
@@ -61,7 +64,12 @@ impl OwnedBackendReport {
         let is_starting = info.status == ActorStatus::Starting;
         let is_running = info.status == ActorStatus::Running;
         let supervision = SupervisionReport::new(info, settings.budget, time_point);
-        let next_step = next_step(info, settings, time_point.now);
+        let suspended = process.as_ref().filter(|process| process.is_suspended);
+        let next_step = match suspended {
+            Some(BackendProcess { pid, .. }) => suspended_step(*pid, settings, info.budget_left),
+            None => next_step(info, settings, time_point.now),
+        };
+        let suspended = suspended.is_some();
         let (url, last_line) =
             process.as_ref().map_or((None, None), |process| (process.url.clone(), process.last_line.clone()));
         let error = info.last_error.clone();
@@ -73,11 +81,15 @@ impl OwnedBackendReport {
             url: url.or_else(|| settings.url.clone()),
             awaits: is_starting.then(|| settings.awaits.clone()),
             last_line: last_line.filter(|_| is_starting),
+            suspended,
             noisy: false,
             output: Vec::new(),
             output_is_old: false,
             supervision,
-            last_error: error.filter(|_| !is_running),
+            last_error: match suspended {
+                true => Some("its process is stopped by a signal or a debugger".to_owned()),
+                false => error.filter(|_| !is_running),
+            },
             resolved_error: resolved
                 .map(|(at, message)| ResolvedError { at: time_point.wall_time(at), message }),
             next_step,
@@ -96,6 +108,13 @@ impl OwnedBackendReport {
     pub(crate) fn without_output(self) -> Self {
         Self { output: Vec::new(), output_is_old: false, ..self }
     }
+}
+
+fn suspended_step(pid: u32, settings: &OwnedBackendSettings, budget_left: Option<u32>) -> String {
+    let (after, left) = (millis_text(millis(settings.restart_suspended_after)), restarts_left(budget_left));
+    format!(
+        "restarted if its process stays stopped for {after} ({left}); `kill -CONT {pid}` lets it continue"
+    )
 }
 
 fn next_step(info: &ActorInfo, settings: &OwnedBackendSettings, now: Duration) -> String {
@@ -181,7 +200,13 @@ mod tests {
     }
 
     fn settings(awaits: &str) -> OwnedBackendSettings {
-        OwnedBackendSettings { url: None, awaits: awaits.to_owned(), ready_within: s(120), budget: None }
+        OwnedBackendSettings {
+            url: None,
+            awaits: awaits.to_owned(),
+            ready_within: s(120),
+            restart_suspended_after: s(90),
+            budget: None,
+        }
     }
 
     fn report(status: ActorStatus, next_step: Option<&str>) -> OwnedBackendReport {
@@ -189,6 +214,7 @@ mod tests {
             pid: 12,
             url: Some("http://127.0.0.1:81/".to_owned()),
             last_line: Some("loading the model".to_owned()),
+            is_suspended: false,
         };
         let timeline = Timeline::new(Timestamp::UNIX_EPOCH).into();
         let time_point = TimePoint { now: s(100), timeline };

@@ -10,6 +10,7 @@ use mainstay_actors::network::BackendAddress;
 use mainstay_actors::network::urls::BaseUrl;
 use mainstay_actors::process::{
     Launch, OwnedBackendActor, OwnedBackendMessage, OwnedBackendView, PrepareLaunch, Readiness,
+    SuspensionPolicy,
 };
 use mainstay_actors::queue::QueueMessage;
 use mainstay_actors::transport::{AddressedTransport, HttpSettings, Transport};
@@ -29,6 +30,9 @@ use crate::tree_builder::processes::{
 /// The address of an assigned backend without its port, for what depends on the host alone.
 pub(crate) const ASSIGNED_BASE: &str = "http://127.0.0.1";
 
+/// The longest time between two looks whether a signal has stopped the backend's process.
+const LOOK_INTERVAL_MAX: Duration = Duration::from_secs(5);
+
 /// The parts of the owned backend that its handle needs.
 #[derive(Clone)]
 pub(crate) struct OwnedBackendParts {
@@ -46,6 +50,8 @@ pub(crate) struct OwnedBackendSettings {
     /// The sign that it is ready.
     pub(crate) awaits: String,
     pub(crate) ready_within: Duration,
+    /// The time after which a process that a signal has stopped is started again.
+    pub(crate) restart_suspended_after: Duration,
     pub(crate) budget: Option<RestartBudget>,
 }
 
@@ -112,6 +118,11 @@ pub(crate) fn add_owned_backend(
         ReadyWhen::None if is_assigned => ReadyWhen::Listening.describe(),
         ready => ready.describe(),
     };
+    // As an agent that misses so many checks.
+    let suspension = SuspensionPolicy {
+        look_interval: config.agents.health_interval.min(LOOK_INTERVAL_MAX),
+        restart_after: config.agents.health_interval.saturating_mul(config.agents.fail_after),
+    };
     connection.set_backend_up(false);
     let (connection, of_queue) = (connection.clone(), connection.clone());
     let actor = OwnedBackendActor {
@@ -119,6 +130,7 @@ pub(crate) fn add_owned_backend(
         assigns_address: is_assigned,
         awaits: awaits.clone(),
         manager: processes.process_manager.clone(),
+        suspension,
         view: view.clone(),
         on_change: Arc::new(move |is_ready| {
             connection.set_backend_up(is_ready);
@@ -138,6 +150,7 @@ pub(crate) fn add_owned_backend(
         url: (!is_assigned).then(|| url.clone()),
         awaits,
         ready_within: *ready_within,
+        restart_suspended_after: suspension.restart_after,
         budget: RestartBudget::of_policy(&policy),
     };
     let address = root.child(Child::new(BACKEND_NAME, actor).policy(policy))?;

@@ -42,3 +42,41 @@ impl Event for BackendStarted {
         format!("the backend is ready as process {} after {}", self.pid, millis_text(self.ready_ms))
     }
 }
+
+/// A signal or a debugger has stopped the backend's process, so that it does nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendSuspended {
+    /// The process's id.
+    pub pid: u32,
+    /// The time after which the backend is restarted if that lasts, in milliseconds.
+    pub restart_after_ms: u64,
+}
+
+impl Event for BackendSuspended {
+    const KIND: &'static str = "backend_suspended";
+    const LEVEL: Level = Level::Warn;
+
+    fn describe(&self) -> String {
+        let Self { pid, restart_after_ms } = self;
+        let after = millis_text(*restart_after_ms);
+        format!(
+            "the backend's process {pid} is stopped by a signal or a debugger; it is restarted if that lasts {after}"
+        )
+    }
+}
+
+/// The backend's process goes on after a signal or a debugger had stopped it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendResumed {
+    /// The process's id.
+    pub pid: u32,
+}
+
+impl Event for BackendResumed {
+    const KIND: &'static str = "backend_resumed";
+    const LEVEL: Level = Level::Info;
+
+    fn describe(&self) -> String {
+        format!("the backend's process {} goes on", self.pid)
+    }
+}

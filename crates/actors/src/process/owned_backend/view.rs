@@ -27,6 +27,7 @@ struct Run {
     pid: u32,
     url: Option<String>,
     log: ProcessLog,
+    is_suspended: bool,
 }
 
 /// The backend's process at one moment.
@@ -38,6 +39,8 @@ pub struct BackendProcess {
     pub url: Option<String>,
     /// The last line that it has printed, without secrets.
     pub last_line: Option<String>,
+    /// True if a signal or a debugger has stopped it, as the last look showed.
+    pub is_suspended: bool,
 }
 
 impl OwnedBackendView {
@@ -45,8 +48,13 @@ impl OwnedBackendView {
     #[must_use]
     pub fn process(&self) -> Option<BackendProcess> {
         let run = self.0.run.lock();
-        let Run { pid, url, log } = run.as_ref()?;
-        Some(BackendProcess { pid: *pid, url: url.clone(), last_line: log.last_line() })
+        let Run { pid, url, log, is_suspended } = run.as_ref()?;
+        Some(BackendProcess {
+            pid: *pid,
+            url: url.clone(),
+            last_line: log.last_line(),
+            is_suspended: *is_suspended,
+        })
     }
 
     /// Returns the address that the present process was given. There is none while it is not ready.
@@ -72,7 +80,13 @@ impl OwnedBackendView {
     }
 
     pub(super) fn set_process(&self, process: &Process, url: Option<String>, log: ProcessLog) {
-        *self.0.run.lock() = Some(Run { pid: process.pid(), url, log });
+        *self.0.run.lock() = Some(Run { pid: process.pid(), url, log, is_suspended: false });
+    }
+
+    pub(super) fn set_suspended(&self, is_suspended: bool) {
+        if let Some(run) = &mut *self.0.run.lock() {
+            run.is_suspended = is_suspended;
+        }
     }
 
     pub(super) fn publish_address(&self, address: Option<BackendAddress>) {

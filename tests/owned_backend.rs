@@ -190,7 +190,12 @@ async fn commands_stop_start_and_restart_the_backend() {
 #[tokio::test]
 async fn suspended_backend_is_shown_until_it_continues() {
     let keys = "command = ['sh', '-c', 'echo up; exec sleep 1000']\nready = 'stdout:up'";
-    let (data, runtime, mut events) = start(keys, &format!("fail_after = 100000\n{NO_LINK}")).await;
+    let data = tempfile::tempdir().unwrap();
+    let config = config(data.path(), keys, &format!("fail_after = 1000\n{NO_LINK}"));
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("health_interval = \"100ms\"", "health_interval = \"1s\"")).unwrap();
+    let runtime = start_runtime(data.path(), &config);
+    let mut events = EventFollower::follow(data.path());
     let pid = events.wait_for(is_of_backend("backend_started")).await["pid"].as_u64().unwrap();
     send_signal(pid, "STOP").await;
     events.wait_for(is_of_backend("backend_suspended")).await;

@@ -13,8 +13,8 @@
 //! - `--fragile` exits when it is asked to resume a session.
 //!
 //! A prompt's first word is a command: `stream N`, `recall`, `ask N`, `withdraw`, `hang`, `deaf`, `files`, `fail`,
-//! `crash`, `exit N`, `stray N`, `broken`, `notnumber`, `surrogate`, `latin1`, `long N`, `pile N`, `answer KIND`,
-//! `json VALUE`, `line`. Any other prompt is repeated.
+//! `crash`, `exit N`, `stray N`, `broken`, `notnumber`, `surrogate`, `latin1`, `long N`, `pile N`, `answer KIND`. So is
+//! `json VALUE`, for JSON in every kind of line, and `line`, for the prompt as it came. Any other prompt is repeated.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;

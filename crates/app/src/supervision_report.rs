@@ -142,6 +142,7 @@ pub(crate) fn restarts_left(budget_left: Option<u32>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
     use mainstay_runtime::ActorKind;
 
     use super::*;
@@ -151,10 +152,10 @@ mod tests {
         let step = |path: &str, status: ActorStatus, advice: Option<&str>| {
             let info = ActorInfo {
                 status,
-                since: Duration::ZERO,
+                since: WallTime(Timestamp::UNIX_EPOCH),
                 generation: 1,
                 restarts: 0,
-                restart_due: None,
+                restart_at: None,
                 attempts: 0,
                 budget_left: Some(0),
                 last_error: None,
@@ -162,7 +163,7 @@ mod tests {
                 next_step: advice.map(str::to_owned),
                 abandoned: 0,
             };
-            let node = |path: &str, info: &ActorInfo, children| TreeNode {
+            let node = |path: &str, info: &ActorInfo<WallTime>, children| TreeNode {
                 path: path.to_owned(),
                 kind: ActorKind::Worker,
                 info: info.clone(),

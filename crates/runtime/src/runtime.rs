@@ -196,7 +196,7 @@ impl Runtime {
         let mut is_ready = self.is_ready.subscribe();
         tokio::select! {
             biased;
-            Ok(_) = is_ready.wait_for(|ready| *ready) => Ok(()),
+            Ok(()) = async { is_ready.wait_for(|ready| *ready).await.map(drop) } => Ok(()),
             exit = self.finished() => {
                 // The next process has to know that a stored state kept its actor from starting.
                 self.flush_state().await;

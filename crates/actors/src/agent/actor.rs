@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use mainstay_runtime::clock::WallTime;
 use mainstay_runtime::{
-    Context, Failure, FinalizeContext, UnrecoverableFailure, Reply, TaskHandle, Timer, Worker,
+    Context, Failure, FinalizeContext, Reply, TaskHandle, Timer, UnrecoverableFailure, Worker,
 };
 use tokio::sync::watch;
 use tokio::time::sleep;

@@ -49,7 +49,7 @@ impl Response {
     /// # Errors
     /// Those of [`json`](Self::json), also for more levels than [`Json::parse`] allows.
     pub(crate) fn as_json(&self) -> Result<Json, Error> {
-        self.parse_body(|body| Json::parse(body))
+        self.parse_body(Json::parse)
     }
 
     fn parse_body<T>(&self, parse: impl FnOnce(&[u8]) -> serde_json::Result<T>) -> Result<T, Error> {

@@ -61,6 +61,8 @@ mod tests {
 
     #[test]
     fn suspension_is_overdue_only_if_it_lasts() {
+        use SuspensionChange::*;
+
         let second = Duration::from_secs;
         let policy = SuspensionPolicy { look_interval: second(5), restart_after: second(90) };
         let mut suspension = Suspension::default();
@@ -75,7 +77,6 @@ mod tests {
             (185, true),
         ];
         let changes = looks.map(|(at, is_suspended)| suspension.observe(is_suspended, second(at), policy));
-        use SuspensionChange::*;
         let overdue = Overdue { lasted: second(90) };
         assert_eq!(changes, [None, Began, None, None, Ended, Began, None, overdue]);
     }

@@ -36,7 +36,9 @@ pub(in crate::agent::driver) fn start_error(error: &LaunchError) -> DriverError 
     let details = error.to_string();
     match error {
         LaunchError::AddressInUse => DriverError::Failed(Error::new(Reason::InUse).with_details(&details)),
-        error if error.is_unrecoverable() => DriverError::Unrecoverable(failed(UNRUNNABLE).with_details(&details)),
+        error if error.is_unrecoverable() => {
+            DriverError::Unrecoverable(failed(UNRUNNABLE).with_details(&details))
+        }
         _ => {
             let message =
                 "The agent could not be started. Look into its last error, and check how it is configured.";

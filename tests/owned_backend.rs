@@ -356,7 +356,7 @@ async fn agent_that_names_the_address_waits_for_the_backend() {
 
 #[tokio::test]
 async fn agent_that_names_the_address_follows_the_backend() {
-    let agent = "min_uptime = '100ms'\nmax_restarts = 0\n[[agent]]\nid = 'helper'\ndriver = 'process'\n\
+    let agent = "min_uptime = '100ms'\n[[agent]]\nid = 'helper'\ndriver = 'process'\nmax_restarts = 0\n\
                  command = ['sh', '-c', 'echo at $0 >&2; exec cat', '{url}']\nenv = { SECRET = '{token}' }\n";
     let (data, runtime, mut events) = start(&assigned("stdout:listening on {url}"), agent).await;
     let first = events.wait_for(is_of_backend("backend_started")).await;
@@ -565,8 +565,9 @@ async fn secret_of_an_earlier_start_stays_redacted() {
     let script = "test -e token || { echo $MAINSTAY_TOKEN > token; echo it was $MAINSTAY_TOKEN; exit 3; }; exec sleep 1000";
     let folder = tempfile::tempdir().unwrap();
     let cwd = folder.path().display();
-    let keys =
-        format!("url = 'auto'\ncommand = ['sh', '-c', '{script}']\nready = 'stdout:up'\ncwd = '{cwd}'");
+    let keys = format!(
+        "url = 'auto'\ncommand = ['sh', '-c', '{script}', '{{port}}']\nready = 'stdout:up'\ncwd = '{cwd}'"
+    );
     let (data, runtime, mut events) = start(&keys, "").await;
     events.wait_for(is_of_backend("actor_exited")).await;
     events.wait_for(is_of_backend("backend_starting")).await;

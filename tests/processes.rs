@@ -348,7 +348,7 @@ async fn unreadable_reply_ends_the_message_and_is_journalled() {
     assert_eq!((sent.code, &error["reason"]), (Some(1), &json!("bad_response")), "{sent:?}");
     assert!(error["details"].as_str().unwrap().contains(r#"{"type":"reply","id":1,"body":NaN}"#), "{error}");
     let lost = events.wait_since(mark, |event| event["kind"] == "agent_reply_lost").await;
-    assert_members(&lost, &json!({ "count": 1, "start": r#"{"type":"reply","id":1,"body":NaN}"# }));
+    assert_members(&lost, &json!({ "count": 1, "text": r#"{"type":"reply","id":1,"body":NaN}"# }));
     let failed = events.wait_since(mark, |event| event["kind"] == "message_failed").await;
     assert_eq!(failed["reason"], "bad_response");
     assert_eq!(ask(data.path(), &["agent", "show", "planner"]).await["status"], "healthy");
@@ -467,9 +467,14 @@ async fn token_of_a_file_is_redacted_in_what_programs_print() {
     let file = data.path().join("token");
     std::fs::write(&file, "f1le-t0ken-4711\n").unwrap();
     let script = format!("cat {} >&2; exit 4", file.display());
-    let backend = format!("token_file = '{}'\n[connection]\nenabled = false", file.display());
-    let agents = agent("planner", &script, "max_restarts = 0");
-    let config = config(data.path(), free_port(), &backend, &agents);
+    let text = format!(
+        "[backend]\nurl = 'http://127.0.0.1:{}'\ntoken_file = '{}'\n[connection]\nenabled = false\n{}",
+        free_port(),
+        file.display(),
+        agent("planner", &script, "max_restarts = 0")
+    );
+    let config = data.path().join("mainstay.toml");
+    std::fs::write(&config, text).unwrap();
     let (runtime, mut events) = start(data.path(), &config);
     let exited = events.wait_for_event("root/agents/planner", "process_exited").await;
     assert_eq!(exited["output"], serde_json::json!(["[redacted]"]));

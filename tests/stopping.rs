@@ -114,7 +114,7 @@ async fn second_signal_ends_at_once_and_leaves_no_process() {
     let agent = run_json(data.path(), &["agent", "show", "a"]).await["process"]["pid"].as_u64().unwrap();
     runtime.signal("INT").await;
     events.wait_for_event("root", "runtime_stopping").await;
-    // A repeat in the same moment is the same request, so a person who is not heard presses again.
+    // A repeat in the same moment is the same request, so a person presses again.
     let insisting = async {
         while !runtime.ends_within(Duration::from_millis(200)).await {
             runtime.signal("INT").await;

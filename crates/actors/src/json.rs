@@ -26,19 +26,20 @@ pub fn parse_json<'a, T: Deserialize<'a>>(text: &'a (impl AsRef<[u8]> + ?Sized))
 #[must_use]
 pub fn explain_syntax(text: &(impl AsRef<[u8]> + ?Sized), error: &serde_json::Error) -> String {
     let text = String::from_utf8_lossy(without_bom(text.as_ref()));
-    let said = error.to_string();
-    let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(said, _)| said);
-    let why = match said {
+    let cause = error.to_string();
+    let cause = cause.rsplit_once(" at line ").map_or(cause.as_str(), |(cause, _)| cause);
+    let why = match cause {
         _ if is_bare_text(&text) => format!("a text needs quotes, as in {:?}", text.trim()),
         _ if error.is_eof() && text.trim().is_empty() => "it is empty".to_owned(),
         _ if error.is_eof() => "it ends too early".to_owned(),
-        "expected value" | "expected ident" => "a value is missing, or a text without quotes".to_owned(),
+        "expected value" | "expected ident" => {
+            "a value is missing, a comma is too many, or a text has no quotes".to_owned()
+        }
         "expected `,` or `}`" | "expected `,` or `]`" => "a comma or a bracket is missing".to_owned(),
         "expected `:`" => "a colon is missing after a name".to_owned(),
         "key must be a string" => "a name needs double quotes".to_owned(),
-        "trailing comma" => "there is a comma too many".to_owned(),
         "trailing characters" => "there is more text after the value".to_owned(),
-        said => said.to_owned(),
+        cause => cause.to_owned(),
     };
     format!("is not JSON at line {}, column {}: {why}", error.line(), error.column())
 }
@@ -330,9 +331,12 @@ mod tests {
             ("[1 2]", "at line 1, column 4: a comma or a bracket is missing"),
             ("{\"a\" 1}", "at line 1, column 6: a colon is missing after a name"),
             ("{a: 1}", "at line 1, column 2: a name needs double quotes"),
-            ("[1,]", "at line 1, column 4: there is a comma too many"),
+            ("[1,]", "at line 1, column 4: a value is missing, a comma is too many, or a text has no quotes"),
             ("{} x", "at line 1, column 4: there is more text after the value"),
-            ("{\"a\": x}", "at line 1, column 7: a value is missing, or a text without quotes"),
+            (
+                "{\"a\": x}",
+                "at line 1, column 7: a value is missing, a comma is too many, or a text has no quotes",
+            ),
         ] {
             let error = Json::parse(text).unwrap_err();
             assert_eq!(explain_syntax(text, &error), format!("is not JSON {expected}"), "{text}");

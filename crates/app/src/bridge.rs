@@ -44,7 +44,7 @@ pub use command::{
     ListenAction, RequestCommand, RequestsCommand, execute,
 };
 pub use logs::LogsCommand;
-pub use protocol::{AcceptedMessage, EventGap, FrameItem, ServerMessage, StateSnapshot};
+pub use protocol::{AcceptedMessage, EventGap, FrameItem, LagMarker, ServerMessage, StateSnapshot};
 pub use session::serve;
 
 #[cfg(test)]

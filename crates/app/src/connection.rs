@@ -121,11 +121,11 @@ fn next_step(status: &ConnectionStatus) -> &'static str {
         (ConnectionState::Connected, _) => "kept open",
         (ConnectionState::Connecting, _) | (ConnectionState::Reconnecting, false) => "an attempt is running",
         (ConnectionState::Reconnecting, true) => "the next attempt is planned; a reconnect makes it now",
-        (ConnectionState::Failed, true) => "attempts go on slowly; a reconnect makes one now",
-        (ConnectionState::Failed, false) if may_lack_websocket(status) => {
+        (ConnectionState::Failed, _) if may_lack_websocket(status) => {
             "a reconnect makes an attempt now; if the backend has no WebSocket there, correct path under [connection], or \
              set enabled = false"
         }
+        (ConnectionState::Failed, true) => "attempts go on slowly; a reconnect makes one now",
         (ConnectionState::Failed, false) => "a reconnect makes an attempt now",
     }
 }
@@ -148,20 +148,20 @@ mod tests {
 
     #[test]
     fn refused_handshake_names_the_keys_for_no_websocket() {
-        let step = |error: ConnectionError| {
+        let step = |error: ConnectionError, probe_at: Option<Duration>| {
             next_step(&ConnectionStatus {
                 state: ConnectionState::Failed,
                 since: Duration::ZERO,
                 attempt: 1,
                 max: 5,
-                next_attempt_at: None,
+                next_attempt_at: probe_at,
                 last_error_at: Some(Duration::ZERO),
                 reason: StatusReason::Failed(error.kind),
                 last_error: Some(error),
             })
         };
-        for status in [403, 404, 405] {
-            let step = step(ConnectionError::from_status(status, None));
+        for (status, probe_at) in [(403, None), (403, Some(Duration::ZERO)), (404, None), (405, None)] {
+            let step = step(ConnectionError::from_status(status, None), probe_at);
             assert!(
                 step.contains("correct path under [connection], or set enabled = false"),
                 "{status}: {step}"
@@ -169,7 +169,7 @@ mod tests {
         }
         // These answers come from a WebSocket, or would be the same for any path.
         for error in [ConnectionError::from_status(401, None), ConnectionError::from_close(Some(4403), "")] {
-            assert_eq!(step(error), "a reconnect makes an attempt now");
+            assert_eq!(step(error, None), "a reconnect makes an attempt now");
         }
     }
 }

@@ -108,7 +108,7 @@ pub use mainstay_runtime::clock::WallTime;
 pub mod journal {
     pub use mainstay_runtime::journal::{
         Cursor, Delivery, Entry, Event, Journal, JournalError, JournalLoss, JournalOptions,
-        JournalSubscription, KnownSecrets, Level, LineError, ParseCursorError, Reader, Record,
+        JournalSubscription, KnownSecrets, Level, LineError, ParseCursorError, Reader, Record, Redaction,
         RunInterrupted, Timeline,
     };
     pub use mainstay_runtime::replay;

@@ -79,8 +79,9 @@ impl fmt::Display for ProcessExit {
 /// Returns whether the launcher's shell, which has the process's name, says on stderr that it could not run `program`. A
 /// program that ends with the same code prints another line.
 pub(super) fn is_exec_failure(code: Option<i32>, line: Option<&str>, name: &str, program: &str) -> bool {
-    let said = line.and_then(|line| line.strip_prefix(name)?.strip_prefix(": "));
-    matches!(code, Some(126 | 127)) && said.is_some_and(|said| said.split(": ").any(|part| part == program))
+    let complaint = line.and_then(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    matches!(code, Some(126 | 127))
+        && complaint.is_some_and(|text| text.split(": ").any(|part| part == program))
 }
 
 /// Returns a line and its name as the rest of a sentence for a log; empty if there is none.

@@ -36,15 +36,14 @@ async fn exit_reaches_current_and_later_waiters() {
 }
 
 #[tokio::test]
-async fn missing_interpreter_shows_in_the_exit() {
+async fn missing_interpreter_is_an_error_of_the_start() {
     let fixture = ProcessFixture::new().await;
     let file = fixture.folder.path().join("tool");
     std::fs::write(&file, "#!/mainstay/has/no/such/interpreter\n").unwrap();
     std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
-    let it = fixture.start(&ProcessSpec::new("tool", [file.to_str().unwrap()])).await;
-    let exit = timeout(LIMIT, it.process.exited()).await.unwrap();
-    assert!([Some(126), Some(127)].contains(&exit.code), "{exit}");
-    assert!(exit.stderr_line.is_some());
+    let spec = ProcessSpec::new("tool", [file.to_str().unwrap()]);
+    let error = Process::start(&spec, &fixture.manager).await.err().unwrap();
+    assert!(error.to_string().contains("/mainstay/has/no/such/interpreter"), "{error}");
 }
 
 #[tokio::test]

@@ -17,8 +17,8 @@ use crate::inner::Inner;
 use crate::tree_builder::agents::AgentHandle;
 use crate::tree_builder::processes::NamedAddress;
 
-/// Another start of the backend is ready, and the agent's program names the address or the secret of an earlier one. So
-/// the agent is restarted, which uses no budget.
+/// The agent is restarted, which uses no budget, because its program names the address or the secret of an earlier start of
+/// the backend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentOutdated {}
 

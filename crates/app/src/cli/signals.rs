@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signals_of_one_moment_are_one_request_and_later_ones_a_second() {
+    fn only_a_later_signal_is_a_second_request() {
         let soon = SAME_REQUEST_WITHIN - Duration::from_millis(1);
         for (first, next) in [(HangUp, Terminate), (Terminate, Terminate), (Interrupt, Interrupt)] {
             assert!(!next.demands_end(first, soon), "{next:?} after {first:?}");

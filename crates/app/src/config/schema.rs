@@ -65,7 +65,7 @@ section! {
         /// The longest time that the started program may take until it is ready; then it is ended and started again.
         ready_within: Duration = "2m", duration(MILLISECOND..=DAY);
         /// The sign that the started program is ready: `listening` (`url` accepts connections), `none` (at once),
-        /// `stdout:TEXT` (a line with this text, on stdout or stderr), or `http:PATH` (a 2xx answer at this path of `url`).
+        /// `stdout:TEXT` (a line of output with this text), or `http:PATH` (a 2xx answer at this path of `url`).
         /// With `url = "auto"`, `none` is as `listening`, and `{url}` in the text stands for the URL that the program itself
         /// has chosen.
         ready: ReadyWhen = "listening", backend_ready;
@@ -224,9 +224,8 @@ section! {
         cwd: PathBuf = "", folder_or_empty;
         /// Environment variables of the program, in addition to those of the runtime.
         env: BTreeMap<String, String> = {}, environment;
-        /// The sign that the started program is ready: `none` (at once), `stdout:TEXT` (a line with this text, on
-        /// stdout or stderr), `http:PATH` (a 2xx answer of the backend), or a URL of this computer
-        /// (`http://127.0.0.1:9000/health`).
+        /// The sign that the started program is ready: `none` (at once), `stdout:TEXT` (a line of output with this text),
+        /// `http:PATH` (a 2xx answer of the backend), or a URL of this computer (`http://127.0.0.1:9000/health`).
         ready: ReadyWhen = "none", ready;
         /// The sign of life that each check asks a running program for: `none`, `ping` (a line that it answers, for
         /// `process`), `http:PATH` (a 2xx answer of the backend), or a URL of the program on this computer.

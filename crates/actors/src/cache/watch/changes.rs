@@ -172,7 +172,7 @@ impl ChangeList {
             ListedKind::Created if self.listed_before.remove(&path) => ListedKind::Modified,
             kind => kind,
         };
-        if self.is_told(&kind, &path) {
+        if self.is_listed(&kind, &path) {
             return;
         }
         if self.changes.len() >= CHANGES_MAX {
@@ -192,13 +192,13 @@ impl ChangeList {
     }
 
     /// Returns whether the list has this change of the path already.
-    fn is_told(&self, kind: &ListedKind, path: &Path) -> bool {
+    fn is_listed(&self, kind: &ListedKind, path: &Path) -> bool {
         let before = self.last_kind(path);
         match kind {
             ListedKind::Modified => matches!(before, Some(ListedKind::Created | ListedKind::Modified)),
             ListedKind::Created => matches!(before, Some(ListedKind::Created | ListedKind::Renamed { .. })),
             ListedKind::Removed => self.is_known_gone(path),
-            // One half of a move that the other half has told.
+            // One half of a move that is listed by its other half.
             ListedKind::Moved => {
                 matches!(before, Some(ListedKind::Created | ListedKind::Removed | ListedKind::Renamed { .. }))
             }
@@ -217,10 +217,10 @@ impl ChangeList {
         list
     }
 
-    /// Adds something that was found in a new folder, unless an event told of it. Returns whether there is room for more.
+    /// Adds something that was found in a new folder, unless an event did so. Returns whether there is room for more.
     pub(super) fn add_found(&mut self, path: &Path, pending: &mut Self) -> bool {
-        let is_told = |list: &Self| list.last_kind(path).is_some_and(|kind| *kind != ListedKind::Removed);
-        if !is_told(self) && !is_told(pending) {
+        let is_listed = |list: &Self| list.last_kind(path).is_some_and(|kind| *kind != ListedKind::Removed);
+        if !is_listed(self) && !is_listed(pending) {
             self.add(ListedKind::Created, path.to_owned());
             pending.listed_before.insert(path.to_owned());
         }
@@ -370,9 +370,9 @@ mod tests {
         assert_eq!(other, ["Removed /home/r/a", "Created /home/r/b"]);
     }
 
-    /// The folder above the root is watched as well, so its half of a move is known, and a folder reports its own move.
     #[test]
     fn moves_across_the_root_and_of_folders_are_one_change() {
+        // The folder above the root is watched as well, so its half of a move is known. A folder reports its own move.
         let (from, to, both) = (name(RenameMode::From), name(RenameMode::To), name(RenameMode::Both));
         let out: [(EventKind, &[&str], _); 3] =
             [(from, &["d"], Some(7)), (both, &["d"], Some(7)), (from, &["d"], None)];
@@ -420,19 +420,19 @@ mod tests {
         let path = |name: &str| Path::new("/disk/r").join(name);
         let (mut list, mut pending) = (ChangeList::default(), ChangeList::default());
         list.record(CREATED, &[path("d")], None);
-        list.record(CREATED, &[path("d/told")], None);
+        list.record(CREATED, &[path("d/event")], None);
         pending.record(CREATED, &[path("d/pending")], None);
-        for name in ["d/told", "d/pending", "d/found"] {
+        for name in ["d/event", "d/pending", "d/found"] {
             assert!(list.add_found(&path(name), &mut pending));
         }
-        assert_eq!(list.new_paths(), ["d", "d/told", "d/found"].map(path));
+        assert_eq!(list.new_paths(), ["d", "d/event", "d/found"].map(path));
         pending.record(CREATED, &[path("d/found")], None);
         let describe_all = |list: ChangeList| -> Vec<String> {
             list.into_changes(&root_paths(), |_| true).iter().map(describe).collect()
         };
         assert_eq!(
             describe_all(list),
-            ["Created /home/r/d", "Created /home/r/d/told", "Created /home/r/d/found"]
+            ["Created /home/r/d", "Created /home/r/d/event", "Created /home/r/d/found"]
         );
         assert_eq!(describe_all(pending), ["Created /home/r/d/pending", "Modified /home/r/d/found"]);
     }

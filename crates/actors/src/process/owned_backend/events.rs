@@ -65,7 +65,7 @@ impl Event for BackendSuspended {
     }
 }
 
-/// The backend's process goes on after a signal or a debugger had stopped it.
+/// The backend's process continues after a signal or a debugger had stopped it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackendResumed {
     /// The process's id.
@@ -77,6 +77,6 @@ impl Event for BackendResumed {
     const LEVEL: Level = Level::Info;
 
     fn describe(&self) -> String {
-        format!("the backend's process {} goes on", self.pid)
+        format!("the backend's process {} continues", self.pid)
     }
 }

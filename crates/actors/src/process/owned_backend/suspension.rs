@@ -23,7 +23,7 @@ pub(super) enum SuspensionChange {
     None,
     Began,
     Ended,
-    /// It has lasted too long.
+    /// The suspension has lasted too long.
     Overdue {
         lasted: Duration,
     },

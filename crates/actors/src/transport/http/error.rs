@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn causes_are_said_once_without_their_layers() {
+    fn causes_are_named_once_without_their_layers() {
         for (texts, expected) in [
             (
                 &[

@@ -291,14 +291,14 @@ async fn non_database_file_is_kept_aside_and_recreated() {
     }
 }
 
-/// Returns the reason of the next `state_degraded`.
+/// Returns the message of the next `state_degraded`.
 async fn next_report(events: &mut JournalSubscription) -> String {
     let next = async {
         loop {
             if let Delivery::Event(record) = events.next().await
                 && record.kind == "state_degraded"
             {
-                return record.fields["reason"].as_str().unwrap().to_owned();
+                return record.fields["message"].as_str().unwrap().to_owned();
             }
         }
     };

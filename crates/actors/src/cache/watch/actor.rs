@@ -98,7 +98,7 @@ pub(super) enum WatchCommand {
     /// A root is watched, or the attempt failed.
     Opened { root: usize, watcher: Result<RootWatcher, WatchError> },
     /// Something changed in a root, or its watcher failed, in that epoch.
-    Changed { root: usize, epoch: u64, batch: EventBatch },
+    Changed { root: usize, epoch: u64, batch: Box<EventBatch> },
     #[cfg(debug_assertions)]
     EndWatchers,
 }
@@ -236,7 +236,7 @@ impl Worker for WatchActor {
                 let is_current =
                     |watch: &&mut WatchedRoot| watch.active.as_ref().is_some_and(|it| it.epoch == epoch);
                 if let Some(watch) = watch.filter(is_current) {
-                    self.apply_batch(ctx, root, watch, batch).await;
+                    self.apply_batch(ctx, root, watch, *batch).await;
                 }
             }
             #[cfg(debug_assertions)]
@@ -299,7 +299,9 @@ impl WatchActor {
             self.policy.verify_interval,
         );
         let epoch = active.epoch;
-        ctx.spawn(async move { WatchMessage(WatchCommand::Changed { root, epoch, batch: attended.await }) });
+        ctx.spawn(async move {
+            WatchMessage(WatchCommand::Changed { root, epoch, batch: Box::new(attended.await) })
+        });
     }
 
     async fn apply_batch(

@@ -91,7 +91,7 @@ async fn watch_overflow_invalidates_root_and_rewatches() {
     let (scope, epoch) = roots.active_paths(0).unwrap();
     let mut batch = EventBatch::default();
     assert!(batch.record_event(&scope, Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan))));
-    watch.cast(WatchMessage(WatchCommand::Changed { root: 0, epoch, batch })).await.unwrap();
+    watch.cast(WatchMessage(WatchCommand::Changed { root: 0, epoch, batch: Box::new(batch) })).await.unwrap();
     let invalidated = next_event(&mut events, "cache_invalidated").await.fields;
     assert_eq!(invalidated["pattern"], format!("everything under {}", root.display()));
     assert_eq!(invalidated["entries"], 2);

@@ -256,9 +256,12 @@ impl Event for MessageFailed {
     fn describe(&self) -> String {
         let Self { message_id, attempts, code, reason } = self;
         match reason {
-            Reason::OutcomeUnknown => format!(
-                "message {message_id} was interrupted: the agent may have acted on it, so it is not sent again ({reason})"
-            ),
+            Reason::OutcomeUnknown => {
+                let event = if *code == Code::Timeout { "ran out of time" } else { "was interrupted" };
+                format!(
+                    "message {message_id} {event}: the agent may have acted on it, so it is not sent again ({reason})"
+                )
+            }
             Reason::Cancelled => format!("message {message_id} was cancelled"),
             Reason::Quarantined => format!(
                 "message {message_id} is quarantined: the agent or the backend ended each time it was sent, \

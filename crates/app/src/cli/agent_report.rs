@@ -166,6 +166,8 @@ fn facts(agent: &AgentView, now: Timestamp, times: &TimeFormat) -> Vec<(&'static
         facts.push(("process", format!("{}{}", process.pid, memory.unwrap_or_default())));
     }
     let error = current_error(agent).map(|error| event_format::without_shown_line(&error, &agent.output));
+    // The drivers of programs count for them.
+    let is_reporting = report.driver == "http";
     let past = agent.resolved_error.as_ref();
     let past = past.map(|past| format!("none now; {} it was: {}", ago(past.at), past.message));
     for question in &report.questions {
@@ -186,13 +188,21 @@ fn facts(agent: &AgentView, now: Timestamp, times: &TimeFormat) -> Vec<(&'static
         ("state kept", report.state_saved_at.map_or_else(none, |at| format!("read {}", ago(at)))),
         (
             "uptime",
-            agent
-                .report
-                .uptime_s
-                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-                .map_or_else(none, |uptime| format!("{}, by its own report", format_elapsed(uptime))),
+            agent.report.uptime_s.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).map_or_else(
+                none,
+                |uptime| match is_reporting {
+                    true => format!("{}, by its own report", format_elapsed(uptime)),
+                    false => format!("{}, of its process", format_elapsed(uptime)),
+                },
+            ),
         ),
-        ("errors", report.error_count.map_or_else(none, |errors| format!("{errors}, by its own report"))),
+        (
+            "errors",
+            report.error_count.map_or_else(none, |errors| match is_reporting {
+                true => format!("{errors}, by its own report"),
+                false => format!("{} that could not be read", count(errors, "line")),
+            }),
+        ),
     ]);
     facts
 }

@@ -28,7 +28,8 @@ const NEXT_STEPS_MAX: usize = 10;
 pub(super) fn status(out: &mut Output, status: StatusReport) -> Result<(), CliError> {
     let StatusReport { runtime, backend: owned, connection: link, queue, cache, agents: list, storage } =
         status;
-    let uptime = millis_text(runtime.uptime_ms - runtime.uptime_ms % 1000);
+    let whole_seconds = runtime.uptime_ms - runtime.uptime_ms % 1000;
+    let uptime = millis_text(if whole_seconds == 0 { runtime.uptime_ms } else { whole_seconds });
     let text = format!(
         "process {}, up {uptime}, event {}, boot {}",
         runtime.pid,

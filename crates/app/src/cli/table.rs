@@ -11,6 +11,8 @@ const ELLIPSIS: char = '…';
 const GAP: usize = 2;
 /// A column is not made narrower than this, unless it has less in it.
 const COLUMN_MIN: usize = 6;
+/// A text is cut down to this before a title is cut.
+const TEXT_MIN: usize = 20;
 /// A title is not cut to less than this.
 const TITLE_MIN: usize = 3;
 
@@ -18,8 +20,8 @@ const TITLE_MIN: usize = 3;
 pub(super) type Cell = (String, Style);
 
 /// Returns the cells of each row, escaped, cut and padded, so that a row joined by two blanks fits the width. Where the width
-/// is too small, columns without content go first. Then titles are cut, then the widest columns, and the first column, which
-/// names what the row is about, at last. Without a width, each column is as wide as it needs to be.
+/// is too small, columns without content go first. Then long texts are cut, then titles, then the widest columns, and the first
+/// column, which names what the row is about, at last. Without a width, each column is as wide as it needs to be.
 pub(super) fn lay_out(header: &[Cell], rows: &[Vec<Cell>], width: Option<usize>) -> Vec<Vec<Cell>> {
     let mut header = header.to_vec();
     let mut rows: Vec<Vec<Cell>> = rows
@@ -49,7 +51,12 @@ pub(super) fn lay_out(header: &[Cell], rows: &[Vec<Cell>], width: Option<usize>)
     {
         let whole: Vec<usize> = others.iter().map(|content| (*content).max(TITLE_MIN)).collect();
         let least: Vec<usize> = whole.iter().map(|content| (*content).min(COLUMN_MIN)).collect();
-        for (first, others) in [(widths[0], whole), (widths[0], least.clone()), (COLUMN_MIN, least)] {
+        let titles = header.iter().skip(1).map(|(title, _)| display_width(title));
+        let readable =
+            titles.zip(&whole).map(|(title, content)| title.max((*content).min(TEXT_MIN))).collect();
+        for (first, others) in
+            [(widths[0], readable), (widths[0], whole), (widths[0], least.clone()), (COLUMN_MIN, least)]
+        {
             let minimums: Vec<usize> = std::iter::once(first).chain(others).collect();
             shrink(&mut widths, &minimums, room);
         }
@@ -119,6 +126,18 @@ mod tests {
         let rows: Vec<Vec<Cell>> = rows.iter().map(cells).collect();
         let laid_out = lay_out(&rows[0], &rows[1..], width);
         laid_out.into_iter().map(|row| row.into_iter().map(|(text, _)| text).collect()).collect()
+    }
+
+    #[test]
+    fn long_text_is_cut_before_titles() {
+        let error = "SERVER_ERROR: The agent could not be started. Look into its last error.";
+        let rows: [&[&str]; 2] = [
+            &["actor", "status", "generation", "restarts", "left", "mailbox", "last error"],
+            &["└─ agents/planner", "failed", "1", "5", "0", "0", error],
+        ];
+        let narrow = table(&rows, Some(80));
+        assert!(narrow.iter().all(|line| display_width(line) <= 80), "{narrow:?}");
+        assert_eq!(narrow[0], "actor              status  genera…  restar…  left  mailbox  last error");
     }
 
     #[test]

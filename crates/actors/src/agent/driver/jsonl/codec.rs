@@ -88,7 +88,7 @@ impl IncomingLine {
         }
     }
 
-    /// Parses one line. What can be repaired without a guess is repaired: text that is not quite UTF-8, and an id that is
+    /// Parses one line. What can be repaired without a guess is repaired: text that is not quite UTF-8, an id that is
     /// a number in quotes.
     pub(super) fn parse(line: &OutputLine<'_>) -> Result<Self, UnreadableLine> {
         let unreadable = |why, reply_to| UnreadableLine { why, reply_to, start: line_start(line) };
@@ -104,6 +104,20 @@ impl IncomingLine {
                 Err(unreadable(CodecError::TooLong, reply_to))
             }
         }
+    }
+
+    /// Returns the reply behind other text of a line that the agent had not ended, or alone in an array. It may also be a
+    /// log of what was sent, so it counts only if it is awaited.
+    pub(super) fn reply_within(line: &OutputLine<'_>) -> Option<Self> {
+        let OutputLine::Complete(line) = line else { return None };
+        let line = repair_line(line);
+        let is_start = |rest: &str| rest.trim_start().starts_with("\"type\"");
+        // Only the first is tried, so that the cost is that of one line.
+        let (start, _) = line.match_indices('{').find(|(at, _)| is_start(&line[at + 1..]))?;
+        let (before, object) = (line[..start].trim(), line[start..].trim_end());
+        let object = if before == "[" { object.strip_suffix(']')? } else { object };
+        let reply = Self::parse_text(object.trim_end()).ok()?;
+        matches!(reply, Self::Reply { .. }).then_some(reply)
     }
 
     /// Parses a line of text. An error comes with the message that the line was to answer, if that is known.
@@ -290,6 +304,20 @@ mod tests {
                 panic!("{line:?}");
             };
             assert_eq!(body, json!("\u{fffd}"));
+        }
+    }
+
+    #[test]
+    fn reply_within_other_text_is_found() {
+        let within = |line: &str| IncomingLine::reply_within(&OutputLine::Complete(line.as_bytes()));
+        let reply = Some(IncomingLine::Reply { id: MessageId(7), answer: Ok(json!("x").into()) });
+        let text = r#"{ "type":"reply","id":7,"body":"x"}"#;
+        for line in [&format!("50%… {text}"), &format!("log {{a}}: {text} "), &format!("[{text}]")] {
+            assert_eq!(within(line), reply, "{line}");
+        }
+        let progress = text.replace("reply", "progress");
+        for line in [&format!("log {text} end"), &format!("log {progress}"), &format!("[{text},1]")] {
+            assert_eq!(within(line), None, "{line}");
         }
     }
 

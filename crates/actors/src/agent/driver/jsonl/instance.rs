@@ -392,7 +392,13 @@ async fn read_stdout(mut stdout: LoggedStdout, reader: StdoutReader, _is_read: o
 impl StdoutReader {
     /// Handles a line, and returns the pause after it, which is not zero in a flood of lines for the log.
     fn handle_line(&self, line: &OutputLine<'_>) -> Duration {
-        let parsed = IncomingLine::parse(line);
+        let mut parsed = IncomingLine::parse(line);
+        if matches!(parsed, Err(_) | Ok(IncomingLine::Message(_)))
+            && let Some(reply @ IncomingLine::Reply { id, .. }) = IncomingLine::reply_within(line)
+            && self.conversation.lock().find_reply_fault(id).is_none()
+        {
+            parsed = Ok(reply);
+        }
         if let Ok(IncomingLine::Pong) = parsed {
             // An agent that hangs in its work may still answer pings.
             self.conversation.pongs.send_modify(|count| *count += 1);

@@ -299,6 +299,8 @@ async fn repairable_reply_is_an_answer() {
         (r#"printf '{"type":"reply","id":"7","body":"a"}\n'"#, json!("a")),
         (r#"printf '\357\273\277{"type":"reply","id":7,"body":"b"}\r\n'"#, json!("b")),
         (r#"printf '{"type":"reply","id":7,"body":"caf\351"}\n'"#, json!("caf\u{fffd}")),
+        (r#"printf '50%% … '; printf '{"type":"reply","id":7,"body":"c"}\n'"#, json!("c")),
+        (r#"printf '[{"type":"reply","id":7,"body":"d"}]\n'"#, json!("d")),
         (r#"printf '%s\n' '{"type":"reply","id":7.0,"body":"\ud83d","error":null}'"#, json!("\u{fffd}")),
     ] {
         let fixture = JsonlFixture::started(&format!("read -r _; {reply}; read -r _")).await;

@@ -219,9 +219,17 @@ impl ChangeList {
 
     /// Adds something that was found in a new folder, unless an event did so. Returns whether there is room for more.
     pub(super) fn add_found(&mut self, path: &Path, pending: &mut Self) -> bool {
-        let is_listed = |list: &Self| list.last_kind(path).is_some_and(|kind| *kind != ListedKind::Removed);
-        if !is_listed(self) && !is_listed(pending) {
-            self.add(ListedKind::Created, path.to_owned());
+        use ListedKind::{Modified, Removed};
+        let is_new =
+            |list: &Self| list.last_kind(path).is_some_and(|kind| !matches!(kind, Modified | Removed));
+        if !is_new(self) && !is_new(pending) {
+            match self.last.get(path) {
+                // It came before the watch of its folder, and was written to after that.
+                Some(at) if self.changes[*at].kind == Modified => {
+                    self.changes[*at].kind = ListedKind::Created
+                }
+                _ => self.add(ListedKind::Created, path.to_owned()),
+            }
             pending.listed_before.insert(path.to_owned());
         }
         !self.is_rescan
@@ -421,18 +429,25 @@ mod tests {
         let (mut list, mut pending) = (ChangeList::default(), ChangeList::default());
         list.record(CREATED, &[path("d")], None);
         list.record(CREATED, &[path("d/event")], None);
+        // A writer that was at work when the watch began.
+        list.record(CLOSED, &[path("d/written")], None);
         pending.record(CREATED, &[path("d/pending")], None);
-        for name in ["d/event", "d/pending", "d/found"] {
+        for name in ["d/event", "d/written", "d/pending", "d/found"] {
             assert!(list.add_found(&path(name), &mut pending));
         }
-        assert_eq!(list.new_paths(), ["d", "d/event", "d/found"].map(path));
+        assert_eq!(list.new_paths(), ["d", "d/event", "d/written", "d/found"].map(path));
         pending.record(CREATED, &[path("d/found")], None);
         let describe_all = |list: ChangeList| -> Vec<String> {
             list.into_changes(&root_paths(), |_| true).iter().map(describe).collect()
         };
         assert_eq!(
             describe_all(list),
-            ["Created /home/r/d", "Created /home/r/d/event", "Created /home/r/d/found"]
+            [
+                "Created /home/r/d",
+                "Created /home/r/d/event",
+                "Created /home/r/d/written",
+                "Created /home/r/d/found"
+            ]
         );
         assert_eq!(describe_all(pending), ["Created /home/r/d/pending", "Modified /home/r/d/found"]);
     }

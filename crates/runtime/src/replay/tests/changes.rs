@@ -62,7 +62,7 @@ fn alternative_value(word: &str) -> &str {
     other.unwrap_or("root/elsewhere/nobody")
 }
 
-/// Returns `/inputs/history/recent_restarts/at/0` in the form `inputs.history.spending.at[0]`.
+/// Returns `/inputs/history/recent_restarts/at/0` in the form `inputs.history.recent_restarts.at[0]`.
 pub(crate) fn dotted_path(path: &str) -> String {
     let mut what = String::new();
     for part in path.split('/').skip(1) {

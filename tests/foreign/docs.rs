@@ -75,6 +75,8 @@ async fn backend_without_websocket_is_forbidden_until_switched_off() {
     );
     let sent = run_json(data.path(), &["agent", "send", "planner", "{\"text\":\"hello\"}"]).await;
     assert_eq!(sent["answer"], json!({ "notes": 1 }));
+    // So that no event of this run is taken for one of the next.
+    events.wait_since(0, is_agent_health("planner", "healthy")).await;
     runtime.kill().await;
 
     let text =
@@ -82,6 +84,7 @@ async fn backend_without_websocket_is_forbidden_until_switched_off() {
     fs::write(&config, text).unwrap();
     let mark = events.mark();
     let _runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
+    events.wait_since(mark, |event| event["kind"] == "runtime_started").await;
     events.wait_since(mark, is_agent_health("planner", "healthy")).await;
     let state = run_json(data.path(), &["request", "GET", "/api/agents/planner/state"]).await;
     assert_eq!(state["status"], 200);

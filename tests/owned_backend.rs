@@ -14,7 +14,7 @@ use mainstay::{Mainstay, Reason, Request};
 use serde_json::{Value, json};
 use support::{
     EventFollower, MainstayProcess, TEST_TIMEOUT, eventually, is_agent_health, is_connection_state, mainstay,
-    mainstay_binary, read_head, run, run_json, send_signal, serve_connections, start_runtime,
+    mainstay_binary, read_head, run, run_json, send_signal, serve_connections, start_runtime, tree_node,
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -205,9 +205,16 @@ async fn suspended_backend_is_shown_until_it_continues() {
     assert!(step.ends_with(&format!("`kill -CONT {pid}` lets it continue")), "{step}");
     let text = run(data.path(), &["status"]).await.stdout;
     assert!(text.contains("running, suspended since") && text.contains("stopped by a signal"), "{text}");
+    let node = tree_node(data.path(), "root/backend").await;
+    let facts = [&node["status"], &node["suspended"], &node["next_step"]];
+    assert_eq!(facts, [&json!("running"), &json!(true), &json!(step)], "{node}");
+    let text = run(data.path(), &["tree"]).await.stdout;
+    let steps = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(steps.contains("running, suspended") && steps.contains(&format!("`kill -CONT {pid}`")), "{text}");
     send_signal(pid, "CONT").await;
     events.wait_for(is_of_backend("backend_resumed")).await;
     assert_eq!(backend(data.path()).await.get("suspended"), None);
+    assert_eq!(tree_node(data.path(), "root/backend").await.get("suspended"), None);
     runtime.stop().await;
 }
 

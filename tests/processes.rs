@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use support::{
     EventFollower, MainstayProcess, assert_members, eventually, is_agent_health, is_connection_state,
-    mainstay_binary, run, run_json as ask, send_signal,
+    mainstay_binary, run, run_json as ask, send_signal, tree_node,
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
@@ -380,6 +380,32 @@ async fn suspended_program_is_degraded_then_restarted() {
     events.wait_since(mark, is_agent_health("planner", "failed")).await;
     events.wait_since(mark, is_agent_health("planner", "healthy")).await;
     assert_ne!(pid(data.path(), "planner").await, first);
+    stop(runtime).await;
+}
+
+#[tokio::test]
+async fn suspended_program_is_in_the_tree_until_it_continues() {
+    let more = "startup_grace = \"0s\"\nfail_after = 1000";
+    let (data, runtime, mut events) = start_with("", &agent("planner", COUNTER, more));
+    events.wait_since(0, is_agent_health("planner", "healthy")).await;
+    let pid = pid(data.path(), "planner").await;
+    let mark = events.mark();
+    send_signal(pid, "STOP").await;
+    let degraded = events.wait_since(mark, is_agent_health("planner", "degraded")).await;
+    let shown = ask(data.path(), &["agent", "show", "planner"]).await;
+    assert_eq!((&shown["status"], &shown["suspended"]), (&json!("degraded"), &json!(true)), "{shown}");
+    let node = tree_node(data.path(), "root/agents/planner").await;
+    assert_eq!(
+        (&node["suspended"], &node["last_error"]),
+        (&json!(true), &degraded["error"]["message"]),
+        "{node}"
+    );
+    assert!(run(data.path(), &["tree"]).await.stdout.contains("running, suspended"));
+    assert!(run(data.path(), &["agents"]).await.stdout.contains("degraded, suspended"));
+    let mark = events.mark();
+    send_signal(pid, "CONT").await;
+    events.wait_since(mark, is_agent_health("planner", "healthy")).await;
+    assert_eq!(tree_node(data.path(), "root/agents/planner").await.get("suspended"), None);
     stop(runtime).await;
 }
 

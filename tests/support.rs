@@ -102,6 +102,18 @@ pub async fn run_json(data: &Path, args: &[&str]) -> Value {
     serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{args:?}: {error}: {ended:?}"))
 }
 
+/// Returns the actor at `path` of the tree of the runtime in that data folder.
+pub async fn tree_node(data: &Path, path: &str) -> Value {
+    let mut nodes = vec![run_json(data, &["tree"]).await];
+    while let Some(mut node) = nodes.pop() {
+        if node["path"] == path {
+            return node;
+        }
+        nodes.append(node["children"].take().as_array_mut().unwrap());
+    }
+    panic!("no {path} in the tree");
+}
+
 /// A running command. It is killed when this is dropped.
 pub struct MainstayProcess {
     child: Child,

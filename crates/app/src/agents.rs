@@ -189,6 +189,17 @@ impl Agents {
             .ok_or_else(|| self.unknown_error(id))
     }
 
+    /// Returns the view of an agent with a suspended process; `None` for any other.
+    pub(crate) fn suspended(&self, id: &str) -> Option<AgentView> {
+        // Most agents have none, and need no whole view.
+        self.0
+            .handles
+            .reports
+            .is_suspended(id)
+            .then(|| self.get(id).ok())?
+            .filter(|view| view.report.suspended)
+    }
+
     fn view(&self, handle: &AgentHandle, id: &str, time_point: &TimePoint) -> Option<AgentView> {
         let mut report = self.0.handles.reports.get(id)?;
         // While the agent's actor is down, it does not notice that the process has ended.

@@ -41,7 +41,7 @@ use crate::readiness::{self, ReadyState};
 use crate::standstill::record_standstills;
 use crate::status::{OutageReport, QueueReport, RuntimeReport, StatusReport, StorageReport};
 use crate::subscription::Subscription;
-use crate::supervision_report::name_commands;
+use crate::supervision_report::{Suspended, TreePlace, complete_tree};
 use crate::tree_builder::error::BuildError;
 use crate::tree_builder::{Overrides, TreeSpec};
 
@@ -528,11 +528,21 @@ impl Mainstay {
     }
 
     /// Returns the current supervision tree. The `next_step` of an agent or a backend that was given up names the command
-    /// that helps. Asks no actor.
+    /// that helps; one whose process is stopped by a signal or a debugger is `suspended`. Asks no actor.
     #[must_use]
     pub fn tree(&self) -> TreeNode {
         let mut tree = self.0.runtime.tree();
-        name_commands(&mut tree);
+        let (agents, backend) = (self.agents(), self.backend());
+        complete_tree(&mut tree, &|place| match place {
+            TreePlace::Backend => {
+                let report = backend.as_ref()?.bare_report().filter(|report| report.suspended)?;
+                Some(Suspended { last_error: report.last_error, next_step: report.next_step })
+            }
+            TreePlace::Agent(id) => {
+                let view = agents.suspended(id)?;
+                Some(Suspended { last_error: view.last_error, next_step: view.next_step })
+            }
+        });
         tree
     }
 

@@ -35,14 +35,18 @@ impl OwnedBackend {
     /// Returns its state. Asks no actor.
     #[must_use]
     pub fn report(&self) -> Option<OwnedBackendReport> {
-        let OwnedBackendParts { address, view, settings, .. } = self.0.handles.owned_backend.as_ref()?;
-        let time_point = self.0.time_point();
-        let report =
-            OwnedBackendReport::new(&address.info(time_point.now), view.process(), settings, &time_point);
+        let report = self.bare_report()?;
         Some(match self.0.handles.logs.get(BACKEND_NAME) {
             Some(log) => report.with_log(&log),
             None => report,
         })
+    }
+
+    /// Returns its state without what its log says.
+    pub(crate) fn bare_report(&self) -> Option<OwnedBackendReport> {
+        let OwnedBackendParts { address, view, settings, .. } = self.0.handles.owned_backend.as_ref()?;
+        let time_point = self.0.time_point();
+        Some(OwnedBackendReport::new(&address.info(time_point.now), view.process(), settings, &time_point))
     }
 
     /// Starts it after a stop, or after it was given up. Changes nothing for one that runs.

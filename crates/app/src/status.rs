@@ -269,6 +269,7 @@ impl AgentView {
                 error_count: Some(0),
                 state_saved_at: Some(time("2026-03-01T11:59:47.7Z")),
                 process: None,
+                suspended: false,
                 messages_waiting: 0,
                 messages_in_flight: 1,
                 questions: Vec::new(),

@@ -111,25 +111,57 @@ impl SupervisionReport {
     }
 }
 
-/// Names the command that helps in the next step of each agent that was given up, and of the backend.
-pub(crate) fn name_commands(node: &mut TreeNode) {
-    if node.info.status == ActorStatus::Failed
-        && let Some(command) = command_of(&node.path)
-    {
-        let step = SupervisionReport::given_up_step(node.info.next_step.as_deref(), command);
-        node.info.next_step = Some(step);
-    }
-    node.children.iter_mut().for_each(name_commands);
+/// The agent or the backend, at its place in the tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TreePlace<'a> {
+    Backend,
+    Agent(&'a str),
 }
 
-/// Returns what makes the command for a verb about the agent or the backend at `path`; `None` for other actors.
-fn command_of(path: &str) -> Option<impl Fn(&str) -> String + use<>> {
-    let (noun, id) = match path.split('/').collect::<Vec<_>>()[..] {
-        [ROOT_NAME, AGENTS_NAME, id] => ("agent", format!(" {id}")),
-        [ROOT_NAME, BACKEND_NAME] => ("backend", String::new()),
-        _ => return None,
-    };
-    Some(move |verb: &str| format!("mainstay {noun} {verb}{id}"))
+/// A suspended process, as the tree shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Suspended {
+    pub(crate) last_error: Option<String>,
+    pub(crate) next_step: String,
+}
+
+impl<'a> TreePlace<'a> {
+    fn of_path(path: &'a str) -> Option<Self> {
+        match path.split('/').collect::<Vec<_>>()[..] {
+            [ROOT_NAME, AGENTS_NAME, id] => Some(Self::Agent(id)),
+            [ROOT_NAME, BACKEND_NAME] => Some(Self::Backend),
+            _ => None,
+        }
+    }
+
+    /// Returns the command for a verb about it.
+    fn command(self, verb: &str) -> String {
+        match self {
+            Self::Backend => format!("mainstay backend {verb}"),
+            Self::Agent(id) => format!("mainstay agent {verb} {id}"),
+        }
+    }
+}
+
+/// Adds what the supervisors do not know of the agents and the backend: the command that helps one that was given up, and
+/// which of those that run have a suspended process.
+pub(crate) fn complete_tree(node: &mut TreeNode, suspended: &impl Fn(TreePlace<'_>) -> Option<Suspended>) {
+    let place = TreePlace::of_path(&node.path);
+    match (place, node.info.status) {
+        (Some(place), ActorStatus::Failed) => {
+            let advice = node.info.next_step.as_deref();
+            node.info.next_step =
+                Some(SupervisionReport::given_up_step(advice, |verb: &str| place.command(verb)));
+        }
+        (Some(place), ActorStatus::Running | ActorStatus::Starting) => {
+            if let Some(Suspended { last_error, next_step }) = suspended(place) {
+                node.suspended = true;
+                (node.info.last_error, node.info.next_step) = (last_error, Some(next_step));
+            }
+        }
+        _ => {}
+    }
+    node.children.iter_mut().for_each(|child| complete_tree(child, suspended));
 }
 
 /// Returns the restarts that are left, as words.
@@ -168,6 +200,7 @@ mod tests {
                 kind: ActorKind::Worker,
                 info: info.clone(),
                 mailbox: 0,
+                suspended: false,
                 children,
             };
             let mut tree = node(
@@ -175,7 +208,7 @@ mod tests {
                 &ActorInfo { status: ActorStatus::Running, ..info.clone() },
                 vec![node(path, &info, vec![])],
             );
-            name_commands(&mut tree);
+            complete_tree(&mut tree, &|_| None);
             assert_eq!(tree.info.next_step.as_deref(), advice);
             tree.children.remove(0).info.next_step
         };
@@ -191,6 +224,51 @@ mod tests {
         );
         assert_eq!(step("root/queue", ActorStatus::Failed, None), None);
         assert_eq!(step("root/agents/planner", ActorStatus::Stopped, None), None);
+    }
+
+    #[test]
+    fn tree_marks_suspended_processes_of_actors_that_run() {
+        let node = |path: &str, status| TreeNode {
+            path: path.to_owned(),
+            kind: ActorKind::Worker,
+            info: ActorInfo {
+                status,
+                since: WallTime(Timestamp::UNIX_EPOCH),
+                generation: 1,
+                restarts: 0,
+                restart_at: None,
+                attempts: 0,
+                budget_left: None,
+                last_error: None,
+                last_error_at: None,
+                next_step: None,
+                abandoned: 0,
+            },
+            mailbox: 0,
+            suspended: false,
+            children: vec![],
+        };
+        let shown = |path, status| {
+            let mut node = node(path, status);
+            complete_tree(&mut node, &|place| {
+                (place != TreePlace::Agent("other")).then(|| Suspended {
+                    last_error: Some("stopped".to_owned()),
+                    next_step: "kill -CONT".to_owned(),
+                })
+            });
+            (node.suspended, node.info.last_error, node.info.next_step)
+        };
+        let marked = (true, Some("stopped".to_owned()), Some("kill -CONT".to_owned()));
+        assert_eq!(shown("root/backend", ActorStatus::Running), marked);
+        assert_eq!(shown("root/backend", ActorStatus::Starting), marked);
+        assert_eq!(shown("root/agents/planner", ActorStatus::Running), marked);
+        for (path, status) in [
+            ("root/agents/planner", ActorStatus::Restarting),
+            ("root/agents/other", ActorStatus::Running),
+            ("root/queue", ActorStatus::Running),
+        ] {
+            assert_eq!(shown(path, status), (false, None, None), "{path}");
+        }
     }
 
     #[test]

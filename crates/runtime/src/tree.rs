@@ -22,6 +22,9 @@ pub struct TreeNode {
     pub info: ActorInfo<WallTime>,
     /// The number of messages that wait in its mailbox.
     pub mailbox: usize,
+    /// True while the process that it manages is suspended. A program that shows the tree sets it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspended: bool,
     /// The children, in their order.
     pub children: Vec<TreeNode>,
 }
@@ -35,6 +38,7 @@ impl TreeNode {
             kind: identity.kind(),
             info: identity.info(now).dated(timeline),
             mailbox: slot.backlog(),
+            suspended: false,
             children: slot.children().iter().map(|child| Self::of(child, now, timeline)).collect(),
         }
     }

@@ -340,6 +340,7 @@ impl AgentActor {
             error_count: health.error_count(),
             state_saved_at: run.snapshot.saved_state.as_ref().map(|saved| WallTime(saved.read_at)),
             process: self.driver.process(),
+            suspended: health.is_suspended(),
             messages_waiting: run.snapshot.messages.waiting_count(),
             messages_in_flight: run.snapshot.messages.in_flight_count(),
             questions: run.questions.to_report(),

@@ -221,6 +221,7 @@ pub(crate) struct Health {
     was_healthy: bool,
     misses: u32,
     good_answers: u32,
+    is_suspended: bool,
     last_check: Option<Duration>,
     /// Boxed, since mostly there is none.
     last_error: Option<Box<Error>>,
@@ -247,6 +248,7 @@ impl Health {
             was_healthy: false,
             misses: 0,
             good_answers: 0,
+            is_suspended: false,
             last_check: None,
             last_error: None,
             uptime_s: None,
@@ -276,8 +278,8 @@ impl Health {
     ) -> Outcome {
         let is_busy =
             activity.is_working || activity.progressed_at.is_some_and(|at| Some(at) > self.last_check);
-        self.last_check = Some(now);
-        self.has_renewed_token = false;
+        (self.last_check, self.has_renewed_token) = (Some(now), false);
+        self.is_suspended = matches!(observation, Observation::Suspended { .. });
         let (mut was_restarted_elsewhere, mut check_deaths) = (false, None);
         let stuck_for =
             self.stuck_for(activity, now).filter(|_| !matches!(observation, Observation::Exited { .. }));
@@ -544,6 +546,12 @@ impl Health {
     #[must_use]
     pub(crate) fn misses(&self) -> u32 {
         self.misses
+    }
+
+    /// Returns whether the last check found the agent's process suspended.
+    #[must_use]
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.is_suspended
     }
 
     /// Returns the time of the last check's end.

@@ -39,6 +39,9 @@ pub struct AgentReport {
     /// The agent's process here, if it has one.
     #[serde(default)]
     pub process: Option<ProcessUsage>,
+    /// True if a signal or a debugger kept that process stopped at the last check.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspended: bool,
     /// The number of messages that wait for their delivery.
     #[serde(default)]
     pub messages_waiting: usize,
@@ -80,6 +83,12 @@ impl AgentReports {
     /// Removes agent `id`.
     pub fn remove(&self, id: &str) {
         self.0.remove(id);
+    }
+
+    /// Returns whether agent `id` has a suspended process, by its last report.
+    #[must_use]
+    pub fn is_suspended(&self, id: &str) -> bool {
+        self.0.get(id).is_some_and(|report| report.suspended)
     }
 
     /// Returns the last report of agent `id`.

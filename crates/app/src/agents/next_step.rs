@@ -39,6 +39,7 @@ pub(super) fn next_step(agent: &AgentView, restart_in: Option<Duration>, advice:
             "seldom checked, since the backend died over its checks; `mainstay agent restart {id}` restarts it and \
              checks it at once"
         ),
+        AgentStatus::Degraded if report.suspended => suspended_step(agent, &left),
         AgentStatus::Degraded if *misses > 0 => {
             let more = match fail_after.saturating_sub(*misses) {
                 0 | 1 => "the next check".to_owned(),
@@ -54,6 +55,16 @@ pub(super) fn next_step(agent: &AgentView, restart_in: Option<Duration>, advice:
     }
 }
 
+/// Returns the next step of an agent with a suspended process, which is restarted also while it is at work.
+fn suspended_step(AgentView { report, fail_after, .. }: &AgentView, left: &str) -> String {
+    let when = match fail_after.saturating_sub(report.misses) {
+        0 | 1 => "is still stopped at the next check".to_owned(),
+        more => format!("stays stopped for {more} more checks"),
+    };
+    let resume = report.process.map(|process| format!("; `kill -CONT {}` lets it continue", process.pid));
+    format!("restarted if its process {when} ({left}){}", resume.unwrap_or_default())
+}
+
 /// Returns the next step of an agent whose program is started once the backend is ready.
 pub(super) fn backend_step(agent: &AgentView) -> String {
     let left = agent.supervision.restarts_left();
@@ -63,6 +74,7 @@ pub(super) fn backend_step(agent: &AgentView) -> String {
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
+    use mainstay_actors::agent::ProcessUsage;
     use mainstay_actors::error::Error;
 
     use super::*;
@@ -78,6 +90,12 @@ mod tests {
         use AgentStatus::{Degraded, Failed, Healthy, Restarting, Starting, Stopped, Unknown};
         let mut unchecked = agent(Degraded, 0, Some(4));
         unchecked.report.error = Some(Box::new(Error::new(Reason::Quarantined)));
+        let suspended = |misses| {
+            let mut agent = agent(Degraded, misses, Some(4));
+            agent.report.suspended = true;
+            agent.report.process = Some(ProcessUsage { pid: 12, memory_bytes: None });
+            agent
+        };
         let given_up = |budget_left| {
             let mut agent = agent(Failed, 0, Some(budget_left));
             agent.supervision.gave_up = true;
@@ -91,6 +109,8 @@ mod tests {
             (agent(Degraded, 2, Some(4)), None),
             // A busy agent may miss any number of checks.
             (agent(Degraded, 7, Some(1)), None),
+            (suspended(1), None),
+            (suspended(2), None),
             (unchecked, None),
             (agent(Failed, 3, Some(4)), None),
             (agent(Failed, 3, Some(0)), None),
@@ -112,6 +132,8 @@ mod tests {
             restarted if it misses 2 more checks in a row while it is not at work (4 restarts left)
             restarted if it misses the next check while it is not at work (4 restarts left)
             restarted if it misses the next check while it is not at work (1 restart left)
+            restarted if its process stays stopped for 2 more checks (4 restarts left); `kill -CONT 12` lets it continue
+            restarted if its process is still stopped at the next check (4 restarts left); `kill -CONT 12` lets it continue
             seldom checked, since the backend died over its checks; `mainstay agent restart planner` restarts it and checks it at once
             is about to be restarted (4 restarts left)
             is about to be given up (0 restarts left)

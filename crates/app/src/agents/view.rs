@@ -22,8 +22,10 @@ pub(super) fn view(
     if let Some(status) = status_without_actor(info) {
         (report.status, report.since) = (status, time_point.wall_time(info.since));
     }
+    report.suspended &= report.process.is_some();
     if !may_be_up(report.status) {
         report.uptime_s = None;
+        report.suspended = false;
         report.questions.clear();
     }
     let (crash, resolved_error) = classify_crash(info, report.status, time_point);

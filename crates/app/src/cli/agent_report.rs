@@ -250,8 +250,9 @@ fn status(agent: &AgentView) -> (String, Style) {
         AgentStatus::Stopped => ("stopped", output::DIM),
         AgentStatus::Unknown => ("unknown", output::WARNING),
     };
+    let suspended = if agent.report.suspended { ", suspended" } else { "" };
     let noisy = if agent.noisy { ", noisy" } else { "" };
-    (format!("{name}{noisy}"), style)
+    (format!("{name}{suspended}{noisy}"), style)
 }
 
 // === times ===

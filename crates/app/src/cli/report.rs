@@ -175,37 +175,44 @@ pub(super) fn tree(out: &mut Output, root: &TreeNode) -> Result<(), CliError> {
     let mut rows = Vec::new();
     add_rows(&mut rows, root, "", "");
     out.table(&["actor", "status", "generation", "restarts", "left", "mailbox", "last error"], &rows)?;
-    let mut given_up = Vec::new();
-    add_given_up(&mut given_up, root);
-    if !given_up.is_empty() {
+    let mut concerned = Vec::new();
+    add_concerned(&mut concerned, root);
+    if !concerned.is_empty() {
         out.line("")?;
     }
-    for (path, step) in given_up.iter().take(NEXT_STEPS_MAX) {
-        let path = out.paint(&escape_controls(path), output::ERROR);
+    for (node, step) in concerned.iter().take(NEXT_STEPS_MAX) {
+        let path = out.paint(&escape_controls(&node.path), tree_status(node).1);
         out.paragraph(&format!("{path}: "), &escape_controls(step), 2)?;
     }
-    match given_up.len().saturating_sub(NEXT_STEPS_MAX) {
+    match concerned.len().saturating_sub(NEXT_STEPS_MAX) {
         0 => Ok(()),
-        more => out.line(&format!("and {more} more that were given up: -o json shows all")),
+        more => out.line(&format!("and {more} more that were given up or are suspended: -o json shows all")),
     }
 }
 
-/// Adds the path and the next step of each actor that was given up.
-fn add_given_up<'a>(found: &mut Vec<(&'a str, &'a str)>, node: &'a TreeNode) {
-    if let (ActorStatus::Failed, Some(step)) = (node.info.status, &node.info.next_step) {
-        found.push((&node.path, step));
+/// Adds each actor that was given up or is suspended, with its next step.
+fn add_concerned<'a>(found: &mut Vec<(&'a TreeNode, &'a str)>, node: &'a TreeNode) {
+    let is_concerned = node.suspended || node.info.status == ActorStatus::Failed;
+    if let Some(step) = node.info.next_step.as_deref().filter(|_| is_concerned) {
+        found.push((node, step));
     }
-    node.children.iter().for_each(|child| add_given_up(found, child));
+    node.children.iter().for_each(|child| add_concerned(found, child));
+}
+
+fn tree_status(node: &TreeNode) -> (String, Style) {
+    match actor_status(node.info.status) {
+        (status, _) if node.suspended => (format!("{status}, suspended"), output::WARNING),
+        (status, style) => (status.to_owned(), style),
+    }
 }
 
 fn add_rows(rows: &mut Vec<Vec<(String, Style)>>, node: &TreeNode, here: &str, below: &str) {
     let vitals = &node.info;
-    let (status, style) = actor_status(vitals.status);
     let name = node.path.rsplit('/').next().unwrap_or(&node.path);
     let plain = |text: String| (text, output::PLAIN);
     rows.push(vec![
         plain(format!("{here}{name}")),
-        (status.to_owned(), style),
+        tree_status(node),
         plain(vitals.generation.to_string()),
         plain(vitals.restarts.to_string()),
         plain(vitals.budget_left.map_or_else(|| "no limit".to_owned(), |left| left.to_string())),

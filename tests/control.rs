@@ -221,7 +221,11 @@ async fn cli_passes_a_body_on_as_it_was_written() {
     let data = tempfile::tempdir().unwrap();
     let (_demo, ..) = start_demo(data.path()).await;
     let file = data.path().join("body.json");
-    std::fs::write(&file, "\u{feff}{\"b\": 12345678901234567890123, \"a\": 1E2, \"c\": 1e999}").unwrap();
+    std::fs::write(
+        &file,
+        "\u{feff}{\"b\": 12345678901234567890123, \"a\": 1E2, \"c\": 1e999, \"d\": \"\\ud800\"}",
+    )
+    .unwrap();
     let body = format!("@{}", file.display());
     for more in [&["--json"][..], &[]] {
         let args = [&["request", "POST", "/api/echo", "--body", &body], more].concat();
@@ -230,6 +234,7 @@ async fn cli_passes_a_body_on_as_it_was_written() {
         let (big, exponent) =
             (echoed.stdout.find("\"b\": 12345678901234567890123"), echoed.stdout.find("\"a\": 1E2"));
         assert!(big.is_some() && big < exponent && echoed.stdout.contains("\"c\": 1e999"), "{echoed:?}");
+        assert!(echoed.stdout.contains(r#""d": "\ud800""#), "{echoed:?}");
     }
 }
 

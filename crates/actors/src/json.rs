@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::json_text::{DEPTH_MAX, has_lone_surrogate, is_too_deep, without_bom};
+use crate::json_text::{DEPTH_MAX, is_too_deep, without_bom};
 
 /// The length above which a text is not repeated with quotes.
 const BARE_TEXT_BYTES_MAX: usize = 64;
@@ -60,25 +60,17 @@ impl Json {
     /// Checks that `text` is one value of JSON, and keeps it as it is, apart from a byte order mark and white space
     /// around it.
     ///
-    /// A number may be larger than any float, as in `1e999`: JSON has no limit. A reader may have one, and takes that
-    /// for infinite or fails.
+    /// A number may be larger than any float, as in `1e999`, and a text may have half of a surrogate pair, as in
+    /// `"\ud800"`: JSON allows both. A reader may not: it takes the number for infinite, replaces the half, or fails.
     ///
     /// # Errors
-    /// The text is not JSON, has half of a surrogate pair, or has more than 127 levels of arrays and objects.
+    /// The text is not JSON, or has more than 127 levels of arrays and objects.
     pub fn parse(text: &(impl AsRef<[u8]> + ?Sized)) -> serde_json::Result<Self> {
         let value: &RawValue = parse_json(text)?;
         if is_too_deep(value.get()) {
             return Err(serde_json::Error::custom(format_args!("it has more than {DEPTH_MAX} levels")));
         }
-        Self::from_raw(value.to_owned())
-    }
-
-    /// Checks what serde does not: of a raw value it checks only the form.
-    fn from_raw(value: Box<RawValue>) -> serde_json::Result<Self> {
-        if has_lone_surrogate(value.get()) {
-            return Err(serde_json::Error::custom("it has half of a surrogate pair"));
-        }
-        Ok(Self(value.into()))
+        Ok(Self(value.to_owned().into()))
     }
 
     /// Writes a value as JSON.
@@ -98,7 +90,7 @@ impl Json {
     /// Reads the value as `T`. A [`Value`] has the nearest number of those that it can hold.
     ///
     /// # Errors
-    /// The value does not fit `T`, as `1e999` does not fit a [`Value`].
+    /// The value does not fit `T`, as `1e999` and half of a surrogate pair do not fit a [`Value`].
     pub fn read<'a, T: Deserialize<'a>>(&'a self) -> serde_json::Result<T> {
         serde_json::from_str(self.as_str())
     }
@@ -194,7 +186,7 @@ impl Serialize for Json {
 impl<'de> Deserialize<'de> for Json {
     /// Sets no limit to the levels: the value may be a part of a larger one of ours.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::from_raw(Box::deserialize(deserializer)?).map_err(D::Error::custom)
+        Ok(Self(Box::<RawValue>::deserialize(deserializer)?.into()))
     }
 }
 
@@ -311,6 +303,7 @@ mod tests {
             "-1e-999",
             r#"{"b":1.10,"a":-0.0,"a":1.0}"#,
             r#""\u0041\ud83d\ude00""#,
+            r#"{"\udc00":"\ud800 alone"}"#,
             &deep,
         ] {
             let value = Json::parse(text).unwrap();
@@ -346,7 +339,7 @@ mod tests {
     #[test]
     fn json_text_that_is_not_json_is_refused() {
         let deep = "[".repeat(DEPTH_MAX + 1) + &"]".repeat(DEPTH_MAX + 1);
-        for text in ["", "nul", "{\"a\":}", "1 2", "\"\\ud800\"", "NaN", "1e", "01", "Infinity", &deep] {
+        for text in ["", "nul", "{\"a\":}", "1 2", "\"\\ud80\"", "NaN", "1e", "01", "Infinity", &deep] {
             assert!(Json::parse(text).is_err(), "{text:.20}");
         }
         assert!(Json::parse(&b"\"\xff\""[..]).is_err());

@@ -33,11 +33,6 @@ pub(crate) fn is_too_deep(json: &str) -> bool {
     })
 }
 
-/// Returns whether the text has an escape that is half of a surrogate pair.
-pub(crate) fn has_lone_surrogate(text: &str) -> bool {
-    matches!(replace_lone_surrogates(text), Cow::Owned(_))
-}
-
 /// Returns a line of JSON as text, without byte order mark and carriage return. U+FFFD takes the place of each byte
 /// sequence that is no UTF-8, and of each escape that is half of a surrogate pair.
 #[must_use]

@@ -502,7 +502,14 @@ fn parse_puts_the_last_body_in_its_place_as_written() {
         r#""type":"agent","agent":"planner","action":"answer","ask":"a1""#,
     ];
     for command in commands {
-        for body in ["1e999", "-0.0", r#"{"b":18446744073709551616,"a":1.0,"b":1E2}"#, "true", &deep(127)] {
+        for body in [
+            "1e999",
+            "-0.0",
+            r#""\ud83d""#,
+            r#"{"b":18446744073709551616,"a":1.0,"b":1E2}"#,
+            "true",
+            &deep(127),
+        ] {
             let placed = match parse(command, body).unwrap() {
                 BridgeCommand::Request(request) => request.body.unwrap(),
                 BridgeCommand::Agent(mut command) => command.action.body_mut().unwrap().clone(),
@@ -510,11 +517,9 @@ fn parse_puts_the_last_body_in_its_place_as_written() {
             };
             assert_eq!(placed.as_str(), body, "{command}");
         }
-        for (body, problem) in [(deep(128), "127 levels"), (r#""\ud83d""#.to_owned(), "surrogate pair")] {
-            let error = parse(command, &body).unwrap_err();
-            assert_eq!(error.reason, Reason::InvalidRequest);
-            assert!(error.log_text().contains(problem), "{error:?}");
-        }
+        let error = parse(command, &deep(128)).unwrap_err();
+        assert_eq!(error.reason, Reason::InvalidRequest);
+        assert!(error.log_text().contains("127 levels"), "{error:?}");
     }
     let Ok(BridgeCommand::Request(request)) = parse(commands[0], "null") else { panic!("it is a request") };
     assert_eq!(request.body, None);
@@ -525,7 +530,7 @@ fn parse_puts_the_last_body_in_its_place_as_written() {
 async fn body_passes_through_a_session_as_it_was_written() {
     let fixture = BridgeFixture::start().await;
     let mut session = TestSession::open(&fixture);
-    let body = r#"{"b":12345678901234567890123,"a":[1E2,1.10,1e999,-0.0,"\u00e4"],"b":1.0}"#;
+    let body = r#"{"b":12345678901234567890123,"a":[1E2,1.10,1e999,-0.0,"\u00e4","\ud800"],"b":1.0}"#;
     let command = format!(
         "\u{feff}{{\"id\":1,\"type\":\"request\",\"method\":\"POST\",\"path\":\"/api/echo\",\"body\":{body}}}"
     );

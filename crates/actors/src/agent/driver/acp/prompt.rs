@@ -1,11 +1,14 @@
 //! The prompts that an agent can be sent. Pure.
 
+use std::borrow::Cow;
+
 use agent_client_protocol::v1::schema::{ContentBlock, PromptCapabilities, TextContent};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::error::AcpError;
 use crate::json::{Json, Members};
+use crate::json_text::repair_line;
 
 /// The most blocks of one prompt.
 const BLOCKS_MAX: usize = 256;
@@ -51,6 +54,11 @@ impl AcpPrompt {
     ///
     /// Fails with [`AcpError::InvalidPrompt`], which says what is wrong, where, and what is valid.
     pub fn from_body(body: &Json) -> Result<Self, AcpError> {
+        // Readers of the protocol refuse half of a surrogate pair.
+        let body = match repair_line(body.as_str().as_bytes()) {
+            Cow::Borrowed(_) => body,
+            Cow::Owned(repaired) => &Json::parse(&repaired).map_err(|_| invalid_prompt())?,
+        };
         if let Ok(text) = body.read::<String>() {
             return Self::from_text(&text);
         }
@@ -162,6 +170,14 @@ mod tests {
             let expected = format!(r#"{{"sessionId":"s\"1","prompt":{blocks}}}"#);
             assert_eq!(prompt.to_params("s\"1"), expected);
             assert_eq!(prompt.blocks, AcpPrompt::text("ä").blocks);
+        }
+    }
+
+    #[test]
+    fn from_body_replaces_halves_of_surrogate_pairs() {
+        for body in [r#""a\ud800""#, r#"{"text":"a\ud800"}"#, r#"[{"type":"text","text":"a\ud800"}]"#] {
+            let prompt = AcpPrompt::from_body(&Json::parse(body).unwrap()).unwrap();
+            assert_eq!(prompt.blocks, AcpPrompt::text("a\u{fffd}").blocks, "{body}");
         }
     }
 

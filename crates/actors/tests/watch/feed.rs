@@ -111,6 +111,26 @@ async fn feed_has_moves_and_removals_of_folders_once() {
 }
 
 #[tokio::test]
+#[cfg(target_os = "linux")]
+async fn feed_has_files_made_right_after_a_rename_under_the_new_name() {
+    let mut fixture = WatchFixture::with_files(&["d10/old"]).await;
+    fixture.settle().await;
+    for n in 11..=30 {
+        let to = format!("d{n}");
+        fs::rename(fixture.path(&format!("d{}", n - 1)), fixture.path(&to)).unwrap();
+        let mut expected = vec![change(Renamed, &format!("d{} -> {to}", n - 1))];
+        for file in 0..5 {
+            let file = format!("{to}/{n}-{file}");
+            fs::write(fixture.path(&file), "x").unwrap();
+            expected.push(change(Created, &file));
+        }
+        assert_eq!(changes_until_now(&mut fixture).await, expected);
+        fs::remove_file(fixture.path("end")).unwrap();
+        changes_until(&mut fixture, Removed).await;
+    }
+}
+
+#[tokio::test]
 async fn feed_asks_to_rescan_when_a_root_is_lost_and_regained() {
     let mut fixture = WatchFixture::with_files(&["a"]).await;
     fs::rename(&fixture.root, fixture.base.join("gone")).unwrap();

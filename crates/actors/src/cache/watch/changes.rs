@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use notify::event::{AccessKind, AccessMode, EventKind, MetadataKind, ModifyKind, RenameMode};
 use serde::{Deserialize, Serialize};
@@ -114,6 +115,12 @@ pub(super) struct ChangeList {
     gone: HashSet<PathBuf>,
     /// The same of the previous batch: a folder's own event may come late.
     gone_before: HashSet<PathBuf>,
+    /// The new path of each that was renamed, until the old one exists again.
+    renamed: HashMap<PathBuf, PathBuf>,
+    /// The same of the previous batch.
+    renamed_before: HashMap<PathBuf, PathBuf>,
+    /// The folders that were renamed. Changes in each since that time may have caused no event.
+    unwatched_since: HashMap<PathBuf, SystemTime>,
     /// The paths that the previous batch listed as new, whose own events may still come.
     listed_before: HashSet<PathBuf>,
     is_rescan: bool,
@@ -144,7 +151,8 @@ impl ChangeList {
     /// Records an event about paths within the root. Both halves of a move have one tracker, where the system has any.
     pub(super) fn record(&mut self, kind: EventKind, paths: &[PathBuf], tracker: Option<usize>) {
         let moved_away = self.moved_away.take();
-        match (kind, paths) {
+        let paths: Vec<PathBuf> = paths.iter().map(|path| self.current_path(path)).collect();
+        match (kind, &paths[..]) {
             (_, []) => self.is_rescan = true,
             (EventKind::Modify(ModifyKind::Name(RenameMode::Both)), [from, to]) => {
                 self.rename(from.clone(), to.clone());
@@ -167,6 +175,24 @@ impl ChangeList {
         }
     }
 
+    /// Returns where something is that an event names. The watch of a renamed folder goes on for a moment under the old
+    /// name of the folder.
+    fn current_path(&self, path: &Path) -> PathBuf {
+        let mut path = path.to_owned();
+        let renames = self.renamed.len() + self.renamed_before.len();
+        for _ in 0..renames {
+            let renamed = path.ancestors().skip(1).find_map(|folder| {
+                let to = self.renamed.get(folder).or_else(|| self.renamed_before.get(folder))?;
+                Some(to.join(path.strip_prefix(folder).ok()?))
+            });
+            match renamed {
+                Some(renamed) => path = renamed,
+                None => break,
+            }
+        }
+        path
+    }
+
     fn add(&mut self, kind: ListedKind, path: PathBuf) {
         let kind = match kind {
             ListedKind::Created if self.listed_before.remove(&path) => ListedKind::Modified,
@@ -182,6 +208,8 @@ impl ChangeList {
             return;
         }
         self.gone_before.remove(&path);
+        self.renamed.remove(&path);
+        self.renamed_before.remove(&path);
         if kind == ListedKind::Removed {
             self.gone.insert(path.clone());
         } else {
@@ -214,6 +242,7 @@ impl ChangeList {
     pub(super) fn take(&mut self) -> Self {
         let list = std::mem::take(self);
         self.gone_before.clone_from(&list.gone);
+        self.renamed_before.clone_from(&list.renamed);
         list
     }
 
@@ -233,6 +262,39 @@ impl ChangeList {
             pending.listed_before.insert(path.to_owned());
         }
         !self.is_rescan
+    }
+
+    /// Notes that a folder was renamed, and that changes in it since then may cause no event.
+    pub(super) fn note_renamed_folder(&mut self, from: &Path, to: PathBuf, since: SystemTime) {
+        let before = self.unwatched_since.remove(from);
+        if !self.is_rescan {
+            self.unwatched_since.insert(to, before.map_or(since, |before| before.min(since)));
+        }
+    }
+
+    /// Takes the folders in which changes may have caused no event, with the time since when.
+    pub(super) fn take_unwatched(&mut self) -> HashMap<PathBuf, SystemTime> {
+        std::mem::take(&mut self.unwatched_since)
+    }
+
+    /// Adds something that has changed in such a folder, unless an event did so. Returns whether there is room for more.
+    pub(super) fn add_unreported(&mut self, path: &Path, is_new: bool, pending: &mut Self) -> bool {
+        if is_new {
+            return self.is_listed_under_old_name(path) || self.add_found(path, pending);
+        }
+        let is_known = |list: &Self| list.last_kind(path).is_some_and(|kind| *kind != ListedKind::Removed);
+        if !is_known(self) && !is_known(pending) && !self.is_listed_under_old_name(path) {
+            self.add(ListedKind::Modified, path.to_owned());
+        }
+        !self.is_rescan
+    }
+
+    /// Returns whether the list has a change of something by its name before a folder was renamed.
+    fn is_listed_under_old_name(&self, path: &Path) -> bool {
+        self.renamed.iter().any(|(from, to)| {
+            let below = path.strip_prefix(to).ok();
+            below.is_some_and(|below| self.last.contains_key(&from.join(below)))
+        })
     }
 
     /// Returns the paths that are new, except those that had another name in the root before. What is in a new folder
@@ -257,6 +319,8 @@ impl ChangeList {
         if !self.is_rescan {
             self.gone_before.remove(&from);
             self.gone.insert(from.clone());
+            self.renamed_before.remove(&from);
+            self.renamed.insert(from.clone(), to.clone());
         }
         self.add(ListedKind::Renamed { from }, to);
     }
@@ -400,6 +464,40 @@ mod tests {
         let again = [&renamed[..], &[(CREATED, &["d"], None), (REMOVED, &["d"], None)]].concat();
         let expected = ["Renamed /home/r/e from /home/r/d", "Created /home/r/d", "Removed /home/r/d"];
         assert_eq!(changes(&again), expected);
+    }
+
+    #[test]
+    fn change_below_a_renamed_folder_has_its_new_name() {
+        let both = name(RenameMode::Both);
+        let renamed: [(EventKind, &[&str], _); 2] =
+            [(both, &["d", "e"], Some(7)), (both, &["e", "f"], Some(8))];
+        let below: [(EventKind, &[&str], _); 3] =
+            [(CREATED, &["d/x"], None), (WRITTEN, &["d/deep/y"], None), (REMOVED, &["e/z"], None)];
+        let names = ["Renamed /home/r/e from /home/r/d", "Renamed /home/r/f from /home/r/e"];
+        let expected = ["Created /home/r/f/x", "Modified /home/r/f/deep/y", "Removed /home/r/f/z"];
+        assert_eq!(changes(&[&renamed[..], &below[..]].concat()), [&names[..], &expected[..]].concat());
+        // The watcher follows the name as soon as it is used again.
+        let again = [&renamed[..1], &[(CREATED, &["d"], None), (CREATED, &["d/x"], None)]].concat();
+        assert_eq!(changes(&again), [names[0], "Created /home/r/d", "Created /home/r/d/x"]);
+        // Folders that change places do not lead in circles.
+        let circle =
+            [(both, &["d", "e"][..], Some(7)), (both, &["e", "d"], Some(8)), (CREATED, &["e/x"], None)];
+        assert_eq!(changes(&circle)[2], "Created /home/r/d/x");
+    }
+
+    #[test]
+    fn change_in_the_batch_after_a_rename_has_its_new_name() {
+        let path = |name: &str| Path::new("/disk/r").join(name);
+        let mut pending = ChangeList::default();
+        let described = |list: ChangeList| -> Vec<String> {
+            list.into_changes(&root_paths(), |_| true).iter().map(describe).collect()
+        };
+        pending.record(name(RenameMode::Both), &[path("d"), path("e")], None);
+        pending.take();
+        pending.record(CREATED, &[path("d/x")], None);
+        assert_eq!(described(pending.take()), ["Created /home/r/e/x"]);
+        pending.record(CREATED, &[path("d/x")], None);
+        assert_eq!(described(pending.take()), ["Created /home/r/d/x"]);
     }
 
     #[test]

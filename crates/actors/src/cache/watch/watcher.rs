@@ -8,11 +8,12 @@ use std::collections::HashSet;
 use std::fmt;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use notify::event::{EventKind, ModifyKind, RenameMode};
 use notify::{Config, Event, EventHandler, RecommendedWatcher, RecursiveMode, Watcher, WatcherKind};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
@@ -71,7 +72,14 @@ impl EventHandler for NotifyHandler {
         if cfg!(debug_assertions) && self.pending.should_panic.load(Ordering::Relaxed) {
             panic!("asked to panic");
         }
-        if self.pending.batch().record_event(&self.paths, event) {
+        let renamed = event.as_ref().ok().and_then(|event| renamed_folder(&self.paths.canonical, event));
+        let mut batch = self.pending.batch();
+        let has_work = batch.record_event(&self.paths, event);
+        if let Some((from, to, since)) = renamed {
+            batch.changes.note_renamed_folder(&from, to, since);
+        }
+        drop(batch);
+        if has_work {
             self.pending.has_events.notify_one();
         }
     }
@@ -168,9 +176,36 @@ impl RootWatcher {
         {
             batch.fail(error);
         }
+        self.list_renamed_folders(&mut batch);
         self.list_new_folders(&mut batch);
         batch.fill_feed(&self.paths, |path| fs::symlink_metadata(path).is_ok());
         batch
+    }
+
+    /// Adds what has changed in renamed folders: notify ends their watches, and begins new ones a moment later. Ends when
+    /// the list is full. What was removed in that moment is not known.
+    fn list_renamed_folders(&self, batch: &mut EventBatch) {
+        for (folder, since) in batch.changes.take_unwatched() {
+            let mut folders = vec![folder];
+            while let Some(folder) = folders.pop() {
+                for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                    let Ok(metadata) = entry.metadata() else { continue };
+                    let path = entry.path();
+                    let is_new = metadata.created().is_ok_and(|at| at >= since);
+                    // A folder changes with what is in it, which is listed itself.
+                    let has_changed =
+                        is_new || (!metadata.is_dir() && changed_at(&metadata).is_some_and(|at| at >= since));
+                    let has_room = !has_changed
+                        || batch.changes.add_unreported(&path, is_new, &mut self.pending.batch().changes);
+                    if !has_room {
+                        return;
+                    }
+                    if metadata.is_dir() {
+                        folders.push(path);
+                    }
+                }
+            }
+        }
     }
 
     /// Adds what is in new folders to the changes: no event reports what came before the watch, or with a moved
@@ -236,7 +271,7 @@ struct FolderIdentity {
 }
 
 impl FolderIdentity {
-    fn read(named: &Path) -> Result<(Self, std::path::PathBuf), WatchError> {
+    fn read(named: &Path) -> Result<(Self, PathBuf), WatchError> {
         let found = fs::canonicalize(named).and_then(|real| Ok((fs::metadata(&real)?, real)));
         let (metadata, real) = found.map_err(|error| WatchError::from(&error))?;
         if !metadata.is_dir() {
@@ -250,6 +285,33 @@ impl FolderIdentity {
         #[cfg(not(unix))]
         let identity = Self {};
         Ok((identity, real))
+    }
+}
+
+/// Returns the old and the new path of a folder that was renamed within the root, and a time between that and now. `None`
+/// where its watch goes on.
+fn renamed_folder(root: &Path, event: &Event) -> Option<(PathBuf, PathBuf, SystemTime)> {
+    let is_rename = event.kind == EventKind::Modify(ModifyKind::Name(RenameMode::Both));
+    let [from, to] = &event.paths[..] else { return None };
+    if !is_inotify() || !is_rename || !from.starts_with(root) || !to.starts_with(root) {
+        return None;
+    }
+    let metadata = fs::symlink_metadata(to).ok().filter(fs::Metadata::is_dir)?;
+    let parent_changed_at = fs::symlink_metadata(to.parent()?).ok()?.modified().ok()?;
+    Some((from.clone(), to.clone(), changed_at(&metadata)?.max(parent_changed_at)))
+}
+
+/// Returns when the content, the name or the metadata of something changed last.
+fn changed_at(metadata: &fs::Metadata) -> Option<SystemTime> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let (seconds, nanos) = (metadata.ctime().try_into().ok()?, metadata.ctime_nsec().try_into().ok()?);
+        SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanos))
+    }
+    #[cfg(not(unix))]
+    {
+        metadata.modified().ok()
     }
 }
 

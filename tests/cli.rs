@@ -119,6 +119,12 @@ async fn full_stdout_stops_printing_but_not_the_runtime() {
     assert!(status.success(), "{status}");
     let stopped = run(data.path(), &["events", "--kind", "runtime_stopped", "--json"]).await;
     assert_eq!(stopped.stdout.lines().count(), 1, "{stopped:?}");
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let command =
+        support::mainstay(data.path(), &["events"]).stdout(full).stderr(std::process::Stdio::piped()).spawn();
+    let ended = in_time(command.unwrap().wait_with_output()).await.unwrap();
+    let words = "mainstay: stdout cannot be written: No space left on device (os error 28)\n";
+    assert_eq!((ended.status.code(), &*String::from_utf8_lossy(&ended.stderr)), (Some(1), words));
 }
 
 #[cfg(unix)]

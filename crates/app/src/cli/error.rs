@@ -19,7 +19,7 @@ use crate::{Code, Error, Reason};
 pub(super) enum CliError {
     /// The command failed (1), for this reason.
     Failed(Reason, String),
-    /// The result is negative (1), and is already printed.
+    /// The result is negative (1) and already printed, or it cannot be printed.
     CheckFailed(String),
     /// The runtime answered with an error (1).
     Remote(Box<Error>),
@@ -39,6 +39,14 @@ impl CliError {
     /// Makes the error for a fault of this program.
     pub(super) fn internal(error: impl Display) -> Self {
         Self::Failed(Reason::Internal, error.to_string())
+    }
+
+    /// Makes the error of a write to stdout.
+    pub(super) fn unwritten(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::StdoutClosed,
+            _ => Self::CheckFailed(format!("stdout cannot be written: {error}")),
+        }
     }
 
     pub(super) fn usage(message: impl Into<String>) -> Self {

@@ -145,8 +145,8 @@ impl Output {
         match &mut self.sink {
             Sink::Buffer(buffer) => buffer.push_str(text),
             Sink::Stdout(stdout) => {
-                write!(stdout, "{text}")?;
-                stdout.flush()?;
+                let written = write!(stdout, "{text}").and_then(|()| stdout.flush());
+                written.map_err(CliError::unwritten)?;
             }
         }
         Ok(())

@@ -181,7 +181,13 @@ async fn text_that_is_no_utf_8_is_answered_with_its_code() {
 async fn close_code_counts_although_its_reason_is_no_text() {
     let (_server, mut fixture, mut peer) = ConnectionFixture::connected(slow_retry_policy()).await;
     peer.raw().write_all(&[0x88, 4, 0x11, 0x31, 0xff, 0xfe]).await.unwrap();
-    let (change, _) = fixture.wait_for_change(Failed).await;
+    let change = loop {
+        let (change, _) = fixture.next_timed_change().await;
+        if change.from == Connected {
+            break change;
+        }
+    };
+    assert_eq!(change.to, Failed, "{change:?}");
     assert_eq!(change.reason, StatusReason::Failed(Kind::Unauthenticated));
     assert_eq!(change.error.unwrap().close_code, Some(4401));
     let Wire::Close(Some(close)) = peer.read().await.unwrap() else { panic!("it gets a close frame") };

@@ -71,7 +71,7 @@ pub(crate) struct StartInfo {
     started_at: Duration,
     down_since: Option<Duration>,
     on_ready: Option<OnReady>,
-    pub(crate) restored: bool,
+    pub(crate) from_checkpoint: bool,
 }
 
 /// A handle that aborts an owned task. Dropping it does nothing: the task belongs to its incarnation.
@@ -113,7 +113,7 @@ impl<M: Message> Context<M> {
         cell: ActorCell,
     ) -> Self {
         let SpawnArgs { env, path, generation, started_at, down_since, on_ready } = args;
-        let start_info = StartInfo { started_at, down_since, on_ready, restored: false };
+        let start_info = StartInfo { started_at, down_since, on_ready, from_checkpoint: false };
         Self {
             env,
             identity,
@@ -139,7 +139,11 @@ impl<M: Message> Context<M> {
         if let Some(down_since) = self.start_info.down_since {
             self.record(&ActorRestarted {
                 downtime_ms: millis(now.saturating_sub(down_since)),
-                state: if self.start_info.restored { StateSource::Checkpoint } else { StateSource::Fresh },
+                state: if self.start_info.from_checkpoint {
+                    StateSource::Checkpoint
+                } else {
+                    StateSource::Fresh
+                },
                 backlog: self.mailbox.len(),
             });
         }
@@ -210,7 +214,7 @@ impl<M: Message> Context<M> {
 
     /// Records this start as fresh although it got a snapshot, because nothing in that is worth restoring.
     pub fn report_fresh_start(&mut self) {
-        self.start_info.restored = false;
+        self.start_info.from_checkpoint = false;
     }
 
     /// Returns how much time this incarnation has to end, once it was asked to stop. When it is over, the incarnation

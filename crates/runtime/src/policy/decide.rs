@@ -37,7 +37,7 @@ pub struct Exit {
     /// The time when the incarnation became ready, if it ever did.
     pub ready_since: Option<Duration>,
     /// True if it began from a checkpoint.
-    pub restored: bool,
+    pub from_checkpoint: bool,
     /// True if it handled at least one message to the end.
     pub progressed: bool,
     /// True if it ended on a message that an earlier incarnation had crashed on. Such an exit says nothing new about
@@ -59,7 +59,7 @@ impl Exit {
         Self {
             cause,
             ready_since: None,
-            restored: false,
+            from_checkpoint: false,
             progressed: false,
             on_suspect: false,
             abandoned: false,
@@ -177,7 +177,7 @@ pub fn decide(
     if child.is_stable(exit.ready_since, now) {
         history.restore_budget();
     }
-    let to_blame = exit.cause != ExitCause::Normal && exit.restored && !exit.progressed;
+    let to_blame = exit.cause != ExitCause::Normal && exit.from_checkpoint && !exit.progressed;
     let condemned =
         !exit.on_suspect && history.count_checkpoint_crash(to_blame, child.checkpoint_crashes_max);
     if exit.abandoned && child.abandoned == AbandonedPolicy::Fail {
@@ -289,7 +289,7 @@ mod tests {
         exits.into_iter().zip(1..).map(source).collect()
     }
 
-    const BLAMED: Exit = Exit { restored: true, progressed: false, ..CRASH };
+    const BLAMED: Exit = Exit { from_checkpoint: true, progressed: false, ..CRASH };
 
     #[test]
     fn restart_type_decides_each_cause_as_documented() {

@@ -57,12 +57,17 @@ fn check_exit_record(
     );
     // An incarnation that was abandoned, or left no report, does not say what it began from.
     let says = exit.ready_since.is_some() && !exit.abandoned && !ended.is_abandoned;
-    let known = incarnation.restored.filter(|_| says);
-    let restored = known.and_then(|restored| {
+    let known = incarnation.from_checkpoint.filter(|_| says);
+    let from_checkpoint = known.and_then(|from_checkpoint| {
         let why = || "the incarnation recorded this when it was ready".to_owned();
-        Mismatch::between("inputs.exit.restored", &exit.restored.into(), &restored.into(), why)
+        Mismatch::between(
+            "inputs.exit.from_checkpoint",
+            &exit.from_checkpoint.into(),
+            &from_checkpoint.into(),
+            why,
+        )
     });
-    [cause, abandoned, unrecoverable, restored].into_iter().flatten().collect()
+    [cause, abandoned, unrecoverable, from_checkpoint].into_iter().flatten().collect()
 }
 
 fn check_exit_time(

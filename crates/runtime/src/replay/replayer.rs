@@ -142,14 +142,14 @@ impl Replayer {
 
     fn apply_restart(&mut self, record: &Record) -> Option<Mismatch> {
         let state = record.fields.get("state")?;
-        let restored = match state.as_str()? {
+        let from_checkpoint = match state.as_str()? {
             "checkpoint" => true,
             "fresh" => false,
             _ => return None,
         };
         let incarnation = self.incarnation(record)?;
-        incarnation.restored = Some(restored);
-        let by = incarnation.fresh_start_decision.filter(|_| restored)?;
+        incarnation.from_checkpoint = Some(from_checkpoint);
+        let by = incarnation.fresh_start_decision.filter(|_| from_checkpoint)?;
         let why = format!("decision {by} discarded the checkpoint");
         Some(Mismatch::new("state", state.clone(), "fresh".into(), why))
     }

@@ -101,7 +101,7 @@ impl DecisionFixture {
         let generation = self.generations[index];
         let exit = Exit {
             ready_since: Some(Duration::from_millis(self.starts_ms[index])),
-            restored: generation > 1,
+            from_checkpoint: generation > 1,
             ..Exit::of(ExitCause::Panic)
         };
         self.journal.record_exit(actor, generation, exit);
@@ -119,8 +119,8 @@ impl DecisionFixture {
         for (at, actor) in [A, B].into_iter().enumerate() {
             self.generations[at] += 1;
             self.starts_ms[at] = self.journal.now_ms;
-            let restored = at != index || state != StateSource::Fresh;
-            self.journal.record_start(actor, self.generations[at], Some(restored));
+            let from_checkpoint = at != index || state != StateSource::Fresh;
+            self.journal.record_start(actor, self.generations[at], Some(from_checkpoint));
         }
         decision
     }

@@ -51,7 +51,7 @@ pub(super) struct IncarnationTimeline {
     pub(super) started_ms: Option<u64>,
     pub(super) ready_ms: Option<u64>,
     /// True if it began from a checkpoint.
-    pub(super) restored: Option<bool>,
+    pub(super) from_checkpoint: Option<bool>,
     /// The decision by which it was to begin without a state.
     pub(super) fresh_start_decision: Option<Cursor>,
     /// The incarnation's recorded end.
@@ -66,7 +66,7 @@ impl IncarnationTimeline {
             generation,
             started_ms: None,
             ready_ms: None,
-            restored: None,
+            from_checkpoint: None,
             fresh_start_decision: None,
             exit: None,
             exit_decision: None,

@@ -116,7 +116,7 @@ impl<B: Behaviour> IncarnationState<B> {
     async fn start(&mut self) -> Result<ActorFlow, HandlerError> {
         self.slot.load_stored_state(&self.ctx).await;
         let kept = self.slot.checkpoint().as_deref().cloned();
-        self.ctx.start_info.restored = kept.is_some();
+        self.ctx.start_info.from_checkpoint = kept.is_some();
         self.snapshot.clone_from(&kept);
         self.state = Some(self.slot.behaviour.start(&mut self.ctx, kept).await?);
         if let Some(snapshotter) = self.snapshotter() {
@@ -284,7 +284,7 @@ impl<B: Behaviour> IncarnationState<B> {
         let exit = Exit {
             cause,
             ready_since: self.ready_since,
-            restored: self.ctx.start_info.restored,
+            from_checkpoint: self.ctx.start_info.from_checkpoint,
             progressed: self.progressed,
             on_suspect: in_flight.as_ref().is_some_and(|in_flight| in_flight.redelivery.crashes > 0),
             abandoned: false,

@@ -40,11 +40,11 @@ impl JournalBuilder {
     }
 
     /// Records the start of an incarnation that is ready at once, `down_ms` after its predecessor, if it had one.
-    pub(super) fn record_start(&mut self, actor: &str, generation: u64, restored: Option<bool>) {
+    pub(super) fn record_start(&mut self, actor: &str, generation: u64, from_checkpoint: Option<bool>) {
         self.record(actor, generation, &ActorStarted {});
         self.record(actor, generation, &ActorReady { start_ms: 0 });
-        if let Some(restored) = restored {
-            let state = if restored { StateSource::Checkpoint } else { StateSource::Fresh };
+        if let Some(from_checkpoint) = from_checkpoint {
+            let state = if from_checkpoint { StateSource::Checkpoint } else { StateSource::Fresh };
             self.record(actor, generation, &ActorRestarted { downtime_ms: 0, state, backlog: 0 });
         }
     }

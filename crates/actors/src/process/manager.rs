@@ -66,33 +66,33 @@ pub struct Orphan {
 pub enum ManagerWarning {
     /// The watchdog has exited or does not answer. Another is started, with everything to watch.
     WatchdogLost {
-        /// The reason, as far as it is known.
-        reason: String,
+        /// The reason, for a person, as far as it is known.
+        message: String,
     },
     /// No watchdog can be started. Until one can, nothing new is started. If the program is killed, the processes end
     /// only at its next start.
     WatchdogUnavailable {
-        /// The reason.
-        reason: String,
+        /// The reason, for a person.
+        message: String,
     },
     /// The PID file cannot be written. Orphans of this run would not be found.
     PidFileFailed {
-        /// The reason.
-        reason: String,
+        /// The reason, for a person.
+        message: String,
     },
 }
 
 impl fmt::Display for ManagerWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::WatchdogLost { reason } => {
-                write!(f, "the watchdog of processes was lost ({reason}); another is started")
+            Self::WatchdogLost { message } => {
+                write!(f, "the watchdog of processes was lost ({message}); another is started")
             }
-            Self::WatchdogUnavailable { reason } => {
-                write!(f, "no watchdog of processes can be started: {reason}")
+            Self::WatchdogUnavailable { message } => {
+                write!(f, "no watchdog of processes can be started: {message}")
             }
-            Self::PidFileFailed { reason } => {
-                write!(f, "the PID file of processes cannot be written: {reason}")
+            Self::PidFileFailed { message } => {
+                write!(f, "the PID file of processes cannot be written: {message}")
             }
         }
     }

@@ -72,7 +72,7 @@ impl ProcessRegistry {
     async fn update_pid_file(&self, change: impl FnOnce(&mut Vec<PidFileEntry>)) {
         if let Err(error) = self.pid_file.lock().await.update(change).await {
             // The watchdog still works, so this stops nothing.
-            let _ = self.warnings.send(ManagerWarning::PidFileFailed { reason: error.to_string() });
+            let _ = self.warnings.send(ManagerWarning::PidFileFailed { message: error.to_string() });
         }
     }
 }

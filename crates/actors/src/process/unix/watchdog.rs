@@ -165,8 +165,9 @@ impl WatchdogTask {
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.is_failing, true) {
-                    let _ =
-                        self.warnings.send(ManagerWarning::WatchdogUnavailable { reason: error.to_string() });
+                    let _ = self
+                        .warnings
+                        .send(ManagerWarning::WatchdogUnavailable { message: error.to_string() });
                 }
                 Err(error)
             }
@@ -200,7 +201,7 @@ impl WatchdogTask {
     async fn discard(&mut self, reason: &str) {
         let Some(mut process) = self.process.take() else { return };
         let _ = process.child.kill().await;
-        let _ = self.warnings.send(ManagerWarning::WatchdogLost { reason: reason.to_owned() });
+        let _ = self.warnings.send(ManagerWarning::WatchdogLost { message: reason.to_owned() });
     }
 }
 

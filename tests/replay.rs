@@ -94,7 +94,7 @@ async fn decision_that_was_changed_by_hand_is_found_and_named() {
     eventful_run(data.path()).await;
     let file = segment(data.path());
     let original = fs::read(&file).unwrap();
-    for (from, to, what) in [
+    for (from, to, field) in [
         (r#""attempt":2"#, r#""attempt":1"#, "attempt"),
         (r#""decision":"restart""#, r#""decision":"give_up""#, "decision"),
         (r#""cause":"panic""#, r#""cause":"error""#, "inputs.exit.cause"),
@@ -104,12 +104,12 @@ async fn decision_that_was_changed_by_hand_is_found_and_named() {
         let line = run(data.path(), &["replay"]).await;
         let line = difference_line(&line);
         assert!(line.contains(&format!("event {event} at ")) && line.contains("root/cache"), "{line}");
-        assert!(line.contains(&format!(": {what} says ")), "{line}");
+        assert!(line.contains(&format!(": {field} says ")), "{line}");
         let ended = run(data.path(), &["replay", "--json"]).await;
         let report: Value = serde_json::from_str(&ended.stdout).unwrap();
         assert_eq!(ended.code, Some(1));
         let first = &report["differences"][0];
-        assert_eq!((&first["event"], &first["what"]), (&json!(event), &json!(what)));
+        assert_eq!((&first["event"], &first["field"]), (&json!(event), &json!(field)));
         fs::write(&file, &original).unwrap();
     }
     let event = edit_last_decision(&file, r#""attempt":2"#, r#""attempt":1"#, false);

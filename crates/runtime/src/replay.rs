@@ -113,17 +113,20 @@ impl Replay {
         self.report.first.get_or_insert(cursor);
         match self.report.last {
             Some(last) if cursor.run < last.run => {
-                let why = "this run had ended: another one had begun";
+                let message = "this run had ended: another one had begun";
                 self.report_mismatches(
                     record,
-                    vec![Mismatch::new("run", cursor.run.into(), last.run.into(), why)],
+                    vec![Mismatch::new("run", cursor.run.into(), last.run.into(), message)],
                 );
             }
             Some(last) if cursor.run == last.run && cursor.seq <= last.seq => {
                 self.replayer.clear_timelines();
-                let why = "numbers rise and never repeat within a run";
+                let message = "numbers rise and never repeat within a run";
                 let expected = last.seq.saturating_add(1).into();
-                self.report_mismatches(record, vec![Mismatch::new("seq", cursor.seq.into(), expected, why)]);
+                self.report_mismatches(
+                    record,
+                    vec![Mismatch::new("seq", cursor.seq.into(), expected, message)],
+                );
             }
             Some(last) if cursor.run > last.run && cursor.seq == 1 => {}
             Some(last) => self.missing(last, cursor),
@@ -158,10 +161,10 @@ impl Replay {
                 .map(|last| Cursor { seq: last.seq.saturating_add(self.damaged_since_event), ..last }),
             at: None,
             actor: None,
-            what: "line".to_owned(),
+            field: "line".to_owned(),
             stated: Value::Null,
             expected: Value::Null,
-            why: format!("{} is damaged at byte {offset_bytes}: {reason}", file.display()),
+            message: format!("{} is damaged at byte {offset_bytes}: {reason}", file.display()),
         });
     }
 

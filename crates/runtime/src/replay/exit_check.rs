@@ -14,10 +14,12 @@ pub(super) fn check(
     incarnation: &IncarnationTimeline,
 ) -> Vec<Mismatch> {
     let exit = || to_json(&inputs.exit);
-    let absurd = |what: &str, stated, expected, why: String| vec![Mismatch::new(what, stated, expected, why)];
+    let absurd = |field: &str, stated, expected, message: String| {
+        vec![Mismatch::new(field, stated, expected, message)]
+    };
     if incarnation.generation != record.generation {
-        let why = "the decision is about the last incarnation".to_owned();
-        return absurd("generation", record.generation.into(), incarnation.generation.into(), why);
+        let message = "the decision is about the last incarnation".to_owned();
+        return absurd("generation", record.generation.into(), incarnation.generation.into(), message);
     }
     if let Some(by) = incarnation.exit_decision {
         return absurd("inputs.exit", exit(), "none".into(), format!("event {by} decided about this exit"));
@@ -59,12 +61,12 @@ fn check_exit_record(
     let says = exit.ready_since.is_some() && !exit.abandoned && !ended.is_abandoned;
     let known = incarnation.from_checkpoint.filter(|_| says);
     let from_checkpoint = known.and_then(|from_checkpoint| {
-        let why = || "the incarnation recorded this when it was ready".to_owned();
+        let message = || "the incarnation recorded this when it was ready".to_owned();
         Mismatch::between(
             "inputs.exit.from_checkpoint",
             &exit.from_checkpoint.into(),
             &from_checkpoint.into(),
-            why,
+            message,
         )
     });
     [cause, abandoned, unrecoverable, from_checkpoint].into_iter().flatten().collect()
@@ -76,7 +78,8 @@ fn check_exit_time(
     ended: RecordedExit,
 ) -> Option<Mismatch> {
     let now_ms = inputs.now_ms;
-    let absurd = |bound_ms: u64, why| Mismatch::new("inputs.now_ms", now_ms.into(), bound_ms.into(), why);
+    let absurd =
+        |bound_ms: u64, message| Mismatch::new("inputs.now_ms", now_ms.into(), bound_ms.into(), message);
     if now_ms > ended.mono_ms {
         return Some(absurd(ended.mono_ms, "the exit was recorded no later than this"));
     }
@@ -86,8 +89,9 @@ fn check_exit_time(
 
 fn check_readiness(inputs: &DecisionInputs, incarnation: &IncarnationTimeline) -> Option<Mismatch> {
     let ready_since = inputs.exit.ready_since.filter(|_| !inputs.exit.abandoned)?;
-    let absurd =
-        |expected, why| Mismatch::new("inputs.exit.ready_since", to_json(&ready_since), expected, why);
+    let absurd = |expected, message| {
+        Mismatch::new("inputs.exit.ready_since", to_json(&ready_since), expected, message)
+    };
     let now = Duration::from_millis(inputs.now_ms);
     if ready_since > now {
         return Some(absurd(to_json(&now), "it was not ready later than it ended"));

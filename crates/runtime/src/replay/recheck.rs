@@ -44,8 +44,8 @@ impl RecordedDecision {
             Err(error) => return ParseOutcome::Malformed(malformed_input(&given, &error.to_string())),
         };
         if !(0.0..1.0).contains(&inputs.jitter) {
-            let why = "a random number lies between 0 and 1";
-            let mismatch = Mismatch::new("inputs.jitter", to_json(&inputs.jitter), "[0, 1)".into(), why);
+            let message = "a random number lies between 0 and 1";
+            let mismatch = Mismatch::new("inputs.jitter", to_json(&inputs.jitter), "[0, 1)".into(), message);
             return ParseOutcome::Malformed(mismatch);
         }
         match serde_json::from_value(stated("scope")) {
@@ -67,7 +67,7 @@ impl RecordedDecision {
 /// Returns which of the inputs cannot be read, given the error for all of them.
 fn malformed_input(inputs: &Value, error: &str) -> Mismatch {
     let expected = error.split_once("expected ").map_or("another value", |(_, expected)| in_words(expected));
-    let why = NEVER_WRITTEN;
+    let message = NEVER_WRITTEN;
     // Without the one that causes the error, there is another error, about what is missing.
     let is_cause = |name: &&String| {
         let mut others = inputs.clone();
@@ -76,8 +76,10 @@ fn malformed_input(inputs: &Value, error: &str) -> Mismatch {
     };
     let cause = inputs.as_object().and_then(|members| members.keys().find(is_cause));
     match cause {
-        Some(name) => Mismatch::new(&format!("inputs.{name}"), inputs[name].clone(), expected.into(), why),
-        None => Mismatch::new("inputs", inputs.clone(), expected.into(), why),
+        Some(name) => {
+            Mismatch::new(&format!("inputs.{name}"), inputs[name].clone(), expected.into(), message)
+        }
+        None => Mismatch::new("inputs", inputs.clone(), expected.into(), message),
     }
 }
 
@@ -130,11 +132,11 @@ impl RecheckedDecision {
 
 fn compare(record: &Record, expected: &Decided) -> Vec<Mismatch> {
     let expected = to_json(expected);
-    let why = || "the same inputs give this decision again".to_owned();
+    let message = || "the same inputs give this decision again".to_owned();
     let fields = ["decision", "delay_ms", "attempt", "state", "budget"].into_iter();
     let unlike = fields.filter_map(|name| {
         let stated = record.fields.get(name).unwrap_or(&Value::Null);
-        Mismatch::between(name, stated, expected.get(name).unwrap_or(&Value::Null), why)
+        Mismatch::between(name, stated, expected.get(name).unwrap_or(&Value::Null), message)
     });
     unlike.collect()
 }
@@ -147,7 +149,7 @@ fn check_scope(actor: &str, scope: &[String], decision: Decision) -> Option<Mism
     };
     let is_self = |path: &String| path == actor;
     let alone = [actor.to_owned()];
-    let (is_right, why) = match group {
+    let (is_right, message) = match group {
         RestartScope::One => (*scope == alone, "it concerns only the child that ended"),
         RestartScope::Rest => (
             scope.first().is_some_and(is_self) && are_siblings(actor, scope),
@@ -158,7 +160,7 @@ fn check_scope(actor: &str, scope: &[String], decision: Decision) -> Option<Mism
             "it concerns the child that ended and its siblings, under the same supervisor",
         ),
     };
-    (!is_right).then(|| Mismatch::new("scope", to_json(&scope), to_json(&alone), why))
+    (!is_right).then(|| Mismatch::new("scope", to_json(&scope), to_json(&alone), message))
 }
 
 /// Returns whether all of them, each named once, have the supervisor of `actor`.

@@ -52,9 +52,9 @@ impl Replayer {
     /// Checks that time does not run backwards.
     pub(super) fn check_time(&mut self, record: &Record) -> Vec<Mismatch> {
         let before = std::mem::replace(&mut self.mono_ms, record.mono_ms);
-        let why = "time does not run backwards within a run";
+        let message = "time does not run backwards within a run";
         let is_back = record.mono_ms < before;
-        let found = is_back.then(|| Mismatch::new("mono_ms", record.mono_ms.into(), before.into(), why));
+        let found = is_back.then(|| Mismatch::new("mono_ms", record.mono_ms.into(), before.into(), message));
         found.into_iter().collect()
     }
 
@@ -150,8 +150,8 @@ impl Replayer {
         let incarnation = self.incarnation(record)?;
         incarnation.from_checkpoint = Some(from_checkpoint);
         let by = incarnation.fresh_start_decision.filter(|_| from_checkpoint)?;
-        let why = format!("decision {by} discarded the checkpoint");
-        Some(Mismatch::new("state", state.clone(), "fresh".into(), why))
+        let message = format!("decision {by} discarded the checkpoint");
+        Some(Mismatch::new("state", state.clone(), "fresh".into(), message))
     }
 
     fn apply_exit(&mut self, record: &Record) {
@@ -272,9 +272,9 @@ impl Replayer {
                 POLICY_SOURCE,
             ));
             if inputs.now_ms < as_supervisor.decided_ms {
-                let why = "the same supervisor had decided later than this before";
+                let message = "the same supervisor had decided later than this before";
                 let stated = inputs.now_ms.into();
-                found.push(Mismatch::new("inputs.now_ms", stated, as_supervisor.decided_ms.into(), why));
+                found.push(Mismatch::new("inputs.now_ms", stated, as_supervisor.decided_ms.into(), message));
             }
         }
         found
@@ -316,7 +316,7 @@ impl Replayer {
 /// Checks that an actor may start now.
 fn check_start(record: &Record, expected_start: ExpectedStart) -> Option<Mismatch> {
     let ExpectedStart { by, due, .. } = expected_start;
-    let (expected, why) = match due {
+    let (expected, message) = match due {
         Some(due) if Duration::from_millis(record.mono_ms) >= due => return None,
         Some(due) => {
             let due_ms = millis(due.saturating_add(Duration::from_nanos(999_999)));
@@ -324,7 +324,7 @@ fn check_start(record: &Record, expected_start: ExpectedStart) -> Option<Mismatc
         }
         None => ("none".into(), format!("decision {by} does not restart it, and no command came between")),
     };
-    Some(Mismatch::new("start", record.mono_ms.into(), expected, why))
+    Some(Mismatch::new("start", record.mono_ms.into(), expected, message))
 }
 
 /// The reason for an expected value: an event left it behind.
@@ -333,13 +333,13 @@ const HISTORY_SOURCE: &str = "left this behind";
 const POLICY_SOURCE: &str = "decided by this, and it does not change";
 
 fn find_contradiction<T: Serialize + PartialEq>(
-    what: &str,
+    field: &str,
     stated: &T,
     known: Option<&Known<T>>,
-    why: &str,
+    message: &str,
 ) -> Option<Mismatch> {
     let known = known.filter(|known| known.value != *stated)?;
-    Mismatch::between(what, &to_json(stated), &to_json(&known.value), || {
-        format!("event {} {why}", known.since)
+    Mismatch::between(field, &to_json(stated), &to_json(&known.value), || {
+        format!("event {} {message}", known.since)
     })
 }

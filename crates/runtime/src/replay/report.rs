@@ -66,20 +66,20 @@ pub struct Difference {
     pub actor: Option<String>,
     /// The field, such as `delay_ms` or `inputs.history.attempts`. It is `start` if an actor should not have started,
     /// and `line` if the line itself is damaged.
-    pub what: String,
+    pub field: String,
     /// The value in the journal.
     pub stated: Value,
     /// The right value; for a bound on a time, the bound.
     pub expected: Value,
-    /// The reason for the expected value.
-    pub why: String,
+    /// The reason for the expected value, for a person.
+    pub message: String,
 }
 
 impl Difference {
     pub(super) fn from_mismatch(record: &Record, mismatch: Mismatch) -> Self {
-        let Mismatch { what, stated, expected, why } = mismatch;
+        let Mismatch { field, stated, expected, message } = mismatch;
         let (at, actor) = (Some(record.at.clone()), Some(record.actor.clone()));
-        Self { event: Some(record.cursor()), at, actor, what, stated, expected, why }
+        Self { event: Some(record.cursor()), at, actor, field, stated, expected, message }
     }
 }
 
@@ -88,16 +88,16 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.event {
             Some(event) => write!(f, "event {event}")?,
-            None if self.what == "line" => return f.write_str(&self.why),
+            None if self.field == "line" => return f.write_str(&self.message),
             None => write!(f, "an event without a number")?,
         }
         if let (Some(at), Some(actor)) = (&self.at, &self.actor) {
             write!(f, " at {at}, {actor}")?;
         }
-        let Self { what, stated, expected, why, .. } = self;
-        match what.as_str() {
-            "line" => write!(f, ": {why}"),
-            _ => write!(f, ": {what} says {stated}, and {expected} would be right: {why}"),
+        let Self { field, stated, expected, message, .. } = self;
+        match field.as_str() {
+            "line" => write!(f, ": {message}"),
+            _ => write!(f, ": {field} says {stated}, and {expected} would be right: {message}"),
         }
     }
 }
@@ -114,10 +114,10 @@ mod tests {
             event: Some(Cursor::new(3, 57)),
             at: Some("2026-01-02T03:04:05.678Z".to_owned()),
             actor: Some("root/pool/a".to_owned()),
-            what: "delay_ms".to_owned(),
+            field: "delay_ms".to_owned(),
             stated: json!(1),
             expected: json!(5000),
-            why: "the same inputs give this decision again".to_owned(),
+            message: "the same inputs give this decision again".to_owned(),
         };
         expect_test::expect!["event 3.57 at 2026-01-02T03:04:05.678Z, root/pool/a: delay_ms says 1, and 5000 would be right: the same inputs give this decision again"].assert_eq(&difference.to_string());
     }
@@ -128,10 +128,10 @@ mod tests {
             event: None,
             at: None,
             actor: None,
-            what: "line".to_owned(),
+            field: "line".to_owned(),
             stated: Value::Null,
             expected: Value::Null,
-            why: "torn".to_owned(),
+            message: "torn".to_owned(),
         };
         let mut report = Report::default();
         for _ in 0..Report::DIFFERENCES_MAX + 3 {

@@ -38,7 +38,7 @@ fn replay_lines(lines: &[String]) -> Report {
 
 fn found_differences(report: &Report) -> Vec<(Option<u64>, &str)> {
     let number = |difference: &Difference| difference.event.map(|event| event.seq);
-    report.differences.iter().map(|difference| (number(difference), difference.what.as_str())).collect()
+    report.differences.iter().map(|difference| (number(difference), difference.field.as_str())).collect()
 }
 
 fn is_decision(record: &Record) -> bool {
@@ -157,7 +157,7 @@ fn every_changed_value_of_a_decision_is_found() {
             continue;
         };
         let is_named =
-            first.event == Some(records[at].cursor()) && dotted_path(&path).starts_with(&first.what);
+            first.event == Some(records[at].cursor()) && dotted_path(&path).starts_with(&first.field);
         // Values that no other event repeats are found by the decision that they lead to, or by what it leaves
         // behind.
         let is_only_mentioned =
@@ -178,8 +178,8 @@ fn changed_decision_with_old_checksum_is_damaged() {
     lines[at] = lines[at].replace("\"attempt\":2", "\"attempt\":1");
     let report = replay_lines(&lines);
     assert_eq!(found_differences(&report), [(Some(records[at].seq), "line")]);
-    assert!(report.differences[0].why.contains("journal.jsonl is damaged at byte"), "{report:?}");
-    assert!(report.differences[0].why.contains("checksum"), "{report:?}");
+    assert!(report.differences[0].message.contains("journal.jsonl is damaged at byte"), "{report:?}");
+    assert!(report.differences[0].message.contains("checksum"), "{report:?}");
     assert_eq!((report.damaged, report.missing), (1, 0), "a damaged line is there, in a way");
 }
 
@@ -227,7 +227,7 @@ fn start_before_its_delay_is_found_unless_ordered() {
         early(records);
     });
     assert_eq!(found_differences(&report), [(Some(9), "start"), (Some(12), "start")], "both of the group");
-    assert!(report.differences[0].why.contains("no command came between"), "{report:?}");
+    assert!(report.differences[0].message.contains("no command came between"), "{report:?}");
     let report = check_changed(|records| {
         let at = early(records);
         // Another event leaves its number to the order.
@@ -271,7 +271,7 @@ fn decision_without_its_own_exit_is_found() {
         records[stopped] = Record { seq: records[stopped].seq, ..again };
     });
     assert_eq!(found_differences(&report)[0], (Some(8), "inputs.exit"));
-    assert!(report.differences[0].why.contains("event 1.7 decided"), "{report:?}");
+    assert!(report.differences[0].message.contains("event 1.7 decided"), "{report:?}");
     let report = check_changed(|records| {
         let at = position(records, "decision", A, 1);
         records[at].generation = 9;
@@ -292,10 +292,10 @@ fn malformed_input_is_named_with_what_is_expected() {
             let at = position(records, "decision", A, 1);
             records[at].fields["inputs"][name] = value;
         });
-        let Difference { what, expected: stated, why, .. } = &report.differences[0];
-        assert_eq!(*what, format!("inputs.{name}"));
+        let Difference { field, expected: stated, message, .. } = &report.differences[0];
+        assert_eq!(*field, format!("inputs.{name}"));
         assert!(stated.as_str().unwrap().starts_with(expected), "{stated}");
-        assert!(!why.contains("serde") && why.contains("changed by hand"), "{why}");
+        assert!(!message.contains("serde") && message.contains("changed by hand"), "{message}");
     }
 }
 
@@ -311,7 +311,7 @@ fn falling_seq_falling_time_or_ended_run_is_found() {
     // An event of run 2 in the middle of run 1.
     let report = check_changed(|records| (records[8].run, records[8].seq) = (2, 1));
     assert_eq!((found_differences(&report), report.runs), (vec![(Some(10), "run")], 3));
-    assert!(report.differences[0].why.contains("this run had ended"), "{report:?}");
+    assert!(report.differences[0].message.contains("this run had ended"), "{report:?}");
 }
 
 #[test]
@@ -364,8 +364,8 @@ fn start_from_discarded_checkpoint_is_found() {
         decided.fields.insert("state".to_owned(), json!("checkpoint"));
     });
     let [first, ..] = &report.differences[..] else { panic!("{report:?}") };
-    assert_eq!((first.what.as_str(), first.stated.as_str()), ("state", Some("checkpoint")));
-    assert!(first.why.contains("discarded the checkpoint"), "{first}");
+    assert_eq!((first.field.as_str(), first.stated.as_str()), ("state", Some("checkpoint")));
+    assert!(first.message.contains("discarded the checkpoint"), "{first}");
 }
 
 #[test]
@@ -403,8 +403,8 @@ fn budget_reset_without_event_is_found() {
     };
     assert!(resets(true).agrees());
     let report = resets(false);
-    assert!(report.differences[0].what.starts_with("inputs.history"), "{:?}", found_differences(&report));
-    assert!(report.differences[0].why.contains("event 1.7 left this behind"), "{report:?}");
+    assert!(report.differences[0].field.starts_with("inputs.history"), "{:?}", found_differences(&report));
+    assert!(report.differences[0].message.contains("event 1.7 left this behind"), "{report:?}");
 }
 
 // === unreadable lines ===

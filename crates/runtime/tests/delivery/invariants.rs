@@ -88,11 +88,11 @@ fn check_changed_decision(rng: &mut Rng, mut records: Vec<Record>) -> Option<Str
     let path =
         rng.choice(leaf_paths(&records[at].fields).into_iter().filter(is_outcome).collect::<Vec<_>>())?;
     change_value(&mut records[at].fields, &path);
-    let (cursor, what) = (records[at].cursor(), dotted_path(&path));
+    let (cursor, field) = (records[at].cursor(), dotted_path(&path));
     let report = replay::check(records);
-    let is_it = |found: &replay::Difference| found.event == Some(cursor) && what.starts_with(&found.what);
+    let is_it = |found: &replay::Difference| found.event == Some(cursor) && field.starts_with(&found.field);
     let is_found = report.differences.iter().any(is_it);
-    (!is_found).then(|| format!("the changed {what} at {cursor} is not found: {:?}", report.differences))
+    (!is_found).then(|| format!("the changed {field} at {cursor} is not found: {:?}", report.differences))
 }
 
 /// The journal's events about one message.

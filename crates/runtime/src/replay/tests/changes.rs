@@ -64,13 +64,13 @@ fn alternative_value(word: &str) -> &str {
 
 /// Returns `/inputs/history/recent_restarts/at/0` in the form `inputs.history.recent_restarts.at[0]`.
 pub(crate) fn dotted_path(path: &str) -> String {
-    let mut what = String::new();
+    let mut field = String::new();
     for part in path.split('/').skip(1) {
         match part.parse::<usize>() {
-            Ok(at) => what.push_str(&format!("[{at}]")),
-            Err(_) if what.is_empty() => what.push_str(part),
-            Err(_) => what.push_str(&format!(".{part}")),
+            Ok(at) => field.push_str(&format!("[{at}]")),
+            Err(_) if field.is_empty() => field.push_str(part),
+            Err(_) => field.push_str(&format!(".{part}")),
         }
     }
-    what
+    field
 }

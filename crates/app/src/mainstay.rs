@@ -433,7 +433,7 @@ impl Mainstay {
     /// results of its path were dropped.
     ///
     /// A listener reads a whole folder again after [`FileChangeKind::Rescan`](crate::FileChangeKind::Rescan), and all of
-    /// them after [`FileEvent::Missed`](crate::FileEvent::Missed), which says that it was too slow. Without folders there
+    /// them after [`FileEvent::Lagged`](crate::FileEvent::Lagged), which says that it was too slow. Without folders there
     /// are no changes. What a file system does not report, such as one on the network, is not seen.
     #[must_use]
     pub fn files(&self) -> FileSubscription {

@@ -13,7 +13,7 @@ use crate::broadcast::{Broadcast, BroadcastItem, BroadcastLimits, BroadcastSubsc
 use crate::error::excerpt;
 use crate::json::Json;
 
-/// The most updates of one agent that are kept for slow subscribers. A subscriber is notified of those it missed.
+/// The most updates of one agent that are kept for slow subscribers. A subscriber gets the number of those it lost.
 pub const UPDATES_BUFFERED_MAX: usize = 1024;
 
 /// The most memory of one agent's updates, in bytes. A single larger update is kept alone, so that a fast subscriber
@@ -72,20 +72,20 @@ impl AgentUpdate {
 pub enum UpdateEvent {
     /// An update.
     Update(Arc<AgentUpdate>),
-    /// The number of updates that this slow subscriber missed here.
-    Missed(u64),
+    /// The number of updates that this slow subscriber lost here.
+    Lagged(u64),
 }
 
 impl BroadcastItem for UpdateEvent {
     fn size_bytes(&self) -> usize {
         match self {
             Self::Update(update) => update.memory_bytes(),
-            Self::Missed(_) => 0,
+            Self::Lagged(_) => 0,
         }
     }
 
     fn lagged(count: u64) -> Self {
-        Self::Missed(count)
+        Self::Lagged(count)
     }
 }
 
@@ -260,13 +260,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn slow_subscriber_gets_missed_count_then_the_rest() {
+    async fn slow_subscriber_gets_lagged_count_then_the_rest() {
         let updates = UpdateBroadcast::default();
         let mut subscription = updates.subscribe();
         for number in 0..UPDATES_BUFFERED_MAX + 5 {
             updates.publish(AgentUpdate::new(UpdateKind::Message, json!(number)));
         }
-        assert_eq!(subscription.next().await, Some(UpdateEvent::Missed(5)));
+        assert_eq!(subscription.next().await, Some(UpdateEvent::Lagged(5)));
         let next = AgentUpdate::new(UpdateKind::Message, json!(5));
         assert_eq!(subscription.next().await, Some(UpdateEvent::Update(Arc::new(next))));
         drop(updates);
@@ -331,10 +331,10 @@ mod tests {
             let (updates, bytes) = updates.0.updates.get().unwrap().buffered();
             assert!(updates <= 3 && bytes <= UPDATE_BYTES_BUFFERED_MAX, "{number}: {updates} {bytes}");
         }
-        assert_eq!(subscription.next().await, Some(UpdateEvent::Missed(97)));
+        assert_eq!(subscription.next().await, Some(UpdateEvent::Lagged(97)));
         // Updates that it has not read are still evicted.
         updates.publish(large_update(100));
-        assert_eq!(subscription.next().await, Some(UpdateEvent::Missed(1)));
+        assert_eq!(subscription.next().await, Some(UpdateEvent::Lagged(1)));
         assert_eq!(number(subscription.next().await), json!(98));
         assert_eq!(number(subscription.next().await), json!(99));
         drop(updates);
@@ -350,14 +350,14 @@ mod tests {
         let many = json!([1, vec![0; UPDATE_BYTES_BUFFERED_MAX]]);
         updates.publish(AgentUpdate::new(UpdateKind::Message, many));
         assert_eq!(updates.0.updates.get().unwrap().buffered().0, 1);
-        assert_eq!(subscription.next().await, Some(UpdateEvent::Missed(1)));
+        assert_eq!(subscription.next().await, Some(UpdateEvent::Lagged(1)));
         assert_eq!(number(subscription.next().await), json!(1));
         updates.publish(AgentUpdate::new(
             UpdateKind::Message,
             json!([2, "x".repeat(UPDATE_BYTES_BUFFERED_MAX)]),
         ));
         updates.publish(large_update(3));
-        assert_eq!(subscription.next().await, Some(UpdateEvent::Missed(1)));
+        assert_eq!(subscription.next().await, Some(UpdateEvent::Lagged(1)));
         assert_eq!(number(subscription.next().await), json!(3));
     }
 }

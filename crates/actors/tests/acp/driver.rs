@@ -80,7 +80,7 @@ impl AcpDriverFixture {
             match self.updates.next().await.unwrap() {
                 UpdateEvent::Update(update) if update.kind == kind => return update,
                 UpdateEvent::Update(_) => {}
-                missed @ UpdateEvent::Missed(_) => panic!("{missed:?}"),
+                lagged @ UpdateEvent::Lagged(_) => panic!("{lagged:?}"),
             }
         }
     }

@@ -45,14 +45,14 @@ async fn json_reaches_both_sides_as_it_was_written(transport: AgentTransport) {
     assert!(line.contains(&format!("\"prompt\":{blocks}")), "{line}");
 }
 
-both!(update_flood_keeps_text_whole_and_counts_missed);
-async fn update_flood_keeps_text_whole_and_counts_missed(transport: AgentTransport) {
+both!(update_flood_keeps_text_whole_and_counts_lost);
+async fn update_flood_keeps_text_whole_and_counts_lost(transport: AgentTransport) {
     const MANY: usize = 5000;
     let mut fixture = connected(transport).await;
     let whole: String = (0..MANY).map(|chunk| format!("{chunk} ")).collect();
     assert_eq!(fixture.prompt(1, &format!("stream {MANY}")).await, turn_end("end_turn", &whole));
-    let missed = u64::try_from(MANY - UPDATES_BUFFERED_MAX).unwrap();
-    assert_eq!(fixture.updates.next().await, Some(UpdateEvent::Missed(missed)));
+    let lost = u64::try_from(MANY - UPDATES_BUFFERED_MAX).unwrap();
+    assert_eq!(fixture.updates.next().await, Some(UpdateEvent::Lagged(lost)));
     for chunk in MANY - UPDATES_BUFFERED_MAX..MANY {
         assert_eq!(fixture.next_text().await, (format!("{chunk} "), Some(MessageId(1))));
     }

@@ -119,7 +119,7 @@ impl UpdateStreams {
         let (agent, event) = self.streams.next().await?;
         Some(match event {
             Some(UpdateEvent::Update(update)) => ServerMessage::Update { agent, update },
-            Some(UpdateEvent::Missed(lagged)) => ServerMessage::UpdatesLagged { agent, lagged },
+            Some(UpdateEvent::Lagged(lagged)) => ServerMessage::UpdatesLagged { agent, lagged },
             None => {
                 self.agents.remove(&agent);
                 ServerMessage::Ended { agent, ended: true }

@@ -223,7 +223,7 @@ impl EventStream {
 async fn next_change(files: &mut Option<FileSubscription>) -> Option<ServerMessage> {
     Some(match files.as_mut()?.next().await? {
         FileEvent::Change(file) => ServerMessage::File { file },
-        FileEvent::Missed(lagged) => ServerMessage::FilesLagged { file: LagMarker { lagged } },
+        FileEvent::Lagged(lagged) => ServerMessage::FilesLagged { file: LagMarker { lagged } },
     })
 }
 

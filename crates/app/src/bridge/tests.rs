@@ -238,19 +238,19 @@ async fn updates_are_pushed_until_unlisten_or_removal() {
 }
 
 #[tokio::test]
-async fn slow_listener_gets_missed_count_and_bounded_buffer() {
+async fn slow_listener_gets_lagged_count_and_bounded_buffer() {
     let (fixture, mut session) = BridgeFixture::with_session().await;
     session.acknowledge("listen").await;
     let sent = 4 * UPDATES_BUFFERED_MAX;
     for number in 0..sent {
         fixture.publish_update(json!(number));
     }
-    let (mut next, mut missed) = (0, 0);
+    let (mut next, mut lost) = (0, 0);
     while next < sent {
         let frame = session.receive().await;
         match frame["lagged"].as_u64() {
             Some(count) => {
-                missed += count;
+                lost += count;
                 next += usize::try_from(count).unwrap();
             }
             None => {
@@ -263,7 +263,7 @@ async fn slow_listener_gets_missed_count_and_bounded_buffer() {
             }
         }
     }
-    assert!(missed >= (sent - UPDATES_BUFFERED_MAX - 2) as u64, "{missed}");
+    assert!(lost >= (sent - UPDATES_BUFFERED_MAX - 2) as u64, "{lost}");
     fixture.stop().await;
 }
 

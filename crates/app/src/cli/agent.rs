@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anstyle::Style;
 use mainstay_actors::json::Json;
-use mainstay_runtime::journal::{escape_controls, millis};
+use mainstay_runtime::journal::{count, escape_controls, millis};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -154,7 +154,7 @@ async fn listen(out: &mut Output, client: &mut BridgeClient, id: String, json: b
             continue;
         }
         if let Some(lagged) = lagged {
-            let text = format!("{lagged} updates were missed here");
+            let text = format!("lagged: {} lost here", count(lagged, "update"));
             out.line(&out.paint(&text, output::WARNING))?;
         } else if let Some(update) = update {
             let (text, style) = format_update(&id, &update);

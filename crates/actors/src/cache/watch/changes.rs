@@ -52,8 +52,8 @@ pub struct FileChange {
 pub enum FileEvent {
     /// A change.
     Change(Arc<FileChange>),
-    /// The number of changes that this slow listener missed here. It should read its folders again.
-    Missed(u64),
+    /// The number of changes that this slow listener lost here. It should read its folders again.
+    Lagged(u64),
 }
 
 impl BroadcastItem for FileEvent {
@@ -64,12 +64,12 @@ impl BroadcastItem for FileEvent {
                 let from = change.from.as_deref().map_or(0, length);
                 size_of::<FileChange>() + length(&change.root) + length(&change.path) + from
             }
-            Self::Missed(_) => 0,
+            Self::Lagged(_) => 0,
         }
     }
 
     fn lagged(count: u64) -> Self {
-        Self::Missed(count)
+        Self::Lagged(count)
     }
 }
 

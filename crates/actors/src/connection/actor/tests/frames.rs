@@ -96,7 +96,7 @@ async fn ignored_frames_are_recorded_together() {
 }
 
 #[tokio::test]
-async fn slow_listener_blocks_nothing_and_learns_what_it_missed() {
+async fn slow_listener_blocks_nothing_and_learns_what_it_lost() {
     let policy = ConnectionPolicy { inbound_max: 2, ..slow_retry_policy() };
     let (_server, fixture, mut peer) = ConnectionFixture::connected(policy).await;
     let mut quick = fixture.view.frames.subscribe();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use mainstay::Reason;
-use mainstay::SendOutcome;
+use mainstay::{SendFailure, SendOutcome};
 
 use crate::run_checks::ensure;
 use crate::run_result::{RunResult, SendRecord};
@@ -54,14 +54,16 @@ fn to_word(outcome: SendOutcome) -> String {
 
 fn check_sent(sent: &SendRecord, seen: usize) -> Result<(), String> {
     match &sent.outcome {
-        Ok(SendOutcome::Sent | SendOutcome::Unknown) => ensure(seen <= 1, "a text was sent once"),
-        Ok(
-            SendOutcome::Expired
-            | SendOutcome::Rejected
-            | SendOutcome::TooLarge
-            | SendOutcome::Dropped
-            | SendOutcome::Disabled,
-        ) => ensure(seen == 0, "a text was not sent"),
+        Ok(SendOutcome::Sent | SendOutcome::Failed(SendFailure::Unknown)) => {
+            ensure(seen <= 1, "a text was sent once")
+        }
+        Ok(SendOutcome::Failed(
+            SendFailure::Expired
+            | SendFailure::QueueFull
+            | SendFailure::TooLarge
+            | SendFailure::Dropped
+            | SendFailure::Disabled,
+        )) => ensure(seen == 0, "a text was not sent"),
         // The runtime stopped before its actor received the text.
         Err(error) if error.reason == Reason::Stopped => ensure(seen == 0, "a text came too late"),
         Err(_) => Err("a text has no outcome".to_owned()),

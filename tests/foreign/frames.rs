@@ -1,6 +1,6 @@
 //! Tests the content of messages: fragments, sizes, unrequested compression, bytes.
 
-use mainstay::SendOutcome;
+use mainstay::{SendFailure, SendOutcome};
 use serde_json::json;
 
 use crate::against;
@@ -36,7 +36,10 @@ async fn outbound_message_over_limit_is_refused_locally((_server, mut fixture): 
     let of_size = |size: usize| json!({ "do": "measure", "text": "x".repeat(size - bare) }).to_string();
     assert_eq!(fixture.send(of_size(MESSAGE_BYTES_MAX)).await, SendOutcome::Sent);
     assert_eq!(fixture.frame().await, json!({ "type": "measured", "bytes": MESSAGE_BYTES_MAX }));
-    assert_eq!(fixture.send(of_size(MESSAGE_BYTES_MAX + 1)).await, SendOutcome::TooLarge);
+    assert_eq!(
+        fixture.send(of_size(MESSAGE_BYTES_MAX + 1)).await,
+        SendOutcome::Failed(SendFailure::TooLarge)
+    );
     fixture.send_command(json!({ "do": "emit", "count": 1 })).await;
     assert_eq!(fixture.seqs().await, [1]);
 }
@@ -47,7 +50,7 @@ async fn message_too_large_for_server_costs_one_connection(foreign: ServerSpec) 
     let mut fixture = ForeignFixture::start_connected(&server, |_| ()).await;
     let text = json!({ "do": "measure", "text": "x".repeat(20_000) }).to_string();
     let outcome = fixture.send(text).await;
-    assert!(matches!(outcome, SendOutcome::Sent | SendOutcome::Unknown), "{outcome:?}");
+    assert!(matches!(outcome, SendOutcome::Sent | SendOutcome::Failed(SendFailure::Unknown)), "{outcome:?}");
     let lost = fixture.wait_for_connection("reconnecting").await;
     // A close drops unread bytes, and the server's close frame may be lost with them.
     let is_explained = lost["error"]["close_code"] == 1009 && lost["reason"] == "closed";

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use mainstay::SendOutcome;
 use mainstay::config::Config;
+use mainstay::{SendFailure, SendOutcome};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -144,7 +144,7 @@ async fn send_to_frozen_server_has_unknown_outcome(foreign: ServerSpec) {
     server.freeze().await;
     // The size exceeds the kernel's buffers for a server that reads nothing.
     let text = json!({ "do": "measure", "text": "x".repeat(15 << 20) }).to_string();
-    assert_eq!(fixture.send(text).await, SendOutcome::Unknown);
+    assert_eq!(fixture.send(text).await, SendOutcome::Failed(SendFailure::Unknown));
     let dead = fixture.wait_for_connection("reconnecting").await;
     assert_eq!(dead["reason"], "unanswered", "{dead}");
 }

@@ -83,7 +83,7 @@ pub use mainstay_actors::cache::{
 pub use mainstay_actors::connection::error::{ConnectionError, ConnectionErrorKind};
 pub use mainstay_actors::connection::frame::Frame;
 pub use mainstay_actors::connection::inbound::{FrameSubscription, Inbound};
-pub use mainstay_actors::connection::outbound::SendOutcome;
+pub use mainstay_actors::connection::outbound::{SendFailure, SendOutcome};
 pub use mainstay_actors::connection::resumption::Gap;
 pub use mainstay_actors::connection::status::{ConnectionState, ConnectionStatus, StatusReason};
 pub use mainstay_actors::connection::target::TargetError;

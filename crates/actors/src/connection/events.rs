@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ConnectionError;
 use super::event_counter::EventCount;
-use super::outbound::SendOutcome;
+use super::outbound::SendFailure;
 use super::policy::ConnectionPolicy;
 use super::resumption::Gap;
 use super::status::{ConnectionState, StatusReason, Transition};
@@ -91,8 +91,8 @@ impl Event for Gap {
 /// outcome are recorded together, at most once a second.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionUnsent {
-    /// The outcome; never `sent`.
-    pub outcome: SendOutcome,
+    /// The outcome.
+    pub outcome: SendFailure,
     /// The number of messages.
     pub messages: u64,
     /// The total size in bytes.
@@ -117,13 +117,12 @@ impl Event for ConnectionUnsent {
         let Self { outcome, messages, bytes, .. } = self;
         let messages = format!("{} ({bytes} bytes)", count(*messages, "message"));
         match outcome {
-            SendOutcome::Sent => format!("{messages} sent"),
-            SendOutcome::Expired => format!("{messages} not sent: the time ran out before their turn"),
-            SendOutcome::Rejected => format!("{messages} not sent: too many wait already"),
-            SendOutcome::TooLarge => format!("{messages} not sent: larger than a message may be"),
-            SendOutcome::Dropped => format!("{messages} not sent: the connection's actor ended"),
-            SendOutcome::Disabled => format!("{messages} not sent: the connection is switched off"),
-            SendOutcome::Unknown => {
+            SendFailure::Expired => format!("{messages} not sent: the time ran out before their turn"),
+            SendFailure::QueueFull => format!("{messages} not sent: too many wait already"),
+            SendFailure::TooLarge => format!("{messages} not sent: larger than a message may be"),
+            SendFailure::Dropped => format!("{messages} not sent: the connection's actor ended"),
+            SendFailure::Disabled => format!("{messages} not sent: the connection is switched off"),
+            SendFailure::Unknown => {
                 format!("{messages} interrupted while being sent: they may have arrived")
             }
         }
@@ -131,10 +130,10 @@ impl Event for ConnectionUnsent {
 }
 
 impl ConnectionUnsent {
-    pub(super) fn new(outcome: SendOutcome, sum: EventCount, policy: &ConnectionPolicy) -> Self {
+    pub(super) fn new(outcome: SendFailure, sum: EventCount, policy: &ConnectionPolicy) -> Self {
         let (messages_max, bytes_max) = match outcome {
-            SendOutcome::Rejected => (Some(policy.outbound_max), Some(policy.outbound_bytes_max)),
-            SendOutcome::TooLarge => (None, Some(policy.message_max_bytes)),
+            SendFailure::QueueFull => (Some(policy.outbound_max), Some(policy.outbound_bytes_max)),
+            SendFailure::TooLarge => (None, Some(policy.message_max_bytes)),
             _ => (None, None),
         };
         let EventCount { count, bytes, largest_bytes, unawaited } = sum;

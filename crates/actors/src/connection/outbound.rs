@@ -2,7 +2,7 @@
 //!
 //! The buffer is bounded by count and by bytes, first in first out. Each entry carries a ticket of its sender, and
 //! the ticket comes back exactly once, with the [`SendOutcome`]. At most one entry is being written. If the socket
-//! fails meanwhile, the outcome is [`SendOutcome::Unknown`]: it may have arrived, so it is not sent again.
+//! fails meanwhile, the outcome is [`SendFailure::Unknown`]: it may have arrived, so it is not sent again.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -16,10 +16,19 @@ use crate::error::{Error, Reason};
 pub enum SendOutcome {
     /// Written to the socket completely. Whether the peer read it is unknown.
     Sent,
+    /// Not sent, or not known to have been.
+    #[serde(untagged)]
+    Failed(SendFailure),
+}
+
+/// The reason why a message was not sent, or is not known to have been.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SendFailure {
     /// The deadline passed before the message's turn came.
     Expired,
     /// The buffer was full.
-    Rejected,
+    QueueFull,
     /// The message is larger than the limit.
     TooLarge,
     /// The connection's owner stopped before its turn came.
@@ -31,27 +40,32 @@ pub enum SendOutcome {
 }
 
 impl SendOutcome {
-    /// Every outcome.
-    pub const ALL: &[Self] = &[
-        Self::Sent,
-        Self::Expired,
-        Self::Rejected,
-        Self::TooLarge,
-        Self::Dropped,
-        Self::Disabled,
-        Self::Unknown,
-    ];
+    /// Converts to a result: `Ok` if it was sent.
+    ///
+    /// # Errors
+    /// The errors of [`SendFailure::error`].
+    pub fn into_result(self) -> Result<(), Error> {
+        match self {
+            Self::Sent => Ok(()),
+            Self::Failed(failure) => Err(failure.error()),
+        }
+    }
+}
 
-    /// Returns the error for the sender; `None` for [`Sent`](Self::Sent).
+impl SendFailure {
+    /// Every failure.
+    pub const ALL: &[Self] =
+        &[Self::Expired, Self::QueueFull, Self::TooLarge, Self::Dropped, Self::Disabled, Self::Unknown];
+
+    /// Returns the error for the sender.
     #[must_use]
-    pub fn error(self) -> Option<Error> {
+    pub fn error(self) -> Error {
         let (reason, message) = match self {
-            Self::Sent => return None,
             Self::Expired => (
                 Reason::Expired,
                 "The message waited too long for a connection and was not sent. Reconnect, then send it again.",
             ),
-            Self::Rejected => (
+            Self::QueueFull => (
                 Reason::QueueFull,
                 "Too many messages are waiting already. Wait a moment, then send it again.",
             ),
@@ -69,18 +83,10 @@ impl SendOutcome {
             Self::Unknown => {
                 let cause = Error::new(Reason::ConnectionReset).with_details("while it was being written");
                 let words = "It is not known whether the message arrived. Check before sending it again.";
-                return Some(Error::outcome_unknown(cause).with_message(words));
+                return Error::outcome_unknown(cause).with_message(words);
             }
         };
-        Some(Error::new(reason).with_message(message))
-    }
-
-    /// Converts to a result: `Ok` if it was sent.
-    ///
-    /// # Errors
-    /// The errors of [`error`](Self::error).
-    pub fn into_result(self) -> Result<(), Error> {
-        self.error().map_or(Ok(()), Err)
+        Error::new(reason).with_message(message)
     }
 }
 
@@ -130,7 +136,7 @@ impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
     /// Adds a message, to be sent before `deadline`.
     ///
     /// # Errors
-    /// Returns the ticket if the deadline has passed (`Expired`) or the buffer is full (`Rejected`). Call
+    /// Returns the ticket if the deadline has passed (`Expired`) or the buffer is full (`QueueFull`). Call
     /// [`expire`](Self::expire) first, so that expired messages take no room.
     pub(crate) fn push(
         &mut self,
@@ -141,11 +147,11 @@ impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
     ) -> Result<(), FinishedSend<T>> {
         let bytes = payload.as_ref().len();
         if deadline <= now {
-            return Err(FinishedSend { ticket, outcome: SendOutcome::Expired, bytes });
+            return Err(FinishedSend { ticket, outcome: SendOutcome::Failed(SendFailure::Expired), bytes });
         }
         let waiting_bytes = self.waiting_bytes.saturating_add(bytes);
         if self.waiting.len() >= self.limits.entries_max || waiting_bytes > self.limits.bytes_max {
-            return Err(FinishedSend { ticket, outcome: SendOutcome::Rejected, bytes });
+            return Err(FinishedSend { ticket, outcome: SendOutcome::Failed(SendFailure::QueueFull), bytes });
         }
         self.waiting_bytes = waiting_bytes;
         self.waiting.push_back(PendingSend { payload, ticket, deadline });
@@ -171,7 +177,7 @@ impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
 
     /// Ends the message last taken: it was written, or its socket failed. Returns `None` if none was being written.
     pub(crate) fn finish_in_flight(&mut self, is_sent: bool) -> Option<FinishedSend<T>> {
-        let outcome = if is_sent { SendOutcome::Sent } else { SendOutcome::Unknown };
+        let outcome = if is_sent { SendOutcome::Sent } else { SendOutcome::Failed(SendFailure::Unknown) };
         self.in_flight.take().map(|(ticket, bytes)| FinishedSend { ticket, outcome, bytes })
     }
 
@@ -184,7 +190,7 @@ impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
             std::mem::take(&mut self.waiting).into_iter().partition(|entry| entry.deadline > now);
         self.waiting = kept;
         self.waiting_bytes = self.waiting.iter().map(|entry| entry.payload.as_ref().len()).sum();
-        finish_all(overdue, SendOutcome::Expired).collect()
+        finish_all(overdue, SendOutcome::Failed(SendFailure::Expired)).collect()
     }
 
     /// Returns the time at which the next waiting message expires. Costs O(n).
@@ -198,7 +204,10 @@ impl<P: AsRef<[u8]>, T> OutboundBuffer<P, T> {
     pub(crate) fn shut_down(&mut self) -> Vec<FinishedSend<T>> {
         self.waiting_bytes = 0;
         let waiting = std::mem::take(&mut self.waiting);
-        self.finish_in_flight(false).into_iter().chain(finish_all(waiting, SendOutcome::Dropped)).collect()
+        self.finish_in_flight(false)
+            .into_iter()
+            .chain(finish_all(waiting, SendOutcome::Failed(SendFailure::Dropped)))
+            .collect()
     }
 
     /// Returns the number of waiting messages, without the one being written.
@@ -253,7 +262,8 @@ mod tests {
         buffer.push("x".repeat(60), 1, LATER, at(0)).unwrap();
         assert!(buffer.push("x".repeat(41), 2, LATER, at(0)).is_err());
         buffer.push("x".repeat(40), 3, at(1), at(0)).unwrap();
-        let expected = [FinishedSend { ticket: 3, outcome: SendOutcome::Expired, bytes: 40 }];
+        let expected =
+            [FinishedSend { ticket: 3, outcome: SendOutcome::Failed(SendFailure::Expired), bytes: 40 }];
         assert_eq!(buffer.expire(at(1)), expected);
         assert_eq!(buffer.waiting_bytes(), 60);
         buffer.take(at(1)).unwrap();
@@ -268,9 +278,11 @@ mod tests {
         assert_eq!(buffer.next_expiry(), Some(at(5)));
         assert_eq!(buffer.expire(at(4)), []);
         assert_eq!(buffer.take(at(5)).as_deref(), Some("long"));
-        let expected = [FinishedSend { ticket: 1, outcome: SendOutcome::Expired, bytes: 5 }];
+        let expected =
+            [FinishedSend { ticket: 1, outcome: SendOutcome::Failed(SendFailure::Expired), bytes: 5 }];
         assert_eq!(buffer.expire(at(5)), expected);
-        let expected = Err(FinishedSend { ticket: 3, outcome: SendOutcome::Expired, bytes: 4 });
+        let expected =
+            Err(FinishedSend { ticket: 3, outcome: SendOutcome::Failed(SendFailure::Expired), bytes: 4 });
         assert_eq!(buffer.push("late".into(), 3, at(5), at(5)), expected);
     }
 
@@ -328,7 +340,7 @@ mod tests {
             prop_assert!(taken.values().all(|times| *times == 1));
             for (ticket, outcome) in outcomes {
                 let was_taken = taken.contains_key(&format!("{ticket:04}"));
-                prop_assert_eq!(was_taken, matches!(outcome, SendOutcome::Sent | SendOutcome::Unknown));
+                prop_assert_eq!(was_taken, matches!(outcome, SendOutcome::Sent | SendOutcome::Failed(SendFailure::Unknown)));
             }
         }
     }

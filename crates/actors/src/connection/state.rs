@@ -13,7 +13,7 @@ use super::liveness::LATE_THRESHOLD;
 use super::machine::Machine;
 use super::message::{ConnectOutcome, ConnectionContext, ConnectionMessage};
 use super::network_watch::{LocalAddresses, NetworkWatch};
-use super::outbound::{FinishedSend, OutboundBuffer, OutboundLimits, SendOutcome};
+use super::outbound::{FinishedSend, OutboundBuffer, OutboundLimits, SendFailure, SendOutcome};
 use super::policy::ConnectionPolicy;
 use super::resumption::Resumption;
 use super::socket_tasks::{OpenSocket, WriteCommand};
@@ -38,7 +38,7 @@ pub struct State {
     pub(super) socket: Option<OpenSocket>,
     pub(super) timer: Timer,
     standstill_detector: StandstillDetector,
-    unsent: RateLimitedCounter<SendOutcome>,
+    unsent: RateLimitedCounter<SendFailure>,
     pub(super) ignored: RateLimitedCounter<IgnoredReason>,
     policy: ConnectionPolicy,
     view: ConnectionView,
@@ -174,14 +174,14 @@ impl State {
         if !self.policy.enabled {
             return self.report_finished([FinishedSend {
                 ticket: reply,
-                outcome: SendOutcome::Disabled,
+                outcome: SendOutcome::Failed(SendFailure::Disabled),
                 bytes,
             }]);
         }
         if bytes > self.policy.message_max_bytes {
             return self.report_finished([FinishedSend {
                 ticket: reply,
-                outcome: SendOutcome::TooLarge,
+                outcome: SendOutcome::Failed(SendFailure::TooLarge),
                 bytes,
             }]);
         }
@@ -200,17 +200,15 @@ impl State {
         ended: impl IntoIterator<Item = FinishedSend<Reply<SendOutcome>>>,
     ) {
         for message in ended {
-            match message.outcome {
-                SendOutcome::Sent => message.ticket.send(SendOutcome::Sent),
-                _ => self.count_unsent(message),
-            }
+            self.count_unsent(&message);
+            message.ticket.send(message.outcome);
         }
     }
 
-    fn count_unsent(&mut self, message: FinishedSend<Reply<SendOutcome>>) {
-        let FinishedSend { ticket, outcome, bytes } = message;
-        self.unsent.add(outcome, bytes, !ticket.is_closed());
-        ticket.send(outcome);
+    fn count_unsent(&mut self, message: &FinishedSend<Reply<SendOutcome>>) {
+        if let SendOutcome::Failed(failure) = message.outcome {
+            self.unsent.add(failure, message.bytes, !message.ticket.is_closed());
+        }
     }
 
     /// Records unsent messages and ignored frames, if that is due.
@@ -268,7 +266,7 @@ impl Drop for State {
         // Dropping their replies tells their senders how the actor ended.
         let left = self.outbound.shut_down();
         for message in &left {
-            self.unsent.add(message.outcome, message.bytes, !message.ticket.is_closed());
+            self.count_unsent(message);
         }
         let unsent = self.unsent.take_all(whole_millis).into_iter();
         let unsent = unsent.map(|(outcome, sum)| ConnectionUnsent::new(outcome, sum, &self.policy)).collect();

@@ -12,7 +12,7 @@ use mainstay_runtime::CallError;
 use crate::{
     connection::{
         error::{ConnectionError, ConnectionErrorKind},
-        outbound::SendOutcome,
+        outbound::SendFailure,
     },
     error::{Error, Reason, tests::words::assert_message_helps},
     queue::{
@@ -107,7 +107,7 @@ static CAUSES: LazyLock<Vec<Cause>> = LazyLock::new(|| {
         Some((Error { status: None, details: None, ..error }, None))
     }));
     causes.extend(close_causes());
-    causes.extend(SendOutcome::ALL.iter().filter_map(|outcome| send_cause(*outcome)));
+    causes.extend(SendFailure::ALL.iter().map(|failure| send_cause(*failure)));
     causes.extend(call_causes());
     causes.extend(other_causes());
     causes
@@ -376,19 +376,18 @@ fn close_causes() -> Vec<Cause> {
         .into()
 }
 
-fn send_cause(outcome: SendOutcome) -> Option<Cause> {
-    let (what, acted) = match outcome {
-        SendOutcome::Sent => return None,
-        SendOutcome::Expired => ("`expired`: its deadline passed before a socket was open", "no"),
-        SendOutcome::Rejected => {
-            ("`rejected`: outbound_max messages, or the largest number of bytes, wait already", "no")
+fn send_cause(failure: SendFailure) -> Cause {
+    let (what, acted) = match failure {
+        SendFailure::Expired => ("`expired`: its deadline passed before a socket was open", "no"),
+        SendFailure::QueueFull => {
+            ("`queue_full`: outbound_max messages, or the largest number of bytes, wait already", "no")
         }
-        SendOutcome::TooLarge => ("`too_large`: it is larger than a message may be", "no"),
-        SendOutcome::Dropped => ("`dropped`: the connection's actor stopped before it was sent", "no"),
-        SendOutcome::Disabled => ("`disabled`: the configuration has no WebSocket", "no"),
-        SendOutcome::Unknown => ("`unknown`: the socket failed while it was being written", "yes"),
+        SendFailure::TooLarge => ("`too_large`: it is larger than a message may be", "no"),
+        SendFailure::Dropped => ("`dropped`: the connection's actor stopped before it was sent", "no"),
+        SendFailure::Disabled => ("`disabled`: the configuration has no WebSocket", "no"),
+        SendFailure::Unknown => ("`unknown`: the socket failed while it was being written", "yes"),
     };
-    Some(Cause::new(CauseGroup::Send, what, outcome.error()?).with_acted(acted))
+    Cause::new(CauseGroup::Send, what, failure.error()).with_acted(acted)
 }
 
 // === actors ===

@@ -40,7 +40,7 @@ use crate::{
         events::{ConnectionIgnored, ConnectionUnsent},
         frame::Frame,
         message::ConnectOutcome,
-        outbound::SendOutcome,
+        outbound::{SendFailure, SendOutcome},
         policy::AfterFailed,
         status::{ConnectionState, ConnectionStatus, StatusReason},
     },

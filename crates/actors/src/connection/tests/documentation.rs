@@ -3,7 +3,7 @@
 use expect_test::expect_file;
 
 use crate::connection::error::ConnectionError;
-use crate::connection::outbound::SendOutcome;
+use crate::connection::outbound::{SendFailure, SendOutcome};
 use crate::connection::policy::ConnectionPolicy;
 
 const PAGE: &str = include_str!("../../../../../docs/connection.md");
@@ -63,12 +63,12 @@ fn docs_list_every_send_outcome() {
         let word = serde_json::to_value(outcome).unwrap();
         let meaning = match outcome {
             SendOutcome::Sent => "written to the socket completely; whether the backend read it is unknown",
-            SendOutcome::Expired => "its `wait_timeout` ended before its turn came",
-            SendOutcome::Rejected => "the buffer was full",
-            SendOutcome::TooLarge => "it is larger than the limit",
-            SendOutcome::Dropped => "the connection was stopped before its turn came",
-            SendOutcome::Disabled => "the configuration says that the backend has no WebSocket",
-            SendOutcome::Unknown => {
+            SendFailure::Expired => "its `wait_timeout` ended before its turn came",
+            SendFailure::QueueFull => "the buffer was full",
+            SendFailure::TooLarge => "it is larger than the limit",
+            SendFailure::Dropped => "the connection was stopped before its turn came",
+            SendFailure::Disabled => "the configuration says that the backend has no WebSocket",
+            SendFailure::Unknown => {
                 "the socket ended during the write: it may have arrived. It is not sent again"
             }
         };

@@ -81,7 +81,7 @@ async fn disabled_connection_dials_nothing_and_refuses_messages() {
     let policy = ConnectionPolicy { enabled: false, ..immediate_retry_policy(5) };
     let (server, fixture) = ConnectionFixture::dialling(policy).await;
     assert_eq!(fixture.view.status.borrow().state, ConnectionState::Disabled);
-    assert_eq!(fixture.send_text("x", NEVER).await.await, Ok(SendOutcome::Disabled));
+    assert_eq!(fixture.send_text("x", NEVER).await.await, Ok(SendOutcome::Failed(SendFailure::Disabled)));
     assert_eq!(fixture.reconnect().await.await, Ok(ConnectOutcome::Disabled));
     assert!(poll!(pin!(server.accept_raw())).is_pending(), "it dialled");
     assert!(!*fixture.view.seems_unreachable.borrow());

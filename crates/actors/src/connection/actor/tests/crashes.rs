@@ -120,7 +120,7 @@ async fn next_incarnation_records_messages_unsent_by_a_crash() {
         let unsent: ConnectionUnsent = record.decode().unwrap();
         recorded.push((record.generation, unsent.outcome, unsent.messages, unsent.unawaited));
     }
-    assert_eq!(recorded, [(2, SendOutcome::Dropped, 2, 1), (2, SendOutcome::Unknown, 1, 0)]);
+    assert_eq!(recorded, [(2, SendFailure::Dropped, 2, 1), (2, SendFailure::Unknown, 1, 0)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -135,5 +135,5 @@ async fn messages_unsent_when_the_actor_gives_up_are_recorded() {
     fixture.crash();
     assert_eq!(waiting.await, Err(CallError::Crashed));
     let left: ConnectionUnsent = fixture.next_record(ConnectionUnsent::KIND).await.decode().unwrap();
-    assert_eq!((left.outcome, left.messages), (SendOutcome::Dropped, 1));
+    assert_eq!((left.outcome, left.messages), (SendFailure::Dropped, 1));
 }

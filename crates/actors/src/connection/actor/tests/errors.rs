@@ -299,8 +299,8 @@ async fn send_outcome_gives_the_documented_error() {
     let hasty = fixture.send_text("hasty", Duration::ZERO).await.await;
     check("`expired`: its deadline passed before a socket was open", hasty);
     let kept = fixture.send_text("kept", NEVER).await;
-    let rejected = fixture.send_text("too much", NEVER).await.await;
-    check("`rejected`: outbound_max messages, or the largest number of bytes, wait already", rejected);
+    let too_many = fixture.send_text("too much", NEVER).await.await;
+    check("`queue_full`: outbound_max messages, or the largest number of bytes, wait already", too_many);
     let off = ConnectionPolicy { enabled: false, ..slow_retry_policy() };
     let disabled = ConnectionFixture::start(down.target(), off).await;
     let refused = disabled.send_text("refused", NEVER).await.await;

@@ -148,7 +148,10 @@ async fn binary_frames_are_delivered_and_sent_in_order() {
 async fn binary_frame_above_the_limit_is_rejected_alone() {
     let policy = ConnectionPolicy { message_max_bytes: 64, ..slow_retry_policy() };
     let (_server, fixture, mut peer) = ConnectionFixture::connected(policy).await;
-    assert_eq!(fixture.send_frame(vec![0; 65], NEVER).await.await, Ok(SendOutcome::TooLarge));
+    assert_eq!(
+        fixture.send_frame(vec![0; 65], NEVER).await.await,
+        Ok(SendOutcome::Failed(SendFailure::TooLarge))
+    );
     assert_eq!(fixture.send_frame(vec![0; 64], NEVER).await.await, Ok(SendOutcome::Sent));
     assert_eq!(peer.read().await.unwrap(), Wire::binary(vec![0; 64]));
 }

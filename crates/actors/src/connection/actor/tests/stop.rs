@@ -18,10 +18,13 @@ async fn stop_records_unsent_messages() {
     let mut fixture = ConnectionFixture::start(unresolvable_target(), slow_retry_policy()).await;
     drop(fixture.send_text("no one waits", NEVER).await);
     let there = fixture.send_text("waiting", NEVER).await;
-    assert_eq!(fixture.send_text("", Duration::ZERO).await.await, Ok(SendOutcome::Expired));
+    assert_eq!(
+        fixture.send_text("", Duration::ZERO).await.await,
+        Ok(SendOutcome::Failed(SendFailure::Expired))
+    );
     fixture.next_record(ConnectionUnsent::KIND).await;
     fixture.runtime.shutdown().await;
-    assert_eq!(there.await, Ok(SendOutcome::Dropped));
+    assert_eq!(there.await, Ok(SendOutcome::Failed(SendFailure::Dropped)));
     let left: ConnectionUnsent = fixture.next_record(ConnectionUnsent::KIND).await.decode().unwrap();
-    assert_eq!((left.outcome, left.messages, left.unawaited), (SendOutcome::Dropped, 2, 1));
+    assert_eq!((left.outcome, left.messages, left.unawaited), (SendFailure::Dropped, 2, 1));
 }

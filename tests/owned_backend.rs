@@ -200,11 +200,14 @@ async fn suspended_backend_is_shown_until_it_continues() {
     send_signal(pid, "STOP").await;
     events.wait_for(is_of_backend("backend_suspended")).await;
     let shown = backend(data.path()).await;
-    assert_eq!((&shown["status"], &shown["suspended"]), (&json!("running"), &json!(true)));
+    let since = shown["suspended_since"].as_str().unwrap();
+    assert!(shown["status"] == "running" && since > shown["since"].as_str().unwrap(), "{shown}");
     let step = shown["next_step"].as_str().unwrap();
     assert!(step.ends_with(&format!("`kill -CONT {pid}` lets it continue")), "{step}");
-    let text = run(data.path(), &["status"]).await.stdout;
-    assert!(text.contains("running, suspended since") && text.contains("stopped by a signal"), "{text}");
+    let text = run(data.path(), &["status", "--utc"]).await.stdout;
+    let (_, suspended) = text.split_once("running, suspended since ").unwrap();
+    assert!(suspended.lines().next().unwrap().contains(&since[11..19]), "{since} {text}");
+    assert!(suspended.contains("stopped by a signal"), "{text}");
     let node = tree_node(data.path(), "root/backend").await;
     let facts = [&node["status"], &node["suspended"], &node["next_step"]];
     assert_eq!(facts, [&json!("running"), &json!(true), &json!(step)], "{node}");
@@ -213,7 +216,7 @@ async fn suspended_backend_is_shown_until_it_continues() {
     assert!(steps.contains("running, suspended") && steps.contains(&format!("`kill -CONT {pid}`")), "{text}");
     send_signal(pid, "CONT").await;
     events.wait_for(is_of_backend("backend_resumed")).await;
-    assert_eq!(backend(data.path()).await.get("suspended"), None);
+    assert_eq!(backend(data.path()).await.get("suspended_since"), None);
     assert_eq!(tree_node(data.path(), "root/backend").await.get("suspended"), None);
     runtime.stop().await;
 }

@@ -274,8 +274,9 @@ impl OwnedBackendActor {
     ) -> Result<(), Failure> {
         let Some(process) = &state.process else { return Ok(()) };
         let (pid, policy) = (process.pid(), self.suspension);
-        self.view.set_suspended(is_suspended);
-        match state.suspension.observe(is_suspended, ctx.now(), policy) {
+        let change = state.suspension.observe(is_suspended, ctx.now(), policy);
+        self.view.set_suspended_since(state.suspension.since());
+        match change {
             SuspensionChange::None => {}
             SuspensionChange::Began => {
                 ctx.record(&BackendSuspended { pid, restart_after_ms: millis(policy.restart_after) });

@@ -124,9 +124,12 @@ pub(super) fn backend(out: &mut Output, backend: &OwnedBackendReport) -> Result<
     let process = backend.pid.map(|pid| format!(", process {pid}")).unwrap_or_default();
     let url = backend.url.as_ref().map(|url| format!(", {}", escape_controls(url))).unwrap_or_default();
     let noisy = if backend.noisy { ", noisy" } else { "" };
-    let (suspended, style) = if backend.suspended { (", suspended", output::WARNING) } else { ("", style) };
-    let name = out.paint(&format!("{name}{suspended}{noisy}"), style);
-    out.fact("backend", &format!("{name} since {}{process}{url}", out.moment(backend.since.0)))?;
+    let (suspended, since, style) = match backend.suspended_since {
+        Some(since) => (", suspended", since, output::WARNING),
+        None => ("", backend.since, style),
+    };
+    let name = out.paint(&format!("{name}{noisy}{suspended}"), style);
+    out.fact("backend", &format!("{name} since {}{process}{url}", out.moment(since.0)))?;
     out.fact("", &escape_controls(&backend.next_step))?;
     if let Some(line) = &backend.last_line {
         out.fact("", &format!("last line: {}", escape_controls(line)))?;

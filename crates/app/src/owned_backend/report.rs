@@ -29,9 +29,9 @@ pub struct OwnedBackendReport {
     pub awaits: Option<String>,
     /// The last line that the process has printed, while it is starting.
     pub last_line: Option<String>,
-    /// True while a signal or a debugger keeps the process stopped.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub suspended: bool,
+    /// The time since which a signal or a debugger keeps the process stopped, while one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended_since: Option<WallTime>,
     /// True while the process prints so much that its log leaves lines out.
     #[serde(default)]
     pub noisy: bool,
@@ -64,12 +64,11 @@ impl OwnedBackendReport {
         let is_starting = info.status == ActorStatus::Starting;
         let is_running = info.status == ActorStatus::Running;
         let supervision = SupervisionReport::new(info, settings.budget, time_point);
-        let suspended = process.as_ref().filter(|process| process.is_suspended);
+        let suspended = process.as_ref().and_then(|process| Some((process.pid, process.suspended_since?)));
         let next_step = match suspended {
-            Some(BackendProcess { pid, .. }) => suspended_step(*pid, settings, info.budget_left),
+            Some((pid, _)) => suspended_step(pid, settings, info.budget_left),
             None => next_step(info, settings, time_point.now),
         };
-        let suspended = suspended.is_some();
         let (url, last_line) =
             process.as_ref().map_or((None, None), |process| (process.url.clone(), process.last_line.clone()));
         let error = info.last_error.clone();
@@ -81,14 +80,14 @@ impl OwnedBackendReport {
             url: url.or_else(|| settings.url.clone()),
             awaits: is_starting.then(|| settings.awaits.clone()),
             last_line: last_line.filter(|_| is_starting),
-            suspended,
+            suspended_since: suspended.map(|(_, since)| time_point.wall_time(since)),
             noisy: false,
             output: Vec::new(),
             output_is_old: false,
             supervision,
             last_error: match suspended {
-                true => Some("its process is stopped by a signal or a debugger".to_owned()),
-                false => error.filter(|_| !is_running),
+                Some(_) => Some("its process is stopped by a signal or a debugger".to_owned()),
+                None => error.filter(|_| !is_running),
             },
             resolved_error: resolved
                 .map(|(at, message)| ResolvedError { at: time_point.wall_time(at), message }),
@@ -214,7 +213,7 @@ mod tests {
             pid: 12,
             url: Some("http://127.0.0.1:81/".to_owned()),
             last_line: Some("loading the model".to_owned()),
-            is_suspended: false,
+            suspended_since: None,
         };
         let timeline = Timeline::new(Timestamp::UNIX_EPOCH).into();
         let time_point = TimePoint { now: s(100), timeline };

@@ -30,6 +30,11 @@ pub(super) enum SuspensionChange {
 }
 
 impl Suspension {
+    /// Returns the time of the look that first showed the process as suspended, while it is.
+    pub(super) const fn since(&self) -> Option<Duration> {
+        self.since
+    }
+
     /// Notes whether the process is suspended at this time.
     pub(super) fn observe(
         &mut self,

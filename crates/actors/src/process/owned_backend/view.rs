@@ -1,6 +1,7 @@
 //! Shows the backend's own process to others, also while no incarnation of its actor runs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -27,7 +28,7 @@ struct Run {
     pid: u32,
     url: Option<String>,
     log: ProcessLog,
-    is_suspended: bool,
+    suspended_since: Option<Duration>,
 }
 
 /// The backend's process at one moment.
@@ -39,8 +40,8 @@ pub struct BackendProcess {
     pub url: Option<String>,
     /// The last line that it has printed, without secrets.
     pub last_line: Option<String>,
-    /// True if a signal or a debugger has stopped it, as the last look showed.
-    pub is_suspended: bool,
+    /// The time since which a signal or a debugger keeps it stopped, as the looks at it show it.
+    pub suspended_since: Option<Duration>,
 }
 
 impl OwnedBackendView {
@@ -48,12 +49,12 @@ impl OwnedBackendView {
     #[must_use]
     pub fn process(&self) -> Option<BackendProcess> {
         let run = self.0.run.lock();
-        let Run { pid, url, log, is_suspended } = run.as_ref()?;
+        let Run { pid, url, log, suspended_since } = run.as_ref()?;
         Some(BackendProcess {
             pid: *pid,
             url: url.clone(),
             last_line: log.last_line(),
-            is_suspended: *is_suspended,
+            suspended_since: *suspended_since,
         })
     }
 
@@ -80,12 +81,12 @@ impl OwnedBackendView {
     }
 
     pub(super) fn set_process(&self, process: &Process, url: Option<String>, log: ProcessLog) {
-        *self.0.run.lock() = Some(Run { pid: process.pid(), url, log, is_suspended: false });
+        *self.0.run.lock() = Some(Run { pid: process.pid(), url, log, suspended_since: None });
     }
 
-    pub(super) fn set_suspended(&self, is_suspended: bool) {
+    pub(super) fn set_suspended_since(&self, suspended_since: Option<Duration>) {
         if let Some(run) = &mut *self.0.run.lock() {
-            run.is_suspended = is_suspended;
+            run.suspended_since = suspended_since;
         }
     }
 

@@ -276,7 +276,7 @@ reasons! {
     /// The agent ended, did not start, or could not be restarted. A restart may follow; a message to an agent that was
     /// given up ends as `stopped`.
     AgentFailed "agent_failed" ServerError FINAL
-        "The agent has failed or does not run. Wait for its restart; if it was given up, reset it."
+        "The agent has failed or does not run. Look into its last error; if it was given up, reset it."
     /// The agent itself reports a problem or a failure.
     AgentUnhealthy "agent_unhealthy" ServerError RETRYABLE
         "The agent reports trouble of its own. Wait until it has recovered, or restart it."

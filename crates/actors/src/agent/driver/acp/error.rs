@@ -207,7 +207,7 @@ impl AcpError {
     fn user_message(&self) -> Option<&'static str> {
         Some(match self {
             Self::AlreadyEnded(_) => {
-                "The agent is not running at the moment. Wait until it has been started, then try again."
+                "The agent is not running at the moment. Look at its status, then try again."
             }
             Self::Closed | Self::Io(_) => {
                 "The agent closed the connection. Wait until it has been restarted."

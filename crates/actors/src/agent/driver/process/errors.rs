@@ -24,9 +24,7 @@ pub(in crate::agent::driver) fn stopped_error() -> Error {
 /// Returns the error for a process that is not running.
 pub(in crate::agent::driver) fn not_running_error(details: &str) -> Error {
     Error::new(Reason::AgentFailed)
-        .with_message(
-            "The agent is not running at the moment. Wait until it has been started, then try again.",
-        )
+        .with_message("The agent is not running at the moment. Look at its status, then try again.")
         .with_details(details)
 }
 

@@ -52,8 +52,8 @@ section! {
         /// The environment variable that holds the URL of the proxy, with user and password; empty for none.
         proxy_env: String = "", variable_or_empty;
         /// The backend's program and its arguments, if the runtime starts, restarts and ends the backend; else empty. In
-        /// `command`, `env` and `ready`, `{port}`, `{url}`, `{token}` and `{data_dir}` stand for their values. With `url =
-        /// "auto"`, the secret stands in the variable `MAINSTAY_TOKEN` as well.
+        /// `command`, `env` and `ready`, `{port}`, `{url}`, `{token}` and `{data_dir}` stand for their values. With a `url` of
+        /// `auto`, the secret stands in the variable `MAINSTAY_TOKEN` as well.
         command: Vec<String> = [], command;
         /// The folder that the program starts in; empty for the runtime's own.
         cwd: PathBuf = "", folder_or_empty;
@@ -66,8 +66,8 @@ section! {
         ready_within: Duration = "2m", duration(MILLISECOND..=DAY);
         /// The sign that the started program is ready: `listening` (`url` accepts connections), `none` (at once),
         /// `stdout:TEXT` (a line of output with this text), or `http:PATH` (a 2xx answer at this path of `url`).
-        /// With `url = "auto"`, `none` is as `listening`, and `{url}` in the text stands for the URL that the program itself
-        /// has chosen.
+        /// With a `url` of `auto`, `none` is as `listening`, and `{url}` in the text stands for the URL that the program
+        /// itself has chosen.
         ready: ReadyWhen = "listening", backend_ready;
     }
 }

@@ -12,8 +12,8 @@ async fn start_at(server: &RunningServer, path: &str) -> ForeignFixture {
     ForeignFixture::start(server, |config| config.connection.path = path.to_owned()).await
 }
 
-against!(permanent_refusal_is_final_with_reason: websockets, uvicorn, h11, node);
-async fn permanent_refusal_is_final_with_reason(foreign: ServerSpec) {
+against!(unrecoverable_refusal_fails_with_its_reason: websockets, uvicorn, h11, node);
+async fn unrecoverable_refusal_fails_with_its_reason(foreign: ServerSpec) {
     let server = foreign.start().await;
     for (status, reason) in
         [(401, "unauthenticated"), (403, "forbidden"), (404, "not_found"), (400, "rejected")]

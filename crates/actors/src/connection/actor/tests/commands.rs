@@ -13,7 +13,7 @@ async fn disconnect_closes_gracefully_for_good() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn disconnect_during_a_backoff_is_permanent() {
+async fn disconnect_during_a_delay_holds() {
     let mut fixture = ConnectionFixture::start(unresolvable_target(), ConnectionPolicy::default()).await;
     fixture.wait_for_change(Reconnecting).await;
     fixture.send(ConnectionMessage::Disconnect).await;

@@ -179,7 +179,7 @@ async fn proxy_none_ignores_environment_proxies() {
     let _runtime = run_with_proxy(data.path(), &file, &proxy).spawn().unwrap();
     let mut events = EventFollower::follow(data.path());
     let failed = events.wait_for_connection("failed").await;
-    assert_eq!(failed["error"]["kind"], "unresolved", "{failed}");
+    assert_eq!(failed["error"]["reason"], "host_not_found", "{failed}");
     let error = failed_request(data.path()).await;
     assert_eq!(error["details"], "the last attempt failed: host_not_found", "{error}");
     assert!(middle.heads.try_recv().is_err());

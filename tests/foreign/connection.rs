@@ -21,7 +21,7 @@ async fn events_missed_while_disconnected_are_resumed((_server, mut fixture): Se
     assert_eq!(fixture.seqs().await, [1, 2, 3]);
     fixture.send_command(json!({ "do": "drop", "count": 2 })).await;
     let lost = fixture.wait_for_connection("reconnecting").await;
-    assert_eq!(lost["reason"], "lost", "there was no close frame: {lost}");
+    assert_eq!(lost["reason"], "connection_reset", "there was no close frame: {lost}");
     fixture.wait_for_connection("connected").await;
     assert_eq!(fixture.seqs().await, [4, 5]);
     assert_eq!(fixture.count("connection_gap"), 0);
@@ -44,7 +44,7 @@ async fn server_that_was_killed_and_comes_back_is_resumed((server, mut fixture):
     assert_eq!(fixture.seqs().await, [1, 2, 3]);
     let gone = server.kill().await;
     fixture.wait_for_connection("reconnecting").await;
-    fixture.wait_for("a refused attempt", |event| event["reason"] == "refused").await;
+    fixture.wait_for("a refused attempt", |event| event["reason"] == "connection_refused").await;
     // The events survive the server, as in a database.
     let _server = gone.restart_with(["--first", "2", "--last", "6"]).await;
     fixture.wait_for_connection("connected").await;
@@ -75,10 +75,17 @@ async fn dropped_or_restarted_sequence_is_a_gap(foreign: ServerSpec) {
 
 against!(close_that_invites_back_is_followed_by_a_reconnect(connected): websockets, uvicorn, h11, node);
 async fn close_that_invites_back_is_followed_by_a_reconnect((_server, mut fixture): ServerAndRuntime) {
-    for code in [1000, 1001, 1011, 1012, 1013, 4000] {
+    for (code, reason) in [
+        (1000, "connection_closed"),
+        (1001, "connection_closed"),
+        (1011, "server_error"),
+        (1012, "unavailable"),
+        (1013, "unavailable"),
+        (4000, "connection_closed"),
+    ] {
         fixture.send_command(json!({ "do": "close", "code": code, "reason": "see you" })).await;
         let lost = fixture.wait_for_connection("reconnecting").await;
-        assert_members(&lost, &json!({ "from": "connected", "reason": "closed" }));
+        assert_members(&lost, &json!({ "from": "connected", "reason": reason }));
         assert_eq!(lost["error"]["close_code"], code, "{lost}");
         assert!(lost["error"]["details"].as_str().unwrap().contains("see you"), "{lost}");
         fixture.wait_for_connection("connected").await;
@@ -101,7 +108,11 @@ against!(server_that_ends_in_order_is_followed_by_a_reconnect(connected): uvicor
 async fn server_that_ends_in_order_is_followed_by_a_reconnect((server, mut fixture): ServerAndRuntime) {
     server.terminate().await;
     let lost = fixture.wait_for_connection("reconnecting").await;
-    assert_eq!((&lost["reason"], &lost["error"]["close_code"]), (&json!("closed"), &json!(1012)), "{lost}");
+    assert_eq!(
+        (&lost["reason"], &lost["error"]["close_code"]),
+        (&json!("unavailable"), &json!(1012)),
+        "{lost}"
+    );
     let (_, gone) = server.wait().await;
     let _server = gone.restart_with([]).await;
     fixture.wait_for_connection("connected").await;
@@ -113,7 +124,7 @@ async fn broken_socket_is_a_lost_connection((server, mut fixture): ServerAndRunt
     let fault = if server.spec.is_node() { "reset" } else { "raise" };
     fixture.send_command(json!({ "do": fault })).await;
     let lost = fixture.wait_for_connection("reconnecting").await;
-    assert_eq!(lost["reason"], "lost", "{fault}: {lost}");
+    assert_eq!(lost["reason"], "connection_reset", "{fault}: {lost}");
     fixture.wait_for_connection("connected").await;
 }
 

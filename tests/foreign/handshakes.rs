@@ -16,7 +16,7 @@ against!(unrecoverable_refusal_fails_with_its_reason: websockets, uvicorn, h11, 
 async fn unrecoverable_refusal_fails_with_its_reason(foreign: ServerSpec) {
     let server = foreign.start().await;
     for (status, reason) in
-        [(401, "unauthenticated"), (403, "forbidden"), (404, "not_found"), (400, "rejected")]
+        [(401, "unauthenticated"), (403, "forbidden"), (404, "not_found"), (400, "bad_request")]
     {
         let mut fixture = start_at(&server, &format!("/refuse/{status}")).await;
         let failed = fixture.wait_for_connection("failed").await;

@@ -94,7 +94,7 @@ async fn busy_endpoint_with_queued_message_misses_pings(foreign: ServerSpec) {
     server.expect_line("busy").await;
     fixture.send_command(json!({ "do": "emit", "count": 1 })).await;
     let lost = fixture.wait_for_connection("reconnecting").await;
-    assert_eq!(lost["reason"], "unanswered", "{lost}");
+    assert_eq!(lost["reason"], "timed_out", "{lost}");
     fixture.wait_for_connection("connected").await;
 }
 
@@ -116,7 +116,7 @@ async fn server_that_is_frozen_is_declared_dead_and_thawed_resumed(foreign: Serv
     server.freeze().await;
     let frozen = Instant::now();
     let dead = fixture.wait_for_connection("reconnecting").await;
-    assert_eq!((&dead["from"], &dead["reason"]), (&json!("connected"), &json!("unanswered")), "{dead}");
+    assert_eq!((&dead["from"], &dead["reason"]), (&json!("connected"), &json!("timed_out")), "{dead}");
     let bound = millis(100) + PING_TIMEOUT;
     // The slack serves a loaded machine; without a deadline only TCP would notice, after many minutes.
     assert!(frozen.elapsed() < bound + Duration::from_secs(10), "it took {:?}", frozen.elapsed());
@@ -146,5 +146,5 @@ async fn send_to_frozen_server_has_unknown_outcome(foreign: ServerSpec) {
     let text = json!({ "do": "measure", "text": "x".repeat(15 << 20) }).to_string();
     assert_eq!(fixture.send(text).await, SendOutcome::Failed(SendFailure::Unknown));
     let dead = fixture.wait_for_connection("reconnecting").await;
-    assert_eq!(dead["reason"], "unanswered", "{dead}");
+    assert_eq!(dead["reason"], "timed_out", "{dead}");
 }

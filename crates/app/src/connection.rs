@@ -156,7 +156,7 @@ mod tests {
                 max: 5,
                 next_attempt_at: probe_at,
                 last_error_at: Some(Duration::ZERO),
-                reason: StatusReason::Failed(error.kind),
+                reason: StatusReason::Failed(error.reason()),
                 last_error: Some(error),
             })
         };

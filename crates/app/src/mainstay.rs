@@ -535,7 +535,7 @@ impl Mainstay {
         let (agents, backend) = (self.agents(), self.backend());
         complete_tree(&mut tree, &|place| match place {
             TreePlace::Backend => {
-                let report = backend.as_ref()?.bare_report().filter(|report| report.suspended)?;
+                let report = backend.as_ref()?.bare_report().filter(|report| report.suspended_since.is_some())?;
                 Some(Suspended { last_error: report.last_error, next_step: report.next_step })
             }
             TreePlace::Agent(id) => {

@@ -205,7 +205,7 @@ pub trait Driver: Send + Sync + 'static {
     }
 
     /// Returns the data with which the agent's session resumes after a restart; it outlives the process. If a new
-    /// session replaced a lost one, it has a member `lost` with the `id` and `why` of the lost one.
+    /// session replaced a lost one, it has a member `lost` with the `id` and `message` of the lost one.
     fn session(&self) -> Option<Value> {
         None
     }

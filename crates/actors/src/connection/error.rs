@@ -15,9 +15,8 @@ const CLOSE_INVALID_TEXT: u16 = 1007;
 /// The longest `details` that are shown, in characters.
 const DETAILS_CHARS_MAX: usize = 500;
 
-/// The kind of a failure. The names are stable: they are the journal's reasons.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// The kind of a failure, by which the machine decides. Others see its [`Reason`], which is finer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ConnectionErrorKind {
     /// The address, the path or a header cannot be used at all.
     InvalidTarget,
@@ -120,6 +119,44 @@ impl ConnectionErrorKind {
         }
     }
 
+    /// Returns the kind of an error with this reason.
+    fn of_reason(reason: Reason, status: Option<u16>, close_code: Option<u16>) -> Self {
+        let of_proxy = [Self::ProxyUnreachable, Self::ProxyUnauthenticated, Self::ProxyRefused];
+        if let Some(kind) = of_proxy.into_iter().find(|kind| kind.reason() == reason) {
+            return kind;
+        }
+        match (status, close_code) {
+            (Some(status), _) => Self::of_status(status),
+            (None, Some(_)) => Self::of_close_code(close_code),
+            // A reason of a newer version is that of a failure like others.
+            (None, None) => {
+                Self::ALL.iter().copied().find(|kind| kind.reason() == reason).unwrap_or(Self::Lost)
+            }
+        }
+    }
+
+    const fn of_status(status: u16) -> Self {
+        match status {
+            401 => Self::Unauthenticated,
+            407 => Self::ProxyUnauthenticated,
+            403 => Self::Forbidden,
+            404 | 410 => Self::NotFound,
+            429 => Self::RateLimited,
+            408 | 425 | 500.. => Self::Unavailable,
+            400..=499 => Self::Rejected,
+            _ => Self::NotWebsocket,
+        }
+    }
+
+    const fn of_close_code(code: Option<u16>) -> Self {
+        match code {
+            Some(1008) => Self::PolicyViolation,
+            Some(4401) => Self::Unauthenticated,
+            Some(4403) => Self::Forbidden,
+            _ => Self::Closed,
+        }
+    }
+
     /// Returns whether another attempt may succeed; otherwise the peer or the address itself rules it out.
     ///
     /// A redirect or a page instead of a handshake is retried: on a laptop that is often a network's sign-in page,
@@ -183,8 +220,8 @@ impl ConnectionErrorKind {
 
 /// A failed dial, or the end of a socket.
 ///
-/// In JSON it also has the fields of an [`Error`]: `code`, `reason`, `retryable` and `retry_after_ms`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// In JSON it has the fields of an [`Error`], `code`, `reason`, `retryable` and `retry_after_ms`, in place of its kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionError {
     /// The kind of the failure.
     pub kind: ConnectionErrorKind,
@@ -197,10 +234,8 @@ pub struct ConnectionError {
     /// The close code that the peer sent.
     pub close_code: Option<u16>,
     /// The delay that the peer asked for.
-    #[serde(default, rename = "retry_after_ms", deserialize_with = "from_millis")]
     pub retry_after: Option<Duration>,
     /// The close code with which the peer is answered, if the error calls for one.
-    #[serde(skip)]
     pub(super) answer_code: Option<u16>,
 }
 
@@ -230,16 +265,7 @@ impl ConnectionError {
     /// Creates the error for a handshake that was answered with `status` instead of 101.
     #[must_use]
     pub fn from_status(status: u16, retry_after: Option<Duration>) -> Self {
-        let kind = match status {
-            401 => ConnectionErrorKind::Unauthenticated,
-            407 => ConnectionErrorKind::ProxyUnauthenticated,
-            403 => ConnectionErrorKind::Forbidden,
-            404 | 410 => ConnectionErrorKind::NotFound,
-            429 => ConnectionErrorKind::RateLimited,
-            408 | 425 | 500.. => ConnectionErrorKind::Unavailable,
-            400..=499 => ConnectionErrorKind::Rejected,
-            _ => ConnectionErrorKind::NotWebsocket,
-        };
+        let kind = ConnectionErrorKind::of_status(status);
         let details = format!("the handshake was answered with HTTP {status}");
         Self { status: Some(status), retry_after, ..Self::new(kind, &details) }.with_reason_message()
     }
@@ -248,12 +274,7 @@ impl ConnectionError {
     /// reason.
     #[must_use]
     pub fn from_close(code: Option<u16>, text: &str) -> Self {
-        let kind = match code {
-            Some(1008) => ConnectionErrorKind::PolicyViolation,
-            Some(4401) => ConnectionErrorKind::Unauthenticated,
-            Some(4403) => ConnectionErrorKind::Forbidden,
-            _ => ConnectionErrorKind::Closed,
-        };
+        let kind = ConnectionErrorKind::of_close_code(code);
         let code_text = code.map_or_else(|| "no code".to_owned(), |code| format!("code {code}"));
         let details = format!("closed by the peer with {code_text}: {text}");
         Self { close_code: code, ..Self::new(kind, &details) }.with_reason_message()
@@ -309,15 +330,35 @@ impl From<&ConnectionError> for Error {
     }
 }
 
-fn from_millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_millis))
+impl<'de> Deserialize<'de> for ConnectionError {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct SerializedError {
+            reason: Reason,
+            message: String,
+            details: String,
+            status: Option<u16>,
+            close_code: Option<u16>,
+            retry_after_ms: Option<u64>,
+        }
+        let error = SerializedError::deserialize(deserializer)?;
+        let SerializedError { reason, message, details, status, close_code, retry_after_ms } = error;
+        Ok(Self {
+            kind: ConnectionErrorKind::of_reason(reason, status, close_code),
+            message,
+            details,
+            status,
+            close_code,
+            retry_after: retry_after_ms.map(Duration::from_millis),
+            answer_code: None,
+        })
+    }
 }
 
 impl Serialize for ConnectionError {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         struct SerializedError<'a> {
-            kind: ConnectionErrorKind,
             code: Code,
             reason: Reason,
             message: &'a str,
@@ -327,21 +368,11 @@ impl Serialize for ConnectionError {
             retryable: bool,
             retry_after_ms: Option<u64>,
         }
-        let Self { kind, message, details, status, close_code, retry_after: _, answer_code: _ } = self;
+        let Self { kind: _, message, details, status, close_code, retry_after: _, answer_code: _ } = self;
         let Error { code, reason, retryable, retry_after_ms, .. } = Error::from(self);
-        let (kind, status, close_code) = (*kind, *status, *close_code);
-        SerializedError {
-            kind,
-            code,
-            reason,
-            message,
-            details,
-            status,
-            close_code,
-            retryable,
-            retry_after_ms,
-        }
-        .serialize(serializer)
+        let (status, close_code) = (*status, *close_code);
+        SerializedError { code, reason, message, details, status, close_code, retryable, retry_after_ms }
+            .serialize(serializer)
     }
 }
 
@@ -378,7 +409,6 @@ mod tests {
         assert_eq!(
             json,
             serde_json::json!({
-                "kind": "unavailable",
                 "code": "SERVER_ERROR",
                 "reason": "unavailable",
                 "message": Reason::Unavailable.message(),
@@ -394,10 +424,22 @@ mod tests {
     }
 
     #[test]
-    fn json_of_an_older_version_reads_back() {
-        let json = r#"{"kind":"refused","message":"m","details":"d","status":null,"close_code":null}"#;
-        let error: ConnectionError = serde_json::from_str(json).unwrap();
-        assert_eq!((error.kind, error.reason()), (ConnectionErrorKind::Refused, Reason::ConnectionRefused));
+    fn json_of_each_error_reads_back_with_its_kind() {
+        // A policy violation is always closed with its code.
+        let kinds =
+            ConnectionErrorKind::ALL.iter().filter(|kind| **kind != ConnectionErrorKind::PolicyViolation);
+        let by_kind = kinds.map(|kind| ConnectionError::new(*kind, "x"));
+        let by_status = (100..600).map(|status| ConnectionError::from_status(status, None));
+        let by_code = (1000..5000).map(Some).chain([None]).map(|code| ConnectionError::from_close(code, ""));
+        let of_proxy = ConnectionError {
+            status: Some(502),
+            ..ConnectionError::new(ConnectionErrorKind::ProxyRefused, "x")
+        };
+        for error in by_kind.chain(by_status).chain(by_code).chain([of_proxy]) {
+            let json = serde_json::to_value(&error).unwrap();
+            let back: ConnectionError = serde_json::from_value(json).unwrap();
+            assert_eq!(back, ConnectionError { answer_code: None, ..error });
+        }
     }
 
     #[test]

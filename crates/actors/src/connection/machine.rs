@@ -339,7 +339,7 @@ impl Machine {
                 let asked =
                     now.saturating_add(self.policy.apply_retry_after(Duration::ZERO, error.retry_after));
                 let until = until.max(Duration::from_millis(millis(asked)));
-                self.enter(MachinePhase::Waiting { until }, StatusReason::Failed(error.kind));
+                self.enter(MachinePhase::Waiting { until }, StatusReason::Failed(error.reason()));
             }
             purpose => {
                 let was_probe = purpose == Some(DialPurpose::Probe);
@@ -347,11 +347,11 @@ impl Machine {
                 let was_early = matches!(purpose, Some(DialPurpose::Early { .. }));
                 self.attempts = self.attempts.saturating_add(u32::from(was_early));
                 if is_final {
-                    self.enter_failed(StatusReason::Failed(error.kind), &error, now);
+                    self.enter_failed(StatusReason::Failed(error.reason()), &error, now);
                 } else if self.attempts >= self.policy.max_retries {
                     self.enter_failed(StatusReason::RetriesExhausted, &error, now);
                 } else if was_probe {
-                    self.enter_failed(StatusReason::Failed(error.kind), &error, now);
+                    self.enter_failed(StatusReason::Failed(error.reason()), &error, now);
                 } else {
                     self.schedule_retry(&error, now, jitter);
                 }
@@ -375,7 +375,7 @@ impl Machine {
         let until = now.saturating_add(self.policy.apply_retry_after(delay, error.retry_after));
         // Times are shown in whole milliseconds: a fraction would be over when the next time is shown.
         let until = Duration::from_millis(millis(until));
-        self.enter(MachinePhase::Waiting { until }, StatusReason::Failed(error.kind));
+        self.enter(MachinePhase::Waiting { until }, StatusReason::Failed(error.reason()));
     }
 
     fn enter_failed(&mut self, reason: StatusReason, error: &ConnectionError, now: Duration) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::error::{ConnectionError, ConnectionErrorKind};
+use crate::error::Reason;
 use crate::network::BackendAvailability;
 
 /// The connection's state.
@@ -55,9 +56,9 @@ pub enum StatusReason {
     RetriesExhausted,
     /// The connection's actor crashed and lost its socket. `actor_exited` in the journal has the cause.
     ActorEnded,
-    /// An error of this kind.
+    /// An error with this reason.
     #[serde(untagged)]
-    Failed(ConnectionErrorKind),
+    Failed(Reason),
 }
 
 /// The connection's status.

@@ -5,10 +5,14 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mainstay_actors::error::Reason;
 use serde_json::{Map, Value, json};
 use syn::{Attribute, Expr, Field, Fields, ImplItem, Item, Lit, Meta, Type};
 
 use super::*;
+
+/// The type of a [`Reason`]: a macro defines it, and its page is generated from that.
+const A_REASON: &str = "a reason of [errors.md](errors.md#every-reason)";
 
 /// Returns the fields of one example of each kind.
 fn examples() -> BTreeMap<String, Value> {
@@ -184,8 +188,7 @@ fn json_type(ty: &Type, types: &BTreeMap<String, Item>) -> String {
         }
         ("bool", _) => "boolean".to_owned(),
         ("String" | "ActorPath" | "Cursor", _) => "string".to_owned(),
-        // A macro defines it, and its page is generated from that.
-        ("Reason", _) => "a reason of [errors.md](errors.md#every-reason)".to_owned(),
+        ("Reason", _) => A_REASON.to_owned(),
         (name, _) => match words_of(name, types) {
             Some(words) => format!("one of {}", code_list(&words)),
             None => "object".to_owned(),
@@ -194,7 +197,8 @@ fn json_type(ty: &Type, types: &BTreeMap<String, Item>) -> String {
 }
 
 fn code_list(words: &[String]) -> String {
-    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+    let quoted = |word: &String| if word == A_REASON { format!("or {word}") } else { format!("`{word}`") };
+    words.iter().map(quoted).collect::<Vec<_>>().join(", ")
 }
 
 /// Returns the strings that an enum without data may be in JSON; `None` for any other type.
@@ -204,9 +208,10 @@ fn words_of(name: &str, types: &BTreeMap<String, Item>) -> Option<Vec<String>> {
     for variant in &found.variants {
         match variant.fields.iter().next() {
             None => words.push(word_of(found, variant)),
-            Some(inner) if has_serde_word(&variant.attrs, "untagged") => {
-                words.extend(words_of(&name_of(&inner.ty), types)?);
-            }
+            Some(inner) if has_serde_word(&variant.attrs, "untagged") => match name_of(&inner.ty).as_str() {
+                "Reason" => words.push(A_REASON.to_owned()),
+                name => words.extend(words_of(name, types)?),
+            },
             Some(_) => return None,
         }
     }
@@ -327,7 +332,9 @@ fn assert_example_fits(kind: &str, example: &Map<String, Value>, fields: &[(Stri
         let field = fields.iter().find(|(field, ..)| field == name);
         let (_, ty, _) = field.unwrap_or_else(|| panic!("{kind} has no field {name}: {fields:?}"));
         if let (true, Some(word)) = (ty.starts_with("one of"), value.as_str()) {
-            assert!(ty.contains(&format!("`{word}`")), "{kind}: {name} may not be {word}: {ty}");
+            let is_reason = ty.contains(A_REASON) && Reason::from(word.to_owned()) != Reason::Other;
+            let is_listed = is_reason || ty.contains(&format!("`{word}`"));
+            assert!(is_listed, "{kind}: {name} may not be {word}: {ty}");
         }
     }
 }

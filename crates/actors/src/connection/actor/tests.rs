@@ -44,6 +44,7 @@ use crate::{
         policy::AfterFailed,
         status::{ConnectionState, ConnectionStatus, StatusReason},
     },
+    error::Reason,
     suspend::CLOCK_CHECK_INTERVAL,
     tests::{block_on, next_event, next_record, read_head, s, unresolvable_url},
 };

@@ -21,6 +21,7 @@ use crate::{
             Transition,
         },
     },
+    error::Reason,
     tests::s,
 };
 use MachineEvent::{BackendSeen, Connect, Disconnect, SystemResumed, Tick};

@@ -27,8 +27,8 @@ fn docs_statuses_and_close_codes_match_the_code() {
             numbers(statuses).map(|status| ConnectionError::from_status(status.parse().unwrap(), None));
         let by_code = numbers(codes).map(|code| ConnectionError::from_close(code.parse().ok(), ""));
         for error in by_status.chain(by_code) {
-            let recorded = serde_json::to_value(error.kind).unwrap();
-            assert_eq!(Some(reason.trim_matches('`')), recorded.as_str(), "{error:?}");
+            let recorded = error.reason().as_str();
+            assert_eq!(reason.trim_matches('`'), recorded, "{error:?}");
             assert_eq!(is_tried_again, if error.is_retryable() { "yes" } else { "no" }, "{error:?}");
         }
     }
@@ -59,22 +59,25 @@ fn docs_list_every_send_outcome() {
     let (begin, end) = ("<!-- outcomes: written by a test -->\n\n", "<!-- end of the table -->");
     let (before, rest) = PAGE.split_once(begin).unwrap();
     let (_, after) = rest.split_once(end).unwrap();
-    let row = |outcome: &SendOutcome| {
+    let meaning = |failure: &SendFailure| match failure {
+        SendFailure::Expired => "its `wait_timeout` ended before its turn came",
+        SendFailure::QueueFull => "the buffer was full",
+        SendFailure::TooLarge => "it is larger than the limit",
+        SendFailure::Dropped => "the connection was stopped before its turn came",
+        SendFailure::Disabled => "the configuration says that the backend has no WebSocket",
+        SendFailure::Unknown => {
+            "the socket ended during the write: it may have arrived. It is not sent again"
+        }
+    };
+    let row = |outcome: SendOutcome, meaning: &str| {
         let word = serde_json::to_value(outcome).unwrap();
-        let meaning = match outcome {
-            SendOutcome::Sent => "written to the socket completely; whether the backend read it is unknown",
-            SendFailure::Expired => "its `wait_timeout` ended before its turn came",
-            SendFailure::QueueFull => "the buffer was full",
-            SendFailure::TooLarge => "it is larger than the limit",
-            SendFailure::Dropped => "the connection was stopped before its turn came",
-            SendFailure::Disabled => "the configuration says that the backend has no WebSocket",
-            SendFailure::Unknown => {
-                "the socket ended during the write: it may have arrived. It is not sent again"
-            }
-        };
         format!("| `{}` | {meaning} |\n", word.as_str().unwrap())
     };
-    let table: String = SendOutcome::ALL.iter().map(row).collect();
+    let sent =
+        row(SendOutcome::Sent, "written to the socket completely; whether the backend read it is unknown");
+    let failures =
+        SendFailure::ALL.iter().map(|failure| row(SendOutcome::Failed(*failure), meaning(failure)));
+    let table: String = [sent].into_iter().chain(failures).collect();
     let page = format!("{before}{begin}| outcome | meaning |\n|---|---|\n{table}\n{end}{after}");
     expect_file!["../../../../../docs/connection.md"].assert_eq(&page);
 }

@@ -38,7 +38,7 @@ async fn restarted_server_is_reconnected_on_its_port() {
     assert_eq!((dialling.attempt, dialling.next_attempt_at, dialling.reason), expected);
     let refused = fixture.next_change().await;
     assert_eq!((refused.to, refused.attempt), (Reconnecting, 3));
-    assert_eq!(refused.reason, StatusReason::Failed(Kind::Refused));
+    assert_eq!(refused.reason, StatusReason::Failed(Reason::ConnectionRefused));
     assert_ne!(fixture.view.status.borrow().state, Connected);
 
     let server = server.listen_again();

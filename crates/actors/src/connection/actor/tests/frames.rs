@@ -50,7 +50,7 @@ async fn message_above_the_limit_ends_the_socket_and_says_why() {
     peer.send_text(&"x".repeat(65)).await;
     let change = fixture.next_change().await;
     assert_eq!((change.from, change.to), (Connected, Reconnecting));
-    assert_eq!(change.reason, StatusReason::Failed(Kind::MessageTooLarge));
+    assert_eq!(change.reason, StatusReason::Failed(Reason::ResponseTooLarge));
     let details = change.error.unwrap().details;
     assert!(details.contains("65") && details.contains("64"), "size and limit: {details}");
     let Wire::Close(Some(CloseFrame { code: CloseCode::Size, .. })) = peer.read().await.unwrap() else {
@@ -174,7 +174,7 @@ async fn text_that_is_no_utf_8_is_answered_with_its_code() {
         let (_server, mut fixture, mut peer) = ConnectionFixture::connected(slow_retry_policy()).await;
         peer.raw().write_all(bytes).await.unwrap();
         let (change, _) = fixture.wait_for_change(Reconnecting).await;
-        assert_eq!(change.reason, StatusReason::Failed(Kind::ProtocolViolation));
+        assert_eq!(change.reason, StatusReason::Failed(Reason::BadResponse));
         let Wire::Close(Some(close)) = peer.read().await.unwrap() else { panic!("it gets a close frame") };
         assert_eq!(close.code, CloseCode::Invalid);
     }
@@ -191,7 +191,7 @@ async fn close_code_counts_although_its_reason_is_no_text() {
         }
     };
     assert_eq!(change.to, Failed, "{change:?}");
-    assert_eq!(change.reason, StatusReason::Failed(Kind::Unauthenticated));
+    assert_eq!(change.reason, StatusReason::Failed(Reason::Unauthenticated));
     assert_eq!(change.error.unwrap().close_code, Some(4401));
     let Wire::Close(Some(close)) = peer.read().await.unwrap() else { panic!("it gets a close frame") };
     assert_eq!(close.code, CloseCode::Invalid);

@@ -7,7 +7,7 @@ use super::{network::CHUNK_BYTES, *};
 /// Waits until the connection gives its silent peer up, which takes at most this long.
 async fn assert_given_up(fixture: &mut ConnectionFixture, since: Duration, limit: Duration) {
     let (change, at) = fixture.wait_for_change(Reconnecting).await;
-    assert_eq!(change.reason, StatusReason::Failed(Kind::Unanswered));
+    assert_eq!(change.reason, StatusReason::Failed(Reason::TimedOut));
     assert!(at - since <= limit + ROUNDING, "{:?}", at - since);
 }
 
@@ -67,7 +67,7 @@ async fn first_frame_after_resume_triggers_the_verification() {
     }
     tokio::time::pause();
     let (change, _) = fixture.wait_for_change(Reconnecting).await;
-    assert_eq!(change.reason, StatusReason::Failed(Kind::Unanswered));
+    assert_eq!(change.reason, StatusReason::Failed(Reason::TimedOut));
     tokio::time::resume();
     assert_eq!(peer.read_to_end().await, [ping(1)]);
 }
@@ -188,7 +188,7 @@ async fn late_timer_after_suspend_does_not_fail_a_dial() {
     tokio::time::advance(s(8 * 3600)).await;
     let woke_at = fixture.runtime.now();
     let (change, at) = fixture.wait_for_change(Reconnecting).await;
-    assert_eq!((change.attempt, change.reason), (2, StatusReason::Failed(Kind::ConnectTimedOut)));
+    assert_eq!((change.attempt, change.reason), (2, StatusReason::Failed(Reason::ConnectTimedOut)));
     assert!(at - woke_at >= s(10) - ROUNDING, "{:?}", at - woke_at);
 }
 

@@ -145,7 +145,7 @@ async fn pending_messages_outlive_a_final_close() {
     let code = CloseCode::Library(4401);
     peer.send(Wire::Close(Some(CloseFrame { code, reason: "the token has expired".into() }))).await;
     let (failed, _) = fixture.wait_for_change(Failed).await;
-    assert_eq!(failed.reason, StatusReason::Failed(Kind::Unauthenticated));
+    assert_eq!(failed.reason, StatusReason::Failed(Reason::Unauthenticated));
     assert_eq!(broken.await, Ok(SendOutcome::Failed(SendFailure::Unknown)));
     assert_eq!(short.await, Ok(SendOutcome::Failed(SendFailure::Expired)));
 
@@ -156,11 +156,5 @@ async fn pending_messages_outlive_a_final_close() {
     let mut recorded =
         [fixture.next_unsent().await, fixture.next_unsent().await].map(|sum| (sum.outcome, sum.bytes));
     recorded.sort_unstable();
-    assert_eq!(
-        recorded,
-        [
-            (SendOutcome::Failed(SendFailure::Expired), 5),
-            (SendOutcome::Failed(SendFailure::Unknown), LARGE_BYTES as u64)
-        ]
-    );
+    assert_eq!(recorded, [(SendFailure::Expired, 5), (SendFailure::Unknown, LARGE_BYTES as u64)]);
 }

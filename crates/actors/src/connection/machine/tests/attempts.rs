@@ -127,5 +127,5 @@ fn silent_handshake_times_out_and_counts_as_an_attempt() {
     fixture.advance(Duration::from_millis(1));
     let change = fixture.transition_on(Tick);
     assert_eq!((change.to, change.attempt), (Reconnecting, 2));
-    assert_eq!(change.reason, StatusReason::Failed(Kind::ConnectTimedOut));
+    assert_eq!(change.reason, StatusReason::Failed(Reason::ConnectTimedOut));
 }

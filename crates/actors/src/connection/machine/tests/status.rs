@@ -59,9 +59,9 @@ fn transition_in_the_journal_is_complete() {
     assert_eq!(change["from"], "connecting");
     assert_eq!(change["to"], "reconnecting");
     assert_eq!((&change["attempt"], &change["max"]), (&2.into(), &5.into()));
-    assert_eq!(change["reason"], "refused");
+    assert_eq!(change["reason"], "connection_refused");
     let back: Transition = serde_json::from_value(change).unwrap();
-    assert_eq!(back.reason, StatusReason::Failed(Kind::Refused));
+    assert_eq!(back.reason, StatusReason::Failed(Reason::ConnectionRefused));
     assert_eq!(serde_json::to_value(StatusReason::RetriesExhausted).unwrap(), "retries_exhausted");
 }
 

@@ -239,6 +239,29 @@ async fn cli_passes_a_body_on_as_it_was_written() {
 }
 
 #[tokio::test]
+async fn cli_reads_a_body_from_standard_input() {
+    let data = tempfile::tempdir().unwrap();
+    let (_demo, ..) = start_demo(data.path()).await;
+    let file = data.path().join("body.json");
+    let post = async |body: &str, input: &str| {
+        std::fs::write(&file, input).unwrap();
+        let mut command =
+            support::mainstay(data.path(), &["request", "POST", "/api/echo", "--body", body, "--json"]);
+        command.stdin(std::fs::File::open(&file).unwrap());
+        timeout(TEST_TIMEOUT, command.output()).await.unwrap().unwrap()
+    };
+    for dash in ["-", "@-"] {
+        let echoed = post(dash, "{\"n\": 7}\n").await;
+        let echoed: Value = serde_json::from_slice(&echoed.stdout).unwrap();
+        assert_eq!(echoed["body"], json!({"n": 7}), "{dash}: {echoed}");
+    }
+    let refused = post("-", "[1, -]").await;
+    let words = "stdin is not JSON at line 1, column 6: a number is incomplete, or begins with a zero";
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.code() == Some(2) && said.contains(words), "{said}");
+}
+
+#[tokio::test]
 async fn cli_lists_requests_and_refuses_an_ended_one() {
     let data = tempfile::tempdir().unwrap();
     let (_demo, ..) = start_demo(data.path()).await;

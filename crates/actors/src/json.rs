@@ -39,6 +39,11 @@ pub fn explain_syntax(text: &(impl AsRef<[u8]> + ?Sized), error: &serde_json::Er
         "expected `:`" => "a colon is missing after a name".to_owned(),
         "key must be a string" => "a name needs double quotes".to_owned(),
         "trailing characters" => "there is more text after the value".to_owned(),
+        "invalid number" => "a number is incomplete, or begins with a zero".to_owned(),
+        "invalid escape" => "a text has a backslash before a character that cannot follow one".to_owned(),
+        "control character (\\u0000-\\u001F) found while parsing a string" => {
+            "a text has a line break or another control character, which is written as in \\n".to_owned()
+        }
         cause => cause.to_owned(),
     };
     format!("is not JSON at line {}, column {}: {why}", error.line(), error.column())
@@ -326,6 +331,16 @@ mod tests {
             ("{a: 1}", "at line 1, column 2: a name needs double quotes"),
             ("[1,]", "at line 1, column 4: a value is missing, a comma is too many, or a text has no quotes"),
             ("{} x", "at line 1, column 4: there is more text after the value"),
+            ("-", "at line 1, column 1: a number is incomplete, or begins with a zero"),
+            ("[1, 02]", "at line 1, column 6: a number is incomplete, or begins with a zero"),
+            (
+                r#""\d""#,
+                "at line 1, column 3: a text has a backslash before a character that cannot follow one",
+            ),
+            (
+                "\"a\nb\"",
+                "at line 2, column 0: a text has a line break or another control character, which is written as in \\n",
+            ),
             (
                 "{\"a\": x}",
                 "at line 1, column 7: a value is missing, a comma is too many, or a text has no quotes",

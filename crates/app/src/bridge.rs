@@ -34,6 +34,7 @@ mod agent_streams;
 mod command;
 mod frames;
 mod logs;
+mod malformed;
 mod protocol;
 mod requests;
 mod session;

@@ -39,6 +39,7 @@ pub use agents::AGENTS_MAX;
 pub(crate) use agents::parse_agent_block;
 pub use builder::ConfigBuilder;
 pub use choice::{DriverKind, HealthSource, ReadyWhen};
+pub(crate) use fault::{ConfigFault, index_step, key_step};
 pub use mainstay_actors::connection::policy::AfterFailed;
 pub use mainstay_actors::network::proxy::{Proxy, ProxyChoice};
 pub use mainstay_actors::network::urls::{BaseUrl, BaseUrlError};

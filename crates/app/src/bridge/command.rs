@@ -15,11 +15,11 @@ use serde_json::{Value, json};
 use super::agent::{self, BridgeAgentCommand};
 use super::frames;
 use super::logs::{self, LogsCommand};
+use super::malformed;
 use super::protocol::{invalid_command, to_json};
 use crate::admin_error::AdminTarget;
 use crate::mainstay::Mainstay;
 use crate::status::ConnectionReport;
-use crate::suggestion::explain_shape;
 use crate::{Priority, Request, RequestId, Response};
 
 /// The most requests of one list.
@@ -270,9 +270,13 @@ fn parse_command(members: &Members<'_>, body: Option<Json>) -> Result<BridgeComm
         "body" => Some(placeholder),
         _ => Some(value),
     });
-    let tree: Value = parse_json(&rest).map_err(|error| invalid_command(&error.to_string()))?;
-    let mut command =
-        serde_json::from_value(tree).map_err(|error| invalid_command(&explain_shape(&error.to_string())))?;
+    let tree: Value = parse_json(&rest).map_err(|_| {
+        invalid_command("a number of the command is too large, or its values have too many levels")
+    })?;
+    let read = serde_json::from_value::<BridgeCommand>;
+    let mut command = read(tree.clone()).map_err(|error| {
+        invalid_command(&malformed::explain(&tree, &error.to_string(), |tree| read(tree).map(drop)))
+    })?;
     let place = match &mut command {
         BridgeCommand::Request(request) => request.body.as_mut(),
         BridgeCommand::Agent(command) => command.action.body_mut(),

@@ -289,7 +289,7 @@ async fn agents_are_added_and_removed_with_errors_by_key() {
         ("more", json!({"max_restart": 1}), "invalid_config", "\"max_restarts\""),
         ("no name", json!({}), "invalid_config", "\"id\" must"),
         ("more", json!({"driver": "process"}), "invalid_config", "\"command\" must"),
-        ("more", json!(["id"]), "invalid_request", "expected a map"),
+        ("more", json!(["id"]), "invalid_request", "\"config\" must be an object, not a list"),
     ] {
         let refused = ask(&mut session, agent, "add", json!({"config": config})).await;
         let error = &refused["error"];

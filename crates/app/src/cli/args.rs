@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use mainstay_actors::suggestion::nearest;
 use mainstay_runtime::journal::{Cursor, millis};
 use mainstay_runtime::private_files::explain_unread;
 
+use super::config_check::STDIN;
 use super::error::CliError;
 use super::output;
 use super::time::TimeFormat;
@@ -485,8 +487,8 @@ pub(super) struct RequestArgs {
     method: String,
     /// The path on the backend, with its query
     path: String,
-    /// The body: JSON, or @FILE with JSON in it
-    #[arg(long, value_name = "JSON or @FILE")]
+    /// The body: JSON, @FILE with JSON in it, or - for standard input
+    #[arg(long, value_name = "JSON, @FILE or -")]
     body: Option<String>,
     /// The priority in the queue
     #[arg(long, value_enum, default_value_t = PriorityArg::Normal)]
@@ -541,28 +543,38 @@ impl RequestArgs {
     }
 }
 
-/// Reads an answer as [`read_json`] does. A text that cannot be meant as JSON is taken as it is: most answers are a word.
+/// Reads an answer as [`read_json_or_file`] does. A text that cannot be meant as JSON is taken as it is: most answers are a word.
 pub(super) fn read_answer(text: &str) -> Result<Json, CliError> {
     let is_plain = !text.trim_start().starts_with(['{', '[', '"', '@']);
-    match read_json(text, "the answer") {
+    match read_json_or_file(text, "the answer") {
         Err(_) if is_plain => Ok(Json::from(serde_json::Value::from(text))),
         read => read,
     }
 }
 
-/// Reads JSON, or the file with JSON that is named after an @; `name` is what the argument is called.
+/// Reads JSON as [`read_json_or_file`] does, or from standard input for a dash.
 pub(super) fn read_json(text: &str, name: &str) -> Result<Json, CliError> {
-    let (text, what) = match text.strip_prefix('@') {
-        None => (text.as_bytes().to_vec(), name),
-        Some(file) => {
-            let text = std::fs::read(file)
-                .map_err(|error| CliError::usage(format!("{name}: {file} {}", explain_unread(&error))))?;
-            (text, file)
-        }
-    };
-    Json::parse(&text).map_err(|error| match error.is_data() {
+    if !["-", "@-"].contains(&text) {
+        return read_json_or_file(text, name);
+    }
+    let mut text = Vec::new();
+    let read = io::stdin().read_to_end(&mut text);
+    read.map_err(|error| CliError::usage(format!("{name}: {STDIN} {}", explain_unread(&error))))?;
+    parse_json(&text, STDIN)
+}
+
+/// Reads JSON, or the file with JSON that is named after an @; `name` is what the argument is called.
+fn read_json_or_file(text: &str, name: &str) -> Result<Json, CliError> {
+    let Some(file) = text.strip_prefix('@') else { return parse_json(text.as_bytes(), name) };
+    let text = std::fs::read(file)
+        .map_err(|error| CliError::usage(format!("{name}: {file} {}", explain_unread(&error))))?;
+    parse_json(&text, file)
+}
+
+fn parse_json(text: &[u8], what: &str) -> Result<Json, CliError> {
+    Json::parse(text).map_err(|error| match error.is_data() {
         true => CliError::usage(format!("{what} cannot be passed on: {error}")),
-        false => CliError::usage(format!("{what} {}", explain_syntax(&text, &error))),
+        false => CliError::usage(format!("{what} {}", explain_syntax(text, &error))),
     })
 }
 
@@ -638,8 +650,8 @@ pub(super) enum AgentSubcommand {
     Send {
         /// The agent
         id: String,
-        /// The message: JSON, or @FILE with JSON in it
-        #[arg(value_name = "JSON or @FILE")]
+        /// The message: JSON, @FILE with JSON in it, or - for standard input
+        #[arg(value_name = "JSON, @FILE or -")]
         message: String,
         /// Permit up to two more deliveries if the agent or the runtime ends before the answer
         #[arg(long)]

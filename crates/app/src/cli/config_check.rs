@@ -16,7 +16,7 @@ use crate::config::{self, BackendConfig, Config, ConfigError, ConfigProblem};
 use crate::tree_builder;
 
 /// The name of standard input in messages.
-const STDIN: &str = "stdin";
+pub(super) const STDIN: &str = "stdin";
 
 /// The result of a check, as `--json` prints it.
 #[derive(Serialize)]

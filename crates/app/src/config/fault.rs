@@ -27,6 +27,11 @@ impl ConfigFault {
         Self { prefix: "", path: String::new(), predicate: format!(" {}", predicate.as_ref()), at: None }
     }
 
+    /// Makes the fault of a value of the wrong type. `expected` names the right one, `kind` the present one.
+    pub(crate) fn wrong_type(expected: &str, kind: &str) -> Self {
+        Self::new(format!("must be {expected}, not {kind}"))
+    }
+
     /// Makes the fault of an unknown key. `known` are the keys that the table may have.
     pub(crate) fn unknown(key: &str, known: &[&str], at: usize) -> Self {
         let rest = format!("; {}", hint(key, known));

@@ -28,7 +28,7 @@ pub(crate) fn mismatch<T>(expected: &str, value: &TomlValue<'_>) -> ParseResult<
 
 /// Returns the fault that [`mismatch`] reports.
 pub(crate) fn wrong_type(expected: &str, value: &TomlValue<'_>) -> ConfigFault {
-    ConfigFault::new(format!("must be {expected}, not {}", kind(value.get_ref())))
+    ConfigFault::wrong_type(expected, kind(value.get_ref()))
 }
 
 fn kind(value: &DeValue<'_>) -> &'static str {

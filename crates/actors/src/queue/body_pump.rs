@@ -7,7 +7,7 @@ use futures_util::{FutureExt, StreamExt};
 use http::StatusCode;
 use tokio::sync::{mpsc, oneshot};
 
-use super::request_table::StreamEndReply;
+use super::responder::StreamEndReply;
 use crate::{
     request::Request,
     transport::{ResponseBody, TransportError},

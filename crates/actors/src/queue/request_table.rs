@@ -19,24 +19,21 @@ use std::{
     time::Duration,
 };
 
-use mainstay_runtime::{Reply, journal::millis};
-use serde::{Deserialize, Serialize};
+use mainstay_runtime::Reply;
 
-use super::{
-    attempt::{AttemptOutcome, ReachabilityEvidence},
-    download::{Download, StreamFailure},
-    events::PATH_CHARS_MAX,
-    groups::GroupSet,
-    priority_queue::QueueItem,
-    retry::{RequestFacts, SideEffect, has_broken, has_renewed_token, side_effect},
-};
+use super::attempt::{AttemptOutcome, ReachabilityEvidence};
+use super::download::{Download, StreamFailure};
+use super::groups::GroupSet;
+use super::pending_request::PendingRequest;
+use super::priority_queue::QueueItem;
+use super::request_entry::{RequestEntry, RequestPhase, Waiter};
+use super::responder::{Responder, StreamEndReply};
+use super::retry::{RequestFacts, SideEffect, has_broken, has_renewed_token, side_effect};
+use crate::error::{Error, Reason};
+use crate::network::BackendEnds;
+use crate::quarantine::DeathRecord;
+use crate::request::{Priority, Request};
 use crate::request_id::{IdMap, RequestId};
-use crate::{
-    error::{Error, Reason, excerpt},
-    network::BackendEnds,
-    quarantine::DeathRecord,
-    request::{Priority, Request, Response},
-};
 
 /// The table; see the module's documentation.
 #[derive(Debug, Default)]
@@ -424,91 +421,6 @@ impl Drop for RequestTable {
     }
 }
 
-/// A caller that waits for a request.
-#[derive(Debug)]
-pub(super) struct Waiter {
-    /// The id that this caller got.
-    pub(super) id: RequestId,
-    pub(super) responder: Responder,
-    /// The time at which it asked.
-    pub(super) queued_at: Duration,
-    /// The time at which its wait ends, if the request is still waiting then.
-    pub(super) deadline: Duration,
-    /// The time at which it must have its response, if it has a deadline for the whole.
-    pub(super) ends_at: Option<Duration>,
-}
-
-/// An accepted request.
-#[derive(Debug)]
-pub(super) struct RequestEntry {
-    pub(super) request: Arc<Request>,
-    /// In order of arrival; never empty while the entry is in the table.
-    pub(super) waiters: Vec<Waiter>,
-    /// The highest priority that a waiter asked for.
-    pub(super) priority: Priority,
-    /// The groups whose limits apply.
-    pub(super) groups: GroupSet,
-    /// The time of arrival.
-    pub(super) queued_at: Duration,
-    /// The number of attempts made. An attempt that could not connect is subtracted again.
-    pub(super) attempts: u32,
-    /// True if the backend may have acted on an attempt that has ended.
-    pub(super) may_have_acted: bool,
-    /// True if an attempt ended with a rejected token, and another attempt followed with a new one.
-    pub(super) has_renewed_token: bool,
-    /// The reason of the last failure: of the attempts that the backend may have acted on, or of all if there is
-    /// none.
-    pub(super) last_failure: Option<Reason>,
-    /// The backend's deaths during attempts at this request.
-    pub(super) deaths: DeathRecord,
-    pub(super) phase: RequestPhase,
-}
-
-/// A request that has not ended, as a list shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PendingRequest {
-    /// The id of the caller that has waited longest.
-    pub request_id: RequestId,
-    /// The method.
-    pub method: String,
-    /// The path without the query, cut at 200 characters.
-    pub path: String,
-    /// The priority.
-    pub priority: Priority,
-    /// The phase.
-    pub phase: PendingPhase,
-    /// The number of attempts made, the present one included.
-    pub attempts: u32,
-    /// The time since its arrival, in milliseconds.
-    pub age_ms: u64,
-}
-
-/// The phase of a request that has not ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PendingPhase {
-    /// The request waits for its turn, for room in its groups, or for the backend.
-    Waiting,
-    /// The request waits for its next attempt.
-    BackingOff,
-    /// An attempt is in flight.
-    Running,
-}
-
-/// The phase of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RequestPhase {
-    /// The request waits in the queue.
-    Waiting {
-        /// The earliest time of the next attempt.
-        not_before: Duration,
-    },
-    /// An attempt is in flight.
-    Running,
-    /// The response is being streamed to the caller. There is no other attempt.
-    Streaming,
-}
-
 /// An attempt to make.
 pub(super) struct Attempt {
     pub(super) request: Arc<Request>,
@@ -533,176 +445,5 @@ pub(super) struct StreamStart {
     pub(super) attempts: u32,
 }
 
-impl RequestEntry {
-    /// The id in the journal: that of the longest waiter.
-    pub(super) fn lead_id(&self, id: RequestId) -> RequestId {
-        self.waiters.first().map_or(id, |waiter| waiter.id)
-    }
-
-    /// Returns the request's item for the queue.
-    pub(super) fn queue_item(&self, id: RequestId) -> QueueItem<()> {
-        let (priority, queued_at, groups) = (self.priority, self.queued_at, self.groups);
-        QueueItem { id, priority, queued_at, deadline: self.deadline(), groups, payload: () }
-    }
-
-    /// Returns the time at which the first of its waiters must not wait any longer.
-    pub(super) fn deadline(&self) -> Option<Duration> {
-        self.waiters.iter().map(|waiter| waiter.deadline).chain(self.ends_at()).min()
-    }
-
-    /// Returns the time by which the first of its waiters must have the response.
-    pub(super) fn ends_at(&self) -> Option<Duration> {
-        self.waiters.iter().filter_map(|waiter| waiter.ends_at).min()
-    }
-
-    /// Returns the time that is left for those waiters that may wait longest; `None` if one has no limit.
-    pub(super) fn time_left(&self, now: Duration) -> Option<Duration> {
-        let later = |last: Duration, waiter: &Waiter| waiter.ends_at.map(|at| at.max(last));
-        Some(self.waiters.iter().try_fold(Duration::ZERO, later)?.saturating_sub(now))
-    }
-
-    fn to_pending(&self, id: RequestId, now: Duration) -> PendingRequest {
-        let phase = match self.phase {
-            RequestPhase::Waiting { not_before } if not_before > now && not_before < Duration::MAX => {
-                PendingPhase::BackingOff
-            }
-            RequestPhase::Waiting { .. } => PendingPhase::Waiting,
-            RequestPhase::Running | RequestPhase::Streaming => PendingPhase::Running,
-        };
-        PendingRequest {
-            request_id: self.lead_id(id),
-            method: self.request.method().to_string(),
-            path: excerpt(self.request.path_without_query(), PATH_CHARS_MAX),
-            priority: self.priority,
-            phase,
-            attempts: self.attempts,
-            age_ms: millis(now.saturating_sub(self.queued_at)),
-        }
-    }
-
-    /// Returns the error for a request that ends without a result, for `reason`.
-    ///
-    /// The outcome is unknown if the request must not be repeated and an attempt may have reached the backend. The
-    /// same holds for a streamed response: its rest might have reported a failure.
-    pub(super) fn abort_error(&self, reason: Reason) -> Error {
-        let error = Error::new(reason);
-        let under_way = matches!(self.phase, RequestPhase::Running | RequestPhase::Streaming);
-        let in_doubt = (under_way || self.may_have_acted) && !self.request.is_repeatable();
-        if in_doubt { Error::outcome_unknown(error) } else { error }
-    }
-}
-
-/// The reply for the end of a streamed body.
-pub(super) type StreamEndReply = Reply<Result<(), Error>>;
-
-/// The way to answer a caller.
-#[derive(Debug)]
-pub(super) enum Responder {
-    /// The caller waits for the whole response.
-    Response(Reply<Result<Response, Error>>),
-    /// The caller waits for the response to start.
-    Download(Reply<Result<Download, Error>>),
-    /// The response has started, and the task that forwards it holds the reply. A failure meanwhile goes here.
-    Streaming(StreamFailure),
-    /// The caller has read all parts and waits for the end of the body.
-    StreamEnd(StreamEndReply),
-}
-
-impl Responder {
-    /// Returns whether the caller is gone.
-    pub(super) fn is_closed(&self) -> bool {
-        match self {
-            Self::Response(reply) => reply.is_closed(),
-            Self::Download(reply) => reply.is_closed(),
-            Self::StreamEnd(reply) => reply.is_closed(),
-            Self::Streaming(_) => false,
-        }
-    }
-
-    /// Returns whether the response is streamed.
-    pub(super) fn is_streaming(&self) -> bool {
-        !matches!(self, Self::Response(_))
-    }
-
-    /// Answers with the error.
-    pub(super) fn fail(self, error: Error) {
-        match self {
-            Self::Response(reply) => reply.send(Err(error)),
-            Self::Download(reply) => reply.send(Err(error)),
-            Self::StreamEnd(reply) => reply.send(Err(error)),
-            // It is the first one, since a request ends once.
-            Self::Streaming(failure) => {
-                let _ = failure.set(error);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tests::s;
-
-    fn absent_caller() -> Responder {
-        Responder::Response(Reply::channel().0)
-    }
-
-    fn insert(
-        table: &RequestTable,
-        id: RequestId,
-        request: Request,
-        responder: Responder,
-        now: Duration,
-        deadline: Duration,
-    ) {
-        let waiter = Waiter { id, responder, queued_at: now, deadline, ends_at: None };
-        table.insert(Arc::new(request), waiter, GroupSet::default());
-    }
-
-    /// Returns a table with these ids, admitted one a second.
-    fn request_table(ids: &[u64]) -> RequestTable {
-        let table = RequestTable::default();
-        for (id, second) in ids.iter().zip(1..) {
-            let request = Request::post("/x").build().unwrap();
-            insert(&table, RequestId(*id), request, absent_caller(), s(second), s(100));
-        }
-        table
-    }
-
-    fn arrivals(table: &RequestTable) -> Vec<Duration> {
-        let arrival = |(id, _)| table.with_entry(id, |entry| entry.queued_at);
-        table.phases().into_iter().filter_map(arrival).collect()
-    }
-
-    #[test]
-    fn ids_follow_arrival_time_in_any_order() {
-        assert_eq!(arrivals(&request_table(&[1, 2, 3])), [s(1), s(2), s(3)]);
-        assert_eq!(arrivals(&request_table(&[1, 4, 3, 5, 2])), [s(1), s(2), s(2), s(2), s(4)]);
-    }
-
-    #[test]
-    fn overtaken_request_arrives_on_insert_if_the_other_left() {
-        let table = request_table(&[5]);
-        drop(table.remove(RequestId(5)));
-        insert(&table, RequestId(4), Request::get("/").build().unwrap(), absent_caller(), s(9), s(100));
-        assert_eq!(arrivals(&table), [s(9)]);
-    }
-
-    #[test]
-    fn response_start_goes_to_a_stream_and_is_uncertain_until_end() {
-        let (table, id) = (request_table(&[1]), RequestId(1));
-        table.begin_attempt(id).unwrap();
-        assert!(table.begin_response(id).is_none(), "its caller wants the whole answer");
-        let request = Request::post("/x").build().unwrap();
-        let (responder, _download) = Reply::channel();
-        insert(&table, RequestId(2), request, Responder::Download(responder), s(1), s(9));
-        assert!(table.begin_attempt(RequestId(2)).unwrap().is_streaming);
-        assert_eq!(table.begin_response(RequestId(2)).unwrap().attempts, 1);
-        assert!(table.begin_response(RequestId(2)).is_none(), "its caller has the beginning");
-        let loss = table.with_entry(RequestId(2), |entry| entry.abort_error(Reason::Crashed).reason);
-        assert_eq!((loss, table.queue_item(RequestId(2))), (Some(Reason::OutcomeUnknown), None));
-        assert!(table.set_stream_end_reply(RequestId(2), Reply::channel().0).is_ok());
-        drop(table.remove(RequestId(2)));
-        assert!(table.set_stream_end_reply(RequestId(2), Reply::channel().0).is_err());
-    }
-}
+mod tests;

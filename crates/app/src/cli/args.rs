@@ -1,32 +1,35 @@
 //! The commands and options of the binary.
 
-use std::convert::Infallible;
+mod agent;
+mod cache;
+mod data_dir;
+mod demo;
+mod json;
+mod output_form;
+mod requests;
+
 use std::ffi::OsString;
-use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use mainstay_runtime::journal::Cursor;
 
-use mainstay_actors::json::{Json, explain_syntax};
-use mainstay_actors::suggestion::nearest;
-use mainstay_runtime::journal::{Cursor, millis};
-use mainstay_runtime::private_files::explain_unread;
-
-use super::config_check::STDIN;
-use super::error::CliError;
+use self::data_dir::{DATA_DIR_VARIABLE, GLOBAL};
 use super::output;
 use super::time::TimeFormat;
-use crate::bridge::RequestCommand;
 use crate::config::parse_duration;
-use crate::{DataDir, Priority};
+
+pub(super) use agent::AgentSubcommand;
+pub(super) use cache::{CacheArgs, CacheScope, CacheSubcommand};
+pub(super) use data_dir::DataDirArg;
+pub(super) use demo::{DemoArgs, DemoFault, FaultRequests};
+pub(super) use json::{read_answer, read_json};
+pub(super) use output_form::{JsonFlag, OutputArgs, OutputForm, WatchedArgs};
+pub(super) use requests::{RequestArgs, RequestsArgs, RequestsSubcommand};
 
 /// The longest line of a help text, in columns.
 const HELP_WIDTH_MAX: usize = 100;
-/// The variable that names the data folder.
-const DATA_DIR_VARIABLE: &str = "MAINSTAY_DATA_DIR";
-/// The heading of the options that every command takes.
-const GLOBAL: &str = "Global options";
 /// The commit from which a release was built, with its date: ` (0123456789ab, 2026-11-29)`.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("MAINSTAY_COMMIT"));
 
@@ -93,48 +96,6 @@ fn color_choice(args: impl Iterator<Item = OsString>) -> ColorChoice {
         }
     }
     ColorChoice::default()
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct DataDirArg {
-    /// The folder for the journal and the control file [default: the platform's data folder, mainstay/]
-    #[arg(long, global = true, value_name = "DIR", env = DATA_DIR_VARIABLE, hide_env_values = true, help_heading = GLOBAL)]
-    data_dir: Option<PathBuf>,
-}
-
-impl DataDirArg {
-    pub(super) fn folder(&self) -> Result<DataDir, CliError> {
-        let default = || dirs::data_dir().map(|dir| dir.join("mainstay"));
-        self.data_dir.clone().or_else(default).map(DataDir::new).ok_or_else(|| {
-            CliError::usage(
-                "this system names no data folder: say which one with --data-dir DIR or MAINSTAY_DATA_DIR",
-            )
-        })
-    }
-}
-
-impl DataDirArg {
-    /// Returns the beginning of a command line for this program and this folder, for a person to copy.
-    pub(super) fn this_program(&self) -> String {
-        let word = |text: &str| quote(text, cfg!(windows));
-        let program = std::env::args().next().map_or_else(|| "mainstay".to_owned(), |program| word(&program));
-        match &self.data_dir {
-            Some(folder) => format!("{program} --data-dir {}", word(&folder.display().to_string())),
-            None => program,
-        }
-    }
-}
-
-/// Returns a word of a command line as a shell takes it whole: PowerShell and cmd, or one of Unix.
-fn quote(word: &str, is_windows: bool) -> String {
-    let is_plain_mark = |c| "/:._-".contains(c) || (is_windows && c == '\\');
-    if !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || is_plain_mark(c)) {
-        return word.to_owned();
-    }
-    match is_windows {
-        true => format!("\"{word}\""),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -223,173 +184,6 @@ pub(super) enum CliCommand {
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct JsonFlag {
-    /// Print one JSON value and nothing else
-    #[arg(long)]
-    pub(super) json: bool,
-}
-
-/// The form of what a command prints.
-#[derive(Debug, Clone, Copy, Default, clap::Args)]
-pub(super) struct OutputArgs {
-    /// Print a table that fits the terminal, a wide one with everything in it, or json
-    #[arg(short, long, value_name = "FORM", default_value_t = OutputForm::Table, value_enum, hide_default_value = true)]
-    output: OutputForm,
-    /// Print one JSON value and nothing else, as -o json does
-    #[arg(long, conflicts_with = "output")]
-    json: bool,
-}
-
-impl OutputArgs {
-    pub(super) fn form(self) -> OutputForm {
-        if self.json { OutputForm::Json } else { self.output }
-    }
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(super) enum OutputForm {
-    // Without documentation, which would make every help text long.
-    #[default]
-    Table,
-    Wide,
-    Json,
-}
-
-impl OutputForm {
-    pub(super) fn is_wide(self) -> bool {
-        self == Self::Wide
-    }
-}
-
-#[derive(Debug, Clone, Copy, Default, clap::Args)]
-pub(super) struct WatchedArgs {
-    #[command(flatten)]
-    pub(super) output: OutputArgs,
-    /// Show it again each second, until Ctrl-C
-    #[arg(short, long)]
-    pub(super) watch: bool,
-}
-
-#[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub(super) struct DemoArgs {
-    #[command(subcommand)]
-    pub(super) fault: Option<DemoFault>,
-    /// The number of agents of the backend
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    pub(super) agents: u16,
-    /// The port of the dashboard (0: any free one)
-    #[arg(long, value_name = "PORT", default_value_t = 0)]
-    pub(super) port: u16,
-    /// Stop after this long, such as 10s
-    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
-    pub(super) run_for: Option<Duration>,
-}
-
-/// A fault of the running demo, or its end.
-#[derive(Debug, Subcommand)]
-pub(super) enum DemoFault {
-    /// Crash an agent: it fails, and loses its memory
-    Crash {
-        /// The agent
-        agent: String,
-    },
-    /// Hang an agent: it answers nothing but a restart
-    Hang {
-        /// The agent
-        agent: String,
-    },
-    /// Heal an agent
-    Heal {
-        /// The agent
-        agent: String,
-    },
-    /// Cut every open WebSocket
-    Drop,
-    /// Refuse WebSockets for a while
-    Refuse {
-        /// For this long, up to an hour; 0s ends it
-        #[arg(value_name = "DURATION", value_parser = parse_duration, default_value = "10s")]
-        during: Duration,
-    },
-    /// Keep WebSockets open, but read, answer and send nothing
-    HalfOpen {
-        /// For this long, up to an hour; 0s ends it
-        #[arg(value_name = "DURATION", value_parser = parse_duration, default_value = "30s")]
-        during: Duration,
-    },
-    /// Answer requests with an error
-    Fail {
-        #[command(flatten)]
-        requests: FaultRequests,
-        /// The HTTP status of the answer, 400 to 599
-        #[arg(long, value_name = "STATUS", default_value_t = 503, value_parser = clap::value_parser!(u16).range(400..=599))]
-        status: u16,
-        /// The `Retry-After` of the answer
-        #[arg(long, value_name = "DUR", value_parser = parse_duration)]
-        retry_after: Option<Duration>,
-    },
-    /// Delay requests
-    Slow {
-        #[command(flatten)]
-        requests: FaultRequests,
-        /// The delay, up to an hour
-        #[arg(long, value_name = "DUR", value_parser = parse_duration, default_value = "2s")]
-        delay: Duration,
-    },
-    /// Reset the connections of requests
-    Reset {
-        #[command(flatten)]
-        requests: FaultRequests,
-    },
-}
-
-/// The requests that a fault hits.
-#[derive(Debug, clap::Args)]
-pub(super) struct FaultRequests {
-    /// The beginning of their path
-    #[arg(value_name = "PATH", default_value = "/api")]
-    pub(super) path: String,
-    /// The number of requests
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub(super) times: u32,
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct CacheArgs {
-    #[command(subcommand)]
-    pub(super) command: Option<CacheSubcommand>,
-    #[command(flatten)]
-    pub(super) watched: WatchedArgs,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum CacheSubcommand {
-    /// Show the cache's figures and the watched folders
-    Show(WatchedArgs),
-    /// Drop entries, so that the next lookup loads them again
-    Invalidate(CacheScope),
-}
-
-/// The entries to drop.
-#[derive(Debug, clap::Args)]
-#[group(required = true, multiple = false)]
-pub(super) struct CacheScope {
-    /// The entry with this key
-    #[arg(long)]
-    pub(super) key: Option<String>,
-    /// Every entry whose key begins so
-    #[arg(long)]
-    pub(super) prefix: Option<String>,
-    /// Every entry whose key matches this pattern
-    #[arg(long, value_name = "PATTERN")]
-    pub(super) glob: Option<String>,
-    /// Every entry
-    #[arg(long)]
-    pub(super) all: bool,
-}
-
-#[derive(Debug, clap::Args)]
 pub(super) struct RunArgs {
     /// The configuration; without it every key has its default
     #[arg(long, value_name = "FILE")]
@@ -438,146 +232,6 @@ pub(super) struct ReplayArgs {
     pub(super) json: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum PriorityArg {
-    High,
-    Normal,
-    Low,
-}
-
-impl From<PriorityArg> for Priority {
-    fn from(priority: PriorityArg) -> Self {
-        match priority {
-            PriorityArg::High => Self::High,
-            PriorityArg::Normal => Self::Normal,
-            PriorityArg::Low => Self::Low,
-        }
-    }
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct RequestsArgs {
-    #[command(subcommand)]
-    pub(super) command: Option<RequestsSubcommand>,
-    #[command(flatten)]
-    pub(super) watched: WatchedArgs,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum RequestsSubcommand {
-    /// Cancel a request; one that is under way may have reached the backend
-    Cancel {
-        /// The request's number, as the list shows it
-        id: u64,
-    },
-    /// Change the priority of a waiting request
-    Priority {
-        /// The request's number, as the list shows it
-        id: u64,
-        /// The new priority
-        #[arg(value_enum)]
-        priority: PriorityArg,
-    },
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct RequestArgs {
-    /// The HTTP method, also one of the backend's own
-    #[arg(value_parser = |method: &str| Ok::<_, Infallible>(method.to_uppercase()))]
-    method: String,
-    /// The path on the backend, with its query
-    path: String,
-    /// The body: JSON, @FILE with JSON in it, or - for standard input
-    #[arg(long, value_name = "JSON, @FILE or -")]
-    body: Option<String>,
-    /// The priority in the queue
-    #[arg(long, value_enum, default_value_t = PriorityArg::Normal)]
-    priority: PriorityArg,
-    /// The longest time that one attempt may make no progress
-    #[arg(long, value_name = "DUR", value_parser = parse_duration)]
-    timeout: Option<Duration>,
-    /// The longest wait in the queue and for the backend
-    #[arg(long, value_name = "DUR", value_parser = parse_duration)]
-    wait: Option<Duration>,
-    /// The longest time in all, waits and retries included; 0s for no limit
-    #[arg(long, value_name = "DUR", value_parser = parse_duration)]
-    deadline: Option<Duration>,
-    /// The number of retries
-    #[arg(long, value_name = "N")]
-    retries: Option<u32>,
-    /// Accept a cached response that is at most this old, and cache the response
-    #[arg(long, value_name = "DUR", value_parser = parse_duration)]
-    cache: Option<Duration>,
-    /// Follow 301, 302 and 303 after a write, mostly with a GET
-    #[arg(long)]
-    follow_redirected_writes: bool,
-    /// The key that every attempt carries, so that the backend acts once
-    #[arg(long, value_name = "K")]
-    idempotency_key: Option<String>,
-    /// Print one JSON value and nothing else
-    #[arg(long)]
-    pub(super) json: bool,
-}
-
-impl RequestArgs {
-    /// Returns a hint if the method, which is sent as it is, may be a slip for a common one.
-    pub(super) fn method_hint(&self) -> Option<String> {
-        const COMMON: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
-        let near = nearest(&self.method, &COMMON).filter(|near| *near != self.method)?;
-        Some(format!("the method {} was sent as it is; did you mean {near}?", self.method.escape_debug()))
-    }
-
-    pub(super) fn into_command(self) -> Result<RequestCommand, CliError> {
-        Ok(RequestCommand {
-            body: self.body.as_deref().map(|body| read_json(body, "--body")).transpose()?,
-            priority: self.priority.into(),
-            timeout_ms: self.timeout.map(millis),
-            wait_timeout_ms: self.wait.map(millis),
-            deadline_ms: self.deadline.map(millis),
-            retries: self.retries,
-            follow_redirected_writes: self.follow_redirected_writes,
-            cache_ms: self.cache.map(millis),
-            idempotency_key: self.idempotency_key,
-            ..RequestCommand::new(self.method, self.path)
-        })
-    }
-}
-
-/// Reads an answer as [`read_json_or_file`] does. A text that cannot be meant as JSON is taken as it is: most answers are a word.
-pub(super) fn read_answer(text: &str) -> Result<Json, CliError> {
-    let is_plain = !text.trim_start().starts_with(['{', '[', '"', '@']);
-    match read_json_or_file(text, "the answer") {
-        Err(_) if is_plain => Ok(Json::from(serde_json::Value::from(text))),
-        read => read,
-    }
-}
-
-/// Reads JSON as [`read_json_or_file`] does, or from standard input for a dash.
-pub(super) fn read_json(text: &str, name: &str) -> Result<Json, CliError> {
-    if !["-", "@-"].contains(&text) {
-        return read_json_or_file(text, name);
-    }
-    let mut text = Vec::new();
-    let read = io::stdin().read_to_end(&mut text);
-    read.map_err(|error| CliError::usage(format!("{name}: {STDIN} {}", explain_unread(&error))))?;
-    parse_json(&text, STDIN)
-}
-
-/// Reads JSON, or the file with JSON that is named after an @; `name` is what the argument is called.
-fn read_json_or_file(text: &str, name: &str) -> Result<Json, CliError> {
-    let Some(file) = text.strip_prefix('@') else { return parse_json(text.as_bytes(), name) };
-    let text = std::fs::read(file)
-        .map_err(|error| CliError::usage(format!("{name}: {file} {}", explain_unread(&error))))?;
-    parse_json(&text, file)
-}
-
-fn parse_json(text: &[u8], what: &str) -> Result<Json, CliError> {
-    Json::parse(text).map_err(|error| match error.is_data() {
-        true => CliError::usage(format!("{what} cannot be passed on: {error}")),
-        false => CliError::usage(format!("{what} {}", explain_syntax(text, &error))),
-    })
-}
-
 #[derive(Debug, clap::Args)]
 pub(super) struct LogArgs {
     /// Print each further line when it is written
@@ -611,95 +265,6 @@ pub(super) enum BackendSubcommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum AgentSubcommand {
-    /// Show the agent, and its last events
-    Show {
-        /// The agent
-        id: String,
-        #[command(flatten)]
-        watched: WatchedArgs,
-    },
-    /// Restart the agent now; this uses no budget
-    Restart {
-        /// The agent
-        id: String,
-    },
-    /// Restart an ACP agent that needs a login, and log in
-    Login {
-        /// The agent
-        id: String,
-        /// The login's id, as the agent's last error names it [default: the only one that the agent offers]
-        method: Option<String>,
-    },
-    /// Stop the agent and its health checks until it is started again; end its process if it has one
-    Stop {
-        /// The agent
-        id: String,
-    },
-    /// Start the agent after a stop
-    Start {
-        /// The agent
-        id: String,
-    },
-    /// Restore the agent's restart budget, and start the agent if it was given up
-    Reset {
-        /// The agent
-        id: String,
-    },
-    /// Send the agent a message and print the answer; Ctrl-C cancels the message
-    Send {
-        /// The agent
-        id: String,
-        /// The message: JSON, @FILE with JSON in it, or - for standard input
-        #[arg(value_name = "JSON, @FILE or -")]
-        message: String,
-        /// Permit up to two more deliveries if the agent or the runtime ends before the answer
-        #[arg(long)]
-        repeat: bool,
-        /// The longest wait for the delivery [default: 60s]
-        #[arg(long, value_name = "DUR", value_parser = parse_duration)]
-        wait: Option<Duration>,
-        /// The longest silence of the agent, 0s for no limit; a person's answer is waited for without limit [default: 10m]
-        #[arg(long, value_name = "DUR", value_parser = parse_duration)]
-        timeout: Option<Duration>,
-        /// The longest time in all, 0s for no limit [default: 0s]
-        #[arg(long, value_name = "DUR", value_parser = parse_duration)]
-        deadline: Option<Duration>,
-        #[command(flatten)]
-        output: JsonFlag,
-    },
-    /// Follow the agent's updates, until Ctrl-C
-    Listen {
-        /// The agent
-        id: String,
-        /// Print one JSON value a line
-        #[arg(long)]
-        json: bool,
-    },
-    /// Answer a question of the agent
-    Answer {
-        /// The agent
-        id: String,
-        /// The question's name, as `show` and `listen` show it
-        #[arg(value_name = "QUESTION")]
-        ask: String,
-        /// The answer: JSON, a plain word, or @FILE with JSON in it
-        #[arg(value_name = "VALUE")]
-        answer: String,
-    },
-    /// Add an agent, until the runtime ends
-    Add {
-        /// A file with one [[agent]] block, or - for standard input
-        file: PathBuf,
-    },
-    /// Stop the agent, and delete it with its state
-    Remove {
-        /// The agent
-        id: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
 pub(super) enum CredentialsCommand {
     /// Ask for a new token, and let a waiting or failed connection try it
     Reload,
@@ -719,78 +284,4 @@ pub(super) enum ConfigCommand {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn answer_is_json_or_a_plain_word() {
-        for (text, expected) in [
-            ("allow", json!("allow")),
-            ("true", json!(true)),
-            ("7", json!(7)),
-            ("\"7\"", json!("7")),
-            ("", json!("")),
-        ] {
-            assert_eq!(read_answer(text).unwrap(), expected, "{text}");
-        }
-        for text in ["{\"a\":", "[1", "\"open", "@absent.json"] {
-            assert!(read_answer(text).is_err(), "{text}");
-        }
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(&file, "\u{feff}[1]").unwrap();
-        assert_eq!(read_answer(&format!("@{}", file.path().display())).unwrap(), json!([1]));
-    }
-
-    #[test]
-    fn any_method_is_sent_and_a_slip_has_a_hint() {
-        for (given, method, near) in [
-            ("get", "GET", None),
-            ("PATCH", "PATCH", None),
-            ("GTE", "GTE", Some("GET")),
-            ("delet", "DELET", Some("DELETE")),
-            ("SET", "SET", Some("GET")),
-            ("propfind", "PROPFIND", None),
-        ] {
-            let args = Args::try_parse_from(["mainstay", "request", given, "/"]).unwrap();
-            let CliCommand::Request(request) = args.command else { panic!("{given}") };
-            let hint =
-                near.map(|near| format!("the method {method} was sent as it is; did you mean {near}?"));
-            assert_eq!((&*request.method, request.method_hint()), (method, hint));
-        }
-    }
-
-    #[test]
-    fn folder_is_quoted_as_the_shell_takes_it() {
-        for (text, expected) in [
-            ("/home/me/.local", "/home/me/.local"),
-            ("/home/me/my data", "'/home/me/my data'"),
-            ("/tmp/$HOME`id`", "'/tmp/$HOME`id`'"),
-            ("it's", r"'it'\''s'"),
-            ("", "''"),
-        ] {
-            assert_eq!(quote(text, false), expected);
-        }
-        assert_eq!(quote(r"C:\My Data", true), "\"C:\\My Data\"");
-    }
-
-    #[test]
-    fn color_is_known_before_the_rest_is_read() {
-        for (args, expected) in [
-            (&["--color", "never", "statuss"][..], ColorChoice::Never),
-            (&["status", "--color=always", "--help"], ColorChoice::Always),
-            (&["status"], ColorChoice::Auto),
-            (&["--color"], ColorChoice::Auto),
-            (&["--color", "pink"], ColorChoice::Auto),
-            (&["request", "--", "--color", "never"], ColorChoice::Auto),
-        ] {
-            assert_eq!(color_choice(args.iter().map(OsString::from)), expected, "{args:?}");
-        }
-    }
-
-    #[test]
-    fn arguments_are_consistent() {
-        Args::command().debug_assert();
-    }
-}
+mod tests;

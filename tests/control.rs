@@ -257,8 +257,8 @@ async fn cli_reads_a_body_from_standard_input() {
     }
     let refused = post("-", "[1, -]").await;
     let words = "stdin is not JSON at line 1, column 6: a number is incomplete, or begins with a zero";
-    let said = String::from_utf8(refused.stderr).unwrap();
-    assert!(refused.status.code() == Some(2) && said.contains(words), "{said}");
+    let stderr = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.code() == Some(2) && stderr.contains(words), "{stderr}");
 }
 
 #[tokio::test]

@@ -333,7 +333,7 @@ impl From<&ConnectionError> for Error {
 impl<'de> Deserialize<'de> for ConnectionError {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        struct SerializedError {
+        struct StoredError {
             reason: Reason,
             message: String,
             details: String,
@@ -341,8 +341,8 @@ impl<'de> Deserialize<'de> for ConnectionError {
             close_code: Option<u16>,
             retry_after_ms: Option<u64>,
         }
-        let error = SerializedError::deserialize(deserializer)?;
-        let SerializedError { reason, message, details, status, close_code, retry_after_ms } = error;
+        let error = StoredError::deserialize(deserializer)?;
+        let StoredError { reason, message, details, status, close_code, retry_after_ms } = error;
         Ok(Self {
             kind: ConnectionErrorKind::of_reason(reason, status, close_code),
             message,

@@ -37,18 +37,18 @@ pub(super) fn explain(
         }
         None => ConfigFault::new(format!("cannot be read: {error}")),
     };
-    let path: String = found.steps.iter().map(Step::shown).collect();
+    let path: String = found.steps.iter().map(PathStep::shown).collect();
     fault.within(&path, 0).message()
 }
 
 /// A step from a value to one within it.
 #[derive(Debug, Clone)]
-enum Step {
+enum PathStep {
     Member(String),
     Item(usize),
 }
 
-impl Step {
+impl PathStep {
     fn shown(&self) -> String {
         match self {
             Self::Member(name) => key_step(name),
@@ -59,20 +59,22 @@ impl Step {
 
 /// A wrong value and the way to it.
 struct WrongValue<'v> {
-    steps: Vec<Step>,
+    steps: Vec<PathStep>,
     value: &'v Value,
 }
 
 /// Returns the first value within `value` with which `fails` is true; `None` if `value` fails without any.
 fn find<'v>(value: &'v Value, fails: &dyn Fn(Value) -> bool) -> Option<WrongValue<'v>> {
-    let parts: Vec<(Step, &Value)> = match value {
+    let parts: Vec<(PathStep, &Value)> = match value {
         Value::Object(members) => {
             let (tags, others): (Vec<_>, Vec<_>) =
                 members.iter().partition(|(name, _)| TAGS.contains(&name.as_str()));
             let ordered = tags.into_iter().chain(others);
-            ordered.map(|(name, member)| (Step::Member(name.clone()), member)).collect()
+            ordered.map(|(name, member)| (PathStep::Member(name.clone()), member)).collect()
         }
-        Value::Array(items) => items.iter().enumerate().map(|(at, item)| (Step::Item(at), item)).collect(),
+        Value::Array(items) => {
+            items.iter().enumerate().map(|(at, item)| (PathStep::Item(at), item)).collect()
+        }
         _ => return None,
     };
     let mut kept = match value {
@@ -99,12 +101,12 @@ fn find<'v>(value: &'v Value, fails: &dyn Fn(Value) -> bool) -> Option<WrongValu
 }
 
 /// Puts a member into an object, or an item at the end of a list or in the place of one.
-fn put(whole: &mut Value, step: &Step, part: Value) {
+fn put(whole: &mut Value, step: &PathStep, part: Value) {
     match (whole, step) {
-        (Value::Object(members), Step::Member(name)) => {
+        (Value::Object(members), PathStep::Member(name)) => {
             members.insert(name.clone(), part);
         }
-        (Value::Array(items), Step::Item(at)) => match items.get_mut(*at) {
+        (Value::Array(items), PathStep::Item(at)) => match items.get_mut(*at) {
             Some(item) => *item = part,
             None => items.push(part),
         },
@@ -113,11 +115,11 @@ fn put(whole: &mut Value, step: &Step, part: Value) {
 }
 
 /// Returns `value` with another value at the end of `steps`.
-fn replaced(value: &Value, steps: &[Step], other: Value) -> Value {
+fn replaced(value: &Value, steps: &[PathStep], other: Value) -> Value {
     let Some((step, rest)) = steps.split_first() else { return other };
     let part = match step {
-        Step::Member(name) => value.get(name),
-        Step::Item(at) => value.get(at),
+        PathStep::Member(name) => value.get(name),
+        PathStep::Item(at) => value.get(at),
     };
     let mut whole = value.clone();
     put(&mut whole, step, replaced(part.unwrap_or(&Value::Null), rest, other));

@@ -103,11 +103,8 @@ impl<'de> Deserialize<'de> for BridgeAgentCommand {
     /// Rejects unknown members, which serde cannot do beside a flattened field.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut members = Map::deserialize(deserializer)?;
-        let agent = match members.remove("agent") {
-            Some(Value::String(agent)) => agent,
-            Some(_) => return Err(D::Error::custom("\"agent\" must be a string, the agent's id")),
-            None => return Err(D::Error::missing_field("agent")),
-        };
+        let agent = members.remove("agent").ok_or_else(|| D::Error::missing_field("agent"))?;
+        let agent = String::deserialize(agent).map_err(D::Error::custom)?;
         let action = AgentAction::deserialize(Value::Object(members)).map_err(D::Error::custom)?;
         Ok(Self { agent, action })
     }

@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn wrong_value_names_member_type_and_right_type() {
         let expected = expect![[r#"
-            "type": 5                                                  => "type" must be "status", "tree", …
+            "type": "cache", "action": 5                               => "action" must be "show" or "invalidate", not an integer
             "type": "request", "method": 1                             => "method" must be a string, not an integer
             "type": "request", "method": "GET", "path": null           => "path" must be a string, not null
             "type": "request", "timeout_ms": "x", "wait_timeout_ms": "x" => "timeout_ms" must be a whole number of at least 0, not a string
@@ -179,7 +179,7 @@ mod tests {
             "type": "connection", "action": "listen", "types": ["a", 2] => "types[1]" must be a string, not an integer
             "type": "agent", "agent": "a", "action": "cancel", "message_id": "7" => "message_id" must be a whole number of at least 0, not a string
             "type": "subscribe", "after": 3                            => "after" must be a string, not an integer
-            "type": "subscribe", "after": "3"                          => "after" cannot be read: 
+            "type": "subscribe", "after": "3"                          => "after" cannot be read: "3" is not a cursor: it reads RUN.SEQ, such as 3.17
         "#]];
         let answers =
             expected.data().lines().filter_map(|line| line.split_once(" => ")).map(|(members, _)| {

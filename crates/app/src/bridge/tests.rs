@@ -315,10 +315,14 @@ async fn malformed_command_names_the_wrong_member() {
     let (fixture, mut session) = BridgeFixture::with_session().await;
     for (action, members, named) in [
         ("send", json!({}), "\"body\" is"),
-        ("send", json!({"body": 1, "may_repeat": "yes"}), "a boolean"),
+        (
+            "send",
+            json!({"body": 1, "may_repeat": "yes"}),
+            "\"may_repeat\" must be true or false, not a string",
+        ),
         ("send", json!({"body": 1, "wait": 5}), "\"wait\" is"),
         ("cancel", json!({}), "\"message_id\" is"),
-        ("cancel", json!({"message_id": -1}), "u64"),
+        ("cancel", json!({"message_id": -1}), "\"message_id\" must be a whole number of at least 0"),
         ("answer", json!({"ask": "a1"}), "\"body\" is"),
         ("answer", json!({"body": 1}), "\"ask\" is"),
         ("add", json!({}), "\"config\" is"),
@@ -326,7 +330,7 @@ async fn malformed_command_names_the_wrong_member() {
         ("listen", json!({"after": 1}), "\"after\" is"),
         ("dance", json!({}), "\"dance\" is"),
         ("sho", json!({}), "\"sho\" is not known here; did you mean \"show\"?"),
-        ("show", json!({"agent": 5}), "\"agent\" must be a string"),
+        ("show", json!({"agent": 5}), "\"agent\" must be a string, not an integer"),
     ] {
         let refused = session.request(action, members.clone()).await;
         let (reason, details) =

@@ -233,7 +233,7 @@ async fn dead_proxy_is_named_in_journal_and_errors() {
     let _runtime = start_runtime(data.path(), &file);
     let mut events = EventFollower::follow(data.path());
     let failed = events.wait_for_connection("failed").await;
-    assert_eq!(failed["error"]["kind"], "proxy_unreachable", "{failed}");
+    assert_eq!(failed["error"]["reason"], "proxy_unreachable", "{failed}");
     let error = failed_request(data.path()).await;
     assert_eq!(error["details"], "the last attempt failed: proxy_unreachable", "{error}");
 }

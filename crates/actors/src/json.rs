@@ -339,7 +339,7 @@ mod tests {
             ),
             (
                 "\"a\nb\"",
-                "at line 2, column 0: a text has a line break or another control character, which is written as in \\n",
+                "at line 1, column 2: a text has a line break or another control character, which is written as in \\n",
             ),
             (
                 "{\"a\": x}",

@@ -13,7 +13,7 @@
 //! - [`QueueActor`]: asks the policies and sends by a transport; [`QueuePolicy`] holds its settings
 //! - `state`: the state of one incarnation, with the limit of concurrent attempts; `attempt`: one attempt, as a task; `body_pump`: forwards a streamed body
 //! - `request_table`: the requests that have not ended; it outlives a crash. Each is a `request_entry`, answered by
-//!   its `responder` and listed as a `pending_request`
+//!   its `responder`
 //! - [`QueueHandle`]: makes, streams, lists, moves and cancels requests; [`Download`]: a response whose body is streamed
 //! - [`BackendAbsence`]: what the owner of the backend knows of its absence
 //! - [`QueueView`]: the queue's current figures, readable without the actor
@@ -29,7 +29,6 @@ pub mod gate;
 mod groups;
 mod handle;
 mod message;
-mod pending_request;
 mod policy;
 pub(crate) mod priority_queue;
 mod request_entry;
@@ -49,9 +48,9 @@ pub use download::Download;
 pub use groups::{GROUPS_MAX, GroupLimit, GroupStats};
 pub use handle::QueueHandle;
 pub use message::QueueMessage;
-pub use pending_request::{PendingPhase, PendingRequest};
 pub use policy::QueuePolicy;
 pub use priority_queue::{Overflow, PriorityQueuePolicy};
+pub use request_entry::{PendingPhase, PendingRequest};
 pub use retry::RetryPolicy;
 pub use retry_budget::BudgetPolicy;
 pub use state::{QueueStats, QueueView, WaitingByPriority};

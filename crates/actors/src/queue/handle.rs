@@ -7,7 +7,7 @@ use std::sync::{
 
 use mainstay_runtime::{Address, CallError, Promise, Reply, SendError, SendErrorKind};
 
-use super::{download::Download, message::QueueMessage, pending_request::PendingRequest};
+use super::{download::Download, message::QueueMessage, request_entry::PendingRequest};
 use crate::{
     error::Error,
     request::{Priority, Request, RequestId, Response},

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mainstay_runtime::{Message, Reply};
 
 use super::{
-    attempt::AttemptResult, body_pump::BodyTransfer, download::Download, pending_request::PendingRequest,
+    attempt::AttemptResult, body_pump::BodyTransfer, download::Download, request_entry::PendingRequest,
 };
 use crate::{
     error::Error,

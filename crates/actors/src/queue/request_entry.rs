@@ -1,13 +1,13 @@
-//! An accepted request that has not ended, with its callers and its phase.
+//! An accepted request that has not ended, with its callers and its phase, and as lists show it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_runtime::journal::millis;
+use serde::{Deserialize, Serialize};
 
 use super::events::PATH_CHARS_MAX;
 use super::groups::GroupSet;
-use super::pending_request::{PendingPhase, PendingRequest};
 use super::priority_queue::QueueItem;
 use super::responder::Responder;
 use crate::error::{Error, Reason, excerpt};
@@ -67,6 +67,37 @@ pub(super) enum RequestPhase {
     Running,
     /// The response is being streamed to the caller. There is no other attempt.
     Streaming,
+}
+
+/// A request that has not ended, as a list shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingRequest {
+    /// The id of the caller that has waited longest.
+    pub request_id: RequestId,
+    /// The method.
+    pub method: String,
+    /// The path without the query, cut at 200 characters.
+    pub path: String,
+    /// The priority.
+    pub priority: Priority,
+    /// The phase.
+    pub phase: PendingPhase,
+    /// The number of attempts made, the present one included.
+    pub attempts: u32,
+    /// The time since its arrival, in milliseconds.
+    pub age_ms: u64,
+}
+
+/// The phase of a request that has not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PendingPhase {
+    /// The request waits for its turn, for room in its groups, or for the backend.
+    Waiting,
+    /// The request waits for its next attempt.
+    BackingOff,
+    /// An attempt is in flight.
+    Running,
 }
 
 impl RequestEntry {

@@ -1,4 +1,4 @@
-//! What a check of an agent shows, and the agent's activity beside it.
+//! The results of checks of an agent, and its activity beside them.
 
 use std::time::Duration;
 

@@ -36,6 +36,7 @@ mod frames;
 mod logs;
 mod malformed;
 mod protocol;
+mod replies;
 mod requests;
 mod session;
 

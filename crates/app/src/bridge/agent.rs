@@ -8,9 +8,10 @@ use mainstay_actors::json::Json;
 use mainstay_runtime::journal::Record;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::protocol::{invalid_command, to_json};
+use super::replies::{AnswerReply, CancelReply};
 use crate::agents::Agents;
 use crate::agents::messages::SendOptions;
 use crate::config::AgentConfig;
@@ -177,10 +178,13 @@ pub(super) async fn execute(agents: &Agents, command: BridgeAgentCommand) -> Res
             let options = send_options(may_repeat, wait_timeout_ms, timeout_ms, deadline_ms);
             let sent = agents.send(&agent, body, options).await?;
             let message_id = sent.id();
-            return sent.answer().await.and_then(|answer| reply_json(message_id, &answer));
+            return sent
+                .answer()
+                .await
+                .and_then(|answer| to_json(&AnswerReply { message_id, answer: &answer }));
         }
         AgentAction::Cancel { message_id } => {
-            return Ok(json!({ "cancelled": agents.cancel(&agent, message_id).await? }).into());
+            return to_json(&CancelReply { cancelled: agents.cancel(&agent, message_id).await? });
         }
         AgentAction::Answer { ask, body } => {
             return agents.answer(&agent, &ask, body).map(|()| Json::default());
@@ -188,16 +192,6 @@ pub(super) async fn execute(agents: &Agents, command: BridgeAgentCommand) -> Res
         AgentAction::Listen {} | AgentAction::Unlisten {} => return Ok(Json::default()),
     }
     to_json(&AgentDetails { agent: agents.get(&agent)?, events: agents.last_events(&agent) })
-}
-
-/// Makes the reply to a message's sender.
-pub(super) fn reply_json(message_id: MessageId, answer: &Json) -> Result<Json, Error> {
-    #[derive(Serialize)]
-    struct MessageAnswer<'a> {
-        message_id: MessageId,
-        answer: &'a Json,
-    }
-    to_json(&MessageAnswer { message_id, answer })
 }
 
 async fn add(agents: &Agents, id: &str, mut config: Map<String, Value>) -> Result<(), Error> {

@@ -8,8 +8,8 @@ use mainstay_actors::agent::{UpdateEvent, UpdateSubscription};
 use mainstay_actors::error::{Error, Reason};
 use mainstay_actors::json::Json;
 
-use super::agent::reply_json;
-use super::protocol::{AcceptedMessage, ServerMessage};
+use super::protocol::{AcceptedMessage, ServerMessage, to_json};
+use super::replies::AnswerReply;
 use crate::agents::Agents;
 use crate::agents::messages::{PendingReply, SendOptions};
 
@@ -62,8 +62,10 @@ impl PendingMessages {
                     }
                     SendState::Sent(sent) => {
                         let message_id = sent.id();
-                        let answer = sent.answer().await.and_then(|answer| reply_json(message_id, &answer));
-                        Some((ServerMessage::reply(id, answer), SendState::Ended))
+                        let answer = sent.answer().await;
+                        let reply =
+                            answer.and_then(|answer| to_json(&AnswerReply { message_id, answer: &answer }));
+                        Some((ServerMessage::reply(id, reply), SendState::Ended))
                     }
                     SendState::Ended => None,
                 }

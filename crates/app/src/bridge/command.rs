@@ -9,18 +9,20 @@ use mainstay_actors::error::Error;
 use mainstay_actors::json::{Json, Members, explain_syntax, parse_json};
 use mainstay_runtime::journal::Cursor;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 use super::agent::{self, BridgeAgentCommand};
 use super::frames;
 use super::logs::{self, LogsCommand};
 use super::malformed;
 use super::protocol::{invalid_command, to_json};
+use super::replies::{
+    CancelReply, InvalidateReply, PrioritizeReply, ReconnectReply, ReloadReply, ResponseReply,
+};
 use crate::admin_error::AdminTarget;
 use crate::mainstay::Mainstay;
-use crate::status::ConnectionReport;
-use crate::{Priority, Request, RequestId, Response};
+use crate::{Priority, Request, RequestId};
 
 /// The most requests of one list.
 const REQUESTS_SHOWN_MAX: usize = 1000;
@@ -306,7 +308,7 @@ pub async fn execute(mainstay: &Mainstay, command: BridgeCommand) -> Result<Json
         BridgeCommand::Backend { action } => backend_action(mainstay, action).await,
         BridgeCommand::Connection(action) => connection_action(mainstay, action).await,
         BridgeCommand::Credentials { action: CredentialsAction::Reload } => {
-            Ok(json!({ "changed": mainstay.reload_credentials().await? }).into())
+            to_json(&ReloadReply { changed: mainstay.reload_credentials().await? })
         }
         BridgeCommand::Cache { action: CacheAction::Show, .. } => to_json(&mainstay.cache().report()),
         BridgeCommand::Cache { action: CacheAction::Invalidate, by, pattern } => {
@@ -321,7 +323,7 @@ pub async fn execute(mainstay: &Mainstay, command: BridgeCommand) -> Result<Json
                     ));
                 }
             };
-            Ok(json!({ "entries": mainstay.cache().invalidate(&pattern).await? }).into())
+            to_json(&InvalidateReply { entries: mainstay.cache().invalidate(&pattern).await? })
         }
         BridgeCommand::Request(command) => send_request(mainstay, *command).await,
         BridgeCommand::Logs(command) => logs::execute(mainstay, command).await,
@@ -355,7 +357,7 @@ async fn connection_action(mainstay: &Mainstay, action: ConnectionAction) -> Res
         ConnectionAction::Show {} => to_json(&connection.report()),
         ConnectionAction::Reconnect {} => {
             let reconnected = connection.reconnect().await?;
-            to_json(&ReconnectReport { connection: connection.report(), reconnected })
+            to_json(&ReconnectReply { connection: connection.report(), reconnected })
         }
         ConnectionAction::Disconnect {} => {
             connection.disconnect().await?;
@@ -368,22 +370,14 @@ async fn connection_action(mainstay: &Mainstay, action: ConnectionAction) -> Res
     }
 }
 
-/// The connection after a dial, and what that did.
-#[derive(Serialize)]
-struct ReconnectReport<T> {
-    #[serde(flatten)]
-    connection: ConnectionReport,
-    reconnected: T,
-}
-
 async fn manage_requests(mainstay: &Mainstay, command: RequestsCommand) -> Result<Json, Error> {
     match command {
         RequestsCommand::Show {} => to_json(&mainstay.requests(REQUESTS_SHOWN_MAX).await?),
         RequestsCommand::Cancel { request_id } => {
-            Ok(json!({ "cancelled": mainstay.cancel(request_id).await? }).into())
+            to_json(&CancelReply { cancelled: mainstay.cancel(request_id).await? })
         }
         RequestsCommand::Prioritize { request_id, priority } => {
-            Ok(json!({ "prioritized": mainstay.set_priority(request_id, priority).await? }).into())
+            to_json(&PrioritizeReply { prioritized: mainstay.set_priority(request_id, priority).await? })
         }
     }
 }
@@ -395,7 +389,7 @@ pub(super) async fn send_request(mainstay: &Mainstay, command: RequestCommand) -
         Some(ttl) => mainstay.request_cached(request, ttl).await?,
         None => mainstay.request(request).await?,
     };
-    response_json(&response)
+    to_json(&ResponseReply::from(&response))
 }
 
 impl RequestCommand {
@@ -452,36 +446,4 @@ impl RequestCommand {
         }
         builder.build()
     }
-}
-
-/// A response as a client gets it.
-#[derive(Serialize)]
-struct ResponseReport<'a> {
-    status: u16,
-    headers: BTreeMap<&'a str, String>,
-    body: Json,
-    ms: u64,
-    cached: bool,
-    attempts: u32,
-    request_id: RequestId,
-}
-
-/// Formats a response as `mainstay request --json` prints it: the body as JSON if it is JSON, else as a string.
-fn response_json(response: &Response) -> Result<Json, Error> {
-    let headers: BTreeMap<&str, String> = response
-        .headers
-        .iter()
-        .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
-        .collect();
-    let body = Json::parse(&response.body)
-        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&response.body).into_owned()).into());
-    to_json(&ResponseReport {
-        status: response.status.as_u16(),
-        headers,
-        body,
-        ms: response.ms,
-        cached: response.cached,
-        attempts: response.attempts,
-        request_id: response.request_id,
-    })
 }

@@ -10,9 +10,9 @@ use mainstay_actors::connection::inbound::{FrameSubscription, Inbound};
 use mainstay_actors::error::Error;
 use mainstay_actors::json::{Json, parse_json};
 use serde::Deserialize;
-use serde_json::json;
 
-use super::protocol::{FrameItem, ServerMessage, invalid_command};
+use super::protocol::{FrameItem, ServerMessage, invalid_command, to_json};
+use super::replies::SendReply;
 use crate::connection::Connection;
 
 /// The wait for an open socket, unless the command says otherwise.
@@ -117,7 +117,7 @@ pub(super) async fn send(
     let wait = wait_timeout_ms.map_or(WAIT_DEFAULT, Duration::from_millis);
     let outcome = connection.send(frame, wait).await?;
     outcome.into_result()?;
-    Ok(json!({ "outcome": outcome }).into())
+    to_json(&SendReply { outcome })
 }
 
 #[cfg(test)]

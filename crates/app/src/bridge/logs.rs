@@ -12,9 +12,9 @@ use mainstay_actors::json::Json;
 use mainstay_actors::logs::{LogItem, LogRange, LogSubscription};
 use mainstay_runtime::clock::WallTime;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::protocol::{ServerMessage, to_json};
+use super::replies::LogReply;
 use crate::mainstay::Mainstay;
 
 /// The number of lines unless the command says otherwise, and the most.
@@ -63,7 +63,7 @@ pub enum LogsCommand {
 pub(super) async fn execute(mainstay: &Mainstay, command: LogsCommand) -> Result<Json, Error> {
     let LogsCommand::Read { log, lines, since_ms } = command else { return Ok(Json::default()) };
     let lines = mainstay.logs().read(&log, range(mainstay, lines, since_ms)).await?;
-    to_json(&json!({ "lines": lines }))
+    to_json(&LogReply { lines })
 }
 
 fn range(mainstay: &Mainstay, lines: Option<usize>, since_ms: Option<u64>) -> LogRange {
@@ -161,6 +161,8 @@ fn texts_of(log: &str, items: Vec<io::Result<LogItem>>) -> Vec<ServerMessage> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

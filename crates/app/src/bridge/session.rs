@@ -9,7 +9,6 @@ use mainstay_actors::cache::watch::{FileEvent, FileSubscription};
 use mainstay_actors::error::Error;
 use mainstay_actors::json::Json;
 use mainstay_runtime::journal::{Cursor, Delivery, Record};
-use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
@@ -18,7 +17,8 @@ use super::agent_streams::{PendingMessages, UpdateStreams};
 use super::command::{self, BridgeCommand, ConnectionAction, ListenAction};
 use super::frames::{self, FrameStream};
 use super::logs::{LogStreams, LogsCommand};
-use super::protocol::{EventGap, LagMarker, ServerMessage, StateSnapshot};
+use super::protocol::{EventGap, LagMarker, ServerMessage, StateSnapshot, to_json};
+use super::replies::CancelReply;
 use super::requests::PendingRequests;
 use crate::mainstay::Mainstay;
 use crate::subscription::Subscription;
@@ -151,7 +151,7 @@ impl Session {
             }
             BridgeCommand::Logs(LogsCommand::Unlisten { log }) => self.logs.unlisten(&log),
             BridgeCommand::Cancel { request } => {
-                return Ok(Some(json!({ "cancelled": self.requests.cancel(request) }).into()));
+                return to_json(&CancelReply { cancelled: self.requests.cancel(request) }).map(Some);
             }
             command => {
                 let work =

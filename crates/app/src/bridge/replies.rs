@@ -1,0 +1,110 @@
+//! The replies that no other part of the runtime has a type for.
+
+use std::collections::BTreeMap;
+
+use mainstay_actors::agent::MessageId;
+use mainstay_actors::connection::outbound::SendOutcome;
+use mainstay_actors::json::Json;
+use mainstay_actors::logs::LogLine;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::connection::Reconnected;
+use crate::status::ConnectionReport;
+use crate::{RequestId, Response};
+
+/// The reply to each `cancel`.
+#[derive(Serialize)]
+pub(super) struct CancelReply {
+    /// False if there was nothing to cancel any more.
+    pub(super) cancelled: bool,
+}
+
+/// The reply to `requests` `prioritize`.
+#[derive(Serialize)]
+pub(super) struct PrioritizeReply {
+    /// False if the request does not wait.
+    pub(super) prioritized: bool,
+}
+
+/// The reply to `credentials` `reload`.
+#[derive(Serialize)]
+pub(super) struct ReloadReply {
+    /// True if the token is another one.
+    pub(super) changed: bool,
+}
+
+/// The reply to `cache` `invalidate`.
+#[derive(Serialize)]
+pub(super) struct InvalidateReply {
+    /// The number of dropped entries.
+    pub(super) entries: u64,
+}
+
+/// The reply to `connection` `send`.
+#[derive(Serialize)]
+pub(super) struct SendReply {
+    /// The outcome.
+    pub(super) outcome: SendOutcome,
+}
+
+/// The reply to `logs` `read`.
+#[derive(Serialize)]
+pub(super) struct LogReply {
+    /// The lines, in order.
+    pub(super) lines: Vec<LogLine>,
+}
+
+/// The connection after a dial, and the dial's effect.
+#[derive(Serialize)]
+pub(super) struct ReconnectReply {
+    /// The connection.
+    #[serde(flatten)]
+    pub(super) connection: ConnectionReport,
+    /// The effect of the dial.
+    pub(super) reconnected: Reconnected,
+}
+
+/// The answer of an agent to a message.
+#[derive(Serialize)]
+pub(super) struct AnswerReply<'a> {
+    /// The message's number.
+    pub(super) message_id: MessageId,
+    /// The answer, as the agent wrote it.
+    pub(super) answer: &'a Json,
+}
+
+/// A response as `mainstay request --json` prints it.
+#[derive(Serialize)]
+pub(super) struct ResponseReply {
+    /// The HTTP status.
+    status: u16,
+    /// The headers.
+    headers: BTreeMap<String, String>,
+    /// The body as JSON if it is JSON, else as a string.
+    body: Json,
+    /// The time from acceptance to the last byte, in milliseconds.
+    ms: u64,
+    /// True if it came from the cache.
+    cached: bool,
+    /// The number of attempts.
+    attempts: u32,
+    /// The number of the request.
+    request_id: RequestId,
+}
+
+impl From<&Response> for ResponseReply {
+    fn from(response: &Response) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let headers = response.headers.iter();
+        Self {
+            status: response.status.as_u16(),
+            headers: headers.map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect(),
+            body: Json::parse(&response.body).unwrap_or_else(|_| Value::String(text(&response.body)).into()),
+            ms: response.ms,
+            cached: response.cached,
+            attempts: response.attempts,
+            request_id: response.request_id,
+        }
+    }
+}

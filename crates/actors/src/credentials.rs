@@ -45,6 +45,7 @@ pub enum CredentialRequest {
 
 /// The cause of a new token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum TokenCause {
     /// A dial or an attempt needed a token.

@@ -17,6 +17,8 @@ mod retry_after;
 pub(crate) mod safe_text;
 mod secrets;
 mod status;
+#[cfg(feature = "typescript")]
+mod typescript;
 mod url_redaction;
 
 use std::{borrow::Cow, time::Duration};
@@ -52,30 +54,37 @@ const REDACTED: &str = "[redacted]";
 /// `message` is for a person and never contains a URL, a token or a path. `details` is for a log and may say more,
 /// though never a known secret. The defaults for a reason come from one table (see [`Reason`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS), ts(rename = "ErrorObject"))]
 #[error("{message}")]
 pub struct Error {
     /// The kind of failure, one of six.
+    #[cfg_attr(feature = "typescript", ts(skip))]
     pub code: Code,
     /// The finer reason.
+    #[cfg_attr(feature = "typescript", ts(flatten))]
     pub reason: Reason,
     /// The HTTP status, if the backend answered with one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
     pub status: Option<u16>,
     /// A text for a person: what happened and what to do.
     pub message: String,
     /// More about the cause, for a log; at most about 1,000 characters once it is redacted, and 4,000 before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
     pub details: Option<String>,
     /// True if the same call may succeed when it is repeated, and repeating it is safe.
     pub retryable: bool,
     /// The time that the backend asked us to wait before the next try, in milliseconds; at most a day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
     pub retry_after_ms: Option<u64>,
     /// The number of attempts that were made; 0 if nothing was ever sent.
     #[serde(default)]
     pub attempts: u32,
     /// The request that failed, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
     pub request_id: Option<RequestId>,
 }
 

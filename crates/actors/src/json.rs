@@ -59,6 +59,7 @@ fn is_bare_text(text: &str) -> bool {
 ///
 /// It is valid JSON by construction. Cheap to clone. Equal values have the same text.
 #[derive(Clone)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS), ts(type = "unknown"))]
 pub struct Json(Arc<RawValue>);
 
 impl Json {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// Identifies a request within one runtime. Ids grow with time, so their order is the order of arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(transparent)]
 pub struct RequestId(pub u64);
 

@@ -52,3 +52,6 @@ pub use session::serve;
 #[cfg(test)]
 #[cfg(feature = "backend")]
 mod tests;
+#[cfg(test)]
+#[cfg(feature = "typescript")]
+mod typescript;

@@ -105,6 +105,7 @@ impl Connection {
 
 /// The effect of [`Connection::reconnect`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum Reconnected {
     /// A socket is open where there was none.

@@ -14,6 +14,7 @@ const PATH: &str = "credentials";
 
 /// The backend's token is another one from now on. The first one that is read from a source is recorded as well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct CredentialsChanged {
     /// The cause.
     pub cause: TokenCause,

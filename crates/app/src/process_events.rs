@@ -8,6 +8,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 /// An orphan of an earlier run, a process or its descendant, was ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct ProcessOrphaned {
     /// The orphan.
     #[serde(flatten)]
@@ -31,6 +32,7 @@ impl Event for ProcessOrphaned {
 
 /// The file with the process ids of an earlier run could not be read in full. A copy of it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct PidFileDamaged {
     /// The number of damaged lines.
     pub damaged_lines: usize,
@@ -50,6 +52,7 @@ impl Event for PidFileDamaged {
 
 /// The protection against processes that outlive the runtime is incomplete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct ProcessWarning {
     /// The warning.
     #[serde(flatten)]
@@ -67,6 +70,7 @@ impl Event for ProcessWarning {
 
 /// The login shell's `PATH` is not known, so programs are searched in the runtime's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct LoginEnvFailed {
     /// The reason, for a person.
     pub message: String,

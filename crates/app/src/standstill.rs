@@ -8,6 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 /// The runtime stood still, and runs again. Deadlines that passed meanwhile are judged now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct WokeAfter {
     /// The time for which it stood still, in milliseconds, to within two seconds.
     pub stood_still_ms: u64,

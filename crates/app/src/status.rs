@@ -20,11 +20,13 @@ use crate::supervision_report::{ResolvedError, SupervisionReport};
 
 /// The state of a runtime in one view.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct StatusReport {
     /// The runtime itself.
     pub runtime: RuntimeReport,
     /// The backend's own process, if the runtime starts it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
     pub backend: Option<OwnedBackendReport>,
     /// The WebSocket.
     pub connection: ConnectionReport,
@@ -41,6 +43,7 @@ pub struct StatusReport {
 
 /// The files that the runtime keeps. Each is `ok`, or says why what is written to it is not safe.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct StorageReport {
     /// The journal.
     pub journal: StorageState,
@@ -53,6 +56,7 @@ pub struct StorageReport {
 
 /// The state of a file: `ok`, or the reason why it is degraded.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS), ts(type = "string"))]
 #[serde(from = "String", into = "String")]
 pub enum StorageState {
     /// The file takes what is written.
@@ -85,6 +89,7 @@ impl From<StorageState> for String {
 
 /// The runtime itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct RuntimeReport {
     /// The number of this run: 1, 2, 3 … per data folder.
     pub run: u64,
@@ -108,6 +113,7 @@ impl RuntimeReport {
 
 /// The requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct QueueReport {
     /// The numbers of requests that wait and run.
     #[serde(flatten)]
@@ -118,6 +124,7 @@ pub struct QueueReport {
 
 /// The cache.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct CacheReport {
     /// The counters.
     #[serde(flatten)]
@@ -129,6 +136,7 @@ pub struct CacheReport {
 
 /// A folder of `cache.watch`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct WatchedFolder {
     /// The path as configured.
     pub path: String,
@@ -138,6 +146,7 @@ pub struct WatchedFolder {
 
 /// The outage for which requests are held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct OutageReport {
     /// Since when.
     pub since: WallTime,
@@ -160,6 +169,7 @@ pub struct OutageReport {
 
 /// The WebSocket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct ConnectionReport {
     /// The state.
     pub state: ConnectionState,
@@ -188,6 +198,7 @@ pub struct ConnectionReport {
 
 /// The view of one agent: its own report, and what its supervisor knows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct AgentView {
     /// The report. While the agent's actor is down, the supervisor gives its status.
     #[serde(flatten)]
@@ -208,9 +219,11 @@ pub struct AgentView {
     /// The last lines of its process, or of the one before it: at most 20. A longer traceback at the end has its first
     /// lines before them. Empty in lists.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "typescript", ts(optional = nullable))]
     pub output: Vec<String>,
     /// True if these lines are of a process that has ended.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(feature = "typescript", ts(optional = nullable))]
     pub output_is_old: bool,
 }
 

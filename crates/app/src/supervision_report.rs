@@ -13,6 +13,7 @@ use crate::tree_builder::processes::{AGENTS_NAME, BACKEND_NAME, ROOT_NAME};
 
 /// The facts that a supervisor knows of a child.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct SupervisionReport {
     /// True once it is given up: its restarts are used up, or none can help. It stays failed until a command.
     #[serde(default)]
@@ -32,6 +33,7 @@ pub struct SupervisionReport {
 
 /// The whole restart budget of an agent or of the backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct RestartBudget {
     /// The most restarts within the window.
     pub max: u32,
@@ -43,6 +45,7 @@ pub struct RestartBudget {
 
 /// A problem of an agent that is resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct ResolvedError {
     /// The time at which it ended the agent.
     pub at: WallTime,

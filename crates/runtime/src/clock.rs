@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 /// A wall time in UTC. Its text is RFC 3339 with milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS), ts(type = "string"))]
 pub struct WallTime(pub Timestamp);
 
 impl fmt::Display for WallTime {

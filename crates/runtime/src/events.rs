@@ -16,6 +16,7 @@ use crate::state::{StateDegraded, StateLoaded, StateMigrated, StateRefused};
 
 /// The runtime has started, and its tree starts next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct RuntimeStarted {
     /// The id of the process.
     pub pid: u32,
@@ -35,6 +36,7 @@ impl Event for RuntimeStarted {
 
 /// The runtime has been asked to stop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct RuntimeStopping {}
 
 impl Event for RuntimeStopping {
@@ -47,6 +49,7 @@ impl Event for RuntimeStopping {
 
 /// The tree has stopped. This is the last event of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct RuntimeStopped {
     /// The cause of the root's end.
     pub cause: ExitCause,
@@ -67,6 +70,7 @@ impl Event for RuntimeStopped {
 
 /// An incarnation has been spawned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct ActorStarted {}
 
 impl Event for ActorStarted {
@@ -80,6 +84,7 @@ impl Event for ActorStarted {
 
 /// An incarnation is ready for its first message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct ActorReady {
     /// The time that the start took.
     pub start_ms: u64,
@@ -95,6 +100,7 @@ impl Event for ActorReady {
 
 /// An incarnation has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct ActorExited {
     /// The cause of the end.
     pub cause: ExitCause,
@@ -104,6 +110,7 @@ pub struct ActorExited {
     pub location: Option<String>,
     /// The backtrace of a panic, if backtraces are enabled (`RUST_BACKTRACE`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
     pub backtrace: Option<String>,
     /// True if a permanent child ended by itself while its supervisor stopped.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -153,6 +160,7 @@ fn is_false(value: &bool) -> bool {
 
 /// An abandoned incarnation has ended after all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct AbandonedEnded {}
 
 impl Event for AbandonedEnded {
@@ -165,6 +173,7 @@ impl Event for AbandonedEnded {
 
 /// A restarted incarnation is ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct ActorRestarted {
     /// The time from the exit to now.
     pub downtime_ms: u64,
@@ -190,6 +199,7 @@ impl Event for ActorRestarted {
 
 /// The use of a budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct BudgetUse {
     /// The restarts that count now, this one included.
     pub used: u32,
@@ -201,6 +211,7 @@ pub struct BudgetUse {
 
 /// The kind of a decision; see [`Decision`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum DecisionKind {
     /// Restart the child, and others as the strategy says.
@@ -217,6 +228,7 @@ pub enum DecisionKind {
 
 /// A supervisor has decided what follows an exit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct Decided {
     /// The decision.
     pub decision: DecisionKind,
@@ -269,6 +281,7 @@ impl Event for Decided {
 
 /// The inputs of a decision, complete enough to repeat it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct DecisionInputs {
     /// The time since the runtime started.
     pub now_ms: u64,
@@ -320,6 +333,7 @@ impl Decided {
 
 /// A command has reset a child's restart budget and history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct BudgetReset {}
 
 impl Event for BudgetReset {
@@ -332,6 +346,7 @@ impl Event for BudgetReset {
 
 /// A command that starts a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum StartOrder {
     /// Start a child that was stopped or given up.
@@ -343,6 +358,7 @@ pub enum StartOrder {
 /// A command starts a child at once, whatever was decided about it. If its group is being restarted, the group's delay
 /// ends too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct StartOrdered {
     /// The command.
     pub order: StartOrder,
@@ -358,6 +374,7 @@ impl Event for StartOrdered {
 
 /// A child is given up: its restart budget is spent, or no restart can heal it. It stays failed until it is reset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct GaveUp {
     /// The number of restarts that were granted.
     pub restarts: u32,
@@ -386,6 +403,7 @@ impl Event for GaveUp {
 
 /// A supervisor ends itself, and its own parent decides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct Escalated {
     /// The reason, for a person.
     pub message: String,
@@ -402,6 +420,7 @@ impl Event for Escalated {
 
 /// A supervisor ends itself because its significant children have ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct AutoShutDown {
     /// The significant child whose end ended the supervisor.
     pub child: ActorPath,
@@ -417,6 +436,7 @@ impl Event for AutoShutDown {
 
 /// A checkpoint crashed several incarnations in a row, and was quarantined.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct CheckpointDiscarded {
     /// The number of crashes in a row.
     pub crashes: u32,
@@ -433,6 +453,7 @@ impl Event for CheckpointDiscarded {
 
 /// The reason why a message was not handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum DeadLetterReason {
     /// The actor crashed on the message.
@@ -447,6 +468,7 @@ pub enum DeadLetterReason {
 
 /// A message was accepted, and not handled to the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct DeadLetter {
     /// The reason.
     pub reason: DeadLetterReason,
@@ -454,6 +476,7 @@ pub struct DeadLetter {
     pub label: String,
     /// The number of crashes on it, if it is poison.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
     pub crashes: Option<u32>,
 }
 
@@ -488,6 +511,7 @@ impl DeadLetter {
 
 /// A message that an earlier incarnation did not handle to the end is redelivered, as its type asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct Redelivered {
     /// The kind of the message.
     pub label: String,

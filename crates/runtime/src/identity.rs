@@ -13,6 +13,7 @@ use crate::policy::{ChildHistory, ChildPolicy};
 
 /// The status of an actor, as its supervisor knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum ActorStatus {
     /// The incarnation is being started, or has deferred its readiness.
@@ -31,6 +32,7 @@ pub enum ActorStatus {
 
 /// The kind of an actor: supervisor or worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum ActorKind {
     /// An actor with children.
@@ -41,6 +43,7 @@ pub enum ActorKind {
 
 /// A snapshot of an actor for introspection. Its times are either durations since the start of the runtime, or wall times.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS), ts(concrete(T = WallTime)))]
 #[serde(bound(deserialize = "T: Deserialize<'de>"))]
 pub struct ActorInfo<T = Duration> {
     /// The status.

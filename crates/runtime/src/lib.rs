@@ -95,6 +95,8 @@ mod supervisor;
 #[path = "../../../tests/tier.rs"]
 mod tier;
 mod tree;
+#[cfg(feature = "typescript")]
+pub mod typescript;
 
 pub use actor::context::{Context, FinalizeContext, TaskHandle, Timer};
 pub use actor::failure::{Declined, Failure, UnrecoverableFailure};

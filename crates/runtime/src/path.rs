@@ -8,6 +8,7 @@ use thiserror::Error;
 
 /// The path of an actor in its supervision tree, such as `root/pool/worker-1`. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(transparent)]
 pub struct ActorPath(Arc<str>);
 

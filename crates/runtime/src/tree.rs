@@ -12,6 +12,7 @@ use crate::journal::Timeline;
 
 /// An actor and its descendants.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct TreeNode {
     /// The path.
     pub path: String,

@@ -10,6 +10,7 @@ use crate::json::Json;
 
 /// Identifies a message to one agent. Ids count up over all runs of the runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(transparent)]
 pub struct MessageId(pub u64);
 

@@ -77,6 +77,7 @@ impl Activity {
 
 /// Describes an agent's process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct ProcessUsage {
     /// The process id.
     pub pid: u32,

@@ -9,6 +9,7 @@ use crate::error::{Code, Error, Reason};
 
 /// An agent's status changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct AgentHealth {
     /// The status before.
     pub from: AgentStatus,
@@ -42,6 +43,7 @@ impl Event for AgentHealth {
 
 /// A running agent made no progress with its work, and is restarted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct AgentStuck {
     /// The time without progress, in milliseconds.
     pub quiet_ms: u64,
@@ -67,6 +69,7 @@ impl Event for AgentStuck {
 
 /// The agent ended each time its state was restored, so it starts without the state. The state store keeps a copy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct AgentStateQuarantined {
     /// The time at which the state was read.
     pub read_at: String,
@@ -89,6 +92,7 @@ impl Event for AgentStateQuarantined {
 
 /// The backend died over checks of the agent, so they pause. The agent's next incarnation checks it again at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct AgentChecksQuarantined {
     /// The checks in a row over which the backend died.
     pub deaths: u32,
@@ -112,6 +116,7 @@ impl Event for AgentChecksQuarantined {
 
 /// The agent's session could not be resumed, and a new one started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct AgentSessionLost {
     /// The id of the lost session.
     pub id: String,
@@ -130,11 +135,13 @@ impl Event for AgentSessionLost {
 
 /// The agent asks a question, and works on the message no further until it has an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct AgentQuestion {
     /// The question's name.
     pub ask: String,
     /// The message that it concerns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
     pub message_id: Option<MessageId>,
     /// The start of the question.
     pub text: String,
@@ -153,11 +160,13 @@ impl Event for AgentQuestion {
 
 /// A question of the agent was answered, or needs no answer any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct AgentQuestionSettled {
     /// The question's name.
     pub ask: String,
     /// The message that it concerns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
     pub message_id: Option<MessageId>,
 }
 
@@ -173,6 +182,7 @@ impl Event for AgentQuestionSettled {
 /// The agent sent a reply that no message got: it could not be read, or no message waited for it. The first 16 are
 /// recorded, and then each doubling of their number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct AgentReplyLost {
     /// The number of such replies, since the runtime started or the agent was added.
     pub count: u64,
@@ -198,6 +208,7 @@ impl Event for AgentReplyLost {
 
 /// A message was delivered to the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct MessageSent {
     /// The message's id.
     pub message_id: MessageId,
@@ -216,6 +227,7 @@ impl Event for MessageSent {
 
 /// The agent answered a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct MessageAnswered {
     /// The message's id.
     pub message_id: MessageId,
@@ -232,6 +244,7 @@ impl Event for MessageAnswered {
 
 /// A message ended with an error: the agent did not answer it, or answered with an error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct MessageFailed {
     /// The message's id.
     pub message_id: MessageId,
@@ -275,6 +288,7 @@ impl Event for MessageFailed {
 
 /// A message waits for another delivery: the last one broke, and its sender allowed repeats; or the token was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct MessageRedelivered {
     /// The message's id.
     pub message_id: MessageId,

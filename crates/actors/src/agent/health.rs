@@ -35,6 +35,7 @@ const UPTIME_SLACK_S: f64 = 2.0;
 
 /// The status of an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum AgentStatus {
     /// The agent has not answered a check since its start, and is within its startup grace.

@@ -14,6 +14,7 @@ use crate::json::Json;
 
 /// The report of an agent, as its actor last published it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct AgentReport {
     /// The agent's id.
     pub id: String,
@@ -55,11 +56,13 @@ pub struct AgentReport {
 
 /// A question of an agent that waits for an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct OpenQuestion {
     /// The question's name.
     pub ask: String,
     /// The message that it concerns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
     pub message_id: Option<MessageId>,
     /// The time since which it is open.
     pub since: WallTime,

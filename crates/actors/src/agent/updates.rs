@@ -22,6 +22,7 @@ pub(crate) const UPDATE_BYTES_BUFFERED_MAX: usize = 4 << 20;
 
 /// The kind of an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum UpdateKind {
     /// A message.
@@ -38,14 +39,17 @@ pub enum UpdateKind {
 
 /// An update that an agent sent unasked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct AgentUpdate {
     /// The kind of the update.
     pub kind: UpdateKind,
     /// The message that it concerns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
     pub message_id: Option<MessageId>,
     /// The name of the question.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
     pub ask: Option<String>,
     /// True if it repeats an earlier update, since a session is being resumed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -15,6 +15,7 @@ use crate::suspend::{CLOCK_CHECK_INTERVAL, StandstillDetector};
 
 /// Entries were invalidated. A change in a folder is not recorded if it invalidated nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct CacheInvalidated {
     /// The source of the invalidation.
     pub by: InvalidatedBy,
@@ -39,6 +40,7 @@ impl Event for CacheInvalidated {
 
 /// The computer was suspended, and the entries have aged meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct CacheAged {
     /// The length of the suspension, in milliseconds.
     pub suspended_ms: u64,
@@ -57,6 +59,7 @@ impl Event for CacheAged {
 
 /// The source of an invalidation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum InvalidatedBy {
     /// The embedder or a person, by one key.

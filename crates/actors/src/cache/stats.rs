@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The figures of a cache. Counters start with the runtime.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct CacheStats {
     /// The stored values, stale ones included until a read meets them.
     pub entries: u64,

@@ -222,6 +222,7 @@ impl ConnectionErrorKind {
 ///
 /// In JSON it has the fields of an [`Error`], `code`, `reason`, `retryable` and `retry_after_ms`, in place of its kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS), ts(as = "SerializedError<'static>"))]
 pub struct ConnectionError {
     /// The kind of the failure.
     pub kind: ConnectionErrorKind,
@@ -355,19 +356,24 @@ impl<'de> Deserialize<'de> for ConnectionError {
     }
 }
 
+/// The members of a failure in JSON.
+#[derive(Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
+struct SerializedError<'a> {
+    #[cfg_attr(feature = "typescript", ts(skip))]
+    code: Code,
+    #[cfg_attr(feature = "typescript", ts(flatten))]
+    reason: Reason,
+    message: &'a str,
+    details: &'a str,
+    status: Option<u16>,
+    close_code: Option<u16>,
+    retryable: bool,
+    retry_after_ms: Option<u64>,
+}
+
 impl Serialize for ConnectionError {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct SerializedError<'a> {
-            code: Code,
-            reason: Reason,
-            message: &'a str,
-            details: &'a str,
-            status: Option<u16>,
-            close_code: Option<u16>,
-            retryable: bool,
-            retry_after_ms: Option<u64>,
-        }
         let Self { kind: _, message, details, status, close_code, retry_after: _, answer_code: _ } = self;
         let Error { code, reason, retryable, retry_after_ms, .. } = Error::from(self);
         let (status, close_code) = (*status, *close_code);

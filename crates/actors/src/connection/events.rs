@@ -16,6 +16,7 @@ use crate::error::Code;
 
 /// The connection's state or its next attempt has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct ConnectionChanged {
     /// The state before.
     pub from: ConnectionState,
@@ -90,6 +91,7 @@ impl Event for Gap {
 /// Messages were not sent, or are not known to have been. Their senders got the outcome as well. Messages of one
 /// outcome are recorded together, at most once a second.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct ConnectionUnsent {
     /// The outcome.
     pub outcome: SendFailure,
@@ -103,9 +105,11 @@ pub struct ConnectionUnsent {
     pub unawaited: u64,
     /// The most messages that may wait, if that was the limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
     pub messages_max: Option<usize>,
     /// The most bytes that may wait or be in one message, if that was the limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
     pub bytes_max: Option<usize>,
 }
 
@@ -143,6 +147,7 @@ impl ConnectionUnsent {
 
 /// The reason why a frame was ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum IgnoredReason {
     /// The frame's number was seen before.
@@ -151,6 +156,7 @@ pub enum IgnoredReason {
 
 /// Frames were ignored. Frames of one reason are recorded together, at most once a second.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct ConnectionIgnored {
     /// The reason.
     pub reason: IgnoredReason,

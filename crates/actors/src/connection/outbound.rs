@@ -12,6 +12,7 @@ use crate::error::{Error, Reason};
 
 /// The outcome of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum SendOutcome {
     /// Written to the socket completely. Whether the peer read it is unknown.

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 /// Events of the backend are missing, or may be missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct Gap {
     /// The last number seen before the gap; `None` if the backend's frames have no numbers.
     pub after: Option<u64>,

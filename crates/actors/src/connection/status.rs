@@ -12,6 +12,7 @@ use crate::network::BackendAvailability;
 
 /// The connection's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum ConnectionState {
     /// The configuration says that the backend has no WebSocket.
@@ -30,6 +31,7 @@ pub enum ConnectionState {
 
 /// The reason of the connection's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum StatusReason {
     /// Nothing has happened yet.

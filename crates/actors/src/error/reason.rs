@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The kind of failure: six codes that a caller can switch on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
     /// The backend could not be reached, or the connection to it broke.

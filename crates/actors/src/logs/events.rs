@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// A program prints more than its log takes, so that lines are left out from now on. The program counts as noisy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct OutputNoisy {
     /// The lines in a second that the log takes of each stream for any time.
     pub lines_per_second: u32,
@@ -28,6 +29,7 @@ impl Event for OutputNoisy {
 
 /// A noisy program prints less again, or has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct OutputQuiet {
     /// The lines that its log has left out.
     pub dropped_lines: u64,
@@ -54,6 +56,7 @@ impl Event for OutputQuiet {
 
 /// Logs are not being written, or are written again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct LogsDegraded {
     /// The fault, or its end, for a person.
     pub message: String,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// The source of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum LogStream {
     /// The program's stdout.
@@ -20,6 +21,7 @@ pub enum LogStream {
 
 /// A line of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct LogLine {
     /// The time at which the runtime read it.
     pub at: WallTime,

@@ -94,6 +94,7 @@ pub(super) fn line_suffix(name: &str, line: Option<&str>) -> String {
 
 /// A process of the backend or of an agent has exited.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct ProcessExited {
     /// The process's id.
     pub pid: u32,

@@ -48,6 +48,7 @@ pub struct StartReport {
 
 /// A process of an earlier run that was still there, or a descendant of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct Orphan {
     /// The name of the process.
     pub name: String,
@@ -61,6 +62,7 @@ pub struct Orphan {
 
 /// A failure of the safeguards. The processes run on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(tag = "warning", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ManagerWarning {

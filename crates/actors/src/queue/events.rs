@@ -23,6 +23,7 @@ pub(super) const PATH_CHARS_MAX: usize = 200;
 
 /// The request that an event is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct RequestRef {
     /// The request's id.
     pub request_id: RequestId,
@@ -53,6 +54,7 @@ impl RequestRef {
 
 /// An attempt has started. Written only to a verbose journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct RequestStarted {
     /// The request.
     #[serde(flatten)]
@@ -75,6 +77,7 @@ impl Event for RequestStarted {
 
 /// A caller shares a request that another caller has made. Written only to a verbose journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct RequestJoined {
     /// The request, by the id that this caller got.
     #[serde(flatten)]
@@ -95,6 +98,7 @@ impl Event for RequestJoined {
 
 /// An attempt has failed and another will follow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct RequestRetry {
     /// The request.
     #[serde(flatten)]
@@ -119,6 +123,7 @@ impl Event for RequestRetry {
 
 /// A request has succeeded and its body was read to the end. Written only to a verbose journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct RequestDone {
     /// The request.
     #[serde(flatten)]
@@ -154,6 +159,7 @@ impl Event for RequestDone {
 
 /// A request has failed, or was cancelled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct RequestFailed {
     /// The request.
     #[serde(flatten)]
@@ -194,6 +200,7 @@ impl Event for RequestFailed {
 
 /// A request has timed out, in the queue or at the backend: its code is `TIMEOUT`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(transparent)]
 pub struct RequestTimedOut(pub RequestFailed);
 
@@ -210,6 +217,7 @@ impl Event for RequestTimedOut {
 /// The backend cannot be reached, so requests wait without using up retries. Written again after each probe that
 /// fails.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct QueueHeld {
     /// The cause: `disconnected` if only the connection has reported it so far.
     pub reason: Reason,
@@ -221,6 +229,7 @@ pub struct QueueHeld {
     pub waiting: usize,
     /// The state of the backend that the runtime starts, and its next step, if that is the cause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
     pub backend: Option<String>,
     /// True if nothing is wrong: that backend is starting, and has not failed before. The event is information then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -269,6 +278,7 @@ impl Event for QueueHeld {
 
 /// The backend can be reached again, so requests run in their order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct QueueReleased {
     /// The last cause of the outage.
     pub reason: Reason,
@@ -302,6 +312,7 @@ impl Event for QueueReleased {
 
 /// The queue was full, and this request was rejected or evicted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct QueueOverflow {
     /// The request.
     #[serde(flatten)]

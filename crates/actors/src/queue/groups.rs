@@ -34,6 +34,7 @@ impl GroupLimit {
 
 /// The figures of one group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct GroupStats {
     /// The pattern of the paths, which names the group.
     pub path: Arc<str>,

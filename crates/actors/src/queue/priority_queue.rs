@@ -32,6 +32,7 @@ use crate::request_id::{IdMap, RequestId};
 
 /// The policy for a new item when the queue is full.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "kebab-case")]
 pub enum Overflow {
     /// The new item is rejected.

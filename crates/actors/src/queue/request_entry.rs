@@ -71,6 +71,7 @@ pub(super) enum RequestPhase {
 
 /// A request that has not ended, as a list shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct PendingRequest {
     /// The id of the caller that has waited longest.
     pub request_id: RequestId,
@@ -90,6 +91,7 @@ pub struct PendingRequest {
 
 /// The phase of a request that has not ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum PendingPhase {
     /// The request waits for its turn, for room in its groups, or for the backend.

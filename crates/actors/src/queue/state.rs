@@ -231,6 +231,7 @@ impl State {
 
 /// The figures of a queue.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct QueueStats {
     /// The number of waiting requests, those in a backoff included.
     pub waiting: usize,
@@ -252,6 +253,7 @@ pub struct QueueStats {
 
 /// The number of waiting requests, by their priority at arrival.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct WaitingByPriority {
     /// With priority high: a person waits for the result.
     pub high: usize,

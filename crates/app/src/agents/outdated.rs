@@ -20,6 +20,7 @@ use crate::tree_builder::processes::NamedAddress;
 /// The agent is restarted, which uses no budget, because its program names the address or the secret of an earlier start of
 /// the backend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct AgentOutdated {}
 
 impl Event for AgentOutdated {

@@ -19,6 +19,7 @@ use crate::status::AgentView;
 
 /// A command about one agent: `{"agent":ID,"action":…}`, with the members of the action beside them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct BridgeAgentCommand {
     /// The agent's id.
     pub agent: String,
@@ -29,6 +30,7 @@ pub struct BridgeAgentCommand {
 
 /// An action on one agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS), ts(optional_fields = nullable))]
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
 pub enum AgentAction {
     /// Show the agent.
@@ -56,6 +58,7 @@ pub enum AgentAction {
         body: Json,
         /// Permits up to two more deliveries if the agent or the runtime ends before the answer.
         #[serde(default)]
+        #[cfg_attr(feature = "typescript", ts(optional = nullable))]
         may_repeat: bool,
         /// The longest wait for its delivery in milliseconds; a minute if absent.
         #[serde(default)]
@@ -89,6 +92,7 @@ pub enum AgentAction {
     /// Add it to the agents of the configuration, and start it.
     Add {
         /// The keys of an `[[agent]]` block. The id is the agent's, and need not be repeated.
+        #[cfg_attr(feature = "typescript", ts(type = "{ [key: string]: unknown }"))]
         config: Map<String, Value>,
     },
     /// Stop it, and delete it with its state.
@@ -140,11 +144,13 @@ pub(super) fn send_options(
 
 /// An agent and its last events: the reply to `show`, and to the commands that change its state.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct AgentDetails {
     /// The agent.
     #[serde(flatten)]
     pub agent: AgentView,
     /// The last events, at most five, oldest first.
+    #[cfg_attr(feature = "typescript", ts(type = "Array<EventRecord>"))]
     pub events: Vec<Record>,
 }
 

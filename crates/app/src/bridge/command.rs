@@ -29,6 +29,7 @@ const REQUESTS_SHOWN_MAX: usize = 1000;
 
 /// A command, as it comes in beside its `id`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS), ts(optional_fields = nullable))]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum BridgeCommand {
     /// Everything in one view.
@@ -87,6 +88,7 @@ pub enum BridgeCommand {
     },
     /// Makes an actor panic, to demonstrate its supervision. Only in debug builds.
     #[cfg(debug_assertions)]
+    #[cfg_attr(feature = "typescript", ts(skip))]
     Panic {
         /// `connection`, `queue`, `cache`, or an agent's id.
         actor: String,
@@ -95,6 +97,7 @@ pub enum BridgeCommand {
 
 /// An action on the backend's own process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum BackendAction {
     /// Show its state.
@@ -111,6 +114,7 @@ pub enum BackendAction {
 
 /// An action on the WebSocket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS), ts(optional_fields = nullable))]
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ConnectionAction {
     /// Show its state.
@@ -137,6 +141,7 @@ pub enum ConnectionAction {
         /// Patterns for the `type` of frames, as in `chat.*`; without any, every frame is pushed. With some, binary
         /// frames and those without a type are left out.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[cfg_attr(feature = "typescript", ts(optional = nullable))]
         types: Vec<String>,
     },
     /// Stop pushing frames.
@@ -145,6 +150,7 @@ pub enum ConnectionAction {
 
 /// An action on the backend's token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum CredentialsAction {
     /// Ask for a new token, and let a waiting or failed connection try it. The reply is `{"changed":…}`.
@@ -153,6 +159,7 @@ pub enum CredentialsAction {
 
 /// An action on the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum CacheAction {
     /// Show the statistics.
@@ -163,6 +170,7 @@ pub enum CacheAction {
 
 /// An action on a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum ListenAction {
     /// Push its items from now on.
@@ -173,6 +181,7 @@ pub enum ListenAction {
 
 /// The scope of an invalidation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum InvalidateBy {
     /// The entry with that key.
@@ -187,6 +196,7 @@ pub enum InvalidateBy {
 
 /// A command about requests that have not ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS), ts(optional_fields = nullable))]
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
 pub enum RequestsCommand {
     /// List them, at most 1000.
@@ -207,6 +217,7 @@ pub enum RequestsCommand {
 
 /// A request through the queue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS), ts(optional_fields = nullable))]
 #[serde(deny_unknown_fields)]
 pub struct RequestCommand {
     /// The method, in capitals.
@@ -218,9 +229,11 @@ pub struct RequestCommand {
     pub body: Option<Json>,
     /// The headers.
     #[serde(default)]
+    #[cfg_attr(feature = "typescript", ts(optional = nullable))]
     pub headers: BTreeMap<String, String>,
     /// The priority in the queue.
     #[serde(default)]
+    #[cfg_attr(feature = "typescript", ts(optional = nullable))]
     pub priority: Priority,
     /// The longest time in milliseconds that one attempt may make no progress.
     #[serde(default)]
@@ -236,9 +249,11 @@ pub struct RequestCommand {
     pub retries: Option<u32>,
     /// Follows 301, 302 and 303 after a write, mostly with a GET.
     #[serde(default)]
+    #[cfg_attr(feature = "typescript", ts(optional = nullable))]
     pub follow_redirected_writes: bool,
     /// Permits to share the response of an equal GET that is in flight.
     #[serde(default)]
+    #[cfg_attr(feature = "typescript", ts(optional = nullable))]
     pub shared: bool,
     /// The highest age in milliseconds of a cached response; the cache is not used if absent.
     #[serde(default)]

@@ -27,6 +27,7 @@ const STREAMS_MAX: usize = 256;
 
 /// A command about the log of the backend, `backend`, or of an agent, which has the agent's id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS), ts(optional_fields = nullable))]
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LogsCommand {
     /// Read lines. The reply is `{"lines":[{"at":…,"stream":"out","text":…}]}`.

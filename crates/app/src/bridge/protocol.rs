@@ -17,6 +17,7 @@ use crate::status::StatusReport;
 
 /// A text that goes to the client. The members of each variant distinguish it from the others.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(untagged)]
 pub enum ServerMessage {
     /// The reply to a command that succeeded: `{"id":1,"ok":…}`.
@@ -24,6 +25,7 @@ pub enum ServerMessage {
         /// The command's id; `None` if the text had none.
         id: Option<u64>,
         /// The result.
+        #[cfg_attr(feature = "typescript", ts(type = "BridgeReply"))]
         ok: Json,
     },
     /// The reply to a command that failed: `{"id":1,"error":…}`.
@@ -43,6 +45,7 @@ pub enum ServerMessage {
     /// A batch of events, at most 1000: `{"events":[…],"cursor":"RUN.SEQ"}`.
     Events {
         /// The events, in order.
+        #[cfg_attr(feature = "typescript", ts(type = "Array<EventRecord>"))]
         events: Vec<Record>,
         /// The last of them.
         cursor: Option<Cursor>,
@@ -110,6 +113,7 @@ pub enum ServerMessage {
         /// The log's id.
         log: String,
         /// Always `true`.
+        #[cfg_attr(feature = "typescript", ts(type = "true"))]
         ended: bool,
     },
     /// The agent was removed, so its updates end: `{"agent":ID,"ended":true}`.
@@ -117,12 +121,14 @@ pub enum ServerMessage {
         /// The agent's id.
         agent: String,
         /// Always `true`.
+        #[cfg_attr(feature = "typescript", ts(type = "true"))]
         ended: bool,
     },
 }
 
 /// A frame of the backend, or a marker between frames.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum FrameItem {
     /// A text frame as the backend sent it.
@@ -137,6 +143,7 @@ pub enum FrameItem {
 
 /// A place where items are missing, because the client was too slow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct LagMarker {
     /// The number of items that are missing.
     pub lagged: u64,
@@ -144,6 +151,7 @@ pub struct LagMarker {
 
 /// The state of the runtime.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct StateSnapshot {
     /// Everything in one view.
     pub status: StatusReport,
@@ -153,6 +161,7 @@ pub struct StateSnapshot {
 
 /// A gap in the events. `before` in a later run than `after` leaves the number of missing events unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct EventGap {
     /// The last event before the gap.
     pub after: Cursor,
@@ -162,6 +171,7 @@ pub struct EventGap {
 
 /// A message that an agent has accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct AcceptedMessage {
     /// The id of the command that sent it.
     pub id: Option<u64>,

@@ -15,6 +15,7 @@ use crate::{RequestId, Response};
 
 /// The reply to each `cancel`.
 #[derive(Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub(super) struct CancelReply {
     /// False if there was nothing to cancel any more.
     pub(super) cancelled: bool,
@@ -22,6 +23,7 @@ pub(super) struct CancelReply {
 
 /// The reply to `requests` `prioritize`.
 #[derive(Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub(super) struct PrioritizeReply {
     /// False if the request does not wait.
     pub(super) prioritized: bool,
@@ -29,6 +31,7 @@ pub(super) struct PrioritizeReply {
 
 /// The reply to `credentials` `reload`.
 #[derive(Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub(super) struct ReloadReply {
     /// True if the token is another one.
     pub(super) changed: bool,
@@ -36,6 +39,7 @@ pub(super) struct ReloadReply {
 
 /// The reply to `cache` `invalidate`.
 #[derive(Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub(super) struct InvalidateReply {
     /// The number of dropped entries.
     pub(super) entries: u64,
@@ -43,6 +47,7 @@ pub(super) struct InvalidateReply {
 
 /// The reply to `connection` `send`.
 #[derive(Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub(super) struct SendReply {
     /// The outcome.
     pub(super) outcome: SendOutcome,
@@ -50,6 +55,7 @@ pub(super) struct SendReply {
 
 /// The reply to `logs` `read`.
 #[derive(Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub(super) struct LogReply {
     /// The lines, in order.
     pub(super) lines: Vec<LogLine>,
@@ -57,6 +63,7 @@ pub(super) struct LogReply {
 
 /// The connection after a dial, and the dial's effect.
 #[derive(Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub(super) struct ReconnectReply {
     /// The connection.
     #[serde(flatten)]
@@ -67,6 +74,7 @@ pub(super) struct ReconnectReply {
 
 /// The answer of an agent to a message.
 #[derive(Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub(super) struct AnswerReply<'a> {
     /// The message's number.
     pub(super) message_id: MessageId,
@@ -76,6 +84,7 @@ pub(super) struct AnswerReply<'a> {
 
 /// A response as `mainstay request --json` prints it.
 #[derive(Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub(super) struct ResponseReply {
     /// The HTTP status.
     status: u16,

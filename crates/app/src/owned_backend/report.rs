@@ -16,6 +16,7 @@ use crate::tree_builder::owned_backend::OwnedBackendSettings;
 
 /// The state of the backend that the runtime owns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct OwnedBackendReport {
     /// The status: `starting` until it is ready, then `running`.
     pub status: ActorStatus,

@@ -14,6 +14,7 @@ pub(super) const NUMBER_MAX: u64 = (1 << 53) - 1;
 /// It reads `RUN.SEQ`, such as `3.17`, as text and in JSON. Later events have larger cursors. A cursor need not be an
 /// event's: [`START`](Self::START) is before every event, and `4.0` is before every event of run 4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS), ts(type = "string"))]
 #[serde(into = "String", try_from = "String")]
 pub struct Cursor {
     /// The run: 1, 2, 3 … per data folder.

@@ -6,6 +6,7 @@ use super::event::{Event, Level};
 
 /// Lines were lost, or the disk refuses or takes lines again. The journal itself records it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct JournalDegraded {
     /// The fault, or its end, for a person.
     pub message: String,

@@ -1,9 +1,13 @@
 //! The types of events, as data.
 
 use serde::de::DeserializeOwned;
+#[cfg(feature = "typescript")]
+use ts_rs::TS;
 
 use super::event::{Event, Level};
 use super::record::Record;
+#[cfg(feature = "typescript")]
+use crate::typescript::Declarations;
 
 /// A type of event, as data: describes the records of its kind.
 #[derive(Debug, Clone, Copy)]
@@ -11,14 +15,23 @@ pub struct EventType {
     kind: &'static str,
     is_verbose: bool,
     read: fn(&Record) -> Option<(Level, String)>,
+    #[cfg(feature = "typescript")]
+    declare: fn(&mut Declarations) -> String,
 }
 
 impl EventType {
     /// Returns the type `E`.
     #[must_use]
+    #[cfg(not(feature = "typescript"))]
     pub const fn of<E: Event + DeserializeOwned>() -> Self {
-        let read = |record: &Record| record.event::<E>().map(|event| (event.level(), event.summary()));
-        Self { kind: E::KIND, is_verbose: E::VERBOSE, read }
+        Self { kind: E::KIND, is_verbose: E::VERBOSE, read: read::<E> }
+    }
+
+    /// Returns the type `E`.
+    #[must_use]
+    #[cfg(feature = "typescript")]
+    pub const fn of<E: Event + DeserializeOwned + TS + 'static>() -> Self {
+        Self { kind: E::KIND, is_verbose: E::VERBOSE, read: read::<E>, declare: Declarations::add::<E> }
     }
 
     /// Returns the stable name of the kind.
@@ -39,4 +52,14 @@ impl EventType {
     pub fn read(&self, record: &Record) -> Option<(Level, String)> {
         (self.read)(record)
     }
+
+    /// Declares the fields of the kind. Returns the name of their type.
+    #[cfg(feature = "typescript")]
+    pub fn declare(&self, declarations: &mut Declarations) -> String {
+        (self.declare)(declarations)
+    }
+}
+
+fn read<E: Event + DeserializeOwned>(record: &Record) -> Option<(Level, String)> {
+    record.event::<E>().map(|event| (event.level(), event.summary()))
 }

@@ -8,6 +8,7 @@ use super::event::Event;
 /// The previous run ended without notice: the journal has no `runtime_stopped` of it. The process was killed, the power
 /// failed, or the disk refused the last events. The journal itself records it, once, as the first event of the next run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct RunInterrupted {
     /// The last event of that run on disk.
     pub last_event: Cursor,

@@ -13,6 +13,7 @@ pub(crate) const RUN_END_KIND: &str = "runtime_stopped";
 
 /// An event as the journal holds it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS), ts(rename = "EventHead"))]
 pub struct Record {
     /// The run that the event belongs to: 1, 2, 3 … per data folder.
     pub run: u64,
@@ -27,9 +28,11 @@ pub struct Record {
     /// The actor's incarnation, 0 if there is none.
     pub generation: u64,
     /// The kind of event.
+    #[cfg_attr(feature = "typescript", ts(skip))]
     pub kind: String,
     /// The kind's own fields.
     #[serde(flatten)]
+    #[cfg_attr(feature = "typescript", ts(skip))]
     pub fields: Map<String, Value>,
 }
 

@@ -11,6 +11,7 @@ use super::{
 
 /// The cause of an incarnation's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum ExitCause {
     /// The incarnation ended by itself, in order.
@@ -31,10 +32,12 @@ pub enum ExitCause {
 
 /// An exit, as the policy sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct Exit {
     /// The cause of the end.
     pub cause: ExitCause,
     /// The time when the incarnation became ready, if it ever did.
+    #[cfg_attr(feature = "typescript", ts(type = "Duration | null"))]
     pub ready_since: Option<Duration>,
     /// True if it began from a checkpoint.
     pub from_checkpoint: bool,
@@ -108,6 +111,7 @@ impl From<Strategy> for RestartScope {
 
 /// The state from which the next incarnation starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum StateSource {
     /// The last checkpoint, if there is one.

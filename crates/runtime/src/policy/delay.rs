@@ -11,18 +11,22 @@ use serde::{Deserialize, Serialize};
 /// (Marc Brooker, *Exponential Backoff And Jitter*, AWS Architecture Blog, 2015). Its floor is `min`, so that a
 /// configured minimum holds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Delay {
     /// The same delay before every attempt.
     Fixed {
         /// The delay.
+        #[cfg_attr(feature = "typescript", ts(type = "Duration"))]
         delay: Duration,
     },
     /// A delay that grows with every attempt.
     Exponential {
         /// The delay before the first attempt, and the shortest delay.
+        #[cfg_attr(feature = "typescript", ts(type = "Duration"))]
         min: Duration,
         /// The longest delay.
+        #[cfg_attr(feature = "typescript", ts(type = "Duration"))]
         max: Duration,
         /// The factor by which each attempt multiplies the delay. Values below 1 count as 1.
         factor: f64,
@@ -32,8 +36,10 @@ pub enum Delay {
     /// No delay before the first attempt. From the second on, the delay grows as that of `Exponential` does.
     FirstAtOnce {
         /// The delay before the second attempt.
+        #[cfg_attr(feature = "typescript", ts(type = "Duration"))]
         min: Duration,
         /// The longest delay.
+        #[cfg_attr(feature = "typescript", ts(type = "Duration"))]
         max: Duration,
         /// The factor by which each further attempt multiplies the delay. Values below 1 count as 1.
         factor: f64,

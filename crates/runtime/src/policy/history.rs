@@ -9,7 +9,9 @@ use super::{Budget, ChildPolicy};
 
 /// Restarts granted within a sliding window. It never holds more than the budget grants.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 struct RestartWindow {
+    #[cfg_attr(feature = "typescript", ts(type = "Array<Duration>"))]
     at: VecDeque<Duration>,
 }
 
@@ -35,6 +37,7 @@ impl RestartWindow {
 
 /// The history of one child. It outlives the child's incarnations.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct ChildHistory {
     recent_restarts: RestartWindow,
     attempts: u32,
@@ -108,6 +111,7 @@ impl ChildHistory {
 
 /// The history of all children of a supervisor together.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct SupervisorHistory {
     recent_restarts: RestartWindow,
 }

@@ -8,6 +8,7 @@ use super::Delay;
 
 /// The exits after which a child is restarted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum RestartType {
     /// Every exit, a normal one included.
@@ -20,15 +21,18 @@ pub enum RestartType {
 
 /// A number of restarts that are granted within a sliding window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct Budget {
     /// The restarts that are granted within `window`; the next one is refused.
     pub restarts_max: u32,
     /// The time for which a restart counts.
+    #[cfg_attr(feature = "typescript", ts(type = "Duration"))]
     pub window: Duration,
 }
 
 /// The consequence of a spent budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum OnBudgetExhausted {
     /// The child stays `failed` until it is reset; its siblings go on.
@@ -39,10 +43,11 @@ pub enum OnBudgetExhausted {
 
 /// The way in which a child is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum Shutdown {
     /// The child is asked to stop, and killed if it has not ended within the timeout.
-    Graceful(Duration),
+    Graceful(#[cfg_attr(feature = "typescript", ts(type = "Duration"))] Duration),
     /// The child is asked to stop, and has any amount of time. Meant for supervisors, whose children have timeouts of
     /// their own.
     Unlimited,
@@ -55,6 +60,7 @@ pub enum Shutdown {
 /// Nothing can end such a handler from outside. It is abandoned: its messages, its snapshots and its tasks no longer
 /// count. Its remaining work goes on beside its successor, if it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum AbandonedPolicy {
     /// The child stays `failed` until it is reset, so two of its incarnations never work at once.
@@ -66,6 +72,7 @@ pub enum AbandonedPolicy {
 
 /// The policy of one child.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct ChildPolicy {
     /// The exits after which the child is restarted.
     pub restart: RestartType,
@@ -74,6 +81,7 @@ pub struct ChildPolicy {
     /// The number of restarts that the child is granted; `None` grants any number.
     pub budget: Option<Budget>,
     /// The time that a child must stay ready to earn its whole budget back. Being spawned is not enough.
+    #[cfg_attr(feature = "typescript", ts(type = "Duration"))]
     pub stable_after: Duration,
     /// The consequence of a spent budget.
     pub exhausted: OnBudgetExhausted,
@@ -84,8 +92,10 @@ pub struct ChildPolicy {
     pub checkpoint_crashes_max: u32,
     /// The longest time for a handler or a start; `None` sets no limit. One that takes longer is stuck, and is killed
     /// at most a quarter of this time later.
+    #[cfg_attr(feature = "typescript", ts(type = "Duration | null"))]
     pub stuck_after: Option<Duration>,
     /// The time that a killed incarnation has to end before it is abandoned.
+    #[cfg_attr(feature = "typescript", ts(type = "Duration"))]
     pub kill_timeout: Duration,
     /// The consequence of an abandoned incarnation.
     pub abandoned: AbandonedPolicy,
@@ -128,6 +138,7 @@ impl Default for ChildPolicy {
 
 /// The children that the exit of one child concerns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
     /// The child alone.
@@ -144,6 +155,7 @@ pub enum Strategy {
 /// An end counts if it calls for no restart: a transient child's normal exit, or any exit of a temporary child.
 /// Stopping a child by command, or with its group, does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum AutoShutdown {
     /// The supervisor goes on.
@@ -158,6 +170,7 @@ pub enum AutoShutdown {
 
 /// The order in which a supervisor that ends stops its children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum StopOrder {
     /// The last one stops first, and then the one before it: a child may use those before it until it has ended.
@@ -169,6 +182,7 @@ pub enum StopOrder {
 
 /// The policy of a supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct SupervisorPolicy {
     /// The children that the exit of one child concerns.
     pub strategy: Strategy,

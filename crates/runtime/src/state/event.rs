@@ -6,6 +6,7 @@ use crate::journal::{Event, Level};
 
 /// An actor begins from a stored state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct StateLoaded {
     /// The version of its schema, as it was stored.
     pub version: u32,
@@ -23,6 +24,7 @@ impl Event for StateLoaded {
 
 /// A stored state of an older version was migrated to the current version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct StateMigrated {
     /// The stored version.
     pub from: u32,
@@ -40,6 +42,7 @@ impl Event for StateMigrated {
 
 /// A stored state cannot be used. It is quarantined, and the actor starts fresh.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct StateRefused {
     /// The stored version, if that much can be read.
     pub version: Option<u32>,
@@ -60,6 +63,7 @@ impl Event for StateRefused {
 
 /// States are not being saved, or are saved again. The store records it, under an actor's path if it concerns one actor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct StateDegraded {
     /// The fault, or its end, for a person.
     pub message: String,

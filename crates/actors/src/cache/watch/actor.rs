@@ -24,6 +24,7 @@ type WatchContext = Context<WatchMessage>;
 
 /// A root is watched for the first time. From now on files read in it are cached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct WatchStarted {
     /// The folder, as configured.
     pub root: String,
@@ -39,6 +40,7 @@ impl Event for WatchStarted {
 
 /// A root cannot be watched. Its entries are dropped, and nothing is cached until it is watched again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct WatchLost {
     /// The folder, as configured.
     pub root: String,
@@ -69,6 +71,7 @@ impl Event for WatchLost {
 
 /// A root is watched again. Entries that remained of it were dropped once more before this event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct WatchRegained {
     /// The folder, as configured.
     pub root: String,

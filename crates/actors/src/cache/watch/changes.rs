@@ -19,6 +19,7 @@ const LIMITS: BroadcastLimits = BroadcastLimits { items_max: 4096, bytes_max: 4 
 
 /// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum FileChangeKind {
     /// The file or folder is new, or was moved here from outside the root.
@@ -35,6 +36,7 @@ pub enum FileChangeKind {
 
 /// A change in a watched folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct FileChange {
     /// The kind of the change.
     pub kind: FileChangeKind,
@@ -44,6 +46,7 @@ pub struct FileChange {
     pub path: PathBuf,
     /// The path before, of something that was renamed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
     pub from: Option<PathBuf>,
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Says why a folder is not watched. Meanwhile nothing that is read in it is cached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum WatchErrorKind {
     /// The folder does not exist.

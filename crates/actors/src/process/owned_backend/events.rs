@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// The backend's process runs, and is not ready yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct BackendStarting {
     /// The process's id.
     pub pid: u32,
@@ -27,6 +28,7 @@ impl Event for BackendStarting {
 
 /// The backend's process runs and is ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct BackendStarted {
     /// The process's id.
     pub pid: u32,
@@ -45,6 +47,7 @@ impl Event for BackendStarted {
 
 /// A signal or a debugger has stopped the backend's process, so that it does nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct BackendSuspended {
     /// The process's id.
     pub pid: u32,
@@ -67,6 +70,7 @@ impl Event for BackendSuspended {
 
 /// The backend's process continues after a signal or a debugger had stopped it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct BackendResumed {
     /// The process's id.
     pub pid: u32,

@@ -14,9 +14,10 @@ use mainstay_actors::queue::{QueueHandle, QueueMessage, QueueView};
 use mainstay_actors::response_cache::ResponseCache;
 use mainstay_runtime::state::RedbStore;
 use mainstay_runtime::{Address, Runtime, SupervisorHandle};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 
+use crate::incidents::IncidentReader;
 use crate::time_point::TimePoint;
 use crate::tree_builder::agents::{AgentFactory, AgentHandle};
 use crate::tree_builder::owned_backend::OwnedBackendParts;
@@ -57,6 +58,8 @@ pub(crate) struct Inner {
     pub(crate) handles: Handles,
     /// The store of states, unless the embedder supplied one.
     pub(crate) states: Option<Arc<RedbStore>>,
+    /// The incidents that were read so far: nobody pays for them who does not ask.
+    pub(crate) incidents: Mutex<IncidentReader>,
     /// Ends the subscriptions.
     pub(crate) has_stopped: watch::Sender<bool>,
     /// The tasks that run beside the tree. They end when this is dropped.

@@ -35,6 +35,7 @@ pub mod events;
 mod fault_injection;
 #[cfg(any(feature = "backend", feature = "control"))]
 mod http_server;
+pub mod incidents;
 mod inner;
 mod logs;
 mod mainstay;
@@ -50,6 +51,9 @@ mod suggestion;
 mod supervision_report;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+#[path = "../../../tests/tier.rs"]
+mod tier;
 mod time_point;
 mod tree_builder;
 

@@ -21,7 +21,7 @@ use mainstay_runtime::state::{RedbConfig, RedbStore, StateStore, StoreError};
 use mainstay_runtime::{Runtime, RuntimeExit, RuntimeStartError, SupervisorHandle, TreeNode};
 use thiserror::Error as ThisError;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -33,6 +33,7 @@ use crate::connection::Connection;
 use crate::credentials;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::environment::Environment;
+use crate::incidents::Incident;
 use crate::inner::Inner;
 use crate::logs::Logs;
 use crate::owned_backend::{OwnedBackend, OwnedBackendReport, absence};
@@ -259,7 +260,14 @@ impl MainstayBuilder {
             if let Some(assigned) = handles.factory.processes.assigned.clone() {
                 tasks.spawn(restart_outdated(Weak::clone(inner), assigned));
             }
-            Inner { runtime, handles, states, has_stopped: watch::Sender::new(false), _tasks: tasks }
+            Inner {
+                runtime,
+                handles,
+                states,
+                incidents: Mutex::default(),
+                has_stopped: watch::Sender::new(false),
+                _tasks: tasks,
+            }
         })))
     }
 }
@@ -535,7 +543,8 @@ impl Mainstay {
         let (agents, backend) = (self.agents(), self.backend());
         complete_tree(&mut tree, &|place| match place {
             TreePlace::Backend => {
-                let report = backend.as_ref()?.bare_report().filter(|report| report.suspended_since.is_some())?;
+                let report =
+                    backend.as_ref()?.bare_report().filter(|report| report.suspended_since.is_some())?;
                 Some(Suspended { last_error: report.last_error, next_step: report.next_step })
             }
             TreePlace::Agent(id) => {
@@ -558,6 +567,16 @@ impl Mainstay {
 
     fn subscription(&self, events: journal::JournalSubscription) -> Subscription {
         Subscription::new(events, self.0.has_stopped.subscribe())
+    }
+
+    /// Returns the incidents of the journal, oldest first, at most the last 200: what failed, what was decided about it,
+    /// and how it ended. The first call reads all events that are kept, and each later one those that have come since.
+    pub async fn incidents(&self) -> Vec<Incident> {
+        let mut reader = self.0.incidents.lock().await;
+        let end = self.journal().cursor();
+        let events = self.events_after(reader.cursor());
+        reader.read(events, end).await;
+        reader.log().incidents().cloned().collect()
     }
 
     /// Returns the journal.

@@ -24,6 +24,7 @@ pub enum SendOutcome {
 
 /// The reason why a message was not sent, or is not known to have been.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum SendFailure {
     /// The deadline passed before the message's turn came.

@@ -18,12 +18,15 @@ use super::logs::{self, LogsCommand};
 use super::malformed;
 use super::protocol::{invalid_command, to_json};
 use super::replies::{
-    CancelReply, InvalidateReply, PrioritizeReply, ReconnectReply, ReloadReply, ResponseReply,
+    CancelReply, IncidentStory, IncidentsReply, InvalidateReply, PrioritizeReply, ReconnectReply,
+    ReloadReply, ResponseReply,
 };
 use crate::admin_error::AdminTarget;
 use crate::mainstay::Mainstay;
 use crate::{Priority, Request, RequestId};
 
+/// The incidents of a list without a limit.
+const INCIDENTS_SHOWN: usize = 50;
 /// The most requests of one list.
 const REQUESTS_SHOWN_MAX: usize = 1000;
 
@@ -71,6 +74,12 @@ pub enum BridgeCommand {
     },
     /// The log of the backend or of an agent.
     Logs(LogsCommand),
+    /// The incidents of the journal, newest first: see [`incidents`](crate::incidents).
+    Incidents {
+        /// The most incidents; 50 if absent, and at most 200.
+        #[serde(default)]
+        limit: Option<usize>,
+    },
     /// Send a request through the queue.
     Request(Box<RequestCommand>),
     /// The requests of all clients that have not ended: lists them, oldest first; or cancels or moves one by its id.
@@ -339,6 +348,11 @@ pub async fn execute(mainstay: &Mainstay, command: BridgeCommand) -> Result<Json
                 }
             };
             to_json(&InvalidateReply { entries: mainstay.cache().invalidate(&pattern).await? })
+        }
+        BridgeCommand::Incidents { limit } => {
+            let incidents = mainstay.incidents().await;
+            let newest = incidents.into_iter().rev().take(limit.unwrap_or(INCIDENTS_SHOWN));
+            to_json(&IncidentsReply { incidents: newest.map(IncidentStory::from).collect() })
         }
         BridgeCommand::Request(command) => send_request(mainstay, *command).await,
         BridgeCommand::Logs(command) => logs::execute(mainstay, command).await,

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::connection::Reconnected;
+use crate::incidents::Incident;
 use crate::status::ConnectionReport;
 use crate::{RequestId, Response};
 
@@ -51,6 +52,30 @@ pub(super) struct InvalidateReply {
 pub(super) struct SendReply {
     /// The outcome.
     pub(super) outcome: SendOutcome,
+}
+
+/// The reply to `incidents`.
+#[derive(Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
+pub(super) struct IncidentsReply {
+    /// The incidents, newest first.
+    pub(super) incidents: Vec<IncidentStory>,
+}
+
+/// An incident, and its story.
+#[derive(Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
+pub(super) struct IncidentStory {
+    #[serde(flatten)]
+    incident: Incident,
+    /// The incident in about ten lines of plain English.
+    story: Vec<String>,
+}
+
+impl From<Incident> for IncidentStory {
+    fn from(incident: Incident) -> Self {
+        Self { story: incident.story(), incident }
+    }
 }
 
 /// The reply to `logs` `read`.

@@ -14,8 +14,8 @@ use super::command::{
 use super::logs::LogsCommand;
 use super::protocol::ServerMessage;
 use super::replies::{
-    AnswerReply, CancelReply, InvalidateReply, LogReply, PrioritizeReply, ReconnectReply, ReloadReply,
-    ResponseReply, SendReply,
+    AnswerReply, CancelReply, IncidentsReply, InvalidateReply, LogReply, PrioritizeReply, ReconnectReply,
+    ReloadReply, ResponseReply, SendReply,
 };
 use crate::events;
 use crate::owned_backend::OwnedBackendReport;
@@ -104,6 +104,7 @@ replies! {
     BridgeCommand::Requests(RequestsCommand::Cancel { .. }) => r#""type":"requests","action":"cancel","request_id":1"# CancelReply;
     BridgeCommand::Requests(RequestsCommand::Prioritize { .. }) => r#""type":"requests","action":"prioritize","request_id":1,"priority":"low""# PrioritizeReply;
     BridgeCommand::Cancel { .. } => r#""type":"cancel","request":1"# CancelReply;
+    BridgeCommand::Incidents { .. } => r#""type":"incidents""# IncidentsReply;
     BridgeCommand::Subscribe { .. } => r#""type":"subscribe""# ();
 }
 

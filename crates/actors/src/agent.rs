@@ -12,7 +12,8 @@
 //! - `recovery` brings an agent back after a failure.
 //! - [`Driver`] reaches an agent: `http` one behind the backend, `jsonl` a process with lines of JSON, `acp` a
 //!   process with the Agent Client Protocol.
-//! - [`UpdateBroadcast`] publishes what an agent says beside its answers.
+//! - [`UpdateBroadcast`] publishes what an agent says beside its answers, and its messages; `update_history` keeps the last
+//!   of these, pure.
 //! - [`AgentReports`] holds the latest report of each agent.
 //!
 //! It is an actor because a supervisor decides its restarts. A failed agent ends the actor's incarnation with an
@@ -34,6 +35,7 @@ mod pending_replies;
 mod recovery;
 mod reports;
 mod snapshot;
+mod update_history;
 mod updates;
 
 pub use activity::ActivityMeters;

@@ -57,6 +57,8 @@ struct Ring<T> {
     /// The number of the next item for each subscriber.
     cursors: BTreeMap<u64, u64>,
     last_id: u64,
+    /// True if nothing more comes, although a sender may be left.
+    is_closed: bool,
 }
 
 impl<T> Clone for Broadcast<T> {
@@ -76,6 +78,7 @@ impl<T: BroadcastItem> Broadcast<T> {
             first_seq: 0,
             cursors: BTreeMap::new(),
             last_id: 0,
+            is_closed: false,
         };
         Self { ring: Arc::new(Mutex::new(ring)), changed: watch::Sender::new(0) }
     }
@@ -101,6 +104,12 @@ impl<T: BroadcastItem> Broadcast<T> {
         self.changed.send_replace(end);
     }
 
+    /// Ends the subscriptions once they have taken what is there.
+    pub(crate) fn close(&self) {
+        self.ring.lock().is_closed = true;
+        self.changed.send_modify(|_| {});
+    }
+
     /// Returns the number of buffered items, and their bytes.
     #[cfg(test)]
     pub(crate) fn buffered(&self) -> (usize, usize) {
@@ -110,14 +119,14 @@ impl<T: BroadcastItem> Broadcast<T> {
 }
 
 impl<T: BroadcastItem> BroadcastSubscription<T> {
-    /// Waits for the next item; returns `None` once the sender is gone for good. Dropping the future loses nothing.
+    /// Waits for the next item; returns `None` once the sender is gone for good, or has closed the broadcast. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<T> {
         loop {
             self.changed.borrow_and_update();
             if let Some(item) = self.try_next() {
                 return Some(item);
             }
-            if self.changed.changed().await.is_err() {
+            if self.ring.lock().is_closed || self.changed.changed().await.is_err() {
                 return self.try_next();
             }
         }

@@ -169,7 +169,9 @@ impl Agents {
     /// `agent_unknown`.
     pub async fn remove(&self, id: &str) -> Result<(), Error> {
         self.0.handles.agents.remove(id).await.map_err(|error| self.command_error(&error))?;
-        self.0.handles.agent_handles.remove(id);
+        if let Some((_, handle)) = self.0.handles.agent_handles.remove(id) {
+            handle.updates.close();
+        }
         self.0.handles.factory.remove(id);
         Ok(())
     }

@@ -15,6 +15,10 @@
 //! `{"id":9,"type":"cancel","request":ID}` cancels the request of command ID of the same session. A request that was
 //! in flight then ends with the reason `cancelled`. Requests may wait for long and keep no other command waiting.
 //!
+//! `{"request":ID,"accepted":{"request_id":N}}` says the number of a request, and `"progress":true` has its progress
+//! pushed. With `"stream":true` the response's body comes in chunks, `{"request":ID,"chunk":…}`, which the client
+//! acknowledges. With `"stream_body":true` the request's body goes in parts: see [`BodyCommand`].
+//!
 //! Messages to agents wait for their answers beside the commands, so many may be in flight. Updates of an agent come
 //! after `{"id":3,"type":"agent","agent":ID,"action":"listen"}`: see [`AgentAction`].
 //!
@@ -31,22 +35,32 @@
 
 mod agent;
 mod agent_streams;
+mod bodies;
+mod budget;
+mod cache;
 mod command;
 mod frames;
+mod hello;
 mod logs;
 mod malformed;
 mod protocol;
 mod replies;
+mod request_pushes;
 mod requests;
 mod session;
 
 pub use agent::{AgentAction, AgentDetails, BridgeAgentCommand};
+pub use bodies::BodyCommand;
+pub use cache::{CacheAction, CachedEntryReply, FileContents, InvalidateBy};
 pub use command::{
-    BackendAction, BridgeCommand, CacheAction, ConnectionAction, CredentialsAction, InvalidateBy,
-    ListenAction, RequestCommand, RequestsCommand, execute,
+    BackendAction, BridgeCommand, ConnectionAction, CredentialsAction, ListenAction, RequestCommand,
+    RequestsCommand, execute,
 };
+pub use hello::{BridgeCapability, Hello};
 pub use logs::LogsCommand;
 pub use protocol::{AcceptedMessage, EventGap, FrameItem, LagMarker, ServerMessage, StateSnapshot};
+pub use replies::ResponseStart;
+pub use request_pushes::{AcceptedRequest, BodyEnd, RequestProgress};
 pub use session::serve;
 
 #[cfg(test)]

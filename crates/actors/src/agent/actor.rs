@@ -28,6 +28,7 @@ use super::pending_replies::PendingReplies;
 use super::recovery::PendingRecovery;
 use super::reports::{AgentReport, AgentReports};
 use super::snapshot::{AgentSnapshot, SavedState};
+use super::updates::UpdateBroadcast;
 use crate::network::BackendEnds;
 use crate::process::stop_within;
 use crate::suspend::is_overdue;
@@ -54,6 +55,8 @@ pub struct AgentActor {
     pub pending_recovery: Arc<PendingRecovery>,
     /// The senders that wait for answers.
     pub pending_replies: Arc<PendingReplies>,
+    /// The place where messages and their outcomes are published, beside what the agent says.
+    pub updates: UpdateBroadcast,
     /// True if the backend seems unavailable. An agent that misses checks meanwhile is `unknown`.
     pub is_backend_unavailable: watch::Receiver<bool>,
     /// The ends of the backend's own process.

@@ -224,6 +224,7 @@ fn agent_actor(
         health: Arc::new(health),
         first_check_within: Duration::ZERO,
         pending_replies: Arc::default(),
+        updates: UpdateBroadcast::default(),
         pending_recovery: Arc::default(),
         is_backend_unavailable: away.subscribe(),
         backend_ends: ends.subscribe(),
@@ -236,6 +237,7 @@ struct AgentActorFixture {
     planner: Address<AgentCommand>,
     pending_recovery: Arc<PendingRecovery>,
     pending_replies: Arc<PendingReplies>,
+    updates: UpdateBroadcast,
     reports: AgentReports,
     backend_unavailable: watch::Sender<bool>,
     backend_ends: watch::Sender<BackendEnds>,
@@ -261,6 +263,7 @@ impl AgentActorFixture {
         let actor = agent_actor("planner", driver, health, &backend_unavailable, &backend_ends, &reports);
         let pending_recovery = Arc::clone(&actor.pending_recovery);
         let pending_replies = Arc::clone(&actor.pending_replies);
+        let updates = actor.updates.clone();
         let policy = ChildPolicy {
             delay: Delay::Fixed { delay: s(5) },
             checkpoint_crashes_max: u32::MAX,
@@ -279,6 +282,7 @@ impl AgentActorFixture {
             planner,
             pending_recovery,
             pending_replies,
+            updates,
             reports,
             backend_unavailable,
             backend_ends,

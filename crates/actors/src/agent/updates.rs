@@ -9,8 +9,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::agent_message::MessageId;
+use super::update_history::UpdateHistory;
 use crate::broadcast::{Broadcast, BroadcastItem, BroadcastLimits, BroadcastSubscription};
-use crate::error::excerpt;
+use crate::error::{Error, excerpt};
 use crate::json::Json;
 
 /// The most updates of one agent that are kept for slow subscribers. A subscriber gets the number of those it lost.
@@ -35,12 +36,19 @@ pub enum UpdateKind {
     Settled,
     /// A session that started, resumed, or replaced another.
     Session,
+    /// A message that goes to the agent now, with its body. It comes once for each delivery.
+    Sent,
+    /// The outcome of a message: `{"answer":…}` or `{"error":…}`.
+    Ended,
 }
 
-/// An update that an agent sent unasked.
+/// An update that an agent sent unasked, or one about a message to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct AgentUpdate {
+    /// The update's number among those of the agent in this run of the runtime, from 1; 0 until it is published.
+    #[serde(default)]
+    pub seq: u64,
     /// The kind of the update.
     pub kind: UpdateKind,
     /// The message that it concerns.
@@ -62,7 +70,7 @@ impl AgentUpdate {
     /// Creates an update that concerns no message.
     #[must_use]
     pub fn new(kind: UpdateKind, body: impl Into<Json>) -> Self {
-        Self { kind, message_id: None, ask: None, is_replay: false, body: body.into() }
+        Self { seq: 0, kind, message_id: None, ask: None, is_replay: false, body: body.into() }
     }
 
     /// Estimates its memory, in bytes.
@@ -93,6 +101,16 @@ impl BroadcastItem for UpdateEvent {
     }
 }
 
+/// The outcome of a message, as the body of an update.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum MessageEnd<'a> {
+    /// The agent's answer.
+    Answer(&'a Json),
+    /// The reason why there is none.
+    Error(&'a Error),
+}
+
 /// Subscribes to one agent's updates.
 pub type UpdateSubscription = BroadcastSubscription<UpdateEvent>;
 
@@ -104,6 +122,8 @@ pub struct UpdateBroadcast(Arc<BroadcastState>);
 #[derive(Debug, Default)]
 struct BroadcastState {
     updates: OnceLock<Broadcast<UpdateEvent>>,
+    /// Kept from the first message on, or from the first subscription that asks for it: most agents have neither.
+    history: OnceLock<Box<Mutex<UpdateHistory<Arc<AgentUpdate>>>>>,
     kept: Mutex<KeptUpdates>,
     /// Notified when something kept has changed.
     changed: Notify,
@@ -112,6 +132,8 @@ struct BroadcastState {
 /// The facts about an agent that are kept, for those who ask later.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct KeptUpdates {
+    /// The number of updates so far.
+    last_seq: u64,
     /// The number of changes so far.
     pub(crate) version: u64,
     /// The questions without an answer, oldest first. The driver limits their number.
@@ -157,12 +179,19 @@ pub(crate) struct LostReplies {
 const LOST_REPLY_CHARS_MAX: usize = 200;
 
 impl UpdateBroadcast {
-    /// Publishes an update, which is dropped without subscribers. Old updates of slow subscribers are dropped for it,
-    /// oldest first. A question is kept until an update settles it.
+    /// Publishes an update, and numbers it. Old updates of slow subscribers are dropped for it, oldest first. A question
+    /// is kept until an update settles it. From the first message to the agent on, the last updates are kept as well.
     pub fn publish(&self, update: AgentUpdate) {
-        let update = Arc::new(update);
         let is_kept = matches!(update.kind, UpdateKind::Ask | UpdateKind::Settled) && !update.is_replay;
         let mut kept = self.0.kept.lock();
+        kept.last_seq += 1;
+        let update = Arc::new(AgentUpdate { seq: kept.last_seq, ..update });
+        if matches!(update.kind, UpdateKind::Sent | UpdateKind::Ended) {
+            self.0.history.get_or_init(Box::default);
+        }
+        if let Some(history) = self.0.history.get() {
+            history.lock().push(update.seq, update.memory_bytes(), Arc::clone(&update));
+        }
         if is_kept {
             kept.settle(update.ask.as_deref());
             if update.kind == UpdateKind::Ask {
@@ -175,6 +204,22 @@ impl UpdateBroadcast {
         if is_kept {
             self.note_change(&mut kept);
         }
+    }
+
+    /// Publishes a message that goes to the agent.
+    pub(crate) fn publish_sent(&self, id: MessageId, body: Json) {
+        self.publish(AgentUpdate { message_id: Some(id), ..AgentUpdate::new(UpdateKind::Sent, body) });
+    }
+
+    /// Publishes the outcome of a message.
+    pub fn publish_end(&self, id: MessageId, outcome: Result<&Json, &Error>) {
+        let end = match outcome {
+            Ok(answer) => MessageEnd::Answer(answer),
+            Err(error) => MessageEnd::Error(error),
+        };
+        // JSON can hold every answer and every error.
+        let body = Json::from_serialize(&end).unwrap_or_default();
+        self.publish(AgentUpdate { message_id: Some(id), ..AgentUpdate::new(UpdateKind::Ended, body) });
     }
 
     /// Notes that a reply reached no message. `start` must be free of secrets.
@@ -193,12 +238,39 @@ impl UpdateBroadcast {
     /// Subscribes to the open questions, and to the updates from now on.
     #[must_use]
     pub fn subscribe(&self) -> UpdateSubscription {
-        let limits =
-            BroadcastLimits { items_max: UPDATES_BUFFERED_MAX, bytes_max: UPDATE_BYTES_BUFFERED_MAX };
         // Locked, so that no question comes twice or not at all.
         let kept = self.0.kept.lock();
         let open = kept.questions.iter().map(|question| UpdateEvent::Update(Arc::clone(&question.update)));
-        self.0.updates.get_or_init(|| Broadcast::new(limits)).subscribe_after(open.collect::<VecDeque<_>>())
+        self.broadcast().subscribe_after(open.collect::<VecDeque<_>>())
+    }
+
+    /// Subscribes to the updates after number `seq`, of which the kept ones come first. [`UpdateEvent::Missed`] stands
+    /// for those that are gone, apart from the open questions. A number that is still to come is of another run, and
+    /// counts as 0.
+    #[must_use]
+    pub fn subscribe_after(&self, seq: u64) -> UpdateSubscription {
+        // Locked, so that no update comes twice or not at all.
+        let kept = self.0.kept.lock();
+        let after = if seq > kept.last_seq { 0 } else { seq };
+        let history = self.0.history.get_or_init(Box::default).lock();
+        let first_kept = history.first_seq().unwrap_or(kept.last_seq + 1);
+        let asked = kept.questions.iter().map(|question| &question.update);
+        let asked: Vec<_> = asked.filter(|ask| (after + 1..first_kept).contains(&ask.seq)).collect();
+        let lost = (first_kept - 1).saturating_sub(after).saturating_sub(asked.len() as u64);
+        let updates = asked.into_iter().chain(history.after(after)).cloned().map(UpdateEvent::Update);
+        let first = (lost > 0).then_some(UpdateEvent::Missed(lost)).into_iter().chain(updates);
+        self.broadcast().subscribe_after(first.collect::<VecDeque<_>>())
+    }
+
+    /// Ends the subscriptions once they have taken what is there. The agent is removed, and nothing more comes.
+    pub fn close(&self) {
+        self.broadcast().close();
+    }
+
+    fn broadcast(&self) -> &Broadcast<UpdateEvent> {
+        let limits =
+            BroadcastLimits { items_max: UPDATES_BUFFERED_MAX, bytes_max: UPDATE_BYTES_BUFFERED_MAX };
+        self.0.updates.get_or_init(|| Broadcast::new(limits))
     }
 
     /// Returns whether the agent waits for an answer to a question.
@@ -271,13 +343,24 @@ mod tests {
             updates.publish(AgentUpdate::new(UpdateKind::Message, json!(number)));
         }
         assert_eq!(subscription.next().await, Some(UpdateEvent::Lagged(5)));
-        let next = AgentUpdate::new(UpdateKind::Message, json!(5));
+        let next = AgentUpdate { seq: 6, ..AgentUpdate::new(UpdateKind::Message, json!(5)) };
         assert_eq!(subscription.next().await, Some(UpdateEvent::Update(Arc::new(next))));
         drop(updates);
         for _ in 6..UPDATES_BUFFERED_MAX + 5 {
             assert!(matches!(subscription.next().await, Some(UpdateEvent::Update(_))));
         }
         assert_eq!(subscription.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn removed_agent_ends_its_subscriptions() {
+        let updates = UpdateBroadcast::default();
+        let mut subscription = updates.subscribe();
+        updates.publish(AgentUpdate::new(UpdateKind::Message, json!("last")));
+        updates.close();
+        assert!(matches!(subscription.next().await, Some(UpdateEvent::Update(_))));
+        assert_eq!(subscription.next().await, None);
+        assert_eq!(updates.subscribe().next().await, None);
     }
 
     #[tokio::test]
@@ -296,12 +379,93 @@ mod tests {
         updates.wait_for_change(version).await;
         let mut subscription = updates.subscribe();
         updates.publish(settled("a"));
-        for expected in [ask("c"), ask("a"), settled("a")] {
+        for (seq, update) in [(3, ask("c")), (5, ask("a")), (7, settled("a"))] {
+            let expected = AgentUpdate { seq, ..update };
             assert_eq!(subscription.next().await, Some(UpdateEvent::Update(Arc::new(expected))));
         }
         assert!(updates.has_questions());
         updates.publish(settled("c"));
         assert!(!updates.has_questions());
+    }
+
+    fn spoken(number: u64) -> AgentUpdate {
+        AgentUpdate::new(UpdateKind::Message, json!(number))
+    }
+
+    /// Returns what a subscription has at once: the numbers of updates, and the counts of missed ones as negatives.
+    fn drain(subscription: &mut UpdateSubscription) -> Vec<i64> {
+        std::iter::from_fn(|| subscription.try_next())
+            .map(|event| match event {
+                UpdateEvent::Update(update) => update.seq.cast_signed(),
+                UpdateEvent::Missed(count) => -count.cast_signed(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn subscriber_that_comes_back_gets_the_rest_once() {
+        let updates = UpdateBroadcast::default();
+        updates.publish_sent(MessageId(1), json!("hello").into());
+        let mut first = updates.subscribe_after(0);
+        updates.publish(spoken(2));
+        assert_eq!(drain(&mut first), [1, 2]);
+        drop(first);
+        updates.publish(spoken(3));
+        updates.publish_end(MessageId(1), Ok(&json!("hi").into()));
+        let mut second = updates.subscribe_after(2);
+        updates.publish(spoken(5));
+        assert_eq!(drain(&mut second), [3, 4, 5]);
+        assert_eq!(drain(&mut updates.subscribe_after(5)), [] as [i64; 0]);
+        assert_eq!(drain(&mut updates.subscribe_after(99)), [1, 2, 3, 4, 5], "99 is of another run");
+        assert_eq!(drain(&mut updates.subscribe()), [] as [i64; 0], "without a number only later ones come");
+    }
+
+    #[test]
+    fn updates_before_the_first_message_are_counted_not_kept() {
+        let updates = UpdateBroadcast::default();
+        updates.publish(spoken(1));
+        updates.publish(spoken(2));
+        assert!(updates.0.history.get().is_none());
+        updates.publish_sent(MessageId(1), json!("hello").into());
+        assert_eq!(drain(&mut updates.subscribe_after(0)), [-2, 3]);
+    }
+
+    #[test]
+    fn kept_updates_are_bounded_by_count_and_bytes() {
+        use crate::agent::update_history::{UPDATE_BYTES_KEPT_MAX, UPDATES_KEPT_MAX};
+
+        let updates = UpdateBroadcast::default();
+        updates.publish_sent(MessageId(1), json!("hello").into());
+        (0..UPDATES_KEPT_MAX as u64 + 4).for_each(|number| updates.publish(spoken(number)));
+        let got = drain(&mut updates.subscribe_after(0));
+        assert_eq!((got[0], got.len()), (-5, UPDATES_KEPT_MAX + 1));
+        for number in 0..10 {
+            updates.publish(AgentUpdate::new(UpdateKind::Message, json!([number, "x".repeat(1 << 18)])));
+            let kept =
+                updates.0.history.get().unwrap().lock().after(0).map(|one| one.memory_bytes()).sum::<usize>();
+            assert!(kept <= UPDATE_BYTES_KEPT_MAX, "{kept}");
+        }
+        assert_eq!(drain(&mut updates.subscribe_after(1000)).len(), 4, "the marker and three of them");
+    }
+
+    #[test]
+    fn open_question_comes_again_although_it_is_not_kept() {
+        let updates = UpdateBroadcast::default();
+        let ask = AgentUpdate { ask: Some("a1".to_owned()), ..spoken(0) };
+        updates.publish(AgentUpdate { kind: UpdateKind::Ask, ..ask });
+        updates.publish(spoken(2));
+        updates.publish_sent(MessageId(1), json!("hello").into());
+        assert_eq!(drain(&mut updates.subscribe_after(0)), [-1, 1, 3]);
+        assert_eq!(drain(&mut updates.subscribe_after(1)), [-1, 3], "it knows the question");
+    }
+
+    #[test]
+    fn idle_agent_costs_at_most_300_bytes() {
+        // Of 10,000 agents most never get a message.
+        let updates = UpdateBroadcast::default();
+        updates.publish(spoken(1));
+        assert!(updates.0.history.get().is_none() && updates.0.updates.get().is_none());
+        assert!(size_of::<BroadcastState>() <= 300, "{}", size_of::<BroadcastState>());
     }
 
     #[test]

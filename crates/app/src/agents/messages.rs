@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mainstay_actors::agent::{
     AgentCommand, MESSAGE_TIMEOUT, MessageFailed, MessageId, MessageLimits, PendingReplies, SendRequest,
-    UpdateSubscription, not_delivered,
+    UpdateBroadcast, UpdateSubscription, not_delivered,
 };
 use mainstay_actors::error::{Error, Reason};
 use mainstay_actors::json::Json;
@@ -35,6 +35,9 @@ pub struct SendOptions {
     /// The longest time in all, counted from the call; zero for no limit. The message then ends as `expired` if it was not
     /// delivered, and as `outcome_unknown` otherwise.
     pub deadline: Duration,
+    /// True if the message goes on when its [`PendingReply`] is dropped. Its outcome is then an update of the agent, as
+    /// that of every message.
+    pub detached: bool,
 }
 
 impl Default for SendOptions {
@@ -45,16 +48,20 @@ impl Default for SendOptions {
             wait_timeout: REPLY_WAIT_DEFAULT,
             timeout: MESSAGE_TIMEOUT,
             deadline: Duration::ZERO,
+            detached: false,
         }
     }
 }
 
-/// An accepted message. Dropping it cancels the message; [`answer`](Self::answer) waits for the outcome.
+/// An accepted message. Dropping it cancels the message, unless it is [`detached`](SendOptions::detached).
+/// [`answer`](Self::answer) waits for the outcome.
 #[must_use = "dropping it cancels the message"]
 pub struct PendingReply {
     agents: Agents,
     address: Address<AgentCommand>,
     pending_replies: Arc<PendingReplies>,
+    updates: UpdateBroadcast,
+    is_detached: bool,
     id: MessageId,
     /// The end of its wait; `None` if the time is out of range.
     deadline: Option<Instant>,
@@ -68,7 +75,7 @@ impl PendingReply {
         self.id
     }
 
-    /// Waits for the agent's answer. Dropping the future cancels the message.
+    /// Waits for the agent's answer. Dropping the future cancels the message, unless it is detached.
     ///
     /// # Errors
     /// `expired` and `stopped` if the agent did not get it; `outcome_unknown` if the agent may have acted on it;
@@ -88,6 +95,7 @@ impl PendingReply {
                 // The agent's actor does the same, unless it is down.
                 if let Some(error) = self.pending_replies.expire(self.id) {
                     self.agents.record_message_failed(&self.address, self.id, &error);
+                    self.updates.publish_end(self.id, Err(&error));
                 }
                 answer.await
             }
@@ -105,7 +113,7 @@ impl PendingReply {
 
 impl Drop for PendingReply {
     fn drop(&mut self) {
-        if self.answer.is_some() {
+        if self.answer.is_some() && !self.is_detached {
             // With a full mailbox the agent finishes the message in vain, which does no harm.
             let _ = self.address.try_cast(AgentCommand::SenderGone(self.id));
         }
@@ -142,11 +150,13 @@ impl Agents {
         // An agent that restarts accepts messages when it is back.
         let accepted = handle.address.call_within(wait, to_command).await;
         let id = accepted.map_err(|error| self.not_accepted_error(&handle.address, error))??;
-        let AgentHandle { address, pending_replies, .. } = handle;
+        let AgentHandle { address, pending_replies, updates, .. } = handle;
         Ok(PendingReply {
             agents: self.clone(),
             address,
             pending_replies,
+            updates,
+            is_detached: options.detached,
             id,
             deadline,
             answer: Some(answer),
@@ -231,5 +241,14 @@ impl Agents {
     /// `agent_unknown`.
     pub fn listen(&self, agent: &str) -> Result<UpdateSubscription, Error> {
         Ok(self.handle(agent)?.updates.subscribe())
+    }
+
+    /// Subscribes to the agent's updates after number `seq` of this run, of which the kept ones come first. The last
+    /// 1,024 are kept from the first message on, and at most 1 MiB of them.
+    ///
+    /// # Errors
+    /// `agent_unknown`.
+    pub fn listen_after(&self, agent: &str, seq: u64) -> Result<UpdateSubscription, Error> {
+        Ok(self.handle(agent)?.updates.subscribe_after(seq))
     }
 }

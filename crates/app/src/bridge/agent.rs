@@ -51,7 +51,7 @@ pub enum AgentAction {
     Reset {},
     /// Send it a message. The reply holds the agent's answer, `{"message_id":N,"answer":…}`, or the error. Before it,
     /// the client gets the number of the accepted message, `{"agent":ID,"accepted":{"id":…,"message_id":N}}`, with the
-    /// id of this command. A session that ends cancels its messages.
+    /// id of this command. A session that ends cancels its messages, unless they are `detached`.
     Send {
         /// The message.
         #[serde(deserialize_with = "read_placeholder")]
@@ -70,6 +70,9 @@ pub enum AgentAction {
         /// The longest time in all in milliseconds; no limit if absent or 0.
         #[serde(default)]
         deadline_ms: Option<u64>,
+        /// True if the message goes on when the session ends. Its outcome is then an update of the agent.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        detached: bool,
     },
     /// Cancel a message of any sender. The reply is `{"cancelled":false}` if it had ended already.
     Cancel {
@@ -86,7 +89,12 @@ pub enum AgentAction {
     },
     /// Push its updates from now on: `{"agent":ID,"update":{…}}`. A client that is too slow gets the number of lost
     /// ones, `{"agent":ID,"lagged":N}`. When the agent is removed, it gets `{"agent":ID,"ended":true}`.
-    Listen {},
+    Listen {
+        /// The number of the last update of this run that the client has. Those after it come first, as far as they are
+        /// kept: a client may come back without a gap. The command then replaces an earlier one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<u64>,
+    },
     /// Stop pushing its updates.
     Unlisten {},
     /// Add it to the agents of the configuration, and start it.
@@ -131,6 +139,7 @@ pub(super) fn send_options(
     wait_timeout_ms: Option<u64>,
     timeout_ms: Option<u64>,
     deadline_ms: Option<u64>,
+    detached: bool,
 ) -> SendOptions {
     let usual = SendOptions::default();
     let or = |ms: Option<u64>, usual| ms.map_or(usual, Duration::from_millis);
@@ -139,6 +148,7 @@ pub(super) fn send_options(
         wait_timeout: or(wait_timeout_ms, usual.wait_timeout),
         timeout: or(timeout_ms, usual.timeout),
         deadline: or(deadline_ms, usual.deadline),
+        detached,
     }
 }
 
@@ -180,8 +190,8 @@ pub(super) async fn execute(agents: &Agents, command: BridgeAgentCommand) -> Res
         AgentAction::Reset {} => agents.reset(&agent).await?,
         AgentAction::Add { config } => add(agents, &agent, config).await?,
         AgentAction::Remove {} => return agents.remove(&agent).await.map(|()| Json::default()),
-        AgentAction::Send { body, may_repeat, wait_timeout_ms, timeout_ms, deadline_ms } => {
-            let options = send_options(may_repeat, wait_timeout_ms, timeout_ms, deadline_ms);
+        AgentAction::Send { body, may_repeat, wait_timeout_ms, timeout_ms, deadline_ms, detached } => {
+            let options = send_options(may_repeat, wait_timeout_ms, timeout_ms, deadline_ms, detached);
             let sent = agents.send(&agent, body, options).await?;
             let message_id = sent.id();
             return sent
@@ -195,7 +205,7 @@ pub(super) async fn execute(agents: &Agents, command: BridgeAgentCommand) -> Res
         AgentAction::Answer { ask, body } => {
             return agents.answer(&agent, &ask, body).map(|()| Json::default());
         }
-        AgentAction::Listen {} | AgentAction::Unlisten {} => return Ok(Json::default()),
+        AgentAction::Listen { .. } | AgentAction::Unlisten {} => return Ok(Json::default()),
     }
     to_json(&AgentDetails { agent: agents.get(&agent)?, events: agents.last_events(&agent) })
 }

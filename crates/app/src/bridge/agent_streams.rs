@@ -8,6 +8,7 @@ use mainstay_actors::agent::{UpdateEvent, UpdateSubscription};
 use mainstay_actors::error::{Error, Reason};
 use mainstay_actors::json::Json;
 
+use super::budget::{HeldBytes, catch_panic};
 use super::protocol::{AcceptedMessage, ServerMessage, to_json};
 use super::replies::AnswerReply;
 use crate::agents::Agents;
@@ -24,9 +25,31 @@ pub(super) struct PendingMessages(SelectAll<BoxStream<'static, ServerMessage>>);
 
 /// The progress of a message.
 enum SendState {
-    Unsent(Agents, Json, SendOptions),
-    Sent(PendingReply),
+    Unsent(Agents, Json, SendOptions, HeldBytes),
+    Sent(PendingReply, HeldBytes),
     Ended,
+}
+
+impl SendState {
+    /// Returns the next text about the message of command `id`; `None` after the last.
+    async fn proceed(self, id: Option<u64>, agent: String) -> Option<(ServerMessage, Self)> {
+        match self {
+            Self::Unsent(agents, body, options, held) => match agents.send(&agent, body, options).await {
+                Ok(sent) => {
+                    let accepted = AcceptedMessage { id, message_id: sent.id() };
+                    Some((ServerMessage::Accepted { agent, accepted }, Self::Sent(sent, held)))
+                }
+                Err(error) => Some((ServerMessage::reply(id, Err(error)), Self::Ended)),
+            },
+            Self::Sent(sent, _held) => {
+                let message_id = sent.id();
+                let answer = sent.answer().await;
+                let reply = answer.and_then(|answer| to_json(&AnswerReply { message_id, answer: &answer }));
+                Some((ServerMessage::reply(id, reply), Self::Ended))
+            }
+            Self::Ended => None,
+        }
+    }
 }
 
 impl PendingMessages {
@@ -42,33 +65,17 @@ impl PendingMessages {
         id: Option<u64>,
         body: Json,
         options: SendOptions,
+        held: HeldBytes,
     ) -> Result<(), Error> {
         if self.0.len() >= PENDING_MESSAGES_MAX {
             let details = format!("{PENDING_MESSAGES_MAX} messages of this session have no answer yet");
             return Err(Error::new(Reason::QueueFull).with_details(&details));
         }
-        let texts = stream::unfold(SendState::Unsent(agents, body, options), move |state| {
-            let agent = agent.clone();
+        let texts = stream::unfold(SendState::Unsent(agents, body, options, held), move |state| {
+            let step = catch_panic(state.proceed(id, agent.clone()));
             async move {
-                match state {
-                    SendState::Unsent(agents, body, options) => {
-                        match agents.send(&agent, body, options).await {
-                            Ok(sent) => {
-                                let accepted = AcceptedMessage { id, message_id: sent.id() };
-                                Some((ServerMessage::Accepted { agent, accepted }, SendState::Sent(sent)))
-                            }
-                            Err(error) => Some((ServerMessage::reply(id, Err(error)), SendState::Ended)),
-                        }
-                    }
-                    SendState::Sent(sent) => {
-                        let message_id = sent.id();
-                        let answer = sent.answer().await;
-                        let reply =
-                            answer.and_then(|answer| to_json(&AnswerReply { message_id, answer: &answer }));
-                        Some((ServerMessage::reply(id, reply), SendState::Ended))
-                    }
-                    SendState::Ended => None,
-                }
+                let failed = |error| Some((ServerMessage::reply(id, Err(error)), SendState::Ended));
+                step.await.unwrap_or_else(failed)
             }
         });
         self.0.push(texts.boxed());
@@ -90,15 +97,20 @@ pub(super) struct UpdateStreams {
 }
 
 impl UpdateStreams {
-    /// Listens to an agent from now on. Changes nothing if the session listens to it already.
+    /// Listens to an agent from now on, or from update `after` on. Without a number it changes nothing if the session
+    /// listens to the agent already.
     ///
     /// # Errors
     /// `agent_unknown`; `queue_full` when the client listens to too many.
-    pub(super) fn listen(&mut self, agents: &Agents, agent: String) -> Result<(), Error> {
-        if self.agents.contains_key(&agent) {
+    pub(super) fn listen(&mut self, agents: &Agents, agent: String, after: Option<u64>) -> Result<(), Error> {
+        if after.is_none() && self.agents.contains_key(&agent) {
             return Ok(());
         }
-        let subscription = agents.listen(&agent)?;
+        let subscription = match after {
+            Some(seq) => agents.listen_after(&agent, seq)?,
+            None => agents.listen(&agent)?,
+        };
+        self.unlisten(&agent);
         if self.agents.len() >= UPDATE_STREAMS_MAX {
             let details = format!("a session listens to at most {UPDATE_STREAMS_MAX} agents");
             return Err(Error::new(Reason::QueueFull).with_details(&details));

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::Method;
-use mainstay_actors::cache::Pattern;
 use mainstay_actors::error::Error;
 use mainstay_actors::json::{Json, Members, explain_syntax, parse_json};
 use mainstay_runtime::journal::Cursor;
@@ -13,17 +12,19 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::agent::{self, BridgeAgentCommand};
+use super::bodies::BodyCommand;
+use super::cache::{self, CacheAction};
 use super::frames;
+use super::hello::Hello;
 use super::logs::{self, LogsCommand};
 use super::malformed;
-use super::protocol::{invalid_command, to_json};
+use super::protocol::{decode_base64, invalid_command, to_json};
 use super::replies::{
-    CancelReply, IncidentStory, IncidentsReply, InvalidateReply, PrioritizeReply, ReconnectReply,
-    ReloadReply, ResponseReply,
+    CancelReply, IncidentStory, IncidentsReply, PrioritizeReply, ReconnectReply, ReloadReply, ResponseReply,
 };
 use crate::admin_error::AdminTarget;
 use crate::mainstay::Mainstay;
-use crate::{Priority, Request, RequestId};
+use crate::{Priority, Request, RequestBuilder, RequestId};
 
 /// The incidents of a list without a limit.
 const INCIDENTS_SHOWN: usize = 50;
@@ -35,6 +36,8 @@ const REQUESTS_SHOWN_MAX: usize = 1000;
 #[cfg_attr(feature = "typescript", derive(ts_rs::TS), ts(optional_fields = nullable))]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum BridgeCommand {
+    /// Say who answers, and what it can do. The reply is a [`Hello`].
+    Hello {},
     /// Everything in one view.
     Status {},
     /// The supervision tree.
@@ -56,16 +59,7 @@ pub enum BridgeCommand {
         action: CredentialsAction,
     },
     /// The cache.
-    Cache {
-        /// The action.
-        action: CacheAction,
-        /// The scope of an invalidation.
-        #[serde(default)]
-        by: Option<InvalidateBy>,
-        /// The key or the prefix.
-        #[serde(default)]
-        pattern: Option<String>,
-    },
+    Cache(CacheAction),
     /// The changes of files in the watched folders: pushed from now on, `{"file":{…}}`, or not any more. A client that is
     /// too slow gets the number of lost ones, `{"file":{"lagged":N}}`.
     Files {
@@ -82,6 +76,8 @@ pub enum BridgeCommand {
     },
     /// Send a request through the queue.
     Request(Box<RequestCommand>),
+    /// A body of a request of this session that passes in parts.
+    Body(BodyCommand),
     /// The requests of all clients that have not ended: lists them, oldest first; or cancels or moves one by its id.
     Requests(RequestsCommand),
     /// Cancels a request of this session.
@@ -99,7 +95,7 @@ pub enum BridgeCommand {
     #[cfg(debug_assertions)]
     #[cfg_attr(feature = "typescript", ts(skip))]
     Panic {
-        /// `connection`, `queue`, `cache`, or an agent's id.
+        /// `connection`, `queue`, `cache`, or an agent's id; or `bridge`, for the handler of this command.
         actor: String,
     },
 }
@@ -166,17 +162,6 @@ pub enum CredentialsAction {
     Reload,
 }
 
-/// An action on the cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
-#[serde(rename_all = "snake_case")]
-pub enum CacheAction {
-    /// Show the statistics.
-    Show,
-    /// Drop the entries that match.
-    Invalidate,
-}
-
 /// An action on a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
@@ -186,21 +171,6 @@ pub enum ListenAction {
     Listen,
     /// Stop pushing them.
     Unlisten,
-}
-
-/// The scope of an invalidation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
-#[serde(rename_all = "snake_case")]
-pub enum InvalidateBy {
-    /// The entry with that key.
-    Key,
-    /// Every entry whose key begins so.
-    Prefix,
-    /// Every entry whose key it matches.
-    Glob,
-    /// Every entry.
-    All,
 }
 
 /// A command about requests that have not ended.
@@ -236,6 +206,18 @@ pub struct RequestCommand {
     /// The body: JSON.
     #[serde(default, deserialize_with = "optional_body")]
     pub body: Option<Json>,
+    /// The body: any bytes, as base64. The headers say what they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base64: Option<String>,
+    /// True if the body comes by `body` commands.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stream_body: bool,
+    /// True if the response's body goes to the client in chunks, after a reply without it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stream: bool,
+    /// True if the progress is pushed, at most every 50 ms.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub progress: bool,
     /// The headers.
     #[serde(default)]
     #[cfg_attr(feature = "typescript", ts(optional = nullable))]
@@ -283,17 +265,19 @@ pub(super) fn parse(text: &str) -> (Option<u64>, Result<BridgeCommand, Error>) {
     let Some((id, members)) = members.and_then(|members| Some((members.read("id")?, members))) else {
         return (None, Err(invalid_command("a command is an object with a whole number as its \"id\"")));
     };
-    let body = members.get("body").map(Json::parse).transpose();
-    let body = body.map_err(|error| invalid_command(&format!("the body cannot be passed on: {error}")));
-    (Some(id), body.and_then(|body| parse_command(&members, body)))
+    let name = if members.get("body").is_some() { "body" } else { "value" };
+    let body = members.get(name).map(Json::parse).transpose();
+    let body = body.map_err(|error| invalid_command(&format!("the {name} cannot be passed on: {error}")));
+    (Some(id), body.and_then(|body| parse_command(&members, name, body)))
 }
 
-/// Reads a command. Beside a tag serde reads trees, which would change the body: the body gets its place afterwards.
-fn parse_command(members: &Members<'_>, body: Option<Json>) -> Result<BridgeCommand, Error> {
+/// Reads a command. Beside a tag serde reads trees, which would change a body, or the value of an entry of the cache:
+/// the content of the member `kept` gets its place afterwards.
+fn parse_command(members: &Members<'_>, kept: &str, body: Option<Json>) -> Result<BridgeCommand, Error> {
     let placeholder = if body == Some(Json::default()) { "null" } else { "true" };
     let rest = members.rebuild(|name, value| match name {
         "id" => None,
-        "body" => Some(placeholder),
+        name if name == kept => Some(placeholder),
         _ => Some(value),
     });
     let tree: Value = parse_json(&rest).map_err(|_| {
@@ -306,6 +290,7 @@ fn parse_command(members: &Members<'_>, body: Option<Json>) -> Result<BridgeComm
     let place = match &mut command {
         BridgeCommand::Request(request) => request.body.as_mut(),
         BridgeCommand::Agent(command) => command.action.body_mut(),
+        BridgeCommand::Cache(action) => action.value_mut(),
         _ => None,
     };
     if let (Some(place), Some(body)) = (place, body) {
@@ -319,12 +304,14 @@ fn optional_body<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Js
     Ok(Option::<Value>::deserialize(deserializer)?.map(Json::from))
 }
 
-/// Executes a command. `subscribe`, `cancel`, `listen` and `unlisten` belong to the session, and reply `null` here.
+/// Executes a command. `subscribe`, `cancel`, `body`, `listen` and `unlisten` belong to the session, and reply `null`
+/// here. Requests whose bodies pass in parts belong to it as well, and fail here.
 ///
 /// # Errors
 /// The error of the command.
 pub async fn execute(mainstay: &Mainstay, command: BridgeCommand) -> Result<Json, Error> {
     match command {
+        BridgeCommand::Hello {} => to_json(&Hello::of(mainstay)),
         BridgeCommand::Status {} => to_json(&mainstay.status().await),
         BridgeCommand::Tree {} => to_json(&mainstay.tree()),
         BridgeCommand::Agents {} => to_json(&mainstay.agents().list()),
@@ -334,32 +321,22 @@ pub async fn execute(mainstay: &Mainstay, command: BridgeCommand) -> Result<Json
         BridgeCommand::Credentials { action: CredentialsAction::Reload } => {
             to_json(&ReloadReply { changed: mainstay.reload_credentials().await? })
         }
-        BridgeCommand::Cache { action: CacheAction::Show, .. } => to_json(&mainstay.cache().report()),
-        BridgeCommand::Cache { action: CacheAction::Invalidate, by, pattern } => {
-            let pattern = match (by, pattern) {
-                (Some(InvalidateBy::Key), Some(key)) => Pattern::Key(key),
-                (Some(InvalidateBy::Prefix), Some(prefix)) => Pattern::Prefix(prefix),
-                (Some(InvalidateBy::Glob), Some(glob)) => Pattern::Glob(glob),
-                (Some(InvalidateBy::All), None) => Pattern::All,
-                _ => {
-                    return Err(invalid_command(
-                        "invalidate takes \"by\": \"key\", \"prefix\" or \"glob\" with a \"pattern\", or \"by\": \"all\"",
-                    ));
-                }
-            };
-            to_json(&InvalidateReply { entries: mainstay.cache().invalidate(&pattern).await? })
-        }
         BridgeCommand::Incidents { limit } => {
             let incidents = mainstay.incidents().await;
             let newest = incidents.into_iter().rev().take(limit.unwrap_or(INCIDENTS_SHOWN));
             to_json(&IncidentsReply { incidents: newest.map(IncidentStory::from).collect() })
         }
+        BridgeCommand::Cache(action) => cache::execute(&mainstay.cache(), action).await,
         BridgeCommand::Request(command) => send_request(mainstay, *command).await,
         BridgeCommand::Logs(command) => logs::execute(mainstay, command).await,
         BridgeCommand::Requests(command) => manage_requests(mainstay, command).await,
-        BridgeCommand::Subscribe { .. } | BridgeCommand::Cancel { .. } | BridgeCommand::Files { .. } => {
-            Ok(Json::default())
-        }
+        BridgeCommand::Subscribe { .. }
+        | BridgeCommand::Cancel { .. }
+        | BridgeCommand::Body(_)
+        | BridgeCommand::Files { .. } => Ok(Json::default()),
+        #[cfg(debug_assertions)]
+        #[allow(clippy::panic, reason = "this is the fault switch of debug builds")]
+        BridgeCommand::Panic { actor } if actor == "bridge" => panic!("a panic injected into a command"),
         #[cfg(debug_assertions)]
         BridgeCommand::Panic { actor } => mainstay.inject_panic(&actor).await.map(|()| Json::default()),
     }
@@ -411,9 +388,12 @@ async fn manage_requests(mainstay: &Mainstay, command: RequestsCommand) -> Resul
     }
 }
 
-pub(super) async fn send_request(mainstay: &Mainstay, command: RequestCommand) -> Result<Json, Error> {
+async fn send_request(mainstay: &Mainstay, command: RequestCommand) -> Result<Json, Error> {
+    if command.stream || command.stream_body {
+        return Err(invalid_command("a body passes in parts only within a session"));
+    }
     let cache = command.cache_ms.map(Duration::from_millis);
-    let request = command.into_request()?;
+    let request = command.into_request()?.build()?;
     let response = match cache {
         Some(ttl) => mainstay.request_cached(request, ttl).await?,
         None => mainstay.request(request).await?,
@@ -429,6 +409,10 @@ impl RequestCommand {
             method: method.into(),
             path: path.into(),
             body: None,
+            base64: None,
+            stream_body: false,
+            stream: false,
+            progress: false,
             headers: BTreeMap::new(),
             priority: Priority::default(),
             timeout_ms: None,
@@ -442,7 +426,12 @@ impl RequestCommand {
         }
     }
 
-    fn into_request(self) -> Result<Request, Error> {
+    /// Returns the request without its body, if that comes in parts.
+    pub(super) fn into_request(self) -> Result<RequestBuilder, Error> {
+        let bodies = [self.body.is_some(), self.base64.is_some(), self.stream_body];
+        if bodies.into_iter().filter(|has_body| *has_body).count() > 1 {
+            return Err(invalid_command("a request has one of \"body\", \"base64\" and \"stream_body\""));
+        }
         let method = Method::from_bytes(self.method.as_bytes())
             .map_err(|_| invalid_command("the method is not an HTTP method"))?;
         let mut builder = Request::builder(method, self.path).priority(self.priority);
@@ -451,6 +440,9 @@ impl RequestCommand {
         }
         if let Some(body) = self.body {
             builder = builder.json(&body);
+        }
+        if let Some(base64) = self.base64 {
+            builder = builder.body(decode_base64(&base64)?);
         }
         if let Some(timeout) = self.timeout_ms {
             builder = builder.timeout(Duration::from_millis(timeout));
@@ -473,6 +465,6 @@ impl RequestCommand {
         if let Some(key) = self.idempotency_key {
             builder = builder.idempotency_key(&key);
         }
-        builder.build()
+        Ok(builder)
     }
 }

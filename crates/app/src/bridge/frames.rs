@@ -11,7 +11,7 @@ use mainstay_actors::error::Error;
 use mainstay_actors::json::{Json, parse_json};
 use serde::Deserialize;
 
-use super::protocol::{FrameItem, ServerMessage, invalid_command, to_json};
+use super::protocol::{FrameItem, ServerMessage, decode_base64, invalid_command, to_json};
 use super::replies::SendReply;
 use crate::connection::Connection;
 
@@ -100,10 +100,7 @@ impl From<Inbound> for FrameItem {
 pub(super) fn to_frame(text: Option<String>, base64: Option<String>) -> Result<Frame, Error> {
     match (text, base64) {
         (Some(text), None) => Ok(Frame::Text(text)),
-        (None, Some(base64)) => {
-            let bytes = STANDARD.decode(base64);
-            bytes.map(Frame::from).map_err(|error| invalid_command(&format!("\"base64\": {error}")))
-        }
+        (None, Some(base64)) => Ok(Frame::from(decode_base64(&base64)?)),
         _ => Err(invalid_command("a frame to send has either \"text\" or \"base64\"")),
     }
 }

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use mainstay_actors::agent::{AgentUpdate, MessageId};
 use mainstay_actors::cache::watch::FileChange;
 use mainstay_actors::connection::resumption::Gap;
@@ -13,6 +16,7 @@ use mainstay_runtime::journal::{Cursor, Record};
 use serde::Serialize;
 use serde_json::json;
 
+use super::request_pushes::{AcceptedRequest, BodyEnd, RequestProgress};
 use crate::status::StatusReport;
 
 /// A text that goes to the client. The members of each variant distinguish it from the others.
@@ -77,6 +81,41 @@ pub enum ServerMessage {
         agent: String,
         /// The number of updates that are missing.
         lagged: u64,
+    },
+    /// The queue has accepted a request: `{"request":ID,"accepted":{"request_id":N}}`.
+    RequestAccepted {
+        /// The id of the command that made the request.
+        request: u64,
+        /// The request.
+        accepted: AcceptedRequest,
+    },
+    /// The progress of a request, at most every 50 ms: `{"request":ID,"progress":{"attempt":1,"sent":N,"received":N}}`.
+    RequestProgress {
+        /// The id of the command that made the request.
+        request: u64,
+        /// The progress.
+        progress: RequestProgress,
+    },
+    /// A part of a response's body, at most 64 KiB: `{"request":ID,"chunk":"BASE64"}`.
+    RequestChunk {
+        /// The id of the command that made the request.
+        request: u64,
+        /// The bytes, as base64.
+        chunk: String,
+    },
+    /// A response's body came whole: `{"request":ID,"end":{"bytes":N}}`.
+    RequestEnd {
+        /// The id of the command that made the request.
+        request: u64,
+        /// The end.
+        end: BodyEnd,
+    },
+    /// A response's body broke off: `{"request":ID,"error":…}`.
+    RequestFailed {
+        /// The id of the command that made the request.
+        request: u64,
+        /// The reason.
+        error: Error,
     },
     /// A frame of the backend, or a marker between frames: `{"frame":{"text":…}}`, `{"frame":{"base64":…}}`,
     /// `{"frame":{"gap":{"after":N,"next":N}}}` or `{"frame":{"lagged":N}}`.
@@ -197,6 +236,12 @@ impl ServerMessage {
 
 pub(super) fn invalid_command(details: &str) -> Error {
     Error::new(Reason::InvalidRequest).with_details(details)
+}
+
+/// Reads the bytes of a command.
+pub(super) fn decode_base64(base64: &str) -> Result<Bytes, Error> {
+    let bytes = STANDARD.decode(base64);
+    bytes.map(Bytes::from).map_err(|error| invalid_command(&format!("\"base64\": {error}")))
 }
 
 /// Writes a value as JSON, straight to its text.

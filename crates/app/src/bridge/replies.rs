@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
 use mainstay_actors::agent::MessageId;
 use mainstay_actors::connection::outbound::SendOutcome;
 use mainstay_actors::json::Json;
@@ -12,7 +15,7 @@ use serde_json::Value;
 use crate::connection::Reconnected;
 use crate::incidents::Incident;
 use crate::status::ConnectionReport;
-use crate::{RequestId, Response};
+use crate::{Download, RequestId, Response};
 
 /// The reply to each `cancel`.
 #[derive(Serialize)]
@@ -116,7 +119,11 @@ pub(super) struct ResponseReply {
     /// The headers.
     headers: BTreeMap<String, String>,
     /// The body as JSON if it is JSON, else as a string.
-    body: Json,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<Json>,
+    /// The body, if it is neither JSON nor UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base64: Option<String>,
     /// The time from acceptance to the last byte, in milliseconds.
     ms: u64,
     /// True if it came from the cache.
@@ -129,16 +136,50 @@ pub(super) struct ResponseReply {
 
 impl From<&Response> for ResponseReply {
     fn from(response: &Response) -> Self {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let headers = response.headers.iter();
+        let text = || std::str::from_utf8(&response.body).ok().map(|text| Value::from(text).into());
+        let body = Json::parse(&response.body).ok().or_else(text);
         Self {
             status: response.status.as_u16(),
-            headers: headers.map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect(),
-            body: Json::parse(&response.body).unwrap_or_else(|_| Value::String(text(&response.body)).into()),
+            headers: header_texts(&response.headers),
+            base64: body.is_none().then(|| STANDARD.encode(&response.body)),
+            body,
             ms: response.ms,
             cached: response.cached,
             attempts: response.attempts,
             request_id: response.request_id,
         }
     }
+}
+
+/// The reply to a request whose response's body comes in chunks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ResponseStart {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: BTreeMap<String, String>,
+    /// Always false: such a response does not come from the cache.
+    pub cached: bool,
+    /// The number of attempts.
+    pub attempts: u32,
+    /// The request's id.
+    pub request_id: RequestId,
+}
+
+impl From<&Download> for ResponseStart {
+    fn from(download: &Download) -> Self {
+        Self {
+            status: download.status.as_u16(),
+            headers: header_texts(&download.headers),
+            cached: false,
+            attempts: download.attempts,
+            request_id: download.request_id,
+        }
+    }
+}
+
+/// Returns the headers as texts. Bytes that are not UTF-8 are replaced.
+fn header_texts(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    headers.iter().map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect()
 }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::agent::{AgentAction, BridgeAgentCommand, send_options};
 use super::agent_streams::{PendingMessages, UpdateStreams};
+use super::budget::{ByteBudget, catch_panic};
 use super::command::{self, BridgeCommand, ConnectionAction, ListenAction};
 use super::frames::{self, FrameStream};
 use super::logs::{LogStreams, LogsCommand};
@@ -33,7 +34,8 @@ const BATCH_INTERVAL: Duration = Duration::from_millis(50);
 /// Serves one client until `incoming` ends or `outgoing` is closed.
 ///
 /// Both channels should be short: a full one makes the session wait. Nothing is lost then but updates of agents, and the
-/// client gets their number. The end of a session cancels its messages and requests that are in flight.
+/// client gets their number. The end of a session cancels its requests that are in flight, and its messages, unless they are
+/// detached.
 pub async fn serve(mainstay: Mainstay, mut incoming: mpsc::Receiver<String>, outgoing: mpsc::Sender<String>) {
     let mut session = Session::new(mainstay);
     loop {
@@ -55,6 +57,7 @@ pub async fn serve(mainstay: Mainstay, mut incoming: mpsc::Receiver<String>, out
 /// The commands of one client that run, and the streams that it has asked for.
 struct Session {
     mainstay: Mainstay,
+    budget: ByteBudget,
     commands: FuturesUnordered<BoxFuture<'static, ServerMessage>>,
     requests: PendingRequests,
     messages: PendingMessages,
@@ -69,6 +72,7 @@ impl Session {
     fn new(mainstay: Mainstay) -> Self {
         Self {
             mainstay,
+            budget: ByteBudget::default(),
             commands: FuturesUnordered::new(),
             requests: PendingRequests::default(),
             messages: PendingMessages::default(),
@@ -104,38 +108,50 @@ impl Session {
                 self.events = Some(opened);
                 return vec![ServerMessage::reply(id, Ok(Json::default())), snapshot];
             }
-            Ok(command) => self.begin(id, command).await,
+            Ok(command) => catch_panic(self.begin(id, command, text.len())).await.flatten(),
             Err(error) => Err(error),
         };
         answer.transpose().map(|answer| ServerMessage::reply(id, answer)).into_iter().collect()
     }
 
     /// Begins a command. Returns its answer, or `None` if that comes later.
-    async fn begin(&mut self, id: Option<u64>, command: BridgeCommand) -> Result<Option<Json>, Error> {
+    async fn begin(
+        &mut self,
+        id: Option<u64>,
+        command: BridgeCommand,
+        bytes: usize,
+    ) -> Result<Option<Json>, Error> {
         let mainstay = self.mainstay.clone();
         match command {
-            BridgeCommand::Agent(BridgeAgentCommand { agent, action: AgentAction::Listen {} }) => {
-                self.updates.listen(&mainstay.agents(), agent)?;
+            BridgeCommand::Agent(BridgeAgentCommand { agent, action: AgentAction::Listen { after } }) => {
+                self.updates.listen(&mainstay.agents(), agent, after)?;
             }
             BridgeCommand::Agent(BridgeAgentCommand { agent, action: AgentAction::Unlisten {} }) => {
                 self.updates.unlisten(&agent);
             }
             BridgeCommand::Agent(BridgeAgentCommand {
                 agent,
-                action: AgentAction::Send { body, may_repeat, wait_timeout_ms, timeout_ms, deadline_ms },
+                action:
+                    AgentAction::Send { body, may_repeat, wait_timeout_ms, timeout_ms, deadline_ms, detached },
             }) => {
-                let options = send_options(may_repeat, wait_timeout_ms, timeout_ms, deadline_ms);
-                self.messages.send(mainstay.agents(), agent, id, body, options)?;
+                let options = send_options(may_repeat, wait_timeout_ms, timeout_ms, deadline_ms, detached);
+                let held = self.budget.hold(bytes)?;
+                self.messages.send(mainstay.agents(), agent, id, body, options, held)?;
                 return Ok(None);
             }
             BridgeCommand::Request(command) => {
-                let work = async move { command::send_request(&mainstay, *command).await };
-                self.requests.start(id, work)?;
+                let held = self.budget.hold(bytes)?;
+                self.requests.send(&mainstay, id, held, *command)?;
                 return Ok(None);
+            }
+            BridgeCommand::Body(command) => {
+                let is_done = self.requests.pass_body(id, command, &self.budget)?;
+                return Ok(is_done.then(Json::default));
             }
             BridgeCommand::Connection(ConnectionAction::Send { text, base64, wait_timeout_ms }) => {
                 let frame = frames::to_frame(text, base64)?;
-                self.requests.start(id, frames::send(mainstay.connection(), frame, wait_timeout_ms))?;
+                let held = self.budget.hold(bytes)?;
+                self.requests.start(id, held, frames::send(mainstay.connection(), frame, wait_timeout_ms))?;
                 return Ok(None);
             }
             BridgeCommand::Connection(ConnectionAction::Listen { types }) => {
@@ -154,8 +170,10 @@ impl Session {
                 return to_json(&CancelReply { cancelled: self.requests.cancel(request) }).map(Some);
             }
             command => {
-                let work =
-                    async move { ServerMessage::reply(id, command::execute(&mainstay, command).await) };
+                let work = async move {
+                    let reply = catch_panic(command::execute(&mainstay, command)).await;
+                    ServerMessage::reply(id, reply.flatten())
+                };
                 self.commands.push(work.boxed());
                 return Ok(None);
             }

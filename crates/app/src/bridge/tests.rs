@@ -93,10 +93,19 @@ struct TestSession {
 
 impl TestSession {
     fn open(fixture: &BridgeFixture) -> Self {
+        Self::of(&fixture.mainstay)
+    }
+
+    fn of(mainstay: &Mainstay) -> Self {
+        Self::with_room(mainstay, 1)
+    }
+
+    /// Opens a session whose client may leave so many texts untaken.
+    fn with_room(mainstay: &Mainstay, texts: usize) -> Self {
         let (commands, incoming) = mpsc::channel(1);
-        let (outgoing, texts) = mpsc::channel(1);
+        let (outgoing, texts) = mpsc::channel(texts);
         let mut session = JoinSet::new();
-        session.spawn(serve(fixture.mainstay.clone(), incoming, outgoing));
+        session.spawn(serve(mainstay.clone(), incoming, outgoing));
         Self { commands, texts, _session: session }
     }
 
@@ -110,8 +119,14 @@ impl TestSession {
         serde_json::from_str(&self.receive_text().await).unwrap()
     }
 
+    /// Returns the next text that is not the number of a request.
     async fn receive_text(&mut self) -> String {
-        timeout(TEST_TIMEOUT, self.texts.recv()).await.expect("it says something").unwrap()
+        loop {
+            let text = timeout(TEST_TIMEOUT, self.texts.recv()).await.expect("it says something").unwrap();
+            if !text.contains("\"accepted\":{\"request_id\"") {
+                return text;
+            }
+        }
     }
 
     /// Sends a command, and returns its reply.
@@ -227,7 +242,7 @@ async fn updates_are_pushed_until_unlisten_or_removal() {
     session.acknowledge("listen").await;
     session.acknowledge("listen").await;
     fixture.publish_update(json!("now"));
-    let update = json!({"kind": "message", "body": "now"});
+    let update = json!({"seq": 2, "kind": "message", "body": "now"});
     assert_eq!(session.receive().await, json!({"agent": "planner", "update": update}));
     session.acknowledge("unlisten").await;
     fixture.publish_update(json!("after"));
@@ -327,7 +342,8 @@ async fn malformed_command_names_the_wrong_member() {
         ("answer", json!({"body": 1}), "\"ask\" is"),
         ("add", json!({}), "\"config\" is"),
         ("show", json!({"surplus": 1}), "\"surplus\" is"),
-        ("listen", json!({"after": 1}), "\"after\" is"),
+        ("listen", json!({"after": "1"}), "u64"),
+        ("unlisten", json!({"after": 1}), "\"after\" is"),
         ("dance", json!({}), "\"dance\" is"),
         ("sho", json!({}), "\"sho\" is not known here; did you mean \"show\"?"),
         ("show", json!({"agent": 5}), "\"agent\" must be a string, not an integer"),
@@ -343,7 +359,180 @@ async fn malformed_command_names_the_wrong_member() {
     fixture.stop().await;
 }
 
+#[tokio::test]
+async fn hello_says_who_answers() {
+    let (fixture, mut session) = BridgeFixture::with_session().await;
+    let hello = session.command(json!({"type": "hello"})).await;
+    let journal = fixture.mainstay.journal();
+    let capabilities = ["requests", "streams", "frames", "agents", "cache", "files", "logs"];
+    let expected = json!({
+        "protocol": 1, "version": env!("CARGO_PKG_VERSION"), "run": journal.run(), "boot": journal.boot(),
+        "capabilities": capabilities,
+    });
+    assert_eq!(hello, expected);
+    fixture.stop().await;
+}
+
+/// A client that comes back gets the rest of the conversation once, also of a message that outlived its session.
+#[tokio::test]
+async fn detached_message_outlives_session_and_its_end_is_kept() {
+    let fixture = BridgeFixture::start().await;
+    fixture.delay_messages().await;
+    let mut leaving = TestSession::open(&fixture);
+    leaving.send_command(1, "send", json!({"body": "stays", "detached": true})).await;
+    let kept = leaving.receive().await["accepted"]["message_id"].take();
+    let cancelled = leaving.send_message(2).await;
+    drop(leaving);
+    let mut session = TestSession::open(&fixture);
+    session.send_command(1, "listen", json!({"after": 0})).await;
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        let text = session.receive().await;
+        if text["id"].is_null() {
+            seen.push(text["update"].clone());
+        }
+    }
+    let about =
+        |update: &Value| (update["seq"].clone(), update["kind"].clone(), update["message_id"].clone());
+    assert_eq!(about(&seen[0]), (json!(1), json!("sent"), kept.clone()));
+    assert_eq!(seen[0]["body"], "stays");
+    assert_eq!(about(&seen[1]), (json!(2), json!("ended"), cancelled), "it was never delivered");
+    session.send_command(2, "cancel", json!({"message_id": kept})).await;
+    let mut last = session.receive().await;
+    while last["update"].is_null() {
+        last = session.receive().await;
+    }
+    assert_eq!(about(&last["update"]), (json!(3), json!("ended"), kept), "it ran until then");
+    assert_eq!(last["update"]["body"]["error"]["reason"], "cancelled");
+    let mut late = TestSession::open(&fixture);
+    late.send_command(1, "listen", json!({"after": 2})).await;
+    let texts = [late.receive().await, late.receive().await];
+    assert!(texts.contains(&last) && texts.contains(&json!({"id": 1, "ok": null})), "{texts:?}");
+    fixture.stop().await;
+}
+
+// === cache ===
+
+#[tokio::test]
+async fn cache_keeps_values_as_written_and_bytes_as_base64() {
+    let (fixture, mut session) = BridgeFixture::with_session().await;
+    let get = |key: &str| json!({"type": "cache", "action": "get", "key": key});
+    assert_eq!(session.command(get("notes:a")).await, json!({"hit": false}));
+    let value = r#"{"b":12345678901234567890123,"a":1E2}"#;
+    let put = format!(r#"{{"id":1,"type":"cache","action":"put","key":"notes:a","value":{value}}}"#);
+    session.commands.send(put).await.unwrap();
+    assert_eq!(session.receive().await["ok"], Value::Null);
+    session.commands.send(with_id(1, &get("notes:a"))).await.unwrap();
+    let got = session.receive_text().await;
+    assert_eq!(got, format!(r#"{{"id":1,"ok":{{"hit":true,"value":{value}}}}}"#));
+    for (members, expected) in [
+        (json!({"base64": "AP8="}), json!({"hit": true, "base64": "AP8="})),
+        (json!({"value": null}), json!({"hit": true, "value": null})),
+        (json!({"value": 1, "ttl_ms": 0}), json!({"hit": false})),
+    ] {
+        let mut put = json!({"type": "cache", "action": "put", "key": "notes:b"});
+        put.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        assert_eq!(session.command(put).await, Value::Null, "{members}");
+        assert_eq!(session.command(get("notes:b")).await, expected, "{members}");
+    }
+    for wrong in [
+        json!({"action": "put", "key": "notes:c"}),
+        json!({"action": "put", "key": "notes:c", "value": 1, "base64": ""}),
+        json!({"action": "put", "key": "notes:c", "base64": "%"}),
+        json!({"action": "put", "key": "http:/a", "value": 1}),
+        json!({"action": "get"}),
+    ] {
+        let mut command = wrong.clone();
+        command["type"] = json!("cache");
+        session.commands.send(with_id(1, &command)).await.unwrap();
+        assert_eq!(session.receive().await["error"]["reason"], "invalid_request", "{wrong}");
+    }
+    fixture.stop().await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn files_are_read_in_watched_folders_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    let root = std::fs::canonicalize(folder.path()).unwrap();
+    std::fs::write(root.join("text"), "hello").unwrap();
+    std::fs::write(root.join("bytes"), [0, 0xff]).unwrap();
+    std::fs::File::create(root.join("huge")).unwrap().set_len((16 << 20) + 1).unwrap();
+    std::fs::write(outside.path().join("secret"), "secret").unwrap();
+    std::os::unix::fs::symlink(outside.path().join("secret"), root.join("link")).unwrap();
+    let mut config = Config::default();
+    config.cache.watch = vec![root.clone()];
+    let mainstay = Mainstay::builder().config(config).start().await.unwrap();
+    let mut session = TestSession::of(&mainstay);
+    let file = |path: &std::path::Path| json!({"type": "cache", "action": "file", "path": path});
+    assert_eq!(session.command(file(&root.join("text"))).await, json!({"text": "hello"}));
+    assert_eq!(session.command(file(&root.join("bytes"))).await, json!({"base64": "AP8="}));
+    for (path, reason) in [
+        (root.join("missing"), "not_found"),
+        (root.join("huge"), "response_too_large"),
+        (root.join("link"), "forbidden"),
+        (root.join("../").join(outside.path().file_name().unwrap()).join("secret"), "forbidden"),
+        (outside.path().join("secret"), "forbidden"),
+        (outside.path().join("missing"), "forbidden"),
+        ("text".into(), "forbidden"),
+    ] {
+        session.commands.send(with_id(1, &file(&path))).await.unwrap();
+        assert_eq!(session.receive().await["error"]["reason"], reason, "{}", path.display());
+    }
+    mainstay.shutdown().await;
+}
+
 // === requests ===
+
+#[tokio::test]
+async fn bodies_are_json_text_or_base64() {
+    let (fixture, mut session) = BridgeFixture::with_session().await;
+    let echo = |members: Value| {
+        let mut command = json!({"type": "request", "method": "POST", "path": "/api/echo"});
+        command.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        command
+    };
+    let headers = json!({"content-type": "application/json"});
+    let reply = session.command(echo(json!({"base64": "eyJhIjoxfQ==", "headers": headers}))).await;
+    assert_eq!((&reply["status"], &reply["body"]), (&json!(200), &json!({"a": 1})), "{reply}");
+    for wrong in [
+        json!({"base64": "AP8=", "body": 1}),
+        json!({"base64": "AP8=", "stream_body": true}),
+        json!({"base64": "%"}),
+        json!({"stream": true, "cache_ms": 1}),
+        json!({"stream": true, "shared": true}),
+    ] {
+        session.commands.send(with_id(1, &echo(wrong.clone()))).await.unwrap();
+        assert_eq!(session.receive().await["error"]["reason"], "invalid_request", "{wrong}");
+    }
+    for (command, reason) in [
+        (json!({"action": "write", "request": 99, "base64": ""}), "not_found"),
+        (json!({"action": "end", "request": 99}), "not_found"),
+        (json!({"action": "abort", "request": 99}), "not_found"),
+        (json!({"action": "ack", "request": 99, "chunks": -1}), "invalid_request"),
+    ] {
+        let mut command = command;
+        command["type"] = json!("body");
+        session.commands.send(with_id(1, &command)).await.unwrap();
+        assert_eq!(session.receive().await["error"]["reason"], reason, "{command}");
+    }
+    let ack = json!({"type": "body", "action": "ack", "request": 99, "chunks": 1});
+    assert_eq!(session.command(ack).await, Value::Null, "it may come after the end");
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn request_number_comes_before_its_reply() {
+    let (fixture, mut session) = BridgeFixture::with_session().await;
+    let request = json!({"type": "request", "method": "POST", "path": "/api/echo", "body": 1});
+    session.commands.send(with_id(5, &request)).await.unwrap();
+    let mut next = async || serde_json::from_str::<Value>(&session.texts.recv().await.unwrap()).unwrap();
+    let (accepted, reply) = (next().await, next().await);
+    assert_eq!(accepted["request"], 5);
+    assert_eq!(accepted["accepted"]["request_id"], reply["ok"]["request_id"], "{accepted} {reply}");
+    fixture.stop().await;
+}
 
 /// Sends a request that gets no answer.
 async fn hold_request(fixture: &BridgeFixture) -> Value {
@@ -382,7 +571,7 @@ async fn request_is_cancelled_once_by_its_command_id() {
 async fn waiting_requests_do_not_block_other_commands() {
     let fixture = BridgeFixture::start().await;
     let request = hold_request(&fixture).await;
-    let mut session = TestSession::open(&fixture);
+    let mut session = TestSession::with_room(&fixture.mainstay, 256);
     for id in 1..=200 {
         session.commands.send(with_id(id, &request)).await.unwrap();
     }
@@ -548,7 +737,8 @@ async fn body_passes_through_a_session_as_it_was_written() {
 async fn request_of_another_session_is_listed_moved_and_cancelled() {
     let mut fixture = BridgeFixture::start().await;
     let request = hold_request(&fixture).await;
-    let (mut session, mut other) = (TestSession::open(&fixture), TestSession::open(&fixture));
+    let mut session = TestSession::with_room(&fixture.mainstay, 16);
+    let mut other = TestSession::open(&fixture);
     // Five run, and the sixth waits.
     for id in 1..=6 {
         session.commands.send(with_id(id, &request)).await.unwrap();
@@ -592,11 +782,7 @@ async fn changes_of_files_are_pushed_to_listeners() {
     let mainstay = Mainstay::builder().config(config).start().await.unwrap();
     let mut events = mainstay.events();
     while !matches!(events.next().await, Some(Delivery::Event(record)) if record.kind == "watch_started") {}
-    let (commands, incoming) = mpsc::channel(1);
-    let (outgoing, texts) = mpsc::channel(1);
-    let mut tasks = JoinSet::new();
-    tasks.spawn(serve(mainstay.clone(), incoming, outgoing));
-    let mut session = TestSession { commands, texts, _session: tasks };
+    let mut session = TestSession::of(&mainstay);
     let files = |action: &str| json!({"type": "files", "action": action});
     assert_eq!(session.command(files("listen")).await, Value::Null);
     std::fs::write(root.join("new"), "new").unwrap();

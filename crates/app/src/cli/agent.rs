@@ -43,6 +43,7 @@ pub(super) async fn run(
                 wait_timeout_ms: wait.map(millis),
                 timeout_ms: timeout.map(millis),
                 deadline_ms: deadline.map(millis),
+                detached: false,
             };
             return send(out, client, id, action, &shape).await;
         }
@@ -137,7 +138,7 @@ struct UpdateFrame {
 }
 
 async fn listen(out: &mut Output, client: &mut BridgeClient, id: String, json: bool) -> Result<(), CliError> {
-    client.request(agent_command(id.clone(), AgentAction::Listen {})).await?;
+    client.request(agent_command(id.clone(), AgentAction::Listen { after: None })).await?;
     if !json {
         out.line(&out.paint(&format!("listening to {id}; Ctrl-C ends that"), output::DIM))?;
     }
@@ -165,7 +166,7 @@ async fn listen(out: &mut Output, client: &mut BridgeClient, id: String, json: b
 
 /// Formats an update as a line. What the agent says stays JSON, in which nothing can drive a terminal.
 fn format_update(id: &str, update: &AgentUpdate) -> (String, Style) {
-    let AgentUpdate { kind, message_id, ask, is_replay, body } = update;
+    let AgentUpdate { kind, message_id, ask, is_replay, body, .. } = update;
     let body = escape_controls(body.as_str());
     let ask = ask.as_deref().unwrap_or("?").escape_debug();
     let again = if *is_replay { " (said before)" } else { "" };
@@ -183,6 +184,8 @@ fn format_update(id: &str, update: &AgentUpdate) -> (String, Style) {
             (format!("needs no answer to {ask} any more{about}{again}: {body}"), output::DIM)
         }
         UpdateKind::Session => (format!("conversation{again}: {body}"), output::DIM),
+        UpdateKind::Sent => (format!("gets{about}: {body}"), output::DIM),
+        UpdateKind::Ended => (format!("is done{about}: {body}"), output::DIM),
     }
 }
 
@@ -205,6 +208,8 @@ mod tests {
             AgentUpdate { ask: Some("a1".to_owned()), ..of(UpdateKind::Ask) },
             AgentUpdate { ask: Some("a1".to_owned()), ..of(UpdateKind::Settled) },
             AgentUpdate { is_replay: true, ..of(UpdateKind::Message) },
+            of(UpdateKind::Sent),
+            of(UpdateKind::Ended),
             AgentUpdate::new(UpdateKind::Session, Json::parse("{\"id\":\r1e999}").unwrap()),
         ];
         let lines: Vec<String> = updates.iter().map(|update| format_update("planner", update).0).collect();
@@ -215,6 +220,8 @@ mod tests {
               answer with: mainstay agent answer planner a1 VALUE
             needs no answer to a1 any more (message 7): {"step":3}
             says (message 7) (said before): {"step":3}
+            gets (message 7): {"step":3}
+            is done (message 7): {"step":3}
             conversation: {"id":\r1e999}"#]]
         .assert_eq(&lines.join("\n"));
     }

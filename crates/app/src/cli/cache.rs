@@ -24,7 +24,7 @@ pub(super) async fn run(
         Some(CacheSubcommand::Show(watched)) => watched,
         None => args.watched,
     };
-    let command = BridgeCommand::Cache { action: CacheAction::Show, by: None, pattern: None };
+    let command = BridgeCommand::Cache(CacheAction::Show {});
     let render = |out: &mut Output, client: &BridgeClient, cache: &Json| show(out, &client.parse(cache)?);
     watch::show(out, client, watched, command, render).await
 }
@@ -38,7 +38,7 @@ async fn invalidate(out: &mut Output, client: &mut BridgeClient, scope: CacheSco
         // One of them is required.
         (None, None, None) => (InvalidateBy::All, None),
     };
-    let command = BridgeCommand::Cache { action: CacheAction::Invalidate, by: Some(by), pattern };
+    let command = BridgeCommand::Cache(CacheAction::Invalidate { by: Some(by), pattern });
     let reply = client.request(command).await?;
     let dropped = client.parse::<Value>(&reply)?["entries"].as_u64().unwrap_or_default();
     out.line(&match dropped {

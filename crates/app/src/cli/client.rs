@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
@@ -127,6 +128,10 @@ impl BridgeClient {
                 Ok(Some(Ok(Message::Text(text)))) => return Ok(text),
                 Ok(Some(Ok(Message::Pong(ping)))) if *ping == self.pings.to_be_bytes() => {
                     (self.is_ping_open, self.is_silence_noticed) = (false, false);
+                }
+                Ok(Some(Ok(Message::Close(Some(close))))) if close.code == CloseCode::Again => {
+                    let message = format!("the runtime accepts no more sessions: {}", close.reason);
+                    return Err(CliError::failed(Reason::QueueFull, message));
                 }
                 Ok(Some(Ok(_))) => {}
                 Ok(_) => return Err(disconnected()),

@@ -1,5 +1,6 @@
 //! The routes, and the WebSocket behind `/bridge`.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +10,11 @@ use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use http::{StatusCode, header};
 use mainstay_actors::error::{Error, Reason};
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -33,6 +34,8 @@ const DASHBOARD_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; s
 const COMMAND_BYTES_MAX: usize = 20 * 1024 * 1024;
 /// Texts on their way between the socket and the session.
 const TEXTS_MAX: usize = 16;
+/// At most this many sessions are open at once; a further one gets the close code 1013.
+const SESSIONS_MAX: usize = 64;
 /// A client that takes a text this slowly is cut.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -43,12 +46,17 @@ pub(super) fn router(mainstay: Mainstay, access: AccessCheck, has_dashboard: boo
         .route("/bridge", get(open_bridge).fallback(method_not_allowed))
         .route("/metrics", get(read_metrics).fallback(method_not_allowed))
         .fallback(not_found)
+        .layer(Extension(SessionLimit(Arc::new(Semaphore::new(SESSIONS_MAX)))))
         .layer(middleware::from_fn_with_state(access.clone(), require_token));
     if has_dashboard {
         router = router.route("/", get(dashboard).fallback(method_not_allowed));
     }
     router.layer(middleware::from_fn_with_state(access, require_local)).with_state(mainstay)
 }
+
+/// Limits the sessions that are open at once.
+#[derive(Clone)]
+struct SessionLimit(Arc<Semaphore>);
 
 async fn require_local(State(access): State<Arc<AccessCheck>>, request: Request, next: Next) -> Response {
     if access.is_local(request.headers()) {
@@ -83,12 +91,17 @@ async fn read_metrics(State(mainstay): State<Mainstay>) -> impl IntoResponse {
 async fn open_bridge(
     State(mainstay): State<Mainstay>,
     Extension(connection): Extension<HttpConnection>,
+    Extension(limit): Extension<SessionLimit>,
     request: Request,
 ) -> Response {
     let config = WebSocketConfig::default()
         .max_message_size(Some(COMMAND_BYTES_MAX))
         .max_frame_size(Some(COMMAND_BYTES_MAX));
-    connection.upgrade(request, config, |socket| serve_bridge(socket, mainstay)).unwrap_or_else(|error| {
+    let serve = async move |socket| match limit.0.try_acquire() {
+        Ok(_session) => serve_bridge(socket, mainstay).await,
+        Err(_) => refuse_session(socket).await,
+    };
+    connection.upgrade(request, config, serve).unwrap_or_else(|error| {
         tracing::debug!(%error, "no handshake");
         let words = "The bridge is a WebSocket. Use a client that opens one.";
         problem_response(StatusCode::BAD_REQUEST, Reason::BadRequest, words)
@@ -150,16 +163,39 @@ async fn serve_bridge(socket: ServerSocket, mainstay: Mainstay) {
             }
         }
     };
+    // Each command catches its own panic. This is for the rest of the session.
+    let session = AssertUnwindSafe(bridge::serve(mainstay, incoming, outgoing)).catch_unwind();
     let close = tokio::select! {
-        () = bridge::serve(mainstay, incoming, outgoing) => None,
+        ended = session => ended.err().map(|_panic| failed_close()),
         close = receive => close,
         () = send => None,
     };
+    match source.reunite(sink) {
+        Ok(socket) => close_socket(socket, close).await,
+        Err(error) => tracing::debug!(%error, "a session had no socket to close"),
+    }
+}
+
+/// Refuses a session with the reason.
+async fn refuse_session(socket: ServerSocket) {
+    let reason = format!("{SESSIONS_MAX} sessions are open already; close one, or try again later");
+    close_socket(socket, Some(CloseFrame { code: CloseCode::Again, reason: reason.into() })).await;
+}
+
+async fn close_socket(mut socket: ServerSocket, close: Option<CloseFrame>) {
     let is_refused = close.is_some();
     // A client that has gone needs no close frame.
-    let _ = timeout(SEND_TIMEOUT, sink.send(Message::Close(close))).await;
-    if is_refused && let Ok(socket) = source.reunite(sink) {
+    let _ = timeout(SEND_TIMEOUT, socket.send(Message::Close(close))).await;
+    if is_refused {
         http_server::drain(socket.into_inner()).await;
+    }
+}
+
+/// Makes the close frame for a session that panicked.
+fn failed_close() -> CloseFrame {
+    CloseFrame {
+        code: CloseCode::Error,
+        reason: "the session failed inside the runtime; connect again".into(),
     }
 }
 

@@ -126,6 +126,7 @@ impl AgentFactory {
             health,
             pending_recovery: Arc::clone(&pending_recovery),
             pending_replies: Arc::clone(&pending_replies),
+            updates: updates.clone(),
             backend_ends: self.backend_ends.clone(),
             is_backend_unavailable: self.connection.seems_unreachable.subscribe(),
             reports: self.reports.clone(),

@@ -177,6 +177,7 @@ impl AgentActor {
     pub(super) fn deliver_message(&self, ctx: &mut AgentContext, run: &mut AgentRunState, id: MessageId) {
         let Some(queued) = run.snapshot.messages.in_flight(id) else { return };
         ctx.record(&MessageSent { message_id: id, attempt: queued.attempts });
+        self.updates.publish_sent(id, queued.message.body.clone());
         let (driver, saved) = (Arc::clone(&self.driver), ctx.flush_state());
         let deadline =
             queued.deadline.and_then(|at| Instant::now().checked_add(at.saturating_sub(ctx.now())));
@@ -250,15 +251,18 @@ impl AgentActor {
                     self.fail_message(ctx, &queued, error);
                 }
             }
-            Ok(answer) => {
-                // A message that was cancelled meanwhile has ended already.
-                if run.snapshot.messages.remove(id).is_some()
-                    && let Some(claim) = self.pending_replies.claim(id)
-                {
-                    ctx.record(&MessageAnswered { message_id: id });
-                    claim.send(Ok(answer));
-                }
-            }
+            Ok(answer) => self.answer_message(ctx, run, id, answer),
+        }
+    }
+
+    fn answer_message(&self, ctx: &AgentContext, run: &mut AgentRunState, id: MessageId, answer: Json) {
+        // A message that was cancelled meanwhile has ended already.
+        if run.snapshot.messages.remove(id).is_some()
+            && let Some(claim) = self.pending_replies.claim(id)
+        {
+            ctx.record(&MessageAnswered { message_id: id });
+            self.updates.publish_end(id, Ok(&answer));
+            claim.send(Ok(answer));
         }
     }
 
@@ -278,6 +282,7 @@ impl AgentActor {
         let error = |attempts| if attempts > 0 { doubt.clone() } else { not_delivered(Reason::Stopped) };
         for (id, error) in self.pending_replies.fail_all(error) {
             ctx.record(&MessageFailed::new(id, error.attempts, &error));
+            self.updates.publish_end(id, Err(&error));
         }
     }
 
@@ -315,6 +320,7 @@ impl AgentActor {
         let Some(claim) = self.pending_replies.claim(queued.message.id) else { return false };
         let error = error.with_attempts(queued.attempts);
         ctx.record(&MessageFailed::new(queued.message.id, queued.attempts, &error));
+        self.updates.publish_end(queued.message.id, Err(&error));
         claim.send(Err(error));
         true
     }

@@ -69,6 +69,40 @@ async fn actor_crash_makes_in_flight_message_unknown() {
     assert_eq!(*driver.delivered.lock(), ["broken", "behind"]);
 }
 
+/// Returns the next update about a message.
+async fn next_about(updates: &mut UpdateSubscription) -> (u64, UpdateKind, Option<MessageId>, Json) {
+    match updates.next().await {
+        Some(UpdateEvent::Update(update)) => {
+            (update.seq, update.kind, update.message_id, update.body.clone())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The numbers go on after a crash of the actor, and those who come later get the same.
+#[tokio::test(start_paused = true)]
+async fn updates_tell_deliveries_and_ends_across_actor_crash() {
+    let (_, mut fixture) = agent_delivering([DeliveryScript::Never]).await;
+    let mut live = fixture.updates.subscribe_after(0);
+    let (first, broken) = fixture.send("broken", false).await;
+    fixture.wait_for_sent(1).await;
+    drop(fixture.planner.inject_panic().unwrap());
+    let error = broken.await.unwrap().unwrap_err();
+    let (second, answer) = fixture.send("next", false).await;
+    assert_eq!(answer.await.unwrap(), Ok(json!("next").into()));
+    let expected = [
+        (1, UpdateKind::Sent, Some(first), json!("broken")),
+        (2, UpdateKind::Ended, Some(first), json!({ "error": error })),
+        (3, UpdateKind::Sent, Some(second), json!("next")),
+        (4, UpdateKind::Ended, Some(second), json!({ "answer": "next" })),
+    ];
+    for updates in [&mut live, &mut fixture.updates.subscribe_after(0)] {
+        for (seq, kind, id, body) in expected.clone() {
+            assert_eq!(next_about(updates).await, (seq, kind, id, body.into()));
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn agent_failure_makes_in_flight_message_unknown_at_once() {
     let driver = ScriptedDriver::answering([healthy(), healthy(), failed()]);
@@ -377,7 +411,14 @@ async fn stopped_agent_fails_its_messages() {
     let errors = [in_flight.await.unwrap().unwrap_err(), waiting.await.unwrap().unwrap_err()];
     let expected = [(Reason::OutcomeUnknown, 2), (Reason::Stopped, 0)];
     assert_eq!(errors.map(|error| (error.reason, error.attempts)), expected);
+    let mut updates = fixture.updates.subscribe_after(0);
+    for sent in 0..2 {
+        assert_eq!(next_about(&mut updates).await.1, UpdateKind::Sent, "{sent}");
+    }
     for (reason, attempts) in expected {
+        let (_, kind, _, body) = next_about(&mut updates).await;
+        let body: Value = body.read().unwrap();
+        assert_eq!((kind, &body["error"]["reason"]), (UpdateKind::Ended, &json!(reason)));
         let failed: MessageFailed = next_event(&mut fixture.events).await;
         assert_eq!((failed.reason, failed.attempts), (reason, attempts));
     }

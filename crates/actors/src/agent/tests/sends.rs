@@ -61,6 +61,7 @@ impl HttpAgent {
             health: Arc::new(health),
             first_check_within: Duration::ZERO,
             pending_replies: Arc::default(),
+            updates: UpdateBroadcast::default(),
             pending_recovery: Arc::default(),
             is_backend_unavailable,
             backend_ends,

@@ -244,7 +244,7 @@ impl UpdateBroadcast {
         self.broadcast().subscribe_after(open.collect::<VecDeque<_>>())
     }
 
-    /// Subscribes to the updates after number `seq`, of which the kept ones come first. [`UpdateEvent::Missed`] stands
+    /// Subscribes to the updates after number `seq`, of which the kept ones come first. [`UpdateEvent::Lagged`] stands
     /// for those that are gone, apart from the open questions. A number that is still to come is of another run, and
     /// counts as 0.
     #[must_use]
@@ -258,7 +258,7 @@ impl UpdateBroadcast {
         let asked: Vec<_> = asked.filter(|ask| (after + 1..first_kept).contains(&ask.seq)).collect();
         let lost = (first_kept - 1).saturating_sub(after).saturating_sub(asked.len() as u64);
         let updates = asked.into_iter().chain(history.after(after)).cloned().map(UpdateEvent::Update);
-        let first = (lost > 0).then_some(UpdateEvent::Missed(lost)).into_iter().chain(updates);
+        let first = (lost > 0).then_some(UpdateEvent::Lagged(lost)).into_iter().chain(updates);
         self.broadcast().subscribe_after(first.collect::<VecDeque<_>>())
     }
 
@@ -397,7 +397,7 @@ mod tests {
         std::iter::from_fn(|| subscription.try_next())
             .map(|event| match event {
                 UpdateEvent::Update(update) => update.seq.cast_signed(),
-                UpdateEvent::Missed(count) => -count.cast_signed(),
+                UpdateEvent::Lagged(count) => -count.cast_signed(),
             })
             .collect()
     }

@@ -30,6 +30,7 @@ pub(super) const WRITES_WAITING_MAX: usize = 16;
 
 /// A command about a body that passes in parts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
 pub enum BodyCommand {
     /// Acknowledge chunks of a response. The reply is `null`, also when the response has ended.

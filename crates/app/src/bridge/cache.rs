@@ -23,6 +23,7 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// An action on the cache.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS), ts(optional_fields = nullable))]
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
 pub enum CacheAction {
     /// Show the statistics.
@@ -67,6 +68,7 @@ pub enum CacheAction {
 
 /// The scope of an invalidation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum InvalidateBy {
     /// The entry with that key.
@@ -81,6 +83,7 @@ pub enum InvalidateBy {
 
 /// The reply to `get`: `{"hit":true,"value":…}`, or with `base64` for bytes that are not JSON; or `{"hit":false}`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct CachedEntryReply {
     /// True if something is kept under the key, and is fresh.
     pub hit: bool,
@@ -94,6 +97,7 @@ pub struct CachedEntryReply {
 
 /// The reply to `file`: `{"text":…}`, or `{"base64":…}` if the file is not UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum FileContents {
     /// The text.

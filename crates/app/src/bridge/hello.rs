@@ -9,6 +9,7 @@ const PROTOCOL_VERSION: u32 = 1;
 
 /// The runtime that answers, and the parts of the protocol that it has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct Hello {
     /// The version of the protocol.
     pub protocol: u32,
@@ -24,6 +25,7 @@ pub struct Hello {
 
 /// A part of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum BridgeCapability {
     /// Requests with their numbers, progress and cancellation.
@@ -40,12 +42,22 @@ pub enum BridgeCapability {
     Files,
     /// Logs.
     Logs,
+    /// Incidents.
+    Incidents,
 }
 
 impl BridgeCapability {
     /// Every part.
-    pub const ALL: [Self; 7] =
-        [Self::Requests, Self::Streams, Self::Frames, Self::Agents, Self::Cache, Self::Files, Self::Logs];
+    pub const ALL: [Self; 8] = [
+        Self::Requests,
+        Self::Streams,
+        Self::Frames,
+        Self::Agents,
+        Self::Cache,
+        Self::Files,
+        Self::Logs,
+        Self::Incidents,
+    ];
 }
 
 impl Hello {

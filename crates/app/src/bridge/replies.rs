@@ -153,6 +153,7 @@ impl From<&Response> for ResponseReply {
 
 /// The reply to a request whose response's body comes in chunks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct ResponseStart {
     /// The HTTP status.
     pub status: u16,

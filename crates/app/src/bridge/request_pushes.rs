@@ -6,6 +6,7 @@ use crate::{RequestId, TransferProgress};
 
 /// A request that the queue has accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct AcceptedRequest {
     /// The id, as responses, errors, events and the list of requests have it.
     pub request_id: RequestId,
@@ -13,6 +14,7 @@ pub struct AcceptedRequest {
 
 /// The progress of the current attempt of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct RequestProgress {
     /// The number of the attempt, from 1; 0 before the first.
     pub attempt: u32,
@@ -37,6 +39,7 @@ impl From<TransferProgress> for RequestProgress {
 
 /// The end of a streamed response that came whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct BodyEnd {
     /// The bytes of the body.
     pub bytes: u64,

@@ -7,15 +7,17 @@ use mainstay_runtime::journal::Record;
 use mainstay_runtime::typescript::Declarations;
 
 use super::agent::{AgentAction, AgentDetails, BridgeAgentCommand};
+use super::bodies::BodyCommand;
+use super::cache::{CacheAction, CachedEntryReply, FileContents};
 use super::command::{
-    self, BackendAction, BridgeCommand, CacheAction, ConnectionAction, CredentialsAction, ListenAction,
-    RequestsCommand,
+    self, BackendAction, BridgeCommand, ConnectionAction, CredentialsAction, ListenAction, RequestsCommand,
 };
+use super::hello::Hello;
 use super::logs::LogsCommand;
 use super::protocol::ServerMessage;
 use super::replies::{
     AnswerReply, CancelReply, IncidentsReply, InvalidateReply, LogReply, PrioritizeReply, ReconnectReply,
-    ReloadReply, ResponseReply, SendReply,
+    ReloadReply, ResponseReply, ResponseStart, SendReply,
 };
 use crate::events;
 use crate::owned_backend::OwnedBackendReport;
@@ -64,6 +66,7 @@ macro_rules! agent {
 }
 
 replies! {
+    BridgeCommand::Hello {} => r#""type":"hello""# Hello;
     BridgeCommand::Status {} => r#""type":"status""# StatusReport;
     BridgeCommand::Tree {} => r#""type":"tree""# TreeNode;
     BridgeCommand::Agents {} => r#""type":"agents""# Vec<AgentView>;
@@ -92,8 +95,15 @@ replies! {
     BridgeCommand::Connection(ConnectionAction::Listen { .. }) => r#""type":"connection","action":"listen""# ();
     BridgeCommand::Connection(ConnectionAction::Unlisten {}) => r#""type":"connection","action":"unlisten""# ();
     BridgeCommand::Credentials { action: CredentialsAction::Reload } => r#""type":"credentials","action":"reload""# ReloadReply;
-    BridgeCommand::Cache { action: CacheAction::Show, .. } => r#""type":"cache","action":"show""# CacheReport;
-    BridgeCommand::Cache { action: CacheAction::Invalidate, .. } => r#""type":"cache","action":"invalidate","by":"all""# InvalidateReply;
+    BridgeCommand::Cache(CacheAction::Show {}) => r#""type":"cache","action":"show""# CacheReport;
+    BridgeCommand::Cache(CacheAction::Invalidate { .. }) => r#""type":"cache","action":"invalidate","by":"all""# InvalidateReply;
+    BridgeCommand::Cache(CacheAction::Get { .. }) => r#""type":"cache","action":"get","key":"a:b""# CachedEntryReply;
+    BridgeCommand::Cache(CacheAction::Put { .. }) => r#""type":"cache","action":"put","key":"a:b","value":1"# ();
+    BridgeCommand::Cache(CacheAction::File { .. }) => r#""type":"cache","action":"file","path":"/a""# FileContents;
+    BridgeCommand::Body(BodyCommand::Ack { .. }) => r#""type":"body","action":"ack","request":1,"chunks":1"# ();
+    BridgeCommand::Body(BodyCommand::Write { .. }) => r#""type":"body","action":"write","request":1,"base64":"""# ();
+    BridgeCommand::Body(BodyCommand::End { .. }) => r#""type":"body","action":"end","request":1"# ();
+    BridgeCommand::Body(BodyCommand::Abort { .. }) => r#""type":"body","action":"abort","request":1"# ();
     BridgeCommand::Files { action: ListenAction::Listen } => r#""type":"files","action":"listen""# ();
     BridgeCommand::Files { action: ListenAction::Unlisten } => r#""type":"files","action":"unlisten""# ();
     BridgeCommand::Logs(LogsCommand::Read { .. }) => r#""type":"logs","action":"read","log":"a""# LogReply;
@@ -119,6 +129,7 @@ fn declarations() -> Declarations {
     declarations.add::<BridgeCommand>();
     declarations.add::<ServerMessage>();
     declarations.add::<Record>();
+    declarations.add::<ResponseStart>();
     let replies = replies(&mut declarations);
     let replies = replies.iter().map(|(name, reply)| format!("{name:?}: {reply}"));
     let replies = format!("{{ {} }}", replies.collect::<Vec<_>>().join(", "));

@@ -399,7 +399,7 @@ export type BridgeAgentCommand = {
   | {
     "action": "add";
     /** The keys of an `[[agent]]` block. The id is the agent's, and need not be repeated. */
-    config: { [key: string]: unknown };
+    config: { [name: string]: Json };
   }
   | { "action": "remove" }
 );
@@ -1147,7 +1147,7 @@ export type JournalDegraded = {
  *
  * It is valid JSON by construction. Cheap to clone. Equal values have the same text.
  */
-export type Json = unknown;
+export type Json = null | boolean | number | string | Array<Json> | { [name: string]: Json };
 
 /** A place where items are missing, because the client was too slow. */
 export type LagMarker = {

@@ -59,7 +59,11 @@ fn is_bare_text(text: &str) -> bool {
 ///
 /// It is valid JSON by construction. Cheap to clone. Equal values have the same text.
 #[derive(Clone)]
-#[cfg_attr(feature = "typescript", derive(ts_rs::TS), ts(type = "unknown"))]
+#[cfg_attr(
+    feature = "typescript",
+    derive(ts_rs::TS),
+    ts(type = "null | boolean | number | string | Array<Json> | { [name: string]: Json }")
+)]
 pub struct Json(Arc<RawValue>);
 
 impl Json {

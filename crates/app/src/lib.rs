@@ -107,6 +107,8 @@ pub use mainstay_actors::request::{
 };
 
 pub use mainstay_runtime::clock::WallTime;
+#[cfg(feature = "typescript")]
+pub use mainstay_runtime::typescript;
 
 /// The journal: its events, cursors and readers.
 pub mod journal {

@@ -100,7 +100,7 @@ pub enum AgentAction {
     /// Add it to the agents of the configuration, and start it.
     Add {
         /// The keys of an `[[agent]]` block. The id is the agent's, and need not be repeated.
-        #[cfg_attr(feature = "typescript", ts(type = "{ [key: string]: unknown }"))]
+        #[cfg_attr(feature = "typescript", ts(type = "{ [name: string]: Json }"))]
         config: Map<String, Value>,
     },
     /// Stop it, and delete it with its state.

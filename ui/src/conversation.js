@@ -1,0 +1,216 @@
+/** Folds an agent's updates into a conversation: one turn per message, with its prompt, its text and its outcome. */
+import { handleError, MainstayError } from "./errors.js";
+
+/** @import { AgentUpdate, Json } from "../protocol.d.ts" */
+
+/**
+ * @typedef {object} Question
+ * @property {string} ask the question's name, for the answer
+ * @property {Json} body
+ *
+ * @typedef {object} Turn
+ * @property {string} key stays the same while the turn is shown
+ * @property {number | null} messageId the runtime's number; null before it has one, and for what belongs to no message
+ * @property {Json | undefined} prompt the message; undefined if it came from elsewhere before the oldest kept update
+ * @property {string} text the text that the agent has sent so far
+ * @property {Json | undefined} progress the last progress
+ * @property {Json | undefined} answer
+ * @property {MainstayError | null} error `outcome_unknown` if the agent may have acted
+ * @property {"waiting" | "sent" | "answered" | "failed"} state
+ *
+ * @typedef {object} Conversation
+ * @property {readonly Turn[]} turns
+ * @property {readonly Question[]} questions the open questions, oldest first
+ * @property {number} lagged the updates that are lost since this page was slow, or were not kept
+ * @property {boolean} hasEnded true once the agent was removed
+ *
+ * @typedef {{update: AgentUpdate}
+ *   | {lagged: number}
+ *   | {ended: true}
+ *   | {sending: string, body: Json}
+ *   | {accepted: string, messageId: number}
+ *   | {settled: string, answer?: Json, error?: unknown}} ConversationItem
+ */
+
+/** @type {Conversation} */
+export const EMPTY_CONVERSATION = Object.freeze({ turns: [], questions: [], lagged: 0, hasEnded: false });
+
+/**
+ * Returns the member of a JSON object, or undefined.
+ *
+ * @param {Json | undefined} value
+ * @param {string} name
+ * @returns {Json | undefined}
+ */
+function member(value, name) {
+  return value !== null && typeof value === "object" && !Array.isArray(value) ? value[name] : undefined;
+}
+
+/**
+ * Returns the text in a body: of an ACP chunk, of `{"text":…}`, or a text itself.
+ *
+ * @param {Json | undefined} body
+ * @returns {string}
+ */
+export function textOf(body) {
+  if (typeof body === "string") return body;
+  const text = member(body, "text") ?? member(member(body, "content"), "text");
+  return typeof text === "string" ? text : "";
+}
+
+/**
+ * Returns whether a body is a chunk of the agent's answer. Thoughts, plans and tool calls of ACP are not.
+ *
+ * @param {Json} body
+ */
+function isAnswerText(body) {
+  const kind = member(body, "sessionUpdate");
+  return kind === undefined || kind === "agent_message_chunk";
+}
+
+/**
+ * Copies turns before they change, each at most once per batch.
+ *
+ * @param {readonly Turn[]} turns
+ */
+function createEditor(turns) {
+  const edited = [...turns];
+  /** @type {Set<Turn>} */
+  const own = new Set();
+  const change = (/** @type {number} */ index, /** @type {Partial<Turn>} */ members) => {
+    const turn = edited[index];
+    if (own.has(turn)) return void Object.assign(turn, members);
+    const copy = { ...turn, ...members };
+    own.add(copy);
+    edited[index] = copy;
+  };
+  const find = (/** @type {(turn: Turn) => boolean} */ matches) => edited.findLastIndex(matches);
+  const add = (/** @type {Partial<Turn> & {key: string}} */ members) => {
+    const turn = { ...NEW_TURN, ...members };
+    own.add(turn);
+    return edited.push(turn) - 1;
+  };
+  return { edited, change, find, add };
+}
+
+/** @type {Omit<Turn, "key">} */
+const NEW_TURN = {
+  messageId: null,
+  prompt: undefined,
+  text: "",
+  progress: undefined,
+  answer: undefined,
+  error: null,
+  state: "sent",
+};
+
+/** @typedef {ReturnType<typeof createEditor>} Editor */
+
+/**
+ * Returns the turn of a message. One without a message gets the turn at the end, if that has none either.
+ *
+ * @param {Editor} editor
+ * @param {AgentUpdate} update
+ */
+function turnOf({ edited, find, add }, { message_id: id, seq }) {
+  if (id !== undefined) {
+    const found = find((turn) => turn.messageId === id);
+    return found >= 0 ? found : add({ key: `m${id}`, messageId: id });
+  }
+  const last = edited.length - 1;
+  return edited[last]?.key.startsWith("u") ? last : add({ key: `u${seq ?? last}` });
+}
+
+/**
+ * Returns the members of a turn whose message has ended.
+ *
+ * @param {Json | undefined} answer
+ * @param {unknown} error
+ * @returns {Partial<Turn>}
+ */
+function outcome(answer, error) {
+  if (error === undefined) return { state: "answered", answer, error: null };
+  return { state: "failed", error: error instanceof MainstayError ? error : handleError(error) };
+}
+
+/**
+ * Applies an update to its turn.
+ *
+ * @param {Editor} editor
+ * @param {AgentUpdate} update
+ */
+function applyUpdate(editor, update) {
+  const { kind, body } = update;
+  if (kind === "session" || kind === "settled" || kind === "ask") return;
+  const index = turnOf(editor, update);
+  const turn = editor.edited[index];
+  if (kind === "sent") editor.change(index, { prompt: body, state: "sent" });
+  if (kind === "progress") editor.change(index, { progress: body });
+  if (kind === "message" && isAnswerText(body)) editor.change(index, { text: turn.text + textOf(body) });
+  if (kind === "message" && !isAnswerText(body)) editor.change(index, { progress: body });
+  if (kind === "ended") editor.change(index, outcome(member(body, "answer"), member(body, "error")));
+}
+
+/**
+ * Applies what this page knows of its own message before the agent's updates do.
+ *
+ * @param {Editor} editor
+ * @param {ConversationItem} item
+ */
+function applyOwn(editor, item) {
+  if ("sending" in item) editor.add({ key: item.sending, prompt: item.body, state: "waiting" });
+  if ("accepted" in item) {
+    const own = editor.find((turn) => turn.key === item.accepted);
+    const other = editor.find((turn) => turn.messageId === item.messageId);
+    // Its updates may come before the acceptance: they are the same turn.
+    if (other >= 0 && other !== own) {
+      const { key: _key, prompt: _prompt, ...rest } = editor.edited[other];
+      editor.change(own, rest);
+      editor.edited.splice(other, 1);
+    } else if (own >= 0) {
+      editor.change(own, { messageId: item.messageId });
+    }
+  }
+  if ("settled" in item) {
+    const own = editor.find((turn) => turn.key === item.settled);
+    if (own >= 0) editor.change(own, outcome(item.answer, item.error));
+  }
+}
+
+/**
+ * Applies an update to the open questions.
+ *
+ * @param {readonly Question[]} questions
+ * @param {AgentUpdate} update
+ */
+function applyQuestion(questions, { kind, ask, body }) {
+  if (!ask || (kind !== "ask" && kind !== "settled")) return questions;
+  const others = questions.filter((question) => question.ask !== ask);
+  return kind === "ask" ? [...others, { ask, body }] : others;
+}
+
+/**
+ * Folds items into a conversation. Turns that did not change stay the same objects.
+ *
+ * @param {Conversation} conversation
+ * @param {readonly ConversationItem[]} items
+ * @param {number} [limit] the most turns that are kept
+ * @returns {Conversation}
+ */
+export function foldConversation(conversation, items, limit = 200) {
+  const editor = createEditor(conversation.turns);
+  let { questions, lagged, hasEnded } = conversation;
+  for (const item of items) {
+    if ("update" in item) {
+      applyUpdate(editor, item.update);
+      questions = applyQuestion(questions, item.update);
+    } else if ("lagged" in item) {
+      lagged += item.lagged;
+    } else if ("ended" in item) {
+      hasEnded = true;
+    } else {
+      applyOwn(editor, item);
+    }
+  }
+  return { turns: editor.edited.slice(-limit), questions, lagged, hasEnded };
+}

@@ -1,0 +1,52 @@
+/** Shows a stream of the client in a component: each item is folded in, and the component renders once per frame. */
+import { useCallback, useSyncExternalStore } from "react";
+
+import { createFrameFold } from "../frame-fold.js";
+import { hold, useGiven, useKeyed, useLatest } from "./source.js";
+
+/** @import { Client, Unsubscribe } from "../client.js" */
+/** @import { FrameFold } from "../frame-fold.js" */
+
+/**
+ * @template V, I
+ * @typedef {object} FoldOptions
+ * @property {Client | undefined} client
+ * @property {string} key names the stream; another key begins with the initial value
+ * @property {V} initial
+ * @property {(value: V, items: I[]) => V} reduce
+ * @property {(client: Client, push: (item: I) => void) => Unsubscribe} start begins the stream
+ * @property {boolean} [isReplayed] true if the stream begins with earlier items each time
+ */
+
+/**
+ * Returns the folded value and the fold itself.
+ *
+ * @template V, I
+ * @param {FoldOptions<V, I>} options
+ * @returns {[V, FrameFold<V, I>]}
+ */
+export function useFold(options) {
+  const given = useGiven(options.client);
+  const latest = useLatest(options);
+  const { key } = options;
+  const [fold, initial] = useKeyed(key, () => {
+    const reduce = (/** @type {V} */ value, /** @type {I[]} */ items) => latest.current.reduce(value, items);
+    return /** @type {const} */ ([createFrameFold(options.initial, reduce), options.initial]);
+  });
+  const subscribe = useCallback(
+    (/** @type {() => void} */ listener) =>
+      hold(given, (client) => {
+        if (latest.current.isReplayed) fold.set(initial);
+        const unsubscribe = fold.subscribe(listener);
+        const stop = latest.current.start(client, fold.push);
+        return () => {
+          stop();
+          unsubscribe();
+        };
+      }),
+    // The key stands for `start`: it names all that the stream depends on.
+    [given, fold, initial, latest, key],
+  );
+  const value = useSyncExternalStore(subscribe, fold.get, () => initial);
+  return [value, fold];
+}

@@ -1,0 +1,87 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { EMPTY_CONVERSATION, foldConversation, textOf } from "../../src/conversation.js";
+
+const update = (kind, body, more = {}) => ({ update: { kind, body, ...more } });
+const chunk = (text, id) => update("message", { sessionUpdate: "agent_message_chunk", content: { type: "text", text } }, { message_id: id });
+
+test("turn has prompt, streamed text and answer", () => {
+  const { turns } = foldConversation(EMPTY_CONVERSATION, [
+    update("sent", { text: "hello" }, { message_id: 7 }),
+    chunk("Good ", 7),
+    chunk("day", 7),
+    update("ended", { answer: { text: "Good day" } }, { message_id: 7 }),
+  ]);
+  assert.equal(turns.length, 1);
+  const [{ prompt, text, answer, state }] = turns;
+  assert.deepEqual({ prompt, text, answer, state }, {
+    prompt: { text: "hello" }, text: "Good day", answer: { text: "Good day" }, state: "answered",
+  });
+});
+
+test("thoughts and tool calls are progress and no text", () => {
+  const body = { sessionUpdate: "agent_thought_chunk", content: { type: "text", text: "hm" } };
+  const { turns } = foldConversation(EMPTY_CONVERSATION, [update("message", body, { message_id: 1 })]);
+  assert.equal(turns[0].text, "");
+  assert.deepEqual(turns[0].progress, body);
+});
+
+test("broken message keeps its reason", () => {
+  const error = { code: "NETWORK_ERROR", reason: "outcome_unknown", message: "m", retryable: false, attempts: 1 };
+  const { turns } = foldConversation(EMPTY_CONVERSATION, [update("ended", { error }, { message_id: 1 })]);
+  assert.equal(turns[0].state, "failed");
+  assert.equal(turns[0].error?.reason, "outcome_unknown");
+});
+
+test("own message and its updates are one turn in either order", () => {
+  const sending = { sending: "own1", body: "hi" };
+  const accepted = { accepted: "own1", messageId: 3 };
+  const updates = [update("sent", "hi", { message_id: 3 }), chunk("yes", 3)];
+  for (const items of [[sending, accepted, ...updates], [sending, ...updates, accepted]]) {
+    const { turns } = foldConversation(EMPTY_CONVERSATION, items);
+    assert.equal(turns.length, 1);
+    assert.deepEqual([turns[0].key, turns[0].messageId, turns[0].text, turns[0].state], ["own1", 3, "yes", "sent"]);
+  }
+});
+
+test("own message that was never accepted fails with its error", () => {
+  const items = [{ sending: "own1", body: "hi" }, { settled: "own1", error: new Error("no") }];
+  assert.equal(foldConversation(EMPTY_CONVERSATION, items).turns[0].state, "failed");
+});
+
+test("questions open, repeat and settle", () => {
+  const asked = [update("ask", "May I?", { ask: "a1" }), update("ask", "And?", { ask: "a2" }), update("ask", "May I?", { ask: "a1" })];
+  const open = foldConversation(EMPTY_CONVERSATION, asked);
+  assert.deepEqual(open.questions.map(({ ask }) => ask), ["a2", "a1"]);
+  const settled = foldConversation(open, [update("settled", null, { ask: "a1" })]);
+  assert.deepEqual(settled.questions.map(({ ask }) => ask), ["a2"]);
+});
+
+test("unchanged turns keep their identity", () => {
+  const before = foldConversation(EMPTY_CONVERSATION, [chunk("a", 1), chunk("b", 2)]);
+  const after = foldConversation(before, [chunk("c", 2)]);
+  assert.equal(after.turns[0], before.turns[0]);
+  assert.notEqual(after.turns[1], before.turns[1]);
+  assert.equal(before.turns[1].text, "b");
+});
+
+test("loss, end and limit are kept", () => {
+  const many = Array.from({ length: 10 }, (_, index) => chunk("x", index + 1));
+  const { turns, lagged, hasEnded } = foldConversation(EMPTY_CONVERSATION, [...many, { lagged: 4 }, { ended: true }], 3);
+  assert.deepEqual([turns.map(({ messageId }) => messageId), lagged, hasEnded], [[8, 9, 10], 4, true]);
+});
+
+test("updates without a message share the turn at the end", () => {
+  const { turns } = foldConversation(EMPTY_CONVERSATION, [
+    update("message", { text: "a" }, { seq: 1 }),
+    update("message", { text: "b" }, { seq: 2 }),
+    chunk("c", 1),
+    update("message", { text: "d" }, { seq: 4 }),
+  ]);
+  assert.deepEqual(turns.map(({ text }) => text), ["ab", "c", "d"]);
+});
+
+test("text is found in every form", () => {
+  assert.deepEqual([textOf("a"), textOf({ text: "b" }), textOf({ content: { text: "c" } }), textOf([1]), textOf(null)], ["a", "b", "c", "", ""]);
+});

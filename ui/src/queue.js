@@ -1,0 +1,163 @@
+import { pageClock } from "./clock.js";
+import { ownError } from "./errors.js";
+import { limit, untilAborted } from "./retry.js";
+
+/**
+ * @typedef {import("../protocol.d.ts").Priority} Priority
+ * @typedef {import("./clock.js").Clock} Clock
+ * @typedef {import("./errors.js").MainstayError} MainstayError
+ */
+/**
+ * @typedef {object} QueueOptions
+ * @property {number} [concurrency] the most tasks that run; 6 if absent
+ * @property {number} [limit] the most tasks that wait; 1000 if absent
+ * @property {number} [deadlineMs] the longest time of a task in all
+ * @property {number} [ageAfterMs] a task that waited so long moves up one lane; 5 s if absent
+ * @property {() => void} [onIdle] called when no task is left
+ * @property {(error: MainstayError) => void} [onOverflow] called when a task was rejected since the queue is full
+ * @property {Clock} [clock]
+ */
+/** @typedef {{ priority?: Priority, signal?: AbortSignal, key?: string, deadlineMs?: number }} TaskOptions */
+/**
+ * @template T
+ * @typedef {Promise<T> & { id: number }} TaskPromise
+ */
+/**
+ * @typedef {object} Task
+ * @property {number} id
+ * @property {string | undefined} key
+ * @property {number} lane
+ * @property {number} since
+ * @property {TaskPromise<unknown>} promise
+ * @property {() => void} run
+ * @property {(error: MainstayError) => void} cancel
+ */
+
+/** @type {Priority[]} */
+const LANES = ["high", "normal", "low"];
+
+/**
+ * Creates a queue of functions with the order and the limits of the runtime's queue. Every promise settles.
+ * @param {QueueOptions} [options]
+ */
+export function createQueue(options = {}) {
+  const { concurrency = 6, limit: waitingMax = 1000, ageAfterMs = 5000, onIdle, onOverflow, clock = pageClock } = options;
+  /** @type {Set<Task>} */
+  const waiting = new Set();
+  /** @type {Set<Task>} */
+  const running = new Set();
+  /** @type {Set<() => void>} */
+  const idlers = new Set();
+  let isPaused = false;
+  let nextId = 1;
+
+  /** Returns the task that is next: the first of its lane, where a long wait counts as a better lane. */
+  const next = () => {
+    const now = clock.now();
+    const lane = (/** @type {Task} */ task) => Math.max(0, task.lane - Math.floor((now - task.since) / ageAfterMs));
+    /** @type {Task | null} */
+    let best = null;
+    for (const task of waiting) if (!best || lane(task) < lane(best)) best = task;
+    return best;
+  };
+  const pump = () => {
+    while (!isPaused && running.size < concurrency && waiting.size) {
+      const task = /** @type {Task} */ (next());
+      waiting.delete(task);
+      running.add(task);
+      task.run();
+    }
+    if (running.size || waiting.size) return;
+    for (const resolve of idlers) resolve();
+    idlers.clear();
+  };
+  /** @param {number | string} id */
+  const find = (id) => [...waiting, ...running].find((task) => task.id === id || task.key === id);
+
+  return {
+    /** The number of tasks that wait. */
+    get size() {
+      return waiting.size;
+    },
+    /** The number of tasks that run. */
+    get running() {
+      return running.size;
+    },
+    get isPaused() {
+      return isPaused;
+    },
+    /**
+     * Adds a task. An unfinished task with the same key is shared. The promise has the task's `id`.
+     * @template T
+     * @param {(signal: AbortSignal) => T | Promise<T>} fn
+     * @param {TaskOptions} [taskOptions]
+     * @returns {TaskPromise<T>}
+     */
+    add(fn, { priority = "normal", signal: outer, key, deadlineMs = options.deadlineMs } = {}) {
+      const shared = key == null ? null : find(key);
+      if (shared) return /** @type {TaskPromise<T>} */ (shared.promise);
+      const id = nextId++;
+      const full = waiting.size >= waitingMax && (isPaused || running.size >= concurrency);
+      if (full) {
+        const error = ownError("queue_full", `${waitingMax} tasks wait`);
+        onOverflow?.(error);
+        return Object.assign(Promise.reject(error), { id });
+      }
+      const { controller, signal, end } = limit(outer, deadlineMs, clock);
+      /** @type {() => void} */
+      let start = () => {};
+      const started = new Promise((resolve) => (start = () => resolve(undefined)));
+      const result = untilAborted(started.then(() => fn(signal)), signal).finally(() => {
+        end();
+        waiting.delete(task);
+        const isLast = running.delete(task) || true;
+        pump();
+        if (isLast && !waiting.size && !running.size) onIdle?.();
+      });
+      const promise = Object.assign(result, { id });
+      const cancel = (/** @type {MainstayError} */ error) => controller.abort(error);
+      /** @type {Task} */
+      const task = { id, key, lane: LANES.indexOf(priority), since: clock.now(), promise, run: start, cancel };
+      waiting.add(task);
+      pump();
+      return promise;
+    },
+    /** Starts no further task. */
+    pause() {
+      isPaused = true;
+    },
+    resume() {
+      isPaused = false;
+      pump();
+    },
+    /** Cancels every task that waits. */
+    clear() {
+      for (const task of [...waiting]) task.cancel(ownError("cancelled", "the queue was cleared"));
+    },
+    /**
+     * Cancels a task by its id or key. Returns false if it had ended.
+     * @param {number | string} id
+     */
+    cancel(id) {
+      const task = find(id);
+      task?.cancel(ownError("cancelled"));
+      return !!task;
+    },
+    /**
+     * Moves a waiting task. Returns false if it does not wait.
+     * @param {number | string} id
+     * @param {Priority} priority
+     */
+    setPriority(id, priority) {
+      const task = find(id);
+      if (!task || !waiting.has(task)) return false;
+      task.lane = LANES.indexOf(priority);
+      return true;
+    },
+    /** Resolves when no task waits or runs. @returns {Promise<void>} */
+    onIdle() {
+      if (!waiting.size && !running.size) return Promise.resolve();
+      return new Promise((resolve) => idlers.add(resolve));
+    },
+  };
+}

@@ -1,0 +1,125 @@
+/**
+ * `<mainstay-connection-status>`: the link to the backend, and this page's session with the runtime.
+ *
+ * It shows nothing while all is well, and nothing in the first second of an outage. Attributes: `grace`
+ * (milliseconds before it shows, 1,000), `linger` (milliseconds of "Connected again", 1,500), and
+ * `placement="inline"` for a place in the page, which keeps its height.
+ *
+ * @typedef {import("../store.js").State} State
+ * @typedef {import("../connection-view.js").ConnectionView} ConnectionView
+ */
+import { connectionView } from "../connection-view.js";
+import { button, define, h, MainstayElement } from "./base.js";
+import { messageOf, text } from "./text.js";
+
+const OUTCOME_MS = 8000;
+// A timer that is this late shows that the page stood still. The grace begins again then.
+const LATE_MS = 1000;
+/** @type {Record<string, string>} */
+const TONES = { failed: "bad", reconnecting: "warn", back: "good" };
+
+export class ConnectionStatus extends MainstayElement {
+  static observedAttributes = ["placement"];
+  /** @type {number | null} */
+  #since = null;
+  #isShown = false;
+  #backUntil = 0;
+  #isAsking = false;
+  #outcome = "";
+  #outcomeUntil = 0;
+
+  /**
+   * @override
+   * @param {State} state
+   */
+  select({ session, connection, isLive }) {
+    return [session, connection, isLive];
+  }
+
+  /** @override */
+  disconnectedCallback() {
+    super.disconnectedCallback();
+    this.#since = null;
+    this.#isShown = false;
+    this.#backUntil = 0;
+  }
+
+  /** Dials now: the runtime, or the backend if this page has the runtime. Its outcome is shown. */
+  async reconnect() {
+    this.#isAsking = true;
+    this.#outcomeUntil = 0;
+    this.refresh();
+    try {
+      if (this.state.isLive) await this.client.connection.reconnect();
+      else this.client.retryNow();
+    } catch (error) {
+      this.#outcome = text("stillFailed", { reason: messageOf(/** @type {Error} */ (error)) });
+      this.#outcomeUntil = Date.now() + OUTCOME_MS;
+    }
+    this.#isAsking = false;
+    this.refresh();
+  }
+
+  /**
+   * Returns the state to show: none in the grace, and "back" for a moment after an outage that was shown.
+   * @param {ConnectionView} view
+   */
+  #visible({ state }) {
+    const now = Date.now();
+    if (state === "connected" || state === "disabled" || this.client.closed) {
+      this.#since = null;
+      if (this.#isShown) this.#backUntil = now + this.number("linger", 1500);
+      this.#isShown = false;
+      if (now >= this.#backUntil) return "ok";
+      this.again(this.#backUntil - now);
+      return "back";
+    }
+    const grace = now < this.#backUntil ? 0 : this.number("grace", 1000);
+    if (this.#since == null || (!this.#isShown && now > this.#since + grace + LATE_MS)) this.#since = now;
+    this.#isShown ||= now >= this.#since + grace;
+    if (this.#isShown) return state;
+    this.again(this.#since + grace - now);
+    return "ok";
+  }
+
+  /**
+   * Describes what is said. The digits are not announced, so that each attempt is announced once.
+   * @param {string} kind
+   * @param {ConnectionView} view
+   * @param {boolean} isDialling
+   */
+  #words(kind, { attempt: n, max, nextAttemptAt: at, lastError, link }, isDialling) {
+    if (kind === "back") return h("b.title", {}, text(kind));
+    const left = this.#outcomeUntil - Date.now();
+    if (left > 0) this.again(left);
+    const reason = left > 0 ? this.#outcome : [
+      messageOf(lastError) || (link === "runtime" ? kind !== "connecting" && text("old") : kind === "disconnected" && text("asked")),
+      kind === "failed" && at == null && text("paused"),
+    ].filter(Boolean).join(" ");
+    return h("", {},
+      h("b.title", {}, text(link === "runtime" && kind !== "connecting" ? "page" : `link-${kind}`)),
+      n > 0 && h("span.attempt", {}, text(max ? "attemptOf" : "attempt", { n, max }), " "),
+      at != null && !isDialling && h("span.countdown", { "aria-hidden": true }, this.when(at)),
+      h(".reason", {}, reason));
+  }
+
+  /** @override */
+  view() {
+    const view = connectionView(this.state);
+    const kind = this.#visible(view);
+    const { state, nextAttemptAt: at } = view;
+    const isDialling = this.#isAsking || state === "connecting" || (state === "reconnecting" && at == null);
+    if (this.dataset.state !== kind) this.dataset.state = kind;
+    const isOk = kind === "ok";
+    const words = !isOk && this.#words(kind, view, isDialling);
+    return [h(".banner", {}, h(`.card row ${kind} ${TONES[kind] ?? ""}`, {},
+      h("span.mark"),
+      h(".grow", {},
+        h("", { role: "status" }, kind !== "failed" && words),
+        h("", { role: "alert" }, kind === "failed" && words)),
+      !isOk && kind !== "back" &&
+        h("", {}, button("main", text(isDialling ? "dialling" : "reconnect"), () => this.reconnect(), { isBusy: isDialling, key: "dial" }))))];
+  }
+}
+
+define("mainstay-connection-status", ConnectionStatus);

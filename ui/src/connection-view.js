@@ -102,7 +102,7 @@ export function isSameView(a, b) {
  * @param {State} state
  */
 export function isBackendAvailable(state) {
-  if (!state.status) return state.session.attempt <= 1 && state.session.state !== "closed";
+  if (!state.status) return state.session.attempt <= 1 && ["connecting", "open"].includes(state.session.state);
   if (!state.isLive || state.queue?.held) return false;
   return !["reconnecting", "failed", "disconnected"].includes(state.connection?.state ?? "connecting");
 }

@@ -1,5 +1,5 @@
 /** Folds an agent's updates into a conversation: one turn per message, with its prompt, its text and its outcome. */
-import { handleError, MainstayError } from "./errors.js";
+import { handleError, MainstayError, ownError } from "./errors.js";
 
 /** @import { AgentUpdate, Json } from "../protocol.d.ts" */
 
@@ -26,6 +26,7 @@ import { handleError, MainstayError } from "./errors.js";
  *
  * @typedef {{update: AgentUpdate}
  *   | {lagged: number}
+ *   | {restarted: true}
  *   | {ended: true}
  *   | {sending: string, body: Json}
  *   | {accepted: string, messageId: number}
@@ -115,7 +116,7 @@ const NEW_TURN = {
 function turnOf({ edited, find, add }, { message_id: id, seq }) {
   if (id !== undefined) {
     const found = find((turn) => turn.messageId === id);
-    return found >= 0 ? found : add({ key: `m${id}`, messageId: id });
+    return found >= 0 ? found : add({ key: `m${id}.${edited.length}`, messageId: id });
   }
   const last = edited.length - 1;
   return edited[last]?.key.startsWith("u") ? last : add({ key: `u${seq ?? last}` });
@@ -178,6 +179,19 @@ function applyOwn(editor, item) {
 }
 
 /**
+ * Applies a restart of the runtime: what it worked on is broken off, and it counts messages from the start.
+ *
+ * @param {Editor} editor
+ */
+function applyRestart({ edited, change }) {
+  for (const [index, { state, messageId }] of edited.entries()) {
+    const isBroken = messageId !== null && state === "sent";
+    if (isBroken) change(index, outcome(undefined, ownError("outcome_unknown")));
+    if (messageId !== null) change(index, { messageId: null });
+  }
+}
+
+/**
  * Applies an update to the open questions.
  *
  * @param {readonly Question[]} questions
@@ -204,6 +218,9 @@ export function foldConversation(conversation, items, limit = 200) {
     if ("update" in item) {
       applyUpdate(editor, item.update);
       questions = applyQuestion(questions, item.update);
+    } else if ("restarted" in item) {
+      questions = [];
+      applyRestart(editor);
     } else if ("lagged" in item) {
       lagged += item.lagged;
     } else if ("ended" in item) {

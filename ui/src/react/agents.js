@@ -7,12 +7,12 @@ import { handleError } from "../errors.js";
 import { useFold } from "./fold.js";
 import { act, hold, isShallowEqual, useGiven, useLatest, useStore } from "./source.js";
 
-/** @import { AgentSendOptions, AgentState, Client } from "../client.js" */
+/** @import { Client, MessageOptions, MessageReply } from "../client.js" */
 /** @import { Conversation, ConversationItem, Question } from "../conversation.js" */
 /** @import { MainstayError } from "../errors.js" */
-/** @import { AgentStatus, AgentUpdate, Json, LogLine, MessageAnswer, OpenQuestion } from "../../protocol.d.ts" */
+/** @import { AgentStatus, AgentUpdate, Json, LogLine, OpenQuestion } from "../../protocol.d.ts" */
 /** @import { Result } from "./source.js" */
-/** @import { State } from "../store.js" */
+/** @import { Agent, State } from "../store.js" */
 
 /** @typedef {"restart" | "stop" | "start" | "reset"} AgentCommand */
 
@@ -22,7 +22,7 @@ import { act, hold, isShallowEqual, useGiven, useLatest, useStore } from "./sour
  * @property {() => Promise<Result<unknown>>} stop
  * @property {() => Promise<Result<unknown>>} start
  * @property {() => Promise<Result<unknown>>} reset drops its saved state and starts it; ask the person before
- * @property {(body: Json, options?: AgentSendOptions) => Promise<Result<MessageAnswer>>} send
+ * @property {(body: Json, options?: MessageOptions) => Promise<Result<MessageReply>>} send
  * @property {(ask: string, body: Json) => Promise<Result<unknown>>} answer
  * @property {(messageId: number) => Promise<Result<unknown>>} cancel
  * @property {(method?: string) => Promise<Result<unknown>>} login
@@ -67,7 +67,7 @@ function useAgentActions(given, id) {
 
 /**
  * @typedef {AgentActions & {
- *   agent: AgentState | undefined,
+ *   agent: Agent | undefined,
  *   isLive: boolean,
  *   pending: AgentCommand | null,
  * }} UseAgent
@@ -90,14 +90,14 @@ export function useAgent(id, { client } = {}) {
 /** @param {State} state */
 const selectIsLive = (state) => state.isLive;
 
-/** @type {readonly AgentState[]} */
+/** @type {readonly Agent[]} */
 const NO_AGENTS = [];
 
 /**
  * Selects all agents, in the runtime's order.
  *
  * @param {State} state
- * @returns {readonly AgentState[]}
+ * @returns {readonly Agent[]}
  */
 function selectAgents({ agents, status }) {
   if (!status) return NO_AGENTS;
@@ -108,7 +108,7 @@ function selectAgents({ agents, status }) {
  * Returns all agents in the runtime's order. The list is a new one only if an agent changed.
  *
  * @param {{client?: Client}} [options]
- * @returns {readonly AgentState[]}
+ * @returns {readonly Agent[]}
  */
 export function useAgents({ client } = {}) {
   return useStore(selectAgents, { client, isEqual: isShallowEqual });
@@ -142,13 +142,13 @@ export function useAgents({ client } = {}) {
 /**
  * Returns what became different between two states of an agent.
  *
- * @param {AgentState | undefined} prev
- * @param {AgentState | undefined} next
+ * @param {Agent | undefined} prev
+ * @param {Agent | undefined} next
  * @returns {("onCrash" | "onRestart" | "onGaveUp")[]}
  */
 export function agentChanges(prev, next) {
   if (!prev || !next) return [];
-  const isDown = (/** @type {AgentState} */ { status }) => status === "failed" || status === "restarting";
+  const isDown = (/** @type {Agent} */ { status }) => status === "failed" || status === "restarting";
   /** @type {("onCrash" | "onRestart" | "onGaveUp")[]} */
   const changes = [];
   const isNewIncarnation = next.generation > prev.generation || next.restarts > prev.restarts;
@@ -206,7 +206,7 @@ export function useAgentHealth(id, options = {}) {
 /**
  * Returns the health in an agent's report.
  *
- * @param {AgentState} agent
+ * @param {Agent} agent
  */
 function healthOf(agent) {
   return {
@@ -234,7 +234,7 @@ function healthOf(agent) {
 /**
  * @typedef {Conversation & {
  *   questions: readonly Question[],
- *   send: (body: Json, options?: AgentSendOptions) => Promise<Result<MessageAnswer>>,
+ *   send: (body: Json, options?: MessageOptions) => Promise<Result<MessageReply>>,
  *   answer: AgentActions["answer"],
  *   cancel: AgentActions["cancel"],
  * }} UseAgentStream
@@ -271,7 +271,7 @@ export function useAgentStream(id, options = {}) {
       ),
   });
   const send = useCallback(
-    async (/** @type {Json} */ body, /** @type {AgentSendOptions} */ sendOptions = {}) => {
+    async (/** @type {Json} */ body, /** @type {MessageOptions} */ sendOptions = {}) => {
       const key = `own${++sendings}`;
       fold.push({ sending: key, body });
       const result = await sendMessage(body, {

@@ -8,7 +8,9 @@ import { INITIAL_STATE } from "../store.js";
 import { useFold } from "./fold.js";
 import { act, hold, readState, useActions, useGiven, useKeyed, useLatest, useSelection } from "./source.js";
 
-/** @import { Client, FrameItem, Unsubscribe } from "../client.js" */
+/** @import { Client } from "../client.js" */
+/** @import { Unsubscribe } from "../clock.js" */
+/** @import { Frame } from "../streams.js" */
 /** @import { ConnectionView } from "../connection-view.js" */
 /** @import { MainstayError } from "../errors.js" */
 /** @import { ConnectionState, ConnectionReport, ReconnectReport, SendOutcome } from "../../protocol.d.ts" */
@@ -154,8 +156,8 @@ function watchChanges(client, onChange) {
     if (next.state === prev) return;
     const from = prev;
     prev = next.state;
-    const told = next.link === "backend" && event?.to === next.state ? event.reason : null;
-    const reason = told ?? (next.state === "connected" ? null : (next.lastError?.reason ?? null));
+    const eventReason = next.link === "backend" && event?.to === next.state ? event.reason : null;
+    const reason = eventReason ?? (next.state === "connected" ? null : (next.lastError?.reason ?? null));
     // React commits in a microtask that it has queued by now: the component subscribed before.
     queueMicrotask(() => {
       if (isOpen) onChange(from, next.state, reason);
@@ -225,7 +227,7 @@ function filterKey(filter) {
  *
  * @param {Client} client
  * @param {string} key
- * @param {(item: FrameItem) => void} listener
+ * @param {(item: Frame) => void} listener
  */
 function listen(client, key, listener) {
   /** @type {string[] | null} */
@@ -237,7 +239,7 @@ function listen(client, key, listener) {
  * Calls `onMessage` for each frame of the backend, in order, and for each gap. No frame is lost, however React batches.
  *
  * @param {FrameFilter} filter
- * @param {(item: FrameItem) => void} onMessage
+ * @param {(item: Frame) => void} onMessage
  * @param {{client?: Client}} [options]
  */
 export function useBackendMessages(filter, onMessage, options = {}) {
@@ -256,7 +258,7 @@ export function useBackendMessages(filter, onMessage, options = {}) {
  *
  * @template V
  * @param {FrameFilter} filter
- * @param {(value: V, items: FrameItem[]) => V} reduce
+ * @param {(value: V, items: Frame[]) => V} reduce
  * @param {V} initial
  * @param {{client?: Client}} [options]
  * @returns {V}
@@ -268,7 +270,7 @@ export function useMessageReducer(filter, reduce, initial, options = {}) {
     key,
     initial,
     reduce,
-    start: (client, /** @type {(item: FrameItem) => void} */ push) => listen(client, key, push),
+    start: (client, /** @type {(item: Frame) => void} */ push) => listen(client, key, push),
   });
   return value;
 }

@@ -4,7 +4,8 @@ import { useCallback, useSyncExternalStore } from "react";
 import { createFrameFold } from "../frame-fold.js";
 import { hold, useGiven, useKeyed, useLatest } from "./source.js";
 
-/** @import { Client, Unsubscribe } from "../client.js" */
+/** @import { Client } from "../client.js" */
+/** @import { Unsubscribe } from "../clock.js" */
 /** @import { FrameFold } from "../frame-fold.js" */
 
 /**

@@ -3,7 +3,8 @@ import { useCallback, useSyncExternalStore } from "react";
 
 import { hold, peek, useLatest } from "./source.js";
 
-/** @import { Client, Unsubscribe } from "../client.js" */
+/** @import { Client } from "../client.js" */
+/** @import { Unsubscribe } from "../clock.js" */
 
 /**
  * @template V

@@ -15,7 +15,8 @@ import { handleError } from "../errors.js";
 import { INITIAL_STATE } from "../store.js";
 
 /** @import { RefObject } from "react" */
-/** @import { Client, Unsubscribe } from "../client.js" */
+/** @import { Client } from "../client.js" */
+/** @import { Unsubscribe } from "../clock.js" */
 /** @import { State } from "../store.js" */
 /** @import { MainstayError } from "../errors.js" */
 

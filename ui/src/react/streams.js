@@ -6,8 +6,9 @@ import { createGlob, createMerge, isWithin } from "../file-changes.js";
 import { useFold } from "./fold.js";
 import { useLatest, useStore } from "./source.js";
 
-/** @import { Client, EventBatch, FileItem, LogItem } from "../client.js" */
-/** @import { EventGap, EventKind, EventRecord, LogLine } from "../../protocol.d.ts" */
+/** @import { Client } from "../client.js" */
+/** @import { EventBatch, FileItem, LogItem } from "../streams.js" */
+/** @import { Cursor, EventGap, EventKind, EventRecord, LogLine } from "../../protocol.d.ts" */
 /** @import { MergedChange } from "../file-changes.js" */
 /** @import { State } from "../store.js" */
 
@@ -244,7 +245,7 @@ const NO_EVENTS = { events: [], lagged: null };
  * @param {{
  *   client?: Client,
  *   kinds?: readonly EventKind[],
- *   after?: string,
+ *   after?: Cursor,
  *   limit?: number,
  *   onEvents?: (batch: EventBatch) => void,
  * }} [options]

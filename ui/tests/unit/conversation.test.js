@@ -82,6 +82,16 @@ test("updates without a message share the turn at the end", () => {
   assert.deepEqual(turns.map(({ text }) => text), ["ab", "c", "d"]);
 });
 
+test("restart of the runtime breaks off what it worked on", () => {
+  const before = [update("sent", "a", { message_id: 1 }), update("ended", { answer: 1 }, { message_id: 1 }), update("sent", "b", { message_id: 2 })];
+  const after = [{ restarted: true }, update("sent", "c", { message_id: 1 })];
+  const { turns } = foldConversation(EMPTY_CONVERSATION, [...before, ...after]);
+  assert.deepEqual(turns.map(({ prompt, state, error }) => [prompt, state, error?.reason]), [
+    ["a", "answered", undefined], ["b", "failed", "outcome_unknown"], ["c", "sent", undefined],
+  ]);
+  assert.equal(new Set(turns.map(({ key }) => key)).size, 3);
+});
+
 test("text is found in every form", () => {
   assert.deepEqual([textOf("a"), textOf({ text: "b" }), textOf({ content: { text: "c" } }), textOf([1]), textOf(null)], ["a", "b", "c", "", ""]);
 });

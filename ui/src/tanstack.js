@@ -100,7 +100,6 @@ export function mainstayDefaults(options = {}) {
       refetchOnReconnect: true,
     },
     mutations: {
-      mutationFn: mainstayMutator(options),
       networkMode: /** @type {const} */ ("always"),
       retry: /** @type {const} */ (false),
     },

@@ -1,0 +1,18 @@
+/** Lets TypeScript know the elements in JSX of React: `import type {} from "mainstay-ui/jsx"` in one file. */
+import type { DetailedHTMLProps, HTMLAttributes } from "react";
+import type { Client } from "./src/client.js";
+
+type Base = DetailedHTMLProps<HTMLAttributes<HTMLElement>, HTMLElement> & { client?: Client };
+
+declare module "react" {
+  namespace JSX {
+    interface IntrinsicElements {
+      "mainstay-connection-status": Base & { grace?: number; linger?: number; placement?: "inline" };
+      "mainstay-error-toast": Base & { duration?: number; max?: number };
+      "mainstay-agents": Base & { agent?: string; readonly?: boolean };
+      "mainstay-agent-conversation": Base & { agent?: string };
+      "mainstay-requests": Base;
+      "mainstay-events": Base & { history?: number; max?: number };
+    }
+  }
+}

@@ -1,0 +1,77 @@
+/** Checks the types of each JavaScript snippet of docs/ui.md and docs/ui/. */
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+
+const UI = fileURLToPath(new URL("../../", import.meta.url));
+const DOCS = join(UI, "../docs");
+
+const SETTINGS = {
+  compilerOptions: {
+    target: "es2022",
+    module: "esnext",
+    moduleResolution: "bundler",
+    lib: ["es2023", "dom", "dom.iterable"],
+    jsx: "react-jsx",
+    types: [],
+    strict: true,
+    allowJs: true,
+    checkJs: true,
+    noEmit: true,
+    skipLibCheck: true,
+    paths: {
+      "mainstay-ui": ["../../src/index.js"],
+      "mainstay-ui/elements": ["../../src/elements/index.js"],
+      "mainstay-ui/react": ["../../src/react.js"],
+      "mainstay-ui/tanstack": ["../../src/tanstack.js"],
+      "mainstay-ui/mock": ["../../src/transports/mock.js"],
+    },
+  },
+  files: ["../../jsx.d.ts"],
+  include: ["*.js", "*.jsx"],
+};
+
+/** Returns the snippets of a page, each with a name for a file. */
+function snippetsOf(page, text) {
+  const blocks = [...text.matchAll(/```(jsx?)\n([\s\S]*?)\n```/g)];
+  return blocks.map(([, language, code], index) => [`${page.replace(/\W/g, "-")}-${index + 1}.${language}`, code]);
+}
+
+/** Reads all pages of the user interface. */
+async function readPages() {
+  const pages = ["ui.md", ...(await readdir(join(DOCS, "ui"))).map((name) => join("ui", name))];
+  return Promise.all(pages.map(async (page) => [page, await readFile(join(DOCS, page), "utf8")]));
+}
+
+test("snippets of the pages have sound types", async () => {
+  const snippets = (await readPages()).flatMap(([page, text]) => snippetsOf(page, text));
+  assert.ok(snippets.length >= 15, `${snippets.length} snippets`);
+  const folder = await mkdtemp(join(UI, "tests/snippets-"));
+  try {
+    // A snippet is a module, also without an import or an export.
+    await Promise.all(snippets.map(([name, code]) => writeFile(join(folder, name), `${code}\nexport {};\n`)));
+    await writeFile(join(folder, "tsconfig.json"), JSON.stringify(SETTINGS));
+    const tsc = join(UI, "node_modules/.bin/tsc");
+    const found = await promisify(execFile)(tsc, ["-p", folder]).then(
+      () => "",
+      ({ stdout }) => stdout,
+    );
+    // Errors of the package itself are those of `npm run check`.
+    assert.ok(!found.includes("tests/snippets-"), found);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
+test("pages name only what the package exports", async () => {
+  const { exports } = JSON.parse(await readFile(join(UI, "package.json"), "utf8"));
+  for (const [page, text] of await readPages()) {
+    for (const [, entry] of text.matchAll(/from "mainstay-ui(\/[a-z]+)?"/g)) {
+      assert.ok(exports[`.${entry ?? ""}`], `${page}: mainstay-ui${entry}`);
+    }
+  }
+});

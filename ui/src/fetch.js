@@ -139,7 +139,7 @@ class BodyReader {
         pull: () => this.#acknowledge(),
         cancel: () => this.#end(true),
       },
-      new ByteLengthQueuingStrategy({ highWaterMark: BUFFER_BYTES }),
+      { highWaterMark: BUFFER_BYTES, size: (bytes) => bytes.length },
     );
     this.#signal?.addEventListener("abort", this.#onAbort);
     const early = this.#early ?? [];

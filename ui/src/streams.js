@@ -286,7 +286,7 @@ export class AgentStreams {
       if (isOther) {
         for (const entry of channel.listeners) if (entry.seq != null) entry.seq = 0;
         if (channel.seq != null) channel.seq = 0;
-        deliverAll(channel.listeners, { restarted: true });
+        deliverAll(channel.listeners, /** @type {AgentItem} */ ({ restarted: true }));
       }
       this.#listen(agent, channel);
     }

@@ -4,6 +4,18 @@ import { ownError } from "../errors.js";
 
 /** The close code of a runtime with too many sessions. */
 const BUSY = 1013;
+const REFUSED = /^40[13]$/;
+
+/**
+ * Asks why a socket was refused, which a browser does not tell. Other origins may not ask.
+ * @param {URL} address
+ */
+async function isRefused(address) {
+  const { location } = globalThis;
+  const url = address.href.replace("ws", "http");
+  if (location && new URL(url).origin !== location.origin) return false;
+  return fetch(url).then(({ status }) => REFUSED.test(String(status)), () => false);
+}
 
 /**
  * Creates a transport over a WebSocket.
@@ -18,14 +30,28 @@ export function websocketTransport({ url, token, WebSocket: Socket = globalThis.
       if (token) address.searchParams.set("token", token);
       address.hash = "";
       const socket = new Socket(address);
-      socket.onopen = onOpen;
+      const forget = () => {
+        socket.onopen = socket.onmessage = socket.onerror = socket.onclose = null;
+      };
+      // A socket that fails has no code that says more. Some give no close event then.
+      const fail = async () => {
+        forget();
+        const refused = !isOpen && (await isRefused(address));
+        onClose(refused ? ownError("unauthenticated", "the runtime refuses the token") : ownError("disconnected"));
+      };
+      let isOpen = false;
+      socket.onopen = () => {
+        isOpen = true;
+        onOpen();
+      };
       socket.onmessage = ({ data }) => onMessage(data);
+      socket.onerror = fail;
       socket.onclose = ({ code, reason }) =>
         onClose(ownError(code === BUSY ? "unavailable" : "disconnected", reason || `close code ${code}`));
       return {
         send: (text) => socket.send(text),
         close: () => {
-          socket.onopen = socket.onmessage = socket.onclose = null;
+          forget();
           socket.close();
         },
       };

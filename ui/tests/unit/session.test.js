@@ -1,0 +1,440 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { connect, findClient } from "../../src/index.js";
+import { countFailures, nextDelay } from "../../src/reconnect.js";
+import { createMock } from "../../src/transports/mock.js";
+import { connectMock, fakePage, manualClock, pass, rejection, seeded, settle, setGlobals, stopClock } from "./support.js";
+
+test("req 1: any number of uses share one session, which ends 1 s after the last", async (t) => {
+  stopClock(t);
+  const mock = createMock();
+  const clients = Array.from({ length: 1000 }, () => connect({ mock, id: "shared" }));
+  await settle();
+  assert.equal(new Set(clients).size, 1);
+  assert.equal(mock.opened, 1);
+  assert.equal(findClient("shared"), clients[0]);
+  for (const client of clients) client.release();
+  await pass(900);
+  assert.equal(mock.sessions, 1, "StrictMode unmounts and mounts at once");
+  assert.equal(connect({ mock, id: "shared" }), clients[0]);
+  await pass(5000);
+  assert.equal(mock.sessions, 1);
+  clients[0].release();
+  await pass(1000);
+  assert.equal(mock.sessions, 0);
+  assert.equal(clients[0].closed, true);
+  assert.equal(findClient("shared"), null);
+  assert.equal(mock.opened, 1);
+});
+
+test("req 1: a reloaded module finds the session of the page", async (t) => {
+  const { client } = connectMock(t, {}, { id: "hot" });
+  const reloaded = await import("../../src/client.js?reloaded");
+  assert.equal(reloaded.connect({ id: "hot" }), client);
+});
+
+test("req 3: a link that ends twice is dialled once, and speaks no more", async (t) => {
+  stopClock(t);
+  const links = [];
+  const transport = { open: (events) => (links.push(events), { send() {}, close() {} }) };
+  const client = connect({ transport, id: t.name, random: () => 1 });
+  t.after(() => client.close());
+  for (let round = 0; round < 5; round++) {
+    const old = links.at(-1);
+    old.onClose();
+    old.onClose();
+    old.onOpen();
+    old.onMessage('{"snapshot":{}}');
+    await pass(20_000, 500);
+    assert.equal(client.store.getState().isLive, false);
+  }
+  // Each dial times out after 10 s, and the next one comes at most 10 s later.
+  assert.ok(links.length <= 1 + 5 * 3, `${links.length} dials`);
+});
+
+test("req 4: reconnect works in every state, also long after the last attempt", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  await settle();
+  mock.drop({ refuse: 8 });
+  await pass(60_000, 500);
+  assert.equal(client.store.getState().session.state, "open");
+  mock.drop({ refuse: 20 });
+  await pass(30_000, 500);
+  assert.equal(client.store.getState().session.state, "waiting");
+  mock.drop({ refuse: 0 });
+  client.retryNow();
+  client.retryNow();
+  await settle();
+  assert.equal(client.store.getState().session.state, "open");
+  assert.equal(mock.sessions, 1);
+  client.close();
+  client.retryNow();
+  assert.equal(client.store.getState().session.state, "closed");
+});
+
+test("req 4: the backend's reconnect is a command in every state of its connection", async (t) => {
+  const { mock, client } = connectMock(t);
+  for (const state of ["failed", "disconnected", "reconnecting", "connected"]) {
+    mock.setStatus({ connection: { state } });
+    const report = await client.connection.reconnect();
+    assert.equal(report.reconnected, state === "connected" ? "replaced" : "opened");
+  }
+});
+
+test("req 5: delays double to 10 s, and are random", (t) => {
+  const random = seeded(t);
+  assert.equal(nextDelay(0, random), 0);
+  const most = Array.from({ length: 9 }, (_, failures) => nextDelay(failures, () => 1));
+  assert.deepEqual(most, [0, 500, 1000, 2000, 4000, 8000, 10_000, 10_000, 10_000]);
+  const delays = Array.from({ length: 1000 }, () => nextDelay(6, random));
+  assert.ok(Math.min(...delays) < 1000 && Math.max(...delays) > 9000);
+  assert.equal(nextDelay(1e9, () => 1), 10_000);
+});
+
+test("req 5: failures are forgotten after 10 s of a stable session, and not before", async (t) => {
+  assert.equal(countFailures(3, null, 0), 4);
+  assert.equal(countFailures(3, 0, 9999), 4);
+  assert.equal(countFailures(3, 0, 10_000), 0);
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  await settle();
+  for (let round = 1; round <= 3; round++) {
+    mock.drop();
+    assert.equal(client.store.getState().session.attempt, round + 1, "an unstable session counts as a failure");
+    await pass(nextDelay(round, () => 1));
+  }
+  await pass(10_000);
+  mock.drop();
+  const { session } = client.store.getState();
+  assert.equal(session.attempt, 1);
+  assert.equal(session.nextAttemptAt, Date.now(), "the first attempt is at once");
+});
+
+for (const [title, wake] of [
+  ["the network is up", (page) => page.emit("online")],
+  ["the window shows", (page) => page.show("visible")],
+  ["the page comes back", (page) => page.emit("pageshow", { persisted: true })],
+]) {
+  test(`req 6: an attempt is made at once when ${title}`, async (t) => {
+    stopClock(t);
+    const page = fakePage(t);
+    const { mock, client } = connectMock(t);
+    await settle();
+    mock.drop({ refuse: 12 });
+    await pass(60_000, 500);
+    mock.drop({ refuse: 0 });
+    await pass(100);
+    assert.notEqual(client.store.getState().session.state, "open");
+    page.document.visibilityState = "visible";
+    wake(page);
+    await settle();
+    assert.equal(client.store.getState().session.state, "open");
+  });
+}
+
+test("req 6: an open but silent link is checked when the window shows", async (t) => {
+  stopClock(t);
+  const page = fakePage(t);
+  const { mock, client } = connectMock(t);
+  await pass(2000);
+  mock.halfOpen();
+  page.show("visible");
+  await pass(6500);
+  assert.equal(mock.opened, 2);
+  assert.equal(client.store.getState().session.state, "open");
+});
+
+test("req 6: the page leaves no session in the back/forward cache, and has one when it returns", async (t) => {
+  stopClock(t);
+  const page = fakePage(t);
+  const { mock, client } = connectMock(t);
+  await settle();
+  page.emit("pagehide", { persisted: true });
+  assert.equal(mock.sessions, 0);
+  assert.equal(client.store.getState().isLive, false);
+  await pass(60_000, 500);
+  assert.equal(mock.opened, 1);
+  page.emit("pageshow", { persisted: true });
+  await settle();
+  assert.equal(client.store.getState().isLive, true);
+});
+
+test("req 11: attempts go on while the browser says that it is offline", async (t) => {
+  stopClock(t);
+  setGlobals(t, { navigator: { onLine: false } });
+  const { mock, client } = connectMock(t);
+  await settle();
+  assert.equal(client.store.getState().session.state, "open");
+  mock.drop({ refuse: 2 });
+  await pass(5000);
+  assert.equal(client.store.getState().session.state, "open");
+});
+
+test("req 12: every promise settles when the client closes", async (t) => {
+  const { mock, client } = connectMock(t);
+  mock.on("request", () => new Promise(() => {}));
+  mock.on("agent.send", () => new Promise(() => {}));
+  await settle();
+  const sent = [client.request("GET", "/a"), client.agent("planner").send("b", { detached: true }), client.fetch("/c")];
+  await settle();
+  mock.drop({ refuse: 1e9 });
+  const late = [client.hello(), client.request("GET", "/d"), client.logs.read("planner"), client.sendFrame("x")];
+  const outcomes = Promise.allSettled([...sent, ...late]);
+  client.close();
+  const reasons = (await outcomes).map(({ status, reason }) => (assert.equal(status, "rejected"), reason.reason));
+  assert.deepEqual(reasons.slice(3), ["cancelled", "cancelled", "cancelled", "cancelled"]);
+  assert.equal((await rejection(client.hello())).reason, "cancelled");
+  assert.equal((await rejection(client.fetch("/x"))).reason, "cancelled");
+});
+
+test("req 12: a command that waits for a session ends with its signal, or after its wait", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  await settle();
+  mock.drop({ refuse: 1e9 });
+  const controller = new AbortController();
+  const aborted = rejection(client.command({ type: "status" }, { signal: controller.signal }));
+  const late = rejection(client.request("GET", "/x", { waitTimeoutMs: 3000 }));
+  const usual = rejection(client.request("GET", "/y"));
+  const due = rejection(client.request("GET", "/z", { deadlineMs: 1000 }));
+  controller.abort(new Error("gone"));
+  assert.equal((await aborted).reason, "cancelled");
+  assert.equal((await aborted).cause.message, "gone");
+  await pass(1000);
+  assert.equal((await due).reason, "disconnected");
+  await pass(2000);
+  assert.equal((await late).retryable, true);
+  await pass(57_000, 500);
+  assert.equal((await usual).reason, "disconnected");
+});
+
+test("req 12: commands that were not sent go over the next session, in order", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  await settle();
+  mock.drop({ refuse: 1 });
+  mock.commands.length = 0;
+  const replies = Promise.all(["/1", "/2", "/3"].map((path) => client.request("POST", path, { body: {} })));
+  await pass(2000);
+  assert.deepEqual((await replies).map(({ body }) => body.path), ["/1", "/2", "/3"]);
+  assert.equal(mock.commands[0].type, "subscribe");
+});
+
+test("req 12: no more than 1024 commands wait for a session", async (t) => {
+  const { mock, client } = connectMock(t);
+  mock.drop({ refuse: 1e9 });
+  const all = Array.from({ length: 1030 }, () => client.command({ type: "status" }).catch((error) => error.reason));
+  client.close();
+  const reasons = await Promise.all(all);
+  assert.equal(reasons.filter((reason) => reason === "queue_full").length, 6);
+});
+
+test("req 12: a command that cannot be written rejects", async (t) => {
+  const { client } = connectMock(t);
+  const loop = {};
+  loop.loop = loop;
+  assert.equal((await rejection(client.request("POST", "/x", { body: loop }))).reason, "invalid_request");
+});
+
+test("req 13: an aborted request reaches the runtime, and rejects at once", async (t) => {
+  const { mock, client } = connectMock(t);
+  let signal;
+  mock.on("request", (_, exchange) => ((signal = exchange.signal), new Promise(() => {})));
+  const controller = new AbortController();
+  const sent = client.request("GET", "/slow", { signal: controller.signal });
+  await settle();
+  controller.abort();
+  assert.equal((await rejection(sent)).reason, "cancelled");
+  await settle();
+  assert.equal(signal.aborted, true);
+  const request = mock.commands.find(({ type }) => type === "request");
+  assert.deepEqual(mock.commands.at(-1), { id: mock.commands.at(-1).id, type: "cancel", request: request.id });
+});
+
+test("req 13: a message that is aborted before its acceptance is cancelled after it", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  await settle();
+  mock.slow(100);
+  let signal;
+  mock.on("agent.send", (_, exchange) => ((signal = exchange.signal), new Promise(() => {})));
+  const controller = new AbortController();
+  const sent = client.agent("planner").send("x", { signal: controller.signal });
+  await settle();
+  controller.abort();
+  assert.equal((await rejection(sent)).reason, "cancelled");
+  await pass(400);
+  assert.equal(signal.aborted, true);
+});
+
+test("req 14: idle limit and deadline of requests and messages go to the runtime", async (t) => {
+  const { mock, client } = connectMock(t);
+  await client.request("GET", "/x", { timeoutMs: 1, waitTimeoutMs: 2000, deadlineMs: 3000, retries: 4 });
+  await client.agent("planner").send("x", { timeoutMs: 5, waitTimeoutMs: 6000, deadlineMs: 7000 });
+  const [request, message] = mock.commands.filter(({ type, action }) => type === "request" || action === "send");
+  assert.deepEqual([request.timeout_ms, request.wait_timeout_ms, request.deadline_ms, request.retries], [1, 2000, 3000, 4]);
+  assert.deepEqual([message.timeout_ms, message.wait_timeout_ms, message.deadline_ms], [5, 6000, 7000]);
+});
+
+test("req 15: retries of the runtime are events, with attempt, delay and reason", async (t) => {
+  const { mock, client } = connectMock(t);
+  await settle();
+  const seen = new Promise((resolve) => client.onEvents(({ events }) => resolve(events), { kinds: ["request_retry"] }));
+  const accepted = [];
+  mock.on("request", async () => {
+    const fields = { request_id: 1, method: "GET", path: "/x", attempt: 2, delay_ms: 100, reason: "unavailable" };
+    mock.pushEvent({ kind: "request_retry", actor: "root/queue", fields });
+    return { status: 200, attempts: 2 };
+  });
+  const response = await client.request("GET", "/x", { onAccepted: (id) => accepted.push(id) });
+  assert.equal(response.attempts, 2);
+  const retries = await seen;
+  assert.deepEqual(retries.map(({ attempt, delay_ms, reason }) => [attempt, delay_ms, reason]), [[2, 100, "unavailable"]]);
+  assert.deepEqual(accepted, [retries[0].request_id]);
+});
+
+test("req 16: a broken session leaves each command with its known outcome", async (t) => {
+  const { mock, client } = connectMock(t);
+  for (const type of ["request", "agent.send", "agent.restart", "agent.show", "connection.send"]) {
+    mock.on(type, () => new Promise(() => {}));
+  }
+  await settle();
+  const agent = client.agent("planner");
+  const outcomes = [
+    [client.request("GET", "/x"), "disconnected"],
+    [client.request("put", "/x"), "disconnected"],
+    [client.request("POST", "/x"), "outcome_unknown"],
+    [client.request("POST", "/x", { idempotencyKey: "k" }), "disconnected"],
+    [agent.send("x"), "outcome_unknown"],
+    [agent.send("x", { mayRepeat: true }), "disconnected"],
+    [agent.restart(), "outcome_unknown"],
+    [agent.show(), "disconnected"],
+    [client.sendFrame("x"), "outcome_unknown"],
+  ].map(async ([promise, reason]) => [await rejection(promise), reason]);
+  await settle();
+  mock.drop();
+  for (const outcome of outcomes) {
+    const [error, reason] = await outcome;
+    assert.equal(error.reason, reason);
+    assert.equal(error.retryable, reason === "disconnected");
+  }
+});
+
+test("req 20: a half-open link is replaced within 20 s, and nothing on it counts", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  await pass(3000);
+  mock.halfOpen();
+  const lost = rejection(client.request("POST", "/x"));
+  await pass(14_000);
+  assert.equal(mock.opened, 1);
+  await pass(6500);
+  assert.equal((await lost).reason, "outcome_unknown");
+  assert.equal(mock.opened, 2);
+  assert.equal(client.store.getState().isLive, true);
+});
+
+test("req 20: a link with traffic, or a slow one, is not replaced", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  mock.slow(2000);
+  await pass(120_000, 500);
+  assert.equal(mock.opened, 1);
+  assert.equal(client.store.getState().isLive, true);
+});
+
+test("req 20: a page that stood still reads what came before it judges", async (t) => {
+  const clock = manualClock();
+  const { mock, client } = connectMock(t, { clock }, { clock });
+  await settle();
+  const wait = () => client.store.getState().session.state;
+  // The check asks for a sign of life, and the page is frozen before the reply is read.
+  clock.advance(15_000);
+  mock.slow(1);
+  await settle();
+  clock.jump(30 * 60_000);
+  await settle();
+  assert.deepEqual([mock.opened, wait()], [1, "open"]);
+  for (let second = 0; second < 60; second++) {
+    clock.advance(1000);
+    await settle();
+  }
+  assert.deepEqual([mock.opened, wait()], [1, "open"]);
+  mock.halfOpen();
+  clock.jump(30 * 60_000);
+  for (let second = 0; second < 7; second++) {
+    clock.advance(1000);
+    await settle();
+  }
+  assert.equal(mock.opened, 2);
+});
+
+test("req 20: a crash of an agent shows at once, with its restart on the page's clock", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  await settle();
+  mock.crash("planner", { restartInMs: 4000 });
+  await pass(600);
+  const agent = client.store.getState().agents.planner;
+  assert.equal(agent.status, "restarting");
+  assert.equal(agent.restartAtMs, Date.now() + 3400);
+  mock.recover("planner");
+  await pass(600);
+  assert.equal(client.store.getState().agents.planner.status, "healthy");
+});
+
+test("req 20: a 503 and a scripted failure are errors with their status", async (t) => {
+  const { mock, client } = connectMock(t);
+  mock.respond503(1);
+  const error = await rejection(client.request("GET", "/x"));
+  assert.deepEqual([error.status, error.reason, error.retryable], [503, "unavailable", true]);
+  assert.equal((await client.request("GET", "/x")).status, 200);
+  mock.fail("agent.restart", { code: "NOT_FOUND", reason: "agent_unknown" });
+  assert.equal((await rejection(client.agent("planner").restart())).reason, "agent_unknown");
+  mock.fail("agent.restart", null);
+  assert.equal((await client.agent("planner").restart()).id, "planner");
+});
+
+test("client without an address says so, and rejects every command", async (t) => {
+  const client = connect({ id: t.name });
+  t.after(() => client.close());
+  const { session, isLive } = client.store.getState();
+  assert.equal(session.state, "closed");
+  assert.equal(session.error.reason, "invalid_config");
+  assert.equal(isLive, false);
+  assert.equal((await rejection(client.hello())).reason, "invalid_config");
+});
+
+test("client that closes leaves no timer and no listener", async (t) => {
+  stopClock(t);
+  const page = fakePage(t);
+  const counts = {};
+  for (const target of [globalThis, page.document]) {
+    const { addEventListener: add, removeEventListener: remove } = target;
+    target.addEventListener = (type, ...rest) => ((counts[type] = (counts[type] ?? 0) + 1), add.call(target, type, ...rest));
+    target.removeEventListener = (type, ...rest) => ((counts[type] -= 1), remove.call(target, type, ...rest));
+  }
+  const timers = new Set();
+  const clock = {
+    now: () => Date.now(),
+    setTimeout: (task, ms) => {
+      const timer = setTimeout(() => (timers.delete(timer), task()), ms);
+      timers.add(timer);
+      return timer;
+    },
+    clearTimeout: (timer) => (timers.delete(timer), clearTimeout(timer)),
+  };
+  for (let round = 0; round < 50; round++) {
+    const mock = createMock({ clock });
+    const client = connect({ mock, id: "again", clock });
+    client.onEvents(() => {});
+    client.store.subscribe(() => {});
+    await settle();
+    mock.pushEvent({ kind: "runtime_stopping" });
+    await pass(100);
+    client.close();
+  }
+  assert.equal(timers.size, 0);
+  assert.deepEqual(Object.values(counts).filter((count) => count), []);
+});

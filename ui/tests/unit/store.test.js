@@ -1,0 +1,177 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { INITIAL_STATE } from "../../src/index.js";
+import { share } from "../../src/share.js";
+import { connectMock, pass, seeded, settle, stopClock, until } from "./support.js";
+
+test("req 10: equal parts keep their reference", () => {
+  const before = { a: { b: [1, { c: 2 }] }, d: { e: null }, f: [] };
+  assert.equal(share(before, structuredClone(before)), before);
+  const after = share(before, { ...structuredClone(before), d: { e: 1 } });
+  assert.notEqual(after, before);
+  assert.equal(after.a, before.a);
+  assert.equal(after.f, before.f);
+  assert.deepEqual(after.d, { e: 1 });
+  assert.deepEqual(share({ a: 1 }, [1]), [1]);
+  assert.deepEqual(share({ a: 1, b: 2 }, { a: 1 }), { a: 1 });
+  assert.deepEqual(share({ a: undefined }, { b: undefined }), { b: undefined });
+  assert.deepEqual(share([1, 2, 3], [1, 2]), [1, 2]);
+  assert.ok(Number.isNaN(share({ a: NaN }, { a: NaN }).a));
+  const error = new Error("x");
+  assert.equal(share({ error: new Error("x") }, { error }).error, error);
+});
+
+test("req 10: sharing changes no value, and is the identity for equal ones", (t) => {
+  const random = seeded(t);
+  const make = (depth) => {
+    const dice = random();
+    if (depth === 0 || dice < 0.3) return [null, true, 1, "x", 2.5][Math.floor(random() * 5)];
+    const count = Math.floor(random() * 4);
+    if (dice < 0.6) return Array.from({ length: count }, () => make(depth - 1));
+    return Object.fromEntries(Array.from({ length: count }, () => ["abcdef"[Math.floor(random() * 6)], make(depth - 1)]));
+  };
+  for (let round = 0; round < 2000; round++) {
+    const before = make(4);
+    const after = make(4);
+    const text = JSON.stringify(after);
+    const shared = share(before, after);
+    assert.equal(JSON.stringify(shared), text);
+    assert.equal(share(shared, JSON.parse(text)), shared);
+  }
+});
+
+test("req 20: before the first snapshot nothing is known, and nothing is healthy", async (t) => {
+  const { client } = connectMock(t);
+  const state = client.store.getState();
+  assert.deepEqual(
+    [state.isLive, state.status, state.tree, state.connection, state.queue, state.cache, state.backend],
+    [false, null, null, null, null, null, null],
+  );
+  assert.equal(state.session.state, "connecting");
+  assert.equal(state.agents.planner, undefined);
+  await until(client, ({ isLive }) => isLive);
+  assert.equal(client.store.getState().agents.planner.status, "healthy");
+  assert.equal(client.store.getState().agents.nobody, undefined);
+});
+
+test("req 10: the state for a server's rendering is one frozen object", () => {
+  assert.ok(Object.isFrozen(INITIAL_STATE));
+  assert.equal(INITIAL_STATE.session.state, "connecting");
+  assert.equal(INITIAL_STATE.status, null);
+});
+
+test("req 20: an old snapshot is never shown as live", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t, {}, { random: () => 0 });
+  await settle();
+  mock.slow(100);
+  const wrong = [];
+  client.store.subscribe(() => {
+    const { isLive, status, session } = client.store.getState();
+    assert.equal(isLive, session.state === "open");
+    if (isLive && status.runtime.boot !== mock.status.runtime.boot) wrong.push(status.runtime.boot);
+  });
+  for (let round = 0; round < 5; round++) {
+    mock.restartRuntime();
+    assert.equal(client.store.getState().isLive, false, "at once, not in the next frame");
+    await pass(3000);
+    assert.equal(client.store.getState().isLive, true);
+  }
+  assert.deepEqual(wrong, []);
+});
+
+test("req 10: the state stays the same object while nothing changes but time", async (t) => {
+  stopClock(t);
+  const connection = { state: "reconnecting", attempt: 2, next_attempt_in_ms: 3_600_000 };
+  const { client } = connectMock(t, { status: { connection } });
+  await pass(100);
+  const before = client.store.getState();
+  assert.equal(before.connection.nextAttemptAt, Date.now() - 100 + 3_600_000);
+  let notified = 0;
+  client.store.subscribe(() => notified++);
+  await pass(60_000, 500);
+  assert.equal(client.store.getState(), before);
+  assert.equal(notified, 0);
+});
+
+test("req 8: the planned time of the runtime is on the page's clock, and exact", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  await settle();
+  mock.setStatus({ connection: { state: "reconnecting", attempt: 2, max: 5, next_attempt_in_ms: 4000 } });
+  const due = Date.now() + 4000;
+  await pass(1000);
+  const { nextAttemptAt, attempt, max } = client.store.getState().connection;
+  assert.deepEqual([nextAttemptAt, attempt, max], [due, 2, 5]);
+  await pass(2000);
+  assert.equal(client.store.getState().connection.nextAttemptAt, due);
+  mock.setStatus({ connection: { attempt: 3, next_attempt_in_ms: 8000 } });
+  await pass(500);
+  assert.equal(client.store.getState().connection.nextAttemptAt, due - 1000 + 8000);
+});
+
+test("req 8: a runtime whose clock is ahead has its restarts on the page's clock", async (t) => {
+  stopClock(t);
+  const ahead = 3_600_000;
+  const { mock, client } = connectMock(t, {
+    clock: {
+      now: () => Date.now() + ahead,
+      setTimeout: (task, ms) => setTimeout(task, ms),
+      clearTimeout: (timer) => clearTimeout(timer),
+    },
+  });
+  await pass(100);
+  mock.crash("planner", { restartInMs: 5000 });
+  await pass(500);
+  assert.equal(client.store.getState().agents.planner.restartAtMs, Date.now() - 500 + 5000);
+});
+
+test("req 9: only those are called who selected what changed", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t, { agents: [{ id: "planner" }, { id: "coder" }] });
+  await pass(100);
+  const calls = { planner: 0, coder: 0, connection: 0, count: 0, all: 0 };
+  client.store.select((state) => state.agents.planner, () => calls.planner++);
+  client.store.select((state) => state.agents.coder, () => calls.coder++);
+  client.store.select((state) => state.connection, () => calls.connection++);
+  client.store.select((state) => Object.keys(state.agents), () => calls.count++, (a, b) => a.length === b.length);
+  client.store.subscribe(() => calls.all++);
+  for (let round = 0; round < 20; round++) {
+    mock.setAgent("planner", { messages_in_flight: round + 1 });
+    await pass(500);
+  }
+  assert.deepEqual({ ...calls, all: 0 }, { planner: 20, coder: 0, connection: 0, count: 0, all: 0 });
+  assert.equal(calls.all, 20);
+});
+
+test("req 9: a selection is given with the one before it", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  await pass(100);
+  const seen = [];
+  client.store.select((state) => state.agents.planner?.status, (now, before) => seen.push([before, now]));
+  mock.setAgent("planner", { status: "degraded" });
+  await pass(500);
+  mock.setAgent("planner", { status: "failed" });
+  await pass(500);
+  assert.deepEqual(seen, [["healthy", "degraded"], ["degraded", "failed"]]);
+});
+
+test("req 9: any number of changes in a frame are one notification", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  await pass(1000);
+  let notified = 0;
+  const stop = client.store.subscribe(() => notified++);
+  mock.drop();
+  mock.drop();
+  client.retryNow();
+  await settle();
+  assert.equal(notified, 0);
+  await pass(16, 16);
+  assert.equal(notified, 1);
+  mock.drop();
+  stop();
+  await pass(100);
+  assert.equal(notified, 1, "not after the cancellation, also if a frame was planned");
+});

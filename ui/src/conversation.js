@@ -30,7 +30,7 @@ import { handleError, MainstayError, ownError } from "./errors.js";
  *   | {ended: true}
  *   | {sending: string, body: Json}
  *   | {accepted: string, messageId: number}
- *   | {settled: string, answer?: Json, error?: unknown}} ConversationItem
+ *   | {settled: string, messageId?: number, answer?: Json, error?: unknown}} ConversationItem
  */
 
 /** @type {Conversation} */
@@ -173,7 +173,8 @@ function applyOwn(editor, item) {
     }
   }
   if ("settled" in item) {
-    const own = editor.find((turn) => turn.key === item.settled);
+    const { settled, messageId } = item;
+    const own = editor.find((turn) => turn.key === settled || turn.messageId === (messageId ?? NaN));
     if (own >= 0) editor.change(own, outcome(item.answer, item.error));
   }
 }
@@ -201,6 +202,17 @@ function applyQuestion(questions, { kind, ask, body }) {
   if (!ask || (kind !== "ask" && kind !== "settled")) return questions;
   const others = questions.filter((question) => question.ask !== ask);
   return kind === "ask" ? [...others, { ask, body }] : others;
+}
+
+/**
+ * Returns the conversation before its kept updates come once more. Messages that wait stay.
+ *
+ * @param {Conversation} conversation
+ * @returns {Conversation}
+ */
+export function restartConversation({ turns }) {
+  const own = turns.filter(({ state }) => state === "waiting");
+  return own.length ? { ...EMPTY_CONVERSATION, turns: own } : EMPTY_CONVERSATION;
 }
 
 /**

@@ -2,7 +2,7 @@
 import { useCallback, useEffect, useMemo, useState } from "react";
 
 import { errorOf } from "../connection-view.js";
-import { EMPTY_CONVERSATION, foldConversation } from "../conversation.js";
+import { EMPTY_CONVERSATION, foldConversation, restartConversation } from "../conversation.js";
 import { handleError } from "../errors.js";
 import { useFold } from "./fold.js";
 import { act, hold, isShallowEqual, useGiven, useLatest, useStore } from "./source.js";
@@ -259,7 +259,7 @@ export function useAgentStream(id, options = {}) {
     key: id,
     initial: EMPTY_CONVERSATION,
     reduce: (value, /** @type {ConversationItem[]} */ items) => foldConversation(value, items, limit),
-    isReplayed: true,
+    restart: restartConversation,
     start: (used, push) =>
       used.agent(id).listen(
         (item) => {
@@ -283,7 +283,7 @@ export function useAgentStream(id, options = {}) {
       });
       fold.push(
         result.ok
-          ? { settled: key, answer: result.value.answer }
+          ? { settled: key, messageId: result.value.messageId, answer: result.value.answer }
           : { settled: key, error: handleError(result.error) },
       );
       return result;

@@ -16,7 +16,7 @@ import { hold, useGiven, useKeyed, useLatest } from "./source.js";
  * @property {V} initial
  * @property {(value: V, items: I[]) => V} reduce
  * @property {(client: Client, push: (item: I) => void) => Unsubscribe} start begins the stream
- * @property {boolean} [isReplayed] true if the stream begins with earlier items each time
+ * @property {(value: V) => V} [restart] returns the value to begin with, of a stream that repeats earlier items
  */
 
 /**
@@ -37,7 +37,8 @@ export function useFold(options) {
   const subscribe = useCallback(
     (/** @type {() => void} */ listener) =>
       hold(given, (client) => {
-        if (latest.current.isReplayed) fold.set(initial);
+        const { restart } = latest.current;
+        if (restart) fold.set(restart(fold.get()));
         const unsubscribe = fold.subscribe(listener);
         const stop = latest.current.start(client, fold.push);
         return () => {
@@ -46,7 +47,7 @@ export function useFold(options) {
         };
       }),
     // The key stands for `start`: it names all that the stream depends on.
-    [given, fold, initial, latest, key],
+    [given, fold, latest, key],
   );
   const value = useSyncExternalStore(subscribe, fold.get, () => initial);
   return [value, fold];

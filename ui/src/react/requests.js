@@ -2,6 +2,7 @@
 import { useCallback, useEffect, useMemo, useState } from "react";
 
 import { handleError } from "../errors.js";
+import { isLoss } from "../session.js";
 import { share } from "../share.js";
 import { createShared, useShared } from "./shared.js";
 import { isShallowEqual, peek, useActions, useGiven, useLatest, useStore } from "./source.js";
@@ -107,7 +108,7 @@ async function send(client, entry, path, { method = "GET", ...options }) {
         return { ok: true, value: response };
       } catch (thrown) {
         const error = handleError(thrown);
-        const isLost = error.reason === "disconnected" && error.retryable && !client.store.getState().isLive;
+        const isLost = isLoss(thrown) && error.retryable;
         if (isLost && !client.closed && !signal.aborted) continue;
         show({ state: "failed", error, retry: null });
         return { ok: false, error };

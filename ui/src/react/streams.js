@@ -223,7 +223,7 @@ export function useLogs(id, { client, lines, sinceMs, limit = 1_000 } = {}) {
     key: JSON.stringify([id, lines, sinceMs]),
     initial: NO_LINES,
     reduce: (value, /** @type {LogItem[]} */ items) => foldLog(value, items, limit),
-    isReplayed: true,
+    restart: () => NO_LINES,
     start: (used, push) => used.onLog(id, push, { lines, sinceMs }),
   });
   const clear = useCallback(() => fold.set({ ...fold.get(), lines: NO_LINES.lines }), [fold]);

@@ -119,7 +119,7 @@ export async function serve(files) {
   return { url: `http://127.0.0.1:${address.port}/`, close: () => server.close() };
 }
 
-export const PAGE = '<!doctype html><html lang="en"><title>Test</title><div id="app"></div><script src="/main.js"></script>';
+export const PAGE = '<!doctype html><html lang="en"><link rel="icon" href="data:,"><title>Test</title><div id="app"></div><script src="/main.js"></script>';
 
 /**
  * Opens a page that runs a bundle. Errors of the page, and of React, fail the test by `page.problems`.
@@ -135,7 +135,7 @@ export async function openPage(browser, code, { html = PAGE } = {}) {
   const problems = [];
   page.on("pageerror", (error) => problems.push(String(error)));
   page.on("console", (message) => {
-    if (message.type() === "error" && !message.text().includes("favicon")) problems.push(message.text());
+    if (message.type() === "error") problems.push(message.text());
   });
   await page.addInitScript(countResources);
   await page.goto(server.url);

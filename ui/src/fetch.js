@@ -61,11 +61,12 @@ export async function bridgeFetch(session, input, init, { wire, waitMs, onPush }
   const path = toPath(request ? request.url : /** @type {string | URL} */ (input));
   const headers = Object.fromEntries(new Headers(init.headers ?? request?.headers));
   const given = init.body ?? request?.body;
-  const stream =
-    given instanceof ReadableStream ? given : given instanceof Blob && given.size > WHOLE_BYTES_MAX ? given.stream() : null;
-  const bytes = typeof given === "string" ? new Blob([given], { type: "text/plain;charset=UTF-8" }) : given;
-  if (given instanceof Blob && given.type) headers["content-type"] ??= given.type;
-  const content = stream ? { stream_body: true, headers } : await encodeBody(bytes ?? undefined, headers);
+  const type = typeof given === "string" ? "text/plain;charset=UTF-8" : given instanceof Blob && given.type;
+  if (type) headers["content-type"] ??= type;
+  const isLarge = given instanceof Blob && given.size > WHOLE_BYTES_MAX;
+  const stream = given instanceof ReadableStream ? given : isLarge ? given.stream() : null;
+  const bytes = typeof given === "string" ? new TextEncoder().encode(given) : (given ?? undefined);
+  const content = stream ? { stream_body: true, headers } : await encodeBody(bytes, headers);
   signal?.throwIfAborted();
   const method = (init.method ?? request?.method ?? "GET").toUpperCase();
   /** @type {{ type: "request" } & RequestCommand} */
@@ -79,17 +80,18 @@ export async function bridgeFetch(session, input, init, { wire, waitMs, onPush }
       onPush: (push) => (body.take(push), onPush(push)),
       onSent: (id) => {
         body.id = id;
-        if (stream) upload(session, id, stream);
+        if (stream) upload(session, id, stream, body.ended.signal);
       },
     });
     return toResponse(/** @type {ResponseReport} */ (reply), body, path);
   } catch (thrown) {
+    body.ended.abort();
     if (stream && !stream.locked) stream.cancel(thrown).catch(() => {});
     signal?.throwIfAborted();
     const error = handleError(thrown);
     if (!error.status || error.status < 400) throw error;
-    const type = { "content-type": "application/problem+json" };
-    return new Response(JSON.stringify(error), { status: error.status, headers: type });
+    const problem = { "content-type": "application/problem+json" };
+    return new Response(JSON.stringify(error), { status: error.status, headers: problem });
   }
 }
 
@@ -108,6 +110,8 @@ function toResponse({ status, headers, request_id: requestId, attempts, cached }
 /** The body of a streamed response. The runtime sends further chunks when these are read. */
 class BodyReader {
   id = 0;
+  /** Aborts when the request has failed, so that its upload ends. */
+  ended = new AbortController();
   #unacknowledged = 0;
   #bytes = 0;
   #isOver = false;
@@ -195,7 +199,9 @@ class BodyReader {
     this.#isOver = true;
     this.#signal?.removeEventListener("abort", this.#onAbort);
     this.#session.route(this.id);
-    if (isCancelled) this.#session.tell({ type: "cancel", request: this.id });
+    if (!isCancelled) return;
+    this.ended.abort();
+    this.#session.tell({ type: "cancel", request: this.id });
   }
 }
 
@@ -204,21 +210,26 @@ class BodyReader {
  * @param {Session} session
  * @param {number} request
  * @param {ReadableStream<Uint8Array>} stream
+ * @param {AbortSignal} signal
  */
-async function upload(session, request, stream) {
+async function upload(session, request, stream, signal) {
   const reader = stream.getReader();
+  const stop = () => void reader.cancel(signal.reason).catch(() => {});
+  signal.addEventListener("abort", stop);
   try {
     for (;;) {
       const { done, value } = await reader.read();
       if (done) break;
       for (let at = 0; at < value.length; at += CHUNK_BYTES) {
         const base64 = toBase64(value.subarray(at, at + CHUNK_BYTES));
-        await session.command({ type: "body", action: "write", request, base64 });
+        await session.command({ type: "body", action: "write", request, base64 }, { signal });
       }
     }
-    session.tell({ type: "body", action: "end", request });
+    if (!signal.aborted) session.tell({ type: "body", action: "end", request });
   } catch (error) {
-    session.tell({ type: "body", action: "abort", request });
+    if (!signal.aborted) session.tell({ type: "body", action: "abort", request });
     reader.cancel(error).catch(() => {});
+  } finally {
+    signal.removeEventListener("abort", stop);
   }
 }

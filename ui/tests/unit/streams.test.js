@@ -1,0 +1,304 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { collector, connectMock, pass, rejection, seeded, settle, stopClock } from "./support.js";
+
+const seqs = (items) => items.filter((item) => "update" in item).map(({ update }) => update.seq);
+
+test("req 2: StrictMode's mounts leave one subscription, and the last unmount none", async (t) => {
+  const { mock, client } = connectMock(t);
+  await settle();
+  for (let round = 0; round < 1000; round++) {
+    const stops = [
+      client.agent("planner").listen(() => {}),
+      client.agent("planner").listen(() => {}),
+      client.onFrames(() => {}),
+      client.onFiles(() => {}),
+      client.onEvents(() => {}),
+    ];
+    for (const stop of stops) stop();
+  }
+  await settle();
+  const counts = {};
+  for (const { type, action } of mock.commands) counts[`${type}.${action}`] = (counts[`${type}.${action}`] ?? 0) + 1;
+  assert.equal(counts["agent.listen"], counts["agent.unlisten"]);
+  assert.equal(counts["files.listen"], counts["files.unlisten"]);
+  assert.equal(counts["connection.listen"], counts["connection.unlisten"]);
+  assert.equal(counts["subscribe.undefined"], 1);
+  assert.equal(mock.opened, 1);
+});
+
+test("req 2: no listener of any stream is called after its cancellation", async (t) => {
+  const { mock, client } = connectMock(t);
+  mock.logs.set("planner", []);
+  await settle();
+  const wrong = [];
+  const listen = {
+    agent: (listener) => client.agent("planner").listen(listener),
+    frames: (listener) => client.onFrames(listener),
+    files: (listener) => client.onFiles(listener),
+    log: (listener) => client.onLog("planner", listener),
+  };
+  for (const [name, subscribe] of Object.entries(listen)) {
+    let isOver = false;
+    const keep = subscribe(() => {});
+    const stop = subscribe(() => isOver && wrong.push(name));
+    await settle();
+    mock.agentUpdate("planner", { kind: "message" });
+    mock.pushFrame({ text: "{}" });
+    mock.pushFile({ kind: "created", root: "/r", path: "/r/a" });
+    mock.pushLog("planner", ["line"]);
+    stop();
+    stop();
+    isOver = true;
+    await settle();
+    keep();
+  }
+  assert.deepEqual(wrong, []);
+});
+
+test("agent updates come without gap or double over lost sessions", async (t) => {
+  stopClock(t);
+  const random = seeded(t);
+  const { mock, client } = connectMock(t);
+  await settle();
+  const first = collector();
+  client.agent("planner").listen(first.listener, { after: 0 });
+  await settle();
+  let sent = 0;
+  for (let round = 0; round < 200; round++) {
+    const dice = random();
+    if (dice < 0.7) mock.agentUpdate("planner", { kind: "message", body: ++sent });
+    else if (dice < 0.85) mock.drop({ refuse: Math.floor(random() * 2) });
+    else {
+      const late = collector();
+      const after = Math.floor(random() * sent);
+      const stop = client.agent("planner").listen(late.listener, { after });
+      await pass(2000, 500);
+      const got = seqs(late.items);
+      assert.deepEqual(got, Array.from({ length: got.length }, (_, at) => after + 1 + at));
+      stop();
+    }
+    await pass(100, 100);
+  }
+  await pass(30_000, 500);
+  assert.deepEqual(seqs(first.items), Array.from({ length: sent }, (_, at) => at + 1));
+});
+
+test("agent updates that are kept no more are told", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t, { keepUpdates: 5 });
+  await settle();
+  const { items, listener } = collector();
+  client.agent("planner").listen(listener, { after: 0 });
+  mock.agentUpdate("planner", {});
+  await settle();
+  mock.drop();
+  for (let count = 0; count < 10; count++) mock.agentUpdate("planner", {});
+  await pass(1000);
+  assert.deepEqual(items[1], { lagged: 5 });
+  assert.deepEqual(seqs(items), [1, 7, 8, 9, 10, 11]);
+});
+
+test("agent updates begin again with another runtime, and say so", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  await settle();
+  const { items, listener } = collector();
+  client.agent("planner").listen(listener, { after: 0 });
+  for (let count = 0; count < 3; count++) mock.agentUpdate("planner", {});
+  await settle();
+  mock.restartRuntime();
+  mock.agentUpdate("planner", {});
+  await pass(1000);
+  assert.deepEqual(seqs(items), [1, 2, 3, 1]);
+  assert.deepEqual(items[3], { restarted: true });
+});
+
+test("agent that is unknown is an item of its listener", async (t) => {
+  const { client } = connectMock(t);
+  const { items, listener } = collector();
+  client.agent("nobody").listen(listener);
+  await settle();
+  assert.equal(items[0].error.reason, "agent_unknown");
+});
+
+test("req 12: the answer to a detached message comes over a lost session", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  let answer;
+  mock.on("agent.send", () => new Promise((resolve) => (answer = resolve)));
+  await settle();
+  const updates = [];
+  const sent = client.agent("planner").send("x", { detached: true, onUpdate: ({ kind }) => updates.push(kind) });
+  await settle();
+  mock.drop({ refuse: 1 });
+  mock.agentUpdate("planner", { kind: "message", message_id: 1, body: "half" });
+  await settle();
+  answer({ text: "whole" });
+  await pass(3000);
+  assert.deepEqual(await sent, { messageId: 1, answer: { text: "whole" } });
+  assert.deepEqual(updates, ["sent", "message", "ended"]);
+});
+
+test("req 16: a detached message is unknown after a restart of the runtime", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  mock.on("agent.send", () => new Promise(() => {}));
+  await settle();
+  const sent = rejection(client.agent("planner").send("x", { detached: true }));
+  await settle();
+  mock.restartRuntime();
+  await pass(3000);
+  assert.equal((await sent).reason, "outcome_unknown");
+});
+
+test("req 13: a detached message whose session broke is cancelled with its signal", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  mock.on("agent.send", () => new Promise(() => {}));
+  await settle();
+  const controller = new AbortController();
+  const sent = rejection(client.agent("planner").send("x", { detached: true, signal: controller.signal }));
+  await settle();
+  mock.drop();
+  await pass(1000);
+  controller.abort();
+  assert.equal((await sent).reason, "cancelled");
+  await settle();
+  assert.deepEqual(mock.commands.at(-2).message_id ?? mock.commands.at(-1).message_id, 1);
+});
+
+test("req 9: frames come in order, with gaps and lags", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  await settle();
+  const { items, listener } = collector();
+  client.onFrames(listener);
+  await settle();
+  mock.pushFrame({ text: "one" });
+  mock.pushFrame({ base64: "AQID" });
+  mock.pushFrame({ gap: { after: 4, next: 7 } });
+  mock.pushFrame({ lagged: 3 });
+  await settle();
+  mock.drop();
+  await pass(1000);
+  mock.pushFrame({ text: "two" });
+  await settle();
+  assert.deepEqual(items, [
+    { text: "one" },
+    { bytes: Uint8Array.of(1, 2, 3) },
+    { gap: { after: 4, next: 7 } },
+    { lagged: 3 },
+    { gap: { after: null, next: null } },
+    { text: "two" },
+  ]);
+});
+
+test("frames go to those that asked for their type, and gaps to all", async (t) => {
+  const { mock, client } = connectMock(t);
+  await settle();
+  const [all, chat, both] = [collector(), collector(), collector()];
+  client.onFrames(chat.listener, { types: ["chat.*"] });
+  client.onFrames(both.listener, { types: ["chat.*", "job"] });
+  await settle();
+  assert.deepEqual(mock.commands.at(-1).types, ["chat.*", "job"]);
+  const stop = client.onFrames(all.listener);
+  await settle();
+  assert.deepEqual(mock.commands.at(-1).types, []);
+  for (const type of ["chat.line", "job", "jobs", "chatter", 7]) mock.pushFrame({ text: JSON.stringify({ type }) });
+  for (const text of ["[]", "null", "text"]) mock.pushFrame({ text });
+  mock.pushFrame({ base64: "AQ==" });
+  mock.pushFrame({ lagged: 1 });
+  await settle();
+  assert.equal(all.items.length, 10);
+  assert.equal(chat.items.length, 2);
+  assert.equal(both.items.length, 3);
+  stop();
+  await settle();
+  assert.deepEqual(mock.commands.at(-1).types, ["chat.*", "job"]);
+});
+
+test("files: after a lost session each folder is to be read again", async (t) => {
+  stopClock(t);
+  const folders = [{ path: "/notes", is_watched: true }];
+  const { mock, client } = connectMock(t, { status: { cache: { folders } } });
+  await settle();
+  const { items, listener } = collector();
+  client.onFiles(listener);
+  await settle();
+  mock.pushFile({ kind: "renamed", root: "/notes", path: "/notes/b", from: "/notes/a" });
+  mock.pushLagged("file", 3);
+  await settle();
+  mock.drop();
+  await pass(1000);
+  assert.deepEqual(items, [
+    { kind: "renamed", root: "/notes", path: "/notes/b", from: "/notes/a" },
+    { lagged: 3 },
+    { kind: "rescan", root: "/notes", path: "/notes" },
+  ]);
+});
+
+test("log lines come without gap or double over lost sessions", async (t) => {
+  stopClock(t);
+  const random = seeded(t);
+  const { mock, client } = connectMock(t, {}, { random: () => 0.1 });
+  mock.logs.set("planner", []);
+  let sameAt = 0;
+  const expected = [];
+  // Equal lines of one millisecond cannot be told apart.
+  const write = () => {
+    const lines = Array.from({ length: 1 + Math.floor(random() * 4) }, (_, at) => `line ${expected.length + at}`);
+    if (random() < 0.3 && Date.now() > sameAt) lines[0] = "same";
+    if (lines[0] === "same") sameAt = Date.now();
+    expected.push(...lines);
+    mock.pushLog("planner", lines);
+  };
+  write();
+  const texts = [];
+  client.onLog("planner", (item) => "lines" in item && texts.push(...item.lines.map(({ text }) => text)));
+  for (let round = 0; round < 200; round++) {
+    if (random() < 0.15) mock.drop();
+    else write();
+    if (random() < 0.5) await settle();
+    if (random() < 0.5) await pass(1 + Math.floor(random() * 30), 10);
+  }
+  await pass(30_000, 500);
+  assert.deepEqual(texts, expected);
+});
+
+test("log listeners each get their own first lines", async (t) => {
+  const { mock, client } = connectMock(t);
+  mock.pushLog("planner", ["1", "2", "3"]);
+  await settle();
+  const [one, two] = [collector(), collector()];
+  client.onLog("planner", one.listener, { lines: 1 });
+  await settle();
+  client.onLog("planner", two.listener, { lines: 2 });
+  await settle();
+  mock.pushLog("planner", ["4"]);
+  await settle();
+  const texts = ({ items }) => items.flatMap(({ lines }) => lines.map(({ text }) => text));
+  assert.deepEqual([texts(one), texts(two)], [["3", "4"], ["2", "3", "4"]]);
+});
+
+test("log that is not there is an item of its listener", async (t) => {
+  const { client } = connectMock(t);
+  const { items, listener } = collector();
+  client.onLog("nobody", listener);
+  await settle();
+  assert.deepEqual(items.map(({ error }) => error.reason), ["not_found"]);
+});
+
+test("cache tells a value of null from a miss", async (t) => {
+  const { mock, client } = connectMock(t);
+  assert.deepEqual(await client.cache.get("a"), { hit: false });
+  await client.cache.put("a", null, { ttlMs: 1000 });
+  assert.deepEqual(await client.cache.get("a"), { hit: true, value: null });
+  mock.on("cache.get", () => ({ hit: true, base64: "AQI=" }));
+  assert.deepEqual(await client.cache.get("a"), { hit: true, value: Uint8Array.of(1, 2) });
+  await client.cache.put("b", 1);
+  assert.equal(await client.cache.invalidate({ prefix: "b" }), 1);
+  assert.equal(await client.cache.invalidate({ all: true }), 1);
+  const [byPrefix, all] = mock.commands.filter(({ action }) => action === "invalidate");
+  assert.deepEqual([byPrefix.by, byPrefix.pattern, all.by, "pattern" in all], ["prefix", "b", "all", false]);
+});

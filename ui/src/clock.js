@@ -18,9 +18,60 @@ export function isHidden() {
   return globalThis.document?.visibilityState === "hidden";
 }
 
+/**
+ * Makes a timer for one task at a time.
+ * @param {Clock} clock
+ */
+export function createTimer(clock) {
+  /** @type {unknown} */
+  let timer;
+  const clear = () => clock.clearTimeout(/** @type {never} */ (timer));
+  return {
+    clear,
+    /**
+     * Plans a task in place of the one before.
+     * @param {() => void} task
+     * @param {number} ms
+     */
+    set(task, ms) {
+      clear();
+      timer = clock.setTimeout(task, ms);
+    },
+  };
+}
+
 const FRAME_MS = 16;
 /** A frame comes no later than this, also if the page was hidden meanwhile. */
 const FRAME_MAX_MS = 200;
+
+/**
+ * Returns a function that plans the task for the next animation frame, or soon if there are no frames.
+ * @param {Clock} clock
+ * @param {() => void} task
+ */
+export function eachFrame(clock, task) {
+  const timer = createTimer(clock);
+  let frame = 0;
+  let isPlanned = false;
+  const clear = () => {
+    isPlanned = false;
+    timer.clear();
+    if (frame) cancelAnimationFrame(frame);
+    frame = 0;
+  };
+  const run = () => {
+    clear();
+    task();
+  };
+  const plan = () => {
+    if (isPlanned) return;
+    isPlanned = true;
+    const hasFrames = clock === pageClock && "requestAnimationFrame" in globalThis && !isHidden();
+    if (hasFrames) frame = requestAnimationFrame(run);
+    timer.set(run, hasFrames ? FRAME_MAX_MS : FRAME_MS);
+  };
+  return { plan, run, clear };
+}
 
 /**
  * Runs a task in the next animation frame, or soon if there are no frames.
@@ -29,18 +80,9 @@ const FRAME_MAX_MS = 200;
  * @returns {Unsubscribe}
  */
 export function nextFrame(clock, task) {
-  const hasFrames = clock === pageClock && typeof requestAnimationFrame === "function" && !isHidden();
-  const end = () => {
-    clock.clearTimeout(/** @type {never} */ (timer));
-    if (hasFrames) cancelAnimationFrame(frame);
-  };
-  const run = () => {
-    end();
-    task();
-  };
-  const timer = clock.setTimeout(run, hasFrames ? FRAME_MAX_MS : FRAME_MS);
-  const frame = hasFrames ? requestAnimationFrame(run) : 0;
-  return end;
+  const { plan, clear } = eachFrame(clock, task);
+  plan();
+  return clear;
 }
 
 /**

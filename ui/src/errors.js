@@ -1,107 +1,105 @@
+import { toCamel } from "./names.js";
+
 /**
  * @typedef {import("../protocol.d.ts").ErrorCode} ErrorCode
  * @typedef {import("../protocol.d.ts").ErrorObject} ErrorObject
+ * @typedef {import("../protocol.d.ts").ReasonsByCode} ReasonsByCode
  * @typedef {import("../protocol.d.ts").Reason} Reason
  */
+/**
+ * @typedef {object} ErrorMethods
+ * @property {() => ErrorObject} toJSON returns the error as the runtime writes it
+ */
+/**
+ * An error with the members that the runtime gives it. Its code tells which reasons it may have.
+ * @typedef {Error & ErrorMethods & { [C in ErrorCode]: {
+ *   code: C, reason: ReasonsByCode[C], status?: number, details?: string, retryable: boolean, retryAfterMs?: number,
+ *   attempts: number, requestId?: number, cause?: unknown,
+ * } }[ErrorCode]} MainstayError
+ */
+/**
+ * @typedef {Partial<Omit<ErrorObject, "code" | "reason">> & { code?: ErrorCode, reason?: string, retryAfterMs?: number, requestId?: number }} ErrorMembers
+ */
+/**
+ * @typedef {object} ErrorClass
+ * @property {(thrown: unknown) => MainstayError} from returns any thrown value as a `MainstayError`
+ * @property {MainstayError} prototype
+ */
+
+const CODES = "NETWORK_ERROR TIMEOUT NOT_FOUND PERMISSION_DENIED INVALID_INPUT SERVER_ERROR".split(" ");
 
 /** The codes of errors. @type {Readonly<{ [C in ErrorCode]: C }>} */
-export const ErrorCodes = Object.freeze({
-  NETWORK_ERROR: "NETWORK_ERROR",
-  TIMEOUT: "TIMEOUT",
-  NOT_FOUND: "NOT_FOUND",
-  PERMISSION_DENIED: "PERMISSION_DENIED",
-  INVALID_INPUT: "INVALID_INPUT",
-  SERVER_ERROR: "SERVER_ERROR",
-});
+export const ErrorCodes = /** @type {never} */ (
+  /* @__PURE__ */ Object.freeze(/* @__PURE__ */ Object.fromEntries(/* @__PURE__ */ CODES.map((code) => [code, code])))
+);
 
-/** The errors that this side makes: code, message, and whether a repeat may help. */
-const OWN = {
-  disconnected: ["NETWORK_ERROR", "There is no connection to the backend. Reconnect, then try again.", true],
+/** The errors that this side makes: the place of the code, whether a repeat may help, and the message. */
+const OWN = /** @type {const} */ ({
+  disconnected: [0, true, "There is no connection to the backend. Reconnect, then try again."],
   outcome_unknown: [
-    "NETWORK_ERROR", "It is not known whether the backend carried this out. Check before doing it again.", false,
+    0, false, "It is not known whether the backend carried this out. Check before doing it again.",
   ],
   unauthenticated: [
-    "PERMISSION_DENIED", "The backend does not know who is asking. Sign in, or check the configured credentials.", false,
+    3, false, "The backend does not know who is asking. Sign in, or check the configured credentials.",
   ],
-  unavailable: ["SERVER_ERROR", "The backend is not available at the moment. Try again later.", true],
-  timed_out: ["TIMEOUT", "The backend did not answer in time. Try again, or wait until it is less busy.", true],
-  deadline_exceeded: ["TIMEOUT", "The request took longer than it may in all. Try again, or allow it more time.", true],
-  cancelled: ["TIMEOUT", "The request was cancelled. Send it again if it is still wanted.", false],
-  queue_full: ["SERVER_ERROR", "Too many requests are waiting already. Wait a moment, then try again.", true],
-  invalid_request: ["INVALID_INPUT", "The request is not valid and was not sent. Correct it, then try again.", false],
-  invalid_config: ["INVALID_INPUT", "The configuration is not valid. Correct it, then start again.", false],
+  unavailable: [5, true, "The backend is not available at the moment. Try again later."],
+  timed_out: [1, true, "The backend did not answer in time. Try again, or wait until it is less busy."],
+  deadline_exceeded: [1, true, "The request took longer than it may in all. Try again, or allow it more time."],
+  cancelled: [1, false, "The request was cancelled. Send it again if it is still wanted."],
+  queue_full: [5, true, "Too many requests are waiting already. Wait a moment, then try again."],
+  invalid_request: [4, false, "The request is not valid and was not sent. Correct it, then try again."],
+  invalid_config: [4, false, "The configuration is not valid. Correct it, then start again."],
   internal: [
-    "SERVER_ERROR",
-    "Something went wrong inside the application. Try again; if it stays, restart the application.",
-    false,
+    5, false, "Something went wrong inside the application. Try again; if it stays, restart the application.",
   ],
-};
+});
 
-/** @typedef {keyof typeof OWN} OwnReason */
+const MEMBERS = "code reason status message details retryable retry_after_ms attempts request_id".split(" ");
+const DEFAULTS = { code: "SERVER_ERROR", reason: "other", message: "", retryable: false, attempts: 0 };
 
 /**
- * An error with the members that the runtime gives it.
- * It is an instance of `Error` without an error's hidden slot. So `structuredClone` keeps all its members.
- * @implements {Error}
+ * The class of errors. An error is an instance of `Error` without an error's hidden slot. So `structuredClone` keeps
+ * all its members.
+ * @type {ErrorClass & { new (members: ErrorMembers, options?: { cause?: unknown }): MainstayError }}
  */
-export class MainstayError extends Error {
-  /** @type {ErrorCode} */ code = "SERVER_ERROR";
-  /** @type {Reason} */ reason = "other";
-  /** @type {number | undefined} */ status = undefined;
-  /** @type {string | undefined} */ details = undefined;
-  /** @type {boolean} */ retryable = false;
-  /** @type {number | undefined} */ retryAfterMs = undefined;
-  /** @type {number} */ attempts = 0;
-  /** @type {number | undefined} */ requestId = undefined;
-
-  /**
-   * @param {Partial<Omit<ErrorObject, "code" | "reason">> & { code?: ErrorCode, reason?: string, retryAfterMs?: number, requestId?: number }} members
-   * @param {{ cause?: unknown }} [options]
-   */
-  constructor(members, { cause } = {}) {
-    super(members.message);
-    const self = /** @type {MainstayError} */ (Object.create(new.target.prototype));
-    Object.assign(self, {
-      name: "MainstayError",
-      code: members.code ?? "SERVER_ERROR",
-      reason: members.reason ?? "other",
-      status: members.status ?? undefined,
-      message: members.message ?? "",
-      details: members.details ?? undefined,
-      retryable: members.retryable === true,
-      retryAfterMs: members.retryAfterMs ?? members.retry_after_ms ?? undefined,
-      attempts: members.attempts ?? 0,
-      requestId: members.requestId ?? members.request_id ?? undefined,
-    });
-    for (const [name, value] of /** @type {const} */ ([["stack", this.stack], ["cause", cause]])) {
-      Object.defineProperty(self, name, { value, writable: true, configurable: true });
+export const MainstayError = /** @type {never} */ (
+  class MainstayError extends Error {
+    /**
+     * @param {Record<string, unknown>} members
+     * @param {{ cause?: unknown }} [options]
+     */
+    constructor(members, { cause } = {}) {
+      super();
+      const self = Object.create(new.target.prototype);
+      const all = /** @type {Record<string, unknown>} */ ({ ...DEFAULTS, ...members });
+      self.name = "MainstayError";
+      for (const name of MEMBERS) self[toCamel(name)] = all[toCamel(name)] ?? all[name];
+      const stack = `MainstayError: ${self.message}${this.stack?.slice(5)}`;
+      Object.defineProperties(self, { stack: { value: stack }, cause: { value: cause } });
+      return self;
     }
-    return self;
-  }
 
-  /** Returns the error as the runtime writes it. @returns {ErrorObject} */
-  toJSON() {
-    const { code, reason, status, message, details, retryable, retryAfterMs, attempts, requestId } = this;
-    return /** @type {ErrorObject} */ ({
-      code, reason, status, message, details, retryable, retry_after_ms: retryAfterMs, attempts, request_id: requestId,
-    });
-  }
+    toJSON() {
+      const self = /** @type {Record<string, unknown>} */ (/** @type {unknown} */ (this));
+      return Object.fromEntries(MEMBERS.map((name) => [name, self[toCamel(name)]]));
+    }
 
-  /** Returns any thrown value as a `MainstayError`. Never throws. @param {unknown} thrown */
-  static from(thrown) {
-    return handleError(thrown);
+    /** @param {unknown} thrown */
+    static from(thrown) {
+      return handleError(thrown);
+    }
   }
-}
+);
 
 /**
  * Makes an error of this side.
- * @param {OwnReason} reason
+ * @param {keyof typeof OWN} reason
  * @param {string} [details]
- * @param {{ cause?: unknown, code?: ErrorCode, attempts?: number, retryable?: boolean }} [more]
+ * @param {unknown} [cause]
  */
-export function ownError(reason, details, more = {}) {
-  const [code, message, retryable] = /** @type {[ErrorCode, string, boolean]} */ (OWN[reason]);
-  return new MainstayError({ code, message, retryable, ...more, reason, details }, more);
+export function ownError(reason, details, cause) {
+  const [code, retryable, message] = OWN[reason];
+  return new MainstayError({ code: /** @type {ErrorCode} */ (CODES[code]), reason, message, details, retryable }, { cause });
 }
 
 /**
@@ -111,11 +109,8 @@ export function ownError(reason, details, more = {}) {
  */
 export function isMainstayError(value) {
   try {
-    const error = /** @type {Partial<MainstayError> | null} */ (value);
-    return (
-      typeof error === "object" && !!error && Object.hasOwn(ErrorCodes, String(error.code)) &&
-      typeof error.reason === "string" && typeof error.retryable === "boolean"
-    );
+    const { code, reason, retryable } = /** @type {Record<string, unknown>} */ (value);
+    return CODES.includes(String(code)) && typeof reason === "string" && typeof retryable === "boolean";
   } catch {
     return false;
   }
@@ -129,32 +124,19 @@ export function isMainstayError(value) {
 export function handleError(thrown) {
   try {
     if (thrown instanceof MainstayError) return thrown;
-    if (isMainstayError(thrown)) return new MainstayError(thrown, { cause: /** @type {Error} */ (thrown).cause });
+    if (isMainstayError(thrown)) return new MainstayError(thrown, thrown);
     const { name, message } = Object(thrown);
-    const details = describe(thrown, name, message);
-    if (name === "AbortError") return ownError("cancelled", details, { cause: thrown });
-    if (name === "TimeoutError") return ownError("timed_out", details, { cause: thrown });
-    if (name === "TypeError" && /fetch|network|load failed/i.test(String(message))) {
-      return ownError("disconnected", details, { cause: thrown });
-    }
-    return ownError("internal", details, { cause: thrown });
+    const details = typeof message === "string" ? `${name ?? "Error"}: ${message}` : String(thrown);
+    const isLost = name === "TypeError" && /fetch|network|load failed/i.test(message);
+    const own = /** @type {const} */ ({ AbortError: "cancelled", TimeoutError: "timed_out" });
+    const reason = isLost ? "disconnected" : (own[/** @type {keyof typeof own} */ (name)] ?? "internal");
+    return ownError(reason, details.slice(0, 1000), thrown);
   } catch {
     return ownError("internal", "the thrown value cannot be read");
   }
 }
 
-/**
- * @param {unknown} thrown
- * @param {unknown} name
- * @param {unknown} message
- */
-function describe(thrown, name, message) {
-  const text = typeof message === "string" ? (name ? `${name}: ${message}` : message) : String(thrown);
-  return text.slice(0, 1000);
-}
-
 /** Reports an error of a listener, so that the others still get their call. @param {unknown} error */
 export function reportListenerError(error) {
-  if (typeof reportError === "function") reportError(error);
-  else console.error(error);
+  (globalThis.reportError ?? console.error)(error);
 }

@@ -14,13 +14,11 @@ const CHUNK_BYTES = 64 * 1024;
 const WHOLE_BYTES_MAX = 1024 * 1024;
 const BUFFER_BYTES = 256 * 1024;
 const BASE = "http://backend";
+const TYPE = "content-type";
 
 /** @param {unknown} body @returns {body is BodyInit} */
 function isBytes(body) {
-  return (
-    body instanceof ArrayBuffer || ArrayBuffer.isView(body) || body instanceof Blob || body instanceof FormData ||
-    body instanceof URLSearchParams || body instanceof ReadableStream
-  );
+  return ArrayBuffer.isView(body) || [ArrayBuffer, Blob, FormData, URLSearchParams, ReadableStream].some((kind) => body instanceof kind);
 }
 
 /**
@@ -32,18 +30,16 @@ export async function encodeBody(body, headers) {
   if (!isBytes(body)) return { body, headers };
   const whole = new Response(body);
   const own = new Headers(headers);
-  const type = whole.headers.get("content-type");
-  if (type && !own.has("content-type")) own.set("content-type", type);
+  const type = own.get(TYPE) ?? whole.headers.get(TYPE);
+  if (type) own.set(TYPE, type);
   return { base64: toBase64(new Uint8Array(await whole.arrayBuffer())), headers: Object.fromEntries(own) };
 }
 
 /** @param {string | URL} input */
 function toPath(input) {
-  const url = new URL(input, BASE);
-  if (url.origin !== BASE && url.origin !== globalThis.location?.origin) {
-    throw ownError("invalid_request", "a request goes to the backend: give its path");
-  }
-  return url.pathname + url.search;
+  const { origin, pathname, search } = new URL(input, BASE);
+  if (origin === BASE || origin === globalThis.location?.origin) return pathname + search;
+  throw ownError("invalid_request", "a request goes to the backend: give its path");
 }
 
 /**
@@ -55,26 +51,29 @@ function toPath(input) {
  * @returns {Promise<Response>}
  */
 export async function bridgeFetch(session, input, init, { wire, waitMs, onPush }) {
-  const request = input instanceof Request ? input : null;
-  const signal = init.signal ?? request?.signal;
+  const request = input instanceof Request ? input : /** @type {Partial<Request>} */ ({ url: String(input) });
+  const { signal = request.signal } = init;
   signal?.throwIfAborted();
-  const path = toPath(request ? request.url : /** @type {string | URL} */ (input));
-  const headers = Object.fromEntries(new Headers(init.headers ?? request?.headers));
-  const given = init.body ?? request?.body;
-  const type = typeof given === "string" ? "text/plain;charset=UTF-8" : given instanceof Blob && given.type;
-  if (type) headers["content-type"] ??= type;
-  const isLarge = given instanceof Blob && given.size > WHOLE_BYTES_MAX;
-  const stream = given instanceof ReadableStream ? given : isLarge ? given.stream() : null;
-  const bytes = typeof given === "string" ? new TextEncoder().encode(given) : (given ?? undefined);
-  const content = stream ? { stream_body: true, headers } : await encodeBody(bytes, headers);
-  signal?.throwIfAborted();
-  const method = (init.method ?? request?.method ?? "GET").toUpperCase();
+  const path = toPath(/** @type {string} */ (request.url));
+  const headers = Object.fromEntries(new Headers(init.headers ?? request.headers));
+  let given = init.body ?? request.body ?? undefined;
+  if (typeof given === "string") {
+    headers[TYPE] ??= "text/plain;charset=UTF-8";
+    given = new TextEncoder().encode(given);
+  } else if (given instanceof Blob && given.size > WHOLE_BYTES_MAX) {
+    if (given.type) headers[TYPE] ??= given.type;
+    given = given.stream();
+  }
+  const stream = given instanceof ReadableStream ? given : null;
+  const content = stream ? { stream_body: true, headers } : await encodeBody(given, headers);
+  const method = (init.method ?? request.method ?? "GET").toUpperCase();
   /** @type {{ type: "request" } & RequestCommand} */
   const command = { type: "request", method, path, stream: true, ...wire, ...content };
-  const body = new BodyReader(session, signal, isRepeatable(command));
+  const body = responseBody(session, signal, isRepeatable(command));
   try {
-    const reply = await session.command(command, {
-      signal,
+    /** @type {ResponseReport} */
+    const { status, headers, request_id: requestId, attempts, cached } = await session.ask(command, {
+      signal: signal ?? undefined,
       waitMs,
       isStream: true,
       onPush: (push) => (body.take(push), onPush(push)),
@@ -83,126 +82,93 @@ export async function bridgeFetch(session, input, init, { wire, waitMs, onPush }
         if (stream) upload(session, id, stream, body.ended.signal);
       },
     });
-    return toResponse(/** @type {ResponseReport} */ (reply), body, path);
+    const isEmpty = [204, 205, 304].includes(status);
+    const response = new Response(isEmpty ? null : body.open(), { status, headers });
+    Object.defineProperty(response, "url", { value: path });
+    return Object.assign(response, { requestId, attempts, cached });
   } catch (thrown) {
     body.ended.abort();
-    if (stream && !stream.locked) stream.cancel(thrown).catch(() => {});
+    stream?.cancel(thrown).catch(() => {});
     signal?.throwIfAborted();
     const error = handleError(thrown);
-    if (!error.status || error.status < 400) throw error;
-    const problem = { "content-type": "application/problem+json" };
-    return new Response(JSON.stringify(error), { status: error.status, headers: problem });
+    const { status = 0 } = error;
+    if (status < 400) throw error;
+    return new Response(JSON.stringify(error), { status, headers: { [TYPE]: "application/problem+json" } });
   }
 }
 
 /**
- * @param {ResponseReport} head
- * @param {BodyReader} body
- * @param {string} path
+ * Makes the body of a streamed response. The runtime sends further chunks when these are read.
+ * @param {Session} session
+ * @param {AbortSignal | null | undefined} signal
+ * @param {boolean} isRepeatable
  */
-function toResponse({ status, headers, request_id: requestId, attempts, cached }, body, path) {
-  const isEmpty = status === 204 || status === 205 || status === 304;
-  const response = new Response(isEmpty ? null : body.open(), { status, headers });
-  Object.defineProperty(response, "url", { value: path });
-  return Object.assign(response, { requestId, attempts, cached });
-}
+function responseBody(session, signal, isRepeatable) {
+  /** @type {ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>} */
+  let controller;
+  /** @type {Push[] | null} */
+  let early = [];
+  let unacknowledged = 0;
+  let bytes = 0;
+  let isOver = false;
 
-/** The body of a streamed response. The runtime sends further chunks when these are read. */
-class BodyReader {
-  id = 0;
-  /** Aborts when the request has failed, so that its upload ends. */
-  ended = new AbortController();
-  #unacknowledged = 0;
-  #bytes = 0;
-  #isOver = false;
-  /** @type {Push[] | null} */ #early = [];
-  /** @type {ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>} */ #controller = /** @type {never} */ (null);
-  #session;
-  #signal;
-  #isRepeatable;
-
-  /**
-   * @param {Session} session
-   * @param {AbortSignal | undefined} signal
-   * @param {boolean} isRepeatable
-   */
-  constructor(session, signal, isRepeatable) {
-    this.#session = session;
-    this.#signal = signal;
-    this.#isRepeatable = isRepeatable;
-  }
-
-  /** @returns {ReadableStream<Uint8Array<ArrayBuffer>>} */
-  open() {
-    /** @type {ReadableStream<Uint8Array<ArrayBuffer>>} */
-    const stream = new ReadableStream(
-      {
-        start: (controller) => {
-          this.#controller = controller;
-        },
-        pull: () => this.#acknowledge(),
-        cancel: () => this.#end(true),
-      },
-      { highWaterMark: BUFFER_BYTES, size: (bytes) => bytes.length },
-    );
-    this.#signal?.addEventListener("abort", this.#onAbort);
-    const early = this.#early ?? [];
-    this.#early = null;
-    for (const push of early) this.take(push);
-    return stream;
-  }
-
-  /** @param {Push} push */
-  take(push) {
-    const { chunk, end, error, lost } = push;
-    if (this.#isOver || (chunk == null && !end && !error && !lost)) return;
-    if (this.#early) return void this.#early.push(push);
-    if (chunk != null) {
-      const bytes = fromBase64(chunk);
-      this.#bytes += bytes.length;
-      this.#unacknowledged++;
-      this.#controller.enqueue(bytes);
-    } else if (end && end.bytes === this.#bytes) {
-      this.#end(false);
-      this.#controller.close();
-    } else {
-      this.#end(false);
-      this.#controller.error(this.#failure(error, lost));
-    }
-  }
-
-  /**
-   * @param {Push["error"]} error
-   * @param {MainstayError | undefined} lost
-   */
-  #failure(error, lost) {
-    if (error) return new MainstayError(error);
-    if (lost) return this.#isRepeatable ? lost : ownError("outcome_unknown", "the session broke", { cause: lost });
-    return ownError("internal", "the length of the body is wrong");
-  }
-
-  #onAbort = () => {
-    this.#end(true);
-    this.#controller.error(this.#signal?.reason);
-  };
-
-  #acknowledge() {
-    const chunks = this.#unacknowledged;
-    if (!chunks || this.#isOver) return;
-    this.#unacknowledged = 0;
-    this.#session.tell({ type: "body", action: "ack", request: this.id, chunks });
-  }
-
-  /** @param {boolean} isCancelled */
-  #end(isCancelled) {
-    if (this.#isOver) return;
-    this.#isOver = true;
-    this.#signal?.removeEventListener("abort", this.#onAbort);
-    this.#session.route(this.id);
+  /** @param {boolean} [isCancelled] */
+  const end = (isCancelled) => {
+    if (isOver) return;
+    isOver = true;
+    signal?.removeEventListener("abort", abort);
+    session.route(body.id);
     if (!isCancelled) return;
-    this.ended.abort();
-    this.#session.tell({ type: "cancel", request: this.id });
-  }
+    body.ended.abort();
+    session.tell({ type: "cancel", request: body.id });
+  };
+  const abort = () => {
+    end(true);
+    controller.error(signal?.reason);
+  };
+  const body = {
+    id: 0,
+    /** Aborts when the request has failed, so that its upload ends. */
+    ended: new AbortController(),
+    /** @param {Push} push */
+    take(push) {
+      const { chunk, end: last, error, lost } = push;
+      if (isOver || (chunk == null && !last && !error && !lost)) return;
+      if (early) early.push(push);
+      else if (chunk != null) {
+        const part = fromBase64(chunk);
+        bytes += part.length;
+        unacknowledged++;
+        controller.enqueue(part);
+      } else {
+        end();
+        if (last?.bytes === bytes) return controller.close();
+        const broken = ownError(lost ? "outcome_unknown" : "internal", "the body is not whole", lost);
+        controller.error(error ? new MainstayError(error) : lost && isRepeatable ? lost : broken);
+      }
+    },
+    open() {
+      /** @type {ReadableStream<Uint8Array<ArrayBuffer>>} */
+      const stream = new ReadableStream(
+        {
+          start: (given) => void (controller = given),
+          pull() {
+            const chunks = unacknowledged;
+            unacknowledged = 0;
+            if (chunks && !isOver) session.tell({ type: "body", action: "ack", request: body.id, chunks });
+          },
+          cancel: () => end(true),
+        },
+        { highWaterMark: BUFFER_BYTES, size: (part) => part.length },
+      );
+      signal?.addEventListener("abort", abort);
+      const pushes = early ?? [];
+      early = null;
+      pushes.forEach(body.take);
+      return stream;
+    },
+  };
+  return body;
 }
 
 /**
@@ -213,23 +179,20 @@ class BodyReader {
  * @param {AbortSignal} signal
  */
 async function upload(session, request, stream, signal) {
+  const type = "body";
   const reader = stream.getReader();
   const stop = () => void reader.cancel(signal.reason).catch(() => {});
   signal.addEventListener("abort", stop);
   try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) break;
-      for (let at = 0; at < value.length; at += CHUNK_BYTES) {
-        const base64 = toBase64(value.subarray(at, at + CHUNK_BYTES));
-        await session.command({ type: "body", action: "write", request, base64 }, { signal });
+    for (let part = await reader.read(); !part.done; part = await reader.read()) {
+      for (let at = 0; at < part.value.length; at += CHUNK_BYTES) {
+        const base64 = toBase64(part.value.subarray(at, at + CHUNK_BYTES));
+        await session.ask({ type, action: "write", request, base64 }, { signal });
       }
     }
-    if (!signal.aborted) session.tell({ type: "body", action: "end", request });
-  } catch (error) {
-    if (!signal.aborted) session.tell({ type: "body", action: "abort", request });
-    reader.cancel(error).catch(() => {});
-  } finally {
-    signal.removeEventListener("abort", stop);
+    if (!signal.aborted) session.tell({ type, action: "end", request });
+  } catch {
+    if (!signal.aborted) session.tell({ type, action: "abort", request });
+    stop();
   }
 }

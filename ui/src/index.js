@@ -1,4 +1,4 @@
-export { Client, connect, findClient } from "./client.js";
+export { connect, findClient } from "./client.js";
 export { countdown, secondsUntil } from "./clock.js";
 export { ErrorCodes, handleError, isMainstayError, MainstayError } from "./errors.js";
 export { createQueue } from "./queue.js";
@@ -11,6 +11,7 @@ export { websocketTransport } from "./transports/websocket.js";
 /**
  * @typedef {import("./client.js").AgentItem} AgentItem
  * @typedef {import("./client.js").BridgeResponse} BridgeResponse
+ * @typedef {import("./client.js").Client} Client
  * @typedef {import("./client.js").ConnectOptions} ConnectOptions
  * @typedef {import("./client.js").EventBatch} EventBatch
  * @typedef {import("./client.js").FileItem} FileItem

@@ -1,3 +1,4 @@
+import { createTimer } from "./clock.js";
 import { handleError, MainstayError, ownError } from "./errors.js";
 import { countFailures, nextDelay, POLICY } from "./reconnect.js";
 
@@ -6,7 +7,6 @@ import { countFailures, nextDelay, POLICY } from "./reconnect.js";
  * @typedef {import("../protocol.d.ts").ServerMessage} ServerMessage
  * @typedef {import("./clock.js").Clock} Clock
  */
-
 /**
  * A connection that is open or being opened. After `close` it calls nothing.
  * @typedef {object} Link
@@ -14,6 +14,7 @@ import { countFailures, nextDelay, POLICY } from "./reconnect.js";
  * @property {() => void} close
  */
 /**
+ * What a link calls, never before `open` has returned.
  * @typedef {object} LinkEvents
  * @property {() => void} onOpen
  * @property {(message: string | object) => void} onMessage
@@ -47,23 +48,32 @@ import { countFailures, nextDelay, POLICY } from "./reconnect.js";
  * @property {(id: number) => void} [onAbort] called in place of the usual cancellation
  */
 /**
- * @typedef {object} Entry
- * @property {number} id
- * @property {BridgeCommand} command
- * @property {string} text
- * @property {boolean} isSent
- * @property {CommandOptions} options
- * @property {(value: unknown) => void} resolve
- * @property {(error: unknown) => void} reject
- * @property {() => void} cleanUp
+ * @typedef {object} Host
+ * @property {Clock} clock
+ * @property {() => number} random
+ * @property {(state: SessionState) => void} onState
+ * @property {() => void} onOpen
+ * @property {() => void} onLost
+ * @property {(message: ServerMessage) => void} onMessage
  */
+/**
+ * @typedef {object} Entry
+ * @property {BridgeCommand} command
+ * @property {CommandOptions} options
+ * @property {() => void} send
+ * @property {(error: MainstayError | null, value?: unknown) => void} settle
+ */
+/** @typedef {ReturnType<typeof createSession>} Session */
 
 /** The most commands that wait for a session. */
 const UNSENT_MAX = 1024;
 /** A timer that fires later than this stood still meanwhile: what came is read first. */
 const LATE_MS = 1000;
-const READS = /^(GET|HEAD|OPTIONS|PUT|DELETE)$/;
+const SAFE_METHODS = /^(GET|HEAD|OPTIONS|PUT|DELETE)$/;
 const ACTS_TWICE = /^(restart|login|add|answer|reconnect)$/;
+
+/** A timer takes no more. */
+const TIMER_MAX_MS = 2 ** 31;
 
 /** The errors of commands whose session broke. */
 const losses = new WeakSet();
@@ -74,287 +84,244 @@ export function isLoss(error) {
 }
 
 /**
- * Returns whether a command may be given twice: whether its loss leaves no doubt.
+ * Returns whether a command may be given twice, so that its loss leaves no doubt.
  * @param {BridgeCommand} command
  */
 export function isRepeatable(command) {
-  if (command.type === "request") return READS.test(command.method) || !!command.idempotency_key;
+  if (command.type === "request") return SAFE_METHODS.test(command.method) || !!command.idempotency_key;
   const action = "action" in command ? command.action : "";
-  if (action === "send") return "may_repeat" in command && command.may_repeat === true;
-  return !ACTS_TWICE.test(action);
+  return action === "send" ? "may_repeat" in command && !!command.may_repeat : !ACTS_TWICE.test(action);
 }
 
-/** One session at a time: commands and replies, and a link that is opened again when it breaks. */
-export class Session {
-  /** @type {Link | null} */ #link = null;
-  /** @type {Map<number, Entry>} */ #pending = new Map();
-  /** @type {Map<number, (push: Push) => void>} */ #routes = new Map();
-  /** @type {unknown} */ #timer;
-  #nextId = 1;
-  #failures = 0;
-  /** @type {number | null} */ #openedAt = null;
-  #receivedAt = 0;
-  #unsent = 0;
-  /** @type {{ clock: Clock, random: () => number, onState: (state: SessionState) => void, onOpen: () => void, onLost: () => void, onMessage: (message: ServerMessage) => void }} */
-  #host;
-  /** @type {Transport | null} */ #transport;
-  /** @type {SessionState} */ state;
+/**
+ * Creates a session: commands and replies, and one link at a time that is opened again when it breaks.
+ * @param {Transport | null} transport
+ * @param {Host} host
+ */
+export function createSession(transport, { clock, random, onState, onOpen, onLost, onMessage }) {
+  /** The commands without a reply. All of them are sent while a link is open. @type {Map<number, Entry>} */
+  const pending = new Map();
+  /** @type {Map<number, (push: Push) => void>} */
+  const routes = new Map();
+  const timer = createTimer(clock);
+  /** @type {Link | null} */
+  let link = null;
+  let nextId = 1;
+  let failures = 0;
+  /** @type {number | null} */
+  let openedAt = null;
+  let receivedAt = 0;
+  let isAnswered = false;
+  /** @type {SessionState} */
+  let state = { state: "connecting", since: clock.now(), attempt: 1, nextAttemptAt: null, error: null };
+
+  const isUp = () => openedAt != null;
 
   /**
-   * @param {Transport | null} transport
-   * @param {{ clock: Clock, random: () => number, onState: (state: SessionState) => void, onOpen: () => void, onLost: () => void, onMessage: (message: ServerMessage) => void }} host
+   * @param {SessionState["state"]} name
+   * @param {Partial<SessionState>} more
    */
-  constructor(transport, host) {
-    this.#transport = transport;
-    this.#host = host;
-    this.state = { state: "connecting", since: host.clock.now(), attempt: 1, nextAttemptAt: null, error: null };
+  const setState = (name, more) => {
+    const since = name === state.state ? state.since : clock.now();
+    state = { ...state, ...more, state: name, since };
+    onState(state);
+  };
+
+  /** Forgets the link, and settles what was sent over it. @param {MainstayError} error */
+  const lose = (error) => {
+    const wasUp = isUp();
+    const old = link;
+    link = openedAt = null;
+    timer.clear();
+    old?.close();
+    if (!wasUp) return;
+    const details = `the session broke: ${error.details ?? error.reason}`;
+    for (const { command, settle } of [...pending.values()]) {
+      const lost = ownError(isRepeatable(command) ? "disconnected" : "outcome_unknown", details, error);
+      losses.add(lost);
+      settle(lost);
+    }
+    const streams = [...routes.values()];
+    routes.clear();
+    for (const handle of streams) handle({ lost: ownError("disconnected", details, error) });
+    onLost();
+  };
+
+  /** @param {MainstayError} error */
+  const fail = (error) => {
+    failures = countFailures(failures, openedAt, clock.now());
+    const delay = nextDelay(failures, random);
+    lose(error);
+    if (state.state === "closed") return;
+    setState("waiting", { attempt: failures + 1, nextAttemptAt: clock.now() + delay, error });
+    timer.set(dial, delay);
+  };
+
+  function dial() {
+    if (!transport) return close(ownError("invalid_config", "there is no address of a runtime"));
+    setState("connecting", { attempt: failures + 1, nextAttemptAt: null });
+    /** @type {Link | null} */
+    let own = null;
+    /** @type {<T extends unknown[]>(act: (...args: T) => void) => (...args: T) => void} */
+    const ifCurrent = (act) => (...args) => {
+      if (own && own === link) act(...args);
+    };
+    try {
+      own = link = transport.open({
+        onOpen: ifCurrent(opened),
+        onMessage: ifCurrent(receive),
+        onClose: ifCurrent((error) => fail(error ?? ownError("disconnected"))),
+      });
+    } catch (error) {
+      return fail(handleError(error));
+    }
+    timer.set(() => fail(ownError("disconnected", "the link did not open in time")), POLICY.dialMs);
   }
 
-  /** Returns whether a link is open. */
-  get isUp() {
-    return this.#openedAt != null;
+  function opened() {
+    const waiting = [...pending.values()];
+    openedAt = receivedAt = clock.now();
+    watch();
+    onOpen();
+    for (const entry of waiting) entry.send();
   }
 
-  /** Opens a link now, unless one is open or being opened. An open one that was silent is checked. */
-  retryNow() {
-    if (this.state.state === "closed") return;
-    if (!this.#link) this.#dial();
-    else if (this.isUp && this.#host.clock.now() - this.#receivedAt >= LATE_MS) this.#probe();
+  /** Asks for a sign of life when nothing came for long. */
+  function watch() {
+    const left = receivedAt + POLICY.idleMs - clock.now();
+    if (left > 0) timer.set(watch, left);
+    else probe();
   }
 
-  /** Tells that the state below is live: the snapshot has come. */
-  setLive() {
-    if (this.isUp && this.state.state !== "open") this.#set("open", { error: null });
+  function probe() {
+    isAnswered = false;
+    tell({ type: "hello" });
+    /** @param {number} wait */
+    const judge = (wait) => {
+      const due = clock.now() + wait;
+      timer.set(() => {
+        if (isAnswered) watch();
+        else if (clock.now() < due + LATE_MS) fail(ownError("disconnected", "the runtime gives no sign of life"));
+        else judge(LATE_MS);
+      }, wait);
+    };
+    judge(POLICY.replyMs);
   }
 
-  /** Closes the link until `retryNow`, as for a page that goes into the back/forward cache. */
-  suspend() {
-    if (this.state.state === "closed") return;
-    this.#lose(ownError("disconnected"));
-    this.#set("waiting", { nextAttemptAt: null });
-  }
-
-  /** Ends the session. Every pending promise rejects. @param {MainstayError} [error] */
-  close(error = ownError("cancelled", "the client was closed")) {
-    if (this.state.state === "closed") return;
-    this.#lose(error);
-    for (const entry of [...this.#pending.values()]) this.#settle(entry, error);
-    this.#set("closed", { nextAttemptAt: null, error: this.#transport ? null : error });
+  /** @param {string | object} message */
+  function receive(message) {
+    receivedAt = clock.now();
+    isAnswered = true;
+    let value;
+    try {
+      value = typeof message === "string" ? JSON.parse(message) : message;
+    } catch (cause) {
+      return fail(ownError("internal", `a message is not JSON: ${cause}`, cause));
+    }
+    const { id, request, accepted, error } = value;
+    if ("id" in value) {
+      const entry = pending.get(id);
+      if (entry) entry.settle(error ? new MainstayError(error) : null, value.ok);
+      else routes.delete(id);
+    } else if (request != null || accepted) routes.get(request ?? accepted.id)?.(value);
+    else onMessage(value);
   }
 
   /** Sends a command if a link is open, and ignores the reply. @param {BridgeCommand} command */
-  tell(command) {
-    if (this.isUp) this.command(command).catch(() => {});
-  }
-
-  /**
-   * Passes further pushes about a command to `onPush`, or to nothing.
-   * @param {number} id
-   * @param {(push: Push) => void} [onPush]
-   */
-  route(id, onPush) {
-    if (onPush && this.isUp) this.#routes.set(id, onPush);
-    else this.#routes.delete(id);
+  function tell(command) {
+    if (isUp()) ask(command).catch(() => {});
   }
 
   /**
    * Sends a command, at once or when a link is open. The promise always settles.
+   * @template T
    * @param {BridgeCommand} command
    * @param {CommandOptions} [options]
-   * @returns {Promise<unknown>}
+   * @returns {Promise<T>}
    */
-  command(command, options = {}) {
+  function ask(command, options = {}) {
     return new Promise((resolve, reject) => {
-      const { signal, waitMs } = options;
-      const id = this.#nextId++;
-      const { clock } = this.#host;
-      if (signal?.aborted) throw ownError("cancelled", undefined, { cause: signal.reason });
-      if (this.state.state === "closed") throw this.state.error ?? ownError("cancelled", "the client is closed");
-      if (!this.isUp && this.#unsent >= UNSENT_MAX) throw ownError("queue_full", "no session is open");
+      const { signal, waitMs, onPush, isStream, onSent, onAbort } = options;
+      const id = nextId++;
+      if (signal?.aborted) throw ownError("cancelled", "", signal.reason);
+      if (state.state === "closed") throw state.error ?? ownError("cancelled", "the client is closed");
+      if (!isUp() && pending.size >= UNSENT_MAX) throw ownError("queue_full", "no session is open");
+      /** @type {string} */
       let text;
       try {
         text = JSON.stringify({ id, ...command });
       } catch (cause) {
-        throw ownError("invalid_request", String(cause), { cause });
+        throw ownError("invalid_request", String(cause), cause);
       }
-      const onAbort = () => this.#abort(entry);
-      const expire = () => {
-        if (!entry.isSent) this.#settle(entry, ownError("disconnected", `no session was open within ${waitMs} ms`));
+      const wait = createTimer(clock);
+      /** @type {Entry["settle"]} */
+      const settle = (error, value) => {
+        pending.delete(id);
+        if (error || !isStream) routes.delete(id);
+        signal?.removeEventListener("abort", abort);
+        wait.clear();
+        if (error) reject(error);
+        else resolve(/** @type {T} */ (value));
       };
-      const timer = waitMs == null || this.isUp ? null : clock.setTimeout(expire, waitMs);
-      const cleanUp = () => {
-        signal?.removeEventListener("abort", onAbort);
-        if (timer != null) clock.clearTimeout(/** @type {never} */ (timer));
+      const abort = () => {
+        settle(ownError("cancelled", "", signal?.reason));
+        if (!isUp()) return;
+        if (onAbort) onAbort(id);
+        else if (command.type === "request" || command.type === "connection") tell({ type: "cancel", request: id });
       };
-      /** @type {Entry} */
-      const entry = { id, command, text, isSent: false, options, resolve, reject, cleanUp };
-      signal?.addEventListener("abort", onAbort);
-      this.#pending.set(id, entry);
-      this.#unsent++;
-      if (this.isUp) this.#send(entry);
+      const send = () => {
+        if (!pending.has(id)) return;
+        wait.clear();
+        if (onPush) routes.set(id, onPush);
+        link?.send(text);
+        onSent?.(id);
+      };
+      signal?.addEventListener("abort", abort);
+      pending.set(id, { command, options, send, settle });
+      if (isUp()) send();
+      else if (waitMs != null && waitMs < TIMER_MAX_MS) {
+        wait.set(() => settle(ownError("disconnected", `no session was open within ${waitMs} ms`)), waitMs);
+      }
     });
   }
 
-  /** @param {Entry} entry */
-  #send(entry) {
-    entry.isSent = true;
-    this.#unsent--;
-    if (entry.options.onPush) this.#routes.set(entry.id, entry.options.onPush);
-    this.#link?.send(entry.text);
-    entry.options.onSent?.(entry.id);
+  /** Ends the session. Every pending promise rejects. @param {MainstayError} [error] */
+  function close(error = ownError("cancelled", "the client was closed")) {
+    if (state.state === "closed") return;
+    lose(error);
+    for (const { settle } of [...pending.values()]) settle(error);
+    setState("closed", { nextAttemptAt: null, error: transport ? null : error });
   }
 
-  /** @param {Entry} entry */
-  #abort(entry) {
-    const { id, isSent, options, command } = entry;
-    const cause = options.signal?.reason;
-    this.#settle(entry, ownError("cancelled", undefined, { cause }));
-    if (!isSent) return;
-    if (options.onAbort) options.onAbort(id);
-    else if (command.type === "request" || "action" in command && command.action === "send") {
-      this.tell({ type: "cancel", request: id });
-    }
-  }
-
-  /**
-   * @param {Entry} entry
-   * @param {MainstayError | null} error
-   * @param {unknown} [value]
-   */
-  #settle(entry, error, value) {
-    if (!this.#pending.delete(entry.id)) return;
-    if (!entry.isSent) this.#unsent--;
-    if (error || !entry.options.isStream) this.#routes.delete(entry.id);
-    entry.cleanUp();
-    if (error) entry.reject(error);
-    else entry.resolve(value);
-  }
-
-  #dial() {
-    const { clock } = this.#host;
-    this.#clearTimer();
-    if (!this.#transport) return this.close(ownError("invalid_config", "there is no address of a runtime"));
-    this.#set("connecting", { attempt: this.#failures + 1, nextAttemptAt: null });
-    /** @type {Link | null} */
-    let link = null;
-    let isOver = false;
-    /** @param {(() => void)} act */
-    const ifCurrent = (act) => {
-      if (!isOver && (!link || link === this.#link)) act();
-    };
-    const end = (/** @type {MainstayError} */ error) => ifCurrent(() => {
-      isOver = true;
-      this.#fail(error);
-    });
-    this.#timer = clock.setTimeout(() => end(ownError("disconnected", "the link did not open in time")), POLICY.dialMs);
-    try {
-      link = this.#transport.open({
-        onOpen: () => ifCurrent(() => this.#opened()),
-        onMessage: (message) => ifCurrent(() => this.#receive(message)),
-        onClose: (error) => end(error ?? ownError("disconnected")),
-      });
-    } catch (error) {
-      return end(handleError(error));
-    }
-    if (isOver) link.close();
-    else this.#link = link;
-  }
-
-  #opened() {
-    if (this.isUp) return;
-    this.#clearTimer();
-    this.#openedAt = this.#receivedAt = this.#host.clock.now();
-    this.#watch();
-    this.#host.onOpen();
-    for (const entry of [...this.#pending.values()]) if (!entry.isSent) this.#send(entry);
-  }
-
-  /** @param {string | object} message */
-  #receive(message) {
-    this.#receivedAt = this.#host.clock.now();
-    let value;
-    try {
-      value = typeof message === "string" ? JSON.parse(message) : message;
-    } catch (error) {
-      return this.#fail(ownError("internal", `a message is not JSON: ${error}`));
-    }
-    const { id, request, agent, accepted, error } = value;
-    const entry = this.#pending.get(id);
-    if ("ok" in value || (error && "id" in value)) {
-      if (entry?.isSent) this.#settle(entry, error ? new MainstayError(error) : null, value.ok);
-      else this.#routes.delete(id);
-    } else if (request != null) this.#routes.get(request)?.(value);
-    else if (agent != null && accepted) this.#routes.get(accepted.id)?.(value);
-    else this.#host.onMessage(value);
-  }
-
-  /** Checks that something comes in; else asks for a sign of life. */
-  #watch() {
-    const { clock } = this.#host;
-    const idle = clock.now() - this.#receivedAt;
-    if (idle >= POLICY.idleMs) return this.#probe();
-    this.#clearTimer();
-    this.#timer = clock.setTimeout(() => this.#watch(), POLICY.idleMs - idle);
-  }
-
-  #probe() {
-    const { clock } = this.#host;
-    const asked = clock.now();
-    this.#clearTimer();
-    this.tell({ type: "hello" });
-    const judge = (/** @type {number} */ due) => {
-      const now = clock.now();
-      if (this.#receivedAt > asked || !this.isUp) return this.#watch();
-      if (now - due < LATE_MS) return this.#fail(ownError("disconnected", "the runtime gives no sign of life"));
-      this.#timer = clock.setTimeout(() => judge(now + LATE_MS), LATE_MS);
-    };
-    this.#timer = clock.setTimeout(() => judge(asked + POLICY.replyMs), POLICY.replyMs);
-  }
-
-  /** @param {MainstayError} error */
-  #fail(error) {
-    if (this.state.state === "closed") return;
-    const { clock, random } = this.#host;
-    const now = clock.now();
-    this.#failures = countFailures(this.#failures, this.#openedAt, now);
-    const delay = nextDelay(this.#failures, random);
-    this.#lose(error);
-    this.#set("waiting", { attempt: this.#failures + 1, nextAttemptAt: now + delay, error });
-    this.#timer = clock.setTimeout(() => this.#dial(), delay);
-  }
-
-  /** Forgets the link, and settles what was sent over it. @param {MainstayError} error */
-  #lose(error) {
-    const wasUp = this.isUp;
-    const link = this.#link;
-    this.#link = this.#openedAt = null;
-    this.#clearTimer();
-    link?.close();
-    const sent = [...this.#pending.values()].filter((entry) => entry.isSent);
-    const routes = [...this.#routes.values()];
-    this.#routes.clear();
-    for (const entry of sent) {
-      const own = isRepeatable(entry.command) ? "disconnected" : "outcome_unknown";
-      const lost = ownError(own, `the session broke: ${error.details ?? error.reason}`, { cause: error });
-      losses.add(lost);
-      this.#settle(entry, lost);
-    }
-    for (const route of routes) route({ lost: ownError("disconnected", undefined, { cause: error }) });
-    if (wasUp) this.#host.onLost();
-  }
-
-  /**
-   * @param {SessionState["state"]} state
-   * @param {Partial<SessionState>} more
-   */
-  #set(state, more) {
-    const since = state === this.state.state ? this.state.since : this.#host.clock.now();
-    this.state = { ...this.state, ...more, state, since };
-    this.#host.onState(this.state);
-  }
-
-  #clearTimer() {
-    this.#host.clock.clearTimeout(/** @type {never} */ (this.#timer));
-    this.#timer = undefined;
-  }
+  return {
+    isUp,
+    ask,
+    tell,
+    close,
+    /** Opens a link now, unless one is open or being opened. An open one that was silent is checked. */
+    retryNow() {
+      if (state.state === "closed") return;
+      if (!link) dial();
+      else if (isUp() && clock.now() - receivedAt >= LATE_MS) probe();
+    },
+    /** Tells that the state below is live: the snapshot has come. */
+    setLive() {
+      setState("open", { error: null });
+    },
+    /** Closes the link until `retryNow`, as for a page that goes into the back/forward cache. */
+    suspend() {
+      if (state.state === "closed") return;
+      lose(ownError("disconnected"));
+      setState("waiting", { nextAttemptAt: null });
+    },
+    /**
+     * Passes further pushes about a command to `onPush`, or to nothing.
+     * @param {number} id
+     * @param {(push: Push) => void} [onPush]
+     */
+    route(id, onPush) {
+      if (onPush && isUp()) routes.set(id, onPush);
+      else routes.delete(id);
+    },
+  };
 }

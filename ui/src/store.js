@@ -1,5 +1,5 @@
-import { nextFrame } from "./clock.js";
-import { reportListenerError } from "./errors.js";
+import { eachFrame } from "./clock.js";
+import { createListeners } from "./listeners.js";
 import { share } from "./share.js";
 
 /**
@@ -61,27 +61,10 @@ export const INITIAL_STATE = Object.freeze({
  */
 export function createStore(clock) {
   let state = INITIAL_STATE;
-  /** @type {Set<() => void>} */
-  const listeners = new Set();
-  /** @type {Unsubscribe | null} */
-  let frame = null;
-
-  const notify = () => {
-    frame = null;
-    for (const listener of [...listeners]) {
-      try {
-        if (listeners.has(listener)) listener();
-      } catch (error) {
-        reportListenerError(error);
-      }
-    }
-  };
-  /** @param {() => void} listener */
-  const subscribe = (listener) => {
-    const own = () => listener();
-    listeners.add(own);
-    return () => void listeners.delete(own);
-  };
+  const { entries, add, giveAll } = /** @type {typeof createListeners<void>} */ (createListeners)();
+  const frame = eachFrame(clock, () => giveAll());
+  /** @type {Store["subscribe"]} */
+  const subscribe = (listener) => add({ listener: () => listener() });
   return {
     getState: () => state,
     subscribe,
@@ -89,9 +72,9 @@ export function createStore(clock) {
     select(selector, listener, isEqual = Object.is) {
       let selected = selector(state);
       return subscribe(() => {
-        const next = selector(state);
-        if (isEqual(selected, next)) return;
         const previous = selected;
+        const next = selector(state);
+        if (isEqual(previous, next)) return;
         selected = next;
         listener(next, previous);
       });
@@ -101,13 +84,12 @@ export function createStore(clock) {
       const next = share(state, { ...state, ...parts });
       if (next === state) return;
       state = next;
-      if (listeners.size) frame ??= nextFrame(clock, notify);
+      if (entries.size) frame.plan();
     },
     /** Drops all listeners. */
     close() {
-      frame?.();
-      frame = null;
-      listeners.clear();
+      frame.clear();
+      entries.clear();
     },
   };
 }
@@ -124,53 +106,43 @@ const SAME_TIME_MS = 1000;
  * @returns {Partial<State>}
  */
 export function fromStatus(state, status, now, skew) {
-  const old = state.connection;
-  const report = status.connection;
-  let nextAttemptAt = report.next_attempt_in_ms == null ? null : now + report.next_attempt_in_ms;
-  if (old && nextAttemptAt != null && Math.abs((old.nextAttemptAt ?? 0) - nextAttemptAt) < SAME_TIME_MS) {
-    nextAttemptAt = old.nextAttemptAt;
-  }
-  const next = { ...status, connection: keepDelay(old, report, "next_attempt_at", "next_attempt_in_ms") };
-  const held = next.queue.held;
-  if (held) {
-    const kept = keepDelay(state.queue?.held, held, "next_probe_at", "next_probe_in_ms");
-    next.queue = { ...next.queue, held: kept };
-  }
   const before = state.status;
-  const uptime = status.runtime.uptime_ms;
-  const still = before && { ...next, runtime: { ...next.runtime, uptime_ms: before.runtime.uptime_ms } };
-  const shared = share(before, still ?? next);
-  const current = shared === before ? before : { ...shared, runtime: { ...shared.runtime, uptime_ms: uptime } };
+  const { connection, queue, runtime, agents, cache, backend = null, storage } = status;
+  const delay = connection.next_attempt_in_ms;
+  const known = state.connection?.nextAttemptAt;
+  const planned = delay == null ? null : now + delay;
+  const isSame = known != null && planned != null && Math.abs(known - planned) < SAME_TIME_MS;
+  const next = share(before, {
+    ...status,
+    connection: keep(before?.connection, connection, "next_attempt_in_ms", isSame),
+    queue: queue.held
+      ? { ...queue, held: keep(before?.queue.held, queue.held, "next_probe_in_ms", before?.queue.held?.next_probe_at === queue.held.next_probe_at) }
+      : queue,
+    runtime: keep(before?.runtime, runtime, "uptime_ms", before?.runtime.boot === runtime.boot),
+  });
   return {
-    status: current,
-    connection: { ...current.connection, nextAttemptAt },
-    agents: Object.fromEntries(current.agents.map((agent) => [agent.id, withRestart(agent, skew)])),
-    queue: current.queue,
-    cache: current.cache,
-    backend: current.backend ?? null,
-    storage: current.storage,
+    status: next === before ? before : { ...next, runtime },
+    connection: { ...next.connection, nextAttemptAt: isSame ? known : planned },
+    agents: Object.fromEntries(agents.map((agent) => {
+      const restartAtMs = agent.restart_at ? Date.parse(agent.restart_at) - skew : null;
+      return [agent.id, { ...agent, restartAtMs }];
+    })),
+    queue: next.queue,
+    cache,
+    backend,
+    storage,
   };
 }
 
 /**
- * Returns the report with its first delay to a planned time, since the time stays and the delay shrinks.
+ * Returns the report with a counter as it was, if that only counts to the same time.
  * @template {object} T
  * @param {T | null | undefined} before
  * @param {T} after
- * @param {keyof T} at
- * @param {keyof T} delay
+ * @param {keyof T} name
+ * @param {boolean} isSame
  * @returns {T}
  */
-function keepDelay(before, after, at, delay) {
-  const isSame = before && after[at] != null && before[at] === after[at];
-  return isSame ? { ...after, [delay]: before[delay] } : after;
-}
-
-/**
- * @param {AgentView} agent
- * @param {number} skew
- */
-function withRestart(agent, skew) {
-  const at = agent.restart_at ? Date.parse(agent.restart_at) - skew : null;
-  return { ...agent, restartAtMs: at };
+function keep(before, after, name, isSame) {
+  return before && isSame ? { ...after, [name]: before[name] } : after;
 }

@@ -1,13 +1,15 @@
-import { isHidden, nextFrame } from "./clock.js";
-import { handleError, reportListenerError } from "./errors.js";
 import { fromBase64 } from "./bytes.js";
+import { eachFrame, isHidden } from "./clock.js";
+import { handleError } from "./errors.js";
+import { createListeners } from "./listeners.js";
 
 /**
  * @typedef {import("../protocol.d.ts").AgentUpdate} AgentUpdate
+ * @typedef {import("../protocol.d.ts").BridgeCommand} BridgeCommand
  * @typedef {import("../protocol.d.ts").Cursor} Cursor
  * @typedef {import("../protocol.d.ts").EventGap} EventGap
- * @typedef {import("../protocol.d.ts").EventRecord} EventRecord
  * @typedef {import("../protocol.d.ts").EventKind} EventKind
+ * @typedef {import("../protocol.d.ts").EventRecord} EventRecord
  * @typedef {import("../protocol.d.ts").FileChange} FileChange
  * @typedef {import("../protocol.d.ts").FrameItem} FrameItem
  * @typedef {import("../protocol.d.ts").LogLine} LogLine
@@ -27,441 +29,340 @@ import { fromBase64 } from "./bytes.js";
 /** @typedef {{ lines: LogLine[] } | { lagged: number } | { ended: true } | { error: MainstayError }} LogItem */
 
 /**
- * Calls the listener of an entry, if that is still in its set.
- * @template T
- * @template {{ listener: (item: T) => void }} E
- * @param {Set<E>} set
- * @param {E} entry
- * @param {T} item
- */
-function deliver(set, entry, item) {
-  if (!set.has(entry)) return;
-  try {
-    entry.listener(item);
-  } catch (error) {
-    reportListenerError(error);
-  }
-}
-
-/**
- * @template T
- * @template {{ listener: (item: T) => void }} E
- * @param {Set<E>} set
- * @param {T} item
- */
-function deliverAll(set, item) {
-  for (const entry of [...set]) deliver(set, entry, item);
-}
-
-/**
- * Compares two cursors: below zero if `a` is earlier.
- * @param {Cursor} a
- * @param {Cursor} b
+ * Compares two cursors: below zero if `a` is earlier. No cursor is the earliest.
+ * @param {Cursor | null} a
+ * @param {Cursor | null} b
  */
 export function compareCursors(a, b) {
-  const [runA, seqA] = a.split(".").map(Number);
-  const [runB, seqB] = b.split(".").map(Number);
-  return runA - runB || seqA - seqB;
+  const [runA, seqA] = (a ?? "-1.0").split(".");
+  const [runB, seqB] = (b ?? "-1.0").split(".");
+  return +runA - +runB || +seqA - +seqB;
 }
 
-/** More events than this are delivered at once, since frames do not come. */
+/** @param {EventRecord} event */
+const cursorOf = ({ run, seq }) => `${run}.${seq}`;
+
+/**
+ * Gives a command of a stream. Its error is an item for the listeners.
+ * @param {Session} session
+ * @param {BridgeCommand} command
+ * @param {(item: { error: MainstayError }) => void} give
+ */
+function subscribe(session, command, give) {
+  if (!session.isUp()) return;
+  session.ask(command).catch((error) => session.isUp() && give({ error: handleError(error) }));
+}
+
+/** More events than this are delivered at once if frames do not come. */
 const PENDING_EVENTS_MAX = 5000;
 
 /**
  * @typedef {object} EventListener
  * @property {(batch: EventBatch) => void} listener
- * @property {Set<string> | null} kinds
+ * @property {readonly string[] | undefined} kinds
  * @property {Cursor | null} cursor
- * @property {number} generation the subscription from which it takes events
+ * @property {number} since the number of the subscription from which it takes events
  * @property {EventBatch[]} batches
  */
 
-/** The events of the session: one subscription, and a place in it for each listener. */
-export class EventStream {
-  /** @type {Cursor | null} */ cursor = null;
-  /** @type {RuntimeReport | null} */ #runtime = null;
-  /** @type {Set<EventListener>} */ #listeners = new Set();
-  #asked = 0;
-  #got = 0;
-  #isPlanned = false;
-  #pending = 0;
-  /** @type {Unsubscribe | null} */ #frame = null;
-  #session;
-  #clock;
+/**
+ * Creates the stream of events: one subscription, and a place in it for each listener.
+ * @param {Session} session
+ * @param {Clock} clock
+ */
+export function createEvents(session, clock) {
+  const { entries, add, give } = /** @type {typeof createListeners<EventBatch, EventListener>} */ (createListeners)();
+  /** @type {Cursor | null} */
+  let cursor = null;
+  /** @type {RuntimeReport | null} */
+  let runtime = null;
+  let asked = 0;
+  let got = 0;
+  let count = 0;
+  let isPlanned = false;
 
-  /**
-   * @param {Session} session
-   * @param {Clock} clock
-   */
-  constructor(session, clock) {
-    this.#session = session;
-    this.#clock = clock;
-  }
+  const frame = eachFrame(clock, () => {
+    count = 0;
+    for (const entry of [...entries]) for (const batch of entry.batches.splice(0)) give(entry, batch);
+  });
 
-  /**
-   * @param {(batch: EventBatch) => void} listener
-   * @param {{ kinds?: readonly EventKind[] | readonly string[], after?: Cursor }} options
-   * @returns {Unsubscribe}
-   */
-  listen(listener, { kinds, after }) {
-    const isLate = !!after && (!this.cursor || compareCursors(after, this.cursor) < 0);
-    const entry = {
-      listener,
-      kinds: kinds ? new Set(kinds) : null,
-      cursor: after ?? this.cursor,
-      generation: isLate ? this.#asked + 1 : 0,
-      batches: [],
-    };
-    this.#listeners.add(entry);
-    if (isLate) this.#resubscribe();
-    return () => void this.#listeners.delete(entry);
-  }
-
-  /** Subscribes again, from the earliest place that a listener needs. */
-  open() {
-    this.#asked = 1;
-    this.#got = 0;
-    for (const entry of this.#listeners) entry.generation = 1;
-    this.#subscribe();
-  }
-
-  #resubscribe() {
-    if (this.#isPlanned) return;
-    this.#isPlanned = true;
-    queueMicrotask(() => {
-      this.#isPlanned = false;
-      if (!this.#session.isUp) return;
-      this.#asked++;
-      this.#subscribe();
-    });
-  }
-
-  #subscribe() {
-    const cursors = [...this.#listeners].map((entry) => entry.cursor).concat(this.cursor);
-    const known = /** @type {Cursor[]} */ (cursors.filter((cursor) => cursor));
-    const after = known.sort(compareCursors)[0];
-    this.#session.tell({ type: "subscribe", ...(after && { after }) });
-  }
-
-  /**
-   * Takes the snapshot of a subscription. Returns whether the runtime is another one than before.
-   * @param {RuntimeReport} runtime
-   * @param {Cursor} cursor
-   */
-  onSnapshot(runtime, cursor) {
-    this.#got++;
-    const before = this.#runtime;
-    const isOther = !!before && before.boot !== runtime.boot;
-    const isForeign = isOther && runtime.run <= before.run;
-    let isAhead = false;
-    for (const entry of this.#listeners) {
-      const isWrong = !!entry.cursor && compareCursors(entry.cursor, cursor) > 0;
-      isAhead ||= isWrong;
-      if (entry.cursor && (isWrong || isForeign)) this.#skip(entry, { after: entry.cursor, before: cursor }, cursor);
-      entry.cursor ??= cursor;
-    }
-    if (!this.cursor || isForeign || compareCursors(this.cursor, cursor) > 0) this.cursor = cursor;
-    this.#runtime = runtime;
-    if (isAhead) this.#resubscribe();
-    return isOther;
-  }
-
-  /** @param {EventRecord[]} events */
-  onEvents(events) {
-    const last = events.at(-1);
-    if (!last) return;
-    const cursor = /** @type {Cursor} */ (`${last.run}.${last.seq}`);
-    for (const entry of this.#listeners) {
-      if (entry.generation > this.#got || !entry.cursor || compareCursors(cursor, entry.cursor) <= 0) continue;
-      const [run, seq] = entry.cursor.split(".").map(Number);
-      const fresh = events.filter(
-        (event) =>
-          (event.run - run || event.seq - seq) > 0 && (!entry.kinds || entry.kinds.has(event.kind)),
-      );
-      entry.cursor = cursor;
-      if (!fresh.length) continue;
-      const batch = entry.batches.at(-1);
-      if (batch && !batch.lagged) {
-        for (const event of fresh) batch.events.push(event);
-        batch.cursor = cursor;
-      } else entry.batches.push({ events: fresh, lagged: null, cursor });
-      this.#schedule(fresh.length);
-    }
-    if (!this.cursor || compareCursors(cursor, this.cursor) > 0) this.cursor = cursor;
-  }
-
-  /**
-   * @param {EventGap} lagged
-   * @param {Cursor} cursor
-   */
-  onLagged(lagged, cursor) {
-    for (const entry of this.#listeners) {
-      if (entry.generation > this.#got || !entry.cursor || compareCursors(entry.cursor, cursor) >= 0) continue;
-      const after = compareCursors(entry.cursor, lagged.after) > 0 ? entry.cursor : lagged.after;
-      this.#skip(entry, { after, before: lagged.before }, cursor);
-    }
-    if (!this.cursor || compareCursors(cursor, this.cursor) > 0) this.cursor = cursor;
-  }
-
-  close() {
-    this.#frame?.();
-    this.#frame = null;
-    this.#listeners.clear();
-  }
+  /** Subscribes from the earliest place that a listener needs. */
+  const ask = () => {
+    isPlanned = false;
+    if (!session.isUp()) return;
+    asked++;
+    const known = [...entries].map((entry) => entry.cursor).concat(cursor).filter((place) => place != null);
+    session.tell({ type: "subscribe", after: known.sort(compareCursors)[0] });
+  };
+  const askSoon = () => {
+    if (!isPlanned) queueMicrotask(ask);
+    isPlanned = true;
+  };
 
   /**
    * @param {EventListener} entry
-   * @param {EventGap} lagged
-   * @param {Cursor} cursor
+   * @param {EventBatch} batch
    */
-  #skip(entry, lagged, cursor) {
-    entry.cursor = cursor;
-    entry.batches.push({ events: [], lagged, cursor });
-    this.#schedule(0);
-  }
+  const put = (entry, batch) => {
+    const last = entry.batches.at(-1);
+    entry.cursor = batch.cursor;
+    count += batch.events.length;
+    if (last && !last.lagged && !batch.lagged) {
+      for (const event of batch.events) last.events.push(event);
+      last.cursor = batch.cursor;
+    } else entry.batches.push(batch);
+    if (count >= PENDING_EVENTS_MAX && isHidden()) frame.run();
+    else frame.plan();
+  };
 
-  /** @param {number} count */
-  #schedule(count) {
-    this.#pending += count;
-    if (this.#pending >= PENDING_EVENTS_MAX && isHidden()) this.#flush();
-    else this.#frame ??= nextFrame(this.#clock, () => this.#flush());
-  }
+  /** Advances to a place. Returns the listeners that are before it. @param {Cursor} place */
+  const advance = (place) => {
+    if (compareCursors(place, cursor) > 0) cursor = place;
+    return [...entries].filter((entry) => entry.since <= got && compareCursors(entry.cursor, place) < 0);
+  };
 
-  #flush() {
-    this.#frame?.();
-    this.#frame = null;
-    this.#pending = 0;
-    for (const entry of [...this.#listeners]) {
-      const batches = entry.batches;
-      entry.batches = [];
-      for (const batch of batches) deliver(this.#listeners, entry, batch);
-    }
-  }
+  return {
+    /**
+     * @param {(batch: EventBatch) => void} listener
+     * @param {{ kinds?: readonly EventKind[], after?: Cursor }} options
+     */
+    listen(listener, { kinds, after }) {
+      const isLate = after != null && compareCursors(after, cursor) < 0;
+      if (isLate) askSoon();
+      return add({ listener, kinds, cursor: after ?? cursor, since: isLate ? asked + 1 : 0, batches: [] });
+    },
+    /** Subscribes over a new link. */
+    open() {
+      asked = got = 0;
+      for (const entry of entries) entry.since = 1;
+      ask();
+    },
+    /**
+     * Takes the snapshot of a subscription. Returns whether the runtime is another one than before.
+     * @param {RuntimeReport} now
+     * @param {Cursor} place
+     */
+    onSnapshot(now, place) {
+      got++;
+      const isOther = !!runtime && runtime.boot !== now.boot;
+      const isForeign = isOther && now.run <= /** @type {RuntimeReport} */ (runtime).run;
+      runtime = now;
+      for (const entry of entries) {
+        const after = entry.cursor;
+        const isAhead = compareCursors(after, place) > 0;
+        if (isAhead) askSoon();
+        if (after != null && (isAhead || isForeign)) put(entry, { events: [], lagged: { after, before: place }, cursor: place });
+        entry.cursor ??= place;
+      }
+      if (cursor == null || isForeign || compareCursors(cursor, place) > 0) cursor = place;
+      return isOther;
+    },
+    /** @param {EventRecord[]} events */
+    onEvents(events) {
+      const last = events.at(-1);
+      if (!last) return;
+      const place = cursorOf(last);
+      for (const entry of advance(place)) {
+        const from = events.findIndex((event) => compareCursors(cursorOf(event), entry.cursor) > 0);
+        const { kinds } = entry;
+        const fresh = events.slice(from).filter((event) => !kinds || kinds.includes(event.kind));
+        if (fresh.length) put(entry, { events: fresh, lagged: null, cursor: place });
+        else entry.cursor = place;
+      }
+    },
+    /**
+     * @param {EventGap} gap
+     * @param {Cursor} place
+     */
+    onLagged({ after, before }, place) {
+      for (const entry of advance(place)) {
+        const own = compareCursors(entry.cursor, after) > 0 ? /** @type {Cursor} */ (entry.cursor) : after;
+        put(entry, { events: [], lagged: { after: own, before }, cursor: place });
+      }
+    },
+    close() {
+      frame.clear();
+      entries.clear();
+    },
+  };
 }
 
 /**
  * @typedef {{ listener: (item: AgentItem) => void, seq: number | null }} AgentListener
- * @typedef {{ seq: number | null, listeners: Set<AgentListener> }} AgentChannel
+ * @typedef {ReturnType<typeof createListeners<AgentItem, AgentListener>> & { seq: number | null, ask: () => void }} AgentChannel
  */
 
-/** The updates of agents: one subscription for each agent, and a place in it for each listener. */
-export class AgentStreams {
-  /** @type {Map<string, AgentChannel>} */ #channels = new Map();
-  #session;
+/**
+ * Creates the streams of agents' updates: one subscription for each agent, and a place in it for each listener.
+ * @param {Session} session
+ */
+export function createAgents(session) {
+  /** @type {Map<string, AgentChannel>} */
+  const channels = new Map();
 
-  /** @param {Session} session */
-  constructor(session) {
-    this.#session = session;
-  }
-
-  /**
-   * @param {string} agent
-   * @param {(item: AgentItem) => void} listener
-   * @param {number} [after]
-   * @returns {Unsubscribe}
-   */
-  listen(agent, listener, after) {
-    const known = this.#channels.get(agent);
-    const channel = known ?? { seq: null, listeners: new Set() };
-    const entry = { listener, seq: after ?? channel.seq };
-    channel.listeners.add(entry);
-    if (!known) {
-      this.#channels.set(agent, channel);
-      this.#listen(agent, channel);
-    } else if (after != null && after < (channel.seq ?? Infinity)) {
-      this.#session.tell({ type: "agent", agent, action: "unlisten" });
-      this.#listen(agent, channel);
-    }
-    return () => {
-      if (!channel.listeners.delete(entry) || channel.listeners.size) return;
-      if (this.#channels.get(agent) !== channel) return;
-      this.#channels.delete(agent);
-      this.#session.tell({ type: "agent", agent, action: "unlisten" });
+  /** @param {string} agent */
+  const open = (agent) => {
+    /** @type {AgentChannel} */
+    const channel = {
+      seq: null,
+      .../** @type {typeof createListeners<AgentItem, AgentListener>} */ (createListeners)((isEmpty) => {
+        if (isEmpty && channels.delete(agent)) session.tell({ type: "agent", agent, action: "unlisten" });
+      }),
+      ask() {
+        const seqs = [...channel.entries].map(({ seq }) => seq).filter((seq) => seq != null);
+        const after = seqs.length ? Math.min(...seqs) : undefined;
+        subscribe(session, { type: "agent", agent, action: "listen", after }, channel.giveAll);
+      },
     };
-  }
+    channels.set(agent, channel);
+    return channel;
+  };
 
-  /** Listens again. The numbers of another run mean nothing. @param {boolean} isOther */
-  open(isOther) {
-    for (const [agent, channel] of this.#channels) {
-      if (isOther) {
-        for (const entry of channel.listeners) if (entry.seq != null) entry.seq = 0;
-        if (channel.seq != null) channel.seq = 0;
-        deliverAll(channel.listeners, /** @type {AgentItem} */ ({ restarted: true }));
+  return {
+    /**
+     * @param {string} agent
+     * @param {(item: AgentItem) => void} listener
+     * @param {number} [after]
+     */
+    listen(agent, listener, after) {
+      const known = channels.get(agent);
+      const channel = known ?? open(agent);
+      const stop = channel.add({ listener, seq: after ?? channel.seq });
+      const isLate = known && after != null && after < (known.seq ?? Infinity);
+      if (isLate) session.tell({ type: "agent", agent, action: "unlisten" });
+      if (!known || isLate) channel.ask();
+      return stop;
+    },
+    /** Listens over a new link. The numbers of another run mean nothing. @param {boolean} isOther */
+    open(isOther) {
+      for (const channel of channels.values()) {
+        if (isOther) {
+          for (const place of [channel, ...channel.entries]) place.seq &&= 0;
+          channel.giveAll({ restarted: true });
+        }
+        channel.ask();
       }
-      this.#listen(agent, channel);
-    }
-  }
-
-  /**
-   * @param {string} agent
-   * @param {AgentChannel} channel
-   */
-  #listen(agent, channel) {
-    if (!this.#session.isUp) return;
-    const known = [...channel.listeners].map((entry) => entry.seq).filter((seq) => seq != null);
-    const after = known.length ? { after: Math.min(...known) } : null;
-    this.#session.command({ type: "agent", agent, action: "listen", ...after }).catch((error) => {
-      if (this.#session.isUp) deliverAll(channel.listeners, { error: handleError(error) });
-    });
-  }
-
-  /** @param {{ agent: string, update?: AgentUpdate, lagged?: number, ended?: true }} push */
-  onPush({ agent, update, lagged, ended }) {
-    const channel = this.#channels.get(agent);
-    if (!channel) return;
-    if (lagged != null) deliverAll(channel.listeners, { lagged });
-    if (ended) deliverAll(channel.listeners, { ended });
-    if (!update) return;
-    const { seq } = update;
-    for (const entry of [...channel.listeners]) {
-      if (seq != null && entry.seq != null && seq <= entry.seq) continue;
-      entry.seq = seq ?? entry.seq;
-      deliver(channel.listeners, entry, { update });
-    }
-    channel.seq = seq == null ? channel.seq : Math.max(seq, channel.seq ?? 0);
-  }
-
-  close() {
-    for (const channel of this.#channels.values()) channel.listeners.clear();
-    this.#channels.clear();
-  }
+    },
+    /** @param {{ agent: string, update?: AgentUpdate, lagged?: number, ended?: true }} push */
+    onPush({ agent, update, ...item }) {
+      const channel = channels.get(agent);
+      if (!channel) return;
+      if (!update) return channel.giveAll(/** @type {AgentItem} */ (item));
+      const seq = update.seq ?? null;
+      for (const entry of [...channel.entries]) {
+        if (seq != null && entry.seq != null && seq <= entry.seq) continue;
+        entry.seq = seq ?? entry.seq;
+        channel.give(entry, { update });
+      }
+      if (seq != null) channel.seq = Math.max(seq, channel.seq ?? 0);
+    },
+    close() {
+      for (const { entries } of channels.values()) entries.clear();
+    },
+  };
 }
-
-/** @typedef {{ listener: (frame: Frame) => void, types: readonly string[], pattern: RegExp | null }} FrameListener */
 
 /** Makes a test of patterns, in which `*` stands for any text without a slash. @param {readonly string[]} types */
 function toPattern(types) {
   const source = types.map((type) =>
-    type.replace(/[.+^${}()|[\]\\]/g, "\\$&").replace(/\*\*|\*|\?/g, (star) => ({ "**": ".*", "*": "[^/]*" })[star] ?? "[^/]"),
+    type.replace(/\*\*|[.+^${}()|[\]\\*?]/g, (sign) => (sign === "**" ? ".*" : sign === "*" ? "[^/]*" : sign === "?" ? "[^/]" : `\\${sign}`)),
   );
   return types.length ? new RegExp(`^(${source.join("|")})$`, "s") : null;
 }
 
-/** @param {string} text */
-function frameType(text) {
+/** @param {Frame} frame */
+function typeOf(frame) {
   try {
-    const type = JSON.parse(text)?.type;
-    return typeof type === "string" ? type : null;
+    return JSON.parse(/** @type {{ text: string }} */ (frame).text).type;
   } catch {
     return null;
   }
 }
 
-/** The backend's frames: one subscription that admits what any listener wants. */
-export class FrameStream {
-  /** @type {Set<FrameListener>} */ #listeners = new Set();
-  #types = "";
-  #session;
+/** @typedef {{ listener: (frame: Frame) => void, types: readonly string[], pattern: RegExp | null }} FrameListener */
 
-  /** @param {Session} session */
-  constructor(session) {
-    this.#session = session;
-  }
+/**
+ * Creates the stream of the backend's frames: one subscription that admits what any listener wants.
+ * @param {Session} session
+ */
+export function createFrames(session) {
+  const update = () => {
+    if (!session.isUp()) return;
+    const all = [...entries];
+    const types = all.every(({ pattern }) => pattern) ? [...new Set(all.flatMap((entry) => entry.types))] : [];
+    const key = all.length ? `${types}` : null;
+    if (key === known) return;
+    known = key;
+    const type = "connection";
+    session.tell(all.length ? { type, action: "listen", types } : { type, action: "unlisten" });
+  };
+  const { entries, add, give, giveAll } = /** @type {typeof createListeners<Frame, FrameListener>} */ (createListeners)(update);
+  /** @type {string | null} */
+  let known = null;
 
-  /**
-   * @param {(frame: Frame) => void} listener
-   * @param {readonly string[]} types
-   * @returns {Unsubscribe}
-   */
-  listen(listener, types) {
-    const entry = { listener, types, pattern: toPattern(types) };
-    this.#listeners.add(entry);
-    this.#update();
-    return () => {
-      if (this.#listeners.delete(entry)) this.#update();
-    };
-  }
-
-  /** Listens again after a lost session. Frames may be missing, so each listener gets a gap. */
-  open() {
-    if (this.#types) deliverAll(this.#listeners, { gap: { after: null, next: null } });
-    this.#types = "";
-    this.#update();
-  }
-
-  #update() {
-    if (!this.#session.isUp) return;
-    const entries = [...this.#listeners];
-    const types = entries.every((entry) => entry.pattern) ? [...new Set(entries.flatMap((entry) => entry.types))] : [];
-    const key = entries.length ? JSON.stringify(types) : "";
-    if (key === this.#types) return;
-    this.#types = key;
-    this.#session.tell(
-      key ? { type: "connection", action: "listen", types } : { type: "connection", action: "unlisten" },
-    );
-  }
-
-  /** @param {FrameItem} item */
-  onFrame(item) {
-    const frame = "base64" in item ? { bytes: fromBase64(item.base64) } : item;
-    const isFrame = "text" in frame || "bytes" in frame;
-    /** @type {string | null | undefined} */
-    let type;
-    for (const entry of [...this.#listeners]) {
-      if (isFrame && entry.pattern) {
-        type ??= "text" in frame ? frameType(frame.text) : null;
-        if (type == null || !entry.pattern.test(type)) continue;
+  return {
+    /**
+     * @param {(frame: Frame) => void} listener
+     * @param {readonly string[]} types
+     */
+    listen(listener, types) {
+      const stop = add({ listener, types, pattern: toPattern(types) });
+      update();
+      return stop;
+    },
+    /** Listens over a new link. Frames may be missing, so each listener gets a gap. */
+    open() {
+      if (known != null) giveAll({ gap: { after: null, next: null } });
+      known = null;
+      update();
+    },
+    /** @param {FrameItem} item */
+    onFrame(item) {
+      const frame = "base64" in item ? { bytes: fromBase64(item.base64) } : item;
+      const isMarker = !("text" in frame || "bytes" in frame);
+      let type;
+      for (const entry of [...entries]) {
+        if (entry.pattern && !isMarker) {
+          type ??= typeOf(frame);
+          if (typeof type !== "string" || !entry.pattern.test(type)) continue;
+        }
+        give(entry, frame);
       }
-      deliver(this.#listeners, entry, frame);
-    }
-  }
-
-  close() {
-    this.#listeners.clear();
-  }
+    },
+    close: () => entries.clear(),
+  };
 }
 
-/** The changes of files in the watched folders. */
-export class FileStream {
-  /** @type {Set<{ listener: (item: FileItem) => void }>} */ #listeners = new Set();
-  #isKnown = false;
-  #session;
-
-  /** @param {Session} session */
-  constructor(session) {
-    this.#session = session;
-  }
-
-  /**
-   * @param {(item: FileItem) => void} listener
-   * @returns {Unsubscribe}
-   */
-  listen(listener) {
-    const entry = { listener };
-    this.#listeners.add(entry);
-    if (this.#listeners.size === 1) this.#listen();
-    return () => {
-      if (!this.#listeners.delete(entry) || this.#listeners.size) return;
-      this.#isKnown = false;
-      this.#session.tell({ type: "files", action: "unlisten" });
-    };
-  }
-
-  /** Listens again. Changes may be missing, so each folder is to be read again. @param {readonly string[]} folders */
-  open(folders) {
-    if (!this.#listeners.size) return;
-    if (this.#isKnown) {
-      for (const path of folders) this.onPush({ kind: "rescan", root: path, path });
-    }
-    this.#listen();
-  }
-
-  #listen() {
-    if (!this.#session.isUp) return;
-    this.#isKnown = true;
-    this.#session.command({ type: "files", action: "listen" }).catch((error) => {
-      if (this.#session.isUp) deliverAll(this.#listeners, { error: handleError(error) });
-    });
-  }
-
-  /** @param {FileItem} item */
-  onPush(item) {
-    deliverAll(this.#listeners, item);
-  }
-
-  close() {
-    this.#listeners.clear();
-  }
+/**
+ * Creates the stream of changes in the watched folders.
+ * @param {Session} session
+ */
+export function createFiles(session) {
+  let isKnown = false;
+  const { entries, add, giveAll } = /** @type {typeof createListeners<FileItem>} */ (createListeners)((isEmpty) => {
+    if (!isEmpty) return;
+    isKnown = false;
+    session.tell({ type: "files", action: "unlisten" });
+  });
+  const ask = () => {
+    isKnown = session.isUp();
+    subscribe(session, { type: "files", action: "listen" }, giveAll);
+  };
+  return {
+    /** @param {(item: FileItem) => void} listener */
+    listen(listener) {
+      const stop = add({ listener });
+      if (entries.size === 1) ask();
+      return stop;
+    },
+    /** Listens over a new link. Changes may be missing, so each folder is to be read again. @param {{ path: string }[]} folders */
+    open(folders) {
+      if (isKnown) for (const { path } of folders) giveAll({ kind: "rescan", root: path, path });
+      if (entries.size) ask();
+    },
+    onPush: giveAll,
+    close: () => entries.clear(),
+  };
 }
 
 /**
@@ -469,11 +370,19 @@ export class FileStream {
  * @typedef {{ at: string, keys: string[] }} LogPlace
  * @typedef {object} LogListener
  * @property {(item: LogItem) => void} listener
- * @property {number | undefined} lines
- * @property {number | undefined} sinceMs
+ * @property {{ lines?: number, sinceMs?: number }} range
  * @property {LogPlace | null} place
  * @property {LogLine[] | null} early the pushed lines that wait for those that are read; null after these
  * @property {LogPlace | null} overlap the place up to which pushed lines may repeat those that were read
+ */
+
+/**
+ * @typedef {object} LogMethods
+ * @property {() => void} ask
+ * @property {(entry: LogListener) => void} read reads the lines that a listener does not have
+ * @property {(entry: LogListener, lines: LogLine[]) => void} push
+ * @property {(entry: LogListener, lines: LogLine[]) => void} put
+ * @typedef {ReturnType<typeof createListeners<LogItem, LogListener>> & LogMethods} LogChannel
  */
 
 const LINES_MAX = 10_000;
@@ -481,10 +390,10 @@ const LINES_MAX = 10_000;
 const SLACK_MS = 5_000;
 
 /** @param {LogLine} line */
-const lineKey = (line) => `${line.stream} ${line.text}`;
+const lineKey = (line) => line.stream + line.text;
 
 /** @param {LogPlace | null} place */
-const copyPlace = (place) => place && { at: place.at, keys: [...place.keys] };
+const copy = (place) => place && { at: place.at, keys: [...place.keys] };
 
 /**
  * Returns the lines after a place. Uses the place up.
@@ -492,143 +401,102 @@ const copyPlace = (place) => place && { at: place.at, keys: [...place.keys] };
  * @param {LogPlace | null} place
  */
 function linesAfter(lines, place) {
-  if (!place) return lines;
   return lines.filter((line) => {
-    if (line.at !== place.at) return line.at > place.at;
+    if (line.at !== place?.at) return !place || line.at > place.at;
     const index = place.keys.indexOf(lineKey(line));
     if (index >= 0) place.keys.splice(index, 1);
     return index < 0;
   });
 }
 
-/** The lines of logs: one subscription for each log. Each listener reads its first lines by itself. */
-export class LogStreams {
-  /** @type {Map<string, Set<LogListener>>} */ #logs = new Map();
-  #session;
-  #clock;
+/**
+ * Creates the streams of logs: one subscription for each log. Each listener reads its first lines by itself.
+ * @param {Session} session
+ * @param {Clock} clock
+ */
+export function createLogs(session, clock) {
+  /** @type {Map<string, LogChannel>} */
+  const channels = new Map();
 
-  /**
-   * @param {Session} session
-   * @param {Clock} clock
-   */
-  constructor(session, clock) {
-    this.#session = session;
-    this.#clock = clock;
-  }
-
-  /**
-   * @param {string} log
-   * @param {(item: LogItem) => void} listener
-   * @param {{ lines?: number, sinceMs?: number }} options
-   * @returns {Unsubscribe}
-   */
-  listen(log, listener, { lines, sinceMs }) {
-    const listeners = this.#logs.get(log) ?? new Set();
-    /** @type {LogListener} */
-    const entry = { listener, lines, sinceMs, place: null, early: [], overlap: null };
-    listeners.add(entry);
-    if (listeners.size === 1) {
-      this.#logs.set(log, listeners);
-      this.#listen(log, listeners);
-    }
-    this.#read(log, listeners, entry);
-    return () => {
-      if (!listeners.delete(entry) || listeners.size || this.#logs.get(log) !== listeners) return;
-      this.#logs.delete(log);
-      this.#session.tell({ type: "logs", action: "unlisten", log });
-    };
-  }
-
-  /** Listens again, and reads what was written meanwhile. */
-  open() {
-    for (const [log, listeners] of this.#logs) {
-      this.#listen(log, listeners);
-      for (const entry of listeners) {
-        entry.early = [];
+  /** @param {string} log */
+  const open = (log) => {
+    /** @type {LogChannel} */
+    const channel = {
+      .../** @type {typeof createListeners<LogItem, LogListener>} */ (createListeners)((isEmpty) => {
+        if (isEmpty && channels.delete(log)) session.tell({ type: "logs", action: "unlisten", log });
+      }),
+      ask: () => subscribe(session, { type: "logs", action: "listen", log, lines: 0 }, channel.giveAll),
+      read(entry) {
+        const { place, range } = entry;
+        /** @type {LogLine[]} */
+        const early = (entry.early = []);
         entry.overlap = null;
-        this.#read(log, listeners, entry);
-      }
-    }
-  }
-
-  /**
-   * @param {string} log
-   * @param {Set<LogListener>} listeners
-   */
-  #listen(log, listeners) {
-    if (!this.#session.isUp) return;
-    this.#session.command({ type: "logs", action: "listen", log, lines: 0 }).catch((error) => {
-      if (this.#session.isUp) deliverAll(listeners, { error: handleError(error) });
-    });
-  }
-
-  /**
-   * @param {string} log
-   * @param {Set<LogListener>} listeners
-   * @param {LogListener} entry
-   */
-  #read(log, listeners, entry) {
-    if (!this.#session.isUp) return;
-    const { place } = entry;
-    const range = place
-      ? { lines: LINES_MAX, since_ms: Math.max(0, this.#clock.now() - Date.parse(place.at)) + SLACK_MS }
-      : { ...(entry.lines != null && { lines: entry.lines }), ...(entry.sinceMs != null && { since_ms: entry.sinceMs }) };
-    const early = entry.early;
-    /** @param {unknown} reply */
-    const take = (reply) => {
-      if (entry.early !== early) return;
-      entry.early = null;
-      const { lines } = /** @type {{ lines: LogLine[] }} */ (reply);
-      this.#give(listeners, entry, linesAfter(lines, copyPlace(entry.place)));
-      entry.overlap = copyPlace(entry.place);
-      if (early?.length) this.#give(listeners, entry, this.#skipOverlap(entry, early));
+        /** @param {{ lines: LogLine[] }} reply */
+        const take = ({ lines }) => {
+          if (entry.early !== early) return;
+          entry.early = null;
+          channel.put(entry, linesAfter(lines, copy(entry.place)));
+          entry.overlap = copy(entry.place);
+          channel.push(entry, early);
+        };
+        if (!session.isUp()) return;
+        const lines = place ? LINES_MAX : range.lines;
+        const since_ms = place ? Math.max(0, clock.now() - Date.parse(place.at)) + SLACK_MS : range.sinceMs;
+        session.ask({ type: "logs", action: "read", log, lines, since_ms }).then(
+          (reply) => take(/** @type {{ lines: LogLine[] }} */ (reply)),
+          () => session.isUp() && take({ lines: [] }),
+        );
+      },
+      push(entry, lines) {
+        if (entry.early) return void entry.early.push(...lines);
+        const { overlap } = entry;
+        const fresh = linesAfter(lines, overlap);
+        if (overlap && fresh.some(({ at }) => at > overlap.at)) entry.overlap = null;
+        channel.put(entry, fresh);
+      },
+      put(entry, lines) {
+        const at = lines.at(-1)?.at;
+        if (at == null) return;
+        const keys = lines.filter((line) => line.at === at).map(lineKey);
+        entry.place = { at, keys: entry.place?.at === at ? entry.place.keys.concat(keys) : keys };
+        channel.give(entry, { lines });
+      },
     };
-    this.#session.command({ type: "logs", action: "read", log, ...range }).then(take, () => {
-      if (this.#session.isUp) take({ lines: [] });
-    });
-  }
+    channels.set(log, channel);
+    channel.ask();
+    return channel;
+  };
 
-  /**
-   * @param {Set<LogListener>} listeners
-   * @param {LogListener} entry
-   * @param {LogLine[]} lines
-   */
-  #give(listeners, entry, lines) {
-    const at = lines.at(-1)?.at;
-    if (at == null) return;
-    const keys = entry.place?.at === at ? entry.place.keys : [];
-    for (const line of lines) if (line.at === at) keys.push(lineKey(line));
-    entry.place = { at, keys };
-    deliver(listeners, entry, { lines });
-  }
-
-  /**
-   * @param {LogListener} entry
-   * @param {LogLine[]} lines
-   */
-  #skipOverlap(entry, lines) {
-    const { overlap } = entry;
-    if (!overlap) return lines;
-    const fresh = linesAfter(lines, overlap);
-    if (fresh.some((line) => line.at > overlap.at)) entry.overlap = null;
-    return fresh;
-  }
-
-  /** @param {{ log: string, lines?: LogLine[], lagged?: number, ended?: true }} push */
-  onPush({ log, lines, lagged, ended }) {
-    const listeners = this.#logs.get(log);
-    if (!listeners) return;
-    if (lagged != null) deliverAll(listeners, { lagged });
-    if (ended) deliverAll(listeners, { ended });
-    if (!lines) return;
-    for (const entry of [...listeners]) {
-      if (entry.early) entry.early.push(...lines);
-      else this.#give(listeners, entry, this.#skipOverlap(entry, lines));
-    }
-  }
-
-  close() {
-    for (const listeners of this.#logs.values()) listeners.clear();
-    this.#logs.clear();
-  }
+  return {
+    /**
+     * @param {string} log
+     * @param {(item: LogItem) => void} listener
+     * @param {{ lines?: number, sinceMs?: number }} range
+     */
+    listen(log, listener, range) {
+      const channel = channels.get(log) ?? open(log);
+      /** @type {LogListener} */
+      const entry = { listener, range, place: null, early: null, overlap: null };
+      const stop = channel.add(entry);
+      channel.read(entry);
+      return stop;
+    },
+    /** Listens over a new link, and reads what was written meanwhile. */
+    open() {
+      for (const channel of channels.values()) {
+        channel.ask();
+        channel.entries.forEach(channel.read);
+      }
+    },
+    /** @param {{ log: string, lines?: LogLine[], lagged?: number, ended?: true }} push */
+    onPush({ log, lines, ...item }) {
+      const channel = channels.get(log);
+      if (!channel) return;
+      if (!lines) return channel.giveAll(/** @type {LogItem} */ (item));
+      for (const entry of [...channel.entries]) channel.push(entry, lines);
+    },
+    close() {
+      for (const { entries } of channels.values()) entries.clear();
+    },
+  };
 }

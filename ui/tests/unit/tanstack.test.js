@@ -75,11 +75,16 @@ test("failed query is not retried, and keeps its error", async () => {
 });
 
 test("req 13: abort of a query reaches the runtime", async () => {
-  const aborted = new Promise((resolve) => {
-    mock.on("request", (_, { signal }) => new Promise(() => signal.addEventListener("abort", resolve)));
+  const started = new Promise((resolve) => {
+    mock.on("request", (_, { signal }) => {
+      resolve(signal);
+      return new Promise(() => {});
+    });
   });
   const query = queries.fetchQuery({ queryKey: ["/slow"] });
   query.catch(() => {});
+  const signal = await started;
+  const aborted = new Promise((resolve) => signal.addEventListener("abort", resolve));
   await queries.cancelQueries({ queryKey: ["/slow"] });
   await aborted;
   await assert.rejects(query);

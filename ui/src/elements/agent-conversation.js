@@ -217,8 +217,8 @@ export class AgentConversation extends MainstayElement {
       words && h(".prompt", {}, words),
       answer && h(".answer", {}, answer),
       state !== "answered" && !key.startsWith("u") && h(`.row ${isBroken ? "broken" : ""}`, {},
-        h(`.note ${isBroken || isOpen || error?.reason === "cancelled" ? "" : "error"}`, {}, note),
-        isOpen && button("bare", text("cancel"), () => this.#cancel(turn)),
+        note && h(`.note ${isBroken || isOpen || error?.reason === "cancelled" ? "" : "error"}`, {}, note),
+        isOpen && button("act", text("cancel"), () => this.#cancel(turn)),
         !isOpen && words && button("act", text("edit"), () => this.#edit(words))));
   }
 

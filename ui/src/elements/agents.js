@@ -90,7 +90,7 @@ export class Agents extends MainstayElement {
       onclose: (/** @type {Event} */ { target }) => {
         if (agent && /** @type {HTMLDialogElement} */ (target).returnValue) void this.#act(agent.id, action);
       },
-    }, h("form.none", { method: "dialog" },
+    }, h("form", { method: "dialog" },
       h("h2", { id: "q" }, text("confirm", { action: text(action), id: agent?.id })),
       h("p.soft", {}, text(n ? "confirmWork" : "confirmIdle", { n })),
       h(".row", {}, h("button.cancel", { value: "", autofocus: true }, text("keep")),
@@ -103,9 +103,9 @@ export class Agents extends MainstayElement {
     const now = this.#busy.get(id);
     const actions = this.hasAttribute("readonly") ? [] : actionsOf(agent);
     return h("li.agent", { key: id },
-      h(`.grow ${TONES[status] ?? ""}`, {},
+      h(".grow", {},
         h(`.row ${TONES[status] ?? ""}`, {}, h("span.mark"), h("b.name", {}, id), h("span.state", {}, text(status))),
-        h(".facts", {}, stepOf(agent, (at) => this.when(at)), " · ", text("restarts", { n: restarts }), " · ",
+        h(".facts", {}, stepOf(agent, (at) => this.when(at)), " · ", text("restarts", { n: restarts }), ", ",
           left == null ? text("noLimit") : text("budget", { n: left, max: budget?.max })),
         h(".error", {}, messageOf(agent.error) || agent.last_error)),
       h(".row", {}, actions.map((action) => button("act", text(action), () => this.#ask(agent, action), {

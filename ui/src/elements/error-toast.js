@@ -40,7 +40,7 @@ export class ErrorToast extends MainstayElement {
   #isHovered = false;
   #polite = "";
   #assertive = "";
-  /** @type {Element | null} */
+  /** @type {HTMLElement | null} */
   #before = null;
 
   /** @override */
@@ -140,19 +140,21 @@ export class ErrorToast extends MainstayElement {
 
   /** Gives the focus to the newest notice, or back to where it was if there is none. */
   #focus() {
-    const close = this.find(".close");
-    if (close) close.focus();
-    else /** @type {HTMLElement | null} */ (this.#before)?.focus();
+    (this.find(".close") ?? this.#before)?.focus();
   }
 
   /** @param {KeyboardEvent} event */
   #key(event) {
-    const active = this.root.activeElement;
+    const active = /** @type {HTMLElement | null} */ (this.root.activeElement);
     if (event.key === "F6" && this.#toasts.length) {
       event.preventDefault();
-      if (!active) this.#before = document.activeElement;
-      if (!active) this.#focus();
-      else /** @type {HTMLElement} */ (this.#before ?? active).focus();
+      if (active) {
+        active.blur();
+        this.#before?.focus();
+      } else {
+        this.#before = /** @type {HTMLElement | null} */ (document.activeElement);
+        this.#focus();
+      }
     }
     if (event.key !== "Escape" || !active) return;
     const toast = this.#toasts[[...this.root.querySelectorAll("li")].findIndex((row) => row.contains(active))];

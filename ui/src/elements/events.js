@@ -25,7 +25,7 @@ const WARN = /exit|lost|lagged|degraded|quarantin|held|retry|gap|orphan|warning|
  */
 export const wordsOf = (item) => Object.entries(item)
   .filter(([name, value]) => value != null && !HEADER.test(name))
-  .map(([name, value]) => `${name} ${typeof value === "object" ? JSON.stringify(value) : value}`).join("  ");
+  .map(([name, value]) => `${name}=${typeof value === "object" ? JSON.stringify(value) : value}`).join(" ");
 
 export class Events extends MainstayElement {
   static observedAttributes = ["max"];
@@ -39,6 +39,8 @@ export class Events extends MainstayElement {
   #search = "";
   /** @type {Entry | null} */
   #active = null;
+  // The number of events at the last rendering, and at the last one that showed the end.
+  #shown = 0;
   #seen = 0;
   #isAtEnd = true;
   #isBegun = false;
@@ -129,7 +131,7 @@ export class Events extends MainstayElement {
 
   #scrolled() {
     this.#top = this.#view.scrollTop;
-    this.#isAtEnd = this.#top + this.#height >= (this.#list.length - 1) * ROW_PX;
+    this.#isAtEnd = this.#top + this.#height >= (this.#shown - 1) * ROW_PX;
     this.plan();
   }
 
@@ -193,6 +195,7 @@ export class Events extends MainstayElement {
   view() {
     this.#begin();
     const { length } = this.#list;
+    this.#shown = length;
     if (this.#isAtEnd) this.#seen = length;
     const news = length - this.#seen;
     const search = text("search");

@@ -1,11 +1,11 @@
 import { fromBase64, toBase64 } from "./bytes.js";
 import { createTimer, isHidden, pageClock } from "./clock.js";
-import { MainstayError, ownError } from "./errors.js";
-import { bridgeFetch, encodeBody } from "./fetch.js";
+import { handleError, MainstayError, ownError } from "./errors.js";
 import { fromWire, toWire } from "./names.js";
 import { createSession, isLoss } from "./session.js";
+import { isPlain } from "./share.js";
 import { createStore, fromStatus } from "./store.js";
-import { createAgents, createEvents, createFiles, createFrames, createLogs } from "./streams.js";
+import { createAgents, createEvents, createFiles, createFrames } from "./streams.js";
 import { chooseTransport } from "./transports/choose.js";
 
 /**
@@ -161,6 +161,11 @@ function valueOf({ base64 }, value) {
   return base64 == null ? (value ?? null) : fromBase64(base64);
 }
 
+/** @param {unknown} error @returns {never} */
+function rethrow(error) {
+  throw handleError(error);
+}
+
 /**
  * Creates a client: a session with a runtime, its store, and its streams.
  * @param {string} slot
@@ -171,7 +176,7 @@ function createClient(slot, options) {
   const releaseTimer = createTimer(clock);
   const refreshTimer = createTimer(clock);
   const pollTimer = createTimer(clock);
-  /** The waits for outcomes that end with the client. @type {Set<(error: unknown) => void>} */
+  /** The waits for outcomes that end with the client. @type {Set<() => void>} */
   const waits = new Set();
   let references = 0;
   let refreshedAt = -Infinity;
@@ -192,8 +197,14 @@ function createClient(slot, options) {
   const agents = createAgents(session);
   const frames = createFrames(session);
   const files = createFiles(session);
-  const logs = createLogs(session, clock);
+  /** @type {ReturnType<typeof import("./logs.js").createLogs> | null} */
+  let logs = null;
   const { ask, tell } = session;
+  const loadFetch = () => import("./fetch.js").catch(rethrow);
+  const loadLogs = async () => {
+    const { createLogs } = await import("./logs.js");
+    return (logs ??= createLogs(session, clock));
+  };
 
   // === the state ===
 
@@ -205,7 +216,7 @@ function createClient(slot, options) {
       const isOther = events.onSnapshot(status.runtime, message.cursor);
       if (!store.getState().isLive) becomeLive(isOther, status.cache.folders);
     } else if ("agent" in message) agents.onPush(message);
-    else if ("log" in message) logs.onPush(message);
+    else if ("log" in message) logs?.onPush(message);
     else if ("frame" in message) frames.onFrame(message.frame);
     else if ("file" in message) files.onPush(message.file);
     else {
@@ -224,15 +235,12 @@ function createClient(slot, options) {
     agents.open(isOther);
     frames.open();
     files.open(folders);
-    logs.open();
+    logs?.open();
     poll();
-    client.hello().then(({ now }) => setSkew(Date.parse(now ?? "")), () => {});
-  }
-
-  /** @param {number} runtimeNow */
-  function setSkew(runtimeNow) {
-    const ahead = runtimeNow - clock.now();
-    if (!Number.isNaN(ahead)) skew = Math.abs(ahead) < SKEW_MIN_MS ? 0 : ahead;
+    client.hello().then(({ now = "" }) => {
+      const ahead = Date.parse(now) - clock.now();
+      skew = Math.abs(ahead) > SKEW_MIN_MS ? ahead : 0;
+    }, () => {});
   }
 
   /**
@@ -240,9 +248,7 @@ function createClient(slot, options) {
    * @param {TreeNode} tree
    */
   function take(status, tree) {
-    const { next_attempt_at: at, next_attempt_in_ms: delay } = status.connection;
     refreshedAt = clock.now();
-    if (at && delay != null) setSkew(Date.parse(at) - delay);
     store.set({ ...fromStatus(store.getState(), status, refreshedAt, skew), tree });
   }
 
@@ -311,17 +317,20 @@ function createClient(slot, options) {
     const early = [];
     /** @type {(outcome?: Json) => void} */
     let end = () => {};
-    /** @type {Promise<Json | undefined>} */
     const ended = new Promise((resolve) => (end = resolve));
+    /** @param {number | undefined} message_id */
+    const cancel = (message_id) => {
+      if (message_id != null) tell({ type: "agent", agent, action: "cancel", message_id });
+    };
+    const abort = () => {
+      cancel(messageId);
+      end();
+    };
     /** @param {AgentUpdate} update */
     const pass = (update) => {
       if (update.message_id !== messageId) return;
       onUpdate?.(update);
       if (update.kind === "ended") end(update.body);
-    };
-    /** @param {number | undefined} message_id */
-    const cancel = (message_id) => {
-      if (message_id != null) tell({ type: "agent", agent, action: "cancel", message_id });
     };
     /** @param {AgentItem} item */
     const onItem = (item) => {
@@ -329,7 +338,7 @@ function createClient(slot, options) {
       else if (messageId == null) early.push(item.update);
       else pass(item.update);
     };
-    const stop = (onUpdate || detached) && agents.listen(agent, onItem, detached ? 0 : undefined);
+    const stop = onUpdate || detached ? agents.listen(agent, onItem, detached ? 0 : undefined) : end;
     try {
       return fromWire(await ask(
         { type: "agent", agent, action: "send", body, ...toWire(options, MESSAGE_OPTIONS) },
@@ -348,43 +357,19 @@ function createClient(slot, options) {
         },
       ));
     } catch (error) {
-      const id = /** @type {number | undefined} */ (messageId);
-      if (!detached || id == null || !isLoss(error)) throw error;
-      return { messageId: id, answer: await outcomeOf(ended, error, signal, () => cancel(id)) };
-    } finally {
-      stop && stop();
-    }
-  }
-
-  /**
-   * Waits for the outcome of a message whose session broke.
-   * @param {Promise<Json | undefined>} ended
-   * @param {unknown} loss
-   * @param {AbortSignal | undefined} signal
-   * @param {() => void} cancel
-   * @returns {Promise<Json>}
-   */
-  async function outcomeOf(ended, loss, signal, cancel) {
-    /** @type {(error: unknown) => void} */
-    let fail = () => {};
-    /** @type {Promise<never>} */
-    const failed = new Promise((_, reject) => (fail = reject));
-    const abort = () => {
-      cancel();
-      fail(ownError("cancelled", "", signal?.reason));
-    };
-    if (client.closed) fail(loss);
-    waits.add(fail);
-    signal?.addEventListener("abort", abort);
-    try {
-      const outcome = /** @type {{ answer?: Json, error?: import("../protocol.d.ts").ErrorObject } | undefined} */ (
-        await Promise.race([ended, failed])
-      );
+      // The message goes on, and an update has its outcome.
+      if (!detached || messageId == null || client.closed || !isLoss(error)) throw error;
+      waits.add(end);
+      signal?.addEventListener("abort", abort);
+      /** @type {{ answer?: Json, error?: import("../protocol.d.ts").ErrorObject } | undefined} */
+      const outcome = await ended;
+      if (signal?.aborted) throw ownError("cancelled", "", signal.reason);
       if (outcome?.error) throw new MainstayError(outcome.error);
-      if (!outcome) throw loss;
-      return outcome.answer ?? null;
+      if (!outcome) throw error;
+      return { messageId, answer: outcome.answer ?? null };
     } finally {
-      waits.delete(fail);
+      stop();
+      waits.delete(end);
       signal?.removeEventListener("abort", abort);
     }
   }
@@ -429,7 +414,7 @@ function createClient(slot, options) {
     },
     /** Gives one use back. The session closes a second after the last. */
     release() {
-      references = Math.max(0, references - 1);
+      if (references) references--;
       if (!references && !client.closed) releaseTimer.set(client.close, RELEASE_MS);
     },
     /** Ends the session at once. Every promise rejects, and no listener is called any more. */
@@ -439,10 +424,10 @@ function createClient(slot, options) {
       if (slots().get(slot) === client) slots().delete(slot);
       releaseTimer.clear();
       watchPage("removeEventListener");
-      for (const part of [events, agents, frames, files, logs]) part.close();
+      for (const part of [events, agents, frames, files, logs]) part?.close();
       session.close();
       stopRefreshing();
-      for (const reject of waits) reject(ownError("cancelled", "the client was closed"));
+      for (const end of waits) end();
       store.close();
     },
     /** Tries to open the session now, in every state. */
@@ -450,11 +435,9 @@ function createClient(slot, options) {
 
     /**
      * Sends a command. The promise always settles.
-     * @param {BridgeCommand} command
-     * @param {{ signal?: AbortSignal }} [options]
-     * @returns {Promise<unknown>}
+     * @type {(command: BridgeCommand, options?: { signal?: AbortSignal }) => Promise<unknown>}
      */
-    command: (command, { signal } = {}) => ask(command, { signal }),
+    command: ask,
     /** Returns the runtime's version and abilities. @returns {Promise<HelloReport>} */
     hello: () => ask({ type: "hello" }),
     /**
@@ -466,11 +449,13 @@ function createClient(slot, options) {
      */
     async request(method, path, options = {}) {
       const { wire, ...rest } = sending(options);
-      const content = await encodeBody(options.body, options.headers);
+      const { body: given, headers, signal } = options;
+      const isJson = typeof given !== "object" || !given || isPlain(given);
+      const content = isJson ? { body: given, headers } : await (await loadFetch()).encodeBody(given, headers);
       /** @type {ResponseReport} */
       const { base64, body, ...response } = await ask(
         { type: "request", method: method.toUpperCase(), path, ...wire, ...content },
-        { signal: options.signal, ...rest },
+        { signal, ...rest },
       );
       return { .../** @type {BridgeResponse} */ (fromWire(response)), body: valueOf({ base64 }, body) };
     },
@@ -480,7 +465,7 @@ function createClient(slot, options) {
      * @param {RequestInit & SendOptions} [init]
      * @returns {Promise<Response>}
      */
-    fetch: (input, init = {}) => bridgeFetch(session, input, init, sending(init)),
+    fetch: async (input, init = {}) => (await loadFetch()).bridgeFetch(session, input, init, sending(init)),
     /**
      * Sends a frame to the backend. Rejects unless it was sent.
      * @param {string | Uint8Array} frame
@@ -554,9 +539,9 @@ function createClient(slot, options) {
        * @returns {Promise<number>}
        */
       invalidate(selection) {
-        const [[by, pattern]] = Object.entries(selection);
-        const command = { type: "cache", action: "invalidate", by, ...(by !== "all" && { pattern }) };
-        return pick(/** @type {BridgeCommand} */ (command), "entries");
+        const [[by, value]] = Object.entries(selection);
+        const pattern = by === "all" ? undefined : value;
+        return pick(/** @type {BridgeCommand} */ ({ type: "cache", action: "invalidate", by, pattern }), "entries");
       },
       /**
        * Returns a file of a watched folder, through the cache.
@@ -579,9 +564,8 @@ function createClient(slot, options) {
        * @returns {Promise<LogLine[]>}
        */
       async read(log, options = {}) {
-        /** @type {{ lines: LogLine[] }} */
-        const { lines } = await ask({ type: "logs", action: "read", log, ...toWire(options, "lines sinceMs") });
-        return lines;
+        const reply = await ask({ type: "logs", action: "read", log, ...toWire(options, "lines sinceMs") });
+        return /** @type {{ lines: LogLine[] }} */ (reply).lines;
       },
     },
 
@@ -659,7 +643,20 @@ function createClient(slot, options) {
      * @param {{ lines?: number, sinceMs?: number }} [options]
      * @returns {Unsubscribe}
      */
-    onLog: (log, listener, options = {}) => logs.listen(log, listener, options),
+    onLog(log, listener, options = {}) {
+      let isOver = false;
+      let stop = () => {};
+      loadLogs().then(
+        (loaded) => {
+          if (!isOver && !client.closed) stop = loaded.listen(log, listener, options);
+        },
+        (error) => isOver || listener({ error: handleError(error) }),
+      );
+      return () => {
+        isOver = true;
+        stop();
+      };
+    },
   };
   watchPage("addEventListener");
   session.retryNow();

@@ -44,7 +44,6 @@ const OWN = /** @type {const} */ ({
   ],
   unavailable: [5, true, "The backend is not available at the moment. Try again later."],
   timed_out: [1, true, "The backend did not answer in time. Try again, or wait until it is less busy."],
-  deadline_exceeded: [1, true, "The request took longer than it may in all. Try again, or allow it more time."],
   cancelled: [1, false, "The request was cancelled. Send it again if it is still wanted."],
   queue_full: [5, true, "Too many requests are waiting already. Wait a moment, then try again."],
   invalid_request: [4, false, "The request is not valid and was not sent. Correct it, then try again."],
@@ -69,13 +68,12 @@ export const MainstayError = /** @type {never} */ (
      * @param {{ cause?: unknown }} [options]
      */
     constructor(members, { cause } = {}) {
-      super();
+      super(/** @type {string} */ (members.message));
       const self = Object.create(new.target.prototype);
       const all = /** @type {Record<string, unknown>} */ ({ ...DEFAULTS, ...members });
       self.name = "MainstayError";
       for (const name of MEMBERS) self[toCamel(name)] = all[toCamel(name)] ?? all[name];
-      const stack = `MainstayError: ${self.message}${this.stack?.slice(5)}`;
-      Object.defineProperties(self, { stack: { value: stack }, cause: { value: cause } });
+      Object.defineProperties(self, { stack: { value: this.stack }, cause: { value: cause } });
       return self;
     }
 
@@ -132,7 +130,7 @@ export function handleError(thrown) {
     const reason = isLost ? "disconnected" : (own[/** @type {keyof typeof own} */ (name)] ?? "internal");
     return ownError(reason, details.slice(0, 1000), thrown);
   } catch {
-    return ownError("internal", "the thrown value cannot be read");
+    return ownError("internal");
   }
 }
 

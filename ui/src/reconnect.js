@@ -1,5 +1,7 @@
-/** The delays between attempts of the session. */
-export const POLICY = { firstMs: 500, maxMs: 10_000, stableMs: 10_000, dialMs: 10_000, idleMs: 15_000, replyMs: 5_000 };
+const FIRST_DELAY_MS = 500;
+const DELAY_MAX_MS = 10_000;
+/** A session that lasted so long was stable. */
+const STABLE_MS = 10_000;
 
 /**
  * Returns the delay before the next attempt: none before the first, then a random part of 0.5 s that doubles to 10 s.
@@ -8,7 +10,7 @@ export const POLICY = { firstMs: 500, maxMs: 10_000, stableMs: 10_000, dialMs: 1
  */
 export function nextDelay(failures, random) {
   if (!failures) return 0;
-  const cap = Math.min(POLICY.maxMs, POLICY.firstMs * 2 ** Math.min(failures - 1, 20));
+  const cap = Math.min(DELAY_MAX_MS, FIRST_DELAY_MS * 2 ** (failures - 1));
   return Math.round(cap * random());
 }
 
@@ -19,5 +21,5 @@ export function nextDelay(failures, random) {
  * @param {number} now
  */
 export function countFailures(failures, openedAt, now) {
-  return openedAt != null && now - openedAt >= POLICY.stableMs ? 0 : failures + 1;
+  return openedAt != null && now - openedAt >= STABLE_MS ? 0 : failures + 1;
 }

@@ -1,9 +1,8 @@
 import { pageClock } from "./clock.js";
-import { handleError, ownError } from "./errors.js";
+import { handleError, MainstayError, ownError } from "./errors.js";
 
 /**
  * @typedef {import("./clock.js").Clock} Clock
- * @typedef {import("./errors.js").MainstayError} MainstayError
  */
 /**
  * @typedef {object} RetryOptions
@@ -19,6 +18,11 @@ import { handleError, ownError } from "./errors.js";
  * @property {Clock} [clock]
  * @property {() => number} [random]
  */
+
+function deadlineError() {
+  const message = "The request took longer than it may in all. Try again, or allow it more time.";
+  return new MainstayError({ code: "TIMEOUT", reason: "deadline_exceeded", message, retryable: true });
+}
 
 /** What the other side asks to wait is capped. */
 const RETRY_AFTER_MAX_MS = 60_000;
@@ -59,8 +63,8 @@ export function untilAborted(promise, signal) {
  */
 export function limit(outer, deadlineMs, clock) {
   const controller = new AbortController();
-  const onAbort = () => controller.abort(ownError("cancelled", undefined, { cause: outer?.reason }));
-  const timer = deadlineMs && clock.setTimeout(() => controller.abort(ownError("deadline_exceeded")), deadlineMs);
+  const onAbort = () => controller.abort(ownError("cancelled", "", outer?.reason));
+  const timer = deadlineMs && clock.setTimeout(() => controller.abort(deadlineError()), deadlineMs);
   if (outer?.aborted) onAbort();
   outer?.addEventListener("abort", onAbort);
   const end = () => {

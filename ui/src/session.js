@@ -1,6 +1,6 @@
 import { createTimer } from "./clock.js";
 import { handleError, MainstayError, ownError } from "./errors.js";
-import { countFailures, nextDelay, POLICY } from "./reconnect.js";
+import { countFailures, nextDelay } from "./reconnect.js";
 
 /**
  * @typedef {import("../protocol.d.ts").BridgeCommand} BridgeCommand
@@ -59,12 +59,16 @@ import { countFailures, nextDelay, POLICY } from "./reconnect.js";
 /**
  * @typedef {object} Entry
  * @property {BridgeCommand} command
- * @property {CommandOptions} options
  * @property {() => void} send
  * @property {(error: MainstayError | null, value?: unknown) => void} settle
  */
 /** @typedef {ReturnType<typeof createSession>} Session */
 
+/** The longest time in which a link opens. */
+const DIAL_MS = 10_000;
+/** A link from which nothing came for so long is asked for a sign of life. */
+const IDLE_MS = 15_000;
+const REPLY_MS = 5_000;
 /** The most commands that wait for a session. */
 const UNSENT_MAX = 1024;
 /** A timer that fires later than this stood still meanwhile: what came is read first. */
@@ -74,6 +78,8 @@ const ACTS_TWICE = /^(restart|login|add|answer|reconnect)$/;
 
 /** A timer takes no more. */
 const TIMER_MAX_MS = 2 ** 31;
+
+const closedError = () => ownError("cancelled", "the client was closed");
 
 /** The errors of commands whose session broke. */
 const losses = new WeakSet();
@@ -175,7 +181,7 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
     } catch (error) {
       return fail(handleError(error));
     }
-    timer.set(() => fail(ownError("disconnected", "the link did not open in time")), POLICY.dialMs);
+    timer.set(() => fail(ownError("disconnected", "the runtime does not answer")), DIAL_MS);
   }
 
   function opened() {
@@ -188,7 +194,7 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
 
   /** Asks for a sign of life when nothing came for long. */
   function watch() {
-    const left = receivedAt + POLICY.idleMs - clock.now();
+    const left = receivedAt + IDLE_MS - clock.now();
     if (left > 0) timer.set(watch, left);
     else probe();
   }
@@ -201,11 +207,11 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
       const due = clock.now() + wait;
       timer.set(() => {
         if (isAnswered) watch();
-        else if (clock.now() < due + LATE_MS) fail(ownError("disconnected", "the runtime gives no sign of life"));
+        else if (clock.now() < due + LATE_MS) fail(ownError("disconnected", "the runtime does not answer"));
         else judge(LATE_MS);
       }, wait);
     };
-    judge(POLICY.replyMs);
+    judge(REPLY_MS);
   }
 
   /** @param {string | object} message */
@@ -216,7 +222,7 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
     try {
       value = typeof message === "string" ? JSON.parse(message) : message;
     } catch (cause) {
-      return fail(ownError("internal", `a message is not JSON: ${cause}`, cause));
+      return fail(handleError(cause));
     }
     const { id, request, accepted, error } = value;
     if ("id" in value) {
@@ -244,8 +250,8 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
       const { signal, waitMs, onPush, isStream, onSent, onAbort } = options;
       const id = nextId++;
       if (signal?.aborted) throw ownError("cancelled", "", signal.reason);
-      if (state.state === "closed") throw state.error ?? ownError("cancelled", "the client is closed");
-      if (!isUp() && pending.size >= UNSENT_MAX) throw ownError("queue_full", "no session is open");
+      if (state.state === "closed") throw state.error ?? closedError();
+      if (!isUp() && pending.size >= UNSENT_MAX) throw ownError("queue_full");
       /** @type {string} */
       let text;
       try {
@@ -277,7 +283,7 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
         onSent?.(id);
       };
       signal?.addEventListener("abort", abort);
-      pending.set(id, { command, options, send, settle });
+      pending.set(id, { command, send, settle });
       if (isUp()) send();
       else if (waitMs != null && waitMs < TIMER_MAX_MS) {
         wait.set(() => settle(ownError("disconnected", `no session was open within ${waitMs} ms`)), waitMs);
@@ -286,7 +292,7 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
   }
 
   /** Ends the session. Every pending promise rejects. @param {MainstayError} [error] */
-  function close(error = ownError("cancelled", "the client was closed")) {
+  function close(error = closedError()) {
     if (state.state === "closed") return;
     lose(error);
     for (const { settle } of [...pending.values()]) settle(error);

@@ -8,23 +8,23 @@
  * @returns {T}
  */
 export function share(previous, next) {
-  if (Object.is(previous, next)) return next;
-  if (!isShareable(previous) || !isShareable(next) || Array.isArray(previous) !== Array.isArray(next)) return next;
+  if (previous === next || !isPlain(next) || !isPlain(previous)) return next;
+  const isList = Array.isArray(next);
+  if (isList !== Array.isArray(previous)) return next;
   const before = /** @type {Record<string, unknown>} */ (previous);
   const after = /** @type {Record<string, unknown>} */ (next);
   const names = Object.keys(after);
   let isSame = names.length === Object.keys(before).length;
-  const shared = /** @type {Record<string, unknown>} */ (Array.isArray(next) ? [] : {});
+  const shared = /** @type {Record<string, unknown>} */ (isList ? [] : {});
   for (const name of names) {
     shared[name] = share(before[name], after[name]);
-    isSame = isSame && name in before && Object.is(shared[name], before[name]);
+    isSame = isSame && name in before && shared[name] === before[name];
   }
   return /** @type {T} */ (isSame ? previous : shared);
 }
 
-/** @param {unknown} value */
-function isShareable(value) {
-  if (typeof value !== "object" || !value) return false;
-  const prototype = Object.getPrototypeOf(value);
-  return prototype === Object.prototype || prototype === Array.prototype || !prototype;
+/** Returns whether a value is an object or a list as JSON has them. @param {object | null | undefined | unknown} value */
+export function isPlain(value) {
+  const kind = value?.constructor;
+  return kind === Object || kind === Array;
 }

@@ -94,9 +94,6 @@ export function createStore(clock) {
   };
 }
 
-/** A planned time that differs by no more is the same one. */
-const SAME_TIME_MS = 1000;
-
 /**
  * Returns the parts of the state that follow from a status. Counters of time alone change nothing.
  * @param {State} state
@@ -108,21 +105,18 @@ const SAME_TIME_MS = 1000;
 export function fromStatus(state, status, now, skew) {
   const before = state.status;
   const { connection, queue, runtime, agents, cache, backend = null, storage } = status;
-  const delay = connection.next_attempt_in_ms;
-  const known = state.connection?.nextAttemptAt;
-  const planned = delay == null ? null : now + delay;
-  const isSame = known != null && planned != null && Math.abs(known - planned) < SAME_TIME_MS;
+  const old = before?.connection;
+  const { next_attempt_at: at, next_attempt_in_ms: delay } = connection;
+  const isSame = at != null && old?.next_attempt_at === at;
   const next = share(before, {
     ...status,
-    connection: keep(before?.connection, connection, "next_attempt_in_ms", isSame),
-    queue: queue.held
-      ? { ...queue, held: keep(before?.queue.held, queue.held, "next_probe_in_ms", before?.queue.held?.next_probe_at === queue.held.next_probe_at) }
-      : queue,
-    runtime: keep(before?.runtime, runtime, "uptime_ms", before?.runtime.boot === runtime.boot),
+    connection: keep(old, connection, "next_attempt_at", "next_attempt_in_ms"),
+    queue: { ...queue, held: queue.held && keep(before?.queue.held, queue.held, "next_probe_at", "next_probe_in_ms") },
+    runtime: keep(before?.runtime, runtime, "boot", "uptime_ms"),
   });
   return {
     status: next === before ? before : { ...next, runtime },
-    connection: { ...next.connection, nextAttemptAt: isSame ? known : planned },
+    connection: { ...next.connection, nextAttemptAt: isSame ? (state.connection?.nextAttemptAt ?? null) : delay == null ? null : now + delay },
     agents: Object.fromEntries(agents.map((agent) => {
       const restartAtMs = agent.restart_at ? Date.parse(agent.restart_at) - skew : null;
       return [agent.id, { ...agent, restartAtMs }];
@@ -135,14 +129,14 @@ export function fromStatus(state, status, now, skew) {
 }
 
 /**
- * Returns the report with a counter as it was, if that only counts to the same time.
+ * Returns the report with a counter as it was, if that only counts from or to the same point.
  * @template {object} T
  * @param {T | null | undefined} before
  * @param {T} after
- * @param {keyof T} name
- * @param {boolean} isSame
+ * @param {keyof T} point
+ * @param {keyof T} counter
  * @returns {T}
  */
-function keep(before, after, name, isSame) {
-  return before && isSame ? { ...after, [name]: before[name] } : after;
+function keep(before, after, point, counter) {
+  return before && before[point] === after[point] ? { ...after, [counter]: before[counter] } : after;
 }

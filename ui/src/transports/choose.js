@@ -9,7 +9,8 @@ import { websocketTransport } from "./websocket.js";
  * @returns {Transport | null}
  */
 export function chooseTransport({ mock, transport, url, token, hideToken }) {
-  if (mock ?? transport) return mock ?? transport ?? null;
+  const given = mock ?? transport;
+  if (given) return given;
   if (url) return websocketTransport({ url, token });
   const page = /** @type {{ __TAURI_INTERNALS__?: import("./tauri.js").TauriInternals }} */ (globalThis);
   if (page.__TAURI_INTERNALS__) return tauriTransport(page.__TAURI_INTERNALS__);

@@ -9,26 +9,6 @@ import { handleError, ownError } from "../errors.js";
  * @typedef {{ index: number, message?: unknown, end?: true }} ChannelMessage
  */
 
-/** Puts the messages of a channel in order: they may arrive in another one. */
-class ChannelOrder {
-  #next = 0;
-  /** @type {Map<number, ChannelMessage>} */ #early = new Map();
-
-  /**
-   * @param {ChannelMessage} message
-   * @param {(message: ChannelMessage) => void} deliver
-   */
-  take(message, deliver) {
-    this.#early.set(message.index, message);
-    for (;;) {
-      const next = this.#early.get(this.#next);
-      if (!next) return;
-      this.#early.delete(this.#next++);
-      deliver(next);
-    }
-  }
-}
-
 /**
  * Creates a transport over Tauri's IPC: the command `send`, and the command `open` with a channel.
  * @param {TauriInternals} internals
@@ -38,13 +18,16 @@ export function tauriTransport(internals) {
   return {
     open({ onOpen, onMessage, onClose }) {
       let isOver = false;
-      const order = new ChannelOrder();
+      let next = 0;
+      /** The messages that came before their turn: large ones are later than small ones. @type {Map<number, ChannelMessage>} */
+      const early = new Map();
       const session = internals.transformCallback((raw) => {
-        order.take(raw, (message) => {
-          if (isOver) return;
-          if ("end" in message) finish(ownError("disconnected", "the runtime has ended the session"));
-          else onMessage(toText(message.message));
-        });
+        early.set(raw.index, raw);
+        for (let turn = early.get(next); turn && !isOver; turn = early.get(next)) {
+          early.delete(next++);
+          if (turn.end) finish(ownError("disconnected", "the session has ended"));
+          else onMessage(toText(turn.message));
+        }
       });
       const forget = () => internals.unregisterCallback?.(session);
       /** @param {import("../errors.js").MainstayError} error */

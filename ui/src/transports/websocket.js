@@ -28,7 +28,6 @@ export function websocketTransport({ url, token, WebSocket: Socket = globalThis.
       const address = new URL(url, globalThis.location?.href);
       address.protocol = address.protocol.replace("http", "ws");
       if (token) address.searchParams.set("token", token);
-      address.hash = "";
       const socket = new Socket(address);
       const forget = () => {
         socket.onopen = socket.onmessage = socket.onerror = socket.onclose = null;
@@ -37,7 +36,7 @@ export function websocketTransport({ url, token, WebSocket: Socket = globalThis.
       const fail = async () => {
         forget();
         const refused = !isOpen && (await isRefused(address));
-        onClose(refused ? ownError("unauthenticated", "the runtime refuses the token") : ownError("disconnected"));
+        onClose(refused ? ownError("unauthenticated") : ownError("disconnected"));
       };
       let isOpen = false;
       socket.onopen = () => {

@@ -31,7 +31,7 @@ test("req 9: with 100,000 events the 95th percentile of a scroll frame is below 
   const browser = await launch();
   t.after(() => Promise.all([browser.close(), server.close()]));
   const page = await browser.newPage({ viewport: { width: 1000, height: 800 } });
-  await page.goto(`${server.url}/examples/gallery.html?element=events&state=empty`);
+  await page.goto(`${server.url}/tests/browser/elements.html?element=events`);
   await page.waitForSelector("[data-ready]", { state: "attached" });
   await page.evaluate(`(async () => {
     for (let batch = 0; batch < 100; batch++) fake.emit({ events: journal(1000, batch * 1000 + 1), lagged: null });

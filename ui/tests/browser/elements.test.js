@@ -33,7 +33,7 @@ async function inGallery(query, body, { isTimed = false, media } = {}) {
   page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
   if (media) await page.emulateMedia(media);
   if (isTimed) await page.clock.install({ time: new Date("2026-03-01T12:00:00Z") });
-  await page.goto(`${server.url}/examples/gallery.html?${query}`);
+  await page.goto(`${server.url}/tests/browser/elements.html?${query}`);
   await page.waitForSelector("[data-ready]", { state: "attached" });
   if (isTimed) await page.clock.pauseAt(new Date("2026-03-01T12:00:10Z"));
   await body(page);

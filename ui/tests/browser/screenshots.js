@@ -21,7 +21,6 @@ for (const name of names) {
   for (const scheme of ["light", "dark"]) {
     await page.goto(`${server.url}${GALLERY}${name}&scheme=${scheme}`);
     await page.waitForSelector("[data-ready]", { state: "attached" });
-    await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(done)))));
     await page.screenshot({ path: `${folder}/${element}-${state}-${scheme}.png`, animations: "disabled" });
   }
 }

@@ -15,14 +15,14 @@ import { chooseTransport } from "./transports/choose.js";
  * @typedef {import("../protocol.d.ts").ConnectionReport} ConnectionReport
  * @typedef {import("../protocol.d.ts").Cursor} Cursor
  * @typedef {import("../protocol.d.ts").EventKind} EventKind
- * @typedef {import("../protocol.d.ts").HelloReport} HelloReport
+ * @typedef {import("../protocol.d.ts").Hello} Hello
  * @typedef {import("../protocol.d.ts").Json} Json
  * @typedef {import("../protocol.d.ts").LogLine} LogLine
  * @typedef {import("../protocol.d.ts").OwnedBackendReport} OwnedBackendReport
  * @typedef {import("../protocol.d.ts").PendingRequest} PendingRequest
  * @typedef {import("../protocol.d.ts").Priority} Priority
- * @typedef {import("../protocol.d.ts").ReconnectReport} ReconnectReport
- * @typedef {import("../protocol.d.ts").ResponseReport} ResponseReport
+ * @typedef {import("../protocol.d.ts").ReconnectReply} ReconnectReply
+ * @typedef {import("../protocol.d.ts").ResponseReply} ResponseReply
  * @typedef {import("../protocol.d.ts").ServerMessage} ServerMessage
  * @typedef {import("../protocol.d.ts").StatusReport} StatusReport
  * @typedef {import("../protocol.d.ts").TreeNode} TreeNode
@@ -49,7 +49,7 @@ import { chooseTransport } from "./transports/choose.js";
  * @property {Clock} [clock]
  * @property {() => number} [random]
  */
-/** @typedef {{ sent: number, sentTotal?: number, received: number, receivedTotal?: number }} RequestProgress */
+/** @typedef {{ attempt: number, sent: number, sentTotal?: number, received: number, receivedTotal?: number }} RequestProgress */
 /**
  * @typedef {object} SendOptions
  * @property {Priority} [priority]
@@ -438,7 +438,7 @@ function createClient(slot, options) {
      * @type {(command: BridgeCommand, options?: { signal?: AbortSignal }) => Promise<unknown>}
      */
     command: ask,
-    /** Returns the runtime's version and abilities. @returns {Promise<HelloReport>} */
+    /** Returns the runtime's version and abilities. @returns {Promise<Hello>} */
     hello: () => ask({ type: "hello" }),
     /**
      * Sends a request through the runtime's queue.
@@ -452,7 +452,7 @@ function createClient(slot, options) {
       const { body: given, headers, signal } = options;
       const isJson = typeof given !== "object" || !given || isPlain(given);
       const content = isJson ? { body: given, headers } : await (await loadFetch()).encodeBody(given, headers);
-      /** @type {ResponseReport} */
+      /** @type {ResponseReply} */
       const { base64, body, ...response } = await ask(
         { type: "request", method: method.toUpperCase(), path, ...wire, ...content },
         { signal, ...rest },
@@ -460,9 +460,10 @@ function createClient(slot, options) {
       return { .../** @type {BridgeResponse} */ (fromWire(response)), body: valueOf({ base64 }, body) };
     },
     /**
-     * Sends a request as `fetch` does: streams in both directions, and statuses from 400 resolve.
+     * Sends a request as `fetch` does: streams in both directions, and statuses from 400 resolve. The response is
+     * neither cached nor shared.
      * @param {string | URL | Request} input
-     * @param {RequestInit & SendOptions} [init]
+     * @param {RequestInit & Omit<SendOptions, "cacheMs" | "shared">} [init]
      * @returns {Promise<Response>}
      */
     fetch: async (input, init = {}) => (await loadFetch()).bridgeFetch(session, input, init, sending(init)),
@@ -481,7 +482,7 @@ function createClient(slot, options) {
     },
 
     connection: {
-      /** Opens a new socket to the backend now. @returns {Promise<ReconnectReport>} */
+      /** Opens a new socket to the backend now. @returns {Promise<ReconnectReply>} */
       reconnect: () => change({ type: "connection", action: "reconnect" }),
       /** Closes the socket, and keeps it closed. @returns {Promise<ConnectionReport>} */
       disconnect: () => change({ type: "connection", action: "disconnect" }),

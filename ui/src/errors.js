@@ -1,24 +1,28 @@
 import { toCamel } from "./names.js";
 
 /**
- * @typedef {import("../protocol.d.ts").ErrorCode} ErrorCode
+ * @typedef {import("../protocol.d.ts").Code} ErrorCode
+ * @typedef {import("../protocol.d.ts").ErrorCause} ErrorCause
  * @typedef {import("../protocol.d.ts").ErrorObject} ErrorObject
- * @typedef {import("../protocol.d.ts").ReasonsByCode} ReasonsByCode
- * @typedef {import("../protocol.d.ts").Reason} Reason
  */
 /**
- * @typedef {object} ErrorMethods
+ * @typedef {object} ErrorMembers
+ * @property {number} [status]
+ * @property {string} [details]
+ * @property {boolean} retryable
+ * @property {number} [retryAfterMs]
+ * @property {number} attempts
+ * @property {number} [requestId]
+ * @property {unknown} [cause]
  * @property {() => ErrorObject} toJSON returns the error as the runtime writes it
  */
 /**
  * An error with the members that the runtime gives it. Its code tells which reasons it may have.
- * @typedef {Error & ErrorMethods & { [C in ErrorCode]: {
- *   code: C, reason: ReasonsByCode[C], status?: number, details?: string, retryable: boolean, retryAfterMs?: number,
- *   attempts: number, requestId?: number, cause?: unknown,
- * } }[ErrorCode]} MainstayError
+ * @typedef {Error & ErrorMembers & ErrorCause} MainstayError
  */
 /**
- * @typedef {Partial<Omit<ErrorObject, "code" | "reason">> & { code?: ErrorCode, reason?: string, retryAfterMs?: number, requestId?: number }} ErrorMembers
+ * What makes an error: members as the runtime names them, or as JavaScript does.
+ * @typedef {Partial<Omit<ErrorObject, "code" | "reason">> & { code?: ErrorCode, reason?: string, retryAfterMs?: number, requestId?: number }} ErrorParts
  */
 /**
  * @typedef {object} ErrorClass
@@ -59,7 +63,7 @@ const DEFAULTS = { code: "SERVER_ERROR", reason: "other", message: "", retryable
 /**
  * The class of errors. An error is an instance of `Error` without an error's hidden slot. So `structuredClone` keeps
  * all its members.
- * @type {ErrorClass & { new (members: ErrorMembers, options?: { cause?: unknown }): MainstayError }}
+ * @type {ErrorClass & { new (members: ErrorParts, options?: { cause?: unknown }): MainstayError }}
  */
 export const MainstayError = /** @type {never} */ (
   class MainstayError extends Error {

@@ -4,7 +4,7 @@ import { isRepeatable } from "./session.js";
 
 /**
  * @typedef {import("../protocol.d.ts").RequestCommand} RequestCommand
- * @typedef {import("../protocol.d.ts").ResponseReport} ResponseReport
+ * @typedef {import("../protocol.d.ts").ResponseReply} ResponseReply
  * @typedef {import("./session.js").Push} Push
  * @typedef {import("./session.js").Session} Session
  */
@@ -71,7 +71,7 @@ export async function bridgeFetch(session, input, init, { wire, waitMs, onPush }
   const command = { type: "request", method, path, stream: true, ...wire, ...content };
   const body = responseBody(session, signal, isRepeatable(command));
   try {
-    /** @type {ResponseReport} */
+    /** @type {ResponseReply} */
     const { status, headers, request_id: requestId, attempts, cached } = await session.ask(command, {
       signal: signal ?? undefined,
       waitMs,

@@ -1,7 +1,7 @@
 /** Checked by `tsc` only: what compiles, and what must not. */
 import { connect, ErrorCodes, handleError, isMainstayError, type MainstayError } from "../../src/index.js";
 import { createMock } from "../../src/transports/mock.js";
-import type { ErrorCode, EventKind, EventRecord, ServerMessage, StatusReport } from "../../protocol.js";
+import type { Code, EventKind, EventRecord, ServerMessage, StatusReport } from "../../protocol.js";
 
 // Errors are a union by code.
 export function titleOf(error: MainstayError): string {
@@ -23,7 +23,7 @@ export function titleOf(error: MainstayError): string {
 }
 
 // @ts-expect-error There are six codes.
-export const unknownCode: ErrorCode = "OTHER";
+export const unknownCode: Code = "OTHER";
 
 export function detailsOf(thrown: unknown): string | undefined {
   if (isMainstayError(thrown)) return thrown.details;

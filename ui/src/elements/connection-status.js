@@ -93,7 +93,9 @@ export class ConnectionStatus extends MainstayElement {
     const left = this.#outcomeUntil - Date.now();
     if (left > 0) this.again(left);
     const reason = left > 0 ? this.#outcome : [
-      messageOf(lastError) || (link === "runtime" ? kind !== "connecting" && text("old") : kind === "disconnected" && text("asked")),
+      // A lost session says nothing about the backend.
+      lastError?.reason !== "disconnected" && messageOf(lastError) ||
+        (link === "runtime" ? kind !== "connecting" && text("old") : kind === "disconnected" && text("asked")),
       kind === "failed" && at == null && text("paused"),
     ].filter(Boolean).join(" ");
     return h("", {},

@@ -27,7 +27,7 @@ button:hover,.prompt,.held,.question,.count,.event:hover{background:var(--h)}
 .head,.held,.agent,.request,.question,.composer{padding:.7em .9em}
 .head,.held,.agent:not(:last-child),.request:not(:last-child){border-bottom:1px solid var(--l)}
 .grow{flex:1;min-width:0}
-.soft,.time{color:var(--s)}
+.soft,.time,.attempt,.countdown{color:var(--s)}
 .note,.reason,.facts,.words,.time{color:var(--s);font-size:.93em}.error{color:var(--e)}
 .num,.time,.countdown{font-variant-numeric:tabular-nums}
 .spoken{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}

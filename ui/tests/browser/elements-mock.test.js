@@ -1,0 +1,160 @@
+/** The elements over the real client and the mock: outages, crashes, streams and speed. */
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { launch, serve } from "./support.js";
+
+/** @typedef {import("playwright-core").Page} Page */
+/** @type {Awaited<ReturnType<typeof serve>>} */
+let server;
+/** @type {import("playwright-core").Browser} */
+let browser;
+
+before(async () => {
+  server = await serve();
+  browser = await launch();
+});
+after(async () => {
+  await browser?.close();
+  await server?.close();
+});
+
+/**
+ * Opens a state of the gallery, and checks that nothing was reported on its console.
+ * @param {string} query
+ * @param {(page: Page) => Promise<void>} body
+ */
+async function inGallery(query, body) {
+  const page = await browser.newPage();
+  /** @type {string[]} */
+  const problems = [];
+  page.on("pageerror", (error) => problems.push(String(error)));
+  page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
+  // Notes every state that the banner ever shows.
+  await page.addInitScript(() => {
+    /** @type {(string | null)[]} */
+    const shown = [];
+    Object.assign(globalThis, { shown });
+    new MutationObserver((records) => {
+      for (const { target } of records) {
+        if (target instanceof Element) shown.push(target.getAttribute("data-state"));
+      }
+    }).observe(document, { subtree: true, attributes: true, attributeFilter: ["data-state"] });
+  });
+  await page.goto(`${server.url}/examples/gallery.html?${query}`);
+  await page.waitForSelector("[data-ready]", { state: "attached" });
+  await body(page);
+  await page.close();
+  assert.deepEqual(problems, []);
+}
+
+/** @param {Page} page @param {string} code */
+const run = (page, code) => page.evaluate(code);
+/** Waits until a condition holds in the page. @param {Page} page @param {string} condition */
+const until = (page, condition) =>
+  run(page, `(async () => { while (!(${condition})) await new Promise(requestAnimationFrame); })()`);
+/** @param {Page} page @param {string} tag @param {string} [attributes] */
+const make = (page, tag, attributes = "{}") => run(page, `(() => {
+  const element = document.createElement("mainstay-${tag}");
+  for (const [name, value] of Object.entries(${attributes})) element.setAttribute(name, value);
+  document.querySelector("main").append(element);
+})()`);
+
+test("req 7: start, a short loss and navigation show no banner; a long one does, and heals", async () => {
+  await inGallery("element=agents&state=healthy", async (page) => {
+    await make(page, "connection-status", `{ grace: "400" }`);
+    await run(page, "mock.drop()");
+    await until(page, "mock.opened === 2 && client.store.getState().isLive");
+    await run(page, "new Promise((done) => setTimeout(done, 450))");
+    assert.deepEqual(await run(page, "shown"), ["ok"]);
+    await run(page, "mock.drop({ refuse: 1000 })");
+    await page.getByText("No contact with the application").waitFor();
+    await page.getByText("Last known state").first().waitFor();
+    await run(page, "mock.drop({ refuse: 0 })");
+    await page.getByRole("button", { name: "Reconnect now" }).click();
+    await page.getByText("Connected again").waitFor();
+    await page.getByText("Connected again").waitFor({ state: "detached" });
+    assert.deepEqual([...new Set(/** @type {string[]} */ (await run(page, "shown")))], ["ok", "reconnecting", "back"]);
+  });
+});
+
+test("req 8: the countdown follows the runtime's next attempt, and reconnect reports its failure", async () => {
+  await inGallery("element=connection-status&state=reconnecting", async (page) => {
+    const words = page.locator("mainstay-connection-status .countdown");
+    const at = Number(await run(page, "client.store.getState().connection.nextAttemptAt"));
+    await until(page, `document.querySelector("mainstay-connection-status").shadowRoot
+      .querySelector(".countdown")?.textContent === "in 3 s"`);
+    const left = Number(await run(page, `${at} - Date.now()`));
+    assert.ok(left > 1900 && left <= 3050, `${left} ms are left at "in 3 s"`);
+    assert.equal(await words.count(), 1);
+    await run(page, `mock.fail("connection.reconnect", { code: "NETWORK_ERROR", reason: "connection_refused", message: "Refused." })`);
+    await page.getByRole("button", { name: "Reconnect now" }).click();
+    await page.getByText("Still no connection. Refused.").waitFor();
+  });
+});
+
+test("req 20: a crash of an agent is shown with its restart, and its return", async () => {
+  await inGallery("element=agents&state=healthy", async (page) => {
+    await run(page, `mock.crash("planner", { restartInMs: 5000 })`);
+    await page.getByText(/Restarts in [45] s/).waitFor();
+    await page.getByText("the agent has exited with code 1").waitFor();
+    await page.getByText("1 restart, 4 of 5 left").waitFor();
+    await run(page, `mock.recover("planner")`);
+    await page.getByText("the agent has exited with code 1").waitFor({ state: "detached" });
+    assert.equal(await page.getByText("Healthy").count(), 2);
+  });
+});
+
+test("req 9: a streamed answer survives a lost session without gap or double", async () => {
+  await inGallery("element=agent-conversation&state=empty", async (page) => {
+    await run(page, `mock.on("agent.send", async (command, { update }) => {
+      globalThis.say = (text) => update({ kind: "message", body: { sessionUpdate: "agent_message_chunk", content: { type: "text", text } } });
+      say("one ");
+      await new Promise((done) => { globalThis.finish = done; });
+      return { text: "one two three " };
+    })`);
+    await page.getByLabel("Message to planner").fill("Count to three");
+    await page.keyboard.press("Enter");
+    const answer = page.locator("mainstay-agent-conversation .answer");
+    await answer.filter({ hasText: "one" }).waitFor();
+    await run(page, `mock.drop(); say("two ")`);
+    await until(page, "mock.opened === 2 && client.store.getState().isLive");
+    await run(page, `say("three ")`);
+    await answer.filter({ hasText: "three" }).waitFor();
+    assert.equal(await answer.textContent(), "one two three ");
+    await run(page, "finish()");
+    await page.locator("mainstay-agent-conversation .answered").waitFor();
+    assert.equal(await page.locator("mainstay-agent-conversation .prompt").count(), 1);
+    assert.equal(await answer.textContent(), "one two three ");
+  });
+});
+
+test("req 16: a message that the runtime's end broke off says so", async () => {
+  await inGallery("element=agent-conversation&state=empty", async (page) => {
+    await run(page, `mock.on("agent.send", () => new Promise(() => {}))`);
+    await page.getByLabel("Message to planner").fill("Hello");
+    await page.keyboard.press("Enter");
+    await page.getByText("Answers …").waitFor();
+    await run(page, "mock.restartRuntime()");
+    await page.getByText("Broken off. planner may have acted on it").waitFor();
+  });
+});
+
+test("req 9: 10,000 events a second reach the list, and the page stays responsive", async (t) => {
+  await inGallery("element=events&state=empty", async (page) => {
+    const longest = Number(await run(page, `(async () => {
+      let longest = 0, before = performance.now(), isOver = false;
+      const beat = () => { const now = performance.now(); longest = Math.max(longest, now - before); before = now; if (!isOver) setTimeout(beat); };
+      beat();
+      for (let n = 0; n < 40; n++) {
+        mock.pushEvents(Array.from({ length: 500 }, (_, index) => ({ kind: "request_done", actor: "root/queue",
+          fields: { method: "GET", path: "/api/" + index, status: 200, ms: index, cached: false, attempts: 1 } })));
+        await new Promise((done) => setTimeout(done, 50));
+      }
+      isOver = true;
+      return longest;
+    })()`));
+    await page.getByText("20000 events").waitFor();
+    t.diagnostic(`longest block ${longest.toFixed(0)} ms`);
+    assert.ok(longest < 500, `${longest} ms`);
+  });
+});

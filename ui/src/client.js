@@ -182,6 +182,7 @@ function createClient(slot, options) {
   let refreshedAt = -Infinity;
   let isPlanned = false;
   let isRefreshing = false;
+  let isStale = false;
   let skew = 0;
 
   const store = createStore(clock);
@@ -260,6 +261,7 @@ function createClient(slot, options) {
   async function refresh() {
     refreshTimer.clear();
     isPlanned = false;
+    isStale = isRefreshing;
     if (isRefreshing || !store.getState().isLive) return;
     isRefreshing = true;
     try {
@@ -270,6 +272,7 @@ function createClient(slot, options) {
       // The session broke, or the runtime stops: the next snapshot has the state.
     }
     isRefreshing = false;
+    if (isStale) refreshSoon();
   }
 
   function poll() {
@@ -313,6 +316,8 @@ function createClient(slot, options) {
     const { signal, detached, onUpdate, onAccepted } = options;
     /** @type {number | undefined} */
     let messageId;
+    /** The number of the last update, after which others come once the session is back. */
+    let seq = 0;
     /** @type {AgentUpdate[]} */
     const early = [];
     /** @type {(outcome?: Json) => void} */
@@ -328,17 +333,21 @@ function createClient(slot, options) {
     };
     /** @param {AgentUpdate} update */
     const pass = (update) => {
-      if (update.message_id !== messageId) return;
-      onUpdate?.(update);
-      if (update.kind === "ended") end(update.body);
+      if (update.message_id === messageId) onUpdate?.(update);
     };
     /** @param {AgentItem} item */
     const onItem = (item) => {
-      if (!("update" in item)) end();
-      else if (messageId == null) early.push(item.update);
+      if (!("update" in item)) return;
+      seq = item.update.seq ?? seq;
+      if (messageId == null) early.push(item.update);
       else pass(item.update);
     };
-    const stop = onUpdate || detached ? agents.listen(agent, onItem, detached ? 0 : undefined) : end;
+    /** @param {AgentItem} item */
+    const onEnd = (item) => {
+      if (!("update" in item)) end();
+      else if (item.update.message_id === messageId && item.update.kind === "ended") end(item.update.body);
+    };
+    const stops = onUpdate || detached ? [agents.listen(agent, onItem)] : [];
     try {
       return fromWire(await ask(
         { type: "agent", agent, action: "send", body, ...toWire(options, MESSAGE_OPTIONS) },
@@ -359,6 +368,7 @@ function createClient(slot, options) {
     } catch (error) {
       // The message goes on, and an update has its outcome.
       if (!detached || messageId == null || client.closed || !isLoss(error)) throw error;
+      stops.push(agents.listen(agent, onEnd, seq));
       waits.add(end);
       signal?.addEventListener("abort", abort);
       /** @type {{ answer?: Json, error?: import("../protocol.d.ts").ErrorObject } | undefined} */
@@ -368,7 +378,7 @@ function createClient(slot, options) {
       if (!outcome) throw error;
       return { messageId, answer: outcome.answer ?? null };
     } finally {
-      stop();
+      for (const stop of stops) stop();
       waits.delete(end);
       signal?.removeEventListener("abort", abort);
     }

@@ -83,6 +83,7 @@ export async function bridgeFetch(session, input, init, { wire, waitMs, onPush }
       },
     });
     const isEmpty = [204, 205, 304].includes(status);
+    if (isEmpty) session.route(body.id);
     const response = new Response(isEmpty ? null : body.open(), { status, headers });
     Object.defineProperty(response, "url", { value: path });
     return Object.assign(response, { requestId, attempts, cached });

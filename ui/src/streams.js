@@ -39,6 +39,9 @@ export function compareCursors(a, b) {
   return +runA - +runB || +seqA - +seqB;
 }
 
+/** What is no cursor counts as none: a session must not fail for it. */
+const CURSOR = /^\d+\.\d+$/;
+
 /** @param {EventRecord} event */
 const cursorOf = ({ run, seq }) => `${run}.${seq}`;
 
@@ -91,7 +94,8 @@ export function createEvents(session, clock) {
     isPlanned = false;
     if (!session.isUp()) return;
     asked++;
-    const known = [...entries].map((entry) => entry.cursor).concat(cursor).filter((place) => place != null);
+    if (!entries.size) cursor = null;
+    const known = [...entries].map((entry) => entry.cursor).filter((place) => place != null);
     session.tell({ type: "subscribe", after: known.sort(compareCursors)[0] });
   };
   const askSoon = () => {
@@ -127,9 +131,10 @@ export function createEvents(session, clock) {
      * @param {{ kinds?: readonly EventKind[], after?: Cursor }} options
      */
     listen(listener, { kinds, after }) {
-      const isLate = after != null && compareCursors(after, cursor) < 0;
+      const place = after && CURSOR.test(after) ? after : cursor;
+      const isLate = place != null && compareCursors(place, cursor) < 0;
       if (isLate) askSoon();
-      return add({ listener, kinds, cursor: after ?? cursor, since: isLate ? asked + 1 : 0, batches: [] });
+      return add({ listener, kinds, cursor: place, since: isLate ? asked + 1 : 0, batches: [] });
     },
     /** Subscribes over a new link. */
     open() {
@@ -228,9 +233,7 @@ export function createAgents(session) {
       const known = channels.get(agent);
       const channel = known ?? open(agent);
       const stop = channel.add({ listener, seq: after ?? channel.seq });
-      const isLate = known && after != null && after < (known.seq ?? Infinity);
-      if (isLate) session.tell({ type: "agent", agent, action: "unlisten" });
-      if (!known || isLate) channel.ask();
+      if (!known || (after != null && after < (known.seq ?? Infinity))) channel.ask();
       return stop;
     },
     /** Listens over a new link. The numbers of another run mean nothing. @param {boolean} isOther */

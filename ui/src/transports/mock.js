@@ -802,10 +802,11 @@ export class Mock {
    */
   #listen(link, command, id) {
     this.#tell(link, { id: command.id, ok: null });
-    if (link.agents.has(id)) return;
+    if (link.agents.has(id) && command.after == null) return;
     link.agents.add(id);
     if (command.after == null) return;
-    const after = Number(command.after);
+    // A number that is still to come is of another run.
+    const after = Number(command.after) > (this.#seqs.get(id) ?? 0) ? 0 : Number(command.after);
     const kept = (this.#updates.get(id) ?? []).filter((update) => Number(update.seq) > after);
     const lost = (kept[0]?.seq ?? (this.#seqs.get(id) ?? 0) + 1) - after - 1;
     if (lost > 0) this.#tell(link, { agent: id, lagged: lost });

@@ -50,6 +50,25 @@ test("req 9: no event is lost or doubled over lost sessions and restarts", async
   stopExtra();
 });
 
+test("req 9: a listener that begins earlier gets what was before, and the others nothing twice", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  await settle();
+  const [first, late, later] = [collector(), collector(), collector()];
+  client.onEvents(first.listener);
+  mock.pushEvents(Array.from({ length: 30 }, () => ({ kind: "actor_ready" })));
+  await pass(100);
+  client.onEvents(late.listener, { after: "1.10" });
+  client.onEvents(later.listener, { after: "1.25" });
+  mock.pushEvent({ kind: "actor_ready" });
+  await pass(100);
+  const numbers = (from, to) => Array.from({ length: to - from + 1 }, (_, at) => `1.${from + at}`);
+  assert.deepEqual(places(first.items), numbers(1, 31));
+  assert.deepEqual(places(late.items), numbers(11, 31));
+  assert.deepEqual(places(later.items), numbers(26, 31));
+  assert.equal(mock.commands.filter(({ type }) => type === "subscribe").length, 2);
+});
+
 test("req 9: a gap is told to whom it concerns, at its place", async (t) => {
   stopClock(t);
   const { mock, client } = connectMock(t, { keepEvents: 10 });
@@ -92,6 +111,34 @@ test("req 9: a place that is ahead of the runtime is a gap, and new events come"
   await pass(100);
   assert.deepEqual(items[0].lagged, { after: "7.100", before: "1.0" });
   assert.deepEqual(places(items), ["1.1"]);
+});
+
+test("req 9: a place that is no cursor breaks no session", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  const { items, listener } = collector();
+  client.onEvents(listener, { after: "garbage" });
+  await pass(100);
+  mock.pushEvent({ kind: "actor_ready" });
+  await pass(100);
+  assert.equal(client.store.getState().isLive, true);
+  assert.deepEqual(places(items), ["1.1"]);
+});
+
+test("a page without listeners asks for no old events", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  await pass(100);
+  mock.drop();
+  mock.pushEvents(Array.from({ length: 5000 }, () => ({ kind: "actor_ready" })));
+  await pass(2000);
+  assert.equal(client.store.getState().isLive, true);
+  assert.deepEqual(mock.commands.filter(({ type }) => type === "subscribe").map(({ after }) => after), [undefined, undefined]);
+  const { items, listener } = collector();
+  client.onEvents(listener);
+  mock.pushEvent({ kind: "actor_ready" });
+  await pass(100);
+  assert.deepEqual(places(items), ["1.5001"]);
 });
 
 test("req 9: a listener gets only the kinds that it wants", async (t) => {

@@ -345,29 +345,55 @@ test("req 20: a link with traffic, or a slow one, is not replaced", async (t) =>
 });
 
 test("req 20: a page that stood still reads what came before it judges", async (t) => {
+  fakePage(t).document.visibilityState = "hidden";
   const clock = manualClock();
   const { mock, client } = connectMock(t, { clock }, { clock });
   await settle();
-  const wait = () => client.store.getState().session.state;
-  // The check asks for a sign of life, and the page is frozen before the reply is read.
+  mock.slow(500);
+  // The check asks for a sign of life, and the page is frozen before the reply is there.
   clock.advance(15_000);
-  mock.slow(1);
-  await settle();
+  assert.equal(mock.commands.filter(({ type }) => type === "hello").length, 1);
   clock.jump(30 * 60_000);
   await settle();
-  assert.deepEqual([mock.opened, wait()], [1, "open"]);
-  for (let second = 0; second < 60; second++) {
-    clock.advance(1000);
-    await settle();
-  }
-  assert.deepEqual([mock.opened, wait()], [1, "open"]);
+  clock.advance(500);
+  await settle();
+  assert.equal(mock.commands.filter(({ type }) => type === "hello").length, 2);
+  clock.advance(14_000);
+  assert.deepEqual([mock.opened, client.store.getState().session.state], [1, "open"]);
   mock.halfOpen();
   clock.jump(30 * 60_000);
-  for (let second = 0; second < 7; second++) {
-    clock.advance(1000);
-    await settle();
-  }
+  clock.advance(4999);
+  assert.equal(mock.opened, 1);
+  clock.advance(1);
   assert.equal(mock.opened, 2);
+});
+
+test("req 3: a link that never opens is given up after 10 s", async (t) => {
+  stopClock(t);
+  const links = [];
+  const transport = { open: (events) => (links.push(events), { send() {}, close: () => void (links.at(-1).isClosed = true) }) };
+  const client = connect({ transport, id: t.name, random: () => 0 });
+  t.after(() => client.close());
+  await pass(9900);
+  assert.deepEqual([links.length, client.store.getState().session.state], [1, "connecting"]);
+  await pass(200);
+  assert.deepEqual([links.length, links[0].isClosed], [2, true]);
+});
+
+test("req 2: nothing stays on a signal after its command has ended", async (t) => {
+  const { mock, client } = connectMock(t);
+  mock.fail("tree", { code: "SERVER_ERROR", reason: "internal" });
+  const { signal } = new AbortController();
+  const listening = new Set();
+  signal.addEventListener = (_, listener) => void listening.add(listener);
+  signal.removeEventListener = (_, listener) => void listening.delete(listener);
+  await Promise.allSettled([
+    client.request("GET", "/x", { signal }),
+    client.command({ type: "tree" }, { signal }),
+    client.fetch("/x", { signal }).then((response) => response.text()),
+    client.agent("planner").send("x", { signal, detached: true }),
+  ]);
+  assert.equal(listening.size, 0);
 });
 
 test("req 20: a crash of an agent shows at once, with its restart on the page's clock", async (t) => {

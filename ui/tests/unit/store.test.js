@@ -175,3 +175,21 @@ test("req 9: any number of changes in a frame are one notification", async (t) =
   await pass(100);
   assert.equal(notified, 1, "not after the cancellation, also if a frame was planned");
 });
+
+test("req 20: a change during a slow refresh shows after it", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  await pass(100);
+  let replies = [];
+  const hold = mock.on("status", () => new Promise((resolve) => replies.push(() => resolve(structuredClone(mock.status)))));
+  mock.setAgent("planner", { misses: 1 });
+  await pass(400);
+  const [first] = replies;
+  first();
+  replies = [];
+  mock.setAgent("planner", { misses: 2 });
+  await settle();
+  hold();
+  await pass(600);
+  assert.equal(client.store.getState().agents.planner.misses, 2);
+});

@@ -140,6 +140,28 @@ test("req 12: the answer to a detached message comes over a lost session", async
   assert.deepEqual(updates, ["sent", "message", "ended"]);
 });
 
+test("req 12: the outcome of a detached message that ended meanwhile is found", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  let settleMessage;
+  mock.on("agent.send", () => new Promise((...both) => (settleMessage = both)));
+  await settle();
+  for (let count = 0; count < 5; count++) mock.agentUpdate("planner", { message_id: 99 });
+  for (const isFailure of [false, true]) {
+    const sent = client.agent("planner").send("x", { detached: true });
+    sent.catch(() => {});
+    await settle();
+    mock.drop({ refuse: 1 });
+    settleMessage[+isFailure](isFailure ? new Error("broken") : "done");
+    await pass(20_000, 500);
+    if (isFailure) assert.equal((await rejection(sent)).details, "Error: broken");
+    else assert.equal((await sent).answer, "done");
+  }
+  await settle();
+  const listens = mock.commands.filter(({ action }) => action === "listen").map(({ after }) => after);
+  assert.deepEqual(listens, [undefined, 6, undefined, 8], "only what is new comes again");
+});
+
 test("req 16: a detached message is unknown after a restart of the runtime", async (t) => {
   stopClock(t);
   const { mock, client } = connectMock(t);

@@ -76,10 +76,10 @@ function countResources() {
  * Bundles an entry for the browser.
  *
  * @param {string} entry a file, below `ui/`
- * @param {{react18?: boolean, plugins?: import("esbuild").Plugin[], format?: "iife" | "esm"}} [options]
+ * @param {{react18?: boolean, isProduction?: boolean, plugins?: import("esbuild").Plugin[], format?: "iife" | "esm"}} [options]
  * @returns {Promise<string>}
  */
-export async function bundle(entry, { react18 = false, plugins = [], format = "iife" } = {}) {
+export async function bundle(entry, { react18 = false, plugins = [], format = "iife", isProduction = false } = {}) {
   const modules = `${ROOT}${react18 ? "tests/browser/react18/" : ""}node_modules/`;
   const { outputFiles } = await build({
     absWorkingDir: ROOT,
@@ -91,7 +91,13 @@ export async function bundle(entry, { react18 = false, plugins = [], format = "i
     jsx: "automatic",
     logLevel: "warning",
     outdir: "out",
-    define: { "process.env.NODE_ENV": '"development"', __VUE_OPTIONS_API__: "true", __VUE_PROD_DEVTOOLS__: "false", __VUE_PROD_HYDRATION_MISMATCH_DETAILS__: "false" },
+    minify: isProduction,
+    define: {
+      "process.env.NODE_ENV": isProduction ? '"production"' : '"development"',
+      __VUE_OPTIONS_API__: "true",
+      __VUE_PROD_DEVTOOLS__: "false",
+      __VUE_PROD_HYDRATION_MISMATCH_DETAILS__: "false",
+    },
     alias: { react: `${modules}react`, "react-dom": `${modules}react-dom` },
     plugins,
   });

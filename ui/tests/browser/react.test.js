@@ -423,6 +423,60 @@ describe("state", () => {
   });
 });
 
+describe("mock", () => {
+  test("req 20: faults of the mock reach the hooks, and pass", async () => {
+    const seen = await page.evaluate(async () => {
+      const mock = createMock({ agents: [{ id: "planner" }] });
+      mainstay.connect({ mock });
+      const found = [];
+      const App = () => {
+        const { state, link } = hooks.useBackendConnection();
+        const planner = hooks.useAgentHealth("planner");
+        const request = hooks.useRequest("/notes", { manual: true });
+        Object.assign(window, { planner, request });
+        found.push(`${state} ${link} ${planner?.status} ${planner?.isLive}`);
+        return null;
+      };
+      mount(h(App), { strict: true });
+      await until(() => found.at(-1) === "connected backend healthy true");
+      mock.crash("planner", { restartInMs: 5_000 });
+      await until(() => found.at(-1) === "connected backend restarting true");
+      const restartIn = planner.restartAt - Date.now();
+      mock.recover("planner");
+      await until(() => found.at(-1) === "connected backend healthy true");
+      mock.drop({ refuse: 1 });
+      await until(() => found.at(-1) === "reconnecting runtime healthy false");
+      await until(() => found.at(-1) === "connected backend healthy true");
+      mock.respond503(1);
+      const { ok, error } = await request.run();
+      mock.restartRuntime();
+      await until(() => found.at(-1).startsWith("reconnecting runtime"));
+      await until(() => found.at(-1) === "connected backend healthy true");
+      return { restartIn, ok, reason: error.reason, status: error.status, isHonest: found.every((text) => text.startsWith("connected") || !text.endsWith("healthy true")), sessions: mock.sessions };
+    });
+    assert.ok(seen.restartIn > 4_000 && seen.restartIn <= 5_000, `${seen.restartIn} ms`);
+    assert.deepEqual({ ...seen, restartIn: 0 }, { restartIn: 0, ok: false, reason: "unavailable", status: 503, isHonest: true, sessions: 1 });
+  });
+
+  test("req 7: start and reload show no banner", async () => {
+    for (let round = 0; round < 2; round++) {
+      await page.evaluate(async (url) => {
+        mainstay.connect({ url });
+        window.banners = 0;
+        const Banner = () => {
+          const { isReconnecting, isFailed, state } = hooks.useBackendConnection();
+          if (isReconnecting || isFailed) banners++;
+          return state;
+        };
+        const { container } = mount(h(Banner), { strict: true });
+        await until(() => container.textContent === "connected");
+      }, bridge.url);
+      assert.equal(await page.evaluate(() => banners), 0);
+      await page.reload();
+    }
+  });
+});
+
 describe("life", () => {
   test("a thousand mounts under StrictMode leak nothing", async () => {
     await goLive();

@@ -17,7 +17,7 @@ const SETTINGS = {
     moduleResolution: "bundler",
     lib: ["es2023", "dom", "dom.iterable"],
     jsx: "react-jsx",
-    types: [],
+    types: ["node"],
     strict: true,
     allowJs: true,
     checkJs: true,
@@ -62,6 +62,20 @@ test("snippets of the pages have sound types", async () => {
     );
     // Errors of the package itself are those of `npm run check`.
     assert.ok(!found.includes("tests/snippets-"), found);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
+
+test("test of the page about the mock passes", async () => {
+  const text = await readFile(join(DOCS, "ui/testing.md"), "utf8");
+  const [[, code]] = snippetsOf("testing", text).filter(([name]) => name.endsWith(".js"));
+  const folder = await mkdtemp(join(UI, "tests/snippets-"));
+  try {
+    await writeFile(join(folder, "page.test.mjs"), code);
+    const { NODE_TEST_CONTEXT: _context, ...env } = process.env;
+    const { stdout } = await promisify(execFile)(process.execPath, ["--test", join(folder, "page.test.mjs")], { env });
+    assert.match(stdout, /# pass 1/);
   } finally {
     await rm(folder, { recursive: true });
   }

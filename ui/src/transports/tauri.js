@@ -45,7 +45,12 @@ export function tauriTransport(internals) {
         fail,
       );
       return {
-        send: (text) => void internals.invoke("plugin:mainstay|send", { session, text }).catch(fail),
+        send: (text) => {
+          internals.invoke("plugin:mainstay|send", { session, text }).catch((error) => {
+            leave();
+            fail(error);
+          });
+        },
         close: () => {
           if (isOver) return;
           isOver = true;

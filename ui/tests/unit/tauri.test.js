@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { connect } from "../../src/index.js";
 import { createMock } from "../../src/transports/mock.js";
-import { pass, seeded, settle, setGlobals, stopClock } from "./support.js";
+import { pass, rejection, seeded, settle, setGlobals, stopClock } from "./support.js";
 
 /** Makes the internals of Tauri 2 over a scripted runtime. Messages of a channel arrive in any order. */
 function fakeTauri(t, mock, random = () => 0) {
@@ -142,6 +142,22 @@ test("tauri: an error of a command is an end, and the next attempt follows", asy
   tauri.flush();
   await settle();
   assert.equal(client.store.getState().isLive, true);
+});
+
+test("tauri: a text that cannot be sent ends the session on both sides", async (t) => {
+  stopClock(t);
+  const mock = createMock();
+  const tauri = fakeTauri(t, mock);
+  const client = open(t);
+  await settle();
+  tauri.flush();
+  await settle();
+  const { invoke } = tauri;
+  tauri.invoke = (command, args) => (command.endsWith("send") ? Promise.reject("not allowed") : invoke(command, args));
+  assert.equal((await rejection(client.hello())).cause.details, "not allowed");
+  await settle();
+  assert.equal(mock.sessions, 0);
+  assert.equal(tauri.callbacks.size, 0);
 });
 
 test("tauri: messages may be values or bytes in place of text", async (t) => {

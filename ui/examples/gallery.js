@@ -3,7 +3,7 @@
  * The runtime is a mock.
  */
 import { connect } from "../src/client.js";
-import { toast } from "../src/elements/index.js";
+import { toast } from "../src/elements/all.js";
 import { createMock } from "../src/transports/mock.js";
 import { journal, STATES } from "./gallery-states.js";
 

@@ -13,7 +13,7 @@ import { EMPTY_CONVERSATION, foldConversation } from "../conversation.js";
 import { ownError } from "../errors.js";
 import { button, define, h, MainstayElement } from "./base.js";
 import { toast } from "./error-toast.js";
-import { messageOf, text } from "./text.js";
+import { messageOf, text } from "./text-more.js";
 
 const SPOKEN_MAX = 300;
 const NEAR_END_PX = 40;
@@ -56,6 +56,17 @@ export function choicesOf(body) {
 }
 
 export class AgentConversation extends MainstayElement {
+  static css = `
+.log{padding:1em;display:flex;flex-direction:column}.log ol{margin-top:auto}
+.turn{display:flex;flex-direction:column;align-items:start;gap:.5em;margin-top:1.1em}
+.prompt,.answer{white-space:pre-wrap;max-width:min(46rem,88%)}
+.prompt{align-self:end;border-radius:var(--r);padding:.45em .8em}.prompt,.question{background:var(--h)}
+.sent .answer::after{content:"▍";color:var(--a);animation:1s steps(2) infinite blink}
+@keyframes blink{50%{opacity:0}}
+.broken{border:1px dashed var(--w);border-radius:var(--r);padding:.4em .8em}
+.question,.composer{border-top:1px solid var(--l)}.question .row{margin-top:.5em}
+textarea{resize:none;max-height:9em;field-sizing:content}
+`;
   static observedAttributes = ["agent"];
   #conversation = EMPTY_CONVERSATION;
   /** @type {ConversationItem[]} */
@@ -185,11 +196,11 @@ export class AgentConversation extends MainstayElement {
     const choices = choicesOf(body);
     const isBusy = this.#answered.has(ask);
     const id = `q-${ask}`;
-    return h("li.question", { key: ask },
+    return h("li.question line", { key: ask },
       h(".note", {}, text("asks", { id: this.agent })),
       h("b.title", { id }, wordsOf(body)),
       choices.length
-        ? h(".row", { role: "group", "aria-labelledby": id }, choices.map(({ value, label }) =>
+        ? h(".row wrap", { role: "group", "aria-labelledby": id }, choices.map(({ value, label }) =>
           button("act", label, () => this.#answer(ask, value), { isBusy, key: value })))
         : h("form.row", {
           onsubmit: (/** @type {SubmitEvent} */ event) => {
@@ -197,7 +208,7 @@ export class AgentConversation extends MainstayElement {
             const { value } = /** @type {HTMLInputElement} */ (/** @type {HTMLFormElement} */ (event.target)[0]);
             void this.#answer(ask, value.trim());
           },
-        }, h("input.input", { "aria-labelledby": id }), h("button.main", { "aria-busy": isBusy }, text("answer"))));
+        }, h("input.grow", { "aria-labelledby": id }), h("button.main", { "aria-busy": isBusy }, text("answer"))));
   }
 
   /** @param {Turn} turn */
@@ -255,12 +266,12 @@ export class AgentConversation extends MainstayElement {
     const { turns, questions, lagged } = this.#conversation;
     const label = text("prompt", { id });
     return [h(".card tall", {},
-      h(".log", { role: "group", tabindex: 0, "aria-label": text("conversation", { id }) },
+      h(".log fill", { role: "group", tabindex: 0, "aria-label": text("conversation", { id }) },
         h("ol", {}, turns.map((turn) => this.#turn(turn))),
         lagged > 0 && h(".note", {}, text("lostUpdates", { n: lagged }))),
       h("ol.questions", {}, questions.map((question) => this.#question(question))),
-      h("form.composer", { onsubmit: (/** @type {Event} */ event) => this.#submit(event) },
-        h("textarea.input", {
+      h("form.composer row line", { onsubmit: (/** @type {Event} */ event) => this.#submit(event) },
+        h("textarea.grow", {
           rows: 1, "aria-label": label, placeholder: label,
           onkeydown: (/** @type {KeyboardEvent} */ event) => {
             if (event.key === "Enter" && !event.shiftKey && !event.isComposing) this.#submit(event);

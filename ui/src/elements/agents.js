@@ -10,7 +10,7 @@
  */
 import { button, define, h, MainstayElement } from "./base.js";
 import { toast } from "./error-toast.js";
-import { messageOf, text } from "./text.js";
+import { messageOf, text } from "./text-more.js";
 
 /** @type {Record<string, string>} */
 const TONES = { healthy: "good", degraded: "warn", restarting: "warn", failed: "bad" };
@@ -37,6 +37,11 @@ export function stepOf(agent, when) {
 }
 
 export class Agents extends MainstayElement {
+  static css = `
+.old .state{color:var(--s)}.old .mark{background:none;clip-path:none;border-radius:50%;--c:var(--s)}
+dialog{color:inherit;padding:1.3em;margin:auto;width:min(24rem,100% - 2rem)}p{margin:.5em 0 1.2em}
+::backdrop{background:rgb(0 0 0/.4)}dialog .row{justify-content:end}.risk{background:var(--e)}
+`;
   static observedAttributes = ["agent", "readonly"];
   /** @type {Map<string, Action>} */
   #busy = new Map();
@@ -102,10 +107,10 @@ export class Agents extends MainstayElement {
     const { id, status, restarts, budget, budget_left: left } = agent;
     const now = this.#busy.get(id);
     const actions = this.hasAttribute("readonly") ? [] : actionsOf(agent);
-    return h("li.agent", { key: id },
+    return h("li.agent line row wrap", { key: id },
       h(".grow", {},
         h(`.row ${TONES[status] ?? ""}`, {}, h("span.mark"), h("b.name", {}, id), h("span.state", {}, text(status))),
-        h(".facts", {}, stepOf(agent, (at) => this.when(at)), " · ", text("restarts", { n: restarts }), ", ",
+        h(".note", {}, stepOf(agent, (at) => this.when(at)), " · ", text("restarts", { n: restarts }), ", ",
           left == null ? text("noLimit") : text("budget", { n: left, max: budget?.max })),
         h(".error", {}, messageOf(agent.error) || agent.last_error)),
       h(".row", {}, actions.map((action) => button("act", text(action), () => this.#ask(agent, action), {

@@ -8,13 +8,11 @@
  * @typedef {{kids: Map<unknown, Node>, props: Record<string, unknown>}} Memory
  */
 import { connect } from "../client.js";
-import { css } from "./style.js";
+import { shared, sheetOf } from "./style.js";
 import { onText, text } from "./text.js";
 
 // On a server there is no HTMLElement. The modules load there, and define nothing.
 const Base = /** @type {typeof HTMLElement} */ (globalThis.HTMLElement ?? class {});
-/** @type {CSSStyleSheet | undefined} */
-let sheet;
 
 /**
  * Describes a node. `"li.agent"` is a `li` whose class and part are `agent`; without a tag it is a `div`.
@@ -123,6 +121,7 @@ export const button = (part, label, act, { isBusy, name, key = label } = {}) => 
 
 /** The base of all elements. */
 export class MainstayElement extends Base {
+  static css = "";
   /** @type {Client | null} */
   #client = null;
   #isOwn = false;
@@ -135,9 +134,8 @@ export class MainstayElement extends Base {
 
   constructor() {
     super();
-    sheet ??= new CSSStyleSheet();
-    if (!sheet.cssRules.length) sheet.replaceSync(css);
-    this.attachShadow({ mode: "open" }).adoptedStyleSheets = [sheet];
+    const { css } = /** @type {typeof MainstayElement} */ (this.constructor);
+    this.attachShadow({ mode: "open" }).adoptedStyleSheets = [shared, css].map(sheetOf);
   }
 
   /** Returns the shadow root. */

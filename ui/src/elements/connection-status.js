@@ -19,6 +19,14 @@ const LATE_MS = 1000;
 const TONES = { failed: "bad", reconnecting: "warn", back: "good" };
 
 export class ConnectionStatus extends MainstayElement {
+  static css = `
+:host{position:fixed;z-index:var(--mainstay-layer,9000);inset:.75rem .75rem auto;pointer-events:none}
+.banner>*{width:min(36rem,100%);margin:auto;padding:.6em .6em .6em .9em;align-items:start;pointer-events:auto}
+.mark{margin-top:.45em}button{min-width:9.8em}b{margin-inline-end:.5em}
+.banner>.ok{opacity:0;pointer-events:none}
+:host([placement=inline]){position:static}
+:host([placement=inline]) .card{width:auto;height:5.5em;overflow:auto;box-shadow:none}
+`;
   static observedAttributes = ["placement"];
   /** @type {number | null} */
   #since = null;
@@ -100,9 +108,9 @@ export class ConnectionStatus extends MainstayElement {
     ].filter(Boolean).join(" ");
     return h("", {},
       h("b.title", {}, text(link === "runtime" && kind !== "connecting" ? "page" : `link-${kind}`)),
-      n > 0 && h("span.attempt", {}, text(max ? "attemptOf" : "attempt", { n, max }), " "),
-      at != null && !isDialling && h("span.countdown", { "aria-hidden": true }, this.when(at)),
-      h(".reason", {}, reason));
+      n > 0 && h("span.soft", {}, text(max ? "attemptOf" : "attempt", { n, max }), " "),
+      at != null && !isDialling && h("span.countdown soft num", { "aria-hidden": true }, this.when(at)),
+      h(".note reason", {}, reason));
   }
 
   /** @override */

@@ -34,6 +34,16 @@ export function lifeOf({ code, reason }, message, base = DURATION_MS) {
 }
 
 export class ErrorToast extends MainstayElement {
+  static css = `
+:host{position:fixed;z-index:var(--mainstay-layer,9001);bottom:1rem;inset-inline:auto 1rem;width:min(25rem,100% - 2rem);
+pointer-events:none}
+.item{padding:.7em .9em;margin-top:.6em;border-inline-start:3px solid var(--c);pointer-events:auto;animation:.18s in}
+.outcome_unknown{border:1.5px dashed var(--c)}
+@keyframes in{from{opacity:0;translate:0 .5em}}
+p{margin:.2em 0 .5em}.count{background:var(--h);border-radius:1em;padding:0 .55em}.close{padding:0 .4em}
+.more{margin:.5em;text-align:end}
+details{color:var(--s)}[open]{flex:1 0 100%}summary{cursor:pointer;width:fit-content}pre{margin-top:.5em}
+`;
   static observedAttributes = ["max"];
   /** @type {Toast[]} */
   #toasts = [];
@@ -190,11 +200,11 @@ export class ErrorToast extends MainstayElement {
     const { code, reason, status, attempts, requestId, details } = error;
     const facts = [code, reason, status && `HTTP ${status}`, attempts && text("tries", { n: attempts }),
       requestId && `#${requestId}`].filter(Boolean).join(" · ");
-    return h(`li.item ${reason} ${{ error: "bad", warning: "warn", info: "" }[severity]}`, { key },
+    return h(`li.item card ${reason} ${{ error: "bad", warning: "warn", info: "" }[severity]}`, { key },
       h(".row", {}, h("span.mark"), h("b.title", {}, title), count > 1 && h("span.count", {}, text("times", { n: count })),
         h("span.grow"), button("bare close", "×", () => this.#remove(toast), { name: text("close", { title }) })),
-      h("p.message", {}, message),
-      h(".row acts", {},
+      h("p", {}, message),
+      h(".row wrap", {},
         options.retry && error.retryable &&
           button("main", text("tryAgain"), () => this.#retry(toast), { isBusy }),
         button("copy", text(toast.copy), () => this.#copy(toast), { key: "copy" }),

@@ -9,7 +9,7 @@
  * @typedef {{key: string, item: Item, words: string, search: string}} Entry
  */
 import { button, define, h, MainstayElement } from "./base.js";
-import { text } from "./text.js";
+import { text } from "./text-more.js";
 
 const ROW_PX = 28;
 const OVERSCAN = 6;
@@ -28,6 +28,16 @@ export const wordsOf = (item) => Object.entries(item)
   .map(([name, value]) => `${name}=${typeof value === "object" ? JSON.stringify(value) : value}`).join(" ");
 
 export class Events extends MainstayElement {
+  static css = `
+.list{contain:strict;overflow-anchor:none;position:relative}select{max-width:13em}
+.event{position:absolute;inset:0 0 auto;height:28px;padding:0 .9em;contain:strict}
+.event:hover{background:var(--h)}.event[aria-selected]{background:color-mix(in srgb,var(--a) 18%,transparent)}
+.event *{flex:none;overflow:hidden;text-overflow:ellipsis;white-space:pre}b{width:12em}.event .grow{flex:1}
+.event:not(.bad,.warn) .mark{opacity:.4}
+.newest{position:absolute;bottom:.8em;left:50%;translate:-50%}
+pre{padding:.8em 1em;border-top:1px solid var(--l);flex:none}
+.tall>.empty{position:absolute;inset:4em 0 auto}
+`;
   static observedAttributes = ["max"];
   /** @type {Entry[]} */
   #all = [];
@@ -166,15 +176,15 @@ export class Events extends MainstayElement {
   #row(entry, index) {
     const { key, item, words } = entry;
     const tone = BAD.test(item.kind) ? "bad" : WARN.test(item.kind) ? "warn" : "";
-    return h(`.event ${tone}`, {
+    return h(`.event row ${tone}`, {
       key, id: `e${key}`, role: "option", style: `transform:translateY(${index * ROW_PX}px)`,
       "aria-selected": entry === this.#active, "aria-posinset": index + 1, "aria-setsize": this.#list.length,
       onclick: () => {
         this.#active = entry;
         this.refresh();
       },
-    }, h("span.mark"), h("span.time", {}, this.#format.format(new Date(item.at))), h("b.kind", {}, item.kind),
-    h("span.words", {}, item.actor, "  ", words));
+    }, h("span.mark"), h("span.note num", {}, this.#format.format(new Date(item.at))), h("b.kind", {}, item.kind),
+    h("span.words note grow", {}, item.actor, "  ", words));
   }
 
   /** Describes the rows in sight. Their keys keep them, so that new events leave focus and selection alone. */
@@ -205,12 +215,12 @@ export class Events extends MainstayElement {
           this.#kind = /** @type {HTMLSelectElement} */ (target).value;
           this.#filter();
         } }, ["", ...[...this.#kinds].sort()].map((kind) => h("option", { key: kind, value: kind }, kind || text("allKinds")))),
-        h("input.filter", { type: "search", "aria-label": search, placeholder: search, oninput: (/** @type {Event} */ { target }) => {
+        h("input.grow", { type: "search", "aria-label": search, placeholder: search, oninput: (/** @type {Event} */ { target }) => {
           this.#search = /** @type {HTMLInputElement} */ (target).value.trim().toLowerCase();
           this.#filter();
         } }),
         h("span.total soft num", {}, text("shown", { n: length }))),
-      h(".list", {
+      h(".list fill", {
         role: "listbox", tabindex: 0, "aria-label": text("events"),
         "aria-activedescendant": this.#active && `e${this.#active.key}`,
         onscroll: () => this.#scrolled(), onkeydown: (/** @type {KeyboardEvent} */ event) => this.#key(event),

@@ -7,11 +7,14 @@
  */
 import { button, define, h, MainstayElement } from "./base.js";
 import { toast } from "./error-toast.js";
-import { messageOf, text } from "./text.js";
+import { messageOf, text } from "./text-more.js";
 
 const REFRESH_MS = 1000;
 
 export class Requests extends MainstayElement {
+  static css = `
+.held{background:var(--h)}.grow{flex-basis:12em}ul{max-height:var(--mainstay-height,26rem);overflow:auto}
+`;
   /** @type {Pending[]} */
   #list = [];
   /** @type {Map<number, number>} */
@@ -82,10 +85,10 @@ export class Requests extends MainstayElement {
     const name = `${method} ${path}`;
     const next = phase === "backing_off" && this.#retries.get(id);
     const words = [text(isHeld ? "held" : `phase-${phase}`), next && this.when(next)].filter(Boolean).join(" ");
-    return h(`li.request ${phase === "running" ? "good" : isHeld || phase === "backing_off" ? "warn" : ""}`, { key: id },
+    return h(`li.request line row wrap ${phase === "running" ? "good" : isHeld || phase === "backing_off" ? "warn" : ""}`, { key: id },
       h("span.mark"), h("span.grow", {}, h("span.method soft", {}, method), " ", path),
       h("span.state", {}, words, attempts > 1 && `, ${text("tries", { n: attempts })}`),
-      h("span.time", {}, text("age", { n: Math.floor((age + Date.now() - this.#readAt) / 1000) })),
+      h("span.note num", {}, text("age", { n: Math.floor((age + Date.now() - this.#readAt) / 1000) })),
       phase !== "running" && h("select.priority", {
         value: priority, "aria-label": text("actOn", { action: text("priority"), id: name }),
         onchange: (/** @type {Event} */ { target }) => {
@@ -109,9 +112,9 @@ export class Requests extends MainstayElement {
     if (length) this.again(REFRESH_MS);
     return [h(`.card ${isLive ? "" : "old"}`, {},
       h(".head soft num", {}, text("counts", { running, waiting }), !isLive && ` · ${text("old")}`),
-      h("", { role: "status" }, held && h(".held", {}, h("span.soft", {}, text("held"), ": "), messageOf(held))),
+      h("", { role: "status" }, held && h(".head held", {}, h("span.soft", {}, text("held"), ": "), messageOf(held))),
       length
-        ? h("ul.listing", { tabindex: 0, "aria-label": text("requests") }, this.#list.map((request) => this.#row(request)))
+        ? h("ul", { tabindex: 0, "aria-label": text("requests") }, this.#list.map((request) => this.#row(request)))
         : h("p.empty", {}, text("noRequests")))];
   }
 }

@@ -1,5 +1,5 @@
 /**
- * The one table with every text of the elements.
+ * The one table with every text of the elements. `text-more.js` adds those of the elements that are loaded later.
  *
  * `{name}` stands for a value. Two forms with `|` between them are for `n` = 1 and for other numbers. A function
  * gets the values, for languages with more forms.
@@ -43,76 +43,6 @@ const table = {
   again: "{message} ({n} times)",
   more: "{n} more",
   tries: "attempt {n}",
-  // Agents.
-  agents: "Agents",
-  noAgents: "There are no agents.",
-  healthy: "Healthy",
-  degraded: "Degraded",
-  failed: "Failed",
-  restarting: "Restarting",
-  starting: "Starting",
-  stopped: "Stopped",
-  unknown: "Unknown",
-  "step-healthy": "Checked regularly",
-  "step-degraded": "Answers, and reports trouble",
-  "step-misses": "{n} check missed, restarts after {left} more|{n} checks missed, restarts after {left} more",
-  "step-failed": "Restarts soon",
-  "step-gave-up": "Given up, reset gives its restarts back",
-  "step-restarting": "Restarts {when}",
-  "step-starting": "Waits for its first good check",
-  "step-stopped": "Runs again after a start",
-  "step-unknown": "Checked again once the backend answers",
-  "step-question": "Waits for an answer",
-  restarts: "{n} restart|{n} restarts",
-  budget: "{n} of {max} left",
-  noLimit: "no limit",
-  restart: "Restart",
-  start: "Start",
-  stop: "Stop",
-  reset: "Reset",
-  actOn: "{action}: {id}",
-  confirm: "{action} {id}?",
-  confirmWork: "It works on {n} message, whose outcome may stay unknown.|" +
-    "It works on {n} messages, whose outcome may stay unknown.",
-  confirmIdle: "It takes no messages until it runs again.",
-  keep: "Cancel",
-  // A conversation.
-  conversation: "Conversation with {id}",
-  prompt: "Message to {id}",
-  send: "Send",
-  waiting: "Waits for {id}",
-  answering: "Answers …",
-  cancel: "Cancel",
-  cancelled: "Cancelled",
-  answered: "{id} has answered: {answer}",
-  asks: "{id} asks",
-  answer: "Answer",
-  broken: "Broken off. {id} may have acted on it: look before you send it again.",
-  edit: "Back to the prompt",
-  lostUpdates: "{n} update is missing|{n} updates are missing",
-  percent: "{n} %",
-  // Requests.
-  requests: "Requests",
-  noRequests: "No requests are open.",
-  counts: "{running} running, {waiting} waiting",
-  "phase-running": "Running",
-  "phase-waiting": "Waiting",
-  "phase-backing_off": "Next attempt",
-  held: "Held",
-  age: "{n} s",
-  priority: "Priority",
-  high: "High",
-  normal: "Normal",
-  low: "Low",
-  // Events.
-  events: "Events",
-  kind: "Kind",
-  allKinds: "All kinds",
-  search: "Search",
-  shown: "{n} event|{n} events",
-  noEvents: "No events.",
-  newest: "Newest",
-  missing: "Events are missing here",
 };
 
 /** @type {Set<() => void>} */
@@ -130,6 +60,12 @@ export function text(key, values = {}) {
   const [one, many = one] = entry.split("|");
   return (values.n === 1 ? one : many).replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
 }
+
+/**
+ * Adds texts that have not been replaced before.
+ * @param {Record<string, TextEntry>} entries
+ */
+export const addText = (entries) => void Object.assign(table, { ...entries, ...table });
 
 /**
  * Replaces texts and renders every element again. Keys `reason.NAME` replace messages of errors.

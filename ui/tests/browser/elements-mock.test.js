@@ -61,10 +61,10 @@ const make = (page, tag, attributes = "{}") => run(page, `(() => {
 
 test("req 7: start, a short loss and navigation show no banner; a long one does, and heals", async () => {
   await inGallery("element=agents&state=healthy", async (page) => {
-    await make(page, "connection-status", `{ grace: "400" }`);
+    await make(page, "connection-status");
     await run(page, "mock.drop()");
     await until(page, "mock.opened === 2 && client.store.getState().isLive");
-    await run(page, "new Promise((done) => setTimeout(done, 450))");
+    await run(page, "new Promise((done) => setTimeout(done, 1100))");
     assert.deepEqual(await run(page, "shown"), ["ok"]);
     await run(page, "mock.drop({ refuse: 1000 })");
     await page.getByText("No contact with the application").waitFor();
@@ -157,4 +157,25 @@ test("req 9: 10,000 events a second reach the list, and the page stays responsiv
     t.diagnostic(`longest block ${longest.toFixed(0)} ms`);
     assert.ok(longest < 500, `${longest} ms`);
   });
+});
+
+test("elements: a module is loaded when its element is first in the page", async () => {
+  const page = await browser.newPage();
+  /** @type {string[]} */
+  const loaded = [];
+  page.on("request", (request) => loaded.push(/** @type {string} */ (new URL(request.url()).pathname.split("/").pop())));
+  await page.goto(`${server.url}/tests/browser/elements-on-demand.html`);
+  await run(page, `customElements.whenDefined("mainstay-connection-status").then(() => {})`);
+  assert.ok(!loaded.includes("agents.js") && !loaded.includes("events.js"), loaded.join());
+  await run(page, `(async () => {
+    const { setText } = await import("/src/elements/index.js");
+    const { connect } = await import("/src/client.js");
+    const { createMock } = await import("/src/transports/mock.js");
+    setText({ healthy: "Gesund" });
+    globalThis.client = connect({ mock: createMock() });
+    document.querySelector("main").innerHTML = "<div><mainstay-agents></mainstay-agents></div>";
+  })()`);
+  await page.getByText("Gesund").waitFor();
+  assert.ok(loaded.includes("agents.js") && !loaded.includes("events.js"), loaded.join());
+  await page.close();
 });

@@ -1,6 +1,6 @@
 /** Makes a page with the elements in a state of the gallery, on a client whose state a test sets at once. */
 import { journal as makeEvents, STATES } from "../../examples/gallery-states.js";
-import * as elements from "../../src/elements/index.js";
+import * as elements from "../../src/elements/all.js";
 import { agent, connection, createFake, live, queue } from "./fake-client.js";
 
 const query = new URLSearchParams(location.search);

@@ -1,0 +1,8 @@
+/** All elements, loaded at once. `index.js` loads the larger ones when they are first used. */
+export { AgentConversation } from "./agent-conversation.js";
+export { Agents } from "./agents.js";
+export { ConnectionStatus } from "./connection-status.js";
+export { ErrorToast, toast } from "./error-toast.js";
+export { Events } from "./events.js";
+export { Requests } from "./requests.js";
+export { setText } from "./text.js";

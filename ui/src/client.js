@@ -49,7 +49,14 @@ import { chooseTransport } from "./transports/choose.js";
  * @property {Clock} [clock]
  * @property {() => number} [random]
  */
-/** @typedef {{ attempt: number, sent: number, sentTotal?: number, received: number, receivedTotal?: number }} RequestProgress */
+/**
+ * @typedef {object} RequestProgress
+ * @property {number} attempt
+ * @property {number} sent
+ * @property {number} [sentTotal]
+ * @property {number} received
+ * @property {number} [receivedTotal]
+ */
 /**
  * @typedef {object} SendOptions
  * @property {Priority} [priority]
@@ -64,7 +71,13 @@ import { chooseTransport } from "./transports/choose.js";
  * @property {(progress: RequestProgress) => void} [onProgress]
  * @property {(requestId: number) => void} [onAccepted] called with the runtime's number of the request
  */
-/** @typedef {SendOptions & { body?: unknown, headers?: Record<string, string>, signal?: AbortSignal }} RequestOptions */
+/**
+ * @typedef {object} ContentOptions
+ * @property {unknown} [body] JSON, or bytes
+ * @property {Record<string, string>} [headers]
+ * @property {AbortSignal} [signal]
+ * @typedef {SendOptions & ContentOptions} RequestOptions
+ */
 /**
  * @typedef {object} BridgeResponse
  * @property {number} status
@@ -81,7 +94,7 @@ import { chooseTransport } from "./transports/choose.js";
  * @property {(update: AgentUpdate) => void} [onUpdate] called with each update about the message
  * @property {(messageId: number) => void} [onAccepted]
  * @property {boolean} [mayRepeat]
- * @property {boolean} [detached] the message goes on without this page, and its answer survives a lost session
+ * @property {boolean} [detached] the message goes on without this page, and the answer with another session
  * @property {number} [waitTimeoutMs]
  * @property {number} [timeoutMs]
  * @property {number} [deadlineMs]
@@ -101,12 +114,15 @@ const MESSAGE_OPTIONS = "mayRepeat detached waitTimeoutMs timeoutMs deadlineMs";
 
 /** @returns {Map<string, Client>} */
 function slots() {
-  const page = /** @type {Record<symbol, Map<string, Client> | undefined>} */ (/** @type {unknown} */ (globalThis));
+  const page = /** @type {Record<symbol, Map<string, Client> | undefined>} */ (
+    /** @type {unknown} */ (globalThis)
+  );
   return (page[Symbol.for("mainstay-ui")] ??= new Map());
 }
 
 /**
- * Returns the client of the page and counts the use, or makes it. Call `release` when it is not needed any more.
+ * Returns the client of the page and counts the use, or makes it. Call `release` when it is not needed
+ * any more.
  * @param {ConnectOptions} [options]
  * @returns {Client}
  */
@@ -238,10 +254,13 @@ function createClient(slot, options) {
     files.open(folders);
     logs?.open();
     poll();
-    client.hello().then(({ now = "" }) => {
-      const ahead = Date.parse(now) - clock.now();
-      skew = Math.abs(ahead) > SKEW_MIN_MS ? ahead : 0;
-    }, () => {});
+    client.hello().then(
+      ({ now = "" }) => {
+        const ahead = Date.parse(now) - clock.now();
+        skew = Math.abs(ahead) > SKEW_MIN_MS ? ahead : 0;
+      },
+      () => {},
+    );
   }
 
   /**
@@ -349,22 +368,24 @@ function createClient(slot, options) {
     };
     const stops = onUpdate || detached ? [agents.listen(agent, onItem)] : [];
     try {
-      return fromWire(await ask(
-        { type: "agent", agent, action: "send", body, ...toWire(options, MESSAGE_OPTIONS) },
-        {
-          signal,
-          waitMs: longestWait(options),
-          onPush: ({ accepted }) => {
-            messageId = accepted?.message_id;
-            onAccepted?.(/** @type {number} */ (messageId));
-            early.splice(0).forEach(pass);
+      return fromWire(
+        await ask(
+          { type: "agent", agent, action: "send", body, ...toWire(options, MESSAGE_OPTIONS) },
+          {
+            signal,
+            waitMs: longestWait(options),
+            onPush: ({ accepted }) => {
+              messageId = accepted?.message_id;
+              onAccepted?.(/** @type {number} */ (messageId));
+              early.splice(0).forEach(pass);
+            },
+            onAbort: (id) => {
+              cancel(messageId);
+              if (messageId == null) session.route(id, ({ accepted }) => cancel(accepted?.message_id));
+            },
           },
-          onAbort: (id) => {
-            cancel(messageId);
-            if (messageId == null) session.route(id, ({ accepted }) => cancel(accepted?.message_id));
-          },
-        },
-      ));
+        ),
+      );
     } catch (error) {
       // The message goes on, and an update has its outcome.
       if (!detached || messageId == null || client.closed || !isLoss(error)) throw error;
@@ -406,7 +427,7 @@ function createClient(slot, options) {
    * @returns {Promise<T>}
    */
   async function pick(command, name) {
-    return (/** @type {Record<string, T>} */ (await change(command)))[name];
+    return /** @type {Record<string, T>} */ (await change(command))[name];
   }
 
   /** @param {"start" | "stop" | "restart" | "reset"} action @returns {() => Promise<OwnedBackendReport>} */
@@ -461,7 +482,9 @@ function createClient(slot, options) {
       const { wire, ...rest } = sending(options);
       const { body: given, headers, signal } = options;
       const isJson = typeof given !== "object" || !given || isPlain(given);
-      const content = isJson ? { body: given, headers } : await (await loadFetch()).encodeBody(given, headers);
+      const content = isJson
+        ? { body: given, headers }
+        : await (await loadFetch()).encodeBody(given, headers);
       /** @type {ResponseReply} */
       const { base64, body, ...response } = await ask(
         { type: "request", method: method.toUpperCase(), path, ...wire, ...content },
@@ -470,8 +493,8 @@ function createClient(slot, options) {
       return { .../** @type {BridgeResponse} */ (fromWire(response)), body: valueOf({ base64 }, body) };
     },
     /**
-     * Sends a request as `fetch` does: streams in both directions, and statuses from 400 resolve. The response is
-     * neither cached nor shared.
+     * Sends a request as `fetch` does: streams in both directions, and statuses from 400 resolve. The
+     * response is neither cached nor shared.
      * @param {string | URL | Request} input
      * @param {RequestInit & Omit<SendOptions, "cacheMs" | "shared">} [init]
      * @returns {Promise<Response>}
@@ -552,7 +575,10 @@ function createClient(slot, options) {
       invalidate(selection) {
         const [[by, value]] = Object.entries(selection);
         const pattern = by === "all" ? undefined : value;
-        return pick(/** @type {BridgeCommand} */ ({ type: "cache", action: "invalidate", by, pattern }), "entries");
+        return pick(
+          /** @type {BridgeCommand} */ ({ type: "cache", action: "invalidate", by, pattern }),
+          "entries",
+        );
       },
       /**
        * Returns a file of a watched folder, through the cache.

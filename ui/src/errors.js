@@ -22,7 +22,12 @@ import { toCamel } from "./names.js";
  */
 /**
  * What makes an error: members as the runtime names them, or as JavaScript does.
- * @typedef {Partial<Omit<ErrorObject, "code" | "reason">> & { code?: ErrorCode, reason?: string, retryAfterMs?: number, requestId?: number }} ErrorParts
+ * @typedef {object} OwnParts
+ * @property {ErrorCode} [code]
+ * @property {string} [reason]
+ * @property {number} [retryAfterMs]
+ * @property {number} [requestId]
+ * @typedef {Partial<Omit<ErrorObject, "code" | "reason">> & OwnParts} ErrorParts
  */
 /**
  * @typedef {object} ErrorClass
@@ -34,17 +39,23 @@ const CODES = "NETWORK_ERROR TIMEOUT NOT_FOUND PERMISSION_DENIED INVALID_INPUT S
 
 /** The codes of errors. @type {Readonly<{ [C in ErrorCode]: C }>} */
 export const ErrorCodes = /** @type {never} */ (
-  /* @__PURE__ */ Object.freeze(/* @__PURE__ */ Object.fromEntries(/* @__PURE__ */ CODES.map((code) => [code, code])))
+  /* @__PURE__ */ Object.freeze(
+    /* @__PURE__ */ Object.fromEntries(/* @__PURE__ */ CODES.map((code) => [code, code])),
+  )
 );
 
 /** The errors that this side makes: the place of the code, whether a repeat may help, and the message. */
 const OWN = /** @type {const} */ ({
   disconnected: [0, true, "There is no connection to the backend. Reconnect, then try again."],
   outcome_unknown: [
-    0, false, "It is not known whether the backend carried this out. Check before doing it again.",
+    0,
+    false,
+    "It is not known whether the backend carried this out. Check before doing it again.",
   ],
   unauthenticated: [
-    3, false, "The backend does not know who is asking. Sign in, or check the configured credentials.",
+    3,
+    false,
+    "The backend does not know who is asking. Sign in, or check the configured credentials.",
   ],
   unavailable: [5, true, "The backend is not available at the moment. Try again later."],
   timed_out: [1, true, "The backend did not answer in time. Try again, or wait until it is less busy."],
@@ -53,7 +64,9 @@ const OWN = /** @type {const} */ ({
   invalid_request: [4, false, "The request is not valid and was not sent. Correct it, then try again."],
   invalid_config: [4, false, "The configuration is not valid. Correct it, then start again."],
   internal: [
-    5, false, "Something went wrong inside the application. Try again; if it stays, restart the application.",
+    5,
+    false,
+    "Something went wrong inside the application. Try again; if it stays, restart the application.",
   ],
 });
 
@@ -61,8 +74,8 @@ const MEMBERS = "code reason status message details retryable retry_after_ms att
 const DEFAULTS = { code: "SERVER_ERROR", reason: "other", message: "", retryable: false, attempts: 0 };
 
 /**
- * The class of errors. An error is an instance of `Error` without an error's hidden slot. So `structuredClone` keeps
- * all its members.
+ * The class of errors. An error is an instance of `Error` without an error's hidden slot. So
+ * `structuredClone` keeps all its members.
  * @type {ErrorClass & { new (members: ErrorParts, options?: { cause?: unknown }): MainstayError }}
  */
 export const MainstayError = /** @type {never} */ (
@@ -101,7 +114,10 @@ export const MainstayError = /** @type {never} */ (
  */
 export function ownError(reason, details, cause) {
   const [code, retryable, message] = OWN[reason];
-  return new MainstayError({ code: /** @type {ErrorCode} */ (CODES[code]), reason, message, details, retryable }, { cause });
+  return new MainstayError(
+    { code: /** @type {ErrorCode} */ (CODES[code]), reason, message, details, retryable },
+    { cause },
+  );
 }
 
 /**

@@ -18,7 +18,10 @@ const TYPE = "content-type";
 
 /** @param {unknown} body @returns {body is BodyInit} */
 function isBytes(body) {
-  return ArrayBuffer.isView(body) || [ArrayBuffer, Blob, FormData, URLSearchParams, ReadableStream].some((kind) => body instanceof kind);
+  return (
+    ArrayBuffer.isView(body) ||
+    [ArrayBuffer, Blob, FormData, URLSearchParams, ReadableStream].some((kind) => body instanceof kind)
+  );
 }
 
 /**
@@ -72,7 +75,13 @@ export async function bridgeFetch(session, input, init, { wire, waitMs, onPush }
   const body = responseBody(session, signal, isRepeatable(command));
   try {
     /** @type {ResponseReply} */
-    const { status, headers, request_id: requestId, attempts, cached } = await session.ask(command, {
+    const {
+      status,
+      headers,
+      request_id: requestId,
+      attempts,
+      cached,
+    } = await session.ask(command, {
       signal: signal ?? undefined,
       waitMs,
       isStream: true,

@@ -11,7 +11,9 @@ const toSnake = (name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerC
  * @returns {T}
  */
 export function fromWire(reply) {
-  return /** @type {T} */ (Object.fromEntries(Object.entries(reply).map(([name, value]) => [toCamel(name), value])));
+  return /** @type {T} */ (
+    Object.fromEntries(Object.entries(reply).map(([name, value]) => [toCamel(name), value]))
+  );
 }
 
 /**

@@ -14,7 +14,7 @@ import { limit, untilAborted } from "./retry.js";
  * @property {number} [deadlineMs] the longest time of a task in all
  * @property {number} [ageAfterMs] a task that waited so long moves up one lane; 5 s if absent
  * @property {() => void} [onIdle] called when no task is left
- * @property {(error: MainstayError) => void} [onOverflow] called when a task was rejected since the queue is full
+ * @property {(error: MainstayError) => void} [onOverflow] called when the queue is full and rejects a task
  * @property {Clock} [clock]
  */
 /** @typedef {{ priority?: Priority, signal?: AbortSignal, key?: string, deadlineMs?: number }} TaskOptions */
@@ -41,7 +41,14 @@ const LANES = ["high", "normal", "low"];
  * @param {QueueOptions} [options]
  */
 export function createQueue(options = {}) {
-  const { concurrency = 6, limit: waitingMax = 1000, ageAfterMs = 5000, onIdle, onOverflow, clock = pageClock } = options;
+  const {
+    concurrency = 6,
+    limit: waitingMax = 1000,
+    ageAfterMs = 5000,
+    onIdle,
+    onOverflow,
+    clock = pageClock,
+  } = options;
   /** @type {Set<Task>} */
   const waiting = new Set();
   /** @type {Set<Task>} */
@@ -54,7 +61,8 @@ export function createQueue(options = {}) {
   /** Returns the task that is next: the first of its lane, where a long wait counts as a better lane. */
   const next = () => {
     const now = clock.now();
-    const lane = (/** @type {Task} */ task) => Math.max(0, task.lane - Math.floor((now - task.since) / ageAfterMs));
+    const lane = (/** @type {Task} */ task) =>
+      Math.max(0, task.lane - Math.floor((now - task.since) / ageAfterMs));
     /** @type {Task | null} */
     let best = null;
     for (const task of waiting) if (!best || lane(task) < lane(best)) best = task;
@@ -107,7 +115,10 @@ export function createQueue(options = {}) {
       /** @type {() => void} */
       let start = () => {};
       const started = new Promise((resolve) => (start = () => resolve(undefined)));
-      const result = untilAborted(started.then(() => fn(signal)), signal).finally(() => {
+      const result = untilAborted(
+        started.then(() => fn(signal)),
+        signal,
+      ).finally(() => {
         end();
         waiting.delete(task);
         const isLast = running.delete(task) || true;
@@ -117,7 +128,15 @@ export function createQueue(options = {}) {
       const promise = Object.assign(result, { id });
       const cancel = (/** @type {MainstayError} */ error) => controller.abort(error);
       /** @type {Task} */
-      const task = { id, key, lane: LANES.indexOf(priority), since: clock.now(), promise, run: start, cancel };
+      const task = {
+        id,
+        key,
+        lane: LANES.indexOf(priority),
+        since: clock.now(),
+        promise,
+        run: start,
+        cancel,
+      };
       waiting.add(task);
       pump();
       return promise;

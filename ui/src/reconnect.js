@@ -4,7 +4,8 @@ const DELAY_MAX_MS = 10_000;
 const STABLE_MS = 10_000;
 
 /**
- * Returns the delay before the next attempt: none before the first, then a random part of 0.5 s that doubles to 10 s.
+ * Returns the delay before the next attempt: none before the first, then a random part of 0.5 s that doubles
+ * to 10 s.
  * @param {number} failures the failures in a row
  * @param {() => number} random
  */

@@ -31,7 +31,7 @@ const RETRY_AFTER_MAX_MS = 60_000;
  * Returns the delay after an attempt. What the other side asks for never shortens it.
  * @param {number} attempt
  * @param {MainstayError} error
- * @param {{ minDelayMs: number, maxDelayMs: number, factor: number, jitter: boolean, random: () => number }} options
+ * @param {Required<Pick<RetryOptions, "minDelayMs" | "maxDelayMs" | "factor" | "jitter" | "random">>} options
  */
 export function retryDelay(attempt, error, { minDelayMs, maxDelayMs, factor, jitter, random }) {
   const full = Math.min(maxDelayMs, minDelayMs * factor ** (attempt - 1));
@@ -82,8 +82,20 @@ export function limit(outer, deadlineMs, clock) {
  * @returns {Promise<T>}
  */
 export async function retry(fn, options = {}) {
-  const { retries = 3, minDelayMs = 500, maxDelayMs = 30_000, factor = 2, jitter = true, deadlineMs } = options;
-  const { clock = pageClock, random = Math.random, shouldRetry = (error) => error.retryable, onRetry } = options;
+  const {
+    retries = 3,
+    minDelayMs = 500,
+    maxDelayMs = 30_000,
+    factor = 2,
+    jitter = true,
+    deadlineMs,
+  } = options;
+  const {
+    clock = pageClock,
+    random = Math.random,
+    shouldRetry = (error) => error.retryable,
+    onRetry,
+  } = options;
   const { signal, end } = limit(options.signal, deadlineMs, clock);
   const due = clock.now() + (deadlineMs || Infinity);
   try {

@@ -35,8 +35,13 @@ import { countFailures, nextDelay } from "./reconnect.js";
  */
 /**
  * A push about a command: a member of its kind, or `lost` when the session broke.
- * @typedef {{ accepted?: { request_id?: number, message_id?: number }, progress?: import("../protocol.d.ts").RequestProgress,
- *   chunk?: string, end?: { bytes: number }, error?: import("../protocol.d.ts").ErrorObject, lost?: MainstayError }} Push
+ * @typedef {object} Push
+ * @property {{ request_id?: number, message_id?: number }} [accepted]
+ * @property {import("../protocol.d.ts").RequestProgress} [progress]
+ * @property {string} [chunk]
+ * @property {{ bytes: number }} [end]
+ * @property {import("../protocol.d.ts").ErrorObject} [error]
+ * @property {MainstayError} [lost]
  */
 /**
  * @typedef {object} CommandOptions
@@ -169,9 +174,11 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
     /** @type {Link | null} */
     let own = null;
     /** @type {<T extends unknown[]>(act: (...args: T) => void) => (...args: T) => void} */
-    const ifCurrent = (act) => (...args) => {
-      if (own && own === link) act(...args);
-    };
+    const ifCurrent =
+      (act) =>
+      (...args) => {
+        if (own && own === link) act(...args);
+      };
     try {
       own = link = transport.open({
         onOpen: ifCurrent(opened),
@@ -273,7 +280,8 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
         settle(ownError("cancelled", "", signal?.reason));
         if (!isUp()) return;
         if (onAbort) onAbort(id);
-        else if (command.type === "request" || command.type === "connection") tell({ type: "cancel", request: id });
+        else if (command.type === "request" || command.type === "connection")
+          tell({ type: "cancel", request: id });
       };
       const send = () => {
         if (!pending.has(id)) return;

@@ -23,7 +23,7 @@ export function share(previous, next) {
   return /** @type {T} */ (isSame ? previous : shared);
 }
 
-/** Returns whether a value is an object or a list as JSON has them. @param {object | null | undefined | unknown} value */
+/** Returns whether a value is an object or a list as JSON has them. @param {unknown} value */
 export function isPlain(value) {
   const kind = value?.constructor;
   return kind === Object || kind === Array;

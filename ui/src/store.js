@@ -33,10 +33,18 @@ import { share } from "./share.js";
  * @property {StatusReport["storage"] | null} storage
  */
 /**
+ * Calls the listener when what the selector returns is another value.
+ * @typedef {<T>(
+ *   selector: (state: State) => T,
+ *   listener: (selected: T, previous: T) => void,
+ *   isEqual?: (a: T, b: T) => boolean,
+ * ) => Unsubscribe} Select
+ */
+/**
  * @typedef {object} Store
  * @property {() => State} getState
  * @property {(listener: () => void) => Unsubscribe} subscribe
- * @property {<T>(selector: (state: State) => T, listener: (selected: T, previous: T) => void, isEqual?: (a: T, b: T) => boolean) => Unsubscribe} select
+ * @property {Select} select
  */
 
 /** The state before anything is known, also for a server's rendering. @type {State} */
@@ -111,16 +119,24 @@ export function fromStatus(state, status, now, skew) {
   const next = share(before, {
     ...status,
     connection: keep(old, connection, "next_attempt_at", "next_attempt_in_ms"),
-    queue: { ...queue, held: queue.held && keep(before?.queue.held, queue.held, "next_probe_at", "next_probe_in_ms") },
+    queue: {
+      ...queue,
+      held: queue.held && keep(before?.queue.held, queue.held, "next_probe_at", "next_probe_in_ms"),
+    },
     runtime: keep(before?.runtime, runtime, "boot", "uptime_ms"),
   });
   return {
     status: next === before ? before : { ...next, runtime },
-    connection: { ...next.connection, nextAttemptAt: isSame ? (state.connection?.nextAttemptAt ?? null) : delay == null ? null : now + delay },
-    agents: Object.fromEntries(agents.map((agent) => {
-      const restartAtMs = agent.restart_at ? Date.parse(agent.restart_at) - skew : null;
-      return [agent.id, { ...agent, restartAtMs }];
-    })),
+    connection: {
+      ...next.connection,
+      nextAttemptAt: isSame ? (state.connection?.nextAttemptAt ?? null) : delay == null ? null : now + delay,
+    },
+    agents: Object.fromEntries(
+      agents.map((agent) => {
+        const restartAtMs = agent.restart_at ? Date.parse(agent.restart_at) - skew : null;
+        return [agent.id, { ...agent, restartAtMs }];
+      }),
+    ),
     queue: next.queue,
     cache,
     backend,

@@ -20,13 +20,17 @@ import { createListeners } from "./listeners.js";
  * @typedef {import("./session.js").Session} Session
  */
 /** @typedef {{ events: EventRecord[], lagged: EventGap | null, cursor: Cursor }} EventBatch */
-/** @typedef {{ text: string } | { bytes: Uint8Array } | { gap: import("../protocol.d.ts").Gap } | { lagged: number }} Frame */
+/**
+ * @typedef {import("../protocol.d.ts").Gap} Gap
+ * @typedef {{ text: string } | { bytes: Uint8Array } | { gap: Gap } | { lagged: number }} Frame
+ */
+/** @typedef {{ lagged: number } | { ended: true } | { error: MainstayError }} Marker */
 /**
  * An item about an agent. `restarted` says that the runtime is another one, so the numbers begin again.
- * @typedef {{ update: AgentUpdate } | { lagged: number } | { ended: true } | { restarted: true } | { error: MainstayError }} AgentItem
+ * @typedef {{ update: AgentUpdate } | { restarted: true } | Marker} AgentItem
  */
 /** @typedef {FileChange | { lagged: number } | { error: MainstayError }} FileItem */
-/** @typedef {{ lines: LogLine[] } | { lagged: number } | { ended: true } | { error: MainstayError }} LogItem */
+/** @typedef {{ lines: LogLine[] } | Marker} LogItem */
 
 /**
  * Compares two cursors: below zero if `a` is earlier. No cursor is the earliest.
@@ -74,7 +78,9 @@ const PENDING_EVENTS_MAX = 5000;
  * @param {Clock} clock
  */
 export function createEvents(session, clock) {
-  const { entries, add, give } = /** @type {typeof createListeners<EventBatch, EventListener>} */ (createListeners)();
+  const { entries, add, give } = /** @type {typeof createListeners<EventBatch, EventListener>} */ (
+    createListeners
+  )();
   /** @type {Cursor | null} */
   let cursor = null;
   /** @type {RuntimeReport | null} */
@@ -156,7 +162,8 @@ export function createEvents(session, clock) {
         const after = entry.cursor;
         const isAhead = compareCursors(after, place) > 0;
         if (isAhead) askSoon();
-        if (after != null && (isAhead || isForeign)) put(entry, { events: [], lagged: { after, before: place }, cursor: place });
+        if (after != null && (isAhead || isForeign))
+          put(entry, { events: [], lagged: { after, before: place }, cursor: place });
         entry.cursor ??= place;
       }
       if (cursor == null || isForeign || compareCursors(cursor, place) > 0) cursor = place;
@@ -194,11 +201,13 @@ export function createEvents(session, clock) {
 
 /**
  * @typedef {{ listener: (item: AgentItem) => void, seq: number | null }} AgentListener
- * @typedef {ReturnType<typeof createListeners<AgentItem, AgentListener>> & { seq: number | null, ask: () => void }} AgentChannel
+ * @typedef {ReturnType<typeof createListeners<AgentItem, AgentListener>>} AgentListeners
+ * @typedef {AgentListeners & { seq: number | null, ask: () => void }} AgentChannel
  */
 
 /**
- * Creates the streams of agents' updates: one subscription for each agent, and a place in it for each listener.
+ * Creates the streams of agents' updates: one subscription for each agent, and a place in it for each
+ * listener.
  * @param {Session} session
  */
 export function createAgents(session) {
@@ -265,10 +274,15 @@ export function createAgents(session) {
   };
 }
 
-/** Makes a test of patterns, in which `*` stands for any text without a slash. @param {readonly string[]} types */
+/**
+ * Makes a test of patterns, in which `*` stands for any text without a slash.
+ * @param {readonly string[]} types
+ */
 function toPattern(types) {
   const source = types.map((type) =>
-    type.replace(/\*\*|[.+^${}()|[\]\\*?]/g, (sign) => (sign === "**" ? ".*" : sign === "*" ? "[^/]*" : sign === "?" ? "[^/]" : `\\${sign}`)),
+    type.replace(/\*\*|[.+^${}()|[\]\\*?]/g, (sign) =>
+      sign === "**" ? ".*" : sign === "*" ? "[^/]*" : sign === "?" ? "[^/]" : `\\${sign}`,
+    ),
   );
   return types.length ? new RegExp(`^(${source.join("|")})$`, "s") : null;
 }
@@ -282,7 +296,12 @@ function typeOf(frame) {
   }
 }
 
-/** @typedef {{ listener: (frame: Frame) => void, types: readonly string[], pattern: RegExp | null }} FrameListener */
+/**
+ * @typedef {object} FrameListener
+ * @property {(frame: Frame) => void} listener
+ * @property {readonly string[]} types
+ * @property {RegExp | null} pattern
+ */
 
 /**
  * Creates the stream of the backend's frames: one subscription that admits what any listener wants.
@@ -292,14 +311,18 @@ export function createFrames(session) {
   const update = () => {
     if (!session.isUp()) return;
     const all = [...entries];
-    const types = all.every(({ pattern }) => pattern) ? [...new Set(all.flatMap((entry) => entry.types))] : [];
+    const types = all.every(({ pattern }) => pattern)
+      ? [...new Set(all.flatMap((entry) => entry.types))]
+      : [];
     const key = all.length ? `${types}` : null;
     if (key === known) return;
     known = key;
     const type = "connection";
     session.tell(all.length ? { type, action: "listen", types } : { type, action: "unlisten" });
   };
-  const { entries, add, give, giveAll } = /** @type {typeof createListeners<Frame, FrameListener>} */ (createListeners)(update);
+  const { entries, add, give, giveAll } = /** @type {typeof createListeners<Frame, FrameListener>} */ (
+    createListeners
+  )(update);
   /** @type {string | null} */
   let known = null;
 
@@ -342,11 +365,13 @@ export function createFrames(session) {
  */
 export function createFiles(session) {
   let isKnown = false;
-  const { entries, add, giveAll } = /** @type {typeof createListeners<FileItem>} */ (createListeners)((isEmpty) => {
-    if (!isEmpty) return;
-    isKnown = false;
-    session.tell({ type: "files", action: "unlisten" });
-  });
+  const { entries, add, giveAll } = /** @type {typeof createListeners<FileItem>} */ (createListeners)(
+    (isEmpty) => {
+      if (!isEmpty) return;
+      isKnown = false;
+      session.tell({ type: "files", action: "unlisten" });
+    },
+  );
   const ask = () => {
     isKnown = session.isUp();
     subscribe(session, { type: "files", action: "listen" }, giveAll);
@@ -358,7 +383,10 @@ export function createFiles(session) {
       if (entries.size === 1) ask();
       return stop;
     },
-    /** Listens over a new link. Changes may be missing, so each folder is to be read again. @param {{ path: string }[]} folders */
+    /**
+     * Listens over a new link. Changes may be missing, so each folder is to be read again.
+     * @param {{ path: string }[]} folders
+     */
     open(folders) {
       if (isKnown) for (const { path } of folders) giveAll({ kind: "rescan", root: path, path });
       if (entries.size) ask();

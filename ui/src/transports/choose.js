@@ -4,7 +4,8 @@ import { websocketTransport } from "./websocket.js";
 /** @typedef {import("../session.js").Transport} Transport */
 
 /**
- * Chooses the transport: the given one, a WebSocket to `url`, Tauri, or a WebSocket to where the page came from.
+ * Chooses the transport: the given one, a WebSocket to `url`, Tauri, or a WebSocket to where the page came
+ * from.
  * @param {import("../client.js").ConnectOptions} options
  * @returns {Transport | null}
  */

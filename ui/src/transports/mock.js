@@ -113,11 +113,32 @@ class Upload {
  */
 function makeAgent(members, now) {
   return {
-    id: "planner", driver: "http", status: "healthy", since: now, misses: 0, last_check: now, error: null, uptime_s: 1,
-    error_count: 0, state_saved_at: null, process: null, messages_waiting: 0, messages_in_flight: 0, questions: [],
-    gave_up: false, generation: 1, restarts: 0, budget_left: 5,
-    budget: { max: 5, window_ms: 600_000, stable_after_ms: 60_000 }, restart_at: null, last_error: null,
-    resolved_error: null, fail_after: 3, next_step: "checked regularly", noisy: false, ...members,
+    id: "planner",
+    driver: "http",
+    status: "healthy",
+    since: now,
+    misses: 0,
+    last_check: now,
+    error: null,
+    uptime_s: 1,
+    error_count: 0,
+    state_saved_at: null,
+    process: null,
+    messages_waiting: 0,
+    messages_in_flight: 0,
+    questions: [],
+    gave_up: false,
+    generation: 1,
+    restarts: 0,
+    budget_left: 5,
+    budget: { max: 5, window_ms: 600_000, stable_after_ms: 60_000 },
+    restart_at: null,
+    last_error: null,
+    resolved_error: null,
+    fail_after: 3,
+    next_step: "checked regularly",
+    noisy: false,
+    ...members,
   };
 }
 
@@ -126,16 +147,40 @@ function makeStatus(now, agents) {
   return {
     runtime: { run: 1, boot: "boot1", pid: 4711, uptime_ms: 0, seq: 0 },
     connection: {
-      state: "connected", since: now, attempt: 1, max: 5, next_attempt_at: null, next_attempt_in_ms: null,
-      next_step: "kept open", last_error: null, error: null, last_error_at: null,
+      state: "connected",
+      since: now,
+      attempt: 1,
+      max: 5,
+      next_attempt_at: null,
+      next_attempt_in_ms: null,
+      next_step: "kept open",
+      last_error: null,
+      error: null,
+      last_error_at: null,
     },
     queue: {
-      waiting: 0, backing_off: 0, running: 0, max_concurrent: 5, by_priority: { high: 0, normal: 0, low: 0 },
-      groups: [], held: null,
+      waiting: 0,
+      backing_off: 0,
+      running: 0,
+      max_concurrent: 5,
+      by_priority: { high: 0, normal: 0, low: 0 },
+      groups: [],
+      held: null,
     },
     cache: {
-      entries: 0, bytes: 0, bytes_max: 67_108_864, hits: 0, stale_hits: 0, misses: 0, loads: 0, load_failures: 0,
-      loads_superseded: 0, evictions: 0, invalidated: 0, oldest_ms: null, folders: [],
+      entries: 0,
+      bytes: 0,
+      bytes_max: 67_108_864,
+      hits: 0,
+      stale_hits: 0,
+      misses: 0,
+      loads: 0,
+      load_failures: 0,
+      loads_superseded: 0,
+      evictions: 0,
+      invalidated: 0,
+      oldest_ms: null,
+      folders: [],
     },
     agents,
     storage: { journal: "ok", state: "ok", logs: "ok" },
@@ -150,9 +195,21 @@ function makeStatus(now, agents) {
  */
 function makeNode(path, now, children = []) {
   return {
-    path, kind: children.length ? "supervisor" : "worker", status: "running", since: now, generation: 1, restarts: 0,
-    restart_at: null, attempts: 0, budget_left: 5, last_error: null, last_error_at: null, next_step: null,
-    abandoned: 0, mailbox: 0, children,
+    path,
+    kind: children.length ? "supervisor" : "worker",
+    status: "running",
+    since: now,
+    generation: 1,
+    restarts: 0,
+    restart_at: null,
+    attempts: 0,
+    budget_left: 5,
+    last_error: null,
+    last_error_at: null,
+    next_step: null,
+    abandoned: 0,
+    mailbox: 0,
+    children,
   };
 }
 
@@ -191,10 +248,16 @@ export class Mock {
     const now = this.#now();
     const agents = (options.agents ?? [{ id: "planner" }]).map((agent) => makeAgent(agent, now));
     this.status = makeStatus(now, agents);
-    this.tree = options.tree ?? makeNode("root", now, [
-      ...["connection", "queue", "cache"].map((name) => makeNode(`root/${name}`, now)),
-      makeNode("root/agents", now, agents.map(({ id }) => makeNode(`root/agents/${id}`, now))),
-    ]);
+    this.tree =
+      options.tree ??
+      makeNode("root", now, [
+        ...["connection", "queue", "cache"].map((name) => makeNode(`root/${name}`, now)),
+        makeNode(
+          "root/agents",
+          now,
+          agents.map(({ id }) => makeNode(`root/agents/${id}`, now)),
+        ),
+      ]);
     this.#patch(options.status ?? {});
   }
 
@@ -204,8 +267,15 @@ export class Mock {
   open = (events) => {
     /** @type {MockLink} */
     const link = {
-      events, isOpen: false, isDead: false, isSubscribed: false, agents: new Set(), logs: new Set(), frames: null,
-      files: false, work: new Map(),
+      events,
+      isOpen: false,
+      isDead: false,
+      isSubscribed: false,
+      agents: new Set(),
+      logs: new Set(),
+      frames: null,
+      files: false,
+      work: new Map(),
     };
     this.#links.add(link);
     this.opened++;
@@ -244,13 +314,24 @@ export class Mock {
         kind: "connection_state",
         actor: "root/connection",
         fields: {
-          from: before.connection.state, to: connection.state, attempt, max, next_attempt_at, next_attempt_in_ms,
-          reason: error?.reason ?? "requested", code: error?.code ?? null, error,
+          from: before.connection.state,
+          to: connection.state,
+          attempt,
+          max,
+          next_attempt_at,
+          next_attempt_in_ms,
+          reason: error?.reason ?? "requested",
+          code: error?.code ?? null,
+          error,
         },
       });
     } else if (!before.queue.held !== !queue.held) {
       const kind = queue.held ? "queue_held" : "queue_released";
-      this.pushEvent({ kind, actor: "root/queue", fields: { reason: "disconnected", failures: 1, waiting: 0 } });
+      this.pushEvent({
+        kind,
+        actor: "root/queue",
+        fields: { reason: "disconnected", failures: 1, waiting: 0 },
+      });
     } else this.#tellAll({ events: [], cursor: this.cursor }, (link) => link.isSubscribed);
   }
 
@@ -271,7 +352,12 @@ export class Mock {
     this.pushEvent({
       kind: "agent_health",
       actor: `root/agents/${id}`,
-      fields: { from: before?.status ?? "starting", to: agent.status, misses: agent.misses, error: agent.error },
+      fields: {
+        from: before?.status ?? "starting",
+        to: agent.status,
+        misses: agent.misses,
+        error: agent.error,
+      },
     });
   }
 
@@ -292,8 +378,11 @@ export class Mock {
     let { seq } = this.status.runtime;
     const at = this.#now();
     const mono_ms = this.#clock.now() - this.#startedAt;
-    const records = events.map(({ kind, actor = "root", generation = 1, fields }) =>
-      /** @type {EventRecord} */ (/** @type {unknown} */ ({ run, seq: ++seq, at, mono_ms, actor, generation, kind, ...fields })),
+    const records = events.map(
+      ({ kind, actor = "root", generation = 1, fields }) =>
+        /** @type {EventRecord} */ (
+          /** @type {unknown} */ ({ run, seq: ++seq, at, mono_ms, actor, generation, kind, ...fields })
+        ),
     );
     this.status = { ...this.status, runtime: { ...this.status.runtime, seq } };
     this.events.push(...records);
@@ -395,7 +484,8 @@ export class Mock {
    */
   fail(type, error) {
     if (!error) return void this.#failures.delete(type);
-    const whole = error instanceof MainstayError ? error : new MainstayError({ message: "It failed.", ...error });
+    const whole =
+      error instanceof MainstayError ? error : new MainstayError({ message: "It failed.", ...error });
     this.#failures.set(type, whole.toJSON());
   }
 
@@ -431,7 +521,12 @@ export class Mock {
     const fields = { downtime_ms: 1000, state: "checkpoint", backlog: 0 };
     this.pushEvent({ kind: "actor_restarted", actor: `root/agents/${id}`, generation, fields });
     this.setAgent(id, {
-      status: "healthy", generation, restart_at: null, last_error: null, error: null, next_step: "checked regularly",
+      status: "healthy",
+      generation,
+      restart_at: null,
+      last_error: null,
+      error: null,
+      next_step: "checked regularly",
     });
   }
 
@@ -560,7 +655,13 @@ export class Mock {
     const controller = new AbortController();
     const upload = new Upload();
     /** @type {Work} */
-    const work = { controller, upload, isDetached: command.detached === true, unacknowledged: 0, onAck: () => {} };
+    const work = {
+      controller,
+      upload,
+      isDetached: command.detached === true,
+      unacknowledged: 0,
+      onAck: () => {},
+    };
     link.work.set(id, work);
     controller.signal.addEventListener("abort", () => upload.end(ownError("cancelled")));
     const agent = String(command.agent);
@@ -570,7 +671,11 @@ export class Mock {
       if (messageId != null) return messageId;
       messageId = this.#nextMessage++;
       this.#tell(link, { agent, accepted: { id, message_id: messageId } });
-      this.agentUpdate(agent, { kind: "sent", message_id: messageId, body: /** @type {Json} */ (command.body) });
+      this.agentUpdate(agent, {
+        kind: "sent",
+        message_id: messageId,
+        body: /** @type {Json} */ (command.body),
+      });
       this.#messages.set(messageId, controller);
       return messageId;
     };
@@ -595,10 +700,14 @@ export class Mock {
       const ok = await untilAborted(Promise.resolve(handler(command, exchange)), controller.signal);
       if (isMessage) this.#end(agent, messageId, { answer: /** @type {Json} */ (ok) });
       if (command.stream) return await this.#stream(link, command, work, ok);
-      this.#tell(link, { id, ok: isMessage ? { message_id: messageId, answer: ok } : this.#respond(command, ok) });
+      this.#tell(link, {
+        id,
+        ok: isMessage ? { message_id: messageId, answer: ok } : this.#respond(command, ok),
+      });
     } catch (thrown) {
       const error = /** @type {ErrorObject} */ (JSON.parse(JSON.stringify(handleError(thrown))));
-      if (isMessage) this.#end(agent, messageId, { error: /** @type {Json} */ (/** @type {unknown} */ (error)) });
+      if (isMessage)
+        this.#end(agent, messageId, { error: /** @type {Json} */ (/** @type {unknown} */ (error)) });
       this.#tell(link, { id, error });
     } finally {
       link.work.delete(id);
@@ -624,8 +733,19 @@ export class Mock {
    */
   #respond({ type }, reply) {
     if (type !== "request") return reply ?? null;
-    const part = /** @type {object} */ (reply && typeof reply === "object" && "status" in reply ? reply : { body: reply });
-    return { status: 200, headers: {}, body: null, ms: 1, cached: false, attempts: 1, request_id: this.#nextRequest - 1, ...part };
+    const part = /** @type {object} */ (
+      reply && typeof reply === "object" && "status" in reply ? reply : { body: reply }
+    );
+    return {
+      status: 200,
+      headers: {},
+      body: null,
+      ms: 1,
+      cached: false,
+      attempts: 1,
+      request_id: this.#nextRequest - 1,
+      ...part,
+    };
   }
 
   /**
@@ -637,9 +757,15 @@ export class Mock {
    */
   async #stream(link, command, work, reply) {
     const { id } = command;
-    const { body, base64, chunks, ...head } = /** @type {Record<string, unknown>} */ (this.#respond(command, reply));
+    const { body, base64, chunks, ...head } = /** @type {Record<string, unknown>} */ (
+      this.#respond(command, reply)
+    );
     this.#tell(link, { id, ok: head });
-    const whole = base64 ? fromBase64(String(base64)) : typeof body === "string" ? body : JSON.stringify(body);
+    const whole = base64
+      ? fromBase64(String(base64))
+      : typeof body === "string"
+        ? body
+        : JSON.stringify(body);
     const source = /** @type {AsyncIterable<string | Uint8Array>} */ (chunks ?? [whole]);
     let bytes = 0;
     try {
@@ -647,7 +773,10 @@ export class Mock {
         const raw = typeof part === "string" ? new TextEncoder().encode(part) : part;
         for (let at = 0; at < raw.length; at += CHUNK_BYTES) {
           while (work.unacknowledged >= CHUNKS_MAX) {
-            await untilAborted(new Promise((resolve) => (work.onAck = () => resolve(undefined))), work.controller.signal);
+            await untilAborted(
+              new Promise((resolve) => (work.onAck = () => resolve(undefined))),
+              work.controller.signal,
+            );
           }
           work.controller.signal.throwIfAborted();
           const piece = raw.subarray(at, at + CHUNK_BYTES);
@@ -668,7 +797,12 @@ export class Mock {
       return async ({ method, path, body, stream_body }, { upload }) => {
         let bytes = 0;
         if (stream_body) for await (const chunk of upload) bytes += chunk.length;
-        const echo = { method, path, ...(body !== undefined && { body }), ...(stream_body ? { bytes } : null) };
+        const echo = {
+          method,
+          path,
+          ...(body !== undefined && { body }),
+          ...(stream_body ? { bytes } : null),
+        };
         return { status: 200, headers: { "content-type": "application/json" }, body: echo };
       };
     }
@@ -690,7 +824,11 @@ export class Mock {
     switch (type) {
       case "hello":
         return {
-          protocol: 1, version: "0.1.0", run, boot, now: this.#now(),
+          protocol: 1,
+          version: "0.1.0",
+          run,
+          boot,
+          now: this.#now(),
           capabilities: ["requests", "streams", "frames", "agents", "cache", "files", "logs"],
         };
       case "status":
@@ -723,7 +861,11 @@ export class Mock {
         return this.#body(link, command);
       case "backend":
         if (this.status.backend) return this.status.backend;
-        throw new MainstayError({ code: "NOT_FOUND", reason: "not_found", message: "This runtime does not start its backend." });
+        throw new MainstayError({
+          code: "NOT_FOUND",
+          reason: "not_found",
+          message: "This runtime does not start its backend.",
+        });
       case "credentials":
         return { changed: false };
       default:
@@ -744,7 +886,11 @@ export class Mock {
     const [run, seq] = String(after).split(".").map(Number);
     const later = this.events.filter((event) => (event.run - run || event.seq - seq) > 0);
     const first = this.events[0];
-    const isGap = first && later[0] === first && !(first.run === run && first.seq === seq + 1) && this.events.length >= this.#keepEvents;
+    const isGap =
+      first &&
+      later[0] === first &&
+      !(first.run === run && first.seq === seq + 1) &&
+      this.events.length >= this.#keepEvents;
     if (isGap) {
       const before = `${first.run}.${first.seq}`;
       this.#tell(link, { lagged: { after, before }, cursor: `${first.run}.${first.seq - 1}` });
@@ -776,7 +922,11 @@ export class Mock {
         link.agents.delete(id);
         return null;
       case "answer":
-        this.agentUpdate(id, { kind: "settled", ask: String(command.ask), body: /** @type {Json} */ (command.body) });
+        this.agentUpdate(id, {
+          kind: "settled",
+          ask: String(command.ask),
+          body: /** @type {Json} */ (command.body),
+        });
         return null;
       case "cancel": {
         const message = this.#messages.get(Number(command.message_id));
@@ -786,13 +936,22 @@ export class Mock {
       case "restart":
       case "start":
       case "reset":
-        this.setAgent(id, { status: "healthy", restart_at: null, last_error: null, error: null, gave_up: false });
+        this.setAgent(id, {
+          status: "healthy",
+          restart_at: null,
+          last_error: null,
+          error: null,
+          gave_up: false,
+        });
         break;
       case "stop":
         this.setAgent(id, { status: "stopped", next_step: "stopped" });
     }
     const details = this.status.agents.find((agent) => agent.id === id);
-    return { ...details, events: this.events.filter((event) => event.actor === `root/agents/${id}`).slice(-5) };
+    return {
+      ...details,
+      events: this.events.filter((event) => event.actor === `root/agents/${id}`).slice(-5),
+    };
   }
 
   /**
@@ -829,7 +988,11 @@ export class Mock {
     this.status = { ...this.status, agents };
     const type = kind === "ask" ? "agent_question" : "agent_question_settled";
     if (kind === "ask" || kind === "settled") {
-      this.pushEvent({ kind: type, actor: `root/agents/${id}`, fields: { ask, message_id, text: JSON.stringify(body) } });
+      this.pushEvent({
+        kind: type,
+        actor: `root/agents/${id}`,
+        fields: { ask, message_id, text: JSON.stringify(body) },
+      });
     }
   }
 
@@ -841,11 +1004,18 @@ export class Mock {
     if (action === "listen") link.frames = /** @type {string[]} */ (types ?? []);
     if (action === "unlisten") link.frames = null;
     if (action === "listen" || action === "unlisten") return null;
-    if (action === "disconnect") this.setStatus({ connection: { state: "disconnected", next_attempt_in_ms: null } });
+    if (action === "disconnect")
+      this.setStatus({ connection: { state: "disconnected", next_attempt_in_ms: null } });
     if (action === "reconnect") {
       const reconnected = this.status.connection.state === "connected" ? "replaced" : "opened";
       this.setStatus({
-        connection: { state: "connected", attempt: 1, next_attempt_in_ms: null, error: null, last_error: null },
+        connection: {
+          state: "connected",
+          attempt: 1,
+          next_attempt_in_ms: null,
+          error: null,
+          last_error: null,
+        },
       });
       return { ...this.#report().connection, reconnected };
     }
@@ -868,14 +1038,24 @@ export class Mock {
       throw new MainstayError({ code: "NOT_FOUND", reason: "not_found", message: "There is no such file." });
     }
     if (action === "show") return this.status.cache;
-    const source = String(pattern).replace(/[.+^${}()|[\]\\]/g, "\\$&").replace(/\*+/g, ".*");
+    const source = String(pattern)
+      .replace(/[.+^${}()|[\]\\]/g, "\\$&")
+      .replace(/\*+/g, ".*");
     const glob = new RegExp(`^${source}$`);
     const keys = [...this.cache.keys()].filter(
-      (name) => by === "all" || (by === "prefix" ? name.startsWith(String(pattern)) : by === "glob" ? glob.test(name) : name === pattern),
+      (name) =>
+        by === "all" ||
+        (by === "prefix"
+          ? name.startsWith(String(pattern))
+          : by === "glob"
+            ? glob.test(name)
+            : name === pattern),
     );
     for (const name of keys) this.cache.delete(name);
     this.pushEvent({
-      kind: "cache_invalidated", actor: "root/cache", fields: { by, pattern: pattern ?? "everything", entries: keys.length },
+      kind: "cache_invalidated",
+      actor: "root/cache",
+      fields: { by, pattern: pattern ?? "everything", entries: keys.length },
     });
     return { entries: keys.length };
   }
@@ -887,14 +1067,16 @@ export class Mock {
   #log(link, { action, log, lines = 100, since_ms }) {
     const id = String(log);
     const all = this.logs.get(id);
-    if (!all) throw new MainstayError({ code: "NOT_FOUND", reason: "not_found", message: "There is no such log." });
+    if (!all)
+      throw new MainstayError({ code: "NOT_FOUND", reason: "not_found", message: "There is no such log." });
     const since = since_ms == null ? -Infinity : this.#clock.now() - Number(since_ms);
     const recent = all.filter((line) => Date.parse(line.at) >= since);
     const last = recent.slice(Math.max(0, recent.length - Number(lines)));
     if (action === "read") return { lines: last };
     if (action === "listen") link.logs.add(id);
     else link.logs.delete(id);
-    if (action === "listen" && last.length && lines) queueMicrotask(() => this.#tell(link, { log: id, lines: last }));
+    if (action === "listen" && last.length && lines)
+      queueMicrotask(() => this.#tell(link, { log: id, lines: last }));
     return null;
   }
 
@@ -916,7 +1098,14 @@ export class Mock {
 
 function unavailable() {
   const message = "The backend is not available at the moment. Try again later.";
-  return new MainstayError({ code: "SERVER_ERROR", reason: "unavailable", status: 503, message, retryable: true, attempts: 1 });
+  return new MainstayError({
+    code: "SERVER_ERROR",
+    reason: "unavailable",
+    status: 503,
+    message,
+    retryable: true,
+    attempts: 1,
+  });
 }
 
 /**

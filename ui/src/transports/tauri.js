@@ -19,7 +19,8 @@ export function tauriTransport(internals) {
     open({ onOpen, onMessage, onClose }) {
       let isOver = false;
       let next = 0;
-      /** The messages that came before their turn: large ones are later than small ones. @type {Map<number, ChannelMessage>} */
+      // The messages that came before their turn: large ones are later than small ones.
+      /** @type {Map<number, ChannelMessage>} */
       const early = new Map();
       const session = internals.transformCallback((raw) => {
         early.set(raw.index, raw);
@@ -38,12 +39,12 @@ export function tauriTransport(internals) {
         onClose(error);
       };
       /** @param {unknown} error */
-      const fail = (error) => finish(typeof error === "string" ? ownError("disconnected", error) : handleError(error));
+      const fail = (error) =>
+        finish(typeof error === "string" ? ownError("disconnected", error) : handleError(error));
       const leave = () => internals.invoke("plugin:mainstay|close", { session }).catch(() => {});
-      internals.invoke("plugin:mainstay|open", { session, channel: `__CHANNEL__:${session}` }).then(
-        () => (isOver ? leave() : onOpen()),
-        fail,
-      );
+      internals
+        .invoke("plugin:mainstay|open", { session, channel: `__CHANNEL__:${session}` })
+        .then(() => (isOver ? leave() : onOpen()), fail);
       return {
         send: (text) => {
           internals.invoke("plugin:mainstay|send", { session, text }).catch((error) => {

@@ -14,7 +14,10 @@ async function isRefused(address) {
   const { location } = globalThis;
   const url = address.href.replace("ws", "http");
   if (location && new URL(url).origin !== location.origin) return false;
-  return fetch(url).then(({ status }) => REFUSED.test(String(status)), () => false);
+  return fetch(url).then(
+    ({ status }) => REFUSED.test(String(status)),
+    () => false,
+  );
 }
 
 /**

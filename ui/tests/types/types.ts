@@ -56,7 +56,9 @@ export async function use() {
   const cached = await client.cache.get("key");
   // @ts-expect-error A miss has no value.
   cached.value;
-  const { messageId } = await client.agent("planner").send({ text: "hello" }, { onUpdate: ({ kind }) => kind });
+  const { messageId } = await client
+    .agent("planner")
+    .send({ text: "hello" }, { onUpdate: ({ kind }) => kind });
   const stop: () => void = client.agent("planner").listen((item) => {
     if ("update" in item) item.update.kind satisfies string;
     else if ("lagged" in item) item.lagged satisfies number;
@@ -64,7 +66,10 @@ export async function use() {
   client.onEvents(({ events, lagged }) => [events.length, lagged?.after], { kinds: ["gave_up"] });
   // @ts-expect-error There is no such kind.
   client.onEvents(() => {}, { kinds: ["gave_down"] });
-  client.store.select((state) => state.session.nextAttemptAt, (at) => at?.toFixed());
+  client.store.select(
+    (state) => state.session.nextAttemptAt,
+    (at) => at?.toFixed(),
+  );
   const response: Response = await client.fetch("/x", { priority: "high", signal: AbortSignal.timeout(1) });
   // @ts-expect-error There is no such priority.
   await client.request("GET", "/x", { priority: "urgent" });

@@ -16,7 +16,13 @@ test("req 8: a countdown changes exactly at whole seconds before its end", () =>
   const seen = [];
   countdown(4300, (seconds) => seen.push([clock.now(), seconds]), { clock });
   clock.advance(10_000);
-  assert.deepEqual(seen, [[1000, 4], [1300, 3], [2300, 2], [3300, 1], [4300, 0]]);
+  assert.deepEqual(seen, [
+    [1000, 4],
+    [1300, 3],
+    [2300, 2],
+    [3300, 1],
+    [4300, 0],
+  ]);
   assert.equal(clock.size, 0);
 });
 
@@ -39,7 +45,10 @@ test("req 8: a countdown goes only down, also after a sleep or a clock that was 
   clock.jump(-15_000);
   clock.advance(1000);
   clock.jump(3_600_000);
-  assert.deepEqual(seen, [...seen].sort((a, b) => b - a));
+  assert.deepEqual(
+    seen,
+    [...seen].sort((a, b) => b - a),
+  );
   assert.equal(seen.at(-1), 0);
 });
 

@@ -41,8 +41,20 @@ test("req 19: an error survives structuredClone and JSON", () => {
 test("req 19: other values are no MainstayError", () => {
   const { proxy, revoke } = Proxy.revocable({}, {});
   revoke();
-  for (const value of [null, undefined, 1, "x", {}, [], new Error("x"), { code: "TIMEOUT" }, { ...WIRE, code: "OTHER" },
-    { ...WIRE, code: "toString" }, { ...WIRE, retryable: 1 }, proxy]) {
+  for (const value of [
+    null,
+    undefined,
+    1,
+    "x",
+    {},
+    [],
+    new Error("x"),
+    { code: "TIMEOUT" },
+    { ...WIRE, code: "OTHER" },
+    { ...WIRE, code: "toString" },
+    { ...WIRE, retryable: 1 },
+    proxy,
+  ]) {
     assert.equal(isMainstayError(value), false);
   }
   assert.deepEqual(Object.keys(ErrorCodes), Object.values(ErrorCodes));
@@ -77,7 +89,20 @@ test("req 16: any thrown value becomes an error, and none throws", () => {
     [{ message: 1 }, "internal"],
     [hostile, "internal"],
     [proxy, "internal"],
-    [new Proxy({}, { get: () => { throw new Error("trap"); }, getPrototypeOf: () => { throw new Error("trap"); } }), "internal"],
+    [
+      new Proxy(
+        {},
+        {
+          get: () => {
+            throw new Error("trap");
+          },
+          getPrototypeOf: () => {
+            throw new Error("trap");
+          },
+        },
+      ),
+      "internal",
+    ],
     [{ ...WIRE }, "rate_limited"],
     [{ ...WIRE, reason: "a_reason_of_tomorrow" }, "a_reason_of_tomorrow"],
   ];

@@ -37,7 +37,9 @@ test("req 9: no event is lost or doubled over lost sessions and restarts", async
       stopExtra = () => {
         stop();
         const got = places(items);
-        const known = mock.events.map(({ run, seq }) => `${run}.${seq}`).filter((at) => compareCursors(at, from) > 0);
+        const known = mock.events
+          .map(({ run, seq }) => `${run}.${seq}`)
+          .filter((at) => compareCursors(at, from) > 0);
         assert.deepEqual(got, known.slice(0, got.length));
       };
     }
@@ -50,7 +52,7 @@ test("req 9: no event is lost or doubled over lost sessions and restarts", async
   stopExtra();
 });
 
-test("req 9: a listener that begins earlier gets what was before, and the others nothing twice", async (t) => {
+test("req 9: a listener that begins earlier gets what was before, the others no more", async (t) => {
   stopClock(t);
   const { mock, client } = connectMock(t);
   await settle();
@@ -82,7 +84,10 @@ test("req 9: a gap is told to whom it concerns, at its place", async (t) => {
   await pass(2000);
   assert.deepEqual(items[0].cursor, "1.1");
   assert.deepEqual(items[1], { events: [], lagged: { after: "1.1", before: "1.42" }, cursor: "1.41" });
-  assert.deepEqual(places(items.slice(2)), Array.from({ length: 10 }, (_, at) => `1.${42 + at}`));
+  assert.deepEqual(
+    places(items.slice(2)),
+    Array.from({ length: 10 }, (_, at) => `1.${42 + at}`),
+  );
 });
 
 test("req 9: another data folder is a gap, and its events follow", async (t) => {
@@ -140,7 +145,10 @@ test("a page without listeners asks for no old events", async (t) => {
   mock.pushEvents(Array.from({ length: 5000 }, () => ({ kind: "actor_ready" })));
   await pass(2000);
   assert.equal(client.store.getState().isLive, true);
-  assert.deepEqual(mock.commands.filter(({ type }) => type === "subscribe").map(({ after }) => after), [undefined, undefined]);
+  assert.deepEqual(
+    mock.commands.filter(({ type }) => type === "subscribe").map(({ after }) => after),
+    [undefined, undefined],
+  );
   const { items, listener } = collector();
   client.onEvents(listener);
   mock.pushEvent({ kind: "actor_ready" });

@@ -6,7 +6,11 @@ const bytesOf = (length) => Uint8Array.from({ length }, (_, at) => at % 251);
 
 test("fetch answers as fetch does", async (t) => {
   const { mock, client } = connectMock(t);
-  const response = await client.fetch("/items?q=1", { headers: { "X-Own": "1" }, priority: "high", timeoutMs: 5 });
+  const response = await client.fetch("/items?q=1", {
+    headers: { "X-Own": "1" },
+    priority: "high",
+    timeoutMs: 5,
+  });
   assert.ok(response instanceof Response);
   assert.equal(response.status, 200);
   assert.equal(response.url, "/items?q=1");
@@ -14,7 +18,10 @@ test("fetch answers as fetch does", async (t) => {
   assert.deepEqual(await response.json(), { method: "GET", path: "/items?q=1" });
   assert.equal(response.requestId, 1);
   const sent = mock.commands.find(({ type }) => type === "request");
-  assert.deepEqual([sent.stream, sent.headers, sent.priority, sent.timeout_ms], [true, { "x-own": "1" }, "high", 5]);
+  assert.deepEqual(
+    [sent.stream, sent.headers, sent.priority, sent.timeout_ms],
+    [true, { "x-own": "1" }, "high", 5],
+  );
 });
 
 test("fetch takes a Request, a URL of the backend, and refuses other hosts", async (t) => {
@@ -177,7 +184,10 @@ test("req 13: an abort or a cancelled reader ends a streamed response", async (t
   const other = await client.fetch("/x");
   await other.body.cancel();
   await settle();
-  assert.deepEqual(signals.map(({ aborted }) => aborted), [true, true]);
+  assert.deepEqual(
+    signals.map(({ aborted }) => aborted),
+    [true, true],
+  );
 });
 
 test("req 16: a response that breaks off says what is known", async (t) => {
@@ -193,7 +203,10 @@ test("req 16: a response that breaks off says what is known", async (t) => {
   const outcomes = [rejection(read.text()), rejection(write.text())];
   await settle();
   mock.drop();
-  assert.deepEqual((await Promise.all(outcomes)).map(({ reason }) => reason), ["disconnected", "outcome_unknown"]);
+  assert.deepEqual(
+    (await Promise.all(outcomes)).map(({ reason }) => reason),
+    ["disconnected", "outcome_unknown"],
+  );
 });
 
 test("fetch tells a body of the wrong length", async (t) => {

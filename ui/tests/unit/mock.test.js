@@ -43,7 +43,9 @@ test("req 20: a slow runtime uses the clock, and a half-open one is silent", asy
   const { got, ask } = await open(mock);
   mock.slow(1000);
   assert.deepEqual(await ask({ id: 1, type: "tree" }), []);
-  const { mock: { timers } } = await import("node:test");
+  const {
+    mock: { timers },
+  } = await import("node:test");
   timers.tick(1000);
   await settle();
   timers.tick(1000);
@@ -65,8 +67,14 @@ test("req 20: a question is a part of the agent's view until it is answered", as
   assert.equal(mock.status.agents[0].questions[0].ask, "a1");
   await ask({ id: 2, type: "agent", agent: "planner", action: "answer", ask: "a1", body: "yes" });
   assert.deepEqual(mock.status.agents[0].questions, []);
-  assert.deepEqual(got.filter((item) => item.update).map(({ update }) => update.kind), ["ask", "settled"]);
-  assert.deepEqual(mock.events.map(({ kind }) => kind), ["agent_question", "agent_question_settled"]);
+  assert.deepEqual(
+    got.filter((item) => item.update).map(({ update }) => update.kind),
+    ["ask", "settled"],
+  );
+  assert.deepEqual(
+    mock.events.map(({ kind }) => kind),
+    ["agent_question", "agent_question_settled"],
+  );
 });
 
 test("req 20: a handler replaces any reply, and its undoing gives the usual one back", async () => {

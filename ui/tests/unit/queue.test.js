@@ -149,7 +149,12 @@ test("req 12: whatever happens, every promise settles and the counts return to z
       const controller = new AbortController();
       open.push([own, controller]);
       const priority = ["high", "normal", "low"][Math.floor(random() * 3)];
-      all.push(queue.add(own.fn, { signal: controller.signal, priority }).then(() => {}, () => {}));
+      all.push(
+        queue.add(own.fn, { signal: controller.signal, priority }).then(
+          () => {},
+          () => {},
+        ),
+      );
     } else if (dice < 0.9 && open.length) {
       const [[own, controller]] = open.splice(Math.floor(random() * open.length), 1);
       if (random() < 0.4) controller.abort();

@@ -1,6 +1,6 @@
 /**
- * The client against a real runtime. Start `mainstay demo`, and set MAINSTAY_URL (`ws://127.0.0.1:PORT/bridge`) and
- * MAINSTAY_TOKEN.
+ * The client against a real runtime. Start `mainstay demo`, and set MAINSTAY_URL
+ * (`ws://127.0.0.1:PORT/bridge`) and MAINSTAY_TOKEN.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -18,7 +18,10 @@ function open(t, more = {}) {
 }
 
 function capabilities(client) {
-  return client.hello().then((hello) => hello.capabilities, () => []);
+  return client.hello().then(
+    (hello) => hello.capabilities,
+    () => [],
+  );
 }
 
 test("real: the first snapshot makes the state live", options, async (t) => {
@@ -47,7 +50,9 @@ test("real: a request has its response, and an error its reason", options, async
 test("real: an agent answers a message", options, async (t) => {
   const client = open(t);
   const accepted = [];
-  const reply = await client.agent("planner").send({ text: "hello" }, { onAccepted: (id) => accepted.push(id) });
+  const reply = await client
+    .agent("planner")
+    .send({ text: "hello" }, { onAccepted: (id) => accepted.push(id) });
   assert.deepEqual(accepted, [reply.messageId]);
   assert.equal(reply.answer.id, "planner");
 });
@@ -84,7 +89,10 @@ test("real: events come without gap or double over a lost session", options, asy
     queueMicrotask(check);
   });
   const run = runtime.run;
-  assert.deepEqual(seen.slice(0, runtime.seq - first), Array.from({ length: runtime.seq - first }, (_, at) => `${run}.${first + 1 + at}`));
+  assert.deepEqual(
+    seen.slice(0, runtime.seq - first),
+    Array.from({ length: runtime.seq - first }, (_, at) => `${run}.${first + 1 + at}`),
+  );
   assert.ok(sockets.length > 4);
 });
 
@@ -128,17 +136,75 @@ test("real: fetch streams a response", options, async (t) => {
   assert.equal((await client.fetch("/no/such/path")).status, 404);
 });
 
+test("real: bodies pass in both directions as they are", options, async (t) => {
+  const client = open(t);
+  if (!(await capabilities(client)).includes("streams")) return t.skip("this runtime has no streams yet");
+  const whole = Uint8Array.from({ length: 300_000 }, (_, at) => at % 251);
+  const parts = [0, 1, 100_000, 299_999].map((at, index, all) => whole.subarray(at, all[index + 1]));
+  const bodies = [whole, new Blob([whole]), ReadableStream.from(parts)];
+  for (const body of bodies) {
+    const progress = [];
+    const response = await client.fetch("/api/echo", {
+      method: "POST",
+      body,
+      duplex: "half",
+      headers: { "content-type": "application/octet-stream" },
+      onProgress: ({ sent }) => progress.push(sent),
+    });
+    assert.equal(response.status, 200);
+    assert.ok(response.requestId > 0);
+    const got = new Uint8Array(await response.arrayBuffer());
+    assert.equal(Buffer.compare(got, whole), 0, `${got.length} bytes`);
+  }
+});
+
+test("real: the cache keeps values, also null", options, async (t) => {
+  const client = open(t);
+  if (!(await capabilities(client)).includes("cache"))
+    return t.skip("this runtime has no cache commands yet");
+  await client.cache.put("ui-test:a", null, { ttlMs: 60_000 });
+  await client.cache.put("ui-test:b", { deep: [1] });
+  assert.deepEqual(await client.cache.get("ui-test:a"), { hit: true, value: null });
+  assert.deepEqual(await client.cache.get("ui-test:b"), { hit: true, value: { deep: [1] } });
+  assert.equal(await client.cache.invalidate({ prefix: "ui-test:" }), 2);
+  assert.deepEqual(await client.cache.get("ui-test:a"), { hit: false });
+});
+
+test("real: the answer to a detached message survives the session", options, async (t) => {
+  const sockets = [];
+  class Socket extends WebSocket {
+    constructor(...args) {
+      super(...args);
+      sockets.push(this);
+    }
+  }
+  const { websocketTransport } = await import("../../src/transports/websocket.js");
+  const client = open(t, { transport: websocketTransport({ url, token, WebSocket: Socket }) });
+  if (!(await capabilities(client)).includes("agents")) return t.skip("this runtime has no kept updates yet");
+  for (let round = 0; round < 3; round++) {
+    const onAccepted = () => sockets.at(-1).close();
+    const { answer } = await client
+      .agent("reviewer")
+      .send({ text: "detached" }, { detached: true, onAccepted });
+    assert.equal(answer.id, "reviewer");
+  }
+  assert.equal(sockets.length, 4);
+});
+
 test("real: updates of an agent continue after a number", options, async (t) => {
   const client = open(t);
   if (!(await capabilities(client)).includes("agents")) return t.skip("this runtime has no kept updates yet");
   const { messageId } = await client.agent("planner").send({ text: "kept" }, { detached: true });
   const kinds = await new Promise((resolve) => {
     const kinds = [];
-    client.agent("planner").listen((item) => {
-      if (!("update" in item) || item.update.message_id !== messageId) return;
-      kinds.push(item.update.kind);
-      if (item.update.kind === "ended") resolve(kinds);
-    }, { after: 0 });
+    client.agent("planner").listen(
+      (item) => {
+        if (!("update" in item) || item.update.message_id !== messageId) return;
+        kinds.push(item.update.kind);
+        if (item.update.kind === "ended") resolve(kinds);
+      },
+      { after: 0 },
+    );
   });
   assert.equal(kinds[0], "sent");
   assert.equal(kinds.at(-1), "ended");

@@ -5,7 +5,13 @@ import { retryDelay } from "../../src/retry.js";
 import { pass, rejection, seeded, settle, stopClock } from "./support.js";
 
 const failure = (more = {}) =>
-  new MainstayError({ code: "SERVER_ERROR", reason: "unavailable", message: "Later.", retryable: true, ...more });
+  new MainstayError({
+    code: "SERVER_ERROR",
+    reason: "unavailable",
+    message: "Later.",
+    retryable: true,
+    ...more,
+  });
 
 test("req 15: retries are told, and the error has its attempts", async (t) => {
   stopClock(t);
@@ -13,9 +19,18 @@ test("req 15: retries are told, and the error has its attempts", async (t) => {
   const starts = [];
   const start = Date.now();
   const run = () => (starts.push(Date.now() - start), Promise.reject(failure()));
-  const ended = rejection(retry(run, { jitter: false, onRetry: ({ attempt, delayMs, error }) => told.push([attempt, delayMs, error.reason]) }));
+  const ended = rejection(
+    retry(run, {
+      jitter: false,
+      onRetry: ({ attempt, delayMs, error }) => told.push([attempt, delayMs, error.reason]),
+    }),
+  );
   await pass(10_000);
-  assert.deepEqual(told, [[1, 500, "unavailable"], [2, 1000, "unavailable"], [3, 2000, "unavailable"]]);
+  assert.deepEqual(told, [
+    [1, 500, "unavailable"],
+    [2, 1000, "unavailable"],
+    [3, 2000, "unavailable"],
+  ]);
   assert.deepEqual(starts, [0, 500, 1500, 3500]);
   assert.equal((await ended).attempts, 4);
 });
@@ -37,7 +52,10 @@ test("retry asks shouldRetry, and ends with success", async (t) => {
   });
   await pass(5000);
   assert.equal(await value, 3);
-  assert.deepEqual(asked, [["internal", 1], ["internal", 2]]);
+  assert.deepEqual(asked, [
+    ["internal", 1],
+    ["internal", 2],
+  ]);
 });
 
 test("retry waits as long as the other side asks, and random within its own delay", (t) => {
@@ -69,7 +87,9 @@ test("req 12: an abort ends a running attempt and a delay at once", async (t) =>
 test("req 14: a deadline ends a hanging attempt, and forbids a retry after it", async (t) => {
   stopClock(t);
   let signal;
-  const hanging = rejection(retry((given) => ((signal = given), new Promise(() => {})), { deadlineMs: 3000 }));
+  const hanging = rejection(
+    retry((given) => ((signal = given), new Promise(() => {})), { deadlineMs: 3000 }),
+  );
   const failing = rejection(retry(() => Promise.reject(failure()), { deadlineMs: 1200, jitter: false }));
   await pass(600);
   assert.equal((await failing).reason, "unavailable");

@@ -3,7 +3,17 @@ import { test } from "node:test";
 import { connect, findClient } from "../../src/index.js";
 import { countFailures, nextDelay } from "../../src/reconnect.js";
 import { createMock } from "../../src/transports/mock.js";
-import { connectMock, fakePage, manualClock, pass, rejection, seeded, settle, setGlobals, stopClock } from "./support.js";
+import {
+  connectMock,
+  fakePage,
+  manualClock,
+  pass,
+  rejection,
+  seeded,
+  settle,
+  setGlobals,
+  stopClock,
+} from "./support.js";
 
 test("req 1: any number of uses share one session, which ends 1 s after the last", async (t) => {
   stopClock(t);
@@ -89,7 +99,10 @@ test("req 5: delays double to 10 s, and are random", (t) => {
   assert.deepEqual(most, [0, 500, 1000, 2000, 4000, 8000, 10_000, 10_000, 10_000]);
   const delays = Array.from({ length: 1000 }, () => nextDelay(6, random));
   assert.ok(Math.min(...delays) < 1000 && Math.max(...delays) > 9000);
-  assert.equal(nextDelay(1e9, () => 1), 10_000);
+  assert.equal(
+    nextDelay(1e9, () => 1),
+    10_000,
+  );
 });
 
 test("req 5: failures are forgotten after 10 s of a stable session, and not before", async (t) => {
@@ -101,7 +114,11 @@ test("req 5: failures are forgotten after 10 s of a stable session, and not befo
   await settle();
   for (let round = 1; round <= 3; round++) {
     mock.drop();
-    assert.equal(client.store.getState().session.attempt, round + 1, "an unstable session counts as a failure");
+    assert.equal(
+      client.store.getState().session.attempt,
+      round + 1,
+      "an unstable session counts as a failure",
+    );
     await pass(nextDelay(round, () => 1));
   }
   await pass(10_000);
@@ -145,7 +162,7 @@ test("req 6: an open but silent link is checked when the window shows", async (t
   assert.equal(client.store.getState().session.state, "open");
 });
 
-test("req 6: the page leaves no session in the back/forward cache, and has one when it returns", async (t) => {
+test("req 6: a page in the back/forward cache has no session, and one when it returns", async (t) => {
   stopClock(t);
   const page = fakePage(t);
   const { mock, client } = connectMock(t);
@@ -176,13 +193,24 @@ test("req 12: every promise settles when the client closes", async (t) => {
   mock.on("request", () => new Promise(() => {}));
   mock.on("agent.send", () => new Promise(() => {}));
   await settle();
-  const sent = [client.request("GET", "/a"), client.agent("planner").send("b", { detached: true }), client.fetch("/c")];
+  const sent = [
+    client.request("GET", "/a"),
+    client.agent("planner").send("b", { detached: true }),
+    client.fetch("/c"),
+  ];
   await settle();
   mock.drop({ refuse: 1e9 });
-  const late = [client.hello(), client.request("GET", "/d"), client.logs.read("planner"), client.sendFrame("x")];
+  const late = [
+    client.hello(),
+    client.request("GET", "/d"),
+    client.logs.read("planner"),
+    client.sendFrame("x"),
+  ];
   const outcomes = Promise.allSettled([...sent, ...late]);
   client.close();
-  const reasons = (await outcomes).map(({ status, reason }) => (assert.equal(status, "rejected"), reason.reason));
+  const reasons = (await outcomes).map(
+    ({ status, reason }) => (assert.equal(status, "rejected"), reason.reason),
+  );
   assert.deepEqual(reasons.slice(3), ["cancelled", "cancelled", "cancelled", "cancelled"]);
   assert.equal((await rejection(client.hello())).reason, "cancelled");
   assert.equal((await rejection(client.fetch("/x"))).reason, "cancelled");
@@ -217,14 +245,19 @@ test("req 12: commands that were not sent go over the next session, in order", a
   mock.commands.length = 0;
   const replies = Promise.all(["/1", "/2", "/3"].map((path) => client.request("POST", path, { body: {} })));
   await pass(2000);
-  assert.deepEqual((await replies).map(({ body }) => body.path), ["/1", "/2", "/3"]);
+  assert.deepEqual(
+    (await replies).map(({ body }) => body.path),
+    ["/1", "/2", "/3"],
+  );
   assert.equal(mock.commands[0].type, "subscribe");
 });
 
 test("req 12: no more than 1024 commands wait for a session", async (t) => {
   const { mock, client } = connectMock(t);
   mock.drop({ refuse: 1e9 });
-  const all = Array.from({ length: 1030 }, () => client.command({ type: "status" }).catch((error) => error.reason));
+  const all = Array.from({ length: 1030 }, () =>
+    client.command({ type: "status" }).catch((error) => error.reason),
+  );
   client.close();
   const reasons = await Promise.all(all);
   assert.equal(reasons.filter((reason) => reason === "queue_full").length, 6);
@@ -249,7 +282,11 @@ test("req 13: an aborted request reaches the runtime, and rejects at once", asyn
   await settle();
   assert.equal(signal.aborted, true);
   const request = mock.commands.find(({ type }) => type === "request");
-  assert.deepEqual(mock.commands.at(-1), { id: mock.commands.at(-1).id, type: "cancel", request: request.id });
+  assert.deepEqual(mock.commands.at(-1), {
+    id: mock.commands.at(-1).id,
+    type: "cancel",
+    request: request.id,
+  });
 });
 
 test("req 13: a message that is aborted before its acceptance is cancelled after it", async (t) => {
@@ -272,25 +309,42 @@ test("req 14: idle limit and deadline of requests and messages go to the runtime
   const { mock, client } = connectMock(t);
   await client.request("GET", "/x", { timeoutMs: 1, waitTimeoutMs: 2000, deadlineMs: 3000, retries: 4 });
   await client.agent("planner").send("x", { timeoutMs: 5, waitTimeoutMs: 6000, deadlineMs: 7000 });
-  const [request, message] = mock.commands.filter(({ type, action }) => type === "request" || action === "send");
-  assert.deepEqual([request.timeout_ms, request.wait_timeout_ms, request.deadline_ms, request.retries], [1, 2000, 3000, 4]);
+  const [request, message] = mock.commands.filter(
+    ({ type, action }) => type === "request" || action === "send",
+  );
+  assert.deepEqual(
+    [request.timeout_ms, request.wait_timeout_ms, request.deadline_ms, request.retries],
+    [1, 2000, 3000, 4],
+  );
   assert.deepEqual([message.timeout_ms, message.wait_timeout_ms, message.deadline_ms], [5, 6000, 7000]);
 });
 
 test("req 15: retries of the runtime are events, with attempt, delay and reason", async (t) => {
   const { mock, client } = connectMock(t);
   await settle();
-  const seen = new Promise((resolve) => client.onEvents(({ events }) => resolve(events), { kinds: ["request_retry"] }));
+  const seen = new Promise((resolve) =>
+    client.onEvents(({ events }) => resolve(events), { kinds: ["request_retry"] }),
+  );
   const accepted = [];
   mock.on("request", async () => {
-    const fields = { request_id: 1, method: "GET", path: "/x", attempt: 2, delay_ms: 100, reason: "unavailable" };
+    const fields = {
+      request_id: 1,
+      method: "GET",
+      path: "/x",
+      attempt: 2,
+      delay_ms: 100,
+      reason: "unavailable",
+    };
     mock.pushEvent({ kind: "request_retry", actor: "root/queue", fields });
     return { status: 200, attempts: 2 };
   });
   const response = await client.request("GET", "/x", { onAccepted: (id) => accepted.push(id) });
   assert.equal(response.attempts, 2);
   const retries = await seen;
-  assert.deepEqual(retries.map(({ attempt, delay_ms, reason }) => [attempt, delay_ms, reason]), [[2, 100, "unavailable"]]);
+  assert.deepEqual(
+    retries.map(({ attempt, delay_ms, reason }) => [attempt, delay_ms, reason]),
+    [[2, 100, "unavailable"]],
+  );
   assert.deepEqual(accepted, [retries[0].request_id]);
 });
 
@@ -371,7 +425,9 @@ test("req 20: a page that stood still reads what came before it judges", async (
 test("req 3: a link that never opens is given up after 10 s", async (t) => {
   stopClock(t);
   const links = [];
-  const transport = { open: (events) => (links.push(events), { send() {}, close: () => void (links.at(-1).isClosed = true) }) };
+  const transport = {
+    open: (events) => (links.push(events), { send() {}, close: () => void (links.at(-1).isClosed = true) }),
+  };
   const client = connect({ transport, id: t.name, random: () => 0 });
   t.after(() => client.close());
   await pass(9900);
@@ -438,7 +494,10 @@ test("client that closes leaves no timer and no listener", async (t) => {
   const counts = {};
   for (const target of [globalThis, page.document]) {
     const { addEventListener: add, removeEventListener: remove } = target;
-    target.addEventListener = (type, ...rest) => ((counts[type] = (counts[type] ?? 0) + 1), add.call(target, type, ...rest));
+    target.addEventListener = (type, ...rest) => (
+      (counts[type] = (counts[type] ?? 0) + 1),
+      add.call(target, type, ...rest)
+    );
     target.removeEventListener = (type, ...rest) => ((counts[type] -= 1), remove.call(target, type, ...rest));
   }
   const timers = new Set();
@@ -462,5 +521,8 @@ test("client that closes leaves no timer and no listener", async (t) => {
     client.close();
   }
   assert.equal(timers.size, 0);
-  assert.deepEqual(Object.values(counts).filter((count) => count), []);
+  assert.deepEqual(
+    Object.values(counts).filter((count) => count),
+    [],
+  );
 });

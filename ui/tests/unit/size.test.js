@@ -13,7 +13,9 @@ const CLIENT = 'import { connect } from "./index.js"; connect();';
 const onDemand = {
   name: "on demand",
   setup: (builder) =>
-    builder.onResolve({ filter: /./ }, ({ kind, path }) => (kind === "dynamic-import" ? { path, external: true } : null)),
+    builder.onResolve({ filter: /./ }, ({ kind, path }) =>
+      kind === "dynamic-import" ? { path, external: true } : null,
+    ),
 };
 
 /** Returns the gzipped size of what a page loads for these lines: at first, and in all. */
@@ -44,14 +46,22 @@ test("client and store take at most 8.75 KiB, and 10.75 KiB with fetch and logs"
   assert.ok(all <= 10.75 * KIB, `${all} bytes`);
 });
 
-test("client, store and elements take at most 15 KiB", { skip: !existsSync(`${source}elements/index.js`) }, async (t) => {
-  const { first, all } = await sizes(`${CLIENT} import "./elements/index.js";`);
-  t.diagnostic(`client, store and elements: ${first} bytes gzipped, ${all} with what is loaded on demand`);
-  assert.ok(first <= 15 * KIB, `${first} bytes`);
-});
+test(
+  "client, store and elements take at most 15 KiB",
+  { skip: !existsSync(`${source}elements/index.js`) },
+  async (t) => {
+    const { first, all } = await sizes(`${CLIENT} import "./elements/index.js";`);
+    t.diagnostic(`client, store and elements: ${first} bytes gzipped, ${all} with what is loaded on demand`);
+    assert.ok(first <= 15 * KIB, `${first} bytes`);
+  },
+);
 
 test("errors, retries and the queue load nothing of the client", async (t) => {
-  for (const [name, most] of [["handleError", 1.5], ["retry", 2.25], ["createQueue", 2.75]]) {
+  for (const [name, most] of [
+    ["handleError", 1.5],
+    ["retry", 2.25],
+    ["createQueue", 2.75],
+  ]) {
     const { all } = await sizes(`import { ${name} } from "./index.js"; console.log(${name});`);
     t.diagnostic(`${name}: ${all} bytes gzipped`);
     assert.ok(all <= most * KIB, `${name}: ${all} bytes`);

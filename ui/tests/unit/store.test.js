@@ -28,7 +28,9 @@ test("req 10: sharing changes no value, and is the identity for equal ones", (t)
     if (depth === 0 || dice < 0.3) return [null, true, 1, "x", 2.5][Math.floor(random() * 5)];
     const count = Math.floor(random() * 4);
     if (dice < 0.6) return Array.from({ length: count }, () => make(depth - 1));
-    return Object.fromEntries(Array.from({ length: count }, () => ["abcdef"[Math.floor(random() * 6)], make(depth - 1)]));
+    return Object.fromEntries(
+      Array.from({ length: count }, () => ["abcdef"[Math.floor(random() * 6)], make(depth - 1)]),
+    );
   };
   for (let round = 0; round < 2000; round++) {
     const before = make(4);
@@ -131,10 +133,23 @@ test("req 9: only those are called who selected what changed", async (t) => {
   const { mock, client } = connectMock(t, { agents: [{ id: "planner" }, { id: "coder" }] });
   await pass(100);
   const calls = { planner: 0, coder: 0, connection: 0, count: 0, all: 0 };
-  client.store.select((state) => state.agents.planner, () => calls.planner++);
-  client.store.select((state) => state.agents.coder, () => calls.coder++);
-  client.store.select((state) => state.connection, () => calls.connection++);
-  client.store.select((state) => Object.keys(state.agents), () => calls.count++, (a, b) => a.length === b.length);
+  client.store.select(
+    (state) => state.agents.planner,
+    () => calls.planner++,
+  );
+  client.store.select(
+    (state) => state.agents.coder,
+    () => calls.coder++,
+  );
+  client.store.select(
+    (state) => state.connection,
+    () => calls.connection++,
+  );
+  client.store.select(
+    (state) => Object.keys(state.agents),
+    () => calls.count++,
+    (a, b) => a.length === b.length,
+  );
   client.store.subscribe(() => calls.all++);
   for (let round = 0; round < 20; round++) {
     mock.setAgent("planner", { messages_in_flight: round + 1 });
@@ -149,12 +164,18 @@ test("req 9: a selection is given with the one before it", async (t) => {
   const { mock, client } = connectMock(t);
   await pass(100);
   const seen = [];
-  client.store.select((state) => state.agents.planner?.status, (now, before) => seen.push([before, now]));
+  client.store.select(
+    (state) => state.agents.planner?.status,
+    (now, before) => seen.push([before, now]),
+  );
   mock.setAgent("planner", { status: "degraded" });
   await pass(500);
   mock.setAgent("planner", { status: "failed" });
   await pass(500);
-  assert.deepEqual(seen, [["healthy", "degraded"], ["degraded", "failed"]]);
+  assert.deepEqual(seen, [
+    ["healthy", "degraded"],
+    ["degraded", "failed"],
+  ]);
 });
 
 test("req 9: any number of changes in a frame are one notification", async (t) => {
@@ -181,7 +202,10 @@ test("req 20: a change during a slow refresh shows after it", async (t) => {
   const { mock, client } = connectMock(t);
   await pass(100);
   let replies = [];
-  const hold = mock.on("status", () => new Promise((resolve) => replies.push(() => resolve(structuredClone(mock.status)))));
+  const hold = mock.on(
+    "status",
+    () => new Promise((resolve) => replies.push(() => resolve(structuredClone(mock.status)))),
+  );
   mock.setAgent("planner", { misses: 1 });
   await pass(400);
   const [first] = replies;

@@ -19,7 +19,8 @@ test("req 2: StrictMode's mounts leave one subscription, and the last unmount no
   }
   await settle();
   const counts = {};
-  for (const { type, action } of mock.commands) counts[`${type}.${action}`] = (counts[`${type}.${action}`] ?? 0) + 1;
+  for (const { type, action } of mock.commands)
+    counts[`${type}.${action}`] = (counts[`${type}.${action}`] ?? 0) + 1;
   assert.equal(counts["agent.listen"], counts["agent.unlisten"]);
   assert.equal(counts["files.listen"], counts["files.unlisten"]);
   assert.equal(counts["connection.listen"], counts["connection.unlisten"]);
@@ -75,13 +76,19 @@ test("agent updates come without gap or double over lost sessions", async (t) =>
       const stop = client.agent("planner").listen(late.listener, { after });
       await pass(2000, 500);
       const got = seqs(late.items);
-      assert.deepEqual(got, Array.from({ length: got.length }, (_, at) => after + 1 + at));
+      assert.deepEqual(
+        got,
+        Array.from({ length: got.length }, (_, at) => after + 1 + at),
+      );
       stop();
     }
     await pass(100, 100);
   }
   await pass(30_000, 500);
-  assert.deepEqual(seqs(first.items), Array.from({ length: sent }, (_, at) => at + 1));
+  assert.deepEqual(
+    seqs(first.items),
+    Array.from({ length: sent }, (_, at) => at + 1),
+  );
 });
 
 test("agent updates that are kept no more are told", async (t) => {
@@ -129,7 +136,9 @@ test("req 12: the answer to a detached message comes over a lost session", async
   mock.on("agent.send", () => new Promise((resolve) => (answer = resolve)));
   await settle();
   const updates = [];
-  const sent = client.agent("planner").send("x", { detached: true, onUpdate: ({ kind }) => updates.push(kind) });
+  const sent = client
+    .agent("planner")
+    .send("x", { detached: true, onUpdate: ({ kind }) => updates.push(kind) });
   await settle();
   mock.drop({ refuse: 1 });
   mock.agentUpdate("planner", { kind: "message", message_id: 1, body: "half" });
@@ -227,7 +236,8 @@ test("frames go to those that asked for their type, and gaps to all", async (t) 
   const stop = client.onFrames(all.listener);
   await settle();
   assert.deepEqual(mock.commands.at(-1).types, []);
-  for (const type of ["chat.line", "job", "jobs", "chatter", 7]) mock.pushFrame({ text: JSON.stringify({ type }) });
+  for (const type of ["chat.line", "job", "jobs", "chatter", 7])
+    mock.pushFrame({ text: JSON.stringify({ type }) });
   for (const text of ["[]", "null", "text"]) mock.pushFrame({ text });
   mock.pushFrame({ base64: "AQ==" });
   mock.pushFrame({ lagged: 1 });
@@ -269,7 +279,10 @@ test("log lines come without gap or double over lost sessions", async (t) => {
   const expected = [];
   // Equal lines of one millisecond cannot be told apart.
   const write = () => {
-    const lines = Array.from({ length: 1 + Math.floor(random() * 4) }, (_, at) => `line ${expected.length + at}`);
+    const lines = Array.from(
+      { length: 1 + Math.floor(random() * 4) },
+      (_, at) => `line ${expected.length + at}`,
+    );
     if (random() < 0.3 && Date.now() > sameAt) lines[0] = "same";
     if (lines[0] === "same") sameAt = Date.now();
     expected.push(...lines);
@@ -300,7 +313,13 @@ test("log listeners each get their own first lines", async (t) => {
   mock.pushLog("planner", ["4"]);
   await settle();
   const texts = ({ items }) => items.flatMap(({ lines }) => lines.map(({ text }) => text));
-  assert.deepEqual([texts(one), texts(two)], [["3", "4"], ["2", "3", "4"]]);
+  assert.deepEqual(
+    [texts(one), texts(two)],
+    [
+      ["3", "4"],
+      ["2", "3", "4"],
+    ],
+  );
 });
 
 test("log that is not there is an item of its listener", async (t) => {
@@ -308,7 +327,10 @@ test("log that is not there is an item of its listener", async (t) => {
   const { items, listener } = collector();
   client.onLog("nobody", listener);
   await settle();
-  assert.deepEqual(items.map(({ error }) => error.reason), ["not_found"]);
+  assert.deepEqual(
+    items.map(({ error }) => error.reason),
+    ["not_found"],
+  );
 });
 
 test("cache tells a value of null from a miss", async (t) => {

@@ -70,7 +70,10 @@ test("tauri is chosen by itself, and its messages are put in order", async (t) =
     tauri.flush();
     await pass(50);
   }
-  assert.deepEqual(seen, Array.from({ length: 300 }, (_, at) => at + 1));
+  assert.deepEqual(
+    seen,
+    Array.from({ length: 300 }, (_, at) => at + 1),
+  );
 });
 
 test("tauri: the channel's end, in its order, is the session's end", async (t) => {
@@ -134,7 +137,8 @@ test("tauri: an error of a command is an end, and the next attempt follows", asy
   const tauri = fakeTauri(t, mock);
   const { invoke } = tauri;
   let failures = 2;
-  tauri.invoke = (...args) => (failures-- > 0 ? Promise.reject("plugin mainstay not found") : invoke(...args));
+  tauri.invoke = (...args) =>
+    failures-- > 0 ? Promise.reject("plugin mainstay not found") : invoke(...args);
   const client = open(t);
   await settle();
   assert.equal(client.store.getState().session.error.details, "plugin mainstay not found");
@@ -153,7 +157,8 @@ test("tauri: a text that cannot be sent ends the session on both sides", async (
   tauri.flush();
   await settle();
   const { invoke } = tauri;
-  tauri.invoke = (command, args) => (command.endsWith("send") ? Promise.reject("not allowed") : invoke(command, args));
+  tauri.invoke = (command, args) =>
+    command.endsWith("send") ? Promise.reject("not allowed") : invoke(command, args);
   assert.equal((await rejection(client.hello())).cause.details, "not allowed");
   await settle();
   assert.equal(mock.sessions, 0);

@@ -28,7 +28,10 @@ function listen(options) {
 test("websocket speaks no more after it was closed", () => {
   const { log, link, socket } = listen({ url: "ws://host/bridge" });
   link.close();
-  assert.deepEqual([socket.onopen, socket.onmessage, socket.onclose, socket.onerror], [null, null, null, null]);
+  assert.deepEqual(
+    [socket.onopen, socket.onmessage, socket.onclose, socket.onerror],
+    [null, null, null, null],
+  );
   assert.equal(socket.isClosed, true);
   assert.deepEqual(log, []);
 });
@@ -42,7 +45,10 @@ test("websocket tells a busy runtime by its close code", async () => {
   const { log, socket } = listen({ url: "ws://host/bridge" });
   socket.onclose({ code: 1013, reason: "64 sessions are open" });
   socket.onclose({ code: 1006, reason: "" });
-  assert.deepEqual(log, [["unavailable", "64 sessions are open"], ["disconnected", "close code 1006"]]);
+  assert.deepEqual(log, [
+    ["unavailable", "64 sessions are open"],
+    ["disconnected", "close code 1006"],
+  ]);
 });
 
 test("websocket tells a refused token", async (t) => {

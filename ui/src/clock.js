@@ -13,7 +13,7 @@ export const pageClock = {
   clearTimeout: (timer) => globalThis.clearTimeout(timer),
 };
 
-/** Returns whether nobody sees the page. */
+/** Returns whether the page is hidden. */
 export function isHidden() {
   return globalThis.document?.visibilityState === "hidden";
 }

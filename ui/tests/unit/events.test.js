@@ -71,7 +71,7 @@ test("req 9: a listener that begins earlier gets what was before, the others no 
   assert.equal(mock.commands.filter(({ type }) => type === "subscribe").length, 2);
 });
 
-test("req 9: a gap is told to whom it concerns, at its place", async (t) => {
+test("req 9: a gap is reported to whom it concerns, at its place", async (t) => {
   stopClock(t);
   const { mock, client } = connectMock(t, { keepEvents: 10 });
   await settle();

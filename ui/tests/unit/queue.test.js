@@ -42,13 +42,13 @@ test("queue moves a task up that waited long", async () => {
 });
 
 test("req 12: a full queue rejects, and says so", async () => {
-  const told = [];
-  const queue = createQueue({ concurrency: 1, limit: 1, onOverflow: (error) => told.push(error.reason) });
+  const reported = [];
+  const queue = createQueue({ concurrency: 1, limit: 1, onOverflow: (error) => reported.push(error.reason) });
   const gate = task();
   queue.add(gate.fn);
   const waiting = queue.add(() => 2);
   assert.equal((await rejection(queue.add(() => 3))).reason, "queue_full");
-  assert.deepEqual(told, ["queue_full"]);
+  assert.deepEqual(reported, ["queue_full"]);
   gate.resolve();
   assert.equal(await waiting, 2);
 });

@@ -32,7 +32,7 @@ test("real: the first snapshot makes the state live", options, async (t) => {
   assert.ok(status.runtime.boot);
   assert.equal(tree.path, "root");
   assert.equal(agents.planner.id, "planner");
-  assert.equal(agents.nobody, undefined);
+  assert.equal(agents.absent, undefined);
   assert.ok(connection.state);
 });
 
@@ -105,7 +105,7 @@ test("real: the backend's socket is opened again on demand", options, async (t) 
 
 test("real: an unknown agent is an error, and a cancelled request too", options, async (t) => {
   const client = open(t);
-  assert.equal((await rejection(client.agent("nobody").show())).reason, "agent_unknown");
+  assert.equal((await rejection(client.agent("absent").show())).reason, "agent_unknown");
   const controller = new AbortController();
   const sent = client.request("GET", "/api/search?q=x", { signal: controller.signal });
   controller.abort();

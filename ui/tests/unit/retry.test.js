@@ -13,20 +13,20 @@ const failure = (more = {}) =>
     ...more,
   });
 
-test("req 15: retries are told, and the error has its attempts", async (t) => {
+test("req 15: retries are reported, and the error has its attempts", async (t) => {
   stopClock(t);
-  const told = [];
+  const reported = [];
   const starts = [];
   const start = Date.now();
   const run = () => (starts.push(Date.now() - start), Promise.reject(failure()));
   const ended = rejection(
     retry(run, {
       jitter: false,
-      onRetry: ({ attempt, delayMs, error }) => told.push([attempt, delayMs, error.reason]),
+      onRetry: ({ attempt, delayMs, error }) => reported.push([attempt, delayMs, error.reason]),
     }),
   );
   await pass(10_000);
-  assert.deepEqual(told, [
+  assert.deepEqual(reported, [
     [1, 500, "unavailable"],
     [2, 1000, "unavailable"],
     [3, 2000, "unavailable"],

@@ -53,7 +53,7 @@ test("req 20: before the first snapshot nothing is known, and nothing is healthy
   assert.equal(state.agents.planner, undefined);
   await until(client, ({ isLive }) => isLive);
   assert.equal(client.store.getState().agents.planner.status, "healthy");
-  assert.equal(client.store.getState().agents.nobody, undefined);
+  assert.equal(client.store.getState().agents.absent, undefined);
 });
 
 test("req 10: the state for a server's rendering is one frozen object", () => {

@@ -91,7 +91,7 @@ test("agent updates come without gap or double over lost sessions", async (t) =>
   );
 });
 
-test("agent updates that are kept no more are told", async (t) => {
+test("agent updates that are kept no more are reported", async (t) => {
   stopClock(t);
   const { mock, client } = connectMock(t, { keepUpdates: 5 });
   await settle();
@@ -124,7 +124,7 @@ test("agent updates begin again with another runtime, and say so", async (t) => 
 test("agent that is unknown is an item of its listener", async (t) => {
   const { client } = connectMock(t);
   const { items, listener } = collector();
-  client.agent("nobody").listen(listener);
+  client.agent("absent").listen(listener);
   await settle();
   assert.equal(items[0].error.reason, "agent_unknown");
 });
@@ -277,7 +277,7 @@ test("log lines come without gap or double over lost sessions", async (t) => {
   mock.logs.set("planner", []);
   let sameAt = 0;
   const expected = [];
-  // Equal lines of one millisecond cannot be told apart.
+  // Equal lines of one millisecond cannot be reported apart.
   const write = () => {
     const lines = Array.from(
       { length: 1 + Math.floor(random() * 4) },
@@ -325,7 +325,7 @@ test("log listeners each get their own first lines", async (t) => {
 test("log that is not there is an item of its listener", async (t) => {
   const { client } = connectMock(t);
   const { items, listener } = collector();
-  client.onLog("nobody", listener);
+  client.onLog("absent", listener);
   await settle();
   assert.deepEqual(
     items.map(({ error }) => error.reason),

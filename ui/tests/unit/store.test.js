@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { INITIAL_STATE } from "../../src/index.js";
 import { share } from "../../src/share.js";
-import { connectMock, pass, seeded, settle, stopClock, until } from "./support.js";
+import { connectMock, fakePage, pass, seeded, settle, stopClock, until } from "./support.js";
 
 test("req 10: equal parts keep their reference", () => {
   const before = { a: { b: [1, { c: 2 }] }, d: { e: null }, f: [] };
@@ -216,4 +216,34 @@ test("req 20: a change during a slow refresh shows after it", async (t) => {
   hold();
   await pass(600);
   assert.equal(client.store.getState().agents.planner.misses, 2);
+});
+
+test("req 8: a planned time keeps its place, although its delay comes late", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t, {
+    status: { connection: { state: "reconnecting", next_attempt_in_ms: 60_000 } },
+  });
+  await pass(100);
+  const before = client.store.getState().connection;
+  mock.on("status", () => {
+    const { connection } = mock.status;
+    const next_attempt_in_ms = Date.parse(connection.next_attempt_at) - Date.now() + 37;
+    return { ...mock.status, connection: { ...connection, next_attempt_in_ms } };
+  });
+  await pass(20_000, 500);
+  assert.equal(client.store.getState().connection, before);
+});
+
+test("a hidden page asks for nothing by itself, and at once when it shows", async (t) => {
+  stopClock(t);
+  const page = fakePage(t);
+  const { mock } = connectMock(t);
+  await pass(100);
+  page.show("hidden");
+  mock.commands.length = 0;
+  await pass(14_000, 500);
+  assert.deepEqual(mock.commands, []);
+  page.show("visible");
+  await settle();
+  assert.ok(mock.commands.some(({ type }) => type === "status"));
 });

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { connect } from "../../src/index.js";
 import { collector, connectMock, pass, rejection, seeded, settle, stopClock } from "./support.js";
 
 const seqs = (items) => items.filter((item) => "update" in item).map(({ update }) => update.seq);
@@ -171,6 +172,44 @@ test("req 12: the outcome of a detached message that ended meanwhile is found", 
   assert.deepEqual(listens, [undefined, 6, undefined, 8], "only what is new comes again");
 });
 
+test("req 12: a detached message whose session broke rejects when the client closes", async (t) => {
+  const { mock, client } = connectMock(t);
+  mock.on("agent.send", () => new Promise(() => {}));
+  await settle();
+  const sent = rejection(client.agent("planner").send("x", { detached: true }));
+  await settle();
+  mock.drop({ refuse: 1e9 });
+  await settle();
+  client.close();
+  assert.equal((await sent).reason, "outcome_unknown");
+});
+
+test("updates of a message that come before its acceptance are not lost", async (t) => {
+  let events;
+  const sent = [];
+  const transport = {
+    open: (given) => {
+      events = given;
+      queueMicrotask(given.onOpen);
+      return { send: (text) => sent.push(JSON.parse(text)), close() {} };
+    },
+  };
+  const client = connect({ transport, id: t.name });
+  t.after(() => client.close());
+  await settle();
+  const kinds = [];
+  const answer = client.agent("planner").send("x", { onUpdate: ({ kind }) => kinds.push(kind) });
+  const { id } = sent.find(({ action }) => action === "send");
+  const tell = (message) => events.onMessage(JSON.stringify(message));
+  tell({ agent: "planner", update: { seq: 1, kind: "sent", message_id: 7, body: "x" } });
+  tell({ agent: "planner", update: { seq: 2, kind: "message", message_id: 8, body: "other" } });
+  tell({ agent: "planner", accepted: { id, message_id: 7 } });
+  tell({ agent: "planner", update: { seq: 3, kind: "message", message_id: 7, body: "y" } });
+  tell({ id, ok: { message_id: 7, answer: "z" } });
+  assert.deepEqual(await answer, { messageId: 7, answer: "z" });
+  assert.deepEqual(kinds, ["sent", "message"]);
+});
+
 test("req 16: a detached message is unknown after a restart of the runtime", async (t) => {
   stopClock(t);
   const { mock, client } = connectMock(t);
@@ -270,6 +309,15 @@ test("files: after a lost session each folder is to be read again", async (t) =>
   ]);
 });
 
+test("files: a first listener has nothing to read again", async (t) => {
+  const folders = [{ path: "/notes", is_watched: true }];
+  const { client } = connectMock(t, { status: { cache: { folders } } });
+  const { items, listener } = collector();
+  client.onFiles(listener);
+  await settle();
+  assert.deepEqual(items, []);
+});
+
 test("log lines come without gap or double over lost sessions", async (t) => {
   stopClock(t);
   const random = seeded(t);
@@ -299,6 +347,31 @@ test("log lines come without gap or double over lost sessions", async (t) => {
   }
   await pass(30_000, 500);
   assert.deepEqual(texts, expected);
+});
+
+test("log lines that are read and pushed come once, and later ones whatever their time", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  mock.pushLog("planner", ["1"]);
+  await settle();
+  const texts = [];
+  let reply;
+  mock.on("logs.read", () => new Promise((resolve) => (reply = resolve)));
+  client.onLog("planner", ({ lines }) => texts.push(...lines.map(({ text }) => text)));
+  await settle();
+  await pass(5);
+  mock.pushLog("planner", ["2", "3"]);
+  await settle();
+  const read = [...mock.logs.get("planner")];
+  await pass(5);
+  mock.pushLog("planner", ["4"]);
+  reply({ lines: read });
+  await settle();
+  assert.deepEqual(texts, ["1", "2", "3", "4"]);
+  // The runtime's clock was set back.
+  mock.pushLog("planner", [{ at: "2020-01-01T00:00:00.000Z", stream: "out", text: "5" }]);
+  await settle();
+  assert.deepEqual(texts, ["1", "2", "3", "4", "5"]);
 });
 
 test("log listeners each get their own first lines", async (t) => {

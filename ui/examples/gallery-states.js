@@ -20,47 +20,114 @@
  */
 
 const REFUSED = {
-  code: "NETWORK_ERROR", reason: "connection_refused", retryable: true, attempts: 0,
+  code: "NETWORK_ERROR",
+  reason: "connection_refused",
+  retryable: true,
+  attempts: 0,
   message: "The backend is not accepting connections. Check that it is running, then try again.",
 };
 const TIMED_OUT = {
-  code: "TIMEOUT", reason: "timed_out", retryable: true, attempts: 3, request_id: 17,
+  code: "TIMEOUT",
+  reason: "timed_out",
+  retryable: true,
+  attempts: 3,
+  request_id: 17,
   message: "The backend did not answer in time. Try again, or wait until it is less busy.",
   details: "no answer to GET /api/search within 30 s",
 };
 const UNKNOWN = {
-  code: "NETWORK_ERROR", reason: "outcome_unknown", retryable: false, attempts: 1, request_id: 18,
+  code: "NETWORK_ERROR",
+  reason: "outcome_unknown",
+  retryable: false,
+  attempts: 1,
+  request_id: 18,
   message: "It is not known whether the backend carried this out. Check before doing it again.",
   details: "connection_reset: the connection broke after the request was sent",
 };
 const FORBIDDEN = {
-  code: "PERMISSION_DENIED", reason: "forbidden", retryable: false, attempts: 1, status: 403,
+  code: "PERMISSION_DENIED",
+  reason: "forbidden",
+  retryable: false,
+  attempts: 1,
+  status: 403,
   message: "The backend does not allow this. Ask its administrator for access.",
 };
 const CANCELLED = {
-  code: "TIMEOUT", reason: "cancelled", retryable: false, attempts: 0,
+  code: "TIMEOUT",
+  reason: "cancelled",
+  retryable: false,
+  attempts: 0,
   message: "The request was cancelled. Send it again if it is still wanted.",
 };
-const FAILED = /** @type {AgentView["error"]} */ (/** @type {unknown} */ ({
-  code: "SERVER_ERROR", reason: "agent_failed", retryable: false, attempts: 0, message: "The agent has exited: out of memory.",
-}));
+const FAILED = /** @type {AgentView["error"]} */ (
+  /** @type {unknown} */ ({
+    code: "SERVER_ERROR",
+    reason: "agent_failed",
+    retryable: false,
+    attempts: 0,
+    message: "The agent has exited: out of memory.",
+  })
+);
 const HELD = {
-  since: "2026-03-01T11:57:00.000Z", reason: "disconnected", failures: 2, next_probe_at: null, next_probe_in_ms: 4000,
-  message: "The backend cannot be reached, so requests wait.", waits_for_backend: false,
+  since: "2026-03-01T11:57:00.000Z",
+  reason: "disconnected",
+  failures: 2,
+  next_probe_at: null,
+  next_probe_in_ms: 4000,
+  message: "The backend cannot be reached, so requests wait.",
+  waits_for_backend: false,
 };
 const LIST = [
-  { request_id: 17, method: "GET", path: "/api/search", priority: "high", phase: "running", attempts: 1, age_ms: 1200 },
-  { request_id: 18, method: "POST", path: "/api/notes/import", priority: "normal", phase: "backing_off", attempts: 2, age_ms: 9400 },
-  { request_id: 21, method: "PUT", path: "/api/notes/2026/03/a-note-with-a-long-name-that-needs-room", priority: "normal", phase: "waiting", attempts: 0, age_ms: 800 },
-  { request_id: 22, method: "GET", path: "/api/suggestions", priority: "low", phase: "waiting", attempts: 0, age_ms: 300 },
+  {
+    request_id: 17,
+    method: "GET",
+    path: "/api/search",
+    priority: "high",
+    phase: "running",
+    attempts: 1,
+    age_ms: 1200,
+  },
+  {
+    request_id: 18,
+    method: "POST",
+    path: "/api/notes/import",
+    priority: "normal",
+    phase: "backing_off",
+    attempts: 2,
+    age_ms: 9400,
+  },
+  {
+    request_id: 21,
+    method: "PUT",
+    path: "/api/notes/2026/03/a-note-with-a-long-name-that-needs-room",
+    priority: "normal",
+    phase: "waiting",
+    attempts: 0,
+    age_ms: 800,
+  },
+  {
+    request_id: 22,
+    method: "GET",
+    path: "/api/suggestions",
+    priority: "low",
+    phase: "waiting",
+    attempts: 0,
+    age_ms: 300,
+  },
 ];
 
 const PROMPT = "Clean up the old drafts, please.";
-const NOTES = "Three notes mention it:\n\n1. Tides, of 3 March\n2. The crane, of 9 March\n3. A list of berths";
+const NOTES =
+  "Three notes mention it:\n\n1. Tides, of 3 March\n2. The crane, of 9 March\n3. A list of berths";
 /** @param {AgentUpdate["kind"]} kind @param {number} id @param {unknown} body */
-const update = (kind, id, body) => ({ kind, message_id: id, body: /** @type {AgentUpdate["body"]} */ (body) });
+const update = (kind, id, body) => ({
+  kind,
+  message_id: id,
+  body: /** @type {AgentUpdate["body"]} */ (body),
+});
 /** @param {number} id @param {string} text */
-const chunk = (id, text) => update("message", id, { sessionUpdate: "agent_message_chunk", content: { type: "text", text } });
+const chunk = (id, text) =>
+  update("message", id, { sessionUpdate: "agent_message_chunk", content: { type: "text", text } });
 /** @param {number} id @param {unknown} body */
 const ask = (id, body) => ({ ...update("ask", id, body), ask: `a${id}` });
 const ANSWERED = [
@@ -85,7 +152,10 @@ export const STATES = {
     connecting: { connection: { state: "connecting", attempt: 1 }, attributes: BANNER },
     reconnecting: { connection: LOST, attributes: BANNER },
     dialling: { connection: { ...LOST, attempt: 3, next_attempt_in_ms: null }, attributes: BANNER },
-    failed: { connection: { ...LOST, state: "failed", attempt: 5, next_attempt_in_ms: null }, attributes: BANNER },
+    failed: {
+      connection: { ...LOST, state: "failed", attempt: 5, next_attempt_in_ms: null },
+      attributes: BANNER,
+    },
     disconnected: { connection: { state: "disconnected", attempt: 0 }, attributes: BANNER },
     page: { isLost: true, attributes: BANNER },
     back: { connection: LOST, attributes: BANNER, heals: true },
@@ -96,22 +166,39 @@ export const STATES = {
     retry: { toasts: [[TIMED_OUT, SEARCH]] },
     folded: { toasts: Array.from({ length: 5 }, () => [TIMED_OUT, SEARCH]) },
     unknown: { toasts: [[UNKNOWN]] },
-    many: { toasts: [...["Import", "Rename", "Save"].map((title) => /** @type {[unknown, ToastOptions]} */ ([FORBIDDEN, { title }])), [UNKNOWN], [TIMED_OUT, SEARCH]] },
+    many: {
+      toasts: [
+        ...["Import", "Rename", "Save"].map(
+          (title) => /** @type {[unknown, ToastOptions]} */ ([FORBIDDEN, { title }]),
+        ),
+        [UNKNOWN],
+        [TIMED_OUT, SEARCH],
+      ],
+    },
     details: { toasts: [[UNKNOWN]], click: "Details" },
     info: { toasts: [[CANCELLED]] },
   },
   agents: {
     healthy: {},
-    failing: { agents: [
-      { id: "planner", messages_in_flight: 1 },
-      { id: "coder", status: "restarting", restarts: 2, budget_left: 3, restart_at: new Date(Date.now() + 7600).toISOString(), error: FAILED },
-      { id: "reviewer", status: "degraded", misses: 1 },
-      { id: "scribe", status: "failed", gave_up: true, restarts: 5, budget_left: 0, error: FAILED },
-      { id: "tester", status: "stopped" },
-      { id: "reader", status: "starting" },
-      { id: "clerk", status: "unknown" },
-      { id: "critic", questions: [{ ask: "a1", since: "2026-03-01T11:57:00.000Z", body: "May I?" }] },
-    ] },
+    failing: {
+      agents: [
+        { id: "planner", messages_in_flight: 1 },
+        {
+          id: "coder",
+          status: "restarting",
+          restarts: 2,
+          budget_left: 3,
+          restart_at: new Date(Date.now() + 7600).toISOString(),
+          error: FAILED,
+        },
+        { id: "reviewer", status: "degraded", misses: 1 },
+        { id: "scribe", status: "failed", gave_up: true, restarts: 5, budget_left: 0, error: FAILED },
+        { id: "tester", status: "stopped" },
+        { id: "reader", status: "starting" },
+        { id: "clerk", status: "unknown" },
+        { id: "critic", questions: [{ ask: "a1", since: "2026-03-01T11:57:00.000Z", body: "May I?" }] },
+      ],
+    },
     old: { isLost: true },
     empty: { agents: [] },
     confirm: { agents: [{ id: "planner", messages_in_flight: 2 }], click: "Stop" },
@@ -119,12 +206,26 @@ export const STATES = {
   "agent-conversation": {
     empty: {},
     answered: { updates: ANSWERED },
-    streaming: { updates: [...SECOND, chunk(2, "I look through the drafts. There are four that nobody has opened for")] },
-    working: { updates: [...SECOND, update("progress", 2, { sessionUpdate: "tool_call", title: "Read drafts" })] },
-    question: { updates: [...SECOND, ask(2, { toolCall: { title: "Delete 4 old drafts?" }, options: OPTIONS })] },
-    broken: { updates: [...SECOND, chunk(2, "I have found four of them and"), update("ended", 2, { error: UNKNOWN })] },
-    failed: { updates: [...SECOND, update("ended", 2, { error: CANCELLED }), update("sent", 3, { text: "And now?" }),
-      update("ended", 3, { error: TIMED_OUT })] },
+    streaming: {
+      updates: [...SECOND, chunk(2, "I look through the drafts. There are four that nobody has opened for")],
+    },
+    working: {
+      updates: [...SECOND, update("progress", 2, { sessionUpdate: "tool_call", title: "Read drafts" })],
+    },
+    question: {
+      updates: [...SECOND, ask(2, { toolCall: { title: "Delete 4 old drafts?" }, options: OPTIONS })],
+    },
+    broken: {
+      updates: [...SECOND, chunk(2, "I have found four of them and"), update("ended", 2, { error: UNKNOWN })],
+    },
+    failed: {
+      updates: [
+        ...SECOND,
+        update("ended", 2, { error: CANCELLED }),
+        update("sent", 3, { text: "And now?" }),
+        update("ended", 3, { error: TIMED_OUT }),
+      ],
+    },
     text: { updates: [...SECOND, ask(2, { question: "What is the new name of the drawer?" })] },
   },
   requests: {
@@ -145,12 +246,51 @@ export const STATES = {
  */
 export function journal(count) {
   const kinds = [
-    { kind: "request_done", actor: "root/queue", fields: { method: "GET", path: "/api/notes", status: 200, ms: 41, cached: false, attempts: 1 } },
-    { kind: "agent_health", actor: "root/agents/planner", fields: { from: "starting", to: "healthy", misses: 0, error: null } },
-    { kind: "request_retry", actor: "root/queue", fields: { request_id: 18, method: "POST", path: "/api/notes/import", attempt: 2, delay_ms: 500, reason: "timed_out" } },
-    { kind: "actor_restarted", actor: "root/agents/coder", fields: { downtime_ms: 200, state: "checkpoint", backlog: 0 } },
-    { kind: "request_failed", actor: "root/queue", fields: { method: "GET", path: "/api/nothing", code: "NOT_FOUND", reason: "not_found", status: 404, ms: 12, attempts: 1 } },
-    { kind: "connection_state", actor: "root/connection", fields: { from: "connecting", to: "connected", attempt: 1, max: 5, reason: "opened" } },
+    {
+      kind: "request_done",
+      actor: "root/queue",
+      fields: { method: "GET", path: "/api/notes", status: 200, ms: 41, cached: false, attempts: 1 },
+    },
+    {
+      kind: "agent_health",
+      actor: "root/agents/planner",
+      fields: { from: "starting", to: "healthy", misses: 0, error: null },
+    },
+    {
+      kind: "request_retry",
+      actor: "root/queue",
+      fields: {
+        request_id: 18,
+        method: "POST",
+        path: "/api/notes/import",
+        attempt: 2,
+        delay_ms: 500,
+        reason: "timed_out",
+      },
+    },
+    {
+      kind: "actor_restarted",
+      actor: "root/agents/coder",
+      fields: { downtime_ms: 200, state: "checkpoint", backlog: 0 },
+    },
+    {
+      kind: "request_failed",
+      actor: "root/queue",
+      fields: {
+        method: "GET",
+        path: "/api/nothing",
+        code: "NOT_FOUND",
+        reason: "not_found",
+        status: 404,
+        ms: 12,
+        attempts: 1,
+      },
+    },
+    {
+      kind: "connection_state",
+      actor: "root/connection",
+      fields: { from: "connecting", to: "connected", attempt: 1, max: 5, reason: "opened" },
+    },
   ];
   return Array.from({ length: count }, (_, index) => kinds[(index * 7 + (index >> 3)) % kinds.length]);
 }

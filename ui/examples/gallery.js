@@ -1,6 +1,6 @@
 /**
- * Shows one element in one state: `?element=agents&state=failing&scheme=dark&dir=rtl`. Without a query, all links.
- * The runtime is a mock.
+ * Shows one element in one state: `?element=agents&state=failing&scheme=dark&dir=rtl`. Without a query, all
+ * links. The runtime is a mock.
  */
 import { connect } from "../src/client.js";
 import { toast } from "../src/elements/all.js";
@@ -41,8 +41,10 @@ async function until(client, isWanted) {
  * @param {string} what
  */
 async function click(shadow, what) {
-  const find = () => what.startsWith(".") ? shadow.querySelector(what)
-    : [...shadow.querySelectorAll("button, summary")].find((node) => node.textContent === what);
+  const find = () =>
+    what.startsWith(".")
+      ? shadow.querySelector(what)
+      : [...shadow.querySelectorAll("button, summary")].find((node) => node.textContent === what);
   while (!find()) await frame();
   /** @type {HTMLElement} */ (find()).click();
 }
@@ -51,10 +53,18 @@ async function click(shadow, what) {
  * @param {string} name
  * @param {import("./gallery-states.js").GalleryState} state
  */
-async function show(name, { connection, queue, agents, list, retry, updates, events, toasts, isLost, attributes, heals, click: what }) {
+async function show(
+  name,
+  { connection, queue, agents, list, retry, updates, events, toasts, isLost, attributes, heals, click: what },
+) {
   const mock = createMock({ agents: agents ?? [{ id: "planner" }, { id: "coder" }], keepEvents: 200_000 });
   if (list) mock.on("requests.show", () => list);
-  mock.setStatus(/** @type {Parameters<typeof mock.setStatus>[0]} */ ({ ...(connection && { connection }), ...(queue && { queue }) }));
+  mock.setStatus(
+    /** @type {Parameters<typeof mock.setStatus>[0]} */ ({
+      ...(connection && { connection }),
+      ...(queue && { queue }),
+    }),
+  );
   mock.pushEvents(journal(events ?? 0));
   for (const update of updates ?? []) mock.agentUpdate("planner", update);
   const client = connect({ mock });
@@ -65,10 +75,16 @@ async function show(name, { connection, queue, agents, list, retry, updates, eve
   if (name === "agent-conversation") element.setAttribute("agent", "planner");
   main.append(element);
   for (const [error, options] of toasts ?? []) toast(error, { duration: 600_000, ...options });
-  if (retry) mock.pushEvent({ kind: "request_retry", actor: "root/queue", fields: { request_id: 18, delay_ms: retry } });
+  if (retry)
+    mock.pushEvent({
+      kind: "request_retry",
+      actor: "root/queue",
+      fields: { request_id: 18, delay_ms: retry },
+    });
   if (isLost) mock.drop({ refuse: Infinity });
   if (isLost) await until(client, (state) => state.session.attempt > 2);
-  if (heals) mock.setStatus({ connection: { state: "connected", attempt: 1, next_attempt_in_ms: null, error: null } });
+  if (heals)
+    mock.setStatus({ connection: { state: "connected", attempt: 1, next_attempt_in_ms: null, error: null } });
   for (let frames = 0; frames < 4; frames++) await frame();
   if (what) await click(/** @type {ShadowRoot} */ (element.shadowRoot), what);
   for (let frames = 0; frames < 4; frames++) await frame();

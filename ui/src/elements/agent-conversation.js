@@ -1,8 +1,9 @@
 /**
- * `<mainstay-agent-conversation agent="ID">`: prompts, streamed answers, questions, and what became of each message.
+ * `<mainstay-agent-conversation agent="ID">`: prompts, streamed answers, questions, and what became of each
+ * message.
  *
- * Messages go on when the page is reloaded, and the new page shows them again. An agent that is not known shows
- * nothing. A property `agent` and an attribute of that name are the same.
+ * Messages go on when the page is reloaded, and the new page shows them again. An agent that is not known
+ * shows nothing. A property `agent` and an attribute of that name are the same.
  *
  * @import { AgentUpdate } from "../../protocol.d.ts"
  * @import { AgentItem } from "../client.js"
@@ -18,7 +19,19 @@ import { messageOf, text } from "./text-more.js";
 const SPOKEN_MAX = 300;
 const NEAR_END_PX = 40;
 const UNCERTAIN = /outcome_unknown|crashed|no_answer|disconnected/;
-const WORDS = ["text", "reply", "answer", "question", "title", "toolCall", "content", "message", "name", "label", "status"];
+const WORDS = [
+  "text",
+  "reply",
+  "answer",
+  "question",
+  "title",
+  "toolCall",
+  "content",
+  "message",
+  "name",
+  "label",
+  "status",
+];
 
 /**
  * Returns the first of some members that a value has.
@@ -27,7 +40,7 @@ const WORDS = ["text", "reply", "answer", "question", "title", "toolCall", "cont
  * @returns {unknown}
  */
 function memberOf(value, names) {
-  const object = /** @type {Record<string, unknown>} */ (typeof value === "object" ? value ?? {} : {});
+  const object = /** @type {Record<string, unknown>} */ (typeof value === "object" ? (value ?? {}) : {});
   return names.map((name) => object[name]).find((member) => member != null);
 }
 
@@ -49,10 +62,12 @@ export function wordsOf(body) {
  */
 export function choicesOf(body) {
   const list = memberOf(body, ["options", "choices"]);
-  return !Array.isArray(list) ? [] : list.map((option) => ({
-    value: String(memberOf(option, ["optionId", "id", "value"]) ?? option),
-    label: String(memberOf(option, ["name", "label", "value"]) ?? option),
-  }));
+  return !Array.isArray(list)
+    ? []
+    : list.map((option) => ({
+        value: String(memberOf(option, ["optionId", "id", "value"]) ?? option),
+        label: String(memberOf(option, ["name", "label", "value"]) ?? option),
+      }));
 }
 
 export class AgentConversation extends MainstayElement {
@@ -129,7 +144,8 @@ textarea{resize:none;max-height:9em;field-sizing:content}
     const answer = memberOf(body, ["answer"]);
     if (isReplay) return;
     if (kind === "ask") this.#spoken = `${text("asks", { id })}: ${wordsOf(body)}`;
-    if (kind === "ended" && answer) this.#spoken = text("answered", { id, answer: wordsOf(answer).slice(0, SPOKEN_MAX) });
+    if (kind === "ended" && answer)
+      this.#spoken = text("answered", { id, answer: wordsOf(answer).slice(0, SPOKEN_MAX) });
   }
 
   /**
@@ -144,7 +160,8 @@ textarea{resize:none;max-height:9em;field-sizing:content}
     this.#take({ sending: key, body });
     try {
       const reply = await this.#handle.send(body, {
-        detached: true, signal: abort.signal,
+        detached: true,
+        signal: abort.signal,
         onAccepted: (messageId) => this.#take({ accepted: key, messageId }),
       });
       this.#take({ settled: key, answer: reply.answer });
@@ -196,19 +213,34 @@ textarea{resize:none;max-height:9em;field-sizing:content}
     const choices = choicesOf(body);
     const isBusy = this.#answered.has(ask);
     const id = `q-${ask}`;
-    return h("li.question line", { key: ask },
+    return h(
+      "li.question line",
+      { key: ask },
       h(".note", {}, text("asks", { id: this.agent })),
       h("b.title", { id }, wordsOf(body)),
       choices.length
-        ? h(".row wrap", { role: "group", "aria-labelledby": id }, choices.map(({ value, label }) =>
-          button("act", label, () => this.#answer(ask, value), { isBusy, key: value })))
-        : h("form.row", {
-          onsubmit: (/** @type {SubmitEvent} */ event) => {
-            event.preventDefault();
-            const { value } = /** @type {HTMLInputElement} */ (/** @type {HTMLFormElement} */ (event.target)[0]);
-            void this.#answer(ask, value.trim());
-          },
-        }, h("input.grow", { "aria-labelledby": id }), h("button.main", { "aria-busy": isBusy }, text("answer"))));
+        ? h(
+            ".row wrap",
+            { role: "group", "aria-labelledby": id },
+            choices.map(({ value, label }) =>
+              button("act", label, () => this.#answer(ask, value), { isBusy, key: value }),
+            ),
+          )
+        : h(
+            "form.row",
+            {
+              onsubmit: (/** @type {SubmitEvent} */ event) => {
+                event.preventDefault();
+                const { value } = /** @type {HTMLInputElement} */ (
+                  /** @type {HTMLFormElement} */ (event.target)[0]
+                );
+                void this.#answer(ask, value.trim());
+              },
+            },
+            h("input.grow", { "aria-labelledby": id }),
+            h("button.main", { "aria-busy": isBusy }, text("answer")),
+          ),
+    );
   }
 
   /** @param {Turn} turn */
@@ -221,24 +253,44 @@ textarea{resize:none;max-height:9em;field-sizing:content}
     const words = wordsOf(prompt);
     const percent = memberOf(progress, ["percent"]);
     const note = error
-      ? isBroken ? text("broken", { id }) : error.reason === "cancelled" ? text("cancelled") : messageOf(error)
-      : state === "waiting" ? text("waiting", { id })
-        : percent != null ? text("percent", { n: percent }) : wordsOf(progress) || (answer ? "" : text("answering"));
-    return h(`li.turn ${state}`, { key, "aria-busy": isOpen },
-      words && h(".prompt", {}, words),
-      answer && h(".answer", {}, answer),
-      state !== "answered" && !key.startsWith("u") && h(`.row ${isBroken ? "broken" : ""}`, {},
-        note && h(`.note ${isBroken || isOpen || error?.reason === "cancelled" ? "" : "error"}`, {}, note),
-        isOpen && button("act", text("cancel"), () => this.#cancel(turn)),
-        !isOpen && words && button("act", text("edit"), () => this.#edit(words))));
+      ? isBroken
+        ? text("broken", { id })
+        : error.reason === "cancelled"
+          ? text("cancelled")
+          : messageOf(error)
+      : state === "waiting"
+        ? text("waiting", { id })
+        : percent != null
+          ? text("percent", { n: percent })
+          : wordsOf(progress) || (answer ? "" : text("answering"));
+    return h(
+      `li.turn ${state}`,
+      { key, "aria-busy": isOpen },
+      words && h(".prompt text", {}, words),
+      answer && h(".answer text", {}, answer),
+      state !== "answered" &&
+        !key.startsWith("u") &&
+        h(
+          `.row wrap ${isBroken ? "broken" : ""}`,
+          {},
+          note && h(`.note ${isBroken || isOpen || error?.reason === "cancelled" ? "" : "error"}`, {}, note),
+          isOpen && button("act", text("cancel"), () => this.#cancel(turn)),
+          !isOpen && words && button("act", text("edit"), () => this.#edit(words)),
+        ),
+    );
   }
 
   /** Ends what a runtime that has ended was at. The next one numbers its messages from 1 again. */
   #restart() {
     this.#fold();
     const turns = this.#conversation.turns.map((turn) => ({
-      ...turn, key: `${++this.#count}${turn.key}`, messageId: null,
-      .../^(waiting|sent)$/.test(turn.state) && { state: /** @type {const} */ ("failed"), error: ownError("outcome_unknown") },
+      ...turn,
+      key: `${++this.#count}${turn.key}`,
+      messageId: null,
+      ...(/^(waiting|sent)$/.test(turn.state) && {
+        state: /** @type {const} */ ("failed"),
+        error: ownError("outcome_unknown"),
+      }),
     }));
     this.#conversation = { ...this.#conversation, turns, questions: [] };
   }
@@ -265,20 +317,41 @@ textarea{resize:none;max-height:9em;field-sizing:content}
     this.#fold();
     const { turns, questions, lagged } = this.#conversation;
     const label = text("prompt", { id });
-    return [h(".card tall", {},
-      h(".log fill", { role: "group", tabindex: 0, "aria-label": text("conversation", { id }) },
-        h("ol", {}, turns.map((turn) => this.#turn(turn))),
-        lagged > 0 && h(".note", {}, text("lostUpdates", { n: lagged }))),
-      h("ol.questions", {}, questions.map((question) => this.#question(question))),
-      h("form.composer row line", { onsubmit: (/** @type {Event} */ event) => this.#submit(event) },
-        h("textarea.grow", {
-          rows: 1, "aria-label": label, placeholder: label,
-          onkeydown: (/** @type {KeyboardEvent} */ event) => {
-            if (event.key === "Enter" && !event.shiftKey && !event.isComposing) this.#submit(event);
-          },
-        }),
-        h("button.main", { "aria-disabled": !isLive }, text("send"))),
-      h(".spoken", { role: "status" }, this.#spoken))];
+    return [
+      h(
+        ".card tall",
+        {},
+        h(
+          ".log fill",
+          { role: "group", tabindex: 0, "aria-label": text("conversation", { id }) },
+          h(
+            "ol",
+            {},
+            turns.map((turn) => this.#turn(turn)),
+          ),
+          lagged > 0 && h(".note", {}, text("lostUpdates", { n: lagged })),
+        ),
+        h(
+          "ol.questions",
+          {},
+          questions.map((question) => this.#question(question)),
+        ),
+        h(
+          "form.composer row line",
+          { onsubmit: (/** @type {Event} */ event) => this.#submit(event) },
+          h("textarea.grow", {
+            rows: 1,
+            "aria-label": label,
+            placeholder: label,
+            onkeydown: (/** @type {KeyboardEvent} */ event) => {
+              if (event.key === "Enter" && !event.shiftKey && !event.isComposing) this.#submit(event);
+            },
+          }),
+          h("button.main", { "aria-disabled": !isLive }, text("send")),
+        ),
+        h(".spoken", { role: "status" }, this.#spoken),
+      ),
+    ];
   }
 }
 

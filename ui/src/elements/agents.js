@@ -1,8 +1,8 @@
 /**
  * `<mainstay-agents>`: every agent with its state, restarts, budget, next step and actions.
  *
- * An agent that is not known is not shown, and none is called healthy before its first good check. The attribute
- * `agent` picks one, `readonly` leaves the actions out.
+ * An agent that is not known is not shown, and none is called healthy before its first good check. The
+ * attribute `agent` picks one, `readonly` leaves the actions out.
  *
  * @typedef {import("../store.js").State} State
  * @typedef {import("../store.js").Agent} Agent
@@ -32,7 +32,8 @@ export function stepOf(agent, when) {
   const { status, misses, fail_after: failAfter, restartAtMs } = agent;
   if (agent.questions.length) return text("step-question");
   if (agent.gave_up) return text("step-gave-up");
-  if (status === "degraded" && misses) return text("step-misses", { n: misses, left: Math.max(1, failAfter - misses) });
+  if (status === "degraded" && misses)
+    return text("step-misses", { n: misses, left: Math.max(1, failAfter - misses) });
   return text(`step-${status}`, { when: status === "restarting" ? when(restartAtMs) : "" });
 }
 
@@ -81,7 +82,10 @@ dialog{color:inherit;padding:1.3em;margin:auto;width:min(24rem,100% - 2rem)}p{ma
     try {
       await this.client.agent(id)[action]();
     } catch (error) {
-      toast(error, { title: text("actOn", { action: text(action), id }), retry: () => this.#act(id, action) });
+      toast(error, {
+        title: text("actOn", { action: text(action), id }),
+        retry: () => this.#act(id, action),
+      });
     }
     this.#busy.delete(id);
     this.refresh();
@@ -90,16 +94,28 @@ dialog{color:inherit;padding:1.3em;margin:auto;width:min(24rem,100% - 2rem)}p{ma
   #dialog() {
     const { agent, action = "stop" } = this.#asked ?? {};
     const n = agent?.messages_in_flight;
-    return h("dialog", {
-      "aria-labelledby": "q",
-      onclose: (/** @type {Event} */ { target }) => {
-        if (agent && /** @type {HTMLDialogElement} */ (target).returnValue) void this.#act(agent.id, action);
+    return h(
+      "dialog",
+      {
+        "aria-labelledby": "q",
+        onclose: (/** @type {Event} */ { target }) => {
+          if (agent && /** @type {HTMLDialogElement} */ (target).returnValue)
+            void this.#act(agent.id, action);
+        },
       },
-    }, h("form", { method: "dialog" },
-      h("h2", { id: "q" }, text("confirm", { action: text(action), id: agent?.id })),
-      h("p.soft", {}, text(n ? "confirmWork" : "confirmIdle", { n })),
-      h(".row", {}, h("button.cancel", { value: "", autofocus: true }, text("keep")),
-        h("button.risk", { value: "yes" }, text(action)))));
+      h(
+        "form",
+        { method: "dialog" },
+        h("h2", { id: "q" }, text("confirm", { action: text(action), id: agent?.id })),
+        h("p.soft", {}, text(n ? "confirmWork" : "confirmIdle", { n })),
+        h(
+          ".row",
+          {},
+          h("button.cancel", { value: "", autofocus: true }, text("keep")),
+          h("button.risk", { value: "yes" }, text(action)),
+        ),
+      ),
+    );
   }
 
   /** @param {Agent} agent */
@@ -107,15 +123,41 @@ dialog{color:inherit;padding:1.3em;margin:auto;width:min(24rem,100% - 2rem)}p{ma
     const { id, status, restarts, budget, budget_left: left } = agent;
     const now = this.#busy.get(id);
     const actions = this.hasAttribute("readonly") ? [] : actionsOf(agent);
-    return h("li.agent line row wrap", { key: id },
-      h(".grow", {},
-        h(`.row ${TONES[status] ?? ""}`, {}, h("span.mark"), h("b.name", {}, id), h("span.state", {}, text(status))),
-        h(".note", {}, stepOf(agent, (at) => this.when(at)), " · ", text("restarts", { n: restarts }), ", ",
-          left == null ? text("noLimit") : text("budget", { n: left, max: budget?.max })),
-        h(".error", {}, messageOf(agent.error) || agent.last_error)),
-      h(".row", {}, actions.map((action) => button("act", text(action), () => this.#ask(agent, action), {
-        isBusy: now === action || !this.state.isLive, name: text("actOn", { action: text(action), id }),
-      }))));
+    return h(
+      "li.agent line row wrap",
+      { key: id },
+      h(
+        ".grow",
+        {},
+        h(
+          `.row ${TONES[status] ?? ""}`,
+          {},
+          h("span.mark"),
+          h("b.name", {}, id),
+          h("span.state", {}, text(status)),
+        ),
+        h(
+          ".note",
+          {},
+          stepOf(agent, (at) => this.when(at)),
+          " · ",
+          text("restarts", { n: restarts }),
+          ", ",
+          left == null ? text("noLimit") : text("budget", { n: left, max: budget?.max }),
+        ),
+        h(".error", {}, messageOf(agent.error) || agent.last_error),
+      ),
+      h(
+        ".row",
+        {},
+        actions.map((action) =>
+          button("act", text(action), () => this.#ask(agent, action), {
+            isBusy: now === action || !this.state.isLive,
+            name: text("actOn", { action: text(action), id }),
+          }),
+        ),
+      ),
+    );
   }
 
   /** @override */
@@ -125,10 +167,17 @@ dialog{color:inherit;padding:1.3em;margin:auto;width:min(24rem,100% - 2rem)}p{ma
     const list = /** @type {Agent[]} */ (Object.values(agents)).filter((agent) => !id || agent.id === id);
     if (!status || (id && !list.length)) return [];
     return [
-      h(`.card ${isLive ? "" : "old"}`, {},
+      h(
+        `.card ${isLive ? "" : "old"}`,
+        {},
         !isLive && h(".head soft", {}, text("old")),
-        h("ul", { "aria-label": text("agents") }, list.map((agent) => this.#row(agent))),
-        !list.length && h("p.empty", {}, text("noAgents"))),
+        h(
+          "ul",
+          { "aria-label": text("agents") },
+          list.map((agent) => this.#row(agent)),
+        ),
+        !list.length && h("p.empty", {}, text("noAgents")),
+      ),
       this.#dialog(),
     ];
   }

@@ -1,11 +1,13 @@
 /**
- * What all elements share: rendering with keyed nodes, the client and its subscriptions, seconds that count down.
+ * What all elements share: rendering with keyed nodes, the client and its subscriptions, seconds that count
+ * down.
  *
  * @typedef {import("../client.js").Client} Client
  * @typedef {import("../store.js").State} State
  * @typedef {{tag: string, part: string, props: Record<string, unknown>, kids: Kid[]}} VNode
  * @typedef {VNode | string | number | false | null | undefined | (VNode | false)[]} Kid
- * @typedef {{kids: Map<unknown, Node>, props: Record<string, unknown>}} Memory
+ * What a node remembers of its last rendering:
+ * @typedef {{shown?: Map<unknown, Node>, props?: Record<string, unknown>}} Patched
  */
 import { connect } from "../client.js";
 import { shared, sheetOf } from "./style.js";
@@ -25,19 +27,6 @@ const Base = /** @type {typeof HTMLElement} */ (globalThis.HTMLElement ?? class 
 export function h(spec, props = {}, ...kids) {
   const [tag, part = ""] = spec.split(".");
   return { tag: tag || "div", part, props, kids };
-}
-
-/** @type {WeakMap<Node, Memory>} */
-const memory = new WeakMap();
-
-/**
- * @param {Node} node
- * @returns {Memory}
- */
-function memoryOf(node) {
-  const known = memory.get(node) ?? { kids: new Map(), props: {} };
-  memory.set(node, known);
-  return known;
 }
 
 /**
@@ -65,24 +54,27 @@ function setData(node, value) {
 
 /**
  * Brings an element's attributes and children in line. A node with the same key stays the same node.
- * @param {Node} parent
+ * @param {Node & Patched} parent
  * @param {Kid[]} kids
  */
 export function patch(parent, kids) {
-  const known = memoryOf(parent);
-  const old = known.kids;
+  const old = parent.shown ?? new Map();
+  /** @type {Map<unknown, Node>} */
+  const shown = new Map();
   /** @type {[Node, Exclude<Kid, unknown[]>][]} */
   const list = [];
-  known.kids = new Map();
-  kids.forEach((slot, index) => [slot].flat().forEach((kid) => {
-    if (!kid && kid !== 0) return;
-    const vnode = typeof kid === "object" ? kid : null;
-    const key = vnode?.props.key ?? index + (vnode?.tag ?? "");
-    const node = old.get(key) ?? (vnode ? document.createElement(vnode.tag) : new Text());
-    old.delete(key);
-    known.kids.set(key, node);
-    list.push([node, kid]);
-  }));
+  parent.shown = shown;
+  kids.forEach((slot, index) =>
+    [slot].flat().forEach((kid) => {
+      if (!kid && kid !== 0) return;
+      const vnode = typeof kid === "object" ? kid : null;
+      const key = vnode?.props.key ?? index + (vnode?.tag ?? "");
+      const node = old.get(key) ?? (vnode ? document.createElement(vnode.tag) : new Text());
+      old.delete(key);
+      shown.set(key, node);
+      list.push([node, kid]);
+    }),
+  );
   for (const node of old.values()) /** @type {ChildNode} */ (node).remove();
   let next = parent.firstChild;
   for (const [node, kid] of list) {
@@ -94,17 +86,16 @@ export function patch(parent, kids) {
 }
 
 /**
- * @param {HTMLElement} node
+ * @param {HTMLElement & Patched} node
  * @param {VNode} vnode
  */
 function patchElement(node, { part, props, kids }) {
-  const known = memoryOf(node);
   patch(node, kids);
-  const all = part ? { class: part, part, ...props } : props;
-  for (const name of Object.keys({ ...known.props, ...all })) {
-    if (name !== "key" && known.props[name] !== all[name]) setProp(/** @type {never} */ (node), name, all[name]);
+  const old = node.props ?? {};
+  const all = (node.props = part ? { class: part, part, ...props } : props);
+  for (const name of Object.keys({ ...old, ...all })) {
+    if (name !== "key" && old[name] !== all[name]) setProp(/** @type {never} */ (node), name, all[name]);
   }
-  known.props = all;
 }
 
 /**
@@ -114,10 +105,19 @@ function patchElement(node, { part, props, kids }) {
  * @param {() => unknown} act
  * @param {{isBusy?: boolean, name?: string, key?: string}} [options]
  */
-export const button = (part, label, act, { isBusy, name, key = label } = {}) => h(`button.${part}`, {
-  key, type: "button", "aria-label": name, "aria-busy": isBusy, "aria-disabled": isBusy,
-  onclick: () => isBusy || void act(),
-}, label);
+export const button = (part, label, act, { isBusy, name, key = label } = {}) =>
+  h(
+    `button.${part}`,
+    {
+      key,
+      type: "button",
+      "aria-label": name,
+      "aria-busy": isBusy,
+      "aria-disabled": isBusy,
+      onclick: () => isBusy || void act(),
+    },
+    label,
+  );
 
 /** The base of all elements. */
 export class MainstayElement extends Base {
@@ -193,8 +193,13 @@ export class MainstayElement extends Base {
 
   /** Begins what goes on while the element is in a page: here, to render when what it shows changes. */
   start() {
-    this.stops.push(this.client.store.select((state) => this.select(state), () => this.refresh(),
-      (a, b) => a.every((value, index) => value === b[index])));
+    this.stops.push(
+      this.client.store.select(
+        (state) => this.select(state),
+        () => this.refresh(),
+        (a, b) => a.every((value, index) => value === b[index]),
+      ),
+    );
   }
 
   /**

@@ -22,7 +22,7 @@ export class ConnectionStatus extends MainstayElement {
   static css = `
 :host{position:fixed;z-index:var(--mainstay-layer,9000);inset:.75rem .75rem auto;pointer-events:none}
 .banner>*{width:min(36rem,100%);margin:auto;padding:.6em .6em .6em .9em;align-items:start;pointer-events:auto}
-.mark{margin-top:.45em}button{min-width:9.8em}b{margin-inline-end:.5em}
+.mark{margin-top:.45em}button{min-width:9.8em}
 .banner>.ok{opacity:0;pointer-events:none}
 :host([placement=inline]){position:static}
 :host([placement=inline]) .card{width:auto;height:5.5em;overflow:auto;box-shadow:none}
@@ -100,17 +100,28 @@ export class ConnectionStatus extends MainstayElement {
     if (kind === "back") return h("b.title", {}, text(kind));
     const left = this.#outcomeUntil - Date.now();
     if (left > 0) this.again(left);
-    const reason = left > 0 ? this.#outcome : [
-      // A lost session says nothing about the backend.
-      lastError?.reason !== "disconnected" && messageOf(lastError) ||
-        (link === "runtime" ? kind !== "connecting" && text("old") : kind === "disconnected" && text("asked")),
-      kind === "failed" && at == null && text("paused"),
-    ].filter(Boolean).join(" ");
-    return h("", {},
+    const reason =
+      left > 0
+        ? this.#outcome
+        : [
+            // A lost session says nothing about the backend.
+            (lastError?.reason !== "disconnected" && messageOf(lastError)) ||
+              (link === "runtime"
+                ? kind !== "connecting" && text("old")
+                : kind === "disconnected" && text("asked")),
+            kind === "failed" && at == null && text("paused"),
+          ]
+            .filter(Boolean)
+            .join(" ");
+    return h(
+      "",
+      {},
       h("b.title", {}, text(link === "runtime" && kind !== "connecting" ? "page" : `link-${kind}`)),
+      " ",
       n > 0 && h("span.soft", {}, text(max ? "attemptOf" : "attempt", { n, max }), " "),
       at != null && !isDialling && h("span.countdown soft num", { "aria-hidden": true }, this.when(at)),
-      h(".note reason", {}, reason));
+      h(".note reason", {}, reason),
+    );
   }
 
   /** @override */
@@ -122,13 +133,33 @@ export class ConnectionStatus extends MainstayElement {
     if (this.dataset.state !== kind) this.dataset.state = kind;
     const isOk = kind === "ok";
     const words = !isOk && this.#words(kind, view, isDialling);
-    return [h(".banner", {}, h(`.card row ${kind} ${TONES[kind] ?? ""}`, {},
-      h("span.mark"),
-      h(".grow", {},
-        h("", { role: "status" }, kind !== "failed" && words),
-        h("", { role: "alert" }, kind === "failed" && words)),
-      !isOk && kind !== "back" &&
-        h("", {}, button("main", text(isDialling ? "dialling" : "reconnect"), () => this.reconnect(), { isBusy: isDialling, key: "dial" }))))];
+    return [
+      h(
+        ".banner",
+        {},
+        h(
+          `.card row wrap ${kind} ${TONES[kind] ?? ""}`,
+          {},
+          h("span.mark"),
+          h(
+            ".grow",
+            {},
+            h("", { role: "status" }, kind !== "failed" && words),
+            h("", { role: "alert" }, kind === "failed" && words),
+          ),
+          !isOk &&
+            kind !== "back" &&
+            h(
+              "",
+              {},
+              button("main", text(isDialling ? "dialling" : "reconnect"), () => this.reconnect(), {
+                isBusy: isDialling,
+                key: "dial",
+              }),
+            ),
+        ),
+      ),
+    ];
   }
 }
 

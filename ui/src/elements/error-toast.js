@@ -1,15 +1,16 @@
 /**
  * `<mainstay-error-toast>` and `toast(error, { retry })`: notices of what went wrong.
  *
- * A notice goes after 5 s, or 60 ms per character if that is longer. One that asks for a person stays: an unknown
- * outcome, a refusal, a wrong input, or opened details. Attributes: `duration` (milliseconds), `max` (three).
+ * A notice goes after 5 s, or 60 ms per character if that is longer. One that asks for a person stays: an
+ * unknown outcome, a refusal, a wrong input, or opened details. Attributes: `duration` (milliseconds), `max`
+ * (three).
  *
  * @typedef {import("../errors.js").MainstayError} MainstayError
  * @typedef {"error" | "warning" | "info"} Severity
  * @typedef {{retry?: () => unknown, severity?: Severity, title?: string, duration?: number}} ToastOptions
  * @typedef {{key: string, error: MainstayError, options: ToastOptions, severity: Severity, title: string,
- *   message: string, count: number, left: number, from: number, timer: ReturnType<typeof setTimeout> | undefined,
- *   isOpen: boolean, isBusy: boolean, copy: string}} Toast
+ *   message: string, count: number, left: number, from: number,
+ *   timer: ReturnType<typeof setTimeout> | undefined, isOpen: boolean, isBusy: boolean, copy: string}} Toast
  */
 import { handleError } from "../errors.js";
 import { button, define, h, MainstayElement } from "./base.js";
@@ -35,9 +36,11 @@ export function lifeOf({ code, reason }, message, base = DURATION_MS) {
 
 export class ErrorToast extends MainstayElement {
   static css = `
-:host{position:fixed;z-index:var(--mainstay-layer,9001);bottom:1rem;inset-inline:auto 1rem;width:min(25rem,100% - 2rem);
+:host{position:fixed;z-index:var(--mainstay-layer,9001);bottom:1rem;inset-inline:auto 1rem;
+width:min(25rem,100% - 2rem);
 pointer-events:none}
-.item{padding:.7em .9em;margin-top:.6em;border-inline-start:3px solid var(--c);pointer-events:auto;animation:.18s in}
+.item{padding:.7em .9em;margin-top:.6em;border-inline-start:3px solid var(--c);pointer-events:auto;
+animation:.18s in}
 .outcome_unknown{border:1.5px dashed var(--c)}
 @keyframes in{from{opacity:0;translate:0 .5em}}
 p{margin:.2em 0 .5em}.count{background:var(--h);border-radius:1em;padding:0 .55em}.close{padding:0 .4em}
@@ -95,8 +98,19 @@ details{color:var(--s)}[open]{flex:1 0 100%}summary{cursor:pointer;width:fit-con
     let toast = this.#toasts.find((one) => one.key === key);
     if (!toast) {
       toast = {
-        key, error, options, severity, title, message, left, count: 0, from: 0, timer: undefined, isOpen: false,
-        isBusy: false, copy: "copy",
+        key,
+        error,
+        options,
+        severity,
+        title,
+        message,
+        left,
+        count: 0,
+        from: 0,
+        timer: undefined,
+        isOpen: false,
+        isBusy: false,
+        copy: "copy",
       };
       this.#toasts.unshift(toast);
     }
@@ -167,7 +181,8 @@ details{color:var(--s)}[open]{flex:1 0 100%}summary{cursor:pointer;width:fit-con
       }
     }
     if (event.key !== "Escape" || !active) return;
-    const toast = this.#toasts[[...this.root.querySelectorAll("li")].findIndex((row) => row.contains(active))];
+    const toast =
+      this.#toasts[[...this.root.querySelectorAll("li")].findIndex((row) => row.contains(active))];
     if (toast) this.#remove(toast);
   }
 
@@ -198,20 +213,48 @@ details{color:var(--s)}[open]{flex:1 0 100%}summary{cursor:pointer;width:fit-con
   #row(toast) {
     const { key, error, options, severity, title, message, count, isBusy } = toast;
     const { code, reason, status, attempts, requestId, details } = error;
-    const facts = [code, reason, status && `HTTP ${status}`, attempts && text("tries", { n: attempts }),
-      requestId && `#${requestId}`].filter(Boolean).join(" · ");
-    return h(`li.item card ${reason} ${{ error: "bad", warning: "warn", info: "" }[severity]}`, { key },
-      h(".row", {}, h("span.mark"), h("b.title", {}, title), count > 1 && h("span.count", {}, text("times", { n: count })),
-        h("span.grow"), button("bare close", "×", () => this.#remove(toast), { name: text("close", { title }) })),
+    const facts = [
+      code,
+      reason,
+      status && `HTTP ${status}`,
+      attempts && text("tries", { n: attempts }),
+      requestId && `#${requestId}`,
+    ]
+      .filter(Boolean)
+      .join(" · ");
+    return h(
+      `li.item card ${reason} ${{ error: "bad", warning: "warn", info: "" }[severity]}`,
+      { key },
+      h(
+        ".row",
+        {},
+        h("span.mark"),
+        h("b.title", {}, title),
+        count > 1 && h("span.count", {}, text("times", { n: count })),
+        h("span.grow"),
+        button("bare close", "×", () => this.#remove(toast), { name: text("close", { title }) }),
+      ),
       h("p", {}, message),
-      h(".row wrap", {},
-        options.retry && error.retryable &&
+      h(
+        ".row wrap",
+        {},
+        options.retry &&
+          error.retryable &&
           button("main", text("tryAgain"), () => this.#retry(toast), { isBusy }),
         button("copy", text(toast.copy), () => this.#copy(toast), { key: "copy" }),
-        h("details", { ontoggle: (/** @type {Event} */ { target }) => {
-          toast.isOpen = /** @type {HTMLDetailsElement} */ (target).open;
-          this.#run();
-        } }, h("summary", {}, text("details")), h("pre", { tabindex: 0 }, details ? `${facts}\n${details}` : facts))));
+        h(
+          "details",
+          {
+            ontoggle: (/** @type {Event} */ { target }) => {
+              toast.isOpen = /** @type {HTMLDetailsElement} */ (target).open;
+              this.#run();
+            },
+          },
+          h("summary", {}, text("details")),
+          h("pre", { tabindex: 0 }, details ? `${facts}\n${details}` : facts),
+        ),
+      ),
+    );
   }
 
   /** @override */
@@ -222,9 +265,16 @@ details{color:var(--s)}[open]{flex:1 0 100%}summary{cursor:pointer;width:fit-con
     return [
       h(".spoken", { role: "status" }, this.#polite),
       h(".spoken", { role: "alert" }, this.#assertive),
-      h("section.notices", length ? { role: "region", "aria-label": text("notices") } : {},
-        h("ol", {}, this.#toasts.slice(0, max).map((toast) => this.#row(toast))),
-        length > max && h(".more", {}, h("span.card count", {}, text("more", { n: length - max })))),
+      h(
+        "section.notices",
+        length ? { role: "region", "aria-label": text("notices") } : {},
+        h(
+          "ol",
+          {},
+          this.#toasts.slice(0, max).map((toast) => this.#row(toast)),
+        ),
+        length > max && h(".more", {}, h("span.card count", {}, text("more", { n: length - max }))),
+      ),
     ];
   }
 }
@@ -240,7 +290,9 @@ define("mainstay-error-toast", ErrorToast);
  * @returns {() => void} removes the notice; may be called twice
  */
 export function toast(error, options = {}) {
-  const banner = document.querySelector("mainstay-connection-status[data-state]:not([data-state=ok],[data-state=back])");
+  const banner = document.querySelector(
+    "mainstay-connection-status[data-state]:not([data-state=ok],[data-state=back])",
+  );
   if (banner && !options.retry && handleError(error).reason === "disconnected") return () => {};
   const present = /** @type {ErrorToast | null} */ (document.querySelector("mainstay-error-toast"));
   if (present) return present.show(error, options);

@@ -5,7 +5,8 @@
  * `events` has what is kept.
  *
  * @import { State } from "../store.js"
- * @typedef {Record<string, unknown> & {kind: string, actor?: string, at: string | number, run?: number, seq: number}} Item
+ * @typedef {{kind: string, actor?: string, at: string | number, run?: number, seq: number}} Header
+ * @typedef {Record<string, unknown> & Header} Item
  * @typedef {{key: string, item: Item, words: string, search: string}} Entry
  */
 import { button, define, h, MainstayElement } from "./base.js";
@@ -23,16 +24,19 @@ const WARN = /exit|lost|lagged|degraded|quarantin|held|retry|gap|orphan|warning|
  * Returns the fields of an event in one line.
  * @param {Item} item
  */
-export const wordsOf = (item) => Object.entries(item)
-  .filter(([name, value]) => value != null && !HEADER.test(name))
-  .map(([name, value]) => `${name}=${typeof value === "object" ? JSON.stringify(value) : value}`).join(" ");
+export const wordsOf = (item) =>
+  Object.entries(item)
+    .filter(([name, value]) => value != null && !HEADER.test(name))
+    .map(([name, value]) => `${name}=${typeof value === "object" ? JSON.stringify(value) : value}`)
+    .join(" ");
 
 export class Events extends MainstayElement {
   static css = `
 .list{contain:strict;overflow-anchor:none;position:relative}select{max-width:13em}
 .event{position:absolute;inset:0 0 auto;height:28px;padding:0 .9em;contain:strict}
 .event:hover{background:var(--h)}.event[aria-selected]{background:color-mix(in srgb,var(--a) 18%,transparent)}
-.event *{flex:none;overflow:hidden;text-overflow:ellipsis;white-space:pre}b{width:12em}.event .grow{flex:1}
+.event *{flex:none;unicode-bidi:plaintext;overflow:hidden;text-overflow:ellipsis;white-space:pre}
+b{width:12em}.event .grow{flex:1}
 .event:not(.bad,.warn) .mark{opacity:.4}
 .newest{position:absolute;bottom:.8em;left:50%;translate:-50%}
 pre{padding:.8em 1em;border-top:1px solid var(--l);flex:none}
@@ -94,11 +98,20 @@ pre{padding:.8em 1em;border-top:1px solid var(--l);flex:none}
     const runtime = this.state.status?.runtime;
     if (this.#isBegun || !runtime) return;
     this.#isBegun = true;
-    const after = this.#all.at(-1)?.key ?? `${runtime.run}.${Math.max(0, runtime.seq - this.number("history", 1000))}`;
-    this.stops.push(this.client.onEvents(({ events, lagged }) => {
-      if (lagged) this.add([{ kind: "lagged", at: Date.now(), seq: ++this.#lags, ...lagged, note: text("missing") }]);
-      this.add(/** @type {Item[]} */ (/** @type {unknown} */ (events ?? [])));
-    }, { after }));
+    const after =
+      this.#all.at(-1)?.key ?? `${runtime.run}.${Math.max(0, runtime.seq - this.number("history", 1000))}`;
+    this.stops.push(
+      this.client.onEvents(
+        ({ events, lagged }) => {
+          if (lagged)
+            this.add([
+              { kind: "lagged", at: Date.now(), seq: ++this.#lags, ...lagged, note: text("missing") },
+            ]);
+          this.add(/** @type {Item[]} */ (/** @type {unknown} */ (events ?? [])));
+        },
+        { after },
+      ),
+    );
   }
 
   /**
@@ -154,8 +167,12 @@ pre{padding:.8em 1em;border-top:1px solid var(--l);flex:none}
     const at = this.#active ? list.indexOf(this.#active) : -1;
     /** @type {Record<string, number>} */
     const targets = {
-      ArrowDown: at < 0 ? first : at + 1, ArrowUp: at < 0 ? first + page : at - 1, PageDown: at + page, PageUp: at - page,
-      Home: 0, End: last,
+      ArrowDown: at < 0 ? first : at + 1,
+      ArrowUp: at < 0 ? first + page : at - 1,
+      PageDown: at + page,
+      PageUp: at - page,
+      Home: 0,
+      End: last,
     };
     if (event.key === "Escape") this.#active = null;
     else if (event.key in targets && last >= 0) {
@@ -176,18 +193,29 @@ pre{padding:.8em 1em;border-top:1px solid var(--l);flex:none}
   #row(entry, index) {
     const { key, item, words } = entry;
     const tone = BAD.test(item.kind) ? "bad" : WARN.test(item.kind) ? "warn" : "";
-    return h(`.event row ${tone}`, {
-      key, id: `e${key}`, role: "option", style: `transform:translateY(${index * ROW_PX}px)`,
-      "aria-selected": entry === this.#active, "aria-posinset": index + 1, "aria-setsize": this.#list.length,
-      onclick: () => {
-        this.#active = entry;
-        this.refresh();
+    return h(
+      `.event row ${tone}`,
+      {
+        key,
+        id: `e${key}`,
+        role: "option",
+        style: `transform:translateY(${index * ROW_PX}px)`,
+        "aria-selected": entry === this.#active,
+        "aria-posinset": index + 1,
+        "aria-setsize": this.#list.length,
+        onclick: () => {
+          this.#active = entry;
+          this.refresh();
+        },
       },
-    }, h("span.mark"), h("span.note num", {}, this.#format.format(new Date(item.at))), h("b.kind", {}, item.kind),
-    h("span.words note grow", {}, item.actor, "  ", words));
+      h("span.mark"),
+      h("span.note num", {}, this.#format.format(new Date(item.at))),
+      h("b.kind", {}, item.kind),
+      h("span.words note grow", {}, item.actor, "  ", words),
+    );
   }
 
-  /** Describes the rows in sight. Their keys keep them, so that new events leave focus and selection alone. */
+  /** Describes the rows in sight. Their keys keep them, so new events leave focus and selection alone. */
   #rows() {
     if (this.#isAtEnd) this.#top = Math.max(0, this.#list.length * ROW_PX - this.#height);
     const first = Math.max(0, Math.floor(this.#top / ROW_PX) - OVERSCAN);
@@ -209,26 +237,63 @@ pre{padding:.8em 1em;border-top:1px solid var(--l);flex:none}
     if (this.#isAtEnd) this.#seen = length;
     const news = length - this.#seen;
     const search = text("search");
-    return [h(".card tall", {},
-      h(".head", {},
-        h("select.filter", { "aria-label": text("kind"), onchange: (/** @type {Event} */ { target }) => {
-          this.#kind = /** @type {HTMLSelectElement} */ (target).value;
-          this.#filter();
-        } }, ["", ...[...this.#kinds].sort()].map((kind) => h("option", { key: kind, value: kind }, kind || text("allKinds")))),
-        h("input.grow", { type: "search", "aria-label": search, placeholder: search, oninput: (/** @type {Event} */ { target }) => {
-          this.#search = /** @type {HTMLInputElement} */ (target).value.trim().toLowerCase();
-          this.#filter();
-        } }),
-        h("span.total soft num", {}, text("shown", { n: length }))),
-      h(".list fill", {
-        role: "listbox", tabindex: 0, "aria-label": text("events"),
-        "aria-activedescendant": this.#active && `e${this.#active.key}`,
-        onscroll: () => this.#scrolled(), onkeydown: (/** @type {KeyboardEvent} */ event) => this.#key(event),
-      }, h("", { role: "presentation", style: `height:${length * ROW_PX}px` }), this.#rows()),
-      !length && h("p.empty", {}, text("noEvents")),
-      h("", { style: "position:relative" }, !this.#isAtEnd && length > 0 &&
-        button("newest", news ? `${text("newest")} · ${news}` : text("newest"), () => this.#toEnd(), { key: "newest" })),
-      this.#active && h("pre.details", { tabindex: 0 }, JSON.stringify(this.#active.item, null, 2)))];
+    return [
+      h(
+        ".card tall",
+        {},
+        h(
+          ".head",
+          {},
+          h(
+            "select.filter",
+            {
+              "aria-label": text("kind"),
+              onchange: (/** @type {Event} */ { target }) => {
+                this.#kind = /** @type {HTMLSelectElement} */ (target).value;
+                this.#filter();
+              },
+            },
+            ["", ...[...this.#kinds].sort()].map((kind) =>
+              h("option", { key: kind, value: kind }, kind || text("allKinds")),
+            ),
+          ),
+          h("input.grow", {
+            type: "search",
+            "aria-label": search,
+            placeholder: search,
+            oninput: (/** @type {Event} */ { target }) => {
+              this.#search = /** @type {HTMLInputElement} */ (target).value.trim().toLowerCase();
+              this.#filter();
+            },
+          }),
+          h("span.total soft num", {}, text("shown", { n: length })),
+        ),
+        h(
+          ".list fill",
+          {
+            role: "listbox",
+            tabindex: 0,
+            "aria-label": text("events"),
+            "aria-activedescendant": this.#active && `e${this.#active.key}`,
+            onscroll: () => this.#scrolled(),
+            onkeydown: (/** @type {KeyboardEvent} */ event) => this.#key(event),
+          },
+          h("", { role: "presentation", style: `height:${length * ROW_PX}px` }),
+          this.#rows(),
+        ),
+        !length && h("p.empty", {}, text("noEvents")),
+        h(
+          "",
+          { style: "position:relative" },
+          !this.#isAtEnd &&
+            length > 0 &&
+            button("newest", news ? `${text("newest")} · ${news}` : text("newest"), () => this.#toEnd(), {
+              key: "newest",
+            }),
+        ),
+        this.#active && h("pre.details", { tabindex: 0 }, JSON.stringify(this.#active.item, null, 2)),
+      ),
+    ];
   }
 }
 

@@ -1,7 +1,7 @@
 /**
- * The elements. `<mainstay-connection-status>` and `toast` are there at once: they are needed when contact is lost.
- * The module of another element is loaded when that is first in the page. In a shadow tree `loadElements(root)` does
- * it; `all.js` loads all at once.
+ * The elements. `<mainstay-connection-status>` and `toast` are there at once: they are needed when contact is
+ * lost. The module of another element is loaded when that is first in the page. In a shadow tree
+ * `loadElements(root)` does it; `all.js` loads all at once.
  */
 import { toast } from "./error-toast.js";
 
@@ -23,14 +23,20 @@ const MODULES = {
  */
 export async function loadElements(root) {
   const isThere = (/** @type {string} */ name) =>
-    !customElements.get(name) && ((root instanceof Element && root.matches(name)) || root.querySelector(name));
-  await Promise.all(Object.keys(MODULES).filter(isThere).map((name) => MODULES[name]()));
+    !customElements.get(name) &&
+    ((root instanceof Element && root.matches(name)) || root.querySelector(name));
+  await Promise.all(
+    Object.keys(MODULES)
+      .filter(isThere)
+      .map((name) => MODULES[name]()),
+  );
 }
 
 if (globalThis.document) {
   const load = (/** @type {ParentNode} */ root) => void loadElements(root).catch(toast);
   new MutationObserver((records) => {
-    for (const node of records.flatMap(({ addedNodes }) => [...addedNodes])) if (node instanceof Element) load(node);
+    for (const node of records.flatMap(({ addedNodes }) => [...addedNodes]))
+      if (node instanceof Element) load(node);
   }).observe(document, { childList: true, subtree: true });
   load(document);
 }

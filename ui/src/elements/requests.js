@@ -1,5 +1,6 @@
 /**
- * `<mainstay-requests>`: the requests that run, wait or are held; each can be cancelled, waiting ones reordered.
+ * `<mainstay-requests>`: the requests that run, wait or are held; each can be cancelled, waiting ones
+ * reordered.
  *
  * @import { State } from "../store.js"
  * @typedef {Awaited<ReturnType<import("../client.js").Client["requests"]["list"]>>[number]} Pending
@@ -13,7 +14,7 @@ const REFRESH_MS = 1000;
 
 export class Requests extends MainstayElement {
   static css = `
-.held{background:var(--h)}.grow{flex-basis:12em}ul{max-height:var(--mainstay-height,26rem);overflow:auto}
+.held{background:var(--h)}ul{max-height:var(--mainstay-height,26rem);overflow:auto}
 `;
   /** @type {Pending[]} */
   #list = [];
@@ -37,13 +38,19 @@ export class Requests extends MainstayElement {
   /** @override */
   start() {
     super.start();
-    this.stops.push(this.client.onEvents((batch) => {
-      for (const event of batch.events ?? []) {
-        if (event.kind === "request_retry") this.#retries.set(event.request_id, Date.now() + event.delay_ms);
-      }
-      this.#isStale = true;
-      this.plan();
-    }, { kinds: ["request_retry"] }));
+    this.stops.push(
+      this.client.onEvents(
+        (batch) => {
+          for (const event of batch.events ?? []) {
+            if (event.kind === "request_retry")
+              this.#retries.set(event.request_id, Date.now() + event.delay_ms);
+          }
+          this.#isStale = true;
+          this.plan();
+        },
+        { kinds: ["request_retry"] },
+      ),
+    );
   }
 
   /** Reads the list again, one reading at a time. If the session is lost, the next state reads again. */
@@ -54,7 +61,8 @@ export class Requests extends MainstayElement {
     this.#readAt = Date.now();
     this.#isReading = false;
     const ids = new Set(this.#list.map((request) => request.request_id));
-    for (const marks of [this.#retries, this.#cancelled]) for (const id of marks.keys()) if (!ids.has(id)) marks.delete(id);
+    for (const marks of [this.#retries, this.#cancelled])
+      for (const id of marks.keys()) if (!ids.has(id)) marks.delete(id);
     this.refresh();
   }
 
@@ -84,21 +92,35 @@ export class Requests extends MainstayElement {
     const isHeld = this.state.queue?.held && phase === "waiting";
     const name = `${method} ${path}`;
     const next = phase === "backing_off" && this.#retries.get(id);
-    const words = [text(isHeld ? "held" : `phase-${phase}`), next && this.when(next)].filter(Boolean).join(" ");
-    return h(`li.request line row wrap ${phase === "running" ? "good" : isHeld || phase === "backing_off" ? "warn" : ""}`, { key: id },
-      h("span.mark"), h("span.grow", {}, h("span.method soft", {}, method), " ", path),
+    const words = [text(isHeld ? "held" : `phase-${phase}`), next && this.when(next)]
+      .filter(Boolean)
+      .join(" ");
+    const tone = phase === "running" ? "good" : isHeld || phase === "backing_off" ? "warn" : "";
+    return h(
+      `li.request line row wrap ${tone}`,
+      { key: id },
+      h("span.mark"),
+      h("span.grow", {}, h("span.method soft", {}, method), " ", path),
       h("span.state", {}, words, attempts > 1 && `, ${text("tries", { n: attempts })}`),
       h("span.note num", {}, text("age", { n: Math.floor((age + Date.now() - this.#readAt) / 1000) })),
-      phase !== "running" && h("select.priority", {
-        value: priority, "aria-label": text("actOn", { action: text("priority"), id: name }),
-        onchange: (/** @type {Event} */ { target }) => {
-          request.priority = /** @type {Priority} */ (/** @type {HTMLSelectElement} */ (target).value);
-          void this.#after(this.client.requests.setPriority(id, request.priority));
-        },
-      }, ["high", "normal", "low"].map((value) => h("option", { key: value, value }, text(value)))),
+      phase !== "running" &&
+        h(
+          "select.priority",
+          {
+            value: priority,
+            "aria-label": text("actOn", { action: text("priority"), id: name }),
+            onchange: (/** @type {Event} */ { target }) => {
+              request.priority = /** @type {Priority} */ (/** @type {HTMLSelectElement} */ (target).value);
+              void this.#after(this.client.requests.setPriority(id, request.priority));
+            },
+          },
+          ["high", "normal", "low"].map((value) => h("option", { key: value, value }, text(value))),
+        ),
       button("bare", text("cancel"), () => this.#cancel(id), {
-        isBusy: this.#cancelled.has(id), name: text("actOn", { action: text("cancel"), id: name }),
-      }));
+        isBusy: this.#cancelled.has(id),
+        name: text("actOn", { action: text("cancel"), id: name }),
+      }),
+    );
   }
 
   /** @override */
@@ -110,12 +132,25 @@ export class Requests extends MainstayElement {
     const isDue = this.#isStale || (length && Date.now() >= this.#readAt + REFRESH_MS);
     if (isDue && isLive && !this.#isReading && !document.hidden) void this.#read();
     if (length) this.again(REFRESH_MS);
-    return [h(`.card ${isLive ? "" : "old"}`, {},
-      h(".head soft num", {}, text("counts", { running, waiting }), !isLive && ` · ${text("old")}`),
-      h("", { role: "status" }, held && h(".head held", {}, h("span.soft", {}, text("held"), ": "), messageOf(held))),
-      length
-        ? h("ul", { tabindex: 0, "aria-label": text("requests") }, this.#list.map((request) => this.#row(request)))
-        : h("p.empty", {}, text("noRequests")))];
+    return [
+      h(
+        `.card ${isLive ? "" : "old"}`,
+        {},
+        h(".head soft num", {}, text("counts", { running, waiting }), !isLive && ` · ${text("old")}`),
+        h(
+          "",
+          { role: "status" },
+          held && h(".head held", {}, h("span.soft", {}, text("held"), ": "), messageOf(held)),
+        ),
+        length
+          ? h(
+              "ul",
+              { tabindex: 0, "aria-label": text("requests") },
+              this.#list.map((request) => this.#row(request)),
+            )
+          : h("p.empty", {}, text("noRequests")),
+      ),
+    ];
   }
 }
 

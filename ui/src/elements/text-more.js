@@ -1,4 +1,4 @@
-/** The texts of the elements that are loaded when they are first used. They are in the same table as the others. */
+/** The texts of the elements that are loaded when they are first used. The table is the same. */
 import { addText } from "./text.js";
 
 addText({
@@ -31,7 +31,8 @@ addText({
   reset: "Reset",
   actOn: "{action}: {id}",
   confirm: "{action} {id}?",
-  confirmWork: "It works on {n} message, whose outcome may stay unknown.|" +
+  confirmWork:
+    "It works on {n} message, whose outcome may stay unknown.|" +
     "It works on {n} messages, whose outcome may stay unknown.",
   confirmIdle: "It takes no messages until it runs again.",
   keep: "Cancel",

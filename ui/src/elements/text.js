@@ -1,8 +1,9 @@
 /**
- * The one table with every text of the elements. `text-more.js` adds those of the elements that are loaded later.
+ * The one table with every text of the elements. `text-more.js` adds those of the elements that are loaded
+ * later.
  *
- * `{name}` stands for a value. Two forms with `|` between them are for `n` = 1 and for other numbers. A function
- * gets the values, for languages with more forms.
+ * `{name}` stands for a value. Two forms with `|` between them are for `n` = 1 and for other numbers. A
+ * function gets the values, for languages with more forms.
  *
  * @typedef {Record<string, unknown>} TextValues
  * @typedef {string | ((values: TextValues) => string)} TextEntry
@@ -81,7 +82,7 @@ export function setText(entries) {
  * @param {{reason?: string, message?: string} | null | undefined} error
  */
 export const messageOf = (error) =>
-  error ? (table[`reason.${error.reason}`] ? text(`reason.${error.reason}`) : error.message ?? "") : "";
+  error ? (table[`reason.${error.reason}`] ? text(`reason.${error.reason}`) : (error.message ?? "")) : "";
 
 /**
  * Calls a listener after each `setText`.

@@ -20,9 +20,16 @@ test("req 17: axe-core finds nothing in any state, light or dark", async (t) => 
         await page.goto(`${gallery}${name}&scheme=${scheme}`);
         await page.waitForSelector("[data-ready]", { state: "attached" });
         await page.addScriptTag({ url: "/axe.js" });
-        await page.evaluate(() => Promise.allSettled(document.getAnimations().map((animation) => animation.finish())));
-        const findings = /** @type {Findings} */ (await page.evaluate(`axe.run(document, { rules: { "page-has-heading-one": { enabled: false } } })`));
-        const words = findings.violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.html} ${node.failureSummary}`).join("; ")}`);
+        await page.evaluate(() =>
+          Promise.allSettled(document.getAnimations().map((animation) => animation.finish())),
+        );
+        const findings = /** @type {Findings} */ (
+          await page.evaluate(`axe.run(document, { rules: { "page-has-heading-one": { enabled: false } } })`)
+        );
+        const words = findings.violations.map(
+          ({ id, nodes }) =>
+            `${id}: ${nodes.map((node) => `${node.html} ${node.failureSummary}`).join("; ")}`,
+        );
         assert.deepEqual(words, []);
       });
     }

@@ -53,11 +53,15 @@ const run = (page, code) => page.evaluate(code);
 const until = (page, condition) =>
   run(page, `(async () => { while (!(${condition})) await new Promise(requestAnimationFrame); })()`);
 /** @param {Page} page @param {string} tag @param {string} [attributes] */
-const make = (page, tag, attributes = "{}") => run(page, `(() => {
+const make = (page, tag, attributes = "{}") =>
+  run(
+    page,
+    `(() => {
   const element = document.createElement("mainstay-${tag}");
   for (const [name, value] of Object.entries(${attributes})) element.setAttribute(name, value);
   document.querySelector("main").append(element);
-})()`);
+})()`,
+  );
 
 test("req 7: start, a short loss and navigation show no banner; a long one does, and heals", async () => {
   await inGallery("element=agents&state=healthy", async (page) => {
@@ -73,7 +77,10 @@ test("req 7: start, a short loss and navigation show no banner; a long one does,
     await page.getByRole("button", { name: "Reconnect now" }).click();
     await page.getByText("Connected again").waitFor();
     await page.getByText("Connected again").waitFor({ state: "detached" });
-    assert.deepEqual([...new Set(/** @type {string[]} */ (await run(page, "shown")))], ["ok", "reconnecting", "back"]);
+    assert.deepEqual(
+      [...new Set(/** @type {string[]} */ (await run(page, "shown")))],
+      ["ok", "reconnecting", "back"],
+    );
   });
 });
 
@@ -81,12 +88,18 @@ test("req 8: the countdown follows the runtime's next attempt, and reconnect rep
   await inGallery("element=connection-status&state=reconnecting", async (page) => {
     const words = page.locator("mainstay-connection-status .countdown");
     const at = Number(await run(page, "client.store.getState().connection.nextAttemptAt"));
-    await until(page, `document.querySelector("mainstay-connection-status").shadowRoot
-      .querySelector(".countdown")?.textContent === "in 3 s"`);
+    await until(
+      page,
+      `document.querySelector("mainstay-connection-status").shadowRoot
+      .querySelector(".countdown")?.textContent === "in 3 s"`,
+    );
     const left = Number(await run(page, `${at} - Date.now()`));
     assert.ok(left > 1900 && left <= 3050, `${left} ms are left at "in 3 s"`);
     assert.equal(await words.count(), 1);
-    await run(page, `mock.fail("connection.reconnect", { code: "NETWORK_ERROR", reason: "connection_refused", message: "Refused." })`);
+    await run(
+      page,
+      `mock.fail("connection.reconnect", { code: "NETWORK_ERROR", reason: "connection_refused", message: "Refused." })`,
+    );
     await page.getByRole("button", { name: "Reconnect now" }).click();
     await page.getByText("Still no connection. Refused.").waitFor();
   });
@@ -106,12 +119,15 @@ test("req 20: a crash of an agent is shown with its restart, and its return", as
 
 test("req 9: a streamed answer survives a lost session without gap or double", async () => {
   await inGallery("element=agent-conversation&state=empty", async (page) => {
-    await run(page, `mock.on("agent.send", async (command, { update }) => {
+    await run(
+      page,
+      `mock.on("agent.send", async (command, { update }) => {
       globalThis.say = (text) => update({ kind: "message", body: { sessionUpdate: "agent_message_chunk", content: { type: "text", text } } });
       say("one ");
       await new Promise((done) => { globalThis.finish = done; });
       return { text: "one two three " };
-    })`);
+    })`,
+    );
     await page.getByLabel("Message to planner").fill("Count to three");
     await page.keyboard.press("Enter");
     const answer = page.locator("mainstay-agent-conversation .answer");
@@ -141,7 +157,10 @@ test("req 16: a message that the runtime's end broke off says so", async () => {
 
 test("req 9: 10,000 events a second reach the list, and the page stays responsive", async (t) => {
   await inGallery("element=events&state=empty", async (page) => {
-    const longest = Number(await run(page, `(async () => {
+    const longest = Number(
+      await run(
+        page,
+        `(async () => {
       let longest = 0, before = performance.now(), isOver = false;
       const beat = () => { const now = performance.now(); longest = Math.max(longest, now - before); before = now; if (!isOver) setTimeout(beat); };
       beat();
@@ -152,7 +171,9 @@ test("req 9: 10,000 events a second reach the list, and the page stays responsiv
       }
       isOver = true;
       return longest;
-    })()`));
+    })()`,
+      ),
+    );
     await page.getByText("20000 events").waitFor();
     t.diagnostic(`longest block ${longest.toFixed(0)} ms`);
     assert.ok(longest < 500, `${longest} ms`);
@@ -163,18 +184,23 @@ test("elements: a module is loaded when its element is first in the page", async
   const page = await browser.newPage();
   /** @type {string[]} */
   const loaded = [];
-  page.on("request", (request) => loaded.push(/** @type {string} */ (new URL(request.url()).pathname.split("/").pop())));
+  page.on("request", (request) =>
+    loaded.push(/** @type {string} */ (new URL(request.url()).pathname.split("/").pop())),
+  );
   await page.goto(`${server.url}/tests/browser/elements-on-demand.html`);
   await run(page, `customElements.whenDefined("mainstay-connection-status").then(() => {})`);
   assert.ok(!loaded.includes("agents.js") && !loaded.includes("events.js"), loaded.join());
-  await run(page, `(async () => {
+  await run(
+    page,
+    `(async () => {
     const { setText } = await import("/src/elements/index.js");
     const { connect } = await import("/src/client.js");
     const { createMock } = await import("/src/transports/mock.js");
     setText({ healthy: "Gesund" });
     globalThis.client = connect({ mock: createMock() });
     document.querySelector("main").innerHTML = "<div><mainstay-agents></mainstay-agents></div>";
-  })()`);
+  })()`,
+  );
   await page.getByText("Gesund").waitFor();
   assert.ok(loaded.includes("agents.js") && !loaded.includes("events.js"), loaded.join());
   await page.close();

@@ -12,17 +12,34 @@ const fake = createFake(live());
  * @param {number} count
  * @param {number} [first]
  */
-const journal = (count, first = 1) => makeEvents(count).map(({ fields, ...event }, index) =>
-  ({ run: 3, seq: first + index, at: Date.parse("2026-03-01T12:00:00Z") + (first + index) * 700, ...event, ...fields }));
+const journal = (count, first = 1) =>
+  makeEvents(count).map(({ fields, ...event }, index) => ({
+    run: 3,
+    seq: first + index,
+    at: Date.parse("2026-03-01T12:00:00Z") + (first + index) * 700,
+    ...event,
+    ...fields,
+  }));
 
 if (parts.connection) {
   const delay = parts.connection.next_attempt_in_ms;
-  fake.set({ connection: connection({ ...parts.connection, nextAttemptAt: delay == null ? null : Date.now() + Number(delay) }) });
+  fake.set({
+    connection: connection({
+      ...parts.connection,
+      nextAttemptAt: delay == null ? null : Date.now() + Number(delay),
+    }),
+  });
 }
 if (parts.queue) fake.set({ queue: queue(parts.queue) });
 if (parts.agents) {
-  fake.set({ agents: Object.fromEntries(parts.agents.map(({ id, restart_at: at, ...members }) =>
-    [id, agent(id, { ...members, restartAtMs: at ? Date.parse(at) : null })])) });
+  fake.set({
+    agents: Object.fromEntries(
+      parts.agents.map(({ id, restart_at: at, ...members }) => [
+        id,
+        agent(id, { ...members, restartAtMs: at ? Date.parse(at) : null }),
+      ]),
+    ),
+  });
 }
 fake.replies.list = () => parts.list ?? [];
 Object.assign(globalThis, { fake, journal, toast: elements.toast, setText: elements.setText });

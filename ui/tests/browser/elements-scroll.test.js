@@ -11,7 +11,10 @@ const STEPS = [-40, 300, -28, 5000, -900, 60, -20000, 7];
 function describe(times) {
   const sorted = [...times].sort((a, b) => a - b);
   const at = (/** @type {number} */ part) => sorted[Math.floor(sorted.length * part)];
-  return { p95: at(0.95), words: `median ${at(0.5).toFixed(1)} ms, p95 ${at(0.95).toFixed(1)} ms, max ${at(0.999).toFixed(1)} ms` };
+  return {
+    p95: at(0.95),
+    words: `median ${at(0.5).toFixed(1)} ms, p95 ${at(0.95).toFixed(1)} ms, max ${at(0.999).toFixed(1)} ms`,
+  };
 }
 
 /** Scrolls by a step. Returns the time from the scroll event to the task after the frame was painted. */
@@ -50,8 +53,12 @@ test("req 9: with 100,000 events the 95th percentile of a scroll frame is below 
   const cpu = [];
   for (let n = 0; n < FRAMES; n++) {
     const before = await busy();
-    wall.push(/** @type {number} */ (await page.evaluate(`scroll(${STEPS[Math.floor((n * STEPS.length) / FRAMES)]})`)));
-    cpu.push(await busy() - before);
+    wall.push(
+      /** @type {number} */ (
+        await page.evaluate(`scroll(${STEPS[Math.floor((n * STEPS.length) / FRAMES)]})`)
+      ),
+    );
+    cpu.push((await busy()) - before);
   }
   t.diagnostic(`scroll frames by the clock: ${describe(wall).words}`);
   t.diagnostic(`scroll frames, time of the main thread: ${describe(cpu).words}`);

@@ -42,9 +42,13 @@ async function inGallery(query, body, { isTimed = false, media } = {}) {
 }
 
 /** Waits for the frame in which planned changes are shown. @param {Page} page */
-const frames = (page) => page.evaluate(() => new Promise((done) => {
-  requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(done)));
-}));
+const frames = (page) =>
+  page.evaluate(
+    () =>
+      new Promise((done) => {
+        requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(done)));
+      }),
+  );
 
 /**
  * Evaluates code in the page with `fake`, the client of the gallery.
@@ -54,12 +58,16 @@ const frames = (page) => page.evaluate(() => new Promise((done) => {
 const run = (page, code) => page.evaluate(code);
 
 /** Makes an element without a state of the gallery. @param {Page} page @param {string} tag @param {string} [attributes] */
-const make = (page, tag, attributes = "{}") => run(page, `(() => {
+const make = (page, tag, attributes = "{}") =>
+  run(
+    page,
+    `(() => {
   const element = document.createElement("mainstay-${tag}");
   for (const [name, value] of Object.entries(${attributes})) element.setAttribute(name, value);
   element.client = fake.client;
   document.querySelector("main").append(element);
-})()`);
+})()`,
+  );
 
 const CONNECTION = `{ state: "connected", since: "2026-03-01T11:57:00Z", attempt: 1, max: 5, nextAttemptAt: null,
   next_step: "", last_error: null, error: null }`;
@@ -86,8 +94,11 @@ test("req 4: reconnect works in every state and shows its outcome", async () => 
     await button.click();
     await page.getByText("Still no connection. Too slow.").waitFor();
     assert.equal(await button.evaluate((node) => node.matches(":focus")), true);
-    await run(page, `fake.set({ isLive: false, session: { state: "waiting", since: 0, attempt: 3,
-      nextAttemptAt: Date.now() + 5000, error: null } })`);
+    await run(
+      page,
+      `fake.set({ isLive: false, session: { state: "waiting", since: 0, attempt: 3,
+      nextAttemptAt: Date.now() + 5000, error: null } })`,
+    );
     await run(page, "fake.calls.length = 0");
     await button.click();
     assert.deepEqual(await run(page, "fake.calls"), [["retryNow"]]);
@@ -97,8 +108,11 @@ test("req 4: reconnect works in every state and shows its outcome", async () => 
 test("req 4: the button is busy while it dials, keeps its focus, and dials once", async () => {
   await inGallery("element=x", async (page) => {
     await make(page, "connection-status", `{ grace: "0" }`);
-    await run(page, `fake.replies.reconnect = () => new Promise((done) => { globalThis.dialled = done; });
-      fake.set({ connection: ${OUTAGE} })`);
+    await run(
+      page,
+      `fake.replies.reconnect = () => new Promise((done) => { globalThis.dialled = done; });
+      fake.set({ connection: ${OUTAGE} })`,
+    );
     const button = page.locator("mainstay-connection-status button");
     await button.click();
     assert.equal(await button.getAttribute("aria-busy"), "true");
@@ -111,56 +125,75 @@ test("req 4: the button is busy while it dials, keeps its focus, and dials once"
 });
 
 test("req 7: the banner waits for its grace, and stays away at start and in short outages", async () => {
-  await inGallery("element=x", async (page) => {
-    await run(page, `globalThis.start = { ...fake.client.store.getState() };
+  await inGallery(
+    "element=x",
+    async (page) => {
+      await run(
+        page,
+        `globalThis.start = { ...fake.client.store.getState() };
       fake.set({ session: { state: "connecting", since: 0, attempt: 1, nextAttemptAt: null, error: null }, isLive: false,
-        status: null, connection: null })`);
-    await make(page, "connection-status");
-    await page.clock.runFor(900);
-    assert.equal(await bannerState(page), "ok");
-    await run(page, "fake.set(start)");
-    await page.clock.runFor(3000);
-    assert.equal(await bannerState(page), "ok");
-    await run(page, `fake.set({ connection: ${OUTAGE} })`);
-    await page.clock.runFor(990);
-    assert.equal(await bannerState(page), "ok");
-    await run(page, `fake.set({ connection: ${CONNECTION} })`);
-    await page.clock.runFor(3000);
-    assert.equal(await bannerState(page), "ok");
-    await run(page, `fake.set({ connection: ${OUTAGE} })`);
-    await page.clock.runFor(1010);
-    assert.equal(await bannerState(page), "reconnecting");
-    await run(page, `fake.set({ connection: ${CONNECTION} })`);
-    assert.equal(await bannerState(page), "back");
-    await page.clock.runFor(1400);
-    assert.equal(await bannerState(page), "back");
-    await page.clock.runFor(200);
-    assert.equal(await bannerState(page), "ok");
-  }, { isTimed: true });
+        status: null, connection: null })`,
+      );
+      await make(page, "connection-status");
+      await page.clock.runFor(900);
+      assert.equal(await bannerState(page), "ok");
+      await run(page, "fake.set(start)");
+      await page.clock.runFor(3000);
+      assert.equal(await bannerState(page), "ok");
+      await run(page, `fake.set({ connection: ${OUTAGE} })`);
+      await page.clock.runFor(990);
+      assert.equal(await bannerState(page), "ok");
+      await run(page, `fake.set({ connection: ${CONNECTION} })`);
+      await page.clock.runFor(3000);
+      assert.equal(await bannerState(page), "ok");
+      await run(page, `fake.set({ connection: ${OUTAGE} })`);
+      await page.clock.runFor(1010);
+      assert.equal(await bannerState(page), "reconnecting");
+      await run(page, `fake.set({ connection: ${CONNECTION} })`);
+      assert.equal(await bannerState(page), "back");
+      await page.clock.runFor(1400);
+      assert.equal(await bannerState(page), "back");
+      await page.clock.runFor(200);
+      assert.equal(await bannerState(page), "ok");
+    },
+    { isTimed: true },
+  );
 });
 
 test("req 7: a page that stood still begins its grace again", async () => {
-  await inGallery("element=x", async (page) => {
-    await make(page, "connection-status");
-    await run(page, `fake.set({ connection: ${OUTAGE} })`);
-    await page.clock.fastForward(3_600_000);
-    assert.equal(await bannerState(page), "ok");
-    await page.clock.runFor(1100);
-    assert.equal(await bannerState(page), "reconnecting");
-  }, { isTimed: true });
+  await inGallery(
+    "element=x",
+    async (page) => {
+      await make(page, "connection-status");
+      await run(page, `fake.set({ connection: ${OUTAGE} })`);
+      await page.clock.fastForward(3_600_000);
+      assert.equal(await bannerState(page), "ok");
+      await page.clock.runFor(1100);
+      assert.equal(await bannerState(page), "reconnecting");
+    },
+    { isTimed: true },
+  );
 });
 
 test("req 7: the banner shifts nothing, also inline", async () => {
   for (const attributes of [`{ grace: "0" }`, `{ grace: "0", placement: "inline" }`]) {
     await inGallery("element=x", async (page) => {
       await make(page, "connection-status", attributes);
-      await run(page, `document.querySelector("main").append(Object.assign(document.createElement("p"), { id: "below", textContent: "below" }));
+      await run(
+        page,
+        `document.querySelector("main").append(Object.assign(document.createElement("p"), { id: "below", textContent: "below" }));
         globalThis.shifts = [];
-        new PerformanceObserver((list) => shifts.push(...list.getEntries().map((entry) => entry.value))).observe({ type: "layout-shift" })`);
+        new PerformanceObserver((list) => shifts.push(...list.getEntries().map((entry) => entry.value))).observe({ type: "layout-shift" })`,
+      );
       const top = () => page.locator("#below").evaluate((node) => node.getBoundingClientRect().top);
       await frames(page);
       const at = await top();
-      for (const parts of [OUTAGE, `{ ...${OUTAGE}, state: "failed" }`, `{ ...${OUTAGE}, nextAttemptAt: null }`, CONNECTION]) {
+      for (const parts of [
+        OUTAGE,
+        `{ ...${OUTAGE}, state: "failed" }`,
+        `{ ...${OUTAGE}, nextAttemptAt: null }`,
+        CONNECTION,
+      ]) {
         await run(page, `fake.set({ connection: ${parts} })`);
         await frames(page);
         assert.equal(await top(), at);
@@ -171,35 +204,56 @@ test("req 7: the banner shifts nothing, also inline", async () => {
 });
 
 test("req 8: the countdown ticks on the runtime's time and never goes below now", async () => {
-  await inGallery("element=x", async (page) => {
-    await make(page, "connection-status", `{ grace: "0" }`);
-    await run(page, `fake.set({ connection: { ...${OUTAGE}, nextAttemptAt: Date.now() + 3500 } })`);
-    const digits = page.locator("mainstay-connection-status .countdown");
-    const status = page.locator("mainstay-connection-status [role=status]");
-    const spoken = () => status.evaluate((node) => {
-      const copy = /** @type {Element} */ (node.cloneNode(true));
-      for (const hidden of copy.querySelectorAll("[aria-hidden]")) hidden.remove();
-      return copy.textContent;
-    });
-    const first = await spoken();
-    for (const [ms, words] of /** @type {const} */ ([[0, "in 4 s"], [499, "in 4 s"], [2, "in 3 s"], [1000, "in 2 s"], [1000, "in 1 s"], [1000, "now"], [5000, "now"]])) {
-      await page.clock.runFor(ms);
-      assert.equal(await digits.textContent(), words);
-      assert.equal(await spoken(), first);
-    }
-    assert.equal(await digits.getAttribute("aria-hidden"), "true");
-    assert.match(String(first), /Connection lost\s*Attempt 2 of 5\s*Not accepting\./);
-  }, { isTimed: true });
+  await inGallery(
+    "element=x",
+    async (page) => {
+      await make(page, "connection-status", `{ grace: "0" }`);
+      await run(page, `fake.set({ connection: { ...${OUTAGE}, nextAttemptAt: Date.now() + 3500 } })`);
+      const digits = page.locator("mainstay-connection-status .countdown");
+      const status = page.locator("mainstay-connection-status [role=status]");
+      const spoken = () =>
+        status.evaluate((node) => {
+          const copy = /** @type {Element} */ (node.cloneNode(true));
+          for (const hidden of copy.querySelectorAll("[aria-hidden]")) hidden.remove();
+          return copy.textContent;
+        });
+      const first = await spoken();
+      for (const [ms, words] of /** @type {const} */ ([
+        [0, "in 4 s"],
+        [499, "in 4 s"],
+        [2, "in 3 s"],
+        [1000, "in 2 s"],
+        [1000, "in 1 s"],
+        [1000, "now"],
+        [5000, "now"],
+      ])) {
+        await page.clock.runFor(ms);
+        assert.equal(await digits.textContent(), words);
+        assert.equal(await spoken(), first);
+      }
+      assert.equal(await digits.getAttribute("aria-hidden"), "true");
+      assert.match(String(first), /Connection lost\s*Attempt 2 of 5\s*Not accepting\./);
+    },
+    { isTimed: true },
+  );
 });
 
 test("req 8: a failed connection is an alert, others are polite", async () => {
   await inGallery("element=x", async (page) => {
     await make(page, "connection-status", `{ grace: "0" }`);
-    const text = (/** @type {string} */ role) => page.locator(`mainstay-connection-status [role=${role}]`).textContent();
-    assert.equal((await text("status")) + (await text("alert")), "", "both regions are there before they speak");
+    const text = (/** @type {string} */ role) =>
+      page.locator(`mainstay-connection-status [role=${role}]`).textContent();
+    assert.equal(
+      (await text("status")) + (await text("alert")),
+      "",
+      "both regions are there before they speak",
+    );
     await run(page, `fake.set({ connection: ${OUTAGE} })`);
     assert.match(String(await text("status")), /Connection lost/);
-    await run(page, `fake.set({ connection: { ...${OUTAGE}, state: "failed", attempt: 5, nextAttemptAt: null } })`);
+    await run(
+      page,
+      `fake.set({ connection: { ...${OUTAGE}, state: "failed", attempt: 5, nextAttemptAt: null } })`,
+    );
     assert.match(String(await text("alert")), /Connection failed.*No further attempt is planned/);
     assert.equal(await text("status"), "");
   });
@@ -208,7 +262,9 @@ test("req 8: a failed connection is an alert, others are polite", async () => {
 test("req 9: an answer of 2,000 pieces is rendered once per frame and loses none", async () => {
   await inGallery("element=x", async (page) => {
     await make(page, "agent-conversation", `{ agent: "planner" }`);
-    const renders = await run(page, `(async () => {
+    const renders = await run(
+      page,
+      `(async () => {
       const element = document.querySelector("mainstay-agent-conversation");
       let renders = 0;
       const view = element.view;
@@ -218,7 +274,8 @@ test("req 9: an answer of 2,000 pieces is rendered once per frame and loses none
         body: { sessionUpdate: "agent_message_chunk", content: { type: "text", text: n + " " } } } });
       await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
       return renders;
-    })()`);
+    })()`,
+    );
     assert.equal(renders, 1);
     const words = await page.locator("mainstay-agent-conversation .answer").textContent();
     assert.equal(words, Array.from({ length: 2000 }, (_, n) => `${n} `).join(""));
@@ -228,7 +285,9 @@ test("req 9: an answer of 2,000 pieces is rendered once per frame and loses none
 test("req 9: appended text leaves a selection in the answer alone", async () => {
   await inGallery("element=agent-conversation&state=streaming", async (page) => {
     await frames(page);
-    const picked = await run(page, `(async () => {
+    const picked = await run(
+      page,
+      `(async () => {
       const { shadowRoot } = document.querySelector("mainstay-agent-conversation");
       const node = [...shadowRoot.querySelectorAll(".answer")].at(-1).firstChild;
       getSelection().setBaseAndExtent(node, 2, node, 6);
@@ -236,7 +295,8 @@ test("req 9: appended text leaves a selection in the answer alone", async () => 
         body: { sessionUpdate: "agent_message_chunk", content: { type: "text", text: " a year." } } } });
       await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
       return [node.data.endsWith(" a year."), getSelection().toString()];
-    })()`);
+    })()`,
+    );
     assert.deepEqual(picked, [true, "look"]);
   });
 });
@@ -244,17 +304,23 @@ test("req 9: appended text leaves a selection in the answer alone", async () => 
 test("req 9: no event is lost at speed, and a gap is a row", async () => {
   await inGallery("element=x", async (page) => {
     await make(page, "events");
-    await run(page, `(async () => {
+    await run(
+      page,
+      `(async () => {
       for (let batch = 0; batch < 20; batch++) {
         fake.emit({ events: journal(1000, batch * 1000 + 1), lagged: null });
         await new Promise(requestAnimationFrame);
       }
       fake.emit({ events: [], lagged: { after: "3.20000", before: "3.20050" } });
-    })()`);
+    })()`,
+    );
     await frames(page);
     await page.getByText("20001 events").waitFor();
-    assert.match(String(await page.getByRole("option").last().textContent()), /lagged.*after=3\.20000 before=3\.20050/);
-    assert.ok(await page.getByRole("option").count() < 60);
+    assert.match(
+      String(await page.getByRole("option").last().textContent()),
+      /lagged.*after=3\.20000 before=3\.20050/,
+    );
+    assert.ok((await page.getByRole("option").count()) < 60);
   });
 });
 
@@ -267,7 +333,10 @@ test("events: new rows leave the row that is chosen, the focus and the place alo
     await page.keyboard.press("ArrowDown");
     await page.keyboard.press("ArrowDown");
     const chosen = page.locator("[role=option][aria-selected]");
-    await run(page, `globalThis.row = document.querySelector("mainstay-events").shadowRoot.querySelector("[aria-selected]")`);
+    await run(
+      page,
+      `globalThis.row = document.querySelector("mainstay-events").shadowRoot.querySelector("[aria-selected]")`,
+    );
     const id = await chosen.getAttribute("id");
     assert.equal(await list.getAttribute("aria-activedescendant"), id);
     await run(page, "fake.emit({ events: journal(500, 401), lagged: null })");
@@ -302,14 +371,20 @@ test("events: keeps its limit and the place in the list when the oldest go", asy
     await make(page, "events", `{ max: "2000" }`);
     await run(page, "fake.emit({ events: journal(3000), lagged: null })");
     await frames(page);
-    await page.getByRole("listbox").evaluate((node) => { node.scrollTop = 2000 * 28; });
+    await page.getByRole("listbox").evaluate((node) => {
+      node.scrollTop = 2000 * 28;
+    });
     await frames(page);
-    const top = () => run(page, `(() => {
+    const top = () =>
+      run(
+        page,
+        `(() => {
       const list = document.querySelector("mainstay-events").shadowRoot.querySelector(".list");
       const { top } = list.getBoundingClientRect();
       return [...list.querySelectorAll(".event")].map((row) => [row.id, Math.round(row.getBoundingClientRect().top - top)])
         .filter(([, y]) => y >= 0).sort((a, b) => a[1] - b[1])[0];
-    })()`);
+    })()`,
+      );
     const first = await top();
     await run(page, "fake.emit({ events: journal(500, 3001), lagged: null })");
     await frames(page);
@@ -326,7 +401,10 @@ test("req 15: retries of a request are visible with their next attempt", async (
     await row.getByLabel(/^Priority/).selectOption("high");
     await row.getByRole("button", { name: /^Cancel/ }).click();
     const calls = await run(page, `fake.calls.filter(([name]) => name !== "list")`);
-    assert.deepEqual(calls, [["setPriority", 18, "high"], ["cancelRequest", 18]]);
+    assert.deepEqual(calls, [
+      ["setPriority", 18, "high"],
+      ["cancelRequest", 18],
+    ]);
     await row.locator("[aria-busy]").waitFor();
   });
 });
@@ -339,8 +417,9 @@ test("req 16: an unknown outcome looks different and is not offered again", asyn
     assert.equal(await unknown.getByText("Outcome unknown").count(), 1);
     assert.equal(await unknown.getByRole("button", { name: "Try again" }).count(), 0);
     assert.equal(await page.getByRole("button", { name: "Try again" }).count(), 1);
-    const styles = await page.locator("mainstay-error-toast li").evaluateAll((rows) =>
-      rows.map((row) => getComputedStyle(row).borderTopStyle));
+    const styles = await page
+      .locator("mainstay-error-toast li")
+      .evaluateAll((rows) => rows.map((row) => getComputedStyle(row).borderTopStyle));
     assert.deepEqual(styles, ["solid", "dashed"]);
   });
 });
@@ -360,12 +439,16 @@ test("req 17: regions are mounted first, by severity, and the focus stays", asyn
   await inGallery("element=x", async (page) => {
     await run(page, `document.querySelector("main").append(document.createElement("input"))`);
     await page.locator("input").focus();
-    await run(page, `globalThis.seen = []; toast(${ERROR}); seen.push(
+    await run(
+      page,
+      `globalThis.seen = []; toast(${ERROR}); seen.push(
       document.querySelector("mainstay-error-toast").shadowRoot.querySelectorAll("[role=alert],[role=status]").length,
-      document.querySelector("mainstay-error-toast").shadowRoot.querySelectorAll("li").length)`);
+      document.querySelector("mainstay-error-toast").shadowRoot.querySelectorAll("li").length)`,
+    );
     assert.deepEqual(await run(page, "seen"), [2, 0]);
     await page.getByRole("region", { name: "Notices" }).waitFor();
-    const spoken = (/** @type {string} */ role) => page.locator(`mainstay-error-toast .spoken[role=${role}]`).textContent();
+    const spoken = (/** @type {string} */ role) =>
+      page.locator(`mainstay-error-toast .spoken[role=${role}]`).textContent();
     assert.equal(await spoken("alert"), "Error. Too slow.");
     await run(page, `toast({ ...${ERROR}, reason: "cancelled", message: "Ended." })`);
     assert.equal(await spoken("status"), "Note. Ended.");
@@ -380,7 +463,11 @@ test("req 17: F6 reaches the notices, Escape closes, and the focus returns", asy
     await run(page, `document.querySelector("main").append(document.createElement("input"))`);
     await page.locator("input").focus();
     await run(page, `toast(${ERROR}, { title: "One" }); toast(${ERROR}, { title: "Two" })`);
-    const active = () => run(page, `document.activeElement.shadowRoot?.activeElement?.getAttribute("aria-label") ?? document.activeElement.localName`);
+    const active = () =>
+      run(
+        page,
+        `document.activeElement.shadowRoot?.activeElement?.getAttribute("aria-label") ?? document.activeElement.localName`,
+      );
     await page.keyboard.press("F6");
     assert.equal(await active(), "Close: Two");
     await page.keyboard.press("F6");
@@ -397,88 +484,110 @@ test("req 17: F6 reaches the notices, Escape closes, and the focus returns", asy
 });
 
 test("req 18: a notice lives 5 s, longer for long texts, and pauses while looked at", async () => {
-  await inGallery("element=x", async (page) => {
-    await make(page, "error-toast");
-    const count = () => page.locator("mainstay-error-toast li").count();
-    await run(page, `toast(${ERROR})`);
-    await page.clock.runFor(4990);
-    assert.equal(await count(), 1);
-    await page.clock.runFor(20);
-    assert.equal(await count(), 0);
-    await run(page, `toast({ ...${ERROR}, message: "x".repeat(200) })`);
-    await page.clock.runFor(11_990);
-    assert.equal(await count(), 1);
-    await page.clock.runFor(20);
-    assert.equal(await count(), 0);
-    await run(page, `toast(${ERROR})`);
-    await page.clock.runFor(3000);
-    await page.locator("mainstay-error-toast li").hover();
-    await page.clock.runFor(60_000);
-    assert.equal(await count(), 1, "hovered");
-    await page.mouse.move(5, 5);
-    await page.keyboard.press("F6");
-    await page.clock.runFor(60_000);
-    assert.equal(await count(), 1, "focused");
-    await page.keyboard.press("F6");
-    await page.evaluate(() => {
-      Object.defineProperty(document, "hidden", { configurable: true, value: true });
-      document.dispatchEvent(new Event("visibilitychange"));
-    });
-    await page.clock.runFor(60_000);
-    assert.equal(await count(), 1, "hidden");
-    await page.evaluate(() => {
-      Object.defineProperty(document, "hidden", { configurable: true, value: false });
-      document.dispatchEvent(new Event("visibilitychange"));
-    });
-    await page.clock.runFor(1990);
-    assert.equal(await count(), 1);
-    await page.clock.runFor(20);
-    assert.equal(await count(), 0);
-  }, { isTimed: true });
+  await inGallery(
+    "element=x",
+    async (page) => {
+      await make(page, "error-toast");
+      const count = () => page.locator("mainstay-error-toast li").count();
+      await run(page, `toast(${ERROR})`);
+      await page.clock.runFor(4990);
+      assert.equal(await count(), 1);
+      await page.clock.runFor(20);
+      assert.equal(await count(), 0);
+      await run(page, `toast({ ...${ERROR}, message: "x".repeat(200) })`);
+      await page.clock.runFor(11_990);
+      assert.equal(await count(), 1);
+      await page.clock.runFor(20);
+      assert.equal(await count(), 0);
+      await run(page, `toast(${ERROR})`);
+      await page.clock.runFor(3000);
+      await page.locator("mainstay-error-toast li").hover();
+      await page.clock.runFor(60_000);
+      assert.equal(await count(), 1, "hovered");
+      await page.mouse.move(5, 5);
+      await page.keyboard.press("F6");
+      await page.clock.runFor(60_000);
+      assert.equal(await count(), 1, "focused");
+      await page.keyboard.press("F6");
+      await page.evaluate(() => {
+        Object.defineProperty(document, "hidden", { configurable: true, value: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+      });
+      await page.clock.runFor(60_000);
+      assert.equal(await count(), 1, "hidden");
+      await page.evaluate(() => {
+        Object.defineProperty(document, "hidden", { configurable: true, value: false });
+        document.dispatchEvent(new Event("visibilitychange"));
+      });
+      await page.clock.runFor(1990);
+      assert.equal(await count(), 1);
+      await page.clock.runFor(20);
+      assert.equal(await count(), 0);
+    },
+    { isTimed: true },
+  );
 });
 
 test("req 18: repeats fold with a count and begin their time again; three show and the rest wait", async () => {
-  await inGallery("element=x", async (page) => {
-    await make(page, "error-toast");
-    const rows = page.locator("mainstay-error-toast li");
-    await run(page, `for (let n = 0; n < 4; n++) toast(${ERROR})`);
-    await page.clock.runFor(4000);
-    await run(page, `toast(${ERROR})`);
-    assert.match(String(await rows.first().textContent()), /×5/);
-    await page.clock.runFor(4990);
-    assert.equal(await rows.count(), 1);
-    await page.clock.runFor(20);
-    assert.equal(await rows.count(), 0);
-    await run(page, `for (let n = 1; n <= 5; n++) toast(${ERROR}, { title: "No " + n })`);
-    assert.deepEqual(await page.locator("mainstay-error-toast .title").allTextContents(), ["No 5", "No 4", "No 3"]);
-    await page.getByText("2 more").waitFor();
-    await page.clock.runFor(5010);
-    assert.deepEqual(await page.locator("mainstay-error-toast .title").allTextContents(), ["No 2", "No 1"]);
-    await page.clock.runFor(5010);
-    assert.equal(await rows.count(), 0, "the time of those that waited begins when they show");
-  }, { isTimed: true });
+  await inGallery(
+    "element=x",
+    async (page) => {
+      await make(page, "error-toast");
+      const rows = page.locator("mainstay-error-toast li");
+      await run(page, `for (let n = 0; n < 4; n++) toast(${ERROR})`);
+      await page.clock.runFor(4000);
+      await run(page, `toast(${ERROR})`);
+      assert.match(String(await rows.first().textContent()), /×5/);
+      await page.clock.runFor(4990);
+      assert.equal(await rows.count(), 1);
+      await page.clock.runFor(20);
+      assert.equal(await rows.count(), 0);
+      await run(page, `for (let n = 1; n <= 5; n++) toast(${ERROR}, { title: "No " + n })`);
+      assert.deepEqual(await page.locator("mainstay-error-toast .title").allTextContents(), [
+        "No 5",
+        "No 4",
+        "No 3",
+      ]);
+      await page.getByText("2 more").waitFor();
+      await page.clock.runFor(5010);
+      assert.deepEqual(await page.locator("mainstay-error-toast .title").allTextContents(), ["No 2", "No 1"]);
+      await page.clock.runFor(5010);
+      assert.equal(await rows.count(), 0, "the time of those that waited begins when they show");
+    },
+    { isTimed: true },
+  );
 });
 
 test("req 18: errors that need reading stay, also with opened details; removal is idempotent", async () => {
-  await inGallery("element=x", async (page) => {
-    await make(page, "error-toast");
-    const rows = page.locator("mainstay-error-toast li");
-    await run(page, `toast(${UNKNOWN}); toast({ ...${ERROR}, code: "PERMISSION_DENIED", reason: "forbidden", retryable: false });
-      toast(${ERROR}, { title: "Opened" })`);
-    await rows.first().locator("summary").click();
-    await page.mouse.move(5, 5);
-    await run(page, "document.querySelector('mainstay-error-toast').shadowRoot.activeElement?.blur()");
-    await page.clock.runFor(600_000);
-    assert.equal(await rows.count(), 3);
-    await run(page, `globalThis.remove = toast(${ERROR}, { title: "Gone" }); remove(); remove()`);
-    assert.equal(await rows.count(), 3);
-  }, { isTimed: true });
+  await inGallery(
+    "element=x",
+    async (page) => {
+      await make(page, "error-toast");
+      const rows = page.locator("mainstay-error-toast li");
+      await run(
+        page,
+        `toast(${UNKNOWN}); toast({ ...${ERROR}, code: "PERMISSION_DENIED", reason: "forbidden", retryable: false });
+      toast(${ERROR}, { title: "Opened" })`,
+      );
+      await rows.first().locator("summary").click();
+      await page.mouse.move(5, 5);
+      await run(page, "document.querySelector('mainstay-error-toast').shadowRoot.activeElement?.blur()");
+      await page.clock.runFor(600_000);
+      assert.equal(await rows.count(), 3);
+      await run(page, `globalThis.remove = toast(${ERROR}, { title: "Gone" }); remove(); remove()`);
+      assert.equal(await rows.count(), 3);
+    },
+    { isTimed: true },
+  );
 });
 
 test("req 18: try again is busy meanwhile; success closes, another failure takes its place", async () => {
   await inGallery("element=x", async (page) => {
     await make(page, "error-toast");
-    await run(page, `toast(${ERROR}, { retry: () => new Promise((done, fail) => Object.assign(globalThis, { done, fail })) })`);
+    await run(
+      page,
+      `toast(${ERROR}, { retry: () => new Promise((done, fail) => Object.assign(globalThis, { done, fail })) })`,
+    );
     const button = page.getByRole("button", { name: "Try again" });
     await button.click();
     assert.equal(await button.getAttribute("aria-busy"), "true");
@@ -514,14 +623,20 @@ test("toast: the copy has the whole error", async () => {
 
 test("req 20: an unknown agent is nothing, and none is healthy before the first check", async () => {
   await inGallery("element=x", async (page) => {
-    await run(page, "globalThis.start = { ...fake.client.store.getState() }; fake.set({ status: null, agents: {}, isLive: false })");
+    await run(
+      page,
+      "globalThis.start = { ...fake.client.store.getState() }; fake.set({ status: null, agents: {}, isLive: false })",
+    );
     await make(page, "agents");
     await make(page, "agents", `{ agent: "nobody" }`);
     await make(page, "agent-conversation", `{ agent: "nobody" }`);
     const shown = () => page.locator("mainstay-agents").first().textContent();
     assert.equal(await page.getByText("Healthy").count(), 0);
     assert.equal(await page.locator("mainstay-agents *").count(), 0);
-    await run(page, `fake.set({ ...start, agents: { planner: { ...start.agents.planner, status: "starting" } } })`);
+    await run(
+      page,
+      `fake.set({ ...start, agents: { planner: { ...start.agents.planner, status: "starting" } } })`,
+    );
     await page.getByText("Starting").waitFor();
     assert.equal(await page.getByText("Healthy").count(), 0);
     assert.equal(await page.locator("mainstay-agents[agent] li").count(), 0);
@@ -552,19 +667,30 @@ test("agents: rows stay the same nodes, and the focus stays in them", async () =
   await inGallery("element=agents&state=healthy", async (page) => {
     const button = page.getByRole("button", { name: "Stop: coder" });
     await button.focus();
-    await run(page, `globalThis.row = document.querySelector("mainstay-agents").shadowRoot.querySelectorAll("li")[1];
+    await run(
+      page,
+      `globalThis.row = document.querySelector("mainstay-agents").shadowRoot.querySelectorAll("li")[1];
       (() => { const { agents } = fake.client.store.getState();
         fake.set({ agents: { first: { ...agents.planner, id: "first" }, planner: agents.planner,
-          coder: { ...agents.coder, status: "degraded", misses: 1 } } }); })()`);
+          coder: { ...agents.coder, status: "degraded", misses: 1 } } }); })()`,
+    );
     await page.getByText("1 check missed, restarts after 2 more").waitFor();
-    assert.equal(await run(page, `row === document.querySelector("mainstay-agents").shadowRoot.querySelectorAll("li")[2]`), true);
+    assert.equal(
+      await run(
+        page,
+        `row === document.querySelector("mainstay-agents").shadowRoot.querySelectorAll("li")[2]`,
+      ),
+      true,
+    );
     assert.equal(await button.evaluate((node) => node.matches(":focus")), true);
   });
 });
 
 test("elements render only when what they show changes", async () => {
   await inGallery("element=agents&state=healthy", async (page) => {
-    const renders = await run(page, `(() => {
+    const renders = await run(
+      page,
+      `(() => {
       const element = document.querySelector("mainstay-agents");
       let renders = 0;
       const view = element.view;
@@ -574,24 +700,35 @@ test("elements render only when what they show changes", async () => {
       const quiet = renders;
       fake.set({ agents: { ...agents } });
       return [quiet, renders];
-    })()`);
+    })()`,
+    );
     assert.deepEqual(renders, [0, 1]);
   });
 });
 
 test("elements leave no listener behind", async () => {
   await inGallery("element=x", async (page) => {
-    for (const tag of ["connection-status", "agents", "agent-conversation", "requests", "events", "error-toast"]) {
+    for (const tag of [
+      "connection-status",
+      "agents",
+      "agent-conversation",
+      "requests",
+      "events",
+      "error-toast",
+    ]) {
       await make(page, tag, `{ agent: "planner" }`);
     }
-    const counts = await run(page, `(() => {
+    const counts = await run(
+      page,
+      `(() => {
       const elements = [...document.querySelectorAll("main > *")].slice(1);
       const before = fake.listeners.size + fake.events.size + fake.updates.size;
       for (let n = 0; n < 100; n++) for (const element of elements) { element.remove(); document.querySelector("main").append(element); }
       const during = fake.listeners.size + fake.events.size + fake.updates.size;
       for (const element of elements) element.remove();
       return [before === during, fake.listeners.size + fake.events.size + fake.updates.size];
-    })()`);
+    })()`,
+    );
     assert.deepEqual(counts, [true, 0]);
   });
 });
@@ -608,32 +745,49 @@ test("conversation: sends with Enter, cancels, and answers a question", async ()
     await run(page, `fake.update({ update: { kind: "sent", message_id: 1, body: { text: "Hello" } } })`);
     await page.getByText("Answers …").waitFor();
     assert.equal(await page.locator("mainstay-agent-conversation .prompt").count(), 1);
-    await run(page, `fake.update({ update: { kind: "ask", message_id: 1, ask: "a1", body: { question: "Which one?", options: ["red", "blue"] } } })`);
+    await run(
+      page,
+      `fake.update({ update: { kind: "ask", message_id: 1, ask: "a1", body: { question: "Which one?", options: ["red", "blue"] } } })`,
+    );
     await page.getByRole("group", { name: "Which one?" }).getByRole("button", { name: "blue" }).click();
     await run(page, `fake.update({ update: { kind: "settled", ask: "a1", body: null } })`);
     await page.getByText("Which one?", { exact: true }).waitFor({ state: "detached" });
     await page.getByRole("button", { name: "Cancel" }).click();
     assert.deepEqual(await run(page, "fake.calls"), [
-      ["send", "planner", { text: "Hello" }], ["answer", "planner", "a1", "blue"], ["cancel", "planner", 1],
+      ["send", "planner", { text: "Hello" }],
+      ["answer", "planner", "a1", "blue"],
+      ["cancel", "planner", 1],
     ]);
-    await run(page, `fake.update({ update: { kind: "ended", message_id: 1, body: { error: { ...${ERROR}, reason: "cancelled" } } } })`);
+    await run(
+      page,
+      `fake.update({ update: { kind: "ended", message_id: 1, body: { error: { ...${ERROR}, reason: "cancelled" } } } })`,
+    );
     await page.getByText("Cancelled").waitFor();
   });
 });
 
 test("conversation: what a runtime that ended was at is broken off", async () => {
   await inGallery("element=agent-conversation&state=streaming", async (page) => {
-    await run(page, `fake.update({ restarted: true });
-      fake.update({ update: { kind: "sent", message_id: 1, body: { text: "New run" } } })`);
+    await run(
+      page,
+      `fake.update({ restarted: true });
+      fake.update({ update: { kind: "sent", message_id: 1, body: { text: "New run" } } })`,
+    );
     await page.getByText("Broken off. planner may have acted on it").waitFor();
-    assert.deepEqual(await page.locator("mainstay-agent-conversation .prompt").allTextContents(),
-      ["Which notes mention the harbour?", "Clean up the old drafts, please.", "New run"]);
+    assert.deepEqual(await page.locator("mainstay-agent-conversation .prompt").allTextContents(), [
+      "Which notes mention the harbour?",
+      "Clean up the old drafts, please.",
+      "New run",
+    ]);
   });
 });
 
 test("every text comes from one table", async () => {
   await inGallery("element=connection-status&state=failed", async (page) => {
-    await run(page, `setText({ reconnect: "Jetzt verbinden", "link-failed": "Verbindung gescheitert", "reason.connection_refused": "Niemand nimmt an." })`);
+    await run(
+      page,
+      `setText({ reconnect: "Jetzt verbinden", "link-failed": "Verbindung gescheitert", "reason.connection_refused": "Niemand nimmt an." })`,
+    );
     await page.getByRole("button", { name: "Jetzt verbinden" }).waitFor();
     await page.getByText("Verbindung gescheitert").waitFor();
     await page.getByText("Niemand nimmt an.").waitFor();
@@ -642,8 +796,9 @@ test("every text comes from one table", async () => {
 
 test("right to left: the mark is at the right, the button at the left", async () => {
   await inGallery("element=connection-status&state=failed&dir=rtl", async (page) => {
-    const x = (/** @type {string} */ part) => page.locator(`mainstay-connection-status ${part}`).evaluate((node) => node.getBoundingClientRect().x);
-    assert.ok(await x(".mark") > await x("button"));
+    const x = (/** @type {string} */ part) =>
+      page.locator(`mainstay-connection-status ${part}`).evaluate((node) => node.getBoundingClientRect().x);
+    assert.ok((await x(".mark")) > (await x("button")));
   });
   await inGallery("element=error-toast&state=retry&dir=rtl", async (page) => {
     const { x } = /** @type {{x: number}} */ (await page.locator("mainstay-error-toast li").boundingBox());
@@ -652,22 +807,29 @@ test("right to left: the mark is at the right, the button at the left", async ()
 });
 
 test("reduced motion: nothing is animated", async () => {
-  await inGallery("element=agent-conversation&state=streaming", async (page) => {
-    await frames(page);
-    assert.equal(await run(page, "document.getAnimations().length"), 0);
-  }, { media: { reducedMotion: "reduce" } });
+  await inGallery(
+    "element=agent-conversation&state=streaming",
+    async (page) => {
+      await frames(page);
+      assert.equal(await run(page, "document.getAnimations().length"), 0);
+    },
+    { media: { reducedMotion: "reduce" } },
+  );
 });
 
 test("a property that is set before the class is known counts", async () => {
   await inGallery("element=x", async (page) => {
-    const count = await run(page, `(() => {
+    const count = await run(
+      page,
+      `(() => {
       class Late extends customElements.get("mainstay-agents") {}
       const element = document.createElement("mainstay-late");
       element.client = fake.client;
       document.body.append(element);
       customElements.define("mainstay-late", Late);
       return element.shadowRoot.querySelectorAll("li").length;
-    })()`);
+    })()`,
+    );
     assert.equal(count, 2);
   });
 });

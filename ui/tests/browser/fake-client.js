@@ -7,12 +7,25 @@ const SINCE = "2026-03-01T11:57:00.000Z";
 
 /** @param {Record<string, unknown>} [parts] */
 export const connection = (parts) => ({
-  state: "connected", since: SINCE, attempt: 1, max: 5, next_attempt_at: null, next_attempt_in_ms: null,
-  nextAttemptAt: null, next_step: "kept open", last_error: null, error: null, last_error_at: null, ...parts,
+  state: "connected",
+  since: SINCE,
+  attempt: 1,
+  max: 5,
+  next_attempt_at: null,
+  next_attempt_in_ms: null,
+  nextAttemptAt: null,
+  next_step: "kept open",
+  last_error: null,
+  error: null,
+  last_error_at: null,
+  ...parts,
 });
 
 export const REFUSED = {
-  code: "NETWORK_ERROR", reason: "connection_refused", retryable: true, attempts: 0,
+  code: "NETWORK_ERROR",
+  reason: "connection_refused",
+  retryable: true,
+  attempts: 0,
   message: "The backend is not accepting connections. Check that it is running, then try again.",
 };
 
@@ -21,17 +34,45 @@ export const REFUSED = {
  * @param {Record<string, unknown>} [parts]
  */
 export const agent = (id, parts) => ({
-  id, driver: "http", status: "healthy", since: SINCE, misses: 0, last_check: SINCE, error: null, uptime_s: 7300,
-  error_count: 0, state_saved_at: SINCE, process: null, messages_waiting: 0, messages_in_flight: 0, questions: [],
-  gave_up: false, generation: 1, restarts: 0, budget_left: 5, budget: { max: 5, window_ms: 600000, stable_after_ms: 60000 },
-  restart_at: null, restartAtMs: null, last_error: null, resolved_error: null, fail_after: 3,
-  next_step: "checked regularly", noisy: false, ...parts,
+  id,
+  driver: "http",
+  status: "healthy",
+  since: SINCE,
+  misses: 0,
+  last_check: SINCE,
+  error: null,
+  uptime_s: 7300,
+  error_count: 0,
+  state_saved_at: SINCE,
+  process: null,
+  messages_waiting: 0,
+  messages_in_flight: 0,
+  questions: [],
+  gave_up: false,
+  generation: 1,
+  restarts: 0,
+  budget_left: 5,
+  budget: { max: 5, window_ms: 600000, stable_after_ms: 60000 },
+  restart_at: null,
+  restartAtMs: null,
+  last_error: null,
+  resolved_error: null,
+  fail_after: 3,
+  next_step: "checked regularly",
+  noisy: false,
+  ...parts,
 });
 
 /** @param {Record<string, unknown>} [parts] */
 export const queue = (parts) => ({
-  waiting: 0, backing_off: 0, running: 0, max_concurrent: 5, by_priority: { high: 0, normal: 0, low: 0 }, groups: [],
-  held: null, ...parts,
+  waiting: 0,
+  backing_off: 0,
+  running: 0,
+  max_concurrent: 5,
+  by_priority: { high: 0, normal: 0, low: 0 },
+  groups: [],
+  held: null,
+  ...parts,
 });
 
 /** Returns the state of an open session with two healthy agents. */
@@ -77,7 +118,10 @@ export function createFake(parts = {}) {
     closed: false,
     store: {
       getState: () => state,
-      subscribe: (/** @type {() => void} */ listener) => (listeners.add(listener), () => listeners.delete(listener)),
+      subscribe: (/** @type {() => void} */ listener) => (
+        listeners.add(listener),
+        () => listeners.delete(listener)
+      ),
       select(/** @type {Function} */ selector, /** @type {Function} */ listener, isEqual = Object.is) {
         let old = selector(state);
         const own = () => {
@@ -95,7 +139,8 @@ export function createFake(parts = {}) {
     requests: {
       list: () => call("list").then((list) => list ?? []),
       cancel: (/** @type {number} */ id) => call("cancelRequest", id),
-      setPriority: (/** @type {number} */ id, /** @type {string} */ priority) => call("setPriority", id, priority),
+      setPriority: (/** @type {number} */ id, /** @type {string} */ priority) =>
+        call("setPriority", id, priority),
     },
     onEvents(/** @type {unknown} */ listener) {
       events.add(listener);
@@ -105,7 +150,12 @@ export function createFake(parts = {}) {
     release() {},
   };
   return {
-    client, calls, replies, listeners, events, updates,
+    client,
+    calls,
+    replies,
+    listeners,
+    events,
+    updates,
     /** @param {Record<string, unknown>} next */
     set(next) {
       state = { ...state, ...next };

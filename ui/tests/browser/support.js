@@ -10,7 +10,9 @@ import { chromium } from "playwright-core";
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 /** @type {Record<string, string>} */
 const TYPES = {
-  ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8",
+  ".html": "text/html; charset=utf-8",
+  ".js": "text/javascript; charset=utf-8",
+  ".css": "text/css; charset=utf-8",
   ".json": "application/json",
 };
 /** The strictest policy under which the elements work. */
@@ -27,7 +29,11 @@ export async function serve() {
     try {
       const body = await readFile(join(ROOT, path));
       const type = TYPES[extname(path)] ?? "application/octet-stream";
-      response.writeHead(200, { "content-type": type, "content-security-policy": POLICY, "cache-control": "no-store" });
+      response.writeHead(200, {
+        "content-type": type,
+        "content-security-policy": POLICY,
+        "cache-control": "no-store",
+      });
       response.end(body);
     } catch {
       response.writeHead(404).end();
@@ -35,10 +41,11 @@ export async function serve() {
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(undefined)));
   const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
-  const close = () => new Promise((resolve) => {
-    server.closeAllConnections();
-    server.close(() => resolve(undefined));
-  });
+  const close = () =>
+    new Promise((resolve) => {
+      server.closeAllConnections();
+      server.close(() => resolve(undefined));
+    });
   return { url: `http://127.0.0.1:${port}`, close: /** @type {() => Promise<void>} */ (close) };
 }
 
@@ -47,8 +54,14 @@ export function launch() {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     args: [
-      "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-      "--disable-component-update", "--disable-sync", "--font-render-hinting=none",
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+      "--font-render-hinting=none",
     ],
   });
 }

@@ -1,8 +1,8 @@
 import { fromBase64, toBase64 } from "./bytes.js";
 import { createTimer, isHidden, pageClock } from "./clock.js";
-import { handleError, MainstayError, ownError } from "./errors.js";
+import { handleError } from "./errors.js";
 import { fromWire, toWire } from "./names.js";
-import { createSession, isLoss } from "./session.js";
+import { createSession, longestWait } from "./session.js";
 import { isPlain } from "./share.js";
 import { createStore, fromStatus } from "./store.js";
 import { createAgents, createEvents, createFiles, createFrames } from "./streams.js";
@@ -106,11 +106,9 @@ import { chooseTransport } from "./transports/choose.js";
 const RELEASE_MS = 1000;
 const REFRESH_MS = 250;
 const POLL_MS = 5000;
-const WAIT_MS = 60_000;
 const SKEW_MIN_MS = 1000;
 const REQUEST_OPTIONS =
   "priority timeoutMs waitTimeoutMs deadlineMs retries cacheMs idempotencyKey shared followRedirectedWrites";
-const MESSAGE_OPTIONS = "mayRepeat detached waitTimeoutMs timeoutMs deadlineMs";
 
 /** @returns {Map<string, Client>} */
 function slots() {
@@ -141,14 +139,6 @@ export function connect(options = {}) {
  */
 export function findClient(id = "default") {
   return slots().get(id) ?? null;
-}
-
-/**
- * Returns the longest wait for a session.
- * @param {{ waitTimeoutMs?: number, deadlineMs?: number }} options
- */
-function longestWait({ waitTimeoutMs = WAIT_MS, deadlineMs }) {
-  return Math.min(waitTimeoutMs, deadlineMs || Infinity);
 }
 
 /**
@@ -216,7 +206,7 @@ function createClient(slot, options) {
   const files = createFiles(session);
   /** @type {ReturnType<typeof import("./logs.js").createLogs> | null} */
   let logs = null;
-  const { ask, tell } = session;
+  const { ask } = session;
   const loadFetch = () => import("./fetch.js").catch(rethrow);
   const loadLogs = async () => {
     const { createLogs } = await import("./logs.js");
@@ -321,88 +311,6 @@ function createClient(slot, options) {
   function watchPage(change) {
     for (const type of ["online", "pageshow", "pagehide"]) globalThis[change]?.(type, onPage);
     globalThis.document?.[change]("visibilitychange", onPage);
-  }
-
-  // === messages to agents ===
-
-  /**
-   * @param {string} agent
-   * @param {unknown} body
-   * @param {MessageOptions} options
-   * @returns {Promise<MessageReply>}
-   */
-  async function sendMessage(agent, body, options) {
-    const { signal, detached, onUpdate, onAccepted } = options;
-    /** @type {number | undefined} */
-    let messageId;
-    /** The number of the last update, after which others come once the session is back. */
-    let seq = 0;
-    /** @type {AgentUpdate[]} */
-    const early = [];
-    /** @type {(outcome?: Json) => void} */
-    let end = () => {};
-    const ended = new Promise((resolve) => (end = resolve));
-    /** @param {number | undefined} message_id */
-    const cancel = (message_id) => {
-      if (message_id != null) tell({ type: "agent", agent, action: "cancel", message_id });
-    };
-    const abort = () => {
-      cancel(messageId);
-      end();
-    };
-    /** @param {AgentUpdate} update */
-    const pass = (update) => {
-      if (update.message_id === messageId) onUpdate?.(update);
-    };
-    /** @param {AgentItem} item */
-    const onItem = (item) => {
-      if (!("update" in item)) return;
-      seq = item.update.seq ?? seq;
-      if (messageId == null) early.push(item.update);
-      else pass(item.update);
-    };
-    /** @param {AgentItem} item */
-    const onEnd = (item) => {
-      if (!("update" in item)) end();
-      else if (item.update.message_id === messageId && item.update.kind === "ended") end(item.update.body);
-    };
-    const stops = onUpdate || detached ? [agents.listen(agent, onItem)] : [];
-    try {
-      return fromWire(
-        await ask(
-          { type: "agent", agent, action: "send", body, ...toWire(options, MESSAGE_OPTIONS) },
-          {
-            signal,
-            waitMs: longestWait(options),
-            onPush: ({ accepted }) => {
-              messageId = accepted?.message_id;
-              onAccepted?.(/** @type {number} */ (messageId));
-              early.splice(0).forEach(pass);
-            },
-            onAbort: (id) => {
-              cancel(messageId);
-              if (messageId == null) session.route(id, ({ accepted }) => cancel(accepted?.message_id));
-            },
-          },
-        ),
-      );
-    } catch (error) {
-      // The message goes on, and an update has its outcome.
-      if (!detached || messageId == null || client.closed || !isLoss(error)) throw error;
-      stops.push(agents.listen(agent, onEnd, seq));
-      waits.add(end);
-      signal?.addEventListener("abort", abort);
-      /** @type {{ answer?: Json, error?: import("../protocol.d.ts").ErrorObject } | undefined} */
-      const outcome = await ended;
-      if (signal?.aborted) throw ownError("cancelled", "", signal.reason);
-      if (outcome?.error) throw new MainstayError(outcome.error);
-      if (!outcome) throw error;
-      return { messageId, answer: outcome.answer ?? null };
-    } finally {
-      for (const stop of stops) stop();
-      waits.delete(end);
-      signal?.removeEventListener("abort", abort);
-    }
   }
 
   // === commands ===
@@ -649,7 +557,10 @@ function createClient(slot, options) {
          * @param {MessageOptions} [options]
          * @returns {Promise<MessageReply>}
          */
-        send: (body, options = {}) => sendMessage(agent, body, options),
+        async send(body, options = {}) {
+          const { sendMessage } = await import("./messages.js").catch(rethrow);
+          return sendMessage({ session, agents, waits }, agent, body, options);
+        },
       };
     },
 

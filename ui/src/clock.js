@@ -56,8 +56,7 @@ export function eachFrame(clock, task) {
   const clear = () => {
     isPlanned = false;
     timer.clear();
-    if (frame) cancelAnimationFrame(frame);
-    frame = 0;
+    globalThis.cancelAnimationFrame?.(frame);
   };
   const run = () => {
     clear();

@@ -81,6 +81,8 @@ const LATE_MS = 1000;
 const SAFE_METHODS = /^(GET|HEAD|OPTIONS|PUT|DELETE)$/;
 const ACTS_TWICE = /^(restart|login|add|answer|reconnect)$/;
 
+/** The longest wait for a session, unless the caller says otherwise. */
+const WAIT_MS = 60_000;
 /** A timer takes no more. */
 const TIMER_MAX_MS = 2 ** 31;
 
@@ -88,6 +90,14 @@ const closedError = () => ownError("cancelled", "the client was closed");
 
 /** The errors of commands whose session broke. */
 const losses = new WeakSet();
+
+/**
+ * Returns the longest wait for a session.
+ * @param {{ waitTimeoutMs?: number, deadlineMs?: number }} options
+ */
+export function longestWait({ waitTimeoutMs = WAIT_MS, deadlineMs }) {
+  return Math.min(waitTimeoutMs, deadlineMs || Infinity);
+}
 
 /** Returns whether an error says that the session broke before the reply. @param {unknown} error */
 export function isLoss(error) {
@@ -169,7 +179,7 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
   };
 
   function dial() {
-    if (!transport) return close(ownError("invalid_config", "there is no address of a runtime"));
+    if (!transport) return close(ownError("invalid_config", "no address of a runtime"));
     setState("connecting", { attempt: failures + 1, nextAttemptAt: null });
     /** @type {Link | null} */
     let own = null;
@@ -294,7 +304,7 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
       pending.set(id, { command, send, settle });
       if (isUp()) send();
       else if (waitMs != null && waitMs < TIMER_MAX_MS) {
-        wait.set(() => settle(ownError("disconnected", `no session was open within ${waitMs} ms`)), waitMs);
+        wait.set(() => settle(ownError("disconnected", `no session within ${waitMs} ms`)), waitMs);
       }
     });
   }
@@ -309,6 +319,7 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
 
   return {
     isUp,
+    isClosed: () => state.state === "closed",
     ask,
     tell,
     close,

@@ -19,5 +19,5 @@ export function chooseTransport({ mock, transport, url, token, hideToken }) {
   const found = token ?? new URLSearchParams(location?.hash.slice(1)).get("token");
   if (!found) return null;
   if (hideToken) history.replaceState(history.state, "", location.pathname + location.search);
-  return websocketTransport({ url: new URL("/bridge", location.origin).href, token: found });
+  return websocketTransport({ url: "/bridge", token: found });
 }

@@ -6,7 +6,7 @@ import { handleError, ownError } from "../errors.js";
  * @property {(command: string, args: Record<string, unknown>) => Promise<unknown>} invoke
  * @property {(callback: (message: ChannelMessage) => void) => number} transformCallback
  * @property {(id: number) => void} [unregisterCallback]
- * @typedef {{ index: number, message?: unknown, end?: true }} ChannelMessage
+ * @typedef {{ index: number, end: true } | { index: number, message: string | object }} ChannelMessage
  */
 
 /**
@@ -26,8 +26,8 @@ export function tauriTransport(internals) {
         early.set(raw.index, raw);
         for (let turn = early.get(next); turn && !isOver; turn = early.get(next)) {
           early.delete(next++);
-          if (turn.end) finish(ownError("disconnected", "the session has ended"));
-          else onMessage(toText(turn.message));
+          if ("end" in turn) finish(ownError("disconnected", "the session has ended"));
+          else onMessage(turn.message);
         }
       });
       const forget = () => internals.unregisterCallback?.(session);
@@ -61,10 +61,4 @@ export function tauriTransport(internals) {
       };
     },
   };
-}
-
-/** @param {unknown} message */
-function toText(message) {
-  if (message instanceof ArrayBuffer) return new TextDecoder().decode(message);
-  return /** @type {string | object} */ (message);
 }

@@ -4,7 +4,6 @@ import { ownError } from "../errors.js";
 
 /** The close code of a runtime with too many sessions. */
 const BUSY = 1013;
-const REFUSED = /^40[13]$/;
 
 /**
  * Asks why a socket was refused, which a browser does not tell. Other origins may not ask.
@@ -15,7 +14,7 @@ async function isRefused(address) {
   const url = address.href.replace("ws", "http");
   if (location && new URL(url).origin !== location.origin) return false;
   return fetch(url).then(
-    ({ status }) => REFUSED.test(String(status)),
+    ({ status }) => status === 401 || status === 403,
     () => false,
   );
 }

@@ -199,6 +199,7 @@ test("updates of a message that come before its acceptance are not lost", async 
   await settle();
   const kinds = [];
   const answer = client.agent("planner").send("x", { onUpdate: ({ kind }) => kinds.push(kind) });
+  await settle();
   const { id } = sent.find(({ action }) => action === "send");
   const tell = (message) => events.onMessage(JSON.stringify(message));
   tell({ agent: "planner", update: { seq: 1, kind: "sent", message_id: 7, body: "x" } });

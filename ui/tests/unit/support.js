@@ -3,6 +3,9 @@ import { mock as nodeMock } from "node:test";
 import { connect } from "../../src/index.js";
 import { createMock } from "../../src/transports/mock.js";
 
+// What is loaded on demand is there, so that no test waits for a file.
+await Promise.all(["fetch", "logs", "messages"].map((name) => import(`../../src/${name}.js`)));
+
 let slot = 0;
 
 /** Stops the clock until the end of the test. */

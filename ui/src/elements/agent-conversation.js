@@ -14,7 +14,7 @@ import { EMPTY_CONVERSATION, foldConversation } from "../conversation.js";
 import { ownError } from "../errors.js";
 import { button, define, h, MainstayElement } from "./base.js";
 import { toast } from "./error-toast.js";
-import { messageOf, text } from "./text-more.js";
+import { messageOf, more, text } from "./more.js";
 
 const SPOKEN_MAX = 300;
 const NEAR_END_PX = 40;
@@ -71,7 +71,7 @@ export function choicesOf(body) {
 }
 
 export class AgentConversation extends MainstayElement {
-  static css = `
+  static css = `${more}
 .log{padding:1em;display:flex;flex-direction:column}.log ol{margin-top:auto}
 .turn{display:flex;flex-direction:column;align-items:start;gap:.5em;margin-top:1.1em}
 .prompt,.answer{white-space:pre-wrap;max-width:min(46rem,88%)}
@@ -237,7 +237,7 @@ textarea{resize:none;max-height:9em;field-sizing:content}
                 void this.#answer(ask, value.trim());
               },
             },
-            h("input.grow", { "aria-labelledby": id }),
+            h("input.field grow", { "aria-labelledby": id }),
             h("button.main", { "aria-busy": isBusy }, text("answer")),
           ),
     );
@@ -339,7 +339,7 @@ textarea{resize:none;max-height:9em;field-sizing:content}
         h(
           "form.composer row line",
           { onsubmit: (/** @type {Event} */ event) => this.#submit(event) },
-          h("textarea.grow", {
+          h("textarea.field grow", {
             rows: 1,
             "aria-label": label,
             placeholder: label,

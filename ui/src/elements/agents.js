@@ -10,7 +10,7 @@
  */
 import { button, define, h, MainstayElement } from "./base.js";
 import { toast } from "./error-toast.js";
-import { messageOf, text } from "./text-more.js";
+import { messageOf, more, text } from "./more.js";
 
 /** @type {Record<string, string>} */
 const TONES = { healthy: "good", degraded: "warn", restarting: "warn", failed: "bad" };
@@ -38,7 +38,7 @@ export function stepOf(agent, when) {
 }
 
 export class Agents extends MainstayElement {
-  static css = `
+  static css = `${more}
 .old .state{color:var(--s)}.old .mark{background:none;clip-path:none;border-radius:50%;--c:var(--s)}
 dialog{color:inherit;padding:1.3em;margin:auto;width:min(24rem,100% - 2rem)}p{margin:.5em 0 1.2em}
 ::backdrop{background:rgb(0 0 0/.4)}dialog .row{justify-content:end}.risk{background:var(--e)}
@@ -95,7 +95,7 @@ dialog{color:inherit;padding:1.3em;margin:auto;width:min(24rem,100% - 2rem)}p{ma
     const { agent, action = "stop" } = this.#asked ?? {};
     const n = agent?.messages_in_flight;
     return h(
-      "dialog",
+      "dialog.card raised",
       {
         "aria-labelledby": "q",
         onclose: (/** @type {Event} */ { target }) => {
@@ -112,7 +112,7 @@ dialog{color:inherit;padding:1.3em;margin:auto;width:min(24rem,100% - 2rem)}p{ma
           ".row",
           {},
           h("button.cancel", { value: "", autofocus: true }, text("keep")),
-          h("button.risk", { value: "yes" }, text(action)),
+          h("button.main risk", { value: "yes" }, text(action)),
         ),
       ),
     );
@@ -170,7 +170,7 @@ dialog{color:inherit;padding:1.3em;margin:auto;width:min(24rem,100% - 2rem)}p{ma
       h(
         `.card ${isLive ? "" : "old"}`,
         {},
-        !isLive && h(".head soft", {}, text("old")),
+        !isLive && h(".head row wrap soft", {}, text("old")),
         h(
           "ul",
           { "aria-label": text("agents") },

@@ -138,7 +138,7 @@ export class ConnectionStatus extends MainstayElement {
         ".banner",
         {},
         h(
-          `.card row wrap ${kind} ${TONES[kind] ?? ""}`,
+          `.card raised row wrap ${kind} ${TONES[kind] ?? ""}`,
           {},
           h("span.mark"),
           h(

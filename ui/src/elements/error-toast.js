@@ -153,7 +153,8 @@ details{color:var(--s)}[open]{flex:1 0 100%}summary{cursor:pointer;width:fit-con
     if (at < 0) return;
     this.#halt(toast);
     this.#toasts.splice(at, 1);
-    const hadFocus = this.root.activeElement?.closest("li") === this.root.querySelectorAll("li")[at];
+    const row = this.root.activeElement?.closest("li");
+    const hadFocus = row && row === this.root.querySelectorAll("li")[at];
     if (!this.#toasts.length) {
       this.#polite = this.#assertive = "";
       this.#isHovered = false;
@@ -223,7 +224,7 @@ details{color:var(--s)}[open]{flex:1 0 100%}summary{cursor:pointer;width:fit-con
       .filter(Boolean)
       .join(" · ");
     return h(
-      `li.item card ${reason} ${{ error: "bad", warning: "warn", info: "" }[severity]}`,
+      `li.item card raised ${reason} ${{ error: "bad", warning: "warn", info: "" }[severity]}`,
       { key },
       h(
         ".row",
@@ -281,6 +282,9 @@ details{color:var(--s)}[open]{flex:1 0 100%}summary{cursor:pointer;width:fit-con
 
 define("mainstay-error-toast", ErrorToast);
 
+// The time from which a change in the region that `toast` made is spoken.
+let readyAt = 0;
+
 /**
  * Shows an error in the page's `<mainstay-error-toast>`; makes one if there is none.
  *
@@ -294,12 +298,17 @@ export function toast(error, options = {}) {
     "mainstay-connection-status[data-state]:not([data-state=ok],[data-state=back])",
   );
   if (banner && !options.retry && handleError(error).reason === "disconnected") return () => {};
-  const present = /** @type {ErrorToast | null} */ (document.querySelector("mainstay-error-toast"));
-  if (present) return present.show(error, options);
-  const region = /** @type {ErrorToast} */ (document.createElement("mainstay-error-toast"));
-  document.body.append(region);
+  let region = /** @type {ErrorToast | null} */ (document.querySelector("mainstay-error-toast"));
+  if (!region) {
+    region = /** @type {ErrorToast} */ (document.createElement("mainstay-error-toast"));
+    document.body.append(region);
+    readyAt = performance.now() + REGION_MS;
+  }
+  const show = () => /** @type {ErrorToast} */ (region).show(error, options);
+  const wait = readyAt - performance.now();
+  if (wait <= 0) return show();
   let remove = () => {};
-  const timer = setTimeout(() => (remove = region.show(error, options)), REGION_MS);
+  const timer = setTimeout(() => (remove = show()), wait);
   return () => {
     clearTimeout(timer);
     remove();

@@ -10,7 +10,7 @@
  * @typedef {{key: string, item: Item, words: string, search: string}} Entry
  */
 import { button, define, h, MainstayElement } from "./base.js";
-import { text } from "./text-more.js";
+import { more, text } from "./more.js";
 
 const ROW_PX = 28;
 const OVERSCAN = 6;
@@ -31,7 +31,7 @@ export const wordsOf = (item) =>
     .join(" ");
 
 export class Events extends MainstayElement {
-  static css = `
+  static css = `${more}
 .list{contain:strict;overflow-anchor:none;position:relative}select{max-width:13em}
 .event{position:absolute;inset:0 0 auto;height:28px;padding:0 .9em;contain:strict}
 .event:hover{background:var(--h)}.event[aria-selected]{background:color-mix(in srgb,var(--a) 18%,transparent)}
@@ -242,10 +242,10 @@ pre{padding:.8em 1em;border-top:1px solid var(--l);flex:none}
         ".card tall",
         {},
         h(
-          ".head",
+          ".head row wrap",
           {},
           h(
-            "select.filter",
+            "select.field filter",
             {
               "aria-label": text("kind"),
               onchange: (/** @type {Event} */ { target }) => {
@@ -257,7 +257,7 @@ pre{padding:.8em 1em;border-top:1px solid var(--l);flex:none}
               h("option", { key: kind, value: kind }, kind || text("allKinds")),
             ),
           ),
-          h("input.grow", {
+          h("input.field grow", {
             type: "search",
             "aria-label": search,
             placeholder: search,
@@ -287,9 +287,14 @@ pre{padding:.8em 1em;border-top:1px solid var(--l);flex:none}
           { style: "position:relative" },
           !this.#isAtEnd &&
             length > 0 &&
-            button("newest", news ? `${text("newest")} · ${news}` : text("newest"), () => this.#toEnd(), {
-              key: "newest",
-            }),
+            button(
+              "newest raised",
+              news ? `${text("newest")} · ${news}` : text("newest"),
+              () => this.#toEnd(),
+              {
+                key: "newest",
+              },
+            ),
         ),
         this.#active && h("pre.details", { tabindex: 0 }, JSON.stringify(this.#active.item, null, 2)),
       ),

@@ -8,12 +8,12 @@
  */
 import { button, define, h, MainstayElement } from "./base.js";
 import { toast } from "./error-toast.js";
-import { messageOf, text } from "./text-more.js";
+import { messageOf, more, text } from "./more.js";
 
 const REFRESH_MS = 1000;
 
 export class Requests extends MainstayElement {
-  static css = `
+  static css = `${more}
 .held{background:var(--h)}ul{max-height:var(--mainstay-height,26rem);overflow:auto}
 `;
   /** @type {Pending[]} */
@@ -105,7 +105,7 @@ export class Requests extends MainstayElement {
       h("span.note num", {}, text("age", { n: Math.floor((age + Date.now() - this.#readAt) / 1000) })),
       phase !== "running" &&
         h(
-          "select.priority",
+          "select.field priority",
           {
             value: priority,
             "aria-label": text("actOn", { action: text("priority"), id: name }),
@@ -136,11 +136,16 @@ export class Requests extends MainstayElement {
       h(
         `.card ${isLive ? "" : "old"}`,
         {},
-        h(".head soft num", {}, text("counts", { running, waiting }), !isLive && ` · ${text("old")}`),
+        h(
+          ".head row wrap soft num",
+          {},
+          text("counts", { running, waiting }),
+          !isLive && ` · ${text("old")}`,
+        ),
         h(
           "",
           { role: "status" },
-          held && h(".head held", {}, h("span.soft", {}, text("held"), ": "), messageOf(held)),
+          held && h(".head row wrap held", {}, h("span.soft", {}, text("held"), ": "), messageOf(held)),
         ),
         length
           ? h(

@@ -1,5 +1,5 @@
 /**
- * The one table with every text of the elements. `text-more.js` adds those of the elements that are loaded
+ * The one table with every text of the elements. `more.js` adds those of the elements that are loaded
  * later.
  *
  * `{name}` stands for a value. Two forms with `|` between them are for `n` = 1 and for other numbers. A

@@ -581,6 +581,21 @@ test("req 18: errors that need reading stay, also with opened details; removal i
   );
 });
 
+test("req 18: removing a notice that waits, or one without focus, moves no focus", async () => {
+  await inGallery("element=x", async (page) => {
+    await make(page, "error-toast");
+    await run(page, `document.querySelector("main").append(document.createElement("input"))`);
+    await run(
+      page,
+      `globalThis.removals = [1, 2, 3, 4, 5].map((n) => toast(${ERROR}, { title: "No " + n }))`,
+    );
+    await page.locator("input").focus();
+    await run(page, "removals[0](); removals[4]()");
+    assert.equal(await page.locator("mainstay-error-toast li").count(), 3);
+    assert.equal(await page.locator("input").evaluate((node) => node.matches(":focus")), true);
+  });
+});
+
 test("req 18: try again is busy meanwhile; success closes, another failure takes its place", async () => {
   await inGallery("element=x", async (page) => {
     await make(page, "error-toast");

@@ -1,4 +1,4 @@
-/** The texts of the elements that are loaded when they are first used. The table is the same. */
+/** The texts and the style of the elements that are loaded when they are first used. */
 import { addText } from "./text.js";
 
 addText({
@@ -74,5 +74,15 @@ addText({
   newest: "Newest",
   missing: "Events are missing here",
 });
+
+/** Their style, beside the shared one. */
+export const more = `
+.head,.line{padding:.7em .9em}.head,.line:not(:last-child){border-bottom:1px solid var(--l)}
+.empty{padding:1.5em;text-align:center;color:var(--s)}
+.tall{display:flex;flex-direction:column;height:var(--mainstay-height,26rem);overflow:hidden;
+position:relative}
+.fill{flex:1;min-height:0;overflow:auto;outline-offset:-2px}
+.state{color:var(--c)}.text{unicode-bidi:plaintext}h2{font-size:1em;font-weight:600}
+`;
 
 export { messageOf, text } from "./text.js";

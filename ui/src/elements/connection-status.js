@@ -118,8 +118,8 @@ export class ConnectionStatus extends MainstayElement {
       {},
       h("b.title", {}, text(link === "runtime" && kind !== "connecting" ? "page" : `link-${kind}`)),
       " ",
-      n > 0 && h("span.soft", {}, text(max ? "attemptOf" : "attempt", { n, max }), " "),
-      at != null && !isDialling && h("span.countdown soft num", { "aria-hidden": true }, this.when(at)),
+      n > 0 && h("span.soft", {}, text(max ? "attemptOf" : "attempt", { n, max })),
+      at != null && !isDialling && h("span.countdown soft num", { "aria-hidden": true }, ", ", this.when(at)),
       h(".note reason", {}, reason),
     );
   }

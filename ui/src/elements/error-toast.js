@@ -36,9 +36,8 @@ export function lifeOf({ code, reason }, message, base = DURATION_MS) {
 
 export class ErrorToast extends MainstayElement {
   static css = `
-:host{position:fixed;z-index:var(--mainstay-layer,9001);bottom:1rem;inset-inline:auto 1rem;
-width:min(25rem,100% - 2rem);
-pointer-events:none}
+:host{position:fixed;z-index:var(--mainstay-layer,9001);bottom:0;inset-inline:auto 0;width:min(27rem,100%);
+max-height:100%;overflow:auto;padding:0 1rem 1rem;pointer-events:none}
 .item{padding:.7em .9em;margin-top:.6em;border-inline-start:3px solid var(--c);pointer-events:auto;
 animation:.18s in}
 .outcome_unknown{border:1.5px dashed var(--c)}

@@ -91,7 +91,7 @@ test("req 8: the countdown follows the runtime's next attempt, and reconnect rep
     await until(
       page,
       `document.querySelector("mainstay-connection-status").shadowRoot
-      .querySelector(".countdown")?.textContent === "in 3 s"`,
+      .querySelector(".countdown")?.textContent === ", in 3 s"`,
     );
     const left = Number(await run(page, `${at} - Date.now()`));
     assert.ok(left > 1900 && left <= 3050, `${left} ms are left at "in 3 s"`);

@@ -391,7 +391,7 @@ function createClient(slot, options) {
       const { body: given, headers, signal } = options;
       const isJson = typeof given !== "object" || !given || isPlain(given);
       const content = isJson
-        ? { body: given, headers }
+        ? { body: /** @type {Json} */ (given), headers }
         : await (await loadFetch()).encodeBody(given, headers);
       /** @type {ResponseReply} */
       const { base64, body, ...response } = await ask(
@@ -474,7 +474,13 @@ function createClient(slot, options) {
        * @returns {Promise<void>}
        */
       put: (key, value, options = {}) =>
-        ask({ type: "cache", action: "put", key, value, ...toWire(options, "ttlMs staleMs") }),
+        ask({
+          type: "cache",
+          action: "put",
+          key,
+          value: /** @type {Json} */ (value),
+          ...toWire(options, "ttlMs staleMs"),
+        }),
       /**
        * Drops entries. Returns their number.
        * @param {{ key: string } | { prefix: string } | { glob: string } | { all: true }} selection
@@ -537,7 +543,8 @@ function createClient(slot, options) {
          * @param {unknown} body
          * @returns {Promise<void>}
          */
-        answer: (question, body) => change({ type, agent, action: "answer", ask: question, body }),
+        answer: (question, body) =>
+          change({ type, agent, action: "answer", ask: question, body: /** @type {Json} */ (body) }),
         /**
          * Cancels a message. Returns false if it had ended.
          * @param {number} message_id

@@ -30,7 +30,7 @@ function isBytes(body) {
  * @param {Record<string, string>} [headers]
  */
 export async function encodeBody(body, headers) {
-  if (!isBytes(body)) return { body, headers };
+  if (!isBytes(body)) return { body: /** @type {import("../protocol.d.ts").Json} */ (body), headers };
   const whole = new Response(body);
   const own = new Headers(headers);
   const type = own.get(TYPE) ?? whole.headers.get(TYPE);

@@ -67,7 +67,13 @@ export async function sendMessage({ session, agents, waits }, agent, body, optio
   try {
     return fromWire(
       await session.ask(
-        { type: "agent", agent, action: "send", body, ...toWire(options, MESSAGE_OPTIONS) },
+        {
+          type: "agent",
+          agent,
+          action: "send",
+          body: /** @type {Json} */ (body),
+          ...toWire(options, MESSAGE_OPTIONS),
+        },
         {
           signal,
           waitMs: longestWait(options),

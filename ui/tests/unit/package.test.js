@@ -8,6 +8,7 @@ const manifest = JSON.parse(readFileSync(`${root}package.json`, "utf8"));
 
 test("package has every file that it exports, and no dependency at run time", () => {
   for (const { types, default: source } of Object.values(manifest.exports)) {
+    if (source?.includes("*")) continue;
     if (source) assert.ok(existsSync(root + source), source);
     const origin = types.startsWith("./types/")
       ? types.replace("./types/", "./src/").replace(".d.ts", ".js")

@@ -144,6 +144,23 @@ function sentOptions(options) {
 }
 
 /**
+ * Returns a promise that resolves when the component is mounted. An action that is called between the render and its
+ * effects waits for it.
+ *
+ * @returns {Promise<void>}
+ */
+function useMounted() {
+  const [[mounted, resolve]] = useState(() => {
+    /** @type {() => void} */
+    let open = () => {};
+    const promise = /** @type {Promise<void>} */ (new Promise((done) => (open = () => done(undefined))));
+    return /** @type {const} */ ([promise, open]);
+  });
+  useEffect(resolve, [resolve]);
+  return mounted;
+}
+
+/**
  * Sends a request to the backend through the runtime's queue, and shows its course: retries, progress, response, error.
  * GET and HEAD are sent when the component mounts, once for all components with the same path; others by `run`. The
  * request is cancelled when its last component unmounts.
@@ -166,15 +183,17 @@ export function useRequest(path, options = {}) {
       return undefined;
     },
   });
+  const mounted = useMounted();
   const run = useCallback(
     async (/** @type {SentOptions} */ overrides = {}) => {
-      const { given: used, key: usedKey, path: usedPath, options: used_options } = latest.current;
+      await mounted;
+      const { given: used, key: usedKey, path: usedPath, options: usedOptions } = latest.current;
       const client = peek(used);
       const entry = requests.find(client, usedKey);
       if (!client || !entry || usedPath === null) return notMounted();
-      return send(client, entry, usedPath, { ...sentOptions(used_options), ...overrides });
+      return send(client, entry, usedPath, { ...sentOptions(usedOptions), ...overrides });
     },
-    [latest],
+    [latest, mounted],
   );
   const stop = useCallback(
     () => cancel(requests.find(peek(latest.current.given), latest.current.key)),

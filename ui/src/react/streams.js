@@ -96,7 +96,7 @@ function watch(client, options, { pass, fail }) {
     signal?.removeEventListener("abort", end);
   };
   if (signal?.aborted) end();
-  signal?.addEventListener("abort", end);
+  else signal?.addEventListener("abort", end);
   return end;
 }
 

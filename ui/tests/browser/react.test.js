@@ -651,6 +651,23 @@ describe("requests", () => {
     assert.deepEqual({ method, body }, { method: "POST", body: { text: "hi" } });
   });
 
+  test("run before the effects waits for them", async () => {
+    await goLive();
+    bridge.on("request", () => response("saved"));
+    const seen = await page.evaluate(
+      () =>
+        new Promise((resolve) => {
+          const App = () => {
+            const save = hooks.useRequest("/notes", { method: "POST" });
+            React.useLayoutEffect(() => void save.run().then(({ ok, value }) => resolve([ok, value?.body])), []);
+            return null;
+          };
+          mount(h(App));
+        }),
+    );
+    assert.deepEqual(seen, [true, "saved"]);
+  });
+
   test("queue shows figures, outage and requests", async () => {
     await goLive();
     bridge.on("requests", ({ action }) => (action === "show" ? [{ request_id: 5, method: "GET", path: "/a", priority: "low", phase: "waiting", attempts: 0, age_ms: 1 }] : { cancelled: true }));

@@ -72,8 +72,8 @@ const HELD = {
   since: "2026-03-01T11:57:00.000Z",
   reason: "disconnected",
   failures: 2,
-  next_probe_at: null,
-  next_probe_in_ms: 4000,
+  next_probe_at: new Date(Date.now() + 4600).toISOString(),
+  next_probe_in_ms: 4600,
   message: "The backend cannot be reached, so requests wait.",
   waits_for_backend: false,
 };

@@ -79,7 +79,7 @@ async function show(
     mock.pushEvent({
       kind: "request_retry",
       actor: "root/queue",
-      fields: { request_id: 18, delay_ms: retry },
+      fields: { request_id: 18, delay_ms: retry, reason: "timed_out" },
     });
   if (isLost) mock.drop({ refuse: Infinity });
   if (isLost) await until(client, (state) => state.session.attempt > 2);

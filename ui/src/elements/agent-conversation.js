@@ -238,7 +238,7 @@ textarea{resize:none;max-height:9em;field-sizing:content}
               },
             },
             h("input.field grow", { "aria-labelledby": id }),
-            h("button.main", { "aria-busy": isBusy }, text("answer")),
+            h("button.button main", { "aria-busy": isBusy }, text("answer")),
           ),
     );
   }
@@ -347,7 +347,7 @@ textarea{resize:none;max-height:9em;field-sizing:content}
               if (event.key === "Enter" && !event.shiftKey && !event.isComposing) this.#submit(event);
             },
           }),
-          h("button.main", { "aria-disabled": !isLive }, text("send")),
+          h("button.button main", { "aria-disabled": !isLive }, text("send")),
         ),
         h(".spoken", { role: "status" }, this.#spoken),
       ),

@@ -111,8 +111,8 @@ dialog{color:inherit;padding:1.3em;margin:auto;width:min(24rem,100% - 2rem)}p{ma
         h(
           ".row",
           {},
-          h("button.cancel", { value: "", autofocus: true }, text("keep")),
-          h("button.main risk", { value: "yes" }, text(action)),
+          h("button.button cancel", { value: "", autofocus: true }, text("keep")),
+          h("button.button main risk", { value: "yes" }, text(action)),
         ),
       ),
     );

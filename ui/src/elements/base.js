@@ -99,7 +99,7 @@ function patchElement(node, { part, props, kids }) {
 }
 
 /**
- * Describes a button. A busy one keeps the focus and takes no click.
+ * Describes a button, whose parts are `button` and its own. A busy one keeps the focus and takes no click.
  * @param {string} part
  * @param {string} label
  * @param {() => unknown} act
@@ -107,7 +107,7 @@ function patchElement(node, { part, props, kids }) {
  */
 export const button = (part, label, act, { isBusy, name, key = label } = {}) =>
   h(
-    `button.${part}`,
+    `button.button ${part}`,
     {
       key,
       type: "button",

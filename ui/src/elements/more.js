@@ -59,6 +59,7 @@ addText({
   "phase-waiting": "Waiting",
   "phase-backing_off": "Next attempt",
   held: "Held",
+  probe: "Next try {when}",
   age: "{n} s",
   priority: "Priority",
   high: "High",

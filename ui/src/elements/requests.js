@@ -18,7 +18,7 @@ export class Requests extends MainstayElement {
 `;
   /** @type {Pending[]} */
   #list = [];
-  /** @type {Map<number, number>} */
+  /** @type {Map<number, {at: number, reason: string}>} */
   #retries = new Map();
   /** @type {Set<number>} */
   #cancelled = new Set();
@@ -42,8 +42,9 @@ export class Requests extends MainstayElement {
       this.client.onEvents(
         (batch) => {
           for (const event of batch.events ?? []) {
-            if (event.kind === "request_retry")
-              this.#retries.set(event.request_id, Date.now() + event.delay_ms);
+            if (event.kind !== "request_retry") continue;
+            const { request_id: id, delay_ms: delay, reason } = event;
+            this.#retries.set(id, { at: Date.now() + delay, reason });
           }
           this.#isStale = true;
           this.plan();
@@ -91,17 +92,21 @@ export class Requests extends MainstayElement {
     const { request_id: id, method, path, priority, phase, attempts, age_ms: age } = request;
     const isHeld = this.state.queue?.held && phase === "waiting";
     const name = `${method} ${path}`;
-    const next = phase === "backing_off" && this.#retries.get(id);
-    const words = [text(isHeld ? "held" : `phase-${phase}`), next && this.when(next)]
+    const retry = phase === "backing_off" ? this.#retries.get(id) : null;
+    const words = [
+      text(isHeld ? "held" : `phase-${phase}`) + (retry ? ` ${this.when(retry.at)}` : ""),
+      attempts > 1 && text("tries", { n: attempts }),
+      retry && messageOf({ reason: retry.reason, message: retry.reason.replaceAll("_", " ") }),
+    ]
       .filter(Boolean)
-      .join(" ");
+      .join(", ");
     const tone = phase === "running" ? "good" : isHeld || phase === "backing_off" ? "warn" : "";
     return h(
       `li.request line row wrap ${tone}`,
       { key: id },
       h("span.mark"),
       h("span.grow", {}, h("span.method soft", {}, method), " ", path),
-      h("span.state", {}, words, attempts > 1 && `, ${text("tries", { n: attempts })}`),
+      h("span.state", {}, words),
       h("span.note num", {}, text("age", { n: Math.floor((age + Date.now() - this.#readAt) / 1000) })),
       phase !== "running" &&
         h(
@@ -129,6 +134,7 @@ export class Requests extends MainstayElement {
     if (!queue) return [];
     const { running, waiting, held } = queue;
     const { length } = this.#list;
+    const probeAt = Date.parse(held?.next_probe_at ?? "");
     const isDue = this.#isStale || (length && Date.now() >= this.#readAt + REFRESH_MS);
     if (isDue && isLive && !this.#isReading && !document.hidden) void this.#read();
     if (length) this.again(REFRESH_MS);
@@ -145,7 +151,15 @@ export class Requests extends MainstayElement {
         h(
           "",
           { role: "status" },
-          held && h(".head row wrap held", {}, h("span.soft", {}, text("held"), ": "), messageOf(held)),
+          held &&
+            h(
+              ".head row wrap held",
+              {},
+              h("span.soft", {}, text("held"), ": "),
+              messageOf(held),
+              probeAt > Date.now() &&
+                h("span.soft num", { "aria-hidden": true }, text("probe", { when: this.when(probeAt) })),
+            ),
         ),
         length
           ? h(

@@ -53,6 +53,9 @@ if (name && name !== "x") {
 }
 for (const update of parts.updates ?? []) fake.update({ update });
 for (const [error, options] of parts.toasts ?? []) elements.toast(error, { duration: 600_000, ...options });
-if (parts.retry) fake.emit({ events: [{ kind: "request_retry", request_id: 18, delay_ms: parts.retry }] });
+if (parts.retry)
+  fake.emit({
+    events: [{ kind: "request_retry", request_id: 18, delay_ms: parts.retry, reason: "timed_out" }],
+  });
 if (parts.events) fake.emit({ events: journal(parts.events), lagged: null });
 document.documentElement.dataset.ready = "";

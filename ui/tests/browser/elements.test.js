@@ -397,7 +397,7 @@ test("req 15: retries of a request are visible with their next attempt", async (
   await inGallery("element=requests&state=open", async (page) => {
     await page.getByText("/api/notes/import").waitFor();
     const row = page.locator("mainstay-requests li", { hasText: "/api/notes/import" });
-    await row.getByText(/Next attempt in [1-4] s, attempt 2/).waitFor();
+    await row.getByText(/Next attempt in [1-4] s, attempt 2, timed out/).waitFor();
     await row.getByLabel(/^Priority/).selectOption("high");
     await row.getByRole("button", { name: /^Cancel/ }).click();
     const calls = await run(page, `fake.calls.filter(([name]) => name !== "list")`);
@@ -406,6 +406,32 @@ test("req 15: retries of a request are visible with their next attempt", async (
       ["cancelRequest", 18],
     ]);
     await row.locator("[aria-busy]").waitFor();
+  });
+});
+
+test("req 15: held requests say why, and when the next try is", async () => {
+  await inGallery("element=requests&state=held", async (page) => {
+    await page.getByText("The backend cannot be reached, so requests wait.").waitFor();
+    await page.getByText(/Next try in [1-5] s/).waitFor();
+    assert.equal(await page.locator("mainstay-requests li", { hasText: "Held" }).count(), 2);
+  });
+});
+
+test("parts: a page styles buttons and titles", async () => {
+  await inGallery("element=agents&state=healthy", async (page) => {
+    await run(
+      page,
+      `(() => { const sheet = new CSSStyleSheet();
+      sheet.replaceSync("mainstay-agents::part(button) { color: rgb(1, 2, 3) } mainstay-agents { --mainstay-good: rgb(4, 5, 6) }");
+      document.adoptedStyleSheets.push(sheet); })()`,
+    );
+    const color = (/** @type {string} */ selector) =>
+      page
+        .locator(`mainstay-agents ${selector}`)
+        .first()
+        .evaluate((node) => getComputedStyle(node).color);
+    assert.equal(await color("button"), "rgb(1, 2, 3)");
+    assert.equal(await color(".state"), "rgb(4, 5, 6)");
   });
 });
 

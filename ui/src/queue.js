@@ -121,9 +121,9 @@ export function createQueue(options = {}) {
       ).finally(() => {
         end();
         waiting.delete(task);
-        const isLast = running.delete(task) || true;
+        running.delete(task);
         pump();
-        if (isLast && !waiting.size && !running.size) onIdle?.();
+        if (!waiting.size && !running.size) onIdle?.();
       });
       const promise = Object.assign(result, { id });
       const cancel = (/** @type {MainstayError} */ error) => controller.abort(error);

@@ -1,6 +1,6 @@
 /** Lets TypeScript know the elements in JSX of React: `import type {} from "mainstay-ui/jsx"` in one file. */
 import type { DetailedHTMLProps, HTMLAttributes } from "react";
-import type { Client } from "./src/client.js";
+import type { Client } from "mainstay-ui";
 
 type Base = DetailedHTMLProps<HTMLAttributes<HTMLElement>, HTMLElement> & { client?: Client };
 

@@ -12,8 +12,8 @@ import { MainstayError } from "./errors.js";
  * @property {number | null} max the most attempts in a row, or null without a limit
  * @property {number | null} nextAttemptAt the time of the next attempt, on this page's clock
  * @property {MainstayError | null} lastError
- * @property {"runtime" | "backend"} link the link that this is about: the page's to the runtime, or the runtime's to
- *   the backend
+ * @property {"runtime" | "backend"} link the link that this is about: the page's to the
+ *   runtime, or the runtime's to the backend
  * @property {string} nextStep the next step in plain words, or an empty text
  */
 
@@ -102,7 +102,8 @@ export function isSameView(a, b) {
  * @param {State} state
  */
 export function isBackendAvailable(state) {
-  if (!state.status) return state.session.attempt <= 1 && ["connecting", "open"].includes(state.session.state);
+  if (!state.status)
+    return state.session.attempt <= 1 && ["connecting", "open"].includes(state.session.state);
   if (!state.isLive || state.queue?.held) return false;
   return !["reconnecting", "failed", "disconnected"].includes(state.connection?.state ?? "connecting");
 }

@@ -1,4 +1,7 @@
-/** Folds an agent's updates into a conversation: one turn per message, with its prompt, its text and its outcome. */
+/**
+ * Folds an agent's updates into a conversation: one turn per message, with its prompt, its text and its
+ * outcome.
+ */
 import { handleError, MainstayError, ownError } from "./errors.js";
 
 /** @import { AgentUpdate, Json } from "../protocol.d.ts" */
@@ -10,8 +13,10 @@ import { handleError, MainstayError, ownError } from "./errors.js";
  *
  * @typedef {object} Turn
  * @property {string} key stays the same while the turn is shown
- * @property {number | null} messageId the runtime's number; null before it has one, and for what belongs to no message
- * @property {Json | undefined} prompt the message; undefined if it came from elsewhere before the oldest kept update
+ * @property {number | null} messageId the runtime's number; null before it has one, and for what belongs to
+ *   no message
+ * @property {Json | undefined} prompt the message; undefined if it came from elsewhere before the oldest
+ *   kept update
  * @property {string} text the text that the agent has sent so far
  * @property {Json | undefined} progress the last progress
  * @property {Json | undefined} answer

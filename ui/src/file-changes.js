@@ -5,8 +5,8 @@
 /**
  * @typedef {object} MergedChange
  * @property {string} path
- * @property {"created" | "modified" | "removed" | "renamed" | "rescan"} kind `rescan`: changes of this folder are lost,
- *   so read it again
+ * @property {"created" | "modified" | "removed" | "renamed" | "rescan"} kind `rescan`: changes are lost,
+ *   so read the folder again
  * @property {string} root the watched folder
  * @property {string} [from] the path before, of something that was renamed
  * @property {number} at the time of the last raw change
@@ -35,7 +35,13 @@ export function createMerge() {
     const known = files.get(path);
     // A new end: the order is that of the last changes.
     files.delete(path);
-    files.set(path, { before: known ? known.before : before, after, from: from ?? known?.from ?? null, root, at });
+    files.set(path, {
+      before: known ? known.before : before,
+      after,
+      from: from ?? known?.from ?? null,
+      root,
+      at,
+    });
   };
 
   const add = (/** @type {FileChange} */ { kind, root, path, from }, /** @type {number} */ at) => {
@@ -63,7 +69,12 @@ export function createMerge() {
     const found = [...files].map(([path, net]) => toChange(path, net)).filter((change) => change !== null);
     const renamed = new Set(found.filter(({ kind }) => kind === "renamed").map(({ from }) => from));
     const kept = found.filter(({ kind, path }) => kind !== "removed" || !renamed.has(path));
-    const again = [...rescans].map(([root, at]) => ({ path: root, kind: /** @type {const} */ ("rescan"), root, at }));
+    const again = [...rescans].map(([root, at]) => ({
+      path: root,
+      kind: /** @type {const} */ ("rescan"),
+      root,
+      at,
+    }));
     files.clear();
     rescans.clear();
     return [...again, ...kept];
@@ -95,7 +106,8 @@ export function isWithin(path, folder) {
 const PIECES = /\*\*\/|\*\*|\*|\?|\{([^{}]*)\}|[^*?{}]+|[{}]/g;
 
 /**
- * Turns a glob into a regular expression: `*` and `?` within a name, `**` across folders, `{a,b}` for alternatives.
+ * Turns a glob into a regular expression: `*` and `?` within a name, `**` across folders, `{a,b}` for
+ * alternatives.
  *
  * @param {string} glob
  * @returns {string}
@@ -112,8 +124,8 @@ function source(glob) {
 }
 
 /**
- * Returns a test for paths. A glob without a slash matches the name, and another one the path below the folder. A glob
- * that begins with `!` excludes.
+ * Returns a test for paths. A glob without a slash matches the name, and another one the path below the
+ * folder. A glob that begins with `!` excludes.
  *
  * @param {readonly string[]} globs
  * @returns {(path: string, root: string) => boolean}

@@ -1,7 +1,12 @@
-/** Folds items into a value and shows it once per animation frame, so that a fast stream never blocks the page. */
+/**
+ * Folds items into a value and shows it once per animation frame, so that a fast stream never blocks the
+ * page.
+ */
 import { nextFrame, pageClock } from "./clock.js";
 
-/** The items that are folded without waiting for the frame. A hidden page has none, and memory stays bounded. */
+/**
+ * The items that are folded without waiting for the frame. A hidden page has none, and memory stays bounded.
+ */
 const PENDING_MAX = 1_000;
 
 /**

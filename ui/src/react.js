@@ -1,7 +1,8 @@
 /**
  * React hooks over the client and its store. They work with React 18 and 19.
  *
- * Each hook takes an optional `client`. Without one it uses the nearest `MainstayContext`, and else the page's client.
+ * Each hook takes an optional `client`. Without one it uses the nearest `MainstayContext`, and else the page's
+ * client.
  * Actions of hooks never reject: they resolve to `{ok: true, value}` or `{ok: false, error}`.
  */
 export { MainstayContext, useStore } from "./react/source.js";

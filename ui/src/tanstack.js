@@ -1,5 +1,6 @@
 /**
- * An adapter for TanStack Query 5: the runtime sends, queues and retries; TanStack Query keeps what a page shows.
+ * An adapter for TanStack Query 5: the runtime sends, queues and retries; TanStack Query keeps what a page
+ * shows.
  *
  * It imports nothing of TanStack Query, so it works with every framework's package.
  */
@@ -19,7 +20,8 @@ import { isBackendAvailable } from "./connection-view.js";
  * @typedef {{method?: string, path: string} & SentOptions} MutationVariables
  *
  * @typedef {object} OnlineManager The members of TanStack Query's `onlineManager` that are used.
- * @property {(setup: (setOnline: (isOnline: boolean) => void) => (() => void) | undefined) => void} setEventListener
+ * @property {(setup: (setOnline: (isOnline: boolean) => void) => (() => void) | undefined) => void}
+ *   setEventListener
  */
 
 /**
@@ -46,7 +48,8 @@ async function withClient(given, run) {
  * @returns {string}
  */
 export function pathOf([path, parameters]) {
-  if (typeof path !== "string") throw new TypeError("The first part of a query key is the path of the request.");
+  if (typeof path !== "string")
+    throw new TypeError("The first part of a query key is the path of the request.");
   if (parameters === null || typeof parameters !== "object") return path;
   const known = Object.entries(parameters).filter(([, value]) => value !== undefined && value !== null);
   const query = new URLSearchParams(known.map(([name, value]) => [name, String(value)])).toString();
@@ -54,8 +57,8 @@ export function pathOf([path, parameters]) {
 }
 
 /**
- * Creates a query function: `useQuery({queryKey: ["/api/notes", {tag: "new"}]})` needs no other. An aborted query is
- * cancelled in the runtime and at the backend.
+ * Creates a query function: `useQuery({queryKey: ["/api/notes", {tag: "new"}]})` needs no other. An aborted
+ * query is cancelled in the runtime and at the backend.
  *
  * @param {{client?: Client} & SentOptions} [options] options of every request
  * @returns {(context: FetchContext) => Promise<unknown>}
@@ -86,8 +89,8 @@ export function mainstayMutator({ client, ...options } = {}) {
 }
 
 /**
- * Returns the default options of a `QueryClient`. Queries never pause for the browser's idea of the network, since
- * the backend may be on this computer. They are not retried, since the runtime has made its retries.
+ * Returns the default options of a `QueryClient`. Queries never pause for the browser's idea of the network,
+ * since the backend may be on this computer. They are not retried, since the runtime has made its retries.
  *
  * @param {{client?: Client} & SentOptions} [options]
  */
@@ -107,8 +110,8 @@ export function mainstayDefaults(options = {}) {
 }
 
 /**
- * Binds TanStack Query's `onlineManager` to the backend's availability, in place of `navigator.onLine`. Stale queries
- * are fetched again once the backend is back.
+ * Binds TanStack Query's `onlineManager` to the backend's availability, in place of `navigator.onLine`. Stale
+ * queries are fetched again once the backend is back.
  *
  * @param {OnlineManager} onlineManager
  * @param {{client?: Client}} [options]

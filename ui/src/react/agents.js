@@ -21,7 +21,7 @@ import { act, hold, isShallowEqual, useGiven, useLatest, useStore } from "./sour
  * @property {() => Promise<Result<unknown>>} restart
  * @property {() => Promise<Result<unknown>>} stop
  * @property {() => Promise<Result<unknown>>} start
- * @property {() => Promise<Result<unknown>>} reset drops its saved state and starts it; ask the person before
+ * @property {() => Promise<Result<unknown>>} reset gives its restarts back, and starts it if it was given up
  * @property {(body: Json, options?: MessageOptions) => Promise<Result<MessageReply>>} send
  * @property {(ask: string, body: Json) => Promise<Result<unknown>>} answer
  * @property {(messageId: number) => Promise<Result<unknown>>} cancel
@@ -44,7 +44,9 @@ function useAgentActions(given, id) {
     const run = (use) => act(latest.current.given, (client) => use(client, latest.current.id));
     const command = (/** @type {AgentCommand} */ name) => async () => {
       setPending(name);
-      const result = await run((client, agent) => /** @type {Promise<unknown>} */ (client.agent(agent)[name]()));
+      const result = await run(
+        (client, agent) => /** @type {Promise<unknown>} */ (client.agent(agent)[name]()),
+      );
       setPending((now) => (now === name ? null : now));
       return result;
     };
@@ -243,8 +245,8 @@ function healthOf(agent) {
 let sendings = 0;
 
 /**
- * Returns an agent's conversation: its turns with the text so far, and its open questions. It renders once per frame,
- * however fast the text comes, and holds what the runtime kept from before.
+ * Returns an agent's conversation: its turns with the text so far, and its open questions. It renders once
+ * per frame, however fast the text comes, and holds what the runtime kept from before.
  *
  * @param {string} id
  * @param {StreamOptions} [options]

@@ -30,10 +30,11 @@ import { act, hold, readState, useActions, useGiven, useKeyed, useLatest, useSel
  * @typedef {ConnectionView & ConnectionFlags & ConnectionActions} BackendConnection
  *
  * @typedef {object} ConnectionOptions
- * @property {(prev: ConnectionState, next: ConnectionState, reason: string | null) => void} [onChange] called after the
- *   change was rendered
+ * @property {(prev: ConnectionState, next: ConnectionState, reason: string | null) => void} [onChange]
+ *   called after the change was rendered
  * @property {Client} [client]
- * @property {number} [graceMs] the time for which an outage is not shown as `isReconnecting`, 1,000 if absent
+ * @property {number} [graceMs] the time for which an outage is not shown as `isReconnecting`, 1,000 if
+ *   absent
  */
 
 /**
@@ -174,8 +175,8 @@ function watchChanges(client, onChange) {
 const whole = (connection) => connection;
 
 /**
- * Returns the connection to the backend, with actions. With a selector the component renders again only when the
- * selected value changed.
+ * Returns the connection to the backend, with actions. With a selector the component renders again only when
+ * the selected value changed.
  *
  * @overload
  * @param {ConnectionOptions} [options]
@@ -194,7 +195,8 @@ const whole = (connection) => connection;
  * @returns {unknown}
  */
 export function useBackendConnection(first = {}, second = {}) {
-  const [selector, options] = typeof first === "function" ? [first, second] : [whole, { ...second, ...first }];
+  const [selector, options] =
+    typeof first === "function" ? [first, second] : [whole, { ...second, ...first }];
   const { client, graceMs = 1_000, onChange, isEqual = Object.is } = options;
   const given = useGiven(client);
   const actions = useActions(given, (run) => ({
@@ -211,7 +213,10 @@ export function useBackendConnection(first = {}, second = {}) {
   return value;
 }
 
-/** @typedef {string | readonly string[] | null} FrameFilter Patterns for the `type` of frames; null for every frame. */
+/**
+ * @typedef {string | readonly string[] | null} FrameFilter Patterns for the `type` of frames; null for
+ *   every frame.
+ */
 
 /**
  * Returns a filter's patterns as a key that is equal for equal filters.
@@ -236,7 +241,8 @@ function listen(client, key, listener) {
 }
 
 /**
- * Calls `onMessage` for each frame of the backend, in order, and for each gap. No frame is lost, however React batches.
+ * Calls `onMessage` for each frame of the backend, in order, and for each gap. No frame is lost, however
+ * React batches.
  *
  * @param {FrameFilter} filter
  * @param {(item: Frame) => void} onMessage
@@ -253,8 +259,8 @@ export function useBackendMessages(filter, onMessage, options = {}) {
 }
 
 /**
- * Folds the frames of the backend into a value. `reduce` gets all frames of one animation frame at once, in order, and
- * the component renders once for them.
+ * Folds the frames of the backend into a value. `reduce` gets all frames of one animation frame at once, in
+ * order, and the component renders once for them.
  *
  * @template V
  * @param {FrameFilter} filter
@@ -294,8 +300,8 @@ function outcomeOf(error) {
 }
 
 /**
- * Returns a function that sends a message to the backend's socket. It resolves to the message's fate and never rejects.
- * A value that is no text and no bytes is sent as JSON.
+ * Returns a function that sends a message to the backend's socket. It resolves to the message's fate and
+ * never rejects. A value that is no text and no bytes is sent as JSON.
  *
  * @param {{client?: Client}} [defaults]
  * @returns {(message: unknown, options?: {waitTimeoutMs?: number, signal?: AbortSignal}) => Promise<Fate>}
@@ -335,8 +341,8 @@ function createCountdown(at) {
 }
 
 /**
- * Returns the whole seconds until a time on this page's clock, or null without one. All countdowns share one timer,
- * which stops while the page is hidden.
+ * Returns the whole seconds until a time on this page's clock, or null without one. All countdowns share one
+ * timer, which stops while the page is hidden.
  *
  * @param {number | null | undefined} at
  * @returns {number | null}

@@ -1,4 +1,7 @@
-/** Shows a stream of the client in a component: each item is folded in, and the component renders once per frame. */
+/**
+ * Shows a stream of the client in a component: each item is folded in, and the component renders once per
+ * frame.
+ */
 import { useCallback, useSyncExternalStore } from "react";
 
 import { createFrameFold } from "../frame-fold.js";
@@ -16,7 +19,8 @@ import { hold, useGiven, useKeyed, useLatest } from "./source.js";
  * @property {V} initial
  * @property {(value: V, items: I[]) => V} reduce
  * @property {(client: Client, push: (item: I) => void) => Unsubscribe} start begins the stream
- * @property {(value: V) => V} [restart] returns the value to begin with, of a stream that repeats earlier items
+ * @property {(value: V) => V} [restart] returns the value to begin with, of a stream that repeats earlier
+ *   items
  */
 
 /**

@@ -46,7 +46,8 @@ const requests = createShared(IDLE);
  * @typedef {SentOptions & OwnOptions} UseRequestOptions
  *
  * @typedef {object} RequestActions
- * @property {(overrides?: SentOptions) => Promise<Result<BridgeResponse>>} run sends it, in place of one in flight
+ * @property {(overrides?: SentOptions) => Promise<Result<BridgeResponse>>} run sends it, in place of one in
+ *   flight
  * @property {() => void} cancel
  *
  * @typedef {RequestView & RequestActions & {data: unknown, isLoading: boolean}} UseRequest
@@ -68,8 +69,8 @@ function retryOf(event, requestId) {
 const flights = new WeakMap();
 
 /**
- * Sends a request, and shows its course in an entry. An idempotent request that broke off with the session is sent
- * again in the next one.
+ * Sends a request, and shows its course in an entry. An idempotent request that broke off with the session is
+ * sent again in the next one.
  *
  * @param {Client} client
  * @param {SharedEntry<RequestView>} entry
@@ -144,8 +145,8 @@ function sentOptions(options) {
 }
 
 /**
- * Returns a promise that resolves when the component is mounted. An action that is called between the render and its
- * effects waits for it.
+ * Returns a promise that resolves when the component is mounted. An action that is called between the render
+ * and its effects waits for it.
  *
  * @returns {Promise<void>}
  */
@@ -161,9 +162,9 @@ function useMounted() {
 }
 
 /**
- * Sends a request to the backend through the runtime's queue, and shows its course: retries, progress, response, error.
- * GET and HEAD are sent when the component mounts, once for all components with the same path; others by `run`. The
- * request is cancelled when its last component unmounts.
+ * Sends a request to the backend through the runtime's queue, and shows its course: retries, progress,
+ * response, error. GET and HEAD are sent when the component mounts, once for all components with the same
+ * path; others by `run`. The request is cancelled when its last component unmounts.
  *
  * @param {string | null} path null sends nothing
  * @param {UseRequestOptions} [options]
@@ -363,8 +364,8 @@ function concerns(event, key) {
 }
 
 /**
- * Returns a value of the runtime's cache, and loads it on a miss: once for all components that show the key. It is
- * read again after an invalidation.
+ * Returns a value of the runtime's cache, and loads it on a miss: once for all components that show the key.
+ * It is read again after an invalidation.
  *
  * @template T
  * @param {string} key

@@ -87,7 +87,8 @@ export function createShared(initial) {
     find: (client, key) => (client && clients.get(client)?.get(key)?.entry) || null,
 
     /**
-     * Shows an entry until the returned function is called. The last one to leave ends the load after `keepMs`.
+     * Shows an entry until the returned function is called. The last one to leave ends the load after
+     * `keepMs`.
      *
      * @param {Client} client
      * @param {unknown} key
@@ -116,7 +117,8 @@ export function createShared(initial) {
  * @param {ReturnType<typeof createShared<V>>} shared
  * @param {Client | null} given
  * @param {unknown} key
- * @param {{begin: (client: Client, entry: SharedEntry<V>) => Unsubscribe | undefined, keepMs: number}} options
+ * @param {{begin: (client: Client, entry: SharedEntry<V>) => Unsubscribe | undefined, keepMs: number}}
+ *   options
  * @returns {V}
  */
 export function useShared(shared, given, key, options) {

@@ -1,4 +1,7 @@
-/** Holds what all hooks share: the client in use, selections of its state, and values that are shown once per frame. */
+/**
+ * Holds what all hooks share: the client in use, selections of its state, and values that are shown once per
+ * frame.
+ */
 import {
   createContext,
   useCallback,
@@ -22,7 +25,8 @@ import { INITIAL_STATE } from "../store.js";
 
 /**
  * @template T
- * @typedef {{ok: true, value: T} | {ok: false, error: MainstayError}} Result The result of an action of a hook.
+ * @typedef {{ok: true, value: T} | {ok: false, error: MainstayError}} Result The result of an action of a
+ *   hook.
  */
 
 /** Gives the components below a client of their own. */

@@ -75,16 +75,21 @@ function watch(client, options, { pass, fail }) {
   const { folders = [], globs = [], signal } = options();
   const matches = createGlob(globs);
   const { merge, wait, stop } = createDebounce(options, pass);
-  const isOfInterest = (/** @type {string} */ path) => !folders.length || folders.some((folder) => isWithin(path, folder));
+  const isOfInterest = (/** @type {string} */ path) =>
+    !folders.length || folders.some((folder) => isWithin(path, folder));
   const take = (/** @type {FileItem} */ item) => {
     if ("error" in item) return fail(item.error);
     if ("lagged" in item) {
-      for (const root of folders.length ? folders : [""]) merge.add({ kind: "rescan", root, path: root }, Date.now());
+      for (const root of folders.length ? folders : [""])
+        merge.add({ kind: "rescan", root, path: root }, Date.now());
       return wait();
     }
     const { kind, root, path, from } = item;
-    const isRescan = kind === "rescan" && (!folders.length || folders.some((folder) => isWithin(folder, root)));
-    const isWanted = [path, from].some((each) => each !== undefined && isOfInterest(each) && matches(each, root));
+    const isRescan =
+      kind === "rescan" && (!folders.length || folders.some((folder) => isWithin(folder, root)));
+    const isWanted = [path, from].some(
+      (each) => each !== undefined && isOfInterest(each) && matches(each, root),
+    );
     if (!isRescan && !isWanted) return undefined;
     merge.add(item, Date.now());
     return wait();
@@ -146,7 +151,10 @@ export function useFileWatcher(options = {}) {
     },
   });
   const clear = useCallback(() => fold.set(NO_CHANGES), [fold]);
-  const error = useMemo(() => failure ?? (unwatched === null ? null : unwatchedError(unwatched)), [failure, unwatched]);
+  const error = useMemo(
+    () => failure ?? (unwatched === null ? null : unwatchedError(unwatched)),
+    [failure, unwatched],
+  );
   return useMemo(() => ({ changes, clear, error }), [changes, clear, error]);
 }
 
@@ -213,8 +221,8 @@ function foldLog(view, items, limit) {
  * Returns the log of the backend or of an agent, and follows it.
  *
  * @param {string} id `backend` or an agent's id
- * @param {{client?: Client, lines?: number, sinceMs?: number, limit?: number}} [options] `lines`: how many earlier
- *   ones; `limit`: the most that are kept, 1,000 if absent
+ * @param {{client?: Client, lines?: number, sinceMs?: number, limit?: number}} [options] `lines`: how many
+ *   earlier ones; `limit`: the most that are kept, 1,000 if absent
  * @returns {LogView & {clear: () => void}}
  */
 export function useLogs(id, { client, lines, sinceMs, limit = 1_000 } = {}) {

@@ -16,7 +16,16 @@ const now = () => performance.timeOrigin + performance.now();
 const result = {};
 window.result = result;
 /** Begins a measurement. */
-window.reset = () => Object.assign(result, { rows: 0, received: 0, announced: 0, commits: 0, lastAt: 0, inDocument: [], onScreen: [] });
+window.reset = () =>
+  Object.assign(result, {
+    rows: 0,
+    received: 0,
+    announced: 0,
+    commits: 0,
+    lastAt: 0,
+    inDocument: [],
+    onScreen: [],
+  });
 window.reset();
 
 /** The times of frames whose rows are in the document and not yet on the screen. */

@@ -26,7 +26,8 @@ const [rounds, burst, rate, seconds] = [values.rounds, values.burst, values.rate
 
 const now = () => performance.timeOrigin + performance.now();
 const median = (list) => list.toSorted((a, b) => a - b)[Math.floor(list.length / 2)];
-const quantile = (list, part) => list.toSorted((a, b) => a - b)[Math.min(list.length - 1, Math.floor(list.length * part))];
+const quantile = (list, part) =>
+  list.toSorted((a, b) => a - b)[Math.min(list.length - 1, Math.floor(list.length * part))];
 
 /** Starts a runtime whose backend is the double's plain socket. */
 async function startRuntime(program, backend) {
@@ -150,7 +151,13 @@ async function compare(browser, code, bridge, runtime) {
   ];
   if (runtime) {
     const origin = runtime.url.replace("ws:", "http:").replace("/bridge", "");
-    ways.push({ name: "mainstay-ui, by a runtime", kind: "mainstay", url: runtime.url, token: runtime.token, origin });
+    ways.push({
+      name: "mainstay-ui, by a runtime",
+      kind: "mainstay",
+      url: runtime.url,
+      token: runtime.token,
+      origin,
+    });
   }
   const rows = ways.map(() => []);
   for (let round = 0; round < rounds; round++) {
@@ -159,15 +166,21 @@ async function compare(browser, code, bridge, runtime) {
   const summary = rows.map((list) =>
     Object.fromEntries(Object.keys(list[0]).map((key) => [key, median(list.map((row) => row[key]))])),
   );
-  console.log(`${rounds} rounds; ${rate} frames/s for ${seconds} s, then a burst of ${burst} frames; medians`);
+  console.log(
+    `${rounds} rounds; ${rate} frames/s for ${seconds} s, then a burst of ${burst} frames; medians`,
+  );
   for (const [index, { name }] of ways.entries()) {
-    const figures = Object.entries(summary[index]).map(([key, value]) => `${key} ${Math.round(value * 10) / 10}`);
+    const figures = Object.entries(summary[index]).map(
+      ([key, value]) => `${key} ${Math.round(value * 10) / 10}`,
+    );
     console.log(`${name}: ${figures.join(", ")}`);
   }
   for (const [index, { name }] of ways.entries()) {
     if (!index) continue;
     for (const key of ["frames/s in burst", "ms to document p50", "ms to screen p50", "ms to screen p95"]) {
-      console.log(`${name}: ${key} × ${(summary[index][key] / summary[0][key]).toFixed(2)} of ${ways[0].name}`);
+      console.log(
+        `${name}: ${key} × ${(summary[index][key] / summary[0][key]).toFixed(2)} of ${ways[0].name}`,
+      );
     }
   }
   for (const error of errors) console.log(`error of ${error}`);

@@ -6,10 +6,32 @@ import { WebSocketServer } from "ws";
 /** Returns an agent as the runtime reports it. */
 export function agentReport(id, more = {}) {
   return {
-    id, driver: "http", status: "healthy", since: "2026-03-01T12:00:00Z", misses: 0, last_check: null, error: null,
-    uptime_s: 10, error_count: 0, state_saved_at: null, process: null, messages_waiting: 0, messages_in_flight: 0,
-    questions: [], gave_up: false, generation: 1, restarts: 0, budget_left: 5, budget: null, restart_at: null,
-    last_error: null, resolved_error: null, fail_after: 3, next_step: "checked regularly", noisy: false, ...more,
+    id,
+    driver: "http",
+    status: "healthy",
+    since: "2026-03-01T12:00:00Z",
+    misses: 0,
+    last_check: null,
+    error: null,
+    uptime_s: 10,
+    error_count: 0,
+    state_saved_at: null,
+    process: null,
+    messages_waiting: 0,
+    messages_in_flight: 0,
+    questions: [],
+    gave_up: false,
+    generation: 1,
+    restarts: 0,
+    budget_left: 5,
+    budget: null,
+    restart_at: null,
+    last_error: null,
+    resolved_error: null,
+    fail_after: 3,
+    next_step: "checked regularly",
+    noisy: false,
+    ...more,
   };
 }
 
@@ -18,16 +40,40 @@ export function statusReport(more = {}) {
   return {
     runtime: { run: 1, boot: "boot-1", pid: 1, uptime_ms: 5, seq: 1 },
     connection: {
-      state: "connected", since: "2026-03-01T12:00:00Z", attempt: 1, max: 5, next_attempt_at: null,
-      next_attempt_in_ms: null, next_step: "", last_error: null, error: null, last_error_at: null,
+      state: "connected",
+      since: "2026-03-01T12:00:00Z",
+      attempt: 1,
+      max: 5,
+      next_attempt_at: null,
+      next_attempt_in_ms: null,
+      next_step: "",
+      last_error: null,
+      error: null,
+      last_error_at: null,
     },
     queue: {
-      waiting: 0, backing_off: 0, running: 0, max_concurrent: 6, by_priority: { high: 0, normal: 0, low: 0 }, groups: [],
+      waiting: 0,
+      backing_off: 0,
+      running: 0,
+      max_concurrent: 6,
+      by_priority: { high: 0, normal: 0, low: 0 },
+      groups: [],
       held: null,
     },
     cache: {
-      entries: 0, bytes: 0, bytes_max: 1, hits: 0, stale_hits: 0, misses: 0, loads: 0, load_failures: 0,
-      loads_superseded: 0, evictions: 0, invalidated: 0, oldest_ms: null, folders: [],
+      entries: 0,
+      bytes: 0,
+      bytes_max: 1,
+      hits: 0,
+      stale_hits: 0,
+      misses: 0,
+      loads: 0,
+      load_failures: 0,
+      loads_superseded: 0,
+      evictions: 0,
+      invalidated: 0,
+      oldest_ms: null,
+      folders: [],
     },
     agents: [agentReport("planner"), agentReport("writer")],
     storage: { journal: "ok", state: "ok", logs: "ok" },
@@ -36,9 +82,21 @@ export function statusReport(more = {}) {
 }
 
 const TREE = {
-  path: "/", kind: "supervisor", status: "running", since: "2026-03-01T12:00:00Z", generation: 1, restarts: 0,
-  restart_at: null, attempts: 0, budget_left: null, last_error: null, last_error_at: null, next_step: null, abandoned: 0,
-  mailbox: 0, children: [],
+  path: "/",
+  kind: "supervisor",
+  status: "running",
+  since: "2026-03-01T12:00:00Z",
+  generation: 1,
+  restarts: 0,
+  restart_at: null,
+  attempts: 0,
+  budget_left: null,
+  last_error: null,
+  last_error_at: null,
+  next_step: null,
+  abandoned: 0,
+  mailbox: 0,
+  children: [],
 };
 
 /** Starts the runtime. `/raw` is a plain socket that gets the same frames, without the bridge around them. */
@@ -69,11 +127,20 @@ export async function startBridge() {
       bridge.event({ kind: "budget_reset", actor: "/" });
     },
     changeAgent(id, patch) {
-      bridge.change({ agents: bridge.status.agents.map((agent) => (agent.id === id ? { ...agent, ...patch } : agent)) });
+      bridge.change({
+        agents: bridge.status.agents.map((agent) => (agent.id === id ? { ...agent, ...patch } : agent)),
+      });
     },
     event(fields) {
       bridge.seq++;
-      const header = { run: 1, seq: bridge.seq, at: "2026-03-01T12:00:00Z", mono_ms: bridge.seq, actor: "/", generation: 1 };
+      const header = {
+        run: 1,
+        seq: bridge.seq,
+        at: "2026-03-01T12:00:00Z",
+        mono_ms: bridge.seq,
+        actor: "/",
+        generation: 1,
+      };
       bridge.send({ events: [{ ...header, ...fields }], cursor: bridge.cursor() });
     },
     frame(text) {
@@ -127,7 +194,14 @@ export async function startBridge() {
     if (type === "status") return bridge.status;
     if (type === "tree") return bridge.tree;
     if (type === "hello") {
-      return { protocol: 1, version: "0.1.0", run: 1, boot: "boot-1", now: new Date().toISOString(), capabilities: [] };
+      return {
+        protocol: 1,
+        version: "0.1.0",
+        run: 1,
+        boot: "boot-1",
+        now: new Date().toISOString(),
+        capabilities: [],
+      };
     }
     return null;
   };

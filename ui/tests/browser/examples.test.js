@@ -1,4 +1,4 @@
-/** Runs the examples of React, Vue, Svelte and Solid in Debian's Chromium, each over the same scripted runtime. */
+/** Runs the examples of React, Vue, Svelte and Solid in Debian's Chromium, over one scripted runtime. */
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
@@ -22,7 +22,9 @@ const svelte = {
 const vue = {
   name: "vue",
   setup(build) {
-    build.onResolve({ filter: /^vue$/ }, ({ resolveDir }) => build.resolve("vue/dist/vue.esm-bundler.js", { resolveDir, kind: "import-statement" }));
+    build.onResolve({ filter: /^vue$/ }, ({ resolveDir }) =>
+      build.resolve("vue/dist/vue.esm-bundler.js", { resolveDir, kind: "import-statement" }),
+    );
   },
 };
 const EXAMPLES = {
@@ -31,7 +33,8 @@ const EXAMPLES = {
   svelte: { entry: "examples/svelte/main.js", plugins: [svelte] },
   solid: { entry: "examples/solid/main.js", plugins: [] },
 };
-const HTML = '<!doctype html><html lang="en"><link rel="icon" href="data:,"><title>Example</title><div id="app"></div><script src="/start.js"></script><script src="/main.js"></script>';
+const HTML =
+  '<!doctype html><html lang="en"><link rel="icon" href="data:,"><title>Example</title><div id="app"></div><script src="/start.js"></script><script src="/main.js"></script>';
 
 let browser;
 before(async () => {
@@ -60,17 +63,27 @@ for (const [name, { entry, plugins }] of Object.entries(EXAMPLES)) {
     t.after(() => page.close());
     const problems = [];
     page.on("pageerror", (error) => problems.push(String(error)));
-    page.on("console", (message) => ["error", "warning"].includes(message.type()) && problems.push(message.text()));
+    page.on(
+      "console",
+      (message) => ["error", "warning"].includes(message.type()) && problems.push(message.text()),
+    );
     await page.goto(server.url);
     const items = () => page.locator("#app li").allInnerTexts();
     await page.locator("#app li").nth(1).waitFor();
-    assert.deepEqual((await items()).map((text) => text.split("Restart")[0].trim()), ["planner: healthy", "writer: healthy"]);
+    assert.deepEqual(
+      (await items()).map((text) => text.split("Restart")[0].trim()),
+      ["planner: healthy", "writer: healthy"],
+    );
     assert.equal(await page.locator("#app p").innerText(), "connected");
     assert.ok(await page.evaluate(() => document.querySelector("mainstay-connection-status").shadowRoot));
     bridge.changeAgent("writer", { status: "degraded" });
     await page.locator("#app li", { hasText: "writer: degraded" }).waitFor();
     await page.locator("#app button", { hasText: "Restart planner" }).click();
-    await bridge.until(() => bridge.commands.some(({ type, agent, action }) => type === "agent" && agent === "planner" && action === "restart"));
+    await bridge.until(() =>
+      bridge.commands.some(
+        ({ type, agent, action }) => type === "agent" && agent === "planner" && action === "restart",
+      ),
+    );
     bridge.change({ agents: [agentReport("solo", { status: "starting" })] });
     await page.locator("#app li", { hasText: "solo: starting" }).waitFor();
     assert.equal((await items()).length, 1);

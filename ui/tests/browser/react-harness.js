@@ -53,7 +53,8 @@ function countResources() {
   };
   window.cancelAnimationFrame = (id) => (frames.delete(id), stopFrame(id));
   const known = new WeakMap();
-  const keyOf = (type, options) => `${type} ${Boolean(typeof options === "object" ? options?.capture : options)}`;
+  const keyOf = (type, options) =>
+    `${type} ${Boolean(typeof options === "object" ? options?.capture : options)}`;
   EventTarget.prototype.addEventListener = function add(type, listener, options) {
     if (this === window || this === document) {
       const keys = (listener && known.get(listener)) ?? new Set();
@@ -66,7 +67,12 @@ function countResources() {
     return addEventListener.call(this, type, listener, options);
   };
   EventTarget.prototype.removeEventListener = function remove(type, listener, options) {
-    if ((this === window || this === document) && listener && known.get(listener)?.delete(keyOf(type, options))) listeners--;
+    if (
+      (this === window || this === document) &&
+      listener &&
+      known.get(listener)?.delete(keyOf(type, options))
+    )
+      listeners--;
     return removeEventListener.call(this, type, listener, options);
   };
   window.resources = () => ({ timers: timers.size, frames: frames.size, listeners });
@@ -79,7 +85,10 @@ function countResources() {
  * @param {{react18?: boolean, isProduction?: boolean, plugins?: import("esbuild").Plugin[], format?: "iife" | "esm"}} [options]
  * @returns {Promise<string>}
  */
-export async function bundle(entry, { react18 = false, plugins = [], format = "iife", isProduction = false } = {}) {
+export async function bundle(
+  entry,
+  { react18 = false, plugins = [], format = "iife", isProduction = false } = {},
+) {
   const modules = `${ROOT}${react18 ? "tests/browser/react18/" : ""}node_modules/`;
   const { outputFiles } = await build({
     absWorkingDir: ROOT,
@@ -125,7 +134,8 @@ export async function serve(files) {
   return { url: `http://127.0.0.1:${address.port}/`, close: () => server.close() };
 }
 
-export const PAGE = '<!doctype html><html lang="en"><link rel="icon" href="data:,"><title>Test</title><div id="app"></div><script src="/main.js"></script>';
+export const PAGE =
+  '<!doctype html><html lang="en"><link rel="icon" href="data:,"><title>Test</title><div id="app"></div><script src="/main.js"></script>';
 
 /**
  * Opens a page that runs a bundle. Errors of the page, and of React, fail the test by `page.problems`.

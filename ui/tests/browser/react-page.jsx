@@ -28,4 +28,15 @@ function mount(element, { strict = false } = {}) {
   return { container, render, unmount: () => root.unmount() };
 }
 
-Object.assign(window, { React, h: React.createElement, createRoot, hydrateRoot, flushSync, mainstay, createMock, hooks, until, mount });
+Object.assign(window, {
+  React,
+  h: React.createElement,
+  createRoot,
+  hydrateRoot,
+  flushSync,
+  mainstay,
+  createMock,
+  hooks,
+  until,
+  mount,
+});

@@ -12,7 +12,10 @@ let opened;
 let page;
 
 before(async () => {
-  [browser, code] = await Promise.all([launch(), bundle("tests/browser/react-page.jsx", { react18: process.env.REACT_18 === "1" })]);
+  [browser, code] = await Promise.all([
+    launch(),
+    bundle("tests/browser/react-page.jsx", { react18: process.env.REACT_18 === "1" }),
+  ]);
 });
 after(() => browser?.close());
 beforeEach(async () => {
@@ -27,7 +30,10 @@ afterEach(async () => {
   const { problems } = opened;
   await opened.close();
   await bridge.close();
-  assert.deepEqual(problems.filter((text) => !/WebSocket connection/.test(text)), []);
+  assert.deepEqual(
+    problems.filter((text) => !/WebSocket connection/.test(text)),
+    [],
+  );
 });
 
 /** Opens the page's client and waits until it is live. */
@@ -42,7 +48,8 @@ describe("connection", () => {
   test("req 1: many components under StrictMode open one session", async () => {
     await page.evaluate(async () => {
       const Status = () => h("p", null, hooks.useBackendConnection().state);
-      const App = () => h(React.Fragment, null, ...Array.from({ length: 20 }, (_, key) => h(Status, { key })));
+      const App = () =>
+        h(React.Fragment, null, ...Array.from({ length: 20 }, (_, key) => h(Status, { key })));
       connectPage().release();
       window.roots = [mount(h(App), { strict: true }), mount(h(App), { strict: true })];
       await until(() => document.querySelectorAll("p").length === 40);
@@ -107,7 +114,13 @@ describe("connection", () => {
       mount(h(Banner));
       return until(() => seen.length);
     });
-    const down = (state) => ({ ...statusReport().connection, state, attempt: 1, next_attempt_in_ms: 60_000, next_attempt_at: new Date(Date.now() + 60_000).toISOString() });
+    const down = (state) => ({
+      ...statusReport().connection,
+      state,
+      attempt: 1,
+      next_attempt_in_ms: 60_000,
+      next_attempt_at: new Date(Date.now() + 60_000).toISOString(),
+    });
     // A blink is shown as a state, but not as an outage.
     bridge.change({ connection: down("reconnecting") });
     await page.waitForFunction(() => seen.at(-1)[0] === "reconnecting");
@@ -131,7 +144,9 @@ describe("connection", () => {
       window.ticks = [];
       window.renders = 0;
       const Seconds = () => {
-        const seconds = hooks.useCountdown(hooks.useBackendConnection((connection) => connection.nextAttemptAt));
+        const seconds = hooks.useCountdown(
+          hooks.useBackendConnection((connection) => connection.nextAttemptAt),
+        );
         React.useLayoutEffect(() => void ticks.push([seconds, Date.now()]));
         return seconds;
       };
@@ -143,12 +158,23 @@ describe("connection", () => {
       return until(() => renders);
     });
     // The delay counts from the reply, as it does in the runtime.
-    const connection = { ...statusReport().connection, state: "reconnecting", attempt: 2, next_attempt_at: new Date(at).toISOString() };
-    bridge.on("status", () => ({ ...bridge.status, connection: { ...connection, next_attempt_in_ms: at - Date.now() } }));
+    const connection = {
+      ...statusReport().connection,
+      state: "reconnecting",
+      attempt: 2,
+      next_attempt_at: new Date(at).toISOString(),
+    };
+    bridge.on("status", () => ({
+      ...bridge.status,
+      connection: { ...connection, next_attempt_in_ms: at - Date.now() },
+    }));
     bridge.event({ kind: "budget_reset" });
     await page.waitForFunction(() => ticks.at(-1)[0] === 0);
     const ticks = (await page.evaluate(() => window.ticks)).filter(([seconds]) => seconds !== null);
-    assert.deepEqual(ticks.map(([seconds]) => seconds), [4, 3, 2, 1, 0]);
+    assert.deepEqual(
+      ticks.map(([seconds]) => seconds),
+      [4, 3, 2, 1, 0],
+    );
     for (const [seconds, now] of ticks.slice(1)) {
       assert.ok(Math.abs(at - seconds * 1000 - now) < 200, `${seconds} s at ${at - now} ms before`);
     }
@@ -161,7 +187,9 @@ describe("connection", () => {
       const before = resources().timers;
       const at = Date.now() + 60_000;
       const Fixed = () => hooks.useCountdown(at);
-      const { unmount, container } = mount(h("div", null, ...Array.from({ length: 100 }, (_, key) => h("i", { key }, h(Fixed)))));
+      const { unmount, container } = mount(
+        h("div", null, ...Array.from({ length: 100 }, (_, key) => h("i", { key }, h(Fixed)))),
+      );
       await until(() => container.querySelectorAll("i").length === 100);
       await until(() => resources().timers > before);
       const during = resources().timers;
@@ -180,7 +208,8 @@ describe("connection", () => {
       const App = () => {
         isRendering = true;
         const { state } = hooks.useBackendConnection({
-          onChange: (prev, next, reason) => changes.push({ prev, next, reason, shown: document.querySelector("p").textContent, isRendering }),
+          onChange: (prev, next, reason) =>
+            changes.push({ prev, next, reason, shown: document.querySelector("p").textContent, isRendering }),
         });
         React.useLayoutEffect(() => {
           isRendering = false;
@@ -190,12 +219,38 @@ describe("connection", () => {
       mount(h(App));
       return until(() => document.querySelector("p")?.textContent === "connected");
     });
-    const error = { code: "NETWORK_ERROR", reason: "connection_refused", message: "m", retryable: true, attempts: 0 };
-    bridge.status = { ...bridge.status, connection: { ...bridge.status.connection, state: "reconnecting", error } };
-    bridge.event({ kind: "connection_state", from: "connected", to: "reconnecting", attempt: 1, max: 5, next_attempt_at: null, next_attempt_in_ms: null, reason: "refused", code: error.code, error });
+    const error = {
+      code: "NETWORK_ERROR",
+      reason: "connection_refused",
+      message: "m",
+      retryable: true,
+      attempts: 0,
+    };
+    bridge.status = {
+      ...bridge.status,
+      connection: { ...bridge.status.connection, state: "reconnecting", error },
+    };
+    bridge.event({
+      kind: "connection_state",
+      from: "connected",
+      to: "reconnecting",
+      attempt: 1,
+      max: 5,
+      next_attempt_at: null,
+      next_attempt_in_ms: null,
+      reason: "refused",
+      code: error.code,
+      error,
+    });
     await page.waitForFunction(() => changes.length === 1);
     assert.deepEqual(await page.evaluate(() => changes), [
-      { prev: "connected", next: "reconnecting", reason: "refused", shown: "reconnecting", isRendering: false },
+      {
+        prev: "connected",
+        next: "reconnecting",
+        reason: "refused",
+        shown: "reconnecting",
+        isRendering: false,
+      },
     ]);
   });
 
@@ -234,7 +289,14 @@ describe("connection", () => {
     });
     assert.deepEqual(results, { ok: true, isSame: true });
     bridge.on("connection", ({ action }) => {
-      if (action === "reconnect") throw { code: "NETWORK_ERROR", reason: "connection_refused", message: "m", retryable: true, attempts: 1 };
+      if (action === "reconnect")
+        throw {
+          code: "NETWORK_ERROR",
+          reason: "connection_refused",
+          message: "m",
+          retryable: true,
+          attempts: 1,
+        };
       return null;
     });
     const failed = await page.evaluate(async () => {
@@ -258,10 +320,14 @@ describe("frames", () => {
           got.push(JSON.parse(frame.text).n);
           setRows((last) => (last.length < 100 ? [...last, frame] : last));
         });
-        const folded = hooks.useMessageReducer("n", (count, items) => {
-          state.folds++;
-          return count + items.length;
-        }, 0);
+        const folded = hooks.useMessageReducer(
+          "n",
+          (count, items) => {
+            state.folds++;
+            return count + items.length;
+          },
+          0,
+        );
         state.folded = folded;
         state.rows = rows;
         return null;
@@ -269,11 +335,16 @@ describe("frames", () => {
       mount(h(App));
       return until(() => state.renders);
     });
-    await bridge.until(() => bridge.commands.some(({ type, action }) => type === "connection" && action === "listen"));
+    await bridge.until(() =>
+      bridge.commands.some(({ type, action }) => type === "connection" && action === "listen"),
+    );
     for (let n = 0; n < 10_000; n++) bridge.frame(JSON.stringify({ type: "n", n }));
     await page.waitForFunction(() => state.folded === 10_000);
     const { got, state } = await page.evaluate(() => ({ got, state: { ...state, rows: state.rows.length } }));
-    assert.deepEqual(got, Array.from({ length: 10_000 }, (_, n) => n));
+    assert.deepEqual(
+      got,
+      Array.from({ length: 10_000 }, (_, n) => n),
+    );
     assert.equal(state.rows, 100);
     assert.ok(state.folds < 1_000, `${state.folds} folds`);
     assert.ok(state.renders < 2_000, `${state.renders} renders`);
@@ -286,7 +357,9 @@ describe("frames", () => {
       const App = () => (hooks.useBackendMessages("a.*", (item) => items.push(item)), null);
       mount(h(App));
     });
-    await bridge.until(() => bridge.commands.some(({ action, types }) => action === "listen" && types?.[0] === "a.*"));
+    await bridge.until(() =>
+      bridge.commands.some(({ action, types }) => action === "listen" && types?.[0] === "a.*"),
+    );
     bridge.frame('{"type":"a.b"}');
     bridge.send({ frame: { gap: { after: 4, next: 9 } } });
     bridge.send({ frame: { lagged: 3 } });
@@ -294,14 +367,24 @@ describe("frames", () => {
     bridge.frame('{"type":"a.c"}');
     await page.waitForFunction(() => items.length === 4);
     assert.deepEqual(await page.evaluate(() => items), [
-      { text: '{"type":"a.b"}' }, { gap: { after: 4, next: 9 } }, { lagged: 3 }, { text: '{"type":"a.c"}' },
+      { text: '{"type":"a.b"}' },
+      { gap: { after: 4, next: 9 } },
+      { lagged: 3 },
+      { text: '{"type":"a.c"}' },
     ]);
   });
 
   test("fate of a message is known, and sending never rejects", async () => {
     await goLive();
     bridge.on("connection", ({ text }) => {
-      if (text === "lost") throw { code: "NETWORK_ERROR", reason: "outcome_unknown", message: "m", retryable: false, attempts: 1 };
+      if (text === "lost")
+        throw {
+          code: "NETWORK_ERROR",
+          reason: "outcome_unknown",
+          message: "m",
+          retryable: false,
+          attempts: 1,
+        };
       if (text === '{"a":1}') return { outcome: "sent" };
       throw { code: "TIMEOUT", reason: "expired", message: "m", retryable: true, attempts: 0 };
     });
@@ -312,7 +395,11 @@ describe("frames", () => {
       const all = await Promise.all([send({ a: 1 }), send("lost"), send("late")]);
       return all.map(({ outcome, error }) => [outcome, error?.reason ?? null]);
     });
-    assert.deepEqual(fates, [["sent", null], ["unknown", "outcome_unknown"], ["expired", "expired"]]);
+    assert.deepEqual(fates, [
+      ["sent", null],
+      ["unknown", "outcome_unknown"],
+      ["expired", "expired"],
+    ]);
   });
 });
 
@@ -324,8 +411,13 @@ describe("state", () => {
       const Agent = ({ id }) => (renders[id]++, hooks.useAgentHealth(id)?.status ?? "unknown");
       const Agents = () => (renders.agents++, hooks.useAgents().length);
       const Queue = () => (renders.queue++, hooks.useQueue().waiting);
-      const Dot = () => (renders.connected++, String(hooks.useBackendConnection((connection) => connection.isConnected)));
-      mount(h("div", null, h(Agent, { id: "planner" }), h(Agent, { id: "writer" }), h(Agents), h(Queue), h(Dot)));
+      const Dot = () => (
+        renders.connected++,
+        String(hooks.useBackendConnection((connection) => connection.isConnected))
+      );
+      mount(
+        h("div", null, h(Agent, { id: "planner" }), h(Agent, { id: "writer" }), h(Agents), h(Queue), h(Dot)),
+      );
       return until(() => renders.connected);
     });
     const before = await page.evaluate(() => ({ ...renders }));
@@ -360,9 +452,12 @@ describe("state", () => {
       bridge.status = structuredClone(bridge.status);
       bridge.status.runtime.uptime_ms += 100;
       bridge.event({ kind: "budget_reset" });
-      if (i % 10 === 9) await bridge.until(() => bridge.commands.filter(({ type }) => type === "status").length > asked);
+      if (i % 10 === 9)
+        await bridge.until(() => bridge.commands.filter(({ type }) => type === "status").length > asked);
     }
-    await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+    await page.evaluate(
+      () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))),
+    );
     assert.equal((await page.evaluate(() => renders)) - before, 0);
   });
 
@@ -372,7 +467,11 @@ describe("state", () => {
       const App = () => {
         const { state } = hooks.useBackendConnection();
         const agent = hooks.useAgentHealth("planner");
-        return h("p", null, `${state} ${agent?.status ?? "no agent"} ${hooks.useCountdown(null)} ${hooks.useAgents().length}`);
+        return h(
+          "p",
+          null,
+          `${state} ${agent?.status ?? "no agent"} ${hooks.useCountdown(null)} ${hooks.useAgents().length}`,
+        );
       };
       const container = document.createElement("div");
       container.innerHTML = "<p>connecting no agent null 0</p>";
@@ -411,7 +510,15 @@ describe("state", () => {
       connectPage();
       const own = mainstay.connect({ url, id: "other" });
       const Count = ({ client }) => h("i", null, hooks.useAgents({ client }).length);
-      const { container } = mount(h("div", null, h(Count), h(Count, { client: own }), h(hooks.MainstayContext.Provider, { value: own }, h(Count))));
+      const { container } = mount(
+        h(
+          "div",
+          null,
+          h(Count),
+          h(Count, { client: own }),
+          h(hooks.MainstayContext.Provider, { value: own }, h(Count)),
+        ),
+      );
       await until(() => container.textContent.startsWith("2"));
       await until(() => own.store.getState().isLive);
       const text = container.textContent;
@@ -452,10 +559,20 @@ describe("mock", () => {
       mock.restartRuntime();
       await until(() => found.at(-1).startsWith("reconnecting runtime"));
       await until(() => found.at(-1) === "connected backend healthy true");
-      return { restartIn, ok, reason: error.reason, status: error.status, isHonest: found.every((text) => text.startsWith("connected") || !text.endsWith("healthy true")), sessions: mock.sessions };
+      return {
+        restartIn,
+        ok,
+        reason: error.reason,
+        status: error.status,
+        isHonest: found.every((text) => text.startsWith("connected") || !text.endsWith("healthy true")),
+        sessions: mock.sessions,
+      };
     });
     assert.ok(seen.restartIn > 4_000 && seen.restartIn <= 5_000, `${seen.restartIn} ms`);
-    assert.deepEqual({ ...seen, restartIn: 0 }, { restartIn: 0, ok: false, reason: "unavailable", status: 503, isHonest: true, sessions: 1 });
+    assert.deepEqual(
+      { ...seen, restartIn: 0 },
+      { restartIn: 0, ok: false, reason: "unavailable", status: 503, isHonest: true, sessions: 1 },
+    );
   });
 
   test("req 7: start and reload show no banner", async () => {
@@ -520,7 +637,8 @@ describe("life", () => {
         return found;
       };
       const { render, unmount } = mount(null, { strict: true });
-      const settle = () => until(() => resources().frames === 0).then(() => new Promise((resolve) => setTimeout(resolve, 50)));
+      const settle = () =>
+        until(() => resources().frames === 0).then(() => new Promise((resolve) => setTimeout(resolve, 50)));
       flushSync(() => render(h(All, { n: -1 })));
       flushSync(() => render(null));
       await settle();
@@ -539,7 +657,8 @@ describe("life", () => {
     assert.deepEqual(counts.after, counts.before);
     assert.equal(counts.subscriptions, 0);
     assert.equal(bridge.sessions, 1);
-    const last = (type) => bridge.commands.findLast((command) => command.type === type && /listen/.test(command.action))?.action;
+    const last = (type) =>
+      bridge.commands.findLast((command) => command.type === type && /listen/.test(command.action))?.action;
     await bridge.until(() => last("files") === "unlisten");
     assert.deepEqual(["connection", "files", "logs", "agent"].map(last), Array(4).fill("unlisten"));
   });
@@ -557,7 +676,16 @@ describe("life", () => {
 });
 
 describe("requests", () => {
-  const response = (body, more = {}) => ({ status: 200, headers: {}, body, ms: 1, cached: false, attempts: 1, request_id: 17, ...more });
+  const response = (body, more = {}) => ({
+    status: 200,
+    headers: {},
+    body,
+    ms: 1,
+    cached: false,
+    attempts: 1,
+    request_id: 17,
+    ...more,
+  });
 
   test("components with the same path share one request, also under StrictMode", async () => {
     await goLive();
@@ -582,7 +710,9 @@ describe("requests", () => {
     await bridge.until(() => bridge.commands.some(({ type }) => type === "request"));
     const { id } = bridge.commands.find(({ type }) => type === "request");
     await page.evaluate(() => root.unmount());
-    await bridge.until(() => bridge.commands.some(({ type, request }) => type === "cancel" && request === id));
+    await bridge.until(() =>
+      bridge.commands.some(({ type, request }) => type === "cancel" && request === id),
+    );
   });
 
   test("req 15: retries are seen, and a remount keeps them", async () => {
@@ -596,24 +726,47 @@ describe("requests", () => {
       window.views = [];
       const Notes = () => {
         const { state, retry, response, requestId } = hooks.useRequest("/notes", { keepMs: 5_000 });
-        views.push({ state, requestId, retry: retry && [retry.attempt, retry.reason], attempts: response?.attempts ?? null });
+        views.push({
+          state,
+          requestId,
+          retry: retry && [retry.attempt, retry.reason],
+          attempts: response?.attempts ?? null,
+        });
         return h("p", null, state);
       };
       window.Notes = Notes;
       window.root = mount(h(Notes));
       return until(() => views.at(-1)?.requestId === 17);
     });
-    bridge.event({ kind: "request_retry", request_id: 17, method: "GET", path: "/notes", attempt: 2, delay_ms: 250, reason: "unavailable" });
+    bridge.event({
+      kind: "request_retry",
+      request_id: 17,
+      method: "GET",
+      path: "/notes",
+      attempt: 2,
+      delay_ms: 250,
+      reason: "unavailable",
+    });
     await page.waitForFunction(() => views.at(-1).retry);
     await page.evaluate(async () => {
       flushSync(() => root.render(null));
       views.length = 0;
       flushSync(() => root.render(h(Notes)));
     });
-    assert.deepEqual(await page.evaluate(() => views.at(-1)), { state: "pending", requestId: 17, retry: [2, "unavailable"], attempts: null });
+    assert.deepEqual(await page.evaluate(() => views.at(-1)), {
+      state: "pending",
+      requestId: 17,
+      retry: [2, "unavailable"],
+      attempts: null,
+    });
     finish();
     await page.waitForFunction(() => views.at(-1).state === "done");
-    assert.deepEqual(await page.evaluate(() => views.at(-1)), { state: "done", requestId: 17, retry: null, attempts: 2 });
+    assert.deepEqual(await page.evaluate(() => views.at(-1)), {
+      state: "done",
+      requestId: 17,
+      retry: null,
+      attempts: 2,
+    });
     assert.equal(bridge.commands.filter(({ type }) => type === "request").length, 1);
   });
 
@@ -622,10 +775,12 @@ describe("requests", () => {
     let count = 0;
     bridge.on("request", () => (++count === 1 ? undefined : response("again")));
     await page.evaluate(() => {
-      window.root = mount(h(() => {
-        const { state, data } = hooks.useRequest("/notes");
-        return `${state} ${data}`;
-      }));
+      window.root = mount(
+        h(() => {
+          const { state, data } = hooks.useRequest("/notes");
+          return `${state} ${data}`;
+        }),
+      );
     });
     await bridge.until(() => count === 1);
     bridge.drop();
@@ -636,11 +791,25 @@ describe("requests", () => {
   test("write waits for run, shows its error, and never rejects", async () => {
     await goLive();
     bridge.on("request", () => {
-      throw { code: "INVALID_INPUT", reason: "unprocessable", status: 422, message: "m", retryable: false, attempts: 1 };
+      throw {
+        code: "INVALID_INPUT",
+        reason: "unprocessable",
+        status: 422,
+        message: "m",
+        retryable: false,
+        attempts: 1,
+      };
     });
     const seen = await page.evaluate(async () => {
       let save;
-      const { container } = mount(h(() => ((save = hooks.useRequest("/notes", { method: "POST" })), `${save.state} ${save.error?.status}`)));
+      const { container } = mount(
+        h(
+          () => (
+            (save = hooks.useRequest("/notes", { method: "POST" })),
+            `${save.state} ${save.error?.status}`
+          ),
+        ),
+      );
       await until(() => container.textContent === "idle undefined");
       const { ok, error } = await save.run({ body: { text: "hi" } });
       await until(() => container.textContent === "failed 422");
@@ -659,7 +828,10 @@ describe("requests", () => {
         new Promise((resolve) => {
           const App = () => {
             const save = hooks.useRequest("/notes", { method: "POST" });
-            React.useLayoutEffect(() => void save.run().then(({ ok, value }) => resolve([ok, value?.body])), []);
+            React.useLayoutEffect(
+              () => void save.run().then(({ ok, value }) => resolve([ok, value?.body])),
+              [],
+            );
             return null;
           };
           mount(h(App));
@@ -670,9 +842,31 @@ describe("requests", () => {
 
   test("queue shows figures, outage and requests", async () => {
     await goLive();
-    bridge.on("requests", ({ action }) => (action === "show" ? [{ request_id: 5, method: "GET", path: "/a", priority: "low", phase: "waiting", attempts: 0, age_ms: 1 }] : { cancelled: true }));
+    bridge.on("requests", ({ action }) =>
+      action === "show"
+        ? [
+            {
+              request_id: 5,
+              method: "GET",
+              path: "/a",
+              priority: "low",
+              phase: "waiting",
+              attempts: 0,
+              age_ms: 1,
+            },
+          ]
+        : { cancelled: true },
+    );
     const at = "2026-03-01T12:00:10.000Z";
-    const held = { since: "2026-03-01T12:00:00Z", reason: "disconnected", message: "away", waits_for_backend: false, failures: 2, next_probe_at: at, next_probe_in_ms: 1_000 };
+    const held = {
+      since: "2026-03-01T12:00:00Z",
+      reason: "disconnected",
+      message: "away",
+      waits_for_backend: false,
+      failures: 2,
+      next_probe_at: at,
+      next_probe_in_ms: 1_000,
+    };
     bridge.change({ queue: { ...bridge.status.queue, waiting: 3, held } });
     const seen = await page.evaluate(async () => {
       let queue;
@@ -716,21 +910,47 @@ describe("agents", () => {
   test("health has all fields, and actions show that they run", async () => {
     await goLive();
     let finish;
-    bridge.on("agent", ({ action }) => (action === "restart" ? new Promise((resolve) => (finish = () => resolve(null))) : null));
+    bridge.on("agent", ({ action }) =>
+      action === "restart" ? new Promise((resolve) => (finish = () => resolve(null))) : null,
+    );
     await page.evaluate(() => {
       window.healths = [];
-      mount(h(() => {
-        const health = hooks.useAgentHealth("planner");
-        healths.push(health);
-        return health?.pending ?? "none";
-      }));
+      mount(
+        h(() => {
+          const health = hooks.useAgentHealth("planner");
+          healths.push(health);
+          return health?.pending ?? "none";
+        }),
+      );
       return until(() => healths.at(-1)?.status === "healthy");
     });
     const fields = await page.evaluate(() => Object.keys(healths.at(-1)));
-    for (const name of ["status", "since", "nextStep", "restartAt", "restartsLeft", "gaveUp", "lastError", "memory", "messages", "logs", "restart", "stop", "start", "reset", "send"]) {
+    for (const name of [
+      "status",
+      "since",
+      "nextStep",
+      "restartAt",
+      "restartsLeft",
+      "gaveUp",
+      "lastError",
+      "memory",
+      "messages",
+      "logs",
+      "restart",
+      "stop",
+      "start",
+      "reset",
+      "send",
+    ]) {
       assert.ok(fields.includes(name), name);
     }
-    await page.evaluate(() => void healths.at(-1).restart().then((result) => (window.result = result)));
+    await page.evaluate(
+      () =>
+        void healths
+          .at(-1)
+          .restart()
+          .then((result) => (window.result = result)),
+    );
     await page.waitForFunction(() => healths.at(-1).pending === "restart");
     await bridge.until(() => finish);
     finish();
@@ -742,18 +962,27 @@ describe("agents", () => {
     await goLive();
     await page.evaluate(() => {
       window.calls = [];
-      mount(h(() => {
-        hooks.useAgentHealth("planner", {
-          onCrash: (error) => calls.push(["crash", error?.reason ?? null]),
-          onRestart: () => calls.push(["restart"]),
-          onGaveUp: () => calls.push(["gave up"]),
-        });
-        return null;
-      }), { strict: true });
+      mount(
+        h(() => {
+          hooks.useAgentHealth("planner", {
+            onCrash: (error) => calls.push(["crash", error?.reason ?? null]),
+            onRestart: () => calls.push(["restart"]),
+            onGaveUp: () => calls.push(["gave up"]),
+          });
+          return null;
+        }),
+        { strict: true },
+      );
       return until(() => client.store.getState().agents.planner);
     });
     const steps = [
-      [{ status: "restarting", error: { code: "SERVER_ERROR", reason: "crashed", message: "m", retryable: false, attempts: 0 } }, 1],
+      [
+        {
+          status: "restarting",
+          error: { code: "SERVER_ERROR", reason: "crashed", message: "m", retryable: false, attempts: 0 },
+        },
+        1,
+      ],
       [{ status: "starting", generation: 2, restarts: 1, error: null }, 1],
       [{ status: "healthy" }, 2],
       [{ status: "failed" }, 3],
@@ -761,35 +990,57 @@ describe("agents", () => {
     ];
     for (const [patch, count] of steps) {
       bridge.changeAgent("planner", patch);
-      await page.waitForFunction(([status, gaveUp]) => {
-        const { planner } = client.store.getState().agents;
-        return planner.status === status && planner.gave_up === gaveUp;
-      }, [patch.status, patch.gave_up ?? false]);
+      await page.waitForFunction(
+        ([status, gaveUp]) => {
+          const { planner } = client.store.getState().agents;
+          return planner.status === status && planner.gave_up === gaveUp;
+        },
+        [patch.status, patch.gave_up ?? false],
+      );
       await page.waitForFunction((n) => calls.length >= n, count);
     }
-    assert.deepEqual(await page.evaluate(() => calls), [["crash", "crashed"], ["restart"], ["crash", null], ["gave up"]]);
+    assert.deepEqual(await page.evaluate(() => calls), [
+      ["crash", "crashed"],
+      ["restart"],
+      ["crash", null],
+      ["gave up"],
+    ]);
   });
 
   test("stream of tokens renders once per frame, and loses none", async () => {
     await goLive();
     await page.evaluate(() => {
       window.renders = 0;
-      mount(h(() => {
-        renders++;
-        window.stream = hooks.useAgentStream("planner");
-        return stream.turns[0]?.text.length ?? 0;
-      }), { strict: true });
+      mount(
+        h(() => {
+          renders++;
+          window.stream = hooks.useAgentStream("planner");
+          return stream.turns[0]?.text.length ?? 0;
+        }),
+        { strict: true },
+      );
     });
-    await bridge.until(() => bridge.commands.some(({ type, action, after }) => type === "agent" && action === "listen" && after === 0));
+    await bridge.until(() =>
+      bridge.commands.some(
+        ({ type, action, after }) => type === "agent" && action === "listen" && after === 0,
+      ),
+    );
     let seq = 0;
-    const update = (kind, body) => bridge.send({ agent: "planner", update: { kind, seq: ++seq, message_id: 7, body } });
+    const update = (kind, body) =>
+      bridge.send({ agent: "planner", update: { kind, seq: ++seq, message_id: 7, body } });
     update("sent", { text: "count" });
-    for (let n = 0; n < 5_000; n++) update("message", { sessionUpdate: "agent_message_chunk", content: { type: "text", text: `${n},` } });
+    for (let n = 0; n < 5_000; n++)
+      update("message", { sessionUpdate: "agent_message_chunk", content: { type: "text", text: `${n},` } });
     bridge.send({ agent: "planner", lagged: 2 });
     bridge.send({ agent: "planner", update: { kind: "ask", seq: ++seq, ask: "a1", body: "May I?" } });
     update("ended", { answer: "done" });
     await page.waitForFunction(() => stream.turns[0]?.state === "answered");
-    const { text, lagged, questions, renders } = await page.evaluate(() => ({ text: stream.turns[0].text, lagged: stream.lagged, questions: stream.questions, renders }));
+    const { text, lagged, questions, renders } = await page.evaluate(() => ({
+      text: stream.turns[0].text,
+      lagged: stream.lagged,
+      questions: stream.questions,
+      renders,
+    }));
     assert.equal(text, Array.from({ length: 5_000 }, (_, n) => `${n},`).join(""));
     assert.deepEqual([lagged, questions], [2, [{ ask: "a1", body: "May I?" }]]);
     assert.ok(renders < 500, `${renders} renders`);
@@ -817,16 +1068,28 @@ describe("agents", () => {
 
 describe("streams", () => {
   test("writes of a save are one change, a loss is a rescan", async () => {
-    bridge.status = statusReport({ cache: { ...statusReport().cache, folders: [{ path: "/p", is_watched: true }] } });
+    bridge.status = statusReport({
+      cache: { ...statusReport().cache, folders: [{ path: "/p", is_watched: true }] },
+    });
     await goLive();
     await page.evaluate(() => {
       window.batches = [];
-      mount(h(() => {
-        window.watcher = hooks.useFileWatcher({ folders: ["/p/docs"], globs: ["*.md"], debounceMs: 30, onChanges: (batch) => batches.push(batch) });
-        return null;
-      }), { strict: true });
+      mount(
+        h(() => {
+          window.watcher = hooks.useFileWatcher({
+            folders: ["/p/docs"],
+            globs: ["*.md"],
+            debounceMs: 30,
+            onChanges: (batch) => batches.push(batch),
+          });
+          return null;
+        }),
+        { strict: true },
+      );
     });
-    await bridge.until(() => bridge.commands.some(({ type, action }) => type === "files" && action === "listen"));
+    await bridge.until(() =>
+      bridge.commands.some(({ type, action }) => type === "files" && action === "listen"),
+    );
     const change = (kind, path) => bridge.send({ file: { kind, root: "/p", path: `/p/${path}` } });
     for (let i = 0; i < 3; i++) change("modified", "docs/a.md");
     change("modified", "docs/a.txt");
@@ -834,8 +1097,18 @@ describe("streams", () => {
     await page.waitForFunction(() => watcher.changes.length);
     bridge.send({ file: { lagged: 9 } });
     await page.waitForFunction(() => watcher.changes.length === 2);
-    const { changes, error, count } = await page.evaluate(() => ({ changes: watcher.changes, error: watcher.error, count: batches.length }));
-    assert.deepEqual(changes.map(({ kind, path }) => [kind, path]), [["modified", "/p/docs/a.md"], ["rescan", "/p/docs"]]);
+    const { changes, error, count } = await page.evaluate(() => ({
+      changes: watcher.changes,
+      error: watcher.error,
+      count: batches.length,
+    }));
+    assert.deepEqual(
+      changes.map(({ kind, path }) => [kind, path]),
+      [
+        ["modified", "/p/docs/a.md"],
+        ["rescan", "/p/docs"],
+      ],
+    );
     assert.deepEqual([error, count], [null, 2]);
     await page.evaluate(() => watcher.clear());
     await page.waitForFunction(() => watcher.changes.length === 0);
@@ -845,12 +1118,21 @@ describe("streams", () => {
     await goLive();
     await page.evaluate(() => {
       window.controller = new AbortController();
-      mount(h(() => ((window.watcher = hooks.useFileWatcher({ folders: ["/q"], signal: controller.signal })), null)));
+      mount(
+        h(
+          () => (
+            (window.watcher = hooks.useFileWatcher({ folders: ["/q"], signal: controller.signal })),
+            null
+          ),
+        ),
+      );
       return until(() => window.watcher?.error);
     });
     assert.equal(await page.evaluate(() => watcher.error.reason), "not_found");
     await page.evaluate(() => controller.abort());
-    await bridge.until(() => bridge.commands.some(({ type, action }) => type === "files" && action === "unlisten"));
+    await bridge.until(() =>
+      bridge.commands.some(({ type, action }) => type === "files" && action === "unlisten"),
+    );
   });
 
   test("log shows earlier lines once, follows, and keeps its limit", async () => {
@@ -858,25 +1140,39 @@ describe("streams", () => {
     const line = (n) => ({ at: `2026-03-01T12:00:0${n}Z`, stream: "out", text: `line ${n}` });
     bridge.on("logs", ({ action }) => (action === "read" ? { lines: [line(1), line(2)] } : null));
     await page.evaluate(() => {
-      mount(h(() => ((window.log = hooks.useLogs("planner", { lines: 2, limit: 3 })), null)), { strict: true });
+      mount(
+        h(() => ((window.log = hooks.useLogs("planner", { lines: 2, limit: 3 })), null)),
+        { strict: true },
+      );
       return until(() => window.log?.lines.length === 2);
     });
     bridge.send({ log: "planner", lines: [line(3), line(4)] });
     bridge.send({ log: "planner", ended: true });
     await page.waitForFunction(() => log.hasEnded && log.lines.length === 3);
-    assert.deepEqual(await page.evaluate(() => log.lines.map(({ text }) => text)), ["line 2", "line 3", "line 4"]);
+    assert.deepEqual(await page.evaluate(() => log.lines.map(({ text }) => text)), [
+      "line 2",
+      "line 3",
+      "line 4",
+    ]);
   });
 
   test("events of the wanted kinds come in order, with gaps", async () => {
     await goLive();
     await page.evaluate(() => {
-      mount(h(() => ((window.view = hooks.useEvents({ kinds: ["agent_health"], limit: 2 })), null)), { strict: true });
+      mount(
+        h(() => ((window.view = hooks.useEvents({ kinds: ["agent_health"], limit: 2 })), null)),
+        { strict: true },
+      );
       return until(() => window.view);
     });
-    for (const to of ["degraded", "failed", "restarting"]) bridge.event({ kind: "agent_health", from: "healthy", to, misses: 0, error: null });
+    for (const to of ["degraded", "failed", "restarting"])
+      bridge.event({ kind: "agent_health", from: "healthy", to, misses: 0, error: null });
     bridge.event({ kind: "budget_reset" });
     bridge.send({ lagged: { after: "1.5", before: "1.9" }, cursor: "1.9" });
     await page.waitForFunction(() => view.events.length === 2 && view.lagged);
-    assert.deepEqual(await page.evaluate(() => [view.events.map(({ to }) => to), view.lagged]), [["failed", "restarting"], { after: "1.5", before: "1.9" }]);
+    assert.deepEqual(await page.evaluate(() => [view.events.map(({ to }) => to), view.lagged]), [
+      ["failed", "restarting"],
+      { after: "1.5", before: "1.9" },
+    ]);
   });
 });

@@ -24,7 +24,11 @@ const SETTINGS = {
 };
 
 /** Runs the compiler, and returns what it says. */
-const compile = (...settings) => promisify(execFile)(TSC, settings).then(({ stdout }) => stdout, ({ stdout }) => stdout);
+const compile = (...settings) =>
+  promisify(execFile)(TSC, settings).then(
+    ({ stdout }) => stdout,
+    ({ stdout }) => stdout,
+  );
 
 test("application in TypeScript compiles against the package", async (t) => {
   const folder = await mkdtemp(join(UI, "tests/snippets-"));

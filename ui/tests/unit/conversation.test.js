@@ -4,7 +4,12 @@ import { test } from "node:test";
 import { EMPTY_CONVERSATION, foldConversation, textOf } from "../../src/conversation.js";
 
 const update = (kind, body, more = {}) => ({ update: { kind, body, ...more } });
-const chunk = (text, id) => update("message", { sessionUpdate: "agent_message_chunk", content: { type: "text", text } }, { message_id: id });
+const chunk = (text, id) =>
+  update(
+    "message",
+    { sessionUpdate: "agent_message_chunk", content: { type: "text", text } },
+    { message_id: id },
+  );
 
 test("turn has prompt, streamed text and answer", () => {
   const { turns } = foldConversation(EMPTY_CONVERSATION, [
@@ -15,9 +20,15 @@ test("turn has prompt, streamed text and answer", () => {
   ]);
   assert.equal(turns.length, 1);
   const [{ prompt, text, answer, state }] = turns;
-  assert.deepEqual({ prompt, text, answer, state }, {
-    prompt: { text: "hello" }, text: "Good day", answer: { text: "Good day" }, state: "answered",
-  });
+  assert.deepEqual(
+    { prompt, text, answer, state },
+    {
+      prompt: { text: "hello" },
+      text: "Good day",
+      answer: { text: "Good day" },
+      state: "answered",
+    },
+  );
 });
 
 test("thoughts and tool calls are progress and no text", () => {
@@ -28,7 +39,13 @@ test("thoughts and tool calls are progress and no text", () => {
 });
 
 test("broken message keeps its reason", () => {
-  const error = { code: "NETWORK_ERROR", reason: "outcome_unknown", message: "m", retryable: false, attempts: 1 };
+  const error = {
+    code: "NETWORK_ERROR",
+    reason: "outcome_unknown",
+    message: "m",
+    retryable: false,
+    attempts: 1,
+  };
   const { turns } = foldConversation(EMPTY_CONVERSATION, [update("ended", { error }, { message_id: 1 })]);
   assert.equal(turns[0].state, "failed");
   assert.equal(turns[0].error?.reason, "outcome_unknown");
@@ -38,24 +55,43 @@ test("own message and its updates are one turn in either order", () => {
   const sending = { sending: "own1", body: "hi" };
   const accepted = { accepted: "own1", messageId: 3 };
   const updates = [update("sent", "hi", { message_id: 3 }), chunk("yes", 3)];
-  for (const items of [[sending, accepted, ...updates], [sending, ...updates, accepted]]) {
+  for (const items of [
+    [sending, accepted, ...updates],
+    [sending, ...updates, accepted],
+  ]) {
     const { turns } = foldConversation(EMPTY_CONVERSATION, items);
     assert.equal(turns.length, 1);
-    assert.deepEqual([turns[0].key, turns[0].messageId, turns[0].text, turns[0].state], ["own1", 3, "yes", "sent"]);
+    assert.deepEqual(
+      [turns[0].key, turns[0].messageId, turns[0].text, turns[0].state],
+      ["own1", 3, "yes", "sent"],
+    );
   }
 });
 
 test("own message that was never accepted fails with its error", () => {
-  const items = [{ sending: "own1", body: "hi" }, { settled: "own1", error: new Error("no") }];
+  const items = [
+    { sending: "own1", body: "hi" },
+    { settled: "own1", error: new Error("no") },
+  ];
   assert.equal(foldConversation(EMPTY_CONVERSATION, items).turns[0].state, "failed");
 });
 
 test("questions open, repeat and settle", () => {
-  const asked = [update("ask", "May I?", { ask: "a1" }), update("ask", "And?", { ask: "a2" }), update("ask", "May I?", { ask: "a1" })];
+  const asked = [
+    update("ask", "May I?", { ask: "a1" }),
+    update("ask", "And?", { ask: "a2" }),
+    update("ask", "May I?", { ask: "a1" }),
+  ];
   const open = foldConversation(EMPTY_CONVERSATION, asked);
-  assert.deepEqual(open.questions.map(({ ask }) => ask), ["a2", "a1"]);
+  assert.deepEqual(
+    open.questions.map(({ ask }) => ask),
+    ["a2", "a1"],
+  );
   const settled = foldConversation(open, [update("settled", null, { ask: "a1" })]);
-  assert.deepEqual(settled.questions.map(({ ask }) => ask), ["a2"]);
+  assert.deepEqual(
+    settled.questions.map(({ ask }) => ask),
+    ["a2"],
+  );
 });
 
 test("unchanged turns keep their identity", () => {
@@ -68,7 +104,11 @@ test("unchanged turns keep their identity", () => {
 
 test("loss, end and limit are kept", () => {
   const many = Array.from({ length: 10 }, (_, index) => chunk("x", index + 1));
-  const { turns, lagged, hasEnded } = foldConversation(EMPTY_CONVERSATION, [...many, { lagged: 4 }, { ended: true }], 3);
+  const { turns, lagged, hasEnded } = foldConversation(
+    EMPTY_CONVERSATION,
+    [...many, { lagged: 4 }, { ended: true }],
+    3,
+  );
   assert.deepEqual([turns.map(({ messageId }) => messageId), lagged, hasEnded], [[8, 9, 10], 4, true]);
 });
 
@@ -79,19 +119,34 @@ test("updates without a message share the turn at the end", () => {
     chunk("c", 1),
     update("message", { text: "d" }, { seq: 4 }),
   ]);
-  assert.deepEqual(turns.map(({ text }) => text), ["ab", "c", "d"]);
+  assert.deepEqual(
+    turns.map(({ text }) => text),
+    ["ab", "c", "d"],
+  );
 });
 
 test("restart of the runtime breaks off what it worked on", () => {
-  const before = [update("sent", "a", { message_id: 1 }), update("ended", { answer: 1 }, { message_id: 1 }), update("sent", "b", { message_id: 2 })];
+  const before = [
+    update("sent", "a", { message_id: 1 }),
+    update("ended", { answer: 1 }, { message_id: 1 }),
+    update("sent", "b", { message_id: 2 }),
+  ];
   const after = [{ restarted: true }, update("sent", "c", { message_id: 1 })];
   const { turns } = foldConversation(EMPTY_CONVERSATION, [...before, ...after]);
-  assert.deepEqual(turns.map(({ prompt, state, error }) => [prompt, state, error?.reason]), [
-    ["a", "answered", undefined], ["b", "failed", "outcome_unknown"], ["c", "sent", undefined],
-  ]);
+  assert.deepEqual(
+    turns.map(({ prompt, state, error }) => [prompt, state, error?.reason]),
+    [
+      ["a", "answered", undefined],
+      ["b", "failed", "outcome_unknown"],
+      ["c", "sent", undefined],
+    ],
+  );
   assert.equal(new Set(turns.map(({ key }) => key)).size, 3);
 });
 
 test("text is found in every form", () => {
-  assert.deepEqual([textOf("a"), textOf({ text: "b" }), textOf({ content: { text: "c" } }), textOf([1]), textOf(null)], ["a", "b", "c", "", ""]);
+  assert.deepEqual(
+    [textOf("a"), textOf({ text: "b" }), textOf({ content: { text: "c" } }), textOf([1]), textOf(null)],
+    ["a", "b", "c", "", ""],
+  );
 });

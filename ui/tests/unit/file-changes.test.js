@@ -5,7 +5,9 @@ import { createGlob, createMerge, isWithin } from "../../src/file-changes.js";
 
 function merged(...changes) {
   const merge = createMerge();
-  changes.forEach(([kind, path, from], index) => merge.add({ kind, root: "/p", path: `/p/${path}`, from: from && `/p/${from}` }, index));
+  changes.forEach(([kind, path, from], index) =>
+    merge.add({ kind, root: "/p", path: `/p/${path}`, from: from && `/p/${from}` }, index),
+  );
   return merge.take().map(({ kind, path, from }) => [kind, path.slice(3), ...(from ? [from.slice(3)] : [])]);
 }
 
@@ -15,12 +17,21 @@ test("three writes of one save are one change", () => {
 });
 
 test("save by way of a backup is one change", () => {
-  const vim = [["created", "4913"], ["removed", "4913"], ["renamed", "a~", "a"], ["created", "a"], ["modified", "a"], ["removed", "a~"]];
+  const vim = [
+    ["created", "4913"],
+    ["removed", "4913"],
+    ["renamed", "a~", "a"],
+    ["created", "a"],
+    ["modified", "a"],
+    ["removed", "a~"],
+  ];
   assert.deepEqual(merged(...vim), [["modified", "a"]]);
 });
 
 test("save by way of a new file is one change", () => {
-  assert.deepEqual(merged(["created", "a.tmp"], ["modified", "a.tmp"], ["renamed", "a", "a.tmp"]), [["modified", "a"]]);
+  assert.deepEqual(merged(["created", "a.tmp"], ["modified", "a.tmp"], ["renamed", "a", "a.tmp"]), [
+    ["modified", "a"],
+  ]);
 });
 
 test("rename stays a rename", () => {
@@ -37,7 +48,10 @@ test("rescan comes first and is never merged away", () => {
   const merge = createMerge();
   merge.add({ kind: "modified", root: "/p", path: "/p/a" }, 1);
   merge.add({ kind: "rescan", root: "/p", path: "/p" }, 2);
-  assert.deepEqual(merge.take().map(({ kind }) => kind), ["rescan", "modified"]);
+  assert.deepEqual(
+    merge.take().map(({ kind }) => kind),
+    ["rescan", "modified"],
+  );
   assert.deepEqual(merge.take(), []);
 });
 

@@ -24,5 +24,8 @@ test("order stays, also over the bound of a hidden page", () => {
   const unsubscribe = fold.subscribe(() => {});
   for (let i = 0; i < 2_500; i++) fold.push(i);
   unsubscribe();
-  assert.deepEqual(fold.get(), Array.from({ length: 2_500 }, (_, i) => i));
+  assert.deepEqual(
+    fold.get(),
+    Array.from({ length: 2_500 }, (_, i) => i),
+  );
 });

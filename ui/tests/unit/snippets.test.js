@@ -38,7 +38,10 @@ const SETTINGS = {
 /** Returns the snippets of a page, each with a name for a file. */
 function snippetsOf(page, text) {
   const blocks = [...text.matchAll(/```(jsx?)\n([\s\S]*?)\n```/g)];
-  return blocks.map(([, language, code], index) => [`${page.replace(/\W/g, "-")}-${index + 1}.${language}`, code]);
+  return blocks.map(([, language, code], index) => [
+    `${page.replace(/\W/g, "-")}-${index + 1}.${language}`,
+    code,
+  ]);
 }
 
 /** Reads all pages of the user interface. */
@@ -74,7 +77,11 @@ test("test of the page about the mock passes", async () => {
   try {
     await writeFile(join(folder, "page.test.mjs"), code);
     const { NODE_TEST_CONTEXT: _context, ...env } = process.env;
-    const { stdout } = await promisify(execFile)(process.execPath, ["--test", join(folder, "page.test.mjs")], { env });
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      ["--test", join(folder, "page.test.mjs")],
+      { env },
+    );
     assert.match(stdout, /# pass 1/);
   } finally {
     await rm(folder, { recursive: true });

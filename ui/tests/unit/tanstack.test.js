@@ -6,7 +6,13 @@ import { onlineManager, QueryClient, QueryObserver } from "@tanstack/react-query
 import { connect } from "../../src/client.js";
 import { isBackendAvailable } from "../../src/connection-view.js";
 import { INITIAL_STATE } from "../../src/store.js";
-import { bindOnlineManager, mainstayDefaults, mainstayFetcher, mainstayMutator, pathOf } from "../../src/tanstack.js";
+import {
+  bindOnlineManager,
+  mainstayDefaults,
+  mainstayFetcher,
+  mainstayMutator,
+  pathOf,
+} from "../../src/tanstack.js";
 import { createMock } from "../../src/transports/mock.js";
 
 let mock;
@@ -48,8 +54,15 @@ test("path of a key has its parameters", () => {
 });
 
 test("query without a function of its own asks the runtime", async () => {
-  mock.on("request", ({ path, method, priority }) => ({ status: 200, headers: {}, body: { path, method, priority } }));
-  const data = await queries.fetchQuery({ queryKey: ["/notes", { tag: "new" }], meta: { mainstay: { priority: "high" } } });
+  mock.on("request", ({ path, method, priority }) => ({
+    status: 200,
+    headers: {},
+    body: { path, method, priority },
+  }));
+  const data = await queries.fetchQuery({
+    queryKey: ["/notes", { tag: "new" }],
+    meta: { mainstay: { priority: "high" } },
+  });
   assert.deepEqual(data, { path: "/notes?tag=new", method: "GET", priority: "high" });
 });
 
@@ -91,9 +104,17 @@ test("req 13: abort of a query reaches the runtime", async () => {
 });
 
 test("mutation sends its variables", async () => {
-  mock.on("request", ({ method, path, body }) => ({ status: 201, headers: {}, body: { method, path, body } }));
+  mock.on("request", ({ method, path, body }) => ({
+    status: 201,
+    headers: {},
+    body: { method, path, body },
+  }));
   const add = mainstayMutator({ client });
-  assert.deepEqual(await add({ path: "/notes", body: { a: 1 } }), { method: "POST", path: "/notes", body: { a: 1 } });
+  assert.deepEqual(await add({ path: "/notes", body: { a: 1 } }), {
+    method: "POST",
+    path: "/notes",
+    body: { a: 1 },
+  });
   assert.deepEqual(await add({ method: "DELETE", path: "/notes/1" }), { method: "DELETE", path: "/notes/1" });
 });
 

@@ -18,6 +18,12 @@ const LATE_MS = 1000;
 /** @type {Record<string, string>} */
 const TONES = { failed: "bad", reconnecting: "warn", back: "good" };
 
+/**
+ * Returns the reason for a person. A lost session says nothing about the backend.
+ * @param {{reason?: string, message?: string} | null} error
+ */
+const reasonOf = (error) => (error?.reason === "disconnected" ? "" : messageOf(error));
+
 export class ConnectionStatus extends MainstayElement {
   static css = `
 :host{position:fixed;z-index:var(--mainstay-layer,9000);inset:.75rem .75rem auto;pointer-events:none}
@@ -59,13 +65,28 @@ export class ConnectionStatus extends MainstayElement {
     this.refresh();
     try {
       if (this.state.isLive) await this.client.connection.reconnect();
-      else this.client.retryNow();
+      else await this.#dialRuntime();
     } catch (error) {
-      this.#outcome = text("stillFailed", { reason: messageOf(/** @type {Error} */ (error)) });
+      this.#outcome = text("stillFailed", { reason: reasonOf(/** @type {Error} */ (error)) });
       this.#outcomeUntil = Date.now() + OUTCOME_MS;
     }
     this.#isAsking = false;
     this.refresh();
+  }
+
+  /** Dials the runtime, and waits for the outcome. */
+  async #dialRuntime() {
+    const { store } = this.client;
+    this.client.retryNow();
+    await new Promise((resolve) => {
+      const stop = store.subscribe(() => {
+        if (store.getState().session.state === "connecting") return;
+        stop();
+        resolve(null);
+      });
+    });
+    const { error } = store.getState().session;
+    if (error) throw error;
   }
 
   /**
@@ -104,8 +125,7 @@ export class ConnectionStatus extends MainstayElement {
       left > 0
         ? this.#outcome
         : [
-            // A lost session says nothing about the backend.
-            (lastError?.reason !== "disconnected" && messageOf(lastError)) ||
+            reasonOf(lastError) ||
               (link === "runtime"
                 ? kind !== "connecting" && text("old")
                 : kind === "disconnected" && text("asked")),
@@ -149,14 +169,10 @@ export class ConnectionStatus extends MainstayElement {
           ),
           !isOk &&
             kind !== "back" &&
-            h(
-              "",
-              {},
-              button("main", text(isDialling ? "dialling" : "reconnect"), () => this.reconnect(), {
-                isBusy: isDialling,
-                key: "dial",
-              }),
-            ),
+            button("main", text(isDialling ? "dialling" : "reconnect"), () => this.reconnect(), {
+              isBusy: isDialling,
+              key: "dial",
+            }),
         ),
       ),
     ];

@@ -73,6 +73,8 @@ test("req 7: start, a short loss and navigation show no banner; a long one does,
     await run(page, "mock.drop({ refuse: 1000 })");
     await page.getByText("No contact with the application").waitFor();
     await page.getByText("Last known state").first().waitFor();
+    await page.getByRole("button", { name: "Reconnect now" }).click();
+    await page.getByText("Still no connection.").waitFor();
     await run(page, "mock.drop({ refuse: 0 })");
     await page.getByRole("button", { name: "Reconnect now" }).click();
     await page.getByText("Connected again").waitFor();

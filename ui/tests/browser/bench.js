@@ -6,7 +6,7 @@
  */
 import { spawn } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { availableParallelism, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
@@ -169,6 +169,7 @@ async function compare(browser, code, bridge, runtime) {
   console.log(
     `${rounds} rounds; ${rate} frames/s for ${seconds} s, then a burst of ${burst} frames; medians`,
   );
+  console.log(`load of this computer: ${loadavg()[0]} on ${availableParallelism()} cores`);
   for (const [index, { name }] of ways.entries()) {
     const figures = Object.entries(summary[index]).map(
       ([key, value]) => `${key} ${Math.round(value * 10) / 10}`,

@@ -47,6 +47,24 @@ async fn deleted_control_file_or_folder_is_written_again() {
 }
 
 #[tokio::test]
+async fn next_run_has_the_address_of_the_last_one() {
+    let data = tempfile::tempdir().unwrap();
+    let (demo, port, token) = start_demo(data.path()).await;
+    demo.kill().await;
+    let (demo, port_after_kill, token_after_kill) = start_demo(data.path()).await;
+    assert_eq!((port_after_kill, &token_after_kill), (port, &token));
+    demo.stop().await;
+    assert!(!data.path().join("control.json").exists());
+    let (demo, port_after_stop, token_after_stop) = start_demo(data.path()).await;
+    assert_eq!((port_after_stop, &token_after_stop), (port, &token));
+    demo.stop().await;
+    // A program that listens on that port now has it: the token goes with the new one.
+    let _other = tokio::net::TcpListener::bind(("127.0.0.1", u16::try_from(port).unwrap())).await.unwrap();
+    let (_demo, next_port, _) = start_demo(data.path()).await;
+    assert_ne!(next_port, port);
+}
+
+#[tokio::test]
 async fn dashboards_page_needs_no_token_and_holds_none() {
     let data = tempfile::tempdir().unwrap();
     let (_demo, port, token) = start_demo(data.path()).await;

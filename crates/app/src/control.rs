@@ -7,10 +7,12 @@
 //! - `auth`: the access check, pure
 //! - `metrics`: the text of `/metrics`, pure
 //! - `routes`: the routes, and the WebSocket behind `/bridge`
+//! - `ui_files`: the files of the package `mainstay-ui`
 
 mod auth;
 mod metrics;
 mod routes;
+mod ui_files;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,6 +26,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::data_dir::{ControlFile, DataDir, DataDirError};
 use crate::http_server::HttpServer;
 use crate::mainstay::Mainstay;
+
+/// The bytes of a token.
+const TOKEN_BYTES: usize = 32;
 
 /// The reasons why the control server does not start.
 #[derive(Debug, Error)]
@@ -63,8 +68,8 @@ pub struct Control {
 }
 
 impl Control {
-    /// Serves `mainstay` on `port` of 127.0.0.1 (0: any free one), with or without the dashboard's page, and writes
-    /// `control.json`.
+    /// Serves `mainstay` on `port` of 127.0.0.1 (0: that of the last run, or any free one), with or without the
+    /// dashboard's page, and writes `control.json`. The token is that of the last run, so that open pages come back.
     ///
     /// # Errors
     /// When the port cannot be opened, or the data folder not written to.
@@ -85,13 +90,13 @@ impl Control {
         has_dashboard: bool,
         is_demo: bool,
     ) -> Result<Self, ControlError> {
-        let listener =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|source| match source.kind() {
-                io::ErrorKind::AddrInUse => ControlError::PortInUse { port },
-                _ => ControlError::Listen { port, source },
-            })?;
+        let last = data.last_control();
+        let listener = listen(port, last.as_ref()).await?;
         let address = listener.local_addr().map_err(|source| ControlError::Listen { port, source })?;
-        let token = generate_token()?;
+        let token = match last.map(|last| last.token) {
+            Some(token) if token.len() == 2 * TOKEN_BYTES => token,
+            _ => generate_token()?,
+        };
         let boot = mainstay.journal().boot().to_owned();
         let control = ControlFile {
             pid: std::process::id(),
@@ -142,9 +147,23 @@ async fn keep_control_file(data: DataDir, control: ControlFile) {
     }
 }
 
+/// Listens on `port`. If that is 0, on the port of the last run, or on any free one.
+async fn listen(port: u16, last: Option<&ControlFile>) -> Result<TcpListener, ControlError> {
+    if port == 0
+        && let Some(last) = last
+        && let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, last.port)).await
+    {
+        return Ok(listener);
+    }
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => ControlError::PortInUse { port },
+        _ => ControlError::Listen { port, source },
+    })
+}
+
 /// Draws 256 random bits, in hex.
 fn generate_token() -> Result<String, ControlError> {
-    let mut bytes = [0; 32];
+    let mut bytes = [0; TOKEN_BYTES];
     getrandom::fill(&mut bytes).map_err(|error| ControlError::Random(error.to_string()))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -143,7 +143,22 @@ impl DataDir {
     /// # Errors
     /// When the file is there and cannot be read.
     pub fn read_control(&self) -> Result<Option<ControlFile>, DataDirError> {
-        let path = self.control();
+        Self::read_control_at(self.control())
+    }
+
+    /// Returns the address of the last run, which has ended in order or was killed: the caller has locked the folder.
+    #[cfg(feature = "control")]
+    pub(crate) fn last_control(&self) -> Option<ControlFile> {
+        let read = |path| Self::read_control_at(path).ok().flatten();
+        read(self.control()).or_else(|| read(self.last_control_path()))
+    }
+
+    #[cfg(feature = "control")]
+    fn last_control_path(&self) -> PathBuf {
+        self.0.join("control-last.json")
+    }
+
+    fn read_control_at(path: PathBuf) -> Result<Option<ControlFile>, DataDirError> {
         match fs::read(&path) {
             Ok(content) => serde_json::from_slice(&content)
                 .map(Some)
@@ -153,14 +168,14 @@ impl DataDir {
         }
     }
 
-    /// Deletes `control.json`, if it is that of the run `boot`.
+    /// Renames `control.json`, if it is that of the run `boot`, so that the next run can have the same address.
     #[cfg(feature = "control")]
     pub(crate) fn clear_control(&self, boot: &str) {
         if let Ok(Some(control)) = self.read_control()
             && control.boot == boot
         {
             // A file that stays behind names a port on which no server answers.
-            let _ = fs::remove_file(self.control());
+            let _ = fs::rename(self.control(), self.last_control_path());
         }
     }
 }

@@ -268,7 +268,7 @@ section! {
 section! {
     /// The control server for tools and the dashboard, on this computer only.
     pub struct ControlConfig in [control] {
-        /// The server's port; 0 for any free one.
+        /// The server's port; 0 for that of the last run, or any free one.
         port: u16 = 0, count(0..=65_535);
         /// Serves the dashboard.
         dashboard: bool = true, flag;

@@ -22,6 +22,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 
 use super::auth::AccessCheck;
 use super::metrics;
+use super::ui_files::read_ui_file;
 use crate::bridge;
 use crate::http_server::{self, HttpConnection, ServerSocket};
 use crate::mainstay::Mainstay;
@@ -30,6 +31,9 @@ use crate::mainstay::Mainstay;
 const DASHBOARD: &str = include_str!("dashboard.html");
 const DASHBOARD_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// The policy for the pages of `ui/`, which have neither styles nor scripts within them.
+pub(super) const PAGE_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
+    img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// A command has at most this many bytes; a larger one ends the session, with the close code 1009.
 const COMMAND_BYTES_MAX: usize = 20 * 1024 * 1024;
 /// Texts on their way between the socket and the session.
@@ -49,7 +53,9 @@ pub(super) fn router(mainstay: Mainstay, access: AccessCheck, has_dashboard: boo
         .layer(Extension(SessionLimit(Arc::new(Semaphore::new(SESSIONS_MAX)))))
         .layer(middleware::from_fn_with_state(access.clone(), require_token));
     if has_dashboard {
-        router = router.route("/", get(dashboard).fallback(method_not_allowed));
+        router = router
+            .route("/", get(dashboard).fallback(method_not_allowed))
+            .route("/ui/{*path}", get(read_ui_file).fallback(method_not_allowed));
     }
     router.layer(middleware::from_fn_with_state(access, require_local)).with_state(mainstay)
 }
@@ -108,7 +114,7 @@ async fn open_bridge(
     })
 }
 
-async fn not_found() -> Response {
+pub(super) async fn not_found() -> Response {
     let words = "There is nothing here but the dashboard, the bridge and the metrics. Check the address.";
     problem_response(StatusCode::NOT_FOUND, Reason::NotFound, words)
 }

@@ -1,0 +1,113 @@
+//! The files of the package `mainstay-ui`, which the control server's own pages load. They hold nothing secret, so they
+//! need no token.
+
+use axum::extract::Path;
+use axum::response::{IntoResponse, Response};
+use http::header;
+
+use super::routes::{PAGE_POLICY, not_found};
+
+/// A file: its path below `ui/`, and its text.
+type UiFile = (&'static str, &'static str);
+
+macro_rules! ui_files {
+    ($($path:literal),* $(,)?) => { &[$(($path, include_str!(concat!("../../../../ui/", $path)))),*] };
+}
+
+/// Everything that a page in a browser may load, in the order of its paths.
+const UI_FILES: &[UiFile] = ui_files![
+    "examples/live.css",
+    "examples/live.html",
+    "examples/live.js",
+    "src/bytes.js",
+    "src/client.js",
+    "src/clock.js",
+    "src/connection-view.js",
+    "src/conversation.js",
+    "src/elements/agent-conversation.js",
+    "src/elements/agents.js",
+    "src/elements/base.js",
+    "src/elements/connection-status.js",
+    "src/elements/error-toast.js",
+    "src/elements/events.js",
+    "src/elements/index.js",
+    "src/elements/requests.js",
+    "src/elements/style.js",
+    "src/elements/text.js",
+    "src/errors.js",
+    "src/fetch.js",
+    "src/file-changes.js",
+    "src/frame-fold.js",
+    "src/index.js",
+    "src/listeners.js",
+    "src/logs.js",
+    "src/names.js",
+    "src/queue.js",
+    "src/reconnect.js",
+    "src/retry.js",
+    "src/session.js",
+    "src/share.js",
+    "src/store.js",
+    "src/streams.js",
+    "src/transports/choose.js",
+    "src/transports/mock.js",
+    "src/transports/tauri.js",
+    "src/transports/websocket.js",
+];
+
+/// Answers with the file at `/ui/PATH`.
+pub(super) async fn read_ui_file(Path(path): Path<String>) -> Response {
+    let Some((_, text)) = UI_FILES.iter().find(|(known, _)| *known == path) else {
+        return not_found().await;
+    };
+    let headers = [
+        (header::CONTENT_TYPE, content_type(&path)),
+        (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (headers, *text).into_response()
+}
+
+fn content_type(path: &str) -> &'static str {
+    match path.rsplit('.').next() {
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        _ => "text/html; charset=utf-8",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::{fs, io};
+
+    use super::UI_FILES;
+
+    /// Lists the files below `folder` with one of the endings, by their paths below `root`.
+    fn list(root: &Path, folder: &Path, paths: &mut Vec<String>) -> io::Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                list(root, &path, paths)?;
+            } else if let Ok(below) = path.strip_prefix(root) {
+                paths.push(below.to_string_lossy().replace('\\', "/"));
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn every_file_that_a_page_loads_is_served() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ui");
+        let mut paths = Vec::new();
+        list(&root, &root.join("src"), &mut paths).unwrap();
+        // Bundlers resolve what these import, not browsers.
+        paths.retain(|path| !path.starts_with("src/react") && path != "src/tanstack.js");
+        paths.extend(["css", "html", "js"].map(|ending| format!("examples/live.{ending}")));
+        paths.sort();
+        let served: Vec<&str> = UI_FILES.iter().map(|(path, _)| *path).collect();
+        assert_eq!(served, paths);
+    }
+}

@@ -160,8 +160,14 @@ impl BridgeSession {
     /// Returns the bridge's answer to this text.
     async fn request(&mut self, text: &str) -> Value {
         self.commands.send(text.to_owned()).await.unwrap();
-        let answer = timeout(TEST_TIMEOUT, self.texts.recv()).await.expect("it answers").unwrap();
-        serde_json::from_str(&answer).unwrap()
+        loop {
+            let answer = timeout(TEST_TIMEOUT, self.texts.recv()).await.expect("it answers").unwrap();
+            let answer: Value = serde_json::from_str(&answer).unwrap();
+            // The number of a request comes before its answer.
+            if answer.get("accepted").is_none() {
+                return answer;
+            }
+        }
     }
 
     /// Returns the error of the answer, which must be complete.

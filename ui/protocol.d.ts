@@ -20,6 +20,12 @@ export type AcceptedMessage = {
   message_id: MessageId;
 };
 
+/** A request that the queue has accepted. */
+export type AcceptedRequest = {
+  /** The id, as responses, errors, events and the list of requests have it. */
+  request_id: RequestId;
+};
+
 /** An incarnation has ended. */
 export type ActorExited = {
   /** The cause of the end. */
@@ -119,6 +125,8 @@ export type AgentDetails = {
   state_saved_at: WallTime | null;
   /** The agent's process here, if it has one. */
   process: ProcessUsage | null;
+  /** True if a signal or a debugger kept that process stopped at the last check. */
+  suspended?: boolean;
   /** The number of messages that wait for their delivery. */
   messages_waiting: number;
   /** The number of messages that it is working on. */
@@ -219,8 +227,10 @@ export type AgentStuck = {
   in_flight: number;
 };
 
-/** An update that an agent sent unasked. */
+/** An update that an agent sent unasked, or one about a message to it. */
 export type AgentUpdate = {
+  /** The update's number among those of the agent in this run of the runtime, from 1; 0 until it is published. */
+  seq: number;
   /** The kind of the update. */
   kind: UpdateKind;
   /** The message that it concerns. */
@@ -274,6 +284,8 @@ export type AgentView = {
   state_saved_at: WallTime | null;
   /** The agent's process here, if it has one. */
   process: ProcessUsage | null;
+  /** True if a signal or a debugger kept that process stopped at the last check. */
+  suspended?: boolean;
   /** The number of messages that wait for their delivery. */
   messages_waiting: number;
   /** The number of messages that it is working on. */
@@ -351,6 +363,39 @@ export type BackendSuspended = {
   restart_after_ms: number;
 };
 
+/** A command about a body that passes in parts. */
+export type BodyCommand =
+  | {
+    "action": "ack";
+    /** The id of the command that made the request. */
+    request: number;
+    /** The number of chunks. */
+    chunks: number;
+  }
+  | {
+    "action": "write";
+    /** The id of the command that made the request. */
+    request: number;
+    /** The bytes. */
+    base64: string;
+  }
+  | {
+    "action": "end";
+    /** The id of the command that made the request. */
+    request: number;
+  }
+  | {
+    "action": "abort";
+    /** The id of the command that made the request. */
+    request: number;
+  };
+
+/** The end of a streamed response that came whole. */
+export type BodyEnd = {
+  /** The bytes of the body. */
+  bytes: number;
+};
+
 /** A command about one agent: `{"agent":ID,"action":…}`, with the members of the action beside them. */
 export type BridgeAgentCommand = {
   /** The agent's id. */
@@ -381,6 +426,8 @@ export type BridgeAgentCommand = {
     timeout_ms?: number | null;
     /** The longest time in all in milliseconds; no limit if absent or 0. */
     deadline_ms?: number | null;
+    /** True if the message goes on when the session ends. Its outcome is then an update of the agent. */
+    detached?: boolean;
   }
   | {
     "action": "cancel";
@@ -394,7 +441,14 @@ export type BridgeAgentCommand = {
     /** The answer. */
     body: Json;
   }
-  | { "action": "listen" }
+  | {
+    "action": "listen";
+    /**
+     * The number of the last update of this run that the client has. Those after it come first, as far as they are
+     * kept: a client may come back without a gap. The command then replaces an earlier one.
+     */
+    after?: number | null;
+  }
   | { "action": "unlisten" }
   | {
     "action": "add";
@@ -404,8 +458,12 @@ export type BridgeAgentCommand = {
   | { "action": "remove" }
 );
 
+/** A part of the protocol. */
+export type BridgeCapability = "requests" | "streams" | "frames" | "agents" | "cache" | "files" | "logs" | "incidents";
+
 /** A command, as it comes in beside its `id`. */
 export type BridgeCommand =
+  | { "type": "hello" }
   | { "type": "status" }
   | { "type": "tree" }
   | { "type": "agents" }
@@ -421,22 +479,20 @@ export type BridgeCommand =
     /** The action. */
     action: CredentialsAction;
   }
-  | {
-    "type": "cache";
-    /** The action. */
-    action: CacheAction;
-    /** The scope of an invalidation. */
-    by?: InvalidateBy | null;
-    /** The key or the prefix. */
-    pattern?: string | null;
-  }
+  | { "type": "cache" } & CacheAction
   | {
     "type": "files";
     /** The action. */
     action: ListenAction;
   }
   | { "type": "logs" } & LogsCommand
+  | {
+    "type": "incidents";
+    /** The most incidents; 50 if absent, and at most 200. */
+    limit?: number | null;
+  }
   | { "type": "request" } & RequestCommand
+  | { "type": "body" } & BodyCommand
   | { "type": "requests" } & RequestsCommand
   | {
     "type": "cancel";
@@ -474,7 +530,38 @@ export type BudgetUse = {
 };
 
 /** An action on the cache. */
-export type CacheAction = "show" | "invalidate";
+export type CacheAction =
+  | { "action": "show" }
+  | {
+    "action": "invalidate";
+    /** The scope. */
+    by?: InvalidateBy | null;
+    /** The key, the prefix or the glob. */
+    pattern?: string | null;
+  }
+  | {
+    "action": "get";
+    /** The key. */
+    key: string;
+  }
+  | {
+    "action": "put";
+    /** The key, which begins with a namespace of the client's own, as in `notes:today`. */
+    key: string;
+    /** The value, kept as it is written. */
+    value?: Json | null;
+    /** The bytes, in place of a value. */
+    base64?: string | null;
+    /** The time in milliseconds for which it is fresh; that of the configuration if absent. */
+    ttl_ms?: number | null;
+    /** The time in milliseconds after that for which it may still be served while it is loaded again. */
+    stale_ms?: number | null;
+  }
+  | {
+    "action": "file";
+    /** The absolute path. */
+    path: string;
+  };
 
 /** The computer was suspended, and the entries have aged meanwhile. */
 export type CacheAged = {
@@ -520,6 +607,18 @@ export type CacheReport = {
   invalidated: number;
   /** The age of the oldest value, in milliseconds. */
   oldest_ms: number | null;
+};
+
+/**
+ * The reply to `get`: `{"hit":true,"value":…}`, or with `base64` for bytes that are not JSON; or `{"hit":false}`.
+ */
+export type CachedEntryReply = {
+  /** True if something is kept under the key, and is fresh. */
+  hit: boolean;
+  /** The value, as it was written. */
+  value?: Json;
+  /** The bytes, if they are not JSON. */
+  base64?: string;
 };
 
 /** The reply to each `cancel`. */
@@ -624,10 +723,9 @@ export type ConnectionChanged = {
 /**
  * A failed dial, or the end of a socket.
  *
- * In JSON it also has the fields of an `Error`: `code`, `reason`, `retryable` and `retry_after_ms`.
+ * In JSON it has the fields of an `Error`, `code`, `reason`, `retryable` and `retry_after_ms`, in place of its kind.
  */
 export type ConnectionError = {
-  kind: ConnectionErrorKind;
   message: string;
   details: string;
   status: number | null;
@@ -635,31 +733,6 @@ export type ConnectionError = {
   retryable: boolean;
   retry_after_ms: number | null;
 } & ErrorCause;
-
-/** The kind of a failure. The names are stable: they are the journal's reasons. */
-export type ConnectionErrorKind =
-  | "invalid_target"
-  | "unresolved"
-  | "refused"
-  | "unreachable"
-  | "connect_timed_out"
-  | "tls"
-  | "proxy_unreachable"
-  | "proxy_unauthenticated"
-  | "proxy_refused"
-  | "unauthenticated"
-  | "forbidden"
-  | "not_found"
-  | "rate_limited"
-  | "unavailable"
-  | "rejected"
-  | "not_websocket"
-  | "closed"
-  | "policy_violation"
-  | "lost"
-  | "unanswered"
-  | "message_too_large"
-  | "protocol_violation";
 
 /** Frames were ignored. Frames of one reason are recorded together, at most once a second. */
 export type ConnectionIgnored = {
@@ -703,8 +776,8 @@ export type ConnectionState = "disabled" | "disconnected" | "connecting" | "conn
  * outcome are recorded together, at most once a second.
  */
 export type ConnectionUnsent = {
-  /** The outcome; never `sent`. */
-  outcome: SendOutcome;
+  /** The outcome. */
+  outcome: SendFailure;
   /** The number of messages. */
   messages: number;
   /** The total size in bytes. */
@@ -1048,7 +1121,7 @@ export type Exit = {
   /** The time when the incarnation became ready, if it ever did. */
   ready_since: Duration | null;
   /** True if it began from a checkpoint. */
-  restored: boolean;
+  from_checkpoint: boolean;
   /** True if it handled at least one message to the end. */
   progressed: boolean;
   /**
@@ -1079,6 +1152,9 @@ export type FileChange = {
 
 /** The kind of a change. */
 export type FileChangeKind = "created" | "modified" | "removed" | "renamed" | "rescan";
+
+/** The reply to `file`: `{"text":…}`, or `{"base64":…}` if the file is not UTF-8. */
+export type FileContents = { "text": string } | { "base64": string };
 
 /** A frame of the backend, or a marker between frames. */
 export type FrameItem = { "text": string } | { "base64": string } | { "gap": Gap } | { "lagged": number };
@@ -1117,8 +1193,112 @@ export type GroupStats = {
   max_concurrent: number;
 };
 
+/** The runtime that answers, and the parts of the protocol that it has. */
+export type Hello = {
+  /** The version of the protocol. */
+  protocol: number;
+  /** The version of the runtime. */
+  version: string;
+  /** The number of the run. */
+  run: number;
+  /** The random id of the run. */
+  boot: string;
+  /** The time now, by which a client knows how its clock differs. */
+  now: WallTime;
+  /** The parts of the protocol. */
+  capabilities: Array<BridgeCapability>;
+};
+
 /** The reason why a frame was ignored. */
 export type IgnoredReason = "seen_before";
+
+/** An event of an incident. */
+export type IncidentEvent = {
+  /** The event's cursor. */
+  cursor: Cursor;
+  /** The time, RFC 3339 in UTC. */
+  at: string;
+  /** The actor's path. */
+  actor: string;
+  /** The kind of event. */
+  kind: string;
+  /** The event as one sentence. */
+  summary: string;
+};
+
+/** A message to an agent. */
+export type IncidentMessage = {
+  /** The path of the agent's actor. */
+  actor: string;
+  /** The message's number. */
+  message_id: number;
+};
+
+/** An incident, and its story. */
+export type IncidentStory = {
+  /** The incident in about ten lines of plain English. */
+  story: Array<string>;
+  /** The cursor of its first event, which is its name. */
+  id: Cursor;
+  /** The first event and the end, as one sentence. */
+  title: string;
+  /** The actor of the first event. */
+  actor: string;
+  /** The time of the first event, RFC 3339 in UTC. */
+  started_at: string;
+  /** The time of the event with which it ended; none while it lasts. */
+  ended_at: string | null;
+  /** The time from its start to its end, or to its last event, in milliseconds. */
+  lasted_ms: number;
+  /** True if the run ended before it did. */
+  is_cut?: boolean;
+  /** The next step in plain words, while it lasts and an event names one. */
+  next_step?: string | null;
+  /** The actors of its events, in the order in which they came, at most 32. */
+  actors: Array<string>;
+  /** The ids of the requests that its events name, at most 100. */
+  requests?: Array<number>;
+  /** The messages that its events name, at most 100. */
+  messages?: Array<IncidentMessage>;
+  /** The numbers of what its events report. */
+  totals: IncidentTotals;
+  /** The last lines that the program printed, if it ended. */
+  output?: Array<string>;
+  /** The events: the first 100 and the last 100. */
+  events: Array<IncidentEvent>;
+  /** The number of events between those. */
+  events_left_out?: number;
+};
+
+/** The numbers of what the events of an incident report. */
+export type IncidentTotals = {
+  /** The ends of incarnations. */
+  exits: number;
+  /** The decisions of supervisors. */
+  decisions: number;
+  /** The restarts that were carried out. */
+  restarts: number;
+  /** The requests that waited for the backend, at most at one time. */
+  requests_held: number;
+  /** The further attempts of requests. */
+  requests_retried: number;
+  /** The requests that failed. */
+  requests_failed: number;
+  /** The further deliveries of messages to agents. */
+  messages_redelivered: number;
+  /** The messages to agents that failed. */
+  messages_failed: number;
+  /** The requests and messages whose outcome is unknown. They count as failed as well. */
+  outcomes_unknown: number;
+  /** The messages to actors that were not handled to the end. */
+  dead_letters: number;
+};
+
+/** The reply to `incidents`. */
+export type IncidentsReply = {
+  /** The incidents, newest first. */
+  incidents: Array<IncidentStory>;
+};
 
 /** The scope of an invalidation. */
 export type InvalidateBy = "key" | "prefix" | "glob" | "all";
@@ -1332,8 +1512,8 @@ export type OwnedBackendReport = {
   awaits: string | null;
   /** The last line that the process has printed, while it is starting. */
   last_line: string | null;
-  /** True while a signal or a debugger keeps the process stopped. */
-  suspended?: boolean;
+  /** The time since which a signal or a debugger keeps the process stopped, while one does. */
+  suspended_since?: WallTime | null;
   /** True while the process prints so much that its log leaves lines out. */
   noisy: boolean;
   /**
@@ -1439,18 +1619,18 @@ export type ProcessUsage = {
 export type ProcessWarning =
   | {
     "warning": "watchdog_lost";
-    /** The reason, as far as it is known. */
-    reason: string;
+    /** The reason, for a person, as far as it is known. */
+    message: string;
   }
   | {
     "warning": "watchdog_unavailable";
-    /** The reason. */
-    reason: string;
+    /** The reason, for a person. */
+    message: string;
   }
   | {
     "warning": "pid_file_failed";
-    /** The reason. */
-    reason: string;
+    /** The reason, for a person. */
+    message: string;
   };
 
 /**
@@ -1633,6 +1813,7 @@ export type ReloadReply = {
 
 /** The reply to each command, by the command's type and action. */
 export type Replies = {
+  "hello": Hello;
   "status": StatusReport;
   "tree": TreeNode;
   "agents": Array<AgentView>;
@@ -1663,6 +1844,13 @@ export type Replies = {
   "credentials reload": ReloadReply;
   "cache show": CacheReport;
   "cache invalidate": InvalidateReply;
+  "cache get": CachedEntryReply;
+  "cache put": null;
+  "cache file": FileContents;
+  "body ack": null;
+  "body write": null;
+  "body end": null;
+  "body abort": null;
   "files listen": null;
   "files unlisten": null;
   "logs read": LogReply;
@@ -1673,6 +1861,7 @@ export type Replies = {
   "requests cancel": CancelReply;
   "requests prioritize": PrioritizeReply;
   "cancel": CancelReply;
+  "incidents": IncidentsReply;
   "subscribe": null;
 };
 
@@ -1689,6 +1878,14 @@ export type RequestCommand = {
   path: string;
   /** The body: JSON. */
   body?: Json | null;
+  /** The body: any bytes, as base64. The headers say what they are. */
+  base64?: string | null;
+  /** True if the body comes by `body` commands. */
+  stream_body?: boolean;
+  /** True if the response's body goes to the client in chunks, after a reply without it. */
+  stream?: boolean;
+  /** True if the progress is pushed, at most every 50 ms. */
+  progress?: boolean;
   /** The headers. */
   headers?: { [key in string]: string };
   /** The priority in the queue. */
@@ -1766,6 +1963,20 @@ export type RequestJoined = {
   path: string;
 };
 
+/** The progress of the current attempt of a request. */
+export type RequestProgress = {
+  /** The number of the attempt, from 1; 0 before the first. */
+  attempt: number;
+  /** The bytes of the request's body that the connection took. */
+  sent: number;
+  /** The length of that body, if it is known. */
+  sent_total?: number;
+  /** The bytes of the response's body that came. */
+  received: number;
+  /** The length of that body, if it is known. */
+  received_total?: number;
+};
+
 /** An attempt has failed and another will follow. */
 export type RequestRetry = {
   /** The number of the next attempt. */
@@ -1830,7 +2041,9 @@ export type ResponseReply = {
   /** The headers. */
   headers: { [key in string]: string };
   /** The body as JSON if it is JSON, else as a string. */
-  body: Json;
+  body?: Json;
+  /** The body, if it is neither JSON nor UTF-8. */
+  base64?: string;
   /** The time from acceptance to the last byte, in milliseconds. */
   ms: number;
   /** True if it came from the cache. */
@@ -1838,6 +2051,20 @@ export type ResponseReply = {
   /** The number of attempts. */
   attempts: number;
   /** The number of the request. */
+  request_id: RequestId;
+};
+
+/** The reply to a request whose response's body comes in chunks. */
+export type ResponseStart = {
+  /** The HTTP status. */
+  status: number;
+  /** The headers. */
+  headers: { [key in string]: string };
+  /** Always false: such a response does not come from the cache. */
+  cached: boolean;
+  /** The number of attempts. */
+  attempts: number;
+  /** The request's id. */
   request_id: RequestId;
 };
 
@@ -1901,8 +2128,11 @@ export type RuntimeStopped = {
 /** The runtime has been asked to stop. */
 export type RuntimeStopping = Record<symbol, never>;
 
+/** The reason why a message was not sent, or is not known to have been. */
+export type SendFailure = "expired" | "queue_full" | "too_large" | "dropped" | "disabled" | "unknown";
+
 /** The outcome of a message. */
-export type SendOutcome = "sent" | "expired" | "rejected" | "too_large" | "dropped" | "disabled" | "unknown";
+export type SendOutcome = "sent" | SendFailure;
 
 /** The reply to `connection` `send`. */
 export type SendReply = {
@@ -1959,6 +2189,36 @@ export type ServerMessage =
     agent: string;
     /** The number of updates that are missing. */
     lagged: number;
+  }
+  | {
+    /** The id of the command that made the request. */
+    request: number;
+    /** The request. */
+    accepted: AcceptedRequest;
+  }
+  | {
+    /** The id of the command that made the request. */
+    request: number;
+    /** The progress. */
+    progress: RequestProgress;
+  }
+  | {
+    /** The id of the command that made the request. */
+    request: number;
+    /** The bytes, as base64. */
+    chunk: string;
+  }
+  | {
+    /** The id of the command that made the request. */
+    request: number;
+    /** The end. */
+    end: BodyEnd;
+  }
+  | {
+    /** The id of the command that made the request. */
+    request: number;
+    /** The reason. */
+    error: ErrorObject;
   }
   | {
     /** The frame. */
@@ -2071,7 +2331,7 @@ export type StatusReason =
   | "opened"
   | "retries_exhausted"
   | "actor_ended"
-  | ConnectionErrorKind;
+  | Reason;
 
 /** The state of a runtime in one view. */
 export type StatusReport = {
@@ -2144,6 +2404,8 @@ export type TreeNode = {
   kind: ActorKind;
   /** The number of messages that wait in its mailbox. */
   mailbox: number;
+  /** True while the process that it manages is suspended. A program that shows the tree sets it. */
+  suspended?: boolean;
   /** The children, in their order. */
   children: Array<TreeNode>;
   /** The status. */
@@ -2176,7 +2438,7 @@ export type TreeNode = {
 };
 
 /** The kind of an update. */
-export type UpdateKind = "message" | "progress" | "ask" | "settled" | "session";
+export type UpdateKind = "message" | "progress" | "ask" | "settled" | "session" | "sent" | "ended";
 
 /** The number of waiting requests, by their priority at arrival. */
 export type WaitingByPriority = {

@@ -18,8 +18,8 @@ const acts = {
   reconnect: () => client.connection.reconnect(),
   disconnect: () => client.connection.disconnect(),
   missing: () => client.request("GET", "/api/nowhere"),
-  cancelled: () => client.request("GET", "/health", { signal: AbortSignal.abort() }),
-  requests: () => Promise.all(Array.from({ length: 10 }, () => client.request("GET", "/health"))),
+  cancelled: () => client.request("GET", "/api/search?q=tides", { signal: AbortSignal.abort() }),
+  requests: () => Promise.all(Array.from({ length: 10 }, () => client.request("GET", "/api/search?q=tides"))),
 };
 
 document.addEventListener("click", (event) => {

@@ -4,6 +4,7 @@
 //! - `next_step`: an agent's next step as a sentence
 //! - `outdated`: restarts the agents that name the address of an earlier start of the backend
 
+pub(crate) mod events;
 pub(crate) mod messages;
 mod next_step;
 pub(crate) mod outdated;

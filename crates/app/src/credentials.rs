@@ -1,13 +1,9 @@
 //! Observes the tokens of the backend: each is redacted before it is used, and each change is an event.
 
-use mainstay_actors::connection::ConnectionMessage;
 use mainstay_actors::credentials::{Credentials, TokenCause};
-use mainstay_actors::error::{Error, Reason};
 use mainstay_runtime::ActorPath;
 use mainstay_runtime::journal::{Event, Journal};
 use serde::{Deserialize, Serialize};
-
-use crate::inner::Inner;
 
 /// The path of events that belong to no actor of the tree.
 const PATH: &str = "credentials";
@@ -42,21 +38,4 @@ pub(crate) fn observe(credentials: &Credentials, journal: &Journal) {
             journal.record(&path, 0, &CredentialsChanged { cause });
         }
     });
-}
-
-/// Asks for a new token, and lets a waiting or failed connection try it at once. Returns whether it is another one.
-pub(crate) async fn reload(inner: &Inner) -> Result<bool, Error> {
-    if inner.handles.credentials.is_none() {
-        return Err(Error::new(Reason::InvalidConfig).with_message(
-            "The configuration names no source of a token. Name one there, such as token_file.",
-        ));
-    }
-    let is_new = inner.handles.credentials.reload().await.map_err(|error| {
-        Error::new(Reason::Unauthenticated)
-            .with_message("No token could be read, so the last one stays. Check where it comes from.")
-            .with_details(&error.to_string())
-    })?;
-    // With a full mailbox the connection is busy, and its next dial reads the token anyway.
-    let _ = inner.handles.connection.try_cast(ConnectionMessage::CredentialsChanged);
-    Ok(is_new)
 }

@@ -41,7 +41,7 @@ pub use mainstay_runtime::journal::{Event, EventType, JournalDegraded, Level, Re
 pub use mainstay_runtime::policy::{ChildHistory, Exit, StateSource, SupervisorHistory};
 pub use mainstay_runtime::state::{StateDegraded, StateLoaded, StateMigrated, StateRefused};
 
-pub use crate::agents::outdated::AgentOutdated;
+pub use crate::agents::events::AgentOutdated;
 pub use crate::credentials::CredentialsChanged;
 pub use crate::process_events::{LoginEnvFailed, PidFileDamaged, ProcessOrphaned, ProcessWarning};
 pub use crate::standstill::WokeAfter;

@@ -58,7 +58,7 @@ pub(crate) struct Inner {
     pub(crate) handles: Handles,
     /// The store of states, unless the embedder supplied one.
     pub(crate) states: Option<Arc<RedbStore>>,
-    /// The incidents that were read so far: nobody pays for them who does not ask.
+    /// The incidents that were read so far. Nothing is read before the first call.
     pub(crate) incidents: Mutex<IncidentReader>,
     /// Ends the subscriptions.
     pub(crate) has_stopped: watch::Sender<bool>,

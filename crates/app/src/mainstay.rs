@@ -7,6 +7,7 @@ use std::{fmt, io};
 
 use mainstay_actors::cache::WriteRule;
 use mainstay_actors::cache::watch::FileSubscription;
+use mainstay_actors::connection::ConnectionMessage;
 use mainstay_actors::credentials::Credentials;
 use mainstay_actors::error::{Error, Reason};
 use mainstay_actors::network::tls::TlsTrust;
@@ -14,7 +15,7 @@ use mainstay_actors::process::{OpenError, ProcessManager, StartReport};
 use mainstay_actors::queue::{Download, PendingRequest};
 use mainstay_actors::request::{Priority, Request, RequestId, Response};
 use mainstay_actors::transport::Transport;
-use mainstay_runtime::clock::{Clock, SystemClock};
+use mainstay_runtime::clock::{Clock, SystemClock, WallTime};
 use mainstay_runtime::journal::{self, Cursor, Journal, JournalError, JournalOptions, millis};
 use mainstay_runtime::rng::Rng;
 use mainstay_runtime::state::{RedbConfig, RedbStore, StateStore, StoreError};
@@ -526,7 +527,20 @@ impl Mainstay {
     /// # Errors
     /// `unauthenticated` if the source fails; the last token then stays in use. `invalid_config` if there is no source.
     pub async fn reload_credentials(&self) -> Result<bool, Error> {
-        credentials::reload(&self.0).await
+        let handles = &self.0.handles;
+        if handles.credentials.is_none() {
+            return Err(Error::new(Reason::InvalidConfig).with_message(
+                "The configuration names no source of a token. Name one there, such as token_file.",
+            ));
+        }
+        let is_new = handles.credentials.reload().await.map_err(|error| {
+            Error::new(Reason::Unauthenticated)
+                .with_message("No token could be read, so the last one stays. Check where it comes from.")
+                .with_details(&error.to_string())
+        })?;
+        // With a full mailbox the connection is busy, and its next dial reads the token anyway.
+        let _ = handles.connection.try_cast(ConnectionMessage::CredentialsChanged);
+        Ok(is_new)
     }
 
     /// Returns the root supervisor, to which an embedder adds children of its own.
@@ -583,6 +597,12 @@ impl Mainstay {
     #[must_use]
     pub fn journal(&self) -> &Journal {
         self.0.runtime.journal()
+    }
+
+    /// Returns the runtime's wall time.
+    pub(crate) fn now(&self) -> WallTime {
+        let time_point = self.0.time_point();
+        time_point.wall_time(time_point.now)
     }
 
     /// Returns the state of everything in one view.

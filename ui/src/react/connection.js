@@ -13,13 +13,13 @@ import { act, hold, readState, useActions, useGiven, useKeyed, useLatest, useSel
 /** @import { Frame } from "../streams.js" */
 /** @import { ConnectionView } from "../connection-view.js" */
 /** @import { MainstayError } from "../errors.js" */
-/** @import { ConnectionState, ConnectionReport, ReconnectReport, SendOutcome } from "../../protocol.d.ts" */
+/** @import { ConnectionState, ConnectionReport, ReconnectReply, SendOutcome } from "../../protocol.d.ts" */
 /** @import { Result } from "./source.js" */
 /** @import { State } from "../store.js" */
 
 /**
  * @typedef {object} ConnectionActions
- * @property {() => Promise<Result<ReconnectReport>>} reconnect dials now, in every state
+ * @property {() => Promise<Result<ReconnectReply>>} reconnect dials now, in every state
  * @property {() => Promise<Result<ConnectionReport>>} disconnect ends the connection until `reconnect`
  *
  * @typedef {object} ConnectionFlags

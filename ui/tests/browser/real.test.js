@@ -111,14 +111,19 @@ test("real: a page that is reloaded in mid-stream shows the whole message once",
     send.catch(() => {});
     return new Promise((resolve) => {
       const stop = client.agent("streamer").listen((item) => {
-        if ("update" in item && JSON.stringify(item.update.body).includes(" 5")) resolve(stop());
+        if ("update" in item && item.update.kind === "ask") resolve(stop());
       }, { after: 0 });
     });
   });
   await page.reload();
   await isLive(page);
   await page.selectOption("#agent-conversation select", "streamer");
-  await page.evaluate(() => client.agent("streamer").send({ finish: true, text: "finish" }));
+  await conversation.getByText("Finish?").first().waitFor();
+  await page.evaluate(() => until((state) => state.agents.streamer?.questions.length));
+  await page.evaluate(() => {
+    const [question] = client.store.getState().agents.streamer?.questions ?? [];
+    return client.agent("streamer").answer(question?.ask ?? "", "yes");
+  });
   await conversation.getByText("done").first().waitFor();
   const updates = await page.evaluate(() => new Promise((resolve) => {
     /** @type {string[]} */
@@ -149,7 +154,7 @@ test("real: a runtime that is restarted comes back in an open page", options, as
   await page.locator("mainstay-connection-status").first().getByRole("button").waitFor();
   await runtime.start();
   await page.evaluate((run) => until((state) => state.isLive && state.status && state.status.runtime.run > run), before);
-  await page.evaluate(() => client.request("GET", "/health"));
+  await page.evaluate(() => client.request("GET", "/api/search?q=tides"));
   const events = await page.evaluate(() => /** @type {{ events: string[] }} */ (/** @type {unknown} */ (globalThis)).events);
   assert.equal(new Set(events).size, events.length, "no event comes twice");
   assert.ok(!events.includes("lagged"), "no event is missing");

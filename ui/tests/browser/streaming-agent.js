@@ -1,11 +1,11 @@
 /**
- * An agent of JSON lines for tests. For a message with `steps: N` it sends N numbered parts of progress, and replies when a
- * message with `finish: true` comes; to that one it replies at once.
+ * An agent of JSON lines for tests. For a message with `steps: N` it sends N numbered parts of progress and asks whether to
+ * finish. After the answer it sends the last part, and replies.
  */
 import { createInterface } from "node:readline";
 
-/** @type {number[]} */
-const open = [];
+/** @type {Map<string, number>} */
+const asked = new Map();
 
 /** @param {object} line */
 function send(line) {
@@ -13,16 +13,15 @@ function send(line) {
 }
 
 createInterface(process.stdin).on("line", (line) => {
-  const { type, id, body } = JSON.parse(line);
-  if (type !== "message") return;
-  if (body.finish) {
-    for (const waiting of open.splice(0)) {
-      send({ type: "progress", id: waiting, text: " end" });
-      send({ type: "reply", id: waiting, body: { text: "done" } });
-    }
-    send({ type: "reply", id, body: { text: "finished" } });
-    return;
+  const { type, id, ask, body } = JSON.parse(line);
+  if (type === "message") {
+    for (let step = 1; step <= body.steps; step++) send({ type: "progress", id, text: ` ${step}` });
+    asked.set(`a${id}`, id);
+    send({ type: "ask", ask: `a${id}`, id, body: { question: "Finish?" } });
   }
-  for (let step = 1; step <= (body.steps ?? 5); step++) send({ type: "progress", id, text: ` ${step}` });
-  open.push(id);
+  const waiting = asked.get(ask);
+  if (type === "answer" && waiting != null) {
+    send({ type: "progress", id: waiting, text: " end" });
+    send({ type: "reply", id: waiting, body: { text: "done" } });
+  }
 });

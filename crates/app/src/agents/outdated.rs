@@ -9,29 +9,12 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use mainstay_actors::network::BackendAddress;
 use mainstay_runtime::ActorStatus;
-use mainstay_runtime::journal::{Event, Level};
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::agents::events::AgentOutdated;
 use crate::inner::Inner;
 use crate::tree_builder::agents::AgentHandle;
 use crate::tree_builder::processes::NamedAddress;
-
-/// The agent is restarted, which uses no budget, because its program names the address or the secret of an earlier start of
-/// the backend.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
-pub struct AgentOutdated {}
-
-impl Event for AgentOutdated {
-    const KIND: &'static str = "agent_outdated";
-    const LEVEL: Level = Level::Info;
-
-    fn describe(&self) -> String {
-        "the backend has another address and secret since its last start, so the agent is restarted with them"
-            .to_owned()
-    }
-}
 
 /// Restarts outdated agents each time that another start of the backend is ready, until the runtime is dropped.
 pub(crate) async fn restart_outdated(

@@ -72,6 +72,7 @@ pub enum AgentAction {
         deadline_ms: Option<u64>,
         /// True if the message goes on when the session ends. Its outcome is then an update of the agent.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        #[cfg_attr(feature = "typescript", ts(optional = nullable))]
         detached: bool,
     },
     /// Cancel a message of any sender. The reply is `{"cancelled":false}` if it had ended already.

@@ -89,9 +89,11 @@ pub struct CachedEntryReply {
     pub hit: bool,
     /// The value, as it was written.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
     pub value: Option<Json>,
     /// The bytes, if they are not JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
     pub base64: Option<String>,
 }
 

@@ -211,12 +211,15 @@ pub struct RequestCommand {
     pub base64: Option<String>,
     /// True if the body comes by `body` commands.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(feature = "typescript", ts(optional = nullable))]
     pub stream_body: bool,
     /// True if the response's body goes to the client in chunks, after a reply without it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(feature = "typescript", ts(optional = nullable))]
     pub stream: bool,
     /// True if the progress is pushed, at most every 50 ms.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(feature = "typescript", ts(optional = nullable))]
     pub progress: bool,
     /// The headers.
     #[serde(default)]

@@ -1,5 +1,6 @@
 //! The reply to `hello`.
 
+use mainstay_runtime::clock::WallTime;
 use serde::Serialize;
 
 use crate::mainstay::Mainstay;
@@ -19,6 +20,8 @@ pub struct Hello {
     pub run: u64,
     /// The random id of the run.
     pub boot: String,
+    /// The time now, by which a client knows how its clock differs.
+    pub now: WallTime,
     /// The parts of the protocol.
     pub capabilities: Vec<BridgeCapability>,
 }
@@ -69,6 +72,7 @@ impl Hello {
             version: env!("CARGO_PKG_VERSION"),
             run: journal.run(),
             boot: journal.boot().to_owned(),
+            now: mainstay.now(),
             capabilities: BridgeCapability::ALL.to_vec(),
         }
     }

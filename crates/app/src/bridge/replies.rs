@@ -120,9 +120,11 @@ pub(super) struct ResponseReply {
     headers: BTreeMap<String, String>,
     /// The body as JSON if it is JSON, else as a string.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
     body: Option<Json>,
     /// The body, if it is neither JSON nor UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
     base64: Option<String>,
     /// The time from acceptance to the last byte, in milliseconds.
     ms: u64,

@@ -22,11 +22,13 @@ pub struct RequestProgress {
     pub sent: u64,
     /// The length of that body, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
     pub sent_total: Option<u64>,
     /// The bytes of the response's body that came.
     pub received: u64,
     /// The length of that body, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
     pub received_total: Option<u64>,
 }
 

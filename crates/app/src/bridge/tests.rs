@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mainstay_actors::agent::{AgentUpdate, UPDATES_BUFFERED_MAX, UpdateKind};
 use mainstay_actors::connection::status::{ConnectionState, ConnectionStatus};
+use mainstay_runtime::clock::WallTime;
 use mainstay_runtime::journal::{Delivery, Record};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -342,7 +343,7 @@ async fn malformed_command_names_the_wrong_member() {
         ("answer", json!({"body": 1}), "\"ask\" is"),
         ("add", json!({}), "\"config\" is"),
         ("show", json!({"surplus": 1}), "\"surplus\" is"),
-        ("listen", json!({"after": "1"}), "u64"),
+        ("listen", json!({"after": "1"}), "\"after\" must be a whole number of at least 0, not a string"),
         ("unlisten", json!({"after": 1}), "\"after\" is"),
         ("dance", json!({}), "\"dance\" is"),
         ("sho", json!({}), "\"sho\" is not known here; did you mean \"show\"?"),
@@ -362,12 +363,15 @@ async fn malformed_command_names_the_wrong_member() {
 #[tokio::test]
 async fn hello_says_who_answers() {
     let (fixture, mut session) = BridgeFixture::with_session().await;
-    let hello = session.command(json!({"type": "hello"})).await;
+    let before = fixture.mainstay.now();
+    let mut hello = session.command(json!({"type": "hello"})).await;
+    let now: WallTime = serde_json::from_value(hello["now"].take()).unwrap();
+    assert!(now.0.as_millisecond() >= before.0.as_millisecond() && now.0 <= fixture.mainstay.now().0);
     let journal = fixture.mainstay.journal();
-    let capabilities = ["requests", "streams", "frames", "agents", "cache", "files", "logs"];
+    let capabilities = ["requests", "streams", "frames", "agents", "cache", "files", "logs", "incidents"];
     let expected = json!({
         "protocol": 1, "version": env!("CARGO_PKG_VERSION"), "run": journal.run(), "boot": journal.boot(),
-        "capabilities": capabilities,
+        "now": null, "capabilities": capabilities,
     });
     assert_eq!(hello, expected);
     fixture.stop().await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
@@ -22,7 +22,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 
 use super::auth::AccessCheck;
 use super::metrics;
-use super::ui_files::read_ui_file;
+use super::ui_files;
 use crate::bridge;
 use crate::http_server::{self, HttpConnection, ServerSocket};
 use crate::mainstay::Mainstay;
@@ -31,9 +31,6 @@ use crate::mainstay::Mainstay;
 const DASHBOARD: &str = include_str!("dashboard.html");
 const DASHBOARD_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-/// The policy for the pages of `ui/`, which have neither styles nor scripts within them.
-pub(super) const PAGE_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
-    img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// A command has at most this many bytes; a larger one ends the session, with the close code 1009.
 const COMMAND_BYTES_MAX: usize = 20 * 1024 * 1024;
 /// Texts on their way between the socket and the session.
@@ -89,6 +86,13 @@ async fn dashboard() -> impl IntoResponse {
     (headers, Html(DASHBOARD))
 }
 
+async fn read_ui_file(Path(path): Path<String>) -> Response {
+    match ui_files::response(&path) {
+        Some(response) => response,
+        None => not_found().await,
+    }
+}
+
 async fn read_metrics(State(mainstay): State<Mainstay>) -> impl IntoResponse {
     let headers = [(header::CONTENT_TYPE, metrics::CONTENT_TYPE), (header::CACHE_CONTROL, "no-store")];
     (headers, metrics::encode(&mainstay.status().await))
@@ -114,7 +118,7 @@ async fn open_bridge(
     })
 }
 
-pub(super) async fn not_found() -> Response {
+async fn not_found() -> Response {
     let words = "There is nothing here but the dashboard, the bridge and the metrics. Check the address.";
     problem_response(StatusCode::NOT_FOUND, Reason::NotFound, words)
 }

@@ -1,11 +1,8 @@
 //! The files of the package `mainstay-ui`, which the control server's own pages load. They hold nothing secret, so they
 //! need no token.
 
-use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use http::header;
-
-use super::routes::{PAGE_POLICY, not_found};
 
 /// A file: its path below `ui/`, and its text.
 type UiFile = (&'static str, &'static str);
@@ -14,6 +11,9 @@ macro_rules! ui_files {
     ($($path:literal),* $(,)?) => { &[$(($path, include_str!(concat!("../../../../ui/", $path)))),*] };
 }
 
+/// The policy for the pages, which have neither styles nor scripts within them.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; \
+    base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// Everything that a page in a browser may load, in the order of its paths.
 const UI_FILES: &[UiFile] = ui_files![
     "examples/live.css",
@@ -26,11 +26,13 @@ const UI_FILES: &[UiFile] = ui_files![
     "src/conversation.js",
     "src/elements/agent-conversation.js",
     "src/elements/agents.js",
+    "src/elements/all.js",
     "src/elements/base.js",
     "src/elements/connection-status.js",
     "src/elements/error-toast.js",
     "src/elements/events.js",
     "src/elements/index.js",
+    "src/elements/more.js",
     "src/elements/requests.js",
     "src/elements/style.js",
     "src/elements/text.js",
@@ -41,6 +43,7 @@ const UI_FILES: &[UiFile] = ui_files![
     "src/index.js",
     "src/listeners.js",
     "src/logs.js",
+    "src/messages.js",
     "src/names.js",
     "src/queue.js",
     "src/reconnect.js",
@@ -55,19 +58,17 @@ const UI_FILES: &[UiFile] = ui_files![
     "src/transports/websocket.js",
 ];
 
-/// Answers with the file at `/ui/PATH`.
-pub(super) async fn read_ui_file(Path(path): Path<String>) -> Response {
-    let Some((_, text)) = UI_FILES.iter().find(|(known, _)| *known == path) else {
-        return not_found().await;
-    };
+/// Returns the answer with the file at `path` below `ui/`, if there is one.
+pub(super) fn response(path: &str) -> Option<Response> {
+    let (_, text) = UI_FILES.iter().find(|(known, _)| *known == path)?;
     let headers = [
-        (header::CONTENT_TYPE, content_type(&path)),
-        (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
+        (header::CONTENT_TYPE, content_type(path)),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CACHE_CONTROL, "no-store"),
     ];
-    (headers, *text).into_response()
+    Some((headers, *text).into_response())
 }
 
 fn content_type(path: &str) -> &'static str {

@@ -36,7 +36,7 @@ pub(super) enum Condition {
     Stopping,
 }
 
-/// What an event is about. Events about the same subject belong together while the incident is open.
+/// A subject of an event. Events about the same subject belong together while the incident is open.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Subject {
     /// The actor.
@@ -47,14 +47,14 @@ pub(super) enum Subject {
     Folder(String),
 }
 
-/// What one event means for incidents.
+/// The meaning of one event for incidents.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Reading {
     /// The conditions that hold from now on.
     pub(super) begins: Vec<Condition>,
     /// The conditions that hold no longer.
     pub(super) ends: Vec<Condition>,
-    /// What it is about, the closest subject first.
+    /// The subjects, the closest first.
     pub(super) subjects: Vec<Subject>,
     /// The actors whose next events belong to the same incident.
     pub(super) involves: Vec<String>,

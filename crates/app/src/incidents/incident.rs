@@ -1,4 +1,4 @@
-//! One incident.
+//! The type of an incident.
 
 use mainstay_runtime::journal::Cursor;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct Incident {
     /// The cursor of its first event, which is its name.
     pub id: Cursor,
-    /// What happened and how it ended, as one sentence.
+    /// The first event and the end, as one sentence.
     pub title: String,
     /// The actor of the first event.
     pub actor: String,
@@ -78,11 +78,11 @@ pub struct IncidentTotals {
     pub messages_failed: u32,
     /// The requests and messages whose outcome is unknown. They count as failed as well.
     pub outcomes_unknown: u32,
-    /// The messages of actors that nobody handled to the end.
+    /// The messages to actors that were not handled to the end.
     pub dead_letters: u32,
 }
 
-/// One event of an incident.
+/// An event of an incident.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct IncidentEvent {

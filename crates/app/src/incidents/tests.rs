@@ -236,7 +236,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(crate::tier::cases(100, 10_000)))]
 
     #[test]
-    fn any_journal_folds_with_each_exit_and_decision_in_one_incident(
+    fn each_exit_and_decision_belongs_to_one_incident(
         steps in prop::collection::vec((0..80_usize, 0..5_usize, 0..8000_u64), 1..150)
     ) {
         let kinds: Vec<&String> = EXAMPLES.keys().collect();

@@ -89,7 +89,7 @@ const PERCENT_STYLES: [PercentStyle; 11] = [
 ];
 
 /// Returns the forms of a text: as it is, in an address, either of them in JSON, and the text in JSON within JSON. The
-/// codes of one form have digits of one case.
+/// codes of one form have digits of one case. Each comes also with nothing but its spaces escaped, as in a sloppy address.
 pub(super) fn encoded_forms(text: &str) -> BTreeSet<String> {
     let mut forms = BTreeSet::from([text.to_owned()]);
     for style in &PERCENT_STYLES {
@@ -103,6 +103,9 @@ pub(super) fn encoded_forms(text: &str) -> BTreeSet<String> {
     }
     in_json.extend(CODED_JSON_STYLES.iter().map(|style| json_escape(text, style)));
     forms.extend(in_json);
+    let spaced = forms.iter().filter(|form| form.contains(' ')).map(|form| form.replace(' ', "%20"));
+    let spaced: Vec<String> = spaced.collect();
+    forms.extend(spaced);
     forms
 }
 
@@ -202,6 +205,16 @@ mod tests {
             a%20b/c+d=%C3%A9~*%27%23
             a%20b/c+d=%C3%A9~*'%23
             ",
+        );
+    }
+
+    #[test]
+    fn any_form_may_have_its_spaces_escaped() {
+        assert_forms(
+            "a \"é",
+            r#"a%20"é
+            a%20\"é
+            a%20\"\u00e9"#,
         );
     }
 

@@ -374,7 +374,10 @@ function createClient(slot, options) {
 
     /**
      * Sends a command. The promise always settles.
-     * @type {(command: BridgeCommand, options?: { signal?: AbortSignal }) => Promise<unknown>}
+     * @type {<C extends BridgeCommand>(
+     *   command: C,
+     *   options?: { signal?: AbortSignal },
+     * ) => Promise<import("../protocol.d.ts").ReplyOf<C>>}
      */
     command: ask,
     /** Returns the runtime's version and abilities. @returns {Promise<Hello>} */

@@ -15,4 +15,4 @@ export {
 } from "./react/connection.js";
 export { useCached, useQueue, useRequest } from "./react/requests.js";
 export { useAgent, useAgentHealth, useAgents, useAgentStream } from "./react/agents.js";
-export { useEvents, useFileWatcher, useLogs } from "./react/streams.js";
+export { useEvents, useFileWatcher, useIncidents, useLogs } from "./react/streams.js";

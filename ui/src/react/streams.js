@@ -1,14 +1,15 @@
-/** Hooks for changes of files, logs and events. */
-import { useCallback, useMemo, useState } from "react";
+/** Hooks for changes of files, logs, incidents and events. */
+import { useCallback, useEffect, useMemo, useState } from "react";
 
 import { handleError, MainstayError } from "../errors.js";
 import { createGlob, createMerge, isWithin } from "../file-changes.js";
+import { share } from "../share.js";
 import { useFold } from "./fold.js";
-import { useLatest, useStore } from "./source.js";
+import { peek, useGiven, useLatest, useStore } from "./source.js";
 
 /** @import { Client } from "../client.js" */
 /** @import { EventBatch, FileItem, LogItem } from "../streams.js" */
-/** @import { Cursor, EventGap, EventKind, EventRecord, LogLine } from "../../protocol.d.ts" */
+/** @import { Cursor, EventGap, EventKind, EventRecord, IncidentStory, LogLine } from "../../protocol.d.ts" */
 /** @import { MergedChange } from "../file-changes.js" */
 /** @import { State } from "../store.js" */
 
@@ -236,6 +237,40 @@ export function useLogs(id, { client, lines, sinceMs, limit = 1_000 } = {}) {
   });
   const clear = useCallback(() => fold.set({ ...fold.get(), lines: NO_LINES.lines }), [fold]);
   return useMemo(() => ({ ...view, clear }), [view, clear]);
+}
+
+/** @type {readonly IncidentStory[]} */
+const NO_INCIDENTS = [];
+
+/** @param {State} state */
+const newestEvent = ({ isLive, status }) =>
+  isLive && status ? `${status.runtime.run}.${status.runtime.seq}` : null;
+
+/**
+ * Returns the last incidents of the runtime's journal, newest first. They are listed again after new events.
+ *
+ * @param {{client?: Client, limit?: number}} [options]
+ * @returns {readonly IncidentStory[]}
+ */
+export function useIncidents({ client, limit = 20 } = {}) {
+  const given = useGiven(client);
+  const newest = useStore(newestEvent, { client });
+  const [incidents, setIncidents] = useState(NO_INCIDENTS);
+  useEffect(() => {
+    const used = newest && peek(given);
+    if (!used) return undefined;
+    let isCurrent = true;
+    used.command({ type: "incidents", limit }).then(
+      (next) => {
+        if (isCurrent) setIncidents((last) => share(last, next.incidents));
+      },
+      () => {},
+    );
+    return () => {
+      isCurrent = false;
+    };
+  }, [given, newest, limit]);
+  return incidents;
 }
 
 /**

@@ -221,6 +221,7 @@ export class Mock {
   /** @type {StatusReport} */ status;
   /** @type {TreeNode} */ tree;
   /** @type {EventRecord[]} */ events = [];
+  /** @type {import("../../protocol.d.ts").IncidentStory[]} */ incidents = [];
   /** The values of the cache. @type {Map<string, Json>} */ cache = new Map();
   /** The files of watched folders. @type {Map<string, string>} */ files = new Map();
   /** The lines of logs. @type {Map<string, LogLine[]>} */ logs = new Map();
@@ -829,7 +830,7 @@ export class Mock {
           run,
           boot,
           now: this.#now(),
-          capabilities: ["requests", "streams", "frames", "agents", "cache", "files", "logs"],
+          capabilities: ["requests", "streams", "frames", "agents", "cache", "files", "logs", "incidents"],
         };
       case "status":
         return this.#report();
@@ -852,6 +853,8 @@ export class Mock {
         return this.#log(link, command);
       case "requests":
         return command.action === "show" ? [] : { cancelled: false, prioritized: false };
+      case "incidents":
+        return { incidents: this.incidents.slice(0, Number(command.limit ?? 50)) };
       case "cancel": {
         const work = link.work.get(Number(command.request));
         work?.controller.abort(ownError("cancelled"));

@@ -878,6 +878,24 @@ describe("requests", () => {
     assert.deepEqual(seen, ["away", Date.parse(at), 5, { ok: true, value: true }]);
   });
 
+  test("incidents are listed again after new events", async () => {
+    await goLive();
+    const incident = (id, title) => ({ id, title, story: [title] });
+    let incidents = [incident("1.1", "planner: panicked")];
+    bridge.on("incidents", ({ limit }) => ({ incidents: incidents.slice(0, limit) }));
+    const titles = (count) =>
+      page.evaluate(async (wanted) => {
+        window.shown ??= mount(h(() => hooks.useIncidents({ limit: 2 }).map(({ title }) => `${title};`).join("")));
+        await until(() => shown.container.textContent.split(";").length === wanted + 1);
+        return shown.container.textContent;
+      }, count);
+    assert.equal(await titles(1), "planner: panicked;");
+    incidents = [incident("1.9", "coder: failed"), ...incidents, incident("0.1", "beyond the limit")];
+    const { runtime } = bridge.status;
+    bridge.change({ runtime: { ...runtime, seq: runtime.seq + 1 } });
+    assert.equal(await titles(2), "coder: failed;planner: panicked;");
+  });
+
   test("cached value loads once and follows invalidations", async () => {
     await goLive();
     let stored = null;

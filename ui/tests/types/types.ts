@@ -76,5 +76,9 @@ export async function use() {
   await client.command({ type: "connection", action: "listen", types: ["chat.*"] });
   // @ts-expect-error There is no such action.
   await client.command({ type: "connection", action: "open" });
+  (await client.command({ type: "hello" })).boot satisfies string;
+  (await client.command({ type: "incidents", limit: 5 })).incidents[0].story satisfies string[];
+  // @ts-expect-error The reply has no such member.
+  (await client.command({ type: "tree" })).boot;
   return { messageId, stop, response };
 }

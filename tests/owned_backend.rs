@@ -109,7 +109,7 @@ async fn warming_up_shows_what_it_awaits_and_its_last_line() {
     assert_eq!((&held["message"], &held["next_probe_in_ms"]), (&step.into(), &Value::Null));
     assert!(text.contains(", nothing is sent before the backend is ready\n"), "{text}");
     let events_text = run(data.path(), &["events"]).await.stdout;
-    assert!(events_text.contains(&format!("the queue holds 0 requests: {step}")), "{events_text}");
+    assert!(events_text.contains(&format!("the queue holds the requests to come: {step}")), "{events_text}");
     let is_ready = |event: &Value| event["actor"] == "root/backend" && event["kind"] == "actor_ready";
     assert!(!events.events.iter().any(is_ready), "no event says that it is ready");
     runtime.stop().await;

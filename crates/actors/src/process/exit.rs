@@ -122,8 +122,8 @@ impl Event for ProcessExited {
         let exit = ProcessExit { code: *code, signal: *signal, ..ProcessExit::default() };
         let how = exit.describe();
         match was_requested {
-            true => format!("process {pid} has ended as requested: {how}"),
-            false => format!("process {pid} has ended by itself: {how}"),
+            true => format!("process {pid} has ended after a request to end: {how}"),
+            false => format!("process {pid} has ended without a request: {how}"),
         }
     }
 }

@@ -265,7 +265,10 @@ impl Event for QueueHeld {
 
     fn describe(&self) -> String {
         let Self { reason, next_probe_in_ms, waiting, backend, .. } = self;
-        let requests = count(*waiting, "request");
+        let requests = match waiting {
+            0 => "the requests to come".to_owned(),
+            waiting => count(*waiting, "request"),
+        };
         match (backend, next_probe_in_ms) {
             (Some(backend), _) => format!("the queue holds {requests}: {backend}"),
             (None, Some(ms)) => {

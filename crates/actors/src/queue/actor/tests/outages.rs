@@ -191,7 +191,7 @@ async fn nothing_is_sent_to_an_absent_backend() {
         is_orderly_start: true,
     };
     assert_eq!(held.level(), Level::Info, "nothing is wrong");
-    assert_eq!(held.describe(), "the queue holds 0 requests: The backend is starting.");
+    assert_eq!(held.describe(), "the queue holds the requests to come: The backend is starting.");
     assert_eq!(fixture.events::<QueueHeld>().await, [held]);
     fixture.set_absence(None, false).await;
     assert_eq!(status(answer.await), 200);

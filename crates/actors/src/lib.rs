@@ -8,6 +8,8 @@
 //! - [`json`]: JSON as others wrote it
 //! - [`error`]: the error that callers see, and the table of its reasons
 //! - [`logs`]: what programs print, in files of bounded size
+//! - [`credentials`]: the backend's token and its source
+//! - `quarantine`: counts the deaths of the backend over what was sent to it
 //! - [`suspend`]: notices that this process or the machine stood still
 //! - [`network`]: TLS trust and proxies, for HTTP and the WebSocket alike
 //! - [`process`]: child processes that never outlive the runtime, the backend's own among them
@@ -19,6 +21,7 @@
 //! - [`queue`]: requests in order of priority, each with exactly one outcome
 //! - [`response_cache`]: requests answered from the cache, or else by the queue
 //! - [`agent`]: one actor for each agent, restarted with its state
+//! - [`events`]: the types of all events above
 
 pub mod agent;
 pub mod broadcast;

@@ -27,10 +27,7 @@ pub(crate) struct Handles {
     pub(crate) connection: Address<ConnectionMessage>,
     pub(crate) connection_view: ConnectionView,
     pub(crate) queue: QueueHandle,
-    #[cfg_attr(
-        not(debug_assertions),
-        allow(dead_code, reason = "the fault switch of debug builds speaks to it")
-    )]
+    #[cfg_attr(not(debug_assertions), allow(dead_code, reason = "fault injection of debug builds uses it"))]
     pub(crate) queue_address: Address<QueueMessage>,
     pub(crate) queue_view: QueueView,
     pub(crate) cache: CacheHandle,

@@ -7,6 +7,7 @@
 //! - [`StatusReport`]: everything in one view; [`Subscription`]: the events as a stream
 //! - [`config`]: the configuration file
 //! - [`bridge`]: the protocol for user interfaces, the same over every transport
+//! - [`events`]: the journal's events as types; [`incidents`]: those that belong together, with their story
 //! - [`journal`], [`supervision`], [`transport`]: the types of the layers below that an embedder uses
 //! - [`DataDir`]: its folder on disk
 //! - `control` (feature): the local control server; `backend` (feature): the embedded backend; `cli` (feature): the

@@ -38,7 +38,7 @@ use crate::suspend::is_overdue;
 const STATE_SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The least time between two reports of questions and lost replies.
-const UPDATES_KEPT_INTERVAL: Duration = Duration::from_millis(100);
+const QUESTION_REPORT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Holds what each incarnation of an agent's actor is made from.
 pub struct AgentActor {
@@ -197,7 +197,7 @@ impl Worker for AgentActor {
                 self.save_reported_state(ctx, run);
                 self.watch_for_state(ctx, STATE_SAVE_INTERVAL);
             }
-            AgentCommand::UpdatesKept => self.report_questions(ctx, run, UPDATES_KEPT_INTERVAL),
+            AgentCommand::ReportQuestions => self.report_questions(ctx, run, QUESTION_REPORT_INTERVAL),
             AgentCommand::RecoveryFinished(recovery) => self.handle_recovery(ctx, run, *recovery)?,
             AgentCommand::StateRead(read) => {
                 self.handle_state(ctx, run, *read);

@@ -44,7 +44,7 @@ pub enum AgentCommand {
     /// Says that the agent has reported a state.
     StateReported,
     /// Says that the agent has asked a question, settled one, or sent a reply that no message got.
-    UpdatesKept,
+    ReportQuestions,
     /// Reports the end of a recovery.
     RecoveryFinished(Box<Recovery>),
     /// Fails the incarnation for this reason, once the snapshot is saved.

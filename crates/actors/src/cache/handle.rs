@@ -68,8 +68,7 @@ pub struct CacheLookup {
 }
 
 impl CacheHandle {
-    /// Creates an empty cache of `bytes_max` bytes, keys included. `defaults` are the options of entries that name
-    /// none.
+    /// Creates an empty cache of `bytes_max` bytes, keys included. `options` are those of entries that name none.
     #[must_use]
     pub fn new(bytes_max: u64, options: EntryOptions) -> Self {
         Self(Arc::new(Inner {

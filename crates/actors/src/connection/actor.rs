@@ -331,7 +331,7 @@ impl ConnectionActor {
     }
 
     fn detect_network(&self, ctx: &mut ConnectionContext, state: &mut State) {
-        if state.machine.waits() && state.network.has_new_way(self.target.local_addresses()) {
+        if state.machine.waits() && state.network.has_new_address(self.target.local_addresses()) {
             self.apply(ctx, state, MachineEvent::NetworkChanged);
         }
     }

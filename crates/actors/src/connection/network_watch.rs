@@ -19,8 +19,8 @@ impl NetworkWatch {
         Self { last: now }
     }
 
-    /// Returns whether there is an address that was not there at the last call. The loss of one is no way to anywhere.
-    pub(super) fn has_new_way(&mut self, now: LocalAddresses) -> bool {
+    /// Returns whether there is an address that was not there at the last call. A lost address does not count.
+    pub(super) fn has_new_address(&mut self, now: LocalAddresses) -> bool {
         let before = std::mem::replace(&mut self.last, now);
         now.iter().zip(before).any(|(now, before)| now.is_some() && *now != before)
     }
@@ -58,7 +58,7 @@ mod tests {
             ([office, six], true),
             ([office, None], false),
         ] {
-            assert_eq!(watch.has_new_way(now), expected, "{now:?}");
+            assert_eq!(watch.has_new_address(now), expected, "{now:?}");
         }
     }
 

@@ -36,7 +36,7 @@ struct SkippedPart {
 }
 
 impl LineSplitter {
-    /// Creates a splitter for lines of at most `line_bytes_max` bytes.
+    /// Creates a splitter for lines of at most `bytes_max` bytes.
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self { bytes_max, partial_line: Vec::new(), skipped: None }
     }

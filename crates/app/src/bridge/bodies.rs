@@ -80,8 +80,9 @@ impl AckWindow {
                 permit.forget();
                 Ok(())
             }
-            Ok(Err(_)) | Err(_) => Err(Error::new(Reason::TimedOut)
-                .with_message("The answer was not taken for a minute and was broken off. Ask again.")),
+            Ok(Err(_)) | Err(_) => Err(Error::new(Reason::TimedOut).with_message(
+                "The response was not read for a minute and was broken off. Send the request again.",
+            )),
         }
     }
 

@@ -338,7 +338,7 @@ pub async fn execute(mainstay: &Mainstay, command: BridgeCommand) -> Result<Json
         | BridgeCommand::Body(_)
         | BridgeCommand::Files { .. } => Ok(Json::default()),
         #[cfg(debug_assertions)]
-        #[allow(clippy::panic, reason = "this is the fault switch of debug builds")]
+        #[allow(clippy::panic, reason = "fault injection of debug builds")]
         BridgeCommand::Panic { actor } if actor == "bridge" => panic!("a panic injected into a command"),
         #[cfg(debug_assertions)]
         BridgeCommand::Panic { actor } => mainstay.inject_panic(&actor).await.map(|()| Json::default()),

@@ -114,7 +114,9 @@ impl PendingRequests {
         let streams =
             self.by_command.values().filter(|entry| entry.upload.is_some() || entry.window.is_some());
         if (command.stream || command.stream_body) && streams.count() >= STREAMS_MAX {
-            return Err(full(&format!("{STREAMS_MAX} bodies of this session pass in parts already")));
+            return Err(queue_full_error(&format!(
+                "{STREAMS_MAX} bodies of this session pass in parts already"
+            )));
         }
         if command.stream && (command.cache_ms.is_some() || command.shared) {
             return Err(invalid_command("a response that comes in chunks is neither cached nor shared"));
@@ -147,7 +149,9 @@ impl PendingRequests {
 
     fn check_room(&self) -> Result<(), Error> {
         if self.running.len() >= REQUESTS_MAX {
-            return Err(full(&format!("{REQUESTS_MAX} requests of this session have no answer yet")));
+            return Err(queue_full_error(&format!(
+                "{REQUESTS_MAX} requests of this session have no answer yet"
+            )));
         }
         Ok(())
     }
@@ -266,7 +270,7 @@ impl PendingRequests {
     }
 }
 
-fn full(details: &str) -> Error {
+fn queue_full_error(details: &str) -> Error {
     Error::new(Reason::QueueFull).with_details(details)
 }
 
@@ -284,7 +288,7 @@ impl RequestPushes {
         let _ = self.sender.send(message).await;
     }
 
-    async fn accepted(&self, request_id: RequestId) {
+    async fn push_accepted(&self, request_id: RequestId) {
         let accepted = AcceptedRequest { request_id };
         self.push(ServerMessage::RequestAccepted { request: self.request, accepted }).await;
     }
@@ -298,11 +302,11 @@ impl RequestPushes {
         progress: Option<watch::Receiver<TransferProgress>>,
     ) -> Result<Json, Error> {
         let response = if let Some(age_max) = cache {
-            self.beside(progress, mainstay.request_cached(request, age_max)).await?
+            self.run_with_progress(progress, mainstay.request_cached(request, age_max)).await?
         } else {
             let (request_id, response) = mainstay.submit(request);
-            self.accepted(request_id).await;
-            self.beside(progress, response).await?
+            self.push_accepted(request_id).await;
+            self.run_with_progress(progress, response).await?
         };
         to_json(&ResponseReply::from(&response))
     }
@@ -316,14 +320,14 @@ impl RequestPushes {
         progress: Option<watch::Receiver<TransferProgress>>,
         window: AckWindow,
     ) -> ServerMessage {
-        self.accepted(request_id).await;
+        self.push_accepted(request_id).await;
         let streamed = async {
             let mut download = opening.await?;
             self.push(ServerMessage::reply(id, to_json(&ResponseStart::from(&download)))).await;
             self.has_begun.store(true, Ordering::Relaxed);
             self.push_chunks(&mut download, &window).await
         };
-        match self.beside(progress, streamed).await {
+        match self.run_with_progress(progress, streamed).await {
             Ok(end) => ServerMessage::RequestEnd { request: self.request, end },
             Err(error) => self.failure(id, error),
         }
@@ -343,7 +347,7 @@ impl RequestPushes {
     }
 
     /// Runs work, and pushes the progress of the request meanwhile.
-    async fn beside<T>(
+    async fn run_with_progress<T>(
         &self,
         progress: Option<watch::Receiver<TransferProgress>>,
         work: impl Future<Output = T>,
@@ -394,7 +398,7 @@ mod tests {
         let mut requests = PendingRequests::default();
         let pushes = requests.pushes_of(Some(7));
         let work = async move {
-            pushes.accepted(RequestId(3)).await;
+            pushes.push_accepted(RequestId(3)).await;
             Ok(Json::default())
         };
         requests.start(Some(7), held(), work).unwrap();

@@ -49,7 +49,7 @@ pub(super) enum Subject {
 
 /// The meaning of one event for incidents.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Reading {
+pub(super) struct EventEffect {
     /// The conditions that hold from now on.
     pub(super) begins: Vec<Condition>,
     /// The conditions that hold no longer.
@@ -66,19 +66,19 @@ pub(super) struct Reading {
 const BACKEND: &str = "root/backend";
 
 /// Reads an event. One that concerns no incident has no subjects.
-pub(super) fn read(record: &Record) -> Reading {
-    let mut reading = read_supervision(record)
+pub(super) fn read(record: &Record) -> EventEffect {
+    let mut effect = read_supervision(record)
         .or_else(|| read_link(record))
         .or_else(|| read_program(record))
         .or_else(|| read_folder(record))
         .unwrap_or_else(|| read_other(record));
-    if record.actor == BACKEND && !reading.subjects.is_empty() {
-        reading.subjects.push(Subject::Backend);
+    if record.actor == BACKEND && !effect.subjects.is_empty() {
+        effect.subjects.push(Subject::Backend);
     }
-    reading
+    effect
 }
 
-impl Reading {
+impl EventEffect {
     /// Begins these conditions, and an incident if none about the actor of `record` is open.
     fn begin(record: &Record, begins: impl Into<Vec<Condition>>) -> Self {
         let subjects = vec![Subject::Actor(record.actor.clone())];
@@ -98,103 +98,105 @@ impl Reading {
 }
 
 /// Reads what supervisors record.
-fn read_supervision(record: &Record) -> Option<Reading> {
+fn read_supervision(record: &Record) -> Option<EventEffect> {
     let actor = || record.actor.clone();
     Some(match record.kind.as_str() {
-        RuntimeStopping::KIND => Reading::begin(record, [Condition::Stopping]),
-        RuntimeStopped::KIND => Reading { is_incident: true, ..Reading::end(record, [Condition::Stopping]) },
+        RuntimeStopping::KIND => EventEffect::begin(record, [Condition::Stopping]),
+        RuntimeStopped::KIND => {
+            EventEffect { is_incident: true, ..EventEffect::end(record, [Condition::Stopping]) }
+        }
         ActorExited::KIND => match record.event::<ActorExited>() {
             Some(ActorExited { cause: ExitCause::Normal | ExitCause::Shutdown, .. }) => {
-                Reading::begin(record, [])
+                EventEffect::begin(record, [])
             }
-            _ => Reading::begin(record, [Condition::Down(actor())]),
+            _ => EventEffect::begin(record, [Condition::Down(actor())]),
         },
-        ActorReady::KIND => Reading::end(record, [Condition::Down(actor()), Condition::GivenUp(actor())]),
-        ActorRestarted::KIND => Reading::end(record, []),
-        GaveUp::KIND => Reading {
+        ActorReady::KIND => EventEffect::end(record, [Condition::Down(actor()), Condition::GivenUp(actor())]),
+        ActorRestarted::KIND => EventEffect::end(record, []),
+        GaveUp::KIND => EventEffect {
             ends: vec![Condition::Down(actor())],
-            ..Reading::begin(record, [Condition::GivenUp(actor())])
+            ..EventEffect::begin(record, [Condition::GivenUp(actor())])
         },
-        StartOrdered::KIND => Reading::end(record, []),
-        Escalated::KIND => Reading { involves: vec![actor()], ..Reading::begin(record, []) },
+        StartOrdered::KIND => EventEffect::end(record, []),
+        Escalated::KIND => EventEffect { involves: vec![actor()], ..EventEffect::begin(record, []) },
         Decided::KIND => read_decision(record),
         _ => return None,
     })
 }
 
-fn read_decision(record: &Record) -> Reading {
-    let mut reading = Reading::begin(record, []);
-    let Some(decided) = record.event::<Decided>() else { return reading };
-    reading.involves = decided.scope.iter().map(ToString::to_string).collect();
+fn read_decision(record: &Record) -> EventEffect {
+    let mut effect = EventEffect::begin(record, []);
+    let Some(decided) = record.event::<Decided>() else { return effect };
+    effect.involves = decided.scope.iter().map(ToString::to_string).collect();
     let actor = || record.actor.clone();
     match decided.decision {
-        DecisionKind::Restart => return reading,
+        DecisionKind::Restart => return effect,
         DecisionKind::Leave => {}
-        DecisionKind::GiveUp => reading.begins.push(Condition::GivenUp(actor())),
+        DecisionKind::GiveUp => effect.begins.push(Condition::GivenUp(actor())),
         DecisionKind::Escalate | DecisionKind::ShutDown => {
             if let Some((parent, _)) = record.actor.rsplit_once('/') {
-                reading.begins.push(Condition::Down(parent.to_owned()));
-                reading.involves.push(parent.to_owned());
+                effect.begins.push(Condition::Down(parent.to_owned()));
+                effect.involves.push(parent.to_owned());
             }
         }
     }
-    reading.ends.push(Condition::Down(actor()));
-    reading
+    effect.ends.push(Condition::Down(actor()));
+    effect
 }
 
 /// Reads what the connection and the queue record of the backend.
-fn read_link(record: &Record) -> Option<Reading> {
+fn read_link(record: &Record) -> Option<EventEffect> {
     Some(match record.kind.as_str() {
         ConnectionChanged::KIND => match record.event::<ConnectionChanged>()?.to {
             ConnectionState::Reconnecting | ConnectionState::Failed => {
-                Reading::begin(record, [Condition::Unconnected]).of_backend()
+                EventEffect::begin(record, [Condition::Unconnected]).of_backend()
             }
-            ConnectionState::Connecting => Reading::end(record, []).of_backend(),
+            ConnectionState::Connecting => EventEffect::end(record, []).of_backend(),
             ConnectionState::Connected | ConnectionState::Disconnected | ConnectionState::Disabled => {
-                Reading::end(record, [Condition::Unconnected]).of_backend()
+                EventEffect::end(record, [Condition::Unconnected]).of_backend()
             }
         },
-        QueueHeld::KIND if record.event::<QueueHeld>()?.is_orderly_start => Reading::default(),
-        QueueHeld::KIND => Reading::begin(record, [Condition::Held]).of_backend(),
-        QueueReleased::KIND => Reading::end(record, [Condition::Held]).of_backend(),
-        RequestRetry::KIND => Reading::end(record, []).of_backend(),
-        RequestFailed::KIND | RequestTimedOut::KIND => Reading::begin(record, []).of_backend(),
+        QueueHeld::KIND if record.event::<QueueHeld>()?.is_orderly_start => EventEffect::default(),
+        QueueHeld::KIND => EventEffect::begin(record, [Condition::Held]).of_backend(),
+        QueueReleased::KIND => EventEffect::end(record, [Condition::Held]).of_backend(),
+        RequestRetry::KIND => EventEffect::end(record, []).of_backend(),
+        RequestFailed::KIND | RequestTimedOut::KIND => EventEffect::begin(record, []).of_backend(),
         _ => return None,
     })
 }
 
 /// Reads what is recorded of agents and of programs.
-fn read_program(record: &Record) -> Option<Reading> {
+fn read_program(record: &Record) -> Option<EventEffect> {
     let actor = || record.actor.clone();
     Some(match record.kind.as_str() {
         AgentHealth::KIND => read_health(record, &record.event()?),
-        ProcessExited::KIND if record.event::<ProcessExited>()?.was_requested => Reading::end(record, []),
-        ProcessExited::KIND => Reading::begin(record, []),
-        BackendSuspended::KIND => Reading::begin(record, [Condition::Suspended(actor())]),
-        BackendResumed::KIND => Reading::end(record, [Condition::Suspended(actor())]),
-        OutputNoisy::KIND => Reading::begin(record, [Condition::Noisy(actor())]),
-        OutputQuiet::KIND => Reading::end(record, [Condition::Noisy(actor())]),
+        ProcessExited::KIND if record.event::<ProcessExited>()?.was_requested => EventEffect::end(record, []),
+        ProcessExited::KIND => EventEffect::begin(record, []),
+        BackendSuspended::KIND => EventEffect::begin(record, [Condition::Suspended(actor())]),
+        BackendResumed::KIND => EventEffect::end(record, [Condition::Suspended(actor())]),
+        OutputNoisy::KIND => EventEffect::begin(record, [Condition::Noisy(actor())]),
+        OutputQuiet::KIND => EventEffect::end(record, [Condition::Noisy(actor())]),
         _ => return None,
     })
 }
 
-fn read_health(record: &Record, health: &AgentHealth) -> Reading {
+fn read_health(record: &Record, health: &AgentHealth) -> EventEffect {
     let condition = Condition::Unhealthy(record.actor.clone());
     match health.to {
         AgentStatus::Degraded | AgentStatus::Failed => {
             let is_network = health.error.as_ref().is_some_and(|error| error.code == Code::NetworkError);
-            let reading = Reading::begin(record, [condition]);
-            if is_network { reading.of_backend() } else { reading }
+            let effect = EventEffect::begin(record, [condition]);
+            if is_network { effect.of_backend() } else { effect }
         }
-        AgentStatus::Unknown => Reading::end(record, []).of_backend(),
-        AgentStatus::Starting | AgentStatus::Restarting => Reading::end(record, []),
-        AgentStatus::Healthy => Reading::end(record, [condition]),
-        AgentStatus::Stopped => Reading::end(record, [condition, Condition::Down(record.actor.clone())]),
+        AgentStatus::Unknown => EventEffect::end(record, []).of_backend(),
+        AgentStatus::Starting | AgentStatus::Restarting => EventEffect::end(record, []),
+        AgentStatus::Healthy => EventEffect::end(record, [condition]),
+        AgentStatus::Stopped => EventEffect::end(record, [condition, Condition::Down(record.actor.clone())]),
     }
 }
 
 /// Reads what is recorded of watched folders.
-fn read_folder(record: &Record) -> Option<Reading> {
+fn read_folder(record: &Record) -> Option<EventEffect> {
     let (root, is_lost) = match record.kind.as_str() {
         WatchLost::KIND => (record.event::<WatchLost>()?.root, true),
         WatchRegained::KIND => (record.event::<WatchRegained>()?.root, false),
@@ -203,14 +205,14 @@ fn read_folder(record: &Record) -> Option<Reading> {
     let condition = Condition::Unwatched(root.clone());
     let (begins, ends) = if is_lost { (vec![condition], vec![]) } else { (vec![], vec![condition]) };
     let subjects = vec![Subject::Folder(root)];
-    Some(Reading { begins, ends, subjects, is_incident: is_lost, ..Reading::default() })
+    Some(EventEffect { begins, ends, subjects, is_incident: is_lost, ..EventEffect::default() })
 }
 
 /// Reads any other event: a warning or an error is an incident of its own, unless one about its actor is open.
-fn read_other(record: &Record) -> Reading {
+fn read_other(record: &Record) -> EventEffect {
     let (level, _) = events::read(record);
     if matches!(level, Level::Warn | Level::Error) {
-        return Reading::begin(record, []);
+        return EventEffect::begin(record, []);
     }
     match record.kind.as_str() {
         events::ActorStarted::KIND
@@ -223,10 +225,10 @@ fn read_other(record: &Record) -> Reading {
         | events::StateLoaded::KIND
         | events::AbandonedEnded::KIND
         | events::RunInterrupted::KIND => {
-            let mut reading = Reading::end(record, []);
-            reading.is_incident = record.kind == events::RunInterrupted::KIND;
-            reading
+            let mut effect = EventEffect::end(record, []);
+            effect.is_incident = record.kind == events::RunInterrupted::KIND;
+            effect
         }
-        _ => Reading::default(),
+        _ => EventEffect::default(),
     }
 }

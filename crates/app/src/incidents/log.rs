@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use mainstay_actors::error::Reason;
 use mainstay_runtime::journal::{Event, Record};
 use serde_json::Value;
 
-use super::condition::{self, Condition, Reading, Subject};
+use super::condition::{self, Condition, EventEffect, Subject};
 use super::incident::{Incident, IncidentEvent, IncidentMessage, IncidentTotals};
 use super::story;
 use crate::events::{
-    self, ActorExited, ActorRestarted, DeadLetter, Decided, MessageFailed, MessageRedelivered, ProcessExited,
-    QueueHeld, QueueReleased, RequestFailed, RequestRetry, RequestTimedOut,
+    self, ActorExited, ActorRestarted, DeadLetter, Decided, GaveUp, MessageFailed, MessageRedelivered,
+    ProcessExited, QueueHeld, QueueReleased, RequestFailed, RequestRetry, RequestTimedOut, WatchLost,
 };
 
 /// The most incidents that are kept. The oldest ended one goes first.
@@ -62,19 +63,19 @@ impl IncidentLog {
             self.run = record.run;
             self.tracked.iter_mut().for_each(Tracked::cut);
         }
-        let reading = condition::read(record);
-        let found = self.find(record, &reading);
+        let effect = condition::read(record);
+        let found = self.find(record, &effect);
         let place = match found {
             Some(place) => place,
-            None if reading.is_incident => {
+            None if effect.is_incident => {
                 self.make_room();
-                self.tracked.push_back(Tracked::begin(record, &reading));
+                self.tracked.push_back(Tracked::begin(record, &effect));
                 self.tracked.len() - 1
             }
             None => return,
         };
         if let Some(tracked) = self.tracked.get_mut(place) {
-            tracked.add(record, reading);
+            tracked.add(record, effect);
         }
     }
 
@@ -85,9 +86,9 @@ impl IncidentLog {
 
     /// Finds the incident to which an event belongs: that of the stop of the runtime, or the latest one that is about the
     /// closest of the event's subjects.
-    fn find(&self, record: &Record, reading: &Reading) -> Option<usize> {
+    fn find(&self, record: &Record, effect: &EventEffect) -> Option<usize> {
         let is_open = |tracked: &Tracked| tracked.takes(record);
-        if !reading.subjects.is_empty()
+        if !effect.subjects.is_empty()
             && let Some(stop) = self
                 .tracked
                 .iter()
@@ -95,7 +96,7 @@ impl IncidentLog {
         {
             return Some(stop);
         }
-        reading.subjects.iter().find_map(|subject| {
+        effect.subjects.iter().find_map(|subject| {
             self.tracked.iter().rposition(|tracked| is_open(tracked) && tracked.subjects.contains(subject))
         })
     }
@@ -110,7 +111,7 @@ impl IncidentLog {
 }
 
 impl Tracked {
-    fn begin(record: &Record, reading: &Reading) -> Self {
+    fn begin(record: &Record, effect: &EventEffect) -> Self {
         let incident = Incident {
             id: record.cursor(),
             title: String::new(),
@@ -131,7 +132,7 @@ impl Tracked {
         Self {
             incident,
             conditions: BTreeSet::new(),
-            subjects: reading.subjects.iter().cloned().collect(),
+            subjects: effect.subjects.iter().cloned().collect(),
             started_ms: record.mono_ms,
             last_ms: record.mono_ms,
         }
@@ -145,22 +146,22 @@ impl Tracked {
             && (!self.conditions.is_empty() || is_settling)
     }
 
-    fn add(&mut self, record: &Record, reading: Reading) {
-        if !reading.begins.is_empty() {
-            self.subjects.extend(reading.subjects);
+    fn add(&mut self, record: &Record, effect: EventEffect) {
+        if !effect.begins.is_empty() {
+            self.subjects.extend(effect.subjects);
         }
-        self.subjects.extend(reading.involves.into_iter().map(Subject::Actor));
-        self.conditions.extend(reading.begins);
-        for condition in &reading.ends {
+        self.subjects.extend(effect.involves.into_iter().map(Subject::Actor));
+        self.conditions.extend(effect.begins);
+        for condition in &effect.ends {
             self.conditions.remove(condition);
         }
-        if reading.ends.contains(&Condition::Stopping) {
+        if effect.ends.contains(&Condition::Stopping) {
             self.conditions.clear();
         }
         self.last_ms = record.mono_ms;
         self.incident.lasted_ms = record.mono_ms.saturating_sub(self.started_ms);
         self.incident.ended_at = self.conditions.is_empty().then(|| record.at.clone());
-        count(&mut self.incident, record);
+        add_facts(&mut self.incident, record);
         push_event(&mut self.incident, record);
         self.incident.title = story::title(&self.incident);
     }
@@ -194,57 +195,56 @@ fn push_event(incident: &mut Incident, record: &Record) {
     }
 }
 
-/// Adds what an event reports to the numbers, the work and the next step.
-fn count(incident: &mut Incident, record: &Record) {
+/// Adds the facts that an event reports: to the numbers, the work, the output and the next step.
+fn add_facts(incident: &mut Incident, record: &Record) {
     let totals = &mut incident.totals;
     match record.kind.as_str() {
         ActorExited::KIND => totals.exits += 1,
         Decided::KIND => totals.decisions += 1,
         ActorRestarted::KIND => totals.restarts += 1,
-        QueueHeld::KIND | QueueReleased::KIND => {
-            totals.requests_held =
-                totals.requests_held.max(number(record, "waiting").try_into().unwrap_or(u32::MAX));
-        }
         RequestRetry::KIND => totals.requests_retried += 1,
-        RequestFailed::KIND | RequestTimedOut::KIND => totals.requests_failed += 1,
         MessageRedelivered::KIND => totals.messages_redelivered += 1,
-        MessageFailed::KIND => totals.messages_failed += 1,
         DeadLetter::KIND => totals.dead_letters += 1,
-        ProcessExited::KIND => {
-            if let Some(exited) = record.event::<ProcessExited>().filter(|exited| !exited.output.is_empty()) {
-                incident.output = exited.output;
-            }
-        }
+        RequestFailed::KIND | RequestTimedOut::KIND => totals.requests_failed += 1,
+        MessageFailed::KIND => totals.messages_failed += 1,
         _ => {}
     }
-    let is_failure = matches!(record.kind.as_str(), RequestFailed::KIND | MessageFailed::KIND);
-    if is_failure && text(record, "reason") == Some("outcome_unknown") {
-        incident.totals.outcomes_unknown += 1;
+    let held = record.event().map(|QueueHeld { waiting, .. }| waiting);
+    let released = record.event().map(|QueueReleased { waiting, .. }| waiting);
+    if let Some(waiting) = held.or(released) {
+        totals.requests_held = totals.requests_held.max(u32::try_from(waiting).unwrap_or(u32::MAX));
     }
-    if let Some(request) = record.fields.get("request_id").and_then(Value::as_u64)
-        && incident.requests.len() < WORK_MAX
-        && !incident.requests.contains(&request)
+    let request = record.event().map(|RequestFailed { reason, .. }| reason);
+    let message = record.event().map(|MessageFailed { reason, .. }| reason);
+    totals.outcomes_unknown += u32::from(request.or(message) == Some(Reason::OutcomeUnknown));
+    if let Some(ProcessExited { output, .. }) = record.event()
+        && !output.is_empty()
     {
-        incident.requests.push(request);
+        incident.output = output;
     }
-    if let Some(message_id) = record.fields.get("message_id").and_then(Value::as_u64) {
-        let message = IncidentMessage { actor: record.actor.clone(), message_id };
-        if incident.messages.len() < WORK_MAX && !incident.messages.contains(&message) {
-            incident.messages.push(message);
-        }
-    }
-    if let Some(next_step) = text(record, "next_step") {
-        incident.next_step = Some(next_step.to_owned());
+    add_work(incident, record);
+    let gave_up = record.event().map(|GaveUp { next_step, .. }| next_step);
+    if let Some(next_step) = gave_up.or_else(|| record.event().map(|WatchLost { next_step, .. }| next_step)) {
+        incident.next_step = Some(next_step);
     }
     if incident.ended_at.is_some() {
         incident.next_step = None;
     }
 }
 
-fn number(record: &Record, field: &str) -> u64 {
-    record.fields.get(field).and_then(Value::as_u64).unwrap_or_default()
-}
-
-fn text<'a>(record: &'a Record, field: &str) -> Option<&'a str> {
-    record.fields.get(field).and_then(Value::as_str)
+/// Adds the request and the message that an event names. Many kinds name one, all in the same fields.
+fn add_work(incident: &mut Incident, record: &Record) {
+    let number = |field| record.fields.get(field).and_then(Value::as_u64);
+    if let Some(request) = number("request_id")
+        && incident.requests.len() < WORK_MAX
+        && !incident.requests.contains(&request)
+    {
+        incident.requests.push(request);
+    }
+    if let Some(message_id) = number("message_id") {
+        let message = IncidentMessage { actor: record.actor.clone(), message_id };
+        if incident.messages.len() < WORK_MAX && !incident.messages.contains(&message) {
+            incident.messages.push(message);
+        }
+    }
 }

@@ -55,7 +55,9 @@ impl Incident {
         lines.push(match (&self.ended_at, &self.next_step) {
             _ if self.is_cut => "The run ended before it was over.".to_owned(),
             (Some(at), _) => format!("It was over at {at}, after {}.", millis_text(self.lasted_ms)),
-            (None, Some(next_step)) => format!("It is not over. Next step: {next_step}."),
+            (None, Some(next_step)) => {
+                format!("It is not over. Next step: {}.", next_step.trim_end_matches('.'))
+            }
             (None, None) => "It is not over.".to_owned(),
         });
         lines

@@ -152,10 +152,12 @@ fn given_up_actor_stays_open_with_its_next_step() {
     let mut events = vec![
         (1, PLANNER, "actor_exited", json!({})),
         (2, PLANNER, "decision", json!({ "decision": "give_up", "scope": [PLANNER] })),
-        (3, PLANNER, "gave_up", json!({ "next_step": "reset the agent" })),
+        (3, PLANNER, "gave_up", json!({ "next_step": "Correct the backend's program." })),
     ];
     let incidents = fold(&records(&events));
-    assert_eq!(incidents[0].next_step.as_deref(), Some("reset the agent"));
+    assert_eq!(incidents[0].next_step.as_deref(), Some("Correct the backend's program."));
+    let story = incidents[0].story();
+    assert_eq!(story.last().unwrap(), "It is not over. Next step: Correct the backend's program.");
     assert!(!incidents[0].is_over());
     events.push((90_000, PLANNER, "budget_reset", json!({})));
     events.push((90_001, PLANNER, "actor_ready", json!({})));

@@ -14,18 +14,18 @@ pub(super) fn check(
     incarnation: &IncarnationTimeline,
 ) -> Vec<Mismatch> {
     let exit = || to_json(&inputs.exit);
-    let absurd = |field: &str, stated, expected, message: String| {
+    let mismatch = |field: &str, stated, expected, message: String| {
         vec![Mismatch::new(field, stated, expected, message)]
     };
     if incarnation.generation != record.generation {
         let message = "the decision is about the last incarnation".to_owned();
-        return absurd("generation", record.generation.into(), incarnation.generation.into(), message);
+        return mismatch("generation", record.generation.into(), incarnation.generation.into(), message);
     }
     if let Some(by) = incarnation.exit_decision {
-        return absurd("inputs.exit", exit(), "none".into(), format!("event {by} decided about this exit"));
+        return mismatch("inputs.exit", exit(), "none".into(), format!("event {by} decided about this exit"));
     }
     match incarnation.exit {
-        None => absurd("inputs.exit", exit(), "none".into(), "no event reports this exit".to_owned()),
+        None => mismatch("inputs.exit", exit(), "none".into(), "no event reports this exit".to_owned()),
         Some(ended) => {
             let mut found = check_exit_record(inputs, incarnation, ended);
             found.extend(check_exit_time(inputs, incarnation, ended));
@@ -78,29 +78,29 @@ fn check_exit_time(
     ended: RecordedExit,
 ) -> Option<Mismatch> {
     let now_ms = inputs.now_ms;
-    let absurd =
+    let mismatch =
         |bound_ms: u64, message| Mismatch::new("inputs.now_ms", now_ms.into(), bound_ms.into(), message);
     if now_ms > ended.mono_ms {
-        return Some(absurd(ended.mono_ms, "the exit was recorded no later than this"));
+        return Some(mismatch(ended.mono_ms, "the exit was recorded no later than this"));
     }
     let started_ms = incarnation.started_ms.filter(|started_ms| now_ms < *started_ms)?;
-    Some(absurd(started_ms, "the incarnation had not started before"))
+    Some(mismatch(started_ms, "the incarnation had not started before"))
 }
 
 fn check_readiness(inputs: &DecisionInputs, incarnation: &IncarnationTimeline) -> Option<Mismatch> {
     let ready_since = inputs.exit.ready_since.filter(|_| !inputs.exit.abandoned)?;
-    let absurd = |expected, message| {
+    let mismatch = |expected, message| {
         Mismatch::new("inputs.exit.ready_since", to_json(&ready_since), expected, message)
     };
     let now = Duration::from_millis(inputs.now_ms);
     if ready_since > now {
-        return Some(absurd(to_json(&now), "it was not ready later than it ended"));
+        return Some(mismatch(to_json(&now), "it was not ready later than it ended"));
     }
     // Its readiness is known only if everything since its start is.
     incarnation.started_ms?;
     match incarnation.ready_ms.map(Duration::from_millis) {
-        None => Some(absurd(to_json(&None::<Duration>), "no event reports that it was ever ready")),
-        Some(ready) if ready_since < ready => Some(absurd(to_json(&ready), "it was not ready before")),
+        None => Some(mismatch(to_json(&None::<Duration>), "no event reports that it was ever ready")),
+        Some(ready) if ready_since < ready => Some(mismatch(to_json(&ready), "it was not ready before")),
         Some(_) => None,
     }
 }

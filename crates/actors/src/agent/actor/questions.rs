@@ -48,7 +48,7 @@ impl AgentActor {
         ctx.spawn(async move {
             sleep(pause).await;
             updates.wait_for_change(version).await;
-            AgentCommand::UpdatesKept
+            AgentCommand::ReportQuestions
         });
     }
 

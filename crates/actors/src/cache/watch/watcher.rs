@@ -67,7 +67,7 @@ struct NotifyHandler {
 }
 
 impl EventHandler for NotifyHandler {
-    #[allow(clippy::panic, reason = "this is the fault switch of debug builds")]
+    #[allow(clippy::panic, reason = "fault injection of debug builds")]
     fn handle_event(&mut self, event: notify::Result<Event>) {
         if cfg!(debug_assertions) && self.pending.should_panic.load(Ordering::Relaxed) {
             panic!("asked to panic");

@@ -39,7 +39,7 @@ impl JournalBuilder {
         seq
     }
 
-    /// Records the start of an incarnation that is ready at once, `down_ms` after its predecessor, if it had one.
+    /// Records the start of an incarnation that is ready at once, as a restart if it has a source of its state.
     pub(super) fn record_start(&mut self, actor: &str, generation: u64, from_checkpoint: Option<bool>) {
         self.record(actor, generation, &ActorStarted {});
         self.record(actor, generation, &ActorReady { start_ms: 0 });

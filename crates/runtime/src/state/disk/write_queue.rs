@@ -45,7 +45,7 @@ pub(super) struct WriteQueue {
     bytes: usize,
     damaged: HashMap<ActorPath, String>,
     pending: PendingWrites,
-    /// The batch that the writer has taken and not yet brought into `stored`.
+    /// The batch that the writer has taken and not yet brought into `states`.
     in_flight: Arc<PendingWrites>,
     /// The number of paths that the writer holds back because the disk refuses them.
     pub(super) unwritten_paths: usize,

@@ -55,7 +55,7 @@ impl GroupRestart {
 }
 
 impl Machine {
-    /// Returns the children that a decision about `key` affects, in order.
+    /// Returns the children that a decision about `id` affects, in order.
     pub(super) fn affected_children(&self, id: ChildId, decision: Decision) -> Vec<ChildId> {
         let from = match decision {
             Decision::Restart { scope: RestartScope::All, .. } => 0,
@@ -161,9 +161,9 @@ impl Machine {
         }
     }
 
-    fn set_stage(&mut self, step: RestartStage, now: Duration) -> Vec<SupervisorAction> {
+    fn set_stage(&mut self, stage: RestartStage, now: Duration) -> Vec<SupervisorAction> {
         if let Some(group_restart) = &mut self.group_restart {
-            group_restart.stage = step;
+            group_restart.stage = stage;
         }
         self.advance(now)
     }

@@ -64,7 +64,7 @@ pub(super) struct StateSection {
     pub(super) ignored: Vec<String>,
 }
 
-/// Returns the rows of the state that all `subjects` are in.
+/// Returns the rows of the state that all `cases` are in.
 pub(super) fn section(cases: &[MachineCase]) -> StateSection {
     let state = state_name(&cases[0].machine);
     let nothing = Outcome { next: state, attempts: String::new(), actions: String::new() };

@@ -41,6 +41,7 @@ export class ConnectionStatus extends MainstayElement {
   #isAsking = false;
   #outcome = "";
   #outcomeUntil = 0;
+  #giveUp = () => {};
 
   /**
    * @override
@@ -53,6 +54,7 @@ export class ConnectionStatus extends MainstayElement {
   /** @override */
   disconnectedCallback() {
     super.disconnectedCallback();
+    this.#giveUp();
     this.#since = null;
     this.#isShown = false;
     this.#backUntil = 0;
@@ -74,19 +76,24 @@ export class ConnectionStatus extends MainstayElement {
     this.refresh();
   }
 
-  /** Dials the runtime, and waits for the outcome. */
+  /** Dials the runtime. Waits for the outcome, or for the end of the client or of this element. */
   async #dialRuntime() {
     const { store } = this.client;
+    const session = () => store.getState().session;
     this.client.retryNow();
     await new Promise((resolve) => {
-      const stop = store.subscribe(() => {
-        if (store.getState().session.state === "connecting") return;
+      const look = () => {
+        if (this.stops.length && session().state === "connecting") return;
         stop();
+        this.#giveUp = () => {};
         resolve(null);
-      });
+      };
+      const stop = store.subscribe(look);
+      this.#giveUp = look;
+      look();
     });
-    const { error } = store.getState().session;
-    if (error) throw error;
+    const { error, state } = session();
+    if (error || state === "closed") throw error;
   }
 
   /**

@@ -325,8 +325,15 @@ const cached = createShared(NOTHING);
  * @property {number} [staleMs] the time for which it is used after that, while it is loaded again
  */
 
+/** @typedef {{controller: AbortController, hasMissed: boolean}} Filling */
+
+/** The calls of `fill` that have not ended. @type {WeakMap<SharedEntry<CachedView>, Filling>} */
+const fillings = new WeakMap();
+
 /**
- * Reads a key from the runtime's cache, or loads and stores it.
+ * Reads a key from the runtime's cache, or loads and stores it. A newer call ends an older one, whose value
+ * is neither shown nor stored any more. The older one may have sent an old value to the cache just before, so
+ * the newer one loads even if the cache has one.
  *
  * @param {Client} client
  * @param {SharedEntry<CachedView>} entry
@@ -334,20 +341,30 @@ const cached = createShared(NOTHING);
  * @param {{load: Load<unknown>, options: CachedOptions, isForced: boolean}} how
  */
 async function fill(client, entry, key, { load, options, isForced }) {
+  const older = fillings.get(entry);
+  const own = { controller: new AbortController(), hasMissed: isForced || older?.hasMissed === true };
+  fillings.set(entry, own);
+  older?.controller.abort();
+  const signal = AbortSignal.any([own.controller.signal, entry.signal]);
   const show = (/** @type {Partial<CachedView>} */ change) => {
-    if (!entry.signal.aborted) entry.set(change);
+    if (!signal.aborted) entry.set(change);
   };
   const showData = (/** @type {unknown} */ data) =>
     show({ data: share(entry.get().data, data), hasData: true, isLoading: false, error: null });
   try {
-    const found = isForced ? { hit: false, value: undefined } : await client.cache.get(key);
+    const found = own.hasMissed ? { hit: false, value: undefined } : await client.cache.get(key);
+    if (signal.aborted) return undefined;
     if (found.hit) return showData(found.value);
+    own.hasMissed = true;
     show({ isLoading: true });
-    const data = await load({ signal: entry.signal });
-    await client.cache.put(key, data, { ttlMs: options.ttlMs, staleMs: options.staleMs });
-    return showData(data);
+    const data = await load({ signal });
+    if (signal.aborted) return undefined;
+    showData(data);
+    return await client.cache.put(key, data, { ttlMs: options.ttlMs, staleMs: options.staleMs });
   } catch (error) {
     return show({ error: handleError(error), isLoading: false });
+  } finally {
+    if (fillings.get(entry) === own) fillings.delete(entry);
   }
 }
 

@@ -222,7 +222,7 @@ export class Mock {
   /** @type {TreeNode} */ tree;
   /** @type {EventRecord[]} */ events = [];
   /** @type {import("../../protocol.d.ts").IncidentStory[]} */ incidents = [];
-  /** The values of the cache. @type {Map<string, Json>} */ cache = new Map();
+  /** The values of the cache. @type {Map<string, Json | Uint8Array>} */ cache = new Map();
   /** The files of watched folders. @type {Map<string, string>} */ files = new Map();
   /** The lines of logs. @type {Map<string, LogLine[]>} */ logs = new Map();
   /** @type {Set<MockLink>} */ #links = new Set();
@@ -1026,13 +1026,16 @@ export class Mock {
   }
 
   /** @param {Command} command */
-  #cache({ action, key, value, by, pattern, path }) {
+  #cache({ action, key, value, base64, by, pattern, path }) {
+    const name = String(key);
     if (action === "get") {
-      const name = String(key);
-      return this.cache.has(name) ? { hit: true, value: this.cache.get(name) } : { hit: false };
+      const found = this.cache.get(name);
+      if (found instanceof Uint8Array) return { hit: true, base64: toBase64(found) };
+      return found === undefined ? { hit: false } : { hit: true, value: found };
     }
     if (action === "put") {
-      this.cache.set(String(key), /** @type {Json} */ (value));
+      checkKey(name);
+      this.cache.set(name, base64 == null ? /** @type {Json} */ (value) : fromBase64(String(base64)));
       return null;
     }
     if (action === "file") {
@@ -1046,15 +1049,15 @@ export class Mock {
       .replace(/\*+/g, ".*");
     const glob = new RegExp(`^${source}$`);
     const keys = [...this.cache.keys()].filter(
-      (name) =>
+      (each) =>
         by === "all" ||
         (by === "prefix"
-          ? name.startsWith(String(pattern))
+          ? each.startsWith(String(pattern))
           : by === "glob"
-            ? glob.test(name)
-            : name === pattern),
+            ? glob.test(each)
+            : each === pattern),
     );
-    for (const name of keys) this.cache.delete(name);
+    for (const each of keys) this.cache.delete(each);
     this.pushEvent({
       kind: "cache_invalidated",
       actor: "root/cache",
@@ -1096,6 +1099,35 @@ export class Mock {
       work.onAck();
     } else work.upload.end(action === "end" ? null : ownError("cancelled"));
     return null;
+  }
+}
+
+const KEY_BYTES_MAX = 8 * 1024;
+
+/**
+ * Throws unless a page may store a value under a key, as the runtime judges.
+ * @param {string} key
+ */
+function checkKey(key) {
+  if (new TextEncoder().encode(key).length > KEY_BYTES_MAX) {
+    throw new MainstayError({
+      code: "INVALID_INPUT",
+      reason: "request_too_large",
+      message: "The request is larger than the backend accepts. Send less at once.",
+      details: `a key has at most ${KEY_BYTES_MAX} bytes`,
+    });
+  }
+  if (!/^[a-z0-9_-]+:/.test(key)) {
+    throw ownError(
+      "invalid_request",
+      'a key begins with a namespace of lower-case letters, digits, "-" and "_" and a colon, as in "notes:today"',
+    );
+  }
+  if (/^(file|search|http):/.test(key)) {
+    throw ownError(
+      "invalid_request",
+      '"file:", "search:" and "http:" are filled by the runtime: use a namespace of your own',
+    );
   }
 }
 

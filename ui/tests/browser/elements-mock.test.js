@@ -107,6 +107,46 @@ test("req 8: the countdown follows the runtime's next attempt, and reconnect rep
   });
 });
 
+test("req 4: reconnect ends without a runtime, with a closed client, and outside the page", async () => {
+  const page = await browser.newPage();
+  await page.goto(`${server.url}/tests/browser/elements-on-demand.html`);
+  await run(
+    page,
+    `(async () => {
+    await import("/src/elements/connection-status.js");
+    const { connect } = await import("/src/client.js");
+    const silent = { open: () => ({ send() {}, close() {} }) };
+    globalThis.add = (client) => {
+      const element = document.createElement("mainstay-connection-status");
+      element.setAttribute("grace", "0");
+      element.client = client;
+      document.querySelector("main").replaceChildren(element);
+      return element;
+    };
+    globalThis.clients = [connect({ id: "none" }), ...["a", "b"].map((id) => connect({ id, transport: silent }))];
+    globalThis.element = add(clients[0]);
+  })()`,
+  );
+  await page.getByRole("button", { name: "Reconnect now" }).click();
+  await page.getByText("Still no connection. The configuration is not valid.").waitFor();
+  assert.equal(await page.getByRole("button").getAttribute("aria-busy"), null);
+  // The client ends while it dials.
+  await run(page, `element = add(clients[1]); globalThis.asked = element.reconnect(); undefined`);
+  await page.getByText("Connecting …").waitFor();
+  const inTime = (/** @type {string} */ code) =>
+    run(
+      page,
+      `(async () => { ${code}; return Promise.race([asked.then(() => "settled"), new Promise((end) => setTimeout(end, 5000))]); })()`,
+    );
+  assert.equal(await inTime("clients[1].close()"), "settled");
+  // The element leaves the page while it dials.
+  assert.equal(
+    await inTime("element = add(clients[2]); asked = element.reconnect(); element.remove()"),
+    "settled",
+  );
+  await page.close();
+});
+
 test("req 20: a crash of an agent is shown with its restart, and its return", async () => {
   await inGallery("element=agents&state=healthy", async (page) => {
     await run(page, `mock.crash("planner", { restartInMs: 5000 })`);

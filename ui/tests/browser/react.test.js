@@ -606,7 +606,7 @@ describe("life", () => {
         hooks.useCountdown(Date.now() + 60_000);
         hooks.useRequest(`/r/${n % 3}`);
         hooks.useQueue({ list: true });
-        hooks.useCached("key", async () => 1);
+        hooks.useCached("key:1", async () => 1);
         hooks.useAgents();
         hooks.useAgentHealth("planner", { onCrash: () => {} });
         hooks.useAgentStream("planner");
@@ -908,7 +908,7 @@ describe("requests", () => {
       window.loads = 0;
       const load = async () => (++loads === 1 ? null : { n: loads });
       const Value = () => {
-        const { data, hasData } = hooks.useCached("k", load, { ttlMs: 1_000 });
+        const { data, hasData } = hooks.useCached("k:1", load, { ttlMs: 1_000 });
         return `${JSON.stringify(data)} ${hasData};`;
       };
       window.root = mount(h("div", null, h(Value), h(Value)), { strict: true });
@@ -918,9 +918,71 @@ describe("requests", () => {
     assert.equal(bridge.commands.find(({ action }) => action === "put").ttl_ms, 1_000);
     stored = null;
     bridge.event({ kind: "cache_invalidated", by: "key", pattern: "other", entries: 1 });
-    bridge.event({ kind: "cache_invalidated", by: "prefix", pattern: "k", entries: 1 });
+    bridge.event({ kind: "cache_invalidated", by: "prefix", pattern: "k:", entries: 1 });
     await page.waitForFunction(() => root.container.textContent === '{"n":2} true;{"n":2} true;');
     assert.equal(await page.evaluate(() => loads), 2);
+  });
+
+  test("load that an invalidation overtook is neither shown nor stored", async () => {
+    await goLive();
+    let stored = null;
+    bridge.on("cache", ({ action, value }) => {
+      if (action === "get") return stored ? { hit: true, value: stored.value } : { hit: false };
+      if (action === "put") stored = { value };
+      return null;
+    });
+    await page.evaluate(() => {
+      window.loads = [];
+      window.seen = [];
+      const load = ({ signal }) => new Promise((end) => loads.push({ end, signal }));
+      window.root = mount(
+        h(() => {
+          const { data } = hooks.useCached("k:1", load);
+          seen.push(data ?? null);
+          return JSON.stringify(data) ?? "";
+        }),
+      );
+      return until(() => loads.length === 1);
+    });
+    bridge.event({ kind: "cache_invalidated", by: "key", pattern: "k:1", entries: 0 });
+    await page.waitForFunction(() => loads.length === 2);
+    await page.evaluate(async () => {
+      loads[1].end("new");
+      await until(() => root.container.textContent === '"new"');
+      loads[0].end("old");
+    });
+    // A further load ends after all that the old one could do.
+    bridge.event({ kind: "cache_invalidated", by: "all", pattern: "everything", entries: 1 });
+    stored = null;
+    await page.waitForFunction(() => loads.length === 3);
+    await page.evaluate(() => {
+      loads[2].end("newer");
+      return until(() => root.container.textContent === '"newer"');
+    });
+    const { seen, aborted } = await page.evaluate(() => ({
+      seen: [...new Set(window.seen)],
+      aborted: loads.map(({ signal }) => signal.aborted),
+    }));
+    assert.deepEqual(seen, [null, "new", "newer"]);
+    assert.deepEqual(aborted, [true, false, false]);
+    await bridge.until(() => stored?.value === "newer");
+    const puts = bridge.commands.filter(({ action }) => action === "put").map(({ value }) => value);
+    assert.deepEqual(puts, ["new", "newer"]);
+  });
+
+  test("loaded value is shown although it cannot be stored, with the error", async () => {
+    await goLive();
+    bridge.on("cache", ({ action }) => {
+      if (action === "get") return { hit: false };
+      throw { code: "INVALID_INPUT", reason: "request_too_large", message: "Too large." };
+    });
+    const seen = await page.evaluate(async () => {
+      let view;
+      mount(h(() => ((view = hooks.useCached("k:1", async () => "big")), null)));
+      await until(() => view?.error);
+      return [view.data, view.hasData, view.isLoading, view.error.reason];
+    });
+    assert.deepEqual(seen, ["big", true, false, "request_too_large"]);
   });
 });
 

@@ -6,6 +6,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { connect } from "../../src/client.js";
+import { createMock } from "../../src/transports/mock.js";
 
 const UI = fileURLToPath(new URL("../../", import.meta.url));
 const DOCS = join(UI, "../docs");
@@ -94,5 +96,22 @@ test("pages name only what the package exports", async () => {
     for (const [, entry] of text.matchAll(/from "mainstay-ui(\/[a-z]+)?"/g)) {
       assert.ok(exports[`.${entry ?? ""}`], `${page}: mainstay-ui${entry}`);
     }
+  }
+});
+
+test("keys of the pages are ones that the runtime takes", async () => {
+  const client = connect({ mock: createMock(), id: "keys" });
+  try {
+    const keys = (await readPages()).flatMap(([, text]) =>
+      [...text.matchAll(/(?:useCached|cache\.\w+)\("([^"]*)"/g)].map(([, key]) => key),
+    );
+    assert.ok(keys.length >= 2, keys.join());
+    for (const key of keys) await client.cache.put(key, 1);
+    for (const key of ["", "today", ":today", "Notes:today", "no tes:x", "ü:x", "file:/a", "http:/a"]) {
+      await assert.rejects(client.cache.put(key, 1), { reason: "invalid_request" }, key);
+    }
+    await assert.rejects(client.cache.put(`n:${"x".repeat(8192)}`, 1), { reason: "request_too_large" });
+  } finally {
+    client.close();
   }
 });

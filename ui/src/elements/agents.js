@@ -37,6 +37,18 @@ export function stepOf(agent, when) {
   return text(`step-${status}`, { when: status === "restarting" ? when(restartAtMs) : "" });
 }
 
+/** @param {string} at */
+const timeOf = (at) => new Date(at).toLocaleString([], { dateStyle: "short", timeStyle: "medium" });
+
+/**
+ * Returns what is announced of an agent: that it restarts after a crash, or is given up.
+ * @param {Agent} agent
+ */
+export function spokenOf({ id, status, gave_up: gaveUp, last_error: error }) {
+  if (gaveUp) return text("gaveUp", { id });
+  return error && (status === "failed" || status === "restarting") ? text("crashed", { id }) : "";
+}
+
 export class Agents extends MainstayElement {
   static css = `${more}
 .old .state{color:var(--s)}.old .mark{background:none;clip-path:none;border-radius:50%;--c:var(--s)}
@@ -120,7 +132,7 @@ dialog{color:inherit;padding:1.3em;margin:auto;width:min(24rem,100% - 2rem)}p{ma
 
   /** @param {Agent} agent */
   #row(agent) {
-    const { id, status, restarts, budget, budget_left: left } = agent;
+    const { id, status, restarts, budget, budget_left: left, state_saved_at: savedAt } = agent;
     const now = this.#busy.get(id);
     const actions = this.hasAttribute("readonly") ? [] : actionsOf(agent);
     return h(
@@ -144,6 +156,7 @@ dialog{color:inherit;padding:1.3em;margin:auto;width:min(24rem,100% - 2rem)}p{ma
           text("restarts", { n: restarts }),
           ", ",
           left == null ? text("noLimit") : text("budget", { n: left, max: budget?.max }),
+          savedAt && ` · ${text("saved", { at: timeOf(savedAt) })}`,
         ),
         h(".error", {}, messageOf(agent.error) || agent.last_error),
       ),
@@ -152,7 +165,8 @@ dialog{color:inherit;padding:1.3em;margin:auto;width:min(24rem,100% - 2rem)}p{ma
         {},
         actions.map((action) =>
           button("act", text(action), () => this.#ask(agent, action), {
-            isBusy: now === action || !this.state.isLive,
+            isBusy: now === action,
+            isOff: now === action || !this.state.isLive,
             name: text("actOn", { action: text(action), id }),
           }),
         ),
@@ -175,6 +189,11 @@ dialog{color:inherit;padding:1.3em;margin:auto;width:min(24rem,100% - 2rem)}p{ma
           "ul",
           { "aria-label": text("agents") },
           list.map((agent) => this.#row(agent)),
+        ),
+        h(
+          ".spoken",
+          { role: "status", "aria-atomic": "false" },
+          list.map((agent) => h("", { key: agent.id }, spokenOf(agent))),
         ),
         !list.length && h("p.empty", {}, text("noAgents")),
       ),

@@ -99,13 +99,14 @@ function patchElement(node, { part, props, kids }) {
 }
 
 /**
- * Describes a button, whose parts are `button` and its own. A busy one keeps the focus and takes no click.
+ * Describes a button, whose parts are `button` and its own. A busy one keeps the focus, and
+ * takes no click, like one that is off.
  * @param {string} part
  * @param {string} label
  * @param {() => unknown} act
- * @param {{isBusy?: boolean, name?: string, key?: string}} [options]
+ * @param {{isBusy?: boolean, isOff?: boolean, name?: string, key?: string}} [options]
  */
-export const button = (part, label, act, { isBusy, name, key = label } = {}) =>
+export const button = (part, label, act, { isBusy, isOff = isBusy, name, key = label } = {}) =>
   h(
     `button.button ${part}`,
     {
@@ -113,8 +114,8 @@ export const button = (part, label, act, { isBusy, name, key = label } = {}) =>
       type: "button",
       "aria-label": name,
       "aria-busy": isBusy,
-      "aria-disabled": isBusy,
-      onclick: () => isBusy || void act(),
+      "aria-disabled": isOff,
+      onclick: () => isOff || void act(),
     },
     label,
   );
@@ -160,13 +161,15 @@ export class MainstayElement extends Base {
     return Number(this.getAttribute(name) ?? other);
   }
 
-  /** Returns the client: the one that was set, else the page's. */
+  /** Returns the client: the one that was set, else the page's. Only an element in a page counts as a use. */
   get client() {
-    if (!this.#client) {
-      this.#client = connect();
+    if (this.#client) return this.#client;
+    const client = connect();
+    if (this.isConnected) {
+      this.#client = client;
       this.#isOwn = true;
-    }
-    return this.#client;
+    } else client.release();
+    return client;
   }
 
   set client(client) {

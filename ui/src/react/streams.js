@@ -81,7 +81,8 @@ function watch(client, options, { pass, fail }) {
   const take = (/** @type {FileItem} */ item) => {
     if ("error" in item) return fail(item.error);
     if ("lagged" in item) {
-      for (const root of folders.length ? folders : [""])
+      const watched = client.store.getState().cache?.folders.map(({ path }) => path);
+      for (const root of folders.length ? folders : (watched ?? []))
         merge.add({ kind: "rescan", root, path: root }, Date.now());
       return wait();
     }

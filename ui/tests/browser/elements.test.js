@@ -686,6 +686,94 @@ test("req 20: an unknown agent is nothing, and none is healthy before the first 
   });
 });
 
+test("agents: without a session no action is busy, and none acts", async () => {
+  await inGallery("element=agents&state=failing", async (page) => {
+    await run(page, `fake.set({ isLive: false })`);
+    const buttons = page.locator("mainstay-agents li button");
+    assert.ok((await buttons.count()) > 1);
+    assert.equal(await buttons.count(), await page.locator("mainstay-agents li [aria-disabled=true]").count());
+    assert.equal(await page.locator("mainstay-agents [aria-busy]").count(), 0);
+    await page.getByRole("button", { name: "Restart: coder" }).dispatchEvent("click");
+    assert.deepEqual(await run(page, "fake.calls"), []);
+  });
+});
+
+test("req 17: a crash and a giving up are announced once, and a healthy agent is not", async () => {
+  await inGallery("element=x", async (page) => {
+    await make(page, "agents");
+    const region = page.locator("mainstay-agents [role=status]");
+    const set = (/** @type {string} */ members) =>
+      run(
+        page,
+        `(() => {
+          const { agents } = fake.client.store.getState();
+          fake.set({ agents: { ...agents, planner: { ...agents.planner, ${members} } } });
+        })()`,
+      );
+    await region.waitFor({ state: "attached" });
+    assert.equal(await region.textContent(), "");
+    assert.equal(await region.getAttribute("aria-atomic"), "false");
+    await run(
+      page,
+      `globalThis.said = [];
+      new MutationObserver((records) => said.push(...records.flatMap(({ addedNodes }) => [...addedNodes].map((node) => node.textContent))))
+        .observe(document.querySelector("mainstay-agents").shadowRoot.querySelector("[role=status]"), { childList: true, subtree: true, characterData: true })`,
+    );
+    await set(`status: "failed", last_error: "it exited"`);
+    await set(`status: "restarting", restartAtMs: Date.now() + 3000`);
+    await set(`status: "restarting", misses: 1`);
+    await set(`status: "healthy", last_error: null`);
+    await set(`status: "restarting"`);
+    await set(`status: "failed", gave_up: true, last_error: "it exited"`);
+    assert.deepEqual(await run(page, "said"), ["planner has failed and restarts", "planner is given up"]);
+    assert.equal(await region.textContent(), "planner is given up");
+  });
+});
+
+test("agents: say when the state was saved", async () => {
+  await inGallery("element=x", async (page) => {
+    await make(page, "agents");
+    const saved = await run(
+      page,
+      `new Date("2026-03-01T11:57:00.000Z").toLocaleString([], { dateStyle: "short", timeStyle: "medium" })`,
+    );
+    await page.getByText(`state saved ${saved}`).first().waitFor();
+    await run(
+      page,
+      `(() => {
+        const { agents } = fake.client.store.getState();
+        const entries = Object.entries(agents).map(([id, agent]) => [id, { ...agent, state_saved_at: null }]);
+        fake.set({ agents: Object.fromEntries(entries) });
+      })()`,
+    );
+    await page.getByText("state saved").first().waitFor({ state: "detached" });
+  });
+});
+
+test("elements outside a page hold no client", async () => {
+  const page = await browser.newPage();
+  await page.goto(`${server.url}/tests/browser/elements-on-demand.html`);
+  const closed = await run(
+    page,
+    `(async () => {
+    await import("/src/elements/agents.js");
+    const { connect } = await import("/src/client.js");
+    const client = connect({ transport: { open: () => ({ send() {}, close() {} }) } });
+    const element = document.createElement("mainstay-agents");
+    const isSame = element.client === client && element.state === client.store.getState();
+    document.body.append(element);
+    element.remove();
+    const isStill = element.client === client;
+    client.release();
+    const end = performance.now() + 5000;
+    while (!client.closed && performance.now() < end) await new Promise(requestAnimationFrame);
+    return [isSame, isStill, client.closed];
+  })()`,
+  );
+  assert.deepEqual(closed, [true, true, true]);
+  await page.close();
+});
+
 test("agents: actions ask first where they end work, and show what failed", async () => {
   await inGallery("element=agents&state=failing", async (page) => {
     await page.getByRole("button", { name: "Restart: coder" }).click();

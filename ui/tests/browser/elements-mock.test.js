@@ -197,28 +197,42 @@ test("req 16: a message that the runtime's end broke off says so", async () => {
   });
 });
 
-test("req 9: 10,000 events a second reach the list, and the page stays responsive", async (t) => {
+/**
+ * Returns the longest task of the page's main thread meanwhile, in milliseconds of that thread's own time. It
+ * does not depend on what else the machine does.
+ * @param {Page} page
+ * @param {() => Promise<unknown>} body
+ */
+async function longestTask(page, body) {
+  await browser.startTracing(page, { categories: ["disabled-by-default-devtools.timeline"] });
+  await body();
+  const { traceEvents } = JSON.parse(String(await browser.stopTracing()));
+  /** @type {{name: string, tdur?: number, pid: number, tid: number, args: {name?: string}}[]} */
+  const events = traceEvents;
+  const mains = events.filter(({ name, args }) => name === "thread_name" && args.name === "CrRendererMain");
+  const ids = new Set(mains.map(({ pid, tid }) => `${pid} ${tid}`));
+  const tasks = events.filter(({ name, pid, tid }) => name === "RunTask" && ids.has(`${pid} ${tid}`));
+  assert.ok(tasks.length > 100, `${tasks.length} tasks were traced`);
+  return Math.max(...tasks.map(({ tdur = 0 }) => tdur)) / 1000;
+}
+
+test("req 9: 10,000 events a second reach the list, and no task takes 100 ms", async (t) => {
   await inGallery("element=events&state=empty", async (page) => {
-    const longest = Number(
+    const longest = await longestTask(page, async () => {
       await run(
         page,
         `(async () => {
-      let longest = 0, before = performance.now(), isOver = false;
-      const beat = () => { const now = performance.now(); longest = Math.max(longest, now - before); before = now; if (!isOver) setTimeout(beat); };
-      beat();
       for (let n = 0; n < 40; n++) {
         mock.pushEvents(Array.from({ length: 500 }, (_, index) => ({ kind: "request_done", actor: "root/queue",
           fields: { method: "GET", path: "/api/" + index, status: 200, ms: index, cached: false, attempts: 1 } })));
         await new Promise((done) => setTimeout(done, 50));
       }
-      isOver = true;
-      return longest;
     })()`,
-      ),
-    );
-    await page.getByText("20000 events").waitFor();
-    t.diagnostic(`longest block ${longest.toFixed(0)} ms`);
-    assert.ok(longest < 500, `${longest} ms`);
+      );
+      await page.getByText("20000 events").waitFor();
+    });
+    t.diagnostic(`longest task ${longest.toFixed(1)} ms of the main thread`);
+    assert.ok(longest > 0 && longest < 100, `${longest} ms`);
   });
 });
 

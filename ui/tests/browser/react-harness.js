@@ -21,7 +21,7 @@ const CHROMIUM = {
 };
 
 /** Counts timers, frames and listeners that are alive. It runs before any other script. */
-function countResources() {
+export function countResources() {
   const timers = new Set();
   const frames = new Set();
   let listeners = 0;

@@ -85,3 +85,13 @@ test("req 20: a handler replaces any reply, and its undoing gives the usual one 
   undo();
   assert.equal((await ask({ id: 2, type: "hello" }))[0].ok.protocol, 1);
 });
+
+test("req 20: the cache keeps JSON and bytes", async () => {
+  const { ask } = await open(createMock());
+  const cache = async (members) => (await ask({ id: 1, type: "cache", ...members }))[0].ok;
+  await cache({ action: "put", key: "n:json", value: null });
+  await cache({ action: "put", key: "n:bytes", base64: "AQI=" });
+  assert.deepEqual(await cache({ action: "get", key: "n:json" }), { hit: true, value: null });
+  assert.deepEqual(await cache({ action: "get", key: "n:bytes" }), { hit: true, base64: "AQI=" });
+  assert.deepEqual(await cache({ action: "get", key: "n:none" }), { hit: false });
+});

@@ -99,6 +99,23 @@ test("pages name only what the package exports", async () => {
   }
 });
 
+test("page of each element leads to the live page, which has it", async () => {
+  const pages = await readPages();
+  const live = await readFile(join(UI, "examples/live.html"), "utf8");
+  const elements = pages.flatMap(([page, text]) => {
+    const tag = /^# `<(mainstay-[a-z-]+)>`/.exec(text)?.[1];
+    return tag ? [{ page, text, tag }] : [];
+  });
+  assert.equal(elements.length, 6);
+  for (const { page, text, tag } of elements) {
+    assert.ok(text.includes("](../ui.md#live-page)"), page);
+    assert.ok(live.includes(`<${tag}>`), tag);
+  }
+  const [[, overview]] = pages;
+  assert.match(overview, /^## Live page$/m);
+  assert.ok(overview.includes("/ui/examples/live.html#token="));
+});
+
 test("keys of the pages are ones that the runtime takes", async () => {
   const client = connect({ mock: createMock(), id: "keys" });
   try {

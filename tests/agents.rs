@@ -56,7 +56,8 @@ async fn cli_send_is_answered_and_invalid_messages_are_refused() {
     std::fs::write(&file, r#"{"text":"from a file"}"#).unwrap();
     let at_file = format!("@{}", file.display());
     let output =
-        run(fixture.data.path(), &["agent", "send", "planner", &at_file, "--repeat", "--wait", "5s"]).await;
+        run(fixture.data.path(), &["agent", "send", "planner", &at_file, "--repeat", "--wait-timeout", "5s"])
+            .await;
     assert_eq!(output.code, Some(0), "{output:?}");
     let answer: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(answer["count"], 2, "{output:?}");

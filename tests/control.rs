@@ -351,7 +351,7 @@ async fn full_group_waits_and_its_requests_are_moved_and_cancelled() {
     assert_eq!(support::run(data.path(), &["request", "GET", "/quick"]).await.code, Some(0));
     assert_eq!(slow[0].error_line().await, "waits for the answer of the backend");
     assert_eq!(slow[2].error_line().await, "waits for its turn: as many of its group run as may");
-    let moved = support::run(data.path(), &["requests", "priority", &ids[3], "high"]).await;
+    let moved = support::run(data.path(), &["requests", "prioritize", &ids[3], "high"]).await;
     assert_eq!(moved.stdout, format!("request {} has priority high\n", ids[3]));
     may_answer.add_permits(1);
     let is_next = async || {

@@ -101,7 +101,7 @@ async fn failed_request(data: &Path) -> Value {
 
 /// Makes a request as soon as there is a control server, which has no event in the journal.
 async fn request(data: &Path, path: &str) -> CommandOutput {
-    let args = ["request", "GET", path, "--wait", "1s", "--json"];
+    let args = ["request", "GET", path, "--wait-timeout", "1s", "--json"];
     let mut ended = run(data, &args).await;
     let asking = async {
         while ended.code == Some(3) {

@@ -39,7 +39,7 @@ async fn outage_is_reported_and_recovers_without_help() {
         assert_eq!((&agent["status"], &agent["generation"]), (&json!("unknown"), &json!(1)), "{agent}");
     }
     // A caller with a short timeout learns the reason.
-    let args = ["request", "GET", "/api/search?q=x", "--wait", "1ms", "--json"];
+    let args = ["request", "GET", "/api/search?q=x", "--wait-timeout", "1ms", "--json"];
     let failed = run(data.path(), &args).await;
     assert_eq!(failed.code, Some(1), "{failed:?}");
     let error: Value = serde_json::from_str(&failed.stdout).unwrap();

@@ -57,7 +57,7 @@ const NO_LINK: &str = "[connection]\nenabled = false\n";
 
 /// Makes a request that fails, and returns what it prints.
 async fn request(data: &Path, wait: &str) -> String {
-    let ended = run(data, &["request", "GET", "/x", "--wait", wait]).await;
+    let ended = run(data, &["request", "GET", "/x", "--wait-timeout", wait]).await;
     assert_eq!(ended.code, Some(1), "{ended:?}");
     ended.stderr
 }
@@ -605,7 +605,7 @@ async fn foreign_server_on_the_port_is_not_the_backend() {
     let port: u16 = std::fs::read_to_string(&port).unwrap().trim().parse().unwrap();
     let foreign = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
     foreign.set_nonblocking(true).unwrap();
-    let asked = run(data.path(), &["request", "GET", "/", "--wait", "200ms", "--retries", "0"]).await;
+    let asked = run(data.path(), &["request", "GET", "/", "--wait-timeout", "200ms", "--retries", "0"]).await;
     assert_eq!(asked.code, Some(1), "{asked:?}");
     assert_eq!(backend(data.path()).await["status"], "starting");
     runtime.stop().await;

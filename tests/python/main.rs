@@ -161,7 +161,7 @@ async fn crash_at_import_is_given_up_with_its_traceback() {
     let shown = backend.show().await;
     assert_eq!((&shown["status"], &shown["gave_up"]), (&"failed".into(), &true.into()), "{gave_up}");
     // A request does not wait for a backend that was given up.
-    let (code, output) = backend.request("GET", "/pid", &["--wait", "1h"]).await;
+    let (code, output) = backend.request("GET", "/pid", &["--wait-timeout", "1h"]).await;
     assert_eq!(code, Some(1), "{output}");
     assert!(output.contains("until 'mainstay backend reset' gives them back"), "{output}");
     assert_eq!(backend.lines_of("tokens").len(), 2);

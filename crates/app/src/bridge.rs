@@ -36,13 +36,14 @@
 mod agent;
 mod agent_streams;
 mod bodies;
-mod budget;
+mod byte_limit;
 mod cache;
 mod command;
 mod frames;
 mod hello;
 mod logs;
 mod malformed;
+mod panics;
 mod protocol;
 mod replies;
 mod request_pushes;

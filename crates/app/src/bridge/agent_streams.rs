@@ -8,7 +8,8 @@ use mainstay_actors::agent::{UpdateEvent, UpdateSubscription};
 use mainstay_actors::error::{Error, Reason};
 use mainstay_actors::json::Json;
 
-use super::budget::{HeldBytes, catch_panic};
+use super::byte_limit::HeldBytes;
+use super::panics::catch_panic;
 use super::protocol::{AcceptedMessage, ServerMessage, to_json};
 use super::replies::AnswerReply;
 use crate::agents::Agents;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::budget::HeldBytes;
+use super::byte_limit::HeldBytes;
 use super::protocol::{decode_base64, invalid_command};
 
 /// The most bytes of one chunk.
@@ -200,21 +200,21 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
     use futures_util::StreamExt;
 
-    use super::super::budget::ByteBudget;
+    use super::super::byte_limit::ByteLimit;
     use super::*;
 
     #[tokio::test]
     async fn parts_pass_in_order_and_each_is_acknowledged() {
-        let budget = ByteBudget::default();
+        let limit = ByteLimit::default();
         let (mut upload, stream) = BodyUpload::new();
         let write = |upload: &BodyUpload, text: &'static str| {
-            upload.write(text.into(), budget.hold(text.len()).unwrap()).unwrap()
+            upload.write(text.into(), limit.hold(text.len()).unwrap()).unwrap()
         };
         let (mut first, second) = (write(&upload, "one"), write(&upload, "two"));
         assert!(first.try_recv().is_err(), "nothing has taken it");
         upload.end().unwrap();
         assert_eq!(upload.end().unwrap_err().reason, Reason::InvalidRequest);
-        let refused = upload.write(Bytes::new(), budget.hold(0).unwrap()).unwrap_err();
+        let refused = upload.write(Bytes::new(), limit.hold(0).unwrap()).unwrap_err();
         assert_eq!(refused.reason, Reason::InvalidRequest, "no write after the end");
         let parts: Vec<Bytes> = stream.map(Result::unwrap).collect().await;
         assert_eq!(parts, ["one", "two"]);
@@ -231,9 +231,9 @@ mod tests {
 
     #[test]
     fn writes_that_wait_are_bounded_and_end_with_the_request() {
-        let budget = ByteBudget::default();
+        let limit = ByteLimit::default();
         let (mut upload, stream) = BodyUpload::new();
-        let write = |upload: &BodyUpload| upload.write("part".into(), budget.hold(4).unwrap());
+        let write = |upload: &BodyUpload| upload.write("part".into(), limit.hold(4).unwrap());
         let mut waiting: Vec<PartTaken> = (0..WRITES_WAITING_MAX).map(|_| write(&upload).unwrap()).collect();
         assert_eq!(write(&upload).unwrap_err().reason, Reason::QueueFull);
         drop(stream);

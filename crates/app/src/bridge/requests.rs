@@ -17,8 +17,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use super::bodies::{AckWindow, BodyCommand, BodyUpload, CHUNK_BYTES_MAX, decode_part, unknown_body};
-use super::budget::{ByteBudget, HeldBytes, catch_panic};
+use super::byte_limit::{ByteLimit, HeldBytes};
 use super::command::RequestCommand;
+use super::panics::catch_panic;
 use super::protocol::{ServerMessage, invalid_command, to_json};
 use super::replies::{ResponseReply, ResponseStart};
 use super::request_pushes::{AcceptedRequest, BodyEnd};
@@ -204,7 +205,7 @@ impl PendingRequests {
         &mut self,
         id: Option<u64>,
         command: BodyCommand,
-        budget: &ByteBudget,
+        byte_limit: &ByteLimit,
     ) -> Result<bool, Error> {
         match command {
             BodyCommand::Ack { request, chunks } => {
@@ -215,7 +216,7 @@ impl PendingRequests {
             BodyCommand::Write { request, base64 } => {
                 let upload = self.upload(request)?;
                 let bytes = decode_part(&base64)?;
-                let held = budget.hold(bytes.len())?;
+                let held = byte_limit.hold(bytes.len())?;
                 let taken = upload.write(bytes, held)?;
                 let reply = async move {
                     ServerMessage::reply(
@@ -375,7 +376,7 @@ mod tests {
     use super::*;
 
     fn held() -> HeldBytes {
-        ByteBudget::default().hold(0).unwrap()
+        ByteLimit::default().hold(0).unwrap()
     }
 
     #[tokio::test]

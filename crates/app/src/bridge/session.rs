@@ -14,10 +14,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::agent::{AgentAction, BridgeAgentCommand, send_options};
 use super::agent_streams::{PendingMessages, UpdateStreams};
-use super::budget::{ByteBudget, catch_panic};
+use super::byte_limit::ByteLimit;
 use super::command::{self, BridgeCommand, ConnectionAction, ListenAction};
 use super::frames::{self, FrameStream};
 use super::logs::{LogStreams, LogsCommand};
+use super::panics::catch_panic;
 use super::protocol::{EventGap, LagMarker, ServerMessage, StateSnapshot, to_json};
 use super::replies::CancelReply;
 use super::requests::PendingRequests;
@@ -57,7 +58,7 @@ pub async fn serve(mainstay: Mainstay, mut incoming: mpsc::Receiver<String>, out
 /// The commands of one client that run, and the streams that it has asked for.
 struct Session {
     mainstay: Mainstay,
-    budget: ByteBudget,
+    byte_limit: ByteLimit,
     commands: FuturesUnordered<BoxFuture<'static, ServerMessage>>,
     requests: PendingRequests,
     messages: PendingMessages,
@@ -72,7 +73,7 @@ impl Session {
     fn new(mainstay: Mainstay) -> Self {
         Self {
             mainstay,
-            budget: ByteBudget::default(),
+            byte_limit: ByteLimit::default(),
             commands: FuturesUnordered::new(),
             requests: PendingRequests::default(),
             messages: PendingMessages::default(),
@@ -135,22 +136,22 @@ impl Session {
                     AgentAction::Send { body, may_repeat, wait_timeout_ms, timeout_ms, deadline_ms, detached },
             }) => {
                 let options = send_options(may_repeat, wait_timeout_ms, timeout_ms, deadline_ms, detached);
-                let held = self.budget.hold(bytes)?;
+                let held = self.byte_limit.hold(bytes)?;
                 self.messages.send(mainstay.agents(), agent, id, body, options, held)?;
                 return Ok(None);
             }
             BridgeCommand::Request(command) => {
-                let held = self.budget.hold(bytes)?;
+                let held = self.byte_limit.hold(bytes)?;
                 self.requests.send(&mainstay, id, held, *command)?;
                 return Ok(None);
             }
             BridgeCommand::Body(command) => {
-                let is_done = self.requests.pass_body(id, command, &self.budget)?;
+                let is_done = self.requests.pass_body(id, command, &self.byte_limit)?;
                 return Ok(is_done.then(Json::default));
             }
             BridgeCommand::Connection(ConnectionAction::Send { text, base64, wait_timeout_ms }) => {
                 let frame = frames::to_frame(text, base64)?;
-                let held = self.budget.hold(bytes)?;
+                let held = self.byte_limit.hold(bytes)?;
                 self.requests.start(id, held, frames::send(mainstay.connection(), frame, wait_timeout_ms))?;
                 return Ok(None);
             }

@@ -35,12 +35,12 @@ pub(super) async fn run(
         AgentSubcommand::Stop { id } => control(id, AgentAction::Stop {}),
         AgentSubcommand::Start { id } => control(id, AgentAction::Start {}),
         AgentSubcommand::Reset { id } => control(id, AgentAction::Reset {}),
-        AgentSubcommand::Send { id, message, repeat, wait, timeout, deadline, output: shape } => {
+        AgentSubcommand::Send { id, message, repeat, wait_timeout, timeout, deadline, output: shape } => {
             let body = read_json(&message, "the message")?;
             let action = AgentAction::Send {
                 body,
                 may_repeat: repeat,
-                wait_timeout_ms: wait.map(millis),
+                wait_timeout_ms: wait_timeout.map(millis),
                 timeout_ms: timeout.map(millis),
                 deadline_ms: deadline.map(millis),
                 detached: false,

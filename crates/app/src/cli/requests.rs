@@ -35,7 +35,7 @@ pub(super) async fn run(
                 ),
             )
         }
-        Some(RequestsSubcommand::Priority { id, priority }) => {
+        Some(RequestsSubcommand::Prioritize { id, priority }) => {
             let priority = Priority::from(priority);
             let command = RequestsCommand::Prioritize { request_id: RequestId(id), priority };
             let done = format!("request {id} has priority {}", priority_name(priority));

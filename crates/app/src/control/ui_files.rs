@@ -54,6 +54,7 @@ const UI_FILES: &[UiFile] = ui_files![
     "src/streams.js",
     "src/transports/choose.js",
     "src/transports/mock.js",
+    "src/transports/tauri-link.js",
     "src/transports/tauri.js",
     "src/transports/websocket.js",
 ];

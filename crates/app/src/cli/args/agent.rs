@@ -56,7 +56,7 @@ pub(in crate::cli) enum AgentSubcommand {
         repeat: bool,
         /// The longest wait for the delivery [default: 60s]
         #[arg(long, value_name = "DUR", value_parser = parse_duration)]
-        wait: Option<Duration>,
+        wait_timeout: Option<Duration>,
         /// The longest silence of the agent, 0s for no limit; a person's answer is waited for without limit [default: 10m]
         #[arg(long, value_name = "DUR", value_parser = parse_duration)]
         timeout: Option<Duration>,

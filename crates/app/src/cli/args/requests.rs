@@ -47,7 +47,7 @@ pub(in crate::cli) enum RequestsSubcommand {
         id: u64,
     },
     /// Change the priority of a waiting request
-    Priority {
+    Prioritize {
         /// The request's number, as the list shows it
         id: u64,
         /// The new priority
@@ -74,7 +74,7 @@ pub(in crate::cli) struct RequestArgs {
     timeout: Option<Duration>,
     /// The longest wait in the queue and for the backend
     #[arg(long, value_name = "DUR", value_parser = parse_duration)]
-    wait: Option<Duration>,
+    wait_timeout: Option<Duration>,
     /// The longest time in all, waits and retries included; 0s for no limit
     #[arg(long, value_name = "DUR", value_parser = parse_duration)]
     deadline: Option<Duration>,
@@ -108,7 +108,7 @@ impl RequestArgs {
             body: self.body.as_deref().map(|body| read_json(body, "--body")).transpose()?,
             priority: self.priority.into(),
             timeout_ms: self.timeout.map(millis),
-            wait_timeout_ms: self.wait.map(millis),
+            wait_timeout_ms: self.wait_timeout.map(millis),
             deadline_ms: self.deadline.map(millis),
             retries: self.retries,
             follow_redirected_writes: self.follow_redirected_writes,

@@ -1,62 +1,37 @@
-import { handleError, ownError } from "../errors.js";
+import { handleError } from "../errors.js";
 
 /**
+ * @typedef {import("../session.js").Link} Link
  * @typedef {import("../session.js").Transport} Transport
+ * @typedef {import("./tauri-link.js").ChannelMessage} ChannelMessage
  * @typedef {object} TauriInternals
  * @property {(command: string, args: Record<string, unknown>) => Promise<unknown>} invoke
  * @property {(callback: (message: ChannelMessage) => void) => number} transformCallback
  * @property {(id: number) => void} [unregisterCallback]
- * @typedef {{ index: number, end: true } | { index: number, message: string | object }} ChannelMessage
  */
 
 /**
- * Creates a transport over Tauri's IPC: the command `send`, and the command `open` with a channel.
+ * Creates a transport over Tauri's IPC.
  * @param {TauriInternals} internals
  * @returns {Transport}
  */
 export function tauriTransport(internals) {
   return {
-    open({ onOpen, onMessage, onClose }) {
+    open(events) {
+      /** @type {Link | null} */
+      let link = null;
       let isOver = false;
-      let next = 0;
-      // The messages that came before their turn: large ones are later than small ones.
-      /** @type {Map<number, ChannelMessage>} */
-      const early = new Map();
-      const session = internals.transformCallback((raw) => {
-        early.set(raw.index, raw);
-        for (let turn = early.get(next); turn && !isOver; turn = early.get(next)) {
-          early.delete(next++);
-          if ("end" in turn) finish(ownError("disconnected", "the session has ended"));
-          else onMessage(turn.message);
-        }
-      });
-      const forget = () => internals.unregisterCallback?.(session);
-      /** @param {import("../errors.js").MainstayError} error */
-      const finish = (error) => {
-        if (isOver) return;
-        isOver = true;
-        forget();
-        onClose(error);
-      };
-      /** @param {unknown} error */
-      const fail = (error) =>
-        finish(typeof error === "string" ? ownError("disconnected", error) : handleError(error));
-      const leave = () => internals.invoke("plugin:mainstay|close", { session }).catch(() => {});
-      internals
-        .invoke("plugin:mainstay|open", { session, channel: `__CHANNEL__:${session}` })
-        .then(() => (isOver ? leave() : onOpen()), fail);
-      return {
-        send: (text) => {
-          internals.invoke("plugin:mainstay|send", { session, text }).catch((error) => {
-            leave();
-            fail(error);
-          });
+      import("./tauri-link.js").then(
+        ({ openLink }) => {
+          if (!isOver) link = openLink(internals, events);
         },
+        (error) => isOver || events.onClose(handleError(error)),
+      );
+      return {
+        send: (text) => link?.send(text),
         close: () => {
-          if (isOver) return;
           isOver = true;
-          forget();
-          leave();
+          link?.close();
         },
       };
     },

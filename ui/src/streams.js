@@ -138,9 +138,10 @@ export function createEvents(session, clock) {
      */
     listen(listener, { kinds, after }) {
       const place = after && CURSOR.test(after) ? after : cursor;
-      const isLate = place != null && compareCursors(place, cursor) < 0;
-      if (isLate) askSoon();
-      return add({ listener, kinds, cursor: place, since: isLate ? asked + 1 : 0, batches: [] });
+      // The next snapshot tells whether the place is still to come.
+      const isElsewhere = place !== cursor;
+      if (isElsewhere) askSoon();
+      return add({ listener, kinds, cursor: place, since: isElsewhere ? asked + 1 : 0, batches: [] });
     },
     /** Subscribes over a new link. */
     open() {
@@ -202,7 +203,11 @@ export function createEvents(session, clock) {
 /**
  * @typedef {{ listener: (item: AgentItem) => void, seq: number | null }} AgentListener
  * @typedef {ReturnType<typeof createListeners<AgentItem, AgentListener>>} AgentListeners
- * @typedef {AgentListeners & { seq: number | null, ask: () => void }} AgentChannel
+ * @typedef {object} AgentPlace
+ * @property {number | null} seq the highest number that came
+ * @property {number} after the number after which the updates were asked for
+ * @property {() => void} ask
+ * @typedef {AgentListeners & AgentPlace} AgentChannel
  */
 
 /**
@@ -214,17 +219,24 @@ export function createAgents(session) {
   /** @type {Map<string, AgentChannel>} */
   const channels = new Map();
 
+  /** Lets the numbers begin again. @param {AgentChannel} channel */
+  const rewind = (channel) => {
+    for (const place of [channel, ...channel.entries]) place.seq &&= 0;
+  };
+
   /** @param {string} agent */
   const open = (agent) => {
     /** @type {AgentChannel} */
     const channel = {
       seq: null,
+      after: 0,
       .../** @type {typeof createListeners<AgentItem, AgentListener>} */ (createListeners)((isEmpty) => {
         if (isEmpty && channels.delete(agent)) session.tell({ type: "agent", agent, action: "unlisten" });
       }),
       ask() {
         const seqs = [...channel.entries].map(({ seq }) => seq).filter((seq) => seq != null);
         const after = seqs.length ? Math.min(...seqs) : undefined;
+        channel.after = after ?? 0;
         subscribe(session, { type: "agent", agent, action: "listen", after }, channel.giveAll);
       },
     };
@@ -241,6 +253,8 @@ export function createAgents(session) {
     listen(agent, listener, after) {
       const known = channels.get(agent);
       const channel = known ?? open(agent);
+      // A number that is still to come counts as 0. Without a session others may have come meanwhile.
+      if (after != null && after > (channel.seq ?? after) && session.isUp()) after = 0;
       const stop = channel.add({ listener, seq: after ?? channel.seq });
       if (!known || (after != null && after < (known.seq ?? Infinity))) channel.ask();
       return stop;
@@ -249,7 +263,7 @@ export function createAgents(session) {
     open(isOther) {
       for (const channel of channels.values()) {
         if (isOther) {
-          for (const place of [channel, ...channel.entries]) place.seq &&= 0;
+          rewind(channel);
           channel.giveAll({ restarted: true });
         }
         channel.ask();
@@ -260,13 +274,18 @@ export function createAgents(session) {
       const channel = channels.get(agent);
       if (!channel) return;
       if (!update) return channel.giveAll(/** @type {AgentItem} */ (item));
-      const seq = update.seq ?? null;
+      const { seq } = update;
+      if (seq <= channel.after) {
+        // That number is still to come, so the runtime began with its first update.
+        channel.after = 0;
+        rewind(channel);
+      }
       for (const entry of [...channel.entries]) {
-        if (seq != null && entry.seq != null && seq <= entry.seq) continue;
-        entry.seq = seq ?? entry.seq;
+        if (entry.seq != null && seq <= entry.seq) continue;
+        entry.seq = seq;
         channel.give(entry, { update });
       }
-      if (seq != null) channel.seq = Math.max(seq, channel.seq ?? 0);
+      channel.seq = Math.max(seq, channel.seq ?? 0);
     },
     close() {
       for (const { entries } of channels.values()) entries.clear();

@@ -125,6 +125,37 @@ test("req 9: a place that is ahead of the runtime is a gap, and new events come"
   assert.deepEqual(places(items), ["1.1"]);
 });
 
+test("req 9: a place that is ahead is a gap also for a listener of a live session", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  await settle();
+  mock.pushEvent({ kind: "actor_ready" });
+  await pass(100);
+  const [first, ahead] = [collector(), collector()];
+  client.onEvents(first.listener);
+  client.onEvents(ahead.listener, { after: "999.1" });
+  await pass(100);
+  mock.pushEvent({ kind: "actor_ready" });
+  await pass(100);
+  assert.deepEqual(ahead.items[0], { events: [], lagged: { after: "999.1", before: "1.1" }, cursor: "1.1" });
+  assert.deepEqual(places(ahead.items), ["1.2"]);
+  assert.deepEqual(places(first.items), ["1.2"]);
+  assert.ok(first.items.every(({ lagged }) => lagged === null));
+});
+
+test("req 9: a place of a listener that comes before the first snapshot loses nothing", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  mock.pushEvents(Array.from({ length: 5 }, () => ({ kind: "actor_ready" })));
+  mock.slow(100);
+  const { items, listener } = collector();
+  while (!mock.commands.some(({ type }) => type === "subscribe")) await pass(10, 10);
+  assert.equal(client.store.getState().isLive, false);
+  client.onEvents(listener, { after: "1.2" });
+  await pass(1000);
+  assert.deepEqual(places(items), ["1.3", "1.4", "1.5"]);
+});
+
 test("req 9: a place that is no cursor breaks no session", async (t) => {
   stopClock(t);
   const { mock, client } = connectMock(t);

@@ -14,6 +14,8 @@ import { share } from "./share.js";
 /**
  * The connection. `nextAttemptAt` is on this page's clock.
  * @typedef {ConnectionReport & { nextAttemptAt: number | null }} ConnectionView
+ * The queue. `nextProbeAt` is on this page's clock; null if nothing is held, or the next request tries.
+ * @typedef {StatusReport["queue"] & { nextProbeAt: number | null }} Queue
  * An agent. `restartAtMs` is on this page's clock.
  * @typedef {AgentView & { restartAtMs: number | null }} Agent
  */
@@ -27,7 +29,7 @@ import { share } from "./share.js";
  * @property {TreeNode | null} tree
  * @property {ConnectionView | null} connection
  * @property {Readonly<Record<string, Agent | undefined>>} agents
- * @property {StatusReport["queue"] | null} queue
+ * @property {Queue | null} queue
  * @property {StatusReport["cache"] | null} cache
  * @property {NonNullable<StatusReport["backend"]> | null} backend
  * @property {StatusReport["storage"] | null} storage
@@ -94,9 +96,9 @@ export function createStore(clock) {
       state = next;
       if (entries.size) frame.plan();
     },
-    /** Drops all listeners. */
+    /** Tells the last state at once, then drops all listeners. */
     close() {
-      frame.clear();
+      frame.run();
       entries.clear();
     },
   };
@@ -112,32 +114,32 @@ export function createStore(clock) {
  */
 export function fromStatus(state, status, now, skew) {
   const before = state.status;
-  const { connection, queue, runtime, agents, cache, backend = null, storage } = status;
-  const old = before?.connection;
-  const { next_attempt_at: at, next_attempt_in_ms: delay } = connection;
-  const isSame = at != null && old?.next_attempt_at === at;
+  const { queue, runtime, agents, cache, backend = null, storage } = status;
+  const [connection, nextAttemptAt] = plan(
+    "attempt",
+    before?.connection,
+    status.connection,
+    state.connection?.nextAttemptAt,
+    now,
+  );
+  const [held, nextProbeAt] = plan("probe", before?.queue.held, queue.held, state.queue?.nextProbeAt, now);
+  const { uptime_ms } = before?.runtime ?? runtime;
   const next = share(before, {
     ...status,
-    connection: keep(old, connection, "next_attempt_at", "next_attempt_in_ms"),
-    queue: {
-      ...queue,
-      held: queue.held && keep(before?.queue.held, queue.held, "next_probe_at", "next_probe_in_ms"),
-    },
-    runtime: keep(before?.runtime, runtime, "boot", "uptime_ms"),
+    connection,
+    queue: { ...queue, held },
+    runtime: { ...runtime, uptime_ms },
   });
   return {
     status: next === before ? before : { ...next, runtime },
-    connection: {
-      ...next.connection,
-      nextAttemptAt: isSame ? (state.connection?.nextAttemptAt ?? null) : delay == null ? null : now + delay,
-    },
+    connection: { ...connection, nextAttemptAt },
     agents: Object.fromEntries(
       agents.map((agent) => {
         const restartAtMs = agent.restart_at ? Date.parse(agent.restart_at) - skew : null;
         return [agent.id, { ...agent, restartAtMs }];
       }),
     ),
-    queue: next.queue,
+    queue: { ...queue, held, nextProbeAt },
     cache,
     backend,
     storage,
@@ -145,14 +147,22 @@ export function fromStatus(state, status, now, skew) {
 }
 
 /**
- * Returns the report with a counter as it was, if that only counts from or to the same point.
- * @template {object} T
- * @param {T | null | undefined} before
+ * Returns a report, and the time of what it plans, on this page's clock. While the plan is the same, its
+ * delay and its time stay as they were.
+ * @template T
+ * @param {"attempt" | "probe"} name
+ * @param {T | undefined} before
  * @param {T} after
- * @param {keyof T} point
- * @param {keyof T} counter
- * @returns {T}
+ * @param {number | null | undefined} time
+ * @param {number} now
+ * @returns {[T, number | null]}
  */
-function keep(before, after, point, counter) {
-  return before && before[point] === after[point] ? { ...after, [counter]: before[counter] } : after;
+function plan(name, before, after, time, now) {
+  const [old, report] = /** @type {(Record<string, unknown> | null | undefined)[]} */ ([before, after]);
+  const at = `next_${name}_at`;
+  const left = `next_${name}_in_ms`;
+  if (old && report && old[at] === report[at])
+    return [/** @type {T} */ ({ ...report, [left]: old[left] }), time ?? null];
+  const delay = /** @type {number | null | undefined} */ (report?.[left]);
+  return [after, delay == null ? null : now + delay];
 }

@@ -132,9 +132,8 @@ export class Requests extends MainstayElement {
   view() {
     const { queue, isLive } = this.state;
     if (!queue) return [];
-    const { running, waiting, held } = queue;
+    const { running, waiting, held, nextProbeAt } = queue;
     const { length } = this.#list;
-    const probeAt = Date.parse(held?.next_probe_at ?? "");
     const isDue = this.#isStale || (length && Date.now() >= this.#readAt + REFRESH_MS);
     if (isDue && isLive && !this.#isReading && !document.hidden) void this.#read();
     if (length) this.again(REFRESH_MS);
@@ -157,8 +156,9 @@ export class Requests extends MainstayElement {
               {},
               h("span.soft", {}, text("held"), ": "),
               messageOf(held),
-              probeAt > Date.now() &&
-                h("span.soft num", { "aria-hidden": true }, text("probe", { when: this.when(probeAt) })),
+              nextProbeAt != null &&
+                nextProbeAt > Date.now() &&
+                h("span.soft num", { "aria-hidden": true }, text("probe", { when: this.when(nextProbeAt) })),
             ),
         ),
         length

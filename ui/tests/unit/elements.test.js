@@ -6,8 +6,10 @@ import { actionsOf, stepOf } from "../../src/elements/agents.js";
 import * as all from "../../src/elements/all.js";
 import { lifeOf } from "../../src/elements/error-toast.js";
 import * as index from "../../src/elements/index.js";
+import { Requests } from "../../src/elements/requests.js";
 import { addText, messageOf, onText, setText, text } from "../../src/elements/text.js";
 import { MainstayError } from "../../src/errors.js";
+import { setGlobals } from "./support.js";
 
 test("req 10: the modules of the elements load on a server", () => {
   assert.equal(typeof all.toast, "function");
@@ -94,4 +96,30 @@ test("req 20: each status of an agent has a step and actions, and no unknown one
   }
   assert.deepEqual(actionsOf(of({ status: "failed", gave_up: true })), ["reset"]);
   assert.deepEqual(actionsOf(of({ status: "stopped" })), ["start"]);
+});
+
+test("req 8: requests: the next try counts on the page's clock", (t) => {
+  setGlobals(t, {
+    CSSStyleSheet: class {
+      replaceSync() {}
+    },
+    document: { hidden: false },
+  });
+  const times = [];
+  const held = { reason: "disconnected", message: "", next_probe_at: "2001-01-01T00:00:00Z" };
+  const nextProbeAt = Date.now() + 60_000;
+  class Shown extends Requests {
+    attachShadow() {
+      return {};
+    }
+    get state() {
+      return { isLive: false, queue: { running: 0, waiting: 1, held, nextProbeAt } };
+    }
+    when(at) {
+      times.push(at);
+      return "";
+    }
+  }
+  new Shown().view();
+  assert.deepEqual(times, [nextProbeAt]);
 });

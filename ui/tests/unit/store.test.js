@@ -128,6 +128,45 @@ test("req 8: a runtime whose clock is ahead has its restarts on the page's clock
   assert.equal(client.store.getState().agents.planner.restartAtMs, Date.now() - 500 + 5000);
 });
 
+test("req 8: the next probe of the queue is on the page's clock", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  await settle();
+  const start = Date.now();
+  const probe = { next_probe_at: new Date(start + 3_600_000 + 9000).toISOString() };
+  const problem = { code: "NETWORK_ERROR", reason: "disconnected", message: "" };
+  const held = { since: probe.next_probe_at, failures: 1, ...problem };
+  const set = (left) => mock.setStatus({ queue: { held: { ...held, ...probe, next_probe_in_ms: left } } });
+  assert.equal(client.store.getState().queue.nextProbeAt, null);
+  set(9000);
+  await pass(300);
+  const before = client.store.getState().queue;
+  assert.ok(Math.abs(before.nextProbeAt - (start + 9000)) <= 300, `${before.nextProbeAt - start}`);
+  set(7100);
+  await pass(2000);
+  assert.equal(client.store.getState().queue, before, "the same probe keeps its time");
+  mock.setStatus({ queue: { held: null } });
+  await pass(300);
+  assert.equal(client.store.getState().queue.nextProbeAt, null);
+});
+
+test("req 9: the end of the client is told at once, and nothing after it", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  await pass(100);
+  const seen = [];
+  client.store.subscribe(() => seen.push(client.store.getState().session.state));
+  client.store.select(
+    ({ isLive }) => isLive,
+    (isLive) => seen.push(isLive),
+  );
+  client.close();
+  assert.deepEqual(seen, ["closed", false]);
+  mock.setStatus({ queue: { waiting: 5 } });
+  await pass(10_000, 500);
+  assert.equal(seen.length, 2);
+});
+
 test("req 9: only those are called who selected what changed", async (t) => {
   stopClock(t);
   const { mock, client } = connectMock(t, { agents: [{ id: "planner" }, { id: "coder" }] });

@@ -1,6 +1,7 @@
 import { fromBase64, toBase64 } from "./bytes.js";
 import { createTimer, isHidden, pageClock } from "./clock.js";
-import { handleError } from "./errors.js";
+import { handleError, ownError } from "./errors.js";
+import { call } from "./listeners.js";
 import { fromWire, toWire } from "./names.js";
 import { createSession, longestWait } from "./session.js";
 import { isPlain } from "./share.js";
@@ -107,6 +108,8 @@ const RELEASE_MS = 1000;
 const REFRESH_MS = 250;
 const POLL_MS = 5000;
 const SKEW_MIN_MS = 1000;
+/** The options that name a runtime. */
+const ADDRESS = /** @type {const} */ (["url", "token", "mock", "transport"]);
 const REQUEST_OPTIONS =
   "priority timeoutMs waitTimeoutMs deadlineMs retries cacheMs idempotencyKey shared followRedirectedWrites";
 
@@ -120,12 +123,13 @@ function slots() {
 
 /**
  * Returns the client of the page and counts the use, or makes it. Call `release` when it is not needed
- * any more.
+ * any more. Throws `invalid_config` if the client is in use, and is one of another runtime.
  * @param {ConnectOptions} [options]
  * @returns {Client}
  */
 export function connect(options = {}) {
   const { id = "default" } = options;
+  slots().get(id)?.expect(options);
   const client = slots().get(id) ?? createClient(id, options);
   slots().set(id, client);
   client.retain();
@@ -152,8 +156,8 @@ function sending(options) {
     waitMs: longestWait(options),
     /** @param {Push} push */
     onPush: ({ accepted, progress }) => {
-      if (accepted) onAccepted?.(/** @type {number} */ (accepted.request_id));
-      if (progress) onProgress?.(fromWire(progress));
+      if (accepted) call(onAccepted, /** @type {number} */ (accepted.request_id));
+      if (progress) call(onProgress, fromWire(progress));
     },
   };
 }
@@ -346,6 +350,15 @@ function createClient(slot, options) {
     store,
     closed: false,
 
+    /**
+     * Checks that options name the runtime of this client. If nobody uses the client, it closes for another.
+     * @param {ConnectOptions} other
+     */
+    expect(other) {
+      if (ADDRESS.every((name) => (other[name] ?? options[name]) === options[name])) return;
+      if (references) throw ownError("invalid_config", "another runtime needs another id");
+      client.close();
+    },
     /** Counts one more use. `connect` does it. */
     retain() {
       references++;
@@ -356,7 +369,7 @@ function createClient(slot, options) {
       if (references) references--;
       if (!references && !client.closed) releaseTimer.set(client.close, RELEASE_MS);
     },
-    /** Ends the session at once. Every promise rejects, and no listener is called any more. */
+    /** Ends the session at once. Every promise rejects, and after the last state no listener is called. */
     close() {
       if (client.closed) return;
       client.closed = true;
@@ -471,19 +484,17 @@ function createClient(slot, options) {
         return reply.hit ? { hit: true, value: valueOf(reply, reply.value) } : { hit: false };
       },
       /**
+       * Keeps a value.
        * @param {string} key
-       * @param {unknown} value
+       * @param {unknown} value JSON, or a Uint8Array
        * @param {{ ttlMs?: number, staleMs?: number }} [options]
        * @returns {Promise<void>}
        */
-      put: (key, value, options = {}) =>
-        ask({
-          type: "cache",
-          action: "put",
-          key,
-          value: /** @type {Json} */ (value),
-          ...toWire(options, "ttlMs staleMs"),
-        }),
+      put(key, value, options = {}) {
+        const content = value instanceof Uint8Array ? { base64: toBase64(value) } : { value };
+        const command = { type: "cache", action: "put", key, ...content, ...toWire(options, "ttlMs staleMs") };
+        return ask(/** @type {BridgeCommand} */ (command));
+      },
       /**
        * Drops entries. Returns their number.
        * @param {{ key: string } | { prefix: string } | { glob: string } | { all: true }} selection

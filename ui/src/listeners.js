@@ -7,6 +7,20 @@ import { reportListenerError } from "./errors.js";
  */
 
 /**
+ * Calls a listener. Its error is reported, and disturbs nothing else.
+ * @template T
+ * @param {((item: T) => unknown) | undefined} listener
+ * @param {T} item
+ */
+export function call(listener, item) {
+  try {
+    listener?.(item);
+  } catch (error) {
+    reportListenerError(error);
+  }
+}
+
+/**
  * Creates a set of listeners. None is called after its cancellation, and one that throws disturbs no other.
  * @template T
  * @template {Listening<T>} [E=Listening<T>]
@@ -17,11 +31,7 @@ export function createListeners(onRemoved) {
   const entries = new Set();
   /** @param {E} entry @param {T} item */
   const give = (entry, item) => {
-    try {
-      if (entries.has(entry)) entry.listener(item);
-    } catch (error) {
-      reportListenerError(error);
-    }
+    if (entries.has(entry)) call(entry.listener, item);
   };
   return {
     entries,

@@ -1,5 +1,6 @@
 /** Messages to agents. The client loads this module with the first message. */
 import { MainstayError, ownError } from "./errors.js";
+import { call } from "./listeners.js";
 import { fromWire, toWire } from "./names.js";
 import { isLoss, longestWait } from "./session.js";
 
@@ -49,7 +50,7 @@ export async function sendMessage({ session, agents, waits }, agent, body, optio
   };
   /** @param {AgentUpdate} update */
   const pass = (update) => {
-    if (update.message_id === messageId) onUpdate?.(update);
+    if (update.message_id === messageId) call(onUpdate, update);
   };
   /** @param {AgentItem} item */
   const onItem = (item) => {
@@ -79,7 +80,7 @@ export async function sendMessage({ session, agents, waits }, agent, body, optio
           waitMs: longestWait(options),
           onPush: ({ accepted }) => {
             messageId = accepted?.message_id;
-            onAccepted?.(/** @type {number} */ (messageId));
+            call(onAccepted, /** @type {number} */ (messageId));
             early.splice(0).forEach(pass);
           },
           onAbort: (id) => {

@@ -46,7 +46,7 @@ import { countFailures, nextDelay } from "./reconnect.js";
 /**
  * @typedef {object} CommandOptions
  * @property {AbortSignal} [signal]
- * @property {number} [waitMs] the longest wait for a session; no limit if absent
+ * @property {number} [waitMs] the longest wait for a session; a minute if absent
  * @property {(push: Push) => void} [onPush]
  * @property {boolean} [isStream] pushes go on after the reply, until `route` ends them
  * @property {(id: number) => void} [onSent]
@@ -256,7 +256,7 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
   }
 
   /**
-   * Sends a command, at once or when a link is open. The promise always settles.
+   * Sends a command, at once or when a link is open. The promise always settles, also if no link opens.
    * @template T
    * @param {BridgeCommand} command
    * @param {CommandOptions} [options]
@@ -264,7 +264,7 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
    */
   function ask(command, options = {}) {
     return new Promise((resolve, reject) => {
-      const { signal, waitMs, onPush, isStream, onSent, onAbort } = options;
+      const { signal, waitMs = WAIT_MS, onPush, isStream, onSent, onAbort } = options;
       const id = nextId++;
       if (signal?.aborted) throw ownError("cancelled", "", signal.reason);
       if (state.state === "closed") throw state.error ?? closedError();
@@ -303,7 +303,7 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
       signal?.addEventListener("abort", abort);
       pending.set(id, { command, send, settle });
       if (isUp()) send();
-      else if (waitMs != null && waitMs < TIMER_MAX_MS) {
+      else if (waitMs < TIMER_MAX_MS) {
         wait.set(() => settle(ownError("disconnected", `no session within ${waitMs} ms`)), waitMs);
       }
     });

@@ -43,6 +43,30 @@ test("req 1: a reloaded module finds the session of the page", async (t) => {
   assert.equal(reloaded.connect({ id: "hot" }), client);
 });
 
+test("req 1: options of another runtime are refused while the client is in use", async (t) => {
+  stopClock(t);
+  const WebSocket = class {
+    close() {}
+  };
+  setGlobals(t, { WebSocket });
+  const id = t.name;
+  const options = { url: "ws://127.0.0.1:1/bridge", token: "a", id };
+  const client = connect(options);
+  t.after(() => findClient(id)?.close());
+  for (const same of [{ id }, { id, url: options.url }, { id, token: "a" }, options])
+    assert.equal(connect(same), client);
+  const mock = createMock();
+  for (const other of [{ url: "ws://127.0.0.1:2/bridge" }, { token: "b" }, { mock }, { transport: mock }])
+    assert.throws(() => connect({ id, ...other }), { name: "MainstayError", reason: "invalid_config" });
+  for (let uses = 0; uses < 5; uses++) client.release();
+  const next = connect({ id, mock });
+  assert.notEqual(next, client);
+  assert.equal(client.closed, true);
+  await pass(2000, 500);
+  assert.equal(findClient(id), next);
+  assert.equal(next.store.getState().isLive, true);
+});
+
 test("req 3: a link that ends twice is dialled once, and speaks no more", async (t) => {
   stopClock(t);
   const links = [];
@@ -235,6 +259,56 @@ test("req 12: a command that waits for a session ends with its signal, or after 
   assert.equal((await late).retryable, true);
   await pass(57_000, 500);
   assert.equal((await usual).reason, "disconnected");
+});
+
+test("req 12: a command of any kind waits a minute for a session, and does not act later", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  await settle();
+  mock.drop({ refuse: 1e9 });
+  const all = Promise.all(
+    [
+      client.agent("planner").restart(),
+      client.connection.reconnect(),
+      client.backend.stop(),
+      client.requests.cancel(7),
+      client.command({ type: "credentials", action: "reload" }),
+    ].map(rejection),
+  );
+  mock.commands.length = 0;
+  await pass(60_000, 500);
+  for (const error of await all) assert.equal(error.reason, "disconnected");
+  mock.drop();
+  await pass(30_000, 500);
+  assert.equal(client.store.getState().isLive, true);
+  assert.ok(mock.commands.every(({ type }) => ["subscribe", "hello", "status", "tree"].includes(type)));
+});
+
+test("req 2: a callback that throws is reported, and disturbs no session", async (t) => {
+  const reported = [];
+  setGlobals(t, { reportError: (error) => reported.push(error.message) });
+  const { mock, client } = connectMock(t);
+  mock.on("request", (_, { push }) => {
+    push({ progress: { sent: 5, received: 0 } });
+    return { status: 200, body: "ok" };
+  });
+  mock.on("agent.send", (_, { update }) => {
+    update({ kind: "message", body: "x" });
+    return { text: "done" };
+  });
+  await settle();
+  const fail = (name) => () => {
+    throw new Error(name);
+  };
+  const request = { onAccepted: fail("accepted"), onProgress: fail("progress") };
+  assert.equal((await client.request("GET", "/x", request)).status, 200);
+  const sent = await client
+    .agent("planner")
+    .send("hi", { onAccepted: fail("message accepted"), onUpdate: fail("update") });
+  assert.deepEqual(sent.answer, { text: "done" });
+  assert.equal(mock.opened, 1);
+  for (const name of ["accepted", "progress", "message accepted", "update"])
+    assert.ok(reported.includes(name), `${name}: ${reported}`);
 });
 
 test("req 12: commands that were not sent go over the next session, in order", async (t) => {

@@ -122,6 +122,25 @@ test("agent updates begin again with another runtime, and say so", async (t) => 
   assert.deepEqual(items[3], { restarted: true });
 });
 
+test("agent updates after a number that is still to come begin with the first", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  await settle();
+  const [start, first, second] = [collector(), collector(), collector()];
+  client.agent("planner").listen(start.listener, { after: 0 })();
+  for (let count = 0; count < 3; count++) mock.agentUpdate("planner", {});
+  await settle();
+  client.agent("planner").listen(first.listener, { after: 500 });
+  await settle();
+  assert.deepEqual(seqs(first.items), [1, 2, 3]);
+  client.agent("planner").listen(second.listener, { after: 500 });
+  await settle();
+  mock.agentUpdate("planner", {});
+  await settle();
+  assert.deepEqual(seqs(first.items), [1, 2, 3, 4]);
+  assert.deepEqual(seqs(second.items), [1, 2, 3, 4]);
+});
+
 test("agent that is unknown is an item of its listener", async (t) => {
   const { client } = connectMock(t);
   const { items, listener } = collector();
@@ -409,14 +428,22 @@ test("log that is not there is an item of its listener", async (t) => {
 
 test("cache tells a value of null from a miss", async (t) => {
   const { mock, client } = connectMock(t);
-  assert.deepEqual(await client.cache.get("a"), { hit: false });
-  await client.cache.put("a", null, { ttlMs: 1000 });
-  assert.deepEqual(await client.cache.get("a"), { hit: true, value: null });
+  assert.deepEqual(await client.cache.get("na:a"), { hit: false });
+  await client.cache.put("na:a", null, { ttlMs: 1000 });
+  assert.deepEqual(await client.cache.get("na:a"), { hit: true, value: null });
   mock.on("cache.get", () => ({ hit: true, base64: "AQI=" }));
-  assert.deepEqual(await client.cache.get("a"), { hit: true, value: Uint8Array.of(1, 2) });
-  await client.cache.put("b", 1);
-  assert.equal(await client.cache.invalidate({ prefix: "b" }), 1);
+  assert.deepEqual(await client.cache.get("na:a"), { hit: true, value: Uint8Array.of(1, 2) });
+  await client.cache.put("nb:b", 1);
+  assert.equal(await client.cache.invalidate({ prefix: "nb:" }), 1);
   assert.equal(await client.cache.invalidate({ all: true }), 1);
   const [byPrefix, all] = mock.commands.filter(({ action }) => action === "invalidate");
-  assert.deepEqual([byPrefix.by, byPrefix.pattern, all.by, "pattern" in all], ["prefix", "b", "all", false]);
+  assert.deepEqual([byPrefix.by, byPrefix.pattern, all.by, "pattern" in all], ["prefix", "nb:", "all", false]);
+});
+
+test("cache keeps bytes as bytes", async (t) => {
+  const { mock, client } = connectMock(t);
+  await client.cache.put("na:bytes", Uint8Array.of(255, 0, 7), { ttlMs: 1000 });
+  const put = mock.commands.find(({ action }) => action === "put");
+  assert.deepEqual([put.base64, put.ttl_ms, "value" in put], ["/wAH", 1000, false]);
+  assert.deepEqual(await client.cache.get("na:bytes"), { hit: true, value: Uint8Array.of(255, 0, 7) });
 });

@@ -182,7 +182,7 @@ export const STATES = {
     healthy: {},
     failing: {
       agents: [
-        { id: "planner", messages_in_flight: 1 },
+        { id: "planner", messages_in_flight: 1, state_saved_at: new Date().toISOString() },
         {
           id: "coder",
           status: "restarting",

@@ -44,9 +44,9 @@ const timeOf = (at) => new Date(at).toLocaleString([], { dateStyle: "short", tim
  * Returns what is announced of an agent: that it restarts after a crash, or is given up.
  * @param {Agent} agent
  */
-export function spokenOf({ id, status, gave_up: gaveUp, last_error: error }) {
+export function spokenOf({ id, status, gave_up: gaveUp, error, last_error: last }) {
   if (gaveUp) return text("gaveUp", { id });
-  return error && (status === "failed" || status === "restarting") ? text("crashed", { id }) : "";
+  return (error || last) && (status === "failed" || status === "restarting") ? text("crashed", { id }) : "";
 }
 
 export class Agents extends MainstayElement {

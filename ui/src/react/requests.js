@@ -226,7 +226,7 @@ function notMounted() {
  * @property {number} waiting
  * @property {number} running
  * @property {OutageReport | null} held the outage for which all requests wait
- * @property {number | null} nextTrialAt the time of the next probe during an outage
+ * @property {number | null} nextTrialAt the time of the next probe during an outage, on this page's clock
  * @property {PendingRequest[]} requests all that wait or run; empty unless `list` is set
  * @property {boolean} isLive false while these figures are old
  *
@@ -239,12 +239,11 @@ function notMounted() {
  * @param {State} state
  */
 function queueFigures({ queue, isLive }) {
-  const at = queue?.held?.next_probe_at;
   return {
     waiting: queue?.waiting ?? 0,
     running: queue?.running ?? 0,
     held: queue?.held ?? null,
-    nextTrialAt: at ? Date.parse(at) : null,
+    nextTrialAt: queue?.nextProbeAt ?? null,
     isLive,
   };
 }

@@ -30,7 +30,10 @@ if (parts.connection) {
     }),
   });
 }
-if (parts.queue) fake.set({ queue: queue(parts.queue) });
+if (parts.queue) {
+  const delay = parts.queue.held?.next_probe_in_ms;
+  fake.set({ queue: queue({ ...parts.queue, nextProbeAt: delay == null ? null : Date.now() + delay }) });
+}
 if (parts.agents) {
   fake.set({
     agents: Object.fromEntries(

@@ -72,6 +72,7 @@ export const queue = (parts) => ({
   by_priority: { high: 0, normal: 0, low: 0 },
   groups: [],
   held: null,
+  nextProbeAt: null,
   ...parts,
 });
 

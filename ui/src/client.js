@@ -417,8 +417,8 @@ function createClient(slot, options) {
       return { .../** @type {BridgeResponse} */ (fromWire(response)), body: valueOf({ base64 }, body) };
     },
     /**
-     * Sends a request as `fetch` does: streams in both directions, and statuses from 400 resolve. The
-     * response is neither cached nor shared.
+     * Sends a request as `fetch` does: streams in both directions, and statuses from 400 resolve, with the
+     * error as their body. The response is neither cached nor shared.
      * @param {string | URL | Request} input
      * @param {RequestInit & Omit<SendOptions, "cacheMs" | "shared">} [init]
      * @returns {Promise<Response>}

@@ -1120,7 +1120,8 @@ function checkKey(key) {
   if (!/^[a-z0-9_-]+:/.test(key)) {
     throw ownError(
       "invalid_request",
-      'a key begins with a namespace of lower-case letters, digits, "-" and "_" and a colon, as in "notes:today"',
+      'a key begins with a namespace of lower-case letters, digits, "-" and "_" and a colon, ' +
+        'as in "notes:today"',
     );
   }
   if (/^(file|search|http):/.test(key)) {

@@ -136,7 +136,11 @@ test("req 4: reconnect ends without a runtime, with a closed client, and outside
   const inTime = (/** @type {string} */ code) =>
     run(
       page,
-      `(async () => { ${code}; return Promise.race([asked.then(() => "settled"), new Promise((end) => setTimeout(end, 5000))]); })()`,
+      `(async () => {
+        ${code};
+        const late = new Promise((end) => setTimeout(end, 5000));
+        return Promise.race([asked.then(() => "settled"), late]);
+      })()`,
     );
   assert.equal(await inTime("clients[1].close()"), "settled");
   // The element leaves the page while it dials.

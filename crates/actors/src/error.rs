@@ -134,8 +134,10 @@ impl Error {
     #[must_use]
     pub fn outcome_unknown(cause: Self) -> Self {
         let reason = Reason::OutcomeUnknown;
-        let text = cause.details.as_deref().unwrap_or_default();
-        let details = format!("{}: {text}", cause.reason);
+        let details = match cause.details.as_deref() {
+            None | Some("") => cause.reason.to_string(),
+            Some(text) => format!("{}: {text}", cause.reason),
+        };
         let message = reason.message().to_owned();
         Self { reason, message, retryable: reason.is_retryable(), ..cause }.with_details(&details)
     }

@@ -69,7 +69,8 @@ pub struct Control {
 
 impl Control {
     /// Serves `mainstay` on `port` of 127.0.0.1 (0: that of the last run, or any free one), with or without the
-    /// dashboard's page, and writes `control.json`. The token is that of the last run, so that open pages come back.
+    /// dashboard's page, and writes `control.json`. On the port of the last run the token is that
+    /// of the last run too, so that open pages come back.
     ///
     /// # Errors
     /// When the port cannot be opened, or the data folder not written to.
@@ -93,8 +94,10 @@ impl Control {
         let last = data.last_control();
         let listener = listen(port, last.as_ref()).await?;
         let address = listener.local_addr().map_err(|source| ControlError::Listen { port, source })?;
+        let last_port = last.as_ref().map(|last| last.port);
         let token = match last.map(|last| last.token) {
-            Some(token) if token.len() == 2 * TOKEN_BYTES => token,
+            // Another program that has the last port may have been sent the last token by an open page.
+            Some(token) if last_port == Some(address.port()) && token.len() == 2 * TOKEN_BYTES => token,
             _ => generate_token()?,
         };
         let boot = mainstay.journal().boot().to_owned();

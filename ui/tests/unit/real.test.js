@@ -209,3 +209,26 @@ test("real: updates of an agent continue after a number", options, async (t) => 
   assert.equal(kinds[0], "sent");
   assert.equal(kinds.at(-1), "ended");
 });
+
+test("real: a place that is still to come is a gap, and such a number counts as 0", options, async (t) => {
+  const client = open(t);
+  await until(client, ({ isLive }) => isLive);
+  const batch = await new Promise((resolve) => client.onEvents(resolve, { after: "999999.1" }));
+  assert.equal(batch.lagged.after, "999999.1");
+  assert.equal(batch.lagged.before, batch.cursor);
+  const agent = client.agent("planner");
+  const updates = (after) =>
+    new Promise((resolve) => {
+      const stop = agent.listen((item) => "update" in item && resolve((stop(), item.update.seq)), { after });
+    });
+  const first = updates(0);
+  await agent.send({ text: "hello" });
+  assert.equal(await updates(1_000_000), await first);
+});
+
+test("real: the cache keeps bytes as bytes", options, async (t) => {
+  const client = open(t);
+  const bytes = Uint8Array.of(255, 0, 7);
+  await client.cache.put("test:bytes", bytes);
+  assert.deepEqual(await client.cache.get("test:bytes"), { hit: true, value: bytes });
+});

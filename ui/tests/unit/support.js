@@ -4,7 +4,8 @@ import { connect } from "../../src/index.js";
 import { createMock } from "../../src/transports/mock.js";
 
 // What is loaded on demand is there, so that no test waits for a file.
-await Promise.all(["fetch", "logs", "messages"].map((name) => import(`../../src/${name}.js`)));
+const onDemand = ["fetch", "logs", "messages", "transports/tauri-link"];
+await Promise.all(onDemand.map((name) => import(`../../src/${name}.js`)));
 
 let slot = 0;
 

@@ -287,7 +287,7 @@ async fn cli_lists_requests_and_refuses_an_ended_one() {
     assert_eq!(support::run(data.path(), &["requests"]).await.stdout, "no request waits or runs\n");
     let ended = support::run_json(data.path(), &["request", "GET", "/api/search?q=a"]).await;
     let id = ended["request_id"].to_string();
-    for command in [&["cancel", &id][..], &["priority", &id, "high"]] {
+    for command in [&["cancel", &id][..], &["prioritize", &id, "high"]] {
         let refused = support::run(data.path(), &[&["requests"], command].concat()).await;
         assert_eq!(refused.code, Some(1), "{refused:?}");
         assert!(refused.stderr.contains("ended"), "{refused:?}");

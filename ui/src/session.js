@@ -50,6 +50,7 @@ import { countFailures, nextDelay } from "./reconnect.js";
  * @property {(push: Push) => void} [onPush]
  * @property {boolean} [isStream] pushes go on after the reply, until `route` ends them
  * @property {(id: number) => void} [onSent]
+ * @property {() => void} [onReply] called before anything that comes after the reply
  * @property {(id: number) => void} [onAbort] called in place of the usual cancellation
  */
 /**
@@ -264,7 +265,7 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
    */
   function ask(command, options = {}) {
     return new Promise((resolve, reject) => {
-      const { signal, waitMs = WAIT_MS, onPush, isStream, onSent, onAbort } = options;
+      const { signal, waitMs = WAIT_MS, onPush, isStream, onSent, onReply, onAbort } = options;
       const id = nextId++;
       if (signal?.aborted) throw ownError("cancelled", "", signal.reason);
       if (state.state === "closed") throw state.error ?? closedError();
@@ -281,6 +282,7 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
       const settle = (error, value) => {
         pending.delete(id);
         if (error || !isStream) routes.delete(id);
+        onReply?.();
         signal?.removeEventListener("abort", abort);
         wait.clear();
         if (error) reject(error);

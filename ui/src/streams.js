@@ -54,10 +54,11 @@ const cursorOf = ({ run, seq }) => `${run}.${seq}`;
  * @param {Session} session
  * @param {BridgeCommand} command
  * @param {(item: { error: MainstayError }) => void} give
+ * @param {() => void} [onReply]
  */
-export function subscribe(session, command, give) {
+export function subscribe(session, command, give, onReply) {
   if (!session.isUp()) return;
-  session.ask(command).catch((error) => session.isUp() && give({ error: handleError(error) }));
+  session.ask(command, { onReply }).catch((error) => session.isUp() && give({ error: handleError(error) }));
 }
 
 /** More events than this are delivered at once if frames do not come. */
@@ -206,6 +207,7 @@ export function createEvents(session, clock) {
  * @typedef {object} AgentPlace
  * @property {number | null} seq the highest number that came
  * @property {number} after the number after which the updates were asked for
+ * @property {number} asked the commands without a reply: what comes before it is of an earlier one
  * @property {() => void} ask
  * @typedef {AgentListeners & AgentPlace} AgentChannel
  */
@@ -230,6 +232,7 @@ export function createAgents(session) {
     const channel = {
       seq: null,
       after: 0,
+      asked: 0,
       .../** @type {typeof createListeners<AgentItem, AgentListener>} */ (createListeners)((isEmpty) => {
         if (isEmpty && channels.delete(agent)) session.tell({ type: "agent", agent, action: "unlisten" });
       }),
@@ -237,7 +240,9 @@ export function createAgents(session) {
         const seqs = [...channel.entries].map(({ seq }) => seq).filter((seq) => seq != null);
         const after = seqs.length ? Math.min(...seqs) : undefined;
         channel.after = after ?? 0;
-        subscribe(session, { type: "agent", agent, action: "listen", after }, channel.giveAll);
+        if (session.isUp()) channel.asked++;
+        const command = /** @type {const} */ ({ type: "agent", agent, action: "listen", after });
+        subscribe(session, command, channel.giveAll, () => channel.asked--);
       },
     };
     channels.set(agent, channel);
@@ -274,6 +279,7 @@ export function createAgents(session) {
       const channel = channels.get(agent);
       if (!channel) return;
       if (!update) return channel.giveAll(/** @type {AgentItem} */ (item));
+      if (channel.asked) return;
       const { seq } = update;
       if (seq <= channel.after) {
         // That number is still to come, so the runtime began with its first update.

@@ -221,6 +221,9 @@ test("updates of a message that come before its acceptance are not lost", async 
   await settle();
   const { id } = sent.find(({ action }) => action === "send");
   const tell = (message) => events.onMessage(JSON.stringify(message));
+  // An update before the reply to `listen` would be one of an earlier subscription.
+  tell({ agent: "planner", update: { seq: 9, kind: "message", message_id: 7, body: "earlier" } });
+  tell({ id: sent.find(({ action }) => action === "listen").id, ok: null });
   tell({ agent: "planner", update: { seq: 1, kind: "sent", message_id: 7, body: "x" } });
   tell({ agent: "planner", update: { seq: 2, kind: "message", message_id: 8, body: "other" } });
   tell({ agent: "planner", accepted: { id, message_id: 7 } });

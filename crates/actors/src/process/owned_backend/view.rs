@@ -16,7 +16,7 @@ pub struct OwnedBackendView(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    run: Mutex<Option<RunningProcess>>,
+    run: Mutex<Option<RunningBackend>>,
     /// The address that the present process was given, while it is ready.
     address: watch::Sender<Option<BackendAddress>>,
     ends: watch::Sender<BackendEnds>,
@@ -24,7 +24,7 @@ struct Inner {
 
 /// A process that runs.
 #[derive(Debug)]
-struct RunningProcess {
+struct RunningBackend {
     pid: u32,
     url: Option<String>,
     log: ProcessLog,
@@ -49,7 +49,7 @@ impl OwnedBackendView {
     #[must_use]
     pub fn process(&self) -> Option<BackendProcess> {
         let run = self.0.run.lock();
-        let RunningProcess { pid, url, log, suspended_since } = run.as_ref()?;
+        let RunningBackend { pid, url, log, suspended_since } = run.as_ref()?;
         Some(BackendProcess {
             pid: *pid,
             url: url.clone(),
@@ -81,7 +81,7 @@ impl OwnedBackendView {
     }
 
     pub(super) fn set_process(&self, process: &Process, url: Option<String>, log: ProcessLog) {
-        *self.0.run.lock() = Some(RunningProcess { pid: process.pid(), url, log, suspended_since: None });
+        *self.0.run.lock() = Some(RunningBackend { pid: process.pid(), url, log, suspended_since: None });
     }
 
     pub(super) fn set_suspended_since(&self, suspended_since: Option<Duration>) {

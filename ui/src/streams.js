@@ -207,7 +207,7 @@ export function createEvents(session, clock) {
  * @typedef {object} AgentPlace
  * @property {number | null} seq the highest number that came
  * @property {number} after the number after which the updates were asked for
- * @property {number} asked the commands without a reply: what comes before it is of an earlier one
+ * @property {boolean} isNew true before the first reply: what comes until then is of an earlier channel
  * @property {() => void} ask
  * @typedef {AgentListeners & AgentPlace} AgentChannel
  */
@@ -232,7 +232,7 @@ export function createAgents(session) {
     const channel = {
       seq: null,
       after: 0,
-      asked: 0,
+      isNew: session.isUp(),
       .../** @type {typeof createListeners<AgentItem, AgentListener>} */ (createListeners)((isEmpty) => {
         if (isEmpty && channels.delete(agent)) session.tell({ type: "agent", agent, action: "unlisten" });
       }),
@@ -240,9 +240,8 @@ export function createAgents(session) {
         const seqs = [...channel.entries].map(({ seq }) => seq).filter((seq) => seq != null);
         const after = seqs.length ? Math.min(...seqs) : undefined;
         channel.after = after ?? 0;
-        if (session.isUp()) channel.asked++;
         const command = /** @type {const} */ ({ type: "agent", agent, action: "listen", after });
-        subscribe(session, command, channel.giveAll, () => channel.asked--);
+        subscribe(session, command, channel.giveAll, () => (channel.isNew = false));
       },
     };
     channels.set(agent, channel);
@@ -279,7 +278,7 @@ export function createAgents(session) {
       const channel = channels.get(agent);
       if (!channel) return;
       if (!update) return channel.giveAll(/** @type {AgentItem} */ (item));
-      if (channel.asked) return;
+      if (channel.isNew) return;
       const { seq } = update;
       if (seq <= channel.after) {
         // That number is still to come, so the runtime began with its first update.

@@ -120,7 +120,12 @@ export async function startBridge() {
     cursor: () => `1.${bridge.seq}`,
     /** Answers commands of a type. The handler returns the reply, or throws an error object. */
     on: (type, handler) => bridge.handlers.set(type, handler),
-    send: (message) => open.forEach((socket) => socket.send(JSON.stringify(message))),
+    /** The updates so far, which a later `listen` with `after` gets again, as from the runtime. */
+    updates: [],
+    send(message) {
+      if (message.update) bridge.updates.push(message);
+      open.forEach((socket) => socket.send(JSON.stringify(message)));
+    },
     /** Changes the status, and announces an event so that pages read it. */
     change(patch) {
       bridge.status = { ...bridge.status, ...patch };
@@ -173,13 +178,22 @@ export async function startBridge() {
 
   const reply = async (socket, command) => {
     const { id, type } = command;
-    const push = (message) => socket.send(JSON.stringify(message));
+    const push = (message) => {
+      if (message.update && !bridge.updates.includes(message)) bridge.updates.push(message);
+      socket.send(JSON.stringify(message));
+    };
     try {
       const handler = bridge.handlers.get(type);
-      const ok = handler ? await handler(command, push) : bridge.default(command);
+      const result = handler ? handler(command, push) : bridge.default(command);
+      // What is there at once goes out before the next command is read, as from the runtime.
+      const ok = result instanceof Promise ? await result : result;
       if (ok !== undefined) push({ id, ok });
       if (type === "subscribe" && ok !== undefined) {
         push({ snapshot: { status: bridge.status, tree: bridge.tree }, cursor: bridge.cursor() });
+      }
+      if (type === "agent" && command.action === "listen" && command.after != null) {
+        const kept = ({ agent, update }) => agent === command.agent && update.seq > command.after;
+        bridge.updates.filter(kept).forEach(push);
       }
     } catch (error) {
       push({ id, error });

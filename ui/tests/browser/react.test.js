@@ -1137,6 +1137,7 @@ describe("agents", () => {
       push({ agent: "planner", accepted: { id, message_id: 3 } });
       push({ agent: "planner", update: { kind: "sent", seq: 1, message_id: 3, body: "hi" } });
       push({ agent: "planner", update: { kind: "message", seq: 2, message_id: 3, body: { text: "hello" } } });
+      push({ agent: "planner", update: { kind: "ended", seq: 3, message_id: 3, body: { answer: "hello" } } });
       return { message_id: 3, answer: "hello" };
     });
     const turns = await page.evaluate(async () => {

@@ -180,7 +180,14 @@ test("real: a runtime that is restarted comes back in an open page", options, as
   await runtime.start();
   await page.evaluate((run) => until((state) => state.isLive && state.status && state.status.runtime.run > run), before);
   await page.evaluate(() => client.request("GET", "/api/search?q=tides"));
-  const events = await page.evaluate(() => /** @type {{ events: string[] }} */ (/** @type {unknown} */ (globalThis)).events);
+  const events = await page.evaluate((run) => {
+    const { events } = /** @type {{ events: string[] }} */ (/** @type {unknown} */ (globalThis));
+    return new Promise((resolve) => {
+      const look = () => events.some((cursor) => cursor.startsWith(`${run}.`)) && resolve(events);
+      client.onEvents(look);
+      look();
+    });
+  }, before + 1);
   assert.equal(new Set(events).size, events.length, "no event comes twice");
   assert.ok(!events.includes("lagged"), "no event is missing");
   const runs = events.map((cursor) => cursor.split(".").map(Number));

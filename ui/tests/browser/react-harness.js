@@ -3,22 +3,10 @@ import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
 
 import { build } from "esbuild";
-import { chromium } from "playwright-core";
+
+export { launch } from "./support.js";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-
-const CHROMIUM = {
-  executablePath: "/usr/bin/chromium",
-  args: [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-  ],
-};
 
 /** Counts timers, frames and listeners that are alive. It runs before any other script. */
 export function countResources() {
@@ -111,11 +99,6 @@ export async function bundle(
     plugins,
   });
   return outputFiles[0].text;
-}
-
-/** Starts the browser. */
-export function launch() {
-  return chromium.launch(CHROMIUM);
 }
 
 /**

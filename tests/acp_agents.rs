@@ -125,7 +125,8 @@ async fn open_question_is_in_reports_and_reaches_late_listener() {
     assert_eq!((ask.as_deref(), &body), (Some(&*question.ask), &question.body));
     agents.answer("x", &question.ask, json!("allow")).unwrap();
     assert_eq!(timeout(TEST_TIMEOUT, asking.answer()).await.unwrap().unwrap(), turn("allow "));
-    fixture.wait_for(|record| record.kind == "agent_question_settled").await;
+    let is_answer = |record: &Record| record.fields.get("outcome") == Some(&json!("answered"));
+    fixture.wait_for(|record| record.kind == "agent_question_settled" && is_answer(record)).await;
     assert!(agents.get("x").unwrap().report.questions.is_empty());
     fixture.stop().await;
 }

@@ -235,14 +235,18 @@ async fn slow_client_slows_the_backend_and_cancel_reaches_it() {
     timeout(TEST_TIMEOUT, has_ended.recv()).await.expect("the backend lost its connection");
 }
 
-/// Answers with the body that came, once it is whole.
-async fn return_body(mut socket: TcpStream, may_read: Arc<tokio::sync::Semaphore>, broken: mpsc::Sender<()>) {
+/// Answers with the body that came, once it is whole. `seen` gets the size of each part, and `None` if the body breaks off.
+async fn return_body(
+    mut socket: TcpStream,
+    may_read: Arc<tokio::sync::Semaphore>,
+    seen: mpsc::Sender<Option<usize>>,
+) {
     while read_head(&mut socket).await.is_some() {
         may_read.acquire().await.unwrap().forget();
         let mut body = Vec::new();
         loop {
             let Some(size) = read_line(&mut socket).await else {
-                let _ = broken.send(()).await;
+                let _ = seen.send(None).await;
                 return;
             };
             let mut part = vec![0; usize::from_str_radix(&size, 16).unwrap()];
@@ -251,6 +255,7 @@ async fn return_body(mut socket: TcpStream, may_read: Arc<tokio::sync::Semaphore
             if part.is_empty() {
                 break;
             }
+            let _ = seen.send(Some(part.len())).await;
             body.extend(part);
         }
         let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
@@ -276,10 +281,10 @@ fn upload() -> Value {
 #[tokio::test]
 async fn body_is_written_in_parts_with_backpressure() {
     let may_read = Arc::new(tokio::sync::Semaphore::new(0));
-    let (broken, mut is_broken) = mpsc::channel(1);
+    let (seen, mut parts) = mpsc::channel(1024);
     let permits = Arc::clone(&may_read);
     let fixture =
-        BodyFixture::start(move |socket| return_body(socket, Arc::clone(&permits), broken.clone())).await;
+        BodyFixture::start(move |socket| return_body(socket, Arc::clone(&permits), seen.clone())).await;
     let mut session = fixture.session().await;
     let id = session.send(upload()).await;
     let part = vec![0xfe; 1 << 18];
@@ -316,12 +321,16 @@ async fn body_is_written_in_parts_with_backpressure() {
     let id = session.send(upload()).await;
     let written = session.write(id, b"half").await;
     session.reply(written).await;
+    // The connection has taken it before the backend has it.
+    let mut seen_part =
+        async || timeout(TEST_TIMEOUT, parts.recv()).await.expect("the backend reads").unwrap();
+    while seen_part().await != Some(b"half".len()) {}
     session.send(json!({"type": "body", "action": "abort", "request": id})).await;
     assert_eq!(session.reply(id).await["error"]["reason"], "cancelled");
-    timeout(TEST_TIMEOUT, is_broken.recv()).await.expect("the backend saw the body break off");
+    assert_eq!(seen_part().await, None, "the backend saw the body break off");
 }
 
-/// A write that no connection will take is answered when its request ends.
+/// A write that no connection will take is answered when its request is cancelled.
 #[tokio::test]
 async fn waiting_write_ends_with_its_request() {
     let (held, _keep) = tokio::sync::watch::channel(());
@@ -334,7 +343,10 @@ async fn waiting_write_ends_with_its_request() {
     })
     .await;
     let mut session = fixture.session().await;
-    let id = session.send(upload()).await;
+    let mut command = upload();
+    // Longer than the limit of the test, so that only the cancel ends the request.
+    command["timeout_ms"] = json!(3_600_000);
+    let id = session.send(command).await;
     let part = vec![1; 1 << 20];
     let mut writes = Vec::new();
     for _ in 0..16 {

@@ -164,12 +164,14 @@ async fn wrong_configuration_is_named_with_its_line() {
         let (line, snippet) = ended.stderr.trim_end().split_once('\n').unwrap();
         assert!(line.contains(named), "{line}");
         assert_eq!(snippet, caret);
+        let started = run(data.path(), &["run", "--config", file.to_str().unwrap()]).await;
+        assert_eq!((started.code, started.stdout, started.stderr), (Some(2), String::new(), ended.stderr));
     }
-    let started = run(data.path(), &["run", "--config", file.to_str().unwrap()]).await;
-    assert!(error_line(&started, 2).contains("odd.toml:2:1"), "{started:?}");
     fs::write(&file, "[backend]\ntoken_env = \"MAINSTAY_TEST_UNSET\"\n").unwrap();
     let started = run(data.path(), &["run", "--config", file.to_str().unwrap()]).await;
-    assert!(error_line(&started, 2).contains("MAINSTAY_TEST_UNSET"), "{started:?}");
+    let (line, snippet) = started.stderr.trim_end().split_once('\n').unwrap();
+    assert!(line.contains("odd.toml:2:13") && line.contains("MAINSTAY_TEST_UNSET"), "{line}");
+    assert!(snippet.ends_with("    |             ^"), "{snippet}");
 }
 
 /// Runs a command with this text as its standard input.
@@ -291,12 +293,24 @@ async fn any_method_is_sent_and_a_slip_gets_a_hint() {
 }
 
 #[tokio::test]
+async fn run_with_a_file_names_the_option_for_it() {
+    let data = tempfile::tempdir().unwrap();
+    let ended = run(data.path(), &["run", "m.toml"]).await;
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.stderr.contains("a configuration is named by '--config m.toml'"), "{ended:?}");
+    for command in [&["demo", "m.toml"][..], &["run", "--confg"]] {
+        assert!(!run(data.path(), command).await.stderr.contains("a configuration is named"), "{command:?}");
+    }
+}
+
+#[tokio::test]
 async fn foreign_and_damaged_files_are_named_with_what_to_do() {
     let data = tempfile::tempdir().unwrap();
     fs::write(data.path().join("control.json"), "{").unwrap();
     let ended = run(data.path(), &["status"]).await;
     let line = error_line(&ended, 1);
-    assert!(line.contains("control.json is no control file") && line.contains("delete that file"), "{line}");
+    assert!(line.contains("control.json is no control file: it breaks off in line 1"), "{line}");
+    assert!(line.contains("delete that file"), "{line}");
     let journal = data.path().join("journal");
     fs::create_dir(&journal).unwrap();
     let segment = journal.join("journal-0000000001-0000000000000001.jsonl");
@@ -451,6 +465,15 @@ async fn frozen_runtime_is_named_while_a_command_waits_for_it() {
 async fn demo_commands_break_and_heal_the_running_demo() {
     let data = tempfile::tempdir().unwrap();
     let mut demo = MainstayProcess::start(data.path(), &["demo"]);
+    let dashboard = demo.line_containing("dashboard ").await;
+    let live = demo.line().await;
+    let (address, token) = live.strip_prefix("live page ").and_then(|page| page.split_once('#')).unwrap();
+    assert!(
+        address.ends_with("/ui/examples/live.html") && dashboard.contains(&format!("/#{token} ")),
+        "{live}"
+    );
+    let page = support::http_client().get(address).send().await.unwrap();
+    assert!(page.status().is_success(), "{page:?}");
     let hint = demo.line_containing("to break it: ").await;
     assert!(hint.contains(data.path().to_str().unwrap()) && hint.contains(" demo crash planner"), "{hint}");
     let mut events = EventFollower::follow(data.path());
@@ -568,4 +591,37 @@ async fn environment_decides_folder_zone_and_colour() {
     assert!(default.contains("[backend]"), "an empty variable is as good as none: {default}");
     let version = printed(&["--version"], &[]);
     assert!(version.starts_with(&format!("mainstay {}", env!("CARGO_PKG_VERSION"))), "{version}");
+}
+
+#[tokio::test]
+async fn incident_is_listed_and_explained_after_the_end() {
+    let data = tempfile::tempdir().unwrap();
+    let demo = MainstayProcess::start(data.path(), &["demo"]);
+    let mut events = EventFollower::follow(data.path());
+    events.wait_for_agent("planner", "healthy").await;
+    assert_eq!(run(data.path(), &["panic", "cache"]).await.code, Some(0));
+    events.wait_for_event("root/cache", "actor_restarted").await;
+    let status = run(data.path(), &["status"]).await.stdout;
+    assert!(status.starts_with("All is well\n"), "{status}");
+    demo.stop().await;
+
+    let listed = run(data.path(), &["incidents"]).await;
+    assert_eq!(listed.code, Some(0), "{listed:?}");
+    let row = listed.stdout.lines().find(|line| line.contains("cache: panicked")).expect(&listed.stdout);
+    let id = row.split_whitespace().next().unwrap();
+    let story = run(data.path(), &["why", id]).await.stdout;
+    assert!(story.starts_with("cache: panicked: injected panic (at crates/runtime/src/"), "{story}");
+    assert!(story.contains("\nDecision: restart in 100 ms, attempt 1 (1 of 10 restarts used).\n"), "{story}");
+    assert!(story.contains("\nIt was over at "), "{story}");
+    // The stop of the runtime is later. It concerns every actor, and so says nothing about this one.
+    assert_eq!(run_json(data.path(), &["why", "cache"]).await["id"], id);
+    let stop = run_json(data.path(), &["why", "root"]).await;
+    assert!(stop["title"].as_str().unwrap().starts_with("The runtime is stopping"), "{stop}");
+    let all = run_json(data.path(), &["incidents"]).await;
+    assert_eq!(all.as_array().unwrap().iter().filter(|incident| incident["id"] == id).count(), 1);
+
+    let unknown = run(data.path(), &["why", "planer"]).await;
+    assert!(error_line(&unknown, 1).contains("did you mean \"planner\"?"), "{unknown:?}");
+    let unknown = run(data.path(), &["why", "4711"]).await;
+    assert!(error_line(&unknown, 1).contains("the journal has no event about 4711"), "{unknown:?}");
 }

@@ -108,6 +108,8 @@ async fn prometheus_reads_the_status_with_the_token() {
         "mainstay_cache_loads_total 1",
         "mainstay_cache_entries 1",
         "mainstay_queue_running_requests 0",
+        "mainstay_request_duration_seconds_count{priority=\"normal\"} 1",
+        "mainstay_requests_failed_total{priority=\"normal\"} 0",
     ] {
         assert!(text.lines().any(|one| one == line), "{line} is missing:\n{text}");
     }
@@ -132,6 +134,8 @@ fn check_exposition(text: &str) {
         } else {
             let (sample, figure) = line.rsplit_once(' ').expect("a sample has a figure");
             let name = sample.split('{').next().expect("a sample has a name");
+            // A summary has two samples with names of their own.
+            let name = ["_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
             assert_eq!(Some(&name), introduced.last(), "{line}");
             assert!(figure.parse::<f64>().is_ok_and(f64::is_finite), "{line}");
         }
@@ -367,7 +371,12 @@ async fn full_group_waits_and_its_requests_are_moved_and_cancelled() {
     }
     assert_eq!(groups().await, group(0, 0));
     assert!(!status(&[]).await.contains("/slow/**"), "nothing of it waits");
-    assert!(status(&["-o", "wide"]).await.contains(" limit /slow/**: 0 running of 2, 0 waiting\n"));
+    let wide = status(&["-o", "wide"]).await;
+    assert!(wide.contains(" limit /slow/**: 0 running of 2, 0 waiting\n"));
+    // Without `--log debug`, which would put each request into the journal.
+    assert!(wide.contains(" half of the last requests took at most "), "{wide}");
+    let latency = support::run_json(data.path(), &["status"]).await["queue"]["latency"].take();
+    assert_eq!((&latency["all"]["count"], &latency["all"]["failed"]), (&json!(4), &json!(0)));
     runtime.stop().await;
 }
 

@@ -26,9 +26,10 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Returns the Markdown files of the root and of docs/, with their texts.
+/// Returns the Markdown files of the root, of docs/, of ui/ and of benches/, with their texts.
 fn pages() -> Vec<(PathBuf, String)> {
-    let folders = ["", "docs", "docs/conformance", "benches"].map(|folder| repository().join(folder));
+    let folders =
+        ["", "docs", "docs/conformance", "docs/ui", "benches", "ui"].map(|folder| repository().join(folder));
     let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
@@ -136,8 +137,11 @@ fn links_lead_to_files_and_headings() {
 
 #[test]
 fn index_lists_each_page_of_docs() {
-    let index = fs::read_to_string(repository().join("docs/README.md")).unwrap();
-    let listed: BTreeSet<_> = links(&index).map(|target| repository().join("docs").join(target)).collect();
+    // docs/ui.md is the index of docs/ui/.
+    let [index, ui_index] =
+        ["docs/README.md", "docs/ui.md"].map(|page| fs::read_to_string(repository().join(page)).unwrap());
+    let targets = links(&index).chain(links(&ui_index).filter(|target| target.starts_with("ui/")));
+    let listed: BTreeSet<_> = targets.map(|target| repository().join("docs").join(target)).collect();
     let pages = pages().into_iter().map(|(path, _)| path);
     let docs = pages.filter(|path| path.starts_with(repository().join("docs")));
     let missing: Vec<_> =

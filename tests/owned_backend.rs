@@ -92,6 +92,9 @@ async fn warming_up_shows_what_it_awaits_and_its_last_line() {
     })
     .await;
     let status = run_json(data.path(), &["status"]).await;
+    let verdict = status["verdict"]["text"].as_str().unwrap();
+    let awaited = ": it is ready when it prints \"listening\"; its last line: loading the model";
+    assert!(verdict.contains(awaited), "{verdict}");
     let shown = &status["backend"];
     assert_eq!((&shown["status"], &shown["pid"]), (&"starting".into(), &starting["pid"]));
     assert_eq!(shown["awaits"], "it prints \"listening\"");
@@ -155,6 +158,20 @@ async fn ready_text_counts_in_colour_and_on_stderr() {
          command = ['sh', '-c', '{print}; exec cat', '80']\n"
     );
     let (_data, runtime, mut events) = start(&keys, &agent).await;
+    events.wait_for(is_of_backend("backend_started")).await;
+    events.wait_since(0, is_agent_health("helper", "healthy")).await;
+    runtime.stop().await;
+}
+
+/// Both get the same port, and the agent is ready once it prints that.
+#[tokio::test]
+async fn ready_text_of_an_agent_has_the_assigned_address() {
+    let keys = "url = 'auto'\ncommand = ['sh', '-c', 'echo port $0; exec sleep 1000', '{port}']\n\
+                ready = 'stdout:port {port}'";
+    let agent = "startup_grace = '1h'\nmin_uptime = '0s'\n[connection]\nenabled = false\n\
+                 [[agent]]\nid = 'helper'\ndriver = 'process'\nready = 'stdout:uses {port}.'\n\
+                 command = ['sh', '-c', 'echo uses $0.; exec cat', '{port}']\n";
+    let (_data, runtime, mut events) = start(keys, agent).await;
     events.wait_for(is_of_backend("backend_started")).await;
     events.wait_since(0, is_agent_health("helper", "healthy")).await;
     runtime.stop().await;
@@ -325,11 +342,48 @@ async fn request_says_after_a_second_what_it_waits_for() {
     let mut request = request.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(request.stderr.take().unwrap()).lines();
     let first = timeout(TEST_TIMEOUT, lines.next_line()).await.unwrap().unwrap().unwrap();
-    let words = "waits for the backend: The backend is starting: it is ready when it accepts connections, within 2 min";
+    let words =
+        "waits for the backend, which is starting: it is ready when it accepts connections, within 2 min";
     assert!(first.starts_with(words), "{first}");
     std::fs::write(folder.path().join("go"), "").unwrap();
     let next = timeout(TEST_TIMEOUT, lines.next_line()).await.unwrap().unwrap().unwrap();
     assert!(next.starts_with("HTTP 200 in "), "it says the same thing once: {next}");
+    assert!(timeout(TEST_TIMEOUT, request.wait()).await.unwrap().unwrap().success());
+    runtime.stop().await;
+}
+
+#[tokio::test]
+async fn connection_says_that_it_waits_for_the_backend() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, runtime, mut events) = start(&assigned_and_held(folder.path()), "").await;
+    events.wait_for(is_of_backend("backend_starting")).await;
+    let step = async || run_json(data.path(), &["connection"]).await["next_step"].take();
+    let waiting = step().await;
+    let words =
+        "waits for the backend, which is starting: it is ready when it accepts connections, within 2 min";
+    assert!(waiting.as_str().unwrap().starts_with(words), "{waiting}");
+    assert_eq!(run(data.path(), &["disconnect"]).await.code, Some(0));
+    assert_eq!(step().await, "none until a reconnect", "a command keeps it closed");
+    runtime.stop().await;
+}
+
+#[tokio::test]
+async fn request_says_that_the_backend_is_suspended() {
+    let more = format!("fail_after = 1000\n{NO_LINK}");
+    let (data, runtime, mut events) = start(&assigned("stdout:listening on {url}"), &more).await;
+    let pid = events.wait_for(is_of_backend("backend_started")).await["pid"].as_u64().unwrap();
+    send_signal(pid, "STOP").await;
+    events.wait_for(is_of_backend("backend_suspended")).await;
+    let mut request = mainstay(data.path(), &["request", "GET", "/api/search?q=x"]);
+    let mut request = request.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(request.stderr.take().unwrap()).lines();
+    let first = timeout(TEST_TIMEOUT, lines.next_line()).await.unwrap().unwrap().unwrap();
+    assert!(
+        first.starts_with("waits for the backend, which a signal or a debugger has stopped: "),
+        "{first}"
+    );
+    assert!(first.ends_with(&format!("`kill -CONT {pid}` lets it continue")), "{first}");
+    send_signal(pid, "CONT").await;
     assert!(timeout(TEST_TIMEOUT, request.wait()).await.unwrap().unwrap().success());
     runtime.stop().await;
 }
@@ -597,25 +651,93 @@ async fn foreign_server_on_the_port_is_not_the_backend() {
     );
     let (data, runtime, mut events) = start(&keys, "").await;
     events.wait_for(is_of_backend("backend_starting")).await;
-    let port = folder.path().join("port");
-    eventually("the program has its port", async || {
-        std::fs::read_to_string(&port).is_ok_and(|port| port.ends_with('\n'))
-    })
-    .await;
-    let port: u16 = std::fs::read_to_string(&port).unwrap().trim().parse().unwrap();
-    let foreign = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
-    foreign.set_nonblocking(true).unwrap();
+    let foreign = take_port(folder.path()).await;
     let asked = run(data.path(), &["request", "GET", "/", "--wait-timeout", "200ms", "--retries", "0"]).await;
     assert_eq!(asked.code, Some(1), "{asked:?}");
     assert_eq!(backend(data.path()).await["status"], "starting");
     runtime.stop().await;
-    // Each connection that the runtime made waits here by now, and has ended.
-    while let Ok((mut stream, _)) = foreign.accept() {
+    assert_nothing_was_sent(&foreign);
+}
+
+/// Listens on the port that a program was given, and has written to the file `port` in its folder.
+async fn take_port(folder: &Path) -> std::net::TcpListener {
+    let file = folder.join("port");
+    let read = || std::fs::read_to_string(&file);
+    eventually("the program has its port", async || read().is_ok_and(|port| port.ends_with('\n'))).await;
+    let port: u16 = read().unwrap().trim().parse().unwrap();
+    std::net::TcpListener::bind(("127.0.0.1", port)).unwrap()
+}
+
+/// Asserts that nothing was sent to a listener. Each connection waits there by now, and has ended.
+fn assert_nothing_was_sent(listener: &std::net::TcpListener) {
+    listener.set_nonblocking(true).unwrap();
+    while let Ok((mut stream, _)) = listener.accept() {
         stream.set_nonblocking(false).unwrap();
         stream.set_read_timeout(Some(TEST_TIMEOUT)).unwrap();
         let mut sent = String::new();
         stream.read_to_string(&mut sent).unwrap();
         assert_eq!(sent, "", "nothing was sent to it");
+    }
+}
+
+/// Another program of this user, which is this test, takes the port while the backend is still loading. The backend tries
+/// to listen until the port is free again.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn foreign_server_that_comes_first_is_not_the_backend() {
+    let script = r#"echo $1 > port; while [ ! -e go ]; do sleep 0.05; done
+                    until "$0" demo-backend --port "$1"; do sleep 0.05; done"#;
+    for ready in ["listening", "none", "http:/api/agents/planner/health"] {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = format!(
+            "url = 'auto'\ncommand = ['sh', '-c', '''{script}''', '{}', '{{port}}']\ncwd = '{}'\n\
+             ready = '{ready}'\nready_within = '1h'",
+            mainstay_binary().display(),
+            folder.path().display()
+        );
+        let (data, runtime, mut events) = start(&keys, "").await;
+        let foreign = take_port(folder.path()).await;
+        let port = foreign.local_addr().unwrap().port();
+        std::fs::write(folder.path().join("go"), "").unwrap();
+        let note = format!("port {port}, which was given to the backend, is taken by ");
+        let own = format!("(process {})", std::process::id());
+        let logs = async || run(data.path(), &["logs", "backend"]).await.stdout;
+        eventually("the log names the program", async || {
+            logs().await.lines().any(|line| line.contains(&note) && line.contains(&own))
+        })
+        .await;
+        eventually("the backend cannot listen", async || logs().await.matches("in use").count() >= 2).await;
+        let asked =
+            run(data.path(), &["request", "GET", "/", "--wait-timeout", "200ms", "--retries", "0"]).await;
+        assert_eq!(asked.code, Some(1), "{asked:?}");
+        assert_eq!(backend(data.path()).await["status"], "starting", "{ready}");
+        assert_nothing_was_sent(&foreign);
+        drop(foreign);
+        events.wait_for(is_of_backend("backend_started")).await;
+        let answer = run_json(data.path(), &["request", "GET", "/api/search?q=x"]).await;
+        assert_eq!(answer["status"], 200, "{ready}");
+        assert_eq!(logs().await.matches(&note).count(), 1, "the log says it once");
+        runtime.stop().await;
+    }
+}
+
+/// A parent that only waits for the server, as of PyInstaller, and a server in a session of its own.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn descendant_of_the_program_that_listens_is_the_backend() {
+    for detach in ["", "setsid "] {
+        let script = format!(r#"{detach}"$0" demo-backend --port "$1" & wait"#);
+        for ready in ["listening", "http:/api/agents/planner/health"] {
+            let keys = format!(
+                "url = 'auto'\ncommand = ['sh', '-c', '{script}', '{}', '{{port}}']\nready = '{ready}'",
+                mainstay_binary().display()
+            );
+            let (data, runtime, mut events) = start(&keys, "").await;
+            events.wait_for(is_of_backend("backend_started")).await;
+            let answer = run_json(data.path(), &["request", "GET", "/api/search?q=x"]).await;
+            assert_eq!(answer["status"], 200, "{detach}{ready}");
+            runtime.stop().await;
+        }
     }
 }
 

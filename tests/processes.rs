@@ -256,7 +256,8 @@ async fn open_question_is_shown_everywhere_until_answered() {
     assert_eq!(answered.code, Some(0), "{answered:?}");
     let sent = sender.join_next().await.unwrap().unwrap();
     assert_eq!(sent["answer"], "certainly");
-    events.wait_for_event("root/agents/planner", "agent_question_settled").await;
+    let settled = events.wait_for_event("root/agents/planner", "agent_question_settled").await;
+    assert_eq!(settled["outcome"], "answered");
     eventually("it is settled", async || {
         ask(data.path(), &["agent", "show", "planner"]).await["questions"] == json!([])
     })
@@ -366,6 +367,17 @@ async fn program_that_dies_at_once_is_never_healthy() {
 }
 
 #[tokio::test]
+async fn exits_of_programs_have_the_generation_of_their_actor() {
+    let (data, runtime, mut events) = start_with("", &agent("planner", "exit 3", "max_restarts = 1"));
+    events.wait_since(0, |event| event["kind"] == "gave_up").await;
+    let exits = events.events.iter().filter(|event| event["kind"] == "process_exited");
+    assert_eq!(exits.map(|exit| &exit["generation"]).collect::<Vec<_>>(), [1, 2]);
+    let text = run(data.path(), &["events", "--kind", "process_exited"]).await.stdout;
+    assert_eq!(text.matches("root/agents/planner #2 ").count(), 1, "{text}");
+    stop(runtime).await;
+}
+
+#[tokio::test]
 async fn suspended_program_is_degraded_then_restarted() {
     let (data, runtime, mut events) = start_with("", &agent("planner", COUNTER, "startup_grace = \"0s\""));
     events.wait_since(0, is_agent_health("planner", "healthy")).await;
@@ -380,6 +392,21 @@ async fn suspended_program_is_degraded_then_restarted() {
     events.wait_since(mark, is_agent_health("planner", "failed")).await;
     events.wait_since(mark, is_agent_health("planner", "healthy")).await;
     assert_ne!(pid(data.path(), "planner").await, first);
+    stop(runtime).await;
+}
+
+#[tokio::test]
+async fn suspended_program_is_noticed_long_before_its_next_check() {
+    // The next check is beyond the time limit of a wait for an event.
+    let more = "startup_grace = \"0s\"\nhealth_interval = \"1h\"";
+    let (data, runtime, mut events) = start_with("", &agent("planner", COUNTER, more));
+    events.wait_since(0, is_agent_health("planner", "healthy")).await;
+    let pid = pid(data.path(), "planner").await;
+    for (signal, status) in [("STOP", "degraded"), ("CONT", "healthy")] {
+        let mark = events.mark();
+        send_signal(pid, signal).await;
+        events.wait_since(mark, is_agent_health("planner", status)).await;
+    }
     stop(runtime).await;
 }
 

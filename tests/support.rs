@@ -138,9 +138,15 @@ impl MainstayProcess {
     /// [`wait_gone`](Self::wait_gone) waits until all of them have ended.
     #[cfg(unix)]
     pub fn start_traced(data: &Path, args: &[&str]) -> Self {
+        Self::start_in_shell(data, args, "exec \"$@\" 3>&1")
+    }
+
+    /// Starts it by a script of a shell, whose arguments are its command line.
+    #[cfg(unix)]
+    pub fn start_in_shell(data: &Path, args: &[&str], script: &str) -> Self {
         let inner = mainstay(data, args);
         let mut command = Command::new("sh");
-        command.args(["-c", "exec \"$@\" 3>&1", "sh"]);
+        command.args(["-c", script, "sh"]);
         command.arg(inner.as_std().get_program()).args(inner.as_std().get_args()).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.env_remove("RUST_BACKTRACE").env("NO_COLOR", "1");
@@ -517,4 +523,15 @@ pub fn quick_config(dir: &Path, url: &str, more: &str) -> PathBuf {
     );
     fs::write(&path, text).expect("the configuration can be written");
     path
+}
+
+/// The computer's clock, moved by so many seconds.
+#[derive(Default)]
+pub struct MovedClock(pub std::sync::atomic::AtomicI64);
+
+impl mainstay::supervision::Clock for MovedClock {
+    fn now(&self) -> jiff::Timestamp {
+        mainstay::supervision::SystemClock.now()
+            + jiff::SignedDuration::from_secs(self.0.load(std::sync::atomic::Ordering::SeqCst))
+    }
 }

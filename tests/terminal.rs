@@ -6,44 +6,55 @@
 mod support;
 
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
-use support::{TEST_TIMEOUT, mainstay, read_head, send_signal, serve_connections};
+use support::{TEST_TIMEOUT, mainstay, read_head, run, send_signal, serve_connections};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// A command whose output is a terminal of 24 rows and 100 columns.
+/// A command whose output is a terminal of 24 rows and 80 columns.
 struct OnTerminal {
     child: Child,
     pieces: mpsc::Receiver<Vec<u8>>,
     stderr: Lines<BufReader<ChildStderr>>,
     shown: String,
+    keyboard: File,
 }
 
 impl OnTerminal {
     fn start(data: &Path, args: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::start_with(data, args, variables, false)
+    }
+
+    /// Starts a command that also reads the terminal, if `has_keyboard`.
+    fn start_with(data: &Path, args: &[&str], variables: &[(&str, &str)], has_keyboard: bool) -> Self {
         let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&screen).unwrap();
         unlockpt(&screen).unwrap();
         let name = ptsname(&screen, Vec::new()).unwrap().into_string().unwrap();
         let terminal = File::options().read(true).write(true).open(name).unwrap();
-        tcsetwinsize(&terminal, Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        tcsetwinsize(&terminal, Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
         let mut command = mainstay(data, args);
         command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE").env("TERM", "xterm").env("CI", "true");
         command.envs(variables.iter().copied());
+        if has_keyboard {
+            command.stdin(terminal.try_clone().unwrap());
+        }
         command.stdout(terminal);
         let mut child = command.spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap()).lines();
         // The command holds the only open side of the terminal from here on, so that reading ends with it.
         drop(command);
         let (sender, pieces) = mpsc::channel(64);
+        let screen = File::from(screen);
+        let keyboard = screen.try_clone().unwrap();
         std::thread::spawn(move || {
-            let (mut screen, mut buffer) = (File::from(screen), [0; 4096]);
+            let (mut screen, mut buffer) = (screen, [0; 4096]);
             loop {
                 match screen.read(&mut buffer) {
                     Ok(0) => return,
@@ -53,7 +64,11 @@ impl OnTerminal {
                 }
             }
         });
-        Self { child, pieces, stderr, shown: String::new() }
+        Self { child, pieces, stderr, shown: String::new(), keyboard }
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
 
     /// Waits for more of the output. Returns false at its end.
@@ -71,6 +86,17 @@ impl OnTerminal {
         }
     }
 
+    /// Waits until the screen has shown these words. It moves the cursor over blanks instead of writing them.
+    async fn wait_for_words(&mut self, words: &str) {
+        let words: String = words.split_whitespace().collect();
+        let shown = async {
+            while !without_escapes(&self.shown).contains(&words) {
+                assert!(self.read_more().await, "it ended after {:?}", self.shown);
+            }
+        };
+        timeout(TEST_TIMEOUT, shown).await.unwrap_or_else(|_| panic!("{words} did not come"));
+    }
+
     /// Reads until it ends by itself.
     async fn finish(mut self) -> (bool, String) {
         while self.read_more().await {}
@@ -81,6 +107,15 @@ impl OnTerminal {
         send_signal(self.child.id().unwrap().into(), "INT").await;
         self.finish().await
     }
+}
+
+/// Removes escape sequences and blanks.
+fn without_escapes(shown: &str) -> String {
+    let mut pieces = shown.split('\x1b');
+    let first = pieces.next().unwrap_or_default().to_owned();
+    let rest = pieces
+        .map(|piece| piece.split_once(|end: char| end.is_ascii_alphabetic()).map_or("", |(_, text)| text));
+    std::iter::once(first.as_str()).chain(rest).flat_map(str::split_whitespace).collect()
 }
 
 #[tokio::test]
@@ -100,11 +135,11 @@ async fn watched_view_redraws_a_terminal_and_follows_on_a_dumb_one() {
     assert!(is_success && !shown.contains('\x1b'), "{shown:?}");
     // Events are wrapped, and wrapped lines are indented.
     let (_, shown) = OnTerminal::start(data.path(), &["events"], &[("TERM", "dumb")]).finish().await;
-    assert!(shown.lines().all(|line| line.chars().count() <= 100), "{shown:?}");
+    assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown:?}");
     assert!(shown.contains("\r\n               "), "{shown:?}");
     // A terminal's lines are cut to its width.
     let (_, shown) = OnTerminal::start(data.path(), &["agents"], &[("TERM", "dumb")]).finish().await;
-    assert!(shown.lines().all(|line| line.chars().count() <= 100), "{shown:?}");
+    assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown:?}");
 }
 
 #[tokio::test]
@@ -164,4 +199,32 @@ async fn answer_cannot_drive_a_terminal_and_passes_a_pipe_as_it_is() {
     assert_eq!(support::run(data.path(), &["request", "GET", "/"]).await.stdout, format!("{body}\n"));
     let (_, shown) = OnTerminal::start(data.path(), &["request", "GET", "/json"], &[]).finish().await;
     assert!(shown.contains("\\u009b2J") && !shown.contains('\u{9b}'), "{shown:?}");
+}
+
+#[tokio::test]
+async fn screen_takes_keys_and_restores_the_terminal() {
+    let data = tempfile::tempdir().unwrap();
+    let (_demo, _) = support::start_demo(data.path(), "1").await;
+    let mut screen = OnTerminal::start_with(data.path(), &["status", "--watch"], &[], true);
+    screen.wait_for("\x1b[?1049h", 1).await;
+    screen.wait_for_words("All is well").await;
+    assert_eq!(run(data.path(), &["panic", "cache"]).await.code, Some(0));
+    screen.wait_for_words("cache: panicked").await;
+    // The cache's actor is the third below the root.
+    screen.press("jjjw");
+    screen.wait_for_words("why root/cache").await;
+    screen.wait_for_words("Decision: restart in 100 ms").await;
+    screen.press("x?");
+    screen.wait_for_words("restart the selected agent").await;
+    screen.press("xGr");
+    screen.wait_for_words("restart planner?").await;
+    screen.press("y");
+    screen.wait_for_words("restart planner: done").await;
+    screen.press("q");
+    let (is_success, shown) = screen.finish().await;
+    assert!(is_success, "{shown:?}");
+    assert!(
+        shown.contains("\x1b[?1049l") && shown.contains("\x1b[?25h"),
+        "the terminal is restored: {shown:?}"
+    );
 }

@@ -6,24 +6,14 @@ mod support;
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 
 use jiff::{SignedDuration, Timestamp};
 use mainstay::config::Config;
-use mainstay::supervision::{Clock, SystemClock};
+use mainstay::supervision::Clock;
 use mainstay::{ConnectionState, Mainstay, Reason, SendOptions, StorageState, Subscription};
 use serde_json::json;
-use support::{assert_members, eventually, next_of_kind, next_record, run, run_json};
-
-/// The computer's clock, moved by so many seconds.
-#[derive(Default)]
-struct MovedClock(AtomicI64);
-
-impl Clock for MovedClock {
-    fn now(&self) -> Timestamp {
-        SystemClock.now() + SignedDuration::from_secs(self.0.load(Ordering::SeqCst))
-    }
-}
+use support::{MovedClock, assert_members, eventually, next_of_kind, next_record, run, run_json};
 
 /// No backend, and an agent that dies at each start.
 const CONFIG: &str = r#"

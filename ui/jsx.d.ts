@@ -9,10 +9,14 @@ declare module "react" {
     interface IntrinsicElements {
       "mainstay-connection-status": Base & { grace?: number; linger?: number; placement?: "inline" };
       "mainstay-error-toast": Base & { duration?: number; max?: number };
-      "mainstay-agents": Base & { agent?: string; readonly?: boolean };
+      "mainstay-agents": Base & { agent?: string; limit?: number; readonly?: boolean };
       "mainstay-agent-conversation": Base & { agent?: string };
       "mainstay-requests": Base;
-      "mainstay-events": Base & { history?: number; max?: number };
+      "mainstay-devtools": Base;
+      "mainstay-events": Base & { actor?: string; history?: number; max?: number };
+      "mainstay-incidents": Base & { actor?: string; limit?: number; open?: string; share?: string };
+      "mainstay-timeline": Base;
+      "mainstay-tree": Base & { current?: string };
     }
   }
 }

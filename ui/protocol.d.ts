@@ -72,13 +72,24 @@ export type ActorStarted = Record<symbol, never>;
 /** The status of an actor, as its supervisor knows it. */
 export type ActorStatus = "starting" | "running" | "stopping" | "restarting" | "stopped" | "failed";
 
+/** A kind of call to the backend that the runtime makes for an agent by itself. */
+export type AgentCall = "health_check" | "state_read" | "state_write" | "restart";
+
 /**
- * The backend died over checks of the agent, so they pause. The agent's next incarnation checks it again at once.
+ * The backend died over a call that the runtime makes for the agent by itself, so such calls pause. A restart of the
+ * agent by a command makes them at once.
  */
-export type AgentChecksQuarantined = {
-  /** The checks in a row over which the backend died. */
+export type AgentCallPaused = {
+  /** The kind of the call. */
+  call: AgentCall;
+  /** The calls of this kind in a row over which the backend died. */
   deaths: number;
-  /** The time from the death, or from the backend's first return after it, to the next check, in milliseconds. */
+  /** True if such calls are quarantined: the pause is longer, and grows with each further death. */
+  quarantined: boolean;
+  /**
+   * The time from the death, or from the backend's first return after it, to the next such call, in milliseconds. It is
+   * 0 if the state is quarantined, so that it is not written again.
+   */
   pause_ms: number;
 };
 
@@ -159,6 +170,12 @@ export type AgentHealth = {
   error: ErrorObject | null;
 };
 
+/** The reply to `agent` `listen`. */
+export type AgentListenReply = {
+  /** The number after which the updates begin. Only open questions may have an earlier one. */
+  seq: number;
+};
+
 /**
  * The agent is restarted, which uses no budget, because its program names the address or the secret of an earlier start of
  * the backend.
@@ -175,12 +192,14 @@ export type AgentQuestion = {
   text: string;
 };
 
-/** A question of the agent was answered, or needs no answer any more. */
+/** A question of the agent was answered, withdrawn or cancelled. */
 export type AgentQuestionSettled = {
   /** The question's name. */
   ask: string;
   /** The message that it concerns. */
   message_id?: MessageId;
+  /** The question's end. */
+  outcome: QuestionOutcome;
 };
 
 /**
@@ -237,6 +256,8 @@ export type AgentUpdate = {
   message_id?: MessageId;
   /** The name of the question. */
   ask?: string;
+  /** The end of the question, if the update says that it is settled. */
+  outcome?: QuestionOutcome;
   /** True if it repeats an earlier update, since a session is being resumed. */
   is_replay?: boolean;
   /** The content, as the agent wrote it. */
@@ -459,13 +480,14 @@ export type BridgeAgentCommand = {
 );
 
 /** A part of the protocol. */
-export type BridgeCapability = "requests" | "streams" | "frames" | "agents" | "cache" | "files" | "logs" | "incidents";
+export type BridgeCapability = "requests" | "streams" | "frames" | "agents" | "cache" | "files" | "logs" | "incidents" | "history";
 
 /** A command, as it comes in beside its `id`. */
 export type BridgeCommand =
   | { "type": "hello" }
   | { "type": "status" }
   | { "type": "tree" }
+  | { "type": "ready" }
   | { "type": "agents" }
   | { "type": "agent" } & BridgeAgentCommand
   | {
@@ -491,6 +513,7 @@ export type BridgeCommand =
     /** The most incidents; 50 if absent, and at most 200. */
     limit?: number | null;
   }
+  | { "type": "history" } & HistoryCommand
   | { "type": "request" } & RequestCommand
   | { "type": "body" } & BodyCommand
   | { "type": "requests" } & RequestsCommand
@@ -561,12 +584,19 @@ export type CacheAction =
     "action": "file";
     /** The absolute path. */
     path: string;
+  }
+  | {
+    "action": "search";
+    /** The absolute path of the folder. */
+    folder: string;
+    /** The pattern for the paths of files from the folder on, as in `notes/*.md`. */
+    query: string;
   };
 
-/** The computer was suspended, and the entries have aged meanwhile. */
+/** The computer slept, and the entries have aged meanwhile. */
 export type CacheAged = {
-  /** The length of the suspension, in milliseconds. */
-  suspended_ms: number;
+  /** The length of its sleep, in milliseconds. */
+  slept_ms: number;
 };
 
 /** Entries were invalidated. A change in a folder is not recorded if it invalidated nothing. */
@@ -1024,6 +1054,7 @@ export type EventFields = {
   actor_restarted: ActorRestarted;
   budget_reset: BudgetReset;
   start_ordered: StartOrdered;
+  restart_cancelled: RestartCancelled;
   gave_up: GaveUp;
   escalated: Escalated;
   auto_shutdown: AutoShutDown;
@@ -1063,7 +1094,7 @@ export type EventFields = {
   agent_health: AgentHealth;
   agent_stuck: AgentStuck;
   agent_state_quarantined: AgentStateQuarantined;
-  agent_checks_quarantined: AgentChecksQuarantined;
+  agent_call_paused: AgentCallPaused;
   agent_session_lost: AgentSessionLost;
   agent_question: AgentQuestion;
   agent_question_settled: AgentQuestionSettled;
@@ -1077,7 +1108,7 @@ export type EventFields = {
   process_orphan: ProcessOrphaned;
   pid_file_damaged: PidFileDamaged;
   process_warning: ProcessWarning;
-  woke_after: WokeAfter;
+  woke_after: RuntimeStoodStill;
   login_env_failed: LoginEnvFailed;
 };
 
@@ -1138,6 +1169,9 @@ export type Exit = {
 /** The cause of an incarnation's end. */
 export type ExitCause = "normal" | "shutdown" | "error" | "panic" | "killed" | "stuck" | "start_failed";
 
+/** The part of a fault of the storage that an event reports. */
+export type FaultPhase = "once" | "begins" | "ends";
+
 /** A change in a watched folder. */
 export type FileChange = {
   /** The kind of the change. */
@@ -1155,6 +1189,134 @@ export type FileChangeKind = "created" | "modified" | "removed" | "renamed" | "r
 
 /** The reply to `file`: `{"text":…}`, or `{"base64":…}` if the file is not UTF-8. */
 export type FileContents = { "text": string } | { "base64": string };
+
+/** The worst of what is not well. A name is an agent's id, or `backend`. */
+export type Finding =
+  | { "type": "well" }
+  | {
+    "type": "stopping";
+    /** Since when. */
+    since: WallTime;
+    /** The first names of those that were asked to end and have not. */
+    names: Array<string>;
+    /** The number of the others. */
+    more: number;
+  }
+  | {
+    "type": "storage";
+    /** The file: `journal`, `state` or `logs`. */
+    part: string;
+    /** The reason. */
+    message: string;
+  }
+  | {
+    "type": "given_up";
+    /** The first names. */
+    names: Array<string>;
+    /** The number of the others. */
+    more: number;
+  }
+  | {
+    "type": "suspended";
+    /** The name. */
+    name: string;
+    /** Since when. */
+    since: WallTime;
+  }
+  | {
+    "type": "restarting";
+    /** The name of the next one. */
+    name: string;
+    /** The time of the restart; none while it is under way. */
+    at: WallTime | null;
+    /** The number of this restart within its budget, and the whole budget; none without a limit. */
+    attempt: RestartAttempt | null;
+    /** The number of others that are being restarted. */
+    more: number;
+  }
+  | {
+    "type": "starting";
+    /** The first names. */
+    names: Array<string>;
+    /** The number of the others. */
+    more: number;
+    /** The start of the first. */
+    since: WallTime;
+    /** The sign that the first waits for, as the rest of "it is ready when", if it is the backend. */
+    awaits?: string | null;
+    /** The last line that the first has printed, if it is the backend. */
+    last_line?: string | null;
+  }
+  | {
+    "type": "backend_away";
+    /** Since when. */
+    since: WallTime;
+    /** The time of the next attempt to reach it, if one is planned. */
+    next_probe_at: WallTime | null;
+    /** True unless the configuration switches the connection off. */
+    is_connection_enabled: boolean;
+  }
+  | {
+    "type": "unconnected";
+    /** Since when. */
+    since: WallTime;
+    /** The running or next attempt. */
+    attempt: number;
+    /** The most failures in a row. */
+    max: number;
+    /** The time of the next attempt, if one is planned. */
+    next_attempt_at: WallTime | null;
+    /** True if the quick attempts are used up. */
+    has_failed: boolean;
+  }
+  | {
+    "type": "unwell";
+    /** The first names. */
+    names: Array<string>;
+    /** The number of the others. */
+    more: number;
+  }
+  | {
+    "type": "unknown";
+    /** The first names. */
+    names: Array<string>;
+    /** The number of the others. */
+    more: number;
+  }
+  | {
+    "type": "asks";
+    /** The agent's id. */
+    name: string;
+    /** The question's id. */
+    ask: string;
+    /** The number of further questions. */
+    more: number;
+  }
+  | {
+    "type": "unwatched";
+    /** The path as configured. */
+    path: string;
+  }
+  | {
+    "type": "stopped";
+    /** The first names. */
+    names: Array<string>;
+    /** The number of the others. */
+    more: number;
+  }
+  | {
+    "type": "disconnected";
+    /** Since when. */
+    since: WallTime;
+  };
+
+/** The reply to `search`: `{"paths":[…],"is_partial":false}`. */
+export type FoundFiles = {
+  /** The absolute paths, in order, at most 10,000. */
+  paths: Array<string>;
+  /** True if the search ended at a limit, so that there may be more. */
+  is_partial: boolean;
+};
 
 /** A frame of the backend, or a marker between frames. */
 export type FrameItem = { "text": string } | { "base64": string } | { "gap": Gap } | { "lagged": number };
@@ -1205,9 +1367,79 @@ export type Hello = {
   boot: string;
   /** The time now, by which a client knows how its clock differs. */
   now: WallTime;
+  /** True if the backend is the embedded one of `mainstay demo`, which may be broken on purpose. */
+  demo?: boolean;
   /** The parts of the protocol. */
   capabilities: Array<BridgeCapability>;
 };
+
+/** A command about the history of the tree: see `history`. */
+export type HistoryCommand =
+  | {
+    "action": "at";
+    /** The moment. */
+    at: WallTime;
+  }
+  | {
+    "action": "lanes";
+    /** The beginning; the first event that is kept if absent. */
+    from?: WallTime | null;
+    /** The end; now if absent. */
+    to?: WallTime | null;
+  };
+
+/** The states of the actors over a span of time. */
+export type HistoryLanes = {
+  /** The beginning: the later one of what was asked for and the first event that is kept; none without events. */
+  from: WallTime | null;
+  /** The end: the earlier one of what was asked for and the last event. */
+  to: WallTime | null;
+  /** The lanes, by the actors' paths, at most 200. Actors with marks come before others if there are more. */
+  lanes: Array<Lane>;
+  /** The number of further actors. */
+  lanes_left_out: number;
+  /** The runs of the runtime within the span. */
+  runs: Array<RunSpan>;
+};
+
+/** The tree at one moment, and the verdict about it. */
+export type HistoryMoment = {
+  /** The moment. */
+  at: WallTime;
+  /** The last event before it, or at it; none if the journal begins later. */
+  cursor: Cursor | null;
+  /** The verdict; none if no runtime was running. */
+  verdict: Verdict | null;
+  /** The tree; none if no runtime was running. */
+  tree: HistoryNode | null;
+};
+
+/** An actor at one moment. */
+export type HistoryNode = {
+  /** The path. */
+  path: string;
+  /** The last part of the path. */
+  name: string;
+  /** The state. */
+  state: HistoryState;
+  /** The event with which the state began. */
+  since: WallTime;
+  /** The incarnation. */
+  generation: number;
+  /** The restarts since the start of the run. */
+  restarts: number;
+  /** The last restart within its budget, and the whole budget, once it was restarted. */
+  attempt: RestartAttempt | null;
+  /** The time of the restart that is due. */
+  restart_at: WallTime | null;
+  /** The end of the last incarnation, unless it was asked to end. */
+  last_error: string | null;
+  /** The children, by their names. */
+  children: Array<HistoryNode>;
+};
+
+/** The state of an actor in the history. */
+export type HistoryState = "starting" | "up" | "degraded" | "down" | "restarting" | "given_up" | "stopped";
 
 /** The reason why a frame was ignored. */
 export type IgnoredReason = "seen_before";
@@ -1224,6 +1456,8 @@ export type IncidentEvent = {
   kind: string;
   /** The event as one sentence. */
   summary: string;
+  /** True if it is a warning or an error. */
+  is_trouble?: boolean;
 };
 
 /** A message to an agent. */
@@ -1252,7 +1486,9 @@ export type IncidentStory = {
   lasted_ms: number;
   /** True if the run ended before it did. */
   is_cut?: boolean;
-  /** The next step in plain words, while it lasts and an event names one. */
+  /** The policy behind the last decision, in words. */
+  policy?: string | null;
+  /** The next step in plain words, while it lasts. */
   next_step?: string | null;
   /** The actors of its events, in the order in which they came, at most 32. */
   actors: Array<string>;
@@ -1280,11 +1516,11 @@ export type IncidentTotals = {
   restarts: number;
   /** The requests that waited for the backend, at most at one time. */
   requests_held: number;
-  /** The further attempts of requests. */
+  /** The requests that were sent again. */
   requests_retried: number;
-  /** The requests that failed. */
+  /** The requests that failed, or were refused by a full queue. */
   requests_failed: number;
-  /** The further deliveries of messages to agents. */
+  /** The messages that were delivered again. */
   messages_redelivered: number;
   /** The messages to agents that failed. */
   messages_failed: number;
@@ -1316,6 +1552,8 @@ export type InvalidatedBy = "key" | "prefix" | "glob" | "predicate" | "all" | "f
 export type JournalDegraded = {
   /** The fault, or its end, for a person. */
   message: string;
+  /** The part of the fault that this reports. */
+  phase: FaultPhase;
   /** The number of the first event of this run that is missing on disk, if any is. */
   lost_from: number | null;
   /** The number of the last event of this run that is missing on disk, if any is. */
@@ -1335,8 +1573,88 @@ export type LagMarker = {
   lagged: number;
 };
 
+/** The states of one actor. */
+export type Lane = {
+  /** The actor's path. */
+  actor: string;
+  /** The states, in order, at most the last 500. */
+  spans: Array<LaneSpan>;
+  /** The exits and decisions, in order, at most the last 100. */
+  marks: Array<LaneMark>;
+};
+
+/** An exit or a decision. */
+export type LaneMark = {
+  /** The time. */
+  at: WallTime;
+  /** The event. */
+  cursor: Cursor;
+  /** The kind of event. */
+  kind: string;
+  /** The event as one sentence. */
+  summary: string;
+};
+
+/** A time in which an actor had one state. */
+export type LaneSpan = {
+  /** The beginning. */
+  from: WallTime;
+  /** The end; none for the state of now. */
+  to: WallTime | null;
+  /** The state. */
+  state: HistoryState;
+};
+
+/** The durations of the requests of each priority. */
+export type LatencyByPriority = {
+  /** With priority high. */
+  high: LatencyFigures;
+  /** With priority normal. */
+  normal: LatencyFigures;
+  /** With priority low. */
+  low: LatencyFigures;
+};
+
+/**
+ * Durations, each from the acceptance of a request to its response or error. A streamed response counts when it begins.
+ *
+ * A request that was cancelled, refused by a full queue or ended by the runtime's stop does not count.
+ */
+export type LatencyFigures = {
+  /** The number of requests since the runtime's start. */
+  count: number;
+  /** The number of these that ended with an error. */
+  failed: number;
+  /** The sum of their durations, in milliseconds. */
+  total_ms: number;
+  /** The median of the requests in the spans, in milliseconds, at most 3 % off; none before the first one. */
+  p50_ms: number | null;
+  /** The duration that 95 % of them did not exceed. */
+  p95_ms: number | null;
+};
+
+/** The durations of the requests that ended within a span of 10 s. */
+export type LatencySpan = {
+  /** The beginning. */
+  from: WallTime;
+  /** The number of requests. */
+  count: number;
+  /** The number of these that ended with an error. */
+  failed: number;
+  /** The median, in milliseconds, at most 3 % off. */
+  p50_ms: number;
+  /** The duration that 95 % of them did not exceed. */
+  p95_ms: number;
+};
+
 /** An action on a stream. */
 export type ListenAction = "listen" | "unlisten";
+
+/** The reply to `logs` `ids`. */
+export type LogIdsReply = {
+  /** The ids of all logs, in order: `backend`, and those of agents, also of former ones. */
+  ids: Array<string>;
+};
 
 /** A line of a log. */
 export type LogLine = {
@@ -1365,6 +1683,7 @@ export type LoginEnvFailed = {
 
 /** A command about the log of the backend, `backend`, or of an agent, which has the agent's id. */
 export type LogsCommand =
+  | { "action": "ids" }
   | {
     "action": "read";
     /** The log. */
@@ -1393,6 +1712,8 @@ export type LogsCommand =
 export type LogsDegraded = {
   /** The fault, or its end, for a person. */
   message: string;
+  /** The part of the fault that this reports. */
+  phase: FaultPhase;
 };
 
 /** The agent answered a message. */
@@ -1417,12 +1738,12 @@ export type MessageFailed = {
 export type MessageId = number;
 
 /**
- * A message waits for another delivery: the last one broke, and its sender allowed repeats; or the token was rejected.
+ * A message is delivered again: the last delivery broke, and its sender allowed repeats; or the token was rejected.
  */
 export type MessageRedelivered = {
   /** The message's id. */
   message_id: MessageId;
-  /** The number of deliveries so far. */
+  /** The number of deliveries before this one. */
   attempts: number;
   /** The most deliveries. */
   attempts_max: number;
@@ -1633,6 +1954,9 @@ export type ProcessWarning =
     message: string;
   };
 
+/** The end of a question. */
+export type QuestionOutcome = "answered" | "withdrawn" | "cancelled";
+
 /**
  * The backend cannot be reached, so requests wait without using up retries. Written again after each probe that
  * fails.
@@ -1664,6 +1988,8 @@ export type QueueOverflow = {
   overflow: Overflow;
   /** The most requests that may wait. */
   queue_max: number;
+  /** The attempt that `request_retry` announced and that was not made, if there is one. */
+  dropped_attempt?: number;
   /** The request's id. */
   request_id: RequestId;
   /** The request's method. */
@@ -1680,12 +2006,14 @@ export type QueueReleased = {
   failures: number;
   /** The length of the outage in milliseconds. */
   held_ms: number;
-  /** The number of waiting requests. */
+  /** The number of requests that waited for its end, also those that were sent as probes. */
   waiting: number;
 };
 
 /** The requests. */
 export type QueueReport = {
+  /** The durations of requests. */
+  latency: RequestLatency;
   /** The outage for which all requests wait, while the backend cannot be reached. */
   held: OutageReport | null;
   /** The number of waiting requests, those in a backoff included. */
@@ -1694,12 +2022,22 @@ export type QueueReport = {
   backing_off: number;
   /** The number of attempts in flight. */
   running: number;
-  /** The most attempts in flight. */
+  /** The number of those that leave their permits to requests of other paths, since one path is slow. */
+  slow: number;
+  /** The most attempts in flight, without those. */
   max_concurrent: number;
   /** The number of waiting requests by priority. */
   by_priority: WaitingByPriority;
   /** The groups with a limit of their own. */
   groups: Array<GroupStats>;
+};
+
+/** The reply to `ready`. */
+export type ReadyReply = {
+  /** True once everything has started. */
+  is_ready: boolean;
+  /** The part that is missing, in plain words. */
+  pending?: string;
 };
 
 /** The cause of a failure, finer than its code. New ones may be added. */
@@ -1816,6 +2154,7 @@ export type Replies = {
   "hello": Hello;
   "status": StatusReport;
   "tree": TreeNode;
+  "ready": ReadyReply;
   "agents": Array<AgentView>;
   "agent show": AgentDetails;
   "agent restart": AgentDetails;
@@ -1826,7 +2165,7 @@ export type Replies = {
   "agent send": AnswerReply;
   "agent cancel": CancelReply;
   "agent answer": null;
-  "agent listen": null;
+  "agent listen": AgentListenReply;
   "agent unlisten": null;
   "agent add": AgentDetails;
   "agent remove": null;
@@ -1847,12 +2186,14 @@ export type Replies = {
   "cache get": CachedEntryReply;
   "cache put": null;
   "cache file": FileContents;
+  "cache search": FoundFiles;
   "body ack": null;
   "body write": null;
   "body end": null;
   "body abort": null;
   "files listen": null;
   "files unlisten": null;
+  "logs ids": LogIdsReply;
   "logs read": LogReply;
   "logs listen": null;
   "logs unlisten": null;
@@ -1862,6 +2203,8 @@ export type Replies = {
   "requests prioritize": PrioritizeReply;
   "cancel": CancelReply;
   "incidents": IncidentsReply;
+  "history at": HistoryMoment;
+  "history lanes": HistoryLanes;
   "subscribe": null;
 };
 
@@ -1940,6 +2283,8 @@ export type RequestFailed = {
   ms: number;
   /** The number of attempts made. */
   attempts: number;
+  /** The attempt that `request_retry` announced and that was not made, if there is one. */
+  dropped_attempt?: number;
   /** The request's id. */
   request_id: RequestId;
   /** The request's method. */
@@ -1963,6 +2308,16 @@ export type RequestJoined = {
   path: string;
 };
 
+/** The durations of requests. */
+export type RequestLatency = {
+  /** The durations of all requests. */
+  all: LatencyFigures;
+  /** The durations of the requests of each priority. */
+  by_priority: LatencyByPriority;
+  /** The durations by time, oldest first: at most 30 spans of 10 s, without those in which no request ended. */
+  spans: Array<LatencySpan>;
+};
+
 /** The progress of the current attempt of a request. */
 export type RequestProgress = {
   /** The number of the attempt, from 1; 0 before the first. */
@@ -1977,7 +2332,9 @@ export type RequestProgress = {
   received_total?: number;
 };
 
-/** An attempt has failed and another will follow. */
+/**
+ * An attempt has failed and another is planned. If it is not made, the request's last event has `dropped_attempt`.
+ */
 export type RequestRetry = {
   /** The number of the next attempt. */
   attempt: number;
@@ -1999,6 +2356,8 @@ export type RequestStarted = {
   attempt: number;
   /** The time since the request was accepted, in milliseconds. */
   waited_ms: number;
+  /** The number of attempts at another, slow path that left their permits to this one. */
+  slow: number;
   /** The request's id. */
   request_id: RequestId;
   /** The request's method. */
@@ -2068,6 +2427,14 @@ export type ResponseStart = {
   request_id: RequestId;
 };
 
+/** A restart, counted within its budget. */
+export type RestartAttempt = {
+  /** The number of this restart: 1, 2, 3 … */
+  number: number;
+  /** The most restarts. */
+  max: number;
+};
+
 /** The whole restart budget of an agent or of the backend. */
 export type RestartBudget = {
   /** The most restarts within the window. */
@@ -2077,6 +2444,15 @@ export type RestartBudget = {
   /** The time after which a child that stayed up has its whole budget again, in milliseconds. */
   stable_after_ms: number;
 };
+
+/** A planned restart is cancelled, and the child stays stopped. */
+export type RestartCancelled = {
+  /** The origin of the cancellation. */
+  by: RestartCanceller;
+};
+
+/** The origin of a cancelled restart. */
+export type RestartCanceller = "command" | "supervisor";
 
 /** The exits after which a child is restarted. */
 export type RestartType = "permanent" | "transient" | "temporary";
@@ -2093,6 +2469,16 @@ export type RunInterrupted = {
   last_event: Cursor;
 };
 
+/** A run of the runtime. */
+export type RunSpan = {
+  /** The number of the run. */
+  run: number;
+  /** The first event. */
+  from: WallTime;
+  /** The last event, if the run has ended. */
+  to: WallTime | null;
+};
+
 /** The runtime itself. */
 export type RuntimeReport = {
   /** The number of this run: 1, 2, 3 … per data folder. */
@@ -2103,6 +2489,8 @@ export type RuntimeReport = {
   pid: number;
   /** The time since the start, in milliseconds. */
   uptime_ms: number;
+  /** The time since which it is being stopped. */
+  stopping_since?: WallTime | null;
   /** The number of the newest event within the run. `RUN.SEQ` is its cursor. */
   seq: number;
 };
@@ -2115,6 +2503,12 @@ export type RuntimeStarted = {
   version: string;
   /** The random id of the run. A client that remembers it notices when a data folder is another one. */
   boot: string;
+};
+
+/** The runtime stood still, and runs again. Deadlines that passed meanwhile are judged now. */
+export type RuntimeStoodStill = {
+  /** The time for which it stood still, in milliseconds, to within two seconds. */
+  stood_still_ms: number;
 };
 
 /** The tree has stopped. This is the last event of a run. */
@@ -2278,9 +2672,11 @@ export type StartOrdered = {
 export type StateDegraded = {
   /** The fault, or its end, for a person. */
   message: string;
+  /** The part of the fault that this reports. */
+  phase: FaultPhase;
 };
 
-/** An actor begins from a stored state. */
+/** An actor begins from a stored checkpoint. An agent's own state is only a part of it, if the agent has one. */
 export type StateLoaded = {
   /** The version of its schema, as it was stored. */
   version: number;
@@ -2335,6 +2731,8 @@ export type StatusReason =
 
 /** The state of a runtime in one view. */
 export type StatusReport = {
+  /** The state in one sentence, with the command that helps. */
+  verdict: Verdict;
   /** The runtime itself. */
   runtime: RuntimeReport;
   /** The backend's own process, if the runtime starts it. */
@@ -2440,6 +2838,52 @@ export type TreeNode = {
 /** The kind of an update. */
 export type UpdateKind = "message" | "progress" | "ask" | "settled" | "session" | "sent" | "ended";
 
+/** The state of the runtime in one sentence. */
+export type Verdict = {
+  /** The level. */
+  level: VerdictLevel;
+  /** The sentence. Times of day are in the local time zone. */
+  text: string;
+  /** The finding of which the sentence tells. */
+  finding: Finding;
+  /** The requests that wait because of it. */
+  requests_waiting: number;
+  /** The command that helps, if one does. */
+  action: VerdictAction | null;
+};
+
+/** A command that helps. */
+export type VerdictAction =
+  | { "type": "reconnect" }
+  | { "type": "start_backend" }
+  | { "type": "reset_backend" }
+  | { "type": "restart_backend" }
+  | {
+    "type": "restart_agent";
+    /** The agent's id. */
+    id: string;
+  }
+  | {
+    "type": "start_agent";
+    /** The agent's id. */
+    id: string;
+  }
+  | {
+    "type": "reset_agent";
+    /** The agent's id. */
+    id: string;
+  }
+  | {
+    "type": "answer_agent";
+    /** The agent's id. */
+    id: string;
+    /** The question's id. */
+    ask: string;
+  };
+
+/** The level of a verdict. */
+export type VerdictLevel = "ok" | "notice" | "warning" | "error";
+
 /** The number of waiting requests, by their priority at arrival. */
 export type WaitingByPriority = {
   /** With priority high: a person waits for the result. */
@@ -2501,10 +2945,4 @@ export type WatchedFolder = {
   path: string;
   /** True while it is watched, and its files and searches are kept; else the journal has the reason. */
   is_watched: boolean;
-};
-
-/** The runtime stood still, and runs again. Deadlines that passed meanwhile are judged now. */
-export type WokeAfter = {
-  /** The time for which it stood still, in milliseconds, to within two seconds. */
-  stood_still_ms: number;
 };

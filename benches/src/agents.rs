@@ -185,7 +185,8 @@ pub(crate) fn measure(settings: &BenchSettings) -> Result<Vec<ScoreLine>, BenchE
     let mut memory =
         ScoreLine::against(&[], what("resident memory"), "MiB").target(ScoreTarget::AtMost(150.0));
     memory.record([resident]);
-    let what = format!("resident memory after four looks at {agents} agents, to that before");
+    let what =
+        format!("resident memory after four more looks at {agents} agents, to that after the first two");
     let mut looks = ScoreLine::against(&[], what, "times").target(ScoreTarget::AtMost(1.1));
     looks.record([growth]);
     Ok(vec![cpu, memory, looks])

@@ -117,7 +117,7 @@ async fn message_that_ends_its_agent_twice_is_quarantined() {
     let message = fixture.mainstay.agents().send("x", json!("poison"), options).await.unwrap();
     let error = timeout(TEST_TIMEOUT, message.answer()).await.expect("it ends").unwrap_err();
     assert_eq!((error.reason, error.retryable, error.attempts), (Reason::Quarantined, false, 2));
-    assert!(error.message.starts_with("The agent died each time"), "{error:?}");
+    assert!(error.message.starts_with("The agent died repeatedly"), "{error:?}");
     wait_for_failure(&mut fixture, &json!({ "reason": "quarantined", "attempts": 2 })).await;
     fixture.stop().await;
 }

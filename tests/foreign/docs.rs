@@ -12,18 +12,22 @@ use tokio::time::timeout;
 
 use crate::server::installed;
 use crate::support::{
-    EventFollower, MainstayProcess, TEST_TIMEOUT, is_agent_health, is_connection_state, quick_config,
-    run_json,
+    EventFollower, MainstayProcess, TEST_TIMEOUT, eventually, is_agent_health, is_connection_state,
+    quick_config, run, run_json, send_signal,
 };
 
-/// Starts the page's backend on a free port, changed by `edit`, and returns its address.
-async fn start_backend(folder: &Path, edit: impl Fn(&str) -> String) -> ((Child, JoinSet<()>), String) {
+/// Starts the page's backend, changed by `edit`, and returns its address. Port 0 stands for a free one.
+async fn start_backend(
+    folder: &Path,
+    port: &str,
+    edit: impl Fn(&str) -> String,
+) -> ((Child, JoinSet<()>), String) {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/getting-started.md");
     let page = fs::read_to_string(page).unwrap();
     let (_, rest) = page.split_once("```python\n").expect("the page has a backend");
     fs::write(folder.join("backend.py"), edit(rest.split_once("```").unwrap().0)).unwrap();
     let mut command = Command::new(installed("MAINSTAY_FOREIGN_PYTHON"));
-    command.args(["-B", "-m", "uvicorn", "backend:app", "--port", "0"]).current_dir(folder);
+    command.args(["-B", "-m", "uvicorn", "backend:app", "--port", port]).current_dir(folder);
     let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let address = async {
@@ -41,10 +45,11 @@ async fn start_backend(folder: &Path, edit: impl Fn(&str) -> String) -> ((Child,
     ((child, reader), url)
 }
 
+/// Follows the steps of the page: a message, a restart of the agent, and a stop and a start of the backend.
 #[tokio::test]
-async fn getting_started_backend_is_complete() {
+async fn getting_started_keeps_its_promises() {
     let data = tempfile::tempdir().unwrap();
-    let (_backend, url) = start_backend(data.path(), str::to_owned).await;
+    let ((mut backend, _), url) = start_backend(data.path(), "0", str::to_owned).await;
     let config = quick_config(data.path(), &url, "[[agent]]\nid = \"planner\"\n");
     let mut events = EventFollower::follow(data.path());
     let _runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
@@ -54,6 +59,33 @@ async fn getting_started_backend_is_complete() {
     assert_eq!(sent["answer"], json!({ "notes": 1 }));
     let state = run_json(data.path(), &["request", "GET", "/api/agents/planner/state"]).await;
     assert_eq!(state["body"], json!({ "notes": ["hello"] }));
+
+    // The restart empties the agent's state, and Mainstay writes back what it has read.
+    let answered = events.wait_since(0, |event| event["kind"] == "message_answered").await;
+    eventually("the note is read", async || {
+        let shown = run_json(data.path(), &["agent", "show", "planner"]).await;
+        shown["state_saved_at"].as_str() > answered["at"].as_str()
+    })
+    .await;
+    let restarted = run(data.path(), &["agent", "restart", "planner"]).await;
+    assert_eq!(restarted.code, Some(0), "{restarted:?}");
+    let state = run_json(data.path(), &["request", "GET", "/api/agents/planner/state"]).await;
+    assert_eq!(state["body"], json!({ "notes": ["hello"] }));
+
+    // Ctrl-C, and the backend again: the outage, a request that waits, and the reconnect.
+    let mark = events.mark();
+    send_signal(backend.id().unwrap().into(), "INT").await;
+    timeout(TEST_TIMEOUT, backend.wait()).await.expect("uvicorn stops").unwrap();
+    events.wait_since(mark, is_connection_state("reconnecting")).await;
+    let args = ["request", "GET", "/api/agents/planner/health", "--json"];
+    let mut waiting = MainstayProcess::start(data.path(), &args);
+    events.wait_since(mark, |event| event["kind"] == "queue_held" && event["waiting"] == 1).await;
+    let (_, port) = url.rsplit_once(':').unwrap();
+    let _backend = start_backend(data.path(), port, str::to_owned).await;
+    events.wait_since(mark, is_connection_state("connected")).await;
+    events.wait_since(mark, |event| event["kind"] == "queue_released").await;
+    let (status, response) = waiting.wait().await;
+    assert!(status.success() && response.contains("healthy"), "{response}");
 }
 
 /// The page says what follows if the backend has no WebSocket, and which key says so.
@@ -61,7 +93,7 @@ async fn getting_started_backend_is_complete() {
 async fn backend_without_websocket_is_forbidden_until_switched_off() {
     let data = tempfile::tempdir().unwrap();
     let without_websocket = |code: &str| code.split_once("@app.websocket").unwrap().0.to_owned();
-    let (_backend, url) = start_backend(data.path(), without_websocket).await;
+    let (_backend, url) = start_backend(data.path(), "0", without_websocket).await;
     let config = quick_config(data.path(), &url, "[[agent]]\nid = \"planner\"\n");
     let mut events = EventFollower::follow(data.path());
     let runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);

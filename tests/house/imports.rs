@@ -12,7 +12,7 @@ const ACTORS_ORDER: &[&str] = &[
     "json",
     "error",
     "logs",
-    "suspend",
+    "standstill",
     "network",
     "credentials",
     "process",

@@ -1,6 +1,6 @@
 //! Plain English: no word of the ban list, doc comments that begin with a sentence, short pages where promised.
 
-use crate::source::{Comment, files, lex, without_tests};
+use crate::source::{Comment, files, lex, script_comments, without_tests};
 
 /// Words and phrases that stay out of docs, comments and messages, in lower case. They are metaphors, inversions or riddles; the
 /// vocabulary stands in docs/glossary.md.
@@ -16,7 +16,11 @@ const POOR_OPENERS: &[&str] = &[
 /// goes down.
 const DOCS_WITHOUT_VERB_MAX: usize = 8;
 
-/// The longest line of prose in a page that people write, in characters. Tables are wider, and tests write docs/events.md.
+/// The pages, and the folders with pages.
+const PAGES: &[&str] =
+    &["docs", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benches/README.md", "ui/README.md"];
+
+/// The longest line of prose in a page that people write, or of a comment in a script, in characters. Tables are wider, and tests write docs/events.md.
 const PAGE_WIDTH: usize = 140;
 
 /// The longest sentence in a comment or a page that people write, in words. A colon and a semicolon end one too.
@@ -68,7 +72,7 @@ fn banned_words_are_absent_from_docs_and_comments() {
             }
         }
     }
-    for file in files(&["docs", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benches/README.md"], "md") {
+    for file in files(PAGES, "md") {
         for (index, paragraph) in paragraphs(&file.text) {
             if let Some(word) = banned_in(&paragraph) {
                 found.push(format!("{}:{index}: {word:?}", file.path));
@@ -99,7 +103,19 @@ fn banned_words_are_absent_from_other_files() {
     let mut found = Vec::new();
     for extension in ["sh", "js", "mjs", "py", "html", "toml", "c", "txt", ""] {
         let all = files(
-            &["crates", "tests", "benches", ".ci", "Cargo.toml", "clippy.toml", "deny.toml"],
+            &[
+                "crates",
+                "tests",
+                "benches",
+                "ui/dashboard",
+                "ui/examples",
+                "ui/src",
+                "ui/tests",
+                ".ci",
+                "Cargo.toml",
+                "clippy.toml",
+                "deny.toml",
+            ],
             extension,
         );
         // The lists name the words themselves.
@@ -261,7 +277,12 @@ fn sentences_are_short() {
             check(&file.path, block[0].line, prose_of(block.iter().map(|comment| comment.text.as_str())));
         }
     }
-    for file in files(&["docs", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benches/README.md"], "md") {
+    for file in files(&["ui/src"], "js") {
+        for block in blocks_of_lines(script_comments(&file.text)) {
+            check(&file.path, block[0].line, prose_of(block.iter().map(|comment| comment.text.as_str())));
+        }
+    }
+    for file in files(PAGES, "md") {
         if !file.path.starts_with("docs/conformance/") && !WRITTEN_BY_TESTS.contains(&file.path.as_str()) {
             check(&file.path, 1, prose_of(file.text.lines()));
         }
@@ -296,7 +317,7 @@ fn glossary_has_at_most_twenty_words() {
 #[test]
 fn lines_of_pages_fit_their_width() {
     let mut wide = Vec::new();
-    for file in files(&["docs", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benches/README.md"], "md") {
+    for file in files(PAGES, "md") {
         if file.path.starts_with("docs/conformance/") || file.path == "docs/events.md" {
             continue;
         }
@@ -307,6 +328,11 @@ fn lines_of_pages_fit_their_width() {
                 wide.push(format!("{}:{}", file.path, index + 1));
             }
         }
+    }
+    for file in files(&["ui/src"], "js") {
+        let comments = script_comments(&file.text).into_iter();
+        let too_wide = comments.filter(|comment| comment.text.chars().count() > PAGE_WIDTH);
+        wide.extend(too_wide.map(|comment| format!("{}:{}", file.path, comment.line)));
     }
     assert!(wide.is_empty(), "lines of more than {PAGE_WIDTH} characters:\n{}", wide.join("\n"));
 }

@@ -94,6 +94,26 @@ fn collect(root: &Path, place: &Path, extension: &str, found: &mut Vec<SourceFil
     }
 }
 
+/// Returns the comments of JavaScript that stand on lines of their own, without their marks. A tag such as `@param` begins an
+/// item of a list, and its type and name are left out.
+pub fn script_comments(text: &str) -> Vec<Comment> {
+    let (mut comments, mut is_open) = (Vec::new(), false);
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        let is_doc = is_open || line.starts_with("/*");
+        if is_doc || line.starts_with("//") {
+            let text = line.trim_end_matches("*/").trim_start_matches(['/', '*']).trim();
+            let text = match text.strip_prefix('@') {
+                Some(tag) => format!("- {}", tag.rsplit_once('}').map_or(tag, |(_, rest)| rest.trim())),
+                None => text.to_owned(),
+            };
+            comments.push(Comment { line: index + 1, is_doc, text });
+        }
+        is_open = is_doc && !line.ends_with("*/");
+    }
+    comments
+}
+
 /// Splits Rust source into tokens (identifiers, `::`, strings, single characters) and comments. A string is one token: a
 /// quotation mark and its text, with a space in place of each escape. Character literals are left out.
 pub fn lex(text: &str) -> (Vec<String>, Vec<Comment>) {
@@ -241,6 +261,20 @@ fn find(rest: &[char], pattern: &str) -> Option<usize> {
 
 fn newlines(chars: &[char]) -> usize {
     chars.iter().filter(|&&c| c == '\n').count()
+}
+
+#[test]
+fn script_comments_are_read_without_marks() {
+    let text =
+        "/**\n * It says\n * so.\n * @param {{ a: string }} b Its name.\n */\nf(); // no\n  // A line.\n";
+    let read: Vec<_> = script_comments(text)
+        .into_iter()
+        .map(|it| (it.line, it.is_doc, it.text))
+        .filter(|it| !it.2.is_empty())
+        .collect();
+    let expected =
+        [(2, true, "It says"), (3, true, "so."), (4, true, "- b Its name."), (7, false, "A line.")];
+    assert_eq!(read, expected.map(|(line, is_doc, text)| (line, is_doc, text.to_owned())));
 }
 
 #[test]

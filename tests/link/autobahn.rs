@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::server::{accept, frame, read_frame};
 use crate::support::TEST_TIMEOUT;
+use crate::tier;
 
 const FIN: u8 = 0x80;
 const CONTINUATION: u8 = 0;
@@ -377,24 +378,26 @@ fn closing() -> Vec<Case> {
 }
 
 /// Sections 9 and 10: large messages, many fragments, small pieces, and a thousand rounds.
+///
+/// The thorough tier has the suite's sizes and rounds. Each `cargo test` has an eighth of them.
 fn volume() -> Vec<Case> {
-    const KIB: usize = 1024;
-    const MIB: usize = 1024 * 1024;
+    let eighths = tier::cases(1, 8).min(8) as usize;
+    let (kib, mib, rounds) = (128 * eighths, 128 * 1024 * eighths, 125 * eighths);
     let mut cases = Vec::new();
     for (kind, opcode, fill) in [(0, TEXT, text_of as fn(usize) -> Vec<u8>), (1, BINARY, binary_of)] {
-        let sizes = [64 * KIB, 256 * KIB, MIB, 4 * MIB, 8 * MIB, 16 * MIB];
+        let sizes = [64 * kib, 256 * kib, mib, 4 * mib, 8 * mib, 16 * mib];
         for (number, bytes) in sizes.into_iter().enumerate() {
             let payload = fill(bytes);
             let case = Case::new(format!("9.{}.{}", 1 + kind, number + 1), whole(opcode, &payload));
             cases.push(case.echoes(opcode, &payload));
         }
-        let payload = fill(4 * MIB);
+        let payload = fill(4 * mib);
         for number in 0..9 {
             let sent = fragments(opcode, payload.chunks(64 << (2 * number)));
             let case = Case::new(format!("9.{}.{}", 3 + kind, number + 1), sent);
             cases.push(case.echoes(opcode, &payload));
         }
-        let payload = fill(MIB);
+        let payload = fill(mib);
         for number in 0..6 {
             let case = Case::new(format!("9.{}.{}", 5 + kind, number + 1), whole(opcode, &payload));
             cases.push(case.chopped(64 << number).echoes(opcode, &payload));
@@ -402,7 +405,7 @@ fn volume() -> Vec<Case> {
         for (number, bytes) in [0, 16, 64, 256, 1024, 4096].into_iter().enumerate() {
             let payload = fill(bytes);
             let case = Case::new(format!("9.{}.{}", 7 + kind, number + 1), whole(opcode, &payload));
-            cases.push(Case { rounds: 1000, ..case.echoes(opcode, &payload) });
+            cases.push(Case { rounds, ..case.echoes(opcode, &payload) });
         }
     }
     let payload = text_of(65_536);

@@ -6,3 +6,5 @@ mod recovery;
 mod server;
 #[path = "../support.rs"]
 mod support;
+#[path = "../tier.rs"]
+mod tier;

@@ -132,7 +132,7 @@ impl Fixture {
         let config = folder.join("mainstay.toml");
         let text = format!(
             "[connection]\nenabled = false\n\
-             [agents]\nrestart_delay = \"50ms\"\nrestart_delay_max = \"50ms\"\nhealth_interval = \"100ms\"\n\
+             [agents]\nmin_uptime = \"100ms\"\nrestart_delay = \"50ms\"\nrestart_delay_max = \"50ms\"\nhealth_interval = \"100ms\"\n\
              [[agent]]\nid = \"planner\"\ndriver = \"process\"\nready = \"stdout:ready\"\n\
              command = ['{}', {arguments}]\ncwd = '{}'\nenv = {{ {NOTES} = '{}' }}\n{}",
             program.display(),

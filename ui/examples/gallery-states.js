@@ -192,12 +192,18 @@ export const STATES = {
           error: FAILED,
         },
         { id: "reviewer", status: "degraded", misses: 1 },
-        { id: "scribe", status: "failed", gave_up: true, restarts: 5, budget_left: 0, error: FAILED },
+        { id: "writer", status: "failed", gave_up: true, restarts: 5, budget_left: 0, error: FAILED },
         { id: "tester", status: "stopped" },
         { id: "reader", status: "starting" },
         { id: "clerk", status: "unknown" },
         { id: "critic", questions: [{ ask: "a1", since: "2026-03-01T11:57:00.000Z", body: "May I?" }] },
       ],
+    },
+    long: {
+      agents: Array.from({ length: 300 }, (_, at) => ({
+        id: `agent-${at}`,
+        ...(at % 90 === 40 && { status: /** @type {const} */ ("failed"), gave_up: true, budget_left: 0, restarts: 5, error: FAILED }),
+      })),
     },
     old: { isLost: true },
     empty: { agents: [] },
@@ -207,7 +213,7 @@ export const STATES = {
     empty: {},
     answered: { updates: ANSWERED },
     streaming: {
-      updates: [...SECOND, chunk(2, "I look through the drafts. There are four that nobody has opened for")],
+      updates: [...SECOND, chunk(2, "I look through the drafts. There are four that have not been opened for")],
     },
     working: {
       updates: [...SECOND, update("progress", 2, { sessionUpdate: "tool_call", title: "Read drafts" })],
@@ -238,6 +244,12 @@ export const STATES = {
     some: { events: 400 },
     details: { events: 60, click: ".event:nth-last-child(4)" },
   },
+  devtools: {
+    state: {},
+    agents: { click: "Agents" },
+    events: { events: 60, click: "Events" },
+    lost: { isLost: true },
+  },
 };
 
 /**
@@ -249,7 +261,7 @@ export function journal(count) {
     {
       kind: "request_done",
       actor: "root/queue",
-      fields: { method: "GET", path: "/api/notes", status: 200, ms: 41, cached: false, attempts: 1 },
+      fields: { request_id: 17, method: "GET", path: "/api/notes", status: 200, ms: 41, cached: false, attempts: 1 },
     },
     {
       kind: "agent_health",
@@ -277,6 +289,7 @@ export function journal(count) {
       kind: "request_failed",
       actor: "root/queue",
       fields: {
+        request_id: 19,
         method: "GET",
         path: "/api/nothing",
         code: "NOT_FOUND",

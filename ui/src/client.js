@@ -4,7 +4,7 @@ import { handleError, ownError } from "./errors.js";
 import { call } from "./listeners.js";
 import { fromWire, toWire } from "./names.js";
 import { createSession, longestWait } from "./session.js";
-import { isPlain } from "./share.js";
+import { isJson } from "./share.js";
 import { createStore, fromStatus } from "./store.js";
 import { createAgents, createEvents, createFiles, createFrames } from "./streams.js";
 import { chooseTransport } from "./transports/choose.js";
@@ -122,16 +122,26 @@ function slots() {
 }
 
 /**
+ * Returns the client of the page, or makes it. Does not count as a use.
+ * @param {ConnectOptions} [options]
+ * @returns {Client}
+ */
+export function pageClient(options = {}) {
+  const { id = "default" } = options;
+  slots().get(id)?.expect(options);
+  const client = slots().get(id) ?? createClient(id, options);
+  slots().set(id, client);
+  return client;
+}
+
+/**
  * Returns the client of the page and counts the use, or makes it. Call `release` when it is not needed
  * any more. Throws `invalid_config` if the client is in use, and is one of another runtime.
  * @param {ConnectOptions} [options]
  * @returns {Client}
  */
-export function connect(options = {}) {
-  const { id = "default" } = options;
-  slots().get(id)?.expect(options);
-  const client = slots().get(id) ?? createClient(id, options);
-  slots().set(id, client);
+export function connect(options) {
+  const client = pageClient(options);
   client.retain();
   return client;
 }
@@ -189,7 +199,10 @@ function createClient(slot, options) {
   /** The waits for outcomes that end with the client. @type {Set<() => void>} */
   const waits = new Set();
   let references = 0;
+  /** The uses that `release` does not give back. */
+  let holds = 0;
   let refreshedAt = -Infinity;
+  let tookMs = 0;
   let isPlanned = false;
   let isRefreshing = false;
   let isStale = false;
@@ -212,6 +225,8 @@ function createClient(slot, options) {
   let logs = null;
   const { ask } = session;
   const loadFetch = () => import("./fetch.js").catch(rethrow);
+  /** @param {keyof typeof import("./fetch.js").VALID} what @returns {Promise<never>} */
+  const refuse = async (what) => (await loadFetch()).refuse(what);
   const loadLogs = async () => {
     const { createLogs } = await import("./logs.js");
     return (logs ??= createLogs(session, clock));
@@ -267,7 +282,11 @@ function createClient(slot, options) {
   }
 
   function refreshSoon() {
-    if (!isPlanned) refreshTimer.set(refresh, Math.max(0, refreshedAt + REFRESH_MS - clock.now()));
+    // A reading that takes long is followed by a pause as long, so that a large runtime is not kept busy by it.
+    const pause = Math.max(REFRESH_MS, tookMs);
+    // The wall clock may have been set back since.
+    const wait = Math.min(pause, refreshedAt + pause - clock.now());
+    if (!isPlanned) refreshTimer.set(refresh, Math.max(0, wait));
     isPlanned = true;
   }
 
@@ -277,10 +296,12 @@ function createClient(slot, options) {
     isStale = isRefreshing;
     if (isRefreshing || !store.getState().isLive) return;
     isRefreshing = true;
+    const askedAt = performance.now();
     try {
       /** @type {[StatusReport, TreeNode]} */
       const [status, tree] = await Promise.all([ask({ type: "status" }), ask({ type: "tree" })]);
       take(status, tree);
+      tookMs = performance.now() - askedAt;
     } catch {
       // The session broke, or the runtime stops: the next snapshot has the state.
     }
@@ -304,7 +325,7 @@ function createClient(slot, options) {
   /** @param {Event} event */
   function onPage(event) {
     if (event.type === "pagehide") {
-      if (/** @type {PageTransitionEvent} */ (event).persisted) session.suspend();
+      if (/** @type {PageTransitionEvent} */ (event).persisted) session.freeze();
     } else if (!isHidden()) {
       session.retryNow();
       if (event.type === "visibilitychange") refresh();
@@ -315,6 +336,10 @@ function createClient(slot, options) {
   function watchPage(change) {
     for (const type of ["online", "pageshow", "pagehide"]) globalThis[change]?.(type, onPage);
     globalThis.document?.[change]("visibilitychange", onPage);
+  }
+
+  function closeUnused() {
+    if (!references && !holds && !client.closed) releaseTimer.set(client.close, RELEASE_MS);
   }
 
   // === commands ===
@@ -351,12 +376,12 @@ function createClient(slot, options) {
     closed: false,
 
     /**
-     * Checks that options name the runtime of this client. If nobody uses the client, it closes for another.
+     * Checks that options name the runtime of this client. A client without users closes for another.
      * @param {ConnectOptions} other
      */
     expect(other) {
       if (ADDRESS.every((name) => (other[name] ?? options[name]) === options[name])) return;
-      if (references) throw ownError("invalid_config", "another runtime needs another id");
+      if (references || holds) throw ownError("invalid_config", "another runtime needs another id");
       client.close();
     },
     /** Counts one more use. `connect` does it. */
@@ -364,10 +389,22 @@ function createClient(slot, options) {
       references++;
       releaseTimer.clear();
     },
-    /** Gives one use back. The session closes a second after the last. */
+    /** Gives one use of `connect` back. The session closes a second after the last. */
     release() {
       if (references) references--;
-      if (!references && !client.closed) releaseTimer.set(client.close, RELEASE_MS);
+      closeUnused();
+    },
+    /** Counts one more use. The returned function gives it back, once, and nothing else does. @returns {() => void} */
+    hold() {
+      let isHeld = true;
+      holds++;
+      releaseTimer.clear();
+      return () => {
+        if (!isHeld) return;
+        isHeld = false;
+        holds--;
+        closeUnused();
+      };
     },
     /** Ends the session at once. Every promise rejects, and after the last state no listener is called. */
     close() {
@@ -396,6 +433,11 @@ function createClient(slot, options) {
     /** Returns the runtime's version and abilities. @returns {Promise<Hello>} */
     hello: () => ask({ type: "hello" }),
     /**
+     * Returns at once whether everything has started, and else what is missing.
+     * @returns {Promise<{ isReady: boolean, pending?: string }>}
+     */
+    ready: async () => fromWire(await ask({ type: "ready" })),
+    /**
      * Sends a request through the runtime's queue.
      * @param {string} method
      * @param {string} path
@@ -403,10 +445,11 @@ function createClient(slot, options) {
      * @returns {Promise<BridgeResponse>}
      */
     async request(method, path, options = {}) {
+      if (typeof path !== "string" || typeof method !== "string") return refuse("request");
       const { wire, ...rest } = sending(options);
       const { body: given, headers, signal } = options;
-      const isJson = typeof given !== "object" || !given || isPlain(given);
-      const content = isJson
+      const isSimple = given === undefined || isJson(given);
+      const content = isSimple
         ? { body: /** @type {Json} */ (given), headers }
         : await (await loadFetch()).encodeBody(given, headers);
       /** @type {ResponseReply} */
@@ -430,8 +473,13 @@ function createClient(slot, options) {
      * @param {{ waitTimeoutMs?: number, signal?: AbortSignal }} [options]
      * @returns {Promise<{ outcome: "sent" }>}
      */
-    sendFrame(frame, options = {}) {
-      const content = typeof frame === "string" ? { text: frame } : { base64: toBase64(frame) };
+    async sendFrame(frame, options = {}) {
+      const content =
+        typeof frame === "string"
+          ? { text: frame }
+          : frame instanceof Uint8Array
+            ? { base64: toBase64(frame) }
+            : await refuse("frame");
       return ask(
         { type: "connection", action: "send", ...content, wait_timeout_ms: options.waitTimeoutMs },
         { signal: options.signal, waitMs: longestWait(options) },
@@ -445,6 +493,10 @@ function createClient(slot, options) {
       disconnect: () => change({ type: "connection", action: "disconnect" }),
       /** @returns {Promise<ConnectionReport>} */
       show: () => ask({ type: "connection", action: "show" }),
+    },
+    credentials: {
+      /** Reads the token again. Returns whether it is another one. @returns {Promise<boolean>} */
+      reload: () => pick({ type: "credentials", action: "reload" }, "changed"),
     },
     backend: {
       /** @returns {Promise<OwnedBackendReport>} */
@@ -490,8 +542,11 @@ function createClient(slot, options) {
        * @param {{ ttlMs?: number, staleMs?: number }} [options]
        * @returns {Promise<void>}
        */
-      put(key, value, options = {}) {
-        const content = value instanceof Uint8Array ? { base64: toBase64(value) } : { value };
+      async put(key, value, options = {}) {
+        const content =
+          value instanceof Uint8Array
+            ? { base64: toBase64(value) }
+            : { value: isJson(value) ? value : (await loadFetch()).checkJson(value, "entry") };
         const command = { type: "cache", action: "put", key, ...content, ...toWire(options, "ttlMs staleMs") };
         return ask(/** @type {BridgeCommand} */ (command));
       },
@@ -500,8 +555,10 @@ function createClient(slot, options) {
        * @param {{ key: string } | { prefix: string } | { glob: string } | { all: true }} selection
        * @returns {Promise<number>}
        */
-      invalidate(selection) {
-        const [[by, value]] = Object.entries(selection);
+      async invalidate(selection) {
+        const [[by = "", value] = [], ...more] = Object.entries(selection ?? {});
+        if (more.length || (by === "all" ? value !== true : !/^(key|prefix|glob)$/.test(by) || typeof value !== "string"))
+          return refuse("selection");
         const pattern = by === "all" ? undefined : value;
         return pick(
           /** @type {BridgeCommand} */ ({ type: "cache", action: "invalidate", by, pattern }),
@@ -518,10 +575,21 @@ function createClient(slot, options) {
         const reply = await ask({ type: "cache", action: "file", path });
         return /** @type {string | Uint8Array} */ (valueOf(reply, reply.text));
       },
+      /**
+       * Finds the files below a watched folder whose paths from there on match a glob, at most 10,000.
+       * @param {string} folder
+       * @param {string} query `*` and `?` match within a name, `**` any names
+       * @returns {Promise<{ paths: string[], isPartial: boolean }>}
+       */
+      search: async (folder, query) =>
+        fromWire(await ask({ type: "cache", action: "search", folder, query })),
       /** @returns {Promise<StatusReport["cache"]>} */
       stats: () => ask({ type: "cache", action: "show" }),
     },
     logs: {
+      /** Lists the logs: `backend`, and the agents' ids. @returns {Promise<string[]>} */
+      list: async () =>
+        /** @type {import("../protocol.d.ts").LogIdsReply} */ (await ask({ type: "logs", action: "ids" })).ids,
       /**
        * Reads the last lines of a log: `backend`, or an agent's id.
        * @param {string} log
@@ -549,6 +617,14 @@ function createClient(slot, options) {
         stop: does("stop"),
         start: does("start"),
         reset: does("reset"),
+        /**
+         * Adds this agent to the runtime.
+         * @param {{ [name: string]: Json }} [config] the keys of an `[[agent]]` block
+         * @returns {Promise<AgentDetails>}
+         */
+        add: (config = {}) => change({ type, agent, action: "add", config }),
+        /** Stops the agent, and removes it with its state. @returns {Promise<void>} */
+        remove: () => change({ type, agent, action: "remove" }),
         /** @param {string} [method] @returns {Promise<AgentDetails>} */
         login: (method) => change({ type, agent, action: "login", method }),
         /**

@@ -121,7 +121,11 @@ const NEW_TURN = {
 function turnOf({ edited, find, add }, { message_id: id, seq }) {
   if (id !== undefined) {
     const found = find((turn) => turn.messageId === id);
-    return found >= 0 ? found : add({ key: `m${id}.${edited.length}`, messageId: id });
+    if (found >= 0) return found;
+    // Another run numbers its messages from 1 again.
+    let key = `m${id}`;
+    while (edited.some((turn) => turn.key === key)) key += "'";
+    return add({ key, messageId: id });
   }
   const last = edited.length - 1;
   return edited[last]?.key.startsWith("u") ? last : add({ key: `u${seq ?? last}` });
@@ -139,6 +143,16 @@ function outcome(answer, error) {
   return { state: "failed", error: error instanceof MainstayError ? error : handleError(error) };
 }
 
+/** The outcome of messages whose updates are missing. A later update shows that one is still at work. */
+const LOST = outcome(undefined, ownError("outcome_unknown", "updates are missing"));
+
+/**
+ * Returns whether a turn has no outcome yet.
+ *
+ * @param {Turn} turn
+ */
+const isOpen = ({ state, error }) => state === "waiting" || state === "sent" || error === LOST.error;
+
 /**
  * Applies an update to its turn.
  *
@@ -150,37 +164,53 @@ function applyUpdate(editor, update) {
   if (kind === "session" || kind === "settled" || kind === "ask") return;
   const index = turnOf(editor, update);
   const turn = editor.edited[index];
-  if (kind === "sent") editor.change(index, { prompt: body, state: "sent" });
-  if (kind === "progress") editor.change(index, { progress: body });
-  if (kind === "message" && isAnswerText(body)) editor.change(index, { text: turn.text + textOf(body) });
-  if (kind === "message" && !isAnswerText(body)) editor.change(index, { progress: body });
-  if (kind === "ended") editor.change(index, outcome(member(body, "answer"), member(body, "error")));
+  if (kind === "ended") {
+    return editor.change(index, outcome(member(body, "answer"), member(body, "error")));
+  }
+  if (isOpen(turn)) editor.change(index, { state: "sent", error: null });
+  if (kind === "sent") editor.change(index, { prompt: body });
+  else if (kind === "message" && isAnswerText(body)) editor.change(index, { text: turn.text + textOf(body) });
+  else editor.change(index, { progress: body });
 }
 
 /**
- * Applies what this page knows of its own message before the agent's updates do.
+ * Applies what this page knows of its own message, before or after the agent's updates do. The first outcome
+ * stays.
  *
  * @param {Editor} editor
  * @param {ConversationItem} item
  */
-function applyOwn(editor, item) {
-  if ("sending" in item) editor.add({ key: item.sending, prompt: item.body, state: "waiting" });
+function applyOwn({ edited, change, find, add }, item) {
+  if ("sending" in item) add({ key: item.sending, prompt: item.body, state: "waiting" });
   if ("accepted" in item) {
-    const own = editor.find((turn) => turn.key === item.accepted);
-    const other = editor.find((turn) => turn.messageId === item.messageId);
-    // Its updates may come before the acceptance: they are the same turn.
-    if (other >= 0 && other !== own) {
-      const { key: _key, prompt: _prompt, ...rest } = editor.edited[other];
-      editor.change(own, rest);
-      editor.edited.splice(other, 1);
-    } else if (own >= 0) {
-      editor.change(own, { messageId: item.messageId });
-    }
+    const { accepted, messageId } = item;
+    const own = find((turn) => turn.key === accepted);
+    const other = find((turn) => turn.messageId === messageId);
+    if (own < 0 || own === other) return;
+    const { state, answer, error } = edited[own];
+    const isSettled = !isOpen(edited[own]);
+    change(own, { messageId });
+    if (other < 0) return;
+    // Its updates came before the acceptance: they are the same turn.
+    const { key: _key, prompt: _prompt, ...rest } = edited[other];
+    change(own, isSettled && isOpen(edited[other]) ? { ...rest, state, answer, error } : rest);
+    edited.splice(other, 1);
   }
   if ("settled" in item) {
     const { settled, messageId } = item;
-    const own = editor.find((turn) => turn.key === settled || turn.messageId === (messageId ?? NaN));
-    if (own >= 0) editor.change(own, outcome(item.answer, item.error));
+    const own = find((turn) => turn.key === settled || turn.messageId === (messageId ?? NaN));
+    if (own >= 0 && isOpen(edited[own])) change(own, outcome(item.answer, item.error));
+  }
+}
+
+/**
+ * Ends the messages of others whose outcome may be among lost updates. The promises of own messages end these.
+ *
+ * @param {Editor} editor
+ */
+function applyLoss({ edited, change }) {
+  for (const [index, { state, key }] of edited.entries()) {
+    if (state === "sent" && key.startsWith("m")) change(index, LOST);
   }
 }
 
@@ -240,8 +270,10 @@ export function foldConversation(conversation, items, limit = 200) {
       applyRestart(editor);
     } else if ("lagged" in item) {
       lagged += item.lagged;
+      applyLoss(editor);
     } else if ("ended" in item) {
       hasEnded = true;
+      applyLoss(editor);
     } else {
       applyOwn(editor, item);
     }

@@ -146,8 +146,8 @@ export function handleError(thrown) {
     const { name, message } = Object(thrown);
     const details = typeof message === "string" ? `${name ?? "Error"}: ${message}` : String(thrown);
     const isLost = name === "TypeError" && /fetch|network|load failed/i.test(message);
-    const own = /** @type {const} */ ({ AbortError: "cancelled", TimeoutError: "timed_out" });
-    const reason = isLost ? "disconnected" : (own[/** @type {keyof typeof own} */ (name)] ?? "internal");
+    const own = name === "AbortError" ? "cancelled" : name === "TimeoutError" ? "timed_out" : "internal";
+    const reason = isLost ? "disconnected" : own;
     return ownError(reason, details.slice(0, 1000), thrown);
   } catch {
     return ownError("internal");

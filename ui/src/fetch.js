@@ -1,6 +1,7 @@
 import { fromBase64, toBase64 } from "./bytes.js";
 import { handleError, MainstayError, ownError } from "./errors.js";
 import { isRepeatable } from "./session.js";
+import { isJson } from "./share.js";
 
 /**
  * @typedef {import("../protocol.d.ts").RequestCommand} RequestCommand
@@ -24,12 +25,45 @@ function isBytes(body) {
   );
 }
 
+/** What would be valid. */
+export const VALID = {
+  request: 'a request has a method and a path, as in request("GET", "/api/notes")',
+  body: "a body is JSON, a Blob, FormData, URLSearchParams, a ReadableStream, an ArrayBuffer or a view of one",
+  frame: "a frame is a text or a Uint8Array",
+  entry: "an entry is JSON or a Uint8Array",
+  selection: "entries are named by one of { key }, { prefix }, { glob } and { all: true }",
+};
+
+/**
+ * Throws for arguments that are not valid.
+ * @param {keyof typeof VALID} what
+ * @param {string} [more]
+ * @returns {never}
+ */
+export function refuse(what, more = "") {
+  throw ownError("invalid_request", VALID[what] + more);
+}
+
+/**
+ * Returns a value, or throws for one that JSON leaves out, or writes as `{}` whatever it has: a function, a promise, a map.
+ * @param {unknown} value
+ * @param {"body" | "entry"} what
+ */
+export function checkJson(value, what) {
+  if (isJson(value)) return value;
+  const isNamed = typeof value === "object" && value && !ArrayBuffer.isView(value);
+  if (isNamed && ("toJSON" in value || Object.keys(value).length)) return value;
+  const kind = Object.prototype.toString.call(value).slice(8, -1);
+  return refuse(what, `, and no ${kind}`);
+}
+
 /**
  * Returns the members of a request for its body: JSON as it is, bytes as base64.
  * @param {unknown} body
  * @param {Record<string, string>} [headers]
  */
 export async function encodeBody(body, headers) {
+  if (body !== undefined && !isBytes(body)) checkJson(body, "body");
   if (!isBytes(body)) return { body: /** @type {import("../protocol.d.ts").Json} */ (body), headers };
   const whole = new Response(body);
   const own = new Headers(headers);

@@ -106,19 +106,19 @@ export function isWithin(path, folder) {
 const PIECES = /\*\*\/|\*\*|\*|\?|\{([^{}]*)\}|[^*?{}]+|[{}]/g;
 
 /**
- * Turns a glob into a regular expression: `*` and `?` within a name, `**` across folders, `{a,b}` for
+ * Turns a glob into the source of a regular expression: `*` and `?` within a name, `**` across folders, `{a,b}` for
  * alternatives.
  *
  * @param {string} glob
  * @returns {string}
  */
-function source(glob) {
+export function globSource(glob) {
   return glob.replace(PIECES, (piece, alternatives) => {
     if (piece === "**/") return "(?:.*/)?";
     if (piece === "**") return ".*";
     if (piece === "*") return "[^/]*";
     if (piece === "?") return "[^/]";
-    if (alternatives !== undefined) return `(?:${alternatives.split(",").map(source).join("|")})`;
+    if (alternatives !== undefined) return `(?:${alternatives.split(",").map(globSource).join("|")})`;
     return piece.replace(/[.+^$()|[\]\\{}]/g, "\\$&");
   });
 }
@@ -135,7 +135,7 @@ export function createGlob(globs) {
     const isExcluded = glob.startsWith("!");
     const pattern = isExcluded ? glob.slice(1) : glob;
     const prefix = pattern.includes("/") ? "" : "(?:.*/)?";
-    return { isExcluded, test: new RegExp(`^${prefix}${source(pattern)}$`) };
+    return { isExcluded, test: new RegExp(`^${prefix}${globSource(pattern)}$`) };
   });
   const wanted = compiled.filter(({ isExcluded }) => !isExcluded);
   const excluded = compiled.filter(({ isExcluded }) => isExcluded);

@@ -1,5 +1,6 @@
 import { pageClock } from "./clock.js";
 import { ownError } from "./errors.js";
+import { call } from "./listeners.js";
 import { limit, untilAborted } from "./retry.js";
 
 /**
@@ -17,7 +18,10 @@ import { limit, untilAborted } from "./retry.js";
  * @property {(error: MainstayError) => void} [onOverflow] called when the queue is full and rejects a task
  * @property {Clock} [clock]
  */
-/** @typedef {{ priority?: Priority, signal?: AbortSignal, key?: string, deadlineMs?: number }} TaskOptions */
+/**
+ * `signal` and `deadlineMs` are those of the caller, also if callers share a task by its `key`. The highest priority counts.
+ * @typedef {{ priority?: Priority, signal?: AbortSignal, key?: string, deadlineMs?: number }} TaskOptions
+ */
 /**
  * @template T
  * @typedef {Promise<T> & { id: number }} TaskPromise
@@ -28,7 +32,8 @@ import { limit, untilAborted } from "./retry.js";
  * @property {string | undefined} key
  * @property {number} lane
  * @property {number} since
- * @property {TaskPromise<unknown>} promise
+ * @property {number} callers
+ * @property {Promise<unknown>} result
  * @property {() => void} run
  * @property {(error: MainstayError) => void} cancel
  */
@@ -82,6 +87,53 @@ export function createQueue(options = {}) {
   /** @param {number | string} id */
   const find = (id) => [...waiting, ...running].find((task) => task.id === id || task.key === id);
 
+  /**
+   * Makes a task that waits. It ends when its function does, or at once when it is cancelled.
+   * @param {(signal: AbortSignal) => unknown} fn
+   * @param {string} [key]
+   */
+  const create = (fn, key) => {
+    const controller = new AbortController();
+    const { signal } = controller;
+    /** @type {() => void} */
+    let run = () => {};
+    const started = new Promise((resolve) => (run = () => resolve(undefined)));
+    const work = started.then(() => {
+      signal.throwIfAborted();
+      return fn(signal);
+    });
+    const end = () => {
+      if (!waiting.delete(task) && !running.delete(task)) return;
+      pump();
+      if (!waiting.size && !running.size) call(onIdle, undefined);
+    };
+    const cancel = (/** @type {MainstayError} */ error) => {
+      controller.abort(error);
+      end();
+    };
+    const result = untilAborted(work, signal).finally(end);
+    /** @type {Task} */
+    const task = { id: nextId++, key, lane: LANES.length, since: clock.now(), callers: 0, result, run, cancel };
+    waiting.add(task);
+    return task;
+  };
+  /**
+   * Adds a caller, who may leave before the task ends. A task without callers is cancelled.
+   * @param {Task} task
+   * @param {Priority} priority
+   * @param {ReturnType<typeof limit>} own
+   */
+  const join = (task, priority, { signal, end }) => {
+    const leave = () => --task.callers || task.cancel(signal.reason);
+    task.callers++;
+    task.lane = Math.min(task.lane, LANES.indexOf(priority));
+    signal.addEventListener("abort", leave);
+    return untilAborted(task.result, signal).finally(() => {
+      signal.removeEventListener("abort", leave);
+      end();
+    });
+  };
+
   return {
     /** The number of tasks that wait. */
     get size() {
@@ -95,51 +147,27 @@ export function createQueue(options = {}) {
       return isPaused;
     },
     /**
-     * Adds a task. An unfinished task with the same key is shared. The promise has the task's `id`.
+     * Adds a task. An unfinished task with the same key is shared, until the last of its callers leaves. The promise has the
+     * task's `id`.
      * @template T
      * @param {(signal: AbortSignal) => T | Promise<T>} fn
      * @param {TaskOptions} [taskOptions]
      * @returns {TaskPromise<T>}
      */
     add(fn, { priority = "normal", signal: outer, key, deadlineMs = options.deadlineMs } = {}) {
+      /** @param {MainstayError} error */
+      const refuse = (error) => Object.assign(Promise.reject(error), { id: nextId++ });
+      if (outer?.aborted) return refuse(ownError("cancelled", "", outer.reason));
       const shared = key == null ? null : find(key);
-      if (shared) return /** @type {TaskPromise<T>} */ (shared.promise);
-      const id = nextId++;
-      const full = waiting.size >= waitingMax && (isPaused || running.size >= concurrency);
-      if (full) {
+      if (!shared && waiting.size >= waitingMax && (isPaused || running.size >= concurrency)) {
         const error = ownError("queue_full", `${waitingMax} tasks wait`);
-        onOverflow?.(error);
-        return Object.assign(Promise.reject(error), { id });
+        call(onOverflow, error);
+        return refuse(error);
       }
-      const { controller, signal, end } = limit(outer, deadlineMs, clock);
-      /** @type {() => void} */
-      let start = () => {};
-      const started = new Promise((resolve) => (start = () => resolve(undefined)));
-      const result = untilAborted(
-        started.then(() => fn(signal)),
-        signal,
-      ).finally(() => {
-        end();
-        waiting.delete(task);
-        running.delete(task);
-        pump();
-        if (!waiting.size && !running.size) onIdle?.();
-      });
-      const promise = Object.assign(result, { id });
-      const cancel = (/** @type {MainstayError} */ error) => controller.abort(error);
-      /** @type {Task} */
-      const task = {
-        id,
-        key,
-        lane: LANES.indexOf(priority),
-        since: clock.now(),
-        promise,
-        run: start,
-        cancel,
-      };
-      waiting.add(task);
+      const task = shared ?? create(fn, key);
+      const promise = Object.assign(join(task, priority, limit(outer, deadlineMs, clock)), { id: task.id });
       pump();
-      return promise;
+      return /** @type {TaskPromise<T>} */ (promise);
     },
     /** Starts no further task. */
     pause() {

@@ -1,5 +1,6 @@
 import { pageClock } from "./clock.js";
 import { handleError, MainstayError, ownError } from "./errors.js";
+import { call } from "./listeners.js";
 
 /**
  * @typedef {import("./clock.js").Clock} Clock
@@ -109,7 +110,7 @@ export async function retry(fn, options = {}) {
         if (signal.aborted || attempt > retries || !shouldRetry(error, attempt)) throw error;
         const delayMs = retryDelay(attempt, error, { minDelayMs, maxDelayMs, factor, jitter, random });
         if (clock.now() + delayMs >= due) throw error;
-        onRetry?.({ error, attempt, delayMs });
+        call(onRetry, { error, attempt, delayMs });
         await sleep(delayMs, signal, clock).catch((reason) => {
           reason.attempts = attempt;
           throw reason;

@@ -50,7 +50,7 @@ import { countFailures, nextDelay } from "./reconnect.js";
  * @property {(push: Push) => void} [onPush]
  * @property {boolean} [isStream] pushes go on after the reply, until `route` ends them
  * @property {(id: number) => void} [onSent]
- * @property {() => void} [onReply] called before anything that comes after the reply
+ * @property {(reply?: unknown) => void} [onReply] called before anything that comes after the reply
  * @property {(id: number) => void} [onAbort] called in place of the usual cancellation
  */
 /**
@@ -282,7 +282,7 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
       const settle = (error, value) => {
         pending.delete(id);
         if (error || !isStream) routes.delete(id);
-        onReply?.();
+        onReply?.(value);
         signal?.removeEventListener("abort", abort);
         wait.clear();
         if (error) reject(error);
@@ -336,7 +336,7 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
       setState("open", { error: null });
     },
     /** Closes the link until `retryNow`, as for a page that goes into the back/forward cache. */
-    suspend() {
+    freeze() {
       if (state.state === "closed") return;
       lose(ownError("disconnected"));
       setState("waiting", { nextAttemptAt: null });

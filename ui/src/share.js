@@ -15,16 +15,28 @@ export function share(previous, next) {
   const after = /** @type {Record<string, unknown>} */ (next);
   const names = Object.keys(after);
   let isSame = names.length === Object.keys(before).length;
-  const shared = /** @type {Record<string, unknown>} */ (isList ? [] : {});
+  // What has no part to take over stays itself, so that it is not compared in depth again.
+  let shared = after;
   for (const name of names) {
-    shared[name] = share(before[name], after[name]);
-    isSame = isSame && name in before && shared[name] === before[name];
+    const isKnown = Object.hasOwn(before, name);
+    const part = isKnown ? share(before[name], after[name]) : after[name];
+    isSame = isSame && isKnown && part === before[name];
+    if (part === after[name]) continue;
+    if (shared === after) shared = /** @type {typeof after} */ (isList ? [.../** @type {unknown[]} */ (next)] : copyOf(after));
+    shared[name] = part;
   }
   return /** @type {T} */ (isSame ? previous : shared);
 }
 
+/** Copies an object, which has no prototype if that has none. @param {object} value */
+const copyOf = (value) => (Object.getPrototypeOf(value) ? { ...value } : { __proto__: null, ...value });
+
+/** Returns whether a value is JSON at its top. @param {unknown} value */
+export const isJson = (value) => value === null || /^(string|number|boolean)$/.test(typeof value) || isPlain(value);
+
 /** Returns whether a value is an object or a list as JSON has them. @param {unknown} value */
 export function isPlain(value) {
-  const kind = value?.constructor;
-  return kind === Object || kind === Array;
+  if (typeof value !== "object" || !value) return false;
+  const kind = Object.getPrototypeOf(value);
+  return !kind || kind === Object.prototype || Array.isArray(value);
 }

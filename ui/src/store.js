@@ -58,7 +58,7 @@ export const INITIAL_STATE = Object.freeze({
   status: null,
   tree: null,
   connection: null,
-  agents: Object.freeze({}),
+  agents: Object.freeze(Object.create(null)),
   queue: null,
   cache: null,
   backend: null,
@@ -104,6 +104,23 @@ export function createStore(clock) {
   };
 }
 
+/** What an agent's report became. The same report stays the same agent. @type {WeakMap<AgentView, Agent>} */
+const views = new WeakMap();
+
+/**
+ * Returns an agent of the state.
+ * @param {AgentView} report
+ * @param {number} skew
+ */
+function viewOf(report, skew) {
+  const restartAtMs = report.restart_at ? Date.parse(report.restart_at) - skew : null;
+  const known = views.get(report);
+  if (known?.restartAtMs === restartAtMs) return known;
+  const view = { ...report, restartAtMs };
+  views.set(report, view);
+  return view;
+}
+
 /**
  * Returns the parts of the state that follow from a status. Counters of time alone change nothing.
  * @param {State} state
@@ -114,7 +131,7 @@ export function createStore(clock) {
  */
 export function fromStatus(state, status, now, skew) {
   const before = state.status;
-  const { queue, runtime, agents, cache, backend = null, storage } = status;
+  const { queue, runtime, cache, backend = null, storage } = status;
   const [connection, nextAttemptAt] = plan(
     "attempt",
     before?.connection,
@@ -133,11 +150,10 @@ export function fromStatus(state, status, now, skew) {
   return {
     status: next === before ? before : { ...next, runtime },
     connection: { ...connection, nextAttemptAt },
-    agents: Object.fromEntries(
-      agents.map((agent) => {
-        const restartAtMs = agent.restart_at ? Date.parse(agent.restart_at) - skew : null;
-        return [agent.id, { ...agent, restartAtMs }];
-      }),
+    // Without a prototype, an agent that is not known is undefined whatever its name is.
+    agents: Object.assign(
+      Object.create(null),
+      Object.fromEntries(next.agents.map((agent) => [agent.id, viewOf(agent, skew)])),
     ),
     queue: { ...queue, held, nextProbeAt },
     cache,

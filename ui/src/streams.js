@@ -54,7 +54,7 @@ const cursorOf = ({ run, seq }) => `${run}.${seq}`;
  * @param {Session} session
  * @param {BridgeCommand} command
  * @param {(item: { error: MainstayError }) => void} give
- * @param {() => void} [onReply]
+ * @param {(reply?: unknown) => void} [onReply]
  */
 export function subscribe(session, command, give, onReply) {
   if (!session.isUp()) return;
@@ -206,7 +206,6 @@ export function createEvents(session, clock) {
  * @typedef {ReturnType<typeof createListeners<AgentItem, AgentListener>>} AgentListeners
  * @typedef {object} AgentPlace
  * @property {number | null} seq the highest number that came
- * @property {number} after the number after which the updates were asked for
  * @property {boolean} isNew true before the first reply: what comes until then is of an earlier channel
  * @property {() => void} ask
  * @typedef {AgentListeners & AgentPlace} AgentChannel
@@ -231,7 +230,6 @@ export function createAgents(session) {
     /** @type {AgentChannel} */
     const channel = {
       seq: null,
-      after: 0,
       isNew: session.isUp(),
       .../** @type {typeof createListeners<AgentItem, AgentListener>} */ (createListeners)((isEmpty) => {
         if (isEmpty && channels.delete(agent)) session.tell({ type: "agent", agent, action: "unlisten" });
@@ -239,9 +237,16 @@ export function createAgents(session) {
       ask() {
         const seqs = [...channel.entries].map(({ seq }) => seq).filter((seq) => seq != null);
         const after = seqs.length ? Math.min(...seqs) : undefined;
-        channel.after = after ?? 0;
         const command = /** @type {const} */ ({ type: "agent", agent, action: "listen", after });
-        subscribe(session, command, channel.giveAll, () => (channel.isNew = false));
+        subscribe(session, command, channel.giveAll, (reply) => {
+          channel.isNew = false;
+          const seq = /** @type {import("../protocol.d.ts").AgentListenReply | undefined} */ (reply)?.seq;
+          if (seq == null) return;
+          // A number that is still to come: the runtime begins with its first update.
+          if (after && seq < after) rewind(channel);
+          // The updates begin after this number: who has got none yet comes back after it.
+          for (const place of [channel, ...channel.entries]) place.seq ??= seq;
+        });
       },
     };
     channels.set(agent, channel);
@@ -280,11 +285,6 @@ export function createAgents(session) {
       if (!update) return channel.giveAll(/** @type {AgentItem} */ (item));
       if (channel.isNew) return;
       const { seq } = update;
-      if (seq <= channel.after) {
-        // That number is still to come, so the runtime began with its first update.
-        channel.after = 0;
-        rewind(channel);
-      }
       for (const entry of [...channel.entries]) {
         if (entry.seq != null && seq <= entry.seq) continue;
         entry.seq = seq;

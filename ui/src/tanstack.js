@@ -4,7 +4,7 @@
  *
  * It imports nothing of TanStack Query, so it works with every framework's package.
  */
-import { connect } from "./client.js";
+import { pageClient } from "./client.js";
 import { isBackendAvailable } from "./connection-view.js";
 
 /** @import { Client, RequestOptions } from "./client.js" */
@@ -33,11 +33,12 @@ import { isBackendAvailable } from "./connection-view.js";
  * @returns {Promise<T>}
  */
 async function withClient(given, run) {
-  const client = given ?? connect();
+  const client = given ?? pageClient();
+  const release = given ? null : client.hold();
   try {
     return await run(client);
   } finally {
-    if (!given) client.release();
+    release?.();
   }
 }
 
@@ -118,7 +119,8 @@ export function mainstayDefaults(options = {}) {
  * @returns {() => void} ends it
  */
 export function bindOnlineManager(onlineManager, { client: given } = {}) {
-  const client = given ?? connect();
+  const client = given ?? pageClient();
+  const release = given ? null : client.hold();
   const { store } = client;
   let stop = () => {};
   onlineManager.setEventListener((setOnline) => {
@@ -131,6 +133,6 @@ export function bindOnlineManager(onlineManager, { client: given } = {}) {
     if (!isBound) return;
     isBound = false;
     stop();
-    if (!given) client.release();
+    release?.();
   };
 }

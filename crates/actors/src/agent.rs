@@ -2,7 +2,9 @@
 //!
 //! - [`AgentActor`] is the actor; `actor/checks` is its part that checks the agent, `actor/messages` the one that delivers
 //!   messages, `actor/questions` the one that reports the agent's questions.
-//! - `Health` turns checks into a status, and `check_pause` holds them back after they killed the backend; pure.
+//! - `Health` turns checks into a status; pure.
+//! - `call_quarantine` counts the deaths of the backend over the agent's calls, and `call_pause` holds such calls back
+//!   then; pure.
 //! - `message_queue` decides which message is delivered next, and what follows a failed delivery; pure.
 //! - `message_limits` enforces the time limits of a message at the agent.
 //! - `open_questions` lists the questions of an agent for its reports; pure.
@@ -23,7 +25,8 @@
 mod activity;
 mod actor;
 mod agent_message;
-mod check_pause;
+mod call_pause;
+mod call_quarantine;
 mod command;
 mod driver;
 mod events;
@@ -42,6 +45,7 @@ pub use activity::ActivityMeters;
 #[cfg(feature = "acp")]
 pub(crate) use activity::{ActivityGuard, ActivityMeter};
 pub use actor::AgentActor;
+pub use call_quarantine::AgentCall;
 
 pub use agent_message::{AgentMessage, MESSAGE_TIMEOUT, MessageId, MessageLimits};
 pub use command::{AgentCommand, SendRequest};
@@ -54,9 +58,8 @@ pub use driver::jsonl::ProcessDriver;
 pub use driver::process::{HealthProbe, ProcessSetup};
 pub use driver::{AgentState, Driver, DriverError, ProcessUsage, StopReport};
 pub use events::{
-    AgentChecksQuarantined, AgentHealth, AgentQuestion, AgentQuestionSettled, AgentReplyLost,
-    AgentSessionLost, AgentStateQuarantined, AgentStuck, MessageAnswered, MessageFailed, MessageRedelivered,
-    MessageSent,
+    AgentCallPaused, AgentHealth, AgentQuestion, AgentQuestionSettled, AgentReplyLost, AgentSessionLost,
+    AgentStateQuarantined, AgentStuck, MessageAnswered, MessageFailed, MessageRedelivered, MessageSent,
 };
 
 pub use health::{AgentStatus, HealthPolicy, Observation, ReportedHealth};
@@ -69,7 +72,8 @@ pub use recovery::PendingRecovery;
 pub use reports::{AgentReport, AgentReports, OpenQuestion};
 
 pub use updates::{
-    AgentUpdate, UPDATES_BUFFERED_MAX, UpdateBroadcast, UpdateEvent, UpdateKind, UpdateSubscription,
+    AgentUpdate, QuestionOutcome, UPDATES_BUFFERED_MAX, UpdateBroadcast, UpdateEvent, UpdateKind,
+    UpdateSubscription,
 };
 
 #[cfg(test)]

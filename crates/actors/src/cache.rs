@@ -7,7 +7,7 @@
 //! - [`WriteRule`] says what a write invalidates; [`WriteInvalidator`] drops that.
 //! - `key` defines valid keys; `value` defines values and their weight.
 //! - [`EntryOptions`] holds the caller's terms; `freshness` says how long an entry may be used; `clock` counts
-//!   suspended time.
+//!   the time for which the computer slept.
 //! - `index` orders loads, values and invalidations; pure. `store` joins moka and the index.
 //! - `load` runs one load for all callers; `load_guard` decides what happens to its result.
 //! - `http` is the pure policy for responses to GET. [`ResponseCache`](crate::response_cache::ResponseCache) carries

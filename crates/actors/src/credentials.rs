@@ -2,7 +2,7 @@
 //!
 //! A token is read from its source whenever it is needed. Only that of a command is kept for a while, since a process
 //! for each request would cost too much. When the backend answers 401, the source is asked once more
-//! ([`Credentials::refresh`]). If the source fails, the last token goes on being used.
+//! (`Credentials::refresh`). If the source fails, the last token goes on being used.
 //!
 //! Each token is given to the observer before it is used, so that it is redacted from then on.
 
@@ -205,7 +205,7 @@ impl Credentials {
     }
 
     /// Asks the source once more after the backend rejected `rejected`. Returns another token, if there is one.
-    pub async fn refresh(&self, rejected: &str) -> Option<String> {
+    pub(crate) async fn refresh(&self, rejected: &str) -> Option<String> {
         let _turn = self.0.reading.lock().await;
         // Another caller may have asked meanwhile.
         let is_other = |token: &String| token != rejected;

@@ -1,7 +1,7 @@
 //! Defines the error that callers and bridges see: a code, a reason, and words for a person.
 //!
 //! - [`Reason`] is the table: each reason's code, whether a repeat may help, its message
-//! - [`Reason::from_status`] maps HTTP statuses to reasons, [`Reason::from_close_code`] a WebSocket's close codes
+//! - [`Reason::from_status`] maps HTTP statuses to reasons, `Reason::from_close_code` a WebSocket's close codes
 //! - `call` maps the failures of a call to an actor
 //! - `problem` reads RFC 9457; `safe_text` decides which text from outside a person may see
 //! - `url_redaction` finds the secrets in the addresses of a text
@@ -29,11 +29,10 @@ use serde::{Deserialize, Serialize};
 use self::problem::ProblemDetails;
 pub use self::{
     reason::{Code, Reason},
-    retry_after::RETRY_AFTER_LIMIT,
     secrets::{Secrets, is_sensitive_name},
 };
 pub(crate) use self::{
-    retry_after::retry_after,
+    retry_after::{RETRY_AFTER_LIMIT, retry_after},
     safe_text::{ELLIPSIS, excerpt},
     secrets::is_credential,
 };
@@ -115,7 +114,7 @@ impl Error {
     ///
     /// Problem details (RFC 9457) are understood. Of other bodies, `details` has the beginning.
     #[must_use]
-    pub fn from_response(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
+    pub(crate) fn from_response(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<Self> {
         let mut error = Self::new(Reason::from_status(status.as_u16())?);
         error.status = Some(status.as_u16());
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -183,6 +182,12 @@ impl Error {
         self.details.as_deref().unwrap_or(&self.message)
     }
 
+    /// Returns what is wrong: the message without its advice.
+    #[must_use]
+    pub fn problem(&self) -> &str {
+        split_advice(&self.message).0
+    }
+
     /// Returns whether the backend rejected the token, and there is a new one by now.
     pub(crate) fn is_token_renewed(&self) -> bool {
         self.reason == Reason::Unauthenticated && self.retryable
@@ -207,7 +212,7 @@ impl Error {
 
     /// Sets the time that the backend asked us to wait, cut to [`RETRY_AFTER_LIMIT`].
     #[must_use]
-    pub fn with_retry_after(mut self, after: Option<Duration>) -> Self {
+    pub(crate) fn with_retry_after(mut self, after: Option<Duration>) -> Self {
         let whole_ms = |after: Duration| u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         self.retry_after_ms = after.map(|after| whole_ms(after.min(RETRY_AFTER_LIMIT)));
         self
@@ -215,14 +220,14 @@ impl Error {
 
     /// Sets the number of attempts that were made.
     #[must_use]
-    pub fn with_attempts(mut self, attempts: u32) -> Self {
+    pub(crate) fn with_attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
         self
     }
 
     /// Sets the request that failed.
     #[must_use]
-    pub fn with_request_id(mut self, id: RequestId) -> Self {
+    pub(crate) fn with_request_id(mut self, id: RequestId) -> Self {
         self.request_id = Some(id);
         self
     }
@@ -275,6 +280,14 @@ pub(crate) fn raw_excerpt(text: &str) -> String {
 pub(crate) fn body_start(body: &[u8]) -> Cow<'_, str> {
     // A character has at most four bytes.
     String::from_utf8_lossy(&body[..body.len().min(RAW_CHARS_MAX * 4)])
+}
+
+/// Splits a message for a person into what is wrong and what can be done about it.
+pub(crate) fn split_advice(message: &str) -> (&str, Option<&str>) {
+    match message.split_once(". ") {
+        Some((problem, advice)) => (problem, Some(advice)),
+        None => (message.trim_end_matches('.'), None),
+    }
 }
 
 #[cfg(test)]

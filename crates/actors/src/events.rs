@@ -3,9 +3,8 @@
 use mainstay_runtime::journal::EventType;
 
 pub use crate::agent::{
-    AgentChecksQuarantined, AgentHealth, AgentQuestion, AgentQuestionSettled, AgentReplyLost,
-    AgentSessionLost, AgentStateQuarantined, AgentStuck, MessageAnswered, MessageFailed, MessageRedelivered,
-    MessageSent,
+    AgentCallPaused, AgentHealth, AgentQuestion, AgentQuestionSettled, AgentReplyLost, AgentSessionLost,
+    AgentStateQuarantined, AgentStuck, MessageAnswered, MessageFailed, MessageRedelivered, MessageSent,
 };
 pub use crate::cache::watch::{WatchLost, WatchRegained, WatchStarted};
 pub use crate::cache::{CacheAged, CacheInvalidated};
@@ -49,7 +48,7 @@ pub const EVENT_TYPES: &[EventType] = &[
     EventType::of::<AgentHealth>(),
     EventType::of::<AgentStuck>(),
     EventType::of::<AgentStateQuarantined>(),
-    EventType::of::<AgentChecksQuarantined>(),
+    EventType::of::<AgentCallPaused>(),
     EventType::of::<AgentSessionLost>(),
     EventType::of::<AgentQuestion>(),
     EventType::of::<AgentQuestionSettled>(),

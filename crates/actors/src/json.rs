@@ -246,7 +246,7 @@ impl<'a> Members<'a> {
     }
 
     /// Returns the names and values in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
         self.0.iter().map(|member| (&*member.name, member.value))
     }
 

@@ -4,7 +4,7 @@
 //! - [`LogLine`]: a line, and its form in the file; `text`: a line from the bytes that were printed
 //! - `flood`: the limit for a program that prints too much; pure
 //! - `tail`: the last lines, for people; `traceback`: the ones that explain a crash; pure
-//! - `files`: the files of one log; `writer`: the thread that writes them; `shared`: what sources share with it
+//! - `files`: the files of one log; `writer`: the thread that writes them; `writer_link`: connects it to the sources
 //! - [`LogReader`]: reads the files, also from another process; [`LogSubscription`]: the same as a stream
 //!
 //! A program never waits for a disk. Its lines wait in a queue, and what finds no room there is counted and left out.
@@ -17,13 +17,13 @@ mod flood;
 mod line;
 mod process_log;
 mod reader;
-mod shared;
 mod store;
 mod subscription;
 mod tail;
 mod text;
 mod traceback;
 mod writer;
+mod writer_link;
 
 pub use events::{LogsDegraded, OutputNoisy, OutputQuiet};
 pub use files::list_logs;
@@ -31,7 +31,7 @@ pub use flood::LogRate;
 pub use line::{LogLine, LogStream};
 pub use process_log::ProcessLog;
 pub use reader::{LogItem, LogRange, LogReader};
-pub use shared::LogSettings;
 pub use store::LogStore;
 pub use subscription::LogSubscription;
 pub(crate) use text::shown_text;
+pub use writer_link::LogSettings;

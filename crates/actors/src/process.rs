@@ -33,13 +33,13 @@ mod unix;
 #[cfg(windows)]
 mod windows;
 
-pub use child::Process;
-pub(crate) use child::{LoggedStdout, pause};
+pub(crate) use child::{LoggedStdout, ProcessCondition, pause};
+pub use child::{Process, SUSPENSION_LOOK_INTERVAL_MAX};
 
 pub(crate) use exit::ProcessExit;
 pub use exit::ProcessExited;
 pub(crate) use launch::LaunchError;
-pub use launch::{Launch, PrepareSpec};
+pub use launch::{Launch, PrepareStart, PreparedStart};
 pub(crate) use lines::{LineSplitter, OutputLine};
 pub use login_env::{LoginEnvError, LoginPath, login_path};
 pub use manager::{ManagerWarning, OpenError, Orphan, ProcessManager, StartReport};

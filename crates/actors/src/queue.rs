@@ -3,9 +3,11 @@
 //! These modules decide. They hold plain data and synchronous functions; time and randomness are arguments:
 //!
 //! - `priority_queue`: the bounded queue with ageing; expiry and overflow
+//! - `permits`: how many attempts may run at once, and how many of one slow path
 //! - `groups`: how many requests of a group of paths may run at once
 //! - [`gate`]: whether attempts may start while the backend cannot be reached
 //! - [`retry`]: what follows an attempt: done, a retry after a delay, back into the queue, or failed
+//! - `latency`: how long requests took, as p50 and p95
 //! - [`retry_budget`]: the limit of all retries together, as a fraction of all requests
 //!
 //! These modules act:
@@ -25,10 +27,13 @@ mod attempt;
 mod body_pump;
 mod download;
 pub mod events;
+mod expiry;
 pub mod gate;
 mod groups;
 mod handle;
+mod latency;
 mod message;
+mod permits;
 mod policy;
 pub(crate) mod priority_queue;
 mod request_entry;
@@ -42,11 +47,12 @@ pub use absence::{BackendAbsence, ObserveAbsence};
 pub use actor::QueueActor;
 
 #[cfg(test)]
-pub(crate) use attempt::{AttemptOutcome, ReachabilityEvidence};
+pub(crate) use attempt::{AttemptResult, ReachabilityEvidence};
 
 pub use download::Download;
 pub use groups::{GROUPS_MAX, GroupLimit, GroupStats};
 pub use handle::QueueHandle;
+pub use latency::{LatencyByPriority, LatencyFigures, LatencySpan, RequestLatency};
 pub use message::QueueMessage;
 pub use policy::QueuePolicy;
 pub use priority_queue::{Overflow, PriorityQueuePolicy};

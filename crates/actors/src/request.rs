@@ -157,7 +157,7 @@ impl Request {
 
     /// Returns the path without its query, which may hold secrets and stays out of logs.
     #[must_use]
-    pub fn path_without_query(&self) -> &str {
+    pub(crate) fn path_without_query(&self) -> &str {
         self.path.split('?').next().unwrap_or_default()
     }
 
@@ -214,13 +214,13 @@ impl Request {
 
     /// Returns whether it may share the attempts of an equal request; see [`RequestBuilder::shared`].
     #[must_use]
-    pub fn is_shared(&self) -> bool {
+    pub(crate) fn is_shared(&self) -> bool {
         self.is_shared
     }
 
     /// Returns whether 301, 302 and 303 are followed after a write; see [`RequestBuilder::follow_redirected_writes`].
     #[must_use]
-    pub fn follows_redirected_writes(&self) -> bool {
+    pub(crate) fn follows_redirected_writes(&self) -> bool {
         self.follows_redirected_writes
     }
 
@@ -245,18 +245,18 @@ impl Request {
 
     /// Returns the sender with which the transport reports progress.
     #[must_use]
-    pub fn progress_sender(&self) -> &ProgressSender {
+    pub(crate) fn progress_sender(&self) -> &ProgressSender {
         &self.progress_sender
     }
 
     /// Returns whether an idempotency key is still to be made: see [`generate_key`](Self::generate_key).
     #[must_use]
-    pub fn needs_generated_key(&self) -> bool {
+    pub(crate) fn needs_generated_key(&self) -> bool {
         self.key == IdempotencyKey::Requested
     }
 
     /// Sets the number of retries if the request sets none. Called once, when the request is accepted.
-    pub fn settle_retries(&mut self, retries: u32) {
+    pub(crate) fn settle_retries(&mut self, retries: u32) {
         self.retries.get_or_insert(retries);
     }
 
@@ -264,7 +264,7 @@ impl Request {
     ///
     /// Changes nothing if none was asked for or one exists. Called once, when the request is accepted, so that all
     /// attempts share the key.
-    pub fn generate_key(&mut self, random: u128) {
+    pub(crate) fn generate_key(&mut self, random: u128) {
         if self.needs_generated_key()
             && let Ok(key) = HeaderValue::from_str(&uuid_v4(random))
         {
@@ -288,7 +288,7 @@ impl Request {
     /// Returns whether it may be sent twice: its method is idempotent (RFC 9110, 9.2.2), or it has a key. Its body
     /// may still be spent; see [`Body::is_spent`].
     #[must_use]
-    pub fn is_repeatable(&self) -> bool {
+    pub(crate) fn is_repeatable(&self) -> bool {
         self.method.is_idempotent() || self.key != IdempotencyKey::None
     }
 }

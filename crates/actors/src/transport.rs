@@ -28,7 +28,7 @@ pub(crate) use self::http::tests::{crashing_server, raw_server, scripted_server}
 pub use self::{
     addressed::AddressedTransport,
     error::{FailureKind, ResponseHead, SendProgress, TransportError},
-    http::{HttpSettings, HttpTransport},
+    http::{HttpTransport, settings::HttpSettings},
 };
 use crate::{
     error::Secrets,

@@ -95,6 +95,7 @@ impl Agents {
     }
 
     async fn restart_within(&self, id: &str, handle: &AgentHandle, limit: Duration) -> Result<(), Error> {
+        handle.pending_recovery.end_pauses();
         handle.pending_recovery.request_restart();
         self.0.handles.agents.restart(id).await.map_err(|error| self.command_error(&error))?;
         let recovered = tokio::select! {

@@ -39,8 +39,10 @@ mod bodies;
 mod byte_limit;
 mod cache;
 mod command;
+mod file_search;
 mod frames;
 mod hello;
+mod history;
 mod logs;
 mod malformed;
 mod panics;
@@ -57,9 +59,13 @@ pub use command::{
     BackendAction, BridgeCommand, ConnectionAction, CredentialsAction, ListenAction, RequestCommand,
     RequestsCommand, execute,
 };
+pub use file_search::FoundFiles;
 pub use hello::{BridgeCapability, Hello};
+pub use history::HistoryCommand;
 pub use logs::LogsCommand;
 pub use protocol::{AcceptedMessage, EventGap, FrameItem, LagMarker, ServerMessage, StateSnapshot};
+#[cfg(feature = "cli")]
+pub(crate) use replies::IncidentStory;
 pub use replies::ResponseStart;
 pub use request_pushes::{AcceptedRequest, BodyEnd, RequestProgress};
 pub use session::serve;

@@ -2,10 +2,11 @@
 //!
 //! - `args`: the commands and their options
 //! - `run`: `demo`, `run` and `demo-backend`, which keep running until one of `signals`; `demo_faults`: breaks the running demo
-//! - `client`: asks a running runtime, over its bridge; `report`: shows the answers; `watch`: shows them again each second
+//! - `client`: asks a running runtime, over its bridge; `report`: shows the answers; `watch`: shows them again each second;
+//!   `screen`: the whole runtime on a terminal
 //! - `requests`: commands about requests that have not ended; `cache`: about the cache
 //! - `agent`: commands about one agent; `agent_report`: shows agents
-//! - `journal`, `dead_letters`, `logs`, `replay`, `config_check`: need no running runtime
+//! - `journal`, `incidents`, `dead_letters`, `logs`, `replay`, `config_check`: need no running runtime
 //! - `output`: standard output and its styles; `table`, `time`, `units`, `snippet`, `event_format`: the forms of what it shows
 //! - `logging`: logs, which never block; `stderr`: error lines; `error`: why a command failed, and its exit code
 
@@ -19,6 +20,7 @@ mod dead_letters;
 mod demo_faults;
 mod error;
 mod event_format;
+mod incidents;
 mod journal;
 mod logging;
 mod logs;
@@ -28,6 +30,7 @@ mod report;
 mod request_wait;
 mod requests;
 mod run;
+mod screen;
 mod signals;
 mod snippet;
 mod stderr;
@@ -36,6 +39,7 @@ mod time;
 mod units;
 mod watch;
 
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use mainstay_actors::json::Json;
@@ -43,7 +47,7 @@ use serde_json::Value;
 
 use crate::bridge::{BackendAction, BridgeCommand, ConnectionAction, CredentialsAction};
 use crate::config::DEFAULT_TOML;
-use crate::tree_builder::processes::BACKEND_NAME;
+use crate::tree_place::BACKEND_NAME;
 use args::{Args, BackendSubcommand, CliCommand, ConfigCommand, CredentialsCommand, DemoArgs, WatchedArgs};
 use client::BridgeClient;
 use error::CliError;
@@ -85,6 +89,16 @@ async fn dispatch(args: Args) -> Result<(), CliError> {
         CliCommand::DeadLetters(shape) => {
             out.set_wide(shape.form().is_wide());
             dead_letters::dead_letters(&mut out, shape.form(), &args.data_dir.folder()?)
+        }
+        CliCommand::Incidents(shown) => incidents::list(&mut out, &shown, &args.data_dir.folder()?),
+        CliCommand::Why { subject, output } => {
+            incidents::why(&mut out, &subject, output.form(), &args.data_dir.folder()?)
+        }
+        // In a pipe, or with a form, the status is printed again each second.
+        CliCommand::Status(WatchedArgs { watch: true, output })
+            if out.is_screen() && io::stdin().is_terminal() && output.is_default() =>
+        {
+            screen::show(args.data_dir.folder()?, args.times()).await
         }
         CliCommand::Replay(arguments) => replay::replay(&mut out, arguments, &args.data_dir),
         CliCommand::Config(ConfigCommand::Default) => out.text(&DEFAULT_TOML),
@@ -144,6 +158,8 @@ async fn run_remote(out: &mut Output, command: CliCommand, data: &args::DataDirA
         | CliCommand::DemoBackend(_)
         | CliCommand::Events(_)
         | CliCommand::DeadLetters(_)
+        | CliCommand::Incidents(_)
+        | CliCommand::Why { .. }
         | CliCommand::Logs { .. }
         | CliCommand::Replay(_)
         | CliCommand::Config(_) => Ok(()),

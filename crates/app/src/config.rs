@@ -142,6 +142,29 @@ impl Config {
         }
     }
 
+    /// Returns the texts in which placeholders stand, each with its program, `backend` or an agent's id, and its key.
+    #[cfg(feature = "cli")]
+    pub(crate) fn program_texts(&self) -> Vec<(&str, String, &str)> {
+        let backend = &self.backend;
+        let backend = ("backend", "backend".to_owned(), &backend.command, &backend.env, &backend.ready);
+        let agents = self.agent.iter().enumerate().map(|(at, agent)| {
+            (agent.id.as_str(), format!("agent[{at}]"), &agent.command, &agent.env, &agent.ready)
+        });
+        let mut texts = Vec::new();
+        for (program, section, command, env, ready) in std::iter::once(backend).chain(agents) {
+            let words = command.iter().enumerate();
+            texts
+                .extend(words.map(|(at, word)| (program, format!("{section}.command[{at}]"), word.as_str())));
+            texts.extend(
+                env.iter().map(|(name, value)| (program, format!("{section}.env.{name}"), value.as_str())),
+            );
+            if let ReadyWhen::Stdout(line) = ready {
+                texts.push((program, format!("{section}.ready"), line.as_str()));
+            }
+        }
+        texts
+    }
+
     fn read(root: &mut TableReader<'_, '_>) -> Self {
         let agents: AgentsConfig = root.section();
         let inherited = AgentConfig { supervision: agents.clone().into(), ..AgentConfig::default() };

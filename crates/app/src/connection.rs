@@ -7,15 +7,17 @@ use mainstay_actors::connection::error::ConnectionErrorKind;
 use mainstay_actors::connection::frame::Frame;
 use mainstay_actors::connection::inbound::FrameSubscription;
 use mainstay_actors::connection::outbound::SendOutcome;
-use mainstay_actors::connection::status::{ConnectionState, ConnectionStatus};
+use mainstay_actors::connection::status::{ConnectionState, ConnectionStatus, StatusReason};
 use mainstay_actors::connection::{ConnectOutcome, ConnectionMessage};
 use mainstay_actors::error::{Error, Reason};
+use mainstay_actors::queue::BackendAbsence;
 use mainstay_runtime::CallError;
 use mainstay_runtime::journal::millis;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::inner::Inner;
+use crate::owned_backend;
 use crate::status::ConnectionReport;
 
 /// The WebSocket of a runtime. Cheap to clone.
@@ -28,6 +30,8 @@ impl Connection {
     pub fn report(&self) -> ConnectionReport {
         let time_point = self.0.time_point();
         let status = self.0.handles.connection_view.status.borrow().clone();
+        let backend = self.0.handles.owned_backend.as_ref();
+        let absence = backend.and_then(|backend| owned_backend::absence(backend, time_point.now));
         let wait = status.next_attempt_at.map(|at| at.saturating_sub(time_point.now));
         ConnectionReport {
             state: status.state,
@@ -36,7 +40,7 @@ impl Connection {
             max: status.max,
             next_attempt_at: status.next_attempt_at.map(|at| time_point.wall_time(at)),
             next_attempt_in_ms: wait.map(millis),
-            next_step: next_step(&status).to_owned(),
+            next_step: next_step(&status, absence.as_ref()),
             error: status.last_error.as_ref().map(Error::from),
             last_error: status.last_error.map(|fault| fault.message),
             last_error_at: status.last_error_at.map(|at| time_point.wall_time(at)),
@@ -114,8 +118,22 @@ pub enum Reconnected {
     Replaced,
 }
 
-/// Returns what comes next, in plain words.
-fn next_step(status: &ConnectionStatus) -> &'static str {
+/// Returns what comes next, in plain words. `absence` describes the runtime's own backend while that is not ready: its
+/// start makes the connection dial.
+fn next_step(status: &ConnectionStatus, absence: Option<&BackendAbsence>) -> String {
+    let is_kept = match status.state {
+        ConnectionState::Disabled | ConnectionState::Connected => true,
+        ConnectionState::Disconnected => status.reason == StatusReason::Requested,
+        ConnectionState::Connecting | ConnectionState::Reconnecting | ConnectionState::Failed => false,
+    };
+    match absence.filter(|_| !is_kept) {
+        Some(absence) => format!("waits {}", owned_backend::awaited(absence.text.trim_end_matches('.'))),
+        None => own_next_step(status).to_owned(),
+    }
+}
+
+/// Returns what comes next as far as the connection itself decides it.
+fn own_next_step(status: &ConnectionStatus) -> &'static str {
     match (status.state, status.next_attempt_at.is_some()) {
         (ConnectionState::Disabled, _) => "none: the configuration switches it off",
         (ConnectionState::Disconnected, _) => "none until a reconnect",
@@ -143,23 +161,59 @@ fn may_lack_websocket(status: &ConnectionStatus) -> bool {
 #[cfg(test)]
 mod tests {
     use mainstay_actors::connection::error::ConnectionError;
-    use mainstay_actors::connection::status::StatusReason;
 
     use super::*;
+
+    fn status(state: ConnectionState, reason: StatusReason) -> ConnectionStatus {
+        ConnectionStatus {
+            state,
+            since: Duration::ZERO,
+            attempt: 1,
+            max: 5,
+            next_attempt_at: None,
+            last_error: None,
+            last_error_at: None,
+            reason,
+        }
+    }
+
+    #[test]
+    fn next_step_is_that_of_a_backend_that_is_not_ready() {
+        let absence = |text: &str| BackendAbsence {
+            summary: String::new(),
+            text: text.to_owned(),
+            is_final: false,
+            is_orderly_start: true,
+        };
+        let starting = absence("The backend is starting: it is ready when it prints \"up\".");
+        for (state, reason) in [
+            (ConnectionState::Disconnected, StatusReason::Started),
+            (ConnectionState::Reconnecting, StatusReason::RetryDue),
+            (ConnectionState::Failed, StatusReason::RetriesExhausted),
+        ] {
+            assert_eq!(
+                next_step(&status(state, reason), Some(&starting)),
+                "waits for the backend, which is starting: it is ready when it prints \"up\""
+            );
+        }
+        let by_command = status(ConnectionState::Disconnected, StatusReason::Requested);
+        assert_eq!(next_step(&by_command, Some(&starting)), "none until a reconnect");
+        let due = absence("The backend's second restart is due.");
+        assert_eq!(
+            next_step(&status(ConnectionState::Failed, StatusReason::RetriesExhausted), Some(&due)),
+            "waits for the backend: The backend's second restart is due"
+        );
+    }
 
     #[test]
     fn refused_handshake_names_the_keys_for_no_websocket() {
         let step = |error: ConnectionError, probe_at: Option<Duration>| {
-            next_step(&ConnectionStatus {
-                state: ConnectionState::Failed,
-                since: Duration::ZERO,
-                attempt: 1,
-                max: 5,
+            let status = ConnectionStatus {
                 next_attempt_at: probe_at,
-                last_error_at: Some(Duration::ZERO),
-                reason: StatusReason::Failed(error.reason()),
-                last_error: Some(error),
-            })
+                last_error: Some(error.clone()),
+                ..status(ConnectionState::Failed, StatusReason::Failed(error.reason()))
+            };
+            next_step(&status, None)
         };
         for (status, probe_at) in [(403, None), (403, Some(Duration::ZERO)), (404, None), (405, None)] {
             let step = step(ConnectionError::from_status(status, None), probe_at);

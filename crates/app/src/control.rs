@@ -17,7 +17,7 @@ mod ui_files;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use mainstay_actors::suspend::CLOCK_CHECK_INTERVAL;
+use mainstay_actors::standstill::CLOCK_CHECK_INTERVAL;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::{JoinSet, spawn_blocking};
@@ -80,17 +80,6 @@ impl Control {
         port: u16,
         has_dashboard: bool,
     ) -> Result<Self, ControlError> {
-        Self::start_for(mainstay, data, port, has_dashboard, false).await
-    }
-
-    /// Starts it as [`start`](Self::start) does, for a demo or not.
-    pub(crate) async fn start_for(
-        mainstay: &Mainstay,
-        data: DataDir,
-        port: u16,
-        has_dashboard: bool,
-        is_demo: bool,
-    ) -> Result<Self, ControlError> {
         let last = data.last_control();
         let listener = listen(port, last.as_ref()).await?;
         let address = listener.local_addr().map_err(|source| ControlError::Listen { port, source })?;
@@ -106,7 +95,7 @@ impl Control {
             port: address.port(),
             token: token.clone(),
             boot: boot.clone(),
-            demo: is_demo,
+            demo: mainstay.0.is_demo,
         };
         data.create()?;
         data.write_control(&control)?;
@@ -126,7 +115,18 @@ impl Control {
     /// Returns the dashboard's address, with the token where no server and no log sees it.
     #[must_use]
     pub fn dashboard_url(&self) -> String {
-        format!("http://{}/#token={}", self.address, self.token)
+        self.page_url("")
+    }
+
+    /// Returns the address of the page that shows every element of `mainstay-ui`, with the token as in
+    /// [`dashboard_url`](Self::dashboard_url).
+    #[must_use]
+    pub fn live_page_url(&self) -> String {
+        self.page_url("ui/examples/live.html")
+    }
+
+    fn page_url(&self, path: &str) -> String {
+        format!("http://{}/{path}#token={}", self.address, self.token)
     }
 
     /// Removes `control.json`, cuts all clients, and returns when every task has ended.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use mainstay_runtime::private_files::{PathKind, create_private_dir};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use thiserror::Error;
 
 /// The beginning of the name of a file that becomes `control.json`.
@@ -162,7 +163,7 @@ impl DataDir {
         match fs::read(&path) {
             Ok(content) => serde_json::from_slice(&content)
                 .map(Some)
-                .map_err(|error| DataDirError::Malformed { path, reason: error.to_string() }),
+                .map_err(|_| DataDirError::Malformed { path, reason: control_fault(&content) }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(io_error(PathKind::File, path, error)),
         }
@@ -177,6 +178,24 @@ impl DataDir {
             // A file that stays behind names a port on which no server answers.
             let _ = fs::rename(self.control(), self.last_control_path());
         }
+    }
+}
+
+/// Returns what is wrong with the content of a `control.json` that cannot be read.
+fn control_fault(content: &[u8]) -> String {
+    match serde_json::from_slice::<Value>(content) {
+        Err(_) if content.trim_ascii().is_empty() => "it is empty".to_owned(),
+        Err(error) if error.is_eof() => format!("it breaks off in line {}", error.line()),
+        Err(error) => format!("line {} is no JSON", error.line()),
+        Ok(Value::Object(members)) => {
+            let missing =
+                ["pid", "port", "token", "boot"].into_iter().find(|name| !members.contains_key(*name));
+            missing.map_or_else(
+                || "pid and port are to be numbers, token and boot texts".to_owned(),
+                |name| format!("it has no \"{name}\""),
+            )
+        }
+        Ok(_) => "it holds no JSON object".to_owned(),
     }
 }
 
@@ -227,8 +246,26 @@ mod tests {
     fn control_file_that_makes_no_sense_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let data = DataDir::new(dir.path());
-        fs::write(data.control(), "{").unwrap();
-        assert!(data.read_control().unwrap_err().to_string().contains("control.json"));
+        for (content, fault) in [
+            ("", "it is empty"),
+            (" \n", "it is empty"),
+            ("{", "it breaks off in line 1"),
+            ("{\n no", "line 2 is no JSON"),
+            ("7", "it holds no JSON object"),
+            (r#"{"pid":7,"token":"secret"}"#, "it has no \"port\""),
+            (
+                r#"{"pid":7,"port":"secret","token":"t","boot":"b"}"#,
+                "pid and port are to be numbers, token and boot texts",
+            ),
+        ] {
+            fs::write(data.control(), content).unwrap();
+            let error = data.read_control().unwrap_err().to_string();
+            let expected = format!(
+                "{} is no control file: {fault}. If no runtime uses this folder, delete that file; each start writes it",
+                data.control().display()
+            );
+            assert_eq!(error, expected);
+        }
     }
 
     #[test]

@@ -18,33 +18,36 @@ mod tests;
 use mainstay_runtime::journal::escape_controls;
 use serde_json::Value;
 
+pub use mainstay_actors::agent::AgentCall;
 pub use mainstay_actors::cache::InvalidatedBy;
 pub use mainstay_actors::cache::watch::WatchErrorKind;
 pub use mainstay_actors::connection::IgnoredReason;
 pub use mainstay_actors::events::{
-    AgentChecksQuarantined, AgentHealth, AgentQuestion, AgentQuestionSettled, AgentReplyLost,
-    AgentSessionLost, AgentStateQuarantined, AgentStuck, BackendResumed, BackendStarted, BackendStarting,
-    BackendSuspended, CacheAged, CacheInvalidated, ConnectionChanged, ConnectionIgnored, ConnectionUnsent,
-    Gap, LogsDegraded, MessageAnswered, MessageFailed, MessageRedelivered, MessageSent, OutputNoisy,
-    OutputQuiet, ProcessExited, QueueHeld, QueueOverflow, QueueReleased, RequestDone, RequestFailed,
-    RequestJoined, RequestRetry, RequestStarted, RequestTimedOut, WatchLost, WatchRegained, WatchStarted,
+    AgentCallPaused, AgentHealth, AgentQuestion, AgentQuestionSettled, AgentReplyLost, AgentSessionLost,
+    AgentStateQuarantined, AgentStuck, BackendResumed, BackendStarted, BackendStarting, BackendSuspended,
+    CacheAged, CacheInvalidated, ConnectionChanged, ConnectionIgnored, ConnectionUnsent, Gap, LogsDegraded,
+    MessageAnswered, MessageFailed, MessageRedelivered, MessageSent, OutputNoisy, OutputQuiet, ProcessExited,
+    QueueHeld, QueueOverflow, QueueReleased, RequestDone, RequestFailed, RequestJoined, RequestRetry,
+    RequestStarted, RequestTimedOut, WatchLost, WatchRegained, WatchStarted,
 };
 pub use mainstay_actors::process::{ManagerWarning, Orphan};
 pub use mainstay_actors::queue::events::RequestRef;
 pub use mainstay_runtime::events::{
     AbandonedEnded, ActorExited, ActorReady, ActorRestarted, ActorStarted, AutoShutDown, BudgetReset,
     BudgetUse, CheckpointDiscarded, DeadLetter, DeadLetterReason, Decided, DecisionInputs, DecisionKind,
-    Escalated, GaveUp, Redelivered, RuntimeStarted, RuntimeStopped, RuntimeStopping, StartOrder,
-    StartOrdered,
+    Escalated, GaveUp, Redelivered, RestartCancelled, RestartCanceller, RuntimeStarted, RuntimeStopped,
+    RuntimeStopping, StartOrder, StartOrdered,
 };
-pub use mainstay_runtime::journal::{Event, EventType, JournalDegraded, Level, Record, RunInterrupted};
+pub use mainstay_runtime::journal::{
+    Event, EventType, FaultPhase, JournalDegraded, Level, Record, RunInterrupted,
+};
 pub use mainstay_runtime::policy::{ChildHistory, Exit, StateSource, SupervisorHistory};
 pub use mainstay_runtime::state::{StateDegraded, StateLoaded, StateMigrated, StateRefused};
 
 pub use crate::agents::events::AgentOutdated;
 pub use crate::credentials::CredentialsChanged;
 pub use crate::process_events::{LoginEnvFailed, PidFileDamaged, ProcessOrphaned, ProcessWarning};
-pub use crate::standstill::WokeAfter;
+pub use crate::standstill::RuntimeStoodStill;
 
 /// The types of the events that this crate records.
 const OWN_TYPES: &[EventType] = &[
@@ -53,7 +56,7 @@ const OWN_TYPES: &[EventType] = &[
     EventType::of::<ProcessOrphaned>(),
     EventType::of::<PidFileDamaged>(),
     EventType::of::<ProcessWarning>(),
-    EventType::of::<WokeAfter>(),
+    EventType::of::<RuntimeStoodStill>(),
     EventType::of::<LoginEnvFailed>(),
 ];
 

@@ -1,4 +1,5 @@
-//! Makes an actor panic on purpose, to test and demonstrate its supervision. Only in debug builds.
+//! Makes an actor panic on purpose, to test and demonstrate its supervision. Only in debug builds, and hidden from the
+//! documentation.
 
 use mainstay_actors::error::{Error, Reason};
 
@@ -9,6 +10,7 @@ impl Mainstay {
     ///
     /// # Errors
     /// `agent_unknown` if there is no such actor, `stopped` if it is stopped, `queue_full` if its mailbox is full.
+    #[doc(hidden)]
     pub async fn inject_panic(&self, actor: &str) -> Result<(), Error> {
         let handles = &self.0.handles;
         let accepted = match actor {
@@ -33,6 +35,7 @@ impl Mainstay {
     ///
     /// # Errors
     /// `crashed`, or `stopped` when it is stopped.
+    #[doc(hidden)]
     pub async fn inject_panic_into_call(&self) -> Result<(), Error> {
         let promise = self.0.handles.cache_address.inject_panic()?;
         promise.await.map_err(Error::from).map(|never| match never {})

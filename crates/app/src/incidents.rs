@@ -11,17 +11,22 @@
 //! - `condition`: the conditions that an event begins and ends, and the subjects that it is about
 //! - `incident`: one incident
 //! - `log`: the fold
-//! - `reader`: the fold over a running runtime's journal
+//! - `policy_text`: the policy behind a decision, in words
+//! - `query`: the incidents about what a person names
 //! - `story`: an incident in about ten lines
 
 mod condition;
 mod incident;
 mod log;
-mod reader;
+mod policy_text;
+mod query;
 mod story;
 #[cfg(test)]
 mod tests;
 
 pub use incident::{Incident, IncidentEvent, IncidentMessage, IncidentTotals};
 pub use log::IncidentLog;
-pub(crate) use reader::IncidentReader;
+pub use query::IncidentQuery;
+
+#[cfg(test)]
+pub(crate) use tests::{EXAMPLES, example_record};

@@ -17,7 +17,9 @@ use mainstay_runtime::{Address, Runtime, SupervisorHandle};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 
-use crate::incidents::IncidentReader;
+use crate::history::HistoryLog;
+use crate::incidents::IncidentLog;
+use crate::journal_folds::JournalFold;
 use crate::time_point::TimePoint;
 use crate::tree_builder::agents::{AgentFactory, AgentHandle};
 use crate::tree_builder::owned_backend::OwnedBackendParts;
@@ -55,8 +57,12 @@ pub(crate) struct Inner {
     pub(crate) handles: Handles,
     /// The store of states, unless the embedder supplied one.
     pub(crate) states: Option<Arc<RedbStore>>,
-    /// The incidents that were read so far. Nothing is read before the first call.
-    pub(crate) incidents: Mutex<IncidentReader>,
+    /// True if the backend is the embedded one of a demo.
+    pub(crate) is_demo: bool,
+    /// The incidents of the journal. Nothing is read before the first call.
+    pub(crate) incidents: Mutex<JournalFold<IncidentLog>>,
+    /// The history of the tree. Nothing is read before the first call.
+    pub(crate) history: Mutex<JournalFold<HistoryLog>>,
     /// Ends the subscriptions.
     pub(crate) has_stopped: watch::Sender<bool>,
     /// The tasks that run beside the tree. They end when this is dropped.

@@ -8,6 +8,7 @@
 //! - [`config`]: the configuration file
 //! - [`bridge`]: the protocol for user interfaces, the same over every transport
 //! - [`events`]: the journal's events as types; [`incidents`]: those that belong together, with their story
+//! - [`history`]: the tree and the verdict at any moment of the journal
 //! - [`journal`], [`supervision`], [`transport`]: the types of the layers below that an embedder uses
 //! - [`DataDir`]: its folder on disk
 //! - `control` (feature): the local control server; `backend` (feature): the embedded backend; `cli` (feature): the
@@ -34,10 +35,12 @@ mod environment;
 pub mod events;
 #[cfg(debug_assertions)]
 mod fault_injection;
+pub mod history;
 #[cfg(any(feature = "backend", feature = "control"))]
 mod http_server;
 pub mod incidents;
 mod inner;
+mod journal_folds;
 mod logs;
 mod mainstay;
 mod owned_backend;
@@ -57,6 +60,8 @@ mod tests;
 mod tier;
 mod time_point;
 mod tree_builder;
+mod tree_place;
+mod verdict;
 
 pub use agents::Agents;
 pub use agents::messages::{PendingReply, SendOptions};
@@ -74,10 +79,11 @@ pub use status::{
 pub use subscription::Subscription;
 pub use supervision_report::{ResolvedError, RestartBudget, SupervisionReport};
 pub use tree_builder::error::BuildError;
+pub use verdict::{Finding, RestartAttempt, Verdict, VerdictAction, VerdictLevel};
 
 pub use mainstay_actors::agent::{
-    AgentReport, AgentStatus, AgentUpdate, MessageId, OpenQuestion, ProcessUsage, UpdateEvent, UpdateKind,
-    UpdateSubscription,
+    AgentReport, AgentStatus, AgentUpdate, MessageId, OpenQuestion, ProcessUsage, QuestionOutcome,
+    UpdateEvent, UpdateKind, UpdateSubscription,
 };
 pub use mainstay_actors::broadcast::BroadcastSubscription;
 pub use mainstay_actors::cache::key::KeyError;
@@ -100,7 +106,8 @@ pub use mainstay_actors::network::BackendAvailability;
 pub use mainstay_actors::process::OpenError;
 pub use mainstay_actors::queue::gate::Outage;
 pub use mainstay_actors::queue::{
-    Download, GroupStats, PendingPhase, PendingRequest, QueueStats, WaitingByPriority,
+    Download, GroupStats, LatencyByPriority, LatencyFigures, LatencySpan, PendingPhase, PendingRequest,
+    QueueStats, RequestLatency, WaitingByPriority,
 };
 pub use mainstay_actors::request::{
     Body, BodyError, BodyReader, Priority, ProgressSender, Request, RequestBuilder, RequestId, Response,

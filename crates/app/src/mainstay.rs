@@ -1,325 +1,36 @@
-//! The handle that an embedder holds, and its builder.
+//! The handle that an embedder holds: it sends requests, gives the parts of a runtime, and ends it.
+//!
+//! - [`MainstayBuilder`] takes the settings and starts the runtime; [`StartError`] says why it does not start
+//! - `reports` says what is and what was
 
-use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+mod builder;
+mod reports;
+mod start_error;
+
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
-use std::{fmt, io};
 
-use mainstay_actors::cache::WriteRule;
 use mainstay_actors::cache::watch::FileSubscription;
 use mainstay_actors::connection::ConnectionMessage;
-use mainstay_actors::credentials::Credentials;
 use mainstay_actors::error::{Error, Reason};
-use mainstay_actors::network::tls::TlsTrust;
-use mainstay_actors::process::{OpenError, ProcessManager, StartReport};
 use mainstay_actors::queue::{Download, PendingRequest};
 use mainstay_actors::request::{Priority, Request, RequestId, Response};
-use mainstay_actors::transport::Transport;
-use mainstay_runtime::clock::{Clock, SystemClock, WallTime};
-use mainstay_runtime::journal::{self, Cursor, Journal, JournalError, JournalOptions, millis};
-use mainstay_runtime::rng::Rng;
-use mainstay_runtime::state::{RedbConfig, RedbStore, StateStore, StoreError};
-use mainstay_runtime::{Runtime, RuntimeExit, RuntimeStartError, SupervisorHandle, TreeNode};
-use thiserror::Error as ThisError;
-use tokio::runtime::Handle;
-use tokio::sync::{Mutex, watch};
-use tokio::task::JoinSet;
+use mainstay_runtime::{RuntimeExit, SupervisorHandle};
 use tokio::time::timeout;
 
+pub use self::builder::MainstayBuilder;
+pub use self::start_error::StartError;
 use crate::agents::Agents;
-use crate::agents::outdated::restart_outdated;
 use crate::cache::Cache;
-use crate::config::Config;
 use crate::connection::Connection;
-use crate::credentials;
-use crate::data_dir::{DataDir, DataDirError};
-use crate::environment::Environment;
-use crate::incidents::Incident;
 use crate::inner::Inner;
 use crate::logs::Logs;
-use crate::owned_backend::{OwnedBackend, OwnedBackendReport, absence};
-use crate::process_events::{read_login_path, record_start_report, record_warnings};
+use crate::owned_backend::OwnedBackend;
 use crate::readiness::{self, ReadyState};
-use crate::standstill::record_standstills;
-use crate::status::{OutageReport, QueueReport, RuntimeReport, StatusReport, StorageReport};
-use crate::subscription::Subscription;
-use crate::supervision_report::{Suspended, TreePlace, complete_tree};
-use crate::tree_builder::error::BuildError;
-use crate::tree_builder::{Overrides, TreeSpec};
 
 /// The longest wait for the files to be closed after a shutdown within a limit.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// The reasons why a runtime does not start.
-#[derive(Debug, ThisError)]
-pub enum StartError {
-    /// The configuration cannot be used.
-    #[error(transparent)]
-    Config(#[from] BuildError),
-    /// The data folder cannot be used.
-    #[error(transparent)]
-    DataDir(#[from] DataDirError),
-    /// A runtime in another process, or in this one, uses the data folder.
-    #[error("the data folder {dir} is in use by another runtime{by}: stop that one, or choose another folder", dir = dir.display())]
-    InUse {
-        /// The folder.
-        dir: PathBuf,
-        /// The owner of the folder, if it is known.
-        by: String,
-    },
-    /// The journal cannot be opened.
-    #[error(transparent)]
-    Journal(JournalError),
-    /// The stored states cannot be opened.
-    #[error(transparent)]
-    States(StoreError),
-    /// The thread that writes the logs cannot be started.
-    #[error("the thread that writes the logs cannot be started: {0}")]
-    Logs(io::Error),
-    /// The pid file of child processes cannot be used.
-    #[error(transparent)]
-    Processes(OpenError),
-    /// The tree did not come up, or there is no tokio runtime for it.
-    #[error(transparent)]
-    Tree(#[from] RuntimeStartError),
-}
-
-/// The settings of a runtime; see [`Mainstay::builder`].
-#[derive(Default)]
-pub struct MainstayBuilder {
-    config: Config,
-    data_dir: Option<PathBuf>,
-    overrides: Overrides,
-    clock: Option<Arc<dyn Clock>>,
-    seed: Option<u64>,
-    verbose: bool,
-    state_store: Option<Arc<dyn StateStore>>,
-}
-
-impl MainstayBuilder {
-    /// Sets the configuration; else every key has its default.
-    #[must_use]
-    pub fn config(mut self, config: Config) -> Self {
-        self.config = config;
-        self
-    }
-
-    /// Sets the store of the actors' durable states, in place of a file in the data folder.
-    #[must_use]
-    pub fn state_store(mut self, store: Arc<dyn StateStore>) -> Self {
-        self.state_store = Some(store);
-        self
-    }
-
-    /// Sets the folder for the journal, the agents' states and the logs. Without one, the first two are in memory only, and
-    /// there are no logs.
-    #[must_use]
-    pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
-        self.data_dir = Some(path.into());
-        self
-    }
-
-    /// Sets the transport that sends requests, in place of HTTP.
-    #[must_use]
-    pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
-        self.overrides.transport = Some(transport);
-        self
-    }
-
-    /// Sets the certificates that TLS trusts, for HTTP and the WebSocket.
-    ///
-    /// They replace the platform's and those of `backend.ca_file`. With [`TlsTrust::preconfigured`] an embedder also
-    /// presents a client certificate. A transport set with [`transport`](Self::transport) does not use them.
-    #[must_use]
-    pub fn trust(mut self, trust: TlsTrust) -> Self {
-        self.overrides.trust = Some(trust);
-        self
-    }
-
-    /// Sets the source of the bearer token, in place of the configuration's. It is asked before each dial of the
-    /// WebSocket and each attempt of a request. After a 401 it is asked once more. Its tokens are redacted
-    /// everywhere.
-    ///
-    /// ```
-    /// use mainstay::{CredentialRequest, Credentials, Mainstay};
-    ///
-    /// let credentials = Credentials::from_callback(|request| async move {
-    ///     if request == CredentialRequest::Renew {
-    ///         // Log in again here.
-    ///     }
-    ///     Ok(Some("token".to_owned()))
-    /// });
-    /// let builder = Mainstay::builder().credentials(credentials);
-    /// # let _ = builder;
-    /// ```
-    #[must_use]
-    pub fn credentials(mut self, credentials: Credentials) -> Self {
-        self.overrides.credentials = Some(credentials);
-        self
-    }
-
-    /// Adds a rule that says which cached responses a write makes invalid, beside those of its own path. For example, a
-    /// POST to `/api/tasks/7/notes` may change the list of tasks. The rule holds for every request through the runtime.
-    /// The responses are dropped before the caller gets the answer.
-    ///
-    /// ```
-    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
-    /// use mainstay::{Mainstay, Selection, WriteRule};
-    ///
-    /// let rule = WriteRule::after("/api/tasks/**", [Selection::glob("http:/api/tasks**")?])?;
-    /// let builder = Mainstay::builder().invalidate_after(rule);
-    /// # let _ = builder;
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn invalidate_after(mut self, rule: WriteRule) -> Self {
-        self.overrides.write_rules.push(rule);
-        self
-    }
-
-    /// Sets the source of wall time, in place of the computer's clock.
-    #[must_use]
-    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = Some(clock);
-        self
-    }
-
-    /// Seeds the randomness of delays, so that a run can be repeated.
-    #[must_use]
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = Some(seed);
-        self
-    }
-
-    /// Records the start and the end of every request as well.
-    #[must_use]
-    pub fn verbose(mut self, verbose: bool) -> Self {
-        self.verbose = verbose;
-        self
-    }
-
-    /// Starts the tree, and returns once its actors run. It waits for no backend and for no agent: see
-    /// [`Mainstay::ready`]. The actors run on the tokio runtime that runs this future, and end with it.
-    ///
-    /// # Errors
-    /// See [`StartError`]. Outside tokio, it is an error and no panic.
-    pub async fn start(self) -> Result<Mainstay, StartError> {
-        let mainstay = self.spawn().await?;
-        mainstay.started().await?;
-        Ok(mainstay)
-    }
-
-    /// Starts the tree as [`start`](Self::start) does, but does not wait for its actors: see [`Mainstay::started`]. With
-    /// many agents, the handle can be used and the runtime shut down in the meantime.
-    ///
-    /// # Errors
-    /// See [`StartError`].
-    pub async fn spawn(self) -> Result<Mainstay, StartError> {
-        Handle::try_current().map_err(|_| RuntimeStartError::OutsideTokio)?;
-        let environment = Environment::read(&self.config, |name| std::env::var(name).ok())?;
-        let overrides = Overrides { data_dir: self.data_dir.clone(), ..self.overrides };
-        let TreeSpec { root, handles, secrets } = TreeSpec::build(&self.config, &environment, overrides)?;
-        let data_dir = self.data_dir.map(DataDir::new);
-        let journal = open_journal(
-            data_dir.as_ref(),
-            self.clock.unwrap_or_else(|| Arc::new(SystemClock)),
-            JournalOptions {
-                segment_bytes_max: self.config.journal.segment_bytes,
-                segments_max: self.config.journal.segments as usize,
-                verbose: self.verbose,
-                secrets,
-                ..JournalOptions::default()
-            },
-        )?;
-        credentials::observe(&handles.credentials, &journal);
-        let logs = data_dir.as_ref().map(DataDir::logs);
-        handles.logs.start(logs.as_deref(), journal.clone()).map_err(StartError::Logs)?;
-        let mut tasks = JoinSet::new();
-        let process_manager = &handles.process_manager;
-        tasks.spawn(record_warnings(journal.clone(), process_manager.warnings()));
-        tasks.spawn(record_standstills(journal.clone()));
-        if let Some(login_path) = &handles.login_path {
-            tasks.spawn(read_login_path(journal.clone(), login_path.clone()));
-        }
-        record_start_report(&journal, start_process_manager(process_manager, data_dir.as_ref()).await?);
-        let mut builder = Runtime::builder().journal(journal);
-        let mut states = None;
-        if let Some(store) = self.state_store {
-            builder = builder.state_store(store);
-        } else if let Some(data) = &data_dir {
-            let store = states.insert(Arc::new(open_states(data)?));
-            builder = builder.state_store(Arc::clone(store) as Arc<dyn StateStore>);
-        }
-        if let Some(seed) = self.seed {
-            builder = builder.seed(seed);
-        }
-        let runtime = builder.spawn(root).await?;
-        let ended = runtime.ended();
-        Ok(Mainstay(Arc::new_cyclic(|inner| {
-            tasks.spawn(end_subscriptions(Weak::clone(inner), ended));
-            if let Some(assigned) = handles.factory.processes.assigned.clone() {
-                tasks.spawn(restart_outdated(Weak::clone(inner), assigned));
-            }
-            Inner {
-                runtime,
-                handles,
-                states,
-                incidents: Mutex::default(),
-                has_stopped: watch::Sender::new(false),
-                _tasks: tasks,
-            }
-        })))
-    }
-}
-
-fn open_journal(
-    data: Option<&DataDir>,
-    clock: Arc<dyn Clock>,
-    options: JournalOptions,
-) -> Result<Journal, StartError> {
-    let boot = format!("{:016x}", Rng::from_entropy().bits());
-    let Some(data) = data else { return Ok(Journal::in_memory(boot, clock, options)) };
-    data.create()?;
-    Journal::open(&data.journal(), boot, clock, options).map_err(|error| match error {
-        JournalError::InUse { .. } => in_use(data),
-        error => StartError::Journal(error),
-    })
-}
-
-/// Ends the subscriptions once the tree has ended, also if it ended by itself and no handle waits for that.
-async fn end_subscriptions(inner: Weak<Inner>, ended: impl Future<Output = ()>) {
-    ended.await;
-    if let Some(inner) = inner.upgrade() {
-        inner.runtime.finished().await;
-        inner.has_stopped.send_replace(true);
-    }
-}
-
-/// Ends the orphans of an earlier run.
-async fn start_process_manager(
-    process_manager: &ProcessManager,
-    data: Option<&DataDir>,
-) -> Result<StartReport, StartError> {
-    process_manager.start(data.map(DataDir::path)).await.map_err(|error| match (error, data) {
-        (OpenError::InUse { .. }, Some(data)) => in_use(data),
-        (error, _) => StartError::Processes(error),
-    })
-}
-
-fn open_states(data: &DataDir) -> Result<RedbStore, StartError> {
-    match RedbStore::open(&data.states(), RedbConfig::default()) {
-        Ok(store) => Ok(store),
-        Err(StoreError::InUse { .. }) => Err(in_use(data)),
-        Err(error) => Err(StartError::States(error)),
-    }
-}
-
-fn in_use(data: &DataDir) -> StartError {
-    let control = data.read_control().ok().flatten();
-    let by = control.map_or_else(String::new, |control| format!(" (process {})", control.pid));
-    StartError::InUse { dir: data.path().to_owned(), by }
-}
 
 /// A running runtime. Cheap to clone. [`shutdown`](Self::shutdown) stops it in order; dropping the last clone kills it.
 #[derive(Clone)]
@@ -549,109 +260,6 @@ impl Mainstay {
         self.0.runtime.root()
     }
 
-    /// Returns the current supervision tree. The `next_step` of an agent or a backend that was given up names the command
-    /// that helps; one whose process is stopped by a signal or a debugger is `suspended`. Asks no actor.
-    #[must_use]
-    pub fn tree(&self) -> TreeNode {
-        let mut tree = self.0.runtime.tree();
-        let (agents, backend) = (self.agents(), self.backend());
-        complete_tree(&mut tree, &|place| match place {
-            TreePlace::Backend => {
-                let report =
-                    backend.as_ref()?.bare_report().filter(|report| report.suspended_since.is_some())?;
-                Some(Suspended { last_error: report.last_error, next_step: report.next_step })
-            }
-            TreePlace::Agent(id) => {
-                let view = agents.suspended(id)?;
-                Some(Suspended { last_error: view.last_error, next_step: view.next_step })
-            }
-        });
-        tree
-    }
-
-    /// Subscribes to the events from the oldest one that is kept. The stream ends when the runtime has stopped.
-    pub fn events(&self) -> Subscription {
-        self.subscription(self.journal().subscribe())
-    }
-
-    /// Subscribes to the events after `cursor`, across runs: see [`Journal::subscribe_after`].
-    pub fn events_after(&self, cursor: Cursor) -> Subscription {
-        self.subscription(self.journal().subscribe_after(cursor))
-    }
-
-    fn subscription(&self, events: journal::JournalSubscription) -> Subscription {
-        Subscription::new(events, self.0.has_stopped.subscribe())
-    }
-
-    /// Returns the incidents of the journal, oldest first, at most the last 200: what failed, what was decided about it,
-    /// and how it ended. The first call reads all events that are kept, and each later one those that have come since.
-    pub async fn incidents(&self) -> Vec<Incident> {
-        let mut reader = self.0.incidents.lock().await;
-        let end = self.journal().cursor();
-        let events = self.events_after(reader.cursor());
-        reader.read(events, end).await;
-        reader.log().incidents().cloned().collect()
-    }
-
-    /// Returns the journal.
-    #[must_use]
-    pub fn journal(&self) -> &Journal {
-        self.0.runtime.journal()
-    }
-
-    /// Returns the runtime's wall time.
-    pub(crate) fn now(&self) -> WallTime {
-        let time_point = self.0.time_point();
-        time_point.wall_time(time_point.now)
-    }
-
-    /// Returns the state of everything in one view.
-    pub async fn status(&self) -> StatusReport {
-        let journal = self.journal();
-        let Cursor { run, seq } = journal.cursor();
-        StatusReport {
-            runtime: RuntimeReport {
-                run,
-                boot: journal.boot().to_owned(),
-                pid: std::process::id(),
-                uptime_ms: millis(journal.now()),
-                seq,
-            },
-            backend: self
-                .backend()
-                .and_then(|backend| backend.report())
-                .map(OwnedBackendReport::without_output),
-            connection: self.connection().report(),
-            queue: self.queue_report(),
-            cache: self.cache().report(),
-            agents: self.agents().list(),
-            storage: StorageReport {
-                journal: journal.degraded().into(),
-                state: self.0.runtime.state_degraded().into(),
-                logs: self.0.handles.logs.degraded().into(),
-            },
-        }
-    }
-
-    fn queue_report(&self) -> QueueReport {
-        let (stats, time_point) = (self.0.handles.queue_view.stats(), self.0.time_point());
-        let now = time_point.now;
-        let absence = self.0.handles.owned_backend.as_ref().and_then(|backend| absence(backend, now));
-        let held = stats.outage.map(|outage| {
-            let next_probe = outage.next_probe_after(now).filter(|_| absence.is_none());
-            OutageReport {
-                since: time_point.wall_time(outage.since),
-                reason: outage.reason,
-                waits_for_backend: absence.is_some(),
-                message: absence.map_or_else(|| outage.reason.message().to_owned(), |absence| absence.text),
-                failures: outage.failures,
-                next_probe_at: next_probe.map(|at| time_point.wall_time(at)),
-                next_probe_in_ms: next_probe.map(|at| millis(at - now)),
-            }
-        });
-        QueueReport { stats, held }
-    }
-
     /// Stops everything in order, and returns once the journal is on disk. Callers that wait get `stopped`. The agents
     /// stop at the same time. A program that ignores the request to end is killed after 5 s.
     pub async fn shutdown(&self) -> RuntimeExit {
@@ -661,12 +269,24 @@ impl Mainstay {
     }
 
     /// Stops everything in order within `limit`, as [`shutdown`](Self::shutdown) does. The actors share the time, and
-    /// what has not ended in its part is killed: see [`Runtime::shutdown_within`].
+    /// what has not ended in its part is killed: see [`Runtime::shutdown_within`](mainstay_runtime::Runtime::shutdown_within).
     pub async fn shutdown_within(&self, limit: Duration) -> RuntimeExit {
         let exit = self.0.runtime.shutdown_within(limit).await;
         // A disk that does not answer is not waited for. What it was given is lost, and the journal says so.
         let _ = timeout(CLOSE_TIMEOUT, self.0.close()).await;
         exit
+    }
+
+    /// Returns whether a stop was requested, or the tree has ended.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.0.runtime.is_stopping()
+    }
+
+    /// Ends everything at once, also while it stops in order. The journal has `reason` as the cause of the end: see
+    /// [`Runtime::kill`](mainstay_runtime::Runtime::kill).
+    pub async fn kill(&self, reason: &str) {
+        self.0.runtime.kill(reason).await;
     }
 
     /// Waits until the tree has ended, by [`shutdown`](Self::shutdown) or because its root gave up.
@@ -682,6 +302,8 @@ mod tests {
     use serde::Serialize;
 
     use super::*;
+    use crate::config::Config;
+    use crate::status::StatusReport;
 
     const fn assert_handle<T: fmt::Debug + Clone + Send + Sync + 'static>() {}
 

@@ -16,12 +16,20 @@ pub use report::OwnedBackendReport;
 use crate::admin_error::AdminTarget::Backend;
 use crate::inner::Inner;
 use crate::tree_builder::owned_backend::OwnedBackendParts;
-use crate::tree_builder::processes::BACKEND_NAME;
+use crate::tree_place::BACKEND_NAME;
 
 /// Describes the backend while it is not ready.
 pub(crate) fn absence(backend: &OwnedBackendParts, now: Duration) -> Option<BackendAbsence> {
     let OwnedBackendParts { address, settings, connection, .. } = backend;
     connection.is_backend_down().then(|| report::absence(&address.info(now), settings, now))
+}
+
+/// Returns a message about the backend, mostly with that as its subject, as the rest of "waits".
+pub(crate) fn awaited(message: &str) -> String {
+    match message.strip_prefix("The backend ") {
+        Some(rest) => format!("for the backend, which {rest}"),
+        None => format!("for the backend: {message}"),
+    }
 }
 
 /// The backend that the runtime starts, restarts and ends. Cheap to clone.

@@ -4,7 +4,12 @@ use std::path::PathBuf;
 
 use mainstay_actors::network::BackendAddress;
 use mainstay_actors::network::urls::BaseUrl;
+#[cfg(feature = "cli")]
+use mainstay_actors::suggestion::nearest;
 use thiserror::Error;
+
+/// The names of all placeholders.
+pub(crate) const NAMES: [&str; 4] = ["port", "url", "token", "data_dir"];
 
 /// The values of the placeholders, as far as they are known.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +34,20 @@ pub enum MissingPlaceholder {
     /// The backend has no address yet.
     #[error("{{url}} and {{port}} have no value: the backend has no address yet")]
     Url,
+}
+
+impl MissingPlaceholder {
+    /// Returns whether a text holds a placeholder that has no value for this reason.
+    pub(crate) fn is_in(self, text: &str) -> bool {
+        let (token, data_dir) = (Some(String::new()), Some(PathBuf::new()));
+        let url = BaseUrl::parse("http://127.0.0.1").ok();
+        let values = match self {
+            Self::Token => Placeholders { url, token: None, data_dir },
+            Self::DataDir => Placeholders { url, token, data_dir: None },
+            Self::Url => Placeholders { url: None, token, data_dir },
+        };
+        values.expand(text).is_err()
+    }
 }
 
 impl Placeholders {
@@ -78,8 +97,19 @@ impl Placeholders {
 
 /// Returns whether a text holds a placeholder for the backend's address.
 pub(crate) fn names_address(text: &str) -> bool {
-    let all_others = Placeholders { url: None, token: Some(String::new()), data_dir: Some(PathBuf::new()) };
-    all_others.expand(text).is_err()
+    MissingPlaceholder::Url.is_in(text)
+}
+
+/// Returns the first name in braces that is none of a placeholder but nearly one, and that placeholder's name.
+#[cfg(feature = "cli")]
+pub(crate) fn find_misspelt(text: &str) -> Option<(&str, &'static str)> {
+    text.match_indices('{').find_map(|(at, _)| {
+        let name = text[at + 1..].split_once('}')?.0;
+        if text[..at].ends_with('$') || NAMES.contains(&name) {
+            return None;
+        }
+        Some((name, nearest(name, &NAMES)?))
+    })
 }
 
 #[cfg(test)]
@@ -102,6 +132,20 @@ mod tests {
             ("none", "none"),
         ] {
             assert_eq!(values.expand(text).as_deref(), Ok(expected), "{text}");
+        }
+    }
+
+    #[cfg(feature = "cli")]
+    #[test]
+    fn misspelt_placeholder_is_found_with_the_nearest_one() {
+        for (text, found) in [
+            ("--port={prot}", Some(("prot", "port"))),
+            ("{port}{{tokn}}", Some(("tokn", "token"))),
+            ("{data-dir}/db", Some(("data-dir", "data_dir"))),
+            ("{url} ${prot} {other} {} {", None),
+            (r#"{"port":{port}}"#, None),
+        ] {
+            assert_eq!(find_misspelt(text), found, "{text}");
         }
     }
 

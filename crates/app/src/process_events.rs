@@ -21,8 +21,11 @@ impl Event for ProcessOrphaned {
 
     fn describe(&self) -> String {
         let Orphan { name, pid, processes, survivors } = &self.orphan;
-        let left =
-            format!("process {pid} ({name}) of an earlier run was still there, with {processes} in all");
+        let others = match processes {
+            0 | 1 => String::new(),
+            processes => format!(" with {processes} processes in all"),
+        };
+        let left = format!("process {pid} ({name}) of an earlier run still ran{others}");
         match survivors[..] {
             [] => format!("{left}, and has been ended"),
             _ => format!("{left}, and could not be ended: {survivors:?} still run"),

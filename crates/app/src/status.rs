@@ -7,7 +7,7 @@ use mainstay_actors::cache::CacheStats;
 use mainstay_actors::connection::status::ConnectionState;
 use mainstay_actors::error::{Error, Reason};
 use mainstay_actors::json::Json;
-use mainstay_actors::queue::QueueStats;
+use mainstay_actors::queue::{QueueStats, RequestLatency};
 use mainstay_runtime::clock::WallTime;
 use mainstay_runtime::journal::Cursor;
 use serde::de::Error as _;
@@ -17,11 +17,15 @@ use crate::owned_backend::OwnedBackendReport;
 #[cfg(test)]
 use crate::supervision_report::RestartBudget;
 use crate::supervision_report::{ResolvedError, SupervisionReport};
+use crate::verdict::Verdict;
 
 /// The state of a runtime in one view.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct StatusReport {
+    /// The state in one sentence, with the command that helps.
+    #[serde(default)]
+    pub verdict: Verdict,
     /// The runtime itself.
     pub runtime: RuntimeReport,
     /// The backend's own process, if the runtime starts it.
@@ -99,6 +103,10 @@ pub struct RuntimeReport {
     pub pid: u32,
     /// The time since the start, in milliseconds.
     pub uptime_ms: u64,
+    /// The time since which it is being stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional = nullable))]
+    pub stopping_since: Option<WallTime>,
     /// The number of the newest event within the run. `RUN.SEQ` is its cursor.
     pub seq: u64,
 }
@@ -112,12 +120,15 @@ impl RuntimeReport {
 }
 
 /// The requests.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct QueueReport {
     /// The numbers of requests that wait and run.
     #[serde(flatten)]
     pub stats: QueueStats,
+    /// The durations of requests.
+    #[serde(default)]
+    pub latency: RequestLatency,
     /// The outage for which all requests wait, while the backend cannot be reached.
     pub held: Option<OutageReport>,
 }

@@ -9,7 +9,7 @@ use mainstay_runtime::{ActorInfo, ActorStatus, TreeNode};
 use serde::{Deserialize, Serialize};
 
 use crate::time_point::TimePoint;
-use crate::tree_builder::processes::{AGENTS_NAME, BACKEND_NAME, ROOT_NAME};
+use crate::tree_place::TreePlace;
 
 /// The facts that a supervisor knows of a child.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +65,9 @@ impl RestartBudget {
 }
 
 impl SupervisionReport {
+    /// The next step of a child that is being stopped.
+    pub(crate) const STOPPING_STEP: &str = "is being stopped";
+
     pub(crate) fn new(info: &ActorInfo, budget: Option<RestartBudget>, time_point: &TimePoint) -> Self {
         Self {
             gave_up: info.status == ActorStatus::Failed,
@@ -114,36 +117,11 @@ impl SupervisionReport {
     }
 }
 
-/// The agent or the backend, at its place in the tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TreePlace<'a> {
-    Backend,
-    Agent(&'a str),
-}
-
 /// A suspended process, as the tree shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Suspended {
     pub(crate) last_error: Option<String>,
     pub(crate) next_step: String,
-}
-
-impl<'a> TreePlace<'a> {
-    fn of_path(path: &'a str) -> Option<Self> {
-        match path.split('/').collect::<Vec<_>>()[..] {
-            [ROOT_NAME, AGENTS_NAME, id] => Some(Self::Agent(id)),
-            [ROOT_NAME, BACKEND_NAME] => Some(Self::Backend),
-            _ => None,
-        }
-    }
-
-    /// Returns the command for a verb about it.
-    fn command(self, verb: &str) -> String {
-        match self {
-            Self::Backend => format!("mainstay backend {verb}"),
-            Self::Agent(id) => format!("mainstay agent {verb} {id}"),
-        }
-    }
 }
 
 /// Adds what the supervisors do not know of the agents and the backend: the command that helps one that was given up, and

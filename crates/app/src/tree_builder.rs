@@ -48,9 +48,10 @@ use crate::placeholders::Placeholders;
 use crate::tree_builder::agents::{AgentFactory, AgentHandle, AgentPolicies};
 use crate::tree_builder::error::BuildError;
 use crate::tree_builder::owned_backend::{
-    ASSIGNED_BASE, OwnedBackendParts, OwnedBackendStage, ReadyListeners, add_owned_backend, assigns_address,
+    OwnedBackendParts, OwnedBackendStage, ReadyListeners, add_owned_backend, assigns_address,
 };
-use crate::tree_builder::processes::{AGENTS_NAME, ProcessFactory, ROOT_NAME, StartInputs, first_token};
+use crate::tree_builder::processes::{ASSIGNED_BASE, ProcessFactory, StartInputs, first_token};
+use crate::tree_place::{AGENTS_NAME, ROOT_NAME};
 
 /// The longest time that the stop of the whole tree may take. It is enough for each actor's own limit.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(30);

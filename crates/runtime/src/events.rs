@@ -193,7 +193,11 @@ impl Event for ActorRestarted {
             StateSource::Fresh => "a fresh state",
         };
         let downtime = millis_text(*downtime_ms);
-        format!("restarted after {downtime} from {state}, and {} waited", count(*backlog, "message"))
+        let waited = match backlog {
+            0 => String::new(),
+            backlog => format!(", and {} waited", count(*backlog, "message")),
+        };
+        format!("restarted after {downtime} from {state}{waited}")
     }
 }
 
@@ -372,6 +376,37 @@ impl Event for StartOrdered {
     }
 }
 
+/// The origin of a cancelled restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
+pub enum RestartCanceller {
+    /// A command stops the child.
+    Command,
+    /// The supervisor stops all of its children.
+    Supervisor,
+}
+
+/// A planned restart is cancelled, and the child stays stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
+pub struct RestartCancelled {
+    /// The origin of the cancellation.
+    pub by: RestartCanceller,
+}
+
+impl Event for RestartCancelled {
+    const KIND: &'static str = "restart_cancelled";
+
+    fn describe(&self) -> String {
+        let origin = match self.by {
+            RestartCanceller::Command => "a command stops it",
+            RestartCanceller::Supervisor => "its supervisor stops",
+        };
+        format!("{origin}, so its restart is cancelled")
+    }
+}
+
 /// A child is given up: its restart budget is spent, or no restart can heal it. It stays failed until it is reset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
@@ -545,6 +580,7 @@ pub const EVENT_TYPES: &[EventType] = &[
     EventType::of::<ActorRestarted>(),
     EventType::of::<BudgetReset>(),
     EventType::of::<StartOrdered>(),
+    EventType::of::<RestartCancelled>(),
     EventType::of::<GaveUp>(),
     EventType::of::<Escalated>(),
     EventType::of::<AutoShutDown>(),

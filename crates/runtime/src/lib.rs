@@ -90,6 +90,7 @@ pub mod replay;
 pub mod rng;
 mod runtime;
 pub mod state;
+mod stop_clock;
 mod supervisor;
 #[cfg(test)]
 #[path = "../../../tests/tier.rs"]

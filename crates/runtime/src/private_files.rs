@@ -47,13 +47,16 @@ pub(crate) fn describes_same_file(one: &Metadata, other: &Metadata) -> bool {
     }
 }
 
-/// Says why a file was not read, as the end of a sentence that begins with its name.
+/// Says why a file was not read and what to do, as the end of a sentence that begins with its name.
 #[must_use]
 pub fn explain_unread(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::IsADirectory => "is a folder, and must be a file".to_owned(),
-        _ => format!("cannot be read: {error}"),
-    }
+    let advice = match error.kind() {
+        io::ErrorKind::IsADirectory => return "is a folder; name a file instead".to_owned(),
+        io::ErrorKind::NotFound => "check its path, or create it",
+        io::ErrorKind::PermissionDenied => "give this user the permission to read it, and its folders",
+        _ => "check its path and its disk, then try again",
+    };
+    format!("cannot be read: {error}; {advice}")
 }
 
 /// The kind of thing that must stand at a path.
@@ -112,6 +115,23 @@ impl PathKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn unread_file_comes_with_advice() {
+        let dir = tempfile::tempdir().unwrap();
+        let absent = fs::read(dir.path().join("absent")).unwrap_err();
+        assert_eq!(
+            explain_unread(&absent),
+            format!("cannot be read: {absent}; check its path, or create it")
+        );
+        for (kind, expected) in [
+            (io::ErrorKind::IsADirectory, "is a folder; name a file instead"),
+            (io::ErrorKind::PermissionDenied, "give this user the permission to read it, and its folders"),
+            (io::ErrorKind::Other, "check its path and its disk, then try again"),
+        ] {
+            assert!(explain_unread(&kind.into()).ends_with(expected), "{kind}");
+        }
+    }
 
     #[test]
     fn error_names_what_stands_in_the_way() {

@@ -1,6 +1,6 @@
 //! A running supervision tree, as the embedder holds it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -16,13 +16,14 @@ use crate::clock::SystemClock;
 use crate::env::Env;
 use crate::events::{ActorStarted, RuntimeStarted, RuntimeStopped, RuntimeStopping};
 use crate::identity::ActorStatus;
-use crate::journal::{Journal, JournalOptions};
+use crate::journal::{FaultPhase, Journal, JournalOptions};
 use crate::messaging::panics;
 use crate::messaging::wake::Wake;
 use crate::path::ActorPath;
 use crate::policy::{ExitCause, Shutdown};
 use crate::rng::Rng;
 use crate::state::{StateDegraded, StateStore};
+use crate::stop_clock::StopClock;
 use crate::supervisor::placement::place_at;
 use crate::supervisor::{SpecError, Supervisor, SupervisorHandle, SupervisorSpec, finalize};
 use crate::tree::TreeNode;
@@ -118,7 +119,12 @@ impl RuntimeBuilder {
         if let Some(store) = &self.state_store {
             store.attach_journal(&journal);
         }
-        let env = Env { journal, rng: entropy, state_store: self.state_store };
+        let env = Env {
+            journal,
+            rng: entropy,
+            state_store: self.state_store,
+            stop_clock: Arc::<StopClock>::default(),
+        };
         let shutdown = root.own_shutdown();
         let (slot, handle) = root.into_slot()?;
         let path = ActorPath::root(slot.identity.name()).map_err(SpecError::from)?;
@@ -132,6 +138,8 @@ impl RuntimeBuilder {
             cell: watch::Sender::new(None),
             is_ready: watch::Sender::new(false),
             exit: watch::Sender::new(None),
+            kill_reason: OnceLock::new(),
+            stopping_since: OnceLock::new(),
         };
         runtime.spawn_root().await?;
         Ok(runtime)
@@ -150,6 +158,10 @@ pub struct Runtime {
     /// Becomes true once every initial child is ready.
     is_ready: watch::Sender<bool>,
     exit: watch::Sender<Option<RuntimeExit>>,
+    /// The reason of [`kill`](Self::kill), once it was called.
+    kill_reason: OnceLock<String>,
+    /// The time of the first request to stop.
+    stopping_since: OnceLock<Duration>,
 }
 
 impl Runtime {
@@ -271,7 +283,10 @@ impl Runtime {
         if self.cell.send_replace(None).is_none() {
             return;
         }
-        let record = self.slot.take_exit().unwrap_or_else(ExitRecord::unreported);
+        let mut record = self.slot.take_exit().unwrap_or_else(ExitRecord::unreported);
+        if let (ExitCause::Killed, Some(reason)) = (record.exit.cause, self.kill_reason.get()) {
+            record.message = Some(reason.clone());
+        }
         let message = record.message.clone();
         self.slot.identity.state().last_error.clone_from(&message);
         let exit = finalize::record_exit(&self.env, &*self.slot, &self.path, record, false);
@@ -302,44 +317,87 @@ impl Runtime {
         self.stop_tree(Some(limit)).await
     }
 
+    /// Returns whether a stop was requested, or the tree has ended.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping_since.get().is_some() || self.cell.borrow().is_none()
+    }
+
+    /// Returns the time of the first request to stop, as a time since the start.
+    #[must_use]
+    pub fn stopping_since(&self) -> Option<Duration> {
+        self.stopping_since.get().copied()
+    }
+
+    fn note_stop(&self) {
+        // The first request stands.
+        let _ = self.stopping_since.set(self.env.now());
+    }
+
     async fn stop_tree(&self, limit: Option<Duration>) -> RuntimeExit {
-        let by = limit.map(|limit| self.env.now().saturating_add(limit));
+        self.note_stop();
+        let _watch = self.env.watch_stop();
+        let by = limit.map(|limit| self.env.deadline_in(limit));
+        let end = limit.map(|limit| self.env.deadline_in(limit.saturating_add(OVERTIME)));
         let cell = self.cell.borrow().clone();
         if let Some(cell) = cell {
             self.record(0, &RuntimeStopping {});
             self.slot.stop_reading();
             // A root that has just ended by itself needs no stop.
             let _ = cell.send_message(Wake::Stop { by });
-            if limit == Some(Duration::ZERO) || self.within(by, self.slot.ended()).await.is_none() {
-                finalize::stop_descendants_reading(&*self.slot);
-                cell.kill();
+            if limit == Some(Duration::ZERO) || self.env.within(end, self.slot.ended()).await.is_none() {
+                self.kill_root(&cell);
             }
         }
         self.slot.ended().await;
-        if self.within(by, self.flush_state()).await.is_none() {
+        if self.env.within(end, self.flush_state()).await.is_none() {
             self.record(
                 0,
-                &StateDegraded { message: "the disk takes too long to store the last states".to_owned() },
+                &StateDegraded {
+                    message: "the disk takes too long to store the last states".to_owned(),
+                    phase: FaultPhase::Once,
+                },
             );
         }
         let exit = self.finished().await;
         // The loss is recorded already, and the next call of `Journal::close` returns the same error.
-        let _ = self.within(by, self.env.journal.close()).await;
+        let _ = self.env.within(end, self.env.journal.close()).await;
         exit
     }
 
-    /// Waits until the deadline is over by [`OVERTIME`]. The tree itself keeps to the deadline.
-    async fn within<T>(&self, by: Option<Duration>, step: impl Future<Output = T>) -> Option<T> {
-        let Some(by) = by else { return Some(step.await) };
-        let left = by.saturating_add(OVERTIME).saturating_sub(self.env.now());
-        tokio::time::timeout(left, step).await.ok()
+    /// Kills all actors at once, also while they stop in order. The journal has `reason` as the cause of the end. The
+    /// journal and the states that were handed in are on disk when this returns, unless that takes longer than a second.
+    pub async fn kill(&self, reason: &str) {
+        // The first reason stands.
+        let _ = self.kill_reason.set(reason.to_owned());
+        self.note_stop();
+        let cell = self.cell.borrow().clone();
+        if let Some(cell) = cell {
+            self.slot.stop_reading();
+            self.kill_root(&cell);
+        }
+        let _watch = self.env.watch_stop();
+        let end = Some(self.env.deadline_in(OVERTIME));
+        let ended = async {
+            self.finished().await;
+            self.flush_state().await;
+        };
+        let _ = self.env.within(end, ended).await;
+        // It changes nothing if the exit is recorded. One that does not end in time is not waited for.
+        self.record_root_exit();
+        let _ = self.env.within(end, self.env.journal.close()).await;
+    }
+
+    fn kill_root(&self, cell: &ractor::ActorCell) {
+        finalize::stop_descendants_reading(&*self.slot);
+        cell.kill();
     }
 
     /// Waits until all states that were handed in are stored, or have failed.
     async fn flush_state(&self) {
         let Some(store) = &self.env.state_store else { return };
         if let Err(error) = store.flush().await {
-            self.record(0, &StateDegraded { message: error.to_string() });
+            self.record(0, &StateDegraded { message: error.to_string(), phase: FaultPhase::Once });
         }
     }
 
@@ -352,8 +410,7 @@ impl Drop for Runtime {
     fn drop(&mut self) {
         if let Some(cell) = self.cell.send_replace(None) {
             self.slot.stop_reading();
-            finalize::stop_descendants_reading(&*self.slot);
-            cell.kill();
+            self.kill_root(&cell);
             // The callers that still wait get their answer now; the message in flight is recorded when its
             // incarnation ends.
             finalize::finalize_orphan(&self.env, &*self.slot);

@@ -28,7 +28,6 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use ractor::{ActorCell, ActorId, SupervisionEvent};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 pub use admin_error::AdminError;
 pub use counts::ChildCounts;
@@ -45,6 +44,7 @@ use crate::actor::slot::any_slot::AnySlot;
 use crate::actor::slot::exit_record::ExitRecord;
 use crate::events::{
     ActorStarted, AutoShutDown, CheckpointDiscarded, Decided, DecisionInputs, Escalated, GaveUp,
+    RestartCancelled, RestartCanceller,
 };
 use crate::identity::{ActorKind, ActorStatus};
 use crate::journal::millis;
@@ -55,6 +55,7 @@ use crate::messaging::reply::Reply;
 use crate::messaging::wake::Wake;
 use crate::path::ActorPath;
 use crate::policy::{AbandonedPolicy, Exit, ExitCause, SupervisorPolicy};
+use crate::stop_clock::{LOOK_INTERVAL, StopWatch};
 use command::{AdminCommand, AdminResult, SupervisorMessage};
 use machine::{ChildId, ChildOutcome, DecisionRecord, KillReason, Machine, ShutdownReason, SupervisorAction};
 use placement::assign_path;
@@ -108,6 +109,7 @@ impl Behaviour for Supervisor {
         command: SupervisorMessage,
         children: &mut Children,
     ) -> Result<ActorFlow, Failure> {
+        children.postpone_stops(ctx);
         let actions = match command {
             SupervisorMessage::Add { slot, reply } => self.add(ctx, children, slot, reply),
             SupervisorMessage::Admin { name, command, reply } => {
@@ -139,7 +141,9 @@ impl Behaviour for Supervisor {
     }
 
     async fn stop(&self, ctx: &mut SupervisorContext, children: &mut Children) -> Result<ActorFlow, Failure> {
-        let actions = children.machine.shut_down_by(ctx.stop_by, ctx.now());
+        let postponed = children.postpone_stops(ctx);
+        let by = ctx.stop_by.map(|by| by.at(postponed));
+        let actions = children.machine.shut_down_by(by, ctx.now());
         self.execute(ctx, children, actions).await
     }
 
@@ -149,6 +153,7 @@ impl Behaviour for Supervisor {
         event: SupervisionEvent,
         children: &mut Children,
     ) -> Result<ActorFlow, Failure> {
+        children.postpone_stops(ctx);
         let actions = match event {
             SupervisionEvent::ActorStarted(cell) => match children.by_actor.get(&cell.get_id()) {
                 Some(&id) if children.kind(id) == Some(ActorKind::Worker) => children.ready(ctx, id),
@@ -194,8 +199,8 @@ impl Supervisor {
     async fn stop_previous_children(&self, ctx: &SupervisorContext, to_start: &[Arc<dyn AnySlot>]) {
         let to_start: HashSet<usize> = to_start.iter().map(slot_address).collect();
         for (id, slot) in self.child_list.entries() {
-            let limit = slot.identity().policy().kill_timeout;
-            if timeout(limit, slot.ended()).await.is_err() {
+            let end = ctx.env.deadline_in(slot.identity().policy().kill_timeout);
+            if ctx.env.within(Some(end), slot.ended()).await.is_none() {
                 slot.abandon();
             }
             let returns = to_start.contains(&slot_address(&slot));
@@ -233,6 +238,9 @@ impl Supervisor {
                 SupervisorAction::Inspect { id } => actions.extend(children.inspect(ctx, id)),
                 SupervisorAction::Abandon { id } => actions.extend(children.abandon(ctx, id)),
                 SupervisorAction::Record { id, record } => children.record_decision(ctx, id, *record),
+                SupervisorAction::RecordCancelledRestart { id, by } => {
+                    children.record_cancelled_restart(ctx, id, by)
+                }
                 SupervisorAction::ResolveWaiters { id, outcome } => {
                     children.resolve_waiters(ctx, id, outcome)
                 }
@@ -266,6 +274,8 @@ pub(crate) struct Children {
     by_name: HashMap<Box<str>, ChildId>,
     /// The timer for the next deadline.
     timer: Timer,
+    /// Held as long as a stop or a kill has a deadline.
+    stop_watch: Option<StopWatch>,
 }
 
 /// A child.
@@ -287,6 +297,7 @@ impl Children {
             by_actor: HashMap::new(),
             by_name: HashMap::new(),
             timer: Timer::default(),
+            stop_watch: None,
         }
     }
 
@@ -332,12 +343,13 @@ impl Children {
             return self.finish_exit(ctx, id, false);
         }
         let slot = Arc::clone(&entry.slot);
-        let limit = self.machine.kill_timeout(id, ctx.now());
+        let env = ctx.env.clone();
+        let end = env.deadline_in(self.machine.kill_timeout(id, ctx.now()));
         ctx.spawn(async move {
             // ractor reports an actor that was killed in its start before it drops its state.
             slot.ended().await;
             let mut tasks = tasks.or_else(|| slot.take_tasks()).unwrap_or_default();
-            let abandoned = timeout(limit, tasks.shutdown()).await.is_err();
+            let abandoned = env.within(Some(end), tasks.shutdown()).await.is_none();
             SupervisorMessage::TasksEnded { id, generation, abandoned }
         });
         Vec::new()
@@ -412,6 +424,10 @@ impl Children {
             let mut state = identity.state();
             state.set_status(ActorStatus::Starting, now);
             state.is_readiness_deferred = false;
+            if entry.down_since.is_none() {
+                // The error was of a stop by command, and a command has started it again.
+                (state.last_error, state.last_error_at) = (None, None);
+            }
             state.generation += 1;
             state.restarts += u64::from(entry.down_since.is_some());
             state.generation
@@ -496,6 +512,13 @@ impl Children {
         ctx.env.journal.record(&entry.path, generation, &decided);
     }
 
+    /// Records that a planned restart is cancelled. A child that never started has none.
+    fn record_cancelled_restart(&self, ctx: &SupervisorContext, id: ChildId, by: RestartCanceller) {
+        if self.generation(id).is_some_and(|generation| generation > 0) {
+            self.record_event(ctx, id, &RestartCancelled { by });
+        }
+    }
+
     /// Publishes the state in which a child has settled, and answers the callers that wait for it.
     fn resolve_waiters(&mut self, ctx: &SupervisorContext, id: ChildId, outcome: ChildOutcome) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
@@ -509,9 +532,24 @@ impl Children {
         }
     }
 
-    /// Schedules a tick for the next deadline.
+    /// Moves the deadlines of stops if this process has stood still, and returns by how much they have moved in total.
+    fn postpone_stops(&mut self, ctx: &SupervisorContext) -> Duration {
+        let postponed = ctx.env.postponed();
+        self.machine.postpone_stops(postponed);
+        postponed
+    }
+
+    /// Schedules a tick for the next deadline. While something stops, it comes for the next look at the clock too.
     fn schedule_tick(&mut self, ctx: &mut SupervisorContext) {
-        match self.machine.next_wake() {
+        let mut next = self.machine.next_wake();
+        if self.machine.has_stop_deadline() {
+            self.stop_watch.get_or_insert_with(|| ctx.env.watch_stop());
+            let look = ctx.now().saturating_add(LOOK_INTERVAL);
+            next = Some(next.map_or(look, |due| due.min(look)));
+        } else {
+            self.stop_watch = None;
+        }
+        match next {
             Some(due) => self.timer.wake_by(ctx, due, SupervisorMessage::Tick),
             None => self.timer.cancel(),
         }
@@ -562,7 +600,8 @@ impl ChildEntry {
             (state.generation, state.history.attempts(), state.last_error.clone(), state.next_step.clone())
         };
         let unrecoverable = next_step.is_some();
-        let next_step = next_step.unwrap_or_else(|| format!("it stays failed until {} is reset", self.path));
+        let next_step = next_step
+            .unwrap_or_else(|| format!("correct the cause, then reset {}, which starts it again", self.path));
         let gave_up = GaveUp { restarts, unrecoverable, last_error, next_step };
         ctx.env.journal.record(&self.path, generation, &gave_up);
     }

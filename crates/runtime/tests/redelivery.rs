@@ -490,7 +490,7 @@ async fn reply_in_task_tells_stop_from_abort() {
     let worker = FlakyWorker::new([]);
     let (runtime, address) = start_worker(&worker, immediate_policy()).await;
     let ending = async { address.cast(WorkRequest::AbortTask).await.unwrap() };
-    assert_eq!(tokio::join!(address.call(WorkRequest::AnswerFromTask), ending).0, Err(CallError::Unanswered));
+    assert_eq!(tokio::join!(address.call(WorkRequest::AnswerFromTask), ending).0, Err(CallError::NoReply));
     let stopping = async {
         // A message that is handled once all earlier ones are.
         done(&address).await;
@@ -503,5 +503,5 @@ async fn reply_in_task_tells_stop_from_abort() {
 async fn call_within_beyond_clock_range_waits_without_limit() {
     let (_runtime, address) = start_worker(&FlakyWorker::new([]), immediate_policy()).await;
     assert_eq!(address.call_within(Duration::MAX, |reply| WorkRequest::Redeliverable(1, reply)).await, Ok(1));
-    assert_eq!(address.call(WorkRequest::Ignore).await, Err(CallError::Unanswered));
+    assert_eq!(address.call(WorkRequest::Ignore).await, Err(CallError::NoReply));
 }

@@ -89,7 +89,10 @@ async fn budget_spent_fails_child_until_reset() {
         advance(s(6)).await;
     }
     let gave_up = events.next("gave_up").await;
-    assert_eq!(gave_up.fields["next_step"], "it stays failed until root/probe is reset");
+    assert_eq!(
+        gave_up.fields["next_step"],
+        "correct the cause, then reset root/probe, which starts it again"
+    );
     // The crashes leave the window of the budget, which stays spent.
     advance(s(601)).await;
     assert_eq!(runtime.tree().find("root/probe").unwrap().info.budget_left, Some(0));

@@ -1,5 +1,5 @@
 /**
- * `<mainstay-agent-conversation agent="ID">`: prompts, streamed answers, questions, and what became of each
+ * `<mainstay-agent-conversation agent="ID">`: prompts, streamed answers, questions, and the outcome of each
  * message.
  *
  * Messages go on when the page is reloaded, and the new page shows them again. An agent that is not known
@@ -11,7 +11,6 @@
  * @import { State } from "../store.js"
  */
 import { EMPTY_CONVERSATION, foldConversation } from "../conversation.js";
-import { ownError } from "../errors.js";
 import { button, define, h, MainstayElement } from "./base.js";
 import { toast } from "./error-toast.js";
 import { messageOf, more, text } from "./more.js";
@@ -72,7 +71,7 @@ export function choicesOf(body) {
 
 export class AgentConversation extends MainstayElement {
   static css = `${more}
-.log{padding:1em;display:flex;flex-direction:column}.log ol{margin-top:auto}
+.log{padding:1em;display:flex;flex-direction:column}.log ol{margin-top:auto}.log .empty{margin:auto}
 .turn{display:flex;flex-direction:column;align-items:start;gap:.5em;margin-top:1.1em}
 .prompt,.answer{white-space:pre-wrap;max-width:min(46rem,88%)}
 .prompt{align-self:end;border-radius:var(--r);padding:.45em .8em}.prompt,.question{background:var(--h)}
@@ -131,8 +130,7 @@ textarea{resize:none;max-height:9em;field-sizing:content}
 
   /** @param {ConversationItem | AgentItem} item */
   #take(item) {
-    if ("restarted" in item) this.#restart();
-    else if ("error" in item && !("settled" in item)) toast(item.error);
+    if ("error" in item && !("settled" in item)) toast(item.error);
     else this.#items.push(item);
     if ("update" in item) this.#speak(item.update);
     this.plan();
@@ -149,7 +147,7 @@ textarea{resize:none;max-height:9em;field-sizing:content}
   }
 
   /**
-   * Sends a prompt to the agent, and shows what becomes of it.
+   * Sends a prompt to the agent, and shows its outcome.
    * @param {string} prompt
    */
   async send(prompt) {
@@ -280,21 +278,6 @@ textarea{resize:none;max-height:9em;field-sizing:content}
     );
   }
 
-  /** Ends what a runtime that has ended was at. The next one numbers its messages from 1 again. */
-  #restart() {
-    this.#fold();
-    const turns = this.#conversation.turns.map((turn) => ({
-      ...turn,
-      key: `${++this.#count}${turn.key}`,
-      messageId: null,
-      ...(/^(waiting|sent)$/.test(turn.state) && {
-        state: /** @type {const} */ ("failed"),
-        error: ownError("outcome_unknown"),
-      }),
-    }));
-    this.#conversation = { ...this.#conversation, turns, questions: [] };
-  }
-
   #fold() {
     if (this.#items.length) this.#conversation = foldConversation(this.#conversation, this.#items.splice(0));
   }
@@ -329,6 +312,7 @@ textarea{resize:none;max-height:9em;field-sizing:content}
             {},
             turns.map((turn) => this.#turn(turn)),
           ),
+          !turns.length && !lagged && h("p.empty", {}, text("noTurns", { id })),
           lagged > 0 && h(".note", {}, text("lostUpdates", { n: lagged })),
         ),
         h(

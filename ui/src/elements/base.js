@@ -9,7 +9,7 @@
  * What a node remembers of its last rendering:
  * @typedef {{shown?: Map<unknown, Node>, props?: Record<string, unknown>}} Patched
  */
-import { connect } from "../client.js";
+import { pageClient } from "../client.js";
 import { shared, sheetOf } from "./style.js";
 import { onText, text } from "./text.js";
 
@@ -35,7 +35,7 @@ export function h(spec, props = {}, ...kids) {
  * @param {unknown} value
  */
 function setProp(node, name, value) {
-  if (typeof value === "function" || name === "value") node[name] = value;
+  if (typeof value === "function" || /^(value|client)$/.test(name)) node[name] = value;
   else if (name === "style") node.style.cssText = String(value);
   else if (value == null || value === false) node.removeAttribute(name);
   else node.setAttribute(name, String(value));
@@ -78,10 +78,10 @@ export function patch(parent, kids) {
   for (const node of old.values()) /** @type {ChildNode} */ (node).remove();
   let next = parent.firstChild;
   for (const [node, kid] of list) {
-    if (node === next) next = next.nextSibling;
-    else parent.insertBefore(node, next);
     if (typeof kid === "object" && kid) patchElement(/** @type {HTMLElement} */ (node), kid);
     else setData(/** @type {Text} */ (node), String(kid));
+    if (node === next) next = next.nextSibling;
+    else parent.insertBefore(node, next);
   }
 }
 
@@ -104,9 +104,9 @@ function patchElement(node, { part, props, kids }) {
  * @param {string} part
  * @param {string} label
  * @param {() => unknown} act
- * @param {{isBusy?: boolean, isOff?: boolean, name?: string, key?: string}} [options]
+ * @param {{isBusy?: boolean, isOff?: boolean, isPressed?: boolean, name?: string, key?: string}} [options]
  */
-export const button = (part, label, act, { isBusy, isOff = isBusy, name, key = label } = {}) =>
+export const button = (part, label, act, { isBusy, isOff = isBusy, isPressed, name, key = label } = {}) =>
   h(
     `button.button ${part}`,
     {
@@ -115,6 +115,7 @@ export const button = (part, label, act, { isBusy, isOff = isBusy, name, key = l
       "aria-label": name,
       "aria-busy": isBusy,
       "aria-disabled": isOff,
+      "aria-pressed": isPressed == null ? null : String(isPressed),
       onclick: () => isOff || void act(),
     },
     label,
@@ -125,7 +126,8 @@ export class MainstayElement extends Base {
   static css = "";
   /** @type {Client | null} */
   #client = null;
-  #isOwn = false;
+  /** Gives the page's client back. @type {(() => void) | null} */
+  #release = null;
   /** @type {(() => void)[]} */
   stops = [];
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -164,11 +166,12 @@ export class MainstayElement extends Base {
   /** Returns the client: the one that was set, else the page's. Only an element in a page counts as a use. */
   get client() {
     if (this.#client) return this.#client;
-    const client = connect();
+    const client = pageClient();
+    const release = client.hold();
     if (this.isConnected) {
       this.#client = client;
-      this.#isOwn = true;
-    } else client.release();
+      this.#release = release;
+    } else release();
     return client;
   }
 
@@ -231,9 +234,9 @@ export class MainstayElement extends Base {
   disconnectedCallback() {
     clearTimeout(this.#timer);
     for (const stop of this.stops.splice(0)) stop();
-    if (this.#isOwn) this.#client?.release();
-    if (this.#isOwn) this.#client = null;
-    this.#isOwn = false;
+    if (!this.#release) return;
+    this.#release();
+    this.#release = this.#client = null;
   }
 
   attributeChangedCallback() {

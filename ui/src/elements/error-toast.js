@@ -8,8 +8,9 @@
  * @typedef {import("../errors.js").MainstayError} MainstayError
  * @typedef {"error" | "warning" | "info"} Severity
  * @typedef {{retry?: () => unknown, severity?: Severity, title?: string, duration?: number}} ToastOptions
- * @typedef {{key: string, error: MainstayError, options: ToastOptions, severity: Severity, title: string,
- *   message: string, count: number, left: number, from: number,
+ * @typedef {ToastOptions & {pending?: string, done?: string}} PromiseOptions
+ * @typedef {{error: MainstayError, options: ToastOptions, severity: Severity,
+ *   count: number, shown: number, left: number, from: number,
  *   timer: ReturnType<typeof setTimeout> | undefined, isOpen: boolean, isBusy: boolean, copy: string}} Toast
  */
 import { handleError } from "../errors.js";
@@ -17,12 +18,22 @@ import { button, define, h, MainstayElement } from "./base.js";
 import { messageOf, text } from "./text.js";
 
 const DURATION_MS = 5000;
+const UNKNOWN = "outcome_unknown";
 const MS_PER_CHARACTER = 60;
 // More notices than this are not kept; the oldest go first.
 const KEPT_MAX = 50;
 // A live region that is new needs a moment before a change in it is spoken.
 const REGION_MS = 100;
+/** What a notice without an error has in place of one. */
+const PLAIN = { code: "SERVER_ERROR", reason: "plain", retryable: false };
 const STAYING = /outcome_unknown|crashed|no_answer|PERMISSION_DENIED|INVALID_INPUT/;
+
+/** Returns the heading of a notice in the words of now. @param {Pick<Toast, "error" | "options" | "severity">} toast */
+const titleOf = ({ error, options, severity }) =>
+  options.title ?? text(error.reason === UNKNOWN ? "unknownOutcome" : severity);
+
+/** Returns what equal notices have alike, in the words of now. @param {Pick<Toast, "error" | "options" | "severity">} toast */
+const keyOf = (toast) => [toast.severity, titleOf(toast), toast.error.reason, messageOf(toast.error)].join();
 
 /**
  * Returns the milliseconds for which a notice of an error is shown.
@@ -74,11 +85,19 @@ details{color:var(--s)}[open]{flex:1 0 100%}summary{cursor:pointer;width:fit-con
    * Shows a notice, or counts it with the same one that is shown.
    * @param {unknown} cause
    * @param {ToastOptions} [options]
-   * @returns {() => void} removes the notice
+   * @returns {() => void} takes it back: the notice goes with the last of those that it counts
    */
   show(cause, options) {
     const toast = this.#add(cause, options);
-    return () => this.#remove(toast);
+    toast.shown++;
+    let own = 1;
+    return () => {
+      toast.count -= own;
+      toast.shown -= own;
+      own = 0;
+      if (toast.shown) this.refresh();
+      else this.#remove(toast);
+    };
   }
 
   /**
@@ -88,23 +107,21 @@ details{color:var(--s)}[open]{flex:1 0 100%}summary{cursor:pointer;width:fit-con
   #add(cause, options = {}) {
     const error = handleError(cause);
     const { reason } = error;
-    const isUnknown = reason === "outcome_unknown";
-    const severity = options.severity ?? (isUnknown ? "warning" : reason === "cancelled" ? "info" : "error");
-    const title = options.title ?? text(isUnknown ? "unknownOutcome" : severity);
+    const usual = reason === UNKNOWN ? "warning" : reason === "cancelled" ? "info" : "error";
+    const severity = options.severity ?? usual;
+    const title = titleOf({ error, options, severity });
     const message = messageOf(error);
-    const key = `${severity} ${title} ${reason} ${message}`;
     const left = options.duration ?? lifeOf(error, message, this.number("duration", DURATION_MS));
-    let toast = this.#toasts.find((one) => one.key === key);
+    const key = keyOf({ error, options, severity });
+    let toast = this.#toasts.find((one) => keyOf(one) === key);
     if (!toast) {
       toast = {
-        key,
         error,
         options,
         severity,
-        title,
-        message,
         left,
         count: 0,
+        shown: 0,
         from: 0,
         timer: undefined,
         isOpen: false,
@@ -211,7 +228,8 @@ details{color:var(--s)}[open]{flex:1 0 100%}summary{cursor:pointer;width:fit-con
 
   /** @param {Toast} toast */
   #row(toast) {
-    const { key, error, options, severity, title, message, count, isBusy } = toast;
+    const { error, options, severity, count, isBusy } = toast;
+    const title = titleOf(toast);
     const { code, reason, status, attempts, requestId, details } = error;
     const facts = [
       code,
@@ -224,7 +242,7 @@ details{color:var(--s)}[open]{flex:1 0 100%}summary{cursor:pointer;width:fit-con
       .join(" · ");
     return h(
       `li.item card raised ${reason} ${{ error: "bad", warning: "warn", info: "" }[severity]}`,
-      { key },
+      { key: toast },
       h(
         ".row",
         {},
@@ -234,26 +252,27 @@ details{color:var(--s)}[open]{flex:1 0 100%}summary{cursor:pointer;width:fit-con
         h("span.grow"),
         button("bare close", "×", () => this.#remove(toast), { name: text("close", { title }) }),
       ),
-      h("p", {}, message),
-      h(
-        ".row wrap",
-        {},
-        options.retry &&
-          error.retryable &&
-          button("main", text("tryAgain"), () => this.#retry(toast), { isBusy }),
-        button("copy", text(toast.copy), () => this.#copy(toast), { key: "copy" }),
+      h("p", {}, messageOf(error)),
+      reason !== PLAIN.reason &&
         h(
-          "details",
-          {
-            ontoggle: (/** @type {Event} */ { target }) => {
-              toast.isOpen = /** @type {HTMLDetailsElement} */ (target).open;
-              this.#run();
+          ".row wrap",
+          {},
+          options.retry &&
+            error.retryable &&
+            button("main", text("tryAgain"), () => this.#retry(toast), { isBusy }),
+          button("copy", text(toast.copy), () => this.#copy(toast), { key: "copy" }),
+          h(
+            "details",
+            {
+              ontoggle: (/** @type {Event} */ { target }) => {
+                toast.isOpen = /** @type {HTMLDetailsElement} */ (target).open;
+                this.#run();
+              },
             },
-          },
-          h("summary", {}, text("details")),
-          h("pre", { tabindex: 0 }, details ? `${facts}\n${details}` : facts),
+            h("summary", {}, text("details")),
+            h("pre", { tabindex: 0 }, details ? `${facts}\n${details}` : facts),
+          ),
         ),
-      ),
     );
   }
 
@@ -290,7 +309,7 @@ let readyAt = 0;
  * Nothing is shown for a lost connection without `retry` while `<mainstay-connection-status>` shows it.
  * @param {unknown} error
  * @param {ToastOptions} [options]
- * @returns {() => void} removes the notice; may be called twice
+ * @returns {() => void} takes the notice back, once: it goes with the last of equal ones
  */
 export function toast(error, options = {}) {
   const banner = document.querySelector(
@@ -313,3 +332,39 @@ export function toast(error, options = {}) {
     remove();
   };
 }
+
+/**
+ * Shows a notice without an error.
+ * @param {string} message
+ * @param {ToastOptions} [options]
+ */
+const note = (message, options) =>
+  toast({ ...PLAIN, message }, { ...options, severity: "info" });
+
+/**
+ * Follows a request: shows `pending` until it ends, and then `done` or its error. *Try again* calls it once more.
+ * Never rejects.
+ * @template T
+ * @param {Promise<T> | (() => Promise<T>)} request a function, or a promise, which cannot be tried again
+ * @param {PromiseOptions} [options]
+ * @returns {Promise<{ok: true, value: T} | {ok: false, error: MainstayError}>}
+ */
+toast.promise = async (request, { pending, done, ...options } = {}) => {
+  const run = async () => {
+    const stop = pending ? note(pending, { duration: Infinity }) : () => {};
+    try {
+      const value = await (typeof request === "function" ? request() : request);
+      if (done) note(done);
+      return value;
+    } finally {
+      stop();
+    }
+  };
+  try {
+    return { ok: true, value: await run() };
+  } catch (thrown) {
+    const error = handleError(thrown);
+    toast(error, { ...(typeof request === "function" && { retry: run }), ...options });
+    return { ok: false, error };
+  }
+};

@@ -1,8 +1,8 @@
 /**
  * `<mainstay-events>`: the journal's events, newest at the end, of which only the visible rows exist.
  *
- * Attributes: `max` (events kept, 100,000) and `history` (earlier events to begin with, 1,000). The property
- * `events` has what is kept.
+ * Attributes: `max` (events kept, 100,000), `history` (earlier events to begin with, 1,000), and `actor`, which shows
+ * those of one actor and its descendants. The property `events` has what is kept.
  *
  * @import { State } from "../store.js"
  * @typedef {{kind: string, actor?: string, at: string | number, run?: number, seq: number}} Header
@@ -11,6 +11,8 @@
  */
 import { button, define, h, MainstayElement } from "./base.js";
 import { more, text } from "./more.js";
+import { sentenceOf } from "./sentences.js";
+import { onText } from "./text.js";
 
 const ROW_PX = 28;
 const OVERSCAN = 6;
@@ -30,8 +32,18 @@ export const wordsOf = (item) =>
     .map(([name, value]) => `${name}=${typeof value === "object" ? JSON.stringify(value) : value}`)
     .join(" ");
 
+/** Gives an entry the words of the present table. @param {Entry} entry */
+function describe(entry) {
+  const { item } = entry;
+  const fields = wordsOf(item);
+  entry.words = sentenceOf(item) ?? fields;
+  entry.search = `${item.kind} ${item.actor} ${entry.words} ${fields}`.toLowerCase();
+  return entry;
+}
+
 export class Events extends MainstayElement {
   static css = `${more}
+:host{container-type:inline-size}
 .list{contain:strict;overflow-anchor:none;position:relative}select{max-width:13em}
 .event{position:absolute;inset:0 0 auto;height:28px;padding:0 .9em;contain:strict}
 .event:hover{background:var(--h)}.event[aria-selected]{background:color-mix(in srgb,var(--a) 18%,transparent)}
@@ -40,9 +52,10 @@ b{width:12em}.event .grow{flex:1}
 .event:not(.bad,.warn) .mark{opacity:.4}
 .newest{position:absolute;bottom:.8em;left:50%;translate:-50%}
 pre{padding:.8em 1em;border-top:1px solid var(--l);flex:none}
+@container(max-width:560px){b,.event .path{display:none}}
 .tall>.empty{position:absolute;inset:4em 0 auto}
 `;
-  static observedAttributes = ["max"];
+  static observedAttributes = ["max", "actor"];
   /** @type {Entry[]} */
   #all = [];
   /** @type {Entry[]} */
@@ -90,7 +103,12 @@ pre{padding:.8em 1em;border-top:1px solid var(--l);flex:none}
       this.plan();
     });
     resize.observe(this.#view);
-    this.stops.push(() => resize.disconnect());
+    const translate = () => {
+      this.#all.forEach(describe);
+      this.#list = this.#all.filter((entry) => this.#matches(entry));
+      this.refresh();
+    };
+    this.stops.push(() => resize.disconnect(), onText(translate));
   }
 
   /** Subscribes once the present event's number is known, for the history before it. */
@@ -104,9 +122,7 @@ pre{padding:.8em 1em;border-top:1px solid var(--l);flex:none}
       this.client.onEvents(
         ({ events, lagged }) => {
           if (lagged)
-            this.add([
-              { kind: "lagged", at: Date.now(), seq: ++this.#lags, ...lagged, note: text("missing") },
-            ]);
+            this.add([{ kind: "lagged", at: Date.now(), seq: ++this.#lags, ...lagged }]);
           this.add(/** @type {Item[]} */ (/** @type {unknown} */ (events ?? [])));
         },
         { after },
@@ -120,9 +136,7 @@ pre{padding:.8em 1em;border-top:1px solid var(--l);flex:none}
    */
   add(items) {
     for (const item of items) {
-      const words = wordsOf(item);
-      const search = `${item.kind} ${item.actor} ${words}`.toLowerCase();
-      const entry = { key: `${item.run}.${item.seq}`, item, words, search };
+      const entry = describe({ key: `${item.run}.${item.seq}`, item, words: "", search: "" });
       this.#all.push(entry);
       this.#kinds.add(item.kind);
       if (this.#matches(entry)) this.#list.push(entry);
@@ -139,7 +153,18 @@ pre{padding:.8em 1em;border-top:1px solid var(--l);flex:none}
 
   /** @param {Entry} entry */
   #matches({ item, search }) {
-    return (!this.#kind || item.kind === this.#kind) && search.includes(this.#search);
+    const actor = this.getAttribute("actor");
+    const isOfActor = !actor || item.actor === actor || item.actor?.startsWith(`${actor}/`);
+    return isOfActor && (!this.#kind || item.kind === this.#kind) && search.includes(this.#search);
+  }
+
+  /**
+   * @override
+   * @param {string} [name]
+   */
+  attributeChangedCallback(name) {
+    if (name === "actor" && this.stops.length) this.#filter();
+    else super.attributeChangedCallback();
   }
 
   #filter() {
@@ -192,6 +217,7 @@ pre{padding:.8em 1em;border-top:1px solid var(--l);flex:none}
    */
   #row(entry, index) {
     const { key, item, words } = entry;
+    const { actor = "" } = item;
     const tone = BAD.test(item.kind) ? "bad" : WARN.test(item.kind) ? "warn" : "";
     return h(
       `.event row ${tone}`,
@@ -211,7 +237,14 @@ pre{padding:.8em 1em;border-top:1px solid var(--l);flex:none}
       h("span.mark"),
       h("span.note num", {}, this.#format.format(new Date(item.at))),
       h("b.kind", {}, item.kind),
-      h("span.words note grow", {}, item.actor, "  ", words),
+      h(
+        "span.words note grow",
+        {},
+        h("span.path", { key: "path" }, actor.slice(0, actor.lastIndexOf("/") + 1)),
+        actor.slice(actor.lastIndexOf("/") + 1),
+        "  ",
+        words,
+      ),
     );
   }
 

@@ -15,6 +15,10 @@ const MODULES = {
   "mainstay-agent-conversation": () => import("./agent-conversation.js"),
   "mainstay-requests": () => import("./requests.js"),
   "mainstay-events": () => import("./events.js"),
+  "mainstay-devtools": () => import("./devtools.js"),
+  "mainstay-incidents": () => import("./incidents.js"),
+  "mainstay-timeline": () => import("./timeline.js"),
+  "mainstay-tree": () => import("./tree.js"),
 };
 
 /**

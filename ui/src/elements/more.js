@@ -5,12 +5,14 @@ addText({
   // Agents.
   agents: "Agents",
   noAgents: "There are no agents.",
+  moreAgents: "{n} more agent|{n} more agents",
   healthy: "Healthy",
   degraded: "Degraded",
   failed: "Failed",
   restarting: "Restarting",
   starting: "Starting",
   stopped: "Stopped",
+  givenUp: "Given up",
   unknown: "Unknown",
   "step-healthy": "Checked regularly",
   "step-degraded": "Answers, and reports trouble",
@@ -42,6 +44,7 @@ addText({
   // A conversation.
   conversation: "Conversation with {id}",
   prompt: "Message to {id}",
+  noTurns: "No message yet. What {id} answers comes here as it is written.",
   send: "Send",
   waiting: "Waits for {id}",
   answering: "Answers …",
@@ -76,7 +79,9 @@ addText({
   shown: "{n} event|{n} events",
   noEvents: "No events.",
   newest: "Newest",
-  missing: "Events are missing here",
+  // The developer tools.
+  devtools: "Developer tools",
+  state: "State",
 });
 
 /** Their style, beside the shared one. */

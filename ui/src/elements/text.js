@@ -56,7 +56,7 @@ const listeners = new Set();
  * @returns {string}
  */
 export function text(key, values = {}) {
-  const entry = table[key] ?? key;
+  const entry = Object.hasOwn(table, key) ? table[key] : key;
   if (typeof entry === "function") return entry(values);
   const [one, many = one] = entry.split("|");
   return (values.n === 1 ? one : many).replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));

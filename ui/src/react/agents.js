@@ -275,18 +275,22 @@ export function useAgentStream(id, options = {}) {
   const send = useCallback(
     async (/** @type {Json} */ body, /** @type {MessageOptions} */ sendOptions = {}) => {
       const key = `own${++sendings}`;
+      /** The turn may be known by its number alone, once its kept updates came again. @type {number | undefined} */
+      let messageId;
       fold.push({ sending: key, body });
       const result = await sendMessage(body, {
         ...sendOptions,
-        onAccepted: (messageId) => {
+        onAccepted: (accepted) => {
+          messageId = accepted;
           fold.push({ accepted: key, messageId });
           sendOptions.onAccepted?.(messageId);
         },
       });
+      const settled = { settled: key, messageId };
       fold.push(
         result.ok
-          ? { settled: key, messageId: result.value.messageId, answer: result.value.answer }
-          : { settled: key, error: handleError(result.error) },
+          ? { ...settled, answer: result.value.answer }
+          : { ...settled, error: handleError(result.error) },
       );
       return result;
     },

@@ -13,7 +13,7 @@ import {
   useSyncExternalStore,
 } from "react";
 
-import { connect, findClient } from "../client.js";
+import { pageClient, findClient } from "../client.js";
 import { handleError } from "../errors.js";
 import { INITIAL_STATE } from "../store.js";
 
@@ -82,11 +82,12 @@ export function useKeyed(key, create) {
  * @returns {Unsubscribe}
  */
 export function hold(given, use) {
-  const client = given ?? connect();
+  const client = given ?? pageClient();
+  const release = given ? null : client.hold();
   const end = use(client);
   return () => {
     end();
-    if (!given) client.release();
+    release?.();
   };
 }
 
@@ -99,13 +100,14 @@ export function hold(given, use) {
  * @returns {Promise<Result<T>>}
  */
 export async function act(given, run) {
-  const client = given ?? connect();
+  const client = given ?? pageClient();
+  const release = given ? null : client.hold();
   try {
     return { ok: true, value: await run(client) };
   } catch (error) {
     return { ok: false, error: handleError(error) };
   } finally {
-    if (!given) client.release();
+    release?.();
   }
 }
 

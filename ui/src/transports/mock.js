@@ -5,6 +5,9 @@
 import { fromBase64, toBase64 } from "../bytes.js";
 import { pageClock } from "../clock.js";
 import { handleError, MainstayError, ownError } from "../errors.js";
+import { globSource } from "../file-changes.js";
+import { HistoryFold } from "./mock-history.js";
+import { sampleAgent, sampleNode, sampleStatus } from "./samples.js";
 
 /**
  * @typedef {import("../../protocol.d.ts").AgentUpdate} AgentUpdate
@@ -13,11 +16,13 @@ import { handleError, MainstayError, ownError } from "../errors.js";
  * @typedef {import("../../protocol.d.ts").EventRecord} EventRecord
  * @typedef {import("../../protocol.d.ts").FileChange} FileChange
  * @typedef {import("../../protocol.d.ts").FrameItem} FrameItem
+ * @typedef {import("../../protocol.d.ts").HistoryState} HistoryState
  * @typedef {import("../../protocol.d.ts").Json} Json
  * @typedef {import("../../protocol.d.ts").LogLine} LogLine
  * @typedef {import("../../protocol.d.ts").ServerMessage} ServerMessage
  * @typedef {import("../../protocol.d.ts").StatusReport} StatusReport
  * @typedef {import("../../protocol.d.ts").TreeNode} TreeNode
+ * @typedef {import("../../protocol.d.ts").Verdict} Verdict
  * @typedef {import("../clock.js").Clock} Clock
  * @typedef {import("../session.js").LinkEvents} LinkEvents
  * @typedef {import("../session.js").Transport} Transport
@@ -70,6 +75,26 @@ import { handleError, MainstayError, ownError } from "../errors.js";
 const CHUNK_BYTES = 64 * 1024;
 const CHUNKS_MAX = 16;
 
+/** The states of the history, by the statuses of actors. @type {Record<TreeNode["status"], HistoryState>} */
+const ACTOR_STATES = {
+  starting: "starting",
+  running: "up",
+  stopping: "stopped",
+  restarting: "restarting",
+  stopped: "stopped",
+  failed: "given_up",
+};
+/** The same by the statuses of agents. Their health says the rest. @type {Record<AgentView["status"], HistoryState>} */
+const AGENT_STATES = {
+  starting: "starting",
+  healthy: "up",
+  degraded: "up",
+  failed: "up",
+  unknown: "up",
+  restarting: "restarting",
+  stopped: "stopped",
+};
+
 /** Collects the written chunks of a streamed body. Each write is taken when its chunk is read. */
 class Upload {
   /** @type {{ bytes: Uint8Array, take: () => void }[]} */ #chunks = [];
@@ -105,114 +130,6 @@ class Upload {
   }
 }
 
-/**
- * Returns a healthy agent.
- * @param {Partial<AgentView>} members
- * @param {string} now
- * @returns {AgentView}
- */
-function makeAgent(members, now) {
-  return {
-    id: "planner",
-    driver: "http",
-    status: "healthy",
-    since: now,
-    misses: 0,
-    last_check: now,
-    error: null,
-    uptime_s: 1,
-    error_count: 0,
-    state_saved_at: null,
-    process: null,
-    messages_waiting: 0,
-    messages_in_flight: 0,
-    questions: [],
-    gave_up: false,
-    generation: 1,
-    restarts: 0,
-    budget_left: 5,
-    budget: { max: 5, window_ms: 600_000, stable_after_ms: 60_000 },
-    restart_at: null,
-    last_error: null,
-    resolved_error: null,
-    fail_after: 3,
-    next_step: "checked regularly",
-    noisy: false,
-    ...members,
-  };
-}
-
-/** @param {string} now @param {AgentView[]} agents @returns {StatusReport} */
-function makeStatus(now, agents) {
-  return {
-    runtime: { run: 1, boot: "boot1", pid: 4711, uptime_ms: 0, seq: 0 },
-    connection: {
-      state: "connected",
-      since: now,
-      attempt: 1,
-      max: 5,
-      next_attempt_at: null,
-      next_attempt_in_ms: null,
-      next_step: "kept open",
-      last_error: null,
-      error: null,
-      last_error_at: null,
-    },
-    queue: {
-      waiting: 0,
-      backing_off: 0,
-      running: 0,
-      max_concurrent: 5,
-      by_priority: { high: 0, normal: 0, low: 0 },
-      groups: [],
-      held: null,
-    },
-    cache: {
-      entries: 0,
-      bytes: 0,
-      bytes_max: 67_108_864,
-      hits: 0,
-      stale_hits: 0,
-      misses: 0,
-      loads: 0,
-      load_failures: 0,
-      loads_superseded: 0,
-      evictions: 0,
-      invalidated: 0,
-      oldest_ms: null,
-      folders: [],
-    },
-    agents,
-    storage: { journal: "ok", state: "ok", logs: "ok" },
-  };
-}
-
-/**
- * @param {string} path
- * @param {string} now
- * @param {TreeNode[]} children
- * @returns {TreeNode}
- */
-function makeNode(path, now, children = []) {
-  return {
-    path,
-    kind: children.length ? "supervisor" : "worker",
-    status: "running",
-    since: now,
-    generation: 1,
-    restarts: 0,
-    restart_at: null,
-    attempts: 0,
-    budget_left: 5,
-    last_error: null,
-    last_error_at: null,
-    next_step: null,
-    abandoned: 0,
-    mailbox: 0,
-    children,
-  };
-}
-
 /** A scripted runtime. Give it to `connect({ mock })`. `createMock` makes it. */
 export class Mock {
   /** The commands that have arrived, oldest first. @type {Command[]} */ commands = [];
@@ -235,6 +152,8 @@ export class Mock {
   #unavailable = 0;
   #nextMessage = 1;
   #nextRequest = 1;
+  /** @type {HistoryFold} */ #history;
+  /** The verdicts of the script, each with its beginning. @type {{ at: number, verdict: Verdict }[]} */ #verdicts = [];
   #startedAt;
   #clock;
   #keepEvents;
@@ -247,19 +166,21 @@ export class Mock {
     this.#keepUpdates = options.keepUpdates ?? 1000;
     this.#startedAt = this.#clock.now();
     const now = this.#now();
-    const agents = (options.agents ?? [{ id: "planner" }]).map((agent) => makeAgent(agent, now));
-    this.status = makeStatus(now, agents);
+    const agents = (options.agents ?? [{ id: "planner" }]).map((agent) => sampleAgent(agent, now));
+    this.status = sampleStatus({ agents }, now);
     this.tree =
       options.tree ??
-      makeNode("root", now, [
-        ...["connection", "queue", "cache"].map((name) => makeNode(`root/${name}`, now)),
-        makeNode(
+      sampleNode("root", now, [
+        ...["connection", "queue", "cache"].map((name) => sampleNode(`root/${name}`, now)),
+        sampleNode(
           "root/agents",
           now,
-          agents.map(({ id }) => makeNode(`root/agents/${id}`, now)),
+          agents.map(({ id }) => sampleNode(`root/agents/${id}`, now)),
         ),
       ]);
+    this.#history = new HistoryFold(this.#keepEvents);
     this.#patch(options.status ?? {});
+    this.#recordTree();
   }
 
   // === the transport ===
@@ -345,7 +266,7 @@ export class Mock {
     const before = this.status.agents.find((agent) => agent.id === id);
     const now = this.#now();
     const since = patch.status && patch.status !== before?.status ? now : (before?.since ?? now);
-    const agent = { ...(before ?? makeAgent({ id }, now)), since, ...patch };
+    const agent = { ...(before ?? sampleAgent({ id }, now)), since, ...patch };
     const agents = before
       ? this.status.agents.map((other) => (other.id === id ? agent : other))
       : [...this.status.agents, agent];
@@ -360,6 +281,10 @@ export class Mock {
         error: agent.error,
       },
     });
+    this.#recordAgent(agent);
+    if (!agent.gave_up || before?.gave_up) return;
+    const { restarts, last_error, next_step } = agent;
+    this.pushEvent({ kind: "gave_up", actor: `root/agents/${id}`, fields: { restarts, last_error, next_step } });
   }
 
   /**
@@ -386,6 +311,7 @@ export class Mock {
         ),
     );
     this.status = { ...this.status, runtime: { ...this.status.runtime, seq } };
+    for (const record of records) this.#history.apply(record);
     this.events.push(...records);
     this.events.splice(0, Math.max(0, this.events.length - this.#keepEvents));
     this.#tellAll({ events: records, cursor: this.cursor }, (link) => link.isSubscribed);
@@ -503,11 +429,19 @@ export class Mock {
   crash(id, { restartInMs = 1000, message = "the agent has exited with code 1" } = {}) {
     const agent = this.status.agents.find((other) => other.id === id);
     const actor = `root/agents/${id}`;
-    this.pushEvent({ kind: "actor_exited", actor, fields: { cause: "error", message, location: null } });
+    const { generation = 1, restarts = 0, budget_left: left, budget } = agent ?? {};
+    const { max, window_ms } = budget ?? { max: 5, window_ms: 600_000 };
+    const budget_left = Math.max(0, (left ?? max) - 1);
+    const use = { used: max - budget_left, max, window_ms };
+    const decided = { decision: "restart", delay_ms: restartInMs, attempt: use.used, state: "checkpoint", budget: use };
+    this.pushEvents([
+      { kind: "actor_exited", actor, generation, fields: { cause: "error", message, location: null } },
+      { kind: "decision", actor, generation, fields: { ...decided, scope: [actor] } },
+    ]);
     this.setAgent(id, {
       status: "restarting",
-      restarts: (agent?.restarts ?? 0) + 1,
-      budget_left: Math.max(0, (agent?.budget_left ?? 5) - 1),
+      restarts: restarts + 1,
+      budget_left,
       restart_at: new Date(this.#clock.now() + restartInMs).toISOString(),
       last_error: message,
       error: /** @type {ErrorObject} */ (new MainstayError({ reason: "agent_failed", message }).toJSON()),
@@ -538,13 +472,17 @@ export class Mock {
   restartRuntime({ foreign = false } = {}) {
     const run = foreign ? 1 : this.status.runtime.run + 1;
     const boot = `boot${this.opened + 1}-${run}`;
-    if (foreign) this.events = [];
+    if (foreign) {
+      this.events = [];
+      this.#history = new HistoryFold(this.#keepEvents);
+    }
     this.status = { ...this.status, runtime: { ...this.status.runtime, run, boot, seq: 0 } };
     this.#updates.clear();
     this.#seqs.clear();
     this.#startedAt = this.#clock.now();
     this.drop();
     this.pushEvent({ kind: "runtime_started", fields: { pid: 4711, version: "0.1.0", boot } });
+    this.#recordTree();
   }
 
   // === the runtime's side ===
@@ -561,11 +499,28 @@ export class Mock {
       status[name] = isPart ? { .../** @type {object} */ (status[name]), ...value } : value;
     }
     this.status = /** @type {StatusReport} */ (/** @type {unknown} */ (status));
-    const { connection } = this.status;
+    const { connection, verdict } = this.status;
+    if (this.#verdicts.at(-1)?.verdict !== verdict) this.#verdicts.push({ at: this.#clock.now(), verdict });
     if (!patch.connection || !("next_attempt_in_ms" in patch.connection)) return;
     const delay = connection.next_attempt_in_ms;
     const at = delay == null ? null : new Date(this.#clock.now() + delay).toISOString();
     this.status = { ...this.status, connection: { ...connection, next_attempt_at: at } };
+  }
+
+  /** Sets each actor of the history to its state in the tree. */
+  #recordTree() {
+    const record = (/** @type {TreeNode} */ { path, status, generation, restarts, restart_at, last_error, children }) => {
+      const members = { state: ACTOR_STATES[status], generation, restarts, restart_at, last_error };
+      this.#history.set(path, this.#clock.now(), this.cursor, members);
+      children.forEach(record);
+    };
+    record(this.tree);
+  }
+
+  /** Sets an agent of the history to its view. @param {AgentView} agent */
+  #recordAgent({ id, status, generation, restarts, restart_at, gave_up }) {
+    const members = { state: gave_up ? "given_up" : AGENT_STATES[status], generation, restarts, restart_at };
+    this.#history.set(`root/agents/${id}`, this.#clock.now(), this.cursor, members);
   }
 
   /** Returns the status with its delays as of now. @returns {StatusReport} */
@@ -830,12 +785,14 @@ export class Mock {
           run,
           boot,
           now: this.#now(),
-          capabilities: ["requests", "streams", "frames", "agents", "cache", "files", "logs", "incidents"],
+          capabilities: ["requests", "streams", "frames", "agents", "cache", "files", "logs", "incidents", "history"],
         };
       case "status":
         return this.#report();
       case "tree":
         return this.tree;
+      case "ready":
+        return { is_ready: true };
       case "agents":
         return this.status.agents;
       case "subscribe":
@@ -853,6 +810,8 @@ export class Mock {
         return this.#log(link, command);
       case "requests":
         return command.action === "show" ? [] : { cancelled: false, prioritized: false };
+      case "history":
+        return this.#past(command);
       case "incidents":
         return { incidents: this.incidents.slice(0, Number(command.limit ?? 50)) };
       case "cancel": {
@@ -913,7 +872,12 @@ export class Mock {
   #agent(link, command) {
     const id = String(command.agent);
     const view = this.status.agents.find((agent) => agent.id === id);
-    if (!view) {
+    if (command.action === "add" && view) {
+      const message = "There is an agent of that name already. Choose another, or remove that one first.";
+      throw new MainstayError({ code: "INVALID_INPUT", reason: "conflict", message });
+    }
+    if (command.action === "add") this.setAgent(id, /** @type {Partial<AgentView>} */ (command.config));
+    else if (!view) {
       const message = "There is no agent of that name. Check the name against the list of agents.";
       throw new MainstayError({ code: "NOT_FOUND", reason: "agent_unknown", message });
     }
@@ -924,10 +888,17 @@ export class Mock {
       case "unlisten":
         link.agents.delete(id);
         return null;
+      case "remove":
+        this.status = { ...this.status, agents: this.status.agents.filter((agent) => agent !== view) };
+        this.#updates.delete(id);
+        this.#seqs.delete(id);
+        this.#tellAll({ agent: id, ended: true }, (link) => link.agents.delete(id));
+        return null;
       case "answer":
         this.agentUpdate(id, {
           kind: "settled",
           ask: String(command.ask),
+          outcome: "answered",
           body: /** @type {Json} */ (command.body),
         });
         return null;
@@ -963,14 +934,14 @@ export class Mock {
    * @param {string} id
    */
   #listen(link, command, id) {
-    this.#tell(link, { id: command.id, ok: null });
-    if (link.agents.has(id) && command.after == null) return;
+    const last = this.#seqs.get(id) ?? 0;
+    // A number that is still to come is of another run.
+    const after = Number(command.after ?? last) > last ? 0 : Number(command.after ?? last);
+    this.#tell(link, { id: command.id, ok: { seq: after } });
     link.agents.add(id);
     if (command.after == null) return;
-    // A number that is still to come is of another run.
-    const after = Number(command.after) > (this.#seqs.get(id) ?? 0) ? 0 : Number(command.after);
     const kept = (this.#updates.get(id) ?? []).filter((update) => Number(update.seq) > after);
-    const lost = (kept[0]?.seq ?? (this.#seqs.get(id) ?? 0) + 1) - after - 1;
+    const lost = (kept[0]?.seq ?? last + 1) - after - 1;
     if (lost > 0) this.#tell(link, { agent: id, lagged: lost });
     for (const update of kept) this.#tell(link, { agent: id, update });
   }
@@ -980,7 +951,7 @@ export class Mock {
    * @param {string} id
    * @param {AgentUpdate} update
    */
-  #askOf(id, { kind, ask, message_id, body }) {
+  #askOf(id, { kind, ask, message_id, outcome, body }) {
     if (!ask) return;
     const agents = this.status.agents.map((agent) => {
       if (agent.id !== id) return agent;
@@ -991,11 +962,8 @@ export class Mock {
     this.status = { ...this.status, agents };
     const type = kind === "ask" ? "agent_question" : "agent_question_settled";
     if (kind === "ask" || kind === "settled") {
-      this.pushEvent({
-        kind: type,
-        actor: `root/agents/${id}`,
-        fields: { ask, message_id, text: JSON.stringify(body) },
-      });
+      const end = kind === "ask" ? { text: JSON.stringify(body) } : { outcome: outcome ?? "cancelled" };
+      this.pushEvent({ kind: type, actor: `root/agents/${id}`, fields: { ask, message_id, ...end } });
     }
   }
 
@@ -1026,7 +994,18 @@ export class Mock {
   }
 
   /** @param {Command} command */
-  #cache({ action, key, value, base64, by, pattern, path }) {
+  #past({ action, at, from, to }) {
+    const time = (/** @type {unknown} */ text) => (text == null ? undefined : Date.parse(String(text)));
+    if (action === "lanes") return this.#history.lanes(time(from), time(to));
+    const moment = time(at);
+    if (moment == null || Number.isNaN(moment)) throw ownError("invalid_request", `"${at}" is no time`);
+    const { cursor, tree } = this.#history.at(moment);
+    const verdict = tree && this.#verdicts.findLast((each) => each.at <= moment)?.verdict;
+    return { at: new Date(moment).toISOString(), cursor, verdict: verdict ?? null, tree };
+  }
+
+  /** @param {Command} command */
+  #cache({ action, key, value, base64, by, pattern, path, folder, query }) {
     const name = String(key);
     if (action === "get") {
       const found = this.cache.get(name);
@@ -1042,6 +1021,12 @@ export class Mock {
       const text = this.files.get(String(path));
       if (text != null) return { text };
       throw new MainstayError({ code: "NOT_FOUND", reason: "not_found", message: "There is no such file." });
+    }
+    if (action === "search") {
+      const below = `${folder}/`;
+      const glob = new RegExp(`^${globSource(String(query))}$`);
+      const files = [...this.files.keys()].filter((each) => each.startsWith(below));
+      return { paths: files.filter((each) => glob.test(each.slice(below.length))).sort(), is_partial: false };
     }
     if (action === "show") return this.status.cache;
     const source = String(pattern)
@@ -1071,6 +1056,7 @@ export class Mock {
    * @param {Command} command
    */
   #log(link, { action, log, lines = 100, since_ms }) {
+    if (action === "ids") return { ids: [...this.logs.keys()].sort() };
     const id = String(log);
     const all = this.logs.get(id);
     if (!all)

@@ -119,10 +119,11 @@ async function measure(browser, code, way, bridge) {
     "ms to screen p50": quantile(steady.onScreen, 0.5),
     "ms to screen p95": quantile(steady.onScreen, 0.95),
     "lost at the rate": rate * seconds - steady.received,
+    "announced at the rate": steady.announced,
     "frames/s in burst": (fast.received / (fast.lastAt - begin)) * 1000,
     "renders in burst": fast.commits,
     "lost in burst": burst - fast.received,
-    "of these announced": fast.announced,
+    "announced in burst": fast.announced,
   };
 }
 
@@ -185,6 +186,20 @@ async function compare(browser, code, bridge, runtime) {
     }
   }
   for (const error of errors) console.log(`error of ${error}`);
+  check(ways, summary);
+}
+
+/** Throws if this package lost a frame without announcing it, or showed none. The figures themselves are not judged. */
+function check(ways, summary) {
+  for (const [index, { name, kind }] of ways.entries()) {
+    if (kind !== "mainstay") continue;
+    const found = summary[index];
+    const isComplete =
+      found["lost in burst"] <= found["announced in burst"] &&
+      found["lost at the rate"] <= found["announced at the rate"];
+    const isShown = Object.values(found).every(Number.isFinite);
+    if (!isComplete || !isShown) throw new Error(`${name} does not work: ${JSON.stringify(found)}`);
+  }
 }
 
 await main();

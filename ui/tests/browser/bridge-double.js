@@ -3,101 +3,10 @@ import { createServer } from "node:http";
 
 import { WebSocketServer } from "ws";
 
+import { sampleAgent, sampleNode, sampleStatus } from "../../src/transports/samples.js";
+
 /** Returns an agent as the runtime reports it. */
-export function agentReport(id, more = {}) {
-  return {
-    id,
-    driver: "http",
-    status: "healthy",
-    since: "2026-03-01T12:00:00Z",
-    misses: 0,
-    last_check: null,
-    error: null,
-    uptime_s: 10,
-    error_count: 0,
-    state_saved_at: null,
-    process: null,
-    messages_waiting: 0,
-    messages_in_flight: 0,
-    questions: [],
-    gave_up: false,
-    generation: 1,
-    restarts: 0,
-    budget_left: 5,
-    budget: null,
-    restart_at: null,
-    last_error: null,
-    resolved_error: null,
-    fail_after: 3,
-    next_step: "checked regularly",
-    noisy: false,
-    ...more,
-  };
-}
-
-/** Returns a status in which all is well. */
-export function statusReport(more = {}) {
-  return {
-    runtime: { run: 1, boot: "boot-1", pid: 1, uptime_ms: 5, seq: 1 },
-    connection: {
-      state: "connected",
-      since: "2026-03-01T12:00:00Z",
-      attempt: 1,
-      max: 5,
-      next_attempt_at: null,
-      next_attempt_in_ms: null,
-      next_step: "",
-      last_error: null,
-      error: null,
-      last_error_at: null,
-    },
-    queue: {
-      waiting: 0,
-      backing_off: 0,
-      running: 0,
-      max_concurrent: 6,
-      by_priority: { high: 0, normal: 0, low: 0 },
-      groups: [],
-      held: null,
-    },
-    cache: {
-      entries: 0,
-      bytes: 0,
-      bytes_max: 1,
-      hits: 0,
-      stale_hits: 0,
-      misses: 0,
-      loads: 0,
-      load_failures: 0,
-      loads_superseded: 0,
-      evictions: 0,
-      invalidated: 0,
-      oldest_ms: null,
-      folders: [],
-    },
-    agents: [agentReport("planner"), agentReport("writer")],
-    storage: { journal: "ok", state: "ok", logs: "ok" },
-    ...more,
-  };
-}
-
-const TREE = {
-  path: "/",
-  kind: "supervisor",
-  status: "running",
-  since: "2026-03-01T12:00:00Z",
-  generation: 1,
-  restarts: 0,
-  restart_at: null,
-  attempts: 0,
-  budget_left: null,
-  last_error: null,
-  last_error_at: null,
-  next_step: null,
-  abandoned: 0,
-  mailbox: 0,
-  children: [],
-};
+export const agentReport = (id, more) => sampleAgent({ id, ...more });
 
 /** Starts the runtime. `/raw` is a plain socket that gets the same frames, without the bridge around them. */
 export async function startBridge() {
@@ -108,8 +17,8 @@ export async function startBridge() {
   const waiters = new Set();
   const bridge = {
     url: "",
-    status: statusReport(),
-    tree: TREE,
+    status: sampleStatus({ agents: [agentReport("planner"), agentReport("writer")] }),
+    tree: sampleNode("/"),
     seq: 1,
     sessions: 0,
     /** The commands of all sessions, in their order. */
@@ -200,7 +109,11 @@ export async function startBridge() {
     }
   };
   const response = { status: 200, headers: {}, body: null, ms: 1, cached: false, attempts: 1, request_id: 1 };
-  bridge.default = ({ type, action }) => {
+  bridge.default = ({ type, action, agent, after }) => {
+    if (type === "agent" && action === "listen") {
+      const kept = bridge.updates.filter((push) => push.agent === agent);
+      return { seq: after ?? kept.at(-1)?.update.seq ?? 0 };
+    }
     if (type === "logs" && action === "read") return { lines: [] };
     if (type === "cache" && action === "get") return { hit: false };
     if (type === "requests" && action === "show") return [];

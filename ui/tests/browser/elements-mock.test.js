@@ -1,68 +1,28 @@
 /** The elements over the real client and the mock: outages, crashes, streams and speed. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { launch, serve } from "./support.js";
+import { test } from "node:test";
+import { make, run, setUpElements } from "./elements-harness.js";
 
 /** @typedef {import("playwright-core").Page} Page */
-/** @type {Awaited<ReturnType<typeof serve>>} */
-let server;
-/** @type {import("playwright-core").Browser} */
-let browser;
 
-before(async () => {
-  server = await serve();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await server?.close();
-});
-
-/**
- * Opens a state of the gallery, and checks that nothing was reported on its console.
- * @param {string} query
- * @param {(page: Page) => Promise<void>} body
- */
-async function inGallery(query, body) {
-  const page = await browser.newPage();
-  /** @type {string[]} */
-  const problems = [];
-  page.on("pageerror", (error) => problems.push(String(error)));
-  page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
-  // Notes every state that the banner ever shows.
-  await page.addInitScript(() => {
-    /** @type {(string | null)[]} */
-    const shown = [];
-    Object.assign(globalThis, { shown });
-    new MutationObserver((records) => {
-      for (const { target } of records) {
-        if (target instanceof Element) shown.push(target.getAttribute("data-state"));
-      }
-    }).observe(document, { subtree: true, attributes: true, attributeFilter: ["data-state"] });
-  });
-  await page.goto(`${server.url}/examples/gallery.html?${query}`);
-  await page.waitForSelector("[data-ready]", { state: "attached" });
-  await body(page);
-  await page.close();
-  assert.deepEqual(problems, []);
+/** Notes every state that the banner ever shows. */
+function noteStates() {
+  /** @type {(string | null)[]} */
+  const shown = [];
+  Object.assign(globalThis, { shown });
+  new MutationObserver((records) => {
+    for (const { target } of records) {
+      if (target instanceof Element) shown.push(target.getAttribute("data-state"));
+    }
+  }).observe(document, { subtree: true, attributes: true, attributeFilter: ["data-state"] });
 }
 
-/** @param {Page} page @param {string} code */
-const run = (page, code) => page.evaluate(code);
+const setup = setUpElements("/examples/gallery.html", noteStates);
+const inGallery = setup.open;
+
 /** Waits until a condition holds in the page. @param {Page} page @param {string} condition */
 const until = (page, condition) =>
   run(page, `(async () => { while (!(${condition})) await new Promise(requestAnimationFrame); })()`);
-/** @param {Page} page @param {string} tag @param {string} [attributes] */
-const make = (page, tag, attributes = "{}") =>
-  run(
-    page,
-    `(() => {
-  const element = document.createElement("mainstay-${tag}");
-  for (const [name, value] of Object.entries(${attributes})) element.setAttribute(name, value);
-  document.querySelector("main").append(element);
-})()`,
-  );
-
 test("req 7: start, a short loss and navigation show no banner; a long one does, and heals", async () => {
   await inGallery("element=agents&state=healthy", async (page) => {
     await make(page, "connection-status");
@@ -108,8 +68,8 @@ test("req 8: the countdown follows the runtime's next attempt, and reconnect rep
 });
 
 test("req 4: reconnect ends without a runtime, with a closed client, and outside the page", async () => {
-  const page = await browser.newPage();
-  await page.goto(`${server.url}/tests/browser/elements-on-demand.html`);
+  const page = await setup.browser.newPage();
+  await page.goto(`${setup.url}/tests/browser/elements-on-demand.html`);
   await run(
     page,
     `(async () => {
@@ -149,6 +109,26 @@ test("req 4: reconnect ends without a runtime, with a closed client, and outside
     "settled",
   );
   await page.close();
+});
+
+test("req 20: the developer tools show the state, and each part of it on demand", async () => {
+  await inGallery("element=devtools&state=state", async (page) => {
+    const tools = page.getByRole("group", { name: "Developer tools" });
+    const json = async () => JSON.parse((await tools.locator("pre").textContent()) ?? "");
+    assert.equal((await json()).agents.planner.status, "healthy");
+    await run(page, `mock.crash("planner")`);
+    await tools.getByText('"status": "restarting"').waitFor();
+    await page.getByText("session open, attempt 1").waitFor();
+    await tools.getByRole("button", { name: "Agents" }).click();
+    assert.equal(await tools.getByRole("button", { name: "Agents" }).getAttribute("aria-pressed"), "true");
+    await tools.locator("mainstay-agents").getByText("Restarting").first().waitFor();
+    assert.equal(await run(page, "mock.opened"), 1, "its elements share the client");
+    await tools.getByRole("button", { name: "Events" }).click();
+    await tools.locator("mainstay-events").getByText("agent_health").last().waitFor();
+    assert.equal(await tools.locator("mainstay-agents").count(), 0);
+    await run(page, "mock.drop({ refuse: Infinity })");
+    await tools.getByText("session waiting").waitFor();
+  });
 });
 
 test("req 20: a crash of an agent is shown with its restart, and its return", async () => {
@@ -208,9 +188,9 @@ test("req 16: a message that the runtime's end broke off says so", async () => {
  * @param {() => Promise<unknown>} body
  */
 async function longestTask(page, body) {
-  await browser.startTracing(page, { categories: ["disabled-by-default-devtools.timeline"] });
+  await setup.browser.startTracing(page, { categories: ["disabled-by-default-devtools.timeline"] });
   await body();
-  const { traceEvents } = JSON.parse(String(await browser.stopTracing()));
+  const { traceEvents } = JSON.parse(String(await setup.browser.stopTracing()));
   /** @type {{name: string, tdur?: number, pid: number, tid: number, args: {name?: string}}[]} */
   const events = traceEvents;
   const mains = events.filter(({ name, args }) => name === "thread_name" && args.name === "CrRendererMain");
@@ -241,13 +221,13 @@ test("req 9: 10,000 events a second reach the list, and no task takes 100 ms", a
 });
 
 test("elements: a module is loaded when its element is first in the page", async () => {
-  const page = await browser.newPage();
+  const page = await setup.browser.newPage();
   /** @type {string[]} */
   const loaded = [];
   page.on("request", (request) =>
     loaded.push(/** @type {string} */ (new URL(request.url()).pathname.split("/").pop())),
   );
-  await page.goto(`${server.url}/tests/browser/elements-on-demand.html`);
+  await page.goto(`${setup.url}/tests/browser/elements-on-demand.html`);
   await run(page, `customElements.whenDefined("mainstay-connection-status").then(() => {})`);
   assert.ok(!loaded.includes("agents.js") && !loaded.includes("events.js"), loaded.join());
   await run(

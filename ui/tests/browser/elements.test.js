@@ -1,45 +1,12 @@
 /** Tests of the elements in a browser, under the strictest content-security policy. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { launch, serve } from "./support.js";
+import { test } from "node:test";
+import { make, run, setUpElements } from "./elements-harness.js";
 
 /** @typedef {import("playwright-core").Page} Page */
-/** @type {Awaited<ReturnType<typeof serve>>} */
-let server;
-/** @type {import("playwright-core").Browser} */
-let browser;
 
-before(async () => {
-  server = await serve();
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await server?.close();
-});
-
-/**
- * Opens the gallery, gives the page to a test, and checks that nothing was reported on its console.
- * @param {string} query
- * @param {(page: Page) => Promise<void>} body
- * @param {{isTimed?: boolean, media?: Parameters<Page["emulateMedia"]>[0]}} [options]
- */
-async function inGallery(query, body, { isTimed = false, media } = {}) {
-  const context = await browser.newContext({ viewport: { width: 820, height: 640 } });
-  const page = await context.newPage();
-  /** @type {string[]} */
-  const problems = [];
-  page.on("pageerror", (error) => problems.push(String(error)));
-  page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
-  if (media) await page.emulateMedia(media);
-  if (isTimed) await page.clock.install({ time: new Date("2026-03-01T12:00:00Z") });
-  await page.goto(`${server.url}/tests/browser/elements.html?${query}`);
-  await page.waitForSelector("[data-ready]", { state: "attached" });
-  if (isTimed) await page.clock.pauseAt(new Date("2026-03-01T12:00:10Z"));
-  await body(page);
-  await context.close();
-  assert.deepEqual(problems, []);
-}
+const setup = setUpElements("/tests/browser/elements.html");
+const inGallery = setup.open;
 
 /** Waits for the frame in which planned changes are shown. @param {Page} page */
 const frames = (page) =>
@@ -48,25 +15,6 @@ const frames = (page) =>
       new Promise((done) => {
         requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(done)));
       }),
-  );
-
-/**
- * Evaluates code in the page with `fake`, the client of the gallery.
- * @param {Page} page
- * @param {string} code
- */
-const run = (page, code) => page.evaluate(code);
-
-/** Makes an element without a state of the gallery. @param {Page} page @param {string} tag @param {string} [attributes] */
-const make = (page, tag, attributes = "{}") =>
-  run(
-    page,
-    `(() => {
-  const element = document.createElement("mainstay-${tag}");
-  for (const [name, value] of Object.entries(${attributes})) element.setAttribute(name, value);
-  element.client = fake.client;
-  document.querySelector("main").append(element);
-})()`,
   );
 
 const CONNECTION = `{ state: "connected", since: "2026-03-01T11:57:00Z", attempt: 1, max: 5, nextAttemptAt: null,
@@ -124,7 +72,7 @@ test("req 4: the button is busy while it dials, keeps its focus, and dials once"
   });
 });
 
-test("req 7: the banner waits for its grace, and stays away at start and in short outages", async () => {
+test("req 7: the banner waits for its grace, and stays hidden at start and in short outages", async () => {
   await inGallery(
     "element=x",
     async (page) => {
@@ -318,7 +266,7 @@ test("req 9: no event is lost at speed, and a gap is a row", async () => {
     await page.getByText("20001 events").waitFor();
     assert.match(
       String(await page.getByRole("option").last().textContent()),
-      /lagged.*after=3\.20000 before=3\.20050/,
+      /lagged.*after 3\.20000 and before 3\.20050/,
     );
     assert.ok((await page.getByRole("option").count()) < 60);
   });
@@ -554,6 +502,23 @@ test("req 18: a notice lives 5 s, longer for long texts, and pauses while looked
   );
 });
 
+test("req 18: a repeat folds into its notice after texts were replaced", async () => {
+  await inGallery("element=x", async (page) => {
+    await make(page, "error-toast");
+    const rows = page.locator("mainstay-error-toast li");
+    await run(page, `for (let n = 0; n < 2; n++) toast(${ERROR})`);
+    await run(
+      page,
+      `import("/src/elements/text.js").then(({ setText }) => setText({ error: "Fehler", "reason.timed_out": "Zu langsam." }))`,
+    );
+    await run(page, `toast(${ERROR}); toast({ ...${ERROR}, message: "In other words." })`);
+    assert.equal(await rows.count(), 1);
+    assert.match(String(await rows.first().textContent()), /Fehler×4.*Zu langsam/);
+    await run(page, `toast(${ERROR}, { title: "Search" })`);
+    assert.equal(await rows.count(), 2);
+  });
+});
+
 test("req 18: repeats fold with a count and begin their time again; three show and the rest wait", async () => {
   await inGallery(
     "element=x",
@@ -641,6 +606,66 @@ test("req 18: try again is busy meanwhile; success closes, another failure takes
   });
 });
 
+test("toast.promise follows a request, to its end or to its error with another try", async () => {
+  await inGallery("element=x", async (page) => {
+    await make(page, "error-toast");
+    const words = { pending: "Saving …", done: "Saved." };
+    await run(
+      page,
+      `globalThis.settle = [];
+      const save = () => new Promise((resolve, reject) => settle.push({ resolve, reject }));
+      globalThis.saved = toast.promise(save, ${JSON.stringify(words)});
+      undefined;`,
+    );
+    const notices = page.locator("mainstay-error-toast li");
+    await page.getByText("Saving …", { exact: true }).waitFor();
+    assert.equal(await notices.getByRole("button", { name: "Copy" }).count(), 0);
+    await run(page, `settle[0].reject(${ERROR})`);
+    assert.equal(await run(page, "saved.then(({ ok, error }) => ok || error.reason)"), "timed_out");
+    await page.getByText("Saving …", { exact: true }).waitFor({ state: "detached" });
+    await page.getByRole("button", { name: "Try again" }).click();
+    await page.getByText("Saving …", { exact: true }).waitFor();
+    await run(page, "settle[1].resolve(7)");
+    await page.getByText("Saved.", { exact: true }).waitFor();
+    await page.getByText("Too slow.", { exact: true }).waitFor({ state: "detached" });
+    assert.equal(await notices.count(), 1);
+    const plain = await run(page, `toast.promise(Promise.resolve(8)).then(({ value }) => value)`);
+    assert.deepEqual([plain, await notices.count()], [8, 1]);
+    await run(page, `void toast.promise(Promise.reject(${ERROR}))`);
+    await page.getByText("Too slow.", { exact: true }).waitFor();
+    assert.equal(await page.getByRole("button", { name: "Try again" }).count(), 0, "it cannot be called again");
+  });
+});
+
+test("toast.promise: equal notices of requests that run go with the last of them", async () => {
+  await inGallery("element=x", async (page) => {
+    await make(page, "error-toast");
+    await run(
+      page,
+      `globalThis.ends = [];
+      globalThis.save = () => toast.promise(new Promise((resolve) => ends.push(resolve)), { pending: "Saving …" });
+      globalThis.saves = [save(), save(), save()];
+      undefined;`,
+    );
+    const notice = page.locator("mainstay-error-toast li");
+    await notice.getByText("×3").waitFor();
+    assert.equal(await notice.count(), 1);
+    await run(page, "ends[0](); saves[0].then(() => {})");
+    await notice.getByText("×2").waitFor();
+    await run(page, "ends[2](); saves[2].then(() => {})");
+    await notice.locator(".count").waitFor({ state: "detached" });
+    assert.equal(await notice.getByText("Saving …", { exact: true }).count(), 1);
+    await run(page, "ends[1]()");
+    await notice.waitFor({ state: "detached" });
+    // The time of a notice, and its close button, end it for all.
+    await run(page, "globalThis.saves = [save(), save()]; undefined");
+    await notice.getByRole("button", { name: "Close" }).click();
+    await notice.waitFor({ state: "detached" });
+    await run(page, "ends[3](); ends[4](); Promise.all(saves).then(() => {})");
+    assert.equal(await notice.count(), 0);
+  });
+});
+
 test("req 18: no notice of a lost connection while the banner shows it", async () => {
   await inGallery("element=connection-status&state=reconnecting", async (page) => {
     const lost = `{ ...${ERROR}, reason: "disconnected" }`;
@@ -669,8 +694,8 @@ test("req 20: an unknown agent is nothing, and none is healthy before the first 
       "globalThis.start = { ...fake.client.store.getState() }; fake.set({ status: null, agents: {}, isLive: false })",
     );
     await make(page, "agents");
-    await make(page, "agents", `{ agent: "nobody" }`);
-    await make(page, "agent-conversation", `{ agent: "nobody" }`);
+    await make(page, "agents", `{ agent: "missing" }`);
+    await make(page, "agent-conversation", `{ agent: "missing" }`);
     const shown = () => page.locator("mainstay-agents").first().textContent();
     assert.equal(await page.getByText("Healthy").count(), 0);
     assert.equal(await page.locator("mainstay-agents *").count(), 0);
@@ -751,8 +776,8 @@ test("agents: say when the state was saved", async () => {
 });
 
 test("elements outside a page hold no client", async () => {
-  const page = await browser.newPage();
-  await page.goto(`${server.url}/tests/browser/elements-on-demand.html`);
+  const page = await setup.browser.newPage();
+  await page.goto(`${setup.url}/tests/browser/elements-on-demand.html`);
   const closed = await run(
     page,
     `(async () => {
@@ -812,6 +837,89 @@ test("agents: rows stay the same nodes, and the focus stays in them", async () =
       true,
     );
     assert.equal(await button.evaluate((node) => node.matches(":focus")), true);
+  });
+});
+
+/** Changes the agents of a page, in frames of its own. @param {Page} page @param {string} code of a function of the agents by id */
+const changeAgents = async (page, code) => {
+  await run(page, `fake.set({ agents: (${code})(structuredClone(fake.client.store.getState().agents)) })`);
+  await frames(page);
+};
+/** Returns the ids of the rows that are drawn, in their order. @param {Page} page @returns {Promise<string[]>} */
+const rowsOf = (page) => page.locator("mainstay-agents .agent .name").allTextContents();
+const FAIL = `(agents) => { Object.assign(agents["agent-9"], { status: "failed", gave_up: true }); return agents; }`;
+
+test("agents: a long list keeps its order while it is looked at", async () => {
+  await inGallery("element=agents&state=long", async (page) => {
+    const list = page.locator("mainstay-agents .scroll");
+    const urgent = ["agent-40", "agent-130", "agent-220"];
+    assert.deepEqual((await rowsOf(page)).slice(0, 4), [...urgent, "agent-0"]);
+    await list.hover({ position: { x: 20, y: 20 } });
+    await changeAgents(page, FAIL);
+    assert.equal(await page.locator("mainstay-agents .agent .state", { hasText: "Given up" }).count(), 4);
+    assert.deepEqual((await rowsOf(page)).slice(0, 4), [...urgent, "agent-0"]);
+    await page.mouse.move(1, 1);
+    await frames(page);
+    assert.deepEqual((await rowsOf(page)).slice(0, 4), ["agent-9", ...urgent]);
+    await page.getByRole("button", { name: "Stop: agent-1", exact: true }).focus();
+    await changeAgents(page, `(agents) => { agents["agent-300"] = { ...agents["agent-9"], id: "agent-300" }; delete agents["agent-0"]; return agents; }`);
+    assert.deepEqual((await rowsOf(page)).slice(0, 5), ["agent-9", ...urgent, "agent-1"]);
+    assert.equal(await page.getByRole("button", { name: "Stop: agent-1", exact: true }).evaluate((node) => node.matches(":focus")), true);
+    await page.evaluate(() => /** @type {HTMLElement} */ (document.activeElement?.shadowRoot?.activeElement).blur());
+    await frames(page);
+    assert.deepEqual((await rowsOf(page)).slice(0, 5), ["agent-9", ...urgent, "agent-300"]);
+  });
+});
+
+test("agents: a long list keeps the focus out of sight", async () => {
+  await inGallery("element=agents&state=long", async (page) => {
+    const list = page.locator("mainstay-agents .scroll");
+    const button = page.getByRole("button", { name: "Stop: agent-1", exact: true });
+    await button.focus();
+    for (const top of [9000, 0, 9000]) {
+      await list.evaluate((node, way) => (node.scrollTop = way), top);
+      await frames(page);
+      assert.equal(await button.evaluate((node) => node.matches(":focus")), true, String(top));
+    }
+    assert.ok((await rowsOf(page)).length < 40);
+    // The button of a command that is done is another one.
+    await changeAgents(page, `(agents) => { agents["agent-1"].status = "stopped"; return agents; }`);
+    assert.equal(await page.getByRole("button", { name: "Start: agent-1", exact: true }).evaluate((node) => node.matches(":focus")), true);
+    await changeAgents(page, `(agents) => { delete agents["agent-1"]; return agents; }`);
+    assert.equal(await list.evaluate((node) => node.matches(":focus")), true);
+  });
+});
+
+test("agents: a list that is short for a while, or shorter, shows its rows", async () => {
+  await inGallery("element=agents&state=long", async (page) => {
+    const list = page.locator("mainstay-agents .scroll");
+    const scroll = async () => {
+      await list.evaluate((node) => (node.scrollTop = 15_000));
+      await frames(page);
+    };
+    /** Returns whether the rows in sight are drawn. */
+    const isFilled = () =>
+      list.evaluate((node) => {
+        const { top, bottom } = node.getBoundingClientRect();
+        const at = [...node.querySelectorAll(".agent")].map((row) => row.getBoundingClientRect());
+        return at.some((row) => row.top <= top) && at.some((row) => row.bottom >= bottom - 1);
+      });
+    await run(page, "globalThis.many = fake.client.store.getState().agents");
+    const few = (/** @type {number} */ count) => changeAgents(page, `(agents) => Object.fromEntries(Object.entries(agents).slice(0, ${count}))`);
+    await scroll();
+    assert.ok(await isFilled());
+    await few(50);
+    assert.equal(await list.count(), 0);
+    await changeAgents(page, "() => many");
+    assert.ok(await isFilled(), "long again");
+    await scroll();
+    await run(page, `fake.set({ agents: Object.fromEntries(Object.entries(many).slice(0, 120)) })`);
+    assert.ok(await isFilled(), "shorter, in the same frame");
+    await changeAgents(page, "() => many");
+    await scroll();
+    await run(page, `(() => { const element = document.querySelector("mainstay-agents"); element.remove(); document.querySelector("main").append(element); })()`);
+    await frames(page);
+    assert.ok(await isFilled(), "in the page again");
   });
 });
 

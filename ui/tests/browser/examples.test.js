@@ -67,6 +67,10 @@ for (const [name, { entry, plugins }] of Object.entries(EXAMPLES)) {
       "console",
       (message) => ["error", "warning"].includes(message.type()) && problems.push(message.text()),
     );
+    const files = name === "svelte" ? ["examples/svelte/App.svelte"] : [entry];
+    const codes = await Promise.all(files.map((file) => readFile(new URL(`../../${file}`, import.meta.url), "utf8")));
+    const lines = codes.join("\n").split("\n").filter((line) => line.trim() && !/^\s*(\/\/|\/?\*|<!--)/.test(line));
+    assert.ok(lines.length <= 25, `${lines.length} lines`);
     await page.goto(server.url);
     const items = () => page.locator("#app li").allInnerTexts();
     await page.locator("#app li").nth(1).waitFor();

@@ -2,24 +2,10 @@
  * A client whose state a test sets, and that notes what is asked of it.
  */
 import { INITIAL_STATE } from "../../src/store.js";
-
-const SINCE = "2026-03-01T11:57:00.000Z";
+import { sampleAgent, sampleConnection, sampleQueue } from "../../src/transports/samples.js";
 
 /** @param {Record<string, unknown>} [parts] */
-export const connection = (parts) => ({
-  state: "connected",
-  since: SINCE,
-  attempt: 1,
-  max: 5,
-  next_attempt_at: null,
-  next_attempt_in_ms: null,
-  nextAttemptAt: null,
-  next_step: "kept open",
-  last_error: null,
-  error: null,
-  last_error_at: null,
-  ...parts,
-});
+export const connection = (parts) => ({ ...sampleConnection(), nextAttemptAt: null, ...parts });
 
 export const REFUSED = {
   code: "NETWORK_ERROR",
@@ -33,48 +19,10 @@ export const REFUSED = {
  * @param {string} id
  * @param {Record<string, unknown>} [parts]
  */
-export const agent = (id, parts) => ({
-  id,
-  driver: "http",
-  status: "healthy",
-  since: SINCE,
-  misses: 0,
-  last_check: SINCE,
-  error: null,
-  uptime_s: 7300,
-  error_count: 0,
-  state_saved_at: SINCE,
-  process: null,
-  messages_waiting: 0,
-  messages_in_flight: 0,
-  questions: [],
-  gave_up: false,
-  generation: 1,
-  restarts: 0,
-  budget_left: 5,
-  budget: { max: 5, window_ms: 600000, stable_after_ms: 60000 },
-  restart_at: null,
-  restartAtMs: null,
-  last_error: null,
-  resolved_error: null,
-  fail_after: 3,
-  next_step: "checked regularly",
-  noisy: false,
-  ...parts,
-});
+export const agent = (id, parts) => ({ ...sampleAgent({ id, ...parts }), restartAtMs: null, ...parts });
 
 /** @param {Record<string, unknown>} [parts] */
-export const queue = (parts) => ({
-  waiting: 0,
-  backing_off: 0,
-  running: 0,
-  max_concurrent: 5,
-  by_priority: { high: 0, normal: 0, low: 0 },
-  groups: [],
-  held: null,
-  nextProbeAt: null,
-  ...parts,
-});
+export const queue = (parts) => ({ ...sampleQueue(), nextProbeAt: null, ...parts });
 
 /** Returns the state of an open session with two healthy agents. */
 export const live = () => ({
@@ -82,7 +30,7 @@ export const live = () => ({
   isLive: true,
   status: { runtime: { run: 3, boot: "b1", pid: 1, uptime_ms: 1, seq: 10 } },
   connection: connection(),
-  agents: { planner: agent("planner"), coder: agent("coder") },
+  agents: { planner: agent("planner", { state_saved_at: "2026-03-01T11:57:00.000Z" }), coder: agent("coder") },
   queue: queue(),
 });
 
@@ -148,6 +96,7 @@ export function createFake(parts = {}) {
       return () => events.delete(listener);
     },
     retryNow: () => void calls.push(["retryNow"]),
+    hold: () => () => {},
     release() {},
   };
   return {

@@ -19,7 +19,7 @@ async function until(condition, limitMs = 5_000) {
 }
 
 /** Mounts an element in a root of its own. */
-function mount(element, { strict = false } = {}) {
+export function mount(element, { strict = false } = {}) {
   const container = document.createElement("div");
   document.body.append(container);
   const root = createRoot(container);

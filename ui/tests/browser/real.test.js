@@ -1,9 +1,11 @@
 /** The elements over the real binary: its page, a backend that dies, a runtime that is restarted, pages that are refused. */
 import assert from "node:assert/strict";
 import { request } from "node:http";
+import { join } from "node:path";
 import { after, afterEach, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
 
-import { BINARY, Runtime, startBackend } from "./runtime.js";
+import { BINARY, Program, Runtime, startBackend } from "./runtime.js";
 import { launch } from "./support.js";
 
 /** @typedef {import("playwright-core").Page} Page */
@@ -20,7 +22,8 @@ before(async () => {
   if (skip) return;
   browser = await launch();
   backend = await startBackend();
-  runtime = await Runtime.create(backend.url);
+  // A delay in which digits are seen to change and a click heals, before the runtime's own attempt.
+  runtime = await Runtime.create(backend.url, '[connection]\ndelay_min = "12s"\ndelay_max = "12s"\njitter = false\n');
   await runtime.start();
 });
 afterEach(async () => {
@@ -34,13 +37,19 @@ after(async () => {
 });
 
 /** Opens the page of all elements, and waits until it is live. @returns {Promise<Page>} */
-async function open(url = runtime.page) {
+async function open() {
+  const page = await load(runtime.page);
+  await isLive(page);
+  return page;
+}
+
+/** Opens a page, whose errors fail the test. @param {string} url */
+async function load(url) {
   const context = await browser.newContext();
   contexts.push(context);
   const page = await context.newPage();
   page.on("pageerror", (error) => assert.fail(error));
   await page.goto(url);
-  await isLive(page);
   return page;
 }
 
@@ -86,12 +95,12 @@ async function countdown(page) {
 }
 
 /** Returns what an HTTP request gets that a browser would not send. @param {Record<string, string>} headers */
-function handshake(headers, path = `/bridge?token=${runtime.control.token}`) {
+function handshake(headers, path = `/bridge?token=${runtime.control.token}`, host = `127.0.0.1:${runtime.control.port}`) {
   const upgrade = {
     connection: "Upgrade", upgrade: "websocket", "sec-websocket-version": "13", "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
   };
   return new Promise((resolve, reject) => {
-    const asked = request({ host: "127.0.0.1", port: runtime.control.port, path, headers: { ...upgrade, ...headers } });
+    const asked = request(`http://${host}${path}`, { headers: { ...upgrade, ...headers } });
     asked.on("response", (response) => resolve(response.resume().statusCode));
     asked.on("upgrade", (_response, socket) => {
       socket.destroy();
@@ -108,7 +117,6 @@ test("real: the backend dies, a countdown runs, Reconnect heals", options, async
   const status = page.locator("mainstay-connection-status").first();
   await backend.program.end("SIGKILL");
   await status.getByRole("button").waitFor();
-  // A delay in which digits are seen to change and a click heals, before the runtime's own attempt.
   await page.evaluate(() => until((state) => Number(state.connection?.nextAttemptAt) > Date.now() + 8000));
   await status.locator(".countdown").waitFor();
   const { seen, skewMs } = await countdown(page);
@@ -131,36 +139,119 @@ test("real: a page that is reloaded in mid-stream shows the whole message once",
   await page.selectOption("#agent-conversation select", "streamer");
   const conversation = page.locator("mainstay-agent-conversation");
   await page.evaluate(() => until((state) => state.agents.streamer?.status === "healthy"));
-  await page.evaluate(() => {
-    const send = client.agent("streamer").send({ steps: 5, text: "count" }, { detached: true });
-    send.catch(() => {});
-    return new Promise((resolve) => {
+  await page.evaluate(() => void client.agent("streamer").send({ text: "count" }, { detached: true }).catch(() => {}));
+  /** Returns the first part from a number on, as the page gets it. @param {number} from @returns {Promise<number>} */
+  const part = (from) =>
+    page.evaluate((from) => new Promise((resolve) => {
       const stop = client.agent("streamer").listen((item) => {
-        if ("update" in item && item.update.kind === "ask") resolve(stop());
-      }, { after: 0 });
-    });
-  });
+        const { text } = /** @type {{ text?: string }} */ ("update" in item && item.update.kind === "progress" ? item.update.body : {});
+        if (Number(text) >= from) resolve((stop(), Number(text)));
+      });
+    }), from);
+  const before = await part(3);
   await page.reload();
   await isLive(page);
   await page.selectOption("#agent-conversation select", "streamer");
   await conversation.getByText("Finish?").first().waitFor();
+  // The stream went on without the page, and goes on with it.
+  const after = await part(before + 1);
+  assert.ok(await part(after + 5) > after);
   await page.evaluate(() => until((state) => state.agents.streamer?.questions.length));
   await page.evaluate(() => {
     const [question] = client.store.getState().agents.streamer?.questions ?? [];
     return client.agent("streamer").answer(question?.ask ?? "", "yes");
   });
-  await conversation.getByText("done").first().waitFor();
-  const updates = await page.evaluate(() => new Promise((resolve) => {
+  await conversation.getByText(/^\d+ parts$/).first().waitFor();
+  const updates = await page.evaluate(() => new Promise((/** @type {(texts: string[]) => void} */ resolve) => {
     /** @type {string[]} */
     const texts = [];
     const stop = client.agent("streamer").listen((item) => {
-      if (!("update" in item)) return;
+      if (!("update" in item)) return texts.push(JSON.stringify(item));
       const { kind, body } = item.update;
       if (kind === "progress") texts.push(/** @type {{ text: string }} */ (body).text);
       if (texts.at(-1) === " end") resolve((stop(), texts));
     }, { after: 0 });
   }));
-  assert.deepEqual(updates, [" 1", " 2", " 3", " 4", " 5", " end"]);
+  const count = updates.length - 1;
+  assert.ok(count > after);
+  assert.deepEqual(updates, [...Array.from({ length: count }, (_, at) => ` ${at + 1}`), " end"]);
+  assert.deepEqual(await conversation.getByText(/^\d+ parts$/).allTextContents(), [`${count} parts`]);
+});
+
+test("real: every hook is live on the page that npm run examples serves", options, async (t) => {
+  const script = fileURLToPath(new URL("../../examples/serve.js", import.meta.url));
+  const server = new Program([script, "--data-dir", join(runtime.folder, "data")], process.execPath);
+  t.after(() => server.end());
+  const address = await server.line("http://");
+  const page = await load(address);
+  await page.locator("#useStore").waitFor();
+  const section = (/** @type {string} */ name) => page.locator(`#${name}`);
+  const shows = (/** @type {string} */ name, /** @type {string | RegExp} */ words) =>
+    section(name).getByText(words).first().waitFor();
+  assert.equal(await page.locator("section").count(), 17);
+  await shows("useBackendConnection", /^connected, attempt/);
+  await shows("useCountdown", "No attempt is planned.");
+  await shows("useRequest", '"hits"');
+  await shows("useQueue", "0 running, 0 waiting");
+  await shows("useCached", '"hits"');
+  await shows("useAgents", "planner: healthy");
+  await shows("useAgent", "The planner uses the driver http.");
+  await shows("useAgentHealth", "healthy");
+  await shows("useFileWatcher", "This runtime watches no folder");
+  await shows("useLogs", /./);
+  await shows("useIncidents", /./);
+  await shows("useEvents", "agent_health of");
+  await shows("useStore", "This is run ");
+  await section("useSend").getByRole("button", { name: "Send a frame" }).click();
+  await shows("useSend", "sent");
+  await section("useAgentStream").getByRole("button", { name: "Say hello" }).click();
+  await shows("useAgentStream", /hello.* answered/);
+  await section("useBackendConnection").getByRole("button", { name: "Disconnect" }).click();
+  await shows("useBackendConnection", /^disconnected, attempt/);
+  await section("useBackendConnection").getByRole("button", { name: "Reconnect" }).click();
+  await shows("useBackendConnection", /^connected, attempt/);
+  assert.equal(await page.locator("section h2").count(), await page.locator("section h2 + div > *").count());
+  // A page of another server does not reach the runtime this way, and a wrong token does not either.
+  const { host, hash } = new URL(address);
+  const path = `/bridge?${hash.slice(1)}`;
+  assert.equal(await handshake({ host, origin: `http://${host}` }, path, host), 101);
+  assert.equal(await handshake({ host, origin: "http://evil.example" }, path, host), 403);
+  assert.equal(await handshake({ host: "evil.example" }, path, host), 403);
+  assert.equal(await handshake({ host }, "/bridge?token=wrong", host), 403);
+});
+
+test("real: the live page has the data of every hook, and leads to its page", options, async () => {
+  const page = await open();
+  const value = (/** @type {string} */ name) => page.locator(`dd#${name}`);
+  const shows = (/** @type {string} */ name, /** @type {string | RegExp} */ words) =>
+    value(name).filter({ hasText: words }).waitFor();
+  await shows("useBackendConnection", /^connected, attempt 1 of/);
+  await shows("useCountdown", "No attempt is planned.");
+  await shows("useSend", "sent");
+  await page.evaluate(() => client.sendFrame('{"type":"ping"}'));
+  await shows("useBackendMessages", '"type"');
+  await shows("useMessageReducer", /^[1-9]\d* frames$/);
+  await shows("useRequest", '"hits"');
+  await shows("useQueue", "0 running, 0 waiting");
+  await shows("useCached", '"hits"');
+  await shows("useAgents", "planner: healthy");
+  await shows("useAgent", "The planner uses the driver http.");
+  await shows("useAgentHealth", /^healthy, /);
+  await page.evaluate(() => client.agent("planner").send({ text: "hello" }));
+  await shows("useAgentStream", '"ended"');
+  await shows("useFileWatcher", "nothing yet");
+  await shows("useLogs", /./);
+  await shows("useIncidents", /./);
+  await shows("useEvents", / of root/);
+  await shows("useStore", "This is run ");
+  const links = await page.locator("#hooks dt a").evaluateAll((all) =>
+    all.map((link) => [link.textContent, /** @type {HTMLAnchorElement} */ (link).href]));
+  assert.equal(links.length, 17);
+  for (const [name, href] of links) {
+    const response = await fetch(href ?? "");
+    assert.equal(response.headers.get("content-type"), "text/plain; charset=utf-8");
+    assert.ok((await response.text()).includes(name ?? ""), href ?? "");
+  }
 });
 
 test("real: a runtime that is restarted comes back in an open page", options, async () => {
@@ -223,7 +314,7 @@ test("real: a wrong token, a foreign origin and a rebound name are refused", opt
   await page.locator("mainstay-connection-status").first().getByRole("button").waitFor();
 });
 
-test("real: the page asks nobody but its runtime, and breaks no rule of its policy", options, async () => {
+test("real: the page asks only its runtime, and breaks no rule of its policy", options, async () => {
   const context = await browser.newContext();
   contexts.push(context);
   const page = await context.newPage();

@@ -14,13 +14,15 @@ export const BINARY = process.env.MAINSTAY_BIN;
 const AGENT = fileURLToPath(new URL("streaming-agent.js", import.meta.url));
 
 /** A process whose lines can be awaited. */
-class Program {
+export class Program {
   /** @type {string[]} */ lines = [];
   /** @type {Set<() => void>} */ #listeners = new Set();
 
   /** @param {string[]} args */
-  constructor(args) {
-    this.child = spawn(/** @type {string} */ (BINARY), args, { stdio: ["ignore", "pipe", "pipe"] });
+  constructor(args, file = /** @type {string} */ (BINARY)) {
+    // In this variable a program finds the secret of the runtime that started it, and none did.
+    const { MAINSTAY_TOKEN: _token, ...env } = process.env;
+    this.child = spawn(file, args, { env, stdio: ["ignore", "pipe", "pipe"] });
     this.exited = once(this.child, "exit");
     for (const stream of [this.child.stdout, this.child.stderr]) {
       createInterface(stream).on("line", (line) => {
@@ -66,6 +68,26 @@ export async function startBackend(port = 0) {
   return { program, url, port: Number(new URL(url).port) };
 }
 
+/** Starts the demo in a folder of its own. @param {string[]} args of `mainstay demo` */
+export async function startDemo(...args) {
+  const folder = await mkdtemp(join(tmpdir(), "mainstay-demo-"));
+  const program = new Program(["demo", "--data-dir", folder, ...args]);
+  await program.line("dashboard ");
+  /** @type {{ port: number, token: string }} */
+  const { port, token } = JSON.parse(await readFile(join(folder, "control.json"), "utf8"));
+  return {
+    folder,
+    program,
+    bridge: { url: `ws://127.0.0.1:${port}/bridge`, token },
+    address: `http://127.0.0.1:${port}/#token=${token}`,
+    async stop() {
+      program.child.kill("SIGCONT");
+      if (program.child.exitCode == null && program.child.signalCode == null) await program.end();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
 /** A data folder with a configuration, and the runtime that uses it. */
 export class Runtime {
   /** @type {Program | undefined} */ program;
@@ -79,8 +101,9 @@ export class Runtime {
   /**
    * Makes a folder for a runtime over this backend.
    * @param {string} backendUrl
+   * @param {string} [more] further sections of its configuration
    */
-  static async create(backendUrl) {
+  static async create(backendUrl, more = "") {
     const folder = await mkdtemp(join(tmpdir(), "mainstay-ui-"));
     const config = `
 [backend]
@@ -91,7 +114,7 @@ id = "planner"
 id = "streamer"
 driver = "process"
 command = [${JSON.stringify(process.execPath)}, ${JSON.stringify(AGENT)}]
-`;
+${more}`;
     await writeFile(join(folder, "mainstay.toml"), config);
     return new Runtime(folder);
   }

@@ -1,11 +1,13 @@
 /**
- * An agent of JSON lines for tests. For a message with `steps: N` it sends N numbered parts of progress and asks whether to
- * finish. After the answer it sends the last part, and replies.
+ * An agent of JSON lines for tests. A message is streamed as numbered parts, one every 50 ms, until its question is answered. It
+ * sends a last part then, and replies with the number of parts.
  */
 import { createInterface } from "node:readline";
 
-/** @type {Map<string, number>} */
-const asked = new Map();
+/** The parts that a message has at most, which are all kept by the runtime. */
+const PARTS_MAX = 900;
+/** @type {Map<string, { id: number, part: number, timer: NodeJS.Timeout }>} */
+const streams = new Map();
 
 /** @param {object} line */
 function send(line) {
@@ -13,15 +15,20 @@ function send(line) {
 }
 
 createInterface(process.stdin).on("line", (line) => {
-  const { type, id, ask, body } = JSON.parse(line);
+  const { type, id, ask } = JSON.parse(line);
   if (type === "message") {
-    for (let step = 1; step <= body.steps; step++) send({ type: "progress", id, text: ` ${step}` });
-    asked.set(`a${id}`, id);
+    const stream = { id, part: 0, timer: setInterval(() => next(), 50) };
+    const next = () => {
+      send({ type: "progress", id, text: ` ${++stream.part}` });
+      if (stream.part === PARTS_MAX) clearInterval(stream.timer);
+    };
+    streams.set(`a${id}`, stream);
     send({ type: "ask", ask: `a${id}`, id, body: { question: "Finish?" } });
   }
-  const waiting = asked.get(ask);
-  if (type === "answer" && waiting != null) {
-    send({ type: "progress", id: waiting, text: " end" });
-    send({ type: "reply", id: waiting, body: { text: "done" } });
+  const stream = streams.get(ask);
+  if (type === "answer" && stream) {
+    clearInterval(stream.timer);
+    send({ type: "progress", id: stream.id, text: " end" });
+    send({ type: "reply", id: stream.id, body: { text: `${stream.part} parts` } });
   }
 });

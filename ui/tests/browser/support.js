@@ -18,23 +18,33 @@ const TYPES = {
 /** The strictest policy under which the elements work. */
 export const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'";
 
+/** The policy of `crates/app/src/control/ui_files.rs`. */
+const DASHBOARD_POLICY = `${POLICY}; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
+const MOCK = '<script type="module" src="/ui/tests/browser/dashboard-mock.js"></script>\n<script type="module"';
+
 /**
- * Serves the package's files. `/axe.js` is axe-core.
- * @returns {Promise<{url: string, close: () => Promise<void>}>}
+ * Serves the package's files, also below `/ui` as the control server does. `/axe.js` is axe-core, and `/` the dashboard before
+ * a scripted runtime.
+ * @param {string} [policy]
+ * @returns {Promise<{ url: string, asked: string[], close: () => Promise<void> }>}
  */
-export async function serve() {
+export async function serve(policy = POLICY) {
+  /** @type {string[]} */
+  const asked = [];
+  /** @type {Record<string, string>} */
+  const others = { "/": "dashboard/dashboard.html", "/axe.js": "node_modules/axe-core/axe.min.js" };
   const server = createServer(async ({ url = "/" }, response) => {
     const { pathname } = new URL(url, "http://localhost");
-    const path = pathname === "/axe.js" ? "node_modules/axe-core/axe.min.js" : normalize(pathname);
+    asked.push(pathname);
+    const path = others[pathname] ?? normalize(pathname).replace(/^\/ui\//, "/");
     try {
       const body = await readFile(join(ROOT, path));
-      const type = TYPES[extname(path)] ?? "application/octet-stream";
       response.writeHead(200, {
-        "content-type": type,
-        "content-security-policy": POLICY,
+        "content-type": TYPES[extname(path)] ?? "application/octet-stream",
+        "content-security-policy": policy,
         "cache-control": "no-store",
       });
-      response.end(body);
+      response.end(pathname === "/" ? String(body).replace('<script type="module"', MOCK) : body);
     } catch {
       response.writeHead(404).end();
     }
@@ -46,8 +56,11 @@ export async function serve() {
       server.closeAllConnections();
       server.close(() => resolve(undefined));
     });
-  return { url: `http://127.0.0.1:${port}`, close: /** @type {() => Promise<void>} */ (close) };
+  return { url: `http://127.0.0.1:${port}`, asked, close: /** @type {() => Promise<void>} */ (close) };
 }
+
+/** Serves the dashboard under the policy of the control server. */
+export const serveDashboard = () => serve(DASHBOARD_POLICY);
 
 /** Starts the browser, without anything that it does by itself in the background. */
 export function launch() {

@@ -68,6 +68,88 @@ test("own message and its updates are one turn in either order", () => {
   }
 });
 
+/** Returns every order of a list. */
+const orders = (list) =>
+  list.length < 2
+    ? [list]
+    : list.flatMap((item, index) => orders(list.toSpliced(index, 1)).map((rest) => [item, ...rest]));
+
+const broken = { code: "NETWORK_ERROR", reason: "disconnected", message: "m", retryable: true, attempts: 1 };
+const OUTCOMES = [
+  ["answered", { answer: "yes" }],
+  ["failed", { error: broken }],
+];
+
+test("own message ends in its outcome in every order, with or without ended", () => {
+  const sent = update("sent", "hi", { message_id: 3 });
+  const accepted = { accepted: "own1", messageId: 3 };
+  for (const [state, result] of OUTCOMES) {
+    const settled = { settled: "own1", ...result };
+    const ended = update("ended", result, { message_id: 3 });
+    for (const last of [[settled], [ended], [settled, ended]]) {
+      for (const items of orders([sent, accepted, ...last])) {
+        const { turns } = foldConversation(EMPTY_CONVERSATION, [{ sending: "own1", body: "hi" }, ...items]);
+        assert.deepEqual(
+          turns.map(({ key, messageId, prompt, state }) => [key, messageId, prompt, state]),
+          [["own1", 3, "hi", state]],
+          JSON.stringify(items),
+        );
+      }
+    }
+  }
+});
+
+test("outcome that the runtime sent is not replaced by a lost session", () => {
+  const { turns } = foldConversation(EMPTY_CONVERSATION, [
+    { sending: "own1", body: "hi" },
+    { accepted: "own1", messageId: 3 },
+    update("ended", { answer: "yes" }, { message_id: 3 }),
+    { settled: "own1", error: new Error("lost") },
+  ]);
+  assert.deepEqual([turns[0].state, turns[0].answer, turns[0].error], ["answered", "yes", null]);
+});
+
+test("acceptance of a turn that is kept no more changes no other", () => {
+  const before = foldConversation(EMPTY_CONVERSATION, [update("sent", "hi", { message_id: 3 })]);
+  const { turns } = foldConversation(before, [{ accepted: "own1", messageId: 3 }]);
+  assert.deepEqual(turns, before.turns);
+});
+
+test("lost updates and a removed agent leave no message without an outcome", () => {
+  for (const marker of [{ lagged: 2 }, { ended: true }]) {
+    const { turns } = foldConversation(EMPTY_CONVERSATION, [
+      update("sent", "a", { message_id: 1 }),
+      update("ended", { answer: 1 }, { message_id: 1 }),
+      update("sent", "b", { message_id: 2 }),
+      { sending: "own1", body: "c" },
+      { accepted: "own1", messageId: 3 },
+      update("sent", "c", { message_id: 3 }),
+      marker,
+      { settled: "own1", answer: 3 },
+    ]);
+    assert.deepEqual(
+      turns.map(({ prompt, state, error }) => [prompt, state, error?.reason]),
+      [
+        ["a", "answered", undefined],
+        ["b", "failed", "outcome_unknown"],
+        ["c", "answered", undefined],
+      ],
+    );
+  }
+});
+
+test("message of which more comes after lost updates is at work again", () => {
+  const items = [update("sent", "a", { message_id: 1 }), { lagged: 2 }, chunk("more", 1)];
+  const { turns } = foldConversation(EMPTY_CONVERSATION, items);
+  assert.deepEqual([turns[0].state, turns[0].error, turns[0].text], ["sent", null, "more"]);
+});
+
+test("turns of two runs have keys of their own", () => {
+  const first = foldConversation(EMPTY_CONVERSATION, [chunk("a", 2), chunk("b", 1), { restarted: true }], 1);
+  const { turns } = foldConversation(first, [chunk("c", 1)], 2);
+  assert.equal(new Set(turns.map(({ key }) => key)).size, 2);
+});
+
 test("own message that was never accepted fails with its error", () => {
   const items = [
     { sending: "own1", body: "hi" },

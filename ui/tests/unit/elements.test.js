@@ -21,6 +21,7 @@ test("text: fills in values, chooses the form, and calls functions", () => {
   assert.equal(text("restarts", { n: 1 }), "1 restart");
   assert.equal(text("restarts", { n: 0 }), "0 restarts");
   assert.equal(text("no such text"), "no such text");
+  for (const name of ["constructor", "toString", "__proto__"]) assert.equal(text(name), name);
   let calls = 0;
   const stop = onText(() => calls++);
   setText({ restarts: ({ n }) => `redémarrages : ${n}`, "reason.timed_out": "Trop lent." });

@@ -113,6 +113,7 @@ test("req 16: any thrown value becomes an error, and none throws", () => {
     assert.ok(error.message.endsWith("."), error.message);
   }
   assert.equal(handleError(new Error("x".repeat(5000))).details.length, 1000);
+  assert.match(handleError({ name: "toString", message: "odd" }).details, /^toString: odd$/);
   assert.match(handleError(new Error("bug")).details, /^Error: bug$/);
 });
 

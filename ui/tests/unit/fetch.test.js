@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { connectMock, rejection, seeded, settle } from "./support.js";
+import { MainstayError } from "../../src/index.js";
+import { connectMock, rejection, seeded, settle, until } from "./support.js";
 
 const bytesOf = (length) => Uint8Array.from({ length }, (_, at) => at % 251);
 
@@ -232,4 +233,40 @@ test("request tells its progress and its number", async (t) => {
   assert.deepEqual(seen, [1, { sent: 5, sentTotal: 10, received: 0 }]);
   const sent = mock.commands.findLast(({ type }) => type === "request");
   assert.deepEqual([sent.progress, sent.body], [true, { a: 1 }]);
+});
+
+test("arguments that JSON cannot say are refused with what would be valid", async (t) => {
+  const { mock, client } = connectMock(t);
+  await until(client, ({ isLive }) => isLive);
+  const sent = mock.commands.length;
+  const refused = async (promise, words) => {
+    const error = await rejection(promise);
+    assert.ok(error instanceof MainstayError, String(error));
+    assert.equal(error.reason, "invalid_request");
+    assert.match(error.details, words);
+  };
+  const entry = /^an entry is JSON or a Uint8Array, and no /;
+  for (const value of [new ArrayBuffer(2), new DataView(new ArrayBuffer(2)), new Map([[1, 2]]), Promise.resolve(1), () => 1, undefined, 1n])
+    await refused(client.cache.put("notes:a", value), entry);
+  for (const body of [() => 1, Symbol("a"), new Map(), Promise.resolve(1), 1n])
+    await refused(client.request("POST", "/api", { body }), /^a body is JSON, a Blob, .* and no /);
+  for (const selection of [{}, undefined, { key: 1 }, { all: false }, { key: "a:b", glob: "a:*" }, { name: "a:b" }])
+    await refused(client.cache.invalidate(selection), /one of \{ key \}, \{ prefix \}/);
+  await refused(client.request(undefined, "/api"), /request\("GET", "\/api\/notes"\)/);
+  await refused(client.request("GET"), /request\("GET", "\/api\/notes"\)/);
+  await refused(client.sendFrame(new ArrayBuffer(2)), /^a frame is a text or a Uint8Array$/);
+  assert.equal(mock.commands.length, sent, "nothing was sent");
+
+  class Note {
+    text = "hi";
+  }
+  for (const value of [null, "a", 1, false, [1], { a: 1 }, Object.assign(Object.create(null), { a: 1 }), new Note(), new Date(0)]) {
+    await client.cache.put("notes:a", value);
+    assert.deepEqual(await client.cache.get("notes:a"), { hit: true, value: JSON.parse(JSON.stringify(value)) });
+    await client.request("POST", "/api", { body: value });
+  }
+  await client.cache.put("notes:a", new Uint8Array([1]));
+  assert.deepEqual(await client.cache.get("notes:a"), { hit: true, value: new Uint8Array([1]) });
+  await client.request("POST", "/api", { body: new ArrayBuffer(2) });
+  assert.equal(await client.cache.invalidate({ prefix: "notes:" }), 1);
 });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createQueue } from "../../src/index.js";
-import { manualClock, pass, rejection, seeded, settle, stopClock } from "./support.js";
+import { manualClock, pass, rejection, seeded, setGlobals, settle, stopClock } from "./support.js";
 
 /** Makes a function whose promise the test settles. */
 function task() {
@@ -111,9 +111,86 @@ test("queue shares an unfinished task of the same key", async () => {
   let calls = 0;
   const work = () => ++calls;
   const both = [queue.add(work, { key: "a" }), queue.add(work, { key: "a" })];
-  assert.equal(both[0], both[1]);
+  assert.equal(both[0].id, both[1].id);
   assert.deepEqual(await Promise.all(both), [1, 1]);
   assert.equal(await queue.add(work, { key: "a" }), 2);
+});
+
+test("req 13: of callers that share a task each has its own abort and deadline", async (t) => {
+  stopClock(t);
+  const queue = createQueue({ concurrency: 1 });
+  const own = task();
+  const [one, two] = [new AbortController(), new AbortController()];
+  const first = rejection(queue.add(own.fn, { key: "a", signal: one.signal }));
+  const second = rejection(queue.add(own.fn, { key: "a", signal: two.signal, deadlineMs: 1000 }));
+  const third = queue.add(own.fn, { key: "a" });
+  one.abort();
+  assert.equal((await first).reason, "cancelled");
+  assert.equal(own.signal.aborted, false);
+  await pass(1000);
+  assert.equal((await second).reason, "deadline_exceeded");
+  assert.deepEqual([own.signal.aborted, queue.running], [false, 1]);
+  own.resolve("done");
+  assert.equal(await third, "done");
+});
+
+test("req 13: a shared task is cancelled when its last caller leaves", async () => {
+  const queue = createQueue({ concurrency: 1 });
+  const [own, other] = [task(), task()];
+  const [one, two] = [new AbortController(), new AbortController()];
+  const both = [one, two].map(({ signal }) => rejection(queue.add(own.fn, { key: "a", signal })));
+  await settle();
+  one.abort();
+  two.abort();
+  assert.equal(own.signal.aborted, true);
+  const later = queue.add(other.fn, { key: "a" });
+  other.resolve("again");
+  assert.equal(await later, "again");
+  for (const error of await Promise.all(both)) assert.equal(error.reason, "cancelled");
+});
+
+test("queue gives a shared task the highest priority of its callers", async () => {
+  const queue = createQueue({ concurrency: 1 });
+  const gate = task();
+  const order = [];
+  const all = [
+    queue.add(gate.fn),
+    queue.add(() => void order.push("shared"), { key: "a", priority: "low" }),
+    queue.add(() => void order.push("normal")),
+    queue.add(() => {}, { key: "a", priority: "high" }),
+  ];
+  gate.resolve();
+  await Promise.all(all);
+  assert.deepEqual(order, ["shared", "normal"]);
+});
+
+test("queue calls no function whose signal has aborted", async () => {
+  const queue = createQueue();
+  const signal = AbortSignal.abort();
+  const own = task();
+  assert.equal((await rejection(queue.add(own.fn, { signal }))).reason, "cancelled");
+  const controller = new AbortController();
+  const ended = rejection(queue.add(own.fn, { signal: controller.signal }));
+  controller.abort();
+  assert.equal((await ended).reason, "cancelled");
+  await settle();
+  assert.equal(own.isStarted, undefined);
+});
+
+test("queue: a callback that throws changes no outcome", async (t) => {
+  const reported = [];
+  setGlobals(t, { reportError: (error) => reported.push(error.message) });
+  const fail = (name) => () => {
+    throw new Error(name);
+  };
+  const queue = createQueue({ concurrency: 1, limit: 1, onIdle: fail("idle"), onOverflow: fail("overflow") });
+  const gate = task();
+  const both = [queue.add(gate.fn), queue.add(() => 2)];
+  assert.equal((await rejection(queue.add(() => 3))).reason, "queue_full");
+  gate.resolve(1);
+  assert.deepEqual(await Promise.all(both), [1, 2]);
+  await queue.onIdle();
+  assert.deepEqual(reported, ["overflow", "idle"]);
 });
 
 test("queue pauses, moves and cancels by id or key", async () => {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { MainstayError, retry } from "../../src/index.js";
 import { retryDelay } from "../../src/retry.js";
-import { pass, rejection, seeded, settle, stopClock } from "./support.js";
+import { pass, rejection, seeded, setGlobals, settle, stopClock } from "./support.js";
 
 const failure = (more = {}) =>
   new MainstayError({
@@ -33,6 +33,18 @@ test("req 15: retries are reported, and the error has its attempts", async (t) =
   ]);
   assert.deepEqual(starts, [0, 500, 1500, 3500]);
   assert.equal((await ended).attempts, 4);
+});
+
+test("retry: an onRetry that throws changes no outcome", async (t) => {
+  const reported = [];
+  setGlobals(t, { reportError: (error) => reported.push(error.message) });
+  const onRetry = () => {
+    throw new Error("listener");
+  };
+  let calls = 0;
+  const run = () => (++calls < 2 ? Promise.reject(failure()) : "done");
+  assert.equal(await retry(run, { onRetry, minDelayMs: 0 }), "done");
+  assert.deepEqual(reported, ["listener"]);
 });
 
 test("req 16: what is not retryable is not repeated", async () => {

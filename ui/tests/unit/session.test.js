@@ -37,6 +37,32 @@ test("req 1: any number of uses share one session, which ends 1 s after the last
   assert.equal(mock.opened, 1);
 });
 
+test("req 1: a use that is given back twice ends no other use", async (t) => {
+  stopClock(t);
+  const mock = createMock();
+  const client = connect({ mock, id: t.name });
+  t.after(() => client.close());
+  await settle();
+  const [first, second] = [client.hold(), client.hold()];
+  first();
+  first();
+  client.release();
+  client.release();
+  await pass(2000, 500);
+  assert.equal(mock.sessions, 1);
+  assert.throws(() => connect({ id: t.name, mock: createMock() }), { reason: "invalid_config" });
+  second();
+  await pass(500);
+  const last = client.hold();
+  second();
+  await pass(2000, 500);
+  assert.equal(mock.sessions, 1);
+  last();
+  await pass(1000);
+  assert.equal(client.closed, true);
+  last();
+});
+
 test("req 1: a reloaded module finds the session of the page", async (t) => {
   const { client } = connectMock(t, {}, { id: "hot" });
   const reloaded = await import("../../src/client.js?reloaded");

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { INITIAL_STATE } from "../../src/index.js";
 import { share } from "../../src/share.js";
-import { connectMock, fakePage, pass, seeded, settle, stopClock, until } from "./support.js";
+import { connectMock, fakePage, manualClock, pass, seeded, settle, stopClock, until } from "./support.js";
 
 test("req 10: equal parts keep their reference", () => {
   const before = { a: { b: [1, { c: 2 }] }, d: { e: null }, f: [] };
@@ -19,6 +19,44 @@ test("req 10: equal parts keep their reference", () => {
   assert.ok(Number.isNaN(share({ a: NaN }, { a: NaN }).a));
   const error = new Error("x");
   assert.equal(share({ error: new Error("x") }, { error }).error, error);
+});
+
+/** Names that objects have by their prototype. */
+const INHERITED = ["constructor", "toString", "__proto__", "hasOwnProperty", "valueOf"];
+
+test("store: an unknown agent is undefined, also by an inherited name", async (t) => {
+  const { mock, client } = connectMock(t, { agents: [{ id: "planner" }] });
+  const { getState } = client.store;
+  for (const name of INHERITED) assert.equal(getState().agents[name], undefined, name);
+  await until(client, ({ isLive }) => isLive);
+  for (const name of INHERITED) assert.equal(getState().agents[name], undefined, name);
+  const { planner } = getState().agents;
+  for (const name of INHERITED) {
+    await client.agent(name).add();
+    await until(client, ({ agents }) => agents[name]?.id === name);
+  }
+  assert.equal(getState().agents.planner, planner);
+  assert.deepEqual(Object.keys(getState().agents), ["planner", ...INHERITED]);
+  mock.setAgent("constructor", { restarts: 3 });
+  await until(client, ({ agents }) => agents.constructor?.restarts === 3);
+  assert.equal(getState().agents.planner, planner);
+  assert.equal(getState().agents.length, undefined);
+});
+
+test("req 10: sharing takes inherited names for members only if they are", () => {
+  const parse = (/** @type {object[]} */ all) => all.map((value) => JSON.parse(JSON.stringify(value)));
+  for (const name of INHERITED) {
+    const [before, same] = parse([1, 2].map(() => Object.fromEntries([[name, { a: 1 }], ["b", {}]])));
+    assert.equal(share(before, same), before, name);
+    const empty = JSON.parse(`{"${name}":{}}`);
+    const shared = share({ b: 1 }, empty);
+    assert.ok(Object.hasOwn(shared, name));
+    assert.notEqual(shared[name], Object.prototype);
+    const next = JSON.parse(`{"${name}":{"a":1},"b":{"c":1}}`);
+    const mixed = share(before, next);
+    assert.deepEqual(JSON.stringify(mixed), JSON.stringify(next));
+    assert.equal(Object.getOwnPropertyDescriptor(mixed, name)?.value, Object.getOwnPropertyDescriptor(before, name)?.value);
+  }
 });
 
 test("req 10: sharing changes no value, and is the identity for equal ones", (t) => {
@@ -150,7 +188,7 @@ test("req 8: the next probe of the queue is on the page's clock", async (t) => {
   assert.equal(client.store.getState().queue.nextProbeAt, null);
 });
 
-test("req 9: the end of the client is told at once, and nothing after it", async (t) => {
+test("req 9: the end of the client is reported at once, and nothing after it", async (t) => {
   stopClock(t);
   const { mock, client } = connectMock(t);
   await pass(100);
@@ -285,4 +323,34 @@ test("a hidden page asks for nothing by itself, and at once when it shows", asyn
   page.show("visible");
   await settle();
   assert.ok(mock.commands.some(({ type }) => type === "status"));
+});
+
+test("store: a wall clock that is set delays no reading", async (t) => {
+  const clock = manualClock();
+  let ahead = 0;
+  const own = { ...clock, now: () => clock.now() + ahead };
+  const { mock, client } = connectMock(t, {}, { clock: own });
+  await settle();
+  assert.equal(client.store.getState().isLive, true);
+  let readings = 0;
+  let change = 0;
+  mock.on("status", () => {
+    readings++;
+    ahead += change;
+    return structuredClone(mock.status);
+  });
+  const read = async () => {
+    mock.pushEvent({ kind: "x" });
+    await settle();
+    clock.advance(600);
+    await settle();
+    return readings;
+  };
+  assert.equal(await read(), 1);
+  change = 3_600_000;
+  assert.equal(await read(), 2, "set forward while it is read");
+  change = 0;
+  assert.equal(await read(), 3);
+  ahead = 0;
+  assert.equal(await read(), 4, "set back");
 });

@@ -92,6 +92,24 @@ test("agent updates come without gap or double over lost sessions", async (t) =>
   );
 });
 
+test("agent updates of a listener that got none yet are not missed over a lost session", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  await settle();
+  mock.agentUpdate("planner", { kind: "message", body: "before" });
+  const { items, listener } = collector();
+  client.agent("planner").listen(listener);
+  await settle();
+  mock.drop();
+  mock.agentUpdate("planner", { kind: "message", body: "meanwhile" });
+  await pass(1000);
+  assert.deepEqual(seqs(items), [2]);
+  mock.restartRuntime();
+  mock.agentUpdate("planner", { kind: "message", body: "of another run" });
+  await pass(1000);
+  assert.deepEqual(seqs(items), [2, 1]);
+});
+
 test("agent updates that are kept no more are reported", async (t) => {
   stopClock(t);
   const { mock, client } = connectMock(t, { keepUpdates: 5 });
@@ -223,7 +241,7 @@ test("updates of a message that come before its acceptance are not lost", async 
   const tell = (message) => events.onMessage(JSON.stringify(message));
   // An update before the reply to `listen` would be one of an earlier subscription.
   tell({ agent: "planner", update: { seq: 9, kind: "message", message_id: 7, body: "earlier" } });
-  tell({ id: sent.find(({ action }) => action === "listen").id, ok: null });
+  tell({ id: sent.find(({ action }) => action === "listen").id, ok: { seq: 0 } });
   tell({ agent: "planner", update: { seq: 1, kind: "sent", message_id: 7, body: "x" } });
   tell({ agent: "planner", update: { seq: 2, kind: "message", message_id: 8, body: "other" } });
   tell({ agent: "planner", accepted: { id, message_id: 7 } });

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::agent_message::MessageId;
+use super::call_quarantine::AgentCall;
 use super::command::AgentCommand;
 use super::driver::process::errors::UNRUNNABLE;
 use super::driver::{AgentState, Driver, DriverError};
@@ -31,7 +32,7 @@ use super::snapshot::{AgentSnapshot, SavedState};
 use super::updates::UpdateBroadcast;
 use crate::network::BackendEnds;
 use crate::process::stop_within;
-use crate::suspend::is_overdue;
+use crate::standstill::is_overdue;
 
 /// The least time between two saves of states that the agent reports. An agent that reports its state all the time is
 /// not written to disk all the time.
@@ -80,6 +81,8 @@ pub struct AgentRunState {
     unconfirmed_state: Option<(SavedState, Option<u64>)>,
     phase: Phase,
     check: CheckState,
+    /// True while a read of the agent's state is in flight.
+    is_reading_state: bool,
     /// True if the backend was unavailable at the last look.
     was_backend_unavailable: bool,
     /// The number of checks scheduled so far: the first two are spread over the interval.
@@ -147,12 +150,15 @@ impl Worker for AgentActor {
         if let Some(session) = snapshot.session.clone().filter(|_| is_first) {
             self.driver.restore_session(*session);
         }
+        self.driver.note_generation(ctx.generation());
         self.resume_messages(ctx, &mut snapshot, is_first);
         self.quarantine_bad_state(ctx, &mut snapshot);
         let needs_recovery = owns || !is_first || self.pending_recovery.is_pending();
         let previous_error = self.reports.get(&self.id).and_then(|report| report.error);
         let mut run = AgentRunState {
-            health: Health::new(Arc::clone(&self.health), ctx.now()).with_last_error(previous_error),
+            health: Health::new(Arc::clone(&self.health), ctx.now())
+                .with_last_error(previous_error)
+                .with_calls(self.pending_recovery.take_calls()),
             since: WallTime(ctx.wall_time()),
             last_check: None,
             is_dirty: true,
@@ -160,6 +166,7 @@ impl Worker for AgentActor {
             unconfirmed_state: None,
             phase: if needs_recovery { Phase::recovering() } else { Phase::Serving },
             check: CheckState::Unscheduled,
+            is_reading_state: false,
             was_backend_unavailable: *self.is_backend_unavailable.borrow(),
             checks_planned: 0,
             woke_at: None,
@@ -169,6 +176,11 @@ impl Worker for AgentActor {
         };
         self.report_questions(ctx, &mut run, Duration::ZERO);
         self.publish(&run);
+        self.watch_for_suspension(ctx);
+        // The backend may have ended over a call of the incarnation before.
+        if self.note_backend_ends(ctx, &mut run) {
+            return Ok(run);
+        }
         if needs_recovery {
             self.start_check(ctx, &mut run);
         } else {
@@ -192,6 +204,15 @@ impl Worker for AgentActor {
                 self.start_check(ctx, run);
             }
             AgentCommand::CheckFinished(observation) => self.handle_observation(ctx, run, *observation),
+            AgentCommand::SuspensionChanged { is_suspended } => {
+                // Else a check has noticed it meanwhile.
+                if is_suspended != run.health.is_suspended() {
+                    self.start_early_check(ctx, run);
+                }
+                self.watch_for_suspension(ctx);
+            }
+            // A check may have found the failure before: that is one death, not two.
+            AgentCommand::FailureObserved(_) if matches!(run.phase, Phase::Failing) => {}
             AgentCommand::FailureObserved(observation) => self.apply_observation(ctx, run, *observation),
             AgentCommand::StateReported => {
                 self.save_reported_state(ctx, run);
@@ -211,6 +232,7 @@ impl Worker for AgentActor {
                 ctx.spawn(std::future::ready(AgentCommand::Fail(reason)));
             }
             AgentCommand::Fail(reason) => {
+                self.pending_recovery.hand_over(run.health.take_calls());
                 self.publish(run);
                 return Err(match self.driver.is_unrunnable() {
                     true => UnrecoverableFailure::new(reason, UNRUNNABLE).into(),
@@ -242,7 +264,8 @@ impl Worker for AgentActor {
     async fn stop(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
         run.is_dirty = false;
         run.deliveries.values().for_each(TaskHandle::abort);
-        let stopped = stop_within(ctx.stop_time_left(), self.driver.stop(), || self.driver.abandon()).await;
+        let stopped =
+            stop_within(|| ctx.stop_time_left(), self.driver.stop(), || self.driver.abandon()).await;
         if let Some(state) = stopped.state
             && !run.phase.is_recovering()
         {
@@ -286,10 +309,14 @@ impl AgentActor {
 
     fn handle_state(
         &self,
-        ctx: &AgentContext,
+        ctx: &mut AgentContext,
         run: &mut AgentRunState,
         read: Result<AgentState, DriverError>,
     ) {
+        run.is_reading_state = false;
+        if read.is_ok() {
+            run.health.note_answer(AgentCall::StateRead);
+        }
         match read {
             Ok(AgentState::Known(value)) => {
                 let saved = run.share_memory(SavedState::new(&value, ctx.wall_time()));
@@ -301,8 +328,14 @@ impl AgentActor {
                 }
             }
             Ok(AgentState::Unsupported) => run.snapshot.is_state_unsupported = true,
-            // The next check will report the problem; the last state stays.
-            Ok(AgentState::None) | Err(_) => {}
+            // The last state stays.
+            Ok(AgentState::None) => {}
+            Err(DriverError::Failed(why)) if self.driver.asks_backend() => {
+                run.health.note_failure(AgentCall::StateRead, &why, self.backend_ends(), ctx.now());
+                self.note_backend_ends(ctx, run);
+            }
+            // The next check will report the problem.
+            Err(_) => {}
         }
     }
 

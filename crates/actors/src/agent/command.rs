@@ -37,6 +37,11 @@ pub enum AgentCommand {
     Check,
     /// Reports the end of a check.
     CheckFinished(Box<Observation>),
+    /// Says that the agent's process was suspended, or continues.
+    SuspensionChanged {
+        /// True if it is suspended.
+        is_suspended: bool,
+    },
     /// Reports a failure of the agent.
     FailureObserved(Box<Observation>),
     /// Reports the agent's state, or why it was not read.

@@ -113,6 +113,11 @@ pub trait Driver: Send + Sync + 'static {
         false
     }
 
+    /// Returns whether the backend gets the checks of the agent.
+    fn asks_backend(&self) -> bool {
+        !self.owns_agent()
+    }
+
     /// Checks the agent's health.
     fn check(&self) -> BoxFuture<'_, Observation>;
 
@@ -150,9 +155,17 @@ pub trait Driver: Send + Sync + 'static {
         false
     }
 
+    /// Notes the generation of the agent's actor, for the events of processes that it starts.
+    fn note_generation(&self, _generation: u64) {}
+
     /// Returns the agent's process here, while it runs.
     fn process(&self) -> Option<ProcessUsage> {
         None
+    }
+
+    /// Returns whether a signal or a debugger has stopped the agent's process here.
+    fn is_suspended(&self) -> BoxFuture<'_, bool> {
+        std::future::ready(false).boxed()
     }
 
     /// Returns the agent's activity.

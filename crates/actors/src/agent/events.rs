@@ -4,7 +4,9 @@ use mainstay_runtime::journal::{Event, Level, count, millis_text, word};
 use serde::{Deserialize, Serialize};
 
 use super::agent_message::MessageId;
+use super::call_quarantine::AgentCall;
 use super::health::AgentStatus;
+use super::updates::QuestionOutcome;
 use crate::error::{Code, Error, Reason};
 
 /// An agent's status changed.
@@ -36,7 +38,7 @@ impl Event for AgentHealth {
 
     fn describe(&self) -> String {
         let Self { from, to, error, .. } = self;
-        let problem = error.as_ref().map(|error| format!(": {}", error.message)).unwrap_or_default();
+        let problem = error.as_ref().map(|error| format!(": {}", error.problem())).unwrap_or_default();
         format!("the agent's status changes from {} to {}{problem}", word(from), word(to))
     }
 }
@@ -60,10 +62,8 @@ impl Event for AgentStuck {
     fn describe(&self) -> String {
         let Self { quiet_ms, progress_timeout_ms, in_flight } = self;
         let (quiet, limit) = (millis_text(*quiet_ms), millis_text(*progress_timeout_ms));
-        let requests = count(*in_flight, "request");
-        format!(
-            "the agent has made no progress with {requests} for {quiet}, more than {limit}: it is restarted"
-        )
+        let tasks = count(*in_flight, "task");
+        format!("the agent has made no progress with {tasks} for {quiet}, more than {limit}: it is restarted")
     }
 }
 
@@ -90,26 +90,42 @@ impl Event for AgentStateQuarantined {
     }
 }
 
-/// The backend died over checks of the agent, so they pause. The agent's next incarnation checks it again at once.
+/// The backend died over a call that the runtime makes for the agent by itself, so such calls pause. A restart of the
+/// agent by a command makes them at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
-pub struct AgentChecksQuarantined {
-    /// The checks in a row over which the backend died.
+pub struct AgentCallPaused {
+    /// The kind of the call.
+    pub call: AgentCall,
+    /// The calls of this kind in a row over which the backend died.
     pub deaths: u32,
-    /// The time from the death, or from the backend's first return after it, to the next check, in milliseconds.
+    /// True if such calls are quarantined: the pause is longer, and grows with each further death.
+    pub quarantined: bool,
+    /// The time from the death, or from the backend's first return after it, to the next such call, in milliseconds. It is
+    /// 0 if the state is quarantined, so that it is not written again.
     pub pause_ms: u64,
 }
 
-impl Event for AgentChecksQuarantined {
-    const KIND: &'static str = "agent_checks_quarantined";
-    const LEVEL: Level = Level::Error;
+impl Event for AgentCallPaused {
+    const KIND: &'static str = "agent_call_paused";
+    const LEVEL: Level = Level::Warn;
+
+    fn level(&self) -> Level {
+        if self.quarantined { Level::Error } else { Self::LEVEL }
+    }
 
     fn describe(&self) -> String {
-        let checks = count(self.deaths, "check");
+        let calls = count(self.deaths, self.call.noun());
+        if self.pause_ms == 0 {
+            return format!(
+                "the backend died over {calls} of the agent in a row, so the state is not written again"
+            );
+        }
         let pause = millis_text(self.pause_ms);
+        let quarantine = if self.quarantined { "they are quarantined, and " } else { "" };
         format!(
-            "the backend died over {checks} of the agent in a row, so the next check comes {pause} after the backend's \
-             return"
+            "the backend died over {calls} of the agent in a row, so {quarantine}the next comes {pause} after the \
+             backend's return"
         )
     }
 }
@@ -158,7 +174,7 @@ impl Event for AgentQuestion {
     }
 }
 
-/// A question of the agent was answered, or needs no answer any more.
+/// A question of the agent was answered, withdrawn or cancelled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct AgentQuestionSettled {
@@ -168,6 +184,8 @@ pub struct AgentQuestionSettled {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "typescript", ts(optional))]
     pub message_id: Option<MessageId>,
+    /// The question's end.
+    pub outcome: QuestionOutcome,
 }
 
 impl Event for AgentQuestionSettled {
@@ -175,7 +193,14 @@ impl Event for AgentQuestionSettled {
     const LEVEL: Level = Level::Info;
 
     fn describe(&self) -> String {
-        format!("the agent waits for no answer to {} any more", self.ask)
+        let Self { ask, outcome, .. } = self;
+        match outcome {
+            QuestionOutcome::Answered => format!("the agent's question {ask} is answered"),
+            QuestionOutcome::Withdrawn => format!("the agent withdraws its question {ask}"),
+            QuestionOutcome::Cancelled => {
+                format!("the agent's question {ask} is cancelled without an answer")
+            }
+        }
     }
 }
 
@@ -277,22 +302,22 @@ impl Event for MessageFailed {
             }
             Reason::Cancelled => format!("message {message_id} was cancelled"),
             Reason::Quarantined => format!(
-                "message {message_id} is quarantined: the agent or the backend ended each time it was sent, \
-                 {attempts} times"
+                "message {message_id} is quarantined after {}, because the agent or the backend ended over it",
+                count(*attempts, "attempt")
             ),
-            _ if *attempts == 0 => format!("message {message_id} was not sent: {code}, {reason}"),
-            _ => format!("message {message_id} has failed: {code}, {reason}"),
+            _ if *attempts == 0 => format!("message {message_id} was not sent: {reason}"),
+            _ => format!("message {message_id} has failed: {reason}"),
         }
     }
 }
 
-/// A message waits for another delivery: the last one broke, and its sender allowed repeats; or the token was rejected.
+/// A message is delivered again: the last delivery broke, and its sender allowed repeats; or the token was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct MessageRedelivered {
     /// The message's id.
     pub message_id: MessageId,
-    /// The number of deliveries so far.
+    /// The number of deliveries before this one.
     pub attempts: u32,
     /// The most deliveries.
     pub attempts_max: u32,

@@ -3,27 +3,26 @@
 //! One miss degrades an agent, `fail_after` misses in a row fail it, `recover_after` good answers in a row heal it.
 //! An unreachable backend says nothing about its agents: they become `unknown`, and none is restarted.
 //!
-//! A backend that dies over each check of one agent gets few of them: after `quarantine_after` deaths in a row the agent
-//! is degraded, and its checks pause, longer after each further death.
+//! An agent whose checks or restarts are quarantined is degraded: the backend died over too many of them.
 
-mod check_quarantine;
 mod observation;
 mod policy;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_runtime::journal::{millis, millis_text};
+use mainstay_runtime::journal::{count, millis, millis_text};
 use serde::{Deserialize, Serialize};
 
-use super::check_pause::CheckPause;
+use super::call_quarantine::{AgentCall, CallDeath, CallRecords};
 use crate::error::{Error, Reason};
-use crate::quarantine::DeathRecord;
+use crate::network::BackendEnds;
 
 pub(crate) use observation::ActivitySigns;
+use observation::is_answer;
 pub(super) use observation::is_break;
+use observation::is_refusal;
 pub use observation::{Observation, ReportedHealth};
-use observation::{is_answer, is_refusal};
 pub use policy::HealthPolicy;
 
 /// The shortest time between two checks of an agent.
@@ -74,8 +73,8 @@ pub(crate) struct Outcome {
     pub was_restarted_externally: bool,
     /// The time for which the agent has worked without progress, if that is why it restarts.
     pub stuck_for: Option<Duration>,
-    /// The deaths of the backend over checks in a row, if no more checks are sent for them.
-    pub check_deaths: Option<u32>,
+    /// The deaths of the backend over calls that this shows.
+    pub call_deaths: Vec<CallDeath>,
 }
 
 /// The health of an agent within one incarnation.
@@ -95,10 +94,8 @@ pub(crate) struct Health {
     /// The last uptime and the time of that report.
     last_uptime: Option<(f64, Duration)>,
     error_count: Option<u64>,
-    /// The deaths of the backend over checks, since one was answered.
-    deaths: DeathRecord,
-    /// The pause after the last death.
-    pause: Option<CheckPause>,
+    /// The deaths of the backend over the agent's calls.
+    calls: CallRecords,
     /// True if a call was repeated with a new token, and none has succeeded or failed otherwise since.
     has_renewed_token: bool,
 }
@@ -120,8 +117,7 @@ impl Health {
             uptime_s: None,
             last_uptime: None,
             error_count: None,
-            deaths: DeathRecord::default(),
-            pause: None,
+            calls: CallRecords::default(),
             has_renewed_token: false,
         }
     }
@@ -130,6 +126,12 @@ impl Health {
     #[must_use]
     pub(crate) fn with_last_error(self, last_error: Option<Box<Error>>) -> Self {
         Self { last_error, ..self }
+    }
+
+    /// Returns the health with the records of the incarnation before.
+    #[must_use]
+    pub(super) fn with_calls(self, calls: CallRecords) -> Self {
+        Self { calls, ..self }
     }
 
     /// Applies the result of a check, together with the agent's activity.
@@ -146,13 +148,12 @@ impl Health {
             activity.is_working || activity.progressed_at.is_some_and(|at| Some(at) > self.last_check);
         (self.last_check, self.has_renewed_token) = (Some(now), false);
         self.is_suspended = matches!(observation, Observation::Suspended { .. });
-        let (mut was_restarted_elsewhere, mut check_deaths) = (false, None);
+        let (mut was_restarted_elsewhere, mut call_deaths) = (false, Vec::new());
         let stuck_for =
             self.stuck_for(activity, now).filter(|_| !matches!(observation, Observation::Exited { .. }));
         let to = match observation {
             Observation::Answered { reported, uptime_s, error_count } => {
-                self.deaths = DeathRecord::default();
-                self.pause = None;
+                self.note_answer(AgentCall::HealthCheck);
                 was_restarted_elsewhere =
                     reported != ReportedHealth::Failed && self.is_uptime_reset(uptime_s, now);
                 self.last_uptime = uptime_s.map(|uptime_s| (uptime_s, now));
@@ -167,9 +168,9 @@ impl Health {
             }
             Observation::Missed { why } => {
                 if is_answer(&why) {
-                    self.deaths.note_alive();
+                    self.calls.note_alive();
                 }
-                self.prolong_quarantine(now);
+                self.calls.prolong_quarantine(AgentCall::HealthCheck, &self.policy, now);
                 self.missed(why.without_renewal(), is_busy, now)
             }
             Observation::Suspended { why } => self.missed(why, false, now),
@@ -177,17 +178,14 @@ impl Health {
                 self.misses = 0;
                 self.good_answers = 0;
                 if is_refusal(why.reason) {
-                    check_deaths = self.note_gone(now);
+                    call_deaths = self.calls.note_gone(&self.policy, now);
                 } else {
-                    self.prolong_quarantine(now);
+                    self.calls.prolong_quarantine(AgentCall::HealthCheck, &self.policy, now);
                 }
-                if self.are_checks_quarantined() {
-                    self.last_error = Some(self.quarantined_error());
-                    AgentStatus::Degraded
-                } else {
-                    self.last_error = Some(Box::new(why));
-                    AgentStatus::Unknown
-                }
+                let error = self.quarantined_error();
+                let status = if error.is_some() { AgentStatus::Degraded } else { AgentStatus::Unknown };
+                self.last_error = Some(error.unwrap_or_else(|| Box::new(why)));
+                status
             }
             Observation::Exited { why } => {
                 self.good_answers = 0;
@@ -198,13 +196,13 @@ impl Health {
         // An agent whose backend is unreachable cannot show progress.
         let Some(quiet) = stuck_for.filter(|_| to != AgentStatus::Unknown) else {
             let was_restarted_externally = was_restarted_elsewhere;
-            return Outcome { was_restarted_externally, check_deaths, ..self.change_to(to) };
+            return Outcome { was_restarted_externally, call_deaths, ..self.change_to(to) };
         };
         let limit = millis_text(millis(self.policy.progress_timeout));
         let details = format!("it has worked without progress for longer than {limit}");
         let message = "The agent is stuck: it works without progress. It is being restarted.";
         self.last_error = Some(unhealthy_error(&details, message));
-        Outcome { stuck_for: Some(quiet), ..self.change_to(AgentStatus::Failed) }
+        Outcome { stuck_for: Some(quiet), call_deaths, ..self.change_to(AgentStatus::Failed) }
     }
 
     /// Returns whether a check or a recovery that failed so is repeated at once: the backend rejected the token, and
@@ -213,7 +211,7 @@ impl Health {
         let repeats = why.is_token_renewed() && !self.has_renewed_token && !self.are_checks_quarantined();
         if repeats {
             self.has_renewed_token = true;
-            self.deaths.note_alive();
+            self.calls.note_alive();
         }
         repeats
     }
@@ -298,7 +296,7 @@ impl Health {
         self.last_error = Some(Box::new(why));
         if self.misses >= self.policy.fail_after.max(1) && !is_busy {
             self.failed_unless_starting(now)
-        } else if self.is_starting(now) {
+        } else if self.is_starting(now) && !self.are_checks_quarantined() {
             AgentStatus::Starting
         } else {
             AgentStatus::Degraded
@@ -307,6 +305,81 @@ impl Health {
 
     fn failed_unless_starting(&self, now: Duration) -> AgentStatus {
         if self.is_starting(now) { AgentStatus::Starting } else { AgentStatus::Failed }
+    }
+
+    /// Notes that a call starts.
+    pub(super) fn note_start(&mut self, call: AgentCall, ends: BackendEnds) {
+        self.calls.note_start(call, ends);
+    }
+
+    /// Notes that the connection broke while the backend had a call.
+    pub(super) fn note_break(&mut self, call: AgentCall, ends: BackendEnds) {
+        self.calls.note_break(call, ends);
+    }
+
+    /// Notes that a call had a good answer, so that the backend lives.
+    pub(super) fn note_answer(&mut self, call: AgentCall) {
+        self.calls.note_alive();
+        self.calls.note_answer(call);
+    }
+
+    /// Notes how a call failed that is no check: its connection broke, or the backend answered, or neither.
+    pub(super) fn note_failure(&mut self, call: AgentCall, why: &Error, ends: BackendEnds, now: Duration) {
+        if is_break(why) {
+            return self.calls.note_break(call, ends);
+        }
+        if is_answer(why) {
+            self.calls.note_alive();
+        }
+        self.calls.prolong_quarantine(call, &self.policy, now);
+    }
+
+    /// Drops the record of a call that is not made any more.
+    pub(super) fn forget_call(&mut self, call: AgentCall) {
+        self.calls.note_answer(call);
+    }
+
+    /// Notes the ends of the backend's process. Returns whether a call broke and the process has ended by itself, once
+    /// for each exit.
+    pub(super) fn take_exit(&mut self, ends: BackendEnds) -> bool {
+        self.calls.note_stops(ends);
+        self.calls.take_exit(ends)
+    }
+
+    /// Returns whether a call broke, and nothing is known of the backend since.
+    pub(super) fn is_call_open(&self) -> bool {
+        self.calls.is_open()
+    }
+
+    /// Notes that the backend seems available.
+    pub(super) fn note_return(&mut self, now: Duration) {
+        self.calls.note_return(&self.policy, now);
+    }
+
+    /// Returns the rest of the longest pause of these calls.
+    pub(super) fn remaining_pause(&self, calls: &[AgentCall], now: Duration) -> Option<Duration> {
+        self.calls.remaining_pause(calls, now)
+    }
+
+    /// Returns whether checks pause because the backend died over too many of them. An answer ends that.
+    pub(super) fn are_checks_quarantined(&self) -> bool {
+        self.calls.is_quarantined(AgentCall::HealthCheck, &self.policy)
+    }
+
+    /// Takes the records of the calls, for the next incarnation.
+    pub(super) fn take_calls(&mut self) -> CallRecords {
+        std::mem::take(&mut self.calls)
+    }
+
+    /// Returns the error of an agent whose checks or restarts are quarantined.
+    fn quarantined_error(&self) -> Option<Box<Error>> {
+        let calls = [AgentCall::HealthCheck, AgentCall::Restart];
+        let call = calls.into_iter().find(|call| self.calls.is_quarantined(*call, &self.policy))?;
+        let deaths = count(self.calls.deaths(call), call.noun());
+        let details = format!("the backend died over {deaths} of this agent in a row");
+        let message = "The backend died over each call for this agent, so the next comes after a pause. Look into the \
+                       backend's log first.";
+        Some(Box::new(Error::new(Reason::Quarantined).with_details(&details).with_message(message)))
     }
 
     /// Begins the startup grace again at `now`, when the agent's program has been started.

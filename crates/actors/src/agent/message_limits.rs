@@ -9,7 +9,7 @@ use super::agent_message::MessageLimits;
 use super::driver::Driver;
 use crate::error::{Error, Reason};
 use crate::json::Json;
-use crate::suspend::until;
+use crate::standstill::until;
 
 impl MessageLimits {
     /// Waits for the end of a delivery within the limits. A driver that does not own its agent measures the silence

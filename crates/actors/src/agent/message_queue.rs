@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::agent_message::{AgentMessage, MessageId, MessageLimits};
+use crate::error::Reason;
 use crate::json::Json;
 use crate::network::BackendEnds;
 use crate::quarantine::DeathRecord;
@@ -38,6 +39,9 @@ pub(super) struct QueuedMessage {
     /// True if the backend rejected the token of a delivery, and another delivery followed with a new one.
     #[serde(default)]
     pub(super) has_renewed_token: bool,
+    /// The reason of the last failed delivery.
+    #[serde(default)]
+    pub(super) last_failure: Option<Reason>,
     /// The deadline for the delivery, in this process only.
     #[serde(skip)]
     pub(super) deadline: Option<Duration>,
@@ -49,15 +53,6 @@ pub(super) struct MessageQueue {
     last_id: u64,
     waiting: VecDeque<QueuedMessage>,
     in_flight: Vec<QueuedMessage>,
-}
-
-/// The consequence of a failed delivery.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum DeliveryFailure {
-    /// The message waits again.
-    Retry(QueuedMessage),
-    /// The message is not delivered again.
-    Final(QueuedMessage),
 }
 
 impl QueuedMessage {
@@ -86,6 +81,7 @@ impl MessageQueue {
             attempts: 0,
             deaths: DeathRecord::default(),
             has_renewed_token: false,
+            last_failure: None,
             deadline,
         });
         Some(id)
@@ -197,35 +193,35 @@ impl MessageQueue {
         self.in_flight.iter_mut().chain(&mut self.waiting)
     }
 
-    /// Ends a broken delivery, of which the agent's progress is unknown.
-    pub(super) fn fail_delivery(&mut self, id: MessageId) -> Option<DeliveryFailure> {
+    /// Ends a delivery that broke for `reason`, and of which the agent's progress is unknown. The message waits again, or
+    /// is returned if it is not delivered again.
+    pub(super) fn fail_delivery(&mut self, id: MessageId, reason: Reason) -> Option<QueuedMessage> {
         let at = self.in_flight.iter().position(|queued| queued.message.id == id)?;
         let queued = self.in_flight.swap_remove(at);
         if !queued.may_repeat || queued.attempts >= DELIVERY_ATTEMPTS_MAX {
-            return Some(DeliveryFailure::Final(queued));
+            return Some(queued);
         }
-        self.insert_in_order(queued.clone());
-        Some(DeliveryFailure::Retry(queued))
+        self.insert_in_order(QueuedMessage { last_failure: Some(reason), ..queued });
+        None
     }
 
-    /// Ends a delivery whose token was rejected, while there is a new one. The message is delivered again unless the
-    /// reason was the same before.
-    pub(super) fn renew_delivery(&mut self, id: MessageId) -> Option<DeliveryFailure> {
+    /// Ends a delivery whose token was rejected for `reason`, while there is a new one. The message waits again, or is
+    /// returned if a new token was rejected before.
+    pub(super) fn renew_delivery(&mut self, id: MessageId, reason: Reason) -> Option<QueuedMessage> {
         let at = self.in_flight.iter().position(|queued| queued.message.id == id)?;
-        let mut queued = self.in_flight.swap_remove(at);
+        let queued = self.in_flight.swap_remove(at);
         if queued.has_renewed_token || queued.attempts >= DELIVERY_ATTEMPTS_MAX {
-            return Some(DeliveryFailure::Final(queued));
+            return Some(queued);
         }
-        queued.has_renewed_token = true;
-        self.insert_in_order(queued.clone());
-        Some(DeliveryFailure::Retry(queued))
+        self.insert_in_order(QueuedMessage { has_renewed_token: true, last_failure: Some(reason), ..queued });
+        None
     }
 
-    /// Ends all deliveries in flight as broken, in order.
-    pub(super) fn fail_all_deliveries(&mut self) -> Vec<DeliveryFailure> {
+    /// Ends all deliveries in flight as broken for `reason`, in order. Returns the messages that are not delivered again.
+    pub(super) fn fail_all_deliveries(&mut self, reason: Reason) -> Vec<QueuedMessage> {
         let mut ids: Vec<_> = self.in_flight.iter().map(|queued| queued.message.id).collect();
         ids.sort_unstable();
-        ids.into_iter().filter_map(|id| self.fail_delivery(id)).collect()
+        ids.into_iter().filter_map(|id| self.fail_delivery(id, reason)).collect()
     }
 
     /// Removes the waiting messages for which `leaves` returns true.
@@ -293,15 +289,8 @@ mod tests {
             (queue.start_next(2, BackendEnds::default()), queue.start_next(2, BackendEnds::default())),
             (Some(once), Some(often))
         );
-        let failure: Vec<_> = queue
-            .fail_all_deliveries()
-            .into_iter()
-            .map(|failure| match failure {
-                DeliveryFailure::Retry(queued) => (queued.message.id, true),
-                DeliveryFailure::Final(queued) => (queued.message.id, false),
-            })
-            .collect();
-        assert_eq!(failure, [(once, false), (often, true)]);
+        let ended = queue.fail_all_deliveries(Reason::Crashed);
+        assert_eq!(ended.iter().map(|queued| queued.message.id).collect::<Vec<_>>(), [once]);
         let expected = (Some(often), Some(behind));
         assert_eq!(
             (queue.start_next(2, BackendEnds::default()), queue.start_next(2, BackendEnds::default())),

@@ -54,6 +54,8 @@ struct ScriptedDriver {
     check_duration: Duration,
     /// Whether the driver starts the agent itself.
     owns_agent: bool,
+    /// Whether the backend is asked about an agent that the driver starts.
+    asks_backend: bool,
     /// The time that a restart takes.
     restart_duration: Duration,
     /// The answers after a restart; none stand for healthy ones.
@@ -97,6 +99,10 @@ impl Driver for ScriptedDriver {
 
     fn owns_agent(&self) -> bool {
         self.owns_agent
+    }
+
+    fn asks_backend(&self) -> bool {
+        self.asks_backend || !self.owns_agent
     }
 
     fn check(&self) -> BoxFuture<'_, Observation> {

@@ -42,6 +42,19 @@ pub enum UpdateKind {
     Ended,
 }
 
+/// The end of a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
+pub enum QuestionOutcome {
+    /// An answer came.
+    Answered,
+    /// The agent withdrew it, or asked something else by the same name.
+    Withdrawn,
+    /// No answer can come any more: its message, its session or the agent ended, or too many were open.
+    Cancelled,
+}
+
 /// An update that an agent sent unasked, or one about a message to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
@@ -59,6 +72,10 @@ pub struct AgentUpdate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "typescript", ts(optional))]
     pub ask: Option<String>,
+    /// The end of the question, if the update says that it is settled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
+    pub outcome: Option<QuestionOutcome>,
     /// True if it repeats an earlier update, since a session is being resumed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_replay: bool,
@@ -70,7 +87,18 @@ impl AgentUpdate {
     /// Creates an update that concerns no message.
     #[must_use]
     pub fn new(kind: UpdateKind, body: impl Into<Json>) -> Self {
-        Self { seq: 0, kind, message_id: None, ask: None, is_replay: false, body: body.into() }
+        Self { seq: 0, kind, message_id: None, ask: None, outcome: None, is_replay: false, body: body.into() }
+    }
+
+    /// Creates the update that says how question `ask` ended.
+    pub(super) fn settled(
+        ask: String,
+        message_id: Option<MessageId>,
+        outcome: QuestionOutcome,
+        body: impl Into<Json>,
+    ) -> Self {
+        let (ask, outcome) = (Some(ask), Some(outcome));
+        Self { message_id, ask, outcome, ..Self::new(UpdateKind::Settled, body) }
     }
 
     /// Estimates its memory, in bytes.
@@ -111,8 +139,25 @@ enum MessageEnd<'a> {
     Error(&'a Error),
 }
 
-/// Subscribes to one agent's updates.
-pub type UpdateSubscription = BroadcastSubscription<UpdateEvent>;
+/// A subscription to one agent's updates.
+#[derive(Debug)]
+pub struct UpdateSubscription {
+    events: BroadcastSubscription<UpdateEvent>,
+    start_seq: u64,
+}
+
+impl UpdateSubscription {
+    /// Waits for the next item; returns `None` once the agent was removed. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<UpdateEvent> {
+        self.events.next().await
+    }
+
+    /// Returns the number after which its updates begin. Only open questions may have an earlier one.
+    #[must_use]
+    pub const fn start_seq(&self) -> u64 {
+        self.start_seq
+    }
+}
 
 /// Broadcasts one agent's updates to its subscribers, and keeps its open questions. Cheap to clone, and small until the
 /// first subscription: most agents never have one.
@@ -122,7 +167,7 @@ pub struct UpdateBroadcast(Arc<BroadcastState>);
 #[derive(Debug, Default)]
 struct BroadcastState {
     updates: OnceLock<Broadcast<UpdateEvent>>,
-    /// Kept from the first message on, or from the first subscription that asks for it: most agents have neither.
+    /// Kept from the first message or subscription on: most agents have neither.
     history: OnceLock<Box<Mutex<UpdateHistory<Arc<AgentUpdate>>>>>,
     kept: Mutex<KeptUpdates>,
     /// Notified when something kept has changed.
@@ -150,8 +195,8 @@ pub(crate) struct KeptUpdates {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct QuestionChange {
     pub(crate) question: KeptQuestion,
-    /// True if it needs no answer any more.
-    pub(crate) is_settled: bool,
+    /// The question's end; `None` if it was asked.
+    pub(crate) outcome: Option<QuestionOutcome>,
 }
 
 /// The most changes of questions that wait for the journal. The oldest are dropped for more.
@@ -193,7 +238,8 @@ impl UpdateBroadcast {
             history.lock().push(update.seq, update.memory_bytes(), Arc::clone(&update));
         }
         if is_kept {
-            kept.settle(update.ask.as_deref());
+            // Without an outcome it is a question, in place of another by the same name.
+            kept.settle(update.ask.as_deref(), update.outcome.unwrap_or(QuestionOutcome::Withdrawn));
             if update.kind == UpdateKind::Ask {
                 kept.open(KeptQuestion { update: Arc::clone(&update), since: Instant::now() });
             }
@@ -235,13 +281,16 @@ impl UpdateBroadcast {
         self.0.changed.notify_waiters();
     }
 
-    /// Subscribes to the open questions, and to the updates from now on.
+    /// Subscribes to the open questions, and to the updates from now on. These are kept, so that the subscriber may come
+    /// back.
     #[must_use]
     pub fn subscribe(&self) -> UpdateSubscription {
         // Locked, so that no question comes twice or not at all.
         let kept = self.0.kept.lock();
+        self.0.history.get_or_init(Box::default);
         let open = kept.questions.iter().map(|question| UpdateEvent::Update(Arc::clone(&question.update)));
-        self.broadcast().subscribe_after(open.collect::<VecDeque<_>>())
+        let events = self.broadcast().subscribe_after(open.collect::<VecDeque<_>>());
+        UpdateSubscription { events, start_seq: kept.last_seq }
     }
 
     /// Subscribes to the updates after number `seq`, of which the kept ones come first. [`UpdateEvent::Lagged`] stands
@@ -259,7 +308,8 @@ impl UpdateBroadcast {
         let lost = (first_kept - 1).saturating_sub(after).saturating_sub(asked.len() as u64);
         let updates = asked.into_iter().chain(history.after(after)).cloned().map(UpdateEvent::Update);
         let first = (lost > 0).then_some(UpdateEvent::Lagged(lost)).into_iter().chain(updates);
-        self.broadcast().subscribe_after(first.collect::<VecDeque<_>>())
+        let events = self.broadcast().subscribe_after(first.collect::<VecDeque<_>>());
+        UpdateSubscription { events, start_seq: after }
     }
 
     /// Ends the subscriptions once they have taken what is there. The agent is removed, and nothing more comes.
@@ -312,20 +362,20 @@ impl UpdateBroadcast {
 impl KeptUpdates {
     fn open(&mut self, question: KeptQuestion) {
         self.questions.push(question.clone());
-        self.note_unrecorded(question, false);
+        self.note_unrecorded(question, None);
     }
 
-    fn settle(&mut self, ask: Option<&str>) {
+    fn settle(&mut self, ask: Option<&str>, outcome: QuestionOutcome) {
         let settled: Vec<_> =
             self.questions.extract_if(.., |question| question.update.ask.as_deref() == ask).collect();
-        settled.into_iter().for_each(|question| self.note_unrecorded(question, true));
+        settled.into_iter().for_each(|question| self.note_unrecorded(question, Some(outcome)));
     }
 
-    fn note_unrecorded(&mut self, question: KeptQuestion, is_settled: bool) {
+    fn note_unrecorded(&mut self, question: KeptQuestion, outcome: Option<QuestionOutcome>) {
         if self.unrecorded.len() >= UNRECORDED_MAX {
             self.unrecorded.pop_front();
         }
-        self.unrecorded.push_back(QuestionChange { question, is_settled });
+        self.unrecorded.push_back(QuestionChange { question, outcome });
     }
 }
 
@@ -388,13 +438,28 @@ mod tests {
         assert!(!updates.has_questions());
     }
 
+    #[test]
+    fn settled_question_has_its_outcome() {
+        use QuestionOutcome::{Answered, Cancelled, Withdrawn};
+
+        let updates = UpdateBroadcast::default();
+        let ask =
+            || AgentUpdate { ask: Some("a1".to_owned()), ..AgentUpdate::new(UpdateKind::Ask, json!("?")) };
+        let settled = |outcome| AgentUpdate::settled("a1".to_owned(), None, outcome, json!(null));
+        for update in [ask(), settled(Answered), ask(), ask(), settled(Cancelled)] {
+            updates.publish(update);
+        }
+        let outcomes: Vec<_> = updates.take_unrecorded().0.iter().map(|change| change.outcome).collect();
+        assert_eq!(outcomes, [None, Some(Answered), None, Some(Withdrawn), None, Some(Cancelled)]);
+    }
+
     fn spoken(number: u64) -> AgentUpdate {
         AgentUpdate::new(UpdateKind::Message, json!(number))
     }
 
     /// Returns what a subscription has at once: the numbers of updates, and the counts of missed ones as negatives.
     fn drain(subscription: &mut UpdateSubscription) -> Vec<i64> {
-        std::iter::from_fn(|| subscription.try_next())
+        std::iter::from_fn(|| subscription.events.try_next())
             .map(|event| match event {
                 UpdateEvent::Update(update) => update.seq.cast_signed(),
                 UpdateEvent::Lagged(count) => -count.cast_signed(),
@@ -494,19 +559,19 @@ mod tests {
     async fn unread_updates_are_bounded_by_bytes_oldest_first() {
         let updates = UpdateBroadcast::default();
         let mut subscription = updates.subscribe();
-        for number in 0..100 {
+        for number in 0..10 {
             updates.publish(large_update(number));
             let (updates, bytes) = updates.0.updates.get().unwrap().buffered();
             assert!(updates <= 3 && bytes <= UPDATE_BYTES_BUFFERED_MAX, "{number}: {updates} {bytes}");
         }
-        assert_eq!(subscription.next().await, Some(UpdateEvent::Lagged(97)));
+        assert_eq!(subscription.next().await, Some(UpdateEvent::Lagged(7)));
         // Updates that it has not read are still evicted.
-        updates.publish(large_update(100));
+        updates.publish(large_update(10));
         assert_eq!(subscription.next().await, Some(UpdateEvent::Lagged(1)));
-        assert_eq!(number(subscription.next().await), json!(98));
-        assert_eq!(number(subscription.next().await), json!(99));
+        assert_eq!(number(subscription.next().await), json!(8));
+        assert_eq!(number(subscription.next().await), json!(9));
         drop(updates);
-        assert_eq!(number(subscription.next().await), json!(100));
+        assert_eq!(number(subscription.next().await), json!(10));
         assert_eq!(subscription.next().await, None);
     }
 
@@ -515,7 +580,7 @@ mod tests {
         let updates = UpdateBroadcast::default();
         let mut subscription = updates.subscribe();
         updates.publish(large_update(0));
-        let many = json!([1, vec![0; UPDATE_BYTES_BUFFERED_MAX]]);
+        let many = json!([1, vec![0; UPDATE_BYTES_BUFFERED_MAX / 2]]);
         updates.publish(AgentUpdate::new(UpdateKind::Message, many));
         assert_eq!(updates.0.updates.get().unwrap().buffered().0, 1);
         assert_eq!(subscription.next().await, Some(UpdateEvent::Lagged(1)));

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::handle::CacheHandle;
 use super::pattern::{Pattern, Selection};
 use super::store::Epoch;
-use crate::suspend::{CLOCK_CHECK_INTERVAL, StandstillDetector};
+use crate::standstill::{CLOCK_CHECK_INTERVAL, StandstillDetector};
 
 /// Entries were invalidated. A change in a folder is not recorded if it invalidated nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,22 +38,19 @@ impl Event for CacheInvalidated {
     }
 }
 
-/// The computer was suspended, and the entries have aged meanwhile.
+/// The computer slept, and the entries have aged meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct CacheAged {
-    /// The length of the suspension, in milliseconds.
-    pub suspended_ms: u64,
+    /// The length of its sleep, in milliseconds.
+    pub slept_ms: u64,
 }
 
 impl Event for CacheAged {
     const KIND: &'static str = "cache_aged";
 
     fn describe(&self) -> String {
-        format!(
-            "cached entries are older by {}, for which the computer was suspended",
-            millis_text(self.suspended_ms)
-        )
+        format!("cached entries are older by {}, for which the computer slept", millis_text(self.slept_ms))
     }
 }
 
@@ -127,8 +124,8 @@ pub enum CacheMessage {
         /// Receives the number of dropped entries; `None` if no caller waits.
         reply: Option<Reply<u64>>,
     },
-    /// Checks whether the computer was suspended.
-    CheckSuspend,
+    /// Checks whether the computer slept.
+    CheckSleep,
 }
 
 impl Message for CacheMessage {}
@@ -175,7 +172,7 @@ impl Worker for CacheActor {
     type Snapshot = ();
 
     async fn start(&self, ctx: &mut Context<CacheMessage>, _: Option<()>) -> Result<OpenGuard, Failure> {
-        ctx.send_after(CLOCK_CHECK_INTERVAL, CacheMessage::CheckSuspend);
+        ctx.send_after(CLOCK_CHECK_INTERVAL, CacheMessage::CheckSleep);
         let standstill_detector = StandstillDetector::new(ctx.wall_time(), ctx.now());
         Ok(OpenGuard { cache: self.cache.clone(), epoch: self.cache.open(), standstill_detector })
     }
@@ -187,11 +184,11 @@ impl Worker for CacheActor {
         guard: &mut OpenGuard,
     ) -> Result<(), Failure> {
         match message {
-            CacheMessage::CheckSuspend => {
-                ctx.send_after(CLOCK_CHECK_INTERVAL, CacheMessage::CheckSuspend);
-                if let Some(suspended) = guard.standstill_detector.suspended_for(ctx.wall_time(), ctx.now()) {
-                    guard.cache.add_suspend(suspended);
-                    ctx.record(&CacheAged { suspended_ms: millis(suspended) });
+            CacheMessage::CheckSleep => {
+                ctx.send_after(CLOCK_CHECK_INTERVAL, CacheMessage::CheckSleep);
+                if let Some(slept) = guard.standstill_detector.slept_for(ctx.wall_time(), ctx.now()) {
+                    guard.cache.add_sleep(slept);
+                    ctx.record(&CacheAged { slept_ms: millis(slept) });
                 }
             }
             CacheMessage::Invalidate { invalidation, reply } => {

@@ -1,4 +1,4 @@
-//! The clock by which entries age: the runtime's time plus the time for which the computer was suspended.
+//! The clock by which entries age: the runtime's time plus the time for which the computer slept.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,27 +13,27 @@ const START_OFFSET: Duration = Duration::from_secs(1 << 31);
 
 /// A clock that never goes back. Clones are the same clock.
 ///
-/// On most systems the runtime's time stands still while the computer is suspended, but entries age all the same.
+/// On most systems the runtime's time stands still while the computer sleeps, but entries age all the same.
 #[derive(Debug, Clone)]
 pub(super) struct CacheClock {
     started_at: Instant,
-    suspended_ms: Arc<AtomicU64>,
+    slept_ms: Arc<AtomicU64>,
 }
 
 impl CacheClock {
     #[allow(clippy::disallowed_methods, reason = "tokio's clock is the paused one in tests")]
     pub(super) fn new() -> Self {
-        Self { started_at: Instant::now(), suspended_ms: Arc::default() }
+        Self { started_at: Instant::now(), slept_ms: Arc::default() }
     }
 
     pub(super) fn now(&self) -> Duration {
         START_OFFSET
             + self.started_at.elapsed()
-            + Duration::from_millis(self.suspended_ms.load(Ordering::Relaxed))
+            + Duration::from_millis(self.slept_ms.load(Ordering::Relaxed))
     }
 
-    /// Adds the length of a suspension, which the runtime's time does not include.
-    pub(super) fn add_suspend(&self, suspended: Duration) {
-        self.suspended_ms.fetch_add(millis(suspended), Ordering::Relaxed);
+    /// Adds the length of the computer's sleep, which the runtime's time does not include.
+    pub(super) fn add_sleep(&self, slept: Duration) {
+        self.slept_ms.fetch_add(millis(slept), Ordering::Relaxed);
     }
 }

@@ -259,9 +259,9 @@ impl CacheHandle {
         self.0.clock.now()
     }
 
-    /// Ages all entries by the length of a suspension.
-    pub(super) fn add_suspend(&self, suspended: Duration) {
-        self.0.clock.add_suspend(suspended);
+    /// Ages all entries by the length of the computer's sleep.
+    pub(super) fn add_sleep(&self, slept: Duration) {
+        self.0.clock.add_sleep(slept);
     }
 
     fn refreshes(&self) -> MutexGuard<'_, JoinSet<()>> {

@@ -43,7 +43,7 @@ use self::{
 use super::*;
 use crate::{
     error::{Error, Reason},
-    suspend::WallClock,
+    standstill::WallClock,
     tests::{block_on_paused, next_event, next_record, s},
 };
 
@@ -162,7 +162,7 @@ fn ok(text: &str) -> Result<String, Error> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn entries_age_during_suspend() {
+async fn entries_age_during_sleep() {
     let clock = Arc::new(WallClock(Mutex::new("2026-01-01T00:00:00Z".parse().unwrap())));
     let journal = Journal::in_memory("boot", Arc::clone(&clock) as Arc<dyn Clock>, JournalOptions::default());
     let mut events = journal.subscribe();
@@ -171,9 +171,9 @@ async fn entries_age_during_suspend() {
     fixture.put("n:a", "old");
     fixture.cache.put("n:b", value("long"), EntryOptions { ttl: s(7200), ..OPTIONS });
     clock.advance(s(3600));
-    // Only the suspension moved the wall clock, and the wait for the check moved the other clock.
-    let CacheAged { suspended_ms, .. } = next_event(&mut events).await;
-    assert!((3_597_000..=3_600_000).contains(&suspended_ms), "{suspended_ms}");
+    // Only the sleep moved the wall clock, and the wait for the check moved the other clock.
+    let CacheAged { slept_ms, .. } = next_event(&mut events).await;
+    assert!((3_597_000..=3_600_000).contains(&slept_ms), "{slept_ms}");
     assert_eq!((fixture.get("n:a"), fixture.get("n:b")), (None, Some("long".to_owned())));
     clock.advance(s(3700));
     sleep(s(5)).await;

@@ -81,8 +81,8 @@ impl Worker for ConnectionActor {
         message: ConnectionMessage,
         state: &mut State,
     ) -> Result<(), Failure> {
-        // Before the message: a frame from before a suspend is no sign of life after it.
-        self.detect_suspend(ctx, state);
+        // Before the message: a frame from before a standstill is no sign of life after it.
+        self.detect_standstill(ctx, state);
         match message {
             ConnectionMessage::Connect(reply) => {
                 state.should_connect = true;
@@ -336,8 +336,8 @@ impl ConnectionActor {
         }
     }
 
-    fn detect_suspend(&self, ctx: &mut ConnectionContext, state: &mut State) {
-        if state.was_suspended(ctx.wall_time(), ctx.now()) {
+    fn detect_standstill(&self, ctx: &mut ConnectionContext, state: &mut State) {
+        if state.stood_still(ctx.wall_time(), ctx.now()) {
             self.apply(ctx, state, MachineEvent::SystemResumed);
         }
     }

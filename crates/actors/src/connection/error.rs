@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::error::{Code, Error, Reason, Secrets, excerpt, raw_excerpt};
+use crate::error::{Code, Error, Reason, Secrets, excerpt, raw_excerpt, split_advice};
 
 /// The close code for text that is not valid UTF-8.
 const CLOSE_INVALID_TEXT: u16 = 1007;
@@ -162,7 +162,7 @@ impl ConnectionErrorKind {
     /// A redirect or a page instead of a handshake is retried: on a laptop that is often a network's sign-in page,
     /// which disappears.
     #[must_use]
-    pub const fn is_retryable(self) -> bool {
+    pub(crate) const fn is_retryable(self) -> bool {
         !matches!(
             self,
             Self::InvalidTarget
@@ -255,6 +255,18 @@ impl ConnectionError {
         }
     }
 
+    /// Returns what is wrong: the message without its advice.
+    #[must_use]
+    pub fn problem(&self) -> &str {
+        split_advice(&self.message).0
+    }
+
+    /// Returns what a person can do about it: the rest of the message, if it has one.
+    #[must_use]
+    pub fn advice(&self) -> Option<&str> {
+        split_advice(&self.message).1
+    }
+
     /// Creates the error for text that is not valid UTF-8 (RFC 6455, 8.1).
     pub(super) fn invalid_text(details: &str) -> Self {
         Self {
@@ -306,7 +318,7 @@ impl ConnectionError {
 
     /// Returns whether another dial may succeed, by itself or by hand.
     #[must_use]
-    pub fn is_retryable(&self) -> bool {
+    pub(crate) fn is_retryable(&self) -> bool {
         self.kind.is_retryable()
     }
 

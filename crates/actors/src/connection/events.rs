@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use mainstay_runtime::journal::{Event, Level, count, millis_text, word};
+use mainstay_runtime::journal::{Event, Level, count, millis_text};
 use serde::{Deserialize, Serialize};
 
 use super::error::ConnectionError;
@@ -57,22 +57,27 @@ impl Event for ConnectionChanged {
 
     fn describe(&self) -> String {
         let Self { from, to, attempt, max, next_attempt_in_ms, error, .. } = self;
-        let mut text = if from == to {
-            format!("the connection is still {}", word(to))
-        } else {
-            format!("the connection changes from {} to {}", word(from), word(to))
-        };
-        if matches!(to, ConnectionState::Connecting | ConnectionState::Reconnecting | ConnectionState::Failed)
-        {
-            text.push_str(&format!(", attempt {attempt} of {max}"));
+        let next = next_attempt_in_ms.map(|ms| format!(" in {}", millis_text(ms))).unwrap_or_default();
+        let problem = |otherwise| error.as_ref().map_or(otherwise, ConnectionError::problem);
+        match to {
+            ConnectionState::Disabled => "the connection is switched off".to_owned(),
+            ConnectionState::Disconnected => problem("the connection is closed").to_owned(),
+            ConnectionState::Connecting => {
+                format!("the connection is being opened, attempt {attempt} of {max}")
+            }
+            ConnectionState::Connected => "the connection is open".to_owned(),
+            ConnectionState::Reconnecting => {
+                let state = match from {
+                    ConnectionState::Connected => "the connection is lost",
+                    _ => "the connection cannot be opened",
+                };
+                format!("{}; attempt {attempt} of {max} follows{next}", problem(state))
+            }
+            ConnectionState::Failed if next.is_empty() => problem("the connection has failed").to_owned(),
+            ConnectionState::Failed => {
+                format!("{}; another attempt follows{next}", problem("the connection has failed"))
+            }
         }
-        if let Some(ms) = next_attempt_in_ms {
-            text.push_str(&format!(", next in {}", millis_text(*ms)));
-        }
-        if let Some(error) = error {
-            text.push_str(&format!(": {}", error.message));
-        }
-        text
     }
 }
 

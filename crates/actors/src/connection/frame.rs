@@ -14,7 +14,7 @@ pub enum Frame {
 impl Frame {
     /// Returns its payload's length in bytes.
     #[must_use]
-    pub fn size_bytes(&self) -> usize {
+    pub(crate) fn size_bytes(&self) -> usize {
         self.as_ref().len()
     }
 }

@@ -1,14 +1,14 @@
 //! Decides whether the peer of one open socket is alive.
 //!
 //! A peer that was silent for `ping_interval` gets a ping and then has `ping_timeout` to answer. A lost peer is thus
-//! detected within the sum of both. After a suspend the socket must be verified: frames buffered before the suspend
-//! prove nothing, so only the pong of a ping sent after it counts.
+//! detected within the sum of both. After a standstill the socket must be verified: frames buffered before it
+//! prove nothing, so only the pong of a later ping counts.
 
 use std::time::Duration;
 
 use super::policy::ConnectionPolicy;
 
-/// A deadline missed by more than this was missed by this process (a suspend or a stall), not by the peer.
+/// A deadline missed by more than this was missed by a standstill of this process, not by the peer.
 pub(super) const LATE_THRESHOLD: Duration = Duration::from_secs(5);
 
 /// The liveness of one open socket's peer.
@@ -25,7 +25,7 @@ struct PendingPing {
     number: u64,
     sent_at: Duration,
     deadline: Duration,
-    /// True if the ping verifies the socket after a suspend.
+    /// True if the ping verifies the socket after a standstill.
     is_verification: bool,
 }
 

@@ -13,7 +13,7 @@
 //! *Attempts* counts the dials since the last request to connect or since the last connection proved stable. Attempts
 //! and delays are reset once a peer was *seen* alive for `stable_after`: by its bytes or by its own close, not by
 //! silence. So a server that accepts and drops, or accepts and stays silent, still ends in `failed`. An error that
-//! [`is_retryable`](ConnectionErrorKind::is_retryable) denies leads to `failed` at once.
+//! `ConnectionErrorKind::is_retryable` denies leads to `failed` at once.
 
 mod action;
 mod event;
@@ -207,7 +207,12 @@ impl Machine {
     fn disconnect(&mut self, now: Duration) -> Vec<MachineAction> {
         let generation = self.generation;
         let (closing, actions) = match self.phase {
-            MachinePhase::Disabled | MachinePhase::Disconnected { .. } => return Vec::new(),
+            MachinePhase::Disabled => return Vec::new(),
+            MachinePhase::Disconnected { .. } => {
+                // It may have waited for the start of the backend.
+                self.reason = StatusReason::Requested;
+                return Vec::new();
+            }
             MachinePhase::Connected { .. } => {
                 let deadline = now.saturating_add(self.policy.close_timeout);
                 (

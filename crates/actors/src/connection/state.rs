@@ -19,7 +19,7 @@ use super::resumption::Resumption;
 use super::socket_tasks::{OpenSocket, WriteCommand};
 use super::status::{ConnectionState, ConnectionStatus};
 use super::view::ConnectionView;
-use crate::suspend::{CLOCK_CHECK_INTERVAL, StandstillDetector};
+use crate::standstill::{CLOCK_CHECK_INTERVAL, StandstillDetector};
 
 /// The most callers who wait for the outcome of a dial.
 const CONNECTS_MAX: usize = 1024;
@@ -84,14 +84,14 @@ impl State {
         }
     }
 
-    /// Returns whether the computer was suspended since the last call. If monotonic time ran on meanwhile, an overdue
-    /// timer shows it; the next timer is set after the current message.
-    pub(super) fn was_suspended(&mut self, wall: Timestamp, now: Duration) -> bool {
+    /// Returns whether this process or the machine stood still since the last call. If monotonic time ran on meanwhile,
+    /// an overdue timer shows it; the next timer is set after the current message.
+    pub(super) fn stood_still(&mut self, wall: Timestamp, now: Duration) -> bool {
         let is_overdue = self.timer.due().is_some_and(|due| now.saturating_sub(due) > LATE_THRESHOLD);
         if is_overdue {
             self.timer.cancel();
         }
-        self.standstill_detector.suspended_for(wall, now).is_some() || is_overdue
+        self.standstill_detector.slept_for(wall, now).is_some() || is_overdue
     }
 
     // === the socket ===
@@ -245,7 +245,7 @@ impl State {
     }
 
     fn next_due(&self, now: Duration) -> Option<Duration> {
-        // While a socket is open, being dialled or waited for, a suspend and another network are to be noticed.
+        // While a socket is open, being dialled or waited for, a standstill and another network are to be noticed.
         let check = now.saturating_add(CLOCK_CHECK_INTERVAL);
         let machine = match self.machine.next_wake() {
             Some(at) => Some(at.min(check)),

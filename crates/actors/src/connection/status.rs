@@ -50,7 +50,7 @@ pub enum StatusReason {
     CredentialsChanged,
     /// The computer has another way to the network than before.
     NetworkChanged,
-    /// The computer resumed from a suspend, so the delay was cut short.
+    /// A standstill of the computer or the process is over, so the delay was cut short.
     SystemResumed,
     /// A handshake succeeded.
     Opened,

@@ -13,7 +13,7 @@ impl From<CallError> for Error {
             CallError::Expired => Reason::Expired,
             CallError::Full => Reason::QueueFull,
             CallError::TimedOut => Reason::NoAnswer,
-            CallError::Unanswered => Reason::Internal,
+            CallError::NoReply => Reason::Internal,
         };
         Self::new(reason).with_details(&error.to_string())
     }

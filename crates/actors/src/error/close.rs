@@ -8,7 +8,7 @@ impl Reason {
     /// Codes from 4000 on are the backend's own. Of them, 4401 and 4403 are read as the HTTP statuses that they
     /// imitate, which is what most backends mean.
     #[must_use]
-    pub const fn from_close_code(code: Option<u16>) -> Self {
+    pub(crate) const fn from_close_code(code: Option<u16>) -> Self {
         match code {
             Some(1002 | 1003 | 1007 | 1010) => Self::BadRequest,
             Some(1008 | 4403) => Self::Forbidden,

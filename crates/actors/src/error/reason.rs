@@ -236,16 +236,16 @@ reasons! {
         "The backend pointed to another place, which is not followed. Check the configured address."
     /// The response is not HTTP, or not what it announces (bad JSON).
     BadResponse "bad_response" ServerError FINAL
-        "The backend's answer could not be read. Check that its version is the right one."
+        "The backend's response could not be read. Check that its version is the right one."
     /// The response's body has a content coding that is not known.
     UnknownEncoding "unknown_encoding" ServerError FINAL
-        "The backend packed its answer in a way that is not understood. Check the backend's settings."
+        "The backend's response has an encoding that is not known. Check the backend's settings."
     /// The server does not speak WebSocket: it answered with HTTP 2xx, or not with HTTP.
     NotWebsocket "not_websocket" ServerError RETRYABLE
         "The server does not offer the live connection. Check for a proxy or a sign-in page in between."
     /// The response is larger than the limit.
     ResponseTooLarge "response_too_large" ServerError FINAL
-        "The backend's answer is larger than the limit. Ask for less at once."
+        "The backend's response is larger than the limit. Ask for less at once."
     /// The server may have acted, and a repeat could act twice. The code is that of the failure that hid the outcome.
     OutcomeUnknown "outcome_unknown" NetworkError FINAL
         "It is not known whether the backend carried this out. Check before doing it again."
@@ -263,17 +263,17 @@ reasons! {
         "The part that handled this crashed and is being restarted. Check what was done, then try again."
     /// The actor did not reply in time, and may have acted.
     NoAnswer "no_answer" Timeout FINAL
-        "The part that handles this gave no answer in time. Check what was done, then try again."
+        "The part that handles this did not reply in time. Check what was done, then try again."
     /// The actor was stopped or given up, and accepts no more messages.
     Stopped "stopped" ServerError FINAL
         "The part that handles this has stopped or was given up. Start it again, or restart the application."
     /// The message crashed its handler several times and was quarantined.
     Poisoned "poisoned" ServerError FINAL
         "This crashed the part that handles it several times and was quarantined. Change it before sending it again."
-    /// The backend died each time that it worked on this; for a message to an agent that the runtime starts, the agent.
-    /// It is not sent again.
+    /// The backend died `quarantine_after` times over this; for a message to an agent that the runtime starts, the agent.
+    /// It is not sent again. A call that the runtime makes for an agent by itself is made again after a pause.
     Quarantined "quarantined" ServerError FINAL
-        "The backend died each time it worked on this, so it is not sent again. Look into its log first."
+        "The backend died repeatedly while it worked on this, so it is not sent again. Look into its log first."
     /// The agent ended, did not start, or could not be restarted. A restart may follow; a message to an agent that was
     /// given up ends as `stopped`.
     AgentFailed "agent_failed" ServerError FINAL
@@ -307,7 +307,7 @@ impl Reason {
 
     /// Returns whether the same call may succeed later. A reason cannot say whether a repeat is *safe*.
     #[must_use]
-    pub const fn is_retryable(self) -> bool {
+    pub(crate) const fn is_retryable(self) -> bool {
         self.row().retryable
     }
 

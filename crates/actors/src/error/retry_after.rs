@@ -6,7 +6,7 @@ use http::header::{DATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName};
 
 /// The longest wait that is accepted from a `Retry-After`.
-pub const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Returns the time that a response with these headers asks to wait, given as seconds or as a date. A fraction of a
 /// second, which the RFC does not allow, is rounded up.

@@ -81,7 +81,7 @@ pub struct Secrets {
 impl Secrets {
     /// Creates the set of these texts; an empty one is ignored.
     #[must_use]
-    pub fn from_texts(texts: impl IntoIterator<Item = String>) -> Self {
+    pub(crate) fn from_texts(texts: impl IntoIterator<Item = String>) -> Self {
         Self { known: texts.into_iter().collect(), ..Self::default() }
     }
 
@@ -95,7 +95,7 @@ impl Secrets {
     /// Adds the values of `headers`, and for credentials and cookies their parts as well. Values of fewer than four
     /// characters are left out.
     #[must_use]
-    pub fn with_headers(mut self, headers: &HeaderMap) -> Self {
+    pub(crate) fn with_headers(mut self, headers: &HeaderMap) -> Self {
         self.redaction.take();
         if self.headers.is_empty() {
             headers.clone_into(&mut self.headers);
@@ -104,7 +104,7 @@ impl Secrets {
         headers.iter().fold(self, |secrets, (name, value)| secrets.with_header(name, value))
     }
 
-    /// Adds one header's value, as [`with_headers`](Self::with_headers).
+    /// Adds one header's value, as `with_headers` does.
     #[must_use]
     pub fn with_header(mut self, name: &HeaderName, value: &HeaderValue) -> Self {
         self.redaction.take();
@@ -116,7 +116,7 @@ impl Secrets {
     /// Adds a query: the whole, each of its pairs and each of their values, as written or decoded. Values of fewer
     /// than four characters count only together with their name.
     #[must_use]
-    pub fn with_query(mut self, query: Option<&str>) -> Self {
+    pub(crate) fn with_query(mut self, query: Option<&str>) -> Self {
         self.redaction.take();
         self.query = query.map(Box::from);
         self
@@ -137,7 +137,7 @@ impl Secrets {
     /// Adds the values of an environment under sensitive names ([`is_sensitive_name`]), whole and by line. Passwords
     /// and queries of addresses in any variable count as well. Values of fewer than six characters are left out.
     #[must_use]
-    pub fn with_environment(mut self, variables: &BTreeMap<String, String>) -> Self {
+    pub(crate) fn with_environment(mut self, variables: &BTreeMap<String, String>) -> Self {
         let is_long_enough = |text: &String| text.chars().count() >= VARIABLE_CHARS_MIN;
         let found = variables.iter().flat_map(|(name, value)| variable_secrets(name, value));
         let known: Vec<String> = found.filter(is_long_enough).collect();

@@ -1,6 +1,6 @@
 //! The events about logs.
 
-use mainstay_runtime::journal::{Event, Level, count, millis_text};
+use mainstay_runtime::journal::{Event, FaultPhase, Level, count, millis_text};
 use serde::{Deserialize, Serialize};
 
 /// A program prints more than its log takes, so that lines are left out from now on. The program counts as noisy.
@@ -60,11 +60,18 @@ impl Event for OutputQuiet {
 pub struct LogsDegraded {
     /// The fault, or its end, for a person.
     pub message: String,
+    /// The part of the fault that this reports.
+    #[serde(default)]
+    pub phase: FaultPhase,
 }
 
 impl Event for LogsDegraded {
     const KIND: &'static str = "logs_degraded";
     const LEVEL: Level = Level::Warn;
+
+    fn level(&self) -> Level {
+        self.phase.level()
+    }
 
     fn describe(&self) -> String {
         format!("the logs: {}", self.message)

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use mainstay_runtime::ActorPath;
 use mainstay_runtime::clock::WallTime;
@@ -13,9 +14,9 @@ use parking_lot::Mutex;
 use super::events::{OutputNoisy, OutputQuiet};
 use super::flood::{Dropped, FloodEnd, FloodLimiter, LogRate};
 use super::line::{LogLine, LogStream};
-use super::shared::{LineSource, Shared, now};
 use super::tail::{EXCERPT_LINES, OutputTail};
 use super::text::{LINE_BYTES_MAX, RawLine};
+use super::writer_link::{LineSource, WriterLink, now};
 use crate::error::Secrets;
 
 /// The most bytes of lines that wait for the writer.
@@ -34,9 +35,12 @@ pub struct ProcessLog(Arc<LogSource>);
 struct LogSource {
     id: String,
     path: Option<ActorPath>,
-    /// The shared part; `None` for a log that only keeps the last lines.
-    store: Option<Arc<Shared>>,
+    /// The link to the writer; `None` for a log that only keeps the last lines.
+    link: Option<Arc<WriterLink>>,
+    created_at: Instant,
     state: Mutex<SourceState>,
+    /// The generation of the actor that starts the next process, and of the one that started the present process.
+    generations: [AtomicU64; 2],
 }
 
 struct SourceState {
@@ -73,13 +77,15 @@ impl ProcessLog {
     pub(super) fn new(
         id: String,
         path: Option<ActorPath>,
-        store: Option<Arc<Shared>>,
+        link: Option<Arc<WriterLink>>,
         rate: LogRate,
     ) -> Self {
         Self(Arc::new(LogSource {
             id,
             path,
-            store,
+            link,
+            created_at: now(),
+            generations: Default::default(),
             state: Mutex::new(SourceState {
                 secrets: Secrets::default(),
                 partial_lines: Default::default(),
@@ -99,10 +105,17 @@ impl ProcessLog {
     /// Begins the output of a process, in which these secrets are redacted. The kept lines of the one before are shown
     /// without them as well, so they have to include the secrets of earlier starts.
     pub(crate) fn begin(&self, secrets: Secrets) {
+        let [next, present] = &self.0.generations;
+        present.store(next.load(Ordering::Relaxed), Ordering::Relaxed);
         let mut state = self.0.state.lock();
         state.secrets = secrets;
         state.partial_lines = Default::default();
         state.tail.begin();
+    }
+
+    /// Sets the generation of the program's actor, for the events of the processes that begin from now on.
+    pub(crate) fn set_generation(&self, generation: u64) {
+        self.0.generations[0].store(generation, Ordering::Relaxed);
     }
 
     /// Adds a note of the runtime.
@@ -187,8 +200,13 @@ impl ProcessLog {
 }
 
 impl LogSource {
+    /// Returns the time since the log was created.
+    fn age(&self) -> Duration {
+        now().saturating_duration_since(self.created_at)
+    }
+
     fn push(self: &Arc<Self>, stream: LogStream, mut piece: &[u8]) -> Duration {
-        let (now, mut skipped) = (now(), 0);
+        let (now, mut skipped) = (self.age(), 0);
         let mut state = self.state.lock();
         while let Some(end) = piece.iter().position(|byte| *byte == b'\n') {
             if !state.limiter.has_room(stream, now) {
@@ -209,7 +227,7 @@ impl LogSource {
     }
 
     fn push_line(self: &Arc<Self>, stream: LogStream, raw: RawLine) -> Duration {
-        let (now, bytes) = (now(), raw.bytes.len());
+        let (now, bytes) = (self.age(), raw.bytes.len());
         let mut state = self.state.lock();
         if state.limiter.has_room(stream, now) {
             self.add_line(&mut state, stream, raw);
@@ -236,22 +254,21 @@ impl LogSource {
     }
 
     fn record<E: Event>(&self, event: &E) {
-        if let (Some(started), Some(path)) =
-            (self.store.as_ref().and_then(|store| store.started()), &self.path)
+        if let (Some(started), Some(path)) = (self.link.as_ref().and_then(|link| link.started()), &self.path)
         {
-            started.journal.record(path, 0, event);
+            started.journal.record(path, self.generations[1].load(Ordering::Relaxed), event);
         }
     }
 
     fn wall_time(&self) -> Option<WallTime> {
-        Some(WallTime(self.store.as_ref()?.started()?.journal.wall_time()))
+        Some(WallTime(self.link.as_ref()?.started()?.journal.wall_time()))
     }
 
     /// Adds a line that passes the limiter.
     fn add_line(self: &Arc<Self>, state: &mut SourceState, stream: LogStream, line: RawLine) {
         state.limiter.pass(stream, line.bytes.len());
         state.last_dropped.retain(|(dropped, _)| *dropped != stream);
-        if self.store.is_some() {
+        if self.link.is_some() {
             let text = line.to_text(&state.secrets, LINE_BYTES_MAX);
             self.enqueue(state, stream, text);
         }
@@ -263,7 +280,7 @@ impl LogSource {
     }
 
     fn enqueue(self: &Arc<Self>, state: &mut SourceState, stream: LogStream, text: String) {
-        let (Some(store), Some(at)) = (&self.store, self.wall_time()) else { return };
+        let (Some(link), Some(at)) = (&self.link, self.wall_time()) else { return };
         let bytes = text.len() + LINE_OVERHEAD_BYTES;
         if state.queue_bytes + bytes > QUEUE_BYTES_MAX {
             state.overflow.add(1, text.len() as u64);
@@ -271,7 +288,7 @@ impl LogSource {
             state.queue_bytes += bytes;
             state.queue.push_back(LogLine { at, stream, text });
         }
-        store.wake_writer(Arc::clone(self) as Arc<dyn LineSource>);
+        link.wake_writer(Arc::clone(self) as Arc<dyn LineSource>);
     }
 
     /// Leaves out whole lines, of which the first may continue a partial one.
@@ -299,8 +316,8 @@ impl LogSource {
         let begin = OutputNoisy { lines_per_second, bytes_per_second };
         self.record(&begin);
         self.add_note(state, begin.describe());
-        if let Some(store) = &self.store {
-            store.watch_flood(Arc::clone(self) as Arc<dyn LineSource>);
+        if let Some(link) = &self.link {
+            link.watch_flood(Arc::clone(self) as Arc<dyn LineSource>);
         }
     }
 
@@ -348,7 +365,7 @@ impl LineSource for LogSource {
 
     fn end_flood_if_quiet(self: Arc<Self>) -> bool {
         let mut state = self.state.lock();
-        if let Some(flood) = state.limiter.end_if_quiet(now()) {
+        if let Some(flood) = state.limiter.end_if_quiet(self.age()) {
             self.tell_flood_end(&mut state, flood);
         }
         state.limiter.is_noisy()

@@ -6,16 +6,16 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mainstay_runtime::ActorPath;
 use mainstay_runtime::clock::WallTime;
-use mainstay_runtime::journal::Journal;
+use mainstay_runtime::journal::{FaultPhase, Journal};
 
 use super::events::LogsDegraded;
 use super::files::{FileLimits, LogFile, LogFiles, remove_forgotten};
 use super::line::{LogLine, LogStream};
-use super::shared::{LineSource, Shared, Started, is_same_source, now};
+use super::writer_link::{LineSource, Started, WriterLink, is_same_source, now};
 
 /// The time that the thread waits before it tries a disk again that refused.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -30,16 +30,16 @@ const FORGOTTEN_MAX: usize = 64;
 const PATH: &str = "logs";
 
 /// Starts the thread.
-pub(super) fn spawn(shared: Arc<Shared>) -> io::Result<()> {
+pub(super) fn spawn(link: Arc<WriterLink>) -> io::Result<()> {
     let run = move || {
-        let _end = EndGuard(Arc::clone(&shared));
-        LogWriter { shared, logs: BTreeMap::new() }.run();
+        let _end = EndGuard(Arc::clone(&link));
+        LogWriter { link, logs: BTreeMap::new() }.run();
     };
     thread::Builder::new().name("mainstay-logs".to_owned()).spawn(run).map(drop)
 }
 
 /// Reports the end of the thread, also by a panic.
-struct EndGuard(Arc<Shared>);
+struct EndGuard(Arc<WriterLink>);
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
@@ -48,7 +48,7 @@ impl Drop for EndGuard {
 }
 
 struct LogWriter {
-    shared: Arc<Shared>,
+    link: Arc<WriterLink>,
     logs: BTreeMap<String, WrittenLog>,
 }
 
@@ -63,39 +63,39 @@ struct WrittenLog {
 }
 
 struct Refusal {
-    retry_at: Duration,
+    retry_at: Instant,
     reason: String,
 }
 
 impl LogWriter {
     /// Writes until it is asked to end.
     fn run(mut self) {
-        let shared = Arc::clone(&self.shared);
-        let Some(Started { journal, dir }) = shared.started() else { return };
+        let link = Arc::clone(&self.link);
+        let Some(Started { journal, dir }) = link.started() else { return };
         loop {
-            let (waiting, is_closing) = self.next_work();
+            let (waiting, is_closing) = self.next_tasks();
             match dir {
                 Some(dir) => self.write(waiting, is_closing, dir, journal),
                 None => waiting.iter().for_each(|source| drop(source.take_lines())),
             }
             self.report_health(journal);
             self.end_floods();
-            if is_closing && self.shared.work().waiting.is_empty() {
+            if is_closing && self.link.tasks().waiting.is_empty() {
                 return;
             }
         }
     }
 
-    /// Waits for work, and returns the logs with new lines, and whether this is the last work.
-    fn next_work(&self) -> (Vec<Arc<dyn LineSource>>, bool) {
+    /// Waits for a task, and returns the logs with new lines, and whether the writer ends after them.
+    fn next_tasks(&self) -> (Vec<Arc<dyn LineSource>>, bool) {
         let retry_at = self.logs.values().filter_map(|log| Some(log.refusal.as_ref()?.retry_at)).min();
-        let retry_in = retry_at.map(|at| at.saturating_sub(now()));
-        let mut work = self.shared.work();
-        if work.waiting.is_empty() && !work.is_closing && retry_in != Some(Duration::ZERO) {
-            let flood_check = (!work.noisy.is_empty()).then_some(FLOOD_INTERVAL);
-            work = self.shared.wait(work, [retry_in, flood_check].into_iter().flatten().min());
+        let retry_in = retry_at.map(|at| at.saturating_duration_since(now()));
+        let mut tasks = self.link.tasks();
+        if tasks.waiting.is_empty() && !tasks.is_closing && retry_in != Some(Duration::ZERO) {
+            let flood_check = (!tasks.noisy.is_empty()).then_some(FLOOD_INTERVAL);
+            tasks = self.link.wait(tasks, [retry_in, flood_check].into_iter().flatten().min());
         }
-        (std::mem::take(&mut work.waiting), work.is_closing)
+        (std::mem::take(&mut tasks.waiting), tasks.is_closing)
     }
 
     /// Writes the lines of these logs, and of those whose disk is to be tried again.
@@ -112,7 +112,7 @@ impl LogWriter {
             }
         }
         due.extend(self.logs.iter().filter(|(_, log)| log.refusal.is_some()).map(|(id, _)| id.clone()));
-        let limits = self.shared.limits();
+        let limits = self.link.limits();
         let mut has_written = false;
         for id in due {
             let Some(log) = self.logs.get_mut(&id) else { continue };
@@ -122,13 +122,13 @@ impl LogWriter {
             }
         }
         if has_written {
-            self.shared.notify_readers();
+            self.link.notify_readers();
         }
     }
 
     /// Deletes logs of programs that are no longer known, if they are too many.
     fn make_room(&self, dir: &Path) {
-        let known = self.shared.work().known.clone();
+        let known = self.link.tasks().known.clone();
         // A log that cannot be deleted is tried again with the next program.
         let _ = remove_forgotten(dir, |id| known.contains(id), FORGOTTEN_MAX);
     }
@@ -136,29 +136,28 @@ impl LogWriter {
     /// Shows whether all lines are being written, and records a change of that.
     fn report_health(&self, journal: &Journal) {
         let refusal = self.logs.values().find_map(|log| Some(log.refusal.as_ref()?.reason.clone()));
-        let before = std::mem::replace(&mut self.shared.work().failure, refusal.clone());
-        let reason = match (before, refusal) {
-            (None, Some(reason)) => format!("lines are not written, and wait in memory: {reason}"),
-            (Some(_), None) => "lines are written again".to_owned(),
+        let before = std::mem::replace(&mut self.link.tasks().failure, refusal.clone());
+        let (message, phase) = match (before, refusal) {
+            (None, Some(reason)) => {
+                (format!("lines are not written, and wait in memory: {reason}"), FaultPhase::Begins)
+            }
+            (Some(_), None) => ("lines are written again".to_owned(), FaultPhase::Ends),
             (None, None) | (Some(_), Some(_)) => return,
         };
         if let Ok(path) = ActorPath::root(PATH) {
-            journal.record(&path, 0, &LogsDegraded { message: reason });
+            journal.record(&path, 0, &LogsDegraded { message, phase });
         }
     }
 
     fn end_floods(&self) {
-        let noisy = self.shared.work().noisy.clone();
+        let noisy = self.link.tasks().noisy.clone();
         let ended: Vec<_> =
             noisy.into_iter().filter(|source| !Arc::clone(source).end_flood_if_quiet()).collect();
         let has_ended =
             |source: &Arc<dyn LineSource>| ended.iter().any(|ended| is_same_source(ended, source));
-        self.shared.work().noisy.retain(|source| !has_ended(source));
-        // A source has its own lock, under which it takes the one of the work.
-        ended
-            .into_iter()
-            .filter(|source| source.is_noisy())
-            .for_each(|source| self.shared.watch_flood(source));
+        self.link.tasks().noisy.retain(|source| !has_ended(source));
+        // A source has its own lock, under which it takes the one of the tasks.
+        ended.into_iter().filter(|source| source.is_noisy()).for_each(|source| self.link.watch_flood(source));
     }
 }
 

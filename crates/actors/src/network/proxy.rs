@@ -190,7 +190,7 @@ impl Proxy {
 
     /// Returns whether the address has a user or a password.
     #[must_use]
-    pub fn has_credentials(&self) -> bool {
+    pub(crate) fn has_credentials(&self) -> bool {
         self.intercept.basic_auth().is_some() || self.intercept.raw_auth().is_some()
     }
 

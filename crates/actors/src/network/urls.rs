@@ -118,7 +118,7 @@ impl BaseUrl {
     /// Returns the address of the same server for a client on this computer: a server that listens on all addresses is
     /// reached by the loopback address. `None` if it listens on others only.
     #[must_use]
-    pub fn on_this_computer(mut self) -> Option<Self> {
+    pub(crate) fn on_this_computer(mut self) -> Option<Self> {
         let loopback = match self.0.host() {
             Some(Host::Ipv4(address)) if address.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
             Some(Host::Ipv6(address)) if address.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -130,7 +130,7 @@ impl BaseUrl {
 
     /// Returns whether it is reached over TLS.
     #[must_use]
-    pub fn is_secure(&self) -> bool {
+    pub(crate) fn is_secure(&self) -> bool {
         self.0.scheme() == "https"
     }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::exit::{ProcessExit, ProcessExited, is_exec_failure};
 use super::lines::LineSplitter;
@@ -21,6 +21,7 @@ use super::spec::{ProcessSpec, SpawnError};
 use super::stdin::{ProcessStdin, StdinCloser};
 use super::system::{self, ProcessGroup, ProcessRegistry};
 use crate::logs::{LogStream, ProcessLog};
+use crate::standstill::until;
 
 /// The time that the report of an exit waits for the end of the output while another process keeps that open. The
 /// process's own output is in the pipes by then, and takes no longer to read.
@@ -28,6 +29,9 @@ const OUTPUT_DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The longest line that is searched for the ready text, in bytes.
 pub(super) const READY_LINE_BYTES_MAX: usize = 64 * 1024;
+
+/// The longest time between two looks whether a signal or a debugger has stopped a process.
+pub const SUSPENSION_LOOK_INTERVAL_MAX: Duration = Duration::from_secs(5);
 
 /// The size of one read of stderr, in bytes.
 const PIECE_BYTES: usize = 16 * 1024;
@@ -42,6 +46,17 @@ pub struct ProcessIdentity {
     pub started: String,
     /// The marker in its environment, which its descendants inherit.
     pub marker: String,
+}
+
+/// The condition of a process, as the system says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProcessCondition {
+    /// Runs, as far as the system says.
+    Running,
+    /// A signal or a debugger has stopped it.
+    Suspended,
+    /// Has exited.
+    Exited,
 }
 
 /// A process that runs, or ran. Dropping it kills the process and its descendants at once.
@@ -261,7 +276,15 @@ impl Process {
 
     /// Returns whether a signal or a debugger has stopped the process, as SIGSTOP does. Always false on Windows.
     pub(crate) async fn is_suspended(&self) -> bool {
-        system::is_suspended(&self.identity).await
+        self.condition().await == ProcessCondition::Suspended
+    }
+
+    /// Returns what the system says of the process now. After a standstill that may be more than [`exit`](Self::exit) knows.
+    pub(crate) async fn condition(&self) -> ProcessCondition {
+        match self.exit() {
+            Some(_) => ProcessCondition::Exited,
+            None => system::condition(&self.identity).await,
+        }
     }
 }
 
@@ -368,7 +391,7 @@ struct ExitReporter<'a> {
 impl ExitReporter<'_> {
     /// Reports the exit once the output is read, with its last lines.
     async fn report(&mut self, status: WaitStatus, was_requested: bool) -> ProcessExit {
-        let _ = timeout(OUTPUT_DRAIN_TIMEOUT, self.output_closed.recv()).await;
+        let _ = until(Instant::now() + OUTPUT_DRAIN_TIMEOUT, self.output_closed.recv()).await;
         let WaitStatus { code, signal } = status;
         let (pid, log) = (self.pid, self.log);
         let mut exit = ProcessExit { code, signal, ..ProcessExit::default() };

@@ -123,7 +123,7 @@ impl Event for ProcessExited {
         let how = exit.describe();
         match was_requested {
             true => format!("process {pid} has ended after a request to end: {how}"),
-            false => format!("process {pid} has ended without a request: {how}"),
+            false => format!("process {pid} has ended unexpectedly: {how}"),
         }
     }
 }

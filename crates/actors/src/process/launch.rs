@@ -13,7 +13,7 @@ use super::exit::{ProcessExit, line_suffix};
 use super::manager::ProcessManager;
 use super::readiness::{ProbeResult, Readiness, run_probe};
 use super::spec::{ProcessSpec, SpawnError};
-use crate::suspend::until;
+use crate::standstill::until;
 
 /// The program to start, and the sign that it is ready.
 #[derive(Clone)]
@@ -24,12 +24,20 @@ pub struct Launch {
     pub readiness: Readiness,
     /// The time that it may take until it is ready.
     pub ready_timeout: Duration,
-    /// Makes the program of each start, where that depends on what is known only then; else it is `spec`.
-    pub prepare: Option<PrepareSpec>,
+    /// Prepares each start, where that depends on what is known only then; else it is of `spec` and `readiness`.
+    pub prepare: Option<PrepareStart>,
 }
 
-/// Makes the program of one start. It may wait without limit for what it needs; dropping the start ends that.
-pub type PrepareSpec = Arc<dyn Fn() -> BoxFuture<'static, Result<ProcessSpec, SpawnError>> + Send + Sync>;
+/// The program of one start, and the sign that it is ready, where that differs from those of the launch.
+pub struct PreparedStart {
+    /// The program to start.
+    pub spec: ProcessSpec,
+    /// The sign that it is ready, of the same kind as that of the launch; `None` for that one.
+    pub readiness: Option<Readiness>,
+}
+
+/// Prepares one start. It may wait without limit for what it needs; dropping the start ends that.
+pub type PrepareStart = Arc<dyn Fn() -> BoxFuture<'static, Result<PreparedStart, SpawnError>> + Send + Sync>;
 
 /// Says why a process did not become ready.
 #[derive(Debug, Error)]
@@ -80,11 +88,12 @@ impl Launch {
         {
             return Err(LaunchError::AddressInUse);
         }
-        let signal = self.readiness.ready_signal();
-        Ok(match &self.prepare {
-            None => Process::start_observed(&self.spec, manager, signal).await?,
-            Some(prepare) => Process::start_observed(&prepare().await?, manager, signal).await?,
-        })
+        let Some(prepare) = &self.prepare else {
+            return Ok(Process::start_observed(&self.spec, manager, self.readiness.ready_signal()).await?);
+        };
+        let PreparedStart { spec, readiness } = prepare().await?;
+        let signal = readiness.as_ref().unwrap_or(&self.readiness).ready_signal();
+        Ok(Process::start_observed(&spec, manager, signal).await?)
     }
 
     /// Waits until the process is ready. The reader of its stdout shows each line to its ready signal.
@@ -92,12 +101,24 @@ impl Launch {
     /// # Errors
     /// [`LaunchError::Exited`] and [`LaunchError::ReadyTimeout`].
     pub(crate) async fn wait_until_ready(&self, process: &Process) -> Result<(), LaunchError> {
+        self.wait_for(process, self.readiness.wait_until_ready(process.ready_signal())).await
+    }
+
+    /// Waits for `ready`, which ends when the process is ready, for as long as the process runs and its time lasts.
+    ///
+    /// # Errors
+    /// [`LaunchError::Exited`] and [`LaunchError::ReadyTimeout`].
+    pub(super) async fn wait_for<T>(
+        &self,
+        process: &Process,
+        ready: impl Future<Output = T>,
+    ) -> Result<T, LaunchError> {
         let deadline = Instant::now() + self.ready_timeout;
         tokio::select! {
             biased;
             // A process that reports readiness and exits counts as exited.
             exit = process.exited() => Err(LaunchError::Exited(exit)),
-            ready = until(deadline, self.readiness.wait_until_ready(process.ready_signal())) => ready.ok_or_else(|| {
+            ready = until(deadline, ready) => ready.ok_or_else(|| {
                 LaunchError::ReadyTimeout { within: self.ready_timeout, last_line: process.last_line() }
             }),
         }
@@ -114,7 +135,7 @@ mod tests {
     async fn preparation_takes_no_time_from_the_start() {
         let ready_timeout = Duration::from_secs(1);
         let wait = Duration::from_secs(3600);
-        let prepare: PrepareSpec = Arc::new(move || {
+        let prepare: PrepareStart = Arc::new(move || {
             Box::pin(async move {
                 sleep(wait).await;
                 Err(SpawnError::Stopping)

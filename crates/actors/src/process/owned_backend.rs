@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep};
 
 use self::address::assign_address;
 pub use self::events::{BackendResumed, BackendStarted, BackendStarting, BackendSuspended};
-use self::listener::check_listener;
+use self::listener::{ListenerGuard, check_user, is_taken};
 pub use self::suspension::SuspensionPolicy;
 use self::suspension::{Suspension, SuspensionChange};
 pub use self::view::{BackendProcess, OwnedBackendView};
@@ -33,7 +33,7 @@ use super::child::{LoggedStdout, Process, READY_LINE_BYTES_MAX, pause};
 use super::launch::{Launch, LaunchError};
 use super::lines::{LineSplitter, OutputLine};
 use super::manager::ProcessManager;
-use super::readiness::ReadySignal;
+use super::readiness::{Readiness, ReadySignal};
 use super::stdin::ProcessStdin;
 use super::stop_limit::stop_within;
 use crate::error::{Error, Reason};
@@ -182,7 +182,7 @@ impl Worker for OwnedBackendActor {
         let Some(process) = &state.process else { return };
         // Before the process closes its connections.
         self.view.note_stop();
-        let exit = stop_within(ctx.stop_time_left(), process.stop(), || process.kill()).await;
+        let exit = stop_within(|| ctx.stop_time_left(), process.stop(), || process.kill()).await;
         if exit.is_kill() {
             ctx.report_kill(exit.describe_kill());
         }
@@ -197,9 +197,16 @@ impl OwnedBackendActor {
         }
         let launch = Arc::new((self.prepare)(state.address.as_ref())?);
         state.launch = Some(Arc::clone(&launch));
+        launch.spec.log.set_generation(ctx.generation());
         let manager = self.manager.clone();
+        let probed = assigned_port(state).filter(|_| matches!(launch.readiness, Readiness::Probe(_)));
         ctx.spawn(async move {
-            match launch.start(&manager).await {
+            let started = match probed {
+                // A probe may carry the secret, so it asks no server that is there before the process.
+                Some(port) if is_taken(port).await => Err(LaunchError::AddressInUse),
+                _ => launch.start(&manager).await,
+            };
+            match started {
                 Ok(process) => OwnedBackendMessage::Spawned(process),
                 Err(error) => OwnedBackendMessage::Fail(launch_failure(&error)),
             }
@@ -230,18 +237,10 @@ impl OwnedBackendActor {
         let process = state.process.insert(Arc::new(process));
         self.schedule_look(ctx, process);
         let process = Arc::clone(process);
-        let assigned = state.address.as_ref().map(|address| address.url.port());
+        let assigned = assigned_port(state);
         let view = self.view.clone();
         ctx.spawn(async move {
-            let ready = async {
-                launch.wait_until_ready(&process).await.map_err(|error| launch_failure(&error))?;
-                let url = ready_signal.reported_url();
-                if let Some(port) = url.as_ref().map(BaseUrl::port).or(assigned) {
-                    check_listener(port).await.map_err(|error| Failure::from(error.log_text()))?;
-                }
-                Ok(url)
-            };
-            match ready.await {
+            match wait_until_ready(&launch, &process, assigned).await {
                 Ok(url) => OwnedBackendMessage::Ready { url },
                 Err(failure) if process.exit().is_some() => {
                     process.stop().await;
@@ -317,6 +316,46 @@ impl OwnedBackendActor {
     }
 }
 
+/// Returns the port that this start is assigned, if it is assigned one.
+fn assigned_port(state: &OwnedBackendState) -> Option<u16> {
+    state.address.as_ref().map(|address| address.url.port())
+}
+
+/// Waits until the process is ready, and returns the address that it has reported, if it was to report one.
+///
+/// A probe of an assigned address reaches the process's own listener alone. A process that reports its readiness itself
+/// is believed: only another user's listener is refused.
+async fn wait_until_ready(
+    launch: &Launch,
+    process: &Process,
+    assigned: Option<u16>,
+) -> Result<Option<BaseUrl>, Failure> {
+    let refused = |error: Error| Failure::from(error.log_text());
+    if let (Readiness::Probe(probe), Some(port)) = (&launch.readiness, assigned) {
+        let guard = ListenerGuard::new(port, process.identity().clone(), launch.spec.log.clone());
+        return match launch.wait_for(process, guard.wait_until_ready(probe)).await {
+            Ok(ready) => ready.map(|()| None).map_err(refused),
+            Err(error) => Err(guarded_failure(&error, guard.foreign_listener())),
+        };
+    }
+    launch.wait_until_ready(process).await.map_err(|error| launch_failure(&error))?;
+    let url = process.ready_signal().reported_url();
+    if let Some(port) = url.as_ref().map(BaseUrl::port).or(assigned) {
+        check_user(port).await.map_err(refused)?;
+    }
+    Ok(url)
+}
+
+/// Returns the failure of a process that did not become ready, with the listener that had its port until the end.
+fn guarded_failure(error: &LaunchError, foreign_listener: Option<String>) -> Failure {
+    match (error, foreign_listener) {
+        (LaunchError::ReadyTimeout { .. }, Some(foreign)) => {
+            failure(&format!("the backend's process did not become ready: {foreign}; {error}"))
+        }
+        _ => launch_failure(error),
+    }
+}
+
 /// Returns the failure of a process that did not become ready.
 fn launch_failure(error: &LaunchError) -> Failure {
     let failure = failure(&format!("the backend's process did not become ready: {error}"));
@@ -350,4 +389,25 @@ async fn drain(
         pause(flood_pause).await;
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn failure_names_the_listener_that_had_the_port() {
+        let timeout = LaunchError::ReadyTimeout { within: Duration::from_secs(1), last_line: None };
+        let text = |error: &LaunchError, foreign: Option<&str>| {
+            guarded_failure(error, foreign.map(str::to_owned)).to_string()
+        };
+        let before = "the backend's process did not become ready: ";
+        let named = text(&timeout, Some("port 80 is taken"));
+        assert_eq!(named, format!("{before}port 80 is taken; it was not ready within 1 s"));
+        assert_eq!(text(&timeout, None), format!("{before}it was not ready within 1 s"));
+        let other = text(&LaunchError::AddressInUse, Some("port 80 is taken"));
+        assert!(!other.contains("port 80"), "{other}");
+    }
 }

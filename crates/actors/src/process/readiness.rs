@@ -12,10 +12,10 @@ use crate::logs::shown_text;
 use crate::network::urls::BaseUrl;
 
 /// The time limit of one probe.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The pause between a probe that found nothing and the next.
-const PROBE_INTERVAL: Duration = Duration::from_millis(100);
+pub(super) const PROBE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The sign that a process is ready.
 #[derive(Clone, Default)]

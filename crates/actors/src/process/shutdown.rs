@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::standstill::{DRAIN_TIME, LATE_MIN};
+
 /// The time that a killed process gets. A kill works at once, unless the kernel itself holds the process up.
 const KILL_WAIT: Duration = Duration::from_millis(500);
 
@@ -33,8 +35,10 @@ pub(super) struct ShutdownSequence {
 #[derive(Debug, Clone, Copy)]
 enum ShutdownStage {
     New,
+    /// `is_late` is set once the end of the grace was noticed late: this process stood still, and perhaps the others too.
     Terminating {
         until: Duration,
+        is_late: bool,
     },
     /// `until` is set while there is time left to wait.
     Killing {
@@ -57,10 +61,20 @@ impl ShutdownSequence {
         }
         match self.stage {
             ShutdownStage::New if !in_a_hurry && !self.grace.is_zero() => {
-                self.stage = ShutdownStage::Terminating { until: now.saturating_add(self.grace) };
+                self.stage =
+                    ShutdownStage::Terminating { until: now.saturating_add(self.grace), is_late: false };
                 ShutdownStep::Terminate
             }
-            ShutdownStage::Terminating { until } if !in_a_hurry && now < until => ShutdownStep::Wait(until),
+            ShutdownStage::Terminating { until, .. } if !in_a_hurry && now < until => {
+                ShutdownStep::Wait(until)
+            }
+            ShutdownStage::Terminating { until, is_late: false }
+                if !in_a_hurry && now.saturating_sub(until) >= LATE_MIN =>
+            {
+                let until = now.saturating_add(DRAIN_TIME);
+                self.stage = ShutdownStage::Terminating { until, is_late: true };
+                ShutdownStep::Wait(until)
+            }
             ShutdownStage::New | ShutdownStage::Terminating { .. } => self.kill(now, 1),
             ShutdownStage::Killing { times, until: Some(until) } => {
                 self.stage = ShutdownStage::Killing { times, until: None };
@@ -107,6 +121,20 @@ mod tests {
         assert_eq!(sequence.next(ms(500), 1, false), ShutdownStep::Kill);
         assert_eq!(sequence.next(ms(500), 1, false), ShutdownStep::Wait(ms(1000)));
         assert_eq!(sequence.next(ms(600), 0, false), ShutdownStep::Done);
+    }
+
+    #[test]
+    fn grace_noticed_late_is_prolonged_once() {
+        let mut sequence = ShutdownSequence::new(ms(500));
+        assert_eq!(sequence.next(ms(0), 1, false), ShutdownStep::Terminate);
+        assert_eq!(sequence.next(ms(1), 1, false), ShutdownStep::Wait(ms(500)));
+        let prolonged = ms(7000) + DRAIN_TIME;
+        assert_eq!(sequence.next(ms(7000), 1, false), ShutdownStep::Wait(prolonged));
+        assert_eq!(sequence.next(ms(7001), 1, false), ShutdownStep::Wait(prolonged));
+        assert_eq!(sequence.next(prolonged + LATE_MIN, 1, false), ShutdownStep::Kill);
+        let mut hurried = ShutdownSequence::new(ms(500));
+        assert_eq!(hurried.next(ms(0), 1, false), ShutdownStep::Terminate);
+        assert_eq!(hurried.next(ms(7000), 1, true), ShutdownStep::Kill);
     }
 
     #[test]

@@ -5,6 +5,8 @@ mod pid_file;
 mod process_group;
 mod process_table;
 mod signals;
+#[cfg(target_os = "linux")]
+mod socket_holder;
 mod watchdog;
 
 use std::path::Path;
@@ -13,7 +15,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Mutex, broadcast};
 
 use self::pid_file::{PidFile, PidFileEntry};
-pub(super) use self::process_group::{ProcessGroup, is_suspended, kill_group, resident_bytes};
+pub(super) use self::process_group::{ProcessGroup, condition, kill_group, resident_bytes};
+#[cfg(target_os = "linux")]
+pub(super) use self::socket_holder::{SocketHolder, find_socket_holder};
 use self::watchdog::Watchdog;
 use super::manager::{ManagerWarning, OpenError, Orphan};
 

@@ -16,7 +16,7 @@ use tokio::sync::broadcast;
 use tokio::time::sleep;
 use windows::Win32::System::Threading::CREATE_NO_WINDOW;
 
-use super::child::{Grace, ProcessIdentity, StdioPipes, WaitStatus};
+use super::child::{Grace, ProcessCondition, ProcessIdentity, StdioPipes, WaitStatus};
 use super::manager::{ManagerWarning, OpenError, Orphan};
 use super::program::TriedPlaces;
 use super::spec::{MARKER_VARIABLE, ProcessSpec, SpawnError};
@@ -150,7 +150,7 @@ pub(super) async fn resident_bytes(_: &ProcessIdentity) -> Option<u64> {
     None
 }
 
-/// Returns false, because the system reports it only to unsafe code.
-pub(super) async fn is_suspended(_: &ProcessIdentity) -> bool {
-    false
+/// Returns that the process runs, because the system reports more only to unsafe code.
+pub(super) async fn condition(_: &ProcessIdentity) -> ProcessCondition {
+    ProcessCondition::Running
 }

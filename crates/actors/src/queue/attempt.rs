@@ -12,6 +12,22 @@ use crate::{
     transport::{FullResponse, SendProgress, StreamingResponse, Transport, TransportError},
 };
 
+/// The attempts at a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct AttemptCount {
+    /// The number of attempts made. An attempt that could not connect is subtracted again.
+    pub(super) made: u32,
+    /// The number of the last attempt that the journal announced; 0 if it announced none.
+    pub(super) announced: u32,
+}
+
+impl AttemptCount {
+    /// Returns the attempt that was announced and not made, of a request that ends now.
+    pub(super) fn dropped(self) -> Option<u32> {
+        Some(self.announced).filter(|announced| *announced > self.made)
+    }
+}
+
 /// The most bytes read of the body of a failed response when a stream was requested.
 const FAILING_BODY_BYTES_MAX: usize = 64 * 1024;
 
@@ -27,27 +43,6 @@ pub enum AttemptResult {
 }
 
 impl AttemptResult {
-    pub(super) fn outcome(&self) -> AttemptOutcome<'_> {
-        match self {
-            Self::Answered(response) => AttemptOutcome::Answered(response),
-            Self::Failed(failure) => AttemptOutcome::Failed(failure),
-            Self::Lost => AttemptOutcome::Lost,
-        }
-    }
-}
-
-/// The outcome of an attempt.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum AttemptOutcome<'a> {
-    /// The server answered, with any status.
-    Answered(&'a FullResponse),
-    /// There was no response, or an unreadable one.
-    Failed(&'a TransportError),
-    /// The task of the attempt crashed or was cancelled.
-    Lost,
-}
-
-impl AttemptOutcome<'_> {
     /// Returns whether this is a successful response, which needs no decision.
     #[must_use]
     pub(crate) fn is_success(&self) -> bool {
@@ -69,18 +64,18 @@ pub(crate) enum ReachabilityEvidence {
 }
 
 impl ReachabilityEvidence {
-    /// Returns the evidence of `outcome`.
+    /// Returns the evidence of `result`.
     #[must_use]
-    pub(crate) fn from_outcome(outcome: AttemptOutcome<'_>) -> Self {
-        match outcome {
-            AttemptOutcome::Answered(_) => Self::Answered,
-            AttemptOutcome::Failed(failure) if failure.progress == SendProgress::Answered => Self::Answered,
-            AttemptOutcome::Failed(failure) => match (failure.kind, failure.progress) {
+    pub(crate) fn from_result(result: &AttemptResult) -> Self {
+        match result {
+            AttemptResult::Answered(_) => Self::Answered,
+            AttemptResult::Failed(failure) if failure.progress == SendProgress::Answered => Self::Answered,
+            AttemptResult::Failed(failure) => match (failure.kind, failure.progress) {
                 (kind, _) if kind.is_unreachable() => Self::Unreachable(kind.reason()),
                 (kind, SendProgress::MaybeSent) => Self::Unanswered(kind.reason()),
                 _ => Self::None,
             },
-            AttemptOutcome::Lost => Self::None,
+            AttemptResult::Lost => Self::None,
         }
     }
 }

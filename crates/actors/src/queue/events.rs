@@ -12,7 +12,7 @@ use mainstay_runtime::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{absence::BackendAbsence, gate::Outage, priority_queue::Overflow};
+use super::{absence::BackendAbsence, attempt::AttemptCount, gate::Outage, priority_queue::Overflow};
 use crate::{
     error::{Code, Error, Reason, Secrets, excerpt},
     request::{Priority, Request, RequestId},
@@ -63,6 +63,9 @@ pub struct RequestStarted {
     pub attempt: u32,
     /// The time since the request was accepted, in milliseconds.
     pub waited_ms: u64,
+    /// The number of attempts at another, slow path that left their permits to this one.
+    #[serde(default)]
+    pub slow: usize,
 }
 
 impl Event for RequestStarted {
@@ -71,7 +74,12 @@ impl Event for RequestStarted {
     const VERBOSE: bool = true;
 
     fn describe(&self) -> String {
-        format!("{} is sent, attempt {}, after {}", self.request, self.attempt, millis_text(self.waited_ms))
+        let Self { request, attempt, waited_ms, slow } = self;
+        let text = format!("{request} is sent, attempt {attempt}, after {}", millis_text(*waited_ms));
+        match *slow {
+            0 => text,
+            slow => format!("{text}, beside {slow} slow attempts at one path"),
+        }
     }
 }
 
@@ -96,7 +104,7 @@ impl Event for RequestJoined {
     }
 }
 
-/// An attempt has failed and another will follow.
+/// An attempt has failed and another is planned. If it is not made, the request's last event has `dropped_attempt`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct RequestRetry {
@@ -174,12 +182,17 @@ pub struct RequestFailed {
     pub ms: u64,
     /// The number of attempts made.
     pub attempts: u32,
+    /// The attempt that `request_retry` announced and that was not made, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
+    pub dropped_attempt: Option<u32>,
 }
 
 impl RequestFailed {
-    pub(super) fn new(subject: RequestRef, error: &Error, lasted: Duration) -> Self {
-        let Error { code, reason, status, attempts, .. } = *error;
-        Self { request: subject, code, reason, status, ms: millis(lasted), attempts }
+    pub(super) fn new(subject: RequestRef, error: &Error, lasted: Duration, attempts: AttemptCount) -> Self {
+        let Error { code, reason, status, .. } = *error;
+        let (ms, dropped_attempt) = (millis(lasted), attempts.dropped());
+        Self { request: subject, code, reason, status, ms, attempts: attempts.made, dropped_attempt }
     }
 }
 
@@ -188,12 +201,20 @@ impl Event for RequestFailed {
     const LEVEL: Level = Level::Warn;
 
     fn describe(&self) -> String {
-        let Self { request, code, reason, status, ms, attempts } = self;
+        let Self { request, reason, status, ms, attempts, dropped_attempt, .. } = self;
+        let dropped = without_attempt(*dropped_attempt);
+        if *reason == Reason::Quarantined {
+            return format!(
+                "{request} is quarantined after {}, because the backend ended over it{dropped}",
+                count(*attempts, "attempt")
+            );
+        }
         let status = status.map(|status| format!(", status {status}")).unwrap_or_default();
         format!(
-            "{request} has failed after {} and {}: {code}, {reason}{status}",
+            "{request} has failed after {} and {}{}: {reason}{status}{dropped}",
             millis_text(*ms),
-            count(*attempts, "attempt")
+            count(*attempts, "attempt"),
+            unknown_outcome(*reason)
         )
     }
 }
@@ -209,8 +230,27 @@ impl Event for RequestTimedOut {
     const LEVEL: Level = Level::Warn;
 
     fn describe(&self) -> String {
-        let RequestFailed { request, ms, attempts, .. } = &self.0;
-        format!("{request} has timed out after {} and {}", millis_text(*ms), count(*attempts, "attempt"))
+        let RequestFailed { request, ms, attempts, reason, dropped_attempt, .. } = &self.0;
+        format!(
+            "{request} has timed out after {} and {}{}{}",
+            millis_text(*ms),
+            count(*attempts, "attempt"),
+            unknown_outcome(*reason),
+            without_attempt(*dropped_attempt)
+        )
+    }
+}
+
+/// Returns a remark on the attempt that was announced and not made.
+fn without_attempt(dropped: Option<u32>) -> String {
+    dropped.map(|attempt| format!("; attempt {attempt} is not made")).unwrap_or_default()
+}
+
+/// Returns a remark on a request that may have been carried out.
+const fn unknown_outcome(reason: Reason) -> &'static str {
+    match reason {
+        Reason::OutcomeUnknown => ", and the backend may have carried it out",
+        _ => "",
     }
 }
 
@@ -289,7 +329,7 @@ pub struct QueueReleased {
     pub failures: u32,
     /// The length of the outage in milliseconds.
     pub held_ms: u64,
-    /// The number of waiting requests.
+    /// The number of requests that waited for its end, also those that were sent as probes.
     pub waiting: usize,
 }
 
@@ -305,11 +345,11 @@ impl Event for QueueReleased {
 
     fn describe(&self) -> String {
         let Self { held_ms, waiting, .. } = self;
-        format!(
-            "the queue sends requests again after {}, {} waited",
-            millis_text(*held_ms),
-            count(*waiting, "request")
-        )
+        let waited = match waiting {
+            0 => String::new(),
+            waiting => format!(", {} waited", count(*waiting, "request")),
+        };
+        format!("the queue sends requests again after {}{waited}", millis_text(*held_ms))
     }
 }
 
@@ -328,6 +368,10 @@ pub struct QueueOverflow {
     pub overflow: Overflow,
     /// The most requests that may wait.
     pub queue_max: usize,
+    /// The attempt that `request_retry` announced and that was not made, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
+    pub dropped_attempt: Option<u32>,
 }
 
 impl Event for QueueOverflow {
@@ -335,9 +379,12 @@ impl Event for QueueOverflow {
     const LEVEL: Level = Level::Warn;
 
     fn describe(&self) -> String {
-        let Self { request, reason, queue_max, .. } = self;
+        let Self { request, reason, queue_max, dropped_attempt, .. } = self;
         match reason {
-            Reason::Evicted => format!("{request} is evicted, because the queue is full with {queue_max}"),
+            Reason::Evicted => format!(
+                "{request} is evicted, because the queue is full with {queue_max}{}",
+                without_attempt(*dropped_attempt)
+            ),
             _ => format!("{request} is refused, because the queue is full with {queue_max}"),
         }
     }

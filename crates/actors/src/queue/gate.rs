@@ -56,7 +56,11 @@ pub(crate) enum GateChange {
     /// An outage has started, or goes on after a failed probe.
     Held(Outage),
     /// The outage is over.
-    Released(Outage),
+    Released {
+        outage: Outage,
+        /// The number of probes that were in flight, with the one that ended it.
+        probes: usize,
+    },
 }
 
 /// The gate; see the module's documentation.
@@ -109,10 +113,11 @@ impl Gate {
         now: Duration,
         jitter: f64,
     ) -> Option<GateChange> {
+        let probes = self.probes.len();
         let is_probe =
             self.probes.iter().position(|probe| *probe == id).map(|at| self.probes.swap_remove(at));
         match (evidence, self.outage) {
-            (ReachabilityEvidence::Answered, _) => self.release(),
+            (ReachabilityEvidence::Answered, _) => self.release(probes),
             (ReachabilityEvidence::Unreachable(reason), None) => Some(self.close(reason, now, jitter)),
             // An attempt that started before the outage tells nothing new.
             (_, Some(_)) if is_probe.is_none() => None,
@@ -120,7 +125,7 @@ impl Gate {
                 Some(self.extend(outage, reason, now, jitter))
             }
             // Something took the request, so others need not wait for its end.
-            (ReachabilityEvidence::Unanswered(_), Some(_)) => self.release(),
+            (ReachabilityEvidence::Unanswered(_), Some(_)) => self.release(probes),
             (ReachabilityEvidence::None, Some(outage)) => {
                 // The probe showed nothing, so the next one may start at once.
                 self.outage = Some(Outage { next_probe_at: outage.next_probe_at.min(now), ..outage });
@@ -138,7 +143,7 @@ impl Gate {
     ) -> Option<GateChange> {
         let before = std::mem::replace(&mut self.availability, availability);
         match availability {
-            BackendAvailability::Up => self.release(),
+            BackendAvailability::Up => self.release(self.probes.len()),
             // The connection has just failed, so the next request may probe at once.
             BackendAvailability::Down if before != BackendAvailability::Down && self.outage.is_none() => {
                 let outage =
@@ -152,7 +157,7 @@ impl Gate {
 
     /// Notes that the backend has answered another sender.
     pub(crate) fn on_backend_seen(&mut self) -> Option<GateChange> {
-        self.release()
+        self.release(self.probes.len())
     }
 
     fn close(&mut self, reason: Reason, now: Duration, jitter: f64) -> GateChange {
@@ -170,8 +175,8 @@ impl Gate {
         GateChange::Held(outage)
     }
 
-    fn release(&mut self) -> Option<GateChange> {
+    fn release(&mut self, probes: usize) -> Option<GateChange> {
         self.probes.clear();
-        self.outage.take().map(GateChange::Released)
+        self.outage.take().map(|outage| GateChange::Released { outage, probes })
     }
 }

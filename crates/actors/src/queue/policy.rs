@@ -10,7 +10,7 @@ use crate::quarantine::QUARANTINE_AFTER;
 /// The settings of a queue. A request may override its timeouts and retries.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct QueuePolicy {
-    /// The most attempts in flight; 0 counts as 1.
+    /// The most attempts in flight; 0 counts as 1. Slow attempts at one path leave their permits to other paths.
     pub max_concurrent: usize,
     /// The limits of the waiting requests.
     pub queue: PriorityQueuePolicy,

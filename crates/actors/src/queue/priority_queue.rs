@@ -13,6 +13,9 @@
 //! **Groups.** The items of each set of groups have lanes of their own. A full group thus holds no item outside it,
 //! and its own items keep their order. A step looks at three heads for each set that occurs.
 //!
+//! **Full resources.** An item whose resource has no room moves into lanes of that resource, once, when its turn comes.
+//! Its rank stays the same, so it is overtaken only while there is no room for it.
+//!
 //! **Delayed items.** A request that waits for its next attempt is delayed until a time: it holds no permit, counts
 //! against `queue_max`, and then continues at its old position.
 
@@ -26,7 +29,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::groups::GroupSet;
+use super::{groups::GroupSet, permits::Resource};
 use crate::request::Priority;
 use crate::request_id::{IdMap, RequestId};
 
@@ -74,6 +77,8 @@ pub(crate) struct QueueItem<T> {
     pub deadline: Option<Duration>,
     /// The groups that need room for it.
     pub groups: GroupSet,
+    /// The resource that needs room for it.
+    pub resource: Resource,
     /// The caller's data.
     pub payload: T,
 }
@@ -107,8 +112,8 @@ pub(crate) enum PopOutcome<T> {
 pub(crate) struct PriorityQueue<T> {
     policy: PriorityQueuePolicy,
     entries: IdMap<ScheduledItem<T>>,
-    /// The ids that may run now, by their groups: oldest first, by priority of arrival.
-    ready: BTreeMap<GroupSet, Lanes>,
+    /// The ids that may run now.
+    ready: BTreeMap<LaneKey, Lanes>,
     /// The number of items, delayed ones included, by priority of arrival.
     counts: [usize; 3],
     /// The number of items, delayed ones included, of each set of groups that is not empty.
@@ -118,13 +123,22 @@ pub(crate) struct PriorityQueue<T> {
     deadlines: BTreeSet<(Duration, RequestId)>,
 }
 
-/// The ids of each priority, oldest first.
+/// The ids of each priority of arrival, oldest first.
 type Lanes = [BTreeSet<RequestId>; 3];
+
+/// The groups of all items in some lanes, and their resource if it was full when the turn of one came.
+type LaneKey = (GroupSet, Option<Resource>);
 
 #[derive(Debug)]
 struct ScheduledItem<T> {
     item: QueueItem<T>,
-    delayed_until: Option<Duration>,
+    position: Position,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Position {
+    Delayed(Duration),
+    Ready(LaneKey),
 }
 
 impl<T> PriorityQueue<T> {
@@ -149,7 +163,6 @@ impl<T> PriorityQueue<T> {
     }
 
     /// Returns whether the queue is empty.
-    #[cfg(test)]
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -207,21 +220,31 @@ impl<T> PriorityQueue<T> {
         replaced
     }
 
-    /// Removes the next item that may run, or one that has expired. Expired items come first, so that none of them is
-    /// ever started. Returns `None` if nothing may run at `now`, or only items whose groups do not `have_room`.
+    /// Removes the next item that may run, or one whose deadline is not after `expired_by`. Expired items come first, so
+    /// that none of them is ever started. Returns `None` if nothing may run at `now`, or only items whose groups do not `have_room` or whose
+    /// resource is `full`.
     pub(crate) fn pop(
         &mut self,
         now: Duration,
+        expired_by: Duration,
         have_room: impl Fn(GroupSet) -> bool,
+        full: &[Resource],
     ) -> Option<PopOutcome<T>> {
-        if let Some(id) = self.first_expired(now) {
+        if let Some(id) = self.first_expired(expired_by) {
             return self.remove(id).map(PopOutcome::Expired);
         }
         self.promote_due(now);
-        let open = self.ready.iter().filter(|(groups, _)| have_room(**groups));
-        let heads = open.flat_map(|(_, lanes)| lanes).filter_map(BTreeSet::first).copied();
-        let next = heads.min_by_key(|id| self.rank_of(*id, now))?;
-        self.remove(next).map(PopOutcome::Ready)
+        loop {
+            let open = self.ready.iter().filter(|(key, _)| is_open(**key, &have_room, full));
+            let heads = open.flat_map(|(_, lanes)| lanes).filter_map(BTreeSet::first).copied();
+            let item = self.remove(heads.min_by_key(|id| self.rank_of(*id, now))?)?;
+            if !full.contains(&item.resource) {
+                return Some(PopOutcome::Ready(item));
+            }
+            let key = (item.groups, Some(item.resource));
+            self.ready.entry(key).or_default();
+            self.insert(item, None);
+        }
     }
 
     /// Removes the item of that id.
@@ -241,9 +264,15 @@ impl<T> PriorityQueue<T> {
     }
 
     /// Returns the next time at which an item may run: `now` if one may already, because its groups `have_room`.
+    /// It may still turn out that its resource is `full`.
     #[must_use]
-    pub(crate) fn next_ready(&self, now: Duration, have_room: impl Fn(GroupSet) -> bool) -> Option<Duration> {
-        let is_any_ready = self.ready.keys().any(|groups| have_room(*groups));
+    pub(crate) fn next_ready(
+        &self,
+        now: Duration,
+        have_room: impl Fn(GroupSet) -> bool,
+        full: &[Resource],
+    ) -> Option<Duration> {
+        let is_any_ready = self.ready.keys().any(|key| is_open(*key, &have_room, full));
         if is_any_ready { Some(now) } else { self.next_due() }
     }
 
@@ -254,9 +283,12 @@ impl<T> PriorityQueue<T> {
     }
 
     fn insert(&mut self, item: QueueItem<T>, delayed_until: Option<Duration>) {
-        match delayed_until {
-            Some(due) => self.delayed.insert((due, item.id)),
-            None => self.lane_of(item.groups, item.priority).insert(item.id),
+        let position = match delayed_until {
+            Some(due) => {
+                self.delayed.insert((due, item.id));
+                Position::Delayed(due)
+            }
+            None => Position::Ready(self.add_to_lane(&item)),
         };
         if let Some(deadline) = item.deadline {
             self.deadlines.insert((deadline, item.id));
@@ -265,11 +297,11 @@ impl<T> PriorityQueue<T> {
         if !item.groups.is_empty() {
             *self.group_counts.entry(item.groups).or_default() += 1;
         }
-        self.entries.insert(item.id, ScheduledItem { item, delayed_until });
+        self.entries.insert(item.id, ScheduledItem { item, position });
     }
 
     fn remove(&mut self, id: RequestId) -> Option<QueueItem<T>> {
-        let ScheduledItem { item, delayed_until } = self.entries.remove(&id)?;
+        let ScheduledItem { item, position } = self.entries.remove(&id)?;
         self.counts[lane(item.priority)] -= 1;
         if let Some(count) = self.group_counts.get_mut(&item.groups) {
             *count -= 1;
@@ -277,10 +309,12 @@ impl<T> PriorityQueue<T> {
                 self.group_counts.remove(&item.groups);
             }
         }
-        match delayed_until {
-            Some(due) => self.delayed.remove(&(due, id)),
-            None => self.remove_ready(&item),
-        };
+        match position {
+            Position::Delayed(due) => {
+                self.delayed.remove(&(due, id));
+            }
+            Position::Ready(key) => self.remove_from_lane(key, &item),
+        }
         if let Some(deadline) = item.deadline {
             self.deadlines.remove(&(deadline, id));
         }
@@ -293,26 +327,29 @@ impl<T> PriorityQueue<T> {
             && due <= now
         {
             self.delayed.pop_first();
-            if let Some(waiting) = self.entries.get_mut(&id) {
-                waiting.delayed_until = None;
-                let (groups, priority) = (waiting.item.groups, waiting.item.priority);
-                self.lane_of(groups, priority).insert(id);
+            // It gets its position among those that are ready.
+            if let Some(ScheduledItem { item, .. }) = self.entries.remove(&id) {
+                let position = Position::Ready(self.add_to_lane(&item));
+                self.entries.insert(id, ScheduledItem { item, position });
             }
         }
     }
 
-    fn lane_of(&mut self, groups: GroupSet, priority: Priority) -> &mut BTreeSet<RequestId> {
-        &mut self.ready.entry(groups).or_default()[lane(priority)]
+    /// Adds an item to the lanes of its resource if there are some, else to those of its groups.
+    fn add_to_lane(&mut self, item: &QueueItem<T>) -> LaneKey {
+        let of_resource = (item.groups, Some(item.resource));
+        let key = if self.ready.contains_key(&of_resource) { of_resource } else { (item.groups, None) };
+        self.ready.entry(key).or_default()[lane(item.priority)].insert(item.id);
+        key
     }
 
     /// Removes an item from its lane, and lanes that are empty then.
-    fn remove_ready(&mut self, item: &QueueItem<T>) -> bool {
-        let Some(lanes) = self.ready.get_mut(&item.groups) else { return false };
-        let was_there = lanes[lane(item.priority)].remove(&item.id);
+    fn remove_from_lane(&mut self, key: LaneKey, item: &QueueItem<T>) {
+        let Some(lanes) = self.ready.get_mut(&key) else { return };
+        lanes[lane(item.priority)].remove(&item.id);
         if lanes.iter().all(BTreeSet::is_empty) {
-            self.ready.remove(&item.groups);
+            self.ready.remove(&key);
         }
-        was_there
     }
 
     fn first_expired(&self, now: Duration) -> Option<RequestId> {
@@ -336,6 +373,11 @@ impl<T> PriorityQueue<T> {
     fn rank(&self, item: &QueueItem<T>, now: Duration) -> Rank {
         (effective_lane(item.priority, now.saturating_sub(item.queued_at), self.policy.age_after), item.id)
     }
+}
+
+/// Returns whether the items of these lanes may run, as far as the key says.
+fn is_open((groups, resource): LaneKey, have_room: impl Fn(GroupSet) -> bool, full: &[Resource]) -> bool {
+    have_room(groups) && resource.is_none_or(|resource| !full.contains(&resource))
 }
 
 /// The order of items, first ones least: the effective lane, then the order of arrival.

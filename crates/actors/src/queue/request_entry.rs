@@ -6,8 +6,10 @@ use std::time::Duration;
 use mainstay_runtime::journal::millis;
 use serde::{Deserialize, Serialize};
 
+use super::attempt::AttemptCount;
 use super::events::PATH_CHARS_MAX;
 use super::groups::GroupSet;
+use super::permits::Resource;
 use super::priority_queue::QueueItem;
 use super::responder::Responder;
 use crate::error::{Error, Reason, excerpt};
@@ -39,10 +41,11 @@ pub(super) struct RequestEntry {
     pub(super) priority: Priority,
     /// The groups whose limits apply.
     pub(super) groups: GroupSet,
+    /// The resource whose share of the permits applies.
+    pub(super) resource: Resource,
     /// The time of arrival.
     pub(super) queued_at: Duration,
-    /// The number of attempts made. An attempt that could not connect is subtracted again.
-    pub(super) attempts: u32,
+    pub(super) attempts: AttemptCount,
     /// True if the backend may have acted on an attempt that has ended.
     pub(super) may_have_acted: bool,
     /// True if an attempt ended with a rejected token, and another attempt followed with a new one.
@@ -103,15 +106,15 @@ pub enum PendingPhase {
 }
 
 impl RequestEntry {
-    /// The id in the journal: that of the longest waiter.
+    /// Returns the id in the journal: that of the longest waiter.
     pub(super) fn lead_id(&self, id: RequestId) -> RequestId {
         self.waiters.first().map_or(id, |waiter| waiter.id)
     }
 
     /// Returns the request's item for the queue.
     pub(super) fn queue_item(&self, id: RequestId) -> QueueItem<()> {
-        let (priority, queued_at, groups) = (self.priority, self.queued_at, self.groups);
-        QueueItem { id, priority, queued_at, deadline: self.deadline(), groups, payload: () }
+        let Self { priority, queued_at, groups, resource, .. } = *self;
+        QueueItem { id, priority, queued_at, deadline: self.deadline(), groups, resource, payload: () }
     }
 
     /// Returns the time at which the first of its waiters must not wait any longer.
@@ -145,7 +148,7 @@ impl RequestEntry {
             path: excerpt(self.request.path_without_query(), PATH_CHARS_MAX),
             priority: self.priority,
             phase,
-            attempts: self.attempts,
+            attempts: self.attempts.made,
             age_ms: millis(now.saturating_sub(self.queued_at)),
         }
     }

@@ -21,9 +21,10 @@ use std::{
 
 use mainstay_runtime::Reply;
 
-use super::attempt::{AttemptOutcome, ReachabilityEvidence};
+use super::attempt::{AttemptCount, AttemptResult, ReachabilityEvidence};
 use super::download::{Download, StreamFailure};
 use super::groups::GroupSet;
+use super::permits::Resource;
 use super::priority_queue::QueueItem;
 use super::request_entry::{PendingRequest, RequestEntry, RequestPhase, Waiter};
 use super::responder::{Responder, StreamEndReply};
@@ -62,14 +63,14 @@ impl Inner {
     /// Counts a death for each open request that `is_gone` selects. Returns the requests to quarantine.
     fn note_gone(
         &mut self,
-        is_gone: impl Fn(&mut RequestEntry, BackendEnds) -> bool,
+        is_gone: impl Fn(RequestId, &mut RequestEntry, BackendEnds) -> bool,
         quarantine_after: u32,
     ) -> Vec<RequestId> {
         let Self { by_id, open, ends, .. } = self;
         let mut poison = Vec::new();
         open.retain(|id| {
             let Some(entry) = by_id.get_mut(id) else { return false };
-            if is_gone(entry, *ends) && entry.deaths.note_gone(quarantine_after) {
+            if is_gone(*id, entry, *ends) && entry.deaths.note_gone(quarantine_after) {
                 poison.push(*id);
             }
             entry.deaths.is_open()
@@ -77,12 +78,13 @@ impl Inner {
         poison
     }
 
-    /// Applies the ends of the backend's process to the open requests that wait. Returns the requests to quarantine. If
-    /// another attempt is in flight, its end decides.
-    fn settle_ends(&mut self, quarantine_after: u32) -> Vec<RequestId> {
-        let is_gone = |entry: &mut RequestEntry, ends| {
+    /// Applies the ends of the backend's process to the open requests that wait, and to `ended`, whose attempt has just
+    /// ended. Returns the requests to quarantine. If another attempt is in flight, its end decides.
+    fn settle_ends(&mut self, ended: Option<RequestId>, quarantine_after: u32) -> Vec<RequestId> {
+        let is_gone = |id: RequestId, entry: &mut RequestEntry, ends| {
             entry.deaths.note_stops(ends);
-            matches!(entry.phase, RequestPhase::Waiting { .. }) && entry.deaths.take_exit(ends)
+            let is_waiting = matches!(entry.phase, RequestPhase::Waiting { .. }) || Some(id) == ended;
+            is_waiting && entry.deaths.take_exit(ends)
         };
         self.note_gone(is_gone, quarantine_after)
     }
@@ -120,10 +122,11 @@ impl RequestTable {
         let entry = RequestEntry {
             priority: request.priority(),
             groups,
+            resource: Resource::of_path(request.path_without_query()),
             request,
             waiters: vec![Waiter { queued_at, ..waiter }],
             queued_at,
-            attempts: 0,
+            attempts: AttemptCount::default(),
             may_have_acted: false,
             has_renewed_token: false,
             last_failure: None,
@@ -221,11 +224,11 @@ impl RequestTable {
         let entry = inner.by_id.get_mut(&id)?;
         entry.phase = RequestPhase::Running;
         entry.deaths.note_start(ends);
-        entry.attempts = entry.attempts.saturating_add(1);
+        entry.attempts.made = entry.attempts.made.saturating_add(1);
         let (request, lead_id) = (Arc::clone(&entry.request), entry.lead_id(id));
         let is_first = entry.last_failure.is_none();
         let is_streaming = entry.waiters.iter().any(|waiter| waiter.responder.is_streaming());
-        let (number, queued_at, ends_at) = (entry.attempts, entry.queued_at, entry.ends_at());
+        let (number, queued_at, ends_at) = (entry.attempts.made, entry.queued_at, entry.ends_at());
         Some(Attempt { request, lead_id, number, is_first, queued_at, ends_at, is_streaming })
     }
 
@@ -243,7 +246,8 @@ impl RequestTable {
                     request: Arc::clone(&entry.request),
                     reply: responder,
                     failure,
-                    attempts: entry.attempts,
+                    attempts: entry.attempts.made,
+                    queued_at: waiter.queued_at,
                 })
             }
             responder => {
@@ -268,19 +272,22 @@ impl RequestTable {
         }
     }
 
-    /// Notes that the attempt failed for `reason` and that the request waits again, until `deadline`.
+    /// Notes that the attempt failed for `reason` and that the request waits again, until `deadline`. Returns the number
+    /// of the next attempt, which is to be announced; `None` if the request has ended.
     pub(super) fn schedule_retry(
         &self,
         id: RequestId,
         reason: Reason,
         not_before: Duration,
         deadline: Duration,
-    ) {
-        if let Some(entry) = self.lock().by_id.get_mut(&id) {
-            entry.last_failure = Some(reason);
-            entry.waiters.iter_mut().for_each(|waiter| waiter.deadline = deadline);
-            entry.phase = RequestPhase::Waiting { not_before };
-        }
+    ) -> Option<u32> {
+        let mut inner = self.lock();
+        let entry = inner.by_id.get_mut(&id)?;
+        entry.last_failure = Some(reason);
+        entry.waiters.iter_mut().for_each(|waiter| waiter.deadline = deadline);
+        entry.phase = RequestPhase::Waiting { not_before };
+        entry.attempts.announced = entry.attempts.made.saturating_add(1);
+        Some(entry.attempts.announced)
     }
 
     /// Notes that the attempt sent nothing, for `reason`: the request waits as if it had not started. The reason of
@@ -290,7 +297,7 @@ impl RequestTable {
             if !entry.may_have_acted {
                 entry.last_failure = Some(reason);
             }
-            entry.attempts = entry.attempts.saturating_sub(1);
+            entry.attempts.made = entry.attempts.made.saturating_sub(1);
             entry.phase = RequestPhase::Waiting { not_before: Duration::ZERO };
         }
     }
@@ -311,7 +318,7 @@ impl RequestTable {
             has_backend_ended: entry.deaths.has_exited_since_start(inner.ends),
             ..RequestFacts::from(&*entry.request)
         };
-        Some((facts, entry.attempts))
+        Some((facts, entry.attempts.made))
     }
 
     /// Returns whether the backend died over the request before.
@@ -337,7 +344,7 @@ impl RequestTable {
     /// Notes that nothing accepts connections, for all requests whose connection broke before. Returns the requests to
     /// quarantine.
     pub(super) fn note_gone(&self, quarantine_after: u32) -> Vec<RequestId> {
-        self.lock().note_gone(|_, _| true, quarantine_after)
+        self.lock().note_gone(|_, _, _| true, quarantine_after)
     }
 
     /// Notes the ends of the backend's process, for all requests whose connection broke before. Returns the requests
@@ -347,7 +354,7 @@ impl RequestTable {
         if std::mem::replace(&mut inner.ends, ends) == ends {
             return Vec::new();
         }
-        inner.settle_ends(quarantine_after)
+        inner.settle_ends(None, quarantine_after)
     }
 
     /// Notes that the backend is alive, for all requests whose connection broke before.
@@ -361,26 +368,26 @@ impl RequestTable {
         }
     }
 
-    /// Notes the outcome of an attempt at `id`, which waits for another one. Returns the requests to quarantine: if its
+    /// Notes the result of an attempt at `id`, which is to wait for another one. Returns the requests to quarantine: if its
     /// connection broke, the end of the backend's process may have been seen before.
     pub(super) fn record_end(
         &self,
         id: RequestId,
-        outcome: AttemptOutcome<'_>,
+        result: &AttemptResult,
         quarantine_after: u32,
     ) -> Vec<RequestId> {
         let mut inner = self.lock();
         let Inner { by_id, open, ends, .. } = &mut *inner;
         let Some(entry) = by_id.get_mut(&id) else { return Vec::new() };
-        entry.may_have_acted |= side_effect(outcome) == Some(SideEffect::Possible);
-        entry.has_renewed_token |= has_renewed_token(outcome);
-        if has_broken(outcome) {
+        entry.may_have_acted |= side_effect(result) == Some(SideEffect::Possible);
+        entry.has_renewed_token |= has_renewed_token(result);
+        if has_broken(result) {
             entry.deaths.note_break(*ends);
         }
         if entry.deaths.is_open() && !open.contains(&id) {
             open.push(id);
         }
-        inner.settle_ends(quarantine_after)
+        inner.settle_ends(Some(id), quarantine_after)
     }
 
     /// Removes an entry, to answer its waiters.
@@ -412,7 +419,7 @@ impl Drop for RequestTable {
     /// Answers the remaining callers: the runtime was dropped without a stop, and its journal with it.
     fn drop(&mut self) {
         for entry in std::mem::take(&mut self.lock().by_id).into_values() {
-            let error = entry.abort_error(Reason::Stopped).with_attempts(entry.attempts);
+            let error = entry.abort_error(Reason::Stopped).with_attempts(entry.attempts.made);
             for waiter in entry.waiters {
                 waiter.responder.fail(error.clone().with_request_id(waiter.id));
             }
@@ -442,6 +449,8 @@ pub(super) struct StreamStart {
     pub(super) reply: Reply<Result<Download, Error>>,
     pub(super) failure: StreamFailure,
     pub(super) attempts: u32,
+    /// The time at which the caller asked.
+    pub(super) queued_at: Duration,
 }
 
 #[cfg(test)]

@@ -38,6 +38,11 @@ impl Responder {
         !matches!(self, Self::Response(_))
     }
 
+    /// Returns whether the caller has the head of a streamed response.
+    pub(super) fn has_begun(&self) -> bool {
+        matches!(self, Self::Streaming(_) | Self::StreamEnd(_))
+    }
+
     /// Answers with the error.
     pub(super) fn fail(self, error: Error) {
         match self {

@@ -18,7 +18,7 @@ use mainstay_runtime::policy::Delay;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    attempt::{AttemptOutcome, ReachabilityEvidence},
+    attempt::{AttemptResult, ReachabilityEvidence},
     retry_budget::RetryBudget,
 };
 use crate::{
@@ -142,12 +142,12 @@ pub(crate) fn decide_after_attempt(
     policy: &RetryPolicy,
     facts: &RequestFacts,
     attempt: u32,
-    outcome: AttemptOutcome<'_>,
+    result: &AttemptResult,
     budget: &mut RetryBudget,
     context: RetryContext,
 ) -> RetryDecision {
-    if let (ReachabilityEvidence::Unreachable(reason), AttemptOutcome::Failed(failure)) =
-        (ReachabilityEvidence::from_outcome(outcome), outcome)
+    if let (ReachabilityEvidence::Unreachable(reason), AttemptResult::Failed(failure)) =
+        (ReachabilityEvidence::from_result(result), result)
         && failure.progress == SendProgress::NotSent
         && (facts.is_repeatable || !facts.may_have_acted)
         && !facts.is_spent
@@ -155,14 +155,14 @@ pub(crate) fn decide_after_attempt(
         return RetryDecision::Requeue { reason };
     }
     let Some(AttemptFailure { mut error, side_effect, mut is_retryable, retry_after }) =
-        AttemptFailure::from_outcome(outcome, context.wall)
+        AttemptFailure::from_result(result, context.wall)
     else {
         return RetryDecision::Done;
     };
-    if has_renewed_token(outcome) && facts.has_renewed_token {
+    if has_renewed_token(result) && facts.has_renewed_token {
         (error, is_retryable) = (error.without_renewal(), false);
     }
-    if has_broken(outcome) {
+    if has_broken(result) {
         error = match facts {
             RequestFacts { is_suspect: true, .. } => error.with_message(SUSPECT_MESSAGE),
             RequestFacts { has_backend_ended: true, .. } => error.with_message(ENDED_MESSAGE),
@@ -177,8 +177,8 @@ pub(crate) fn decide_after_attempt(
     if !is_retryable || facts.is_spent || attempt > facts.retries.unwrap_or(policy.retries) {
         return RetryDecision::Fail(error);
     }
-    if has_renewed_token(outcome)
-        || matches!(outcome, AttemptOutcome::Failed(failure) if failure.is_on_kept_connection)
+    if has_renewed_token(result)
+        || matches!(result, AttemptResult::Failed(failure) if failure.is_on_kept_connection)
     {
         return RetryDecision::RetryIn { delay: Duration::ZERO, reason: error.reason };
     }
@@ -210,20 +210,20 @@ fn budget_exhausted_error(error: Error) -> Error {
 
 /// Returns whether the connection broke after the request may have reached the server.
 #[must_use]
-pub(super) fn has_broken(outcome: AttemptOutcome<'_>) -> bool {
-    matches!(outcome, AttemptOutcome::Failed(failure) if failure.progress != SendProgress::NotSent
+pub(super) fn has_broken(result: &AttemptResult) -> bool {
+    matches!(result, AttemptResult::Failed(failure) if failure.progress != SendProgress::NotSent
         && matches!(failure.kind, FailureKind::Reset | FailureKind::BodyReset))
 }
 
 /// Returns whether the server rejected the token, and there is a new one.
 #[must_use]
-pub(super) fn has_renewed_token(outcome: AttemptOutcome<'_>) -> bool {
-    matches!(outcome, AttemptOutcome::Failed(failure) if failure.kind == FailureKind::TokenRenewed)
+pub(super) fn has_renewed_token(result: &AttemptResult) -> bool {
+    matches!(result, AttemptResult::Failed(failure) if failure.kind == FailureKind::TokenRenewed)
 }
 
 /// Returns whether the server acted on a request that failed so; `None` if it did not fail.
-pub(crate) fn side_effect(outcome: AttemptOutcome<'_>) -> Option<SideEffect> {
-    AttemptFailure::from_outcome(outcome, SystemTime::UNIX_EPOCH).map(|failure| failure.side_effect)
+pub(crate) fn side_effect(result: &AttemptResult) -> Option<SideEffect> {
+    AttemptFailure::from_result(result, SystemTime::UNIX_EPOCH).map(|failure| failure.side_effect)
 }
 
 /// The effect of a failed request on the server.
@@ -248,12 +248,12 @@ struct AttemptFailure {
 }
 
 impl AttemptFailure {
-    /// Classifies an outcome; `None` if the attempt did not fail.
-    fn from_outcome(outcome: AttemptOutcome<'_>, wall: SystemTime) -> Option<Self> {
-        match outcome {
-            AttemptOutcome::Answered(response) => Self::from_response(response, wall),
-            AttemptOutcome::Failed(failure) => Some(Self::from_transport_error(failure, wall)),
-            AttemptOutcome::Lost => {
+    /// Classifies a result; `None` if the attempt did not fail.
+    fn from_result(result: &AttemptResult, wall: SystemTime) -> Option<Self> {
+        match result {
+            AttemptResult::Answered(response) => Self::from_response(response, wall),
+            AttemptResult::Failed(failure) => Some(Self::from_transport_error(failure, wall)),
+            AttemptResult::Lost => {
                 let error = Error::new(Reason::Crashed).with_details("the attempt was cut off by a crash");
                 // The crash says nothing against the request.
                 Some(Self { error, side_effect: SideEffect::Possible, is_retryable: true, retry_after: None })

@@ -4,15 +4,20 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use mainstay_runtime::clock::WallTime;
 use mainstay_runtime::{Context, Timer};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 
 use super::{
     absence::BackendAbsence,
+    expiry::ExpiryClock,
     gate::{Gate, Outage},
     groups::{GroupLimit, GroupPermits, GroupSet, GroupStats},
+    latency::{LatencyLog, RequestLatency},
     message::QueueMessage,
+    permits::{Permits, Resource},
     policy::QueuePolicy,
     priority_queue::{PopOutcome, PriorityQueue},
     retry_budget::RetryBudget,
@@ -21,7 +26,7 @@ use crate::{
     network::BackendAvailability,
     request::Priority,
     request_id::{IdMap, RequestId},
-    suspend::{DRAIN_TIME, LATE_MIN},
+    standstill::{DRAIN_TIME, LATE_MIN},
 };
 
 /// The state of one incarnation.
@@ -29,12 +34,13 @@ pub struct State {
     /// The time of the current message, used for everything that follows from it.
     pub(super) now: Duration,
     pub(super) queue: PriorityQueue<()>,
-    /// The attempts in flight, at most `max_concurrent`. A request in a backoff has none.
+    pub(super) expiry: ExpiryClock,
+    /// The attempts in flight. A request in a backoff has none.
     running: IdMap<RunningAttempt>,
+    permits: Permits,
     /// The attempts that have a deadline, earliest first.
     ends: BTreeSet<(Duration, RequestId)>,
     groups: GroupPermits,
-    max_concurrent: usize,
     pub(super) budget: RetryBudget,
     pub(super) gate: Gate,
     /// The absence of the backend at `now`. Nothing starts while there is one.
@@ -66,10 +72,11 @@ impl State {
         Self {
             now,
             queue: PriorityQueue::new(policy.queue),
+            expiry: ExpiryClock::new(now),
             running: IdMap::default(),
             ends: BTreeSet::new(),
             groups: GroupPermits::new(limits),
-            max_concurrent: policy.max_concurrent.max(1),
+            permits: Permits::new(policy.max_concurrent),
             budget: RetryBudget::new(policy.budget),
             gate: Gate::new(policy.retry.delay, availability, now),
             absence: None,
@@ -86,7 +93,12 @@ impl State {
 
     /// Returns whether another attempt may be in flight.
     pub(super) fn has_free_permit(&self) -> bool {
-        self.running.len() < self.max_concurrent
+        self.permits.is_any_free(self.now)
+    }
+
+    /// Returns the number of attempts in flight that do not count, because they are slow ones of one path.
+    pub(super) fn slow_attempts(&self) -> usize {
+        self.permits.uncounted(self.now)
     }
 
     /// Returns whether an attempt may start now, if it has a permit.
@@ -116,9 +128,14 @@ impl State {
     }
 
     /// Acquires a permit for an attempt. The receiver resolves when the attempt is cancelled. Returns `None` if no
-    /// permit is free or the request holds one already.
-    pub(super) fn begin_attempt(&mut self, id: RequestId, groups: GroupSet) -> Option<oneshot::Receiver<()>> {
-        if !self.has_free_permit() || self.is_running(id) {
+    /// permit is free, its resource has no room, or the request holds one already.
+    pub(super) fn begin_attempt(
+        &mut self,
+        id: RequestId,
+        groups: GroupSet,
+        resource: Resource,
+    ) -> Option<oneshot::Receiver<()>> {
+        if !self.permits.acquire(id, resource, self.now) {
             return None;
         }
         let (cancel, cancelled) = oneshot::channel();
@@ -130,8 +147,21 @@ impl State {
 
     /// Removes the next item that may run, or that has expired.
     pub(super) fn pop(&mut self) -> Option<PopOutcome<()>> {
-        let Self { queue, groups, now, .. } = self;
-        queue.pop(*now, |of| groups.have_room(of))
+        let Self { queue, expiry, groups, now, permits, .. } = self;
+        queue.pop(*now, expiry.judged_to(), |of| groups.have_room(of), &permits.full_resources())
+    }
+
+    /// Removes and returns the requests whose wait has ended.
+    pub(super) fn take_expired(&mut self) -> Vec<RequestId> {
+        let mut expired = Vec::new();
+        loop {
+            let ended_by = self.expiry.advance(self.queue.next_deadline(), self.now);
+            let items = self.queue.expire(ended_by);
+            if items.is_empty() {
+                return expired;
+            }
+            expired.extend(items.into_iter().map(|item| item.id));
+        }
     }
 
     /// Sets the deadline of an attempt in flight.
@@ -173,6 +203,7 @@ impl State {
     /// Releases the permit of an attempt that has ended, if it holds one.
     pub(super) fn end_attempt(&mut self, id: RequestId) {
         let Some(ended) = self.running.remove(&id) else { return };
+        self.permits.release(id);
         self.groups.release(ended.groups);
         if let Some(ends_at) = ended.ends_at {
             self.ends.remove(&(ends_at, id));
@@ -190,21 +221,30 @@ impl State {
 
     /// Schedules the next wake-up.
     pub(super) fn schedule_tick(&mut self, ctx: &mut Context<QueueMessage>) {
-        // Without a free permit or a backend nothing can start; a message tells of either.
-        let due = if self.has_free_permit() && self.absence.is_none() { self.next_start() } else { None };
+        // Without a backend nothing can start, and a message reports its return.
+        let due = if self.absence.is_none() { self.next_start() } else { None };
         let next_end = self.ends.first().map(|(ends_at, _)| *ends_at);
-        if let Some(due) = due.into_iter().chain(self.queue.next_deadline()).chain(next_end).min() {
+        let next_expiry = self.expiry.next_look(self.queue.next_deadline());
+        if let Some(due) = due.into_iter().chain(next_expiry).chain(next_end).min() {
             self.timer.wake_by(ctx, due, QueueMessage::TimerElapsed);
         }
     }
 
-    /// Returns the earliest start of the next attempt, permits aside. Requests that may run outside an outage have
-    /// started already.
+    /// Returns the earliest start of the next attempt, as far as no message reports it. Requests that may run outside an
+    /// outage have started already.
     fn next_start(&self) -> Option<Duration> {
+        if !self.has_free_permit() {
+            // A message reports a permit's release, but not that an attempt no longer counts.
+            return self.permits.next_slow(self.now).filter(|_| !self.queue.is_empty());
+        }
         match self.gate.outage() {
             None => self.queue.next_due(),
             Some(outage) => {
-                let ready = self.queue.next_ready(self.now, |groups| self.groups.have_room(groups))?;
+                let ready = self.queue.next_ready(
+                    self.now,
+                    |groups| self.groups.have_room(groups),
+                    &self.permits.full_resources(),
+                )?;
                 Some(ready.max(outage.next_probe_at))
             }
         }
@@ -214,8 +254,9 @@ impl State {
         QueueStats {
             waiting: self.queue.len(),
             backing_off: self.queue.delayed(),
-            running: self.running.len(),
-            max_concurrent: self.max_concurrent,
+            running: self.permits.in_flight(),
+            slow: self.slow_attempts(),
+            max_concurrent: self.permits.max_concurrent(),
             outage: self.gate.outage(),
             by_priority: WaitingByPriority {
                 high: self.queue.count(Priority::High),
@@ -239,7 +280,10 @@ pub struct QueueStats {
     pub backing_off: usize,
     /// The number of attempts in flight.
     pub running: usize,
-    /// The most attempts in flight.
+    /// The number of those that leave their permits to requests of other paths, since one path is slow.
+    #[serde(default)]
+    pub slow: usize,
+    /// The most attempts in flight, without those.
     pub max_concurrent: usize,
     /// The number of waiting requests by priority.
     pub by_priority: WaitingByPriority,
@@ -267,34 +311,49 @@ pub struct WaitingByPriority {
 ///
 /// The queue's actor updates it after each message. While the actor is down, it shows the last figures.
 #[derive(Debug, Clone, Default)]
-pub struct QueueView(watch::Sender<QueueStats>);
+pub struct QueueView {
+    stats: watch::Sender<QueueStats>,
+    /// The durations of requests. They outlive an incarnation, and are summed up only for a report.
+    latency: Arc<Mutex<LatencyLog>>,
+}
 
 impl QueueView {
     /// Returns the current figures.
     #[must_use]
     pub fn stats(&self) -> QueueStats {
-        self.0.borrow().clone()
+        self.stats.borrow().clone()
     }
 
     /// Returns the outage that holds all requests, while there is one.
     #[must_use]
     pub fn outage(&self) -> Option<Outage> {
-        self.0.borrow().outage
+        self.stats.borrow().outage
+    }
+
+    /// Returns how long requests took. `wall_time` dates a time since the runtime's start.
+    #[must_use]
+    pub fn latency(&self, wall_time: impl Fn(Duration) -> WallTime) -> RequestLatency {
+        self.latency.lock().report(wall_time)
+    }
+
+    /// Counts a request that ended at `now`.
+    pub(super) fn record_end(&self, now: Duration, lasted: Duration, priority: Priority, is_failed: bool) {
+        self.latency.lock().record(now, lasted, priority, is_failed);
     }
 
     /// Subscribes to the figures.
     #[cfg(test)]
     #[must_use]
     pub(crate) fn subscribe(&self) -> watch::Receiver<QueueStats> {
-        self.0.subscribe()
+        self.stats.subscribe()
     }
 
     pub(super) fn publish(&self, stats: QueueStats) {
-        self.0.send_if_modified(|shown| {
+        self.stats.send_if_modified(|shown| {
             let is_new = *shown != stats;
             *shown = stats;
             // A wake-up without receivers costs time. A later subscriber starts with the current value.
-            is_new && self.0.receiver_count() > 0
+            is_new && self.stats.receiver_count() > 0
         });
     }
 }
@@ -315,20 +374,23 @@ mod tests {
     #[test]
     fn cancelled_attempt_keeps_its_permit_until_it_ends() {
         let (mut state, id) = (state(1), RequestId(1));
-        let mut cancelled = state.begin_attempt(id, GroupSet::default()).unwrap();
+        let mut cancelled = state.begin_attempt(id, GroupSet::default(), Resource::default()).unwrap();
         assert!(cancelled.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty));
         state.cancel(id);
         assert!(cancelled.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Closed));
         assert!(state.is_running(id) && !state.has_free_permit());
-        assert!(state.begin_attempt(RequestId(2), GroupSet::default()).is_none());
+        assert!(state.begin_attempt(RequestId(2), GroupSet::default(), Resource::default()).is_none());
         state.end_attempt(id);
-        assert!(!state.is_running(id) && state.begin_attempt(RequestId(2), GroupSet::default()).is_some());
+        assert!(
+            !state.is_running(id)
+                && state.begin_attempt(RequestId(2), GroupSet::default(), Resource::default()).is_some()
+        );
     }
 
     #[test]
     fn overdue_attempt_is_drained_once_if_noticed_late() {
         let (mut state, id) = (state(1), RequestId(1));
-        let _cancelled = state.begin_attempt(id, GroupSet::default()).unwrap();
+        let _cancelled = state.begin_attempt(id, GroupSet::default(), Resource::default()).unwrap();
         let at = Duration::from_secs;
         state.set_end(id, Some(at(10)));
         state.now = at(9);
@@ -349,8 +411,8 @@ mod tests {
     fn permit_is_released_once() {
         let mut state = state(2);
         assert!(
-            state.begin_attempt(RequestId(1), GroupSet::default()).is_some()
-                && state.begin_attempt(RequestId(2), GroupSet::default()).is_some()
+            state.begin_attempt(RequestId(1), GroupSet::default(), Resource::default()).is_some()
+                && state.begin_attempt(RequestId(2), GroupSet::default(), Resource::default()).is_some()
         );
         for _ in 0..2 {
             state.end_attempt(RequestId(1));
@@ -369,7 +431,7 @@ mod tests {
             for (begins, id) in calls {
                 if begins {
                     let granted = running.len() < max.max(1) && !running.contains(&id);
-                    prop_assert_eq!(state.begin_attempt(RequestId(id), GroupSet::default()).is_some(), granted);
+                    prop_assert_eq!(state.begin_attempt(RequestId(id), GroupSet::default(), Resource::default()).is_some(), granted);
                     if granted { running.insert(id); }
                 } else {
                     state.end_attempt(RequestId(id));

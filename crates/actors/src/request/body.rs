@@ -80,7 +80,7 @@ impl Body {
 
     /// Returns whether the body is single-use and was begun, so that no other attempt can send it.
     #[must_use]
-    pub fn is_spent(&self) -> bool {
+    pub(crate) fn is_spent(&self) -> bool {
         match &self.0 {
             BodySource::SingleUse { parts, .. } => parts.lock().is_none(),
             BodySource::Bytes(_) | BodySource::File(_) | BodySource::Factory { .. } => false,

@@ -30,22 +30,22 @@ impl ProgressSender {
     }
 
     /// Begins attempt number `attempt`.
-    pub fn start_attempt(&self, attempt: u32) {
+    pub(crate) fn start_attempt(&self, attempt: u32) {
         self.update(|progress| *progress = TransferProgress { attempt, ..TransferProgress::default() });
     }
 
     /// Begins to send the body of this `length`, if it is known.
-    pub fn start_sending(&self, length: Option<u64>) {
+    pub(crate) fn start_sending(&self, length: Option<u64>) {
         self.update(|progress| (progress.sent, progress.to_send) = (0, length));
     }
 
     /// Adds `bytes` to the bytes sent.
-    pub fn add_sent(&self, bytes: usize) {
+    pub(crate) fn add_sent(&self, bytes: usize) {
         self.update(|progress| progress.sent = progress.sent.saturating_add(bytes as u64));
     }
 
     /// Sets the bytes of the response's body received so far, out of `length` if that is known.
-    pub fn set_received(&self, bytes: u64, length: Option<u64>) {
+    pub(crate) fn set_received(&self, bytes: u64, length: Option<u64>) {
         self.update(|progress| (progress.received, progress.to_receive) = (bytes, length));
     }
 

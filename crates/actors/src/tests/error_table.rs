@@ -16,7 +16,7 @@ use crate::{
     },
     error::{Error, Reason, tests::words::assert_message_helps},
     queue::{
-        AttemptOutcome, ReachabilityEvidence,
+        AttemptResult, ReachabilityEvidence,
         retry::{SideEffect, side_effect},
     },
     transport::{FailureKind, FullResponse, ResponseHead, SendProgress, TransportError},
@@ -175,19 +175,21 @@ fn transport_cause(kind: FailureKind) -> Cause {
         }
         progress => TransportError::new(kind, progress, ""),
     };
-    let acted = match side_effect(AttemptOutcome::Failed(&failure)) {
+    let error = Error::from(&failure);
+    let result = AttemptResult::Failed(failure);
+    let acted = match side_effect(&result) {
         // The body, if there was one, may not have left even then; the attempt knows.
         Some(SideEffect::Possible) if progress == SendProgress::MaybeSent => {
             "yes, unless its body had not left"
         }
         acted => acted_text(acted),
     };
-    let error = match ReachabilityEvidence::from_outcome(AttemptOutcome::Failed(&failure)) {
+    let error = match ReachabilityEvidence::from_result(&result) {
         // The request is held. It ends with this if nothing changes.
         ReachabilityEvidence::Unreachable(reason) => {
             Error::new(Reason::Disconnected).with_message(reason.message())
         }
-        _ => Error::from(&failure),
+        _ => error,
     };
     Cause::new(CauseGroup::Transport, what, error).with_acted(acted)
 }
@@ -209,7 +211,7 @@ fn status_error(status: u16) -> Option<(Error, Option<&'static str>)> {
         is_redirected: false,
     };
     let error = Error::from_response(answer.status, &answer.headers, &answer.body)?;
-    let acted = acted_text(side_effect(AttemptOutcome::Answered(&answer)));
+    let acted = acted_text(side_effect(&AttemptResult::Answered(answer)));
     Some((Error { status: None, details: None, ..error }, Some(acted)))
 }
 
@@ -393,7 +395,7 @@ fn send_cause(failure: SendFailure) -> Cause {
 // === actors ===
 
 fn call_causes() -> Vec<Cause> {
-    use CallError::{Crashed, Expired, Full, Stopped, TimedOut, Unanswered};
+    use CallError::{Crashed, Expired, Full, NoReply, Stopped, TimedOut};
     let cause = |call| {
         let (what, acted) = match call {
             Crashed => ("its handler panicked or failed before it replied", "yes"),
@@ -401,11 +403,11 @@ fn call_causes() -> Vec<Cause> {
             Expired => ("the message waited in the mailbox for longer than it may", "no"),
             Full => ("its mailbox has no room", "no"),
             TimedOut => ("it did not reply within the caller's timeout", "yes"),
-            Unanswered => ("its handler dropped the reply", "yes"),
+            NoReply => ("its handler dropped the reply", "yes"),
         };
         Cause::new(CauseGroup::Call, what, Error::from(call)).with_acted(acted)
     };
-    [Crashed, Stopped, Expired, Full, TimedOut, Unanswered].map(cause).into()
+    [Crashed, Stopped, Expired, Full, TimedOut, NoReply].map(cause).into()
 }
 
 fn other_causes() -> Vec<Cause> {

@@ -180,7 +180,7 @@ impl TransportError {
 
     /// Creates a failure within a response that began with `head`.
     #[must_use]
-    pub fn in_body(kind: FailureKind, head: ResponseHead, details: impl Into<String>) -> Self {
+    pub(crate) fn in_body(kind: FailureKind, head: ResponseHead, details: impl Into<String>) -> Self {
         Self {
             kind,
             progress: SendProgress::Answered,

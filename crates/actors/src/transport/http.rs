@@ -2,7 +2,9 @@
 //!
 //! - `exchange` sends a request over one connection and reads the response
 //! - `upload` tracks whether a request has left
+//! - [`HttpSettings`]: the settings of the transport, and the clients of reqwest for them
 //! - `error` maps reqwest's errors, `redirect` decides about redirects
+//! - `pool_use` and `stale_connections` judge the connections that are kept
 //!
 //! Responses are asked for as they are. One that comes packed with gzip or deflate is unpacked, and any other coding is
 //! an error: a caller never gets packed bytes that it did not ask for.
@@ -16,152 +18,36 @@
 
 mod error;
 mod exchange;
+mod pool_use;
 mod redirect;
+pub(super) mod settings;
+mod stale_connections;
 #[cfg(test)]
 pub(super) mod tests;
 mod upload;
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
 use reqwest::Client;
 use tokio::time::Instant;
 
 use self::{
     exchange::{ResponseReader, send},
+    pool_use::PoolUse,
     redirect::{OutboundRequest, REDIRECTS_MAX},
+    settings::{HttpSettings, build_client, configured_secrets},
+    stale_connections::StaleConnectionGuard,
 };
 use super::{FailureKind, ResponseHead, SendProgress, StreamingResponse, Transport, TransportError};
 use crate::{
     credentials::Credentials,
     error::{Error, Reason, Secrets},
-    network::{Route, proxy::Proxy, tls, urls::BaseUrl},
+    network::urls::BaseUrl,
     request::{Body, Request},
 };
-
-/// The time for which an unused connection is kept. Common servers (uvicorn, Node) close theirs after 5 s. Closing
-/// earlier avoids a request on a connection that the server is about to close.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
-
-/// The default number of unused connections that are kept.
-const POOL_IDLE_MAX: usize = 8;
-
-/// The settings of an [`HttpTransport`].
-#[derive(Clone)]
-pub struct HttpSettings {
-    /// The backend's base address: `http` or `https`, without credentials, query or fragment.
-    pub base_url: String,
-    /// Headers for every request; those of the request itself win.
-    pub headers: HeaderMap,
-    /// The source of the token that is sent as `Authorization: Bearer …`, unless the request has its own.
-    pub credentials: Credentials,
-    /// The time limit for making a connection, proxy and TLS included.
-    pub connect_timeout: Duration,
-    /// The route to the backend.
-    pub route: Route,
-    /// The number of unused connections that are kept, each for 4 s. It should be at least the number of concurrent
-    /// requests: with fewer, every burst closes connections that the next one has to make again.
-    pub idle_connections_max: usize,
-}
-
-impl HttpSettings {
-    /// Returns settings for the backend at `base_url`: direct, 10 s to connect, 8 connections kept.
-    #[must_use]
-    pub fn new(base_url: impl Into<String>) -> Self {
-        Self {
-            base_url: base_url.into(),
-            headers: HeaderMap::new(),
-            credentials: Credentials::none(),
-            connect_timeout: Duration::from_secs(10),
-            route: Route::default(),
-            idle_connections_max: POOL_IDLE_MAX,
-        }
-    }
-}
-
-impl fmt::Debug for HttpSettings {
-    /// Leaves out the token and the headers' values.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpSettings")
-            .field("base_url", &self.base_url)
-            .field("headers", &self.headers.keys().map(http::HeaderName::as_str).collect::<Vec<_>>())
-            .field("credentials", &self.credentials)
-            .field("connect_timeout", &self.connect_timeout)
-            .field("route", &self.route)
-            .field("idle_connections_max", &self.idle_connections_max)
-            .finish()
-    }
-}
-
-/// Counts responses over connections that may still be kept: at most that many kept ones can be stale.
-#[derive(Debug, Clone)]
-struct PoolUse {
-    count: Arc<AtomicUsize>,
-    max: usize,
-}
-
-impl PoolUse {
-    fn new(max: usize) -> Self {
-        Self { count: Arc::default(), max }
-    }
-
-    /// Counts a response that came to its end.
-    fn record_return(&self) {
-        let add = |kept: usize| Some((kept + 1).min(self.max));
-        // The closure never declines.
-        let _ = self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
-    }
-
-    /// Takes one back; `false` if there is none.
-    fn take_one(&self) -> bool {
-        let take = |kept: usize| kept.checked_sub(1);
-        self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
-    }
-}
-
-/// Tracks whether the server may be about to close a kept connection.
-///
-/// Some servers close a connection after a fault of the application without announcing it in their response (uvicorn
-/// does). A request with one chance would run into that close, and its outcome would be unknown. If one kept
-/// connection was closed, the others may be as well, and a repeat would meet them one by one. So while such a
-/// connection can be in the pool, these requests get a new one.
-#[derive(Debug)]
-struct StaleConnectionGuard {
-    created: Instant,
-    /// In milliseconds since `created`.
-    until_ms: AtomicU64,
-}
-
-impl StaleConnectionGuard {
-    fn new() -> Self {
-        Self { created: Instant::now(), until_ms: AtomicU64::new(0) }
-    }
-
-    /// Returns whether a kept connection may be stale.
-    fn is_active(&self, now: Instant) -> bool {
-        self.elapsed_ms(now) < self.until_ms.load(Ordering::Relaxed)
-    }
-
-    /// Marks the kept connections as doubtful: a server failed over one, or one broke.
-    fn mark(&self, now: Instant) {
-        // Connections that are kept for longer have been used since, or were closed. Their time counts from the end
-        // of a response, and this mark from its beginning.
-        self.until_ms.fetch_max(self.elapsed_ms(now + POOL_IDLE_TIMEOUT * 2), Ordering::Relaxed);
-    }
-
-    fn elapsed_ms(&self, at: Instant) -> u64 {
-        u64::try_from(at.duration_since(self.created).as_millis()).unwrap_or(u64::MAX)
-    }
-}
 
 /// Implements [`Transport`] over HTTP/1.1.
 ///
@@ -197,12 +83,9 @@ impl HttpTransport {
                 .with_message("The backend's address must be a valid one. Correct the configuration.")
                 .with_details(&format!("it {error}"))
         })?;
-        let headers = &settings.headers;
-        if let Some(token) = settings.credentials.seen().last() {
-            bearer(token)?;
-        }
+        check_known_token(&settings.credentials)?;
         let is_secure = base.is_secure();
-        let client = |idle_max| build_client(settings, is_secure, headers, idle_max);
+        let client = |idle_max| build_client(settings, is_secure, idle_max);
         Ok(Self {
             pooled_client: client(settings.idle_connections_max)?,
             unpooled_client: client(0)?,
@@ -400,6 +283,11 @@ fn after(redirects: usize, mut failure: TransportError) -> TransportError {
     failure
 }
 
+/// Checks the newest token that is known, if one is.
+fn check_known_token(credentials: &Credentials) -> Result<(), Error> {
+    credentials.seen().last().map_or(Ok(()), |token| bearer(token).map(drop))
+}
+
 fn bearer(token: &str) -> Result<HeaderValue, Error> {
     let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
         Error::new(Reason::InvalidConfig)
@@ -407,45 +295,4 @@ fn bearer(token: &str) -> Result<HeaderValue, Error> {
     })?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-/// Returns the secrets that every request sends: the tokens, the headers, and the proxy's credentials.
-fn configured_secrets(settings: &HttpSettings) -> Secrets {
-    let of_proxy = settings.route.proxy.iter().flat_map(Proxy::secrets).cloned();
-    let tokens = settings.credentials.seen();
-    Secrets::from_texts(of_proxy.chain(tokens)).with_headers(&settings.headers).materialize()
-}
-
-fn build_client(
-    settings: &HttpSettings,
-    is_secure: bool,
-    headers: &HeaderMap,
-    idle_max: usize,
-) -> Result<Client, Error> {
-    let mut headers = headers.clone();
-    // Asked for nothing else, a backend sends the length of its body, and spends no time on packing it.
-    headers.entry(header::ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
-    let builder = Client::builder()
-        .user_agent(concat!("mainstay/", env!("CARGO_PKG_VERSION")))
-        .default_headers(headers)
-        .connect_timeout(settings.connect_timeout)
-        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-        .pool_max_idle_per_host(idle_max)
-        // The transport decides both itself, since it knows what may be sent twice.
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never());
-    let route = &settings.route;
-    let builder = tls::configure(builder, &route.trust, route.needs_tls(is_secure)).map_err(setup_error)?;
-    let builder = match &route.proxy {
-        Some(proxy) => {
-            builder.proxy(proxy.to_reqwest().map_err(|error| setup_error(error::describe(error)))?)
-        }
-        // The route's proxy was chosen already.
-        None => builder.no_proxy(),
-    };
-    builder.build().map_err(|error| setup_error(error::describe(error)))
-}
-
-fn setup_error(cause: impl fmt::Display) -> Error {
-    Error::new(Reason::Internal).with_details(&cause.to_string())
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::fixture::AgentHost;
+use mainstay_actors::agent::QuestionOutcome;
 
 /// Returns the name of the next question.
 async fn next_ask(fixture: &mut AcpClientFixture) -> String {
@@ -31,6 +32,7 @@ async fn ask_is_published_and_answered_later(transport: AgentTransport) {
     assert_eq!(join_turn(turn).await, turn_end("end_turn", "reject "));
     let settled = fixture.next_update().await;
     assert_eq!((settled.kind, settled.ask.as_deref()), (UpdateKind::Settled, Some(&*name)));
+    assert_eq!(settled.outcome, Some(QuestionOutcome::Answered));
     assert_eq!(settled.body, json!({ "outcome": "selected", "optionId": "reject" }));
     assert_eq!(fixture.client.answer(&name, "allow"), Err(AcpError::UnknownAsk(name)));
     assert!(!fixture.client.has_asks());
@@ -49,6 +51,7 @@ async fn cancelled_turn_cancels_its_asks(transport: AgentTransport) {
         let settled = fixture.next_update_of(UpdateKind::Settled).await;
         let expected = (Some(MessageId(5)), json!({ "outcome": "cancelled" }));
         assert_eq!((settled.message_id, settled.body.read().unwrap()), expected);
+        assert_eq!(settled.outcome, Some(QuestionOutcome::Cancelled));
         assert!(open.remove(&settled.ask.unwrap()));
     }
     // The agent received the answer, and repeats it.
@@ -77,6 +80,7 @@ async fn withdrawn_ask_is_settled(transport: AgentTransport) {
     let turn = fixture.spawn_prompt(5, "withdraw");
     let name = next_ask(&mut fixture).await;
     let settled = fixture.next_update_of(UpdateKind::Settled).await;
+    assert_eq!(settled.outcome, Some(QuestionOutcome::Withdrawn));
     assert_eq!(
         (settled.ask, settled.body.read().unwrap()),
         (Some(name.clone()), json!({ "outcome": "withdrawn" }))

@@ -81,7 +81,7 @@ impl PendingReply {
     /// `expired` and `stopped` if the agent did not get it; `outcome_unknown` if the agent may have acted on it;
     /// `cancelled`; or the agent's own error.
     pub async fn answer(mut self) -> Result<Json, Error> {
-        let Some(answer) = &mut self.answer else { return Err(Error::from(CallError::Unanswered)) };
+        let Some(answer) = &mut self.answer else { return Err(Error::from(CallError::NoReply)) };
         let in_time = async {
             match self.deadline {
                 Some(deadline) => sleep_until(deadline).await,

@@ -30,9 +30,13 @@ pub(super) fn view(
     }
     let (crash, resolved_error) = classify_crash(info, report.status, time_point);
     let gave_up = info.status == ActorStatus::Failed;
+    let crashed = match info.status {
+        ActorStatus::Stopped => Error::new(Reason::Crashed).with_message(STOPPED_MESSAGE),
+        _ => Error::new(Reason::Crashed),
+    };
     let mut last_error = report.error.as_ref().map(|error| error.message.clone()).or_else(|| crash.clone());
     report.error =
-        report.error.or_else(|| Some(Box::new(Error::new(Reason::Crashed).with_details(crash.as_deref()?))));
+        report.error.or_else(|| crash.as_deref().map(|crash| Box::new(crashed.with_details(crash))));
     if gave_up && info.next_step.is_none() {
         // The error is that of its last incarnation, and does not say what is so now.
         let message = give_up_message(info.attempts);
@@ -55,11 +59,16 @@ pub(super) fn view(
     };
     let restart_in = info.restart_at.map(|due| due.saturating_sub(time_point.now));
     view.next_step = match view.report.status {
+        _ if info.status == ActorStatus::Stopping => SupervisionReport::STOPPING_STEP.to_owned(),
         AgentStatus::Starting if awaits_backend => backend_step(&view),
         _ => next_step(&view, restart_in, info.next_step.as_deref()),
     };
     view
 }
+
+/// The message for a person about an agent that is stopped, and whose last incarnation did not end in order.
+const STOPPED_MESSAGE: &str =
+    "The agent is stopped, and did not end in order. Look into its log before you start it again.";
 
 /// Returns the message for a person about an agent that was given up after so many restarts.
 fn give_up_message(restarts: u32) -> String {
@@ -95,13 +104,13 @@ fn may_be_up(status: AgentStatus) -> bool {
     }
 }
 
-/// Returns the agent's status while its actor is down; `None` while the actor runs, which then knows it.
+/// Returns the agent's status while its actor is down; `None` while the actor runs or stops, which then knows it.
 fn status_without_actor(info: &ActorInfo) -> Option<AgentStatus> {
     match info.status {
-        ActorStatus::Running => None,
+        ActorStatus::Running | ActorStatus::Stopping => None,
         ActorStatus::Starting if info.generation <= 1 => Some(AgentStatus::Starting),
         ActorStatus::Starting | ActorStatus::Restarting => Some(AgentStatus::Restarting),
-        ActorStatus::Stopping | ActorStatus::Stopped => Some(AgentStatus::Stopped),
+        ActorStatus::Stopped => Some(AgentStatus::Stopped),
         ActorStatus::Failed => Some(AgentStatus::Failed),
     }
 }
@@ -167,6 +176,21 @@ mod tests {
         let past = shown.resolved_error.unwrap();
         assert_eq!(past.at.to_string().as_str(), "1970-01-01T00:01:00.000Z");
         assert_eq!(past.message.as_str(), "it exited with code 1");
+    }
+
+    #[test]
+    fn stopping_agent_keeps_its_status_until_it_has_ended() {
+        for status in [AgentStatus::Healthy, AgentStatus::Starting] {
+            let shown = view_of(ActorStatus::Stopping, status);
+            assert_eq!((shown.report.status, &*shown.next_step), (status, "is being stopped"));
+            assert_eq!(shown.report.since, AgentView::example().report.since, "that of its status");
+        }
+        let shown = view_of(ActorStatus::Stopped, AgentStatus::Healthy);
+        assert_eq!(shown.report.status, AgentStatus::Stopped);
+        assert_eq!(shown.next_step, "stopped; `mainstay agent start planner` starts it");
+        let error = shown.report.error.unwrap();
+        assert_eq!((error.reason, &*error.message), (Reason::Crashed, STOPPED_MESSAGE));
+        assert_eq!(error.details.as_deref(), Some("it exited with code 1"));
     }
 
     #[test]

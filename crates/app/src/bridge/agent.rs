@@ -89,7 +89,9 @@ pub enum AgentAction {
         body: Json,
     },
     /// Push its updates from now on: `{"agent":ID,"update":{…}}`. A client that is too slow gets the number of lost
-    /// ones, `{"agent":ID,"lagged":N}`. When the agent is removed, it gets `{"agent":ID,"ended":true}`.
+    /// ones, `{"agent":ID,"lagged":N}`. When the agent is removed, it gets `{"agent":ID,"ended":true}`. The reply,
+    /// `{"seq":N}`, has the number after which the updates begin: the `after` of a client that comes back before the
+    /// first one.
     Listen {
         /// The number of the last update of this run that the client has. Those after it come first, as far as they are
         /// kept: a client may come back without a gap. The command then replaces an earlier one.

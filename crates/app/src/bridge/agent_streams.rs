@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use futures_util::stream::{self, AbortHandle, BoxStream, SelectAll};
-use futures_util::{Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use mainstay_actors::agent::{UpdateEvent, UpdateSubscription};
 use mainstay_actors::error::{Error, Reason};
 use mainstay_actors::json::Json;
+use tokio::task::unconstrained;
 
 use super::byte_limit::HeldBytes;
 use super::panics::catch_panic;
@@ -83,6 +84,12 @@ impl PendingMessages {
         Ok(())
     }
 
+    /// Returns the texts that are there now.
+    pub(super) fn ready(&mut self) -> Vec<ServerMessage> {
+        // Without tokio's budget, which may make a text wait that is there.
+        std::iter::from_fn(|| unconstrained(self.next()).now_or_never().flatten()).collect()
+    }
+
     /// Returns the next text; `None` while no message is in flight.
     pub(super) async fn next(&mut self) -> Option<ServerMessage> {
         self.0.next().await
@@ -94,18 +101,31 @@ impl PendingMessages {
 pub(super) struct UpdateStreams {
     /// Each stream ends with `None` when its agent was removed.
     streams: SelectAll<BoxStream<'static, (String, Option<UpdateEvent>)>>,
-    agents: HashMap<String, AbortHandle>,
+    agents: HashMap<String, OpenUpdates>,
+}
+
+/// A subscription to the updates of one agent.
+struct OpenUpdates {
+    start_seq: u64,
+    handle: AbortHandle,
 }
 
 impl UpdateStreams {
-    /// Listens to an agent from now on, or from update `after` on. Without a number it changes nothing if the session
-    /// listens to the agent already.
+    /// Listens to an agent from now on, or from update `after` on, and returns the number after which the updates begin.
+    /// Without a number it changes nothing if the session listens to the agent already.
     ///
     /// # Errors
     /// `agent_unknown`; `queue_full` when the client listens to too many.
-    pub(super) fn listen(&mut self, agents: &Agents, agent: String, after: Option<u64>) -> Result<(), Error> {
-        if after.is_none() && self.agents.contains_key(&agent) {
-            return Ok(());
+    pub(super) fn listen(
+        &mut self,
+        agents: &Agents,
+        agent: String,
+        after: Option<u64>,
+    ) -> Result<u64, Error> {
+        if after.is_none()
+            && let Some(open) = self.agents.get(&agent)
+        {
+            return Ok(open.start_seq);
         }
         let subscription = match after {
             Some(seq) => agents.listen_after(&agent, seq)?,
@@ -116,16 +136,17 @@ impl UpdateStreams {
             let details = format!("a session listens to at most {UPDATE_STREAMS_MAX} agents");
             return Err(Error::new(Reason::QueueFull).with_details(&details));
         }
+        let start_seq = subscription.start_seq();
         let (updates, handle) = stream::abortable(updates_of(subscription, agent.clone()));
         self.streams.push(updates.boxed());
-        self.agents.insert(agent, handle);
-        Ok(())
+        self.agents.insert(agent, OpenUpdates { start_seq, handle });
+        Ok(start_seq)
     }
 
     /// Stops listening to an agent.
     pub(super) fn unlisten(&mut self, agent: &str) {
-        if let Some(handle) = self.agents.remove(agent) {
-            handle.abort();
+        if let Some(open) = self.agents.remove(agent) {
+            open.handle.abort();
         }
     }
 

@@ -3,13 +3,15 @@
 //! A response goes to the client in chunks, of which only some may be unacknowledged: then the backend is not read. A
 //! request's body comes in writes, each answered once the connection has taken it.
 
+use std::future::poll_fn;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use mainstay_actors::error::{Error, Reason};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
@@ -103,11 +105,24 @@ impl AckWindow {
     }
 }
 
-/// Takes the parts of a request's body from the client.
+/// Takes the parts of a request's body from the client. It is dropped when the request ends.
 #[derive(Debug)]
 pub(super) struct BodyUpload {
     /// `None` once the client has ended the body.
     parts: Option<mpsc::Sender<UploadPart>>,
+    /// The parts that wait. The stream owns them.
+    waiting: Weak<Mutex<mpsc::Receiver<UploadPart>>>,
+}
+
+impl Drop for BodyUpload {
+    /// Drops the parts that wait. A connection that takes no bytes would keep their stream, and so them, after a cancel.
+    fn drop(&mut self) {
+        if let Some(waiting) = self.waiting.upgrade() {
+            let mut waiting = waiting.lock();
+            waiting.close();
+            while waiting.try_recv().is_ok() {}
+        }
+    }
 }
 
 /// A part of a body, or its end.
@@ -125,9 +140,12 @@ impl BodyUpload {
     pub(super) fn new() -> (Self, impl Stream<Item = io::Result<Bytes>> + Send + 'static) {
         // There is always room for the end.
         let (sender, parts) = mpsc::channel(WRITES_WAITING_MAX + 1);
+        let parts = Arc::new(Mutex::new(parts));
+        let waiting = Arc::downgrade(&parts);
         let stream = stream::unfold(Some(parts), |parts| async move {
-            let mut parts = parts?;
-            match parts.recv().await {
+            let parts = parts?;
+            let part = poll_fn(|context| parts.lock().poll_recv(context)).await;
+            match part {
                 Some(UploadPart::Bytes { bytes, held, taken }) => {
                     drop(held);
                     // A session that has ended needs no reply.
@@ -138,7 +156,7 @@ impl BodyUpload {
                 None => Some((Err(io::Error::other("its client left before the end")), None)),
             }
         });
-        (Self { parts: Some(sender) }, stream)
+        (Self { parts: Some(sender), waiting }, stream)
     }
 
     /// Passes a part on. It waits until the connection takes it.
@@ -200,7 +218,7 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
     use futures_util::StreamExt;
 
-    use super::super::byte_limit::ByteLimit;
+    use super::super::byte_limit::{BYTES_MAX, ByteLimit};
     use super::*;
 
     #[tokio::test]
@@ -242,6 +260,19 @@ mod tests {
         );
         assert_eq!(write(&upload).unwrap_err().reason, Reason::NotFound);
         assert_eq!(upload.end().unwrap_err().reason, Reason::NotFound);
+    }
+
+    #[tokio::test]
+    async fn waiting_writes_and_their_bytes_end_with_the_upload() {
+        let limit = ByteLimit::default();
+        // The stream stays, as it does with a connection that takes no bytes.
+        let (upload, stream) = BodyUpload::new();
+        let mut taken = upload.write("part".into(), limit.hold(BYTES_MAX).unwrap()).unwrap();
+        drop(upload);
+        assert_eq!(taken.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+        assert!(limit.hold(BYTES_MAX).is_ok(), "its bytes no longer count");
+        let parts: Vec<_> = stream.collect().await;
+        assert!(parts.len() == 1 && parts[0].is_err());
     }
 
     #[test]

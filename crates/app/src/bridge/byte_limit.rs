@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use mainstay_actors::error::{Error, Reason};
 
 /// The most bytes of requests, messages, frames and parts of bodies that one client may have under way.
-const BYTES_MAX: usize = 64 << 20;
+pub(super) const BYTES_MAX: usize = 64 << 20;
 
 /// Counts the bytes of one client's commands that are under way.
 #[derive(Debug, Default)]

@@ -1,5 +1,6 @@
 //! Commands about the cache, and their replies.
 
+use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,19 +8,22 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use mainstay_actors::cache::Pattern;
+use mainstay_actors::cache::{Pattern, Selection};
 use mainstay_actors::error::{Error, Reason};
 use mainstay_actors::json::Json;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 
+use super::file_search::find_files;
 use super::protocol::{decode_base64, invalid_command, to_json};
 use super::replies::InvalidateReply;
 use crate::cache::Cache;
 
 /// The largest file that a client gets.
 const FILE_BYTES_MAX: u64 = 16 << 20;
+/// The start of the query by which the cache keeps a search of the bridge.
+const QUERY_PREFIX: &str = "glob:";
 
 /// An action on the cache.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -63,6 +67,14 @@ pub enum CacheAction {
     File {
         /// The absolute path.
         path: PathBuf,
+    },
+    /// Search a watched folder, or one within it, for files: see [`FoundFiles`](super::FoundFiles). The result is kept
+    /// until anything in the folder changes.
+    Search {
+        /// The absolute path of the folder.
+        folder: PathBuf,
+        /// The pattern for the paths of files from the folder on, as in `notes/*.md`.
+        query: String,
     },
 }
 
@@ -143,6 +155,7 @@ pub(super) async fn execute(cache: &Cache, action: CacheAction) -> Result<Json, 
             cache.put(&key, bytes, options).map(|()| Json::default())
         }
         CacheAction::File { path } => to_json(&read_file(cache, path).await?),
+        CacheAction::Search { folder, query } => search(cache, folder, &query).await,
     }
 }
 
@@ -170,21 +183,8 @@ impl CachedEntryReply {
 
 /// Reads a file of a watched folder. A client reads no other file, and none through a link that leads out of the folder.
 async fn read_file(cache: &Cache, path: PathBuf) -> Result<FileContents, Error> {
-    let roots: Vec<_> = cache.watched().into_iter().map(|(root, _)| root).collect();
-    let asked = path.clone();
-    let place = spawn_blocking(move || FilePlace::find(&asked, &roots)).await;
-    match place.map_err(|error| Error::new(Reason::Internal).with_details(&error.to_string()))? {
-        FilePlace::Inside(bytes) if bytes <= FILE_BYTES_MAX => {}
-        FilePlace::Inside(_) => return Err(too_large()),
-        FilePlace::Missing => {
-            let error = Error::new(Reason::NotFound);
-            return Err(error.with_message("There is no file of that name. Check the name."));
-        }
-        FilePlace::Outside => {
-            let message =
-                "Only files in the watched folders can be read. Add the folder to the configuration.";
-            return Err(Error::new(Reason::Forbidden).with_message(message));
-        }
+    if metadata_of(cache, &path).await?.len() > FILE_BYTES_MAX {
+        return Err(too_large());
     }
     let bytes = cache.file(path).await?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
@@ -196,27 +196,66 @@ async fn read_file(cache: &Cache, path: PathBuf) -> Result<FileContents, Error> 
     })
 }
 
+/// Searches a watched folder, or takes the result that is kept.
+async fn search(cache: &Cache, folder: PathBuf, query: &str) -> Result<Json, Error> {
+    let pattern = Selection::glob(query).map_err(|error| invalid_command(&format!("\"query\": {error}")))?;
+    if !metadata_of(cache, &folder).await?.is_dir() {
+        return Err(invalid_command("\"folder\" must be a folder, and this is a file"));
+    }
+    let searched = folder.clone();
+    let load = || async move {
+        let found = run_blocking(move || find_files(&searched, &pattern)).await?;
+        Ok(Bytes::from(to_json(&found)?.as_str().to_owned()))
+    };
+    // Apart from the embedder's own searches, which may have results of another form.
+    let found = cache.search(folder, &format!("{QUERY_PREFIX}{query}"), load).await?;
+    Json::parse(&found).map_err(|error| Error::new(Reason::Internal).with_details(&error.to_string()))
+}
+
+async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    let done = spawn_blocking(work).await;
+    done.map_err(|error| Error::new(Reason::Internal).with_details(&error.to_string()))
+}
+
+/// Returns the metadata of a file or a folder that a client may read.
+async fn metadata_of(cache: &Cache, path: &Path) -> Result<Metadata, Error> {
+    let roots: Vec<_> = cache.watched().into_iter().map(|(root, _)| root).collect();
+    let path = path.to_owned();
+    match run_blocking(move || FilePlace::find(&path, &roots)).await? {
+        FilePlace::Inside(metadata) => Ok(metadata),
+        FilePlace::Missing => {
+            let error = Error::new(Reason::NotFound);
+            Err(error.with_message("There is no file or folder of that name. Check the name."))
+        }
+        FilePlace::Outside => {
+            let message =
+                "Only files in the watched folders can be read. Add the folder to the configuration.";
+            Err(Error::new(Reason::Forbidden).with_message(message))
+        }
+    }
+}
+
 fn too_large() -> Error {
     Error::new(Reason::ResponseTooLarge)
         .with_message("The file is larger than 16 MiB. Read it in the application, not in a page.")
 }
 
-/// The place of a file that a client asks for.
+/// The place of a file or a folder that a client asks for.
 enum FilePlace {
-    /// The file is in a watched folder, and has this many bytes.
-    Inside(u64),
+    /// A file or a folder in a watched folder, or such a folder.
+    Inside(Metadata),
     Missing,
     Outside,
 }
 
 impl FilePlace {
-    /// Looks for a file, and follows its links.
+    /// Looks for it, and follows its links.
     fn find(path: &Path, roots: &[PathBuf]) -> Self {
         let is_inside = |path: &Path| {
             roots.iter().any(|root| path.starts_with(root.canonicalize().as_deref().unwrap_or(root)))
         };
         match path.canonicalize() {
-            Ok(real) if is_inside(&real) => Self::Inside(real.metadata().map_or(0, |found| found.len())),
+            Ok(real) if is_inside(&real) => real.metadata().map_or(Self::Missing, Self::Inside),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
                 if folder.is_some_and(|folder| is_inside(&folder)) { Self::Missing } else { Self::Outside }

@@ -16,11 +16,13 @@ use super::bodies::BodyCommand;
 use super::cache::{self, CacheAction};
 use super::frames;
 use super::hello::Hello;
+use super::history::{self, HistoryCommand};
 use super::logs::{self, LogsCommand};
 use super::malformed;
 use super::protocol::{decode_base64, invalid_command, to_json};
 use super::replies::{
-    CancelReply, IncidentStory, IncidentsReply, PrioritizeReply, ReconnectReply, ReloadReply, ResponseReply,
+    CancelReply, IncidentStory, IncidentsReply, PrioritizeReply, ReadyReply, ReconnectReply, ReloadReply,
+    ResponseReply,
 };
 use crate::admin_error::AdminTarget;
 use crate::mainstay::Mainstay;
@@ -42,6 +44,8 @@ pub enum BridgeCommand {
     Status {},
     /// The supervision tree.
     Tree {},
+    /// Say at once whether everything has started, and if not what is missing: see [`Mainstay::pending`].
+    Ready {},
     /// Show all agents.
     Agents {},
     /// Show or change one agent.
@@ -74,6 +78,8 @@ pub enum BridgeCommand {
         #[serde(default)]
         limit: Option<usize>,
     },
+    /// The tree and the states of the actors in the past: see [`history`](crate::history).
+    History(HistoryCommand),
     /// Send a request through the queue.
     Request(Box<RequestCommand>),
     /// A body of a request of this session that passes in parts.
@@ -141,7 +147,8 @@ pub enum ConnectionAction {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         wait_timeout_ms: Option<u64>,
     },
-    /// Push the backend's frames from now on: `{"frame":…}`. A second one replaces the first.
+    /// Push the backend's frames from now on: `{"frame":…}`. A second one changes the patterns, also for the frames that
+    /// have not gone to the client yet, and loses none.
     Listen {
         /// Patterns for the `type` of frames, as in `chat.*`; without any, every frame is pushed. With some, binary
         /// frames and those without a type are left out.
@@ -317,6 +324,10 @@ pub async fn execute(mainstay: &Mainstay, command: BridgeCommand) -> Result<Json
         BridgeCommand::Hello {} => to_json(&Hello::of(mainstay)),
         BridgeCommand::Status {} => to_json(&mainstay.status().await),
         BridgeCommand::Tree {} => to_json(&mainstay.tree()),
+        BridgeCommand::Ready {} => {
+            let pending = mainstay.pending().await;
+            to_json(&ReadyReply { is_ready: pending.is_none(), pending })
+        }
         BridgeCommand::Agents {} => to_json(&mainstay.agents().list()),
         BridgeCommand::Agent(command) => agent::execute(&mainstay.agents(), command).await,
         BridgeCommand::Backend { action } => backend_action(mainstay, action).await,
@@ -331,6 +342,7 @@ pub async fn execute(mainstay: &Mainstay, command: BridgeCommand) -> Result<Json
         }
         BridgeCommand::Cache(action) => cache::execute(&mainstay.cache(), action).await,
         BridgeCommand::Request(command) => send_request(mainstay, *command).await,
+        BridgeCommand::History(command) => history::execute(mainstay, command).await,
         BridgeCommand::Logs(command) => logs::execute(mainstay, command).await,
         BridgeCommand::Requests(command) => manage_requests(mainstay, command).await,
         BridgeCommand::Subscribe { .. }

@@ -58,13 +58,16 @@ fn frame_type(text: &str) -> Option<String> {
 }
 
 impl FrameStream {
-    /// Listens from now on, in place of an earlier subscription.
+    /// Listens from now on. An earlier subscription goes on with the new filter, so that no frame is lost which has not
+    /// gone to the client yet.
     ///
     /// # Errors
     /// `invalid_request` if a pattern cannot be read.
     pub(super) fn listen(&mut self, connection: &Connection, types: &[String]) -> Result<(), Error> {
         let filter = FrameFilter::new(types)?;
-        self.0 = Some((connection.frames(), filter));
+        let subscription =
+            self.0.take().map_or_else(|| connection.frames(), |(subscription, _)| subscription);
+        self.0 = Some((subscription, filter));
         Ok(())
     }
 

@@ -22,6 +22,10 @@ pub struct Hello {
     pub boot: String,
     /// The time now, by which a client knows how its clock differs.
     pub now: WallTime,
+    /// True if the backend is the embedded one of `mainstay demo`, which may be broken on purpose.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(feature = "typescript", ts(optional = nullable))]
+    pub demo: bool,
     /// The parts of the protocol.
     pub capabilities: Vec<BridgeCapability>,
 }
@@ -47,11 +51,13 @@ pub enum BridgeCapability {
     Logs,
     /// Incidents.
     Incidents,
+    /// The history of the tree.
+    History,
 }
 
 impl BridgeCapability {
     /// Every part.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Requests,
         Self::Streams,
         Self::Frames,
@@ -60,6 +66,7 @@ impl BridgeCapability {
         Self::Files,
         Self::Logs,
         Self::Incidents,
+        Self::History,
     ];
 }
 
@@ -73,6 +80,7 @@ impl Hello {
             run: journal.run(),
             boot: journal.boot().to_owned(),
             now: mainstay.now(),
+            demo: mainstay.0.is_demo,
             capabilities: BridgeCapability::ALL.to_vec(),
         }
     }

@@ -14,7 +14,7 @@ use mainstay_runtime::clock::WallTime;
 use serde::{Deserialize, Serialize};
 
 use super::protocol::{ServerMessage, to_json};
-use super::replies::LogReply;
+use super::replies::{LogIdsReply, LogReply};
 use crate::mainstay::Mainstay;
 
 /// The number of lines unless the command says otherwise, and the most.
@@ -30,6 +30,8 @@ const STREAMS_MAX: usize = 256;
 #[cfg_attr(feature = "typescript", derive(ts_rs::TS), ts(optional_fields = nullable))]
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LogsCommand {
+    /// List the ids of all logs. The reply is `{"ids":[…]}`.
+    Ids {},
     /// Read lines. The reply is `{"lines":[{"at":…,"stream":"out","text":…}]}`.
     Read {
         /// The log.
@@ -62,9 +64,14 @@ pub enum LogsCommand {
 
 /// Executes a command. `listen` and `unlisten` belong to the session.
 pub(super) async fn execute(mainstay: &Mainstay, command: LogsCommand) -> Result<Json, Error> {
-    let LogsCommand::Read { log, lines, since_ms } = command else { return Ok(Json::default()) };
-    let lines = mainstay.logs().read(&log, range(mainstay, lines, since_ms)).await?;
-    to_json(&LogReply { lines })
+    match command {
+        LogsCommand::Ids {} => to_json(&LogIdsReply { ids: mainstay.logs().ids().await? }),
+        LogsCommand::Read { log, lines, since_ms } => {
+            let lines = mainstay.logs().read(&log, range(mainstay, lines, since_ms)).await?;
+            to_json(&LogReply { lines })
+        }
+        LogsCommand::Listen { .. } | LogsCommand::Unlisten { .. } => Ok(Json::default()),
+    }
 }
 
 fn range(mainstay: &Mainstay, lines: Option<usize>, since_ms: Option<u64>) -> LogRange {

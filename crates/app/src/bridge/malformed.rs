@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn wrong_value_names_member_type_and_right_type() {
         let expected = expect![[r#"
-            "type": "cache", "action": 5                               => "action" must be "show", "invalidate", "get", "put" or "file"
+            "type": "cache", "action": 5                               => "folder" is missing
             "type": "request", "method": 1                             => "method" must be a string, not an integer
             "type": "request", "method": "GET", "path": null           => "path" must be a string, not null
             "type": "request", "timeout_ms": "x", "wait_timeout_ms": "x" => "timeout_ms" must be a whole number of at least 0, not a string

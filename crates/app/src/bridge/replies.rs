@@ -68,7 +68,7 @@ pub(super) struct IncidentsReply {
 /// An incident, and its story.
 #[derive(Serialize)]
 #[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
-pub(super) struct IncidentStory {
+pub(crate) struct IncidentStory {
     #[serde(flatten)]
     incident: Incident,
     /// The incident in about ten lines of plain English.
@@ -79,6 +79,34 @@ impl From<Incident> for IncidentStory {
     fn from(incident: Incident) -> Self {
         Self { story: incident.story(), incident }
     }
+}
+
+/// The reply to `logs` `ids`.
+#[derive(Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
+pub(super) struct LogIdsReply {
+    /// The ids of all logs, in order: `backend`, and those of agents, also of former ones.
+    pub(super) ids: Vec<String>,
+}
+
+/// The reply to `ready`.
+#[derive(Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
+pub(super) struct ReadyReply {
+    /// True once everything has started.
+    pub(super) is_ready: bool,
+    /// The part that is missing, in plain words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
+    pub(super) pending: Option<String>,
+}
+
+/// The reply to `agent` `listen`.
+#[derive(Serialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
+pub(super) struct AgentListenReply {
+    /// The number after which the updates begin. Only open questions may have an earlier one.
+    pub(super) seq: u64,
 }
 
 /// The reply to `logs` `read`.

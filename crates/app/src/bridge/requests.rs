@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use mainstay_actors::error::{Error, Reason};
 use mainstay_actors::json::Json;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::sleep;
 
 use super::bodies::{AckWindow, BodyCommand, BodyUpload, CHUNK_BYTES_MAX, decode_part, unknown_body};
@@ -24,7 +25,7 @@ use super::protocol::{ServerMessage, invalid_command, to_json};
 use super::replies::{ResponseReply, ResponseStart};
 use super::request_pushes::{AcceptedRequest, BodyEnd};
 use crate::mainstay::Mainstay;
-use crate::{Download, Request, RequestId, TransferProgress};
+use crate::{Download, Request, RequestId, Response, TransferProgress};
 
 /// The most requests of one client that may be in flight; further ones are rejected. Each may wait for long, and the
 /// client's other commands do not wait for them.
@@ -51,9 +52,26 @@ pub(super) struct PendingRequests {
 struct InFlightRequest {
     /// The number within the session: ids of commands may come again.
     number: u64,
-    handle: AbortHandle,
+    canceller: Canceller,
     upload: Option<BodyUpload>,
     window: Option<AckWindow>,
+}
+
+/// The way to cancel a request.
+enum Canceller {
+    /// Drops the work, which cancels the request at the queue.
+    Abort(AbortHandle),
+    /// Asks the work to cancel its request at the queue. The queue's error says how often the request was sent.
+    Ask(Arc<Notify>),
+}
+
+impl Canceller {
+    fn cancel(self) {
+        match self {
+            Self::Abort(handle) => handle.abort(),
+            Self::Ask(cancelled) => cancelled.notify_one(),
+        }
+    }
 }
 
 struct FinishedRequest {
@@ -97,7 +115,7 @@ impl PendingRequests {
     ) -> Result<(), Error> {
         let pushes = self.pushes_of(id);
         let work = async move { ServerMessage::reply(id, work.await) };
-        self.run(id, held, pushes, work, (None, None))
+        self.run(id, held, pushes, work, None, (None, None))
     }
 
     /// Sends a request. [`next`](Self::next) returns the pushes about it, and the reply to command `id`.
@@ -139,13 +157,25 @@ impl PendingRequests {
                 let (pushes, window) = (pushes.clone(), window.clone());
                 async move { pushes.stream(id, request_id, opening, progress, window).await }
             };
-            return self.run(id, held, pushes, work, (upload, Some(window)));
+            return self.run(id, held, pushes, work, None, (upload, Some(window)));
         }
+        let cancelled = Arc::<Notify>::default();
+        // A cached response may come from another's request, and the end of an upload would come first.
+        let canceller = (cache.is_none() && upload.is_none()).then(|| Arc::clone(&cancelled));
         let work = {
             let pushes = pushes.clone();
-            async move { ServerMessage::reply(id, pushes.fetch(&mainstay, request, cache, progress).await) }
+            async move {
+                let fetched = match cache {
+                    Some(age_max) => pushes.fetch_cached(&mainstay, request, age_max, progress).await,
+                    None => pushes.fetch(&mainstay, request, progress, &cancelled).await,
+                };
+                ServerMessage::reply(
+                    id,
+                    fetched.and_then(|response| to_json(&ResponseReply::from(&response))),
+                )
+            }
         };
-        self.run(id, held, pushes, work, (upload, None))
+        self.run(id, held, pushes, work, canceller, (upload, None))
     }
 
     fn check_room(&self) -> Result<(), Error> {
@@ -171,6 +201,7 @@ impl PendingRequests {
         held: HeldBytes,
         pushes: RequestPushes,
         work: impl Future<Output = ServerMessage> + Send + 'static,
+        canceller: Option<Arc<Notify>>,
         (upload, window): (Option<BodyUpload>, Option<AckWindow>),
     ) -> Result<(), Error> {
         self.check_room()?;
@@ -178,7 +209,8 @@ impl PendingRequests {
         self.started += 1;
         let number = self.started;
         if let Some(id) = id {
-            self.by_command.insert(id, InFlightRequest { number, handle, upload, window });
+            let canceller = canceller.map_or(Canceller::Abort(handle), Canceller::Ask);
+            self.by_command.insert(id, InFlightRequest { number, canceller, upload, window });
         }
         let ended = async move {
             let _held = held;
@@ -194,7 +226,7 @@ impl PendingRequests {
     /// Cancels the request of command `id`, the latest if there were more. Returns `false` if none is in flight.
     pub(super) fn cancel(&mut self, id: u64) -> bool {
         let found = self.by_command.remove(&id);
-        found.map(|entry| entry.handle.abort()).is_some()
+        found.map(|entry| entry.canceller.cancel()).is_some()
     }
 
     /// Executes a command about a body. Returns `false` if [`next`](Self::next) returns its reply.
@@ -299,17 +331,28 @@ impl RequestPushes {
         &self,
         mainstay: &Mainstay,
         request: Request,
-        cache: Option<Duration>,
         progress: Option<watch::Receiver<TransferProgress>>,
-    ) -> Result<Json, Error> {
-        let response = if let Some(age_max) = cache {
-            self.run_with_progress(progress, mainstay.request_cached(request, age_max)).await?
-        } else {
-            let (request_id, response) = mainstay.submit(request);
-            self.push_accepted(request_id).await;
-            self.run_with_progress(progress, response).await?
-        };
-        to_json(&ResponseReply::from(&response))
+        cancelled: &Notify,
+    ) -> Result<Response, Error> {
+        let (request_id, response) = mainstay.submit(request);
+        self.push_accepted(request_id).await;
+        let mut response = pin!(self.run_with_progress(progress, response));
+        tokio::select! {
+            response = &mut response => return response,
+            () = cancelled.notified() => (),
+        }
+        mainstay.cancel(request_id).await?;
+        response.await
+    }
+
+    async fn fetch_cached(
+        &self,
+        mainstay: &Mainstay,
+        request: Request,
+        age_max: Duration,
+        progress: Option<watch::Receiver<TransferProgress>>,
+    ) -> Result<Response, Error> {
+        self.run_with_progress(progress, mainstay.request_cached(request, age_max)).await
     }
 
     /// Waits for a response, and pushes its body in chunks. Returns the last message about it.

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use mainstay_actors::cache::watch::{FileEvent, FileSubscription};
-use mainstay_actors::error::Error;
+use mainstay_actors::error::{Error, Reason};
 use mainstay_actors::json::Json;
 use mainstay_runtime::journal::{Cursor, Delivery, Record};
 use tokio::sync::mpsc;
@@ -20,7 +20,7 @@ use super::frames::{self, FrameStream};
 use super::logs::{LogStreams, LogsCommand};
 use super::panics::catch_panic;
 use super::protocol::{EventGap, LagMarker, ServerMessage, StateSnapshot, to_json};
-use super::replies::CancelReply;
+use super::replies::{AgentListenReply, CancelReply};
 use super::requests::PendingRequests;
 use crate::mainstay::Mainstay;
 use crate::subscription::Subscription;
@@ -29,6 +29,9 @@ use crate::subscription::Subscription;
 const COMMANDS_MAX: usize = 64;
 /// The most events in one batch.
 const BATCH_EVENTS_MAX: usize = 1000;
+/// The message of an error whose cause is the stop of the runtime.
+const STOPPING_MESSAGE: &str =
+    "The runtime is stopping, so this gets no answer. Try again once it runs again.";
 /// The shortest time between two batches.
 const BATCH_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -45,9 +48,10 @@ pub async fn serve(mainstay: Mainstay, mut incoming: mpsc::Receiver<String>, out
                 let Some(text) = text else { return };
                 session.receive(&text).await
             }
-            message = session.next() => vec![message],
+            messages = session.next() => messages,
         };
-        for message in messages {
+        for mut message in messages {
+            session.explain_stop(&mut message);
             if outgoing.send(message.to_text()).await.is_err() {
                 return;
             }
@@ -56,7 +60,7 @@ pub async fn serve(mainstay: Mainstay, mut incoming: mpsc::Receiver<String>, out
 }
 
 /// The commands of one client that run, and the streams that it has asked for.
-struct Session {
+pub(super) struct Session {
     mainstay: Mainstay,
     byte_limit: ByteLimit,
     commands: FuturesUnordered<BoxFuture<'static, ServerMessage>>,
@@ -70,7 +74,7 @@ struct Session {
 }
 
 impl Session {
-    fn new(mainstay: Mainstay) -> Self {
+    pub(super) fn new(mainstay: Mainstay) -> Self {
         Self {
             mainstay,
             byte_limit: ByteLimit::default(),
@@ -85,9 +89,9 @@ impl Session {
         }
     }
 
-    /// Returns the next message that no text of the client waits for. Cancel safe.
-    async fn next(&mut self) -> ServerMessage {
-        tokio::select! {
+    /// Returns the next messages that no text of the client waits for. Cancel safe.
+    pub(super) async fn next(&mut self) -> Vec<ServerMessage> {
+        let message = tokio::select! {
             Some(message) = self.commands.next() => message,
             Some(message) = self.requests.next() => message,
             Some(message) = self.messages.next() => message,
@@ -96,18 +100,41 @@ impl Session {
             Some(change) = next_change(&mut self.files) => change,
             Some(message) = self.logs.next() => message,
             batch = next_batch(&mut self.events) => batch,
+        };
+        let mut messages = match &message {
+            // The agent's actor accepts a message before its first update, so the client gets to know both in this order.
+            ServerMessage::Update { update, .. } if update.message_id.is_some() => self.messages.ready(),
+            _ => Vec::new(),
+        };
+        messages.push(message);
+        messages
+    }
+
+    /// Says in the error of a part that has stopped that the whole runtime is stopping, if it is.
+    fn explain_stop(&self, message: &mut ServerMessage) {
+        let (ServerMessage::ErrorReply { error, .. } | ServerMessage::RequestFailed { error, .. }) = message
+        else {
+            return;
+        };
+        let is_general = error.reason == Reason::Stopped && error.message == Reason::Stopped.message();
+        if is_general && self.mainstay.is_stopping() {
+            error.message = STOPPING_MESSAGE.to_owned();
         }
     }
 
     /// Begins what a text of the client asks for. Returns the messages that answer it at once; without one, the answer
     /// comes from [`next`](Self::next).
-    async fn receive(&mut self, text: &str) -> Vec<ServerMessage> {
+    pub(super) async fn receive(&mut self, text: &str) -> Vec<ServerMessage> {
         let (id, command) = command::parse(text);
         let answer = match command {
             Ok(BridgeCommand::Subscribe { after }) => {
-                let (opened, snapshot) = EventStream::open(&self.mainstay, after).await;
-                self.events = Some(opened);
-                return vec![ServerMessage::reply(id, Ok(Json::default())), snapshot];
+                match catch_panic(EventStream::open(&self.mainstay, after)).await {
+                    Ok((opened, snapshot)) => {
+                        self.events = Some(opened);
+                        return vec![ServerMessage::reply(id, Ok(Json::default())), snapshot];
+                    }
+                    Err(error) => Err(error),
+                }
             }
             Ok(command) => catch_panic(self.begin(id, command, text.len())).await.flatten(),
             Err(error) => Err(error),
@@ -125,7 +152,8 @@ impl Session {
         let mainstay = self.mainstay.clone();
         match command {
             BridgeCommand::Agent(BridgeAgentCommand { agent, action: AgentAction::Listen { after } }) => {
-                self.updates.listen(&mainstay.agents(), agent, after)?;
+                let seq = self.updates.listen(&mainstay.agents(), agent, after)?;
+                return to_json(&AgentListenReply { seq }).map(Some);
             }
             BridgeCommand::Agent(BridgeAgentCommand { agent, action: AgentAction::Unlisten {} }) => {
                 self.updates.unlisten(&agent);

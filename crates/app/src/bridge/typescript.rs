@@ -12,14 +12,17 @@ use super::cache::{CacheAction, CachedEntryReply, FileContents};
 use super::command::{
     self, BackendAction, BridgeCommand, ConnectionAction, CredentialsAction, ListenAction, RequestsCommand,
 };
+use super::file_search::FoundFiles;
 use super::hello::Hello;
+use super::history::HistoryCommand;
 use super::logs::LogsCommand;
 use super::protocol::ServerMessage;
 use super::replies::{
-    AnswerReply, CancelReply, IncidentsReply, InvalidateReply, LogReply, PrioritizeReply, ReconnectReply,
-    ReloadReply, ResponseReply, ResponseStart, SendReply,
+    AgentListenReply, AnswerReply, CancelReply, IncidentsReply, InvalidateReply, LogIdsReply, LogReply,
+    PrioritizeReply, ReadyReply, ReconnectReply, ReloadReply, ResponseReply, ResponseStart, SendReply,
 };
 use crate::events;
+use crate::history::{HistoryLanes, HistoryMoment};
 use crate::owned_backend::OwnedBackendReport;
 use crate::status::{AgentView, CacheReport, ConnectionReport, StatusReport};
 
@@ -69,6 +72,7 @@ replies! {
     BridgeCommand::Hello {} => r#""type":"hello""# Hello;
     BridgeCommand::Status {} => r#""type":"status""# StatusReport;
     BridgeCommand::Tree {} => r#""type":"tree""# TreeNode;
+    BridgeCommand::Ready {} => r#""type":"ready""# ReadyReply;
     BridgeCommand::Agents {} => r#""type":"agents""# Vec<AgentView>;
     agent!(Show) => r#""type":"agent","action":"show","agent":"a""# AgentDetails;
     agent!(Restart) => r#""type":"agent","action":"restart","agent":"a""# AgentDetails;
@@ -79,7 +83,7 @@ replies! {
     agent!(Send) => r#""type":"agent","action":"send","agent":"a","body":1"# AnswerReply<'static>;
     agent!(Cancel) => r#""type":"agent","action":"cancel","agent":"a","message_id":1"# CancelReply;
     agent!(Answer) => r#""type":"agent","action":"answer","agent":"a","ask":"a1","body":1"# ();
-    agent!(Listen) => r#""type":"agent","action":"listen","agent":"a""# ();
+    agent!(Listen) => r#""type":"agent","action":"listen","agent":"a""# AgentListenReply;
     agent!(Unlisten) => r#""type":"agent","action":"unlisten","agent":"a""# ();
     agent!(Add) => r#""type":"agent","action":"add","agent":"a","config":{}"# AgentDetails;
     agent!(Remove) => r#""type":"agent","action":"remove","agent":"a""# ();
@@ -100,12 +104,14 @@ replies! {
     BridgeCommand::Cache(CacheAction::Get { .. }) => r#""type":"cache","action":"get","key":"a:b""# CachedEntryReply;
     BridgeCommand::Cache(CacheAction::Put { .. }) => r#""type":"cache","action":"put","key":"a:b","value":1"# ();
     BridgeCommand::Cache(CacheAction::File { .. }) => r#""type":"cache","action":"file","path":"/a""# FileContents;
+    BridgeCommand::Cache(CacheAction::Search { .. }) => r#""type":"cache","action":"search","folder":"/a","query":"*""# FoundFiles;
     BridgeCommand::Body(BodyCommand::Ack { .. }) => r#""type":"body","action":"ack","request":1,"chunks":1"# ();
     BridgeCommand::Body(BodyCommand::Write { .. }) => r#""type":"body","action":"write","request":1,"base64":"""# ();
     BridgeCommand::Body(BodyCommand::End { .. }) => r#""type":"body","action":"end","request":1"# ();
     BridgeCommand::Body(BodyCommand::Abort { .. }) => r#""type":"body","action":"abort","request":1"# ();
     BridgeCommand::Files { action: ListenAction::Listen } => r#""type":"files","action":"listen""# ();
     BridgeCommand::Files { action: ListenAction::Unlisten } => r#""type":"files","action":"unlisten""# ();
+    BridgeCommand::Logs(LogsCommand::Ids {}) => r#""type":"logs","action":"ids""# LogIdsReply;
     BridgeCommand::Logs(LogsCommand::Read { .. }) => r#""type":"logs","action":"read","log":"a""# LogReply;
     BridgeCommand::Logs(LogsCommand::Listen { .. }) => r#""type":"logs","action":"listen","log":"a""# ();
     BridgeCommand::Logs(LogsCommand::Unlisten { .. }) => r#""type":"logs","action":"unlisten","log":"a""# ();
@@ -115,6 +121,8 @@ replies! {
     BridgeCommand::Requests(RequestsCommand::Prioritize { .. }) => r#""type":"requests","action":"prioritize","request_id":1,"priority":"low""# PrioritizeReply;
     BridgeCommand::Cancel { .. } => r#""type":"cancel","request":1"# CancelReply;
     BridgeCommand::Incidents { .. } => r#""type":"incidents""# IncidentsReply;
+    BridgeCommand::History(HistoryCommand::At { .. }) => r#""type":"history","action":"at","at":"2026-03-01T12:00:00Z""# HistoryMoment;
+    BridgeCommand::History(HistoryCommand::Lanes { .. }) => r#""type":"history","action":"lanes""# HistoryLanes;
     BridgeCommand::Subscribe { .. } => r#""type":"subscribe""# ();
 }
 

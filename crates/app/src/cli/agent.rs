@@ -20,7 +20,7 @@ use super::watch;
 use crate::bridge::{self, AgentAction, AgentDetails, BridgeCommand};
 use crate::config;
 use crate::suggestion::unknown_name;
-use crate::{AgentUpdate, MessageId, Reason, UpdateKind};
+use crate::{AgentUpdate, MessageId, QuestionOutcome, Reason, UpdateKind};
 
 pub(super) async fn run(
     out: &mut Output,
@@ -166,7 +166,7 @@ async fn listen(out: &mut Output, client: &mut BridgeClient, id: String, json: b
 
 /// Formats an update as a line. What the agent says stays JSON, in which nothing can drive a terminal.
 fn format_update(id: &str, update: &AgentUpdate) -> (String, Style) {
-    let AgentUpdate { kind, message_id, ask, is_replay, body, .. } = update;
+    let AgentUpdate { kind, message_id, ask, outcome, is_replay, body, .. } = update;
     let body = escape_controls(body.as_str());
     let ask = ask.as_deref().unwrap_or("?").escape_debug();
     let again = if *is_replay { " (said before)" } else { "" };
@@ -181,7 +181,12 @@ fn format_update(id: &str, update: &AgentUpdate) -> (String, Style) {
             output::WARNING,
         ),
         UpdateKind::Settled => {
-            (format!("needs no answer to {ask} any more{about}{again}: {body}"), output::DIM)
+            let end = match outcome {
+                Some(QuestionOutcome::Answered) => format!("has the answer to {ask}"),
+                Some(QuestionOutcome::Withdrawn) => format!("withdraws question {ask}"),
+                Some(QuestionOutcome::Cancelled) | None => format!("gets no answer to {ask}"),
+            };
+            (format!("{end}{about}{again}: {body}"), output::DIM)
         }
         UpdateKind::Session => (format!("conversation{again}: {body}"), output::DIM),
         UpdateKind::Sent => (format!("gets{about}: {body}"), output::DIM),
@@ -206,7 +211,11 @@ mod tests {
             AgentUpdate::new(UpdateKind::Message, json!("two\nlines \u{1b}[2J")),
             of(UpdateKind::Progress),
             AgentUpdate { ask: Some("a1".to_owned()), ..of(UpdateKind::Ask) },
-            AgentUpdate { ask: Some("a1".to_owned()), ..of(UpdateKind::Settled) },
+            AgentUpdate {
+                ask: Some("a1".to_owned()),
+                outcome: Some(QuestionOutcome::Answered),
+                ..of(UpdateKind::Settled)
+            },
             AgentUpdate { is_replay: true, ..of(UpdateKind::Message) },
             of(UpdateKind::Sent),
             of(UpdateKind::Ended),
@@ -218,7 +227,7 @@ mod tests {
             progress (message 7): {"step":3}
             asks a1 (message 7): {"step":3}
               answer with: mainstay agent answer planner a1 VALUE
-            needs no answer to a1 any more (message 7): {"step":3}
+            has the answer to a1 (message 7): {"step":3}
             says (message 7) (said before): {"step":3}
             gets (message 7): {"step":3}
             is done (message 7): {"step":3}

@@ -63,6 +63,7 @@ fn needs_attention(agent: &AgentView) -> bool {
         || agent.report.error.is_some()
         || agent.last_error.is_some()
         || !agent.report.questions.is_empty()
+        || agent.next_step == SupervisionReport::STOPPING_STEP
 }
 
 /// Returns the agent's next step, and its error.
@@ -239,7 +240,8 @@ fn is_beyond_help(supervision: &SupervisionReport) -> bool {
     supervision.gave_up && budget.is_none_or(|budget| supervision.restarts < u64::from(budget.max))
 }
 
-fn status(agent: &AgentView) -> (String, Style) {
+/// Returns an agent's status as a word, with its style.
+pub(super) fn status(agent: &AgentView) -> (String, Style) {
     let (name, style) = match agent.report.status {
         AgentStatus::Starting => ("starting", output::WARNING),
         AgentStatus::Healthy => ("healthy", output::SUCCESS),
@@ -258,7 +260,7 @@ fn status(agent: &AgentView) -> (String, Style) {
 // === times ===
 
 /// Formats the time since then.
-fn age(at: WallTime, now: Timestamp) -> String {
+pub(super) fn age(at: WallTime, now: Timestamp) -> String {
     format_elapsed(now.duration_since(at.0).try_into().unwrap_or_default())
 }
 
@@ -398,6 +400,14 @@ mod tests {
         assert_eq!(line, "question    a1 (message 7), open for 2 min: \"May I?\"");
         let row = row(&agent, "2026-03-01T12:00:00Z".parse().unwrap());
         assert_eq!(row[6].0, "1 in flight, 1 question");
+    }
+
+    #[test]
+    fn agent_that_is_being_stopped_is_noted_below_the_table() {
+        let healthy = AgentView::example();
+        assert!(!needs_attention(&healthy));
+        let next_step = SupervisionReport::STOPPING_STEP.to_owned();
+        assert!(needs_attention(&AgentView { next_step, ..healthy }));
     }
 
     #[test]

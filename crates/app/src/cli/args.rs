@@ -5,6 +5,7 @@ mod cache;
 mod data_dir;
 mod demo;
 mod json;
+mod number;
 mod output_form;
 mod requests;
 
@@ -12,10 +13,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use mainstay_runtime::journal::Cursor;
 
 use self::data_dir::{DATA_DIR_VARIABLE, GLOBAL};
+use self::number::whole_number;
 use super::output;
 use super::time::TimeFormat;
 use crate::config::parse_duration;
@@ -72,13 +75,27 @@ impl Args {
             // An empty variable is as good as none.
             command = command.mut_arg("data_dir", |arg| arg.env(None::<&str>));
         }
-        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+        let matches = command.try_get_matches().map_err(with_config_tip);
+        matches.and_then(|matches| Self::from_arg_matches(&matches)).unwrap_or_else(|error| error.exit())
     }
 
     /// Returns the form of times.
     pub(super) fn times(&self) -> TimeFormat {
         if self.utc { TimeFormat::utc() } else { TimeFormat::local() }
     }
+}
+
+/// Adds to an error about a file that follows `run` how a configuration is named.
+fn with_config_tip(mut error: clap::Error) -> clap::Error {
+    let is_of_run =
+        error.get(ContextKind::Usage).is_some_and(|usage| usage.to_string().contains("mainstay run "));
+    if let (true, Some(ContextValue::String(arg))) = (is_of_run, error.get(ContextKind::InvalidArg))
+        && !arg.starts_with('-')
+    {
+        let tip = format!("a configuration is named by '--config {arg}'");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
 }
 
 /// Returns the value of `--color`, which rules help and usage errors, too, so that it counts before the rest is read. What is
@@ -142,6 +159,16 @@ pub(super) enum CliCommand {
     /// Show the messages that actors did not handle, and those to agents that ended with an error, and
     /// why; needs no running runtime
     DeadLetters(OutputArgs),
+    /// List what went wrong, the newest last; needs no running runtime
+    Incidents(IncidentsArgs),
+    /// Explain in a few lines what went wrong, and why; needs no running runtime
+    Why {
+        /// An actor, such as queue or an agent's id; an incident or event, such as 3.17; a request's id, such as 17; or a
+        /// message, such as planner:17
+        subject: String,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
     /// Recompute each decision of a journal: exit code 1 and the first difference if one differs
     Replay(ReplayArgs),
     /// Send one request through the queue of a running runtime
@@ -193,7 +220,7 @@ pub(super) struct RunArgs {
 #[derive(Debug, clap::Args)]
 pub(super) struct DemoBackendArgs {
     /// The port on 127.0.0.1 (0: any free one)
-    #[arg(long, value_name = "PORT", default_value_t = 8000)]
+    #[arg(long, value_name = "PORT", default_value_t = 8000, value_parser = whole_number(0..=u16::MAX))]
     pub(super) port: u16,
     /// The ids of the agents
     #[arg(long, value_name = "A,B,C", value_delimiter = ',', default_value = "planner")]
@@ -223,6 +250,15 @@ pub(super) struct EventsArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(super) struct IncidentsArgs {
+    /// Only incidents of the last while, such as 1h
+    #[arg(long, value_name = "DUR", value_parser = parse_duration)]
+    pub(super) since: Option<Duration>,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+#[derive(Debug, clap::Args)]
 pub(super) struct ReplayArgs {
     /// A journal's folder, a data folder, a file of events one a line, or - for stdin [default: the data folder's journal]
     #[arg(value_name = "DIR or FILE")]
@@ -238,7 +274,7 @@ pub(super) struct LogArgs {
     #[arg(long, short)]
     pub(super) follow: bool,
     /// The number of last lines [default: 100, and all with --since]
-    #[arg(long, short = 'n', value_name = "N")]
+    #[arg(long, short = 'n', value_name = "N", value_parser = whole_number(0..=usize::MAX))]
     pub(super) lines: Option<usize>,
     /// Only lines of the last while, such as 10m
     #[arg(long, value_name = "DUR", value_parser = parse_duration)]

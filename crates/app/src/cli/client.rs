@@ -61,6 +61,8 @@ pub(super) struct BridgeClient {
     is_ping_open: bool,
     /// True if it is said already that the runtime does not answer.
     is_silence_noticed: bool,
+    /// True if nothing is said on stderr.
+    is_quiet: bool,
 }
 
 impl BridgeClient {
@@ -72,7 +74,20 @@ impl BridgeClient {
         // A server that refuses this token is not the runtime that wrote the file.
         let socket = within(HANDSHAKE_TIMEOUT, pid, "answered", shake_hands(&control)).await?;
         let socket = socket.ok_or_else(not_running)?;
-        Ok(Self { socket, next_id: 1, pid, pings: 0, is_ping_open: false, is_silence_noticed: false })
+        Ok(Self {
+            socket,
+            next_id: 1,
+            pid,
+            pings: 0,
+            is_ping_open: false,
+            is_silence_noticed: false,
+            is_quiet: false,
+        })
+    }
+
+    /// Says nothing on stderr: a screen has the terminal.
+    pub(super) fn quiet(self) -> Self {
+        Self { is_quiet: true, ..self }
     }
 
     /// Sends a command, and waits for its reply.
@@ -136,7 +151,7 @@ impl BridgeClient {
                 Ok(Some(Ok(_))) => {}
                 Ok(_) => return Err(disconnected()),
                 Err(_) if !self.is_ping_open => self.ping().await?,
-                Err(_) if !self.is_silence_noticed => {
+                Err(_) if !self.is_silence_noticed && !self.is_quiet => {
                     self.is_silence_noticed = true;
                     notice_silence(self.pid);
                 }
@@ -213,7 +228,7 @@ fn disconnected() -> CliError {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket};
     use tokio::time::Instant;
     use tokio_tungstenite::accept_async;
 
@@ -251,14 +266,17 @@ mod tests {
     #[tokio::test]
     async fn large_command_to_a_frozen_runtime_has_a_limit() {
         let folder = tempfile::tempdir().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(1 << 16).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
         let accepting = async { accept_async(listener.accept().await.unwrap().0).await.unwrap() };
         let (client, _frozen) = tokio::join!(BridgeClient::connect(data_of(&folder, &listener)), accepting);
         let mut client = client.unwrap();
         tokio::time::pause();
         let begun = Instant::now();
         // More than the system buffers for a reader that is stopped.
-        let body = Json::from_serialize(&"x".repeat(64 << 20)).unwrap();
+        let body = Json::from_serialize(&"x".repeat(16 << 20)).unwrap();
         let command = RequestCommand { body: Some(body), ..RequestCommand::new("POST", "/") };
         let command = BridgeCommand::Request(Box::new(command));
         let Err(CliError::Failed(reason, message)) = client.request(command).await else {

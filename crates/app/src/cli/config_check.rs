@@ -13,7 +13,8 @@ use super::output::Output;
 use super::snippet::snippet;
 use super::stderr::error_line;
 use crate::config::{self, BackendConfig, Config, ConfigError, ConfigProblem};
-use crate::tree_builder;
+use crate::placeholders::find_misspelt;
+use crate::tree_builder::{self, error::BuildError};
 
 /// The name of standard input in messages.
 pub(super) const STDIN: &str = "stdin";
@@ -32,6 +33,44 @@ pub(super) fn read_named(file: &Path) -> (&Path, Result<String, ConfigError>) {
     match file.as_os_str() == "-" {
         true => (Path::new(STDIN), read_stdin()),
         false => (file, config::read_text(file)),
+    }
+}
+
+/// The text of a configuration, for the places of its errors.
+pub(super) struct ConfigText {
+    file: PathBuf,
+    text: String,
+}
+
+impl ConfigText {
+    /// Reads a configuration, and keeps its text.
+    pub(super) fn load(file: &Path) -> Result<(Config, Self), CliError> {
+        let text = config::read_text(file).map_err(|error| error.in_file(file))?;
+        let source = Self { file: file.to_owned(), text };
+        match Config::from_toml(&source.text) {
+            Ok(config) => Ok((config, source)),
+            Err(error) => Err(usage_error(&source.file, &source.text, &error.problems)),
+        }
+    }
+
+    /// Returns the error of a tree that cannot be built from the configuration.
+    pub(super) fn build_error(&self, error: &BuildError) -> CliError {
+        // It was valid when it was read.
+        let config = Config::from_toml(&self.text).unwrap_or_default();
+        usage_error(&self.file, &self.text, &[build_problem(&self.text, &config, error)])
+    }
+}
+
+/// Returns the error with a line and a place for each problem.
+fn usage_error(file: &Path, text: &str, errors: &[ConfigProblem]) -> CliError {
+    let lines: Vec<String> = errors.iter().map(|error| with_snippet(file, text, error, "")).collect();
+    CliError::usage(lines.join("\n"))
+}
+
+fn build_problem(text: &str, config: &Config, error: &BuildError) -> ConfigProblem {
+    match error.key(config) {
+        Some(key) => Config::problem_at(text, &key, &error.to_string()),
+        None => ConfigProblem::whole(error.to_string()),
     }
 }
 
@@ -55,8 +94,7 @@ pub(super) fn check(out: &mut Output, file: &Path, json: bool) -> Result<(), Cli
         }
     }
     if !errors.is_empty() {
-        let lines: Vec<String> = errors.iter().map(|error| with_snippet(name, &text, error, "")).collect();
-        return Err(CliError::usage(lines.join("\n")));
+        return Err(usage_error(name, &text, &errors));
     }
     if json {
         return Ok(());
@@ -92,15 +130,12 @@ fn problems(text: &str, system: &System) -> (Vec<ConfigProblem>, Vec<ConfigProbl
         Err(error) => return (error.problems, Vec::new()),
     };
     if let Err(error) = tree_builder::check_config(&config) {
-        let problem = match error.key(&config) {
-            Some(key) => Config::problem_at(text, &key, &error.to_string()),
-            None => ConfigProblem::whole(error.to_string()),
-        };
-        return (vec![problem], Vec::new());
+        return (vec![build_problem(text, &config, &error)], Vec::new());
     }
     let mut warnings: Vec<ConfigProblem> = absences(&config, system)
         .into_iter()
         .chain(unused_keys(&config))
+        .chain(misspelt_placeholders(&config))
         .map(|(key, message)| Config::problem_at(text, &key, &format!("\"{key}\" {message}")))
         .collect();
     warnings.sort_by_key(|warning| (warning.line, warning.column));
@@ -142,6 +177,14 @@ fn unused_keys(config: &Config) -> Vec<(String, String)> {
     let message = "has no effect: the runtime starts no backend, because \"backend.command\" is empty";
     let keys = unused.into_iter().filter(|(_, is_unused)| *is_unused);
     keys.map(|(key, _)| (format!("backend.{key}"), message.to_owned())).collect()
+}
+
+/// Returns the keys whose text holds nearly a placeholder, each with the rest of a sentence. Other braces may be meant.
+fn misspelt_placeholders(config: &Config) -> impl Iterator<Item = (String, String)> {
+    config.program_texts().into_iter().filter_map(|(_, key, text)| {
+        let (name, near) = find_misspelt(text)?;
+        Some((key, format!("holds {{{name}}}, which is no placeholder; did you mean {{{near}}}?")))
+    })
 }
 
 /// Returns the keys that name something which is not there, each with the rest of a sentence. It may be there where the
@@ -306,6 +349,60 @@ cwd = "/nowhere"
             "token_command = [\"t\"]\n[[agent]]\nid = \"a\"\ndriver = \"process\"\ncommand = [\"a\"]\n";
         let of_others: Vec<_> = [0, 3, 4].map(|at| expected[at].clone()).into();
         assert_eq!(lines(&format!("{text}{agent}")), of_others, "they serve other programs");
+    }
+
+    #[test]
+    fn misspelt_placeholder_is_a_warning_with_its_place() {
+        let text = r#"[backend]
+command = ["serve", "--port", "{prot}", "{other}"]
+env = { SECRET = "{tokn}", SHELL = "${prot}" }
+ready = "stdout:up on {prot}"
+[[agent]]
+id = "a"
+driver = "process"
+command = ["a", "{urll}"]
+"#;
+        let all = System { is_folder: |_| true, find_program: |_| Ok(()), ..NOTHING };
+        let (errors, warnings) = problems(text, &all);
+        assert_eq!(errors, []);
+        let places: Vec<(usize, usize, &str)> =
+            warnings.iter().map(|warning| (warning.line, warning.column, warning.key.as_str())).collect();
+        assert_eq!(
+            places,
+            [
+                (2, 31, "backend.command[2]"),
+                (3, 18, "backend.env.SECRET"),
+                (4, 9, "backend.ready"),
+                (8, 17, "agent[0].command[1]"),
+            ]
+        );
+        assert_eq!(
+            warnings[0].message,
+            "\"backend.command[2]\" holds {prot}, which is no placeholder; did you mean {port}?"
+        );
+    }
+
+    #[test]
+    fn placeholder_without_value_is_an_error_with_its_place() {
+        const BACKEND: &str = "[backend]\nurl = \"auto\"\ncommand = [\"b\", \"{port}\"]\n";
+        const AGENT: &str = "[[agent]]\nid = \"a\"\ndriver = \"process\"\ncommand = [\"a\", \"{url}\"]\n";
+        let place = |text: &str| {
+            let (errors, _) = problems(text, &NOTHING);
+            let [error] = &errors[..] else { panic!("{errors:?}") };
+            (error.line, error.key.clone(), error.message.clone())
+        };
+        let fixed = "[backend]\nurl = \"http://127.0.0.1:9\"\n";
+        let (line, key, message) = place(&format!("{fixed}{AGENT}ready = \"stdout:up with {{token}}\"\n"));
+        assert_eq!((line, &*key), (7, "agent[0].ready"));
+        assert!(message.contains("{token} has no value"), "{message}");
+        let (line, key, _) = place(&format!("{fixed}{AGENT}env = {{ T = \"{{token}}\" }}\n"));
+        assert_eq!((line, &*key), (7, "agent[0].env.T"));
+        for ready in ["stdout:up on {port}", "stdout:{url} of {data_dir}"] {
+            let (errors, _) = problems(&format!("{BACKEND}ready = \"{ready}\"\n"), &NOTHING);
+            assert_eq!(errors, [], "{ready}");
+            let (errors, _) = problems(&format!("{BACKEND}{AGENT}ready = \"{ready}\"\n"), &NOTHING);
+            assert_eq!(errors, [], "{ready} of an agent");
+        }
     }
 
     #[test]

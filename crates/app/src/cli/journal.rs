@@ -147,7 +147,11 @@ pub(super) fn journal_folder(data: &DataDir) -> Result<PathBuf, CliError> {
         Ok(()) => Ok(dir),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(CliError::failed(
             Reason::NotFound,
-            format!("there is no journal in {}", data.path().display()),
+            format!(
+                "there is no journal in {}: `mainstay run` and `mainstay demo` write one; \
+                 `--data-dir` names another folder",
+                data.path().display()
+            ),
         )),
         Err(error) => Err(unreadable(error)),
     }

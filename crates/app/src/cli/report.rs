@@ -20,14 +20,24 @@ use crate::owned_backend::OwnedBackendReport;
 use crate::status::{
     CacheReport, ConnectionReport, QueueReport, StatusReport, StorageReport, StorageState, WatchedFolder,
 };
+use crate::verdict::{Verdict, VerdictLevel};
 
 /// The most actors of a tree whose next step is printed below it.
 const NEXT_STEPS_MAX: usize = 10;
 
 /// Prints everything in one view.
 pub(super) fn status(out: &mut Output, status: StatusReport) -> Result<(), CliError> {
-    let StatusReport { runtime, backend: owned, connection: link, queue, cache, agents: list, storage } =
-        status;
+    let StatusReport {
+        verdict,
+        runtime,
+        backend: owned,
+        connection: link,
+        queue,
+        cache,
+        agents: list,
+        storage,
+    } = status;
+    print_verdict(out, &verdict)?;
     let whole_seconds = runtime.uptime_ms - runtime.uptime_ms % 1000;
     let uptime = millis_text(if whole_seconds == 0 { runtime.uptime_ms } else { whole_seconds });
     let text = format!(
@@ -46,6 +56,25 @@ pub(super) fn status(out: &mut Output, status: StatusReport) -> Result<(), CliEr
     print_storage(out, &storage)?;
     out.line("")?;
     agent_report::list(out, &list)
+}
+
+/// Returns the style of a verdict.
+pub(super) fn verdict_style(level: VerdictLevel) -> Style {
+    match level {
+        VerdictLevel::Ok => output::SUCCESS,
+        VerdictLevel::Notice => output::PLAIN,
+        VerdictLevel::Warning => output::WARNING,
+        VerdictLevel::Error => output::ERROR,
+    }
+}
+
+fn print_verdict(out: &mut Output, verdict: &Verdict) -> Result<(), CliError> {
+    let style = verdict_style(verdict.level);
+    out.paragraph("", &out.paint(&escape_controls(&verdict.text), style), 0)?;
+    match &verdict.action {
+        Some(action) => out.paragraph("", &out.paint(&format!("try: {}", action.command()), output::DIM), 0),
+        None => Ok(()),
+    }
 }
 
 fn print_cache(out: &mut Output, cache: &CacheReport) -> Result<(), CliError> {
@@ -98,14 +127,24 @@ fn print_storage(out: &mut Output, storage: &StorageReport) -> Result<(), CliErr
 }
 
 fn requests(out: &mut Output, queue: &QueueReport) -> Result<(), CliError> {
-    let QueueReport { stats, held: hold } = queue;
-    let text = format!("{} running of {}, {} waiting", stats.running, stats.max_concurrent, stats.waiting);
+    let QueueReport { stats, latency, held: hold } = queue;
+    let beside = match stats.slow {
+        0 => String::new(),
+        slow => format!(", beside {slow} slow ones of one path"),
+    };
+    let running = stats.running - stats.slow.min(stats.running);
+    let text = format!("{running} running of {}{beside}, {} waiting", stats.max_concurrent, stats.waiting);
     out.fact("queue", &text)?;
     let shows_all = out.is_wide();
     for group in stats.groups.iter().filter(|group| shows_all || group.waiting > 0) {
         let GroupStats { path, waiting, running, max_concurrent } = group;
         let text = format!("limit {path}: {running} running of {max_concurrent}, {waiting} waiting");
         out.fact("", &escape_controls(&text))?;
+    }
+    if let (true, Some(p50), Some(p95)) = (shows_all, latency.all.p50_ms, latency.all.p95_ms) {
+        let text =
+            format!("half of the last requests took at most {}, 95 % {}", millis_text(p50), millis_text(p95));
+        out.fact("", &text)?;
     }
     let Some(hold) = hold else { return Ok(()) };
     let next = match hold.next_probe_in_ms {
@@ -177,7 +216,7 @@ pub(super) fn connection(out: &mut Output, link: &ConnectionReport) -> Result<()
 pub(super) fn tree(out: &mut Output, root: &TreeNode) -> Result<(), CliError> {
     let mut rows = Vec::new();
     add_rows(&mut rows, root, "", "");
-    out.table(&["actor", "status", "generation", "restarts", "left", "mailbox", "last error"], &rows)?;
+    out.table(&["actor", "status", "gen", "restarts", "left", "mailbox", "last error"], &rows)?;
     let mut concerned = Vec::new();
     add_concerned(&mut concerned, root);
     if !concerned.is_empty() {
@@ -202,7 +241,8 @@ fn add_concerned<'a>(found: &mut Vec<(&'a TreeNode, &'a str)>, node: &'a TreeNod
     node.children.iter().for_each(|child| add_concerned(found, child));
 }
 
-fn tree_status(node: &TreeNode) -> (String, Style) {
+/// Returns an actor's status as a word, with its style.
+pub(super) fn tree_status(node: &TreeNode) -> (String, Style) {
     match actor_status(node.info.status) {
         (status, _) if node.suspended => (format!("{status}, suspended"), output::WARNING),
         (status, style) => (status.to_owned(), style),

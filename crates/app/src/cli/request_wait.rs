@@ -11,6 +11,7 @@ use super::client::BridgeClient;
 use super::error::CliError;
 use super::stderr::error_line;
 use crate::bridge::{BridgeCommand, RequestCommand, RequestsCommand};
+use crate::owned_backend::{OwnedBackendReport, awaited};
 use crate::status::{OutageReport, QueueReport, StatusReport};
 use crate::{PendingPhase, PendingRequest, Reason};
 
@@ -20,6 +21,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// The kinds of waiting. Within one, only times and numbers change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WaitKind {
+    Suspended,
     Backend(Option<ActorStatus>),
     Outage(Reason),
     Turn,
@@ -40,7 +42,7 @@ impl WaitNotices {
         &mut self,
         phase: PendingPhase,
         queue: &QueueReport,
-        backend: Option<ActorStatus>,
+        backend: Option<&OwnedBackendReport>,
     ) -> Option<String> {
         let (kind, text) = describe_wait(phase, queue, backend);
         (self.last.replace(kind) != Some(kind)).then_some(text)
@@ -121,11 +123,9 @@ pub(super) async fn send_request(
                 if let Some(WaitLook { status: Some(status), requests: Some(requests), .. }) =
                     look.take_if(|look| look.has_ended())
                     && let Some(phase) = own.phase(&requests)
+                    && let Some(text) = notices.next(phase, &status.queue, status.backend.as_ref())
                 {
-                    let backend = status.backend.map(|backend| backend.status);
-                    if let Some(text) = notices.next(phase, &status.queue, backend) {
-                        error_line(&format!("waits {}", escape_controls(&text)));
-                    }
+                    error_line(&format!("waits {}", escape_controls(&text)));
                 }
             }
             _ = looks.tick(), if look.is_none() => look = Some(WaitLook::begin(client).await?),
@@ -133,14 +133,20 @@ pub(super) async fn send_request(
     }
 }
 
-/// Returns what a request in this phase waits for; `backend` is the status of a backend that the runtime starts.
+/// Returns what a request in this phase waits for; `backend` is the backend that the runtime starts.
 fn describe_wait(
     phase: PendingPhase,
     queue: &QueueReport,
-    backend: Option<ActorStatus>,
+    backend: Option<&OwnedBackendReport>,
 ) -> (WaitKind, String) {
-    let QueueReport { stats, held } = queue;
-    let outage = |held: &OutageReport| format!("for the backend: {}", held.message);
+    let QueueReport { stats, held, .. } = queue;
+    if let Some(backend) = backend.filter(|backend| backend.suspended_since.is_some()) {
+        let text =
+            format!("for the backend, which a signal or a debugger has stopped: {}", backend.next_step);
+        return (WaitKind::Suspended, text);
+    }
+    let backend = backend.map(|backend| backend.status);
+    let outage = |held: &OutageReport| awaited(&held.message);
     match (phase, held) {
         (PendingPhase::Running, _) => (WaitKind::Answer, "for the answer of the backend".to_owned()),
         (_, Some(held)) if held.waits_for_backend => (WaitKind::Backend(backend), outage(held)),
@@ -148,12 +154,13 @@ fn describe_wait(
         (PendingPhase::BackingOff, None) => {
             (WaitKind::Retry, "for the next attempt, since one has failed".to_owned())
         }
-        (PendingPhase::Waiting, None) if stats.running >= stats.max_concurrent => {
-            let text = format!("for its turn: {} of at most {} run", stats.running, stats.max_concurrent);
-            (WaitKind::Turn, text)
+        (PendingPhase::Waiting, None) if stats.running >= stats.max_concurrent + stats.slow => {
+            let running = stats.running - stats.slow;
+            (WaitKind::Turn, format!("for its turn: {running} of at most {} run", stats.max_concurrent))
         }
         (PendingPhase::Waiting, None) => {
-            (WaitKind::Group, "for its turn: as many of its group run as may".to_owned())
+            let full = if stats.slow > 0 { "group or its path" } else { "group" };
+            (WaitKind::Group, format!("for its turn: as many of its {full} run as may"))
         }
     }
 }
@@ -170,9 +177,21 @@ mod tests {
         QueueStats { max_concurrent: 2, running, ..QueueStats::default() }
     }
 
+    fn backend(status: ActorStatus) -> OwnedBackendReport {
+        let report = serde_json::json!({
+            "status": status, "since": "2026-03-01T11:57:00Z", "gave_up": false, "generation": 1, "restarts": 0,
+            "next_step": "restarted if it ends",
+        });
+        serde_json::from_value(report).unwrap()
+    }
+
     fn wait(phase: PendingPhase, running: usize, held: Option<OutageReport>) -> (WaitKind, String) {
         let stats = stats(running);
-        describe_wait(phase, &QueueReport { stats, held }, Some(ActorStatus::Starting))
+        describe_wait(
+            phase,
+            &QueueReport { stats, held, ..QueueReport::default() },
+            Some(&backend(ActorStatus::Starting)),
+        )
     }
 
     #[test]
@@ -190,12 +209,12 @@ mod tests {
         };
         let starting = (
             WaitKind::Backend(Some(ActorStatus::Starting)),
-            "for the backend: The backend is starting.".to_owned(),
+            "for the backend, which is starting.".to_owned(),
         );
         assert_eq!(wait(Waiting, 0, Some(held.clone())), starting);
-        let (mut notices, queue) =
-            (WaitNotices::default(), QueueReport { stats: stats(0), held: Some(held.clone()) });
-        let mut is_new = |backend| notices.next(Waiting, &queue, Some(backend)).is_some();
+        let queue = QueueReport { stats: stats(0), held: Some(held.clone()), ..QueueReport::default() };
+        let mut notices = WaitNotices::default();
+        let mut is_new = |status| notices.next(Waiting, &queue, Some(&backend(status))).is_some();
         assert_eq!(
             [ActorStatus::Starting, ActorStatus::Starting, ActorStatus::Restarting, ActorStatus::Restarting]
                 .map(&mut is_new),
@@ -211,6 +230,24 @@ mod tests {
             (BackingOff, 2, "for the next attempt, since one has failed"),
         ] {
             assert_eq!(wait(phase, running, None).1, text);
+        }
+    }
+
+    #[test]
+    fn suspended_backend_is_what_every_request_waits_for() {
+        let suspended = OwnedBackendReport {
+            suspended_since: Some(backend(ActorStatus::Running).since),
+            next_step: "`kill -CONT 12` lets it continue".to_owned(),
+            ..backend(ActorStatus::Running)
+        };
+        let queue = QueueReport { stats: stats(2), ..QueueReport::default() };
+        for phase in [PendingPhase::Running, PendingPhase::BackingOff, PendingPhase::Waiting] {
+            let expected =
+                "for the backend, which a signal or a debugger has stopped: `kill -CONT 12` lets it continue";
+            assert_eq!(
+                describe_wait(phase, &queue, Some(&suspended)),
+                (WaitKind::Suspended, expected.to_owned())
+            );
         }
     }
 

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use super::args::{DataDirArg, DemoArgs, DemoBackendArgs, RunArgs};
+use super::config_check::ConfigText;
 use super::error::CliError;
 use super::event_format::EventLines;
 use super::journal;
@@ -21,6 +22,7 @@ use crate::config::{AgentConfig, Config};
 use crate::control::Control;
 use crate::environment;
 use crate::mainstay::{Mainstay, StartError};
+use crate::tree_builder::error::BuildError;
 use crate::{DataDir, Reason};
 
 /// The agents of the demo, before they are numbered.
@@ -59,7 +61,7 @@ pub(super) async fn demo(
         format!("to break it: {mainstay} demo crash {agent} (or hang, drop, slow …; --help lists all)");
     let served = serve(out, config, data, verbose, args.run_for, Some(&hint)).await;
     backend.stop().await;
-    served
+    served.map_err(ServeError::plain)
 }
 
 fn demo_agent(number: usize) -> String {
@@ -83,11 +85,14 @@ pub(super) async fn run(
     data: DataDir,
     verbose: bool,
 ) -> Result<(), CliError> {
-    let config = match args.config {
-        Some(file) => Config::load(&file)?,
-        None => Config::default(),
+    let Some(file) = args.config else {
+        return serve(out, Config::default(), data, verbose, None, None).await.map_err(ServeError::plain);
     };
-    serve(out, config, data, verbose, None, None).await
+    let (config, source) = ConfigText::load(&file)?;
+    serve(out, config, data, verbose, None, None).await.map_err(|error| match error {
+        ServeError::Build(error) => source.build_error(&error),
+        error => error.plain(),
+    })
 }
 
 fn backend_failure(error: &BackendError) -> CliError {
@@ -110,6 +115,39 @@ pub(super) async fn demo_backend(out: &mut Output, args: DemoBackendArgs) -> Res
     Ok(())
 }
 
+/// The reasons why the tree does not run to its end.
+enum ServeError {
+    /// No tree can be built from the configuration.
+    Build(BuildError),
+    /// Anything else.
+    Other(CliError),
+}
+
+impl ServeError {
+    /// Returns the error without a place in a file.
+    fn plain(self) -> CliError {
+        match self {
+            Self::Build(error) => CliError::usage(error.to_string()),
+            Self::Other(error) => error,
+        }
+    }
+}
+
+impl From<StartError> for ServeError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Config(error) => Self::Build(error),
+            error => Self::Other(error.into()),
+        }
+    }
+}
+
+impl From<CliError> for ServeError {
+    fn from(error: CliError) -> Self {
+        Self::Other(error)
+    }
+}
+
 /// Starts the tree and its control server, prints every event, and stops in order. The demo has a hint how to break it.
 async fn serve(
     out: &mut Output,
@@ -118,16 +156,17 @@ async fn serve(
     verbose: bool,
     lasting: Option<Duration>,
     hint: Option<&str>,
-) -> Result<(), CliError> {
-    let mut signals = Signals::listen()?;
+) -> Result<(), ServeError> {
+    let mut signals = Signals::listen().map_err(CliError::from)?;
     let (port, has_dashboard) = (config.control.port, config.control.dashboard);
     let backend_url = config.backend.url.clone();
-    let mainstay = Mainstay::builder().config(config).data_dir(data.path()).verbose(verbose).spawn().await?;
-    let control = match Control::start_for(&mainstay, data, port, has_dashboard, hint.is_some()).await {
+    let builder = Mainstay::builder().config(config).data_dir(data.path()).verbose(verbose);
+    let mainstay = builder.demo(hint.is_some()).spawn().await?;
+    let control = match Control::start(&mainstay, data, port, has_dashboard).await {
         Ok(control) => control,
         Err(error) => {
             mainstay.shutdown().await;
-            return Err(error.into());
+            return Err(CliError::from(error).into());
         }
     };
     // What the greeting invites to is served already. With many agents it does not wait for all of them.
@@ -144,6 +183,7 @@ async fn serve(
     // The runtime does not need its printer, so a closed stdout ends the printing and nothing else.
     let _ = out.line(&greeting);
     if let Some(hint) = hint {
+        let _ = out.line(&format!("live page {}", control.live_page_url()));
         let _ = out.line(hint);
     }
     let exit = print_until_shutdown(&mainstay, &mut signals, lasting, out.options().clone()).await;
@@ -158,7 +198,8 @@ async fn serve(
         None => Err(CliError::failed(
             Reason::Stopped,
             "a second signal stopped it before everything had ended in order",
-        )),
+        )
+        .into()),
         Some(RuntimeExit { cause: ExitCause::Normal, .. }) => Ok(()),
         Some(RuntimeExit { message, .. }) => Err(CliError::failed(
             Reason::Internal,
@@ -166,7 +207,8 @@ async fn serve(
                 "the supervision tree failed: {}",
                 message.unwrap_or_else(|| "its root was killed".to_owned())
             ),
-        )),
+        )
+        .into()),
     }
 }
 
@@ -210,7 +252,10 @@ async fn print_until_shutdown(
         tokio::select! {
             Some(delivery) = events.next() => printer.enqueue(delivery),
             exit = &mut stopping => break Some(exit),
-            () = signals.demanded() => break None,
+            () = signals.demanded() => {
+                mainstay.kill("a second signal ended it at once").await;
+                break None;
+            }
         }
     };
     while let Some(delivery) = events.try_next() {

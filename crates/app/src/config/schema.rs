@@ -114,7 +114,8 @@ section! {
 section! {
     /// Requests to the backend: limits, order, timeouts and retries.
     pub struct RequestsConfig in [requests] {
-        /// The most requests that run at the same time.
+        /// The most requests that run at the same time. From 2 on, slow requests to one path (a second or longer) leave
+        /// their places to other paths. So a path that hangs does not hold the others.
         max_concurrent: usize = 5, count(1..=10_000);
         /// The most requests that wait.
         queue_max: usize = 1000, count(1..=1_000_000);
@@ -186,7 +187,8 @@ section! {
         fail_after: u32 = 3, count(1..=1_000);
         /// Checks passed in a row after which the agent is healthy again.
         recover_after: u32 = 1, count(1..=1_000);
-        /// The least uptime of a started program that counts as healthy. For `process` and `acp`.
+        /// The least uptime of a started program that counts as healthy. One that dies while it loads its modules is
+        /// never shown as healthy then. For `process` and `acp`.
         min_uptime: Duration = "1s", duration(ZERO..=HOUR);
         /// The time after a start in which missed checks do not count.
         startup_grace: Duration = "30s", duration(ZERO..=DAY);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mainstay_actors::agent::AgentStatus;
 use mainstay_actors::connection::status::ConnectionState;
-use mainstay_actors::queue::GroupStats;
+use mainstay_actors::queue::{GroupStats, LatencyByPriority, RequestLatency};
 use mainstay_runtime::ActorStatus;
 use serde::Serialize;
 
@@ -135,8 +135,13 @@ fn queue(page: &mut TextEncoder, report: &QueueReport) {
     );
     page.gauge("mainstay_queue_running_requests", "Attempts in flight.", stats.running);
     page.gauge(
+        "mainstay_queue_slow_requests",
+        "Attempts in flight beside the limit, because their path is slow.",
+        stats.slow,
+    );
+    page.gauge(
         "mainstay_queue_max_running_requests",
-        "The most attempts that may be in flight at once.",
+        "The most attempts that may be in flight at once, without slow ones of one path.",
         stats.max_concurrent,
     );
     page.gauge(
@@ -145,6 +150,37 @@ fn queue(page: &mut TextEncoder, report: &QueueReport) {
         u8::from(report.held.is_some()),
     );
     groups(page, &stats.groups);
+    durations(page, &report.latency);
+}
+
+/// Adds the durations of requests by priority, as quantiles over the last spans, and as sums since the start.
+fn durations(page: &mut TextEncoder, latency: &RequestLatency) {
+    let LatencyByPriority { high, normal, low } = &latency.by_priority;
+    let lanes = [("high", high), ("normal", normal), ("low", low)];
+    let mut samples = Vec::new();
+    for (priority, figures) in lanes {
+        for (quantile, ms) in [("0.5", figures.p50_ms), ("0.95", figures.p95_ms)] {
+            let sample = |ms| ("", vec![priority.to_owned(), quantile.to_owned()], seconds(ms).to_string());
+            samples.extend(ms.map(sample));
+        }
+        let (total, count) = (seconds(figures.total_ms).to_string(), figures.count.to_string());
+        samples.push(("_sum", vec![priority.to_owned()], total));
+        samples.push(("_count", vec![priority.to_owned()], count));
+    }
+    page.summary(
+        "mainstay_request_duration_seconds",
+        "Time from a request's acceptance to its response or error.",
+        &["priority", "quantile"],
+        &samples,
+    );
+    let failed = lanes.map(|(priority, figures)| labelled_sample((priority.to_owned(), figures.failed)));
+    page.family(
+        "mainstay_requests_failed_total",
+        MetricKind::Counter,
+        "Requests that ended with an error.",
+        &["priority"],
+        &failed,
+    );
 }
 
 /// Adds the groups of requests that have a limit, by their patterns.
@@ -325,17 +361,34 @@ impl TextEncoder {
             MetricKind::Counter => "counter",
             MetricKind::Gauge => "gauge",
         };
-        // A string takes what is written to it.
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        self.head(name, kind, help);
         for (values, figure) in samples {
-            let pairs: Vec<_> = labels
-                .iter()
-                .zip(values)
-                .map(|(label, value)| format!("{label}=\"{}\"", escape_label(value)))
-                .collect();
-            let pairs = if pairs.is_empty() { String::new() } else { format!("{{{}}}", pairs.join(",")) };
-            let _ = writeln!(self.0, "{name}{pairs} {figure}");
+            self.sample(name, labels, values, figure);
         }
+    }
+
+    /// Adds the samples of a summary, each with the end of its name. A sum or count has fewer labels than a quantile.
+    fn summary(&mut self, name: &str, help: &str, labels: &[&str], samples: &[(&str, Vec<String>, String)]) {
+        self.head(name, "summary", help);
+        for (end, values, figure) in samples {
+            self.sample(&format!("{name}{end}"), labels, values, figure);
+        }
+    }
+
+    // A string takes what is written to it.
+
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[&str], values: &[String], figure: &str) {
+        let pairs: Vec<_> = labels
+            .iter()
+            .zip(values)
+            .map(|(label, value)| format!("{label}=\"{}\"", escape_label(value)))
+            .collect();
+        let pairs = if pairs.is_empty() { String::new() } else { format!("{{{}}}", pairs.join(",")) };
+        let _ = writeln!(self.0, "{name}{pairs} {figure}");
     }
 }
 
@@ -361,6 +414,11 @@ mod tests {
         })
     }
 
+    fn figures(count: u64, ms: u64) -> serde_json::Value {
+        let quantile = (count > 0).then_some(ms);
+        json!({ "count": count, "failed": 1, "total_ms": 1500, "p50_ms": quantile, "p95_ms": quantile })
+    }
+
     fn status() -> serde_json::Value {
         json!({
             "runtime": {"run": 3, "boot": "b", "pid": 1, "uptime_ms": 61_500, "seq": 1234},
@@ -377,6 +435,11 @@ mod tests {
                 "waiting": 6, "backing_off": 1, "running": 5, "max_concurrent": 5,
                 "by_priority": {"high": 1, "normal": 2, "low": 3}, "held": null,
                 "groups": [{"path": "/api/model/**", "waiting": 4, "running": 2, "max_concurrent": 2}],
+                "latency": {
+                    "all": figures(7, 30),
+                    "by_priority": {"high": figures(0, 0), "normal": figures(7, 30), "low": figures(0, 0)},
+                    "spans": [],
+                },
             },
             "cache": {
                 "entries": 7, "bytes": 4096, "bytes_max": 67_108_864, "hits": 100, "stale_hits": 2, "misses": 30,

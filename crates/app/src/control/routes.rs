@@ -8,7 +8,7 @@ use axum::Extension;
 use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::middleware::{self, Next};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use http::{StatusCode, header};
@@ -27,10 +27,6 @@ use crate::bridge;
 use crate::http_server::{self, HttpConnection, ServerSocket};
 use crate::mainstay::Mainstay;
 
-/// The dashboard: one page, which asks the bridge for everything else.
-const DASHBOARD: &str = include_str!("dashboard.html");
-const DASHBOARD_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
-    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// A command has at most this many bytes; a larger one ends the session, with the close code 1009.
 const COMMAND_BYTES_MAX: usize = 20 * 1024 * 1024;
 /// Texts on their way between the socket and the session.
@@ -51,7 +47,10 @@ pub(super) fn router(mainstay: Mainstay, access: AccessCheck, has_dashboard: boo
         .layer(middleware::from_fn_with_state(access.clone(), require_token));
     if has_dashboard {
         router = router
-            .route("/", get(dashboard).fallback(method_not_allowed))
+            .route(
+                "/",
+                get(|| read_ui_file(Path(ui_files::DASHBOARD.to_owned()))).fallback(method_not_allowed),
+            )
             .route("/ui/{*path}", get(read_ui_file).fallback(method_not_allowed));
     }
     router.layer(middleware::from_fn_with_state(access, require_local)).with_state(mainstay)
@@ -75,15 +74,6 @@ async fn require_token(State(access): State<Arc<AccessCheck>>, request: Request,
     }
     let words = "The token is missing or wrong. Send the one in the control file of the data folder.";
     problem_response(StatusCode::FORBIDDEN, Reason::Unauthenticated, words)
-}
-
-async fn dashboard() -> impl IntoResponse {
-    let headers = [
-        (header::CONTENT_SECURITY_POLICY, DASHBOARD_POLICY),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
-    (headers, Html(DASHBOARD))
 }
 
 async fn read_ui_file(Path(path): Path<String>) -> Response {

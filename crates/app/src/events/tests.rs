@@ -379,8 +379,8 @@ fn message_failures_have_their_own_sentences() {
     expect_test::expect![[r#"
         message 7 was interrupted: the agent may have acted on it, so it is not sent again (outcome_unknown)
         message 7 was cancelled
-        message 7 is quarantined: the agent or the backend ended each time it was sent, 2 times
-        message 7 was not sent: TIMEOUT, expired
-        message 7 has failed: SERVER_ERROR, bad_response"#]]
+        message 7 is quarantined after 2 attempts, because the agent or the backend ended over it
+        message 7 was not sent: expired
+        message 7 has failed: bad_response"#]]
     .assert_eq(&sentences.join("\n"));
 }

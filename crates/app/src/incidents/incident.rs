@@ -1,7 +1,9 @@
 //! The type of an incident.
 
-use mainstay_runtime::journal::Cursor;
+use mainstay_runtime::journal::{Cursor, Event};
 use serde::{Deserialize, Serialize};
+
+use crate::events::RuntimeStopping;
 
 /// Events that belong together: what failed first, what was decided about it, and how it ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +24,10 @@ pub struct Incident {
     /// True if the run ended before it did.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_cut: bool,
-    /// The next step in plain words, while it lasts and an event names one.
+    /// The policy behind the last decision, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// The next step in plain words, while it lasts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_step: Option<String>,
     /// The actors of its events, in the order in which they came, at most 32.
@@ -68,14 +73,15 @@ pub struct IncidentTotals {
     pub restarts: u32,
     /// The requests that waited for the backend, at most at one time.
     pub requests_held: u32,
-    /// The further attempts of requests.
+    /// The requests that were sent again.
     pub requests_retried: u32,
-    /// The requests that failed.
+    /// The requests that failed, or were refused by a full queue.
     pub requests_failed: u32,
-    /// The further deliveries of messages to agents.
+    /// The messages that were delivered again.
     pub messages_redelivered: u32,
     /// The messages to agents that failed.
     pub messages_failed: u32,
+
     /// The requests and messages whose outcome is unknown. They count as failed as well.
     pub outcomes_unknown: u32,
     /// The messages to actors that were not handled to the end.
@@ -96,6 +102,9 @@ pub struct IncidentEvent {
     pub kind: String,
     /// The event as one sentence.
     pub summary: String,
+    /// True if it is a warning or an error.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_trouble: bool,
 }
 
 impl Incident {
@@ -103,6 +112,12 @@ impl Incident {
     #[must_use]
     pub const fn is_over(&self) -> bool {
         self.ended_at.is_some() || self.is_cut
+    }
+
+    /// Returns whether it is the stop of the runtime.
+    #[must_use]
+    pub fn is_stop(&self) -> bool {
+        self.events.first().is_some_and(|event| event.kind == RuntimeStopping::KIND)
     }
 
     /// Returns whether it has the event at `cursor`, as far as its events are kept.

@@ -1,17 +1,18 @@
 //! The fold of events into incidents. Pure.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use mainstay_actors::error::Reason;
-use mainstay_runtime::journal::{Event, Record};
+use mainstay_runtime::journal::{Event, Level, Record};
 use serde_json::Value;
 
 use super::condition::{self, Condition, EventEffect, Subject};
 use super::incident::{Incident, IncidentEvent, IncidentMessage, IncidentTotals};
+use super::policy_text::policy_text;
 use super::story;
 use crate::events::{
-    self, ActorExited, ActorRestarted, DeadLetter, Decided, GaveUp, MessageFailed, MessageRedelivered,
-    ProcessExited, QueueHeld, QueueReleased, RequestFailed, RequestRetry, RequestTimedOut, WatchLost,
+    self, ActorExited, ActorRestarted, DeadLetter, Decided, MessageFailed, MessageRedelivered, ProcessExited,
+    QueueHeld, QueueOverflow, QueueReleased, Redelivered, RequestFailed, RequestRetry, RequestTimedOut,
 };
 
 /// The most incidents that are kept. The oldest ended one goes first.
@@ -49,8 +50,11 @@ pub struct IncidentLog {
 #[derive(Debug, Clone)]
 struct Tracked {
     incident: Incident,
-    conditions: BTreeSet<Condition>,
+    /// The conditions that last, the worst first, each with its next step.
+    conditions: BTreeMap<Condition, String>,
     subjects: BTreeSet<Subject>,
+    /// The requests and messages that were repeated, by their actor and number, at most [`WORK_MAX`].
+    repeated: BTreeSet<(String, u64)>,
     started_ms: u64,
     /// The time of its last event within the run.
     last_ms: u64,
@@ -89,16 +93,25 @@ impl IncidentLog {
     fn find(&self, record: &Record, effect: &EventEffect) -> Option<usize> {
         let is_open = |tracked: &Tracked| tracked.takes(record);
         if !effect.subjects.is_empty()
-            && let Some(stop) = self
-                .tracked
-                .iter()
-                .rposition(|tracked| is_open(tracked) && tracked.conditions.contains(&Condition::Stopping))
+            && let Some(stop) = self.tracked.iter().rposition(|tracked| {
+                is_open(tracked) && tracked.conditions.contains_key(&Condition::Stopping)
+            })
         {
             return Some(stop);
         }
-        effect.subjects.iter().find_map(|subject| {
+        let about = |subject: &Subject| {
             self.tracked.iter().rposition(|tracked| is_open(tracked) && tracked.subjects.contains(subject))
-        })
+        };
+        // The children of a supervisor that is down stop and start with it.
+        let below = |subject: &Subject| match subject {
+            Subject::Actor(path) => self.tracked.iter().rposition(|tracked| {
+                is_open(tracked)
+                    && ancestors(path)
+                        .any(|parent| tracked.conditions.contains_key(&Condition::Down(parent.to_owned())))
+            }),
+            _ => None,
+        };
+        effect.subjects.iter().find_map(about).or_else(|| effect.subjects.iter().find_map(below))
     }
 
     /// Drops the oldest incident, one that is over if there is one.
@@ -120,6 +133,7 @@ impl Tracked {
             ended_at: None,
             lasted_ms: 0,
             is_cut: false,
+            policy: None,
             next_step: None,
             actors: Vec::new(),
             requests: Vec::new(),
@@ -131,8 +145,9 @@ impl Tracked {
         };
         Self {
             incident,
-            conditions: BTreeSet::new(),
+            conditions: BTreeMap::new(),
             subjects: effect.subjects.iter().cloned().collect(),
+            repeated: BTreeSet::new(),
             started_ms: record.mono_ms,
             last_ms: record.mono_ms,
         }
@@ -147,11 +162,14 @@ impl Tracked {
     }
 
     fn add(&mut self, record: &Record, effect: EventEffect) {
-        if !effect.begins.is_empty() {
-            self.subjects.extend(effect.subjects);
-        }
+        // A request stays with the incident that has concerned it.
+        let is_kept = |subject: &Subject| matches!(subject, Subject::Request(_)) || !effect.begins.is_empty();
+        self.subjects.extend(effect.subjects.into_iter().filter(is_kept));
         self.subjects.extend(effect.involves.into_iter().map(Subject::Actor));
-        self.conditions.extend(effect.begins);
+        for condition in effect.begins {
+            let next_step = effect.next_step.clone().unwrap_or_else(|| condition.next_step().to_owned());
+            self.conditions.insert(condition, next_step);
+        }
         for condition in &effect.ends {
             self.conditions.remove(condition);
         }
@@ -162,8 +180,25 @@ impl Tracked {
         self.incident.lasted_ms = record.mono_ms.saturating_sub(self.started_ms);
         self.incident.ended_at = self.conditions.is_empty().then(|| record.at.clone());
         add_facts(&mut self.incident, record);
+        self.count_repeat(record);
+        self.incident.next_step = self.conditions.first_key_value().map(|(_, next_step)| next_step.clone());
         push_event(&mut self.incident, record);
         self.incident.title = story::title(&self.incident);
+    }
+
+    /// Counts a request or a message that is repeated, once for all its repeats. A message without a number counts each time.
+    fn count_repeat(&mut self, record: &Record) {
+        let totals = &mut self.incident.totals;
+        let (total, id) = match record.kind.as_str() {
+            RequestRetry::KIND => (&mut totals.requests_retried, number(record, "request_id")),
+            MessageRedelivered::KIND => (&mut totals.messages_redelivered, number(record, "message_id")),
+            Redelivered::KIND => (&mut totals.messages_redelivered, None),
+            _ => return,
+        };
+        let is_known = id.is_some_and(|id| {
+            self.repeated.len() < WORK_MAX && !self.repeated.insert((record.actor.clone(), id))
+        });
+        *total += u32::from(!is_known);
     }
 
     /// Ends it with the run.
@@ -177,18 +212,25 @@ impl Tracked {
     }
 }
 
+/// Returns the paths of the supervisors above an actor.
+fn ancestors(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('/').map(|(at, _)| &path[..at])
+}
+
 /// Adds an event, and drops one from the middle if there are too many.
 fn push_event(incident: &mut Incident, record: &Record) {
     if incident.events.len() == 2 * EVENTS_KEPT {
         incident.events.remove(EVENTS_KEPT);
         incident.events_left_out += 1;
     }
+    let (level, summary) = events::read(record);
     incident.events.push(IncidentEvent {
         cursor: record.cursor(),
         at: record.at.clone(),
         actor: record.actor.clone(),
         kind: record.kind.clone(),
-        summary: events::summary(record),
+        summary,
+        is_trouble: matches!(level, Level::Warn | Level::Error),
     });
     if incident.actors.len() < ACTORS_MAX && !incident.actors.contains(&record.actor) {
         incident.actors.push(record.actor.clone());
@@ -202,10 +244,9 @@ fn add_facts(incident: &mut Incident, record: &Record) {
         ActorExited::KIND => totals.exits += 1,
         Decided::KIND => totals.decisions += 1,
         ActorRestarted::KIND => totals.restarts += 1,
-        RequestRetry::KIND => totals.requests_retried += 1,
-        MessageRedelivered::KIND => totals.messages_redelivered += 1,
+
         DeadLetter::KIND => totals.dead_letters += 1,
-        RequestFailed::KIND | RequestTimedOut::KIND => totals.requests_failed += 1,
+        RequestFailed::KIND | RequestTimedOut::KIND | QueueOverflow::KIND => totals.requests_failed += 1,
         MessageFailed::KIND => totals.messages_failed += 1,
         _ => {}
     }
@@ -214,34 +255,36 @@ fn add_facts(incident: &mut Incident, record: &Record) {
     if let Some(waiting) = held.or(released) {
         totals.requests_held = totals.requests_held.max(u32::try_from(waiting).unwrap_or(u32::MAX));
     }
-    let request = record.event().map(|RequestFailed { reason, .. }| reason);
+    let failed = record.event().map(|RequestFailed { reason, .. }| reason);
+    let timed_out = record.event().map(|RequestTimedOut(RequestFailed { reason, .. })| reason);
     let message = record.event().map(|MessageFailed { reason, .. }| reason);
-    totals.outcomes_unknown += u32::from(request.or(message) == Some(Reason::OutcomeUnknown));
+    totals.outcomes_unknown += u32::from(failed.or(timed_out).or(message) == Some(Reason::OutcomeUnknown));
     if let Some(ProcessExited { output, .. }) = record.event()
         && !output.is_empty()
+        && !incident.is_stop()
     {
         incident.output = output;
     }
     add_work(incident, record);
-    let gave_up = record.event().map(|GaveUp { next_step, .. }| next_step);
-    if let Some(next_step) = gave_up.or_else(|| record.event().map(|WatchLost { next_step, .. }| next_step)) {
-        incident.next_step = Some(next_step);
+    if let Some(decided) = record.event::<Decided>() {
+        incident.policy = Some(policy_text(&decided));
     }
-    if incident.ended_at.is_some() {
-        incident.next_step = None;
-    }
+}
+
+/// Returns a field that is a number.
+fn number(record: &Record, field: &str) -> Option<u64> {
+    record.fields.get(field).and_then(Value::as_u64)
 }
 
 /// Adds the request and the message that an event names. Many kinds name one, all in the same fields.
 fn add_work(incident: &mut Incident, record: &Record) {
-    let number = |field| record.fields.get(field).and_then(Value::as_u64);
-    if let Some(request) = number("request_id")
+    if let Some(request) = number(record, "request_id")
         && incident.requests.len() < WORK_MAX
         && !incident.requests.contains(&request)
     {
         incident.requests.push(request);
     }
-    if let Some(message_id) = number("message_id") {
+    if let Some(message_id) = number(record, "message_id") {
         let message = IncidentMessage { actor: record.actor.clone(), message_id };
         if incident.messages.len() < WORK_MAX && !incident.messages.contains(&message) {
             incident.messages.push(message);

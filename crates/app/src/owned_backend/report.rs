@@ -126,7 +126,7 @@ fn next_step(info: &ActorInfo, settings: &OwnedBackendSettings, now: Duration) -
             format!("is starting: it is ready when {}, within {within} ({left})", settings.awaits)
         }
         ActorStatus::Running => format!("restarted if it ends ({left})"),
-        ActorStatus::Stopping => "is being stopped".to_owned(),
+        ActorStatus::Stopping => SupervisionReport::STOPPING_STEP.to_owned(),
         ActorStatus::Stopped => SupervisionReport::stopped_step(command),
         ActorStatus::Restarting => {
             let restart_in = info.restart_at.map(|due| due.saturating_sub(now));

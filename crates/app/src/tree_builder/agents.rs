@@ -20,9 +20,8 @@ use tokio::sync::watch;
 use crate::config::{AgentConfig, AgentsConfig, DriverKind};
 use crate::supervision_report::RestartBudget;
 use crate::tree_builder::error::BuildError;
-use crate::tree_builder::processes::{
-    AGENTS_NAME, BACKEND_NAME, NamedAddress, ProcessConfig, ProcessFactory, ROOT_NAME, SHUTDOWN_GRACE,
-};
+use crate::tree_builder::processes::{NamedAddress, ProcessConfig, ProcessFactory, SHUTDOWN_GRACE};
+use crate::tree_place::{AGENTS_NAME, BACKEND_NAME, ROOT_NAME};
 
 /// The time by which each agent lengthens the period over which first checks are spread.
 const FIRST_CHECK_SPACING: Duration = Duration::from_millis(10);
@@ -110,7 +109,7 @@ impl AgentFactory {
         let (pending_recovery, updates) = (Arc::<PendingRecovery>::default(), UpdateBroadcast::default());
         let pending_replies = Arc::<PendingReplies>::default();
         let supervision = &config.supervision.over(&self.defaults);
-        let named_address = self.processes.named_address(&config.command, &config.env);
+        let named_address = self.processes.named_address(&config.command, &config.env, &config.ready);
         let driver = self.driver(config, supervision, &updates, named_address.as_ref())?;
         let owns_agent = driver.owns_agent();
         let AgentPolicies { health, child: policy } = if !owns_agent && *supervision == self.defaults {
@@ -257,5 +256,11 @@ mod tests {
         let delay = agent_policy(&AgentsConfig::default(), true).delay;
         let waits_s: Vec<u64> = (1..=6).map(|attempt| delay.before(attempt, 0.0).as_secs()).collect();
         assert_eq!(waits_s, [5, 10, 20, 40, 60, 60]);
+    }
+
+    #[test]
+    fn started_program_counts_as_healthy_after_a_second_by_default() {
+        let min_uptime = |owns_agent| health_policy(&AgentsConfig::default(), owns_agent).min_uptime;
+        assert_eq!([min_uptime(true), min_uptime(false)], [Duration::from_secs(1), Duration::ZERO]);
     }
 }

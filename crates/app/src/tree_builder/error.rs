@@ -114,13 +114,17 @@ impl BuildError {
             Self::CaFile(_) => "backend.ca_file",
             Self::NoHome(_) | Self::Root(_) => "cache.watch",
             Self::Transport(_) => "backend.url",
-            Self::Placeholder { program, .. } if program == "backend" => "backend.command",
-            Self::SystemProxy(_)
-            | Self::Limit(_)
-            | Self::Target(_)
-            | Self::Placeholder { .. }
-            | Self::Spec(_) => return None,
+            Self::Placeholder { program, fault } => return placeholder_key(config, program, *fault),
+            Self::SystemProxy(_) | Self::Limit(_) | Self::Target(_) | Self::Spec(_) => return None,
         };
         Some(key.to_owned())
     }
+}
+
+/// Returns the key of a program that holds a placeholder without a value.
+#[cfg(feature = "cli")]
+fn placeholder_key(config: &Config, program: &str, fault: MissingPlaceholder) -> Option<String> {
+    let mut texts = config.program_texts().into_iter();
+    let found = texts.find(|(of, _, text)| *of == program && fault.is_in(text));
+    found.map(|(_, key, _)| key)
 }

@@ -3,14 +3,11 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use mainstay_actors::connection::target::TargetError;
 use mainstay_actors::connection::{ConnectionMessage, ConnectionView};
 use mainstay_actors::error::{Error, Reason};
-use mainstay_actors::network::BackendAddress;
-use mainstay_actors::network::urls::BaseUrl;
 use mainstay_actors::process::{
     Launch, OwnedBackendActor, OwnedBackendMessage, OwnedBackendView, PrepareLaunch, Readiness,
-    SuspensionPolicy,
+    SUSPENSION_LOOK_INTERVAL_MAX, SuspensionPolicy,
 };
 use mainstay_actors::queue::QueueMessage;
 use mainstay_actors::transport::{AddressedTransport, HttpSettings, Transport};
@@ -19,19 +16,15 @@ use mainstay_runtime::{Address, Child, SupervisorSpec};
 
 use crate::config::{BackendConfig, Config, ReadyWhen, URL_AUTO};
 use crate::environment::TOKEN_VARIABLE;
+use crate::placeholders::{MissingPlaceholder, Placeholders};
 use crate::supervision_report::RestartBudget;
 use crate::tree_builder::agents::agent_policy;
 use crate::tree_builder::error::BuildError;
 use crate::tree_builder::processes::{
-    BACKEND_NAME, ProcessConfig, ProcessFactory, ROOT_NAME, ReadinessError, SHUTDOWN_GRACE, expand_spec,
-    listening, readiness,
+    ProcessConfig, ProcessFactory, ReadinessError, SHUTDOWN_GRACE, example_address, expand_spec, listening,
+    readiness,
 };
-
-/// The address of an assigned backend without its port, for what depends on the host alone.
-pub(crate) const ASSIGNED_BASE: &str = "http://127.0.0.1";
-
-/// The longest time between two looks whether a signal has stopped the backend's process.
-const LOOK_INTERVAL_MAX: Duration = Duration::from_secs(5);
+use crate::tree_place::{BACKEND_NAME, ROOT_NAME};
 
 /// The parts of the owned backend that its handle needs.
 #[derive(Clone)]
@@ -120,7 +113,7 @@ pub(crate) fn add_owned_backend(
     };
     // As an agent that misses so many checks.
     let suspension = SuspensionPolicy {
-        look_interval: config.agents.health_interval.min(LOOK_INTERVAL_MAX),
+        look_interval: config.agents.health_interval.min(SUSPENSION_LOOK_INTERVAL_MAX),
         restart_after: config.agents.health_interval.saturating_mul(config.agents.fail_after),
     };
     connection.set_backend_up(false);
@@ -183,7 +176,11 @@ fn prepare_launch(
     let missing = |fault| BuildError::Placeholder { program: BACKEND_NAME.to_owned(), fault };
     let placeholders = processes.placeholders.clone();
     // What is missing for every start is reported now.
-    expand_spec(&template, &placeholders.clone().with_address(&example_address()?)).map_err(missing)?;
+    let example = placeholders.clone().with_address(&example_address()?);
+    expand_spec(&template, &example).map_err(missing)?;
+    if let ReadyWhen::Stdout(text) = ready {
+        expand_ready_line(text, &example).map_err(missing)?;
+    }
     let (ready, ready_timeout, processes) = (ready.clone(), *ready_within, processes.clone());
     Ok(Box::new(move |address| {
         let invalid = |details: &str| Error::new(Reason::InvalidConfig).with_details(details);
@@ -196,8 +193,9 @@ fn prepare_launch(
         let transport: Arc<dyn Transport> = Arc::new(AddressedTransport::connect_to(&settings, address)?);
         let readiness = match &ready {
             ReadyWhen::None => listening(&address.url),
-            // The placeholder in it stands for what the program reports.
-            ReadyWhen::Stdout(text) => Readiness::Stdout(text.clone()),
+            ReadyWhen::Stdout(text) => Readiness::Stdout(
+                expand_ready_line(text, &values).map_err(|fault| invalid(&fault.to_string()))?,
+            ),
             ready => readiness(ready, &values, &transport).map_err(|error| match error {
                 ReadinessError::Placeholder(fault) => invalid(&fault.to_string()),
                 ReadinessError::Transport(error) => *error,
@@ -208,8 +206,9 @@ fn prepare_launch(
     }))
 }
 
-/// Returns an address to check a command with.
-fn example_address() -> Result<BackendAddress, BuildError> {
-    let url = BaseUrl::parse(ASSIGNED_BASE).map_err(TargetError::Base)?;
-    Ok(BackendAddress { url, token: Some(String::new()) })
+/// Replaces the placeholders in the line that reports readiness, but for `{url}`, which stands for the address that the
+/// program reports.
+fn expand_ready_line(text: &str, values: &Placeholders) -> Result<String, MissingPlaceholder> {
+    let parts: Result<Vec<String>, _> = text.split("{url}").map(|part| values.expand(part)).collect();
+    Ok(parts?.join("{url}"))
 }

@@ -8,13 +8,15 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use mainstay_actors::agent::HealthProbe;
+use mainstay_actors::connection::target::TargetError;
 use mainstay_actors::credentials::Credentials;
 use mainstay_actors::error::Error;
 use mainstay_actors::logs::LogStore;
 use mainstay_actors::network::BackendAddress;
 use mainstay_actors::network::urls::BaseUrl;
 use mainstay_actors::process::{
-    Launch, LoginPath, PrepareSpec, Probe, ProbeResult, ProcessManager, ProcessSpec, Readiness, SpawnError,
+    Launch, LoginPath, PrepareStart, PreparedStart, Probe, ProbeResult, ProcessManager, ProcessSpec,
+    Readiness, SpawnError,
 };
 use mainstay_actors::request::Request;
 use mainstay_actors::transport::{FailureKind, HttpSettings, HttpTransport, Transport};
@@ -31,15 +33,13 @@ use crate::tree_builder::error::BuildError;
 
 /// The time between a program's request to end and its kill.
 pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
-/// The names of the supervisors.
-pub(crate) const ROOT_NAME: &str = "root";
-pub(crate) const AGENTS_NAME: &str = "agents";
-/// The name of the owned backend's actor, and of its log.
-pub(crate) const BACKEND_NAME: &str = "backend";
 /// The longest time for which the start of a program waits until the backend's token is read.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(3);
 /// The shortest limit for a program to become ready, where the configuration gives it less.
 const READY_WITHIN_MIN: Duration = Duration::from_secs(1);
+
+/// The address of an assigned backend without its port, for what depends on the host alone.
+pub(crate) const ASSIGNED_BASE: &str = "http://127.0.0.1";
 
 /// A program as the configuration describes it.
 pub(crate) struct ProcessConfig<'a> {
@@ -52,11 +52,11 @@ pub(crate) struct ProcessConfig<'a> {
     pub(crate) env: &'a BTreeMap<String, String>,
     pub(crate) ready: &'a ReadyWhen,
     pub(crate) ready_within: Duration,
-    /// The address that its command or environment names, if each start of the backend is assigned one.
+    /// The address that the program names, if each start of the backend is assigned one.
     pub(crate) named_address: Option<NamedAddress>,
 }
 
-/// The address of the backend in the command or the environment of an agent. Clones share it.
+/// The address of the backend that the program of an agent names. Clones share it.
 #[derive(Clone)]
 pub(crate) struct NamedAddress {
     assigned: watch::Receiver<Option<BackendAddress>>,
@@ -137,34 +137,41 @@ pub(crate) fn first_token(credentials: Credentials) -> TokenRead {
 }
 
 impl ProcessFactory {
-    /// Makes the launch of an agent's program. If its command names an address that is assigned to each start of the
+    /// Makes the launch of an agent's program. If the program names an address that is assigned to each start of the
     /// backend, a launch waits for that.
     pub(crate) fn launch(&self, program: &ProcessConfig<'_>) -> Result<Launch, BuildError> {
         let template = self.spec(program);
         let missing = |fault| BuildError::Placeholder { program: program.name.to_owned(), fault };
-        let (spec, prepare) = match (expand_spec(&template, &self.placeholders), &program.named_address) {
-            (Ok(spec), _) => (spec.clone(), self.start_inputs.prepare(&spec)),
-            (Err(MissingPlaceholder::Url | MissingPlaceholder::Token), Some(address)) => {
-                (template.clone(), Some(self.spec_after(template, address.clone())))
-            }
-            (Err(fault), _) => return Err(missing(fault)),
+        let ready_timeout = program.ready_within.max(READY_WITHIN_MIN);
+        let unobservable = |error| match error {
+            ReadinessError::Placeholder(fault) => missing(fault),
+            ReadinessError::Transport(error) => BuildError::Transport(error),
         };
+        if let Some(address) = &program.named_address {
+            // What is missing for every start is reported now.
+            let example = self.placeholders.clone().with_address(&example_address()?);
+            expand_spec(&template, &example).map_err(missing)?;
+            let readiness = readiness(program.ready, &example, &self.transport).map_err(unobservable)?;
+            let prepare = Some(self.prepare_with(template.clone(), program.ready.clone(), address.clone()));
+            return Ok(Launch { spec: template, readiness, ready_timeout, prepare });
+        }
+        let spec = expand_spec(&template, &self.placeholders).map_err(missing)?;
         let readiness =
-            readiness(program.ready, &self.placeholders, &self.transport).map_err(|error| match error {
-                ReadinessError::Placeholder(fault) => missing(fault),
-                ReadinessError::Transport(error) => BuildError::Transport(error),
-            })?;
-        Ok(Launch { spec, readiness, ready_timeout: program.ready_within.max(READY_WITHIN_MIN), prepare })
+            readiness(program.ready, &self.placeholders, &self.transport).map_err(unobservable)?;
+        let prepare = self.start_inputs.prepare(&spec);
+        Ok(Launch { spec, readiness, ready_timeout, prepare })
     }
 
-    /// Returns the address that a program names in its command or environment, if each start of the backend is assigned
-    /// one.
+    /// Returns the address that a program names, if each start of the backend is assigned one. It may stand in its
+    /// command, its environment or the line that reports its readiness.
     pub(crate) fn named_address(
         &self,
         command: &[String],
         env: &BTreeMap<String, String>,
+        ready: &ReadyWhen,
     ) -> Option<NamedAddress> {
-        let mut texts = command.iter().chain(env.values());
+        let line = if let ReadyWhen::Stdout(line) = ready { Some(line) } else { None };
+        let mut texts = command.iter().chain(env.values()).chain(line);
         let names_address = texts.any(|text| {
             matches!(self.placeholders.expand(text), Err(MissingPlaceholder::Url | MissingPlaceholder::Token))
         });
@@ -189,7 +196,7 @@ impl ProcessFactory {
             HealthSource::None => HealthProbe::None,
             HealthSource::Ping => HealthProbe::Ping,
             HealthSource::Http(path) => {
-                HealthProbe::Server(http_probe(Arc::clone(&self.transport), path.clone()))
+                HealthProbe::Backend { transport: Arc::clone(&self.transport), path: path.clone() }
             }
             HealthSource::HttpAt(url) => {
                 HealthProbe::Server(local_probe(url).map_err(BuildError::Transport)?)
@@ -197,17 +204,22 @@ impl ProcessFactory {
         })
     }
 
-    /// Makes the spec once the backend has an address.
-    fn spec_after(&self, template: ProcessSpec, address: NamedAddress) -> PrepareSpec {
+    /// Prepares each start once the backend has an address.
+    fn prepare_with(&self, template: ProcessSpec, ready: ReadyWhen, address: NamedAddress) -> PrepareStart {
         let (placeholders, start_inputs) = (self.placeholders.clone(), self.start_inputs.clone());
         Arc::new(move || {
-            let (mut address, template) = (address.clone(), template.clone());
+            let (mut address, template, ready) = (address.clone(), template.clone(), ready.clone());
             let (placeholders, start_inputs) = (placeholders.clone(), start_inputs.clone());
             Box::pin(async move {
                 let address = address.take().await.ok_or(SpawnError::NoAddress)?;
-                let spec = expand_spec(&template, &placeholders.with_address(&address))
-                    .map_err(|_| SpawnError::NoAddress)?;
-                Ok(start_inputs.apply(spec).await)
+                let values = placeholders.with_address(&address);
+                let missing = |_| SpawnError::NoAddress;
+                let spec = expand_spec(&template, &values).map_err(missing)?;
+                let readiness = match &ready {
+                    ReadyWhen::Stdout(line) => Some(Readiness::Stdout(values.expand(line).map_err(missing)?)),
+                    _ => None,
+                };
+                Ok(PreparedStart { spec: start_inputs.apply(spec).await, readiness })
             })
         })
     }
@@ -221,7 +233,7 @@ fn actor_path(names: &[&str]) -> Option<ActorPath> {
 
 impl StartInputs {
     /// Makes the preparation of a spec's starts, if there is something to wait for.
-    pub(crate) fn prepare(&self, spec: &ProcessSpec) -> Option<PrepareSpec> {
+    pub(crate) fn prepare(&self, spec: &ProcessSpec) -> Option<PrepareStart> {
         let Self { login_path, token } = self;
         if login_path.is_none() && token.is_none() {
             return None;
@@ -229,7 +241,9 @@ impl StartInputs {
         let (start_inputs, spec) = (self.clone(), spec.clone());
         Some(Arc::new(move || {
             let (start_inputs, spec) = (start_inputs.clone(), spec.clone());
-            Box::pin(async move { Ok(start_inputs.apply(spec).await) })
+            Box::pin(
+                async move { Ok(PreparedStart { spec: start_inputs.apply(spec).await, readiness: None }) },
+            )
         }))
     }
 
@@ -247,6 +261,12 @@ impl StartInputs {
         }
         spec
     }
+}
+
+/// Returns an address to check a command with.
+pub(crate) fn example_address() -> Result<BackendAddress, BuildError> {
+    let url = BaseUrl::parse(ASSIGNED_BASE).map_err(TargetError::Base)?;
+    Ok(BackendAddress { url, token: Some(String::new()) })
 }
 
 /// Replaces the placeholders in a command and its environment.

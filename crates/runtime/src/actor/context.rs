@@ -22,6 +22,7 @@ use crate::messaging::panics;
 use crate::path::ActorPath;
 use crate::policy::StateSource;
 use crate::state::FlushError;
+use crate::stop_clock::MovingDeadline;
 
 /// The callback for when an incarnation is ready.
 pub(crate) type OnReady = Box<dyn FnOnce() + Send + Sync>;
@@ -51,7 +52,7 @@ pub struct Context<M: Message> {
     pub(crate) is_readiness_deferred: bool,
     pub(crate) stop_requested: bool,
     /// The time at which it is killed, once it was asked to stop.
-    pub(crate) stop_by: Option<Duration>,
+    pub(crate) stop_by: Option<MovingDeadline>,
     /// The reason to report its orderly stop as a kill.
     pub(crate) killed: Option<String>,
     /// Made with the first task, because most actors never have one.
@@ -218,10 +219,10 @@ impl<M: Message> Context<M> {
     }
 
     /// Returns how much time this incarnation has to end, once it was asked to stop. When it is over, the incarnation
-    /// is killed. `None` means any time.
+    /// is killed. `None` means any time. While this process stands still, the time does not run.
     #[must_use]
     pub fn stop_time_left(&self) -> Option<Duration> {
-        self.stop_by.map(|by| by.saturating_sub(self.now()))
+        self.stop_by.map(|by| self.env.left_until(by))
     }
 
     /// Records the stop that is under way as a kill, because something that belongs to the actor had to be killed, such
@@ -304,7 +305,7 @@ impl<M: Message> Context<M> {
         let exit = Arc::clone(&tasks.end_reason);
         // A task that is aborted before its incarnation ends leaves its callers without a reason.
         let left = Arc::clone(&exit);
-        let work = drop_reason::with_drop_reason(move || *left.get().unwrap_or(&CallError::Unanswered), work);
+        let work = drop_reason::with_drop_reason(move || *left.get().unwrap_or(&CallError::NoReply), work);
         // Not an async block, which would hold the work twice.
         TaskHandle(tasks.running.spawn(panics::catch_future(work).map(move |ended| {
             let own = match ended {

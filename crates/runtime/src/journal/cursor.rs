@@ -61,8 +61,8 @@ impl FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let number = |digits: &str| {
             // `parse` by itself also takes a leading plus sign.
-            let is_safe_prose = digits.bytes().all(|byte| byte.is_ascii_digit());
-            is_safe_prose.then(|| digits.parse().ok()).flatten()
+            let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+            is_number.then(|| digits.parse().ok()).flatten()
         };
         let cursor = text.split_once('.').and_then(|(run, seq)| Some(Self::new(number(run)?, number(seq)?)));
         cursor.ok_or_else(|| ParseCursorError(text.to_owned()))

@@ -125,6 +125,11 @@ fn append_checksum(object: &mut String) {
 
 /// Checks a line's checksum, and returns its content without it.
 pub(super) fn verify_checksum(line: &str) -> Result<String, LineError> {
+    verified_body(line).map(|body| format!("{body}}}"))
+}
+
+/// Checks a line's checksum, and returns its content without it and without the last brace.
+pub(super) fn verified_body(line: &str) -> Result<&str, LineError> {
     const MEMBER_BYTES: usize = r#","crc":"00000000"}"#.len();
     let (body, member) = line
         .len()
@@ -135,17 +140,19 @@ pub(super) fn verify_checksum(line: &str) -> Result<String, LineError> {
         .strip_prefix(r#","crc":""#)
         .and_then(|rest| rest.strip_suffix("\"}"))
         .ok_or(LineError::NoChecksum)?;
-    let content = format!("{body}}}");
-    let actual = checksum(&content);
-    if stated == actual {
-        Ok(content)
+    let actual = crc32c::crc32c_append(crc32c::crc32c(body.as_bytes()), b"}");
+    if is_checksum(stated, actual) {
+        Ok(body)
     } else {
-        Err(LineError::WrongChecksum { stated: stated.to_owned(), actual })
+        Err(LineError::WrongChecksum { stated: stated.to_owned(), actual: format!("{actual:08x}") })
     }
 }
 
-fn checksum(content: &str) -> String {
-    format!("{:08x}", crc32c::crc32c(content.as_bytes()))
+/// Returns whether `stated` is `checksum` in eight lower-case digits.
+fn is_checksum(stated: &str, checksum: u32) -> bool {
+    let digits = (0..8).rev().map(|digit| (checksum >> (4 * digit)) & 15);
+    stated.len() == 8
+        && stated.chars().zip(digits).all(|(char, digit)| char::from_digit(digit, 16) == Some(char))
 }
 
 #[cfg(test)]
@@ -181,7 +188,8 @@ mod tests {
 
     #[test]
     fn checksum_matches_the_crc32c_check_value() {
-        assert_eq!(checksum("123456789"), "e3069283");
+        assert!(is_checksum("e3069283", crc32c::crc32c(b"123456789")));
+        assert!(!is_checksum("e3069284", crc32c::crc32c(b"123456789")));
     }
 
     #[test]

@@ -227,6 +227,14 @@ fn older_format(dir: &Path) -> io::Result<Vec<Entry>> {
     Ok(files.into_iter().map(|file| Entry::OlderFormat { file }).collect())
 }
 
+/// Returns the files of the journal in `dir`, oldest first. A file may be deleted or cut off before it is read.
+///
+/// # Errors
+/// Returns an error if the folder cannot be read.
+pub fn segment_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    Ok(segments(dir)?.into_iter().map(|segment| segment.path).collect())
+}
+
 fn segments(dir: &Path) -> io::Result<Vec<Segment>> {
     match segment::list_segments(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),

@@ -1,7 +1,7 @@
 //! Dates the times of a run by the wall clock as it was then.
 //!
 //! States keep their times as durations since the start of the run. The wall clock moves against these: it is set, and
-//! it goes on during a suspend. The timeline notes each such step, so that a time keeps its date ever after.
+//! it goes on while the computer sleeps. The timeline notes each such step, so that a time keeps its date ever after.
 
 use std::time::Duration;
 
@@ -80,7 +80,7 @@ mod tests {
     fn past_keeps_its_dates_after_a_step_and_future_follows_it() {
         let mut timeline = Timeline::new(wall(1000));
         assert_eq!([0, 8, 15].map(|at| timeline.wall_time(s(at))), [1000, 1008, 1015].map(wall));
-        // An hour of suspend, which the run's own time does not count.
+        // An hour of sleep, which the run's own time does not count.
         timeline.step(s(10), wall(4610));
         // The clock is set back.
         timeline.step(s(20), wall(500));

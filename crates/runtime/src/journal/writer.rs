@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::degraded::JournalDegraded;
+use super::degraded::{FaultPhase, JournalDegraded};
 use super::error::JournalLoss;
 use super::files::{Disk, WriteOutcome};
 use super::log::{Demand, DiskState, WriterState};
@@ -57,6 +57,7 @@ impl<D: Disk> JournalWriter<D> {
             if batch.lost_range.is_some() {
                 self.record_degraded(
                     "the disk could not follow; these lines were never written",
+                    FaultPhase::Once,
                     batch.lost_range,
                 );
             }
@@ -121,7 +122,7 @@ impl<D: Disk> JournalWriter<D> {
             self.set_refusal(None);
             // The next batch is taken before this is recorded, because memory may be full.
             let lost = self.log.log().take_batch();
-            self.record_degraded("the disk takes lines again", lost);
+            self.record_degraded("the disk takes lines again", FaultPhase::Ends, lost);
         }
     }
 
@@ -138,13 +139,13 @@ impl<D: Disk> JournalWriter<D> {
                 ""
             };
             let reason = format!("the disk refuses lines, they wait in memory: {error}{warning}");
-            self.record_degraded(&reason, None);
+            self.record_degraded(&reason, FaultPhase::Begins, None);
             return;
         }
         let dropped = self.log.log().dropped_count();
         if dropped > self.reported_drops {
             let reason = format!("the disk still refuses lines, {dropped} are lost so far: {error}");
-            self.record_degraded(&reason, None);
+            self.record_degraded(&reason, FaultPhase::Begins, None);
             // That line may have taken the place of another one.
             self.reported_drops = self.log.log().dropped_count();
         }
@@ -170,8 +171,8 @@ impl<D: Disk> JournalWriter<D> {
         }
     }
 
-    fn record_degraded(&self, reason: &str, lost: Option<(u64, u64)>) {
-        self.log.record_internal(&JournalDegraded::new(reason, lost));
+    fn record_degraded(&self, reason: &str, phase: FaultPhase, lost: Option<(u64, u64)>) {
+        self.log.record_internal(&JournalDegraded::new(reason, lost).with_phase(phase));
     }
 
     /// Returns the writer's outcome, once everything is written or the disk takes nothing more.

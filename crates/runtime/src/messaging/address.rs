@@ -118,7 +118,7 @@ impl<M: Message> Address<M> {
     }
 
     /// Makes the actor panic at this place in its mailbox, as if a message had crashed its handler. For tests and
-    /// demonstrations of supervision; available only with debug assertions.
+    /// demonstrations of supervision; available only with debug assertions, and hidden from the documentation.
     ///
     /// Does not wait for room. The promise resolves when the actor has panicked: with [`CallError::Crashed`], or with
     /// [`CallError::Stopped`] if the actor is stopped before. The journal calls the panic `InjectedPanic`.
@@ -126,6 +126,7 @@ impl<M: Message> Address<M> {
     /// # Errors
     /// `Full` when there is no room in the mailbox, `Stopped` when the actor is stopped.
     #[cfg(debug_assertions)]
+    #[doc(hidden)]
     pub fn inject_panic(&self) -> Result<Promise<Infallible>, CallError> {
         let (caller, promise) = Reply::channel();
         match self.mailbox.push_injected_panic(caller) {

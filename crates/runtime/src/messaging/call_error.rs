@@ -2,13 +2,13 @@
 
 use thiserror::Error;
 
-/// The reason for which a call has no answer.
+/// The reason for which a call has no reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 pub enum CallError {
-    /// The actor crashed on the message, or before it answered.
-    #[error("the actor crashed before it answered")]
+    /// The actor crashed on the message, or before it replied.
+    #[error("the actor crashed before it replied")]
     Crashed,
-    /// The actor was stopped, or has failed for good, before it answered.
+    /// The actor was stopped, or has failed for good, before it replied.
     #[error("the actor is stopped")]
     Stopped,
     /// The message waited in the mailbox until its deadline, and was not handled.
@@ -18,9 +18,9 @@ pub enum CallError {
     #[error("the mailbox is full")]
     Full,
     /// The caller's time ran out; the message may have been handled.
-    #[error("no answer came in time")]
+    #[error("no reply came in time")]
     TimedOut,
-    /// The handler dropped the reply without an answer, and did not fail.
-    #[error("the actor gave no answer")]
-    Unanswered,
+    /// The handler dropped the call's reply, and did not fail.
+    #[error("the actor sent no reply")]
+    NoReply,
 }

@@ -56,7 +56,7 @@ pub(crate) fn current() -> DropReason {
     match REASON.get() {
         Some(reason) => DropReason::Known(reason),
         None if std::thread::panicking() => DropReason::Known(CallError::Crashed),
-        None => dropped_by_handler().map_or(DropReason::Known(CallError::Unanswered), DropReason::Pending),
+        None => dropped_by_handler().map_or(DropReason::Known(CallError::NoReply), DropReason::Pending),
     }
 }
 
@@ -199,7 +199,7 @@ mod tests {
     fn drop_outside_scopes_is_unanswered() {
         let seen = Cell::new(None);
         drop(RecordsReasonOnDrop(&seen));
-        assert_eq!(seen.get(), Some(CallError::Unanswered));
+        assert_eq!(seen.get(), Some(CallError::NoReply));
     }
 
     #[test]
@@ -207,7 +207,7 @@ mod tests {
         let seen = Cell::new(None);
         drop_with(CallError::Stopped, RecordsReasonOnDrop(&seen));
         assert_eq!(seen.get(), Some(CallError::Stopped));
-        assert_eq!(known_reason(), CallError::Unanswered);
+        assert_eq!(known_reason(), CallError::NoReply);
     }
 
     #[tokio::test]
@@ -220,14 +220,14 @@ mod tests {
         assert!(futures_util::poll!(&mut future).is_pending());
         drop(future);
         assert_eq!(seen.get(), Some(CallError::Crashed));
-        assert_eq!(known_reason(), CallError::Unanswered);
+        assert_eq!(known_reason(), CallError::NoReply);
     }
 
     #[tokio::test]
     async fn finished_future_leaves_no_reason() {
         let seen = Cell::new(None);
         with_drop_reason(|| CallError::Crashed, async { drop(RecordsReasonOnDrop(&seen)) }).await;
-        assert_eq!(seen.get(), Some(CallError::Unanswered));
+        assert_eq!(seen.get(), Some(CallError::NoReply));
     }
 
     #[test]
@@ -268,14 +268,14 @@ mod tests {
         assert!(failed.is_err());
         assert_eq!(reason.unwrap().await, Ok(CallError::Crashed));
         let ended: Result<_, HandlerFailed> = handler_future(async { Ok(pending_reason()) }).await;
-        assert_eq!(ended.unwrap().await, Ok(CallError::Unanswered));
+        assert_eq!(ended.unwrap().await, Ok(CallError::NoReply));
     }
 
     #[tokio::test]
     async fn handler_awaits_a_reply_it_dropped() {
         let ended: Result<_, HandlerFailed> = handler_future(async { Ok(pending_reason().await) }).await;
-        assert_eq!(ended, Ok(Ok(CallError::Unanswered)));
-        assert_eq!(known_reason(), CallError::Unanswered);
+        assert_eq!(ended, Ok(Ok(CallError::NoReply)));
+        assert_eq!(known_reason(), CallError::NoReply);
     }
 
     /// A handler that blocks on another executor runs steps within its own.
@@ -286,7 +286,7 @@ mod tests {
             reasons.push(pending_reason());
             let inner = handler_future(async { Ok::<_, HandlerFailed>(pending_reason()) });
             reasons.push(futures_util::FutureExt::now_or_never(inner).unwrap().unwrap());
-            assert_eq!(reasons[1].try_recv(), Ok(CallError::Unanswered));
+            assert_eq!(reasons[1].try_recv(), Ok(CallError::NoReply));
             assert!(reasons[0].try_recv().is_err(), "the outer step has not ended");
             reasons.push(pending_reason());
             Err(HandlerFailed)

@@ -168,7 +168,7 @@ where
         let polled = catch_nested(|| handler.poll(cx)).unwrap_or_else(|panic| Poll::Ready(Err(panic.into())));
         // A handler that continues has dropped the reply for good.
         step.reason =
-            if matches!(polled, Poll::Ready(Err(_))) { CallError::Crashed } else { CallError::Unanswered };
+            if matches!(polled, Poll::Ready(Err(_))) { CallError::Crashed } else { CallError::NoReply };
         polled
     }
 }

@@ -148,11 +148,11 @@ impl<T> Future for Promise<T> {
                     Ok(ReplyValue::Dropped(DropReason::Pending(reason))) => {
                         self.0 = WaitState::ForReason(reason)
                     }
-                    Err(_) => return Poll::Ready(Err(CallError::Unanswered)),
+                    Err(_) => return Poll::Ready(Err(CallError::NoReply)),
                 },
                 WaitState::ForReason(reason) => {
                     let reason = ready!(Pin::new(reason).poll(cx));
-                    return Poll::Ready(Err(reason.unwrap_or(CallError::Unanswered)));
+                    return Poll::Ready(Err(reason.unwrap_or(CallError::NoReply)));
                 }
             }
         }

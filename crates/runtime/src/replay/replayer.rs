@@ -15,7 +15,8 @@ use super::timeline::{
     ActorTimeline, ExpectedStart, IncarnationTimeline, Known, RecordedExit, SupervisorTimeline,
 };
 use crate::events::{
-    ActorExited, ActorReady, ActorRestarted, ActorStarted, BudgetReset, RuntimeStarted, StartOrdered,
+    ActorExited, ActorReady, ActorRestarted, ActorStarted, BudgetReset, RestartCancelled, RuntimeStarted,
+    StartOrdered,
 };
 use crate::journal::{Cursor, Event, Record, millis};
 use crate::policy::{ChildHistory, Decision, StateSource};
@@ -97,6 +98,10 @@ impl Replayer {
             }
             StartOrdered::KIND => {
                 self.apply_start_order(record);
+                None
+            }
+            RestartCancelled::KIND => {
+                self.apply_restart_cancelled(record);
                 None
             }
             _ => None,
@@ -200,6 +205,12 @@ impl Replayer {
                 timeline.expected_start = None;
             }
         }
+    }
+
+    fn apply_restart_cancelled(&mut self, record: &Record) {
+        let expected_start = &mut self.timeline(&record.actor).expected_start;
+        let is_fresh = expected_start.is_some_and(|expected_start| expected_start.is_fresh);
+        *expected_start = Some(ExpectedStart { by: record.cursor(), due: None, is_fresh });
     }
 
     // === decisions ===
@@ -322,7 +333,7 @@ fn check_start(record: &Record, expected_start: ExpectedStart) -> Option<Mismatc
             let due_ms = millis(due.saturating_add(Duration::from_nanos(999_999)));
             (due_ms.into(), format!("decision {by} restarts it at this time, and no command came between"))
         }
-        None => ("none".into(), format!("decision {by} does not restart it, and no command came between")),
+        None => ("none".into(), format!("event {by} does not restart it, and no command came between")),
     };
     Some(Mismatch::new("start", record.mono_ms.into(), expected, message))
 }

@@ -259,6 +259,24 @@ fn abandoned_child_starts_only_by_order() {
 }
 
 #[test]
+fn child_with_a_cancelled_restart_starts_only_by_order() {
+    let cancelled = |order: bool| {
+        let mut pool = DecisionFixture::new();
+        pool.crash(0);
+        pool.journal.record(A, 2, &RestartCancelled { by: RestartCanceller::Command });
+        if order {
+            pool.journal.record(A, 2, &StartOrdered { order: StartOrder::Start });
+        }
+        pool.journal.record(A, 3, &ActorStarted {});
+        check(pool.journal.records)
+    };
+    let report = cancelled(false);
+    assert_eq!(report.differences.len(), 1, "{report:?}");
+    assert!(report.differences[0].to_string().contains("does not restart it"), "{report:?}");
+    assert!(cancelled(true).agrees());
+}
+
+#[test]
 fn decision_without_its_own_exit_is_found() {
     let report = check_changed(|records| {
         let exit = position(records, "actor_exited", A, 1);

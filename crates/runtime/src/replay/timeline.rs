@@ -83,10 +83,10 @@ pub(super) struct RecordedExit {
     pub(super) mono_ms: u64,
 }
 
-/// The decision about the next start.
+/// The decision about the next start, or the end of a planned one.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct ExpectedStart {
-    /// The decision.
+    /// The event.
     pub(super) by: Cursor,
     /// The earliest time of the start; `None` if it may not start.
     pub(super) due: Option<Duration>,

@@ -1,5 +1,9 @@
 //! The locks that the path of a message avoids, and the secrets that the tree hides.
 
+use std::pin::pin;
+
+use tokio::time::{Instant, timeout};
+
 use super::*;
 use crate::actor::context::Context;
 use crate::actor::failure::Failure;
@@ -7,6 +11,7 @@ use crate::actor::worker::Worker;
 use crate::journal::KnownSecrets;
 use crate::messaging::message::Message;
 use crate::messaging::reply::Reply;
+use crate::stop_clock::{DRAIN_TIME, LOOK_INTERVAL};
 use crate::supervisor::Child;
 
 #[derive(Debug)]
@@ -86,12 +91,74 @@ async fn spawned_tree_is_there_and_stops_while_it_starts() {
     let mut tree = SupervisorSpec::new("root");
     tree.child(Child::new("slow", NeverReady)).unwrap();
     let runtime = Runtime::builder().spawn(tree).await.unwrap();
-    let started = tokio::time::timeout(Duration::from_secs(1), runtime.started()).await;
+    let started = timeout(Duration::from_secs(1), runtime.started()).await;
     assert!(started.is_err(), "it waits for the child");
     assert_eq!(runtime.tree().children.len(), 1);
     let exit = runtime.shutdown_within(Duration::from_secs(5)).await;
     assert_eq!(exit.cause, ExitCause::Normal);
     assert!(matches!(runtime.started().await, Err(RuntimeStartError::ChildFailed { .. })));
+}
+
+/// Never ends its stop.
+struct NeverStops;
+
+impl Worker for NeverStops {
+    type Message = CounterMessage;
+    type State = ();
+    type Snapshot = ();
+
+    async fn start(&self, _: &mut Context<CounterMessage>, _: Option<()>) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        _: &mut Context<CounterMessage>,
+        _: CounterMessage,
+        (): &mut (),
+    ) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn stop(&self, _: &mut Context<CounterMessage>, (): &mut ()) {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn root_is_not_killed_for_a_standstill_while_it_stops() {
+    let mut tree = SupervisorSpec::new("root");
+    tree.child(Child::new("stubborn", NeverStops)).unwrap();
+    let runtime = Runtime::builder().start(tree).await.unwrap();
+    let limit = Duration::from_secs(5);
+    let mut stopping = pin!(runtime.shutdown_within(limit));
+    assert!(futures_util::poll!(&mut stopping).is_pending());
+    tokio::time::sleep(limit / 2).await;
+    tokio::time::advance(limit * 100).await;
+    assert_eq!(stopping.await.cause, ExitCause::Normal);
+}
+
+#[tokio::test(start_paused = true)]
+async fn limit_counts_time_that_passes_but_no_standstill() {
+    let runtime = Runtime::builder().start(SupervisorSpec::new("root")).await.unwrap();
+    let (env, second) = (&runtime.env, Duration::from_secs(1));
+    let _watch = env.watch_stop();
+    let end = env.deadline_in(second * 10);
+    assert_eq!(env.within(Some(end), tokio::time::sleep(second)).await, Some(()));
+    assert_eq!(env.left_until(end), second * 9);
+    {
+        let mut standing_still = pin!(env.within(Some(end), std::future::pending::<()>()));
+        assert!(futures_util::poll!(&mut standing_still).is_pending());
+        tokio::time::advance(second * 1000).await;
+        assert!(futures_util::poll!(&mut standing_still).is_pending());
+    }
+    let left = second * 9 - LOOK_INTERVAL + DRAIN_TIME;
+    assert_eq!(env.left_until(end), left);
+    let started = Instant::now();
+    assert_eq!(env.within(Some(end), std::future::pending::<()>()).await, None);
+    assert_eq!(started.elapsed(), left);
+    assert_eq!(env.within(None, async { 7 }).await, Some(7));
+    runtime.shutdown().await;
 }
 
 /// The call would exceed its timeout if one of these locks were on its path.

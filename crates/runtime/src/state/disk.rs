@@ -26,7 +26,7 @@ use super::{
     DamagedState, FlushError, FlushFuture, PendingSnapshot, QuarantinedState, StateDegraded, StateStore,
     StoredState,
 };
-use crate::journal::Journal;
+use crate::journal::{FaultPhase, Journal};
 use crate::path::ActorPath;
 use crate::private_files::PathKind;
 use file::{LoadedStates, StateFile, StateFileError};
@@ -163,17 +163,18 @@ impl RedbStore {
         let (state_file, found) = match StateFile::open(file) {
             Err(StateFileError::Damaged(reason)) => {
                 let (state_file, kept_as) = StateFile::open_recreated(file).map_err(refused)?;
-                reporter.report(
-                    &ActorPath::state_store(),
-                    recreated_message(kept_as.as_deref(), &damage_text(&reason), "an empty one begins"),
-                );
+                let message =
+                    recreated_message(kept_as.as_deref(), &damage_text(&reason), "an empty one begins");
+                reporter
+                    .report(&ActorPath::state_store(), StateDegraded { message, phase: FaultPhase::Once });
                 (state_file, LoadedStates::default())
             }
             Err(fault) => return Err(refused(fault)),
             Ok((state_file, found, None)) => (state_file, found),
             Ok((state_file, found, Some(error))) => {
-                let reason = format!("the file can be read and not written: {error}");
-                reporter.report(&ActorPath::state_store(), reason);
+                let message = format!("the file can be read and not written: {error}");
+                reporter
+                    .report(&ActorPath::state_store(), StateDegraded { message, phase: FaultPhase::Once });
                 (state_file, found)
             }
         };
@@ -315,8 +316,8 @@ impl Inner {
         result
     }
 
-    fn report_degraded(&self, path: &ActorPath, reason: String) {
-        self.reporter().report(path, reason);
+    fn report_degraded(&self, path: &ActorPath, phase: FaultPhase, message: String) {
+        self.reporter().report(path, StateDegraded { message, phase });
     }
 
     fn request_close(&self) {
@@ -334,6 +335,7 @@ impl Inner {
             let max = write_queue::PENDING_PATHS_MAX;
             self.report_degraded(
                 path,
+                FaultPhase::Once,
                 format!("changes of {max} states wait for the disk already; more are lost"),
             );
         }
@@ -341,8 +343,7 @@ impl Inner {
 }
 
 impl Reporter {
-    fn report(&mut self, path: &ActorPath, reason: String) {
-        let degraded = StateDegraded { message: reason };
+    fn report(&mut self, path: &ActorPath, degraded: StateDegraded) {
         if let Some(journal) = &self.journal {
             return journal.record(path, 0, &degraded);
         }

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::journal::{Event, Level};
+use crate::journal::{Event, FaultPhase, Level};
 
-/// An actor begins from a stored state.
+/// An actor begins from a stored checkpoint. An agent's own state is only a part of it, if the agent has one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 pub struct StateLoaded {
@@ -18,7 +18,7 @@ impl Event for StateLoaded {
     const KIND: &'static str = "state_loaded";
 
     fn describe(&self) -> String {
-        format!("begins from the stored state of version {} ({} bytes)", self.version, self.bytes)
+        format!("begins from its stored checkpoint of version {} ({} bytes)", self.version, self.bytes)
     }
 }
 
@@ -67,11 +67,18 @@ impl Event for StateRefused {
 pub struct StateDegraded {
     /// The fault, or its end, for a person.
     pub message: String,
+    /// The part of the fault that this reports.
+    #[serde(default)]
+    pub phase: FaultPhase,
 }
 
 impl Event for StateDegraded {
     const KIND: &'static str = "state_degraded";
     const LEVEL: Level = Level::Warn;
+
+    fn level(&self) -> Level {
+        self.phase.level()
+    }
 
     fn describe(&self) -> String {
         format!("stored states: {}", self.message)

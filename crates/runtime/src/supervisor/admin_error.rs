@@ -34,8 +34,8 @@ pub enum AdminError {
         /// The child.
         name: String,
     },
-    /// The child is between two incarnations.
-    #[error("{name:?} is being restarted")]
+    /// The child is being stopped, or is between two incarnations.
+    #[error("{name:?} is being stopped or restarted")]
     Restarting {
         /// The child.
         name: String,

@@ -178,7 +178,7 @@ impl Children {
     }
 
     /// Records a command before it is carried out: replay checks decisions against it.
-    fn record_event<E: Event>(&self, ctx: &SupervisorContext, id: ChildId, event: &E) {
+    pub(super) fn record_event<E: Event>(&self, ctx: &SupervisorContext, id: ChildId, event: &E) {
         if let Some(entry) = self.entries.get(&id) {
             let generation = entry.slot.identity().state().generation;
             ctx.env.journal.record(&entry.path, generation, event);

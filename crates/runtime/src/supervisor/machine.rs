@@ -52,6 +52,8 @@ pub(crate) struct Machine {
     group_restart: Option<GroupRestart>,
     /// The time in which it has to end, if it stops within a limit.
     stop_time: Option<StopTime>,
+    /// The total by which the deadlines of stops have moved.
+    postponed: Duration,
     next_id: ChildId,
 }
 
@@ -65,6 +67,7 @@ impl Machine {
             lifecycle: Lifecycle::Starting,
             group_restart: Some(GroupRestart::all()),
             stop_time: None,
+            postponed: Duration::ZERO,
             next_id: 0,
         }
     }

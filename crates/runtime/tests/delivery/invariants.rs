@@ -235,7 +235,7 @@ impl MessageCheck<'_> {
                 self.is_dead("crashed") || self.is_dead("poison") || self.ends_with(may_leave_waiting)
             }
             Err(CallError::Stopped) => self.is_dead("stopped") || self.ends_with(may_leave_waiting),
-            Err(CallError::Unanswered) => self.ends_with(|action| action == HandlerAction::DropReply),
+            Err(CallError::NoReply) => self.ends_with(|action| action == HandlerAction::DropReply),
             // The message's deadline and the caller's timeout are the same moment; either may come first.
             Err(CallError::Expired) => self.is_dead("expired"),
             Err(CallError::Full) => false,

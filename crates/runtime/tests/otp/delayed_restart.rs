@@ -1,5 +1,8 @@
 //! Tests lines 31 to 35: delayed restarts.
 
+use mainstay_runtime::events::{RestartCancelled, RestartCanceller};
+use mainstay_runtime::journal::Event;
+
 use crate::*;
 
 fn rest_for_one() -> SupervisorPolicy {
@@ -40,12 +43,31 @@ async fn introspection_shows_restarting_as_not_active() {
 
 #[tokio::test(start_paused = true)]
 async fn stop_during_restart_keeps_the_child_stopped() {
-    let (tree, [a], _) = TestTree::one_for_one(delayed_policy(), ["a"]).await;
+    let (mut tree, [a], _) = TestTree::one_for_one(delayed_policy(), ["a"]).await;
     a.cast(ChildMessage::Panic).await.unwrap();
     advance(s(3)).await;
     tree.runtime.root().stop("a").await.unwrap();
+    let cancelled = RestartCancelled { by: RestartCanceller::Command };
+    assert_eq!(next_cancellation(&mut tree, "root/a").await, cancelled);
+    tree.runtime.root().stop("a").await.unwrap();
     advance(s(60)).await;
     assert_eq!((tree.status("root/a"), tree.generation("root/a")), (ActorStatus::Stopped, 1));
+    assert_eq!(tree.count(RestartCancelled::KIND).await, 0, "the second stop has nothing to cancel");
+}
+
+async fn next_cancellation(tree: &mut TestTree, actor: &str) -> RestartCancelled {
+    tree.next_event(RestartCancelled::KIND, actor).await.event().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_during_restart_records_the_cancelled_restart() {
+    let (mut tree, [a, _], _) = TestTree::one_for_one(delayed_policy(), ["a", "b"]).await;
+    a.cast(ChildMessage::Panic).await.unwrap();
+    advance(s(3)).await;
+    tree.runtime.shutdown().await;
+    let cancelled = RestartCancelled { by: RestartCanceller::Supervisor };
+    assert_eq!(next_cancellation(&mut tree, "root/a").await, cancelled);
+    assert_eq!(tree.count(RestartCancelled::KIND).await, 0, "one that runs waits for no restart");
 }
 
 #[tokio::test(start_paused = true)]

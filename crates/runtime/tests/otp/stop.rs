@@ -1,5 +1,9 @@
 //! Tests lines 6 to 12: stopping.
 
+use std::pin::pin;
+
+use tokio::time::sleep;
+
 use crate::*;
 
 #[tokio::test(start_paused = true)]
@@ -101,6 +105,131 @@ async fn shutdown_within_a_limit_kills_what_is_left_and_says_so() {
         ]
     );
     assert_eq!(exits[0].fields["message"], "it was asked to stop, and did not in time");
+}
+
+/// Starts the child `a` below three supervisors.
+async fn deep_tree(child: TestChild, log: &LifecycleLog) -> TestTree {
+    let mut pool = SupervisorSpec::new("inner");
+    pool.child(child.with_policy(immediate_policy())).unwrap();
+    for name in ["middle", "outer"] {
+        let mut above = SupervisorSpec::new(name);
+        above.supervisor(pool).unwrap();
+        pool = above;
+    }
+    let mut root = SupervisorSpec::new("root");
+    root.supervisor(pool).unwrap();
+    TestTree::start(root, log).await
+}
+
+const DEEP_PATHS: [&str; 5] =
+    ["root/outer/middle/inner/a", "root/outer/middle/inner", "root/outer/middle", "root/outer", "root"];
+
+async fn exit_causes(tree: &mut TestTree) -> Vec<(String, String)> {
+    let records = tree.read_until("runtime_stopped", "root").await;
+    let exits = records.iter().filter(|record| record.kind == "actor_exited");
+    exits.map(|exit| (exit.actor.to_string(), exit.fields["cause"].as_str().unwrap().to_owned())).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn child_that_ended_in_a_standstill_is_not_killed() {
+    let log = LifecycleLog::default();
+    let child = TestChild::new("a", &log);
+    let gate = child.controls.hold_stops();
+    let mut tree = deep_tree(child, &log).await;
+    let limit = s(5);
+    {
+        let mut stopping = pin!(tree.runtime.shutdown_within(limit));
+        assert!(futures_util::poll!(&mut stopping).is_pending());
+        settle().await;
+        // Twice, and each time for longer than the limit.
+        for _ in 0..2 {
+            tokio::time::advance(limit * 3).await;
+            assert!(futures_util::poll!(&mut stopping).is_pending());
+            // Its end is read within the time that follows a standstill.
+            sleep(Duration::from_millis(500)).await;
+        }
+        gate.add_permits(1);
+        assert_eq!(stopping.await.cause, ExitCause::Normal);
+    }
+    let normal = DEEP_PATHS.map(|path| (path.to_owned(), "normal".to_owned()));
+    assert_eq!(exit_causes(&mut tree).await, normal);
+}
+
+#[tokio::test(start_paused = true)]
+async fn standstill_prolongs_a_stop_by_its_length_and_a_second() {
+    let log = LifecycleLog::default();
+    let mut tree = deep_tree(TestChild::new("a", &log).hanging_on_stop(), &log).await;
+    let (began, limit) = (tree.runtime.now(), s(2));
+    {
+        let mut stopping = pin!(tree.runtime.shutdown_within(limit));
+        assert!(futures_util::poll!(&mut stopping).is_pending());
+        settle().await;
+        tokio::time::advance(s(100)).await;
+        assert_eq!(stopping.await.cause, ExitCause::Normal);
+    }
+    let took = tree.runtime.now() - began;
+    assert!(took > s(102) && took <= s(103), "{took:?}");
+    let mut causes = DEEP_PATHS.map(|path| (path.to_owned(), "normal".to_owned()));
+    causes[0].1 = "killed".to_owned();
+    assert_eq!(exit_causes(&mut tree).await, causes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn child_stopped_by_command_has_its_time_after_a_standstill() {
+    let (mut tree, _, controls) = one_child(immediate_policy()).await;
+    let gate = controls.hold_stops();
+    {
+        let mut stopping = pin!(tree.runtime.root().stop("a"));
+        assert!(futures_util::poll!(&mut stopping).is_pending());
+        settle().await;
+        tokio::time::advance(s(100)).await;
+        sleep(s(3)).await;
+        gate.add_permits(1);
+        stopping.await.unwrap();
+    }
+    assert_eq!(tree.next_event("actor_exited", "root/a").await.fields["cause"], "normal");
+}
+
+#[tokio::test(start_paused = true)]
+async fn error_of_a_stop_by_kill_is_gone_after_the_next_start() {
+    let log = LifecycleLog::default();
+    let mut root = SupervisorSpec::new("root");
+    root.child(TestChild::new("a", &log).hanging_on_stop().with_policy(immediate_policy())).unwrap();
+    let tree = TestTree::start(root, &log).await;
+    tree.runtime.root().stop("a").await.unwrap();
+    let killed = "it was asked to stop, and did not in time";
+    assert_eq!(tree.info("root/a").last_error.as_deref(), Some(killed));
+    tree.runtime.root().start("a").await.unwrap();
+    let info = tree.info("root/a");
+    assert_eq!((info.status, info.last_error), (ActorStatus::Running, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn kill_during_shutdown_ends_at_once_and_has_its_reason() {
+    let log = LifecycleLog::default();
+    let mut root = SupervisorSpec::new("root");
+    for name in ["a", "b"] {
+        root.child(TestChild::new(name, &log).hanging_on_stop().with_policy(immediate_policy())).unwrap();
+    }
+    let mut tree = TestTree::start(root, &log).await;
+    let began = tree.runtime.now();
+    tokio::select! {
+        _ = tree.runtime.shutdown_within(s(60)) => panic!("b hangs"),
+        () = advance(s(1)) => {}
+    }
+    tree.runtime.kill("a person insists").await;
+    assert!(tree.runtime.now() - began < s(2), "{:?}", tree.runtime.now() - began);
+    let exit = tree.runtime.finished().await;
+    assert_eq!((exit.cause, exit.message.as_deref()), (ExitCause::Killed, Some("a person insists")));
+    let records = tree.read_until("runtime_stopped", "root").await;
+    let messages: Vec<_> = records
+        .iter()
+        .filter(|record| record.kind == "actor_exited")
+        .map(|record| (&*record.actor, record.fields["cause"].clone(), record.fields["message"].clone()))
+        .collect();
+    let stopped = serde_json::json!("it was killed while it stopped, before its time was over");
+    assert!(messages.contains(&("root/b", "killed".into(), stopped)), "{messages:?}");
+    assert!(messages.contains(&("root", "killed".into(), "a person insists".into())), "{messages:?}");
 }
 
 #[tokio::test(start_paused = true)]

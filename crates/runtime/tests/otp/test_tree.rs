@@ -91,6 +91,8 @@ pub(crate) struct ChildControls {
     pub(crate) declines: AtomicBool,
     /// True if it hangs when it must stop.
     pub(crate) hangs_on_stop: AtomicBool,
+    /// The permits for its next stops, which hang until there are enough.
+    pub(crate) stop_gate: Mutex<Option<Arc<Semaphore>>>,
     /// The permits for its next starts, which hang until there are enough.
     pub(crate) start_gate: Mutex<Option<Arc<Semaphore>>>,
     /// Blocks the thread of its next start.
@@ -131,6 +133,11 @@ impl TestChild {
 }
 
 impl ChildControls {
+    /// Makes the next stops wait for permits.
+    pub(crate) fn hold_stops(&self) -> Arc<Semaphore> {
+        Arc::clone(self.stop_gate.lock().insert(Arc::new(Semaphore::new(0))))
+    }
+
     /// Makes the next starts wait for permits.
     pub(crate) fn hold_starts(&self) -> Arc<Semaphore> {
         let gate = Arc::new(Semaphore::new(0));
@@ -198,6 +205,10 @@ impl Worker for TestChild {
         self.log.write(format!("stop {}", self.name));
         if self.controls.hangs_on_stop.load(SeqCst) {
             std::future::pending().await
+        }
+        let gate = self.controls.stop_gate.lock().clone();
+        if let Some(gate) = gate {
+            gate.acquire().await.unwrap().forget();
         }
     }
 }

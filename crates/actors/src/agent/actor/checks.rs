@@ -7,16 +7,21 @@ use futures_util::FutureExt;
 use mainstay_runtime::clock::WallTime;
 use mainstay_runtime::journal::millis;
 use mainstay_runtime::{Failure, UnrecoverableFailure};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{AgentActor, AgentContext, AgentRunState, CheckState, Phase};
+use crate::agent::call_quarantine::{AgentCall, CallDeath};
 use crate::agent::command::AgentCommand;
 use crate::agent::driver::DriverError;
-use crate::agent::events::{AgentChecksQuarantined, AgentHealth, AgentStuck};
-use crate::agent::health::{ActivitySigns, AgentStatus, Observation, ReportedHealth, StatusChange};
+use crate::agent::events::{AgentCallPaused, AgentHealth, AgentStuck};
+use crate::agent::health::{ActivitySigns, AgentStatus, Observation, ReportedHealth, StatusChange, is_break};
 use crate::agent::recovery::{Recovery, recover};
 use crate::error::{Error, Reason};
 use crate::network::BackendEnds;
+use crate::process::SUSPENSION_LOOK_INTERVAL_MAX;
+
+/// The time for which a call that broke waits for the end of the backend's process.
+const BACKEND_EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 
 impl AgentActor {
     /// Starts a check that is not due yet, unless the checks are quarantined.
@@ -26,43 +31,66 @@ impl AgentActor {
         }
     }
 
-    /// Starts a check, or a recovery if the agent needs one, unless one is in flight.
+    /// Starts a check, or a recovery if the agent needs one, unless one is in flight. A recovery waits for the end of the
+    /// pauses of its calls.
     pub(super) fn start_check(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
         if matches!((&run.phase, &run.check), (Phase::Failing, _) | (_, CheckState::InFlight { .. })) {
             return;
+        }
+        if run.phase.is_recovering()
+            && let Some(pause) = self.remaining_pause(ctx, run)
+        {
+            return self.schedule_check_in(ctx, run, pause);
         }
         let until = ctx.now().saturating_add(self.health.timeout);
         let in_flight = CheckState::InFlight { until };
         if let CheckState::Scheduled { task, .. } = std::mem::replace(&mut run.check, in_flight) {
             task.abort();
         }
-        run.health.note_start(self.backend_ends());
         let driver = Arc::clone(&self.driver);
         if run.phase.is_recovering() {
-            let pending_recovery = Arc::clone(&self.pending_recovery);
+            for call in AgentCall::OF_RECOVERY {
+                run.health.note_start(call, self.backend_ends());
+            }
+            let (pending_recovery, mut ends) =
+                (Arc::clone(&self.pending_recovery), self.backend_ends.clone());
+            ends.mark_unchanged();
             let saved = run.snapshot.saved_state.as_ref().map(|saved| Arc::clone(saved.json()));
             ctx.spawn(async move {
-                AgentCommand::RecoveryFinished(Box::new(recover(&*driver, &pending_recovery, saved).await))
+                let recovery = recover(&*driver, &pending_recovery, saved).await;
+                if recovery.is_break() {
+                    // The end of the process says more. If there is none, the error stands.
+                    let _ = timeout(BACKEND_EXIT_TIMEOUT, ends.changed()).await;
+                }
+                AgentCommand::RecoveryFinished(Box::new(recovery))
             });
         } else {
+            run.health.note_start(AgentCall::HealthCheck, self.backend_ends());
             ctx.spawn(async move { AgentCommand::CheckFinished(Box::new(driver.check().await)) });
         }
+    }
+
+    /// Returns the rest of the pause of the calls that are due next.
+    fn remaining_pause(&self, ctx: &AgentContext, run: &AgentRunState) -> Option<Duration> {
+        let calls =
+            if run.phase.is_recovering() { &AgentCall::OF_RECOVERY[..] } else { &[AgentCall::HealthCheck] };
+        run.health.remaining_pause(calls, ctx.now())
     }
 
     /// Schedules a check at a random time within `first_check_within`; after a pause if the backend died over the last
     /// check.
     ///
-    /// If the WebSocket goes with a check, the backend has probably died. The next check is due at once: mostly no
-    /// connection can be made, which proves it. Later the backend might be back, and die over that check too.
+    /// If the WebSocket goes with a call, the backend has probably died. The next check is due at once: mostly no
+    /// connection can be made, which proves it. Later the backend might be back, and die over that call too.
     pub(super) fn schedule_spread_check(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
         let is_unavailable = *self.is_backend_unavailable.borrow();
-        if is_unavailable && run.health.is_check_open() {
+        if is_unavailable && run.health.is_call_open() {
             return self.start_check(ctx, run);
         }
         if !is_unavailable {
             run.health.note_return(ctx.now());
         }
-        if let Some(pause) = run.health.remaining_pause(ctx.now()) {
+        if let Some(pause) = self.remaining_pause(ctx, run) {
             return self.schedule_check_in(ctx, run, pause);
         }
         if self.first_check_within.is_zero() {
@@ -79,7 +107,7 @@ impl AgentActor {
         }
         let mut availability = self.is_backend_unavailable.clone();
         let was_away = *availability.borrow_and_update();
-        let depends_on_backend = !self.driver.owns_agent();
+        let depends_on_backend = self.driver.asks_backend();
         if std::mem::replace(&mut run.was_backend_unavailable, was_away) != was_away
             && depends_on_backend
             && !delay.is_zero()
@@ -142,8 +170,10 @@ impl AgentActor {
             return self.schedule_check_in(ctx, run, delay);
         }
         run.checks_planned = run.checks_planned.saturating_add(1);
-        let pause = run.health.remaining_pause(ctx.now());
-        if let Some(pause) = pause.filter(|_| run.health.are_checks_quarantined()) {
+        let pause = self.remaining_pause(ctx, run);
+        if let Some(pause) =
+            pause.filter(|_| run.phase.is_recovering() || run.health.are_checks_quarantined())
+        {
             return self.schedule_check_in(ctx, run, pause);
         }
         let activity = self.activity_signs(run, ctx.now());
@@ -165,6 +195,25 @@ impl AgentActor {
         }
     }
 
+    /// Looks at the agent's process between two checks, until it is suspended and the report says that it is not, or the
+    /// other way round.
+    pub(super) fn watch_for_suspension(&self, ctx: &mut AgentContext) {
+        if !self.driver.owns_agent() {
+            return;
+        }
+        let (driver, reports, id) = (Arc::clone(&self.driver), self.reports.clone(), self.id.clone());
+        let interval = self.health.interval.min(SUSPENSION_LOOK_INTERVAL_MAX);
+        ctx.spawn(async move {
+            loop {
+                sleep(interval).await;
+                let is_suspended = driver.is_suspended().await;
+                if is_suspended != reports.is_suspended(&id) {
+                    return AgentCommand::SuspensionChanged { is_suspended };
+                }
+            }
+        });
+    }
+
     pub(super) fn handle_observation(
         &self,
         ctx: &mut AgentContext,
@@ -184,7 +233,7 @@ impl AgentActor {
             return self.start_check(ctx, run);
         }
         if observation.is_break() {
-            run.health.note_break(self.backend_ends());
+            run.health.note_break(AgentCall::HealthCheck, self.backend_ends());
         }
         let observation =
             if self.take_backend_exit(run) { backend_exit() } else { self.adjust_for_outage(observation) };
@@ -207,8 +256,7 @@ impl AgentActor {
             && !run.phase.is_recovering()
             && !run.snapshot.is_state_unsupported
         {
-            let driver = Arc::clone(&self.driver);
-            ctx.spawn(async move { AgentCommand::StateRead(Box::new(driver.read_state().await)) });
+            self.read_state(ctx, run);
         }
         if run.phase.is_recovering() {
             self.start_check(ctx, run);
@@ -217,9 +265,25 @@ impl AgentActor {
         }
     }
 
-    /// Returns the ends of the backend's process, if the agent is behind it.
+    /// Reads the agent's state, unless a read is in flight or such reads pause.
+    fn read_state(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
+        let is_paused = run.health.remaining_pause(&[AgentCall::StateRead], ctx.now()).is_some();
+        if is_paused || std::mem::replace(&mut run.is_reading_state, true) {
+            return;
+        }
+        run.health.note_start(AgentCall::StateRead, self.backend_ends());
+        let driver = Arc::clone(&self.driver);
+        ctx.spawn(async move { AgentCommand::StateRead(Box::new(driver.read_state().await)) });
+    }
+
+    /// Returns the ends of the backend's process.
     pub(super) fn backend_ends(&self) -> BackendEnds {
-        if self.driver.owns_agent() { BackendEnds::default() } else { *self.backend_ends.borrow() }
+        *self.backend_ends.borrow()
+    }
+
+    /// Returns the ends of the backend's process, if the agent is behind it and messages reach it there.
+    pub(super) fn message_ends(&self) -> BackendEnds {
+        if self.driver.owns_agent() { BackendEnds::default() } else { self.backend_ends() }
     }
 
     /// Applies the ends of the backend's process to what broke before. Returns whether that planned the next check.
@@ -232,13 +296,11 @@ impl AgentActor {
         has_exited
     }
 
-    /// Returns whether the backend's process has ended by itself over a check or a message.
+    /// Returns whether the backend's process has ended by itself over a call or a message.
     fn take_backend_exit(&self, run: &mut AgentRunState) -> bool {
-        let ends = self.backend_ends();
-        run.is_dirty |= run.snapshot.messages.note_stops(ends);
-        run.health.note_stops(ends);
-        let over_message = run.snapshot.messages.take_exit(ends);
-        run.health.take_exit(ends) || over_message
+        run.is_dirty |= run.snapshot.messages.note_stops(self.message_ends());
+        let over_message = run.snapshot.messages.take_exit(self.message_ends());
+        run.health.take_exit(self.backend_ends()) || over_message
     }
 
     /// Treats a check that was missed while the backend seems unavailable as unreachable.
@@ -266,6 +328,7 @@ impl AgentActor {
         let outcome = run.health.observe(observation, activity, ctx.now());
         let wall_time = WallTime(ctx.wall_time());
         run.last_check = Some(wall_time);
+        self.apply_call_deaths(ctx, run, &outcome.call_deaths);
         if let Some(quiet) = outcome.stuck_for {
             // The agent may well answer the next incarnation's check.
             self.pending_recovery.request_restart();
@@ -274,13 +337,6 @@ impl AgentActor {
                 progress_timeout_ms: millis(self.health.progress_timeout),
                 in_flight: self.driver.activity().in_flight,
             });
-        }
-        if let Some(deaths) = outcome.check_deaths {
-            // The next check is far away.
-            run.resume_deliveries();
-            self.publish(run);
-            let pause_ms = millis(run.health.pause_length());
-            ctx.record(&AgentChecksQuarantined { deaths, pause_ms });
         }
         if let Some(StatusChange { from, to }) = outcome.change {
             run.since = wall_time;
@@ -300,6 +356,28 @@ impl AgentActor {
         }
     }
 
+    fn apply_call_deaths(&self, ctx: &AgentContext, run: &mut AgentRunState, call_deaths: &[CallDeath]) {
+        for &CallDeath { call, deaths, is_quarantined, pause } in call_deaths {
+            if is_quarantined && call == AgentCall::HealthCheck {
+                // The next check is far away.
+                run.resume_deliveries();
+            }
+            if !self.driver.owns_agent() {
+                self.pending_recovery.note_death(call, is_quarantined);
+            }
+            let is_last_write = call == AgentCall::StateWrite && self.pending_recovery.is_state_bad();
+            let pause_ms = if is_last_write { 0 } else { millis(pause) };
+            let quarantined = is_quarantined || is_last_write;
+            self.publish(run);
+            ctx.record(&AgentCallPaused { call, deaths, quarantined, pause_ms });
+            if is_last_write {
+                self.quarantine_bad_state(ctx, &mut run.snapshot);
+                run.health.forget_call(call);
+                run.is_dirty = true;
+            }
+        }
+    }
+
     pub(super) fn handle_recovery(
         &self,
         ctx: &mut AgentContext,
@@ -307,27 +385,34 @@ impl AgentActor {
         recovery: Recovery,
     ) -> Result<(), Failure> {
         run.check = CheckState::Unscheduled;
-        let error = match recovery {
+        let (call, error) = match recovery {
             Recovery::Done => {
-                if self.driver.owns_agent() {
-                    // Its program may have waited long for what it needs.
-                    run.health.restart_grace(ctx.now());
+                self.finish_recovery(ctx, run);
+                return Ok(());
+            }
+            Recovery::Failed { call, error } => (call, error),
+        };
+        let error = match error {
+            DriverError::Failed(why) if run.health.should_repeat(&why) => {
+                self.start_check(ctx, run);
+                return Ok(());
+            }
+            DriverError::Failed(why) if !self.driver.owns_agent() => {
+                run.health.note_failure(call, &why, self.backend_ends(), ctx.now());
+                if self.take_backend_exit(run) {
+                    DriverError::Unreachable(exit_error())
+                } else if *self.is_backend_unavailable.borrow() {
+                    DriverError::Unreachable(why)
+                } else if call == AgentCall::HealthCheck && is_break(&why) {
+                    // The backend seems to live, so this is the agent's fault.
+                    self.pending_recovery.request_restart();
+                    self.start_check(ctx, run);
+                    return Ok(());
+                } else {
+                    DriverError::Failed(why)
                 }
-                run.finish_recovery(&Ok(()));
-                self.save_session(ctx, run);
-                self.watch_for_failure(ctx);
-                self.watch_for_state(ctx, Duration::ZERO);
-                self.start_check(ctx, run);
-                return Ok(());
             }
-            Recovery::Failed(DriverError::Failed(why)) if run.health.should_repeat(&why) => {
-                self.start_check(ctx, run);
-                return Ok(());
-            }
-            Recovery::Failed(DriverError::Failed(why)) if *self.is_backend_unavailable.borrow() => {
-                DriverError::Unreachable(why)
-            }
-            Recovery::Failed(error) => error,
+            error => error,
         };
         if let Phase::Recovering { waiters } = &mut run.phase {
             waiters.drain(..).for_each(|reply| reply.send(Err(error.clone())));
@@ -342,6 +427,7 @@ impl AgentActor {
             DriverError::Unreachable(why) | DriverError::Failed(why) => {
                 let failure = Failure::from(why.log_text());
                 self.apply_observation(ctx, run, Observation::Exited { why });
+                self.pending_recovery.hand_over(run.health.take_calls());
                 self.publish(run);
                 Err(failure)
             }
@@ -352,6 +438,21 @@ impl AgentActor {
                 Err(failure.into())
             }
         }
+    }
+
+    fn finish_recovery(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
+        for call in [AgentCall::Restart, AgentCall::StateWrite] {
+            run.health.note_answer(call);
+        }
+        if self.driver.owns_agent() {
+            // Its program may have waited long for what it needs.
+            run.health.restart_grace(ctx.now());
+        }
+        run.finish_recovery(&Ok(()));
+        self.save_session(ctx, run);
+        self.watch_for_failure(ctx);
+        self.watch_for_state(ctx, Duration::ZERO);
+        self.start_check(ctx, run);
     }
 
     /// Returns the signs of the agent's activity. Silence counts from the end of a standstill of this process.
@@ -366,6 +467,9 @@ impl AgentActor {
 
 /// Returns what the exit of the backend's process shows: as much as a check that could not connect.
 fn backend_exit() -> Observation {
-    let why = Error::new(Reason::ConnectionRefused).with_details("the backend's process has ended");
-    Observation::Unreachable { why }
+    Observation::Unreachable { why: exit_error() }
+}
+
+fn exit_error() -> Error {
+    Error::new(Reason::ConnectionRefused).with_details("the backend's process has ended")
 }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use mainstay_runtime::journal::count;
 use mainstay_runtime::{FinalizeContext, TaskHandle};
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -17,9 +18,7 @@ use crate::agent::events::{
     AgentSessionLost, MessageAnswered, MessageFailed, MessageRedelivered, MessageSent,
 };
 use crate::agent::health::{AgentStatus, Observation, is_break};
-use crate::agent::message_queue::{
-    DELIVERY_ATTEMPTS_MAX, DeliveryFailure, MESSAGES_WAITING_MAX, QueuedMessage,
-};
+use crate::agent::message_queue::{DELIVERY_ATTEMPTS_MAX, MESSAGES_WAITING_MAX, QueuedMessage};
 use crate::agent::pending_replies::{not_delivered, outcome_unknown_error};
 use crate::agent::snapshot::AgentSnapshot;
 use crate::error::{Error, Reason};
@@ -31,12 +30,13 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 impl AgentActor {
     /// Settles the messages that an earlier incarnation or run left in the queue.
     pub(super) fn resume_messages(&self, ctx: &AgentContext, snapshot: &mut AgentSnapshot, is_first: bool) {
-        snapshot.messages.note_start_of_all(self.backend_ends());
+        snapshot.messages.note_start_of_all(self.message_ends());
         for id in self.pending_replies.take_answered() {
             snapshot.messages.remove(id);
         }
-        for failure in snapshot.messages.fail_all_deliveries() {
-            self.handle_delivery_failure(ctx, failure, &outcome_unknown("its delivery broke off"));
+        let error = outcome_unknown("its delivery broke off");
+        for queued in snapshot.messages.fail_all_deliveries(error.reason) {
+            self.fail_message(ctx, &queued, error.clone());
         }
         if is_first {
             // Their senders ended with the earlier run.
@@ -49,16 +49,15 @@ impl AgentActor {
     /// Fails the deliveries in flight of a failed agent, so that their senders need not wait for the restart. Returns
     /// false if there are none.
     pub(super) fn fail_in_flight_messages(&self, ctx: &AgentContext, run: &mut AgentRunState) -> bool {
-        let failure = run.snapshot.messages.fail_all_deliveries();
-        if failure.is_empty() {
+        if run.snapshot.messages.in_flight_count() == 0 {
             return false;
         }
         run.is_dirty = true;
         std::mem::take(&mut run.deliveries).values().for_each(TaskHandle::abort);
         let unknown = || Error::new(Reason::AgentFailed).with_details("the agent failed");
         let error = outcome_unknown_error(&run.health.last_error().cloned().unwrap_or_else(unknown));
-        for failure in failure {
-            self.handle_delivery_failure(ctx, failure, &error);
+        for queued in run.snapshot.messages.fail_all_deliveries(error.reason) {
+            self.fail_message(ctx, &queued, error.clone());
         }
         true
     }
@@ -125,8 +124,8 @@ impl AgentActor {
             run.is_dirty = true;
         }
         // With the backend unavailable a sent message would wait too, and its outcome would be unknown.
-        let is_away = run.health.status() == AgentStatus::Unknown;
-        let ends = self.backend_ends();
+        let is_away = run.health.status() == AgentStatus::Unknown && !self.driver.owns_agent();
+        let ends = self.message_ends();
         let may_deliver = matches!(run.phase, Phase::Serving) && !is_away;
         while may_deliver
             && let Some(id) = run.snapshot.messages.start_next(self.driver.messages_in_flight_max(), ends)
@@ -150,13 +149,14 @@ impl AgentActor {
         let (messages, deaths) = (&mut run.snapshot.messages, self.health.quarantine_after);
         match observation {
             answer if answer.is_answer() => run.is_dirty |= messages.note_alive(),
-            // For an agent behind a backend `Exited` only says that the restart failed.
-            gone if gone.is_refusal()
+            // For an agent behind a backend `Exited` only says that the restart failed. For another, a backend that is
+            // gone says nothing.
+            gone if (gone.is_refusal() && !self.driver.owns_agent())
                 || (self.driver.owns_agent() && matches!(gone, Observation::Exited { .. })) =>
             {
                 if self.driver.owns_agent() {
                     // The exit may be seen before the deliveries break.
-                    messages.note_break_of_all(self.backend_ends());
+                    messages.note_break_of_all(self.message_ends());
                 }
                 let (has_changed, poison) = messages.note_gone(deaths);
                 run.is_dirty |= has_changed;
@@ -176,6 +176,15 @@ impl AgentActor {
     /// Sends a message that counts as delivered.
     pub(super) fn deliver_message(&self, ctx: &mut AgentContext, run: &mut AgentRunState, id: MessageId) {
         let Some(queued) = run.snapshot.messages.in_flight(id) else { return };
+        // Only now is it certain that the message is sent again: while it waited, it might have been quarantined.
+        if let Some(reason) = queued.last_failure {
+            ctx.record(&MessageRedelivered {
+                message_id: id,
+                attempts: queued.attempts.saturating_sub(1),
+                attempts_max: DELIVERY_ATTEMPTS_MAX,
+                reason,
+            });
+        }
         ctx.record(&MessageSent { message_id: id, attempt: queued.attempts });
         self.updates.publish_sent(id, queued.message.body.clone());
         let (driver, saved) = (Arc::clone(&self.driver), ctx.flush_state());
@@ -226,8 +235,8 @@ impl AgentActor {
                 }
             }
             Err(error) if error.is_token_renewed() => {
-                if let Some(failure) = run.snapshot.messages.renew_delivery(id) {
-                    self.handle_delivery_failure(ctx, failure, &error.without_renewal());
+                if let Some(queued) = run.snapshot.messages.renew_delivery(id, error.reason) {
+                    self.fail_message(ctx, &queued, error.without_renewal());
                 }
             }
             Err(error) if error.reason == Reason::OutcomeUnknown => {
@@ -238,12 +247,12 @@ impl AgentActor {
                 let has_broken = self.driver.owns_agent() || is_break(&error);
                 // If the agent is known to have failed, this break is not a second death.
                 if has_broken && run.health.status() != AgentStatus::Failed {
-                    run.snapshot.messages.note_break(id, self.backend_ends());
+                    run.snapshot.messages.note_break(id, self.message_ends());
                     // Also of a quarantine: only a check shows whether the receiver is gone.
                     self.start_check(ctx, run);
                 }
-                if let Some(failure) = run.snapshot.messages.fail_delivery(id) {
-                    self.handle_delivery_failure(ctx, failure, &error);
+                if let Some(queued) = run.snapshot.messages.fail_delivery(id, error.reason) {
+                    self.fail_message(ctx, &queued, error);
                 }
             }
             Err(error) => {
@@ -299,22 +308,6 @@ impl AgentActor {
         }
     }
 
-    fn handle_delivery_failure(&self, ctx: &AgentContext, failure: DeliveryFailure, error: &Error) {
-        match failure {
-            DeliveryFailure::Retry(QueuedMessage { message, attempts, .. }) => {
-                ctx.record(&MessageRedelivered {
-                    message_id: message.id,
-                    attempts,
-                    attempts_max: DELIVERY_ATTEMPTS_MAX,
-                    reason: error.reason,
-                });
-            }
-            DeliveryFailure::Final(queued) => {
-                self.fail_message(ctx, &queued, error.clone());
-            }
-        }
-    }
-
     /// Records that a message failed, and answers its sender; false if that has been done already.
     fn fail_message(&self, ctx: &AgentContext, queued: &QueuedMessage, error: Error) -> bool {
         let Some(claim) = self.pending_replies.claim(queued.message.id) else { return false };
@@ -334,12 +327,13 @@ fn outcome_unknown(why: &str) -> Error {
 /// Returns the error for a message over which the agent died, or the backend with the agent in it.
 fn quarantined_error(owns_agent: bool, deaths: u32) -> Error {
     let error = Error::new(Reason::Quarantined);
-    match owns_agent {
-        true => error
-            .with_message(
-                "The agent died each time it worked on this, so it is not sent again. Look into its log first.",
-            )
-            .with_details(&format!("the agent died {deaths} times while it had this message")),
-        false => error.with_details(&format!("the backend died {deaths} times while it had this message")),
+    let died = if owns_agent { "the agent" } else { "the backend" };
+    let error =
+        error.with_details(&format!("{died} died {} while it had this message", count(deaths, "time")));
+    if !owns_agent {
+        return error;
     }
+    error.with_message(
+        "The agent died repeatedly while it worked on this, so it is not sent again. Look into its log first.",
+    )
 }

@@ -30,12 +30,12 @@ impl AgentActor {
         // Published first, so that a reader of an event finds the same questions in the reports.
         self.publish(run);
         let (changes, lost) = updates.take_unrecorded();
-        for QuestionChange { question, is_settled } in changes {
+        for QuestionChange { question, outcome } in changes {
             let update = &question.update;
             let ask = self.driver.redact(update.ask.as_deref().unwrap_or_default());
             let message_id = update.message_id;
-            if is_settled {
-                ctx.record(&AgentQuestionSettled { ask, message_id });
+            if let Some(outcome) = outcome {
+                ctx.record(&AgentQuestionSettled { ask, message_id, outcome });
             } else {
                 ctx.record(&AgentQuestion { ask, message_id, text: self.question_text(&update.body) });
             }

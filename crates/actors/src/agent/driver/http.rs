@@ -17,7 +17,7 @@ use crate::error::{Error, Reason};
 use crate::json::{Json, parse_json};
 use crate::queue::QueueHandle;
 use crate::request::{Priority, Request, TIMEOUT_MAX};
-use crate::suspend::until;
+use crate::standstill::until;
 use crate::transport::{FailureKind, FullResponse, Transport, TransportError};
 
 /// Reaches an agent at `/api/agents/{id}/…`.
@@ -101,16 +101,7 @@ impl HttpDriver {
             builder = builder.json(&body);
         }
         let request = builder.build().map_err(DriverError::Failed)?;
-        let attempt = self.transport.collect(&request, self.timeout);
-        // The transport detects a standstill; this detects an answer that drips for ever.
-        match until(Instant::now() + self.timeout, attempt).await {
-            Some(Ok(answer)) => Ok(answer),
-            Some(Err(failure)) if failure.kind != FailureKind::TimedOut => Err(self.driver_error(&failure)),
-            // Either timeout may be first.
-            Some(Err(_)) | None => {
-                Err(DriverError::Failed(Error::new(Reason::TimedOut).with_details("no answer in time")))
-            }
-        }
+        call_backend(&*self.transport, &request, self.timeout).await
     }
 
     async fn observe(&self) -> Observation {
@@ -186,25 +177,46 @@ impl HttpDriver {
         self.redacted(Error::new(Reason::BadResponse).with_status(status.as_u16()).with_details(&details))
     }
 
-    fn driver_error(&self, failure: &TransportError) -> DriverError {
-        let error = self.redacted(Error::from(failure));
-        match failure.kind {
-            FailureKind::Refused
-            | FailureKind::HostNotFound
-            | FailureKind::ConnectTimedOut
-            | FailureKind::Tls
-            | FailureKind::ProxyUnreachable
-            | FailureKind::ProxyUnauthenticated
-            | FailureKind::ProxyRefused
-            | FailureKind::ProxyDenied
-            | FailureKind::Connect => DriverError::Unreachable(error),
-            _ => DriverError::Failed(error),
-        }
-    }
-
     /// Removes the transport's secrets from an error, since a backend may have repeated them.
     fn redacted(&self, error: Error) -> Error {
         error.redacted(&self.transport.secrets())
+    }
+}
+
+/// Sends a request to the backend directly, once, and waits at most `limit`.
+pub(in crate::agent) async fn call_backend(
+    transport: &dyn Transport,
+    request: &Request,
+    limit: Duration,
+) -> Result<FullResponse, DriverError> {
+    let attempt = transport.collect(request, limit);
+    // The transport detects a standstill; this detects an answer that drips for ever.
+    match until(Instant::now() + limit, attempt).await {
+        Some(Ok(answer)) => Ok(answer),
+        Some(Err(failure)) if failure.kind != FailureKind::TimedOut => {
+            // A backend may have repeated the transport's secrets.
+            Err(driver_error(&failure).redacted(&transport.secrets()))
+        }
+        // Either timeout may be first.
+        Some(Err(_)) | None => {
+            Err(DriverError::Failed(Error::new(Reason::TimedOut).with_details("no answer in time")))
+        }
+    }
+}
+
+fn driver_error(failure: &TransportError) -> DriverError {
+    let error = Error::from(failure);
+    match failure.kind {
+        FailureKind::Refused
+        | FailureKind::HostNotFound
+        | FailureKind::ConnectTimedOut
+        | FailureKind::Tls
+        | FailureKind::ProxyUnreachable
+        | FailureKind::ProxyUnauthenticated
+        | FailureKind::ProxyRefused
+        | FailureKind::ProxyDenied
+        | FailureKind::Connect => DriverError::Unreachable(error),
+        _ => DriverError::Failed(error),
     }
 }
 

@@ -84,6 +84,10 @@ impl Driver for ProcessDriver {
         true
     }
 
+    fn asks_backend(&self) -> bool {
+        self.host.asks_backend()
+    }
+
     fn check(&self) -> BoxFuture<'_, Observation> {
         self.host.observe().boxed()
     }
@@ -132,8 +136,16 @@ impl Driver for ProcessDriver {
         self.host.is_unrunnable()
     }
 
+    fn note_generation(&self, generation: u64) {
+        self.host.setup.launch.spec.log.set_generation(generation);
+    }
+
     fn process(&self) -> Option<ProcessUsage> {
         self.host.usage()
+    }
+
+    fn is_suspended(&self) -> BoxFuture<'_, bool> {
+        self.host.is_suspended().boxed()
     }
 
     fn activity(&self) -> Activity {

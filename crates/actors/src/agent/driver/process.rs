@@ -9,17 +9,17 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use self::errors::{not_running_error, start_error, stopped_error};
 pub use self::liveness::HealthProbe;
-use self::liveness::find_silence;
+use self::liveness::{find_silence, suspended_error};
 use self::memory::{MemoryGauge, wait_until_over_ceiling};
 use crate::agent::driver::{DriverError, ProcessUsage};
 use crate::agent::health::Observation;
 use crate::agent::updates::UpdateBroadcast;
 use crate::error::{Error, Secrets};
-use crate::process::{Launch, LaunchError, Process, ProcessExit, ProcessManager};
+use crate::process::{Launch, LaunchError, Process, ProcessCondition, ProcessExit, ProcessManager};
 
 /// The default interval of memory measurements.
 const MEMORY_INTERVAL: Duration = Duration::from_secs(10);
@@ -181,6 +181,11 @@ impl<I: Instance> ProcessHost<I> {
         self.instance().ok_or_else(|| not_running_error("its process does not run"))
     }
 
+    /// Returns whether a check asks the backend.
+    pub(super) fn asks_backend(&self) -> bool {
+        matches!(self.setup.health, HealthProbe::Backend { .. })
+    }
+
     /// Returns the agent's health.
     pub(super) async fn observe(&self) -> Observation {
         let observation = match self.running_instance() {
@@ -188,8 +193,18 @@ impl<I: Instance> ProcessHost<I> {
                 answered @ Observation::Answered { .. } => {
                     let ProcessSetup { health, health_timeout, .. } = &self.setup;
                     let process = instance.managed().process();
-                    let silence = find_silence(process, health, *health_timeout, instance.ping()).await;
-                    silence.unwrap_or(answered)
+                    match process.condition().await {
+                        ProcessCondition::Exited => {
+                            // After a standstill its exit may not have been read yet.
+                            let _ = timeout(*health_timeout, process.exited()).await;
+                            instance.observe().await
+                        }
+                        ProcessCondition::Suspended => Observation::Suspended { why: suspended_error() },
+                        ProcessCondition::Running => {
+                            let silence = find_silence(health, *health_timeout, instance.ping()).await;
+                            silence.unwrap_or(answered)
+                        }
+                    }
                 }
                 other => other,
             },
@@ -252,6 +267,14 @@ impl<I: Instance> ProcessHost<I> {
     pub(super) fn is_unrunnable(&self) -> bool {
         self.instance()
             .is_some_and(|instance| instance.managed().process.exit().is_some_and(|exit| exit.never_ran))
+    }
+
+    /// Returns whether a signal or a debugger has stopped the process of the current instance.
+    pub(super) async fn is_suspended(&self) -> bool {
+        match self.instance() {
+            Some(instance) => instance.managed().process.is_suspended().await,
+            None => false,
+        }
     }
 
     /// Returns the process's usage, while it runs.

@@ -65,7 +65,12 @@ pub enum Observation {
 impl Observation {
     /// Returns whether the connection broke while the backend had the check.
     pub(in crate::agent) fn is_break(&self) -> bool {
-        matches!(self, Self::Missed { why } if is_break(why))
+        match self {
+            Self::Missed { why } => is_break(why),
+            // A program that the runtime starts is not missed when the backend that is asked about it breaks off.
+            Self::Unreachable { why } => is_break(why) && !is_refusal(why.reason),
+            Self::Answered { .. } | Self::Suspended { .. } | Self::Exited { .. } => false,
+        }
     }
 
     /// Returns whether the agent or its backend answered, if only with an error.

@@ -26,10 +26,10 @@ pub struct HealthPolicy {
     /// The least uptime of an agent that counts as healthy for the first time; zero for an agent behind the backend,
     /// whose uptime may be rounded.
     pub min_uptime: Duration,
-    /// The deaths over one message, or over checks in a row, after which the message or the checks are quarantined
-    /// (at least 1). Deaths are those of the agent or its backend. Quarantined checks pause for eight intervals, and
-    /// for twice as long after each further death. A pause begins at the death, and again when the backend first
-    /// returns.
+    /// The deaths over one message, or over calls of a kind in a row, that quarantine the message or the calls
+    /// (at least 1). Deaths are those of the agent or its backend. Quarantined calls pause for eight
+    /// intervals, and for twice as long after each further death. A pause begins at the death, and again when the
+    /// backend first returns.
     pub quarantine_after: u32,
 }
 

@@ -1,7 +1,7 @@
 //! Tests the health of an agent.
 
-use super::check_quarantine::QUARANTINE_PAUSE_MAX;
 use super::*;
+use crate::agent::call_quarantine::QUARANTINE_PAUSE_MAX;
 use crate::error::tests::words::assert_message_helps;
 use crate::network::BackendEnds;
 use crate::tests::s;
@@ -88,7 +88,7 @@ fn refused_check() -> Observation {
 /// Has the backend die over a check at `at`, and returns the status after that.
 fn die(health: &mut Health, at: u64) -> AgentStatus {
     assert!(broken_check().is_break());
-    health.note_break(BackendEnds::default());
+    health.note_break(AgentCall::HealthCheck, BackendEnds::default());
     health.observe(broken_check(), IDLE, s(at));
     health.observe(refused_check(), IDLE, s(at + 1));
     health.status()
@@ -101,12 +101,14 @@ fn checks_that_kill_the_backend_are_quarantined_at_the_limit() {
         health.policy = Arc::new(HealthPolicy { quarantine_after: limit, ..*health.policy });
         for death in 1..limit {
             assert_eq!(die(&mut health, 10 * u64::from(death)), AgentStatus::Unknown);
-            assert_eq!(health.pause_length(), health.policy.interval);
+            let pause = health.remaining_pause(&[AgentCall::HealthCheck], s(10 * u64::from(death) + 1));
+            assert_eq!(pause, Some(health.policy.interval));
         }
         for further in 0..20_u32 {
             assert_eq!(die(&mut health, 100 + 10 * u64::from(further)), AgentStatus::Degraded);
             let pause = (health.policy.interval * (8 << further.min(10))).min(QUARANTINE_PAUSE_MAX);
-            assert_eq!(health.remaining_pause(s(101 + 10 * u64::from(further))), Some(pause));
+            let now = s(101 + 10 * u64::from(further));
+            assert_eq!(health.remaining_pause(&[AgentCall::HealthCheck], now), Some(pause));
         }
         let error = health.last_error().unwrap();
         assert_eq!(error.reason, Reason::Quarantined);
@@ -120,23 +122,48 @@ fn answered_or_unbroken_checks_are_not_quarantined() {
     for round in 1..10 {
         assert_eq!(die(&mut health, 100 * round), AgentStatus::Unknown);
         health.observe(answered_with(ReportedHealth::Failed), IDLE, s(100 * round + 50));
-        assert_eq!(health.pause, None);
+        assert_eq!(health.remaining_pause(&[AgentCall::HealthCheck], s(100 * round + 50)), None);
     }
     assert!(!missed_check().is_break() && !refused_check().is_break());
     let mut health = healthy();
     for (at, reason, status) in [(3000, Reason::ServerError, 500), (3100, Reason::NetworkLoginRequired, 511)]
     {
-        health.note_break(BackendEnds::default());
+        health.note_break(AgentCall::HealthCheck, BackendEnds::default());
         health.observe(broken_check(), IDLE, s(at));
         let answer = Observation::Missed { why: Error { status: Some(status), ..Error::new(reason) } };
         assert!(!answer.is_break() && answer.is_answer(), "{status}");
         health.observe(answer, IDLE, s(at + 1));
         health.observe(refused_check(), IDLE, s(at + 2));
-        assert_eq!(health.pause, None, "{status}: it answered after the break");
+        let pause = health.remaining_pause(&[AgentCall::HealthCheck], s(at + 2));
+        assert_eq!(pause, None, "{status}: it answered after the break");
     }
     for at in 2000..2010 {
         health.observe(refused_check(), IDLE, s(at));
         assert_eq!(health.status(), AgentStatus::Unknown);
+    }
+}
+
+/// The first health check of a program that starts again breaks, while its checks are quarantined.
+#[test]
+fn quarantined_agent_that_is_starting_stays_degraded() {
+    let mut health = health();
+    assert_eq!((die(&mut health, 1), die(&mut health, 4)), (AgentStatus::Unknown, AgentStatus::Degraded));
+    assert_eq!(health.observe(broken_check(), IDLE, s(20)).change, None);
+    assert_eq!(health.status(), AgentStatus::Degraded);
+}
+
+#[test]
+fn message_of_quarantined_calls_says_that_they_are_made_again() {
+    for (call, noun) in [(AgentCall::HealthCheck, "health checks"), (AgentCall::Restart, "restart calls")] {
+        let mut health = healthy();
+        for at in [10, 20] {
+            health.note_break(call, BackendEnds::default());
+            health.observe(refused_check(), IDLE, s(at));
+        }
+        let error = health.last_error().unwrap();
+        assert_eq!((health.status(), error.reason), (AgentStatus::Degraded, Reason::Quarantined));
+        assert!(!error.message.contains("not sent again") && error.message.contains("after a pause"));
+        assert_eq!(error.log_text(), format!("the backend died over 2 {noun} of this agent in a row"));
     }
 }
 
@@ -149,11 +176,11 @@ fn only_a_failure_to_connect_shows_that_the_backend_is_gone() {
         assert_eq!(Observation::Unreachable { why: why.clone() }.is_refusal(), is_refusal, "{kind:?}");
         assert!(!Observation::Missed { why: why.clone() }.is_refusal());
         let mut health = healthy();
-        health.note_break(BackendEnds::default());
+        health.note_break(AgentCall::HealthCheck, BackendEnds::default());
         health.observe(Observation::Unreachable { why }, IDLE, s(10));
         assert_eq!(health.status(), AgentStatus::Unknown);
-        assert_eq!(health.is_check_open(), !is_refusal, "{kind:?}");
-        assert_eq!(health.deaths.deaths(), u32::from(is_refusal), "{kind:?}");
+        assert_eq!(health.is_call_open(), !is_refusal, "{kind:?}");
+        assert_eq!(health.calls.deaths(AgentCall::HealthCheck), u32::from(is_refusal), "{kind:?}");
     }
 }
 
@@ -164,22 +191,23 @@ fn break_within_a_good_answer_is_a_break_and_no_answer() {
     assert!(broken(200).is_break() && !broken(200).is_answer());
     assert!(!broken(503).is_break() && broken(503).is_answer());
     let mut health = healthy();
-    health.note_break(BackendEnds::default());
+    health.note_break(AgentCall::HealthCheck, BackendEnds::default());
     health.observe(broken(200), IDLE, s(10));
-    assert!(health.is_check_open());
+    assert!(health.is_call_open());
 }
 
 #[test]
 fn unanswered_check_in_quarantine_begins_the_pause_again() {
     let mut health = healthy();
     assert_eq!((die(&mut health, 10), die(&mut health, 20)), (AgentStatus::Unknown, AgentStatus::Degraded));
-    let pause = health.pause_length();
-    assert_eq!(health.remaining_pause(s(21) + pause), None);
+    let paused = |health: &Health, at: u64| health.remaining_pause(&[AgentCall::HealthCheck], s(at));
+    let pause = paused(&health, 21).unwrap();
+    assert_eq!((pause, paused(&health, 21 + pause.as_secs())), (health.policy.interval * 8, None));
     let reset = Observation::Unreachable { why: Error::new(Reason::ConnectionReset) };
     for (at, unanswered) in [(300, missed_check()), (600, reset)] {
         health.observe(unanswered, IDLE, s(at));
         health.note_return(s(at + 10));
-        assert_eq!(health.remaining_pause(s(at + 10)), Some(pause - s(10)));
+        assert_eq!(paused(&health, at + 10), Some(pause - s(10)));
     }
 }
 

@@ -19,6 +19,16 @@ impl ScriptedDriver {
     }
 }
 
+/// Returns the next event that says that a kind of calls is quarantined.
+async fn next_quarantine(fixture: &mut AgentActorFixture) -> Record {
+    loop {
+        let paused = fixture.next_event_of(AgentCallPaused::KIND).await;
+        if paused.fields["quarantined"] == true {
+            return paused;
+        }
+    }
+}
+
 /// Tests a backend that dies over each check of its agent, and is back 10 s later. From the limit on the checks pause.
 #[tokio::test(start_paused = true)]
 async fn checks_that_kill_the_backend_pause_from_the_limit() {
@@ -44,8 +54,9 @@ async fn checks_that_kill_the_backend_pause_from_the_limit() {
         }
         driver.set_answers([unreachable()]);
         fixture.backend_unavailable.send_replace(true);
-        let quarantined = fixture.next_event_of(AgentChecksQuarantined::KIND).await;
+        let quarantined = next_quarantine(&mut fixture).await;
         assert_eq!(quarantined.fields["deaths"], limit);
+        assert_eq!(quarantined.fields["call"], "health_check");
         let report = fixture.reports.get("planner").unwrap();
         assert_eq!(report.error.map(|error| error.reason), Some(Reason::Quarantined));
         let pause = policy.interval * 8;
@@ -73,6 +84,39 @@ async fn checks_that_kill_the_backend_pause_from_the_limit() {
             assert_eq!(fixture.runtime.now() - back_at, pause, "the pause is over");
         }
     }
+}
+
+/// A program is asked about at the backend, which dies over each of these checks.
+#[tokio::test(start_paused = true)]
+async fn backend_that_dies_over_checks_of_a_program_fails_no_program() {
+    let driver = Arc::new(ScriptedDriver {
+        answers: Mutex::new([healthy()].into()),
+        owns_agent: true,
+        asks_backend: true,
+        ..ScriptedDriver::default()
+    });
+    let policy = HealthPolicy { fail_after: 1, ..policy() };
+    let mut fixture = AgentActorFixture::with(&driver, policy, None).await;
+    assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
+    driver.set_answers([Observation::Unreachable { why: Error::new(Reason::ConnectionReset) }]);
+    for deaths in 1..=3 {
+        let started = driver.check_starts.lock().len();
+        while driver.check_starts.lock().len() == started {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        fixture.backend_ends.send_modify(|ends| ends.exits += 1);
+        let (_, answer) = fixture.send("still answered", false).await;
+        assert_eq!(answer.await.unwrap(), Ok(json!("still answered").into()));
+        let paused = fixture.next_event_of(AgentCallPaused::KIND).await;
+        assert_eq!(
+            (&paused.fields["call"], &paused.fields["deaths"]),
+            (&json!("health_check"), &json!(deaths))
+        );
+        assert_eq!(paused.fields["quarantined"], deaths >= policy.quarantine_after);
+    }
+    assert_eq!((fixture.status(), *driver.restarts.lock()), (Degraded, 0));
+    driver.set_answers([healthy()]);
+    assert_eq!(fixture.next_status_change().await, (Degraded, Healthy));
 }
 
 /// The process ends within each check or right after it, and is back before the next one.

@@ -288,6 +288,30 @@ async fn expired_redelivery_is_unknown() {
     assert_eq!(*driver.delivered.lock(), ["again"]);
 }
 
+/// A check and the watch for the exit both see how the agent ends.
+#[tokio::test(start_paused = true)]
+async fn end_of_an_agent_that_is_seen_twice_is_one_death() {
+    let driver = Arc::new(ScriptedDriver {
+        answers: Mutex::new([healthy()].into()),
+        deliveries: Mutex::new([DeliveryScript::Never].into()),
+        owns_agent: true,
+        ..ScriptedDriver::default()
+    });
+    let mut fixture = AgentActorFixture::with(&driver, policy(), None).await;
+    assert_eq!(fixture.next_status_change().await, (Starting, Healthy));
+    let (_, answer) = fixture.send("in flight", false).await;
+    fixture.wait_for_sent(1).await;
+    let ended = || {
+        let why = Error::new(Reason::AgentFailed);
+        fixture.planner.cast(AgentCommand::FailureObserved(Box::new(Observation::Exited { why })))
+    };
+    // Both are in the mailbox before the first is handled.
+    let (first, second) = tokio::join!(ended(), ended());
+    assert!(first.is_ok() && second.is_ok());
+    let error = answer.await.unwrap().unwrap_err();
+    assert_eq!((error.reason, error.attempts), (Reason::OutcomeUnknown, 1));
+}
+
 /// A broken connection, after which the agent may have acted.
 fn broken() -> DeliveryScript {
     DeliveryScript::Error(Error::outcome_unknown(Error::new(Reason::ConnectionReset)))
@@ -312,7 +336,7 @@ async fn backend_dying_too_often_quarantines_the_message() {
         let (_, behind) = fixture.send("behind", false).await;
         let error = poison.await.unwrap().unwrap_err();
         assert_eq!((error.reason, error.retryable, error.attempts), (Reason::Quarantined, false, deaths));
-        assert!(error.message.starts_with("The backend died each time"), "{error:?}");
+        assert!(error.message.starts_with("The backend died repeatedly"), "{error:?}");
         let failed: MessageFailed = next_event(&mut fixture.events).await;
         assert_eq!((failed.message_id, failed.attempts, failed.reason), (id, deaths, Reason::Quarantined));
         assert_eq!(behind.await.unwrap(), Ok(json!("behind").into()));

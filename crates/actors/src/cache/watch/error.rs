@@ -42,7 +42,7 @@ impl WatchErrorKind {
             Self::NotAllowed => {
                 "let this user read the folder and those in it, or watch a folder without them"
             }
-            Self::Moved => "nothing: it is watched again once it is in its place",
+            Self::Moved => "it is watched again once it is in its place",
             Self::TooManyFolders => {
                 "raise the limit (on Linux: sysctl fs.inotify.max_user_watches), or watch a folder with fewer in it"
             }
@@ -50,8 +50,8 @@ impl WatchErrorKind {
                 "raise the limit (on Linux: sysctl fs.inotify.max_user_instances, or the limit of open files), or watch \
                  fewer folders"
             }
-            Self::Overflow => "nothing: it is watched again at once",
-            Self::Ended | Self::Failed => "nothing: it is watched again; if this persists, see details",
+            Self::Overflow => "it is watched again at once",
+            Self::Ended | Self::Failed => "it is watched again; if this persists, see details",
         }
     }
 }

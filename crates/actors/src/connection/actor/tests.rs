@@ -45,7 +45,7 @@ use crate::{
         status::{ConnectionState, ConnectionStatus, StatusReason},
     },
     error::Reason,
-    suspend::CLOCK_CHECK_INTERVAL,
+    standstill::CLOCK_CHECK_INTERVAL,
     tests::{block_on, next_event, next_record, read_head, s, unresolvable_url},
 };
 

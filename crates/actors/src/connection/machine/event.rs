@@ -68,7 +68,7 @@ pub(crate) enum MachineEvent {
     CredentialsChanged,
     /// The computer has another way to the network than before.
     NetworkChanged,
-    /// The computer was suspended, as a jump between wall and monotonic time or a very late timer shows. Send it
-    /// before any event from after the suspend.
+    /// A standstill is over, as a jump between wall and monotonic time or a very late timer shows. Send it before any
+    /// event from after it.
     SystemResumed,
 }

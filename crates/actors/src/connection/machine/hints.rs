@@ -1,5 +1,5 @@
 //! Decides what a hint changes. A hint says that a dial may succeed now: an answer over HTTP, a restart of the backend,
-//! other credentials, the end of a suspend, another network.
+//! other credentials, the end of a standstill, another network.
 
 use std::time::Duration;
 

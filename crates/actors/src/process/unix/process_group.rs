@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{Instant, sleep};
 
-use super::super::child::{Grace, ProcessIdentity, StdioPipes, WaitStatus};
+use super::super::child::{Grace, ProcessCondition, ProcessIdentity, StdioPipes, WaitStatus};
 use super::super::shutdown::{ShutdownSequence, ShutdownStep};
 use super::super::spec::{MARKER_VARIABLE, ProcessSpec, SpawnError};
 use super::ProcessRegistry;
@@ -150,11 +150,15 @@ pub(in crate::process) async fn resident_bytes(identity: &ProcessIdentity) -> Op
     Some(target.list_live().await.iter().map(|process| process.resident_bytes).sum())
 }
 
-/// Returns whether a signal or a debugger has stopped the process.
-pub(in crate::process) async fn is_suspended(identity: &ProcessIdentity) -> bool {
+/// Returns the condition of the process. One that the table does not have counts as running.
+pub(in crate::process) async fn condition(identity: &ProcessIdentity) -> ProcessCondition {
     let ProcessIdentity { pid, started, .. } = identity.clone();
     let found = tokio::task::spawn_blocking(move || process_table::find(pid));
-    found.await.ok().flatten().is_some_and(|now| now.started == started && now.is_suspended)
+    match found.await.ok().flatten() {
+        Some(now) if now.is_zombie || now.started != started => ProcessCondition::Exited,
+        Some(now) if now.is_suspended => ProcessCondition::Suspended,
+        _ => ProcessCondition::Running,
+    }
 }
 
 #[cfg(target_os = "linux")]

@@ -35,7 +35,8 @@ impl QueueActor {
             return self.fail(ctx, state.now, id, Error::new(Reason::Internal));
         };
         let (reader, end) = Reply::channel();
-        let StreamStart { request, reply: responder, failure, attempts } = opened;
+        let StreamStart { request, reply: responder, failure, attempts, queued_at } = opened;
+        self.view.record_end(state.now, state.now.saturating_sub(queued_at), request.priority(), false);
         let (status, length) = (response.status, response.length);
         let (download, body, parts) =
             Download::new(id, attempts, request.is_repeatable(), response, end, failure);

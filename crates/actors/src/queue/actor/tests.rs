@@ -48,8 +48,8 @@ use crate::{
     error::{Code, Error, Reason, tests::words::assert_message_helps},
     network::{BackendAvailability, BackendEnds},
     queue::{
-        Download, GroupLimit, Overflow, PendingPhase, PriorityQueuePolicy, QueueActor, QueueHandle,
-        QueueMessage, QueuePolicy, QueueView, RetryPolicy, WaitingByPriority,
+        Download, GroupLimit, LatencyByPriority, Overflow, PendingPhase, PriorityQueuePolicy, QueueActor,
+        QueueHandle, QueueMessage, QueuePolicy, QueueView, RetryPolicy, WaitingByPriority,
         events::{
             QueueHeld, QueueOverflow, QueueReleased, RequestDone, RequestFailed, RequestJoined, RequestRetry,
             RequestStarted, RequestTimedOut,

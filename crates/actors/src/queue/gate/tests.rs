@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    queue::attempt::AttemptOutcome,
+    queue::attempt::AttemptResult,
     tests::s,
     transport::{
         FailureKind,
@@ -66,7 +66,7 @@ fn earlier_attempt_neither_extends_nor_is_needed_to_open() {
     assert_eq!(gate.on_end(RequestId(2), REFUSED, s(0), 0.0), None);
     assert_eq!(gate.on_end(RequestId(2), TIMED_OUT, s(0), 0.0), None);
     assert_eq!(gate.outage(), outage);
-    assert!(matches!(gate.on_end(RequestId(3), Answered, s(0), 0.0), Some(Released(_))));
+    assert!(matches!(gate.on_end(RequestId(3), Answered, s(0), 0.0), Some(Released { .. })));
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn lost_connection_lets_one_request_probe_and_holds_the_others() {
     assert!(gate.admits(s(5)));
     gate.on_start(RequestId(1), s(5), 0.0);
     assert!(!gate.admits(s(5)));
-    assert!(matches!(gate.on_end(RequestId(1), Answered, s(5), 0.0), Some(Released(_))));
+    assert!(matches!(gate.on_end(RequestId(1), Answered, s(5), 0.0), Some(Released { .. })));
     assert_eq!(gate.on_availability(Down, s(6)), None, "only the connection is down, as before");
     assert!(gate.admits(s(6)));
 }
@@ -87,7 +87,7 @@ fn restored_backend_opens_the_gate_and_unknown_does_not() {
     let mut gate = closed_gate(Down);
     assert_eq!(gate.on_availability(Unknown, s(0)), None);
     assert!(!gate.admits(s(0)));
-    assert!(matches!(gate.on_availability(Up, s(0)), Some(Released(_))));
+    assert!(matches!(gate.on_availability(Up, s(0)), Some(Released { .. })));
     assert!(gate.admits(s(0)));
     assert_eq!(gate.on_availability(Unknown, s(0)), None);
     assert!(gate.admits(s(0)));
@@ -99,7 +99,7 @@ fn request_that_was_taken_never_closes_the_gate() {
         assert_eq!(probe(&mut gate(Up), Unanswered(reason), s(0)), None);
         for mut closed in [gate(Down), closed_gate(Unknown), closed_gate(Down)] {
             let change = probe(&mut closed, Unanswered(reason), s(1));
-            assert!(matches!(change, Some(Released(_))), "something took the request");
+            assert!(matches!(change, Some(Released { .. })), "something took the request");
         }
     }
 }
@@ -130,7 +130,7 @@ fn only_failures_to_connect_count_as_unreachable() {
     use FailureKind::*;
     let of = |kind, reach| {
         let failure = TransportError::new(kind, reach, "");
-        ReachabilityEvidence::from_outcome(AttemptOutcome::Failed(&failure))
+        ReachabilityEvidence::from_result(&AttemptResult::Failed(failure))
     };
     for kind in [Refused, HostNotFound, ConnectTimedOut, Connect, ProxyUnreachable, ProxyRefused] {
         for reach in [NotSent, MaybeSent] {
@@ -144,7 +144,7 @@ fn only_failures_to_connect_count_as_unreachable() {
         assert_eq!(of(kind, MaybeSent), Unanswered(kind.reason()));
     }
     assert_eq!(of(BodyReset, SendProgress::Answered), Answered);
-    assert_eq!(ReachabilityEvidence::from_outcome(AttemptOutcome::Lost), ReachabilityEvidence::None);
+    assert_eq!(ReachabilityEvidence::from_result(&AttemptResult::Lost), ReachabilityEvidence::None);
 }
 
 #[derive(Debug, Clone)]
@@ -206,7 +206,7 @@ proptest! {
             };
             match change {
                 Some(Held(_)) => held = true,
-                Some(Released(_)) => (held, last_trial) = (false, None),
+                Some(Released { .. }) => (held, last_trial) = (false, None),
                 None => {}
             }
             prop_assert_eq!(gate.outage().is_some(), held, "a change was not reported");

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::super::groups::GroupLimit;
+use super::super::{groups::GroupLimit, permits::Resource};
 use super::*;
 use crate::tests::s;
 use Priority::{High, Low, Normal};
@@ -16,6 +16,7 @@ fn item(id: u64, priority: Priority, queued_at: Duration) -> QueueItem<()> {
         queued_at,
         deadline: None,
         groups: GroupSet::default(),
+        resource: Resource::default(),
         payload: (),
     }
 }
@@ -30,7 +31,7 @@ fn enqueue(lanes: &mut PriorityQueue<()>, item: QueueItem<()>, now: Duration) {
 
 /// Pops everything that may run at `now`, and returns the ids.
 fn run_all(lanes: &mut PriorityQueue<()>, now: Duration) -> Vec<u64> {
-    std::iter::from_fn(|| match lanes.pop(now, |_| true)? {
+    std::iter::from_fn(|| match lanes.pop(now, now, |_| true, &[])? {
         PopOutcome::Ready(entry) => Some(entry.id.0),
         PopOutcome::Expired(entry) => panic!("{entry:?} expired"),
     })
@@ -69,14 +70,34 @@ fn full_group_holds_its_own_items_alone_and_in_order() {
     ] {
         enqueue(&mut lanes, item, ZERO);
     }
-    let mut next = |open: &[GroupSet]| match lanes.pop(ZERO, |groups| open.contains(&groups)) {
+    let mut next = |open: &[GroupSet]| match lanes.pop(ZERO, ZERO, |groups| open.contains(&groups), &[]) {
         Some(PopOutcome::Ready(item)) => Some(item.id.0),
         _ => None,
     };
     let none = GroupSet::default();
     assert_eq!([next(&[none, other]), next(&[none, other]), next(&[none, other])], [Some(3), Some(4), None]);
     assert_eq!([next(&[model]), next(&[model]), next(&[model])], [Some(2), Some(1), None]);
-    assert_eq!(lanes.next_ready(ZERO, |_| true), None);
+    assert_eq!(lanes.next_ready(ZERO, |_| true, &[]), None);
+}
+
+#[test]
+fn full_resource_holds_its_own_items_alone_and_in_order() {
+    let [full, other] = ["/full", "/other"].map(Resource::of_path);
+    let mut lanes = priority_queue(10, Overflow::Reject);
+    for (id, priority, resource) in [(1, Normal, full), (2, High, full), (3, Low, other), (4, Normal, other)]
+    {
+        enqueue(&mut lanes, QueueItem { resource, ..item(id, priority, ZERO) }, ZERO);
+    }
+    let mut next = |full: &[Resource]| match lanes.pop(ZERO, ZERO, |_| true, full) {
+        Some(PopOutcome::Ready(item)) => Some(item.id.0),
+        _ => None,
+    };
+    assert_eq!([next(&[full]), next(&[full]), next(&[full])], [Some(4), Some(3), None]);
+    assert_eq!([next(&[]), next(&[]), next(&[])], [Some(2), Some(1), None]);
+    enqueue(&mut lanes, QueueItem { resource: full, ..item(5, High, ZERO) }, ZERO);
+    assert_eq!(lanes.pop(ZERO, ZERO, |_| true, &[full]), None);
+    assert_eq!(lanes.next_ready(ZERO, |_| true, &[full]), None, "a timer would never rest");
+    assert_eq!(lanes.next_ready(ZERO, |_| true, &[]), Some(ZERO));
 }
 
 #[test]
@@ -146,11 +167,12 @@ impl NaiveModel {
         PushOutcome::Displaced(left)
     }
 
-    fn pop(&mut self, now: Duration) -> Option<PopOutcome<()>> {
+    fn pop(&mut self, now: Duration, full: &[Resource]) -> Option<PopOutcome<()>> {
         if let Some(expired) = self.expire_one(now) {
             return Some(PopOutcome::Expired(expired));
         }
-        let next = self.ready(now).map(|entry| self.rank(entry, now)).min()?;
+        let open = self.ready(now).filter(|entry| !full.contains(&entry.resource));
+        let next = open.map(|entry| self.rank(entry, now)).min()?;
         self.cancel(next.1).map(PopOutcome::Ready)
     }
 
@@ -170,8 +192,8 @@ impl NaiveModel {
 
 #[derive(Debug, Clone)]
 enum QueueOp {
-    Push { priority: Priority, wait: Option<u64> },
-    Pop,
+    Push { priority: Priority, wait: Option<u64>, path: usize },
+    Pop { full: Option<usize> },
     PutBack { after: u64 },
     Cancel { id: u64 },
     Expire,
@@ -181,8 +203,9 @@ enum QueueOp {
 fn queue_op() -> impl Strategy<Value = QueueOp> {
     let priority = prop::sample::select(Priority::ALL.to_vec());
     prop_oneof![
-        6 => (priority, prop::option::of(0..12_u64)).prop_map(|(priority, wait)| QueueOp::Push { priority, wait }),
-        4 => Just(QueueOp::Pop),
+        6 => (priority, prop::option::of(0..12_u64), 0..3_usize)
+            .prop_map(|(priority, wait, path)| QueueOp::Push { priority, wait, path }),
+        4 => prop::option::of(0..3_usize).prop_map(|full| QueueOp::Pop { full }),
         2 => (0..8_u64).prop_map(|after| QueueOp::PutBack { after }),
         1 => (0..40_u64).prop_map(|id| QueueOp::Cancel { id }),
         1 => Just(QueueOp::Expire),
@@ -200,16 +223,19 @@ proptest! {
         let policy = PriorityQueuePolicy { queue_max, overflow, age_after: s(3) };
         let (mut lanes, mut model) = (PriorityQueue::new(policy), NaiveModel { policy, entries: Vec::new() });
         let (mut now, mut running, mut ids) = (ZERO, Vec::new(), 0..);
+        let resources = ["/a", "/b", "/c"].map(Resource::of_path);
         for act in acts {
             match act {
-                QueueOp::Push { priority, wait } => {
+                QueueOp::Push { priority, wait, path } => {
                     let mut entry = item(ids.next().unwrap(), priority, now);
+                    entry.resource = resources[path];
                     entry.deadline = wait.map(|wait| now + s(wait));
                     prop_assert_eq!(lanes.push(entry.clone(), now), model.push(entry, now));
                 }
-                QueueOp::Pop => {
-                    let popped = lanes.pop(now, |_| true);
-                    prop_assert_eq!(&popped, &model.pop(now));
+                QueueOp::Pop { full } => {
+                    let full = full.map(|path| resources[path]);
+                    let popped = lanes.pop(now, now, |_| true, full.as_slice());
+                    prop_assert_eq!(&popped, &model.pop(now, full.as_slice()));
                     if let Some(PopOutcome::Ready(entry)) = popped {
                         running.push(entry);
                     }

@@ -42,8 +42,8 @@ fn ample_budget() -> RetryBudget {
     RetryBudget::new(BudgetPolicy { reserve: 1000, ..BudgetPolicy::default() })
 }
 
-fn decide(facts: RequestFacts, attempt: u32, outcome: AttemptOutcome<'_>) -> RetryDecision {
-    decide_after_attempt(&POLICY, &facts, attempt, outcome, &mut ample_budget(), retry_context())
+fn decide(facts: RequestFacts, attempt: u32, result: &AttemptResult) -> RetryDecision {
+    decide_after_attempt(&POLICY, &facts, attempt, result, &mut ample_budget(), retry_context())
 }
 
 fn decide_with(
@@ -52,7 +52,14 @@ fn decide_with(
     attempt: u32,
     failure: &TransportError,
 ) -> RetryDecision {
-    decide_after_attempt(&POLICY, &facts, attempt, AttemptOutcome::Failed(failure), budget, retry_context())
+    decide_after_attempt(
+        &POLICY,
+        &facts,
+        attempt,
+        &AttemptResult::Failed(failure.clone()),
+        budget,
+        retry_context(),
+    )
 }
 
 fn after_failure(facts: RequestFacts, attempt: u32, failure: &TransportError) -> RetryDecision {
@@ -102,9 +109,8 @@ fn delay_of(failure: &RetryDecision) -> Duration {
 fn good_answer_is_done_and_costs_no_budget() {
     let mut budget = RetryBudget::new(BudgetPolicy { reserve: 1, ..BudgetPolicy::default() });
     for status in [200, 201, 204, 304] {
-        let answer = answer(status);
-        let outcome = AttemptOutcome::Answered(&answer);
-        let decision = decide_after_attempt(&POLICY, &IDEMPOTENT, 1, outcome, &mut budget, retry_context());
+        let result = AttemptResult::Answered(answer(status));
+        let decision = decide_after_attempt(&POLICY, &IDEMPOTENT, 1, &result, &mut budget, retry_context());
         assert_eq!(decision, Done, "{status}");
     }
     assert_eq!(budget.remaining(Duration::ZERO), 1);
@@ -159,8 +165,9 @@ fn send_counts_though_the_backend_is_gone_afterwards() {
 #[test]
 fn refusal_does_not_hide_an_earlier_send() {
     let absent = failed(Refused, NotSent);
-    let failure =
-        |facts| decide(RequestFacts { may_have_acted: true, ..facts }, 2, AttemptOutcome::Failed(&absent));
+    let failure = |facts| {
+        decide(RequestFacts { may_have_acted: true, ..facts }, 2, &AttemptResult::Failed(absent.clone()))
+    };
     assert_eq!(failure(IDEMPOTENT), Requeue { reason: Reason::ConnectionRefused });
     assert_eq!(error_of(failure(ONCE_ONLY)).reason, Reason::OutcomeUnknown);
 }
@@ -280,7 +287,7 @@ fn decision_follows_outcome_and_harmlessness_of_a_repeat() {
         .chain([408, 500, 502, 503, 504, 507, 520].map(|status| (status, Some(Retry), Some(Unknown))))
         .chain([400, 404, 501].map(|it| (it, Some(status(it)), Some(status(it)))))
         .chain((400..500).filter(is_final).chain([302, 505, 511]).map(|it| (it, Some(status(it)), None)))
-        .map(|(status, repeatable, once)| (Ok(answer(status)), repeatable, once));
+        .map(|(status, repeatable, once)| (AttemptResult::Answered(answer(status)), repeatable, once));
     let failures = [
         (failed(TimedOut, MaybeSent), Some(Retry), Some(Unknown)),
         (failed(Reset, MaybeSent), Some(Retry), Some(Unknown)),
@@ -298,27 +305,29 @@ fn decision_follows_outcome_and_harmlessness_of_a_repeat() {
         (failure_within_answer(BodyReset, 429), None, Some(Retry)),
         (failure_within_answer(TooLarge, 201), None, kind(TooLarge)),
     ];
-    let failures =
-        failures.into_iter().map(|(failure, repeatable, once)| (Err(Some(failure)), repeatable, once));
-    let lost = (Err(None), Some(Retry), Some(Unknown));
-    for (outcome, repeatable, once) in answers.chain(failures).chain([lost]) {
+    let failures = failures
+        .into_iter()
+        .map(|(failure, repeatable, once)| (AttemptResult::Failed(failure), repeatable, once));
+    let lost = (AttemptResult::Lost, Some(Retry), Some(Unknown));
+    for (result, repeatable, once) in answers.chain(failures).chain([lost]) {
         for (facts, expected) in [(IDEMPOTENT, repeatable), (ONCE_ONLY, once)] {
             let Some(expected) = expected else { continue };
-            let what = format!("{outcome:?}, {facts:?}, {expected:?}");
-            match (expected, decide(facts, 1, view(&outcome))) {
+            let what = format!("{result:?}, {facts:?}, {expected:?}");
+            match (expected, decide(facts, 1, &result)) {
                 (Retry, RetryIn { delay, .. }) => assert_eq!(delay, SECOND, "{what}"),
                 (Unknown, Fail(error)) => {
                     assert_eq!((error.reason, error.retryable), (Reason::OutcomeUnknown, false), "{what}");
-                    if let Ok(answer) = &outcome {
+                    if let AttemptResult::Answered(answer) = &result {
                         assert_eq!(error.status, Some(answer.status.as_u16()), "{what}");
                         assert!(error.details.unwrap().contains("said so"), "{what}");
                     }
                 }
                 (Known(reason), Fail(error)) => {
-                    let status = outcome.as_ref().map_or_else(
-                        |failure| failure.as_ref().and_then(TransportError::status),
-                        |answer| Some(answer.status.as_u16()),
-                    );
+                    let status = match &result {
+                        AttemptResult::Answered(answer) => Some(answer.status.as_u16()),
+                        AttemptResult::Failed(failure) => failure.status(),
+                        AttemptResult::Lost => None,
+                    };
                     assert_eq!((error.reason, error.status), (reason, status), "{what}");
                 }
                 (_, other) => panic!("{what}: {other:?}"),
@@ -327,21 +336,10 @@ fn decision_follows_outcome_and_harmlessness_of_a_repeat() {
     }
 }
 
-/// The outcome of an attempt; none if it was lost.
-type OwnedOutcome = Result<FullResponse, Option<TransportError>>;
-
-fn view(outcome: &OwnedOutcome) -> AttemptOutcome<'_> {
-    match outcome {
-        Ok(answer) => AttemptOutcome::Answered(answer),
-        Err(Some(failure)) => AttemptOutcome::Failed(failure),
-        Err(None) => AttemptOutcome::Lost,
-    }
-}
-
 // === Retry-After ===
 
 fn waits(retry_after: &str) -> Duration {
-    delay_of(&decide(IDEMPOTENT, 1, AttemptOutcome::Answered(&answer_with_retry_after(503, retry_after))))
+    delay_of(&decide(IDEMPOTENT, 1, &AttemptResult::Answered(answer_with_retry_after(503, retry_after))))
 }
 
 fn date(offset: i64) -> String {
@@ -366,7 +364,7 @@ fn retry_after_is_honoured_up_to_its_cap() {
 #[test]
 fn error_tells_what_the_backend_asked_for() {
     let recorded = |value| {
-        error_of(decide(IDEMPOTENT, 4, AttemptOutcome::Answered(&answer_with_retry_after(429, value))))
+        error_of(decide(IDEMPOTENT, 4, &AttemptResult::Answered(answer_with_retry_after(429, value))))
             .retry_after_ms
     };
     assert_eq!(recorded("3600"), Some(3_600_000));
@@ -392,28 +390,28 @@ fn spent_budget_fails_with_the_cause_and_says_why_in_the_log() {
     assert!(error.details.unwrap().contains("not repeated"));
 }
 
-// === Any outcome ===
+// === Any result ===
 
-fn outcome() -> impl Strategy<Value = OwnedOutcome> {
+fn result() -> impl Strategy<Value = AttemptResult> {
     let reach = prop::sample::select(vec![NotSent, MaybeSent]);
     let kind = || prop::sample::select(FailureKind::ALL);
     prop_oneof![
         (100..1000_u16, "[0-9]{0,25}")
-            .prop_map(|(status, after)| Ok(answer_with_retry_after(status, &after))),
+            .prop_map(|(status, after)| AttemptResult::Answered(answer_with_retry_after(status, &after))),
         (kind().prop_filter("it is an answer", |kind| *kind != TokenRenewed), reach)
-            .prop_map(|(kind, reach)| Err(Some(failed(kind, reach)))),
+            .prop_map(|(kind, reach)| AttemptResult::Failed(failed(kind, reach))),
         (kind(), 100..1000_u16).prop_map(|(kind, status)| {
             let status = if kind == TokenRenewed { 401 } else { status };
-            Err(Some(failure_within_answer(kind, status)))
+            AttemptResult::Failed(failure_within_answer(kind, status))
         }),
-        Just(Err(None)),
+        Just(()).prop_map(|()| AttemptResult::Lost),
     ]
 }
 
 proptest! {
     #[test]
     fn decision_never_repeats_side_effects_and_has_a_message(
-        outcome in outcome(),
+        result in result(),
         repeatable in any::<bool>(),
         retries in prop::option::of(0..5_u32),
         may_have_acted in any::<bool>(),
@@ -423,24 +421,24 @@ proptest! {
     ) {
         let policy = RetryPolicy::default();
         let facts = RequestFacts { is_repeatable: repeatable, retries, may_have_acted, has_renewed_token, ..IDEMPOTENT };
-        let failure = decide_after_attempt(&policy, &facts, attempt, view(&outcome), &mut ample_budget(), RetryContext { jitter, ..retry_context() });
+        let failure = decide_after_attempt(&policy, &facts, attempt, &result, &mut ample_budget(), RetryContext { jitter, ..retry_context() });
         match failure {
-            Done => prop_assert!(outcome.is_ok_and(|answer| Reason::from_status(answer.status.as_u16()).is_none())),
+            Done => prop_assert!(result.is_success()),
             RetryIn { delay, .. } => {
                 prop_assert!(attempt <= retries.unwrap_or(policy.retries));
-                let is_renewed = matches!(&outcome, Err(Some(failure)) if failure.kind == TokenRenewed);
+                let is_renewed = matches!(&result, AttemptResult::Failed(failure) if failure.kind == TokenRenewed);
                 prop_assert!(!is_renewed || (delay.is_zero() && !has_renewed_token));
                 prop_assert!(is_renewed || (delay >= SECOND && delay <= policy.retry_after_max));
                 let turned_away = |status: Option<u16>| matches!(status, Some(425 | 429)) || is_renewed;
-                let harmless = match &outcome {
-                    Ok(answer) => turned_away(Some(answer.status.as_u16())),
-                    Err(Some(failure)) => failure.progress == NotSent || turned_away(failure.status()),
-                    Err(None) => false,
+                let harmless = match &result {
+                    AttemptResult::Answered(answer) => turned_away(Some(answer.status.as_u16())),
+                    AttemptResult::Failed(failure) => failure.progress == NotSent || turned_away(failure.status()),
+                    AttemptResult::Lost => false,
                 };
-                prop_assert!(repeatable || (harmless && !may_have_acted), "{outcome:?}");
+                prop_assert!(repeatable || (harmless && !may_have_acted), "{result:?}");
             }
             Requeue { .. } => {
-                let was_sent = outcome.map_or_else(|failed| failed.is_none_or(|it| it.progress > NotSent), |_| true);
+                let was_sent = !matches!(result, AttemptResult::Failed(failure) if failure.progress == NotSent);
                 prop_assert!(!was_sent && (repeatable || !may_have_acted));
             }
             Fail(error) => {

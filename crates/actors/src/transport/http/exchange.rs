@@ -9,7 +9,8 @@ use reqwest::{Client, Response};
 use tokio::time::timeout;
 
 use super::{
-    PoolUse, error,
+    error,
+    pool_use::PoolUse,
     redirect::OutboundRequest,
     upload::{EmptyBody, Upload, UploadGuard},
 };

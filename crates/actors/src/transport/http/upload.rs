@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::{
     request::{BodyError, BodyReader, ProgressSender},
-    suspend::until,
+    standstill::until,
     transport::{FailureKind, SendProgress, TransportError},
 };
 

@@ -30,8 +30,11 @@ impl Drop for UnrelatedProcess {
 /// Returns a line of the PID file, as the runtime writes it for a process.
 async fn pid_file_line() -> Value {
     let fixture = ProcessFixture::new().await;
-    let _it = fixture.start_ready(&script("echo up; read -r _")).await;
-    serde_json::from_str(&fixture.pid_file_text()).unwrap()
+    let process = fixture.start_ready(&script("echo up; read -r _")).await;
+    let line = serde_json::from_str(&fixture.pid_file_text()).unwrap();
+    // Gone, so that no process with its marker is found.
+    process.process.stop().await;
+    line
 }
 
 /// Returns a process's start time, as the runtime would record it.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
+use super::number::whole_number;
 use crate::config::parse_duration;
 
 #[derive(Debug, clap::Args)]
@@ -12,10 +13,10 @@ pub(in crate::cli) struct DemoArgs {
     #[command(subcommand)]
     pub(in crate::cli) fault: Option<DemoFault>,
     /// The number of agents of the backend
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = whole_number(1..=10_000_u16))]
     pub(in crate::cli) agents: u16,
     /// The port of the dashboard (0: any free one)
-    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    #[arg(long, value_name = "PORT", default_value_t = 0, value_parser = whole_number(0..=u16::MAX))]
     pub(in crate::cli) port: u16,
     /// Stop after this long, such as 10s
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
@@ -59,7 +60,7 @@ pub(in crate::cli) enum DemoFault {
         #[command(flatten)]
         requests: FaultRequests,
         /// The HTTP status of the answer, 400 to 599
-        #[arg(long, value_name = "STATUS", default_value_t = 503, value_parser = clap::value_parser!(u16).range(400..=599))]
+        #[arg(long, value_name = "STATUS", default_value_t = 503, value_parser = whole_number(400..=599_u16))]
         status: u16,
         /// The `Retry-After` of the answer
         #[arg(long, value_name = "DUR", value_parser = parse_duration)]
@@ -87,6 +88,6 @@ pub(in crate::cli) struct FaultRequests {
     #[arg(value_name = "PATH", default_value = "/api")]
     pub(in crate::cli) path: String,
     /// The number of requests
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = whole_number(1..=1_000_000_u32))]
     pub(in crate::cli) times: u32,
 }

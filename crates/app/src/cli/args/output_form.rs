@@ -21,6 +21,11 @@ pub(in crate::cli) struct OutputArgs {
 }
 
 impl OutputArgs {
+    /// Returns whether no form was asked for.
+    pub(in crate::cli) fn is_default(self) -> bool {
+        self.form() == OutputForm::Table
+    }
+
     pub(in crate::cli) fn form(self) -> OutputForm {
         if self.json { OutputForm::Json } else { self.output }
     }

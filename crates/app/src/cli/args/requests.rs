@@ -8,6 +8,7 @@ use mainstay_actors::suggestion::nearest;
 use mainstay_runtime::journal::millis;
 
 use super::json::read_json;
+use super::number::{request_number, whole_number};
 use super::output_form::WatchedArgs;
 use crate::Priority;
 use crate::bridge::RequestCommand;
@@ -44,11 +45,13 @@ pub(in crate::cli) enum RequestsSubcommand {
     /// Cancel a request; one that is under way may have reached the backend
     Cancel {
         /// The request's number, as the list shows it
+        #[arg(value_parser = request_number)]
         id: u64,
     },
     /// Change the priority of a waiting request
     Prioritize {
         /// The request's number, as the list shows it
+        #[arg(value_parser = request_number)]
         id: u64,
         /// The new priority
         #[arg(value_enum)]
@@ -79,7 +82,7 @@ pub(in crate::cli) struct RequestArgs {
     #[arg(long, value_name = "DUR", value_parser = parse_duration)]
     deadline: Option<Duration>,
     /// The number of retries
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole_number(0..=u32::MAX))]
     retries: Option<u32>,
     /// Accept a cached response that is at most this old, and cache the response
     #[arg(long, value_name = "DUR", value_parser = parse_duration)]

@@ -73,3 +73,24 @@ fn color_is_known_before_the_rest_is_read() {
 fn arguments_are_consistent() {
     Args::command().debug_assert();
 }
+
+#[test]
+fn invalid_number_names_the_valid_ones() {
+    let whole = |range: &str| format!("it must be a whole number from {range}");
+    let request = "it must be the number of a request, such as 7, as `mainstay requests` shows it";
+    for (args, argument, valid) in [
+        (&["requests", "cancel", "first"][..], "<ID>", request.to_owned()),
+        (&["requests", "prioritize", "1.5", "high"], "<ID>", request.to_owned()),
+        (&["request", "GET", "/", "--retries", "many"], "--retries <N>", whole("0 to 4294967295")),
+        (&["request", "GET", "/", "--retries=-1"], "--retries <N>", whole("0 to 4294967295")),
+        (&["logs", "planner", "-n", "all"], "--lines <N>", whole(&format!("0 to {}", usize::MAX))),
+        (&["demo", "--agents", "0"], "--agents <N>", whole("1 to 10000")),
+        (&["demo", "--port", "65536"], "--port <PORT>", whole("0 to 65535")),
+        (&["demo", "fail", "--status", "200"], "--status <STATUS>", whole("400 to 599")),
+        (&["demo", "reset", "--times", "some"], "--times <N>", whole("1 to 1000000")),
+        (&["demo-backend", "--port", "http"], "--port <PORT>", whole("0 to 65535")),
+    ] {
+        let error = Args::try_parse_from(["mainstay"].iter().chain(args)).unwrap_err().to_string();
+        assert!(error.contains(&format!("for '{argument}': {valid}\n")), "{args:?}: {error}");
+    }
+}

@@ -7,6 +7,7 @@ use mainstay_actors::queue::GroupLimit;
 
 use super::{ParseResult, TomlValue, invalid, mismatch};
 use crate::config::choice::{HealthSource, ReadyWhen};
+use crate::placeholders::NAMES;
 
 /// The longest text that any key takes, in bytes.
 pub(crate) const TEXT_BYTES_MAX: usize = 4_096;
@@ -76,6 +77,12 @@ pub(crate) fn ready(value: &TomlValue<'_>) -> ParseResult<ReadyWhen> {
 
 fn ready_of(value: &TomlValue<'_>, expected: &str) -> ParseResult<ReadyWhen> {
     let text = string(value, expected)?;
+    if text.starts_with("http:") && NAMES.iter().any(|name| text.contains(&format!("{{{name}}}"))) {
+        return invalid(
+            "must have no placeholder behind \"http:\": a path is one of the backend wherever that listens, as in \
+             \"http:/health\", and another server has a fixed URL",
+        );
+    }
     if text.starts_with("http://") {
         return local_url(text).map(ReadyWhen::HttpAt).or_else(invalid);
     }
@@ -231,6 +238,8 @@ mod tests {
             "stdout"                 "k" must be "none", "stdout:TEXT" or "http:PATH"
             "stdout:"                "k" needs a text to wait for, as in "stdout:listening"
             "http:health"            "k" has a path that must start with one "/"
+            "http:/h/{port}"         "k" must have no placeholder behind "http:": a path is one of the backend wherever that listens, as in "http:/health", and another server has a fixed URL
+            "http://host:{port}/h"   "k" must have no placeholder behind "http:": a path is one of the backend wherever that listens, as in "http:/health", and another server has a fixed URL
             "http://host:80/health"  "k" must be a URL on this computer, as in "http://127.0.0.1:9000/health"
             "http://[::1]:0/"        "k" must have a valid host, and a port from 1 to 65535 if any, as in "http://localhost:8000"
             "http://localhost:8/?a"  "k" must not have a query or fragment: put a token in an environment variable and name that in "token_env"

@@ -364,11 +364,12 @@ impl<B: Behaviour> Drop for IncarnationState<B> {
     /// Records a kill, unless the incarnation has ended otherwise.
     fn drop(&mut self) {
         let cause = self.slot.current_incarnation.kill_cause(self.ctx.generation);
-        let message = match cause {
-            ExitCause::Stuck => Some("it made no progress within its limit"),
-            ExitCause::Killed if self.ctx.stop_by.is_some() => {
+        let message = match (cause, self.ctx.stop_by) {
+            (ExitCause::Stuck, _) => Some("it made no progress within its limit"),
+            (ExitCause::Killed, Some(by)) if self.ctx.env.left_until(by).is_zero() => {
                 Some("it was asked to stop, and did not in time")
             }
+            (ExitCause::Killed, Some(_)) => Some("it was killed while it stopped, before its time was over"),
             _ => None,
         };
         self.end(IncarnationEnd::new(cause, message));

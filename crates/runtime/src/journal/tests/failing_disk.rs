@@ -28,7 +28,10 @@ async fn disk_failure_and_recovery_are_reported_without_loss() {
     record_numbers(&journal, 10..20);
     disk.remove_limit();
     let recovered = next_degradation(&mut subscription).await;
-    assert_eq!(recovered, JournalDegraded::new("the disk takes lines again", None));
+    assert_eq!(
+        recovered,
+        JournalDegraded::new("the disk takes lines again", None).with_phase(FaultPhase::Ends)
+    );
     assert_eq!(journal.degraded(), None);
     journal.close().await.unwrap();
     assert_eq!(disk.seqs(), seq_range(1..=22), "twenty notes and two words of the journal itself");

@@ -26,7 +26,7 @@ use crate::state::{QuarantinedState, StoredState};
 
 /// The state in use of each path.
 const STATES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("states");
-/// Path and number -> why, and the record as it was.
+/// Path and number -> why, and the record as it was. The table is named by an older word, because files are kept.
 const QUARANTINED: TableDefinition<'_, (&str, u64), (&str, &[u8])> = TableDefinition::new("set_aside");
 /// The most quarantined states in all; the oldest go first.
 const QUARANTINED_MAX: u64 = 1024;

@@ -318,7 +318,8 @@ async fn lost_file_is_reported_and_all_states_are_written_again() {
         }),
         ("emptied", |file| std::fs::File::options().write(true).open(file).unwrap().set_len(0).unwrap()),
     ];
-    for (harm, strike) in harms {
+    // At once, because each waits until an idle store looks at its file.
+    let cases = harms.map(|(harm, strike)| async move {
         let (place, store) = StoreDir::with_store();
         let journal = Journal::in_memory("boot", Arc::new(SystemClock), JournalOptions::default());
         let mut events = journal.subscribe();
@@ -341,7 +342,8 @@ async fn lost_file_is_reported_and_all_states_are_written_again() {
         let store = place.reopen(store).await;
         assert_eq!(load_text(&store, "one").as_deref(), Some("of one"), "{harm}");
         assert_eq!(load_text(&store, "two").as_deref(), Some("of two"), "{harm}");
-    }
+    });
+    futures_util::future::join_all(cases).await;
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::file::{QuarantinedBytes, StateFile, StateFileError, StateTransaction};
 use super::write_queue::{PendingQuarantine, PendingWrite, WriteOp};
 use super::{Inner, WriteProgress, record};
+use crate::journal::FaultPhase;
 use crate::path::ActorPath;
 use crate::state::StoredState;
 use crate::state::memory::QUARANTINED_PER_PATH_MAX;
@@ -171,7 +172,8 @@ impl StateWriter {
     /// Rejects the newest state of `path`, which cannot be kept. Reports it once, until one can.
     fn reject(&mut self, path: &ActorPath, reason: String) {
         if !self.rejected.contains_key(path) {
-            self.shared.report_degraded(path, format!("{reason}; the previous state stays"));
+            let message = format!("{reason}; the previous state stays");
+            self.shared.report_degraded(path, FaultPhase::Once, message);
         }
         self.rejected.insert(path.clone(), reason);
     }
@@ -193,12 +195,13 @@ impl StateWriter {
                 self.quarantined.clear();
                 self.shared.commits.fetch_add(1, Ordering::Relaxed);
                 if std::mem::take(&mut self.is_failing) {
-                    self.report_degraded("the disk takes states again".to_owned());
+                    self.report_degraded(FaultPhase::Ends, "the disk takes states again".to_owned());
                 }
             }
             Err(fault) => {
                 if !std::mem::replace(&mut self.is_failing, true) {
-                    self.report_degraded(format!("the disk refuses states, they wait in memory: {fault}"));
+                    let message = format!("the disk refuses states, they wait in memory: {fault}");
+                    self.report_degraded(FaultPhase::Begins, message);
                 }
             }
         }
@@ -221,7 +224,8 @@ impl StateWriter {
         self.mark_all_dirty();
         let kept_as = self.file.recreate();
         let kept_path = kept_as.as_ref().ok().and_then(Option::as_deref);
-        self.report_degraded(super::recreated_message(kept_path, reason, "a new one gets all states"));
+        let message = super::recreated_message(kept_path, reason, "a new one gets all states");
+        self.report_degraded(FaultPhase::Once, message);
         kept_as?;
         self.try_write()
     }
@@ -238,8 +242,8 @@ impl StateWriter {
         self.rejected.iter().next().map(|(path, reason)| format!("{path}: {reason}"))
     }
 
-    fn report_degraded(&self, reason: String) {
-        self.shared.report_degraded(&ActorPath::state_store(), reason);
+    fn report_degraded(&self, phase: FaultPhase, message: String) {
+        self.shared.report_degraded(&ActorPath::state_store(), phase, message);
     }
 }
 
@@ -248,6 +252,7 @@ impl Drop for StateWriter {
     fn drop(&mut self) {
         if thread::panicking() {
             self.report_degraded(
+                FaultPhase::Begins,
                 "the thread that writes states has panicked: no more states are saved".to_owned(),
             );
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::events::RestartCanceller;
 use crate::policy::{ChildHistory, Decision, DecisionContext, Exit, SupervisorHistory};
 
 /// The id of a child; ids count up in the order of registration.
@@ -24,6 +25,8 @@ pub(crate) enum SupervisorAction {
     Abandon { id: ChildId },
     /// Record the decision about an exit.
     Record { id: ChildId, record: Box<DecisionRecord> },
+    /// Record that the child's planned start is cancelled.
+    RecordCancelledRestart { id: ChildId, by: RestartCanceller },
     /// Answer the callers that wait for the child: it has settled.
     ResolveWaiters { id: ChildId, outcome: ChildOutcome },
     /// Remove the child.

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::action::{ChildId, KillReason};
+use super::action::{ChildId, KillReason, SupervisorAction};
+use crate::events::RestartCanceller;
 use crate::messaging::progress::ActorProgress;
 use crate::policy::{ChildHistory, ChildPolicy};
 
@@ -84,6 +85,12 @@ impl ChildState {
         )
     }
 
+    /// Returns the action that records the end of a planned start, if one is planned.
+    pub(super) fn cancelled_restart(&self, id: ChildId, by: RestartCanceller) -> Option<SupervisorAction> {
+        matches!(self.phase, ChildPhase::Waiting | ChildPhase::Restarting { .. })
+            .then_some(SupervisorAction::RecordCancelledRestart { id, by })
+    }
+
     /// Returns whether the supervisor keeps the child running, now or soon.
     pub(super) fn is_active(&self) -> bool {
         match self.phase {
@@ -93,6 +100,14 @@ impl ChildState {
                 matches!(then, AfterStop::Start | AfterStop::JoinGroupRestart)
             }
             ChildPhase::Stopped | ChildPhase::Failed => false,
+        }
+    }
+
+    /// Returns the deadline of its stop or of its kill, if it has one.
+    pub(super) fn stop_deadline(&self) -> Option<Duration> {
+        match self.phase {
+            ChildPhase::Stopping { .. } | ChildPhase::Killing { .. } => self.deadline(),
+            _ => None,
         }
     }
 
@@ -111,6 +126,17 @@ impl ChildState {
             | ChildPhase::Stopping { deadline: StopDeadline::Never, .. }
             | ChildPhase::Stopped
             | ChildPhase::Failed => None,
+        }
+    }
+
+    /// Moves the deadline of its stop or of its kill.
+    pub(super) fn postpone_stop(&mut self, by: Duration) {
+        if let ChildPhase::Stopping {
+            deadline: StopDeadline::KillAt(at) | StopDeadline::AbandonAt(at), ..
+        }
+        | ChildPhase::Killing { abandon_at: Some(at) } = &mut self.phase
+        {
+            *at = at.saturating_add(by);
         }
     }
 
@@ -153,6 +179,8 @@ pub(super) struct ChildIndex {
     pub(super) live: BTreeSet<ChildId>,
     pub(super) waiting: BTreeSet<ChildId>,
     pub(super) starting: BTreeSet<ChildId>,
+    /// The children that are stopped or killed within a time.
+    pub(super) stopping: BTreeSet<ChildId>,
     pub(super) deadlines: BTreeSet<(Duration, ChildId)>,
 }
 
@@ -166,6 +194,9 @@ impl ChildIndex {
             ChildPhase::Starting => drop(self.starting.insert(id)),
             _ => {}
         }
+        if child.stop_deadline().is_some() {
+            self.stopping.insert(id);
+        }
         if let Some(at) = child.deadline() {
             self.deadlines.insert((at, id));
         }
@@ -175,6 +206,7 @@ impl ChildIndex {
         self.live.remove(&id);
         self.waiting.remove(&id);
         self.starting.remove(&id);
+        self.stopping.remove(&id);
         if let Some(at) = child.deadline() {
             self.deadlines.remove(&(at, id));
         }

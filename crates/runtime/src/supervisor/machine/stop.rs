@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::action::{ChildId, KillReason, ShutdownReason, SupervisorAction};
 use super::child::{AfterStop, ChildPhase, ChildState, StopDeadline};
 use super::{Lifecycle, Machine};
+use crate::events::RestartCanceller;
 use crate::policy::Shutdown;
+use crate::stop_clock::MovingDeadline;
 
 /// The least time that a killed child has to end before it is abandoned.
 const KILL_WAIT_MIN: Duration = Duration::from_millis(100);
@@ -112,11 +114,13 @@ impl Machine {
 
     /// Marks the children that wait for a start as stopped.
     fn cancel_pending(&mut self) -> Vec<SupervisorAction> {
-        let pending =
-            |child: &ChildState| matches!(child.phase, ChildPhase::Waiting | ChildPhase::Restarting { .. });
-        let ids: Vec<ChildId> =
-            self.children.iter().filter(|(_, child)| pending(child)).map(|(id, _)| *id).collect();
-        ids.into_iter().flat_map(|id| self.mark_stopped(id, false)).collect()
+        let cancelled = |(id, child): (&ChildId, &ChildState)| {
+            child.cancelled_restart(*id, RestartCanceller::Supervisor).map(|record| (*id, record))
+        };
+        let pending: Vec<(ChildId, SupervisorAction)> = self.children.iter().filter_map(cancelled).collect();
+        let stop =
+            |(id, record)| std::iter::once(record).chain(self.mark_stopped(id, false)).collect::<Vec<_>>();
+        pending.into_iter().flat_map(stop).collect()
     }
 
     /// Stops a child, and then does what `then` says.
@@ -150,7 +154,9 @@ impl Machine {
             | ChildPhase::Restarting { .. }
             | ChildPhase::Stopped
             | ChildPhase::Failed => {
-                return self.finish_stop(id, then, false, now);
+                let cancelled = child.cancelled_restart(id, RestartCanceller::Command);
+                let stopped = self.finish_stop(id, then, false, now);
+                return cancelled.into_iter().chain(stopped).collect();
             }
         };
         self.set_phase(id, ChildPhase::Stopping { then, deadline });
@@ -175,11 +181,35 @@ impl Machine {
         own.into_iter().chain(shared).min().map_or(StopDeadline::Never, StopDeadline::KillAt)
     }
 
-    /// Returns the time at which a child that was asked to stop is killed.
-    pub(crate) fn kill_at(&self, id: ChildId) -> Option<Duration> {
+    /// Returns the deadline at which a child that was asked to stop is killed.
+    pub(crate) fn kill_at(&self, id: ChildId) -> Option<MovingDeadline> {
         match self.phase(id)? {
-            ChildPhase::Stopping { deadline: StopDeadline::KillAt(at), .. } => Some(at),
+            ChildPhase::Stopping { deadline: StopDeadline::KillAt(at), .. } => {
+                Some(MovingDeadline::new(at, self.postponed))
+            }
             _ => None,
+        }
+    }
+
+    /// Returns whether a stop or a kill has a deadline.
+    pub(crate) fn has_stop_deadline(&self) -> bool {
+        !self.index.stopping.is_empty()
+    }
+
+    /// Moves the deadlines of all stops and kills, if `postponed` is more than it was: the total by which deadlines have
+    /// moved. To be called before each event.
+    pub(crate) fn postpone_stops(&mut self, postponed: Duration) {
+        let more = postponed.saturating_sub(std::mem::replace(&mut self.postponed, postponed));
+        if more.is_zero() {
+            return;
+        }
+        if let Some(time) = &mut self.stop_time {
+            time.by = time.by.saturating_add(more);
+            time.children_by = time.children_by.saturating_add(more);
+        }
+        let stopping: Vec<ChildId> = self.index.stopping.iter().copied().collect();
+        for id in stopping {
+            self.update(id, |child| child.postpone_stop(more));
         }
     }
 

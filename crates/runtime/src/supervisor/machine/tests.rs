@@ -64,6 +64,44 @@ fn stop_past_deadline_kills_once() {
 }
 
 #[test]
+fn standstill_moves_deadlines_of_all_stops() {
+    let mut machine = running(3, policy());
+    machine.policy.stop_order = StopOrder::Together;
+    machine.postpone_stops(s(7));
+    machine.stop(2, s(1));
+    assert!(machine.has_stop_deadline());
+    machine.shut_down_by(Some(s(101)), s(2));
+    assert_eq!(machine.next_wake(), Some(s(4)), "an earlier standstill moves nothing");
+    machine.postpone_stops(s(47));
+    assert_eq!(machine.tick(s(43)), []);
+    let kill = |id| SupervisorAction::Kill { id, reason: KillReason::Requested };
+    assert_eq!(machine.tick(s(44)), [kill(2)]);
+    assert_eq!(machine.kill_at(0).map(|at| at.at(s(47))), Some(s(45)));
+    assert_eq!(machine.tick(s(45)), [kill(0), kill(1)]);
+    // The killed ones have their time after a standstill too.
+    let abandoned_at = machine.next_wake().unwrap();
+    machine.postpone_stops(s(57));
+    assert_eq!(machine.tick(abandoned_at), []);
+    assert_eq!(machine.tick(abandoned_at + s(10)), [SupervisorAction::Abandon { id: 2 }]);
+}
+
+#[test]
+fn standstill_moves_the_time_of_children_not_asked_yet() {
+    let mut machine = running(2, policy());
+    machine.shut_down_by(Some(s(12)), s(10));
+    machine.postpone_stops(s(60));
+    // The first child ends long after the time that there was at first.
+    let actions = machine.exited(1, normal(), s(70), 0.0);
+    assert!(actions.contains(&SupervisorAction::RequestStop { id: 0 }), "{actions:?}");
+    assert_eq!(machine.next_wake(), Some(s(10) + Duration::from_millis(61_800)), "nine tenths, moved");
+    assert_eq!(
+        machine.exited(0, normal(), s(71), 0.0).last(),
+        Some(&SupervisorAction::Exit(ShutdownReason::Requested))
+    );
+    assert!(!machine.has_stop_deadline());
+}
+
+#[test]
 fn crash_during_shutdown_is_not_restarted() {
     let mut machine = running(2, policy());
     machine.shut_down_by(None, s(1));

@@ -17,7 +17,7 @@ use super::error::AcpError;
 use super::options::{AcpLimits, AcpOptions};
 use super::session_state::{AskOutcome, AskRejection, PendingQuestion, SessionState};
 use super::stdio::TransportObserver;
-use crate::agent::{ActivityMeter, AgentUpdate, MessageId, UpdateBroadcast, UpdateKind};
+use crate::agent::{ActivityMeter, AgentUpdate, MessageId, QuestionOutcome, UpdateBroadcast, UpdateKind};
 use crate::error::{Secrets, excerpt};
 use crate::json::{Json, Members};
 use crate::logs::{LogStream, ProcessLog};
@@ -75,17 +75,15 @@ impl SharedConnection {
     }
 
     pub(super) fn settle_ask(&self, name: String, ask: PendingQuestion, choice: AskOutcome) {
-        let body = match &choice {
-            AskOutcome::Selected(option) => json!({ "outcome": "selected", "optionId": option }),
-            AskOutcome::Cancelled => json!({ "outcome": "cancelled" }),
+        let (body, outcome) = match &choice {
+            AskOutcome::Selected(option) => {
+                (json!({ "outcome": "selected", "optionId": option }), QuestionOutcome::Answered)
+            }
+            AskOutcome::Cancelled => (json!({ "outcome": "cancelled" }), QuestionOutcome::Cancelled),
         };
         let message = ask.message_id;
         ask.settle(choice);
-        self.updates.publish(AgentUpdate {
-            message_id: message,
-            ask: Some(name),
-            ..AgentUpdate::new(UpdateKind::Settled, body)
-        });
+        self.updates.publish(AgentUpdate::settled(name, message, outcome, body));
     }
 
     fn publish_update(&self, params: &Value) {
@@ -155,11 +153,8 @@ impl SharedConnection {
             () = cancellation.cancelled() => {
                 if self.lock_state().remove_ask(&name).is_some() {
                     let body = json!({ "outcome": "withdrawn" });
-                    self.updates.publish(AgentUpdate {
-                        message_id: message,
-                        ask: Some(name),
-                        ..AgentUpdate::new(UpdateKind::Settled, body)
-                    });
+                    let outcome = QuestionOutcome::Withdrawn;
+                    self.updates.publish(AgentUpdate::settled(name, message, outcome, body));
                 }
                 responder.respond_with_error(RpcError::request_cancelled())
             }

@@ -8,7 +8,7 @@ use super::codec::{CodecError, IncomingLine, ReplyTarget, UnreadableLine};
 use crate::agent::agent_message::MessageId;
 use crate::agent::health::ReportedHealth;
 use crate::agent::pending_replies::outcome_unknown_error;
-use crate::agent::updates::{AgentUpdate, UpdateKind};
+use crate::agent::updates::{AgentUpdate, QuestionOutcome, UpdateKind};
 use crate::error::{Error, Reason};
 use crate::json::Json;
 
@@ -135,9 +135,9 @@ impl Conversation {
                 Vec::new()
             }
             IncomingLine::Ask { ask, id, body } => {
-                let mut updates = self.settle_asks(|open| open.ask == ask);
+                let mut updates = self.settle_asks(QuestionOutcome::Withdrawn, |open| open.ask == ask);
                 if self.asks.len() >= ASKS_MAX {
-                    updates.push(settled_update(self.asks.remove(0)));
+                    updates.push(settled_update(self.asks.remove(0), QuestionOutcome::Cancelled));
                 }
                 self.asks.push(UnansweredAsk { ask: ask.clone(), message_id: id });
                 let update = AgentUpdate::new(UpdateKind::Ask, body);
@@ -171,7 +171,7 @@ impl Conversation {
         if let Some(waiting) = self.replies.remove(&id) {
             let _ = waiting.reply.send(result);
         }
-        self.settle_asks(|ask| ask.message_id == Some(id))
+        self.settle_asks(QuestionOutcome::Cancelled, |ask| ask.message_id == Some(id))
     }
 
     /// Counts a dropped line, and returns their number.
@@ -182,7 +182,7 @@ impl Conversation {
 
     /// Closes an answered question; `None` if it is not open.
     pub(super) fn close_ask(&mut self, ask: &str) -> Option<AgentUpdate> {
-        self.settle_asks(|open| open.ask == ask).pop()
+        self.settle_asks(QuestionOutcome::Answered, |open| open.ask == ask).pop()
     }
 
     /// Returns whether the question is open.
@@ -190,8 +190,12 @@ impl Conversation {
         self.asks.iter().any(|open| open.ask == ask)
     }
 
-    fn settle_asks(&mut self, is_settled: impl Fn(&UnansweredAsk) -> bool) -> Vec<AgentUpdate> {
-        self.asks.extract_if(.., |ask| is_settled(ask)).map(settled_update).collect()
+    fn settle_asks(
+        &mut self,
+        outcome: QuestionOutcome,
+        is_settled: impl Fn(&UnansweredAsk) -> bool,
+    ) -> Vec<AgentUpdate> {
+        self.asks.extract_if(.., |ask| is_settled(ask)).map(|ask| settled_update(ask, outcome)).collect()
     }
 
     /// Ends the conversation, and fails all callers with `why`.
@@ -203,7 +207,7 @@ impl Conversation {
             let error = if waiting.is_sent { outcome_unknown_error(why) } else { why.clone() };
             let _ = waiting.reply.send(Err(error));
         }
-        self.settle_asks(|_| true)
+        self.settle_asks(QuestionOutcome::Cancelled, |_| true)
     }
 
     // === queries ===
@@ -225,9 +229,8 @@ impl Conversation {
     }
 }
 
-fn settled_update(ask: UnansweredAsk) -> AgentUpdate {
-    let update = AgentUpdate::new(UpdateKind::Settled, Json::default());
-    AgentUpdate { message_id: ask.message_id, ask: Some(ask.ask), ..update }
+fn settled_update(ask: UnansweredAsk, outcome: QuestionOutcome) -> AgentUpdate {
+    AgentUpdate::settled(ask.ask, ask.message_id, outcome, Json::default())
 }
 
 /// Returns the error of a message that the agent itself refused.
@@ -375,11 +378,15 @@ mod tests {
         conversation.handle(ask("b", Some(ID)));
         conversation.handle(ask("c", None));
         assert!(conversation.is_open("a") && !conversation.is_open("x"));
-        assert_eq!(conversation.close_ask("a").map(|update| update.kind), Some(UpdateKind::Settled));
+        let settled = |ask: &str, message_id, outcome| {
+            AgentUpdate::settled(ask.to_owned(), message_id, outcome, Json::default())
+        };
+        assert_eq!(conversation.close_ask("a"), Some(settled("a", None, QuestionOutcome::Answered)));
         assert_eq!(conversation.close_ask("a"), None);
-        let expected = [(UpdateKind::Settled, Some("b"))];
-        assert_eq!(kinds(&conversation.handle(reply(7, Ok(Value::Null)))), expected);
-        assert_eq!(kinds(&conversation.end(&exited())), [(UpdateKind::Settled, Some("c"))]);
+        let cancelled = QuestionOutcome::Cancelled;
+        let ended = conversation.handle(reply(7, Ok(Value::Null)));
+        assert_eq!(ended, [settled("b", Some(ID), cancelled)]);
+        assert_eq!(conversation.end(&exited()), [settled("c", None, cancelled)]);
     }
 
     #[test]
@@ -388,6 +395,7 @@ mod tests {
         conversation.handle(ask("0", None));
         let again = conversation.handle(ask("0", None));
         assert_eq!(kinds(&again), [(UpdateKind::Settled, Some("0")), (UpdateKind::Ask, Some("0"))]);
+        assert_eq!(again[0].outcome, Some(QuestionOutcome::Withdrawn));
         for number in 1..ASKS_MAX {
             assert_eq!(conversation.handle(ask(&number.to_string(), None)).len(), 1);
         }

@@ -16,7 +16,10 @@ use crate::{
     process::{Launch, ProbeResult, ProcessManager, ProcessSpec, Readiness},
     request::Request,
     tests::{read_head, reserve_address},
-    transport::{FailureKind, HttpSettings, HttpTransport, Transport},
+    transport::{
+        FailureKind, HttpSettings, HttpTransport, Transport,
+        crashing_server::{BreakPoint, CrashingServer, ServerAct},
+    },
 };
 
 /// Longer than any wait, however slow the machine.
@@ -366,6 +369,25 @@ async fn check_returns_last_reported_health() {
     assert_eq!(reported().await, ReportedHealth::Healthy);
 }
 
+/// After a standstill a check may come before the exit is read.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn check_of_an_unread_exit_is_no_answer() {
+    let mut fixture =
+        JsonlFixture::started(r#"echo "{\"type\":\"up\",\"pid\":$$}"; while read -r _; do :; done"#).await;
+    let pid = fixture.next_update().await.body.read::<Value>().unwrap()["pid"].as_i64().unwrap();
+    assert!(matches!(fixture.driver.check().await, Observation::Answered { .. }));
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    // No task runs meanwhile, because this does not await.
+    let stat = format!("/proc/{}/stat", pid.as_raw_nonzero());
+    while !std::fs::read_to_string(&stat).unwrap().contains(") Z ") {
+        std::thread::yield_now();
+    }
+    let observation = fixture.driver.check().await;
+    assert!(matches!(observation, Observation::Exited { .. }), "{observation:?}");
+}
+
 #[tokio::test]
 async fn malformed_or_long_line_is_dropped_and_counted() {
     let script = r#"echo starting; head -c 2000000 /dev/zero | tr '\0' x; echo
@@ -457,6 +479,28 @@ async fn server_that_does_not_answer_is_a_missed_check() {
     assert!(missed_error(observation).log_text().starts_with("its server does not answer with success"));
     let (observation, ()) = tokio::join!(fixture.driver.check(), respond(&listener, "200 OK"));
     assert!(matches!(observation, Observation::Answered { .. }));
+}
+
+/// Only an answer of the backend says something about the program.
+#[tokio::test]
+async fn backend_that_is_gone_says_nothing_about_the_program() {
+    let server = CrashingServer::start();
+    let transport = Arc::new(HttpTransport::new(&HttpSettings::new(server.url())).unwrap());
+    let settle = |setup: &mut ProcessSetup| {
+        setup.health = HealthProbe::Backend { transport, path: "/worker".to_owned() };
+    };
+    let fixture = JsonlFixture::with("read -r _", Readiness::None, settle).await;
+    fixture.restart().await.unwrap();
+    assert!(fixture.driver.asks_backend());
+    server.plan("/worker", &[ServerAct::Crash(BreakPoint::BeforeAnswer), ServerAct::Fail]);
+    let broken = fixture.driver.check().await;
+    assert!(matches!(broken, Observation::Unreachable { .. }) && broken.is_break(), "{broken:?}");
+    let refused = fixture.driver.check().await;
+    assert!(refused.is_refusal() && !refused.is_break(), "{refused:?}");
+    server.restart();
+    let why = missed_error(fixture.driver.check().await);
+    assert!(why.log_text().starts_with("the backend does not answer with success"), "{why:?}");
+    assert!(matches!(fixture.driver.check().await, Observation::Answered { .. }));
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use mainstay_runtime::{
 };
 
 use super::*;
-use crate::{connection::inbound::FrameSubscription, suspend::WallClock};
+use crate::{connection::inbound::FrameSubscription, standstill::WallClock};
 
 pub(super) type PendingOutcome = Pin<Box<dyn Future<Output = Result<SendOutcome, CallError>>>>;
 

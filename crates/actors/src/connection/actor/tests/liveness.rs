@@ -1,4 +1,4 @@
-//! Tests lost peers and suspends.
+//! Tests lost peers and standstills.
 
 use tokio::{io::DuplexStream, task::JoinSet};
 
@@ -157,7 +157,7 @@ async fn slow_download_of_a_large_message_counts_as_activity() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn late_timers_after_suspend_cause_one_verification() {
+async fn late_timers_after_standstill_cause_one_verification() {
     let (mut fixture, peer) = connected_over_network(INSTANT, slow_retry_policy()).await;
     let sent = fixture.send_text("before the sleep", Duration::from_secs(1)).await;
     assert_eq!(sent.await, Ok(SendOutcome::Sent));
@@ -169,7 +169,7 @@ async fn late_timers_after_suspend_cause_one_verification() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn late_timer_after_suspend_restarts_a_backoff() {
+async fn late_timer_after_standstill_restarts_a_backoff() {
     let mut fixture = ConnectionFixture::start(unresolvable_target(), slow_retry_policy()).await;
     while fixture.wait_for_change(Reconnecting).await.0.attempt < 3 {}
     fixture.clock.advance(s(8 * 3600));
@@ -180,7 +180,7 @@ async fn late_timer_after_suspend_restarts_a_backoff() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn late_timer_after_suspend_does_not_fail_a_dial() {
+async fn late_timer_after_standstill_does_not_fail_a_dial() {
     let (network, _arrivals) = Network::new(INSTANT, NetworkState::Blackholing);
     let mut fixture = ConnectionFixture::start(network.target(), slow_retry_policy()).await;
     fixture.wait_for_change(Connecting).await;

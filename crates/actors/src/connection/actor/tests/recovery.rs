@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::{network::NetworkListener, *};
+use crate::tier;
 
 /// The round trip that an upgrade takes. TCP takes another one before it, and TLS another.
 const ROUND_TRIP: Duration = Duration::from_millis(80);
@@ -103,7 +104,9 @@ async fn measure_outage(seed: u64, policy: ConnectionPolicy) -> OutageMeasuremen
 
 async fn assert_recovery_within(policy: ConnectionPolicy, delay_max: Duration) {
     let mut waits_cut_short = 0;
-    for seed in 0..150 {
+    let seeds = tier::seeds(40, 150);
+    let outages = seeds.end - seeds.start;
+    for seed in seeds {
         let shown = measure_outage(seed, policy.clone()).await;
         let limit = shown.attempt_remaining + shown.delay + ROUND_TRIP + ROUNDING;
         assert!(shown.recovery_time <= limit, "seed {seed}: {shown:?}");
@@ -116,7 +119,13 @@ async fn assert_recovery_within(policy: ConnectionPolicy, delay_max: Duration) {
         assert!(shown.attempt_remaining <= attempt_max, "seed {seed}: {shown:?}");
         waits_cut_short += u32::from(shown.attempt_remaining.is_zero() && shown.recovery_time < shown.delay);
     }
-    assert!(waits_cut_short > 50, "the moments are spread over the waits: {waits_cut_short}");
+    // Of one outage alone, the moment may lie anywhere.
+    if tier::seed().is_none() {
+        assert!(
+            u64::from(waits_cut_short) * 3 > outages,
+            "the moments are spread over the waits: {waits_cut_short}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

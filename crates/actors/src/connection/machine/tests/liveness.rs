@@ -1,4 +1,4 @@
-//! Tests lost peers and suspends.
+//! Tests lost peers and standstills.
 
 use super::*;
 

@@ -51,6 +51,8 @@ async fn request_cancelled_in_a_backoff_is_not_retried() {
     advance_time(s(60)).await;
     assert_eq!(fixture.transport.times("/down"), [0]);
     assert_eq!(fixture.event_kinds_of(id).await, ["request_retry", "request_failed"]);
+    let failed: Vec<RequestFailed> = fixture.events().await;
+    assert_eq!(failed[0].dropped_attempt, Some(2));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,7 @@
 //! Tests requests over which the backend dies.
 
+use mainstay_runtime::journal::Event;
+
 use super::*;
 
 /// The backend breaks the connection and is down, twice.
@@ -45,6 +47,40 @@ async fn break_thrice(at: Duration, end: impl Fn(&QueueFixture)) -> (Result<Resp
         advance_time(s(2) + delay - at).await;
     }
     (answer.await, fixture.transport.paths().len())
+}
+
+/// The exit of the process is seen after the announcement of the third attempt.
+#[tokio::test(start_paused = true)]
+async fn late_exit_names_the_announced_attempt_as_dropped() {
+    let fixture = with_plan("/kill", [ResetAfter(s(2)), ResetAfter(s(2)), Respond(200)]).await;
+    let (id, answer) = fixture.submit(get("/kill").retries(9));
+    for delay in [s(1), s(2)] {
+        advance_time(BEHIND).await;
+        fixture.backend_ends.send_modify(|ends| ends.exits += 1);
+        let _ = fixture.address.try_cast(QueueMessage::BackendSeen);
+        advance_time(s(2) + delay - BEHIND).await;
+    }
+    assert_eq!(failure_reason(answer.await), (Reason::Quarantined, 2));
+    assert_eq!(fixture.event_kinds_of(id).await, ["request_retry", "request_retry", "request_failed"]);
+    let retries: Vec<RequestRetry> = fixture.events().await;
+    let failed: Vec<RequestFailed> = fixture.events().await;
+    assert_eq!((retries[1].attempt, failed[0].dropped_attempt), (3, Some(3)));
+    let sentence = failed[0].describe();
+    assert!(sentence.ends_with("because the backend ended over it; attempt 3 is not made"), "{sentence}");
+}
+
+/// An exit that is seen before the end of the attempt ends the request without an announcement.
+#[tokio::test(start_paused = true)]
+async fn early_exit_drops_no_attempt() {
+    let fixture = QueueFixture::start(QueuePolicy { quarantine_after: 1, ..policy() }).await;
+    fixture.on("/kill", [ResetAfter(s(2)), Respond(200)]);
+    let (id, answer) = fixture.submit(get("/kill").retries(9));
+    advance_time(WITHIN).await;
+    fixture.backend_ends.send_modify(|ends| ends.exits += 1);
+    assert_eq!(failure_reason(answer.await), (Reason::Quarantined, 1));
+    assert_eq!(fixture.event_kinds_of(id).await, ["request_failed"]);
+    let failed: Vec<RequestFailed> = fixture.events().await;
+    assert_eq!(failed[0].dropped_attempt, None);
 }
 
 const WITHIN: Duration = Duration::from_millis(1500);

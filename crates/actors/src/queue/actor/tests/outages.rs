@@ -167,7 +167,7 @@ async fn journal_and_view_tell_the_outage_and_the_next_probe() {
     };
     assert_eq!(held(1, 1000).level(), Level::Warn);
     assert_eq!(fixture.events::<QueueHeld>().await, [held(1, 1000), held(2, 2000)]);
-    let released = QueueReleased { reason, failures: 2, held_ms: 3000, waiting: 0 };
+    let released = QueueReleased { reason, failures: 2, held_ms: 3000, waiting: 1 };
     assert_eq!(fixture.events::<QueueReleased>().await, [released]);
 }
 

@@ -1,5 +1,7 @@
 //! Tests the order of requests and their timeouts.
 
+use mainstay_runtime::clock::WallTime;
+
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -100,6 +102,27 @@ async fn request_that_expires_in_the_queue_is_never_sent() {
     assert_eq!((recorded.reason, recorded.ms, recorded.attempts), (Reason::Expired, 5000, 0));
 }
 
+/// The process stands still for six seconds. Meanwhile the response came that frees the permit.
+#[tokio::test(start_paused = true)]
+async fn wait_that_ends_in_a_standstill_is_judged_after_what_came() {
+    for (first_takes, outcome) in [(3, Ok(200)), (60, Err((Reason::Expired, 0)))] {
+        let fixture = with_plan("/first", [After(s(first_takes))]).await;
+        let _first = fixture.submit(get("/first"));
+        let (id, second) = fixture.submit(get("/second").wait_timeout(s(4)));
+        run_until_idle().await;
+        tokio::time::advance(s(6)).await;
+        let second = second.await;
+        assert_eq!(second.map(|it| it.status.as_u16()).map_err(|e| (e.reason, e.attempts)), outcome);
+        let ended_at = fixture.runtime.now();
+        if outcome.is_ok() {
+            assert!(ended_at < s(7), "at once: {ended_at:?}");
+        } else {
+            assert!(s(7) <= ended_at && ended_at < s(8), "a second later: {ended_at:?}");
+            assert_eq!(fixture.event_kinds_of(id).await, ["request_timed_out"]);
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn queue_time_and_attempt_time_are_separate() {
     let fixture = QueueFixture::start(QueuePolicy { timeout: s(30), wait_timeout: s(60), ..policy() }).await;
@@ -119,6 +142,40 @@ async fn attempt_that_times_out_gives_its_place_to_the_next() {
     assert_eq!(status(next.await), 200);
     assert_eq!((fixture.transport.times("/next"), fixture.transport.peak()), (vec![2], 1));
     assert_eq!(fixture.view.stats().running, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn path_that_hangs_delays_other_paths_by_one_second() {
+    let fixture = QueueFixture::start(QueuePolicy { max_concurrent: 5, ..policy() }).await;
+    fixture.on("/hang", std::iter::repeat_n(Hang, 30));
+    let hanging = (0..20).map(|_| fixture.request(get("/hang").retries(0))).collect::<Vec<_>>();
+    fixture.on("/quick", std::iter::repeat_n(After(Duration::from_millis(100)), 50));
+    let quick = (0..50).map(|_| fixture.request(get("/quick"))).collect::<Vec<_>>();
+    run_until_idle().await;
+    let stats = fixture.view.stats();
+    assert_eq!((stats.running, stats.slow, stats.waiting), (5, 0, 65));
+    let answers = join_all(quick).await;
+    let longest = answers.into_iter().map(|answer| answer.unwrap().ms).max().unwrap();
+    assert_eq!(longest, 2000, "a second, and ten times 100 ms as without the other path");
+    let stats = fixture.view.stats();
+    assert_eq!((stats.running, stats.slow, stats.waiting), (5, 5, 15));
+    let started: Vec<RequestStarted> = fixture.events().await;
+    assert_eq!(started.iter().filter(|event| event.slow == 5).count(), 50);
+    assert_eq!(fixture.transport.peak(), 5, "the attempts that count");
+    assert!(join_all(hanging).await.into_iter().all(|answer| answer.is_err()));
+}
+
+/// The slow path keeps its place in the order while others are always there to run.
+#[tokio::test(start_paused = true)]
+async fn slow_path_gets_its_turn_under_load_of_others() {
+    let fixture = QueueFixture::start(QueuePolicy { max_concurrent: 2, ..policy() }).await;
+    fixture.on("/stream", [After(s(40)), After(s(40)), After(s(1))]);
+    let mut slow = (0..3).map(|_| fixture.request(get("/stream").timeout(s(60)))).collect::<Vec<_>>();
+    let last = slow.pop().unwrap();
+    fixture.on("/other", std::iter::repeat_n(After(Duration::from_millis(500)), 1000));
+    let _others = (0..400).map(|_| fixture.request(get("/other"))).collect::<Vec<_>>();
+    assert_eq!(last.await.unwrap().ms, 41_000, "as soon as one of its path has ended");
+    assert!(fixture.view.stats().waiting > 100);
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,7 +199,8 @@ async fn maximal_timeouts_mean_no_limit() {
 #[tokio::test(start_paused = true)]
 async fn deadline_covers_waits_attempts_and_delays() {
     let fixture = QueueFixture::start(QueuePolicy { max_concurrent: 2, ..policy() }).await;
-    fixture.on("/slow", [After(s(40)), After(s(40))]);
+    fixture.on("/slow/1", [After(s(40))]);
+    fixture.on("/slow/2", [After(s(40))]);
     fixture.on("/hang", [Hang, Hang, Hang]);
     fixture.on("/busy", [Respond(503), Respond(503), Respond(503), Respond(503)]);
     let outcome = async |answer: Result<Response, Error>| {
@@ -157,8 +215,7 @@ async fn deadline_covers_waits_attempts_and_delays() {
     run_until_idle().await;
     assert_eq!(fixture.view.stats().running, 0);
     // In the queue.
-    let slow = || fixture.request(get("/slow").timeout(s(100)));
-    let busy = [slow(), slow()];
+    let busy = ["/slow/1", "/slow/2"].map(|path| fixture.request(get(path).timeout(s(100))));
     let waiting = fixture.request(get("/late").deadline(s(5)));
     assert_eq!(outcome(waiting.await).await, (Reason::DeadlineExceeded, 0, 10));
     assert!(join_all(busy).await.into_iter().all(|answer| answer.is_ok()));
@@ -329,18 +386,18 @@ async fn expired_requests_take_no_room() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn hundred_thousand_waiting_requests_are_all_answered() {
-    const MANY: usize = 100_000;
-    let limits = limited_policy(MANY, Overflow::Reject);
+async fn many_waiting_requests_are_all_answered() {
+    let many = crate::tier::cases(10_000, 100_000) as usize;
+    let limits = limited_policy(many, Overflow::Reject);
     let policy = QueuePolicy { max_concurrent: 50, wait_timeout: s(3600), ..limits };
     let (transport, view) = (ScriptedTransport::new(), QueueView::default());
     let child = Child::new("queue", QueueActor::new(Arc::clone(&transport) as _, policy, view.clone()));
-    let (_runtime, queue, _) = start_queue(child.mailbox_capacity(MANY), Runtime::builder()).await;
+    let (_runtime, queue, _) = start_queue(child.mailbox_capacity(many), Runtime::builder()).await;
     transport.on("/x", [After(s(1))]);
     let request = Request::get("/x").build().unwrap();
-    let answers = (0..MANY).map(|_| queue.submit(request.clone()).1).collect::<Vec<_>>();
+    let answers = (0..many).map(|_| queue.submit(request.clone()).1).collect::<Vec<_>>();
     run_until_idle().await;
-    assert_eq!(view.stats().waiting, MANY - 50);
+    assert_eq!(view.stats().waiting, many - 50);
     for answer in answers {
         assert_eq!(status(answer.await), 200);
     }
@@ -375,6 +432,32 @@ async fn view_tells_waiting_and_running_without_the_actor() {
     assert_eq!(stats.by_priority, WaitingByPriority { high: 1, normal: 1, low: 2 });
     let mut changes = fixture.view.subscribe();
     changes.wait_for(|stats| stats.waiting == 0).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn view_has_the_durations_of_requests_that_ended() {
+    let fixture = QueueFixture::start(limited_policy(1, Overflow::Reject)).await;
+    fixture.on("/slow", [After(s(4)), After(s(8))]);
+    fixture.on("/bad", [Respond(404)]);
+    fixture.on("/stream", [Stream(9, s(1), ScriptedEnd::Break)]);
+    assert_eq!(status(fixture.request(get("/slow").priority(Priority::High)).await), 200);
+    assert_eq!(failure_reason(fixture.request(get("/bad")).await).0, Reason::NotFound);
+    let mut stream = fixture.open(get("/stream").priority(Priority::Low)).await.unwrap();
+    assert!(read_to_end(&mut stream).await.1.is_err(), "it counts when it begins");
+    // What the caller takes back, or the queue refuses, says nothing about the backend.
+    let (cancelled, running) = fixture.submit(get("/slow"));
+    run_until_idle().await;
+    let waiting = fixture.submit(get("/waiting"));
+    assert_eq!(failure_reason(fixture.request(get("/refused")).await).0, Reason::QueueFull);
+    assert!(fixture.queue.cancel(waiting.0).await.unwrap() && fixture.queue.cancel(cancelled).await.unwrap());
+    assert_eq!(failure_reason(running.await).0, Reason::Cancelled);
+    let latency = fixture.view.latency(|at| WallTime(jiff::Timestamp::UNIX_EPOCH + at));
+    let LatencyByPriority { high, normal, low } = latency.by_priority;
+    let each = [high, normal, low].map(|figures| (figures.count, figures.failed, figures.total_ms));
+    assert_eq!(each, [(1, 0, 4000), (1, 1, 0), (1, 0, 0)]);
+    assert_eq!((latency.all.count, latency.all.p50_ms), (3, Some(0)));
+    assert!(latency.all.p95_ms.unwrap().abs_diff(4000) <= 125, "{latency:?}");
+    assert_eq!(latency.spans.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

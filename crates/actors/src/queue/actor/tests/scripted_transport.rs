@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
+    queue::permits::SLOW_AFTER,
     request::Request,
     transport::{
         FailureKind, FullResponse, ResponseBody, ResponseHead, SendProgress, StreamingResponse, Transport,
@@ -75,7 +76,8 @@ struct ScriptProgress {
     keys: HashMap<String, Option<String>>,
     /// Whether the last attempt at a path may have reached the backend.
     in_doubt: HashMap<String, bool>,
-    running: usize,
+    /// The starts of the attempts in flight.
+    starts: Vec<Instant>,
     peak: usize,
     parts: usize,
     violations: Vec<String>,
@@ -111,10 +113,10 @@ impl ScriptedTransport {
     }
 
     pub(super) fn running(&self) -> usize {
-        self.state.lock().running
+        self.state.lock().starts.len()
     }
 
-    /// Returns the most attempts that were ever in flight at once.
+    /// Returns the most attempts that were ever in flight at once, without slow ones: those may run beside the limit.
     pub(super) fn peak(&self) -> usize {
         self.state.lock().peak
     }
@@ -153,9 +155,11 @@ impl ScriptedTransport {
             state.violations.push(format!("{path} changed its key"));
         }
         state.seen.push(SeenAttempt { path: path.clone(), key, at: self.started_at.elapsed() });
-        state.running += 1;
-        state.peak = state.peak.max(state.running);
-        ScriptedAttempt { state: Arc::clone(&self.state), path, may_have_arrived: true }
+        let started_at = Instant::now();
+        state.starts.push(started_at);
+        let recent = state.starts.iter().filter(|at| at.elapsed() < SLOW_AFTER).count();
+        state.peak = state.peak.max(recent);
+        ScriptedAttempt { state: Arc::clone(&self.state), path, started_at, may_have_arrived: true }
     }
 }
 
@@ -163,13 +167,15 @@ impl ScriptedTransport {
 struct ScriptedAttempt {
     state: Arc<Mutex<ScriptProgress>>,
     path: String,
+    started_at: Instant,
     may_have_arrived: bool,
 }
 
 impl Drop for ScriptedAttempt {
     fn drop(&mut self) {
         let mut state = self.state.lock();
-        state.running -= 1;
+        let at = state.starts.iter().position(|at| *at == self.started_at).unwrap();
+        state.starts.swap_remove(at);
         state.in_doubt.insert(std::mem::take(&mut self.path), self.may_have_arrived);
     }
 }

@@ -62,6 +62,19 @@ async fn first_caller_leaving_keeps_the_shared_request() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn caller_leaving_in_a_backoff_drops_no_attempt_of_the_others() {
+    let fixture = with_plan("/down", [RetryAfter(10), Respond(200)]).await;
+    let (_, first) = fixture.submit(get("/down").shared());
+    let (second, second_answer) = fixture.submit(get("/down").shared());
+    advance_time(s(5)).await;
+    assert!(fixture.queue.cancel(second).await.unwrap());
+    assert_eq!(failure_reason(second_answer.await), (Reason::Cancelled, 1));
+    assert_eq!(status(first.await), 200);
+    let failed: Vec<RequestFailed> = fixture.events().await;
+    assert_eq!(failed.iter().map(|event| event.dropped_attempt).collect::<Vec<_>>(), [None]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn last_caller_leaving_cancels_the_shared_request() {
     let fixture = with_plan("/a", [Hang]).await;
     let answers = [fixture.request(get("/a").shared()), fixture.request(get("/a").shared())];

@@ -102,6 +102,7 @@ impl ServerAct {
 /// A request that has arrived.
 #[derive(Debug, Clone)]
 pub(crate) struct Arrival {
+    pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) at: Instant,
     /// The `authorization` header.
@@ -118,6 +119,11 @@ impl ArrivalLog {
     /// Returns the requests at `path` and their hops.
     pub(crate) fn with_hops(&self, path: &str) -> impl Iterator<Item = &Arrival> {
         self.0.iter().filter(move |arrival| base(&arrival.path) == path)
+    }
+
+    /// Returns the requests with this method at exactly this path.
+    pub(crate) fn with_method(&self, method: &str, path: &str) -> Vec<&Arrival> {
+        self.0.iter().filter(|arrival| arrival.method == method && arrival.path == path).collect()
     }
 
     /// Returns the number of requests at exactly this path.
@@ -208,7 +214,8 @@ impl CrashingServer {
         format!("http://{}", self.address)
     }
 
-    /// Sets the behaviours for the next requests at `path`. All others are answered.
+    /// Sets the behaviours for the next requests at `path`, or with a method if it begins with that, as in `PUT /state`.
+    /// All others are answered.
     pub(crate) fn plan(&self, path: &str, acts: &[ServerAct]) {
         self.plans.lock().insert(path.to_owned(), acts.iter().copied().collect());
     }
@@ -283,12 +290,19 @@ impl CrashingServer {
     }
 
     fn record(&self, head: RequestHead, act: Option<ServerAct>) {
-        let RequestHead { path, token, .. } = head;
-        self.log.lock().0.push(Arrival { path, at: Instant::now(), token, act });
+        let RequestHead { method, path, token, .. } = head;
+        self.log.lock().0.push(Arrival { method, path, at: Instant::now(), token, act });
     }
 
-    fn next_act(&self, path: &str) -> ServerAct {
-        self.plans.lock().get_mut(base(path)).and_then(VecDeque::pop_front).unwrap_or(Answer)
+    fn next_act(&self, method: &str, path: &str) -> ServerAct {
+        let mut plans = self.plans.lock();
+        let keys = [format!("{method} {}", base(path)), base(path).to_owned()];
+        keys.iter().find_map(|key| plans.get_mut(key)?.pop_front()).unwrap_or(Answer)
+    }
+
+    /// Returns whether each planned behaviour has been used.
+    pub(crate) fn is_plan_used(&self, path: &str) -> bool {
+        self.plans.lock().get(path).is_none_or(VecDeque::is_empty)
     }
 
     /// Serves one connection to its end.
@@ -296,7 +310,7 @@ impl CrashingServer {
         loop {
             let head = receive_head(&mut socket).await?;
             let (path, body_length) = (head.path.clone(), head.body_length);
-            let act = self.next_act(&path);
+            let act = self.next_act(&head.method, &path);
             self.record(head, Some(act));
             if act.reads_body() {
                 socket.read_exact(&mut vec![0; body_length]).await?;
@@ -338,6 +352,7 @@ impl CrashingServer {
 
 /// The head of a request.
 struct RequestHead {
+    method: String,
     path: String,
     token: Option<String>,
     body_length: usize,
@@ -349,6 +364,7 @@ async fn receive_head(socket: &mut TcpStream) -> std::io::Result<RequestHead> {
     let body_length = content_length(&head).unwrap_or_default();
     let token = head.lines().find_map(|line| line.strip_prefix("authorization: ")).map(str::to_owned);
     Ok(RequestHead {
+        method: head.split(' ').next().unwrap().to_owned(),
         path: head.split(' ').nth(1).unwrap().to_owned(),
         token,
         body_length: usize::try_from(body_length).unwrap(),

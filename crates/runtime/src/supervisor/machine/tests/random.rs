@@ -156,7 +156,9 @@ impl SupervisorModel {
                     self.ensure(queue.is_empty(), "actions after exit");
                     self.exit_count += 1;
                 }
-                SupervisorAction::Record { .. } | SupervisorAction::DiscardCheckpoint { .. } => {}
+                SupervisorAction::Record { .. }
+                | SupervisorAction::RecordCancelledRestart { .. }
+                | SupervisorAction::DiscardCheckpoint { .. } => {}
             }
         }
     }

@@ -1,0 +1,4 @@
+import "mainstay-ui/elements";
+import type {} from "mainstay-ui/jsx";
+
+export const ConnectionStatus = () => <mainstay-connection-status />;

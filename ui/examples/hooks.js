@@ -81,7 +81,8 @@ const EXAMPLES = {
     return h("p", null, `${words} `, button("Invalidate", invalidate));
   },
   useAgents() {
-    return list(...useAgents().map(({ id, status }) => `${id}: ${status}`));
+    const { agents, isLive } = useAgents();
+    return list(...agents.map(({ id, status }) => `${id}: ${isLive ? status : "not known now"}`));
   },
   useAgent() {
     const { agent } = useAgent("planner");
@@ -109,7 +110,7 @@ const EXAMPLES = {
     return h("pre", { tabIndex: 0 }, error?.message ?? lines.map(({ text }) => text).join("\n"));
   },
   useIncidents() {
-    const incidents = useIncidents({ limit: 3 });
+    const { incidents } = useIncidents({ limit: 3 });
     return incidents.length ? list(...incidents.map(({ title }) => title)) : h("p", null, "There was no incident.");
   },
   useEvents() {

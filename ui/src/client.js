@@ -1,4 +1,4 @@
-import { fromBase64, toBase64 } from "./bytes.js";
+import { fromBase64 } from "./bytes.js";
 import { createTimer, isHidden, pageClock } from "./clock.js";
 import { handleError, ownError } from "./errors.js";
 import { call } from "./listeners.js";
@@ -122,16 +122,20 @@ function slots() {
 }
 
 /**
- * Returns the client of the page, or makes it. Does not count as a use.
- * @param {ConnectOptions} [options]
+ * Returns the client of the page, also one that was closed. Does not count as a use.
+ * @param {string} [id]
+ * @returns {Client | null}
+ */
+export function currentClient(id = "default") {
+  return slots().get(id) ?? null;
+}
+
+/**
+ * Returns the client of the page as `currentClient` does, or makes it.
  * @returns {Client}
  */
-export function pageClient(options = {}) {
-  const { id = "default" } = options;
-  slots().get(id)?.expect(options);
-  const client = slots().get(id) ?? createClient(id, options);
-  slots().set(id, client);
-  return client;
+export function pageClient() {
+  return currentClient() ?? create({});
 }
 
 /**
@@ -140,8 +144,9 @@ export function pageClient(options = {}) {
  * @param {ConnectOptions} [options]
  * @returns {Client}
  */
-export function connect(options) {
-  const client = pageClient(options);
+export function connect(options = {}) {
+  currentClient(options.id)?.expect(options);
+  const client = findClient(options.id) ?? create(options);
   client.retain();
   return client;
 }
@@ -151,8 +156,46 @@ export function connect(options) {
  * @param {string} [id]
  * @returns {Client | null}
  */
-export function findClient(id = "default") {
-  return slots().get(id) ?? null;
+export function findClient(id) {
+  const client = currentClient(id);
+  return client?.closed ? null : client;
+}
+
+/** Makes the client of a slot, and hands the users of a closed one over. @param {ConnectOptions} options */
+function create(options) {
+  const { id = "default" } = options;
+  const before = currentClient(id);
+  const client = createClient(id, options);
+  slots().set(id, client);
+  before?.handOver();
+  return client;
+}
+
+/**
+ * Uses a client until the returned function is called. The page's client is counted meanwhile. If that is closed, the
+ * use goes on with the next one.
+ * @param {Client | null | undefined} given
+ * @param {(client: Client) => Unsubscribe} use
+ * @returns {Unsubscribe}
+ */
+export function hold(given, use) {
+  if (given) return use(given);
+  /** @type {Unsubscribe} */
+  let end;
+  const begin = () => {
+    const client = pageClient();
+    const release = client.hold(() => {
+      end();
+      begin();
+    });
+    const stop = use(client);
+    end = () => {
+      stop();
+      release();
+    };
+  };
+  begin();
+  return () => end();
 }
 
 /**
@@ -170,15 +213,6 @@ function sending(options) {
       if (progress) call(onProgress, fromWire(progress));
     },
   };
-}
-
-/**
- * Returns a value that came as JSON or as bytes.
- * @param {{ base64?: string }} reply
- * @param {Json | undefined} value
- */
-function valueOf({ base64 }, value) {
-  return base64 == null ? (value ?? null) : fromBase64(base64);
 }
 
 /** @param {unknown} error @returns {never} */
@@ -199,8 +233,8 @@ function createClient(slot, options) {
   /** The waits for outcomes that end with the client. @type {Set<() => void>} */
   const waits = new Set();
   let references = 0;
-  /** The uses that `release` does not give back. */
-  let holds = 0;
+  /** The uses that `release` does not give back, each with what it does when another client takes the slot. */
+  const holds = /** @type {Set<{ onNext?: () => void }>} */ (new Set());
   let refreshedAt = -Infinity;
   let tookMs = 0;
   let isPlanned = false;
@@ -225,8 +259,6 @@ function createClient(slot, options) {
   let logs = null;
   const { ask } = session;
   const loadFetch = () => import("./fetch.js").catch(rethrow);
-  /** @param {keyof typeof import("./fetch.js").VALID} what @returns {Promise<never>} */
-  const refuse = async (what) => (await loadFetch()).refuse(what);
   const loadLogs = async () => {
     const { createLogs } = await import("./logs.js");
     return (logs ??= createLogs(session, clock));
@@ -279,6 +311,7 @@ function createClient(slot, options) {
   function take(status, tree) {
     refreshedAt = clock.now();
     store.set({ ...fromStatus(store.getState(), status, refreshedAt, skew), tree });
+    agents.onStatus(status.agents);
   }
 
   function refreshSoon() {
@@ -339,7 +372,11 @@ function createClient(slot, options) {
   }
 
   function closeUnused() {
-    if (!references && !holds && !client.closed) releaseTimer.set(client.close, RELEASE_MS);
+    if (references || holds.size || client.closed) return;
+    releaseTimer.set(() => {
+      client.close();
+      if (currentClient(slot) === client) slots().delete(slot);
+    }, RELEASE_MS);
   }
 
   // === commands ===
@@ -367,6 +404,20 @@ function createClient(slot, options) {
     return /** @type {Record<string, T>} */ (await change(command))[name];
   }
 
+  /**
+   * Returns a command of the cache, whose module is loaded with the first.
+   * @template {keyof import("./cache.js").Cache} N
+   * @param {N} name
+   */
+  const onCache = (name) =>
+    /** @type {import("./cache.js").Cache[N]} */ (
+      async (/** @type {unknown[]} */ ...args) => {
+        const { createCache } = await import("./cache.js").catch(rethrow);
+        const act = /** @type {(...args: unknown[]) => unknown} */ (createCache({ ask, pick })[name]);
+        return act(...args);
+      }
+    );
+
   /** @param {"start" | "stop" | "restart" | "reset"} action @returns {() => Promise<OwnedBackendReport>} */
   const onBackend = (action) => () => change({ type: "backend", action });
 
@@ -376,12 +427,15 @@ function createClient(slot, options) {
     closed: false,
 
     /**
-     * Checks that options name the runtime of this client. A client without users closes for another.
+     * Checks that options name the runtime of this client. A client without an address takes theirs, and one
+     * without users closes for another.
      * @param {ConnectOptions} other
      */
     expect(other) {
-      if (ADDRESS.every((name) => (other[name] ?? options[name]) === options[name])) return;
-      if (references || holds) throw ownError("invalid_config", "another runtime needs another id");
+      if (client.closed || ADDRESS.every((name) => (other[name] ?? options[name]) === options[name])) return;
+      const merged = { ...options, ...other };
+      if (session.adopt(() => chooseTransport(merged))) return void (options = merged);
+      if (references || holds.size) throw ownError("invalid_config", "another runtime needs another id");
       client.close();
     },
     /** Counts one more use. `connect` does it. */
@@ -394,23 +448,28 @@ function createClient(slot, options) {
       if (references) references--;
       closeUnused();
     },
-    /** Counts one more use. The returned function gives it back, once, and nothing else does. @returns {() => void} */
-    hold() {
-      let isHeld = true;
-      holds++;
+    /**
+     * Counts one more use. The returned function gives it back, once, and nothing else does. `onNext` is called
+     * when another client takes the place of this one, which was closed.
+     * @param {() => void} [onNext]
+     * @returns {() => void}
+     */
+    hold(onNext) {
+      const use = { onNext };
+      holds.add(use);
       releaseTimer.clear();
       return () => {
-        if (!isHeld) return;
-        isHeld = false;
-        holds--;
-        closeUnused();
+        if (holds.delete(use)) closeUnused();
       };
+    },
+    /** Lets each use go on with the next client. */
+    handOver() {
+      for (const { onNext } of [...holds]) call(onNext, null);
     },
     /** Ends the session at once. Every promise rejects, and after the last state no listener is called. */
     close() {
       if (client.closed) return;
       client.closed = true;
-      if (slots().get(slot) === client) slots().delete(slot);
       releaseTimer.clear();
       watchPage("removeEventListener");
       for (const part of [events, agents, frames, files, logs]) part?.close();
@@ -445,7 +504,7 @@ function createClient(slot, options) {
      * @returns {Promise<BridgeResponse>}
      */
     async request(method, path, options = {}) {
-      if (typeof path !== "string" || typeof method !== "string") return refuse("request");
+      if (typeof path !== "string" || typeof method !== "string") return (await loadFetch()).refuse("request");
       const { wire, ...rest } = sending(options);
       const { body: given, headers, signal } = options;
       const isSimple = given === undefined || isJson(given);
@@ -457,7 +516,7 @@ function createClient(slot, options) {
         { type: "request", method: method.toUpperCase(), path, ...wire, ...content },
         { signal, ...rest },
       );
-      return { .../** @type {BridgeResponse} */ (fromWire(response)), body: valueOf({ base64 }, body) };
+      return { .../** @type {BridgeResponse} */ (fromWire(response)), body: base64 == null ? (body ?? null) : fromBase64(base64) };
     },
     /**
      * Sends a request as `fetch` does: streams in both directions, and statuses from 400 resolve, with the
@@ -474,12 +533,7 @@ function createClient(slot, options) {
      * @returns {Promise<{ outcome: "sent" }>}
      */
     async sendFrame(frame, options = {}) {
-      const content =
-        typeof frame === "string"
-          ? { text: frame }
-          : frame instanceof Uint8Array
-            ? { base64: toBase64(frame) }
-            : await refuse("frame");
+      const content = (await loadFetch()).encodeFrame(frame);
       return ask(
         { type: "connection", action: "send", ...content, wait_timeout_ms: options.waitTimeoutMs },
         { signal: options.signal, waitMs: longestWait(options) },
@@ -524,67 +578,14 @@ function createClient(slot, options) {
       setPriority: (request_id, priority) =>
         pick({ type: "requests", action: "prioritize", request_id, priority }, "prioritized"),
     },
+    /** The cache's commands, as in `cache.js`. */
     cache: {
-      /**
-       * Returns a value. A miss is not a value of null.
-       * @param {string} key
-       * @returns {Promise<{ hit: true, value: Json | Uint8Array } | { hit: false }>}
-       */
-      async get(key) {
-        /** @type {{ hit: boolean, value?: Json, base64?: string }} */
-        const reply = await ask({ type: "cache", action: "get", key });
-        return reply.hit ? { hit: true, value: valueOf(reply, reply.value) } : { hit: false };
-      },
-      /**
-       * Keeps a value.
-       * @param {string} key
-       * @param {unknown} value JSON, or a Uint8Array
-       * @param {{ ttlMs?: number, staleMs?: number }} [options]
-       * @returns {Promise<void>}
-       */
-      async put(key, value, options = {}) {
-        const content =
-          value instanceof Uint8Array
-            ? { base64: toBase64(value) }
-            : { value: isJson(value) ? value : (await loadFetch()).checkJson(value, "entry") };
-        const command = { type: "cache", action: "put", key, ...content, ...toWire(options, "ttlMs staleMs") };
-        return ask(/** @type {BridgeCommand} */ (command));
-      },
-      /**
-       * Drops entries. Returns their number.
-       * @param {{ key: string } | { prefix: string } | { glob: string } | { all: true }} selection
-       * @returns {Promise<number>}
-       */
-      async invalidate(selection) {
-        const [[by = "", value] = [], ...more] = Object.entries(selection ?? {});
-        if (more.length || (by === "all" ? value !== true : !/^(key|prefix|glob)$/.test(by) || typeof value !== "string"))
-          return refuse("selection");
-        const pattern = by === "all" ? undefined : value;
-        return pick(
-          /** @type {BridgeCommand} */ ({ type: "cache", action: "invalidate", by, pattern }),
-          "entries",
-        );
-      },
-      /**
-       * Returns a file of a watched folder, through the cache.
-       * @param {string} path
-       * @returns {Promise<string | Uint8Array>}
-       */
-      async file(path) {
-        /** @type {{ text?: string, base64?: string }} */
-        const reply = await ask({ type: "cache", action: "file", path });
-        return /** @type {string | Uint8Array} */ (valueOf(reply, reply.text));
-      },
-      /**
-       * Finds the files below a watched folder whose paths from there on match a glob, at most 10,000.
-       * @param {string} folder
-       * @param {string} query `*` and `?` match within a name, `**` any names
-       * @returns {Promise<{ paths: string[], isPartial: boolean }>}
-       */
-      search: async (folder, query) =>
-        fromWire(await ask({ type: "cache", action: "search", folder, query })),
-      /** @returns {Promise<StatusReport["cache"]>} */
-      stats: () => ask({ type: "cache", action: "show" }),
+      get: onCache("get"),
+      put: onCache("put"),
+      invalidate: onCache("invalidate"),
+      file: onCache("file"),
+      search: onCache("search"),
+      stats: onCache("stats"),
     },
     logs: {
       /** Lists the logs: `backend`, and the agents' ids. @returns {Promise<string[]>} */

@@ -26,7 +26,7 @@ function isBytes(body) {
 }
 
 /** What would be valid. */
-export const VALID = {
+const VALID = {
   request: 'a request has a method and a path, as in request("GET", "/api/notes")',
   body: "a body is JSON, a Blob, FormData, URLSearchParams, a ReadableStream, an ArrayBuffer or a view of one",
   frame: "a frame is a text or a Uint8Array",
@@ -70,6 +70,15 @@ export async function encodeBody(body, headers) {
   const type = own.get(TYPE) ?? whole.headers.get(TYPE);
   if (type) own.set(TYPE, type);
   return { base64: toBase64(new Uint8Array(await whole.arrayBuffer())), headers: Object.fromEntries(own) };
+}
+
+/**
+ * Returns the members of the command that sends a frame.
+ * @param {string | Uint8Array} frame
+ */
+export function encodeFrame(frame) {
+  if (typeof frame === "string") return { text: frame };
+  return frame instanceof Uint8Array ? { base64: toBase64(frame) } : refuse("frame");
 }
 
 /** @param {string | URL} input */

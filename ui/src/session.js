@@ -79,6 +79,8 @@ const REPLY_MS = 5_000;
 const UNSENT_MAX = 1024;
 /** A timer that fires later than this stood still meanwhile: what came is read first. */
 const LATE_MS = 1000;
+/** Parts of a page may use the client before the code that knows the address: for so long it may come. */
+const ADDRESS_MS = 1000;
 const SAFE_METHODS = /^(GET|HEAD|OPTIONS|PUT|DELETE)$/;
 const ACTS_TWICE = /^(restart|login|add|answer|reconnect)$/;
 
@@ -133,7 +135,8 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
   /** @type {number | null} */
   let openedAt = null;
   let receivedAt = 0;
-  let isAnswered = false;
+  /** False while an answer to a probe is awaited. */
+  let isAnswered = true;
   /** @type {SessionState} */
   let state = { state: "connecting", since: clock.now(), attempt: 1, nextAttemptAt: null, error: null };
 
@@ -180,8 +183,11 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
   };
 
   function dial() {
-    if (!transport) return close(ownError("invalid_config", "no address of a runtime"));
     setState("connecting", { attempt: failures + 1, nextAttemptAt: null });
+    if (!transport) {
+      timer.set(() => close(ownError("invalid_config", "no address of a runtime")), ADDRESS_MS);
+      return;
+    }
     /** @type {Link | null} */
     let own = null;
     /** @type {<T extends unknown[]>(act: (...args: T) => void) => (...args: T) => void} */
@@ -205,6 +211,7 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
   function opened() {
     const waiting = [...pending.values()];
     openedAt = receivedAt = clock.now();
+    isAnswered = true;
     watch();
     onOpen();
     for (const entry of waiting) entry.send();
@@ -218,6 +225,8 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
   }
 
   function probe() {
+    // A second probe would put the end of a dead link off.
+    if (!isAnswered) return;
     isAnswered = false;
     tell({ type: "hello" });
     /** @param {number} wait */
@@ -267,13 +276,17 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
     return new Promise((resolve, reject) => {
       const { signal, waitMs = WAIT_MS, onPush, isStream, onSent, onReply, onAbort } = options;
       const id = nextId++;
+      const askedAt = clock.now();
       if (signal?.aborted) throw ownError("cancelled", "", signal.reason);
       if (state.state === "closed") throw state.error ?? closedError();
       if (!isUp() && pending.size >= UNSENT_MAX) throw ownError("queue_full");
+      /** @param {{ deadline_ms?: number }} [more] */
+      const write = (more) => JSON.stringify({ id, ...command, ...more });
+      const deadline = "deadline_ms" in command && command.deadline_ms;
       /** @type {string} */
       let text;
       try {
-        text = JSON.stringify({ id, ...command });
+        text = write();
       } catch (cause) {
         throw ownError("invalid_request", String(cause), cause);
       }
@@ -299,7 +312,9 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
         if (!pending.has(id)) return;
         wait.clear();
         if (onPush) routes.set(id, onPush);
-        link?.send(text);
+        const waited = clock.now() - askedAt;
+        // The wait for a session is part of the deadline. A clock that was set back gives no time.
+        link?.send(deadline && waited > 0 ? write({ deadline_ms: Math.max(1, deadline - waited) }) : text);
         onSent?.(id);
       };
       signal?.addEventListener("abort", abort);
@@ -325,6 +340,17 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
     ask,
     tell,
     close,
+    /**
+     * Takes a transport if there was none, and opens a link. Returns whether it did.
+     * @param {() => Transport | null} choose
+     */
+    adopt(choose) {
+      if (transport) return false;
+      transport = choose();
+      setState("connecting", { error: null });
+      dial();
+      return true;
+    },
     /** Opens a link now, unless one is open or being opened. An open one that was silent is checked. */
     retryNow() {
       if (state.state === "closed") return;

@@ -206,6 +206,7 @@ export function createEvents(session, clock) {
  * @typedef {ReturnType<typeof createListeners<AgentItem, AgentListener>>} AgentListeners
  * @typedef {object} AgentPlace
  * @property {number | null} seq the highest number that came
+ * @property {boolean} isGone true if there is no such agent, or no longer
  * @property {boolean} isNew true before the first reply: what comes until then is of an earlier channel
  * @property {() => void} ask
  * @typedef {AgentListeners & AgentPlace} AgentChannel
@@ -225,11 +226,19 @@ export function createAgents(session) {
     for (const place of [channel, ...channel.entries]) place.seq &&= 0;
   };
 
+  /** Listens again, to an agent whose numbers begin again. @param {AgentChannel} channel */
+  const restart = (channel) => {
+    rewind(channel);
+    channel.giveAll({ restarted: true });
+    channel.ask();
+  };
+
   /** @param {string} agent */
   const open = (agent) => {
     /** @type {AgentChannel} */
     const channel = {
       seq: null,
+      isGone: false,
       isNew: session.isUp(),
       .../** @type {typeof createListeners<AgentItem, AgentListener>} */ (createListeners)((isEmpty) => {
         if (isEmpty && channels.delete(agent)) session.tell({ type: "agent", agent, action: "unlisten" });
@@ -238,7 +247,12 @@ export function createAgents(session) {
         const seqs = [...channel.entries].map(({ seq }) => seq).filter((seq) => seq != null);
         const after = seqs.length ? Math.min(...seqs) : undefined;
         const command = /** @type {const} */ ({ type: "agent", agent, action: "listen", after });
-        subscribe(session, command, channel.giveAll, (reply) => {
+        const fail = (/** @type {{ error: MainstayError }} */ item) => {
+          channel.isGone = item.error.reason === "agent_unknown";
+          channel.giveAll(item);
+        };
+        channel.isGone = false;
+        subscribe(session, command, fail, (reply) => {
           channel.isNew = false;
           const seq = /** @type {import("../protocol.d.ts").AgentListenReply | undefined} */ (reply)?.seq;
           if (seq == null) return;
@@ -270,18 +284,17 @@ export function createAgents(session) {
     },
     /** Listens over a new link. The numbers of another run mean nothing. @param {boolean} isOther */
     open(isOther) {
-      for (const channel of channels.values()) {
-        if (isOther) {
-          rewind(channel);
-          channel.giveAll({ restarted: true });
-        }
-        channel.ask();
-      }
+      for (const channel of channels.values()) isOther ? restart(channel) : channel.ask();
+    },
+    /** Listens to agents that were added since. @param {{ id: string }[]} agents */
+    onStatus(agents) {
+      for (const [agent, channel] of channels) if (channel.isGone && agents.some(({ id }) => id === agent)) restart(channel);
     },
     /** @param {{ agent: string, update?: AgentUpdate, lagged?: number, ended?: true }} push */
     onPush({ agent, update, ...item }) {
       const channel = channels.get(agent);
       if (!channel) return;
+      if ("ended" in item) channel.isGone = true;
       if (!update) return channel.giveAll(/** @type {AgentItem} */ (item));
       if (channel.isNew) return;
       const { seq } = update;

@@ -4,7 +4,7 @@
  *
  * It imports nothing of TanStack Query, so it works with every framework's package.
  */
-import { pageClient } from "./client.js";
+import { hold, pageClient } from "./client.js";
 import { isBackendAvailable } from "./connection-view.js";
 
 /** @import { Client, RequestOptions } from "./client.js" */
@@ -112,27 +112,36 @@ export function mainstayDefaults(options = {}) {
 
 /**
  * Binds TanStack Query's `onlineManager` to the backend's availability, in place of `navigator.onLine`. Stale
- * queries are fetched again once the backend is back.
+ * queries are fetched again once the backend is back. After the end it counts as online, so that no query waits.
  *
  * @param {OnlineManager} onlineManager
  * @param {{client?: Client}} [options]
  * @returns {() => void} ends it
  */
-export function bindOnlineManager(onlineManager, { client: given } = {}) {
-  const client = given ?? pageClient();
-  const release = given ? null : client.hold();
-  const { store } = client;
-  let stop = () => {};
-  onlineManager.setEventListener((setOnline) => {
-    setOnline(isBackendAvailable(store.getState()));
-    stop = store.select(isBackendAvailable, (isAvailable) => setOnline(isAvailable));
-    return stop;
-  });
+export function bindOnlineManager(onlineManager, { client } = {}) {
+  let isOnline = true;
   let isBound = true;
+  /** @type {((isOnline: boolean) => void) | null} */
+  let tell = null;
+  const set = (/** @type {boolean} */ isAvailable) => {
+    isOnline = isAvailable;
+    tell?.(isOnline);
+  };
+  const end = hold(client, ({ store }) => {
+    set(isBackendAvailable(store.getState()));
+    return store.select(isBackendAvailable, set);
+  });
+  // The manager calls this again for each first subscriber, also after the end.
+  onlineManager.setEventListener((setOnline) => {
+    if (!isBound) return undefined;
+    tell = setOnline;
+    tell(isOnline);
+    return () => (tell = null);
+  });
   return () => {
     if (!isBound) return;
     isBound = false;
-    stop();
-    release?.();
+    end();
+    set(true);
   };
 }

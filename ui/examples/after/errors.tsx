@@ -1,7 +1,8 @@
 import { connect, ErrorCodes, handleError, retry } from "mainstay-ui";
 import { toast } from "mainstay-ui/elements";
 
-const load = () => retry((signal) => connect().request("GET", "/api/report", { signal }), { retries: 3 });
+const client = connect();
+const load = () => retry((signal) => client.request("GET", "/api/report", { signal }), { retries: 3 });
 
 export async function show(): Promise<unknown> {
   try {

@@ -1,8 +1,10 @@
 import { connect, createQueue } from "mainstay-ui";
 
+const client = connect();
+
 /** A request: the runtime queues it, also while the backend is away. */
 export const save = (text: string) =>
-  connect().request("POST", "/api/notes", { body: { text }, priority: "high" });
+  client.request("POST", "/api/notes", { body: { text }, priority: "high" });
 
 /** Work of the page's own. */
 export const queue = createQueue({ concurrency: 4, limit: 100 });

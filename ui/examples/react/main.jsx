@@ -14,12 +14,12 @@ function Agent({ id }) {
 
 function App() {
   const state = useBackendConnection((connection) => connection.state);
-  const agents = useAgents();
+  const { agents, isLive } = useAgents();
   return (
     <>
       <mainstay-connection-status />
       <p>{state}</p>
-      <ul>{agents.map(({ id }) => <Agent key={id} id={id} />)}</ul>
+      <ul aria-busy={!isLive}>{agents.map(({ id }) => <Agent key={id} id={id} />)}</ul>
     </>
   );
 }

@@ -13,7 +13,7 @@ function App() {
   return html`
     <mainstay-connection-status></mainstay-connection-status>
     <p>${() => (state().isLive ? state().connection?.state : "connecting")}</p>
-    <ul>
+    <ul aria-busy=${() => String(!state().isLive)}>
       <${For} each=${() => Object.values(state().agents)}>
         ${(agent) => html`<li>${agent.id}: ${agent.status} <button onClick=${restart(agent.id)}>Restart ${agent.id}</button></li>`}
       <//>

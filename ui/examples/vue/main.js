@@ -15,7 +15,7 @@ const app = createApp({
   template: `
     <mainstay-connection-status />
     <p>{{ state.isLive ? state.connection?.state : "connecting" }}</p>
-    <ul>
+    <ul :aria-busy="!state.isLive">
       <li v-for="(agent, id) in state.agents" :key="id">
         {{ id }}: {{ agent.status }} <button @click="client.agent(id).restart()">Restart {{ id }}</button>
       </li>

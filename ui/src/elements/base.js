@@ -167,11 +167,13 @@ export class MainstayElement extends Base {
   get client() {
     if (this.#client) return this.#client;
     const client = pageClient();
-    const release = client.hold();
     if (this.isConnected) {
       this.#client = client;
-      this.#release = release;
-    } else release();
+      this.#release = client.hold(() => {
+        this.disconnectedCallback();
+        this.connectedCallback();
+      });
+    } else client.hold()();
     return client;
   }
 

@@ -102,9 +102,10 @@ export class ConnectionStatus extends MainstayElement {
    */
   #visible({ state }) {
     const now = Date.now();
-    if (state === "connected" || state === "disabled" || this.client.closed) {
+    const { closed } = this.client;
+    if (state === "connected" || state === "disabled" || closed) {
       this.#since = null;
-      if (this.#isShown) this.#backUntil = now + this.number("linger", 1500);
+      if (this.#isShown && !closed) this.#backUntil = now + this.number("linger", 1500);
       this.#isShown = false;
       if (now >= this.#backUntil) return "ok";
       this.again(this.#backUntil - now);

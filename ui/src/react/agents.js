@@ -110,10 +110,12 @@ function selectAgents({ agents, status }) {
  * Returns all agents in the runtime's order. The list is a new one only if an agent changed.
  *
  * @param {{client?: Client}} [options]
- * @returns {readonly Agent[]}
+ * @returns {{agents: readonly Agent[], isLive: boolean}} `isLive` is false while the reports are old
  */
 export function useAgents({ client } = {}) {
-  return useStore(selectAgents, { client, isEqual: isShallowEqual });
+  const agents = useStore(selectAgents, { client, isEqual: isShallowEqual });
+  const isLive = useStore(selectIsLive, { client });
+  return useMemo(() => ({ agents, isLive }), [agents, isLive]);
 }
 
 /**

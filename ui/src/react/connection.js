@@ -110,6 +110,8 @@ function createTracker(given, graceMs, actions) {
         follow();
         listener();
       });
+      // The client before may have had another state.
+      listener();
       return () => {
         clear();
         unsubscribe();

@@ -4,6 +4,7 @@ import { useCallback, useEffect, useMemo, useState } from "react";
 import { handleError } from "../errors.js";
 import { isLoss } from "../session.js";
 import { share } from "../share.js";
+import { useReading } from "./reading.js";
 import { createShared, useShared } from "./shared.js";
 import { isShallowEqual, peek, useActions, useGiven, useLatest, useStore } from "./source.js";
 
@@ -255,33 +256,6 @@ const selectQueue = (state) => (state.isLive ? state.queue : null);
 const NO_REQUESTS = [];
 
 /**
- * Lists the requests of all clients, again after each change of the queue.
- *
- * @param {Client | undefined} client
- * @param {boolean} isWanted
- */
-function useRequestList(client, isWanted) {
-  const given = useGiven(client);
-  const queue = useStore(selectQueue, { client });
-  const [list, setList] = useState(NO_REQUESTS);
-  useEffect(() => {
-    const used = isWanted && queue ? peek(given) : null;
-    if (!used) return undefined;
-    let isCurrent = true;
-    used.requests.list().then(
-      (next) => {
-        if (isCurrent) setList((last) => share(last, next));
-      },
-      () => {},
-    );
-    return () => {
-      isCurrent = false;
-    };
-  }, [given, queue, isWanted]);
-  return isWanted ? list : NO_REQUESTS;
-}
-
-/**
  * Returns the figures of the runtime's queue, with actions. `list` adds the requests themselves.
  *
  * @param {{client?: Client, list?: boolean}} [options]
@@ -290,7 +264,9 @@ function useRequestList(client, isWanted) {
 export function useQueue({ client, list = false } = {}) {
   const given = useGiven(client);
   const figures = useStore(queueFigures, { client, isEqual: isShallowEqual });
-  const pending = useRequestList(client, list);
+  const queue = useStore(selectQueue, { client });
+  const listed = useReading(given, list ? queue : null, (used) => used.requests.list(), NO_REQUESTS);
+  const pending = list ? listed : NO_REQUESTS;
   const actions = useActions(given, (run) => ({
     cancel: (/** @type {number} */ id) => run((used) => used.requests.cancel(id)),
     setPriority: (/** @type {number} */ id, /** @type {Priority} */ priority) =>

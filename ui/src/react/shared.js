@@ -45,8 +45,9 @@ export function createShared(initial) {
    * @param {Map<unknown, Held<V>>} table
    * @param {unknown} key
    * @param {(entry: SharedEntry<V>) => Unsubscribe | undefined} begin
+   * @param {Unsubscribe} release gives the client back, which the load needs
    */
-  const create = (table, key, begin) => {
+  const create = (table, key, begin, release) => {
     let value = initial;
     const controller = new AbortController();
     const listeners = new Set();
@@ -61,6 +62,7 @@ export function createShared(initial) {
       table.delete(key);
       controller.abort();
       end?.();
+      release();
     };
     const held = { entry, listeners, timer: null, drop };
     table.set(key, held);
@@ -98,10 +100,11 @@ export function createShared(initial) {
      */
     show(client, key, listener, { begin, keepMs }) {
       const table = tableOf(client);
-      const held = table.get(key) ?? create(table, key, begin);
+      const held = table.get(key) ?? create(table, key, begin, client.hold());
       if (held.timer !== null) clearTimeout(held.timer);
       held.timer = null;
       held.listeners.add(listener);
+      listener();
       return () => {
         held.listeners.delete(listener);
         if (!held.listeners.size) held.timer = setTimeout(held.drop, keepMs());

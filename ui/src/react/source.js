@@ -13,7 +13,7 @@ import {
   useSyncExternalStore,
 } from "react";
 
-import { pageClient, findClient } from "../client.js";
+import { currentClient, hold, pageClient } from "../client.js";
 import { handleError } from "../errors.js";
 import { INITIAL_STATE } from "../store.js";
 
@@ -31,6 +31,8 @@ import { INITIAL_STATE } from "../store.js";
 
 /** Gives the components below a client of their own. */
 export const MainstayContext = createContext(/** @type {Client | null} */ (null));
+
+export { hold };
 
 /**
  * Returns the client that a hook was given, by its options or by the context.
@@ -75,23 +77,6 @@ export function useKeyed(key, create) {
 }
 
 /**
- * Uses a client until the returned function is called. The page's client is counted meanwhile.
- *
- * @param {Client | null} given
- * @param {(client: Client) => Unsubscribe} use
- * @returns {Unsubscribe}
- */
-export function hold(given, use) {
-  const client = given ?? pageClient();
-  const release = given ? null : client.hold();
-  const end = use(client);
-  return () => {
-    end();
-    release?.();
-  };
-}
-
-/**
  * Runs an action, and turns its outcome into a result.
  *
  * @template T
@@ -112,13 +97,14 @@ export async function act(given, run) {
 }
 
 /**
- * Returns the client that a hook uses, if it exists. Opens no session, so it may be called during a render.
+ * Returns the client that a hook uses, if it exists. It may be closed. Opens no session, so it may be called during
+ * a render.
  *
  * @param {Client | null} given
  * @returns {Client | null}
  */
 export function peek(given) {
-  return given ?? findClient();
+  return given ?? currentClient();
 }
 
 /**
@@ -188,10 +174,22 @@ export function useStore(selector, options = {}) {
   const given = useGiven(options.client);
   const read = useCallback(() => readState(given), [given]);
   const subscribe = useCallback(
-    (/** @type {() => void} */ listener) => hold(given, (client) => client.store.subscribe(listener)),
+    (/** @type {() => void} */ listener) => hold(given, (client) => watchStore(client, listener)),
     [given],
   );
   return useSelection(subscribe, read, INITIAL_STATE, selector, options.isEqual ?? Object.is);
+}
+
+/**
+ * Calls the listener after each change of a client's state, and at once: the client before may have had another.
+ *
+ * @param {Client} client
+ * @param {() => void} listener
+ */
+function watchStore(client, listener) {
+  const stop = client.store.subscribe(listener);
+  listener();
+  return stop;
 }
 
 /**

@@ -1,11 +1,11 @@
 /** Hooks for changes of files, logs, incidents and events. */
-import { useCallback, useEffect, useMemo, useState } from "react";
+import { useCallback, useMemo, useState } from "react";
 
 import { handleError, MainstayError } from "../errors.js";
 import { createGlob, createMerge, isWithin } from "../file-changes.js";
-import { share } from "../share.js";
 import { useFold } from "./fold.js";
-import { peek, useGiven, useLatest, useStore } from "./source.js";
+import { useReading } from "./reading.js";
+import { useGiven, useLatest, useStore } from "./source.js";
 
 /** @import { Client } from "../client.js" */
 /** @import { EventBatch, FileItem, LogItem } from "../streams.js" */
@@ -251,27 +251,19 @@ const newestEvent = ({ isLive, status }) =>
  * Returns the last incidents of the runtime's journal, newest first. They are listed again after new events.
  *
  * @param {{client?: Client, limit?: number}} [options]
- * @returns {readonly IncidentStory[]}
+ * @returns {{incidents: readonly IncidentStory[], isLive: boolean}} `isLive` is false while the list may be old
  */
 export function useIncidents({ client, limit = 20 } = {}) {
   const given = useGiven(client);
   const newest = useStore(newestEvent, { client });
-  const [incidents, setIncidents] = useState(NO_INCIDENTS);
-  useEffect(() => {
-    const used = newest && peek(given);
-    if (!used) return undefined;
-    let isCurrent = true;
-    used.command({ type: "incidents", limit }).then(
-      (next) => {
-        if (isCurrent) setIncidents((last) => share(last, next.incidents));
-      },
-      () => {},
-    );
-    return () => {
-      isCurrent = false;
-    };
-  }, [given, newest, limit]);
-  return incidents;
+  const incidents = useReading(
+    given,
+    newest && `${newest} ${limit}`,
+    async (used) => (await used.command({ type: "incidents", limit })).incidents,
+    NO_INCIDENTS,
+  );
+  const isLive = newest !== null;
+  return useMemo(() => ({ incidents, isLive }), [incidents, isLive]);
 }
 
 /**
@@ -305,6 +297,8 @@ export function useEvents({ client, kinds, after, limit = 1_000, onEvents } = {}
       events: last([...value.events, ...batches.flatMap(({ events }) => events)], limit),
       lagged: batches.findLast((batch) => batch.lagged)?.lagged ?? value.lagged,
     }),
+    // From a place on, they come again.
+    restart: (value) => (after === undefined ? value : NO_EVENTS),
     start: (used, push) =>
       used.onEvents(
         (batch) => {

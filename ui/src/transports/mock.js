@@ -3,9 +3,13 @@
  * It uses no timer unless it is slow, and then those of its clock.
  */
 import { fromBase64, toBase64 } from "../bytes.js";
+import * as cache from "../cache.js";
 import { pageClock } from "../clock.js";
 import { handleError, MainstayError, ownError } from "../errors.js";
+import * as fetch from "../fetch.js";
 import { globSource } from "../file-changes.js";
+import * as logs from "../logs.js";
+import * as messages from "../messages.js";
 import { HistoryFold } from "./mock-history.js";
 import { sampleAgent, sampleNode, sampleStatus } from "./samples.js";
 
@@ -71,6 +75,9 @@ import { sampleAgent, sampleNode, sampleStatus } from "./samples.js";
  * @property {() => void} onAck
  * @property {Upload} upload
  */
+
+/** The modules that a client loads when it first needs them. Here they are at once: under fake timers nothing waits. */
+export const ON_DEMAND = [cache, fetch, logs, messages];
 
 const CHUNK_BYTES = 64 * 1024;
 const CHUNKS_MAX = 16;

@@ -74,6 +74,35 @@ describe("connection", () => {
     assert.equal(bridge.sessions, 1);
   });
 
+  test("req 1: mounted components go on with the next client after a close", async () => {
+    await goLive();
+    const texts = await page.evaluate(async () => {
+      const App = () => {
+        const { state, reconnect } = hooks.useBackendConnection();
+        const { agents, isLive } = hooks.useAgents();
+        window.reconnect = reconnect;
+        return `${state} ${agents.length} ${isLive}`;
+      };
+      const { container } = mount(h(App), { strict: true });
+      const seen = [];
+      const shows = async (text) => {
+        await until(() => container.textContent === text);
+        seen.push(text);
+      };
+      await shows("connected 2 true");
+      client.close();
+      await shows("disconnected 2 false");
+      const { ok, error } = await reconnect();
+      seen.push(`${ok} ${error.reason}`);
+      connectPage();
+      await shows("connected 2 true");
+      return seen;
+    });
+    assert.deepEqual(texts, ["connected 2 true", "disconnected 2 false", "false cancelled", "connected 2 true"]);
+    await bridge.until(() => bridge.open.size === 1);
+    assert.equal(bridge.sessions, 2);
+  });
+
   test("inline options and changed callbacks do not reconnect", async () => {
     await goLive();
     const seen = await page.evaluate(async () => {
@@ -405,7 +434,7 @@ describe("state", () => {
     await page.evaluate(() => {
       window.renders = { planner: 0, writer: 0, agents: 0, queue: 0, connected: 0 };
       const Agent = ({ id }) => (renders[id]++, hooks.useAgentHealth(id)?.status ?? "unknown");
-      const Agents = () => (renders.agents++, hooks.useAgents().length);
+      const Agents = () => (renders.agents++, hooks.useAgents().agents.length);
       const Queue = () => (renders.queue++, hooks.useQueue().waiting);
       const Dot = () => (
         renders.connected++,
@@ -466,7 +495,7 @@ describe("state", () => {
         return h(
           "p",
           null,
-          `${state} ${agent?.status ?? "no agent"} ${hooks.useCountdown(null)} ${hooks.useAgents().length}`,
+          `${state} ${agent?.status ?? "no agent"} ${hooks.useCountdown(null)} ${hooks.useAgents().agents.length}`,
         );
       };
       const container = document.createElement("div");
@@ -505,7 +534,7 @@ describe("state", () => {
     const counts = await page.evaluate(async (url) => {
       connectPage();
       const own = mainstay.connect({ url, id: "other" });
-      const Count = ({ client }) => h("i", null, hooks.useAgents({ client }).length);
+      const Count = ({ client }) => h("i", null, hooks.useAgents({ client }).agents.length);
       const { container } = mount(
         h(
           "div",
@@ -772,6 +801,41 @@ describe("requests", () => {
     assert.equal(bridge.commands.filter(({ type }) => type === "request").length, 1);
   });
 
+  test("request without a component keeps the page's client for its time", async () => {
+    bridge.on("request", () => undefined);
+    const releases = await page.evaluate(async (url) => {
+      /** The delays of the client's timers. A second is the end of an unused session. */
+      const timers = new Map();
+      const clock = {
+        now: () => Date.now(),
+        setTimeout: (task, ms) => {
+          const timer = setTimeout(task, ms);
+          timers.set(timer, ms);
+          return timer;
+        },
+        clearTimeout: (timer) => (timers.delete(timer), clearTimeout(timer)),
+      };
+      const releases = () => [...timers.values()].filter((ms) => ms === 1_000).length;
+      const client = mainstay.connect({ url, clock });
+      await until(() => client.store.getState().isLive);
+      client.release();
+      await until(() => releases() === 1);
+      const Notes = ({ keepMs }) => hooks.useRequest("/notes", { keepMs }).state;
+      const root = mount(h(Notes, { keepMs: 60_000 }));
+      await until(() => root.container.textContent === "pending");
+      const seen = [releases()];
+      flushSync(() => root.render(null));
+      seen.push(releases());
+      flushSync(() => root.render(h(Notes, { keepMs: 0 })));
+      seen.push(releases());
+      flushSync(() => root.render(null));
+      await until(() => releases() === 1);
+      return seen;
+    }, bridge.url);
+    assert.deepEqual(releases, [0, 0, 0]);
+    assert.equal(bridge.commands.filter(({ type }) => type === "request").length, 1);
+  });
+
   test("request that broke off is sent again in the next session", async () => {
     await goLive();
     let count = 0;
@@ -884,6 +948,39 @@ describe("requests", () => {
     assert.ok(nextTrialAt >= from && nextTrialAt <= to, `${nextTrialAt} is not in ${from} to ${to}`);
   });
 
+  test("incidents and requests are read one reading at a time", async () => {
+    await goLive();
+    const counts = { incidents: [0, 0], requests: [0, 0] };
+    const held = [];
+    const count = (kind, reply) => () => {
+      const seen = counts[kind];
+      seen[0]++;
+      seen[1] = Math.max(seen[1], seen[0]);
+      return new Promise((resolve) => held.push(() => (seen[0]--, resolve(reply))));
+    };
+    bridge.on("incidents", count("incidents", { incidents: [] }));
+    bridge.on("requests", count("requests", []));
+    await page.evaluate(() => {
+      window.versions = new Set();
+      mount(h(() => (hooks.useIncidents(), hooks.useQueue({ list: true }), versions.add(hooks.useStore(({ status }) => status.runtime.seq)), null)));
+    });
+    for (let round = 1; round <= 4; round++) {
+      bridge.change({
+        runtime: { ...bridge.status.runtime, seq: bridge.status.runtime.seq + 1 },
+        queue: { ...bridge.status.queue, waiting: round },
+      });
+      await page.waitForFunction((size) => versions.size === size, round + 1);
+    }
+    await bridge.until(() => held.length === 2);
+    for (const end of held.splice(0)) end();
+    // What changed meanwhile is read once, however often it changed.
+    await bridge.until(() => held.length === 2);
+    for (const end of held.splice(0)) end();
+    await page.evaluate(() => client.hello());
+    assert.deepEqual(counts, { incidents: [0, 1], requests: [0, 1] });
+    assert.equal(bridge.commands.filter(({ type }) => type === "incidents").length, 2);
+  });
+
   test("incidents are listed again after new events", async () => {
     await goLive();
     const incident = (id, title) => ({ id, title, story: [title] });
@@ -891,7 +988,7 @@ describe("requests", () => {
     bridge.on("incidents", ({ limit }) => ({ incidents: incidents.slice(0, limit) }));
     const titles = (count) =>
       page.evaluate(async (wanted) => {
-        window.shown ??= mount(h(() => hooks.useIncidents({ limit: 2 }).map(({ title }) => `${title};`).join("")));
+        window.shown ??= mount(h(() => hooks.useIncidents({ limit: 2 }).incidents.map(({ title }) => `${title};`).join("")));
         await until(() => shown.container.textContent.split(";").length === wanted + 1);
         return shown.container.textContent;
       }, count);
@@ -1293,6 +1390,27 @@ describe("streams", () => {
       "line 3",
       "line 4",
     ]);
+  });
+
+  test("events after a cursor are shown once, also after another subscription", async () => {
+    const shown = await page.evaluate(async () => {
+      const mock = createMock();
+      const client = mainstay.connect({ mock });
+      for (const to of ["degraded", "healthy"]) mock.setAgent("planner", { status: to });
+      const Events = ({ given }) => {
+        const { events } = hooks.useEvents({ client: given, kinds: ["agent_health"], after: "0.0" });
+        return events.map(({ to }) => `${to};`).join("");
+      };
+      const root = mount(h(Events));
+      await until(() => root.container.textContent === "degraded;healthy;");
+      // The same client, given in another way, is another subscription.
+      root.render(h(Events, { given: client }));
+      await until(() => mock.commands.filter(({ type }) => type === "subscribe").length >= 2);
+      mock.setAgent("planner", { status: "failed" });
+      await until(() => root.container.textContent.endsWith("failed;"));
+      return root.container.textContent;
+    });
+    assert.equal(shown, "degraded;healthy;failed;");
   });
 
   test("events of the wanted kinds come in order, with gaps", async () => {

@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { currentClient, hold, pageClient } from "../../src/client.js";
 import { connect, findClient } from "../../src/index.js";
 import { countFailures, nextDelay } from "../../src/reconnect.js";
 import { createMock } from "../../src/transports/mock.js";
 import {
+  collector,
   connectMock,
   fakePage,
   manualClock,
@@ -579,13 +581,111 @@ test("req 20: a 503 and a scripted failure are errors with their status", async 
 });
 
 test("client without an address says so, and rejects every command", async (t) => {
+  stopClock(t);
   const client = connect({ id: t.name });
   t.after(() => client.close());
+  const early = rejection(client.hello());
+  assert.equal(client.store.getState().session.state, "connecting");
+  await pass(1000);
   const { session, isLive } = client.store.getState();
   assert.equal(session.state, "closed");
   assert.equal(session.error.reason, "invalid_config");
   assert.equal(isLive, false);
+  assert.equal((await early).reason, "invalid_config");
   assert.equal((await rejection(client.hello())).reason, "invalid_config");
+});
+
+test("req 1: an address that comes later is taken by the client that is in use", async (t) => {
+  stopClock(t);
+  for (const lateMs of [0, 500, 5000]) {
+    const id = `${t.name} ${lateMs}`;
+    const client = connect({ id });
+    t.after(() => client.close());
+    const states = [];
+    client.store.select(({ isLive }) => isLive, (isLive) => states.push(isLive));
+    const { items, listener } = collector();
+    client.onEvents(listener);
+    const early = client.hello().catch((error) => error);
+    await pass(lateMs, 500);
+    const mock = createMock();
+    assert.equal(connect({ id, mock }), client);
+    await pass(100);
+    mock.pushEvent({ kind: "actor_started", actor: "root/agents" });
+    await pass(100);
+    assert.deepEqual(states, [true]);
+    assert.deepEqual(items.map(({ events }) => events.length), [1]);
+    // Within a second no command has failed for want of an address.
+    assert.equal((await early).reason, lateMs > 1000 ? "invalid_config" : undefined);
+    assert.equal(client.store.getState().session.error, null);
+    assert.throws(() => connect({ id, mock: createMock() }), { reason: "invalid_config" });
+  }
+});
+
+test("req 1: uses of a closed client go on with the next one of the page", async (t) => {
+  stopClock(t);
+  const before = createMock();
+  const client = connect({ mock: before });
+  t.after(() => findClient()?.close());
+  const seen = [];
+  const end = hold(null, (used) => {
+    seen.push(used);
+    return used.store.subscribe(() => {});
+  });
+  client.close();
+  assert.equal(findClient(), null);
+  assert.equal(pageClient(), client, "what is mounted later opens no session of its own");
+  const next = connect({ mock: createMock() });
+  assert.deepEqual(seen, [client, next]);
+  next.release();
+  await pass(5000, 500);
+  assert.equal(next.closed, false, "it is in use");
+  end();
+  await pass(1000);
+  assert.equal(next.closed, true);
+  assert.equal(currentClient(), null);
+  assert.equal(before.sessions, 0);
+});
+
+test("req 6: reconnects one after the other do not put the end of a dead link off", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  await settle();
+  mock.halfOpen();
+  await pass(2000, 500);
+  for (let round = 0; round < 12 && mock.opened < 2; round++) {
+    client.retryNow();
+    await pass(500);
+  }
+  await pass(500);
+  assert.equal(mock.opened, 2);
+});
+
+test("req 14: the wait for a session is part of the deadline", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  await settle();
+  mock.on("request", () => ({ status: 200, headers: {}, body: null }));
+  mock.on("agent.send", () => "done");
+  mock.drop({ refuse: 2 });
+  const sent = [
+    client.request("GET", "/a", { deadlineMs: 60_000 }),
+    client.agent("planner").send("hello", { deadlineMs: 50_000 }),
+    client.request("GET", "/b"),
+    client.fetch("/c", { deadlineMs: 40_000 }),
+  ];
+  const askedAt = Date.now();
+  await pass(20_000, 500);
+  await Promise.all(sent);
+  const left = mock.commands.filter(({ type }) => type === "request" || type === "agent");
+  const waited = 60_000 - left[0].deadline_ms;
+  assert.ok(waited >= 500 && waited <= Date.now() - askedAt, `${waited} ms`);
+  const deadlines = Object.fromEntries(left.map(({ path, agent, deadline_ms }) => [path ?? agent, deadline_ms]));
+  assert.deepEqual(deadlines, {
+    "/a": 60_000 - waited,
+    planner: 50_000 - waited,
+    "/b": undefined,
+    "/c": 40_000 - waited,
+  });
 });
 
 test("client that closes leaves no timer and no listener", async (t) => {

@@ -159,6 +159,27 @@ test("agent updates after a number that is still to come begin with the first", 
   assert.deepEqual(seqs(second.items), [1, 2, 3, 4]);
 });
 
+test("agent that is added later, also again, is listened to", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t, { agents: [] });
+  await settle();
+  const { items, listener } = collector();
+  client.agent("late").listen(listener);
+  await settle();
+  assert.deepEqual(items.splice(0).map(({ error }) => error?.reason), ["agent_unknown"]);
+  for (const round of [1, 2]) {
+    await client.agent("late").add();
+    await pass(1000, 250);
+    mock.agentUpdate("late", { body: round });
+    mock.agentUpdate("late", { body: round + 10 });
+    await settle();
+    assert.deepEqual(items.splice(0).map(({ update, restarted }) => restarted ?? update.body), [true, round, round + 10]);
+    await client.agent("late").remove();
+    await pass(6000, 500);
+    assert.deepEqual(items.splice(0), [{ ended: true }]);
+  }
+});
+
 test("agent that is unknown is an item of its listener", async (t) => {
   const { client } = connectMock(t);
   const { items, listener } = collector();

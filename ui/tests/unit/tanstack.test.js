@@ -142,6 +142,23 @@ test("online is the backend's availability, and its return fetches", async () =>
   unbind();
 });
 
+test("online after the end of the binding, also for later subscribers", async () => {
+  const unbind = bindOnlineManager(onlineManager);
+  const stop = onlineManager.subscribe(() => {});
+  mock.setStatus({ connection: { state: "reconnecting" } });
+  await until((state) => !isBackendAvailable(state));
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(onlineManager.isOnline(), false);
+  unbind();
+  assert.equal(onlineManager.isOnline(), true);
+  stop();
+  const stopAgain = onlineManager.subscribe(() => {});
+  assert.equal(onlineManager.isOnline(), true);
+  stopAgain();
+  mock.setStatus({ connection: { state: "connected" } });
+  await until(isBackendAvailable);
+});
+
 test("availability is true before anything is known", () => {
   assert.equal(isBackendAvailable(INITIAL_STATE), true);
   const waiting = { ...INITIAL_STATE, session: { ...INITIAL_STATE.session, state: "waiting", attempt: 2 } };

@@ -1054,6 +1054,7 @@ describe("requests", () => {
       await until(() => root.container.textContent === '"new"');
       loads[0].end("old");
     });
+    await bridge.until(() => stored?.value === "new");
     // A further load ends after all that the old one could do.
     bridge.event({ kind: "cache_invalidated", by: "all", pattern: "everything", entries: 1 });
     stored = null;

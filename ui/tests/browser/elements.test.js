@@ -775,6 +775,29 @@ test("agents: say when the state was saved", async () => {
   });
 });
 
+test("elements go on with an address that comes later, and with the next client after a close", async () => {
+  const page = await setup.browser.newPage();
+  await page.goto(`${setup.url}/tests/browser/elements-on-demand.html`);
+  await run(page, `(async () => document.body.append(document.createElement("mainstay-agents")))()`);
+  const connect = (id) =>
+    run(
+      page,
+      `(async () => {
+      await customElements.whenDefined("mainstay-agents");
+      const { connect } = await import("/src/client.js");
+      const { createMock } = await import("/src/transports/mock.js");
+      globalThis.client = connect({ mock: createMock({ agents: [{ id: "${id}" }] }) });
+    })()`,
+    );
+  await connect("first");
+  await page.getByText("first", { exact: true }).waitFor();
+  await run(page, "client.close()");
+  await connect("second");
+  await page.getByText("second", { exact: true }).waitFor();
+  assert.equal(await page.getByText("first", { exact: true }).count(), 0);
+  await page.close();
+});
+
 test("elements outside a page hold no client", async () => {
   const page = await setup.browser.newPage();
   await page.goto(`${setup.url}/tests/browser/elements-on-demand.html`);

@@ -6,7 +6,7 @@ import { fromWire, toWire } from "./names.js";
 import { createSession, longestWait } from "./session.js";
 import { isJson } from "./share.js";
 import { createStore, fromStatus } from "./store.js";
-import { createAgents, createEvents, createFiles, createFrames } from "./streams.js";
+import { createAgents, createEvents } from "./streams.js";
 import { chooseTransport } from "./transports/choose.js";
 
 /**
@@ -29,6 +29,7 @@ import { chooseTransport } from "./transports/choose.js";
  * @typedef {import("../protocol.d.ts").TreeNode} TreeNode
  * @typedef {import("./clock.js").Clock} Clock
  * @typedef {import("./clock.js").Unsubscribe} Unsubscribe
+ * @typedef {import("./errors.js").MainstayError} MainstayError
  * @typedef {import("./session.js").Push} Push
  * @typedef {import("./session.js").SessionState} SessionState
  * @typedef {import("./session.js").Transport} Transport
@@ -180,22 +181,31 @@ function create(options) {
  */
 export function hold(given, use) {
   if (given) return use(given);
-  /** @type {Unsubscribe} */
-  let end;
+  let isOver = false;
+  /** @type {Unsubscribe | undefined} */
+  let stop;
+  let release = () => {};
+  const end = () => {
+    stop?.();
+    release();
+    stop = undefined;
+  };
   const begin = () => {
+    if (isOver) return;
     const client = pageClient();
-    const release = client.hold(() => {
-      end();
-      begin();
-    });
-    const stop = use(client);
-    end = () => {
-      stop();
+    release = client.hold(() => (end(), begin));
+    try {
+      stop = use(client);
+    } catch (error) {
       release();
-    };
+      throw error;
+    }
   };
   begin();
-  return () => end();
+  return () => {
+    isOver = true;
+    end();
+  };
 }
 
 /**
@@ -215,11 +225,6 @@ function sending(options) {
   };
 }
 
-/** @param {unknown} error @returns {never} */
-function rethrow(error) {
-  throw handleError(error);
-}
-
 /**
  * Creates a client: a session with a runtime, its store, and its streams.
  * @param {string} slot
@@ -234,7 +239,7 @@ function createClient(slot, options) {
   const waits = new Set();
   let references = 0;
   /** The uses that `release` does not give back, each with what it does when another client takes the slot. */
-  const holds = /** @type {Set<{ onNext?: () => void }>} */ (new Set());
+  const holds = /** @type {Set<{ onNext?: () => (() => void) }>} */ (new Set());
   let refreshedAt = -Infinity;
   let tookMs = 0;
   let isPlanned = false;
@@ -253,14 +258,40 @@ function createClient(slot, options) {
   });
   const events = createEvents(session, clock);
   const agents = createAgents(session);
-  const frames = createFrames(session);
-  const files = createFiles(session);
   /** @type {ReturnType<typeof import("./logs.js").createLogs> | null} */
   let logs = null;
+  /** @type {ReturnType<typeof import("./frames.js").createFrames> | null} */
+  let frames = null;
+  /** @type {ReturnType<typeof import("./files.js").createFiles> | null} */
+  let files = null;
   const { ask } = session;
-  const loadFetch = () => import("./fetch.js").catch(rethrow);
+  /**
+   * Loads a part of this package. What cannot be loaded is tried again in the next session: its server may be away too.
+   * @template T
+   * @param {() => Promise<T>} load
+   * @returns {Promise<T>}
+   */
+  async function part(load, tries = 3) {
+    try {
+      return await load();
+    } catch (error) {
+      if (tries <= 1) throw handleError(error);
+      await ask({ type: "hello" });
+      return part(load, tries - 1);
+    }
+  }
+
+  const loadFetch = () => part(() => import("./fetch.js"));
+  const loadFrames = async () => {
+    const { createFrames } = await part(() => import("./frames.js"));
+    return (frames ??= createFrames(session));
+  };
+  const loadFiles = async () => {
+    const { createFiles } = await part(() => import("./files.js"));
+    return (files ??= createFiles(session));
+  };
   const loadLogs = async () => {
-    const { createLogs } = await import("./logs.js");
+    const { createLogs } = await part(() => import("./logs.js"));
     return (logs ??= createLogs(session, clock));
   };
 
@@ -275,8 +306,8 @@ function createClient(slot, options) {
       if (!store.getState().isLive) becomeLive(isOther, status.cache.folders);
     } else if ("agent" in message) agents.onPush(message);
     else if ("log" in message) logs?.onPush(message);
-    else if ("frame" in message) frames.onFrame(message.frame);
-    else if ("file" in message) files.onPush(message.file);
+    else if ("frame" in message) frames?.onFrame(message.frame);
+    else if ("file" in message) files?.onPush(message.file);
     else {
       if ("events" in message) events.onEvents(message.events);
       else if ("cursor" in message) events.onLagged(message.lagged, message.cursor);
@@ -291,8 +322,8 @@ function createClient(slot, options) {
   function becomeLive(isOther, folders) {
     session.setLive();
     agents.open(isOther);
-    frames.open();
-    files.open(folders);
+    frames?.open();
+    files?.open(folders);
     logs?.open();
     poll();
     client.hello().then(
@@ -311,7 +342,7 @@ function createClient(slot, options) {
   function take(status, tree) {
     refreshedAt = clock.now();
     store.set({ ...fromStatus(store.getState(), status, refreshedAt, skew), tree });
-    agents.onStatus(status.agents);
+    if (store.getState().isLive) agents.onStatus(status.agents);
   }
 
   function refreshSoon() {
@@ -353,6 +384,29 @@ function createClient(slot, options) {
     refreshTimer.clear();
     pollTimer.clear();
     isPlanned = false;
+  }
+
+  /**
+   * Listens to a stream whose module is loaded with the first listener.
+   * @template T
+   * @param {() => Promise<T>} load
+   * @param {(item: { error: MainstayError }) => void} listener
+   * @param {(loaded: T) => Unsubscribe} listen
+   * @returns {Unsubscribe}
+   */
+  function listenLater(load, listener, listen) {
+    let isOver = false;
+    let stop = () => {};
+    load().then(
+      (loaded) => {
+        if (!isOver && !client.closed) stop = listen(loaded);
+      },
+      (error) => isOver || listener({ error: handleError(error) }),
+    );
+    return () => {
+      isOver = true;
+      stop();
+    };
   }
 
   /** @param {Event} event */
@@ -412,7 +466,7 @@ function createClient(slot, options) {
   const onCache = (name) =>
     /** @type {import("./cache.js").Cache[N]} */ (
       async (/** @type {unknown[]} */ ...args) => {
-        const { createCache } = await import("./cache.js").catch(rethrow);
+        const { createCache } = await part(() => import("./cache.js"));
         const act = /** @type {(...args: unknown[]) => unknown} */ (createCache({ ask, pick })[name]);
         return act(...args);
       }
@@ -434,7 +488,13 @@ function createClient(slot, options) {
     expect(other) {
       if (client.closed || ADDRESS.every((name) => (other[name] ?? options[name]) === options[name])) return;
       const merged = { ...options, ...other };
-      if (session.adopt(() => chooseTransport(merged))) return void (options = merged);
+      const wasClosed = session.isClosed();
+      if (session.adopt(() => chooseTransport(merged))) {
+        options = merged;
+        // What was asked for in vain is asked for again.
+        if (wasClosed) client.handOver();
+        return;
+      }
       if (references || holds.size) throw ownError("invalid_config", "another runtime needs another id");
       client.close();
     },
@@ -450,8 +510,9 @@ function createClient(slot, options) {
     },
     /**
      * Counts one more use. The returned function gives it back, once, and nothing else does. `onNext` is called
-     * when another client takes the place of this one, which was closed.
-     * @param {() => void} [onNext]
+     * when another client takes the place of this one, which was closed, or when this one gets its address late. It
+     * ends the use, and returns how to begin it again, once all others have ended.
+     * @param {() => (() => void)} [onNext]
      * @returns {() => void}
      */
     hold(onNext) {
@@ -462,9 +523,10 @@ function createClient(slot, options) {
         if (holds.delete(use)) closeUnused();
       };
     },
-    /** Lets each use go on with the next client. */
+    /** Lets each use begin again, with the client that is now the page's. */
     handOver() {
-      for (const { onNext } of [...holds]) call(onNext, null);
+      const begins = [...holds].map((use) => holds.has(use) && use.onNext?.());
+      for (const begin of begins) if (begin) call(begin, null);
     },
     /** Ends the session at once. Every promise rejects, and after the last state no listener is called. */
     close() {
@@ -656,8 +718,8 @@ function createClient(slot, options) {
          * @returns {Promise<MessageReply>}
          */
         async send(body, options = {}) {
-          const { sendMessage } = await import("./messages.js").catch(rethrow);
-          return sendMessage({ session, agents, waits }, agent, body, options);
+          const { sendMessage } = await part(() => import("./messages.js"));
+          return sendMessage({ session, agents, waits, clock }, agent, body, options);
         },
       };
     },
@@ -675,13 +737,14 @@ function createClient(slot, options) {
      * @param {{ types?: readonly string[] }} [options] patterns for the `type` of frames, as in `chat.*`
      * @returns {Unsubscribe}
      */
-    onFrames: (listener, { types = [] } = {}) => frames.listen(listener, types),
+    onFrames: (listener, { types = [] } = {}) =>
+      listenLater(loadFrames, listener, (loaded) => loaded.listen(listener, types)),
     /**
      * Calls the listener with each change in the watched folders.
      * @param {(item: FileItem) => void} listener
      * @returns {Unsubscribe}
      */
-    onFiles: (listener) => files.listen(listener),
+    onFiles: (listener) => listenLater(loadFiles, listener, (loaded) => loaded.listen(listener)),
     /**
      * Calls the listener with the last lines of a log, and with each further one.
      * @param {string} log `backend`, or an agent's id
@@ -689,22 +752,10 @@ function createClient(slot, options) {
      * @param {{ lines?: number, sinceMs?: number }} [options]
      * @returns {Unsubscribe}
      */
-    onLog(log, listener, options = {}) {
-      let isOver = false;
-      let stop = () => {};
-      loadLogs().then(
-        (loaded) => {
-          if (!isOver && !client.closed) stop = loaded.listen(log, listener, options);
-        },
-        (error) => isOver || listener({ error: handleError(error) }),
-      );
-      return () => {
-        isOver = true;
-        stop();
-      };
-    },
+    onLog: (log, listener, options = {}) =>
+      listenLater(loadLogs, listener, (loaded) => loaded.listen(log, listener, options)),
   };
   watchPage("addEventListener");
-  session.retryNow();
+  session.start();
   return client;
 }

@@ -1,8 +1,9 @@
 /** Messages to agents. The client loads this module with the first message. */
+import { createTimer } from "./clock.js";
 import { MainstayError, ownError } from "./errors.js";
 import { call } from "./listeners.js";
 import { fromWire, toWire } from "./names.js";
-import { isLoss, longestWait } from "./session.js";
+import { isLoss, longestWait, WAIT_MS } from "./session.js";
 
 /**
  * @typedef {import("../protocol.d.ts").AgentUpdate} AgentUpdate
@@ -17,6 +18,7 @@ import { isLoss, longestWait } from "./session.js";
  * @property {Session} session
  * @property {ReturnType<typeof import("./streams.js").createAgents>} agents
  * @property {Set<() => void>} waits the waits for outcomes that end with the client
+ * @property {import("./clock.js").Clock} clock
  */
 
 const MESSAGE_OPTIONS = "mayRepeat detached waitTimeoutMs timeoutMs deadlineMs";
@@ -29,8 +31,10 @@ const MESSAGE_OPTIONS = "mayRepeat detached waitTimeoutMs timeoutMs deadlineMs";
  * @param {MessageOptions} options
  * @returns {Promise<MessageReply>}
  */
-export async function sendMessage({ session, agents, waits }, agent, body, options) {
-  const { signal, detached, onUpdate, onAccepted } = options;
+export async function sendMessage({ session, agents, waits, clock }, agent, body, options) {
+  const { signal, detached, deadlineMs, onUpdate, onAccepted } = options;
+  const sentAt = clock.now();
+  const [deadline, look] = [createTimer(clock), createTimer(clock)];
   /** @type {number | undefined} */
   let messageId;
   /** The number of the last update, after which others come once the session is back. */
@@ -95,6 +99,14 @@ export async function sendMessage({ session, agents, waits }, agent, body, optio
     if (!detached || messageId == null || session.isClosed() || !isLoss(error)) throw error;
     stops.push(agents.listen(agent, onEnd, seq));
     waits.add(end);
+    // Each wait for a session is as long as that of a command, and the whole as long as the deadline.
+    if (deadlineMs) deadline.set(end, Math.max(0, sentAt + deadlineMs - clock.now()));
+    const keepSession = () =>
+      session.ask({ type: "hello" }, { waitMs: longestWait(options) }).then(
+        () => look.set(keepSession, WAIT_MS),
+        () => end(),
+      );
+    keepSession();
     signal?.addEventListener("abort", abort);
     /** @type {{ answer?: Json, error?: import("../protocol.d.ts").ErrorObject } | undefined} */
     const outcome = await ended;
@@ -103,7 +115,7 @@ export async function sendMessage({ session, agents, waits }, agent, body, optio
     if (!outcome) throw error;
     return { messageId, answer: outcome.answer ?? null };
   } finally {
-    for (const stop of stops) stop();
+    for (const stop of [...stops, deadline.clear, look.clear]) stop();
     waits.delete(end);
     signal?.removeEventListener("abort", abort);
   }

@@ -85,7 +85,7 @@ const SAFE_METHODS = /^(GET|HEAD|OPTIONS|PUT|DELETE)$/;
 const ACTS_TWICE = /^(restart|login|add|answer|reconnect)$/;
 
 /** The longest wait for a session, unless the caller says otherwise. */
-const WAIT_MS = 60_000;
+export const WAIT_MS = 60_000;
 /** A timer takes no more. */
 const TIMER_MAX_MS = 2 ** 31;
 
@@ -217,9 +217,12 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
     for (const entry of waiting) entry.send();
   }
 
+  /** Returns for how long nothing came. The wall clock may have been set back since. */
+  const silence = () => clock.now() - (receivedAt = Math.min(receivedAt, clock.now()));
+
   /** Asks for a sign of life when nothing came for long. */
   function watch() {
-    const left = receivedAt + IDLE_MS - clock.now();
+    const left = IDLE_MS - silence();
     if (left > 0) timer.set(watch, left);
     else probe();
   }
@@ -280,9 +283,12 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
       if (signal?.aborted) throw ownError("cancelled", "", signal.reason);
       if (state.state === "closed") throw state.error ?? closedError();
       if (!isUp() && pending.size >= UNSENT_MAX) throw ownError("queue_full");
-      /** @param {{ deadline_ms?: number }} [more] */
-      const write = (more) => JSON.stringify({ id, ...command, ...more });
-      const deadline = "deadline_ms" in command && command.deadline_ms;
+      const given = /** @type {Record<string, unknown>} */ (command);
+      const waited = () => Math.max(0, clock.now() - askedAt);
+      /** Returns what is left of a limit that the wait for a session is part of. @param {string} name */
+      const left = (name) => given[name] && Math.max(1, /** @type {number} */ (given[name]) - waited());
+      const write = () =>
+        JSON.stringify({ id, ...command, deadline_ms: left("deadline_ms"), wait_timeout_ms: left("wait_timeout_ms") });
       /** @type {string} */
       let text;
       try {
@@ -296,13 +302,24 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
         pending.delete(id);
         if (error || !isStream) routes.delete(id);
         onReply?.(value);
-        signal?.removeEventListener("abort", abort);
+        signal?.removeEventListener("abort", onSignal);
         wait.clear();
         if (error) reject(error);
         else resolve(/** @type {T} */ (value));
       };
-      const abort = () => {
-        settle(ownError("cancelled", "", signal?.reason));
+      /** Ends it for want of an answer. After a standstill it waits as long again, as the runtime does. @param {number} ms */
+      const expire = (ms) => {
+        const due = clock.now() + ms;
+        wait.set(() => {
+          const isLate = clock.now() >= due + LATE_MS;
+          if (isLate) expire(ms);
+          else abort(ownError(isRepeatable(command) ? "timed_out" : "outcome_unknown", "no answer within the deadline"));
+        }, ms);
+      };
+      const onSignal = () => abort(ownError("cancelled", "", signal?.reason));
+      /** @param {MainstayError} error */
+      const abort = (error) => {
+        settle(error);
         if (!isUp()) return;
         if (onAbort) onAbort(id);
         else if (command.type === "request" || command.type === "connection")
@@ -312,12 +329,12 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
         if (!pending.has(id)) return;
         wait.clear();
         if (onPush) routes.set(id, onPush);
-        const waited = clock.now() - askedAt;
-        // The wait for a session is part of the deadline. A clock that was set back gives no time.
-        link?.send(deadline && waited > 0 ? write({ deadline_ms: Math.max(1, deadline - waited) }) : text);
+        link?.send(waited() ? write() : text);
+        const deadline = left("deadline_ms");
+        if (deadline) expire(/** @type {number} */ (deadline) + LATE_MS);
         onSent?.(id);
       };
-      signal?.addEventListener("abort", abort);
+      signal?.addEventListener("abort", onSignal);
       pending.set(id, { command, send, settle });
       if (isUp()) send();
       else if (waitMs < TIMER_MAX_MS) {
@@ -336,6 +353,7 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
 
   return {
     isUp,
+    start: dial,
     isClosed: () => state.state === "closed",
     ask,
     tell,
@@ -354,8 +372,8 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
     /** Opens a link now, unless one is open or being opened. An open one that was silent is checked. */
     retryNow() {
       if (state.state === "closed") return;
-      if (!link) dial();
-      else if (isUp() && clock.now() - receivedAt >= LATE_MS) probe();
+      if (isUp()) silence() >= LATE_MS && probe();
+      else if (!link && transport) dial();
     },
     /** Tells that the state below is live: the snapshot has come. */
     setLive() {

@@ -1,4 +1,3 @@
-import { fromBase64 } from "./bytes.js";
 import { eachFrame, isHidden } from "./clock.js";
 import { handleError } from "./errors.js";
 import { createListeners } from "./listeners.js";
@@ -11,7 +10,6 @@ import { createListeners } from "./listeners.js";
  * @typedef {import("../protocol.d.ts").EventKind} EventKind
  * @typedef {import("../protocol.d.ts").EventRecord} EventRecord
  * @typedef {import("../protocol.d.ts").FileChange} FileChange
- * @typedef {import("../protocol.d.ts").FrameItem} FrameItem
  * @typedef {import("../protocol.d.ts").LogLine} LogLine
  * @typedef {import("../protocol.d.ts").RuntimeReport} RuntimeReport
  * @typedef {import("./clock.js").Clock} Clock
@@ -22,7 +20,7 @@ import { createListeners } from "./listeners.js";
 /** @typedef {{ events: EventRecord[], lagged: EventGap | null, cursor: Cursor }} EventBatch */
 /**
  * @typedef {import("../protocol.d.ts").Gap} Gap
- * @typedef {{ text: string } | { bytes: Uint8Array } | { gap: Gap } | { lagged: number }} Frame
+ * @typedef {{ text: string } | { bytes: Uint8Array } | { gap: Gap } | { lagged: number } | { error: MainstayError }} Frame
  */
 /** @typedef {{ lagged: number } | { ended: true } | { error: MainstayError }} Marker */
 /**
@@ -279,7 +277,7 @@ export function createAgents(session) {
       // A number that is still to come counts as 0. Without a session others may have come meanwhile.
       if (after != null && after > (channel.seq ?? after) && session.isUp()) after = 0;
       const stop = channel.add({ listener, seq: after ?? channel.seq });
-      if (!known || (after != null && after < (known.seq ?? Infinity))) channel.ask();
+      if (!known || known.isGone || (after != null && after < (known.seq ?? Infinity))) channel.ask();
       return stop;
     },
     /** Listens over a new link. The numbers of another run mean nothing. @param {boolean} isOther */
@@ -308,127 +306,5 @@ export function createAgents(session) {
     close() {
       for (const { entries } of channels.values()) entries.clear();
     },
-  };
-}
-
-/**
- * Makes a test of patterns, in which `*` stands for any text without a slash.
- * @param {readonly string[]} types
- */
-function toPattern(types) {
-  const source = types.map((type) =>
-    type.replace(/\*\*|[.+^${}()|[\]\\*?]/g, (sign) =>
-      sign === "**" ? ".*" : sign === "*" ? "[^/]*" : sign === "?" ? "[^/]" : `\\${sign}`,
-    ),
-  );
-  return types.length ? new RegExp(`^(${source.join("|")})$`, "s") : null;
-}
-
-/** @param {Frame} frame */
-function typeOf(frame) {
-  try {
-    return JSON.parse(/** @type {{ text: string }} */ (frame).text).type;
-  } catch {
-    return null;
-  }
-}
-
-/**
- * @typedef {object} FrameListener
- * @property {(frame: Frame) => void} listener
- * @property {readonly string[]} types
- * @property {RegExp | null} pattern
- */
-
-/**
- * Creates the stream of the backend's frames: one subscription that admits what any listener wants.
- * @param {Session} session
- */
-export function createFrames(session) {
-  const update = () => {
-    if (!session.isUp()) return;
-    const all = [...entries];
-    const types = all.every(({ pattern }) => pattern)
-      ? [...new Set(all.flatMap((entry) => entry.types))]
-      : [];
-    const key = all.length ? `${types}` : null;
-    if (key === known) return;
-    known = key;
-    const type = "connection";
-    session.tell(all.length ? { type, action: "listen", types } : { type, action: "unlisten" });
-  };
-  const { entries, add, give, giveAll } = /** @type {typeof createListeners<Frame, FrameListener>} */ (
-    createListeners
-  )(update);
-  /** @type {string | null} */
-  let known = null;
-
-  return {
-    /**
-     * @param {(frame: Frame) => void} listener
-     * @param {readonly string[]} types
-     */
-    listen(listener, types) {
-      const stop = add({ listener, types, pattern: toPattern(types) });
-      update();
-      return stop;
-    },
-    /** Listens over a new link. Frames may be missing, so each listener gets a gap. */
-    open() {
-      if (known != null) giveAll({ gap: { after: null, next: null } });
-      known = null;
-      update();
-    },
-    /** @param {FrameItem} item */
-    onFrame(item) {
-      const frame = "base64" in item ? { bytes: fromBase64(item.base64) } : item;
-      const isMarker = !("text" in frame || "bytes" in frame);
-      let type;
-      for (const entry of [...entries]) {
-        if (entry.pattern && !isMarker) {
-          type ??= typeOf(frame);
-          if (typeof type !== "string" || !entry.pattern.test(type)) continue;
-        }
-        give(entry, frame);
-      }
-    },
-    close: () => entries.clear(),
-  };
-}
-
-/**
- * Creates the stream of changes in the watched folders.
- * @param {Session} session
- */
-export function createFiles(session) {
-  let isKnown = false;
-  const { entries, add, giveAll } = /** @type {typeof createListeners<FileItem>} */ (createListeners)(
-    (isEmpty) => {
-      if (!isEmpty) return;
-      isKnown = false;
-      session.tell({ type: "files", action: "unlisten" });
-    },
-  );
-  const ask = () => {
-    isKnown = session.isUp();
-    subscribe(session, { type: "files", action: "listen" }, giveAll);
-  };
-  return {
-    /** @param {(item: FileItem) => void} listener */
-    listen(listener) {
-      const stop = add({ listener });
-      if (entries.size === 1) ask();
-      return stop;
-    },
-    /**
-     * Listens over a new link. Changes may be missing, so each folder is to be read again.
-     * @param {{ path: string }[]} folders
-     */
-    open(folders) {
-      if (isKnown) for (const { path } of folders) giveAll({ kind: "rescan", root: path, path });
-      if (entries.size) ask();
-    },
-    onPush: giveAll,
-    close: () => entries.clear(),
   };
 }

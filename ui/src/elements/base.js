@@ -171,7 +171,7 @@ export class MainstayElement extends Base {
       this.#client = client;
       this.#release = client.hold(() => {
         this.disconnectedCallback();
-        this.connectedCallback();
+        return () => this.isConnected && this.connectedCallback();
       });
     } else client.hold()();
     return client;

@@ -21,7 +21,10 @@ export async function loadElements(root) {
 }
 
 if (globalThis.document) {
-  const load = (/** @type {ParentNode} */ root) => void loadElements(root).catch(toast);
+  const load = (/** @type {ParentNode} */ root) => {
+    const retry = () => loadElements(root);
+    retry().catch((error) => toast(error, { retry }));
+  };
   new MutationObserver((records) => {
     for (const node of records.flatMap(({ addedNodes }) => [...addedNodes]))
       if (node instanceof Element) load(node);

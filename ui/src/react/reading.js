@@ -1,16 +1,23 @@
 /** Reads something from the runtime again after each change, one reading at a time. */
 import { useEffect, useRef, useState } from "react";
 
+import { handleError } from "../errors.js";
 import { share } from "../share.js";
 import { peek, useLatest } from "./source.js";
 
 /** @import { Client } from "../client.js" */
+/** @import { MainstayError } from "../errors.js" */
+
+/**
+ * @template T
+ * @typedef {{value?: T, error: MainstayError | null}} Reading
+ */
 
 /**
  * Creates a reader. What is asked for during a reading is read after it, once.
  *
  * @template T
- * @param {(value: T) => void} show
+ * @param {(reading: Reading<T>) => void} show
  */
 function createReader(show) {
   /** @type {(() => Promise<T>) | null} */
@@ -24,12 +31,12 @@ function createReader(show) {
     while (next && !isOver) {
       const now = next;
       next = null;
-      try {
-        const value = await now();
-        if (!isOver) show(value);
-      } catch {
-        // The session broke, or the runtime stops. The next state is another one, and is read.
-      }
+      /** @type {Reading<T>} */
+      const reading = await now().then(
+        (value) => ({ value, error: null }),
+        (error) => ({ error: handleError(error) }),
+      );
+      if (!isOver) show(reading);
     }
     isBusy = false;
   };
@@ -37,28 +44,35 @@ function createReader(show) {
 }
 
 /**
- * Returns what `read` resolved to last. It is called again when `version` has changed. Nothing is read while
- * `version` is null.
+ * Returns what `read` resolved to last, and whether that is what is so now. It is called again when `version` has
+ * changed. Nothing is read while `version` is null. After a failure the value before it stays.
  *
  * @template T
  * @param {Client | null} given
  * @param {unknown} version
  * @param {(client: Client) => Promise<T>} read
  * @param {T} initial
- * @returns {T}
+ * @returns {{value: T, isLive: boolean, error: MainstayError | null}}
  */
 export function useReading(given, version, read, initial) {
-  const [value, setValue] = useState(initial);
+  const [reading, setReading] = useState({ value: initial, isLive: false, error: /** @type {MainstayError | null} */ (null) });
   const latest = useLatest(read);
   const reader = useRef(/** @type {ReturnType<typeof createReader<T>> | null} */ (null));
   useEffect(() => {
-    const own = createReader((/** @type {T} */ next) => setValue((last) => share(last, next)));
+    const own = createReader((/** @type {Reading<T>} */ { value, error }) =>
+      setReading((last) => ({
+        value: value === undefined ? last.value : share(last.value, value),
+        isLive: !error,
+        error,
+      })),
+    );
     reader.current = own;
     return own.end;
   }, [given]);
   useEffect(() => {
     const client = version === null ? null : peek(given);
-    if (client) void reader.current?.run(() => latest.current(client));
+    if (!client) setReading((last) => (last.isLive ? { ...last, isLive: false } : last));
+    else void reader.current?.run(() => latest.current(client));
   }, [given, version, latest]);
-  return value;
+  return reading;
 }

@@ -265,7 +265,7 @@ export function useQueue({ client, list = false } = {}) {
   const given = useGiven(client);
   const figures = useStore(queueFigures, { client, isEqual: isShallowEqual });
   const queue = useStore(selectQueue, { client });
-  const listed = useReading(given, list ? queue : null, (used) => used.requests.list(), NO_REQUESTS);
+  const { value: listed } = useReading(given, list ? queue : null, (used) => used.requests.list(), NO_REQUESTS);
   const pending = list ? listed : NO_REQUESTS;
   const actions = useActions(given, (run) => ({
     cancel: (/** @type {number} */ id) => run((used) => used.requests.cancel(id)),
@@ -337,7 +337,13 @@ async function fill(client, entry, key, { load, options, isForced }) {
     showData(data);
     return await client.cache.put(key, data, { ttlMs: options.ttlMs, staleMs: options.staleMs });
   } catch (error) {
-    return show({ error: handleError(error), isLoading: false });
+    show({ error: handleError(error), isLoading: false });
+    if (!isLoss(error) || signal.aborted) return undefined;
+    // It broke off with the session, so the next one reads again.
+    return await client.hello().then(
+      () => void (signal.aborted || fill(client, entry, key, { load, options, isForced: own.hasMissed })),
+      () => {},
+    );
   } finally {
     if (fillings.get(entry) === own) fillings.delete(entry);
   }

@@ -107,7 +107,10 @@ export function createShared(initial) {
       listener();
       return () => {
         held.listeners.delete(listener);
-        if (!held.listeners.size) held.timer = setTimeout(held.drop, keepMs());
+        if (held.listeners.size) return;
+        // A failure is not kept: who comes next tries again.
+        if ("error" in held.entry.get() && /** @type {{ error: unknown }} */ (held.entry.get()).error) held.drop();
+        else held.timer = setTimeout(held.drop, keepMs());
       };
     },
   };

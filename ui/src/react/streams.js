@@ -251,19 +251,19 @@ const newestEvent = ({ isLive, status }) =>
  * Returns the last incidents of the runtime's journal, newest first. They are listed again after new events.
  *
  * @param {{client?: Client, limit?: number}} [options]
- * @returns {{incidents: readonly IncidentStory[], isLive: boolean}} `isLive` is false while the list may be old
+ * @returns {{incidents: readonly IncidentStory[], isLive: boolean, error: MainstayError | null}} `isLive` is false before
+ *   the first list, while the runtime does not answer, and after a list that failed, of which `error` is
  */
 export function useIncidents({ client, limit = 20 } = {}) {
   const given = useGiven(client);
   const newest = useStore(newestEvent, { client });
-  const incidents = useReading(
+  const { value: incidents, isLive, error } = useReading(
     given,
     newest && `${newest} ${limit}`,
     async (used) => (await used.command({ type: "incidents", limit })).incidents,
     NO_INCIDENTS,
   );
-  const isLive = newest !== null;
-  return useMemo(() => ({ incidents, isLive }), [incidents, isLive]);
+  return useMemo(() => ({ incidents, isLive, error }), [incidents, isLive, error]);
 }
 
 /**

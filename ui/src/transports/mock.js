@@ -8,6 +8,8 @@ import { pageClock } from "../clock.js";
 import { handleError, MainstayError, ownError } from "../errors.js";
 import * as fetch from "../fetch.js";
 import { globSource } from "../file-changes.js";
+import * as files from "../files.js";
+import * as frames from "../frames.js";
 import * as logs from "../logs.js";
 import * as messages from "../messages.js";
 import { HistoryFold } from "./mock-history.js";
@@ -77,10 +79,12 @@ import { sampleAgent, sampleNode, sampleStatus } from "./samples.js";
  */
 
 /** The modules that a client loads when it first needs them. Here they are at once: under fake timers nothing waits. */
-export const ON_DEMAND = [cache, fetch, logs, messages];
+export const ON_DEMAND = [cache, fetch, files, frames, logs, messages];
 
 const CHUNK_BYTES = 64 * 1024;
 const CHUNKS_MAX = 16;
+/** The most patterns of one filter of frames. */
+const PATTERNS_MAX = 64;
 
 /** The states of the history, by the statuses of actors. @type {Record<TreeNode["status"], HistoryState>} */
 const ACTOR_STATES = {
@@ -979,6 +983,8 @@ export class Mock {
    * @param {Command} command
    */
   #connection(link, { action, types }) {
+    if (action === "listen" && /** @type {string[]} */ (types ?? []).length > PATTERNS_MAX)
+      throw ownError("invalid_request", `"types" takes at most ${PATTERNS_MAX} patterns`);
     if (action === "listen") link.frames = /** @type {string[]} */ (types ?? []);
     if (action === "unlisten") link.frames = null;
     if (action === "listen" || action === "unlisten") return null;

@@ -798,6 +798,46 @@ test("elements go on with an address that comes later, and with the next client 
   await page.close();
 });
 
+test("elements whose module could not be loaded come with another try", async () => {
+  const page = await setup.browser.newPage();
+  const refused = new Set();
+  await page.route(/src\/elements\/agents\.js$/, (route) => {
+    const url = route.request().url();
+    if (refused.has(url)) return route.continue();
+    refused.add(url);
+    return route.abort();
+  });
+  await page.goto(`${setup.url}/tests/browser/elements-on-demand.html`);
+  await run(page, `(async () => document.body.append(document.createElement("mainstay-agents")))()`);
+  await page.getByRole("button", { name: "Try again" }).click();
+  await run(page, `customElements.whenDefined("mainstay-agents").then(() => {})`);
+  await page.getByRole("button", { name: "Try again" }).waitFor({ state: "detached" });
+  assert.equal(refused.size, 1);
+  await page.close();
+});
+
+test("client loads a part again that could not be loaded, and then gives the command", async () => {
+  const page = await setup.browser.newPage();
+  let refusals = 0;
+  await page.route("**/src/cache.js", (route) => (++refusals > 1 ? route.continue() : route.abort()));
+  await page.goto(`${setup.url}/tests/browser/elements-on-demand.html`);
+  const reply = await run(
+    page,
+    `(async () => {
+    const { connect } = await import("/src/client.js");
+    const open = (events) => {
+      queueMicrotask(events.onOpen);
+      const answer = ({ id, type }) => events.onMessage({ id, ok: type === "cache" ? { hit: false } : {} });
+      return { send: (text) => queueMicrotask(() => answer(JSON.parse(text))), close() {} };
+    };
+    return connect({ transport: { open } }).cache.get("k");
+  })()`,
+  );
+  assert.deepEqual(reply, { hit: false });
+  assert.equal(refusals, 2);
+  await page.close();
+});
+
 test("elements outside a page hold no client", async () => {
   const page = await setup.browser.newPage();
   await page.goto(`${setup.url}/tests/browser/elements-on-demand.html`);

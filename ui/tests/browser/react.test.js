@@ -981,6 +981,85 @@ describe("requests", () => {
     assert.equal(bridge.commands.filter(({ type }) => type === "incidents").length, 2);
   });
 
+  test("incidents that cannot be listed say so, and are not called live", async () => {
+    await goLive();
+    let fails = true;
+    bridge.on("incidents", () => {
+      if (fails) throw { code: "SERVER_ERROR", reason: "internal", message: "m", retryable: false, attempts: 0 };
+      return { incidents: [] };
+    });
+    await page.evaluate(() => {
+      window.seen = [];
+      mount(
+        h(() => {
+          const { incidents, isLive, error } = hooks.useIncidents();
+          seen.push(`${incidents.length} ${isLive} ${error?.reason ?? null}`);
+          return null;
+        }),
+      );
+      return until(() => seen.at(-1) === "0 false internal");
+    });
+    assert.equal((await page.evaluate(() => seen))[0], "0 false null");
+    fails = false;
+    const { runtime } = bridge.status;
+    bridge.change({ runtime: { ...runtime, seq: runtime.seq + 1 } });
+    await page.waitForFunction(() => seen.at(-1) === "0 true null");
+    await page.evaluate(() => {
+      seen.length = 0;
+      client.close();
+    });
+    await page.waitForFunction(() => seen.includes("0 false null"));
+  });
+
+  test("loads that failed without an address begin again with it", async () => {
+    bridge.on("request", () => response("here"));
+    bridge.on("cache", ({ action }) => (action === "get" ? { hit: true, value: "kept" } : null));
+    await page.evaluate(async () => {
+      const App = () => {
+        const { state, data } = hooks.useRequest("/notes");
+        const cached = hooks.useCached("k", async () => null);
+        return `${state} ${data ?? null} ${cached.error?.reason ?? null} ${cached.data ?? null}`;
+      };
+      window.root = mount(h(App), { strict: true });
+      await until(() => root.container.textContent === "failed null invalid_config null");
+      connectPage();
+      await until(() => root.container.textContent === "done here null kept");
+    });
+  });
+
+  test("cached value that broke off with the session is read in the next one", async () => {
+    await goLive();
+    let count = 0;
+    bridge.on("cache", () => (++count === 1 ? undefined : { hit: true, value: "kept" }));
+    await page.evaluate(() => {
+      window.root = mount(h(() => JSON.stringify(hooks.useCached("k", async () => "loaded").data) ?? ""));
+    });
+    await bridge.until(() => count === 1);
+    bridge.drop();
+    await page.waitForFunction(() => root.container.textContent === '"kept"');
+    assert.equal(count, 2);
+  });
+
+  test("request that failed is not kept for the next component", async () => {
+    await goLive();
+    let count = 0;
+    bridge.on("request", () => {
+      if (++count > 1) return response("better");
+      throw { code: "NOT_FOUND", reason: "not_found", status: 404, message: "m", retryable: false, attempts: 1 };
+    });
+    await page.evaluate(async () => {
+      const Notes = () => {
+        const { state, data } = hooks.useRequest("/notes", { keepMs: 60_000 });
+        return `${state} ${data ?? null}`;
+      };
+      window.root = mount(h(Notes));
+      await until(() => root.container.textContent === "failed null");
+      flushSync(() => root.render(null));
+      root.render(h(Notes));
+      await until(() => root.container.textContent === "done better");
+    });
+  });
+
   test("incidents are listed again after new events", async () => {
     await goLive();
     const incident = (id, title) => ({ id, title, story: [title] });

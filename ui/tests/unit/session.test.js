@@ -646,6 +646,101 @@ test("req 1: uses of a closed client go on with the next one of the page", async
   assert.equal(before.sessions, 0);
 });
 
+test("req 1: a use that another one ends in the hand-over is not begun again", async (t) => {
+  stopClock(t);
+  connect({ mock: createMock() });
+  t.after(() => findClient()?.close());
+  const begun = [];
+  let endSecond = () => {};
+  const endFirst = hold(null, () => {
+    begun.push("first");
+    return () => endSecond();
+  });
+  endSecond = hold(null, () => {
+    begun.push("second");
+    return () => {};
+  });
+  findClient().close();
+  const next = connect({ mock: createMock() });
+  assert.deepEqual(begun, ["first", "second", "first"]);
+  next.release();
+  endFirst();
+  await pass(1000);
+  assert.equal(next.closed, true);
+});
+
+test("req 1: a use that fails at once holds no client", async (t) => {
+  stopClock(t);
+  const client = connect({ mock: createMock() });
+  t.after(() => client.close());
+  const fails = () => {
+    throw new Error("no");
+  };
+  assert.throws(() => hold(null, fails), /no/);
+  client.release();
+  await pass(1000);
+  assert.equal(client.closed, true);
+});
+
+test("req 1: uses begin again with an address that comes when the client has failed without one", async (t) => {
+  stopClock(t);
+  const outcomes = [];
+  const end = hold(null, (client) => {
+    client.hello().then(
+      ({ type }) => outcomes.push(type),
+      ({ reason }) => outcomes.push(reason),
+    );
+    return () => {};
+  });
+  t.after(() => findClient()?.close());
+  t.after(end);
+  await pass(1000);
+  assert.deepEqual(outcomes, ["invalid_config"]);
+  connect({ mock: createMock() });
+  await settle();
+  assert.equal(outcomes.length, 2);
+  assert.notEqual(outcomes[1], "invalid_config");
+});
+
+test("req 14: a deadline ends a request on a dead link, and not in a standstill", async (t) => {
+  const clock = manualClock();
+  const { mock, client } = connectMock(t, { clock }, { clock });
+  await settle();
+  mock.on("request", () => new Promise(() => {}));
+  const outcomes = [];
+  const note = (error) => outcomes.push(error.reason);
+  client.request("GET", "/a", { deadlineMs: 4000 }).catch(note);
+  client.request("POST", "/a", { deadlineMs: 4000 }).catch(note);
+  await settle();
+  clock.jump(60 * 60_000);
+  await settle();
+  assert.deepEqual(outcomes, [], "the runtime stood still as well");
+  mock.halfOpen();
+  clock.advance(4000);
+  await settle();
+  assert.deepEqual(outcomes, []);
+  clock.advance(1000);
+  await settle();
+  assert.deepEqual(outcomes, ["timed_out", "outcome_unknown"]);
+});
+
+test("req 20: a dead link is found although the wall clock was set back", async (t) => {
+  const clock = manualClock();
+  const { mock, client } = connectMock(t, { clock }, { clock });
+  await settle();
+  mock.halfOpen();
+  let shift = 0;
+  const { now } = clock;
+  clock.now = () => now() - shift;
+  shift = 60 * 60_000;
+  for (let second = 0; second < 40; second++) {
+    clock.advance(1000);
+    await settle();
+  }
+  assert.equal(mock.opened, 2);
+  assert.equal(client.store.getState().isLive, true);
+});
+
 test("req 6: reconnects one after the other do not put the end of a dead link off", async (t) => {
   stopClock(t);
   const { mock, client } = connectMock(t);
@@ -672,6 +767,7 @@ test("req 14: the wait for a session is part of the deadline", async (t) => {
     client.agent("planner").send("hello", { deadlineMs: 50_000 }),
     client.request("GET", "/b"),
     client.fetch("/c", { deadlineMs: 40_000 }),
+    client.request("GET", "/d", { waitTimeoutMs: 30_000 }),
   ];
   const askedAt = Date.now();
   await pass(20_000, 500);
@@ -685,7 +781,9 @@ test("req 14: the wait for a session is part of the deadline", async (t) => {
     planner: 50_000 - waited,
     "/b": undefined,
     "/c": 40_000 - waited,
+    "/d": undefined,
   });
+  assert.equal(left.find(({ path }) => path === "/d").wait_timeout_ms, 30_000 - waited);
 });
 
 test("client that closes leaves no timer and no listener", async (t) => {

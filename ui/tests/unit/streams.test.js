@@ -178,6 +178,10 @@ test("agent that is added later, also again, is listened to", async (t) => {
     await pass(6000, 500);
     assert.deepEqual(items.splice(0), [{ ended: true }]);
   }
+  const second = collector();
+  client.agent("late").listen(second.listener);
+  await settle();
+  assert.deepEqual(second.items.map(({ error }) => error?.reason), ["agent_unknown"], "a second one is told as well");
 });
 
 test("agent that is unknown is an item of its listener", async (t) => {
@@ -228,6 +232,31 @@ test("req 12: the outcome of a detached message that ended meanwhile is found", 
   await settle();
   const listens = mock.commands.filter(({ action }) => action === "listen").map(({ after }) => after);
   assert.deepEqual(listens, [undefined, 6, undefined, 8], "only what is new comes again");
+});
+
+test("req 12: a detached message ends without the runtime: after its deadline, or a minute without a session", async (t) => {
+  stopClock(t);
+  for (const [options, seconds] of [
+    [{ deadlineMs: 20_000 }, 20],
+    [{}, 60],
+    [{ deadlineMs: 90_000, waitTimeoutMs: 5_000 }, 5],
+  ]) {
+    const { mock, client } = connectMock(t);
+    await settle();
+    mock.on("agent.send", (_, { accept }) => (accept(), new Promise(() => {})));
+    let outcome;
+    client
+      .agent("planner")
+      .send("x", { detached: true, ...options })
+      .catch((error) => (outcome = error.reason));
+    await settle();
+    mock.drop({ refuse: Infinity });
+    await pass((seconds - 1) * 1000, 1000);
+    assert.equal(outcome, undefined, `${seconds} s`);
+    await pass(2000, 500);
+    assert.equal(outcome, "outcome_unknown", `${seconds} s`);
+    client.close();
+  }
 });
 
 test("req 12: a detached message whose session broke rejects when the client closes", async (t) => {
@@ -324,6 +353,36 @@ test("req 9: frames come in order, with gaps and lags", async (t) => {
     { gap: { after: null, next: null } },
     { text: "two" },
   ]);
+});
+
+test("frames come to each listener, also when the runtime refuses their patterns together", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  await settle();
+  const { items, listener } = collector();
+  for (let number = 0; number < 65; number++) client.onFrames(listener, { types: [`kind${number}`] });
+  await settle();
+  for (const type of ["kind0", "kind64", "other"]) mock.pushFrame({ text: JSON.stringify({ type }) });
+  await settle();
+  assert.deepEqual(items.splice(0).map(({ text }) => JSON.parse(text).type), ["kind0", "kind64"]);
+  mock.drop();
+  await pass(2000, 500);
+  assert.deepEqual(new Set(items.splice(0).map((item) => Object.keys(item)[0])), new Set(["gap"]));
+  mock.pushFrame({ text: '{"type":"kind7"}' });
+  await settle();
+  assert.equal(items.length, 1);
+});
+
+test("frames: signs that only the runtime reads as a pattern stand for themselves", async (t) => {
+  const { mock, client } = connectMock(t);
+  await settle();
+  const { items, listener } = collector();
+  client.onFrames(listener, { types: ["a[1]", "{x,y}", "chat.*"] });
+  await settle();
+  assert.deepEqual(mock.commands.at(-1).types, []);
+  for (const type of ["a[1]", "a1", "x", "{x,y}", "chat.line"]) mock.pushFrame({ text: JSON.stringify({ type }) });
+  await settle();
+  assert.deepEqual(items.map(({ text }) => JSON.parse(text).type), ["a[1]", "{x,y}", "chat.line"]);
 });
 
 test("frames go to those that asked for their type, and gaps to all", async (t) => {

@@ -181,7 +181,7 @@ test("agent that is added later, also again, is listened to", async (t) => {
   const second = collector();
   client.agent("late").listen(second.listener);
   await settle();
-  assert.deepEqual(second.items.map(({ error }) => error?.reason), ["agent_unknown"], "a second one is told as well");
+  assert.deepEqual(second.items.map(({ error }) => error?.reason), ["agent_unknown"], "so does a second one");
 });
 
 test("agent that is unknown is an item of its listener", async (t) => {

@@ -6,7 +6,7 @@ import { fromWire, toWire } from "./names.js";
 import { createSession, longestWait } from "./session.js";
 import { isJson } from "./share.js";
 import { createStore, fromStatus } from "./store.js";
-import { createAgents, createEvents } from "./streams.js";
+import { createAgents, createEvents, createFiles } from "./streams.js";
 import { chooseTransport } from "./transports/choose.js";
 
 /**
@@ -258,37 +258,37 @@ function createClient(slot, options) {
   });
   const events = createEvents(session, clock);
   const agents = createAgents(session);
+  const files = createFiles(session);
   /** @type {ReturnType<typeof import("./logs.js").createLogs> | null} */
   let logs = null;
   /** @type {ReturnType<typeof import("./frames.js").createFrames> | null} */
   let frames = null;
-  /** @type {ReturnType<typeof import("./files.js").createFiles> | null} */
-  let files = null;
+  /** The frames that came before their module. @type {import("../protocol.d.ts").FrameItem[]} */
+  const early = [];
+  let isEarly = false;
   const { ask } = session;
   /**
-   * Loads a part of this package. What cannot be loaded is tried again in the next session: its server may be away too.
+   * Loads a part of this package. What cannot be loaded is tried again once a session is open: its server may be away too.
    * @template T
    * @param {() => Promise<T>} load
+   * @param {{ signal?: AbortSignal | null, waitTimeoutMs?: number, deadlineMs?: number }} [options]
    * @returns {Promise<T>}
    */
-  async function part(load, tries = 3) {
+  async function part(load, options = {}, tries = 3) {
     try {
       return await load();
     } catch (error) {
       if (tries <= 1) throw handleError(error);
-      await ask({ type: "hello" });
-      return part(load, tries - 1);
+      await ask({ type: "hello" }, { signal: options.signal ?? undefined, waitMs: longestWait(options) });
+      return part(load, options, tries - 1);
     }
   }
 
-  const loadFetch = () => part(() => import("./fetch.js"));
+  /** @param {Parameters<typeof part>[1]} [options] */
+  const loadFetch = (options) => part(() => import("./fetch.js"), options);
   const loadFrames = async () => {
     const { createFrames } = await part(() => import("./frames.js"));
-    return (frames ??= createFrames(session));
-  };
-  const loadFiles = async () => {
-    const { createFiles } = await part(() => import("./files.js"));
-    return (files ??= createFiles(session));
+    return (frames ??= createFrames(session, isEarly));
   };
   const loadLogs = async () => {
     const { createLogs } = await part(() => import("./logs.js"));
@@ -306,8 +306,8 @@ function createClient(slot, options) {
       if (!store.getState().isLive) becomeLive(isOther, status.cache.folders);
     } else if ("agent" in message) agents.onPush(message);
     else if ("log" in message) logs?.onPush(message);
-    else if ("frame" in message) frames?.onFrame(message.frame);
-    else if ("file" in message) files?.onPush(message.file);
+    else if ("frame" in message) frames ? frames.onFrame(message.frame) : early.push(message.frame);
+    else if ("file" in message) files.onPush(message.file);
     else {
       if ("events" in message) events.onEvents(message.events);
       else if ("cursor" in message) events.onLagged(message.lagged, message.cursor);
@@ -323,7 +323,7 @@ function createClient(slot, options) {
     session.setLive();
     agents.open(isOther);
     frames?.open();
-    files?.open(folders);
+    files.open(folders);
     logs?.open();
     poll();
     client.hello().then(
@@ -401,7 +401,7 @@ function createClient(slot, options) {
       (loaded) => {
         if (!isOver && !client.closed) stop = listen(loaded);
       },
-      (error) => isOver || listener({ error: handleError(error) }),
+      (error) => isOver || client.closed || call(listener, { error: handleError(error) }),
     );
     return () => {
       isOver = true;
@@ -572,7 +572,7 @@ function createClient(slot, options) {
       const isSimple = given === undefined || isJson(given);
       const content = isSimple
         ? { body: /** @type {Json} */ (given), headers }
-        : await (await loadFetch()).encodeBody(given, headers);
+        : await (await loadFetch(options)).encodeBody(given, headers);
       /** @type {ResponseReply} */
       const { base64, body, ...response } = await ask(
         { type: "request", method: method.toUpperCase(), path, ...wire, ...content },
@@ -587,7 +587,7 @@ function createClient(slot, options) {
      * @param {RequestInit & Omit<SendOptions, "cacheMs" | "shared">} [init]
      * @returns {Promise<Response>}
      */
-    fetch: async (input, init = {}) => (await loadFetch()).bridgeFetch(session, input, init, sending(init)),
+    fetch: async (input, init = {}) => (await loadFetch(init)).bridgeFetch(session, input, init, sending(init)),
     /**
      * Sends a frame to the backend. Rejects unless it was sent.
      * @param {string | Uint8Array} frame
@@ -595,7 +595,7 @@ function createClient(slot, options) {
      * @returns {Promise<{ outcome: "sent" }>}
      */
     async sendFrame(frame, options = {}) {
-      const content = (await loadFetch()).encodeFrame(frame);
+      const content = (await loadFetch(options)).encodeFrame(frame);
       return ask(
         { type: "connection", action: "send", ...content, wait_timeout_ms: options.waitTimeoutMs },
         { signal: options.signal, waitMs: longestWait(options) },
@@ -718,7 +718,7 @@ function createClient(slot, options) {
          * @returns {Promise<MessageReply>}
          */
         async send(body, options = {}) {
-          const { sendMessage } = await part(() => import("./messages.js"));
+          const { sendMessage } = await part(() => import("./messages.js"), options);
           return sendMessage({ session, agents, waits, clock }, agent, body, options);
         },
       };
@@ -737,14 +737,24 @@ function createClient(slot, options) {
      * @param {{ types?: readonly string[] }} [options] patterns for the `type` of frames, as in `chat.*`
      * @returns {Unsubscribe}
      */
-    onFrames: (listener, { types = [] } = {}) =>
-      listenLater(loadFrames, listener, (loaded) => loaded.listen(listener, types)),
+    onFrames(listener, { types = [] } = {}) {
+      const from = frames ? Infinity : early.length;
+      // The frames from now on come, although the module that chooses among them is not there yet.
+      if (!frames && !isEarly && session.isUp()) {
+        isEarly = true;
+        session.tell({ type: "connection", action: "listen", types: [] });
+      }
+      const stop = listenLater(loadFrames, listener, (loaded) => loaded.listen(listener, types, early.slice(from)));
+      // Ends what nobody waits for any more.
+      loadFrames().then(({ update }) => update(), () => {});
+      return stop;
+    },
     /**
      * Calls the listener with each change in the watched folders.
      * @param {(item: FileItem) => void} listener
      * @returns {Unsubscribe}
      */
-    onFiles: (listener) => listenLater(loadFiles, listener, (loaded) => loaded.listen(listener)),
+    onFiles: (listener) => files.listen(listener),
     /**
      * Calls the listener with the last lines of a log, and with each further one.
      * @param {string} log `backend`, or an agent's id

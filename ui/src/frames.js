@@ -40,8 +40,9 @@ function typeOf(frame) {
 /**
  * Creates the stream of the backend's frames: one subscription that admits what any listener wants.
  * @param {Session} session
+ * @param {boolean} isSubscribed true if the session listens to all frames already
  */
-export function createFrames(session) {
+export function createFrames(session, isSubscribed) {
   const update = () => {
     if (!session.isUp()) return;
     const all = [...entries];
@@ -63,16 +64,38 @@ export function createFrames(session) {
     createListeners
   )(update);
   /** @type {string | null} */
-  let known = null;
+  let known = isSubscribed ? "[]" : null;
+
+  /**
+   * @param {FrameItem} item
+   * @param {FrameListener[]} to
+   */
+  const pass = (item, to) => {
+    const frame = "base64" in item ? { bytes: fromBase64(item.base64) } : item;
+    const isMarker = !("text" in frame || "bytes" in frame);
+    let type;
+    for (const entry of to) {
+      if (entry.pattern && !isMarker) {
+        type ??= typeOf(frame);
+        if (typeof type !== "string" || !entry.pattern.test(type)) continue;
+      }
+      give(entry, frame);
+    }
+  };
 
   return {
+    update,
     /**
+     * Listens from now on, beginning with frames that have come.
      * @param {(frame: Frame) => void} listener
      * @param {readonly string[]} types
+     * @param {readonly FrameItem[]} [early]
      */
-    listen(listener, types) {
-      const stop = add({ listener, types, pattern: toPattern(types) });
+    listen(listener, types, early = []) {
+      const entry = { listener, types, pattern: toPattern(types) };
+      const stop = add(entry);
       update();
+      for (const item of early) pass(item, [entry]);
       return stop;
     },
     /** Listens over a new link. Frames may be missing, so each listener gets a gap. */
@@ -82,18 +105,7 @@ export function createFrames(session) {
       update();
     },
     /** @param {FrameItem} item */
-    onFrame(item) {
-      const frame = "base64" in item ? { bytes: fromBase64(item.base64) } : item;
-      const isMarker = !("text" in frame || "bytes" in frame);
-      let type;
-      for (const entry of [...entries]) {
-        if (entry.pattern && !isMarker) {
-          type ??= typeOf(frame);
-          if (typeof type !== "string" || !entry.pattern.test(type)) continue;
-        }
-        give(entry, frame);
-      }
-    },
+    onFrame: (item) => pass(item, [...entries]),
     close: () => entries.clear(),
   };
 }

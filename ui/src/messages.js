@@ -3,7 +3,7 @@ import { createTimer } from "./clock.js";
 import { MainstayError, ownError } from "./errors.js";
 import { call } from "./listeners.js";
 import { fromWire, toWire } from "./names.js";
-import { isLoss, longestWait, WAIT_MS } from "./session.js";
+import { isLoss, longestWait, TIMER_MAX_MS, WAIT_MS } from "./session.js";
 
 /**
  * @typedef {import("../protocol.d.ts").AgentUpdate} AgentUpdate
@@ -100,12 +100,14 @@ export async function sendMessage({ session, agents, waits, clock }, agent, body
     stops.push(agents.listen(agent, onEnd, seq));
     waits.add(end);
     // Each wait for a session is as long as that of a command, and the whole as long as the deadline.
-    if (deadlineMs) deadline.set(end, Math.max(0, sentAt + deadlineMs - clock.now()));
-    const keepSession = () =>
+    if (deadlineMs && deadlineMs < TIMER_MAX_MS) deadline.set(end, Math.max(0, sentAt + deadlineMs - clock.now()));
+    const keepSession = () => {
+      if (!waits.has(end)) return;
       session.ask({ type: "hello" }, { waitMs: longestWait(options) }).then(
-        () => look.set(keepSession, WAIT_MS),
-        () => end(),
+        () => waits.has(end) && look.set(keepSession, WAIT_MS),
+        (lost) => (isLoss(lost) ? keepSession() : end()),
       );
+    };
     keepSession();
     signal?.addEventListener("abort", abort);
     /** @type {{ answer?: Json, error?: import("../protocol.d.ts").ErrorObject } | undefined} */

@@ -87,7 +87,7 @@ const ACTS_TWICE = /^(restart|login|add|answer|reconnect)$/;
 /** The longest wait for a session, unless the caller says otherwise. */
 export const WAIT_MS = 60_000;
 /** A timer takes no more. */
-const TIMER_MAX_MS = 2 ** 31;
+export const TIMER_MAX_MS = 2 ** 31;
 
 const closedError = () => ownError("cancelled", "the client was closed");
 
@@ -232,16 +232,13 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
     if (!isAnswered) return;
     isAnswered = false;
     tell({ type: "hello" });
-    /** @param {number} wait */
-    const judge = (wait) => {
-      const due = clock.now() + wait;
-      timer.set(() => {
-        if (isAnswered) watch();
-        else if (clock.now() < due + LATE_MS) fail(ownError("disconnected", "the runtime does not answer"));
-        else judge(LATE_MS);
-      }, wait);
+    const due = clock.now() + REPLY_MS;
+    const judge = () => {
+      if (isAnswered) watch();
+      else fail(ownError("disconnected", "the runtime does not answer"));
     };
-    judge(REPLY_MS);
+    // Only once: the timers of a hidden page may all be late.
+    timer.set(() => (clock.now() < due + LATE_MS ? judge() : timer.set(judge, LATE_MS)), REPLY_MS);
   }
 
   /** @param {string | object} message */
@@ -310,11 +307,9 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
       /** Ends it for want of an answer. After a standstill it waits as long again, as the runtime does. @param {number} ms */
       const expire = (ms) => {
         const due = clock.now() + ms;
-        wait.set(() => {
-          const isLate = clock.now() >= due + LATE_MS;
-          if (isLate) expire(ms);
-          else abort(ownError(isRepeatable(command) ? "timed_out" : "outcome_unknown", "no answer within the deadline"));
-        }, ms);
+        const end = () =>
+          abort(ownError(isRepeatable(command) ? "timed_out" : "outcome_unknown", "no answer within the deadline"));
+        wait.set(() => (clock.now() < due + LATE_MS ? end() : wait.set(end, ms)), ms);
       };
       const onSignal = () => abort(ownError("cancelled", "", signal?.reason));
       /** @param {MainstayError} error */
@@ -330,8 +325,8 @@ export function createSession(transport, { clock, random, onState, onOpen, onLos
         wait.clear();
         if (onPush) routes.set(id, onPush);
         link?.send(waited() ? write() : text);
-        const deadline = left("deadline_ms");
-        if (deadline) expire(/** @type {number} */ (deadline) + LATE_MS);
+        const limit = /** @type {number} */ (left("deadline_ms")) + LATE_MS;
+        if (limit > LATE_MS && limit < TIMER_MAX_MS) expire(limit);
         onSent?.(id);
       };
       signal?.addEventListener("abort", onSignal);

@@ -314,6 +314,7 @@ const fillings = new WeakMap();
  * @param {SharedEntry<CachedView>} entry
  * @param {string} key
  * @param {{load: Load<unknown>, options: CachedOptions, isForced: boolean}} how
+ * @returns {Promise<void>}
  */
 async function fill(client, entry, key, { load, options, isForced }) {
   const older = fillings.get(entry);
@@ -337,16 +338,30 @@ async function fill(client, entry, key, { load, options, isForced }) {
     showData(data);
     return await client.cache.put(key, data, { ttlMs: options.ttlMs, staleMs: options.staleMs });
   } catch (error) {
-    show({ error: handleError(error), isLoading: false });
-    if (!isLoss(error) || signal.aborted) return undefined;
-    // It broke off with the session, so the next one reads again.
-    return await client.hello().then(
-      () => void (signal.aborted || fill(client, entry, key, { load, options, isForced: own.hasMissed })),
-      () => {},
-    );
+    const shown = handleError(error);
+    show({ error: shown, isLoading: false });
+    // What broke off with the session is read again in the next one.
+    const again = async () => {
+      if (signal.aborted) return undefined;
+      return fill(client, entry, key, { load, options, isForced: own.hasMissed });
+    };
+    return isLoss(error) && shown.retryable ? await nextSession(client).then(again, () => {}) : undefined;
   } finally {
     if (fillings.get(entry) === own) fillings.delete(entry);
   }
+}
+
+/**
+ * Resolves once a session is open, and answers. Rejects if there is none for a minute.
+ *
+ * @param {Client} client
+ * @returns {Promise<unknown>}
+ */
+async function nextSession(client) {
+  return client.hello().catch((error) => {
+    if (isLoss(error)) return nextSession(client);
+    throw error;
+  });
 }
 
 /**

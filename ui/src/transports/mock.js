@@ -8,7 +8,6 @@ import { pageClock } from "../clock.js";
 import { handleError, MainstayError, ownError } from "../errors.js";
 import * as fetch from "../fetch.js";
 import { globSource } from "../file-changes.js";
-import * as files from "../files.js";
 import * as frames from "../frames.js";
 import * as logs from "../logs.js";
 import * as messages from "../messages.js";
@@ -79,7 +78,7 @@ import { sampleAgent, sampleNode, sampleStatus } from "./samples.js";
  */
 
 /** The modules that a client loads when it first needs them. Here they are at once: under fake timers nothing waits. */
-export const ON_DEMAND = [cache, fetch, files, frames, logs, messages];
+export const ON_DEMAND = [cache, fetch, frames, logs, messages];
 
 const CHUNK_BYTES = 64 * 1024;
 const CHUNKS_MAX = 16;

@@ -1040,6 +1040,23 @@ describe("requests", () => {
     assert.equal(count, 2);
   });
 
+  test("load whose outcome is unknown is not repeated in the next session", async () => {
+    await goLive();
+    bridge.on("cache", () => ({ hit: false }));
+    bridge.on("request", () => undefined);
+    await page.evaluate(() => {
+      const load = () => client.request("POST", "/search");
+      window.root = mount(h(() => hooks.useCached("k", load).error?.reason ?? ""));
+    });
+    const posts = () => bridge.commands.filter(({ type }) => type === "request").length;
+    await bridge.until(() => posts() === 1);
+    bridge.drop();
+    await page.waitForFunction(() => root.container.textContent === "outcome_unknown");
+    await page.evaluate(() => until(() => client.store.getState().isLive));
+    await page.evaluate(() => client.hello());
+    assert.equal(posts(), 1);
+  });
+
   test("request that failed is not kept for the next component", async () => {
     await goLive();
     let count = 0;

@@ -408,6 +408,7 @@ test("req 13: a message that is aborted before its acceptance is cancelled after
 });
 
 test("req 14: idle limit and deadline of requests and messages go to the runtime", async (t) => {
+  stopClock(t);
   const { mock, client } = connectMock(t);
   await client.request("GET", "/x", { timeoutMs: 1, waitTimeoutMs: 2000, deadlineMs: 3000, retries: 4 });
   await client.agent("planner").send("x", { timeoutMs: 5, waitTimeoutMs: 6000, deadlineMs: 7000 });
@@ -722,6 +723,41 @@ test("req 14: a deadline ends a request on a dead link, and not in a standstill"
   clock.advance(1000);
   await settle();
   assert.deepEqual(outcomes, ["timed_out", "outcome_unknown"]);
+});
+
+test("req 14: a deadline beyond the reach of timers ends nothing early", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  mock.slow(100);
+  mock.on("request", () => ({ status: 200, headers: {}, body: "here" }));
+  const bodies = [Infinity, 2 ** 31, 2 ** 31 - 500, 30 * 24 * 3600 * 1000].map(
+    async (deadlineMs) => (await client.request("POST", "/a", { deadlineMs })).body,
+  );
+  await pass(2000);
+  assert.deepEqual(await Promise.all(bodies), ["here", "here", "here", "here"]);
+});
+
+test("req 14: a deadline and a dead link are seen also in a hidden page, whose timers fire once a minute", async (t) => {
+  const clock = manualClock();
+  const { setTimeout } = clock;
+  const isThrottled = { now: false };
+  clock.setTimeout = (task, ms) => {
+    const due = clock.now() + ms;
+    return setTimeout(task, isThrottled.now ? Math.ceil(due / 60_000) * 60_000 - clock.now() : ms);
+  };
+  const { mock, client } = connectMock(t, { clock }, { clock });
+  await settle();
+  isThrottled.now = true;
+  mock.on("request", () => new Promise(() => {}));
+  mock.halfOpen();
+  let reason;
+  client.request("GET", "/a", { deadlineMs: 4000 }).catch((error) => (reason = error.reason));
+  for (let minute = 0; minute < 6; minute++) {
+    clock.advance(60_000);
+    await settle();
+  }
+  assert.equal(reason, "timed_out");
+  assert.ok(mock.opened >= 2, `${mock.opened} links`);
 });
 
 test("req 20: a dead link is found although the wall clock was set back", async (t) => {

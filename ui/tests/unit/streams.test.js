@@ -259,6 +259,44 @@ test("req 12: a detached message ends without the runtime: after its deadline, o
   }
 });
 
+test("req 12: the wait for a detached message survives further losses, and leaves nothing behind", async (t) => {
+  stopClock(t);
+  const { mock, client } = connectMock(t);
+  await settle();
+  const ends = [];
+  mock.on("agent.send", (_, { accept, update }) => {
+    accept();
+    ends.push(() => update({ kind: "ended", body: { answer: "done" } }));
+    return new Promise(() => {});
+  });
+  const reply = client.agent("planner").send("x", { detached: true });
+  const stop = new AbortController();
+  const aborted = rejection(client.agent("planner").send("y", { detached: true, signal: stop.signal }));
+  await settle();
+  const hellos = () => mock.commands.filter(({ type }) => type === "hello").length;
+  mock.drop({ refuse: 2 });
+  await pass(200);
+  stop.abort();
+  await pass(20_000, 500);
+  assert.equal((await aborted).reason, "cancelled");
+  // The sign of life is on its way when the session breaks again.
+  mock.on("hello", () => new Promise(() => {}));
+  await pass(40_000, 500);
+  mock.drop();
+  mock.on("hello", () => ({ now: "" }));
+  await pass(5000, 500);
+  ends[0]();
+  await settle();
+  assert.equal((await reply).answer, "done");
+  const before = hellos();
+  mock.setStatus({ connection: { state: "connected" } });
+  for (let minute = 0; minute < 10; minute++) {
+    mock.pushFrame({ text: "{}" });
+    await pass(10_000, 1000);
+  }
+  assert.equal(hellos(), before);
+});
+
 test("req 12: a detached message whose session broke rejects when the client closes", async (t) => {
   const { mock, client } = connectMock(t);
   mock.on("agent.send", () => new Promise(() => {}));
@@ -353,6 +391,23 @@ test("req 9: frames come in order, with gaps and lags", async (t) => {
     { gap: { after: null, next: null } },
     { text: "two" },
   ]);
+});
+
+test("frames that answer what is sent at once after the first listener are not lost", async (t) => {
+  const { mock, client } = connectMock(t);
+  await settle();
+  mock.on("connection.send", ({ text }) => {
+    mock.pushFrame({ text });
+    mock.pushFrame({ text: '{"type":"other"}' });
+    return { outcome: "sent" };
+  });
+  const [all, pongs] = [collector(), collector()];
+  client.onFrames(all.listener);
+  client.onFrames(pongs.listener, { types: ["pong"] });
+  await client.sendFrame('{"type":"pong"}');
+  await settle();
+  assert.deepEqual(all.items.map(({ text }) => JSON.parse(text).type), ["pong", "other"]);
+  assert.deepEqual(pongs.items.map(({ text }) => JSON.parse(text).type), ["pong"]);
 });
 
 test("frames come to each listener, also when the runtime refuses their patterns together", async (t) => {

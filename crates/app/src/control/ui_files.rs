@@ -86,7 +86,6 @@ const UI_FILES: &[UiFile] = ui_files![
     "src/errors.js",
     "src/fetch.js",
     "src/file-changes.js",
-    "src/files.js",
     "src/frame-fold.js",
     "src/frames.js",
     "src/index.js",

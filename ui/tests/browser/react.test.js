@@ -137,12 +137,13 @@ describe("connection", () => {
     await goLive();
     await page.evaluate(() => {
       window.seen = [];
-      const Banner = () => {
-        const { isReconnecting, state } = hooks.useBackendConnection({ graceMs: 300 });
+      const Banner = ({ graceMs }) => {
+        const { isReconnecting, state } = hooks.useBackendConnection({ graceMs });
         seen.push([state, isReconnecting, performance.now()]);
         return isReconnecting && h("b", null, "lost");
       };
-      mount(h(Banner));
+      const root = mount(h(Banner, { graceMs: 60_000 }));
+      window.setGrace = (graceMs) => flushSync(() => root.render(h(Banner, { graceMs })));
       return until(() => seen.length);
     });
     const down = (state) => ({
@@ -158,6 +159,7 @@ describe("connection", () => {
     bridge.change({ connection: sampleConnection() });
     await page.waitForFunction(() => seen.at(-1)[0] === "connected");
     assert.ok((await page.evaluate(() => seen)).every(([, isReconnecting]) => !isReconnecting));
+    await page.evaluate(() => setGrace(300));
     bridge.change({ connection: down("reconnecting") });
     await page.waitForSelector("b");
     const all = await page.evaluate(() => seen);

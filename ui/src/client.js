@@ -745,7 +745,7 @@ function createClient(slot, options) {
         session.tell({ type: "connection", action: "listen", types: [] });
       }
       const stop = listenLater(loadFrames, listener, (loaded) => loaded.listen(listener, types, early.slice(from)));
-      // Ends what nobody waits for any more.
+      // Ends the subscription if each listener has left meanwhile.
       loadFrames().then(({ update }) => update(), () => {});
       return stop;
     },

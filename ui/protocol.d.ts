@@ -1270,6 +1270,13 @@ export type Finding =
     has_failed: boolean;
   }
   | {
+    "type": "no_websocket";
+    /** Since when. */
+    since: WallTime;
+    /** The HTTP status of the answer. */
+    status: number;
+  }
+  | {
     "type": "unwell";
     /** The first names. */
     names: Array<string>;

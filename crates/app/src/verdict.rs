@@ -139,6 +139,13 @@ pub enum Finding {
         /// True if the quick attempts are used up.
         has_failed: bool,
     },
+    /// The backend has answered the handshake of the WebSocket as a server without one, so that there is no connection.
+    NoWebsocket {
+        /// Since when.
+        since: WallTime,
+        /// The HTTP status of the answer.
+        status: u16,
+    },
     /// These agents miss checks, or report trouble.
     Unwell {
         /// The first names.

@@ -178,7 +178,7 @@ impl States {
         self.cursor = Some(step.cursor);
         match &step.change {
             StateChange::RunEnded => *self = Self { cursor: self.cursor, ..Self::default() },
-            StateChange::Connection { state, attempt, max, next_attempt_at } => {
+            StateChange::Connection { state, attempt, max, next_attempt_at, status_without_websocket } => {
                 self.connection = Some(ConnectionFacts {
                     state: *state,
                     since: self
@@ -189,6 +189,7 @@ impl States {
                     attempt: *attempt,
                     max: *max,
                     next_attempt_at: *next_attempt_at,
+                    status_without_websocket: *status_without_websocket,
                 });
             }
             StateChange::Held { waiting } => {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use mainstay_actors::agent::AgentStatus;
+use mainstay_actors::connection::error::status_without_websocket;
 use mainstay_actors::connection::status::ConnectionState;
+use mainstay_actors::error::Error;
 use mainstay_runtime::clock::WallTime;
 use mainstay_runtime::journal::{Cursor, Event, LineHead, Record};
 use mainstay_runtime::policy::ExitCause;
@@ -140,7 +142,13 @@ pub(super) enum StateChange {
     BudgetReset,
     Health(AgentStatus),
     Suspended(bool),
-    Connection { state: ConnectionState, attempt: u32, max: u32, next_attempt_at: Option<WallTime> },
+    Connection {
+        state: ConnectionState,
+        attempt: u32,
+        max: u32,
+        next_attempt_at: Option<WallTime>,
+        status_without_websocket: Option<u16>,
+    },
     Held { waiting: usize },
     Released,
 }
@@ -183,9 +191,11 @@ impl StateChange {
             BackendSuspended::KIND => Self::Suspended(true),
             BackendResumed::KIND => Self::Suspended(false),
             ConnectionChanged::KIND => {
-                let ConnectionChanged { to, attempt, max, next_attempt_at, .. } = event.decode()?;
+                let ConnectionChanged { to, attempt, max, next_attempt_at, error, .. } = event.decode()?;
                 let next_attempt_at = next_attempt_at.and_then(|at| at.parse().ok()).map(WallTime);
-                Self::Connection { state: to, attempt, max, next_attempt_at }
+                let status_without_websocket =
+                    error.and_then(|error| status_without_websocket(&Error::from(&error)));
+                Self::Connection { state: to, attempt, max, next_attempt_at, status_without_websocket }
             }
             QueueHeld::KIND => Self::Held { waiting: event.decode::<QueueHeld>()?.waiting },
             QueueReleased::KIND => Self::Released,

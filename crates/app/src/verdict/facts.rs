@@ -1,6 +1,7 @@
 //! The facts that a verdict is made from.
 
 use mainstay_actors::agent::{AgentReport, AgentStatus};
+use mainstay_actors::connection::error::status_without_websocket;
 use mainstay_actors::connection::status::ConnectionState;
 use mainstay_runtime::clock::WallTime;
 use mainstay_runtime::{ActorKind, ActorStatus, TreeNode};
@@ -79,6 +80,8 @@ pub(crate) struct ConnectionFacts {
     pub(crate) attempt: u32,
     pub(crate) max: u32,
     pub(crate) next_attempt_at: Option<WallTime>,
+    /// The HTTP status of the last answer, if it was that of a server without a WebSocket.
+    pub(crate) status_without_websocket: Option<u16>,
 }
 
 /// The facts of an outage.
@@ -104,6 +107,7 @@ impl VerdictFacts {
             attempt: link.attempt,
             max: link.max,
             next_attempt_at: link.next_attempt_at,
+            status_without_websocket: link.error.as_ref().and_then(status_without_websocket),
         };
         let questions = status.agents.iter().flat_map(|agent| {
             let report = &agent.report;

@@ -65,6 +65,11 @@ const CHANGES: &[FactsChange] = &[
     |facts| facts.agents.push(child("planner", ChildCondition::Suspended)),
     |facts| facts.agents.extend(["planner", "coder"].map(|name| child(name, ChildCondition::Unwell))),
     |facts| facts.connection = Some(connection(ConnectionState::Reconnecting)),
+    |facts| {
+        let status_without_websocket = Some(404);
+        let failed = connection(ConnectionState::Failed);
+        facts.connection = Some(ConnectionFacts { status_without_websocket, ..failed });
+    },
     |facts| facts.agents.extend(["planner", "coder"].map(|name| child(name, ChildCondition::Unknown))),
     |facts| facts.storage.push(("logs", "read-only file system".to_owned())),
     |facts| facts.unwatched.push("/home/me/project".to_owned()),
@@ -76,7 +81,14 @@ const CHANGES: &[FactsChange] = &[
 ];
 
 fn connection(state: ConnectionState) -> ConnectionFacts {
-    ConnectionFacts { state, since: at("11:59:00"), attempt: 3, max: 10, next_attempt_at: None }
+    ConnectionFacts {
+        state,
+        since: at("11:59:00"),
+        attempt: 3,
+        max: 10,
+        next_attempt_at: None,
+        status_without_websocket: None,
+    }
 }
 
 #[test]
@@ -103,6 +115,7 @@ fn verdict_names_each_thing_with_the_command_that_helps() {
         Warning: planner's process is stopped by a signal or a debugger since 11:58
         Warning: planner and coder are not well
         Warning: The connection is lost since 11:59 (attempt 3 of 10) [mainstay reconnect]
+        Warning: The backend has answered by HTTP (404) where its WebSocket should be: if it has none, set [connection] enabled = false
         Warning: The backend of planner and coder cannot be reached
         Error: The logs cannot be written: read-only file system
         Warning: The folder /home/me/project is not watched

@@ -19,7 +19,7 @@ use crate::events::{
     ConnectionChanged, Decided, DecisionKind, GaveUp, QueueHeld, QueueReleased, RestartCancelled,
     RuntimeStarted, RuntimeStopped, summary,
 };
-use crate::verdict::RestartAttempt;
+use crate::supervision_report::RestartAttempt;
 
 /// The state of an actor in the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,7 +137,7 @@ pub(super) enum StateChange {
     Ready,
     Exited { was_asked: bool, error: Arc<str> },
     Restarting { at: WallTime, attempt: Option<RestartAttempt> },
-    GivenUp,
+    GivenUp { is_unrecoverable: bool },
     Left,
     BudgetReset,
     Health(AgentStatus),
@@ -183,7 +183,8 @@ impl StateChange {
             }
             GaveUp::KIND => {
                 let mark = Mark { kind: GaveUp::KIND, summary: texts.keep(&event.describe()) };
-                return Some((Self::GivenUp, Some(mark)));
+                let is_unrecoverable = event.decode::<GaveUp>().is_some_and(|gave_up| gave_up.unrecoverable);
+                return Some((Self::GivenUp { is_unrecoverable }, Some(mark)));
             }
             RestartCancelled::KIND => Self::Left,
             BudgetReset::KIND => Self::BudgetReset,
@@ -214,7 +215,8 @@ impl StateChange {
                     .map(|budget| RestartAttempt { number: budget.used, max: budget.max });
                 Self::Restarting { at: WallTime(at.saturating_add(delay).unwrap_or(at)), attempt }
             }
-            DecisionKind::GiveUp => Self::GivenUp,
+            // Its next event says whether a restart can help.
+            DecisionKind::GiveUp => Self::GivenUp { is_unrecoverable: false },
             DecisionKind::Leave | DecisionKind::Escalate | DecisionKind::ShutDown => Self::Left,
         }
     }

@@ -126,6 +126,13 @@ impl VerdictFacts {
         Some(Finding::Storage { part: (*part).to_owned(), message: message.clone() })
     }
 
+    /// Returns whether no restart can help the first of these that are given up.
+    fn is_unrecoverable(&self, names: &[String]) -> bool {
+        let mut children = self.backend.iter().chain(&self.agents);
+        let first = names.first().and_then(|name| children.find(|child| child.name == *name));
+        first.is_some_and(|child| child.is_unrecoverable)
+    }
+
     fn question(&self) -> Option<Finding> {
         let (name, ask) = self.questions.first()?;
         Some(Finding::Asks { name: name.clone(), ask: ask.clone(), more: self.questions.len() - 1 })
@@ -198,12 +205,15 @@ impl Finding {
         }
     }
 
-    pub(super) fn action(&self) -> Option<VerdictAction> {
+    /// Returns the command that helps, if one does: as the next step of the child has it.
+    pub(super) fn action(&self, facts: &VerdictFacts) -> Option<VerdictAction> {
         let agent = |names: &[String]| names.first().filter(|name| *name != BACKEND_NAME).cloned();
         match self {
-            Self::GivenUp { names, .. } => Some(match agent(names) {
-                Some(id) => VerdictAction::ResetAgent { id },
-                None => VerdictAction::ResetBackend {},
+            Self::GivenUp { names, .. } => Some(match (agent(names), facts.is_unrecoverable(names)) {
+                (Some(id), false) => VerdictAction::ResetAgent { id },
+                (Some(id), true) => VerdictAction::StartAgent { id },
+                (None, false) => VerdictAction::ResetBackend {},
+                (None, true) => VerdictAction::StartBackend {},
             }),
             Self::Stopped { names, .. } => Some(match agent(names) {
                 Some(id) => VerdictAction::StartAgent { id },

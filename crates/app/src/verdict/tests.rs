@@ -4,7 +4,8 @@ use mainstay_actors::connection::status::ConnectionState;
 use mainstay_runtime::clock::WallTime;
 
 use super::facts::{ChildCondition, ChildFacts, ConnectionFacts, OutageFacts, StoppingFacts, VerdictFacts};
-use super::{RestartAttempt, Verdict};
+use super::Verdict;
+use crate::supervision_report::RestartAttempt;
 
 fn at(time: &str) -> WallTime {
     WallTime(format!("2026-03-01T{time}Z").parse().unwrap())
@@ -17,6 +18,7 @@ fn child(name: &str, state: ChildCondition) -> ChildFacts {
         since: at("11:58:00"),
         restart_at: None,
         attempt: Some(RestartAttempt { number: 2, max: 5 }),
+        is_unrecoverable: false,
         awaits: None,
         last_line: None,
     }
@@ -125,6 +127,23 @@ fn verdict_names_each_thing_with_the_command_that_helps() {
         Notice: planner is starting since 11:58
         Ok: All is well"#]]
     .assert_eq(&lines.join("\n"));
+}
+
+#[test]
+fn given_up_child_is_reset_or_started_as_its_next_step_says() {
+    let command = |name: &str, is_unrecoverable| {
+        let child = ChildFacts { is_unrecoverable, ..child(name, ChildCondition::GivenUp) };
+        let mut facts = VerdictFacts::default();
+        match name {
+            "backend" => facts.backend = Some(child),
+            _ => facts.agents.extend([child, self::child("other", ChildCondition::GivenUp)]),
+        }
+        verdict(&facts).action.unwrap().command()
+    };
+    assert_eq!(command("planner", false), "mainstay agent reset planner");
+    assert_eq!(command("planner", true), "mainstay agent start planner");
+    assert_eq!(command("backend", false), "mainstay backend reset");
+    assert_eq!(command("backend", true), "mainstay backend start");
 }
 
 #[test]

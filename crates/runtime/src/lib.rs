@@ -89,6 +89,7 @@ pub mod private_files;
 pub mod replay;
 pub mod rng;
 mod runtime;
+pub mod standstill;
 pub mod state;
 mod stop_clock;
 mod supervisor;

@@ -509,6 +509,28 @@ async fn demo_commands_break_and_heal_the_running_demo() {
 }
 
 #[tokio::test]
+async fn demo_die_crashes_an_agent_until_it_is_given_up() {
+    let data = tempfile::tempdir().unwrap();
+    let (_demo, _) = support::start_demo(data.path(), "1").await;
+    let mut events = EventFollower::follow(data.path());
+    let is_of_planner = |event: &Value, kind: &str| {
+        event["actor"] == "root/agents/planner" && event["kind"] == kind
+    };
+    let mut die = MainstayProcess::start(data.path(), &["demo", "die", "planner"]);
+    for _ in 0..5 {
+        events.wait_for(|event| is_of_planner(event, "decision") && event["decision"] == "restart").await;
+        // It ends the delay, and uses none of the restarts.
+        assert_eq!(run(data.path(), &["agent", "restart", "planner"]).await.code, Some(0));
+    }
+    events.wait_for(|event| is_of_planner(event, "gave_up")).await;
+    let (status, output) = die.wait().await;
+    assert!(status.success(), "{output}");
+    let lines: Vec<&str> = output.lines().collect();
+    assert_eq!(lines.first(), Some(&"planner has crashed (5 restarts left)"));
+    assert!(lines.last().unwrap().starts_with("planner is given up: `mainstay agent reset planner`"), "{output}");
+}
+
+#[tokio::test]
 async fn demo_command_never_reaches_a_backend_of_another_runtime() {
     let data = tempfile::tempdir().unwrap();
     let (sender, mut heads) = tokio::sync::mpsc::channel(8);

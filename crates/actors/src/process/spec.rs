@@ -37,6 +37,9 @@ pub struct ProcessSpec {
     pub env: BTreeMap<String, String>,
     /// The time between the request to end and the kill. Zero kills at once.
     pub grace: Duration,
+    /// The part of the grace between the end of the input and the signal to end, for programs that save their state at
+    /// the end of their input. Without effect on Windows, where the end of the input is the only request.
+    pub input_grace: Duration,
     /// The secrets that its output may repeat, beside those in `env`.
     pub secrets: Secrets,
     /// The log to which its output goes. Clones of this spec share it.
@@ -53,6 +56,7 @@ impl ProcessSpec {
             cwd: None,
             env: BTreeMap::new(),
             grace: Duration::from_secs(5),
+            input_grace: Duration::ZERO,
             secrets: Secrets::default(),
             log: ProcessLog::default(),
         }
@@ -153,6 +157,7 @@ impl fmt::Debug for ProcessSpec {
             .field("cwd", &self.cwd)
             .field("env", &self.env.keys())
             .field("grace", &self.grace)
+            .field("input_grace", &self.input_grace)
             .finish()
     }
 }

@@ -513,9 +513,8 @@ async fn demo_die_crashes_an_agent_until_it_is_given_up() {
     let data = tempfile::tempdir().unwrap();
     let (_demo, _) = support::start_demo(data.path(), "1").await;
     let mut events = EventFollower::follow(data.path());
-    let is_of_planner = |event: &Value, kind: &str| {
-        event["actor"] == "root/agents/planner" && event["kind"] == kind
-    };
+    let is_of_planner =
+        |event: &Value, kind: &str| event["actor"] == "root/agents/planner" && event["kind"] == kind;
     let mut die = MainstayProcess::start(data.path(), &["demo", "die", "planner"]);
     for _ in 0..5 {
         events.wait_for(|event| is_of_planner(event, "decision") && event["decision"] == "restart").await;
@@ -527,7 +526,10 @@ async fn demo_die_crashes_an_agent_until_it_is_given_up() {
     assert!(status.success(), "{output}");
     let lines: Vec<&str> = output.lines().collect();
     assert_eq!(lines.first(), Some(&"planner has crashed (5 restarts left)"));
-    assert!(lines.last().unwrap().starts_with("planner is given up: `mainstay agent reset planner`"), "{output}");
+    assert!(
+        lines.last().unwrap().starts_with("planner is given up: `mainstay agent reset planner`"),
+        "{output}"
+    );
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use mainstay::config::Config;
 use mainstay::journal::Delivery;
-use mainstay::{ConnectionState, Credentials, Finding, Mainstay, Reconnected, Request, VerdictLevel, WallTime};
+use mainstay::{
+    ConnectionState, Credentials, Finding, Mainstay, Reconnected, Request, VerdictLevel, WallTime,
+};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;

@@ -224,11 +224,9 @@ mod tests {
         let mut by_proxy = ConnectionError::new(ConnectionErrorKind::ProxyRefused, "");
         by_proxy.status = Some(403);
         // These answers come from a WebSocket or a proxy, or would be the same for any path.
-        for error in [
-            ConnectionError::from_status(401, None),
-            ConnectionError::from_close(Some(4403), ""),
-            by_proxy,
-        ] {
+        for error in
+            [ConnectionError::from_status(401, None), ConnectionError::from_close(Some(4403), ""), by_proxy]
+        {
             assert_eq!(step(error, None), "a reconnect makes an attempt now");
         }
     }

@@ -188,7 +188,8 @@ impl ActorIdentity {
 
     pub(crate) fn info(&self, now: Duration) -> ActorInfo {
         let state = self.state();
-        let ready_since = state.ready_since.as_ref().map(|since| since.at.saturating_add(since.stood_still(now)));
+        let ready_since =
+            state.ready_since.as_ref().map(|since| since.at.saturating_add(since.stood_still(now)));
         ActorInfo {
             status: state.status,
             since: state.since,

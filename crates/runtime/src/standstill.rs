@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn clock_that_nobody_looks_at_counts_nothing() {
+    fn clock_without_looks_counts_nothing() {
         let clock = StandstillClock::default();
         assert_eq!((clock.total(s(0)), clock.total(s(1000))), (s(0), s(0)));
     }

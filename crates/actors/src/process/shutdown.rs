@@ -46,7 +46,7 @@ pub(super) struct ShutdownSequence {
 #[derive(Debug, Clone, Copy)]
 enum ShutdownStage {
     New,
-    /// Their input has ended, and they are not asked before `until`. `is_late` as in `Terminating`.
+    /// The input of the processes has ended, and they are asked at `until`. `is_late` as in `Terminating`.
     InputEnded {
         until: Duration,
         kill_at: Duration,
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn process_whose_input_has_ended_is_asked_later_and_killed_no_later() {
+    fn input_grace_delays_the_request_and_not_the_kill() {
         let mut sequence = ShutdownSequence::new(ms(500)).with_input_grace(ms(100));
         assert_eq!(sequence.next(ms(0), 2, Urgency::None), ShutdownStep::Wait(ms(100)));
         assert_eq!(sequence.next(ms(99), 1, Urgency::None), ShutdownStep::Wait(ms(100)));
@@ -204,7 +204,10 @@ mod tests {
         let asked_at = ms(7100) + DRAIN_TIME;
         assert_eq!(sequence.next(ms(7100), 1, Urgency::None), ShutdownStep::Wait(asked_at));
         assert_eq!(sequence.next(asked_at + LATE_MIN, 1, Urgency::None), ShutdownStep::Terminate);
-        assert_eq!(sequence.next(asked_at + LATE_MIN, 1, Urgency::None), ShutdownStep::Wait(asked_at + ms(400)));
+        assert_eq!(
+            sequence.next(asked_at + LATE_MIN, 1, Urgency::None),
+            ShutdownStep::Wait(asked_at + ms(400))
+        );
     }
 
     #[test]

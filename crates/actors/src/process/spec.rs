@@ -37,8 +37,8 @@ pub struct ProcessSpec {
     pub env: BTreeMap<String, String>,
     /// The time between the request to end and the kill. Zero kills at once.
     pub grace: Duration,
-    /// The part of the grace between the end of the input and the signal to end, for programs that save their state at
-    /// the end of their input. Without effect on Windows, where the end of the input is the only request.
+    /// The part of the grace between the end of the input and the signal to end. A program can save its state then. It
+    /// has no effect on Windows, where the end of the input is the only request.
     pub input_grace: Duration,
     /// The secrets that its output may repeat, beside those in `env`.
     pub secrets: Secrets,

@@ -87,7 +87,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn stop_without_limit_or_in_time_kills_nothing() {
         for limit in [None, Some(Duration::ZERO), Some(Duration::MAX)] {
-            assert_eq!(stop_within(|| limit, async { 7 }, || panic!("asked"), || panic!("killed")).await, 7, "{limit:?}");
+            assert_eq!(
+                stop_within(|| limit, async { 7 }, || panic!("asked"), || panic!("killed")).await,
+                7,
+                "{limit:?}"
+            );
         }
         let endless = stop_within(|| None, pending::<()>(), || panic!("asked"), || panic!("killed"));
         assert!(timeout(Duration::from_secs(3600), endless).await.is_err());

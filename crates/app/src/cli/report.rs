@@ -18,7 +18,8 @@ use super::stderr::error_line;
 use super::units::bytes_text;
 use crate::owned_backend::OwnedBackendReport;
 use crate::status::{
-    CacheReport, ConnectionReport, OutageReport, QueueReport, StatusReport, StorageReport, StorageState, WatchedFolder,
+    CacheReport, ConnectionReport, OutageReport, QueueReport, StatusReport, StorageReport, StorageState,
+    WatchedFolder,
 };
 use crate::verdict::{Verdict, VerdictLevel};
 
@@ -157,7 +158,7 @@ fn requests(
     out.fact("", &escape_controls(&hold.message))
 }
 
-/// Returns what becomes of requests during an outage; `owned` is the backend that the runtime starts.
+/// Returns what happens to requests during an outage; `owned` is the backend that the runtime starts.
 fn hold_step(hold: &OutageReport, owned: Option<&OwnedBackendReport>) -> String {
     match hold.next_probe_in_ms {
         Some(ms) => format!("next probe in {}", millis_text(ms)),
@@ -346,7 +347,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hold_says_what_becomes_of_requests() {
+    fn hold_says_what_happens_to_requests() {
         let step = |status: Option<&str>, next_probe_in_ms: Option<u64>| {
             let hold = json!({
                 "since": "2026-03-01T11:57:00Z", "reason": "disconnected", "message": "", "failures": 0,

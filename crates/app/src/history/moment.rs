@@ -13,9 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::step::{HistoryState, HistoryStep, StateChange};
 use crate::supervision_report::RestartAttempt;
 use crate::tree_place::{AGENTS_NAME, BACKEND_NAME, ROOT_NAME};
-use crate::verdict::{
-    ChildCondition, ChildFacts, ConnectionFacts, OutageFacts, Verdict, VerdictFacts,
-};
+use crate::verdict::{ChildCondition, ChildFacts, ConnectionFacts, OutageFacts, Verdict, VerdictFacts};
 
 /// The tree at one moment, and the verdict about it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

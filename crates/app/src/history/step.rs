@@ -135,9 +135,17 @@ pub(super) enum StateChange {
     RunEnded,
     Starting,
     Ready,
-    Exited { was_asked: bool, error: Arc<str> },
-    Restarting { at: WallTime, attempt: Option<RestartAttempt> },
-    GivenUp { is_unrecoverable: bool },
+    Exited {
+        was_asked: bool,
+        error: Arc<str>,
+    },
+    Restarting {
+        at: WallTime,
+        attempt: Option<RestartAttempt>,
+    },
+    GivenUp {
+        is_unrecoverable: bool,
+    },
     Left,
     BudgetReset,
     Health(AgentStatus),
@@ -149,7 +157,9 @@ pub(super) enum StateChange {
         next_attempt_at: Option<WallTime>,
         status_without_websocket: Option<u16>,
     },
-    Held { waiting: usize },
+    Held {
+        waiting: usize,
+    },
     Released,
 }
 

@@ -11,6 +11,7 @@ use mainstay_actors::transport::Transport;
 use mainstay_runtime::clock::{Clock, SystemClock};
 use mainstay_runtime::journal::{Journal, JournalError, JournalOptions};
 use mainstay_runtime::rng::Rng;
+use mainstay_runtime::standstill::StandstillClock;
 use mainstay_runtime::state::{RedbConfig, RedbStore, StateStore, StoreError};
 use mainstay_runtime::{Runtime, RuntimeStartError};
 use tokio::runtime::Handle;

@@ -107,7 +107,7 @@ impl OwnedBackendReport {
         Self { noisy, output, output_is_old, ..self }
     }
 
-    /// Returns whether it stays away until a command starts it. Requests then fail at once.
+    /// Returns whether only a command starts it again. Requests then fail at once.
     pub(crate) fn is_absent_for_good(&self) -> bool {
         is_final(self.status)
     }
@@ -144,7 +144,7 @@ fn next_step(info: &ActorInfo, settings: &OwnedBackendSettings, now: Duration) -
     }
 }
 
-/// Returns whether a backend with this status stays away until a command starts it.
+/// Returns whether only a command starts a backend with this status again.
 fn is_final(status: ActorStatus) -> bool {
     matches!(status, ActorStatus::Stopped | ActorStatus::Failed)
 }

@@ -3,8 +3,8 @@ use jiff::tz::TimeZone;
 use mainstay_actors::connection::status::ConnectionState;
 use mainstay_runtime::clock::WallTime;
 
-use super::facts::{ChildCondition, ChildFacts, ConnectionFacts, OutageFacts, StoppingFacts, VerdictFacts};
 use super::Verdict;
+use super::facts::{ChildCondition, ChildFacts, ConnectionFacts, OutageFacts, StoppingFacts, VerdictFacts};
 use crate::supervision_report::RestartAttempt;
 
 fn at(time: &str) -> WallTime {

@@ -150,10 +150,11 @@ impl ChildState {
     /// Starts the progress watch, if the policy sets a limit.
     pub(super) fn start_watch(&mut self, now: Duration) {
         let look_at = |limit| now.saturating_add(check_interval(limit));
-        self.progress_watch = self
-            .policy
-            .stuck_after
-            .map(|limit| ProgressWatch { next_check_at: look_at(limit), busy_since: None, was_late: false });
+        self.progress_watch = self.policy.stuck_after.map(|limit| ProgressWatch {
+            next_check_at: look_at(limit),
+            busy_since: None,
+            was_late: false,
+        });
     }
 
     /// Updates the progress watch, and returns the kill reason of a stuck child. A standstill is no time that it took. The

@@ -274,9 +274,8 @@ fn standstill_is_no_time_that_a_handler_took() {
     // The times of the checks, and the time awake at each.
     let checks = |times: &[(u64, u64)]| -> Vec<usize> {
         let mut machine = running(1, ChildPolicy { stuck_after: Some(s(4)), ..policy() });
-        let is_killed = |(now, awake): &(u64, u64)| {
-            machine.inspected(0, busy, s(*now), s(*awake)).contains(&kill)
-        };
+        let is_killed =
+            |(now, awake): &(u64, u64)| machine.inspected(0, busy, s(*now), s(*awake)).contains(&kill);
         let killed: Vec<bool> = times.iter().map(is_killed).collect();
         (0..times.len()).filter(|check| killed[*check]).collect()
     };

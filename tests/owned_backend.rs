@@ -144,6 +144,22 @@ async fn backend_with_a_fixed_address_is_ready_once_it_listens() {
     runtime.stop().await;
 }
 
+/// A program that comes with the application lies beside its executable, and in no folder of `PATH`.
+#[tokio::test]
+async fn sidecar_beside_the_executable_is_the_backend() {
+    let data = tempfile::tempdir().unwrap();
+    let keys = "url = 'auto'\ncommand = ['sidecar:mainstay', 'demo-backend', '--port', '{port}']";
+    let config = config(data.path(), keys, NO_LINK);
+    let args = ["run", "--config", config.to_str().unwrap()];
+    let empty = tempfile::tempdir().unwrap();
+    let runtime =
+        MainstayProcess::start_with(data.path(), &args, &[("PATH", empty.path().to_str().unwrap())]);
+    EventFollower::follow(data.path()).wait_for(is_of_backend("backend_started")).await;
+    let answer = run_json(data.path(), &["request", "GET", "/api/search?q=x"]).await;
+    assert_eq!(answer["status"], 200);
+    runtime.stop().await;
+}
+
 /// As uvicorn prints it.
 #[tokio::test]
 async fn ready_text_counts_in_colour_and_on_stderr() {

@@ -93,7 +93,8 @@ impl ProcessSpec {
         self.resolve().map(drop)
     }
 
-    /// Checks the spec, and returns it with the place of a program that comes with the application.
+    /// Checks the spec, and returns it with the place of a program that comes with the application; on Windows, of any
+    /// program.
     pub(super) fn resolve(&self) -> Result<Cow<'_, Self>, SpawnError> {
         self.check()?;
         let Some(program) = self.command.first() else { return Err(SpawnError::NoCommand) };
@@ -109,8 +110,8 @@ impl ProcessSpec {
         if let Some(interpreter) = self.missing_interpreter(&place) {
             return Err(SpawnError::NoInterpreter { script: place.display().to_string(), interpreter });
         }
-        if !is_sidecar(program) {
-            // The system finds it by its name, which the program itself may look at.
+        if !cfg!(windows) && !is_sidecar(program) {
+            // The system finds it by its name, which the program itself may look at. Windows may find another file.
             return Ok(Cow::Borrowed(self));
         }
         let mut resolved = self.clone();
@@ -134,6 +135,7 @@ impl ProcessSpec {
             executable: std::env::current_exe().ok(),
             working_dir: self.cwd.clone().unwrap_or_default(),
             path: std::env::split_paths(&path).collect(),
+            suffix: std::env::consts::EXE_SUFFIX,
         }
     }
 }

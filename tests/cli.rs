@@ -381,6 +381,12 @@ async fn misplaced_file_or_folder_is_named_with_what_to_do() {
     }
 }
 
+/// Returns the rows of the tables of a view, with their titles. Other lines of a view have any length in a pipe.
+fn table_rows(view: &str) -> Vec<&str> {
+    let is_table = |block: &&str| ["actor  ", "agent  ", "id  "].iter().any(|title| block.starts_with(title));
+    view.split("\n\n").filter(is_table).flat_map(str::lines).collect()
+}
+
 #[tokio::test]
 async fn tables_fit_80_columns_and_wide_ones_have_all() {
     let data = tempfile::tempdir().unwrap();
@@ -389,7 +395,8 @@ async fn tables_fit_80_columns_and_wide_ones_have_all() {
     assert_eq!(run(data.path(), &["demo", "crash", "agent-12"]).await.code, Some(0));
     for command in ["tree", "agents", "status", "requests"] {
         let table = run(data.path(), &[command]).await.stdout;
-        let rows = table.lines().filter(|line| !line.contains(": "));
+        let rows = table_rows(&table);
+        assert!(rows.iter().any(|row| row.contains("agent-12")) || command == "requests", "{table}");
         for row in rows {
             assert!(row.chars().count() <= 80, "{row}\n{table}");
         }
@@ -499,6 +506,30 @@ async fn demo_commands_break_and_heal_the_running_demo() {
     }
     let unknown = run(data.path(), &["demo", "hang", "codr"]).await;
     assert!(error_line(&unknown, 1).contains("did you mean \"coder\"?"), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn demo_die_crashes_an_agent_until_it_is_given_up() {
+    let data = tempfile::tempdir().unwrap();
+    let (_demo, _) = support::start_demo(data.path(), "1").await;
+    let mut events = EventFollower::follow(data.path());
+    let is_of_planner =
+        |event: &Value, kind: &str| event["actor"] == "root/agents/planner" && event["kind"] == kind;
+    let mut die = MainstayProcess::start(data.path(), &["demo", "die", "planner"]);
+    for _ in 0..5 {
+        events.wait_for(|event| is_of_planner(event, "decision") && event["decision"] == "restart").await;
+        // It ends the delay, and uses none of the restarts.
+        assert_eq!(run(data.path(), &["agent", "restart", "planner"]).await.code, Some(0));
+    }
+    events.wait_for(|event| is_of_planner(event, "gave_up")).await;
+    let (status, output) = die.wait().await;
+    assert!(status.success(), "{output}");
+    let lines: Vec<&str> = output.lines().collect();
+    assert_eq!(lines.first(), Some(&"planner has crashed (5 restarts left)"));
+    assert!(
+        lines.last().unwrap().starts_with("planner is given up: `mainstay agent reset planner`"),
+        "{output}"
+    );
 }
 
 #[tokio::test]

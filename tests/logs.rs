@@ -14,10 +14,9 @@ use mainstay::config::Config;
 use mainstay::{LogItem, LogRange, LogStream, Mainstay, Reason};
 use serde_json::{Value, json};
 use support::{
-    EventFollower, MainstayProcess, TEST_TIMEOUT, eventually, is_agent_health, run, run_json, start_runtime,
+    EventFollower, MainstayProcess, TEST_TIMEOUT, eventually, is_agent_health, metrics, run, run_json,
+    start_runtime,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -337,25 +336,11 @@ async fn folder_that_cannot_be_used_degrades_and_heals() {
     let state = run_json(fixture.path(), &["status"]).await["storage"]["logs"].clone();
     assert!(state.as_str().unwrap().contains("logs/backend.log"), "{state}");
     assert!(run(fixture.path(), &["status"]).await.stdout.contains("logs degraded: logs/backend.log"));
-    let control: Value =
-        serde_json::from_slice(&fs::read(fixture.path().join("control.json")).unwrap()).unwrap();
-    let metrics = async || {
-        let port = u16::try_from(control["port"].as_u64().unwrap()).unwrap();
-        let token = control["token"].as_str().unwrap();
-        let mut socket = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        let request = format!(
-            "GET /metrics HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
-        );
-        socket.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).await.unwrap();
-        answer
-    };
-    assert!(metrics().await.contains("mainstay_storage_degraded{part=\"logs\"} 1"));
+    assert!(metrics(fixture.path()).await.contains("mainstay_storage_degraded{part=\"logs\"} 1"));
     fs::remove_file(&logs).unwrap();
     fixture.events.wait_for_event("logs", "logs_degraded").await;
     assert_eq!(run_json(fixture.path(), &["status"]).await["storage"]["logs"], "ok");
-    assert!(metrics().await.contains("mainstay_storage_degraded{part=\"logs\"} 0"));
+    assert!(metrics(fixture.path()).await.contains("mainstay_storage_degraded{part=\"logs\"} 0"));
     fixture.backend_line("out  one").await;
     fixture.runtime.stop().await;
 }

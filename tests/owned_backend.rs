@@ -144,6 +144,22 @@ async fn backend_with_a_fixed_address_is_ready_once_it_listens() {
     runtime.stop().await;
 }
 
+/// A program that comes with the application lies beside its executable, and in no folder of `PATH`.
+#[tokio::test]
+async fn sidecar_beside_the_executable_is_the_backend() {
+    let data = tempfile::tempdir().unwrap();
+    let keys = "url = 'auto'\ncommand = ['sidecar:mainstay', 'demo-backend', '--port', '{port}']";
+    let config = config(data.path(), keys, NO_LINK);
+    let args = ["run", "--config", config.to_str().unwrap()];
+    let empty = tempfile::tempdir().unwrap();
+    let runtime =
+        MainstayProcess::start_with(data.path(), &args, &[("PATH", empty.path().to_str().unwrap())]);
+    EventFollower::follow(data.path()).wait_for(is_of_backend("backend_started")).await;
+    let answer = run_json(data.path(), &["request", "GET", "/api/search?q=x"]).await;
+    assert_eq!(answer["status"], 200);
+    runtime.stop().await;
+}
+
 /// As uvicorn prints it.
 #[tokio::test]
 async fn ready_text_counts_in_colour_and_on_stderr() {
@@ -265,7 +281,10 @@ async fn given_up_backend_names_the_command_that_helps() {
     let shown = backend(data.path()).await;
     assert_eq!((&shown["status"], &shown["gave_up"]), (&"failed".into(), &true.into()));
     assert!(shown["next_step"].as_str().unwrap().contains("`mainstay backend reset`"), "{shown}");
-    assert!(run(data.path(), &["status"]).await.stdout.contains("`mainstay backend reset`"));
+    let text = run(data.path(), &["status"]).await.stdout;
+    assert!(text.contains("`mainstay backend reset`"), "{text}");
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains(", requests fail at once until a command starts the backend"), "{text}");
     let failed = request(data.path(), "1h").await;
     let words = "The backend is given up: its restarts are used up, so it stays as it is until 'mainstay backend reset' \
                  gives them back and starts it.";
@@ -456,7 +475,9 @@ async fn program_that_is_not_there_is_given_up_at_once() {
     assert_eq!(decisions, 1);
     let shown = backend(data.path()).await;
     assert!(shown["next_step"].as_str().unwrap().contains("`mainstay backend start` tries again"), "{shown}");
-    assert_eq!(shown["budget_left"], 0, "{shown}");
+    assert_eq!((&shown["budget_left"], &shown["unrecoverable"]), (&0.into(), &true.into()), "{shown}");
+    let verdict = &run_json(data.path(), &["status"]).await["verdict"];
+    assert_eq!(verdict["action"], json!({ "type": "start_backend" }), "{verdict}");
     let replayed = run(data.path(), &["replay"]).await;
     assert_eq!(replayed.code, Some(0), "{replayed:?}");
     runtime.stop().await;

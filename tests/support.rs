@@ -102,6 +102,15 @@ pub async fn run_json(data: &Path, args: &[&str]) -> Value {
     serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{args:?}: {error}: {ended:?}"))
 }
 
+/// Returns the metrics of the runtime in that data folder.
+pub async fn metrics(data: &Path) -> String {
+    let control: Value = serde_json::from_slice(&fs::read(data.join("control.json")).unwrap()).unwrap();
+    let url = format!("http://127.0.0.1:{}/metrics", control["port"]);
+    let asked = http_client().get(url).bearer_auth(control["token"].as_str().unwrap()).send().await.unwrap();
+    assert!(asked.status().is_success(), "{asked:?}");
+    asked.text().await.unwrap()
+}
+
 /// Returns the actor at `path` of the tree of the runtime in that data folder.
 pub async fn tree_node(data: &Path, path: &str) -> Value {
     let mut nodes = vec![run_json(data, &["tree"]).await];

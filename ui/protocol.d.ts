@@ -146,6 +146,8 @@ export type AgentDetails = {
   questions: Array<OpenQuestion>;
   /** True once it is given up: its restarts are used up, or none can help. It stays failed until a command. */
   gave_up: boolean;
+  /** True if it was given up because no restart can help. A start tries again, once the cause is corrected. */
+  unrecoverable?: boolean;
   /** The incarnation of its actor. */
   generation: number;
   /** The number of restarts. */
@@ -154,6 +156,8 @@ export type AgentDetails = {
   budget_left: number | null;
   /** The whole budget; `null` if there is no limit. */
   budget: RestartBudget | null;
+  /** The last restart within its budget; none if a command has restarted it since. */
+  attempt?: RestartAttempt;
   /** The time of the next restart, if one is planned. */
   restart_at: WallTime | null;
 };
@@ -315,6 +319,8 @@ export type AgentView = {
   questions: Array<OpenQuestion>;
   /** True once it is given up: its restarts are used up, or none can help. It stays failed until a command. */
   gave_up: boolean;
+  /** True if it was given up because no restart can help. A start tries again, once the cause is corrected. */
+  unrecoverable?: boolean;
   /** The incarnation of its actor. */
   generation: number;
   /** The number of restarts. */
@@ -323,6 +329,8 @@ export type AgentView = {
   budget_left: number | null;
   /** The whole budget; `null` if there is no limit. */
   budget: RestartBudget | null;
+  /** The last restart within its budget; none if a command has restarted it since. */
+  attempt?: RestartAttempt;
   /** The time of the next restart, if one is planned. */
   restart_at: WallTime | null;
 };
@@ -1270,6 +1278,13 @@ export type Finding =
     has_failed: boolean;
   }
   | {
+    "type": "no_websocket";
+    /** Since when. */
+    since: WallTime;
+    /** The HTTP status of the answer. */
+    status: number;
+  }
+  | {
     "type": "unwell";
     /** The first names. */
     names: Array<string>;
@@ -1428,7 +1443,7 @@ export type HistoryNode = {
   generation: number;
   /** The restarts since the start of the run. */
   restarts: number;
-  /** The last restart within its budget, and the whole budget, once it was restarted. */
+  /** The last restart within its budget; none if a command has restarted it since. */
   attempt: RestartAttempt | null;
   /** The time of the restart that is due. */
   restart_at: WallTime | null;
@@ -1852,6 +1867,8 @@ export type OwnedBackendReport = {
   next_step: string;
   /** True once it is given up: its restarts are used up, or none can help. It stays failed until a command. */
   gave_up: boolean;
+  /** True if it was given up because no restart can help. A start tries again, once the cause is corrected. */
+  unrecoverable?: boolean;
   /** The incarnation of its actor. */
   generation: number;
   /** The number of restarts. */
@@ -1860,6 +1877,8 @@ export type OwnedBackendReport = {
   budget_left: number | null;
   /** The whole budget; `null` if there is no limit. */
   budget: RestartBudget | null;
+  /** The last restart within its budget; none if a command has restarted it since. */
+  attempt?: RestartAttempt;
   /** The time of the next restart, if one is planned. */
   restart_at: WallTime | null;
 };

@@ -12,6 +12,8 @@ use tokio::process::Command;
 
 use crate::fixture::{FaultyRuntime, assert_golden, stories};
 use crate::support::{EventFollower, MainstayProcess, eventually, http_client};
+#[cfg(target_os = "linux")]
+use crate::support::{metrics, run_json};
 
 const PLANNER: &str = "root/agents/planner";
 
@@ -125,6 +127,15 @@ impl LimitedRuntime {
     }
 }
 
+/// Asserts what the status and the metrics say of the states, and returns the former.
+#[cfg(target_os = "linux")]
+async fn storage_of_states(data: &Path, is_degraded: bool) -> Value {
+    let sample = format!("mainstay_storage_degraded{{part=\"state\"}} {}\n", u8::from(is_degraded));
+    let metrics = metrics(data).await;
+    assert!(metrics.contains(&sample), "{metrics}");
+    run_json(data, &["status"]).await["storage"]["state"].take()
+}
+
 /// The states of all agents are larger than the file may be.
 #[cfg(target_os = "linux")]
 #[tokio::test]
@@ -133,8 +144,10 @@ async fn full_disk_under_the_states_tells_its_story() {
     let folder = tempfile::tempdir().unwrap();
     let mut runtime = LimitedRuntime::start(folder.path(), &agents.config, 8192);
     runtime.check("state_disk_full", "state_degraded", "begins").await;
+    assert_eq!(storage_of_states(&runtime.data, true).await, "the disk refuses states");
     runtime.free_space().await;
     runtime.check("state_disk_full_and_free", "state_degraded", "ends").await;
+    assert_eq!(storage_of_states(&runtime.data, false).await, "ok");
     runtime.process.stop().await;
     agents.backend.stop().await;
 }

@@ -1,8 +1,11 @@
 //! Tests that the link comes back by itself, that a backend without a WebSocket needs none, and that its token may change.
 
+use jiff::Timestamp;
 use mainstay::config::Config;
 use mainstay::journal::Delivery;
-use mainstay::{ConnectionState, Credentials, Mainstay, Reconnected, Request};
+use mainstay::{
+    ConnectionState, Credentials, Finding, Mainstay, Reconnected, Request, VerdictLevel, WallTime,
+};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -58,6 +61,31 @@ async fn backend_without_websocket_is_used_and_nothing_is_red() {
     );
     let error = mainstay.connection().reconnect().await.unwrap_err();
     assert_eq!(error.reason.to_string(), "invalid_config");
+    mainstay.shutdown().await;
+}
+
+#[tokio::test]
+async fn verdict_names_the_key_for_a_missing_websocket() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mainstay = start(&format!("backend.url = \"http://{address}\"")).await;
+    server::answer(&listener, "404 No").await;
+    let mut events = mainstay.events();
+    let failed_at: Timestamp = loop {
+        match timeout(TEST_TIMEOUT, events.next()).await.expect("the connection has failed") {
+            Some(Delivery::Event(record)) if record.fields.get("to") == Some(&"failed".into()) => {
+                break record.at.parse().unwrap();
+            }
+            Some(_) => {}
+            None => panic!("the events ended"),
+        }
+    };
+    let verdict = mainstay.status().await.verdict;
+    assert!(matches!(verdict.finding, Finding::NoWebsocket { status: 404, .. }), "{verdict:?}");
+    assert!(verdict.text.ends_with("set [connection] enabled = false"), "{verdict:?}");
+    assert_eq!((verdict.level, &verdict.action), (VerdictLevel::Warning, &None));
+    let then = mainstay.history_at(WallTime(failed_at)).await;
+    assert_eq!(then.verdict.unwrap().text, verdict.text);
     mainstay.shutdown().await;
 }
 

@@ -16,10 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
-use support::{
-    EventFollower, MainstayProcess, eventually, is_agent_health, mainstay_binary, run, run_json,
-    start_runtime,
-};
+use support::{EventFollower, MainstayProcess, eventually, is_agent_health, run, run_json, start_runtime};
 
 /// The variable that makes this test an agent, with the folder in which it writes.
 const NOTES: &str = "MAINSTAY_TEST_NOTES";
@@ -242,11 +239,9 @@ async fn second_runtime_on_a_data_folder_is_refused() {
 async fn owned_backend_gets_a_port_and_comes_back() {
     let data = tempfile::tempdir().unwrap();
     let config = data.path().join("mainstay.toml");
-    let text = format!(
-        "[backend]\nurl = \"auto\"\nready = \"stdout:listening on {{url}}\"\n\
-         command = ['{}', 'demo-backend', '--port', '{{port}}']\n",
-        mainstay_binary().display()
-    );
+    let text = "[backend]\nurl = \"auto\"\nready = \"stdout:listening on {url}\"\n\
+                command = ['sidecar:mainstay', 'demo-backend', '--port', '{port}']\n\
+                [agents]\nrestart_delay = \"50ms\"\nrestart_delay_max = \"50ms\"\n";
     fs::write(&config, text).unwrap();
     let _runtime = MainstayProcess::start(data.path(), &["run", "--config", config.to_str().unwrap()]);
     let mut events = EventFollower::follow(data.path());
@@ -256,5 +251,10 @@ async fn owned_backend_gets_a_port_and_comes_back() {
     assert_eq!(run(data.path(), &["backend", "restart"]).await.code, Some(0));
     let second = events.wait_for_event("root/backend", "backend_started").await;
     assert_ne!(first["pid"], second["pid"]);
+    assert_eq!(get().await, Some(0));
+    let killed = Command::new("taskkill").args(["/F", "/PID", &second["pid"].to_string()]).status();
+    assert!(killed.unwrap().success());
+    let third = events.wait_for_event("root/backend", "backend_started").await;
+    assert_ne!(second["pid"], third["pid"]);
     assert_eq!(get().await, Some(0));
 }

@@ -39,6 +39,8 @@ addText({
   "verdict-tries": " (attempt {attempt} of {max})",
   "verdict-next": ", next in {left}",
   "verdict-slow": " (attempts go on slowly)",
+  "verdict-no_websocket":
+    "The backend has answered by HTTP ({status}) where its WebSocket should be: if it has none, set [connection] enabled = false",
   "verdict-unwell": "{names} {are} not well",
   "verdict-unknown": "The backend of {names} cannot be reached",
   "verdict-asks": "{name} waits for your answer",

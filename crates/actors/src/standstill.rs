@@ -10,15 +10,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
+pub use mainstay_runtime::standstill::CLOCK_CHECK_INTERVAL;
+pub(crate) use mainstay_runtime::standstill::{DRAIN_TIME, LATE_MIN};
+
 /// The shortest standstill that the clocks show.
 const STANDSTILL_MIN: Duration = Duration::from_secs(5);
-/// The interval between two looks at the clocks. A person who opens a laptop does not wait for the next ping.
-pub const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(2);
-
-/// A timer that is noticed this long after its time was missed by this process, not by the other side.
-pub(crate) const LATE_MIN: Duration = Duration::from_millis(100);
-/// The time for which input is read after a late timer, before it is judged.
-pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// A timer that is noticed this long after its time makes silence count from then on only.
 const OVERDUE_MIN: Duration = Duration::from_secs(1);

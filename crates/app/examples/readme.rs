@@ -15,7 +15,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let config = Config::load(Path::new("mainstay.toml"))?;
     let mainstay = Mainstay::builder().config(config).data_dir("mainstay-data").start().await?;
     // A request waits for the backend by itself. This says what it waits for.
-    let _ = tokio::time::timeout(Duration::from_secs(1), mainstay.ready()).await;
+    let _ = tokio::time::timeout(Duration::from_millis(500), mainstay.ready()).await;
     if let Some(pending) = mainstay.pending().await {
         eprintln!("waiting for {pending}");
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mainstay_actors::connection::error::ConnectionErrorKind;
+use mainstay_actors::connection::error::status_without_websocket;
 use mainstay_actors::connection::frame::Frame;
 use mainstay_actors::connection::inbound::FrameSubscription;
 use mainstay_actors::connection::outbound::SendOutcome;
@@ -151,16 +151,12 @@ fn own_next_step(status: &ConnectionStatus) -> &'static str {
 
 /// Returns whether the last handshake was answered as by a server that has no WebSocket at the path.
 fn may_lack_websocket(status: &ConnectionStatus) -> bool {
-    use ConnectionErrorKind::{Forbidden, NotFound, Rejected};
-    status
-        .last_error
-        .as_ref()
-        .is_some_and(|error| error.status.is_some() && matches!(error.kind, Forbidden | NotFound | Rejected))
+    status.last_error.as_ref().is_some_and(|error| status_without_websocket(&Error::from(error)).is_some())
 }
 
 #[cfg(test)]
 mod tests {
-    use mainstay_actors::connection::error::ConnectionError;
+    use mainstay_actors::connection::error::{ConnectionError, ConnectionErrorKind};
 
     use super::*;
 
@@ -215,15 +211,22 @@ mod tests {
             };
             next_step(&status, None)
         };
-        for (status, probe_at) in [(403, None), (403, Some(Duration::ZERO)), (404, None), (405, None)] {
+        let probed = Some(Duration::ZERO);
+        for (status, probe_at) in
+            [(403, None), (403, probed), (404, None), (405, None), (200, probed), (302, probed)]
+        {
             let step = step(ConnectionError::from_status(status, None), probe_at);
             assert!(
                 step.contains("correct path under [connection], or set enabled = false"),
                 "{status}: {step}"
             );
         }
-        // These answers come from a WebSocket, or would be the same for any path.
-        for error in [ConnectionError::from_status(401, None), ConnectionError::from_close(Some(4403), "")] {
+        let mut by_proxy = ConnectionError::new(ConnectionErrorKind::ProxyRefused, "");
+        by_proxy.status = Some(403);
+        // These answers come from a WebSocket or a proxy, or would be the same for any path.
+        for error in
+            [ConnectionError::from_status(401, None), ConnectionError::from_close(Some(4403), ""), by_proxy]
+        {
             assert_eq!(step(error, None), "a reconnect makes an attempt now");
         }
     }

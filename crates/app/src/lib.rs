@@ -77,9 +77,9 @@ pub use status::{
     StorageReport, StorageState, WatchedFolder,
 };
 pub use subscription::Subscription;
-pub use supervision_report::{ResolvedError, RestartBudget, SupervisionReport};
+pub use supervision_report::{ResolvedError, RestartAttempt, RestartBudget, SupervisionReport};
 pub use tree_builder::error::BuildError;
-pub use verdict::{Finding, RestartAttempt, Verdict, VerdictAction, VerdictLevel};
+pub use verdict::{Finding, Verdict, VerdictAction, VerdictLevel};
 
 pub use mainstay_actors::agent::{
     AgentReport, AgentStatus, AgentUpdate, MessageId, OpenQuestion, ProcessUsage, QuestionOutcome,

@@ -53,8 +53,9 @@ impl OwnedBackend {
     /// Returns its state without what its log says.
     pub(crate) fn bare_report(&self) -> Option<OwnedBackendReport> {
         let OwnedBackendParts { address, view, settings, .. } = self.0.handles.owned_backend.as_ref()?;
-        let time_point = self.0.time_point();
-        Some(OwnedBackendReport::new(&address.info(time_point.now), view.process(), settings, &time_point))
+        let (time_point, is_stopping) = (self.0.time_point(), self.0.runtime.stopping_since().is_some());
+        let info = address.info(time_point.now);
+        Some(OwnedBackendReport::new(&info, view.process(), settings, is_stopping, &time_point))
     }
 
     /// Starts it after a stop, or after it was given up. Changes nothing for one that runs.

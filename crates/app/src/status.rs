@@ -300,10 +300,12 @@ impl AgentView {
             },
             supervision: SupervisionReport {
                 gave_up: false,
+                unrecoverable: false,
                 generation: 1,
                 restarts: 0,
                 budget_left: Some(5),
                 budget: Some(RestartBudget { max: 5, window_ms: 600_000, stable_after_ms: 60_000 }),
+                attempt: None,
                 restart_at: None,
             },
             last_error: None,

@@ -18,6 +18,9 @@ pub struct SupervisionReport {
     /// True once it is given up: its restarts are used up, or none can help. It stays failed until a command.
     #[serde(default)]
     pub gave_up: bool,
+    /// True if it was given up because no restart can help. A start tries again, once the cause is corrected.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unrecoverable: bool,
     /// The incarnation of its actor.
     pub generation: u64,
     /// The number of restarts.
@@ -27,8 +30,22 @@ pub struct SupervisionReport {
     /// The whole budget; `None` if there is no limit.
     #[serde(default)]
     pub budget: Option<RestartBudget>,
+    /// The last restart within its budget; none if a command has restarted it since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
+    pub attempt: Option<RestartAttempt>,
     /// The time of the next restart, if one is planned.
     pub restart_at: Option<WallTime>,
+}
+
+/// A restart, counted within its budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
+pub struct RestartAttempt {
+    /// The number of this restart: 1, 2, 3 …
+    pub number: u32,
+    /// The most restarts.
+    pub max: u32,
 }
 
 /// The whole restart budget of an agent or of the backend.
@@ -69,12 +86,22 @@ impl SupervisionReport {
     pub(crate) const STOPPING_STEP: &str = "is being stopped";
 
     pub(crate) fn new(info: &ActorInfo, budget: Option<RestartBudget>, time_point: &TimePoint) -> Self {
+        let gave_up = info.status == ActorStatus::Failed;
+        // An exit by command leaves no error, and one that no restart can heal has a next step. Neither is counted.
+        let is_counted = info.last_error.is_some() && info.next_step.is_none();
+        let used = budget.zip(info.budget_left).filter(|_| is_counted);
+        let attempt = used.map(|(RestartBudget { max, .. }, left)| RestartAttempt {
+            number: max.saturating_sub(left),
+            max,
+        });
         Self {
-            gave_up: info.status == ActorStatus::Failed,
+            gave_up,
+            unrecoverable: gave_up && info.next_step.is_some(),
             generation: info.generation,
             restarts: info.restarts,
             budget_left: info.budget_left,
             budget,
+            attempt: attempt.filter(|attempt| attempt.number > 0),
             restart_at: info.restart_at.map(|at| time_point.wall_time(at)),
         }
     }
@@ -157,6 +184,7 @@ pub(crate) fn restarts_left(budget_left: Option<u32>) -> String {
 mod tests {
     use jiff::Timestamp;
     use mainstay_runtime::ActorKind;
+    use mainstay_runtime::journal::Timeline;
 
     use super::*;
 
@@ -250,6 +278,35 @@ mod tests {
         ] {
             assert_eq!(shown(path, status), (false, None, None), "{path}");
         }
+    }
+
+    #[test]
+    fn report_counts_restarts_of_failures_alone() {
+        let report = |last_error: Option<&str>, budget_left, next_step: Option<&str>| {
+            let info = ActorInfo {
+                status: ActorStatus::Failed,
+                since: Duration::ZERO,
+                generation: 2,
+                restarts: 1,
+                restart_at: None,
+                attempts: 1,
+                budget_left: Some(budget_left),
+                last_error: last_error.map(str::to_owned),
+                last_error_at: None,
+                next_step: next_step.map(str::to_owned),
+                abandoned: 0,
+            };
+            let budget = Some(RestartBudget { max: 2, window_ms: 1, stable_after_ms: 1 });
+            let timeline = Timeline::new(Timestamp::UNIX_EPOCH).into();
+            SupervisionReport::new(&info, budget, &TimePoint { now: Duration::ZERO, timeline })
+        };
+        let second = Some(RestartAttempt { number: 2, max: 2 });
+        assert_eq!(report(Some("it exited with code 1"), 0, None).attempt, second);
+        assert_eq!(report(None, 0, None).attempt, None, "a command has restarted it");
+        assert_eq!(report(Some("it was killed"), 2, None).attempt, None, "no restart is counted");
+        let advised = report(Some("not found"), 0, Some("Correct its command."));
+        assert_eq!((advised.unrecoverable, advised.attempt), (true, None));
+        assert!(!report(None, 0, None).unrecoverable);
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use syn::punctuated::Punctuated;
 use syn::visit::{self, Visit};
-use syn::{Attribute, ImplItem, Item, Type, UseTree, Visibility};
+use syn::{Attribute, ImplItem, Item, Token, Type, UseTree, Visibility};
 
 /// The public items of the three crates.
 #[derive(Default)]
@@ -17,6 +18,8 @@ struct PublicItems {
     types: BTreeSet<String>,
     /// For each type, trait and function: the names in its public interface.
     mentioned: BTreeMap<String, BTreeSet<String>>,
+    /// For each type: the traits that it derives or implements.
+    traits: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl PublicItems {
@@ -32,6 +35,11 @@ impl PublicItems {
 
     fn add(&mut self, item: &Item) {
         let mut names = Names::default();
+        if let Item::Struct(syn::ItemStruct { ident, attrs, .. })
+        | Item::Enum(syn::ItemEnum { ident, attrs, .. }) = item
+        {
+            self.traits.entry(ident.to_string()).or_default().extend(derived(attrs));
+        }
         let (name, visibility, is_type) = match item {
             Item::Struct(it) => {
                 names.visit_item_struct(it);
@@ -68,6 +76,10 @@ impl PublicItems {
     fn add_impl(&mut self, found: &syn::ItemImpl) {
         let Type::Path(owner) = &*found.self_ty else { return };
         let Some(owner) = owner.path.segments.last() else { return };
+        if let Some(implemented) = found.trait_.as_ref().and_then(|(_, path, _)| path.segments.last()) {
+            let name = implemented.ident.to_string();
+            self.traits.entry(owner.ident.to_string()).or_default().insert(name);
+        }
         let mut names = Names::default();
         for item in &found.items {
             match item {
@@ -119,6 +131,14 @@ fn is_public(visibility: &Visibility) -> bool {
 fn is_for_tests(attrs: &[Attribute]) -> bool {
     let is_test = |path: syn::Path| path.is_ident("test");
     attrs.iter().any(|attr| attr.path().is_ident("cfg") && attr.parse_args().is_ok_and(is_test))
+}
+
+/// Returns the names of the traits that these attributes derive.
+fn derived(attrs: &[Attribute]) -> Vec<String> {
+    let derives = attrs.iter().filter(|attr| attr.path().is_ident("derive"));
+    let paths = derives
+        .flat_map(|attr| attr.parse_args_with(Punctuated::<syn::Path, Token![,]>::parse_terminated).unwrap());
+    paths.filter_map(|path| path.segments.last().map(|last| last.ident.to_string())).collect()
 }
 
 /// Returns the source folder of a crate.
@@ -212,4 +232,26 @@ fn facade_exports_each_type_of_its_interface() {
         missing.extend(mentioned.filter(is_missing).map(|name| format!("{owner} mentions {name}")));
     }
     assert!(missing.is_empty(), "types that an embedder cannot name:\n{}", missing.join("\n"));
+}
+
+/// Reports and policies have their words in their names, and events implement a trait.
+#[test]
+fn reports_policies_and_events_derive_what_embedders_need() {
+    let items = PublicItems::read();
+    let mut exported = BTreeSet::new();
+    exports("app", &[], &mut exported);
+    let concerned = items.traits.iter().filter(|(name, traits)| {
+        let is_plain = name.ends_with("Report") || name.ends_with("Policy") || traits.contains("Event");
+        is_plain && items.types.contains(*name) && exported.contains(*name)
+    });
+    let concerned: Vec<_> = concerned.collect();
+    assert!(concerned.len() > 80, "{}", concerned.len());
+    let mut missing = Vec::new();
+    for (name, traits) in concerned {
+        let needed = ["Debug", "Clone", "PartialEq", "Serialize"].into_iter();
+        missing.extend(
+            needed.filter(|wanted| !traits.contains(*wanted)).map(|wanted| format!("{name}: {wanted}")),
+        );
+    }
+    assert!(missing.is_empty(), "types without a trait that embedders need:\n{}", missing.join("\n"));
 }

@@ -16,6 +16,8 @@ use mainstay_runtime::clock::WallTime;
 use mainstay_runtime::journal::count;
 use serde::{Deserialize, Serialize};
 
+use crate::supervision_report::RestartAttempt;
+
 pub(crate) use facts::{
     ChildCondition, ChildFacts, ConnectionFacts, OutageFacts, StoppingFacts, VerdictFacts,
 };
@@ -139,6 +141,13 @@ pub enum Finding {
         /// True if the quick attempts are used up.
         has_failed: bool,
     },
+    /// The backend has answered the handshake of the WebSocket as a server without one, so that there is no connection.
+    NoWebsocket {
+        /// Since when.
+        since: WallTime,
+        /// The HTTP status of the answer.
+        status: u16,
+    },
     /// These agents miss checks, or report trouble.
     Unwell {
         /// The first names.
@@ -179,16 +188,6 @@ pub enum Finding {
         /// Since when.
         since: WallTime,
     },
-}
-
-/// A restart, counted within its budget.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
-pub struct RestartAttempt {
-    /// The number of this restart: 1, 2, 3 …
-    pub number: u32,
-    /// The most restarts.
-    pub max: u32,
 }
 
 /// A command that helps.
@@ -257,7 +256,7 @@ impl Verdict {
             let verb = if requests_waiting == 1 { "waits" } else { "wait" };
             text = format!("{text}; {} {verb}", count(requests_waiting, "request"));
         }
-        Self { level: finding.level(), text, requests_waiting, action: finding.action(), finding }
+        Self { level: finding.level(), text, requests_waiting, action: finding.action(facts), finding }
     }
 }
 

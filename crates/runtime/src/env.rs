@@ -1,5 +1,5 @@
 //! The environment that all actors of one runtime share: the journal, the source of randomness, the state
-//! store, the clock of stops.
+//! store, the clocks of stops and of standstills.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::journal::Journal;
 use crate::rng::Rng;
+use crate::standstill::{RunningSince, StandstillClock};
 use crate::state::StateStore;
 use crate::stop_clock::{LOOK_INTERVAL, MovingDeadline, StopClock, StopWatch};
 
@@ -19,6 +20,7 @@ pub(crate) struct Env {
     pub(crate) rng: Arc<Rng>,
     pub(crate) state_store: Option<Arc<dyn StateStore>>,
     pub(crate) stop_clock: Arc<StopClock>,
+    pub(crate) standstill_clock: Arc<StandstillClock>,
 }
 
 impl Env {
@@ -26,6 +28,16 @@ impl Env {
     /// decision can be repeated from its record.
     pub(crate) fn now(&self) -> Duration {
         self.journal.now()
+    }
+
+    /// Returns the time for which this process ran until `now`, without standstills.
+    pub(crate) fn time_awake(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.standstill_clock.total(now))
+    }
+
+    /// Returns `now` as the beginning of something that standstills do not count for.
+    pub(crate) fn running_since(&self, now: Duration) -> RunningSince {
+        RunningSince::new(now, &self.standstill_clock)
     }
 
     /// Looks at the clock, and returns by how much the deadlines of stops have moved in total.

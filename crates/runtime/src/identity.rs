@@ -10,6 +10,7 @@ use crate::clock::WallTime;
 use crate::journal::Timeline;
 use crate::path::ActorPath;
 use crate::policy::{ChildHistory, ChildPolicy};
+use crate::standstill::RunningSince;
 
 /// The status of an actor, as its supervisor knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,7 +105,7 @@ pub(crate) struct SlotState {
     pub(crate) generation: u64,
     pub(crate) restarts: u64,
     pub(crate) restart_due: Option<Duration>,
-    pub(crate) ready_since: Option<Duration>,
+    pub(crate) ready_since: Option<RunningSince>,
     /// True if the present incarnation reports itself when it is ready, and has not yet.
     pub(crate) is_readiness_deferred: bool,
     pub(crate) history: ChildHistory,
@@ -187,6 +188,8 @@ impl ActorIdentity {
 
     pub(crate) fn info(&self, now: Duration) -> ActorInfo {
         let state = self.state();
+        let ready_since =
+            state.ready_since.as_ref().map(|since| since.at.saturating_add(since.stood_still(now)));
         ActorInfo {
             status: state.status,
             since: state.since,
@@ -196,7 +199,7 @@ impl ActorIdentity {
             attempts: state.history.attempts(),
             budget_left: match state.status {
                 ActorStatus::Failed => Some(0),
-                _ => state.history.budget_left(&self.policy, state.ready_since, now),
+                _ => state.history.budget_left(&self.policy, ready_since, now),
             },
             last_error: state.last_error.clone(),
             last_error_at: state.last_error_at,

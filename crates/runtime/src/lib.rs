@@ -64,7 +64,7 @@
 //! - [`journal`], [`events`]: the events, in order, with their causes
 //! - [`replay`]: repeats a journal's decisions and compares them
 //! - [`state`]: snapshots that outlive the process
-//! - [`clock`], [`rng`]: time and randomness, passed in
+//! - [`clock`], [`standstill`], [`rng`]: time and randomness, passed in
 //! - [`private_files`]: files for their owner alone
 //!
 //! This crate uses no network, no files but its journal and its states, and nothing of its actors' purpose.
@@ -89,6 +89,7 @@ pub mod private_files;
 pub mod replay;
 pub mod rng;
 mod runtime;
+pub mod standstill;
 pub mod state;
 mod stop_clock;
 mod supervisor;

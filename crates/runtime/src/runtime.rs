@@ -22,6 +22,7 @@ use crate::messaging::wake::Wake;
 use crate::path::ActorPath;
 use crate::policy::{ExitCause, Shutdown};
 use crate::rng::Rng;
+use crate::standstill::StandstillClock;
 use crate::state::{StateDegraded, StateStore};
 use crate::stop_clock::StopClock;
 use crate::supervisor::placement::place_at;
@@ -67,6 +68,7 @@ pub struct RuntimeBuilder {
     journal: Option<Journal>,
     seed: Option<u64>,
     state_store: Option<Arc<dyn StateStore>>,
+    standstill_clock: Arc<StandstillClock>,
 }
 
 impl RuntimeBuilder {
@@ -81,6 +83,13 @@ impl RuntimeBuilder {
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
+        self
+    }
+
+    /// Sets the clock of standstills, which the embedder looks at. Without looks, a standstill counts as time that ran.
+    #[must_use]
+    pub fn standstill_clock(mut self, clock: Arc<StandstillClock>) -> Self {
+        self.standstill_clock = clock;
         self
     }
 
@@ -124,6 +133,7 @@ impl RuntimeBuilder {
             rng: entropy,
             state_store: self.state_store,
             stop_clock: Arc::<StopClock>::default(),
+            standstill_clock: self.standstill_clock,
         };
         let shutdown = root.own_shutdown();
         let (slot, handle) = root.into_slot()?;

@@ -10,14 +10,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::standstill::{DRAIN_TIME, LATE_MIN};
+
 /// The longest time between two looks at the clock while something stops.
 pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-
-/// A look that is this late shows a standstill.
-const LATE_MIN: Duration = Duration::from_millis(100);
-
-/// The time for which input is read after a standstill, before anything is killed.
-pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// The time that has to run between two drains, so that repeated standstills do not postpone a deadline for ever.
 const DRAIN_INTERVAL_MIN: Duration = Duration::from_secs(60);

@@ -368,6 +368,7 @@ impl Children {
         let Some(mut record) = entry.slot.take_exit().or_else(unreported) else { return Vec::new() };
         record.exit.abandoned |= abandoned;
         let now = ctx.now();
+        let ready_since = entry.slot.identity().state().ready_since.clone();
         entry.note_exit(now, &record);
         let (cause, declined) = (record.exit.cause, record.declined);
         let unexpected = self.machine.is_unexpected(id, cause);
@@ -375,7 +376,10 @@ impl Children {
         if declined {
             return self.machine.declined(id, now);
         }
-        let exit = Exit { ready_since: exit.ready_since.map(truncate_to_millis), ..exit };
+        // A standstill counts as time that it was not ready.
+        let stood_still = ready_since.map_or(Duration::ZERO, |since| since.stood_still(now));
+        let ready_since = exit.ready_since.map(|since| truncate_to_millis(since.saturating_add(stood_still)));
+        let exit = Exit { ready_since, ..exit };
         self.machine.exited(id, exit, now, ctx.random_unit())
     }
 
@@ -403,7 +407,7 @@ impl Children {
             let mut state = entry.slot.identity().state();
             if !state.is_readiness_deferred {
                 state.set_status(ActorStatus::Running, now);
-                state.ready_since.get_or_insert(now);
+                state.ready_since.get_or_insert_with(|| ctx.env.running_since(now));
             }
         }
         actions
@@ -411,7 +415,8 @@ impl Children {
 
     fn inspect(&mut self, ctx: &SupervisorContext, id: ChildId) -> Vec<SupervisorAction> {
         let Some(entry) = self.entries.get(&id) else { return Vec::new() };
-        self.machine.inspected(id, entry.slot.progress(), ctx.now())
+        let now = ctx.now();
+        self.machine.inspected(id, entry.slot.progress(), now, ctx.env.time_awake(now))
     }
 
     // === carrying out ===

@@ -15,9 +15,11 @@ mod redelivery;
 mod stuck;
 mod timers;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mainstay_runtime::policy::{Budget, ChildPolicy, Delay, ExitCause, RestartType, Shutdown};
+use mainstay_runtime::standstill::StandstillClock;
 use mainstay_runtime::{
     ActorInfo, ActorStatus, Address, AdminError, CallError, Child, Context, Failure, Message, Reply, Runtime,
     SendErrorKind, SupervisorHandle, SupervisorSpec, UnrecoverableFailure, Worker, replay,
@@ -116,6 +118,31 @@ async fn stable_child_has_its_budget_restored() {
     }
     advance(s(60)).await;
     assert_eq!(left(), Some(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn standstill_makes_no_child_stable() {
+    let clock = Arc::<StandstillClock>::default();
+    let mut root = SupervisorSpec::new("root");
+    let probe = root.child(Child::new("probe", TestProbe::default()).policy(delayed_policy())).unwrap();
+    let runtime = Runtime::builder().standstill_clock(Arc::clone(&clock)).start(root).await.unwrap();
+    let (mut events, mut records) = (JournalFollower::from_start(&runtime), Vec::new());
+    let left = || runtime.tree().find("root/probe").unwrap().info.budget_left;
+    for attempt in 1..=2 {
+        probe.cast(ProbeMessage::Panic).await.unwrap();
+        records.extend(events.read_until("actor_restarted").await);
+        let decision = records.iter().rfind(|record| record.kind == "decision").unwrap();
+        assert_eq!(decision.fields["attempt"], attempt);
+        clock.look(runtime.now());
+        tokio::time::advance(s(100)).await;
+        assert_eq!(left(), Some(2 - attempt));
+    }
+    for _ in 0..31 {
+        clock.look(runtime.now());
+        advance(s(2)).await;
+    }
+    assert_eq!(left(), Some(2));
+    assert_eq!(replay::check(records).differences, []);
 }
 
 #[tokio::test(start_paused = true)]

@@ -85,7 +85,8 @@ function changeOf(actor, kind, fields, generation, at) {
       return { state: "up", generation };
     case "actor_exited": {
       const last_error = markOf(kind, fields);
-      return { state: last_error ? "down" : "stopped", health: null, isSuspended: false, last_error };
+      const attempt = last_error ? actor.attempt : null;
+      return { state: last_error ? "down" : "stopped", health: null, isSuspended: false, attempt, last_error };
     }
     case "decision": {
       const { decision, delay_ms, budget } = fields;

@@ -78,6 +78,7 @@ test("verdict has a sentence for each finding", async () => {
       [{ type: "stopping", since, names: [], more: 0 }, /^Mainstay is stopping since [^,]*$/],
       [{ type: "unconnected", since, attempt: 2, max: 5, next_attempt_at: null, has_failed: false }, /\(attempt 2 of 5\)$/],
       [{ type: "unconnected", since, attempt: 6, max: 5, next_attempt_at: null, has_failed: true }, /\(attempts go on slowly\)$/],
+      [{ type: "no_websocket", since, status: 404 }, /^The backend has answered by HTTP \(404\) .* set \[connection\] enabled = false$/],
       [{ type: "unwell", names: ["a"], more: 0 }, /^a is not well$/],
       [{ type: "asks", name: "a", ask: "x", more: 1 }, /^a waits for your answer \(1 more question\)$/],
       [{ type: "unwatched", path: "/projects" }, /^The folder \/projects is not watched$/],

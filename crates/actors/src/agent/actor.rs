@@ -264,8 +264,9 @@ impl Worker for AgentActor {
     async fn stop(&self, ctx: &mut AgentContext, run: &mut AgentRunState) {
         run.is_dirty = false;
         run.deliveries.values().for_each(TaskHandle::abort);
+        let (time_left, driver) = (|| ctx.stop_time_left(), &self.driver);
         let stopped =
-            stop_within(|| ctx.stop_time_left(), self.driver.stop(), || self.driver.abandon()).await;
+            stop_within(time_left, driver.stop(), || driver.ask_to_end(), || driver.abandon()).await;
         if let Some(state) = stopped.state
             && !run.phase.is_recovering()
         {

@@ -136,6 +136,9 @@ pub trait Driver: Send + Sync + 'static {
         std::future::ready(StopReport::default()).boxed()
     }
 
+    /// Asks an agent that the driver owns to end now, while a stop waits for what it does at the end of its input.
+    fn ask_to_end(&self) {}
+
     /// Kills what is left of an agent that the driver owns, without waiting. No incarnation follows.
     fn abandon(&self) {}
 

@@ -329,6 +329,15 @@ impl ConnectionError {
     }
 }
 
+/// Returns the HTTP status of a handshake that was answered as by a server that has no WebSocket at the path: with a
+/// refusal other than for credentials, or with a page or a redirect. A proxy's answer is none.
+#[must_use]
+pub fn status_without_websocket(error: &Error) -> Option<u16> {
+    use ConnectionErrorKind::{Forbidden, NotFound, NotWebsocket, Rejected};
+    let kind = ConnectionErrorKind::of_reason(error.reason, error.status, None);
+    error.status.filter(|_| matches!(kind, Forbidden | NotFound | NotWebsocket | Rejected))
+}
+
 impl From<&ConnectionError> for Error {
     /// Converts to the error for callers. `retryable` concerns the dial, not the reason: a connection is retried
     /// after failures that end a single request.

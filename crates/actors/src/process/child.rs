@@ -1,5 +1,6 @@
 //! Runs one process and its descendants.
 
+use std::future::pending;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -106,10 +107,12 @@ enum ProcessPhase {
     AllExited(ProcessExit),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
 enum StopRequest {
     None,
     Stop,
+    /// The stop no longer waits for what the process does at the end of its input.
+    Ask,
     Kill,
 }
 
@@ -131,6 +134,8 @@ pub(super) struct WaitStatus {
 /// The time that a process gets to end before it is killed.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Grace {
+    /// The input of the process has ended, and the signal to end follows after a part of the grace.
+    AfterInput,
     Configured,
     None,
 }
@@ -235,18 +240,29 @@ impl Process {
 
     /// Stops the process, and returns when neither it nor a descendant is left.
     ///
-    /// Its stdin is closed, all are asked to end, get the configured grace, and are then killed. If the process has
-    /// exited already, this waits for its descendants. Dropping the future changes nothing.
+    /// Its stdin is closed, and after [`ProcessSpec::input_grace`] all are asked to end. What is left after the configured
+    /// grace is killed. If the process has exited already, this waits for its descendants. Dropping the future changes
+    /// nothing.
     pub async fn stop(&self) -> ProcessExit {
+        self.request(StopRequest::Stop);
+        wait_for_phase(self.phase.clone(), |phase| matches!(phase, ProcessPhase::AllExited(_))).await
+    }
+
+    /// Asks the process and its descendants to end now, also while a [`stop`](Self::stop) waits for what they do at the end
+    /// of their input. Waits for nothing.
+    pub fn ask_to_end(&self) {
+        self.request(StopRequest::Ask);
+    }
+
+    fn request(&self, wanted: StopRequest) {
         // A kill is never withdrawn.
         self.stop_request.send_if_modified(|request| {
-            let is_new = *request == StopRequest::None;
-            if is_new {
-                *request = StopRequest::Stop;
+            let is_more = *request < wanted;
+            if is_more {
+                *request = wanted;
             }
-            is_new
+            is_more
         });
-        wait_for_phase(self.phase.clone(), |phase| matches!(phase, ProcessPhase::AllExited(_))).await
     }
 
     /// Kills the process and its descendants. Waits for nothing; see [`stop`](Self::stop).
@@ -315,17 +331,18 @@ impl StopSignals {
     async fn wait_for_stop(&mut self) -> Grace {
         tokio::select! {
             requested = self.stop_request.wait_for(|request| *request != StopRequest::None) => match requested.as_deref() {
-                Ok(StopRequest::Stop) => Grace::Configured,
+                Ok(StopRequest::Stop) => Grace::AfterInput,
+                Ok(StopRequest::Ask) => Grace::Configured,
                 Ok(_) | Err(_) => Grace::None,
             },
             // The manager outlives every owner.
-            _ = self.closing.wait_for(|closing| *closing) => Grace::Configured,
+            _ = self.closing.wait_for(|closing| *closing) => Grace::AfterInput,
         }
     }
 
-    /// Waits for the end of all waiting: a kill, or the drop of the owner.
-    async fn wait_for_kill(mut self) {
-        let _ = self.stop_request.wait_for(|request| *request == StopRequest::Kill).await;
+    /// Waits for this request or more, or for the drop of the owner.
+    async fn wait_for(mut self, wanted: StopRequest) {
+        let _ = self.stop_request.wait_for(|request| *request >= wanted).await;
     }
 }
 
@@ -352,7 +369,7 @@ impl ProcessTask {
     ) {
         let registered = self.group.register(&self.registry).await;
         if registered.is_err() || gate.is_closed() {
-            let survivors = self.group.shut_down(Grace::None, std::future::pending()).await;
+            let survivors = self.group.shut_down(Grace::None, pending(), pending()).await;
             self.group.reap(&self.registry, &survivors).await;
             let _ = gate.send(registered.map(|()| ProcessStdin::new(stdin)));
             return;
@@ -368,7 +385,7 @@ impl ProcessTask {
         let drain = async {
             read_stderr(stderr, &log, &ready_signal).await;
             drop(output_guard);
-            std::future::pending().await
+            pending().await
         };
         let report = ExitReporter { pid, program, phase, log: &log, output_closed };
         let live = Box::pin(run_until_exit(group, &registry, stop_signals, &closer, report));
@@ -414,13 +431,15 @@ async fn run_until_exit(
 ) {
     let (mut exit, survivors) = tokio::select! {
         status = group.wait_for_exit() => {
-            let rest = group.shut_down(Grace::Configured, signals.wait_for_kill());
+            let rest = group.shut_down(Grace::Configured, pending(), signals.wait_for(StopRequest::Kill));
             tokio::join!(reporter.report(status, false), rest)
         }
         grace = signals.wait_for_stop() => {
             // Some programs end when their stdin does. On Windows nothing else asks them to.
             stdin.close();
-            let survivors = group.shut_down(grace, signals.clone().wait_for_kill()).await;
+            let (asked, killed) = (signals.clone(), signals);
+            let (asked, killed) = (asked.wait_for(StopRequest::Ask), killed.wait_for(StopRequest::Kill));
+            let survivors = group.shut_down(grace, asked, killed).await;
             // The kernel may delay a process's end for much longer.
             let status = if survivors.is_empty() { group.wait_for_exit().await } else { WaitStatus::default() };
             (reporter.report(status, true).await, survivors)

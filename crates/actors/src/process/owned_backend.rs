@@ -182,7 +182,8 @@ impl Worker for OwnedBackendActor {
         let Some(process) = &state.process else { return };
         // Before the process closes its connections.
         self.view.note_stop();
-        let exit = stop_within(|| ctx.stop_time_left(), process.stop(), || process.kill()).await;
+        let (time_left, ask, kill) = (|| ctx.stop_time_left(), || process.ask_to_end(), || process.kill());
+        let exit = stop_within(time_left, process.stop(), ask, kill).await;
         if exit.is_kill() {
             ctx.report_kill(exit.describe_kill());
         }

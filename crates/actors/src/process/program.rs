@@ -6,6 +6,7 @@
 //! - Any other name is searched in `PATH`.
 
 use std::env::consts;
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +25,28 @@ pub(super) struct SearchPlaces {
     pub(super) working_dir: PathBuf,
     /// The folders of `PATH`.
     pub(super) path: Vec<PathBuf>,
+    /// The system's suffix of programs, such as `.exe`; empty if it has none.
+    pub(super) suffix: &'static str,
+}
+
+impl SearchPlaces {
+    /// Returns the files of a folder that the name may mean: with the system's suffix, unless the name ends as a program
+    /// does. What follows another dot may be a suffix or a part of the name, as in `python3.11`.
+    fn files(&self, folder: &Path, name: &str) -> Vec<PathBuf> {
+        let file = folder.join(name);
+        let Some(suffix) = self.suffix.strip_prefix('.') else { return vec![file] };
+        let with_suffix = folder.join(format!("{name}.{suffix}"));
+        match Path::new(name).extension() {
+            None => vec![with_suffix],
+            Some(ending) if is_program_ending(ending, suffix) => vec![file],
+            Some(_) => vec![with_suffix, file],
+        }
+    }
+}
+
+/// Returns whether Windows runs files that end so. It ignores the case.
+fn is_program_ending(ending: &OsStr, suffix: &str) -> bool {
+    [suffix, "bat", "cmd", "com"].iter().any(|known| ending.eq_ignore_ascii_case(known))
 }
 
 /// A look at one place.
@@ -85,7 +108,7 @@ pub(super) fn is_sidecar(program: &str) -> bool {
 fn candidates(program: &str, places: &SearchPlaces) -> Vec<PathBuf> {
     let Some(name) = program.strip_prefix(SIDECAR_PREFIX) else {
         if program.contains(std::path::is_separator) {
-            return with_suffix(&places.working_dir, program);
+            return places.files(&places.working_dir, program);
         }
         return in_path(program, places);
     };
@@ -93,11 +116,11 @@ fn candidates(program: &str, places: &SearchPlaces) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = beside
         .into_iter()
         .flat_map(|folder| {
-            let named = with_suffix(folder, name);
-            named.into_iter().chain(with_suffix(folder, &format!("{name}-{}", target_triple())))
+            let named = places.files(folder, name);
+            named.into_iter().chain(places.files(folder, &format!("{name}-{}", target_triple())))
         })
         .collect();
-    found.extend(resource_dir(places).iter().flat_map(|folder| with_suffix(folder, name)));
+    found.extend(resource_dir(places).iter().flat_map(|folder| places.files(folder, name)));
     found.extend(in_path(name, places));
     found
 }
@@ -111,15 +134,7 @@ fn in_path(name: &str, places: &SearchPlaces) -> Vec<PathBuf> {
             folders.push(folder);
         }
     }
-    folders.iter().flat_map(|folder| with_suffix(folder, name)).collect()
-}
-
-/// Returns the file with the system's suffix of programs, unless the name has it.
-fn with_suffix(folder: &Path, name: &str) -> Vec<PathBuf> {
-    if consts::EXE_SUFFIX.is_empty() || Path::new(name).extension().is_some() {
-        return vec![folder.join(name)];
-    }
-    vec![folder.join(format!("{name}{}", consts::EXE_SUFFIX))]
+    folders.iter().flat_map(|folder| places.files(folder, name)).collect()
 }
 
 /// Returns the folder of the application's resources: where the usual bundles of the system have it.
@@ -161,6 +176,7 @@ mod tests {
             executable: Some("/app/bin/shell".into()),
             working_dir: "/work".into(),
             path: vec!["/usr/bin".into(), "tools".into()],
+            suffix: "",
         }
     }
 
@@ -192,6 +208,23 @@ mod tests {
         assert_eq!(tried("python3"), "/usr/bin/python3, /work/tools/python3");
         assert_eq!(tried("./run"), "/work/./run");
         assert_eq!(tried("/opt/run"), "/opt/run");
+    }
+
+    #[test]
+    fn suffix_of_programs_is_added_unless_the_name_has_one() {
+        let places = SearchPlaces { suffix: ".exe", ..places() };
+        let tried =
+            |program| find_program(program, &places, |_| FileKind::Missing).unwrap_err().tried.to_string();
+        assert_eq!(tried("./api"), "/work/./api.exe");
+        assert_eq!(tried("./api-1.2"), "/work/./api-1.2.exe, /work/./api-1.2");
+        for program in ["./api.exe", "./api-1.2.EXE", "./npm.cmd", "./run.bat"] {
+            assert_eq!(tried(program), format!("/work/{program}"));
+        }
+        let in_path = "/usr/bin/python3.11.exe, /usr/bin/python3.11, /work/tools/python3.11.exe, /work/tools/python3.11";
+        assert_eq!(tried("python3.11"), in_path);
+        assert!(
+            tried("sidecar:api-1.2").starts_with("/app/bin/api-1.2.exe, /app/bin/api-1.2, /app/bin/api-1.2-")
+        );
     }
 
     #[test]

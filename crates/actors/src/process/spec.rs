@@ -37,6 +37,9 @@ pub struct ProcessSpec {
     pub env: BTreeMap<String, String>,
     /// The time between the request to end and the kill. Zero kills at once.
     pub grace: Duration,
+    /// The part of the grace between the end of the input and the signal to end. A program can save its state then. It
+    /// has no effect on Windows, where the end of the input is the only request.
+    pub input_grace: Duration,
     /// The secrets that its output may repeat, beside those in `env`.
     pub secrets: Secrets,
     /// The log to which its output goes. Clones of this spec share it.
@@ -53,6 +56,7 @@ impl ProcessSpec {
             cwd: None,
             env: BTreeMap::new(),
             grace: Duration::from_secs(5),
+            input_grace: Duration::ZERO,
             secrets: Secrets::default(),
             log: ProcessLog::default(),
         }
@@ -89,7 +93,8 @@ impl ProcessSpec {
         self.resolve().map(drop)
     }
 
-    /// Checks the spec, and returns it with the place of a program that comes with the application.
+    /// Checks the spec, and returns it with the place of a program that comes with the application; on Windows, of any
+    /// program.
     pub(super) fn resolve(&self) -> Result<Cow<'_, Self>, SpawnError> {
         self.check()?;
         let Some(program) = self.command.first() else { return Err(SpawnError::NoCommand) };
@@ -105,8 +110,8 @@ impl ProcessSpec {
         if let Some(interpreter) = self.missing_interpreter(&place) {
             return Err(SpawnError::NoInterpreter { script: place.display().to_string(), interpreter });
         }
-        if !is_sidecar(program) {
-            // The system finds it by its name, which the program itself may look at.
+        if !cfg!(windows) && !is_sidecar(program) {
+            // The system finds it by its name, which the program itself may look at. Windows may find another file.
             return Ok(Cow::Borrowed(self));
         }
         let mut resolved = self.clone();
@@ -130,6 +135,7 @@ impl ProcessSpec {
             executable: std::env::current_exe().ok(),
             working_dir: self.cwd.clone().unwrap_or_default(),
             path: std::env::split_paths(&path).collect(),
+            suffix: std::env::consts::EXE_SUFFIX,
         }
     }
 }
@@ -153,6 +159,7 @@ impl fmt::Debug for ProcessSpec {
             .field("cwd", &self.cwd)
             .field("env", &self.env.keys())
             .field("grace", &self.grace)
+            .field("input_grace", &self.input_grace)
             .finish()
     }
 }

@@ -112,8 +112,13 @@ impl ProcessGroup {
     }
 
     /// Ends the process and its descendants: waits for the grace, then kills.
-    pub(super) async fn shut_down(&self, grace: Grace, in_a_hurry: impl Future<Output = ()>) -> Vec<u32> {
-        if let Grace::Configured = grace {
+    pub(super) async fn shut_down(
+        &self,
+        grace: Grace,
+        _: impl Future<Output = ()>,
+        in_a_hurry: impl Future<Output = ()>,
+    ) -> Vec<u32> {
+        if !matches!(grace, Grace::None) {
             let mut in_a_hurry = pin!(in_a_hurry);
             let ended = async {
                 while !self.has_ended() {

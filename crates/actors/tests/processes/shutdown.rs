@@ -58,6 +58,24 @@ async fn process_that_exits_on_stdin_eof_is_not_killed() {
     assert_eq!(it.process.exit().unwrap().code, Some(7));
 }
 
+/// A signal would end the script, and its sleep, before the state is saved.
+#[tokio::test]
+async fn state_is_saved_between_stdin_eof_and_the_signal() {
+    let fixture = ProcessFixture::new().await;
+    let saves = script("echo up; while read -r _; do :; done; sleep 0.2; echo saved > state; exit 6");
+    let cwd = Some(fixture.folder.path().to_owned());
+    let mut it = fixture.start_ready(&ProcessSpec { cwd, input_grace: LIMIT * 10, ..saves }).await;
+    let exit = timeout(LIMIT, it.process.stop()).await.unwrap();
+    assert_eq!((exit.code, exit.signal), (Some(6), None));
+    assert_eq!(std::fs::read_to_string(fixture.folder.path().join("state")).unwrap(), "saved\n");
+    it.wait_gone().await;
+    // One that has no interest in its input is asked after that part of the grace.
+    let obedient = ProcessSpec { input_grace: SHORT_GRACE, ..script(OBEDIENT) };
+    let mut it = fixture.start_ready(&obedient).await;
+    assert_eq!(timeout(LIMIT, it.process.stop()).await.unwrap().code, Some(3));
+    it.wait_gone().await;
+}
+
 #[tokio::test]
 async fn stop_unblocks_a_pending_stdin_write() {
     let (_fixture, mut it) = start_ready(STUBBORN).await;

@@ -252,3 +252,18 @@ impl Agents {
         Ok(self.handle(agent)?.updates.subscribe_after(seq))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_has_ten_minutes_of_silence_and_no_deadline() {
+        let SendOptions { may_repeat, wait_timeout, timeout, deadline, detached } = SendOptions::default();
+        assert_eq!((wait_timeout, timeout), (Duration::from_secs(60), Duration::from_secs(600)));
+        assert_eq!(deadline, Duration::ZERO, "a person may take any time");
+        assert!(!may_repeat && !detached);
+        let limits = MessageLimits::default();
+        assert_eq!((limits.timeout, limits.ends_at), (timeout, None));
+    }
+}

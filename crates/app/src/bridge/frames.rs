@@ -122,7 +122,27 @@ pub(super) async fn send(
 
 #[cfg(test)]
 mod tests {
+    use mainstay_actors::connection::resumption::Gap;
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn frames_and_markers_have_their_json() {
+        let unknown = Gap { after: None, next: None };
+        for (inbound, expected) in [
+            (Inbound::Text("a\"b".into()), json!({ "text": "a\"b" })),
+            (Inbound::Binary(vec![0, 255, 254].into()), json!({ "base64": "AP/+" })),
+            (
+                Inbound::Gap(Gap { after: Some(1), next: Some(7) }),
+                json!({ "gap": { "after": 1, "next": 7 } }),
+            ),
+            (Inbound::Gap(unknown), json!({ "gap": { "after": null, "next": null } })),
+            (Inbound::Lagged(3), json!({ "lagged": 3 })),
+        ] {
+            assert_eq!(serde_json::to_value(FrameItem::from(inbound)).unwrap(), expected);
+        }
+    }
 
     #[test]
     fn filter_chooses_frames_by_their_type() {
@@ -138,6 +158,7 @@ mod tests {
             (text(r#"{"kind":"note"}"#), false),
             (text("no json"), false),
             (Inbound::Binary(vec![1].into()), false),
+            (Inbound::Gap(Gap { after: Some(1), next: Some(7) }), true),
             (Inbound::Lagged(3), true),
         ] {
             assert_eq!(chat.admits(&inbound), expected, "{inbound:?}");

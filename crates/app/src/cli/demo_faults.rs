@@ -3,8 +3,12 @@
 //! The fault goes to the backend as a request through the runtime, which knows the way and the token. A runtime that is not
 //! that of the demo is left alone: its backend may be anything.
 
+use std::time::Duration;
+
+use mainstay_actors::agent::AgentStatus;
 use mainstay_actors::json::Json;
 use mainstay_runtime::journal::{millis, millis_text};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::args::{DemoFault, FaultRequests};
 use super::client::BridgeClient;
@@ -12,12 +16,14 @@ use super::error::CliError;
 use super::output::Output;
 use crate::backend::Fault;
 use crate::bridge::{AgentAction, BridgeAgentCommand, BridgeCommand, RequestCommand};
-use crate::{DataDir, Priority, Reason};
+use crate::{AgentView, DataDir, Priority, Reason};
 
 /// The endpoint of the embedded backend.
 const FAULT_PATH: &str = "/_fault";
 /// The longest wait for the backend, in milliseconds.
 const WAIT_MS: u64 = 10_000;
+/// The time between two looks at an agent that is to be given up.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Injects a fault into the backend of the runtime that keeps `data`.
 pub(super) async fn inject(out: &mut Output, fault: DemoFault, data: DataDir) -> Result<(), CliError> {
@@ -27,14 +33,59 @@ pub(super) async fn inject(out: &mut Output, fault: DemoFault, data: DataDir) ->
         let message = "this runtime is not that of `mainstay demo`, and its backend is left alone";
         return Err(CliError::failed(Reason::InvalidRequest, message));
     }
+    let is_repeated = matches!(fault, DemoFault::Die { .. });
     let (fault, done) = read(fault);
     if let Fault::CrashAgent { agent } | Fault::HangAgent { agent } | Fault::HealAgent { agent } = &fault {
         // The runtime names the nearest one if there is none of that id.
-        let show = BridgeAgentCommand { agent: agent.clone(), action: AgentAction::Show {} };
-        client.request(BridgeCommand::Agent(show)).await?;
+        show(&mut client, agent).await?;
+        if is_repeated {
+            crash_until_given_up(out, &mut client, agent, &fault).await?;
+            return out.line(&done);
+        }
     }
+    post(&mut client, &fault).await?;
+    out.line(&done)
+}
+
+async fn show(client: &mut BridgeClient, agent: &str) -> Result<AgentView, CliError> {
+    let show = BridgeAgentCommand { agent: agent.to_owned(), action: AgentAction::Show {} };
+    let shown = client.request(BridgeCommand::Agent(show)).await?;
+    client.parse(&shown)
+}
+
+/// Injects the crash each time that the agent is healthy: one that comes before that is healed by the restart.
+async fn crash_until_given_up(
+    out: &mut Output,
+    client: &mut BridgeClient,
+    agent: &str,
+    crash: &Fault,
+) -> Result<(), CliError> {
+    let (mut looks, mut last_crashed) = (interval(LOOK_INTERVAL), None);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        let AgentView { report, supervision, .. } = show(client, agent).await?;
+        match report.status {
+            _ if supervision.gave_up => return Ok(()),
+            AgentStatus::Stopped => {
+                let message = format!("{agent} was stopped by a command, so it is not given up");
+                return Err(CliError::failed(Reason::Cancelled, &message));
+            }
+            AgentStatus::Healthy => {
+                post(client, crash).await?;
+                if last_crashed.replace(supervision.generation) != Some(supervision.generation) {
+                    out.line(&format!("{agent} has crashed ({})", supervision.restarts_left()))?;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Posts a fault to the backend.
+async fn post(client: &mut BridgeClient, fault: &Fault) -> Result<(), CliError> {
     let request = RequestCommand {
-        body: Some(Json::from_serialize(&fault).map_err(CliError::internal)?),
+        body: Some(Json::from_serialize(fault).map_err(CliError::internal)?),
         priority: Priority::High,
         timeout_ms: Some(WAIT_MS),
         wait_timeout_ms: Some(WAIT_MS),
@@ -42,7 +93,7 @@ pub(super) async fn inject(out: &mut Output, fault: DemoFault, data: DataDir) ->
         ..RequestCommand::new("POST", FAULT_PATH)
     };
     client.request(BridgeCommand::Request(Box::new(request))).await?;
-    out.line(&done)
+    Ok(())
 }
 
 /// Returns the fault, and what it does in words.
@@ -63,6 +114,12 @@ fn read(fault: DemoFault) -> (Fault, String) {
         DemoFault::Hang { agent } => {
             let done = format!("{agent} hangs until it is restarted or healed");
             (Fault::HangAgent { agent }, done)
+        }
+        DemoFault::Die { agent } => {
+            let done = format!(
+                "{agent} is given up: `mainstay agent reset {agent}` gives its restarts back and starts it"
+            );
+            (Fault::CrashAgent { agent }, done)
         }
         DemoFault::Heal { agent } => {
             let done = format!("{agent} is healthy again");

@@ -18,7 +18,8 @@ use super::stderr::error_line;
 use super::units::bytes_text;
 use crate::owned_backend::OwnedBackendReport;
 use crate::status::{
-    CacheReport, ConnectionReport, QueueReport, StatusReport, StorageReport, StorageState, WatchedFolder,
+    CacheReport, ConnectionReport, OutageReport, QueueReport, StatusReport, StorageReport, StorageState,
+    WatchedFolder,
 };
 use crate::verdict::{Verdict, VerdictLevel};
 
@@ -51,7 +52,7 @@ pub(super) fn status(out: &mut Output, status: StatusReport) -> Result<(), CliEr
         backend(out, owned)?;
     }
     connection(out, &link)?;
-    requests(out, &queue)?;
+    requests(out, &queue, owned.as_ref())?;
     print_cache(out, &cache)?;
     print_storage(out, &storage)?;
     out.line("")?;
@@ -126,7 +127,11 @@ fn print_storage(out: &mut Output, storage: &StorageReport) -> Result<(), CliErr
     Ok(())
 }
 
-fn requests(out: &mut Output, queue: &QueueReport) -> Result<(), CliError> {
+fn requests(
+    out: &mut Output,
+    queue: &QueueReport,
+    owned: Option<&OwnedBackendReport>,
+) -> Result<(), CliError> {
     let QueueReport { stats, latency, held: hold } = queue;
     let beside = match stats.slow {
         0 => String::new(),
@@ -147,14 +152,22 @@ fn requests(out: &mut Output, queue: &QueueReport) -> Result<(), CliError> {
         out.fact("", &text)?;
     }
     let Some(hold) = hold else { return Ok(()) };
-    let next = match hold.next_probe_in_ms {
-        Some(ms) => format!("next probe in {}", millis_text(ms)),
-        None if hold.waits_for_backend => "nothing is sent before the backend is ready".to_owned(),
-        None => "the next request tries at once".to_owned(),
-    };
     let held = out.paint("held", output::WARNING);
+    let next = hold_step(hold, owned);
     out.fact("", &format!("{held} since {}, {next}", out.moment(hold.since.0)))?;
     out.fact("", &escape_controls(&hold.message))
+}
+
+/// Returns what happens to requests during an outage; `owned` is the backend that the runtime starts.
+fn hold_step(hold: &OutageReport, owned: Option<&OwnedBackendReport>) -> String {
+    match hold.next_probe_in_ms {
+        Some(ms) => format!("next probe in {}", millis_text(ms)),
+        None if owned.is_some_and(OwnedBackendReport::is_absent_for_good) => {
+            "requests fail at once until a command starts the backend".to_owned()
+        }
+        None if hold.waits_for_backend => "nothing is sent before the backend is ready".to_owned(),
+        None => "the next request tries at once".to_owned(),
+    }
 }
 
 /// Prints the backend's own process.
@@ -324,5 +337,38 @@ pub(super) fn text_or_json(out: &mut Output, value: &Json) -> Result<(), CliErro
     match value.read::<String>() {
         Ok(text) => out.foreign_text(&text),
         Err(_) => out.json(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn hold_says_what_happens_to_requests() {
+        let step = |status: Option<&str>, next_probe_in_ms: Option<u64>| {
+            let hold = json!({
+                "since": "2026-03-01T11:57:00Z", "reason": "disconnected", "message": "", "failures": 0,
+                "waits_for_backend": status.is_some(), "next_probe_in_ms": next_probe_in_ms,
+            });
+            let owned = status.map(|status| {
+                serde_json::from_value(json!({
+                    "status": status, "since": "2026-03-01T11:57:00Z", "generation": 1, "restarts": 0, "next_step": "",
+                }))
+            });
+            let owned = owned.transpose().unwrap();
+            hold_step(&serde_json::from_value(hold).unwrap(), owned.as_ref())
+        };
+        assert_eq!(step(None, Some(1500)), "next probe in 1.5 s");
+        assert_eq!(step(None, None), "the next request tries at once");
+        for status in ["starting", "running", "stopping", "restarting"] {
+            assert_eq!(step(Some(status), None), "nothing is sent before the backend is ready", "{status}");
+        }
+        for status in ["stopped", "failed"] {
+            let step = step(Some(status), None);
+            assert_eq!(step, "requests fail at once until a command starts the backend", "{status}");
+        }
     }
 }

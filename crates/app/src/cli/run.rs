@@ -328,7 +328,71 @@ fn print_delivery(out: &mut Output, lines: &mut EventLines, delivery: Delivery) 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, OnceLock};
+
+    use mainstay_runtime::policy::{ChildPolicy, Shutdown};
+    use mainstay_runtime::{Child, Context, Failure, Message, Worker};
+    use tokio::time::Instant;
+
     use super::*;
+    use crate::cli::time::TimeFormat;
+
+    /// The message that [`HangingWorker`] handles for ever.
+    #[derive(Debug)]
+    struct Hang;
+
+    impl Message for Hang {}
+
+    /// Notes when its handler is killed.
+    struct HangingWorker(Arc<OnceLock<Instant>>);
+
+    struct KillNote(Arc<OnceLock<Instant>>);
+
+    impl Drop for KillNote {
+        fn drop(&mut self) {
+            let _ = self.0.set(Instant::now());
+        }
+    }
+
+    impl Worker for HangingWorker {
+        type Message = Hang;
+        type State = ();
+        type Snapshot = ();
+
+        async fn start(&self, _: &mut Context<Hang>, _: Option<()>) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        async fn handle(&self, _: &mut Context<Hang>, _: Hang, (): &mut ()) -> Result<(), Failure> {
+            let _note = KillNote(Arc::clone(&self.0));
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn run_kills_after_five_seconds_what_does_not_end() {
+        let mut config = Config::default();
+        config.connection.enabled = false;
+        let mainstay = Mainstay::builder().config(config).start().await.unwrap();
+        let killed_at = Arc::default();
+        let policy =
+            ChildPolicy { shutdown: Shutdown::Graceful(Duration::from_secs(3600)), ..ChildPolicy::default() };
+        let hanging = mainstay
+            .supervisor()
+            .add(Child::new("hanging", HangingWorker(Arc::clone(&killed_at))).policy(policy))
+            .await
+            .unwrap();
+        hanging.cast(Hang).await.unwrap();
+        let mut signals = Signals::listen().unwrap();
+        let options = OutputOptions { times: TimeFormat::utc(), is_wide: false };
+        let begun = Instant::now();
+        let exit =
+            print_until_shutdown(&mainstay, &mut signals, Some(Duration::ZERO), options).await.unwrap();
+        assert_eq!(exit.unwrap().cause, ExitCause::Normal);
+        // A little of the time is kept for the end of the other actors.
+        let lasted = *killed_at.get().unwrap() - begun;
+        assert!(lasted > Duration::from_secs(4) && lasted < Duration::from_secs(5), "{lasted:?}");
+    }
 
     #[test]
     fn demo_checks_are_at_most_a_hundred_a_second() {

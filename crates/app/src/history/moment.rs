@@ -11,10 +11,9 @@ use mainstay_runtime::journal::Cursor;
 use serde::{Deserialize, Serialize};
 
 use super::step::{HistoryState, HistoryStep, StateChange};
+use crate::supervision_report::RestartAttempt;
 use crate::tree_place::{AGENTS_NAME, BACKEND_NAME, ROOT_NAME};
-use crate::verdict::{
-    ChildCondition, ChildFacts, ConnectionFacts, OutageFacts, RestartAttempt, Verdict, VerdictFacts,
-};
+use crate::verdict::{ChildCondition, ChildFacts, ConnectionFacts, OutageFacts, Verdict, VerdictFacts};
 
 /// The tree at one moment, and the verdict about it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,7 +45,7 @@ pub struct HistoryNode {
     pub generation: u64,
     /// The restarts since the start of the run.
     pub restarts: u64,
-    /// The last restart within its budget, and the whole budget, once it was restarted.
+    /// The last restart within its budget; none if a command has restarted it since.
     pub attempt: Option<RestartAttempt>,
     /// The time of the restart that is due.
     pub restart_at: Option<WallTime>,
@@ -79,6 +78,7 @@ pub(super) struct ActorState {
     generation: u64,
     restarts: u64,
     attempt: Option<RestartAttempt>,
+    is_unrecoverable: bool,
     restart_at: Option<WallTime>,
     last_error: Option<Arc<str>>,
 }
@@ -94,6 +94,7 @@ impl ActorState {
             generation: 0,
             restarts: 0,
             attempt: None,
+            is_unrecoverable: false,
             restart_at: None,
             last_error: None,
         }
@@ -125,11 +126,16 @@ impl ActorState {
                 self.health = None;
                 self.is_suspended = false;
                 self.last_error = (!was_asked).then(|| Arc::clone(error));
+                // A restart by command is not counted.
+                self.attempt = self.attempt.filter(|_| !was_asked);
             }
             StateChange::Restarting { at, attempt } => {
                 (self.state, self.restart_at, self.attempt) = (HistoryState::Restarting, Some(*at), *attempt);
             }
-            StateChange::GivenUp => (self.state, self.restart_at) = (HistoryState::GivenUp, None),
+            StateChange::GivenUp { is_unrecoverable } => {
+                (self.state, self.restart_at) = (HistoryState::GivenUp, None);
+                self.is_unrecoverable = *is_unrecoverable;
+            }
             StateChange::Left => (self.state, self.restart_at) = (HistoryState::Stopped, None),
             StateChange::BudgetReset => self.attempt = None,
             StateChange::Health(status) => self.health = Some(*status),
@@ -163,6 +169,7 @@ impl ActorState {
             since: WallTime(self.since),
             restart_at: self.restart_at,
             attempt: self.attempt,
+            is_unrecoverable: self.is_unrecoverable,
             awaits: None,
             last_line: None,
         }
@@ -178,7 +185,7 @@ impl States {
         self.cursor = Some(step.cursor);
         match &step.change {
             StateChange::RunEnded => *self = Self { cursor: self.cursor, ..Self::default() },
-            StateChange::Connection { state, attempt, max, next_attempt_at } => {
+            StateChange::Connection { state, attempt, max, next_attempt_at, status_without_websocket } => {
                 self.connection = Some(ConnectionFacts {
                     state: *state,
                     since: self
@@ -189,6 +196,7 @@ impl States {
                     attempt: *attempt,
                     max: *max,
                     next_attempt_at: *next_attempt_at,
+                    status_without_websocket: *status_without_websocket,
                 });
             }
             StateChange::Held { waiting } => {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use mainstay_actors::agent::AgentStatus;
+use mainstay_actors::connection::error::status_without_websocket;
 use mainstay_actors::connection::status::ConnectionState;
+use mainstay_actors::error::Error;
 use mainstay_runtime::clock::WallTime;
 use mainstay_runtime::journal::{Cursor, Event, LineHead, Record};
 use mainstay_runtime::policy::ExitCause;
@@ -17,7 +19,7 @@ use crate::events::{
     ConnectionChanged, Decided, DecisionKind, GaveUp, QueueHeld, QueueReleased, RestartCancelled,
     RuntimeStarted, RuntimeStopped, summary,
 };
-use crate::verdict::RestartAttempt;
+use crate::supervision_report::RestartAttempt;
 
 /// The state of an actor in the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,15 +135,31 @@ pub(super) enum StateChange {
     RunEnded,
     Starting,
     Ready,
-    Exited { was_asked: bool, error: Arc<str> },
-    Restarting { at: WallTime, attempt: Option<RestartAttempt> },
-    GivenUp,
+    Exited {
+        was_asked: bool,
+        error: Arc<str>,
+    },
+    Restarting {
+        at: WallTime,
+        attempt: Option<RestartAttempt>,
+    },
+    GivenUp {
+        is_unrecoverable: bool,
+    },
     Left,
     BudgetReset,
     Health(AgentStatus),
     Suspended(bool),
-    Connection { state: ConnectionState, attempt: u32, max: u32, next_attempt_at: Option<WallTime> },
-    Held { waiting: usize },
+    Connection {
+        state: ConnectionState,
+        attempt: u32,
+        max: u32,
+        next_attempt_at: Option<WallTime>,
+        status_without_websocket: Option<u16>,
+    },
+    Held {
+        waiting: usize,
+    },
     Released,
 }
 
@@ -175,7 +193,8 @@ impl StateChange {
             }
             GaveUp::KIND => {
                 let mark = Mark { kind: GaveUp::KIND, summary: texts.keep(&event.describe()) };
-                return Some((Self::GivenUp, Some(mark)));
+                let is_unrecoverable = event.decode::<GaveUp>().is_some_and(|gave_up| gave_up.unrecoverable);
+                return Some((Self::GivenUp { is_unrecoverable }, Some(mark)));
             }
             RestartCancelled::KIND => Self::Left,
             BudgetReset::KIND => Self::BudgetReset,
@@ -183,9 +202,11 @@ impl StateChange {
             BackendSuspended::KIND => Self::Suspended(true),
             BackendResumed::KIND => Self::Suspended(false),
             ConnectionChanged::KIND => {
-                let ConnectionChanged { to, attempt, max, next_attempt_at, .. } = event.decode()?;
+                let ConnectionChanged { to, attempt, max, next_attempt_at, error, .. } = event.decode()?;
                 let next_attempt_at = next_attempt_at.and_then(|at| at.parse().ok()).map(WallTime);
-                Self::Connection { state: to, attempt, max, next_attempt_at }
+                let status_without_websocket =
+                    error.and_then(|error| status_without_websocket(&Error::from(&error)));
+                Self::Connection { state: to, attempt, max, next_attempt_at, status_without_websocket }
             }
             QueueHeld::KIND => Self::Held { waiting: event.decode::<QueueHeld>()?.waiting },
             QueueReleased::KIND => Self::Released,
@@ -204,7 +225,8 @@ impl StateChange {
                     .map(|budget| RestartAttempt { number: budget.used, max: budget.max });
                 Self::Restarting { at: WallTime(at.saturating_add(delay).unwrap_or(at)), attempt }
             }
-            DecisionKind::GiveUp => Self::GivenUp,
+            // Its next event says whether a restart can help.
+            DecisionKind::GiveUp => Self::GivenUp { is_unrecoverable: false },
             DecisionKind::Leave | DecisionKind::Escalate | DecisionKind::ShutDown => Self::Left,
         }
     }

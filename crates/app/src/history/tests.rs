@@ -77,6 +77,36 @@ fn moment_has_the_tree_and_the_verdict_of_then() {
 }
 
 #[test]
+fn restart_by_command_is_no_attempt() {
+    let log = fold(&[
+        (0, "root", "actor_ready", json!({})),
+        (1, PLANNER, "actor_ready", json!({})),
+        (2, PLANNER, "decision", json!({ "scope": [PLANNER] })),
+        (3, PLANNER, "actor_started", json!({ "generation": 2 })),
+        (4, PLANNER, "actor_ready", json!({ "generation": 2 })),
+        (5, PLANNER, "actor_exited", json!({ "cause": "normal", "message": null, "location": null })),
+        (6, PLANNER, "actor_started", json!({ "generation": 3 })),
+    ]);
+    let text = |ms| moment(&log, ms).verdict.unwrap().text;
+    assert_eq!(text(3), "planner is being restarted (attempt 1 of 5)");
+    assert_eq!(text(6), "planner is being restarted");
+}
+
+#[test]
+fn past_verdict_names_the_command_for_the_cause() {
+    let command = |unrecoverable| {
+        let log = fold(&[
+            (0, "root", "actor_ready", json!({})),
+            (1, PLANNER, "decision", json!({ "decision": "give_up", "scope": [PLANNER] })),
+            (1, PLANNER, "gave_up", json!({ "unrecoverable": unrecoverable })),
+        ]);
+        moment(&log, 2).verdict.unwrap().action.unwrap().command()
+    };
+    assert_eq!(command(false), "mainstay agent reset planner");
+    assert_eq!(command(true), "mainstay agent start planner");
+}
+
+#[test]
 fn tree_is_nested_by_paths() {
     let log = fold(&[
         (0, "root", "actor_ready", json!({})),

@@ -11,6 +11,7 @@ use mainstay_actors::transport::Transport;
 use mainstay_runtime::clock::{Clock, SystemClock};
 use mainstay_runtime::journal::{Journal, JournalError, JournalOptions};
 use mainstay_runtime::rng::Rng;
+use mainstay_runtime::standstill::StandstillClock;
 use mainstay_runtime::state::{RedbConfig, RedbStore, StateStore, StoreError};
 use mainstay_runtime::{Runtime, RuntimeStartError};
 use tokio::runtime::Handle;
@@ -191,12 +192,13 @@ impl MainstayBuilder {
         let mut tasks = JoinSet::new();
         let process_manager = &handles.process_manager;
         tasks.spawn(record_warnings(journal.clone(), process_manager.warnings()));
-        tasks.spawn(record_standstills(journal.clone()));
+        let standstill_clock = Arc::<StandstillClock>::default();
+        tasks.spawn(record_standstills(journal.clone(), Arc::clone(&standstill_clock)));
         if let Some(login_path) = &handles.login_path {
             tasks.spawn(read_login_path(journal.clone(), login_path.clone()));
         }
         record_start_report(&journal, start_process_manager(process_manager, data_dir.as_ref()).await?);
-        let mut builder = Runtime::builder().journal(journal);
+        let mut builder = Runtime::builder().journal(journal).standstill_clock(standstill_clock);
         let mut states = None;
         if let Some(store) = self.state_store {
             builder = builder.state_store(store);

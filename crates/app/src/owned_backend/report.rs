@@ -60,13 +60,16 @@ impl OwnedBackendReport {
         info: &ActorInfo,
         process: Option<BackendProcess>,
         settings: &OwnedBackendSettings,
+        is_runtime_stopping: bool,
         time_point: &TimePoint,
     ) -> Self {
         let is_starting = info.status == ActorStatus::Starting;
         let is_running = info.status == ActorStatus::Running;
         let supervision = SupervisionReport::new(info, settings.budget, time_point);
         let suspended = process.as_ref().and_then(|process| Some((process.pid, process.suspended_since?)));
+        let is_active = !matches!(info.status, ActorStatus::Stopping) && !is_final(info.status);
         let next_step = match suspended {
+            _ if is_runtime_stopping && is_active => "ends with the runtime, which is stopping".to_owned(),
             Some((pid, _)) => suspended_step(pid, settings, info.budget_left),
             None => next_step(info, settings, time_point.now),
         };
@@ -104,6 +107,11 @@ impl OwnedBackendReport {
         Self { noisy, output, output_is_old, ..self }
     }
 
+    /// Returns whether only a command starts it again. Requests then fail at once.
+    pub(crate) fn is_absent_for_good(&self) -> bool {
+        is_final(self.status)
+    }
+
     /// Returns the report without the last lines.
     pub(crate) fn without_output(self) -> Self {
         Self { output: Vec::new(), output_is_old: false, ..self }
@@ -136,18 +144,23 @@ fn next_step(info: &ActorInfo, settings: &OwnedBackendSettings, now: Duration) -
     }
 }
 
+/// Returns whether only a command starts a backend with this status again.
+fn is_final(status: ActorStatus) -> bool {
+    matches!(status, ActorStatus::Stopped | ActorStatus::Failed)
+}
+
 /// Describes a backend that is not ready, for the requests that wait for it.
 pub(super) fn absence(info: &ActorInfo, settings: &OwnedBackendSettings, now: Duration) -> BackendAbsence {
-    let (summary, is_final) = match info.status {
-        ActorStatus::Starting => ("The backend is starting. Wait until it is ready.", false),
-        ActorStatus::Running => ("The backend has just ended. Wait until it is started again.", false),
-        ActorStatus::Stopping => ("The backend is being stopped. Wait for that, then try again.", false),
-        ActorStatus::Restarting => ("The backend is restarted soon. Wait until it is ready.", false),
+    let summary = match info.status {
+        ActorStatus::Starting => "The backend is starting. Wait until it is ready.",
+        ActorStatus::Running => "The backend has just ended. Wait until it is started again.",
+        ActorStatus::Stopping => "The backend is being stopped. Wait for that, then try again.",
+        ActorStatus::Restarting => "The backend is restarted soon. Wait until it is ready.",
         ActorStatus::Stopped => {
-            ("The backend is stopped. Start it with 'mainstay backend start', then try again.", true)
+            "The backend is stopped. Start it with 'mainstay backend start', then try again."
         }
         ActorStatus::Failed => {
-            ("The backend is given up. Start it with 'mainstay backend reset', then try again.", true)
+            "The backend is given up. Start it with 'mainstay backend reset', then try again."
         }
     };
     let step = next_step(info, settings, now);
@@ -165,7 +178,7 @@ pub(super) fn absence(info: &ActorInfo, settings: &OwnedBackendSettings, now: Du
         summary: summary.to_owned(),
         // A message for a person has no backticks.
         text: text.replace('`', "'"),
-        is_final,
+        is_final: is_final(info.status),
         is_orderly_start: info.status == ActorStatus::Starting && info.last_error.is_none(),
     }
 }
@@ -210,6 +223,10 @@ mod tests {
     }
 
     fn report(status: ActorStatus, next_step: Option<&str>) -> OwnedBackendReport {
+        report_of(status, next_step, false)
+    }
+
+    fn report_of(status: ActorStatus, next_step: Option<&str>, is_stopping: bool) -> OwnedBackendReport {
         let process = BackendProcess {
             pid: 12,
             url: Some("http://127.0.0.1:81/".to_owned()),
@@ -219,7 +236,7 @@ mod tests {
         let timeline = Timeline::new(Timestamp::UNIX_EPOCH).into();
         let time_point = TimePoint { now: s(100), timeline };
         let settings = settings("it prints \"up\"");
-        OwnedBackendReport::new(&info(status, next_step), Some(process), &settings, &time_point)
+        OwnedBackendReport::new(&info(status, next_step), Some(process), &settings, is_stopping, &time_point)
     }
 
     #[test]
@@ -276,6 +293,18 @@ mod tests {
             given up: its restarts are used up, so it stays as it is until `mainstay backend reset` gives them back and starts it
             given up, since no restart can help: Correct its program. Then `mainstay backend start` tries again"#]]
         .assert_eq(&texts.join("\n"));
+    }
+
+    #[test]
+    fn backend_of_a_runtime_that_stops_is_not_restarted() {
+        use ActorStatus::*;
+        for status in [Starting, Running, Restarting] {
+            let report = report_of(status, None, true);
+            assert_eq!(report.next_step, "ends with the runtime, which is stopping", "{status:?}");
+        }
+        for status in [Stopping, Stopped, Failed] {
+            assert_eq!(report_of(status, None, true).next_step, report(status, None).next_step);
+        }
     }
 
     #[test]

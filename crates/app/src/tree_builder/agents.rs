@@ -20,7 +20,9 @@ use tokio::sync::watch;
 use crate::config::{AgentConfig, AgentsConfig, DriverKind};
 use crate::supervision_report::RestartBudget;
 use crate::tree_builder::error::BuildError;
-use crate::tree_builder::processes::{NamedAddress, ProcessConfig, ProcessFactory, SHUTDOWN_GRACE};
+use crate::tree_builder::processes::{
+    INPUT_GRACE, NamedAddress, ProcessConfig, ProcessFactory, SHUTDOWN_GRACE,
+};
 use crate::tree_place::{AGENTS_NAME, BACKEND_NAME, ROOT_NAME};
 
 /// The time by which each agent lengthens the period over which first checks are spread.
@@ -192,6 +194,7 @@ impl AgentFactory {
             env: &config.env,
             ready: &config.ready,
             ready_within: supervision.startup_grace,
+            input_grace: INPUT_GRACE,
             named_address: address.cloned(),
         })?;
         Ok(ProcessSetup {
@@ -250,12 +253,26 @@ fn health_policy(agents: &AgentsConfig, owns_agent: bool) -> HealthPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::environment::Environment;
+    use crate::tree_builder::{Overrides, TreeSpec};
 
     #[test]
     fn agents_restart_after_five_seconds_by_default() {
         let delay = agent_policy(&AgentsConfig::default(), true).delay;
         let waits_s: Vec<u64> = (1..=6).map(|attempt| delay.before(attempt, 0.0).as_secs()).collect();
         assert_eq!(waits_s, [5, 10, 20, 40, 60, 60]);
+    }
+
+    #[test]
+    fn agent_has_time_between_the_end_of_its_input_and_the_signal() {
+        let file = "[[agent]]\nid = 'planner'\ndriver = 'process'\ncommand = ['cat']\n";
+        let config = Config::from_toml(file).unwrap();
+        let tree = TreeSpec::build(&config, &Environment::unknown(), Overrides::default()).unwrap();
+        let (factory, updates) = (tree.handles.factory, UpdateBroadcast::default());
+        let setup = factory.process_setup(&config.agent[0], &config.agents, &updates, None).unwrap();
+        let spec = setup.launch.spec;
+        assert_eq!((spec.grace, spec.input_grace), (SHUTDOWN_GRACE, Duration::from_secs(1)));
     }
 
     #[test]

@@ -166,6 +166,8 @@ fn prepare_launch(
         env,
         ready,
         ready_within: *ready_within,
+        // It reads no input.
+        input_grace: Duration::ZERO,
         named_address: None,
     };
     if !is_assigned {

@@ -33,6 +33,8 @@ use crate::tree_builder::error::BuildError;
 
 /// The time between a program's request to end and its kill.
 pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+/// The part of it in which an agent may save its state at the end of its input, before the signal to end.
+pub(crate) const INPUT_GRACE: Duration = Duration::from_secs(1);
 /// The longest time for which the start of a program waits until the backend's token is read.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(3);
 /// The shortest limit for a program to become ready, where the configuration gives it less.
@@ -52,6 +54,8 @@ pub(crate) struct ProcessConfig<'a> {
     pub(crate) env: &'a BTreeMap<String, String>,
     pub(crate) ready: &'a ReadyWhen,
     pub(crate) ready_within: Duration,
+    /// The time between the end of its input and the signal to end.
+    pub(crate) input_grace: Duration,
     /// The address that the program names, if each start of the backend is assigned one.
     pub(crate) named_address: Option<NamedAddress>,
 }
@@ -184,7 +188,7 @@ impl ProcessFactory {
         let mut spec = ProcessSpec::new(program.name, program.command.iter().cloned());
         spec.cwd = Some(program.cwd).filter(|cwd| !cwd.as_os_str().is_empty()).map(Path::to_owned);
         spec.env.clone_from(program.env);
-        spec.grace = SHUTDOWN_GRACE;
+        (spec.grace, spec.input_grace) = (SHUTDOWN_GRACE, program.input_grace);
         spec.secrets = self.transport.secrets().with_shared(&self.secrets);
         spec.log = self.logs.get_or_create(program.name, actor_path(program.actor));
         spec

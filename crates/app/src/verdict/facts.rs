@@ -1,14 +1,14 @@
 //! The facts that a verdict is made from.
 
 use mainstay_actors::agent::{AgentReport, AgentStatus};
+use mainstay_actors::connection::error::status_without_websocket;
 use mainstay_actors::connection::status::ConnectionState;
 use mainstay_runtime::clock::WallTime;
 use mainstay_runtime::{ActorKind, ActorStatus, TreeNode};
 
-use super::RestartAttempt;
 use crate::owned_backend::OwnedBackendReport;
 use crate::status::{AgentView, StatusReport, StorageState};
-use crate::supervision_report::SupervisionReport;
+use crate::supervision_report::{RestartAttempt, SupervisionReport};
 use crate::tree_place::BACKEND_NAME;
 
 /// The file without which nothing is explained.
@@ -53,6 +53,8 @@ pub(crate) struct ChildFacts {
     pub(crate) since: WallTime,
     pub(crate) restart_at: Option<WallTime>,
     pub(crate) attempt: Option<RestartAttempt>,
+    /// True if it is given up because no restart can help.
+    pub(crate) is_unrecoverable: bool,
     /// The sign that the backend waits for while it starts, and the last line that it has printed.
     pub(crate) awaits: Option<String>,
     pub(crate) last_line: Option<String>,
@@ -79,6 +81,8 @@ pub(crate) struct ConnectionFacts {
     pub(crate) attempt: u32,
     pub(crate) max: u32,
     pub(crate) next_attempt_at: Option<WallTime>,
+    /// The HTTP status of the last answer, if it was that of a server without a WebSocket.
+    pub(crate) status_without_websocket: Option<u16>,
 }
 
 /// The facts of an outage.
@@ -104,6 +108,7 @@ impl VerdictFacts {
             attempt: link.attempt,
             max: link.max,
             next_attempt_at: link.next_attempt_at,
+            status_without_websocket: link.error.as_ref().and_then(status_without_websocket),
         };
         let questions = status.agents.iter().flat_map(|agent| {
             let report = &agent.report;
@@ -180,17 +185,14 @@ impl ChildFacts {
     }
 
     fn new(name: &str, state: ChildCondition, since: WallTime, supervision: &SupervisionReport) -> Self {
-        let SupervisionReport { budget_left, budget, restart_at, .. } = supervision;
-        let attempt = budget.zip(*budget_left).map(|(budget, left)| RestartAttempt {
-            number: budget.max.saturating_sub(left),
-            max: budget.max,
-        });
+        let SupervisionReport { attempt, unrecoverable, restart_at, .. } = supervision;
         Self {
             name: name.to_owned(),
             state,
             since,
             restart_at: *restart_at,
-            attempt,
+            attempt: *attempt,
+            is_unrecoverable: *unrecoverable,
             awaits: None,
             last_line: None,
         }

@@ -15,6 +15,12 @@ pub(super) fn find(facts: &VerdictFacts) -> Finding {
     let backend_in = |state| backend.as_ref().filter(|backend| backend.state == state);
     let connection_in =
         |state| connection.as_ref().filter(|link| link.state == state).map(ConnectionFacts::finding);
+    let failed = connection_in(ConnectionState::Failed);
+    // Requests and agents may work without a WebSocket, so what concerns them comes first.
+    let (lacks_websocket, failed) = match failed {
+        Some(Finding::NoWebsocket { .. }) => (failed, None),
+        failed => (None, failed),
+    };
     let children = || backend.iter().chain(agents);
     let given_up = ListedNames::of(children(), ChildCondition::GivenUp).map(ListedNames::given_up);
     let outage = facts.outage.as_ref().map(|outage| Finding::BackendAway {
@@ -34,11 +40,12 @@ pub(super) fn find(facts: &VerdictFacts) -> Finding {
         starting(backend.iter()),
         ListedNames::of(backend.iter(), ChildCondition::Stopped).map(ListedNames::stopped),
         outage,
-        connection_in(ConnectionState::Failed),
+        failed,
         restarting(agents.iter()),
         suspended_agent.map(ChildFacts::suspended),
         ListedNames::of(agents.iter(), ChildCondition::Unwell).map(ListedNames::unwell),
         connection_in(ConnectionState::Reconnecting),
+        lacks_websocket,
         ListedNames::of(agents.iter(), ChildCondition::Unknown).map(ListedNames::unknown),
         facts.storage_fault(|part| part != JOURNAL),
         facts.unwatched.first().map(|path| Finding::Unwatched { path: path.clone() }),
@@ -119,6 +126,13 @@ impl VerdictFacts {
         Some(Finding::Storage { part: (*part).to_owned(), message: message.clone() })
     }
 
+    /// Returns whether no restart can help the first of these that are given up.
+    fn is_unrecoverable(&self, names: &[String]) -> bool {
+        let mut children = self.backend.iter().chain(&self.agents);
+        let first = names.first().and_then(|name| children.find(|child| child.name == *name));
+        first.is_some_and(|child| child.is_unrecoverable)
+    }
+
     fn question(&self) -> Option<Finding> {
         let (name, ask) = self.questions.first()?;
         Some(Finding::Asks { name: name.clone(), ask: ask.clone(), more: self.questions.len() - 1 })
@@ -140,9 +154,10 @@ impl ChildFacts {
 
 impl ConnectionFacts {
     fn finding(&self) -> Finding {
-        let Self { state, since, attempt, max, next_attempt_at } = *self;
-        match state {
-            ConnectionState::Disconnected => Finding::Disconnected { since },
+        let Self { state, since, attempt, max, next_attempt_at, status_without_websocket } = *self;
+        match (state, status_without_websocket) {
+            (ConnectionState::Disconnected, _) => Finding::Disconnected { since },
+            (ConnectionState::Failed, Some(status)) => Finding::NoWebsocket { since, status },
             _ => Finding::Unconnected {
                 since,
                 attempt,
@@ -165,6 +180,7 @@ impl Finding {
             | Self::Restarting { .. }
             | Self::BackendAway { .. }
             | Self::Unconnected { .. }
+            | Self::NoWebsocket { .. }
             | Self::Unwell { .. }
             | Self::Unknown { .. }
             | Self::Unwatched { .. } => VerdictLevel::Warning,
@@ -189,12 +205,15 @@ impl Finding {
         }
     }
 
-    pub(super) fn action(&self) -> Option<VerdictAction> {
+    /// Returns the command that helps, if one does: as the next step of the child has it.
+    pub(super) fn action(&self, facts: &VerdictFacts) -> Option<VerdictAction> {
         let agent = |names: &[String]| names.first().filter(|name| *name != BACKEND_NAME).cloned();
         match self {
-            Self::GivenUp { names, .. } => Some(match agent(names) {
-                Some(id) => VerdictAction::ResetAgent { id },
-                None => VerdictAction::ResetBackend {},
+            Self::GivenUp { names, .. } => Some(match (agent(names), facts.is_unrecoverable(names)) {
+                (Some(id), false) => VerdictAction::ResetAgent { id },
+                (Some(id), true) => VerdictAction::StartAgent { id },
+                (None, false) => VerdictAction::ResetBackend {},
+                (None, true) => VerdictAction::StartBackend {},
             }),
             Self::Stopped { names, .. } => Some(match agent(names) {
                 Some(id) => VerdictAction::StartAgent { id },

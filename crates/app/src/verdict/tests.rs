@@ -3,8 +3,9 @@ use jiff::tz::TimeZone;
 use mainstay_actors::connection::status::ConnectionState;
 use mainstay_runtime::clock::WallTime;
 
+use super::Verdict;
 use super::facts::{ChildCondition, ChildFacts, ConnectionFacts, OutageFacts, StoppingFacts, VerdictFacts};
-use super::{RestartAttempt, Verdict};
+use crate::supervision_report::RestartAttempt;
 
 fn at(time: &str) -> WallTime {
     WallTime(format!("2026-03-01T{time}Z").parse().unwrap())
@@ -17,6 +18,7 @@ fn child(name: &str, state: ChildCondition) -> ChildFacts {
         since: at("11:58:00"),
         restart_at: None,
         attempt: Some(RestartAttempt { number: 2, max: 5 }),
+        is_unrecoverable: false,
         awaits: None,
         last_line: None,
     }
@@ -65,6 +67,11 @@ const CHANGES: &[FactsChange] = &[
     |facts| facts.agents.push(child("planner", ChildCondition::Suspended)),
     |facts| facts.agents.extend(["planner", "coder"].map(|name| child(name, ChildCondition::Unwell))),
     |facts| facts.connection = Some(connection(ConnectionState::Reconnecting)),
+    |facts| {
+        let status_without_websocket = Some(404);
+        let failed = connection(ConnectionState::Failed);
+        facts.connection = Some(ConnectionFacts { status_without_websocket, ..failed });
+    },
     |facts| facts.agents.extend(["planner", "coder"].map(|name| child(name, ChildCondition::Unknown))),
     |facts| facts.storage.push(("logs", "read-only file system".to_owned())),
     |facts| facts.unwatched.push("/home/me/project".to_owned()),
@@ -76,7 +83,14 @@ const CHANGES: &[FactsChange] = &[
 ];
 
 fn connection(state: ConnectionState) -> ConnectionFacts {
-    ConnectionFacts { state, since: at("11:59:00"), attempt: 3, max: 10, next_attempt_at: None }
+    ConnectionFacts {
+        state,
+        since: at("11:59:00"),
+        attempt: 3,
+        max: 10,
+        next_attempt_at: None,
+        status_without_websocket: None,
+    }
 }
 
 #[test]
@@ -103,6 +117,7 @@ fn verdict_names_each_thing_with_the_command_that_helps() {
         Warning: planner's process is stopped by a signal or a debugger since 11:58
         Warning: planner and coder are not well
         Warning: The connection is lost since 11:59 (attempt 3 of 10) [mainstay reconnect]
+        Warning: The backend has answered by HTTP (404) where its WebSocket should be: if it has none, set [connection] enabled = false
         Warning: The backend of planner and coder cannot be reached
         Error: The logs cannot be written: read-only file system
         Warning: The folder /home/me/project is not watched
@@ -112,6 +127,23 @@ fn verdict_names_each_thing_with_the_command_that_helps() {
         Notice: planner is starting since 11:58
         Ok: All is well"#]]
     .assert_eq(&lines.join("\n"));
+}
+
+#[test]
+fn given_up_child_is_reset_or_started_as_its_next_step_says() {
+    let command = |name: &str, is_unrecoverable| {
+        let child = ChildFacts { is_unrecoverable, ..child(name, ChildCondition::GivenUp) };
+        let mut facts = VerdictFacts::default();
+        match name {
+            "backend" => facts.backend = Some(child),
+            _ => facts.agents.extend([child, self::child("other", ChildCondition::GivenUp)]),
+        }
+        verdict(&facts).action.unwrap().command()
+    };
+    assert_eq!(command("planner", false), "mainstay agent reset planner");
+    assert_eq!(command("planner", true), "mainstay agent start planner");
+    assert_eq!(command("backend", false), "mainstay backend reset");
+    assert_eq!(command("backend", true), "mainstay backend start");
 }
 
 #[test]

@@ -60,6 +60,10 @@ impl Finding {
                 };
                 format!("The connection is lost since {} ({attempt})", since(at))
             }
+            Self::NoWebsocket { status, .. } => format!(
+                "The backend has answered by HTTP ({status}) where its WebSocket should be: if it has none, set \
+                 [connection] enabled = false"
+            ),
             Self::Unwell { names, more } => format!("{} not well", are(names, *more)),
             Self::Unknown { names, more } => {
                 format!("The backend of {} cannot be reached", listed(names, *more))

@@ -183,7 +183,7 @@ impl<M: Message> Context<M> {
             return;
         }
         state.is_readiness_deferred = false;
-        state.ready_since = Some(now);
+        state.ready_since = Some(self.env.running_since(now));
         if state.status == ActorStatus::Starting {
             state.set_status(ActorStatus::Running, now);
         }

@@ -220,7 +220,7 @@ impl<B: Behaviour> AnySlot for Slot<B> {
         let detached = self.mailbox.detach(generation);
         let label = detached.as_ref().and_then(|detached| detached.in_flight);
         let in_flight = label.map(|label| InterruptedMessage { label, dead_letter_reason: Some(reason) });
-        let ready_since = self.identity.state().ready_since;
+        let ready_since = self.identity.state().ready_since.as_ref().map(|since| since.at);
         let exit = Exit { ready_since, progressed: true, abandoned: true, ..Exit::of(cause) };
         let message = "it was killed and has not ended: its handler never comes to an await point";
         let record =

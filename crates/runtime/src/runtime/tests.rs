@@ -11,7 +11,8 @@ use crate::actor::worker::Worker;
 use crate::journal::KnownSecrets;
 use crate::messaging::message::Message;
 use crate::messaging::reply::Reply;
-use crate::stop_clock::{DRAIN_TIME, LOOK_INTERVAL};
+use crate::standstill::DRAIN_TIME;
+use crate::stop_clock::LOOK_INTERVAL;
 use crate::supervisor::Child;
 
 #[derive(Debug)]

@@ -403,19 +403,20 @@ impl Machine {
         }
     }
 
-    /// Handles the result of a progress check.
+    /// Handles the result of a progress check; `time_awake` is the time for which this process ran until `now`.
     pub(crate) fn inspected(
         &mut self,
         id: ChildId,
         progress: ActorProgress,
         now: Duration,
+        time_awake: Duration,
     ) -> Vec<SupervisorAction> {
         if !matches!(self.phase(id), Some(ChildPhase::Starting | ChildPhase::Running)) {
             return Vec::new();
         }
         let mut reason = None;
         self.update(id, |child| {
-            reason = child.check_progress(progress, now);
+            reason = child.check_progress(progress, now, time_awake);
             if reason.is_some() {
                 child.phase = ChildPhase::Killing { abandon_at: Some(child.abandon_at(now)) };
             }

@@ -108,6 +108,10 @@ impl Driver for ProcessDriver {
         .boxed()
     }
 
+    fn ask_to_end(&self) {
+        self.host.ask_to_end();
+    }
+
     fn abandon(&self) {
         self.host.kill();
     }

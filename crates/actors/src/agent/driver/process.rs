@@ -256,6 +256,13 @@ impl<I: Instance> ProcessHost<I> {
         self.instance.lock().take_if(|now| Arc::ptr_eq(now, instance));
     }
 
+    /// Asks the process of the current instance to end now.
+    pub(super) fn ask_to_end(&self) {
+        if let Some(instance) = self.instance() {
+            instance.managed().process.ask_to_end();
+        }
+    }
+
     /// Kills the current instance without waiting.
     pub(super) fn kill(&self) {
         if let Some(instance) = self.instance.lock().take() {

@@ -1,10 +1,12 @@
 //! Finds and ends the orphans of an earlier run, from its PID file.
 
+use std::future::pending;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
 use super::super::manager::Orphan;
+use super::super::shutdown::ShutdownSequence;
 use super::pid_file::PidFileEntry;
 use super::process_group::{ProcessSet, list_processes, shut_down as end_target};
 use super::process_table::{ProcessInfo, group_members};
@@ -56,7 +58,7 @@ pub(super) async fn end_orphans(entries: &[PidFileEntry], boot: &str) -> Vec<Orp
             // Leaders come before their descendants. If a leader is gone, all are looked at.
             started_since: String::new(),
         };
-        let survivors = end_target(&target, GRACE, std::future::pending()).await;
+        let survivors = end_target(&target, ShutdownSequence::new(GRACE), pending(), pending()).await;
         let PidFileEntry { name, pid, .. } = found.entry.clone();
         Orphan { name, pid, processes: found.processes, survivors }
     });

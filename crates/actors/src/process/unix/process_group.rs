@@ -12,7 +12,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{Instant, sleep};
 
 use super::super::child::{Grace, ProcessCondition, ProcessIdentity, StdioPipes, WaitStatus};
-use super::super::shutdown::{ShutdownSequence, ShutdownStep};
+use super::super::shutdown::{ShutdownSequence, ShutdownStep, Urgency};
 use super::super::spec::{MARKER_VARIABLE, ProcessSpec, SpawnError};
 use super::ProcessRegistry;
 use super::pid_file::PidFileEntry;
@@ -36,6 +36,7 @@ pub(in crate::process) struct ProcessGroup {
     started: String,
     marker: String,
     grace: Duration,
+    input_grace: Duration,
 }
 
 impl ProcessGroup {
@@ -62,8 +63,8 @@ impl ProcessGroup {
             stderr: child.stderr.take().ok_or_else(broken)?,
         };
         let started = process_table::find(pid).map(|process| process.started).unwrap_or_default();
-        let (name, grace) = (spec.name.clone(), spec.grace);
-        Ok((Self { child, name, pid, started, marker, grace }, pipes))
+        let (name, grace, input_grace) = (spec.name.clone(), spec.grace, spec.input_grace);
+        Ok((Self { child, name, pid, started, marker, grace, input_grace }, pipes))
     }
 
     pub(in crate::process) fn identity(&self) -> ProcessIdentity {
@@ -106,18 +107,20 @@ impl ProcessGroup {
         }
     }
 
-    /// Ends the process and its descendants: asks, waits for the grace, kills. In a hurry it only kills. Returns the
-    /// ids of those that remain.
+    /// Ends the process and its descendants: asks, waits for the grace, kills. Once `asked`, it no longer waits for what
+    /// they do at the end of their input; in a hurry it only kills. Returns the ids of those that remain.
     pub(in crate::process) async fn shut_down(
         &self,
         grace: Grace,
+        asked: impl Future<Output = ()>,
         in_a_hurry: impl Future<Output = ()>,
     ) -> Vec<u32> {
-        let grace = match grace {
-            Grace::Configured => self.grace,
-            Grace::None => Duration::ZERO,
+        let sequence = match grace {
+            Grace::AfterInput => ShutdownSequence::new(self.grace).with_input_grace(self.input_grace),
+            Grace::Configured => ShutdownSequence::new(self.grace),
+            Grace::None => ShutdownSequence::new(Duration::ZERO),
         };
-        shut_down(&self.process_set(), grace, in_a_hurry).await
+        shut_down(&self.process_set(), sequence, asked, in_a_hurry).await
     }
 
     /// Reaps the process after its exit. Its remains stay watched and recorded.
@@ -215,15 +218,15 @@ pub(super) async fn list_processes(since: String) -> io::Result<Vec<ProcessInfo>
 /// Ends them all, as [`ProcessGroup::shut_down`].
 pub(super) async fn shut_down(
     target: &ProcessSet,
-    grace: Duration,
+    mut sequence: ShutdownSequence,
+    asked: impl Future<Output = ()>,
     in_a_hurry: impl Future<Output = ()>,
 ) -> Vec<u32> {
-    let started_at = Instant::now();
-    let (mut sequence, mut is_sure) = (ShutdownSequence::new(grace), false);
-    let (mut in_a_hurry, mut is_hurried) = (pin!(in_a_hurry), false);
+    let (started_at, mut is_sure) = (Instant::now(), false);
+    let (mut asked, mut in_a_hurry, mut urgency) = (pin!(asked), pin!(in_a_hurry), Urgency::None);
     loop {
         let live = target.list_live().await;
-        let step = sequence.next(started_at.elapsed(), live.len(), is_hurried);
+        let step = sequence.next(started_at.elapsed(), live.len(), urgency);
         let was_sure = std::mem::replace(&mut is_sure, step == ShutdownStep::Done);
         match step {
             ShutdownStep::Terminate => target.send_signal(&live, Signal::TERM),
@@ -231,7 +234,8 @@ pub(super) async fn shut_down(
             ShutdownStep::Wait(until) => tokio::select! {
                 () = wait_all_exited(&live) => {}
                 () = sleep(until.saturating_sub(started_at.elapsed())) => {}
-                () = &mut in_a_hurry, if !is_hurried => is_hurried = true,
+                () = &mut asked, if urgency == Urgency::None => urgency = Urgency::Ask,
+                () = &mut in_a_hurry, if urgency < Urgency::Kill => urgency = Urgency::Kill,
             },
             ShutdownStep::Done if was_sure => return Vec::new(),
             ShutdownStep::Done => sleep(RECHECK_DELAY).await,

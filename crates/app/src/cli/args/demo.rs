@@ -36,6 +36,11 @@ pub(in crate::cli) enum DemoFault {
         /// The agent
         agent: String,
     },
+    /// Crash an agent each time it is healthy, until it is given up
+    Die {
+        /// The agent
+        agent: String,
+    },
     /// Heal an agent
     Heal {
         /// The agent

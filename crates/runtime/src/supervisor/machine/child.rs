@@ -8,6 +8,7 @@ use super::action::{ChildId, KillReason, SupervisorAction};
 use crate::events::RestartCanceller;
 use crate::messaging::progress::ActorProgress;
 use crate::policy::{ChildHistory, ChildPolicy};
+use crate::standstill::{DRAIN_TIME, LATE_MIN};
 
 /// The phase of a child.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -58,8 +59,10 @@ pub(super) enum StopDeadline {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct ProgressWatch {
     pub(super) next_check_at: Duration,
-    /// The step that was under way, and the time of the check that first saw it.
+    /// The step that was under way, and the time awake of the check that first saw it.
     pub(super) busy_since: Option<(u64, Duration)>,
+    /// True if the last check came late, and left time for what had come meanwhile.
+    pub(super) was_late: bool,
 }
 
 #[derive(Debug)]
@@ -147,24 +150,37 @@ impl ChildState {
     /// Starts the progress watch, if the policy sets a limit.
     pub(super) fn start_watch(&mut self, now: Duration) {
         let look_at = |limit| now.saturating_add(check_interval(limit));
-        self.progress_watch = self
-            .policy
-            .stuck_after
-            .map(|limit| ProgressWatch { next_check_at: look_at(limit), busy_since: None });
+        self.progress_watch = self.policy.stuck_after.map(|limit| ProgressWatch {
+            next_check_at: look_at(limit),
+            busy_since: None,
+            was_late: false,
+        });
     }
 
-    /// Updates the progress watch, and returns the kill reason of a stuck child.
-    pub(super) fn check_progress(&mut self, progress: ActorProgress, now: Duration) -> Option<KillReason> {
+    /// Updates the progress watch, and returns the kill reason of a stuck child. A standstill is no time that it took. The
+    /// first check after one judges nothing, so that a handler gets what came meanwhile.
+    pub(super) fn check_progress(
+        &mut self,
+        progress: ActorProgress,
+        now: Duration,
+        time_awake: Duration,
+    ) -> Option<KillReason> {
         let limit = self.policy.stuck_after?;
         let watch = self.progress_watch.as_mut()?;
-        watch.next_check_at = now.saturating_add(check_interval(limit));
+        let is_late = now.saturating_sub(watch.next_check_at) >= LATE_MIN;
+        let was_late = std::mem::replace(&mut watch.was_late, is_late);
+        let is_spared = is_late && !was_late;
+        let interval = check_interval(limit);
+        let interval = if is_spared { interval.min(DRAIN_TIME) } else { interval };
+        watch.next_check_at = now.saturating_add(interval);
         watch.busy_since = match watch.busy_since {
             _ if !progress.is_busy => None,
             Some((step, since)) if step == progress.steps => Some((step, since)),
-            _ => Some((progress.steps, now)),
+            _ => Some((progress.steps, time_awake)),
         };
         let (_, since) = watch.busy_since?;
-        (now.saturating_sub(since) >= limit).then_some(KillReason::Stuck)
+        let is_stuck = time_awake.saturating_sub(since) >= limit && !is_spared;
+        is_stuck.then_some(KillReason::Stuck)
     }
 }
 

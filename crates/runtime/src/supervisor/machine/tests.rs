@@ -268,13 +268,35 @@ fn group_restart_starts_waiting_child_after_later_failure() {
 }
 
 #[test]
+fn standstill_is_no_time_that_a_handler_took() {
+    let busy = ActorProgress { steps: 1, is_busy: true };
+    let kill = SupervisorAction::Kill { id: 0, reason: KillReason::Stuck };
+    // The times of the checks, and the time awake at each.
+    let checks = |times: &[(u64, u64)]| -> Vec<usize> {
+        let mut machine = running(1, ChildPolicy { stuck_after: Some(s(4)), ..policy() });
+        let is_killed =
+            |(now, awake): &(u64, u64)| machine.inspected(0, busy, s(*now), s(*awake)).contains(&kill);
+        let killed: Vec<bool> = times.iter().map(is_killed).collect();
+        (0..times.len()).filter(|check| killed[*check]).collect()
+    };
+    assert_eq!(checks(&[(1, 1), (2, 2), (3, 3), (4, 4), (5, 5)]), [4]);
+    let asleep = [(1, 1), (2, 2), (1000, 3), (1001, 4), (1002, 5)];
+    assert_eq!(checks(&asleep), [4], "of the standstill, nothing counts");
+    let at_the_end = [(1, 1), (2, 2), (3, 3), (4, 4), (1000, 5), (1001, 6)];
+    assert_eq!(checks(&at_the_end), [5], "what came meanwhile is handled first");
+    assert_eq!(checks(&[(1, 1), (20, 20), (40, 40)]), [2], "checks that are always late judge all the same");
+}
+
+#[test]
 fn group_restart_skips_temporary_child_killed_as_stuck() {
     let stuck = ChildPolicy { restart: RestartType::Temporary, stuck_after: Some(s(4)), ..policy() };
     let mut machine = running_with(Strategy::OneForAll, [policy(), stuck]);
     let busy = ActorProgress { steps: 1, is_busy: true };
-    machine.inspected(1, busy, s(1));
+    for second in 1..5 {
+        assert_eq!(machine.inspected(1, busy, s(second), s(second)), []);
+    }
     assert_eq!(
-        machine.inspected(1, busy, s(5)),
+        machine.inspected(1, busy, s(5), s(5)),
         [SupervisorAction::Kill { id: 1, reason: KillReason::Stuck }]
     );
     machine.exited(0, crash(), s(5), 0.0);

@@ -232,6 +232,10 @@ impl Driver for AcpDriver {
         .boxed()
     }
 
+    fn ask_to_end(&self) {
+        self.host.ask_to_end();
+    }
+
     fn abandon(&self) {
         self.host.kill();
     }

@@ -120,7 +120,7 @@ impl SupervisorModel {
                 SupervisorAction::Inspect { id } => {
                     let progress =
                         ActorProgress { steps: 0, is_busy: !self.draining && chance(&mut self.rng, 90) };
-                    queue.extend(self.machine.inspected(id, progress, self.now));
+                    queue.extend(self.machine.inspected(id, progress, self.now, self.now));
                 }
                 SupervisorAction::Abandon { id } => {
                     self.ensure(self.is_live(id), "abandoned a child that has ended");

@@ -35,8 +35,8 @@ pub use mainstay_actors::queue::events::RequestRef;
 pub use mainstay_runtime::events::{
     AbandonedEnded, ActorExited, ActorReady, ActorRestarted, ActorStarted, AutoShutDown, BudgetReset,
     BudgetUse, CheckpointDiscarded, DeadLetter, DeadLetterReason, Decided, DecisionInputs, DecisionKind,
-    Escalated, GaveUp, Redelivered, RestartCancelled, RestartCanceller, RuntimeStarted, RuntimeStopped,
-    RuntimeStopping, StartOrder, StartOrdered,
+    DecisionOutcome, Escalated, GaveUp, Redelivered, RestartCancelled, RestartCanceller, RuntimeStarted,
+    RuntimeStopped, RuntimeStopping, StartOrder, StartOrdered,
 };
 pub use mainstay_runtime::journal::{
     Event, EventType, FaultPhase, JournalDegraded, Level, Record, RunInterrupted,

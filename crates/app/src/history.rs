@@ -1,15 +1,18 @@
 //! The history of the tree: what each actor's state was at any moment of the journal, and how it changed.
 //!
-//! [`HistoryLog`] is a pure fold. It keeps each change of a state as one short step, so that any moment is computed from memory.
+//! [`HistoryLog`] is a pure fold. It keeps each change of a state as one short step, and a copy of the states every 1,000 steps or
+//! more. Any moment is computed from the copy before it.
 //!
 //! - `step`: the change that an event makes
 //! - `moment`: the states at one moment, and the verdict about them
 //! - `lanes`: the states of each actor over a span of time
+//! - `part`: the steps of a file of the journal
 //! - `log`: the fold
 
 mod lanes;
 mod log;
 mod moment;
+mod part;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -17,4 +20,5 @@ mod tests;
 pub use lanes::{HistoryLanes, Lane, LaneMark, LaneSpan, RunSpan};
 pub use log::HistoryLog;
 pub use moment::{HistoryMoment, HistoryNode};
+pub(crate) use part::HistoryPart;
 pub use step::HistoryState;

@@ -61,8 +61,8 @@ pub(crate) struct Inner {
     pub(crate) is_demo: bool,
     /// The incidents of the journal. Nothing is read before the first call.
     pub(crate) incidents: Mutex<JournalFold<IncidentLog>>,
-    /// The history of the tree. Nothing is read before the first call.
-    pub(crate) history: Mutex<JournalFold<HistoryLog>>,
+    /// The history of the tree. Nothing is read before the first call. Readers take a reference, and release the lock.
+    pub(crate) history: Mutex<JournalFold<Arc<HistoryLog>>>,
     /// Ends the subscriptions.
     pub(crate) has_stopped: watch::Sender<bool>,
     /// The tasks that run beside the tree. They end when this is dropped.

@@ -3,18 +3,20 @@
 use std::io;
 use std::num::NonZero;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use futures_util::StreamExt;
 use futures_util::stream;
 use mainstay_runtime::journal::{Cursor, Delivery, Record, segment_files};
+use tokio::task::coop::consume_budget;
 use tokio::task::spawn_blocking;
 
-use crate::history::HistoryLog;
+use crate::history::{HistoryLog, HistoryPart};
 use crate::incidents::IncidentLog;
 use crate::subscription::Subscription;
 
-/// The largest file that is folded as a whole: only complete folds can be joined, and their steps have no limit.
+/// The largest file that is read as a whole: only complete parts can be joined, and their steps have no limit.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// A fold of the journal, and the last event that it includes.
@@ -35,9 +37,10 @@ impl EventFold for IncidentLog {
     }
 }
 
-impl EventFold for HistoryLog {
+/// A history that callers read while it grows: each gets a reference, and what they read does not change.
+impl EventFold for Arc<HistoryLog> {
     fn apply(&mut self, record: &Record) {
-        self.apply(record);
+        Self::make_mut(self).apply(record);
     }
 }
 
@@ -47,7 +50,8 @@ impl<L: EventFold> JournalFold<L> {
         self.cursor
     }
 
-    /// Reads events, which follow [`cursor`](Self::cursor), up to `end`. Cancel safe.
+    /// Reads events, which follow [`cursor`](Self::cursor), up to `end`. Yields to other tasks, also if all of them are in
+    /// memory. Cancel safe.
     pub(crate) async fn read(&mut self, mut events: Subscription, end: Cursor) {
         while self.cursor < end {
             match events.next().await {
@@ -58,11 +62,12 @@ impl<L: EventFold> JournalFold<L> {
                 Some(Delivery::Lagged { .. }) => self.cursor = events.cursor(),
                 None => return,
             }
+            consume_budget().await;
         }
     }
 }
 
-impl JournalFold<HistoryLog> {
+impl JournalFold<Arc<HistoryLog>> {
     /// Reads the files of the journal in `dir`, as many at a time as there are processors, unless events were read before.
     /// A file that is too large or cannot be read ends that, and the events from there on are left to [`read`](Self::read).
     /// Cancel safe.
@@ -73,7 +78,7 @@ impl JournalFold<HistoryLog> {
         let dir = dir.to_owned();
         let files = spawn_blocking(move || segment_files(&dir)).await;
         let parts =
-            files.into_iter().flatten().flatten().map(|file| spawn_blocking(move || fold_file(&file)));
+            files.into_iter().flatten().flatten().map(|file| spawn_blocking(move || read_file(&file)));
         let mut parts = stream::iter(parts).buffered(available_parallelism().map_or(1, NonZero::get));
         let mut log = HistoryLog::default();
         while let Some(Ok(Ok(part))) = parts.next().await {
@@ -86,15 +91,15 @@ impl JournalFold<HistoryLog> {
             log = joined;
         }
         self.cursor = log.cursor();
-        self.log = log;
+        self.log = Arc::new(log);
     }
 }
 
-/// Folds a file; one that was deleted meanwhile has nothing.
-fn fold_file(path: &Path) -> io::Result<HistoryLog> {
+/// Reads a file; one that was deleted meanwhile has nothing.
+fn read_file(path: &Path) -> io::Result<HistoryPart> {
     match path.metadata() {
         Ok(file) if file.len() > FILE_BYTES_MAX => Err(io::ErrorKind::FileTooLarge.into()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(HistoryLog::default()),
-        _ => HistoryLog::of_file(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(HistoryPart::default()),
+        _ => HistoryPart::of_file(path),
     }
 }

@@ -262,6 +262,27 @@ impl Event for Decided {
     }
 
     fn describe(&self) -> String {
+        self.outcome().describe(self.inputs.exit.unrecoverable)
+    }
+}
+
+/// A decision without its inputs, which are most of its text. A reader of many decisions need not parse them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct DecisionOutcome {
+    /// The decision.
+    pub decision: DecisionKind,
+    /// The delay before the restart.
+    pub delay_ms: Option<u64>,
+    /// The number of this restart since the child was last stable.
+    pub attempt: Option<u32>,
+    /// The child's budget after this decision, if it has one.
+    pub budget: Option<BudgetUse>,
+}
+
+impl DecisionOutcome {
+    /// Returns the decision as one sentence; `unrecoverable` is that of the exit.
+    #[must_use]
+    pub fn describe(&self, unrecoverable: bool) -> String {
         let budget = match self.budget {
             Some(BudgetUse { used, max, .. }) => format!(" ({used} of {max} restarts used)"),
             None => String::new(),
@@ -272,9 +293,7 @@ impl Event for Decided {
                 let attempt = self.attempt.map(|attempt| format!(", attempt {attempt}")).unwrap_or_default();
                 format!("decided: restart{delay}{attempt}{budget}")
             }
-            DecisionKind::GiveUp if self.inputs.exit.unrecoverable => {
-                "decided: give up, since no restart can help".to_owned()
-            }
+            DecisionKind::GiveUp if unrecoverable => "decided: give up, since no restart can help".to_owned(),
             DecisionKind::GiveUp => format!("decided: give up{budget}"),
             DecisionKind::Escalate => format!("decided: the parent supervisor decides{budget}"),
             DecisionKind::ShutDown => "decided: the supervisor ends itself".to_owned(),
@@ -306,6 +325,13 @@ pub struct DecisionInputs {
 }
 
 impl Decided {
+    /// Returns the decision without its inputs.
+    #[must_use]
+    pub fn outcome(&self) -> DecisionOutcome {
+        let Self { decision, delay_ms, attempt, budget, .. } = *self;
+        DecisionOutcome { decision, delay_ms, attempt, budget }
+    }
+
     pub(crate) fn new(
         decision: Decision,
         budget_used: u32,

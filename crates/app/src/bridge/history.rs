@@ -1,11 +1,13 @@
 //! The command about the history of the tree.
 
+use jiff::tz::TimeZone;
 use mainstay_actors::error::Error;
 use mainstay_actors::json::Json;
 use mainstay_runtime::clock::WallTime;
 use serde::{Deserialize, Serialize};
 
 use super::protocol::to_json;
+use crate::history::HistoryLog;
 use crate::mainstay::Mainstay;
 
 /// A command about the history of the tree: see [`history`](crate::history).
@@ -29,9 +31,11 @@ pub enum HistoryCommand {
     },
 }
 
+/// Answers on a thread for work that blocks, because a tree of 10,000 actors is megabytes of text.
 pub(super) async fn execute(mainstay: &Mainstay, command: HistoryCommand) -> Result<Json, Error> {
-    match command {
-        HistoryCommand::At { at } => to_json(&mainstay.history_at(at).await),
-        HistoryCommand::Lanes { from, to } => to_json(&mainstay.history_lanes(from, to).await),
-    }
+    let answer = move |log: &HistoryLog| match command {
+        HistoryCommand::At { at } => to_json(&log.at(at.0, &TimeZone::system())),
+        HistoryCommand::Lanes { from, to } => to_json(&log.lanes(from.map(|at| at.0), to.map(|at| at.0))),
+    };
+    mainstay.of_history(answer).await
 }

@@ -1,6 +1,7 @@
 //! The states of each actor over a span of time.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use mainstay_runtime::clock::WallTime;
@@ -145,14 +146,14 @@ impl LanesBuilder {
     }
 
     /// Returns the lanes; `last` is the time of the last event.
-    pub(super) fn finish(self, last: Timestamp, paths: &[String]) -> HistoryLanes {
+    pub(super) fn finish(self, last: Timestamp, paths: &[Arc<str>]) -> HistoryLanes {
         let Self { from, to, lanes, runs, .. } = self;
         let mut lanes: Vec<Lane> = paths
             .iter()
             .zip(lanes)
             .filter(|(_, (spans, marks))| !spans.is_empty() || !marks.is_empty())
             .map(|(path, (spans, marks))| Lane {
-                actor: path.clone(),
+                actor: path.to_string(),
                 spans: spans.into(),
                 marks: marks.into(),
             })

@@ -1,171 +1,174 @@
-//! The fold of events into steps. Pure.
+//! The fold of events into steps, with copies of the states between them. Pure.
 
-use std::collections::{HashMap, VecDeque};
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
-use std::path::Path;
+use std::collections::VecDeque;
+use std::iter;
+use std::mem;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use mainstay_runtime::journal::{Cursor, LineHead, Record};
+use mainstay_runtime::journal::{Cursor, Record};
 
 use super::lanes::{HistoryLanes, LanesBuilder};
 use super::moment::{HistoryMoment, States};
-use super::step::{EventSource, HistoryStep, LineEvent, StateChange, TextPool};
+use super::part::{HistoryPart, StepReader};
+use super::step::HistoryStep;
 
-/// The longest line that is read, as by the journal's reader.
-const LINE_BYTES_MAX: u64 = 4 * 1024 * 1024;
-const READ_BYTES: usize = 256 * 1024;
-/// The most steps that are kept, about 30 MiB. The oldest go first, and what they led to is kept.
-const STEPS_MAX: usize = 300_000;
+/// The bounds of a log.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LogLimits {
+    /// The most steps that are kept. The oldest block goes first, and what it led to is kept.
+    pub(super) steps_max: usize,
+    /// The fewest steps of a complete block.
+    pub(super) block_steps_min: usize,
+}
+
+impl Default for LogLimits {
+    /// Returns the bounds with which the steps take about 30 MiB, and a moment is computed from about 1,000 of them.
+    fn default() -> Self {
+        Self { steps_max: 300_000, block_steps_min: 1024 }
+    }
+}
+
+impl LogLimits {
+    /// Returns the number of steps that complete a block whose copy of the states has so many actors. A copy has at most one
+    /// actor for every four steps of its block, unless the block is a fourth of the whole log.
+    fn block_steps(self, actors: usize) -> usize {
+        (4 * actors).max(self.block_steps_min).min(self.steps_max / 4)
+    }
+}
 
 /// Keeps the changes of the actors' states. It takes the events in order, across runs.
-#[derive(Debug, Default)]
+///
+/// A clone shares the complete blocks, so it takes about as long as a moment.
+#[derive(Debug, Clone, Default)]
 pub struct HistoryLog {
-    paths: Vec<String>,
-    places: HashMap<String, u32>,
-    /// The states before the first step.
-    base: States,
-    steps: VecDeque<HistoryStep>,
-    texts: TextPool,
-    /// The time of the first event that the steps include, and of the last event.
-    span: Option<(Timestamp, Timestamp)>,
-    /// The first event of all, and the last one.
-    ends: Option<(Cursor, Cursor)>,
+    limits: LogLimits,
+    reader: StepReader,
+    /// The complete blocks, oldest first.
+    blocks: VecDeque<Arc<StepBlock>>,
+    /// The number of steps in complete blocks.
+    complete_steps: usize,
+    /// The block that the next step is added to.
+    newest: StepBlock,
+    /// The states after the last step.
+    states: States,
+}
+
+/// Steps that follow each other, with a copy of the states before them.
+#[derive(Debug, Clone)]
+struct StepBlock {
+    before: States,
+    steps: Vec<HistoryStep>,
+    /// The earliest time of a step. It need not be that of the first one, because clocks are set back.
+    earliest: Timestamp,
+}
+
+impl Default for StepBlock {
+    fn default() -> Self {
+        Self { before: States::default(), steps: Vec::new(), earliest: Timestamp::MAX }
+    }
 }
 
 impl HistoryLog {
+    #[cfg(test)]
+    pub(super) fn with_limits(limits: LogLimits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    /// Returns the number of actors in the copy of the states, and the number of steps, of each block.
+    #[cfg(test)]
+    pub(super) fn block_sizes(&self) -> Vec<(usize, usize)> {
+        self.blocks().map(|block| (block.before.actors.len(), block.steps.len())).collect()
+    }
+
     /// Takes the next event.
     pub fn apply(&mut self, record: &Record) {
-        let Ok(at) = record.at.parse() else { return };
-        self.apply_event(record, record.cursor(), at, &record.actor, record.generation);
-        self.limit_steps();
+        self.reader.read(record).into_iter().flatten().for_each(|step| self.push(step));
     }
 
-    /// Takes the next event as a line of the journal. A damaged line is skipped.
-    fn apply_line(&mut self, text: &str) {
-        match LineHead::parse(text) {
-            Ok(Some(head)) => {
-                let Ok(at) = head.at.parse() else { return };
-                let LineHead { cursor, actor, generation, .. } = head;
-                self.apply_event(&LineEvent { head, text }, cursor, at, actor, generation);
-            }
-            Ok(None) => {
-                if let Ok(record) = Record::parse(text) {
-                    let Ok(at) = record.at.parse() else { return };
-                    self.apply_event(&record, record.cursor(), at, &record.actor, record.generation);
-                }
-            }
-            Err(_) => {}
+    /// Takes the events of a later part of the journal, which was read on its own.
+    pub(crate) fn append(&mut self, later: HistoryPart) {
+        let HistoryPart { reader, steps } = later;
+        let (Some((first, last)), Some((begin, end))) = (reader.ends, reader.span) else { return };
+        let places: Vec<u32> = reader.paths.iter().map(|path| self.reader.place(path)).collect();
+        let run_end = self.reader.note((first, begin), (last, end));
+        run_end.into_iter().for_each(|step| self.push(step));
+        for step in steps {
+            let actor = places.get(step.actor as usize).copied().unwrap_or_default();
+            self.push(HistoryStep { actor, ..step });
         }
     }
 
-    fn apply_event(
-        &mut self,
-        event: &impl EventSource,
-        cursor: Cursor,
-        at: Timestamp,
-        actor: &str,
-        generation: u64,
-    ) {
-        self.note((cursor, at), (cursor, at));
-        let Some((change, mark)) = StateChange::of(event, at, &mut self.texts) else { return };
-        let actor = self.place(actor);
-        self.steps.push_back(HistoryStep { at, cursor, actor, generation, change, mark });
-    }
-
-    /// Notes that events follow, from `first` to `last`.
-    fn note(&mut self, first: (Cursor, Timestamp), last: (Cursor, Timestamp)) {
-        if let (Some((_, cursor)), Some((_, at))) = (self.ends, self.span)
-            && cursor.run != first.0.run
-        {
-            // A run that was killed has no event of its end.
-            let change = StateChange::RunEnded;
-            self.steps.push_back(HistoryStep { at, cursor, actor: 0, generation: 0, change, mark: None });
+    fn push(&mut self, step: HistoryStep) {
+        self.states.apply(&step);
+        self.newest.earliest = self.newest.earliest.min(step.at);
+        self.newest.steps.push(step);
+        if self.newest.steps.len() >= self.limits.block_steps(self.newest.before.actors.len()) {
+            let next = StepBlock { before: self.states.clone(), ..StepBlock::default() };
+            let mut block = mem::replace(&mut self.newest, next);
+            block.steps.shrink_to_fit();
+            self.complete_steps += block.steps.len();
+            self.blocks.push_back(Arc::new(block));
         }
-        self.ends = Some((self.ends.map_or(first.0, |(cursor, _)| cursor), last.0));
-        self.span = Some((self.span.map_or(first.1, |(at, _)| at), last.1));
-    }
-
-    fn limit_steps(&mut self) {
-        let surplus = self.steps.len().saturating_sub(STEPS_MAX);
-        for oldest in self.steps.drain(..surplus) {
-            self.base.apply(&oldest);
-            if let Some((first, _)) = &mut self.span {
-                *first = oldest.at;
-            }
+        if self.complete_steps + self.newest.steps.len() > self.limits.steps_max {
+            self.drop_oldest();
         }
     }
 
-    /// Folds a file of the journal, to be appended to the fold of those before it.
-    ///
-    /// # Errors
-    /// Returns an error if the file cannot be read.
-    pub(crate) fn of_file(path: &Path) -> io::Result<Self> {
-        let mut log = Self::default();
-        let mut file = BufReader::with_capacity(READ_BYTES, File::open(path)?);
-        let mut line = Vec::new();
-        while file.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? > 0 {
-            // A last line without an end is still being written.
-            if let Some(text) = line.strip_suffix(b"\n").and_then(|line| str::from_utf8(line).ok()) {
-                log.apply_line(text);
-            }
-            line.clear();
+    fn drop_oldest(&mut self) {
+        let Some(block) = self.blocks.pop_front() else { return };
+        self.complete_steps -= block.steps.len();
+        if let (Some((first, _)), Some(oldest)) = (&mut self.reader.span, block.steps.last()) {
+            *first = oldest.at;
         }
-        Ok(log)
     }
 
-    /// Takes the events of a later part of the journal, which were folded on their own.
-    pub(crate) fn append(&mut self, later: Self) {
-        let (Some((first, last)), Some((begin, end))) = (later.ends, later.span) else { return };
-        self.note((first, begin), (last, end));
-        let places: Vec<u32> = later.paths.iter().map(|path| self.place(path)).collect();
-        self.steps.extend(later.steps.into_iter().map(|step| HistoryStep {
-            actor: places.get(step.actor as usize).copied().unwrap_or_default(),
-            ..step
-        }));
-        self.limit_steps();
+    /// Returns all blocks, oldest first.
+    fn blocks(&self) -> impl DoubleEndedIterator<Item = &StepBlock> {
+        self.blocks.iter().map(|block| &**block).chain(iter::once(&self.newest))
+    }
+
+    /// Returns the states before the first step that is kept.
+    fn first_states(&self) -> &States {
+        self.blocks.front().map_or(&self.newest.before, |block| &block.before)
     }
 
     /// Returns the last event.
     pub(crate) fn cursor(&self) -> Cursor {
-        self.ends.map_or(Cursor::START, |(_, last)| last)
+        self.reader.ends.map_or(Cursor::START, |(_, last)| last)
     }
 
     /// Returns the tree and the verdict as they were at `at`. Times of day in the verdict are those of `zone`.
     #[must_use]
     pub fn at(&self, at: Timestamp, zone: &TimeZone) -> HistoryMoment {
-        let is_known = self.span.is_some_and(|(first, _)| first <= at);
-        let steps = self.steps.iter().rposition(|step| step.at <= at).map_or(0, |last| last + 1);
-        let mut states = if is_known { self.base.clone() } else { States::default() };
-        for step in self.steps.iter().take(steps) {
-            states.apply(step);
-        }
-        states.moment(at, zone, &self.paths)
+        self.states_at(at).moment(at, zone, &self.reader.paths)
+    }
+
+    /// Returns the states after the last step whose time is not after `at`.
+    fn states_at(&self, at: Timestamp) -> States {
+        let Some(block) = self.blocks().rfind(|block| block.earliest <= at) else {
+            let is_known = self.reader.span.is_some_and(|(first, _)| first <= at);
+            return if is_known { self.first_states().clone() } else { States::default() };
+        };
+        let steps = block.steps.iter().rposition(|step| step.at <= at).map_or(0, |last| last + 1);
+        let mut states = block.before.clone();
+        block.steps.iter().take(steps).for_each(|step| states.apply(step));
+        states
     }
 
     /// Returns the states of the actors from `from` to `to`; without one of these, from the first event that is kept, or to
     /// the last one.
     #[must_use]
     pub fn lanes(&self, from: Option<Timestamp>, to: Option<Timestamp>) -> HistoryLanes {
-        let Some((first, last)) = self.span else { return HistoryLanes::default() };
+        let Some((first, last)) = self.reader.span else { return HistoryLanes::default() };
         let (from, to) = (from.unwrap_or(first).max(first), to.unwrap_or(last).min(last));
         let mut lanes = LanesBuilder::new(from, to);
-        let mut states = self.base.clone();
+        let mut states = self.first_states().clone();
         lanes.begin(first, &states);
-        for step in &self.steps {
+        for step in self.blocks().flat_map(|block| &block.steps) {
             lanes.step(step, &mut states);
         }
-        lanes.finish(last, &self.paths)
-    }
-
-    fn place(&mut self, path: &str) -> u32 {
-        if let Some(place) = self.places.get(path) {
-            return *place;
-        }
-        let place = self.paths.len() as u32;
-        self.paths.push(path.to_owned());
-        self.places.insert(path.to_owned(), place);
-        place
+        lanes.finish(last, &self.reader.paths)
     }
 }

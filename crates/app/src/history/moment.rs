@@ -224,7 +224,7 @@ impl States {
     }
 
     /// Returns the tree and the verdict as of `at`. `paths` has the path of each actor.
-    pub(super) fn moment(&self, at: Timestamp, zone: &TimeZone, paths: &[String]) -> HistoryMoment {
+    pub(super) fn moment(&self, at: Timestamp, zone: &TimeZone, paths: &[Arc<str>]) -> HistoryMoment {
         HistoryMoment {
             at: WallTime(at),
             cursor: self.cursor,
@@ -233,12 +233,12 @@ impl States {
         }
     }
 
-    fn present<'s>(&'s self, paths: &'s [String]) -> impl Iterator<Item = (&'s str, &'s ActorState)> {
+    fn present<'s>(&'s self, paths: &'s [Arc<str>]) -> impl Iterator<Item = (&'s str, &'s ActorState)> {
         let actors = paths.iter().zip(&self.actors);
-        actors.filter_map(|(path, actor)| Some((path.as_str(), actor.as_ref()?)))
+        actors.filter_map(|(path, actor)| Some((&**path, actor.as_ref()?)))
     }
 
-    fn facts(&self, paths: &[String]) -> VerdictFacts {
+    fn facts(&self, paths: &[Arc<str>]) -> VerdictFacts {
         let mut facts = VerdictFacts {
             connection: self.connection.clone(),
             outage: self.outage.clone(),
@@ -255,7 +255,7 @@ impl States {
         facts
     }
 
-    fn tree(&self, paths: &[String]) -> Option<HistoryNode> {
+    fn tree(&self, paths: &[Arc<str>]) -> Option<HistoryNode> {
         let mut nodes: Vec<HistoryNode> =
             self.present(paths).map(|(path, actor)| node(path, actor)).collect();
         // A parent comes before its children, and siblings come in the order of their names.

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::events::{
     ActorExited, ActorReady, ActorStarted, AgentHealth, BackendResumed, BackendSuspended, BudgetReset,
-    ConnectionChanged, Decided, DecisionKind, GaveUp, QueueHeld, QueueReleased, RestartCancelled,
-    RuntimeStarted, RuntimeStopped, summary,
+    ConnectionChanged, Decided, DecisionKind, DecisionOutcome, GaveUp, QueueHeld, QueueReleased,
+    RestartCancelled, RuntimeStarted, RuntimeStopped, summary,
 };
 use crate::supervision_report::RestartAttempt;
 
@@ -46,8 +46,13 @@ pub enum HistoryState {
 pub(super) trait EventSource {
     fn kind(&self) -> &str;
 
-    /// Reads the event as one of type `E`; `None` if another version wrote its fields.
-    fn decode<E: Event + DeserializeOwned>(&self) -> Option<E>;
+    /// Reads the kind's own fields as `T`; `None` if another version wrote them.
+    fn decode<T: DeserializeOwned>(&self) -> Option<T>;
+
+    /// Reads a decision without its inputs, which are most of its text.
+    fn decode_outcome(&self) -> Option<DecisionOutcome> {
+        self.decode()
+    }
 
     /// Returns the event as one sentence, whatever its fields are.
     fn describe(&self) -> String;
@@ -58,8 +63,8 @@ impl EventSource for Record {
         &self.kind
     }
 
-    fn decode<E: Event + DeserializeOwned>(&self) -> Option<E> {
-        self.event()
+    fn decode<T: DeserializeOwned>(&self) -> Option<T> {
+        Record::decode(self).ok()
     }
 
     fn describe(&self) -> String {
@@ -78,8 +83,14 @@ impl EventSource for LineEvent<'_> {
         self.head.kind
     }
 
-    fn decode<E: Event + DeserializeOwned>(&self) -> Option<E> {
-        serde_json::from_str(self.text).ok()
+    fn decode<T: DeserializeOwned>(&self) -> Option<T> {
+        decode_members(self.head.members)
+    }
+
+    fn decode_outcome(&self) -> Option<DecisionOutcome> {
+        // The quotes of a name within a text would be escaped.
+        let members = self.head.members;
+        decode_members(members.split_once(r#","inputs":"#).map_or(members, |(outcome, _)| outcome))
     }
 
     fn describe(&self) -> String {
@@ -87,8 +98,13 @@ impl EventSource for LineEvent<'_> {
     }
 }
 
+/// Reads an object from its members. That is faster than to read the whole line and to ignore its head.
+fn decode_members<T: DeserializeOwned>(members: &str) -> Option<T> {
+    serde_json::from_str(&["{", members, "}"].concat()).ok()
+}
+
 /// The texts of steps. Equal ones are kept once, since crashes mostly repeat.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct TextPool(HashSet<Arc<str>>);
 
 /// The most texts of which a later one may be a repetition.
@@ -187,9 +203,14 @@ impl StateChange {
                 return Some((Self::Exited { was_asked, error }, mark));
             }
             Decided::KIND => {
-                let decided: Decided = event.decode()?;
-                let mark = Mark { kind: Decided::KIND, summary: texts.keep(&decided.summary()) };
-                return Some((Self::of_decision(&decided, at), Some(mark)));
+                let outcome = event.decode_outcome()?;
+                let text = match outcome.decision {
+                    // Its reason is among the inputs.
+                    DecisionKind::GiveUp => event.describe(),
+                    _ => outcome.describe(false),
+                };
+                let mark = Mark { kind: Decided::KIND, summary: texts.keep(&text) };
+                return Some((Self::of_decision(&outcome, at), Some(mark)));
             }
             GaveUp::KIND => {
                 let mark = Mark { kind: GaveUp::KIND, summary: texts.keep(&event.describe()) };
@@ -215,14 +236,12 @@ impl StateChange {
         Some((change, None))
     }
 
-    fn of_decision(decided: &Decided, at: Timestamp) -> Self {
-        match decided.decision {
+    fn of_decision(outcome: &DecisionOutcome, at: Timestamp) -> Self {
+        match outcome.decision {
             DecisionKind::Restart => {
-                let delay = std::time::Duration::from_millis(decided.delay_ms.unwrap_or(0));
-                let attempt = decided
-                    .budget
-                    .as_ref()
-                    .map(|budget| RestartAttempt { number: budget.used, max: budget.max });
+                let delay = std::time::Duration::from_millis(outcome.delay_ms.unwrap_or(0));
+                let attempt =
+                    outcome.budget.map(|budget| RestartAttempt { number: budget.used, max: budget.max });
                 Self::Restarting { at: WallTime(at.saturating_add(delay).unwrap_or(at)), attempt }
             }
             // Its next event says whether a restart can help.

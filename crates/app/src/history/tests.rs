@@ -1,10 +1,16 @@
+use std::pin::pin;
+
+use futures_util::poll;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use mainstay_runtime::ActorPath;
 use mainstay_runtime::clock::WallTime;
+use mainstay_runtime::events::BudgetReset;
 use mainstay_runtime::journal::{Delivery, Record};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::log::LogLimits;
 use super::*;
 use crate::config::Config;
 use crate::incidents::{EXAMPLES, example_record};
@@ -163,6 +169,35 @@ fn steps_are_bounded_and_the_states_before_them_are_kept() {
     assert_eq!(moment(&log, 1).cursor, None, "what is older than the first step is not known");
 }
 
+/// Adds steps of 3,000 agents in turn. Each copy of the states has one actor for every four steps of its block at most.
+#[test]
+fn copies_of_states_are_bounded() {
+    let limits = LogLimits { steps_max: 60_000, block_steps_min: 1000 };
+    let mut log = HistoryLog::with_limits(limits);
+    let mut record = example_record(1, 1, 0, "root", "actor_ready", &json!({}));
+    for seq in 1..=100_000 {
+        (record.seq, record.actor) = (seq, format!("root/agents/agent-{}", seq % 3000));
+        log.apply(&record);
+        if seq % 1000 == 0 {
+            let sizes = log.block_sizes();
+            let (complete, newest) = sizes.split_at(sizes.len() - 1);
+            let steps: usize = sizes.iter().map(|(_, steps)| steps).sum();
+            assert!(steps <= limits.steps_max, "{sizes:?}");
+            assert!(steps as u64 == seq || steps >= limits.steps_max * 3 / 4, "{sizes:?}");
+            assert!(complete.iter().all(|(actors, steps)| *steps >= (4 * actors).max(1000)), "{sizes:?}");
+            assert!(newest[0].1 < 12_000, "a moment is computed from few steps: {sizes:?}");
+        }
+    }
+    // More actors than a fourth of the steps do not make blocks that are larger than that.
+    let mut log = HistoryLog::with_limits(LogLimits { steps_max: 1000, block_steps_min: 10 });
+    for seq in 1..=5000 {
+        (record.seq, record.actor) = (seq, format!("root/agents/agent-{seq}"));
+        log.apply(&record);
+    }
+    let sizes = log.block_sizes();
+    assert!(sizes.len() <= 5 && sizes.iter().all(|(_, steps)| *steps <= 250), "{sizes:?}");
+}
+
 #[tokio::test]
 async fn running_runtime_shows_the_past() {
     let mainstay = Mainstay::builder().start().await.unwrap();
@@ -196,6 +231,46 @@ async fn crash_the_queue(mainstay: &Mainstay) {
             None => panic!("the events ended"),
         }
     }
+}
+
+/// Keeps the one thread for blocking work busy, so that what computes there cannot end.
+#[test]
+fn history_is_computed_outside_async_threads_and_the_lock() {
+    let mut tokio = tokio::runtime::Builder::new_current_thread();
+    let tokio = tokio.enable_all().max_blocking_threads(1).build().unwrap();
+    tokio.block_on(async {
+        let mainstay = Mainstay::builder().start().await.unwrap();
+        let now = mainstay.now();
+        let (release, released) = std::sync::mpsc::sync_channel::<()>(1);
+        let busy = tokio::task::spawn_blocking(move || released.recv());
+        let mut moment = pin!(mainstay.history_at(now));
+        let mut lanes = pin!(mainstay.history_lanes(None, None));
+        assert!(poll!(&mut moment).is_pending() && mainstay.0.history.try_lock().is_ok());
+        assert!(poll!(&mut lanes).is_pending() && mainstay.0.history.try_lock().is_ok());
+        release.send(()).unwrap();
+        busy.await.unwrap().unwrap();
+        assert_eq!(moment.await.tree.unwrap().path, "root");
+        assert!(!lanes.await.lanes.is_empty());
+        mainstay.shutdown().await;
+    });
+}
+
+/// Events in memory are there at once, so only a deliberate yield lets other tasks run.
+#[tokio::test]
+async fn reading_many_events_yields() {
+    let mainstay = Mainstay::builder().start().await.unwrap();
+    let root = ActorPath::root("root").unwrap();
+    for _ in 0..2000 {
+        mainstay.journal().record(&root, 1, &BudgetReset {});
+    }
+    let end = mainstay.journal().cursor();
+    let mut incidents = pin!(mainstay.incidents());
+    assert!(poll!(&mut incidents).is_pending());
+    incidents.await;
+    let mut moment = pin!(mainstay.history_at(mainstay.now()));
+    assert!(poll!(&mut moment).is_pending() && mainstay.0.history.try_lock().is_err());
+    assert!(moment.await.cursor.unwrap() >= end);
+    mainstay.shutdown().await;
 }
 
 /// Folds the files of three runs, and the events one by one.
@@ -253,6 +328,25 @@ fn line(record: &Record) -> String {
     format!("{},\"crc\":\"{crc:08x}\"}}\n", content.strip_suffix('}').unwrap())
 }
 
+/// The kinds that change a state.
+const STATE_KINDS: [&str; 15] = [
+    "runtime_started",
+    "runtime_stopped",
+    "actor_started",
+    "actor_ready",
+    "actor_exited",
+    "decision",
+    "gave_up",
+    "restart_cancelled",
+    "budget_reset",
+    "agent_health",
+    "backend_suspended",
+    "backend_resumed",
+    "connection_state",
+    "queue_held",
+    "queue_released",
+];
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(crate::tier::cases(100, 2000)))]
 
@@ -270,7 +364,7 @@ proptest! {
         for (index, (_, record)) in records.iter().enumerate() {
             if ends.contains(&index) {
                 std::fs::write(&file, lines + "{\"run\":1,\"seq\":").unwrap();
-                joined.append(HistoryLog::of_file(&file).unwrap());
+                joined.append(HistoryPart::of_file(&file).unwrap());
                 lines = String::new();
             }
             if index == damaged {
@@ -281,11 +375,57 @@ proptest! {
             }
         }
         std::fs::write(&file, lines).unwrap();
-        joined.append(HistoryLog::of_file(&file).unwrap());
+        joined.append(HistoryPart::of_file(&file).unwrap());
         prop_assert_eq!(joined.cursor(), one_by_one.cursor());
         prop_assert_eq!(joined.lanes(None, None), one_by_one.lanes(None, None));
         for (ms, _) in records {
             prop_assert_eq!(moment(&joined, ms), moment(&one_by_one, ms));
+        }
+    }
+
+    /// The clock is set back and forth. One log has copies of the states every few steps, the other none but the first.
+    #[test]
+    fn moment_from_a_copy_is_that_of_the_whole_replay(
+        events in prop::collection::vec((0..STATE_KINDS.len(), 0..3_usize, 0..60_000_u64), 1..120),
+        block_steps_min in 1..10_usize,
+    ) {
+        let limits = |block_steps_min| LogLimits { steps_max: usize::MAX, block_steps_min };
+        let mut copied = HistoryLog::with_limits(limits(block_steps_min));
+        let mut replayed = HistoryLog::with_limits(limits(usize::MAX));
+        let mut run = 1;
+        for (seq, (kind, actor, ms)) in (1..).zip(&events) {
+            run += u64::from(STATE_KINDS[*kind] == "runtime_started");
+            let actor = ["root", "root/queue", PLANNER][*actor];
+            let record = example_record(run, seq, *ms, actor, STATE_KINDS[*kind], &json!({}));
+            copied.apply(&record);
+            replayed.apply(&record);
+        }
+        prop_assert_eq!(replayed.block_sizes().len(), 1);
+        prop_assert!(events.len() < 24 || copied.block_sizes().len() > 1);
+        for at in events.iter().flat_map(|(.., ms)| [*ms, ms.saturating_sub(1)]) {
+            prop_assert_eq!(moment(&copied, at), moment(&replayed, at), "{}", at);
+        }
+        prop_assert_eq!(copied.lanes(None, None), replayed.lanes(None, None));
+    }
+
+    #[test]
+    fn moment_after_dropped_steps_is_that_of_all_steps(
+        events in prop::collection::vec((0..80_usize, 0..3_usize, 0..400_u64), 1..150),
+    ) {
+        let mut limited = HistoryLog::with_limits(LogLimits { steps_max: 8, block_steps_min: 2 });
+        let mut whole = HistoryLog::default();
+        let records = random_records(&events, &["root", "root/queue", PLANNER]);
+        for (_, record) in &records {
+            limited.apply(record);
+            whole.apply(record);
+        }
+        let first = limited.lanes(None, None).from.unwrap();
+        for (at, _) in records {
+            if timestamp(at) >= first.0 {
+                prop_assert_eq!(moment(&limited, at), moment(&whole, at), "{}", at);
+            } else {
+                prop_assert_eq!(moment(&limited, at).tree, None);
+            }
         }
     }
 

@@ -1,10 +1,12 @@
 //! Reports what is, and what was: the tree, the status, events, incidents and the history.
 
+use std::sync::Arc;
+
 use jiff::tz::TimeZone;
 use mainstay_runtime::TreeNode;
 use mainstay_runtime::clock::WallTime;
 use mainstay_runtime::journal::{self, Cursor, Journal, millis};
-use tokio::sync::MutexGuard;
+use tokio::task::spawn_blocking;
 
 use super::Mainstay;
 use crate::history::{HistoryLanes, HistoryLog, HistoryMoment};
@@ -63,23 +65,36 @@ impl Mainstay {
     /// Returns the tree and the verdict as they were at `at`, as far as the journal goes back. Reads the journal as
     /// [`incidents`](Self::incidents) does.
     pub async fn history_at(&self, at: WallTime) -> HistoryMoment {
-        self.history().await.log.at(at.0, &TimeZone::system())
+        self.of_history(move |log| log.at(at.0, &TimeZone::system())).await
     }
 
     /// Returns the states of the actors from `from` to `to`; without one of these, from the first event that is kept, or
     /// until now. Reads the journal as [`incidents`](Self::incidents) does.
     pub async fn history_lanes(&self, from: Option<WallTime>, to: Option<WallTime>) -> HistoryLanes {
-        self.history().await.log.lanes(from.map(|at| at.0), to.map(|at| at.0))
+        self.of_history(move |log| log.lanes(from.map(|at| at.0), to.map(|at| at.0))).await
     }
 
-    /// Reads the events that have come since the last call. The first call reads whole files.
-    async fn history(&self) -> MutexGuard<'_, JournalFold<HistoryLog>> {
+    /// Computes something of the history, on a thread for work that blocks: lanes take tens of milliseconds. Other callers
+    /// need not wait for that.
+    pub(crate) async fn of_history<T: Send + 'static>(
+        &self,
+        compute: impl Fn(&HistoryLog) -> T + Copy + Send + 'static,
+    ) -> T {
+        let log = self.history().await;
+        let shared = Arc::clone(&log);
+        let computed = spawn_blocking(move || compute(&shared)).await;
+        // Without an outcome the runtime of tokio ends, or the computation panics here too.
+        computed.unwrap_or_else(|_| compute(&log))
+    }
+
+    /// Returns the history after the events that have come since the last call. The first call reads whole files.
+    async fn history(&self) -> Arc<HistoryLog> {
         let mut fold = self.0.history.lock().await;
         if let Some(dir) = self.journal().dir() {
             fold.read_files(dir).await;
         }
         self.read_events(&mut fold).await;
-        fold
+        Arc::clone(&fold.log)
     }
 
     /// Reads the events that have come since the last call.

@@ -19,6 +19,8 @@ pub struct LineHead<'l> {
     pub generation: u64,
     /// The kind of event.
     pub kind: &'l str,
+    /// The kind's own members, as they stand in the object of the line.
+    pub members: &'l str,
 }
 
 impl<'l> LineHead<'l> {
@@ -40,7 +42,8 @@ impl<'l> LineHead<'l> {
         let (generation, rest) = number(rest.strip_prefix(r#","generation":"#)?)?;
         let (kind, rest) = string(rest.strip_prefix(r#","kind":"#)?)?;
         let is_whole = run <= NUMBER_MAX && seq <= NUMBER_MAX && (rest.is_empty() || rest.starts_with(','));
-        is_whole.then_some(Self { cursor: Cursor::new(run, seq), at, actor, generation, kind })
+        let members = rest.strip_prefix(',').unwrap_or_default();
+        is_whole.then_some(Self { cursor: Cursor::new(run, seq), at, actor, generation, kind, members })
     }
 }
 
@@ -85,6 +88,7 @@ mod tests {
             if let Some(head) = head {
                 let expected = (record.cursor(), &*record.at, &*record.actor, record.generation, &*record.kind);
                 prop_assert_eq!((head.cursor, head.at, head.actor, head.generation, head.kind), expected);
+                prop_assert_eq!(format!("{{{}}}", head.members), fields);
             }
         }
     }

@@ -14,9 +14,9 @@ use mainstay::config::{AgentConfig, Config};
 use mainstay::events::AgentHealth;
 use mainstay::journal::Delivery;
 use mainstay::{AgentStatus, Mainstay, Subscription};
-use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
+use crate::bridge_caller::BridgeCaller;
 use crate::contender::BenchError;
 use crate::machine;
 use crate::scoreboard::{ScoreLine, ScoreTarget};
@@ -50,7 +50,7 @@ pub(crate) async fn serve(agents: usize) -> Result<(), BenchError> {
 // === in the process that watches ===
 
 /// Watches `agents` agents at `url`. Prints the share of one core in percent, the resident mebibytes, and the growth by
-/// looks at all agents. The last number is that of healthy agents at the end.
+/// looks at all agents: by the last four, and by all of them. The last number is that of healthy agents at the end.
 pub(crate) async fn watch(
     url: &str,
     agents: usize,
@@ -69,34 +69,27 @@ pub(crate) async fn watch(
     let (before, begun) = (cpu_seconds()?, Instant::now());
     sleep(measured).await;
     let percent = (cpu_seconds()? - before) / begun.elapsed().as_secs_f64() * 100.0;
-    let resident = machine::resident_bytes()? as f64 / MIB;
+    let unseen = machine::resident_bytes()? as f64;
     // The first looks grow the buffers that the later ones use again.
     look(&mainstay, 2).await?;
     let seen = machine::resident_bytes()? as f64;
     look(&mainstay, 4).await?;
-    let growth = machine::resident_bytes()? as f64 / seen;
-    println!("{percent} {resident} {growth} {}", count_healthy(&mainstay));
+    let after = machine::resident_bytes()? as f64;
+    let (resident, growth, whole) = (unseen / MIB, after / seen, after / unseen);
+    println!("{percent} {resident} {growth} {whole} {}", count_healthy(&mainstay));
     mainstay.shutdown().await;
     Ok(())
 }
 
 /// Asks for the status, the tree and the agents so many times, as a window does over the bridge.
 async fn look(mainstay: &Mainstay, times: usize) -> Result<(), BenchError> {
-    let (commands, incoming) = mpsc::channel(1);
-    let (outgoing, mut pushes) = mpsc::channel(1);
-    let session = tokio::spawn(mainstay::bridge::serve(mainstay.clone(), incoming, outgoing));
+    let mut session = BridgeCaller::open(mainstay);
     for _ in 0..times {
         for kind in ["status", "tree", "agents"] {
-            commands.send(format!(r#"{{"id":1,"type":"{kind}"}}"#)).await?;
-            let reply = pushes.recv().await.ok_or("the session has ended")?;
-            if !reply.starts_with(r#"{"id":1,"ok":"#) {
-                return Err(format!("{kind} was answered with {reply}").into());
-            }
+            session.ask(kind, "").await?;
         }
     }
-    drop(commands);
-    session.await?;
-    Ok(())
+    session.close().await
 }
 
 /// Waits until that many agents are healthy at once. It follows the events, because a list of all agents costs too much
@@ -171,7 +164,7 @@ pub(crate) fn measure(settings: &BenchSettings) -> Result<Vec<ScoreLine>, BenchE
         .output()?;
     let text = String::from_utf8(output.stdout)?;
     let figures: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    let [percent, resident, growth, healthy] = figures[..] else {
+    let [percent, resident, growth, whole, healthy] = figures[..] else {
         return Err(
             format!("the process that watches agents ended with {} and no figures", output.status).into()
         );
@@ -189,5 +182,8 @@ pub(crate) fn measure(settings: &BenchSettings) -> Result<Vec<ScoreLine>, BenchE
         format!("resident memory after four more looks at {agents} agents, to that after the first two");
     let mut looks = ScoreLine::against(&[], what, "times").target(ScoreTarget::AtMost(1.1));
     looks.record([growth]);
-    Ok(vec![cpu, memory, looks])
+    let what = format!("resident memory after six looks at {agents} agents, to that before any");
+    let mut all_looks = ScoreLine::against(&[], what, "times").target(ScoreTarget::AtMost(1.3));
+    all_looks.record([whole]);
+    Ok(vec![cpu, memory, looks, all_looks])
 }

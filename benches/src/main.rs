@@ -12,6 +12,9 @@
 //! - `reconnect`: the connection beside the delay that it announced
 //! - `cache`: hits beside plain moka's, hits during an invalidation, and the delay after a change of files
 //! - `agents`: very many of them, watched by the whole tree
+//! - `history`: earlier moments, from a large journal
+//!
+//! `bridge_caller` asks as a window does.
 //!
 //! `scoreboard` holds the figures against their targets.
 
@@ -21,10 +24,12 @@
 )]
 
 mod agents;
+mod bridge_caller;
 mod cache;
 mod children;
 mod contender;
 mod crash;
+mod history;
 mod jobs;
 mod machine;
 mod messages;
@@ -61,6 +66,9 @@ fn main() -> ExitCode {
         .is_some_and(|first| first == agents::WATCH_SUBCOMMAND || first == agents::BACKEND_SUBCOMMAND)
     {
         return exit_code(run_agents_subcommand(args.collect()));
+    }
+    if args.peek().is_some_and(|first| first == history::SUBCOMMAND) {
+        return exit_code(run_history_subcommand(args.skip(1).collect()));
     }
     if args.peek().is_some_and(|first| first == server::SUBCOMMAND) {
         return exit_code(server::serve().map(|()| ExitCode::SUCCESS));
@@ -112,6 +120,10 @@ fn run(settings: BenchSettings) -> Result<ExitCode, BenchError> {
         eprintln!("measuring agents ...");
         lines.extend(agents::measure(&settings)?);
     }
+    if settings.includes("history") {
+        eprintln!("measuring history ...");
+        lines.extend(history::measure(&settings, dir.path())?);
+    }
     if settings.includes("memory") {
         eprintln!("measuring memory ...");
         lines.extend(children::measure_memory(&settings));
@@ -159,6 +171,13 @@ fn run_agents_subcommand(args: Vec<String>) -> Result<ExitCode, BenchError> {
             _ => Err("a subprocess of agents has one or three arguments".into()),
         }
     })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks a runtime for earlier moments.
+fn run_history_subcommand(args: Vec<String>) -> Result<ExitCode, BenchError> {
+    let (workers, _) = subcommand_settings()?;
+    on_a_worker(workers, async move { history::run_subcommand(&args).await })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -8,8 +8,8 @@ Measures Mainstay beside its alternatives, in one run.
 
 usage: mainstay-benches [options]
 
-  --only LIST         of cast, call, crash, losses, requests, jobs, connection, hits, invalidation, files, agents, memory, children;
-                      separated by commas (default: all)
+  --only LIST         of cast, call, crash, losses, requests, jobs, connection, hits, invalidation, files, agents, history,
+                      memory, children; separated by commas (default: all)
   --rounds N          rounds of cast, call, crash, requests, jobs, hits and files for each contender, and at most 11 of
                       invalidation (default 21)
   --restarts N        restarts in the run that counts losses (default 100000)
@@ -18,6 +18,7 @@ usage: mainstay-benches [options]
   --reconnects N      how often the backend goes away and comes back for connection (default 100)
   --agents N          agents that are watched at once, at most 10000 (default 10000)
   --agents-s N        seconds over which watching agents is measured (default 60)
+  --segment-kib N     size of each of the 8 segments of history's journal, in KiB (default 16384)
   --limit-s N         seconds after which a process of memory or children is killed (default 120)
   --workers N         worker threads of tokio (default: one for each core)
   --dir PATH          the folder for journals (default: the system's folder for temporary files)
@@ -35,6 +36,7 @@ pub(crate) struct BenchSettings {
     pub(crate) reconnects: usize,
     pub(crate) agents: usize,
     pub(crate) agents_duration: Duration,
+    pub(crate) segment_kib: u64,
     pub(crate) limit: Duration,
     pub(crate) workers: usize,
     pub(crate) dir: PathBuf,
@@ -42,7 +44,7 @@ pub(crate) struct BenchSettings {
     pub(crate) tolerance_percent: u32,
 }
 
-const PARTS: [&str; 13] = [
+const PARTS: [&str; 14] = [
     "cast",
     "call",
     "crash",
@@ -54,6 +56,7 @@ const PARTS: [&str; 13] = [
     "invalidation",
     "files",
     "agents",
+    "history",
     "memory",
     "children",
 ];
@@ -69,6 +72,7 @@ impl BenchSettings {
             reconnects: 100,
             agents: 10_000,
             agents_duration: Duration::from_secs(60),
+            segment_kib: 16 * 1024,
             limit: Duration::from_secs(120),
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             dir: std::env::temp_dir(),
@@ -90,6 +94,7 @@ impl BenchSettings {
                 "--reconnects" => settings.reconnects = number(&option, &value()?)?,
                 "--agents" => settings.agents = number(&option, &value()?)?,
                 "--agents-s" => settings.agents_duration = Duration::from_secs(number(&option, &value()?)?),
+                "--segment-kib" => settings.segment_kib = number(&option, &value()?)?,
                 "--limit-s" => settings.limit = Duration::from_secs(number(&option, &value()?)?),
                 "--workers" => settings.workers = number(&option, &value()?)?,
                 "--dir" => settings.dir = value()?.into(),

@@ -108,6 +108,7 @@ impl OwnedBackendReport {
     }
 
     /// Returns whether only a command starts it again. Requests then fail at once.
+    #[cfg(feature = "cli")]
     pub(crate) fn is_absent_for_good(&self) -> bool {
         is_final(self.status)
     }
